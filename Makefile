@@ -1,0 +1,53 @@
+# make help lists the targets. The environment is made once; after that every target starts at once.
+
+VENV ?= .venv
+TORCH ?= torch==2.13.0
+# Where torch comes from, if not from the usual index; https://download.pytorch.org/whl/cpu is a far smaller
+# download for a machine without a GPU.
+TORCH_INDEX_URL ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.setup-done
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test lint clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make the Python environment in .venv
+	@echo "$(VENV) is ready"
+
+demo: $(STAMP) ## start everything, make an image and a video, stop everything
+	@$(BIN)/python -m stack demo
+
+up: $(STAMP) ## start everything; Ctrl-C stops it
+	@$(BIN)/python -m stack up
+
+test: $(STAMP) ## run the tests
+	@$(BIN)/python -m pytest
+
+lint: $(STAMP) ## check style, types and imports
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+clean: ## remove the environment and caches; jobs and outputs (var, outputs) stay
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@set -e; \
+	python=; \
+	for candidate in python3 python3.11 python3.12 python3.13; do \
+	    if $$candidate -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then python=$$candidate; break; fi; \
+	done; \
+	if [ -z "$$python" ]; then \
+	    echo "Framemill needs Python 3.11 or newer; python3 is $$(python3 --version 2>/dev/null || echo missing)." >&2; exit 1; \
+	fi; \
+	if [ ! -x $(BIN)/python ]; then echo "making $(VENV) with $$python"; $$python -m venv $(VENV); fi; \
+	echo "installing $(TORCH) (large on the first run)"; \
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) '$(TORCH)'; \
+	echo "installing Framemill and what it needs"; \
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'; \
+	touch $(STAMP)

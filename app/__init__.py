@@ -1,0 +1,50 @@
+"""The API process: Flask, nothing heavy. ``gunicorn 'app:create_app()'`` serves it."""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask_smorest import Api
+
+from app import docs_page, errors, health
+from app.protocols.native import routes as native
+from jobs.log import configure
+from jobs.models import ModelRegistry
+from jobs.objects import open_store
+from jobs.settings import Settings
+
+__version__ = "0.1.0"
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the app.
+
+    Args:
+        settings: default: from the environment.
+
+    Raises:
+        BadSetting: a wrong setting or models file, before anything is served.
+    """
+    settings = settings or Settings.from_env()
+    configure(settings.log_level)
+    app = Flask("framemill", static_folder=None)
+    app.url_map.strict_slashes = False  # both forms of a path are served, none redirects
+    app.url_map.merge_slashes = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_request_bytes,
+        MAX_FORM_MEMORY_SIZE=settings.max_request_bytes,
+        API_TITLE="Framemill",
+        API_VERSION=__version__,
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/",
+        OPENAPI_JSON_PATH="openapi.json",
+        FRAMEMILL=settings,
+        FRAMEMILL_MODELS=ModelRegistry.from_file(settings.models_file),
+        FRAMEMILL_OBJECTS=open_store(settings),
+    )
+    api = Api(app)
+    native.register(api)
+    api.register_blueprint(health.blueprint)
+    docs_page.register_docs(app)
+    errors.register(app)
+    return app

@@ -1,0 +1,50 @@
+"""Send a stored output: whole or one range, with validators that let clients resume and cache."""
+
+from __future__ import annotations
+
+from flask import Response, request
+from werkzeug.exceptions import RequestedRangeNotSatisfiable
+
+from jobs.objects import ObjectStore
+from jobs.record import Output
+
+
+def send_object(objects: ObjectStore, output: Output, *, name: str) -> Response:
+    """Stream an output through this server.
+
+    HEAD, ``If-None-Match`` and a single ``Range`` are answered as RFC 9110 says; several ranges in one request
+    are answered with the whole file.
+
+    Raises:
+        ObjectNotFound: the file is gone.
+        RequestedRangeNotSatisfiable: 416.
+    """
+    size = objects.stat(output.key).size_bytes
+    start, end, status = 0, size - 1, 200
+    wanted = request.range
+    if wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1 and _still_same(output):
+        span = wanted.range_for_length(size)
+        if span is None:
+            raise RequestedRangeNotSatisfiable(length=size)
+        start, end, status = span[0], span[1] - 1, 206
+    body = () if request.method == "HEAD" else objects.read(output.key, start, end if status == 206 else None)
+    response = Response(body, status, mimetype=output.media_type, direct_passthrough=True)
+    response.content_length = end - start + 1
+    response.set_etag(output.sha256)
+    response.accept_ranges = "bytes"
+    response.cache_control.private = True
+    response.cache_control.max_age = 31_536_000
+    response.cache_control.immutable = True
+    suffix = output.key.rsplit(".", 1)[-1]
+    response.headers["Content-Disposition"] = f'inline; filename="{name}.{suffix}"'
+    if status == 206:
+        response.content_range.set(start, end + 1, size)
+        return response
+    response.make_conditional(request)
+    return response
+
+
+def _still_same(output: Output) -> bool:
+    """``If-Range``: a range only of the file the client began with."""
+    condition = request.if_range
+    return condition.etag is None or condition.etag == output.sha256

@@ -1,0 +1,78 @@
+"""Every error as JSON: ``{"detail": text, "error": {"code", "message", "fields"}}``, unknown routes included.
+
+``detail`` repeats the message where clients of other servers look for it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from flask import Flask, Response, jsonify
+from werkzeug.exceptions import HTTPException
+
+from jobs import errors
+
+logger = logging.getLogger(__name__)
+
+#: The HTTP status of each error class; the nearest base class counts. LightX2V's clients, who share these
+#: routes, know a result that is not ready as 404.
+STATUS: dict[type[errors.FramemillError], int] = {
+    errors.FramemillError: 500,
+    errors.InvalidRequest: 422,
+    errors.MalformedBody: 400,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.NotReady: 404,
+    errors.QueueFull: 429,
+    errors.Unavailable: 503,
+}
+
+#: Codes of the errors that Flask itself raises.
+HTTP_CODES = {
+    400: "bad_request", 404: "unknown_route", 405: "method_not_allowed", 413: "too_large",
+    415: "unsupported_media_type", 416: "range_not_satisfiable",
+}  # fmt: skip
+
+UNAVAILABLE_RETRY_AFTER_S = 2
+
+
+def render(code: str, message: str, status: int, problems: tuple[errors.Problem, ...] = ()) -> Response:
+    """The one shape of an error answer."""
+    body: dict[str, Any] = {"code": code, "message": message, "fields": [problem.to_dict() for problem in problems]}
+    response = jsonify({"detail": message, "error": body})
+    response.status_code = status
+    return response
+
+
+def register(app: Flask) -> None:
+    """Handle everything that can be raised in a request."""
+    app.register_error_handler(errors.FramemillError, _framemill_error)
+    app.register_error_handler(HTTPException, _http_error)
+    app.register_error_handler(Exception, _bug)
+
+
+def _framemill_error(exc: errors.FramemillError) -> Response:
+    status = next(STATUS[base] for base in type(exc).__mro__ if base in STATUS)
+    if status == 500:
+        return _bug(exc)
+    response = render(exc.code, exc.message, status, getattr(exc, "problems", ()))
+    if isinstance(exc, errors.QueueFull):
+        response.headers["Retry-After"] = str(exc.retry_after_s)
+    if isinstance(exc, errors.Unavailable):
+        response.headers["Retry-After"] = str(UNAVAILABLE_RETRY_AFTER_S)
+    return response
+
+
+def _http_error(exc: HTTPException) -> Response:
+    status = exc.code or 500
+    response = render(HTTP_CODES.get(status, f"http_{status}"), exc.description or exc.name, status)
+    for name, value in exc.get_headers():
+        if name.lower() in ("allow", "retry-after", "content-range"):
+            response.headers[name] = value
+    return response
+
+
+def _bug(exc: Exception) -> Response:
+    logger.error("request failed", exc_info=exc)
+    return render("internal_error", "an internal error; the server's log has the details", 500)

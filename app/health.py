@@ -1,0 +1,43 @@
+"""Probes: ``/healthz`` (the process answers) and ``/readyz`` (a job sent now would be done)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, jsonify
+from flask_smorest import Blueprint
+
+from jobs import queries
+from jobs.errors import Unavailable
+from tasks.celery_app import store
+
+blueprint = Blueprint("health", __name__, description="Probes")
+
+
+@blueprint.route("/healthz")
+@blueprint.response(200, description="The web process answers.")
+def healthz() -> Response:
+    """Liveness: says nothing about Redis or workers."""
+    return jsonify({"status": "ok"})
+
+
+@blueprint.route("/readyz")
+@blueprint.response(200, description="Redis answers, and there are a GPU worker and a delivery worker.")
+@blueprint.alt_response(503, description="Not ready; `missing` says what.")
+def readyz() -> tuple[Response, int]:
+    """Readiness: whether a job sent now would be computed and delivered."""
+    missing: list[str] = []
+    facts: dict[str, Any] = {"slots": [], "delivery": []}
+    try:
+        fleet = queries.fleet(store())
+    except Unavailable:
+        missing.append("Redis does not answer")
+    else:
+        facts["slots"] = [slot.name for slot in fleet.slots if not slot.suspect]
+        facts["delivery"] = fleet.delivery_nodes
+        if not facts["slots"]:
+            missing.append("no GPU worker is running (celery -A tasks worker -Q gpu0)")
+        if not facts["delivery"]:
+            missing.append("no delivery worker is running (celery -A tasks worker -Q io)")
+    status = "ready" if not missing else "not ready"
+    return jsonify({"status": status, "missing": missing, **facts}), 503 if missing else 200

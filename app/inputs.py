@@ -1,0 +1,195 @@
+"""From what a caller sent as ``image`` to a stored object: a link, a data URL, base64 or the bytes of an upload.
+
+Neither a name nor a media type is believed: the content decides. PNG, JPEG and WebP are taken. Limits are checked
+before the work they limit: bytes before base64, pixels before decoding.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+import sys
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from typing import Protocol, TypeVar
+
+from PIL import Image, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from jobs.errors import InvalidRequest, ObjectNotFound, Problem
+from jobs.fetch import fetch
+from jobs.objects import ObjectStore
+from jobs.settings import Settings
+
+MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+
+#: Pillow's readers by file signature. They are called directly, not through ``Image.open``: that one imports readers of
+#: 40 more formats, warns by a global limit, and makes a two-picture file of many a phone's JPEG.
+_READERS: tuple[tuple[re.Pattern[bytes], str, Callable[[io.BytesIO], Image.Image]], ...] = (
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "png", PngImageFile),
+    (re.compile(rb"\xff\xd8\xff"), "jpg", JpegImageFile),
+    (re.compile(rb"RIFF....WEBPVP8[ LX]", re.DOTALL), "webp", WebPImageFile),
+)
+_SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]{0,20}:")
+#: RFC 2397. Browsers write octet-stream for a file whose type they do not know.
+_DATA_URL = re.compile(
+    r"\s*data:(?:image/(?:png|jpe?g|webp)|application/octet-stream)?(?:;[^;,]*)*?;base64,", re.IGNORECASE
+)
+_EXIF_ORIENTATION = 0x0112
+_T = TypeVar("_T")
+
+
+class Readable(Protocol):
+    """An open upload (of werkzeug's ``FileStorage``, its ``stream``)."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def store_image(value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore) -> str:
+    """Check an input image and keep it once by its content.
+
+    The stored file is the sent one, unless a worker would see another picture than the caller: with an EXIF
+    orientation, transparency, a palette, CMYK or 16 bits it is written again as upright 8-bit RGB PNG on white.
+
+    Args:
+        value: http or https link, data URL, base64 (standard or URL-safe alphabet, padding optional, white space
+            ignored), or an upload.
+        settings: ``max_input_bytes``, ``max_input_px``, ``input_url_timeout_s``, ``input_url_allow``.
+        objects: where the image goes.
+
+    Returns:
+        The object's key, ``inputs/<sha256>.<png|jpg|webp>``.
+
+    Raises:
+        InvalidRequest: for field ``image``; nothing was stored.
+        Unavailable: the object store does not answer.
+    """
+    if isinstance(value, str):
+        shown = value[:80] if "@" not in value[:80] else None
+        data = _from_text(value, settings)
+    else:
+        shown = None
+        data = value if isinstance(value, bytes) else value.read(settings.max_input_bytes + 1)
+    key, content = _off_the_hub(lambda: _normalised(data, settings, shown))
+    try:
+        objects.stat(key)
+    except ObjectNotFound:
+        objects.put_bytes(key, content, MEDIA_TYPES[key.rpartition(".")[2]])
+    return key
+
+
+def _from_text(text: str, settings: Settings) -> bytes:
+    if data_url := _DATA_URL.match(text):
+        return _off_the_hub(lambda: _from_base64(text[data_url.end() :], text[:80], settings))
+    if text[:80].lstrip().lower().startswith("data:"):
+        raise _refused("a data URL must be an image/png, image/jpeg or image/webp in base64", text[:80])
+    if _SCHEME.match(text):
+        return fetch(
+            text.strip(),
+            max_bytes=settings.max_input_bytes,
+            timeout_s=settings.input_url_timeout_s,
+            allow_hosts=frozenset(host.strip().lower() for host in settings.input_url_allow.split(",") if host.strip()),
+        )
+    return _off_the_hub(lambda: _from_base64(text, text[:80], settings))
+
+
+def _from_base64(text: str, shown: str, settings: Settings) -> bytes:
+    """Both alphabets of RFC 4648; without padding, too."""
+    text = "".join(text.split()).translate({ord("-"): "+", ord("_"): "/"})
+    digits = text.rstrip("=")
+    if len(digits) * 3 // 4 > settings.max_input_bytes:
+        raise _too_large(settings, shown)
+    try:
+        if len(text) - len(digits) > 2:
+            raise ValueError
+        return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+    except ValueError:
+        raise _refused("must be an http or https link, a data URL or valid base64", shown) from None
+
+
+def _normalised(data: bytes, settings: Settings, shown: str | None) -> tuple[str, bytes]:
+    """Key and content of the checked image."""
+    if not data:
+        raise _refused("must not be empty", shown)
+    if len(data) > settings.max_input_bytes:
+        raise _too_large(settings, shown)
+    found = next(((extension, reader) for signature, extension, reader in _READERS if signature.match(data)), None)
+    if found is None:
+        raise _refused("must be a PNG, JPEG or WebP image", shown)
+    extension, reader = found
+    try:
+        changed = _checked(reader(io.BytesIO(data)), extension, settings, shown)
+    except InvalidRequest:
+        raise
+    except Exception:  # damaged files make Pillow raise a dozen types; the file is to blame for each
+        raise _refused(f"is damaged or incomplete ({MEDIA_TYPES[extension]})", shown) from None
+    if changed is not None:
+        buffer = io.BytesIO()
+        changed.save(buffer, "PNG", compress_level=1)  # kept for hours, read once: time matters, not size
+        data, extension = buffer.getvalue(), "png"
+    return f"inputs/{hashlib.sha256(data).hexdigest()}.{extension}", data
+
+
+def _checked(image: Image.Image, extension: str, settings: Settings, shown: str | None) -> Image.Image | None:
+    """The image as a worker shall see it; None if the sent file already is that. Raises what Pillow raises."""
+    if image.width * image.height > settings.max_input_px:
+        raise _refused(f"must not have more than {settings.max_input_px} pixels", shown)
+    if getattr(image, "is_animated", False):
+        raise _refused("must not be animated", shown)
+    image.load()
+    orientation = 1
+    with suppress(Exception):  # cameras write broken EXIF beside a sound picture
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    if image.mode in ("RGB", "L") and "transparency" not in image.info and orientation not in range(2, 9):
+        return None
+    if orientation in range(2, 9):
+        image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I"):
+        # 16 bits of grey: convert() would cut off at 255 what is to be divided.
+        image = image.point(lambda grey: grey * (1 / 257)).convert("L")
+        image.info.pop("transparency", None)  # one grey of 65,536; no grey of 256 means the same
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        flat = Image.new("RGB", image.size, "white")
+        flat.paste(image, mask=image.getchannel("A"))
+        return flat
+    flat = image.convert("RGB")
+    flat.info.clear()  # profile, position and comments of the source do not belong to these pixels any more
+    return flat
+
+
+def _off_the_hub(work: Callable[[], _T]) -> _T:
+    """Run ``work`` in a real thread where gevent runs the server, else directly.
+
+    Decoding takes up to a second, in which a greenlet would stop every other request; Pillow lets go of the GIL.
+    """
+    if "gevent" in sys.modules:
+        from gevent import get_hub
+        from gevent.monkey import is_module_patched
+
+        if is_module_patched("socket"):
+            # A Future carries the exception: gevent would print the traceback of one that leaves its thread.
+            result: Future[_T] = Future()
+            get_hub().threadpool.apply(_settle, (result, work))
+            return result.result(0)
+    return work()
+
+
+def _settle(result: Future[_T], work: Callable[[], _T]) -> None:
+    try:
+        result.set_result(work())
+    except Exception as exc:  # raised again where the result is taken
+        result.set_exception(exc)
+
+
+def _too_large(settings: Settings, shown: str | None) -> InvalidRequest:
+    return _refused(f"must not exceed {settings.max_input_bytes} bytes", shown)
+
+
+def _refused(rule: str, shown: str | None) -> InvalidRequest:
+    return InvalidRequest(Problem("image", rule, shown))

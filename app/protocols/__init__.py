@@ -1,0 +1,1 @@
+"""One adapter per wire protocol; they never import each other."""

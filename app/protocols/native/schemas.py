@@ -1,0 +1,121 @@
+"""What callers send, checked for type and shape. Limits of the model are checked by ``jobs.requests``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import INCLUDE, Schema, ValidationError, fields, validate
+
+from jobs.errors import InvalidRequest, Problem
+from jobs.models import Kind
+from jobs.states import JobState
+
+#: Longest value a problem report repeats is cut in ``Problem``; longest text accepted at all, characters.
+MAX_TEXT_CHARS = 100_000
+
+
+class Text(fields.String):
+    """A string that can be stored: no lone surrogates, no NUL."""
+
+    default_error_messages = {"invalid": "must be text", "unstorable": "must not contain NUL or lone surrogates"}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        if "\0" in text or not _is_utf8(text):
+            raise self.make_error("unstorable")
+        return text
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+class Whole(fields.Integer):
+    """A whole number, also as text in a form; true and false are none."""
+
+    default_error_messages = {"invalid": "must be a whole number", "too_large": "is too large"}
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(strict=True, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Number(fields.Float):
+    """A finite number, also as text in a form."""
+
+    default_error_messages = {"invalid": "must be a number", "special": "must be a finite number"}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
+        if isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+def _doc(text: str, **more: Any) -> dict[str, Any]:
+    return {"metadata": {"description": text, **more}, "allow_none": True}
+
+
+class SubmitSchema(Schema):
+    """A job. Every field may be left out; the model's own default then applies."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    model = Text(**_doc("Name of a model, see /v1/models.", example="demo-image"))
+    kind = Text(**_doc("What to do. Left out: follows from the model and the image.", enum=[*Kind]))
+    prompt = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What to show.", example="a red circle"))
+    negative_prompt = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What not to show."))
+    seed = Whole(**_doc("The same seed gives the same output. Left out: random, and reported."))
+    steps = Whole(**_doc("Denoising steps."))
+    guidance_scale = Number(**_doc("How closely the prompt is followed."))
+    width = Whole(**_doc("Pixels; rounded to the model's multiple."))
+    height = Whole(**_doc("Pixels; rounded to the model's multiple."))
+    frames = Whole(**_doc("Frames of a video; rounded to the model's rule."))
+    fps = Number(**_doc("Frames per second of a video."))
+    image = Text(**_doc("Input image: base64, data URL or http(s) URL; in a form also a file."))
+    strength = Number(**_doc("img2img: 0 keeps the image, 1 ignores it."))
+    task_id = Text(**_doc("Your own id: letters, digits, '_' and '-'. A used one is refused with 409."))
+    slot = Text(**_doc("Run only on this slot.", example="gpu0"))
+
+
+class ListSchema(Schema):
+    """Query of a list."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    state = fields.Enum(JobState, by_value=True, metadata={"description": "Only jobs in this state."})
+    limit = Whole(load_default=50, validate=validate.Range(1, 500), metadata={"description": "Jobs per page."})
+    after = Text(metadata={"description": "`next` of the page before."})
+
+
+def load(schema: Schema, sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Check what was sent.
+
+    Returns:
+        The known fields, and the names of unknown ones.
+
+    Raises:
+        InvalidRequest: naming every field and its rule.
+    """
+    try:
+        values: dict[str, Any] = schema.load(dict(sent))
+    except ValidationError as exc:
+        problems = [Problem(name, _rule(rules), sent.get(name)) for name, rules in exc.normalized_messages().items()]
+        raise InvalidRequest(*problems) from exc
+    unknown = sorted(str(name)[:80] for name in values.keys() - schema.fields.keys())
+    return {name: value for name, value in values.items() if name in schema.fields}, unknown
+
+
+def _rule(rules: Any) -> str:
+    text = "; ".join(str(rule) for rule in rules) if isinstance(rules, list) else str(rules)
+    return text.rstrip(".")

@@ -1,0 +1,102 @@
+"""What is answered: jobs and the service as JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from jobs.objects import ObjectStore
+from jobs.queries import Fleet, Forecast
+from jobs.record import Job
+from jobs.slots import Slot
+from jobs.states import JobState
+
+#: ``status`` beside ``state``: the words that clients of LightX2V, who poll these routes too, wait for.
+STATUS_WORDS: dict[JobState, str] = {
+    JobState.QUEUED: "pending",
+    JobState.RUNNING: "processing",
+    JobState.DELIVERING: "processing",
+    JobState.SUCCEEDED: "completed",
+    JobState.FAILED: "failed",
+    JobState.CANCELLED: "cancelled",
+    JobState.EXPIRED: "failed",
+}
+
+
+def links(job_id: str) -> dict[str, str]:
+    base = f"/v1/tasks/{job_id}"
+    return {"self": base, "status": f"{base}/status", "result": f"{base}/result", "cancel": base}
+
+
+def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, Any]:
+    """The answer of the status route."""
+    return {
+        "task_id": job.job_id,
+        "state": job.state,
+        "status": STATUS_WORDS[job.state],
+        "model": job.request.model,
+        "kind": job.request.kind,
+        "stage": job.stage,
+        "step": job.step or 0,
+        "steps": job.steps,
+        "percent": job.percent,
+        "position": forecast.position,
+        "eta_s": None if forecast.eta_s is None else round(forecast.eta_s, 2),
+        "slot": job.slot,
+        "device": job.device,
+        "attempt": job.attempt,
+        "error": job.error,
+        "warnings": job.warnings,
+        "request": {name: value for name, value in job.request.to_dict().items() if name != "image"},
+        "created_at": iso(job.created_at_ms),
+        "started_at": iso(job.started_at_ms),
+        "computed_at": iso(job.computed_at_ms),
+        "finished_at": iso(job.finished_at_ms),
+        "outputs": [
+            {
+                "index": index,
+                "url": objects.url(output.key) or f"/v1/tasks/{job.job_id}/result?index={index}",
+                **{name: value for name, value in vars(output).items() if name != "key"},
+            }
+            for index, output in enumerate(job.outputs)
+        ],
+        "links": links(job.job_id),
+    }
+
+
+def service_view(fleet: Fleet, version: str) -> dict[str, Any]:
+    """The answer of the service status route. ``idle``: a job sent now would start at once."""
+    waiting = fleet.counts["queued"]
+    active = [slot.job_id for slot in fleet.slots if slot.job_id]
+    free = any(slot.job_id is None and not slot.draining and not slot.suspect for slot in fleet.slots)
+    return {
+        "service_status": "idle" if free and not waiting else "busy",
+        "task_id": active[0] if active else None,
+        "current_task": active[0] if active else None,
+        "active_tasks": active,
+        "pending_tasks": waiting,
+        "counts": fleet.counts,
+        "submitted": fleet.submitted,
+        "slots": [slot_view(slot) for slot in fleet.slots],
+        "delivery_nodes": fleet.delivery_nodes,
+        "version": version,
+    }
+
+
+def slot_view(slot: Slot) -> dict[str, Any]:
+    state = "lost" if slot.suspect else "draining" if slot.draining else "busy" if slot.job_id else "idle"
+    return {
+        "name": slot.name,
+        "node": slot.node,
+        "device": slot.device,
+        "state": state,
+        "task_id": slot.job_id,
+        "models": slot.models,
+        "resident": slot.resident,
+        "loads": slot.loads,
+    }
+
+
+def iso(time_ms: int | None) -> str | None:
+    """Milliseconds since 1970 as ISO 8601 in UTC."""
+    return None if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,164 @@
+"""What each command does with the client. Raises what the client raises; :mod:`framemill.cli` reports it."""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from framemill.client import Client
+from framemill.errors import FramemillError
+from framemill.progress import ProgressBar, duration
+from framemill.records import ENDED, Cancellation, Output, Status
+
+_FIELDS = ("model", "kind", "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height",
+           "frames", "fps", "strength")  # fmt: skip
+
+
+def submit(client: Client, arguments: Namespace) -> None:
+    """Send a job; with ``--wait`` or ``-o`` see it through."""
+    fields: dict[str, Any] = {name: getattr(arguments, name) for name in _FIELDS}
+    if arguments.image:
+        is_link = arguments.image.startswith(("http://", "https://"))
+        fields["image"] = arguments.image if is_link else Path(arguments.image)
+    started = time.monotonic()
+    task = client.submit(**fields)
+    for warning in task.warnings:
+        _say(f"note: {warning}")
+    if not arguments.wait and not arguments.output:
+        _answer(arguments, task.raw, task.task_id)
+        return
+    _say(f"job {task.task_id}, seed {task.request.get('seed', 'unknown')}")
+    status = _wait(client, task.task_id)
+    _say(f"done in {duration(time.monotonic() - started)}")
+    if arguments.output:
+        _fetch(client, status, arguments.output)
+    if arguments.output != "-":
+        _answer(arguments, status.raw, "" if arguments.output else _links(client, status))
+
+
+def status(client: Client, arguments: Namespace) -> None:
+    """Show a job."""
+    found = client.status(arguments.id)
+    lines = [f"{'state':10}{found.state}"]
+    if found.steps:
+        lines.append(f"{'step':10}{found.step or 0}/{found.steps}")
+    for name in ("position", "stage", "slot", "device", "attempt"):
+        value = getattr(found, name)
+        if value not in (None, ""):
+            lines.append(f"{name:10}{value}")
+    if found.eta_s is not None and not found.ended:
+        lines.append(f"{'left':10}{duration(found.eta_s)}")
+    if found.error_code:
+        lines.append(f"{'error':10}{found.error_message} ({found.error_code})")
+    lines += [f"{'note':10}{warning}" for warning in found.warnings]
+    lines += [f"{'output':10}{line}" for line in _links(client, found).splitlines()]
+    _answer(arguments, found.raw, "\n".join(lines))
+
+
+def result(client: Client, arguments: Namespace) -> None:
+    """Fetch the outputs of a job."""
+    found = client.status(arguments.id)
+    # A job without outputs is asked for them all the same: the server's refusal says why there are none.
+    outputs = found.outputs or (Output(index=0, url="", media_type="application/octet-stream"),)
+    ending = mimetypes.guess_extension(outputs[0].media_type) or ".bin"
+    name = arguments.output or arguments.id.replace("/", "_") + ending
+    _fetch(client, found, name)
+    if name != "-":
+        _answer(arguments, found.raw, "")
+
+
+def cancel(client: Client, arguments: Namespace) -> None:
+    """Stop a job."""
+    stopped = client.cancel(arguments.id)
+    _answer(arguments, vars(stopped), _cancelled(stopped))
+
+
+def list_jobs(client: Client, arguments: Namespace) -> None:
+    """List jobs."""
+    page = client.list(arguments.state, arguments.limit, arguments.after)
+    rows = [(job.task_id, job.state, _percent(job), str(job.created_at or "")) for job in page.tasks]
+    text = _table(("id", "state", "done", "created"), rows)
+    _answer(arguments, {"tasks": [job.raw for job in page.tasks], "total": page.total, "next": page.next}, text)
+    if page.next and not arguments.json:
+        _say(f"{len(page.tasks)} of {page.total}; more with --after {page.next}")
+
+
+def models(client: Client, arguments: Namespace) -> None:
+    """List the models."""
+    found = client.models()
+    rows = [(m["name"], ", ".join(m.get("kinds", ())), str(m.get("description") or "")) for m in found]
+    _answer(arguments, {"models": list(found)}, _table(("model", "kinds", "description"), rows))
+
+
+def service(client: Client, arguments: Namespace) -> None:
+    """Show the server's own state, always as JSON: its keys differ between versions."""
+    print(json.dumps(client.service_status(), indent=2))
+
+
+def _wait(client: Client, task_id: str) -> Status:
+    with ProgressBar() as bar:
+        try:
+            return client.wait(task_id, on_status=bar.update)
+        except KeyboardInterrupt:
+            bar.close()
+            try:
+                stopped = client.cancel(task_id)
+            except FramemillError as exc:
+                _say(f"job {task_id} could not be cancelled: {exc}")
+            else:
+                _say(_cancelled(stopped))
+            raise
+
+
+def _fetch(client: Client, status: Status, name: str) -> None:
+    indexes = [output.index for output in status.outputs] or [0]
+    if name == "-":
+        sys.stdout.buffer.write(client.result(status.task_id, index=indexes[0]))
+        return
+    first = Path(name)
+    for index in indexes:
+        path = first if index == indexes[0] else first.with_name(f"{first.stem}-{index}{first.suffix}")
+        client.result(status.task_id, path, index)
+        _say(f"saved {path}")
+
+
+def _links(client: Client, status: Status) -> str:
+    base = client.base_url
+    return "\n".join(o.url if "://" in o.url else base + o.url for o in status.outputs if o.url)
+
+
+def _percent(job: Status) -> str:
+    return "" if job.percent is None else f"{job.percent:.0f} %"
+
+
+def _cancelled(stopped: Cancellation) -> str:
+    if not stopped.changed:
+        return f"job {stopped.task_id} had ended before: {stopped.state}"
+    if stopped.state in ENDED:
+        return f"job {stopped.task_id} was {stopped.state} on the server"
+    # A worker comes to the end of its step first.
+    return f"job {stopped.task_id} is being cancelled by the server"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, *rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    cells = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
+    return "\n".join("  ".join(line).rstrip() for line in cells)
+
+
+def _answer(arguments: Namespace, raw: Mapping[str, Any], text: str) -> None:
+    if arguments.json:
+        print(json.dumps(raw))
+    elif text:
+        print(text)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)

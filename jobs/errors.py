@@ -1,0 +1,181 @@
+"""The error tree. Each class has a stable ``code``; its docstring is its default message.
+
+::
+
+    FramemillError
+    ├── BadSetting           bad_setting          a setting or a line of models.toml is wrong (at start)
+    ├── InvalidRequest       invalid_request      the caller's fields are wrong; names each field and rule
+    │   └── MalformedBody    malformed_body       the body is not what its content type says
+    ├── NotFound             not_found
+    │   ├── JobNotFound      job_not_found
+    │   ├── ModelNotFound    model_not_found
+    │   └── ObjectNotFound   object_not_found
+    ├── Conflict             conflict
+    │   ├── DuplicateJob     duplicate_job        the client's own id is taken
+    │   └── NotReady         result_not_ready     the job has no result (yet)
+    ├── QueueFull            queue_full           try again later
+    ├── Unavailable          unavailable          Redis or the object store does not answer
+    ├── JobFailed            (the job's code)     raised by ``AsyncResult(job_id).get()``
+    ├── StaleAttempt         stale_attempt        this attempt no longer owns its job
+    └── ExecutionError       execution_failed     the model code failed
+        ├── OutOfMemory      out_of_memory
+        └── ModelLoadFailed  model_load_failed
+    JobCancelled (a BaseException: library code that catches Exception lets it pass)
+
+HTTP status codes live in ``app/errors.py``, nowhere else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+class FramemillError(Exception):
+    """Something went wrong."""
+
+    code = "internal_error"
+    #: Whether the same call may succeed later.
+    retryable = False
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+class BadSetting(FramemillError):
+    """A setting is wrong."""
+
+    code = "bad_setting"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One refused field: its name, the rule it broke and the value sent (shortened)."""
+
+    field: str
+    rule: str
+    value: Any = None
+
+    def to_dict(self) -> dict[str, Any]:
+        value = self.value
+        if isinstance(value, str) and len(value) > 80:
+            value = value[:77] + "..."
+        return {"field": self.field, "rule": self.rule, "value": value}
+
+
+class InvalidRequest(FramemillError):
+    """The request has invalid fields."""
+
+    code = "invalid_request"
+
+    def __init__(self, *problems: Problem) -> None:
+        self.problems = problems
+        super().__init__("; ".join(f"{p.field}: {p.rule}" for p in problems))
+
+
+class MalformedBody(InvalidRequest):
+    """The body cannot be read."""
+
+    code = "malformed_body"
+
+
+class NotFound(FramemillError):
+    """There is nothing under this name."""
+
+    code = "not_found"
+
+
+class JobNotFound(NotFound):
+    """There is no job with this id."""
+
+    code = "job_not_found"
+
+
+class ModelNotFound(NotFound):
+    """There is no model with this name."""
+
+    code = "model_not_found"
+
+
+class ObjectNotFound(NotFound):
+    """The file is not in the object store."""
+
+    code = "object_not_found"
+
+
+class Conflict(FramemillError):
+    """The job is not in a state that allows this."""
+
+    code = "conflict"
+
+
+class DuplicateJob(Conflict):
+    """A job with this id exists."""
+
+    code = "duplicate_job"
+
+
+class NotReady(Conflict):
+    """The job has no result."""
+
+    code = "result_not_ready"
+
+
+class QueueFull(FramemillError):
+    """Too many jobs are waiting."""
+
+    code = "queue_full"
+    retryable = True
+
+    def __init__(self, message: str = "", *, retry_after_s: int = 10) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(FramemillError):
+    """A service that Framemill needs does not answer."""
+
+    code = "unavailable"
+    retryable = True
+
+
+class JobFailed(FramemillError):
+    """The job failed."""
+
+    code = "job_failed"
+
+    def __init__(self, message: str = "", code: str = "job_failed") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class StaleAttempt(FramemillError):
+    """This attempt no longer owns its job."""
+
+    code = "stale_attempt"
+
+
+class ExecutionError(FramemillError):
+    """The model code failed."""
+
+    code = "execution_failed"
+
+
+class OutOfMemory(ExecutionError):
+    """The device has too little memory for this request."""
+
+    code = "out_of_memory"
+
+
+class ModelLoadFailed(ExecutionError):
+    """The model could not be loaded."""
+
+    code = "model_load_failed"
+
+
+class JobCancelled(BaseException):
+    """The running job was stopped. Control flow, not an error: nothing may catch it as an Exception."""

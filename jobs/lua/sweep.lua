@@ -1,0 +1,44 @@
+-- Heal what died. ARGV: the least time a lapsed slot is watched before it is given up, ms.
+-- Returns {bindings, jobs to send again (bindings), deliveries to send again ({id, attempt, node}), slots given up}
+local now = now_ms()
+local bindings, resends, redeliveries, lost = {}, {}, {}, {}
+
+-- After an outage of Redis every lease looks lapsed: a slot is given up only when it stays silent under watch.
+for _, slot in ipairs(redis.call('ZRANGEBYSCORE', K.LEASES, '-inf', int(now))) do
+  local facts = redis.call('HMGET', K.SLOT .. slot, 'suspect_at', 'job', 'attempt')
+  if not has(facts[1]) then
+    redis.call('HSET', K.SLOT .. slot, 'suspect_at', int(now))
+    redis.call('SREM', K.IDLE, slot)
+  elseif now - facts[1] >= tonumber(ARGV[1]) then
+    redis.call('DEL', K.SLOT .. slot)
+    redis.call('SREM', K.SLOTS, slot)
+    redis.call('SREM', K.IDLE, slot)
+    redis.call('ZREM', K.LEASES, slot)
+    if has(facts[2]) then lose(facts[2], facts[3]) end
+    table.insert(lost, slot)
+  end
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.ASSIGNED, '-inf', int(now), 'LIMIT', 0, 100)) do
+  local record = redis.call('HMGET', K.JOB .. id, 'attempt', 'slot')
+  table.insert(resends, {id, record[1], record[2]})
+  redis.call('ZADD', K.ASSIGNED, int(now + CFG.resend_after_ms), id)
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.DELIVERING, '-inf', int(now), 'LIMIT', 0, 100)) do
+  local record = redis.call('HMGET', K.JOB .. id, 'attempt', 'node')
+  table.insert(redeliveries, {id, record[1], record[2]})
+  redis.call('ZADD', K.DELIVERING, int(now + 2 * CFG.resend_after_ms), id)
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.EXPIRING, '-inf', int(now), 'LIMIT', 0, 500)) do
+  local state = job_get(id, 'state')
+  if state then redis.call('ZREM', K.STATE .. state, id) end
+  redis.call('DEL', K.JOB .. id)
+  redis.call('ZREM', K.JOBS, id)
+  redis.call('ZREM', K.DEAD, id)
+  redis.call('ZREM', K.EXPIRING, id)
+end
+
+for _, binding in ipairs(feed_idle()) do table.insert(bindings, binding) end
+return {bindings, resends, redeliveries, lost}

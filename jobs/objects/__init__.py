@@ -1,0 +1,54 @@
+"""Where files are kept: outputs and inputs, in a local folder or in a bucket, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from jobs.settings import Settings
+
+CHUNK_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """What the store knows about one file."""
+
+    key: str
+    size_bytes: int
+    media_type: str
+
+
+class ObjectStore(Protocol):
+    """Files by key. A key is a relative path of letters, digits and ``._-/``; content is never changed."""
+
+    def put_file(self, key: str, path: Path, media_type: str) -> None:
+        """Store a file; an existing key is replaced. Raises: Unavailable."""
+
+    def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
+        """Store bytes. Raises: Unavailable."""
+
+    def stat(self, key: str) -> StoredObject:
+        """Raises: ObjectNotFound, Unavailable."""
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """Bytes ``start`` up to and including ``end``, in chunks. Raises: ObjectNotFound, Unavailable."""
+
+    def url(self, key: str) -> str | None:
+        """A link that works without this server for a while; None where there is none."""
+
+    def delete(self, key: str) -> None:
+        """Remove a file; a missing one is fine. Raises: Unavailable."""
+
+
+def open_store(settings: Settings) -> ObjectStore:
+    """The store that the settings name: a bucket if ``S3_BUCKET`` is set, else a folder."""
+    if settings.s3_bucket:
+        from jobs.objects.s3 import S3Store  # boto3 takes 0.3 s to import
+
+        return S3Store(settings)
+    from jobs.objects.local import LocalStore
+
+    return LocalStore(settings.objects_dir)

@@ -1,0 +1,101 @@
+"""Objects in a bucket, through boto3: AWS or any compatible server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import boto3
+from boto3.exceptions import Boto3Error
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from jobs.errors import ObjectNotFound, Unavailable
+from jobs.objects import CHUNK_BYTES, StoredObject
+from jobs.settings import Settings
+
+
+class S3Store:
+    """One bucket and prefix. Credentials, region and role come from the standard AWS variables and files."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._bucket = settings.s3_bucket
+        self._prefix = settings.s3_prefix.strip("/") + "/" if settings.s3_prefix.strip("/") else ""
+        self._url_ttl_s = settings.result_url_ttl_s
+        self._options: dict[str, Any] = {
+            "endpoint_url": settings.s3_endpoint_url or None,
+            "config": Config(
+                s3=cast(Any, {"addressing_style": settings.s3_addressing_style}),
+                signature_version="s3v4",
+                connect_timeout=3,
+                read_timeout=30,
+                retries={"max_attempts": 3, "mode": "standard"},
+                # Servers other than AWS refuse boto3's newer default checksums.
+                request_checksum_calculation="when_required",
+                response_checksum_validation="when_required",
+            ),
+        }
+        self._lock = threading.Lock()
+        self._client: Any = None
+
+    @property
+    def client(self) -> Any:
+        """The boto3 client, made on first use (it is safe to share between threads, its making is not)."""
+        with self._lock:
+            if self._client is None:
+                self._client = boto3.session.Session().client("s3", **self._options)
+        return self._client
+
+    def put_file(self, key: str, path: Path, media_type: str) -> None:
+        with _translated():
+            self.client.upload_file(str(path), self._bucket, self._prefix + key, ExtraArgs={"ContentType": media_type})
+
+    def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
+        with _translated():
+            self.client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, ContentType=media_type)
+
+    def stat(self, key: str) -> StoredObject:
+        with _translated():
+            head = self.client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+        return StoredObject(key, head["ContentLength"], head.get("ContentType", "application/octet-stream"))
+
+    def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        ranged = {"Range": f"bytes={start}-{'' if end is None else end}"} if start or end is not None else {}
+        with _translated():
+            body = self.client.get_object(Bucket=self._bucket, Key=self._prefix + key, **ranged)["Body"]
+        return _chunks(body)
+
+    def url(self, key: str) -> str | None:
+        with _translated():
+            return str(
+                self.client.generate_presigned_url(
+                    "get_object",
+                    Params={"Bucket": self._bucket, "Key": self._prefix + key},
+                    ExpiresIn=self._url_ttl_s,
+                )
+            )
+
+    def delete(self, key: str) -> None:
+        with _translated():
+            self.client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+
+
+def _chunks(body: Any) -> Iterator[bytes]:
+    with body, _translated():
+        yield from body.iter_chunks(CHUNK_BYTES)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """boto3's errors as ours."""
+    try:
+        yield
+    except ClientError as exc:
+        if exc.response.get("Error", {}).get("Code") in ("404", "NoSuchKey", "NotFound"):
+            raise ObjectNotFound() from exc
+        raise Unavailable(f"S3 refused: {exc.response.get('Error', {}).get('Code', 'unknown error')}") from exc
+    except (BotoCoreError, Boto3Error, OSError) as exc:
+        raise Unavailable(f"S3 does not answer: {type(exc).__name__}") from exc

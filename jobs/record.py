@@ -1,0 +1,126 @@
+"""A job as Redis holds it, and job ids."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from jobs.errors import InvalidRequest, Problem
+from jobs.requests import GenerationRequest
+from jobs.states import JobState
+
+#: Ids that a client may choose: they become Redis keys, Celery task ids, file and URL parts.
+_CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+#: Words that are routes beside ``/v1/tasks/<id>``.
+_RESERVED_IDS = frozenset({"running", "all", "queue", "image", "video", "form"})
+
+
+def new_job_id() -> str:
+    """24 lower-case hex characters: 4 bytes of time in seconds, 8 random bytes."""
+    return f"{int(time.time()):08x}{secrets.token_hex(8)}"
+
+
+def check_job_id(job_id: str) -> str:
+    """Return a client's own id if it may be used. Raises: InvalidRequest."""
+    if not _CLIENT_ID.fullmatch(job_id) or job_id in _RESERVED_IDS:
+        rule = "must be 1 to 64 letters, digits, '_' or '-', start with a letter or digit, and not be a reserved word"
+        raise InvalidRequest(Problem("task_id", rule, job_id))
+    return job_id
+
+
+@dataclass(frozen=True)
+class Output:
+    """One stored file of a finished job."""
+
+    key: str
+    media_type: str
+    bytes: int
+    sha256: str
+    width: int
+    height: int
+    frames: int = 1
+    fps: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One record. Times are milliseconds since 1970, None until they happened."""
+
+    job_id: str
+    state: JobState
+    request: GenerationRequest
+    warnings: list[str] = field(default_factory=list)
+    #: Which wire protocol it came by.
+    protocol: str = "native"
+    #: The only slot that may run it.
+    pin: str | None = None
+    created_at_ms: int
+    started_at_ms: int | None = None
+    computed_at_ms: int | None = None
+    finished_at_ms: int | None = None
+    #: Fencing token: number of times it was bound to a slot.
+    attempt: int = 0
+    #: Number of runs that began.
+    starts: int = 0
+    slot: str | None = None
+    device: str | None = None
+    #: ``loading``, ``denoising``, ``decoding`` or ``delivering``.
+    stage: str | None = None
+    step: int | None = None
+    steps: int
+    #: Seconds to the end of the run, as the worker measures them.
+    run_eta_s: float | None = None
+    #: ``code`` and ``message`` of a failure.
+    error: dict[str, str] | None = None
+    outputs: list[Output] = field(default_factory=list)
+    lane: str | None = None
+    sequence: int | None = None
+
+    @property
+    def waits(self) -> bool:
+        """In the waiting room: queued and not bound to a slot."""
+        return self.state is JobState.QUEUED and self.slot is None
+
+    @property
+    def percent(self) -> int:
+        """0 to 100; 100 only when succeeded."""
+        if self.state is JobState.SUCCEEDED:
+            return 100
+        return min(99, 100 * (self.step or 0) // max(1, self.steps))
+
+    @classmethod
+    def from_hash(cls, job_id: str, values: Mapping[str, str]) -> Job:
+        """Read the Redis hash of a record."""
+
+        def number(name: str) -> int | None:
+            return int(values[name]) if values.get(name) else None
+
+        request = GenerationRequest.from_dict(json.loads(values["request"]))
+        return cls(
+            job_id=job_id,
+            state=JobState(values["state"]),
+            request=request,
+            warnings=json.loads(values.get("warnings") or "[]"),
+            protocol=values.get("protocol") or "native",
+            pin=values.get("pin") or None,
+            created_at_ms=int(values["created_at"]),
+            started_at_ms=number("started_at"),
+            computed_at_ms=number("computed_at"),
+            finished_at_ms=number("finished_at"),
+            attempt=number("attempt") or 0,
+            starts=number("starts") or 0,
+            slot=values.get("slot") or None,
+            device=values.get("device") or None,
+            stage=values.get("stage") or None,
+            step=number("step"),
+            steps=number("steps") or request.steps,
+            run_eta_s=float(values["eta_s"]) if values.get("eta_s") else None,
+            error=json.loads(values["error"]) if values.get("error") else None,
+            outputs=[Output(**output) for output in json.loads(values.get("outputs") or "[]")],
+            lane=values.get("lane"),
+            sequence=number("sequence"),
+        )

@@ -1,0 +1,193 @@
+"""Every option of Framemill: one frozen object, read from the environment.
+
+Each field is one environment variable of the same name in capitals (``redis_url`` is ``REDIS_URL``); its
+type, default and unit stand beside it, and ``docs/configuration.md`` lists the same (a test compares them).
+Credentials for S3 are boto3's own (``AWS_ACCESS_KEY_ID`` and so on) and are not repeated here.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import BadSetting
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+
+#: Linux refuses longer paths for a Unix socket (``sockaddr_un.sun_path`` is 108 bytes with its NUL).
+MAX_SOCKET_PATH_BYTES = 107
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All options. Build with :meth:`from_env`; tests pass fields directly."""
+
+    #: Redis for queue, records and events. Empty: the embedded server's socket under ``data_dir``.
+    redis_url: str = field(default="", repr=False)
+    #: Longest wait for one answer of Redis, seconds.
+    redis_timeout_s: float = 3.0
+    #: Where the embedded Redis, the spool and local objects live.
+    data_dir: Path = PROJECT_ROOT / "var"
+    #: The file that describes the models.
+    models_file: Path = PROJECT_ROOT / "models.toml"
+
+    #: Address the web server binds.
+    host: str = "127.0.0.1"
+    #: Port of the web server.
+    port: int = 8000
+    #: Port of Flower.
+    flower_port: int = 5555
+    #: Number of web server processes.
+    web_processes: int = 1
+
+    #: Bucket for outputs and inputs. Empty: a local folder under ``data_dir``.
+    s3_bucket: str = ""
+    #: Endpoint of an S3-compatible server. Empty: AWS.
+    s3_endpoint_url: str = ""
+    #: Prefix of every key in the bucket.
+    s3_prefix: str = ""
+    #: ``path``, ``virtual`` or ``auto``.
+    s3_addressing_style: str = "auto"
+    #: Life of a presigned download link, seconds.
+    result_url_ttl_s: int = 3600
+
+    #: How long a finished job's record is kept, seconds.
+    result_ttl_s: int = 7 * 24 * 3600
+    #: Jobs that may wait at once; more are refused with 429.
+    max_waiting: int = 10_000
+    #: Runs of one job that may end with a lost worker before the job fails.
+    max_attempts: int = 3
+
+    #: A worker renews the lease of its slot this often, seconds.
+    heartbeat_s: float = 2.5
+    #: A slot whose lease was not renewed for this long is swept, seconds.
+    slot_lease_s: float = 12.0
+    #: A job that was sent to a worker and not started is sent again after this, seconds.
+    resend_after_s: float = 5.0
+    #: One delivery attempt (encode, upload) must be renewed within this, seconds.
+    delivery_lease_s: float = 60.0
+    #: A cancelled job that does not stop by itself has its process killed after this, seconds.
+    cancel_grace_s: float = 30.0
+    #: A worker told to exit gives its running job this long to finish, seconds.
+    drain_grace_s: float = 5.0
+
+    #: Shortest time between two progress reports of one job, milliseconds.
+    progress_interval_ms: int = 100
+
+    #: Largest body of a request, bytes.
+    max_request_bytes: int = 64 * 1024 * 1024
+    #: Largest input image (upload, base64 or download), bytes.
+    max_input_bytes: int = 32 * 1024 * 1024
+    #: Largest input image, pixels.
+    max_input_px: int = 64_000_000
+    #: Longest download of an input image, seconds.
+    input_url_timeout_s: float = 10.0
+    #: Hosts whose private addresses input links may use, comma separated. Empty: public addresses only.
+    input_url_allow: str = ""
+
+    #: Threads torch may use on a CPU. 0: torch decides.
+    cpu_threads: int = 0
+    #: This host's name in slot and queue names. Empty: the operating system's.
+    node_name: str = ""
+    #: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``.
+    log_level: str = "INFO"
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read every option from ``environ`` (default: the process environment).
+
+        An empty variable counts as unset. Relative paths are taken from the project's root.
+
+        Raises:
+            BadSetting: a value of the wrong type or out of range; the message names the variable.
+        """
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for option in fields(cls):
+            raw = environ.get(option.name.upper(), "").strip()
+            if raw:
+                values[option.name] = _convert(option.name.upper(), str(option.type), raw)
+        return cls(**values)
+
+    def __post_init__(self) -> None:
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
+                raise BadSetting(f"{option.name.upper()} must not be negative, got {value}")
+        if self.slot_lease_s < 2 * self.heartbeat_s:
+            raise BadSetting("SLOT_LEASE_S must be at least twice HEARTBEAT_S")
+        if self.s3_addressing_style not in ("auto", "path", "virtual"):
+            raise BadSetting("S3_ADDRESSING_STYLE must be auto, path or virtual")
+        if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
+            raise BadSetting("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR")
+        if len(os.fsencode(self.redis_socket)) > MAX_SOCKET_PATH_BYTES and not self.redis_url:
+            raise BadSetting(
+                f"DATA_DIR is too long for a Unix socket below it: {self.data_dir}; set REDIS_URL or a shorter DATA_DIR"
+            )
+
+    @property
+    def embedded_redis(self) -> bool:
+        """True when no ``REDIS_URL`` is given and the stack brings its own server."""
+        return not self.redis_url
+
+    @property
+    def redis_socket(self) -> Path:
+        """Socket of the embedded Redis."""
+        return self.data_dir / "redis" / "redis.sock"
+
+    @property
+    def store_url(self) -> str:
+        """The Redis address as redis-py takes it."""
+        return self.redis_url or f"unix://{self.redis_socket}"
+
+    @property
+    def broker_url(self) -> str:
+        """The Redis address as kombu takes it."""
+        if self.store_url.startswith("unix://"):
+            return "redis+socket://" + self.store_url.removeprefix("unix://")
+        return self.store_url
+
+    @property
+    def backend_url(self) -> str:
+        """The Redis address as Celery's Redis result backend takes it."""
+        if self.store_url.startswith("unix://"):
+            return "socket://" + self.store_url.removeprefix("unix://")
+        return self.store_url
+
+    @property
+    def spool_dir(self) -> Path:
+        """Raw frames on their way from the GPU to the encoder."""
+        return self.data_dir / "spool"
+
+    @property
+    def objects_dir(self) -> Path:
+        """Outputs and inputs when no bucket is set."""
+        return self.data_dir / "objects"
+
+    @cached_property
+    def node(self) -> str:
+        """This host's name, without dots (dots separate host and device in slot names)."""
+        return (self.node_name or socket.gethostname()).replace(".", "-")
+
+    @property
+    def delivery_queue(self) -> str:
+        """Queue of the workers that can read this host's spool."""
+        return f"io@{self.node}"
+
+
+def _convert(name: str, type_name: str, raw: str) -> Any:
+    try:
+        if type_name == "int":
+            return int(raw)
+        if type_name == "float":
+            return float(raw)
+    except ValueError:
+        raise BadSetting(f"{name} must be a number, got {raw!r}") from None
+    if type_name == "Path":
+        return PROJECT_ROOT / raw
+    return raw

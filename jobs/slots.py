@@ -1,0 +1,107 @@
+"""Slots: places that run one job at a time."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.errors import BadSetting
+
+_GPU_QUEUE = re.compile(r"(?:(?P<node>[A-Za-z0-9_-]+)\.)?gpu(?P<index>\d{1,3})")
+
+
+@dataclass(frozen=True)
+class Binding:
+    """A job given to a slot: what must be sent to the slot's queue."""
+
+    job_id: str
+    attempt: int
+    slot: str
+
+
+@dataclass(frozen=True)
+class Redelivery:
+    """Computed frames that wait on a host for their delivery."""
+
+    job_id: str
+    attempt: int
+    node: str
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a slot's worker announced, and what it does now."""
+
+    name: str
+    node: str
+    device: str
+    models: str
+    job_id: str | None
+    draining: bool
+    #: Whether its lease is overdue.
+    suspect: bool
+    #: Pipelines loaded since its process started.
+    loads: int
+    #: Models in its memory, comma separated.
+    resident: str
+
+    @classmethod
+    def from_hash(cls, name: str, values: Mapping[str, str]) -> Slot:
+        return cls(
+            name=name,
+            node=values.get("node", ""),
+            device=values.get("device", ""),
+            models=values.get("models", "[]"),
+            job_id=values.get("job") or None,
+            draining=bool(values.get("draining")),
+            suspect=bool(values.get("suspect_at")),
+            loads=int(values.get("loads") or 0),
+            resident=values.get("resident", ""),
+        )
+
+
+def start_ticks(pid: int) -> str:
+    """When a process was started, in clock ticks since boot: tells a reused process id. '' if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    except OSError:
+        return ""
+
+
+def owner_name(node: str) -> str:
+    """This process as the holder of a slot."""
+    return f"{node}:{os.getpid()}:{start_ticks(os.getpid())}"
+
+
+def gpu_slot(queues: list[str]) -> str | None:
+    """The slot among a worker's queues (``gpu0``, ``nodeb.gpu3``); None for a worker without one.
+
+    Raises:
+        BadSetting: more than one; a worker serves one device.
+    """
+    found = [queue for queue in queues if _GPU_QUEUE.fullmatch(queue)]
+    if len(found) > 1:
+        raise BadSetting(f"one worker serves one GPU queue, not {', '.join(found)}: start one worker for each")
+    return found[0] if found else None
+
+
+def gpu_index(slot: str) -> int:
+    """Number of the CUDA device that a slot's name stands for."""
+    match = _GPU_QUEUE.fullmatch(slot)
+    if match is None:
+        raise BadSetting(f"{slot} is no GPU queue: gpu0, gpu1, … or <host>.gpu0")
+    return int(match["index"])
+
+
+def visible_device(slot: str, environ: Mapping[str, str] = os.environ) -> str:
+    """The ``CUDA_VISIBLE_DEVICES`` of a slot: the slot's entry of an existing list, or its own number."""
+    index = gpu_index(slot)
+    listed = [entry.strip() for entry in environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if entry.strip()]
+    if not listed:
+        return str(index)
+    if index >= len(listed):
+        raise BadSetting(f"{slot} does not exist: CUDA_VISIBLE_DEVICES names {len(listed)} devices")
+    return listed[index]

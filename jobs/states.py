@@ -1,0 +1,50 @@
+"""The states of a job and how Celery calls them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """Where a job is. ``queued → running → delivering → succeeded``; the other three end it early."""
+
+    #: Waits for a slot, or is on its way to one.
+    QUEUED = "queued"
+    #: A worker computes it.
+    RUNNING = "running"
+    #: Computed; its frames are being encoded and stored.
+    DELIVERING = "delivering"
+    #: The outputs can be fetched.
+    SUCCEEDED = "succeeded"
+    #: Ended by an error, kept in the record.
+    FAILED = "failed"
+    #: Stopped by the caller or an operator.
+    CANCELLED = "cancelled"
+    #: Not started before its deadline.
+    EXPIRED = "expired"
+
+    @property
+    def is_terminal(self) -> bool:
+        return self in TERMINAL
+
+
+TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
+
+#: The state a Celery result, Flower and ``AsyncResult(job_id).state`` show. A running job is PROGRESS from
+#: its first report on (see :func:`celery_state`).
+CELERY_STATES = {
+    JobState.QUEUED: "QUEUED",
+    JobState.RUNNING: "STARTED",
+    JobState.DELIVERING: "PROGRESS",
+    JobState.SUCCEEDED: "SUCCESS",
+    JobState.FAILED: "FAILURE",
+    JobState.CANCELLED: "REVOKED",
+    JobState.EXPIRED: "EXPIRED",
+}
+
+
+def celery_state(state: JobState, *, reported: bool) -> str:
+    """Celery's word for ``state``; ``reported``: whether the running attempt has reported a step."""
+    if state is JobState.RUNNING and reported:
+        return "PROGRESS"
+    return CELERY_STATES[state]

@@ -1,0 +1,298 @@
+"""All that is written about jobs: one method, one atomic Lua call.
+
+The scripts are in ``jobs/lua``; each checks the old state and the attempt number before it writes, so a
+worker of an older attempt can change nothing. Methods that free or find a slot return bindings: the caller
+must send each of them to its slot's queue (``tasks.dispatch.send``). Reading for display is in
+:mod:`jobs.queries`.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from jobs import keys
+from jobs.errors import DuplicateJob, JobNotFound, QueueFull, Unavailable
+from jobs.record import Job, Output
+from jobs.requests import GenerationRequest
+from jobs.settings import Settings
+from jobs.slots import Binding, Redelivery
+
+LUA_DIR = Path(__file__).parent / "lua"
+
+T = TypeVar("T")
+
+
+@cache
+def _source(name: str) -> str:
+    return (LUA_DIR / f"{name}.lua").read_text(encoding="utf-8")
+
+
+def connect(settings: Settings, *, timeout_s: float | None = None) -> redis.Redis:
+    """A client with a pool; every call ends within ``timeout_s`` (default ``REDIS_TIMEOUT_S``).
+
+    One retry without a pause: it covers a connection that died while it lay in the pool, no more. The
+    scripts answer a repeat as they answered the first call.
+    """
+    timeout_s = timeout_s or settings.redis_timeout_s
+    options: dict[str, Any] = {} if settings.store_url.startswith("unix://") else {"socket_connect_timeout": timeout_s}
+    return redis.Redis.from_url(
+        settings.store_url,
+        decode_responses=True,
+        socket_timeout=timeout_s,
+        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        **options,
+    )
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """What a slot's worker learns when it renews its lease."""
+
+    #: False: the slot was given up or taken; register again.
+    held: bool
+    job_id: str = ""
+    attempt: int = 0
+    #: Seconds since the slot's job was ended from outside; None while it may run.
+    overdue_s: float | None = None
+    bindings: tuple[Binding, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep found to be done."""
+
+    bindings: list[Binding]
+    redeliveries: list[Redelivery]
+    lost_slots: list[str]
+
+
+@dataclass(frozen=True)
+class SlotHeld:
+    """Another worker holds the slot."""
+
+    owner: str
+    lapses_in_s: float
+
+
+class JobStore:
+    """The records, on Redis. Safe to share between threads and greenlets; make a new one after a fork.
+
+    Every method raises :class:`~jobs.errors.Unavailable` when Redis does not answer in time.
+    """
+
+    def __init__(self, settings: Settings, client: redis.Redis | None = None) -> None:
+        self.settings = settings
+        self.client = client or connect(settings)
+        limits = {
+            "result_ttl_ms": settings.result_ttl_s * 1000,
+            "max_attempts": settings.max_attempts,
+            "lease_ms": settings.slot_lease_s * 1000,
+            "resend_after_ms": settings.resend_after_s * 1000,
+            "delivery_lease_ms": settings.delivery_lease_s * 1000,
+        }
+        table = ", ".join(f"{name} = {value:.0f}" for name, value in limits.items())
+        head = keys.lua_table() + f"local CFG = {{{table}}}\n" + _source("lib")
+        self._scripts: dict[str, Any] = {
+            path.stem: self.client.register_script(head + _source(path.stem))
+            for path in LUA_DIR.glob("*.lua")
+            if path.stem != "lib"
+        }
+
+    def call(self, reader: Callable[[redis.Redis], T]) -> T:
+        """Run ``reader`` with the client, Redis' errors turned into ours."""
+        try:
+            return reader(self.client)
+        except (redis.ConnectionError, redis.TimeoutError) as exc:
+            raise Unavailable("the job store does not answer") from exc
+
+    def _run(self, script: str, *args: Any) -> Any:
+        return self.call(lambda _client: self._scripts[script](args=args))
+
+    def read(self, job_id: str) -> dict[str, str]:
+        """The raw record. Raises: JobNotFound."""
+        values = self.call(lambda client: cast("dict[str, str]", client.hgetall(keys.JOB + job_id)))
+        if not values:
+            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+        return values
+
+    def get(self, job_id: str) -> Job:
+        """Raises: JobNotFound."""
+        return Job.from_hash(job_id, self.read(job_id))
+
+    # ---- the caller's side
+
+    def submit(
+        self, job_id: str, request: GenerationRequest, *, warnings: Iterable[str] = (), pin: str | None = None,
+        protocol: str = "native",
+    ) -> list[Binding]:  # fmt: skip
+        """Accept a job: from here on it is never lost.
+
+        Raises:
+            DuplicateJob: the id is taken.
+            QueueFull: ``MAX_WAITING`` jobs are queued.
+        """
+        fields = {
+            "model": request.model,
+            "request": json.dumps(request.to_dict(), separators=(",", ":"), ensure_ascii=False),
+            "steps": request.steps,
+            "protocol": protocol,
+        }
+        if pin:
+            fields["pin"] = pin
+        if listed := list(warnings):
+            fields["warnings"] = json.dumps(listed)
+        lane = keys.PIN + pin if pin else request.model
+        reply = self._run("submit", job_id, lane, request.work, self.settings.max_waiting, *_flat(fields))
+        if reply[0] == "duplicate":
+            raise DuplicateJob(f"a job with the id {job_id!r} exists")
+        if reply[0] == "full":
+            raise QueueFull(f"{reply[1]} jobs are waiting, the limit is {self.settings.max_waiting}")
+        return _bindings(reply[1])
+
+    def cancel(self, job_id: str) -> tuple[bool, str | None, list[Binding]]:
+        """End a job from outside, whatever it does.
+
+        Returns:
+            Whether anything changed (False: it was over already), the slot whose worker must be told to stop
+            (None if no worker runs it), and new bindings.
+
+        Raises:
+            JobNotFound: unknown id.
+        """
+        outcome, slot, bindings = self._run("cancel", job_id)
+        if outcome == "unknown":
+            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+        return outcome == "changed", slot or None, _bindings(bindings)
+
+    # ---- the run
+
+    def start(self, job_id: str, attempt: int, *, slot: str, owner: str, device: str, run: str) -> bool:
+        """queued → running. False: this attempt may not run (cancelled, re-bound, delivered twice).
+
+        ``run`` is unique to this execution: a repeat of the same call is told True again.
+        """
+        return bool(self._run("start", job_id, attempt, slot, owner, device, run))
+
+    def progress(self, job_id: str, attempt: int, stage: str, step: int, steps: int, eta_s: float | None) -> bool:
+        """Note a step. False: the attempt is over and must stop."""
+        eta = "" if eta_s is None else f"{eta_s:.2f}"
+        return bool(self._run("progress", job_id, attempt, stage, step, steps, eta))
+
+    def compute(self, job_id: str, attempt: int, *, slot: str, node: str, run_s: float) -> tuple[bool, list[Binding]]:
+        """running → delivering: the frames lie in the spool of ``node``. Frees the slot in any case."""
+        owned, bindings = self._run("compute", job_id, attempt, slot, node, f"{run_s:.4f}")
+        return bool(owned), _bindings(bindings)
+
+    def release(self, job_id: str, attempt: int, *, slot: str) -> list[Binding]:
+        """The slot has stopped working on an attempt that is over."""
+        return _bindings(self._run("release", job_id, attempt, slot))
+
+    def fail(self, job_id: str, attempt: int, *, code: str, message: str, slot: str = "") -> tuple[bool, list[Binding]]:
+        """running or delivering → failed. Frees the slot in any case."""
+        owned, bindings = self._run("fail", job_id, attempt, slot, code, message[:2000])
+        return bool(owned), _bindings(bindings)
+
+    def lose(self, job_id: str, attempt: int) -> tuple[str, list[Binding]]:
+        """The process of this attempt died: back to the queue, or failed after ``MAX_ATTEMPTS`` runs.
+
+        Returns:
+            The state the job is in now, and bindings.
+        """
+        state, bindings = self._run("lose", job_id, attempt)
+        return str(state), _bindings(bindings)
+
+    # ---- delivery
+
+    def claim(self, job_id: str, attempt: int, owner: str) -> int:
+        """Begin or renew a delivery: its number, from 1; 0 when another one holds it or the job is over."""
+        return int(self._run("claim", job_id, attempt, owner))
+
+    def defer(self, job_id: str, attempt: int, owner: str, wait_s: float) -> None:
+        """Give a delivery up for now; the sweep sends it again after ``wait_s``."""
+        self._run("defer", job_id, attempt, owner, int(wait_s * 1000))
+
+    def deliver(self, job_id: str, attempt: int, owner: str, outputs: list[Output]) -> bool:
+        """delivering → succeeded. False: stale; the outputs are not published and should be removed."""
+        listed = json.dumps([asdict(output) for output in outputs], separators=(",", ":"))
+        return bool(self._run("deliver", job_id, attempt, owner, listed))
+
+    def recompute(self, job_id: str, attempt: int) -> list[Binding]:
+        """delivering → queued (or failed): the frames are gone."""
+        return _bindings(self._run("recompute", job_id, attempt)[1])
+
+    # ---- slots
+
+    def register(
+        self, slot: str, owner: str, facts: Mapping[str, Any], *, takeover: bool = False
+    ) -> list[Binding] | SlotHeld:
+        """Take a slot; its facts need ``models`` (JSON list). ``takeover``: the old owner is known to be dead."""
+        reply = self._run("register", slot, owner, int(takeover), *_flat(facts))
+        if reply[0] == "held":
+            return SlotHeld(reply[1], reply[2] / 1000)
+        return _bindings(reply[1])
+
+    def heartbeat(self, slot: str, owner: str, facts: Mapping[str, Any]) -> Heartbeat:
+        """Renew the lease."""
+        reply = self._run("heartbeat", slot, owner, *_flat(facts))
+        if reply[0] == "gone":
+            return Heartbeat(held=False)
+        _, job_id, attempt, overdue_ms, bindings = reply
+        overdue_s = None if overdue_ms < 0 else overdue_ms / 1000
+        return Heartbeat(True, job_id, attempt, overdue_s, tuple(_bindings(bindings)))
+
+    def drain(self, slot: str, owner: str) -> str | None:
+        """Take no new job. Returns the one that still runs."""
+        return self._run("leave", slot, owner, "drain")[0] or None
+
+    def leave(self, slot: str, owner: str) -> tuple[str | None, list[Binding]]:
+        """Give the slot up; its job goes back to the queue without counting as a lost run."""
+        job_id, bindings = self._run("leave", slot, owner, "off")
+        return job_id or None, _bindings(bindings)
+
+    def announce_node(self) -> None:
+        """Say that this host has a delivery worker."""
+        until = time.time() + self.settings.slot_lease_s
+        self.call(lambda client: client.zadd(keys.NODES, {self.settings.node: until}))
+
+    def forget_node(self) -> None:
+        """This host's delivery worker stops."""
+        self.call(lambda client: client.zrem(keys.NODES, self.settings.node))
+
+    def sweep(self, owner: str) -> Sweep | None:
+        """Heal what died; None when another process swept within the last heartbeat."""
+        beat_ms = int(self.settings.heartbeat_s * 1000)
+        if not self.call(lambda client: client.set(keys.SWEEP_LOCK, owner, nx=True, px=beat_ms)):
+            return None
+        bindings, resends, redeliveries, lost = self._run("sweep", 2 * beat_ms)
+        return Sweep(
+            _bindings(bindings) + _bindings(resends),
+            [Redelivery(job_id, int(attempt), node) for job_id, attempt, node in redeliveries],
+            lost,
+        )
+
+    def until_written(self, write: Callable[[], T], *, pause_s: float = 0.5) -> T:
+        """Repeat a write until Redis answers: for what must not be lost, in a worker."""
+        while True:
+            try:
+                return write()
+            except Unavailable:
+                time.sleep(pause_s)
+                pause_s = min(5.0, pause_s * 2)
+
+
+def _flat(fields: Mapping[str, Any]) -> list[Any]:
+    return [part for pair in fields.items() for part in pair]
+
+
+def _bindings(raw: Iterable[Any]) -> list[Binding]:
+    return [Binding(job_id, int(attempt), slot) for job_id, attempt, slot in raw]

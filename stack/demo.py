@@ -1,0 +1,170 @@
+"""``python -m stack demo``: start everything, make an image and a video over HTTP, check the files, stop everything.
+
+Exit codes: 0 both files exist and decode, 1 something failed, 130 stopped with Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import framemill
+from framemill.errors import FramemillError
+from framemill.progress import ProgressBar, duration
+from jobs.errors import BadSetting
+from jobs.settings import PROJECT_ROOT, Settings
+from stack import check, ports
+from stack.parent import terminate_with_parent
+from stack.process import kill_group
+from stack.up import FLOWER_HOST, local_url, readiness
+
+OUTPUT_DIR = PROJECT_ROOT / "outputs" / "demo"
+#: The first start imports torch in two workers, which takes a while on a slow disk, seconds.
+START_TIMEOUT_S = 180.0
+#: ``up`` promises to end within 10 s.
+STOP_TIMEOUT_S = 12.0
+#: How much of each log is shown after a failure.
+LOG_TAIL_LINES = 25
+
+
+@dataclass(frozen=True)
+class DemoJob:
+    """What the demo asks for."""
+
+    model: str
+    kind: str
+    prompt: str
+
+
+JOBS = (
+    DemoJob("demo-image", "text2img", "a red circle on a blue background"),
+    DemoJob("demo-video", "text2video", "a yellow star moving left to right on a blue background"),
+)
+
+
+class DemoFailed(Exception):
+    """The demo could not be completed. ``logs`` names the processes whose logs may tell why."""
+
+    def __init__(self, message: str, *logs: str) -> None:
+        super().__init__(message)
+        self.logs = logs
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the demo; returns the exit code."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        settings = Settings.from_env()
+    except BadSetting as exc:
+        print(f"demo: {exc}", file=sys.stderr)
+        return 1
+    logs = settings.data_dir / "logs"
+    started = time.monotonic()
+    try:
+        port, flower_port = _ports(settings)
+        with _running_stack(logs, port, flower_port) as stack:
+            url = local_url(settings.host, port)
+            _await_ready(stack, url)
+            print(f"started in {duration(time.monotonic() - started)}: {url}", flush=True)
+            _make(url)
+            print("stopping", flush=True)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except (DemoFailed, FramemillError, OSError) as exc:
+        print(f"demo failed: {exc}", file=sys.stderr)
+        _show_logs(logs, exc.logs if isinstance(exc, DemoFailed) else ("web", "gpu0", "io"))
+        return 1
+    print(f"demo complete in {duration(time.monotonic() - started)}")
+    return 0
+
+
+def _ports(settings: Settings) -> tuple[int, int]:
+    """The wanted ports, or the next free ones: the demo should run beside whatever else does."""
+    chosen: list[int] = []
+    for variable, host, wanted in (
+        ("PORT", settings.host, settings.port),
+        ("FLOWER_PORT", FLOWER_HOST, settings.flower_port),
+    ):
+        port = ports.next_free(host, wanted, avoid=chosen)
+        if port != wanted:
+            who = ports.owner(wanted) or "another process"
+            print(f"port {wanted} ({variable}) is taken by {who}; using {port}", flush=True)
+        chosen.append(port)
+    return chosen[0], chosen[1]
+
+
+@contextmanager
+def _running_stack(logs: Path, port: int, flower_port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The stack as a process of its own, with its output in ``logs``."""
+    logs.mkdir(parents=True, exist_ok=True)
+    with (logs / "stack.log").open("wb") as output:
+        stack = subprocess.Popen(
+            [sys.executable, "-m", "stack", "up", "--log-dir", logs],
+            cwd=PROJECT_ROOT,
+            env={**os.environ, "PORT": str(port), "FLOWER_PORT": str(flower_port), "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            # Ctrl-C must reach the demo alone, which then stops the stack in order.
+            start_new_session=True,
+            preexec_fn=terminate_with_parent,
+        )
+    try:
+        yield stack
+    finally:
+        stack.terminate()
+        try:
+            stack.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            kill_group(stack.pid, signal.SIGKILL)
+            stack.wait()
+
+
+def _await_ready(stack: subprocess.Popen[bytes], url: str) -> None:
+    print("starting Redis, web server, workers and Flower", flush=True)
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while (why := readiness(url)) is not None:
+        if stack.poll() is not None:
+            raise DemoFailed("the stack did not start", "stack", "web", "gpu0", "io", "flower")
+        if time.monotonic() > deadline:
+            raise DemoFailed(f"not ready after {duration(START_TIMEOUT_S)}: {why}", "stack", "web", "gpu0", "io")
+        time.sleep(0.2)
+
+
+def _make(url: str) -> None:
+    OUTPUT_DIR.mkdir(parents=True, exist_ok=True)
+    with framemill.Client(url, api_key=os.environ.get("FRAMEMILL_API_KEY")) as client:
+        tasks = [client.submit(model=job.model, kind=job.kind, prompt=job.prompt) for job in JOBS]
+        for job, task in zip(JOBS, tasks, strict=True):
+            seed = task.request.get("seed", "unknown")
+            print(f'{job.kind}: "{job.prompt}", {job.model}, seed {seed}', flush=True)
+            started = time.monotonic()
+            with ProgressBar(job.kind) as bar:
+                status = client.wait(task.task_id, on_status=bar.update)
+            took = duration(time.monotonic() - started)
+            for output in status.outputs:
+                ending = {"image/png": ".png", "video/mp4": ".mp4"}.get(output.media_type)
+                if ending is None:
+                    raise DemoFailed(f"{job.kind} answered with {output.media_type}", "io")
+                path = client.result(task.task_id, OUTPUT_DIR / f"{job.kind}-seed{seed}{ending}", output.index)
+                print(f"  {path}: {check.describe(path)}, in {took}", flush=True)
+            if not status.outputs:
+                raise DemoFailed(f"{job.kind} succeeded without an output", "io", "gpu0")
+
+
+def _show_logs(folder: Path, names: tuple[str, ...]) -> None:
+    for name in names:
+        try:
+            lines = (folder / f"{name}.log").read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        if lines:
+            print(f"\n--- {folder / name}.log", *lines[-LOG_TAIL_LINES:], sep="\n", file=sys.stderr)

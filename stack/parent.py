@@ -1,0 +1,23 @@
+"""Tie a child process to its parent, so that even ``kill -9`` of the parent leaves nothing behind."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import signal
+import sys
+from collections.abc import Callable
+
+_PR_SET_PDEATHSIG = 1
+# Loaded here: the code below runs between fork and exec, where as little as possible should happen.
+_LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def die_with_parent(signum: int) -> None:
+    """Have the kernel send ``signum`` to this process when the thread that forked it ends. Linux only; else nothing."""
+    if _LIBC is not None:
+        _LIBC.prctl(_PR_SET_PDEATHSIG, signum)
+
+
+#: For ``preexec_fn``: the child gets SIGTERM when its parent is gone.
+terminate_with_parent: Callable[[], None] = functools.partial(die_with_parent, signal.SIGTERM)

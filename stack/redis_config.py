@@ -1,0 +1,45 @@
+"""The configuration the embedded Redis runs with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stack.redis_binary import RedisBinary, RedisStartError
+
+
+def write(folder: Path, socket: Path, log: Path, binary: RedisBinary) -> Path:
+    """Write ``redis.conf`` into ``folder``; returns its path.
+
+    Raises:
+        RedisStartError: ``binary`` is too old for the data in ``folder``.
+    """
+    newer = folder / "appendonlydir"
+    # Redis 7 keeps its append-only files in a folder that 6 does not look at: it would start empty.
+    if binary.version < (7, 0) and any(newer.glob("*")):
+        raise RedisStartError(
+            f"{newer} was written by Redis 7 or newer; {binary.path} is older and would not see the jobs in it. "
+            "Put a newer redis-server on PATH, or choose another DATA_DIR"
+        )
+    options = {
+        "port": "0",
+        "unixsocket": socket,
+        "unixsocketperm": "700",
+        "daemonize": "no",
+        "dir": folder,
+        "pidfile": folder / "redis.pid",
+        "logfile": log,
+        "loglevel": "notice",
+        "appendonly": "yes",
+        "appendfsync": "everysec",
+        # A full memory must refuse new jobs, never drop old ones.
+        "maxmemory-policy": "noeviction",
+        "save": "",
+    }
+    path = folder / "redis.conf"
+    path.write_text("".join(f"{name} {_quoted(str(value))}\n" for name, value in options.items()), encoding="utf-8")
+    path.chmod(0o600)
+    return path
+
+
+def _quoted(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n") + '"'

@@ -1,0 +1,192 @@
+"""The embedded Redis: one private server on a Unix socket, with everything it accepted on disk within a second.
+
+``python -m stack.redis_server`` runs it in the foreground; the stack uses :class:`EmbeddedRedis`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import Self, TextIO
+
+import redis
+
+from jobs.errors import BadSetting
+from jobs.settings import Settings
+from stack import redis_binary, redis_config, redis_probe
+from stack.parent import terminate_with_parent
+from stack.redis_binary import RedisStartError
+from stack.redis_probe import Answer
+
+#: Longest start, seconds; reading a large append-only file may take longer and is waited for.
+START_TIMEOUT_S = 30.0
+LOAD_TIMEOUT_S = 600.0
+
+
+class EmbeddedRedis:
+    """The server below ``settings.data_dir``, started on entry and shut down on exit of a ``with`` block.
+
+    On Linux it also ends when the thread that started it ends without having stopped it.
+
+    Args:
+        settings: ``data_dir`` and ``redis_socket`` are used.
+        reuse: when a server already serves the socket, use it (and leave it running) instead of raising.
+    """
+
+    def __init__(self, settings: Settings, *, reuse: bool = False) -> None:
+        self.socket = settings.redis_socket
+        self.folder = settings.redis_socket.parent
+        self.log = self.folder / "redis.log"
+        self._reuse = reuse
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the server this object started; None if it uses one that was running."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the server and wait until it answers.
+
+        Raises:
+            RedisStartError: another server serves the socket (without ``reuse``), or this one does not come up.
+            OSError: the folder cannot be made or is another user's.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        # The server inherits the locked file, so the lock is held exactly as long as it lives, whatever becomes of
+        # this process: a free lock proves that a socket or pid file found here is a dead server's.
+        with (self.folder / "redis.lock").open("w") as lock:
+            if not self._locked(lock) or self._answers():  # the latter: a server started without the lock
+                return
+            binary = redis_binary.find()
+            for stale in (self.socket, self.folder / "redis.pid"):
+                stale.unlink(missing_ok=True)
+            self._process = subprocess.Popen(
+                [binary.path, redis_config.write(self.folder, self.socket, self.log, binary)],
+                cwd=self.folder,
+                # A locale the system does not have would stop a newer server.
+                env={**os.environ, "LC_ALL": "C"},
+                stdin=subprocess.DEVNULL,
+                pass_fds=(lock.fileno(),),
+                # Its own session: Ctrl-C in a terminal must not reach it before those who still write to it.
+                start_new_session=True,
+                preexec_fn=terminate_with_parent,
+            )
+        try:
+            self._await_answer()
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self, timeout_s: float = 2.5) -> None:
+        """Shut the server down if this object started it; after ``timeout_s`` seconds it is killed."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        try:
+            with redis_probe.connect(self.socket) as client:
+                client.shutdown(nosave=True)  # the append-only file is complete without a snapshot
+        except (redis.RedisError, OSError):
+            process.terminate()
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def exit_status(self, timeout_s: float | None = 0) -> int | None:
+        """The ended server's status, None while it runs; waits ``timeout_s`` seconds for the end (None: for ever)."""
+        if self._process is None:
+            return None
+        try:
+            return self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def _locked(self, lock: TextIO) -> bool:
+        """Take the lock; False when another server is there to be used instead.
+
+        Raises:
+            RedisStartError: another server is there, and it must not be used or never answers.
+        """
+        deadline = time.monotonic() + LOAD_TIMEOUT_S
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if self._answers():
+                    return False
+                if not self._reuse:
+                    raise self._occupied() from None
+                if time.monotonic() > deadline:
+                    raise RedisStartError(f"the Redis server that holds {lock.name} does not answer") from None
+                time.sleep(0.05)  # it starts or ends
+            else:
+                return True
+
+    def _answers(self) -> bool:
+        """Whether a server serves the socket and may be used. A server that still reads its file does not answer.
+
+        Raises:
+            RedisStartError: one does, and must not be used.
+        """
+        if redis_probe.ping(self.socket) is not Answer.PONG:
+            return False
+        if self._process is None and not self._reuse:
+            raise self._occupied()
+        return True
+
+    def _occupied(self) -> RedisStartError:
+        return RedisStartError(
+            f"a Redis server already runs on {self.socket}. Stop it first, or choose another DATA_DIR"
+        )
+
+    def _await_answer(self) -> None:
+        assert self._process is not None
+        started = time.monotonic()
+        while (answer := redis_probe.ping(self.socket)) is not Answer.PONG:
+            if self._process.poll() is not None:
+                raise RedisStartError(f"redis-server ended at once (status {self._process.returncode}){self._tail()}")
+            if time.monotonic() - started > (LOAD_TIMEOUT_S if answer is Answer.LOADING else START_TIMEOUT_S):
+                raise RedisStartError(f"redis-server does not answer on {self.socket}{self._tail()}")
+            time.sleep(0.02)
+
+    def _tail(self) -> str:
+        try:
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()[-5:]
+        except OSError:
+            return ""
+        return "".join(f"\n  {line}" for line in lines)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the embedded Redis until SIGTERM or Ctrl-C. Exit 0 when stopped, 1 when it died, 2 when it cannot start."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        server = EmbeddedRedis(Settings.from_env())
+        with server:
+            print(f"Redis runs on {server.socket} (pid {server.pid}), log in {server.log}; Ctrl-C stops it", flush=True)
+            status = server.exit_status(timeout_s=None)
+            print(f"redis-server ended by itself (status {status})", file=sys.stderr)
+            return 1
+    except KeyboardInterrupt:
+        return 0
+    except (BadSetting, RedisStartError, OSError) as exc:
+        print(f"cannot start Redis: {exc}", file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

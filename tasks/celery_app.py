@@ -1,0 +1,68 @@
+"""The Celery app, configured by ``celeryconfig.py``."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from functools import cache
+from typing import Any
+
+from celery import Celery, signals
+
+from jobs.log import configure
+from jobs.settings import Settings
+from jobs.slots import gpu_slot, owner_name
+from jobs.store import JobStore
+from tasks.slot_step import KeeperStep
+
+#: Set by the worker's parent before it forks: the slot its child computes for, and who holds it.
+SLOT_VARIABLE = "FRAMEMILL_SLOT"
+OWNER_VARIABLE = "FRAMEMILL_SLOT_OWNER"
+
+app = Celery("framemill")
+app.config_from_object("celeryconfig")
+app.steps["worker"].add(KeeperStep)
+
+
+@cache
+def settings() -> Settings:
+    """The settings of this process."""
+    return Settings.from_env()
+
+
+@cache
+def _store_of(pid: int) -> JobStore:
+    return JobStore(settings())
+
+
+def store() -> JobStore:
+    """The store of this process (a forked child gets its own connections)."""
+    return _store_of(os.getpid())
+
+
+@signals.setup_logging.connect
+def _logging(**_: Any) -> None:
+    configure(settings().log_level)
+
+
+@signals.celeryd_after_setup.connect
+def _queues(sender: str, instance: Any, **_: Any) -> None:
+    """Before the pool forks: what the child must know, and this host's own delivery queue for ``io``."""
+    queues = list(instance.app.amqp.queues.consume_from)
+    slot = gpu_slot(queues)
+    if slot:
+        os.environ[SLOT_VARIABLE] = slot
+        os.environ[OWNER_VARIABLE] = owner_name(settings().node)
+    if "io" in queues:
+        instance.app.amqp.queues.select_add(settings().delivery_queue)
+
+
+@signals.worker_process_init.connect
+def _child(**_: Any) -> None:
+    """In the pool's child. Must be quick: Celery waits for it."""
+    if os.environ.get(SLOT_VARIABLE):
+        importlib.import_module("workers.child").prepare(os.environ[SLOT_VARIABLE])
+
+
+logging.getLogger("kombu").setLevel(logging.WARNING)

@@ -1,0 +1,185 @@
+"""The keeper: a thread in a worker's parent process that renews the slot's lease and sweeps.
+
+A thread, not a timer of the worker's event loop: the loop stands still while it reconnects to Redis, and a
+lease must not lapse because of that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import threading
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from celery.worker import state as worker_state
+
+from jobs.errors import BadSetting, FramemillError, Unavailable
+from jobs.models import ModelRegistry
+from jobs.slots import start_ticks, visible_device
+from jobs.states import JobState
+from jobs.store import SlotHeld
+from tasks import dispatch
+from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
+
+logger = logging.getLogger(__name__)
+
+#: Beats in a row in which the record says "running here" and no process runs it, before the run counts as lost.
+MISSING_BEATS = 2
+
+
+class Keeper:
+    """Holds one slot (or none, in an ``io`` worker) from :meth:`start` to :meth:`stop`."""
+
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
+        self._slot = os.environ.get(SLOT_VARIABLE, "")
+        self._delivers = settings().delivery_queue in worker.app.amqp.queues.consume_from
+        self._owner = os.environ.get(OWNER_VARIABLE, f"io:{os.getpid()}")
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._missing = 0
+
+    def start(self) -> None:
+        """Take the slot and begin. Ends the process with a message when that is not possible."""
+        if self._slot:
+            try:
+                self._check_worker()
+                self._take_slot()
+            except FramemillError as exc:
+                logger.critical("cannot serve %s: %s", self._slot, exc.message)
+                raise SystemExit(1) from exc
+        if self._delivers:
+            store().until_written(store().announce_node)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Drain: let the running job finish within ``DRAIN_GRACE_S``, else hand it back."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        if self._delivers:
+            with contextlib.suppress(Unavailable):
+                store().forget_node()
+        if not self._slot:
+            return
+        try:
+            deadline = time.monotonic() + settings().drain_grace_s
+            while store().drain(self._slot, self._owner) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            job_id, bindings = store().leave(self._slot, self._owner)
+            dispatch.send(bindings)
+            if job_id:
+                logger.info("job handed back", extra={"job_id": job_id, "slot": self._slot})
+                self._signal_child(signal.SIGUSR2)
+        except Unavailable:
+            logger.warning("slot not given up: Redis is away; its lease will lapse", extra={"slot": self._slot})
+
+    def _check_worker(self) -> None:
+        if self._worker.concurrency != 1:
+            raise BadSetting(
+                f"a GPU slot runs one job at a time: start the worker with -c 1, not {self._worker.concurrency}"
+            )
+        if not hasattr(self._worker.pool, "_pool"):
+            raise BadSetting("a GPU worker needs the prefork pool (its default); other pools cannot stop a running job")
+        visible_device(self._slot)
+
+    def _facts(self) -> dict[str, Any]:
+        models = [spec.name for spec in ModelRegistry.from_file(settings().models_file).for_slot(self._slot)]
+        has_gpu = Path("/proc/driver/nvidia/gpus").is_dir()
+        device = f"cuda:{visible_device(self._slot)}" if has_gpu else "cpu"
+        return {"node": settings().node, "pid": os.getpid(), "device": device, "models": json.dumps(models)}
+
+    def _take_slot(self) -> None:
+        """Register; a dead holder on this host is replaced at once, an unknown one when its lease lapses."""
+        facts = self._facts()
+        deadline = time.monotonic() + 2 * settings().slot_lease_s
+        takeover = False
+        while True:
+            register = partial(store().register, self._slot, self._owner, facts, takeover=takeover)
+            answer = store().until_written(register)
+            if not isinstance(answer, SlotHeld):
+                dispatch.send(answer)
+                logger.info("slot taken", extra={"slot": self._slot, "owner": self._owner, "device": facts["device"]})
+                return
+            node, pid, ticks = answer.owner.rsplit(":", 2)
+            if node == settings().node:
+                if start_ticks(int(pid)) == ticks:
+                    raise BadSetting(f"the slot is served by the worker with process id {pid}; stop that one first")
+                takeover = True
+                continue
+            if time.monotonic() > deadline:
+                raise BadSetting(f"the slot is served by a worker on host {node}; name this one {settings().node}.gpu0")
+            logger.info("slot held elsewhere, waiting", extra={"slot": self._slot, "owner": answer.owner})
+            time.sleep(min(1.0, answer.lapses_in_s))
+
+    def _run(self) -> None:
+        away = False
+        while not self._stopping.wait(settings().heartbeat_s):
+            try:
+                if self._slot:
+                    self._beat()
+                if self._delivers:
+                    store().announce_node()
+                self._sweep()
+                if away:
+                    logger.info("Redis is back")
+                away = False
+            except Unavailable:
+                if not away:
+                    logger.warning("Redis is away")
+                away = True
+            except Exception:
+                logger.exception("the keeper goes on after an error")
+
+    def _beat(self) -> None:
+        beat = store().heartbeat(self._slot, self._owner, {})
+        if self._stopping.is_set():
+            return
+        if not beat.held:
+            logger.warning("slot was given up, taking it again", extra={"slot": self._slot})
+            answer = store().register(self._slot, self._owner, self._facts())
+            if not isinstance(answer, SlotHeld):
+                dispatch.send(answer)
+            return
+        dispatch.send(beat.bindings)
+        if beat.overdue_s is not None and beat.overdue_s > settings().cancel_grace_s:
+            logger.warning("job did not stop by itself, killing its process", extra={"job_id": beat.job_id})
+            self._signal_child(signal.SIGKILL)
+        self._find_missing(beat.job_id, beat.attempt)
+
+    def _find_missing(self, job_id: str, attempt: int) -> None:
+        """A run that has no process any more (its death was not recorded) is lost."""
+        if not job_id or any(request.id == job_id for request in list(worker_state.active_requests)):
+            self._missing = 0
+            return
+        job = store().get(job_id)
+        if job.state is JobState.QUEUED:  # sent, not started: the sweep sends it again
+            return
+        self._missing += 1
+        if self._missing > MISSING_BEATS:
+            self._missing = 0
+            logger.warning("run without a process", extra={"job_id": job_id, "attempt": attempt})
+            dispatch.send(store().lose(job_id, attempt)[1])
+
+    def _sweep(self) -> None:
+        sweep = store().sweep(self._owner)
+        if sweep is None:
+            return
+        for slot in sweep.lost_slots:
+            logger.warning("slot lost: its lease lapsed", extra={"slot": slot})
+        dispatch.send(sweep.bindings)
+        for delivery in sweep.redeliveries:
+            dispatch.send_delivery(delivery)
+
+    def _signal_child(self, signum: int) -> None:
+        for process in list(self._worker.pool._pool._pool):
+            try:
+                os.kill(process.pid, signum)
+            except ProcessLookupError:
+                continue

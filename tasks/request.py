@@ -1,0 +1,54 @@
+"""How a worker's parent treats a job's message: Celery's request with our rules for stop, loss and success."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import Any
+
+from celery.worker.request import Request
+from celery.worker.state import task_ready
+
+from jobs.errors import FramemillError
+from tasks import dispatch
+from tasks.celery_app import store
+
+logger = logging.getLogger(__name__)
+
+#: The child's handler for it notes that the record must be looked at; the process and its model stay.
+STOP_SIGNAL = signal.SIGUSR2
+
+
+class JobRequest(Request):
+    """Runs in the parent process of a GPU worker."""
+
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Every revocation stops the job, not the process, whatever signal the operator's tool asked for."""
+        super().terminate(pool, STOP_SIGNAL)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        """The child died, or the task itself broke: the record decides whether the job runs again.
+
+        What a job can do wrong never comes here, :func:`workers.run.run` records it.
+        """
+        exc = getattr(exc_info.exception, "exc", exc_info.exception)
+        task_ready(self)
+        job_id, attempt = self.args[:2]
+        try:
+            state, bindings = store().lose(job_id, attempt)
+        except FramemillError:
+            # Redis is away; the slot keeper finds a job without a process on its next beat.
+            logger.warning("worker process lost, not yet recorded", extra={"job_id": job_id})
+            return None
+        logger.warning("attempt lost", extra={"job_id": job_id, "attempt": attempt, "error": repr(exc), "state": state})
+        if state == "queued":
+            self.send_event("task-retried", exception=repr(exc), traceback="")
+        elif state == "failed":
+            self.send_event("task-failed", exception=repr(exc), traceback="")
+        dispatch.send(bindings)
+        return None
+
+    def send_event(self, type: str, **fields: Any) -> None:
+        """The end of the computation is not the end of the job: delivery announces its success."""
+        if type != "task-succeeded":
+            super().send_event(type, **fields)

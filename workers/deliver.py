@@ -1,0 +1,74 @@
+"""What an ``io`` worker does with computed frames: encode, hash, store. No torch here."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from jobs.errors import Unavailable
+from jobs.objects import ObjectStore, open_store
+from jobs.record import Job, Output
+from jobs.store import JobStore
+from tasks.celery_app import settings
+from workers import encode, spool
+
+logger = logging.getLogger(__name__)
+
+
+@cache
+def _objects() -> ObjectStore:
+    return open_store(settings())
+
+
+def encode_and_store(store: JobStore, job_id: str, attempt: int) -> list[Output]:
+    """Encode an attempt's frames and store the files under the attempt's name.
+
+    A stale attempt thus never replaces what another one published; the keys become known with the record.
+
+    Raises:
+        ObjectNotFound: the frames are not in this host's spool.
+        Unavailable: the object store or Redis does not answer.
+    """
+    frames = spool.read(settings(), job_id, attempt)
+    job = store.get(job_id)
+    outputs = []
+    with tempfile.TemporaryDirectory(prefix="framemill-") as folder:
+        for index, clip in enumerate(frames):
+            suffix = "mp4" if job.request.kind.is_video else "png"
+            path = Path(folder) / f"{index}.{suffix}"
+            metadata = {**job.request.to_dict(), "job_id": job_id, "index": index}
+            if job.request.kind.is_video:
+                width, height = encode.write_mp4(clip, path, job.request.fps, metadata)
+            else:
+                height, width = clip.shape[1:3]
+                encode.write_png(clip[0], path, metadata)
+            key = f"outputs/{job_id}/{attempt}/{path.name}"
+            media_type = "video/mp4" if suffix == "mp4" else "image/png"
+            _objects().put_file(key, path, media_type)
+            outputs.append(_output(job, key, media_type, path, width, height, len(clip)))
+    return outputs
+
+
+def _output(job: Job, key: str, media_type: str, path: Path, width: int, height: int, frames: int) -> Output:
+    content = path.read_bytes()
+    return Output(
+        key=key, media_type=media_type, bytes=len(content), sha256=hashlib.sha256(content).hexdigest(),
+        width=width, height=height, frames=frames, fps=job.request.fps,
+    )  # fmt: skip
+
+
+def retract(outputs: list[Output]) -> None:
+    """Remove stored files that were not published."""
+    for output in outputs:
+        try:
+            _objects().delete(output.key)
+        except Unavailable:
+            logger.warning("unpublished file left behind", extra={"key": output.key})
+
+
+def discard(job_id: str, attempt: int) -> None:
+    """The frames are not needed any more."""
+    spool.remove(settings(), job_id, attempt)

@@ -1,0 +1,1 @@
+"""Executors: from a request to frames, one file per kind of back end."""

@@ -1,0 +1,94 @@
+"""Progress of a running attempt: what a step costs here is a few assignments.
+
+A thread sends the newest state to Redis, at most once per ``PROGRESS_INTERVAL_MS``; the step itself never waits
+for Redis. Its answer says whether the attempt still owns its job; if not, the next step raises.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from jobs.errors import JobCancelled, Unavailable
+from jobs.store import JobStore
+from workers.child import stop_hint
+
+logger = logging.getLogger(__name__)
+
+#: How often the thread looks for a stop signal, seconds.
+HINT_POLL_S = 0.01
+
+
+class Reporter:
+    """One attempt's progress. Use as a context manager around the run."""
+
+    def __init__(self, store: JobStore, job_id: str, attempt: int, steps: int) -> None:
+        self._store, self._job_id, self._attempt = store, job_id, attempt
+        self._steps = steps
+        self._now: tuple[str, int, float | None] = ("starting", 0, None)
+        self._sent: tuple[str, int, float | None] | None = None
+        self._over = threading.Event()
+        self._closed = threading.Event()
+        self._first_step_at: float | None = None
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+
+    def __enter__(self) -> Reporter:
+        stop_hint.clear()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closed.set()
+        self._thread.join()
+
+    def stage(self, name: str) -> None:
+        """Enter ``loading``, ``denoising`` or ``decoding``.
+
+        Raises:
+            JobCancelled: the attempt is over.
+        """
+        self.check()
+        self._now = (name, self._now[1], None)
+        if name == "denoising":
+            self._first_step_at = time.monotonic()
+
+    def step(self, done: int) -> None:
+        """``done`` steps are finished.
+
+        Raises:
+            JobCancelled: the attempt is over.
+        """
+        self.check()
+        begun = self._first_step_at or time.monotonic()
+        eta_s = (time.monotonic() - begun) / max(1, done) * (self._steps - done)
+        self._now = ("denoising", done, eta_s)
+
+    def check(self) -> None:
+        """Raises: JobCancelled when the attempt is over. Costs one look at a flag."""
+        if stop_hint.is_set() and not self._over.is_set():
+            # Between the signal and the thread's look at the record lie some milliseconds: ask here and now.
+            stop_hint.clear()
+            self._send()
+        if self._over.is_set():
+            raise JobCancelled()
+
+    def _run(self) -> None:
+        interval_s = self._store.settings.progress_interval_ms / 1000
+        while not self._over.is_set():
+            closed = self._closed.is_set()
+            if self._now != self._sent:
+                self._send()
+            if closed:
+                return
+            self._closed.wait(interval_s)
+
+    def _send(self) -> None:
+        stage, step, eta_s = now = self._now
+        try:
+            owned = self._store.progress(self._job_id, self._attempt, stage, step, self._steps, eta_s)
+        except Unavailable:
+            return  # the run goes on without Redis; the next report tries again
+        self._sent = now
+        if not owned:
+            self._over.set()

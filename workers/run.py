@@ -1,0 +1,122 @@
+"""One attempt of one job in the GPU child: start, load, compute, spool; every way it can end."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import secrets
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from jobs.errors import ExecutionError, FramemillError, JobCancelled
+from jobs.models import ModelRegistry
+from jobs.objects import open_store
+from jobs.record import Job
+from jobs.slots import Binding
+from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
+from workers.report import Reporter
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Outcome:
+    """How an attempt ended, and the jobs that its slot (and others) got next."""
+
+    ended: str
+    bindings: list[Binding] = field(default_factory=list)
+    computed: bool = False
+    failure: str = ""
+
+
+@cache
+def _models() -> ModelRegistry:
+    return ModelRegistry.from_file(settings().models_file)
+
+
+@cache
+def _pipelines() -> Any:
+    from workers.pipelines import PipelineCache  # imports torch
+
+    return PipelineCache(settings())
+
+
+def run(job_id: str, attempt: int) -> Outcome:
+    """Compute an attempt. Never raises for what a job can do wrong; always gives the slot back."""
+    slot, owner = os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE]
+    run_token = f"{os.getpid()}:{secrets.token_hex(4)}"
+    records = store()
+    device = os.environ.get("FRAMEMILL_DEVICE", "starting")
+    started = records.until_written(
+        lambda: records.start(job_id, attempt, slot=slot, owner=owner, device=device, run=run_token)
+    )
+    if not started:
+        return Outcome("refused")
+    job = records.get(job_id)
+    begun = time.monotonic()
+    try:
+        with Reporter(records, job_id, attempt, job.request.steps) as reporter:
+            run_s = _compute(job, attempt, slot, owner, reporter)
+    except JobCancelled:
+        ended = Outcome("cancelled", records.until_written(lambda: records.release(job_id, attempt, slot=slot)))
+    except Exception as exc:
+        ended = _failed(job_id, attempt, slot, exc)
+    else:
+        owned, bindings = records.until_written(
+            lambda: records.compute(job_id, attempt, slot=slot, node=settings().node, run_s=run_s)
+        )
+        ended = Outcome("computed" if owned else "stale", bindings, computed=owned)
+    logger.info(
+        "run ended",
+        extra={
+            "job_id": job_id, "attempt": attempt, "ended": ended.ended, "model": job.request.model,
+            "kind": job.request.kind, "steps": job.request.steps, "run_s": round(time.monotonic() - begun, 3),
+            "error": ended.failure or "-",
+        },
+    )  # fmt: skip
+    return ended
+
+
+def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) -> float:
+    """Load, denoise, decode, spool. Returns the seconds without loading."""
+    from workers import spool
+    from workers.executors import diffusers as executor
+
+    cache_ = _pipelines()
+    spec = _models().get(job.request.model)
+    reporter.stage("loading")
+    loads = cache_.loads
+    pipeline = cache_.get(spec, job.request.kind)
+    if cache_.loads != loads:
+        os.environ["FRAMEMILL_DEVICE"] = cache_.device_name
+        facts = {"loads": cache_.loads, "resident": ",".join(cache_.resident), "device": cache_.device_name}
+        store().heartbeat(slot, owner, facts)
+    begun = time.monotonic()
+    objects = open_store(settings()) if job.request.image else None
+    frames = executor.run(pipeline, job.request, reporter, objects)
+    reporter.check()
+    spool.write(settings(), job.job_id, attempt, frames)
+    return time.monotonic() - begun
+
+
+def _failed(job_id: str, attempt: int, slot: str, exc: Exception) -> Outcome:
+    code, message = _explain(exc)
+    logger.error("run failed", exc_info=not isinstance(exc, FramemillError), extra={"job_id": job_id, "code": code})
+    exc.__traceback__ = None  # the traceback's frames hold the tensors of the run
+    gc.collect()
+    owned, bindings = store().until_written(
+        lambda: store().fail(job_id, attempt, code=code, message=message, slot=slot)
+    )
+    return Outcome("failed", bindings, failure=f"{code}: {message}" if owned else "")
+
+
+def _explain(exc: Exception) -> tuple[str, str]:
+    """Code and message for the caller. Unknown exceptions show their type only; the log has the rest."""
+    if isinstance(exc, FramemillError):
+        return exc.code, exc.message
+    if type(exc).__name__ == "OutOfMemoryError" or isinstance(exc, MemoryError):
+        return "out_of_memory", "the device has too little memory for this request"
+    return ExecutionError.code, f"the model raised {type(exc).__name__}"
