@@ -2,9 +2,6 @@
 
 VENV ?= .venv
 TORCH ?= torch==2.13.0
-# Where torch comes from, if not from the usual index; https://download.pytorch.org/whl/cpu is a far smaller
-# download for a machine without a GPU.
-TORCH_INDEX_URL ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
@@ -47,7 +44,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	fi; \
 	if [ ! -x $(BIN)/python ]; then echo "making $(VENV) with $$python"; $$python -m venv $(VENV); fi; \
 	echo "installing $(TORCH) (large on the first run)"; \
-	$(BIN)/python -m pip install --quiet -c constraints.txt $(if $(TORCH_INDEX_URL),--index-url $(TORCH_INDEX_URL)) '$(TORCH)'; \
+	$(BIN)/python -m pip install --quiet -c constraints.txt '$(TORCH)'; \
 	echo "installing Framemill and what it needs"; \
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'; \
 	touch $(STAMP)

@@ -77,7 +77,8 @@ class ProgressBar:
 
     def _describe(self, status: Status) -> str:
         if status.state == "queued":
-            place = "waiting" if status.position is None else f"waiting, position {status.position}"
+            # Position 0: its turn has come, it is on its way to the worker.
+            place = f"waiting, position {status.position}" if status.position else "waiting"
             return place + _left(status.eta_s)
         if status.state == "running" and not status.steps:
             return f"{status.stage or 'starting'}{_left(status.eta_s)}"

@@ -56,7 +56,7 @@ def may_connect(address: str, *, private: bool = False) -> bool:
     if private or any(ip in network for network in _NOT_PUBLIC):
         return private
     # Python before 3.13 calls more of IPv6 global than is assigned to hosts.
-    return ip.is_global and not ip.is_reserved and (ip.version == 4 or ip in _UNICAST_V6)
+    return ip.is_global and (ip.version == 4 or ip in _UNICAST_V6)
 
 
 def lookup(host: str, port: int) -> list[str]:

@@ -68,7 +68,7 @@ def resolve(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[Generat
     warnings: list[str] = []
 
     def number(name: str, allowed: Range | None = None) -> Any:
-        value = sent.get(name, spec.default(name))
+        value = sent[name] if name in sent else spec.default(name)
         allowed = allowed or spec.limit(name)
         if value not in allowed:
             problems.append(Problem(name, f"must be {allowed} for model {spec.name}", value))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Mapping
@@ -37,16 +38,20 @@ class Slot:
 
     name: str
     node: str
+    #: ``cpu`` or ``cuda:N``.
     device: str
-    models: str
+    #: As the driver calls it; '' until the first model is loaded.
+    device_name: str
+    #: Models it may run.
+    models: tuple[str, ...]
     job_id: str | None
     draining: bool
     #: Whether its lease is overdue.
     suspect: bool
     #: Pipelines loaded since its process started.
     loads: int
-    #: Models in its memory, comma separated.
-    resident: str
+    #: Models in its memory.
+    resident: tuple[str, ...]
 
     @classmethod
     def from_hash(cls, name: str, values: Mapping[str, str]) -> Slot:
@@ -54,12 +59,13 @@ class Slot:
             name=name,
             node=values.get("node", ""),
             device=values.get("device", ""),
-            models=values.get("models", "[]"),
+            device_name=values.get("device_name", ""),
+            models=tuple(json.loads(values.get("models") or "[]")),
             job_id=values.get("job") or None,
             draining=bool(values.get("draining")),
             suspect=bool(values.get("suspect_at")),
             loads=int(values.get("loads") or 0),
-            resident=values.get("resident", ""),
+            resident=tuple(filter(None, values.get("resident", "").split(","))),
         )
 
 
@@ -94,6 +100,11 @@ def gpu_index(slot: str) -> int:
     if match is None:
         raise BadSetting(f"{slot} is no GPU queue: gpu0, gpu1, … or <host>.gpu0")
     return int(match["index"])
+
+
+def device_label(slot: str) -> str:
+    """``cuda:N`` with the number ``nvidia-smi`` shows, or ``cpu`` on a host without a GPU. Needs no torch."""
+    return f"cuda:{visible_device(slot)}" if Path("/proc/driver/nvidia/gpus").is_dir() else "cpu"
 
 
 def visible_device(slot: str, environ: Mapping[str, str] = os.environ) -> str:

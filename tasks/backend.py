@@ -94,7 +94,7 @@ class JobBackend(RedisBackend):
 def _result(job: Job) -> dict[str, Any]:
     """What ``AsyncResult.info`` shows."""
     if job.state is JobState.SUCCEEDED:
-        return {"outputs": [vars(output) for output in job.outputs], "attempt": job.attempt, "device": job.device}
+        return {"outputs": [vars(output) for output in job.outputs], "attempt": job.starts, "device": job.device}
     if job.state is JobState.FAILED:
         error = job.error or {}
         return {
@@ -118,7 +118,7 @@ def _result(job: Job) -> dict[str, Any]:
         "eta_s": job.run_eta_s,
         "slot": job.slot,
         "device": job.device,
-        "attempt": job.attempt,
+        "attempt": job.starts,
     }
 
 

@@ -14,14 +14,13 @@ import signal
 import threading
 import time
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from celery.worker import state as worker_state
 
 from jobs.errors import BadSetting, FramemillError, Unavailable
 from jobs.models import ModelRegistry
-from jobs.slots import start_ticks, visible_device
+from jobs.slots import device_label, start_ticks, visible_device
 from jobs.states import JobState
 from jobs.store import SlotHeld
 from tasks import dispatch
@@ -91,9 +90,12 @@ class Keeper:
 
     def _facts(self) -> dict[str, Any]:
         models = [spec.name for spec in ModelRegistry.from_file(settings().models_file).for_slot(self._slot)]
-        has_gpu = Path("/proc/driver/nvidia/gpus").is_dir()
-        device = f"cuda:{visible_device(self._slot)}" if has_gpu else "cpu"
-        return {"node": settings().node, "pid": os.getpid(), "device": device, "models": json.dumps(models)}
+        return {
+            "node": settings().node,
+            "pid": os.getpid(),
+            "device": device_label(self._slot),
+            "models": json.dumps(models),
+        }
 
     def _take_slot(self) -> None:
         """Register; a dead holder on this host is replaced at once, an unknown one when its lease lapses."""

@@ -235,14 +235,14 @@ def test_transparency_becomes_white(case: Case) -> None:
 def test_every_other_kind_of_pixel_becomes_rgb(case: Case, mode: str) -> None:
     kind, options = "PNG", {}
     if mode == "CMYK":
-        image, kind = picture("CMYK"), "JPEG"
+        image, kind, options = picture("CMYK"), "JPEG", {"icc_profile": b"for ink" * 30}
     elif mode.startswith("P"):
         image = picture().quantize(16)
         options = {"transparency": bytes([0, 128] + [255] * 14)} if mode == "P+alpha" else {}
     elif mode.startswith("I;16"):
         image = Image.new("I;16", (3, 1))
         image.putdata([0, 0x8080, 0xFFFF])
-        options = {"transparency": 0xFFFF} if "+" in mode else {}
+        options = {"transparency": 0x80} if "+" in mode else {}
     elif mode.startswith("1"):
         image = picture("L").convert("1")
         options = {"transparency": 0} if "+" in mode else {}
@@ -252,13 +252,15 @@ def test_every_other_kind_of_pixel_becomes_rgb(case: Case, mode: str) -> None:
     data = encoded(image, kind, **options)
     stored = opened(case, case.store(data))
     assert stored.size == image.size
-    if mode == "I;16":
+    if image.mode == "I;16":
         assert [stored.getpixel((x, 0)) for x in range(3)] == [(0, 0, 0), (128, 128, 128), (255, 255, 255)]
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 def test_broken_exif_beside_a_sound_picture_is_no_reason_to_refuse(case: Case) -> None:
     broken = b"\xff\xd8" + b"\xff\xe1\x00\x14Exif\0\0" + b"II*\0\xff\xff\xff\xff\0\0" + JPEG[2:]
+    assert case.content(case.store(broken)) == broken
+    broken = png(1, 1, bytes(2), chunk(b"eXIf", b"junk"))
     assert case.content(case.store(broken)) == broken
 
 

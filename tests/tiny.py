@@ -36,7 +36,10 @@ def build_image(folder: Path) -> None:
             attention_head_dim=2, down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
             up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
         ),
-        scheduler=DDIMScheduler(clip_sample=False, steps_offset=1),
+        # As many steps as a test of stopping can ask for, with the usual total noise.
+        scheduler=DDIMScheduler(
+            clip_sample=False, steps_offset=1, num_train_timesteps=110_000, beta_start=1e-6, beta_end=2e-4
+        ),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

@@ -34,6 +34,11 @@ class PipelineCache:
     def resident(self) -> list[str]:
         return list(self._loaded)
 
+    def free(self) -> None:
+        """Give unused device memory back."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def get(self, spec: ModelSpec, kind: Kind) -> Any:
         """The pipeline for this kind of job.
 

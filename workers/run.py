@@ -5,21 +5,26 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import re
 import secrets
 import time
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from jobs.errors import ExecutionError, FramemillError, JobCancelled
+from jobs.errors import ExecutionError, FramemillError, JobCancelled, OutOfMemory
 from jobs.models import ModelRegistry
 from jobs.objects import open_store
 from jobs.record import Job
-from jobs.slots import Binding
+from jobs.slots import Binding, device_label
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
 from workers.report import Reporter
 
 logger = logging.getLogger(__name__)
+
+
+#: File names that a library's message may hold.
+_PATH = re.compile(r"(/[^\s/'\"]+){2,}")
 
 
 @dataclass
@@ -49,9 +54,8 @@ def run(job_id: str, attempt: int) -> Outcome:
     slot, owner = os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE]
     run_token = f"{os.getpid()}:{secrets.token_hex(4)}"
     records = store()
-    device = os.environ.get("FRAMEMILL_DEVICE", "starting")
     started = records.until_written(
-        lambda: records.start(job_id, attempt, slot=slot, owner=owner, device=device, run=run_token)
+        lambda: records.start(job_id, attempt, slot=slot, owner=owner, device=device_label(slot), run=run_token)
     )
     if not started:
         return Outcome("refused")
@@ -91,8 +95,7 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
     loads = cache_.loads
     pipeline = cache_.get(spec, job.request.kind)
     if cache_.loads != loads:
-        os.environ["FRAMEMILL_DEVICE"] = cache_.device_name
-        facts = {"loads": cache_.loads, "resident": ",".join(cache_.resident), "device": cache_.device_name}
+        facts = {"loads": cache_.loads, "resident": ",".join(cache_.resident), "device_name": cache_.device_name}
         store().heartbeat(slot, owner, facts)
     begun = time.monotonic()
     objects = open_store(settings()) if job.request.image else None
@@ -105,8 +108,10 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
 def _failed(job_id: str, attempt: int, slot: str, exc: Exception) -> Outcome:
     code, message = _explain(exc)
     logger.error("run failed", exc_info=not isinstance(exc, FramemillError), extra={"job_id": job_id, "code": code})
-    exc.__traceback__ = None  # the traceback's frames hold the tensors of the run
-    gc.collect()
+    if code == OutOfMemory.code:
+        exc.__traceback__ = None  # its frames hold the tensors of the run
+        gc.collect()
+        _pipelines().free()
     owned, bindings = store().until_written(
         lambda: store().fail(job_id, attempt, code=code, message=message, slot=slot)
     )
@@ -118,5 +123,8 @@ def _explain(exc: Exception) -> tuple[str, str]:
     if isinstance(exc, FramemillError):
         return exc.code, exc.message
     if type(exc).__name__ == "OutOfMemoryError" or isinstance(exc, MemoryError):
-        return "out_of_memory", "the device has too little memory for this request"
-    return ExecutionError.code, f"the model raised {type(exc).__name__}"
+        return OutOfMemory.code, "the device has too little memory for this request"
+    message = f"the model raised {type(exc).__name__}"
+    if isinstance(exc, ValueError):  # pipelines refuse arguments with it, and say why
+        message += ": " + _PATH.sub("…", str(exc).partition("\n")[0])[:300]
+    return ExecutionError.code, message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,10 @@ from jobs.states import JobState
 
 #: Longest value a problem report repeats is cut in ``Problem``; longest text accepted at all, characters.
 MAX_TEXT_CHARS = 100_000
+
+
+#: Not more digits than a number of the API can have.
+_WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 
 
 class Text(fields.String):
@@ -46,6 +51,8 @@ class Whole(fields.Integer):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         if isinstance(value, bool):
             raise self.make_error("invalid", input=value)
+        if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+            value = int(value)  # a form sends text
         return super()._deserialize(value, attr, data, **kwargs)
 
 

@@ -44,7 +44,7 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, An
         "eta_s": None if forecast.eta_s is None else round(forecast.eta_s, 2),
         "slot": job.slot,
         "device": job.device,
-        "attempt": job.attempt,
+        "attempt": job.starts,
         "error": job.error,
         "warnings": job.warnings,
         "request": {name: value for name, value in job.request.to_dict().items() if name != "image"},
@@ -89,10 +89,11 @@ def slot_view(slot: Slot) -> dict[str, Any]:
         "name": slot.name,
         "node": slot.node,
         "device": slot.device,
+        "device_name": slot.device_name,
         "state": state,
         "task_id": slot.job_id,
-        "models": slot.models,
-        "resident": slot.resident,
+        "models": list(slot.models),
+        "resident": list(slot.resident),
         "loads": slot.loads,
     }
 

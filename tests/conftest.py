@@ -1,0 +1,74 @@
+"""Fixtures: tiny pipelines, a running stack shared by tests that leave it idle, and stacks of one's own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from jobs.settings import PROJECT_ROOT, Settings
+from tests.harness import Stack, running
+
+for _option in dataclasses.fields(Settings):
+    os.environ.pop(_option.name.upper(), None)
+# Nothing may reach a hub or a cloud from the tests.
+os.environ.update(HF_HUB_OFFLINE="1", AWS_EC2_METADATA_DISABLED="true", AWS_CONFIG_FILE=os.devnull)
+
+
+@pytest.fixture(scope="session")
+def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny pipelines with their models file, made once, in a process of its own (it needs torch)."""
+    folder = tmp_path_factory.mktemp("tiny")
+    command = [sys.executable, "-m", "tests.tiny", str(folder)]
+    subprocess.run(command, cwd=PROJECT_ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return folder / "models.toml"
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """A folder with a short path: a Unix socket lies in it."""
+    folder = Path(tempfile.mkdtemp(prefix="fm-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def stack(models_file: Path) -> Iterator[Stack]:
+    """Web, gpu0 and io, shared by all tests that leave no job behind."""
+    folder = Path(tempfile.mkdtemp(prefix="fm-"))
+    with running(folder, models_file, "gpu0", "io") as shared:
+        yield shared
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def start(models_file: Path, short_folder: Path) -> Iterator[Callable[..., Stack]]:
+    """``start("gpu0", "io", SETTING=value)``: a stack of the test's own."""
+    with ExitStack() as stacks:
+        yield lambda *workers, **environment: stacks.enter_context(
+            running(short_folder, models_file, *workers, **environment)
+        )
+
+
+@pytest.fixture
+def settings(short_folder: Path, models_file: Path) -> Settings:
+    return Settings(data_dir=short_folder, models_file=models_file)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """A failed test shows the end of its processes' logs."""
+    report = yield
+    if report.failed:  # type: ignore[attr-defined]
+        for folder in {stack.folder for stack in Stack.alive}:
+            for log in sorted(folder.glob("*.log")):
+                report.sections.append((log.name, log.read_text(errors="replace")[-3000:]))  # type: ignore[attr-defined]
+    return report

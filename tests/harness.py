@@ -1,0 +1,200 @@
+"""A whole Framemill on this machine, out of real processes, for one test or for all."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import requests
+
+from jobs.settings import PROJECT_ROOT, Settings
+from jobs.store import JobStore
+from stack import ports
+from stack.redis_server import EmbeddedRedis
+
+#: Longest wait for anything, seconds; a test that waits longer has failed.
+PATIENCE_S = 60.0
+#: A tiny job that runs until it is stopped.
+ENDLESS_STEPS = 100_000
+BIN = Path(sys.executable).parent
+
+
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
+    """Poll until ``condition()`` is true; returns what it gave."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited {timeout_s:g} s in vain for {what}")
+
+
+class Stack:
+    """Redis, web, workers as processes. ``start`` what is needed; everything ends with :meth:`close`."""
+
+    alive: ClassVar[list[Stack]] = []
+
+    def __init__(self, folder: Path, models_file: Path, **environment: Any) -> None:
+        self.folder = folder
+        self.environment = {
+            "DATA_DIR": str(folder),
+            "MODELS_FILE": str(models_file),
+            "CPU_THREADS": "1",
+            "HEARTBEAT_S": "0.5",
+            "SLOT_LEASE_S": "3",
+            "RESEND_AFTER_S": "2",
+            "DRAIN_GRACE_S": "1",
+            "CANCEL_GRACE_S": "3",
+            **{name: str(value) for name, value in environment.items()},
+        }
+        self.settings = Settings.from_env(self.environment)
+        self.redis = EmbeddedRedis(self.settings)
+        self.store = JobStore(self.settings)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.port = 0
+
+    # ---- processes
+
+    def up(self, *workers: str) -> Stack:
+        """Redis, the web server and these workers (``gpu0``, ``io``), all ready."""
+        self.alive.append(self)
+        self.redis.start()
+        for queue in workers:
+            self.worker(queue)
+        self.web()
+        wait_for(lambda: self._ready(workers), "the stack to be ready")
+        return self
+
+    def web(self) -> None:
+        self.port = self.port or ports.next_free("127.0.0.1", 20_000 + os.getpid() % 20_000)
+        self.run("web", "gunicorn", "app:create_app()", PORT=str(self.port))
+        wait_for(lambda: self._answers("/healthz"), "the web server")
+
+    def worker(self, queue: str, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+        name = f"{queue}@%h"
+        command = ("celery", "-A", "tasks", "worker", "-Q", queue, "-n", name, "--without-gossip", "--without-mingle")
+        return self.run(queue, *command, *options, **environment)
+
+    def run(self, name: str, command: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
+        """Start one process in its own group; its output goes to ``<name>.log``."""
+        log = (self.folder / f"{name}.log").open("ab")
+        self.processes[name] = subprocess.Popen(
+            [BIN / command, *arguments],
+            cwd=PROJECT_ROOT,
+            env={**os.environ, **self.environment, **environment},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        log.close()
+        return self.processes[name]
+
+    def log(self, name: str) -> str:
+        return (self.folder / f"{name}.log").read_text(errors="replace")
+
+    def child(self, name: str) -> int:
+        """Process id of the pool's child of a worker."""
+        parent = self.processes[name].pid
+        return int(wait_for(lambda: _children(parent), f"a child of {name}")[0])
+
+    def kill(self, name: str, signum: int = signal.SIGKILL) -> None:
+        """Kill a process (and, as the system does for a lost parent, leave its children to themselves)."""
+        process = self.processes.pop(name)
+        process.send_signal(signum)
+        process.wait(PATIENCE_S)
+
+    def close(self) -> None:
+        self.alive.remove(self)
+        for process in self.processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        for process in self.processes.values():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(6)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        self.redis.stop()
+
+    # ---- the API
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return requests.get(self.url(path), timeout=10, **options)
+
+    def delete(self, path: str) -> requests.Response:
+        return requests.delete(self.url(path), timeout=10)
+
+    def post(self, **fields: Any) -> requests.Response:
+        return requests.post(self.url("/v1/tasks/"), json=fields, timeout=30)
+
+    def submit(self, **fields: Any) -> str:
+        """Submit a tiny image (unless ``fields`` say otherwise); returns its id."""
+        response = self.post(**{"model": "tiny-image", "prompt": "a red circle", **fields})
+        assert response.status_code == 200, response.text
+        return str(response.json()["task_id"])
+
+    def endless(self, **fields: Any) -> str:
+        """Submit a job that runs until it is stopped, and wait until it denoises."""
+        job_id = self.submit(steps=ENDLESS_STEPS, **fields)
+        self.wait_until(job_id, lambda view: view["step"] > 0, "its first step")
+        return job_id
+
+    def status(self, job_id: str) -> dict[str, Any]:
+        return dict(self.get(f"/v1/tasks/{job_id}/status").json())
+
+    def wait_until(self, job_id: str, condition: Callable[[dict[str, Any]], Any], what: str) -> dict[str, Any]:
+        view: dict[str, Any] = {}
+
+        def look() -> Any:
+            view.clear()
+            view.update(self.status(job_id))
+            return condition(view)
+
+        try:
+            wait_for(look, f"job {job_id}: {what}")
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}; last seen: {view}") from None
+        return view
+
+    def wait(self, job_id: str) -> dict[str, Any]:
+        """Wait for the end of a job; returns its status."""
+        ends = ("succeeded", "failed", "cancelled", "expired")
+        return self.wait_until(job_id, lambda view: view.get("state") in ends, "its end")
+
+    def _answers(self, path: str) -> bool:
+        try:
+            return self.get(path).status_code == 200
+        except requests.ConnectionError:
+            return False
+
+    def _ready(self, workers: tuple[str, ...]) -> bool:
+        for name, process in self.processes.items():
+            assert process.poll() is None, f"{name} ended:\n{self.log(name)}"
+        ready = self.get("/readyz").json()
+        gpus = {name for name in workers if name.startswith("gpu")}
+        return gpus <= set(ready["slots"]) and ("io" not in workers or bool(ready["delivery"]))
+
+
+def _children(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+
+
+@contextlib.contextmanager
+def running(folder: Path, models_file: Path, *workers: str, **environment: Any) -> Iterator[Stack]:
+    """A stack for one ``with`` block."""
+    stack = Stack(folder, models_file, **environment)
+    try:
+        yield stack.up(*workers)
+    finally:
+        stack.close()
