@@ -16,6 +16,7 @@ import time
 from functools import partial
 from typing import Any
 
+from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
 from jobs.errors import BadSetting, FramemillError, Unavailable
@@ -84,7 +85,7 @@ class Keeper:
             raise BadSetting(
                 f"a GPU slot runs one job at a time: start the worker with -c 1, not {self._worker.concurrency}"
             )
-        if not hasattr(self._worker.pool, "_pool"):
+        if not isinstance(self._worker.pool, prefork.TaskPool):
             raise BadSetting("a GPU worker needs the prefork pool (its default); other pools cannot stop a running job")
         visible_device(self._slot)
 
