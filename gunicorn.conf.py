@@ -8,6 +8,11 @@ monkey.patch_all()
 from jobs.settings import Settings  # noqa: E402
 
 _settings = Settings.from_env()
+if not _settings.is_loopback:
+    raise SystemExit(
+        f"HOST {_settings.host} is refused: anybody who reaches it could use the GPUs, as this version has no keys. "
+        "Bind a loopback address and put a proxy with authentication in front."
+    )
 _host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
 
 bind = f"{_host}:{_settings.port}"

@@ -21,13 +21,14 @@ def send_object(objects: ObjectStore, output: Output, *, name: str) -> Response:
     """
     size = objects.stat(output.key).size_bytes
     start, end, status = 0, size - 1, 200
-    wanted = request.range
+    unchanged = request.if_none_match.contains_weak(output.sha256)
+    wanted = request.range if request.method == "GET" and not unchanged else None
     if wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1 and _still_same(output):
         span = wanted.range_for_length(size)
         if span is None:
             raise RequestedRangeNotSatisfiable(length=size)
         start, end, status = span[0], span[1] - 1, 206
-    body = () if request.method == "HEAD" else objects.read(output.key, start, end if status == 206 else None)
+    body = () if request.method == "HEAD" or unchanged else objects.read(output.key, start, end if status == 206 else None)
     response = Response(body, status, mimetype=output.media_type, direct_passthrough=True)
     response.content_length = end - start + 1
     response.set_etag(output.sha256)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import BadSetting, ModelNotFound
+from jobs.slots import gpu_slot
 
 
 class Kind(StrEnum):
@@ -186,6 +187,12 @@ def _spec(path: Path, name: str, table: Any) -> ModelSpec:
     for key in ("size_multiple_px", "frames_step"):
         if not isinstance(table.get(key, 1), int) or table.get(key, 1) < 1:
             raise bad(key, "must be a whole number of at least 1")
+    pipelines = table.get("pipelines", {})
+    if not (isinstance(pipelines, dict) and all(k in kinds and isinstance(v, str) for k, v in pipelines.items())):
+        raise bad("pipelines", "must map kinds of this model to names of pipeline classes")
+    slots = table.get("slots", [])
+    if not (isinstance(slots, list) and all(isinstance(slot, str) and gpu_slot([slot]) for slot in slots)):
+        raise bad("slots", "must be a list of slots like gpu0 or nodeb.gpu0")
     limits = dict(_limits(table.get("limits", {}), bad))
     defaults = table.get("defaults", {})
     for key, value in defaults.items():
@@ -196,7 +203,7 @@ def _spec(path: Path, name: str, table: Any) -> ModelSpec:
             raise bad(f"defaults.{key}", f"must be {allowed}")
     return ModelSpec(
         name=name, source=source, kinds=kinds, limits=limits, defaults=defaults,
-        slots=tuple(table.get("slots", ())),
+        slots=tuple(slots),
         **{key: table[key] for key in ("revision", "pipelines", "dtype", "variant", "description",
                                        "size_multiple_px", "frames_step") if key in table},
     )  # fmt: skip

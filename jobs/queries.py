@@ -41,7 +41,7 @@ def forecast(store: JobStore, job: Job) -> Forecast:
     if job.state.is_terminal:
         return Forecast(None, None)
     if not job.waits:
-        return Forecast(0, job.run_eta_s if job.state is JobState.RUNNING else None)
+        return Forecast(0, _under_way_s(store, job))
     lanes = [job.lane] if job.pin else sorted(store.call(lambda c: c.smembers(keys.LANES)))
 
     def read(client: Any) -> list[Any]:
@@ -68,6 +68,16 @@ def forecast(store: JobStore, job: Job) -> Forecast:
         return Forecast(position, None)
     own_s = job.request.work * float(own_rate)
     return Forecast(position, _running_s(store, slots) + ahead_s / (1 if job.pin else len(slots)) + own_s)
+
+
+def _under_way_s(store: JobStore, job: Job) -> float | None:
+    """Seconds to the end of a job that has a slot: what its worker reports, before that what its model usually takes."""
+    if job.state is JobState.DELIVERING:
+        return None
+    if job.run_eta_s is not None:
+        return job.run_eta_s
+    rate = store.call(lambda c: c.hget(keys.RATES, job.request.model))
+    return None if rate is None else job.request.work * float(rate)
 
 
 def _running_s(store: JobStore, slots: set[str]) -> float:

@@ -7,6 +7,8 @@ Credentials for S3 are boto3's own (``AWS_ACCESS_KEY_ID`` and so on) and are not
 
 from __future__ import annotations
 
+import ipaddress
+import math
 import os
 import socket
 from collections.abc import Mapping
@@ -74,7 +76,7 @@ class Settings:
     #: A cancelled job that does not stop by itself has its process killed after this, seconds.
     cancel_grace_s: float = 30.0
     #: A worker told to exit gives its running job this long to finish, seconds.
-    drain_grace_s: float = 5.0
+    drain_grace_s: float = 3.0
 
     #: Shortest time between two progress reports of one job, milliseconds.
     progress_interval_ms: int = 100
@@ -119,6 +121,8 @@ class Settings:
             value = getattr(self, option.name)
             if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
                 raise BadSetting(f"{option.name.upper()} must not be negative, got {value}")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise BadSetting(f"{option.name.upper()} must be a finite number, got {value}")
         if self.slot_lease_s < 2 * self.heartbeat_s:
             raise BadSetting("SLOT_LEASE_S must be at least twice HEARTBEAT_S")
         if self.s3_addressing_style not in ("auto", "path", "virtual"):
@@ -129,6 +133,14 @@ class Settings:
             raise BadSetting(
                 f"DATA_DIR is too long for a Unix socket below it: {self.data_dir}; set REDIS_URL or a shorter DATA_DIR"
             )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the web server."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
     @property
     def embedded_redis(self) -> bool:

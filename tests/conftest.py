@@ -16,6 +16,7 @@ import pytest
 
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.harness import Stack, running
+from tests.s3_server import S3Server
 
 for _option in dataclasses.fields(Settings):
     os.environ.pop(_option.name.upper(), None)
@@ -56,6 +57,15 @@ def start(models_file: Path, short_folder: Path) -> Iterator[Callable[..., Stack
         yield lambda *workers, **environment: stacks.enter_context(
             running(short_folder, models_file, *workers, **environment)
         )
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
+    """An S3 server with a bucket; a test that stops it starts it again."""
+    server = S3Server(tmp_path_factory.mktemp("s3"))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -148,7 +148,9 @@ def test_a_worker_told_to_exit_hands_its_job_back(start: Start) -> None:
 def test_a_web_process_that_dies_changes_nothing(start: Start) -> None:
     stack = start("gpu0", "io")
     job_id = stack.submit(steps=LONG_STEPS)
-    os.killpg(stack.processes.pop("web").pid, signal.SIGKILL)
+    web = stack.processes.pop("web")
+    os.killpg(web.pid, signal.SIGKILL)
+    web.wait()
     stack.web()
     assert stack.wait(job_id)["state"] == "succeeded"
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from jobs.errors import ObjectNotFound
 from jobs.settings import Settings
 
 CHUNK_BYTES = 256 * 1024
+
+_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
 
 
 @dataclass(frozen=True)
@@ -22,7 +26,10 @@ class StoredObject:
 
 
 class ObjectStore(Protocol):
-    """Files by key. A key is a relative path of letters, digits and ``._-/``; content is never changed."""
+    """Files by key. A key is a relative path of letters, digits and ``._-/``; content is never changed.
+
+    What is no key (``../x``, an absolute path) is ObjectNotFound for every method.
+    """
 
     def put_file(self, key: str, path: Path, media_type: str) -> None:
         """Store a file; an existing key is replaced. Raises: Unavailable."""
@@ -34,13 +41,23 @@ class ObjectStore(Protocol):
         """Raises: ObjectNotFound, Unavailable."""
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Bytes ``start`` up to and including ``end``, in chunks. Raises: ObjectNotFound, Unavailable."""
+        """Bytes ``start`` up to and including ``end``, in chunks; none past the end of the file.
+
+        Raises: ObjectNotFound, Unavailable.
+        """
 
     def url(self, key: str) -> str | None:
         """A link that works without this server for a while; None where there is none."""
 
     def delete(self, key: str) -> None:
         """Remove a file; a missing one is fine. Raises: Unavailable."""
+
+
+def check_key(key: str) -> str:
+    """Return a key that is one. Raises: ObjectNotFound."""
+    if not _KEY.fullmatch(key):
+        raise ObjectNotFound()
+    return key
 
 
 def open_store(settings: Settings) -> ObjectStore:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from jobs.errors import ObjectNotFound
-from jobs.objects import CHUNK_BYTES, StoredObject
-
-_KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*")
+from jobs.errors import ObjectNotFound, Unavailable
+from jobs.objects import CHUNK_BYTES, StoredObject, check_key
 
 
 class LocalStore:
@@ -56,9 +53,7 @@ class LocalStore:
         self._meta(path).unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
-        if not _KEY.fullmatch(key):
-            raise ObjectNotFound()
-        return self._root / key
+        return self._root / check_key(key)
 
     @staticmethod
     def _meta(path: Path) -> Path:
@@ -66,6 +61,12 @@ class LocalStore:
 
     def _write(self, key: str, media_type: str, source) -> None:  # type: ignore[no-untyped-def]
         path = self._path(key)
+        try:
+            self._replace(path, media_type, source)
+        except OSError as exc:  # a full disk may be freed
+            raise Unavailable(f"the folder of outputs cannot be written: {exc.strerror}") from exc
+
+    def _replace(self, path: Path, media_type: str, source) -> None:  # type: ignore[no-untyped-def]
         path.parent.mkdir(parents=True, exist_ok=True)
         self._meta(path).write_text(json.dumps({"media_type": media_type}))
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 import boto3
-from boto3.exceptions import Boto3Error
+from boto3.exceptions import Boto3Error, S3UploadFailedError
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs.errors import ObjectNotFound, Unavailable
-from jobs.objects import CHUNK_BYTES, StoredObject
+from jobs.objects import CHUNK_BYTES, StoredObject, check_key
 from jobs.settings import Settings
 
 
@@ -51,51 +51,76 @@ class S3Store:
 
     def put_file(self, key: str, path: Path, media_type: str) -> None:
         with _translated():
-            self.client.upload_file(str(path), self._bucket, self._prefix + key, ExtraArgs={"ContentType": media_type})
+            self.client.upload_file(str(path), self._bucket, self._name(key), ExtraArgs={"ContentType": media_type})
 
     def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
         with _translated():
-            self.client.put_object(Bucket=self._bucket, Key=self._prefix + key, Body=data, ContentType=media_type)
+            self.client.put_object(Bucket=self._bucket, Key=self._name(key), Body=data, ContentType=media_type)
 
     def stat(self, key: str) -> StoredObject:
-        with _translated():
-            head = self.client.head_object(Bucket=self._bucket, Key=self._prefix + key)
+        with _translated(may_be_missing=True):
+            head = self.client.head_object(Bucket=self._bucket, Key=self._name(key))
         return StoredObject(key, head["ContentLength"], head.get("ContentType", "application/octet-stream"))
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         ranged = {"Range": f"bytes={start}-{'' if end is None else end}"} if start or end is not None else {}
-        with _translated():
-            body = self.client.get_object(Bucket=self._bucket, Key=self._prefix + key, **ranged)["Body"]
-        return _chunks(body)
+        with _translated(may_be_missing=True):
+            try:
+                answer = self.client.get_object(Bucket=self._bucket, Key=self._name(key), **ranged)
+            except ClientError as exc:
+                if _code(exc) in ("416", "InvalidRange"):
+                    return iter(())
+                raise
+        if ranged and "ContentRange" not in answer:  # a server without ranges sends the whole file
+            return _chunks(answer["Body"], start, None if end is None else end - start + 1)
+        return _chunks(answer["Body"])
 
     def url(self, key: str) -> str | None:
         with _translated():
             return str(
                 self.client.generate_presigned_url(
                     "get_object",
-                    Params={"Bucket": self._bucket, "Key": self._prefix + key},
+                    Params={"Bucket": self._bucket, "Key": self._name(key)},
                     ExpiresIn=self._url_ttl_s,
                 )
             )
 
     def delete(self, key: str) -> None:
-        with _translated():
-            self.client.delete_object(Bucket=self._bucket, Key=self._prefix + key)
+        name = self._name(key)
+        with suppress(ObjectNotFound), _translated(may_be_missing=True):
+            self.client.delete_object(Bucket=self._bucket, Key=name)
+
+    def _name(self, key: str) -> str:
+        return self._prefix + check_key(key)
 
 
-def _chunks(body: Any) -> Iterator[bytes]:
+def _chunks(body: Any, skip: int = 0, length: int | None = None) -> Iterator[bytes]:
     with body, _translated():
-        yield from body.iter_chunks(CHUNK_BYTES)
+        for chunk in body.iter_chunks(CHUNK_BYTES):
+            wanted, skip = chunk[skip:], max(0, skip - len(chunk))
+            if length is not None:
+                wanted = wanted[:length]
+                length -= len(wanted)
+            if wanted:
+                yield wanted
+            if length == 0:
+                return
+
+
+def _code(exc: ClientError) -> str:
+    return str(exc.response.get("Error", {}).get("Code", "unknown error"))
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
-    """boto3's errors as ours."""
+def _translated(*, may_be_missing: bool = False) -> Iterator[None]:
+    """boto3's errors as ours; ``may_be_missing``: "not found" means the object, else the bucket or the endpoint."""
     try:
         yield
-    except ClientError as exc:
-        if exc.response.get("Error", {}).get("Code") in ("404", "NoSuchKey", "NotFound"):
+    except (BotoCoreError, Boto3Error, ClientError, OSError) as exc:
+        # What made an upload fail is inside.
+        cause = exc.__context__ if isinstance(exc, S3UploadFailedError) else exc
+        if not isinstance(cause, ClientError):
+            raise Unavailable(f"S3 cannot be used: {type(cause or exc).__name__}") from exc
+        if may_be_missing and _code(cause) in ("404", "NoSuchKey", "NotFound"):
             raise ObjectNotFound() from exc
-        raise Unavailable(f"S3 refused: {exc.response.get('Error', {}).get('Code', 'unknown error')}") from exc
-    except (BotoCoreError, Boto3Error, OSError) as exc:
-        raise Unavailable(f"S3 does not answer: {type(exc).__name__}") from exc
+        raise Unavailable(f"S3 refused: {_code(cause)}") from exc

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Response, current_app, jsonify, request
 from flask_smorest import Api, Blueprint
+from werkzeug.exceptions import BadRequest
 
 from app import inputs
 from app.downloads import send_object
@@ -69,7 +70,7 @@ def _sent() -> dict[str, Any]:
         return {**request.form.to_dict(), **files}
     try:
         body = request.get_json(force=True, silent=False) if request.get_data(cache=True) else {}
-    except Exception as exc:
+    except (BadRequest, RecursionError) as exc:
         raise MalformedBody(Problem("body", "must be JSON")) from exc
     if not isinstance(body, dict):
         raise MalformedBody(Problem("body", "must be a JSON object"))
