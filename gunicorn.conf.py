@@ -5,14 +5,11 @@ from gevent import monkey
 # Before anything else is imported: what took its sockets or locks from an unpatched module would block every client.
 monkey.patch_all()
 
+from app.auth import refuse_open_address  # noqa: E402
 from jobs.settings import Settings  # noqa: E402
 
 _settings = Settings.from_env()
-if not _settings.is_loopback:
-    raise SystemExit(
-        f"HOST {_settings.host} is refused: anybody who reaches it could use the GPUs, as this version has no keys. "
-        "Bind a loopback address and put a proxy with authentication in front."
-    )
+refuse_open_address(_settings)
 _host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
 
 bind = f"{_host}:{_settings.port}"

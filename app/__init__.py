@@ -7,10 +7,12 @@ from flask_smorest import Api
 
 from app import docs_page, errors, health
 from app.protocols.native import routes as native
+from jobs.access import KeyRing
 from jobs.log import configure
 from jobs.models import ModelRegistry
 from jobs.objects import open_store
 from jobs.settings import Settings
+from jobs.store import JobStore
 
 __version__ = "0.1.0"
 
@@ -42,6 +44,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         FRAMEMILL_MODELS=ModelRegistry.from_file(settings.models_file),
         FRAMEMILL_OBJECTS=open_store(settings),
     )
+    if settings.api_keys:
+        records = JobStore(settings)
+        records.until_written(lambda: KeyRing(records).seed(settings.api_keys))
     api = Api(app)
     native.register(api)
     api.register_blueprint(health.blueprint)

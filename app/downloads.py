@@ -28,7 +28,8 @@ def send_object(objects: ObjectStore, output: Output, *, name: str) -> Response:
         if span is None:
             raise RequestedRangeNotSatisfiable(length=size)
         start, end, status = span[0], span[1] - 1, 206
-    body = () if request.method == "HEAD" or unchanged else objects.read(output.key, start, end if status == 206 else None)
+    without_body = request.method == "HEAD" or unchanged
+    body = () if without_body else objects.read(output.key, start, end if status == 206 else None)
     response = Response(body, status, mimetype=output.media_type, direct_passthrough=True)
     response.content_length = end - start + 1
     response.set_etag(output.sha256)

@@ -21,6 +21,8 @@ STATUS: dict[type[errors.FramemillError], int] = {
     errors.FramemillError: 500,
     errors.InvalidRequest: 422,
     errors.MalformedBody: 400,
+    errors.Unauthorized: 401,
+    errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
     errors.NotReady: 404,
@@ -59,6 +61,8 @@ def _framemill_error(exc: errors.FramemillError) -> Response:
     response = render(exc.code, exc.message, status, getattr(exc, "problems", ()))
     if isinstance(exc, errors.QueueFull):
         response.headers["Retry-After"] = str(exc.retry_after_s)
+    if isinstance(exc, errors.Unauthorized):
+        response.headers["WWW-Authenticate"] = "Bearer"
     if isinstance(exc, errors.Unavailable):
         response.headers["Retry-After"] = str(UNAVAILABLE_RETRY_AFTER_S)
     return response

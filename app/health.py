@@ -35,6 +35,7 @@ def readyz() -> tuple[Response, int]:
     else:
         facts["slots"] = [slot.name for slot in fleet.slots if not slot.suspect]
         facts["delivery"] = fleet.delivery_nodes
+        missing += [f"jobs wait for model {name}, which no running worker has" for name in fleet.stuck_models]
         if not facts["slots"]:
             missing.append("no GPU worker is running (celery -A tasks worker -Q gpu0)")
         if not facts["delivery"]:

@@ -6,12 +6,16 @@
     ├── BadSetting           bad_setting          a setting or a line of models.toml is wrong (at start)
     ├── InvalidRequest       invalid_request      the caller's fields are wrong; names each field and rule
     │   └── MalformedBody    malformed_body       the body is not what its content type says
+    ├── Unauthorized         unauthorized         no key, or an unknown one
+    ├── Forbidden            forbidden            the key may not do this
     ├── NotFound             not_found
     │   ├── JobNotFound      job_not_found
     │   ├── ModelNotFound    model_not_found
+    │   ├── KeyNotFound      key_not_found
     │   └── ObjectNotFound   object_not_found
     ├── Conflict             conflict
     │   ├── DuplicateJob     duplicate_job        the client's own id is taken
+    │   ├── IdempotencyMismatch  idempotency_mismatch  the key was used for another request
     │   └── NotReady         result_not_ready     the job has no result (yet)
     ├── QueueFull            queue_full           try again later
     ├── Unavailable          unavailable          Redis or the object store does not answer
@@ -19,6 +23,7 @@
     ├── StaleAttempt         stale_attempt        this attempt no longer owns its job
     └── ExecutionError       execution_failed     the model code failed
         ├── OutOfMemory      out_of_memory
+        ├── RunTimeout       run_timeout          longer than its run limit
         └── ModelLoadFailed  model_load_failed
     JobCancelled (a BaseException: library code that catches Exception lets it pass)
 
@@ -83,6 +88,18 @@ class MalformedBody(InvalidRequest):
     code = "malformed_body"
 
 
+class Unauthorized(FramemillError):
+    """A key is needed: Authorization: Bearer <key>."""
+
+    code = "unauthorized"
+
+
+class Forbidden(FramemillError):
+    """This key may not do that."""
+
+    code = "forbidden"
+
+
 class NotFound(FramemillError):
     """There is nothing under this name."""
 
@@ -101,6 +118,12 @@ class ModelNotFound(NotFound):
     code = "model_not_found"
 
 
+class KeyNotFound(NotFound):
+    """There is no key for this service."""
+
+    code = "key_not_found"
+
+
 class ObjectNotFound(NotFound):
     """The file is not in the object store."""
 
@@ -117,6 +140,12 @@ class DuplicateJob(Conflict):
     """A job with this id exists."""
 
     code = "duplicate_job"
+
+
+class IdempotencyMismatch(Conflict):
+    """This idempotency key was used for another request."""
+
+    code = "idempotency_mismatch"
 
 
 class NotReady(Conflict):
@@ -169,6 +198,12 @@ class OutOfMemory(ExecutionError):
     """The device has too little memory for this request."""
 
     code = "out_of_memory"
+
+
+class RunTimeout(ExecutionError):
+    """The run took longer than its limit."""
+
+    code = "run_timeout"
 
 
 class ModelLoadFailed(ExecutionError):

@@ -1,29 +1,42 @@
 """Every Redis key and channel, and the head that gives them to the Lua scripts.
 
-=====================  =======  ==========================================================================
-key                    type     holds
-=====================  =======  ==========================================================================
-``job:<id>``           hash     the record; also the channel of this job's events. Celery's result
-                                backend uses the same name for its results, so both are one thing
-``jobs``               zset     all jobs by time of creation, milliseconds
-``state:<state>``      zset     the same, the jobs in one state
-``lane:<lane>``        zset     waiting jobs by sequence number; a lane is a model, or ``@<slot>`` for pins
-``lanes``              set      names of lanes that ever had a job
-``work``               hash     lane → units of work that wait in it
-``rates``              hash     model → measured seconds per unit of work
-``slots``              set      names of slots
-``slot:<slot>``        hash     owner, device, models, current job and attempt, facts
-``idle``               set      slots that could start a job now
-``nodes``              zset     hosts with a delivery worker, by the time that is forgotten
-``leases``             zset     slot → time its lease lapses, milliseconds
-``assigned``           zset     jobs sent to a worker, by the time they may be sent again
-``delivering``         zset     jobs being delivered, by the time they may be sent again
-``expiring``           zset     finished jobs by the time their record goes
-``dead``               zset     failed jobs that lost ``max_attempts`` workers
-``counters``           hash     submitted, succeeded, failed, … since ever; ``sequence``
-``events``             channel  every event of every job
-``lock:sweep``         string   held by the process that sweeps
-=====================  =======  ==========================================================================
+========================  =======  =======================================================================
+key                       type     holds
+========================  =======  =======================================================================
+``job:<id>``              hash     the record; also the channel of this job's events. Celery's result
+                                   backend uses the same name for its results, so both are one thing
+``jobs``                  zset     all jobs by time of creation, milliseconds
+``jobs:<key>``            zset     the same, of one API key
+``state:<state>``         zset     the same, in one state
+``state:<state>:<key>``   zset     the same, in one state, of one API key
+``lane:<lane>``           zset     waiting jobs by priority and age. A lane is ``<class>|<key>|<model>``;
+                                   ``@<slot>`` for pinned jobs; ``!<model>`` for those moved to the front
+``models:<class>|<key>``  set      models of which this key has waiting jobs
+``waiting``               hash     number of waiting jobs by model, by ``<class>|<key>`` and by class
+``work``                  hash     model → units of work that wait
+``fair:<class>``          zset     keys with waiting jobs, by GPU seconds served (virtual time)
+``served``                hash     ``<class>|<key>`` → GPU seconds served; ``v:<class>``, ``pass:<class>``
+``active:<key>``          set      jobs of a key that hold a slot
+``rates``                 hash     model → measured seconds per unit of work
+``slots``                 set      names of slots
+``slot:<slot>``           hash     owner, device, models, current job and attempt, facts
+``idle``                  set      slots that could start a job now
+``paused``                set      slots that get no job; ``*`` stands for all
+``leases``                zset     slot → time its lease lapses, milliseconds
+``nodes``                 zset     hosts with a delivery worker, by the time that is forgotten, seconds
+``assigned``              zset     jobs sent to a worker, by the time they may be sent again
+``delivering``            zset     jobs being delivered, by the time they may be sent again
+``deadlines``             zset     waiting jobs by the time they must have started
+``expiring``              zset     finished jobs by the time their record goes
+``dead``                  zset     failed jobs that lost ``max_attempts`` workers
+``counters``              hash     submitted, succeeded, failed, … since ever; ``sequence``; ETA errors
+``events``                stream   the newest events of all jobs
+``idempotency:<key>:<k>`` string   job id and fingerprint of a request sent with an ``Idempotency-Key``
+``minute:<key>:<minute>`` string   jobs a key submitted in one minute
+``keys``                  hash     SHA-256 of an API key → who it is and what it may do
+``limits``                hash     key → most jobs of it that may hold a slot at once
+``lock:sweep``            string   held by the process that sweeps
+========================  =======  =======================================================================
 
 The scripts build key names from ids they read, so this layout needs one Redis, not a cluster.
 """
@@ -37,24 +50,40 @@ JOB = PREFIX + "job:"
 JOBS = PREFIX + "jobs"
 STATE = PREFIX + "state:"
 LANE = PREFIX + "lane:"
-LANES = PREFIX + "lanes"
+KEY_MODELS = PREFIX + "models:"
+WAITING = PREFIX + "waiting"
 WORK = PREFIX + "work"
+FAIR = PREFIX + "fair:"
+SERVED = PREFIX + "served"
+ACTIVE = PREFIX + "active:"
 RATES = PREFIX + "rates"
 SLOTS = PREFIX + "slots"
 SLOT = PREFIX + "slot:"
 IDLE = PREFIX + "idle"
-NODES = PREFIX + "nodes"
+PAUSED = PREFIX + "paused"
 LEASES = PREFIX + "leases"
+NODES = PREFIX + "nodes"
 ASSIGNED = PREFIX + "assigned"
 DELIVERING = PREFIX + "delivering"
+DEADLINES = PREFIX + "deadlines"
 EXPIRING = PREFIX + "expiring"
 DEAD = PREFIX + "dead"
 COUNTERS = PREFIX + "counters"
 EVENTS = PREFIX + "events"
+IDEMPOTENCY = PREFIX + "idempotency:"
+MINUTE = PREFIX + "minute:"
+API_KEYS = PREFIX + "keys"
+LIMITS = PREFIX + "limits"
 SWEEP_LOCK = PREFIX + "lock:sweep"
 
 #: A pinned job's lane is the slot's name behind this.
 PIN = "@"
+#: A job that was moved to the front waits in the lane of its model behind this.
+FRONT = "!"
+#: The member of ``paused`` that stands for the whole queue.
+ALL = "*"
+#: The key of callers on a server without keys.
+NOBODY = "-"
 
 
 def lua_table() -> str:

@@ -66,7 +66,8 @@ _DEFAULTS: dict[str, Any] = {
     "negative_prompt": "",
 }  # fmt: skip
 _KEYS = {"source", "revision", "kinds", "pipelines", "dtype", "variant", "description", "defaults", "limits",
-         "size_multiple_px", "frames_step", "slots"}  # fmt: skip
+         "size_multiple_px", "frames_step", "slots", "executor", "max_run_s", "start_within_s"}  # fmt: skip
+EXECUTORS = ("diffusers", "noop")
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -94,6 +95,11 @@ class ModelSpec:
     size_multiple_px: int = 8
     #: Frames must be ``frames_step * n + 1``.
     frames_step: int = 1
+    #: What computes it: ``diffusers``, or ``noop``, which only counts steps (for measuring the server itself).
+    executor: str = "diffusers"
+    #: Longest run and deadline to start of its jobs unless they set their own, seconds. 0: the server's setting.
+    max_run_s: float = 0
+    start_within_s: float = 0
     #: Slots that may run it (``gpu0``, ``nodeb.gpu0``). Empty: all.
     slots: tuple[str, ...] = ()
 
@@ -170,7 +176,10 @@ def _spec(path: Path, name: str, table: Any) -> ModelSpec:
         raise bad("table", "must be a table")
     for key in table.keys() - _KEYS:
         raise bad(key, f"unknown key; known: {', '.join(sorted(_KEYS))}")
-    source = table.get("source")
+    executor = table.get("executor", "diffusers")
+    if executor not in EXECUTORS:
+        raise bad("executor", f"must be one of {', '.join(EXECUTORS)}")
+    source = table.get("source", "" if executor == "diffusers" else executor)
     if not isinstance(source, str) or not source:
         raise bad("source", "must name a folder or a hub id")
     folder = path.parent / source
@@ -187,6 +196,9 @@ def _spec(path: Path, name: str, table: Any) -> ModelSpec:
     for key in ("size_multiple_px", "frames_step"):
         if not isinstance(table.get(key, 1), int) or table.get(key, 1) < 1:
             raise bad(key, "must be a whole number of at least 1")
+    for key in ("max_run_s", "start_within_s"):
+        if not isinstance(table.get(key, 0), int | float) or table.get(key, 0) < 0:
+            raise bad(key, "must be seconds, 0 or more")
     pipelines = table.get("pipelines", {})
     if not (isinstance(pipelines, dict) and all(k in kinds and isinstance(v, str) for k, v in pipelines.items())):
         raise bad("pipelines", "must map kinds of this model to names of pipeline classes")
@@ -205,7 +217,8 @@ def _spec(path: Path, name: str, table: Any) -> ModelSpec:
         name=name, source=source, kinds=kinds, limits=limits, defaults=defaults,
         slots=tuple(slots),
         **{key: table[key] for key in ("revision", "pipelines", "dtype", "variant", "description",
-                                       "size_multiple_px", "frames_step") if key in table},
+                                       "size_multiple_px", "frames_step", "executor", "max_run_s", "start_within_s")
+           if key in table},
     )  # fmt: skip
 
 

@@ -77,13 +77,14 @@ class Job:
     #: ``code`` and ``message`` of a failure.
     error: dict[str, str] | None = None
     outputs: list[Output] = field(default_factory=list)
-    lane: str | None = None
-    sequence: int | None = None
-
-    @property
-    def waits(self) -> bool:
-        """In the waiting room: queued and not bound to a slot."""
-        return self.state is JobState.QUEUED and self.slot is None
+    #: The API key it belongs to, ``-`` on a server without keys.
+    key_id: str = "-"
+    job_class: str = "general"
+    priority: int = 0
+    #: Longest run, seconds; None: no limit.
+    max_run_s: float | None = None
+    #: A job that this one was sent again for.
+    retry_of: str | None = None
 
     @property
     def percent(self) -> int:
@@ -121,6 +122,9 @@ class Job:
             run_eta_s=float(values["eta_s"]) if values.get("eta_s") else None,
             error=json.loads(values["error"]) if values.get("error") else None,
             outputs=[Output(**output) for output in json.loads(values.get("outputs") or "[]")],
-            lane=values.get("lane"),
-            sequence=number("sequence"),
+            key_id=values.get("key") or "-",
+            job_class=values.get("class") or "general",
+            priority=number("priority") or 0,
+            max_run_s=int(values["max_run_ms"]) / 1000 if values.get("max_run_ms") else None,
+            retry_of=values.get("retry_of"),
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import math
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -62,6 +63,22 @@ class Settings:
     result_ttl_s: int = 7 * 24 * 3600
     #: Jobs that may wait at once; more are refused with 429.
     max_waiting: int = 10_000
+    #: Weights of the classes general and premium: of so many turns each gets its share.
+    general_premium_ratio: str = "1 3"
+    #: A job whose model must be loaded may be passed so often by jobs whose model is in memory.
+    affinity_places: int = 4
+    #: … and for so long, seconds.
+    affinity_s: float = 30.0
+    #: Longest run of a job that sets no limit of its own, seconds. 0: none.
+    max_run_s: float = 0.0
+    #: A waiting job that sets no deadline of its own must start within this, seconds. 0: none.
+    start_within_s: float = 0.0
+    #: How long an Idempotency-Key is remembered, seconds.
+    idempotency_ttl_s: int = 24 * 3600
+    #: Events that are kept for listeners who come back.
+    event_log_length: int = 10_000
+    #: Keys to be known at start: ``service:secret[:role[:class]]``, comma separated.
+    api_keys: str = field(default="", repr=False)
     #: Runs of one job that may end with a lost worker before the job fails.
     max_attempts: int = 3
 
@@ -125,6 +142,8 @@ class Settings:
                 raise BadSetting(f"{option.name.upper()} must be a finite number, got {value}")
         if self.slot_lease_s < 2 * self.heartbeat_s:
             raise BadSetting("SLOT_LEASE_S must be at least twice HEARTBEAT_S")
+        if not re.fullmatch(r"[1-9][0-9]{0,3} [1-9][0-9]{0,3}", self.general_premium_ratio):
+            raise BadSetting("GENERAL_PREMIUM_RATIO must be two whole numbers from 1, like '1 3'")
         if self.s3_addressing_style not in ("auto", "path", "virtual"):
             raise BadSetting("S3_ADDRESSING_STYLE must be auto, path or virtual")
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
@@ -133,6 +152,12 @@ class Settings:
             raise BadSetting(
                 f"DATA_DIR is too long for a Unix socket below it: {self.data_dir}; set REDIS_URL or a shorter DATA_DIR"
             )
+
+    @property
+    def class_weights(self) -> dict[str, int]:
+        """Weight by class."""
+        general, premium = self.general_premium_ratio.split()
+        return {"general": int(general), "premium": int(premium)}
 
     @property
     def is_loopback(self) -> bool:

@@ -21,13 +21,17 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from jobs import keys
-from jobs.errors import DuplicateJob, JobNotFound, QueueFull, Unavailable
+from jobs.errors import Conflict, DuplicateJob, FramemillError, IdempotencyMismatch, JobNotFound, QueueFull, Unavailable
+from jobs.forecast import Forecast
 from jobs.record import Job, Output
-from jobs.requests import GenerationRequest
 from jobs.settings import Settings
 from jobs.slots import Binding, Redelivery
+from jobs.submission import Accepted, Submission
 
 LUA_DIR = Path(__file__).parent / "lua"
+
+#: Put before every script, in this order.
+_SHARED = ("lib", "queue", "life", "forecast_lib")
 
 T = TypeVar("T")
 
@@ -99,16 +103,22 @@ class JobStore:
             "lease_ms": settings.slot_lease_s * 1000,
             "resend_after_ms": settings.resend_after_s * 1000,
             "delivery_lease_ms": settings.delivery_lease_s * 1000,
+            "affinity_ms": settings.affinity_s * 1000,
+            "affinity_places": settings.affinity_places,
+            "idempotency_ttl_ms": settings.idempotency_ttl_s * 1000,
+            "event_log_length": settings.event_log_length,
         }
         table = ", ".join(f"{name} = {value:.0f}" for name, value in limits.items())
-        head = keys.lua_table() + f"local CFG = {{{table}}}\n" + _source("lib")
+        weights = ", ".join(f"{name} = {weight:g}" for name, weight in settings.class_weights.items())
+        head = keys.lua_table() + f"local CFG = {{{table}, weights = {{{weights}}}}}\n"
+        head += "".join(_source(name) for name in _SHARED)
         self._scripts: dict[str, Any] = {
             path.stem: self.client.register_script(head + _source(path.stem))
             for path in LUA_DIR.glob("*.lua")
-            if path.stem != "lib"
+            if path.stem not in _SHARED
         }
 
-    def call(self, reader: Callable[[redis.Redis], T]) -> T:
+    def call(self, reader: Callable[[Any], T]) -> T:
         """Run ``reader`` with the client, Redis' errors turned into ours."""
         try:
             return reader(self.client)
@@ -131,33 +141,51 @@ class JobStore:
 
     # ---- the caller's side
 
-    def submit(
-        self, job_id: str, request: GenerationRequest, *, warnings: Iterable[str] = (), pin: str | None = None,
-        protocol: str = "native",
-    ) -> list[Binding]:  # fmt: skip
+    def submit(self, job_id: str, submission: Submission) -> Accepted:
         """Accept a job: from here on it is never lost.
 
         Raises:
             DuplicateJob: the id is taken.
-            QueueFull: ``MAX_WAITING`` jobs are queued.
+            IdempotencyMismatch: the idempotency key was used for another request.
+            QueueFull: too many jobs wait, in all or of this key, or the key submits too fast.
         """
+        caller, request = submission.caller, submission.request
         fields = {
+            "key": caller.key_id,
+            "class": submission.job_class or caller.job_class,
             "model": request.model,
+            "work": request.work,
             "request": json.dumps(request.to_dict(), separators=(",", ":"), ensure_ascii=False),
             "steps": request.steps,
-            "protocol": protocol,
+            "protocol": submission.protocol,
         }
-        if pin:
-            fields["pin"] = pin
-        if listed := list(warnings):
-            fields["warnings"] = json.dumps(listed)
-        lane = keys.PIN + pin if pin else request.model
-        reply = self._run("submit", job_id, lane, request.work, self.settings.max_waiting, *_flat(fields))
-        if reply[0] == "duplicate":
-            raise DuplicateJob(f"a job with the id {job_id!r} exists")
-        if reply[0] == "full":
-            raise QueueFull(f"{reply[1]} jobs are waiting, the limit is {self.settings.max_waiting}")
-        return _bindings(reply[1])
+        fields["lane"] = (
+            keys.PIN + submission.pin if submission.pin else f"{fields['class']}|{caller.key_id}|{request.model}"
+        )
+        if submission.pin:
+            fields["pin"] = submission.pin
+        if submission.priority:
+            fields["priority"] = submission.priority
+        if submission.max_run_s:
+            fields["max_run_ms"] = int(submission.max_run_s * 1000)
+        if submission.retry_of:
+            fields["retry_of"] = submission.retry_of
+        if submission.warnings:
+            fields["warnings"] = json.dumps(submission.warnings)
+        status, *answer = self._run(
+            "submit", job_id, self.settings.max_waiting, caller.max_waiting, caller.max_per_minute,
+            submission.idempotency_key, submission.fingerprint, int(submission.start_within_s * 1000), *_flat(fields),
+        )  # fmt: skip
+        if status == "repeat":
+            return Accepted(answer[0], repeated=True)
+        if status != "ok":
+            raise _refusal(status, answer, job_id, self.settings)
+        bindings, created_at, expected = answer
+        return Accepted(job_id, _bindings(bindings), int(created_at), Forecast.from_reply(expected))
+
+    def forecast(self, *job_ids: str) -> list[Forecast]:
+        """Where jobs stand; the cost of one does not depend on how many wait."""
+        return [Forecast.from_reply(reply) for reply in self._run("forecast", *job_ids)] if job_ids else []
 
     def cancel(self, job_id: str) -> tuple[bool, str | None, list[Binding]]:
         """End a job from outside, whatever it does.
@@ -174,6 +202,30 @@ class JobStore:
             raise JobNotFound(f"there is no job {job_id[:64]!r}")
         return outcome == "changed", slot or None, _bindings(bindings)
 
+    def move_to_front(self, job_id: str) -> list[Binding]:
+        """Let a waiting job go before all others.
+
+        Raises:
+            JobNotFound: unknown id.
+            Conflict: it does not wait.
+        """
+        outcome, bindings = self._run("front", job_id)
+        if outcome == "unknown":
+            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+        if outcome != "moved":
+            raise Conflict(
+                f"the job is {outcome} and has a slot already" if outcome == "queued" else f"the job is {outcome}"
+            )
+        return _bindings(bindings)
+
+    def bury(self, job_id: str) -> None:
+        """Take a job off the dead-letter list."""
+        self.call(lambda client: client.zrem(keys.DEAD, job_id))
+
+    def pause(self, slot: str = keys.ALL, *, resume: bool = False) -> list[Binding]:
+        """Give a slot (or all) no more jobs, or again."""
+        return _bindings(self._run("pause", slot, 0 if resume else 1))
+
     # ---- the run
 
     def start(self, job_id: str, attempt: int, *, slot: str, owner: str, device: str, run: str) -> bool:
@@ -189,7 +241,10 @@ class JobStore:
         return bool(self._run("progress", job_id, attempt, stage, step, steps, eta))
 
     def compute(self, job_id: str, attempt: int, *, slot: str, node: str, run_s: float) -> tuple[bool, list[Binding]]:
-        """running → delivering: the frames lie in the spool of ``node``. Frees the slot in any case."""
+        """running → delivering: the frames lie in the spool of ``node`` ('': nothing to deliver, → succeeded).
+
+        Frees the slot in any case.
+        """
         owned, bindings = self._run("compute", job_id, attempt, slot, node, f"{run_s:.4f}")
         return bool(owned), _bindings(bindings)
 
@@ -288,6 +343,18 @@ class JobStore:
             except Unavailable:
                 time.sleep(pause_s)
                 pause_s = min(5.0, pause_s * 2)
+
+
+def _refusal(status: str, answer: list[Any], job_id: str, settings: Settings) -> FramemillError:
+    if status == "duplicate":
+        return DuplicateJob(f"a job with the id {job_id!r} exists")
+    if status == "mismatch":
+        return IdempotencyMismatch(f"this Idempotency-Key was used for another request, job {answer[0]}")
+    if status == "full":
+        return QueueFull(f"{answer[0]} jobs are waiting, the limit is {settings.max_waiting}")
+    if status == "key_full":
+        return QueueFull(f"{answer[0]} jobs of this key are waiting, its limit is reached")
+    return QueueFull("this key submits more jobs per minute than it may", retry_after_s=max(1, int(answer[0])))
 
 
 def _flat(fields: Mapping[str, Any]) -> list[Any]:

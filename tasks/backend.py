@@ -2,27 +2,24 @@
 
 ``AsyncResult(job_id)``, Flower's result pages and ``.get()`` read the very record the API shows. What Celery
 itself would write about a job is passed to the record's own rules or dropped: the record is written by the
-scripts of ``jobs/lua`` alone, so a late SUCCESS can never replace a REVOKED. Ids that are no jobs (other
-tasks of the same app) are plain Celery results.
+scripts of ``jobs/lua`` alone, so a late SUCCESS can never replace a REVOKED. What is no job has no result.
 """
 
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from celery import states
 from celery.backends.redis import RedisBackend
+from celery.contrib.abortable import ABORTED
 
 from jobs import keys
 from jobs.errors import JobNotFound
-from jobs.queries import find
 from jobs.record import Job
 from jobs.states import JobState, celery_state
 from jobs.store import JobStore
-
-#: Tasks whose id is a job id.
-JOB_TASKS = frozenset({"tasks.generate"})
 
 
 class JobBackend(RedisBackend):
@@ -45,13 +42,12 @@ class JobBackend(RedisBackend):
     def store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:  # fmt: skip
-        """Celery's write. For a job only a revocation means something; the rest the record knows better."""
-        if getattr(request, "task", None) not in JOB_TASKS:
-            return super().store_result(task_id, result, state, traceback, request=request, **kwargs)
-        if state == states.REVOKED:
+        """Celery's write. Only a wish to stop means something; the rest the record knows better."""
+        if state in (states.REVOKED, ABORTED):
             from tasks import dispatch
 
-            dispatch.cancel(task_id)
+            with suppress(JobNotFound):
+                dispatch.cancel(task_id)
         return result
 
     def get_task_meta_for_job(self, job: Job) -> dict[str, Any]:
@@ -87,8 +83,6 @@ class JobBackend(RedisBackend):
 
     def forget(self, task_id: str) -> None:
         """A record leaves by its time to live; forgetting a result must not lose a job."""
-        if find(self.jobs, task_id) is None:
-            super().forget(task_id)
 
 
 def _result(job: Job) -> dict[str, Any]:

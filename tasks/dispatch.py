@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from celery.exceptions import CeleryError
 from kombu.exceptions import KombuError, OperationalError
 
 from jobs import queries
-from jobs.errors import DuplicateJob
+from jobs.access import Caller
+from jobs.errors import Conflict, DuplicateJob
+from jobs.forecast import Forecast
 from jobs.record import Job, new_job_id
-from jobs.requests import GenerationRequest
 from jobs.slots import Binding, Redelivery
 from jobs.states import JobState
+from jobs.submission import Accepted, Submission
 from tasks.celery_app import app, settings, store
 
 logger = logging.getLogger(__name__)
@@ -25,43 +28,66 @@ _AWAY = (OperationalError, KombuError, CeleryError, OSError)
 GENERATE = "tasks.generate"
 DELIVER = "tasks.deliver"
 
+#: Header of a delivery's message: the worker that computed the job.
+COMPUTED_BY = "computed_by"
 
-def submit(
-    request: GenerationRequest, *, job_id: str | None = None, warnings: Iterable[str] = (), pin: str | None = None,
-    protocol: str = "native",
-) -> Job:  # fmt: skip
+
+def submit(submission: Submission, job_id: str | None = None) -> tuple[Job, Forecast]:
     """Accept a job and, if a slot is free, send it.
 
+    Returns:
+        The job as it was accepted (or the earlier one, for a repeated idempotency key), and where it stands.
+
     Raises:
-        DuplicateJob: the client's own id is taken.
+        DuplicateJob, IdempotencyMismatch: the client's own id or idempotency key was used before.
         QueueFull, Unavailable: not accepted.
     """
     chosen = job_id or new_job_id()
     try:
-        bindings = store().submit(chosen, request, warnings=warnings, pin=pin, protocol=protocol)
+        accepted = store().submit(chosen, submission)
     except DuplicateJob:
         if job_id is not None:
             raise
-        bindings = []  # our own id: the first try arrived, its answer was lost
-    announce("task-sent", chosen, name=GENERATE, args=f"('{chosen}',)", kwargs="{}", queue=pin or "waiting room")
-    send(bindings)
-    return store().get(chosen)
+        accepted = Accepted(chosen, repeated=True)  # our own id: the first try arrived, its answer was lost
+    if accepted.repeated:
+        return store().get(accepted.job_id), store().forecast(accepted.job_id)[0]
+    queue = submission.pin or "waiting room"
+    announce("task-sent", chosen, name=GENERATE, args=f"('{chosen}',)", kwargs="{}", queue=queue)
+    send(accepted.bindings)
+    job = Job(
+        job_id=chosen,
+        state=JobState.QUEUED,
+        request=submission.request,
+        warnings=submission.warnings,
+        created_at_ms=accepted.created_at_ms,
+        slot=next((binding.slot for binding in accepted.bindings if binding.job_id == chosen), None),
+        pin=submission.pin,
+        steps=submission.request.steps,
+        key_id=submission.caller.key_id,
+        job_class=submission.job_class or submission.caller.job_class,
+        priority=submission.priority,
+    )
+    return job, accepted.forecast
 
 
 def send(bindings: Iterable[Binding]) -> None:
     """Send bound jobs to their slots' queues."""
     for binding in bindings:
-        _publish(GENERATE, binding.job_id, (binding.job_id, binding.attempt), queue=binding.slot)
+        _publish(
+            GENERATE, binding.job_id, (binding.job_id, binding.attempt), queue=binding.slot, retries=binding.attempt - 1
+        )
 
 
 def send_delivery(delivery: Redelivery) -> None:
     """Ask a host's ``io`` workers to deliver what lies in its spool."""
-    _publish(DELIVER, None, (delivery.job_id, delivery.attempt), queue=f"io@{delivery.node}")
+    headers = {COMPUTED_BY: _worker()}
+    _publish(DELIVER, None, (delivery.job_id, delivery.attempt), queue=f"io@{delivery.node}", headers=headers)
 
 
-def _publish(task: str, task_id: str | None, args: tuple[Any, ...], *, queue: str) -> None:
+def _publish(task: str, task_id: str | None, args: tuple[Any, ...], *, queue: str, **options: Any) -> None:
+    ignore_result = task != GENERATE
     try:
-        app.send_task(task, args, task_id=task_id, queue=queue, retry=False, ignore_result=task != GENERATE)
+        app.send_task(task, args, task_id=task_id, queue=queue, retry=False, ignore_result=ignore_result, **options)
     except _AWAY as exc:
         logger.warning("message not sent, the sweep will", extra={"task": task, "job_id": args[0], "error": repr(exc)})
 
@@ -94,15 +120,53 @@ def _revoke(job_id: str) -> None:
         logger.warning("revocation not sent", extra={"job_id": job_id, "error": repr(exc)})
 
 
-def cancel_running() -> list[str]:
-    """Stop every job that is being computed. Returns the ids that this call stopped."""
-    return [job_id for job_id in queries.ids_in_state(store(), JobState.RUNNING) if cancel(job_id)[1]]
+def cancel_running(caller: Caller) -> list[str]:
+    """Stop every job of the caller (an admin: of all) that is being computed. Returns the ids this call stopped."""
+    key_id = None if caller.is_admin else caller.key_id
+    return [job_id for job_id in queries.ids_in_state(store(), JobState.RUNNING, key_id=key_id) if cancel(job_id)[1]]
+
+
+def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:
+    """Run a job that did not succeed once more, as a new job (what is terminal stays so).
+
+    Raises:
+        JobNotFound, QueueFull, Unavailable.
+        Conflict: it is not over, or it succeeded.
+    """
+    old = store().get(job_id)
+    if not old.state.is_terminal or old.state is JobState.SUCCEEDED:
+        raise Conflict(f"the job is {old.state}; only a failed, cancelled or expired one can be sent again")
+    submission = Submission(
+        request=old.request, warnings=old.warnings, pin=old.pin, caller=replace(caller, key_id=old.key_id),
+        protocol=old.protocol, job_class=old.job_class, priority=old.priority, retry_of=job_id,
+    )  # fmt: skip
+    answer = submit(submission)
+    store().bury(job_id)
+    return answer
+
+
+def move_to_front(job_id: str) -> None:
+    """Raises: JobNotFound, Conflict, Unavailable."""
+    send(store().move_to_front(job_id))
+
+
+def pause(slot: str, *, resume: bool = False) -> None:
+    """Give a slot (``*``: all) no more jobs, or again. Raises: Unavailable."""
+    send(store().pause(slot, resume=resume))
 
 
 def announce(event: str, job_id: str, **fields: Any) -> None:
     """Tell event listeners (Flower) about a job where no worker does: waiting, cancelled while waiting, delivered."""
     try:
-        with app.events.default_dispatcher(hostname=f"framemill@{settings().node}") as dispatcher:
+        with app.events.default_dispatcher(hostname=_worker() or f"api@{settings().node}") as dispatcher:
             dispatcher.send(event, uuid=job_id, **fields)
     except _AWAY as exc:
         logger.debug("event not sent", extra={"event": event, "job_id": job_id, "error": repr(exc)})
+
+
+def _worker() -> str | None:
+    """The Celery worker that an event of this process belongs to: the one that computed, else the one that runs."""
+    task = app.current_worker_task
+    if task is None:
+        return None
+    return str(task.request.get(COMPUTED_BY) or task.request.hostname)

@@ -20,6 +20,8 @@ def generate(job_id: str, attempt: int) -> str:
     dispatch.send(outcome.bindings)
     if outcome.computed:
         dispatch.send_delivery(Redelivery(job_id, attempt, settings().node))
+    elif outcome.succeeded:
+        dispatch.announce("task-succeeded", job_id, result="no outputs", runtime=0.0)
     elif outcome.failure:
         dispatch.announce("task-failed", job_id, exception=outcome.failure, traceback="")
     return str(outcome.ended)

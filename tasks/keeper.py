@@ -19,7 +19,7 @@ from typing import Any
 from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
-from jobs.errors import BadSetting, FramemillError, Unavailable
+from jobs.errors import BadSetting, FramemillError, RunTimeout, Unavailable
 from jobs.models import ModelRegistry
 from jobs.slots import device_label, start_ticks, visible_device
 from jobs.states import JobState
@@ -153,6 +153,9 @@ class Keeper:
         dispatch.send(beat.bindings)
         if beat.overdue_s is not None and beat.overdue_s > settings().cancel_grace_s:
             logger.warning("job did not stop by itself, killing its process", extra={"job_id": beat.job_id})
+            # A job past its run limit fails; one that was ended from outside has its end on record already.
+            limit = "the run took longer than its limit and did not stop by itself"
+            store().fail(beat.job_id, beat.attempt, code=RunTimeout.code, message=limit)
             self._signal_child(signal.SIGKILL)
         self._find_missing(beat.job_id, beat.attempt)
 

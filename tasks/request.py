@@ -22,6 +22,10 @@ STOP_SIGNAL = signal.SIGUSR2
 class JobRequest(Request):
     """Runs in the parent process of a GPU worker."""
 
+    def revoked(self) -> bool:
+        """Never: the record decides when the run starts. Celery remembers ids, also of jobs not yet submitted."""
+        return False
+
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Every revocation stops the job, not the process, whatever signal the operator's tool asked for."""
         super().terminate(pool, STOP_SIGNAL)
@@ -42,9 +46,9 @@ class JobRequest(Request):
             return None
         logger.warning("attempt lost", extra={"job_id": job_id, "attempt": attempt, "error": repr(exc), "state": state})
         if state == "queued":
-            self.send_event("task-retried", exception=repr(exc), traceback="")
+            self.send_event("task-retried", exception=repr(exc))
         elif state == "failed":
-            self.send_event("task-failed", exception=repr(exc), traceback="")
+            self.send_event("task-failed", exception=repr(exc))
         dispatch.send(bindings)
         return None
 

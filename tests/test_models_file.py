@@ -51,7 +51,7 @@ def test_a_mistake_names_file_model_and_key(tmp_path: Path, table: str, message:
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(BadSetting, match="MODELS_FILE .*cannot be read"):
+    with pytest.raises(BadSetting, match=r"MODELS_FILE .*cannot be read"):
         ModelRegistry.from_file(tmp_path / "none.toml")
 
 

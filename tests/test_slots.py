@@ -136,5 +136,3 @@ def test_where_a_job_is_can_be_asked_all_the_time(pair: Stack) -> None:
         pair.delete(f"/v1/tasks/{blocker}")
     assert pair.wait(job_id)["eta_s"] is None
     wait_for(lambda: pair.get("/v1/service/status").json()["service_status"] == "idle", "the service to be idle")
-
-

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 
-from jobs.errors import JobCancelled, Unavailable
+from jobs.errors import JobCancelled, RunTimeout, Unavailable
 from jobs.store import JobStore
 from workers.child import stop_hint
 
@@ -23,7 +23,11 @@ HINT_POLL_S = 0.01
 class Reporter:
     """One attempt's progress. Use as a context manager around the run."""
 
-    def __init__(self, store: JobStore, job_id: str, attempt: int, steps: int) -> None:
+    def __init__(
+        self, store: JobStore, job_id: str, attempt: int, steps: int, *, max_run_s: float | None = None
+    ) -> None:
+        self._deadline = time.monotonic() + max_run_s if max_run_s else None
+        self._max_run_s = max_run_s
         self._store, self._job_id, self._attempt = store, job_id, attempt
         self._steps = steps
         self._now: tuple[str, int, float | None] = ("starting", 0, None)
@@ -46,7 +50,7 @@ class Reporter:
         """Enter ``loading``, ``denoising`` or ``decoding``.
 
         Raises:
-            JobCancelled: the attempt is over.
+            JobCancelled, RunTimeout: see :meth:`check`.
         """
         self.check()
         self._now = (name, self._now[1], None)
@@ -57,7 +61,7 @@ class Reporter:
         """``done`` steps are finished.
 
         Raises:
-            JobCancelled: the attempt is over.
+            JobCancelled, RunTimeout: see :meth:`check`.
         """
         self.check()
         begun = self._first_step_at or time.monotonic()
@@ -65,7 +69,14 @@ class Reporter:
         self._now = ("denoising", done, eta_s)
 
     def check(self) -> None:
-        """Raises: JobCancelled when the attempt is over. Costs one look at a flag."""
+        """Go on, or not. Costs a look at a flag and at the clock.
+
+        Raises:
+            JobCancelled: the attempt is over.
+            RunTimeout: the job's run limit has passed.
+        """
+        if self._deadline and time.monotonic() > self._deadline:
+            raise RunTimeout(f"the run took longer than {self._max_run_s:g} s")
         if stop_hint.is_set() and not self._over.is_set():
             # Between the signal and the thread's look at the record lie some milliseconds: ask here and now.
             stop_hint.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import logging
 import os
 import re
@@ -33,7 +34,10 @@ class Outcome:
 
     ended: str
     bindings: list[Binding] = field(default_factory=list)
+    #: Frames wait for their delivery.
     computed: bool = False
+    #: Nothing had to be delivered, the job is over.
+    succeeded: bool = False
     failure: str = ""
 
 
@@ -62,17 +66,19 @@ def run(job_id: str, attempt: int) -> Outcome:
     job = records.get(job_id)
     begun = time.monotonic()
     try:
-        with Reporter(records, job_id, attempt, job.request.steps) as reporter:
-            run_s = _compute(job, attempt, slot, owner, reporter)
+        with Reporter(records, job_id, attempt, job.request.steps, max_run_s=job.max_run_s) as reporter:
+            run_s, node = _compute(job, attempt, slot, owner, reporter)
     except JobCancelled:
         ended = Outcome("cancelled", records.until_written(lambda: records.release(job_id, attempt, slot=slot)))
     except Exception as exc:
         ended = _failed(job_id, attempt, slot, exc)
     else:
         owned, bindings = records.until_written(
-            lambda: records.compute(job_id, attempt, slot=slot, node=settings().node, run_s=run_s)
+            lambda: records.compute(job_id, attempt, slot=slot, node=node, run_s=run_s)
         )
-        ended = Outcome("computed" if owned else "stale", bindings, computed=owned)
+        ended = Outcome(
+            "computed" if owned else "stale", bindings, computed=owned and bool(node), succeeded=owned and not node
+        )
     logger.info(
         "run ended",
         extra={
@@ -84,13 +90,21 @@ def run(job_id: str, attempt: int) -> Outcome:
     return ended
 
 
-def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) -> float:
-    """Load, denoise, decode, spool. Returns the seconds without loading."""
+def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) -> tuple[float, str]:
+    """Load, denoise, decode, spool.
+
+    Returns:
+        Seconds without loading, and the host whose spool holds the frames ('' when there are none).
+    """
+    spec = _models().get(job.request.model)
+    if spec.executor == "noop":
+        begun = time.monotonic()
+        importlib.import_module("workers.executors.noop").run(job.request, reporter)
+        return time.monotonic() - begun, ""
     from workers import spool
     from workers.executors import diffusers as executor
 
     cache_ = _pipelines()
-    spec = _models().get(job.request.model)
     reporter.stage("loading")
     loads = cache_.loads
     pipeline = cache_.get(spec, job.request.kind)
@@ -102,7 +116,7 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
     frames = executor.run(pipeline, job.request, reporter, objects)
     reporter.check()
     spool.write(settings(), job.job_id, attempt, frames)
-    return time.monotonic() - begun
+    return time.monotonic() - begun, settings().node
 
 
 def _failed(job_id: str, attempt: int, slot: str, exc: Exception) -> Outcome:

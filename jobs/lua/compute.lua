@@ -1,19 +1,30 @@
--- The frames are in the spool: running → delivering, and the slot is free.
--- ARGV: id, attempt, slot, node, run_s (measured, without loading). Returns {1|0, bindings}
+-- The run is done: running → delivering with frames in the spool, or → succeeded when there is nothing to deliver.
+-- The slot is free in any case. ARGV: id, attempt, slot, node ('' nothing to deliver), run_s (measured, without loading).
+-- Returns {1|0, bindings}. A repeat whose first answer was lost on the way is told the same.
 local id, attempt, slot = ARGV[1], ARGV[2], ARGV[3]
--- A repeat whose first answer was lost on the way is told the same.
-if owns(id, attempt, 'delivering') then return {1, {}} end
+if owns(id, attempt, 'delivering') or (ARGV[4] == '' and owns(id, attempt, 'succeeded')) then return {1, {}} end
 local owned = owns(id, attempt, 'running')
 if owned then
   local now = now_ms()
-  local record = redis.call('HMGET', K.JOB .. id, 'model', 'work', 'steps')
-  redis.call('HSET', K.JOB .. id, 'computed_at', int(now), 'node', ARGV[4], 'run_s', ARGV[5],
-    'stage', 'delivering', 'step', record[3] or 0, 'eta_s', '')
-  redis.call('ZADD', K.DELIVERING, int(now + CFG.resend_after_ms), id)
-  set_state(id, 'delivering')
-  emit(id)
+  local record = redis.call('HMGET', K.JOB .. id, 'model', 'work', 'steps', 'created_at', 'promised_s')
+  redis.call('HSET', K.JOB .. id, 'computed_at', int(now), 'run_s', ARGV[5], 'step', record[3] or 0, 'eta_s', '')
+  settle(id, tonumber(ARGV[5]))
   -- Moving average: the newest job counts for three tenths.
   local rate, known = ARGV[5] / math.max(record[2], 1e-9), redis.call('HGET', K.RATES, record[1])
   redis.call('HSET', K.RATES, record[1], tostring(known and (0.7 * known + 0.3 * rate) or rate))
+  if has(record[5]) then
+    redis.call('HINCRBY', K.COUNTERS, 'eta_jobs', 1)
+    redis.call('HINCRBYFLOAT', K.COUNTERS, 'eta_error_s', math.abs((now - record[4]) / 1000 - record[5]))
+    redis.call('HINCRBYFLOAT', K.COUNTERS, 'eta_actual_s', (now - record[4]) / 1000)
+    redis.call('HDEL', K.JOB .. id, 'promised_s')
+  end
+  if ARGV[4] == '' then
+    finish(id, 'succeeded')
+  else
+    redis.call('HSET', K.JOB .. id, 'node', ARGV[4], 'stage', 'delivering')
+    redis.call('ZADD', K.DELIVERING, int(now + CFG.resend_after_ms), id)
+    set_state(id, 'delivering')
+    emit(id)
+  end
 end
 return {owned and 1 or 0, list_of(release(slot, id, attempt))}

@@ -16,5 +16,7 @@ if has(id) and (owns(id, facts[3], 'queued') or owns(id, facts[3], 'running')) t
   -- Handed back in good order: this start is not counted.
   if job_get(id, 'state') == 'running' then redis.call('HINCRBY', K.JOB .. id, 'starts', -1) end
   requeue(id)
+elseif has(id) then
+  settle(id, elapsed_s(id))
 end
 return {id or '', feed_idle()}

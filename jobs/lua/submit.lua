@@ -1,18 +1,47 @@
--- ARGV: id, lane, work, max_waiting, then field, value … of the record.
--- Returns {'ok', bindings} | {'duplicate'} | {'full', waiting}
-local id, lane, work = ARGV[1], ARGV[2], ARGV[3]
+-- ARGV: id, max_waiting, max_waiting of the key (0: none), jobs per minute of the key (0: none), idempotency key ('' none),
+-- fingerprint of the request, start_by_ms (0: none), then field, value … of the record (key, class, model, lane, work …).
+-- Returns {'ok', bindings, created_at, forecast} | {'duplicate'} | {'repeat', id} | {'mismatch', id}
+--   | {'full', waiting} | {'key_full', waiting} | {'too_fast', seconds to wait}
+local id = ARGV[1]
+local record = {}
+for i = 8, #ARGV, 2 do record[ARGV[i]] = ARGV[i + 1] end
+local key = record.key
+
+local remembered = K.IDEMPOTENCY .. key .. ':' .. ARGV[5]
+if ARGV[5] ~= '' then
+  local known = redis.call('GET', remembered)
+  if known then
+    local sent, fingerprint = known:match('^(%S+) (%S+)$')
+    return {fingerprint == ARGV[6] and 'repeat' or 'mismatch', sent}
+  end
+end
 if redis.call('EXISTS', K.JOB .. id) == 1 then return {'duplicate'} end
 local queued = redis.call('ZCARD', K.STATE .. 'queued')
-if queued >= tonumber(ARGV[4]) then return {'full', queued} end
+if queued >= tonumber(ARGV[2]) then return {'full', queued} end
+local own = redis.call('ZCARD', K.STATE .. 'queued:' .. key)
+if ARGV[3] ~= '0' and own >= tonumber(ARGV[3]) then return {'key_full', own} end
+local now = now_ms()
+if ARGV[4] ~= '0' then
+  local minute = K.MINUTE .. key .. ':' .. int(math.floor(now / 60000))
+  if tonumber(redis.call('GET', minute) or 0) >= tonumber(ARGV[4]) then
+    return {'too_fast', math.ceil(60 - (now / 1000) % 60)}
+  end
+  redis.call('INCR', minute)
+  redis.call('EXPIRE', minute, 120)
+end
 
-local now = int(now_ms())
 local sequence = int(redis.call('HINCRBY', K.COUNTERS, 'sequence', 1))
-redis.call('HSET', K.JOB .. id, 'lane', lane, 'work', work, 'sequence', sequence, 'created_at', now, 'attempt', 0,
-  unpack(ARGV, 5))
-redis.call('ZADD', K.JOBS, now, id)
+redis.call('HSET', K.JOB .. id, 'sequence', sequence, 'created_at', int(now), 'attempt', 0, unpack(ARGV, 8))
+if ARGV[7] ~= '0' then redis.call('HSET', K.JOB .. id, 'start_by', int(now + ARGV[7])) end
+redis.call('ZADD', K.JOBS, int(now), id)
+if key ~= K.NOBODY then redis.call('ZADD', K.JOBS .. ':' .. key, int(now), id) end
+if ARGV[5] ~= '' then redis.call('SET', remembered, id .. ' ' .. ARGV[6], 'PX', CFG.idempotency_ttl_ms) end
 redis.call('HINCRBY', K.COUNTERS, 'submitted', 1)
 set_state(id, 'queued')
 enqueue(id)
-local bindings = feed_idle()
-if #bindings == 0 then emit(id) end
-return {'ok', bindings}
+local bindings = feed_idle(record.model)
+if not has(job_get(id, 'slot')) then emit(id) end
+local expected = forecast(id)
+-- What the caller is told now is compared with what happens: the error of the ETA is reported.
+if expected[2] ~= '' then redis.call('HSET', K.JOB .. id, 'promised_s', expected[2]) end
+return {'ok', bindings, int(now), expected}

@@ -31,9 +31,15 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.DELIVERING, '-inf', int(now), 
   redis.call('ZADD', K.DELIVERING, int(now + 2 * CFG.resend_after_ms), id)
 end
 
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.DEADLINES, '-inf', int(now), 'LIMIT', 0, 500)) do expire(id) end
+
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.EXPIRING, '-inf', int(now), 'LIMIT', 0, 500)) do
-  local state = job_get(id, 'state')
-  if state then redis.call('ZREM', K.STATE .. state, id) end
+  local record = redis.call('HMGET', K.JOB .. id, 'state', 'key')
+  if record[1] then
+    redis.call('ZREM', K.STATE .. record[1], id)
+    redis.call('ZREM', K.STATE .. record[1] .. ':' .. record[2], id)
+    redis.call('ZREM', K.JOBS .. ':' .. record[2], id)
+  end
   redis.call('DEL', K.JOB .. id)
   redis.call('ZREM', K.JOBS, id)
   redis.call('ZREM', K.DEAD, id)

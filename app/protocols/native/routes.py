@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-import dataclasses
+import hashlib
+import json
+from dataclasses import replace
 from typing import Any
 
 from flask import Response, current_app, jsonify, request
 from flask_smorest import Api, Blueprint
-from werkzeug.exceptions import BadRequest
 
-from app import inputs
+from app import auth, inputs
 from app.downloads import send_object
-from app.protocols.native import schemas, views
+from app.protocols.native import admin, schemas, streams, views
 from jobs import queries, requests
-from jobs.errors import InvalidRequest, MalformedBody, NotReady, ObjectNotFound, Problem
+from jobs.errors import Forbidden, InvalidRequest, NotReady, ObjectNotFound, Problem
+from jobs.forecast import Forecast
 from jobs.models import ModelRegistry
 from jobs.objects import ObjectStore
 from jobs.record import Job, check_job_id
+from jobs.requests import GenerationRequest
 from jobs.settings import Settings
 from jobs.slots import Slot
 from jobs.states import JobState
+from jobs.submission import Submission
 from tasks import dispatch
 from tasks.celery_app import store
 
 tasks_blueprint = Blueprint("tasks", __name__, url_prefix="/v1/tasks", description="Jobs")
 service_blueprint = Blueprint("service", __name__, url_prefix="/v1", description="Service and models")
+
+auth.protect(tasks_blueprint)
+auth.protect(service_blueprint)
+
+MAX_IDEMPOTENCY_KEY_CHARS = 255
 
 _JSON_OR_FORM = {
     "requestBody": {
@@ -42,6 +51,7 @@ def register(api: Api) -> None:
     api.spec.components.schema("Submit", schema=schemas.SubmitSchema)
     api.register_blueprint(tasks_blueprint)
     api.register_blueprint(service_blueprint)
+    api.register_blueprint(admin.blueprint)
 
 
 def _settings() -> Settings:
@@ -59,22 +69,12 @@ def _objects() -> ObjectStore:
     return objects
 
 
-def _view(job: Job) -> dict[str, Any]:
-    return views.job_view(job, queries.forecast(store(), job), _objects())
+def _view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
+    return views.job_view(job, forecast or store().forecast(job.job_id)[0], _objects())
 
 
-def _sent() -> dict[str, Any]:
-    """The fields of a JSON body or of a form; an uploaded file is bytes under its name."""
-    if request.mimetype in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        files = {name: file.read() for name, file in request.files.items() if file.filename}
-        return {**request.form.to_dict(), **files}
-    try:
-        body = request.get_json(force=True, silent=False) if request.get_data(cache=True) else {}
-    except (BadRequest, RecursionError) as exc:
-        raise MalformedBody(Problem("body", "must be JSON")) from exc
-    if not isinstance(body, dict):
-        raise MalformedBody(Problem("body", "must be a JSON object"))
-    return body
+def _job(job_id: str) -> Job:
+    return auth.visible(store().get(job_id))
 
 
 @tasks_blueprint.route("/", methods=["POST"])
@@ -83,8 +83,9 @@ def _sent() -> dict[str, Any]:
 @tasks_blueprint.alt_response(422, description="Invalid fields, each named with its rule; nothing was queued.")
 @tasks_blueprint.alt_response(429, description="Too many jobs wait; Retry-After says when to try again.")
 def submit() -> Response:
-    """Submit a job."""
-    sent = _sent()
+    """Submit a job; `?wait=` or `Prefer: wait=` seconds answers when it is over."""
+    sent = schemas.body_of(request)
+    wait_s = streams.wanted_wait_s()
     image = sent.get("image")
     if isinstance(image, bytes):
         sent["image"] = _UNSTORED
@@ -93,16 +94,55 @@ def submit() -> Response:
         image, values["image"] = image if isinstance(image, bytes) else values["image"], _UNSTORED
     job_id = check_job_id(values["task_id"]) if values.get("task_id") else None
     resolved, warnings = requests.resolve(_models(), values)
-    pin = _known_slot(values["slot"], resolved.model) if values.get("slot") else None
+    submission = _submission(values, resolved, warnings + [f"unknown field {name!r} was ignored" for name in unknown])
     if values.get("image"):
         assert image is not None
+        submission = replace(submission, fingerprint=_fingerprint(sent, image))
         key = inputs.store_image(image, settings=_settings(), objects=_objects())
-        resolved = dataclasses.replace(resolved, image=key)
-    warnings += [f"unknown field {name!r} was ignored" for name in unknown]
-    job = dispatch.submit(resolved, job_id=job_id, warnings=warnings, pin=pin)
-    response = jsonify(_view(job))
+        submission = replace(submission, request=replace(resolved, image=key))
+    job, forecast = dispatch.submit(submission, job_id)
+    view = _view(streams.wait(job, wait_s, until_over=True)) if wait_s else _view(job, forecast)
+    response = jsonify(view)
     response.headers["Location"] = views.links(job.job_id)["status"]
     return response
+
+
+def _submission(values: dict[str, Any], resolved: GenerationRequest, warnings: list[str]) -> Submission:
+    """How the job is to be queued. Raises: InvalidRequest, Forbidden."""
+    caller, spec = auth.caller(), _models().get(resolved.model)
+    if caller.models and spec.name not in caller.models:
+        raise Forbidden(f"this key may not use model {spec.name}")
+    job_class = values.get("job_class")
+    if job_class == "premium" and not (caller.is_admin or caller.job_class == "premium"):
+        raise Forbidden("this key has no premium class")
+    idempotency_key = request.headers.get("Idempotency-Key", "")
+    if len(idempotency_key) > MAX_IDEMPOTENCY_KEY_CHARS or not idempotency_key.isprintable():
+        rule = f"must be at most {MAX_IDEMPOTENCY_KEY_CHARS} printable characters"
+        raise InvalidRequest(Problem("Idempotency-Key", rule, idempotency_key))
+
+    def limit(name: str) -> float:
+        own = values.get(name)
+        return float(own if own is not None else getattr(spec, name) or getattr(_settings(), name))
+
+    return Submission(
+        request=resolved,
+        caller=caller,
+        warnings=warnings,
+        pin=_known_slot(values["slot"], resolved.model) if values.get("slot") else None,
+        job_class=job_class,
+        priority=values.get("priority") or 0,
+        start_within_s=limit("start_within_s"),
+        max_run_s=limit("max_run_s"),
+        idempotency_key=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
+        fingerprint=_fingerprint(values, b""),
+    )
+
+
+def _fingerprint(sent: dict[str, Any], image: str | bytes) -> str:
+    """Equal for equal requests: a repeat of a request without a seed has no seed either."""
+    content = image if isinstance(image, bytes) else image.encode()
+    text = json.dumps({name: value for name, value in sent.items() if name != "image"}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode() + b"\0" + content).hexdigest()
 
 
 def _known_slot(name: str, model: str) -> str:
@@ -121,17 +161,20 @@ def _known_slot(name: str, model: str) -> str:
 def list_tasks() -> Response:
     """List jobs."""
     values, _ = schemas.load(schemas.ListSchema(), request.args)
+    own = None if auth.caller().is_admin else auth.caller().key_id
     jobs, after, total = queries.list_jobs(
-        store(), state=values.get("state"), limit=values["limit"], after=values.get("after")
+        store(), key_id=own, state=values.get("state"), limit=values["limit"], after=values.get("after")
     )
-    return jsonify({"tasks": [_view(job) for job in jobs], "total": total, "next": after})
+    forecasts = store().forecast(*(job.job_id for job in jobs))
+    tasks = [_view(job, forecast) for job, forecast in zip(jobs, forecasts, strict=True)]
+    return jsonify({"tasks": tasks, "total": total, "next": after})
 
 
 @tasks_blueprint.route("/running", methods=["DELETE"])
 @tasks_blueprint.response(200, description="The ids that were stopped.")
 def cancel_running() -> Response:
     """Stop every job that is being computed."""
-    stopped = dispatch.cancel_running()
+    stopped = dispatch.cancel_running(auth.caller())
     return jsonify(
         {
             "stop_status": "success" if stopped else "do_nothing",
@@ -146,8 +189,20 @@ def cancel_running() -> Response:
 @tasks_blueprint.response(200, description="Where the job is.")
 @tasks_blueprint.alt_response(404, description="Unknown id.")
 def status(job_id: str) -> Response:
-    """Where a job is: state, step, place in the queue, seconds left, error, outputs."""
-    return jsonify(_view(store().get(job_id)))
+    """Where a job is: state, step, place in the queue, seconds left, error, outputs.
+
+    `?wait=` seconds: answers when its state changes, or after that time.
+    """
+    job, wait_s = _job(job_id), streams.wanted_wait_s()
+    return jsonify(_view(streams.wait(job, wait_s, until_over=False)))
+
+
+@tasks_blueprint.route("/<job_id>/events", methods=["GET"])
+@tasks_blueprint.response(200, description="Server-sent events until the job is over; `Last-Event-ID` replays.")
+@tasks_blueprint.alt_response(404, description="Unknown id.")
+def events(job_id: str) -> Response:
+    """Follow a job."""
+    return streams.stream(_view, job=_job(job_id))
 
 
 @tasks_blueprint.route("/<job_id>/result", methods=["GET"])
@@ -156,7 +211,7 @@ def status(job_id: str) -> Response:
 @tasks_blueprint.alt_response(404, description="Unknown id, or no result (yet); the code tells which.")
 def result(job_id: str) -> Response:
     """Fetch an output."""
-    job = store().get(job_id)
+    job = _job(job_id)
     if job.state is not JobState.SUCCEEDED:
         raise NotReady(f"the job is {job.state}: {'it has no result' if job.state.is_terminal else 'no result yet'}")
     index = request.args.get("index", "0")
@@ -174,11 +229,39 @@ def result(job_id: str) -> Response:
 @tasks_blueprint.alt_response(404, description="Unknown id.")
 def cancel(job_id: str) -> Response:
     """Stop one job: a waiting one never runs, a running one ends within a step."""
+    _job(job_id)
     job, changed = dispatch.cancel(job_id)
     reason = "Task stopped successfully." if changed else f"The task is {job.state} already."
     stop_status = "success" if changed else "do_nothing"
     body = {"task_id": job_id, "state": job.state, "changed": changed, "stop_status": stop_status, "reason": reason}
     return jsonify(body)
+
+
+@tasks_blueprint.route("/<job_id>/front", methods=["POST"])
+@tasks_blueprint.response(200, description="Its status: the next free slot takes it.")
+@tasks_blueprint.alt_response(409, description="It does not wait (any more).")
+def front(job_id: str) -> Response:
+    """Let a waiting job go before all others; needs an admin's key."""
+    auth.admin()
+    dispatch.move_to_front(job_id)
+    return jsonify(_view(store().get(job_id)))
+
+
+@tasks_blueprint.route("/<job_id>/retry", methods=["POST"])
+@tasks_blueprint.response(200, description="The status of the new job.")
+@tasks_blueprint.alt_response(409, description="It is not over, or it succeeded.")
+def retry(job_id: str) -> Response:
+    """Send a failed, cancelled or expired job again, as a new one."""
+    _job(job_id)
+    job, forecast = dispatch.resend(job_id, auth.caller())
+    return jsonify(_view(job, forecast))
+
+
+@service_blueprint.route("/events", methods=["GET"])
+@service_blueprint.response(200, description="Server-sent events without end; `Last-Event-ID` replays.")
+def all_events() -> Response:
+    """Follow all your jobs (with an admin's key: all jobs)."""
+    return streams.stream(_view, key_id=None if auth.caller().is_admin else auth.caller().key_id)
 
 
 @service_blueprint.route("/service/status", methods=["GET"])

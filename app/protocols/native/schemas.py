@@ -6,16 +6,22 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from flask import Request
 from marshmallow import INCLUDE, Schema, ValidationError, fields, validate
+from werkzeug.exceptions import BadRequest
 
-from jobs.errors import InvalidRequest, Problem
+from jobs.access import CLASSES
+from jobs.errors import InvalidRequest, MalformedBody, Problem
 from jobs.models import Kind
 from jobs.states import JobState
+from jobs.submission import MAX_PRIORITY
 
 #: Longest value a problem report repeats is cut in ``Problem``; longest text accepted at all, characters.
 MAX_TEXT_CHARS = 100_000
 
 
+#: Longest time a caller can ask for, seconds: 30 days.
+MAX_SECONDS = 30 * 24 * 3600
 #: Not more digits than a number of the API can have.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 
@@ -92,6 +98,23 @@ class SubmitSchema(Schema):
     strength = Number(**_doc("img2img: 0 keeps the image, 1 ignores it."))
     task_id = Text(**_doc("Your own id: letters, digits, '_' and '-'. A used one is refused with 409."))
     slot = Text(**_doc("Run only on this slot.", example="gpu0"))
+    job_class = Text(
+        data_key="class",
+        validate=validate.OneOf(CLASSES, error="must be one of {choices}"),
+        **_doc("Scheduling class; `premium` needs a premium key.", enum=[*CLASSES]),
+    )
+    priority = Whole(
+        validate=validate.Range(-MAX_PRIORITY, MAX_PRIORITY, error="must be {min} to {max}"),
+        **_doc("Higher goes first, among your own jobs."),
+    )
+    start_within_s = Number(
+        validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
+        **_doc("The job expires unless it starts within so many seconds. 0: no deadline."),
+    )
+    max_run_s = Number(
+        validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
+        **_doc("Longest run, seconds; then it fails. 0: no limit."),
+    )
 
 
 class ListSchema(Schema):
@@ -103,6 +126,24 @@ class ListSchema(Schema):
     state = fields.Enum(JobState, by_value=True, metadata={"description": "Only jobs in this state."})
     limit = Whole(load_default=50, validate=validate.Range(1, 500), metadata={"description": "Jobs per page."})
     after = Text(metadata={"description": "`next` of the page before."})
+
+
+def body_of(request: Request) -> dict[str, Any]:
+    """The fields of a JSON body or of a form; an uploaded file is bytes under its name.
+
+    Raises:
+        MalformedBody: no JSON object.
+    """
+    if request.mimetype in ("multipart/form-data", "application/x-www-form-urlencoded"):
+        files = {name: file.read() for name, file in request.files.items() if file.filename}
+        return {**request.form.to_dict(), **files}
+    try:
+        body = request.get_json(force=True, silent=False) if request.get_data(cache=True) else {}
+    except (BadRequest, RecursionError) as exc:
+        raise MalformedBody(Problem("body", "must be JSON")) from exc
+    if not isinstance(body, dict):
+        raise MalformedBody(Problem("body", "must be a JSON object"))
+    return body
 
 
 def load(schema: Schema, sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from jobs import keys
+from jobs.forecast import Forecast
 from jobs.objects import ObjectStore
-from jobs.queries import Fleet, Forecast
+from jobs.queries import Fleet
 from jobs.record import Job
 from jobs.slots import Slot
 from jobs.states import JobState
@@ -25,7 +27,8 @@ STATUS_WORDS: dict[JobState, str] = {
 
 def links(job_id: str) -> dict[str, str]:
     base = f"/v1/tasks/{job_id}"
-    return {"self": base, "status": f"{base}/status", "result": f"{base}/result", "cancel": base}
+    more = {name: f"{base}/{name}" for name in ("status", "result", "events")}
+    return {"self": base, **more, "cancel": base}
 
 
 def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, Any]:
@@ -42,6 +45,9 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, An
         "percent": job.percent,
         "position": forecast.position,
         "eta_s": None if forecast.eta_s is None else round(forecast.eta_s, 2),
+        "waiting_for": forecast.waiting_for,
+        "class": job.job_class,
+        "priority": job.priority,
         "slot": job.slot,
         "device": job.device,
         "attempt": job.starts,
@@ -68,7 +74,7 @@ def service_view(fleet: Fleet, version: str) -> dict[str, Any]:
     """The answer of the service status route. ``idle``: a job sent now would start at once."""
     waiting = fleet.counts["queued"]
     active = [slot.job_id for slot in fleet.slots if slot.job_id]
-    free = any(slot.job_id is None and not slot.draining and not slot.suspect for slot in fleet.slots)
+    free = keys.ALL not in fleet.paused and any(slot_state(slot, fleet) == "idle" for slot in fleet.slots)
     return {
         "service_status": "idle" if free and not waiting else "busy",
         "task_id": active[0] if active else None,
@@ -77,20 +83,34 @@ def service_view(fleet: Fleet, version: str) -> dict[str, Any]:
         "pending_tasks": waiting,
         "counts": fleet.counts,
         "submitted": fleet.submitted,
-        "slots": [slot_view(slot) for slot in fleet.slots],
+        "slots": [slot_view(slot, fleet) for slot in fleet.slots],
         "delivery_nodes": fleet.delivery_nodes,
+        "paused": fleet.paused,
+        "waiting_models": fleet.waiting_models,
+        "waiting_for": [f"model {name}" for name in fleet.stuck_models],
+        "eta": fleet.eta,
         "version": version,
     }
 
 
-def slot_view(slot: Slot) -> dict[str, Any]:
-    state = "lost" if slot.suspect else "draining" if slot.draining else "busy" if slot.job_id else "idle"
+def slot_state(slot: Slot, fleet: Fleet) -> str:
+    """``lost``, ``draining``, ``busy``, ``paused`` or ``idle``."""
+    if slot.suspect:
+        return "lost"
+    if slot.draining:
+        return "draining"
+    if slot.job_id:
+        return "busy"
+    return "paused" if slot.name in fleet.paused else "idle"
+
+
+def slot_view(slot: Slot, fleet: Fleet) -> dict[str, Any]:
     return {
         "name": slot.name,
         "node": slot.node,
         "device": slot.device,
         "device_name": slot.device_name,
-        "state": state,
+        "state": slot_state(slot, fleet),
         "task_id": slot.job_id,
         "models": list(slot.models),
         "resident": list(slot.resident),

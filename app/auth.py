@@ -1,0 +1,85 @@
+"""Who calls: API keys as ``Authorization: Bearer <key>``. Without any key on the server everybody is the operator."""
+
+from __future__ import annotations
+
+from flask import g, request
+from flask_smorest import Blueprint
+
+from jobs.access import ANYBODY, Caller, KeyRing, Role
+from jobs.errors import Forbidden, JobNotFound, Unauthorized, Unavailable
+from jobs.record import Job
+from jobs.settings import Settings
+from jobs.store import JobStore
+from tasks.celery_app import store
+
+
+def identify(secret: str | None) -> Caller:
+    """The caller with this secret.
+
+    Raises:
+        Unauthorized: the server has keys, and this is none of them.
+    """
+    ring = KeyRing(store())
+    caller = ring.authenticate(secret) if secret else None
+    if caller is not None:
+        return caller
+    if ring.is_empty():
+        return ANYBODY
+    raise Unauthorized("this key is unknown" if secret else "")
+
+
+def protect(blueprint: Blueprint) -> None:
+    """Let only known callers use a blueprint's routes; ``caller()`` is the one of this request."""
+
+    @blueprint.before_request
+    def _authenticate() -> None:
+        scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
+        g.caller = identify(secret.strip() if scheme.lower() == "bearer" else None)
+        if g.caller.role is Role.WORKER:
+            raise Forbidden("a worker's key cannot use the client API")
+        if g.caller.endpoints and not request.path.startswith(g.caller.endpoints):
+            raise Forbidden("this key may not use this endpoint")
+
+
+def caller() -> Caller:
+    """Who sent the request that is being answered."""
+    found: Caller = g.caller
+    return found
+
+
+def admin() -> Caller:
+    """The caller, who must be an admin. Raises: Forbidden."""
+    if not caller().is_admin:
+        raise Forbidden("this needs an admin's key")
+    return caller()
+
+
+def visible(job: Job) -> Job:
+    """The job, if the caller may see it.
+
+    Raises:
+        JobNotFound: somebody else's job looks like none.
+    """
+    if not caller().owns(job.key_id):
+        raise JobNotFound(f"there is no job {job.job_id!r}")
+    return job
+
+
+def refuse_open_address(settings: Settings) -> None:
+    """Keep a server without keys on loopback: anybody who reaches it could use the GPUs.
+
+    Raises:
+        SystemExit: with what to do.
+    """
+    if settings.is_loopback or settings.api_keys:
+        return
+    try:
+        if not KeyRing(JobStore(settings)).is_empty():
+            return
+        reason = "there are no keys yet, so anybody who reaches it could use the GPUs"
+    except Unavailable:
+        reason = "Redis does not answer, so it is unknown whether there are keys"
+    raise SystemExit(
+        f"HOST {settings.host} is refused: {reason}. Start on loopback and make a key with "
+        "'framemill keys create', or set API_KEYS."
+    )

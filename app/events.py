@@ -1,0 +1,152 @@
+"""Events: one reader of Redis per process, fanned out to every listener in it.
+
+The events of all jobs are one capped stream. The reader blocks on it; a listener costs a queue. What a listener
+missed while it was away is read from the stream; what is no longer there is replaced by the job's present state.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import queue
+import threading
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+from jobs import keys
+from jobs.errors import Unavailable
+from jobs.settings import Settings
+from jobs.store import JobStore, connect
+from tasks.celery_app import settings, store
+
+logger = logging.getLogger(__name__)
+
+#: How long one read of the stream blocks, seconds.
+BLOCK_S = 5.0
+#: Events that wait for one listener; a slower one is given the present state instead.
+BACKLOG = 1000
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change of one job."""
+
+    #: Id in the stream: ``<milliseconds>-<number>``, ordered.
+    event_id: str
+    job_id: str
+    key_id: str
+    #: The fields of the event, as strings.
+    fields: dict[str, Any]
+
+
+class Listener:
+    """A queue of events; None in it: something was missed, look at the present state."""
+
+    def __init__(self, last_id: str) -> None:
+        self._queue: queue.Queue[Event | None] = queue.Queue(BACKLOG)
+        #: The newest event when the listener came.
+        self.last_id = last_id
+
+    def put(self, event: Event | None) -> None:
+        try:
+            self._queue.put_nowait(event)
+        except queue.Full:
+            while not self._queue.empty():
+                self._queue.get_nowait()
+            self._queue.put_nowait(None)
+
+    def get(self, timeout_s: float) -> Event | None:
+        """The next event. Raises: queue.Empty after ``timeout_s``."""
+        return self._queue.get(timeout=max(0.0, timeout_s))
+
+
+class EventHub:
+    """The reader of this process; it starts with the first listener."""
+
+    def __init__(self, settings_: Settings, store_: JobStore) -> None:
+        self._store = store_
+        self._client = connect(settings_, timeout_s=BLOCK_S + 5)
+        self._by_job: dict[str, set[Listener]] = defaultdict(set)
+        self._by_key: dict[str, set[Listener]] = defaultdict(set)
+        self._lock = threading.Lock()
+        self._last_id: str | None = None
+
+    @contextmanager
+    def listen(self, *, job_id: str | None = None, key_id: str | None = None) -> Iterator[Listener]:
+        """Events of one job, of one key, or (neither) of all, from now on."""
+        self._start()
+        assert self._last_id is not None
+        listener = Listener(self._last_id)
+        listeners = self._by_job[job_id] if job_id else self._by_key[key_id or keys.ALL]
+        listeners.add(listener)
+        try:
+            yield listener
+        finally:
+            listeners.discard(listener)
+            if job_id and not listeners:
+                self._by_job.pop(job_id, None)
+
+    def missed(self, since: str, *, job_id: str | None = None, key_id: str | None = None) -> list[Event] | None:
+        """Events after ``since``; None when some are no longer kept."""
+        oldest = self._store.call(lambda c: c.xrange(keys.EVENTS, count=1))
+        if not oldest or order(since) < order(oldest[0][0]):
+            return None
+        found = self._store.call(lambda c: c.xrange(keys.EVENTS, min=f"({since}"))
+        events = [_event(*entry) for entry in found]
+        return [e for e in events if job_id in (None, e.job_id) and key_id in (None, e.key_id)]
+
+    def _start(self) -> None:
+        with self._lock:
+            if self._last_id is None:
+                newest = self._store.call(lambda c: c.xrevrange(keys.EVENTS, count=1))
+                self._last_id = newest[0][0] if newest else "0-0"
+                threading.Thread(target=self._run, name="events", daemon=True).start()
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while True:
+            try:
+                self._read()
+            except Unavailable:
+                pause.wait(0.5)
+            except Exception:
+                logger.exception("the event reader goes on after an error")
+                pause.wait(0.5)
+
+    def _read(self) -> None:
+        block_ms = int(BLOCK_S * 1000)
+        read, client = {keys.EVENTS: self._last_id}, cast(Any, self._client)
+        for _, entries in self._store.call(lambda _: client.xread(read, count=500, block=block_ms)) or []:
+            for entry in entries:
+                event = _event(*entry)
+                for listener in self._listeners(event):
+                    listener.put(event)
+                self._last_id = event.event_id
+
+    def _listeners(self, event: Event) -> list[Listener]:
+        return [
+            *self._by_job.get(event.job_id, ()),
+            *self._by_key.get(event.key_id, ()),
+            *self._by_key.get(keys.ALL, ()),
+        ]
+
+
+def order(event_id: str) -> tuple[int, int]:
+    """An event id as something that can be compared. Raises: ValueError."""
+    milliseconds, _, number = event_id.partition("-")
+    return int(milliseconds), int(number or 0)
+
+
+def _event(event_id: str, entry: dict[str, str]) -> Event:
+    fields = json.loads(entry["event"])
+    return Event(event_id, fields["task_id"], fields.get("key", keys.NOBODY), fields)
+
+
+@cache
+def hub() -> EventHub:
+    """The hub of this process."""
+    return EventHub(settings(), store())

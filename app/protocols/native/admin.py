@@ -1,0 +1,106 @@
+"""What operators do over HTTP: keys, pause, front of the queue, dead letters. Needs an admin's key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, jsonify, request
+from flask_smorest import Blueprint
+from marshmallow import Schema, fields, validate
+
+from app import auth
+from app.protocols.native import schemas
+from jobs import keys, queries
+from jobs.access import CLASSES, Caller, KeyRing, Role
+from jobs.errors import InvalidRequest, Problem
+from tasks import dispatch
+from tasks.celery_app import store
+
+blueprint = Blueprint("admin", __name__, url_prefix="/v1/admin", description="Operation; needs an admin's key")
+auth.protect(blueprint)
+
+
+class KeySchema(Schema):
+    """A key to be made."""
+
+    service = schemas.Text(required=True)
+    role = schemas.Text(load_default="client", validate=validate.OneOf([*Role]))
+    job_class = schemas.Text(load_default="general", data_key="class", validate=validate.OneOf(CLASSES))
+    max_waiting = schemas.Whole(load_default=0)
+    max_running = schemas.Whole(load_default=0)
+    max_per_minute = schemas.Whole(load_default=0)
+    models = fields.List(schemas.Text(), load_default=list)
+    endpoints = fields.List(schemas.Text(), load_default=list)
+
+
+def _key_view(caller: Caller) -> dict[str, Any]:
+    view = {**vars(caller), "service": caller.key_id, "class": caller.job_class}
+    return {name: value for name, value in view.items() if name not in ("key_id", "job_class")}
+
+
+@blueprint.route("/keys", methods=["GET"])
+@blueprint.response(200, description="Every key, without its secret.")
+def list_keys() -> Response:
+    """List API keys."""
+    auth.admin()
+    return jsonify({"keys": [_key_view(caller) for caller in KeyRing(store()).all()]})
+
+
+@blueprint.route("/keys", methods=["POST"])
+@blueprint.response(200, description="The key with its secret, which is shown this once.")
+def create_key() -> Response:
+    """Make an API key."""
+    auth.admin()
+    values, unknown = schemas.load(KeySchema(unknown="include"), schemas.body_of(request))
+    if unknown:
+        raise InvalidRequest(*(Problem(name, "unknown field") for name in unknown))
+    lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("models", "endpoints")}
+    caller = Caller(key_id=values.pop("service"), role=Role(values.pop("role")), **values, **lists)
+    ring = KeyRing(store())
+    if ring.is_empty() and not caller.is_admin:
+        raise InvalidRequest(Problem("role", "the first key must be an admin's: with it the server stops being open"))
+    secret = ring.create(caller)
+    return jsonify({**_key_view(caller), "secret": secret})
+
+
+@blueprint.route("/keys/<service>", methods=["DELETE"])
+@blueprint.response(200, description="Revoked; requests with it are refused from now on. Its jobs stay.")
+def revoke_key(service: str) -> Response:
+    """Revoke an API key."""
+    auth.admin()
+    KeyRing(store()).revoke(service)
+    return jsonify({"service": service, "revoked": True})
+
+
+@blueprint.route("/pause", methods=["POST"])
+@blueprint.response(200, description="What is paused now.")
+def pause() -> Response:
+    """Give one slot (or, without `slot`, the whole queue) no more jobs; running ones go on."""
+    return _pause(resume=False)
+
+
+@blueprint.route("/resume", methods=["POST"])
+@blueprint.response(200, description="What is paused now.")
+def resume() -> Response:
+    """End a pause."""
+    return _pause(resume=True)
+
+
+def _pause(*, resume: bool) -> Response:
+    auth.admin()
+    slot = schemas.body_of(request).get("slot") or keys.ALL
+    fleet = queries.fleet(store())
+    known = {keys.ALL, *(slot.name for slot in fleet.slots), *fleet.paused}
+    if slot not in known:
+        raise InvalidRequest(Problem("slot", f"must be one of {', '.join(sorted(known))}", slot))
+    dispatch.pause(slot, resume=resume)
+    return jsonify({"paused": queries.fleet(store()).paused})
+
+
+@blueprint.route("/dead", methods=["GET"])
+@blueprint.response(200, description="Jobs that were given up because their workers died, newest first.")
+def dead() -> Response:
+    """List dead letters; `POST /v1/tasks/{id}/retry` sends one again."""
+    auth.admin()
+    found = queries.dead(store())
+    return jsonify({"dead": [{"task_id": job.job_id, "model": job.request.model, "error": job.error} for job in found]})

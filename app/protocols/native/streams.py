@@ -1,0 +1,133 @@
+"""Following jobs: long poll, and server-sent events with replay."""
+
+from __future__ import annotations
+
+import json
+import queue
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from flask import Response, request
+
+from app.events import Event, hub, order
+from app.protocols.native.views import STATUS_WORDS
+from jobs.errors import InvalidRequest, JobNotFound, Problem
+from jobs.record import Job
+from jobs.states import JobState
+from tasks.celery_app import store
+
+#: Longest wait of a long poll, seconds.
+MAX_WAIT_S = 60.0
+#: A comment goes out this often so that proxies keep a silent stream open and closed clients are noticed, seconds.
+KEEPALIVE_S = 15.0
+
+
+def wanted_wait_s() -> float:
+    """``?wait=`` or ``Prefer: wait=``, seconds; 0 when not asked for. Raises: InvalidRequest."""
+    text = request.args.get("wait")
+    if text is None:
+        preferences = [part.strip() for part in request.headers.get("Prefer", "").split(",")]
+        text = next((part[5:] for part in preferences if part.startswith("wait=")), "0")
+    try:
+        wait_s = float(text)
+    except ValueError:
+        wait_s = -1.0
+    if not 0 <= wait_s < float("inf"):
+        raise InvalidRequest(Problem("wait", "must be seconds, 0 or more", text))
+    return min(wait_s, MAX_WAIT_S)
+
+
+def wait(job: Job, wait_s: float, *, until_over: bool) -> Job:
+    """Wait until the job's state changes (or until it is over); the job as it is then."""
+    if job.state.is_terminal or not wait_s:
+        return job
+    deadline = time.monotonic() + wait_s
+    with hub().listen(job_id=job.job_id) as listener:
+        now = store().get(job.job_id)  # it may have changed before we listened
+        while not now.state.is_terminal and (until_over or now.state == job.state):
+            try:
+                event = listener.get(deadline - time.monotonic())
+            except queue.Empty:
+                break
+            if event is None or event.fields["state"] != now.state:
+                now = store().get(job.job_id)
+        return store().get(job.job_id)
+
+
+def stream(view: Any, *, job: Job | None = None, key_id: str | None = None) -> Response:
+    """Server-sent events of one job, or of all jobs of a key (None: of all).
+
+    Args:
+        view: job → the status answer; sent first, after a gap, and at the end of a job.
+        job: the one to follow; its stream ends with it.
+        key_id: whose jobs, when ``job`` is None.
+    """
+    since = request.headers.get("Last-Event-ID", "")
+    try:
+        order(since or "0-0")
+    except ValueError:
+        raise InvalidRequest(Problem("Last-Event-ID", "must be an id of this stream", since)) from None
+    response = Response(_messages(view, job, key_id, since), mimetype="text/event-stream")
+    response.headers["Cache-Control"] = "no-store"
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
+    return response
+
+
+def _messages(view: Any, job: Job | None, key_id: str | None, since: str) -> Iterator[str]:
+    job_id = job.job_id if job else None
+    with hub().listen(job_id=job_id, key_id=key_id) as listener:
+        last = listener.last_id
+        replay = hub().missed(since, job_id=job_id, key_id=key_id) if since else None
+        if replay is None:
+            if job is not None:
+                job = store().get(job.job_id)
+                yield _message("status", last, view(job))
+                if job.state.is_terminal:
+                    return
+            else:
+                yield ": listening\n\n"
+        else:
+            for event in replay:
+                last = event.event_id
+                yield _render(event, view)
+                if job is not None and JobState(event.fields["state"]).is_terminal:
+                    return
+            if job is not None and not replay and store().get(job.job_id).state.is_terminal:
+                return
+        while True:
+            try:
+                event_or_gap = listener.get(KEEPALIVE_S)
+            except queue.Empty:
+                yield ": still here\n\n"
+                continue
+            if event_or_gap is None:  # too slow: what was missed is in the present state
+                if job is not None:
+                    yield _message("status", last, view(store().get(job.job_id)))
+                continue
+            if order(event_or_gap.event_id) <= order(last):
+                continue
+            last = event_or_gap.event_id
+            yield _render(event_or_gap, view)
+            if job is not None and JobState(event_or_gap.fields["state"]).is_terminal:
+                return
+
+
+def _render(event: Event, view: Any) -> str:
+    state = JobState(event.fields["state"])
+    if state.is_terminal:
+        try:
+            return _message("end", event.event_id, view(store().get(event.job_id)))
+        except JobNotFound:
+            pass  # its record has left meanwhile; the event says enough
+    fields = event.fields
+    data: dict[str, Any] = {"task_id": event.job_id, "state": state, "status": STATUS_WORDS[state]}
+    data |= {name: int(fields[name]) for name in ("step", "steps") if name in fields}
+    data |= {name: fields[name] for name in ("slot", "device", "stage") if name in fields}
+    data["percent"] = min(99, 100 * data.get("step", 0) // max(1, data.get("steps", 1)))
+    data["eta_s"] = float(fields["eta_s"]) if "eta_s" in fields else None
+    return _message("progress" if data.get("step") else "state", event.event_id, data)
+
+
+def _message(name: str, event_id: str, data: Any) -> str:
+    return f"id: {event_id}\nevent: {name}\ndata: {json.dumps(data)}\n\n"

@@ -1,0 +1,167 @@
+"""API keys: who may call, as what, and how much. Only hashes are stored."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from jobs import keys
+from jobs.errors import BadSetting, Conflict, InvalidRequest, KeyNotFound, Problem
+
+if TYPE_CHECKING:
+    from jobs.store import JobStore
+
+#: What every secret begins with, so that scanners and people recognise one.
+SECRET_PREFIX = "fm_"  # noqa: S105  (a prefix, not a secret)
+CLASSES = ("premium", "general")
+
+
+class Role(StrEnum):
+    """What a key is for."""
+
+    #: Submits jobs; sees and stops its own.
+    CLIENT = "client"
+    #: A worker that pulls jobs over HTTP.
+    WORKER = "worker"
+    #: Everything, all jobs included.
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Caller:
+    """Who a request comes from."""
+
+    #: Name of the service the key was made for; jobs belong to it. Letters, digits, ``_`` and ``-``.
+    key_id: str
+    role: Role = Role.CLIENT
+    #: Scheduling class of its jobs unless they say otherwise.
+    job_class: str = "general"
+    #: Most jobs that may wait, run at once, and be submitted in a minute; 0: no limit.
+    max_waiting: int = 0
+    max_running: int = 0
+    max_per_minute: int = 0
+    #: Models it may use; empty: all.
+    models: tuple[str, ...] = ()
+    #: Beginnings of paths it may call; empty: all.
+    endpoints: tuple[str, ...] = ()
+
+    @property
+    def is_admin(self) -> bool:
+        return self.role is Role.ADMIN
+
+    def owns(self, key_id: str) -> bool:
+        """Whether it may see and stop that key's jobs."""
+        return self.is_admin or key_id == self.key_id
+
+    def check(self) -> Caller:
+        """Raises: InvalidRequest."""
+        problems = []
+        if not self.key_id or len(self.key_id) > 64 or not self.key_id.replace("-", "").replace("_", "").isalnum():
+            problems.append(Problem("service", "must be 1 to 64 letters, digits, '_' or '-'", self.key_id))
+        elif not self.key_id.isascii() or self.key_id == keys.NOBODY:
+            problems.append(Problem("service", "must be ASCII and not just '-'", self.key_id))
+        if self.job_class not in CLASSES:
+            problems.append(Problem("class", f"must be one of {', '.join(CLASSES)}", self.job_class))
+        for name in ("max_waiting", "max_running", "max_per_minute"):
+            if getattr(self, name) < 0:
+                problems.append(Problem(name, "must not be negative", getattr(self, name)))
+        if problems:
+            raise InvalidRequest(*problems)
+        return self
+
+
+#: Callers of a server without keys (it is bound to loopback then): one anonymous service that may do everything.
+ANYBODY = Caller(key_id=keys.NOBODY, role=Role.ADMIN)
+
+
+def _digest(secret: str) -> str:
+    # Secrets are 256 random bits, so a plain hash is enough; salts and stretching protect guessable ones.
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class KeyRing:
+    """The keys of a server, in Redis."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+
+    def is_empty(self) -> bool:
+        return not self._store.call(lambda c: c.exists(keys.API_KEYS))
+
+    def authenticate(self, secret: str) -> Caller | None:
+        """The caller with this secret, or None."""
+        known = self._store.call(lambda c: c.hget(keys.API_KEYS, _digest(secret)))
+        return _parsed(str(known)) if known else None
+
+    def create(self, caller: Caller, *, secret: str | None = None) -> str:
+        """Make a key.
+
+        Returns:
+            The secret: the only time it can be seen.
+
+        Raises:
+            InvalidRequest: a wrong field.
+            Conflict: the service has a key.
+        """
+        caller.check()
+        if any(known.key_id == caller.key_id for known in self.all()):
+            raise Conflict(f"there is a key for {caller.key_id!r}; revoke it first")
+        return self._write(caller, secret or SECRET_PREFIX + secrets.token_urlsafe(32))
+
+    def _write(self, caller: Caller, secret: str) -> str:
+        def write(client):  # type: ignore[no-untyped-def]
+            pipe = client.pipeline()
+            pipe.hset(keys.API_KEYS, _digest(secret), json.dumps(asdict(caller)))
+            if caller.max_running:
+                pipe.hset(keys.LIMITS, caller.key_id, caller.max_running)
+            else:
+                pipe.hdel(keys.LIMITS, caller.key_id)
+            pipe.execute()
+
+        self._store.call(write)
+        return secret
+
+    def all(self) -> list[Caller]:
+        """Every key, by name; without secrets, which nobody knows."""
+        found = self._store.call(lambda c: c.hvals(keys.API_KEYS))
+        return sorted((_parsed(text) for text in found), key=lambda caller: caller.key_id)
+
+    def revoke(self, key_id: str) -> None:
+        """Raises: KeyNotFound."""
+        known = self._store.call(lambda c: c.hgetall(keys.API_KEYS))
+        digests = [digest for digest, text in known.items() if _parsed(text).key_id == key_id]
+        if not digests:
+            raise KeyNotFound(f"there is no key for {key_id[:64]!r}")
+        self._store.call(lambda c: c.hdel(keys.API_KEYS, *digests))
+        self._store.call(lambda c: c.hdel(keys.LIMITS, key_id))
+
+    def seed(self, text: str) -> None:
+        """Take keys from ``API_KEYS``: ``service:secret[:role[:class]]``, comma separated; existing names are replaced.
+
+        Raises:
+            BadSetting: names the entry (never its secret).
+        """
+        for number, entry in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
+            name, _, rest = entry.partition(":")
+            secret, *more = rest.split(":")
+            if len(secret) < 16 or len(more) > 2:
+                raise BadSetting(f"API_KEYS entry {number} must be service:secret[:role[:class]], secret of 16 or more")
+            try:
+                role = Role(more[0]) if more else Role.CLIENT
+                caller = Caller(key_id=name, role=role, job_class=more[1] if len(more) > 1 else "general").check()
+            except (ValueError, InvalidRequest) as exc:
+                raise BadSetting(f"API_KEYS entry {number} ({name}): {exc}") from exc
+            if self.authenticate(secret) != caller:
+                if any(known.key_id == name for known in self.all()):
+                    self.revoke(name)
+                self._write(caller, secret)
+
+
+def _parsed(text: str) -> Caller:
+    values = json.loads(text)
+    lists = {"models": tuple(values["models"]), "endpoints": tuple(values["endpoints"])}
+    return Caller(**{**values, **lists, "role": Role(values["role"])})

@@ -1,0 +1,108 @@
+-- What happens to a job: bound, freed, ended, lost. Shared by all scripts, after queue.lua.
+
+local function bind(slot, id)
+  take_turn(id)
+  dequeue(id)
+  redis.call('SREM', K.IDLE, slot)
+  local attempt = int(redis.call('HINCRBY', K.JOB .. id, 'attempt', 1))
+  local now = now_ms()
+  redis.call('HSET', K.JOB .. id, 'slot', slot, 'assigned_at', int(now))
+  redis.call('HSET', K.SLOT .. slot, 'job', id, 'attempt', attempt)
+  redis.call('ZADD', K.ASSIGNED, int(now + CFG.resend_after_ms), id)
+  emit(id)
+  return {id, attempt, slot}
+end
+
+local function finish(id, state)
+  local now = now_ms()
+  dequeue(id)
+  redis.call('ZREM', K.ASSIGNED, id)
+  redis.call('ZREM', K.DELIVERING, id)
+  set_state(id, state)
+  redis.call('HDEL', K.JOB .. id, 'stage', 'eta_s', 'delivery_owner', 'deliveries', 'next_look_at', 'assigned_at',
+    'lane', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by', 'max_run_ms')
+  redis.call('HSET', K.JOB .. id, 'finished_at', int(now))
+  redis.call('HINCRBY', K.COUNTERS, state, 1)
+  redis.call('ZADD', K.EXPIRING, int(now + CFG.result_ttl_ms), id)
+  emit(id)
+end
+
+local function fail(id, code, message)
+  redis.call('HSET', K.JOB .. id, 'error', cjson.encode({code = code, message = message}))
+  finish(id, 'failed')
+end
+
+local function expire(id)
+  redis.call('HSET', K.JOB .. id, 'error', cjson.encode({code = 'expired', message = 'not started before its deadline'}))
+  finish(id, 'expired')
+end
+
+feed = function(slot)
+  local facts = redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'draining', 'suspect_at')
+  if not has(facts[1]) or has(facts[2]) then return nil end
+  if has(facts[3]) or has(facts[4]) then redis.call('SREM', K.IDLE, slot) return nil end
+  if redis.call('SISMEMBER', K.PAUSED, K.ALL) == 0 and redis.call('SISMEMBER', K.PAUSED, slot) == 0 then
+    local id = pick(slot)
+    while id do
+      local start_by = job_get(id, 'start_by')
+      if not has(start_by) or tonumber(start_by) > now_ms() then return bind(slot, id) end
+      expire(id)
+      id = pick(slot)
+    end
+  end
+  redis.call('SADD', K.IDLE, slot)
+  return nil
+end
+
+-- Feed every idle slot, those that have the wanted model in memory first. Returns a list of bindings.
+local function feed_idle(model)
+  local first, rest = {}, {}
+  for _, slot in ipairs(redis.call('SMEMBERS', K.IDLE)) do
+    local resident = ',' .. (model and redis.call('HGET', K.SLOT .. slot, 'resident') or '') .. ','
+    local warm = model and resident:find(',' .. model .. ',', 1, true)
+    table.insert(warm and first or rest, slot)
+  end
+  for _, slot in ipairs(rest) do table.insert(first, slot) end
+  local bindings = {}
+  for _, slot in ipairs(first) do
+    local binding = feed(slot)
+    if binding then table.insert(bindings, binding) end
+  end
+  return bindings
+end
+
+-- The slot is done with this attempt. Returns the slot's next binding or nil.
+local function release(slot, id, attempt)
+  local facts = redis.call('HMGET', K.SLOT .. slot, 'job', 'attempt')
+  if facts[1] ~= id or facts[2] ~= tostring(attempt) then return nil end
+  settle(id, elapsed_s(id))
+  redis.call('HDEL', K.SLOT .. slot, 'job', 'attempt')
+  return feed(slot)
+end
+
+-- Back to its own place in the queue (the sequence number is kept, so younger jobs stay behind it).
+local function requeue(id)
+  settle(id, 0)
+  redis.call('HDEL', K.JOB .. id, 'slot', 'device', 'run', 'assigned_at', 'started_at', 'stage', 'step', 'eta_s',
+    'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'next_look_at')
+  redis.call('ZREM', K.ASSIGNED, id)
+  redis.call('ZREM', K.DELIVERING, id)
+  set_state(id, 'queued')
+  enqueue(id)
+  emit(id)
+end
+
+-- The worker that had this attempt is gone: run the job again, or give it up.
+local function lose(id, attempt)
+  local record = redis.call('HMGET', K.JOB .. id, 'state', 'attempt', 'starts')
+  if record[2] ~= tostring(attempt) then return end
+  if record[1] ~= 'queued' and record[1] ~= 'running' then return settle(id, elapsed_s(id)) end
+  -- A worker that breaks before it even starts the run must not turn in a circle for ever.
+  if tonumber(record[3] or 0) >= CFG.max_attempts or tonumber(attempt) >= 10 * CFG.max_attempts then
+    settle(id, elapsed_s(id))
+    fail(id, 'worker_lost', 'the worker died in each of ' .. attempt .. ' attempts')
+    redis.call('ZADD', K.DEAD, int(now_ms()), id)
+  else
+    requeue(id)
+  end
+end

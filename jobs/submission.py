@@ -1,0 +1,51 @@
+"""What a caller asks for: the request, and how it is to be queued."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from jobs.access import ANYBODY, Caller
+from jobs.forecast import Forecast
+from jobs.requests import GenerationRequest
+from jobs.slots import Binding
+
+#: Priorities go from -this to this.
+MAX_PRIORITY = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Submission:
+    """A job to be accepted."""
+
+    request: GenerationRequest
+    caller: Caller = ANYBODY
+    warnings: list[str] = field(default_factory=list)
+    #: The only slot that may run it.
+    pin: str | None = None
+    protocol: str = "native"
+    #: Scheduling class; None: the caller's default.
+    job_class: str | None = None
+    #: Higher goes first, among jobs of the same caller and class only.
+    priority: int = 0
+    #: It expires unless it starts within so many seconds; 0: no deadline.
+    start_within_s: float = 0
+    #: Longest run, seconds; 0: no limit.
+    max_run_s: float = 0
+    #: A repeat with the same key within a day is answered with the first job; '' for none.
+    idempotency_key: str = ""
+    #: The job this one is sent again for.
+    retry_of: str | None = None
+    #: Hash of what was sent, to tell a repeat from a mistake.
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The answer of the store."""
+
+    job_id: str
+    bindings: list[Binding] = field(default_factory=list)
+    created_at_ms: int = 0
+    forecast: Forecast = Forecast(None)  # noqa: RUF009  (frozen)
+    #: True: an earlier job, sent with the same idempotency key.
+    repeated: bool = False
