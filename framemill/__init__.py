@@ -16,6 +16,8 @@ from __future__ import annotations
 from framemill import errors
 from framemill.async_client import AsyncClient
 from framemill.client import Client
+from framemill.events import Event
+from framemill.keys import Key
 from framemill.records import BulkCancellation, Cancellation, Output, Status, Task, TaskPage
 
 __all__ = [
@@ -23,6 +25,8 @@ __all__ = [
     "BulkCancellation",
     "Cancellation",
     "Client",
+    "Event",
+    "Key",
     "Output",
     "Status",
     "Task",

@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack, overload
+from typing import Unpack, overload
 
 import httpx2
 
-from framemill import wire
+from framemill import calls, wire
 from framemill.errors import ApiError
+from framemill.events import Event
+from framemill.operations import Operations
 from framemill.polling import Poll
-from framemill.records import BulkCancellation, Cancellation, Status, Task, TaskPage
-
-T = TypeVar("T")
+from framemill.records import Status, Task, TaskPage
 
 
-class Client:
+class Client(Operations):
     """Talks to one server. Use it in a ``with`` block, or call :meth:`close`; safe to share between threads.
 
     Every method raises :class:`~framemill.errors.ApiError` when the server refuses and
     :class:`~framemill.errors.ServerUnavailable` when it does not answer. Reads are tried several times; a call
-    that changes something is sent again only if it certainly had not arrived.
+    that changes something is sent again only if it certainly had not arrived or may safely arrive twice.
 
     Args:
         base_url: the server's address, with the path prefix of a reverse proxy if there is one.
@@ -31,35 +32,17 @@ class Client:
         timeout_s: longest wait for a connection and for each piece of an answer, seconds.
     """
 
-    def __init__(
-        self, base_url: str = "http://127.0.0.1:8000", api_key: str | None = None, timeout_s: float = 30
-    ) -> None:
-        self.base_url = base_url.rstrip("/")
-        self._http = httpx2.Client(**wire.options(self.base_url, api_key, timeout_s))
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
-
-    def submit(self, **fields: Unpack[wire.Fields]) -> Task:
-        """Send a job; see :class:`~framemill.wire.Fields`. Never sent twice.
+    def submit(self, **fields: Unpack[calls.Fields]) -> Task:
+        """Send a job; see :class:`~framemill.calls.Fields`. Sent again only with an ``idempotency_key``.
 
         Raises:
-            ApiError: ``fields`` of it names each refused field; code ``queue_full`` when too many jobs wait.
+            ApiError: ``fields`` of it names each refused field; code ``queue_full`` when too many jobs wait or come,
+                ``idempotency_mismatch`` when the idempotency key was used for another request.
             ServerUnavailable: ``maybe_received`` of it says whether the job may have been accepted.
             OSError: the image file cannot be read.
+            ValueError: an idempotency key that a header cannot hold.
         """
-        return self._json(wire.submit(fields), Task.from_dict)
-
-    def status(self, task_id: str) -> Status:
-        """Where the job is."""
-        return self._json(wire.task("GET", task_id, "/status"), Status.from_dict)
+        return self._json(calls.submit(fields), Task.from_dict)
 
     def wait(
         self, task_id: str, on_status: Callable[[Status], object] | None = None, timeout_s: float | None = None
@@ -68,7 +51,8 @@ class Client:
 
         Args:
             task_id: the job.
-            on_status: called with every status received, the last one included.
+            on_status: called with every status received, the last one included; several times a second while the
+                job makes steps.
             timeout_s: give up after this many seconds; the job goes on. None: wait as long as it takes.
 
         Raises:
@@ -76,19 +60,54 @@ class Client:
             JobCancelled: it was cancelled.
             WaitTimeout: the time is up.
         """
-        poll = Poll(task_id, timeout_s)
+        poll = Poll(task_id, timeout_s, watched=on_status is not None)
+        with closing(self._statuses(task_id, poll)) as statuses:
+            for status in statuses:
+                if on_status is not None:
+                    on_status(status)
+                sleep_s = poll.answered(status)
+                if status.ended:
+                    break
+                if not poll.streams:
+                    time.sleep(sleep_s)
+        return status
+
+    def _statuses(self, task_id: str, poll: Poll) -> Generator[Status, None, None]:
+        """What is heard of a job, by asking or by events, without end."""
         while True:
             try:
-                status = self.status(task_id)
+                status = self._json(calls.status(task_id, poll.ask()), Status.from_dict)
             except ApiError as error:
                 time.sleep(poll.refused(error))
                 continue
-            if on_status is not None:
-                on_status(status)
-            sleep_s = poll.answered(status)
-            if not sleep_s:
-                return status
-            time.sleep(sleep_s)
+            yield status
+            if not poll.streams:
+                continue
+            heard, failure = 0, None
+            try:
+                with closing(self._listen(calls.events(task_id))) as events:
+                    for event in events:
+                        heard += 1
+                        yield event.status
+                        if not poll.streams:
+                            break
+            except ApiError as exc:
+                failure = exc
+            time.sleep(poll.stream_ended(heard, failure))
+
+    def follow(self, task_id: str, after: str = "") -> Iterator[Event]:
+        """The events of a job until it is over. A lost connection is taken up again where it broke off (30 s).
+
+        Args:
+            task_id: the job.
+            after: ``event_id`` of the last event that is known already; ``""``: begin with the present state.
+        """
+        calls.events(task_id)  # a wrong id is refused now, not at the first event
+        return self._follow(task_id, after)
+
+    def events(self, after: str = "") -> Iterator[Event]:
+        """The events of all jobs of this key (with an admin's key: of all jobs), without end; as :meth:`follow`."""
+        return self._follow(None, after)
 
     @overload
     def result(self, task_id: str, path: None = None, index: int = 0) -> bytes: ...
@@ -106,7 +125,7 @@ class Client:
             ApiError: code ``result_not_ready`` for a job without a result.
             OSError: the file cannot be written.
         """
-        call = wire.task("GET", task_id, "/result", index=index)
+        call = calls.task("GET", task_id, "/result", index=index)
         if path is None:
             return self._send(call, httpx2.Response.read)
         target = Path(path)
@@ -124,14 +143,6 @@ class Client:
             part.unlink(missing_ok=True)
         return target
 
-    def cancel(self, task_id: str) -> Cancellation:
-        """Stop this job only; ``changed`` of the answer is False if it had ended before."""
-        return self._json(wire.task("DELETE", task_id), Cancellation.from_dict)
-
-    def cancel_running(self) -> BulkCancellation:
-        """Stop every running job that this key may stop."""
-        return self._json(wire.CANCEL_RUNNING, BulkCancellation.from_dict)
-
     def list(self, state: str | None = None, limit: int | None = None, after: str | None = None) -> TaskPage:
         """A page of jobs, newest first as the server orders them.
 
@@ -140,34 +151,4 @@ class Client:
             limit: length of the page; None: the server's default.
             after: ``next`` of the page before.
         """
-        return self._json(wire.list_tasks(state, limit, after), TaskPage.from_dict)
-
-    def models(self) -> Sequence[Mapping[str, Any]]:
-        """The models with their kinds, defaults and limits."""
-        return self._json(wire.MODELS, lambda answer: answer["models"])
-
-    def service_status(self) -> Mapping[str, Any]:
-        """What the server as a whole does: queue, slots, devices."""
-        return self._json(wire.SERVICE, dict)
-
-    def _json(self, call: wire.Call, build: Callable[[Any], T]) -> T:
-        def read(response: httpx2.Response) -> T:
-            response.read()
-            return wire.answer_of(response, build)
-
-        return self._send(call, read)
-
-    def _send(self, call: wire.Call, read: Callable[[httpx2.Response], T]) -> T:
-        """Send, check the status, and let ``read`` consume the answer; a failed read starts all over."""
-        waits = wire.retry_waits()
-        while True:
-            try:
-                with self._http.stream(**call.arguments()) as response:
-                    if response.status_code >= 300:
-                        response.read()
-                        raise wire.error_of(response)
-                    return read(response)
-            except httpx2.RequestError as exc:
-                if not waits or not call.may_repeat(exc):
-                    raise wire.no_answer(call, self.base_url, exc) from exc
-            time.sleep(waits.pop(0))
+        return self._json(calls.list_tasks(state, limit, after), TaskPage.from_dict)

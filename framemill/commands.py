@@ -1,23 +1,23 @@
-"""What each command does with the client. Raises what the client raises; :mod:`framemill.cli` reports it."""
+"""What each command for jobs does with the client. Raises what the client raises; :mod:`framemill.cli` reports it."""
 
 from __future__ import annotations
 
-import json
 import mimetypes
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from framemill.client import Client
-from framemill.errors import FramemillError
+from framemill.errors import FramemillError, JobCancelled, JobFailed
+from framemill.output import answer, percent, progress, say, table
 from framemill.progress import ProgressBar, duration
 from framemill.records import ENDED, Cancellation, Output, Status
 
 _FIELDS = ("model", "kind", "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height",
-           "frames", "fps", "strength")  # fmt: skip
+           "frames", "fps", "strength", "slot", "priority", "job_class", "start_within_s", "max_run_s",
+           "idempotency_key")  # fmt: skip
 
 
 def submit(client: Client, arguments: Namespace) -> None:
@@ -29,17 +29,17 @@ def submit(client: Client, arguments: Namespace) -> None:
     started = time.monotonic()
     task = client.submit(**fields)
     for warning in task.warnings:
-        _say(f"note: {warning}")
+        say(f"note: {warning}")
     if not arguments.wait and not arguments.output:
-        _answer(arguments, task.raw, task.task_id)
+        answer(arguments, task.raw, task.task_id)
         return
-    _say(f"job {task.task_id}, seed {task.request.get('seed', 'unknown')}")
+    say(f"job {task.task_id}, seed {task.request.get('seed', 'unknown')}")
     status = _wait(client, task.task_id)
-    _say(f"done in {duration(time.monotonic() - started)}")
+    say(f"done in {duration(time.monotonic() - started)}")
     if arguments.output:
         _fetch(client, status, arguments.output)
     if arguments.output != "-":
-        _answer(arguments, status.raw, "" if arguments.output else _links(client, status))
+        answer(arguments, status.raw, "" if arguments.output else _links(client, status))
 
 
 def status(client: Client, arguments: Namespace) -> None:
@@ -52,13 +52,15 @@ def status(client: Client, arguments: Namespace) -> None:
         value = getattr(found, name)
         if value not in (None, ""):
             lines.append(f"{name:10}{value}")
+    if found.raw.get("waiting_for"):
+        lines.append(f"{'needs':10}{found.raw['waiting_for']}")
     if found.eta_s is not None and not found.ended:
         lines.append(f"{'left':10}{duration(found.eta_s)}")
     if found.error_code:
         lines.append(f"{'error':10}{found.error_message} ({found.error_code})")
     lines += [f"{'note':10}{warning}" for warning in found.warnings]
     lines += [f"{'output':10}{line}" for line in _links(client, found).splitlines()]
-    _answer(arguments, found.raw, "\n".join(lines))
+    answer(arguments, found.raw, "\n".join(lines))
 
 
 def result(client: Client, arguments: Namespace) -> None:
@@ -70,35 +72,47 @@ def result(client: Client, arguments: Namespace) -> None:
     name = arguments.output or arguments.id.replace("/", "_") + ending
     _fetch(client, found, name)
     if name != "-":
-        _answer(arguments, found.raw, "")
+        answer(arguments, found.raw, "")
+
+
+def follow(client: Client, arguments: Namespace) -> None:
+    """Print what happens to a job until it is over, or to all jobs. Ctrl-C only ends the printing."""
+    events = client.follow(arguments.id) if arguments.id else client.events()
+    for event in events:
+        status = event.status
+        line = progress(status) if arguments.id else f"{status.task_id}  {progress(status)}"
+        answer(arguments, event.raw, line)
+        if arguments.id and status.ended and status.state != "succeeded":
+            raise JobCancelled(status) if status.state == "cancelled" else JobFailed(status)
 
 
 def cancel(client: Client, arguments: Namespace) -> None:
     """Stop a job."""
     stopped = client.cancel(arguments.id)
-    _answer(arguments, vars(stopped), _cancelled(stopped))
+    answer(arguments, vars(stopped), _cancelled(stopped))
+
+
+def retry(client: Client, arguments: Namespace) -> None:
+    """Send a job again that did not succeed; prints the new one's id."""
+    task = client.retry(arguments.id)
+    answer(arguments, task.raw, task.task_id)
 
 
 def list_jobs(client: Client, arguments: Namespace) -> None:
     """List jobs."""
     page = client.list(arguments.state, arguments.limit, arguments.after)
-    rows = [(job.task_id, job.state, _percent(job), str(job.created_at or "")) for job in page.tasks]
-    text = _table(("id", "state", "done", "created"), rows)
-    _answer(arguments, {"tasks": [job.raw for job in page.tasks], "total": page.total, "next": page.next}, text)
+    rows = [(job.task_id, job.state, percent(job), str(job.created_at or "")) for job in page.tasks]
+    text = table(("id", "state", "done", "created"), rows)
+    answer(arguments, {"tasks": [job.raw for job in page.tasks], "total": page.total, "next": page.next}, text)
     if page.next and not arguments.json:
-        _say(f"{len(page.tasks)} of {page.total}; more with --after {page.next}")
+        say(f"{len(page.tasks)} of {page.total}; more with --after {page.next}")
 
 
 def models(client: Client, arguments: Namespace) -> None:
     """List the models."""
     found = client.models()
     rows = [(m["name"], ", ".join(m.get("kinds", ())), str(m.get("description") or "")) for m in found]
-    _answer(arguments, {"models": list(found)}, _table(("model", "kinds", "description"), rows))
-
-
-def service(client: Client, arguments: Namespace) -> None:
-    """Show the server's own state, always as JSON: its keys differ between versions."""
-    print(json.dumps(client.service_status(), indent=2))
+    answer(arguments, {"models": list(found)}, table(("model", "kinds", "description"), rows))
 
 
 def _wait(client: Client, task_id: str) -> Status:
@@ -110,9 +124,9 @@ def _wait(client: Client, task_id: str) -> Status:
             try:
                 stopped = client.cancel(task_id)
             except FramemillError as exc:
-                _say(f"job {task_id} could not be cancelled: {exc}")
+                say(f"job {task_id} could not be cancelled: {exc}")
             else:
-                _say(_cancelled(stopped))
+                say(_cancelled(stopped))
             raise
 
 
@@ -125,16 +139,12 @@ def _fetch(client: Client, status: Status, name: str) -> None:
     for index in indexes:
         path = first if index == indexes[0] else first.with_name(f"{first.stem}-{index}{first.suffix}")
         client.result(status.task_id, path, index)
-        _say(f"saved {path}")
+        say(f"saved {path}")
 
 
 def _links(client: Client, status: Status) -> str:
     base = client.base_url
     return "\n".join(o.url if "://" in o.url else base + o.url for o in status.outputs if o.url)
-
-
-def _percent(job: Status) -> str:
-    return "" if job.percent is None else f"{job.percent:.0f} %"
 
 
 def _cancelled(stopped: Cancellation) -> str:
@@ -144,21 +154,3 @@ def _cancelled(stopped: Cancellation) -> str:
         return f"job {stopped.task_id} was {stopped.state} on the server"
     # A worker comes to the end of its step first.
     return f"job {stopped.task_id} is being cancelled by the server"
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, *rows]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
-    cells = ([cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines)
-    return "\n".join("  ".join(line).rstrip() for line in cells)
-
-
-def _answer(arguments: Namespace, raw: Mapping[str, Any], text: str) -> None:
-    if arguments.json:
-        print(json.dumps(raw))
-    elif text:
-        print(text)
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)

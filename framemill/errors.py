@@ -55,7 +55,8 @@ class ServerUnavailable(ApiError):
 
     Attributes:
         maybe_received: the request may have arrived, although no answer did. Calls that change something are
-            never sent a second time in this case; ask for the state before you repeat one.
+            sent a second time in this case only if that does no harm (``submit`` with an idempotency key); ask for
+            the state before you repeat one.
     """
 
     def __init__(self, *args: Any, maybe_received: bool = False, **kwargs: Any) -> None:

@@ -1,23 +1,20 @@
-"""The HTTP contract, without doing any I/O: what to send, what an answer means, when to try again.
+"""HTTP without doing any I/O: how to connect, what an answer means, when to try again.
 
-Both clients are thin loops around this module, so they cannot drift apart.
+Both clients are thin loops around this module and :mod:`framemill.calls`, so they cannot drift apart.
 """
 
 from __future__ import annotations
 
-import base64
 import ipaddress
 import random
 import secrets
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from os import PathLike
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
-from urllib.parse import quote
+from typing import Any, TypeVar
 
 import httpx2
 
+from framemill.calls import NOT_SENT, Call
 from framemill.errors import ApiError, ServerUnavailable
 
 T = TypeVar("T")
@@ -29,94 +26,10 @@ RETRY_WAITS_S = (0.1, 0.3, 0.8, 2.0)
 #: A download is written in pieces of this size.
 CHUNK_BYTES = 1 << 16
 
-#: Failures that happen before the request leaves this machine: repeating it cannot do anything twice.
-NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
-
-
-class Fields(TypedDict, total=False):
-    """What ``submit`` takes. Everything may be left out; the server fills in the model's defaults."""
-
-    model: str | None
-    #: ``text2img``, ``img2img``, ``text2video`` or ``img2video``.
-    kind: str | None
-    prompt: str | None
-    negative_prompt: str | None
-    seed: int | None
-    steps: int | None
-    guidance_scale: float | None
-    #: Pixels.
-    width: int | None
-    height: int | None
-    frames: int | None
-    #: Frames per second.
-    fps: float | None
-    #: A file's path or contents; or a str: an http(s) link, a data URL or base64.
-    image: str | bytes | PathLike[str] | None
-    #: How far the input image is changed, 0 to 1.
-    strength: float | None
-    #: The caller's own id for the job.
-    task_id: str | None
-    #: Run on this slot only.
-    slot: str | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Call:
-    """One request."""
-
-    method: str
-    path: str
-    params: Mapping[str, Any] = field(default_factory=dict)
-    json: Any = None
-
-    def arguments(self) -> dict[str, Any]:
-        """Arguments of the HTTP library's ``stream``."""
-        return {
-            "method": self.method,
-            "url": self.path,
-            "params": self.params,
-            "json": self.json,
-            # Only reads follow a redirect (to a presigned download link).
-            "follow_redirects": self.method == "GET",
-        }
-
-    def may_repeat(self, exc: httpx2.RequestError) -> bool:
-        """Whether sending it again after ``exc`` is safe and of use. A time limit that ran out is the caller's."""
-        if isinstance(exc, httpx2.TimeoutException):
-            return False
-        return self.method == "GET" or isinstance(exc, NOT_SENT)
-
-
-def submit(fields: Mapping[str, Any]) -> Call:
-    body = {name: value for name, value in fields.items() if value is not None}
-    image = body.get("image")
-    if isinstance(image, PathLike):
-        image = Path(image).read_bytes()
-    if isinstance(image, bytes | bytearray):
-        body["image"] = base64.b64encode(image).decode("ascii")
-    return Call(method="POST", path="/v1/tasks/", json=body)
-
-
-def task(method: str, task_id: str, leaf: str = "", **params: Any) -> Call:
-    """Raises: ValueError: an id that would address something else: all jobs, or all running ones."""
-    if task_id in ("", ".", "..", "running"):
-        raise ValueError(f"{task_id!r} is no job id")
-    return Call(method=method, path=f"/v1/tasks/{quote(task_id, safe='')}{leaf}", params=params)
-
 
 def part_file(target: Path) -> Path:
     """Where a download grows until it is complete."""
     return target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
-
-
-def list_tasks(state: str | None, limit: int | None, after: str | None) -> Call:
-    params = {"state": state, "limit": limit, "after": after}
-    return Call(method="GET", path="/v1/tasks/", params={k: v for k, v in params.items() if v is not None})
-
-
-CANCEL_RUNNING = Call(method="DELETE", path="/v1/tasks/running")
-MODELS = Call(method="GET", path="/v1/models")
-SERVICE = Call(method="GET", path="/v1/service/status")
 
 
 def retry_waits() -> list[float]:
@@ -134,6 +47,8 @@ def options(base_url: str, api_key: str | None, timeout_s: float) -> dict[str, A
         raise ValueError(f"{base_url!r} is no http:// or https:// address")
     headers = {"Accept": "application/json, */*;q=0.5"}
     if api_key:
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise ValueError("the API key has characters that no key has")
         headers["Authorization"] = f"Bearer {api_key}"
     return {
         "base_url": url,
@@ -182,8 +97,12 @@ def answer_of(response: httpx2.Response, build: Callable[[Any], T]) -> T:
     try:
         return build(response.json())
     except (ValueError, KeyError, TypeError, AttributeError):
-        message = f"{response.url} did not answer like a Framemill server"
-        raise ApiError("bad_answer", message, response.status_code) from None
+        raise bad_answer(response) from None
+
+
+def bad_answer(response: httpx2.Response) -> ApiError:
+    """The error for an answer that a Framemill server would not give."""
+    return ApiError("bad_answer", f"{response.url} did not answer like a Framemill server", response.status_code)
 
 
 def _is_loopback(host: str) -> bool:

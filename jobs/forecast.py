@@ -14,7 +14,8 @@ class Forecast:
     position: int | None
     #: Seconds until it is computed; None while nothing like it was measured, or nothing can run it.
     eta_s: float | None = None
-    #: What keeps it from running at all: ``model X``, ``slot gpu1``, ``resume of the queue``.
+    #: What keeps it from running at all: ``model X``, ``slot gpu1``, ``resume of the queue``,
+    #: ``resume of slot gpu1``.
     waiting_for: str | None = None
 
     @classmethod

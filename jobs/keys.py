@@ -15,7 +15,8 @@ key                       type     holds
 ``waiting``               hash     number of waiting jobs by model, by ``<class>|<key>`` and by class
 ``work``                  hash     model → units of work that wait
 ``fair:<class>``          zset     keys with waiting jobs, by GPU seconds served (virtual time)
-``served``                hash     ``<class>|<key>`` → GPU seconds served; ``v:<class>``, ``pass:<class>``
+``served``                hash     ``<class>|<key>`` → GPU seconds served, ``v:<class>`` → of the key taken last;
+                                   ``pass:<class>`` → turns taken by weight, ``v`` → of the class taken last
 ``active:<key>``          set      jobs of a key that hold a slot
 ``rates``                 hash     model → measured seconds per unit of work
 ``slots``                 set      names of slots

@@ -14,6 +14,7 @@ from typing import Any
 from celery import states
 from celery.backends.redis import RedisBackend
 from celery.contrib.abortable import ABORTED
+from kombu.utils.encoding import bytes_to_str
 
 from jobs import keys
 from jobs.errors import JobNotFound
@@ -63,11 +64,17 @@ class JobBackend(RedisBackend):
         }
 
     def _get_task_meta_for(self, task_id: str) -> Any:
+        return self.meta_from_decoded(self._meta(task_id))
+
+    def _meta(self, task_id: str) -> dict[str, Any]:
         try:
-            job = self.jobs.get(task_id)
+            return self.get_task_meta_for_job(self.jobs.get(task_id))
         except JobNotFound:
-            return {"status": states.PENDING, "result": None}
-        return self.meta_from_decoded(self.get_task_meta_for_job(job))
+            return {"task_id": task_id, "status": states.PENDING, "result": None}
+
+    def mget(self, keys_: list[Any]) -> list[Any]:
+        """A ``ResultSet`` reads several results at once, as Celery would have stored them."""
+        return [self.encode(self._meta(bytes_to_str(key).removeprefix(keys.JOB))) for key in keys_]
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> Any:
         """Uncached: a record changes between any two looks, its terminal state included in the result."""

@@ -6,6 +6,7 @@ import logging
 import signal
 from typing import Any
 
+from celery.signals import task_revoked
 from celery.worker.request import Request
 from celery.worker.state import task_ready
 
@@ -22,6 +23,8 @@ STOP_SIGNAL = signal.SIGUSR2
 class JobRequest(Request):
     """Runs in the parent process of a GPU worker."""
 
+    _context: Any  # Celery's; its type stubs leave it out
+
     def revoked(self) -> bool:
         """Never: the record decides when the run starts. Celery remembers ids, also of jobs not yet submitted."""
         return False
@@ -29,6 +32,15 @@ class JobRequest(Request):
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Every revocation stops the job, not the process, whatever signal the operator's tool asked for."""
         super().terminate(pool, STOP_SIGNAL)
+
+    def _announce_revoked(self, reason: str, terminated: bool, signum: int | None, expired: bool) -> None:
+        """As Celery does it, but the request stays active until the child has left it.
+
+        A child that never does is killed by the keeper, which must see until then that the run has a process.
+        """
+        self.send_event("task-revoked", terminated=terminated, signum=signum, expired=expired)
+        self.task.backend.mark_as_revoked(self.id, reason, request=self._context, store_result=self.store_errors)
+        task_revoked.send(self.task, request=self._context, terminated=terminated, signum=signum, expired=expired)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         """The child died, or the task itself broke: the record decides whether the job runs again.

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app import create_app, errors
-from jobs import keys
+from jobs import keys, models
 from jobs.errors import FramemillError
 from jobs.settings import PROJECT_ROOT, Settings
 
@@ -60,6 +60,25 @@ def shown(default: Any) -> str:
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"
 
 
+def test_every_key_of_the_models_file_is_documented_and_none_else() -> None:
+    cells = re.findall(r"^\| (`[^|]+`) \|", section(DOCS / "configuration.md", "The models file"), re.MULTILINE)
+    documented = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    assert documented == models._KEYS | models.DEFAULT_LIMITS.keys() | models._DEFAULTS.keys()
+
+
+def test_the_examples_of_models_files_are_valid(tmp_path: Path) -> None:
+    examples = [
+        example
+        for page in ("configuration.md", "models.md")
+        for example in re.findall(r"^```toml\n(.*?)^```", text_of(DOCS / page), re.MULTILINE | re.DOTALL)
+    ]
+    assert len(examples) > 3
+    for number, example in enumerate(examples):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(example, encoding="utf-8")
+        assert models.ModelRegistry.from_file(path).names()
+
+
 def codes() -> Iterator[str]:
     """Every code that an answer or a failed job can have."""
     classes = [FramemillError]
@@ -68,7 +87,7 @@ def codes() -> Iterator[str]:
         yield one.code
     yield from errors.HTTP_CODES.values()
     for script in (PROJECT_ROOT / "jobs" / "lua").glob("*.lua"):
-        yield from re.findall(r"\bfail\(\w+, '(\w+)'", text_of(script))
+        yield from re.findall(r"(?:\bfail\(\w+, |\bcode = )'(\w+)'", text_of(script))
     for module in (PROJECT_ROOT / "tasks").glob("*.py"):
         yield from re.findall(r"\bcode=\"(\w+)\"", text_of(module))
 
@@ -81,9 +100,9 @@ def test_every_error_code_is_documented_and_none_else() -> None:
 
 def test_every_route_is_documented_and_none_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.configure", lambda level: None)  # logging stays pytest's
-    models = tmp_path / "models.toml"
-    models.write_text("")
-    app = create_app(Settings(redis_url="redis://127.0.0.1", data_dir=tmp_path, models_file=models))
+    empty = tmp_path / "models.toml"
+    empty.write_text("")
+    app = create_app(Settings(redis_url="redis://127.0.0.1", data_dir=tmp_path, models_file=empty))
     routes = {
         f"{method} {rule.rule.replace('<', '{').replace('>', '}')}"
         for rule in app.url_map.iter_rules()

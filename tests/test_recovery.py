@@ -156,7 +156,7 @@ def test_a_web_process_that_dies_changes_nothing(start: Start) -> None:
 
 
 def test_a_process_that_hangs_is_killed_and_the_next_job_runs(start: Start) -> None:
-    stack = start("gpu0", "io", CANCEL_GRACE_S=1)
+    stack = start("gpu0", "io")  # CANCEL_GRACE_S lasts longer than the keeper misses a run that has no process
     job_id = stack.endless()
     child = stack.child("gpu0")
     os.kill(child, signal.SIGSTOP)  # hangs, as in a kernel that never returns

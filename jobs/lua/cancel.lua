@@ -7,6 +7,6 @@ if state ~= 'queued' and state ~= 'running' and state ~= 'delivering' then retur
 finish(id, 'cancelled')
 if state == 'queued' and has(record[2]) then
   -- Sent, not started: start.lua will refuse it, so the slot is free already.
-  return {'changed', '', list_of(release(record[2], id, record[3]))}
+  return {'changed', '', release(record[2], id, record[3])}
 end
 return {'changed', state == 'running' and record[2] or '', {}}

@@ -27,4 +27,4 @@ if owned then
     emit(id)
   end
 end
-return {owned and 1 or 0, list_of(release(slot, id, attempt))}
+return {owned and 1 or 0, release(slot, id, attempt)}

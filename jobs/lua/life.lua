@@ -71,13 +71,18 @@ local function feed_idle(model)
   return bindings
 end
 
--- The slot is done with this attempt. Returns the slot's next binding or nil.
+-- The slot is done with this attempt. Returns the bindings that follow.
 local function release(slot, id, attempt)
   local facts = redis.call('HMGET', K.SLOT .. slot, 'job', 'attempt')
-  if facts[1] ~= id or facts[2] ~= tostring(attempt) then return nil end
+  if facts[1] ~= id or facts[2] ~= tostring(attempt) then return {} end
   settle(id, elapsed_s(id))
   redis.call('HDEL', K.SLOT .. slot, 'job', 'attempt')
-  return feed(slot)
+  local bindings = list_of(feed(slot))
+  -- Its key may run one more: that job may need another slot than this one.
+  if redis.call('HEXISTS', K.LIMITS, job_get(id, 'key')) == 1 then
+    for _, binding in ipairs(feed_idle()) do table.insert(bindings, binding) end
+  end
+  return bindings
 end
 
 -- Back to its own place in the queue (the sequence number is kept, so younger jobs stay behind it).
@@ -94,8 +99,8 @@ end
 
 -- The worker that had this attempt is gone: run the job again, or give it up.
 local function lose(id, attempt)
-  local record = redis.call('HMGET', K.JOB .. id, 'state', 'attempt', 'starts')
-  if record[2] ~= tostring(attempt) then return end
+  local record = redis.call('HMGET', K.JOB .. id, 'state', 'attempt', 'starts', 'slot')
+  if record[2] ~= tostring(attempt) or not has(record[4]) then return end  -- older, or lost already and waiting again
   if record[1] ~= 'queued' and record[1] ~= 'running' then return settle(id, elapsed_s(id)) end
   -- A worker that breaks before it even starts the run must not turn in a circle for ever.
   if tonumber(record[3] or 0) >= CFG.max_attempts or tonumber(attempt) >= 10 * CFG.max_attempts then

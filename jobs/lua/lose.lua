@@ -3,6 +3,6 @@ local id, attempt = ARGV[1], ARGV[2]
 local slot = job_get(id, 'slot')
 lose(id, attempt)
 -- The job is back in its place before the slot looks for its next one.
-local bindings = slot and list_of(release(slot, id, attempt)) or {}
+local bindings = slot and release(slot, id, attempt) or {}
 for _, binding in ipairs(feed_idle()) do table.insert(bindings, binding) end
 return {job_get(id, 'state') or '', bindings}

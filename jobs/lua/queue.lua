@@ -1,7 +1,7 @@
 -- The waiting room: who waits, and who is next. Shared by all scripts, after lib.lua.
 --
--- Between the classes: stride scheduling. Each job taken moves its class's "pass" on by 1/weight; the class with the
--- smaller pass is next. Within a class: start-time fair queueing over keys. Each job moves its key's "served" on by its
+-- Between the classes: stride scheduling. Each job taken moves its class's "pass" on by its stride, which is the smaller
+-- the heavier the class; the class with the smaller pass is next. Within a class: start-time fair queueing over keys. Each job moves its key's "served" on by its
 -- GPU seconds (estimated when bound, corrected when it ended); the key served least is next. A class or key that
 -- returns starts level with the others: what it did not use is not saved up.
 
@@ -12,6 +12,13 @@ end
 local function is_shared(lane)  -- not a pin, not moved to the front
   local first = lane:sub(1, 1)
   return first ~= K.PIN and first ~= K.FRONT
+end
+
+-- Whole numbers, so that equal passes are exactly equal.
+local function stride_of(class)
+  local product = 1
+  for _, weight in pairs(CFG.weights) do product = product * weight end
+  return product / (CFG.weights[class] or 1)
 end
 
 local function enqueue(id)
@@ -27,12 +34,8 @@ local function enqueue(id)
   redis.call('HINCRBY', K.WAITING, who, 1)
   if redis.call('HINCRBY', K.WAITING, 'class:' .. class, 1) == 1 then
     local pass = tonumber(redis.call('HGET', K.SERVED, 'pass:' .. class) or 0)
-    for other, _ in pairs(CFG.weights) do
-      if other ~= class and redis.call('EXISTS', K.FAIR .. other) == 1 then
-        pass = math.max(pass, tonumber(redis.call('HGET', K.SERVED, 'pass:' .. other) or 0))
-      end
-    end
-    redis.call('HSET', K.SERVED, 'pass:' .. class, tostring(pass))
+    pass = math.max(pass, tonumber(redis.call('HGET', K.SERVED, 'v') or 0))
+    redis.call('HSET', K.SERVED, 'pass:' .. class, string.format('%.0f', pass))
   end
   if not redis.call('ZSCORE', K.FAIR .. class, key) then
     local served = tonumber(redis.call('HGET', K.SERVED, who) or 0)
@@ -78,7 +81,8 @@ local function take_turn(id)
   redis.call('HSET', K.JOB .. id, 'charged', string.format('%.6f', seconds))
   if is_shared(r[5]) then
     redis.call('HSET', K.SERVED, 'v:' .. r[1], redis.call('HGET', K.SERVED, r[1] .. '|' .. r[2]) or 0)
-    redis.call('HINCRBYFLOAT', K.SERVED, 'pass:' .. r[1], string.format('%.9f', 1 / (CFG.weights[r[1]] or 1)))
+    redis.call('HSET', K.SERVED, 'v', redis.call('HGET', K.SERVED, 'pass:' .. r[1]) or 0)
+    redis.call('HINCRBYFLOAT', K.SERVED, 'pass:' .. r[1], string.format('%.0f', stride_of(r[1])))
   end
   charge(r[1], r[2], seconds)
 end
@@ -120,7 +124,8 @@ end
 local function next_in_class(class, models, resident)
   local keys = redis.call('ZRANGE', K.FAIR .. class, 0, -1)
   for place, key in ipairs(keys) do
-    local id, model = may_run_more(key) and head_of(class, key, models)
+    local id, model
+    if may_run_more(key) then id, model = head_of(class, key, models) end
     if id then
       if not next(resident) or resident[model] then return id end
       -- Loading costs time: a job whose model is there may go first, a bounded number of times and seconds.
@@ -142,14 +147,26 @@ local function next_in_class(class, models, resident)
   end
 end
 
+-- Which of two classes goes first when their passes are equal.
+local function leads(class, other)
+  local mine, theirs = CFG.weights[class], CFG.weights[other]
+  if mine ~= theirs then return mine > theirs end
+  return class < other
+end
+
+local function pass_of(class)
+  return tonumber(redis.call('HGET', K.SERVED, 'pass:' .. class) or 0)
+end
+
 local function classes_by_turn()
-  local classes = {}
-  for class, weight in pairs(CFG.weights) do
-    table.insert(classes, {class, tonumber(redis.call('HGET', K.SERVED, 'pass:' .. class) or 0), weight})
+  local classes, pass = {}, {}
+  for class, _ in pairs(CFG.weights) do
+    table.insert(classes, class)
+    pass[class] = pass_of(class)
   end
   table.sort(classes, function(a, b)
-    if math.abs(a[2] - b[2]) > 1e-6 then return a[2] < b[2] end
-    return a[3] > b[3]
+    if pass[a] ~= pass[b] then return pass[a] < pass[b] end
+    return leads(a, b)
   end)
   return classes
 end
@@ -160,24 +177,38 @@ local function set_of(list)
   return set
 end
 
+-- The first job of a lane of many keys that needs one of these models and whose key may run more; and its score.
+local function first_of(lane, models)
+  local from, allowed = 0, {}
+  repeat
+    local found = redis.call('ZRANGE', K.LANE .. lane, from, from + 49, 'WITHSCORES')
+    for i = 1, #found, 2 do
+      local r = redis.call('HMGET', K.JOB .. found[i], 'model', 'key')
+      if allowed[r[2]] == nil then allowed[r[2]] = may_run_more(r[2]) end
+      if models[r[1]] and allowed[r[2]] then return found[i], tonumber(found[i + 1]) end
+    end
+    from = from + 50
+  until not found[1]
+end
+
 -- The job this slot should run next: pinned to it, moved to the front, or by class, key, priority and age.
 local function pick(slot)
-  local pinned = redis.call('ZRANGE', K.LANE .. K.PIN .. slot, 0, 0)[1]
-  if pinned then return pinned end
   local facts = redis.call('HMGET', K.SLOT .. slot, 'models', 'resident')
   local list = cjson.decode(facts[1])
+  local models, resident = set_of(list), {}
+  local pinned = first_of(K.PIN .. slot, models)
+  if pinned then return pinned end
   local front, front_score
   for _, model in ipairs(list) do
-    local head = redis.call('ZRANGE', K.LANE .. K.FRONT .. model, 0, 0, 'WITHSCORES')
-    if head[1] and (not front or tonumber(head[2]) < front_score) then front, front_score = head[1], tonumber(head[2]) end
+    local id, score = first_of(K.FRONT .. model, models)
+    if id and (not front or score < front_score) then front, front_score = id, score end
   end
   if front then return front end
-  local models, resident = set_of(list), {}
   for model in string.gmatch(facts[2] or '', '[^,]+') do
     if models[model] then resident[model] = true end
   end
   for _, class in ipairs(classes_by_turn()) do
-    local id = next_in_class(class[1], models, resident)
+    local id = next_in_class(class, models, resident)
     if id then return id end
   end
 end

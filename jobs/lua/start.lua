@@ -6,6 +6,7 @@ local facts = redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'attempt')
 if facts[1] ~= ARGV[4] or facts[2] ~= id or facts[3] ~= attempt or not owns(id, attempt, 'queued') then return 0 end
 redis.call('ZREM', K.ASSIGNED, id)
 redis.call('HINCRBY', K.JOB .. id, 'starts', 1)
+redis.call('HDEL', K.JOB .. id, 'start_by')  -- kept: a job that runs again has no deadline any more
 redis.call('HSET', K.JOB .. id, 'started_at', int(now_ms()), 'device', ARGV[5], 'run', ARGV[6])
 set_state(id, 'running')
 emit(id)

@@ -11,7 +11,7 @@ local remembered = K.IDEMPOTENCY .. key .. ':' .. ARGV[5]
 if ARGV[5] ~= '' then
   local known = redis.call('GET', remembered)
   if known then
-    local sent, fingerprint = known:match('^(%S+) (%S+)$')
+    local sent, fingerprint = known:match('^(%S+) (%S*)$')
     return {fingerprint == ARGV[6] and 'repeat' or 'mismatch', sent}
   end
 end

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Response, request
+from flask import Response, request, stream_with_context
 
 from app.events import Event, hub, order
 from app.protocols.native.views import STATUS_WORDS
@@ -68,7 +68,7 @@ def stream(view: Any, *, job: Job | None = None, key_id: str | None = None) -> R
         order(since or "0-0")
     except ValueError:
         raise InvalidRequest(Problem("Last-Event-ID", "must be an id of this stream", since)) from None
-    response = Response(_messages(view, job, key_id, since), mimetype="text/event-stream")
+    response = Response(stream_with_context(_messages(view, job, key_id, since)), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
     return response

@@ -1,0 +1,31 @@
+"""The least one would write by hand: Flask, Celery, nothing else. The measure for ``bench/overhead.py``.
+
+``BARE_REDIS_SOCKET=… gunicorn -k gevent bare_app:app`` and ``celery -A bare_app:celery worker -c 1``, both in this folder.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery
+from flask import Flask, Response, jsonify, request
+
+_SOCKET = os.environ["BARE_REDIS_SOCKET"]
+
+celery = Celery("bare", broker=f"redis+socket://{_SOCKET}", backend=f"redis+socket://{_SOCKET}")
+celery.conf.update(worker_hijack_root_logger=False, result_expires=7 * 24 * 3600)
+
+app = Flask("bare")
+
+
+@celery.task(name="bare.noop")
+def noop(fields: dict[str, Any]) -> dict[str, Any]:
+    return {"steps": fields.get("steps", 1)}
+
+
+@app.post("/jobs")
+def submit() -> Response:
+    """Submit a job and wait for its end."""
+    sent = noop.delay(request.get_json())
+    return jsonify({"task_id": sent.id, "result": sent.get(timeout=30), "state": "SUCCESS"})

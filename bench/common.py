@@ -1,0 +1,173 @@
+"""What the measurements share: a stack of their own, a lean HTTP client, medians, tables."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import http.client
+import json
+import os
+import platform
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from jobs.settings import Settings
+from tests.harness import Stack
+
+#: The shipped values where the tests' harness has shorter ones: what is measured is what is served.
+SHIPPED = {
+    "HEARTBEAT_S": 2.5, "SLOT_LEASE_S": 12, "RESEND_AFTER_S": 5, "DRAIN_GRACE_S": 3, "CANCEL_GRACE_S": 30,
+}  # fmt: skip
+
+NOOP_MODELS = """
+[noop]
+kinds = ["text2img"]
+executor = "noop"
+defaults = { steps = 1 }
+limits = { steps = [1, 1000000] }
+"""
+
+
+def clean_environment() -> None:
+    """Options of the caller's shell do not reach the measured processes, nor do hubs or clouds."""
+    for option in dataclasses.fields(Settings):
+        os.environ.pop(option.name.upper(), None)
+    os.environ.update(HF_HUB_OFFLINE="1", AWS_EC2_METADATA_DISABLED="true", AWS_CONFIG_FILE=os.devnull)
+
+
+@contextlib.contextmanager
+def short_folder() -> Iterator[Path]:
+    """A folder with a short path: a Unix socket lies in it."""
+    folder = Path(tempfile.mkdtemp(prefix="fmb-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def noop_models(folder: Path) -> Path:
+    path = folder / "models.toml"
+    path.write_text(NOOP_MODELS)
+    return path
+
+
+@contextlib.contextmanager
+def noop_stack(*workers: str, **environment: Any) -> Iterator[Stack]:
+    """Redis, web and these workers with the shipped settings and a model that computes nothing."""
+    clean_environment()
+    with short_folder() as folder:
+        stack = Stack(folder, noop_models(folder), **{**SHIPPED, **environment})
+        try:
+            yield stack.up(*workers)
+        finally:
+            stack.close()
+
+
+class Client:
+    """One kept-alive connection; one per thread. JSON both ways."""
+
+    def __init__(self, port: int, timeout_s: float = 60.0) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
+
+    def send(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Status and decoded body. Raises: OSError, http.client.HTTPException (and connects again next time)."""
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            self._connection.request(method, path, data, {"Content-Type": "application/json"} if data else {})
+            response = self._connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException):
+            self._connection.close()
+            raise
+        return response.status, json.loads(content) if content else None
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """One round: how much, and how long each took."""
+
+    count: float
+    per_s: float
+    p50_ms: float
+    p99_ms: float
+
+    @classmethod
+    def of(cls, durations_s: Sequence[float], wall_s: float) -> Sample:
+        p50_ms, p99_ms = (1000 * quantile(durations_s, share) for share in (0.5, 0.99))
+        return cls(len(durations_s), len(durations_s) / wall_s, p50_ms, p99_ms)
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which ``share`` of the values lie (nearest rank)."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
+
+
+def median_sample(samples: Sequence[Sample]) -> Sample:
+    """The median of each figure over rounds."""
+    return Sample(*(statistics.median(getattr(s, f.name) for s in samples) for f in dataclasses.fields(Sample)))
+
+
+def closed_loop(make: Callable[[], Callable[[], None]], clients: int, duration_s: float) -> Sample:
+    """``clients`` threads call what ``make()`` gives them one after the other, for ``duration_s``."""
+    durations: list[float] = []
+    errors: list[BaseException] = []
+    begun = time.perf_counter()
+    deadline = begun + duration_s
+
+    def work() -> None:
+        try:
+            call = make()
+            while (start := time.perf_counter()) < deadline:
+                call()
+                durations.append(time.perf_counter() - start)
+        except BaseException as exc:
+            errors.append(exc)
+            raise
+
+    threads = [threading.Thread(target=work) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+    return Sample.of(durations, time.perf_counter() - begun)
+
+
+def machine() -> str:
+    """One line that says what was measured on."""
+    cpu = next((line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
+    return (
+        f"{os.cpu_count()} cores ({cpu}), Python {platform.python_version()}, Linux {platform.release()}, "
+        f"load {os.getloadavg()[0]:.1f}"
+    )
+
+
+def _lines(path: str) -> list[str]:
+    try:
+        return Path(path).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return []
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """Markdown."""
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

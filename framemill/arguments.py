@@ -1,0 +1,128 @@
+"""The command's arguments."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from framemill import commands, operating
+
+EXIT_CODES = """\
+exit codes:
+  0    done
+  1    the job failed or expired, or a file could not be read or written
+  2    wrong arguments
+  3    the server refused the request
+  4    the server cannot be reached or is not ready
+  5    the job was cancelled by someone else
+  130  stopped with Ctrl-C
+"""
+
+KINDS = ("text2img", "img2img", "text2video", "img2video")
+CLASSES = ("general", "premium")
+
+
+def parser() -> argparse.ArgumentParser:
+    """What ``framemill`` understands; ``run`` of the result is the function to call."""
+    top = argparse.ArgumentParser(
+        prog="framemill",
+        description="Send jobs to a Framemill server, and operate it.",
+        epilog=EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    top.add_argument(
+        "--url",
+        default=os.environ.get("FRAMEMILL_URL") or "http://127.0.0.1:8000",
+        help="the server's address (FRAMEMILL_URL; now %(default)s)",
+    )
+    top.add_argument("--api-key", default=os.environ.get("FRAMEMILL_API_KEY"), help="API key (FRAMEMILL_API_KEY)")
+    top.add_argument("--timeout", type=float, default=30, metavar="S", help="wait for an answer, seconds (%(default)s)")
+    top.add_argument("--json", action="store_true", help="print the server's answer as JSON")
+    actions = top.add_subparsers(dest="action", required=True, metavar="COMMAND")
+    _submit(actions.add_parser("submit", help="send a job"))
+
+    def of_job(name: str, run: object, text: str) -> argparse.ArgumentParser:
+        action = actions.add_parser(name, help=text)
+        action.add_argument("id")
+        action.set_defaults(run=run)
+        return action
+
+    of_job("status", commands.status, "show where a job is")
+    result = of_job("result", commands.result, "fetch a job's result")
+    result.add_argument("-o", "--output", metavar="FILE", help="default: the id with a fitting ending; - is stdout")
+    of_job("cancel", commands.cancel, "stop a job")
+    of_job("retry", commands.retry, "send a failed, cancelled or expired job again")
+
+    follow = actions.add_parser("follow", help="print what happens to a job, or to all jobs")
+    follow.add_argument("id", nargs="?", metavar="ID", help="default: all jobs, until Ctrl-C")
+    follow.set_defaults(run=commands.follow)
+
+    jobs = actions.add_parser("list", help="list jobs")
+    jobs.add_argument("--state")
+    jobs.add_argument("--limit", type=int)
+    jobs.add_argument("--after", help="continue after this job")
+    jobs.set_defaults(run=commands.list_jobs)
+
+    actions.add_parser("models", help="list the models").set_defaults(run=commands.models)
+    actions.add_parser("service", help="show slots and queue").set_defaults(run=operating.service)
+
+    of_job("front", operating.front, "let a waiting job go first (operators)")
+    for name, run, text in (
+        ("pause", operating.pause, "start no more jobs; running ones go on (operators)"),
+        ("resume", operating.resume, "end a pause (operators)"),
+    ):
+        action = actions.add_parser(name, help=text)
+        action.add_argument("slot", nargs="?", metavar="SLOT", help="default: the whole queue")
+        action.set_defaults(run=run)
+    dead = actions.add_parser("dead", help="list jobs that were given up because their workers died (operators)")
+    dead.set_defaults(run=operating.dead)
+    _keys(actions.add_parser("keys", help="make, list and revoke API keys (operators)"))
+    return top
+
+
+def _submit(submit: argparse.ArgumentParser) -> None:
+    submit.add_argument("--model", help="default: the first model of the kind")
+    submit.add_argument("--kind", choices=KINDS)
+    submit.add_argument("--prompt")
+    submit.add_argument("--negative-prompt")
+    submit.add_argument("--seed", type=int)
+    submit.add_argument("--steps", type=int)
+    submit.add_argument("--guidance-scale", type=float)
+    submit.add_argument("--width", type=int, help="pixels")
+    submit.add_argument("--height", type=int, help="pixels")
+    submit.add_argument("--frames", type=int)
+    submit.add_argument("--fps", type=float, help="frames per second")
+    submit.add_argument("--image", metavar="FILE", help="input image: a file or an http(s) link")
+    submit.add_argument("--strength", type=float, help="how far the input image is changed, 0 to 1")
+    submit.add_argument("--slot", help="run on this slot only")
+    submit.add_argument("--priority", type=int, help="-100 to 100; higher goes first, among your own jobs")
+    submit.add_argument("--class", dest="job_class", choices=CLASSES, help="default: the key's own")
+    submit.add_argument("--start-within", dest="start_within_s", type=float, metavar="S",
+                        help="expire unless it starts within so many seconds")  # fmt: skip
+    submit.add_argument("--max-run", dest="max_run_s", type=float, metavar="S",
+                        help="fail if it runs longer, seconds")  # fmt: skip
+    submit.add_argument("--idempotency-key", metavar="TEXT", help="a repeat with the same text is the same job")
+    submit.add_argument("--wait", action="store_true", help="wait for the result; Ctrl-C cancels the job")
+    submit.add_argument("-o", "--output", metavar="FILE", help="store the result there (- is standard output); waits")
+    submit.set_defaults(run=commands.submit)
+
+
+def _keys(keys: argparse.ArgumentParser) -> None:
+    actions = keys.add_subparsers(dest="keys_action", required=True, metavar="COMMAND")
+    create = actions.add_parser("create", help="make a key and print its secret, once")
+    create.add_argument("service", metavar="SERVICE", help="whose key it is: letters, digits, '_' and '-'")
+    create.add_argument("--role", choices=("client", "worker", "admin"),
+                        help="default: client; the first key must be an admin's")  # fmt: skip
+    create.add_argument("--class", dest="job_class", choices=CLASSES, help="of its jobs (default: general)")
+    create.add_argument("--max-waiting", type=int, metavar="N", help="most jobs that may wait")
+    create.add_argument("--max-running", type=int, metavar="N", help="most jobs that may run at once")
+    create.add_argument("--max-per-minute", type=int, metavar="N", help="most jobs sent in a minute")
+    create.add_argument("--model", dest="models", action="append", metavar="M",
+                        help="a model it may use; may be repeated (default: all)")  # fmt: skip
+    create.add_argument("--endpoint", dest="endpoints", action="append", metavar="PATH",
+                        help="beginning of a path it may call; may be repeated (default: all)")  # fmt: skip
+    create.set_defaults(run=operating.create_key)
+    actions.add_parser("list", help="list the keys, without secrets").set_defaults(run=operating.list_keys)
+    revoke = actions.add_parser("revoke", help="refuse a key from now on")
+    revoke.add_argument("service", metavar="SERVICE")
+    revoke.set_defaults(run=operating.revoke_key)
