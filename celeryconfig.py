@@ -25,7 +25,8 @@ worker_pool = "tasks.pool:TaskPool"
 # A replaced child may take long to import torch; the default of 4 s would kill it in an endless loop.
 worker_proc_alive_timeout = 600
 worker_cancel_long_running_tasks_on_connection_loss = False
-worker_send_task_events = True
+# Flower turns events on when it starts and keeps them on; nobody pays for them while nobody watches.
+worker_send_task_events = False
 worker_hijack_root_logger = False
 worker_redirect_stdouts = False
 

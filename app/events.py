@@ -46,7 +46,8 @@ class Event:
 class Listener:
     """A queue of events; None in it: something was missed, look at the present state."""
 
-    def __init__(self, last_id: str) -> None:
+    def __init__(self, last_id: str, job_id: str | None) -> None:
+        self.job_id = job_id
         self._queue: queue.Queue[Event | None] = queue.Queue(BACKLOG)
         #: The newest event when the listener came.
         self.last_id = last_id
@@ -80,7 +81,7 @@ class EventHub:
         """Events of one job, of one key, or (neither) of all, from now on."""
         self._start()
         assert self._last_id is not None
-        listener = Listener(self._last_id)
+        listener = Listener(self._last_id, job_id)
         listeners = self._by_job[job_id] if job_id else self._by_key[key_id or keys.ALL]
         listeners.add(listener)
         try:

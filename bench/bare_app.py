@@ -1,6 +1,7 @@
 """The least one would write by hand: Flask, Celery, nothing else. The measure for ``bench/overhead.py``.
 
-``BARE_REDIS_SOCKET=… gunicorn -k gevent bare_app:app`` and ``celery -A bare_app:celery worker -c 1``, both in this folder.
+``gunicorn -k gevent bench.bare_app:app`` and ``celery -A bench.bare_app:celery worker -c 1``, with the path of Redis'
+socket in ``BARE_REDIS_SOCKET``; not in the project's folder, where gunicorn would read Framemill's options.
 """
 
 from __future__ import annotations

@@ -75,17 +75,24 @@ class Client:
     def __init__(self, port: int, timeout_s: float = 60.0) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
 
-    def send(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    def send(self, method: str, path: str, body: Any = None, *, secret: str | None = None) -> tuple[int, Any]:
         """Status and decoded body. Raises: OSError, http.client.HTTPException (and connects again next time)."""
+        status, content = self.fetch(method, path, body, secret=secret)
+        return status, json.loads(content) if content else None
+
+    def fetch(self, method: str, path: str, body: Any = None, *, secret: str | None = None) -> tuple[int, bytes]:
+        """Like :meth:`send`, with the body as it came."""
         data = None if body is None else json.dumps(body).encode()
+        headers = {"Content-Type": "application/json"} if data else {}
+        if secret:
+            headers["Authorization"] = f"Bearer {secret}"
         try:
-            self._connection.request(method, path, data, {"Content-Type": "application/json"} if data else {})
+            self._connection.request(method, path, data, headers)
             response = self._connection.getresponse()
-            content = response.read()
+            return response.status, response.read()
         except (OSError, http.client.HTTPException):
             self._connection.close()
             raise
-        return response.status, json.loads(content) if content else None
 
     def close(self) -> None:
         self._connection.close()
@@ -146,7 +153,8 @@ def closed_loop(make: Callable[[], Callable[[], None]], clients: int, duration_s
 
 def machine() -> str:
     """One line that says what was measured on."""
-    cpu = next((line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")), "?")
+    models = (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
+    cpu = next(models, "unknown")
     return (
         f"{os.cpu_count()} cores ({cpu}), Python {platform.python_version()}, Linux {platform.release()}, "
         f"load {os.getloadavg()[0]:.1f}"

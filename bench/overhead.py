@@ -13,12 +13,11 @@ import statistics
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from bench import processes
 from bench.common import Client, Sample, closed_loop, machine, median_sample, noop_stack, short_folder, table
-from jobs.settings import Settings
+from jobs.settings import PROJECT_ROOT, Settings
 from stack import ports
 from stack.redis_server import EmbeddedRedis
 from tests.harness import BIN, wait_for
@@ -66,14 +65,15 @@ def bare_app() -> Iterator[tuple[int, dict[str, int]]]:
         port = ports.next_free("127.0.0.1", 30_000 + os.getpid() % 10_000)
         os.environ["BARE_REDIS_SOCKET"] = str(redis.socket)
         commands = {
-            "web": ("gunicorn", "-k", "gevent", "--keep-alive", "75", "-b", f"127.0.0.1:{port}", "bare_app:app"),
+            "web": ("gunicorn", "-k", "gevent", "--keep-alive", "75", "-b", f"127.0.0.1:{port}", "bench.bare_app:app"),
             "worker": (
-                "celery", "-A", "bare_app:celery", "worker", "-c", "1", "--without-gossip", "--without-mingle",
+                "celery", "-A", "bench.bare_app:celery", "worker", "-c", "1", "--without-gossip", "--without-mingle",
             ),
         }  # fmt: skip
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT)}
         with (folder / "log").open("wb") as log:
             started = {
-                role: subprocess.Popen([BIN / name, *more], cwd=Path(__file__).parent, stdout=log, stderr=log)
+                role: subprocess.Popen([BIN / name, *more], cwd=folder, env=environment, stdout=log, stderr=log)
                 for role, (name, *more) in commands.items()
             }
         try:

@@ -1,4 +1,4 @@
-"""What processes use: CPU time and memory, from /proc. CPU time per job hardly depends on what else the machine does."""
+"""What processes use, from /proc. CPU time per job depends less on what else the machine does than time does."""
 
 from __future__ import annotations
 

@@ -22,3 +22,7 @@ class Forecast:
     def from_reply(cls, reply: list[Any]) -> Forecast:
         position, eta_s, waiting_for = reply
         return cls(None if position < 0 else position, float(eta_s) if eta_s else None, waiting_for or None)
+
+
+#: Of every job that is over.
+OVER = Forecast(None)

@@ -35,6 +35,7 @@ key                       type     holds
 ``idempotency:<key>:<k>`` string   job id and fingerprint of a request sent with an ``Idempotency-Key``
 ``minute:<key>:<minute>`` string   jobs a key submitted in one minute
 ``keys``                  hash     SHA-256 of an API key → who it is and what it may do
+``watched``               string   there while somebody listens to Celery's events
 ``limits``                hash     key → most jobs of it that may hold a slot at once
 ``lock:sweep``            string   held by the process that sweeps
 ========================  =======  =======================================================================
@@ -75,6 +76,7 @@ IDEMPOTENCY = PREFIX + "idempotency:"
 MINUTE = PREFIX + "minute:"
 API_KEYS = PREFIX + "keys"
 LIMITS = PREFIX + "limits"
+WATCHED = PREFIX + "watched"
 SWEEP_LOCK = PREFIX + "lock:sweep"
 
 #: A pinned job's lane is the slot's name behind this.

@@ -30,7 +30,9 @@ def configure(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    for noisy in ("botocore", "boto3", "urllib3", "s3transfer", "PIL", "kombu", "amqp", "filelock", "httpx"):
+    # Celery's "received" and "succeeded" of each task say what our own line at the end of a run says better.
+    quiet = ("celery.worker.strategy", "celery.app.trace")
+    for noisy in (*quiet, "botocore", "boto3", "urllib3", "s3transfer", "PIL", "kombu", "amqp", "filelock", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

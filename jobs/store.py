@@ -228,12 +228,13 @@ class JobStore:
 
     # ---- the run
 
-    def start(self, job_id: str, attempt: int, *, slot: str, owner: str, device: str, run: str) -> bool:
-        """queued → running. False: this attempt may not run (cancelled, re-bound, delivered twice).
+    def start(self, job_id: str, attempt: int, *, slot: str, owner: str, device: str, run: str) -> Job | None:
+        """queued → running. None: this attempt may not run (cancelled, re-bound, delivered twice).
 
-        ``run`` is unique to this execution: a repeat of the same call is told True again.
+        ``run`` is unique to this execution: a repeat of the same call gets the job again.
         """
-        return bool(self._run("start", job_id, attempt, slot, owner, device, run))
+        record = self._run("start", job_id, attempt, slot, owner, device, run)
+        return Job.from_hash(job_id, dict(zip(record[::2], record[1::2], strict=True))) if record else None
 
     def progress(self, job_id: str, attempt: int, stage: str, step: int, steps: int, eta_s: float | None) -> bool:
         """Note a step. False: the attempt is over and must stop."""
@@ -318,6 +319,15 @@ class JobStore:
         """Say that this host has a delivery worker."""
         until = time.time() + self.settings.slot_lease_s
         self.call(lambda client: client.zadd(keys.NODES, {self.settings.node: until}))
+
+    def note_watchers(self) -> None:
+        """Somebody listens to Celery's events."""
+        lasts_ms = int(4 * self.settings.heartbeat_s * 1000)
+        self.call(lambda client: client.set(keys.WATCHED, 1, px=lasts_ms))
+
+    def is_watched(self) -> bool:
+        """Whether somebody listens to Celery's events."""
+        return bool(self.call(lambda client: client.exists(keys.WATCHED)))
 
     def forget_node(self) -> None:
         """This host's delivery worker stops."""

@@ -54,6 +54,10 @@ def _queues(sender: str, instance: Any, **_: Any) -> None:
     if slot:
         os.environ[SLOT_VARIABLE] = slot
         os.environ[OWNER_VARIABLE] = owner_name(settings().node)
+        # No bookkeeping of unacknowledged messages: the record decides, and kombu's putting a message back when a
+        # connection is lost would only start the job a second time.
+        for queue in instance.app.amqp.queues.consume_from.values():
+            queue.no_ack = True
     if "io" in queues:
         instance.app.amqp.queues.select_add(settings().delivery_queue)
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from celery.exceptions import CeleryError
@@ -12,7 +14,7 @@ from kombu.exceptions import KombuError, OperationalError
 
 from jobs import queries
 from jobs.access import Caller
-from jobs.errors import Conflict, DuplicateJob
+from jobs.errors import Conflict, DuplicateJob, Unavailable
 from jobs.forecast import Forecast
 from jobs.record import Job, new_job_id
 from jobs.slots import Binding, Redelivery
@@ -32,7 +34,7 @@ DELIVER = "tasks.deliver"
 COMPUTED_BY = "computed_by"
 
 
-def submit(submission: Submission, job_id: str | None = None) -> tuple[Job, Forecast]:
+def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tuple[Job, Forecast]:
     """Accept a job and, if a slot is free, send it.
 
     Returns:
@@ -42,25 +44,24 @@ def submit(submission: Submission, job_id: str | None = None) -> tuple[Job, Fore
         DuplicateJob, IdempotencyMismatch: the client's own id or idempotency key was used before.
         QueueFull, Unavailable: not accepted.
     """
-    chosen = job_id or new_job_id()
     try:
-        accepted = store().submit(chosen, submission)
+        accepted = store().submit(job_id, submission)
     except DuplicateJob:
-        if job_id is not None:
+        if chosen_by_client:
             raise
-        accepted = Accepted(chosen, repeated=True)  # our own id: the first try arrived, its answer was lost
+        accepted = Accepted(job_id, repeated=True)  # our own id: the first try arrived, its answer was lost
     if accepted.repeated:
         return store().get(accepted.job_id), store().forecast(accepted.job_id)[0]
     queue = submission.pin or "waiting room"
-    announce("task-sent", chosen, name=GENERATE, args=f"('{chosen}',)", kwargs="{}", queue=queue)
+    announce("task-sent", job_id, name=GENERATE, args=f"('{job_id}',)", kwargs="{}", queue=queue)
     send(accepted.bindings)
     job = Job(
-        job_id=chosen,
+        job_id=job_id,
         state=JobState.QUEUED,
         request=submission.request,
         warnings=submission.warnings,
         created_at_ms=accepted.created_at_ms,
-        slot=next((binding.slot for binding in accepted.bindings if binding.job_id == chosen), None),
+        slot=next((binding.slot for binding in accepted.bindings if binding.job_id == job_id), None),
         pin=submission.pin,
         steps=submission.request.steps,
         key_id=submission.caller.key_id,
@@ -140,7 +141,7 @@ def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:
         request=old.request, warnings=old.warnings, pin=old.pin, caller=replace(caller, key_id=old.key_id),
         protocol=old.protocol, job_class=old.job_class, priority=old.priority, retry_of=job_id,
     )  # fmt: skip
-    answer = submit(submission)
+    answer = submit(submission, new_job_id(), chosen_by_client=False)
     store().bury(job_id)
     return answer
 
@@ -157,11 +158,22 @@ def pause(slot: str, *, resume: bool = False) -> None:
 
 def announce(event: str, job_id: str, **fields: Any) -> None:
     """Tell event listeners (Flower) about a job where no worker does: waiting, cancelled while waiting, delivered."""
+    if not _watched(int(time.monotonic())):
+        return
     try:
         with app.events.default_dispatcher(hostname=_worker() or f"api@{settings().node}") as dispatcher:
             dispatcher.send(event, uuid=job_id, **fields)
     except _AWAY as exc:
         logger.debug("event not sent", extra={"event": event, "job_id": job_id, "error": repr(exc)})
+
+
+@lru_cache(maxsize=1)
+def _watched(second: int) -> bool:
+    """Whether to send events at all; looked up once a second."""
+    try:
+        return store().is_watched()
+    except Unavailable:
+        return False
 
 
 def _worker() -> str | None:

@@ -129,6 +129,7 @@ class Keeper:
                     self._beat()
                 if self._delivers:
                     store().announce_node()
+                self._note_watchers()
                 self._sweep()
                 if away:
                     logger.info("Redis is back")
@@ -172,6 +173,12 @@ class Keeper:
             self._missing = 0
             logger.warning("run without a process", extra={"job_id": job_id, "attempt": attempt})
             dispatch.send(store().lose(job_id, attempt)[1])
+
+    def _note_watchers(self) -> None:
+        """Flower (or another monitor) turns on the events of the workers; the rest of Framemill learns it from here."""
+        dispatcher = getattr(self._worker.consumer, "event_dispatcher", None)
+        if dispatcher is not None and dispatcher.enabled:
+            store().note_watchers()
 
     def _sweep(self) -> None:
         sweep = store().sweep(self._owner)

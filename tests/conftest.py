@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from jobs.settings import PROJECT_ROOT, Settings
+from stack.redis_server import EmbeddedRedis
 from tests.harness import Stack, running
+from tests.room import Room
 from tests.s3_server import S3Server
 
 for _option in dataclasses.fields(Settings):
@@ -66,6 +68,22 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Settings]:
+    """A Redis of the module's own, without anything else."""
+    folder = Path(tempfile.mkdtemp(prefix="fm-"))
+    settings = Settings(data_dir=folder)
+    with EmbeddedRedis(settings):
+        yield settings
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def room(server: Settings) -> Callable[..., Room]:
+    """``room(SETTING=value)``: an empty waiting room on the module's Redis."""
+    return lambda **options: Room(server, **options)
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import requests
 from jobs.settings import PROJECT_ROOT, Settings
 from jobs.store import JobStore
 from stack import ports
+from stack.parent import terminate_with_parent
 from stack.redis_server import EmbeddedRedis
 
 #: Longest wait for anything, seconds; a test that waits longer has failed.
@@ -93,6 +94,7 @@ class Stack:
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
+            preexec_fn=terminate_with_parent,  # a test run that is killed leaves nothing behind
         )
         log.close()
         return self.processes[name]

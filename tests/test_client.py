@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -42,12 +43,17 @@ class FakeServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.url = f"http://127.0.0.1:{self.server_address[1]}"
         self.calls: list[tuple[str, str, Any]] = []
+        self.queries: list[dict[str, list[str]]] = []
         self.headers: list[dict[str, str]] = []
         #: Answers given before the ordinary ones: (status, body, headers), or None to cut the connection.
         self.first: list[tuple[int, Any, dict[str, str]] | None] = []
         self.steps = 0
         self.hold = False
         self.end: str | None = None
+        #: The answer to a request for a job's events.
+        self.events: tuple[int, Any, dict[str, str]] = (404, {"detail": "no such route"}, {})
+        #: A connection that is to be cut is first silent for so many seconds.
+        self.stall_s = 0.0
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass  # connections cut on purpose
@@ -76,6 +82,8 @@ class FakeServer(ThreadingHTTPServer):
             }, {}  # fmt: skip
         if path == "/v1/tasks/a1/status":
             return 200, self.status(), {}
+        if path == "/v1/tasks/a1/events":
+            return self.events
         if path == "/v1/tasks/a1/result":
             return 200, PNG, {"Content-Type": "image/png"}
         if (method, path) == ("GET", "/v1/tasks/"):
@@ -102,6 +110,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(length)) if length else None
         parts = urlsplit(self.path)
         self.server.calls.append((self.command, parts.path, body if body is not None else parse_qs(parts.query)))
+        self.server.queries.append(parse_qs(parts.query))
         self.server.headers.append(dict(self.headers))
         planned = self.server.first.pop(0) if self.server.first else self.server.answer(self.command, parts.path, body)
         if planned is None:
@@ -115,6 +124,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(content)
+        if int(headers.get("Content-Length", 0)) > len(content):
+            threading.Event().wait(self.server.stall_s)
 
     do_POST = do_DELETE = do_GET
 
@@ -122,14 +133,20 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def server() -> Iterator[FakeServer]:
+@contextmanager
+def serving() -> Iterator[FakeServer]:
     with FakeServer() as fake:
         thread = threading.Thread(target=lambda: fake.serve_forever(0.01))
         thread.start()
         yield fake
         fake.shutdown()
         thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with serving() as fake:
+        yield fake
 
 
 @pytest.fixture
@@ -231,14 +248,10 @@ def test_a_download_cut_off_starts_again(server: FakeServer, client: framemill.C
 
 
 def test_a_result_may_be_elsewhere_and_the_key_stays_here(server: FakeServer, client: framemill.Client) -> None:
-    with FakeServer() as storage:
-        thread = threading.Thread(target=lambda: storage.serve_forever(0.01))
-        thread.start()
+    with serving() as storage:
         server.first = [(307, b"", {"Location": f"{storage.url}/v1/tasks/a1/result".replace("127.0.0.1", "localhost")})]
         assert client.result("a1") == PNG
         assert "Authorization" not in storage.headers[0]
-        storage.shutdown()
-        thread.join()
 
 
 def test_the_other_calls(server: FakeServer, client: framemill.Client) -> None:
@@ -357,7 +370,7 @@ def test_async_client_does_the_same(server: FakeServer, tmp_path: Path) -> None:
 
 def test_both_clients_offer_the_same() -> None:
     sync, other = (
-        {name for name in vars(kind) if not name.startswith("_")} for kind in (framemill.Client, framemill.AsyncClient)
+        {name for name in dir(kind) if not name.startswith("_")} for kind in (framemill.Client, framemill.AsyncClient)
     )
     assert sync == other
 
@@ -370,8 +383,13 @@ def test_polling_slows_down_while_nothing_moves() -> None:
     assert sleeps[0] == polling.MIN_INTERVAL_S
     assert sleeps[5] == polling.MAX_INTERVAL_S
     assert sleeps[-1] == polling.MIN_INTERVAL_S
-    now = polling.MAX_SILENCE_S + 1
     error = ServerUnavailable("no_answer", "gone")
+    for _ in range(2):  # an answer in between starts the count anew
+        now += polling.MAX_SILENCE_S + 1
+        assert poll.refused(error) == polling.MAX_INTERVAL_S
+        poll.answered(running[-1])
+    poll.refused(error)
+    now += polling.MAX_SILENCE_S + 1
     with pytest.raises(ServerUnavailable):
         poll.refused(error)
 
@@ -466,14 +484,15 @@ def test_tables_and_json(server: FakeServer, capsys: pytest.CaptureFixture[str])
     for words, expected in (
         (["list", "--limit", "1"], r"id  state .*\na1  queued  50 %"),
         (["models"], r"demo-image  text2img  Shapes\."),
-        (["service"], r'"service_status": "idle"'),
+        (["service"], r"service +idle"),
         (["status", "a1"], r"state     running\nstep      10/20"),
         (["cancel", "a1"], r"a1 was cancelled"),
     ):
         assert main([*base, *words]) == 0
         assert re.search(expected, capsys.readouterr().out), words
-    assert main([*base, "--json", "list"]) == 0
-    assert json.loads(capsys.readouterr().out)["total"] == 2
+    for words, name, value in ((["list"], "total", 2), (["service"], "service_status", "idle")):
+        assert main([*base, "--json", *words]) == 0
+        assert json.loads(capsys.readouterr().out)[name] == value
 
 
 def test_result_names_the_file_after_the_job(

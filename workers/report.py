@@ -16,8 +16,8 @@ from workers.child import stop_hint
 
 logger = logging.getLogger(__name__)
 
-#: How often the thread looks for a stop signal, seconds.
-HINT_POLL_S = 0.01
+#: The start itself was an event; the first report of steps comes so long after it, seconds.
+FIRST_REPORT_S = 0.02
 
 
 class Reporter:
@@ -42,7 +42,9 @@ class Reporter:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            self._sent = self._now  # the end of the run is written next, and says all
         self._closed.set()
         self._thread.join()
 
@@ -86,6 +88,7 @@ class Reporter:
 
     def _run(self) -> None:
         interval_s = self._store.settings.progress_interval_ms / 1000
+        self._closed.wait(FIRST_REPORT_S)
         while not self._over.is_set():
             closed = self._closed.is_set()
             if self._now != self._sent:

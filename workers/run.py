@@ -58,12 +58,11 @@ def run(job_id: str, attempt: int) -> Outcome:
     slot, owner = os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE]
     run_token = f"{os.getpid()}:{secrets.token_hex(4)}"
     records = store()
-    started = records.until_written(
+    job = records.until_written(
         lambda: records.start(job_id, attempt, slot=slot, owner=owner, device=device_label(slot), run=run_token)
     )
-    if not started:
+    if job is None:
         return Outcome("refused")
-    job = records.get(job_id)
     begun = time.monotonic()
     try:
         with Reporter(records, job_id, attempt, job.request.steps, max_run_s=job.max_run_s) as reporter:

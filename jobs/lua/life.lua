@@ -71,20 +71,6 @@ local function feed_idle(model)
   return bindings
 end
 
--- The slot is done with this attempt. Returns the bindings that follow.
-local function release(slot, id, attempt)
-  local facts = redis.call('HMGET', K.SLOT .. slot, 'job', 'attempt')
-  if facts[1] ~= id or facts[2] ~= tostring(attempt) then return {} end
-  settle(id, elapsed_s(id))
-  redis.call('HDEL', K.SLOT .. slot, 'job', 'attempt')
-  local bindings = list_of(feed(slot))
-  -- Its key may run one more: that job may need another slot than this one.
-  if redis.call('HEXISTS', K.LIMITS, job_get(id, 'key')) == 1 then
-    for _, binding in ipairs(feed_idle()) do table.insert(bindings, binding) end
-  end
-  return bindings
-end
-
 -- Back to its own place in the queue (the sequence number is kept, so younger jobs stay behind it).
 local function requeue(id)
   settle(id, 0)
@@ -95,6 +81,23 @@ local function requeue(id)
   set_state(id, 'queued')
   enqueue(id)
   emit(id)
+end
+
+-- The slot is done with this attempt. Returns the bindings that follow.
+local function release(slot, id, attempt)
+  local facts = redis.call('HMGET', K.SLOT .. slot, 'job', 'attempt')
+  if facts[1] ~= id or facts[2] ~= tostring(attempt) then return {} end
+  settle(id, elapsed_s(id))
+  redis.call('HDEL', K.SLOT .. slot, 'job', 'attempt')
+  -- Its record says it should run: Redis lost its last moments, and with them the start or the end of this run.
+  local live = owns(id, attempt, 'queued') or owns(id, attempt, 'running')
+  if live and has(job_get(id, 'slot')) then requeue(id) end
+  local bindings = list_of(feed(slot))
+  -- Its key may run one more: that job may need another slot than this one.
+  if redis.call('HEXISTS', K.LIMITS, job_get(id, 'key')) == 1 then
+    for _, binding in ipairs(feed_idle()) do table.insert(bindings, binding) end
+  end
+  return bindings
 end
 
 -- The worker that had this attempt is gone: run the job again, or give it up.

@@ -60,6 +60,7 @@ def create_key() -> Response:
     if ring.is_empty() and not caller.is_admin:
         raise InvalidRequest(Problem("role", "the first key must be an admin's: with it the server stops being open"))
     secret = ring.create(caller)
+    auth.keys_changed()
     return jsonify({**_key_view(caller), "secret": secret})
 
 
@@ -69,6 +70,7 @@ def revoke_key(service: str) -> Response:
     """Revoke an API key."""
     auth.admin()
     KeyRing(store()).revoke(service)
+    auth.keys_changed()
     return jsonify({"service": service, "revoked": True})
 
 

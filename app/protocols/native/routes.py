@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from flask import Response, current_app, jsonify, request
@@ -15,10 +16,10 @@ from app.downloads import send_object
 from app.protocols.native import admin, schemas, streams, views
 from jobs import queries, requests
 from jobs.errors import Forbidden, InvalidRequest, NotReady, ObjectNotFound, Problem
-from jobs.forecast import Forecast
+from jobs.forecast import OVER, Forecast
 from jobs.models import ModelRegistry
 from jobs.objects import ObjectStore
-from jobs.record import Job, check_job_id
+from jobs.record import Job, check_job_id, new_job_id
 from jobs.requests import GenerationRequest
 from jobs.settings import Settings
 from jobs.slots import Slot
@@ -70,7 +71,9 @@ def _objects() -> ObjectStore:
 
 
 def _view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
-    return views.job_view(job, forecast or store().forecast(job.job_id)[0], _objects())
+    if forecast is None:
+        forecast = OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
+    return views.job_view(job, forecast, _objects())
 
 
 def _job(job_id: str) -> Job:
@@ -89,7 +92,7 @@ def submit() -> Response:
     image = sent.get("image")
     if isinstance(image, bytes):
         sent["image"] = _UNSTORED
-    values, unknown = schemas.load(schemas.SubmitSchema(), sent)
+    values, unknown = schemas.load(schemas.SUBMIT, sent)
     if values.get("image"):
         image, values["image"] = image if isinstance(image, bytes) else values["image"], _UNSTORED
     job_id = check_job_id(values["task_id"]) if values.get("task_id") else None
@@ -100,9 +103,16 @@ def submit() -> Response:
         submission = replace(submission, fingerprint=_fingerprint(sent, image))
         key = inputs.store_image(image, settings=_settings(), objects=_objects())
         submission = replace(submission, request=replace(resolved, image=key))
-    job, forecast = dispatch.submit(submission, job_id)
-    view = _view(streams.wait(job, wait_s, until_over=True)) if wait_s else _view(job, forecast)
-    response = jsonify(view)
+    chosen = job_id or new_job_id()
+    send = partial(dispatch.submit, submission, chosen, chosen_by_client=job_id is not None)
+    if wait_s:
+        with streams.listening(chosen) as listener:
+            job, forecast = send()
+            job = streams.wait_until_over(job, wait_s, listener)
+        response = jsonify(_view(job))
+    else:
+        job, forecast = send()
+        response = jsonify(_view(job, forecast))
     response.headers["Location"] = views.links(job.job_id)["status"]
     return response
 
@@ -160,7 +170,7 @@ def _known_slot(name: str, model: str) -> str:
 @tasks_blueprint.response(200, description="One page, newest first; `next` is the `after` of the next one.")
 def list_tasks() -> Response:
     """List jobs."""
-    values, _ = schemas.load(schemas.ListSchema(), request.args)
+    values, _ = schemas.load(schemas.LIST, request.args)
     own = None if auth.caller().is_admin else auth.caller().key_id
     jobs, after, total = queries.list_jobs(
         store(), key_id=own, state=values.get("state"), limit=values["limit"], after=values.get("after")
@@ -194,7 +204,7 @@ def status(job_id: str) -> Response:
     `?wait=` seconds: answers when its state changes, or after that time.
     """
     job, wait_s = _job(job_id), streams.wanted_wait_s()
-    return jsonify(_view(streams.wait(job, wait_s, until_over=False)))
+    return jsonify(_view(streams.wait(job, wait_s)))
 
 
 @tasks_blueprint.route("/<job_id>/events", methods=["GET"])

@@ -128,6 +128,11 @@ class ListSchema(Schema):
     after = Text(metadata={"description": "`next` of the page before."})
 
 
+#: Building a schema costs more than using it.
+SUBMIT = SubmitSchema()
+LIST = ListSchema()
+
+
 def body_of(request: Request) -> dict[str, Any]:
     """The fields of a JSON body or of a form; an uploaded file is bytes under its name.
 

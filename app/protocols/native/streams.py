@@ -6,11 +6,12 @@ import json
 import queue
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from flask import Response, request, stream_with_context
 
-from app.events import Event, hub, order
+from app.events import Event, Listener, hub, order
 from app.protocols.native.views import STATUS_WORDS
 from jobs.errors import InvalidRequest, JobNotFound, Problem
 from jobs.record import Job
@@ -38,21 +39,46 @@ def wanted_wait_s() -> float:
     return min(wait_s, MAX_WAIT_S)
 
 
-def wait(job: Job, wait_s: float, *, until_over: bool) -> Job:
-    """Wait until the job's state changes (or until it is over); the job as it is then."""
+@contextmanager
+def listening(job_id: str) -> Iterator[Listener]:
+    """Listen to a job, before it is submitted, say."""
+    with hub().listen(job_id=job_id) as listener:
+        yield listener
+
+
+def wait_until_over(job: Job, wait_s: float, listener: Listener) -> Job:
+    """Wait for the end of a job (or for ``wait_s``); the job as it is then.
+
+    A job that is not the listener's (a repeated request is answered with the earlier one) is looked at anew.
+    """
+    deadline = time.monotonic() + wait_s
+    if job.job_id != listener.job_id:
+        return wait(job, wait_s)
+    while not job.state.is_terminal:
+        try:
+            event = listener.get(deadline - time.monotonic())
+        except queue.Empty:
+            return store().get(job.job_id)
+        if event is None or JobState(event.fields["state"]).is_terminal:
+            job = store().get(job.job_id)
+    return job
+
+
+def wait(job: Job, wait_s: float) -> Job:
+    """Wait until the job's state changes (or for ``wait_s``); the job as it is then."""
     if job.state.is_terminal or not wait_s:
         return job
     deadline = time.monotonic() + wait_s
-    with hub().listen(job_id=job.job_id) as listener:
+    with listening(job.job_id) as listener:
         now = store().get(job.job_id)  # it may have changed before we listened
-        while not now.state.is_terminal and (until_over or now.state == job.state):
+        while now.state == job.state:
             try:
                 event = listener.get(deadline - time.monotonic())
             except queue.Empty:
-                break
+                return store().get(job.job_id)
             if event is None or event.fields["state"] != now.state:
                 now = store().get(job.job_id)
-        return store().get(job.job_id)
+        return now
 
 
 def stream(view: Any, *, job: Job | None = None, key_id: str | None = None) -> Response:

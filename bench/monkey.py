@@ -1,0 +1,120 @@
+"""What ``bench/chaos.py`` does to the processes of a stack: one thing at a time, by a seeded die."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench import processes
+from tests.harness import Stack, wait_for
+
+#: What is done, and how often.
+WEIGHTS = {
+    "kill child": 4, "kill worker": 3, "kill io": 3, "kill web": 2, "kill redis": 3,
+    "stop child": 2, "stop worker": 2, "stop io": 1, "stop web": 1, "stop redis": 2,
+}  # fmt: skip
+#: Longest time that something stays stopped, or dead until it is started again, seconds; longer than a slot's lease.
+LONGEST_S = 5.0
+
+
+@dataclass(frozen=True)
+class Disturbance:
+    """One thing that was done."""
+
+    what: str
+    #: The slot it hit; '' for what is no GPU worker.
+    slot: str
+    #: When it was over (killed, started again or continued), milliseconds since 1970.
+    over_at_ms: int
+
+
+class Monkey:
+    """Must be used in the thread that starts Redis and lives as long: Redis ends with that thread."""
+
+    def __init__(self, stack: Stack, rng: random.Random, gpus: tuple[str, ...]) -> None:
+        self._stack, self._rng, self._gpus = stack, rng, gpus
+        self.done: list[Disturbance] = []
+
+    def run(self, until: Callable[[], bool], shortest_pause_s: float, longest_pause_s: float) -> None:
+        """Disturb until ``until()``; afterwards everything runs again."""
+        while True:
+            pause_end = time.monotonic() + self._rng.uniform(shortest_pause_s, longest_pause_s)
+            while time.monotonic() < pause_end:
+                if until():
+                    return
+                time.sleep(0.05)
+            self.disturb(self._rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])
+
+    def disturb(self, what: str) -> None:
+        """Do one of ``WEIGHTS`` and repair it."""
+        how, target = what.split()
+        slot = self._rng.choice(self._gpus) if target in ("child", "worker") else ""
+        if how == "stop":
+            self._freeze(target, slot)
+        else:
+            getattr(self, f"_kill_{target}")(slot)
+        self.done.append(Disturbance(what, slot, int(time.time() * 1000)))
+
+    def _nap(self, longest_s: float = LONGEST_S) -> None:
+        time.sleep(self._rng.uniform(0, longest_s))
+
+    def _kill_child(self, slot: str) -> None:
+        for child in processes.children(self._stack.processes[slot].pid):
+            _signal(child, signal.SIGKILL)
+
+    def _kill_worker(self, slot: str) -> None:
+        self._stack.kill(slot)
+        self._nap()
+        self._stack.worker(slot)
+
+    def _kill_io(self, _: str) -> None:
+        parent = self._stack.processes["io"].pid
+        if self._rng.random() < 0.5:  # else its child sees the end of the parent and goes by itself
+            for pid in processes.children(parent):
+                _signal(pid, signal.SIGKILL)
+        self._stack.kill("io")
+        self._nap()
+        self._stack.worker("io")
+
+    def _kill_web(self, _: str) -> None:
+        web = self._stack.processes.pop("web")
+        os.killpg(web.pid, signal.SIGKILL)
+        web.wait()
+        self._nap(1.0)
+        self._stack.web()
+
+    def _kill_redis(self, _: str) -> None:
+        assert self._stack.redis.pid
+        _signal(self._stack.redis.pid, signal.SIGKILL)
+        wait_for(lambda: self._stack.redis.exit_status() is not None, "Redis to be gone")
+        self._stack.redis.stop()
+        self._nap()
+        self._stack.redis.start()
+
+    def _freeze(self, target: str, slot: str) -> None:
+        """SIGSTOP, and SIGCONT a while later."""
+        pids = self._pids(target, slot)
+        for pid in pids:
+            _signal(pid, signal.SIGSTOP)
+        self._nap()
+        for pid in pids:
+            _signal(pid, signal.SIGCONT)
+
+    def _pids(self, target: str, slot: str) -> list[int]:
+        if target == "redis":
+            assert self._stack.redis.pid
+            return [self._stack.redis.pid]
+        root = self._stack.processes[slot or target].pid
+        if target == "child":
+            return processes.children(root)
+        return [root] if target == "worker" else processes.tree(root)
+
+
+def _signal(pid: int, signum: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signum)

@@ -1,0 +1,155 @@
+"""Does a long queue make anything slow? Submit, status with position, lists and cancel, 10 to 100,000 jobs waiting.
+
+``python -m bench.queue [--depths 10 10000 100000] [--samples 300]``. Each depth has a Redis and a web server of its own
+with a paused queue of jobs of several keys; the requests go to them in turn, so that all see the same machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from bench.common import Client, machine, noop_stack, quantile, table
+from jobs.access import Caller
+from jobs.models import Kind
+from jobs.record import Output, new_job_id
+from jobs.requests import GenerationRequest
+from jobs.submission import Submission
+from tests.harness import Stack
+
+DEPTHS = (10, 10_000, 100_000)
+#: Waiting jobs belong to so many keys.
+CALLERS = [Caller(key_id=f"service-{number}") for number in range(20)]
+#: How much slower than beside the shortest queue.
+TARGET = 1.5
+MAX_RECORD_BYTES = 2048
+FINISHED = 1000
+#: Jobs per page of a list: also the shortest queue fills it.
+PAGE = 5
+
+REQUEST = GenerationRequest(
+    model="noop", kind=Kind.TEXT2IMG, prompt="a red circle on a blue ground, soft light, studio photograph",
+    negative_prompt="", seed=1234567890, steps=30, guidance_scale=5.0, width=1024, height=1024,
+)  # fmt: skip
+
+
+class Queue:
+    """One stack with ``depth`` waiting jobs."""
+
+    def __init__(self, stack: Stack, depth: int) -> None:
+        self.stack, self.depth = stack, depth
+        self.client = Client(stack.port)
+        stack.store.register("gpu0", "nobody:1:1", {"models": '["noop"]', "node": "nobody"})
+        stack.store.pause()
+        before = self.memory_bytes()
+        with ThreadPoolExecutor(4) as pool:
+            self.ids = list(pool.map(self._submit, range(depth)))
+        self.bytes_per_job = (self.memory_bytes() - before) / depth
+
+    def memory_bytes(self) -> int:
+        return int(self.stack.store.client.info("memory")["used_memory"])
+
+    def _submit(self, number: int) -> str:
+        caller = CALLERS[number % len(CALLERS)]
+        return self.stack.store.submit(new_job_id(), Submission(request=REQUEST, caller=caller)).job_id
+
+    def send(self, method: str, path: str, body: Any = None) -> Any:
+        status, answer = self.client.send(method, path, body)
+        assert status == 200, answer
+        return answer
+
+    def any_id(self) -> str:
+        """One of the newer half: a full page is behind it."""
+        return random.choice(self.ids[len(self.ids) // 2 :])
+
+
+def _submit(queue: Queue) -> None:
+    queue.ids.append(queue.send("POST", "/v1/tasks/", {"model": "noop", "prompt": "x"})["task_id"])
+
+
+def _cancel(queue: Queue) -> None:
+    queue.send("DELETE", f"/v1/tasks/{queue.ids.pop()}")
+
+
+#: What is timed. Submit and cancel are in turn, so the depth stays.
+REQUESTS: dict[str, Callable[[Queue], Any]] = {
+    "submit": _submit,
+    "status with position": lambda queue: queue.send("GET", f"/v1/tasks/{queue.any_id()}/status"),
+    "list, first page": lambda queue: queue.send("GET", f"/v1/tasks/?limit={PAGE}"),
+    "list, a page in the middle": lambda queue: queue.send("GET", f"/v1/tasks/?limit={PAGE}&after={queue.any_id()}"),
+    "service status": lambda queue: queue.send("GET", "/v1/service/status"),
+    "cancel": _cancel,
+}
+
+
+def finished_bytes() -> float:
+    """Redis memory of a job that succeeded with one output, indexes included."""
+    with noop_stack(EVENT_LOG_LENGTH=100) as stack:
+        store, info = stack.store, stack.store.client
+        store.register("gpu0", "nobody:1:1", {"models": '["noop"]', "node": "nobody"})
+        used = lambda: int(info.info("memory")["used_memory"])  # noqa: E731
+        for number in range(FINISHED + 100):
+            if number == 100:  # the event log is full from here on
+                before = used()
+            accepted = store.submit(new_job_id(), Submission(request=REQUEST, caller=CALLERS[0]))
+            job_id, attempt = accepted.job_id, accepted.bindings[0].attempt
+            store.start(job_id, attempt, slot="gpu0", owner="nobody:1:1", device="cuda:0", run=str(number))
+            store.compute(job_id, attempt, slot="gpu0", node="nobody", run_s=1.0)
+            store.claim(job_id, attempt, "io")
+            key = f"outputs/{job_id}/{attempt}/0.png"
+            store.deliver(job_id, attempt, "io", [Output(key, "image/png", 1_234_567, "0" * 64, 1024, 1024)])
+        return (used() - before) / FINISHED
+
+
+def measure(depths: tuple[int, ...], samples: int) -> tuple[list[Queue], dict[tuple[str, int], list[float]]]:
+    """Milliseconds by request and depth."""
+    found: dict[tuple[str, int], list[float]] = {}
+    with contextlib.ExitStack() as stacks:
+        limits = {"MAX_WAITING": 2 * max(depths), "EVENT_LOG_LENGTH": 100, "SLOT_LEASE_S": 1_000_000}
+        queues = [Queue(stacks.enter_context(noop_stack(**limits)), depth) for depth in depths]
+        for number in range(samples + 10):
+            for name, request in REQUESTS.items():
+                for queue in queues[:: 1 if number % 2 else -1]:
+                    start = time.perf_counter()
+                    request(queue)
+                    if number >= 10:
+                        found.setdefault((name, queue.depth), []).append(1000 * (time.perf_counter() - start))
+    return queues, found
+
+
+def report(depths: tuple[int, ...], samples: int) -> str:
+    queues, found = measure(depths, samples)
+    rows = []
+    for name in REQUESTS:
+        cells: list[Any] = [name]
+        for depth in depths:
+            p50, p99 = (quantile(found[name, depth], share) for share in (0.5, 0.99))
+            cells.append(f"{p50:.1f} / {p99:.1f}")
+        shares = [
+            quantile(found[name, depths[-1]], share) / quantile(found[name, depths[0]], share) for share in (0.5, 0.99)
+        ]
+        rows.append([*cells, f"{shares[0]:.2f} / **{shares[1]:.2f}**"])
+    head = ("p50 / p99 ms", *(f"{depth:,} waiting" for depth in depths), f"last : first (target p99 ≤ {TARGET})")
+    sizes = [
+        ("waiting", queues[-1].bytes_per_job, ""),
+        ("finished, one output", finished_bytes(), f"≤ {MAX_RECORD_BYTES}"),
+    ]
+    return "\n\n".join([table(head, rows), table(("Redis memory per job", "bytes", "target"), sizes)])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--depths", type=int, nargs="+", default=list(DEPTHS))
+    parser.add_argument("--samples", type=int, default=300)
+    options = parser.parse_args()
+    print(machine())
+    print(report(tuple(options.depths), options.samples))
+
+
+if __name__ == "__main__":
+    main()

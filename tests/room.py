@@ -1,0 +1,134 @@
+"""The waiting room alone: a store on a real Redis, and slots whose workers are moved by hand, call by call."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+from jobs import keys
+from jobs.access import Caller
+from jobs.forecast import Forecast
+from jobs.models import Kind
+from jobs.requests import GenerationRequest
+from jobs.settings import Settings
+from jobs.slots import Binding
+from jobs.store import JobStore, SlotHeld
+from jobs.submission import Accepted, Submission
+
+OWNER = "host:1:1"
+
+
+def request(model: str, work: int) -> GenerationRequest:
+    """A request of so many units of work (steps of one megapixel)."""
+    return GenerationRequest(
+        model=model, kind=Kind.TEXT2IMG, prompt="", negative_prompt="", seed=0, steps=work, guidance_scale=1,
+        width=1000, height=1000,
+    )  # fmt: skip
+
+
+class Room:
+    """An empty waiting room with these settings."""
+
+    def __init__(self, server: Settings, **options: Any) -> None:
+        self.store = JobStore(replace(server, **options))
+        self.redis = self.store.client
+        self.redis.flushall()
+        self._numbers = count(1)
+
+    # ---- callers
+
+    def accept(self, key: str = "a", *, job_id: str = "", **options: Any) -> Accepted:
+        """Submit a job; ``caller_…`` options are limits of the key, ``model`` and ``work`` its request."""
+        limits = [name for name in options if name.startswith("caller_")]
+        caller = Caller(key_id=key, **{name.removeprefix("caller_"): options.pop(name) for name in limits})
+        wanted = request(options.pop("model", "m"), options.pop("work", 1))
+        job_id = job_id or f"{key}{next(self._numbers)}"
+        return self.store.submit(job_id, Submission(request=wanted, caller=caller, **options))
+
+    def submit(self, key: str = "a", **options: Any) -> str:
+        return self.accept(key, **options).job_id
+
+    def submit_many(self, number: int, key: str = "a", **options: Any) -> list[str]:
+        return [self.submit(key, **options) for _ in range(number)]
+
+    def limit(self, key: str, running: int) -> None:
+        """Let a key hold so many slots at once."""
+        self.redis.hset(keys.LIMITS, key, running)
+
+    def know(self, **seconds: float) -> None:
+        """Seconds per unit of work of models, as if measured."""
+        self.redis.hset(keys.RATES, mapping=seconds)
+
+    def forecast(self, job_id: str) -> Forecast:
+        return self.store.forecast(job_id)[0]
+
+    def state(self, job_id: str) -> str:
+        return str(self.store.get(job_id).state)
+
+    # ---- workers
+
+    def open(self, slot: str = "gpu0", *models: str, resident: str = "") -> list[Binding]:
+        """A worker takes a slot."""
+        facts = {"models": json.dumps(models or ["m"]), "resident": resident}
+        bindings = self.store.register(slot, OWNER, facts)
+        assert not isinstance(bindings, SlotHeld)
+        return bindings
+
+    def load(self, slot: str, resident: str) -> None:
+        """The slot has these models in memory now."""
+        self.redis.hset(keys.SLOT + slot, "resident", resident)
+
+    def at(self, slot: str = "gpu0") -> tuple[str, int]:
+        """The job of a slot and its attempt; '' when it is free."""
+        job_id, attempt = self.redis.hmget(keys.SLOT + slot, "job", "attempt")
+        return job_id or "", int(attempt or 0)
+
+    def start(self, slot: str = "gpu0") -> str:
+        """The slot's job begins to run."""
+        job_id, attempt = self.at(slot)
+        assert self.store.start(job_id, attempt, slot=slot, owner=OWNER, device="cpu", run=f"{job_id}.{attempt}")
+        return job_id
+
+    def finish(self, slot: str = "gpu0", seconds: float = 1.0) -> str:
+        """The slot's job runs to its end, and nothing has to be delivered."""
+        job_id, attempt = self.at(slot)
+        if self.state(job_id) == "queued":
+            self.start(slot)
+        done, _ = self.store.compute(job_id, attempt, slot=slot, node="", run_s=seconds)
+        assert done
+        return job_id
+
+    def take(self, number: int, slot: str = "gpu0", seconds: float = 1.0) -> list[str]:
+        """The next so many jobs of a slot, in the order in which it runs them."""
+        return [self.finish(slot, seconds) for _ in range(number)]
+
+    def drain(self, slot: str = "gpu0", seconds: float = 1.0) -> list[str]:
+        """All jobs that a slot runs until nothing is left for it."""
+        order = []
+        while self.at(slot)[0]:
+            order.append(self.finish(slot, seconds))
+        return order
+
+    # ---- time
+
+    def silence(self, slot: str) -> None:
+        """The slot's lease lapses, and it is silent for long."""
+        self.redis.zadd(keys.LEASES, {slot: 1})
+        self.sweep()
+        self.redis.hset(keys.SLOT + slot, "suspect_at", 1)
+        self.sweep()
+
+    def sweep(self) -> None:
+        self.redis.delete(keys.SWEEP_LOCK)
+        assert self.store.sweep("test") is not None
+
+    def pass_deadline(self, job_id: str) -> None:
+        """The time by which a waiting job must have started is over."""
+        self.redis.hset(keys.JOB + job_id, "start_by", 1)
+        self.redis.zadd(keys.DEADLINES, {job_id: 1}, xx=True)
+
+    def active(self, key: str) -> set[str]:
+        """Jobs that count against the running limit of a key."""
+        return set(self.redis.smembers(keys.ACTIVE + key))

@@ -1,0 +1,167 @@
+"""Calls of callers and of runs, as rules of ``test_store_machine.py``: each says what it must answer and change."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from jobs import keys
+from jobs.errors import Conflict
+from tests.store_invariants import ENDED
+from tests.store_model import MODELS, Job, StoreModel
+
+#: Which of the things there are, counted from the newest.
+which = st.integers(0, 2) | st.integers(0, 40)
+
+
+class CallersAndRuns(StoreModel):
+    """Messages arrive in any order, late and more than once."""
+
+    # ---- callers
+
+    @rule(
+        key=st.sampled_from(["a", "b", keys.NOBODY]), model=st.sampled_from(["m", "n"]), deadline=st.booleans(),
+        pin=st.sampled_from([None, None, None, "gpu0", "gpu1"]), priority=st.sampled_from([0, 0, 3]),
+        job_class=st.sampled_from(["general", "premium"]), work=st.integers(1, 3),
+    )  # fmt: skip
+    def submit(
+        self, key: str, model: str, deadline: bool, pin: str | None, priority: int, job_class: str, work: int
+    ) -> None:
+        job = Job(f"job{self.number()}", key, model, pin, deadline=deadline)
+        accepted = self.room.accept(
+            key, job_id=job.job_id, model=model, work=work, pin=pin, priority=priority, job_class=job_class,
+            start_within_s=600 if deadline else 0,
+        )  # fmt: skip
+        self.jobs[job.job_id] = job
+        self.counts["submitted"] += 1
+        self.follow(accepted.bindings)
+        assert (accepted.forecast.position == 0) == (job.slot is not None)
+
+    @rule(key=st.sampled_from(["a", "b", keys.NOBODY]), model=st.sampled_from(["m", "n"]), number=st.integers(1, 4))
+    def submit_some(self, key: str, model: str, number: int) -> None:
+        for _ in range(number):
+            self.submit(key, model, False, None, 0, "general", 1)
+
+    @precondition(lambda self: self.jobs)
+    @rule(at=which)
+    def cancel(self, at: int) -> None:
+        job = self.job(at)
+        changed, stop, bindings = self.store.cancel(job.job_id)
+        assert changed == (job.state not in ENDED)
+        assert stop == (job.slot if job.state == "running" else None)
+        if changed:
+            bound = job.slot if job.state == "queued" else None
+            self.end(job, "cancelled")
+            if bound:
+                self.free(bound, job, job.attempt)
+        self.follow(bindings)
+
+    @precondition(lambda self: self.jobs)
+    @rule(at=which)
+    def move_to_front(self, at: int) -> None:
+        job = self.job(at)
+        try:
+            bindings = self.store.move_to_front(job.job_id)
+        except Conflict:
+            assert not job.waits
+        else:
+            assert job.waits
+            self.follow(bindings)
+
+    @precondition(lambda self: len(self.jobs) > 2)
+    @rule(slot=st.sampled_from([*MODELS, keys.ALL]), resume=st.booleans())
+    def pause(self, slot: str, resume: bool) -> None:
+        bindings = self.store.pause(slot, resume=resume)
+        (self.paused.discard if resume else self.paused.add)(slot)
+        self.follow(bindings)
+
+    @precondition(lambda self: self.paused)
+    @rule()
+    def resume_all(self) -> None:
+        for slot in sorted(self.paused):
+            self.pause(slot, True)
+
+    # ---- runs
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which, repeat=st.booleans())
+    def start(self, at: int, repeat: bool) -> None:
+        job, attempt, slot, owner = self.message(at)
+        run = job.run if repeat and job.run else f"run{self.number()}"
+        current = job.state == "queued" and (job.slot, job.attempt) == (slot, attempt)
+        current = current and self.slots[slot].owner == owner
+        known = job.state == "running" and job.attempt == attempt and job.run == run
+        started = self.store.start(job.job_id, attempt, slot=slot, owner=owner, device="cpu", run=run)
+        assert bool(started) == (current or known)
+        if current:
+            job.state, job.run, job.deadline, job.overdue = "running", run, False, False
+            job.starts += 1
+
+    @precondition(lambda self: any(slot.holds for slot in self.slots.values()))
+    @rule(at=which, node=st.sampled_from(["", "host"]), number=st.integers(1, 3))
+    def work(self, at: int, node: str, number: int) -> None:
+        """Workers do what is next: begin their job, or end it."""
+        for _ in range(number):
+            self.work_once(at, node)
+
+    def work_once(self, at: int, node: str) -> None:
+        messages = [m for m in self.messages if m[2] in self.slots and self.slots[m[2]].holds == (m[0].job_id, m[1])]
+        if not messages:
+            return
+        at = len(self.messages) - 1 - self.messages.index(messages[at % len(messages)])
+        if self.message(at)[0].state == "queued":
+            self.start(at, repeat=False)
+        else:
+            self.compute(at, node, 1.0)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which)
+    def progress(self, at: int) -> None:
+        job, attempt, *_ = self.message(at)
+        wanted = self.store.progress(job.job_id, attempt, "denoising", 1, 2, 0.5)
+        assert wanted == (job.state == "running" and job.attempt == attempt)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which, node=st.sampled_from(["", "host"]), run_s=st.sampled_from([0.0, 0.5, 2.0]))
+    def compute(self, at: int, node: str, run_s: float) -> None:
+        job, attempt, slot, _ = self.message(at)
+        mine = job.attempt == attempt
+        repeated = mine and (job.state == "delivering" or (job.state == "succeeded" and not node))
+        current = mine and job.state == "running"
+        owned, bindings = self.store.compute(job.job_id, attempt, slot=slot, node=node, run_s=run_s)
+        assert owned == (current or repeated)
+        if current and node:
+            job.state = "delivering"
+        elif current:
+            self.end(job, "succeeded")
+        self.free(slot, job, attempt)
+        self.follow(bindings)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which)
+    def fail(self, at: int) -> None:
+        job, attempt, slot, _ = self.message(at)
+        owned, bindings = self.store.fail(job.job_id, attempt, code="x", message="x", slot=slot)
+        assert owned == (job.attempt == attempt and job.state in ("running", "delivering"))
+        if owned:
+            self.end(job, "failed")
+        self.free(slot, job, attempt)
+        self.follow(bindings)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which)
+    def release(self, at: int) -> None:
+        job, attempt, slot, _ = self.message(at)
+        bindings = self.store.release(job.job_id, attempt, slot=slot)
+        self.free(slot, job, attempt)
+        self.follow(bindings)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which)
+    def lose_child(self, at: int) -> None:
+        job, attempt, slot, _ = self.message(at)
+        state, bindings = self.store.lose(job.job_id, attempt)
+        self.lose(job, attempt)
+        self.free(slot, job, attempt)
+        self.follow(bindings)
+        assert state == (job.state if job.job_id in self.jobs else "")
