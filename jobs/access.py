@@ -127,16 +127,22 @@ class KeyRing:
 
     def all(self) -> list[Caller]:
         """Every key, by name; without secrets, which nobody knows."""
-        found = self._store.call(lambda c: c.hvals(keys.API_KEYS))
-        return sorted((_parsed(text) for text in found), key=lambda caller: caller.key_id)
+        return sorted(self._stored().values(), key=lambda caller: caller.key_id)
 
     def revoke(self, key_id: str) -> None:
-        """Raises: KeyNotFound."""
-        known = self._store.call(lambda c: c.hgetall(keys.API_KEYS))
-        digests = [digest for digest, text in known.items() if _parsed(text).key_id == key_id]
+        """Take a key away; the last admin's stays, or the server would be open again, or nobody could operate it.
+
+        Raises:
+            KeyNotFound: there is none for this service.
+            Conflict: it is the last admin's.
+        """
+        known = self._stored()
+        digests = [digest for digest, caller in known.items() if caller.key_id == key_id]
         if not digests:
             raise KeyNotFound(f"there is no key for {key_id[:64]!r}")
-        self._store.call(lambda c: c.hdel(keys.API_KEYS, *digests))
+        if all(digest in digests or not caller.is_admin for digest, caller in known.items()):
+            raise Conflict("this is the last admin's key: make another one first")
+        self._forget(digests)
         self._store.call(lambda c: c.hdel(keys.LIMITS, key_id))
 
     def seed(self, text: str) -> None:
@@ -156,9 +162,17 @@ class KeyRing:
             except (ValueError, InvalidRequest) as exc:
                 raise BadSetting(f"API_KEYS entry {number} ({name}): {exc}") from exc
             if self.authenticate(secret) != caller:
-                if any(known.key_id == name for known in self.all()):
-                    self.revoke(name)
+                old = [digest for digest, known in self._stored().items() if known.key_id == name]
                 self._write(caller, secret)
+                self._forget(old)
+
+    def _stored(self) -> dict[str, Caller]:
+        found: dict[str, str] = self._store.call(lambda c: c.hgetall(keys.API_KEYS))
+        return {digest: _parsed(text) for digest, text in found.items()}
+
+    def _forget(self, digests: list[str]) -> None:
+        if digests:
+            self._store.call(lambda c: c.hdel(keys.API_KEYS, *digests))
 
 
 def _parsed(text: str) -> Caller:

@@ -78,10 +78,10 @@ def resolve(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[Generat
         value = int(number(name))
         nearest = round((value - offset) / step) * step + offset
         limit = spec.limit(name)
-        while nearest > limit.high:
-            nearest -= step
-        while nearest < limit.low:
-            nearest += step
+        if nearest > limit.high:
+            nearest = int((limit.high - offset) // step) * step + offset
+        elif nearest < limit.low:
+            nearest = int(-((offset - limit.low) // step)) * step + offset
         if nearest != value and not any(p.field == name for p in problems):
             warnings.append(f"{name} {value} was rounded to {nearest}")
         return nearest
@@ -114,6 +114,10 @@ def resolve(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[Generat
         image=sent.get("image"),
         strength=float(number("strength")) if kind is Kind.IMG2IMG else None,
     )
+    if request.strength is not None and request.strength * request.steps < 1:
+        problems.append(
+            Problem("strength", "strength × steps must be at least 1: that many steps are run", request.strength)
+        )
     if problems:
         raise InvalidRequest(*problems)
     return request, warnings

@@ -90,6 +90,8 @@ class Settings:
     resend_after_s: float = 5.0
     #: One delivery attempt (encode, upload) must be renewed within this, seconds.
     delivery_lease_s: float = 60.0
+    #: Frames on a host without delivery workers are computed again elsewhere after this, seconds.
+    node_grace_s: float = 600.0
     #: A cancelled job that does not stop by itself has its process killed after this, seconds.
     cancel_grace_s: float = 30.0
     #: A worker told to exit gives its running job this long to finish, seconds.

@@ -103,6 +103,7 @@ class JobStore:
             "lease_ms": settings.slot_lease_s * 1000,
             "resend_after_ms": settings.resend_after_s * 1000,
             "delivery_lease_ms": settings.delivery_lease_s * 1000,
+            "node_grace_ms": settings.node_grace_s * 1000,
             "affinity_ms": settings.affinity_s * 1000,
             "affinity_places": settings.affinity_places,
             "idempotency_ttl_ms": settings.idempotency_ttl_s * 1000,

@@ -164,13 +164,14 @@ def readiness(url: str) -> str | None:
             return None
     except urllib.error.HTTPError as exc:
         with exc:
-            return f"/readyz answers {exc.code} {_detail(exc.read(500))}"
+            return f"/readyz answers {exc.code} {_detail(exc.read(5000))}"
     except (OSError, http.client.HTTPException) as exc:
         return f"{url} does not answer ({exc})"
 
 
 def _detail(body: bytes) -> str:
     try:
-        return str(json.loads(body)["detail"])
+        answer = json.loads(body)
+        return "; ".join(answer["missing"]) if "missing" in answer else str(answer["detail"])
     except (ValueError, KeyError, TypeError):
         return body.decode("utf-8", "replace")

@@ -10,6 +10,7 @@ from typing import Any
 
 from celery import Celery, signals
 
+from jobs.errors import BadSetting
 from jobs.log import configure
 from jobs.settings import Settings
 from jobs.slots import gpu_slot, owner_name
@@ -50,7 +51,10 @@ def _logging(**_: Any) -> None:
 def _queues(sender: str, instance: Any, **_: Any) -> None:
     """Before the pool forks: what the child must know, and this host's own delivery queue for ``io``."""
     queues = list(instance.app.amqp.queues.consume_from)
-    slot = gpu_slot(queues)
+    try:
+        slot = gpu_slot(queues)
+    except BadSetting as exc:
+        raise SystemExit(f"this worker cannot start: {exc.message}") from exc  # Celery swallows other exceptions here
     if slot:
         os.environ[SLOT_VARIABLE] = slot
         os.environ[OWNER_VARIABLE] = owner_name(settings().node)

@@ -6,11 +6,14 @@ import importlib
 import logging
 import os
 import secrets
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from jobs.errors import FramemillError, ObjectNotFound, Unavailable
 from tasks import dispatch
-from tasks.celery_app import app, store
+from tasks.celery_app import app, settings, store
 
 logger = logging.getLogger(__name__)
 
@@ -18,6 +21,25 @@ logger = logging.getLogger(__name__)
 MAX_FAILURES = 4
 #: Pause before the next try, seconds; doubled each time.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
+
+
+@contextmanager
+def _renewed(job_id: str, attempt: int, owner: str) -> Iterator[None]:
+    """Keep the claim while the work takes its time."""
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(settings().delivery_lease_s / 3):
+            with suppress(Unavailable):
+                store().claim(job_id, attempt, owner)
+
+    thread = threading.Thread(target=renew, name="renewal", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 @app.task(name=dispatch.DELIVER, ignore_result=True)
@@ -30,7 +52,8 @@ def deliver(job_id: str, attempt: int) -> str:
     worker = importlib.import_module("workers.deliver")
     begun = time.monotonic()
     try:
-        outputs = worker.encode_and_store(store(), job_id, attempt)
+        with _renewed(job_id, attempt, owner):
+            outputs = worker.encode_and_store(store(), job_id, attempt, number)
     except ObjectNotFound:
         logger.warning("frames are gone, the job runs again", extra={"job_id": job_id, "attempt": attempt})
         dispatch.send(store().recompute(job_id, attempt))

@@ -19,6 +19,7 @@ from typing import Any
 from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
+from jobs import spool
 from jobs.errors import BadSetting, FramemillError, RunTimeout, Unavailable
 from jobs.models import ModelRegistry
 from jobs.slots import device_label, start_ticks, visible_device
@@ -44,6 +45,7 @@ class Keeper:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._missing = 0
+        self._tidy_at = 0.0
 
     def start(self) -> None:
         """Take the slot and begin. Ends the process with a message when that is not possible."""
@@ -129,6 +131,7 @@ class Keeper:
                     self._beat()
                 if self._delivers:
                     store().announce_node()
+                    self._tidy()
                 self._note_watchers()
                 self._sweep()
                 if away:
@@ -179,6 +182,12 @@ class Keeper:
         dispatcher = getattr(self._worker.consumer, "event_dispatcher", None)
         if dispatcher is not None and dispatcher.enabled:
             store().note_watchers()
+
+    def _tidy(self) -> None:
+        if time.monotonic() >= self._tidy_at:
+            self._tidy_at = time.monotonic() + spool.TIDY_AGE_S
+            for name in spool.tidy(settings(), store()):
+                logger.info("spool tidied", extra={"folder": name})
 
     def _sweep(self) -> None:
         sweep = store().sweep(self._owner)

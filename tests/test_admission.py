@@ -99,6 +99,16 @@ def test_an_idempotency_key_is_forgotten_in_time(room: Open) -> None:
     assert here.submit(idempotency_key="k", fingerprint="two") != first
 
 
+def test_an_idempotency_key_whose_job_is_no_longer_kept_is_free_again(room: Open) -> None:
+    here = room()
+    here.open()
+    first = here.submit(idempotency_key="k", fingerprint="one")
+    here.finish()
+    here.redis.zadd(keys.EXPIRING, {first: 1})
+    here.sweep()
+    assert not here.accept(idempotency_key="k", fingerprint="one").repeated
+
+
 # ---- deadlines
 
 
@@ -203,37 +213,3 @@ def test_only_waiting_jobs_move_to_the_front(room: Open) -> None:
         here.store.move_to_front(bound)
     with pytest.raises(JobNotFound):
         here.store.move_to_front("nobody")
-
-
-# ---- records
-
-
-def test_a_stopped_job_is_kept_until_its_worker_has_stopped_too(room: Open) -> None:
-    """Whatever the time records are kept: without it the slot could not be freed."""
-    here = room(result_ttl_s=0)
-    here.open()
-    hanging = here.submit()
-    here.start()
-    here.store.cancel(hanging)
-    here.redis.zadd(keys.EXPIRING, {hanging: 1})
-    here.sweep()
-    assert here.state(hanging) == "cancelled"
-    waiting = here.submit()
-    here.store.release(hanging, 1, slot="gpu0")
-    assert here.at()[0] == waiting
-    here.redis.zadd(keys.EXPIRING, {hanging: 1})
-    here.sweep()
-    with pytest.raises(JobNotFound):
-        here.store.get(hanging)
-
-
-def test_a_job_lost_twice_waits_once(room: Open) -> None:
-    """A repeat of the call, before the job was bound again."""
-    here = room()
-    here.open()
-    job_id = here.submit()
-    here.start()
-    here.store.pause()
-    for _ in range(3):
-        assert here.store.lose(job_id, 1)[0] == "queued"
-    assert here.redis.hgetall(keys.WAITING) == {"model:m": "1", "general|a": "1", "class:general": "1"}

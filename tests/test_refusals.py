@@ -44,6 +44,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"frames": 9}, "frames", "text2img has no frames"),
     ({"fps": 9}, "fps", "text2img has no fps"),
     ({"strength": 0.5}, "strength", "text2img has no strength"),
+    ({"kind": "img2img", "image": "aGk=", "strength": 0}, "strength", "at least 1"),
     ({"kind": "img2img"}, "image", "needs an input image"),
     ({"kind": "text2img", "image": "aGk="}, "image", "takes no input image"),
     ({"model": "tiny-video", "frames": 1000}, "frames", "9 to 33"),
@@ -118,3 +119,8 @@ def test_a_wrong_list_query(stack: Stack, query: str, field: str) -> None:
     response = stack.get(f"/v1/tasks/?{query}")
     assert response.status_code == 422
     assert response.json()["error"]["fields"][0]["field"] == field
+
+
+def test_an_absurd_size_is_refused_at_once(stack: Stack) -> None:
+    fields = stack.post(model="tiny-video", width=10**18, height=-(10**18), frames=10**18).json()["error"]["fields"]
+    assert {problem["field"] for problem in fields} == {"width", "height", "frames"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Iterator
 
 import pytest
@@ -22,47 +21,29 @@ def pair(models_file, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stac
     from tests.harness import running
 
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    with running(folder, models_file, "gpu0", "gpu1", "io") as stack:
+    with running(folder, models_file, "gpu0", "gpu1", "io", AFFINITY_PLACES=0) as stack:
         yield stack
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_two_slots_share_the_work_and_never_run_two_jobs_each(pair: Stack) -> None:
-    running: dict[str, set[str]] = {"gpu0": set(), "gpu1": set()}
-    crowded: list[str] = []
+    client = connect(pair.settings)
+    newest = client.xrevrange(keys.EVENTS, count=1)
+    since = f"({newest[0][0]}" if newest else "-"
+    ids = [pair.submit(steps=20) for _ in range(12)]
+    assert [pair.wait(job_id)["state"] for job_id in ids] == ["succeeded"] * 12
+
+    running: dict[str, str] = {}
     used: set[str] = set()
-    events = connect(pair.settings).pubsub(ignore_subscribe_messages=True)
-    events.subscribe(keys.EVENTS)
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.is_set():
-            message = events.get_message(timeout=0.1)
-            if not message:
-                continue
-            event = json.loads(message["data"])
-            slot, job = event.get("slot"), event["task_id"]
-            if event["state"] == "running":
-                running[slot].add(job)
-                used.add(slot)
-                if len(running[slot]) > 1:
-                    crowded.append(f"{slot}: {running[slot]}")
-            else:
-                for jobs in running.values():
-                    jobs.discard(job)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        ids = [pair.submit(steps=20) for _ in range(12)]
-        views = [pair.wait(job_id) for job_id in ids]
-    finally:
-        done.set()
-        watcher.join()
-        events.close()
-    assert [view["state"] for view in views] == ["succeeded"] * 12
+    for _, entry in client.xrange(keys.EVENTS, min=since):
+        event = json.loads(entry["event"])
+        job, slot = event["task_id"], event.get("slot")
+        if event["state"] == "running":
+            assert running.setdefault(slot, job) == job, f"{slot} runs {job} beside {running[slot]}"
+            used.add(slot)
+        else:
+            running = {name: other for name, other in running.items() if other != job}
     assert used == {"gpu0", "gpu1"}
-    assert crowded == []
 
 
 def test_a_pinned_job_waits_for_its_slot_and_others_pass_it(pair: Stack) -> None:

@@ -202,7 +202,7 @@ class StoreMachine(CallersAndRuns):
 @pytest.mark.timeout(0 if THOROUGH else 120)
 def test_the_store_keeps_its_rules_whatever_is_called_in_which_order(server: Settings) -> None:
     options = hypothesis_settings(
-        max_examples=2000 if THOROUGH else 40, stateful_step_count=60 if THOROUGH else 40, derandomize=not THOROUGH,
+        max_examples=2000 if THOROUGH else 40, stateful_step_count=80 if THOROUGH else 50, derandomize=not THOROUGH,
         phases=[Phase.generate, Phase.shrink] if THOROUGH else [Phase.generate], report_multiple_bugs=False,
         database=None, deadline=None, print_blob=False, suppress_health_check=list(HealthCheck),
     )  # fmt: skip

@@ -8,12 +8,14 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from jobs import spool
 from jobs.errors import Unavailable
 from jobs.objects import ObjectStore, open_store
 from jobs.record import Job, Output
 from jobs.store import JobStore
 from tasks.celery_app import settings
-from workers import encode, spool
+from workers import encode
+from workers.spool import read
 
 logger = logging.getLogger(__name__)
 
@@ -23,16 +25,16 @@ def _objects() -> ObjectStore:
     return open_store(settings())
 
 
-def encode_and_store(store: JobStore, job_id: str, attempt: int) -> list[Output]:
-    """Encode an attempt's frames and store the files under the attempt's name.
+def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) -> list[Output]:
+    """Encode an attempt's frames and store the files under the names of the attempt and of this delivery of it.
 
-    A stale attempt thus never replaces what another one published; the keys become known with the record.
+    What is stale thus never replaces or removes what was published; the keys become known with the record.
 
     Raises:
         ObjectNotFound: the frames are not in this host's spool.
         Unavailable: the object store or Redis does not answer.
     """
-    frames = spool.read(settings(), job_id, attempt)
+    frames = read(settings(), job_id, attempt)
     job = store.get(job_id)
     outputs = []
     with tempfile.TemporaryDirectory(prefix="framemill-") as folder:
@@ -45,7 +47,7 @@ def encode_and_store(store: JobStore, job_id: str, attempt: int) -> list[Output]
             else:
                 height, width = clip.shape[1:3]
                 encode.write_png(clip[0], path, metadata)
-            key = f"outputs/{job_id}/{attempt}/{path.name}"
+            key = f"outputs/{job_id}/{attempt}.{number}/{path.name}"
             media_type = "video/mp4" if suffix == "mp4" else "image/png"
             _objects().put_file(key, path, media_type)
             outputs.append(_output(job, key, media_type, path, width, height, len(clip)))

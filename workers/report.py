@@ -59,6 +59,10 @@ class Reporter:
         if name == "denoising":
             self._first_step_at = time.monotonic()
 
+    def expect(self, steps: int) -> None:
+        """So many steps will really be run."""
+        self._steps = max(1, steps)
+
     def step(self, done: int) -> None:
         """``done`` steps are finished.
 

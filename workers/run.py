@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import logging
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from jobs.errors import ExecutionError, FramemillError, JobCancelled, OutOfMemory
+from jobs.errors import ExecutionError, FramemillError, JobCancelled, OutOfMemory, Unavailable
 from jobs.models import ModelRegistry
 from jobs.objects import open_store
 from jobs.record import Job
@@ -100,8 +101,8 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
         begun = time.monotonic()
         importlib.import_module("workers.executors.noop").run(job.request, reporter)
         return time.monotonic() - begun, ""
-    from workers import spool
     from workers.executors import diffusers as executor
+    from workers.spool import write
 
     cache_ = _pipelines()
     reporter.stage("loading")
@@ -109,12 +110,13 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
     pipeline = cache_.get(spec, job.request.kind)
     if cache_.loads != loads:
         facts = {"loads": cache_.loads, "resident": ",".join(cache_.resident), "device_name": cache_.device_name}
-        store().heartbeat(slot, owner, facts)
+        with contextlib.suppress(Unavailable):  # only for show; the run goes on without Redis
+            store().heartbeat(slot, owner, facts)
     begun = time.monotonic()
     objects = open_store(settings()) if job.request.image else None
     frames = executor.run(pipeline, job.request, reporter, objects)
     reporter.check()
-    spool.write(settings(), job.job_id, attempt, frames)
+    write(settings(), job.job_id, attempt, frames)
     return time.monotonic() - begun, settings().node
 
 

@@ -8,21 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 
 from jobs.errors import ObjectNotFound
 from jobs.settings import Settings
-
-
-def _folder(settings: Settings, job_id: str, attempt: int) -> Path:
-    return settings.spool_dir / f"{job_id}.{attempt}"
+from jobs.spool import folder_of
 
 
 def write(settings: Settings, job_id: str, attempt: int, frames: np.ndarray) -> None:
     """Keep the frames of one attempt: (images, frames, height, width, 3) uint8 RGB."""
-    folder = _folder(settings, job_id, attempt)
+    folder = folder_of(settings, job_id, attempt)
     partial = folder.with_name(folder.name + f".part{os.getpid()}")
     partial.mkdir(parents=True, exist_ok=True)
     np.save(partial / "frames.npy", frames, allow_pickle=False)
@@ -33,11 +29,6 @@ def write(settings: Settings, job_id: str, attempt: int, frames: np.ndarray) -> 
 def read(settings: Settings, job_id: str, attempt: int) -> np.ndarray:
     """The frames, memory-mapped. Raises: ObjectNotFound."""
     try:
-        return np.load(_folder(settings, job_id, attempt) / "frames.npy", mmap_mode="r", allow_pickle=False)
+        return np.load(folder_of(settings, job_id, attempt) / "frames.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as exc:
         raise ObjectNotFound("the computed frames are gone") from exc
-
-
-def remove(settings: Settings, job_id: str, attempt: int) -> None:
-    """Forget an attempt's frames; absent ones are fine."""
-    shutil.rmtree(_folder(settings, job_id, attempt), ignore_errors=True)

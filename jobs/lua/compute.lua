@@ -2,7 +2,9 @@
 -- The slot is free in any case. ARGV: id, attempt, slot, node ('' nothing to deliver), run_s (measured, without loading).
 -- Returns {1|0, bindings}. A repeat whose first answer was lost on the way is told the same.
 local id, attempt, slot = ARGV[1], ARGV[2], ARGV[3]
-if owns(id, attempt, 'delivering') or (ARGV[4] == '' and owns(id, attempt, 'succeeded')) then return {1, {}} end
+if owns(id, attempt, 'delivering') or (ARGV[4] == '' and owns(id, attempt, 'succeeded')) then
+  return {1, release(slot, id, attempt)}
+end
 local owned = owns(id, attempt, 'running')
 if owned then
   local now = now_ms()

@@ -19,8 +19,8 @@ local function finish(id, state)
   redis.call('ZREM', K.ASSIGNED, id)
   redis.call('ZREM', K.DELIVERING, id)
   set_state(id, state)
-  redis.call('HDEL', K.JOB .. id, 'stage', 'eta_s', 'delivery_owner', 'deliveries', 'next_look_at', 'assigned_at',
-    'lane', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by', 'max_run_ms')
+  redis.call('HDEL', K.JOB .. id, 'stage', 'eta_s', 'delivery_owner', 'deliveries', 'next_look_at', 'node_gone_at', 'assigned_at',
+    'lane', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by')
   redis.call('HSET', K.JOB .. id, 'finished_at', int(now))
   redis.call('HINCRBY', K.COUNTERS, state, 1)
   redis.call('ZADD', K.EXPIRING, int(now + CFG.result_ttl_ms), id)
@@ -75,7 +75,7 @@ end
 local function requeue(id)
   settle(id, 0)
   redis.call('HDEL', K.JOB .. id, 'slot', 'device', 'run', 'assigned_at', 'started_at', 'stage', 'step', 'eta_s',
-    'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'next_look_at')
+    'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'next_look_at', 'node_gone_at')
   redis.call('ZREM', K.ASSIGNED, id)
   redis.call('ZREM', K.DELIVERING, id)
   set_state(id, 'queued')

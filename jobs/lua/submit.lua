@@ -12,7 +12,8 @@ if ARGV[5] ~= '' then
   local known = redis.call('GET', remembered)
   if known then
     local sent, fingerprint = known:match('^(%S+) (%S*)$')
-    return {fingerprint == ARGV[6] and 'repeat' or 'mismatch', sent}
+    -- Where records are kept for a shorter time than these keys, there may be no answer to repeat any more.
+    if redis.call('EXISTS', K.JOB .. sent) == 1 then return {fingerprint == ARGV[6] and 'repeat' or 'mismatch', sent} end
   end
 end
 if redis.call('EXISTS', K.JOB .. id) == 1 then return {'duplicate'} end

@@ -26,9 +26,21 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.ASSIGNED, '-inf', int(now), 'L
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.DELIVERING, '-inf', int(now), 'LIMIT', 0, 100)) do
-  local record = redis.call('HMGET', K.JOB .. id, 'attempt', 'node')
-  table.insert(redeliveries, {id, record[1], record[2]})
+  local record = redis.call('HMGET', K.JOB .. id, 'attempt', 'node', 'node_gone_at', 'starts')
   redis.call('ZADD', K.DELIVERING, int(now + 2 * CFG.resend_after_ms), id)
+  if tonumber(redis.call('ZSCORE', K.NODES, record[2]) or 0) * 1000 > now then
+    redis.call('HDEL', K.JOB .. id, 'node_gone_at')
+    table.insert(redeliveries, {id, record[1], record[2]})
+  elseif not has(record[3]) then
+    redis.call('HSET', K.JOB .. id, 'node_gone_at', int(now))
+  elseif now - record[3] >= CFG.node_grace_ms then
+    -- The host that holds the frames does not come back.
+    if tonumber(record[4] or 0) >= CFG.max_attempts then
+      fail(id, 'output_lost', 'the computed frames were lost before they could be stored')
+    else
+      requeue(id)
+    end
+  end
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.DEADLINES, '-inf', int(now), 'LIMIT', 0, 500)) do expire(id) end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,10 +13,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from jobs.errors import ExecutionError
+from jobs.errors import ExecutionError, Unavailable
 from jobs.objects import ObjectStore
 from jobs.requests import GenerationRequest
 from workers.report import Reporter
+
+#: Pauses between tries to read an input from the object store, seconds.
+INPUT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def run(
@@ -34,6 +38,8 @@ def run(
     arguments = {name: value for name, value in _arguments(request, objects).items() if name in accepted}
     # A generator on the CPU gives the same noise for a seed on every device.
     arguments["generator"] = torch.Generator("cpu").manual_seed(request.seed)
+    if request.strength is not None:
+        reporter.expect(int(request.steps * request.strength))  # what img2img pipelines run
     reporter.stage("denoising")
     with _stopping(pipeline, accepted, reporter, arguments), torch.inference_mode():
         try:
@@ -58,13 +64,21 @@ def _arguments(request: GenerationRequest, objects: ObjectStore | None) -> dict[
     if request.kind.is_video:
         arguments |= {"num_frames": request.frames, "frame_rate": request.fps}
     if request.image is not None and objects is not None:
-        picture = Image.open(io.BytesIO(b"".join(objects.read(request.image)))).convert("RGB")
+        picture = Image.open(io.BytesIO(_read(objects, request.image))).convert("RGB")
         arguments["image"] = picture.resize((request.width, request.height), Image.Resampling.LANCZOS)
     if request.strength is not None:
         arguments["strength"] = request.strength
-        # img2img runs only steps × strength steps; ask for so many that the wanted number is run.
-        arguments["num_inference_steps"] = max(1, round(request.steps / max(request.strength, 1e-3)))
     return arguments
+
+
+def _read(objects: ObjectStore, key: str) -> bytes:
+    """An input, with patience for an object store that is away for a moment."""
+    for pause_s in INPUT_PAUSES_S:
+        try:
+            return b"".join(objects.read(key))
+        except Unavailable:
+            time.sleep(pause_s)
+    return b"".join(objects.read(key))
 
 
 @contextmanager

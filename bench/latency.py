@@ -1,0 +1,188 @@
+"""How soon: step events at listeners, cancellation, the gap between two jobs, recovery, and what progress costs.
+
+``python -m bench.latency [--short]``. Jobs that compute nothing stand for the model where only the server is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import common
+from bench.chaos import tiny_models
+from bench.common import Client, noop_stack, quantile, short_folder, table
+from bench.listeners import Listeners
+from bench.progress_cost import progress_cost
+from jobs import keys
+from tests.harness import ENDLESS_STEPS, Stack, running, wait_for
+
+#: Length of a step of the jobs that are cancelled, and of those that are listened to.
+STEP_MS = 50
+LISTENED_STEP_MS = 500
+
+Row = tuple[str, str, str]
+
+
+def _spread(values_ms: Sequence[float], unit: str = "ms") -> str:
+    p50, p95, p99 = (quantile(values_ms, share) for share in (0.5, 0.95, 0.99))
+    return f"p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} {unit} (n={len(values_ms)})"
+
+
+def _event_ms(stack: Stack, job_id: str, state: str) -> float:
+    """When a job entered a state, by the event log: milliseconds since 1970."""
+    entries: Any = stack.store.client.xrevrange(keys.EVENTS, count=500)
+    for entry_id, entry in entries:
+        if f'"{job_id}"' in entry["event"] and f'"state":"{state}"' in entry["event"]:
+            return float(entry_id.split("-")[0])
+    raise AssertionError(f"no event {state} of {job_id}")
+
+
+# ---- step event → listener
+
+
+def listening(counts: Sequence[int], seconds: float) -> list[Row]:
+    """``counts`` listeners on one running job; and one listener beside 1,000 that wait for another job."""
+    rows = []
+    with noop_stack("gpu0", "io", NOOP_STEP_MS=LISTENED_STEP_MS) as stack:
+        running_id = stack.submit(model="noop", steps=ENDLESS_STEPS)
+        idle_id = stack.submit(model="noop", steps=1)
+        stack.wait_until(running_id, lambda view: view["step"] > 0, "its first step")
+        for count in counts:
+            with Listeners(stack.port, running_id, count) as listeners:
+                found = listeners.collect(seconds)
+            rows.append((f"step event → SSE client, {count:,} on one job", _spread(found), "p95 ≤ 50 ms"))
+        with Listeners(stack.port, idle_id, max(counts)), Listeners(stack.port, running_id, 1) as listener:
+            found = listener.collect(seconds)
+        rows.append((f"… one client beside {max(counts):,} idle ones", _spread(found), "p95 ≤ 50 ms"))
+        stack.delete(f"/v1/tasks/{idle_id}")
+        stack.delete(f"/v1/tasks/{running_id}")
+    return rows
+
+
+# ---- cancel
+
+
+def cancelling(waiting: int, runs: int) -> list[Row]:
+    with noop_stack("gpu0", "io", NOOP_STEP_MS=STEP_MS) as stack:
+        client = Client(stack.port)
+
+        def cancel(job_id: str) -> float:
+            start = time.perf_counter()
+            status, answer = client.send("DELETE", f"/v1/tasks/{job_id}")
+            assert (status, answer["state"]) == (200, "cancelled")
+            return 1000 * (time.perf_counter() - start)
+
+        blocker = stack.submit(model="noop", steps=ENDLESS_STEPS)
+        ids = [stack.submit(model="noop") for _ in range(waiting)]
+        waiting_ms = [cancel(job_id) for job_id in reversed(ids)]
+        cancel(blocker)
+        answer_ms, next_ms = [], []
+        current = stack.submit(model="noop", steps=ENDLESS_STEPS)
+        for _ in range(runs):
+            following = stack.submit(model="noop", steps=ENDLESS_STEPS)
+            stack.wait_until(current, lambda view: view["step"] > 1, "some steps")
+            asked_at_ms = time.time() * 1000
+            answer_ms.append(cancel(current))
+            stack.wait_until(following, lambda view: view["state"] == "running", "its start")
+            next_ms.append(_event_ms(stack, following, "running") - asked_at_ms)
+            current = following
+        cancel(current)
+    return [
+        ("cancel of a waiting job, request → answer", _spread(waiting_ms), "p99 ≤ 100 ms"),
+        ("cancel of a running job, request → answer", _spread(answer_ms), f"≤ 1 step ({STEP_MS} ms) + 100 ms"),
+        ("… request → next job runs", _spread(next_ms), f"≤ 1 step ({STEP_MS} ms) + 350 ms"),
+    ]
+
+
+# ---- gap between jobs of one model
+
+
+def gaps(models: Path, count: int) -> list[Row]:
+    """A row of jobs that wait for one slot: what lies between the end of one computation and the start of the next."""
+    rows = []
+    with short_folder() as folder, running(folder, models, "gpu0", "io", **common.SHIPPED) as stack:
+        for model, what in (("noop", "jobs that compute nothing"), ("tiny-image", "tiny pipeline")):
+            stack.wait(stack.submit(model=model, steps=1))
+            stack.store.pause()
+            ids = [stack.submit(model=model, steps=2) for _ in range(count)]
+            client = Client(stack.port)
+            assert client.send("POST", "/v1/admin/resume", {})[0] == 200
+            for job_id in ids:
+                stack.wait(job_id)
+            records = sorted((stack.store.read(job_id) for job_id in ids), key=lambda record: int(record["started_at"]))
+            pairs = list(itertools.pairwise(records))
+            server_ms = [float(b["started_at"]) - float(a["computed_at"]) for a, b in pairs]
+            worker_ms = [float(b["computed_at"]) - 1000 * float(b["run_s"]) - float(a["computed_at"]) for a, b in pairs]
+            rows.append((f"GPU gap, {what}: computed_at → started_at", _spread(server_ms), ""))
+            rows.append(("… end of one run → start of the next in the child", _spread(worker_ms), "p95 ≤ 20 ms"))
+    return rows
+
+
+# ---- recovery
+
+
+def recovering(models: Path, runs: int) -> list[Row]:
+    """kill -9 while a pipeline steps, until the same job steps again; the shipped lease and heartbeat."""
+    child_s, restarted_s, other_s = [], [], []
+    with short_folder() as folder, running(folder, models, "gpu0", "io", MAX_ATTEMPTS=50, **common.SHIPPED) as stack:
+        job_id = stack.endless(model="tiny-image")
+        for _ in range(runs):
+            child_s.append(_again(stack, job_id, lambda: os.kill(stack.child("gpu0"), signal.SIGKILL)))
+            restarted_s.append(_again(stack, job_id, lambda: _restart(stack)))
+        stack.worker("gpu1")
+        wait_for(lambda: stack.store.client.sismember(keys.SLOTS, "gpu1"), "the second slot")
+        other_s.append(_again(stack, job_id, lambda: stack.kill("gpu0")))
+        stack.delete(f"/v1/tasks/{job_id}")
+    return [
+        ("kill -9 of the child → the job steps again", _seconds(child_s), "≤ 20 s"),
+        ("kill -9 of the worker, started again at once → steps", _seconds(restarted_s), "≤ 20 s"),
+        ("kill -9 of the worker, not started again → steps on another slot", _seconds(other_s), "≤ 20 s"),
+    ]
+
+
+def _restart(stack: Stack) -> None:
+    stack.kill("gpu0")
+    stack.worker("gpu0")
+
+
+def _again(stack: Stack, job_id: str, kill: Callable[[], Any]) -> float:
+    attempt = stack.status(job_id)["attempt"]
+    start = time.monotonic()
+    kill()
+    stack.wait_until(job_id, lambda view: view["attempt"] > attempt and view["step"] > 0, "its next run")
+    return time.monotonic() - start
+
+
+def _seconds(values_s: Sequence[float]) -> str:
+    return f"median {quantile(values_s, 0.5):.1f} s, longest {max(values_s):.1f} s (n={len(values_s)})"
+
+
+def report(*, short: bool) -> str:
+    common.clean_environment()
+    rows = listening((1, 100, 1000), 5 if short else 15)
+    rows += cancelling(50 if short else 300, 10 if short else 50)
+    with short_folder() as folder:
+        models = tiny_models(folder)
+        models.write_text(models.read_text() + common.NOOP_MODELS)
+        rows += gaps(models, 20 if short else 60)
+        rows += recovering(models, 1 if short else 3)
+    rows += progress_cost(4 if short else 12)
+    return table(("what", "measured", "target"), rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--short", action="store_true")
+    options = parser.parse_args()
+    print(common.machine())
+    print(report(short=options.short))
+
+
+if __name__ == "__main__":
+    main()
