@@ -8,10 +8,10 @@ from hypothesis.stateful import precondition, rule
 from jobs import keys
 from jobs.errors import Conflict
 from tests.store_invariants import ENDED
-from tests.store_model import MODELS, Job, StoreModel
+from tests.store_model import MODELS, Job, Message, StoreModel
 
-#: Which of the things there are, counted from the newest.
-which = st.integers(0, 2) | st.integers(0, 40)
+#: Which of the things there are.
+which = st.integers(0, 15) | st.integers(0, 160)
 
 
 class CallersAndRuns(StoreModel):
@@ -45,7 +45,7 @@ class CallersAndRuns(StoreModel):
     @precondition(lambda self: self.jobs)
     @rule(at=which)
     def cancel(self, at: int) -> None:
-        job = self.job(at)
+        job = self.job(at, "running", "delivering")
         changed, stop, bindings = self.store.cancel(job.job_id)
         assert changed == (job.state not in ENDED)
         assert stop == (job.slot if job.state == "running" else None)
@@ -59,7 +59,7 @@ class CallersAndRuns(StoreModel):
     @precondition(lambda self: self.jobs)
     @rule(at=which)
     def move_to_front(self, at: int) -> None:
-        job = self.job(at)
+        job = self.job(at, "queued")
         try:
             bindings = self.store.move_to_front(job.job_id)
         except Conflict:
@@ -84,9 +84,14 @@ class CallersAndRuns(StoreModel):
     # ---- runs
 
     @precondition(lambda self: self.messages)
-    @rule(at=which, repeat=st.booleans())
-    def start(self, at: int, repeat: bool) -> None:
-        job, attempt, slot, owner = self.message(at)
+    @rule(at=which, repeat=st.booleans(), stranger=st.booleans())
+    def start(self, at: int, repeat: bool, stranger: bool) -> None:
+        """``stranger``: the message reached an older worker of the slot."""
+        self.start_of(self.message(at, "queued"), repeat, stranger)
+
+    def start_of(self, message: Message, repeat: bool, stranger: bool) -> None:
+        job, attempt, slot, owner = message
+        owner = "host:0:0" if stranger else owner
         run = job.run if repeat and job.run else f"run{self.number()}"
         current = job.state == "queued" and (job.slot, job.attempt) == (slot, attempt)
         current = current and self.slots[slot].owner == owner
@@ -102,29 +107,33 @@ class CallersAndRuns(StoreModel):
     def work(self, at: int, node: str, number: int) -> None:
         """Workers do what is next: begin their job, or end it."""
         for _ in range(number):
-            self.work_once(at, node)
-
-    def work_once(self, at: int, node: str) -> None:
-        messages = [m for m in self.messages if m[2] in self.slots and self.slots[m[2]].holds == (m[0].job_id, m[1])]
-        if not messages:
-            return
-        at = len(self.messages) - 1 - self.messages.index(messages[at % len(messages)])
-        if self.message(at)[0].state == "queued":
-            self.start(at, repeat=False)
-        else:
-            self.compute(at, node, 1.0)
+            held = [
+                m
+                for m in self.messages
+                if m.slot in self.slots and self.slots[m.slot].holds == (m.job.job_id, m.attempt)
+            ]
+            if not held:
+                return
+            message = held[at % len(held)]
+            if message.job.state == "queued":
+                self.start_of(message, repeat=False, stranger=False)
+            else:
+                self.compute_of(message, node, 1.0)
 
     @precondition(lambda self: self.messages)
     @rule(at=which)
     def progress(self, at: int) -> None:
-        job, attempt, *_ = self.message(at)
+        job, attempt, *_ = self.message(at, "running")
         wanted = self.store.progress(job.job_id, attempt, "denoising", 1, 2, 0.5)
         assert wanted == (job.state == "running" and job.attempt == attempt)
 
     @precondition(lambda self: self.messages)
     @rule(at=which, node=st.sampled_from(["", "host"]), run_s=st.sampled_from([0.0, 0.5, 2.0]))
     def compute(self, at: int, node: str, run_s: float) -> None:
-        job, attempt, slot, _ = self.message(at)
+        self.compute_of(self.message(at, "running"), node, run_s)
+
+    def compute_of(self, message: Message, node: str, run_s: float) -> None:
+        job, attempt, slot, _ = message
         mine = job.attempt == attempt
         repeated = mine and (job.state == "delivering" or (job.state == "succeeded" and not node))
         current = mine and job.state == "running"
@@ -140,7 +149,7 @@ class CallersAndRuns(StoreModel):
     @precondition(lambda self: self.messages)
     @rule(at=which)
     def fail(self, at: int) -> None:
-        job, attempt, slot, _ = self.message(at)
+        job, attempt, slot, _ = self.message(at, "running", "delivering")
         owned, bindings = self.store.fail(job.job_id, attempt, code="x", message="x", slot=slot)
         assert owned == (job.attempt == attempt and job.state in ("running", "delivering"))
         if owned:
@@ -151,7 +160,7 @@ class CallersAndRuns(StoreModel):
     @precondition(lambda self: self.messages)
     @rule(at=which)
     def release(self, at: int) -> None:
-        job, attempt, slot, _ = self.message(at)
+        job, attempt, slot, _ = self.message(at, "cancelled", "failed")
         bindings = self.store.release(job.job_id, attempt, slot=slot)
         self.free(slot, job, attempt)
         self.follow(bindings)
@@ -159,7 +168,7 @@ class CallersAndRuns(StoreModel):
     @precondition(lambda self: self.messages)
     @rule(at=which)
     def lose_child(self, at: int) -> None:
-        job, attempt, slot, _ = self.message(at)
+        job, attempt, slot, _ = self.message(at, "queued", "running", "cancelled")
         state, bindings = self.store.lose(job.job_id, attempt)
         self.lose(job, attempt)
         self.free(slot, job, attempt)

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
@@ -59,6 +60,23 @@ class Slot:
     given_up: bool = False
 
 
+class Message(NamedTuple):
+    """What was sent to a slot's queue, and the owner it went to."""
+
+    job: Job
+    attempt: int
+    slot: str
+    owner: str
+
+
+T = TypeVar("T")
+
+
+def _mostly(at: int, fitting: list[T], every: list[T]) -> T:
+    chosen = fitting if fitting and at % 4 else every
+    return chosen[-1 - at // 4 % len(chosen)]
+
+
 class StoreModel(RuleBasedStateMachine):
     """A store, and a plain model of its jobs and slots that must agree with it after every call."""
 
@@ -71,8 +89,8 @@ class StoreModel(RuleBasedStateMachine):
         self.jobs: dict[str, Job] = {}
         self.slots: dict[str, Slot] = {}
         self.paused: set[str] = set()
-        #: Every message that was ever sent to a slot, with the owner it went to.
-        self.messages: list[tuple[Job, int, str, str]] = []
+        #: Every message that was ever sent.
+        self.messages: list[Message] = []
         self.counts: Counter[str] = Counter()
         self.numbers = 0
 
@@ -82,14 +100,19 @@ class StoreModel(RuleBasedStateMachine):
         self.numbers += 1
         return self.numbers
 
-    def job(self, at: int) -> Job:
-        return list(self.jobs.values())[-1 - at % len(self.jobs)]
+    def job(self, at: int, *states: str) -> Job:
+        """A job, mostly one in these states."""
+        every = list(self.jobs.values())
+        fitting = [job for job in every if job.state in states]
+        return _mostly(at, fitting, every)
 
-    def message(self, at: int) -> tuple[Job, int, str, str]:
-        return self.messages[-1 - at % len(self.messages)]
+    def message(self, at: int, *states: str) -> Message:
+        """A message, mostly one that is valid and whose job is in these states."""
+        fitting = [m for m in self.messages if m.job.state in states and m.attempt == m.job.attempt]
+        return _mostly(at, fitting, self.messages)
 
     def end(self, job: Job, state: str) -> None:
-        job.state, job.overdue = state, False
+        job.state, job.overdue, job.deliverer = state, False, ""
         self.counts[state] += 1
         job.ended = self.record(job)
 
@@ -140,7 +163,7 @@ class StoreModel(RuleBasedStateMachine):
             job.slot, job.attempt = binding.slot, job.attempt + 1
             assert binding.attempt == job.attempt
             slot.holds = (job.job_id, job.attempt)
-            self.messages.append((job, job.attempt, binding.slot, slot.owner))
+            self.messages.append(Message(job, job.attempt, binding.slot, slot.owner))
 
     # ---- always
 

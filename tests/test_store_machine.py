@@ -34,17 +34,22 @@ deliverers = st.sampled_from(["io1", "io2"])
 class StoreMachine(CallersAndRuns):
     """All calls of the store."""
 
-    @initialize(names=st.sets(slots, min_size=1))
-    def begin(self, names: set[str]) -> None:
-        for name in sorted(names):
+    @initialize(
+        names=st.sampled_from([("gpu0", "gpu1", "gpu2"), ("gpu0", "gpu2"), ("gpu1",), ()]),
+        jobs=st.lists(st.tuples(st.sampled_from(["a", "b", keys.NOBODY]), st.sampled_from(["m", "n"])), max_size=6),
+    )
+    def begin(self, names: tuple[str, ...], jobs: list[tuple[str, str]]) -> None:
+        for name in names:
             self.register(name, False, False)
+        for key, model in jobs:
+            self.submit_some(key, model, 1)
 
     # ---- delivery
 
     @precondition(lambda self: self.messages)
     @rule(at=which, owner=deliverers)
     def claim(self, at: int, owner: str) -> None:
-        job, attempt, *_ = self.message(at)
+        job, attempt, *_ = self.message(at, "delivering")
         free = job.deliverer in ("", owner) or job.lapsed
         mine = job.state == "delivering" and job.attempt == attempt and free
         assert bool(self.store.claim(job.job_id, attempt, owner)) == mine
@@ -54,7 +59,7 @@ class StoreMachine(CallersAndRuns):
     @precondition(lambda self: self.messages)
     @rule(at=which, owner=deliverers)
     def defer(self, at: int, owner: str) -> None:
-        job, attempt, *_ = self.message(at)
+        job, attempt, *_ = self.message(at, "delivering")
         self.store.defer(job.job_id, attempt, owner, 60)
         if job.state == "delivering" and job.attempt == attempt and job.deliverer == owner:
             job.deliverer = ""
@@ -70,7 +75,7 @@ class StoreMachine(CallersAndRuns):
     @precondition(lambda self: self.messages)
     @rule(at=which, owner=deliverers)
     def deliver(self, at: int, owner: str) -> None:
-        job, attempt, *_ = self.message(at)
+        job, attempt, *_ = self.message(at, "delivering")
         outputs = [Output(f"{job.job_id}.{attempt}.{owner}", "image/png", 1, "0", 1, 1)]
         current = job.state == "delivering" and (job.attempt, job.deliverer) == (attempt, owner)
         repeated = job.state == "succeeded" and job.attempt == attempt and job.outputs == outputs
@@ -82,7 +87,7 @@ class StoreMachine(CallersAndRuns):
     @precondition(lambda self: self.messages)
     @rule(at=which)
     def recompute(self, at: int) -> None:
-        job, attempt, *_ = self.message(at)
+        job, attempt, *_ = self.message(at, "delivering")
         bindings = self.store.recompute(job.job_id, attempt)
         if job.state == "delivering" and job.attempt == attempt:
             if job.starts >= MAX_ATTEMPTS:
@@ -157,8 +162,8 @@ class StoreMachine(CallersAndRuns):
     @precondition(lambda self: any(job.deadline and job.state == "queued" for job in self.jobs.values()))
     @rule(at=which)
     def deadline_passes(self, at: int) -> None:
-        open_ = [job for job in self.jobs.values() if job.deadline and job.state == "queued"]
-        job = open_[-1 - at % len(open_)]
+        timed = [job for job in self.jobs.values() if job.deadline and job.state == "queued"]
+        job = timed[-1 - at % len(timed)]
         self.room.pass_deadline(job.job_id)
         job.overdue = True
 
