@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import queue
+import re
 import threading
 from collections import defaultdict
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ logger = logging.getLogger(__name__)
 BLOCK_S = 5.0
 #: Events that wait for one listener; a slower one is given the present state instead.
 BACKLOG = 1000
+
+
+_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 
 @dataclass(frozen=True)
@@ -138,8 +142,10 @@ class EventHub:
 
 def order(event_id: str) -> tuple[int, int]:
     """An event id as something that can be compared. Raises: ValueError."""
-    milliseconds, _, number = event_id.partition("-")
-    return int(milliseconds), int(number or 0)
+    match = _ID.fullmatch(event_id)
+    if match is None or max(map(int, match.groups())) >= 2**64:
+        raise ValueError(f"{event_id[:40]!r} is no event id")
+    return int(match[1]), int(match[2])
 
 
 def _event(event_id: str, entry: dict[str, str]) -> Event:

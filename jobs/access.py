@@ -108,14 +108,16 @@ class KeyRing:
             Conflict: the service has a key.
         """
         caller.check()
-        if any(known.key_id == caller.key_id for known in self.all()):
+        secret = secret or SECRET_PREFIX + secrets.token_urlsafe(32)
+        if not self._store.call(lambda c: c.hsetnx(keys.API_KEY_NAMES, caller.key_id, _digest(secret))):
             raise Conflict(f"there is a key for {caller.key_id!r}; revoke it first")
-        return self._write(caller, secret or SECRET_PREFIX + secrets.token_urlsafe(32))
+        return self._write(caller, secret)
 
     def _write(self, caller: Caller, secret: str) -> str:
         def write(client):  # type: ignore[no-untyped-def]
             pipe = client.pipeline()
             pipe.hset(keys.API_KEYS, _digest(secret), json.dumps(asdict(caller)))
+            pipe.hset(keys.API_KEY_NAMES, caller.key_id, _digest(secret))
             if caller.max_running:
                 pipe.hset(keys.LIMITS, caller.key_id, caller.max_running)
             else:
@@ -143,7 +145,7 @@ class KeyRing:
         if all(digest in digests or not caller.is_admin for digest, caller in known.items()):
             raise Conflict("this is the last admin's key: make another one first")
         self._forget(digests)
-        self._store.call(lambda c: c.hdel(keys.LIMITS, key_id))
+        self._store.call(lambda c: (c.hdel(keys.LIMITS, key_id), c.hdel(keys.API_KEY_NAMES, key_id)))
 
     def seed(self, text: str) -> None:
         """Take keys from ``API_KEYS``: ``service:secret[:role[:class]]``, comma separated; existing names are replaced.
@@ -164,7 +166,7 @@ class KeyRing:
             if self.authenticate(secret) != caller:
                 old = [digest for digest, known in self._stored().items() if known.key_id == name]
                 self._write(caller, secret)
-                self._forget(old)
+                self._forget([digest for digest in old if digest != _digest(secret)])
 
     def _stored(self) -> dict[str, Caller]:
         found: dict[str, str] = self._store.call(lambda c: c.hgetall(keys.API_KEYS))

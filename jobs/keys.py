@@ -36,6 +36,7 @@ key                       type     holds
 ``minute:<key>:<minute>`` string   jobs a key submitted in one minute
 ``keys``                  hash     SHA-256 of an API key → who it is and what it may do
 ``watched``               string   there while somebody listens to Celery's events
+``key_names``             hash     service → SHA-256 of its key, so that a service has one
 ``limits``                hash     key → most jobs of it that may hold a slot at once
 ``lock:sweep``            string   held by the process that sweeps
 ========================  =======  =======================================================================
@@ -75,6 +76,7 @@ EVENTS = PREFIX + "events"
 IDEMPOTENCY = PREFIX + "idempotency:"
 MINUTE = PREFIX + "minute:"
 API_KEYS = PREFIX + "keys"
+API_KEY_NAMES = PREFIX + "key_names"
 LIMITS = PREFIX + "limits"
 WATCHED = PREFIX + "watched"
 SWEEP_LOCK = PREFIX + "lock:sweep"

@@ -29,8 +29,9 @@ def messages(stack: Stack, path: str, since: str = "") -> Iterator[Message]:
             if line:
                 name, _, value = line.partition(": ")
                 fields[name] = value
-            elif fields:
-                yield fields["id"], fields["event"], json.loads(fields["data"])
+            else:
+                if "event" in fields:
+                    yield fields["id"], fields["event"], json.loads(fields["data"])
                 fields = {}
 
 

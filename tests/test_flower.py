@@ -35,7 +35,8 @@ class Flower:
         self.port = ports.next_free("127.0.0.1", 22_000)
         options = ("--address=127.0.0.1", f"--port={self.port}")
         stack.run("flower", "celery", "-A", "tasks", "flower", *options, FLOWER_UNAUTHENTICATED_API="1")
-        wait_for(lambda: {name.partition("@")[0] for name in self.workers()} == {"gpu0", "io"}, "Flower's workers")
+        # It turns the workers' events on some seconds after its start.
+        wait_for(self._sees_jobs, "Flower to see jobs")
 
     def get(self, path: str) -> requests.Response:
         return requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=10)
@@ -44,15 +45,21 @@ class Flower:
         return requests.post(f"http://127.0.0.1:{self.port}{path}", timeout=10)
 
     def workers(self) -> list[str]:
-        """Workers on its page; they got there by an event."""
-        try:
-            return [worker["hostname"] for worker in self.get("/workers?json=1").json()["data"]]
-        except requests.ConnectionError:
-            return []
+        """Workers on its page."""
+        return [worker["hostname"] for worker in self.get("/workers?json=1").json()["data"]]
 
     def task(self, job_id: str) -> dict[str, Any]:
         response = self.get(f"/api/task/info/{job_id}")
         return dict(response.json()) if response.ok else {"state": None}
+
+    def _sees_jobs(self) -> bool:
+        job_id = self.stack.submit(steps=1)
+        self.stack.wait(job_id)
+        try:
+            wait_for(lambda: self.task(job_id)["state"] == "SUCCESS" and self.task(job_id)["started"], "both", 0.5)
+        except (AssertionError, requests.ConnectionError):
+            return False
+        return True
 
     def agree(self, job_id: str, state: str) -> dict[str, Any]:
         """Wait until the API, Flower and Celery's result say ``state``; returns what Flower knows."""

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from jobs.settings import PROJECT_ROOT
+from jobs.settings import PROJECT_ROOT, Settings
+from stack.redis_server import EmbeddedRedis
 
 HEAVY = ("torch", "diffusers", "transformers", "numpy")
-#: A request that is refused, so no Redis is needed, through the whole application.
+#: Requests through the whole application; nothing is queued.
 API = """
 from app import create_app
 client = create_app().test_client()
@@ -28,20 +29,25 @@ assert 'tasks.generate' in app.tasks
 """
 
 
-def loaded(code: str, models_file: Path) -> set[str]:
+def loaded(code: str, models_file: Path, **environment: str) -> set[str]:
     """Which heavy modules a fresh interpreter has after ``code``."""
     tail = f"\nimport sys; print(*(name for name in {HEAVY!r} if name in sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code + tail], cwd=PROJECT_ROOT, capture_output=True, text=True,
-        env={**os.environ, "MODELS_FILE": str(models_file)}, check=False,
+        env={**os.environ, "MODELS_FILE": str(models_file), **environment}, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("code", [API, PARENT, "import framemill, framemill.cli"], ids=["api", "parent", "client"])
+@pytest.mark.parametrize("code", [PARENT, "import framemill, framemill.cli"], ids=["parent", "client"])
 def test_no_heavy_module_is_loaded(code: str, models_file: Path) -> None:
     assert loaded(code, models_file) == set()
+
+
+def test_the_api_loads_no_heavy_module(settings: Settings) -> None:
+    with EmbeddedRedis(settings):
+        assert loaded(API, settings.models_file, DATA_DIR=str(settings.data_dir)) == set()
 
 
 def test_the_check_would_notice(models_file: Path) -> None:

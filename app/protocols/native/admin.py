@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response, jsonify, request
 from flask_smorest import Blueprint
-from marshmallow import Schema, fields, validate
+from marshmallow import INCLUDE, Schema, fields, validate
 
 from app import auth
 from app.protocols.native import schemas
@@ -33,6 +33,23 @@ class KeySchema(Schema):
     endpoints = fields.List(schemas.Text(), load_default=list)
 
 
+class PauseSchema(Schema):
+    """What to pause."""
+
+    slot = schemas.Text(allow_none=True, load_default=None)
+
+
+_KEY, _PAUSE = KeySchema(unknown=INCLUDE), PauseSchema(unknown=INCLUDE)
+
+
+def _body(schema: Schema) -> dict[str, Any]:
+    """An operator's request: a field nobody knows is a mistake. Raises: InvalidRequest, MalformedBody."""
+    values, unknown = schemas.load(schema, schemas.body_of(request))
+    if unknown:
+        raise InvalidRequest(*(Problem(name, "unknown field") for name in unknown))
+    return values
+
+
 def _key_view(caller: Caller) -> dict[str, Any]:
     view = {**vars(caller), "service": caller.key_id, "class": caller.job_class}
     return {name: value for name, value in view.items() if name not in ("key_id", "job_class")}
@@ -51,9 +68,7 @@ def list_keys() -> Response:
 def create_key() -> Response:
     """Make an API key."""
     auth.admin()
-    values, unknown = schemas.load(KeySchema(unknown="include"), schemas.body_of(request))
-    if unknown:
-        raise InvalidRequest(*(Problem(name, "unknown field") for name in unknown))
+    values = _body(_KEY)
     lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("models", "endpoints")}
     caller = Caller(key_id=values.pop("service"), role=Role(values.pop("role")), **values, **lists)
     ring = KeyRing(store())
@@ -90,7 +105,7 @@ def resume() -> Response:
 
 def _pause(*, resume: bool) -> Response:
     auth.admin()
-    slot = schemas.body_of(request).get("slot") or keys.ALL
+    slot = _body(_PAUSE)["slot"] or keys.ALL
     fleet = queries.fleet(store())
     known = {keys.ALL, *(slot.name for slot in fleet.slots), *fleet.paused}
     if slot not in known:

@@ -262,8 +262,10 @@ def front(job_id: str) -> Response:
 @tasks_blueprint.alt_response(409, description="It is not over, or it succeeded.")
 def retry(job_id: str) -> Response:
     """Send a failed, cancelled or expired job again, as a new one."""
-    _job(job_id)
-    job, forecast = dispatch.resend(job_id, auth.caller())
+    old, caller = _job(job_id), auth.caller()
+    if caller.models and old.request.model not in caller.models:
+        raise Forbidden(f"this key may not use model {old.request.model}")
+    job, forecast = dispatch.resend(job_id, caller)
     return jsonify(_view(job, forecast))
 
 
@@ -278,7 +280,12 @@ def all_events() -> Response:
 @service_blueprint.response(200, description="Busy or idle, counts by state, every slot.")
 def service_status() -> Response:
     """What the whole service does now."""
-    return jsonify(views.service_view(queries.fleet(store()), current_app.config["API_VERSION"]))
+
+    def visible(job_id: str) -> bool:
+        job = queries.find(store(), job_id) if not auth.caller().is_admin else None
+        return auth.caller().is_admin or (job is not None and auth.caller().owns(job.key_id))
+
+    return jsonify(views.service_view(queries.fleet(store()), current_app.config["API_VERSION"], visible))
 
 
 @service_blueprint.route("/models", methods=["GET"])

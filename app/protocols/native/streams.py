@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import Response, request, stream_with_context
 
+from app import auth
 from app.events import Event, Listener, hub, order
 from app.protocols.native.views import STATUS_WORDS
 from jobs.errors import InvalidRequest, JobNotFound, Problem
@@ -112,7 +113,8 @@ def _messages(view: Any, job: Job | None, key_id: str | None, since: str) -> Ite
                 if job.state.is_terminal:
                     return
             else:
-                yield ": listening\n\n"
+                # Without data it is no event, but a client that comes back says from where on.
+                yield f"id: {last}\n: listening\n\n"
         else:
             for event in replay:
                 last = event.event_id
@@ -125,14 +127,21 @@ def _messages(view: Any, job: Job | None, key_id: str | None, since: str) -> Ite
             try:
                 event_or_gap = listener.get(KEEPALIVE_S)
             except queue.Empty:
+                if not auth.still_valid():
+                    return
                 yield ": still here\n\n"
                 continue
             if event_or_gap is None:  # too slow: what was missed is in the present state
                 if job is not None:
-                    yield _message("status", last, view(store().get(job.job_id)))
+                    job = store().get(job.job_id)
+                    yield _message("status", last, view(job))
+                    if job.state.is_terminal:
+                        return
                 continue
             if order(event_or_gap.event_id) <= order(last):
                 continue
+            if JobState(event_or_gap.fields["state"]).is_terminal and not auth.still_valid():
+                return
             last = event_or_gap.event_id
             yield _render(event_or_gap, view)
             if job is not None and JobState(event_or_gap.fields["state"]).is_terminal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -70,10 +71,13 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, An
     }
 
 
-def service_view(fleet: Fleet, version: str) -> dict[str, Any]:
-    """The answer of the service status route. ``idle``: a job sent now would start at once."""
+def service_view(fleet: Fleet, version: str, visible: Callable[[str], bool]) -> dict[str, Any]:
+    """The answer of the service status route. ``idle``: a job sent now would start at once.
+
+    ``visible`` tells of a job's id whether the caller may see it; others' are left out.
+    """
     waiting = fleet.counts["queued"]
-    active = [slot.job_id for slot in fleet.slots if slot.job_id]
+    active = [slot.job_id for slot in fleet.slots if slot.job_id and visible(slot.job_id)]
     free = keys.ALL not in fleet.paused and any(slot_state(slot, fleet) == "idle" for slot in fleet.slots)
     return {
         "service_status": "idle" if free and not waiting else "busy",
@@ -83,7 +87,7 @@ def service_view(fleet: Fleet, version: str) -> dict[str, Any]:
         "pending_tasks": waiting,
         "counts": fleet.counts,
         "submitted": fleet.submitted,
-        "slots": [slot_view(slot, fleet) for slot in fleet.slots],
+        "slots": [slot_view(slot, fleet, visible) for slot in fleet.slots],
         "delivery_nodes": fleet.delivery_nodes,
         "paused": fleet.paused,
         "waiting_models": fleet.waiting_models,
@@ -104,14 +108,14 @@ def slot_state(slot: Slot, fleet: Fleet) -> str:
     return "paused" if slot.name in fleet.paused else "idle"
 
 
-def slot_view(slot: Slot, fleet: Fleet) -> dict[str, Any]:
+def slot_view(slot: Slot, fleet: Fleet, visible: Callable[[str], bool]) -> dict[str, Any]:
     return {
         "name": slot.name,
         "node": slot.node,
         "device": slot.device,
         "device_name": slot.device_name,
         "state": slot_state(slot, fleet),
-        "task_id": slot.job_id,
+        "task_id": slot.job_id if slot.job_id and visible(slot.job_id) else None,
         "models": list(slot.models),
         "resident": list(slot.resident),
         "loads": slot.loads,

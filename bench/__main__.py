@@ -1,0 +1,26 @@
+"""``make bench``: every measurement in a short form, in a few minutes; ``make chaos`` is apart."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from bench import latency, overhead, queue
+from bench.common import machine
+
+
+def main() -> int:
+    begun = time.monotonic()
+    print(machine(), flush=True)
+    for title, measure in (
+        ("Overhead (python -m bench.overhead)", lambda: overhead.report(overhead.measure(rounds=3, seconds=3))),
+        ("Long queues (python -m bench.queue)", lambda: queue.report((10, 10_000), samples=100)),
+        ("Latency (python -m bench.latency)", lambda: latency.report(short=True)),
+    ):
+        print(f"\n## {title}\n\n{measure()}", flush=True)
+    print(f"\ntook {time.monotonic() - begun:.0f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

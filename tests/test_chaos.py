@@ -1,0 +1,17 @@
+"""The short form of ``make chaos``: under random kills and stops nothing is lost and nothing is published twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import chaos
+
+
+@pytest.mark.timeout(240)
+def test_nothing_is_lost_and_nothing_is_published_twice(models_file: Path) -> None:
+    verdict = chaos.run(models_file, 25, seed=4, with_keys=True, duration_s=18, settle_s=90, pauses_s=(0.5, 2.0))
+    assert verdict.good, verdict.text()
+    assert verdict.counts["succeeded"] > 10, verdict.text()
+    assert len(verdict.disturbances) >= 2, verdict.text()
