@@ -2,12 +2,15 @@
 
 VENV ?= .venv
 TORCH ?= torch==2.13.0
+# Of make chaos: number of jobs, and what the dice start from.
+N ?= 300
+SEED ?= 1
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint clean
+.PHONY: help setup demo up test lint bench chaos clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +31,12 @@ lint: $(STAMP) ## check style, types and imports
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+bench: $(STAMP) ## measure it all in a short form, beside a bare Flask + Celery app; bench/RESULTS.md explains
+	@$(BIN)/python -m bench
+
+chaos: $(STAMP) ## kill and stop everything at random under N jobs (SEED=1); nothing may be lost
+	@$(BIN)/python -m bench.chaos --jobs $(N) --seed $(SEED)
 
 clean: ## remove the environment and caches; jobs and outputs (var, outputs) stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info

@@ -91,12 +91,12 @@ class Traffic:
         self._threads[-1].join(30)
 
     def _send_all(self, share: list[Plan]) -> None:
-        client = Client(self._port, timeout_s=8)
-        for plan in share:
-            if self._stop.is_set():
-                return
-            self._submit(client, plan)
-            time.sleep(self._pause_s)
+        with Client(self._port, timeout_s=8) as client:
+            for plan in share:
+                if self._stop.is_set():
+                    return
+                self._submit(client, plan)
+                time.sleep(self._pause_s)
 
     def _submit(self, client: Client, plan: Plan) -> None:
         while not self._stop.is_set():
@@ -117,18 +117,19 @@ class Traffic:
             time.sleep(RETRY_PAUSE_S)
 
     def _cancel_all(self) -> None:
-        client = Client(self._port, timeout_s=8)
         waiting = [plan for plan in self._jobs if plan.cancel_after_s is not None]
-        while waiting:
-            ending = self._stop.is_set()
-            for plan in list(waiting):
-                accepted_at = self._accepted_at.get(plan.job_id)
-                if accepted_at is None:
-                    if ending:
-                        waiting.remove(plan)
-                elif (ending or time.monotonic() >= accepted_at + (plan.cancel_after_s or 0)) and _cancel(client, plan):
-                    waiting.remove(plan)
-            time.sleep(0.05)
+        with Client(self._port, timeout_s=8) as client:
+            while waiting:
+                ending = self._stop.is_set()
+                waiting = [plan for plan in waiting if not self._done_with(client, plan, ending)]
+                time.sleep(0.05)
+
+    def _done_with(self, client: Client, plan: Plan, ending: bool) -> bool:
+        """Cancel a job if its time has come; False: look again later."""
+        accepted_at = self._accepted_at.get(plan.job_id)
+        if accepted_at is None:
+            return ending
+        return (ending or time.monotonic() >= accepted_at + (plan.cancel_after_s or 0)) and _cancel(client, plan)
 
 
 def _cancel(client: Client, plan: Plan) -> bool:

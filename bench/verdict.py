@@ -71,19 +71,19 @@ class Verdict:
 def judge(stack: Stack, jobs: list[Plan], disturbances: list[Disturbance], secret: str | None) -> Verdict:
     """Look at everything; the stack runs and is quiet."""
     verdict = Verdict(jobs, disturbances)
-    client = Client(stack.port)
     views: dict[str, dict[str, Any]] = {}
-    for plan in jobs:
-        if not plan.accepted or plan.refusal:
-            verdict.bad["not accepted"].append(f"{plan.job_id} {plan.refusal}")
-            continue
-        status, view = client.send("GET", f"/v1/tasks/{plan.job_id}/status", secret=secret)
-        if status == 200:
-            views[plan.job_id] = view
-            _outcome(verdict, plan, view)
-            _outputs(verdict, stack, client, plan, view, secret)
-        else:
-            verdict.bad["lost"].append(f"{plan.job_id}: {status} {view}")
+    with Client(stack.port) as client:
+        for plan in jobs:
+            if not plan.accepted or plan.refusal:
+                verdict.bad["not accepted"].append(f"{plan.job_id} {plan.refusal}")
+                continue
+            status, view = client.send("GET", f"/v1/tasks/{plan.job_id}/status", secret=secret)
+            if status == 200:
+                views[plan.job_id] = view
+                _outcome(verdict, plan, view)
+                _outputs(verdict, stack, client, plan, view, secret)
+            else:
+                verdict.bad["lost"].append(f"{plan.job_id}: {status} {view}")
     _events(verdict, stack, views)
     _celery(verdict, stack, views)
     _left_over(verdict, stack)

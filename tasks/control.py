@@ -74,6 +74,6 @@ def _cancel(state: Any, job_id: str) -> bool:
         return False
     dispatch.send(bindings)
     if changed and not slot:
-        dispatcher = state.consumer.event_dispatcher
-        dispatcher.send("task-revoked", uuid=job_id, terminated=False, signum=None, expired=False)
+        fields = {"name": dispatch.GENERATE, "terminated": False, "signum": None, "expired": False}
+        state.consumer.event_dispatcher.send("task-revoked", uuid=job_id, **fields)
     return True

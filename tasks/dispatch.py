@@ -163,7 +163,7 @@ def announce(event: str, job_id: str, **fields: Any) -> None:
         return
     try:
         with app.events.default_dispatcher(hostname=_worker() or f"api@{settings().node}") as dispatcher:
-            dispatcher.send(event, uuid=job_id, **fields)
+            dispatcher.send(event, uuid=job_id, **{"name": GENERATE, **fields})  # it may be the first they hear of it
     except _AWAY as exc:
         logger.debug("event not sent", extra={"event": event, "job_id": job_id, "error": repr(exc)})
 

@@ -11,6 +11,7 @@ import requests
 from jobs.objects.s3 import S3Store
 from jobs.settings import Settings
 from stack import ports
+from stack.parent import terminate_with_parent
 from tests.harness import BIN, wait_for
 
 LINK_TTL_S = 3
@@ -34,7 +35,9 @@ class S3Server:
     def start(self) -> None:
         command = ["rclone", "serve", "s3", f"--addr=127.0.0.1:{self.port}", "--auth-key=framemill,a secret"]
         self.process = subprocess.Popen(
-            [BIN / command[0], *command[1:], "--config=/dev/null", self.bucket.parent], stderr=subprocess.DEVNULL
+            [BIN / command[0], *command[1:], "--config=/dev/null", self.bucket.parent],
+            stderr=subprocess.DEVNULL,
+            preexec_fn=terminate_with_parent,  # a test run that is killed leaves nothing behind
         )
         wait_for(self._answers, "the S3 server")
 

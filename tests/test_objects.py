@@ -95,6 +95,8 @@ def test_a_store_that_cannot_be_written_says_so_and_may_be_tried_again(unusable:
         unusable.put_file(KEY, Path(__file__), "image/png")
     with pytest.raises(ObjectNotFound):
         unusable.stat(KEY)
+    link = unusable.url(KEY)
+    assert link is None or requests.get(link, timeout=10).status_code == 404
 
 
 def test_ranges_of_a_server_that_sends_whole_files(s3: S3Server, tmp_path: Path) -> None:

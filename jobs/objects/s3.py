@@ -30,9 +30,10 @@ class S3Store:
             "config": Config(
                 s3=cast(Any, {"addressing_style": settings.s3_addressing_style}),
                 signature_version="s3v4",
+                # A server that hangs is given up after 30 s: deliveries are tried again anyway, and a client waits.
                 connect_timeout=3,
-                read_timeout=30,
-                retries={"max_attempts": 3, "mode": "standard"},
+                read_timeout=15,
+                retries={"total_max_attempts": 2, "mode": "standard"},
                 # Servers other than AWS refuse boto3's newer default checksums.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
