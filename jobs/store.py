@@ -78,6 +78,8 @@ class Sweep:
     bindings: list[Binding]
     redeliveries: list[Redelivery]
     lost_slots: list[str]
+    #: Jobs that ended by it, with the state they are in.
+    ended: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -339,11 +341,12 @@ class JobStore:
         beat_ms = int(self.settings.heartbeat_s * 1000)
         if not self.call(lambda client: client.set(keys.SWEEP_LOCK, owner, nx=True, px=beat_ms)):
             return None
-        bindings, resends, redeliveries, lost = self._run("sweep", 2 * beat_ms)
+        bindings, resends, redeliveries, lost, ended = self._run("sweep", 2 * beat_ms)
         return Sweep(
             _bindings(bindings) + _bindings(resends),
             [Redelivery(job_id, int(attempt), node) for job_id, attempt, node in redeliveries],
             lost,
+            [(job_id, state) for job_id, state in ended],
         )
 
     def until_written(self, write: Callable[[], T], *, pause_s: float = 0.5) -> T:

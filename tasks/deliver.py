@@ -7,11 +7,13 @@ import logging
 import os
 import secrets
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from jobs import spool
 from jobs.errors import FramemillError, ObjectNotFound, Unavailable
+from jobs.queries import find
+from jobs.record import Job
 from tasks import dispatch
 from tasks.celery_app import app, settings, store
 
@@ -42,6 +44,11 @@ def _renewed(job_id: str, attempt: int, owner: str) -> Iterator[None]:
         thread.join()
 
 
+def _runtime_s(job: Job | None) -> float:
+    """From the start of the run to the published result, seconds."""
+    return ((job.finished_at_ms or 0) - (job.started_at_ms or 0)) / 1000 if job else 0.0
+
+
 @app.task(name=dispatch.DELIVER, ignore_result=True)
 def deliver(job_id: str, attempt: int) -> str:
     """Deliver one attempt. Sent again by the sweep until the job is terminal; a repeat does no harm."""
@@ -50,7 +57,6 @@ def deliver(job_id: str, attempt: int) -> str:
     if not number:
         return "not due"
     worker = importlib.import_module("workers.deliver")
-    begun = time.monotonic()
     try:
         with _renewed(job_id, attempt, owner):
             outputs = worker.encode_and_store(store(), job_id, attempt, number)
@@ -66,15 +72,19 @@ def deliver(job_id: str, attempt: int) -> str:
         )  # fmt: skip
         if number >= MAX_FAILURES and not isinstance(exc, Unavailable):
             store().fail(job_id, attempt, code="delivery_failed", message=f"the output could not be stored: {exc}")
-            worker.discard(job_id, attempt)
+            spool.remove(settings(), job_id, attempt)
+            dispatch.announce("task-failed", job_id, exception=f"delivery_failed: {exc}")
             return "failed"
         store().defer(job_id, attempt, owner, pause_s)
         return "deferred"
     published = store().until_written(lambda: store().deliver(job_id, attempt, owner, outputs))
+    job = find(store(), job_id)
+    if job is None or job.state.is_terminal:
+        spool.remove(settings(), job_id, attempt)  # not when stale: another delivery may be reading it
     if published:
-        dispatch.announce("task-succeeded", job_id, result=f"{len(outputs)} outputs", runtime=time.monotonic() - begun)
+        files = ", ".join(output.media_type for output in outputs)
+        dispatch.announce("task-succeeded", job_id, result=files, runtime=_runtime_s(job))
     else:
         worker.retract(outputs)
-    worker.discard(job_id, attempt)
     logger.info("delivered" if published else "delivery was stale", extra={"job_id": job_id, "attempt": attempt})
     return "delivered" if published else "stale"

@@ -23,5 +23,5 @@ def generate(job_id: str, attempt: int) -> str:
     elif outcome.succeeded:
         dispatch.announce("task-succeeded", job_id, result="no outputs", runtime=0.0)
     elif outcome.failure:
-        dispatch.announce("task-failed", job_id, exception=outcome.failure, traceback="")
+        dispatch.announce("task-failed", job_id, exception=outcome.failure)
     return str(outcome.ended)

@@ -180,7 +180,10 @@ class Keeper:
     def _note_watchers(self) -> None:
         """Flower (or another monitor) turns on the events of the workers; the rest of Framemill learns it from here."""
         dispatcher = getattr(self._worker.consumer, "event_dispatcher", None)
-        if dispatcher is not None and dispatcher.enabled:
+        if dispatcher is None or not dispatcher.enabled:
+            return
+        # Workers' own heartbeats are always on; a monitor turns on the group "task" (no groups: all of them).
+        if not dispatcher.groups or "task" in dispatcher.groups:
             store().note_watchers()
 
     def _tidy(self) -> None:
@@ -195,6 +198,8 @@ class Keeper:
             return
         for slot in sweep.lost_slots:
             logger.warning("slot lost: its lease lapsed", extra={"slot": slot})
+        for job_id, state in sweep.ended:
+            dispatch.announce("task-expired" if state == "expired" else "task-failed", job_id, exception=state)
         dispatch.send(sweep.bindings)
         for delivery in sweep.redeliveries:
             dispatch.send_delivery(delivery)

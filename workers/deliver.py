@@ -8,7 +8,6 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
-from jobs import spool
 from jobs.errors import Unavailable
 from jobs.objects import ObjectStore, open_store
 from jobs.record import Job, Output
@@ -69,8 +68,3 @@ def retract(outputs: list[Output]) -> None:
             _objects().delete(output.key)
         except Unavailable:
             logger.warning("unpublished file left behind", extra={"key": output.key})
-
-
-def discard(job_id: str, attempt: int) -> None:
-    """The frames are not needed any more."""
-    spool.remove(settings(), job_id, attempt)

@@ -16,7 +16,7 @@ from typing import Any
 
 from jobs.errors import ExecutionError, FramemillError, JobCancelled, OutOfMemory, Unavailable
 from jobs.models import ModelRegistry
-from jobs.objects import open_store
+from jobs.objects import ObjectStore, open_store
 from jobs.record import Job
 from jobs.slots import Binding, device_label
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
@@ -45,6 +45,11 @@ class Outcome:
 @cache
 def _models() -> ModelRegistry:
     return ModelRegistry.from_file(settings().models_file)
+
+
+@cache
+def _objects() -> ObjectStore:
+    return open_store(settings())
 
 
 @cache
@@ -113,7 +118,7 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
         with contextlib.suppress(Unavailable):  # only for show; the run goes on without Redis
             store().heartbeat(slot, owner, facts)
     begun = time.monotonic()
-    objects = open_store(settings()) if job.request.image else None
+    objects = _objects() if job.request.image else None
     frames = executor.run(pipeline, job.request, reporter, objects)
     reporter.check()
     write(settings(), job.job_id, attempt, frames)

@@ -13,7 +13,11 @@ local function bind(slot, id)
   return {id, attempt, slot}
 end
 
+-- Jobs that this script ended, {id, state}: the caller announces them.
+local ended = {}
+
 local function finish(id, state)
+  table.insert(ended, {id, state})
   local now = now_ms()
   dequeue(id)
   redis.call('ZREM', K.ASSIGNED, id)

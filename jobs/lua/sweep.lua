@@ -1,5 +1,6 @@
 -- Heal what died. ARGV: the least time a lapsed slot is watched before it is given up, ms.
--- Returns {bindings, jobs to send again (bindings), deliveries to send again ({id, attempt, node}), slots given up}
+-- Returns {bindings, jobs to send again (bindings), deliveries to send again ({id, attempt, node}), slots given up,
+--   jobs that ended by it ({id, state})}
 local now = now_ms()
 local bindings, resends, redeliveries, lost = {}, {}, {}, {}
 
@@ -64,4 +65,4 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.EXPIRING, '-inf', int(now), 'L
 end
 
 for _, binding in ipairs(feed_idle()) do table.insert(bindings, binding) end
-return {bindings, resends, redeliveries, lost}
+return {bindings, resends, redeliveries, lost, ended}
