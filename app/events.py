@@ -14,7 +14,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, cast
 
@@ -43,8 +43,8 @@ class Event:
     event_id: str
     job_id: str
     key_id: str
-    #: The fields of the event, as strings.
-    fields: dict[str, Any]
+    #: The fields of the event, as strings. The id alone tells events apart, so they can be keys of a cache.
+    fields: dict[str, Any] = field(compare=False)
 
 
 class Listener:

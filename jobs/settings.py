@@ -83,9 +83,9 @@ class Settings:
     max_attempts: int = 3
 
     #: A worker renews the lease of its slot this often, seconds.
-    heartbeat_s: float = 2.5
+    heartbeat_s: float = 2.0
     #: A slot whose lease was not renewed for this long is swept, seconds.
-    slot_lease_s: float = 12.0
+    slot_lease_s: float = 10.0
     #: A job that was sent to a worker and not started is sent again after this, seconds.
     resend_after_s: float = 5.0
     #: One delivery attempt (encode, upload) must be renewed within this, seconds.

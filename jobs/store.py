@@ -30,6 +30,9 @@ from jobs.submission import Accepted, Submission
 
 LUA_DIR = Path(__file__).parent / "lua"
 
+#: How long a lapsed slot is watched before it is given up: after an outage of Redis, living workers renew within one
+#: heartbeat.
+WATCH_HEARTBEATS = 1.25
 #: Put before every script, in this order.
 _SHARED = ("lib", "queue", "life", "forecast_lib")
 
@@ -341,7 +344,7 @@ class JobStore:
         beat_ms = int(self.settings.heartbeat_s * 1000)
         if not self.call(lambda client: client.set(keys.SWEEP_LOCK, owner, nx=True, px=beat_ms)):
             return None
-        bindings, resends, redeliveries, lost, ended = self._run("sweep", 2 * beat_ms)
+        bindings, resends, redeliveries, lost, ended = self._run("sweep", int(WATCH_HEARTBEATS * beat_ms))
         return Sweep(
             _bindings(bindings) + _bindings(resends),
             [Redelivery(job_id, int(attempt), node) for job_id, attempt, node in redeliveries],

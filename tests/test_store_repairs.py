@@ -73,6 +73,16 @@ def test_a_run_whose_cancellation_was_forgotten_is_queued_again_when_it_stopped(
     assert here.store.get(job_id).started_at_ms is None
 
 
+def test_a_run_that_is_queued_again_goes_to_an_idle_slot_if_its_own_takes_another_job(room: Open) -> None:
+    here = room()
+    here.open("gpu0", "m", "n")
+    job_id = here.submit()
+    here.open("gpu1", "m")
+    pinned = here.submit(model="n", pin="gpu0")
+    here.store.release(job_id, 1, slot="gpu0")
+    assert [here.at(slot)[0] for slot in ("gpu0", "gpu1")] == [pinned, job_id]
+
+
 def test_the_repeat_of_a_computed_run_answers_the_same_and_frees_nothing_else(room: Open) -> None:
     here = room()
     here.open()

@@ -94,11 +94,11 @@ local function release(slot, id, attempt)
   settle(id, elapsed_s(id))
   redis.call('HDEL', K.SLOT .. slot, 'job', 'attempt')
   -- Its record says it should run: Redis lost its last moments, and with them the start or the end of this run.
-  local live = owns(id, attempt, 'queued') or owns(id, attempt, 'running')
-  if live and has(job_get(id, 'slot')) then requeue(id) end
+  local live = (owns(id, attempt, 'queued') or owns(id, attempt, 'running')) and has(job_get(id, 'slot'))
+  if live then requeue(id) end
   local bindings = list_of(feed(slot))
-  -- Its key may run one more: that job may need another slot than this one.
-  if redis.call('HEXISTS', K.LIMITS, job_get(id, 'key')) == 1 then
+  -- It waits again, or its key may run one more: either may need another slot than this one.
+  if live or redis.call('HEXISTS', K.LIMITS, job_get(id, 'key')) == 1 then
     for _, binding in ipairs(feed_idle()) do table.insert(bindings, binding) end
   end
   return bindings

@@ -7,6 +7,7 @@ import queue
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 from flask import Response, request, stream_with_context
@@ -155,6 +156,13 @@ def _render(event: Event, view: Any) -> str:
             return _message("end", event.event_id, view(store().get(event.job_id)))
         except JobNotFound:
             pass  # its record has left meanwhile; the event says enough
+    return _progress(event)
+
+
+@lru_cache(maxsize=256)
+def _progress(event: Event) -> str:
+    """The message of an event; every listener of a job sends the same."""
+    state = JobState(event.fields["state"])
     fields = event.fields
     data: dict[str, Any] = {"task_id": event.job_id, "state": state, "status": STATUS_WORDS[state]}
     data |= {name: int(fields[name]) for name in ("step", "steps") if name in fields}
