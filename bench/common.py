@@ -22,8 +22,10 @@ from tests.harness import Stack
 
 #: The shipped values where the tests' harness has shorter ones: what is measured is what is served.
 SHIPPED = {
-    "HEARTBEAT_S": 2.5, "SLOT_LEASE_S": 12, "RESEND_AFTER_S": 5, "DRAIN_GRACE_S": 3, "CANCEL_GRACE_S": 30,
-}  # fmt: skip
+    option.name.upper(): option.default
+    for option in dataclasses.fields(Settings)
+    if option.name in ("heartbeat_s", "slot_lease_s", "resend_after_s", "drain_grace_s", "cancel_grace_s")
+}
 
 NOOP_MODELS = """
 [noop]

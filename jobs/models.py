@@ -66,7 +66,8 @@ _DEFAULTS: dict[str, Any] = {
     "negative_prompt": "",
 }  # fmt: skip
 _KEYS = {"source", "revision", "kinds", "pipelines", "dtype", "variant", "description", "defaults", "limits",
-         "size_multiple_px", "frames_step", "slots", "executor", "max_run_s", "start_within_s"}  # fmt: skip
+         "size_multiple_px", "frames_step", "slots", "executor", "max_run_s", "start_within_s",
+         "arguments"}  # fmt: skip
 EXECUTORS = ("diffusers", "noop")
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -95,6 +96,8 @@ class ModelSpec:
     size_multiple_px: int = 8
     #: Frames must be ``frames_step * n + 1``.
     frames_step: int = 1
+    #: Further arguments of the pipeline's call; they win over the request's.
+    arguments: Mapping[str, Any] = field(default_factory=dict)
     #: What computes it: ``diffusers``, or ``noop``, which only counts steps (for measuring the server itself).
     executor: str = "diffusers"
     #: Longest run and deadline to start of its jobs unless they set their own, seconds. 0: the server's setting.
@@ -196,6 +199,8 @@ def _spec(path: Path, name: str, table: Any) -> ModelSpec:
     for key in ("size_multiple_px", "frames_step"):
         if not isinstance(table.get(key, 1), int) or table.get(key, 1) < 1:
             raise bad(key, "must be a whole number of at least 1")
+    if not isinstance(table.get("arguments", {}), dict):
+        raise bad("arguments", "must be a table of arguments of the pipeline's call")
     for key in ("max_run_s", "start_within_s"):
         if not isinstance(table.get(key, 0), int | float) or table.get(key, 0) < 0:
             raise bad(key, "must be seconds, 0 or more")
@@ -217,8 +222,8 @@ def _spec(path: Path, name: str, table: Any) -> ModelSpec:
         name=name, source=source, kinds=kinds, limits=limits, defaults=defaults,
         slots=tuple(slots),
         **{key: table[key] for key in ("revision", "pipelines", "dtype", "variant", "description",
-                                       "size_multiple_px", "frames_step", "executor", "max_run_s", "start_within_s")
-           if key in table},
+                                       "size_multiple_px", "frames_step", "executor", "max_run_s", "start_within_s",
+                                       "arguments") if key in table},
     )  # fmt: skip
 
 

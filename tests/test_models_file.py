@@ -39,6 +39,7 @@ def registry(folder: Path, text: str) -> ModelRegistry:
         ("[m]\n" + GOOD + "defaults = { taste = 1 }", "[m] defaults.taste"),
         ("[m]\n" + GOOD + "pipelines = { text2img = 3 }", "[m] pipelines"),
         ("[m]\n" + GOOD + "pipelines = { img2img = 'X' }", "[m] pipelines"),
+        ("[m]\n" + GOOD + "arguments = 3", "[m] arguments"),
         ("[m]\n" + GOOD + "slots = 'gpu0'", "[m] slots"),
         ("[m]\n" + GOOD + "slots = ['cpu0']", "[m] slots"),
     ],

@@ -119,7 +119,7 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
             store().heartbeat(slot, owner, facts)
     begun = time.monotonic()
     objects = _objects() if job.request.image else None
-    frames = executor.run(pipeline, job.request, reporter, objects)
+    frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments)
     reporter.check()
     write(settings(), job.job_id, attempt, frames)
     return time.monotonic() - begun, settings().node

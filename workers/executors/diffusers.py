@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import io
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,9 +23,10 @@ INPUT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def run(
-    pipeline: Any, request: GenerationRequest, reporter: Reporter, objects: ObjectStore | None
+    pipeline: Any, request: GenerationRequest, reporter: Reporter, objects: ObjectStore | None,
+    fixed: Mapping[str, Any],
 ) -> np.ndarray:  # fmt: skip
-    """Compute one request.
+    """Compute one request; ``fixed`` are the model's own arguments of the call.
 
     Returns:
         (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image.
@@ -36,6 +37,7 @@ def run(
     """
     accepted = inspect.signature(pipeline.__call__).parameters
     arguments = {name: value for name, value in _arguments(request, objects).items() if name in accepted}
+    arguments |= fixed
     # A generator on the CPU gives the same noise for a seed on every device.
     arguments["generator"] = torch.Generator("cpu").manual_seed(request.seed)
     if request.strength is not None:

@@ -1,0 +1,56 @@
+"""Trains and scores the demo models: `python -m models.training image` or `video`, each from nothing.
+
+Single steps: add the names of the wanted ones, for example `python -m models.training image denoiser score`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+from models.training import autoencoder, dit, evaluate, shows, text, unet, video_vae
+
+MODELS = Path(__file__).resolve().parent.parent
+WORK = MODELS.parent / "build" / "training"
+
+
+def steps_of(kind: str) -> dict[str, Callable[[], None]]:
+    """The steps of one model's making, by name, in order."""
+    parts, target = WORK / kind, MODELS / f"demo-{kind}"
+    if kind == "image":
+        return {
+            "autoencoder": lambda: autoencoder.train(parts / "vae", steps=2700),
+            "text": lambda: text.teach_image(parts, steps=1200),
+            "denoiser": lambda: unet.train(target, parts, steps=1600),
+            "outlines": lambda: unet.train(target, target, steps=480, peak=1.2e-3, seed=14, focus=True),
+            "score": lambda: print(evaluate.score(target, video=False, **shows.IMAGE_OPTIONS)),
+            "show": lambda: evaluate.sheet(target, MODELS / "training/contact-sheet.png", **shows.CONTACT_SHEET),
+        }
+    return {
+        "autoencoder": lambda: video_vae.train(parts / "vae", steps=580),
+        "text": lambda: text.teach_video(parts, steps=640),
+        "denoiser": lambda: dit.train(target, parts, steps=1060, count=5000),
+        "score": lambda: print(evaluate.score(target, video=True, count=60, **shows.VIDEO_OPTIONS)),
+        "show": lambda: evaluate.strip(target, MODELS / "training/filmstrip.png", **shows.FILM_STRIP),
+    }
+
+
+def main() -> None:
+    """Runs the asked steps, or all."""
+    parser = argparse.ArgumentParser(prog="python -m models.training", description=__doc__)
+    parser.add_argument("kind", choices=("image", "video"))
+    parser.add_argument(
+        "steps",
+        nargs="*",
+        help="autoencoder, text, denoiser, outlines (image only), score, show; all if none is named",
+    )
+    wanted = parser.parse_args()
+    steps = steps_of(wanted.kind)
+    for name in wanted.steps or steps:
+        print(f"--- {wanted.kind}: {name}", flush=True)
+        steps[name]()
+
+
+if __name__ == "__main__":
+    main()

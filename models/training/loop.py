@@ -1,0 +1,88 @@
+"""What every training script shares: seeding, learning rate, averaged weights, progress lines, saving."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+def start(seed: int) -> None:
+    """Seeds torch and keeps it on one thread: results then do not depend on the machine's core count."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+
+
+def learning_rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
+    """Linear warm-up, then a cosine down to two hundredths of the peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))
+
+
+class Average:
+    """An exponential moving average of a model's weights; what is shipped is the average, not the last
+    step.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.decay = decay
+        self.steps = 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        """Moves the average a little towards the model."""
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        mine, theirs = self.model.state_dict(), model.state_dict()
+        floats = [name for name in mine if mine[name].is_floating_point()]
+        torch._foreach_lerp_([mine[n] for n in floats], [theirs[n] for n in floats], 1 - decay)
+
+
+class Steps:
+    """Counts training steps, sets the learning rates, prints a line now and then."""
+
+    def __init__(self, optimizer: torch.optim.Optimizer, steps: int, every: int = 100) -> None:
+        self.optimizer, self.steps, self.every = optimizer, steps, every
+        self.peaks = [group["lr"] for group in optimizer.param_groups]
+        self.losses: dict[str, float] = {}
+        self.index = 0
+        self.began = time.monotonic()
+
+    def __iter__(self) -> Iterator[int]:
+        for index in range(self.steps):
+            self.index = index
+            for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
+                group["lr"] = learning_rate(index, self.steps, peak)
+            yield index
+
+    def note(self, **losses: torch.Tensor) -> None:
+        """Keeps a running mean of losses for the progress line."""
+        for name, loss in losses.items():
+            value = float(loss.detach())
+            self.losses[name] = value if name not in self.losses else 0.98 * self.losses[name] + 0.02 * value
+        if self.index % self.every == 0 or self.index + 1 == self.steps:
+            seconds = time.monotonic() - self.began
+            means = " ".join(f"{name} {value:.4f}" for name, value in self.losses.items())
+            print(f"step {self.index} of {self.steps} after {seconds:.0f} s: {means}", flush=True)
+
+
+def descend(loss: torch.Tensor, model: nn.Module, optimizer: torch.optim.Optimizer, limit: float = 1.0) -> None:
+    """One optimiser step with clipped gradients."""
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    nn.utils.clip_grad_norm_(model.parameters(), limit)
+    optimizer.step()
+
+
+def save(path: Path, **parts: object) -> None:
+    """Writes a checkpoint so that a reader never sees half of one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(parts, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
