@@ -29,6 +29,10 @@ class JobRequest(Request):
         """Never: the record decides when the run starts. Celery remembers ids, also of jobs not yet submitted."""
         return False
 
+    def acknowledge(self) -> None:
+        """Nothing to take off any list: a slot's messages are received without bookkeeping."""
+        self.acknowledged = True
+
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Every revocation stops the job, not the process, whatever signal the operator's tool asked for."""
         super().terminate(pool, STOP_SIGNAL)
