@@ -18,7 +18,7 @@ key                       type     holds
 ``served``                hash     ``<class>|<key>`` → GPU seconds served, ``v:<class>`` → of the key taken last;
                                    ``pass:<class>`` → turns taken by weight, ``v`` → of the class taken last
 ``active:<key>``          set      jobs of a key that hold a slot
-``rates``                 hash     model → measured seconds per unit of work
+``rates``                 hash     ``<model>`` and ``<model>|<device>`` → measured seconds per unit of work
 ``slots``                 set      names of slots
 ``slot:<slot>``           hash     owner, device, models, current job and attempt, facts
 ``idle``                  set      slots that could start a job now

@@ -199,3 +199,15 @@ def test_bound_and_ended_jobs_have_no_place(room: Open) -> None:
     assert here.forecast(job_id).position == 0
     here.store.cancel(job_id)
     assert here.forecast(job_id).position is None
+
+
+def test_the_expected_time_is_that_of_the_slots_own_device(room: Open) -> None:
+    here = room()
+    here.open("fast")
+    here.open("slow")
+    for slot, run_s in (("fast", 1.0), ("slow", 10.0)):
+        here.store.heartbeat(slot, OWNER, {"device_name": slot})
+        job_id = here.submit(pin=slot, work=1)
+        here.store.start(job_id, 1, slot=slot, owner=OWNER, device="cpu", run="r")
+        here.store.compute(job_id, 1, slot=slot, node="", run_s=run_s)
+    assert [here.forecast(here.submit(pin=slot, work=2)).eta_s for slot in ("fast", "slow")] == [2.0, 20.0]

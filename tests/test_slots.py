@@ -117,3 +117,31 @@ def test_where_a_job_is_can_be_asked_all_the_time(pair: Stack) -> None:
         pair.delete(f"/v1/tasks/{blocker}")
     assert pair.wait(job_id)["eta_s"] is None
     wait_for(lambda: pair.get("/v1/service/status").json()["service_status"] == "idle", "the service to be idle")
+
+
+def test_a_worker_on_another_host_joins_by_its_name_and_delivers_there(start) -> None:  # type: ignore[no-untyped-def]
+    """Two hosts by name: frames lie on the host that computed them, so its own ``io`` worker delivers them."""
+    stack = start("gpu0", "io")
+    stack.worker("nodeb.gpu0", NODE_NAME="nodeb")
+    io = ("celery", "-A", "tasks", "worker", "-Q", "io", "-n", "io@nodeb", "--without-gossip", "--without-mingle")
+    wait_for(lambda: "nodeb.gpu0" in stack.get("/readyz").json()["slots"], "the other host's slot")
+    job_id = stack.submit(steps=1, slot="nodeb.gpu0")
+    stack.wait_until(job_id, lambda view: view["state"] == "delivering", "its computation")
+    assert stack.wait(stack.submit(steps=1, slot="gpu0"))["slot"] == "gpu0"
+    assert stack.status(job_id)["state"] == "delivering"
+    stack.run("io-nodeb", *io, NODE_NAME="nodeb")
+    view = stack.wait(job_id)
+    assert (view["state"], view["slot"], view["attempt"]) == ("succeeded", "nodeb.gpu0", 1)
+
+
+def test_frames_on_a_host_that_never_returns_are_computed_again(start) -> None:  # type: ignore[no-untyped-def]
+    stack = start("gpu0", "io", NODE_GRACE_S=1)
+    stack.worker("nodeb.gpu0", NODE_NAME="nodeb")
+    wait_for(lambda: "nodeb.gpu0" in stack.get("/readyz").json()["slots"], "the other host's slot")
+    blocker = stack.endless(slot="gpu0")
+    job_id = stack.submit(steps=1)
+    stack.wait_until(job_id, lambda view: view["state"] == "delivering", "its computation")
+    stack.kill("nodeb.gpu0")
+    stack.delete(f"/v1/tasks/{blocker}")
+    view = stack.wait(job_id)
+    assert (view["state"], view["slot"], view["attempt"]) == ("succeeded", "gpu0", 2)

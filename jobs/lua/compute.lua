@@ -12,8 +12,12 @@ if owned then
   redis.call('HSET', K.JOB .. id, 'computed_at', int(now), 'run_s', ARGV[5], 'step', record[3] or 0, 'eta_s', '')
   settle(id, tonumber(ARGV[5]))
   -- Moving average: the newest job counts for three tenths.
-  local rate, known = ARGV[5] / math.max(record[2], 1e-9), redis.call('HGET', K.RATES, record[1])
-  redis.call('HSET', K.RATES, record[1], tostring(known and (0.7 * known + 0.3 * rate) or rate))
+  local rate = ARGV[5] / math.max(record[2], 1e-9)
+  local device = redis.call('HGET', K.SLOT .. slot, 'device_name')
+  for _, name in ipairs({record[1], has(device) and record[1] .. '|' .. device or nil}) do
+    local known = redis.call('HGET', K.RATES, name)
+    redis.call('HSET', K.RATES, name, tostring(known and (0.7 * known + 0.3 * rate) or rate))
+  end
   if has(record[5]) then
     redis.call('HINCRBY', K.COUNTERS, 'eta_jobs', 1)
     redis.call('HINCRBYFLOAT', K.COUNTERS, 'eta_error_s', math.abs((now - record[4]) / 1000 - record[5]))

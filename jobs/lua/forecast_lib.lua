@@ -63,10 +63,10 @@ end
 
 -- Seconds until a slot has done its present job, as far as that is known.
 local function left_of(id)
-  local r = redis.call('HMGET', K.JOB .. id, 'state', 'eta_s', 'model', 'work')
+  local r = redis.call('HMGET', K.JOB .. id, 'state', 'eta_s', 'model', 'work', 'slot')
   if r[1] ~= 'queued' and r[1] ~= 'running' then return 0 end
   if has(r[2]) then return tonumber(r[2]) end
-  local rate = redis.call('HGET', K.RATES, r[3])
+  local rate = rate_of(r[3], r[5])
   return rate and math.max(0, rate * r[4] - elapsed_s(id)) or 0
 end
 
@@ -97,7 +97,7 @@ local function forecast(id)
   for i, name in ipairs(names) do r[name] = values[i] end
   if r.state == 'delivering' then return {0, '', ''} end
   if r.state ~= 'queued' and r.state ~= 'running' then return {-1, '', ''} end
-  local rate = redis.call('HGET', K.RATES, r.model)
+  local rate = rate_of(r.model, has(r.slot) and r.slot)
   local own_s = rate and rate * r.work
   if has(r.slot) then return {0, has(r.eta_s) and r.eta_s or own_s and tostring(own_s) or '', ''} end
 

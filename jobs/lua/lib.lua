@@ -42,6 +42,12 @@ local function set_state(id, new)
   redis.call('HSET', K.JOB .. id, 'state', new)
 end
 
+-- Measured seconds per unit of work of a model: on this slot's kind of device, else on any; false before the first.
+local function rate_of(model, slot)
+  local device = slot and redis.call('HGET', K.SLOT .. slot, 'device_name')
+  return has(device) and redis.call('HGET', K.RATES, model .. '|' .. device) or redis.call('HGET', K.RATES, model)
+end
+
 local function owns(id, attempt, state)
   local record = redis.call('HMGET', K.JOB .. id, 'state', 'attempt')
   return record[1] == state and record[2] == tostring(attempt)

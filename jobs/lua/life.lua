@@ -1,7 +1,7 @@
 -- What happens to a job: bound, freed, ended, lost. Shared by all scripts, after queue.lua.
 
 local function bind(slot, id)
-  take_turn(id)
+  take_turn(id, slot)
   dequeue(id)
   redis.call('SREM', K.IDLE, slot)
   local attempt = int(redis.call('HINCRBY', K.JOB .. id, 'attempt', 1))

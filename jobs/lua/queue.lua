@@ -73,10 +73,10 @@ local function charge(class, key, seconds)
 end
 
 -- The key's turn was taken: estimate its cost until the run has been measured.
-local function take_turn(id)
+local function take_turn(id, slot)
   local r = redis.call('HMGET', K.JOB .. id, 'class', 'key', 'model', 'work', 'lane')
   redis.call('SADD', K.ACTIVE .. r[2], id)
-  local rate = tonumber(redis.call('HGET', K.RATES, r[3]) or 0)
+  local rate = tonumber(rate_of(r[3], slot) or 0)
   local seconds = rate > 0 and rate * r[4] or 1
   redis.call('HSET', K.JOB .. id, 'charged', string.format('%.6f', seconds))
   if is_shared(r[5]) then
