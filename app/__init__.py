@@ -44,9 +44,9 @@ def create_app(settings: Settings | None = None) -> Flask:
         FRAMEMILL_MODELS=ModelRegistry.from_file(settings.models_file),
         FRAMEMILL_OBJECTS=open_store(settings),
     )
-    if settings.api_keys:
+    if entries := settings.key_entries:
         records = JobStore(settings)
-        records.until_written(lambda: KeyRing(records).seed(settings.api_keys))
+        records.until_written(lambda: KeyRing(records).seed(entries))
     api = Api(app)
     native.register(api)
     api.register_blueprint(health.blueprint)

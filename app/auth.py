@@ -96,7 +96,7 @@ def refuse_open_address(settings: Settings) -> None:
     Raises:
         SystemExit: with what to do.
     """
-    if settings.is_loopback or settings.api_keys:
+    if settings.is_loopback or settings.key_entries:
         return
     try:
         if not KeyRing(JobStore(settings)).is_empty():

@@ -147,13 +147,13 @@ class KeyRing:
         self._forget(digests)
         self._store.call(lambda c: (c.hdel(keys.LIMITS, key_id), c.hdel(keys.API_KEY_NAMES, key_id)))
 
-    def seed(self, text: str) -> None:
-        """Take keys from ``API_KEYS``: ``service:secret[:role[:class]]``, comma separated; existing names are replaced.
+    def seed(self, entries: list[str]) -> None:
+        """Take keys from the settings: ``service:secret[:role[:class]]``; existing names are replaced.
 
         Raises:
             BadSetting: names the entry (never its secret).
         """
-        for number, entry in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
+        for number, entry in enumerate(entries, 1):
             name, _, rest = entry.partition(":")
             secret, *more = rest.split(":")
             if len(secret) < 16 or len(more) > 2:

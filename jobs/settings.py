@@ -79,6 +79,8 @@ class Settings:
     event_log_length: int = 10_000
     #: Keys to be known at start: ``service:secret[:role[:class]]``, comma separated.
     api_keys: str = field(default="", repr=False)
+    #: A file with such entries, one per line; lines that begin with # are comments.
+    api_keys_file: str = ""
     #: Runs of one job that may end with a lost worker before the job fails.
     max_attempts: int = 3
 
@@ -154,6 +156,18 @@ class Settings:
             raise BadSetting(
                 f"DATA_DIR is too long for a Unix socket below it: {self.data_dir}; set REDIS_URL or a shorter DATA_DIR"
             )
+
+    @property
+    def key_entries(self) -> list[str]:
+        """The keys to be known at start. Raises: BadSetting: ``API_KEYS_FILE`` cannot be read."""
+        text = self.api_keys.replace(",", "\n")
+        if self.api_keys_file:
+            try:
+                text += "\n" + (PROJECT_ROOT / self.api_keys_file).read_text(encoding="utf-8")
+            except OSError as exc:
+                raise BadSetting(f"API_KEYS_FILE {self.api_keys_file} cannot be read: {exc.strerror}") from exc
+        lines = (line.strip() for line in text.splitlines())
+        return [line for line in lines if line and not line.startswith("#")]
 
     @property
     def class_weights(self) -> dict[str, int]:

@@ -167,10 +167,10 @@ def test_keys_of_the_environment_open_the_server_to_others(start: Callable[..., 
         ("shop", "client", "premium"),
     ]
     # What the next start does with a changed secret: it replaces the old one, and other keys stay.
-    KeyRing(stack.store).seed("shop:another-secret-0123456789")
+    KeyRing(stack.store).seed(["shop:another-secret-0123456789"])
     assert command(stack, "models", key=shop).code == 3
     assert command(stack, "models", key="another-secret-0123456789").code == 0
-    KeyRing(stack.store).seed("shop:another-secret-0123456789:client:premium")  # the same secret, another class
+    KeyRing(stack.store).seed(["shop:another-secret-0123456789:client:premium"])  # the same secret, another class
     assert command(stack, "models", key="another-secret-0123456789").code == 0
     assert command(stack, "keys", "list", key=ops).code == 0
 

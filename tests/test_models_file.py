@@ -111,3 +111,15 @@ def test_a_slot_picks_from_the_devices_that_are_visible() -> None:
     assert visible_device("b.gpu1", {"CUDA_VISIBLE_DEVICES": "4, 7"}) == "7"
     with pytest.raises(BadSetting, match="names 1 devices"):
         visible_device("gpu1", {"CUDA_VISIBLE_DEVICES": "0"})
+
+
+def test_keys_come_from_the_environment_and_a_file(tmp_path: Path) -> None:
+    listed = tmp_path / "keys"
+    listed.write_text("# operators\nops:0123456789abcdef:admin\n\nshop:fedcba9876543210\n")
+    settings = Settings.from_env(
+        {"API_KEYS": "app:aaaaaaaaaaaaaaaa, web:bbbbbbbbbbbbbbbb", "API_KEYS_FILE": str(listed)}
+    )
+    assert [entry.split(":")[0] for entry in settings.key_entries] == ["app", "web", "ops", "shop"]
+    assert "aaaaaaaaaaaaaaaa" not in repr(settings)
+    with pytest.raises(BadSetting, match="API_KEYS_FILE"):
+        _ = Settings(api_keys_file="nothing/here").key_entries
