@@ -23,7 +23,7 @@ def steps_of(kind: str) -> dict[str, Callable[[], None]]:
             "autoencoder": lambda: autoencoder.train(parts / "vae", steps=2700),
             "text": lambda: text.teach_image(parts, steps=1200),
             "denoiser": lambda: unet.train(target, parts, steps=1600),
-            "outlines": lambda: unet.train(target, target, steps=480, peak=1.2e-3, seed=14, focus=True),
+            "outlines": lambda: unet.train(target, target, steps=1230, peak=1.2e-3, seed=14, focus=True),
             "score": lambda: print(evaluate.score(target, video=False, **shows.IMAGE_OPTIONS)),
             "show": lambda: evaluate.sheet(target, MODELS / "training/contact-sheet.png", **shows.CONTACT_SHEET),
         }
