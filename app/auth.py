@@ -79,6 +79,12 @@ def admin() -> Caller:
     return caller()
 
 
+def check_model(model: str) -> None:
+    """Raises: Forbidden: the caller's key may not use this model."""
+    if caller().models and model not in caller().models:
+        raise Forbidden(f"this key may not use model {model}")
+
+
 def visible(job: Job) -> Job:
     """The job, if the caller may see it.
 

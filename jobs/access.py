@@ -53,6 +53,11 @@ class Caller:
     def is_admin(self) -> bool:
         return self.role is Role.ADMIN
 
+    @property
+    def scope(self) -> str | None:
+        """The key whose jobs it sees; None: all jobs."""
+        return None if self.is_admin else self.key_id
+
     def owns(self, key_id: str) -> bool:
         """Whether it may see and stop that key's jobs."""
         return self.is_admin or key_id == self.key_id

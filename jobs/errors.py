@@ -20,7 +20,6 @@
     ├── QueueFull            queue_full           try again later
     ├── Unavailable          unavailable          Redis or the object store does not answer
     ├── JobFailed            (the job's code)     raised by ``AsyncResult(job_id).get()``
-    ├── StaleAttempt         stale_attempt        this attempt no longer owns its job
     └── ExecutionError       execution_failed     the model code failed
         ├── OutOfMemory      out_of_memory
         ├── RunTimeout       run_timeout          longer than its run limit
@@ -180,12 +179,6 @@ class JobFailed(FramemillError):
     def __init__(self, message: str = "", code: str = "job_failed") -> None:
         super().__init__(message)
         self.code = code
-
-
-class StaleAttempt(FramemillError):
-    """This attempt no longer owns its job."""
-
-    code = "stale_attempt"
 
 
 class ExecutionError(FramemillError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import signal
 from functools import cache
 from typing import Any
 
@@ -17,6 +18,8 @@ from jobs.slots import gpu_slot, owner_name
 from jobs.store import JobStore
 from tasks.slot_step import KeeperStep
 
+#: Stops a run: the child's handler notes that the record must be looked at; the process and its model stay.
+STOP_SIGNAL = signal.SIGUSR2
 #: Set by the worker's parent before it forks: the slot its child computes for, and who holds it.
 SLOT_VARIABLE = "FRAMEMILL_SLOT"
 OWNER_VARIABLE = "FRAMEMILL_SLOT_OWNER"

@@ -14,10 +14,9 @@ from typing import Any
 from celery.utils.functional import maybe_list
 from celery.worker import control
 
-from jobs.errors import FramemillError, JobNotFound
+from jobs.errors import FramemillError
 from tasks import dispatch
-from tasks.celery_app import SLOT_VARIABLE, store
-from tasks.request import STOP_SIGNAL
+from tasks.celery_app import SLOT_VARIABLE, STOP_SIGNAL, store
 
 _revoke = control.Panel.data["revoke"]
 _resize = {name: control.Panel.data[name] for name in ("pool_grow", "pool_shrink")}
@@ -68,9 +67,7 @@ def _cancel(state: Any, job_id: str) -> bool:
     """True when it is a job. Only the first worker that hears the command changes anything."""
     try:
         changed, slot, bindings = store().cancel(job_id)
-    except JobNotFound:
-        return False
-    except FramemillError:
+    except FramemillError:  # unknown, or Redis is away
         return False
     dispatch.send(bindings)
     if changed and not slot:

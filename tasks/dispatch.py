@@ -20,7 +20,7 @@ from jobs.record import Job, new_job_id
 from jobs.slots import Binding, Redelivery
 from jobs.states import JobState
 from jobs.submission import Accepted, Submission
-from tasks.celery_app import app, settings, store
+from tasks.celery_app import STOP_SIGNAL, app, settings, store
 
 logger = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ def cancel(job_id: str) -> tuple[Job, bool]:
 
 def _revoke(job_id: str) -> None:
     try:
-        app.control.revoke(job_id, terminate=True, signal="SIGUSR2")
+        app.control.revoke(job_id, terminate=True, signal=STOP_SIGNAL.name)
     except _AWAY as exc:
         # The run stops anyway: its next report finds the record closed.
         logger.warning("revocation not sent", extra={"job_id": job_id, "error": repr(exc)})
@@ -123,8 +123,8 @@ def _revoke(job_id: str) -> None:
 
 def cancel_running(caller: Caller) -> list[str]:
     """Stop every job of the caller (an admin: of all) that is being computed. Returns the ids this call stopped."""
-    key_id = None if caller.is_admin else caller.key_id
-    return [job_id for job_id in queries.ids_in_state(store(), JobState.RUNNING, key_id=key_id) if cancel(job_id)[1]]
+    running = queries.ids_in_state(store(), JobState.RUNNING, key_id=caller.scope)
+    return [job_id for job_id in running if cancel(job_id)[1]]
 
 
 def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:

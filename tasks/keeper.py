@@ -26,7 +26,7 @@ from jobs.slots import device_label, start_ticks, visible_device
 from jobs.states import JobState
 from jobs.store import SlotHeld
 from tasks import dispatch
-from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
+from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, settings, store
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ class Keeper:
             dispatch.send(bindings)
             if job_id:
                 logger.info("job handed back", extra={"job_id": job_id, "slot": self._slot})
-                self._signal_child(signal.SIGUSR2)
+                self._signal_child(STOP_SIGNAL)
         except Unavailable:
             logger.warning("slot not given up: Redis is away; its lease will lapse", extra={"slot": self._slot})
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 from typing import Any
 
 from celery.signals import task_revoked
@@ -12,12 +11,9 @@ from celery.worker.state import task_ready
 
 from jobs.errors import FramemillError
 from tasks import dispatch
-from tasks.celery_app import store
+from tasks.celery_app import STOP_SIGNAL, store
 
 logger = logging.getLogger(__name__)
-
-#: The child's handler for it notes that the record must be looked at; the process and its model stay.
-STOP_SIGNAL = signal.SIGUSR2
 
 
 class JobRequest(Request):

@@ -9,8 +9,9 @@ import threading
 from types import FrameType
 
 from jobs.slots import visible_device
+from tasks.celery_app import STOP_SIGNAL
 
-#: Set when this process was told to look at its job's record (SIGUSR2). The record says whether to stop.
+#: Set when this process was told to look at its job's record (``STOP_SIGNAL``). The record says whether to stop.
 stop_hint = threading.Event()
 
 #: ``PR_SET_PDEATHSIG`` of Linux' prctl(2).
@@ -23,7 +24,7 @@ def prepare(slot: str) -> None:
     Called by Celery in a new child. ``CUDA_VISIBLE_DEVICES`` must be set before torch is imported.
     """
     os.environ["CUDA_VISIBLE_DEVICES"] = visible_device(slot)
-    signal.signal(signal.SIGUSR2, _on_stop_signal)
+    signal.signal(STOP_SIGNAL, _on_stop_signal)
     # An orphan would go on computing on a GPU that the next worker uses.
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 

@@ -89,18 +89,15 @@ def submit() -> Response:
     """Submit a job; `?wait=` or `Prefer: wait=` seconds answers when it is over."""
     sent = schemas.body_of(request)
     wait_s = streams.wanted_wait_s()
-    image = sent.get("image")
-    if isinstance(image, bytes):
-        sent["image"] = _UNSTORED
-    values, unknown = schemas.load(schemas.SUBMIT, sent)
-    if values.get("image"):
-        image, values["image"] = image if isinstance(image, bytes) else values["image"], _UNSTORED
+    upload = sent.get("image") if isinstance(sent.get("image"), bytes) else None
+    values, unknown = schemas.load(schemas.SUBMIT, sent if upload is None else {**sent, "image": _UNSTORED})
+    image = upload if upload is not None else values.get("image") or None
+    values["image"] = None if image is None else _UNSTORED
     job_id = check_job_id(values["task_id"]) if values.get("task_id") else None
     resolved, warnings = requests.resolve(_models(), values)
-    submission = _submission(values, resolved, warnings + [f"unknown field {name!r} was ignored" for name in unknown])
-    if values.get("image"):
-        assert image is not None
-        submission = replace(submission, fingerprint=_fingerprint(sent, image))
+    warnings += [f"unknown field {name!r} was ignored" for name in unknown]
+    submission = _submission(values, resolved, warnings, image)
+    if image is not None:
         key = inputs.store_image(image, settings=_settings(), objects=_objects())
         submission = replace(submission, request=replace(resolved, image=key))
     chosen = job_id or new_job_id()
@@ -117,11 +114,12 @@ def submit() -> Response:
     return response
 
 
-def _submission(values: dict[str, Any], resolved: GenerationRequest, warnings: list[str]) -> Submission:
+def _submission(
+    values: dict[str, Any], resolved: GenerationRequest, warnings: list[str], image: str | bytes | None
+) -> Submission:
     """How the job is to be queued. Raises: InvalidRequest, Forbidden."""
     caller, spec = auth.caller(), _models().get(resolved.model)
-    if caller.models and spec.name not in caller.models:
-        raise Forbidden(f"this key may not use model {spec.name}")
+    auth.check_model(spec.name)
     job_class = values.get("job_class")
     if job_class == "premium" and not (caller.is_admin or caller.job_class == "premium"):
         raise Forbidden("this key has no premium class")
@@ -144,14 +142,14 @@ def _submission(values: dict[str, Any], resolved: GenerationRequest, warnings: l
         start_within_s=limit("start_within_s"),
         max_run_s=limit("max_run_s"),
         idempotency_key=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
-        fingerprint=_fingerprint(values, b""),
+        fingerprint=_fingerprint(values, image or b""),
     )
 
 
-def _fingerprint(sent: dict[str, Any], image: str | bytes) -> str:
+def _fingerprint(values: dict[str, Any], image: str | bytes) -> str:
     """Equal for equal requests: a repeat of a request without a seed has no seed either."""
     content = image if isinstance(image, bytes) else image.encode()
-    text = json.dumps({name: value for name, value in sent.items() if name != "image"}, sort_keys=True, default=str)
+    text = json.dumps({name: value for name, value in values.items() if name != "image"}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode() + b"\0" + content).hexdigest()
 
 
@@ -171,9 +169,8 @@ def _known_slot(name: str, model: str) -> str:
 def list_tasks() -> Response:
     """List jobs."""
     values, _ = schemas.load(schemas.LIST, request.args)
-    own = None if auth.caller().is_admin else auth.caller().key_id
     jobs, after, total = queries.list_jobs(
-        store(), key_id=own, state=values.get("state"), limit=values["limit"], after=values.get("after")
+        store(), key_id=auth.caller().scope, state=values.get("state"), limit=values["limit"], after=values.get("after")
     )
     forecasts = store().forecast(*(job.job_id for job in jobs))
     tasks = [_view(job, forecast) for job, forecast in zip(jobs, forecasts, strict=True)]
@@ -262,10 +259,8 @@ def front(job_id: str) -> Response:
 @tasks_blueprint.alt_response(409, description="It is not over, or it succeeded.")
 def retry(job_id: str) -> Response:
     """Send a failed, cancelled or expired job again, as a new one."""
-    old, caller = _job(job_id), auth.caller()
-    if caller.models and old.request.model not in caller.models:
-        raise Forbidden(f"this key may not use model {old.request.model}")
-    job, forecast = dispatch.resend(job_id, caller)
+    auth.check_model(_job(job_id).request.model)
+    job, forecast = dispatch.resend(job_id, auth.caller())
     return jsonify(_view(job, forecast))
 
 
@@ -273,7 +268,7 @@ def retry(job_id: str) -> Response:
 @service_blueprint.response(200, description="Server-sent events without end; `Last-Event-ID` replays.")
 def all_events() -> Response:
     """Follow all your jobs (with an admin's key: all jobs)."""
-    return streams.stream(_view, key_id=None if auth.caller().is_admin else auth.caller().key_id)
+    return streams.stream(_view, key_id=auth.caller().scope)
 
 
 @service_blueprint.route("/service/status", methods=["GET"])

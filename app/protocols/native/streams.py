@@ -6,7 +6,7 @@ import json
 import queue
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Any
 
@@ -41,11 +41,9 @@ def wanted_wait_s() -> float:
     return min(wait_s, MAX_WAIT_S)
 
 
-@contextmanager
-def listening(job_id: str) -> Iterator[Listener]:
+def listening(job_id: str) -> AbstractContextManager[Listener]:
     """Listen to a job, before it is submitted, say."""
-    with hub().listen(job_id=job_id) as listener:
-        yield listener
+    return hub().listen(job_id=job_id)
 
 
 def wait_until_over(job: Job, wait_s: float, listener: Listener) -> Job:
