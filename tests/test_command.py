@@ -10,7 +10,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +22,7 @@ import pytest
 import framemill
 from app.auth import refuse_open_address
 from framemill.cli import main
-from framemill.errors import ApiError
+from framemill.errors import ApiError, JobCancelled
 from framemill.records import Status
 from jobs.access import KeyRing
 from tests.harness import ENDLESS_STEPS, Stack, running
@@ -325,23 +327,39 @@ def test_retry(stack: Stack, command: Command) -> None:
 
 
 def test_follow_prints_steps_until_the_end(stack: Stack, command: Command) -> None:
-    job_id = stack.submit(steps=200)
-    followed = command(stack, "follow", job_id)
-    assert followed.code == 0, followed.err
+    job_id = stack.submit(steps=ENDLESS_STEPS)
+
+    def stop_after_some_steps() -> None:
+        for _ in range(3):
+            step = stack.status(job_id)["step"]
+            stack.wait_until(job_id, lambda view, step=step: view["step"] > step, "more steps")
+        time.sleep(0.5)
+        stack.delete(f"/v1/tasks/{job_id}")
+
+    with ThreadPoolExecutor(1) as pool:
+        stopping = pool.submit(stop_after_some_steps)
+        followed = command(stack, "follow", job_id)
+        stopping.result()
     lines = followed.out.splitlines()
-    assert lines[-1] == "succeeded"
-    assert len([line for line in lines if re.match(r"running  step \d+/200, \d+ %", line)]) >= 2
-    assert command(stack, "follow", job_id).out == "succeeded\n"
+    assert lines[-1] == "cancelled", followed.err
+    assert len([line for line in lines if re.match(rf"running  step \d+/{ENDLESS_STEPS}, \d+ %", line)]) >= 2
+    assert command(stack, "follow", job_id).out == "cancelled\n"
     assert command(stack, "follow", "no-such-job").code == 3
 
 
 def test_waiting_shows_every_part_of_a_job(stack: Stack) -> None:
     with framemill.Client(stack.url("")) as client:
         seen: list[Status] = []
-        job = client.submit(model="tiny-image", steps=200)
-        assert client.wait(job.task_id, on_status=seen.append).outputs
-        assert len({status.step for status in seen}) >= 3
-        assert seen[-1].state == "succeeded"
+        job = client.submit(model="tiny-image", steps=ENDLESS_STEPS)
+
+        def watch(status: Status) -> None:
+            seen.append(status)
+            if len({status.step for status in seen}) == 3:
+                client.cancel(job.task_id)
+
+        with pytest.raises(JobCancelled):
+            client.wait(job.task_id, on_status=watch)
+        assert seen[-1].state == "cancelled"
         # Nobody watches: the answers come when something changed.
         done = client.submit(model="tiny-image", steps=1, wait_s=30)
         assert (done.state, client.wait(done.task_id).state) == ("succeeded", "succeeded")
