@@ -38,6 +38,7 @@ def send_object(objects: ObjectStore, output: Output, *, name: str) -> Response:
     response.cache_control.max_age = 31_536_000
     response.cache_control.immutable = True
     suffix = output.key.rsplit(".", 1)[-1]
+    response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Content-Disposition"] = f'inline; filename="{name}.{suffix}"'
     if status == 206:
         response.content_range.set(start, end + 1, size)
@@ -47,6 +48,9 @@ def send_object(objects: ObjectStore, output: Output, *, name: str) -> Response:
 
 
 def _still_same(output: Output) -> bool:
-    """``If-Range``: a range only of the file the client began with."""
-    condition = request.if_range
-    return condition.etag is None or condition.etag == output.sha256
+    """``If-Range``: a range only of the file the client began with.
+
+    A date or a weak tag cannot say so: outputs have strong tags and no date.
+    """
+    condition = request.headers.get("If-Range")
+    return condition is None or condition.strip() == f'"{output.sha256}"'

@@ -94,6 +94,11 @@ def _submit(submit: argparse.ArgumentParser) -> None:
     submit.add_argument("--fps", type=float, help="frames per second")
     submit.add_argument("--image", metavar="FILE", help="input image: a file or an http(s) link")
     submit.add_argument("--strength", type=float, help="how far the input image is changed, 0 to 1")
+    submit.add_argument("--format", dest="output_format", choices=("png", "webp", "jpeg", "mp4", "webm", "gif"),
+                        help="images: png, webp, jpeg; videos: mp4, webm, gif, webp")  # fmt: skip
+    submit.add_argument("--quality", dest="output_quality", type=int, help="1 to 100, of formats that lose something")
+    submit.add_argument("--no-metadata", dest="embed_metadata", action="store_const", const=False,
+                        help="leave the request out of the output")  # fmt: skip
     submit.add_argument("--slot", help="run on this slot only")
     submit.add_argument("--priority", type=int, help="-100 to 100; higher goes first, among your own jobs")
     submit.add_argument("--class", dest="job_class", choices=CLASSES, help="default: the key's own")

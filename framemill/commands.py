@@ -16,7 +16,7 @@ from framemill.progress import ProgressBar, duration
 from framemill.records import ENDED, Cancellation, Output, Status
 
 _FIELDS = ("model", "kind", "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height",
-           "frames", "fps", "strength", "slot", "priority", "job_class", "start_within_s", "max_run_s",
+           "frames", "fps", "strength", "output_format", "output_quality", "embed_metadata", "slot", "priority", "job_class", "start_within_s", "max_run_s",
            "idempotency_key")  # fmt: skip
 
 

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 MAX_FAILURES = 4
 #: Pause before the next try, seconds; doubled each time.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
+#: … while the object store is away, seconds: one delivery of the host tries it for all, so it may do so often.
+LONGEST_AWAY_S = 5.0
 
 
 @contextmanager
@@ -65,18 +67,18 @@ def deliver(job_id: str, attempt: int) -> str:
         dispatch.send(store().recompute(job_id, attempt))
         return "recompute"
     except Exception as exc:
-        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (number - 1))
+        away = isinstance(exc, Unavailable)
+        pause_s = min(LONGEST_AWAY_S if away else LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(number - 1, 10))
         logger.warning(
             "delivery failed", exc_info=not isinstance(exc, FramemillError),
             extra={"job_id": job_id, "delivery": number, "error": repr(exc), "again_in_s": pause_s},
         )  # fmt: skip
-        if number >= MAX_FAILURES and not isinstance(exc, Unavailable):
-            store().fail(job_id, attempt, code="delivery_failed", message=f"the output could not be stored: {exc}")
-            spool.remove(settings(), job_id, attempt)
-            dispatch.announce("task-failed", job_id, exception=f"delivery_failed: {exc}")
-            return "failed"
-        store().defer(job_id, attempt, owner, pause_s)
-        return "deferred"
+        if store().defer(job_id, attempt, owner, pause_s, away=away) < MAX_FAILURES:
+            return "deferred"
+        store().fail(job_id, attempt, code="delivery_failed", message=f"the output could not be stored: {exc}")
+        spool.remove(settings(), job_id, attempt)
+        dispatch.announce("task-failed", job_id, exception=f"delivery_failed: {exc}")
+        return "failed"
     published = store().until_written(lambda: store().deliver(job_id, attempt, owner, outputs))
     job = find(store(), job_id)
     if job is None or job.state.is_terminal:

@@ -46,6 +46,7 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._missing = 0
         self._tidy_at = 0.0
+        self._full = ""
 
     def start(self) -> None:
         """Take the slot and begin. Ends the process with a message when that is not possible."""
@@ -57,6 +58,7 @@ class Keeper:
                 logger.critical("cannot serve %s: %s", self._slot, exc.message)
                 raise SystemExit(1) from exc
         if self._delivers:
+            spool.offer_memory(settings())
             store().until_written(store().announce_node)
         self._thread.start()
 
@@ -98,6 +100,7 @@ class Keeper:
             "pid": os.getpid(),
             "device": device_label(self._slot),
             "models": json.dumps(models),
+            "blocked": spool.full(settings()),
         }
 
     def _take_slot(self) -> None:
@@ -130,6 +133,7 @@ class Keeper:
                 if self._slot:
                     self._beat()
                 if self._delivers:
+                    spool.offer_memory(settings())
                     store().announce_node()
                     self._tidy()
                 self._note_watchers()
@@ -145,7 +149,8 @@ class Keeper:
                 logger.exception("the keeper goes on after an error")
 
     def _beat(self) -> None:
-        beat = store().heartbeat(self._slot, self._owner, {})
+        self._note_full(spool.full(settings()))
+        beat = store().heartbeat(self._slot, self._owner, {"blocked": self._full})
         if self._stopping.is_set():
             return
         if not beat.held:
@@ -162,6 +167,11 @@ class Keeper:
             store().fail(beat.job_id, beat.attempt, code=RunTimeout.code, message=limit)
             self._signal_child(signal.SIGKILL)
         self._find_missing(beat.job_id, beat.attempt)
+
+    def _note_full(self, why: str) -> None:
+        if bool(why) != bool(self._full):
+            logger.warning("%s", f"no new job: waiting for {why}" if why else "the spool has room again")
+        self._full = why
 
     def _find_missing(self, job_id: str, attempt: int) -> None:
         """A run that has no process any more (its death was not recorded) is lost."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
+from jobs import spool
 from jobs.errors import ExecutionError, FramemillError, JobCancelled, OutOfMemory, Unavailable
 from jobs.models import ModelRegistry
 from jobs.objects import ObjectStore, open_store
@@ -79,7 +80,9 @@ def run(job_id: str, attempt: int) -> Outcome:
         ended = _failed(job_id, attempt, slot, exc)
     else:
         owned, bindings = records.until_written(
-            lambda: records.compute(job_id, attempt, slot=slot, node=node, run_s=run_s)
+            lambda: records.compute(
+                job_id, attempt, slot=slot, node=node, run_s=run_s, blocked=spool.full(settings()) if node else ""
+            )
         )
         ended = Outcome(
             "computed" if owned else "stale", bindings, computed=owned and bool(node), succeeded=owned and not node
@@ -121,7 +124,7 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
     objects = _objects() if job.request.image else None
     frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments)
     reporter.check()
-    write(settings(), job.job_id, attempt, frames)
+    write(settings(), job.job_id, attempt, frames, reporter.check)
     return time.monotonic() - begun, settings().node
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from jobs.errors import ObjectNotFound, Unavailable
@@ -19,7 +19,10 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def put_file(self, key: str, path: Path, media_type: str) -> None:
+    def put_file(
+        self, key: str, path: Path, media_type: str, *,
+        sha256: str = "", file_name: str = "", tags: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         with path.open("rb") as source:
             self._write(key, media_type, source)
 

@@ -19,7 +19,7 @@ from jobs.errors import Forbidden, InvalidRequest, NotReady, ObjectNotFound, Pro
 from jobs.forecast import OVER, Forecast
 from jobs.models import ModelRegistry
 from jobs.objects import ObjectStore
-from jobs.record import Job, check_job_id, new_job_id
+from jobs.record import Job, Output, check_job_id, new_job_id
 from jobs.requests import GenerationRequest
 from jobs.settings import Settings
 from jobs.slots import Slot
@@ -44,6 +44,7 @@ _JSON_OR_FORM = {
         }
     }
 }
+_INDEX = [{"in": "query", "name": "index", "schema": {"type": "integer", "default": 0}}]
 #: Stands for an image that is only stored once everything else is known to be right.
 _UNSTORED = "inputs/unstored"
 
@@ -94,7 +95,7 @@ def submit() -> Response:
     image = upload if upload is not None else values.get("image") or None
     values["image"] = None if image is None else _UNSTORED
     job_id = check_job_id(values["task_id"]) if values.get("task_id") else None
-    resolved, warnings = requests.resolve(_models(), values)
+    resolved, warnings = requests.resolve(_models(), values, _settings())
     warnings += [f"unknown field {name!r} was ignored" for name in unknown]
     submission = _submission(values, resolved, warnings, image)
     if image is not None:
@@ -213,20 +214,51 @@ def events(job_id: str) -> Response:
 
 
 @tasks_blueprint.route("/<job_id>/result", methods=["GET"])
-@tasks_blueprint.doc(parameters=[{"in": "query", "name": "index", "schema": {"type": "integer", "default": 0}}])
+@tasks_blueprint.doc(parameters=_INDEX)
 @tasks_blueprint.response(200, description="The file, with its own media type. Range requests are answered.")
 @tasks_blueprint.alt_response(404, description="Unknown id, or no result (yet); the code tells which.")
 def result(job_id: str) -> Response:
     """Fetch an output."""
+    index, output = _wanted(job_id)
+    return _send(output, f"{job_id}-{index}")
+
+
+@tasks_blueprint.route("/<job_id>/thumbnail", methods=["GET"])
+@tasks_blueprint.doc(parameters=_INDEX)
+@tasks_blueprint.response(200, description="A small WebP or JPEG; of a video, its first frame.")
+@tasks_blueprint.alt_response(404, description="Unknown id, no result (yet), or it has no thumbnail.")
+def thumbnail(job_id: str) -> Response:
+    """Fetch the thumbnail of an output."""
+    index, output = _wanted(job_id)
+    return _send(output.thumbnail, f"{job_id}-{index}-thumbnail")
+
+
+@tasks_blueprint.route("/<job_id>/poster", methods=["GET"])
+@tasks_blueprint.doc(parameters=_INDEX)
+@tasks_blueprint.response(200, description="The first frame of a video in full size, WebP or JPEG.")
+@tasks_blueprint.alt_response(404, description="Unknown id, no result (yet), or it has no poster.")
+def poster(job_id: str) -> Response:
+    """Fetch the poster of a video."""
+    index, output = _wanted(job_id)
+    return _send(output.poster, f"{job_id}-{index}-poster")
+
+
+def _wanted(job_id: str) -> tuple[str, Output]:
+    """The output that ``?index=`` names. Raises: JobNotFound, NotReady, InvalidRequest."""
     job = _job(job_id)
     if job.state is not JobState.SUCCEEDED:
         raise NotReady(f"the job is {job.state}: {'it has no result' if job.state.is_terminal else 'no result yet'}")
     index = request.args.get("index", "0")
     if not index.isdecimal() or int(index) >= len(job.outputs):
         raise InvalidRequest(Problem("index", f"must be 0 to {len(job.outputs) - 1}", index))
-    output = job.outputs[int(index)]
+    return index, job.outputs[int(index)]
+
+
+def _send(output: Output | None, name: str) -> Response:
+    if output is None:
+        raise ObjectNotFound("this output has none: images have no poster, and THUMBNAIL_PX=0 makes neither")
     try:
-        return send_object(_objects(), output, name=f"{job_id}-{index}")
+        return send_object(_objects(), output, name=name)
     except ObjectNotFound:
         raise ObjectNotFound("the output was removed from the object store") from None
 

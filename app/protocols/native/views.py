@@ -10,7 +10,7 @@ from jobs import keys
 from jobs.forecast import Forecast
 from jobs.objects import ObjectStore
 from jobs.queries import Fleet
-from jobs.record import Job
+from jobs.record import Job, Output
 from jobs.slots import Slot
 from jobs.states import JobState
 
@@ -59,15 +59,22 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, An
         "started_at": iso(job.started_at_ms),
         "computed_at": iso(job.computed_at_ms),
         "finished_at": iso(job.finished_at_ms),
-        "outputs": [
-            {
-                "index": index,
-                "url": objects.url(output.key) or f"/v1/tasks/{job.job_id}/result?index={index}",
-                **{name: value for name, value in vars(output).items() if name != "key"},
-            }
-            for index, output in enumerate(job.outputs)
-        ],
+        "outputs": [_output_view(job.job_id, index, output, objects) for index, output in enumerate(job.outputs)],
         "links": links(job.job_id),
+    }
+
+
+def _output_view(job_id: str, index: int, output: Output, objects: ObjectStore) -> dict[str, Any]:
+    def url(route: str, file: Output | None) -> str | None:
+        return objects.url(file.key) or f"/v1/tasks/{job_id}/{route}?index={index}" if file else None
+
+    names = ("media_type", "bytes", "sha256", "width", "height", "frames", "fps")
+    return {
+        "index": index,
+        "url": url("result", output),
+        **{name: getattr(output, name) for name in names},
+        "thumbnail_url": url("thumbnail", output.thumbnail),
+        "poster_url": url("poster", output.poster),
     }
 
 
@@ -89,6 +96,7 @@ def service_view(fleet: Fleet, version: str, visible: Callable[[str], bool]) -> 
         "submitted": fleet.submitted,
         "slots": [slot_view(slot, fleet, visible) for slot in fleet.slots],
         "delivery_nodes": fleet.delivery_nodes,
+        "object_store_away": fleet.away_nodes,
         "paused": fleet.paused,
         "waiting_models": fleet.waiting_models,
         "waiting_for": [f"model {name}" for name in fleet.stuck_models],
@@ -98,14 +106,16 @@ def service_view(fleet: Fleet, version: str, visible: Callable[[str], bool]) -> 
 
 
 def slot_state(slot: Slot, fleet: Fleet) -> str:
-    """``lost``, ``draining``, ``busy``, ``paused`` or ``idle``."""
+    """``lost``, ``draining``, ``busy``, ``paused``, ``waiting`` or ``idle``."""
     if slot.suspect:
         return "lost"
     if slot.draining:
         return "draining"
     if slot.job_id:
         return "busy"
-    return "paused" if slot.name in fleet.paused else "idle"
+    if slot.name in fleet.paused:
+        return "paused"
+    return "waiting" if slot.blocked else "idle"
 
 
 def slot_view(slot: Slot, fleet: Fleet, visible: Callable[[str], bool]) -> dict[str, Any]:
@@ -119,6 +129,7 @@ def slot_view(slot: Slot, fleet: Fleet, visible: Callable[[str], bool]) -> dict[
         "models": list(slot.models),
         "resident": list(slot.resident),
         "loads": slot.loads,
+        "waiting_for": slot.blocked or None,
     }
 
 
