@@ -13,7 +13,6 @@ from jobs.slots import Slot
 from jobs.states import JobState
 from jobs.store import JobStore
 
-
 #: An object store that was away longer ago is not shown as such: no delivery has tried it since, seconds.
 AWAY_SHOWN_S = 60.0
 

@@ -73,7 +73,7 @@ class Settings:
     s3_kms_key_id: str = ""
     #: Larger files are sent in parts of this size, bytes.
     s3_part_bytes: int = 8 * 1024 * 1024
-    #: Where clients fetch outputs of a bucket: ``presigned``, ``public`` (``S3_PUBLIC_URL``) or ``proxy`` (this server).
+    #: Where clients fetch outputs of a bucket: ``presigned``, ``public`` (below ``S3_PUBLIC_URL``) or ``proxy``.
     result_urls: str = "presigned"
     #: Address under which the bucket's keys can be read without a signature, such as a CDN.
     s3_public_url: str = ""
