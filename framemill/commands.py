@@ -16,8 +16,8 @@ from framemill.progress import ProgressBar, duration
 from framemill.records import ENDED, Cancellation, Output, Status
 
 _FIELDS = ("model", "kind", "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height",
-           "frames", "fps", "strength", "output_format", "output_quality", "embed_metadata", "slot", "priority", "job_class",
-           "start_within_s", "max_run_s", "idempotency_key")  # fmt: skip
+           "frames", "fps", "strength", "output_format", "output_quality", "embed_metadata", "slot", "priority",
+           "job_class", "start_within_s", "max_run_s", "idempotency_key")  # fmt: skip
 
 
 def submit(client: Client, arguments: Namespace) -> None:
