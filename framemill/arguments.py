@@ -10,7 +10,7 @@ from framemill import commands, operating
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    the job failed or expired, or a file could not be read or written
+  1    the job failed or expired, a file could not be read or written, or does not say how it was made
   2    wrong arguments
   3    the server refused the request
   4    the server cannot be reached or is not ready
@@ -62,6 +62,11 @@ def parser() -> argparse.ArgumentParser:
     jobs.add_argument("--limit", type=int)
     jobs.add_argument("--after", help="continue after this job")
     jobs.set_defaults(run=commands.list_jobs)
+
+    inspect = actions.add_parser("inspect", help="show what an image or video says about its making")
+    inspect.add_argument("file", metavar="FILE", help="a file, an http(s) link, or the id of a job")
+    inspect.add_argument("--index", type=int, default=0, help="which output of the job (%(default)s)")
+    inspect.set_defaults(run=commands.inspect)
 
     actions.add_parser("models", help="list the models").set_defaults(run=commands.models)
     actions.add_parser("service", help="show slots and queue").set_defaults(run=operating.service)
