@@ -37,6 +37,15 @@ def offer_memory(settings: Settings) -> None:
                 _offer(folder).touch()
 
 
+def withdraw_memory(settings: Settings) -> None:
+    """This host's delivery worker stops. Frames that wait stay where they are."""
+    folder = settings.spool_memory
+    if folder is not None:
+        with suppress(OSError):
+            _offer(folder).unlink(missing_ok=True)
+            folder.rmdir()  # refused while frames are in it
+
+
 def root_for(settings: Settings, size_bytes: int) -> Path:
     """The folder to write so many bytes of frames to."""
     memory = settings.spool_memory
@@ -136,5 +145,9 @@ def _available_bytes() -> int:
     return 0
 
 
-def _size(count: int) -> str:
-    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.1f} MiB"
+def _size(count: float) -> str:
+    for unit in ("bytes", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"

@@ -68,6 +68,7 @@ class Keeper:
             return
         self._stopping.set()
         if self._delivers:
+            spool.withdraw_memory(settings())
             with contextlib.suppress(Unavailable):
                 store().forget_node()
         if not self._slot:

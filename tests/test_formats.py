@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
-import sys
+import re
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from framemill import inspection
+from framemill.cli import main
 from framemill.errors import NoMetadata
 from jobs.errors import InvalidRequest
 from jobs.formats import IMAGE_FORMATS, VIDEO_FORMATS
 from jobs.models import Kind, ModelRegistry
 from jobs.requests import GenerationRequest, resolve
-from jobs.settings import PROJECT_ROOT, Settings
+from jobs.settings import Settings
 from tests.harness import Stack
 from workers import encode
 from workers.encode import animation, images, video
@@ -260,7 +260,7 @@ def test_odd_sides_are_named_before_they_are_cropped(tmp_path: Path) -> None:
     ],
 )  # fmt: skip
 def test_a_job_gives_the_format_it_was_asked_for(
-    stack: Stack, model: str, name: str, media_type: str, ending: str
+    stack: Stack, tmp_path: Path, model: str, name: str, media_type: str, ending: str
 ) -> None:
     view = stack.wait(stack.submit(model=model, steps=1, output_format=name))
     assert view["state"] == "succeeded", view
@@ -270,9 +270,35 @@ def test_a_job_gives_the_format_it_was_asked_for(
     assert result.headers["Content-Type"] == output["media_type"] == media_type
     assert result.headers["Content-Disposition"] == f'inline; filename="{view["task_id"]}-0.{ending}"'
     assert result.headers["X-Content-Type-Options"] == "nosniff"
-    command = [sys.executable, "-m", "framemill", "--url", stack.url(""), "--json", "inspect", view["task_id"]]
-    made = subprocess.run(command, cwd=PROJECT_ROOT, capture_output=True, check=True)
-    assert json.loads(made.stdout)["seed"] == view["request"]["seed"]
+    (tmp_path / "file").write_bytes(result.content)
+    assert inspection.read(tmp_path / "file").request["job_id"] == view["task_id"]
+
+
+def test_the_command_inspects_jobs_links_and_files(
+    stack: Stack, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    view = stack.wait(stack.submit(steps=1, seed=7))
+    path = written(tmp_path, request("jpeg"), clip())
+    link, plain = stack.url(view["outputs"][0]["url"]), tmp_path / "plain.png"
+    Image.new("RGB", (8, 8)).save(plain)
+
+    def run(*words: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        return main(["--url", stack.url(""), *words]), *capfd.readouterr()
+
+    for name in (view["task_id"], link):
+        code, out, _ = run("--json", "inspect", name)
+        assert (code, json.loads(out)["seed"], json.loads(out)["job_id"]) == (0, 7, view["task_id"])
+    code, out, _ = run("inspect", str(path))
+    assert code == 0
+    assert re.search(r"^seed +9223372036854775807$", out, re.MULTILINE)
+    code, out, error = run("inspect", str(plain))
+    assert (code, out, error) == (1, "", f"framemill: {plain} does not say how it was made\n")
+    code, _, error = run("inspect", stack.url("/healthz"))
+    assert (code, "no PNG" in error) == (1, True)
+    assert run("inspect", str(tmp_path / "missing.png"))[0] == 1
+    assert run("inspect", "http://127.0.0.1:9/x.png")[0] == 1
+    assert run("inspect", "never-submitted")[0] == 3
 
 
 @pytest.mark.parametrize("model", ["tiny-image", "tiny-video"])
