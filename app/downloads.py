@@ -24,7 +24,9 @@ def send_object(objects: ObjectStore, output: Output, *, name: str) -> Response:
     unchanged = request.if_none_match.contains_weak(output.sha256)
     wanted = request.range if request.method == "GET" and not unchanged else None
     if wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1 and _still_same(output):
-        span = wanted.range_for_length(size)
+        begin, _ = wanted.ranges[0]
+        # "The last n bytes" of a file that is shorter are all of it, which Werkzeug refuses.
+        span = (0, size) if begin is not None and begin <= -size < 0 else wanted.range_for_length(size)
         if span is None:
             raise RequestedRangeNotSatisfiable(length=size)
         start, end, status = span[0], span[1] - 1, 206
