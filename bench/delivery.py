@@ -1,7 +1,7 @@
 """What delivery costs: encoding and storing by format, memory, and the time from the last step to ``succeeded``.
 
-``python -m bench.delivery [--rounds 5]``. Pictures are clouds of colour with a little noise, as photos have it; the S3
-server is rclone's, on this machine.
+``python -m bench.delivery [--rounds 5 | --choices]``. Pictures are clouds of colour with a little noise, as
+photos have it; the S3 server is rclone's, on this machine.
 """
 
 from __future__ import annotations
@@ -98,6 +98,41 @@ def formats(s3: S3Server, rounds: int) -> str:
             row = (name, per, *(1000 * seconds / unit for seconds in (encode_s, cpu_s, local_s, s3_s)), size / unit)
             rows.append(row)
     return table(("format", "per", "encode ms", "CPU ms", "store in a folder ms", "store in S3 ms", "MB"), rows)
+
+
+def choices() -> str:
+    """What was chosen, and what was not: CPU time and size."""
+    from workers.encode import images, video
+
+    rows: list[tuple[Any, ...]] = []
+    picture, clip = pictures(*IMAGE)[0], pictures(*VIDEO)
+    pixels, seconds = picture.size / 3e6, len(clip) / FPS
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "file"
+
+        def measure(what: str, write: Callable[[], object], unit: float) -> None:
+            cpu_s = median_s(write, 1, time.process_time)
+            rows.append((what, 1000 * cpu_s / unit, path.stat().st_size / 1e6 / unit))
+
+        for name, option, values in (("png", "compress_level", (1, 3, 6)), ("webp", "method", (0, 2, 4, 6))):
+            for value in values:
+                images.OPTIONS[name] = {option: value}
+                write = partial(images.write, picture, path, name, quality=90, metadata=None)
+                measure(f"{name} {option} {value}, a megapixel", write, pixels)
+        for name, option, values in (
+            ("mp4", "preset", ("ultrafast", "superfast", "veryfast", "faster", "medium")),
+            ("webm", "cpu-used", ("8", "7", "6", "5")),
+        ):
+            for value in values:
+                video.CODECS[name].options[option] = value
+                measure(
+                    f"{name} {option} {value}, a second",
+                    partial(video.write, clip, path, name, fps=FPS, quality=80, metadata=None), seconds,
+                )  # fmt: skip
+        video.CODECS["webm"].options.update({"deadline": "good", "cpu-used": "5"})
+        write = partial(video.write, clip, path, "webm", fps=FPS, quality=80, metadata=None)
+        measure("webm deadline good, cpu-used 5, a second", write, seconds)
+    return table(("choice", "CPU ms", "MB"), rows)
 
 
 def memory() -> str:
@@ -207,6 +242,7 @@ def report(rounds: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--choices", action="store_true", help="compare the encoders' options instead")
     parser.add_argument("--memory-of", metavar="FORMAT", help=argparse.SUPPRESS)
     parser.add_argument("--video", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -214,6 +250,9 @@ def main() -> None:
         memory_of(options.memory_of, is_video=options.video)
         return
     print(machine())
+    if options.choices:
+        print(choices())
+        return
     print(report(options.rounds))
 
 

@@ -76,9 +76,10 @@ def full(settings: Settings) -> str:
 def used_bytes(root: Path) -> int:
     """Bytes of frames in one folder of the spool."""
     total = 0
-    for frames in root.glob(f"*/{FRAMES}"):
-        with suppress(FileNotFoundError):
-            total += frames.stat().st_size
+    with suppress(FileNotFoundError), os.scandir(root) as folders:
+        for folder in folders:
+            with suppress(OSError):  # removed meanwhile, or no folder
+                total += os.stat(f"{folder.path}/{FRAMES}").st_size
     return total
 
 

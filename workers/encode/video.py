@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -14,8 +15,12 @@ from jobs.formats import even_size
 from workers.encode.metadata import Metadata
 
 
+#: More threads make a small picture no faster, and each keeps frames in memory.
+THREADS = min(8, os.cpu_count() or 1)
+
+
 @dataclass(frozen=True)
-class _Codec:
+class Codec:
     """An encoder with its options, chosen by ``python -m bench.delivery`` (bench/RESULTS.md)."""
 
     name: str
@@ -29,11 +34,11 @@ class _Codec:
         return str(round(self.crf_zero - self.crf_step * quality))
 
 
-_CODECS = {
+CODECS = {
     # faststart: the index comes first, so a player can begin before it has all. Quality 80 is crf 18.
-    "mp4": _Codec("libx264", {"preset": "veryfast"}, 51, 33 / 80, {"movflags": "+faststart"}),
+    "mp4": Codec("libx264", {"preset": "veryfast"}, 51, 33 / 80, {"movflags": "+faststart"}),
     # Quality 80 is crf 25.
-    "webm": _Codec("libvpx-vp9", {"deadline": "realtime", "cpu-used": "7", "row-mt": "1", "b": "0"}, 63, 38 / 80),
+    "webm": Codec("libvpx-vp9", {"deadline": "realtime", "cpu-used": "7", "row-mt": "1", "b": "0"}, 63, 38 / 80),
 }
 
 
@@ -47,13 +52,14 @@ def write(
     Returns:
         Width and height written, pixels.
     """
-    codec = _CODECS[name]
+    codec = CODECS[name]
     width, height = even_size(name, frames.shape[2], frames.shape[1])
     with av.open(str(path), "w", format=name, options=codec.container_options) as container:
         if metadata is not None:
             container.metadata.update(metadata.tags())
         stream = cast(av.VideoStream, container.add_stream(codec.name, rate=frame_rate(fps)))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = THREADS
         stream.options = {**codec.options, "crf": codec.crf(quality)}
         for picture in frames:
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
