@@ -20,6 +20,8 @@ from framemill.output import answer, percent, progress, say, table
 from framemill.progress import ProgressBar, duration
 from framemill.records import ENDED, Cancellation, Output, Status
 
+#: Of types that Python or the system may not know.
+_ENDINGS = {"image/webp": ".webp", "image/jpeg": ".jpg", "video/webm": ".webm"}
 #: What can be the id of a job: a file has an ending.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _FIELDS = ("model", "kind", "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height",
@@ -75,7 +77,8 @@ def result(client: Client, arguments: Namespace) -> None:
     found = client.status(arguments.id)
     # A job without outputs is asked for them all the same: the server's refusal says why there are none.
     outputs = found.outputs or (Output(index=0, url="", media_type="application/octet-stream"),)
-    ending = mimetypes.guess_extension(outputs[0].media_type) or ".bin"
+    media_type = outputs[0].media_type
+    ending = _ENDINGS.get(media_type) or mimetypes.guess_extension(media_type) or ".bin"
     name = arguments.output or arguments.id.replace("/", "_") + ending
     _fetch(client, found, name)
     if name != "-":

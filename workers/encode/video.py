@@ -14,7 +14,6 @@ import numpy as np
 from jobs.formats import even_size
 from workers.encode.metadata import Metadata
 
-
 #: More threads make a small picture no faster, and each keeps frames in memory.
 THREADS = min(8, os.cpu_count() or 1)
 
