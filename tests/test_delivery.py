@@ -197,6 +197,7 @@ def test_an_outage_of_any_length_is_no_failure_of_the_output(room: Callable[...,
         assert here.store.defer(job_id, 1, "io:x", 0, away=False) == failures
 
 
+@pytest.mark.timeout(400)  # it waits for several things in turn
 def test_deliveries_of_a_store_that_is_back_begin_within_seconds(start: Start, s3: S3Server) -> None:
     """Bound, back-pressure and return: nothing is computed twice, everything arrives once."""
     # A tiny image takes 3,200 bytes.
@@ -233,6 +234,7 @@ def test_deliveries_of_a_store_that_is_back_begin_within_seconds(start: Start, s
 # ---- what dies
 
 
+@pytest.mark.timeout(400)
 def test_frames_in_shared_memory_outlive_the_workers(start: Start) -> None:
     stack = start("gpu0", "io", SLOT_LEASE_S=60)
     stack.processes["io"].send_signal(signal.SIGSTOP)  # it has offered its memory, and delivers nothing
@@ -246,6 +248,7 @@ def test_frames_in_shared_memory_outlive_the_workers(start: Start) -> None:
     assert (view["state"], view["attempt"]) == ("succeeded", 1), view
 
 
+@pytest.mark.timeout(400)
 def test_frames_of_a_host_that_does_not_come_back_are_computed_elsewhere(start: Start) -> None:
     """It had a GPU worker and no delivery worker; another host has both."""
     stack = start("io", NODE_GRACE_S=1)

@@ -95,10 +95,9 @@ class _Delivery:
             key=f"{self._prefix}/{path.name}", media_type=media_type, bytes=path.stat().st_size, sha256=sha256,
             width=size[0], height=size[1], frames=frames, fps=fps,
         )  # fmt: skip
-        # Noted first: an upload that ends in an error may have arrived.
-        self._stored.append(output)
         name = f"{self._job.job_id}-{path.name}"
         _objects().put_file(output.key, path, media_type, sha256=sha256, file_name=name)
+        self._stored.append(output)
         path.unlink()
         return output
 
