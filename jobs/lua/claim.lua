@@ -1,5 +1,7 @@
 -- One delivery at a time. ARGV: id, attempt, owner. Returns the number of this delivery, or 0 when not to deliver.
 local id, owner = ARGV[1], ARGV[3]
+-- While one tries whether the object store is back, the others wait so long: it may have died, or been cancelled.
+local PROBE_MS = 5000
 if not owns(id, ARGV[2], 'delivering') then return 0 end
 local now = now_ms()
 local record = redis.call('HMGET', K.JOB .. id, 'delivery_owner', 'next_look_at', 'node')
@@ -11,7 +13,7 @@ if record[1] ~= owner then
     redis.call('ZADD', K.DELIVERING, again_at, id)
     return 0
   elseif again_at then
-    redis.call('HSET', K.AWAY, record[3], int(now + CFG.delivery_lease_ms))
+    redis.call('HSET', K.AWAY, record[3], int(now + PROBE_MS))
   end
 end
 local look_at = int(now + CFG.delivery_lease_ms)
