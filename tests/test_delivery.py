@@ -128,9 +128,9 @@ def test_a_spool_is_full_by_its_bytes_or_by_its_disk(here: Settings) -> None:
 
 def test_a_slot_whose_spool_is_full_gets_nothing_until_there_is_room(room: Callable[..., Room]) -> None:
     here = room()
+    first, second, third = here.submit(), here.submit(), here.submit()
     here.open("gpu0")
     here.open("gpu1")
-    first, second, third = here.submit(), here.submit(), here.submit()
     here.start("gpu0")
     here.store.compute(first, 1, slot="gpu0", node="host", run_s=1, blocked="delivery")
     assert (here.at("gpu0"), here.state(first)) == (("", 0), "delivering")
