@@ -105,7 +105,7 @@ def choices() -> str:
     from workers.encode import images, video
 
     rows: list[tuple[Any, ...]] = []
-    picture, clip = pictures(*IMAGE)[0], pictures(*VIDEO)
+    picture, clip = pictures(*IMAGE)[0], pictures(*VIDEO)[: 2 * FPS]
     pixels, seconds = picture.size / 3e6, len(clip) / FPS
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"
@@ -113,6 +113,7 @@ def choices() -> str:
         def measure(what: str, write: Callable[[], object], unit: float) -> None:
             cpu_s = median_s(write, 1, time.process_time)
             rows.append((what, 1000 * cpu_s / unit, path.stat().st_size / 1e6 / unit))
+            print(what, flush=True, file=sys.stderr)
 
         for name, option, values in (("png", "compress_level", (1, 3, 6)), ("webp", "method", (0, 2, 4, 6))):
             for value in values:
