@@ -67,6 +67,7 @@ def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tu
         key_id=submission.caller.key_id,
         job_class=submission.job_class or submission.caller.job_class,
         priority=submission.priority,
+        retention=submission.retention or submission.caller.retention or settings().retention,
     )
     return job, accepted.forecast
 
@@ -121,6 +122,22 @@ def _revoke(job_id: str) -> None:
         logger.warning("revocation not sent", extra={"job_id": job_id, "error": repr(exc)})
 
 
+def delete(job_id: str) -> str:
+    """Delete a job with its files; one that is not over is stopped first.
+
+    Returns:
+        ``deleted``, ``held`` (it goes as soon as its worker has stopped) or ``gone`` (it was deleted before).
+
+    Raises:
+        JobNotFound, Unavailable.
+    """
+    outcome = store().purge(job_id)
+    if outcome[0] == "live":
+        cancel(job_id)
+        outcome = store().purge(job_id)
+    return outcome
+
+
 def cancel_running(caller: Caller) -> list[str]:
     """Stop every job of the caller (an admin: of all) that is being computed. Returns the ids this call stopped."""
     running = queries.ids_in_state(store(), JobState.RUNNING, key_id=caller.scope)
@@ -140,7 +157,7 @@ def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:
     submission = Submission(
         request=old.request, warnings=old.warnings, pin=old.pin, caller=replace(caller, key_id=old.key_id),
         protocol=old.protocol, job_class=old.job_class, priority=old.priority, retry_of=job_id,
-        max_run_s=old.max_run_s or 0,
+        max_run_s=old.max_run_s or 0, retention=old.retention,
     )  # fmt: skip
     answer = submit(submission, new_job_id(), chosen_by_client=False)
     store().bury(job_id)
