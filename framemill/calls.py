@@ -52,7 +52,7 @@ class Fields(TypedDict, total=False):
     start_within_s: float | None
     #: Longest run, seconds; then it fails. 0: no limit.
     max_run_s: float | None
-    #: How long its files are kept: ``keep`` (until deleted), ``days`` or ``hours``; the key's or server's when left out.
+    #: How long its files are kept: ``keep``, ``days`` or ``hours``; the key's default when left out.
     retention: str | None
     #: A repeat with the same key within a day is answered with the first job, so that it may safely be sent again:
     #: any printable ASCII text, different for every job.
