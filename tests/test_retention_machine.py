@@ -16,7 +16,14 @@ import pytest
 from hypothesis import HealthCheck, Phase
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from jobs import keys, retention
 from jobs.errors import DuplicateJob, ObjectNotFound, Unavailable
@@ -52,6 +59,10 @@ class Job:
     expired: bool = False
 
 
+#: Inputs of a request.
+pictures = st.lists(st.integers(0, 1), max_size=2)
+
+
 class RetentionMachine(RuleBasedStateMachine):
     def __init__(self, server: Settings) -> None:
         super().__init__()
@@ -78,7 +89,25 @@ class RetentionMachine(RuleBasedStateMachine):
         found = [job for job in self.jobs.values() if job.state in states]
         return found[at % len(found)] if found else None
 
+    @initialize(jobs=st.lists(st.tuples(pictures, st.booleans(), st.integers(0, 3)), max_size=5))
+    def begin(self, jobs: list[tuple[list[int], bool, int]]) -> None:
+        """Some jobs, each so far on its way."""
+        for chosen, kept, steps in jobs:
+            self.send(chosen, kept)
+            for step in range(steps):
+                self.work() if step < 2 else self.deliver(0, "published")
+
     # ---- callers
+
+    @rule(chosen=pictures, kept=st.booleans())
+    def send(self, chosen: list[int], kept: bool) -> None:
+        """A whole request."""
+        before = len(self.uploads)
+        for picture in chosen:
+            self.announce(picture)
+            self.put(len(self.uploads) - 1)
+        mine, self.uploads = self.uploads[before:], self.uploads[:before]
+        self.accept(tuple(dict.fromkeys(upload.name for upload in mine)), kept, may_fail=False)
 
     @rule(picture=st.integers(0, 1))
     def announce(self, picture: int) -> None:
@@ -93,7 +122,8 @@ class RetentionMachine(RuleBasedStateMachine):
             self.objects.put_bytes(upload.name, b"picture", "image/png")
         upload.stored = True
 
-    @rule(at=st.integers(0, 9), kept=st.booleans(), number=st.integers(0, 2))
+    @precondition(lambda self: any(upload.stored for upload in self.uploads))
+    @rule(at=st.integers(0, 9), kept=st.booleans(), number=st.integers(1, 2))
     def submit(self, at: int, kept: bool, number: int) -> None:
         ready = [upload for upload in self.uploads if upload.stored]
         chosen = [ready[(at + i) % len(ready)] for i in range(number)] if ready else []
@@ -120,6 +150,7 @@ class RetentionMachine(RuleBasedStateMachine):
         for binding in bindings:  # type: ignore[attr-defined]
             self.jobs[binding.job_id].attempt = binding.attempt
 
+    @precondition(lambda self: self.pick(0, "failed", "cancelled"))
     @rule(at=st.integers(0, 9))
     def retry(self, at: int) -> None:
         if job := self.pick(at, "failed", "cancelled"):
@@ -132,6 +163,7 @@ class RetentionMachine(RuleBasedStateMachine):
             job.state = "cancelled"
             self.follow(bindings)
 
+    @precondition(lambda self: self.pick(0, *ENDS))
     @rule(at=st.integers(0, 9))
     def purge(self, at: int) -> None:
         if job := self.pick(at, *ENDS):
@@ -157,6 +189,7 @@ class RetentionMachine(RuleBasedStateMachine):
 
     # ---- workers
 
+    @precondition(lambda self: self.room.at()[0])
     @rule()
     def work(self) -> None:
         """The slot's job starts, or is computed."""
@@ -171,12 +204,14 @@ class RetentionMachine(RuleBasedStateMachine):
             self.jobs[job_id].state = "delivering"
             self.follow(bindings)
 
+    @precondition(lambda self: self.room.at()[0])
     @rule()
     def release(self) -> None:
         job_id, attempt = self.room.at()
         if job_id and self.jobs[job_id].state in ENDS:
             self.follow(self.store.release(job_id, attempt, slot="gpu0"))
 
+    @precondition(lambda self: self.pick(0, "delivering"))
     @rule(at=st.integers(0, 9), end=st.sampled_from(["published", "published", "stale", "killed", "failed"]))
     def deliver(self, at: int, end: str) -> None:
         """``stale``: cancelled while the files are stored; ``killed``: they are stored and nobody is told."""
@@ -208,6 +243,7 @@ class RetentionMachine(RuleBasedStateMachine):
 
     # ---- time
 
+    @precondition(lambda self: self.pick(0, "succeeded"))
     @rule(at=st.integers(0, 9))
     def files_expire(self, at: int) -> None:
         """Their time is over; a sweep may find them from now on."""
@@ -217,6 +253,7 @@ class RetentionMachine(RuleBasedStateMachine):
             self.redis.zadd(keys.DUE, {f"outputs/{job.job_id}/": 1}, xx=True)
             job.expired = True
 
+    @precondition(lambda self: self.pick(0, *ENDS))
     @rule(at=st.integers(0, 9))
     def record_expires(self, at: int) -> None:
         job = self.pick(at, *ENDS)
@@ -242,7 +279,12 @@ class RetentionMachine(RuleBasedStateMachine):
 
     @rule()
     def take(self) -> None:
-        self.taken += self.store.take_due(3, 60)
+        self.taken += self.store.take_due(9, 60)
+
+    @rule()
+    def sweep(self) -> None:
+        """The whole of it."""
+        retention.remove_due(self.store, self.objects)
 
     @precondition(lambda self: self.taken)
     @rule(at=st.integers(0, 9), dies=st.booleans())
