@@ -132,7 +132,7 @@ def delete(job_id: str) -> str:
         JobNotFound, Unavailable.
     """
     outcome = store().purge(job_id)
-    if outcome[0] == "live":
+    if outcome == "live":
         cancel(job_id)
         outcome = store().purge(job_id)
     return outcome

@@ -19,8 +19,8 @@ from jobs.objects import CHUNK_BYTES, ListedObject, StoredObject, check_key, che
 from jobs.settings import Settings
 
 
-class _NotOffered(Unavailable):
-    """This server has no such call."""
+class _NoUploads(Unavailable):
+    """This server has no large uploads, or none at the moment and says so in this way."""
 
 
 class S3Store:
@@ -113,7 +113,7 @@ class S3Store:
     def tidy(self, age_s: float) -> None:
         """Parts of large uploads that were never completed take place, and no list of objects shows them."""
         old_s = time.time() - age_s
-        with suppress(_NotOffered), _translated():
+        with suppress(_NoUploads), _translated():
             names = {"Bucket": self._bucket, "Prefix": self._prefix}
             for page in self.client.get_paginator("list_multipart_uploads").paginate(**names):
                 for upload in page.get("Uploads", ()):
@@ -154,5 +154,5 @@ def _translated(*, may_be_missing: bool = False) -> Iterator[None]:
             raise Unavailable(f"S3 cannot be used: {type(cause or exc).__name__}") from exc
         if may_be_missing and _code(cause) in ("404", "NoSuchKey", "NotFound"):
             raise ObjectNotFound() from exc
-        kind = _NotOffered if _code(cause) in ("NotImplemented", "501", "MethodNotAllowed", "405") else Unavailable
+        kind = _NoUploads if _code(cause) in ("NotImplemented", "MethodNotAllowed", "NoSuchUpload") else Unavailable
         raise kind(f"S3 refused: {_code(cause)}") from exc
