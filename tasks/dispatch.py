@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -13,7 +14,7 @@ from kombu.exceptions import KombuError, OperationalError
 
 from jobs import queries
 from jobs.access import Caller
-from jobs.errors import Conflict, DuplicateJob, Unavailable
+from jobs.errors import Conflict, DuplicateJob, JobNotFound, Unavailable
 from jobs.forecast import Forecast
 from jobs.record import Job, new_job_id
 from jobs.slots import Redelivery
@@ -115,7 +116,8 @@ def delete(job_id: str) -> str:
     """
     outcome = store().purge(job_id)
     if outcome == "live":
-        cancel(job_id)
+        with suppress(JobNotFound):  # somebody else deletes it too
+            cancel(job_id)
         outcome = store().purge(job_id)
     return outcome
 

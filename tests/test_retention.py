@@ -434,7 +434,10 @@ def test_files_expire_and_are_deleted_on_a_running_server(start) -> None:  # typ
     gone = stack.get(f"/v1/tasks/{short}/result")
     assert (gone.status_code, gone.json()["error"]["code"]) == (410, "result_expired")
     assert (stack.status(short)["state"], stack.status(short)["outputs"]) == ("succeeded", [])
-    assert stack.get(f"/v1/tasks/{kept}/result").status_code == 200
+    copy = stack.get(f"/v1/tasks/{kept}/result")
+    assert (copy.status_code, copy.headers["Cache-Control"]) == (200, "private, max-age=31536000, immutable")
+    stack.store.client.hset(keys.JOB + kept, "expires_at", 1)
+    assert "max-age=0" in stack.get(f"/v1/tasks/{kept}/result").headers["Cache-Control"]
     assert len([name for name in stored(stack) if name.startswith("inputs/")]) == 1
 
     answer = stack.delete(f"/v1/tasks/{kept}?purge=true").json()

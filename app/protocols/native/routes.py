@@ -229,7 +229,7 @@ def result(job_id: str) -> Response:
         raise InvalidRequest(Problem("index", f"must be 0 to {len(job.outputs) - 1}", index))
     output = job.outputs[int(index)]
     try:
-        return send_object(_objects(), output, name=f"{job_id}-{index}")
+        return send_object(_objects(), output, name=f"{job_id}-{index}", expires_at_ms=job.expires_at_ms)
     except ObjectNotFound:
         raise ObjectNotFound("the output was removed from the object store") from None
 
