@@ -28,7 +28,7 @@ key                       type     holds
 ``assigned``              zset     jobs sent to a worker, by the time they may be sent again
 ``delivering``            zset     jobs being delivered, by the time they may be sent again
 ``deadlines``             zset     waiting jobs by the time they must have started
-``expiring``              zset     finished jobs by the time their record goes
+``expiring``              zset     finished jobs without files by the time their record goes
 ``due``                   zset     stored objects by the time they may be removed; ``…/`` is all below it
 ``inputs``                hash     SHA-256 of an input image → the object that holds it
 ``input_uses``            hash     object of an input image → number of records that need it

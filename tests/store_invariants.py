@@ -112,7 +112,7 @@ class Snapshot:
         self.unexplained -= set(found)
         self._members(keys.ASSIGNED, set(self.bound))
         self._members(keys.DELIVERING, self.of("delivering"))
-        kept = {i for i, record in self.jobs.items() if record["retention"] == "keep" and "outputs" in record}
+        kept = {i for i, record in self.jobs.items() if record["state"] in ENDED and "outputs" in record}
         self._members(keys.EXPIRING, self.of(*ENDED) - kept)
         self._members(keys.DEADLINES, {i for i, record in self.waiting.items() if "start_by" in record})
         self._members(keys.DEAD, {i for i, r in self.jobs.items() if '"worker_lost"' in r.get("error", "")})

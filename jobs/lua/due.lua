@@ -25,6 +25,7 @@ for _, name in ipairs(redis.call('ZRANGEBYSCORE', K.DUE, '-inf', int(now), 'LIMI
     if id and has(job_get(id, 'outputs')) then
       redis.call('HDEL', K.JOB .. id, 'outputs')
       redis.call('HSET', K.JOB .. id, 'removed_at', int(now))
+      redis.call('ZADD', K.EXPIRING, int(now + CFG.result_ttl_ms), id)
       free_inputs(id)  -- one that succeeded is not sent again
     end
     redis.call('ZADD', K.DUE, int(now + ARGV[2]), name)

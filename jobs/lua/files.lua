@@ -35,21 +35,19 @@ local function free_inputs(id)
   redis.call('HDEL', K.JOB .. id, 'inputs')
 end
 
--- A job is over: how long its files are kept, and its record. `stored`: a delivery may have stored files.
-local function retain(id, state)
+-- A job is over: how long its files are kept, or its record if it has none. `stored`: a delivery may have stored files.
+local function retain(id, state, now)
   local record = redis.call('HMGET', K.JOB .. id, 'outputs', 'retention', 'stored')
-  local now, published = now_ms(), state == 'succeeded' and has(record[1])
   redis.call('HDEL', K.JOB .. id, 'stored')
-  if published and not CFG.retention_ms[record[2]] then return end  -- kept until deleted
-  local last = now
-  if published then
-    last = now + CFG.retention_ms[record[2]]
-    redis.call('HSET', K.JOB .. id, 'expires_at', int(last))
-    discard(outputs_of(id), last)
-  elseif has(record[3]) then
-    discard(outputs_of(id), now + CFG.files_grace_ms)
+  if state == 'succeeded' and has(record[1]) then
+    local kept_ms = CFG.retention_ms[record[2]]  -- none: until it is deleted
+    if not kept_ms then return end
+    redis.call('HSET', K.JOB .. id, 'expires_at', int(now + kept_ms))
+    discard(outputs_of(id), now + kept_ms)
+    return
   end
-  redis.call('ZADD', K.EXPIRING, int(last + CFG.result_ttl_ms), id)
+  if has(record[3]) then discard(outputs_of(id), now + CFG.files_grace_ms) end
+  redis.call('ZADD', K.EXPIRING, int(now + CFG.result_ttl_ms), id)
 end
 
 -- Its worker has not stopped yet, so that its record is needed.

@@ -35,7 +35,7 @@ local function finish(id, state)
     'lane', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by')
   redis.call('HSET', K.JOB .. id, 'finished_at', int(now))
   redis.call('HINCRBY', K.COUNTERS, state, 1)
-  retain(id, state)
+  retain(id, state, now)
   emit(id)
 end
 
