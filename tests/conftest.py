@@ -14,8 +14,10 @@ from pathlib import Path
 
 import pytest
 
+from jobs.objects.local import LocalStore
 from jobs.settings import PROJECT_ROOT, Settings
 from stack.redis_server import EmbeddedRedis
+from tests.files_room import House
 from tests.harness import Stack, running
 from tests.input_case import Case
 from tests.room import Room
@@ -91,6 +93,12 @@ def room(server: Settings) -> Callable[..., Room]:
 def case(room: Callable[..., Room], tmp_path: Path) -> Case:
     """Where input images are stored."""
     return Case(tmp_path / "objects", room().store)
+
+
+@pytest.fixture
+def house(room: Callable[..., Room], tmp_path: Path) -> House:
+    """A room with one slot, and its files."""
+    return House(room(), LocalStore(tmp_path / "objects"))
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -29,34 +28,14 @@ from jobs import keys, retention
 from jobs.errors import DuplicateJob, ObjectNotFound, Unavailable
 from jobs.objects.local import LocalStore
 from jobs.record import Output
-from jobs.requests import GenerationRequest
 from jobs.settings import Settings
 from jobs.submission import Submission
-from tests.room import Room, request
+from tests.files_room import Job, Upload, Wanted
+from tests.room import Room
 from tests.store_invariants import Snapshot
 from tests.test_store_machine import THOROUGH
 
 ENDS = ("succeeded", "failed", "cancelled")
-
-
-@dataclass
-class Upload:
-    """An input on its way to a job. ``lapsed``: its grace was over before the job came."""
-
-    name: str
-    stored: bool = False
-    lapsed: bool = False
-
-
-@dataclass
-class Job:
-    job_id: str
-    inputs: tuple[str, ...]
-    kept: bool
-    state: str = "queued"
-    attempt: int = 0
-    outputs: list[str] = field(default_factory=list)
-    expired: bool = False
 
 
 #: Inputs of a request.
@@ -340,22 +319,6 @@ class RetentionMachine(RuleBasedStateMachine):
         shutil.rmtree(self.folder)
         assert left == []
         assert not self.redis.exists(keys.DUE, keys.INPUTS, keys.INPUT_USES)
-
-
-class Wanted(GenerationRequest):
-    """A request with any number of inputs."""
-
-    names: tuple[str, ...] = ()
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        return self.names
-
-    @classmethod
-    def of(cls, names: tuple[str, ...]) -> Wanted:
-        wanted = cls(**vars(request("m", 1)))
-        object.__setattr__(wanted, "names", names)
-        return wanted
 
 
 @pytest.mark.timeout(0 if THOROUGH else 120)
