@@ -13,6 +13,7 @@ import pytest
 import framemill
 from framemill.cli import main
 from framemill.errors import ApiError
+from jobs import keys
 from jobs.objects.local import LocalStore
 from tests.harness import Stack, running, wait_for
 from tests.pictures import PNG
@@ -23,8 +24,7 @@ TINY = {"model": "tiny-image", "steps": 1}
 @pytest.fixture(scope="module")
 def server_alone(models_file: Path) -> Iterator[Stack]:
     """A server without GPU workers: jobs wait; files are looked after."""
-    grace = {"UNUSED_FILES_GRACE_S": 1}
-    with TemporaryDirectory(prefix="fm-") as folder, running(Path(folder), models_file, "io", **grace) as stack:
+    with TemporaryDirectory(prefix="fm-") as folder, running(Path(folder), models_file, "io") as stack:
         yield stack
 
 
@@ -94,7 +94,9 @@ def test_an_input_goes_with_the_last_job_that_needs_it(
     assert clients["bob"].cancel(second).changed
     again = clients["bob"].retry(second).task_id
     clients["bob"].delete(second)
-    wait_for(lambda: server_alone.store.client.zscore("framemill:due", key) is None, "the end of its grace")
+    redis = server_alone.store.client
+    redis.zadd(keys.DUE, {key: 1}, xx=True)  # as if it had been sent long ago
+    wait_for(lambda: redis.zscore(keys.DUE, key) is None, "a look at it")
     assert objects.stat(key)
     clients["bob"].delete(again)
     wait_for(lambda: not list(objects.list("inputs/")), "the input to go")

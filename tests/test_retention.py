@@ -215,13 +215,19 @@ def data_url() -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
+def end_grace(stack: Any, name: str) -> None:
+    """As if an input had been sent long ago."""
+    stack.store.client.zadd(keys.DUE, {name: 1}, xx=True)
+
+
 def stored(stack: Any) -> list[str]:
     objects = LocalStore(stack.settings.objects_dir)
     return [found.key for prefix in ("inputs/", "outputs/") for found in objects.list(prefix)]
 
 
+@pytest.mark.timeout(300)  # it waits for five things in a row
 def test_files_expire_and_are_deleted_on_a_running_server(start) -> None:  # type: ignore[no-untyped-def]
-    stack = start("gpu0", "io", RETENTION_HOURS="0.0003", UNUSED_FILES_GRACE_S="1")
+    stack = start("gpu0", "io", RETENTION_HOURS="0.0003")
     image = {"kind": "img2img", "strength": 0.5, "steps": 2, "image": data_url()}
     short, kept = stack.submit(retention="hours", **image), stack.submit(retention="keep", **image)
     first, second = stack.wait(short), stack.wait(kept)
@@ -241,6 +247,10 @@ def test_files_expire_and_are_deleted_on_a_running_server(start) -> None:  # typ
     assert (answer["deleted"], answer["changed"]) == (True, True)
     assert stack.get(f"/v1/tasks/{kept}").status_code == 404
     assert stack.get(f"/v1/tasks/{kept}/result").json()["error"]["code"] == "job_not_found"
+    wait_for(lambda: len(stored(stack)) == 1, "its outputs to go")
+    (name,) = stored(stack)
+    assert name.startswith("inputs/")
+    end_grace(stack, name)
     wait_for(lambda: stored(stack) == [], "all files to go")
     again = stack.delete(f"/v1/tasks/{kept}?purge=true").json()
     assert (again["deleted"], again["changed"]) == (True, False)

@@ -321,10 +321,10 @@ class RetentionMachine(RuleBasedStateMachine):
         assert not self.redis.exists(keys.DUE, keys.INPUTS, keys.INPUT_USES)
 
 
-@pytest.mark.timeout(0 if THOROUGH else 120)
+@pytest.mark.timeout(0 if THOROUGH else 300)
 def test_no_needed_file_is_removed_and_in_the_end_none_is_left(server: Settings) -> None:
     options = hypothesis_settings(
-        max_examples=1500 if THOROUGH else 40, stateful_step_count=80 if THOROUGH else 50, derandomize=not THOROUGH,
+        max_examples=1500 if THOROUGH else 30, stateful_step_count=80 if THOROUGH else 50, derandomize=not THOROUGH,
         phases=[Phase.generate, Phase.shrink] if THOROUGH else [Phase.generate], report_multiple_bugs=False,
         database=None, deadline=None, print_blob=False, suppress_health_check=list(HealthCheck),
     )  # fmt: skip
