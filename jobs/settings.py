@@ -36,6 +36,9 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "thumbnail_format": ("webp", "jpeg"),
 }
 
+#: How long the files of a job are kept: until it is deleted, for days, or for hours.
+RETENTION_CLASSES = ("keep", "days", "hours")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -73,6 +76,8 @@ class Settings:
     s3_kms_key_id: str = ""
     #: Larger files are sent in parts of this size, bytes.
     s3_part_bytes: int = 8 * 1024 * 1024
+    #: Whether outputs get the tag ``retention`` with the job's class, for rules of the bucket.
+    s3_tag_retention: bool = False
     #: Where clients fetch outputs of a bucket: ``presigned``, ``public`` (below ``S3_PUBLIC_URL``) or ``proxy``.
     result_urls: str = "presigned"
     #: Address under which the bucket's keys can be read without a signature, such as a CDN.
@@ -104,8 +109,18 @@ class Settings:
     #: … nor does one whose spool's disk has less than this free, bytes.
     spool_reserve_bytes: int = 2 * 1024**3
 
-    #: How long a finished job's record is kept, seconds.
+    #: How long a finished job's record is kept, from its end or from the removal of its files, seconds.
     result_ttl_s: int = 7 * 24 * 3600
+    #: Retention class of jobs that name none, nor their key: ``keep``, ``days`` or ``hours``.
+    retention: str = "days"
+    #: How long the files of class ``days`` are kept after the job's end, days.
+    retention_days: float = 7.0
+    #: How long the files of class ``hours`` are kept after the job's end, hours.
+    retention_hours: float = 24.0
+    #: Files that no job needs (yet) are left alone for this long, seconds.
+    unused_files_grace_s: float = 600.0
+    #: Files that no record names are removed when they are older than this, seconds. 0: never.
+    orphan_age_s: float = 86_400.0
     #: Jobs that may wait at once; more are refused with 429.
     max_waiting: int = 10_000
     #: Weights of the classes general and premium: of so many turns each gets its share.
@@ -193,6 +208,8 @@ class Settings:
             raise BadSetting("SLOT_LEASE_S must be at least twice HEARTBEAT_S")
         if not re.fullmatch(r"[1-9][0-9]{0,3} [1-9][0-9]{0,3}", self.general_premium_ratio):
             raise BadSetting("GENERAL_PREMIUM_RATIO must be two whole numbers from 1, like '1 3'")
+        if self.retention not in RETENTION_CLASSES:
+            raise BadSetting(f"RETENTION must be {', '.join(RETENTION_CLASSES[:-1])} or {RETENTION_CLASSES[-1]}")
         if self.s3_addressing_style not in ("auto", "path", "virtual"):
             raise BadSetting("S3_ADDRESSING_STYLE must be auto, path or virtual")
         for name, allowed in _CHOICES.items():
@@ -229,6 +246,11 @@ class Settings:
         """Weight by class."""
         general, premium = self.general_premium_ratio.split()
         return {"general": int(general), "premium": int(premium)}
+
+    @property
+    def retention_s(self) -> dict[str, float]:
+        """Seconds for which files are kept, by class; the class that is not here keeps them until deleted."""
+        return {"days": self.retention_days * 24 * 3600, "hours": self.retention_hours * 3600}
 
     @property
     def is_loopback(self) -> bool:

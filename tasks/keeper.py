@@ -27,6 +27,7 @@ from jobs.states import JobState
 from jobs.store import SlotHeld
 from tasks import dispatch
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, settings, store
+from tasks.janitor import Janitor
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +45,8 @@ class Keeper:
         self._owner = os.environ.get(OWNER_VARIABLE, f"io:{os.getpid()}")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._janitor = Janitor()
         self._missing = 0
-        self._tidy_at = 0.0
         self._full = ""
 
     def start(self) -> None:
@@ -60,6 +61,7 @@ class Keeper:
         if self._delivers:
             spool.offer_memory(settings())
             store().until_written(store().announce_node)
+            self._janitor.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -67,6 +69,7 @@ class Keeper:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        self._janitor.stop()
         if self._delivers:
             spool.withdraw_memory(settings())
             with contextlib.suppress(Unavailable):
@@ -134,7 +137,6 @@ class Keeper:
                 if self._delivers:
                     spool.offer_memory(settings())
                     store().announce_node()
-                    self._tidy()
                 self._note_watchers()
                 self._sweep()
                 if away:
@@ -191,12 +193,6 @@ class Keeper:
         # Workers' own heartbeats are always on; a monitor turns on the group "task" (no groups: all of them).
         if not dispatcher.groups or "task" in dispatcher.groups:
             store().note_watchers()
-
-    def _tidy(self) -> None:
-        if time.monotonic() >= self._tidy_at:
-            self._tidy_at = time.monotonic() + spool.TIDY_AGE_S
-            for name in spool.tidy(settings(), store()):
-                logger.info("spool tidied", extra={"folder": name})
 
     def _sweep(self) -> None:
         sweep = store().sweep(self._owner)

@@ -96,7 +96,8 @@ class _Delivery:
             width=size[0], height=size[1], frames=frames, fps=fps,
         )  # fmt: skip
         name = f"{self._job.job_id}-{path.name}"
-        _objects().put_file(output.key, path, media_type, sha256=sha256, file_name=name)
+        tags = {"retention": self._job.retention} if settings().s3_tag_retention else None
+        _objects().put_file(output.key, path, media_type, sha256=sha256, file_name=name, tags=tags)
         self._stored.append(output)
         path.unlink()
         return output
