@@ -34,7 +34,7 @@ LUA_DIR = Path(__file__).parent / "lua"
 #: heartbeat.
 WATCH_HEARTBEATS = 1.25
 #: Put before every script, in this order.
-_SHARED = ("lib", "queue", "life", "forecast_lib")
+_SHARED = ("lib", "hooks", "queue", "life", "forecast_lib")
 
 T = TypeVar("T")
 
@@ -134,6 +134,10 @@ class JobStore:
     def _run(self, script: str, *args: Any) -> Any:
         return self.call(lambda _client: self._scripts[script](args=args))
 
+    def script(self, name: str, *args: Any) -> Any:
+        """What a script of ``jobs/lua`` answers."""
+        return self._run(name, *args)
+
     def read(self, job_id: str) -> dict[str, str]:
         """The raw record. Raises: JobNotFound."""
         values = self.call(lambda client: cast("dict[str, str]", client.hgetall(keys.JOB + job_id)))
@@ -176,6 +180,10 @@ class JobStore:
             fields["max_run_ms"] = int(submission.max_run_s * 1000)
         if submission.retry_of:
             fields["retry_of"] = submission.retry_of
+        if submission.webhook is not None:
+            fields["webhook"] = submission.webhook.to_json() if submission.webhook else ""
+        if not submission.moderate:
+            fields["unmoderated"] = 1
         if submission.warnings:
             fields["warnings"] = json.dumps(submission.warnings)
         status, *answer = self._run(

@@ -27,6 +27,7 @@ from jobs.states import JobState
 from jobs.store import SlotHeld
 from tasks import dispatch
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, settings, store
+from tasks.webhooks import Sender
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class Keeper:
         self._owner = os.environ.get(OWNER_VARIABLE, f"io:{os.getpid()}")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._sender = Sender() if self._delivers else None
         self._missing = 0
         self._tidy_at = 0.0
 
@@ -58,6 +60,8 @@ class Keeper:
                 raise SystemExit(1) from exc
         if self._delivers:
             store().until_written(store().announce_node)
+        if self._sender:
+            self._sender.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -65,6 +69,8 @@ class Keeper:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        if self._sender:
+            self._sender.stop()
         if self._delivers:
             with contextlib.suppress(Unavailable):
                 store().forget_node()

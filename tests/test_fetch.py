@@ -18,7 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from jobs.errors import InvalidRequest
-from jobs.fetch import fetch, may_connect
+from jobs.fetch import fetch
+from jobs.guard import may_connect
 
 LOCAL = frozenset({"127.0.0.1"})
 BODY = b"picture" * 1000

@@ -47,7 +47,7 @@ end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.DEADLINES, '-inf', int(now), 'LIMIT', 0, 500)) do expire(id) end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.EXPIRING, '-inf', int(now), 'LIMIT', 0, 500)) do
-  local record = redis.call('HMGET', K.JOB .. id, 'state', 'key', 'slot')
+  local record = redis.call('HMGET', K.JOB .. id, 'state', 'key', 'slot', 'webhook')
   if has(record[3]) and redis.call('HGET', K.SLOT .. record[3], 'job') == id then
     -- Ended from outside, and its worker has not stopped yet: the record is needed until it has.
     redis.call('ZADD', K.EXPIRING, int(now + CFG.lease_ms), id)
@@ -57,6 +57,7 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.EXPIRING, '-inf', int(now), 'L
       redis.call('ZREM', K.STATE .. record[1] .. ':' .. record[2], id)
       redis.call('ZREM', K.JOBS .. ':' .. record[2], id)
     end
+    if has(record[4]) then forget_hooks(id, record[2], record[4]) end
     redis.call('DEL', K.JOB .. id)
     redis.call('ZREM', K.JOBS, id)
     redis.call('ZREM', K.DEAD, id)
