@@ -28,8 +28,9 @@ WORDS = "jobs.moderation:words"
 #: The check of prompts.
 PromptCheck = Callable[[GenerationRequest, Settings], Iterable[str]]
 
-#: Digits and signs that stand for letters. One spelling each; ``1`` is read as i, and l is, too.
-_LOOKALIKES = str.maketrans("013457@$!|l", "oieastasiii")
+#: Digits and signs that stand for letters. ``1`` is read as i, and so is l. Signs do so within a word only.
+_LOOKALIKES = str.maketrans("013457l@$!|", "oieastiasii")
+_SIGN_AT_AN_EDGE = re.compile(r"(?<!\w)[@$!|]|[@$!|](?!\w)")
 
 
 def wanted(asked: bool | None, caller: Caller, settings: Settings) -> bool:
@@ -129,4 +130,4 @@ def _plain(text: str) -> str:
     letters = "".join(
         char for char in decomposed if not unicodedata.combining(char) and unicodedata.category(char) != "Cf"
     )
-    return re.sub(r"[\W_]+", " ", letters.translate(_LOOKALIKES))
+    return re.sub(r"[\W_]+", " ", _SIGN_AT_AN_EDGE.sub(" ", letters).translate(_LOOKALIKES))

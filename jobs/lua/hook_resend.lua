@@ -1,5 +1,5 @@
 -- Send what was written for a job again, now. ARGV: id, event ('' all). Returns the events.
-local id, hook, now = ARGV[1], K.HOOK .. ARGV[1], int(now_ms())
+local id, hook, now = ARGV[1], K.HOOK .. ARGV[1], now_ms()
 local record = redis.call('HMGET', K.JOB .. id, 'key', 'webhook')
 local again = {}
 if not has(record[2]) then return again end
@@ -9,7 +9,7 @@ for _, event in ipairs(redis.call('HKEYS', hook)) do
     local delivery = cjson.decode(redis.call('HGET', hook, event))
     delivery.state, delivery.next_at, delivery.round = 'pending', now, 0
     redis.call('HSET', hook, event, cjson.encode(delivery))
-    redis.call('ZADD', K.HOOKS .. receiver, now, id .. ' ' .. event)
+    redis.call('ZADD', K.HOOKS .. receiver, int(now), id .. ' ' .. event)
     table.insert(again, event)
   end
 end

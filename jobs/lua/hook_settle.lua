@@ -17,7 +17,7 @@ if ARGV[6] == '1' then
   local own = redis.call('HGET', K.WEBHOOKS, record[1])
   local config = own and cjson.decode(own)
   if config and config.url == cjson.decode(record[2]).url then
-    config.gone_at = int(now_ms())
+    config.gone_at = now_ms()
     redis.call('HSET', K.WEBHOOKS, record[1], cjson.encode(config))
   end
 end

@@ -20,12 +20,12 @@ note_hook = function(id, key, webhook, state)
   local wanted = false
   for _, name in ipairs(cjson.decode(webhook).events) do wanted = wanted or name == event end
   if not wanted or redis.call('HEXISTS', K.HOOK .. id, 'gone') == 1 then return end
-  local now = int(now_ms())
+  local now = now_ms()
   local message_id = 'msg_' .. id .. '_' .. job_get(id, 'created_at') .. '_' .. event:sub(5)
   local delivery = cjson.encode({message_id = message_id, written_at = now, next_at = now, state = 'pending'})
   if redis.call('HSETNX', K.HOOK .. id, event, delivery) == 0 then return end  -- a job that starts again
   local receiver = receiver_of(key, webhook)
-  redis.call('ZADD', K.HOOKS .. receiver, now, id .. ' ' .. event)
+  redis.call('ZADD', K.HOOKS .. receiver, int(now), id .. ' ' .. event)
   index_receiver(receiver)
 end
 
