@@ -6,8 +6,9 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', K.HOOKS .. receiver, '-inf',
   if #claimed >= tonumber(ARGV[2]) then break end
   local id, event = member:match('^(%S+) (%S+)$')
   local hook = redis.call('HMGET', K.HOOK .. id, event, 'until')
-  if not hook[1] then
+  if not hook[1] or redis.call('EXISTS', K.JOB .. id) == 0 then
     redis.call('ZREM', K.HOOKS .. receiver, member)
+    redis.call('DEL', K.HOOK .. id)
   elseif has(hook[2]) and tonumber(hook[2]) > now then
     -- Another event of this job is on its way: one after the other, so that they arrive in their order.
     redis.call('ZADD', K.HOOKS .. receiver, int(math.min(hook[2], now + 200)), member)
