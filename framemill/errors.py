@@ -8,7 +8,8 @@
     ├── JobFailed            the job ended as failed or expired
     ├── JobCancelled         the job was cancelled
     ├── WaitTimeout          the job had not ended within the time given to wait()
-    └── NoMetadata           a file does not say how it was made
+    ├── NoMetadata           a file does not say how it was made
+    └── WrongSignature       a webhook is not the server's, or too old
 """
 
 from __future__ import annotations
@@ -98,3 +99,7 @@ class WaitTimeout(FramemillError, TimeoutError):
 
 class NoMetadata(FramemillError):
     """A file does not say how it was made, or is of no known format."""
+
+
+class WrongSignature(FramemillError):
+    """A webhook is not the server's, or too old."""

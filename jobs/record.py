@@ -13,6 +13,7 @@ from typing import Any
 from jobs.errors import InvalidRequest, Problem
 from jobs.requests import GenerationRequest
 from jobs.states import JobState
+from jobs.webhooks import Webhook
 
 #: Ids that a client may choose: they become Redis keys, Celery task ids, file and URL parts.
 _CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -45,6 +46,8 @@ class Output:
     height: int
     frames: int = 1
     fps: float = 0.0
+    #: Made unrecognisable, because the check of outputs refused it.
+    moderated: bool = False
     thumbnail: Output | None = None
     #: The first frame of a video, in full size.
     poster: Output | None = None
@@ -110,6 +113,10 @@ class Job:
     expires_at_ms: int | None = None
     #: When they went.
     removed_at_ms: int | None = None
+    #: Where its events go.
+    webhook: Webhook | None = None
+    #: Whether prompts and outputs are moderated, where the server does so.
+    moderate: bool = True
 
     @property
     def percent(self) -> int:
@@ -155,4 +162,6 @@ class Job:
             retention=values.get("retention") or "days",
             expires_at_ms=number("expires_at"),
             removed_at_ms=number("removed_at"),
+            webhook=Webhook.from_json(values["webhook"]) if values.get("webhook") else None,
+            moderate="unmoderated" not in values,
         )

@@ -35,7 +35,7 @@ LUA_DIR = Path(__file__).parent / "lua"
 #: heartbeat.
 WATCH_HEARTBEATS = 1.25
 #: Put before every script, in this order.
-_SHARED = ("lib", "queue", "files", "life", "forecast_lib")
+_SHARED = ("lib", "hooks", "queue", "files", "life", "forecast_lib")
 
 T = TypeVar("T")
 
@@ -139,6 +139,10 @@ class JobStore(FileIndex):
     def _run(self, script: str, *args: Any) -> Any:
         return self.call(lambda _client: self._scripts[script](args=args))
 
+    def script(self, name: str, *args: Any) -> Any:
+        """What a script of ``jobs/lua`` answers."""
+        return self._run(name, *args)
+
     def read(self, job_id: str) -> dict[str, str]:
         """The raw record. Raises: JobNotFound."""
         values = self.call(lambda client: cast("dict[str, str]", client.hgetall(keys.JOB + job_id)))
@@ -185,6 +189,10 @@ class JobStore(FileIndex):
             fields["retry_of"] = submission.retry_of
         if request.inputs:
             fields["inputs"] = " ".join(request.inputs)
+        if submission.webhook is not None:
+            fields["webhook"] = submission.webhook.to_json() if submission.webhook else ""
+        if not submission.moderate:
+            fields["unmoderated"] = 1
         if submission.warnings:
             fields["warnings"] = json.dumps(submission.warnings)
         status, *answer = self._run(

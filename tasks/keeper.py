@@ -28,6 +28,7 @@ from jobs.store import SlotHeld
 from tasks import dispatch
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, settings, store
 from tasks.janitor import Janitor
+from tasks.webhooks import Sender
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,7 @@ class Keeper:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._janitor = Janitor()
+        self._sender = Sender() if self._delivers else None
         self._missing = 0
         self._full = ""
 
@@ -62,6 +64,8 @@ class Keeper:
             spool.offer_memory(settings())
             store().until_written(store().announce_node)
             self._janitor.start()
+        if self._sender:
+            self._sender.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -70,6 +74,8 @@ class Keeper:
             return
         self._stopping.set()
         self._janitor.stop()
+        if self._sender:
+            self._sender.stop()
         if self._delivers:
             spool.withdraw_memory(settings())
             with contextlib.suppress(Unavailable):

@@ -236,7 +236,7 @@ def test_deliveries_of_a_store_that_is_back_begin_within_seconds(start: Start, s
 
 @pytest.mark.timeout(400)
 def test_frames_in_shared_memory_outlive_the_workers(start: Start) -> None:
-    stack = start("gpu0", "io", SLOT_LEASE_S=60)
+    stack = start("gpu0", "io", SLOT_LEASE_S=600)
     stack.processes["io"].send_signal(signal.SIGSTOP)  # it has offered its memory, and delivers nothing
     job_id = stack.submit(steps=1)
     stack.wait_until(job_id, lambda view: view["state"] == "delivering", "its computation")

@@ -20,6 +20,7 @@ from jobs.store import JobStore
 from tasks.celery_app import settings
 from workers import encode
 from workers.encode.images import write_preview
+from workers.moderation import moderated
 from workers.spool import read
 
 logger = logging.getLogger(__name__)
@@ -38,20 +39,22 @@ def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) ->
 
     Raises:
         ObjectNotFound: the frames are not in this host's spool.
+        ModerationRefused: nothing was stored, nor may be.
         Unavailable: the object store or Redis does not answer.
     """
     frames = read(settings(), job_id, attempt)
     job = store.get(job_id)
+    clips, blurred = moderated(job, list(frames), settings())
     stored: list[Output] = []
     try:
         with tempfile.TemporaryDirectory(prefix="framemill-") as folder:
             delivery = _Delivery(job, f"outputs/{job_id}/{attempt}.{number}", Path(folder), stored)
             # Small files first: while the object store is away, nothing large is encoded in vain.
-            previews = [delivery.previews(clip[0], index) for index, clip in enumerate(frames)]
-            outputs = [delivery.output(clip, index) for index, clip in enumerate(frames)]
+            previews = [delivery.previews(clip[0], index) for index, clip in enumerate(clips)]
+            outputs = [delivery.output(clip, index) for index, clip in enumerate(clips)]
         return [
-            replace(output, thumbnail=found.get("thumbnail"), poster=found.get("poster"))
-            for output, found in zip(outputs, previews, strict=True)
+            replace(output, thumbnail=found.get("thumbnail"), poster=found.get("poster"), moderated=hidden)
+            for output, found, hidden in zip(outputs, previews, blurred, strict=True)
         ]
     except Exception:
         retract(stored)

@@ -13,8 +13,8 @@ from flask_smorest import Api, Blueprint
 
 from app import auth, inputs
 from app.downloads import send_object
-from app.protocols.native import admin, schemas, streams, views
-from jobs import queries, requests
+from app.protocols.native import admin, schemas, streams, views, webhooks
+from jobs import moderation, queries, requests
 from jobs.errors import Forbidden, InvalidRequest, NotReady, ObjectNotFound, Problem, ResultExpired
 from jobs.forecast import OVER, Forecast
 from jobs.models import ModelRegistry
@@ -25,6 +25,7 @@ from jobs.settings import Settings
 from jobs.slots import Slot
 from jobs.states import JobState
 from jobs.submission import Submission
+from jobs.view import iso, job_view, links
 from tasks import dispatch
 from tasks.celery_app import store
 
@@ -54,6 +55,7 @@ def register(api: Api) -> None:
     api.register_blueprint(tasks_blueprint)
     api.register_blueprint(service_blueprint)
     api.register_blueprint(admin.blueprint)
+    api.register_blueprint(webhooks.blueprint)
 
 
 def _settings() -> Settings:
@@ -74,7 +76,7 @@ def _objects() -> ObjectStore:
 def _view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
     if forecast is None:
         forecast = OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
-    return views.job_view(job, forecast, _objects())
+    return job_view(job, forecast, _objects())
 
 
 def _job(job_id: str) -> Job:
@@ -111,7 +113,7 @@ def submit() -> Response:
     else:
         job, forecast = send()
         response = jsonify(_view(job, forecast))
-    response.headers["Location"] = views.links(job.job_id)["status"]
+    response.headers["Location"] = links(job.job_id)["status"]
     return response
 
 
@@ -143,6 +145,8 @@ def _submission(
         start_within_s=limit("start_within_s"),
         max_run_s=limit("max_run_s"),
         retention=values.get("retention"),
+        webhook=webhooks.wanted(values, caller),
+        moderate=moderation.wanted(values.get("moderate"), caller, _settings()),
         idempotency_key=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
         fingerprint=_fingerprint(values, image or b""),
     )
@@ -252,7 +256,7 @@ def _wanted(job_id: str) -> tuple[Job, int]:
     """
     job = _job(job_id)
     if job.removed_at_ms:
-        raise ResultExpired(f"the files of this job were removed at {views.iso(job.removed_at_ms)}")
+        raise ResultExpired(f"the files of this job were removed at {iso(job.removed_at_ms)}")
     if job.state is not JobState.SUCCEEDED:
         raise NotReady(f"the job is {job.state}: {'it has no result' if job.state.is_terminal else 'no result yet'}")
     index = request.args.get("index", "0")

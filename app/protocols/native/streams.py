@@ -14,10 +14,10 @@ from flask import Response, request, stream_with_context
 
 from app import auth
 from app.events import Event, Listener, hub, order
-from app.protocols.native.views import STATUS_WORDS
 from jobs.errors import InvalidRequest, JobNotFound, Problem
 from jobs.record import Job
 from jobs.states import JobState
+from jobs.view import STATUS_WORDS
 from tasks.celery_app import store
 
 #: Longest wait of a long poll, seconds.
