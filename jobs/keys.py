@@ -30,6 +30,8 @@ key                       type     holds
 ``deadlines``             zset     waiting jobs by the time they must have started
 ``expiring``              zset     finished jobs by the time their record goes
 ``dead``                  zset     failed jobs that lost ``max_attempts`` workers
+``preview:<id>``          hash     the newest picture of a running job (step, media type, base64); gone with the run
+``preview_wanted:<id>``   string   there while somebody asks for such pictures
 ``counters``              hash     submitted, succeeded, failed, … since ever; ``sequence``; ETA errors
 ``events``                stream   the newest events of all jobs
 ``idempotency:<key>:<k>`` string   job id and fingerprint of a request sent with an ``Idempotency-Key``
@@ -71,6 +73,8 @@ DELIVERING = PREFIX + "delivering"
 DEADLINES = PREFIX + "deadlines"
 EXPIRING = PREFIX + "expiring"
 DEAD = PREFIX + "dead"
+PREVIEW = PREFIX + "preview:"
+PREVIEW_WANTED = PREFIX + "preview_wanted:"
 COUNTERS = PREFIX + "counters"
 EVENTS = PREFIX + "events"
 IDEMPOTENCY = PREFIX + "idempotency:"

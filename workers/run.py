@@ -71,7 +71,9 @@ def run(job_id: str, attempt: int) -> Outcome:
         return Outcome("refused")
     begun = time.monotonic()
     try:
-        with Reporter(records, job_id, attempt, job.request.steps, max_run_s=job.max_run_s) as reporter:
+        with Reporter(
+            records, job_id, attempt, job.request.steps, max_run_s=job.max_run_s, preview=job.preview
+        ) as reporter:
             run_s, node = _compute(job, attempt, slot, owner, reporter)
     except JobCancelled:
         ended = Outcome("cancelled", records.until_written(lambda: records.release(job_id, attempt, slot=slot)))
@@ -107,6 +109,7 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
         importlib.import_module("workers.executors.noop").run(job.request, reporter)
         return time.monotonic() - begun, ""
     from workers.executors import diffusers as executor
+    from workers.preview import Previews
     from workers.spool import write
 
     cache_ = _pipelines()
@@ -119,7 +122,8 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
             store().heartbeat(slot, owner, facts)
     begun = time.monotonic()
     objects = _objects() if job.request.image else None
-    frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments)
+    previews = Previews(pipeline, job.request, reporter, spec.preview_decoder or None)
+    frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments, previews)
     reporter.check()
     write(settings(), job.job_id, attempt, frames)
     return time.monotonic() - begun, settings().node

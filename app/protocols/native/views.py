@@ -28,8 +28,13 @@ STATUS_WORDS: dict[JobState, str] = {
 
 def links(job_id: str) -> dict[str, str]:
     base = f"/v1/tasks/{job_id}"
-    more = {name: f"{base}/{name}" for name in ("status", "result", "events")}
+    more = {name: f"{base}/{name}" for name in ("status", "result", "events", "preview")}
     return {"self": base, **more, "cancel": base}
+
+
+def preview_view(job_id: str, step: int | None) -> dict[str, Any] | None:
+    """The newest preview: its step, and its address, which changes with it so that pages show the new one."""
+    return None if step is None else {"step": step, "url": f"/v1/tasks/{job_id}/preview?step={step}"}
 
 
 def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, Any]:
@@ -44,6 +49,7 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, An
         "step": job.step or 0,
         "steps": job.steps,
         "percent": job.percent,
+        "preview": preview_view(job.job_id, job.preview_step),
         "position": forecast.position,
         "eta_s": None if forecast.eta_s is None else round(forecast.eta_s, 2),
         "waiting_for": forecast.waiting_for,
