@@ -18,7 +18,7 @@ from framemill.async_client import AsyncClient
 from framemill.client import Client
 from framemill.events import Event
 from framemill.keys import Key
-from framemill.records import BulkCancellation, Cancellation, Output, Status, Task, TaskPage
+from framemill.records import BulkCancellation, Cancellation, Output, Preview, Status, Task, TaskPage
 
 __all__ = [
     "AsyncClient",
@@ -28,6 +28,7 @@ __all__ = [
     "Event",
     "Key",
     "Output",
+    "Preview",
     "Status",
     "Task",
     "TaskPage",
