@@ -64,6 +64,7 @@ class Snapshot:
         self._records()
         self._indexes()
         self._queue()
+        self._previews()
         assert not self.unexplained
 
     def _slots(self) -> None:
@@ -146,6 +147,15 @@ class Snapshot:
                 assert abs(score - float(served[f"{job_class}|{key}"])) < 1e-6
         assert all(float(value) > -1e-6 for value in served.values())
         self.unexplained -= {keys.WAITING, keys.WORK, keys.FAIR + "general", keys.FAIR + "premium"}
+
+    def _previews(self) -> None:
+        shown = {job_id: r for job_id, r in self.jobs.items() if "preview_step" in r}
+        assert set(shown) <= self.of("running", "delivering")
+        found = self._family(keys.PREVIEW)
+        assert {job_id: (p["attempt"], p["step"]) for job_id, p in found.items()} == {
+            job_id: (record["attempt"], record["preview_step"]) for job_id, record in shown.items()
+        }
+        assert not set(self._family(keys.PREVIEW_WANTED)) & self.of(*ENDED)
 
     def counters(self) -> dict[str, int]:
         """Jobs submitted and ended since ever."""

