@@ -169,17 +169,6 @@ def stopping(models_file: Path, names: list[str] | None = None, runs: int = 10) 
     return rows
 
 
-def report(rounds: int, steps: int, models: Path | None, names: list[str] | None) -> str:
-    common.clean_environment()
-    rows = cost(rounds, steps)
-    if models is not None:
-        rows += stopping(models, names)
-    else:
-        with short_folder() as folder:
-            rows += stopping(tiny_models(folder), names)
-    return table(("what", "measured", "target"), rows)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=8)
@@ -187,8 +176,13 @@ def main() -> None:
     parser.add_argument("--models", type=Path, help="a models file (default: tiny pipelines)")
     parser.add_argument("--names", help="only these models, comma separated")
     options = parser.parse_args()
+    common.clean_environment()
+    head = ("what", "measured", "target")
     print(common.machine())
-    print(report(options.rounds, options.steps, options.models, options.names.split(",") if options.names else None))
+    print(table(head, cost(options.rounds, options.steps)), flush=True)
+    with short_folder() as folder:
+        models = options.models or tiny_models(folder)
+        print(table(head, stopping(models, options.names.split(",") if options.names else None)))
 
 
 if __name__ == "__main__":

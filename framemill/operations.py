@@ -26,7 +26,9 @@ class Operations(Connection):
         try:
             return self._send(calls.task("GET", task_id, "/preview"), _read_preview)
         except ApiError as error:
-            return _no_preview(error)
+            if error.code != "no_preview":
+                raise
+            return None
 
     def cancel(self, task_id: str) -> Cancellation:
         """Stop this job only; ``changed`` of the answer is False if it had ended before."""
@@ -98,7 +100,9 @@ class AsyncOperations(AsyncConnection):
         try:
             return await self._send(calls.task("GET", task_id, "/preview"), _aread_preview)
         except ApiError as error:
-            return _no_preview(error)
+            if error.code != "no_preview":
+                raise
+            return None
 
     async def cancel(self, task_id: str) -> Cancellation:
         """Stop this job only; ``changed`` of the answer is False if it had ended before."""
@@ -155,11 +159,6 @@ def _read_preview(response: httpx2.Response) -> Preview:
 
 async def _aread_preview(response: httpx2.Response) -> Preview:
     return wire.preview_of(response, await response.aread())
-
-
-def _no_preview(error: ApiError) -> None:
-    if error.code != "no_preview":
-        raise error
 
 
 def _paused(answer: Mapping[str, Any]) -> Sequence[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from PIL import Image
 
 import framemill
-from tests.harness import BIN, Stack, wait_for
+from tests.harness import Stack, wait_for
+
+FRAMEMILL = [sys.executable, "-m", "framemill"]
 
 
 def is_picture(preview: framemill.Preview) -> bool:
@@ -60,7 +63,7 @@ def test_the_asynchronous_client_does_the_same(stack: Stack) -> None:
 
 def test_the_command_keeps_the_newest_preview_in_a_file(stack: Stack, tmp_path: Path) -> None:
     job_id, file = stack.endless(), tmp_path / "newest.jpg"
-    command = [BIN / "framemill", "--url", stack.url(""), "follow", job_id, "--preview", str(file)]
+    command = [*FRAMEMILL, "--url", stack.url(""), "follow", job_id, "--preview", str(file)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as follower:
         wait_for(file.exists, "the file")
         first = file.read_bytes()
@@ -73,11 +76,11 @@ def test_the_command_keeps_the_newest_preview_in_a_file(stack: Stack, tmp_path: 
 
 def test_the_command_submits_with_previews(stack: Stack, tmp_path: Path) -> None:
     file = tmp_path / "newest.jpg"
-    command = [BIN / "framemill", "--url", stack.url(""), "submit", "--model", "tiny-image", "--steps", "3000"]
-    done = subprocess.run([*command, "--preview", str(file)], capture_output=True, text=True, timeout=90, check=False)
+    command = [*FRAMEMILL, "--url", stack.url(""), "submit", "--model", "tiny-image", "--steps", "600"]
+    done = subprocess.run([*command, "--preview", str(file)], capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     assert Image.open(file).size == (32, 32)
     refused = subprocess.run(
-        [*command[:3], "follow", "--preview", str(file)], capture_output=True, text=True, check=False
+        [*FRAMEMILL, "follow", "--preview", str(file)], capture_output=True, text=True, check=False
     )
     assert (refused.returncode, "--preview needs the id" in refused.stderr) == (2, True)
