@@ -19,7 +19,6 @@ from typing import Any
 from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
-from jobs import spool
 from jobs.errors import BadSetting, FramemillError, RunTimeout, Unavailable
 from jobs.models import ModelRegistry
 from jobs.slots import device_label, start_ticks, visible_device
@@ -27,6 +26,7 @@ from jobs.states import JobState
 from jobs.store import SlotHeld
 from tasks import dispatch
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, settings, store
+from tasks.janitor import Janitor
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ class Keeper:
         self._owner = os.environ.get(OWNER_VARIABLE, f"io:{os.getpid()}")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._janitor = Janitor()
         self._missing = 0
-        self._tidy_at = 0.0
 
     def start(self) -> None:
         """Take the slot and begin. Ends the process with a message when that is not possible."""
@@ -58,6 +58,7 @@ class Keeper:
                 raise SystemExit(1) from exc
         if self._delivers:
             store().until_written(store().announce_node)
+            self._janitor.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -65,6 +66,7 @@ class Keeper:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        self._janitor.stop()
         if self._delivers:
             with contextlib.suppress(Unavailable):
                 store().forget_node()
@@ -129,7 +131,6 @@ class Keeper:
                     self._beat()
                 if self._delivers:
                     store().announce_node()
-                    self._tidy()
                 self._note_watchers()
                 self._sweep()
                 if away:
@@ -180,12 +181,6 @@ class Keeper:
         # Workers' own heartbeats are always on; a monitor turns on the group "task" (no groups: all of them).
         if not dispatcher.groups or "task" in dispatcher.groups:
             store().note_watchers()
-
-    def _tidy(self) -> None:
-        if time.monotonic() >= self._tidy_at:
-            self._tidy_at = time.monotonic() + spool.TIDY_AGE_S
-            for name in spool.tidy(settings(), store()):
-                logger.info("spool tidied", extra={"folder": name})
 
     def _sweep(self) -> None:
         sweep = store().sweep(self._owner)
