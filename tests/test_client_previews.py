@@ -70,7 +70,7 @@ def test_the_command_keeps_the_newest_preview_in_a_file(stack: Stack, tmp_path: 
         wait_for(lambda: file.read_bytes() != first, "the next preview")
         stack.delete(f"/v1/tasks/{job_id}")
         assert follower.wait(30) == 5  # cancelled by somebody else
-    assert Image.open(file).size == (32, 32)
+    assert Image.open(io.BytesIO(file.read_bytes())).size == (32, 32)
     assert list(tmp_path.iterdir()) == [file]
 
 
@@ -79,7 +79,7 @@ def test_the_command_submits_with_previews(stack: Stack, tmp_path: Path) -> None
     command = [*FRAMEMILL, "--url", stack.url(""), "submit", "--model", "tiny-image", "--steps", "600"]
     done = subprocess.run([*command, "--preview", str(file)], capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
-    assert Image.open(file).size == (32, 32)
+    assert Image.open(io.BytesIO(file.read_bytes())).size == (32, 32)
     refused = subprocess.run(
         [*FRAMEMILL, "follow", "--preview", str(file)], capture_output=True, text=True, check=False
     )
