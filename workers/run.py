@@ -17,6 +17,7 @@ from typing import Any
 from jobs import spool
 from jobs.errors import ExecutionError, FramemillError, JobCancelled, OutOfMemory, Unavailable
 from jobs.models import ModelRegistry
+from jobs.moderation import hides_outputs
 from jobs.objects import ObjectStore, open_store
 from jobs.record import Job
 from jobs.slots import device_label
@@ -71,7 +72,15 @@ def run(job_id: str, attempt: int) -> Outcome:
         return Outcome("refused")
     begun = time.monotonic()
     try:
-        with Reporter(records, job_id, attempt, job.request.steps, max_run_s=job.max_run_s) as reporter:
+        with Reporter(
+            records,
+            job_id,
+            attempt,
+            job.request.steps,
+            max_run_s=job.max_run_s,
+            preview=job.preview,
+            hidden=hides_outputs(settings(), moderate=job.moderate),
+        ) as reporter:
             run_s, node = _compute(job, attempt, slot, owner, reporter)
     except JobCancelled:
         records.until_written(lambda: records.release(job_id, attempt, slot=slot))
@@ -107,6 +116,7 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
         importlib.import_module("workers.executors.noop").run(job.request, reporter)
         return time.monotonic() - begun, ""
     from workers.executors import diffusers as executor
+    from workers.preview import Previews
     from workers.spool import write
 
     cache_ = _pipelines()
@@ -119,7 +129,8 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
             store().heartbeat(slot, owner, facts)
     begun = time.monotonic()
     objects = _objects() if job.request.image else None
-    frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments)
+    previews = Previews(pipeline, job.request, reporter, spec.preview_decoder or None)
+    frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments, previews)
     reporter.check()
     write(settings(), job.job_id, attempt, frames, reporter.check)
     return time.monotonic() - begun, settings().node
