@@ -176,6 +176,8 @@ class JobStore:
             fields["max_run_ms"] = int(submission.max_run_s * 1000)
         if submission.retry_of:
             fields["retry_of"] = submission.retry_of
+        if submission.command:
+            fields["command"] = submission.command
         if submission.warnings:
             fields["warnings"] = json.dumps(submission.warnings)
         status, *answer = self._run(
@@ -234,25 +236,36 @@ class JobStore:
 
     # ---- the run
 
-    def start(self, job_id: str, attempt: int, *, slot: str, owner: str, device: str, run: str) -> Job | None:
+    def start(
+        self, job_id: str, attempt: int, *, slot: str, owner: str, device: str, run: str,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Job | None:  # fmt: skip
         """queued → running. None: this attempt may not run (cancelled, re-bound, delivered twice).
 
-        ``run`` is unique to this execution: a repeat of the same call gets the job again.
+        ``run`` is unique to this execution: a repeat of the same call gets the job again. ``facts`` are as in
+        :meth:`note`: a slot that was given up and taken again learns so what its process holds.
         """
-        record = self._run("start", job_id, attempt, slot, owner, device, run)
+        record = self._run("start", job_id, attempt, slot, owner, device, run, *_flat(facts or {}))
         return Job.from_hash(job_id, dict(zip(record[::2], record[1::2], strict=True))) if record else None
 
-    def progress(self, job_id: str, attempt: int, stage: str, step: int, steps: int, eta_s: float | None) -> bool:
+    def progress(
+        self, job_id: str, attempt: int, stage: str, step: int, steps: int, eta_s: float | None,
+        stage_percent: int | None = None,
+    ) -> bool:  # fmt: skip
         """Note a step. False: the attempt is over and must stop."""
         eta = "" if eta_s is None else f"{eta_s:.2f}"
-        return bool(self._run("progress", job_id, attempt, stage, step, steps, eta))
+        percent = "" if stage_percent is None else stage_percent
+        return bool(self._run("progress", job_id, attempt, stage, step, steps, eta, percent))
 
-    def compute(self, job_id: str, attempt: int, *, slot: str, node: str, run_s: float) -> tuple[bool, list[Binding]]:
+    def compute(
+        self, job_id: str, attempt: int, *, slot: str, node: str, run_s: float, report: Mapping[str, Any] | None = None
+    ) -> tuple[bool, list[Binding]]:
         """running → delivering: the frames lie in the spool of ``node`` ('': nothing to deliver, → succeeded).
 
-        Frees the slot in any case.
+        Frees the slot in any case. ``report`` is what a command found.
         """
-        owned, bindings = self._run("compute", job_id, attempt, slot, node, f"{run_s:.4f}")
+        found = json.dumps(report, separators=(",", ":")) if report else ""
+        owned, bindings = self._run("compute", job_id, attempt, slot, node, f"{run_s:.4f}", found)
         return bool(owned), _bindings(bindings)
 
     def release(self, job_id: str, attempt: int, *, slot: str) -> list[Binding]:
@@ -311,6 +324,10 @@ class JobStore:
         _, job_id, attempt, overdue_ms, bindings = reply
         overdue_s = None if overdue_ms < 0 else overdue_ms / 1000
         return Heartbeat(True, job_id, attempt, overdue_s, tuple(_bindings(bindings)))
+
+    def note(self, slot: str, owner: str, facts: Mapping[str, Any]) -> None:
+        """What a slot's process holds and is; changes neither lease nor job. Nothing if the slot is not the owner's."""
+        self._run("note", slot, owner, *_flat(facts))
 
     def drain(self, slot: str, owner: str) -> str | None:
         """Take no new job. Returns the one that still runs."""

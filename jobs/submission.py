@@ -35,6 +35,8 @@ class Submission:
     idempotency_key: str = ""
     #: The job this one is sent again for.
     retry_of: str | None = None
+    #: What to do with the model instead of computing, see :mod:`jobs.commands`.
+    command: str | None = None
     #: Hash of what was sent, to tell a repeat from a mistake.
     fingerprint: str = ""
 

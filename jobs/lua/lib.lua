@@ -20,7 +20,7 @@ local function has(value)
 end
 
 local function emit(id)
-  local names = {'state', 'attempt', 'slot', 'device', 'stage', 'step', 'steps', 'eta_s', 'key'}
+  local names = {'state', 'attempt', 'slot', 'device', 'stage', 'stage_percent', 'step', 'steps', 'eta_s', 'key'}
   local values = redis.call('HMGET', K.JOB .. id, unpack(names))
   local event = {task_id = id}
   for i, name in ipairs(names) do
