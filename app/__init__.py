@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 from flask_smorest import Api
 
-from app import docs_page, errors, health
+from app import docs_page, errors, health, metrics
 from app.protocols.native import routes as native
 from jobs.access import KeyRing
 from jobs.log import configure
@@ -50,6 +50,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     api = Api(app)
     native.register(api)
     api.register_blueprint(health.blueprint)
+    api.register_blueprint(metrics.blueprint)
     docs_page.register_docs(app)
     errors.register(app)
     return app

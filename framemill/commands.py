@@ -34,7 +34,7 @@ def submit(client: Client, arguments: Namespace) -> None:
         answer(arguments, task.raw, task.task_id)
         return
     say(f"job {task.task_id}, seed {task.request.get('seed', 'unknown')}")
-    status = _wait(client, task.task_id)
+    status = wait(client, task.task_id)
     say(f"done in {duration(time.monotonic() - started)}")
     if arguments.output:
         _fetch(client, status, arguments.output)
@@ -108,14 +108,8 @@ def list_jobs(client: Client, arguments: Namespace) -> None:
         say(f"{len(page.tasks)} of {page.total}; more with --after {page.next}")
 
 
-def models(client: Client, arguments: Namespace) -> None:
-    """List the models."""
-    found = client.models()
-    rows = [(m["name"], ", ".join(m.get("kinds", ())), str(m.get("description") or "")) for m in found]
-    answer(arguments, {"models": list(found)}, table(("model", "kinds", "description"), rows))
-
-
-def _wait(client: Client, task_id: str) -> Status:
+def wait(client: Client, task_id: str) -> Status:
+    """See a job through, with a bar; Ctrl-C cancels it."""
     with ProgressBar() as bar:
         try:
             return client.wait(task_id, on_status=bar.update)

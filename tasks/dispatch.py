@@ -67,6 +67,7 @@ def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tu
         key_id=submission.caller.key_id,
         job_class=submission.job_class or submission.caller.job_class,
         priority=submission.priority,
+        command=submission.command,
     )
     return job, accepted.forecast
 
@@ -140,7 +141,7 @@ def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:
     submission = Submission(
         request=old.request, warnings=old.warnings, pin=old.pin, caller=replace(caller, key_id=old.key_id),
         protocol=old.protocol, job_class=old.job_class, priority=old.priority, retry_of=job_id,
-        max_run_s=old.max_run_s or 0,
+        max_run_s=old.max_run_s or 0, command=old.command,
     )  # fmt: skip
     answer = submit(submission, new_job_id(), chosen_by_client=False)
     store().bury(job_id)

@@ -8,7 +8,10 @@ from typing import Any
 
 from jobs import keys
 from jobs.forecast import Forecast
+from jobs.memory import Held
+from jobs.models import ModelSpec
 from jobs.objects import ObjectStore
+from jobs.pins import is_pinned
 from jobs.queries import Fleet
 from jobs.record import Job
 from jobs.slots import Slot
@@ -41,6 +44,7 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, An
         "model": job.request.model,
         "kind": job.request.kind,
         "stage": job.stage,
+        "stage_percent": job.stage_percent,
         "step": job.step or 0,
         "steps": job.steps,
         "percent": job.percent,
@@ -53,6 +57,8 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, An
         "device": job.device,
         "attempt": job.starts,
         "error": job.error,
+        "command": job.command,
+        "report": job.report,
         "warnings": job.warnings,
         "request": {name: value for name, value in job.request.to_dict().items() if name != "image"},
         "created_at": iso(job.created_at_ms),
@@ -119,6 +125,28 @@ def slot_view(slot: Slot, fleet: Fleet, visible: Callable[[str], bool]) -> dict[
         "models": list(slot.models),
         "resident": list(slot.resident),
         "loads": slot.loads,
+        "out_of_memory": slot.ooms,
+        "held": [held_view(slot, held, fleet) for held in slot.held],
+        "device_facts": slot.device_facts,
+    }
+
+
+def held_view(slot: Slot, held: Held, fleet: Fleet) -> dict[str, Any]:
+    """A model in a slot's memory. An operator's word on pins is newer than what the slot said."""
+    return {**vars(held), "pinned": fleet.pins.get((slot.name, held.model), held.pinned)}
+
+
+def model_view(spec: ModelSpec, fleet: Fleet | None) -> dict[str, Any]:
+    """A model as the models route shows it; without a ``fleet``, ``pinned`` and ``memory`` are null: unknown now."""
+    if fleet is None:
+        return {**spec.to_dict(), "warm": spec.load.warm, "pinned": None, "memory": None}
+    runs = [slot for slot in fleet.slots if spec.name in slot.models]
+    found = [(slot, held) for slot in runs for held in slot.held if held.model == spec.name]
+    return {
+        **spec.to_dict(),
+        "warm": spec.load.warm,
+        "pinned": [slot.name for slot in runs if is_pinned(fleet.pins, slot.name, spec)],
+        "memory": [{"slot": slot.name, "place": held.place, "bytes": held.bytes} for slot, held in found],
     }
 
 
