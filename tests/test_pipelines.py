@@ -129,7 +129,7 @@ def test_loading_tells_how_far_it_is_and_stops_between_components(caches: Caches
     cache.get(spec, Kind.TEXT2IMG, lambda done, total: seen.append((done, total)))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert len({done for done, total in seen if 0 < done < total}) == 2  # after the first and the second of three
-    assert seen[-1][0] == seen[-1][1] == cache.held()[0].bytes
+    assert seen[-1][0] == seen[-1][1] == pytest.approx(cache.held()[0].bytes, rel=0.01)  # foretold from the files
 
     def stop(done: int, total: int) -> None:
         if 0 < done < total:
@@ -179,7 +179,7 @@ def blocks_run(pipeline: object, **options: int) -> int:
     """How often the last block of the transformer computed."""
     calls = 0
     block = pipeline.transformer.transformer_blocks[-1]  # type: ignore[attr-defined]
-    attention = block.attn1.register_forward_hook(lambda *_: count())
+    attention = block.attn1.to_q.register_forward_hook(lambda *_: count())
 
     def count() -> None:
         nonlocal calls
@@ -219,7 +219,7 @@ def test_other_step_caches_run_fewer_attentions(deep: ModelSpec, options: dict[s
 
 
 def test_layerwise_casting_halves_the_denoiser_in_memory_and_still_computes(deep: ModelSpec) -> None:
-    plain, first = loaded(replace(deep, dtype="bfloat16"))
+    plain, _ = loaded(replace(deep, dtype="bfloat16"))
     casted, second = loaded(replace(deep, dtype="bfloat16"), layerwise_casting="float8_e4m3fn")
     assert casted.held()[0].bytes < 0.9 * plain.held()[0].bytes
     dtypes = {parameter.dtype for parameter in second.transformer.transformer_blocks.parameters()}  # type: ignore[attr-defined]

@@ -1,9 +1,12 @@
-"""Models in a worker's memory: who stays, who goes, who is told; commands between jobs; warm starts."""
+"""Commands about models, warm starts, pins, too little memory and a lost device, through a running service."""
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,41 +14,43 @@ from typing import Any
 import pytest
 import requests
 
+from framemill.cli import main
+from jobs import keys
 from tests.harness import Stack, running, wait_for
 
 TABLE = """
 [{name}]
 source = "{source}"
-kinds = ["text2img", "img2img"]
-pipelines = {{ img2img = "StableDiffusionImg2ImgPipeline" }}
+kinds = ["text2img"]
 defaults = {{ steps = 2, width = 32, height = 32 }}
-limits = {{ steps = [1, 100000], width = [16, 128], height = [16, 128] }}
+limits = {{ steps = [1, 100000], width = [16, {high}], height = [16, {high}] }}
+{more}
 """
 
-Start = Callable[..., Stack]
 
-
-@pytest.fixture
-def start(models_file: Path, short_folder: Path) -> Iterator[Start]:
-    """``start({"a": "keep = true"}, SETTING=value)``: a stack with models of one size and these options."""
-    from contextlib import ExitStack
-
-    with ExitStack() as stacks:
-
-        def begin(models: dict[str, str], **environment: Any) -> Stack:
-            file = short_folder / "models.toml"
-            source = models_file.parent / "tiny-image"
-            file.write_text("".join(TABLE.format(name=name, source=source) + more for name, more in models.items()))
-            return stacks.enter_context(running(short_folder, file, "gpu0", "io", **environment))
-
-        yield begin
+def stack_of(models: dict[str, str], models_file: Path, **environment: Any) -> Any:
+    """A stack with models of one size, each with its own further keys."""
+    folder = Path(tempfile.mkdtemp(prefix="fm-"))
+    file, source = folder / "models.toml", models_file.parent / "tiny-image"
+    tables = (TABLE.format(name=n, source=source, more=more, high=10_000_000) for n, more in models.items())
+    file.write_text("".join(tables))
+    environment["FAULTS_FILE"] = folder / "faults.json"
+    return running(folder, file, "gpu0", "io", **environment)
 
 
 @pytest.fixture(scope="module")
-def model_bytes(stack: Stack) -> int:
-    """Measured size of the tiny image model."""
-    stack.wait(stack.submit(model="tiny-image", steps=1))
-    return next(held["bytes"] for held in slot(stack)["held"] if held["model"] == "tiny-image")
+def size(models_file: Path) -> int:
+    """About the bytes of one model's weights."""
+    return sum(path.stat().st_size for path in (models_file.parent / "tiny-image").glob("*/*.safetensors"))
+
+
+@pytest.fixture(scope="module")
+def roomy(models_file: Path) -> Iterator[Stack]:
+    """Models a and b, room for both; n has no weights, and nobody runs elsewhere."""
+    models = {"a": "", "b": "", "n": 'executor = "noop"', "elsewhere": 'slots = ["gpu7"]'}
+    with stack_of(models, models_file, PROGRESS_INTERVAL_MS=1, MAX_ATTEMPTS=2) as stack:
+        yield stack
+    shutil.rmtree(stack.folder, ignore_errors=True)
 
 
 def slot(stack: Stack) -> dict[str, Any]:
@@ -67,126 +72,82 @@ def carried_out(stack: Stack, model: str, what: str, **body: Any) -> dict[str, A
     return stack.wait(answer.json()["slots"][0]["task_id"])
 
 
+def have(stack: Stack, *models: str) -> None:
+    """See to it that just these are in memory."""
+    for model in {"a", "b"} - set(models):
+        if order(stack, model, "unload").status_code == 202:
+            wait_for(lambda gone=model: gone not in places(stack), f"{model} to go")
+    for model in models:
+        use(stack, model)
+
+
 def use(stack: Stack, model: str) -> None:
     view = stack.wait(stack.submit(model=model))
     assert view["state"] == "succeeded", view
 
 
-def test_the_measured_size_is_that_of_the_weights(model_bytes: int, models_file: Path) -> None:
-    files = sum(path.stat().st_size for path in (models_file.parent / "tiny-image").glob("*/*.safetensors"))
-    assert 0.8 * files < model_bytes < 1.2 * files
+def arm(stack: Stack, model: str, fault: str, times: int) -> Path:
+    """Let the model's second step meet a fault, so many times."""
+    path = stack.folder / "faults.json"
+    path.write_text(json.dumps({"model": model, "fault": fault, "step": 2, "times": times}))
+    return path
 
 
-def test_the_least_recently_used_goes_first_and_everybody_is_told(start: Start, model_bytes: int) -> None:
-    stack = start({"a": "", "b": "", "c": ""}, MODEL_MEMORY_BYTES=int(2.5 * model_bytes))
-    for model in ("a", "b", "a", "c"):
-        use(stack, model)
-    assert places(stack) == {"a": "device", "c": "device"}
-    assert sorted(slot(stack)["resident"]) == ["a", "c"]
-    assert slot(stack)["loads"] == 3
-    use(stack, "b")
-    assert places(stack) == {"c": "device", "b": "device"}
+def left(path: Path) -> int:
+    return int(json.loads(path.read_text())["times"])
 
 
-def test_what_has_to_go_is_parked_in_ram_first(start: Start, model_bytes: int) -> None:
-    stack = start(
-        {"a": "", "b": "", "c": ""},
-        MODEL_MEMORY_BYTES=int(1.5 * model_bytes), PARKING_BYTES=int(1.5 * model_bytes),
-    )  # fmt: skip
-    use(stack, "a")
-    use(stack, "b")
-    assert places(stack) == {"a": "parked", "b": "device"}
-    assert slot(stack)["resident"] == ["b"]
-    use(stack, "a")
-    assert places(stack) == {"a": "device", "b": "parked"}
-    assert slot(stack)["loads"] == 2  # came back without the disk
-    use(stack, "c")
-    assert places(stack) == {"a": "parked", "c": "device"}  # b was parked the longest, there is room for one
+# ---- commands
 
 
-def test_both_kinds_of_a_model_come_back_from_ram(start: Start, model_bytes: int) -> None:
-    stack = start({"a": "", "b": ""}, MODEL_MEMORY_BYTES=int(1.5 * model_bytes), PARKING_BYTES=4 * model_bytes)
-    picture = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC"
-
-    def variation() -> None:
-        view = stack.wait(stack.submit(model="a", kind="img2img", image=picture, strength=1.0))
-        assert view["state"] == "succeeded", view
-
-    variation()
-    use(stack, "b")
-    variation()
-    assert slot(stack)["loads"] == 2
-
-
-def test_a_model_that_is_kept_is_passed_over(start: Start, model_bytes: int) -> None:
-    stack = start({"a": "keep = true", "b": "", "c": ""}, MODEL_MEMORY_BYTES=int(2.5 * model_bytes))
-    for model in ("a", "b", "c"):
-        use(stack, model)
-    assert places(stack) == {"a": "device", "c": "device"}
-    assert {held["model"]: held["pinned"] for held in slot(stack)["held"]} == {"a": True, "c": False}
-
-
-def test_a_load_that_pinned_models_leave_no_room_for_says_so_and_a_job_gets_through(
-    start: Start, model_bytes: int
-) -> None:
-    stack = start({"a": "keep = true\nwarm = true", "b": ""}, MODEL_MEMORY_BYTES=int(1.5 * model_bytes))
-    wait_for(lambda: places(stack) == {"a": "device"}, "the warm model")
-    view = carried_out(stack, "b", "load")
-    assert (view["state"], view["error"]["code"]) == ("failed", "out_of_memory")
-    assert "unpin one of a" in view["error"]["message"]
-    assert places(stack) == {"a": "device"}
-    use(stack, "b")  # once more alone: nothing else helps
-
-
-def test_load_unload_and_check_through_the_api(start: Start, model_bytes: int) -> None:
-    stack = start({"a": "", "b": ""})
-    view = carried_out(stack, "a", "load")
+def test_load_check_and_unload(roomy: Stack, size: int) -> None:
+    have(roomy)
+    view = carried_out(roomy, "a", "load")
     assert (view["state"], view["command"], view["outputs"], view["slot"]) == ("succeeded", "load", [], "gpu0")
-    assert (view["report"]["bytes"], view["report"]["read_from_disk"]) == (model_bytes, True)
-    assert places(stack) == {"a": "device"}
+    assert view["report"]["read_from_disk"] is True
+    assert view["report"]["bytes"] == pytest.approx(size, rel=0.1)
+    assert (places(roomy), slot(roomy)["resident"]) == ({"a": "device"}, ["a"])
 
-    again = order(stack, "a", "load")
+    again = order(roomy, "a", "load")
     assert (again.status_code, again.json()["slots"]) == (200, [{"slot": "gpu0", "will": "nothing: it is in memory"}])
 
-    view = carried_out(stack, "b", "check", slot="gpu0")
-    assert (view["state"], view["report"]["width"], view["report"]["steps"]) == ("succeeded", 32, 1), view
+    view = carried_out(roomy, "b", "check", slot="gpu0")
+    report = view["report"]
+    assert (view["state"], report["width"], report["steps"], report["kind"]) == ("succeeded", 32, 1, "text2img"), view
 
-    assert carried_out(stack, "a", "unload")["report"] == {"unloaded": True}
-    assert places(stack) == {"b": "device"}
-    models = {model["name"]: model for model in stack.get("/v1/models").json()["models"]}
-    assert models["a"]["memory"] == []
-    assert models["b"]["memory"] == [{"slot": "gpu0", "place": "device", "bytes": model_bytes}]
-    # A command teaches nothing about how long jobs of the model take.
-    assert stack.status(stack.submit(model="a"))["eta_s"] is None
+    models = {model["name"]: model for model in roomy.get("/v1/models").json()["models"]}
+    assert models["b"]["memory"] == [{"slot": "gpu0", "place": "device", "bytes": report["bytes"]}]
+    assert carried_out(roomy, "a", "unload")["report"] == {"unloaded": True}
+    assert (places(roomy), slot(roomy)["resident"]) == ({"b": "device"}, ["b"])
+    # Commands teach nothing about how long jobs of the model take.
+    assert not [name for name in roomy.store.client.hkeys(keys.RATES) if name.startswith("b")]
 
 
-def test_a_command_waits_for_the_running_job_and_goes_before_the_waiting(start: Start) -> None:
-    stack = start({"a": "", "b": ""})
-    running_job = stack.endless(model="a")
-    waiting = stack.submit(model="a")
-    answer = order(stack, "b", "load").json()["slots"][0]
-    assert (answer["position"], stack.status(answer["task_id"])["state"]) == (1, "queued")
-    unload = order(stack, "a", "unload").json()["slots"][0]["task_id"]
-    assert requests.delete(stack.url(f"/v1/tasks/{unload}"), timeout=10).json()["state"] == "cancelled"
-    stack.delete(f"/v1/tasks/{running_job}")
-    last = stack.wait(waiting)
-    done = stack.status(answer["task_id"])
+def test_a_command_waits_for_the_running_job_and_goes_before_the_waiting(roomy: Stack) -> None:
+    have(roomy, "a")
+    running_job = roomy.endless(model="a")
+    waiting = roomy.submit(model="a")
+    load = order(roomy, "b", "load").json()["slots"][0]
+    unload = order(roomy, "a", "unload").json()["slots"][0]["task_id"]
+    assert (load["position"], roomy.status(load["task_id"])["state"]) == (1, "queued")
+    assert roomy.delete(f"/v1/tasks/{unload}").json()["state"] == "cancelled"
+    roomy.delete(f"/v1/tasks/{running_job}")
+    last, done = roomy.wait(waiting), roomy.status(load["task_id"])
     assert done["state"] == "succeeded"
-    assert done["finished_at"] <= last["started_at"]
-    assert sorted(places(stack)) == ["a", "b"]  # the cancelled unload did nothing
+    assert done["computed_at"] <= last["started_at"]
+    assert sorted(places(roomy)) == ["a", "b"]  # the cancelled unload did nothing
 
 
-def test_a_command_survives_the_worker_that_dies_of_it(start: Start) -> None:
-    stack = start({"a": ""})
-    blocked = stack.endless(model="a")
-    load = order(stack, "a", "check").json()["slots"][0]["task_id"]
-    os.kill(stack.child("gpu0"), signal.SIGKILL)
-    stack.delete(f"/v1/tasks/{blocked}")
-    assert stack.wait(load)["state"] == "succeeded"
+def test_a_command_outlives_the_process_that_was_to_do_it(roomy: Stack) -> None:
+    blocker = roomy.endless(model="a")
+    check = order(roomy, "a", "check").json()["slots"][0]["task_id"]
+    os.kill(roomy.child("gpu0"), signal.SIGKILL)
+    assert roomy.wait(check)["state"] == "succeeded"  # before the job that was put back: it is for this slot
+    roomy.delete(f"/v1/tasks/{blocker}")
 
 
-def test_wrong_orders_are_refused(start: Start) -> None:
-    stack = start({"a": "", "n": 'executor = "noop"', "elsewhere": 'slots = ["gpu7"]'})
+def test_wrong_orders_are_refused(roomy: Stack) -> None:
+    before = roomy.get("/v1/tasks/").json()["total"]
     for model, what, body, status, code in (
         ("x", "load", {}, 404, "model_not_found"),
         ("a", "load", {"slot": "gpu9"}, 422, "invalid_request"),
@@ -194,57 +155,143 @@ def test_wrong_orders_are_refused(start: Start) -> None:
         ("n", "load", {}, 409, "conflict"),
         ("elsewhere", "check", {}, 409, "conflict"),
     ):
-        answer = order(stack, model, what, **body)
+        answer = order(roomy, model, what, **body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
-    assert stack.get("/v1/tasks/").json()["total"] == 0
+    assert roomy.get("/v1/tasks/").json()["total"] == before
 
 
-def test_a_pin_holds_through_a_restart_and_until_it_is_unsaid(start: Start, model_bytes: int) -> None:
-    stack = start({"a": "", "b": "", "c": ""}, MODEL_MEMORY_BYTES=int(2.5 * model_bytes))
-    carried_out(stack, "a", "pin")
-    for model in ("b", "c"):
-        use(stack, model)
-    assert sorted(places(stack)) == ["a", "c"]
-    refused = order(stack, "a", "unload")
-    assert (refused.status_code, refused.json()["error"]["code"]) == (409, "conflict")
-
-    os.kill(stack.child("gpu0"), signal.SIGKILL)
-    wait_for(lambda: places(stack) == {"a": "device"}, "the pinned model to be loaded by the new process")
-
-    assert order(stack, "a", "unpin").json()["slots"][0]["will"] == "stay until room is needed"
-    assert slot(stack)["held"][0]["pinned"] is False
-    for model in ("b", "c"):
-        use(stack, model)
-    assert sorted(places(stack)) == ["b", "c"]
-
-
-def test_a_warm_model_is_loaded_at_the_start_and_by_a_new_process(start: Start) -> None:
-    stack = start({"a": "", "w": "warm = true"})
-    wait_for(lambda: places(stack) == {"w": "device"}, "the warm model")
-    os.kill(stack.child("gpu0"), signal.SIGKILL)
-    wait_for(lambda: places(stack) == {}, "the memory of the dead process to be forgotten")
-    wait_for(lambda: places(stack) == {"w": "device"}, "the warm model once more")
-
-
-def test_a_warm_model_that_cannot_be_loaded_is_tried_once(start: Start) -> None:
-    stack = start({"a": "", "w": "warm = true\nattention = '_native_cudnn'\nstep_cache = { method = 'first_block' }"})
-    view = wait_for(lambda: stack.get("/v1/tasks/?state=failed").json()["tasks"], "its failure")[0]
-    assert (view["command"], view["error"]["code"]) == ("load", "model_load_failed")
-    use(stack, "a")
-    use(stack, "a")
-    assert stack.get("/v1/tasks/").json()["total"] == 3
-
-
-def test_loading_shows_how_far_it_is(start: Start) -> None:
-    stack = start({"a": ""}, PROGRESS_INTERVAL_MS=1)
-    job_id = stack.submit(model="a")
-    stack.wait(job_id)
-    import json
-
-    from jobs import keys
-
-    events = [json.loads(fields["event"]) for _, fields in stack.store.client.xrange(keys.EVENTS)]
-    seen = [int(event["stage_percent"]) for event in events if event.get("stage_percent")]
+def test_loading_shows_how_far_it_is(roomy: Stack) -> None:
+    have(roomy)
+    job_id = roomy.submit(model="a")
+    roomy.wait(job_id)
+    log = (json.loads(fields["event"]) for _, fields in roomy.store.client.xrange(keys.EVENTS))
+    seen = [int(event["stage_percent"]) for event in log if event["task_id"] == job_id and "stage_percent" in event]
     assert seen == sorted(seen)
-    assert any(0 < percent <= 100 for percent in seen)
-    assert stack.status(job_id)["stage_percent"] is None
+    assert any(0 < percent < 100 for percent in seen)
+    assert roomy.status(job_id)["stage_percent"] is None
+
+
+def test_the_command_line(roomy: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    def framemill(*words: str) -> str:
+        assert main(["--url", roomy.url(""), "models", *words]) == 0
+        return capsys.readouterr().out
+
+    have(roomy, "b")
+    assert "load it" in framemill("load", "a", "--wait")
+    assert "nothing: it is in memory" in framemill("load", "a", "--slot", "gpu0")
+    listed = {line.split()[0]: line for line in framemill().splitlines()}
+    assert "gpu0 0.4 MiB" in listed["a"]
+    assert "gpu0" not in listed["n"]
+    checked = framemill("check", "a")
+    assert "was in memory" in checked
+    assert "32 x 32 px" in checked
+    framemill("pin", "a")
+    assert "pinned" in framemill()
+    assert main(["--url", roomy.url(""), "models", "unload", "a"]) == 3
+    assert "unpin it first" in capsys.readouterr().err
+    assert "nothing: it is in memory" in framemill("warm")
+    framemill("unpin", "a")
+    framemill("unload", "a", "--wait")
+    assert "gpu0" not in next(line for line in framemill().splitlines() if line.startswith("a "))
+
+
+# ---- facts
+
+
+def test_the_device_and_what_lies_in_it_are_shown(roomy: Stack) -> None:
+    have(roomy, "a")
+    facts = slot(roomy)["device_facts"]
+    assert facts["memory_used_bytes"] + facts["memory_free_bytes"] == facts["memory_total_bytes"] > 2**30
+    assert facts["name"]
+    assert facts["load_1min"] >= 0
+    text = roomy.get("/metrics").text
+    lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    held = slot(roomy)["held"][0]
+    assert float(lines['framemill_model_bytes{model="a",place="device",slot="gpu0"}']) == held["bytes"]
+    assert float(lines['framemill_device_memory_total_bytes{slot="gpu0"}']) == facts["memory_total_bytes"]
+    assert float(lines['framemill_slot{slot="gpu0",state="idle"}']) == 1
+    assert float(lines['framemill_jobs{state="queued"}']) == 0
+    assert float(lines["framemill_submitted_jobs_total"]) >= float(
+        lines['framemill_ended_jobs_total{state="succeeded"}']
+    )
+
+
+# ---- too little memory, and a lost device
+
+
+def test_out_of_memory_is_tried_once_more_alone(roomy: Stack) -> None:
+    have(roomy, "a", "b")
+    before = slot(roomy)["out_of_memory"]
+    faults = arm(roomy, "a", "oom", times=1)
+    view = roomy.wait(roomy.submit(model="a", steps=4))
+    assert (view["state"], view["attempt"], view["step"]) == ("succeeded", 1, 4), view
+    assert (left(faults), slot(roomy)["out_of_memory"]) == (0, before + 1)
+    assert places(roomy) == {"a": "device"}  # b made room
+
+
+def test_out_of_memory_twice_fails_with_advice_and_the_next_job_runs(roomy: Stack) -> None:
+    have(roomy, "a")
+    child = roomy.child("gpu0")
+    faults = arm(roomy, "a", "oom", times=2)
+    following: Callable[[], str] = lambda: roomy.submit(model="a")  # noqa: E731
+    view = roomy.wait(roomy.submit(model="a", steps=4))
+    assert (view["state"], view["error"]["code"], left(faults)) == ("failed", "out_of_memory", 0)
+    assert "32 x 32 px" in view["error"]["message"]
+    assert "smaller size" in view["error"]["message"]
+    assert 'offload = "model"' in view["error"]["message"]
+    assert roomy.wait(following())["state"] == "succeeded"
+    assert (roomy.child("gpu0"), places(roomy)) == (child, {"a": "device"})
+
+
+def test_a_size_for_which_no_machine_has_the_memory(roomy: Stack) -> None:
+    view = roomy.wait(roomy.submit(model="a", width=8_000_000, height=8_000_000))
+    assert (view["state"], view["error"]["code"]) == ("failed", "out_of_memory"), view
+    use(roomy, "a")
+
+
+def test_a_lost_device_ends_the_process_and_the_job_runs_again(roomy: Stack) -> None:
+    have(roomy, "a")
+    child = roomy.child("gpu0")
+    faults = arm(roomy, "a", "poison", times=1)
+    view = roomy.wait(roomy.submit(model="a", steps=4))
+    assert (view["state"], view["attempt"], left(faults)) == ("succeeded", 2, 0), view
+    assert roomy.child("gpu0") != child
+
+
+def test_a_job_that_loses_the_device_each_time_is_given_up(roomy: Stack) -> None:
+    faults = arm(roomy, "a", "poison", times=5)
+    job_id = roomy.submit(model="a", steps=4)
+    view = roomy.wait(job_id)
+    assert (view["state"], view["error"]["code"], left(faults)) == ("failed", "worker_lost", 3)
+    assert [dead["task_id"] for dead in roomy.get("/v1/admin/dead").json()["dead"]] == [job_id]
+    faults.unlink()
+    use(roomy, "a")
+
+
+# ---- what stays
+
+
+def test_warm_and_pinned_models(models_file: Path, size: int) -> None:
+    models = {"w": "warm = true\nkeep = true", "b": "", "x": "warm = true"}
+    with stack_of(models, models_file, MODEL_MEMORY_BYTES=int(1.5 * size)) as stack:
+        wait_for(lambda: places(stack) == {"w": "device"}, "the warm model")
+        broken = wait_for(lambda: stack.get("/v1/tasks/?state=failed").json()["tasks"], "the one without room")[0]
+        assert (broken["model"], broken["command"], broken["error"]["code"]) == ("x", "load", "out_of_memory")
+
+        refused = carried_out(stack, "b", "load")
+        assert (refused["state"], refused["error"]["code"]) == ("failed", "out_of_memory")
+        assert "unpin one of w" in refused["error"]["message"]
+        assert places(stack) == {"w": "device"}
+        use(stack, "b")  # nothing else helps: a job may put it out, a load may not
+        assert places(stack) == {"b": "device"}
+
+        os.kill(stack.child("gpu0"), signal.SIGKILL)
+        wait_for(lambda: places(stack) == {"w": "device"}, "the warm model in the new process")
+        assert order(stack, "w", "unpin").json()["slots"][0]["will"] == "stay until room is needed"
+        assert slot(stack)["held"][0]["pinned"] is False
+        assert carried_out(stack, "b", "pin")["state"] == "succeeded"
+        assert places(stack) == {"b": "device"}
+        unload = order(stack, "b", "unload")
+        assert (unload.status_code, unload.json()["error"]["code"]) == (409, "conflict")
+        assert len(stack.get("/v1/tasks/?state=failed").json()["tasks"]) == 2  # x was tried once
+    shutil.rmtree(stack.folder, ignore_errors=True)

@@ -88,11 +88,11 @@ class Source:
         return pipeline
 
     def _component(self, name: str, library: str) -> Any:
+        options: dict[str, Any] = {"variant": self._spec.variant, "dtype": self.dtype, "use_safetensors": True}
         quantization = load_options.quantization_of(self._spec.load, name, library, self.dtype)
-        options = {"quantization_config": quantization} if quantization else {}
-        part = diffusers.AutoModel.from_pretrained(
-            str(self.folder), subfolder=name, variant=self._spec.variant, dtype=self.dtype, use_safetensors=True, **options
-        )
+        if quantization:
+            options["quantization_config"] = quantization
+        part = diffusers.AutoModel.from_pretrained(str(self.folder), subfolder=name, **options)
         # At once, so that RAM never holds more than one component on its way to a GPU.
         early = self._spec.load.offload == "none" and not quantization and not self._spec.load.layerwise_casting
         return part.to(self._device) if early else part
