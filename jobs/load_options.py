@@ -32,6 +32,7 @@ ATTENTIONS = (
 )  # fmt: skip
 
 _RANGE = "two timesteps, [lowest, highest]"
+_PATTERNS = "a list of patterns of module names"
 #: Method → its options, with what each must be.
 STEP_CACHES: dict[str, dict[str, str]] = {
     "first_block": {"threshold": "a number"},
@@ -56,6 +57,8 @@ STEP_CACHES: dict[str, dict[str, str]] = {
         "disable_cache_before_step": "a whole number",
         "disable_cache_after_step": "a whole number",
         "max_order": "a whole number",
+        "cache_identifiers": _PATTERNS,
+        "use_lite_mode": "true or false",
     },
 }
 
@@ -140,6 +143,10 @@ def _step_cache(value: Any, bad: Bad) -> Mapping[str, Any]:
 def _fits(value: Any, rule: str) -> bool:
     if rule == "text":
         return isinstance(value, str)
+    if rule == "true or false":
+        return isinstance(value, bool)
+    if rule == _PATTERNS:
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
     if rule == _RANGE:
         return isinstance(value, list) and len(value) == 2 and all(_fits(item, "a whole number") for item in value)
     if isinstance(value, bool):

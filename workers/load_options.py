@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 #: The components that run in every step, as pipelines name them.
 DENOISERS = ("transformer", "transformer_2", "unet", "prior", "decoder")
 
+#: Names of the attention modules of repeated blocks; diffusers' own default leaves out numbered ones (``attn1``).
+ATTENTIONS_OF_BLOCKS = r".*blocks\.\d+\.attn\d*"
+
 
 def denoisers(pipeline: Any) -> dict[str, Any]:
     found = {name: getattr(pipeline, name, None) for name in DENOISERS}
@@ -100,15 +103,16 @@ def _do(option: str, module: Any, method: str, *arguments: Any, **named: Any) ->
 
 
 def _step_cache(pipeline: Any, options: LoadOptions) -> Any:
-    given = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in options.step_cache.items()
-        if name != "method"
+    given = {name: value for name, value in options.step_cache.items() if name != "method"}
+    given |= {
+        name: tuple(value) for name, value in given.items() if name.endswith("_range") and isinstance(value, list)
     }
     method = options.step_cache["method"]
     if method == "first_block":
         return diffusers.FirstBlockCacheConfig(**given)
     if method == "taylorseer":
+        if not given.get("use_lite_mode"):
+            given.setdefault("cache_identifiers", [ATTENTIONS_OF_BLOCKS])
         return diffusers.TaylorSeerCacheConfig(**given)
 
     def timestep() -> int:
