@@ -8,7 +8,7 @@ import logging
 import os
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from jobs.models import ModelRegistry, ModelSpec
 from jobs.objects import ObjectStore, open_store
 from jobs.pins import Pins, all_pins, is_pinned
 from jobs.record import Job
-from jobs.slots import Binding, device_label
+from jobs.slots import device_label
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
 from workers import failures
 from workers.report import Reporter
@@ -28,10 +28,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Outcome:
-    """How an attempt ended, and the jobs that its slot (and others) got next."""
+    """How an attempt ended."""
 
     ended: str
-    bindings: list[Binding] = field(default_factory=list)
     #: Frames wait for their delivery.
     computed: bool = False
     #: Nothing had to be delivered, the job is over.
@@ -100,18 +99,17 @@ def run(job_id: str, attempt: int) -> Outcome:
         with Reporter(records, job_id, attempt, job.request.steps, max_run_s=job.max_run_s) as reporter:
             run_s, node, report = _compute(job, attempt, reporter)
     except JobCancelled:
-        ended = Outcome("cancelled", records.until_written(lambda: records.release(job_id, attempt, slot=slot)))
+        records.until_written(lambda: records.release(job_id, attempt, slot=slot))
+        ended = Outcome("cancelled")
     except Exception as exc:
         if failures.is_poison(exc):
             _end_process(job_id, attempt, exc)
         ended = _failed(job_id, attempt, slot, exc)
     else:
-        owned, bindings = records.until_written(
+        owned, _ = records.until_written(
             lambda: records.compute(job_id, attempt, slot=slot, node=node, run_s=run_s, report=report)
         )
-        ended = Outcome(
-            "computed" if owned else "stale", bindings, computed=owned and bool(node), succeeded=owned and not node
-        )
+        ended = Outcome("computed" if owned else "stale", computed=owned and bool(node), succeeded=owned and not node)
     logger.info(
         "run ended",
         extra={
@@ -195,7 +193,5 @@ def _failed(job_id: str, attempt: int, slot: str, exc: Exception) -> Outcome:
     code, message = failures.explain(exc)
     logger.error("run failed", exc_info=not isinstance(exc, FramemillError), extra={"job_id": job_id, "code": code})
     failures.let_go(exc)
-    owned, bindings = store().until_written(
-        lambda: store().fail(job_id, attempt, code=code, message=message, slot=slot)
-    )
-    return Outcome("failed", bindings, failure=f"{code}: {message}" if owned else "")
+    owned, _ = store().until_written(lambda: store().fail(job_id, attempt, code=code, message=message, slot=slot))
+    return Outcome("failed", failure=f"{code}: {message}" if owned else "")
