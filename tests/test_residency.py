@@ -7,7 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ TABLE = """
 source = "{source}"
 kinds = ["text2img"]
 defaults = {{ steps = 2, width = 32, height = 32 }}
-limits = {{ steps = [1, 100000], width = [16, {high}], height = [16, {high}] }}
+limits = {{ steps = [1, 100000], width = [16, 10000000], height = [16, 10000000] }}
 {more}
 """
 
@@ -32,7 +32,7 @@ def stack_of(models: dict[str, str], models_file: Path, **environment: Any) -> A
     """A stack with models of one size, each with its own further keys."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     file, source = folder / "models.toml", models_file.parent / "tiny-image"
-    tables = (TABLE.format(name=n, source=source, more=more, high=10_000_000) for n, more in models.items())
+    tables = (TABLE.format(name=n, source=source, more=more) for n, more in models.items())
     file.write_text("".join(tables))
     environment["FAULTS_FILE"] = folder / "faults.json"
     return running(folder, file, "gpu0", "io", **environment)
@@ -233,13 +233,12 @@ def test_out_of_memory_twice_fails_with_advice_and_the_next_job_runs(roomy: Stac
     have(roomy, "a")
     child = roomy.child("gpu0")
     faults = arm(roomy, "a", "oom", times=2)
-    following: Callable[[], str] = lambda: roomy.submit(model="a")  # noqa: E731
     view = roomy.wait(roomy.submit(model="a", steps=4))
     assert (view["state"], view["error"]["code"], left(faults)) == ("failed", "out_of_memory", 0)
     assert "32 x 32 px" in view["error"]["message"]
     assert "smaller size" in view["error"]["message"]
     assert 'offload = "model"' in view["error"]["message"]
-    assert roomy.wait(following())["state"] == "succeeded"
+    use(roomy, "a")
     assert (roomy.child("gpu0"), places(roomy)) == (child, {"a": "device"})
 
 
@@ -271,11 +270,12 @@ def test_a_job_that_loses_the_device_each_time_is_given_up(roomy: Stack) -> None
 # ---- what stays
 
 
+@pytest.mark.timeout(600)  # three processes import torch one after the other
 def test_warm_and_pinned_models(models_file: Path, size: int) -> None:
     models = {"w": "warm = true\nkeep = true", "b": "", "x": "warm = true"}
     with stack_of(models, models_file, MODEL_MEMORY_BYTES=int(1.5 * size)) as stack:
-        wait_for(lambda: places(stack) == {"w": "device"}, "the warm model")
-        broken = wait_for(lambda: stack.get("/v1/tasks/?state=failed").json()["tasks"], "the one without room")[0]
+        wait_for(lambda: places(stack) == {"w": "device"}, "the warm model", 200)
+        broken = wait_for(lambda: stack.get("/v1/tasks/?state=failed").json()["tasks"], "the one without room", 200)[0]
         assert (broken["model"], broken["command"], broken["error"]["code"]) == ("x", "load", "out_of_memory")
 
         refused = carried_out(stack, "b", "load")
@@ -286,7 +286,7 @@ def test_warm_and_pinned_models(models_file: Path, size: int) -> None:
         assert places(stack) == {"b": "device"}
 
         os.kill(stack.child("gpu0"), signal.SIGKILL)
-        wait_for(lambda: places(stack) == {"w": "device"}, "the warm model in the new process")
+        wait_for(lambda: places(stack) == {"w": "device"}, "the warm model in the new process", 200)
         assert order(stack, "w", "unpin").json()["slots"][0]["will"] == "stay until room is needed"
         assert slot(stack)["held"][0]["pinned"] is False
         assert carried_out(stack, "b", "pin")["state"] == "succeeded"
