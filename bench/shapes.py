@@ -1,10 +1,12 @@
 """Pipelines of known shapes with random weights, saved as diffusers folders: nothing is downloaded.
 
-They take prompt embeddings instead of a prompt, so no text encoder is needed; their pictures mean nothing.
+They are called with prompt embeddings instead of a prompt, so no real text encoder is needed; their pictures mean
+nothing.
 """
 
 from __future__ import annotations
 
+import string
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from diffusers import (
     WanPipeline,
     WanTransformer3DModel,
 )
+from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,13 @@ def wan(folder: Path, device: str, dtype: torch.dtype, *, tiny: bool) -> Shape:
         ffn_dim=32 if tiny else 8960, text_dim=text, freq_dim=256,
     )  # fmt: skip
     vae = AutoencoderKLWan(base_dim=4, num_res_blocks=1) if tiny else AutoencoderKLWan()
+    pieces = ["<pad>", "</s>", "<unk>", "▁", *string.ascii_letters]
     pipeline = WanPipeline(
-        tokenizer=None, text_encoder=None, vae=vae, transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler()
-    )
+        # The class cannot do without; they are not used.
+        tokenizer=T5Tokenizer(vocab=[(piece, 0.0) for piece in pieces], extra_ids=0),
+        text_encoder=UMT5EncoderModel(UMT5Config(vocab_size=64, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)),
+        vae=vae, transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(),
+    )  # fmt: skip
     arguments = {
         "prompt_embeds": torch.randn(1, 512, text, dtype=dtype, device=device),
         "negative_prompt_embeds": torch.randn(1, 512, text, dtype=dtype, device=device),
