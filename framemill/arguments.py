@@ -20,6 +20,8 @@ exit codes:
 
 KINDS = ("text2img", "img2img", "text2video", "img2video")
 CLASSES = ("general", "premium")
+RETENTION = ("keep", "days", "hours")
+EVENTS = ("job.started", "job.succeeded", "job.failed", "job.cancelled", "job.expired")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -51,7 +53,15 @@ def parser() -> argparse.ArgumentParser:
     result = of_job("result", commands.result, "fetch a job's result")
     result.add_argument("-o", "--output", metavar="FILE", help="default: the id with a fitting ending; - is stdout")
     of_job("cancel", commands.cancel, "stop a job")
+    delete = actions.add_parser("delete", help="delete jobs with their files; stops those that are not over")
+    delete.add_argument("ids", nargs="+", metavar="ID")
+    delete.set_defaults(run=commands.delete)
     of_job("retry", commands.retry, "send a failed, cancelled or expired job again")
+
+    hooks = actions.add_parser("webhooks", help="show what was sent to a job's webhook, or send it again")
+    hooks.add_argument("words", nargs="+", metavar="[resend] ID")
+    hooks.add_argument("--event", choices=EVENTS, help="with resend: only this one (default: all)")
+    hooks.set_defaults(run=commands.webhooks)
 
     follow = actions.add_parser("follow", help="print what happens to a job, or to all jobs")
     follow.add_argument("id", nargs="?", metavar="ID", help="default: all jobs, until Ctrl-C")
@@ -101,7 +111,11 @@ def _submit(submit: argparse.ArgumentParser) -> None:
                         help="expire unless it starts within so many seconds")  # fmt: skip
     submit.add_argument("--max-run", dest="max_run_s", type=float, metavar="S",
                         help="fail if it runs longer, seconds")  # fmt: skip
+    submit.add_argument("--retention", choices=RETENTION, help="how long its files are kept (default: the key's)")
     submit.add_argument("--idempotency-key", metavar="TEXT", help="a repeat with the same text is the same job")
+    _webhook(submit, "of this job, instead of the key's webhook")
+    submit.add_argument("--no-moderation", dest="moderate", action="store_false", default=None,
+                        help="with a key that may turn moderation off")  # fmt: skip
     submit.add_argument("--wait", action="store_true", help="wait for the result; Ctrl-C cancels the job")
     submit.add_argument("-o", "--output", metavar="FILE", help="store the result there (- is standard output); waits")
     submit.set_defaults(run=commands.submit)
@@ -128,6 +142,12 @@ def _models(top: argparse.ArgumentParser) -> None:
         action.set_defaults(run={"check": models.check, "warm": models.warm}.get(name, models.order))
 
 
+def _webhook(action: argparse.ArgumentParser, whose: str) -> None:
+    action.add_argument("--webhook-url", metavar="URL", help=f"where to post the events {whose}")
+    action.add_argument("--webhook-event", dest="webhook_events", action="append", choices=EVENTS,
+                        help="may be repeated (default: every end of a job)")  # fmt: skip
+
+
 def _keys(keys: argparse.ArgumentParser) -> None:
     actions = keys.add_subparsers(dest="keys_action", required=True, metavar="COMMAND")
     create = actions.add_parser("create", help="make a key and print its secret, once")
@@ -135,6 +155,8 @@ def _keys(keys: argparse.ArgumentParser) -> None:
     create.add_argument("--role", choices=("client", "worker", "admin"),
                         help="default: client; the first key must be an admin's")  # fmt: skip
     create.add_argument("--class", dest="job_class", choices=CLASSES, help="of its jobs (default: general)")
+    create.add_argument("--retention", choices=RETENTION,
+                        help="how long files of its jobs are kept (default: the server's)")  # fmt: skip
     create.add_argument("--max-waiting", type=int, metavar="N", help="most jobs that may wait")
     create.add_argument("--max-running", type=int, metavar="N", help="most jobs that may run at once")
     create.add_argument("--max-per-minute", type=int, metavar="N", help="most jobs sent in a minute")
@@ -142,7 +164,16 @@ def _keys(keys: argparse.ArgumentParser) -> None:
                         help="a model it may use; may be repeated (default: all)")  # fmt: skip
     create.add_argument("--endpoint", dest="endpoints", action="append", metavar="PATH",
                         help="beginning of a path it may call; may be repeated (default: all)")  # fmt: skip
+    _webhook(create, "of its jobs")
+    create.add_argument("--may-skip-moderation", action="store_true", default=None,
+                        help="its requests may turn moderation off")  # fmt: skip
     create.set_defaults(run=operating.create_key)
+    webhook = actions.add_parser("webhook", help="set, renew or remove a key's webhook")
+    webhook.add_argument("service", metavar="SERVICE")
+    _webhook(webhook, "of its jobs")
+    webhook.add_argument("--new-secret", action="store_true", help="the one before it signs, too, until the next one")
+    webhook.add_argument("--off", action="store_true", help="remove the webhook and its secret")
+    webhook.set_defaults(run=operating.set_webhook)
     actions.add_parser("list", help="list the keys, without secrets").set_defaults(run=operating.list_keys)
     revoke = actions.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("service", metavar="SERVICE")

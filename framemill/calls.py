@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict
@@ -52,6 +52,13 @@ class Fields(TypedDict, total=False):
     start_within_s: float | None
     #: Longest run, seconds; then it fails. 0: no limit.
     max_run_s: float | None
+    #: How long its files are kept: ``keep``, ``days`` or ``hours``; the key's default when left out.
+    retention: str | None
+    #: Where the job's events go, instead of the key's webhook; "": nowhere. Which events; default: the job's end.
+    webhook_url: str | None
+    webhook_events: Sequence[str] | None
+    #: False: no moderation, with a key that may turn it off.
+    moderate: bool | None
     #: A repeat with the same key within a day is answered with the first job, so that it may safely be sent again:
     #: any printable ASCII text, different for every job.
     idempotency_key: str | None
@@ -127,6 +134,10 @@ def task(method: str, task_id: str, leaf: str = "", **params: Any) -> Call:
     return Call(method=method, path=f"/v1/tasks/{quote(task_id, safe='')}{leaf}", params=params)
 
 
+def delete(task_id: str) -> Call:
+    return replace(task("DELETE", task_id, purge="true"), repeatable=True)
+
+
 def status(task_id: str, wait_s: float = 0) -> Call:
     """``wait_s``: the answer may take so long, if the state does not change before."""
     call = task("GET", task_id, "/status", **({"wait": round(wait_s, 3)} if wait_s else {}))
@@ -167,9 +178,30 @@ def create_key(service: str, fields: Mapping[str, Any]) -> Call:
 
 def revoke_key(service: str) -> Call:
     """Raises: ValueError: a name that no key can have."""
+    return Call(method="DELETE", path=_key_path(service))
+
+
+def set_webhook(service: str, url: str | None, events: Sequence[str] | None, *, new_secret: bool) -> Call:
+    """Raises: ValueError: a name that no key can have."""
+    fields = {"url": url, "events": None if events is None else [*events], "new_secret": new_secret or None}
+    body = {name: value for name, value in fields.items() if value is not None}
+    return Call(method="PUT", path=_key_path(service) + "/webhook", json=body)
+
+
+def remove_webhook(service: str) -> Call:
+    """Raises: ValueError: a name that no key can have."""
+    return Call(method="DELETE", path=_key_path(service) + "/webhook", repeatable=True)
+
+
+def resend_webhooks(task_id: str, event: str | None) -> Call:
+    call = task("POST", task_id, "/webhooks/resend")
+    return Call(method=call.method, path=call.path, json={} if event is None else {"event": event})
+
+
+def _key_path(service: str) -> str:
     if service in ("", ".", ".."):
         raise ValueError(f"{service!r} is no service's name")
-    return Call(method="DELETE", path=f"/v1/admin/keys/{quote(service, safe='')}")
+    return f"/v1/admin/keys/{quote(service, safe='')}"
 
 
 CANCEL_RUNNING = Call(method="DELETE", path="/v1/tasks/running")

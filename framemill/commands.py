@@ -17,7 +17,7 @@ from framemill.records import ENDED, Cancellation, Output, Status
 
 _FIELDS = ("model", "kind", "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height",
            "frames", "fps", "strength", "slot", "priority", "job_class", "start_within_s", "max_run_s",
-           "idempotency_key")  # fmt: skip
+           "retention", "idempotency_key", "webhook_url", "webhook_events", "moderate")  # fmt: skip
 
 
 def submit(client: Client, arguments: Namespace) -> None:
@@ -92,10 +92,36 @@ def cancel(client: Client, arguments: Namespace) -> None:
     answer(arguments, vars(stopped), _cancelled(stopped))
 
 
+def delete(client: Client, arguments: Namespace) -> None:
+    """Delete jobs."""
+    for task_id in arguments.ids:
+        gone = client.delete(task_id)
+        text = "was deleted" if gone.changed else "had been deleted before"
+        text = text if gone.deleted else "was stopped and is deleted by the server when its worker has stopped"
+        answer(arguments, vars(gone), f"job {task_id} {text}")
+
+
 def retry(client: Client, arguments: Namespace) -> None:
     """Send a job again that did not succeed; prints the new one's id."""
     task = client.retry(arguments.id)
     answer(arguments, task.raw, task.task_id)
+
+
+def webhooks(client: Client, arguments: Namespace) -> None:
+    """Show what was sent about a job, or send it again."""
+    again, task_id = arguments.words[:-1], arguments.words[-1]
+    if again not in ([], ["resend"]):
+        raise ValueError("say 'webhooks ID' or 'webhooks resend ID'")
+    found = client.resend_webhooks(task_id, arguments.event) if again else client.webhooks(task_id)
+    rows = []
+    for delivery in found["deliveries"]:
+        last = (delivery["tries"] or [{}])[-1]
+        outcome = str(last.get("status") or last.get("error") or "")
+        rows.append((delivery["event"], delivery["state"], str(len(delivery["tries"])), outcome,
+                     delivery["next_try_at"] or ""))  # fmt: skip
+    answer(arguments, found, table(("event", "state", "tries", "last answer", "next try"), rows) if rows else "")
+    if not rows and not arguments.json:
+        say("nothing was written for a webhook of this job")
 
 
 def list_jobs(client: Client, arguments: Namespace) -> None:

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from framemill import calls
 from framemill.connection import AsyncConnection, Connection
 from framemill.keys import Key, KeyFields
-from framemill.records import BulkCancellation, Cancellation, Status, Task
+from framemill.records import BulkCancellation, Cancellation, Deletion, Status, Task
 
 
 class Operations(Connection):
@@ -21,6 +21,10 @@ class Operations(Connection):
     def cancel(self, task_id: str) -> Cancellation:
         """Stop this job only; ``changed`` of the answer is False if it had ended before."""
         return self._json(calls.task("DELETE", task_id), Cancellation.from_dict)
+
+    def delete(self, task_id: str) -> Deletion:
+        """Delete this job with its files; one that is not over is stopped first. Deleting it again does no harm."""
+        return self._json(calls.delete(task_id), Deletion.from_dict)
 
     def cancel_running(self) -> BulkCancellation:
         """Stop every running job that this key may stop."""
@@ -67,6 +71,34 @@ class Operations(Connection):
         """Refuse a service's key from now on (operators). ApiError ``key_not_found``: it has none."""
         self._json(calls.revoke_key(service), dict)
 
+    def set_webhook(
+        self, service: str, url: str | None = None, events: Sequence[str] | None = None, *, new_secret: bool = False
+    ) -> Mapping[str, Any]:
+        """Set where the events of a key's later jobs go (operators).
+
+        Args:
+            service: whose key.
+            url: where to; None: as it is.
+            events: which; None: the ends of jobs.
+            new_secret: make a new one; the one before it signs, too, until the next renewal.
+
+        Returns:
+            ``service``, ``webhook`` and, if it is new, ``secret``, which can be seen this once only.
+        """
+        return self._json(calls.set_webhook(service, url, events, new_secret=new_secret), dict)
+
+    def remove_webhook(self, service: str) -> None:
+        """Take a key's webhook and its secret away (operators)."""
+        self._json(calls.remove_webhook(service), dict)
+
+    def webhooks(self, task_id: str) -> Mapping[str, Any]:
+        """What was sent about a job: ``url``, ``events`` and ``deliveries``, each with its ``tries``."""
+        return self._json(calls.task("GET", task_id, "/webhooks"), dict)
+
+    def resend_webhooks(self, task_id: str, event: str | None = None) -> Mapping[str, Any]:
+        """Send one event of a job, or (None) all, again; answers as :meth:`webhooks`. ApiError ``conflict``: none."""
+        return self._json(calls.resend_webhooks(task_id, event), dict)
+
     def models(self) -> Sequence[Mapping[str, Any]]:
         """The models with their kinds, defaults and limits."""
         return self._json(calls.MODELS, lambda answer: answer["models"])
@@ -103,6 +135,10 @@ class AsyncOperations(AsyncConnection):
         """Stop this job only; ``changed`` of the answer is False if it had ended before."""
         return await self._json(calls.task("DELETE", task_id), Cancellation.from_dict)
 
+    async def delete(self, task_id: str) -> Deletion:
+        """Delete this job with its files; one that is not over is stopped first. Deleting it again does no harm."""
+        return await self._json(calls.delete(task_id), Deletion.from_dict)
+
     async def cancel_running(self) -> BulkCancellation:
         """Stop every running job that this key may stop."""
         return await self._json(calls.CANCEL_RUNNING, BulkCancellation.from_dict)
@@ -138,6 +174,24 @@ class AsyncOperations(AsyncConnection):
     async def revoke_key(self, service: str) -> None:
         """Refuse a service's key from now on (operators)."""
         await self._json(calls.revoke_key(service), dict)
+
+    async def set_webhook(
+        self, service: str, url: str | None = None, events: Sequence[str] | None = None, *, new_secret: bool = False
+    ) -> Mapping[str, Any]:
+        """Set where the events of a key's later jobs go (operators); see :meth:`Operations.set_webhook`."""
+        return await self._json(calls.set_webhook(service, url, events, new_secret=new_secret), dict)
+
+    async def remove_webhook(self, service: str) -> None:
+        """Take a key's webhook and its secret away (operators)."""
+        await self._json(calls.remove_webhook(service), dict)
+
+    async def webhooks(self, task_id: str) -> Mapping[str, Any]:
+        """What was sent about a job: ``url``, ``events`` and ``deliveries``, each with its ``tries``."""
+        return await self._json(calls.task("GET", task_id, "/webhooks"), dict)
+
+    async def resend_webhooks(self, task_id: str, event: str | None = None) -> Mapping[str, Any]:
+        """Send one event of a job, or (None) all, again; answers as :meth:`webhooks`. ApiError ``conflict``: none."""
+        return await self._json(calls.resend_webhooks(task_id, event), dict)
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """The models with their kinds, defaults and limits."""

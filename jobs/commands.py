@@ -42,4 +42,4 @@ def submission(
     if kind.needs_image and not kind.is_video:
         fields |= {"strength": 1.0}
     request, _ = requests.resolve(models, fields)
-    return Submission(request=request, caller=caller, pin=slot, command=command, priority=0)
+    return Submission(request=request, caller=caller, pin=slot, command=command, webhook=False)

@@ -5,14 +5,16 @@
     FramemillError
     ├── BadSetting           bad_setting          a setting or a line of models.toml is wrong (at start)
     ├── InvalidRequest       invalid_request      the caller's fields are wrong; names each field and rule
-    │   └── MalformedBody    malformed_body       the body is not what its content type says
+    │   ├── MalformedBody    malformed_body       the body is not what its content type says
+    │   └── ModerationRefused  moderation_refused  a check refuses the prompt, or the outputs
     ├── Unauthorized         unauthorized         no key, or an unknown one
     ├── Forbidden            forbidden            the key may not do this
     ├── NotFound             not_found
     │   ├── JobNotFound      job_not_found
     │   ├── ModelNotFound    model_not_found
     │   ├── KeyNotFound      key_not_found
-    │   └── ObjectNotFound   object_not_found
+    │   ├── ObjectNotFound   object_not_found
+    │   └── ResultExpired    result_expired       the files were kept as long as they should be
     ├── Conflict             conflict
     │   ├── DuplicateJob     duplicate_job        the client's own id is taken
     │   ├── IdempotencyMismatch  idempotency_mismatch  the key was used for another request
@@ -87,6 +89,12 @@ class MalformedBody(InvalidRequest):
     code = "malformed_body"
 
 
+class ModerationRefused(InvalidRequest):
+    """Moderation refuses this."""
+
+    code = "moderation_refused"
+
+
 class Unauthorized(FramemillError):
     """A key is needed: Authorization: Bearer <key>."""
 
@@ -127,6 +135,12 @@ class ObjectNotFound(NotFound):
     """The file is not in the object store."""
 
     code = "object_not_found"
+
+
+class ResultExpired(NotFound):
+    """The files of this job were removed when their time was over."""
+
+    code = "result_expired"
 
 
 class Conflict(FramemillError):

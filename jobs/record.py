@@ -13,6 +13,7 @@ from typing import Any
 from jobs.errors import InvalidRequest, Problem
 from jobs.requests import GenerationRequest
 from jobs.states import JobState
+from jobs.webhooks import Webhook
 
 #: Ids that a client may choose: they become Redis keys, Celery task ids, file and URL parts.
 _CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -45,6 +46,8 @@ class Output:
     height: int
     frames: int = 1
     fps: float = 0.0
+    #: Made unrecognisable, because the check of outputs refused it.
+    moderated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +95,16 @@ class Job:
     command: str | None = None
     #: What a command found.
     report: dict[str, Any] | None = None
+    #: How long its files are kept: ``keep``, ``days`` or ``hours``.
+    retention: str = "days"
+    #: When its files go; None before it has any, and for those that are kept.
+    expires_at_ms: int | None = None
+    #: When they went.
+    removed_at_ms: int | None = None
+    #: Where its events go.
+    webhook: Webhook | None = None
+    #: Whether prompts and outputs are moderated, where the server does so.
+    moderate: bool = True
 
     @property
     def percent(self) -> int:
@@ -137,4 +150,9 @@ class Job:
             stage_percent=number("stage_percent"),
             command=values.get("command") or None,
             report=json.loads(values["report"]) if values.get("report") else None,
+            retention=values.get("retention") or "days",
+            expires_at_ms=number("expires_at"),
+            removed_at_ms=number("removed_at"),
+            webhook=Webhook.from_json(values["webhook"]) if values.get("webhook") else None,
+            moderate="unmoderated" not in values,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -11,9 +12,9 @@ from typing import Any
 from celery.exceptions import CeleryError
 from kombu.exceptions import KombuError, OperationalError
 
-from jobs import queries
+from jobs import moderation, queries
 from jobs.access import Caller
-from jobs.errors import Conflict, DuplicateJob, Unavailable
+from jobs.errors import Conflict, DuplicateJob, JobNotFound, Unavailable
 from jobs.forecast import Forecast
 from jobs.record import Job, new_job_id
 from jobs.slots import Redelivery
@@ -38,8 +39,10 @@ def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tu
 
     Raises:
         DuplicateJob, IdempotencyMismatch: the client's own id or idempotency key was used before.
+        ModerationRefused: its prompt is refused.
         QueueFull, Unavailable: not accepted.
     """
+    moderation.check_prompts(submission.request, settings(), moderate=submission.moderate)
     try:
         accepted = store().submit(job_id, submission)
     except DuplicateJob:
@@ -63,6 +66,7 @@ def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tu
         job_class=submission.job_class or submission.caller.job_class,
         priority=submission.priority,
         command=submission.command,
+        retention=submission.retention or submission.caller.retention or settings().retention,
     )
     return job, accepted.forecast
 
@@ -104,6 +108,23 @@ def _revoke(job_id: str) -> None:
         logger.warning("revocation not sent", extra={"job_id": job_id, "error": repr(exc)})
 
 
+def delete(job_id: str) -> str:
+    """Delete a job with its files; one that is not over is stopped first.
+
+    Returns:
+        ``deleted``, ``held`` (it goes as soon as its worker has stopped) or ``gone`` (it was deleted before).
+
+    Raises:
+        JobNotFound, Unavailable.
+    """
+    outcome = store().purge(job_id)
+    if outcome == "live":
+        with suppress(JobNotFound):  # somebody else deletes it too
+            cancel(job_id)
+        outcome = store().purge(job_id)
+    return outcome
+
+
 def cancel_running(caller: Caller) -> list[str]:
     """Stop every job of the caller (an admin: of all) that is being computed. Returns the ids this call stopped."""
     running = queries.ids_in_state(store(), JobState.RUNNING, key_id=caller.scope)
@@ -123,7 +144,8 @@ def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:
     submission = Submission(
         request=old.request, warnings=old.warnings, pin=old.pin, caller=replace(caller, key_id=old.key_id),
         protocol=old.protocol, job_class=old.job_class, priority=old.priority, retry_of=job_id,
-        max_run_s=old.max_run_s or 0, command=old.command,
+        max_run_s=old.max_run_s or 0, retention=old.retention, webhook=old.webhook or False, moderate=old.moderate,
+        command=old.command,
     )  # fmt: skip
     answer = submit(submission, new_job_id(), chosen_by_client=False)
     store().bury(job_id)

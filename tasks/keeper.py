@@ -19,7 +19,6 @@ from typing import Any
 from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
-from jobs import spool
 from jobs.errors import BadSetting, FramemillError, RunTimeout, Unavailable
 from jobs.models import ModelRegistry
 from jobs.slots import device_label, start_ticks, visible_device
@@ -27,7 +26,9 @@ from jobs.states import JobState
 from jobs.store import SlotHeld
 from tasks import device_facts, dispatch
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, settings, store
+from tasks.janitor import Janitor
 from tasks.warm import Warmth
+from tasks.webhooks import Sender
 
 logger = logging.getLogger(__name__)
 
@@ -45,8 +46,9 @@ class Keeper:
         self._owner = os.environ.get(OWNER_VARIABLE, f"io:{os.getpid()}")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._janitor = Janitor()
+        self._sender = Sender() if self._delivers else None
         self._missing = 0
-        self._tidy_at = 0.0
         self._warmth: Warmth | None = None
 
     def start(self) -> None:
@@ -60,6 +62,9 @@ class Keeper:
                 raise SystemExit(1) from exc
         if self._delivers:
             store().until_written(store().announce_node)
+            self._janitor.start()
+        if self._sender:
+            self._sender.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -67,6 +72,9 @@ class Keeper:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        self._janitor.stop()
+        if self._sender:
+            self._sender.stop()
         if self._delivers:
             with contextlib.suppress(Unavailable):
                 store().forget_node()
@@ -139,7 +147,6 @@ class Keeper:
                     self._beat()
                 if self._delivers:
                     store().announce_node()
-                    self._tidy()
                 self._note_watchers()
                 self._sweep()
                 if away:
@@ -192,12 +199,6 @@ class Keeper:
         # Workers' own heartbeats are always on; a monitor turns on the group "task" (no groups: all of them).
         if not dispatcher.groups or "task" in dispatcher.groups:
             store().note_watchers()
-
-    def _tidy(self) -> None:
-        if time.monotonic() >= self._tidy_at:
-            self._tidy_at = time.monotonic() + spool.TIDY_AGE_S
-            for name in spool.tidy(settings(), store()):
-                logger.info("spool tidied", extra={"folder": name})
 
     def _sweep(self) -> None:
         sweep = store().sweep(self._owner)

@@ -7,6 +7,7 @@ from hypothesis.stateful import precondition, rule
 
 from jobs import keys
 from jobs.errors import Conflict
+from jobs.webhooks import EVENTS, Webhook
 from tests.store_invariants import ENDED
 from tests.store_model import MODELS, Job, Message, StoreModel
 
@@ -23,14 +24,16 @@ class CallersAndRuns(StoreModel):
         key=st.sampled_from(["a", "b", keys.NOBODY]), model=st.sampled_from(["m", "n"]), deadline=st.booleans(),
         pin=st.sampled_from([None, None, None, "gpu0", "gpu1"]), priority=st.sampled_from([0, 0, 3]),
         job_class=st.sampled_from(["general", "premium"]), work=st.integers(1, 3),
+        webhook=st.sampled_from([None, Webhook("http://example.org/"), Webhook("http://example.com:81/", EVENTS)]),
     )  # fmt: skip
     def submit(
-        self, key: str, model: str, deadline: bool, pin: str | None, priority: int, job_class: str, work: int
-    ) -> None:
+        self, key: str, model: str, deadline: bool, pin: str | None, priority: int, job_class: str, work: int,
+        webhook: Webhook | None,
+    ) -> None:  # fmt: skip
         job = Job(f"job{self.number()}", key, model, pin, deadline=deadline)
         accepted = self.room.accept(
             key, job_id=job.job_id, model=model, work=work, pin=pin, priority=priority, job_class=job_class,
-            start_within_s=600 if deadline else 0,
+            start_within_s=600 if deadline else 0, webhook=webhook,
         )  # fmt: skip
         self.jobs[job.job_id] = job
         self.counts["submitted"] += 1
@@ -40,7 +43,7 @@ class CallersAndRuns(StoreModel):
     @rule(key=st.sampled_from(["a", "b", keys.NOBODY]), model=st.sampled_from(["m", "n"]), number=st.integers(1, 4))
     def submit_some(self, key: str, model: str, number: int) -> None:
         for _ in range(number):
-            self.submit(key, model, False, None, 0, "general", 1)
+            self.submit(key, model, False, None, 0, "general", 1, None)
 
     @precondition(lambda self: self.jobs)
     @rule(at=which)

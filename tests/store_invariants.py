@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -64,6 +65,8 @@ class Snapshot:
         self._records()
         self._indexes()
         self._queue()
+        self._files()
+        self._webhooks()
         assert not self.unexplained
 
     def _slots(self) -> None:
@@ -111,9 +114,30 @@ class Snapshot:
         self.unexplained -= set(found)
         self._members(keys.ASSIGNED, set(self.bound))
         self._members(keys.DELIVERING, self.of("delivering"))
-        self._members(keys.EXPIRING, self.of(*ENDED))
+        kept = {i for i, record in self.jobs.items() if record["state"] in ENDED and "outputs" in record}
+        self._members(keys.EXPIRING, self.of(*ENDED) - kept)
         self._members(keys.DEADLINES, {i for i, record in self.waiting.items() if "start_by" in record})
         self._members(keys.DEAD, {i for i, r in self.jobs.items() if '"worker_lost"' in r.get("error", "")})
+
+    def _files(self) -> None:
+        """Inputs that records name are counted and stay; outputs that expire are to go, kept ones are not."""
+        due = self.all.get(keys.DUE, {})
+        uses = Counter(name for record in self.jobs.values() for name in record.get("inputs", "").split())
+        assert {name: int(number) for name, number in self.all.get(keys.INPUT_USES, {}).items()} == uses
+        known = self.all.get(keys.INPUTS, {})
+        assert set(uses) <= set(known.values())
+        assert set(known.values()) - set(uses) <= set(due), "an input that nothing needs and nothing removes"
+        for job_id, record in self.jobs.items():
+            folder = f"{keys.OUTPUT_OBJECTS}{job_id}/"
+            assert ("expires_at" in record) <= (record["state"] == "succeeded"), job_id
+            if "outputs" in record and record["retention"] == "keep":
+                assert folder not in due, job_id
+            elif "outputs" in record:
+                assert due[folder] == float(record["expires_at"]), job_id
+            if record["state"] in ENDED:
+                assert "stored" not in record, job_id
+        self.unexplained -= {keys.DUE, keys.INPUTS, keys.INPUT_USES}
+        self.unexplained -= {name for name in self.unexplained if name.startswith(keys.DELETED)}
 
     def _queue(self) -> None:
         lanes: dict[str, dict[str, float]] = defaultdict(dict)
@@ -146,6 +170,26 @@ class Snapshot:
                 assert abs(score - float(served[f"{job_class}|{key}"])) < 1e-6
         assert all(float(value) > -1e-6 for value in served.values())
         self.unexplained -= {keys.WAITING, keys.WORK, keys.FAIR + "general", keys.FAIR + "premium"}
+
+    def _webhooks(self) -> None:
+        """Each job with a webhook has told its end once, and its start if it ever ran and that is wanted."""
+        due: dict[str, set[str]] = defaultdict(set)
+        hooks = self._family(keys.HOOK)
+        for job_id, record in self.jobs.items():
+            webhook = json.loads(record.get("webhook") or "null")
+            written = {field for field in hooks.pop(job_id, {}) if field.startswith("job.")}
+            ends = {"job." + record["state"]} if record["state"] in ENDED else set()
+            assert written - {"job.started"} == (ends if webhook else set()), job_id
+            if int(record.get("starts") or 0) and webhook and "job.started" in webhook["events"]:
+                assert "job.started" in written, job_id
+            for event in written:
+                due[f"{record['key']}|{webhook['to']}"].add(f"{job_id} {event}")
+        assert not hooks
+        found = {name: set(value) for name, value in self._family(keys.HOOKS).items()}
+        assert found == due  # the sender of these tests sends nothing
+        first = {name: min(self.all[keys.HOOKS + name].values()) for name in found}
+        assert self.all.get(keys.RECEIVERS, {}) == first
+        self.unexplained.discard(keys.RECEIVERS)
 
     def counters(self) -> dict[str, int]:
         """Jobs submitted and ended since ever."""

@@ -1,7 +1,7 @@
 -- ARGV: id, max_waiting, max_waiting of the key (0: none), jobs per minute of the key (0: none), idempotency key ('' none),
 -- fingerprint of the request, start_by_ms (0: none), then field, value … of the record (key, class, model, lane, work …).
 -- Returns {'ok', bindings, created_at, forecast} | {'duplicate'} | {'repeat', id} | {'mismatch', id}
---   | {'full', waiting} | {'key_full', waiting} | {'too_fast', seconds to wait}
+--   | {'full', waiting} | {'key_full', waiting} | {'too_fast', seconds to wait} | {'input_gone', name}
 local id = ARGV[1]
 local record = {}
 for i = 8, #ARGV, 2 do record[ARGV[i]] = ARGV[i + 1] end
@@ -16,7 +16,12 @@ if ARGV[5] ~= '' then
     if redis.call('EXISTS', K.JOB .. sent) == 1 then return {fingerprint == ARGV[6] and 'repeat' or 'mismatch', sent} end
   end
 end
-if redis.call('EXISTS', K.JOB .. id) == 1 then return {'duplicate'} end
+-- An id stays taken while files of an earlier job of this name may still be there.
+local taken = redis.call('EXISTS', K.JOB .. id, K.DELETED .. id) > 0 or redis.call('ZSCORE', K.DUE, outputs_of(id))
+if taken then return {'duplicate'} end
+for name in (record.inputs or ''):gmatch('%S+') do
+  if not is_kept(name) then return {'input_gone', name} end
+end
 local queued = redis.call('ZCARD', K.STATE .. 'queued')
 if queued >= tonumber(ARGV[2]) then return {'full', queued} end
 local own = redis.call('ZCARD', K.STATE .. 'queued:' .. key)
@@ -33,11 +38,16 @@ end
 
 local sequence = int(redis.call('HINCRBY', K.COUNTERS, 'sequence', 1))
 redis.call('HSET', K.JOB .. id, 'sequence', sequence, 'created_at', int(now), 'attempt', 0, unpack(ARGV, 8))
+if record.webhook == nil then
+  local own = redis.call('HGET', K.WEBHOOKS, key)  -- of all jobs of the key
+  if own and not cjson.decode(own).gone_at then redis.call('HSET', K.JOB .. id, 'webhook', own) end
+end
 if ARGV[7] ~= '0' then redis.call('HSET', K.JOB .. id, 'start_by', int(now + ARGV[7])) end
 redis.call('ZADD', K.JOBS, int(now), id)
 if key ~= K.NOBODY then redis.call('ZADD', K.JOBS .. ':' .. key, int(now), id) end
 if ARGV[5] ~= '' then redis.call('SET', remembered, id .. ' ' .. ARGV[6], 'PX', CFG.idempotency_ttl_ms) end
 redis.call('HINCRBY', K.COUNTERS, 'submitted', 1)
+use_inputs(record.inputs or '')
 set_state(id, 'queued')
 enqueue(id)
 local bindings = feed_idle(record.model)

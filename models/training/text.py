@@ -172,9 +172,7 @@ def teach(
     tokenizer.save_pretrained(target / "tokenizer")
 
 
-def tokenize(
-    tokenizer: Callable, captions: list[str], length: int | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def tokenize(tokenizer: Callable, captions: list[str], length: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and mask, both int64 (n, length), padded to `length` or as the tokenizer's pipeline pads them."""
     got = tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     return got.input_ids, got.attention_mask

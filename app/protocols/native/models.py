@@ -20,6 +20,7 @@ from jobs.models import ModelRegistry, ModelSpec
 from jobs.queries import Fleet
 from jobs.record import new_job_id
 from jobs.slots import Slot
+from jobs.view import links
 from tasks import dispatch
 from tasks.celery_app import store
 
@@ -103,7 +104,9 @@ def _order(command: str, name: str) -> tuple[Response, int]:
     image = None
     if command == "check" and all(kind.needs_image for kind in spec.kinds):
         config = current_app.config
-        image = inputs.store_image(_grey_png(), settings=config["FRAMEMILL"], objects=config["FRAMEMILL_OBJECTS"])
+        image = inputs.store_image(
+            _grey_png(), settings=config["FRAMEMILL"], objects=config["FRAMEMILL_OBJECTS"], records=store()
+        )
     done = []
     for slot in slots:
         will = _will(command, _place(slot, spec))
@@ -111,7 +114,7 @@ def _order(command: str, name: str) -> tuple[Response, int]:
         if not will.startswith("nothing"):
             submission = commands.submission(command, _models(), spec, slot.name, image=image, caller=auth.caller())
             job, forecast = dispatch.submit(submission, new_job_id(), chosen_by_client=False)
-            entry |= {"task_id": job.job_id, "position": forecast.position, "links": views.links(job.job_id)}
+            entry |= {"task_id": job.job_id, "position": forecast.position, "links": links(job.job_id)}
         done.append(entry)
     return _answer(spec, command, done)
 

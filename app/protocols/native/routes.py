@@ -13,9 +13,9 @@ from flask_smorest import Api, Blueprint
 
 from app import auth, inputs
 from app.downloads import send_object
-from app.protocols.native import admin, models, schemas, streams, views
-from jobs import queries, requests
-from jobs.errors import Forbidden, InvalidRequest, NotReady, ObjectNotFound, Problem
+from app.protocols.native import admin, models, schemas, streams, views, webhooks
+from jobs import moderation, queries, requests
+from jobs.errors import Forbidden, InvalidRequest, NotReady, ObjectNotFound, Problem, ResultExpired
 from jobs.forecast import OVER, Forecast
 from jobs.models import ModelRegistry
 from jobs.objects import ObjectStore
@@ -25,6 +25,7 @@ from jobs.settings import Settings
 from jobs.slots import Slot
 from jobs.states import JobState
 from jobs.submission import Submission
+from jobs.view import iso, job_view, links
 from tasks import dispatch
 from tasks.celery_app import store
 
@@ -54,6 +55,7 @@ def register(api: Api) -> None:
     api.register_blueprint(models.blueprint)
     api.register_blueprint(service_blueprint)
     api.register_blueprint(admin.blueprint)
+    api.register_blueprint(webhooks.blueprint)
 
 
 def _settings() -> Settings:
@@ -74,7 +76,7 @@ def _objects() -> ObjectStore:
 def _view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
     if forecast is None:
         forecast = OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
-    return views.job_view(job, forecast, _objects())
+    return job_view(job, forecast, _objects())
 
 
 def _job(job_id: str) -> Job:
@@ -99,7 +101,7 @@ def submit() -> Response:
     warnings += [f"unknown field {name!r} was ignored" for name in unknown]
     submission = _submission(values, resolved, warnings, image)
     if image is not None:
-        key = inputs.store_image(image, settings=_settings(), objects=_objects())
+        key = inputs.store_image(image, settings=_settings(), objects=_objects(), records=store())
         submission = replace(submission, request=replace(resolved, image=key))
     chosen = job_id or new_job_id()
     send = partial(dispatch.submit, submission, chosen, chosen_by_client=job_id is not None)
@@ -111,7 +113,7 @@ def submit() -> Response:
     else:
         job, forecast = send()
         response = jsonify(_view(job, forecast))
-    response.headers["Location"] = views.links(job.job_id)["status"]
+    response.headers["Location"] = links(job.job_id)["status"]
     return response
 
 
@@ -142,6 +144,9 @@ def _submission(
         priority=values.get("priority") or 0,
         start_within_s=limit("start_within_s"),
         max_run_s=limit("max_run_s"),
+        retention=values.get("retention"),
+        webhook=webhooks.wanted(values, caller),
+        moderate=moderation.wanted(values.get("moderate"), caller, _settings()),
         idempotency_key=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
         fingerprint=_fingerprint(values, image or b""),
     )
@@ -220,6 +225,8 @@ def events(job_id: str) -> Response:
 def result(job_id: str) -> Response:
     """Fetch an output."""
     job = _job(job_id)
+    if job.removed_at_ms:
+        raise ResultExpired(f"the files of this job were removed at {iso(job.removed_at_ms)}")
     if job.state is not JobState.SUCCEEDED:
         raise NotReady(f"the job is {job.state}: {'it has no result' if job.state.is_terminal else 'no result yet'}")
     index = request.args.get("index", "0")
@@ -227,22 +234,37 @@ def result(job_id: str) -> Response:
         raise InvalidRequest(Problem("index", f"must be 0 to {len(job.outputs) - 1}", index))
     output = job.outputs[int(index)]
     try:
-        return send_object(_objects(), output, name=f"{job_id}-{index}")
+        return send_object(_objects(), output, name=f"{job_id}-{index}", expires_at_ms=job.expires_at_ms)
     except ObjectNotFound:
         raise ObjectNotFound("the output was removed from the object store") from None
 
 
 @tasks_blueprint.route("/<job_id>", methods=["DELETE"])
+@tasks_blueprint.doc(parameters=[{"in": "query", "name": "purge", "schema": {"type": "boolean", "default": False}}])
 @tasks_blueprint.response(200, description="What really changed.")
 @tasks_blueprint.alt_response(404, description="Unknown id.")
 def cancel(job_id: str) -> Response:
-    """Stop one job: a waiting one never runs, a running one ends within a step."""
+    """Stop one job: a waiting one never runs, a running one ends within a step.
+
+    `?purge=true`: then delete its record, its outputs, and its inputs unless another job needs them.
+    """
+    if schemas.load(schemas.DELETE, request.args)[0]["purge"]:
+        return _purge(job_id)
     _job(job_id)
     job, changed = dispatch.cancel(job_id)
     reason = "Task stopped successfully." if changed else f"The task is {job.state} already."
     stop_status = "success" if changed else "do_nothing"
     body = {"task_id": job_id, "state": job.state, "changed": changed, "stop_status": stop_status, "reason": reason}
     return jsonify(body)
+
+
+def _purge(job_id: str) -> Response:
+    owner = store().deleted_key(job_id)
+    before = owner is not None and auth.caller().owns(owner)
+    outcome = "gone" if before else dispatch.delete(_job(job_id).job_id)
+    reason = {"deleted": "The task was deleted.", "held": "The task is deleted when its worker has stopped.",
+              "gone": "The task was deleted before."}[outcome]  # fmt: skip
+    return jsonify({"task_id": job_id, "deleted": outcome != "held", "changed": outcome != "gone", "reason": reason})
 
 
 @tasks_blueprint.route("/<job_id>/front", methods=["POST"])

@@ -13,8 +13,10 @@ from werkzeug.exceptions import BadRequest
 from jobs.access import CLASSES
 from jobs.errors import InvalidRequest, MalformedBody, Problem
 from jobs.models import Kind
+from jobs.settings import RETENTION_CLASSES
 from jobs.states import JobState
 from jobs.submission import MAX_PRIORITY
+from jobs.webhooks import EVENTS
 
 #: Longest value a problem report repeats is cut in ``Problem``; longest text accepted at all, characters.
 MAX_TEXT_CHARS = 100_000
@@ -73,6 +75,18 @@ class Number(fields.Float):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
+class TextList(fields.List):
+    """Texts as a JSON list; in a form, or where there is only one, as one text, comma separated."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(Text(), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",")]
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 def _doc(text: str, **more: Any) -> dict[str, Any]:
     return {"metadata": {"description": text, **more}, "allow_none": True}
 
@@ -115,6 +129,13 @@ class SubmitSchema(Schema):
         validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
         **_doc("Longest run, seconds; then it fails. 0: no limit."),
     )
+    retention = Text(
+        validate=validate.OneOf(RETENTION_CLASSES, error="must be one of {choices}"),
+        **_doc("How long its files are kept. Left out: the key's class, else the server's.", enum=[*RETENTION_CLASSES]),
+    )
+    webhook_url = Text(**_doc("Where the job's events go, instead of the key's webhook. Empty text: nowhere."))
+    webhook_events = TextList(**_doc("Which events. Left out: the ends of a job.", enum=[*EVENTS]))
+    moderate = fields.Boolean(**_doc("false: no moderation, for keys that may turn it off."))
 
 
 class ListSchema(Schema):
@@ -128,7 +149,17 @@ class ListSchema(Schema):
     after = Text(metadata={"description": "`next` of the page before."})
 
 
+class DeleteSchema(Schema):
+    """Query of a stop."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    purge = fields.Boolean(load_default=False, error_messages={"invalid": "must be true or false"})
+
+
 #: Building a schema costs more than using it.
+DELETE = DeleteSchema()
 SUBMIT = SubmitSchema()
 LIST = ListSchema()
 
