@@ -65,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
 
     follow = actions.add_parser("follow", help="print what happens to a job, or to all jobs")
     follow.add_argument("id", nargs="?", metavar="ID", help="default: all jobs, until Ctrl-C")
+    follow.add_argument("--preview", metavar="FILE", help="keep the newest preview of the job in this file")
     follow.set_defaults(run=commands.follow)
 
     jobs = actions.add_parser("list", help="list jobs")
@@ -118,6 +119,7 @@ def _submit(submit: argparse.ArgumentParser) -> None:
                         help="with a key that may turn moderation off")  # fmt: skip
     submit.add_argument("--wait", action="store_true", help="wait for the result; Ctrl-C cancels the job")
     submit.add_argument("-o", "--output", metavar="FILE", help="store the result there (- is standard output); waits")
+    submit.add_argument("--preview", metavar="FILE", help="keep the newest preview in this file; waits")
     submit.set_defaults(run=commands.submit)
 
 

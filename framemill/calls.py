@@ -52,6 +52,8 @@ class Fields(TypedDict, total=False):
     start_within_s: float | None
     #: Longest run, seconds; then it fails. 0: no limit.
     max_run_s: float | None
+    #: Make previews all through the run; without it they are made while somebody looks at them.
+    preview: bool | None
     #: How long its files are kept: ``keep``, ``days`` or ``hours``; the key's default when left out.
     retention: str | None
     #: Where the job's events go, instead of the key's webhook; "": nowhere. Which events; default: the job's end.
@@ -144,11 +146,13 @@ def status(task_id: str, wait_s: float = 0) -> Call:
     return Call(method=call.method, path=call.path, params=call.params, wait_s=wait_s)
 
 
-def events(task_id: str | None, after: str = "") -> Call:
+def events(task_id: str | None, after: str = "", *, previews: bool = False) -> Call:
     """Events of a job, or (None) of all jobs, from the one after the event ``after``."""
     path = "/v1/events" if task_id is None else task("GET", task_id, "/events").path
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
-    return Call(method="GET", path=path, headers=headers, silence_s=SILENCE_S)
+    return Call(
+        method="GET", path=path, params={"preview": 1} if previews else {}, headers=headers, silence_s=SILENCE_S
+    )
 
 
 def list_tasks(state: str | None, limit: int | None, after: str | None) -> Call:

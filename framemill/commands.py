@@ -12,6 +12,7 @@ from typing import Any
 from framemill.client import Client
 from framemill.errors import FramemillError, JobCancelled, JobFailed
 from framemill.output import answer, percent, progress, say, table
+from framemill.preview_file import PreviewFile
 from framemill.progress import ProgressBar, duration
 from framemill.records import ENDED, Cancellation, Output, Status
 
@@ -21,8 +22,9 @@ _FIELDS = ("model", "kind", "prompt", "negative_prompt", "seed", "steps", "guida
 
 
 def submit(client: Client, arguments: Namespace) -> None:
-    """Send a job; with ``--wait`` or ``-o`` see it through."""
+    """Send a job; with ``--wait``, ``-o`` or ``--preview`` see it through."""
     fields: dict[str, Any] = {name: getattr(arguments, name) for name in _FIELDS}
+    fields["preview"] = True if arguments.preview else None
     if arguments.image:
         is_link = arguments.image.startswith(("http://", "https://"))
         fields["image"] = arguments.image if is_link else Path(arguments.image)
@@ -30,11 +32,11 @@ def submit(client: Client, arguments: Namespace) -> None:
     task = client.submit(**fields)
     for warning in task.warnings:
         say(f"note: {warning}")
-    if not arguments.wait and not arguments.output:
+    if not (arguments.wait or arguments.output or arguments.preview):
         answer(arguments, task.raw, task.task_id)
         return
     say(f"job {task.task_id}, seed {task.request.get('seed', 'unknown')}")
-    status = wait(client, task.task_id)
+    status = wait(client, task.task_id, arguments.preview)
     say(f"done in {duration(time.monotonic() - started)}")
     if arguments.output:
         _fetch(client, status, arguments.output)
@@ -77,9 +79,16 @@ def result(client: Client, arguments: Namespace) -> None:
 
 def follow(client: Client, arguments: Namespace) -> None:
     """Print what happens to a job until it is over, or to all jobs. Ctrl-C only ends the printing."""
-    events = client.follow(arguments.id) if arguments.id else client.events()
+    shown = PreviewFile(client, arguments.preview) if arguments.preview else None
+    if arguments.preview and not arguments.id:
+        raise ValueError("--preview needs the id of a job")
+    events = client.follow(arguments.id, previews=shown is not None) if arguments.id else client.events()
     for event in events:
         status = event.status
+        if shown:
+            shown.update(status)
+        if event.name == "preview":
+            continue  # its step was told before
         line = progress(status) if arguments.id else f"{status.task_id}  {progress(status)}"
         answer(arguments, event.raw, line)
         if arguments.id and status.ended and status.state != "succeeded":
@@ -134,11 +143,18 @@ def list_jobs(client: Client, arguments: Namespace) -> None:
         say(f"{len(page.tasks)} of {page.total}; more with --after {page.next}")
 
 
-def wait(client: Client, task_id: str) -> Status:
-    """See a job through, with a bar; Ctrl-C cancels it."""
+def wait(client: Client, task_id: str, preview: str | None = None) -> Status:
+    """See a job through, with a bar; Ctrl-C cancels it. ``preview``: a file that shows what it has so far."""
+    shown = PreviewFile(client, preview) if preview else None
     with ProgressBar() as bar:
+
+        def on_status(status: Status) -> None:
+            bar.update(status)
+            if shown:
+                shown.update(status)
+
         try:
-            return client.wait(task_id, on_status=bar.update)
+            return client.wait(task_id, on_status=on_status)
         except KeyboardInterrupt:
             bar.close()
             try:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
-from framemill import calls
+import httpx2
+
+from framemill import calls, wire
 from framemill.connection import AsyncConnection, Connection
+from framemill.errors import ApiError
 from framemill.keys import Key, KeyFields
-from framemill.records import BulkCancellation, Cancellation, Deletion, Status, Task
+from framemill.records import BulkCancellation, Cancellation, Deletion, Preview, Status, Task
 
 
 class Operations(Connection):
@@ -17,6 +20,15 @@ class Operations(Connection):
     def status(self, task_id: str) -> Status:
         """Where the job is."""
         return self._json(calls.status(task_id), Status.from_dict)
+
+    def preview(self, task_id: str) -> Preview | None:
+        """What a running job has so far; None: nothing yet, or no more. Asking has previews made for some seconds."""
+        try:
+            return self._send(calls.task("GET", task_id, "/preview"), _read_preview)
+        except ApiError as error:
+            if error.code != "no_preview":
+                raise
+            return None
 
     def cancel(self, task_id: str) -> Cancellation:
         """Stop this job only; ``changed`` of the answer is False if it had ended before."""
@@ -131,6 +143,15 @@ class AsyncOperations(AsyncConnection):
         """Where the job is."""
         return await self._json(calls.status(task_id), Status.from_dict)
 
+    async def preview(self, task_id: str) -> Preview | None:
+        """What a running job has so far; None: nothing yet, or no more. Asking has previews made for some seconds."""
+        try:
+            return await self._send(calls.task("GET", task_id, "/preview"), _aread_preview)
+        except ApiError as error:
+            if error.code != "no_preview":
+                raise
+            return None
+
     async def cancel(self, task_id: str) -> Cancellation:
         """Stop this job only; ``changed`` of the answer is False if it had ended before."""
         return await self._json(calls.task("DELETE", task_id), Cancellation.from_dict)
@@ -204,6 +225,14 @@ class AsyncOperations(AsyncConnection):
     async def service_status(self) -> Mapping[str, Any]:
         """What the server as a whole does: queue, slots, devices."""
         return await self._json(calls.SERVICE, dict)
+
+
+def _read_preview(response: httpx2.Response) -> Preview:
+    return wire.preview_of(response, response.read())
+
+
+async def _aread_preview(response: httpx2.Response) -> Preview:
+    return wire.preview_of(response, await response.aread())
 
 
 def _paused(answer: Mapping[str, Any]) -> Sequence[str]:

@@ -167,6 +167,12 @@ class NotReady(Conflict):
     code = "result_not_ready"
 
 
+class NoPreview(NotFound):
+    """The job has no preview now."""
+
+    code = "no_preview"
+
+
 class QueueFull(FramemillError):
     """Too many jobs are waiting."""
 

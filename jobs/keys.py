@@ -37,6 +37,8 @@ key                       type     holds
 ``files_began``           string   when files were first looked after, seconds; older ones are left alone
 ``orphan_cursor``         string   the last object that the search for orphans has seen
 ``dead``                  zset     failed jobs that lost ``max_attempts`` workers
+``preview:<id>``          hash     the newest picture of a running job (step, media type, base64); gone with the run
+``preview_wanted:<id>``   string   there while somebody asks for such pictures
 ``counters``              hash     submitted, succeeded, failed, … since ever; ``sequence``; ETA errors
 ``events``                stream   the newest events of all jobs
 ``idempotency:<key>:<k>`` string   job id and fingerprint of a request sent with an ``Idempotency-Key``
@@ -92,6 +94,8 @@ DELETED = PREFIX + "deleted:"
 FILES_BEGAN = PREFIX + "files_began"
 ORPHAN_CURSOR = PREFIX + "orphan_cursor"
 DEAD = PREFIX + "dead"
+PREVIEW = PREFIX + "preview:"
+PREVIEW_WANTED = PREFIX + "preview_wanted:"
 COUNTERS = PREFIX + "counters"
 EVENTS = PREFIX + "events"
 IDEMPOTENCY = PREFIX + "idempotency:"

@@ -83,6 +83,10 @@ class Job:
     #: ``code`` and ``message`` of a failure.
     error: dict[str, str] | None = None
     outputs: list[Output] = field(default_factory=list)
+    #: Whether previews were asked for when it was sent.
+    preview: bool = False
+    #: The step of the newest preview; None: there is none.
+    preview_step: int | None = None
     #: The API key it belongs to, ``-`` on a server without keys.
     key_id: str = "-"
     job_class: str = "general"
@@ -142,6 +146,8 @@ class Job:
             run_eta_s=float(values["eta_s"]) if values.get("eta_s") else None,
             error=json.loads(values["error"]) if values.get("error") else None,
             outputs=[Output(**output) for output in json.loads(values.get("outputs") or "[]")],
+            preview=bool(values.get("preview")),
+            preview_step=number("preview_step"),
             key_id=values.get("key") or "-",
             job_class=values.get("class") or "general",
             priority=number("priority") or 0,

@@ -33,6 +33,8 @@ class Submission:
     start_within_s: float = 0
     #: Longest run, seconds; 0: no limit.
     max_run_s: float = 0
+    #: Make previews all through the run, whether or not somebody looks.
+    preview: bool = False
     #: A repeat with the same key within a day is answered with the first job; '' for none.
     idempotency_key: str = ""
     #: How long its files are kept: a class, or None for the caller's default.

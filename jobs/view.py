@@ -24,8 +24,13 @@ STATUS_WORDS: dict[JobState, str] = {
 
 def links(job_id: str, base_url: str = "") -> dict[str, str]:
     base = f"{base_url}/v1/tasks/{job_id}"
-    more = {name: f"{base}/{name}" for name in ("status", "result", "events")}
+    more = {name: f"{base}/{name}" for name in ("status", "result", "events", "preview")}
     return {"self": base, **more, "cancel": base}
+
+
+def preview_view(job_id: str, step: int | None, base_url: str = "") -> dict[str, Any] | None:
+    """The newest preview: its step, and its address, which changes with it so that pages show the new one."""
+    return None if step is None else {"step": step, "url": f"{base_url}/v1/tasks/{job_id}/preview?step={step}"}
 
 
 def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str = "") -> dict[str, Any]:
@@ -41,6 +46,7 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str =
         "step": job.step or 0,
         "steps": job.steps,
         "percent": job.percent,
+        "preview": preview_view(job.job_id, job.preview_step, base_url),
         "position": forecast.position,
         "eta_s": None if forecast.eta_s is None else round(forecast.eta_s, 2),
         "waiting_for": forecast.waiting_for,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from jobs import keys
+from jobs import keys, previews
 from jobs.errors import Conflict
+from jobs.store import Answer
 from jobs.webhooks import EVENTS, Webhook
 from tests.store_invariants import ENDED
 from tests.store_model import MODELS, Job, Message, StoreModel
@@ -127,8 +128,32 @@ class CallersAndRuns(StoreModel):
     @rule(at=which)
     def progress(self, at: int) -> None:
         job, attempt, *_ = self.message(at, "running")
-        wanted = self.store.progress(job.job_id, attempt, "denoising", 1, 2, 0.5)
-        assert wanted == (job.state == "running" and job.attempt == attempt)
+        current = job.state == "running" and job.attempt == attempt
+        answer = self.store.progress(job.job_id, attempt, "denoising", 1, 2, 0.5)
+        assert answer is (Answer.STOP if not current else Answer.SHOW if job.watched else Answer.GO_ON)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which)
+    def preview(self, at: int) -> None:
+        job, attempt, *_ = self.message(at, "running")
+        current = job.state == "running" and job.attempt == attempt
+        before = previews.newest(self.store, job.job_id)
+        step = self.number()
+        assert self.store.preview(job.job_id, attempt, step, b"picture", "image/jpeg") == current
+        after = previews.newest(self.store, job.job_id)
+        if current:
+            assert after is not None
+            assert (after.attempt, after.step, after.content) == (attempt, step, b"picture")
+        else:
+            assert after == before
+
+    @precondition(lambda self: any(job.state not in ENDED for job in self.jobs.values()))
+    @rule(at=which)
+    def ask_for_previews(self, at: int) -> None:
+        live = [job for job in self.jobs.values() if job.state not in ENDED]
+        job = live[-1 - at % len(live)]
+        previews.ask(self.store, job.job_id)
+        job.watched = True
 
     @precondition(lambda self: self.messages)
     @rule(at=which, node=st.sampled_from(["", "host"]), run_s=st.sampled_from([0.0, 0.5, 2.0]))

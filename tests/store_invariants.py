@@ -65,6 +65,7 @@ class Snapshot:
         self._records()
         self._indexes()
         self._queue()
+        self._previews()
         self._files()
         self._webhooks()
         assert not self.unexplained
@@ -190,6 +191,15 @@ class Snapshot:
         first = {name: min(self.all[keys.HOOKS + name].values()) for name in found}
         assert self.all.get(keys.RECEIVERS, {}) == first
         self.unexplained.discard(keys.RECEIVERS)
+
+    def _previews(self) -> None:
+        shown = {job_id: r for job_id, r in self.jobs.items() if "preview_step" in r}
+        assert set(shown) <= self.of("running", "delivering")
+        found = self._family(keys.PREVIEW)
+        assert {job_id: (p["attempt"], p["step"]) for job_id, p in found.items()} == {
+            job_id: (record["attempt"], record["preview_step"]) for job_id, record in shown.items()
+        }
+        assert not set(self._family(keys.PREVIEW_WANTED)) & self.of(*ENDED)
 
     def counters(self) -> dict[str, int]:
         """Jobs submitted and ended since ever."""

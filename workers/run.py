@@ -15,6 +15,7 @@ from typing import Any
 from jobs.errors import FramemillError, JobCancelled, Unavailable
 from jobs.memory import held_facts
 from jobs.models import ModelRegistry, ModelSpec
+from jobs.moderation import hides_outputs
 from jobs.objects import ObjectStore, open_store
 from jobs.pins import Pins, all_pins, is_pinned
 from jobs.record import Job
@@ -96,7 +97,15 @@ def run(job_id: str, attempt: int) -> Outcome:
         return Outcome("refused")
     begun = time.monotonic()
     try:
-        with Reporter(records, job_id, attempt, job.request.steps, max_run_s=job.max_run_s) as reporter:
+        with Reporter(
+            records,
+            job_id,
+            attempt,
+            job.request.steps,
+            max_run_s=job.max_run_s,
+            preview=job.preview,
+            hidden=hides_outputs(settings(), moderate=job.moderate),
+        ) as reporter:
             run_s, node, report = _compute(job, attempt, reporter)
     except JobCancelled:
         records.until_written(lambda: records.release(job_id, attempt, slot=slot))
@@ -172,13 +181,15 @@ def _frames(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[Any, float]:
     """The frames of one request, and the seconds it took without loading."""
     from workers import faults
     from workers.executors import diffusers as executor
+    from workers.preview import Previews
 
     reporter.stage("loading")
     pipeline = _pipelines().get(spec, job.request.kind, reporter.loading)
     begun = time.monotonic()
     objects = _objects() if job.request.image else None
+    previews = Previews(pipeline, job.request, reporter, spec.preview_decoder or None)
     with faults.armed(pipeline, spec.name):
-        frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments)
+        frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments, previews)
     return frames, time.monotonic() - begun
 
 

@@ -19,10 +19,11 @@ local function has(value)
   return value and value ~= ''
 end
 
-local function emit(id)
+-- ``preview``: the step of a picture that has just come.
+local function emit(id, preview)
   local names = {'state', 'attempt', 'slot', 'device', 'stage', 'stage_percent', 'step', 'steps', 'eta_s', 'key'}
   local values = redis.call('HMGET', K.JOB .. id, unpack(names))
-  local event = {task_id = id}
+  local event = {task_id = id, preview = preview}
   for i, name in ipairs(names) do
     if has(values[i]) then event[name] = values[i] end
   end

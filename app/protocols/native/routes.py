@@ -13,7 +13,7 @@ from flask_smorest import Api, Blueprint
 
 from app import auth, inputs
 from app.downloads import send_object
-from app.protocols.native import admin, models, schemas, streams, views, webhooks
+from app.protocols.native import admin, models, previews, schemas, streams, views, webhooks
 from jobs import moderation, queries, requests
 from jobs.errors import Forbidden, InvalidRequest, NotReady, ObjectNotFound, Problem, ResultExpired
 from jobs.forecast import OVER, Forecast
@@ -54,6 +54,7 @@ def register(api: Api) -> None:
     api.register_blueprint(tasks_blueprint)
     api.register_blueprint(models.blueprint)
     api.register_blueprint(service_blueprint)
+    api.register_blueprint(previews.blueprint)
     api.register_blueprint(admin.blueprint)
     api.register_blueprint(webhooks.blueprint)
 
@@ -144,6 +145,7 @@ def _submission(
         priority=values.get("priority") or 0,
         start_within_s=limit("start_within_s"),
         max_run_s=limit("max_run_s"),
+        preview=bool(values.get("preview")),
         retention=values.get("retention"),
         webhook=webhooks.wanted(values, caller),
         moderate=moderation.wanted(values.get("moderate"), caller, _settings()),
@@ -211,11 +213,12 @@ def status(job_id: str) -> Response:
 
 
 @tasks_blueprint.route("/<job_id>/events", methods=["GET"])
+@tasks_blueprint.doc(parameters=[previews.PARAMETER])
 @tasks_blueprint.response(200, description="Server-sent events until the job is over; `Last-Event-ID` replays.")
 @tasks_blueprint.alt_response(404, description="Unknown id.")
 def events(job_id: str) -> Response:
-    """Follow a job."""
-    return streams.stream(_view, job=_job(job_id))
+    """Follow a job; `preview=1` has previews made meanwhile, `preview=data` also sends them within the events."""
+    return streams.stream(_view, job=_job(job_id), preview=previews.wanted())
 
 
 @tasks_blueprint.route("/<job_id>/result", methods=["GET"])

@@ -125,6 +125,10 @@ class SubmitSchema(Schema):
         validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
         **_doc("The job expires unless it starts within so many seconds. 0: no deadline."),
     )
+    preview = fields.Boolean(
+        error_messages={"invalid": "must be true or false"},
+        **_doc("Make previews while it runs. Without it they are made while somebody looks at them."),
+    )
     max_run_s = Number(
         validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
         **_doc("Longest run, seconds; then it fails. 0: no limit."),
