@@ -10,10 +10,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint bench chaos clean
+.PHONY: help setup demo up test lint bench chaos gpu-check clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make the Python environment in .venv
 	@echo "$(VENV) is ready"
@@ -37,6 +37,9 @@ bench: $(STAMP) ## measure it all in a short form, beside a bare Flask + Celery 
 
 chaos: $(STAMP) ## kill and stop everything at random under N jobs (SEED=1); nothing may be lost
 	@$(BIN)/python -m bench.chaos --jobs $(N) --seed $(SEED)
+
+gpu-check: $(STAMP) ## on a machine with a CUDA device: check and measure what only it can show
+	@$(BIN)/python -m bench.gpu_check
 
 clean: ## remove the environment and caches; jobs and outputs (var, outputs) stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info

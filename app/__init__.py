@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 from flask_smorest import Api
 
-from app import docs_page, errors, health
+from app import docs_page, errors, health, metrics
 from app.protocols.native import routes as native
 from jobs import moderation
 from jobs.access import KeyRing
@@ -52,6 +52,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     api = Api(app)
     native.register(api)
     api.register_blueprint(health.blueprint)
+    api.register_blueprint(metrics.blueprint)
     docs_page.register_docs(app)
     errors.register(app)
     return app

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from framemill import commands, operating
+from framemill import commands, models, operating
 
 EXIT_CODES = """\
 exit codes:
@@ -79,7 +79,7 @@ def parser() -> argparse.ArgumentParser:
     inspect.add_argument("--index", type=int, default=0, help="which output of the job (%(default)s)")
     inspect.set_defaults(run=commands.inspect)
 
-    actions.add_parser("models", help="list the models").set_defaults(run=commands.models)
+    _models(actions.add_parser("models", help="list the models; load, unload, pin and check them (operators)"))
     actions.add_parser("service", help="show slots and queue").set_defaults(run=operating.service)
 
     of_job("front", operating.front, "let a waiting job go first (operators)")
@@ -131,6 +131,27 @@ def _submit(submit: argparse.ArgumentParser) -> None:
     submit.add_argument("-o", "--output", metavar="FILE", help="store the result there (- is standard output); waits")
     submit.add_argument("--preview", metavar="FILE", help="keep the newest preview in this file; waits")
     submit.set_defaults(run=commands.submit)
+
+
+def _models(top: argparse.ArgumentParser) -> None:
+    top.set_defaults(run=models.list_models)
+    actions = top.add_subparsers(dest="models_action", metavar="COMMAND", required=False)
+    for name, text in (
+        ("load", "load it"),
+        ("unload", "take it out of memory"),
+        ("pin", "load it and keep it in memory, restarts included"),
+        ("unpin", "let it go when room is needed"),
+        ("check", "load it, run it once, and print the figures"),
+        ("warm", "load every model that the models file or a pin keeps in memory"),
+    ):
+        action = actions.add_parser(name, help=text)
+        if name != "warm":
+            action.add_argument("name", metavar="NAME")
+        where = "default: one that has it" if name == "check" else "default: all that may run it"
+        action.add_argument("--slot", help=where)
+        if name not in ("unpin", "check"):
+            action.add_argument("--wait", action="store_true", help="wait until it is done")
+        action.set_defaults(run={"check": models.check, "warm": models.warm}.get(name, models.order))
 
 
 def _webhook(action: argparse.ArgumentParser, whose: str) -> None:

@@ -171,6 +171,14 @@ def pause(slot: str | None, *, resume: bool) -> Call:
     return Call(method="POST", path=path, json={"slot": slot} if slot is not None else {}, repeatable=True)
 
 
+def model(name: str, order: str, slot: str | None) -> Call:
+    """``order``: ``load``, ``unload``, ``pin``, ``unpin`` or ``check``. Raises: ValueError: no model's name."""
+    if name in ("", ".", ".."):
+        raise ValueError(f"{name!r} is no model's name")
+    path = f"/v1/models/{quote(name, safe='')}/{order}"
+    return Call(method="POST", path=path, json={"slot": slot} if slot is not None else {})
+
+
 def create_key(service: str, fields: Mapping[str, Any]) -> Call:
     body = {"service": service, **{name: value for name, value in fields.items() if value is not None}}
     if "job_class" in body:

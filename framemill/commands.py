@@ -46,7 +46,7 @@ def submit(client: Client, arguments: Namespace) -> None:
         answer(arguments, task.raw, task.task_id)
         return
     say(f"job {task.task_id}, seed {task.request.get('seed', 'unknown')}")
-    status = _wait(client, task.task_id, arguments.preview)
+    status = wait(client, task.task_id, arguments.preview)
     say(f"done in {duration(time.monotonic() - started)}")
     if arguments.output:
         _fetch(client, status, arguments.output)
@@ -184,14 +184,8 @@ def list_jobs(client: Client, arguments: Namespace) -> None:
         say(f"{len(page.tasks)} of {page.total}; more with --after {page.next}")
 
 
-def models(client: Client, arguments: Namespace) -> None:
-    """List the models."""
-    found = client.models()
-    rows = [(m["name"], ", ".join(m.get("kinds", ())), str(m.get("description") or "")) for m in found]
-    answer(arguments, {"models": list(found)}, table(("model", "kinds", "description"), rows))
-
-
-def _wait(client: Client, task_id: str, preview: str | None) -> Status:
+def wait(client: Client, task_id: str, preview: str | None = None) -> Status:
+    """See a job through, with a bar; Ctrl-C cancels it. ``preview``: a file that shows what it has so far."""
     shown = PreviewFile(client, preview) if preview else None
     with ProgressBar() as bar:
 

@@ -115,6 +115,22 @@ class Operations(Connection):
         """The models with their kinds, defaults and limits."""
         return self._json(calls.MODELS, lambda answer: answer["models"])
 
+    def order_model(self, name: str, order: str, slot: str | None = None) -> Mapping[str, Any]:
+        """Have a model loaded, unloaded, pinned, unpinned or checked (operators).
+
+        Args:
+            name: the model.
+            order: ``load``, ``unload``, ``pin``, ``unpin`` or ``check``.
+            slot: where; None: on every slot that may run it (a check: on one).
+
+        Returns:
+            ``slots`` of it says for each slot what ``will`` happen, with the ``task_id`` of the job that does it.
+
+        Raises:
+            ApiError: ``conflict``: pinned, or no worker has it; ``model_not_found``.
+        """
+        return self._json(calls.model(name, order, slot), dict)
+
     def service_status(self) -> Mapping[str, Any]:
         """What the server as a whole does: queue, slots, devices."""
         return self._json(calls.SERVICE, dict)
@@ -201,6 +217,10 @@ class AsyncOperations(AsyncConnection):
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """The models with their kinds, defaults and limits."""
         return await self._json(calls.MODELS, lambda answer: answer["models"])
+
+    async def order_model(self, name: str, order: str, slot: str | None = None) -> Mapping[str, Any]:
+        """Have a model loaded, unloaded, pinned, unpinned or checked (operators)."""
+        return await self._json(calls.model(name, order, slot), dict)
 
     async def service_status(self) -> Mapping[str, Any]:
         """What the server as a whole does: queue, slots, devices."""

@@ -85,7 +85,8 @@ class ProgressBar:
         if status.state == "running" and status.steps:
             step = status.step or 0
             text = f"{self._bar(step / status.steps)} step {step}/{status.steps}{_left(status.eta_s)}"
-            return f"{text}, {status.stage}" if status.stage and step == 0 else text
+            done = "" if status.stage_percent is None else f" {status.stage_percent} %"
+            return f"{text}, {status.stage}{done}" if status.stage and step == 0 else text
         if status.state == "delivering":
             return f"{self._bar(1)} saving"
         if status.state == "succeeded":

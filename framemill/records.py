@@ -103,6 +103,8 @@ class Status:
     position: int | None = None
     #: What a running job does at the moment, such as loading its model.
     stage: str | None = None
+    #: How far that is, 0 to 100, while a model is loaded; None where it has no measure of its own.
+    stage_percent: int | None = None
     #: The device and the slot it runs on.
     device: str | None = None
     slot: str | None = None
@@ -130,7 +132,7 @@ class Status:
     @classmethod
     def from_dict(cls, answer: Mapping[str, Any]) -> Self:
         error = answer.get("error") or {}
-        plain = ("step", "steps", "percent", "eta_s", "position", "stage", "device", "slot", "attempt",
+        plain = ("step", "steps", "percent", "eta_s", "position", "stage", "stage_percent", "device", "slot", "attempt",
                  "created_at", "started_at", "finished_at", "expires_at")  # fmt: skip
         return cls(
             task_id=answer["task_id"],

@@ -23,6 +23,7 @@ key                       type     holds
 ``slot:<slot>``           hash     owner, device, models, current job and attempt, facts
 ``idle``                  set      slots that could start a job now
 ``paused``                set      slots that get no job; ``*`` stands for all
+``pins``                  hash     ``<slot>|<model>`` → 1 or 0: an operator's word on whether the model stays in memory
 ``leases``                zset     slot → time its lease lapses, milliseconds
 ``nodes``                 zset     hosts with a delivery worker, by the time that is forgotten, seconds
 ``assigned``              zset     jobs sent to a worker, by the time they may be sent again
@@ -80,6 +81,7 @@ SLOTS = PREFIX + "slots"
 SLOT = PREFIX + "slot:"
 IDLE = PREFIX + "idle"
 PAUSED = PREFIX + "paused"
+PINS = PREFIX + "pins"
 LEASES = PREFIX + "leases"
 NODES = PREFIX + "nodes"
 ASSIGNED = PREFIX + "assigned"

@@ -14,7 +14,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from jobs import load_options
 from jobs.errors import BadSetting, ModelNotFound
+from jobs.load_options import LoadOptions
 from jobs.slots import gpu_slot
 
 
@@ -67,7 +69,7 @@ _DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 _KEYS = {"source", "revision", "kinds", "pipelines", "dtype", "variant", "description", "defaults", "limits",
          "size_multiple_px", "frames_step", "slots", "executor", "max_run_s", "start_within_s",
-         "arguments", "preview_decoder"}  # fmt: skip
+         "arguments", "preview_decoder"} | load_options.KEYS  # fmt: skip
 EXECUTORS = ("diffusers", "noop")
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -107,6 +109,8 @@ class ModelSpec:
     start_within_s: float = 0
     #: Slots that may run it (``gpu0``, ``nodeb.gpu0``). Empty: all.
     slots: tuple[str, ...] = ()
+    #: How it is loaded and held in memory.
+    load: LoadOptions = field(default_factory=LoadOptions)
 
     def limit(self, name: str) -> Range:
         return self.limits.get(name, DEFAULT_LIMITS[name])
@@ -223,7 +227,8 @@ def _spec(path: Path, name: str, table: Any) -> ModelSpec:
             raise bad(f"defaults.{key}", f"must be {allowed}")
     return ModelSpec(
         name=name, source=source, kinds=kinds, limits=limits, defaults=defaults,
-        slots=tuple(slots), preview_decoder=_located(path, decoder) if decoder else "",
+        slots=tuple(slots), load=load_options.parse(table, bad),
+        preview_decoder=_located(path, decoder) if decoder else "",
         **{key: table[key] for key in ("revision", "pipelines", "dtype", "variant", "description",
                                        "size_multiple_px", "frames_step", "executor", "max_run_s", "start_within_s",
                                        "arguments") if key in table},

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, cast
 
 from jobs import keys
 from jobs.errors import InvalidRequest, JobNotFound, Problem
+from jobs.pins import Pins, pins_from
 from jobs.record import Job
 from jobs.slots import Slot
 from jobs.states import JobState
@@ -35,6 +36,10 @@ class Fleet:
     waiting_models: dict[str, int]
     #: How far off the ETA given at submission was: jobs, mean error and mean actual time, seconds.
     eta: dict[str, float]
+    #: Jobs that ended since the data was begun, by state.
+    ended: dict[str, int] = field(default_factory=dict)
+    #: What operators said about models that stay in memory.
+    pins: Pins = field(default_factory=dict)
 
     @property
     def stuck_models(self) -> list[str]:
@@ -111,7 +116,7 @@ def dead(store: JobStore, limit: int = 100) -> list[Job]:
 def fleet(store: JobStore) -> Fleet:
     """Counts by state, every slot, what is paused and what is stuck."""
     now = time.time()
-    members, nodes, away, paused, waiting, counters = store.call(
+    members, nodes, away, paused, waiting, counters, pins = store.call(
         lambda c: _pipelined(
             c,
             [
@@ -121,6 +126,7 @@ def fleet(store: JobStore) -> Fleet:
                 ("smembers", keys.PAUSED),
                 ("hgetall", keys.WAITING),
                 ("hgetall", keys.COUNTERS),
+                ("hgetall", keys.PINS),
             ],
         )
     )
@@ -143,7 +149,15 @@ def fleet(store: JobStore) -> Fleet:
             name.removeprefix("model:"): int(count) for name, count in waiting.items() if name.startswith("model:")
         },
         eta={"jobs": jobs, "mean_error_s": round(eta["error_s"], 3), "mean_actual_s": round(eta["actual_s"], 3)},
+        ended={str(state): int(counters.get(state) or 0) for state in JobState if state.is_terminal},
+        pins=pins_from(pins),
     )
+
+
+def slot_of(store: JobStore, name: str) -> Slot | None:
+    """One slot, or None."""
+    values = store.call(lambda c: cast("dict[str, str]", c.hgetall(keys.SLOT + name)))
+    return Slot.from_hash(name, values) if values else None
 
 
 def find(store: JobStore, job_id: str) -> Job | None:

@@ -94,6 +94,8 @@ class Job:
     stage: str | None = None
     step: int | None = None
     steps: int
+    #: How far the present stage is, 0 to 100, where it has a measure of its own: bytes of a model that is loaded.
+    stage_percent: int | None = None
     #: Seconds to the end of the run, as the worker measures them.
     run_eta_s: float | None = None
     #: ``code`` and ``message`` of a failure.
@@ -111,6 +113,10 @@ class Job:
     max_run_s: float | None = None
     #: A job that this one was sent again for.
     retry_of: str | None = None
+    #: What it does with the model instead of computing (of :data:`jobs.commands.COMMANDS`); None for an ordinary job.
+    command: str | None = None
+    #: What a command found.
+    report: dict[str, Any] | None = None
     #: How long its files are kept: ``keep``, ``days`` or ``hours``.
     retention: str = "days"
     #: When its files go; None before it has any, and for those that are kept.
@@ -165,6 +171,9 @@ class Job:
             priority=number("priority") or 0,
             max_run_s=int(values["max_run_ms"]) / 1000 if values.get("max_run_ms") else None,
             retry_of=values.get("retry_of"),
+            stage_percent=number("stage_percent"),
+            command=values.get("command") or None,
+            report=json.loads(values["report"]) if values.get("report") else None,
             retention=values.get("retention") or "days",
             expires_at_ms=number("expires_at"),
             removed_at_ms=number("removed_at"),

@@ -173,6 +173,14 @@ class Settings:
     #: Hosts whose private addresses input links may use, comma separated. Empty: public addresses only.
     input_url_allow: str = ""
 
+    #: Device memory left free beside the models, for the computation itself, bytes.
+    vram_reserve_bytes: int = 3 * 2**30
+    #: Device memory that models may take, bytes. 0: on a GPU what it has less the reserve, on a CPU half of the RAM.
+    model_memory_bytes: int = 0
+    #: RAM for models that make room on the device, bytes. 0: on a GPU as much as leaves a quarter of the RAM free, on a
+    #: CPU none.
+    parking_bytes: int = 0
+
     #: Address of this server as others reach it, put before the links in webhooks. Empty: links without a host.
     public_url: str = ""
     #: Secrets that sign webhooks of keys without own ones: ``whsec_…``, comma separated, newest first.

@@ -6,10 +6,12 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from jobs.errors import BadSetting
+from jobs.memory import Held, device_from, held_from
 
 _GPU_QUEUE = re.compile(r"(?:(?P<node>[A-Za-z0-9_-]+)\.)?gpu(?P<index>\d{1,3})")
 
@@ -50,10 +52,16 @@ class Slot:
     suspect: bool
     #: Pipelines loaded since its process started.
     loads: int
-    #: Models in its memory.
+    #: Models in its memory that a job could start with at once.
     resident: tuple[str, ...]
     #: Why it gets no new job at the moment, for people; ''.
-    blocked: str
+    blocked: str = ""
+    #: All models in its memory.
+    held: tuple[Held, ...] = ()
+    #: The device's memory, load and temperature; what cannot be measured is missing.
+    device_facts: Mapping[str, Any] = field(default_factory=dict)
+    #: Times that a run found too little memory, since its process started.
+    ooms: int = 0
 
     @classmethod
     def from_hash(cls, name: str, values: Mapping[str, str]) -> Slot:
@@ -69,6 +77,9 @@ class Slot:
             loads=int(values.get("loads") or 0),
             resident=tuple(filter(None, values.get("resident", "").split(","))),
             blocked=values.get("blocked", ""),
+            held=held_from(values),
+            device_facts=device_from(values),
+            ooms=int(values.get("ooms") or 0),
         )
 
 

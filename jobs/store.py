@@ -204,6 +204,8 @@ class JobStore(FileIndex):
             fields["preview"] = 1
         if submission.retry_of:
             fields["retry_of"] = submission.retry_of
+        if submission.command:
+            fields["command"] = submission.command
         if request.inputs:
             fields["inputs"] = " ".join(request.inputs)
         if submission.webhook is not None:
@@ -287,31 +289,42 @@ class JobStore(FileIndex):
 
     # ---- the run
 
-    def start(self, job_id: str, attempt: int, *, slot: str, owner: str, device: str, run: str) -> Job | None:
+    def start(
+        self, job_id: str, attempt: int, *, slot: str, owner: str, device: str, run: str,
+        facts: Mapping[str, Any] | None = None,
+    ) -> Job | None:  # fmt: skip
         """queued → running. None: this attempt may not run (cancelled, re-bound, delivered twice).
 
-        ``run`` is unique to this execution: a repeat of the same call gets the job again.
+        ``run`` is unique to this execution: a repeat of the same call gets the job again. ``facts`` are as in
+        :meth:`note`: a slot that was given up and taken again learns so what its process holds.
         """
-        record = self._run("start", job_id, attempt, slot, owner, device, run)
+        record = self._run("start", job_id, attempt, slot, owner, device, run, *_flat(facts or {}))
         return Job.from_hash(job_id, dict(zip(record[::2], record[1::2], strict=True))) if record else None
 
-    def progress(self, job_id: str, attempt: int, stage: str, step: int, steps: int, eta_s: float | None) -> Answer:
+    def progress(
+        self, job_id: str, attempt: int, stage: str, step: int, steps: int, eta_s: float | None,
+        stage_percent: int | None = None,
+    ) -> Answer:  # fmt: skip
         """Note a step. ``STOP``: the attempt is over."""
         eta = "" if eta_s is None else f"{eta_s:.2f}"
-        return Answer(self._run("progress", job_id, attempt, stage, step, steps, eta))
+        percent = "" if stage_percent is None else stage_percent
+        return Answer(self._run("progress", job_id, attempt, stage, step, steps, eta, percent))
 
     def preview(self, job_id: str, attempt: int, step: int, content: bytes, media_type: str) -> bool:
         """Show a picture of a run after ``step`` steps, instead of the one before. False: the attempt is over."""
         return bool(self._run("preview", job_id, attempt, step, media_type, base64.b64encode(content)))
 
     def compute(
-        self, job_id: str, attempt: int, *, slot: str, node: str, run_s: float, blocked: str = ""
-    ) -> tuple[bool, list[Binding]]:
+        self, job_id: str, attempt: int, *, slot: str, node: str, run_s: float, blocked: str = "",
+        report: Mapping[str, Any] | None = None,
+    ) -> tuple[bool, list[Binding]]:  # fmt: skip
         """running → delivering: the frames lie in the spool of ``node`` ('': nothing to deliver, → succeeded).
 
-        Frees the slot in any case; it gets no new job while it is ``blocked`` (why, for people).
+        Frees the slot in any case; it gets no new job while it is ``blocked`` (why, for people). ``report`` is what
+        a command found.
         """
-        owned, bindings = self._run("compute", job_id, attempt, slot, node, f"{run_s:.4f}", blocked)
+        found = json.dumps(report, separators=(",", ":")) if report else ""
+        owned, bindings = self._run("compute", job_id, attempt, slot, node, f"{run_s:.4f}", blocked, found)
         return bool(owned), _bindings(bindings)
 
     def release(self, job_id: str, attempt: int, *, slot: str) -> list[Binding]:
@@ -379,6 +392,10 @@ class JobStore(FileIndex):
         _, job_id, attempt, overdue_ms, bindings = reply
         overdue_s = None if overdue_ms < 0 else overdue_ms / 1000
         return Heartbeat(True, job_id, attempt, overdue_s, tuple(_bindings(bindings)))
+
+    def note(self, slot: str, owner: str, facts: Mapping[str, Any]) -> None:
+        """What a slot's process holds and is; changes neither lease nor job. Nothing if the slot is not the owner's."""
+        self._run("note", slot, owner, *_flat(facts))
 
     def drain(self, slot: str, owner: str) -> str | None:
         """Take no new job. Returns the one that still runs."""

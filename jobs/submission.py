@@ -41,6 +41,8 @@ class Submission:
     retention: str | None = None
     #: The job this one is sent again for.
     retry_of: str | None = None
+    #: What to do with the model instead of computing, see :mod:`jobs.commands`.
+    command: str | None = None
     #: Where its events go; None: where the key's jobs' events go; False: nowhere.
     webhook: Webhook | Literal[False] | None = None
     #: False: neither its prompts nor its outputs are moderated.

@@ -6,14 +6,16 @@ import importlib
 import logging
 import os
 import signal
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
 from celery import Celery, signals
 
 from jobs import moderation
-from jobs.errors import BadSetting
+from jobs.errors import BadSetting, Unavailable
 from jobs.log import configure
+from jobs.memory import held_facts
 from jobs.settings import Settings
 from jobs.slots import gpu_slot, owner_name
 from jobs.store import JobStore
@@ -82,6 +84,8 @@ def _child(**_: Any) -> None:
     """In the pool's child. Must be quick: Celery waits for it."""
     if os.environ.get(SLOT_VARIABLE):
         importlib.import_module("workers.child").prepare(os.environ[SLOT_VARIABLE])
+        with suppress(Unavailable):  # a new process holds nothing, whatever the one before it held
+            store().note(os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE], held_facts(()))
 
 
 logging.getLogger("kombu").setLevel(logging.WARNING)

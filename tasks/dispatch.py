@@ -65,6 +65,7 @@ def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tu
         key_id=submission.caller.key_id,
         job_class=submission.job_class or submission.caller.job_class,
         priority=submission.priority,
+        command=submission.command,
         preview=submission.preview,
         retention=submission.retention or submission.caller.retention or settings().retention,
     )
@@ -145,7 +146,7 @@ def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:
         request=old.request, warnings=old.warnings, pin=old.pin, caller=replace(caller, key_id=old.key_id),
         protocol=old.protocol, job_class=old.job_class, priority=old.priority, retry_of=job_id,
         max_run_s=old.max_run_s or 0, retention=old.retention, webhook=old.webhook or False, moderate=old.moderate,
-        preview=old.preview,
+        command=old.command, preview=old.preview,
     )  # fmt: skip
     answer = submit(submission, new_job_id(), chosen_by_client=False)
     store().bury(job_id)

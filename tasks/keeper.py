@@ -25,9 +25,10 @@ from jobs.models import ModelRegistry
 from jobs.slots import device_label, start_ticks, visible_device
 from jobs.states import JobState
 from jobs.store import SlotHeld
-from tasks import dispatch
+from tasks import device_facts, dispatch
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, settings, store
 from tasks.janitor import Janitor
+from tasks.warm import Warmth
 from tasks.webhooks import Sender
 
 logger = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Keeper:
         self._sender = Sender() if self._delivers else None
         self._missing = 0
         self._full = ""
+        self._warmth: Warmth | None = None
 
     def start(self) -> None:
         """Take the slot and begin. Ends the process with a message when that is not possible."""
@@ -103,14 +105,20 @@ class Keeper:
         visible_device(self._slot)
 
     def _facts(self) -> dict[str, Any]:
-        models = [spec.name for spec in ModelRegistry.from_file(settings().models_file).for_slot(self._slot)]
+        registry = ModelRegistry.from_file(settings().models_file)
+        models = [spec.name for spec in registry.for_slot(self._slot)]
+        self._warmth = self._warmth or Warmth(self._slot, registry)
         return {
             "node": settings().node,
             "pid": os.getpid(),
             "device": device_label(self._slot),
             "models": json.dumps(models),
             "blocked": spool.full(settings()),
+            **self._measured(),
         }
+
+    def _measured(self) -> dict[str, str]:
+        return {"device_facts": json.dumps(device_facts.read(self._slot), separators=(",", ":"))}
 
     def _take_slot(self) -> None:
         """Register; a dead holder on this host is replaced at once, an unknown one when its lease lapses."""
@@ -136,7 +144,9 @@ class Keeper:
 
     def _run(self) -> None:
         away = False
-        while not self._stopping.wait(settings().heartbeat_s):
+        pause_s = 0.0  # a first beat at once: what is to be loaded at the start is asked for
+        while not self._stopping.wait(pause_s):
+            pause_s = settings().heartbeat_s
             try:
                 if self._slot:
                     self._beat()
@@ -157,7 +167,7 @@ class Keeper:
 
     def _beat(self) -> None:
         self._note_full(spool.full(settings()))
-        beat = store().heartbeat(self._slot, self._owner, {"blocked": self._full})
+        beat = store().heartbeat(self._slot, self._owner, {"blocked": self._full, **self._measured()})
         if self._stopping.is_set():
             return
         if not beat.held:
@@ -171,6 +181,8 @@ class Keeper:
             store().fail(beat.job_id, beat.attempt, code=RunTimeout.code, message=limit)
             self._signal_child(signal.SIGKILL)
         self._find_missing(beat.job_id, beat.attempt)
+        if self._warmth and (children := self._children()):
+            self._warmth.keep_up(children[0])
 
     def _note_full(self, why: str) -> None:
         if bool(why) != bool(self._full):
@@ -211,9 +223,12 @@ class Keeper:
         for delivery in sweep.redeliveries:
             dispatch.send_delivery(delivery)
 
+    def _children(self) -> list[int]:
+        return [process.pid for process in list(self._worker.pool._pool._pool)]
+
     def _signal_child(self, signum: int) -> None:
-        for process in list(self._worker.pool._pool._pool):
+        for pid in self._children():
             try:
-                os.kill(process.pid, signum)
+                os.kill(pid, signum)
             except ProcessLookupError:
                 continue

@@ -42,6 +42,23 @@ def registry(folder: Path, text: str) -> ModelRegistry:
         ("[m]\n" + GOOD + "arguments = 3", "[m] arguments"),
         ("[m]\n" + GOOD + "slots = 'gpu0'", "[m] slots"),
         ("[m]\n" + GOOD + "slots = ['cpu0']", "[m] slots"),
+        ("[m]\n" + GOOD + "keep = 1", "[m] keep: must be true or false"),
+        ("[m]\n" + GOOD + "offload = 'disk'", "[m] offload: must be one of none, model"),
+        ("[m]\n" + GOOD + "keep = true\noffload = 'group'", "[m] keep: has no effect"),
+        ("[m]\n" + GOOD + "compile = true", "[m] compile"),
+        ("[m]\n" + GOOD + "attention = 'magic'", "[m] attention"),
+        ("[m]\n" + GOOD + "layerwise_casting = 'int8'", "[m] layerwise_casting"),
+        ("[m]\n" + GOOD + "quantization = 'gguf'", "[m] quantization"),
+        ("[m]\n" + GOOD + "quantize = ['unet']", "[m] quantize: needs the key quantization"),
+        ("[m]\n" + GOOD + "quantization = 'torchao_int8'\nquantize = 'unet'", "[m] quantize: must be a list"),
+        ("[m]\n" + GOOD + "vae_tiling = 'yes'", "[m] vae_tiling"),
+        ("[m]\n" + GOOD + "step_cache = 'first_block'", "[m] step_cache: must be a table"),
+        ("[m]\n" + GOOD + "step_cache = { method = 'first_block', taste = 1 }", "[m] step_cache.taste: unknown option"),
+        ("[m]\n" + GOOD + "step_cache = { method = 'first_block', threshold = 'x' }", "[m] step_cache.threshold"),
+        (
+            "[m]\n" + GOOD + "step_cache = { method = 'faster', unconditional_batch_timestep_skip_range = [1] }",
+            "two timesteps",
+        ),
     ],
 )
 def test_a_mistake_names_file_model_and_key(tmp_path: Path, table: str, message: str) -> None:

@@ -24,6 +24,7 @@ def prepare(slot: str) -> None:
     Called by Celery in a new child. ``CUDA_VISIBLE_DEVICES`` must be set before torch is imported.
     """
     os.environ["CUDA_VISIBLE_DEVICES"] = visible_device(slot)
+    os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")  # so that CUDA's numbers are those of nvidia-smi
     signal.signal(STOP_SIGNAL, _on_stop_signal)
     # An orphan would go on computing on a GPU that the next worker uses.
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -1,83 +1,126 @@
-"""Pipelines in memory: loaded on first use, kept for the life of the process."""
+"""Pipelines in memory: loaded on first use, kept as long as there is room, one set of weights for all kinds."""
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
+from collections.abc import Callable, Collection
 from typing import Any
 
 import diffusers
 import torch
 
 from jobs.errors import ModelLoadFailed
+from jobs.memory import Place
 from jobs.models import Kind, ModelSpec
 from jobs.settings import Settings
-from workers import device
+from workers import device, load_options, memory
+from workers.loading import Progress, Source
+from workers.residency import Entry, Residency
 
 logger = logging.getLogger(__name__)
 
 
-class PipelineCache:
-    """One loaded pipeline per model, and further pipeline classes over the same weights per kind.
+class PipelineCache(Residency):
+    """The models of this process, on its device and parked in RAM.
 
-    Used by one thread: a slot runs one job at a time.
+    Args:
+        settings: budgets and CPU threads.
+        pinned: as in :class:`~workers.residency.Residency`.
+        changed: likewise.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        pinned: Callable[[], Collection[str]] = tuple,
+        changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(pinned, changed)
+        self._settings = settings
         self.device, self.device_name = device.select(settings.cpu_threads)
-        self._loaded: dict[str, Any] = {}
-        self._derived: dict[tuple[str, Kind], Any] = {}
         #: Times that weights were read from disk.
         self.loads = 0
+        #: Times that a run found too little memory.
+        self.ooms = 0
 
-    @property
-    def resident(self) -> list[str]:
-        return list(self._loaded)
+    def get(self, spec: ModelSpec, kind: Kind, progress: Progress = lambda done, total: None) -> Any:
+        """The pipeline for this kind of job, ready on the device.
 
-    def free(self) -> None:
-        """Give unused device memory back."""
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def get(self, spec: ModelSpec, kind: Kind) -> Any:
-        """The pipeline for this kind of job.
+        Args:
+            spec: the model.
+            kind: the kind of job.
+            progress: told bytes loaded and bytes in all while weights are read; what it raises stops the loading.
 
         Raises:
-            ModelLoadFailed: the weights or classes cannot be loaded.
+            ModelLoadFailed: the weights, classes or options cannot be loaded.
+            OutOfMemory: pinned models leave no room. torch.OutOfMemoryError: the device has none.
         """
-        base = self._loaded.get(spec.name) or self._load(spec)
+        entry = self.touch(spec.name) or self._load(spec, progress)
+        if entry.place is Place.PARKED:
+            self.bring_back(entry)
+        pipeline = self._of_kind(entry, spec, kind)
+        if entry.place is Place.OFFLOADED and entry.hooked is not pipeline and spec.load.offload != "group":
+            # The hooks that move components belong to one pipeline, though the components are shared.
+            load_options.offload(pipeline, spec.load, self.device)
+            entry.hooked = pipeline
+        return pipeline
+
+    def _of_kind(self, entry: Entry, spec: ModelSpec, kind: Kind) -> Any:
+        base = entry.pipeline
         class_name = spec.pipelines.get(kind)
         if class_name is None or type(base).__name__ == class_name:
             return base
-        if (spec.name, kind) not in self._derived:
+        if class_name not in entry.derived:
             pipeline_class = _class_named(class_name)
             # The components are shared, so this costs no memory.
             derived = pipeline_class(**{**base.components, **_extra(pipeline_class, base)})
             derived.set_progress_bar_config(disable=True)
-            self._derived[spec.name, kind] = derived
-        return self._derived[spec.name, kind]
+            entry.derived[class_name] = derived
+        return entry.derived[class_name]
 
-    def _load(self, spec: ModelSpec) -> Any:
+    def _load(self, spec: ModelSpec, progress: Progress) -> Entry:
         begun = time.monotonic()
+        progress(0, 0)
+        source = Source(spec, self.device)
+        self.make_room(source.device_bytes, spec.name)
         try:
-            pipeline = diffusers.DiffusionPipeline.from_pretrained(
-                spec.source,
-                revision=spec.revision,
-                variant=spec.variant,
-                dtype=device.dtype_of(spec, self.device),
-                use_safetensors=True,
-            )
-            pipeline.to(self.device)
-        except torch.OutOfMemoryError:
+            pipeline = source.load(progress)
+        except BaseException:
+            # Stopped or failed half-way: what was loaded goes with the frames of the exception.
+            self.free()
             raise
-        except Exception as exc:
-            logger.exception("model not loaded", extra={"model": spec.name})
-            raise ModelLoadFailed(f"model {spec.name} could not be loaded: {type(exc).__name__}") from exc
-        pipeline.set_progress_bar_config(disable=True)
-        self._loaded[spec.name] = pipeline
+        offloaded = spec.load.offload != "none" and self.device.type != "cpu"
+        place = Place.OFFLOADED if offloaded else Place.DEVICE
+        entry = Entry(spec.name, pipeline, memory.weights_bytes(pipeline), place, hooked=pipeline)
         self.loads += 1
-        logger.info("model loaded", extra={"model": spec.name, "load_s": round(time.monotonic() - begun, 2)})
-        return pipeline
+        load_s = round(time.monotonic() - begun, 2)
+        logger.info("model loaded", extra={"model": spec.name, "load_s": load_s, "bytes": entry.bytes})
+        self.add(entry)
+        return entry
+
+    def alone(self, model: str) -> None:
+        """Leave the device to one model, which found too little memory beside the others."""
+        self.ooms += 1
+        # On a CPU parked models lie in the memory that is missing.
+        self.leave_alone(model, park=self.device.type != "cpu")
+
+    # ---- what the device can do
+
+    def budget_bytes(self) -> int:
+        return memory.device_budget_bytes(self.device, self._settings)
+
+    def parking_room_bytes(self, parked_bytes: int) -> int:
+        return memory.parking_room_bytes(self.device, self._settings, parked_bytes)
+
+    def move(self, entry: Entry, place: Place) -> None:
+        entry.pipeline.to(self.device if place is Place.DEVICE else "cpu", silence_dtype_warnings=True)
+
+    def free(self) -> None:
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
 
 
 def _class_named(name: str) -> Any:

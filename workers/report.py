@@ -41,8 +41,9 @@ class Reporter:
         self._max_run_s = max_run_s
         self._store, self._job_id, self._attempt = store, job_id, attempt
         self._steps = steps
-        self._now: tuple[str, int, float | None] = ("starting", 0, None)
-        self._sent: tuple[str, int, float | None] | None = None
+        #: Stage, steps done, seconds left, percent of the stage.
+        self._now: tuple[str, int, float | None, int | None] = ("starting", 0, None, None)
+        self._sent: tuple[str, int, float | None, int | None] | None = None
         self._always_preview = preview
         #: Outputs are moderated: nobody may see the picture before.
         self._hidden = hidden
@@ -73,9 +74,19 @@ class Reporter:
             JobCancelled, RunTimeout: see :meth:`check`.
         """
         self.check()
-        self._now = (name, self._now[1], None)
+        self._now = (name, self._now[1], None, None)
         if name == "denoising":
             self._first_step_at = time.monotonic()
+
+    def loading(self, done_bytes: int, total_bytes: int) -> None:
+        """So much of the model is in memory.
+
+        Raises:
+            JobCancelled, RunTimeout: see :meth:`check`.
+        """
+        self.check()
+        percent = int(100 * done_bytes / total_bytes) if total_bytes else None
+        self._now = ("loading", self._now[1], None, percent)
 
     def expect(self, steps: int) -> None:
         """So many steps will really be run."""
@@ -90,7 +101,7 @@ class Reporter:
         self.check()
         begun = self._first_step_at or time.monotonic()
         eta_s = (time.monotonic() - begun) / max(1, done) * (self._steps - done)
-        self._now = ("denoising", done, eta_s)
+        self._now = ("denoising", done, eta_s, None)
 
     def preview_due(self) -> bool:
         """Whether a preview of this step would be shown."""
@@ -130,9 +141,9 @@ class Reporter:
             self._closed.wait(interval_s)
 
     def _send(self) -> None:
-        stage, step, eta_s = now = self._now
+        stage, step, eta_s, percent = now = self._now
         try:
-            answer = self._store.progress(self._job_id, self._attempt, stage, step, self._steps, eta_s)
+            answer = self._store.progress(self._job_id, self._attempt, stage, step, self._steps, eta_s, percent)
         except Unavailable:
             return  # the run goes on without Redis; the next report tries again
         self._sent = now

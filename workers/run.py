@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import importlib
 import logging
 import os
-import re
 import secrets
 import time
 from dataclasses import dataclass
@@ -15,20 +13,19 @@ from functools import cache
 from typing import Any
 
 from jobs import spool
-from jobs.errors import ExecutionError, FramemillError, JobCancelled, OutOfMemory, Unavailable
-from jobs.models import ModelRegistry
+from jobs.errors import FramemillError, JobCancelled, Unavailable
+from jobs.memory import held_facts
+from jobs.models import ModelRegistry, ModelSpec
 from jobs.moderation import hides_outputs
 from jobs.objects import ObjectStore, open_store
+from jobs.pins import Pins, all_pins, is_pinned
 from jobs.record import Job
 from jobs.slots import device_label
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
+from workers import failures
 from workers.report import Reporter
 
 logger = logging.getLogger(__name__)
-
-
-#: File names that a library's message may hold.
-_PATH = re.compile(r"(/[^\s/'\"]+){2,}")
 
 
 @dataclass
@@ -57,7 +54,34 @@ def _objects() -> ObjectStore:
 def _pipelines() -> Any:
     from workers.pipelines import PipelineCache  # imports torch
 
-    return PipelineCache(settings())
+    return PipelineCache(settings(), _pinned, _note)
+
+
+#: Pins as they were last heard.
+_pins: Pins = {}
+
+
+def _pinned() -> set[str]:
+    """Models that stay in this slot's memory."""
+    slot = os.environ[SLOT_VARIABLE]
+    with contextlib.suppress(Unavailable):
+        heard = all_pins(store())
+        _pins.clear()
+        _pins.update(heard)
+    return {spec.name for spec in _models() if is_pinned(_pins, slot, spec)}
+
+
+#: What this process holds, as its slot was told last.
+_facts: dict[str, Any] = {}
+
+
+def _note() -> None:
+    """Tell the slot what this process holds."""
+    cache_ = _pipelines()
+    _facts.update({"loads": cache_.loads, "ooms": cache_.ooms, "device_name": cache_.device_name})
+    _facts.update(held_facts(cache_.held()))
+    with contextlib.suppress(Unavailable):  # only for show and for choosing jobs; the run goes on without Redis
+        store().note(os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE], _facts)
 
 
 def run(job_id: str, attempt: int) -> Outcome:
@@ -66,7 +90,9 @@ def run(job_id: str, attempt: int) -> Outcome:
     run_token = f"{os.getpid()}:{secrets.token_hex(4)}"
     records = store()
     job = records.until_written(
-        lambda: records.start(job_id, attempt, slot=slot, owner=owner, device=device_label(slot), run=run_token)
+        lambda: records.start(
+            job_id, attempt, slot=slot, owner=owner, device=device_label(slot), run=run_token, facts=_facts
+        )
     )
     if job is None:
         return Outcome("refused")
@@ -81,16 +107,18 @@ def run(job_id: str, attempt: int) -> Outcome:
             preview=job.preview,
             hidden=hides_outputs(settings(), moderate=job.moderate),
         ) as reporter:
-            run_s, node = _compute(job, attempt, slot, owner, reporter)
+            run_s, node, report = _compute(job, attempt, reporter)
     except JobCancelled:
         records.until_written(lambda: records.release(job_id, attempt, slot=slot))
         ended = Outcome("cancelled")
     except Exception as exc:
+        if failures.is_poison(exc):
+            _end_process(job_id, attempt, exc)
         ended = _failed(job_id, attempt, slot, exc)
     else:
         blocked = spool.full(settings()) if node else ""
         owned, _ = records.until_written(
-            lambda: records.compute(job_id, attempt, slot=slot, node=node, run_s=run_s, blocked=blocked)
+            lambda: records.compute(job_id, attempt, slot=slot, node=node, run_s=run_s, blocked=blocked, report=report)
         )
         ended = Outcome("computed" if owned else "stale", computed=owned and bool(node), succeeded=owned and not node)
     logger.info(
@@ -104,56 +132,79 @@ def run(job_id: str, attempt: int) -> Outcome:
     return ended
 
 
-def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) -> tuple[float, str]:
-    """Load, denoise, decode, spool.
+def _compute(job: Job, attempt: int, reporter: Reporter) -> tuple[float, str, dict[str, Any] | None]:
+    """Load, denoise, decode, spool; or carry out a command.
 
     Returns:
-        Seconds without loading, and the host whose spool holds the frames ('' when there are none).
+        Seconds without loading, the host whose spool holds the frames ('' when there are none), and what a command
+        found.
     """
     spec = _models().get(job.request.model)
+    begun = time.monotonic()
     if spec.executor == "noop":
-        begun = time.monotonic()
         importlib.import_module("workers.executors.noop").run(job.request, reporter)
-        return time.monotonic() - begun, ""
-    from workers.executors import diffusers as executor
-    from workers.preview import Previews
+        return time.monotonic() - begun, "", None
+    if job.command:
+        from workers import commands
+
+        report = commands.run(job, spec, _pipelines(), reporter, lambda: _frames_or_alone(job, spec, reporter)[0])
+        return time.monotonic() - begun, "", report
     from workers.spool import write
 
-    cache_ = _pipelines()
+    frames, run_s = _frames_or_alone(job, spec, reporter)
+    begun = time.monotonic()
+    reporter.check()
+    write(settings(), job.job_id, attempt, frames, reporter.check)
+    return run_s + time.monotonic() - begun, settings().node, None
+
+
+def _frames_or_alone(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[Any, float]:
+    """As :func:`_frames`; when memory is short, once more with no other model in it."""
+    try:
+        return _frames(job, spec, reporter)
+    except Exception as exc:
+        if not failures.is_out_of_memory(exc):
+            raise
+        logger.warning("out of memory, once more alone", extra={"job_id": job.job_id, "error": repr(exc)[:300]})
+        failures.let_go(exc)
+    reporter.check()
+    _pipelines().alone(spec.name)
+    try:
+        return _frames(job, spec, reporter)
+    except Exception as exc:
+        if not failures.is_out_of_memory(exc):
+            raise
+        failures.let_go(exc)
+    _pipelines().free()
+    raise failures.too_little_memory(job.request, spec)
+
+
+def _frames(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[Any, float]:
+    """The frames of one request, and the seconds it took without loading."""
+    from workers import faults
+    from workers.executors import diffusers as executor
+    from workers.preview import Previews
+
     reporter.stage("loading")
-    loads = cache_.loads
-    pipeline = cache_.get(spec, job.request.kind)
-    if cache_.loads != loads:
-        facts = {"loads": cache_.loads, "resident": ",".join(cache_.resident), "device_name": cache_.device_name}
-        with contextlib.suppress(Unavailable):  # only for show; the run goes on without Redis
-            store().heartbeat(slot, owner, facts)
+    pipeline = _pipelines().get(spec, job.request.kind, reporter.loading)
     begun = time.monotonic()
     objects = _objects() if job.request.image else None
     previews = Previews(pipeline, job.request, reporter, spec.preview_decoder or None)
-    frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments, previews)
-    reporter.check()
-    write(settings(), job.job_id, attempt, frames, reporter.check)
-    return time.monotonic() - begun, settings().node
+    with faults.armed(pipeline, spec.name):
+        frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments, previews)
+    return frames, time.monotonic() - begun
+
+
+def _end_process(job_id: str, attempt: int, exc: Exception) -> None:
+    """The device is lost to this process, and only to it: the parent starts another, and runs the job again."""
+    logger.critical("device lost, the process ends", exc_info=exc, extra={"job_id": job_id, "attempt": attempt})
+    logging.shutdown()
+    os._exit(os.EX_SOFTWARE)
 
 
 def _failed(job_id: str, attempt: int, slot: str, exc: Exception) -> Outcome:
-    code, message = _explain(exc)
+    code, message = failures.explain(exc)
     logger.error("run failed", exc_info=not isinstance(exc, FramemillError), extra={"job_id": job_id, "code": code})
-    if code == OutOfMemory.code:
-        exc.__traceback__ = None  # its frames hold the tensors of the run
-        gc.collect()
-        _pipelines().free()
+    failures.let_go(exc)
     owned, _ = store().until_written(lambda: store().fail(job_id, attempt, code=code, message=message, slot=slot))
     return Outcome("failed", failure=f"{code}: {message}" if owned else "")
-
-
-def _explain(exc: Exception) -> tuple[str, str]:
-    """Code and message for the caller. Unknown exceptions show their type only; the log has the rest."""
-    if isinstance(exc, FramemillError):
-        return exc.code, exc.message
-    if type(exc).__name__ == "OutOfMemoryError" or isinstance(exc, MemoryError):
-        return OutOfMemory.code, "the device has too little memory for this request"
-    message = f"the model raised {type(exc).__name__}"
-    if isinstance(exc, ValueError):  # pipelines refuse arguments with it, and say why
-        message += ": " + _PATH.sub("…", str(exc).partition("\n")[0])[:300]
-    return ExecutionError.code, message

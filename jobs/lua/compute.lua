@@ -1,6 +1,6 @@
 -- The run is done: running → delivering with frames in the spool, or → succeeded when there is nothing to deliver.
 -- The slot is free in any case. ARGV: id, attempt, slot, node ('' nothing to deliver), run_s (measured, without loading),
--- blocked ('' or why the slot gets no new job).
+-- blocked ('' or why the slot gets no new job), report of a command (JSON; '' for none).
 -- Returns {1|0, bindings}. A repeat whose first answer was lost on the way is told the same.
 local id, attempt, slot = ARGV[1], ARGV[2], ARGV[3]
 if ARGV[4] ~= '' and redis.call('HGET', K.SLOT .. slot, 'job') == id then redis.call('HSET', K.SLOT .. slot, 'blocked', ARGV[6]) end
@@ -10,17 +10,20 @@ end
 local owned = owns(id, attempt, 'running')
 if owned then
   local now = now_ms()
-  local record = redis.call('HMGET', K.JOB .. id, 'model', 'work', 'steps', 'created_at', 'promised_s')
+  local record = redis.call('HMGET', K.JOB .. id, 'model', 'work', 'steps', 'created_at', 'promised_s', 'command')
   redis.call('HSET', K.JOB .. id, 'computed_at', int(now), 'run_s', ARGV[5], 'step', record[3] or 0, 'eta_s', '')
   settle(id, tonumber(ARGV[5]))
+  redis.call('HDEL', K.JOB .. id, 'stage_percent')
+  if has(ARGV[7]) then redis.call('HSET', K.JOB .. id, 'report', ARGV[7]) end
   -- Moving average: the newest job counts for three tenths.
   local rate = ARGV[5] / math.max(record[2], 1e-9)
   local device = redis.call('HGET', K.SLOT .. slot, 'device_name')
-  for _, name in ipairs({record[1], has(device) and record[1] .. '|' .. device or nil}) do
+  local measured = has(record[6]) and {} or {record[1], has(device) and record[1] .. '|' .. device or nil}
+  for _, name in ipairs(measured) do
     local known = redis.call('HGET', K.RATES, name)
     redis.call('HSET', K.RATES, name, tostring(known and (0.7 * known + 0.3 * rate) or rate))
   end
-  if has(record[5]) then
+  if has(record[5]) and not has(record[6]) then
     redis.call('HINCRBY', K.COUNTERS, 'eta_jobs', 1)
     redis.call('HINCRBYFLOAT', K.COUNTERS, 'eta_error_s', math.abs((now - record[4]) / 1000 - record[5]))
     redis.call('HINCRBYFLOAT', K.COUNTERS, 'eta_actual_s', (now - record[4]) / 1000)

@@ -21,7 +21,7 @@ end
 
 -- ``preview``: the step of a picture that has just come.
 local function emit(id, preview)
-  local names = {'state', 'attempt', 'slot', 'device', 'stage', 'step', 'steps', 'eta_s', 'key'}
+  local names = {'state', 'attempt', 'slot', 'device', 'stage', 'stage_percent', 'step', 'steps', 'eta_s', 'key'}
   local values = redis.call('HMGET', K.JOB .. id, unpack(names))
   local event = {task_id = id, preview = preview}
   for i, name in ipairs(names) do

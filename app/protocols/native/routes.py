@@ -13,7 +13,7 @@ from flask_smorest import Api, Blueprint
 
 from app import auth, inputs
 from app.downloads import send_object
-from app.protocols.native import admin, previews, schemas, streams, views, webhooks
+from app.protocols.native import admin, models, previews, schemas, streams, views, webhooks
 from jobs import moderation, queries, requests
 from jobs.errors import Forbidden, InvalidRequest, NotReady, ObjectNotFound, Problem, ResultExpired
 from jobs.forecast import OVER, Forecast
@@ -30,7 +30,7 @@ from tasks import dispatch
 from tasks.celery_app import store
 
 tasks_blueprint = Blueprint("tasks", __name__, url_prefix="/v1/tasks", description="Jobs")
-service_blueprint = Blueprint("service", __name__, url_prefix="/v1", description="Service and models")
+service_blueprint = Blueprint("service", __name__, url_prefix="/v1", description="Service")
 
 auth.protect(tasks_blueprint)
 auth.protect(service_blueprint)
@@ -53,6 +53,7 @@ _UNSTORED = "inputs/unstored"
 def register(api: Api) -> None:
     api.spec.components.schema("Submit", schema=schemas.SubmitSchema)
     api.register_blueprint(tasks_blueprint)
+    api.register_blueprint(models.blueprint)
     api.register_blueprint(service_blueprint)
     api.register_blueprint(previews.blueprint)
     api.register_blueprint(admin.blueprint)
@@ -342,10 +343,3 @@ def service_status() -> Response:
         return auth.caller().is_admin or (job is not None and auth.caller().owns(job.key_id))
 
     return jsonify(views.service_view(queries.fleet(store()), current_app.config["API_VERSION"], visible))
-
-
-@service_blueprint.route("/models", methods=["GET"])
-@service_blueprint.response(200, description="Models with kinds, defaults and limits.")
-def models() -> Response:
-    """What can be generated."""
-    return jsonify({"models": [spec.to_dict() for spec in _models()]})

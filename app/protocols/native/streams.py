@@ -213,7 +213,7 @@ def _data(event: Event) -> dict[str, Any]:
     state = JobState(event.fields["state"])
     fields = event.fields
     data: dict[str, Any] = {"task_id": event.job_id, "state": state, "status": STATUS_WORDS[state]}
-    data |= {name: int(fields[name]) for name in ("step", "steps") if name in fields}
+    data |= {name: int(fields[name]) for name in ("step", "steps", "stage_percent") if name in fields}
     data |= {name: fields[name] for name in ("slot", "device", "stage") if name in fields}
     data["percent"] = min(99, 100 * data.get("step", 0) // max(1, data.get("steps", 1)))
     data["eta_s"] = float(fields["eta_s"]) if "eta_s" in fields else None

@@ -6,6 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs import keys
+from jobs.memory import Held
+from jobs.models import ModelSpec
+from jobs.pins import is_pinned
 from jobs.queries import Fleet
 from jobs.slots import Slot
 
@@ -62,4 +65,26 @@ def slot_view(slot: Slot, fleet: Fleet, visible: Callable[[str], bool]) -> dict[
         "resident": list(slot.resident),
         "loads": slot.loads,
         "waiting_for": slot.blocked or None,
+        "out_of_memory": slot.ooms,
+        "held": [held_view(slot, held, fleet) for held in slot.held],
+        "device_facts": slot.device_facts,
+    }
+
+
+def held_view(slot: Slot, held: Held, fleet: Fleet) -> dict[str, Any]:
+    """A model in a slot's memory. An operator's word on pins is newer than what the slot said."""
+    return {**vars(held), "pinned": fleet.pins.get((slot.name, held.model), held.pinned)}
+
+
+def model_view(spec: ModelSpec, fleet: Fleet | None) -> dict[str, Any]:
+    """A model as the models route shows it; without a ``fleet``, ``pinned`` and ``memory`` are null: unknown now."""
+    if fleet is None:
+        return {**spec.to_dict(), "warm": spec.load.warm, "pinned": None, "memory": None}
+    runs = [slot for slot in fleet.slots if spec.name in slot.models]
+    found = [(slot, held) for slot in runs for held in slot.held if held.model == spec.name]
+    return {
+        **spec.to_dict(),
+        "warm": spec.load.warm,
+        "pinned": [slot.name for slot in runs if is_pinned(fleet.pins, slot.name, spec)],
+        "memory": [{"slot": slot.name, "place": held.place, "bytes": held.bytes} for slot, held in found],
     }

@@ -1,0 +1,84 @@
+"""``GET /metrics``: the state of the service in Prometheus' text format. Read on each request; needs an admin's key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from flask import Response
+from flask_smorest import Blueprint
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app import auth
+from app.protocols.native.views import slot_state
+from jobs import queries
+from jobs.queries import Fleet
+from tasks.celery_app import store
+
+blueprint = Blueprint("metrics", __name__, description="Metrics")
+auth.protect(blueprint)
+
+#: Fact of a device → name and help of its metric.
+DEVICE_FACTS = {
+    "memory_total_bytes": "Memory of the device (a CPU: RAM)",
+    "memory_used_bytes": "Used memory of the device, by whomever",
+    "utilization_percent": "Share of time in which the GPU computed",
+    "temperature_c": "Temperature of the GPU, degrees Celsius",
+    "load_1min": "Load average of the host",
+}
+
+
+@blueprint.route("/metrics")
+@blueprint.response(200, description="Prometheus' text format.")
+def metrics() -> Response:
+    """Jobs by state, waiting jobs by model, slots, devices, models in memory, and counters."""
+    auth.admin()
+    registry = CollectorRegistry()
+    registry.register(_Fleet(queries.fleet(store())))
+    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+
+
+class _Fleet(Collector):
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+
+    def describe(self) -> Iterable[Metric]:
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        fleet = self._fleet
+        yield _gauge("jobs", "Jobs on record", ["state"], {(state,): n for state, n in fleet.counts.items()})
+        waiting = {(model,): n for model, n in fleet.waiting_models.items()}
+        yield _gauge("waiting_jobs", "Waiting jobs", ["model"], waiting)
+        yield _counter("submitted_jobs", "Jobs accepted since the data was begun", [], {(): fleet.submitted})
+        ended = {(state,): n for state, n in fleet.ended.items()}
+        yield _counter("ended_jobs", "Jobs that ended since the data was begun", ["state"], ended)
+        states = {(slot.name, slot_state(slot, fleet)): 1 for slot in fleet.slots}
+        yield _gauge("slot", "Slots, with what they do now", ["slot", "state"], states)
+        yield _counter("slot_model_loads", "Models read from disk since the slot's process started", ["slot"],
+                       {(slot.name,): slot.loads for slot in fleet.slots})  # fmt: skip
+        yield _counter("slot_out_of_memory", "Runs that found too little memory since the slot's process started",
+                       ["slot"], {(slot.name,): slot.ooms for slot in fleet.slots})  # fmt: skip
+        held = {(slot.name, one.model, str(one.place)): one.bytes for slot in fleet.slots for one in slot.held}
+        yield _gauge("model_bytes", "Models in memory: device, parked or offloaded", ["slot", "model", "place"], held)
+        for fact, text in DEVICE_FACTS.items():
+            values = {(slot.name,): slot.device_facts[fact] for slot in fleet.slots if fact in slot.device_facts}
+            yield _gauge(f"device_{fact}", text, ["slot"], values)
+
+
+def _gauge(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> Metric:
+    return _filled(GaugeMetricFamily(f"framemill_{name}", text, labels=labels), values)
+
+
+def _counter(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> Metric:
+    return _filled(CounterMetricFamily(f"framemill_{name}", text, labels=labels), values)
+
+
+def _filled(
+    family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[Any, float]
+) -> Metric:  # fmt: skip
+    for labels, value in values.items():
+        family.add_metric(list(labels), value)
+    return family
