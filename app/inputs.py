@@ -1,4 +1,4 @@
-"""From what a caller sent as ``image`` to a stored object: a link, a data URL, base64 or the bytes of an upload.
+"""From what a caller sent as a picture to a stored object: a link, a data URL, base64 or the bytes of an upload.
 
 Neither a name nor a media type is believed: the content decides. PNG, JPEG and WebP are taken. Limits are checked
 before the work they limit: bytes before base64, pixels before decoding.
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from PIL import Image, ImageOps
@@ -50,32 +51,40 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def store_image(value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore) -> str:
+def store_image(
+    value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore, field: str = "image"
+) -> str:
     """Check an input image and keep it once by its content.
 
     The stored file is the sent one, unless a worker would see another picture than the caller: with an EXIF
-    orientation, transparency, a palette, CMYK or 16 bits it is written again as upright 8-bit RGB PNG on white.
+    orientation, transparency, a palette, CMYK or 16 bits it is written again as upright 8-bit RGB PNG on white (a
+    mask, in which white is painted anew, on black).
 
     Args:
         value: http or https link, data URL, base64 (standard or URL-safe alphabet, padding optional, white space
             ignored), or an upload.
         settings: ``max_input_bytes``, ``max_input_px``, ``input_url_timeout_s``, ``input_url_allow``.
         objects: where the image goes.
+        field: what the caller calls it; ``mask`` is a mask.
 
     Returns:
         The object's key, ``inputs/<sha256>.<png|jpg|webp>``.
 
     Raises:
-        InvalidRequest: for field ``image``; nothing was stored.
+        InvalidRequest: for this field; nothing was stored.
         Unavailable: the object store does not answer.
     """
-    if isinstance(value, str):
-        shown = value[:80] if "@" not in value[:80] else None
-        data = _from_text(value, settings)
-    else:
-        shown = None
-        data = value if isinstance(value, bytes) else value.read(settings.max_input_bytes + 1)
-    key, content = _off_the_hub(lambda: _normalised(data, settings, shown))
+    backdrop = "black" if field == "mask" else "white"
+    try:
+        if isinstance(value, str):
+            shown = value[:80] if "@" not in value[:80] else None
+            data = _from_text(value, settings)
+        else:
+            shown = None
+            data = value if isinstance(value, bytes) else value.read(settings.max_input_bytes + 1)
+        key, content = _off_the_hub(lambda: _normalised(data, settings, shown, backdrop))
+    except InvalidRequest as exc:
+        raise InvalidRequest(*(replace(problem, field=field) for problem in exc.problems)) from exc
     try:
         objects.stat(key)
     except ObjectNotFound:
@@ -112,8 +121,8 @@ def _from_base64(text: str, shown: str, settings: Settings) -> bytes:
         raise _refused("must be an http or https link, a data URL or valid base64", shown) from None
 
 
-def _normalised(data: bytes, settings: Settings, shown: str | None) -> tuple[str, bytes]:
-    """Key and content of the checked image."""
+def _normalised(data: bytes, settings: Settings, shown: str | None, backdrop: str) -> tuple[str, bytes]:
+    """Key and content of the checked image; ``backdrop`` is seen where it is transparent."""
     if not data:
         raise _refused("must not be empty", shown)
     if len(data) > settings.max_input_bytes:
@@ -123,7 +132,7 @@ def _normalised(data: bytes, settings: Settings, shown: str | None) -> tuple[str
         raise _refused("must be a PNG, JPEG or WebP image", shown)
     extension, reader = found
     try:
-        changed = _checked(reader(io.BytesIO(data)), extension, settings, shown)
+        changed = _checked(reader(io.BytesIO(data)), extension, settings, shown, backdrop)
     except InvalidRequest:
         raise
     except Exception:  # damaged files make Pillow raise a dozen types; the file is to blame for each
@@ -135,7 +144,9 @@ def _normalised(data: bytes, settings: Settings, shown: str | None) -> tuple[str
     return f"inputs/{hashlib.sha256(data).hexdigest()}.{extension}", data
 
 
-def _checked(image: Image.Image, extension: str, settings: Settings, shown: str | None) -> Image.Image | None:
+def _checked(
+    image: Image.Image, extension: str, settings: Settings, shown: str | None, backdrop: str
+) -> Image.Image | None:
     """The image as a worker shall see it; None if the sent file already is that. Raises what Pillow raises."""
     if image.width * image.height > settings.max_input_px:
         raise _refused(f"must not have more than {settings.max_input_px} pixels", shown)
@@ -155,7 +166,7 @@ def _checked(image: Image.Image, extension: str, settings: Settings, shown: str 
         image.info.pop("transparency", None)  # one grey of 65,536; no grey of 256 means the same
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        flat = Image.new("RGB", image.size, "white")
+        flat = Image.new("RGB", image.size, backdrop)
         flat.paste(image, mask=image.getchannel("A"))
         return flat
     flat = image.convert("RGB")

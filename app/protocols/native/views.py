@@ -54,7 +54,7 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, An
         "attempt": job.starts,
         "error": job.error,
         "warnings": job.warnings,
-        "request": {name: value for name, value in job.request.to_dict().items() if name != "image"},
+        "request": job.request.shown(),
         "created_at": iso(job.created_at_ms),
         "started_at": iso(job.started_at_ms),
         "computed_at": iso(job.computed_at_ms),
@@ -64,6 +64,7 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, An
                 "index": index,
                 "url": objects.url(output.key) or f"/v1/tasks/{job.job_id}/result?index={index}",
                 **{name: value for name, value in vars(output).items() if name != "key"},
+                "seed": job.request.seed + index,
             }
             for index, output in enumerate(job.outputs)
         ],
