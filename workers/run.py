@@ -112,14 +112,14 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
     cache_ = _pipelines()
     reporter.stage("loading")
     loads = cache_.loads
-    pipeline = cache_.get(spec, job.request.kind)
+    pipeline, prior = cache_.get(spec, job.request.kind), cache_.prior(spec)
     if cache_.loads != loads:
         facts = {"loads": cache_.loads, "resident": ",".join(cache_.resident), "device_name": cache_.device_name}
         with contextlib.suppress(Unavailable):  # only for show; the run goes on without Redis
             store().heartbeat(slot, owner, facts)
     begun = time.monotonic()
-    objects = _objects() if job.request.image else None
-    frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments)
+    objects = _objects() if job.request.inputs else None
+    frames = executor.run(pipeline, spec, job.request, reporter, objects, prior)
     reporter.check()
     write(settings(), job.job_id, attempt, frames)
     return time.monotonic() - begun, settings().node
