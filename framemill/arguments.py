@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
+from typing import Any
 
 from framemill import commands, operating
 
@@ -18,7 +20,7 @@ exit codes:
   130  stopped with Ctrl-C
 """
 
-KINDS = ("text2img", "img2img", "text2video", "img2video")
+KINDS = ("text2img", "img2img", "inpaint", "mix2img", "text2video", "img2video")
 CLASSES = ("general", "premium")
 
 
@@ -92,8 +94,17 @@ def _submit(submit: argparse.ArgumentParser) -> None:
     submit.add_argument("--height", type=int, help="pixels")
     submit.add_argument("--frames", type=int)
     submit.add_argument("--fps", type=float, help="frames per second")
-    submit.add_argument("--image", metavar="FILE", help="input image: a file or an http(s) link")
+    submit.add_argument("--image", metavar="FILE", type=_file_or_link, help="input image: a file or an http(s) link")
+    submit.add_argument("--mask", metavar="FILE", type=_file_or_link, help="as --image; white is painted anew")
     submit.add_argument("--strength", type=float, help="how far the input image is changed, 0 to 1")
+    submit.add_argument("--num-images", type=int, metavar="N", help="number of images; image i has the seed + i")
+    submit.add_argument("--scheduler", metavar="NAME", help="such as 'DPM++ 2M Karras'; see `framemill --json models`")
+    submit.add_argument("--lora", dest="loras", action="append", type=_lora, metavar="NAME[=WEIGHT]",
+                        help="use a LoRA of the model; may be repeated")  # fmt: skip
+    submit.add_argument("--mix-text", dest="mix", action="append", type=_mixed_text, metavar="TEXT[=WEIGHT]",
+                        help="a text to mix; may be repeated")  # fmt: skip
+    submit.add_argument("--mix-image", dest="mix", action="append", type=_mixed_image, metavar="FILE[=WEIGHT]",
+                        help="an image to mix; may be repeated")  # fmt: skip
     submit.add_argument("--slot", help="run on this slot only")
     submit.add_argument("--priority", type=int, help="-100 to 100; higher goes first, among your own jobs")
     submit.add_argument("--class", dest="job_class", choices=CLASSES, help="default: the key's own")
@@ -105,6 +116,34 @@ def _submit(submit: argparse.ArgumentParser) -> None:
     submit.add_argument("--wait", action="store_true", help="wait for the result; Ctrl-C cancels the job")
     submit.add_argument("-o", "--output", metavar="FILE", help="store the result there (- is standard output); waits")
     submit.set_defaults(run=commands.submit)
+
+
+def _file_or_link(text: str) -> str | Path:
+    return text if text.startswith(("http://", "https://")) else Path(text)
+
+
+def _weighted(text: str) -> tuple[str, dict[str, float]]:
+    """``name=0.5`` as name and weight; without a number at its end it is all name."""
+    name, _, weight = text.rpartition("=")
+    try:
+        return (name, {"weight": float(weight)}) if name else (text, {})
+    except ValueError:
+        return text, {}
+
+
+def _lora(text: str) -> dict[str, Any]:
+    name, weight = _weighted(text)
+    return {"name": name, **weight}
+
+
+def _mixed_text(text: str) -> dict[str, Any]:
+    what, weight = _weighted(text)
+    return {"text": what, **weight}
+
+
+def _mixed_image(text: str) -> dict[str, Any]:
+    what, weight = _weighted(text)
+    return {"image": _file_or_link(what), **weight}
 
 
 def _keys(keys: argparse.ArgumentParser) -> None:

@@ -16,16 +16,14 @@ from framemill.progress import ProgressBar, duration
 from framemill.records import ENDED, Cancellation, Output, Status
 
 _FIELDS = ("model", "kind", "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height",
-           "frames", "fps", "strength", "slot", "priority", "job_class", "start_within_s", "max_run_s",
-           "idempotency_key")  # fmt: skip
+           "frames", "fps", "strength", "num_images", "scheduler", "loras", "mix", "slot", "priority",
+           "job_class", "start_within_s", "max_run_s", "idempotency_key")  # fmt: skip
 
 
 def submit(client: Client, arguments: Namespace) -> None:
     """Send a job; with ``--wait`` or ``-o`` see it through."""
     fields: dict[str, Any] = {name: getattr(arguments, name) for name in _FIELDS}
-    if arguments.image:
-        is_link = arguments.image.startswith(("http://", "https://"))
-        fields["image"] = arguments.image if is_link else Path(arguments.image)
+    fields |= {"image": arguments.image, "mask": arguments.mask}
     started = time.monotonic()
     task = client.submit(**fields)
     for warning in task.warnings:

@@ -35,10 +35,11 @@ USUAL: dict[str, str] = {
 def batches(pipeline: Any, spec: ModelSpec, request: GenerationRequest, *, has_prior: bool) -> list[list[int]]:
     """Seeds of the images that are computed together: all at once where the pipeline can, else one by one.
 
-    A prior shares its noise among the images of a batch, so that none could be made again alone.
+    So that each can be made again alone: a prior shares its noise among the images of a batch, and pipelines that
+    encode an input take the noise for that from the first image's generator.
     """
     seeds = [request.seed + index for index in range(request.num_images)]
-    together = not has_prior and "num_images" in _names(pipeline, spec, request)
+    together = not has_prior and not request.inputs and "num_images" in _names(pipeline, spec, request)
     return [seeds] if together else [[seed] for seed in seeds]
 
 

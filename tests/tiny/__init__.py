@@ -38,7 +38,7 @@ kinds = ["text2img"]
 #: One model of each family, with all it can do.
 FAMILIES = """
 [sd]
-source = "./tiny-image"
+source = "./sd"
 kinds = ["text2img", "img2img", "inpaint"]
 pipelines = { img2img = "StableDiffusionImg2ImgPipeline", inpaint = "StableDiffusionInpaintPipeline" }
 schedulers = "diffusion"
@@ -46,7 +46,7 @@ loras = "./loras"
 defaults = { steps = 4, width = 32, height = 32, strength = 0.5 }
 
 [sd-styled]
-source = "./tiny-image"
+source = "./sd"
 kinds = ["text2img"]
 scheduler = "Euler a"
 loras = "./loras"
@@ -58,6 +58,14 @@ source = "./sdxl"
 kinds = ["text2img", "img2img", "inpaint"]
 pipelines = { img2img = "StableDiffusionXLImg2ImgPipeline", inpaint = "StableDiffusionXLInpaintPipeline" }
 schedulers = "diffusion"
+defaults = { steps = 4, width = 32, height = 32, strength = 0.5 }
+
+# As on a GPU: the VAE is float32 while it decodes.
+[sdxl-half]
+source = "./sdxl"
+kinds = ["text2img", "img2img"]
+pipelines = { img2img = "StableDiffusionXLImg2ImgPipeline" }
+dtype = "float16"
 defaults = { steps = 4, width = 32, height = 32, strength = 0.5 }
 
 [flux]
@@ -125,9 +133,9 @@ defaults = { steps = 4, width = 16, height = 16, frames = 5, fps = 8 }
 source = "./cogvideox"
 kinds = ["text2video"]
 size_multiple_px = 16
-frames_step = 4
+frames_step = 8
 arguments = { max_sequence_length = 16 }
-defaults = { steps = 4, width = 16, height = 16, frames = 5, fps = 8 }
+defaults = { steps = 4, width = 16, height = 16, frames = 9, fps = 8 }
 
 # A pipeline that nothing in Framemill knows: no prompt, no size, no step callback, other names.
 [unknown]

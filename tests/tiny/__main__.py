@@ -10,12 +10,12 @@ from tests.tiny import BASE, FAMILIES
 from tests.tiny.flux import build_flux
 from tests.tiny.kandinsky import build_kandinsky
 from tests.tiny.loras import build_loras
-from tests.tiny.stable_diffusion import build_sd, build_sdxl, build_unconditional
+from tests.tiny.stable_diffusion import build_endless_sd, build_sd, build_sdxl, build_unconditional
 from tests.tiny.video import build_cogvideox, build_ltx, build_wan
 
-_BASE: dict[str, Callable[[Path], None]] = {"tiny-image": build_sd, "tiny-video": build_ltx}
+_BASE: dict[str, Callable[[Path], None]] = {"tiny-image": build_endless_sd, "tiny-video": build_ltx}
 _FAMILIES = {
-    "sdxl": build_sdxl, "flux": build_flux, "kandinsky": build_kandinsky, "wan": build_wan,
+    "sd": build_sd, "sdxl": build_sdxl, "flux": build_flux, "kandinsky": build_kandinsky, "wan": build_wan,
     "cogvideox": build_cogvideox, "unconditional": build_unconditional,
 }  # fmt: skip
 
@@ -26,7 +26,7 @@ def build(folder: Path, *, families: bool) -> Path:
         if not (folder / name).exists():
             builder(folder / name)
     if families and not (folder / "loras").exists():
-        build_loras(folder / "tiny-image", folder / "flux", folder / "loras")
+        build_loras(folder / "sd", folder / "flux", folder / "loras")
     models = folder / ("families.toml" if families else "models.toml")
     models.write_text(FAMILIES if families else BASE)
     return models

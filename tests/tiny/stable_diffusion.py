@@ -37,16 +37,25 @@ def _unet(width: int, **more: Any) -> UNet2DConditionModel:
 
 def build_sd(folder: Path) -> None:
     """A StableDiffusionPipeline: 16 px and up, multiples of 8."""
+    _build_sd(folder, DDIMScheduler(clip_sample=False, steps_offset=1, beta_start=0.00085, beta_end=0.012))
+
+
+def build_endless_sd(folder: Path) -> None:
+    """The same with as many steps as a test of stopping can ask for, and the usual total noise."""
+    _build_sd(
+        folder,
+        DDIMScheduler(clip_sample=False, steps_offset=1, num_train_timesteps=110_000, beta_start=1e-6, beta_end=2e-4),
+    )
+
+
+def _build_sd(folder: Path, scheduler: DDIMScheduler) -> None:
     torch.manual_seed(0)
     StableDiffusionPipeline(
         vae=_vae(),
         text_encoder=clip(),
         tokenizer=clip_tokenizer(),
         unet=_unet(16),
-        # As many steps as a test of stopping can ask for, with the usual total noise.
-        scheduler=DDIMScheduler(
-            clip_sample=False, steps_offset=1, num_train_timesteps=110_000, beta_start=1e-6, beta_end=2e-4
-        ),
+        scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,

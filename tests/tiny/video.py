@@ -74,7 +74,7 @@ def build_wan(folder: Path) -> None:
 
 
 def build_cogvideox(folder: Path) -> None:
-    """A CogVideoXPipeline: 16 px, 4n+1 frames, 16 tokens."""
+    """A CogVideoXPipeline: 16 px, 8n+1 frames, 16 tokens."""
     torch.manual_seed(0)
     CogVideoXPipeline(
         tokenizer=t5_tokenizer(),

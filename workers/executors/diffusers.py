@@ -108,10 +108,17 @@ def _running(pipeline: Any, reporter: Reporter) -> Iterator[None]:
             stack.callback(module.register_forward_pre_hook(lambda *_: reporter.check()).remove)
         for decoder in decoders:
             stack.callback(decoder.register_forward_pre_hook(lambda *_: reporter.stage("decoding")).remove)
-        # A raise from the callback skips the pipeline's own clean-up of offloaded modules.
+        # What the pipeline would have done at its end, if something is raised inside: SDXL decodes in float32.
+        for module, dtype in [(module, getattr(module, "dtype", None)) for module in modules]:
+            stack.callback(_restore, module, dtype)
         stack.callback(pipeline.maybe_free_model_hooks)
         stack.enter_context(torch.inference_mode())
         yield
+
+
+def _restore(module: torch.nn.Module, dtype: torch.dtype | None) -> None:
+    if dtype is not None and module.dtype != dtype:
+        module.to(dtype=dtype)
 
 
 def _callback(progress: _Progress) -> Callable[..., dict[str, Any]]:
