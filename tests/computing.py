@@ -31,6 +31,8 @@ INPUTS: dict[str, dict[str, Any]] = {
     "mix2img": {"mix": [{"text": "a cat", "weight": 0.3}, {"image": IMAGE, "weight": 0.7}]},
 }
 
+_NUMBERS = count(1)
+
 
 def gradient() -> Image.Image:
     return Image.merge("RGB", [Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L")])
@@ -77,7 +79,6 @@ class Worker:
             picture.save(buffer, "PNG")
             self.objects.put_bytes(key, buffer.getvalue(), "image/png")
         room.open("gpu0", *self.models.names())
-        self._numbers = count(1)
         #: Of the last job.
         self.reporter: StoppedAt
 
@@ -94,7 +95,7 @@ class Worker:
         if fields.get("kind") == "mix2img":
             del fields["prompt"]
         request, _ = resolve(self.models, fields)
-        job_id = f"job{next(self._numbers)}"
+        job_id = f"job{next(_NUMBERS)}"
         store.submit(job_id, Submission(request=request))
         self.room.start()
         _, attempt = self.room.at()

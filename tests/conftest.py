@@ -32,9 +32,9 @@ def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def families_file(models_file: Path) -> Path:
+def families_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with one of each family."""
-    return tiny.make(models_file.parent, "families")
+    return tiny.make(tmp_path_factory.mktemp("families"), "families")
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from jobs.settings import Settings
 from tests.computing import Worker
 from tests.room import Room
 
-pytest.importorskip("torch")
+#: The first test waits for the making of all models.
+pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,9 @@ def text_of(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
+#: The first test waits for the making of all models and for their loading.
+pytestmark = pytest.mark.timeout(300)
+
 INPUTS: dict[str, dict[str, Any]] = {
     "img2img": {"image": text_of(picture())},
     "inpaint": {"image": text_of(picture()), "mask": text_of(picture("L", 255))},
@@ -197,7 +200,7 @@ def test_an_idempotent_repeat_knows_its_pictures(families: Stack) -> None:
 
     first, repeat, other = post(255), post(255), post(0)
     assert first.json()["task_id"] == repeat.json()["task_id"]
-    assert (other.status_code, other.json()["error"]["code"]) == (422, "idempotency_mismatch")
+    assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_mismatch")
     families.wait(first.json()["task_id"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,7 +57,9 @@ def _load(pipeline: Any, paths: Mapping[str, Path]) -> list[str]:
             continue
         path = paths[name]
         try:
-            pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=adapter)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several LoRAs are what we want
+                pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=adapter)
             fits = adapter in _loaded(pipeline)
         except Exception as exc:  # a file of another model fails in as many ways as there are layouts
             pipeline.unload_lora_weights()  # it may be loaded in part

@@ -104,7 +104,7 @@ size_multiple_px = 64
 defaults = { steps = 4, width = 64, height = 64, strength = 0.5 }
 
 [ltx]
-source = "./tiny-video"
+source = "./ltx"
 kinds = ["text2video", "img2video"]
 pipelines = { img2video = "LTXImageToVideoPipeline" }
 schedulers = ["Euler", "UniPC"]

@@ -15,14 +15,14 @@ from tests.tiny.video import build_cogvideox, build_ltx, build_wan
 
 _BASE: dict[str, Callable[[Path], None]] = {"tiny-image": build_endless_sd, "tiny-video": build_ltx}
 _FAMILIES = {
-    "sd": build_sd, "sdxl": build_sdxl, "flux": build_flux, "kandinsky": build_kandinsky, "wan": build_wan,
+    "ltx": build_ltx, "sd": build_sd, "sdxl": build_sdxl, "flux": build_flux, "kandinsky": build_kandinsky, "wan": build_wan,
     "cogvideox": build_cogvideox, "unconditional": build_unconditional,
 }  # fmt: skip
 
 
 def build(folder: Path, *, families: bool) -> Path:
     """Make what is missing; returns the models file."""
-    for name, builder in (_BASE | (_FAMILIES if families else {})).items():
+    for name, builder in (_FAMILIES if families else _BASE).items():
         if not (folder / name).exists():
             builder(folder / name)
     if families and not (folder / "loras").exists():
