@@ -91,6 +91,8 @@ class ModelSpec:
     pipelines: Mapping[str, str] = field(default_factory=dict)
     #: Folder or hub id of a pipeline that runs first and turns texts (and images) into embeddings for this one.
     prior: str | None = None
+    #: Its commit or tag on the hub.
+    prior_revision: str | None = None
     #: Arguments of the prior's call.
     prior_arguments: Mapping[str, Any] = field(default_factory=dict)
     #: ``auto``: float32 on a CPU, float16 for images and bfloat16 for video on a GPU.

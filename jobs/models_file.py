@@ -164,6 +164,7 @@ KEYS: dict[str, Checker] = {
     "kinds": kinds,
     "pipelines": pipelines,
     "prior": text,
+    "prior_revision": text,
     "prior_arguments": table("arguments of the prior's call"),
     "dtype": one_of(*DTYPES),
     "variant": text,

@@ -159,10 +159,15 @@ def _unfitting(spec: ModelSpec, kind: Kind, sent: Mapping[str, Any]) -> list[Pro
         if name not in kind.inputs and name in sent:
             rule = f"{kind} takes no {article.partition(' ')[2]}; this model offers: {', '.join(spec.kinds)}"
             problems.append(Problem(name, rule))
-    absent = {"frames", "fps"} if not kind.is_video else {"num_images"}
+    # A complete request can be sent again: what it says of a field that means nothing here is allowed.
+    absent: dict[str, Any] = {"num_images": 1} if kind.is_video else {"frames": 1, "fps": 0}
     if not kind.has_strength:
-        absent.add("strength")
-    problems += [Problem(name, f"{kind} has no {name}", sent[name]) for name in sorted(absent & sent.keys())]
+        absent["strength"] = None
+    problems += [
+        Problem(name, f"{kind} has no {name}", sent[name])
+        for name, nothing in absent.items()
+        if name in sent and sent[name] != nothing
+    ]
     if kind is Kind.MIX2IMG and sent.get("prompt"):
         problems.append(Problem("prompt", "mix2img has no prompt: its texts stand in mix", sent["prompt"]))
     return problems

@@ -17,7 +17,7 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.harness import Stack, running
+from tests.harness import Stack, running, wait_for
 
 
 def picture(mode: str = "RGB", color: Any = "red", size: tuple[int, int] = (40, 24)) -> bytes:
@@ -67,6 +67,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
 def families(families_file: Path) -> Iterator[Stack]:
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     with running(folder, families_file, "gpu0", "io") as stack:
+        first = stack.submit(model="unknown", steps=1)  # torch is imported for it
+        wait_for(lambda: stack.status(first)["state"] == "succeeded", "the first job", timeout_s=240)
         yield stack
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -158,7 +160,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "sd", "image": "aGk=", "kind": "inpaint"}, "mask", "needs a mask"),
     ({"model": "ltx", "image": "aGk=", "mask": "aGk="}, "mask", "takes no mask"),
     ({"model": "sd", "image": text_of(picture()), "mask": "aGk="}, "mask", "must be a PNG"),
-    ({"model": "sd", "image": text_of(picture()), "mask": "http://127.0.0.1:9/m.png"}, "mask", "http"),
+    ({"model": "sd", "image": text_of(picture()), "mask": "http://127.0.0.1:9/m.png"}, "mask", "public addresses"),
     ({"model": "kandinsky", "mix": [{"text": "a"}, {"image": "!!!"}]}, "mix[1].image", "base64"),
     ({"model": "kandinsky", "mix": [{"text": "a\0b"}]}, "mix[0].text", "NUL"),
     ({"model": "kandinsky", "mix": [{"weight": 1}]}, "mix[0]", "either a text or an image"),

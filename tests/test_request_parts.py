@@ -123,6 +123,12 @@ def test_a_mix_decides_the_kind_and_its_keys_are_not_shown(registry: ModelRegist
     assert GenerationRequest.from_dict(request.to_dict()) == request
 
 
+@pytest.mark.parametrize("model", ["plain", "rich", "video"])
+def test_a_complete_request_can_be_sent_again(registry: ModelRegistry, model: str) -> None:
+    request, _ = resolve(registry, {"model": model})
+    assert resolve(registry, request.shown()) == (request, [])
+
+
 def test_a_plain_request_stays_small_and_an_old_record_can_be_read(registry: ModelRegistry) -> None:
     request, _ = resolve(registry, {"model": "plain"})
     values = request.to_dict()

@@ -68,7 +68,14 @@ class PipelineCache:
             ModelLoadFailed: it cannot be loaded.
         """
         if spec.prior:
-            own = replace(spec, name=f"{spec.name}/prior", source=spec.prior, revision=None, prior=None, pipelines={})
+            own = replace(
+                spec,
+                name=f"{spec.name}/prior",
+                source=spec.prior,
+                revision=spec.prior_revision,
+                prior=None,
+                pipelines={},
+            )
             return self.get(own, spec.kinds[0])
         return getattr(self._loaded.get(spec.name), "prior_pipe", None)
 

@@ -15,8 +15,8 @@ from tests.tiny.video import build_cogvideox, build_ltx, build_wan
 
 _BASE: dict[str, Callable[[Path], None]] = {"tiny-image": build_endless_sd, "tiny-video": build_ltx}
 _FAMILIES = {
-    "ltx": build_ltx, "sd": build_sd, "sdxl": build_sdxl, "flux": build_flux, "kandinsky": build_kandinsky, "wan": build_wan,
-    "cogvideox": build_cogvideox, "unconditional": build_unconditional,
+    "sd": build_sd, "sdxl": build_sdxl, "flux": build_flux, "kandinsky": build_kandinsky, "ltx": build_ltx,
+    "wan": build_wan, "cogvideox": build_cogvideox, "unconditional": build_unconditional,
 }  # fmt: skip
 
 
