@@ -11,6 +11,7 @@ from app import inputs
 from jobs.objects import ObjectStore
 from jobs.requests import GenerationRequest
 from jobs.settings import Settings
+from jobs.store import JobStore
 
 #: Stands in a field for a picture that is not stored yet.
 UNSTORED = "inputs/unstored"
@@ -59,18 +60,18 @@ def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
 
 
 def store(
-    request: GenerationRequest, pictures: Pictures, *, settings: Settings, objects: ObjectStore
+    request: GenerationRequest, pictures: Pictures, *, settings: Settings, objects: ObjectStore, records: JobStore
 ) -> GenerationRequest:
     """The request with the keys of its stored pictures.
 
     Raises:
         InvalidRequest: one of them is no usable picture; names its field.
-        Unavailable: the object store does not answer.
+        Unavailable: the object store or Redis does not answer.
     """
     if not pictures.contents:
         return request
     found = {
-        name: inputs.store_image(content, settings=settings, objects=objects, field=name)
+        name: inputs.store_image(content, settings=settings, objects=objects, records=records, field=name)
         for name, content in pictures.contents.items()
     }
     mix = [

@@ -85,6 +85,12 @@ class Job:
     max_run_s: float | None = None
     #: A job that this one was sent again for.
     retry_of: str | None = None
+    #: How long its files are kept: ``keep``, ``days`` or ``hours``.
+    retention: str = "days"
+    #: When its files go; None before it has any, and for those that are kept.
+    expires_at_ms: int | None = None
+    #: When they went.
+    removed_at_ms: int | None = None
 
     @property
     def percent(self) -> int:
@@ -127,4 +133,7 @@ class Job:
             priority=number("priority") or 0,
             max_run_s=int(values["max_run_ms"]) / 1000 if values.get("max_run_ms") else None,
             retry_of=values.get("retry_of"),
+            retention=values.get("retention") or "days",
+            expires_at_ms=number("expires_at"),
+            removed_at_ms=number("removed_at"),
         )

@@ -50,15 +50,15 @@ class GenerationRequest:
     strength: float | None = None
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Object-store keys of all input images, each once."""
+        mixed = [part.get("image") for part in self.mix or ()]
+        return tuple(dict.fromkeys(key for key in (self.image, self.mask, *mixed) if key))
+
+    @property
     def work(self) -> float:
         """Size of the job: steps × megapixels × frames × images. Times are estimated per unit of it."""
         return self.steps * self.width * self.height * self.frames * self.num_images / 1e6
-
-    @property
-    def inputs(self) -> list[str]:
-        """Object-store keys of everything it needs from there."""
-        mixed = [part.get("image") for part in self.mix or ()]
-        return [key for key in (self.image, self.mask, *mixed) if key is not None]
 
     def to_dict(self) -> dict[str, Any]:
         values = {key: value for key, value in asdict(self).items() if value is not None}

@@ -19,7 +19,6 @@ from typing import Any
 from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
-from jobs import spool
 from jobs.errors import BadSetting, FramemillError, RunTimeout, Unavailable
 from jobs.models import ModelRegistry
 from jobs.slots import device_label, start_ticks, visible_device
@@ -27,6 +26,7 @@ from jobs.states import JobState
 from jobs.store import SlotHeld
 from tasks import dispatch
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, settings, store
+from tasks.janitor import Janitor
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,8 @@ class Keeper:
         self._owner = os.environ.get(OWNER_VARIABLE, f"io:{os.getpid()}")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._janitor = Janitor()
         self._missing = 0
-        self._tidy_at = 0.0
 
     def start(self) -> None:
         """Take the slot and begin. Ends the process with a message when that is not possible."""
@@ -58,6 +58,7 @@ class Keeper:
                 raise SystemExit(1) from exc
         if self._delivers:
             store().until_written(store().announce_node)
+            self._janitor.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -65,6 +66,7 @@ class Keeper:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        self._janitor.stop()
         if self._delivers:
             with contextlib.suppress(Unavailable):
                 store().forget_node()
@@ -74,8 +76,7 @@ class Keeper:
             deadline = time.monotonic() + settings().drain_grace_s
             while store().drain(self._slot, self._owner) and time.monotonic() < deadline:
                 time.sleep(0.1)
-            job_id, bindings = store().leave(self._slot, self._owner)
-            dispatch.send(bindings)
+            job_id, _ = store().leave(self._slot, self._owner)
             if job_id:
                 logger.info("job handed back", extra={"job_id": job_id, "slot": self._slot})
                 self._signal_child(STOP_SIGNAL)
@@ -109,7 +110,6 @@ class Keeper:
             register = partial(store().register, self._slot, self._owner, facts, takeover=takeover)
             answer = store().until_written(register)
             if not isinstance(answer, SlotHeld):
-                dispatch.send(answer)
                 logger.info("slot taken", extra={"slot": self._slot, "owner": self._owner, "device": facts["device"]})
                 return
             node, pid, ticks = answer.owner.rsplit(":", 2)
@@ -131,7 +131,6 @@ class Keeper:
                     self._beat()
                 if self._delivers:
                     store().announce_node()
-                    self._tidy()
                 self._note_watchers()
                 self._sweep()
                 if away:
@@ -150,11 +149,8 @@ class Keeper:
             return
         if not beat.held:
             logger.warning("slot was given up, taking it again", extra={"slot": self._slot})
-            answer = store().register(self._slot, self._owner, self._facts())
-            if not isinstance(answer, SlotHeld):
-                dispatch.send(answer)
+            store().register(self._slot, self._owner, self._facts())
             return
-        dispatch.send(beat.bindings)
         if beat.overdue_s is not None and beat.overdue_s > settings().cancel_grace_s:
             logger.warning("job did not stop by itself, killing its process", extra={"job_id": beat.job_id})
             # A job past its run limit fails; one that was ended from outside has its end on record already.
@@ -175,7 +171,7 @@ class Keeper:
         if self._missing > MISSING_BEATS:
             self._missing = 0
             logger.warning("run without a process", extra={"job_id": job_id, "attempt": attempt})
-            dispatch.send(store().lose(job_id, attempt)[1])
+            store().lose(job_id, attempt)
 
     def _note_watchers(self) -> None:
         """Flower (or another monitor) turns on the events of the workers; the rest of Framemill learns it from here."""
@@ -186,12 +182,6 @@ class Keeper:
         if not dispatcher.groups or "task" in dispatcher.groups:
             store().note_watchers()
 
-    def _tidy(self) -> None:
-        if time.monotonic() >= self._tidy_at:
-            self._tidy_at = time.monotonic() + spool.TIDY_AGE_S
-            for name in spool.tidy(settings(), store()):
-                logger.info("spool tidied", extra={"folder": name})
-
     def _sweep(self) -> None:
         sweep = store().sweep(self._owner)
         if sweep is None:
@@ -200,7 +190,6 @@ class Keeper:
             logger.warning("slot lost: its lease lapsed", extra={"slot": slot})
         for job_id, state in sweep.ended:
             dispatch.announce("task-expired" if state == "expired" else "task-failed", job_id, exception=state)
-        dispatch.send(sweep.bindings)
         for delivery in sweep.redeliveries:
             dispatch.send_delivery(delivery)
 

@@ -111,13 +111,13 @@ def test_a_request_may_ask_for_others_or_none(registry: ModelRegistry) -> None:
 def test_a_mask_alone_decides_the_kind_and_paints_all_of_it_anew(registry: ModelRegistry) -> None:
     request, _ = resolve(registry, {"image": KEY, "mask": "inputs/m.png"})
     assert (request.model, request.kind, request.strength) == ("rich", "inpaint", 1.0)
-    assert request.inputs == [KEY, "inputs/m.png"]
+    assert request.inputs == (KEY, "inputs/m.png")
 
 
 def test_a_mix_decides_the_kind_and_its_keys_are_not_shown(registry: ModelRegistry) -> None:
     mix = [{"text": "cat", "image": None}, {"image": KEY, "weight": 0.3}]
     request, _ = resolve(registry, {"mix": mix})
-    assert (request.model, request.kind, request.inputs) == ("mixing", "mix2img", [KEY])
+    assert (request.model, request.kind, request.inputs) == ("mixing", "mix2img", (KEY,))
     assert request.mix == [{"text": "cat", "weight": 1.0}, {"image": KEY, "weight": 0.3}]
     assert request.shown()["mix"] == [{"text": "cat", "weight": 1.0}, {"weight": 0.3}]
     assert GenerationRequest.from_dict(request.to_dict()) == request

@@ -1,4 +1,11 @@
--- What happens to a job: bound, freed, ended, lost. Shared by all scripts, after queue.lua.
+-- What happens to a job: bound, freed, ended, lost. Shared by all scripts, after files.lua.
+
+-- Put the job's message into its slot's queue, as kombu does it.
+local function send(id, attempt, slot)
+  if MESSAGE == '' then return end
+  local gaps = {['@I@'] = id, ['@A@'] = attempt, ['@R@'] = int(attempt - 1), ['@S@'] = slot}
+  redis.call('LPUSH', slot, (MESSAGE:gsub('@%a@', gaps)))
+end
 
 local function bind(slot, id)
   take_turn(id, slot)
@@ -10,6 +17,7 @@ local function bind(slot, id)
   redis.call('HSET', K.SLOT .. slot, 'job', id, 'attempt', attempt)
   redis.call('ZADD', K.ASSIGNED, int(now + CFG.resend_after_ms), id)
   emit(id)
+  send(id, attempt, slot)
   return {id, attempt, slot}
 end
 
@@ -27,7 +35,7 @@ local function finish(id, state)
     'lane', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by')
   redis.call('HSET', K.JOB .. id, 'finished_at', int(now))
   redis.call('HINCRBY', K.COUNTERS, state, 1)
-  redis.call('ZADD', K.EXPIRING, int(now + CFG.result_ttl_ms), id)
+  retain(id, state, now)
   emit(id)
 end
 
@@ -101,6 +109,7 @@ local function release(slot, id, attempt)
   if live or redis.call('HEXISTS', K.LIMITS, job_get(id, 'key')) == 1 then
     for _, binding in ipairs(feed_idle()) do table.insert(bindings, binding) end
   end
+  if has(job_get(id, 'deleted')) then drop(id) end  -- it was only waited for its worker
   return bindings
 end
 

@@ -1,7 +1,7 @@
 -- ARGV: id, max_waiting, max_waiting of the key (0: none), jobs per minute of the key (0: none), idempotency key ('' none),
 -- fingerprint of the request, start_by_ms (0: none), then field, value … of the record (key, class, model, lane, work …).
 -- Returns {'ok', bindings, created_at, forecast} | {'duplicate'} | {'repeat', id} | {'mismatch', id}
---   | {'full', waiting} | {'key_full', waiting} | {'too_fast', seconds to wait}
+--   | {'full', waiting} | {'key_full', waiting} | {'too_fast', seconds to wait} | {'input_gone', name}
 local id = ARGV[1]
 local record = {}
 for i = 8, #ARGV, 2 do record[ARGV[i]] = ARGV[i + 1] end
@@ -16,7 +16,12 @@ if ARGV[5] ~= '' then
     if redis.call('EXISTS', K.JOB .. sent) == 1 then return {fingerprint == ARGV[6] and 'repeat' or 'mismatch', sent} end
   end
 end
-if redis.call('EXISTS', K.JOB .. id) == 1 then return {'duplicate'} end
+-- An id stays taken while files of an earlier job of this name may still be there.
+local taken = redis.call('EXISTS', K.JOB .. id, K.DELETED .. id) > 0 or redis.call('ZSCORE', K.DUE, outputs_of(id))
+if taken then return {'duplicate'} end
+for name in (record.inputs or ''):gmatch('%S+') do
+  if not is_kept(name) then return {'input_gone', name} end
+end
 local queued = redis.call('ZCARD', K.STATE .. 'queued')
 if queued >= tonumber(ARGV[2]) then return {'full', queued} end
 local own = redis.call('ZCARD', K.STATE .. 'queued:' .. key)
@@ -38,6 +43,7 @@ redis.call('ZADD', K.JOBS, int(now), id)
 if key ~= K.NOBODY then redis.call('ZADD', K.JOBS .. ':' .. key, int(now), id) end
 if ARGV[5] ~= '' then redis.call('SET', remembered, id .. ' ' .. ARGV[6], 'PX', CFG.idempotency_ttl_ms) end
 redis.call('HINCRBY', K.COUNTERS, 'submitted', 1)
+use_inputs(record.inputs or '')
 set_state(id, 'queued')
 enqueue(id)
 local bindings = feed_idle(record.model)

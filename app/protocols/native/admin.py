@@ -26,6 +26,7 @@ class KeySchema(Schema):
     service = schemas.Text(required=True)
     role = schemas.Text(load_default="client", validate=validate.OneOf([*Role]))
     job_class = schemas.Text(load_default="general", data_key="class", validate=validate.OneOf(CLASSES))
+    retention = schemas.Text(load_default="")
     max_waiting = schemas.Whole(load_default=0)
     max_running = schemas.Whole(load_default=0)
     max_per_minute = schemas.Whole(load_default=0)

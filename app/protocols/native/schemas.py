@@ -15,6 +15,7 @@ from jobs.access import CLASSES
 from jobs.errors import InvalidRequest, MalformedBody, Problem
 from jobs.models import Kind
 from jobs.request_parts import MAX_LORAS, MAX_MIXED
+from jobs.settings import RETENTION_CLASSES
 from jobs.states import JobState
 from jobs.submission import MAX_PRIORITY
 
@@ -164,6 +165,10 @@ class SubmitSchema(Schema):
         validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
         **_doc("Longest run, seconds; then it fails. 0: no limit."),
     )
+    retention = Text(
+        validate=validate.OneOf(RETENTION_CLASSES, error="must be one of {choices}"),
+        **_doc("How long its files are kept. Left out: the key's class, else the server's.", enum=[*RETENTION_CLASSES]),
+    )
 
 
 class ListSchema(Schema):
@@ -177,7 +182,17 @@ class ListSchema(Schema):
     after = Text(metadata={"description": "`next` of the page before."})
 
 
+class DeleteSchema(Schema):
+    """Query of a stop."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    purge = fields.Boolean(load_default=False, error_messages={"invalid": "must be true or false"})
+
+
 #: Building a schema costs more than using it.
+DELETE = DeleteSchema()
 SUBMIT = SubmitSchema()
 LIST = ListSchema()
 
