@@ -120,6 +120,8 @@ class ModelSpec:
     fields: Mapping[str, Any] = field(default_factory=dict)
     #: Attribute of the pipeline's output that holds the pictures; None: ``frames`` or ``images``.
     output: str | None = None
+    #: Folder or hub id of an AutoencoderTiny that draws previews; None: a linear map does.
+    preview_decoder: str | None = None
     #: What computes it: ``diffusers``, or ``noop``, which only counts steps (for measuring the server itself).
     executor: str = "diffusers"
     #: Longest run and deadline to start of its jobs unless they set their own, seconds. 0: the server's setting.

@@ -180,6 +180,7 @@ KEYS: dict[str, Checker] = {
     "arguments": table("arguments of the pipeline's call"),
     "fields": field_names,
     "output": text,
+    "preview_decoder": text,
     "executor": one_of(*EXECUTORS),
     "max_run_s": seconds,
     "start_within_s": seconds,
@@ -234,6 +235,7 @@ def _spec(path: Path, name: str, values: Any) -> ModelSpec:
         spec,
         source=_beside(path, spec.source),
         prior=_beside(path, spec.prior) if spec.prior else None,
+        preview_decoder=_beside(path, spec.preview_decoder) if spec.preview_decoder else None,
         loras=str(path.parent / spec.loras) if spec.loras else None,
     )
 

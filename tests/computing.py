@@ -20,6 +20,7 @@ from tests.room import Room
 from workers.child import stop_hint
 from workers.executors import diffusers as executor
 from workers.pipelines import PipelineCache
+from workers.preview import Previews
 from workers.report import Reporter
 
 IMAGE, MASK = "inputs/image.png", "inputs/mask.png"
@@ -102,7 +103,8 @@ class Worker:
         try:
             with StoppedAt(store, job_id, attempt, request.steps, stop_at) as self.reporter:
                 pipeline, prior = self.pipelines.get(spec, request.kind), self.pipelines.prior(spec)
-                return executor.run(pipeline, spec, request, self.reporter, self.objects, prior)
+                previews = Previews(pipeline, request, self.reporter, spec.preview_decoder)
+                return executor.run(pipeline, spec, request, self.reporter, self.objects, previews, prior)
         finally:
             if self.room.state(job_id) == "running":
                 self.room.finish()

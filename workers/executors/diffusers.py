@@ -15,12 +15,13 @@ from jobs.objects import ObjectStore
 from jobs.requests import GenerationRequest
 from workers import arguments, loras, pictures, schedulers
 from workers import prior as priors
+from workers.preview import Previews
 from workers.report import Reporter
 
 
 def run(
     pipeline: Any, spec: ModelSpec, request: GenerationRequest, reporter: Reporter, objects: ObjectStore | None,
-    prior: Any = None,
+    previews: Previews, prior: Any = None,
 ) -> np.ndarray:  # fmt: skip
     """Compute one request. Nothing of it is left in the pipeline: the next one finds it as it was loaded.
 
@@ -30,6 +31,7 @@ def run(
         request: the request.
         reporter: is told of every step, and knows when to stop.
         objects: where input images are.
+        previews: is shown the latents of every step.
         prior: the pipeline whose embeddings this one takes, if the model has one.
 
     Returns:
@@ -45,20 +47,20 @@ def run(
     embeddings: list[dict[str, Any]] = [{} for _ in batches]
     if prior is not None:
         reporter.stage("prior")
-        with _running(prior, reporter), schedulers.fresh(prior):
+        with _running(prior, reporter, previews), schedulers.fresh(prior):
             embeddings = [priors.embeddings(prior, spec, request, objects, seeds[0]) for seeds in batches]
     progress = _Progress(reporter, len(batches), int(request.steps * (request.strength or 1)))
     taken = arguments.accepted(pipeline)
     found = []
     reporter.stage("denoising")
-    with loras.applied(pipeline, spec, request.loras or ()), _running(pipeline, reporter):
+    with loras.applied(pipeline, spec, request.loras or ()), _running(pipeline, reporter, previews):
         for index, (seeds, embedded) in enumerate(zip(batches, embeddings, strict=True)):
             progress.begin(index)
             call = {name: value for name, value in embedded.items() if name in taken}
             call |= arguments.of(pipeline, spec, request, objects, seeds)
             counter = None
             if "callback_on_step_end" in taken:
-                call["callback_on_step_end"] = _callback(progress)
+                call["callback_on_step_end"] = _callback(progress, previews)
             else:
                 counter = progress.step
             with schedulers.fresh(pipeline, request.scheduler, counter):
@@ -90,7 +92,7 @@ class _Progress:
 
 
 @contextmanager
-def _running(pipeline: Any, reporter: Reporter) -> Iterator[None]:
+def _running(pipeline: Any, reporter: Reporter, previews: Previews) -> Iterator[None]:
     """Inference, with every part of the pipeline watched; it stays usable whatever is raised inside.
 
     Raising is what stops: setting a pipeline's ``_interrupt`` still decodes, and some pipelines ignore it. So a job
@@ -103,11 +105,16 @@ def _running(pipeline: Any, reporter: Reporter) -> Iterator[None]:
         for decoder in (getattr(part, "decoder", None) for part in modules if hasattr(part, "decode"))
         if isinstance(decoder, torch.nn.Module)
     ]
+
+    def on_decode(_module: Any, _inputs: Any) -> None:
+        if not previews.fitting:
+            reporter.stage("decoding")
+
     with ExitStack() as stack:
         for module in modules:
             stack.callback(module.register_forward_pre_hook(lambda *_: reporter.check()).remove)
         for decoder in decoders:
-            stack.callback(decoder.register_forward_pre_hook(lambda *_: reporter.stage("decoding")).remove)
+            stack.callback(decoder.register_forward_pre_hook(on_decode).remove)
         # What the pipeline would have done at its end, if something is raised inside: SDXL decodes in float32.
         for module, dtype in [(module, getattr(module, "dtype", None)) for module in modules]:
             stack.callback(_restore, module, dtype)
@@ -121,9 +128,10 @@ def _restore(module: torch.nn.Module, dtype: torch.dtype | None) -> None:
         module.to(dtype=dtype)
 
 
-def _callback(progress: _Progress) -> Callable[..., dict[str, Any]]:
+def _callback(progress: _Progress, previews: Previews) -> Callable[..., dict[str, Any]]:
     def on_step_end(pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         progress.step(step + 1, getattr(pipeline, "num_timesteps", None) or len(pipeline.scheduler.timesteps))
+        previews.step(step + 1, tensors.get("latents"))
         return tensors
 
     return on_step_end
