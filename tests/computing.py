@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from app.inputs import store_image
 from jobs.models import ModelRegistry
 from jobs.objects.local import LocalStore
 from jobs.requests import resolve
@@ -22,15 +23,6 @@ from workers.executors import diffusers as executor
 from workers.pipelines import PipelineCache
 from workers.preview import Previews
 from workers.report import Reporter
-
-IMAGE, MASK = "inputs/image.png", "inputs/mask.png"
-#: Inputs of each kind.
-INPUTS: dict[str, dict[str, Any]] = {
-    "img2img": {"image": IMAGE},
-    "inpaint": {"image": IMAGE, "mask": MASK},
-    "img2video": {"image": IMAGE},
-    "mix2img": {"mix": [{"text": "a cat", "weight": 0.3}, {"image": IMAGE, "weight": 0.7}]},
-}
 
 _NUMBERS = count(1)
 
@@ -75,13 +67,22 @@ class Worker:
         self.room, self.models = room, ModelRegistry.from_file(models_file)
         self.pipelines = PipelineCache(Settings(data_dir=folder, models_file=models_file, cpu_threads=1))
         self.objects = LocalStore(folder / "objects")
-        for key, picture in ((IMAGE, gradient()), (MASK, half_mask())):
-            buffer = io.BytesIO()
-            picture.save(buffer, "PNG")
-            self.objects.put_bytes(key, buffer.getvalue(), "image/png")
         room.open("gpu0", *self.models.names())
         #: Of the last job.
         self.reporter: StoppedAt
+
+    def _inputs(self, kind: str) -> dict[str, Any]:
+        """Stored pictures for this kind, as of a new request."""
+        if kind == "mix2img":
+            return {"mix": [{"text": "a cat", "weight": 0.3}, {"image": self._stored(gradient()), "weight": 0.7}]}
+        image = {"image": self._stored(gradient())} if kind in ("img2img", "inpaint", "img2video") else {}
+        return {**image, "mask": self._stored(half_mask())} if kind == "inpaint" else image
+
+    def _stored(self, picture: Image.Image) -> str:
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        settings, store = self.room.store.settings, self.room.store
+        return store_image(buffer.getvalue(), settings=settings, objects=self.objects, records=store)
 
     def compute(self, model: str, stop_at: int | None = None, **fields: Any) -> np.ndarray:
         """Run a job; (images, frames, height, width, 3). Raises JobCancelled at its ``stop_at``-th check."""
@@ -90,7 +91,7 @@ class Worker:
             "model": model,
             "prompt": "a red circle",
             "seed": 7,
-            **INPUTS.get(fields.get("kind", ""), {}),
+            **self._inputs(fields.get("kind", "")),
             **fields,
         }
         if fields.get("kind") == "mix2img":
