@@ -50,6 +50,12 @@ class Fields(TypedDict, total=False):
     loras: Sequence[Mapping[str, Any]] | None
     #: ``{"text" or "image", "weight"}`` of each text or image that mix2img mixes; an image as ``image``.
     mix: Sequence[Mapping[str, Any]] | None
+    #: Images: ``png``, ``webp``, ``jpeg``. Videos: ``mp4``, ``webm``, ``gif``, ``webp``.
+    output_format: str | None
+    #: 1 to 100.
+    output_quality: int | None
+    #: False: the output does not hold the request that made it.
+    embed_metadata: bool | None
     #: The caller's own id for the job.
     task_id: str | None
     #: Run on this slot only.

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from jobs import formats
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.model_spec import Kind, ModelSpec, Range
 from jobs.models import ModelRegistry
 from jobs.request_parts import loras_of, mix_of, scheduler_of
+from jobs.settings import Settings
 
 MAX_SEED = 2**63 - 1
 
@@ -48,6 +50,12 @@ class GenerationRequest:
     mix: list[dict[str, Any]] | None = None
     #: How far an input image is changed, 0 to 1; only img2img and inpaint use it.
     strength: float | None = None
+    #: How the output is written (``jobs.formats``). Records of before this field have the formats of then.
+    output_format: str | None = None
+    #: 1 to 100; None for a format without one.
+    output_quality: int | None = None
+    #: Whether the output holds this request; None: yes.
+    embed_metadata: bool | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -78,13 +86,16 @@ class GenerationRequest:
         return cls(**{**values, "kind": Kind(values["kind"])})
 
 
-def resolve(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
+def resolve(
+    registry: ModelRegistry, fields: Mapping[str, Any], settings: Settings | None = None
+) -> tuple[GenerationRequest, list[str]]:
     """Fill in the model's defaults and check its limits.
 
     Args:
         registry: the models.
         fields: what the caller sent, types already checked; None counts as not sent. ``image``, ``mask`` and images in
             ``mix`` are object-store keys.
+        settings: the formats of outputs where ``fields`` say nothing.
 
     Returns:
         The request, and a warning for every value that had to be rounded.
@@ -93,6 +104,7 @@ def resolve(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[Generat
         InvalidRequest: with every problem found, not only the first.
     """
     sent = {key: value for key, value in fields.items() if value is not None}
+    settings = settings or Settings()
     spec, kind = _model_and_kind(registry, sent)
     problems = _unfitting(spec, kind, sent)
     warnings: list[str] = []
@@ -118,6 +130,12 @@ def resolve(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[Generat
 
     # A mask says already what may change; within it the picture is made anew unless the model's default says else.
     painted_anew = spec.defaults.get("strength", 1.0) if kind is Kind.INPAINT else None
+    default, quality = (
+        (settings.video_format, settings.video_quality) if kind.is_video
+        else (settings.image_format, settings.image_quality)
+    )  # fmt: skip
+    output, wrong = formats.choose(sent, is_video=kind.is_video, default=default, quality=quality)
+    problems += wrong
     request = GenerationRequest(
         model=spec.name,
         kind=kind,
@@ -137,12 +155,17 @@ def resolve(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[Generat
         mask=sent.get("mask"),
         mix=mix_of(spec, sent, problems) if kind is Kind.MIX2IMG else None,
         strength=float(number("strength", painted_anew)) if kind.has_strength else None,
+        **output,
+        embed_metadata=None if sent.get("embed_metadata", settings.embed_metadata) else False,
     )
     if request.strength is not None and request.strength * request.steps < 1:
         rule = "strength × steps must be at least 1: that many steps are run"
         problems.append(Problem("strength", rule, request.strength))
     if problems:
         raise InvalidRequest(*problems)
+    size = formats.even_size(str(request.output_format), request.width, request.height)
+    if size != (request.width, request.height):
+        warnings.append(f"{request.output_format} needs even sides: the output is cropped to {size[0]} × {size[1]}")
     return request, warnings
 
 

@@ -52,6 +52,8 @@ class Slot:
     loads: int
     #: Models in its memory.
     resident: tuple[str, ...]
+    #: Why it gets no new job at the moment, for people; ''.
+    blocked: str
 
     @classmethod
     def from_hash(cls, name: str, values: Mapping[str, str]) -> Slot:
@@ -66,6 +68,7 @@ class Slot:
             suspect=bool(values.get("suspect_at")),
             loads=int(values.get("loads") or 0),
             resident=tuple(filter(None, values.get("resident", "").split(","))),
+            blocked=values.get("blocked", ""),
         )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
+from jobs import spool
 from jobs.errors import BadSetting, FramemillError, RunTimeout, Unavailable
 from jobs.models import ModelRegistry
 from jobs.slots import device_label, start_ticks, visible_device
@@ -48,6 +49,7 @@ class Keeper:
         self._janitor = Janitor()
         self._sender = Sender() if self._delivers else None
         self._missing = 0
+        self._full = ""
 
     def start(self) -> None:
         """Take the slot and begin. Ends the process with a message when that is not possible."""
@@ -59,6 +61,7 @@ class Keeper:
                 logger.critical("cannot serve %s: %s", self._slot, exc.message)
                 raise SystemExit(1) from exc
         if self._delivers:
+            spool.offer_memory(settings())
             store().until_written(store().announce_node)
             self._janitor.start()
         if self._sender:
@@ -74,6 +77,7 @@ class Keeper:
         if self._sender:
             self._sender.stop()
         if self._delivers:
+            spool.withdraw_memory(settings())
             with contextlib.suppress(Unavailable):
                 store().forget_node()
         if not self._slot:
@@ -105,6 +109,7 @@ class Keeper:
             "pid": os.getpid(),
             "device": device_label(self._slot),
             "models": json.dumps(models),
+            "blocked": spool.full(settings()),
         }
 
     def _take_slot(self) -> None:
@@ -136,6 +141,7 @@ class Keeper:
                 if self._slot:
                     self._beat()
                 if self._delivers:
+                    spool.offer_memory(settings())
                     store().announce_node()
                 self._note_watchers()
                 self._sweep()
@@ -150,7 +156,8 @@ class Keeper:
                 logger.exception("the keeper goes on after an error")
 
     def _beat(self) -> None:
-        beat = store().heartbeat(self._slot, self._owner, {})
+        self._note_full(spool.full(settings()))
+        beat = store().heartbeat(self._slot, self._owner, {"blocked": self._full})
         if self._stopping.is_set():
             return
         if not beat.held:
@@ -164,6 +171,11 @@ class Keeper:
             store().fail(beat.job_id, beat.attempt, code=RunTimeout.code, message=limit)
             self._signal_child(signal.SIGKILL)
         self._find_missing(beat.job_id, beat.attempt)
+
+    def _note_full(self, why: str) -> None:
+        if bool(why) != bool(self._full):
+            logger.warning("%s", f"no new job: waiting for {why}" if why else "the spool has room again")
+        self._full = why
 
     def _find_missing(self, job_id: str, attempt: int) -> None:
         """A run that has no process any more (its death was not recorded) is lost."""

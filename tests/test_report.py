@@ -109,6 +109,18 @@ def test_interest_is_heard_of_with_the_next_report(room: Callable[..., Room]) ->
         wait_for(lambda: not reporter.preview_wanted, "the end of the interest")
 
 
+def test_a_picture_that_must_be_checked_first_has_no_previews(room: Callable[..., Room]) -> None:
+    from workers.report import Reporter
+
+    here = room()
+    job_id = running_job(here)
+    previews.ask(here.store, job_id)
+    with Reporter(here.store, job_id, 1, STEPS, preview=True, hidden=True) as reporter:
+        reporter.step(1)
+        wait_for(lambda: here.store.get(job_id).step == 1, "the first report")
+        assert not reporter.preview_due()
+
+
 def test_an_attempt_that_is_over_shows_nothing(room: Callable[..., Room]) -> None:
     here = room()
     job_id = running_job(here)

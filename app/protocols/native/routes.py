@@ -19,7 +19,7 @@ from jobs.errors import Forbidden, InvalidRequest, NotReady, ObjectNotFound, Pro
 from jobs.forecast import OVER, Forecast
 from jobs.models import ModelRegistry
 from jobs.objects import ObjectStore
-from jobs.record import Job, check_job_id, new_job_id
+from jobs.record import Job, Output, check_job_id, new_job_id
 from jobs.requests import GenerationRequest
 from jobs.settings import Settings
 from jobs.slots import Slot
@@ -45,6 +45,7 @@ _JSON_OR_FORM = {
         }
     }
 }
+_INDEX = [{"in": "query", "name": "index", "schema": {"type": "integer", "default": 0}}]
 
 
 def register(api: Api) -> None:
@@ -94,7 +95,7 @@ def submit() -> Response:
     values, unknown = schemas.load(schemas.SUBMIT, {**sent, **dict.fromkeys(uploads, attachments.UNSTORED)})
     pictures = attachments.take(values, uploads)
     job_id = check_job_id(values["task_id"]) if values.get("task_id") else None
-    resolved, warnings = requests.resolve(_models(), values)
+    resolved, warnings = requests.resolve(_models(), values, _settings())
     warnings += [f"unknown field {name!r} was ignored" for name in unknown if name not in uploads]
     warnings += [f"unused file {name!r} was ignored" for name in sorted(uploads.keys() - pictures.used)]
     submission = _submission(values, resolved, warnings, pictures.fingerprint())
@@ -215,11 +216,41 @@ def events(job_id: str) -> Response:
 
 
 @tasks_blueprint.route("/<job_id>/result", methods=["GET"])
-@tasks_blueprint.doc(parameters=[{"in": "query", "name": "index", "schema": {"type": "integer", "default": 0}}])
+@tasks_blueprint.doc(parameters=_INDEX)
 @tasks_blueprint.response(200, description="The file, with its own media type. Range requests are answered.")
 @tasks_blueprint.alt_response(404, description="Unknown id, or no result (yet); the code tells which.")
 def result(job_id: str) -> Response:
     """Fetch an output."""
+    job, index = _wanted(job_id)
+    return _send(job, job.outputs[index], f"{job_id}-{index}")
+
+
+@tasks_blueprint.route("/<job_id>/thumbnail", methods=["GET"])
+@tasks_blueprint.doc(parameters=_INDEX)
+@tasks_blueprint.response(200, description="A small WebP or JPEG; of a video, its first frame.")
+@tasks_blueprint.alt_response(404, description="Unknown id, no result (yet), or it has no thumbnail.")
+def thumbnail(job_id: str) -> Response:
+    """Fetch the thumbnail of an output."""
+    job, index = _wanted(job_id)
+    return _send(job, job.outputs[index].thumbnail, f"{job_id}-{index}-thumbnail")
+
+
+@tasks_blueprint.route("/<job_id>/poster", methods=["GET"])
+@tasks_blueprint.doc(parameters=_INDEX)
+@tasks_blueprint.response(200, description="The first frame of a video in full size, WebP or JPEG.")
+@tasks_blueprint.alt_response(404, description="Unknown id, no result (yet), or it has no poster.")
+def poster(job_id: str) -> Response:
+    """Fetch the poster of a video."""
+    job, index = _wanted(job_id)
+    return _send(job, job.outputs[index].poster, f"{job_id}-{index}-poster")
+
+
+def _wanted(job_id: str) -> tuple[Job, int]:
+    """A job, and the number of the output that ``?index=`` names.
+
+    Raises:
+        JobNotFound, NotReady, ResultExpired, InvalidRequest.
+    """
     job = _job(job_id)
     if job.removed_at_ms:
         raise ResultExpired(f"the files of this job were removed at {iso(job.removed_at_ms)}")
@@ -228,9 +259,14 @@ def result(job_id: str) -> Response:
     index = request.args.get("index", "0")
     if not index.isdecimal() or int(index) >= len(job.outputs):
         raise InvalidRequest(Problem("index", f"must be 0 to {len(job.outputs) - 1}", index))
-    output = job.outputs[int(index)]
+    return job, int(index)
+
+
+def _send(job: Job, output: Output | None, name: str) -> Response:
+    if output is None:
+        raise ObjectNotFound("this output has none: images have no poster, and THUMBNAIL_PX=0 makes neither")
     try:
-        return send_object(_objects(), output, name=f"{job_id}-{index}", expires_at_ms=job.expires_at_ms)
+        return send_object(_objects(), output, name=name, expires_at_ms=job.expires_at_ms)
     except ObjectNotFound:
         raise ObjectNotFound("the output was removed from the object store") from None
 

@@ -159,6 +159,12 @@ class SubmitSchema(Schema):
     scheduler = Text(**_doc("Name of a scheduler that the model offers.", example="DPM++ 2M Karras"))
     loras = Parts(LoraSchema, MAX_LORAS, **_doc("LoRAs to use; an empty list uses none, not even the model's own."))
     mix = Parts(MixSchema, MAX_MIXED, **_doc("mix2img: texts and images with their weights."))
+    output_format = Text(**_doc("Images: png, webp, jpeg. Videos: mp4, webm, gif, webp.", example="webp"))
+    output_quality = Whole(**_doc("1 to 100, of formats that lose something."))
+    embed_metadata = fields.Boolean(
+        error_messages={"invalid": "must be true or false"},
+        **_doc("Whether the output holds the request that made it."),
+    )
     task_id = Text(**_doc("Your own id: letters, digits, '_' and '-'. A used one is refused with 409."))
     slot = Text(**_doc("Run only on this slot.", example="gpu0"))
     job_class = Text(

@@ -28,6 +28,7 @@ def service_view(fleet: Fleet, version: str, visible: Callable[[str], bool]) -> 
         "submitted": fleet.submitted,
         "slots": [slot_view(slot, fleet, visible) for slot in fleet.slots],
         "delivery_nodes": fleet.delivery_nodes,
+        "object_store_away": fleet.away_nodes,
         "paused": fleet.paused,
         "waiting_models": fleet.waiting_models,
         "waiting_for": [f"model {name}" for name in fleet.stuck_models],
@@ -37,14 +38,16 @@ def service_view(fleet: Fleet, version: str, visible: Callable[[str], bool]) -> 
 
 
 def slot_state(slot: Slot, fleet: Fleet) -> str:
-    """``lost``, ``draining``, ``busy``, ``paused`` or ``idle``."""
+    """``lost``, ``draining``, ``busy``, ``paused``, ``waiting`` or ``idle``."""
     if slot.suspect:
         return "lost"
     if slot.draining:
         return "draining"
     if slot.job_id:
         return "busy"
-    return "paused" if slot.name in fleet.paused else "idle"
+    if slot.name in fleet.paused:
+        return "paused"
+    return "waiting" if slot.blocked else "idle"
 
 
 def slot_view(slot: Slot, fleet: Fleet, visible: Callable[[str], bool]) -> dict[str, Any]:
@@ -58,4 +61,5 @@ def slot_view(slot: Slot, fleet: Fleet, visible: Callable[[str], bool]) -> dict[
         "models": list(slot.models),
         "resident": list(slot.resident),
         "loads": slot.loads,
+        "waiting_for": slot.blocked or None,
     }
