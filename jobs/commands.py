@@ -6,6 +6,8 @@ like them, and outlives the worker that dies of it. It has no output; what it fo
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from jobs import requests
 from jobs.access import ANYBODY, Caller
 from jobs.models import ModelRegistry, ModelSpec
@@ -34,12 +36,15 @@ def submission(
         image: object-store key of an input image, for the check of a model that needs one.
         caller: who asked.
     """
-    kind = next((kind for kind in spec.kinds if not kind.needs_image), spec.kinds[0])
+    kind = next((kind for kind in spec.kinds if not kind.inputs), spec.kinds[0])
     steps = int(max(1, spec.limit("steps").low))
     fields = {"model": spec.name, "kind": kind, "prompt": "", "steps": steps, "seed": 0}
-    if kind.needs_image:
-        fields |= {"image": image or "none"}
-    if kind.needs_image and not kind.is_video:
+    fields |= dict.fromkeys(kind.inputs & {"image", "mask"}, image or "none")
+    if "mix" in kind.inputs:
+        fields |= {"mix": [{"text": "", "weight": 1.0}]}
+    if kind.has_strength:
         fields |= {"strength": 1.0}
     request, _ = requests.resolve(models, fields)
+    if image is None:  # only a check computes, and it brings its image
+        request = replace(request, image=None, mask=None)
     return Submission(request=request, caller=caller, pin=slot, command=command, webhook=False)

@@ -10,8 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from jobs.errors import BadSetting
-
 #: Method → the Python package it needs.
 QUANTIZATIONS: dict[str, str] = {
     "bitsandbytes_8bit": "bitsandbytes",
@@ -91,14 +89,14 @@ class LoadOptions:
 
 KEYS = frozenset(option.name for option in fields(LoadOptions))
 
-Bad = Callable[[str, str], BadSetting]
+Bad = Callable[[str, str], Exception]
 
 
 def parse(table: Mapping[str, Any], bad: Bad) -> LoadOptions:
     """Read and check the keys of one model's table that belong here.
 
     Raises:
-        BadSetting: made by ``bad(key, rule)``.
+        Exception: made by ``bad(key, rule)``.
     """
     for key in ("keep", "warm", "vae_tiling", "vae_slicing"):
         if not isinstance(table.get(key, False), bool):

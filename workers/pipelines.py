@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import inspect
 import logging
 import time
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 import diffusers
@@ -17,7 +19,7 @@ from jobs.models import Kind, ModelSpec
 from jobs.settings import Settings
 from workers import device, load_options, memory
 from workers.loading import Progress, Source
-from workers.residency import Entry, Residency
+from workers.residency import Entry, Residency, prior_of
 
 logger = logging.getLogger(__name__)
 
@@ -71,14 +73,35 @@ class PipelineCache(Residency):
         base = entry.pipeline
         class_name = spec.pipelines.get(kind)
         if class_name is None or type(base).__name__ == class_name:
-            return base
+            # A combined pipeline is taken apart, so that prior and decoder are run and watched one after the other.
+            return getattr(base, "decoder_pipe", base)
         if class_name not in entry.derived:
             pipeline_class = _class_named(class_name)
             # The components are shared, so this costs no memory.
-            derived = pipeline_class(**{**base.components, **_extra(pipeline_class, base)})
+            components = {name: part for name, part in base.components.items() if name in _parts(pipeline_class)}
+            derived = pipeline_class(**{**components, **_extra(pipeline_class, base)})
             derived.set_progress_bar_config(disable=True)
             entry.derived[class_name] = derived
         return entry.derived[class_name]
+
+    def prior(self, spec: ModelSpec, progress: Progress = lambda done, total: None) -> Any:
+        """The pipeline whose embeddings the model takes, from a folder of its own or part of the model's; or None.
+
+        Raises:
+            ModelLoadFailed: it cannot be loaded.
+        """
+        if spec.prior:
+            own = replace(
+                spec,
+                name=prior_of(spec.name),
+                source=spec.prior,
+                revision=spec.prior_revision,
+                prior=None,
+                pipelines={},
+            )
+            return self.get(own, spec.kinds[0], progress)
+        entry = self.touch(spec.name)
+        return getattr(entry.pipeline, "prior_pipe", None) if entry else None
 
     def _load(self, spec: ModelSpec, progress: Progress) -> Entry:
         begun = time.monotonic()
@@ -128,6 +151,11 @@ def _class_named(name: str) -> Any:
         return getattr(diffusers, name)
     except AttributeError:
         raise ModelLoadFailed(f"diffusers {diffusers.__version__} has no pipeline class {name}") from None
+
+
+def _parts(pipeline_class: Any) -> set[str]:
+    """Names of the modules that a pipeline class is made of."""
+    return set(inspect.signature(pipeline_class.__init__).parameters)
 
 
 def _extra(pipeline_class: Any, base: Any) -> dict[str, Any]:

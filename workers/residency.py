@@ -18,6 +18,16 @@ from jobs.memory import Held, Place
 logger = logging.getLogger(__name__)
 
 
+def prior_of(model: str) -> str:
+    """The name under which a model's prior, if it has one of its own, lies beside it."""
+    return f"{model}/prior"
+
+
+def _owner(name: str) -> str:
+    """The model that an entry belongs to: a model and its prior are needed at once."""
+    return name.partition("/")[0]
+
+
 @dataclass
 class Entry:
     """One model in memory."""
@@ -79,7 +89,7 @@ class Residency(ABC):
         """Everything in memory, most recently used first."""
         pinned = self._pinned() if self._entries else ()
         entries = reversed(self._entries.values())
-        return [Held(entry.model, entry.place, entry.bytes, entry.model in pinned) for entry in entries]
+        return [Held(entry.model, entry.place, entry.bytes, _owner(entry.model) in pinned) for entry in entries]
 
     def touch(self, model: str) -> Entry | None:
         """The entry of a model, which becomes the most recently used."""
@@ -103,8 +113,8 @@ class Residency(ABC):
         budget = self.budget_bytes()
         pinned = self._pinned()
         while self._used_bytes(but=for_model) + needed_bytes > budget:
-            others = [entry for entry in self._entries.values() if entry.device_bytes and entry.model != for_model]
-            victim = next((entry for entry in others if entry.model not in pinned), None)
+            others = [e for e in self._entries.values() if e.device_bytes and _owner(e.model) != _owner(for_model)]
+            victim = next((entry for entry in others if _owner(entry.model) not in pinned), None)
             if victim is None and others:
                 names = ", ".join(entry.model for entry in others)
                 raise OutOfMemory(
@@ -129,17 +139,18 @@ class Residency(ABC):
 
     def unload(self, model: str) -> bool:
         """Out of all memory. False: it was not there."""
-        entry = self._entries.pop(model, None)
-        if entry is None:
+        entries = [self._entries.pop(name) for name in (model, prior_of(model)) if name in self._entries]
+        if not entries:
             return False
-        self._drop(entry, "asked for")
+        for entry in entries:
+            self._drop(entry, "asked for")
         self.free()
         self._changed()
         return True
 
     def leave_alone(self, model: str, *, park: bool) -> None:
         """Every other model, pinned ones included, out of the way (parked or not), and unused memory given back."""
-        for entry in [entry for entry in self._entries.values() if entry.model != model]:
+        for entry in [entry for entry in self._entries.values() if _owner(entry.model) != _owner(model)]:
             if not park:
                 self._drop(self._entries.pop(entry.model), "a job needs the device to itself")
             elif entry.place is Place.DEVICE:
@@ -170,7 +181,9 @@ class Residency(ABC):
     def _make_parking_room(self, needed_bytes: int, for_model: str) -> bool:
         """``for_model`` does not count: if it is parked, it is about to leave."""
         while True:
-            parked = [e for e in self._entries.values() if e.place is Place.PARKED and e.model != for_model]
+            parked = [
+                e for e in self._entries.values() if e.place is Place.PARKED and _owner(e.model) != _owner(for_model)
+            ]
             room = self.parking_room_bytes(sum(entry.bytes for entry in parked))
             if room >= needed_bytes:
                 return True

@@ -187,11 +187,12 @@ def _frames(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[Any, float]:
 
     reporter.stage("loading")
     pipeline = _pipelines().get(spec, job.request.kind, reporter.loading)
+    prior = _pipelines().prior(spec, reporter.loading)
     begun = time.monotonic()
-    objects = _objects() if job.request.image else None
-    previews = Previews(pipeline, job.request, reporter, spec.preview_decoder or None)
+    objects = _objects() if job.request.inputs else None
+    previews = Previews(pipeline, job.request, reporter, spec.preview_decoder)
     with faults.armed(pipeline, spec.name):
-        frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments, previews)
+        frames = executor.run(pipeline, spec, job.request, reporter, objects, previews, prior)
     return frames, time.monotonic() - begun
 
 

@@ -102,7 +102,7 @@ def _order(command: str, name: str) -> tuple[Response, int]:
     if command == "unload" and (pinned := [slot.name for slot in slots if pins.is_pinned(fleet.pins, slot.name, spec)]):
         raise Conflict(f"model {spec.name} is pinned on {', '.join(pinned)}: unpin it first")
     image = None
-    if command == "check" and all(kind.needs_image for kind in spec.kinds):
+    if command == "check" and all("image" in kind.inputs for kind in spec.kinds):
         config = current_app.config
         image = inputs.store_image(
             _grey_png(), settings=config["FRAMEMILL"], objects=config["FRAMEMILL_OBJECTS"], records=store()
