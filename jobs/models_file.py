@@ -188,6 +188,10 @@ KEYS: dict[str, Checker] = {
 }
 
 
+#: … and those that say how it is loaded, which are checked together.
+ALL_KEYS = KEYS.keys() | load_options.KEYS
+
+
 def read(path: Path) -> list[ModelSpec]:
     """Read and check the whole file.
 
@@ -219,7 +223,7 @@ def _spec(path: Path, name: str, values: Any) -> ModelSpec:
         raise Broken("letters, digits, '.', '_' and '-' only, at most 64", "name")
     checked: dict[str, Any] = {}
     for key, value in values.items():
-        known(key, KEYS.keys() | load_options.KEYS)
+        known(key, ALL_KEYS)
         if key in load_options.KEYS:
             continue
         try:
