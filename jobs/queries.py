@@ -103,8 +103,8 @@ def dead(store: JobStore, limit: int = 100) -> list[Job]:
     return [job for job in (find(store, job_id) for job_id in ids) if job]
 
 
-def fleet(store: JobStore) -> Fleet:
-    """Counts by state, every slot, what is paused and what is stuck."""
+def fleet(store: JobStore, own: str = "") -> Fleet:
+    """Counts by state, every slot (or only ``own``), what is paused and what is stuck."""
     now = str(time.time())
     members, nodes, paused, waiting, counters = store.call(
         lambda c: _pipelined(
@@ -118,7 +118,7 @@ def fleet(store: JobStore) -> Fleet:
             ],
         )
     )
-    names = sorted(members)
+    names = sorted(name for name in members if own in ("", name))
     commands: list[tuple[str, ...]] = [("zcard", keys.STATE + state) for state in JobState]
     commands += [("hgetall", keys.SLOT + name) for name in names]
     replies = store.call(lambda c: _pipelined(c, commands))

@@ -21,7 +21,16 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from jobs import keys
-from jobs.errors import Conflict, DuplicateJob, FramemillError, IdempotencyMismatch, JobNotFound, QueueFull, Unavailable
+from jobs.errors import (
+    Conflict,
+    DuplicateJob,
+    FramemillError,
+    IdempotencyMismatch,
+    JobNotFound,
+    QueueFull,
+    ServiceBusy,
+    Unavailable,
+)
 from jobs.forecast import Forecast
 from jobs.record import Job, Output
 from jobs.settings import Settings
@@ -34,7 +43,7 @@ LUA_DIR = Path(__file__).parent / "lua"
 #: heartbeat.
 WATCH_HEARTBEATS = 1.25
 #: Put before every script, in this order.
-_SHARED = ("lib", "queue", "life", "forecast_lib")
+_SHARED = ("lib", "queue", "life", "forecast_lib", "room_lib")
 
 T = TypeVar("T")
 
@@ -83,6 +92,18 @@ class Sweep:
     lost_slots: list[str]
     #: Jobs that ended by it, with the state they are in.
     ended: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a service (all slots, or one) works on at one moment."""
+
+    #: Number of further jobs that would start at once; less than 1: busy.
+    more: int
+    #: Jobs that have a slot or are being delivered.
+    active: list[str]
+    #: Number of jobs that wait for a slot.
+    waiting: int
 
 
 @dataclass(frozen=True)
@@ -154,6 +175,7 @@ class JobStore:
             DuplicateJob: the id is taken.
             IdempotencyMismatch: the idempotency key was used for another request.
             QueueFull: too many jobs wait, in all or of this key, or the key submits too fast.
+            ServiceBusy: it would have to wait, and must not.
         """
         caller, request = submission.caller, submission.request
         fields = {
@@ -176,22 +198,34 @@ class JobStore:
             fields["max_run_ms"] = int(submission.max_run_s * 1000)
         if submission.retry_of:
             fields["retry_of"] = submission.retry_of
+        if submission.path:
+            fields["path"] = submission.path
         if submission.warnings:
             fields["warnings"] = json.dumps(submission.warnings)
         status, *answer = self._run(
             "submit", job_id, self.settings.max_waiting, caller.max_waiting, caller.max_per_minute,
-            submission.idempotency_key, submission.fingerprint, int(submission.start_within_s * 1000), *_flat(fields),
+            submission.idempotency_key, submission.fingerprint, int(submission.start_within_s * 1000),
+            int(submission.only_if_idle), submission.pin or "", *_flat(fields),
         )  # fmt: skip
         if status == "repeat":
             return Accepted(answer[0], repeated=True)
         if status != "ok":
             raise _refusal(status, answer, job_id, self.settings)
-        bindings, created_at, expected = answer
-        return Accepted(job_id, _bindings(bindings), int(created_at), Forecast.from_reply(expected))
+        bindings, created_at, expected, path = answer
+        return Accepted(job_id, _bindings(bindings), int(created_at), Forecast.from_reply(expected), path=path)
 
     def forecast(self, *job_ids: str) -> list[Forecast]:
         """Where jobs stand; the cost of one does not depend on how many wait."""
         return [Forecast.from_reply(reply) for reply in self._run("forecast", *job_ids)] if job_ids else []
+
+    def room(self, slot: str = "", model: str = "") -> Room:
+        """What a service works on, and whether it has room for a job more.
+
+        Args:
+            slot: its only slot; '' for all.
+            model: what the next job needs; '' for any.
+        """
+        return Room(*self._run("room", slot, model))
 
     def cancel(self, job_id: str) -> tuple[bool, str | None, list[Binding]]:
         """End a job from outside, whatever it does.
@@ -271,6 +305,20 @@ class JobStore:
             The state the job is in now, and bindings.
         """
         state, bindings = self._run("lose", job_id, attempt)
+        return str(state), _bindings(bindings)
+
+    def hand_back(self, job_id: str, attempt: int, *, slot: str, counted: bool, why: str) -> tuple[str, list[Binding]]:
+        """The slot's back end could not do this attempt: back to the queue; the slot gets nothing until it is well.
+
+        Args:
+            job_id, attempt, slot: what was to be done where.
+            counted: whether it was a run that counts towards ``MAX_ATTEMPTS``.
+            why: shown with the slot, and with the job if it fails in the end.
+
+        Returns:
+            The state the job is in now, and bindings.
+        """
+        state, bindings = self._run("hand_back", job_id, attempt, slot, int(counted), why[:500])
         return str(state), _bindings(bindings)
 
     # ---- delivery
@@ -367,6 +415,8 @@ def _refusal(status: str, answer: list[Any], job_id: str, settings: Settings) ->
         return DuplicateJob(f"a job with the id {job_id!r} exists")
     if status == "mismatch":
         return IdempotencyMismatch(f"this Idempotency-Key was used for another request, job {answer[0]}")
+    if status == "busy":
+        return ServiceBusy()
     if status == "full":
         return QueueFull(f"{answer[0]} jobs are waiting, the limit is {settings.max_waiting}")
     if status == "key_full":

@@ -11,10 +11,11 @@ from typing import Any
 
 from celery import Celery, signals
 
+from jobs.backends import Backend, read_backends
 from jobs.errors import BadSetting
 from jobs.log import configure
 from jobs.settings import Settings
-from jobs.slots import gpu_slot, owner_name
+from jobs.slots import owner_name, slot_of
 from jobs.store import JobStore
 from tasks.slot_step import KeeperStep
 
@@ -33,6 +34,12 @@ app.steps["worker"].add(KeeperStep)
 def settings() -> Settings:
     """The settings of this process."""
     return Settings.from_env()
+
+
+@cache
+def backends() -> dict[str, Backend]:
+    """The back ends of others, by name."""
+    return read_backends(settings().backends_file)
 
 
 @cache
@@ -55,7 +62,7 @@ def _queues(sender: str, instance: Any, **_: Any) -> None:
     """Before the pool forks: what the child must know, and this host's own delivery queue for ``io``."""
     queues = list(instance.app.amqp.queues.consume_from)
     try:
-        slot = gpu_slot(queues)
+        slot = slot_of(queues, backends())
     except BadSetting as exc:
         raise SystemExit(f"this worker cannot start: {exc.message}") from exc  # Celery swallows other exceptions here
     if slot:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs import keys
 from jobs.forecast import Forecast
 from jobs.objects import ObjectStore
 from jobs.queries import Fleet
 from jobs.record import Job
 from jobs.slots import Slot
 from jobs.states import JobState
+from jobs.store import Room
 
 #: ``status`` beside ``state``: the words that clients of LightX2V, who poll these routes too, wait for.
 STATUS_WORDS: dict[JobState, str] = {
@@ -71,20 +71,18 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, An
     }
 
 
-def service_view(fleet: Fleet, version: str, visible: Callable[[str], bool]) -> dict[str, Any]:
+def service_view(fleet: Fleet, room: Room, version: str, visible: Callable[[str], bool]) -> dict[str, Any]:
     """The answer of the service status route. ``idle``: a job sent now would start at once.
 
     ``visible`` tells of a job's id whether the caller may see it; others' are left out.
     """
-    waiting = fleet.counts["queued"]
-    active = [slot.job_id for slot in fleet.slots if slot.job_id and visible(slot.job_id)]
-    free = keys.ALL not in fleet.paused and any(slot_state(slot, fleet) == "idle" for slot in fleet.slots)
+    active = [job_id for job_id in room.active if visible(job_id)]
     return {
-        "service_status": "idle" if free and not waiting else "busy",
+        "service_status": "idle" if room.more > 0 else "busy",
         "task_id": active[0] if active else None,
         "current_task": active[0] if active else None,
         "active_tasks": active,
-        "pending_tasks": waiting,
+        "pending_tasks": room.waiting,
         "counts": fleet.counts,
         "submitted": fleet.submitted,
         "slots": [slot_view(slot, fleet, visible) for slot in fleet.slots],
@@ -105,7 +103,7 @@ def slot_state(slot: Slot, fleet: Fleet) -> str:
         return "draining"
     if slot.job_id:
         return "busy"
-    return "paused" if slot.name in fleet.paused else "idle"
+    return "paused" if slot.unwell or slot.name in fleet.paused else "idle"
 
 
 def slot_view(slot: Slot, fleet: Fleet, visible: Callable[[str], bool]) -> dict[str, Any]:
@@ -115,6 +113,7 @@ def slot_view(slot: Slot, fleet: Fleet, visible: Callable[[str], bool]) -> dict[
         "device": slot.device,
         "device_name": slot.device_name,
         "state": slot_state(slot, fleet),
+        "reason": slot.unwell or None,
         "task_id": slot.job_id if slot.job_id and visible(slot.job_id) else None,
         "models": list(slot.models),
         "resident": list(slot.resident),
