@@ -54,8 +54,8 @@ class Slot:
     loads: int
     #: Models in its memory.
     resident: tuple[str, ...]
-    #: Why it gets no job although its worker lives: its back end is away or busy. '' when it is well.
-    unwell: str = ""
+    #: Why it gets no new job at the moment, for people; ''.
+    blocked: str = ""
 
     @classmethod
     def from_hash(cls, name: str, values: Mapping[str, str]) -> Slot:
@@ -70,7 +70,7 @@ class Slot:
             suspect=bool(values.get("suspect_at")),
             loads=int(values.get("loads") or 0),
             resident=tuple(filter(None, values.get("resident", "").split(","))),
-            unwell=values.get("unwell", ""),
+            blocked=values.get("blocked", ""),
         )
 
 

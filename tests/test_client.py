@@ -80,7 +80,7 @@ class FakeServer(ThreadingHTTPServer):
                 "task_id": "a1", "status": "pending", "state": "queued", "position": 2, "eta_s": 3.2, "links": {},
                 "warnings": ["width 63 was rounded to 64"], "request": {"seed": 7},
             }, {}  # fmt: skip
-        if path == "/v1/tasks/a1":
+        if (method, path) == ("GET", "/v1/tasks/a1"):
             return 200, self.status(), {}
         if path == "/v1/tasks/a1/events":
             return self.events

@@ -42,7 +42,7 @@ local function expire(id)
 end
 
 feed = function(slot)
-  local facts = redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'draining', 'suspect_at', 'unwell')
+  local facts = redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'draining', 'suspect_at', 'blocked')
   if not has(facts[1]) or has(facts[2]) then return nil end
   if has(facts[3]) or has(facts[4]) or has(facts[5]) then redis.call('SREM', K.IDLE, slot) return nil end
   if redis.call('SISMEMBER', K.PAUSED, K.ALL) == 0 and redis.call('SISMEMBER', K.PAUSED, slot) == 0 then

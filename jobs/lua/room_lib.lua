@@ -8,7 +8,7 @@ local function room(own, model)
   local free, stopping, active = 0, 0, {}
   local queue_paused = redis.call('SISMEMBER', K.PAUSED, K.ALL) == 1
   for _, slot in ipairs(slots) do
-    local facts = redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'attempt', 'draining', 'suspect_at', 'unwell', 'models')
+    local facts = redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'attempt', 'draining', 'suspect_at', 'blocked', 'models')
     local up = has(facts[1]) and not has(facts[4]) and not has(facts[5]) and not has(facts[6])
     local usable = up and not queue_paused and redis.call('SISMEMBER', K.PAUSED, slot) == 0
       and (model == '' or set_of(cjson.decode(facts[7]))[model])

@@ -142,13 +142,15 @@ def _seconds(name: str, default: float) -> float:
 
 def _wait(job: Job, listener: Listener, timeout_s: float) -> Job:
     """The job when it is over, its time is up, or its client has gone (it is stopped then)."""
-    deadline = time.monotonic() + timeout_s
-    while not job.state.is_terminal and (left_s := deadline - time.monotonic()) > 0:
-        try:
-            event = listener.get(min(GONE_CHECK_S, left_s))
-        except queue.Empty:
+    begun = checked = time.monotonic()
+    while not job.state.is_terminal and (now := time.monotonic()) < begun + timeout_s:
+        if now > checked + GONE_CHECK_S:
+            checked = now
             if _client_is_gone(request.environ.get("gunicorn.socket")):
                 return dispatch.cancel(job.job_id)[0]
+        try:
+            event = listener.get(min(GONE_CHECK_S, begun + timeout_s - now))
+        except queue.Empty:
             continue
         if event is None or JobState(event.fields["state"]).is_terminal:
             job = store().get(job.job_id)

@@ -96,14 +96,16 @@ def service_view(fleet: Fleet, room: Room, version: str, visible: Callable[[str]
 
 
 def slot_state(slot: Slot, fleet: Fleet) -> str:
-    """``lost``, ``draining``, ``busy``, ``paused`` or ``idle``."""
+    """``lost``, ``draining``, ``busy``, ``paused``, ``waiting`` or ``idle``."""
     if slot.suspect:
         return "lost"
     if slot.draining:
         return "draining"
     if slot.job_id:
         return "busy"
-    return "paused" if slot.unwell or slot.name in fleet.paused else "idle"
+    if slot.name in fleet.paused:
+        return "paused"
+    return "waiting" if slot.blocked else "idle"
 
 
 def slot_view(slot: Slot, fleet: Fleet, visible: Callable[[str], bool]) -> dict[str, Any]:
@@ -113,11 +115,11 @@ def slot_view(slot: Slot, fleet: Fleet, visible: Callable[[str], bool]) -> dict[
         "device": slot.device,
         "device_name": slot.device_name,
         "state": slot_state(slot, fleet),
-        "reason": slot.unwell or None,
         "task_id": slot.job_id if slot.job_id and visible(slot.job_id) else None,
         "models": list(slot.models),
         "resident": list(slot.resident),
         "loads": slot.loads,
+        "waiting_for": slot.blocked or None,
     }
 
 
