@@ -1,7 +1,8 @@
 """Events: one reader of Redis per process, fanned out to every listener in it.
 
-The events of all jobs are one capped stream. The reader blocks on it; a listener costs a queue. What a listener
-missed while it was away is read from the stream; what is no longer there is replaced by the job's present state.
+The events of all jobs are one capped stream, and each is published too. The reader is told by its subscription, so an
+event costs no question; a listener costs a queue. What the reader or a listener missed while it was away is read from
+the stream; what is no longer there is replaced by the job's present state.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 from jobs import keys
 from jobs.errors import Unavailable
@@ -26,10 +27,12 @@ from tasks.celery_app import settings, store
 
 logger = logging.getLogger(__name__)
 
-#: How long one read of the stream blocks, seconds.
-BLOCK_S = 5.0
+#: After so long without a word Redis is asked whether it is there, and given as long again to answer, seconds.
+SILENCE_S = 5.0
 #: Events that wait for one listener; a slower one is given the present state instead.
 BACKLOG = 1000
+#: Older than every event.
+BEFORE_ALL = "0-0"
 
 
 _ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
@@ -74,7 +77,7 @@ class EventHub:
 
     def __init__(self, settings_: Settings, store_: JobStore) -> None:
         self._store = store_
-        self._client = connect(settings_, timeout_s=BLOCK_S + 5)
+        self._client = connect(settings_, timeout_s=2 * SILENCE_S)
         self._by_job: dict[str, set[Listener]] = defaultdict(set)
         self._by_key: dict[str, set[Listener]] = defaultdict(set)
         self._lock = threading.Lock()
@@ -101,14 +104,14 @@ class EventHub:
         if not oldest or order(since) < order(oldest[0][0]):
             return None
         found = self._store.call(lambda c: c.xrange(keys.EVENTS, min=f"({since}"))
-        events = [_event(*entry) for entry in found]
+        events = [_event(event_id, entry["event"]) for event_id, entry in found]
         return [e for e in events if job_id in (None, e.job_id) and key_id in (None, e.key_id)]
 
     def _start(self) -> None:
         with self._lock:
             if self._last_id is None:
                 newest = self._store.call(lambda c: c.xrevrange(keys.EVENTS, count=1))
-                self._last_id = newest[0][0] if newest else "0-0"
+                self._last_id = newest[0][0] if newest else BEFORE_ALL
                 threading.Thread(target=self._run, name="events", daemon=True).start()
 
     def _run(self) -> None:
@@ -123,14 +126,50 @@ class EventHub:
                 pause.wait(0.5)
 
     def _read(self) -> None:
-        block_ms = int(BLOCK_S * 1000)
-        read, client = {keys.EVENTS: self._last_id}, cast(Any, self._client)
-        for _, entries in self._store.call(lambda _: client.xread(read, count=500, block=block_ms)) or []:
-            for entry in entries:
-                event = _event(*entry)
-                for listener in self._listeners(event):
-                    listener.put(event)
-                self._last_id = event.event_id
+        """Hand events out until the connection is lost. Raises: Unavailable."""
+        with self._client.pubsub() as subscription:
+            subscription.subscribe(keys.EVENTS)
+            asked = False
+            while True:
+                reply = self._store.call(lambda _: subscription.parse_response(block=False, timeout=SILENCE_S))
+                if reply is None:
+                    if asked:  # the connection is half open
+                        raise Unavailable("the job store does not answer")
+                    self._store.call(lambda _: subscription.ping())
+                    asked = True
+                    continue
+                asked = False
+                if reply[0] == "subscribe":  # also after redis-py connected anew by itself
+                    self._catch_up()
+                elif reply[0] == "message":
+                    event_id, _, text = reply[2].partition(" ")
+                    self._hand_out(_event(event_id, text))
+
+    def _catch_up(self) -> None:
+        """What came between the newest event handed out and the subscription."""
+        assert self._last_id is not None
+        if self._last_id == BEFORE_ALL:
+            found = self._store.call(lambda c: c.xrange(keys.EVENTS))
+            events: list[Event] | None = [_event(event_id, entry["event"]) for event_id, entry in found]
+        else:
+            events = self.missed(self._last_id)
+        if events is None:
+            listeners = [
+                one for group in (self._by_job, self._by_key) for some in group.copy().values() for one in some
+            ]
+            for listener in listeners:
+                listener.put(None)
+            newest = self._store.call(lambda c: c.xrevrange(keys.EVENTS, count=1))
+            self._last_id = newest[0][0]
+        for event in events or []:
+            self._hand_out(event)
+
+    def _hand_out(self, event: Event) -> None:
+        if order(event.event_id) <= order(self._last_id or BEFORE_ALL):
+            return
+        self._last_id = event.event_id
+        for listener in self._listeners(event):
+            listener.put(event)
 
     def _listeners(self, event: Event) -> list[Listener]:
         return [
@@ -148,8 +187,8 @@ def order(event_id: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _event(event_id: str, entry: dict[str, str]) -> Event:
-    fields = json.loads(entry["event"])
+def _event(event_id: str, text: str) -> Event:
+    fields = json.loads(text)
     return Event(event_id, fields["task_id"], fields.get("key", keys.NOBODY), fields)
 
 

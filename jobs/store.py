@@ -1,8 +1,8 @@
 """All that is written about jobs: one method, one atomic Lua call.
 
 The scripts are in ``jobs/lua``; each checks the old state and the attempt number before it writes, so a
-worker of an older attempt can change nothing. Methods that free or find a slot return bindings: the caller
-must send each of them to its slot's queue (``tasks.dispatch.send``). Reading for display is in
+worker of an older attempt can change nothing. A script that binds a job to a slot also puts the message into the
+slot's queue; methods that free or find a slot return these bindings. Reading for display is in
 :mod:`jobs.queries`.
 """
 
@@ -117,10 +117,11 @@ class SlotHeld:
 class JobStore:
     """The records, on Redis. Safe to share between threads and greenlets; make a new one after a fork.
 
+    ``message`` is what a slot's worker is sent (:mod:`tasks.message`); without one nothing is sent.
     Every method raises :class:`~jobs.errors.Unavailable` when Redis does not answer in time.
     """
 
-    def __init__(self, settings: Settings, client: redis.Redis | None = None) -> None:
+    def __init__(self, settings: Settings, client: redis.Redis | None = None, *, message: str = "") -> None:
         self.settings = settings
         self.client = client or connect(settings)
         limits = {
@@ -138,6 +139,7 @@ class JobStore:
         table = ", ".join(f"{name} = {value:.0f}" for name, value in limits.items())
         weights = ", ".join(f"{name} = {weight:g}" for name, weight in settings.class_weights.items())
         head = keys.lua_table() + f"local CFG = {{{table}, weights = {{{weights}}}}}\n"
+        head += f"local MESSAGE = [==[{message}]==]\n"
         head += "".join(_source(name) for name in _SHARED)
         self._scripts: dict[str, Any] = {
             path.stem: self.client.register_script(head + _source(path.stem))
@@ -392,9 +394,9 @@ class JobStore:
         beat_ms = int(self.settings.heartbeat_s * 1000)
         if not self.call(lambda client: client.set(keys.SWEEP_LOCK, owner, nx=True, px=beat_ms)):
             return None
-        bindings, resends, redeliveries, lost, ended = self._run("sweep", int(WATCH_HEARTBEATS * beat_ms))
+        bindings, redeliveries, lost, ended = self._run("sweep", int(WATCH_HEARTBEATS * beat_ms))
         return Sweep(
-            _bindings(bindings) + _bindings(resends),
+            _bindings(bindings),
             [Redelivery(job_id, int(attempt), node) for job_id, attempt, node in redeliveries],
             lost,
             [(job_id, state) for job_id, state in ended],

@@ -17,6 +17,7 @@ from jobs.log import configure
 from jobs.settings import Settings
 from jobs.slots import owner_name, slot_of
 from jobs.store import JobStore
+from tasks.message import template
 from tasks.slot_step import KeeperStep
 
 #: Stops a run: the child's handler notes that the record must be looked at; the process and its model stay.
@@ -24,6 +25,10 @@ STOP_SIGNAL = signal.SIGUSR2
 #: Set by the worker's parent before it forks: the slot its child computes for, and who holds it.
 SLOT_VARIABLE = "FRAMEMILL_SLOT"
 OWNER_VARIABLE = "FRAMEMILL_SLOT_OWNER"
+
+#: Names of the tasks.
+GENERATE = "tasks.generate"
+DELIVER = "tasks.deliver"
 
 app = Celery("framemill")
 app.config_from_object("celeryconfig")
@@ -44,7 +49,7 @@ def backends() -> dict[str, Backend]:
 
 @cache
 def _store_of(pid: int) -> JobStore:
-    return JobStore(settings())
+    return JobStore(settings(), message=template(app, GENERATE))
 
 
 def store() -> JobStore:

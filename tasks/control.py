@@ -15,8 +15,7 @@ from celery.utils.functional import maybe_list
 from celery.worker import control
 
 from jobs.errors import FramemillError
-from tasks import dispatch
-from tasks.celery_app import SLOT_VARIABLE, STOP_SIGNAL, store
+from tasks.celery_app import GENERATE, SLOT_VARIABLE, STOP_SIGNAL, store
 
 _revoke = control.Panel.data["revoke"]
 _resize = {name: control.Panel.data[name] for name in ("pool_grow", "pool_shrink")}
@@ -66,11 +65,10 @@ def _resized(command: str, state: Any, n: int, **kwargs: Any) -> Any:
 def _cancel(state: Any, job_id: str) -> bool:
     """True when it is a job. Only the first worker that hears the command changes anything."""
     try:
-        changed, slot, bindings = store().cancel(job_id)
+        changed, slot, _ = store().cancel(job_id)
     except FramemillError:  # unknown, or Redis is away
         return False
-    dispatch.send(bindings)
     if changed and not slot:
-        fields = {"name": dispatch.GENERATE, "terminated": False, "signum": None, "expired": False}
+        fields = {"name": GENERATE, "terminated": False, "signum": None, "expired": False}
         state.consumer.event_dispatcher.send("task-revoked", uuid=job_id, **fields)
     return True

@@ -15,7 +15,7 @@ from jobs.errors import FramemillError, ObjectNotFound, Unavailable
 from jobs.queries import find
 from jobs.record import Job
 from tasks import dispatch
-from tasks.celery_app import app, settings, store
+from tasks.celery_app import DELIVER, app, settings, store
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def _runtime_s(job: Job | None) -> float:
     return ((job.finished_at_ms or 0) - (job.started_at_ms or 0)) / 1000 if job else 0.0
 
 
-@app.task(name=dispatch.DELIVER, ignore_result=True)
+@app.task(name=DELIVER, ignore_result=True)
 def deliver(job_id: str, attempt: int) -> str:
     """Deliver one attempt. Sent again by the sweep until the job is terminal; a repeat does no harm."""
     owner = f"{os.getpid()}:{secrets.token_hex(4)}"
@@ -62,7 +62,7 @@ def deliver(job_id: str, attempt: int) -> str:
             outputs = worker.encode_and_store(store(), job_id, attempt, number)
     except ObjectNotFound:
         logger.warning("frames are gone, the job runs again", extra={"job_id": job_id, "attempt": attempt})
-        dispatch.send(store().recompute(job_id, attempt))
+        store().recompute(job_id, attempt)
         return "recompute"
     except Exception as exc:
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (number - 1))

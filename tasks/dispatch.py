@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -17,18 +16,15 @@ from jobs.access import Caller
 from jobs.errors import Conflict, DuplicateJob, Unavailable
 from jobs.forecast import Forecast
 from jobs.record import Job, new_job_id
-from jobs.slots import Binding, Redelivery
+from jobs.slots import Redelivery
 from jobs.states import JobState
 from jobs.submission import Accepted, Submission
-from tasks.celery_app import STOP_SIGNAL, app, settings, store
+from tasks.celery_app import DELIVER, GENERATE, STOP_SIGNAL, app, settings, store
 
 logger = logging.getLogger(__name__)
 
 #: What publishing raises when Redis is away. The record stands; the sweep sends again.
 _AWAY = (OperationalError, KombuError, CeleryError, OSError)
-
-GENERATE = "tasks.generate"
-DELIVER = "tasks.deliver"
 
 #: Header of a delivery's message: the worker that computed the job.
 COMPUTED_BY = "computed_by"
@@ -54,7 +50,6 @@ def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tu
         return store().get(accepted.job_id), store().forecast(accepted.job_id)[0]
     queue = submission.pin or "waiting room"
     announce("task-sent", job_id, name=GENERATE, args=f"('{job_id}',)", kwargs="{}", queue=queue)
-    send(accepted.bindings)
     job = Job(
         job_id=job_id,
         state=JobState.QUEUED,
@@ -73,26 +68,14 @@ def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tu
     return job, accepted.forecast
 
 
-def send(bindings: Iterable[Binding]) -> None:
-    """Send bound jobs to their slots' queues."""
-    for binding in bindings:
-        _publish(
-            GENERATE, binding.job_id, (binding.job_id, binding.attempt), queue=binding.slot, retries=binding.attempt - 1
-        )
-
-
 def send_delivery(delivery: Redelivery) -> None:
     """Ask a host's ``io`` workers to deliver what lies in its spool."""
     headers = {COMPUTED_BY: _worker()}
-    _publish(DELIVER, None, (delivery.job_id, delivery.attempt), queue=f"io@{delivery.node}", headers=headers)
-
-
-def _publish(task: str, task_id: str | None, args: tuple[Any, ...], *, queue: str, **options: Any) -> None:
-    ignore_result = task != GENERATE
+    args, queue = (delivery.job_id, delivery.attempt), f"io@{delivery.node}"
     try:
-        app.send_task(task, args, task_id=task_id, queue=queue, retry=False, ignore_result=ignore_result, **options)
+        app.send_task(DELIVER, args, queue=queue, retry=False, ignore_result=True, headers=headers)
     except _AWAY as exc:
-        logger.warning("message not sent, the sweep will", extra={"task": task, "job_id": args[0], "error": repr(exc)})
+        logger.warning("delivery not sent, the sweep will", extra={"job_id": delivery.job_id, "error": repr(exc)})
 
 
 def cancel(job_id: str) -> tuple[Job, bool]:
@@ -106,8 +89,7 @@ def cancel(job_id: str) -> tuple[Job, bool]:
     Raises:
         JobNotFound, Unavailable.
     """
-    changed, slot, bindings = store().cancel(job_id)
-    send(bindings)
+    changed, slot, _ = store().cancel(job_id)
     if changed and slot:
         _revoke(job_id)
     elif changed:
@@ -167,12 +149,12 @@ def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:
 
 def move_to_front(job_id: str) -> None:
     """Raises: JobNotFound, Conflict, Unavailable."""
-    send(store().move_to_front(job_id))
+    store().move_to_front(job_id)
 
 
 def pause(slot: str, *, resume: bool = False) -> None:
     """Give a slot (``*``: all) no more jobs, or again. Raises: Unavailable."""
-    send(store().pause(slot, resume=resume))
+    store().pause(slot, resume=resume)
 
 
 def announce(event: str, job_id: str, **fields: Any) -> None:

@@ -6,10 +6,10 @@ import importlib
 
 from jobs.slots import Redelivery
 from tasks import dispatch
-from tasks.celery_app import app, settings
+from tasks.celery_app import GENERATE, app, settings
 
 
-@app.task(name=dispatch.GENERATE, Request="tasks.request:JobRequest")
+@app.task(name=GENERATE, Request="tasks.request:JobRequest")
 def generate(job_id: str, attempt: int) -> str:
     """Run in the pool's child; torch is imported there and only there.
 
@@ -17,7 +17,6 @@ def generate(job_id: str, attempt: int) -> str:
         How the attempt ended, for the log.
     """
     outcome = importlib.import_module("workers.run").run(job_id, attempt)
-    dispatch.send(outcome.bindings)
     if outcome.computed:
         dispatch.send_delivery(Redelivery(job_id, attempt, settings().node))
     elif outcome.succeeded:

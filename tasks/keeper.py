@@ -74,8 +74,7 @@ class Keeper:
             deadline = time.monotonic() + settings().drain_grace_s
             while store().drain(self._slot, self._owner) and time.monotonic() < deadline:
                 time.sleep(0.1)
-            job_id, bindings = store().leave(self._slot, self._owner)
-            dispatch.send(bindings)
+            job_id, _ = store().leave(self._slot, self._owner)
             if job_id:
                 logger.info("job handed back", extra={"job_id": job_id, "slot": self._slot})
                 self._signal_child(STOP_SIGNAL)
@@ -109,7 +108,6 @@ class Keeper:
             register = partial(store().register, self._slot, self._owner, facts, takeover=takeover)
             answer = store().until_written(register)
             if not isinstance(answer, SlotHeld):
-                dispatch.send(answer)
                 logger.info("slot taken", extra={"slot": self._slot, "owner": self._owner, "device": facts["device"]})
                 return
             node, pid, ticks = answer.owner.rsplit(":", 2)
@@ -150,11 +148,8 @@ class Keeper:
             return
         if not beat.held:
             logger.warning("slot was given up, taking it again", extra={"slot": self._slot})
-            answer = store().register(self._slot, self._owner, self._facts())
-            if not isinstance(answer, SlotHeld):
-                dispatch.send(answer)
+            store().register(self._slot, self._owner, self._facts())
             return
-        dispatch.send(beat.bindings)
         if beat.overdue_s is not None and beat.overdue_s > settings().cancel_grace_s:
             logger.warning("job did not stop by itself, killing its process", extra={"job_id": beat.job_id})
             # A job past its run limit fails; one that was ended from outside has its end on record already.
@@ -175,7 +170,7 @@ class Keeper:
         if self._missing > MISSING_BEATS:
             self._missing = 0
             logger.warning("run without a process", extra={"job_id": job_id, "attempt": attempt})
-            dispatch.send(store().lose(job_id, attempt)[1])
+            store().lose(job_id, attempt)
 
     def _note_watchers(self) -> None:
         """Flower (or another monitor) turns on the events of the workers; the rest of Framemill learns it from here."""
@@ -200,7 +195,6 @@ class Keeper:
             logger.warning("slot lost: its lease lapsed", extra={"slot": slot})
         for job_id, state in sweep.ended:
             dispatch.announce("task-expired" if state == "expired" else "task-failed", job_id, exception=state)
-        dispatch.send(sweep.bindings)
         for delivery in sweep.redeliveries:
             dispatch.send_delivery(delivery)
 

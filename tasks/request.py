@@ -10,7 +10,6 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 
 from jobs.errors import FramemillError
-from tasks import dispatch
 from tasks.celery_app import STOP_SIGNAL, store
 
 logger = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ class JobRequest(Request):
         task_ready(self)
         job_id, attempt = self.args[:2]
         try:
-            state, bindings = store().lose(job_id, attempt)
+            state, _ = store().lose(job_id, attempt)
         except FramemillError:
             # Redis is away; the slot keeper finds a job without a process on its next beat.
             logger.warning("worker process lost, not yet recorded", extra={"job_id": job_id})
@@ -61,7 +60,6 @@ class JobRequest(Request):
             self.send_event("task-retried", exception=repr(exc))
         elif state == "failed":
             self.send_event("task-failed", exception=repr(exc))
-        dispatch.send(bindings)
         return None
 
     def send_event(self, type: str, **fields: Any) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -18,7 +18,7 @@ from jobs.errors import ExecutionError, FramemillError, JobCancelled, OutOfMemor
 from jobs.models import ModelRegistry
 from jobs.objects import ObjectStore, open_store
 from jobs.record import Job
-from jobs.slots import Binding, device_label
+from jobs.slots import device_label
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
 from workers.report import Reporter
 
@@ -31,10 +31,9 @@ _PATH = re.compile(r"(/[^\s/'\"]+){2,}")
 
 @dataclass
 class Outcome:
-    """How an attempt ended, and the jobs that its slot (and others) got next."""
+    """How an attempt ended."""
 
     ended: str
-    bindings: list[Binding] = field(default_factory=list)
     #: Frames wait for their delivery.
     computed: bool = False
     #: Nothing had to be delivered, the job is over.
@@ -74,16 +73,13 @@ def run(job_id: str, attempt: int) -> Outcome:
         with Reporter(records, job_id, attempt, job.request.steps, max_run_s=job.max_run_s) as reporter:
             run_s, node = _compute(job, attempt, slot, owner, reporter)
     except JobCancelled:
-        ended = Outcome("cancelled", records.until_written(lambda: records.release(job_id, attempt, slot=slot)))
+        records.until_written(lambda: records.release(job_id, attempt, slot=slot))
+        ended = Outcome("cancelled")
     except Exception as exc:
         ended = _failed(job_id, attempt, slot, exc)
     else:
-        owned, bindings = records.until_written(
-            lambda: records.compute(job_id, attempt, slot=slot, node=node, run_s=run_s)
-        )
-        ended = Outcome(
-            "computed" if owned else "stale", bindings, computed=owned and bool(node), succeeded=owned and not node
-        )
+        owned, _ = records.until_written(lambda: records.compute(job_id, attempt, slot=slot, node=node, run_s=run_s))
+        ended = Outcome("computed" if owned else "stale", computed=owned and bool(node), succeeded=owned and not node)
     logger.info(
         "run ended",
         extra={
@@ -132,10 +128,8 @@ def _failed(job_id: str, attempt: int, slot: str, exc: Exception) -> Outcome:
         exc.__traceback__ = None  # its frames hold the tensors of the run
         gc.collect()
         _pipelines().free()
-    owned, bindings = store().until_written(
-        lambda: store().fail(job_id, attempt, code=code, message=message, slot=slot)
-    )
-    return Outcome("failed", bindings, failure=f"{code}: {message}" if owned else "")
+    owned, _ = store().until_written(lambda: store().fail(job_id, attempt, code=code, message=message, slot=slot))
+    return Outcome("failed", failure=f"{code}: {message}" if owned else "")
 
 
 def _explain(exc: Exception) -> tuple[str, str]:

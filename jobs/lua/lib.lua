@@ -1,5 +1,5 @@
 -- What all scripts share. Above it the store puts K (key names, jobs/keys.py) and CFG (limits in ms, weights).
--- A binding is {job_id, attempt, slot}: the caller must send that job to that slot's queue.
+-- A binding is {job_id, attempt, slot}: that job was sent to that slot's queue.
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -27,8 +27,9 @@ local function emit(id)
     if has(values[i]) then event[name] = values[i] end
   end
   local text = cjson.encode(event)
-  redis.call('XADD', K.EVENTS, 'MAXLEN', '~', CFG.event_log_length, '*', 'event', text)
-  redis.call('PUBLISH', K.JOB .. id, text)
+  local event_id = redis.call('XADD', K.EVENTS, 'MAXLEN', '~', CFG.event_log_length, '*', 'event', text)
+  redis.call('PUBLISH', K.EVENTS, event_id .. ' ' .. text)
+  redis.call('PUBLISH', K.JOB .. id, text)  -- whom Celery's AsyncResult.get() waits for
 end
 
 local function set_state(id, new)

@@ -1,5 +1,12 @@
 -- What happens to a job: bound, freed, ended, lost. Shared by all scripts, after queue.lua.
 
+-- Put the job's message into its slot's queue, as kombu does it.
+local function send(id, attempt, slot)
+  if MESSAGE == '' then return end
+  local gaps = {['@I@'] = id, ['@A@'] = attempt, ['@R@'] = int(attempt - 1), ['@S@'] = slot}
+  redis.call('LPUSH', slot, (MESSAGE:gsub('@%a@', gaps)))
+end
+
 local function bind(slot, id)
   take_turn(id, slot)
   dequeue(id)
@@ -10,6 +17,7 @@ local function bind(slot, id)
   redis.call('HSET', K.SLOT .. slot, 'job', id, 'attempt', attempt)
   redis.call('ZADD', K.ASSIGNED, int(now + CFG.resend_after_ms), id)
   emit(id)
+  send(id, attempt, slot)
   return {id, attempt, slot}
 end
 

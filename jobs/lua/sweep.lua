@@ -1,8 +1,8 @@
 -- Heal what died. ARGV: the least time a lapsed slot is watched before it is given up, ms.
--- Returns {bindings, jobs to send again (bindings), deliveries to send again ({id, attempt, node}), slots given up,
+-- Returns {bindings, deliveries to send again ({id, attempt, node}), slots given up,
 --   jobs that ended by it ({id, state})}
 local now = now_ms()
-local bindings, resends, redeliveries, lost = {}, {}, {}, {}
+local bindings, redeliveries, lost = {}, {}, {}
 
 -- After an outage of Redis every lease looks lapsed: a slot is given up only when it stays silent under watch.
 for _, slot in ipairs(redis.call('ZRANGEBYSCORE', K.LEASES, '-inf', int(now))) do
@@ -22,7 +22,7 @@ end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.ASSIGNED, '-inf', int(now), 'LIMIT', 0, 100)) do
   local record = redis.call('HMGET', K.JOB .. id, 'attempt', 'slot')
-  table.insert(resends, {id, record[1], record[2]})
+  send(id, record[1], record[2])
   redis.call('ZADD', K.ASSIGNED, int(now + CFG.resend_after_ms), id)
 end
 
@@ -66,4 +66,4 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.EXPIRING, '-inf', int(now), 'L
 end
 
 for _, binding in ipairs(feed_idle()) do table.insert(bindings, binding) end
-return {bindings, resends, redeliveries, lost, ended}
+return {bindings, redeliveries, lost, ended}

@@ -28,10 +28,11 @@ def steps_of(kind: str) -> dict[str, Callable[[], None]]:
             "show": lambda: evaluate.sheet(target, MODELS / "training/contact-sheet.png", **shows.CONTACT_SHEET),
         }
     return {
-        "autoencoder": lambda: video_vae.train(parts / "vae", steps=580),
-        "text": lambda: text.teach_video(parts, steps=640),
-        "denoiser": lambda: dit.train(target, parts, steps=1060, count=5000),
-        "score": lambda: print(evaluate.score(target, video=True, count=60, **shows.VIDEO_OPTIONS)),
+        "autoencoder": lambda: video_vae.train(parts / "vae", steps=2400),
+        "text": lambda: text.teach_video(parts, steps=2000),
+        "denoiser": lambda: dit.train(target, parts, steps=4500),
+        "score": lambda: print(evaluate.score(target, video=True, **shows.VIDEO_OPTIONS)),
+        "animate": lambda: print(evaluate.score(target, video=True, given=True, **shows.VIDEO_OPTIONS)),
         "show": lambda: evaluate.strip(target, MODELS / "training/filmstrip.png", **shows.FILM_STRIP),
     }
 

@@ -1,8 +1,8 @@
-"""Trains the video denoiser: a transformer over 3x6x6 latents that reads the text encoder's tokens (flow
+"""Trains the video denoiser: a transformer over 9x8x8 latents that reads the text encoder's tokens (flow
 matching).
 
-One model learns both tasks: in a part of the clips the first latent frame stays clean and has the time zero,
-which is what the image-to-video pipeline does with the given picture.
+One model learns both tasks: in a part of the batches the first frame's latents stay clean and have the time
+zero, which is what the image-to-video pipeline does with the given picture.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffusers import (
-    AutoencoderKLLTXVideo,
+    AutoencoderKLWan,
     FlowMatchEulerDiscreteScheduler,
-    LTXPipeline,
-    LTXVideoTransformer3DModel,
+    SanaVideoPipeline,
+    SanaVideoTransformer3DModel,
 )
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import T5EncoderModel, T5Tokenizer
 
 from models.training import loop
@@ -25,28 +26,31 @@ from models.training.captions import Captioner
 from models.training.muon import Muon, split
 from models.training.scenes import draw_clip
 from models.training.text import T5_USED, WIDTH, tokenize
-from models.training.video_vae import FRAMES, LATENTS, SIZE, to_tensor
+from models.training.video_vae import FRAMES, LATENTS, SIZE, encode, frame_by_frame, to_tensor
 
-GRID = (3, 6, 6)  # latent frames, rows, columns
-RATE = 25  # frames per second that the pipelines assume by default; it scales the positions in time
-FIRST = GRID[1] * GRID[2]  # tokens of the first latent frame, which is the first frame alone
-INNER = 128
+INNER, HEADS, LAYERS = 128, 4, 6
+TOKEN = (1, 2, 2)  # latents per token: frames, rows, columns
 SHIFT = 3.0
+OUTER = ("patch_embedding", "proj_out", "time_embed", "caption_projection", "scale_shift_table")
 
 
-def build() -> LTXVideoTransformer3DModel:
+def build() -> SanaVideoTransformer3DModel:
     """The denoiser before training."""
-    model = LTXVideoTransformer3DModel(
+    model = SanaVideoTransformer3DModel(
         in_channels=LATENTS,
         out_channels=LATENTS,
-        num_attention_heads=4,
-        attention_head_dim=INNER // 4,
+        num_attention_heads=HEADS,
+        attention_head_dim=INNER // HEADS,
+        num_layers=LAYERS,
+        num_cross_attention_heads=HEADS,
+        cross_attention_head_dim=INNER // HEADS,
         cross_attention_dim=INNER,
-        num_layers=6,
         caption_channels=WIDTH,
+        patch_size=TOKEN,
+        rope_max_seq_len=128,
     )
     with torch.no_grad():
-        # Every block starts as a pass-through that says nothing: training is then calm at a large learning
+        # Every block starts as a pass-through that reads no text: training is then calm at a large learning
         # rate.
         for block in model.transformer_blocks:
             block.attn2.to_out[0].weight.zero_()
@@ -62,45 +66,68 @@ def scheduler() -> FlowMatchEulerDiscreteScheduler:
     return FlowMatchEulerDiscreteScheduler(shift=SHIFT)
 
 
-@torch.no_grad()
-def cache(
-    vae: AutoencoderKLLTXVideo, tokenizer: T5Tokenizer, encoder: T5EncoderModel, seed: int, count: int
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Latents of mean zero and deviation one, bfloat16 (count, tokens, LATENTS), and what `read` gives."""
-    captioner = Captioner(seed)
-    mean, deviation = (value.view(1, -1, 1, 1, 1) for value in (vae.latents_mean, vae.latents_std))
-    latents, states, masks = [], [], []
-    for _ in range(0, count, 10):
-        samples = [captioner.clip() for _ in range(10)]
-        clips = to_tensor(np.stack([draw_clip(sample.scene, FRAMES, SIZE) for sample in samples]))
+class Clips:
+    """Captioned clips as latents and text states; a stock that is slowly replaced by new ones.
+
+    Attributes:
+        latents: of mean zero and deviation one, bfloat16 (count, LATENTS, FRAMES, h, w).
+        states: the text encoder's outputs, bfloat16 (count, T5_USED, WIDTH).
+        masks: which of the states are no padding, int64 (count, T5_USED).
+    """
+
+    def __init__(self, parts: Path, seed: int, count: int) -> None:
+        self.vae = AutoencoderKLWan.from_pretrained(parts / "vae").eval()
+        self.coder = frame_by_frame(copy.deepcopy(self.vae))
+        self.tokenizer = T5Tokenizer.from_pretrained(parts / "tokenizer")
+        self.encoder = T5EncoderModel.from_pretrained(parts / "text_encoder", dtype=torch.float32)
+        self.captioner = Captioner(seed)
+        made = [self.make(10) for _ in range(0, count, 10)]
+        self.latents, self.states, self.masks = (torch.cat(column) for column in zip(*made, strict=True))
+        self.oldest = 0
+
+    @torch.no_grad()
+    def make(self, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """New clips: latents, states and masks."""
+        samples = [self.captioner.clip() for _ in range(count)]
+        frames = to_tensor(np.concatenate([draw_clip(sample.scene, FRAMES, SIZE) for sample in samples]))
         with torch.autocast("cpu", torch.bfloat16):
-            codes = vae.encode(clips).latent_dist.mode().float()
-        latents.append(((codes - mean) / deviation).flatten(2).transpose(1, 2).bfloat16())
-        state, mask = read(tokenizer, encoder, [sample.caption for sample in samples])
-        states.append(state)
-        masks.append(mask)
-    return torch.cat(latents), torch.cat(states), torch.cat(masks)
+            codes = encode(self.coder, frames).float()
+        mean, deviation = (
+            torch.tensor(self.vae.config[name]).view(1, -1, 1, 1) for name in ("latents_mean", "latents_std")
+        )
+        latents = ((codes - mean) / deviation).unflatten(0, (count, FRAMES)).transpose(1, 2)
+        return latents.bfloat16(), *self.read([sample.caption for sample in samples])
 
+    @torch.no_grad()
+    def read(self, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
+        """States and masks of captions, in lower case as the pipelines put them."""
+        ids, mask = tokenize(self.tokenizer, [caption.lower() for caption in captions], T5_USED)
+        return self.encoder(ids, attention_mask=mask).last_hidden_state.bfloat16(), mask
 
-@torch.no_grad()
-def read(tokenizer: T5Tokenizer, encoder: T5EncoderModel, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The text encoder's outputs, bfloat16 (n, T5_USED, WIDTH), and their mask, int64 (n, T5_USED)."""
-    ids, mask = tokenize(tokenizer, captions)
-    return encoder(ids).last_hidden_state[:, :T5_USED].bfloat16(), mask[:, :T5_USED]
+    def refresh(self, count: int) -> None:
+        """Puts new clips in the place of the oldest ones."""
+        places = (self.oldest + torch.arange(count)) % len(self.latents)
+        self.latents[places], self.states[places], self.masks[places] = self.make(count)
+        self.oldest = (self.oldest + count) % len(self.latents)
 
 
 def noisy(clean: torch.Tensor, given: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Noised latents, the aim, and times from 0 to 1: one per clip, or one per token if the first frame is
-    given.
+    """Noised latents, the aim, and times from 0 to 1000: (n,), or (n, 1, frames, rows, columns) of tokens if
+    the first frame is given.
     """
-    batch, tokens = clean.shape[:2]
+    batch = len(clean)
+    # One time from each of `batch` equal parts of the range: less chance in the loss than free draws.
     times = (torch.randperm(batch) + torch.rand(batch)) / batch
-    times = (SHIFT * times / (1 + (SHIFT - 1) * times))[:, None]
-    if given:
-        times = times.repeat(1, tokens)
-        times[:, :FIRST] = 0
+    times = SHIFT * times / (1 + (SHIFT - 1) * times)
     noise = torch.randn_like(clean)
-    return torch.lerp(clean, noise, times[:, :, None]), noise - clean, times
+    mixed = torch.lerp(clean, noise, times.view(-1, 1, 1, 1, 1))
+    times = times * 1000
+    if given:
+        mixed[:, :, :1] = clean[:, :, :1]
+        tokens = [side // own for side, own in zip(clean.shape[2:], TOKEN, strict=True)]
+        times = times.view(-1, 1, 1, 1, 1).repeat(1, 1, *tokens)
+        times[:, :, 0] = 0
+    return mixed, noise - clean, times
 
 
 def train(
@@ -108,69 +135,64 @@ def train(
     parts: Path,
     *,
     steps: int,
-    count: int = 12000,
-    batch: int = 32,
+    count: int = 8000,
+    fresh: int = 4,
+    batch: int = 48,
     peak: float = 2e-3,
     seed: int = 7,
-    every: int = 400,
+    every: int = 300,
 ) -> None:
     """Trains the denoiser (the text encoder stays as it is) and writes the pipeline folder `target`.
 
-    `parts` holds the trained autoencoder (`vae`) and text encoder (`text_encoder`, `tokenizer`).
+    `parts` holds the trained autoencoder (`vae`) and text encoder (`text_encoder`, `tokenizer`). If it holds
+    a checkpoint too (`denoiser.pt`), training goes on from there.
     """
     loop.start(seed)
-    vae = AutoencoderKLLTXVideo.from_pretrained(parts / "vae").eval()
-    tokenizer = T5Tokenizer.from_pretrained(parts / "tokenizer")
-    encoder = T5EncoderModel.from_pretrained(parts / "text_encoder", dtype=torch.float32)
-    latents, states, masks = cache(vae, tokenizer, encoder, seed, count)
-    print(f"{count} clips, deviation {float(latents.float().std()):.3f}", flush=True)
-    no_state, no_mask = read(tokenizer, encoder, [""])
-
     model = build()
-    outer = ("proj_in", "proj_out", "time_embed", "caption_projection", "scale_shift_table")
-    optimizer = Muon(split(model, peak, outer=outer), peak)
-    average = loop.Average(model, 0.9985)
-    counter = loop.Steps(optimizer, steps, every=50)
-    order = torch.empty(0, dtype=torch.int64)
+    optimizer = Muon(split(model, peak, outer=OUTER), peak)
+    average = loop.Average(model, 0.998)
+    checkpoint, begin = parts / "denoiser.pt", 0
+    if checkpoint.exists():
+        begin = loop.restore(checkpoint, model=model, average=average.model, optimizer=optimizer)
+        average.steps = begin
+        for group in optimizer.param_groups:
+            group["lr"] = peak
+        torch.manual_seed(seed + begin)
+    clips = Clips(parts, seed + begin, count)
+    print(f"{count} clips, deviation {float(clips.latents.float().std()):.3f}", flush=True)
+    no_state, no_mask = clips.read([""])
+    counter = loop.Steps(optimizer, steps, every=50, begin=begin, hold=0.7)
     for step in counter:
-        if len(order) < batch:
-            order = torch.randperm(count)
-        chosen, order = order[:batch], order[batch:]
+        clips.refresh(fresh)
+        chosen = torch.randint(count, (batch,))
         dropped = torch.rand(batch, 1) < 0.1
-        state = torch.where(dropped[:, :, None], no_state, states[chosen])
-        mask = torch.where(dropped, no_mask, masks[chosen])
-        given = bool(torch.rand(()) < 0.3)
-        mixed, aim, times = noisy(latents[chosen].float(), given)
-        with torch.autocast("cpu", torch.bfloat16):
+        mask = torch.where(dropped, no_mask, clips.masks[chosen])
+        used = int(mask.sum(1).max())
+        state = torch.where(dropped[:, :, None], no_state, clips.states[chosen])[:, :used]
+        given = bool(torch.rand(()) < 0.25)
+        mixed, aim, times = noisy(clips.latents[chosen].float(), given)
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             guess = model(
-                hidden_states=mixed,
+                mixed,
                 encoder_hidden_states=state.float(),
-                timestep=times * 1000,
-                encoder_attention_mask=mask,
-                num_frames=GRID[0],
-                height=GRID[1],
-                width=GRID[2],
-                rope_interpolation_scale=(4 / RATE, 16, 16),
+                encoder_attention_mask=mask[:, :used],
+                timestep=times,
             ).sample
-        wanted = slice(FIRST if given else 0, None)
-        loss = (guess.float() - aim)[:, wanted].square().mean()
+        loss = (guess.float() - aim)[:, :, int(given) :].square().mean()
         loop.descend(loss, model, optimizer)
         average.update(model)
         counter.note(**{"loss, first given" if given else "loss": loss})
         if step % every == every - 1 or step + 1 == steps:
-            write(target, average.model, vae, encoder, tokenizer)
+            loop.save(checkpoint, step=step + 1, model=model, average=average.model, optimizer=optimizer)
+            write(target, average.model, clips)
 
 
-def write(
-    target: Path,
-    model: LTXVideoTransformer3DModel,
-    vae: AutoencoderKLLTXVideo,
-    encoder: T5EncoderModel,
-    tokenizer: T5Tokenizer,
-) -> None:
+def write(target: Path, model: SanaVideoTransformer3DModel, clips: Clips) -> None:
     """Writes the pipeline folder, weights as float16, readable by all."""
-    model, encoder, vae = (copy.deepcopy(part).half() for part in (model, encoder, vae))
-    pipeline = LTXPipeline(scheduler=scheduler(), vae=vae, text_encoder=encoder, tokenizer=tokenizer, transformer=model)
+    model, encoder, vae = (copy.deepcopy(part).half() for part in (model, clips.encoder, clips.vae))
+    pipeline = SanaVideoPipeline(
+        scheduler=scheduler(), vae=vae, text_encoder=encoder, tokenizer=clips.tokenizer, transformer=model
+    )
     pipeline.save_pretrained(target)
     for file in target.rglob("*"):
         if file.is_file():

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -18,11 +19,13 @@ def start(seed: int) -> None:
     torch.set_num_threads(1)
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: int = 100) -> float:
-    """Linear warm-up, then a cosine down to two hundredths of the peak."""
+def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, hold: float = 0.0) -> float:
+    """Linear warm-up, the peak up to the part `hold` of the steps, then a cosine down to two hundredths of it."""
     if step < warmup:
         return peak * (step + 1) / warmup
-    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup))))
+    held = max(warmup, int(hold * steps))
+    way = max(0, step - held) / max(1, steps - held)
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * way)))
 
 
 class Average:
@@ -48,18 +51,20 @@ class Average:
 class Steps:
     """Counts training steps, sets the learning rates, prints a line now and then."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer, steps: int, every: int = 100) -> None:
-        self.optimizer, self.steps, self.every = optimizer, steps, every
+    def __init__(
+        self, optimizer: torch.optim.Optimizer, steps: int, every: int = 100, begin: int = 0, hold: float = 0.0
+    ) -> None:
+        self.optimizer, self.steps, self.every, self.begin, self.hold = optimizer, steps, every, begin, hold
         self.peaks = [group["lr"] for group in optimizer.param_groups]
         self.losses: dict[str, float] = {}
         self.index = 0
         self.began = time.monotonic()
 
     def __iter__(self) -> Iterator[int]:
-        for index in range(self.steps):
+        for index in range(self.begin, self.steps):
             self.index = index
             for group, peak in zip(self.optimizer.param_groups, self.peaks, strict=True):
-                group["lr"] = learning_rate(index, self.steps, peak)
+                group["lr"] = learning_rate(index, self.steps, peak, hold=self.hold)
             yield index
 
     def note(self, **losses: torch.Tensor) -> None:
@@ -81,8 +86,17 @@ def descend(loss: torch.Tensor, model: nn.Module, optimizer: torch.optim.Optimiz
     optimizer.step()
 
 
-def save(path: Path, **parts: object) -> None:
-    """Writes a checkpoint so that a reader never sees half of one."""
+def save(path: Path, step: int, **parts: Any) -> None:
+    """Writes the states of models and optimisers after `step` steps, so that a reader never sees half of a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(parts, path.with_suffix(".part"))
+    states = {name: part.state_dict() for name, part in parts.items()}
+    torch.save({"step": step, **states}, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)
+
+
+def restore(path: Path, **parts: Any) -> int:
+    """Gives models and optimisers the states in a file of `save`, and returns the steps that were done."""
+    states = torch.load(path)
+    for name, part in parts.items():
+        part.load_state_dict(states[name])
+    return int(states["step"])

@@ -6,9 +6,11 @@ IMAGE_OPTIONS: dict[str, object] = {"num_inference_steps": 20, "guidance_scale":
 VIDEO_OPTIONS: dict[str, object] = {
     "num_inference_steps": 20,
     "guidance_scale": 3.0,
-    "height": 96,
-    "width": 96,
-    "num_frames": 9,
+    "height": 64,
+    "width": 64,
+    "frames": 9,
+    "use_resolution_binning": False,  # which would take the size for that of a large model
+    "complex_human_instruction": [],  # a long text for large text encoders, by default put before the prompt
 }
 
 CONTACT_SHEET: dict[str, object] = {

@@ -27,10 +27,8 @@ from models.training.scenes import COLOUR_NAMES, SHAPES, layout
 
 WIDTH = 128
 CLIP_LENGTH = 32  # tokens per caption, padding included
-# The video pipelines pad to this length and let the T5 encoder see the padding, so it is trained with that,
-# too.
-T5_LENGTH = 128
-T5_USED = 32  # no caption in training is longer; the pipelines mask the padding for the denoiser
+T5_LENGTH = 300  # to which the video pipelines pad; they mask the padding, for encoder and denoiser alike
+T5_USED = 32  # no caption in training is longer
 
 
 def clip_tokenizer(captions: list[str], merges: int = 400) -> CLIPTokenizer:
@@ -153,20 +151,18 @@ def teach(
     peak: float = 2e-3,
 ) -> None:
     """Teaches a text encoder what captions say, then writes it and its tokenizer below `target`."""
-    masked = isinstance(encoder, T5EncoderModel)  # whether its pipeline hides the padding from the denoiser
+    masked = isinstance(encoder, T5EncoderModel)  # whether its pipeline hides the padding
     reader = Reader(len(moments), cells)
     both = nn.ModuleList([encoder, reader])
     optimizer = torch.optim.AdamW(both.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     counter = loop.Steps(optimizer, steps, every=200)
     for _ in counter:
         samples = [draw_sample() for _ in range(batch)]
-        ids, mask = tokenize(tokenizer, [sample.caption for sample in samples])
+        ids, mask = tokenize(tokenizer, [sample.caption for sample in samples], T5_USED if masked else None)
         truth = torch.from_numpy(np.stack([layout(sample.scene, cells, moments) for sample in samples])).flatten(2)
-        if masked and torch.rand(()) < 0.8:
-            ids = ids[:, :T5_USED]  # four times cheaper; the other steps keep the encoder used to all the padding
         with torch.autocast("cpu", torch.bfloat16):
-            tokens = encoder(ids).last_hidden_state[:, :T5_USED]
-            colours, shapes = reader(tokens, mask[:, :T5_USED] if masked else None)
+            tokens = encoder(ids, attention_mask=mask if masked else None).last_hidden_state
+            colours, shapes = reader(tokens, mask if masked else None)
         colours, shapes = colours.float(), shapes.float()
         colour_loss = F.cross_entropy(colours.flatten(0, 1), truth[:, 0].flatten())
         shape_loss = F.cross_entropy(shapes.flatten(0, 1), truth[:, 1].flatten())
@@ -176,9 +172,11 @@ def teach(
     tokenizer.save_pretrained(target / "tokenizer")
 
 
-def tokenize(tokenizer: Callable, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token ids and mask, both int64 (n, length), padded as the tokenizer's pipeline pads them."""
-    got = tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt")
+def tokenize(
+    tokenizer: Callable, captions: list[str], length: int | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Token ids and mask, both int64 (n, length), padded to `length` or as the tokenizer's pipeline pads them."""
+    got = tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     return got.input_ids, got.attention_mask
 
 
