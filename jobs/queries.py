@@ -139,6 +139,12 @@ def fleet(store: JobStore, own: str = "") -> Fleet:
     )
 
 
+def slot(store: JobStore, name: str) -> Slot | None:
+    """A slot, or None."""
+    values = store.call(lambda c: c.hgetall(keys.SLOT + name))
+    return Slot.from_hash(name, values) if values else None
+
+
 def find(store: JobStore, job_id: str) -> Job | None:
     """The job, or None."""
     try:

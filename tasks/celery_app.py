@@ -88,4 +88,5 @@ def _child(**_: Any) -> None:
         importlib.import_module("workers.child").prepare(os.environ[SLOT_VARIABLE])
 
 
-logging.getLogger("kombu").setLevel(logging.WARNING)
+for _name in ("kombu", "httpx2"):
+    logging.getLogger(_name).setLevel(logging.WARNING)

@@ -19,14 +19,15 @@ from typing import Any
 from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
-from jobs import spool
+from jobs import queries, spool
 from jobs.errors import BadSetting, FramemillError, RunTimeout, Unavailable
 from jobs.models import ModelRegistry
 from jobs.slots import device_label, start_ticks, visible_device
 from jobs.states import JobState
 from jobs.store import SlotHeld
 from tasks import dispatch
-from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, settings, store
+from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, backends, settings, store
+from tasks.watch import BackendWatch
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class Keeper:
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._missing = 0
         self._tidy_at = 0.0
+        self._backend = backends().get(self._slot)
+        self._watch = BackendWatch(self._backend, self._is_free, self._note_health) if self._backend else None
 
     def start(self) -> None:
         """Take the slot and begin. Ends the process with a message when that is not possible."""
@@ -58,6 +61,8 @@ class Keeper:
                 raise SystemExit(1) from exc
         if self._delivers:
             store().until_written(store().announce_node)
+        if self._watch:
+            self._watch.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -65,6 +70,8 @@ class Keeper:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        if self._watch:
+            self._watch.stop()
         if self._delivers:
             with contextlib.suppress(Unavailable):
                 store().forget_node()
@@ -88,11 +95,17 @@ class Keeper:
             )
         if not isinstance(self._worker.pool, prefork.TaskPool):
             raise BadSetting("a GPU worker needs the prefork pool (its default); other pools cannot stop a running job")
-        visible_device(self._slot)
+        if self._backend is None:
+            visible_device(self._slot)
 
     def _facts(self) -> dict[str, Any]:
-        models = [spec.name for spec in ModelRegistry.from_file(settings().models_file).for_slot(self._slot)]
+        registry = ModelRegistry.from_file(settings().models_file)
+        offered = self._backend.offered(registry) if self._backend else registry.for_slot(self._slot)
+        models = [spec.name for spec in offered]
+        if self._backend and (unknown := self._backend.models.keys() - set(registry.names())):
+            raise BadSetting(f"[{self._slot}] models: the models file has no {', '.join(sorted(unknown))}")
         return {
+            **({"blocked": self._watch.blocked} if self._watch else {}),
             "node": settings().node,
             "pid": os.getpid(),
             "device": device_label(self._slot),
@@ -157,6 +170,14 @@ class Keeper:
             store().fail(beat.job_id, beat.attempt, code=RunTimeout.code, message=limit)
             self._signal_child(signal.SIGKILL)
         self._find_missing(beat.job_id, beat.attempt)
+
+    def _is_free(self) -> bool:
+        slot = queries.slot(store(), self._slot)
+        return slot is not None and not slot.job_id
+
+    def _note_health(self, blocked: str) -> None:
+        """Why its back end can take no job; '' gives the slot its next one."""
+        store().heartbeat(self._slot, self._owner, {"blocked": blocked})
 
     def _find_missing(self, job_id: str, attempt: int) -> None:
         """A run that has no process any more (its death was not recorded) is lost."""

@@ -141,7 +141,8 @@ def test_a_form_needs_its_part_but_not_a_file_in_it(stack: Stack) -> None:
 
 
 def test_only_fields_that_were_sent_count(stack: Stack) -> None:
-    first = call(stack, "POST", "/v1/tasks/video/", json={"infer_steps": 2, "seed": 5, "target_video_length": 17}).json()
+    sent = {"infer_steps": 2, "seed": 5, "target_video_length": 17}
+    first = call(stack, "POST", "/v1/tasks/video/", json=sent).json()
     second = call(stack, "POST", "/v1/tasks/video/", json={}).json()
     asked, default = (finish(stack, task["task_id"])["request"] for task in (first, second))
     assert (asked["steps"], asked["frames"], asked["seed"]) == (2, 17, 5)
@@ -319,7 +320,8 @@ def test_service_and_metadata(stack: Stack) -> None:
     wait_for(lambda: stack.get("/v1/service/status").json()["service_status"] == "idle", "the service to be idle")
     status = stack.get("/v1/service/status").json()
     assert (status["task_id"], status["start_time"], status["current_task"]) == (None, None, None)
-    assert {"active_tasks", "pending_tasks", "queue_size", "total_tasks", "completed_tasks", "failed_tasks"} <= set(status)
+    further = {"active_tasks", "pending_tasks", "queue_size", "total_tasks", "completed_tasks", "failed_tasks"}
+    assert further <= set(status)
     metadata = stack.get("/v1/service/metadata").json()
     assert (metadata["model_cls"], metadata["nproc_per_node"]) == ("tiny-video", 1)
     assert stack.get("/health").json() == {"status": "ok"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from jobs.objects import ObjectStore, open_store
 from jobs.record import Job, Output
 from jobs.store import JobStore
 from tasks.celery_app import settings
-from workers import encode
+from workers import encode, spooled_files
 from workers.spool import read
 
 logger = logging.getLogger(__name__)
@@ -33,8 +34,10 @@ def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) ->
         ObjectNotFound: the frames are not in this host's spool.
         Unavailable: the object store or Redis does not answer.
     """
-    frames = read(settings(), job_id, attempt)
     job = store.get(job_id)
+    if files := spooled_files.read(settings(), job_id, attempt):
+        return _store_files(job, f"outputs/{job_id}/{attempt}.{number}", files)
+    frames = read(settings(), job_id, attempt)
     outputs = []
     with tempfile.TemporaryDirectory(prefix="framemill-") as folder:
         for index, clip in enumerate(frames):
@@ -50,6 +53,17 @@ def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) ->
             media_type = "video/mp4" if suffix == "mp4" else "image/png"
             _objects().put_file(key, path, media_type)
             outputs.append(_output(job, key, media_type, path, width, height, len(clip)))
+    return outputs
+
+
+def _store_files(job: Job, prefix: str, files: list[spooled_files.SpooledFile]) -> list[Output]:
+    """What a back end has encoded already, stored as it is."""
+    outputs = []
+    for file in files:
+        key = f"{prefix}/{file.path.name}"
+        _objects().put_file(key, file.path, file.media_type)
+        output = _output(job, key, file.media_type, file.path, file.width, file.height, file.frames)
+        outputs.append(replace(output, fps=file.fps))
     return outputs
 
 

@@ -5,6 +5,7 @@ No torch here: the workers of back ends, and the keepers that look after them, s
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,21 +13,32 @@ from pathlib import Path
 from typing import Protocol
 
 from jobs.backends import Backend
-from jobs.errors import FramemillError
 from jobs.requests import GenerationRequest
+from jobs.settings import Settings
 
 
-class BackendAway(FramemillError):
-    """The back end does not answer; it may come back."""
-
-    code = "backend_away"
-    retryable = True
+class BackendAway(Exception):
+    """The back end does not answer; it may come back. The text says more, without addresses."""
 
 
 class BackendBusy(BackendAway):
     """The back end works for somebody else."""
 
-    code = "backend_busy"
+
+class TaskGone(BackendAway):
+    """The back end knows nothing of the job it was given: it was started again."""
+
+
+class HandBack(Exception):
+    """The job must run elsewhere, or later; the text says why.
+
+    Attributes:
+        counted: whether the back end had begun, so that this run counts towards ``MAX_ATTEMPTS``.
+    """
+
+    def __init__(self, why: str, *, counted: bool) -> None:
+        super().__init__(why)
+        self.counted = counted
 
 
 @dataclass(frozen=True)
@@ -81,6 +93,12 @@ class RemoteExecutor(Protocol):
 
     def close(self) -> None:
         """Give connections back."""
+
+
+def namespace_of(settings: Settings, slot: str) -> str:
+    """How ids of this slot's runs begin on the back end: the same after a restart, another for every installation."""
+    own = f"{settings.store_url}|{settings.node}|{slot}"
+    return "fm" + hashlib.sha256(own.encode()).hexdigest()[:8]
 
 
 def connect(backend: Backend, namespace: str) -> RemoteExecutor:

@@ -14,7 +14,7 @@ from typing import Any
 from jobs.backends import Backend
 from jobs.errors import BackendFailed
 from jobs.requests import GenerationRequest
-from workers.executors.remote import BackendAway, BackendBusy, Progress, RemoteFile
+from workers.executors.remote import BackendAway, BackendBusy, Progress, RemoteFile, TaskGone
 from workers.executors.remote.http import Server, detail
 
 _ENDINGS = {"video/mp4": "mp4", "image/png": "png", "image/jpeg": "jpg"}
@@ -72,9 +72,11 @@ class Executor:
             return Progress(done=True)
         if word in ("pending", "processing"):
             step, steps = body.get("step"), body.get("steps")
-            return Progress(step=step if isinstance(step, int) else None, steps=steps if isinstance(steps, int) else None)
+            return Progress(
+                step=step if isinstance(step, int) else None, steps=steps if isinstance(steps, int) else None
+            )
         if word == "not_found":  # it forgets everything when it is started again
-            raise BackendAway("has lost the task")
+            raise TaskGone("has lost the task")
         raise BackendFailed(f"the back end reports {word}: {body.get('error') or 'no reason given'}"[:500])
 
     def stop(self) -> None:

@@ -5,16 +5,22 @@ from __future__ import annotations
 import hashlib
 import logging
 import time
-from collections.abc import Mapping
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
+from typing import TypeVar
 
 from jobs.backends import Backend
-from jobs.errors import FramemillError, JobCancelled, RunTimeout
+from jobs.errors import JobCancelled, RunTimeout
+from jobs.record import Job
 from jobs.requests import GenerationRequest
 from jobs.settings import Settings
-from workers.executors.remote import BackendAway, BackendBusy, Progress, RemoteExecutor, RemoteFile
+from workers import spooled_files
+from workers.executors.remote import BackendAway, BackendBusy, HandBack, RemoteExecutor, TaskGone, connect, namespace_of
 from workers.report import Reporter
+
+T = TypeVar("T")
+#: Content of the object-store keys that a request names.
+Inputs = Callable[[GenerationRequest], Mapping[str, bytes]]
 
 logger = logging.getLogger(__name__)
 
@@ -24,66 +30,52 @@ POLL_S, STOP_CHECK_S = 0.4, 0.05
 BUSY_PATIENCE_S = 3.0
 
 
-class LostRun(FramemillError):
-    """A run that the back end had begun and that is out of reach now; it counts as one that was lost."""
-
-    code = "backend_lost"
-
-
-def namespace_of(settings: Settings, slot: str) -> str:
-    """How ids of this slot's runs begin on the back end: the same after a restart, another for every installation."""
-    own = f"{settings.store_url}|{settings.node}|{slot}"
-    return "fm" + hashlib.sha256(own.encode()).hexdigest()[:8]
-
-
-def run(
-    executor: RemoteExecutor, backend: Backend, request: GenerationRequest, inputs: Mapping[str, bytes],
-    reporter: Reporter, *, run_id: str, folder: Path,
-) -> list[RemoteFile]:  # fmt: skip
-    """Compute one request on a back end.
-
-    Args:
-        executor, backend: where.
-        request, inputs: what, and the content of the keys it names.
-        reporter: told of steps; says when to stop.
-        run_id: unique to this attempt.
-        folder: where the fetched files go.
+def compute(job: Job, attempt: int, backend: Backend, reporter: Reporter, settings: Settings, inputs: Inputs) -> float:
+    """Have a back end compute an attempt; its files are in the spool afterwards. Returns the seconds it took.
 
     Raises:
         JobCancelled, RunTimeout: stopped here, and there.
-        BackendAway: it never began; the attempt need not count.
-        LostRun: it began, and the back end is out of reach since ``lost_after_s``.
+        HandBack: the back end is away or busy.
         ExecutionError: the back end failed or refused it.
     """
-    reporter.stage("starting")
-    try:
-        _submit(executor, request, inputs, reporter, run_id)
-        reporter.stage("denoising")
-        _watch(executor, backend, reporter)
-        return _patiently(backend, reporter, lambda: executor.fetch(folder))
-    except (JobCancelled, RunTimeout):
-        with suppress(FramemillError):
-            executor.stop()
-        raise
+    begun = time.monotonic()
+    run_id = hashlib.sha256(f"{job.job_id}.{attempt}".encode()).hexdigest()[:16]
+    with (
+        closing(connect(backend, namespace_of(settings, backend.name))) as executor,
+        spooled_files.folder(settings, job.job_id, attempt) as folder,
+    ):
+        try:
+            _submit(executor, backend, job.request, inputs(job.request), reporter, run_id)
+            reporter.stage("denoising")
+            _watch(executor, backend, reporter)
+            fetched = _patiently(backend, reporter, lambda: executor.fetch(folder))
+        except (JobCancelled, RunTimeout):
+            with suppress(BackendAway):
+                executor.stop()
+            raise
+        files = [spooled_files.described(file.path, file.media_type) for file in fetched]
+        spooled_files.keep(settings, job.job_id, attempt, folder, files)
+    return time.monotonic() - begun
 
 
 def _submit(
-    executor: RemoteExecutor, request: GenerationRequest, inputs: Mapping[str, bytes], reporter: Reporter, run_id: str
+    executor: RemoteExecutor, backend: Backend, request: GenerationRequest, inputs: Mapping[str, bytes],
+    reporter: Reporter, run_id: str,
 ) -> None:  # fmt: skip
     deadline = time.monotonic() + BUSY_PATIENCE_S
     while True:
         try:
             return executor.submit(request, inputs, run_id)
-        except BackendBusy:
-            if time.monotonic() > deadline:
-                raise
+        except BackendAway as exc:
+            if not isinstance(exc, BackendBusy) or time.monotonic() > deadline:
+                raise HandBack(f"{backend.name} {exc}", counted=False) from exc
         _sleep(reporter, POLL_S)
 
 
 def _watch(executor: RemoteExecutor, backend: Backend, reporter: Reporter) -> None:
     while True:
         _sleep(reporter, POLL_S)
-        progress: Progress = _patiently(backend, reporter, executor.poll)
+        progress = _patiently(backend, reporter, executor.poll)
         if progress.done:
             return
         if progress.steps:
@@ -92,16 +84,16 @@ def _watch(executor: RemoteExecutor, backend: Backend, reporter: Reporter) -> No
             reporter.step(progress.step)
 
 
-def _patiently(backend: Backend, reporter: Reporter, call):  # type: ignore[no-untyped-def]
-    """The answer of ``call``, tried again while the back end is away. Raises: LostRun."""
+def _patiently(backend: Backend, reporter: Reporter, call: Callable[[], T]) -> T:
+    """The answer of ``call``, tried again while the back end is away. Raises: HandBack: for too long."""
     deadline = time.monotonic() + backend.lost_after_s
     while True:
         try:
             return call()
         except BackendAway as exc:
-            if time.monotonic() > deadline:
-                raise LostRun(f"{backend.name} {exc.message}") from exc
-            logger.warning("back end away during a run", extra={"backend": backend.name, "error": exc.message})
+            if isinstance(exc, TaskGone) or time.monotonic() > deadline:
+                raise HandBack(f"{backend.name} {exc}", counted=True) from exc
+            logger.warning("back end away during a run", extra={"backend": backend.name, "error": str(exc)})
         _sleep(reporter, POLL_S)
 
 
