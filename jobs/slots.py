@@ -123,7 +123,7 @@ def gpu_index(slot: str) -> int:
 
 
 def device_label(slot: str) -> str:
-    """``cuda:N`` with the number ``nvidia-smi`` shows, ``cpu`` on a host without a GPU, or ``remote``. Needs no torch."""
+    """``cuda:N`` with the number ``nvidia-smi`` shows, ``cpu`` without a GPU, or ``remote``. Needs no torch."""
     if not is_gpu(slot):
         return "remote"
     return f"cuda:{visible_device(slot)}" if Path("/proc/driver/nvidia/gpus").is_dir() else "cpu"

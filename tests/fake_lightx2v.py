@@ -29,12 +29,15 @@ class Fake:
         self.endless = False
         self.result: bytes | None = None
         self.obeys = True
+        #: The process is gone: open connections end without an answer.
+        self.dead = False
         self.lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
         self.port = 0
 
     def start(self) -> Fake:
         fake = self
+        self.dead = False
 
         class Handler(_Handler):
             owner = fake
@@ -48,6 +51,7 @@ class Fake:
     def stop(self) -> None:
         """The process dies: it answers nothing any more, and forgets its tasks."""
         assert self._server is not None
+        self.dead = True
         self._server.shutdown()
         self._server.server_close()
         self.tasks.clear()
@@ -98,6 +102,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         pass
+
+    def handle_one_request(self) -> None:
+        if self.owner.dead:
+            self.close_connection = True
+            return
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        if self.owner.dead:
+            self.close_connection = True
+            return False
+        return super().parse_request()
 
     def do_GET(self) -> None:
         fake, path = self.owner, self.path

@@ -110,11 +110,10 @@ def test_files_outside_are_not_served(stack: Stack, path: str, status: int) -> N
     assert (answer.status_code, set(answer.json())) == (status, {"detail", "error"})
 
 
-@pytest.mark.parametrize(
-    "encode", [lambda d: base64.b64encode(d).decode(), lambda d: "data:image/png;base64," + base64.b64encode(d).decode()]
-)
-def test_a_video_from_an_image_in_the_body(stack: Stack, encode: Any) -> None:
-    sent = {"image_path": encode(png()), "infer_steps": 1, "target_shape": [32, 64]}
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+def test_a_video_from_an_image_in_the_body(stack: Stack, prefix: str) -> None:
+    image = prefix + base64.b64encode(png()).decode()
+    sent = {"image_path": image, "infer_steps": 1, "target_shape": [32, 64]}
     body = call(stack, "POST", "/v1/tasks/", json=sent).json()
     request = finish(stack, body["task_id"])["request"]
     assert (request["kind"], request["width"], request["height"]) == ("img2video", 64, 32)

@@ -141,7 +141,7 @@ def test_a_server_that_dies_gives_its_job_to_another_slot(fleet: Any) -> None:
     fake.stop()
     view = stack.wait_until(job_id, lambda view: view["state"] == "queued", "its place in the queue")
     blocked = await_slot(stack, "waiting")
-    assert "lightx2v-1 does not answer" in blocked["waiting_for"]
+    assert blocked["waiting_for"].startswith("lightx2v-1 ")
     assert view["attempt"] == 1
     # What both can run goes to the one that is there, at once.
     assert stack.wait(stack.submit(model="noop", steps=1))["slot"] == "gpu0"
