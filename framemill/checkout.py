@@ -24,4 +24,4 @@ def up(arguments: Sequence[str]) -> int:
         print("framemill: a server is started from its checkout; there is none here", file=sys.stderr)
         return 2
     os.chdir(folder)
-    os.execv(sys.executable, [sys.executable, "-m", "stack", "up", *arguments])  # noqa: S606  (our own interpreter)
+    return os.execv(sys.executable, [sys.executable, "-m", "stack", "up", *arguments])  # noqa: S606  (our own interpreter)
