@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from stack import ports
-from tests.harness import ENDLESS_STEPS, Stack, running, wait_for
+from tests.harness import ENDLESS_STEPS, PATIENCE_S, Stack, running, wait_for
 from tests.test_lightx2v import call, png
 
 #: The scripts look this often, seconds.
@@ -76,14 +76,14 @@ def post(url: str, **fields: Any) -> requests.Response:
     return requests.post(url + "/v1/tasks/", json={"prompt": "a cat", "image_path": "", **fields}, timeout=30)
 
 
-def poll(url: str, task_id: str) -> str:
+def poll(url: str, task_id: str, timeout_s: float = PATIENCE_S) -> str:
     """As the scheduler's threads do: nothing but completed and failed ends it."""
 
     def look() -> Any:
         word = get(url, f"/v1/tasks/{task_id}/status").json()["status"]
         return word if word in ("completed", "failed") else None
 
-    return str(wait_for(look, f"the end of {task_id}"))
+    return str(wait_for(look, f"the end of {task_id}", timeout_s))
 
 
 def is_idle(url: str) -> bool:
@@ -94,13 +94,14 @@ def await_idle(url: str) -> None:
     wait_for(lambda: is_idle(url), "an idle service")
 
 
+@pytest.mark.timeout(400)
 def test_a_task_from_the_post_to_the_file(single: Stack) -> None:
     url = single.url("")
     await_idle(url)
     assert get(url, "/v1/service/status").json()["start_time"] is None
     body = post(url, model="tiny-video", infer_steps=2, save_video_path="cat.mp4").json()
     assert (body["task_status"], body["save_video_path"]) == ("processing", "cat.mp4")
-    assert poll(url, body["task_id"]) == "completed"
+    assert poll(url, body["task_id"], 300) == "completed"  # torch is imported first
     ended = get(url, f"/v1/tasks/{body['task_id']}/status").json()
     assert (ended["success"], ended["error"], ended["request"]["seed"]) == (True, None, 42)
     assert is_idle(url)
@@ -218,7 +219,7 @@ def test_the_scheduler_of_several_servers(services: list[str]) -> None:
     threads = []
     for number in range(5):
         url = wait_for(lambda: next((url for url in services if is_idle(url)), None), "an idle server")
-        answer = post(url, infer_steps=60, seed=number).json()
+        answer = post(url, infer_steps=400, seed=number).json()
         assert "task_id" in answer, answer  # a server that says idle and refuses loses the job
         assert not is_idle(url) or poll(url, answer["task_id"])
         used.append(url)

@@ -38,7 +38,9 @@ def create(*, video: bool, old: bool = False, form: bool = False, needs_file: bo
     try:
         job, forecast = submit(sent, video=video, old=old, form=form)
     except QueueFull as exc:
-        return _full(exc)
+        return full(exc)
+    except DuplicateJob as exc:
+        return used(exc)
     return jsonify(answer(job, forecast))
 
 
@@ -86,13 +88,14 @@ def answer(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
     }
 
 
-def _full(exc: QueueFull) -> Response:
+def full(exc: QueueFull) -> Response:
+    """A full queue, in LightX2V's words."""
     limit = auth.caller().max_waiting or submitting.settings().max_waiting
     response = errors.render(exc.code, f"Task queue is full (max {limit} tasks)", 503)
     response.headers["Retry-After"] = str(exc.retry_after_s)
     return response
 
 
-def refused(exc: DuplicateJob) -> Response:
+def used(exc: DuplicateJob) -> Response:
     """A used id: 400 where there is no queue, as in the older versions."""
     return errors.render(exc.code, exc.message, 400 if is_single() else 409)

@@ -51,9 +51,6 @@ def register(app: Flask, api: Api) -> None:
     shared.register(app)
 
 
-blueprint.register_error_handler(DuplicateJob, creating.refused)
-
-
 @blueprint.route("/v1/tasks/video", methods=["POST"])
 @blueprint.doc(**_SENT)
 @blueprint.response(200, description=_ACCEPTED)
@@ -113,7 +110,9 @@ def create_image_sync() -> Response:
     try:
         job, _ = creating.submit(sent, video=False)
     except QueueFull as exc:
-        return errors.render(exc.code, exc.message, 503)
+        return creating.full(exc)
+    except DuplicateJob as exc:
+        return creating.used(exc)
     with waiting.listening(job.job_id) as listener:
         job = _wait(store().get(job.job_id), listener, timeout_s)
     if job.state is JobState.SUCCEEDED:
