@@ -19,7 +19,7 @@ NAMES = {"infer_steps": "steps", "target_video_length": "frames", "target_fps": 
          "i2i_denoise_strength": "strength"}  # fmt: skip
 #: Fields that are called the same.
 _SAME = ("task_id", "prompt", "negative_prompt", "seed", "model", "guidance_scale", "width", "height", "slot",
-         "priority", "start_within_s", "max_run_s")  # fmt: skip
+         "priority", "start_within_s", "max_run_s", *NAMES.values())  # fmt: skip
 #: The seed of a form, and of a service as LightX2V's documents describe it, when the client sends none.
 DEFAULT_SEED = 42
 
@@ -60,18 +60,17 @@ def read(sent: Mapping[str, Any], *, video: bool, form: bool) -> Task:
     warnings = [f"unknown field {name!r} was ignored" for name in unknown]
     warnings += [f"{name} has no effect here" for name, nothing in schemas.IGNORED.items()
                  if values.get(name, nothing) not in (nothing, "")]  # fmt: skip
-    image: str | bytes | None = sent.get("image_file") or None
-    if image is None and values.get("image_path", "").strip():
-        image = read_image(values["image_path"], submitting.settings())
+    field = next((name for name in ("image_file", "image_path", "image") if sent.get(name)), "image_path")
+    image: str | bytes | None = sent.get(field) or None
+    if isinstance(image, str):
+        image = read_image(image, submitting.settings()) if image.strip() else None
     kind = (Kind.IMG2VIDEO if image else Kind.TEXT2VIDEO) if video else (Kind.IMG2IMG if image else Kind.TEXT2IMG)
     native = {name: values[name] for name in _SAME if name in values}
     native |= {name: values[own] for own, name in NAMES.items() if own in values}
     native["kind"] = kind
     if "seed" not in native and (form or submitting.settings().lightx2v_profile == "single"):
         native["seed"] = DEFAULT_SEED
-    words = {name: own for own, name in NAMES.items()} | {
-        "image": "image_file" if "image_file" in sent else "image_path"
-    }
+    words = {name: own for own, name in NAMES.items() if own in values} | {"image": field}
     size = _size(values, native)
     if size:
         native |= dict(zip(("width", "height"), size, strict=True))

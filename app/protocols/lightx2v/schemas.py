@@ -61,6 +61,11 @@ class LightX2VTaskSchema(Schema):
     # The native API's.
     model = Text(**_doc("Name of a model, see /v1/models."))
     guidance_scale = Number(**_doc("How closely the prompt is followed."))
+    image = Text(**_doc("As `image_path`."))
+    steps = Whole(**_doc("As `infer_steps`."))
+    frames = Whole(**_doc("As `target_video_length`."))
+    fps = Number(**_doc("As `target_fps`."))
+    strength = Number(**_doc("As `i2i_denoise_strength`."))
     width = Whole(**_doc("Pixels."))
     height = Whole(**_doc("Pixels."))
     slot = Text(**_doc("Run only on this slot."))
