@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import time
+
 from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from jobs.objects import ObjectStore
 from jobs.record import Output
 
+#: Longest time a client may keep a copy for, seconds.
+YEAR_S = 31_536_000
 
-def send_object(objects: ObjectStore, output: Output, *, name: str) -> Response:
+
+def send_object(objects: ObjectStore, output: Output, *, name: str, expires_at_ms: int | None = None) -> Response:
     """Stream an output through this server.
 
     HEAD, ``If-None-Match`` and a single ``Range`` are answered as RFC 9110 says; several ranges in one request
-    are answered with the whole file.
+    are answered with the whole file. Copies of a file that expires (``expires_at_ms``) expire with it.
 
     Raises:
         ObjectNotFound: the file is gone.
@@ -35,7 +40,8 @@ def send_object(objects: ObjectStore, output: Output, *, name: str) -> Response:
     response.set_etag(output.sha256)
     response.accept_ranges = "bytes"
     response.cache_control.private = True
-    response.cache_control.max_age = 31_536_000
+    left_s = YEAR_S if expires_at_ms is None else expires_at_ms // 1000 - int(time.time())
+    response.cache_control.max_age = max(0, min(YEAR_S, left_s))
     response.cache_control.immutable = True
     suffix = output.key.rsplit(".", 1)[-1]
     response.headers["Content-Disposition"] = f'inline; filename="{name}.{suffix}"'

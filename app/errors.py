@@ -24,6 +24,7 @@ STATUS: dict[type[errors.FramemillError], int] = {
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.NotFound: 404,
+    errors.ResultExpired: 410,
     errors.Conflict: 409,
     errors.NotReady: 404,
     errors.QueueFull: 429,

@@ -25,6 +25,7 @@ from jobs.errors import InvalidRequest, ObjectNotFound, Problem
 from jobs.fetch import fetch
 from jobs.objects import ObjectStore
 from jobs.settings import Settings
+from jobs.store import JobStore
 
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
@@ -35,6 +36,15 @@ _READERS: tuple[tuple[re.Pattern[bytes], str, Callable[[io.BytesIO], Image.Image
     (re.compile(rb"\xff\xd8\xff"), "jpg", JpegImageFile),
     (re.compile(rb"RIFF....WEBPVP8[ LX]", re.DOTALL), "webp", WebPImageFile),
 )
+#: Whether a file ends where its image does. What hangs behind it (a zip archive, a script) is not kept.
+_ENDS: dict[str, Callable[[bytes], bool]] = {
+    "png": lambda data: data.endswith(b"\0\0\0\0IEND\xaeB`\x82"),
+    "jpg": lambda data: data.endswith(b"\xff\xd9"),
+    "webp": lambda data: len(data) == int.from_bytes(data[4:8], "little") + 8,
+}
+#: Each scan of a progressive JPEG passes over the whole picture: many tiny ones in a small file take minutes.
+MAX_JPEG_SCANS = 100
+_JPEG_SCAN = b"\xff\xda"
 _SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]{0,20}:")
 #: RFC 2397. Browsers write octet-stream for a file whose type they do not know.
 _DATA_URL = re.compile(
@@ -50,24 +60,27 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def store_image(value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore) -> str:
+def store_image(value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore, records: JobStore) -> str:
     """Check an input image and keep it once by its content.
 
     The stored file is the sent one, unless a worker would see another picture than the caller: with an EXIF
-    orientation, transparency, a palette, CMYK or 16 bits it is written again as upright 8-bit RGB PNG on white.
+    orientation, transparency, a palette, CMYK or 16 bits, or with something hanging behind the image, it is written
+    again as upright 8-bit RGB PNG on white.
 
     Args:
         value: http or https link, data URL, base64 (standard or URL-safe alphabet, padding optional, white space
             ignored), or an upload.
         settings: ``max_input_bytes``, ``max_input_px``, ``input_url_timeout_s``, ``input_url_allow``.
         objects: where the image goes.
+        records: knows which images are there, and is told that this one is about to be needed.
 
     Returns:
-        The object's key, ``inputs/<sha256>.<png|jpg|webp>``.
+        The object's key, ``inputs/<sha256>.<token>.<png|jpg|webp>``. It stays for ``UNUSED_FILES_GRACE_S``, and as
+        long as a job needs it that is submitted within this time.
 
     Raises:
         InvalidRequest: for field ``image``; nothing was stored.
-        Unavailable: the object store does not answer.
+        Unavailable: the object store or Redis does not answer.
     """
     if isinstance(value, str):
         shown = value[:80] if "@" not in value[:80] else None
@@ -75,11 +88,12 @@ def store_image(value: str | bytes | Readable, *, settings: Settings, objects: O
     else:
         shown = None
         data = value if isinstance(value, bytes) else value.read(settings.max_input_bytes + 1)
-    key, content = _off_the_hub(lambda: _normalised(data, settings, shown))
+    content, ending = _off_the_hub(lambda: _normalised(data, settings, shown))
+    key = records.hold_input(hashlib.sha256(content).hexdigest(), ending)
     try:
         objects.stat(key)
     except ObjectNotFound:
-        objects.put_bytes(key, content, MEDIA_TYPES[key.rpartition(".")[2]])
+        objects.put_bytes(key, content, MEDIA_TYPES[ending])
     return key
 
 
@@ -112,8 +126,8 @@ def _from_base64(text: str, shown: str, settings: Settings) -> bytes:
         raise _refused("must be an http or https link, a data URL or valid base64", shown) from None
 
 
-def _normalised(data: bytes, settings: Settings, shown: str | None) -> tuple[str, bytes]:
-    """Key and content of the checked image."""
+def _normalised(data: bytes, settings: Settings, shown: str | None) -> tuple[bytes, str]:
+    """The checked image as a file, and the ending of its name."""
     if not data:
         raise _refused("must not be empty", shown)
     if len(data) > settings.max_input_bytes:
@@ -123,7 +137,9 @@ def _normalised(data: bytes, settings: Settings, shown: str | None) -> tuple[str
         raise _refused("must be a PNG, JPEG or WebP image", shown)
     extension, reader = found
     try:
-        changed = _checked(reader(io.BytesIO(data)), extension, settings, shown)
+        if extension == "jpg" and data.count(_JPEG_SCAN) > MAX_JPEG_SCANS:
+            raise _refused(f"must not have more than {MAX_JPEG_SCANS} scans", shown)
+        changed = _checked(reader(io.BytesIO(data)), settings, shown, is_exact=_ENDS[extension](data))
     except InvalidRequest:
         raise
     except Exception:  # damaged files make Pillow raise a dozen types; the file is to blame for each
@@ -132,11 +148,14 @@ def _normalised(data: bytes, settings: Settings, shown: str | None) -> tuple[str
         buffer = io.BytesIO()
         changed.save(buffer, "PNG", compress_level=1)  # kept for hours, read once: time matters, not size
         data, extension = buffer.getvalue(), "png"
-    return f"inputs/{hashlib.sha256(data).hexdigest()}.{extension}", data
+    return data, extension
 
 
-def _checked(image: Image.Image, extension: str, settings: Settings, shown: str | None) -> Image.Image | None:
-    """The image as a worker shall see it; None if the sent file already is that. Raises what Pillow raises."""
+def _checked(image: Image.Image, settings: Settings, shown: str | None, *, is_exact: bool) -> Image.Image | None:
+    """The image as a worker shall see it; None if the sent file already is that. Raises what Pillow raises.
+
+    ``is_exact``: the file ends where the image does.
+    """
     if image.width * image.height > settings.max_input_px:
         raise _refused(f"must not have more than {settings.max_input_px} pixels", shown)
     if getattr(image, "is_animated", False):
@@ -145,7 +164,8 @@ def _checked(image: Image.Image, extension: str, settings: Settings, shown: str 
     orientation = 1
     with suppress(Exception):  # cameras write broken EXIF beside a sound picture
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    if image.mode in ("RGB", "L") and "transparency" not in image.info and orientation not in range(2, 9):
+    plain = image.mode in ("RGB", "L") and "transparency" not in image.info
+    if plain and is_exact and orientation not in range(2, 9):
         return None
     if orientation in range(2, 9):
         image = ImageOps.exif_transpose(image)

@@ -79,7 +79,7 @@ def prepare(
     resolved, rounded = requests.resolve(models(), values)
     submission = _submission(values, resolved, rounded + warnings, image, queueing)
     if image is not None:
-        key = inputs.store_image(image, settings=settings(), objects=objects())
+        key = inputs.store_image(image, settings=settings(), objects=objects(), records=store())
         submission = replace(submission, request=replace(resolved, image=key))
     return Prepared(submission, chosen or new_job_id(), chosen is not None)
 
@@ -141,6 +141,7 @@ def _submission(
         priority=values.get("priority") or 0,
         start_within_s=_limit("start_within_s", values, spec),
         max_run_s=_limit("max_run_s", values, spec),
+        retention=values.get("retention"),
         idempotency_key=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
         fingerprint=_fingerprint(values, image or b""),
         **queueing,

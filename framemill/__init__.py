@@ -18,13 +18,14 @@ from framemill.async_client import AsyncClient
 from framemill.client import Client
 from framemill.events import Event
 from framemill.keys import Key
-from framemill.records import BulkCancellation, Cancellation, Output, Status, Task, TaskPage
+from framemill.records import BulkCancellation, Cancellation, Deletion, Output, Status, Task, TaskPage
 
 __all__ = [
     "AsyncClient",
     "BulkCancellation",
     "Cancellation",
     "Client",
+    "Deletion",
     "Event",
     "Key",
     "Output",

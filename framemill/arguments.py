@@ -20,6 +20,7 @@ exit codes:
 
 KINDS = ("text2img", "img2img", "text2video", "img2video")
 CLASSES = ("general", "premium")
+RETENTION = ("keep", "days", "hours")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -52,6 +53,9 @@ def parser() -> argparse.ArgumentParser:
     result = of_job("result", commands.result, "fetch a job's result")
     result.add_argument("-o", "--output", metavar="FILE", help="default: the id with a fitting ending; - is stdout")
     of_job("cancel", commands.cancel, "stop a job")
+    delete = actions.add_parser("delete", help="delete jobs with their files; stops those that are not over")
+    delete.add_argument("ids", nargs="+", metavar="ID")
+    delete.set_defaults(run=commands.delete)
     of_job("retry", commands.retry, "send a failed, cancelled or expired job again")
 
     follow = actions.add_parser("follow", help="print what happens to a job, or to all jobs")
@@ -102,6 +106,7 @@ def _submit(submit: argparse.ArgumentParser) -> None:
                         help="expire unless it starts within so many seconds")  # fmt: skip
     submit.add_argument("--max-run", dest="max_run_s", type=float, metavar="S",
                         help="fail if it runs longer, seconds")  # fmt: skip
+    submit.add_argument("--retention", choices=RETENTION, help="how long its files are kept (default: the key's)")
     submit.add_argument("--idempotency-key", metavar="TEXT", help="a repeat with the same text is the same job")
     submit.add_argument("--wait", action="store_true", help="wait for the result; Ctrl-C cancels the job")
     submit.add_argument("-o", "--output", metavar="FILE", help="store the result there (- is standard output); waits")
@@ -115,6 +120,8 @@ def _keys(keys: argparse.ArgumentParser) -> None:
     create.add_argument("--role", choices=("client", "worker", "admin"),
                         help="default: client; the first key must be an admin's")  # fmt: skip
     create.add_argument("--class", dest="job_class", choices=CLASSES, help="of its jobs (default: general)")
+    create.add_argument("--retention", choices=RETENTION,
+                        help="how long files of its jobs are kept (default: the server's)")  # fmt: skip
     create.add_argument("--max-waiting", type=int, metavar="N", help="most jobs that may wait")
     create.add_argument("--max-running", type=int, metavar="N", help="most jobs that may run at once")
     create.add_argument("--max-per-minute", type=int, metavar="N", help="most jobs sent in a minute")

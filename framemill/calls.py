@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, TypedDict
@@ -55,6 +55,8 @@ class Fields(TypedDict, total=False):
     start_within_s: float | None
     #: Longest run, seconds; then it fails. 0: no limit.
     max_run_s: float | None
+    #: How long its files are kept: ``keep``, ``days`` or ``hours``; the key's default when left out.
+    retention: str | None
     #: A repeat with the same key within a day is answered with the first job, so that it may safely be sent again:
     #: any printable ASCII text, different for every job.
     idempotency_key: str | None
@@ -128,6 +130,10 @@ def task(method: str, task_id: str, leaf: str = "", **params: Any) -> Call:
     if task_id in ("", ".", "..", "running"):
         raise ValueError(f"{task_id!r} is no job id")
     return Call(method=method, path=f"/v1/tasks/{quote(task_id, safe='')}{leaf}", params=params)
+
+
+def delete(task_id: str) -> Call:
+    return replace(task("DELETE", task_id, purge="true"), repeatable=True)
 
 
 def status(task_id: str, wait_s: float = 0) -> Call:

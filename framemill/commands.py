@@ -17,7 +17,7 @@ from framemill.records import ENDED, Cancellation, Output, Status
 
 _FIELDS = ("model", "kind", "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height",
            "frames", "fps", "strength", "slot", "priority", "job_class", "start_within_s", "max_run_s",
-           "idempotency_key")  # fmt: skip
+           "retention", "idempotency_key")  # fmt: skip
 
 
 def submit(client: Client, arguments: Namespace) -> None:
@@ -90,6 +90,15 @@ def cancel(client: Client, arguments: Namespace) -> None:
     """Stop a job."""
     stopped = client.cancel(arguments.id)
     answer(arguments, vars(stopped), _cancelled(stopped))
+
+
+def delete(client: Client, arguments: Namespace) -> None:
+    """Delete jobs."""
+    for task_id in arguments.ids:
+        gone = client.delete(task_id)
+        text = "was deleted" if gone.changed else "had been deleted before"
+        text = text if gone.deleted else "was stopped and is deleted by the server when its worker has stopped"
+        answer(arguments, vars(gone), f"job {task_id} {text}")
 
 
 def retry(client: Client, arguments: Namespace) -> None:

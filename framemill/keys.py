@@ -14,6 +14,8 @@ class KeyFields(TypedDict, total=False):
     role: str | None
     #: Scheduling class of its jobs: ``general`` (the default) or ``premium``.
     job_class: str | None
+    #: How long files of its jobs are kept: ``keep``, ``days`` or ``hours``; the server's default when left out.
+    retention: str | None
     #: Most jobs that may wait, run at once, and be submitted in a minute; 0 (the default): no limit.
     max_waiting: int | None
     max_running: int | None
@@ -30,6 +32,7 @@ class Key:
     service: str
     role: str
     job_class: str
+    retention: str = ""
     max_waiting: int = 0
     max_running: int = 0
     max_per_minute: int = 0
@@ -45,6 +48,7 @@ class Key:
             service=answer["service"],
             role=answer["role"],
             job_class=answer.get("class") or "general",
+            retention=answer.get("retention") or "",
             models=tuple(answer.get("models") or ()),
             endpoints=tuple(answer.get("endpoints") or ()),
             secret=answer.get("secret"),

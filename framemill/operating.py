@@ -72,7 +72,7 @@ def dead(client: Client, arguments: Namespace) -> None:
 
 def create_key(client: Client, arguments: Namespace) -> None:
     """Make a key; the secret alone goes to standard output."""
-    names = ("role", "job_class", "max_waiting", "max_running", "max_per_minute", "models", "endpoints")
+    names = ("role", "job_class", "retention", "max_waiting", "max_running", "max_per_minute", "models", "endpoints")
     key = client.create_key(arguments.service, **{name: getattr(arguments, name) for name in names})
     answer(arguments, key.raw, key.secret or "")
     say(f"key of {key.service}: role {key.role}, class {key.job_class}. Store it now: it is shown this once only.")

@@ -8,7 +8,7 @@ from typing import Any, Unpack
 from framemill import calls
 from framemill.connection import AsyncConnection, Connection
 from framemill.keys import Key, KeyFields
-from framemill.records import BulkCancellation, Cancellation, Status, Task
+from framemill.records import BulkCancellation, Cancellation, Deletion, Status, Task
 
 
 class Operations(Connection):
@@ -21,6 +21,10 @@ class Operations(Connection):
     def cancel(self, task_id: str) -> Cancellation:
         """Stop this job only; ``changed`` of the answer is False if it had ended before."""
         return self._json(calls.task("DELETE", task_id), Cancellation.from_dict)
+
+    def delete(self, task_id: str) -> Deletion:
+        """Delete this job with its files; one that is not over is stopped first. Deleting it again does no harm."""
+        return self._json(calls.delete(task_id), Deletion.from_dict)
 
     def cancel_running(self) -> BulkCancellation:
         """Stop every running job that this key may stop."""
@@ -86,6 +90,10 @@ class AsyncOperations(AsyncConnection):
     async def cancel(self, task_id: str) -> Cancellation:
         """Stop this job only; ``changed`` of the answer is False if it had ended before."""
         return await self._json(calls.task("DELETE", task_id), Cancellation.from_dict)
+
+    async def delete(self, task_id: str) -> Deletion:
+        """Delete this job with its files; one that is not over is stopped first. Deleting it again does no harm."""
+        return await self._json(calls.delete(task_id), Deletion.from_dict)
 
     async def cancel_running(self) -> BulkCancellation:
         """Stop every running job that this key may stop."""

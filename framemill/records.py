@@ -100,6 +100,8 @@ class Status:
     created_at: Any = None
     started_at: Any = None
     finished_at: Any = None
+    #: When its files go; None for a job that has none, or whose files are kept until it is deleted.
+    expires_at: Any = None
     outputs: tuple[Output, ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
@@ -112,7 +114,7 @@ class Status:
     def from_dict(cls, answer: Mapping[str, Any]) -> Self:
         error = answer.get("error") or {}
         plain = ("step", "steps", "percent", "eta_s", "position", "stage", "device", "slot", "attempt",
-                 "created_at", "started_at", "finished_at")  # fmt: skip
+                 "created_at", "started_at", "finished_at", "expires_at")  # fmt: skip
         return cls(
             task_id=answer["task_id"],
             state=answer["state"],
@@ -156,6 +158,26 @@ class Cancellation:
             state=answer["state"],
             changed=bool(answer.get("changed")),
             stop_status=answer.get("stop_status"),
+            reason=answer.get("reason"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deletion:
+    """The answer to a deletion. ``deleted`` is False while a worker has not stopped yet: the job goes when it has."""
+
+    task_id: str
+    deleted: bool
+    #: False for a job that was deleted before.
+    changed: bool
+    reason: str | None = None
+
+    @classmethod
+    def from_dict(cls, answer: Mapping[str, Any]) -> Self:
+        return cls(
+            task_id=answer["task_id"],
+            deleted=bool(answer.get("deleted")),
+            changed=bool(answer.get("changed")),
             reason=answer.get("reason"),
         )
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from jobs import keys
 from jobs.errors import BadSetting, Conflict, InvalidRequest, KeyNotFound, Problem
+from jobs.settings import RETENTION_CLASSES
 
 if TYPE_CHECKING:
     from jobs.store import JobStore
@@ -40,6 +41,8 @@ class Caller:
     role: Role = Role.CLIENT
     #: Scheduling class of its jobs unless they say otherwise.
     job_class: str = "general"
+    #: How long files of its jobs are kept unless they say otherwise; empty: as the settings say.
+    retention: str = ""
     #: Most jobs that may wait, run at once, and be submitted in a minute; 0: no limit.
     max_waiting: int = 0
     max_running: int = 0
@@ -71,6 +74,9 @@ class Caller:
             problems.append(Problem("service", "must be ASCII and not just '-'", self.key_id))
         if self.job_class not in CLASSES:
             problems.append(Problem("class", f"must be one of {', '.join(CLASSES)}", self.job_class))
+        if self.retention and self.retention not in RETENTION_CLASSES:
+            rule = f"must be one of {', '.join(RETENTION_CLASSES)}"
+            problems.append(Problem("retention", rule, self.retention))
         for name in ("max_waiting", "max_running", "max_per_minute"):
             if getattr(self, name) < 0:
                 problems.append(Problem(name, "must not be negative", getattr(self, name)))

@@ -12,7 +12,8 @@
     │   ├── JobNotFound      job_not_found
     │   ├── ModelNotFound    model_not_found
     │   ├── KeyNotFound      key_not_found
-    │   └── ObjectNotFound   object_not_found
+    │   ├── ObjectNotFound   object_not_found
+    │   └── ResultExpired    result_expired       the files were kept as long as they should be
     ├── Conflict             conflict
     │   ├── DuplicateJob     duplicate_job        the client's own id is taken
     │   ├── IdempotencyMismatch  idempotency_mismatch  the key was used for another request
@@ -129,6 +130,12 @@ class ObjectNotFound(NotFound):
     """The file is not in the object store."""
 
     code = "object_not_found"
+
+
+class ResultExpired(NotFound):
+    """The files of this job were removed when their time was over."""
+
+    code = "result_expired"
 
 
 class Conflict(FramemillError):

@@ -28,7 +28,13 @@ key                       type     holds
 ``assigned``              zset     jobs sent to a worker, by the time they may be sent again
 ``delivering``            zset     jobs being delivered, by the time they may be sent again
 ``deadlines``             zset     waiting jobs by the time they must have started
-``expiring``              zset     finished jobs by the time their record goes
+``expiring``              zset     finished jobs without files by the time their record goes
+``due``                   zset     stored objects by the time they may be removed; ``…/`` is all below it
+``inputs``                hash     SHA-256 of an input image → the object that holds it
+``input_uses``            hash     object of an input image → number of records that need it
+``deleted:<id>``          string   key of a deleted job: its id is not used again for a while
+``files_began``           string   when files were first looked after, seconds; older ones are left alone
+``orphan_cursor``         string   the last object that the search for orphans has seen
 ``dead``                  zset     failed jobs that lost ``max_attempts`` workers
 ``counters``              hash     submitted, succeeded, failed, … since ever; ``sequence``; ETA errors
 ``events``                stream   the newest events of all jobs
@@ -40,6 +46,7 @@ key                       type     holds
 ``key_names``             hash     service → SHA-256 of its key, so that a service has one
 ``limits``                hash     key → most jobs of it that may hold a slot at once
 ``lock:sweep``            string   held by the process that sweeps
+``lock:files``            string   held by the process that removes files
 ========================  =======  =======================================================================
 
 The scripts build key names from ids they read, so this layout needs one Redis, not a cluster.
@@ -71,6 +78,12 @@ ASSIGNED = PREFIX + "assigned"
 DELIVERING = PREFIX + "delivering"
 DEADLINES = PREFIX + "deadlines"
 EXPIRING = PREFIX + "expiring"
+DUE = PREFIX + "due"
+INPUTS = PREFIX + "inputs"
+INPUT_USES = PREFIX + "input_uses"
+DELETED = PREFIX + "deleted:"
+FILES_BEGAN = PREFIX + "files_began"
+ORPHAN_CURSOR = PREFIX + "orphan_cursor"
 DEAD = PREFIX + "dead"
 COUNTERS = PREFIX + "counters"
 EVENTS = PREFIX + "events"
@@ -82,6 +95,7 @@ API_KEY_NAMES = PREFIX + "key_names"
 LIMITS = PREFIX + "limits"
 WATCHED = PREFIX + "watched"
 SWEEP_LOCK = PREFIX + "lock:sweep"
+FILES_LOCK = PREFIX + "lock:files"
 
 #: A pinned job's lane is the slot's name behind this.
 PIN = "@"
@@ -89,6 +103,9 @@ PIN = "@"
 FRONT = "!"
 #: The member of ``paused`` that stands for the whole queue.
 ALL = "*"
+#: Beginnings of the names of stored objects: ``inputs/<sha256>.<token>.<ending>``, ``outputs/<id>/…``.
+INPUT_OBJECTS = "inputs/"
+OUTPUT_OBJECTS = "outputs/"
 #: The key of callers on a server without keys.
 NOBODY = "-"
 

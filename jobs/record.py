@@ -89,6 +89,12 @@ class Job:
     path: str = ""
     #: Why a back end gave it back, the last time.
     handed_back: str = ""
+    #: How long its files are kept: ``keep``, ``days`` or ``hours``.
+    retention: str = "days"
+    #: When its files go; None before it has any, and for those that are kept.
+    expires_at_ms: int | None = None
+    #: When they went.
+    removed_at_ms: int | None = None
 
     @property
     def percent(self) -> int:
@@ -133,4 +139,7 @@ class Job:
             retry_of=values.get("retry_of"),
             path=values.get("path", ""),
             handed_back=values.get("handed_back", ""),
+            retention=values.get("retention") or "days",
+            expires_at_ms=number("expires_at"),
+            removed_at_ms=number("removed_at"),
         )

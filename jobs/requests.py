@@ -36,6 +36,11 @@ class GenerationRequest:
     strength: float | None = None
 
     @property
+    def inputs(self) -> tuple[str, ...]:
+        """Object-store keys of all input images, each once."""
+        return tuple(dict.fromkeys(key for key in (self.image,) if key))
+
+    @property
     def work(self) -> float:
         """Size of the job: steps × megapixels × frames. Times are estimated per unit of it."""
         return self.steps * self.width * self.height * self.frames / 1e6

@@ -26,6 +26,9 @@ PROJECT_ROOT = Path(__file__).resolve().parent.parent
 #: Linux refuses longer paths for a Unix socket (``sockaddr_un.sun_path`` is 108 bytes with its NUL).
 MAX_SOCKET_PATH_BYTES = 107
 
+#: How long the files of a job are kept: until it is deleted, for days, or for hours.
+RETENTION_CLASSES = ("keep", "days", "hours")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -68,8 +71,18 @@ class Settings:
     #: Life of a presigned download link, seconds.
     result_url_ttl_s: int = 3600
 
-    #: How long a finished job's record is kept, seconds.
+    #: How long a finished job's record is kept, from its end or from the removal of its files, seconds.
     result_ttl_s: int = 7 * 24 * 3600
+    #: Retention class of jobs that name none, nor their key: ``keep``, ``days`` or ``hours``.
+    retention: str = "days"
+    #: How long the files of class ``days`` are kept after the job's end, days.
+    retention_days: float = 7.0
+    #: How long the files of class ``hours`` are kept after the job's end, hours.
+    retention_hours: float = 24.0
+    #: Files that no job needs (yet) are left alone for this long, seconds.
+    unused_files_grace_s: float = 600.0
+    #: Files that no record names are removed when they are older than this, seconds. 0: never.
+    orphan_age_s: float = 86_400.0
     #: Jobs that may wait at once; more are refused with 429.
     max_waiting: int = 10_000
     #: Weights of the classes general and premium: of so many turns each gets its share.
@@ -166,6 +179,8 @@ class Settings:
             raise BadSetting("LIGHTX2V_PROFILE must be queue or single")
         if self.bare_prompt_kind not in ("text2img", "text2video"):
             raise BadSetting("BARE_PROMPT_KIND must be text2img or text2video")
+        if self.retention not in RETENTION_CLASSES:
+            raise BadSetting(f"RETENTION must be {', '.join(RETENTION_CLASSES[:-1])} or {RETENTION_CLASSES[-1]}")
         if self.s3_addressing_style not in ("auto", "path", "virtual"):
             raise BadSetting("S3_ADDRESSING_STYLE must be auto, path or virtual")
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
@@ -198,6 +213,11 @@ class Settings:
         """Weight by class."""
         general, premium = self.general_premium_ratio.split()
         return {"general": int(general), "premium": int(premium)}
+
+    @property
+    def retention_s(self) -> dict[str, float]:
+        """Seconds for which files are kept, by class; the class that is not here keeps them until deleted."""
+        return {"days": self.retention_days * 24 * 3600, "hours": self.retention_hours * 3600}
 
     @property
     def is_loopback(self) -> bool:

@@ -31,6 +31,7 @@ from jobs.errors import (
     ServiceBusy,
     Unavailable,
 )
+from jobs.files import FileIndex
 from jobs.forecast import Forecast
 from jobs.record import Job, Output
 from jobs.settings import Settings
@@ -43,7 +44,7 @@ LUA_DIR = Path(__file__).parent / "lua"
 #: heartbeat.
 WATCH_HEARTBEATS = 1.25
 #: Put before every script, in this order.
-_SHARED = ("lib", "queue", "life", "forecast_lib", "room_lib")
+_SHARED = ("lib", "queue", "files", "life", "forecast_lib", "room_lib")
 
 T = TypeVar("T")
 
@@ -114,7 +115,7 @@ class SlotHeld:
     lapses_in_s: float
 
 
-class JobStore:
+class JobStore(FileIndex):
     """The records, on Redis. Safe to share between threads and greenlets; make a new one after a fork.
 
     ``message`` is what a slot's worker is sent (:mod:`tasks.message`); without one nothing is sent.
@@ -135,10 +136,12 @@ class JobStore:
             "affinity_places": settings.affinity_places,
             "idempotency_ttl_ms": settings.idempotency_ttl_s * 1000,
             "event_log_length": settings.event_log_length,
+            "files_grace_ms": settings.unused_files_grace_s * 1000,
         }
         table = ", ".join(f"{name} = {value:.0f}" for name, value in limits.items())
         weights = ", ".join(f"{name} = {weight:g}" for name, weight in settings.class_weights.items())
-        head = keys.lua_table() + f"local CFG = {{{table}, weights = {{{weights}}}}}\n"
+        kept = ", ".join(f"{name} = {length_s * 1000:.0f}" for name, length_s in settings.retention_s.items())
+        head = keys.lua_table() + f"local CFG = {{{table}, weights = {{{weights}}}, retention_ms = {{{kept}}}}}\n"
         head += f"local MESSAGE = [==[{message}]==]\n"
         head += "".join(_source(name) for name in _SHARED)
         self._scripts: dict[str, Any] = {
@@ -178,6 +181,7 @@ class JobStore:
             IdempotencyMismatch: the idempotency key was used for another request.
             QueueFull: too many jobs wait, in all or of this key, or the key submits too fast.
             ServiceBusy: it would have to wait, and must not.
+            Unavailable: an input was removed before the job came; with the input sent again it is accepted.
         """
         caller, request = submission.caller, submission.request
         fields = {
@@ -188,6 +192,7 @@ class JobStore:
             "request": json.dumps(request.to_dict(), separators=(",", ":"), ensure_ascii=False),
             "steps": request.steps,
             "protocol": submission.protocol,
+            "retention": submission.retention or caller.retention or self.settings.retention,
         }
         fields["lane"] = (
             keys.PIN + submission.pin if submission.pin else f"{fields['class']}|{caller.key_id}|{request.model}"
@@ -202,6 +207,8 @@ class JobStore:
             fields["retry_of"] = submission.retry_of
         if submission.path:
             fields["path"] = submission.path
+        if request.inputs:
+            fields["inputs"] = " ".join(request.inputs)
         if submission.warnings:
             fields["warnings"] = json.dumps(submission.warnings)
         status, *answer = self._run(
@@ -243,6 +250,25 @@ class JobStore:
         if outcome == "unknown":
             raise JobNotFound(f"there is no job {job_id[:64]!r}")
         return outcome == "changed", slot or None, _bindings(bindings)
+
+    def purge(self, job_id: str) -> str:
+        """Delete a job that is over: its record at once (or when its worker has stopped), its files soon after.
+
+        Returns:
+            ``deleted``, ``held`` (as soon as its worker has stopped), ``live`` (it is not over) or ``gone`` (it was
+            deleted before).
+
+        Raises:
+            JobNotFound: unknown id.
+        """
+        outcome = str(self._run("purge", job_id))
+        if outcome == "unknown":
+            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+        return outcome
+
+    def deleted_key(self, job_id: str) -> str | None:
+        """The API key of a job that was deleted; None for any other id."""
+        return self.call(lambda client: cast("str | None", client.get(keys.DELETED + job_id)))
 
     def move_to_front(self, job_id: str) -> list[Binding]:
         """Let a waiting job go before all others.
@@ -419,6 +445,8 @@ def _refusal(status: str, answer: list[Any], job_id: str, settings: Settings) ->
         return IdempotencyMismatch(f"this Idempotency-Key was used for another request, job {answer[0]}")
     if status == "busy":
         return ServiceBusy()
+    if status == "input_gone":
+        return Unavailable("an input image of this job is no longer stored; send the request with it again")
     if status == "full":
         return QueueFull(f"{answer[0]} jobs are waiting, the limit is {settings.max_waiting}")
     if status == "key_full":

@@ -33,6 +33,8 @@ class Submission:
     max_run_s: float = 0
     #: A repeat with the same key within a day is answered with the first job; '' for none.
     idempotency_key: str = ""
+    #: How long its files are kept: a class, or None for the caller's default.
+    retention: str | None = None
     #: The job this one is sent again for.
     retry_of: str | None = None
     #: Hash of what was sent, to tell a repeat from a mistake.

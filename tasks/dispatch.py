@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -13,7 +14,7 @@ from kombu.exceptions import KombuError, OperationalError
 
 from jobs import queries
 from jobs.access import Caller
-from jobs.errors import Conflict, DuplicateJob, Unavailable
+from jobs.errors import Conflict, DuplicateJob, JobNotFound, Unavailable
 from jobs.forecast import Forecast
 from jobs.record import Job, new_job_id
 from jobs.slots import Redelivery
@@ -64,6 +65,7 @@ def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tu
         priority=submission.priority,
         protocol=submission.protocol,
         path=accepted.path,
+        retention=submission.retention or submission.caller.retention or settings().retention,
     )
     return job, accepted.forecast
 
@@ -127,6 +129,23 @@ def cancel_all(caller: Caller, *, waiting: bool = False) -> list[str]:
     return [job_id for job_id in meant if cancel(job_id)[1]]
 
 
+def delete(job_id: str) -> str:
+    """Delete a job with its files; one that is not over is stopped first.
+
+    Returns:
+        ``deleted``, ``held`` (it goes as soon as its worker has stopped) or ``gone`` (it was deleted before).
+
+    Raises:
+        JobNotFound, Unavailable.
+    """
+    outcome = store().purge(job_id)
+    if outcome == "live":
+        with suppress(JobNotFound):  # somebody else deletes it too
+            cancel(job_id)
+        outcome = store().purge(job_id)
+    return outcome
+
+
 def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:
     """Run a job that did not succeed once more, as a new job (what is terminal stays so).
 
@@ -140,7 +159,7 @@ def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:
     submission = Submission(
         request=old.request, warnings=old.warnings, pin=old.pin, caller=replace(caller, key_id=old.key_id),
         protocol=old.protocol, job_class=old.job_class, priority=old.priority, retry_of=job_id,
-        max_run_s=old.max_run_s or 0,
+        max_run_s=old.max_run_s or 0, retention=old.retention,
     )  # fmt: skip
     answer = submit(submission, new_job_id(), chosen_by_client=False)
     store().bury(job_id)

@@ -19,7 +19,7 @@ from typing import Any
 from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
-from jobs import queries, spool
+from jobs import queries
 from jobs.errors import BadSetting, FramemillError, RunTimeout, Unavailable
 from jobs.models import ModelRegistry
 from jobs.slots import device_label, start_ticks, visible_device
@@ -27,6 +27,7 @@ from jobs.states import JobState
 from jobs.store import SlotHeld
 from tasks import dispatch
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, backends, settings, store
+from tasks.janitor import Janitor
 from tasks.watch import BackendWatch
 
 logger = logging.getLogger(__name__)
@@ -45,8 +46,8 @@ class Keeper:
         self._owner = os.environ.get(OWNER_VARIABLE, f"io:{os.getpid()}")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._janitor = Janitor()
         self._missing = 0
-        self._tidy_at = 0.0
         self._backend = backends().get(self._slot)
         self._watch = BackendWatch(self._backend, self._is_free, self._note_health) if self._backend else None
 
@@ -61,6 +62,7 @@ class Keeper:
                 raise SystemExit(1) from exc
         if self._delivers:
             store().until_written(store().announce_node)
+            self._janitor.start()
         if self._watch:
             self._watch.start()
         self._thread.start()
@@ -72,6 +74,7 @@ class Keeper:
         self._stopping.set()
         if self._watch:
             self._watch.stop()
+        self._janitor.stop()
         if self._delivers:
             with contextlib.suppress(Unavailable):
                 store().forget_node()
@@ -142,7 +145,6 @@ class Keeper:
                     self._beat()
                 if self._delivers:
                     store().announce_node()
-                    self._tidy()
                 self._note_watchers()
                 self._sweep()
                 if away:
@@ -201,12 +203,6 @@ class Keeper:
         # Workers' own heartbeats are always on; a monitor turns on the group "task" (no groups: all of them).
         if not dispatcher.groups or "task" in dispatcher.groups:
             store().note_watchers()
-
-    def _tidy(self) -> None:
-        if time.monotonic() >= self._tidy_at:
-            self._tidy_at = time.monotonic() + spool.TIDY_AGE_S
-            for name in spool.tidy(settings(), store()):
-                logger.info("spool tidied", extra={"folder": name})
 
     def _sweep(self) -> None:
         sweep = store().sweep(self._owner)

@@ -14,9 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from jobs.objects.local import LocalStore
 from jobs.settings import PROJECT_ROOT, Settings
 from stack.redis_server import EmbeddedRedis
+from tests.files_room import House
 from tests.harness import Stack, running
+from tests.input_case import Case
 from tests.room import Room
 from tests.s3_server import S3Server
 
@@ -84,6 +87,18 @@ def server() -> Iterator[Settings]:
 def room(server: Settings) -> Callable[..., Room]:
     """``room(SETTING=value)``: an empty waiting room on the module's Redis."""
     return lambda **options: Room(server, **options)
+
+
+@pytest.fixture
+def case(room: Callable[..., Room], tmp_path: Path) -> Case:
+    """Where input images are stored."""
+    return Case(tmp_path / "objects", room().store)
+
+
+@pytest.fixture
+def house(room: Callable[..., Room], tmp_path: Path) -> House:
+    """A room with one slot, and its files."""
+    return House(room(), LocalStore(tmp_path / "objects"))
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ class Snapshot:
         self._records()
         self._indexes()
         self._queue()
+        self._files()
         assert not self.unexplained
 
     def _slots(self) -> None:
@@ -111,9 +112,30 @@ class Snapshot:
         self.unexplained -= set(found)
         self._members(keys.ASSIGNED, set(self.bound))
         self._members(keys.DELIVERING, self.of("delivering"))
-        self._members(keys.EXPIRING, self.of(*ENDED))
+        kept = {i for i, record in self.jobs.items() if record["state"] in ENDED and "outputs" in record}
+        self._members(keys.EXPIRING, self.of(*ENDED) - kept)
         self._members(keys.DEADLINES, {i for i, record in self.waiting.items() if "start_by" in record})
         self._members(keys.DEAD, {i for i, r in self.jobs.items() if '"worker_lost"' in r.get("error", "")})
+
+    def _files(self) -> None:
+        """Inputs that records name are counted and stay; outputs that expire are to go, kept ones are not."""
+        due = self.all.get(keys.DUE, {})
+        uses = Counter(name for record in self.jobs.values() for name in record.get("inputs", "").split())
+        assert {name: int(number) for name, number in self.all.get(keys.INPUT_USES, {}).items()} == uses
+        known = self.all.get(keys.INPUTS, {})
+        assert set(uses) <= set(known.values())
+        assert set(known.values()) - set(uses) <= set(due), "an input that nothing needs and nothing removes"
+        for job_id, record in self.jobs.items():
+            folder = f"{keys.OUTPUT_OBJECTS}{job_id}/"
+            assert ("expires_at" in record) <= (record["state"] == "succeeded"), job_id
+            if "outputs" in record and record["retention"] == "keep":
+                assert folder not in due, job_id
+            elif "outputs" in record:
+                assert due[folder] == float(record["expires_at"]), job_id
+            if record["state"] in ENDED:
+                assert "stored" not in record, job_id
+        self.unexplained -= {keys.DUE, keys.INPUTS, keys.INPUT_USES}
+        self.unexplained -= {name for name in self.unexplained if name.startswith(keys.DELETED)}
 
     def _queue(self) -> None:
         lanes: dict[str, dict[str, float]] = defaultdict(dict)

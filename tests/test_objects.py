@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import requests
+from botocore.exceptions import ClientError
 
 from jobs.errors import ObjectNotFound, Unavailable
 from jobs.objects import CHUNK_BYTES, ObjectStore
@@ -79,6 +81,64 @@ def test_what_is_no_key_is_refused(objects: ObjectStore, tmp_path: Path, key: st
         with pytest.raises(ObjectNotFound):
             call()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_lists_are_in_order_and_go_on_behind_a_key(objects: ObjectStore) -> None:
+    keys = ["list/a-b/0.png", "list/a.png", "list/a/1.1/0.png", "list/a/1.1/10.png", "list/a/1.1/2.png", "list/b/0.png"]
+    for key in reversed(keys):
+        objects.put_bytes(key, b"x", "image/png")
+    objects.put_bytes("list2/a.png", b"x", "image/png")
+    began_s = time.time()
+    found = list(objects.list("list/"))
+    assert [one.key for one in found] == keys
+    assert all(abs(one.modified_s - began_s) < 60 for one in found)
+    for place, key in enumerate(keys):
+        assert [one.key for one in objects.list("list/", key)] == keys[place + 1 :]
+    assert [one.key for one in objects.list("list/", "list/a/")] == keys[2:]
+    assert [one.key for one in objects.list("list/a/")] == keys[2:5]
+    assert list(objects.list("list/", "list2")) == list(objects.list("nothing/")) == []
+
+
+@pytest.mark.parametrize("prefix", ["", "/", "outputs", "../", "outputs/../", "a//", "/etc/"])
+def test_a_list_needs_a_prefix(objects: ObjectStore, prefix: str) -> None:
+    with pytest.raises(ObjectNotFound):
+        objects.list(prefix)
+
+
+def test_nothing_is_left_of_a_deleted_folder(tmp_path: Path) -> None:
+    objects = LocalStore(tmp_path)
+    for key in (KEY, "outputs/1f/2/0.png", "inputs/0.png"):
+        objects.put_bytes(key, b"x", "image/png")
+    objects.delete(KEY)
+    assert (tmp_path / "outputs/1f/2/0.png").exists()
+    objects.delete("outputs/1f/2/0.png")
+    objects.delete("inputs/0.png")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["inputs", "outputs"]
+
+
+def test_half_written_files_are_tidied_away_when_they_are_old(tmp_path: Path) -> None:
+    objects = LocalStore(tmp_path)
+    objects.put_bytes(KEY, b"x", "image/png")
+    left = [tmp_path / "outputs/1f/1" / name for name in (".part-abc", ".1.png.meta")]
+    for path in left:
+        path.write_bytes(b"half")
+    objects.tidy(3600)
+    assert all(path.exists() for path in left)
+    objects.tidy(-1)
+    assert not any(path.exists() for path in left)
+    assert (objects.stat(KEY).size_bytes, _read(objects)) == (1, b"x")
+
+
+def test_uploads_that_were_broken_off_are_given_up(s3: S3Server) -> None:
+    place = {"Bucket": "media", "Key": "mill/outputs/big/1.1/0.mp4"}
+    upload = s3.store.client.create_multipart_upload(**place)["UploadId"]
+    s3.store.client.upload_part(**place, UploadId=upload, PartNumber=1, Body=b"x" * 5_000_000)
+    s3.store.tidy(3600)
+    s3.store.client.list_parts(**place, UploadId=upload)
+    s3.store.tidy(-60)
+    with pytest.raises(ClientError, match="NoSuchUpload"):
+        s3.store.client.list_parts(**place, UploadId=upload)
+    s3.store.tidy(-60)
 
 
 def test_only_a_bucket_has_links_of_its_own(objects: ObjectStore, s3: S3Server) -> None:

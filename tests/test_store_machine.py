@@ -195,7 +195,7 @@ class StoreMachine(CallersAndRuns):
         """The record of an ended job has been kept long enough."""
         ended = [job for job in self.jobs.values() if job.state in ENDED]
         job = ended[-1 - at % len(ended)]
-        self.redis.zadd(keys.EXPIRING, {job.job_id: 1}, xx=True)
+        self.redis.zadd(keys.EXPIRING, {job.job_id: 1})
         self.sweep()
         if all(slot.holds is None or slot.holds[0] != job.job_id for slot in self.slots.values()):
             del self.jobs[job.job_id]

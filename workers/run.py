@@ -133,7 +133,7 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
 
 def _inputs(request: GenerationRequest) -> dict[str, bytes]:
     """The content of the request's input files by their keys."""
-    return {request.image: read_input(_objects(), request.image)} if request.image else {}
+    return {key: read_input(_objects(), key) for key in request.inputs}
 
 
 def _failed(job_id: str, attempt: int, slot: str, exc: Exception) -> Outcome:

@@ -1,8 +1,11 @@
 -- The outputs are stored: publish them. ARGV: id, attempt, owner, outputs (JSON).
--- Returns 1, or 0 when stale. A repeat whose first answer was lost is told the same.
+-- Returns 1, or 0 when stale: then they are to be removed. A repeat whose first answer was lost is told the same.
 local id = ARGV[1]
 if owns(id, ARGV[2], 'succeeded') and job_get(id, 'outputs') == ARGV[4] then return 1 end
-if not owns(id, ARGV[2], 'delivering') or job_get(id, 'delivery_owner') ~= ARGV[3] then return 0 end
+if not owns(id, ARGV[2], 'delivering') or job_get(id, 'delivery_owner') ~= ARGV[3] then
+  for _, output in ipairs(cjson.decode(ARGV[4])) do discard(output.key, now_ms()) end
+  return 0
+end
 redis.call('HSET', K.JOB .. id, 'outputs', ARGV[4])
 finish(id, 'succeeded')
 return 1

@@ -1,4 +1,4 @@
--- What happens to a job: bound, freed, ended, lost. Shared by all scripts, after queue.lua.
+-- What happens to a job: bound, freed, ended, lost. Shared by all scripts, after files.lua.
 
 -- Put the job's message into its slot's queue, as kombu does it.
 local function send(id, attempt, slot)
@@ -35,7 +35,7 @@ local function finish(id, state)
     'lane', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by', 'handed_back')
   redis.call('HSET', K.JOB .. id, 'finished_at', int(now))
   redis.call('HINCRBY', K.COUNTERS, state, 1)
-  redis.call('ZADD', K.EXPIRING, int(now + CFG.result_ttl_ms), id)
+  retain(id, state, now)
   emit(id)
 end
 
@@ -109,6 +109,7 @@ local function release(slot, id, attempt)
   if live or redis.call('HEXISTS', K.LIMITS, job_get(id, 'key')) == 1 then
     for _, binding in ipairs(feed_idle()) do table.insert(bindings, binding) end
   end
+  if has(job_get(id, 'deleted')) then drop(id) end  -- it was only waited for its worker
   return bindings
 end
 

@@ -2,7 +2,7 @@
 -- fingerprint of the request, start_by_ms (0: none), '1' to refuse unless it starts at once, the only slot it may then
 -- have or '', then field, value … of the record (key, class, model, lane, work …).
 -- Returns {'ok', bindings, created_at, forecast, path or ''} | {'duplicate'} | {'repeat', id} | {'mismatch', id}
---   | {'busy'} | {'full', waiting} | {'key_full', waiting} | {'too_fast', seconds to wait}
+--   | {'busy'} | {'full', waiting} | {'key_full', waiting} | {'too_fast', seconds to wait} | {'input_gone', name}
 local function unique_path(path, own)
   local stem, ending = path:match('^(.*[^/])(%.[^./]+)$')
   return (stem or path) .. '-' .. own .. (ending or '')
@@ -26,7 +26,12 @@ if ARGV[8] == '1' and room(ARGV[9], record.model) <= 0 then
   -- A repeat whose first answer was lost is told the same as then.
   return {redis.call('EXISTS', K.JOB .. id) == 1 and 'duplicate' or 'busy'}
 end
-if redis.call('EXISTS', K.JOB .. id) == 1 then return {'duplicate'} end
+-- An id stays taken while files of an earlier job of this name may still be there.
+local taken = redis.call('EXISTS', K.JOB .. id, K.DELETED .. id) > 0 or redis.call('ZSCORE', K.DUE, outputs_of(id))
+if taken then return {'duplicate'} end
+for name in (record.inputs or ''):gmatch('%S+') do
+  if not is_kept(name) then return {'input_gone', name} end
+end
 local queued = redis.call('ZCARD', K.STATE .. 'queued')
 if queued >= tonumber(ARGV[2]) then return {'full', queued} end
 local own = redis.call('ZCARD', K.STATE .. 'queued:' .. key)
@@ -59,6 +64,7 @@ if record.path then
   redis.call('SET', name, id)
 end
 redis.call('HINCRBY', K.COUNTERS, 'submitted', 1)
+use_inputs(record.inputs or '')
 set_state(id, 'queued')
 enqueue(id)
 local bindings = feed_idle(record.model)

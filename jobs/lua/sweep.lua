@@ -47,21 +47,10 @@ end
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.DEADLINES, '-inf', int(now), 'LIMIT', 0, 500)) do expire(id) end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.EXPIRING, '-inf', int(now), 'LIMIT', 0, 500)) do
-  local record = redis.call('HMGET', K.JOB .. id, 'state', 'key', 'slot', 'path')
-  if has(record[3]) and redis.call('HGET', K.SLOT .. record[3], 'job') == id then
-    -- Ended from outside, and its worker has not stopped yet: the record is needed until it has.
-    redis.call('ZADD', K.EXPIRING, int(now + CFG.lease_ms), id)
+  if is_held(id) then
+    redis.call('ZADD', K.EXPIRING, int(now + CFG.lease_ms), id)  -- ended from outside; looked at again
   else
-    if record[1] then
-      redis.call('ZREM', K.STATE .. record[1], id)
-      redis.call('ZREM', K.STATE .. record[1] .. ':' .. record[2], id)
-      redis.call('ZREM', K.JOBS .. ':' .. record[2], id)
-      if has(record[4]) then redis.call('DEL', K.FILE .. record[2] .. ':' .. record[4]) end
-    end
-    redis.call('DEL', K.JOB .. id)
-    redis.call('ZREM', K.JOBS, id)
-    redis.call('ZREM', K.DEAD, id)
-    redis.call('ZREM', K.EXPIRING, id)
+    drop(id)
   end
 end
 

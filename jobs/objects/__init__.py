@@ -25,6 +25,15 @@ class StoredObject:
     media_type: str
 
 
+@dataclass(frozen=True)
+class ListedObject:
+    """A file in a list."""
+
+    key: str
+    #: When it was stored, seconds since 1970.
+    modified_s: float
+
+
 class ObjectStore(Protocol):
     """Files by key. A key is a relative path of letters, digits and ``._-/``; content is never changed.
 
@@ -52,12 +61,29 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Remove a file; a missing one is fine. Raises: Unavailable."""
 
+    def list(self, prefix: str, after: str = "") -> Iterator[ListedObject]:
+        """The files below ``prefix``, which ends in ``/``, in the order of their keys, those behind ``after`` only.
+
+        Raises: Unavailable.
+        """
+
+    def tidy(self, age_s: float) -> None:
+        """Remove what writers that died left half-written longer ago than this. Raises: Unavailable."""
+
 
 def check_key(key: str) -> str:
     """Return a key that is one. Raises: ObjectNotFound."""
     if not _KEY.fullmatch(key):
         raise ObjectNotFound()
     return key
+
+
+def check_prefix(prefix: str) -> str:
+    """Return a beginning of keys that is one: a key and ``/``. Raises: ObjectNotFound."""
+    if not prefix.endswith("/"):
+        raise ObjectNotFound()
+    check_key(prefix[:-1])
+    return prefix
 
 
 def open_store(settings: Settings) -> ObjectStore:

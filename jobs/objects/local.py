@@ -6,11 +6,16 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from jobs.errors import ObjectNotFound, Unavailable
-from jobs.objects import CHUNK_BYTES, StoredObject, check_key
+from jobs.objects import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
+
+#: Beginning of the name of a file that is being written.
+PART = ".part-"
 
 
 class LocalStore:
@@ -49,8 +54,48 @@ class LocalStore:
 
     def delete(self, key: str) -> None:
         path = self._path(key)
-        path.unlink(missing_ok=True)
-        self._meta(path).unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+            self._meta(path).unlink(missing_ok=True)
+        except OSError as exc:
+            raise Unavailable(f"the folder of outputs cannot be changed: {exc.strerror}") from exc
+        # The folders of one job; the first below the root stays.
+        for folder in list(path.parents)[: len(Path(key).parts) - 2]:
+            try:
+                folder.rmdir()
+            except OSError:  # not empty
+                return
+
+    def list(self, prefix: str, after: str = "") -> Iterator[ListedObject]:
+        return self._below(self._root / check_prefix(prefix), prefix, after)
+
+    def tidy(self, age_s: float) -> None:
+        old_s = time.time() - age_s
+        for folder, _, names in os.walk(self._root):
+            for name in names:
+                path = Path(folder, name)
+                alone = name.endswith(".meta") and not path.with_name(name[1:].removesuffix(".meta")).exists()
+                if name.startswith(PART) or (name.startswith(".") and alone):
+                    with suppress(OSError):  # gone, or not ours
+                        if path.stat().st_mtime < old_s:
+                            path.unlink()
+
+    def _below(self, folder: Path, prefix: str, after: str) -> Iterator[ListedObject]:
+        try:
+            entries = [(entry.name + "/" * entry.is_dir(follow_symlinks=False), entry) for entry in os.scandir(folder)]
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise Unavailable(f"the folder of outputs cannot be read: {exc.strerror}") from exc
+        for name, entry in sorted(entries, key=lambda found: found[0]):
+            key = prefix + name
+            if name.startswith(".") or (key <= after and not after.startswith(key)):
+                continue
+            if name.endswith("/"):
+                yield from self._below(folder / name, key, after)
+            elif key > after:
+                with suppress(FileNotFoundError):
+                    yield ListedObject(key, entry.stat().st_mtime)
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)
@@ -69,7 +114,7 @@ class LocalStore:
     def _replace(self, path: Path, media_type: str, source) -> None:  # type: ignore[no-untyped-def]
         path.parent.mkdir(parents=True, exist_ok=True)
         self._meta(path).write_text(json.dumps({"media_type": media_type}))
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".part-")
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=PART)
         try:
             with os.fdopen(descriptor, "wb") as target:
                 shutil.copyfileobj(source, target, CHUNK_BYTES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -14,8 +15,12 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs.errors import ObjectNotFound, Unavailable
-from jobs.objects import CHUNK_BYTES, StoredObject, check_key
+from jobs.objects import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
 from jobs.settings import Settings
+
+
+class _NoUploads(Unavailable):
+    """This server has no large uploads, or none at the moment and says so in this way."""
 
 
 class S3Store:
@@ -91,6 +96,31 @@ class S3Store:
         with suppress(ObjectNotFound), _translated(may_be_missing=True):
             self.client.delete_object(Bucket=self._bucket, Key=name)
 
+    def list(self, prefix: str, after: str = "") -> Iterator[ListedObject]:
+        names = {"Bucket": self._bucket, "Prefix": self._prefix + check_prefix(prefix)}
+        if after:
+            names["StartAfter"] = self._prefix + after
+        return self._listed(names, after)
+
+    def _listed(self, names: dict[str, str], after: str) -> Iterator[ListedObject]:
+        with _translated():
+            for page in self.client.get_paginator("list_objects_v2").paginate(**names):
+                for found in page.get("Contents", ()):
+                    key = found["Key"].removeprefix(self._prefix)
+                    if key > after:  # not every server knows StartAfter
+                        yield ListedObject(key, found["LastModified"].timestamp())
+
+    def tidy(self, age_s: float) -> None:
+        """Parts of large uploads that were never completed take place, and no list of objects shows them."""
+        old_s = time.time() - age_s
+        with suppress(_NoUploads), _translated():
+            names = {"Bucket": self._bucket, "Prefix": self._prefix}
+            for page in self.client.get_paginator("list_multipart_uploads").paginate(**names):
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"].timestamp() < old_s:
+                        found = {"Bucket": self._bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
+                        self.client.abort_multipart_upload(**found)
+
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
 
@@ -124,4 +154,5 @@ def _translated(*, may_be_missing: bool = False) -> Iterator[None]:
             raise Unavailable(f"S3 cannot be used: {type(cause or exc).__name__}") from exc
         if may_be_missing and _code(cause) in ("404", "NoSuchKey", "NotFound"):
             raise ObjectNotFound() from exc
-        raise Unavailable(f"S3 refused: {_code(cause)}") from exc
+        kind = _NoUploads if _code(cause) in ("NotImplemented", "MethodNotAllowed", "NoSuchUpload") else Unavailable
+        raise kind(f"S3 refused: {_code(cause)}") from exc

@@ -19,7 +19,7 @@ NAMES = {"infer_steps": "steps", "target_video_length": "frames", "target_fps": 
          "i2i_denoise_strength": "strength"}  # fmt: skip
 #: Fields that are called the same.
 _SAME = ("task_id", "prompt", "negative_prompt", "seed", "model", "guidance_scale", "width", "height", "slot",
-         "priority", "start_within_s", "max_run_s", *NAMES.values())  # fmt: skip
+         "priority", "start_within_s", "max_run_s", "retention", *NAMES.values())  # fmt: skip
 #: The seed of a form, and of a service as LightX2V's documents describe it, when the client sends none.
 DEFAULT_SEED = 42
 

@@ -208,9 +208,10 @@ def download(file_path: str) -> Response:
     if ".." in parts:
         raise Forbidden("Access to this file is not allowed")
     job = _job_of("/".join(parts))
-    if job is None or job.state is not JobState.SUCCEEDED or not job.outputs:
+    if job is None or job.state is not JobState.SUCCEEDED or not job.outputs or job.removed_at_ms:
         raise ObjectNotFound(f"File not found: {file_path[:200]}")
-    response = send_object(submitting.objects(), job.outputs[0], name=PurePosixPath(parts[-1]).stem)
+    name = PurePosixPath(parts[-1]).stem
+    response = send_object(submitting.objects(), job.outputs[0], name=name, expires_at_ms=job.expires_at_ms)
     shared.as_attachment(response, job)
     return response
 

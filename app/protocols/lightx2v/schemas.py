@@ -11,6 +11,7 @@ from typing import Any
 from marshmallow import INCLUDE, Schema, fields, validate
 
 from app.fields import Number, Text, Whole
+from jobs.settings import RETENTION_CLASSES
 
 MAX_TEXT_CHARS = 100_000
 
@@ -72,6 +73,10 @@ class LightX2VTaskSchema(Schema):
     priority = Whole(**_doc("-100 to 100; higher goes first, among your own tasks."))
     start_within_s = Number(**_doc("The task fails unless it starts within so many seconds."))
     max_run_s = Number(**_doc("Longest run, seconds."))
+    retention = Text(
+        validate=validate.OneOf(RETENTION_CLASSES, error="must be one of {choices}"),
+        **_doc("How long its files are kept."),
+    )
 
 
 TASK = LightX2VTaskSchema()

@@ -26,6 +26,7 @@ class KeySchema(Schema):
     service = Text(required=True)
     role = Text(load_default="client", validate=validate.OneOf([*Role]))
     job_class = Text(load_default="general", data_key="class", validate=validate.OneOf(CLASSES))
+    retention = Text(load_default="")
     max_waiting = Whole(load_default=0)
     max_running = Whole(load_default=0)
     max_per_minute = Whole(load_default=0)

@@ -12,7 +12,7 @@ from app.downloads import send_object
 from app.fields import body_of, load
 from app.protocols.native import admin, schemas, streams, views
 from jobs import queries
-from jobs.errors import InvalidRequest, NotReady, ObjectNotFound, Problem
+from jobs.errors import InvalidRequest, NotReady, ObjectNotFound, Problem, ResultExpired
 from jobs.forecast import Forecast
 from jobs.record import Job
 from jobs.states import JobState
@@ -126,6 +126,8 @@ def events(job_id: str) -> Response:
 def result(job_id: str) -> Response:
     """Fetch an output."""
     job = _job(job_id)
+    if job.removed_at_ms:
+        raise ResultExpired(f"the files of this job were removed at {views.iso(job.removed_at_ms)}")
     if job.state is not JobState.SUCCEEDED:
         raise NotReady(f"the job is {job.state}: {'it has no result' if job.state.is_terminal else 'no result yet'}")
     index = request.args.get("index", "0")
@@ -133,22 +135,37 @@ def result(job_id: str) -> Response:
         raise InvalidRequest(Problem("index", f"must be 0 to {len(job.outputs) - 1}", index))
     output = job.outputs[int(index)]
     try:
-        return send_object(submitting.objects(), output, name=f"{job_id}-{index}")
+        return send_object(submitting.objects(), output, name=f"{job_id}-{index}", expires_at_ms=job.expires_at_ms)
     except ObjectNotFound:
         raise ObjectNotFound("the output was removed from the object store") from None
 
 
 @tasks_blueprint.route("/<job_id>", methods=["DELETE"])
+@tasks_blueprint.doc(parameters=[{"in": "query", "name": "purge", "schema": {"type": "boolean", "default": False}}])
 @tasks_blueprint.response(200, description="What really changed.")
 @tasks_blueprint.alt_response(404, description="Unknown id.")
 def cancel(job_id: str) -> Response:
-    """Stop one job: a waiting one never runs, a running one ends within a step."""
+    """Stop one job: a waiting one never runs, a running one ends within a step.
+
+    `?purge=true`: then delete its record, its outputs, and its inputs unless another job needs them.
+    """
+    if load(schemas.DELETE, request.args)[0]["purge"]:
+        return _purge(job_id)
     _job(job_id)
     job, changed = dispatch.cancel(job_id)
     reason = "Task stopped successfully." if changed else f"The task is {job.state} already."
     stop_status = "success" if changed else "do_nothing"
     body = {"task_id": job_id, "state": job.state, "changed": changed, "stop_status": stop_status, "reason": reason}
     return jsonify(body)
+
+
+def _purge(job_id: str) -> Response:
+    owner = store().deleted_key(job_id)
+    before = owner is not None and auth.caller().owns(owner)
+    outcome = "gone" if before else dispatch.delete(_job(job_id).job_id)
+    reason = {"deleted": "The task was deleted.", "held": "The task is deleted when its worker has stopped.",
+              "gone": "The task was deleted before."}[outcome]  # fmt: skip
+    return jsonify({"task_id": job_id, "deleted": outcome != "held", "changed": outcome != "gone", "reason": reason})
 
 
 @tasks_blueprint.route("/<job_id>/front", methods=["POST"])

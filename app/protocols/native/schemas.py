@@ -9,6 +9,7 @@ from marshmallow import INCLUDE, Schema, fields, validate
 from app.fields import Number, Text, Whole
 from jobs.access import CLASSES
 from jobs.models import Kind
+from jobs.settings import RETENTION_CLASSES
 from jobs.states import JobState
 from jobs.submission import MAX_PRIORITY
 
@@ -62,6 +63,10 @@ class SubmitSchema(Schema):
         validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
         **_doc("Longest run, seconds; then it fails. 0: no limit."),
     )
+    retention = Text(
+        validate=validate.OneOf(RETENTION_CLASSES, error="must be one of {choices}"),
+        **_doc("How long its files are kept. Left out: the key's class, else the server's.", enum=[*RETENTION_CLASSES]),
+    )
 
 
 class ListSchema(Schema):
@@ -75,6 +80,16 @@ class ListSchema(Schema):
     after = Text(metadata={"description": "`next` of the page before."})
 
 
+class DeleteSchema(Schema):
+    """Query of a stop."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    purge = fields.Boolean(load_default=False, error_messages={"invalid": "must be true or false"})
+
+
 #: Building a schema costs more than using it.
+DELETE = DeleteSchema()
 SUBMIT = SubmitSchema()
 LIST = ListSchema()

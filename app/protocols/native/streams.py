@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import queue
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any
 
@@ -35,10 +36,16 @@ def stream(view: Any, *, job: Job | None = None, key_id: str | None = None) -> R
         order(since or "0-0")
     except ValueError:
         raise InvalidRequest(Problem("Last-Event-ID", "must be an id of this stream", since)) from None
-    response = Response(stream_with_context(_messages(view, job, key_id, since)), mimetype="text/event-stream")
+    messages = _until_deleted(_messages(view, job, key_id, since))
+    response = Response(stream_with_context(messages), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
     return response
+
+
+def _until_deleted(messages: Iterator[str]) -> Iterator[str]:
+    with suppress(JobNotFound):  # the answer has begun: it can only end
+        yield from messages
 
 
 def _messages(view: Any, job: Job | None, key_id: str | None, since: str) -> Iterator[str]:

@@ -59,6 +59,8 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore) -> dict[str, An
         "started_at": iso(job.started_at_ms),
         "computed_at": iso(job.computed_at_ms),
         "finished_at": iso(job.finished_at_ms),
+        "retention": job.retention,
+        "expires_at": iso(job.expires_at_ms),
         "outputs": [
             {
                 "index": index,

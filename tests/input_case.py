@@ -1,0 +1,52 @@
+"""``store_image`` over a real folder and a real Redis."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.inputs import store_image
+from jobs.errors import InvalidRequest
+from jobs.objects.local import LocalStore
+from jobs.settings import Settings
+from jobs.store import JobStore
+
+
+class Store(LocalStore):
+    """Counts what is written."""
+
+    writes = 0
+
+    def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
+        self.writes += 1
+        super().put_bytes(key, data, media_type)
+
+
+class Case:
+    """Inputs are stored below ``folder``."""
+
+    def __init__(self, folder: Path, records: JobStore) -> None:
+        self.records = records
+        self.settings = Settings(
+            data_dir=Path("/tmp"), input_url_allow="other.example, 127.0.0.1", max_input_bytes=500_000
+        )
+        self.folder = folder
+        self.objects = Store(folder)
+
+    def store(self, value: object, **settings: object) -> str:
+        used = Settings(**{**vars(self.settings), **settings})  # type: ignore[arg-type]
+        return store_image(value, settings=used, objects=self.objects, records=self.records)  # type: ignore[arg-type]
+
+    def content(self, key: str) -> bytes:
+        return b"".join(self.objects.read(key))
+
+    def refused(self, value: object, **settings: object) -> str:
+        """The rule that was broken; nothing may have been stored."""
+        with pytest.raises(InvalidRequest) as caught:
+            self.store(value, **settings)
+        (problem,) = caught.value.problems
+        assert problem.field == "image"
+        assert len(str(problem.value)) <= 80 or str(problem.value).startswith("http")
+        assert not self.folder.exists() or not any(self.folder.rglob("*"))
+        return problem.rule
