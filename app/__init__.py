@@ -8,6 +8,7 @@ from flask_smorest import Api
 from app import docs_page, errors, health
 from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.native import routes as native
+from jobs import moderation
 from jobs.access import KeyRing
 from jobs.backends import read_backends
 from jobs.log import configure
@@ -30,6 +31,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_env()
     configure(settings.log_level)
+    moderation.verify(settings)
     registry = ModelRegistry.from_file(settings.models_file)
     app = Flask("framemill", static_folder=None)
     app.url_map.strict_slashes = False  # both forms of a path are served, none redirects

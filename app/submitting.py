@@ -11,7 +11,7 @@ from typing import Any
 from flask import current_app, request
 
 from app import auth, inputs, waiting
-from jobs import queries, requests
+from jobs import moderation, queries, requests
 from jobs.errors import Forbidden, InvalidRequest, Problem
 from jobs.forecast import OVER, Forecast
 from jobs.models import Kind, ModelRegistry, ModelSpec
@@ -142,6 +142,7 @@ def _submission(
         start_within_s=_limit("start_within_s", values, spec),
         max_run_s=_limit("max_run_s", values, spec),
         retention=values.get("retention"),
+        moderate=moderation.wanted(values.get("moderate"), caller, settings()),
         idempotency_key=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
         fingerprint=_fingerprint(values, image or b""),
         **queueing,

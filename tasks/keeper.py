@@ -29,6 +29,7 @@ from tasks import dispatch
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, backends, settings, store
 from tasks.janitor import Janitor
 from tasks.watch import BackendWatch
+from tasks.webhooks import Sender
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Keeper:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._janitor = Janitor()
+        self._sender = Sender() if self._delivers else None
         self._missing = 0
         self._backend = backends().get(self._slot)
         self._watch = BackendWatch(self._backend, self._is_free, self._note_health) if self._backend else None
@@ -65,6 +67,8 @@ class Keeper:
             self._janitor.start()
         if self._watch:
             self._watch.start()
+        if self._sender:
+            self._sender.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -75,6 +79,8 @@ class Keeper:
         if self._watch:
             self._watch.stop()
         self._janitor.stop()
+        if self._sender:
+            self._sender.stop()
         if self._delivers:
             with contextlib.suppress(Unavailable):
                 store().forget_node()

@@ -9,12 +9,14 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from jobs import moderation
 from jobs.errors import Unavailable
 from jobs.objects import ObjectStore, open_store
 from jobs.record import Job, Output
 from jobs.store import JobStore
 from tasks.celery_app import settings
 from workers import encode, spooled_files
+from workers.moderation import moderated
 from workers.spool import read
 
 logger = logging.getLogger(__name__)
@@ -32,15 +34,21 @@ def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) ->
 
     Raises:
         ObjectNotFound: the frames are not in this host's spool.
+        ModerationRefused: nothing was stored, nor may be.
         Unavailable: the object store or Redis does not answer.
     """
     job = store.get(job_id)
-    if files := spooled_files.read(settings(), job_id, attempt):
-        return _store_files(job, f"outputs/{job_id}/{attempt}.{number}", files)
-    frames = read(settings(), job_id, attempt)
+    files = spooled_files.read(settings(), job_id, attempt)
+    prefix = f"outputs/{job_id}/{attempt}.{number}"
+    if files and not moderation.hides_outputs(settings(), moderate=job.moderate):
+        return _store_files(job, prefix, files)
+    frames = [spooled_files.frames_of(file) for file in files] or list(read(settings(), job_id, attempt))
+    clips, blurred = moderated(job, frames, settings())
+    if files and not any(blurred):
+        return _store_files(job, prefix, files)
     outputs = []
     with tempfile.TemporaryDirectory(prefix="framemill-") as folder:
-        for index, clip in enumerate(frames):
+        for index, clip in enumerate(clips):
             suffix = "mp4" if job.request.kind.is_video else "png"
             path = Path(folder) / f"{index}.{suffix}"
             metadata = {**job.request.to_dict(), "job_id": job_id, "index": index}
@@ -49,10 +57,11 @@ def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) ->
             else:
                 height, width = clip.shape[1:3]
                 encode.write_png(clip[0], path, metadata)
-            key = f"outputs/{job_id}/{attempt}.{number}/{path.name}"
+            key = f"{prefix}/{path.name}"
             media_type = "video/mp4" if suffix == "mp4" else "image/png"
             _objects().put_file(key, path, media_type)
-            outputs.append(_output(job, key, media_type, path, width, height, len(clip)))
+            output = _output(job, key, media_type, path, width, height, len(clip))
+            outputs.append(replace(output, moderated=blurred[index]))
     return outputs
 
 

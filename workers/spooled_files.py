@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import av
+import numpy as np
 from PIL import Image
 
 from jobs.errors import BackendFailed, ObjectNotFound
@@ -68,6 +69,15 @@ def read(settings: Settings, job_id: str, attempt: int) -> list[SpooledFile]:
     if not all(file.path.is_file() for file in files):
         raise ObjectNotFound("the computed files are gone")
     return files
+
+
+def frames_of(file: SpooledFile) -> np.ndarray:
+    """(frames, height, width, 3) uint8 RGB, for the checks that look at outputs."""
+    if file.media_type.startswith("image/"):
+        with Image.open(file.path) as image:
+            return np.asarray(image.convert("RGB"))[None]
+    with av.open(str(file.path)) as container:
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
 def described(path: Path, media_type: str) -> SpooledFile:

@@ -10,12 +10,13 @@ from flask_smorest import Api, Blueprint
 from app import auth, submitting, waiting
 from app.downloads import send_object
 from app.fields import body_of, load
-from app.protocols.native import admin, schemas, streams, views
+from app.protocols.native import admin, previews, schemas, streams, views, webhooks
 from jobs import queries
 from jobs.errors import InvalidRequest, NotReady, ObjectNotFound, Problem, ResultExpired
 from jobs.forecast import Forecast
 from jobs.record import Job
 from jobs.states import JobState
+from jobs.view import iso, job_view, links
 from tasks import dispatch
 from tasks.celery_app import store
 
@@ -39,11 +40,13 @@ def register(api: Api) -> None:
     api.spec.components.schema("Submit", schema=schemas.SubmitSchema)
     api.register_blueprint(tasks_blueprint)
     api.register_blueprint(service_blueprint)
+    api.register_blueprint(previews.blueprint)
     api.register_blueprint(admin.blueprint)
+    api.register_blueprint(webhooks.blueprint)
 
 
 def _view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
-    return views.job_view(job, forecast or submitting.forecast_of(job), submitting.objects())
+    return job_view(job, forecast or submitting.forecast_of(job), submitting.objects())
 
 
 def _job(job_id: str) -> Job:
@@ -62,10 +65,13 @@ def submit() -> Response:
     upload = sent.get("image") if isinstance(sent.get("image"), bytes) else None
     values, unknown = load(schemas.SUBMIT, {name: value for name, value in sent.items() if value is not upload})
     image = upload if upload is not None else values.get("image") or None
-    prepared = submitting.prepare(values, image, [f"unknown field {name!r} was ignored" for name in unknown])
+    prepared = submitting.prepare(
+        values, image, [f"unknown field {name!r} was ignored" for name in unknown],
+        preview=bool(values.get("preview")), webhook=webhooks.wanted(values, auth.caller()),
+    )  # fmt: skip
     job, forecast = submitting.accept(prepared, wait_s)
     response = jsonify(_view(job, forecast))
-    response.headers["Location"] = views.links(job.job_id)["status"]
+    response.headers["Location"] = links(job.job_id)["status"]
     return response
 
 
@@ -112,11 +118,12 @@ def status(job_id: str) -> Response:
 
 
 @tasks_blueprint.route("/<job_id>/events", methods=["GET"])
+@tasks_blueprint.doc(parameters=[previews.PARAMETER])
 @tasks_blueprint.response(200, description="Server-sent events until the job is over; `Last-Event-ID` replays.")
 @tasks_blueprint.alt_response(404, description="Unknown id.")
 def events(job_id: str) -> Response:
-    """Follow a job."""
-    return streams.stream(_view, job=_job(job_id))
+    """Follow a job; `preview=1` has previews made meanwhile, `preview=data` also sends them within the events."""
+    return streams.stream(_view, job=_job(job_id), preview=previews.wanted())
 
 
 @tasks_blueprint.route("/<job_id>/result", methods=["GET"])
@@ -127,7 +134,7 @@ def result(job_id: str) -> Response:
     """Fetch an output."""
     job = _job(job_id)
     if job.removed_at_ms:
-        raise ResultExpired(f"the files of this job were removed at {views.iso(job.removed_at_ms)}")
+        raise ResultExpired(f"the files of this job were removed at {iso(job.removed_at_ms)}")
     if job.state is not JobState.SUCCEEDED:
         raise NotReady(f"the job is {job.state}: {'it has no result' if job.state.is_terminal else 'no result yet'}")
     index = request.args.get("index", "0")
