@@ -1,7 +1,9 @@
 -- The run is done: running → delivering with frames in the spool, or → succeeded when there is nothing to deliver.
--- The slot is free in any case. ARGV: id, attempt, slot, node ('' nothing to deliver), run_s (measured, without loading).
+-- The slot is free in any case. ARGV: id, attempt, slot, node ('' nothing to deliver), run_s (measured, without loading),
+-- blocked ('' or why the slot gets no new job).
 -- Returns {1|0, bindings}. A repeat whose first answer was lost on the way is told the same.
 local id, attempt, slot = ARGV[1], ARGV[2], ARGV[3]
+if ARGV[4] ~= '' and redis.call('HGET', K.SLOT .. slot, 'job') == id then redis.call('HSET', K.SLOT .. slot, 'blocked', ARGV[6]) end
 if owns(id, attempt, 'delivering') or (ARGV[4] == '' and owns(id, attempt, 'succeeded')) then
   return {1, release(slot, id, attempt)}
 end
