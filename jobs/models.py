@@ -5,7 +5,7 @@ The API validates requests from them without torch; the workers load pipelines f
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from jobs import models_file
@@ -42,6 +42,11 @@ class ModelRegistry:
     def default_for(self, kind: Kind) -> ModelSpec | None:
         return next((spec for spec in self if kind in spec.kinds), None)
 
-    def for_slot(self, slot: str) -> list[ModelSpec]:
-        """The models that this slot may run."""
-        return [spec for spec in self if not spec.slots or slot in spec.slots]
+    def for_slot(self, slot: str, only: Collection[str] | None = None) -> list[ModelSpec]:
+        """The models that this slot may run; ``only``: what its back end has, None for a device of our own."""
+        return [
+            spec
+            for spec in self
+            if (not spec.slots or slot in spec.slots)
+            and (spec.executor != "remote" if only is None else spec.name in only)
+        ]

@@ -16,10 +16,10 @@ from typing import Any
 from jobs import load_options, loras, schedulers
 from jobs.errors import BadSetting
 from jobs.model_spec import DEFAULT_LIMITS, DEFAULTS, Kind, ModelSpec, Range
-from jobs.slots import gpu_slot
+from jobs.slots import is_slot
 from jobs.toml_lines import line_of
 
-EXECUTORS = ("diffusers", "noop")
+EXECUTORS = ("diffusers", "noop", "remote")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 #: Fields of a request that a pipeline's call can be given under another name.
 FIELDS = frozenset(
@@ -184,7 +184,7 @@ KEYS: dict[str, Checker] = {
     "executor": one_of(*EXECUTORS),
     "max_run_s": seconds,
     "start_within_s": seconds,
-    "slots": list_of("slots like gpu0 or nodeb.gpu0", lambda name: gpu_slot([name]) is not None),
+    "slots": list_of("slots like gpu0, nodeb.gpu0 or the name of a back end", is_slot),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 from jobs import keys
 from jobs.errors import InvalidRequest, JobNotFound, Problem
@@ -113,8 +113,8 @@ def dead(store: JobStore, limit: int = 100) -> list[Job]:
     return [job for job in (find(store, job_id) for job_id in ids) if job]
 
 
-def fleet(store: JobStore) -> Fleet:
-    """Counts by state, every slot, what is paused and what is stuck."""
+def fleet(store: JobStore, own: str = "") -> Fleet:
+    """Counts by state, every slot (or only ``own``), what is paused and what is stuck."""
     now = time.time()
     members, nodes, away, paused, waiting, counters, pins = store.call(
         lambda c: _pipelined(
@@ -130,7 +130,7 @@ def fleet(store: JobStore) -> Fleet:
             ],
         )
     )
-    names = sorted(members)
+    names = sorted(name for name in members if own in ("", name))
     commands: list[tuple[str, ...]] = [("zcard", keys.STATE + state) for state in JobState]
     commands += [("hgetall", keys.SLOT + name) for name in names]
     replies = store.call(lambda c: _pipelined(c, commands))
@@ -154,9 +154,9 @@ def fleet(store: JobStore) -> Fleet:
     )
 
 
-def slot_of(store: JobStore, name: str) -> Slot | None:
-    """One slot, or None."""
-    values = store.call(lambda c: cast("dict[str, str]", c.hgetall(keys.SLOT + name)))
+def slot(store: JobStore, name: str) -> Slot | None:
+    """A slot, or None."""
+    values = store.call(lambda c: c.hgetall(keys.SLOT + name))
     return Slot.from_hash(name, values) if values else None
 
 

@@ -117,6 +117,10 @@ class Job:
     command: str | None = None
     #: What a command found.
     report: dict[str, Any] | None = None
+    #: The caller's own name for the output, a relative path; '' for none.
+    path: str = ""
+    #: Why a back end gave it back, the last time.
+    handed_back: str = ""
     #: How long its files are kept: ``keep``, ``days`` or ``hours``.
     retention: str = "days"
     #: When its files go; None before it has any, and for those that are kept.
@@ -174,6 +178,8 @@ class Job:
             stage_percent=number("stage_percent"),
             command=values.get("command") or None,
             report=json.loads(values["report"]) if values.get("report") else None,
+            path=values.get("path", ""),
+            handed_back=values.get("handed_back", ""),
             retention=values.get("retention") or "days",
             expires_at_ms=number("expires_at"),
             removed_at_ms=number("removed_at"),

@@ -19,16 +19,17 @@ from typing import Any
 from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
-from jobs import spool
+from jobs import queries, spool
 from jobs.errors import BadSetting, FramemillError, RunTimeout, Unavailable
 from jobs.models import ModelRegistry
 from jobs.slots import device_label, start_ticks, visible_device
 from jobs.states import JobState
 from jobs.store import SlotHeld
 from tasks import device_facts, dispatch
-from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, settings, store
+from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, backends, settings, store
 from tasks.janitor import Janitor
 from tasks.warm import Warmth
+from tasks.watch import BackendWatch
 from tasks.webhooks import Sender
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,8 @@ class Keeper:
         self._missing = 0
         self._full = ""
         self._warmth: Warmth | None = None
+        self._backend = backends().get(self._slot)
+        self._watch = BackendWatch(self._backend, self._is_free, self._note_health) if self._backend else None
 
     def start(self) -> None:
         """Take the slot and begin. Ends the process with a message when that is not possible."""
@@ -66,6 +69,8 @@ class Keeper:
             spool.offer_memory(settings())
             store().until_written(store().announce_node)
             self._janitor.start()
+        if self._watch:
+            self._watch.start()
         if self._sender:
             self._sender.start()
         self._thread.start()
@@ -75,6 +80,8 @@ class Keeper:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        if self._watch:
+            self._watch.stop()
         self._janitor.stop()
         if self._sender:
             self._sender.stop()
@@ -102,22 +109,29 @@ class Keeper:
             )
         if not isinstance(self._worker.pool, prefork.TaskPool):
             raise BadSetting("a GPU worker needs the prefork pool (its default); other pools cannot stop a running job")
-        visible_device(self._slot)
+        if self._backend is None:
+            visible_device(self._slot)
 
     def _facts(self) -> dict[str, Any]:
         registry = ModelRegistry.from_file(settings().models_file)
-        models = [spec.name for spec in registry.for_slot(self._slot)]
-        self._warmth = self._warmth or Warmth(self._slot, registry)
+        offered = self._backend.offered(registry) if self._backend else registry.for_slot(self._slot)
+        models = [spec.name for spec in offered]
+        if self._backend and (unknown := self._backend.models.keys() - set(registry.names())):
+            raise BadSetting(f"[{self._slot}] models: the models file has no {', '.join(sorted(unknown))}")
+        if not self._backend:
+            self._warmth = self._warmth or Warmth(self._slot, registry)
         return {
             "node": settings().node,
             "pid": os.getpid(),
             "device": device_label(self._slot),
             "models": json.dumps(models),
-            "blocked": spool.full(settings()),
+            "blocked": self._watch.blocked if self._watch else spool.full(settings()),
             **self._measured(),
         }
 
     def _measured(self) -> dict[str, str]:
+        if self._backend:
+            return {}
         return {"device_facts": json.dumps(device_facts.read(self._slot), separators=(",", ":"))}
 
     def _take_slot(self) -> None:
@@ -167,7 +181,9 @@ class Keeper:
 
     def _beat(self) -> None:
         self._note_full(spool.full(settings()))
-        beat = store().heartbeat(self._slot, self._owner, {"blocked": self._full, **self._measured()})
+        beat = store().heartbeat(
+            self._slot, self._owner, {} if self._watch else {"blocked": self._full, **self._measured()}
+        )
         if self._stopping.is_set():
             return
         if not beat.held:
@@ -183,6 +199,14 @@ class Keeper:
         self._find_missing(beat.job_id, beat.attempt)
         if self._warmth and (children := self._children()):
             self._warmth.keep_up(children[0])
+
+    def _is_free(self) -> bool:
+        slot = queries.slot(store(), self._slot)
+        return slot is not None and not slot.job_id
+
+    def _note_health(self, blocked: str) -> None:
+        """Why its back end can take no job; '' gives the slot its next one."""
+        store().heartbeat(self._slot, self._owner, {"blocked": blocked or self._full})
 
     def _note_full(self, why: str) -> None:
         if bool(why) != bool(self._full):

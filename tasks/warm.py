@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 import time
 
-from jobs import commands
+from jobs import commands, queries
 from jobs.memory import Place
 from jobs.models import ModelRegistry
 from jobs.pins import all_pins, is_warm
-from jobs.queries import find, slot_of
+from jobs.queries import find
 from jobs.record import new_job_id
 from jobs.states import JobState
 from tasks import dispatch
@@ -37,7 +37,7 @@ class Warmth:
         """Ask for what is missing. ``child`` is the id of the process that computes. Raises: Unavailable."""
         pins = all_pins(store())
         wanted = [spec for spec in self._models.for_slot(self._slot) if is_warm(pins, self._slot, spec)]
-        slot = slot_of(store(), self._slot) if wanted else None
+        slot = queries.slot(store(), self._slot) if wanted else None
         there = {held.model for held in slot.held if held.place is not Place.PARKED} if slot else set()
         for spec in wanted:
             if spec.name in there or not self._may_ask(spec.name, child):

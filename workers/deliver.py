@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
 import tempfile
 from dataclasses import replace
 from functools import cache
@@ -12,13 +13,14 @@ from pathlib import Path
 
 import numpy as np
 
+from jobs import moderation
 from jobs.errors import Unavailable
 from jobs.formats import FORMATS
 from jobs.objects import ObjectStore, open_store
 from jobs.record import Job, Output
 from jobs.store import JobStore
 from tasks.celery_app import settings
-from workers import encode
+from workers import encode, spooled_files
 from workers.encode.images import write_preview
 from workers.moderation import moderated
 from workers.spool import read
@@ -42,16 +44,23 @@ def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) ->
         ModerationRefused: nothing was stored, nor may be.
         Unavailable: the object store or Redis does not answer.
     """
-    frames = read(settings(), job_id, attempt)
     job = store.get(job_id)
-    clips, blurred = moderated(job, list(frames), settings())
+    files = spooled_files.read(settings(), job_id, attempt)
+    # What a back end encoded is stored as it is; of it one frame is enough, unless a check looks at all.
+    whole = moderation.hides_outputs(settings(), moderate=job.moderate)
+    frames = [spooled_files.frames_of(file, whole=whole) for file in files] or list(read(settings(), job_id, attempt))
+    clips, blurred = moderated(job, frames, settings())
+    as_it_is = bool(files) and not any(blurred)
     stored: list[Output] = []
     try:
         with tempfile.TemporaryDirectory(prefix="framemill-") as folder:
             delivery = _Delivery(job, f"outputs/{job_id}/{attempt}.{number}", Path(folder), stored)
             # Small files first: while the object store is away, nothing large is encoded in vain.
             previews = [delivery.previews(clip[0], index) for index, clip in enumerate(clips)]
-            outputs = [delivery.output(clip, index) for index, clip in enumerate(clips)]
+            if as_it_is:
+                outputs = [delivery.file(file) for file in files]
+            else:
+                outputs = [delivery.output(clip, index) for index, clip in enumerate(clips)]
         return [
             replace(output, thumbnail=found.get("thumbnail"), poster=found.get("poster"), moderated=hidden)
             for output, found, hidden in zip(outputs, previews, blurred, strict=True)
@@ -74,6 +83,11 @@ class _Delivery:
         path = self._folder / f"{index}.{FORMATS[name].suffix}"
         size = encode.write(clip, path, request, {"job_id": self._job.job_id, "index": index})
         return self._store(path, FORMATS[name].media_type, size, frames=len(clip), fps=request.fps)
+
+    def file(self, file: spooled_files.SpooledFile) -> Output:
+        """What is encoded already; the spool keeps its copy until the job is over."""
+        path = Path(shutil.copyfile(file.path, self._folder / file.path.name))
+        return self._store(path, file.media_type, (file.width, file.height), frames=file.frames, fps=file.fps)
 
     def previews(self, frame: np.ndarray, index: int) -> dict[str, Output]:
         """Thumbnail, and for a video its first frame in full size as poster."""

@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 import io
-import time
 from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 
-from jobs.errors import ExecutionError, Unavailable
+from jobs.errors import ExecutionError
 from jobs.objects import ObjectStore
-
-#: Pauses between tries to read an input from the object store, seconds.
-INPUT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+from workers.inputs import read_input
 
 
 def read(objects: ObjectStore, key: str, size: tuple[int, int] | None = None, mode: str = "RGB") -> Image.Image:
     """A stored picture, scaled to ``size`` (width, height in pixels)."""
-    picture = Image.open(io.BytesIO(_bytes(objects, key))).convert(mode)
+    picture = Image.open(io.BytesIO(read_input(objects, key))).convert(mode)
     return picture.resize(size, Image.Resampling.LANCZOS) if size else picture
-
-
-def _bytes(objects: ObjectStore, key: str) -> bytes:
-    """An input, with patience for an object store that is away for a moment."""
-    for pause_s in INPUT_PAUSES_S:
-        try:
-            return b"".join(objects.read(key))
-        except Unavailable:
-            time.sleep(pause_s)
-    return b"".join(objects.read(key))
 
 
 def of_output(output: Any, attribute: str | None = None) -> np.ndarray:

@@ -9,7 +9,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from jobs import spool
@@ -20,9 +20,12 @@ from jobs.moderation import hides_outputs
 from jobs.objects import ObjectStore, open_store
 from jobs.pins import Pins, all_pins, is_pinned
 from jobs.record import Job
+from jobs.requests import GenerationRequest
 from jobs.slots import device_label
-from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
+from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, backends, settings, store
 from workers import failures
+from workers.executors.remote import HandBack
+from workers.inputs import read_input
 from workers.report import Reporter
 
 logger = logging.getLogger(__name__)
@@ -111,6 +114,10 @@ def run(job_id: str, attempt: int) -> Outcome:
     except JobCancelled:
         records.until_written(lambda: records.release(job_id, attempt, slot=slot))
         ended = Outcome("cancelled")
+    except HandBack as exc:
+        back = partial(records.hand_back, job_id, attempt, slot=slot, counted=exc.counted, why=str(exc))
+        state, _ = records.until_written(back)
+        ended = Outcome("handed back", failure=f"worker_lost: {exc}" if state == "failed" else "")
     except Exception as exc:
         if failures.is_poison(exc):
             _end_process(job_id, attempt, exc)
@@ -139,6 +146,9 @@ def _compute(job: Job, attempt: int, reporter: Reporter) -> tuple[float, str, di
         Seconds without loading, the host whose spool holds the frames ('' when there are none), and what a command
         found.
     """
+    if backend := backends().get(os.environ[SLOT_VARIABLE]):
+        remote = importlib.import_module("workers.executors.remote.running")
+        return remote.compute(job, attempt, backend, reporter, settings(), _inputs), settings().node, None
     spec = _models().get(job.request.model)
     begun = time.monotonic()
     if spec.executor == "noop":
@@ -201,6 +211,11 @@ def _end_process(job_id: str, attempt: int, exc: Exception) -> None:
     logger.critical("device lost, the process ends", exc_info=exc, extra={"job_id": job_id, "attempt": attempt})
     logging.shutdown()
     os._exit(os.EX_SOFTWARE)
+
+
+def _inputs(request: GenerationRequest) -> dict[str, bytes]:
+    """The content of the request's input files by their keys."""
+    return {key: read_input(_objects(), key) for key in request.inputs}
 
 
 def _failed(job_id: str, attempt: int, slot: str, exc: Exception) -> Outcome:

@@ -40,7 +40,7 @@ local function finish(id, state)
   set_state(id, state)
   redis.call('HDEL', K.JOB .. id, 'stage', 'stage_percent', 'eta_s', 'delivery_owner', 'deliveries', 'failures', 'next_look_at', 'node_gone_at',
     'assigned_at',
-    'lane', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by')
+    'lane', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by', 'handed_back')
   redis.call('HSET', K.JOB .. id, 'finished_at', int(now))
   redis.call('HINCRBY', K.COUNTERS, state, 1)
   retain(id, state, now)
@@ -130,7 +130,8 @@ local function lose(id, attempt)
   -- A worker that breaks before it even starts the run must not turn in a circle for ever.
   if tonumber(record[3] or 0) >= CFG.max_attempts or tonumber(attempt) >= 10 * CFG.max_attempts then
     settle(id, elapsed_s(id))
-    fail(id, 'worker_lost', 'the worker died in each of ' .. attempt .. ' attempts')
+    local why = job_get(id, 'handed_back')
+    fail(id, 'worker_lost', 'the worker died in each of ' .. attempt .. ' attempts' .. (has(why) and ': ' .. why or ''))
     redis.call('ZADD', K.DEAD, int(now_ms()), id)
   else
     requeue(id)

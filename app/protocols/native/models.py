@@ -12,7 +12,9 @@ from flask_smorest import Blueprint
 from marshmallow import INCLUDE, Schema
 
 from app import auth, inputs
-from app.protocols.native import schemas, views
+from app.fields import Text, body_of
+from app.fields import load as checked
+from app.protocols.native import views
 from jobs import commands, pins, queries
 from jobs.errors import Conflict, InvalidRequest, Problem, Unavailable
 from jobs.memory import Place
@@ -31,7 +33,7 @@ auth.protect(blueprint)
 class SlotSchema(Schema):
     """Where to do it."""
 
-    slot = schemas.Text(allow_none=True, load_default=None)
+    slot = Text(allow_none=True, load_default=None)
 
 
 _SLOT = SlotSchema(unknown=INCLUDE)
@@ -141,7 +143,7 @@ def _place(slot: Slot, spec: ModelSpec) -> Place | None:
 def _target(name: str) -> tuple[ModelSpec, Fleet, list[Slot]]:
     """The model, and the living slots that are meant. Raises: ModelNotFound, Conflict, InvalidRequest."""
     spec = _models().get(name)
-    values, unknown = schemas.load(_SLOT, schemas.body_of(request))
+    values, unknown = checked(_SLOT, body_of(request))
     if unknown:
         raise InvalidRequest(*(Problem(field, "unknown field") for field in unknown))
     if spec.executor != "diffusers":
