@@ -91,8 +91,8 @@ class Keeper:
                 store().forget_node()
         if not self._slot:
             return
+        deadline = time.monotonic() + settings().drain_grace_s
         try:
-            deadline = time.monotonic() + settings().drain_grace_s
             while store().drain(self._slot, self._owner) and time.monotonic() < deadline:
                 time.sleep(0.1)
             job_id, _ = store().leave(self._slot, self._owner)
@@ -101,6 +101,9 @@ class Keeper:
                 self._signal_child(STOP_SIGNAL)
         except Unavailable:
             logger.warning("slot not given up: Redis is away; its lease will lapse", extra={"slot": self._slot})
+            time.sleep(max(0.0, deadline - time.monotonic()))
+            # A run can learn of nothing now, and would keep this process alive to its end.
+            self._signal_child(signal.SIGKILL)
 
     def _check_worker(self) -> None:
         if self._worker.concurrency != 1:

@@ -22,7 +22,7 @@ from stack.parent import terminate_with_parent
 from stack.redis_server import EmbeddedRedis
 
 #: Longest wait for anything, seconds; a test that waits longer has failed.
-PATIENCE_S = 60.0
+PATIENCE_S = 150.0
 #: A tiny job that runs until it is stopped.
 ENDLESS_STEPS = 100_000
 BIN = Path(sys.executable).parent

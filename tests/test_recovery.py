@@ -145,6 +145,20 @@ def test_a_worker_told_to_exit_hands_its_job_back(start: Start) -> None:
     stack.delete(f"/v1/tasks/{job_id}")
 
 
+def test_a_worker_told_to_exit_while_redis_is_away_exits(start: Start) -> None:
+    stack = start("gpu0", "io")
+    job_id = stack.endless()
+    stack.redis.stop()
+    process = stack.processes.pop("gpu0")
+    process.terminate()
+    process.wait(60)
+    stack.redis.start()
+    stack.worker("gpu0")
+    view = stack.wait_until(job_id, lambda view: view["attempt"] == 2 and view["step"] > 0, "its second run")
+    assert view["state"] == "running"
+    stack.delete(f"/v1/tasks/{job_id}")
+
+
 def test_a_web_process_that_dies_changes_nothing(start: Start) -> None:
     stack = start("gpu0", "io")
     job_id = stack.submit(steps=LONG_STEPS)
