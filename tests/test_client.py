@@ -513,7 +513,7 @@ def test_tables_and_json(server: FakeServer, capsys: pytest.CaptureFixture[str])
     base = ["--url", server.url]
     for words, expected in (
         (["list", "--limit", "1"], r"id  state .*\na1  queued  50 %"),
-        (["models"], r"demo-image  text2img  Shapes\."),
+        (["models"], r"demo-image  text2img  +Shapes\."),
         (["service"], r"service +idle"),
         (["status", "a1"], r"state     running\nstep      10/20"),
         (["cancel", "a1"], r"a1 was cancelled"),

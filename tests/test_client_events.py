@@ -160,7 +160,7 @@ def test_a_watched_wait_listens_while_the_job_runs(server: FakeServer, client: f
     seen: list[Status] = []
     assert client.wait("a1", on_status=seen.append) is seen[-1]
     assert [status.step for status in seen][3:] == [*range(9), 9]
-    assert [path.rpartition("/")[2] for _, path, _ in server.calls] == ["status"] * 3 + ["events"]
+    assert [path.rpartition("/")[2] for _, path, _ in server.calls] == ["a1"] * 3 + ["events"]
     # Its place in the queue is no event: it is asked for.
     assert server.queries[:3] == [{}, {"wait": ["1.0"]}, {"wait": ["1.0"]}]
 

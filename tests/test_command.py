@@ -138,6 +138,7 @@ def test_from_the_first_key_to_the_last(start: Callable[..., Stack], command: Co
     assert made == {
         "service": "shop", "role": "client", "class": "premium", "max_waiting": 5, "max_running": 2,
         "max_per_minute": 60, "models": ["tiny-image", "tiny-video"], "endpoints": ["/v1/tasks", "/v1/models"],
+        "may_skip_moderation": False, "retention": "", "webhook": None,
     }  # fmt: skip
     assert "shop" in command(stack, "keys", "create", "shop", key=ops).err  # there is one
     shop = command(stack, "keys", "create", "mail", key=ops).out.strip()
@@ -213,7 +214,9 @@ def test_events_arrive_while_they_happen(house: Stack, key: Key) -> None:
     following = alice.follow(job)
     assert next(following).name == "status"
     alice.cancel(job)
-    assert [(event.name, event.status.state) for event in following] == [("end", "cancelled")]
+    *before, last = [(event.name, event.status.state) for event in following]
+    assert last == ("end", "cancelled")
+    assert set(before) <= {("state", "queued")}  # its acceptance may be told late
 
 
 def test_limits_of_a_key(house: Stack, key: Key) -> None:

@@ -64,7 +64,7 @@ def test_what_was_missed_is_replayed(stack: Stack) -> None:
     stack.delete(f"/v1/tasks/{job_id}")
     rest = list(messages(stack, f"/v1/tasks/{job_id}/events", since=seen[1][0]))
     assert [message[0] for message in rest[:2]] == [message[0] for message in seen[2:]]
-    assert rest[-1][1:] == ("end", stack.status(job_id))
+    assert rest[-1][1:] == ("end", stack.get(f"/v1/tasks/{job_id}").json())
     assert list(messages(stack, f"/v1/tasks/{job_id}/events", since=rest[-1][0])) == []
 
 
