@@ -46,9 +46,11 @@ def create_app(settings: Settings | None = None) -> Flask:
         FRAMEMILL_MODELS=ModelRegistry.from_file(settings.models_file),
         FRAMEMILL_OBJECTS=open_store(settings),
     )
-    if entries := settings.key_entries:
+    entries, services = settings.key_entries, settings.service_entries
+    if entries or services:
         records = JobStore(settings)
         records.until_written(lambda: KeyRing(records).seed(entries))
+        records.until_written(lambda: KeyRing(records).seed_services(services))
     api = Api(app)
     native.register(api)
     api.register_blueprint(health.blueprint)

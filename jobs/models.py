@@ -68,7 +68,7 @@ _DEFAULTS: dict[str, Any] = {
 _KEYS = {"source", "revision", "kinds", "pipelines", "dtype", "variant", "description", "defaults", "limits",
          "size_multiple_px", "frames_step", "slots", "executor", "max_run_s", "start_within_s",
          "arguments", "preview_decoder"}  # fmt: skip
-EXECUTORS = ("diffusers", "noop")
+EXECUTORS = ("diffusers", "noop", "drawing")
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -100,7 +100,8 @@ class ModelSpec:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     #: Folder or hub id of an AutoencoderTiny that draws previews; empty: a linear map does.
     preview_decoder: str = ""
-    #: What computes it: ``diffusers``, or ``noop``, which only counts steps (for measuring the server itself).
+    #: What computes it: ``diffusers``; ``noop``, which only counts steps (for measuring the server itself); or
+    #: ``drawing``, which draws a picture without a model.
     executor: str = "diffusers"
     #: Longest run and deadline to start of its jobs unless they set their own, seconds. 0: the server's setting.
     max_run_s: float = 0
