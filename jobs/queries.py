@@ -33,6 +33,8 @@ class Fleet:
     paused: list[str]
     #: Number of waiting jobs by model.
     waiting_models: dict[str, int]
+    #: … and by class.
+    waiting_classes: dict[str, int]
     #: How far off the ETA given at submission was: jobs, mean error and mean actual time, seconds.
     eta: dict[str, float]
 
@@ -139,11 +141,14 @@ def fleet(store: JobStore) -> Fleet:
         delivery_nodes=sorted(nodes),
         away_nodes=sorted(node for node, at in away.items() if int(at) / 1000 > now - AWAY_SHOWN_S),
         paused=sorted(paused),
-        waiting_models={
-            name.removeprefix("model:"): int(count) for name, count in waiting.items() if name.startswith("model:")
-        },
+        waiting_models=_counted("model:", waiting),
+        waiting_classes=_counted("class:", waiting),
         eta={"jobs": jobs, "mean_error_s": round(eta["error_s"], 3), "mean_actual_s": round(eta["actual_s"], 3)},
     )
+
+
+def _counted(beginning: str, waiting: dict[str, str]) -> dict[str, int]:
+    return {name.removeprefix(beginning): int(count) for name, count in waiting.items() if name.startswith(beginning)}
 
 
 def find(store: JobStore, job_id: str) -> Job | None:
