@@ -1,4 +1,4 @@
-"""From what a caller sent as ``image`` to a stored object: a link, a data URL, base64 or the bytes of an upload.
+"""From what a caller sent as a picture to a stored object: a link, a data URL, base64 or the bytes of an upload.
 
 Neither a name nor a media type is believed: the content decides. PNG, JPEG and WebP are taken. Limits are checked
 before the work they limit: bytes before base64, pixels before decoding.
@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from PIL import Image, ImageOps
@@ -60,12 +61,14 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-def store_image(value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore, records: JobStore) -> str:
+def store_image(
+    value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore, records: JobStore, field: str = "image"
+) -> str:
     """Check an input image and keep it once by its content.
 
     The stored file is the sent one, unless a worker would see another picture than the caller: with an EXIF
     orientation, transparency, a palette, CMYK or 16 bits, or with something hanging behind the image, it is written
-    again as upright 8-bit RGB PNG on white.
+    again as upright 8-bit RGB PNG on white (a mask, in which white is painted anew, on black).
 
     Args:
         value: http or https link, data URL, base64 (standard or URL-safe alphabet, padding optional, white space
@@ -73,22 +76,27 @@ def store_image(value: str | bytes | Readable, *, settings: Settings, objects: O
         settings: ``max_input_bytes``, ``max_input_px``, ``input_url_timeout_s``, ``input_url_allow``.
         objects: where the image goes.
         records: knows which images are there, and is told that this one is about to be needed.
+        field: what the caller calls it; ``mask`` is a mask.
 
     Returns:
         The object's key, ``inputs/<sha256>.<token>.<png|jpg|webp>``. It stays for ``UNUSED_FILES_GRACE_S``, and as
         long as a job needs it that is submitted within this time.
 
     Raises:
-        InvalidRequest: for field ``image``; nothing was stored.
+        InvalidRequest: for this field; nothing was stored.
         Unavailable: the object store or Redis does not answer.
     """
-    if isinstance(value, str):
-        shown = value[:80] if "@" not in value[:80] else None
-        data = _from_text(value, settings)
-    else:
-        shown = None
-        data = value if isinstance(value, bytes) else value.read(settings.max_input_bytes + 1)
-    content, ending = _off_the_hub(lambda: _normalised(data, settings, shown))
+    backdrop = "black" if field == "mask" else "white"
+    try:
+        if isinstance(value, str):
+            shown = value[:80] if "@" not in value[:80] else None
+            data = _from_text(value, settings)
+        else:
+            shown = None
+            data = value if isinstance(value, bytes) else value.read(settings.max_input_bytes + 1)
+        content, ending = _off_the_hub(lambda: _normalised(data, settings, shown, backdrop))
+    except InvalidRequest as exc:
+        raise InvalidRequest(*(replace(problem, field=field) for problem in exc.problems)) from exc
     key = records.hold_input(hashlib.sha256(content).hexdigest(), ending)
     try:
         objects.stat(key)
@@ -126,8 +134,8 @@ def _from_base64(text: str, shown: str, settings: Settings) -> bytes:
         raise _refused("must be an http or https link, a data URL or valid base64", shown) from None
 
 
-def _normalised(data: bytes, settings: Settings, shown: str | None) -> tuple[bytes, str]:
-    """The checked image as a file, and the ending of its name."""
+def _normalised(data: bytes, settings: Settings, shown: str | None, backdrop: str) -> tuple[bytes, str]:
+    """The checked image as a file, and the ending of its name; ``backdrop`` is seen where it is transparent."""
     if not data:
         raise _refused("must not be empty", shown)
     if len(data) > settings.max_input_bytes:
@@ -139,7 +147,8 @@ def _normalised(data: bytes, settings: Settings, shown: str | None) -> tuple[byt
     try:
         if extension == "jpg" and data.count(_JPEG_SCAN) > MAX_JPEG_SCANS:
             raise _refused(f"must not have more than {MAX_JPEG_SCANS} scans", shown)
-        changed = _checked(reader(io.BytesIO(data)), settings, shown, is_exact=_ENDS[extension](data))
+        is_exact = _ENDS[extension](data)
+        changed = _checked(reader(io.BytesIO(data)), settings, shown, backdrop, is_exact=is_exact)
     except InvalidRequest:
         raise
     except Exception:  # damaged files make Pillow raise a dozen types; the file is to blame for each
@@ -151,7 +160,9 @@ def _normalised(data: bytes, settings: Settings, shown: str | None) -> tuple[byt
     return data, extension
 
 
-def _checked(image: Image.Image, settings: Settings, shown: str | None, *, is_exact: bool) -> Image.Image | None:
+def _checked(
+    image: Image.Image, settings: Settings, shown: str | None, backdrop: str, *, is_exact: bool
+) -> Image.Image | None:
     """The image as a worker shall see it; None if the sent file already is that. Raises what Pillow raises.
 
     ``is_exact``: the file ends where the image does.
@@ -175,7 +186,7 @@ def _checked(image: Image.Image, settings: Settings, shown: str | None, *, is_ex
         image.info.pop("transparency", None)  # one grey of 65,536; no grey of 256 means the same
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        flat = Image.new("RGB", image.size, "white")
+        flat = Image.new("RGB", image.size, backdrop)
         flat.paste(image, mask=image.getchannel("A"))
         return flat
     flat = image.convert("RGB")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from pathlib import Path
+from typing import Any
 
 from framemill import commands, operating
 
@@ -18,7 +20,7 @@ exit codes:
   130  stopped with Ctrl-C
 """
 
-KINDS = ("text2img", "img2img", "text2video", "img2video")
+KINDS = ("text2img", "img2img", "inpaint", "mix2img", "text2video", "img2video")
 CLASSES = ("general", "premium")
 RETENTION = ("keep", "days", "hours")
 EVENTS = ("job.started", "job.succeeded", "job.failed", "job.cancelled", "job.expired")
@@ -108,8 +110,17 @@ def _submit(submit: argparse.ArgumentParser) -> None:
     submit.add_argument("--height", type=int, help="pixels")
     submit.add_argument("--frames", type=int)
     submit.add_argument("--fps", type=float, help="frames per second")
-    submit.add_argument("--image", metavar="FILE", help="input image: a file or an http(s) link")
+    submit.add_argument("--image", metavar="FILE", type=_file_or_link, help="input image: a file or an http(s) link")
+    submit.add_argument("--mask", metavar="FILE", type=_file_or_link, help="as --image; white is painted anew")
     submit.add_argument("--strength", type=float, help="how far the input image is changed, 0 to 1")
+    submit.add_argument("--num-images", type=int, metavar="N", help="number of images; image i has the seed + i")
+    submit.add_argument("--scheduler", metavar="NAME", help="such as 'DPM++ 2M Karras'; see `framemill --json models`")
+    submit.add_argument("--lora", dest="loras", action="append", type=_lora, metavar="NAME[=WEIGHT]",
+                        help="use a LoRA of the model; may be repeated")  # fmt: skip
+    submit.add_argument("--mix-text", dest="mix", action="append", type=_mixed_text, metavar="TEXT[=WEIGHT]",
+                        help="a text to mix; may be repeated")  # fmt: skip
+    submit.add_argument("--mix-image", dest="mix", action="append", type=_mixed_image, metavar="FILE[=WEIGHT]",
+                        help="an image to mix; may be repeated")  # fmt: skip
     submit.add_argument("--format", dest="output_format", choices=("png", "webp", "jpeg", "mp4", "webm", "gif"),
                         help="images: png, webp, jpeg; videos: mp4, webm, gif, webp")  # fmt: skip
     submit.add_argument("--quality", dest="output_quality", type=int, help="1 to 100, of formats that lose something")
@@ -131,6 +142,34 @@ def _submit(submit: argparse.ArgumentParser) -> None:
     submit.add_argument("-o", "--output", metavar="FILE", help="store the result there (- is standard output); waits")
     submit.add_argument("--preview", metavar="FILE", help="keep the newest preview in this file; waits")
     submit.set_defaults(run=commands.submit)
+
+
+def _file_or_link(text: str) -> str | Path:
+    return text if text.startswith(("http://", "https://")) else Path(text)
+
+
+def _weighted(text: str) -> tuple[str, dict[str, float]]:
+    """``name=0.5`` as name and weight; without a number at its end it is all name."""
+    name, _, weight = text.rpartition("=")
+    try:
+        return (name, {"weight": float(weight)}) if name else (text, {})
+    except ValueError:
+        return text, {}
+
+
+def _lora(text: str) -> dict[str, Any]:
+    name, weight = _weighted(text)
+    return {"name": name, **weight}
+
+
+def _mixed_text(text: str) -> dict[str, Any]:
+    what, weight = _weighted(text)
+    return {"text": what, **weight}
+
+
+def _mixed_image(text: str) -> dict[str, Any]:
+    what, weight = _weighted(text)
+    return {"image": _file_or_link(what), **weight}
 
 
 def _webhook(action: argparse.ArgumentParser, whose: str) -> None:

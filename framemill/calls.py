@@ -23,7 +23,7 @@ class Fields(TypedDict, total=False):
     """What ``submit`` takes. Everything may be left out; the server fills in the model's defaults."""
 
     model: str | None
-    #: ``text2img``, ``img2img``, ``text2video`` or ``img2video``.
+    #: ``text2img``, ``img2img``, ``inpaint``, ``mix2img``, ``text2video`` or ``img2video``.
     kind: str | None
     prompt: str | None
     negative_prompt: str | None
@@ -38,8 +38,18 @@ class Fields(TypedDict, total=False):
     fps: float | None
     #: A file's path or contents; or a str: an http(s) link, a data URL or base64.
     image: str | bytes | PathLike[str] | None
+    #: As ``image``; white is painted anew.
+    mask: str | bytes | PathLike[str] | None
     #: How far the input image is changed, 0 to 1.
     strength: float | None
+    #: Image i has the seed + i.
+    num_images: int | None
+    #: Name of a scheduler that the model offers, such as ``DPM++ 2M Karras``.
+    scheduler: str | None
+    #: ``{"name", "weight"}`` of each LoRA; an empty list uses none, not even the model's own.
+    loras: Sequence[Mapping[str, Any]] | None
+    #: ``{"text" or "image", "weight"}`` of each text or image that mix2img mixes; an image as ``image``.
+    mix: Sequence[Mapping[str, Any]] | None
     #: Images: ``png``, ``webp``, ``jpeg``. Videos: ``mp4``, ``webm``, ``gif``, ``webp``.
     output_format: str | None
     #: 1 to 100.
@@ -114,11 +124,11 @@ class Call:
 def submit(fields: Mapping[str, Any]) -> Call:
     """Raises: ValueError: an idempotency key that a header cannot hold. OSError: the image cannot be read."""
     body = {name: value for name, value in fields.items() if value is not None}
-    image = body.get("image")
-    if isinstance(image, PathLike):
-        image = Path(image).read_bytes()
-    if isinstance(image, bytes | bytearray):
-        body["image"] = base64.b64encode(image).decode("ascii")
+    body |= {name: _encoded(body[name]) for name in ("image", "mask") if name in body}
+    if "mix" in body:
+        body["mix"] = [{name: _encoded(value) for name, value in part.items()} for part in body["mix"]]
+    if "loras" in body:
+        body["loras"] = [dict(lora) for lora in body["loras"]]
     if "job_class" in body:
         body["class"] = body.pop("job_class")
     key, wait_s = body.pop("idempotency_key", None), body.pop("wait_s", 0)
@@ -133,6 +143,13 @@ def submit(fields: Mapping[str, Any]) -> Call:
         wait_s=wait_s,
         repeatable=key is not None,
     )
+
+
+def _encoded(value: Any) -> Any:
+    """A file, or its contents, as base64; anything else as it is. Raises: OSError."""
+    if isinstance(value, PathLike):
+        value = Path(value).read_bytes()
+    return base64.b64encode(value).decode("ascii") if isinstance(value, bytes | bytearray) else value
 
 
 def task(method: str, task_id: str, leaf: str = "", **params: Any) -> Call:

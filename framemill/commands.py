@@ -26,7 +26,8 @@ _ENDINGS = {"image/webp": ".webp", "image/jpeg": ".jpg", "video/webm": ".webm"}
 #: What can be the id of a job: a file has an ending.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _FIELDS = ("model", "kind", "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height",
-           "frames", "fps", "strength", "output_format", "output_quality", "embed_metadata", "slot", "priority",
+           "frames", "fps", "strength", "num_images", "scheduler", "loras", "mix", "output_format", "output_quality",
+           "embed_metadata", "slot", "priority",
            "job_class", "start_within_s", "max_run_s", "retention", "idempotency_key", "webhook_url",
            "webhook_events", "moderate")  # fmt: skip
 
@@ -34,10 +35,7 @@ _FIELDS = ("model", "kind", "prompt", "negative_prompt", "seed", "steps", "guida
 def submit(client: Client, arguments: Namespace) -> None:
     """Send a job; with ``--wait``, ``-o`` or ``--preview`` see it through."""
     fields: dict[str, Any] = {name: getattr(arguments, name) for name in _FIELDS}
-    fields["preview"] = True if arguments.preview else None
-    if arguments.image:
-        is_link = arguments.image.startswith(("http://", "https://"))
-        fields["image"] = arguments.image if is_link else Path(arguments.image)
+    fields |= {"image": arguments.image, "mask": arguments.mask, "preview": True if arguments.preview else None}
     started = time.monotonic()
     task = client.submit(**fields)
     for warning in task.warnings:

@@ -9,10 +9,14 @@ from typing import Any
 
 from jobs import formats
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
-from jobs.models import Kind, ModelRegistry, ModelSpec, Range
+from jobs.model_spec import Kind, ModelSpec, Range
+from jobs.models import ModelRegistry
+from jobs.request_parts import loras_of, mix_of, scheduler_of
 from jobs.settings import Settings
 
 MAX_SEED = 2**63 - 1
+
+_ARTICLES = {"image": "an input image", "mask": "a mask", "mix": "a mix of texts and images"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,7 @@ class GenerationRequest:
     kind: Kind
     prompt: str
     negative_prompt: str
+    #: Of the first image; the image with index i has seed + i.
     seed: int
     steps: int
     guidance_scale: float
@@ -32,9 +37,18 @@ class GenerationRequest:
     frames: int = 1
     #: Frames per second; 0 for an image.
     fps: float = 0.0
+    num_images: int = 1
+    #: Canonical name (``jobs.schedulers``); None: the one in the model's folder.
+    scheduler: str | None = None
+    #: ``{"name", "weight"}`` of each.
+    loras: list[dict[str, Any]] | None = None
     #: Object-store key of the input image.
     image: str | None = None
-    #: How far an input image is changed, 0 to 1; only img2img uses it.
+    #: Object-store key of the mask; white is painted anew.
+    mask: str | None = None
+    #: Of mix2img: ``{"text" or "image" (object-store key), "weight"}`` of each.
+    mix: list[dict[str, Any]] | None = None
+    #: How far an input image is changed, 0 to 1; only img2img and inpaint use it.
     strength: float | None = None
     #: How the output is written (``jobs.formats``). Records of before this field have the formats of then.
     output_format: str | None = None
@@ -46,15 +60,26 @@ class GenerationRequest:
     @property
     def inputs(self) -> tuple[str, ...]:
         """Object-store keys of all input images, each once."""
-        return tuple(dict.fromkeys(key for key in (self.image,) if key))
+        mixed = [part.get("image") for part in self.mix or ()]
+        return tuple(dict.fromkeys(key for key in (self.image, self.mask, *mixed) if key))
 
     @property
     def work(self) -> float:
-        """Size of the job: steps × megapixels × frames. Times are estimated per unit of it."""
-        return self.steps * self.width * self.height * self.frames / 1e6
+        """Size of the job: steps × megapixels × frames × images. Times are estimated per unit of it."""
+        return self.steps * self.width * self.height * self.frames * self.num_images / 1e6
 
     def to_dict(self) -> dict[str, Any]:
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        values = {key: value for key, value in asdict(self).items() if value is not None}
+        if self.num_images == 1:
+            del values["num_images"]  # records stay small
+        return values
+
+    def shown(self) -> dict[str, Any]:
+        """What a caller may see again: all but the inputs' keys."""
+        values = {key: value for key, value in self.to_dict().items() if key not in ("image", "mask")}
+        if self.mix:
+            values["mix"] = [{key: value for key, value in part.items() if key != "image"} for part in self.mix]
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationRequest:
@@ -68,8 +93,8 @@ def resolve(
 
     Args:
         registry: the models.
-        fields: what the caller sent, types already checked; None counts as not sent. ``image`` is an
-            object-store key.
+        fields: what the caller sent, types already checked; None counts as not sent. ``image``, ``mask`` and images in
+            ``mix`` are object-store keys.
         settings: the formats of outputs where ``fields`` say nothing.
 
     Returns:
@@ -81,11 +106,11 @@ def resolve(
     sent = {key: value for key, value in fields.items() if value is not None}
     settings = settings or Settings()
     spec, kind = _model_and_kind(registry, sent)
-    problems: list[Problem] = []
+    problems = _unfitting(spec, kind, sent)
     warnings: list[str] = []
 
-    def number(name: str, allowed: Range | None = None) -> Any:
-        value = sent[name] if name in sent else spec.default(name)
+    def number(name: str, default: Any = None, allowed: Range | None = None) -> Any:
+        value = sent[name] if name in sent else spec.default(name) if default is None else default
         allowed = allowed or spec.limit(name)
         if value not in allowed:
             problems.append(Problem(name, f"must be {allowed} for model {spec.name}", value))
@@ -103,46 +128,39 @@ def resolve(
             warnings.append(f"{name} {value} was rounded to {nearest}")
         return nearest
 
-    prompt = str(sent.get("prompt", ""))
-    for name, text in (("prompt", prompt), ("negative_prompt", str(sent.get("negative_prompt", "")))):
-        if len(text) not in spec.limit("prompt_chars"):
-            problems.append(Problem(name, f"length must be {spec.limit('prompt_chars')} characters", text))
-    if kind.needs_image and "image" not in sent:
-        problems.append(Problem("image", f"{kind} needs an input image"))
-    if not kind.needs_image and "image" in sent:
-        problems.append(Problem("image", f"{kind} takes no input image; this model offers: {', '.join(spec.kinds)}"))
-    if not kind.is_video:
-        problems += [Problem(name, f"{kind} has no {name}", sent[name]) for name in ("frames", "fps") if name in sent]
-    if "strength" in sent and kind is not Kind.IMG2IMG:
-        problems.append(Problem("strength", f"{kind} has no strength", sent["strength"]))
+    # A mask says already what may change; within it the picture is made anew unless the model's default says else.
+    painted_anew = spec.defaults.get("strength", 1.0) if kind is Kind.INPAINT else None
     default, quality = (
         (settings.video_format, settings.video_quality) if kind.is_video
         else (settings.image_format, settings.image_quality)
     )  # fmt: skip
     output, wrong = formats.choose(sent, is_video=kind.is_video, default=default, quality=quality)
     problems += wrong
-
     request = GenerationRequest(
         model=spec.name,
         kind=kind,
-        prompt=prompt,
+        prompt=str(sent.get("prompt", "")),
         negative_prompt=str(sent.get("negative_prompt", spec.default("negative_prompt"))),
-        seed=number("seed", Range(0, MAX_SEED)) if "seed" in sent else secrets.randbelow(2**32),
+        seed=number("seed", allowed=Range(0, MAX_SEED)) if "seed" in sent else secrets.randbelow(2**32),
         steps=number("steps"),
         guidance_scale=float(number("guidance_scale")),
         width=rounded("width", spec.size_multiple_px),
         height=rounded("height", spec.size_multiple_px),
         frames=rounded("frames", spec.frames_step, 1) if kind.is_video else 1,
         fps=float(number("fps")) if kind.is_video else 0.0,
+        num_images=1 if kind.is_video else int(number("num_images")),
+        scheduler=scheduler_of(spec, sent, problems),
+        loras=loras_of(spec, sent, problems),
         image=sent.get("image"),
-        strength=float(number("strength")) if kind is Kind.IMG2IMG else None,
+        mask=sent.get("mask"),
+        mix=mix_of(spec, sent, problems) if kind is Kind.MIX2IMG else None,
+        strength=float(number("strength", painted_anew)) if kind.has_strength else None,
         **output,
         embed_metadata=None if sent.get("embed_metadata", settings.embed_metadata) else False,
     )
     if request.strength is not None and request.strength * request.steps < 1:
-        problems.append(
-            Problem("strength", "strength × steps must be at least 1: that many steps are run", request.strength)
-        )
+        rule = "strength × steps must be at least 1: that many steps are run"
+        problems.append(Problem("strength", rule, request.strength))
     if problems:
         raise InvalidRequest(*problems)
     size = formats.even_size(str(request.output_format), request.width, request.height)
@@ -151,26 +169,57 @@ def resolve(
     return request, warnings
 
 
+def _unfitting(spec: ModelSpec, kind: Kind, sent: Mapping[str, Any]) -> list[Problem]:
+    """Fields that this kind lacks or does not have, and texts that are too long."""
+    problems = [
+        Problem(name, f"length must be {spec.limit('prompt_chars')} characters", sent[name])
+        for name in ("prompt", "negative_prompt")
+        if name in sent and len(str(sent[name])) not in spec.limit("prompt_chars")
+    ]
+    for name, article in _ARTICLES.items():
+        if name in kind.inputs and not sent.get(name):
+            problems.append(Problem(name, f"{kind} needs {article}"))
+        if name not in kind.inputs and name in sent:
+            rule = f"{kind} takes no {article.partition(' ')[2]}; this model offers: {', '.join(spec.kinds)}"
+            problems.append(Problem(name, rule))
+    # A complete request can be sent again: what it says of a field that means nothing here is allowed.
+    absent: dict[str, Any] = {"num_images": 1} if kind.is_video else {"frames": 1, "fps": 0}
+    if not kind.has_strength:
+        absent["strength"] = None
+    problems += [
+        Problem(name, f"{kind} has no {name}", sent[name])
+        for name, nothing in absent.items()
+        if name in sent and sent[name] != nothing
+    ]
+    if kind is Kind.MIX2IMG and sent.get("prompt"):
+        problems.append(Problem("prompt", "mix2img has no prompt: its texts stand in mix", sent["prompt"]))
+    return problems
+
+
 def _model_and_kind(registry: ModelRegistry, sent: Mapping[str, Any]) -> tuple[ModelSpec, Kind]:
-    """Each may be left out: the kind follows from the model and the image, the model from the kind."""
+    """Each may be left out: the kind follows from the model and the inputs, the model from the kind."""
     try:
         kind = Kind(sent["kind"]) if "kind" in sent else None
     except ValueError:
         raise InvalidRequest(Problem("kind", f"must be one of {', '.join(Kind)}", sent["kind"])) from None
+    inputs = sent.keys() & _ARTICLES.keys()
     if "model" in sent:
         try:
             spec: ModelSpec | None = registry.get(sent["model"])
         except ModelNotFound as exc:
             raise InvalidRequest(Problem("model", exc.message, sent["model"])) from exc
     else:
-        spec = registry.default_for(kind or (Kind.IMG2IMG if "image" in sent else Kind.TEXT2IMG))
+        spec = registry.default_for(kind or _closest(tuple(Kind), inputs))
     if spec is None:
         raise InvalidRequest(
             Problem("model", f"no model offers {kind or 'this'}; known: {', '.join(registry.names())}")
         )
-    if kind is None:
-        fitting = [k for k in spec.kinds if k.needs_image == ("image" in sent)]
-        kind = fitting[0] if fitting else spec.kinds[0]
+    kind = kind or _closest(spec.kinds, inputs)
     if kind not in spec.kinds:
         raise InvalidRequest(Problem("kind", f"model {spec.name} offers {', '.join(spec.kinds)}", str(kind)))
     return spec, kind
+
+
+def _closest(kinds: tuple[Kind, ...], inputs: set[str]) -> Kind:
+    """The first kind with these inputs, or with the fewest that are missing or too many."""
+    return min(kinds, key=lambda kind: len(kind.inputs ^ inputs))

@@ -56,7 +56,7 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str =
         "attempt": job.starts,
         "error": job.error,
         "warnings": job.warnings,
-        "request": {name: value for name, value in job.request.to_dict().items() if name != "image"},
+        "request": job.request.shown(),
         "created_at": iso(job.created_at_ms),
         "started_at": iso(job.started_at_ms),
         "computed_at": iso(job.computed_at_ms),
@@ -64,7 +64,7 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str =
         "retention": job.retention,
         "expires_at": iso(job.expires_at_ms),
         "outputs": [
-            _output_view(f"{base_url}/v1/tasks/{job.job_id}", n, output, objects)
+            _output_view(f"{base_url}/v1/tasks/{job.job_id}", n, output, objects) | {"seed": job.request.seed + n}
             for n, output in enumerate(job.outputs)
         ],
         "links": links(job.job_id, base_url),

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from jobs.objects.local import LocalStore
-from jobs.settings import PROJECT_ROOT, Settings
+from jobs.settings import Settings
 from stack.redis_server import EmbeddedRedis
+from tests import tiny
 from tests.files_room import House
 from tests.harness import Stack, running
 from tests.input_case import Case
@@ -31,11 +30,14 @@ os.environ.update(HF_HUB_OFFLINE="1", AWS_EC2_METADATA_DISABLED="true", AWS_CONF
 
 @pytest.fixture(scope="session")
 def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiny pipelines with their models file, made once, in a process of its own (it needs torch)."""
-    folder = tmp_path_factory.mktemp("tiny")
-    command = [sys.executable, "-m", "tests.tiny", str(folder)]
-    subprocess.run(command, cwd=PROJECT_ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    return folder / "models.toml"
+    """Tiny pipelines with their models file, made once."""
+    return tiny.make(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def families_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with one of each family."""
+    return tiny.make(tmp_path_factory.mktemp("families"), "families")
 
 
 @pytest.fixture

@@ -34,9 +34,9 @@ class Case:
         self.folder = folder
         self.objects = Store(folder)
 
-    def store(self, value: object, **settings: object) -> str:
+    def store(self, value: object, field: str = "image", **settings: object) -> str:
         used = Settings(**{**vars(self.settings), **settings})  # type: ignore[arg-type]
-        return store_image(value, settings=used, objects=self.objects, records=self.records)  # type: ignore[arg-type]
+        return store_image(value, settings=used, objects=self.objects, records=self.records, field=field)  # type: ignore[arg-type]
 
     def content(self, key: str) -> bytes:
         return b"".join(self.objects.read(key))

@@ -187,6 +187,36 @@ def test_images_are_files_bytes_or_text(server: FakeServer, client: framemill.Cl
     assert [body["image"] for _, _, body in server.calls] == [encoded, encoded, "https://pictures.example/a.png"]
 
 
+def test_all_pictures_of_a_request_are_sent(server: FakeServer, client: framemill.Client, tmp_path: Path) -> None:
+    file = tmp_path / "in.png"
+    file.write_bytes(PNG)
+    mix = [{"text": "a cat", "weight": 0.3}, {"image": file}, {"image": "https://pictures.example/a.png"}]
+    client.submit(image=file, mask=PNG, mix=mix, loras=[{"name": "grain"}], scheduler="DDIM", num_images=2)
+    encoded = base64.b64encode(PNG).decode()
+    [(_, _, body)] = server.calls
+    assert body == {
+        "image": encoded, "mask": encoded, "loras": [{"name": "grain"}], "scheduler": "DDIM", "num_images": 2,
+        "mix": [{"text": "a cat", "weight": 0.3}, {"image": encoded}, {"image": "https://pictures.example/a.png"}],
+    }  # fmt: skip
+
+
+def test_the_command_sends_loras_and_mixes(server: FakeServer, tmp_path: Path) -> None:
+    file = tmp_path / "a=b.png"
+    file.write_bytes(PNG)
+    flags = ["--lora", "grain=0.5", "--lora", "glow", "--mix-text", "1 + 1 = two", "--mix-text", "a cat=0.3",
+             "--mix-image", str(file), "--mix-image", f"{file}=0.2", "--mask", str(file), "--num-images", "2",
+             "--scheduler", "Euler a"]  # fmt: skip
+    assert main(["--url", server.url, "submit", *flags]) == 0
+    encoded = base64.b64encode(PNG).decode()
+    [(_, _, body)] = server.calls
+    assert body == {
+        "loras": [{"name": "grain", "weight": 0.5}, {"name": "glow"}],
+        "mix": [{"text": "1 + 1 = two"}, {"text": "a cat", "weight": 0.3}, {"image": encoded},
+                {"image": encoded, "weight": 0.2}],
+        "mask": encoded, "num_images": 2, "scheduler": "Euler a",
+    }  # fmt: skip
+
+
 def test_wait_reports_every_state(client: framemill.Client) -> None:
     seen: list[Status] = []
     status = client.wait("a1", on_status=seen.append)

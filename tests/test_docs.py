@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from app import create_app, errors
-from jobs import keys, models
+from jobs import keys, model_spec, models, models_file
 from jobs.errors import FramemillError
 from jobs.settings import PROJECT_ROOT, Settings
 
@@ -65,7 +65,7 @@ def shown(default: Any) -> str:
 def test_every_key_of_the_models_file_is_documented_and_none_else() -> None:
     cells = re.findall(r"^\| (`[^|]+`) \|", section(DOCS / "configuration.md", "The models file"), re.MULTILINE)
     documented = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-    assert documented == models._KEYS | models.DEFAULT_LIMITS.keys() | models._DEFAULTS.keys()
+    assert documented == models_file.KEYS.keys() | model_spec.DEFAULT_LIMITS.keys() | model_spec.DEFAULTS.keys()
 
 
 def test_the_examples_of_models_files_are_valid(tmp_path: Path) -> None:

@@ -61,6 +61,21 @@ def test_transparency_becomes_white(case: Case) -> None:
         assert [flat.getpixel(xy) for xy in ((0, 0), (1, 0), (0, 1))] == [(255, 255, 255), (127, 127, 127), (255, 0, 0)]
 
 
+def test_transparency_of_a_mask_becomes_black(case: Case) -> None:
+    """Strokes of white on nothing: only they are painted anew."""
+    image = Image.new("RGBA", (2, 1), (255, 255, 255, 255))
+    image.putpixel((0, 0), (255, 255, 255, 0))
+    flat = opened(case, case.store(encoded(image, "PNG"), field="mask"))
+    assert [flat.getpixel((x, 0)) for x in (0, 1)] == [(0, 0, 0), (255, 255, 255)]
+
+
+def test_a_refusal_names_the_field(case: Case) -> None:
+    for value in ("!!!", "http://127.0.0.1:9/m.png", b"junk"):
+        with pytest.raises(InvalidRequest) as caught:
+            case.store(value, field="mix[1].image", input_url_allow="")
+        assert [problem.field for problem in caught.value.problems] == ["mix[1].image"]
+
+
 @pytest.mark.parametrize(
     "mode", ["LA", "P", "P+alpha", "RGB+colour", "L+grey", "1", "1+grey", "CMYK", "I;16", "I;16+grey"]
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import time
+from dataclasses import replace
 from typing import Any
 
 import diffusers
@@ -48,14 +50,34 @@ class PipelineCache:
         base = self._loaded.get(spec.name) or self._load(spec)
         class_name = spec.pipelines.get(kind)
         if class_name is None or type(base).__name__ == class_name:
-            return base
+            # A combined pipeline is taken apart, so that prior and decoder are run and watched one after the other.
+            return getattr(base, "decoder_pipe", base)
         if (spec.name, kind) not in self._derived:
             pipeline_class = _class_named(class_name)
             # The components are shared, so this costs no memory.
-            derived = pipeline_class(**{**base.components, **_extra(pipeline_class, base)})
+            components = {name: part for name, part in base.components.items() if name in _parts(pipeline_class)}
+            derived = pipeline_class(**{**components, **_extra(pipeline_class, base)})
             derived.set_progress_bar_config(disable=True)
             self._derived[spec.name, kind] = derived
         return self._derived[spec.name, kind]
+
+    def prior(self, spec: ModelSpec) -> Any:
+        """The pipeline whose embeddings the model takes, from a folder of its own or part of the model's; or None.
+
+        Raises:
+            ModelLoadFailed: it cannot be loaded.
+        """
+        if spec.prior:
+            own = replace(
+                spec,
+                name=f"{spec.name}/prior",
+                source=spec.prior,
+                revision=spec.prior_revision,
+                prior=None,
+                pipelines={},
+            )
+            return self.get(own, spec.kinds[0])
+        return getattr(self._loaded.get(spec.name), "prior_pipe", None)
 
     def _load(self, spec: ModelSpec) -> Any:
         begun = time.monotonic()
@@ -85,6 +107,11 @@ def _class_named(name: str) -> Any:
         return getattr(diffusers, name)
     except AttributeError:
         raise ModelLoadFailed(f"diffusers {diffusers.__version__} has no pipeline class {name}") from None
+
+
+def _parts(pipeline_class: Any) -> set[str]:
+    """Names of the modules that a pipeline class is made of."""
+    return set(inspect.signature(pipeline_class.__init__).parameters)
 
 
 def _extra(pipeline_class: Any, base: Any) -> dict[str, Any]:

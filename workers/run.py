@@ -124,15 +124,15 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
     cache_ = _pipelines()
     reporter.stage("loading")
     loads = cache_.loads
-    pipeline = cache_.get(spec, job.request.kind)
+    pipeline, prior = cache_.get(spec, job.request.kind), cache_.prior(spec)
     if cache_.loads != loads:
         facts = {"loads": cache_.loads, "resident": ",".join(cache_.resident), "device_name": cache_.device_name}
         with contextlib.suppress(Unavailable):  # only for show; the run goes on without Redis
             store().heartbeat(slot, owner, facts)
     begun = time.monotonic()
-    objects = _objects() if job.request.image else None
-    previews = Previews(pipeline, job.request, reporter, spec.preview_decoder or None)
-    frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments, previews)
+    objects = _objects() if job.request.inputs else None
+    previews = Previews(pipeline, job.request, reporter, spec.preview_decoder)
+    frames = executor.run(pipeline, spec, job.request, reporter, objects, previews, prior)
     reporter.check()
     write(settings(), job.job_id, attempt, frames, reporter.check)
     return time.monotonic() - begun, settings().node

@@ -1,139 +1,137 @@
-"""diffusers pipelines, images and video: map the request to the call, report steps, stop, give frames."""
+"""diffusers pipelines, images and video: call them for a request, report steps, stop, give frames."""
 
 from __future__ import annotations
 
-import inspect
-import io
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
-from jobs.errors import ExecutionError, Unavailable
+from jobs.errors import ExecutionError
+from jobs.model_spec import Kind, ModelSpec
 from jobs.objects import ObjectStore
 from jobs.requests import GenerationRequest
+from workers import arguments, loras, pictures, schedulers
+from workers import prior as priors
 from workers.preview import Previews
 from workers.report import Reporter
 
-#: Pauses between tries to read an input from the object store, seconds.
-INPUT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
-
 
 def run(
-    pipeline: Any, request: GenerationRequest, reporter: Reporter, objects: ObjectStore | None,
-    fixed: Mapping[str, Any], previews: Previews,
+    pipeline: Any, spec: ModelSpec, request: GenerationRequest, reporter: Reporter, objects: ObjectStore | None,
+    previews: Previews, prior: Any = None,
 ) -> np.ndarray:  # fmt: skip
-    """Compute one request; ``fixed`` are the model's own arguments of the call.
+    """Compute one request. Nothing of it is left in the pipeline: the next one finds it as it was loaded.
+
+    Args:
+        pipeline: the pipeline for this kind of request.
+        spec: its model.
+        request: the request.
+        reporter: is told of every step, and knows when to stop.
+        objects: where input images are.
+        previews: is shown the latents of every step.
+        prior: the pipeline whose embeddings this one takes, if the model has one.
 
     Returns:
         (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image.
 
     Raises:
         JobCancelled: stopped, within one step. The pipeline stays usable.
-        ExecutionError: the pipeline gave something that is no picture.
+        ExecutionError: the pipeline gave something that is no picture, or cannot do what the models file says.
     """
-    accepted = inspect.signature(pipeline.__call__).parameters
-    arguments = {name: value for name, value in _arguments(request, objects).items() if name in accepted}
-    arguments |= fixed
-    # A generator on the CPU gives the same noise for a seed on every device.
-    arguments["generator"] = torch.Generator("cpu").manual_seed(request.seed)
-    if request.strength is not None:
-        reporter.expect(int(request.steps * request.strength))  # what img2img pipelines run
+    if request.kind is Kind.MIX2IMG and prior is None:
+        raise ExecutionError("mix2img needs a prior (models file)")
+    batches = arguments.batches(pipeline, spec, request, has_prior=prior is not None)
+    embeddings: list[dict[str, Any]] = [{} for _ in batches]
+    if prior is not None:
+        reporter.stage("prior")
+        with _running(prior, reporter, previews), schedulers.fresh(prior):
+            embeddings = [priors.embeddings(prior, spec, request, objects, seeds[0]) for seeds in batches]
+    progress = _Progress(reporter, len(batches), int(request.steps * (request.strength or 1)))
+    taken = arguments.accepted(pipeline)
+    found = []
     reporter.stage("denoising")
-    with _stopping(pipeline, accepted, reporter, arguments, previews), torch.inference_mode():
-        try:
-            output = pipeline(**arguments)
-        finally:
-            # A raise from the callback skips the pipeline's own clean-up of offloaded modules.
-            pipeline.maybe_free_model_hooks()
+    with loras.applied(pipeline, spec, request.loras or ()), _running(pipeline, reporter, previews):
+        for index, (seeds, embedded) in enumerate(zip(batches, embeddings, strict=True)):
+            progress.begin(index)
+            call = {name: value for name, value in embedded.items() if name in taken}
+            call |= arguments.of(pipeline, spec, request, objects, seeds)
+            counter = None
+            if "callback_on_step_end" in taken:
+                call["callback_on_step_end"] = _callback(progress, previews)
+            else:
+                counter = progress.step
+            with schedulers.fresh(pipeline, request.scheduler, counter):
+                output = pipeline(**call)
+            found.append(pictures.of_output(output, spec.output))
     reporter.check()
-    return _frames(output, request)
+    return np.concatenate(found)
 
 
-def _arguments(request: GenerationRequest, objects: ObjectStore | None) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
-        "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt or None,
-        "num_inference_steps": request.steps,
-        "guidance_scale": request.guidance_scale,
-        "width": request.width,
-        "height": request.height,
-        "output_type": "np",
-    }
-    if request.kind.is_video:
-        arguments |= {"num_frames": request.frames, "frame_rate": request.fps}
-    if request.image is not None and objects is not None:
-        picture = Image.open(io.BytesIO(_read(objects, request.image))).convert("RGB")
-        arguments["image"] = picture.resize((request.width, request.height), Image.Resampling.LANCZOS)
-    if request.strength is not None:
-        arguments["strength"] = request.strength
-    return arguments
+class _Progress:
+    """Steps of one call after the other as one count."""
 
+    def __init__(self, reporter: Reporter, calls: int, expected_steps: int) -> None:
+        self._reporter, self._calls, self._before = reporter, calls, 0
+        self._steps = max(1, expected_steps)
+        reporter.expect(self._steps * calls)
 
-def _read(objects: ObjectStore, key: str) -> bytes:
-    """An input, with patience for an object store that is away for a moment."""
-    for pause_s in INPUT_PAUSES_S:
-        try:
-            return b"".join(objects.read(key))
-        except Unavailable:
-            time.sleep(pause_s)
-    return b"".join(objects.read(key))
+    def begin(self, index: int) -> None:
+        """The call with this index begins."""
+        self._before = index * self._steps
+
+    def step(self, done: int, steps: int) -> None:
+        """``done`` of ``steps`` of this call are over. Raises: JobCancelled, RunTimeout."""
+        if steps != self._steps:  # some schedulers make more of them, and strength leaves some out
+            self._before = self._before // self._steps * steps
+            self._steps = steps
+            self._reporter.expect(steps * self._calls)
+        self._reporter.step(self._before + done)
 
 
 @contextmanager
-def _stopping(
-    pipeline: Any, accepted: Any, reporter: Reporter, arguments: dict[str, Any], previews: Previews
-) -> Iterator[None]:
-    """Have every step reported, and raise JobCancelled from inside the loop when the job is over.
+def _running(pipeline: Any, reporter: Reporter, previews: Previews) -> Iterator[None]:
+    """Inference, with every part of the pipeline watched; it stays usable whatever is raised inside.
 
-    Raising is what stops: setting a pipeline's ``_interrupt`` still decodes, and some pipelines ignore it.
-    Pipelines without the callback are stopped before each forward of their denoiser. The decoder is watched too.
+    Raising is what stops: setting a pipeline's ``_interrupt`` still decodes, and some pipelines ignore it. So a job
+    that is over ends before the next forward of any module (twice in a step with guidance), with or without a step
+    callback. Decoders are entered below their module's forward, and watched themselves.
     """
-    if "callback_on_step_end" in accepted:
-        arguments["callback_on_step_end"] = _callback(reporter, previews)
-    hooks = [
-        module.register_forward_pre_hook(lambda _module, _inputs: reporter.check())
-        for module in (getattr(pipeline, name, None) for name in ("transformer", "transformer_2", "unet", "prior"))
-        if isinstance(module, torch.nn.Module)
+    modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
+    decoders = [
+        decoder
+        for decoder in (getattr(part, "decoder", None) for part in modules if hasattr(part, "decode"))
+        if isinstance(decoder, torch.nn.Module)
     ]
-    decoder = getattr(getattr(pipeline, "vae", None), "decoder", None)
-    if isinstance(decoder, torch.nn.Module):
 
-        def on_decode(_module: Any, _inputs: Any) -> None:
-            if not previews.fitting:
-                reporter.stage("decoding")
+    def on_decode(_module: Any, _inputs: Any) -> None:
+        if not previews.fitting:
+            reporter.stage("decoding")
 
-        hooks.append(decoder.register_forward_pre_hook(on_decode))
-    try:
+    with ExitStack() as stack:
+        for module in modules:
+            stack.callback(module.register_forward_pre_hook(lambda *_: reporter.check()).remove)
+        for decoder in decoders:
+            stack.callback(decoder.register_forward_pre_hook(on_decode).remove)
+        # What the pipeline would have done at its end, if something is raised inside: SDXL decodes in float32.
+        for module, dtype in [(module, getattr(module, "dtype", None)) for module in modules]:
+            stack.callback(_restore, module, dtype)
+        stack.callback(pipeline.maybe_free_model_hooks)
+        stack.enter_context(torch.inference_mode())
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
-def _callback(reporter: Reporter, previews: Previews) -> Callable[..., dict[str, Any]]:
-    def on_step_end(_pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        reporter.step(step + 1)
+def _restore(module: torch.nn.Module, dtype: torch.dtype | None) -> None:
+    if dtype is not None and module.dtype != dtype:
+        module.to(dtype=dtype)
+
+
+def _callback(progress: _Progress, previews: Previews) -> Callable[..., dict[str, Any]]:
+    def on_step_end(pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        progress.step(step + 1, getattr(pipeline, "num_timesteps", None) or len(pipeline.scheduler.timesteps))
         previews.step(step + 1, tensors.get("latents"))
         return tensors
 
     return on_step_end
-
-
-def _frames(output: Any, request: GenerationRequest) -> np.ndarray:
-    """A pipeline's output as uint8; float outputs lie in 0..1."""
-    raw = output.frames if hasattr(output, "frames") else output.images
-    frames = np.asarray(raw)
-    if frames.ndim == 4:  # images: (images, height, width, 3)
-        frames = frames[:, None]
-    if frames.ndim != 5 or frames.shape[-1] != 3:
-        raise ExecutionError(f"the pipeline gave an array of shape {frames.shape}")
-    if not np.isfinite(frames).all():
-        raise ExecutionError("the model produced no picture (not-a-number values): try another dtype or fewer steps")
-    if frames.dtype != np.uint8:
-        frames = (frames.clip(0, 1) * 255).round().astype(np.uint8)
-    return frames

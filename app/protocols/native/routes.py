@@ -11,7 +11,7 @@ from typing import Any
 from flask import Response, current_app, jsonify, request
 from flask_smorest import Api, Blueprint
 
-from app import auth, inputs
+from app import attachments, auth
 from app.downloads import send_object
 from app.protocols.native import admin, previews, schemas, streams, views, webhooks
 from jobs import moderation, queries, requests
@@ -46,8 +46,6 @@ _JSON_OR_FORM = {
     }
 }
 _INDEX = [{"in": "query", "name": "index", "schema": {"type": "integer", "default": 0}}]
-#: Stands for an image that is only stored once everything else is known to be right.
-_UNSTORED = "inputs/unstored"
 
 
 def register(api: Api) -> None:
@@ -93,17 +91,16 @@ def submit() -> Response:
     """Submit a job; `?wait=` or `Prefer: wait=` seconds answers when it is over."""
     sent = schemas.body_of(request)
     wait_s = streams.wanted_wait_s()
-    upload = sent.get("image") if isinstance(sent.get("image"), bytes) else None
-    values, unknown = schemas.load(schemas.SUBMIT, sent if upload is None else {**sent, "image": _UNSTORED})
-    image = upload if upload is not None else values.get("image") or None
-    values["image"] = None if image is None else _UNSTORED
+    uploads = {name: value for name, value in sent.items() if isinstance(value, bytes)}
+    values, unknown = schemas.load(schemas.SUBMIT, {**sent, **dict.fromkeys(uploads, attachments.UNSTORED)})
+    pictures = attachments.take(values, uploads)
     job_id = check_job_id(values["task_id"]) if values.get("task_id") else None
     resolved, warnings = requests.resolve(_models(), values, _settings())
-    warnings += [f"unknown field {name!r} was ignored" for name in unknown]
-    submission = _submission(values, resolved, warnings, image)
-    if image is not None:
-        key = inputs.store_image(image, settings=_settings(), objects=_objects(), records=store())
-        submission = replace(submission, request=replace(resolved, image=key))
+    warnings += [f"unknown field {name!r} was ignored" for name in unknown if name not in uploads]
+    warnings += [f"unused file {name!r} was ignored" for name in sorted(uploads.keys() - pictures.used)]
+    submission = _submission(values, resolved, warnings, pictures.fingerprint())
+    stored = attachments.store(resolved, pictures, settings=_settings(), objects=_objects(), records=store())
+    submission = replace(submission, request=stored)
     chosen = job_id or new_job_id()
     send = partial(dispatch.submit, submission, chosen, chosen_by_client=job_id is not None)
     if wait_s:
@@ -118,9 +115,7 @@ def submit() -> Response:
     return response
 
 
-def _submission(
-    values: dict[str, Any], resolved: GenerationRequest, warnings: list[str], image: str | bytes | None
-) -> Submission:
+def _submission(values: dict[str, Any], resolved: GenerationRequest, warnings: list[str], pictures: str) -> Submission:
     """How the job is to be queued. Raises: InvalidRequest, Forbidden."""
     caller, spec = auth.caller(), _models().get(resolved.model)
     auth.check_model(spec.name)
@@ -150,15 +145,14 @@ def _submission(
         webhook=webhooks.wanted(values, caller),
         moderate=moderation.wanted(values.get("moderate"), caller, _settings()),
         idempotency_key=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
-        fingerprint=_fingerprint(values, image or b""),
+        fingerprint=_fingerprint(values, pictures),
     )
 
 
-def _fingerprint(values: dict[str, Any], image: str | bytes) -> str:
+def _fingerprint(values: dict[str, Any], pictures: str) -> str:
     """Equal for equal requests: a repeat of a request without a seed has no seed either."""
-    content = image if isinstance(image, bytes) else image.encode()
-    text = json.dumps({name: value for name, value in values.items() if name != "image"}, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode() + b"\0" + content).hexdigest()
+    text = json.dumps([values, pictures], sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _known_slot(name: str, model: str) -> str:

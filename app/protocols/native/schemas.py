@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from flask import Request
@@ -13,6 +14,7 @@ from werkzeug.exceptions import BadRequest
 from jobs.access import CLASSES
 from jobs.errors import InvalidRequest, MalformedBody, Problem
 from jobs.models import Kind
+from jobs.request_parts import MAX_LORAS, MAX_MIXED
 from jobs.settings import RETENTION_CLASSES
 from jobs.states import JobState
 from jobs.submission import MAX_PRIORITY
@@ -75,6 +77,25 @@ class Number(fields.Float):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
+class Parts(fields.List):
+    """A list of objects; in a form, JSON as text."""
+
+    default_error_messages = {"invalid": "must be a list"}
+
+    def __init__(self, schema: type[Schema], longest: int, **kwargs: Any) -> None:
+        length = validate.Length(max=longest, error="must be at most {max}")
+        super().__init__(fields.Nested(schema), validate=length, **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                raise self.make_error("invalid") from None
+        parts: list[Any] = super()._deserialize(value, attr, data, **kwargs)
+        return parts
+
+
 class TextList(fields.List):
     """Texts as a JSON list; in a form, or where there is only one, as one text, comma separated."""
 
@@ -91,6 +112,29 @@ def _doc(text: str, **more: Any) -> dict[str, Any]:
     return {"metadata": {"description": text, **more}, "allow_none": True}
 
 
+class LoraSchema(Schema):
+    """A LoRA of the model."""
+
+    error_messages = {"type": "must be an object", "unknown": "is unknown"}
+
+    name = Text(
+        required=True,
+        error_messages={"required": "is needed"},
+        metadata={"description": "Name of a file in the model's LoRA folder, see /v1/models."},
+    )
+    weight = Number(**_doc("How much of it. Left out: the model's default for it, or 1."))
+
+
+class MixSchema(Schema):
+    """A text or an image that mix2img mixes; one of both."""
+
+    error_messages = {"type": "must be an object", "unknown": "is unknown"}
+
+    text = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What to show."))
+    image = Text(**_doc("As the field `image`; in a form also the name of one of its files."))
+    weight = Number(**_doc("Its share. Left out: 1."))
+
+
 class SubmitSchema(Schema):
     """A job. Every field may be left out; the model's own default then applies."""
 
@@ -98,10 +142,10 @@ class SubmitSchema(Schema):
         unknown = INCLUDE
 
     model = Text(**_doc("Name of a model, see /v1/models.", example="demo-image"))
-    kind = Text(**_doc("What to do. Left out: follows from the model and the image.", enum=[*Kind]))
+    kind = Text(**_doc("What to do. Left out: follows from the model and the inputs.", enum=[*Kind]))
     prompt = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What to show.", example="a red circle"))
     negative_prompt = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What not to show."))
-    seed = Whole(**_doc("The same seed gives the same output. Left out: random, and reported."))
+    seed = Whole(**_doc("The same seed gives the same output. Left out: random, and reported. Image i has seed + i."))
     steps = Whole(**_doc("Denoising steps."))
     guidance_scale = Number(**_doc("How closely the prompt is followed."))
     width = Whole(**_doc("Pixels; rounded to the model's multiple."))
@@ -109,7 +153,12 @@ class SubmitSchema(Schema):
     frames = Whole(**_doc("Frames of a video; rounded to the model's rule."))
     fps = Number(**_doc("Frames per second of a video."))
     image = Text(**_doc("Input image: base64, data URL or http(s) URL; in a form also a file."))
-    strength = Number(**_doc("img2img: 0 keeps the image, 1 ignores it."))
+    mask = Text(**_doc("inpaint: as `image`, of any size; white is painted anew, black is kept."))
+    strength = Number(**_doc("img2img, inpaint: 0 keeps the image, 1 ignores it."))
+    num_images = Whole(**_doc("Number of images."))
+    scheduler = Text(**_doc("Name of a scheduler that the model offers.", example="DPM++ 2M Karras"))
+    loras = Parts(LoraSchema, MAX_LORAS, **_doc("LoRAs to use; an empty list uses none, not even the model's own."))
+    mix = Parts(MixSchema, MAX_MIXED, **_doc("mix2img: texts and images with their weights."))
     output_format = Text(**_doc("Images: png, webp, jpeg. Videos: mp4, webm, gif, webp.", example="webp"))
     output_quality = Whole(**_doc("1 to 100, of formats that lose something."))
     embed_metadata = fields.Boolean(
@@ -204,12 +253,21 @@ def load(schema: Schema, sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[
     try:
         values: dict[str, Any] = schema.load(dict(sent))
     except ValidationError as exc:
-        problems = [Problem(name, _rule(rules), sent.get(name)) for name, rules in exc.normalized_messages().items()]
+        messages = exc.normalized_messages()
+        problems = [Problem(name, rule, sent.get(name)) for name, rule in _rules("", messages)]
         raise InvalidRequest(*problems) from exc
     unknown = sorted(str(name)[:80] for name in values.keys() - schema.fields.keys())
     return {name: value for name, value in values.items() if name in schema.fields}, unknown
 
 
-def _rule(rules: Any) -> str:
-    text = "; ".join(str(rule) for rule in rules) if isinstance(rules, list) else str(rules)
-    return text.rstrip(".")
+def _rules(name: str, rules: Any) -> Iterator[tuple[str, str]]:
+    """Names like ``mix[0].weight``, each with the rules it broke."""
+    if not isinstance(rules, Mapping):
+        text = "; ".join(str(rule) for rule in rules) if isinstance(rules, list) else str(rules)
+        yield name, text.rstrip(".")
+        return
+    for key, inner in rules.items():
+        if isinstance(key, int):
+            yield from _rules(f"{name}[{key}]", inner)
+        else:
+            yield from _rules(name if key == "_schema" else f"{name}.{key}".lstrip("."), inner)

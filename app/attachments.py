@@ -1,0 +1,81 @@
+"""The pictures of a request: taken out of its fields, and stored once everything else is known to be right."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from app import inputs
+from jobs.objects import ObjectStore
+from jobs.requests import GenerationRequest
+from jobs.settings import Settings
+from jobs.store import JobStore
+
+#: Stands in a field for a picture that is not stored yet.
+UNSTORED = "inputs/unstored"
+
+
+@dataclass
+class Pictures:
+    """What was sent, by field: ``image``, ``mask``, ``mix[0].image``."""
+
+    contents: dict[str, str | bytes] = field(default_factory=dict)
+    #: Names of the files of a form that were meant.
+    used: set[str] = field(default_factory=set)
+
+    def fingerprint(self) -> str:
+        """Equal for the same pictures in the same fields."""
+        digest = hashlib.sha256()
+        for name, content in sorted(self.contents.items()):
+            data = content if isinstance(content, bytes) else content.encode()
+            digest.update(f"{name} {len(data)} ".encode() + data)
+        return digest.hexdigest()
+
+
+def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
+    """Take the pictures out of checked fields and put :data:`UNSTORED` there; an empty text counts as none.
+
+    Args:
+        values: the fields, changed in place.
+        uploads: files of a form by name.
+    """
+    pictures = Pictures()
+
+    def put(name: str, sent: Any, upload: str) -> str | None:
+        if upload in uploads:
+            pictures.used.add(upload)
+            sent = uploads[upload]
+        elif not sent:
+            return None
+        pictures.contents[name] = sent
+        return UNSTORED
+
+    for name in ("image", "mask"):
+        values[name] = put(name, values.get(name), name)
+    for index, part in enumerate(values.get("mix") or ()):
+        part["image"] = put(f"mix[{index}].image", part.get("image"), part.get("image") or "")
+    return pictures
+
+
+def store(
+    request: GenerationRequest, pictures: Pictures, *, settings: Settings, objects: ObjectStore, records: JobStore
+) -> GenerationRequest:
+    """The request with the keys of its stored pictures.
+
+    Raises:
+        InvalidRequest: one of them is no usable picture; names its field.
+        Unavailable: the object store or Redis does not answer.
+    """
+    if not pictures.contents:
+        return request
+    found = {
+        name: inputs.store_image(content, settings=settings, objects=objects, records=records, field=name)
+        for name, content in pictures.contents.items()
+    }
+    mix = [
+        {**part, "image": found[f"mix[{index}].image"]} if "image" in part else part
+        for index, part in enumerate(request.mix or ())
+    ]
+    return replace(request, image=found.get("image"), mask=found.get("mask"), mix=mix or None)

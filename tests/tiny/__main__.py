@@ -1,0 +1,36 @@
+"""``python -m tests.tiny FOLDER [families]``: make tiny pipelines and their models file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.tiny import BASE, FAMILIES
+from tests.tiny.flux import build_flux
+from tests.tiny.kandinsky import build_kandinsky
+from tests.tiny.loras import build_loras
+from tests.tiny.stable_diffusion import build_endless_sd, build_sd, build_sdxl, build_unconditional
+from tests.tiny.video import build_cogvideox, build_ltx, build_wan
+
+_BASE: dict[str, Callable[[Path], None]] = {"tiny-image": build_endless_sd, "tiny-video": build_ltx}
+_FAMILIES = {
+    "sd": build_sd, "sdxl": build_sdxl, "flux": build_flux, "kandinsky": build_kandinsky, "ltx": build_ltx,
+    "wan": build_wan, "cogvideox": build_cogvideox, "unconditional": build_unconditional,
+}  # fmt: skip
+
+
+def build(folder: Path, *, families: bool) -> Path:
+    """Make what is missing; returns the models file."""
+    for name, builder in (_FAMILIES if families else _BASE).items():
+        if not (folder / name).exists():
+            builder(folder / name)
+    if families and not (folder / "loras").exists():
+        build_loras(folder / "sd", folder / "flux", folder / "loras")
+    models = folder / ("families.toml" if families else "models.toml")
+    models.write_text(FAMILIES if families else BASE)
+    return models
+
+
+if __name__ == "__main__":
+    print(build(Path(sys.argv[1]), families=sys.argv[2:] == ["families"]))

@@ -1,0 +1,45 @@
+"""Text and image encoders with tokenizers made here: one piece for each character."""
+
+from __future__ import annotations
+
+import string
+from typing import Any
+
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPTextModelWithProjection,
+    CLIPTokenizer,
+    T5Config,
+    T5EncoderModel,
+    T5Tokenizer,
+)
+
+_CLIP_PIECES = [*string.printable, *(char + "</w>" for char in string.printable), "<|startoftext|>", "<|endoftext|>"]
+_T5_PIECES = ["<pad>", "</s>", "<unk>", "▁", *string.ascii_letters, *string.digits, *string.punctuation]
+
+
+def clip_tokenizer() -> CLIPTokenizer:
+    """16 tokens long."""
+    return CLIPTokenizer(vocab={piece: i for i, piece in enumerate(_CLIP_PIECES)}, merges=[], model_max_length=16)
+
+
+def clip(width: int = 16, *, projected: bool = False) -> Any:
+    """A CLIP text encoder; with ``projected`` one that also gives an embedding of the whole text."""
+    config = CLIPTextConfig(
+        vocab_size=len(_CLIP_PIECES), hidden_size=width, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, max_position_embeddings=16, bos_token_id=len(_CLIP_PIECES) - 2,
+        eos_token_id=len(_CLIP_PIECES) - 1, pad_token_id=len(_CLIP_PIECES) - 1, projection_dim=width,
+    )  # fmt: skip
+    return CLIPTextModelWithProjection(config) if projected else CLIPTextModel(config)
+
+
+def t5_tokenizer() -> T5Tokenizer:
+    return T5Tokenizer(vocab=[(piece, 0.0) for piece in _T5_PIECES], extra_ids=0)
+
+
+def t5() -> T5EncoderModel:
+    """A T5 encoder, 32 wide."""
+    return T5EncoderModel(
+        T5Config(vocab_size=len(_T5_PIECES) + 8, d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
+    )

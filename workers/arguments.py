@@ -1,0 +1,106 @@
+"""From a request to the arguments of a pipeline's call."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from jobs.errors import ExecutionError
+from jobs.model_spec import ModelSpec
+from jobs.objects import ObjectStore
+from jobs.requests import GenerationRequest
+from workers import pictures
+
+#: Field of a request → argument of a call. ``fields`` of the model wins.
+USUAL: dict[str, str] = {
+    "prompt": "prompt",
+    "negative_prompt": "negative_prompt",
+    "steps": "num_inference_steps",
+    "guidance_scale": "guidance_scale",
+    "width": "width",
+    "height": "height",
+    "frames": "num_frames",
+    "fps": "frame_rate",
+    "image": "image",
+    "mask": "mask_image",
+    "strength": "strength",
+    "num_images": "num_images_per_prompt",
+    "seed": "generator",
+}
+
+
+def batches(pipeline: Any, spec: ModelSpec, request: GenerationRequest, *, has_prior: bool) -> list[list[int]]:
+    """Seeds of the images that are computed together: all at once where the pipeline can, else one by one.
+
+    So that each can be made again alone: a prior shares its noise among the images of a batch, and pipelines that
+    encode an input take the noise for that from the first image's generator.
+    """
+    seeds = [request.seed + index for index in range(request.num_images)]
+    together = not has_prior and not request.inputs and "num_images" in _names(pipeline, spec, request)
+    return [seeds] if together else [[seed] for seed in seeds]
+
+
+def of(
+    pipeline: Any, spec: ModelSpec, request: GenerationRequest, objects: ObjectStore | None, seeds: Sequence[int]
+) -> dict[str, Any]:
+    """The call's arguments for the images with these seeds; the model's own ones win.
+
+    Raises:
+        ExecutionError: the models file names an argument that the pipeline does not have.
+    """
+    values: dict[str, Any] = {
+        "prompt": request.prompt,
+        "negative_prompt": request.negative_prompt or None,
+        "steps": request.steps,
+        "guidance_scale": request.guidance_scale,
+        "width": request.width,
+        "height": request.height,
+        "seed": generators(seeds),
+    }
+    if request.kind.is_video:
+        values |= {"frames": request.frames, "fps": request.fps}
+    else:
+        values["num_images"] = len(seeds)
+    size = (request.width, request.height)
+    if request.image is not None and objects is not None:
+        values["image"] = pictures.read(objects, request.image, size)
+    if request.mask is not None and objects is not None:
+        values["mask"] = pictures.read(objects, request.mask, size, mode="L")
+    if request.strength is not None:
+        values["strength"] = request.strength
+    names = _names(pipeline, spec, request)
+    arguments = {names[name]: value for name, value in values.items() if name in names}
+    if "output_type" in accepted(pipeline):
+        arguments["output_type"] = "np"
+    return arguments | spec.arguments_of(request.kind)
+
+
+def generators(seeds: Sequence[int]) -> Any:
+    """One for each image. A generator on the CPU gives the same noise for a seed on every device."""
+    found = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
+    return found if len(found) > 1 else found[0]
+
+
+def accepted(pipeline: Any) -> Mapping[str, inspect.Parameter]:
+    """The parameters of a pipeline's call."""
+    return inspect.signature(pipeline.__call__).parameters
+
+
+def _names(pipeline: Any, spec: ModelSpec, request: GenerationRequest) -> dict[str, str]:
+    """The argument of each field that the pipeline takes."""
+    known, own = accepted(pipeline), spec.fields_of(request.kind)
+    open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
+    found = {}
+    for name, usual in USUAL.items():
+        if name in own:
+            if own[name] and own[name] not in known and not open_ended:
+                rule = f"{type(pipeline).__name__} has no argument {own[name]!r} (models file, fields.{name})"
+                raise ExecutionError(rule)
+            if own[name]:
+                found[name] = own[name]
+        elif usual in known:
+            found[name] = usual
+    return found
