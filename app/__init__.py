@@ -6,6 +6,7 @@ from flask import Flask
 from flask_smorest import Api
 
 from app import docs_page, errors, health
+from app.protocols.devoid import routes as devoid
 from app.protocols.native import routes as native
 from jobs import moderation
 from jobs.access import KeyRing
@@ -53,6 +54,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         records.until_written(lambda: KeyRing(records).seed_services(services))
     api = Api(app)
     native.register(api)
+    devoid.register(app, api)
     api.register_blueprint(health.blueprint)
     docs_page.register_docs(app)
     errors.register(app)

@@ -180,10 +180,13 @@ class KeyRing:
             self._put(caller, secret)
 
     def seed_services(self, entries: list[tuple[str, str]]) -> None:
-        """Take services from the settings. They say themselves which jobs are premium, and which are moderated."""
+        """Take services from the settings. They say themselves which jobs are premium, and which are moderated.
+
+        Several may have the same key, so the secret is ``name:key``.
+        """
         for name, secret in entries:
             caller = Caller(key_id=name, job_class="premium", may_skip_moderation=True).check()
-            self._put(caller, secret)
+            self._put(caller, f"{name}:{secret}")
 
     def _put(self, caller: Caller, secret: str) -> None:
         """Make the key, instead of another one of this service."""

@@ -115,8 +115,9 @@ class _Delivery:
         alias = self._job.alias
         if settings().s3_image_endpoint:
             _objects().put_file(alias, path, media_type, sha256=sha256, file_name=alias)
-        if settings().save_images_locally and settings().images_path:
-            _copy(path, settings().images_path / alias)
+        folder = settings().images_path
+        if settings().save_images_locally and folder:
+            _copy(path, folder / alias)
 
 
 def _copy(path: Path, target: Path) -> None:

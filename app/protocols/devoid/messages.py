@@ -53,7 +53,9 @@ class Frame:
     def ticket(self) -> dict[str, Any]:
         """What an error about it repeats."""
         known = {"executor": EXECUTORS, "gen_type": GEN_TYPES}
-        words = {name: next((word for word in all_ if word == self.body.get(name)), None) for name, all_ in known.items()}
+        words = {
+            name: next((word for word in all_ if word == self.body.get(name)), None) for name, all_ in known.items()
+        }
         return {**words, "service_info": self._info("service_info")}
 
     def echo(self) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from app import auth
 from app.downloads import send_object
 from app.protocols.devoid.post import office
 from app.protocols.devoid.session import Session
+from app.protocols.devoid.submitting import PROTOCOL
 from jobs import queries
-from jobs.access import ANYBODY, Role
+from jobs.access import ANYBODY, Caller, Role
 from jobs.errors import Forbidden, InvalidRequest, ObjectNotFound, Unauthorized
 from jobs.settings import Settings
 from tasks.celery_app import store
@@ -24,7 +25,6 @@ from tasks.celery_app import store
 #: Pings keep proxies from closing a silent socket, and show which clients are gone, seconds.
 PING_INTERVAL_S = 20
 
-PROTOCOL = "devoid"
 
 http_blueprint = Blueprint("devoid", __name__, description="Devoid Generator's protocol")
 socket_blueprint = PlainBlueprint("devoid-sockets", __name__)
@@ -75,11 +75,7 @@ def image(file_name: str) -> Response:
 def _authenticate() -> None:
     """Only known services; refused before the upgrade. Raises: Forbidden."""
     service = (request.view_args or {}).get("service") or request.headers.get("service", "")
-    secret = _secret()
-    try:
-        caller = auth.identify(secret or None)
-    except Unauthorized:
-        raise Forbidden("service or key is wrong") from None
+    caller = _identified(service)
     if caller == ANYBODY:
         try:
             caller = replace(ANYBODY, key_id=service).check()
@@ -98,10 +94,22 @@ def socket(ws: Server, service: str = "") -> None:
     """Take requests and tell of jobs."""
     own = _settings()
     prefix = own.s3_image_endpoint or f"{own.public_url or request.url_root.rstrip('/')}/img/"
-    Session(ws, auth.caller().key_id, _secret(), prefix, office(), store()).run()
+    Session(ws, auth.caller().key_id, g.secret, prefix, office(), store()).run()
 
 
-def _secret() -> str:
+def _identified(service: str) -> Caller:
+    """Whose key was sent; one of ``SERVICES`` is known together with its name. Raises: Forbidden."""
+    for secret in (f"{service}:{_key()}", _key()):
+        try:
+            caller = auth.identify(secret if _key() else None)
+        except Unauthorized:
+            continue
+        g.secret = secret if _key() else ""
+        return caller
+    raise Forbidden("service or key is wrong")
+
+
+def _key() -> str:
     return request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
 
 

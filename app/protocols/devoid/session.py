@@ -94,9 +94,7 @@ class Session:
     def _refuse(self, frame: messages.Frame, why: str) -> None:
         """Tell that nothing was queued."""
         result, avg_time = messages.text(why), messages.avg_time(None)
-        self._send(
-            messages.ending(self.service, new_job_id(), "error", frame.ticket(), frame.echo(), result, avg_time)
-        )
+        self._send(messages.ending(self.service, new_job_id(), "error", frame.ticket(), frame.echo(), result, avg_time))
 
     def _info(self) -> dict[str, Any]:
         fleet = queries.fleet(self._store)
@@ -109,7 +107,12 @@ class Session:
                 **{name: fleet.waiting_classes.get(name, 0) for name in CLASSES},
             },
             "slots": [
-                {"name": slot.name, "device": slot.device_name, "is_busy": bool(slot.job_id), "models": list(slot.models)}
+                {
+                    "name": slot.name,
+                    "device": slot.device_name,
+                    "is_busy": bool(slot.job_id),
+                    "models": list(slot.models),
+                }
                 for slot in fleet.slots
             ],
         }
