@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import queue
+import socket
 import threading
 import time
 from typing import Any
@@ -32,10 +33,14 @@ class Client:
     ) -> None:
         headers = {"service": service} | ({"authorization": key} if key is not None else {})
         url = stack.url(path or f"/ws/{service}").replace("http:", "ws:")
+        sock = socket.create_connection(("127.0.0.1", stack.port), timeout=PATIENCE_S)
         try:
-            self.ws = websocket.create_connection(url, header=headers, timeout=PATIENCE_S)
-        except websocket.WebSocketBadStatusException as exc:
-            raise Refused(exc.status_code) from None
+            self.ws = websocket.create_connection(url, header=headers, timeout=PATIENCE_S, socket=sock)
+        except BaseException as exc:
+            sock.close()
+            if isinstance(exc, websocket.WebSocketBadStatusException):
+                raise Refused(exc.status_code) from None
+            raise
         self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self.seen: list[dict[str, Any]] = []
         threading.Thread(target=self._read, daemon=True).start()
@@ -48,6 +53,7 @@ class Client:
                 self.messages.put(json.loads(text))
         except (OSError, websocket.WebSocketException):
             pass
+        self.ws.shutdown()
         self.messages.put(None)
 
     def send(self, message: Any) -> None:
@@ -77,7 +83,9 @@ class Client:
             return True
 
     def close(self) -> None:
-        self.ws.close()
+        """Say goodbye; what was under way is still in ``messages``, and None after it."""
+        if self.ws.connected:
+            self.ws.send_close()
 
 
 def request(payload: Any = None, **fields: Any) -> dict[str, Any]:

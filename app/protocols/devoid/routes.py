@@ -88,10 +88,19 @@ def _authenticate() -> None:
     g.caller = caller
 
 
-@_sock.route("/ws", bp=socket_blueprint)
 @_sock.route("/ws/<service>", bp=socket_blueprint)
-def socket(ws: Server, service: str = "") -> None:
+def socket(ws: Server, service: str) -> None:
     """Take requests and tell of jobs."""
+    _serve(ws)
+
+
+@_sock.route("/ws", bp=socket_blueprint)
+def socket_of_header(ws: Server) -> None:
+    """The same for the service that the header ``service`` names."""
+    _serve(ws)
+
+
+def _serve(ws: Server) -> None:
     own = _settings()
     prefix = own.s3_image_endpoint or f"{own.public_url or request.url_root.rstrip('/')}/img/"
     Session(ws, auth.caller().key_id, g.secret, prefix, office(), store()).run()
