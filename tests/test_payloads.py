@@ -136,6 +136,7 @@ def test_errors_keep_their_class_and_name_their_fields() -> None:
     assert error.message == "cfg_scale: no"
 
 
+@pytest.mark.timeout(300)  # pipelines of all families are made first
 def test_real_pipelines_compute_them(start: Any, families_file: Path) -> None:
     stack = start("gpu0", "io", MODELS_FILE=families_file, KANDINSKY_MODEL="kandinsky")
     client = Client(stack, key=None)
