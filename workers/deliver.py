@@ -109,7 +109,6 @@ class _Delivery:
         path.unlink()
         return output
 
-
     def _publish(self, path: Path, media_type: str, sha256: str) -> None:
         """The first output under the job's own name, too. It is never taken back: a repeat stores the same."""
         alias = self._job.alias
