@@ -6,6 +6,7 @@ from flask import Flask
 from flask_smorest import Api
 
 from app import docs_page, errors, health, metrics
+from app.protocols.devoid import routes as devoid
 from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.native import routes as native
 from jobs import moderation
@@ -49,12 +50,15 @@ def create_app(settings: Settings | None = None) -> Flask:
         FRAMEMILL_MODELS=registry if not settings.service_slot else _of_slot(registry, settings),
         FRAMEMILL_OBJECTS=open_store(settings),
     )
-    if entries := settings.key_entries:
+    entries, services = settings.key_entries, settings.service_entries
+    if entries or services:
         records = JobStore(settings)
         records.until_written(lambda: KeyRing(records).seed(entries))
+        records.until_written(lambda: KeyRing(records).seed_services(services))
     api = Api(app)
     native.register(api)
     lightx2v.register(app, api)
+    devoid.register(app, api)
     api.register_blueprint(health.blueprint)
     api.register_blueprint(metrics.blueprint)
     docs_page.register_docs(app)

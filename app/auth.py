@@ -102,7 +102,7 @@ def refuse_open_address(settings: Settings) -> None:
     Raises:
         SystemExit: with what to do.
     """
-    if settings.is_loopback or settings.key_entries:
+    if settings.is_loopback or settings.key_entries or settings.services:
         return
     try:
         if not KeyRing(JobStore(settings)).is_empty():

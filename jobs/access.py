@@ -177,10 +177,23 @@ class KeyRing:
                 caller = Caller(key_id=name, role=role, job_class=more[1] if len(more) > 1 else "general").check()
             except (ValueError, InvalidRequest) as exc:
                 raise BadSetting(f"API_KEYS entry {number} ({name}): {exc}") from exc
-            if self.authenticate(secret) != caller:
-                old = [digest for digest, known in self._stored().items() if known.key_id == name]
-                self._write(caller, secret)
-                self._forget([digest for digest in old if digest != _digest(secret)])
+            self._put(caller, secret)
+
+    def seed_services(self, entries: list[tuple[str, str]]) -> None:
+        """Take services from the settings. They say themselves which jobs are premium, and which are moderated.
+
+        Several may have the same key, so the secret is ``name:key``.
+        """
+        for name, secret in entries:
+            caller = Caller(key_id=name, job_class="premium", may_skip_moderation=True).check()
+            self._put(caller, f"{name}:{secret}")
+
+    def _put(self, caller: Caller, secret: str) -> None:
+        """Make the key, instead of another one of this service."""
+        if self.authenticate(secret) != caller:
+            old = [digest for digest, known in self._stored().items() if known.key_id == caller.key_id]
+            self._write(caller, secret)
+            self._forget([digest for digest in old if digest != _digest(secret)])
 
     def _stored(self) -> dict[str, Caller]:
         found: dict[str, str] = self._store.call(lambda c: c.hgetall(keys.API_KEYS))

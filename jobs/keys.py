@@ -54,6 +54,9 @@ key                       type     holds
                                    ``gone``: the receiver wants no more
 ``hooks:<key>|<host>``    zset     ``<id> <event>`` by the time of its next try, milliseconds, for one receiver
 ``receivers``             zset     receivers by the time their first delivery is due
+``mail:<key>:<mailbox>``  stream   what a socket of this service is to be told of its jobs: id, word, ticket
+``mailboxes:<key>``       hash     mailbox → web process that holds its socket; '' when the socket was closed
+``webs``                  zset     web processes with sockets by the time their lease lapses, milliseconds
 ``limits``                hash     key → most jobs of it that may hold a slot at once
 ``lock:sweep``            string   held by the process that sweeps
 ``lock:files``            string   held by the process that removes files
@@ -112,6 +115,9 @@ WEBHOOK_SECRETS = PREFIX + "webhook_secrets"
 HOOK = PREFIX + "hook:"
 HOOKS = PREFIX + "hooks:"
 RECEIVERS = PREFIX + "receivers"
+MAIL = PREFIX + "mail:"
+MAILBOXES = PREFIX + "mailboxes:"
+WEBS = PREFIX + "webs"
 WATCHED = PREFIX + "watched"
 SWEEP_LOCK = PREFIX + "lock:sweep"
 FILES_LOCK = PREFIX + "lock:files"

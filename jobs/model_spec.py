@@ -123,8 +123,8 @@ class ModelSpec:
     output: str | None = None
     #: Folder or hub id of an AutoencoderTiny that draws previews; None: a linear map does.
     preview_decoder: str | None = None
-    #: What computes it: ``diffusers``; ``remote`` for a model that only back ends have; or ``noop``, which only counts
-    #: steps (for measuring the server itself).
+    #: What computes it: ``diffusers``; ``remote`` for a model that only back ends have; ``noop``, which only counts
+    #: steps (for measuring the server itself); or ``drawing``, which draws a picture without a model.
     executor: str = "diffusers"
     #: Longest run and deadline to start of its jobs unless they set their own, seconds. 0: the server's setting.
     max_run_s: float = 0

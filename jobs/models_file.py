@@ -19,7 +19,7 @@ from jobs.model_spec import DEFAULT_LIMITS, DEFAULTS, Kind, ModelSpec, Range
 from jobs.slots import is_slot
 from jobs.toml_lines import line_of
 
-EXECUTORS = ("diffusers", "noop", "remote")
+EXECUTORS = ("diffusers", "noop", "drawing", "remote")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
 #: Fields of a request that a pipeline's call can be given under another name.
 FIELDS = frozenset(

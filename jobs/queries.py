@@ -34,6 +34,8 @@ class Fleet:
     paused: list[str]
     #: Number of waiting jobs by model.
     waiting_models: dict[str, int]
+    #: … and by class.
+    waiting_classes: dict[str, int]
     #: How far off the ETA given at submission was: jobs, mean error and mean actual time, seconds.
     eta: dict[str, float]
     #: Jobs that ended since the data was begun, by state.
@@ -145,9 +147,8 @@ def fleet(store: JobStore, own: str = "") -> Fleet:
         delivery_nodes=sorted(nodes),
         away_nodes=sorted(node for node, at in away.items() if int(at) / 1000 > now - AWAY_SHOWN_S),
         paused=sorted(paused),
-        waiting_models={
-            name.removeprefix("model:"): int(count) for name, count in waiting.items() if name.startswith("model:")
-        },
+        waiting_models=_counted("model:", waiting),
+        waiting_classes=_counted("class:", waiting),
         eta={"jobs": jobs, "mean_error_s": round(eta["error_s"], 3), "mean_actual_s": round(eta["actual_s"], 3)},
         ended={str(state): int(counters.get(state) or 0) for state in JobState if state.is_terminal},
         pins=pins_from(pins),
@@ -158,6 +159,10 @@ def slot(store: JobStore, name: str) -> Slot | None:
     """A slot, or None."""
     values = store.call(lambda c: c.hgetall(keys.SLOT + name))
     return Slot.from_hash(name, values) if values else None
+
+
+def _counted(beginning: str, waiting: dict[str, str]) -> dict[str, int]:
+    return {name.removeprefix(beginning): int(count) for name, count in waiting.items() if name.startswith(beginning)}
 
 
 def find(store: JobStore, job_id: str) -> Job | None:

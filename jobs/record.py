@@ -127,6 +127,8 @@ class Job:
     expires_at_ms: int | None = None
     #: When they went.
     removed_at_ms: int | None = None
+    #: A name of its own, at the top of the object store, for the first output; '' for none.
+    alias: str = ""
     #: Where its events go.
     webhook: Webhook | None = None
     #: Whether prompts and outputs are moderated, where the server does so.
@@ -183,6 +185,7 @@ class Job:
             retention=values.get("retention") or "days",
             expires_at_ms=number("expires_at"),
             removed_at_ms=number("removed_at"),
+            alias=values.get("alias", ""),
             webhook=Webhook.from_json(values["webhook"]) if values.get("webhook") else None,
             moderate="unmoderated" not in values,
         )

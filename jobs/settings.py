@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from jobs import environment
 from jobs.errors import BadSetting
 from jobs.formats import IMAGE_FORMATS, VIDEO_FORMATS
 from jobs.slots import is_slot
@@ -146,6 +147,20 @@ class Settings:
     idempotency_ttl_s: int = 24 * 3600
     #: Events that are kept for listeners who come back.
     event_log_length: int = 10_000
+    #: Services that work through sockets, with their keys: ``name:key``, separated by blanks.
+    services: str = field(default="", repr=False)
+    #: What comes before ``<object_id>.jpg`` in links of the socket's protocol. Empty: this server's ``/img/``.
+    s3_image_endpoint: str = ""
+    #: Whether images of the socket's protocol are also written to ``images_path``.
+    save_images_locally: bool = False
+    #: A folder of such images, which ``/img/`` serves, too. Empty: none.
+    images_path: Path | None = None
+    #: The model of jobs for ``automatic1111`` that name none. Empty: the first that offers the kind.
+    automatic1111_model: str = ""
+    #: The model of jobs for ``kandinsky``. Empty: the first that offers the kind.
+    kandinsky_model: str = ""
+    #: Draw a picture instead of running the models, for tests without a GPU.
+    test_mode: bool = False
     #: Keys to be known at start: ``service:secret[:role[:class]]``, comma separated.
     api_keys: str = field(default="", repr=False)
     #: A file with such entries, one per line; lines that begin with # are comments.
@@ -232,7 +247,7 @@ class Settings:
         Raises:
             BadSetting: a value of the wrong type or out of range; the message names the variable.
         """
-        environ = os.environ if environ is None else environ
+        environ = environment.of_process() if environ is None else environment.translated(environ)
         values: dict[str, Any] = {}
         for option in fields(cls):
             raw = environ.get(option.name.upper(), "").strip()
@@ -287,6 +302,10 @@ class Settings:
             raise BadSetting("MODERATION must be off, block or blur")
         if not self.moderation_skin_share <= 1:
             raise BadSetting("MODERATION_SKIN_SHARE must be 0 to 1")
+        if not all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}:\S+", entry) for entry in self.services.split()):
+            raise BadSetting("SERVICES must be name:key pairs separated by blanks")
+        if self.save_images_locally and not self.images_path:
+            raise BadSetting("SAVE_IMAGES_LOCALLY needs IMAGES_PATH")
         if len(os.fsencode(self.redis_socket)) > MAX_SOCKET_PATH_BYTES and not self.redis_url:
             raise BadSetting(
                 f"DATA_DIR is too long for a Unix socket below it: {self.data_dir}; set REDIS_URL or a shorter DATA_DIR"
@@ -309,6 +328,12 @@ class Settings:
         if self.bare_prompt_kind == "text2img":
             return None
         return "img2video" if with_image else self.bare_prompt_kind
+
+    @property
+    def service_entries(self) -> list[tuple[str, str]]:
+        """Name and key of each service that works through sockets."""
+        pairs = [entry.partition(":") for entry in self.services.split()]
+        return [(name, secret) for name, _, secret in pairs]
 
     @property
     def webhook_secrets(self) -> list[str]:

@@ -48,8 +48,10 @@ WATCH_HEARTBEATS = 1.25
 #: A preview goes this long after the last one of its job, if the job has not ended before, seconds: a step of a large
 #: video and its decoding may take minutes.
 PREVIEW_TTL_S = 300
+#: Messages that wait for a socket; older ones are dropped.
+MAILBOX_LENGTH = 10_000
 #: Put before every script, in this order.
-_SHARED = ("lib", "hooks", "queue", "files", "life", "forecast_lib", "room_lib")
+_SHARED = ("lib", "hooks", "mail", "queue", "files", "life", "forecast_lib", "room_lib")
 
 T = TypeVar("T")
 
@@ -150,6 +152,7 @@ class JobStore(FileIndex):
             "affinity_places": settings.affinity_places,
             "idempotency_ttl_ms": settings.idempotency_ttl_s * 1000,
             "event_log_length": settings.event_log_length,
+            "mailbox_length": MAILBOX_LENGTH,
             "preview_ttl_ms": PREVIEW_TTL_S * 1000,
             "files_grace_ms": settings.unused_files_grace_s * 1000,
         }
@@ -236,6 +239,10 @@ class JobStore(FileIndex):
             fields["webhook"] = submission.webhook.to_json() if submission.webhook else ""
         if not submission.moderate:
             fields["unmoderated"] = 1
+        if submission.alias:
+            fields["alias"] = submission.alias
+        if submission.mail:
+            fields |= submission.mail.to_fields()
         if submission.warnings:
             fields["warnings"] = json.dumps(submission.warnings)
         status, *answer = self._run(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from jobs.access import ANYBODY, Caller
 from jobs.forecast import Forecast
+from jobs.mail import Mail
 from jobs.requests import GenerationRequest
 from jobs.slots import Binding
 from jobs.webhooks import Webhook
@@ -47,6 +48,10 @@ class Submission:
     webhook: Webhook | Literal[False] | None = None
     #: False: neither its prompts nor its outputs are moderated.
     moderate: bool = True
+    #: A name of its own, at the top of the object store, for the first output; '' for none.
+    alias: str = ""
+    #: Whom to tell of it over a socket.
+    mail: Mail | None = None
     #: Hash of what was sent, to tell a repeat from a mistake.
     fingerprint: str = ""
     #: Refuse it unless it starts at once.

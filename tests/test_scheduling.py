@@ -137,6 +137,17 @@ def test_classes_share_turns_by_weight(room: Open) -> None:
     assert [turns[i : i + 4].count("p") for i in range(0, 16, 4)] == [3, 3, 3, 3]
 
 
+@pytest.mark.parametrize("ratio", ["1 3", "2 1", "5 2"])
+def test_over_many_turns_each_class_has_its_exact_share(room: Open, ratio: str) -> None:
+    here = room(general_premium_ratio=ratio)
+    here.submit_many(401, "g", job_class="general")
+    here.submit_many(401, "p", job_class="premium")
+    here.open()
+    turns = order_of_classes(here.take(401)[1:])
+    general, premium = map(int, ratio.split())
+    assert turns.count("g") == pytest.approx(400 * general / (general + premium), abs=1)
+
+
 def test_turns_a_class_does_not_use_go_to_the_other_at_once(room: Open) -> None:
     here = room(general_premium_ratio="1 3")
     here.submit_many(2, "p", job_class="premium")

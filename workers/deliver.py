@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import shutil
 import tempfile
 from dataclasses import replace
@@ -116,8 +117,27 @@ class _Delivery:
         tags = {"retention": self._job.retention} if settings().s3_tag_retention else None
         _objects().put_file(output.key, path, media_type, sha256=sha256, file_name=name, tags=tags)
         self._stored.append(output)
+        if self._job.alias and path.stem == "0":
+            self._publish(path, media_type, sha256)
         path.unlink()
         return output
+
+    def _publish(self, path: Path, media_type: str, sha256: str) -> None:
+        """The first output under the job's own name, too. It is never taken back: a repeat stores the same."""
+        alias = self._job.alias
+        if settings().s3_image_endpoint:
+            _objects().put_file(alias, path, media_type, sha256=sha256, file_name=alias)
+        folder = settings().images_path
+        if settings().save_images_locally and folder:
+            _copy(path, folder / alias)
+
+
+def _copy(path: Path, target: Path) -> None:
+    """Copy a file, which appears complete or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    part = target.with_name(f".{target.name}.{os.getpid()}")
+    shutil.copyfile(path, part)
+    part.replace(target)
 
 
 def retract(outputs: list[Output]) -> None:

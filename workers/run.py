@@ -154,6 +154,8 @@ def _compute(job: Job, attempt: int, reporter: Reporter) -> tuple[float, str, di
     if spec.executor == "noop":
         importlib.import_module("workers.executors.noop").run(job.request, reporter)
         return time.monotonic() - begun, "", None
+    if spec.executor == "drawing" or settings().test_mode:
+        return _draw(job, attempt, reporter), settings().node, None
     if job.command:
         from workers import commands
 
@@ -216,6 +218,17 @@ def _end_process(job_id: str, attempt: int, exc: Exception) -> None:
 def _inputs(request: GenerationRequest) -> dict[str, bytes]:
     """The content of the request's input files by their keys."""
     return {key: read_input(_objects(), key) for key in request.inputs}
+
+
+def _draw(job: Job, attempt: int, reporter: Reporter) -> float:
+    """Seconds that it took."""
+    from workers.executors import drawing
+    from workers.spool import write
+
+    begun = time.monotonic()
+    frames = drawing.run(job.request, reporter)
+    write(settings(), job.job_id, attempt, frames, reporter.check)
+    return time.monotonic() - begun
 
 
 def _failed(job_id: str, attempt: int, slot: str, exc: Exception) -> Outcome:

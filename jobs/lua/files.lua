@@ -11,6 +11,13 @@ local function discard(name, at)
   redis.call('ZADD', K.DUE, 'LT', int(at), name)
 end
 
+-- All files of a job, that under a name of its own included.
+local function discard_outputs(id, at)
+  discard(outputs_of(id), at)
+  local alias = job_get(id, 'alias')
+  if has(alias) then discard(alias, at) end
+end
+
 local function digest_of(name)
   return name:match('^' .. K.INPUT_OBJECTS .. '(%x+)%.') or ''
 end
@@ -43,10 +50,10 @@ local function retain(id, state, now)
     local kept_ms = CFG.retention_ms[record[2]]  -- none: until it is deleted
     if not kept_ms then return end
     redis.call('HSET', K.JOB .. id, 'expires_at', int(now + kept_ms))
-    discard(outputs_of(id), now + kept_ms)
+    discard_outputs(id, now + kept_ms)
     return
   end
-  if has(record[3]) then discard(outputs_of(id), now + CFG.files_grace_ms) end
+  if has(record[3]) then discard_outputs(id, now + CFG.files_grace_ms) end
   redis.call('ZADD', K.EXPIRING, int(now + CFG.result_ttl_ms), id)
 end
 
@@ -65,7 +72,7 @@ local function drop(id)
       redis.call('ZREM', index .. ':' .. record[2], id)
     end
     free_inputs(id)
-    if has(record[3]) then discard(outputs_of(id), now_ms()) end
+    if has(record[3]) then discard_outputs(id, now_ms()) end
     if has(record[4]) then redis.call('SET', K.DELETED .. id, record[2], 'PX', int(CFG.result_ttl_ms)) end
     if has(record[5]) then forget_hooks(id, record[2], record[5]) end
     if has(record[6]) then redis.call('DEL', K.FILE .. record[2] .. ':' .. record[6]) end

@@ -21,7 +21,7 @@ end
 
 -- ``preview``: the step of a picture that has just come.
 local function emit(id, preview)
-  local names = {'state', 'attempt', 'slot', 'device', 'stage', 'stage_percent', 'step', 'steps', 'eta_s', 'key'}
+  local names = {'state', 'attempt', 'slot', 'device', 'stage', 'stage_percent', 'step', 'steps', 'eta_s', 'key', 'mailbox'}
   local values = redis.call('HMGET', K.JOB .. id, unpack(names))
   local event = {task_id = id, preview = preview}
   for i, name in ipairs(names) do
@@ -33,11 +33,11 @@ local function emit(id, preview)
   redis.call('PUBLISH', K.JOB .. id, text)  -- whom Celery's AsyncResult.get() waits for
 end
 
--- Defined in hooks.lua.
-local note_hook
+-- Defined in hooks.lua and mail.lua.
+local note_hook, note_mail
 
 local function set_state(id, new)
-  local record = redis.call('HMGET', K.JOB .. id, 'state', 'created_at', 'key', 'webhook')
+  local record = redis.call('HMGET', K.JOB .. id, 'state', 'created_at', 'key', 'webhook', 'mailbox')
   if has(record[1]) then
     redis.call('ZREM', K.STATE .. record[1], id)
     redis.call('ZREM', K.STATE .. record[1] .. ':' .. record[3], id)
@@ -46,6 +46,7 @@ local function set_state(id, new)
   if record[3] ~= K.NOBODY then redis.call('ZADD', K.STATE .. new .. ':' .. record[3], record[2], id) end
   redis.call('HSET', K.JOB .. id, 'state', new)
   if has(record[4]) then note_hook(id, record[3], record[4], new) end
+  if has(record[5]) then note_mail(id, record[3], record[5], new) end
 end
 
 -- Measured seconds per unit of work of a model: on this slot's kind of device, else on any; false before the first.

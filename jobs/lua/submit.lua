@@ -76,4 +76,5 @@ if not has(job_get(id, 'slot')) then emit(id) end
 local expected = forecast(id)
 -- What the caller is told now is compared with what happens: the error of the ETA is reported.
 if expected[2] ~= '' then redis.call('HSET', K.JOB .. id, 'promised_s', expected[2]) end
+if record.mailbox and expected[2] ~= '' then redis.call('HSET', K.JOB .. id, 'quoted_s', expected[2]) end
 return {'ok', bindings, int(now), expected, record.path or ''}

@@ -63,7 +63,7 @@ class LocalStore:
         except OSError as exc:
             raise Unavailable(f"the folder of outputs cannot be changed: {exc.strerror}") from exc
         # The folders of one job; the first below the root stays.
-        for folder in list(path.parents)[: len(Path(key).parts) - 2]:
+        for folder in list(path.parents)[: max(0, len(Path(key).parts) - 2)]:
             try:
                 folder.rmdir()
             except OSError:  # not empty

@@ -1,0 +1,174 @@
+"""The body of AUTOMATIC1111's ``txt2img`` and ``img2img`` as fields of ours."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import INCLUDE, Schema, fields
+from PIL import Image, ImageOps
+
+from app.fields import Number, Text, Whole, load
+from app.payloads import Wanted
+from jobs import schedulers
+from jobs.errors import InvalidRequest, ModelNotFound, Problem
+from jobs.model_spec import Kind, ModelSpec
+from jobs.models import ModelRegistry
+
+#: Our field → theirs.
+NAMES = {
+    "guidance_scale": "cfg_scale",
+    "scheduler": "sampler_name",
+    "strength": "denoising_strength",
+    "num_images": "batch_size",
+    "image": "init_images",
+    "model": "override_settings",
+}
+
+_LORA = re.compile(r"<lora:([^:<>]+)(?::([^<>:]*))?[^<>]*>")
+#: Fields that change the picture elsewhere, with the values that mean nothing.
+_IGNORED: dict[str, tuple[Any, ...]] = {
+    "enable_hr": (False,), "subseed_strength": (0,), "restore_faces": (False,), "tiling": (False,), "styles": ([],),
+    "refiner_checkpoint": ("", "None"), "script_name": ("", "None"), "alwayson_scripts": ({},), "eta": (0, 1),
+    "s_churn": (0,), "mask_blur": (0, 4), "inpainting_fill": (0, 1), "resize_mode": (0,), "seed_resize_from_w": (-1, 0),
+    "seed_resize_from_h": (-1, 0), "firstpass_image": (), "latent_mask": (), "infotext": ("",),
+}  # fmt: skip
+
+
+class _Body(Schema):
+    """The fields that mean something here; all others are known by ``_IGNORED`` or not at all."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    prompt = Text(allow_none=True)
+    negative_prompt = Text(allow_none=True)
+    seed = Whole(allow_none=True)
+    steps = Whole(allow_none=True)
+    cfg_scale = Number(allow_none=True)
+    width = Whole(allow_none=True)
+    height = Whole(allow_none=True)
+    batch_size = Whole(allow_none=True)
+    n_iter = Whole(allow_none=True)
+    sampler_name = Text(allow_none=True)
+    sampler_index = Text(allow_none=True)
+    scheduler = Text(allow_none=True)
+    denoising_strength = Number(allow_none=True)
+    init_images = fields.List(Text(), allow_none=True)
+    mask = Text(allow_none=True)
+    inpainting_mask_invert = Whole(allow_none=True)
+    override_settings = fields.Dict(keys=fields.String(), allow_none=True)
+
+
+_BODY = _Body()
+
+
+def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model: str) -> Wanted:
+    """What a body asks for.
+
+    Args:
+        payload: the body. Unknown fields are left alone, as AUTOMATIC1111 does.
+        kind: text2img or img2img; with a mask the latter is inpaint.
+        models: all models.
+        model: the one of a body that names none ('': the first that offers the kind).
+
+    Raises:
+        InvalidRequest: a field has the wrong type, an image is missing, or no model fits.
+    """
+    sent = {name: value for name, value in load(_BODY, payload)[0].items() if value is not None}
+    inputs: dict[str, Any] = {}
+    if kind is Kind.IMG2IMG:
+        if not sent.get("init_images"):
+            raise InvalidRequest(Problem("init_images", "img2img needs an image"))
+        inputs["image"] = sent["init_images"][0]
+        if sent.get("mask"):
+            kind = Kind.INPAINT
+            inputs["mask"] = _inverted(sent["mask"]) if sent.get("inpainting_mask_invert") else sent["mask"]
+    spec = _model(sent, kind, models, model)
+    warnings = [f"{name} was ignored" for name in _IGNORED if _matters(name, payload.get(name))]
+    if len(sent.get("init_images", ())) > 1:
+        warnings.append("all but the first of init_images were ignored")
+    prompt, loras = _loras(sent.get("prompt", ""))
+    seed = sent.get("seed", -1)
+    values = {
+        "model": spec.name,
+        "kind": str(kind),
+        "prompt": prompt,
+        "negative_prompt": sent.get("negative_prompt"),
+        "seed": None if seed < 0 else seed,
+        "steps": sent.get("steps"),
+        "guidance_scale": sent.get("cfg_scale"),
+        "width": sent.get("width"),
+        "height": sent.get("height"),
+        "num_images": sent.get("batch_size", 1) * sent.get("n_iter", 1),
+        "scheduler": _scheduler(sent, spec, warnings),
+        "strength": sent.get("denoising_strength", 0.75) if kind.has_strength else None,
+        **inputs,
+    }
+    if loras:
+        values["loras"] = loras
+    return Wanted(values, warnings)
+
+
+def title(spec: ModelSpec) -> str:
+    """How lists call a model; requests may name it so."""
+    return spec.name
+
+
+def _matters(name: str, value: Any) -> bool:
+    return value is not None and value not in _IGNORED[name]
+
+
+def _model(sent: Mapping[str, Any], kind: Kind, models: ModelRegistry, default: str) -> ModelSpec:
+    named = str(sent.get("override_settings", {}).get("sd_model_checkpoint") or "")
+    # Titles of AUTOMATIC1111 end in a hash, and often in the file's ending.
+    plain = re.sub(r"(\.safetensors|\.ckpt)?( \[[0-9a-f]+\])?$", "", named)
+    try:
+        spec = models.get(plain or default) if plain or default else models.default_for(kind)
+    except ModelNotFound as exc:
+        raise InvalidRequest(Problem("override_settings", exc.message, named)) from exc
+    if spec is None or kind not in spec.kinds:
+        raise InvalidRequest(Problem("override_settings", f"no model here offers {kind}", named))
+    return spec
+
+
+def _scheduler(sent: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> str | None:
+    """The sampler with its schedule as we call it. One that the model has not is left to the model."""
+    sampler = sent.get("sampler_name") or sent.get("sampler_index")
+    if not sampler:
+        return None
+    schedule = sent.get("scheduler") or ""
+    for name in (f"{sampler} {schedule}".strip(), sampler):
+        choice = schedulers.parse(name)
+        if choice is not None and str(choice) in (*spec.schedulers, spec.scheduler):
+            if name == sampler and schedule.lower() not in ("", "automatic"):
+                warnings.append(f"scheduler {schedule} was ignored")
+            return str(choice)
+    warnings.append(f"model {spec.name} has no sampler {sampler}; its own was used")
+    return None
+
+
+def _loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:
+    """The prompt without ``<lora:name:weight>``, and what that asks for. Raises: InvalidRequest."""
+    found = []
+    for name, weight in _LORA.findall(prompt):
+        try:
+            found.append({"name": name, "weight": float(weight or 1)})
+        except ValueError:
+            raise InvalidRequest(Problem("prompt", f"the weight of lora {name} must be a number", weight)) from None
+    return _LORA.sub("", prompt), found
+
+
+def _inverted(mask: str) -> str:
+    """The mask with black and white exchanged, as base64. What is no picture is refused where it is stored."""
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(mask.rpartition(",")[2]))) as picture:
+            turned = ImageOps.invert(picture.convert("L"))
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
+        return mask
+    buffer = io.BytesIO()
+    turned.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()

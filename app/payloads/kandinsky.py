@@ -1,0 +1,83 @@
+"""The body of Devoid's Kandinsky API, ``text2img`` and ``mix2images``, as fields of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import INCLUDE, Schema, fields
+
+from app.fields import Number, Text, Whole, load
+from app.payloads import Wanted
+from jobs.errors import InvalidRequest, ModelNotFound, Problem
+from jobs.model_spec import Kind
+from jobs.models import ModelRegistry
+
+#: Our field → theirs.
+NAMES = {"negative_prompt": "negative_decoder_prompt", "model": "executor", "mix": "images_texts"}
+#: What the parts of ``images_texts`` are.
+_PARTS = ("text", "image", "image", "text")
+
+
+class _Body(Schema):
+    class Meta:
+        unknown = INCLUDE
+
+    prompt = Text(allow_none=True)
+    images_texts = fields.List(Text(allow_none=True), allow_none=True)
+    weights = fields.List(Number(), allow_none=True)
+    steps = Whole(allow_none=True)
+    guidance_scale = Number(allow_none=True)
+    width = Whole(allow_none=True)
+    height = Whole(allow_none=True)
+    negative_prior_prompt = Text(allow_none=True)
+    negative_decoder_prompt = Text(allow_none=True)
+
+
+_BODY = _Body()
+
+
+def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model: str) -> Wanted:
+    """What a body asks for: text2img or mix2img. ``model``: '' for the first that offers the kind.
+
+    Samplers and settings of the prior are those of the model here: Kandinsky 2.2 knows them under no such names.
+
+    Raises:
+        InvalidRequest: a field has the wrong type, or no model fits.
+    """
+    sent = {name: value for name, value in load(_BODY, payload)[0].items() if value is not None}
+    try:
+        spec = models.get(model) if model else models.default_for(kind)
+    except ModelNotFound as exc:
+        raise InvalidRequest(Problem("executor", exc.message, model)) from exc
+    if spec is None or kind not in spec.kinds:
+        raise InvalidRequest(Problem("gen_type", f"no model here offers {kind} for kandinsky", str(kind)))
+    values: dict[str, Any] = {
+        "model": spec.name,
+        "kind": str(kind),
+        "negative_prompt": sent.get("negative_decoder_prompt") or sent.get("negative_prior_prompt"),
+        "steps": sent.get("steps"),
+        "guidance_scale": sent.get("guidance_scale"),
+        "width": sent.get("width"),
+        "height": sent.get("height"),
+    }
+    if kind is Kind.MIX2IMG:
+        values["mix"] = _mix(sent)
+    else:
+        if not sent.get("prompt"):
+            raise InvalidRequest(Problem("prompt", "text2img needs a prompt"))
+        values["prompt"] = sent["prompt"]
+    return Wanted(values)
+
+
+def _mix(sent: Mapping[str, Any]) -> list[dict[str, Any]]:
+    parts, weights = sent.get("images_texts", []), sent.get("weights", [])
+    if len(parts) != len(_PARTS):
+        raise InvalidRequest(Problem("images_texts", "must be a text, two base64 images and a text"))
+    if len(weights) != len(_PARTS):
+        raise InvalidRequest(Problem("weights", f"must be {len(_PARTS)} numbers"))
+    pairs = zip(_PARTS, parts, weights, strict=True)
+    found = [{name: part, "weight": weight} for name, part, weight in pairs if part]
+    if not found:
+        raise InvalidRequest(Problem("images_texts", "must hold at least one text or image"))
+    return found

@@ -1,0 +1,172 @@
+"""The messages of the socket, both ways: their shapes, words and sizes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.errors import InvalidRequest, MalformedBody, Problem
+from jobs.mail import Told
+
+EXECUTORS = ("kandinsky", "automatic1111")
+GEN_TYPES = ("text2img", "img2img", "mix2img")
+#: Clients close a socket that sends them more than 1 MiB at once.
+MAX_MESSAGE_BYTES = 1_000_000
+#: Longer texts of a payload are images; they come back empty.
+MAX_ECHOED_CHARS = 10_000
+#: Largest ``service_info`` and ``settings``, characters of JSON.
+MAX_INFO_CHARS = 100_000
+#: Shortest time that clients are told to expect, seconds.
+MIN_AVG_TIME_S = 4
+
+
+@dataclass(frozen=True)
+class Request:
+    """A ``request`` message. What is unknown in its objects is kept, and comes back as it was."""
+
+    executor: str
+    gen_type: str
+    settings: dict[str, Any]
+    service_info: dict[str, Any]
+    payload: dict[str, Any]
+
+    @property
+    def ticket(self) -> dict[str, Any]:
+        """What every message about it repeats."""
+        return {"executor": self.executor, "gen_type": self.gen_type, "service_info": self.service_info}
+
+    @property
+    def echo(self) -> dict[str, Any]:
+        """What the last one repeats beside that."""
+        return {"settings": self.settings, "payload": _echoed(self.payload)}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame that is JSON, as far as it could be understood."""
+
+    message_type: Any
+    body: dict[str, Any] = field(default_factory=dict)
+
+    def ticket(self) -> dict[str, Any]:
+        """What an error about it repeats."""
+        known = {"executor": EXECUTORS, "gen_type": GEN_TYPES}
+        words = {
+            name: next((word for word in all_ if word == self.body.get(name)), None) for name, all_ in known.items()
+        }
+        return {**words, "service_info": self._info("service_info")}
+
+    def echo(self) -> dict[str, Any]:
+        """What it repeats beside that."""
+        payload = self.body.get("payload")
+        return {"settings": self._info("settings"), "payload": _echoed(payload if isinstance(payload, dict) else {})}
+
+    def _info(self, name: str) -> dict[str, Any]:
+        value = self.body.get(name)
+        return value if isinstance(value, dict) and _size(value) <= MAX_INFO_CHARS else {}
+
+
+def read_frame(data: str | bytes) -> Frame:
+    """Raises: MalformedBody."""
+    try:
+        body = json.loads(data)
+    except (ValueError, RecursionError) as exc:
+        raise MalformedBody(Problem("message", "must be JSON")) from exc
+    if not isinstance(body, dict):
+        raise MalformedBody(Problem("message", "must be a JSON object"))
+    return Frame(body.get("message_type"), body)
+
+
+def read_request(frame: Frame) -> Request:
+    """Raises: InvalidRequest: with every problem found."""
+    body, problems = frame.body, []
+    for name, allowed in (("executor", EXECUTORS), ("gen_type", GEN_TYPES)):
+        if body.get(name) not in allowed:
+            problems.append(Problem(name, f"must be one of {', '.join(allowed)}", body.get(name)))
+    objects = {}
+    for name in ("settings", "service_info", "payload"):
+        value = body.get(name)
+        objects[name] = value if isinstance(value, dict) else {}
+        if value is not None and not isinstance(value, dict):
+            problems.append(Problem(name, "must be an object", str(value)))
+        if name != "payload" and _size(objects[name]) > MAX_INFO_CHARS:
+            problems.append(Problem(name, f"must not exceed {MAX_INFO_CHARS} characters"))
+    if (body.get("executor"), body.get("gen_type")) in (("kandinsky", "img2img"), ("automatic1111", "mix2img")):
+        problems.append(Problem("gen_type", f"{body['executor']} has no {body['gen_type']}", body["gen_type"]))
+    if problems:
+        raise InvalidRequest(*problems)
+    return Request(body["executor"], body["gen_type"], **objects)
+
+
+def progress(service: str, job_id: str, word: str, ticket: Mapping[str, Any], avg_time: float) -> dict[str, Any]:
+    """``queued`` or ``generating``."""
+    return {
+        "object_id": job_id, "service": service, "message_type": "response", "executor": ticket.get("executor"),
+        "gen_type": ticket.get("gen_type"), "gen_status": word, "avg_time": avg_time,
+        "service_info": ticket.get("service_info", {}),
+    }  # fmt: skip
+
+
+def ending(
+    service: str, job_id: str, word: str, ticket: Mapping[str, Any], echo: Mapping[str, Any],
+    result: Mapping[str, Any], avg_time: float,
+) -> dict[str, Any]:  # fmt: skip
+    """``ok`` or ``error``."""
+    message = progress(service, job_id, word, ticket, avg_time)
+    info = message.pop("service_info")
+    return {
+        **message, "result": result, "settings": echo.get("settings", {}), "service_info": info,
+        "payload": echo.get("payload", {}),
+    }  # fmt: skip
+
+
+def image(link_prefix: str, job_id: str) -> dict[str, Any]:
+    """The result of a job that went well."""
+    name = f"{job_id}.jpg"
+    return {"content_type": "image_url", "content": link_prefix + name, "file_name": name}
+
+
+def text(content: str) -> dict[str, Any]:
+    """The result of one that did not."""
+    return {"content_type": "text", "content": content}
+
+
+def failure_of(told: Told) -> str:
+    """Why a job ended without an image."""
+    if told.error:
+        return told.error["message"]
+    return "the job was cancelled" if told.state == "cancelled" else "the job was deleted"
+
+
+def avg_time(quoted_s: float | None) -> float:
+    """Seconds that a job is expected to take, as clients know it."""
+    return max(MIN_AVG_TIME_S, round(quoted_s or 0, 2))
+
+
+def _echoed(payload: dict[str, Any]) -> dict[str, Any]:
+    """The payload without its images; nothing of one that is long all the same, or nested too deeply."""
+    try:
+        short: dict[str, Any] = _shortened(payload)
+    except RecursionError:
+        return {}
+    return short if _size(short) <= MAX_MESSAGE_BYTES - 3 * MAX_INFO_CHARS else {}
+
+
+def _size(value: Any) -> float:
+    """Characters as JSON."""
+    try:
+        return len(json.dumps(value))
+    except RecursionError:
+        return float("inf")
+
+
+def _shortened(value: Any) -> Any:
+    if isinstance(value, str):
+        return value if len(value) <= MAX_ECHOED_CHARS else ""
+    if isinstance(value, list):
+        return [_shortened(part) for part in value]
+    if isinstance(value, dict):
+        return {name: _shortened(part) for name, part in value.items()}
+    return value

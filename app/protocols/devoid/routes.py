@@ -1,0 +1,127 @@
+"""The socket of each service, and the two open HTTP routes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from flask import Blueprint as PlainBlueprint
+from flask import Flask, Response, current_app, g, jsonify, request, send_file
+from flask_smorest import Api, Blueprint
+from flask_sock import Sock
+from simple_websocket import Server
+
+from app import auth
+from app.downloads import send_object
+from app.protocols.devoid.post import office
+from app.protocols.devoid.session import Session
+from app.protocols.devoid.submitting import PROTOCOL
+from jobs import queries
+from jobs.access import ANYBODY, Caller, Role
+from jobs.errors import Forbidden, InvalidRequest, ObjectNotFound, Unauthorized
+from jobs.settings import Settings
+from tasks.celery_app import store
+
+#: Pings keep proxies from closing a silent socket, and show which clients are gone, seconds.
+PING_INTERVAL_S = 20
+
+
+http_blueprint = Blueprint("devoid", __name__, description="Devoid Generator's protocol")
+socket_blueprint = PlainBlueprint("devoid-sockets", __name__)
+_sock = Sock()
+
+_FILE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.jpg")
+
+
+def register(app: Flask, api: Api) -> None:
+    app.config["SOCK_SERVER_OPTIONS"] = {
+        "ping_interval": PING_INTERVAL_S, "max_message_size": app.config["FRAMEMILL"].max_request_bytes,
+    }  # fmt: skip
+    api.register_blueprint(http_blueprint)
+    app.register_blueprint(socket_blueprint)
+
+
+@http_blueprint.route("/", methods=["GET"])
+@http_blueprint.response(200, description="What Devoid Generator answers.")
+def root() -> Response:
+    """Say that a Devoid Generator's protocol is spoken here."""
+    return Response(
+        '{"RestAPI":"Devoid Image Generator","website":"https://web.devoid.pics/"}', mimetype="application/json"
+    )
+
+
+@http_blueprint.route("/img/<file_name>", methods=["GET"])
+@http_blueprint.response(200, description="The image.")
+@http_blueprint.alt_response(404, description="There is no such image (any more).")
+def image(file_name: str) -> Response:
+    """Fetch an image of the socket's protocol by its name; needs no key."""
+    match = _FILE.fullmatch(file_name)
+    job = queries.find(store(), match[1]) if match else None
+    if match and job and job.protocol == PROTOCOL and job.outputs:
+        try:
+            objects = current_app.config["FRAMEMILL_OBJECTS"]
+            return send_object(objects, job.outputs[0], name=match[1], expires_at_ms=job.expires_at_ms)
+        except ObjectNotFound:
+            pass
+    folder = _settings().images_path
+    if match and folder and (folder / file_name).is_file():
+        return send_file(folder / file_name, mimetype="image/jpeg")
+    missing = jsonify({"content": "Image not found"})
+    missing.status_code = 404
+    return missing
+
+
+@socket_blueprint.before_request
+def _authenticate() -> None:
+    """Only known services; refused before the upgrade. Raises: Forbidden."""
+    service = (request.view_args or {}).get("service") or request.headers.get("service", "")
+    caller = _identified(service)
+    if caller == ANYBODY:
+        try:
+            caller = replace(ANYBODY, key_id=service).check()
+        except InvalidRequest:
+            raise Forbidden("the path must name the service: /ws/<service>") from None
+    if caller.key_id != service or caller.role is Role.WORKER:
+        raise Forbidden("service or key is wrong")
+    if caller.endpoints and not request.path.startswith(caller.endpoints):
+        raise Forbidden("this key may not use this endpoint")
+    g.caller = caller
+
+
+@_sock.route("/ws/<service>", bp=socket_blueprint)
+def socket(ws: Server, service: str) -> None:
+    """Take requests and tell of jobs."""
+    _serve(ws)
+
+
+@_sock.route("/ws", bp=socket_blueprint)
+def socket_of_header(ws: Server) -> None:
+    """The same for the service that the header ``service`` names."""
+    _serve(ws)
+
+
+def _serve(ws: Server) -> None:
+    own = _settings()
+    prefix = own.s3_image_endpoint or f"{own.public_url or request.url_root.rstrip('/')}/img/"
+    Session(ws, auth.caller().key_id, g.secret, prefix, office(), store()).run()
+
+
+def _identified(service: str) -> Caller:
+    """Whose key was sent; one of ``SERVICES`` is known together with its name. Raises: Forbidden."""
+    for secret in (f"{service}:{_key()}", _key()):
+        try:
+            caller = auth.identify(secret if _key() else None)
+        except Unauthorized:
+            continue
+        g.secret = secret if _key() else ""
+        return caller
+    raise Forbidden("service or key is wrong")
+
+
+def _key() -> str:
+    return request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
+
+
+def _settings() -> Settings:
+    settings: Settings = current_app.config["FRAMEMILL"]
+    return settings

@@ -1,0 +1,175 @@
+"""One socket: takes requests, and sends what its mailboxes hold."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from typing import Any
+
+from simple_websocket import ConnectionClosed, Server
+
+from app import auth
+from app.events import order
+from app.protocols.devoid import messages, submitting
+from app.protocols.devoid.post import PostOffice
+from app.protocols.devoid.wire import Wire
+from jobs import queries
+from jobs.access import CLASSES
+from jobs.errors import FramemillError, InvalidRequest, Problem, Unauthorized, Unavailable
+from jobs.mail import Letter, Mailboxes, Told
+from jobs.record import new_job_id
+from jobs.store import JobStore
+
+logger = logging.getLogger(__name__)
+
+#: Pause while Redis does not answer, seconds.
+RETRY_S = 0.5
+#: The key of an open socket was revoked (RFC 6455: policy violation).
+POLICY_VIOLATION = 1008
+
+
+class Session:
+    """See :class:`app.protocols.devoid.post.Reader`.
+
+    Args:
+        ws: the socket.
+        service: whose it is.
+        secret: the key it was opened with.
+        link_prefix: what comes before an image's name in its link.
+        office: brings the mail.
+        store: the jobs.
+    """
+
+    def __init__(
+        self, ws: Server, service: str, secret: str, link_prefix: str, office: PostOffice, store: JobStore
+    ) -> None:
+        self.service = service
+        self.mailboxes: list[str] = []
+        self._wire = Wire(ws)
+        self._secret, self._link_prefix, self._office, self._store = secret, link_prefix, office, store
+        self._boxes: Mailboxes = office.boxes(service)
+        self._lock = threading.Lock()
+        self._has_mail = self._is_sending = self._is_closed = False
+
+    def run(self) -> None:
+        """Serve the socket until it is closed. Raises: ConnectionClosed."""
+        self._office.open(self)
+        try:
+            while True:
+                self._answer(self._wire.receive())
+        finally:
+            self._is_closed = True
+            self._office.close(self)
+
+    # ---- from the client
+
+    def _answer(self, data: str | bytes) -> None:
+        frame = messages.Frame(None)
+        try:
+            auth.identify(self._secret or None)
+            frame = messages.read_frame(data)
+            if frame.message_type == "info":
+                return self._send(self._info())
+            if frame.message_type == "response":
+                return None
+            if frame.message_type != "request":
+                rule = "must be request or info"
+                raise InvalidRequest(Problem("message_type", rule, str(frame.message_type)))
+            submitting.submit(messages.read_request(frame), self.mailboxes[0])
+        except Unauthorized:
+            self._wire.close(POLICY_VIOLATION, "this key was revoked")
+        except FramemillError as exc:
+            self._refuse(frame, exc.message)
+        except RecursionError:
+            self._refuse(frame, "message: is nested too deeply")
+        except (ConnectionClosed, OSError):
+            raise
+        except Exception:
+            logger.exception("a message was not understood", extra={"service": self.service})
+            self._refuse(frame, "an internal error; the server's log has the details")
+        return None
+
+    def _refuse(self, frame: messages.Frame, why: str) -> None:
+        """Tell that nothing was queued."""
+        result, avg_time = messages.text(why), messages.avg_time(None)
+        self._send(messages.ending(self.service, new_job_id(), "error", frame.ticket(), frame.echo(), result, avg_time))
+
+    def _info(self) -> dict[str, Any]:
+        fleet = queries.fleet(self._store)
+        return {
+            "message_type": "info",
+            "service": self.service,
+            "queue": {
+                "waiting": fleet.counts["queued"],
+                "running": fleet.counts["running"],
+                **{name: fleet.waiting_classes.get(name, 0) for name in CLASSES},
+            },
+            "slots": [
+                {
+                    "name": slot.name,
+                    "device": slot.device_name,
+                    "is_busy": bool(slot.job_id),
+                    "models": list(slot.models),
+                }
+                for slot in fleet.slots
+            ],
+        }
+
+    # ---- to the client
+
+    def wake(self) -> None:
+        with self._lock:
+            self._has_mail = True
+            if self._is_sending or self._is_closed:
+                return
+            self._is_sending = True
+        threading.Thread(target=self._send_mail, name="mail", daemon=True).start()
+
+    def _send_mail(self) -> None:
+        try:
+            while self._take_turn():
+                try:
+                    while self._send_letters():
+                        pass
+                except Unavailable:
+                    time.sleep(RETRY_S)
+                    self._has_mail = True
+        except (ConnectionClosed, OSError):
+            self._is_closed = True  # the letters stay for the next socket
+        except Exception:
+            logger.exception("mail was not sent", extra={"service": self.service})
+        finally:
+            self._is_sending = False
+
+    def _take_turn(self) -> bool:
+        with self._lock:
+            turn = self._has_mail and not self._is_closed
+            self._has_mail = False
+            self._is_sending = turn
+        return turn
+
+    def _send_letters(self) -> int:
+        """Send what lies there now, oldest first; how many letters that were."""
+        found = [(letter, box) for box in list(self.mailboxes) for letter in self._boxes.read(box)]
+        for letter, box in sorted(found, key=lambda pair: order(pair[0].letter_id)):
+            if self._is_closed:
+                return 0
+            self._send(self._message(letter, self._boxes.told(letter.job_id)))
+            self._boxes.done(box, letter)
+        return len(found)
+
+    def _message(self, letter: Letter, told: Told) -> dict[str, Any]:
+        avg_time = messages.avg_time(told.quoted_s)
+        if letter.word in ("queued", "generating"):
+            return messages.progress(self.service, letter.job_id, letter.word, letter.ticket, avg_time)
+        word, result = letter.word, messages.image(self._link_prefix, letter.job_id)
+        if word == "error":
+            result = messages.text(messages.failure_of(told))
+        elif told.state == "succeeded" and not told.outputs:
+            word, result = "error", messages.text("the model gave no image")
+        return messages.ending(self.service, letter.job_id, word, letter.ticket, told.echo, result, avg_time)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        self._wire.send(json.dumps(message))

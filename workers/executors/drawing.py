@@ -1,0 +1,47 @@
+"""No model: a picture is drawn from prompt and seed. For tests of everything around it, on machines without a GPU."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+
+import numpy as np
+
+from jobs.requests import GenerationRequest
+from workers.executors.noop import STEP_MS_VARIABLE
+from workers.report import Reporter
+
+
+def run(request: GenerationRequest, reporter: Reporter) -> np.ndarray:
+    """Count the request's steps, then draw; the same request gives the same picture.
+
+    Returns:
+        (images, frames, height, width, 3) uint8 RGB.
+
+    Raises:
+        JobCancelled: stopped, within one step.
+    """
+    step_s = float(os.environ.get(STEP_MS_VARIABLE, "0")) / 1000
+    reporter.stage("denoising")
+    for done in range(1, request.steps + 1):
+        if step_s:
+            time.sleep(step_s)
+        reporter.step(done)
+    number = getattr(request, "num_images", 1)
+    return np.stack([_clip(request, request.seed + index) for index in range(number)])
+
+
+def _clip(request: GenerationRequest, seed: int) -> np.ndarray:
+    """A circle that moves over a gradient."""
+    digest = hashlib.sha256(f"{request.prompt} {seed}".encode()).digest()
+    corners = np.frombuffer(digest[:6], np.uint8).reshape(2, 3).astype(float)
+    down = np.linspace(0, 1, request.height)[:, None, None]
+    background = np.broadcast_to(corners[0] * (1 - down) + corners[1] * down, (request.height, request.width, 3))
+    rows, columns = np.mgrid[: request.height, : request.width]
+    frames = np.empty((request.frames, request.height, request.width, 3), np.uint8)
+    for index in range(request.frames):
+        centre = request.width * (0.25 + 0.5 * (digest[6] / 255 + index / request.frames) % 1)
+        inside = (rows - request.height / 2) ** 2 + (columns - centre) ** 2 < (request.height / 4) ** 2
+        frames[index] = np.where(inside[..., None], np.frombuffer(digest[7:10], np.uint8), background)
+    return frames
