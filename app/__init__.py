@@ -7,6 +7,7 @@ from flask_smorest import Api
 
 from app import docs_page, errors, health
 from app.protocols.native import routes as native
+from jobs import moderation
 from jobs.access import KeyRing
 from jobs.log import configure
 from jobs.models import ModelRegistry
@@ -28,6 +29,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     """
     settings = settings or Settings.from_env()
     configure(settings.log_level)
+    moderation.verify(settings)
     app = Flask("framemill", static_folder=None)
     app.url_map.strict_slashes = False  # both forms of a path are served, none redirects
     app.url_map.merge_slashes = False

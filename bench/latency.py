@@ -29,12 +29,12 @@ LISTENED_STEP_MS = 500
 Row = tuple[str, str, str]
 
 
-def _spread(values_ms: Sequence[float], unit: str = "ms") -> str:
+def spread(values_ms: Sequence[float], unit: str = "ms") -> str:
     p50, p95, p99 = (quantile(values_ms, share) for share in (0.5, 0.95, 0.99))
     return f"p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} {unit} (n={len(values_ms)})"
 
 
-def _event_ms(stack: Stack, job_id: str, state: str) -> float:
+def event_ms(stack: Stack, job_id: str, state: str) -> float:
     """When a job entered a state, by the event log: milliseconds since 1970."""
     entries: Any = stack.store.client.xrevrange(keys.EVENTS, count=500)
     for entry_id, entry in entries:
@@ -56,10 +56,10 @@ def listening(counts: Sequence[int], seconds: float) -> list[Row]:
         for count in counts:
             with Listeners(stack.port, running_id, count) as listeners:
                 found = listeners.collect(seconds)
-            rows.append((f"step event → SSE client, {count:,} on one job", _spread(found), "p95 ≤ 50 ms"))
+            rows.append((f"step event → SSE client, {count:,} on one job", spread(found), "p95 ≤ 50 ms"))
         with Listeners(stack.port, idle_id, max(counts)), Listeners(stack.port, running_id, 1) as listener:
             found = listener.collect(seconds)
-        rows.append((f"… one client beside {max(counts):,} idle ones", _spread(found), "p95 ≤ 50 ms"))
+        rows.append((f"… one client beside {max(counts):,} idle ones", spread(found), "p95 ≤ 50 ms"))
         stack.delete(f"/v1/tasks/{idle_id}")
         stack.delete(f"/v1/tasks/{running_id}")
     return rows
@@ -90,13 +90,13 @@ def cancelling(waiting: int, runs: int) -> list[Row]:
             asked_at_ms = time.time() * 1000
             answer_ms.append(cancel(current))
             stack.wait_until(following, lambda view: view["state"] == "running", "its start")
-            next_ms.append(_event_ms(stack, following, "running") - asked_at_ms)
+            next_ms.append(event_ms(stack, following, "running") - asked_at_ms)
             current = following
         cancel(current)
     return [
-        ("cancel of a waiting job, request → answer", _spread(waiting_ms), "p99 ≤ 100 ms"),
-        ("cancel of a running job, request → answer", _spread(answer_ms), f"≤ 1 step ({STEP_MS} ms) + 100 ms"),
-        ("… request → next job runs", _spread(next_ms), f"≤ 1 step ({STEP_MS} ms) + 350 ms"),
+        ("cancel of a waiting job, request → answer", spread(waiting_ms), "p99 ≤ 100 ms"),
+        ("cancel of a running job, request → answer", spread(answer_ms), f"≤ 1 step ({STEP_MS} ms) + 100 ms"),
+        ("… request → next job runs", spread(next_ms), f"≤ 1 step ({STEP_MS} ms) + 350 ms"),
     ]
 
 
@@ -119,8 +119,8 @@ def gaps(models: Path, count: int) -> list[Row]:
             pairs = list(itertools.pairwise(records))
             server_ms = [float(b["started_at"]) - float(a["computed_at"]) for a, b in pairs]
             worker_ms = [float(b["computed_at"]) - 1000 * float(b["run_s"]) - float(a["computed_at"]) for a, b in pairs]
-            rows.append((f"GPU gap, {what}: computed_at → started_at", _spread(server_ms), ""))
-            rows.append(("… end of one run → start of the next in the child", _spread(worker_ms), "p95 ≤ 20 ms"))
+            rows.append((f"GPU gap, {what}: computed_at → started_at", spread(server_ms), ""))
+            rows.append(("… end of one run → start of the next in the child", spread(worker_ms), "p95 ≤ 20 ms"))
     return rows
 
 

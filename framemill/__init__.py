@@ -18,7 +18,7 @@ from framemill.async_client import AsyncClient
 from framemill.client import Client
 from framemill.events import Event
 from framemill.keys import Key
-from framemill.records import BulkCancellation, Cancellation, Deletion, Output, Status, Task, TaskPage
+from framemill.records import BulkCancellation, Cancellation, Deletion, Output, Preview, Status, Task, TaskPage
 
 __all__ = [
     "AsyncClient",
@@ -29,6 +29,7 @@ __all__ = [
     "Event",
     "Key",
     "Output",
+    "Preview",
     "Status",
     "Task",
     "TaskPage",

@@ -21,6 +21,7 @@ exit codes:
 KINDS = ("text2img", "img2img", "text2video", "img2video")
 CLASSES = ("general", "premium")
 RETENTION = ("keep", "days", "hours")
+EVENTS = ("job.started", "job.succeeded", "job.failed", "job.cancelled", "job.expired")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -57,8 +58,14 @@ def parser() -> argparse.ArgumentParser:
     delete.set_defaults(run=commands.delete)
     of_job("retry", commands.retry, "send a failed, cancelled or expired job again")
 
+    hooks = actions.add_parser("webhooks", help="show what was sent to a job's webhook, or send it again")
+    hooks.add_argument("words", nargs="+", metavar="[resend] ID")
+    hooks.add_argument("--event", choices=EVENTS, help="with resend: only this one (default: all)")
+    hooks.set_defaults(run=commands.webhooks)
+
     follow = actions.add_parser("follow", help="print what happens to a job, or to all jobs")
     follow.add_argument("id", nargs="?", metavar="ID", help="default: all jobs, until Ctrl-C")
+    follow.add_argument("--preview", metavar="FILE", help="keep the newest preview of the job in this file")
     follow.set_defaults(run=commands.follow)
 
     jobs = actions.add_parser("list", help="list jobs")
@@ -107,9 +114,19 @@ def _submit(submit: argparse.ArgumentParser) -> None:
                         help="fail if it runs longer, seconds")  # fmt: skip
     submit.add_argument("--retention", choices=RETENTION, help="how long its files are kept (default: the key's)")
     submit.add_argument("--idempotency-key", metavar="TEXT", help="a repeat with the same text is the same job")
+    _webhook(submit, "of this job, instead of the key's webhook")
+    submit.add_argument("--no-moderation", dest="moderate", action="store_false", default=None,
+                        help="with a key that may turn moderation off")  # fmt: skip
     submit.add_argument("--wait", action="store_true", help="wait for the result; Ctrl-C cancels the job")
     submit.add_argument("-o", "--output", metavar="FILE", help="store the result there (- is standard output); waits")
+    submit.add_argument("--preview", metavar="FILE", help="keep the newest preview in this file; waits")
     submit.set_defaults(run=commands.submit)
+
+
+def _webhook(action: argparse.ArgumentParser, whose: str) -> None:
+    action.add_argument("--webhook-url", metavar="URL", help=f"where to post the events {whose}")
+    action.add_argument("--webhook-event", dest="webhook_events", action="append", choices=EVENTS,
+                        help="may be repeated (default: every end of a job)")  # fmt: skip
 
 
 def _keys(keys: argparse.ArgumentParser) -> None:
@@ -128,7 +145,16 @@ def _keys(keys: argparse.ArgumentParser) -> None:
                         help="a model it may use; may be repeated (default: all)")  # fmt: skip
     create.add_argument("--endpoint", dest="endpoints", action="append", metavar="PATH",
                         help="beginning of a path it may call; may be repeated (default: all)")  # fmt: skip
+    _webhook(create, "of its jobs")
+    create.add_argument("--may-skip-moderation", action="store_true", default=None,
+                        help="its requests may turn moderation off")  # fmt: skip
     create.set_defaults(run=operating.create_key)
+    webhook = actions.add_parser("webhook", help="set, renew or remove a key's webhook")
+    webhook.add_argument("service", metavar="SERVICE")
+    _webhook(webhook, "of its jobs")
+    webhook.add_argument("--new-secret", action="store_true", help="the one before it signs, too, until the next one")
+    webhook.add_argument("--off", action="store_true", help="remove the webhook and its secret")
+    webhook.set_defaults(run=operating.set_webhook)
     actions.add_parser("list", help="list the keys, without secrets").set_defaults(run=operating.list_keys)
     revoke = actions.add_parser("revoke", help="refuse a key from now on")
     revoke.add_argument("service", metavar="SERVICE")

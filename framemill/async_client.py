@@ -70,10 +70,10 @@ class AsyncClient(AsyncOperations):
                 failure = exc
             await asyncio.sleep(poll.stream_ended(heard, failure))
 
-    def follow(self, task_id: str, after: str = "") -> AsyncIterator[Event]:
+    def follow(self, task_id: str, after: str = "", *, previews: bool = False) -> AsyncIterator[Event]:
         """The events of a job, with ``async for``; arguments as :meth:`framemill.client.Client.follow`."""
         calls.events(task_id)  # a wrong id is refused now, not at the first event
-        return self._follow(task_id, after)
+        return self._follow(task_id, after, previews=previews)
 
     def events(self, after: str = "") -> AsyncIterator[Event]:
         """The events of all jobs of this key, with ``async for``, without end; as :meth:`follow`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -52,8 +52,15 @@ class Fields(TypedDict, total=False):
     start_within_s: float | None
     #: Longest run, seconds; then it fails. 0: no limit.
     max_run_s: float | None
+    #: Make previews all through the run; without it they are made while somebody looks at them.
+    preview: bool | None
     #: How long its files are kept: ``keep``, ``days`` or ``hours``; the key's default when left out.
     retention: str | None
+    #: Where the job's events go, instead of the key's webhook; "": nowhere. Which events; default: the job's end.
+    webhook_url: str | None
+    webhook_events: Sequence[str] | None
+    #: False: no moderation, with a key that may turn it off.
+    moderate: bool | None
     #: A repeat with the same key within a day is answered with the first job, so that it may safely be sent again:
     #: any printable ASCII text, different for every job.
     idempotency_key: str | None
@@ -139,11 +146,13 @@ def status(task_id: str, wait_s: float = 0) -> Call:
     return Call(method=call.method, path=call.path, params=call.params, wait_s=wait_s)
 
 
-def events(task_id: str | None, after: str = "") -> Call:
+def events(task_id: str | None, after: str = "", *, previews: bool = False) -> Call:
     """Events of a job, or (None) of all jobs, from the one after the event ``after``."""
     path = "/v1/events" if task_id is None else task("GET", task_id, "/events").path
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
-    return Call(method="GET", path=path, headers=headers, silence_s=SILENCE_S)
+    return Call(
+        method="GET", path=path, params={"preview": 1} if previews else {}, headers=headers, silence_s=SILENCE_S
+    )
 
 
 def list_tasks(state: str | None, limit: int | None, after: str | None) -> Call:
@@ -165,9 +174,30 @@ def create_key(service: str, fields: Mapping[str, Any]) -> Call:
 
 def revoke_key(service: str) -> Call:
     """Raises: ValueError: a name that no key can have."""
+    return Call(method="DELETE", path=_key_path(service))
+
+
+def set_webhook(service: str, url: str | None, events: Sequence[str] | None, *, new_secret: bool) -> Call:
+    """Raises: ValueError: a name that no key can have."""
+    fields = {"url": url, "events": None if events is None else [*events], "new_secret": new_secret or None}
+    body = {name: value for name, value in fields.items() if value is not None}
+    return Call(method="PUT", path=_key_path(service) + "/webhook", json=body)
+
+
+def remove_webhook(service: str) -> Call:
+    """Raises: ValueError: a name that no key can have."""
+    return Call(method="DELETE", path=_key_path(service) + "/webhook", repeatable=True)
+
+
+def resend_webhooks(task_id: str, event: str | None) -> Call:
+    call = task("POST", task_id, "/webhooks/resend")
+    return Call(method=call.method, path=call.path, json={} if event is None else {"event": event})
+
+
+def _key_path(service: str) -> str:
     if service in ("", ".", ".."):
         raise ValueError(f"{service!r} is no service's name")
-    return Call(method="DELETE", path=f"/v1/admin/keys/{quote(service, safe='')}")
+    return f"/v1/admin/keys/{quote(service, safe='')}"
 
 
 CANCEL_RUNNING = Call(method="DELETE", path="/v1/tasks/running")

@@ -95,15 +95,16 @@ class Client(Operations):
                 failure = exc
             time.sleep(poll.stream_ended(heard, failure))
 
-    def follow(self, task_id: str, after: str = "") -> Iterator[Event]:
+    def follow(self, task_id: str, after: str = "", *, previews: bool = False) -> Iterator[Event]:
         """The events of a job until it is over. A lost connection is taken up again where it broke off (30 s).
 
         Args:
             task_id: the job.
             after: ``event_id`` of the last event that is known already; ``""``: begin with the present state.
+            previews: have previews made meanwhile; each is an event ``preview``, and :meth:`preview` fetches it.
         """
         calls.events(task_id)  # a wrong id is refused now, not at the first event
-        return self._follow(task_id, after)
+        return self._follow(task_id, after, previews=previews)
 
     def events(self, after: str = "") -> Iterator[Event]:
         """The events of all jobs of this key (with an admin's key: of all jobs), without end; as :meth:`follow`."""

@@ -80,13 +80,15 @@ class Connection:
         except httpx2.RequestError as exc:
             raise wire.no_answer(call, self.base_url, exc) from exc
 
-    def _follow(self, task_id: str | None, after: str) -> Generator[events.Event, None, None]:
+    def _follow(
+        self, task_id: str | None, after: str, *, previews: bool = False
+    ) -> Generator[events.Event, None, None]:
         """The events of a job until its end, or (None) of all without end, over as many connections as it takes."""
         resume = events.Resume(after)
         while True:
             error = None
             try:
-                with closing(self._listen(calls.events(task_id, resume.after))) as found:
+                with closing(self._listen(calls.events(task_id, resume.after, previews=previews))) as found:
                     for event in found:
                         resume.heard(event)
                         yield event
@@ -150,12 +152,14 @@ class AsyncConnection:
         except httpx2.RequestError as exc:
             raise wire.no_answer(call, self.base_url, exc) from exc
 
-    async def _follow(self, task_id: str | None, after: str) -> AsyncGenerator[events.Event, None]:
+    async def _follow(
+        self, task_id: str | None, after: str, *, previews: bool = False
+    ) -> AsyncGenerator[events.Event, None]:
         resume = events.Resume(after)
         while True:
             error = None
             try:
-                async with aclosing(self._listen(calls.events(task_id, resume.after))) as found:
+                async with aclosing(self._listen(calls.events(task_id, resume.after, previews=previews))) as found:
                     async for event in found:
                         resume.heard(event)
                         yield event

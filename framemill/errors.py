@@ -7,7 +7,8 @@
     │   └── ServerUnavailable    no answer, or 502, 503, 504: the same call may succeed later
     ├── JobFailed            the job ended as failed or expired
     ├── JobCancelled         the job was cancelled
-    └── WaitTimeout          the job had not ended within the time given to wait()
+    ├── WaitTimeout          the job had not ended within the time given to wait()
+    └── WrongSignature       a webhook is not the server's, or too old
 """
 
 from __future__ import annotations
@@ -93,3 +94,7 @@ class WaitTimeout(FramemillError, TimeoutError):
     def __init__(self, task_id: str, timeout_s: float, status: Status | None) -> None:
         self.status = status
         super().__init__(f"job {task_id} has not ended after {timeout_s:g} s")
+
+
+class WrongSignature(FramemillError):
+    """A webhook is not the server's, or too old."""

@@ -21,7 +21,8 @@ MAX_SILENCE_S = 30.0
 class Event:
     """One change of one job."""
 
-    #: ``status``: the whole present state, sent first; ``state``; ``progress``: a step; ``end``: the last one.
+    #: ``status``: the whole present state, sent first; ``state``; ``progress``: a step;
+    #: ``preview``: a new picture; ``end``: the last one.
     name: str
     #: Place in the server's stream: what comes after it can be asked for later.
     event_id: str

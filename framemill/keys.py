@@ -23,6 +23,11 @@ class KeyFields(TypedDict, total=False):
     #: Models it may use, and beginnings of paths it may call; empty (the default): all.
     models: list[str] | None
     endpoints: list[str] | None
+    #: Whether its requests may turn moderation off.
+    may_skip_moderation: bool | None
+    #: Where the events of its jobs go, and which; default: the ends of jobs.
+    webhook_url: str | None
+    webhook_events: list[str] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,11 @@ class Key:
     max_per_minute: int = 0
     models: tuple[str, ...] = ()
     endpoints: tuple[str, ...] = ()
+    may_skip_moderation: bool = False
+    #: ``url``, ``events`` and ``gone_at`` (since when the receiver wants none); None: no webhook.
+    webhook: Mapping[str, Any] | None = None
+    #: What signs its webhooks; told once only, as ``secret``.
+    webhook_secret: str | None = field(default=None, repr=False)
     #: What callers send; None except in the answer to ``create_key``, the only time the server tells it.
     secret: str | None = field(default=None, repr=False)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -51,6 +61,9 @@ class Key:
             retention=answer.get("retention") or "",
             models=tuple(answer.get("models") or ()),
             endpoints=tuple(answer.get("endpoints") or ()),
+            may_skip_moderation=answer.get("may_skip_moderation") or False,
+            webhook=answer.get("webhook"),
+            webhook_secret=answer.get("webhook_secret"),
             secret=answer.get("secret"),
             raw=answer,
             **{name: answer.get(name) or 0 for name in ("max_waiting", "max_running", "max_per_minute")},

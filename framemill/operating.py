@@ -72,10 +72,13 @@ def dead(client: Client, arguments: Namespace) -> None:
 
 def create_key(client: Client, arguments: Namespace) -> None:
     """Make a key; the secret alone goes to standard output."""
-    names = ("role", "job_class", "retention", "max_waiting", "max_running", "max_per_minute", "models", "endpoints")
+    names = ("role", "job_class", "retention", "max_waiting", "max_running", "max_per_minute", "models", "endpoints",
+             "may_skip_moderation", "webhook_url", "webhook_events")  # fmt: skip
     key = client.create_key(arguments.service, **{name: getattr(arguments, name) for name in names})
-    answer(arguments, key.raw, key.secret or "")
+    answer(arguments, key.raw, "\n".join(secret for secret in (key.secret, key.webhook_secret) if secret))
     say(f"key of {key.service}: role {key.role}, class {key.job_class}. Store it now: it is shown this once only.")
+    if key.webhook_secret:
+        say("The second line signs its webhooks; it is shown this once only, too.")
 
 
 def list_keys(client: Client, arguments: Namespace) -> None:
@@ -86,6 +89,23 @@ def list_keys(client: Client, arguments: Namespace) -> None:
     answer(arguments, {"keys": [key.raw for key in keys]}, table(head, rows) if rows else "")
     if not rows and not arguments.json:
         say("there are none: everybody who reaches the server is its operator")
+
+
+def set_webhook(client: Client, arguments: Namespace) -> None:
+    """Set, renew or remove a key's webhook; a new secret alone goes to standard output."""
+    if arguments.off:
+        client.remove_webhook(arguments.service)
+        answer(arguments, {"service": arguments.service, "webhook": None}, "")
+        say(f"the webhook of {arguments.service} and its secret were removed")
+        return
+    found = client.set_webhook(
+        arguments.service, arguments.webhook_url, arguments.webhook_events, new_secret=arguments.new_secret
+    )
+    answer(arguments, found, found.get("secret") or "")
+    webhook = found["webhook"]
+    say(f"{_listed(webhook['events'])} to {webhook['url']}" if webhook else "no webhook but those that jobs name")
+    if found.get("secret"):
+        say("The secret signs its webhooks. Store it now: it is shown this once only.")
 
 
 def revoke_key(client: Client, arguments: Namespace) -> None:

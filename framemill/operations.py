@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
-from framemill import calls
+import httpx2
+
+from framemill import calls, wire
 from framemill.connection import AsyncConnection, Connection
+from framemill.errors import ApiError
 from framemill.keys import Key, KeyFields
-from framemill.records import BulkCancellation, Cancellation, Deletion, Status, Task
+from framemill.records import BulkCancellation, Cancellation, Deletion, Preview, Status, Task
 
 
 class Operations(Connection):
@@ -17,6 +20,15 @@ class Operations(Connection):
     def status(self, task_id: str) -> Status:
         """Where the job is."""
         return self._json(calls.status(task_id), Status.from_dict)
+
+    def preview(self, task_id: str) -> Preview | None:
+        """What a running job has so far; None: nothing yet, or no more. Asking has previews made for some seconds."""
+        try:
+            return self._send(calls.task("GET", task_id, "/preview"), _read_preview)
+        except ApiError as error:
+            if error.code != "no_preview":
+                raise
+            return None
 
     def cancel(self, task_id: str) -> Cancellation:
         """Stop this job only; ``changed`` of the answer is False if it had ended before."""
@@ -71,6 +83,34 @@ class Operations(Connection):
         """Refuse a service's key from now on (operators). ApiError ``key_not_found``: it has none."""
         self._json(calls.revoke_key(service), dict)
 
+    def set_webhook(
+        self, service: str, url: str | None = None, events: Sequence[str] | None = None, *, new_secret: bool = False
+    ) -> Mapping[str, Any]:
+        """Set where the events of a key's later jobs go (operators).
+
+        Args:
+            service: whose key.
+            url: where to; None: as it is.
+            events: which; None: the ends of jobs.
+            new_secret: make a new one; the one before it signs, too, until the next renewal.
+
+        Returns:
+            ``service``, ``webhook`` and, if it is new, ``secret``, which can be seen this once only.
+        """
+        return self._json(calls.set_webhook(service, url, events, new_secret=new_secret), dict)
+
+    def remove_webhook(self, service: str) -> None:
+        """Take a key's webhook and its secret away (operators)."""
+        self._json(calls.remove_webhook(service), dict)
+
+    def webhooks(self, task_id: str) -> Mapping[str, Any]:
+        """What was sent about a job: ``url``, ``events`` and ``deliveries``, each with its ``tries``."""
+        return self._json(calls.task("GET", task_id, "/webhooks"), dict)
+
+    def resend_webhooks(self, task_id: str, event: str | None = None) -> Mapping[str, Any]:
+        """Send one event of a job, or (None) all, again; answers as :meth:`webhooks`. ApiError ``conflict``: none."""
+        return self._json(calls.resend_webhooks(task_id, event), dict)
+
     def models(self) -> Sequence[Mapping[str, Any]]:
         """The models with their kinds, defaults and limits."""
         return self._json(calls.MODELS, lambda answer: answer["models"])
@@ -86,6 +126,15 @@ class AsyncOperations(AsyncConnection):
     async def status(self, task_id: str) -> Status:
         """Where the job is."""
         return await self._json(calls.status(task_id), Status.from_dict)
+
+    async def preview(self, task_id: str) -> Preview | None:
+        """What a running job has so far; None: nothing yet, or no more. Asking has previews made for some seconds."""
+        try:
+            return await self._send(calls.task("GET", task_id, "/preview"), _aread_preview)
+        except ApiError as error:
+            if error.code != "no_preview":
+                raise
+            return None
 
     async def cancel(self, task_id: str) -> Cancellation:
         """Stop this job only; ``changed`` of the answer is False if it had ended before."""
@@ -131,6 +180,24 @@ class AsyncOperations(AsyncConnection):
         """Refuse a service's key from now on (operators)."""
         await self._json(calls.revoke_key(service), dict)
 
+    async def set_webhook(
+        self, service: str, url: str | None = None, events: Sequence[str] | None = None, *, new_secret: bool = False
+    ) -> Mapping[str, Any]:
+        """Set where the events of a key's later jobs go (operators); see :meth:`Operations.set_webhook`."""
+        return await self._json(calls.set_webhook(service, url, events, new_secret=new_secret), dict)
+
+    async def remove_webhook(self, service: str) -> None:
+        """Take a key's webhook and its secret away (operators)."""
+        await self._json(calls.remove_webhook(service), dict)
+
+    async def webhooks(self, task_id: str) -> Mapping[str, Any]:
+        """What was sent about a job: ``url``, ``events`` and ``deliveries``, each with its ``tries``."""
+        return await self._json(calls.task("GET", task_id, "/webhooks"), dict)
+
+    async def resend_webhooks(self, task_id: str, event: str | None = None) -> Mapping[str, Any]:
+        """Send one event of a job, or (None) all, again; answers as :meth:`webhooks`. ApiError ``conflict``: none."""
+        return await self._json(calls.resend_webhooks(task_id, event), dict)
+
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """The models with their kinds, defaults and limits."""
         return await self._json(calls.MODELS, lambda answer: answer["models"])
@@ -138,6 +205,14 @@ class AsyncOperations(AsyncConnection):
     async def service_status(self) -> Mapping[str, Any]:
         """What the server as a whole does: queue, slots, devices."""
         return await self._json(calls.SERVICE, dict)
+
+
+def _read_preview(response: httpx2.Response) -> Preview:
+    return wire.preview_of(response, response.read())
+
+
+async def _aread_preview(response: httpx2.Response) -> Preview:
+    return wire.preview_of(response, await response.aread())
 
 
 def _paused(answer: Mapping[str, Any]) -> Sequence[str]:

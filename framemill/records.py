@@ -70,6 +70,17 @@ class Output:
         )
 
 
+@dataclass(frozen=True)
+class Preview:
+    """A small picture of what a running job has so far."""
+
+    #: Steps that were done.
+    step: int
+    media_type: str
+    #: The picture's file.
+    content: bytes = field(repr=False)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Status:
     """Where a job is."""
@@ -93,6 +104,8 @@ class Status:
     slot: str | None = None
     #: 1 for the first run; more after a worker was lost.
     attempt: int | None = None
+    #: The step of the newest preview; None: there is none.
+    preview_step: int | None = None
     error_code: str | None = None
     error_message: str | None = None
     warnings: tuple[str, ...] = ()
@@ -118,6 +131,7 @@ class Status:
         return cls(
             task_id=answer["task_id"],
             state=answer["state"],
+            preview_step=(answer.get("preview") or {}).get("step"),
             error_code=error.get("code"),
             error_message=error.get("message"),
             warnings=tuple(answer.get("warnings") or ()),

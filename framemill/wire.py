@@ -16,6 +16,7 @@ import httpx2
 
 from framemill.calls import NOT_SENT, Call
 from framemill.errors import ApiError, ServerUnavailable
+from framemill.records import Preview
 
 T = TypeVar("T")
 
@@ -97,6 +98,14 @@ def answer_of(response: httpx2.Response, build: Callable[[Any], T]) -> T:
     try:
         return build(response.json())
     except (ValueError, KeyError, TypeError, AttributeError):
+        raise bad_answer(response) from None
+
+
+def preview_of(response: httpx2.Response, content: bytes) -> Preview:
+    """The preview in a good answer. Raises: ApiError: it is none."""
+    try:
+        return Preview(int(response.headers["Preview-Step"]), response.headers["Content-Type"], content)
+    except (KeyError, ValueError):
         raise bad_answer(response) from None
 
 

@@ -51,6 +51,8 @@ class Caller:
     models: tuple[str, ...] = ()
     #: Beginnings of paths it may call; empty: all.
     endpoints: tuple[str, ...] = ()
+    #: Whether its requests may turn moderation off.
+    may_skip_moderation: bool = False
 
     @property
     def is_admin(self) -> bool:
@@ -156,7 +158,8 @@ class KeyRing:
         if all(digest in digests or not caller.is_admin for digest, caller in known.items()):
             raise Conflict("this is the last admin's key: make another one first")
         self._forget(digests)
-        self._store.call(lambda c: (c.hdel(keys.LIMITS, key_id), c.hdel(keys.API_KEY_NAMES, key_id)))
+        names = (keys.LIMITS, keys.API_KEY_NAMES, keys.WEBHOOKS, keys.WEBHOOK_SECRETS)
+        self._store.call(lambda c: [c.hdel(name, key_id) for name in names])
 
     def seed(self, entries: list[str]) -> None:
         """Take keys from the settings: ``service:secret[:role[:class]]``; existing names are replaced.

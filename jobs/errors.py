@@ -5,7 +5,8 @@
     FramemillError
     ├── BadSetting           bad_setting          a setting or a line of models.toml is wrong (at start)
     ├── InvalidRequest       invalid_request      the caller's fields are wrong; names each field and rule
-    │   └── MalformedBody    malformed_body       the body is not what its content type says
+    │   ├── MalformedBody    malformed_body       the body is not what its content type says
+    │   └── ModerationRefused  moderation_refused  a check refuses the prompt, or the outputs
     ├── Unauthorized         unauthorized         no key, or an unknown one
     ├── Forbidden            forbidden            the key may not do this
     ├── NotFound             not_found
@@ -88,6 +89,12 @@ class MalformedBody(InvalidRequest):
     code = "malformed_body"
 
 
+class ModerationRefused(InvalidRequest):
+    """Moderation refuses this."""
+
+    code = "moderation_refused"
+
+
 class Unauthorized(FramemillError):
     """A key is needed: Authorization: Bearer <key>."""
 
@@ -158,6 +165,12 @@ class NotReady(Conflict):
     """The job has no result."""
 
     code = "result_not_ready"
+
+
+class NoPreview(NotFound):
+    """The job has no preview now."""
+
+    code = "no_preview"
 
 
 class QueueFull(FramemillError):

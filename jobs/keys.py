@@ -36,6 +36,8 @@ key                       type     holds
 ``files_began``           string   when files were first looked after, seconds; older ones are left alone
 ``orphan_cursor``         string   the last object that the search for orphans has seen
 ``dead``                  zset     failed jobs that lost ``max_attempts`` workers
+``preview:<id>``          hash     the newest picture of a running job (step, media type, base64); gone with the run
+``preview_wanted:<id>``   string   there while somebody asks for such pictures
 ``counters``              hash     submitted, succeeded, failed, … since ever; ``sequence``; ETA errors
 ``events``                stream   the newest events of all jobs
 ``idempotency:<key>:<k>`` string   job id and fingerprint of a request sent with an ``Idempotency-Key``
@@ -43,6 +45,12 @@ key                       type     holds
 ``keys``                  hash     SHA-256 of an API key → who it is and what it may do
 ``watched``               string   there while somebody listens to Celery's events
 ``key_names``             hash     service → SHA-256 of its key, so that a service has one
+``webhooks``              hash     key → webhook of all its jobs: url, receiver, events (JSON)
+``webhook_secrets``       hash     key → secrets that sign what it is sent (JSON list, newest first)
+``hook:<id>``             hash     webhooks of a job: event → delivery (JSON); ``sender``, ``until``: one is on its way;
+                                   ``gone``: the receiver wants no more
+``hooks:<key>|<host>``    zset     ``<id> <event>`` by the time of its next try, milliseconds, for one receiver
+``receivers``             zset     receivers by the time their first delivery is due
 ``limits``                hash     key → most jobs of it that may hold a slot at once
 ``lock:sweep``            string   held by the process that sweeps
 ``lock:files``            string   held by the process that removes files
@@ -84,6 +92,8 @@ DELETED = PREFIX + "deleted:"
 FILES_BEGAN = PREFIX + "files_began"
 ORPHAN_CURSOR = PREFIX + "orphan_cursor"
 DEAD = PREFIX + "dead"
+PREVIEW = PREFIX + "preview:"
+PREVIEW_WANTED = PREFIX + "preview_wanted:"
 COUNTERS = PREFIX + "counters"
 EVENTS = PREFIX + "events"
 IDEMPOTENCY = PREFIX + "idempotency:"
@@ -91,6 +101,11 @@ MINUTE = PREFIX + "minute:"
 API_KEYS = PREFIX + "keys"
 API_KEY_NAMES = PREFIX + "key_names"
 LIMITS = PREFIX + "limits"
+WEBHOOKS = PREFIX + "webhooks"
+WEBHOOK_SECRETS = PREFIX + "webhook_secrets"
+HOOK = PREFIX + "hook:"
+HOOKS = PREFIX + "hooks:"
+RECEIVERS = PREFIX + "receivers"
 WATCHED = PREFIX + "watched"
 SWEEP_LOCK = PREFIX + "lock:sweep"
 FILES_LOCK = PREFIX + "lock:files"

@@ -67,7 +67,7 @@ _DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 _KEYS = {"source", "revision", "kinds", "pipelines", "dtype", "variant", "description", "defaults", "limits",
          "size_multiple_px", "frames_step", "slots", "executor", "max_run_s", "start_within_s",
-         "arguments"}  # fmt: skip
+         "arguments", "preview_decoder"}  # fmt: skip
 EXECUTORS = ("diffusers", "noop")
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -98,6 +98,8 @@ class ModelSpec:
     frames_step: int = 1
     #: Further arguments of the pipeline's call; they win over the request's.
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    #: Folder or hub id of an AutoencoderTiny that draws previews; empty: a linear map does.
+    preview_decoder: str = ""
     #: What computes it: ``diffusers``, or ``noop``, which only counts steps (for measuring the server itself).
     executor: str = "diffusers"
     #: Longest run and deadline to start of its jobs unless they set their own, seconds. 0: the server's setting.
@@ -185,9 +187,10 @@ def _spec(path: Path, name: str, table: Any) -> ModelSpec:
     source = table.get("source", "" if executor == "diffusers" else executor)
     if not isinstance(source, str) or not source:
         raise bad("source", "must name a folder or a hub id")
-    folder = path.parent / source
-    if folder.exists() or source.startswith((".", "/")):
-        source = str(folder)
+    source = _located(path, source)
+    decoder = table.get("preview_decoder", "")
+    if not isinstance(decoder, str):
+        raise bad("preview_decoder", "must name a folder or a hub id")
     try:
         kinds = tuple(Kind(kind) for kind in table.get("kinds", ()))
     except (ValueError, TypeError):
@@ -220,11 +223,17 @@ def _spec(path: Path, name: str, table: Any) -> ModelSpec:
             raise bad(f"defaults.{key}", f"must be {allowed}")
     return ModelSpec(
         name=name, source=source, kinds=kinds, limits=limits, defaults=defaults,
-        slots=tuple(slots),
+        slots=tuple(slots), preview_decoder=_located(path, decoder) if decoder else "",
         **{key: table[key] for key in ("revision", "pipelines", "dtype", "variant", "description",
                                        "size_multiple_px", "frames_step", "executor", "max_run_s", "start_within_s",
                                        "arguments") if key in table},
     )  # fmt: skip
+
+
+def _located(path: Path, source: str) -> str:
+    """A hub id as it is, a folder from where the models file lies."""
+    folder = path.parent / source
+    return str(folder) if folder.exists() or source.startswith((".", "/")) else source
 
 
 def _limits(table: Any, bad: Any) -> Any:

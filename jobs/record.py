@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from jobs.errors import InvalidRequest, Problem
 from jobs.requests import GenerationRequest
 from jobs.states import JobState
+from jobs.webhooks import Webhook
 
 #: Ids that a client may choose: they become Redis keys, Celery task ids, file and URL parts.
 _CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -44,6 +45,8 @@ class Output:
     height: int
     frames: int = 1
     fps: float = 0.0
+    #: Made unrecognisable, because the check of outputs refused it.
+    moderated: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +80,10 @@ class Job:
     #: ``code`` and ``message`` of a failure.
     error: dict[str, str] | None = None
     outputs: list[Output] = field(default_factory=list)
+    #: Whether previews were asked for when it was sent.
+    preview: bool = False
+    #: The step of the newest preview; None: there is none.
+    preview_step: int | None = None
     #: The API key it belongs to, ``-`` on a server without keys.
     key_id: str = "-"
     job_class: str = "general"
@@ -91,6 +98,10 @@ class Job:
     expires_at_ms: int | None = None
     #: When they went.
     removed_at_ms: int | None = None
+    #: Where its events go.
+    webhook: Webhook | None = None
+    #: Whether prompts and outputs are moderated, where the server does so.
+    moderate: bool = True
 
     @property
     def percent(self) -> int:
@@ -128,6 +139,8 @@ class Job:
             run_eta_s=float(values["eta_s"]) if values.get("eta_s") else None,
             error=json.loads(values["error"]) if values.get("error") else None,
             outputs=[Output(**output) for output in json.loads(values.get("outputs") or "[]")],
+            preview=bool(values.get("preview")),
+            preview_step=number("preview_step"),
             key_id=values.get("key") or "-",
             job_class=values.get("class") or "general",
             priority=number("priority") or 0,
@@ -136,4 +149,6 @@ class Job:
             retention=values.get("retention") or "days",
             expires_at_ms=number("expires_at"),
             removed_at_ms=number("removed_at"),
+            webhook=Webhook.from_json(values["webhook"]) if values.get("webhook") else None,
+            moderate="unmoderated" not in values,
         )

@@ -126,6 +126,30 @@ class Settings:
     #: Hosts whose private addresses input links may use, comma separated. Empty: public addresses only.
     input_url_allow: str = ""
 
+    #: Address of this server as others reach it, put before the links in webhooks. Empty: links without a host.
+    public_url: str = ""
+    #: Secrets that sign webhooks of keys without own ones: ``whsec_…``, comma separated, newest first.
+    webhook_secret: str = field(default="", repr=False)
+    #: Longest wait for a receiver's answer, seconds.
+    webhook_timeout_s: float = 15.0
+    #: Pauses before the second and later tries of a delivery, seconds; each up to a fifth longer by chance.
+    webhook_retry_s: str = "5 300 1800 7200 18000 36000"
+    #: Deliveries that an ``io`` worker sends at once.
+    webhook_concurrency: int = 64
+    #: Hosts whose private addresses webhooks may go to, comma separated. Empty: public addresses only.
+    webhook_allow: str = ""
+
+    #: What happens to prompts and outputs that a check refuses: ``off`` (nothing is checked), ``block`` or ``blur``.
+    moderation: str = "off"
+    #: The check of prompts: ``module:function``; ``none``: no check.
+    moderation_prompts: str = "jobs.moderation:words"
+    #: The check of outputs: ``module:function``; ``none``: no check.
+    moderation_outputs: str = "workers.moderation:skin"
+    #: Words and phrases that no prompt may have, one per line, for the check ``jobs.moderation:words``.
+    moderation_words_file: str = ""
+    #: Share of skin-coloured pixels from which the check ``workers.moderation:skin`` refuses an output.
+    moderation_skin_share: float = 0.4
+
     #: Threads torch may use on a CPU. 0: torch decides.
     cpu_threads: int = 0
     #: This host's name in slot and queue names. Empty: the operating system's.
@@ -167,6 +191,20 @@ class Settings:
             raise BadSetting("S3_ADDRESSING_STYLE must be auto, path or virtual")
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise BadSetting("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR")
+        if not all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,87}={0,2}", secret) for secret in self.webhook_secrets):
+            raise BadSetting("WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64 bytes")
+        if not re.fullmatch(r"[0-9]{1,7}( [0-9]{1,7})*|", self.webhook_retry_s):
+            raise BadSetting("WEBHOOK_RETRY_S must be whole numbers of seconds, like '5 300 1800'")
+        if not 1 <= self.webhook_concurrency <= 1000:
+            raise BadSetting("WEBHOOK_CONCURRENCY must be 1 to 1000")
+        if self.webhook_timeout_s == 0:
+            raise BadSetting("WEBHOOK_TIMEOUT_S must be more than 0")
+        if not re.fullmatch(r"(https?://[^\s?#]+)?", self.public_url):
+            raise BadSetting("PUBLIC_URL must begin with http:// or https:// and have no query")
+        if self.moderation not in ("off", "block", "blur"):
+            raise BadSetting("MODERATION must be off, block or blur")
+        if not self.moderation_skin_share <= 1:
+            raise BadSetting("MODERATION_SKIN_SHARE must be 0 to 1")
         if len(os.fsencode(self.redis_socket)) > MAX_SOCKET_PATH_BYTES and not self.redis_url:
             raise BadSetting(
                 f"DATA_DIR is too long for a Unix socket below it: {self.data_dir}; set REDIS_URL or a shorter DATA_DIR"
@@ -183,6 +221,21 @@ class Settings:
                 raise BadSetting(f"API_KEYS_FILE {self.api_keys_file} cannot be read: {exc.strerror}") from exc
         lines = (line.strip() for line in text.splitlines())
         return [line for line in lines if line and not line.startswith("#")]
+
+    @property
+    def webhook_secrets(self) -> list[str]:
+        """Newest first."""
+        return [secret.strip() for secret in self.webhook_secret.split(",") if secret.strip()]
+
+    @property
+    def webhook_pauses_s(self) -> list[int]:
+        """Pauses before the second and later tries."""
+        return [int(pause_s) for pause_s in self.webhook_retry_s.split()]
+
+    @property
+    def webhook_hosts(self) -> frozenset[str]:
+        """Hosts whose private addresses webhooks may go to."""
+        return frozenset(host.strip().lower() for host in self.webhook_allow.split(",") if host.strip())
 
     @property
     def class_weights(self) -> dict[str, int]:

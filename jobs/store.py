@@ -8,10 +8,12 @@ slot's queue; methods that free or find a slot return these bindings. Reading fo
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from enum import IntEnum
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -34,8 +36,11 @@ LUA_DIR = Path(__file__).parent / "lua"
 #: How long a lapsed slot is watched before it is given up: after an outage of Redis, living workers renew within one
 #: heartbeat.
 WATCH_HEARTBEATS = 1.25
+#: A preview goes this long after the last one of its job, if the job has not ended before, seconds: a step of a large
+#: video and its decoding may take minutes.
+PREVIEW_TTL_S = 300
 #: Put before every script, in this order.
-_SHARED = ("lib", "queue", "files", "life", "forecast_lib")
+_SHARED = ("lib", "hooks", "queue", "files", "life", "forecast_lib")
 
 T = TypeVar("T")
 
@@ -60,6 +65,15 @@ def connect(settings: Settings, *, timeout_s: float | None = None) -> redis.Redi
         retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         **options,
     )
+
+
+class Answer(IntEnum):
+    """What a run is told when it reports a step."""
+
+    STOP = 0
+    GO_ON = 1
+    #: Go on; somebody asks for previews at the moment.
+    SHOW = 2
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,7 @@ class JobStore(FileIndex):
             "affinity_places": settings.affinity_places,
             "idempotency_ttl_ms": settings.idempotency_ttl_s * 1000,
             "event_log_length": settings.event_log_length,
+            "preview_ttl_ms": PREVIEW_TTL_S * 1000,
             "files_grace_ms": settings.unused_files_grace_s * 1000,
         }
         table = ", ".join(f"{name} = {value:.0f}" for name, value in limits.items())
@@ -138,6 +153,10 @@ class JobStore(FileIndex):
 
     def _run(self, script: str, *args: Any) -> Any:
         return self.call(lambda _client: self._scripts[script](args=args))
+
+    def script(self, name: str, *args: Any) -> Any:
+        """What a script of ``jobs/lua`` answers."""
+        return self._run(name, *args)
 
     def read(self, job_id: str) -> dict[str, str]:
         """The raw record. Raises: JobNotFound."""
@@ -181,10 +200,16 @@ class JobStore(FileIndex):
             fields["priority"] = submission.priority
         if submission.max_run_s:
             fields["max_run_ms"] = int(submission.max_run_s * 1000)
+        if submission.preview:
+            fields["preview"] = 1
         if submission.retry_of:
             fields["retry_of"] = submission.retry_of
         if request.inputs:
             fields["inputs"] = " ".join(request.inputs)
+        if submission.webhook is not None:
+            fields["webhook"] = submission.webhook.to_json() if submission.webhook else ""
+        if not submission.moderate:
+            fields["unmoderated"] = 1
         if submission.warnings:
             fields["warnings"] = json.dumps(submission.warnings)
         status, *answer = self._run(
@@ -270,10 +295,14 @@ class JobStore(FileIndex):
         record = self._run("start", job_id, attempt, slot, owner, device, run)
         return Job.from_hash(job_id, dict(zip(record[::2], record[1::2], strict=True))) if record else None
 
-    def progress(self, job_id: str, attempt: int, stage: str, step: int, steps: int, eta_s: float | None) -> bool:
-        """Note a step. False: the attempt is over and must stop."""
+    def progress(self, job_id: str, attempt: int, stage: str, step: int, steps: int, eta_s: float | None) -> Answer:
+        """Note a step. ``STOP``: the attempt is over."""
         eta = "" if eta_s is None else f"{eta_s:.2f}"
-        return bool(self._run("progress", job_id, attempt, stage, step, steps, eta))
+        return Answer(self._run("progress", job_id, attempt, stage, step, steps, eta))
+
+    def preview(self, job_id: str, attempt: int, step: int, content: bytes, media_type: str) -> bool:
+        """Show a picture of a run after ``step`` steps, instead of the one before. False: the attempt is over."""
+        return bool(self._run("preview", job_id, attempt, step, media_type, base64.b64encode(content)))
 
     def compute(self, job_id: str, attempt: int, *, slot: str, node: str, run_s: float) -> tuple[bool, list[Binding]]:
         """running → delivering: the frames lie in the spool of ``node`` ('': nothing to deliver, → succeeded).

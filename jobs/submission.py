@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from jobs.access import ANYBODY, Caller
 from jobs.forecast import Forecast
 from jobs.requests import GenerationRequest
 from jobs.slots import Binding
+from jobs.webhooks import Webhook
 
 #: Priorities go from -this to this.
 MAX_PRIORITY = 100
@@ -31,12 +33,18 @@ class Submission:
     start_within_s: float = 0
     #: Longest run, seconds; 0: no limit.
     max_run_s: float = 0
+    #: Make previews all through the run, whether or not somebody looks.
+    preview: bool = False
     #: A repeat with the same key within a day is answered with the first job; '' for none.
     idempotency_key: str = ""
     #: How long its files are kept: a class, or None for the caller's default.
     retention: str | None = None
     #: The job this one is sent again for.
     retry_of: str | None = None
+    #: Where its events go; None: where the key's jobs' events go; False: nowhere.
+    webhook: Webhook | Literal[False] | None = None
+    #: False: neither its prompts nor its outputs are moderated.
+    moderate: bool = True
     #: Hash of what was sent, to tell a repeat from a mistake.
     fingerprint: str = ""
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import Celery, signals
 
+from jobs import moderation
 from jobs.errors import BadSetting
 from jobs.log import configure
 from jobs.settings import Settings
@@ -61,6 +62,8 @@ def _queues(sender: str, instance: Any, **_: Any) -> None:
     queues = list(instance.app.amqp.queues.consume_from)
     try:
         slot = gpu_slot(queues)
+        if "io" in queues:
+            moderation.verify(settings(), outputs=True)
     except BadSetting as exc:
         raise SystemExit(f"this worker cannot start: {exc.message}") from exc  # Celery swallows other exceptions here
     if slot:

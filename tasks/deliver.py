@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from jobs import spool
-from jobs.errors import FramemillError, ObjectNotFound, Unavailable
+from jobs.errors import FramemillError, ModerationRefused, ObjectNotFound, Unavailable
 from jobs.queries import find
 from jobs.record import Job
 from tasks import dispatch
@@ -49,6 +49,13 @@ def _runtime_s(job: Job | None) -> float:
     return ((job.finished_at_ms or 0) - (job.started_at_ms or 0)) / 1000 if job else 0.0
 
 
+def _failed(job_id: str, attempt: int, *, code: str, message: str) -> str:
+    store().until_written(lambda: store().fail(job_id, attempt, code=code, message=message))
+    spool.remove(settings(), job_id, attempt)
+    dispatch.announce("task-failed", job_id, exception=f"{code}: {message}")
+    return "failed"
+
+
 @app.task(name=DELIVER, ignore_result=True)
 def deliver(job_id: str, attempt: int) -> str:
     """Deliver one attempt. Sent again by the sweep until the job is terminal; a repeat does no harm."""
@@ -64,6 +71,8 @@ def deliver(job_id: str, attempt: int) -> str:
         logger.warning("frames are gone, the job runs again", extra={"job_id": job_id, "attempt": attempt})
         store().recompute(job_id, attempt)
         return "recompute"
+    except ModerationRefused as exc:
+        return _failed(job_id, attempt, code=exc.code, message=exc.message)
     except Exception as exc:
         pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (number - 1))
         logger.warning(
@@ -71,10 +80,7 @@ def deliver(job_id: str, attempt: int) -> str:
             extra={"job_id": job_id, "delivery": number, "error": repr(exc), "again_in_s": pause_s},
         )  # fmt: skip
         if number >= MAX_FAILURES and not isinstance(exc, Unavailable):
-            store().fail(job_id, attempt, code="delivery_failed", message=f"the output could not be stored: {exc}")
-            spool.remove(settings(), job_id, attempt)
-            dispatch.announce("task-failed", job_id, exception=f"delivery_failed: {exc}")
-            return "failed"
+            return _failed(job_id, attempt, code="delivery_failed", message=f"the output could not be stored: {exc}")
         store().defer(job_id, attempt, owner, pause_s)
         return "deferred"
     published = store().until_written(lambda: store().deliver(job_id, attempt, owner, outputs))

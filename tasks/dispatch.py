@@ -12,7 +12,7 @@ from typing import Any
 from celery.exceptions import CeleryError
 from kombu.exceptions import KombuError, OperationalError
 
-from jobs import queries
+from jobs import moderation, queries
 from jobs.access import Caller
 from jobs.errors import Conflict, DuplicateJob, JobNotFound, Unavailable
 from jobs.forecast import Forecast
@@ -39,8 +39,10 @@ def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tu
 
     Raises:
         DuplicateJob, IdempotencyMismatch: the client's own id or idempotency key was used before.
+        ModerationRefused: its prompt is refused.
         QueueFull, Unavailable: not accepted.
     """
+    moderation.check_prompts(submission.request, settings(), moderate=submission.moderate)
     try:
         accepted = store().submit(job_id, submission)
     except DuplicateJob:
@@ -63,6 +65,7 @@ def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tu
         key_id=submission.caller.key_id,
         job_class=submission.job_class or submission.caller.job_class,
         priority=submission.priority,
+        preview=submission.preview,
         retention=submission.retention or submission.caller.retention or settings().retention,
     )
     return job, accepted.forecast
@@ -141,7 +144,8 @@ def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:
     submission = Submission(
         request=old.request, warnings=old.warnings, pin=old.pin, caller=replace(caller, key_id=old.key_id),
         protocol=old.protocol, job_class=old.job_class, priority=old.priority, retry_of=job_id,
-        max_run_s=old.max_run_s or 0, retention=old.retention,
+        max_run_s=old.max_run_s or 0, retention=old.retention, webhook=old.webhook or False, moderate=old.moderate,
+        preview=old.preview,
     )  # fmt: skip
     answer = submit(submission, new_job_id(), chosen_by_client=False)
     store().bury(job_id)

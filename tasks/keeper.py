@@ -27,6 +27,7 @@ from jobs.store import SlotHeld
 from tasks import dispatch
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, settings, store
 from tasks.janitor import Janitor
+from tasks.webhooks import Sender
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Keeper:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
         self._janitor = Janitor()
+        self._sender = Sender() if self._delivers else None
         self._missing = 0
 
     def start(self) -> None:
@@ -59,6 +61,8 @@ class Keeper:
         if self._delivers:
             store().until_written(store().announce_node)
             self._janitor.start()
+        if self._sender:
+            self._sender.start()
         self._thread.start()
 
     def stop(self) -> None:
@@ -67,6 +71,8 @@ class Keeper:
             return
         self._stopping.set()
         self._janitor.stop()
+        if self._sender:
+            self._sender.stop()
         if self._delivers:
             with contextlib.suppress(Unavailable):
                 store().forget_node()

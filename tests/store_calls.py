@@ -5,8 +5,10 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from jobs import keys
+from jobs import keys, previews
 from jobs.errors import Conflict
+from jobs.store import Answer
+from jobs.webhooks import EVENTS, Webhook
 from tests.store_invariants import ENDED
 from tests.store_model import MODELS, Job, Message, StoreModel
 
@@ -23,14 +25,16 @@ class CallersAndRuns(StoreModel):
         key=st.sampled_from(["a", "b", keys.NOBODY]), model=st.sampled_from(["m", "n"]), deadline=st.booleans(),
         pin=st.sampled_from([None, None, None, "gpu0", "gpu1"]), priority=st.sampled_from([0, 0, 3]),
         job_class=st.sampled_from(["general", "premium"]), work=st.integers(1, 3),
+        webhook=st.sampled_from([None, Webhook("http://example.org/"), Webhook("http://example.com:81/", EVENTS)]),
     )  # fmt: skip
     def submit(
-        self, key: str, model: str, deadline: bool, pin: str | None, priority: int, job_class: str, work: int
-    ) -> None:
+        self, key: str, model: str, deadline: bool, pin: str | None, priority: int, job_class: str, work: int,
+        webhook: Webhook | None,
+    ) -> None:  # fmt: skip
         job = Job(f"job{self.number()}", key, model, pin, deadline=deadline)
         accepted = self.room.accept(
             key, job_id=job.job_id, model=model, work=work, pin=pin, priority=priority, job_class=job_class,
-            start_within_s=600 if deadline else 0,
+            start_within_s=600 if deadline else 0, webhook=webhook,
         )  # fmt: skip
         self.jobs[job.job_id] = job
         self.counts["submitted"] += 1
@@ -40,7 +44,7 @@ class CallersAndRuns(StoreModel):
     @rule(key=st.sampled_from(["a", "b", keys.NOBODY]), model=st.sampled_from(["m", "n"]), number=st.integers(1, 4))
     def submit_some(self, key: str, model: str, number: int) -> None:
         for _ in range(number):
-            self.submit(key, model, False, None, 0, "general", 1)
+            self.submit(key, model, False, None, 0, "general", 1, None)
 
     @precondition(lambda self: self.jobs)
     @rule(at=which)
@@ -124,8 +128,32 @@ class CallersAndRuns(StoreModel):
     @rule(at=which)
     def progress(self, at: int) -> None:
         job, attempt, *_ = self.message(at, "running")
-        wanted = self.store.progress(job.job_id, attempt, "denoising", 1, 2, 0.5)
-        assert wanted == (job.state == "running" and job.attempt == attempt)
+        current = job.state == "running" and job.attempt == attempt
+        answer = self.store.progress(job.job_id, attempt, "denoising", 1, 2, 0.5)
+        assert answer is (Answer.STOP if not current else Answer.SHOW if job.watched else Answer.GO_ON)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which)
+    def preview(self, at: int) -> None:
+        job, attempt, *_ = self.message(at, "running")
+        current = job.state == "running" and job.attempt == attempt
+        before = previews.newest(self.store, job.job_id)
+        step = self.number()
+        assert self.store.preview(job.job_id, attempt, step, b"picture", "image/jpeg") == current
+        after = previews.newest(self.store, job.job_id)
+        if current:
+            assert after is not None
+            assert (after.attempt, after.step, after.content) == (attempt, step, b"picture")
+        else:
+            assert after == before
+
+    @precondition(lambda self: any(job.state not in ENDED for job in self.jobs.values()))
+    @rule(at=which)
+    def ask_for_previews(self, at: int) -> None:
+        live = [job for job in self.jobs.values() if job.state not in ENDED]
+        job = live[-1 - at % len(live)]
+        previews.ask(self.store, job.job_id)
+        job.watched = True
 
     @precondition(lambda self: self.messages)
     @rule(at=which, node=st.sampled_from(["", "host"]), run_s=st.sampled_from([0.0, 0.5, 2.0]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -64,7 +65,9 @@ class Snapshot:
         self._records()
         self._indexes()
         self._queue()
+        self._previews()
         self._files()
+        self._webhooks()
         assert not self.unexplained
 
     def _slots(self) -> None:
@@ -168,6 +171,35 @@ class Snapshot:
                 assert abs(score - float(served[f"{job_class}|{key}"])) < 1e-6
         assert all(float(value) > -1e-6 for value in served.values())
         self.unexplained -= {keys.WAITING, keys.WORK, keys.FAIR + "general", keys.FAIR + "premium"}
+
+    def _webhooks(self) -> None:
+        """Each job with a webhook has told its end once, and its start if it ever ran and that is wanted."""
+        due: dict[str, set[str]] = defaultdict(set)
+        hooks = self._family(keys.HOOK)
+        for job_id, record in self.jobs.items():
+            webhook = json.loads(record.get("webhook") or "null")
+            written = {field for field in hooks.pop(job_id, {}) if field.startswith("job.")}
+            ends = {"job." + record["state"]} if record["state"] in ENDED else set()
+            assert written - {"job.started"} == (ends if webhook else set()), job_id
+            if int(record.get("starts") or 0) and webhook and "job.started" in webhook["events"]:
+                assert "job.started" in written, job_id
+            for event in written:
+                due[f"{record['key']}|{webhook['to']}"].add(f"{job_id} {event}")
+        assert not hooks
+        found = {name: set(value) for name, value in self._family(keys.HOOKS).items()}
+        assert found == due  # the sender of these tests sends nothing
+        first = {name: min(self.all[keys.HOOKS + name].values()) for name in found}
+        assert self.all.get(keys.RECEIVERS, {}) == first
+        self.unexplained.discard(keys.RECEIVERS)
+
+    def _previews(self) -> None:
+        shown = {job_id: r for job_id, r in self.jobs.items() if "preview_step" in r}
+        assert set(shown) <= self.of("running", "delivering")
+        found = self._family(keys.PREVIEW)
+        assert {job_id: (p["attempt"], p["step"]) for job_id, p in found.items()} == {
+            job_id: (record["attempt"], record["preview_step"]) for job_id, record in shown.items()
+        }
+        assert not set(self._family(keys.PREVIEW_WANTED)) & self.of(*ENDED)
 
     def counters(self) -> dict[str, int]:
         """Jobs submitted and ended since ever."""

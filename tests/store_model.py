@@ -39,6 +39,7 @@ class Job:
     overdue: bool = False
     deliverer: str = ""
     lapsed: bool = False
+    watched: bool = False
     outputs: list[Output] = field(default_factory=list)
     #: The record as it was when the job ended.
     ended: dict[str, str] | None = None

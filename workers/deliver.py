@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from jobs.record import Job, Output
 from jobs.store import JobStore
 from tasks.celery_app import settings
 from workers import encode
+from workers.moderation import moderated
 from workers.spool import read
 
 logger = logging.getLogger(__name__)
@@ -31,13 +33,15 @@ def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) ->
 
     Raises:
         ObjectNotFound: the frames are not in this host's spool.
+        ModerationRefused: nothing was stored, nor may be.
         Unavailable: the object store or Redis does not answer.
     """
     frames = read(settings(), job_id, attempt)
     job = store.get(job_id)
+    clips, blurred = moderated(job, list(frames), settings())
     outputs = []
     with tempfile.TemporaryDirectory(prefix="framemill-") as folder:
-        for index, clip in enumerate(frames):
+        for index, clip in enumerate(clips):
             suffix = "mp4" if job.request.kind.is_video else "png"
             path = Path(folder) / f"{index}.{suffix}"
             metadata = {**job.request.to_dict(), "job_id": job_id, "index": index}
@@ -49,7 +53,8 @@ def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) ->
             key = f"outputs/{job_id}/{attempt}.{number}/{path.name}"
             media_type = "video/mp4" if suffix == "mp4" else "image/png"
             _objects().put_file(key, path, media_type)
-            outputs.append(_output(job, key, media_type, path, width, height, len(clip)))
+            output = _output(job, key, media_type, path, width, height, len(clip))
+            outputs.append(replace(output, moderated=blurred[index]))
     return outputs
 
 

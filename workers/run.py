@@ -16,6 +16,7 @@ from typing import Any
 
 from jobs.errors import ExecutionError, FramemillError, JobCancelled, OutOfMemory, Unavailable
 from jobs.models import ModelRegistry
+from jobs.moderation import hides_outputs
 from jobs.objects import ObjectStore, open_store
 from jobs.record import Job
 from jobs.slots import device_label
@@ -70,7 +71,15 @@ def run(job_id: str, attempt: int) -> Outcome:
         return Outcome("refused")
     begun = time.monotonic()
     try:
-        with Reporter(records, job_id, attempt, job.request.steps, max_run_s=job.max_run_s) as reporter:
+        with Reporter(
+            records,
+            job_id,
+            attempt,
+            job.request.steps,
+            max_run_s=job.max_run_s,
+            preview=job.preview,
+            hidden=hides_outputs(settings(), moderate=job.moderate),
+        ) as reporter:
             run_s, node = _compute(job, attempt, slot, owner, reporter)
     except JobCancelled:
         records.until_written(lambda: records.release(job_id, attempt, slot=slot))
@@ -103,6 +112,7 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
         importlib.import_module("workers.executors.noop").run(job.request, reporter)
         return time.monotonic() - begun, ""
     from workers.executors import diffusers as executor
+    from workers.preview import Previews
     from workers.spool import write
 
     cache_ = _pipelines()
@@ -115,7 +125,8 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
             store().heartbeat(slot, owner, facts)
     begun = time.monotonic()
     objects = _objects() if job.request.image else None
-    frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments)
+    previews = Previews(pipeline, job.request, reporter, spec.preview_decoder or None)
+    frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments, previews)
     reporter.check()
     write(settings(), job.job_id, attempt, frames)
     return time.monotonic() - begun, settings().node

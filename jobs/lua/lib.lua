@@ -19,10 +19,11 @@ local function has(value)
   return value and value ~= ''
 end
 
-local function emit(id)
+-- ``preview``: the step of a picture that has just come.
+local function emit(id, preview)
   local names = {'state', 'attempt', 'slot', 'device', 'stage', 'step', 'steps', 'eta_s', 'key'}
   local values = redis.call('HMGET', K.JOB .. id, unpack(names))
-  local event = {task_id = id}
+  local event = {task_id = id, preview = preview}
   for i, name in ipairs(names) do
     if has(values[i]) then event[name] = values[i] end
   end
@@ -32,8 +33,11 @@ local function emit(id)
   redis.call('PUBLISH', K.JOB .. id, text)  -- whom Celery's AsyncResult.get() waits for
 end
 
+-- Defined in hooks.lua.
+local note_hook
+
 local function set_state(id, new)
-  local record = redis.call('HMGET', K.JOB .. id, 'state', 'created_at', 'key')
+  local record = redis.call('HMGET', K.JOB .. id, 'state', 'created_at', 'key', 'webhook')
   if has(record[1]) then
     redis.call('ZREM', K.STATE .. record[1], id)
     redis.call('ZREM', K.STATE .. record[1] .. ':' .. record[3], id)
@@ -41,6 +45,7 @@ local function set_state(id, new)
   redis.call('ZADD', K.STATE .. new, record[2], id)
   if record[3] ~= K.NOBODY then redis.call('ZADD', K.STATE .. new .. ':' .. record[3], record[2], id) end
   redis.call('HSET', K.JOB .. id, 'state', new)
+  if has(record[4]) then note_hook(id, record[3], record[4], new) end
 end
 
 -- Measured seconds per unit of work of a model: on this slot's kind of device, else on any; false before the first.

@@ -24,12 +24,19 @@ end
 -- Jobs that this script ended, {id, state}: the caller announces them.
 local ended = {}
 
+local function forget_previews(id)
+  redis.call('DEL', K.PREVIEW .. id)
+  redis.call('HDEL', K.JOB .. id, 'preview_step')
+end
+
 local function finish(id, state)
   table.insert(ended, {id, state})
   local now = now_ms()
   dequeue(id)
   redis.call('ZREM', K.ASSIGNED, id)
   redis.call('ZREM', K.DELIVERING, id)
+  forget_previews(id)
+  redis.call('DEL', K.PREVIEW_WANTED .. id)
   set_state(id, state)
   redis.call('HDEL', K.JOB .. id, 'stage', 'eta_s', 'delivery_owner', 'deliveries', 'next_look_at', 'node_gone_at', 'assigned_at',
     'lane', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by')
@@ -90,6 +97,7 @@ local function requeue(id)
     'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'next_look_at', 'node_gone_at')
   redis.call('ZREM', K.ASSIGNED, id)
   redis.call('ZREM', K.DELIVERING, id)
+  forget_previews(id)
   set_state(id, 'queued')
   enqueue(id)
   emit(id)

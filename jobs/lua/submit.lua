@@ -38,6 +38,10 @@ end
 
 local sequence = int(redis.call('HINCRBY', K.COUNTERS, 'sequence', 1))
 redis.call('HSET', K.JOB .. id, 'sequence', sequence, 'created_at', int(now), 'attempt', 0, unpack(ARGV, 8))
+if record.webhook == nil then
+  local own = redis.call('HGET', K.WEBHOOKS, key)  -- of all jobs of the key
+  if own and not cjson.decode(own).gone_at then redis.call('HSET', K.JOB .. id, 'webhook', own) end
+end
 if ARGV[7] ~= '0' then redis.call('HSET', K.JOB .. id, 'start_by', int(now + ARGV[7])) end
 redis.call('ZADD', K.JOBS, int(now), id)
 if key ~= K.NOBODY then redis.call('ZADD', K.JOBS .. ':' .. key, int(now), id) end

@@ -16,6 +16,7 @@ from PIL import Image
 from jobs.errors import ExecutionError, Unavailable
 from jobs.objects import ObjectStore
 from jobs.requests import GenerationRequest
+from workers.preview import Previews
 from workers.report import Reporter
 
 #: Pauses between tries to read an input from the object store, seconds.
@@ -24,7 +25,7 @@ INPUT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 def run(
     pipeline: Any, request: GenerationRequest, reporter: Reporter, objects: ObjectStore | None,
-    fixed: Mapping[str, Any],
+    fixed: Mapping[str, Any], previews: Previews,
 ) -> np.ndarray:  # fmt: skip
     """Compute one request; ``fixed`` are the model's own arguments of the call.
 
@@ -43,7 +44,7 @@ def run(
     if request.strength is not None:
         reporter.expect(int(request.steps * request.strength))  # what img2img pipelines run
     reporter.stage("denoising")
-    with _stopping(pipeline, accepted, reporter, arguments), torch.inference_mode():
+    with _stopping(pipeline, accepted, reporter, arguments, previews), torch.inference_mode():
         try:
             output = pipeline(**arguments)
         finally:
@@ -84,14 +85,16 @@ def _read(objects: ObjectStore, key: str) -> bytes:
 
 
 @contextmanager
-def _stopping(pipeline: Any, accepted: Any, reporter: Reporter, arguments: dict[str, Any]) -> Iterator[None]:
+def _stopping(
+    pipeline: Any, accepted: Any, reporter: Reporter, arguments: dict[str, Any], previews: Previews
+) -> Iterator[None]:
     """Have every step reported, and raise JobCancelled from inside the loop when the job is over.
 
     Raising is what stops: setting a pipeline's ``_interrupt`` still decodes, and some pipelines ignore it.
     Pipelines without the callback are stopped before each forward of their denoiser. The decoder is watched too.
     """
     if "callback_on_step_end" in accepted:
-        arguments["callback_on_step_end"] = _callback(reporter)
+        arguments["callback_on_step_end"] = _callback(reporter, previews)
     hooks = [
         module.register_forward_pre_hook(lambda _module, _inputs: reporter.check())
         for module in (getattr(pipeline, name, None) for name in ("transformer", "transformer_2", "unet", "prior"))
@@ -99,7 +102,12 @@ def _stopping(pipeline: Any, accepted: Any, reporter: Reporter, arguments: dict[
     ]
     decoder = getattr(getattr(pipeline, "vae", None), "decoder", None)
     if isinstance(decoder, torch.nn.Module):
-        hooks.append(decoder.register_forward_pre_hook(lambda _module, _inputs: reporter.stage("decoding")))
+
+        def on_decode(_module: Any, _inputs: Any) -> None:
+            if not previews.fitting:
+                reporter.stage("decoding")
+
+        hooks.append(decoder.register_forward_pre_hook(on_decode))
     try:
         yield
     finally:
@@ -107,9 +115,10 @@ def _stopping(pipeline: Any, accepted: Any, reporter: Reporter, arguments: dict[
             hook.remove()
 
 
-def _callback(reporter: Reporter) -> Callable[..., dict[str, Any]]:
+def _callback(reporter: Reporter, previews: Previews) -> Callable[..., dict[str, Any]]:
     def on_step_end(_pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         reporter.step(step + 1)
+        previews.step(step + 1, tensors.get("latents"))
         return tensors
 
     return on_step_end

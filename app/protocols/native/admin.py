@@ -10,11 +10,13 @@ from marshmallow import INCLUDE, Schema, fields, validate
 
 from app import auth
 from app.protocols.native import schemas
-from jobs import keys, queries
+from jobs import keys, queries, webhooks
 from jobs.access import CLASSES, Caller, KeyRing, Role
 from jobs.errors import InvalidRequest, Problem
+from jobs.outbox import KeyWebhook, Outbox
+from jobs.view import iso
 from tasks import dispatch
-from tasks.celery_app import store
+from tasks.celery_app import settings, store
 
 blueprint = Blueprint("admin", __name__, url_prefix="/v1/admin", description="Operation; needs an admin's key")
 auth.protect(blueprint)
@@ -32,6 +34,9 @@ class KeySchema(Schema):
     max_per_minute = schemas.Whole(load_default=0)
     models = fields.List(schemas.Text(), load_default=list)
     endpoints = fields.List(schemas.Text(), load_default=list)
+    may_skip_moderation = fields.Boolean(load_default=False)
+    webhook_url = schemas.Text(allow_none=True, load_default=None)
+    webhook_events = schemas.TextList(allow_none=True, load_default=None)
 
 
 class PauseSchema(Schema):
@@ -43,7 +48,7 @@ class PauseSchema(Schema):
 _KEY, _PAUSE = KeySchema(unknown=INCLUDE), PauseSchema(unknown=INCLUDE)
 
 
-def _body(schema: Schema) -> dict[str, Any]:
+def body(schema: Schema) -> dict[str, Any]:
     """An operator's request: a field nobody knows is a mistake. Raises: InvalidRequest, MalformedBody."""
     values, unknown = schemas.load(schema, schemas.body_of(request))
     if unknown:
@@ -51,9 +56,15 @@ def _body(schema: Schema) -> dict[str, Any]:
     return values
 
 
-def _key_view(caller: Caller) -> dict[str, Any]:
+def _key_view(caller: Caller, webhook: KeyWebhook | None) -> dict[str, Any]:
     view = {**vars(caller), "service": caller.key_id, "class": caller.job_class}
+    view["webhook"] = webhook and webhook_view(webhook)
     return {name: value for name, value in view.items() if name not in ("key_id", "job_class")}
+
+
+def webhook_view(found: KeyWebhook) -> dict[str, Any]:
+    """Where the events of a key's jobs go; ``gone_at``: since when the receiver wants none."""
+    return {"url": found.webhook.url, "events": list(found.webhook.events), "gone_at": iso(found.gone_at_ms)}
 
 
 @blueprint.route("/keys", methods=["GET"])
@@ -61,7 +72,8 @@ def _key_view(caller: Caller) -> dict[str, Any]:
 def list_keys() -> Response:
     """List API keys."""
     auth.admin()
-    return jsonify({"keys": [_key_view(caller) for caller in KeyRing(store()).all()]})
+    outbox = Outbox(store())
+    return jsonify({"keys": [_key_view(caller, outbox.of_key(caller.key_id)) for caller in KeyRing(store()).all()]})
 
 
 @blueprint.route("/keys", methods=["POST"])
@@ -69,15 +81,21 @@ def list_keys() -> Response:
 def create_key() -> Response:
     """Make an API key."""
     auth.admin()
-    values = _body(_KEY)
+    values = body(_KEY)
+    url, events = values.pop("webhook_url"), values.pop("webhook_events")
     lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("models", "endpoints")}
     caller = Caller(key_id=values.pop("service"), role=Role(values.pop("role")), **values, **lists)
     ring = KeyRing(store())
     if ring.is_empty() and not caller.is_admin:
         raise InvalidRequest(Problem("role", "the first key must be an admin's: with it the server stops being open"))
+    webhook = webhooks.checked(url, events, settings()) if url else None
     secret = ring.create(caller)
     auth.keys_changed()
-    return jsonify({**_key_view(caller), "secret": secret})
+    shown = KeyWebhook(caller.key_id, webhook) if webhook else None
+    answer = {**_key_view(caller, shown), "secret": secret}
+    if webhook:
+        answer["webhook_secret"] = Outbox(store()).configure(caller.key_id, webhook, renew=True)
+    return jsonify(answer)
 
 
 @blueprint.route("/keys/<service>", methods=["DELETE"])
@@ -106,7 +124,7 @@ def resume() -> Response:
 
 def _pause(*, resume: bool) -> Response:
     auth.admin()
-    slot = _body(_PAUSE)["slot"] or keys.ALL
+    slot = body(_PAUSE)["slot"] or keys.ALL
     fleet = queries.fleet(store())
     known = {keys.ALL, *(slot.name for slot in fleet.slots), *fleet.paused}
     if slot not in known:

@@ -13,8 +13,8 @@ from flask_smorest import Api, Blueprint
 
 from app import auth, inputs
 from app.downloads import send_object
-from app.protocols.native import admin, schemas, streams, views
-from jobs import queries, requests
+from app.protocols.native import admin, previews, schemas, streams, views, webhooks
+from jobs import moderation, queries, requests
 from jobs.errors import Forbidden, InvalidRequest, NotReady, ObjectNotFound, Problem, ResultExpired
 from jobs.forecast import OVER, Forecast
 from jobs.models import ModelRegistry
@@ -25,6 +25,7 @@ from jobs.settings import Settings
 from jobs.slots import Slot
 from jobs.states import JobState
 from jobs.submission import Submission
+from jobs.view import iso, job_view, links
 from tasks import dispatch
 from tasks.celery_app import store
 
@@ -52,7 +53,9 @@ def register(api: Api) -> None:
     api.spec.components.schema("Submit", schema=schemas.SubmitSchema)
     api.register_blueprint(tasks_blueprint)
     api.register_blueprint(service_blueprint)
+    api.register_blueprint(previews.blueprint)
     api.register_blueprint(admin.blueprint)
+    api.register_blueprint(webhooks.blueprint)
 
 
 def _settings() -> Settings:
@@ -73,7 +76,7 @@ def _objects() -> ObjectStore:
 def _view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
     if forecast is None:
         forecast = OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
-    return views.job_view(job, forecast, _objects())
+    return job_view(job, forecast, _objects())
 
 
 def _job(job_id: str) -> Job:
@@ -110,7 +113,7 @@ def submit() -> Response:
     else:
         job, forecast = send()
         response = jsonify(_view(job, forecast))
-    response.headers["Location"] = views.links(job.job_id)["status"]
+    response.headers["Location"] = links(job.job_id)["status"]
     return response
 
 
@@ -141,7 +144,10 @@ def _submission(
         priority=values.get("priority") or 0,
         start_within_s=limit("start_within_s"),
         max_run_s=limit("max_run_s"),
+        preview=bool(values.get("preview")),
         retention=values.get("retention"),
+        webhook=webhooks.wanted(values, caller),
+        moderate=moderation.wanted(values.get("moderate"), caller, _settings()),
         idempotency_key=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
         fingerprint=_fingerprint(values, image or b""),
     )
@@ -206,11 +212,12 @@ def status(job_id: str) -> Response:
 
 
 @tasks_blueprint.route("/<job_id>/events", methods=["GET"])
+@tasks_blueprint.doc(parameters=[previews.PARAMETER])
 @tasks_blueprint.response(200, description="Server-sent events until the job is over; `Last-Event-ID` replays.")
 @tasks_blueprint.alt_response(404, description="Unknown id.")
 def events(job_id: str) -> Response:
-    """Follow a job."""
-    return streams.stream(_view, job=_job(job_id))
+    """Follow a job; `preview=1` has previews made meanwhile, `preview=data` also sends them within the events."""
+    return streams.stream(_view, job=_job(job_id), preview=previews.wanted())
 
 
 @tasks_blueprint.route("/<job_id>/result", methods=["GET"])
@@ -221,7 +228,7 @@ def result(job_id: str) -> Response:
     """Fetch an output."""
     job = _job(job_id)
     if job.removed_at_ms:
-        raise ResultExpired(f"the files of this job were removed at {views.iso(job.removed_at_ms)}")
+        raise ResultExpired(f"the files of this job were removed at {iso(job.removed_at_ms)}")
     if job.state is not JobState.SUCCEEDED:
         raise NotReady(f"the job is {job.state}: {'it has no result' if job.state.is_terminal else 'no result yet'}")
     index = request.args.get("index", "0")

@@ -16,6 +16,7 @@ from jobs.models import Kind
 from jobs.settings import RETENTION_CLASSES
 from jobs.states import JobState
 from jobs.submission import MAX_PRIORITY
+from jobs.webhooks import EVENTS
 
 #: Longest value a problem report repeats is cut in ``Problem``; longest text accepted at all, characters.
 MAX_TEXT_CHARS = 100_000
@@ -74,6 +75,18 @@ class Number(fields.Float):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
+class TextList(fields.List):
+    """Texts as a JSON list; in a form, or where there is only one, as one text, comma separated."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(Text(), **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        if isinstance(value, str):
+            value = [part.strip() for part in value.split(",")]
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
 def _doc(text: str, **more: Any) -> dict[str, Any]:
     return {"metadata": {"description": text, **more}, "allow_none": True}
 
@@ -112,6 +125,10 @@ class SubmitSchema(Schema):
         validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
         **_doc("The job expires unless it starts within so many seconds. 0: no deadline."),
     )
+    preview = fields.Boolean(
+        error_messages={"invalid": "must be true or false"},
+        **_doc("Make previews while it runs. Without it they are made while somebody looks at them."),
+    )
     max_run_s = Number(
         validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
         **_doc("Longest run, seconds; then it fails. 0: no limit."),
@@ -120,6 +137,9 @@ class SubmitSchema(Schema):
         validate=validate.OneOf(RETENTION_CLASSES, error="must be one of {choices}"),
         **_doc("How long its files are kept. Left out: the key's class, else the server's.", enum=[*RETENTION_CLASSES]),
     )
+    webhook_url = Text(**_doc("Where the job's events go, instead of the key's webhook. Empty text: nowhere."))
+    webhook_events = TextList(**_doc("Which events. Left out: the ends of a job.", enum=[*EVENTS]))
+    moderate = fields.Boolean(**_doc("false: no moderation, for keys that may turn it off."))
 
 
 class ListSchema(Schema):

@@ -1,0 +1,127 @@
+"""Webhooks over HTTP: those of a key, and what was sent for a job."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from flask import Response, jsonify
+from flask_smorest import Blueprint
+from marshmallow import INCLUDE, Schema, fields, validate
+
+from app import auth
+from app.protocols.native import admin, schemas
+from jobs import webhooks
+from jobs.access import Caller, KeyRing
+from jobs.errors import Conflict, InvalidRequest, KeyNotFound, Problem
+from jobs.outbox import Delivery, KeyWebhook, Outbox
+from jobs.record import Job
+from jobs.view import iso
+from jobs.webhooks import EVENTS, Webhook
+from tasks.celery_app import settings, store
+
+blueprint = Blueprint("webhooks", __name__, url_prefix="/v1", description="Webhooks")
+auth.protect(blueprint)
+
+
+class KeyWebhookSchema(Schema):
+    """Where the events of a key's jobs go."""
+
+    url = schemas.Text(allow_none=True, load_default=None)
+    events = schemas.TextList(allow_none=True, load_default=None)
+    new_secret = fields.Boolean(load_default=False)
+
+
+class ResendSchema(Schema):
+    """What to send again."""
+
+    event = schemas.Text(allow_none=True, load_default=None, validate=validate.OneOf(EVENTS))
+
+
+_KEY_WEBHOOK, _RESEND = KeyWebhookSchema(unknown=INCLUDE), ResendSchema(unknown=INCLUDE)
+
+
+def wanted(values: dict[str, Any], caller: Caller) -> Webhook | Literal[False] | None:
+    """The webhook that a submit asks for; None: the key's; False: none. Raises: InvalidRequest."""
+    url, events = values.get("webhook_url"), values.get("webhook_events")
+    if url is None:
+        if events is not None:
+            raise InvalidRequest(Problem("webhook_events", "needs a webhook_url"))
+        return None
+    if not url:
+        return False
+    found = webhooks.checked(url, events, settings())
+    if not Outbox(store()).secrets(caller.key_id):
+        rule = "needs a secret that signs: the setting WEBHOOK_SECRET, or a webhook secret of this key"
+        raise InvalidRequest(Problem("webhook_url", rule))
+    return found
+
+
+@blueprint.route("/tasks/<job_id>/webhooks", methods=["GET"])
+@blueprint.response(200, description="Where they go, and for each event its tries and when the next one is.")
+@blueprint.alt_response(404, description="Unknown id.")
+def log(job_id: str) -> Response:
+    """What was sent for a job."""
+    return jsonify(_log_view(auth.visible(store().get(job_id))))
+
+
+@blueprint.route("/tasks/<job_id>/webhooks/resend", methods=["POST"])
+@blueprint.response(200, description="The same as the log; the events are sent again now.")
+@blueprint.alt_response(404, description="Unknown id.")
+@blueprint.alt_response(409, description="There is nothing to send.")
+def resend(job_id: str) -> Response:
+    """Send the events of a job again, or one (`event`), under the same `webhook-id`."""
+    job = auth.visible(store().get(job_id))
+    if not Outbox(store()).resend(job_id, admin.body(_RESEND)["event"] or ""):
+        raise Conflict("nothing was written for a webhook of this job")
+    return jsonify(_log_view(job))
+
+
+@blueprint.route("/admin/keys/<service>/webhook", methods=["PUT"])
+@blueprint.response(200, description="What is set now; `secret` only when it is new: it is shown this once.")
+@blueprint.alt_response(404, description="There is no key for this service.")
+def configure(service: str) -> Response:
+    """Set where the events of a key's jobs go (`url`, `events`), or renew its secret; admin."""
+    auth.admin()
+    values, outbox = admin.body(_KEY_WEBHOOK), Outbox(store())
+    known = outbox.of_key(service)
+    if values["url"] is None:
+        if values["events"] is not None:
+            raise InvalidRequest(Problem("events", "needs a url"))
+        webhook = known.webhook if known else None
+    else:
+        webhook = webhooks.checked(values["url"], values["events"], settings(), fields=("url", "events"))
+    secret = outbox.configure(service, webhook, renew=values["new_secret"])
+    shown = webhook and admin.webhook_view(KeyWebhook(service, webhook))
+    return jsonify({"service": service, "webhook": shown, **({"secret": secret} if secret else {})})
+
+
+@blueprint.route("/admin/keys/<service>/webhook", methods=["DELETE"])
+@blueprint.response(200, description="Later jobs have no webhook but their own; the secret is gone.")
+@blueprint.alt_response(404, description="There is no key for this service.")
+def remove(service: str) -> Response:
+    """Take a key's webhook and its secret away; admin."""
+    auth.admin()
+    if service not in {caller.key_id for caller in KeyRing(store()).all()}:
+        raise KeyNotFound(f"there is no key for {service[:64]!r}")
+    Outbox(store()).remove(service)
+    return jsonify({"service": service, "webhook": None})
+
+
+def _log_view(job: Job) -> dict[str, Any]:
+    return {
+        "task_id": job.job_id,
+        "url": job.webhook and job.webhook.url,
+        "events": list(job.webhook.events) if job.webhook else [],
+        "deliveries": [_delivery_view(delivery) for delivery in Outbox(store()).log(job.job_id)],
+    }
+
+
+def _delivery_view(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "webhook_id": delivery.message_id,
+        "event": delivery.event,
+        "state": delivery.state,
+        "written_at": iso(delivery.written_at),
+        "next_try_at": iso(delivery.next_at),
+        "tries": [{**one, "at": iso(one["at"])} for one in delivery.tries],
+    }

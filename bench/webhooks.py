@@ -1,0 +1,72 @@
+"""What webhooks cost and how fast they are: ``python -m bench.webhooks``."""
+
+from __future__ import annotations
+
+import time
+
+from bench.common import noop_stack, quantile, short_folder
+from jobs.settings import Settings
+from jobs.webhooks import Webhook
+from stack.redis_server import EmbeddedRedis
+from tests.harness import Stack, wait_for
+from tests.receiver import SECRET, Receiver, receiving
+from tests.room import Room
+
+JOBS = 1000
+MESSAGES = 40
+#: Messages that wait for a receiver which never answers.
+STUCK = 50
+
+
+def redis_work(webhook: Webhook | None) -> tuple[float, float]:
+    """Commands of Redis, and µs in its scripts, for one job from submit to end."""
+    with short_folder() as folder, EmbeddedRedis(settings := Settings(data_dir=folder)):
+        room = Room(settings)
+        room.open("gpu0")
+        room.redis.config_resetstat()
+        for _ in range(JOBS):
+            room.submit(webhook=webhook)
+            room.finish()
+        spent = room.redis.info("commandstats")
+        ours = {name: stat for name, stat in spent.items() if name not in ("cmdstat_info", "cmdstat_config|resetstat")}
+        scripts = ours.pop("cmdstat_evalsha")
+        return sum(stat["calls"] for stat in ours.values()) / JOBS, scripts["usec"] / JOBS
+
+
+def end_of_a_job(stack: Stack, receiver: Receiver) -> str:
+    job_id = str(stack.post(model="noop", webhook_url=receiver.url).json()["task_id"])
+    stack.delete(f"/v1/tasks/{job_id}")
+    return job_id
+
+
+def delays_ms(stack: Stack, receiver: Receiver) -> list[float]:
+    """From the answer to a cancel until the receiver has the message, milliseconds."""
+    found = []
+    for _ in range(MESSAGES):
+        job_id, begun = end_of_a_job(stack, receiver), time.perf_counter()
+        wait_for(lambda job_id=job_id: receiver.of(job_id), "the message")  # type: ignore[misc]
+        found.append((time.perf_counter() - begun) * 1000)
+    return sorted(found)
+
+
+def main() -> None:
+    for what, webhook in (("without a webhook", None), ("with one", Webhook("http://example.org/"))):
+        commands, script_us = redis_work(webhook)
+        print(f"a job {what}: {commands:.0f} commands of Redis, {script_us:.0f} µs in scripts")
+    with (
+        noop_stack("io", WEBHOOK_SECRET=SECRET, WEBHOOK_ALLOW="127.0.0.1") as stack,
+        receiving() as quick,
+        receiving() as slow,
+    ):
+        end_of_a_job(stack, quick)
+        wait_for(lambda: quick.messages, "the first message")
+        slow.answers = [slow.hang] * STUCK
+        for what in ("alone", f"beside {STUCK} messages for a receiver that hangs"):
+            found = delays_ms(stack, quick)
+            print(f"a message {what}: median {quantile(found, 0.5):.0f} ms, longest {found[-1]:.0f} ms")
+            for _ in range(STUCK if what == "alone" else 0):
+                end_of_a_job(stack, slow)
+
+
+if __name__ == "__main__":
+    main()

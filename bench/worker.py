@@ -1,0 +1,189 @@
+"""What a job costs beside its model, and how soon it stops.
+
+``python -m bench.worker [--rounds 8] [--steps 50] [--models FILE] [--names a,b]``. The first part calls the same
+pipeline bare and through the worker, in turn, in one process, on one thread of the CPU. The second stops running jobs
+of each model (default: all) of a models file (default: tiny ones).
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import io
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench import common
+from bench.chaos import tiny_models
+from bench.common import Client, short_folder, table
+from bench.latency import event_ms, spread
+from jobs.models import ModelRegistry
+from jobs.record import new_job_id
+from jobs.requests import resolve
+from jobs.settings import PROJECT_ROOT
+from jobs.submission import Submission
+from tests.harness import Stack, running
+
+MODEL = "demo-image"
+SLOT, OWNER = "gpu0", "nobody:1:1"
+
+Row = tuple[str, str, str]
+
+
+# ---- cost
+
+
+class Worker:
+    """A GPU child's work done in this process, on a Redis of its own."""
+
+    def __init__(self, stack: Stack, steps: int) -> None:
+        from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE
+        from workers import run
+
+        os.environ |= {SLOT_VARIABLE: SLOT, OWNER_VARIABLE: OWNER}
+        self._stack, self._run = stack, run
+        stack.store.register(SLOT, OWNER, {"models": f'["{MODEL}"]', "node": "nobody"})
+        models = ModelRegistry.from_file(stack.settings.models_file)
+        fields = {"model": MODEL, "prompt": "a red circle on a blue background", "seed": 1, "steps": steps}
+        self._request, _ = resolve(models, fields)
+        self._spec = models.get(MODEL)
+
+    def bare(self) -> None:
+        """The pipeline's call alone."""
+        import torch
+
+        wanted = self._request
+        pipeline = self._run._pipelines().get(self._spec, wanted.kind)
+        with torch.inference_mode():
+            pipeline(
+                prompt=wanted.prompt, num_inference_steps=wanted.steps, guidance_scale=wanted.guidance_scale,
+                width=wanted.width, height=wanted.height, output_type="np",
+                generator=torch.Generator("cpu").manual_seed(wanted.seed),
+            )  # fmt: skip
+
+    def job(self, *, preview: bool) -> None:
+        """A whole attempt: start, steps with their reports, frames into the spool, end."""
+        job_id = new_job_id()
+        submission = Submission(request=self._request, preview=preview)
+        [binding] = self._stack.store.submit(job_id, submission).bindings
+        outcome = self._run.run(job_id, binding.attempt)
+        assert outcome.computed, outcome
+
+
+def _spent(work: Callable[[], None]) -> tuple[float, float]:
+    """Wall and CPU seconds; the CPU's count the reporter's thread, too."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def cost(rounds: int, steps: int) -> list[Row]:
+    """Rows for the table."""
+    with short_folder() as folder:
+        options = {**common.SHIPPED, "SLOT_LEASE_S": 1_000_000, "CPU_THREADS": 1, "LOG_LEVEL": "ERROR"}
+        stack = Stack(folder, PROJECT_ROOT / "models.toml", **options)
+        caller = dict(os.environ)
+        os.environ |= stack.environment  # before the worker's modules read them
+        stack.redis.start()
+        try:
+            worker = Worker(stack, steps)
+            ways: dict[str, Callable[[], None]] = {
+                "bare": worker.bare,
+                "job": lambda: worker.job(preview=False),
+                "previews": lambda: worker.job(preview=True),
+            }
+            for work in ways.values():
+                work()  # loaded, and the first preview fitted
+            spent: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
+            for turn in range(rounds):
+                order = list(ways)
+                for name in order[turn % 3 :] + order[: turn % 3]:
+                    spent[name].append(_spent(ways[name]))
+        finally:
+            stack.redis.stop()
+            os.environ.clear()
+            os.environ |= caller
+    bare_s, bare_cpu_s = (statistics.median(column) for column in zip(*spent["bare"], strict=True))
+    what = f"{MODEL}, {steps} steps, 1 thread: the pipeline alone"
+    rows = [(what, f"wall {bare_s:.2f} s, CPU {bare_cpu_s:.2f} s (median of {rounds})", "")]
+    for name, what, target in (
+        ("job", "… through the worker", "≤ 1 %"),
+        ("previews", "… through the worker, with previews", "≤ 3 %"),
+    ):
+        pairs = list(zip(spent[name], spent["bare"], strict=True))
+        wall, cpu = (statistics.median(a[i] / b[i] - 1 for a, b in pairs) for i in (0, 1))
+        cpu_s = statistics.median(cpu_s for _, cpu_s in spent[name])
+        rows.append((what, f"CPU {100 * cpu:+.1f} % ({cpu_s:.2f} s), wall {100 * wall:+.1f} %", target))
+    return rows
+
+
+# ---- stop
+
+
+def _fields(model: dict[str, Any]) -> dict[str, Any]:
+    """A request that runs as long as the model allows."""
+    kinds = model["kinds"]
+    kind = next((kind for kind in kinds if kind.startswith("text2")), kinds[0])
+    fields = {"model": model["name"], "kind": kind, "steps": int(model["limits"]["steps"]["max"])}
+    if not kind.startswith("text2"):
+        from PIL import Image
+
+        file = io.BytesIO()
+        Image.new("RGB", (64, 64), "green").save(file, "PNG")
+        fields["image"] = base64.b64encode(file.getvalue()).decode()
+    return fields
+
+
+def stopping(models_file: Path, names: list[str] | None = None, runs: int = 10) -> list[Row]:
+    """For each model: a running job is stopped; how long until the request is answered, and until the next job runs."""
+    rows = []
+    with short_folder() as folder, running(folder, models_file, "gpu0", "io", **common.SHIPPED) as stack:
+        client = Client(stack.port)
+        models = {model["name"]: model for model in client.send("GET", "/v1/models")[1]["models"]}
+        for name in names or [name for name in models if name not in ("broken", "noop")]:
+            fields = _fields(models[name])
+            answer_ms, next_ms = [], []
+            current = stack.submit(**fields)
+            begun = stack.wait_until(current, lambda view: view["step"] > 1, "its steps")
+            begun_at = time.perf_counter()
+            for _ in range(runs):
+                following = stack.submit(**fields)
+                stack.wait_until(current, lambda view: view["step"] > 1, "some steps")
+                asked_at_ms, asked_at = 1000 * time.time(), time.perf_counter()
+                view = stack.status(current) if current == begun["task_id"] else None
+                if view:
+                    step_ms = 1000 * (asked_at - begun_at) / max(1, view["step"] - begun["step"])
+                assert client.send("DELETE", f"/v1/tasks/{current}")[0] == 200
+                answer_ms.append(1000 * (time.perf_counter() - asked_at))
+                stack.wait_until(following, lambda view: view["state"] == "running", "its start")
+                next_ms.append(event_ms(stack, following, "running") - asked_at_ms)
+                current = following
+            client.send("DELETE", f"/v1/tasks/{current}")
+            what = f"stop of {name} (a step: {step_ms:.0f} ms), request → answer"
+            rows.append((what, spread(answer_ms), "≤ 1 step + 100 ms"))
+            rows.append(("… request → next job runs", spread(next_ms), "≤ 1 step + 350 ms"))
+    return rows
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--models", type=Path, help="a models file (default: tiny pipelines)")
+    parser.add_argument("--names", help="only these models, comma separated")
+    options = parser.parse_args()
+    common.clean_environment()
+    head = ("what", "measured", "target")
+    print(common.machine())
+    print(table(head, cost(options.rounds, options.steps)), flush=True)
+    with short_folder() as folder:
+        models = options.models or tiny_models(folder)
+        print(table(head, stopping(models, options.names.split(",") if options.names else None)))
+
+
+if __name__ == "__main__":
+    main()
