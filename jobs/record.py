@@ -8,8 +8,10 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from jobs.errors import InvalidRequest, Problem
+from jobs.endpoint_request import request_from
 from jobs.requests import GenerationRequest
 from jobs.states import JobState
 from jobs.webhooks import Webhook
@@ -84,6 +86,8 @@ class Job:
     preview: bool = False
     #: The step of the newest preview; None: there is none.
     preview_step: int | None = None
+    #: What a worker over HTTP gave beside its outputs; outputs stand in it as ``{"files": [index, …]}``.
+    result: dict[str, Any] = field(default_factory=dict)
     #: The API key it belongs to, ``-`` on a server without keys.
     key_id: str = "-"
     job_class: str = "general"
@@ -117,7 +121,7 @@ class Job:
         def number(name: str) -> int | None:
             return int(values[name]) if values.get(name) else None
 
-        request = GenerationRequest.from_dict(json.loads(values["request"]))
+        request = request_from(json.loads(values["request"]))
         return cls(
             job_id=job_id,
             state=JobState(values["state"]),
@@ -141,6 +145,7 @@ class Job:
             outputs=[Output(**output) for output in json.loads(values.get("outputs") or "[]")],
             preview=bool(values.get("preview")),
             preview_step=number("preview_step"),
+            result=json.loads(values.get("result") or "{}"),
             key_id=values.get("key") or "-",
             job_class=values.get("class") or "general",
             priority=number("priority") or 0,

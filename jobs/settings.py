@@ -41,6 +41,8 @@ class Settings:
     data_dir: Path = PROJECT_ROOT / "var"
     #: The file that describes the models.
     models_file: Path = PROJECT_ROOT / "models.toml"
+    #: Folder of ``aime_api_endpoint.cfg`` files: endpoints of the AIME protocol.
+    endpoints_dir: Path = PROJECT_ROOT / "endpoints"
 
     #: Address the web server binds.
     host: str = "127.0.0.1"

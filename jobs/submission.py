@@ -45,6 +45,8 @@ class Submission:
     webhook: Webhook | Literal[False] | None = None
     #: False: neither its prompts nor its outputs are moderated.
     moderate: bool = True
+    #: Jobs of its model that may wait; None: any number.
+    model_max_waiting: int | None = None
     #: Hash of what was sent, to tell a repeat from a mistake.
     fingerprint: str = ""
 

@@ -81,6 +81,19 @@ def send_delivery(delivery: Redelivery) -> None:
         logger.warning("delivery not sent, the sweep will", extra={"job_id": delivery.job_id, "error": repr(exc)})
 
 
+def sweep(owner: str) -> None:
+    """Heal what died, unless another process did so within the last heartbeat. Raises: Unavailable."""
+    found = store().sweep(owner)
+    if found is None:
+        return
+    for slot in found.lost_slots:
+        logger.warning("slot lost: its lease lapsed", extra={"slot": slot})
+    for job_id, state in found.ended:
+        announce("task-expired" if state == "expired" else "task-failed", job_id, exception=state)
+    for delivery in found.redeliveries:
+        send_delivery(delivery)
+
+
 def cancel(job_id: str) -> tuple[Job, bool]:
     """Stop one job, wherever it is.
 

@@ -1,7 +1,7 @@
 -- ARGV: id, max_waiting, max_waiting of the key (0: none), jobs per minute of the key (0: none), idempotency key ('' none),
 -- fingerprint of the request, start_by_ms (0: none), then field, value … of the record (key, class, model, lane, work …).
 -- Returns {'ok', bindings, created_at, forecast} | {'duplicate'} | {'repeat', id} | {'mismatch', id}
---   | {'full', waiting} | {'key_full', waiting} | {'too_fast', seconds to wait} | {'input_gone', name}
+--   | {'full', waiting} | {'model_full', most that may wait} | {'key_full', waiting} | {'too_fast', seconds to wait} | {'input_gone', name}
 local id = ARGV[1]
 local record = {}
 for i = 8, #ARGV, 2 do record[ARGV[i]] = ARGV[i + 1] end
@@ -24,6 +24,10 @@ for name in (record.inputs or ''):gmatch('%S+') do
 end
 local queued = redis.call('ZCARD', K.STATE .. 'queued')
 if queued >= tonumber(ARGV[2]) then return {'full', queued} end
+if record.model_max_waiting then
+  local same = tonumber(redis.call('HGET', K.WAITING, 'model:' .. record.model) or 0)
+  if same >= tonumber(record.model_max_waiting) then return {'model_full', record.model_max_waiting} end
+end
 local own = redis.call('ZCARD', K.STATE .. 'queued:' .. key)
 if ARGV[3] ~= '0' and own >= tonumber(ARGV[3]) then return {'key_full', own} end
 local now = now_ms()

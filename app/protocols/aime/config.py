@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from app.protocols.aime.parameters import read_inputs, read_outputs, read_session_vars
-from app.protocols.aime.spec import Endpoint, Endpoints, OwnModel, digest
+from app.protocols.aime.spec import Endpoint, Endpoints, OwnModel
 from app.protocols.aime.tables import Table
-from jobs.access import Caller
+from jobs.access import Caller, digest_of
 from jobs.errors import BadSetting, InvalidRequest
 from jobs.models import ModelRegistry
 from jobs.settings import Settings
@@ -126,7 +126,7 @@ def _endpoint(table: Table, defaults: dict[str, dict[str, Any]], models: ModelRe
         job_inactivity_timeout=float(head.number("job_inactivity_timeout", 360, least=1)),
         result_lifetime=float(head.number("result_lifetime", 900, least=1)),
         job_type=job_type,
-        worker_key=digest(key) if key else "",
+        worker_key=digest_of(key) if key else "",
         request_timeout=request_timeout,
         client_keys=_client_keys(clients),
         worker_meta=clients.flag("provide_worker_meta_data", True),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from jobs.access import digest_of
 
 #: Type by each of its names.
 TYPES = {
@@ -128,7 +129,7 @@ class Endpoint:
 
     def knows_worker(self, key: Any) -> bool:
         """Whether this is the key of the endpoint's workers."""
-        return not self.worker_key or (isinstance(key, str) and hmac.compare_digest(digest(key), self.worker_key))
+        return not self.worker_key or (isinstance(key, str) and hmac.compare_digest(digest_of(key), self.worker_key))
 
 
 @dataclass(frozen=True)
@@ -150,8 +151,3 @@ class Endpoints:
                 if hmac.compare_digest(key.encode(), known.encode()):
                     return user
         return None
-
-
-def digest(secret: str) -> str:
-    """What is kept of a secret."""
-    return hashlib.sha256(secret.encode()).hexdigest()
