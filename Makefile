@@ -2,6 +2,8 @@
 
 VENV ?= .venv
 TORCH ?= torch==2.13.0
+# Of make up: number of web servers, each for one GPU (1: one for all).
+SERVICES ?= 1
 # Of make chaos: number of jobs, and what the dice start from.
 N ?= 300
 SEED ?= 1
@@ -22,7 +24,7 @@ demo: $(STAMP) ## start everything, make an image and a video, stop everything
 	@$(BIN)/python -m stack demo
 
 up: $(STAMP) ## start everything; Ctrl-C stops it
-	@$(BIN)/python -m stack up
+	@$(BIN)/python -m stack up --services $(SERVICES)
 
 test: $(STAMP) ## run the tests
 	@$(BIN)/python -m pytest

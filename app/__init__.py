@@ -6,9 +6,11 @@ from flask import Flask
 from flask_smorest import Api
 
 from app import docs_page, errors, health
+from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.native import routes as native
 from jobs import moderation
 from jobs.access import KeyRing
+from jobs.backends import read_backends
 from jobs.log import configure
 from jobs.models import ModelRegistry
 from jobs.objects import open_store
@@ -30,6 +32,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_env()
     configure(settings.log_level)
     moderation.verify(settings)
+    registry = ModelRegistry.from_file(settings.models_file)
     app = Flask("framemill", static_folder=None)
     app.url_map.strict_slashes = False  # both forms of a path are served, none redirects
     app.url_map.merge_slashes = False
@@ -43,7 +46,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         OPENAPI_URL_PREFIX="/",
         OPENAPI_JSON_PATH="openapi.json",
         FRAMEMILL=settings,
-        FRAMEMILL_MODELS=ModelRegistry.from_file(settings.models_file),
+        FRAMEMILL_MODELS=registry if not settings.service_slot else _of_slot(registry, settings),
         FRAMEMILL_OBJECTS=open_store(settings),
     )
     if entries := settings.key_entries:
@@ -51,7 +54,15 @@ def create_app(settings: Settings | None = None) -> Flask:
         records.until_written(lambda: KeyRing(records).seed(entries))
     api = Api(app)
     native.register(api)
+    lightx2v.register(app, api)
     api.register_blueprint(health.blueprint)
     docs_page.register_docs(app)
     errors.register(app)
     return app
+
+
+def _of_slot(registry: ModelRegistry, settings: Settings) -> ModelRegistry:
+    """The models that the only slot of this service may run. Raises: BadSetting."""
+    backend = read_backends(settings.backends_file).get(settings.service_slot)
+    own = backend.offered(registry) if backend else registry.for_slot(settings.service_slot)
+    return ModelRegistry(own)

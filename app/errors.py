@@ -28,6 +28,7 @@ STATUS: dict[type[errors.FramemillError], int] = {
     errors.Conflict: 409,
     errors.NotReady: 404,
     errors.QueueFull: 429,
+    errors.ServiceBusy: 400,
     errors.Unavailable: 503,
 }
 

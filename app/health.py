@@ -14,6 +14,7 @@ from tasks.celery_app import store
 blueprint = Blueprint("health", __name__, description="Probes")
 
 
+@blueprint.route("/health")
 @blueprint.route("/healthz")
 @blueprint.response(200, description="The web process answers.")
 def healthz() -> Response:

@@ -41,6 +41,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--timeout", type=float, default=30, metavar="S", help="wait for an answer, seconds (%(default)s)")
     top.add_argument("--json", action="store_true", help="print the server's answer as JSON")
     actions = top.add_subparsers(dest="action", required=True, metavar="COMMAND")
+    actions.add_parser("up", add_help=False, help="start a server from its checkout; framemill up --help")
     _submit(actions.add_parser("submit", help="send a job"))
 
     def of_job(name: str, run: object, text: str) -> argparse.ArgumentParser:

@@ -15,6 +15,9 @@ import httpx2
 #: Failures that happen before the request leaves this machine: repeating it cannot do anything twice.
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
+#: Jobs of a page when the caller does not say.
+DEFAULT_PAGE_JOBS = 50
+
 #: A stream of events that brings nothing for this long is dead, seconds: the server sends a comment every 15.
 SILENCE_S = 30.0
 
@@ -142,7 +145,7 @@ def delete(task_id: str) -> Call:
 
 def status(task_id: str, wait_s: float = 0) -> Call:
     """``wait_s``: the answer may take so long, if the state does not change before."""
-    call = task("GET", task_id, "/status", **({"wait": round(wait_s, 3)} if wait_s else {}))
+    call = task("GET", task_id, "", **({"wait": round(wait_s, 3)} if wait_s else {}))
     return Call(method=call.method, path=call.path, params=call.params, wait_s=wait_s)
 
 
@@ -156,7 +159,8 @@ def events(task_id: str | None, after: str = "", *, previews: bool = False) -> C
 
 
 def list_tasks(state: str | None, limit: int | None, after: str | None) -> Call:
-    params = {"state": state, "limit": limit, "after": after}
+    # Without any parameter the list is LightX2V's.
+    params = {"state": state, "limit": limit or DEFAULT_PAGE_JOBS, "after": after}
     return Call(method="GET", path="/v1/tasks/", params={k: v for k, v in params.items() if v is not None})
 
 

@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from framemill import checkout
 from framemill.arguments import parser
 from framemill.client import Client
 from framemill.errors import ApiError, FramemillError, JobCancelled, JobFailed, ServerUnavailable
@@ -16,7 +17,10 @@ from framemill.errors import ApiError, FramemillError, JobCancelled, JobFailed, 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit code (see :data:`framemill.arguments.EXIT_CODES`)."""
-    arguments = parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["up"]:
+        return checkout.up(words[1:])
+    arguments = parser().parse_args(words)
     try:
         with Client(arguments.url, arguments.api_key, arguments.timeout) as client:
             arguments.run(client, arguments)

@@ -20,11 +20,13 @@
     │   ├── IdempotencyMismatch  idempotency_mismatch  the key was used for another request
     │   └── NotReady         result_not_ready     the job has no result (yet)
     ├── QueueFull            queue_full           try again later
+    ├── ServiceBusy          service_busy         a service that does not queue has work
     ├── Unavailable          unavailable          Redis or the object store does not answer
     ├── JobFailed            (the job's code)     raised by ``AsyncResult(job_id).get()``
     └── ExecutionError       execution_failed     the model code failed
         ├── OutOfMemory      out_of_memory
         ├── RunTimeout       run_timeout          longer than its run limit
+        ├── BackendFailed    backend_failed       the back end of others could not do it
         └── ModelLoadFailed  model_load_failed
     JobCancelled (a BaseException: library code that catches Exception lets it pass)
 
@@ -184,6 +186,13 @@ class QueueFull(FramemillError):
         self.retry_after_s = retry_after_s
 
 
+class ServiceBusy(FramemillError):
+    """Service busy"""
+
+    code = "service_busy"
+    retryable = True
+
+
 class Unavailable(FramemillError):
     """A service that Framemill needs does not answer."""
 
@@ -223,6 +232,12 @@ class ModelLoadFailed(ExecutionError):
     """The model could not be loaded."""
 
     code = "model_load_failed"
+
+
+class BackendFailed(ExecutionError):
+    """The back end reported a failure."""
+
+    code = "backend_failed"
 
 
 class JobCancelled(BaseException):

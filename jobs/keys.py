@@ -42,6 +42,7 @@ key                       type     holds
 ``counters``              hash     submitted, succeeded, failed, … since ever; ``sequence``; ETA errors
 ``events``                stream   the newest events of all jobs
 ``idempotency:<key>:<k>`` string   job id and fingerprint of a request sent with an ``Idempotency-Key``
+``file:<key>:<path>``      string   job whose output a key's caller named so
 ``minute:<key>:<minute>`` string   jobs a key submitted in one minute
 ``keys``                  hash     SHA-256 of an API key → who it is and what it may do
 ``session:<digest>``      hash     a login at an endpoint: the caller, and the digest of its key
@@ -102,6 +103,7 @@ PREVIEW_WANTED = PREFIX + "preview_wanted:"
 COUNTERS = PREFIX + "counters"
 EVENTS = PREFIX + "events"
 IDEMPOTENCY = PREFIX + "idempotency:"
+FILE = PREFIX + "file:"
 MINUTE = PREFIX + "minute:"
 API_KEYS = PREFIX + "keys"
 API_KEY_NAMES = PREFIX + "key_names"

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import BadSetting, ModelNotFound
-from jobs.slots import gpu_slot
+from jobs.slots import is_slot
 
 
 class Kind(StrEnum):
@@ -68,7 +68,7 @@ _DEFAULTS: dict[str, Any] = {
 _KEYS = {"source", "revision", "kinds", "pipelines", "dtype", "variant", "description", "defaults", "limits",
          "size_multiple_px", "frames_step", "slots", "executor", "max_run_s", "start_within_s",
          "arguments", "preview_decoder"}  # fmt: skip
-EXECUTORS = ("diffusers", "noop")
+EXECUTORS = ("diffusers", "noop", "remote")
 _DTYPES = ("auto", "float32", "float16", "bfloat16")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -100,7 +100,8 @@ class ModelSpec:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     #: Folder or hub id of an AutoencoderTiny that draws previews; empty: a linear map does.
     preview_decoder: str = ""
-    #: What computes it: ``diffusers``, or ``noop``, which only counts steps (for measuring the server itself).
+    #: What computes it: ``diffusers``; ``remote`` for a model that only back ends have; or ``noop``, which only counts
+    #: steps (for measuring the server itself).
     executor: str = "diffusers"
     #: Longest run and deadline to start of its jobs unless they set their own, seconds. 0: the server's setting.
     max_run_s: float = 0
@@ -166,9 +167,14 @@ class ModelRegistry:
     def default_for(self, kind: Kind) -> ModelSpec | None:
         return next((spec for spec in self if kind in spec.kinds), None)
 
-    def for_slot(self, slot: str) -> list[ModelSpec]:
-        """The models that this slot may run."""
-        return [spec for spec in self if not spec.slots or slot in spec.slots]
+    def for_slot(self, slot: str, only: Collection[str] | None = None) -> list[ModelSpec]:
+        """The models that this slot may run; ``only``: what its back end has, None for a device of our own."""
+        return [
+            spec
+            for spec in self
+            if (not spec.slots or slot in spec.slots)
+            and (spec.executor != "remote" if only is None else spec.name in only)
+        ]
 
 
 def _spec(path: Path, name: str, table: Any) -> ModelSpec:
@@ -211,8 +217,8 @@ def _spec(path: Path, name: str, table: Any) -> ModelSpec:
     if not (isinstance(pipelines, dict) and all(k in kinds and isinstance(v, str) for k, v in pipelines.items())):
         raise bad("pipelines", "must map kinds of this model to names of pipeline classes")
     slots = table.get("slots", [])
-    if not (isinstance(slots, list) and all(isinstance(slot, str) and gpu_slot([slot]) for slot in slots)):
-        raise bad("slots", "must be a list of slots like gpu0 or nodeb.gpu0")
+    if not (isinstance(slots, list) and all(isinstance(slot, str) and is_slot(slot) for slot in slots)):
+        raise bad("slots", "must be a list of slots like gpu0, nodeb.gpu0 or the name of a back end")
     limits = dict(_limits(table.get("limits", {}), bad))
     defaults = table.get("defaults", {})
     for key, value in defaults.items():

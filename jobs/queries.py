@@ -103,8 +103,8 @@ def dead(store: JobStore, limit: int = 100) -> list[Job]:
     return [job for job in (find(store, job_id) for job_id in ids) if job]
 
 
-def fleet(store: JobStore) -> Fleet:
-    """Counts by state, every slot, what is paused and what is stuck."""
+def fleet(store: JobStore, own: str = "") -> Fleet:
+    """Counts by state, every slot (or only ``own``), what is paused and what is stuck."""
     now = str(time.time())
     members, nodes, paused, waiting, counters = store.call(
         lambda c: _pipelined(
@@ -118,7 +118,7 @@ def fleet(store: JobStore) -> Fleet:
             ],
         )
     )
-    names = sorted(members)
+    names = sorted(name for name in members if own in ("", name))
     commands: list[tuple[str, ...]] = [("zcard", keys.STATE + state) for state in JobState]
     commands += [("hgetall", keys.SLOT + name) for name in names]
     replies = store.call(lambda c: _pipelined(c, commands))
@@ -137,6 +137,12 @@ def fleet(store: JobStore) -> Fleet:
         },
         eta={"jobs": jobs, "mean_error_s": round(eta["error_s"], 3), "mean_actual_s": round(eta["actual_s"], 3)},
     )
+
+
+def slot(store: JobStore, name: str) -> Slot | None:
+    """A slot, or None."""
+    values = store.call(lambda c: c.hgetall(keys.SLOT + name))
+    return Slot.from_hash(name, values) if values else None
 
 
 def find(store: JobStore, job_id: str) -> Job | None:

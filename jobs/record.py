@@ -96,6 +96,10 @@ class Job:
     max_run_s: float | None = None
     #: A job that this one was sent again for.
     retry_of: str | None = None
+    #: The caller's own name for the output, a relative path; '' for none.
+    path: str = ""
+    #: Why a back end gave it back, the last time.
+    handed_back: str = ""
     #: How long its files are kept: ``keep``, ``days`` or ``hours``.
     retention: str = "days"
     #: When its files go; None before it has any, and for those that are kept.
@@ -151,6 +155,8 @@ class Job:
             priority=number("priority") or 0,
             max_run_s=int(values["max_run_ms"]) / 1000 if values.get("max_run_ms") else None,
             retry_of=values.get("retry_of"),
+            path=values.get("path", ""),
+            handed_back=values.get("handed_back", ""),
             retention=values.get("retention") or "days",
             expires_at_ms=number("expires_at"),
             removed_at_ms=number("removed_at"),

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import BadSetting
+from jobs.slots import is_slot
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
@@ -41,6 +42,8 @@ class Settings:
     data_dir: Path = PROJECT_ROOT / "var"
     #: The file that describes the models.
     models_file: Path = PROJECT_ROOT / "models.toml"
+    #: The file that describes servers of others that compute jobs, too. It may be missing.
+    backends_file: Path = PROJECT_ROOT / "backends.toml"
     #: Folder of ``aime_api_endpoint.cfg`` files: endpoints of the AIME protocol.
     endpoints_dir: Path = PROJECT_ROOT / "endpoints"
 
@@ -52,6 +55,12 @@ class Settings:
     flower_port: int = 5555
     #: Number of web server processes.
     web_processes: int = 1
+    #: The only slot this web server works with. Empty: all.
+    service_slot: str = ""
+    #: How LightX2V's clients are answered: ``queue`` as its newest version does, ``single`` as its documents say.
+    lightx2v_profile: str = "queue"
+    #: What a request without model and kind asks for: ``text2img`` or ``text2video``.
+    bare_prompt_kind: str = "text2img"
 
     #: Bucket for outputs and inputs. Empty: a local folder under ``data_dir``.
     s3_bucket: str = ""
@@ -128,6 +137,9 @@ class Settings:
     #: Hosts whose private addresses input links may use, comma separated. Empty: public addresses only.
     input_url_allow: str = ""
 
+    #: Folder of input images that LightX2V's clients may name by their path. Empty: none.
+    input_dir: str = ""
+
     #: Address of this server as others reach it, put before the links in webhooks. Empty: links without a host.
     public_url: str = ""
     #: Secrets that sign webhooks of keys without own ones: ``whsec_…``, comma separated, newest first.
@@ -187,6 +199,12 @@ class Settings:
             raise BadSetting("SLOT_LEASE_S must be at least twice HEARTBEAT_S")
         if not re.fullmatch(r"[1-9][0-9]{0,3} [1-9][0-9]{0,3}", self.general_premium_ratio):
             raise BadSetting("GENERAL_PREMIUM_RATIO must be two whole numbers from 1, like '1 3'")
+        if self.service_slot and not is_slot(self.service_slot):
+            raise BadSetting("SERVICE_SLOT must be a slot like gpu0, nodeb.gpu0 or the name of a back end")
+        if self.lightx2v_profile not in ("queue", "single"):
+            raise BadSetting("LIGHTX2V_PROFILE must be queue or single")
+        if self.bare_prompt_kind not in ("text2img", "text2video"):
+            raise BadSetting("BARE_PROMPT_KIND must be text2img or text2video")
         if self.retention not in RETENTION_CLASSES:
             raise BadSetting(f"RETENTION must be {', '.join(RETENTION_CLASSES[:-1])} or {RETENTION_CLASSES[-1]}")
         if self.s3_addressing_style not in ("auto", "path", "virtual"):
@@ -223,6 +241,12 @@ class Settings:
                 raise BadSetting(f"API_KEYS_FILE {self.api_keys_file} cannot be read: {exc.strerror}") from exc
         lines = (line.strip() for line in text.splitlines())
         return [line for line in lines if line and not line.startswith("#")]
+
+    def bare_kind(self, *, with_image: bool) -> str | None:
+        """The kind of a request that names neither model nor kind; None: as the models file says."""
+        if self.bare_prompt_kind == "text2img":
+            return None
+        return "img2video" if with_image else self.bare_prompt_kind
 
     @property
     def webhook_secrets(self) -> list[str]:

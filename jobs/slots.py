@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from jobs.errors import BadSetting
 
 _GPU_QUEUE = re.compile(r"(?:(?P<node>[A-Za-z0-9_-]+)\.)?gpu(?P<index>\d{1,3})")
+#: Names of back ends, which are slots, too. The hyphen tells them from mistyped devices and from other queues.
+_BACKEND = re.compile(r"(?=.{3,32}$)[A-Za-z][A-Za-z0-9_]*(-[A-Za-z0-9_]+)+")
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Slot:
     loads: int
     #: Models in its memory.
     resident: tuple[str, ...]
+    #: Why it gets no new job at the moment, for people; ''.
+    blocked: str = ""
 
     @classmethod
     def from_hash(cls, name: str, values: Mapping[str, str]) -> Slot:
@@ -66,6 +70,7 @@ class Slot:
             suspect=bool(values.get("suspect_at")),
             loads=int(values.get("loads") or 0),
             resident=tuple(filter(None, values.get("resident", "").split(","))),
+            blocked=values.get("blocked", ""),
         )
 
 
@@ -82,13 +87,28 @@ def owner_name(node: str) -> str:
     return f"{node}:{os.getpid()}:{start_ticks(os.getpid())}"
 
 
-def gpu_slot(queues: list[str]) -> str | None:
-    """The slot among a worker's queues (``gpu0``, ``nodeb.gpu3``); None for a worker without one.
+def is_gpu(slot: str) -> bool:
+    """Whether a slot is a device of some host, not a back end."""
+    return _GPU_QUEUE.fullmatch(slot) is not None
+
+
+def is_backend_name(name: str) -> bool:
+    """Whether a back end may be called so."""
+    return _BACKEND.fullmatch(name) is not None
+
+
+def is_slot(name: str) -> bool:
+    """Whether a slot may be called so: ``gpu0``, ``nodeb.gpu0``, or the name of a back end."""
+    return is_gpu(name) or is_backend_name(name)
+
+
+def slot_of(queues: list[str], backends: Collection[str] = ()) -> str | None:
+    """The slot among a worker's queues (``gpu0``, ``nodeb.gpu3``, a back end's name); None for a worker without one.
 
     Raises:
         BadSetting: more than one; a worker serves one device.
     """
-    found = [queue for queue in queues if _GPU_QUEUE.fullmatch(queue)]
+    found = [queue for queue in queues if is_gpu(queue) or queue in backends]
     if len(found) > 1:
         raise BadSetting(f"one worker serves one GPU queue, not {', '.join(found)}: start one worker for each")
     return found[0] if found else None
@@ -103,7 +123,9 @@ def gpu_index(slot: str) -> int:
 
 
 def device_label(slot: str) -> str:
-    """``cuda:N`` with the number ``nvidia-smi`` shows, or ``cpu`` on a host without a GPU. Needs no torch."""
+    """``cuda:N`` with the number ``nvidia-smi`` shows, ``cpu`` without a GPU, or ``remote``. Needs no torch."""
+    if not is_gpu(slot):
+        return "remote"
     return f"cuda:{visible_device(slot)}" if Path("/proc/driver/nvidia/gpus").is_dir() else "cpu"
 
 

@@ -23,7 +23,16 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from jobs import keys
-from jobs.errors import Conflict, DuplicateJob, FramemillError, IdempotencyMismatch, JobNotFound, QueueFull, Unavailable
+from jobs.errors import (
+    Conflict,
+    DuplicateJob,
+    FramemillError,
+    IdempotencyMismatch,
+    JobNotFound,
+    QueueFull,
+    ServiceBusy,
+    Unavailable,
+)
 from jobs.files import FileIndex
 from jobs.forecast import Forecast
 from jobs.record import Job, Output
@@ -40,7 +49,7 @@ WATCH_HEARTBEATS = 1.25
 #: video and its decoding may take minutes.
 PREVIEW_TTL_S = 300
 #: Put before every script, in this order.
-_SHARED = ("lib", "hooks", "queue", "files", "life", "forecast_lib")
+_SHARED = ("lib", "hooks", "queue", "files", "life", "forecast_lib", "room_lib")
 
 T = TypeVar("T")
 
@@ -98,6 +107,18 @@ class Sweep:
     lost_slots: list[str]
     #: Jobs that ended by it, with the state they are in.
     ended: list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a service (all slots, or one) works on at one moment."""
+
+    #: Number of further jobs that would start at once; less than 1: busy.
+    more: int
+    #: Jobs that have a slot or are being delivered.
+    active: list[str]
+    #: Number of jobs that wait for a slot.
+    waiting: int
 
 
 @dataclass(frozen=True)
@@ -178,6 +199,7 @@ class JobStore(FileIndex):
             DuplicateJob: the id is taken.
             IdempotencyMismatch: the idempotency key was used for another request.
             QueueFull: too many jobs wait, in all or of this key, or the key submits too fast.
+            ServiceBusy: it would have to wait, and must not.
             Unavailable: an input was removed before the job came; with the input sent again it is accepted.
         """
         caller, request = submission.caller, submission.request
@@ -206,6 +228,8 @@ class JobStore(FileIndex):
             fields["model_max_waiting"] = submission.model_max_waiting
         if submission.retry_of:
             fields["retry_of"] = submission.retry_of
+        if submission.path:
+            fields["path"] = submission.path
         if request.inputs:
             fields["inputs"] = " ".join(request.inputs)
         if submission.webhook is not None:
@@ -216,18 +240,28 @@ class JobStore(FileIndex):
             fields["warnings"] = json.dumps(submission.warnings)
         status, *answer = self._run(
             "submit", job_id, self.settings.max_waiting, caller.max_waiting, caller.max_per_minute,
-            submission.idempotency_key, submission.fingerprint, int(submission.start_within_s * 1000), *_flat(fields),
+            submission.idempotency_key, submission.fingerprint, int(submission.start_within_s * 1000),
+            int(submission.only_if_idle), submission.pin or "", *_flat(fields),
         )  # fmt: skip
         if status == "repeat":
             return Accepted(answer[0], repeated=True)
         if status != "ok":
             raise _refusal(status, answer, job_id, self.settings)
-        bindings, created_at, expected = answer
-        return Accepted(job_id, _bindings(bindings), int(created_at), Forecast.from_reply(expected))
+        bindings, created_at, expected, path = answer
+        return Accepted(job_id, _bindings(bindings), int(created_at), Forecast.from_reply(expected), path=path)
 
     def forecast(self, *job_ids: str) -> list[Forecast]:
         """Where jobs stand; the cost of one does not depend on how many wait."""
         return [Forecast.from_reply(reply) for reply in self._run("forecast", *job_ids)] if job_ids else []
+
+    def room(self, slot: str = "", model: str = "") -> Room:
+        """What a service works on, and whether it has room for a job more.
+
+        Args:
+            slot: its only slot; '' for all.
+            model: what the next job needs; '' for any.
+        """
+        return Room(*self._run("room", slot, model))
 
     def cancel(self, job_id: str) -> tuple[bool, str | None, list[Binding]]:
         """End a job from outside, whatever it does.
@@ -353,6 +387,20 @@ class JobStore(FileIndex):
         state, bindings = self._run("lose", job_id, attempt)
         return str(state), _bindings(bindings)
 
+    def hand_back(self, job_id: str, attempt: int, *, slot: str, counted: bool, why: str) -> tuple[str, list[Binding]]:
+        """The slot's back end could not do this attempt: back to the queue; the slot gets nothing until it is well.
+
+        Args:
+            job_id, attempt, slot: what was to be done where.
+            counted: whether it was a run that counts towards ``MAX_ATTEMPTS``.
+            why: shown with the slot, and with the job if it fails in the end.
+
+        Returns:
+            The state the job is in now, and bindings.
+        """
+        state, bindings = self._run("hand_back", job_id, attempt, slot, int(counted), why[:500])
+        return str(state), _bindings(bindings)
+
     # ---- delivery
 
     def claim(self, job_id: str, attempt: int, owner: str) -> int:
@@ -461,6 +509,8 @@ def _refusal(status: str, answer: list[Any], job_id: str, settings: Settings) ->
         return DuplicateJob(f"a job with the id {job_id!r} exists")
     if status == "mismatch":
         return IdempotencyMismatch(f"this Idempotency-Key was used for another request, job {answer[0]}")
+    if status == "busy":
+        return ServiceBusy()
     if status == "input_gone":
         return Unavailable("an input image of this job is no longer stored; send the request with it again")
     if status == "full":

@@ -49,6 +49,10 @@ class Submission:
     model_max_waiting: int | None = None
     #: Hash of what was sent, to tell a repeat from a mistake.
     fingerprint: str = ""
+    #: Refuse it unless it starts at once.
+    only_if_idle: bool = False
+    #: The caller's own name for the output, a relative path; '' for none.
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,3 +65,5 @@ class Accepted:
     forecast: Forecast = Forecast(None)  # noqa: RUF009  (frozen)
     #: True: an earlier job, sent with the same idempotency key.
     repeated: bool = False
+    #: The name of the output: another than the wanted one, if an earlier job has that.
+    path: str = ""

@@ -11,21 +11,22 @@ import fcntl
 import http.client
 import json
 import os
-import re
 import signal
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
-from honcho.environ import parse_procfile
 from honcho.printer import Printer
 
+from jobs.backends import read_backends
 from jobs.errors import BadSetting
 from jobs.settings import PROJECT_ROOT, Settings
 from stack import devices, ports
+from stack.entries import Entry, entries
 from stack.manager import LogFiles, StackManager
 from stack.redis_binary import RedisStartError
 from stack.redis_server import EmbeddedRedis
@@ -45,28 +46,24 @@ def main(argv: list[str] | None = None) -> int:
     options = argparse.ArgumentParser(prog="python -m stack up", description="Start everything on this machine.")
     options.add_argument("--procfile", type=Path, default=PROJECT_ROOT / "Procfile", help="default: %(default)s")
     options.add_argument("--log-dir", type=Path, help="write NAME.log files there instead of to the terminal")
+    options.add_argument(
+        "--services", type=int, default=1, metavar="N",
+        help="start N web servers on consecutive ports, each for one GPU; one alone (the default) uses all GPUs",
+    )  # fmt: skip
+    options.add_argument("--start-port", type=int, metavar="PORT", help="of the first web server (default: PORT)")
     arguments = options.parse_args(argv)
     # Until the manager takes over, SIGTERM ends the start as Ctrl-C does.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         settings = Settings.from_env()
-        return _run(settings, arguments.procfile, arguments.log_dir)
+        if arguments.start_port is not None:
+            settings = replace(settings, port=arguments.start_port)
+        return _run(settings, arguments.procfile, arguments.log_dir, arguments.services)
     except KeyboardInterrupt:
         return 0
     except (CannotStart, BadSetting, RedisStartError, OSError) as exc:
         print(f"cannot start: {exc}", file=sys.stderr)
         return 2
-
-
-def commands(procfile: str, gpus: int) -> dict[str, str]:
-    """The Procfile's entries, with ``gpu0`` repeated for each further device."""
-    entries: dict[str, str] = {}
-    for name, command in parse_procfile(procfile).processes.items():
-        entries[name] = command
-        if name == "gpu0":
-            for number in range(1, gpus):
-                entries[f"gpu{number}"] = re.sub(r"\bgpu0\b", f"gpu{number}", command)
-    return entries
 
 
 def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
@@ -104,17 +101,36 @@ def only_one(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def _run(settings: Settings, procfile: Path, log_dir: Path | None) -> int:
+def planned(settings: Settings, procfile: str, services: int, gpus: int) -> list[Entry]:
+    """What to start for so many services on so many GPUs.
+
+    Raises:
+        CannotStart: several services, and fewer GPUs.
+        BadSetting: the back ends file is wrong.
+    """
+    if services < 1:
+        raise CannotStart("--services must be at least 1")
+    if services > 1 and gpus and services > gpus:
+        raise CannotStart(f"--services {services}: each needs a GPU of its own, and there are {gpus}")
+    own = range(settings.port, settings.port + services) if services > 1 else ()
+    slots = services if services > 1 else gpus
+    return entries(procfile, slots, own, read_backends(settings.backends_file))
+
+
+def _run(settings: Settings, procfile: Path, log_dir: Path | None, services: int) -> int:
     companions = {}
     with contextlib.ExitStack() as stack:
         stack.enter_context(only_one(settings.data_dir))
-        wanted = (
-            ports.Wanted("PORT", settings.host, settings.port, "the web server"),
-            ports.Wanted("FLOWER_PORT", FLOWER_HOST, settings.flower_port, "Flower"),
-        )
+        plan = planned(settings, procfile.read_text(encoding="utf-8"), services, devices.cuda_devices(os.environ))
+        wanted = [
+            ports.Wanted(
+                "PORT" if not number else f"PORT+{number}", settings.host, settings.port + number, "the web server"
+            )
+            for number in range(services)
+        ]
+        wanted.append(ports.Wanted("FLOWER_PORT", FLOWER_HOST, settings.flower_port, "Flower"))
         if problems := ports.problems(wanted):
             raise CannotStart("\n  ".join(problems))
-        entries = commands(procfile.read_text(encoding="utf-8"), devices.cuda_devices(os.environ))
         if settings.embedded_redis:
             # Leaving the block stops it: after everything that writes to it.
             server = stack.enter_context(EmbeddedRedis(settings, reuse=True))
@@ -124,9 +140,10 @@ def _run(settings: Settings, procfile: Path, log_dir: Path | None) -> int:
                 companions["redis"] = server.exit_status
         manager = StackManager(LogFiles(log_dir) if log_dir else Printer(sys.stdout))
         manager.companions.update(companions)
-        manager.on_started = lambda: _announce(manager, settings, set(entries))
-        for name, command in entries.items():
-            manager.add_process(name, command, env=environment(settings, os.environ), cwd=str(PROJECT_ROOT))
+        manager.on_started = lambda: _announce(manager, settings, plan, services)
+        for entry in plan:
+            env = environment(settings, os.environ) | entry.environment
+            manager.add_process(entry.name, entry.command, env=env, cwd=str(PROJECT_ROOT))
         manager.loop()
         return int(manager.returncode or 0)
 
@@ -137,15 +154,17 @@ def local_url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def _announce(manager: StackManager, settings: Settings, names: set[str]) -> None:
-    """Wait until the server is ready, then print where everything is. Runs in a thread."""
-    url = local_url(settings.host, settings.port)
-    noted = time.monotonic()
+def _announce(manager: StackManager, settings: Settings, plan: list[Entry], services: int) -> None:
+    """Wait until the servers are ready, then print where everything is. Runs in a thread."""
+    urls = [local_url(settings.host, settings.port + number) for number in range(services)]
+    url, noted = urls[0], time.monotonic()
     while not manager.stopping:
-        why = readiness(url)
+        why = next(filter(None, map(readiness, urls)), None)
         if why is None:
             manager.say(f"Framemill is ready. API {url}/v1  docs {url}/docs")
-            if "flower" in names:
+            for number, further in enumerate(urls[1:], 1):
+                manager.say(f"gpu{number} alone: API {further}/v1")
+            if any(entry.name == "flower" for entry in plan):
                 manager.say(f"Flower {local_url(FLOWER_HOST, settings.flower_port)}")
             manager.say("Ctrl-C stops everything")
             return

@@ -12,10 +12,11 @@ from typing import Any
 from celery import Celery, signals
 
 from jobs import moderation
+from jobs.backends import Backend, read_backends
 from jobs.errors import BadSetting
 from jobs.log import configure
 from jobs.settings import Settings
-from jobs.slots import gpu_slot, owner_name
+from jobs.slots import owner_name, slot_of
 from jobs.store import JobStore
 from tasks.message import template
 from tasks.slot_step import KeeperStep
@@ -42,6 +43,12 @@ def settings() -> Settings:
 
 
 @cache
+def backends() -> dict[str, Backend]:
+    """The back ends of others, by name."""
+    return read_backends(settings().backends_file)
+
+
+@cache
 def _store_of(pid: int) -> JobStore:
     return JobStore(settings(), message=template(app, GENERATE))
 
@@ -61,7 +68,7 @@ def _queues(sender: str, instance: Any, **_: Any) -> None:
     """Before the pool forks: what the child must know, and this host's own delivery queue for ``io``."""
     queues = list(instance.app.amqp.queues.consume_from)
     try:
-        slot = gpu_slot(queues)
+        slot = slot_of(queues, backends())
         if "io" in queues:
             moderation.verify(settings(), outputs=True)
     except BadSetting as exc:
@@ -84,4 +91,5 @@ def _child(**_: Any) -> None:
         importlib.import_module("workers.child").prepare(os.environ[SLOT_VARIABLE])
 
 
-logging.getLogger("kombu").setLevel(logging.WARNING)
+for _name in ("kombu", "httpx2"):
+    logging.getLogger(_name).setLevel(logging.WARNING)

@@ -40,7 +40,7 @@ def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tu
     Raises:
         DuplicateJob, IdempotencyMismatch: the client's own id or idempotency key was used before.
         ModerationRefused: its prompt is refused.
-        QueueFull, Unavailable: not accepted.
+        QueueFull, ServiceBusy, Unavailable: not accepted.
     """
     moderation.check_prompts(submission.request, settings(), moderate=submission.moderate)
     try:
@@ -65,6 +65,8 @@ def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tu
         key_id=submission.caller.key_id,
         job_class=submission.job_class or submission.caller.job_class,
         priority=submission.priority,
+        protocol=submission.protocol,
+        path=accepted.path,
         preview=submission.preview,
         retention=submission.retention or submission.caller.retention or settings().retention,
     )
@@ -121,6 +123,28 @@ def _revoke(job_id: str) -> None:
         logger.warning("revocation not sent", extra={"job_id": job_id, "error": repr(exc)})
 
 
+def cancel_all(caller: Caller, *, waiting: bool = False) -> list[str]:
+    """Stop every job of the caller (an admin: of all) that is being computed, those included that were just sent to a
+    worker; with ``waiting`` also those that wait or are being delivered. A service of one slot stops that slot's only.
+
+    Returns:
+        The ids this call stopped.
+    """
+    own = settings().service_slot
+    ids = store().room(own).active
+    if waiting:
+        ids += queries.ids_in_state(store(), JobState.QUEUED, key_id=caller.scope)
+    jobs = filter(None, (queries.find(store(), job_id) for job_id in dict.fromkeys(ids)))
+    meant = [
+        job.job_id
+        for job in jobs
+        if caller.owns(job.key_id)
+        and (not own or own in (job.slot, job.pin))
+        and (waiting or job.state is not JobState.DELIVERING)
+    ]
+    return [job_id for job_id in meant if cancel(job_id)[1]]
+
+
 def delete(job_id: str) -> str:
     """Delete a job with its files; one that is not over is stopped first.
 
@@ -136,12 +160,6 @@ def delete(job_id: str) -> str:
             cancel(job_id)
         outcome = store().purge(job_id)
     return outcome
-
-
-def cancel_running(caller: Caller) -> list[str]:
-    """Stop every job of the caller (an admin: of all) that is being computed. Returns the ids this call stopped."""
-    running = queries.ids_in_state(store(), JobState.RUNNING, key_id=caller.scope)
-    return [job_id for job_id in running if cancel(job_id)[1]]
 
 
 def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:

@@ -19,14 +19,16 @@ from typing import Any
 from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
+from jobs import queries
 from jobs.errors import BadSetting, FramemillError, RunTimeout, Unavailable
 from jobs.models import ModelRegistry
 from jobs.slots import device_label, start_ticks, visible_device
 from jobs.states import JobState
 from jobs.store import SlotHeld
 from tasks import dispatch
-from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, settings, store
+from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, backends, settings, store
 from tasks.janitor import Janitor
+from tasks.watch import BackendWatch
 from tasks.webhooks import Sender
 
 logger = logging.getLogger(__name__)
@@ -48,6 +50,8 @@ class Keeper:
         self._janitor = Janitor()
         self._sender = Sender() if self._delivers else None
         self._missing = 0
+        self._backend = backends().get(self._slot)
+        self._watch = BackendWatch(self._backend, self._is_free, self._note_health) if self._backend else None
 
     def start(self) -> None:
         """Take the slot and begin. Ends the process with a message when that is not possible."""
@@ -61,6 +65,8 @@ class Keeper:
         if self._delivers:
             store().until_written(store().announce_node)
             self._janitor.start()
+        if self._watch:
+            self._watch.start()
         if self._sender:
             self._sender.start()
         self._thread.start()
@@ -70,6 +76,8 @@ class Keeper:
         if self._stopping.is_set():
             return
         self._stopping.set()
+        if self._watch:
+            self._watch.stop()
         self._janitor.stop()
         if self._sender:
             self._sender.stop()
@@ -96,11 +104,17 @@ class Keeper:
             )
         if not isinstance(self._worker.pool, prefork.TaskPool):
             raise BadSetting("a GPU worker needs the prefork pool (its default); other pools cannot stop a running job")
-        visible_device(self._slot)
+        if self._backend is None:
+            visible_device(self._slot)
 
     def _facts(self) -> dict[str, Any]:
-        models = [spec.name for spec in ModelRegistry.from_file(settings().models_file).for_slot(self._slot)]
+        registry = ModelRegistry.from_file(settings().models_file)
+        offered = self._backend.offered(registry) if self._backend else registry.for_slot(self._slot)
+        models = [spec.name for spec in offered]
+        if self._backend and (unknown := self._backend.models.keys() - set(registry.names())):
+            raise BadSetting(f"[{self._slot}] models: the models file has no {', '.join(sorted(unknown))}")
         return {
+            **({"blocked": self._watch.blocked} if self._watch else {}),
             "node": settings().node,
             "pid": os.getpid(),
             "device": device_label(self._slot),
@@ -164,6 +178,14 @@ class Keeper:
             store().fail(beat.job_id, beat.attempt, code=RunTimeout.code, message=limit)
             self._signal_child(signal.SIGKILL)
         self._find_missing(beat.job_id, beat.attempt)
+
+    def _is_free(self) -> bool:
+        slot = queries.slot(store(), self._slot)
+        return slot is not None and not slot.job_id
+
+    def _note_health(self, blocked: str) -> None:
+        """Why its back end can take no job; '' gives the slot its next one."""
+        store().heartbeat(self._slot, self._owner, {"blocked": blocked})
 
     def _find_missing(self, job_id: str, attempt: int) -> None:
         """A run that has no process any more (its death was not recorded) is lost."""

@@ -80,7 +80,7 @@ class FakeServer(ThreadingHTTPServer):
                 "task_id": "a1", "status": "pending", "state": "queued", "position": 2, "eta_s": 3.2, "links": {},
                 "warnings": ["width 63 was rounded to 64"], "request": {"seed": 7},
             }, {}  # fmt: skip
-        if path == "/v1/tasks/a1/status":
+        if (method, path) == ("GET", "/v1/tasks/a1"):
             return 200, self.status(), {}
         if path == "/v1/tasks/a1/events":
             return self.events
@@ -274,7 +274,7 @@ def test_ids_that_mean_other_jobs_are_refused(server: FakeServer, client: framem
 def test_ids_are_quoted(server: FakeServer, client: framemill.Client) -> None:
     with pytest.raises(ApiError):
         client.status("a/b?c")
-    assert server.calls[0][1] == "/v1/tasks/a%2Fb%3Fc/status"
+    assert server.calls[0][1] == "/v1/tasks/a%2Fb%3Fc"
 
 
 def test_an_error_carries_everything(client: framemill.Client, server: FakeServer) -> None:
@@ -514,7 +514,7 @@ def test_ctrl_c_while_waiting_cancels_the_job(server: FakeServer) -> None:
     command = [sys.executable, "-c", code, "--url", server.url, "submit", "--wait"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
         deadline = time.monotonic() + 20
-        while not any(path.endswith("/status") for _, path, _ in server.calls):
+        while not any(path == "/v1/tasks/a1" for _, path, _ in server.calls):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)

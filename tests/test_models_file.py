@@ -9,7 +9,7 @@ import pytest
 from jobs.errors import BadSetting
 from jobs.models import Kind, ModelRegistry
 from jobs.settings import PROJECT_ROOT, Settings
-from jobs.slots import gpu_slot, visible_device
+from jobs.slots import slot_of, visible_device
 
 GOOD = 'source = "hub/model"\nkinds = ["text2img"]\n'
 
@@ -98,12 +98,12 @@ def test_a_secret_is_not_shown() -> None:
     [(["io"], None), (["gpu0"], "gpu0"), (["celery", "nodeb.gpu12"], "nodeb.gpu12"), (["gpux"], None)],
 )
 def test_the_slot_among_a_workers_queues(queues: list[str], slot: str | None) -> None:
-    assert gpu_slot(queues) == slot
+    assert slot_of(queues) == slot
 
 
 def test_one_worker_serves_one_slot() -> None:
     with pytest.raises(BadSetting, match="gpu0, gpu1"):
-        gpu_slot(["gpu0", "gpu1"])
+        slot_of(["gpu0", "gpu1"])
 
 
 def test_a_slot_picks_from_the_devices_that_are_visible() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from jobs.settings import PROJECT_ROOT, Settings
 from jobs.store import JobStore
 from stack import ports
 from tests.harness import ENDLESS_STEPS, PATIENCE_S, wait_for
+from tests.test_lightx2v_single import COUNTING
 
 HOST = "127.0.0.1"
 #: Longest time from Ctrl-C to the end of the last process, seconds.
@@ -31,7 +33,8 @@ SOME_STEPS = 1000
 class Up:
     """One run of the launcher. Its processes are known by the ``DATA_DIR`` they were given."""
 
-    def __init__(self, data_dir: Path, models_file: Path, **environment: str) -> None:
+    def __init__(self, data_dir: Path, models_file: Path, *command: str, **environment: str) -> None:
+        self.command = command or ("stack", "up")
         self.port = ports.next_free(HOST, 40_000 + os.getpid() % 10_000)
         self.flower_port = ports.next_free(HOST, self.port + 1)
         own = {"DATA_DIR": data_dir, "MODELS_FILE": models_file, "CPU_THREADS": "1", "PORT": self.port,
@@ -48,7 +51,7 @@ class Up:
     def _start(self, output: Any) -> subprocess.Popen[bytes]:
         # A group of its own, as a shell gives to each command: Ctrl-C reaches all of a group.
         return subprocess.Popen(
-            [sys.executable, "-m", "stack", "up"], cwd=PROJECT_ROOT, env=self.environ, stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", *self.command], cwd=PROJECT_ROOT, env=self.environ, stdin=subprocess.DEVNULL,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
 
@@ -191,3 +194,25 @@ def test_a_taken_port_is_named_with_the_process_that_has_it(up: Callable[..., Up
     assert run.process.returncode == 2
     assert f"the web server cannot use port {port}: it is taken by" in run.log
     assert f"(pid {os.getpid()}). Set PORT to another port" in run.log
+
+
+def test_several_services_have_a_slot_each(short_folder: Path) -> None:
+    models = short_folder / "models.toml"
+    models.write_text(COUNTING)
+    port = ports.next_free(HOST, 50_000 + os.getpid() % 10_000)
+    options = {"LIGHTX2V_PROFILE": "single", "NOOP_STEP_MS": "5"}
+    command = ("framemill", "up", "--services", "2", "--start-port", str(port))
+    with contextlib.closing(Up(short_folder / "var", models, *command, **options)) as run:
+        run.port = port
+        run.await_ready("gpu0", "gpu1")
+        urls = [f"http://{HOST}:{port + number}" for number in range(2)]
+        assert f"gpu1 alone: API {urls[1]}/v1" in run.log
+        for number, url in enumerate(urls):
+            answer = requests.post(f"{url}/v1/tasks/", json={"infer_steps": ENDLESS_STEPS}, timeout=30)
+            assert answer.status_code == 200, answer.text
+            status = requests.get(f"{url}/v1/service/status", timeout=30).json()
+            assert (status["service_status"], status["task_id"]) == ("busy", answer.json()["task_id"])
+            assert [slot["name"] for slot in status["slots"]] == [f"gpu{number}"]
+        run.process.terminate()
+        run.ended()
+        assert run.process.returncode == 0, run.log

@@ -8,7 +8,7 @@ import signal
 import threading
 from types import FrameType
 
-from jobs.slots import visible_device
+from jobs.slots import is_gpu, visible_device
 from tasks.celery_app import STOP_SIGNAL
 
 #: Set when this process was told to look at its job's record (``STOP_SIGNAL``). The record says whether to stop.
@@ -23,7 +23,7 @@ def prepare(slot: str) -> None:
 
     Called by Celery in a new child. ``CUDA_VISIBLE_DEVICES`` must be set before torch is imported.
     """
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible_device(slot)
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible_device(slot) if is_gpu(slot) else ""
     signal.signal(STOP_SIGNAL, _on_stop_signal)
     # An orphan would go on computing on a GPU that the next worker uses.
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -9,12 +9,13 @@ from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
+from jobs import moderation
 from jobs.errors import Unavailable
 from jobs.objects import ObjectStore, open_store
 from jobs.record import Job, Output
 from jobs.store import JobStore
 from tasks.celery_app import settings
-from workers import encode
+from workers import encode, spooled_files
 from workers.moderation import moderated
 from workers.spool import read
 
@@ -36,9 +37,15 @@ def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) ->
         ModerationRefused: nothing was stored, nor may be.
         Unavailable: the object store or Redis does not answer.
     """
-    frames = read(settings(), job_id, attempt)
     job = store.get(job_id)
-    clips, blurred = moderated(job, list(frames), settings())
+    files = spooled_files.read(settings(), job_id, attempt)
+    prefix = f"outputs/{job_id}/{attempt}.{number}"
+    if files and not moderation.hides_outputs(settings(), moderate=job.moderate):
+        return _store_files(job, prefix, files)
+    frames = [spooled_files.frames_of(file) for file in files] or list(read(settings(), job_id, attempt))
+    clips, blurred = moderated(job, frames, settings())
+    if files and not any(blurred):
+        return _store_files(job, prefix, files)
     outputs = []
     with tempfile.TemporaryDirectory(prefix="framemill-") as folder:
         for index, clip in enumerate(clips):
@@ -50,11 +57,22 @@ def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) ->
             else:
                 height, width = clip.shape[1:3]
                 encode.write_png(clip[0], path, metadata)
-            key = f"outputs/{job_id}/{attempt}.{number}/{path.name}"
+            key = f"{prefix}/{path.name}"
             media_type = "video/mp4" if suffix == "mp4" else "image/png"
             _objects().put_file(key, path, media_type)
             output = _output(job, key, media_type, path, width, height, len(clip))
             outputs.append(replace(output, moderated=blurred[index]))
+    return outputs
+
+
+def _store_files(job: Job, prefix: str, files: list[spooled_files.SpooledFile]) -> list[Output]:
+    """What a back end has encoded already, stored as it is."""
+    outputs = []
+    for file in files:
+        key = f"{prefix}/{file.path.name}"
+        _objects().put_file(key, file.path, file.media_type)
+        output = _output(job, key, file.media_type, file.path, file.width, file.height, file.frames)
+        outputs.append(replace(output, fps=file.fps))
     return outputs
 
 

@@ -11,7 +11,7 @@ import re
 import secrets
 import time
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 from jobs.errors import ExecutionError, FramemillError, JobCancelled, OutOfMemory, Unavailable
@@ -19,8 +19,11 @@ from jobs.models import ModelRegistry
 from jobs.moderation import hides_outputs
 from jobs.objects import ObjectStore, open_store
 from jobs.record import Job
+from jobs.requests import GenerationRequest
 from jobs.slots import device_label
-from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
+from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, backends, settings, store
+from workers.executors.remote import HandBack
+from workers.inputs import read_input
 from workers.report import Reporter
 
 logger = logging.getLogger(__name__)
@@ -84,6 +87,10 @@ def run(job_id: str, attempt: int) -> Outcome:
     except JobCancelled:
         records.until_written(lambda: records.release(job_id, attempt, slot=slot))
         ended = Outcome("cancelled")
+    except HandBack as exc:
+        back = partial(records.hand_back, job_id, attempt, slot=slot, counted=exc.counted, why=str(exc))
+        state, _ = records.until_written(back)
+        ended = Outcome("handed back", failure=f"worker_lost: {exc}" if state == "failed" else "")
     except Exception as exc:
         ended = _failed(job_id, attempt, slot, exc)
     else:
@@ -106,6 +113,9 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
     Returns:
         Seconds without loading, and the host whose spool holds the frames ('' when there are none).
     """
+    if backend := backends().get(slot):
+        remote = importlib.import_module("workers.executors.remote.running")
+        return remote.compute(job, attempt, backend, reporter, settings(), _inputs), settings().node
     spec = _models().get(job.request.model)
     if spec.executor == "noop":
         begun = time.monotonic()
@@ -130,6 +140,11 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
     reporter.check()
     write(settings(), job.job_id, attempt, frames)
     return time.monotonic() - begun, settings().node
+
+
+def _inputs(request: GenerationRequest) -> dict[str, bytes]:
+    """The content of the request's input files by their keys."""
+    return {key: read_input(_objects(), key) for key in request.inputs}
 
 
 def _failed(job_id: str, attempt: int, slot: str, exc: Exception) -> Outcome:

@@ -58,7 +58,7 @@ end
 
 -- Forget a job that is over, and give up its files. The id of one that was deleted stays taken for a while.
 local function drop(id)
-  local record = redis.call('HMGET', K.JOB .. id, 'state', 'key', 'outputs', 'deleted', 'webhook')
+  local record = redis.call('HMGET', K.JOB .. id, 'state', 'key', 'outputs', 'deleted', 'webhook', 'path')
   if record[1] then
     for _, index in ipairs({K.STATE .. record[1], K.JOBS}) do
       redis.call('ZREM', index, id)
@@ -68,6 +68,7 @@ local function drop(id)
     if has(record[3]) then discard(outputs_of(id), now_ms()) end
     if has(record[4]) then redis.call('SET', K.DELETED .. id, record[2], 'PX', int(CFG.result_ttl_ms)) end
     if has(record[5]) then forget_hooks(id, record[2], record[5]) end
+    if has(record[6]) then redis.call('DEL', K.FILE .. record[2] .. ':' .. record[6]) end
     redis.call('DEL', K.JOB .. id)
   end
   redis.call('ZREM', K.DEAD, id)

@@ -71,15 +71,17 @@ local function left_of(id)
 end
 
 -- The slots that could run a job: how many, seconds until the first is free, jobs pinned to them that go before, and
--- the name of one that is only paused when there is no other.
+-- the name of one that is only paused, or else only blocked, when there is no other.
 local function slots_for(r)
-  local fitting, free_in, pins, paused = 0, nil, nil, nil
+  local fitting, free_in, pins, paused, blocked = 0, nil, nil, nil, nil
   for _, slot in ipairs(redis.call('SMEMBERS', K.SLOTS)) do
-    local facts = redis.call('HMGET', K.SLOT .. slot, 'models', 'job', 'draining', 'suspect_at')
+    local facts = redis.call('HMGET', K.SLOT .. slot, 'models', 'job', 'draining', 'suspect_at', 'blocked')
     local can = set_of(cjson.decode(facts[1] or '[]'))[r.model] and not has(facts[3]) and not has(facts[4])
     if can and (not has(r.pin) or r.pin == slot) then
       if redis.call('SISMEMBER', K.PAUSED, slot) == 1 then
         if not paused or slot < paused then paused = slot end
+      elseif has(facts[5]) then
+        if not blocked or slot < blocked then blocked = slot end
       else
         fitting = fitting + 1
         free_in = math.min(free_in or math.huge, has(facts[2]) and left_of(facts[2]) or 0)
@@ -87,7 +89,7 @@ local function slots_for(r)
       end
     end
   end
-  return fitting, free_in, has(r.pin) and 0 or (pins or 0) * fitting, fitting == 0 and paused
+  return fitting, free_in, has(r.pin) and 0 or (pins or 0) * fitting, fitting == 0 and paused, fitting == 0 and blocked
 end
 
 -- {position, eta_s or '', what it waits for or ''}; position 0 once bound, -1 when over.
@@ -101,8 +103,9 @@ local function forecast(id)
   local own_s = rate and rate * r.work
   if has(r.slot) then return {0, has(r.eta_s) and r.eta_s or own_s and tostring(own_s) or '', ''} end
 
-  local fitting, free_in, pins, paused = slots_for(r)
+  local fitting, free_in, pins, paused, blocked = slots_for(r)
   local place = place_of(id, r) + pins
+  if blocked then return {place, '', 'slot ' .. blocked} end
   if paused then return {place, '', 'resume of slot ' .. paused} end
   if fitting == 0 then return {place, '', has(r.pin) and 'slot ' .. r.pin or 'model ' .. r.model} end
   if redis.call('SISMEMBER', K.PAUSED, K.ALL) == 1 then return {place, '', 'resume of the queue'} end

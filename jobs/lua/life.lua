@@ -54,7 +54,7 @@ local function finish(id, state)
   redis.call('DEL', K.PREVIEW_WANTED .. id)
   set_state(id, state)
   redis.call('HDEL', K.JOB .. id, 'stage', 'eta_s', 'delivery_owner', 'deliveries', 'next_look_at', 'node_gone_at', 'assigned_at',
-    'lane', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by')
+    'lane', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by', 'handed_back')
   redis.call('HSET', K.JOB .. id, 'finished_at', int(now))
   redis.call('HINCRBY', K.COUNTERS, state, 1)
   retain(id, state, now)
@@ -72,10 +72,11 @@ local function expire(id)
 end
 
 feed = function(slot)
-  local facts = redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'draining', 'suspect_at', 'pulls', 'open')
+  local names = {'owner', 'job', 'draining', 'suspect_at', 'blocked', 'pulls', 'open'}
+  local facts = redis.call('HMGET', K.SLOT .. slot, unpack(names))
   if not has(facts[1]) or has(facts[2]) then return nil end
-  local closed = has(facts[#facts - 1]) and not has(facts[#facts])
-  if closed or has(facts[3]) or has(facts[4]) then redis.call('SREM', K.IDLE, slot) return nil end
+  local closed = has(facts[6]) and not has(facts[7])
+  if closed or has(facts[3]) or has(facts[4]) or has(facts[5]) then redis.call('SREM', K.IDLE, slot) return nil end
   if redis.call('SISMEMBER', K.PAUSED, K.ALL) == 0 and redis.call('SISMEMBER', K.PAUSED, slot) == 0 then
     local id = pick(slot)
     while id do
@@ -146,7 +147,8 @@ local function lose(id, attempt)
   -- A worker that breaks before it even starts the run must not turn in a circle for ever.
   if tonumber(record[3] or 0) >= CFG.max_attempts or tonumber(attempt) >= 10 * CFG.max_attempts then
     settle(id, elapsed_s(id))
-    fail(id, 'worker_lost', 'the worker died in each of ' .. attempt .. ' attempts')
+    local why = job_get(id, 'handed_back')
+    fail(id, 'worker_lost', 'the worker died in each of ' .. attempt .. ' attempts' .. (has(why) and ': ' .. why or ''))
     redis.call('ZADD', K.DEAD, int(now_ms()), id)
   else
     requeue(id)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import io
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -13,14 +12,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from jobs.errors import ExecutionError, Unavailable
+from jobs.errors import ExecutionError
 from jobs.objects import ObjectStore
 from jobs.requests import GenerationRequest
+from workers.inputs import read_input
 from workers.preview import Previews
 from workers.report import Reporter
-
-#: Pauses between tries to read an input from the object store, seconds.
-INPUT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 
 
 def run(
@@ -67,21 +64,11 @@ def _arguments(request: GenerationRequest, objects: ObjectStore | None) -> dict[
     if request.kind.is_video:
         arguments |= {"num_frames": request.frames, "frame_rate": request.fps}
     if request.image is not None and objects is not None:
-        picture = Image.open(io.BytesIO(_read(objects, request.image))).convert("RGB")
+        picture = Image.open(io.BytesIO(read_input(objects, request.image))).convert("RGB")
         arguments["image"] = picture.resize((request.width, request.height), Image.Resampling.LANCZOS)
     if request.strength is not None:
         arguments["strength"] = request.strength
     return arguments
-
-
-def _read(objects: ObjectStore, key: str) -> bytes:
-    """An input, with patience for an object store that is away for a moment."""
-    for pause_s in INPUT_PAUSES_S:
-        try:
-            return b"".join(objects.read(key))
-        except Unavailable:
-            time.sleep(pause_s)
-    return b"".join(objects.read(key))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from flask_smorest import Blueprint
 from marshmallow import INCLUDE, Schema, fields, validate
 
 from app import auth
+from app.fields import Text, Whole, body_of, load
 from app.protocols.native import schemas
 from jobs import keys, queries, webhooks
 from jobs.access import CLASSES, Caller, KeyRing, Role
@@ -25,24 +26,24 @@ auth.protect(blueprint)
 class KeySchema(Schema):
     """A key to be made."""
 
-    service = schemas.Text(required=True)
-    role = schemas.Text(load_default="client", validate=validate.OneOf([*Role]))
-    job_class = schemas.Text(load_default="general", data_key="class", validate=validate.OneOf(CLASSES))
-    retention = schemas.Text(load_default="")
-    max_waiting = schemas.Whole(load_default=0)
-    max_running = schemas.Whole(load_default=0)
-    max_per_minute = schemas.Whole(load_default=0)
-    models = fields.List(schemas.Text(), load_default=list)
-    endpoints = fields.List(schemas.Text(), load_default=list)
+    service = Text(required=True)
+    role = Text(load_default="client", validate=validate.OneOf([*Role]))
+    job_class = Text(load_default="general", data_key="class", validate=validate.OneOf(CLASSES))
+    retention = Text(load_default="")
+    max_waiting = Whole(load_default=0)
+    max_running = Whole(load_default=0)
+    max_per_minute = Whole(load_default=0)
+    models = fields.List(Text(), load_default=list)
+    endpoints = fields.List(Text(), load_default=list)
     may_skip_moderation = fields.Boolean(load_default=False)
-    webhook_url = schemas.Text(allow_none=True, load_default=None)
+    webhook_url = Text(allow_none=True, load_default=None)
     webhook_events = schemas.TextList(allow_none=True, load_default=None)
 
 
 class PauseSchema(Schema):
     """What to pause."""
 
-    slot = schemas.Text(allow_none=True, load_default=None)
+    slot = Text(allow_none=True, load_default=None)
 
 
 _KEY, _PAUSE = KeySchema(unknown=INCLUDE), PauseSchema(unknown=INCLUDE)
@@ -50,7 +51,7 @@ _KEY, _PAUSE = KeySchema(unknown=INCLUDE), PauseSchema(unknown=INCLUDE)
 
 def body(schema: Schema) -> dict[str, Any]:
     """An operator's request: a field nobody knows is a mistake. Raises: InvalidRequest, MalformedBody."""
-    values, unknown = schemas.load(schema, schemas.body_of(request))
+    values, unknown = load(schema, body_of(request))
     if unknown:
         raise InvalidRequest(*(Problem(name, "unknown field") for name in unknown))
     return values

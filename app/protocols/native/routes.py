@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from flask import Response, current_app, jsonify, request
 from flask_smorest import Api, Blueprint
 
-from app import auth, inputs
+from app import auth, submitting, waiting
 from app.downloads import send_object
+from app.fields import body_of, load
 from app.protocols.native import admin, previews, schemas, streams, views, webhooks
-from jobs import moderation, queries, requests
-from jobs.errors import Forbidden, InvalidRequest, NotReady, ObjectNotFound, Problem, ResultExpired
-from jobs.forecast import OVER, Forecast
-from jobs.models import ModelRegistry
-from jobs.objects import ObjectStore
-from jobs.record import Job, check_job_id, new_job_id
-from jobs.requests import GenerationRequest
-from jobs.settings import Settings
-from jobs.slots import Slot
+from jobs import queries
+from jobs.errors import InvalidRequest, NotReady, ObjectNotFound, Problem, ResultExpired
+from jobs.forecast import Forecast
+from jobs.record import Job
 from jobs.states import JobState
-from jobs.submission import Submission
 from jobs.view import iso, job_view, links
 from tasks import dispatch
 from tasks.celery_app import store
@@ -35,8 +26,6 @@ service_blueprint = Blueprint("service", __name__, url_prefix="/v1", description
 auth.protect(tasks_blueprint)
 auth.protect(service_blueprint)
 
-MAX_IDEMPOTENCY_KEY_CHARS = 255
-
 _JSON_OR_FORM = {
     "requestBody": {
         "content": {
@@ -45,8 +34,6 @@ _JSON_OR_FORM = {
         }
     }
 }
-#: Stands for an image that is only stored once everything else is known to be right.
-_UNSTORED = "inputs/unstored"
 
 
 def register(api: Api) -> None:
@@ -58,25 +45,8 @@ def register(api: Api) -> None:
     api.register_blueprint(webhooks.blueprint)
 
 
-def _settings() -> Settings:
-    settings: Settings = current_app.config["FRAMEMILL"]
-    return settings
-
-
-def _models() -> ModelRegistry:
-    registry: ModelRegistry = current_app.config["FRAMEMILL_MODELS"]
-    return registry
-
-
-def _objects() -> ObjectStore:
-    objects: ObjectStore = current_app.config["FRAMEMILL_OBJECTS"]
-    return objects
-
-
 def _view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
-    if forecast is None:
-        forecast = OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
-    return job_view(job, forecast, _objects())
+    return job_view(job, forecast or submitting.forecast_of(job), submitting.objects())
 
 
 def _job(job_id: str) -> Job:
@@ -90,83 +60,19 @@ def _job(job_id: str) -> Job:
 @tasks_blueprint.alt_response(429, description="Too many jobs wait; Retry-After says when to try again.")
 def submit() -> Response:
     """Submit a job; `?wait=` or `Prefer: wait=` seconds answers when it is over."""
-    sent = schemas.body_of(request)
-    wait_s = streams.wanted_wait_s()
+    sent = body_of(request)
+    wait_s = waiting.wanted_wait_s()
     upload = sent.get("image") if isinstance(sent.get("image"), bytes) else None
-    values, unknown = schemas.load(schemas.SUBMIT, sent if upload is None else {**sent, "image": _UNSTORED})
+    values, unknown = load(schemas.SUBMIT, {name: value for name, value in sent.items() if value is not upload})
     image = upload if upload is not None else values.get("image") or None
-    values["image"] = None if image is None else _UNSTORED
-    job_id = check_job_id(values["task_id"]) if values.get("task_id") else None
-    resolved, warnings = requests.resolve(_models(), values)
-    warnings += [f"unknown field {name!r} was ignored" for name in unknown]
-    submission = _submission(values, resolved, warnings, image)
-    if image is not None:
-        key = inputs.store_image(image, settings=_settings(), objects=_objects(), records=store())
-        submission = replace(submission, request=replace(resolved, image=key))
-    chosen = job_id or new_job_id()
-    send = partial(dispatch.submit, submission, chosen, chosen_by_client=job_id is not None)
-    if wait_s:
-        with streams.listening(chosen) as listener:
-            job, forecast = send()
-            job = streams.wait_until_over(job, wait_s, listener)
-        response = jsonify(_view(job))
-    else:
-        job, forecast = send()
-        response = jsonify(_view(job, forecast))
+    prepared = submitting.prepare(
+        values, image, [f"unknown field {name!r} was ignored" for name in unknown],
+        preview=bool(values.get("preview")), webhook=webhooks.wanted(values, auth.caller()),
+    )  # fmt: skip
+    job, forecast = submitting.accept(prepared, wait_s)
+    response = jsonify(_view(job, forecast))
     response.headers["Location"] = links(job.job_id)["status"]
     return response
-
-
-def _submission(
-    values: dict[str, Any], resolved: GenerationRequest, warnings: list[str], image: str | bytes | None
-) -> Submission:
-    """How the job is to be queued. Raises: InvalidRequest, Forbidden."""
-    caller, spec = auth.caller(), _models().get(resolved.model)
-    auth.check_model(spec.name)
-    job_class = values.get("job_class")
-    if job_class == "premium" and not (caller.is_admin or caller.job_class == "premium"):
-        raise Forbidden("this key has no premium class")
-    idempotency_key = request.headers.get("Idempotency-Key", "")
-    if len(idempotency_key) > MAX_IDEMPOTENCY_KEY_CHARS or not idempotency_key.isprintable():
-        rule = f"must be at most {MAX_IDEMPOTENCY_KEY_CHARS} printable characters"
-        raise InvalidRequest(Problem("Idempotency-Key", rule, idempotency_key))
-
-    def limit(name: str) -> float:
-        own = values.get(name)
-        return float(own if own is not None else getattr(spec, name) or getattr(_settings(), name))
-
-    return Submission(
-        request=resolved,
-        caller=caller,
-        warnings=warnings,
-        pin=_known_slot(values["slot"], resolved.model) if values.get("slot") else None,
-        job_class=job_class,
-        priority=values.get("priority") or 0,
-        start_within_s=limit("start_within_s"),
-        max_run_s=limit("max_run_s"),
-        preview=bool(values.get("preview")),
-        retention=values.get("retention"),
-        webhook=webhooks.wanted(values, caller),
-        moderate=moderation.wanted(values.get("moderate"), caller, _settings()),
-        idempotency_key=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
-        fingerprint=_fingerprint(values, image or b""),
-    )
-
-
-def _fingerprint(values: dict[str, Any], image: str | bytes) -> str:
-    """Equal for equal requests: a repeat of a request without a seed has no seed either."""
-    content = image if isinstance(image, bytes) else image.encode()
-    text = json.dumps({name: value for name, value in values.items() if name != "image"}, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode() + b"\0" + content).hexdigest()
-
-
-def _known_slot(name: str, model: str) -> str:
-    slots: list[Slot] = queries.fleet(store()).slots
-    fitting = [slot.name for slot in slots if model in slot.models]
-    if name not in fitting:
-        rule = f"must be a slot that runs {model}: {', '.join(fitting) or 'none is there now'}"
-        raise InvalidRequest(Problem("slot", rule, name))
-    return name
 
 
 @tasks_blueprint.route("/", methods=["GET"])
@@ -175,7 +81,7 @@ def _known_slot(name: str, model: str) -> str:
 @tasks_blueprint.response(200, description="One page, newest first; `next` is the `after` of the next one.")
 def list_tasks() -> Response:
     """List jobs."""
-    values, _ = schemas.load(schemas.LIST, request.args)
+    values, _ = load(schemas.LIST, request.args)
     jobs, after, total = queries.list_jobs(
         store(), key_id=auth.caller().scope, state=values.get("state"), limit=values["limit"], after=values.get("after")
     )
@@ -188,7 +94,7 @@ def list_tasks() -> Response:
 @tasks_blueprint.response(200, description="The ids that were stopped.")
 def cancel_running() -> Response:
     """Stop every job that is being computed."""
-    stopped = dispatch.cancel_running(auth.caller())
+    stopped = dispatch.cancel_all(auth.caller())
     return jsonify(
         {
             "stop_status": "success" if stopped else "do_nothing",
@@ -207,8 +113,8 @@ def status(job_id: str) -> Response:
 
     `?wait=` seconds: answers when its state changes, or after that time.
     """
-    job, wait_s = _job(job_id), streams.wanted_wait_s()
-    return jsonify(_view(streams.wait(job, wait_s)))
+    job, wait_s = _job(job_id), waiting.wanted_wait_s()
+    return jsonify(_view(waiting.wait(job, wait_s)))
 
 
 @tasks_blueprint.route("/<job_id>/events", methods=["GET"])
@@ -236,7 +142,7 @@ def result(job_id: str) -> Response:
         raise InvalidRequest(Problem("index", f"must be 0 to {len(job.outputs) - 1}", index))
     output = job.outputs[int(index)]
     try:
-        return send_object(_objects(), output, name=f"{job_id}-{index}", expires_at_ms=job.expires_at_ms)
+        return send_object(submitting.objects(), output, name=f"{job_id}-{index}", expires_at_ms=job.expires_at_ms)
     except ObjectNotFound:
         raise ObjectNotFound("the output was removed from the object store") from None
 
@@ -250,7 +156,7 @@ def cancel(job_id: str) -> Response:
 
     `?purge=true`: then delete its record, its outputs, and its inputs unless another job needs them.
     """
-    if schemas.load(schemas.DELETE, request.args)[0]["purge"]:
+    if load(schemas.DELETE, request.args)[0]["purge"]:
         return _purge(job_id)
     _job(job_id)
     job, changed = dispatch.cancel(job_id)
@@ -305,11 +211,12 @@ def service_status() -> Response:
         job = queries.find(store(), job_id) if not auth.caller().is_admin else None
         return auth.caller().is_admin or (job is not None and auth.caller().owns(job.key_id))
 
-    return jsonify(views.service_view(queries.fleet(store()), current_app.config["API_VERSION"], visible))
+    fleet, room = queries.fleet(store(), submitting.settings().service_slot), submitting.room()
+    return jsonify(views.service_view(fleet, room, current_app.config["API_VERSION"], visible))
 
 
 @service_blueprint.route("/models", methods=["GET"])
 @service_blueprint.response(200, description="Models with kinds, defaults and limits.")
 def models() -> Response:
     """What can be generated."""
-    return jsonify({"models": [spec.to_dict() for spec in _models()]})
+    return jsonify({"models": [spec.to_dict() for spec in submitting.models()]})

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jobs import keys
 from jobs.queries import Fleet
 from jobs.slots import Slot
+from jobs.store import Room
 
 
-def service_view(fleet: Fleet, version: str, visible: Callable[[str], bool]) -> dict[str, Any]:
+def service_view(fleet: Fleet, room: Room, version: str, visible: Callable[[str], bool]) -> dict[str, Any]:
     """The answer of the service status route. ``idle``: a job sent now would start at once.
 
     ``visible`` tells of a job's id whether the caller may see it; others' are left out.
     """
-    waiting = fleet.counts["queued"]
-    active = [slot.job_id for slot in fleet.slots if slot.job_id and visible(slot.job_id)]
-    free = keys.ALL not in fleet.paused and any(slot_state(slot, fleet) == "idle" for slot in fleet.slots)
+    active = [job_id for job_id in room.active if visible(job_id)]
     return {
-        "service_status": "idle" if free and not waiting else "busy",
+        "service_status": "idle" if room.more > 0 else "busy",
         "task_id": active[0] if active else None,
         "current_task": active[0] if active else None,
         "active_tasks": active,
-        "pending_tasks": waiting,
+        "pending_tasks": room.waiting,
         "counts": fleet.counts,
         "submitted": fleet.submitted,
         "slots": [slot_view(slot, fleet, visible) for slot in fleet.slots],
@@ -37,14 +35,16 @@ def service_view(fleet: Fleet, version: str, visible: Callable[[str], bool]) -> 
 
 
 def slot_state(slot: Slot, fleet: Fleet) -> str:
-    """``lost``, ``draining``, ``busy``, ``paused`` or ``idle``."""
+    """``lost``, ``draining``, ``busy``, ``paused``, ``waiting`` or ``idle``."""
     if slot.suspect:
         return "lost"
     if slot.draining:
         return "draining"
     if slot.job_id:
         return "busy"
-    return "paused" if slot.name in fleet.paused else "idle"
+    if slot.name in fleet.paused:
+        return "paused"
+    return "waiting" if slot.blocked else "idle"
 
 
 def slot_view(slot: Slot, fleet: Fleet, visible: Callable[[str], bool]) -> dict[str, Any]:
@@ -58,4 +58,5 @@ def slot_view(slot: Slot, fleet: Fleet, visible: Callable[[str], bool]) -> dict[
         "models": list(slot.models),
         "resident": list(slot.resident),
         "loads": slot.loads,
+        "waiting_for": slot.blocked or None,
     }

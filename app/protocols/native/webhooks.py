@@ -9,6 +9,7 @@ from flask_smorest import Blueprint
 from marshmallow import INCLUDE, Schema, fields, validate
 
 from app import auth
+from app.fields import Text
 from app.protocols.native import admin, schemas
 from jobs import webhooks
 from jobs.access import Caller, KeyRing
@@ -26,7 +27,7 @@ auth.protect(blueprint)
 class KeyWebhookSchema(Schema):
     """Where the events of a key's jobs go."""
 
-    url = schemas.Text(allow_none=True, load_default=None)
+    url = Text(allow_none=True, load_default=None)
     events = schemas.TextList(allow_none=True, load_default=None)
     new_secret = fields.Boolean(load_default=False)
 
@@ -34,7 +35,7 @@ class KeyWebhookSchema(Schema):
 class ResendSchema(Schema):
     """What to send again."""
 
-    event = schemas.Text(allow_none=True, load_default=None, validate=validate.OneOf(EVENTS))
+    event = Text(allow_none=True, load_default=None, validate=validate.OneOf(EVENTS))
 
 
 _KEY_WEBHOOK, _RESEND = KeyWebhookSchema(unknown=INCLUDE), ResendSchema(unknown=INCLUDE)
