@@ -6,6 +6,7 @@ from flask import Flask
 from flask_smorest import Api
 
 from app import docs_page, errors, health
+from app.protocols.aime import setup as aime
 from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.native import routes as native
 from jobs import moderation
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     api = Api(app)
     native.register(api)
     lightx2v.register(app, api)
+    aime.register(app, api, settings, registry)
     api.register_blueprint(health.blueprint)
     docs_page.register_docs(app)
     errors.register(app)

@@ -158,7 +158,10 @@ class EventHub:
             events = self.missed(self._last_id)
         if events is None:
             listeners = [
-                one for group in (self._by_job, self._by_slot, self._by_key) for some in group.copy().values() for one in some
+                one
+                for group in (self._by_job, self._by_slot, self._by_key)
+                for some in group.copy().values()
+                for one in some
             ]
             for listener in listeners:
                 listener.put(None)

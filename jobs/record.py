@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from jobs.errors import InvalidRequest, Problem
 from jobs.endpoint_request import request_from
+from jobs.errors import InvalidRequest, Problem
 from jobs.requests import GenerationRequest
 from jobs.states import JobState
 from jobs.webhooks import Webhook

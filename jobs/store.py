@@ -431,9 +431,7 @@ class JobStore(FileIndex):
             return SlotHeld(reply[1], reply[2] / 1000)
         return _bindings(reply[1])
 
-    def pull(
-        self, base: str, owner: str, facts: Mapping[str, Any], *, most: int, batch: int
-    ) -> tuple[str, str, int]:
+    def pull(self, base: str, owner: str, facts: Mapping[str, Any], *, most: int, batch: int) -> tuple[str, str, int]:
         """A worker over HTTP asks for a job with one of its (at most ``most``) slots; it would take ``batch`` at once.
 
         ``base`` names the first slot. The slot takes part in the queue until it has a job or is closed: by a

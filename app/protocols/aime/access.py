@@ -67,9 +67,9 @@ def caller_of(endpoints: Endpoints, key: str, endpoint: Endpoint | None = None) 
     caller = KeyRing(store()).authenticate(key)
     if caller is not None and caller.role is not Role.WORKER:
         return caller
-    if caller is None and (endpoint is None or not endpoint.client_keys) and not _any_keys(endpoints, endpoint):
-        if anybody := _open():
-            return anybody
+    keyed = endpoint.client_keys if endpoint else any(one.client_keys for one in endpoints.by_name.values())
+    if caller is None and not keyed and (anybody := _open()):
+        return anybody
     raise Refused(BAD_KEY, 401)
 
 
@@ -144,8 +144,3 @@ def _open() -> Caller | None:
         return auth.identify(None)
     except Unauthorized:
         return None
-
-
-def _any_keys(endpoints: Endpoints, endpoint: Endpoint | None) -> bool:
-    """Whether keys are checked where no endpoint is named."""
-    return endpoint is None and any(one.client_keys for one in endpoints.by_name.values())

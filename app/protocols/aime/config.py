@@ -63,7 +63,7 @@ def _server(table: Table) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[st
     defaults: dict[str, dict[str, Any]] = {}
     for plural, section in (("CLIENTS", "CLIENTS"), ("WORKERS", "WORKER"), ("ENDPOINTS", "ENDPOINT")):
         own = table.table(plural)
-        for key in own.keys():
+        for key in own.names():
             if not key.startswith("default_"):
                 raise own.bad(key, "unknown key; keys here begin with default_")
             defaults.setdefault(section, {})[key.removeprefix("default_")] = own.any(key)
@@ -179,7 +179,7 @@ def _pages(table: Table, bad: Any) -> dict[str, tuple[Path, bool]]:
     pages = {}
     for section in ("STATIC", "JINJA"):
         listed = table.table(section)
-        for slug in listed.keys():
+        for slug in listed.names():
             own = listed.table(slug)
             path = listed.folder / own.text("file", own.text("path", ""))
             own.any("type")

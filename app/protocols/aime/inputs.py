@@ -20,7 +20,14 @@ from jobs.settings import Settings
 from jobs.store import JobStore
 
 _DATA_URI = re.compile(r"data:(\w+)/([\w.+-]+)(?:;[^;,]*)*?;base64,")
-_FORMAT_NAMES = {"vnd.wave": "wav", "x-wav": "wav", "wave": "wav", "jpg": "jpeg", "x-matroska": "mkv", "quicktime": "mov"}
+_FORMAT_NAMES = {
+    "vnd.wave": "wav",
+    "x-wav": "wav",
+    "wave": "wav",
+    "jpg": "jpeg",
+    "x-matroska": "mkv",
+    "quicktime": "mov",
+}
 
 
 class BadInputs(Exception):

@@ -26,7 +26,7 @@ _WITHOUT_EFFECT = ("check_conversion", "input_temp_file", "output_temp_file")
 def read_inputs(table: Table) -> dict[str, Input]:
     """``[INPUTS]``. Raises: BadSetting."""
     found = {}
-    for name in table.keys():
+    for name in table.names():
         if name in IMPLICIT:
             raise table.bad(name, f"is an input of every endpoint: {', '.join(IMPLICIT)}")
         found[name] = read_input(name, table.table(name))
@@ -92,15 +92,15 @@ def _attribute(name: str, of: type | tuple[type, ...], table: Table, convert: bo
     convert = table.flag("auto_convert", convert)
     if name == "size":
         table.flag("keep_aspect_ratio")
-        supported = tuple(_size(table, "supported", one) for one in table.take("supported", list, "must be a list", []))
-        rule = {key: _size(table, key, table.any(key)) for key in ("default", "minimum", "min", "maximum", "max")}
+        choices = tuple(_size(table, "supported", one) for one in table.take("supported", list, "must be a list", []))
+        sizes = {key: _size(table, key, table.any(key)) for key in ("default", "minimum", "min", "maximum", "max")}
         align = table.any("align")
         align = _size(table, "align", [align, align] if isinstance(align, int) else align)
         table.done()
-        low, high = rule["minimum"] or rule["min"], rule["maximum"] or rule["max"]
+        low, high = sizes["minimum"] or sizes["min"], sizes["maximum"] or sizes["max"]
         if low and high and (low[0] > high[0] or low[1] > high[1]):
             raise table.bad("minimum", "must not be above maximum")
-        return Rule(supported, rule["default"], low, high, align, convert)
+        return Rule(choices, sizes["default"], low, high, align, convert)
     supported = tuple(table.take("supported", list, "must be a list", []))
     default = table.any("default")
     for key, values in (("supported", supported), ("default", () if default is None else (default,))):
@@ -109,10 +109,10 @@ def _attribute(name: str, of: type | tuple[type, ...], table: Table, convert: bo
     if of is str:
         table.done()
         lowered = tuple(one.lower() for one in supported)
-        return Rule(lowered, default.lower() if default else None, convert=convert)
-    rule_ = _number_rule(table, default, convert)
+        return Rule(lowered, str(default).lower() if default else None, convert=convert)
+    rule = _number_rule(table, default, convert)
     table.done()
-    return Rule(supported, default, rule_.low, rule_.high, rule_.align, convert)
+    return Rule(supported, default, rule.low, rule.high, rule.align, convert)
 
 
 def _size(table: Table, key: str, value: Any) -> tuple[int, int] | None:
@@ -141,7 +141,7 @@ def _number_rule(table: Table, default: Any, convert: bool) -> Rule:
 def read_outputs(table: Table) -> dict[str, Output]:
     """``[OUTPUTS]`` and ``[PROGRESS.OUTPUTS]``. Raises: BadSetting."""
     found = {}
-    for name in table.keys():
+    for name in table.names():
         own = table.table(name)
         kind = OUTPUT_TYPES[own.one_of("type", OUTPUT_TYPES, "string")]
         found[name] = Output(name, kind, own.text("format"), own.text("color_space"), dict(own.values))
@@ -151,4 +151,4 @@ def read_outputs(table: Table) -> dict[str, Output]:
 
 def read_session_vars(table: Table) -> dict[str, Input]:
     """``[SESSION.VARS]``. Raises: BadSetting."""
-    return {name: read_input(name, table.table(name)) for name in table.keys()}
+    return {name: read_input(name, table.table(name)) for name in table.names()}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image, ImageOps
@@ -40,10 +39,10 @@ def convert(spec: Input, data: bytes, *, formats: tuple[str, ...], max_px: int) 
         Refused: it is damaged, too large, or not what is allowed and not to be converted.
     """
     try:
-        image = Image.open(io.BytesIO(data), formats=[one.upper() for one in FORMATS])
+        image: Image.Image = Image.open(io.BytesIO(data), formats=[one.upper() for one in FORMATS])
     except Exception:
         raise Refused(f"must be an image: {', '.join(FORMATS)}") from None
-    kind = (image.format or "").lower()
+    kind = str(image.format).lower()
     if formats and kind not in formats:
         raise Refused(f"must be {', '.join(formats)}, not {kind}")
     if image.width * image.height > max_px:
@@ -152,10 +151,10 @@ def resize(image: Image.Image, size: tuple[int, int], *, crop: bool, keep_ratio:
     return image.resize(size, Image.Resampling.LANCZOS)
 
 
-def measured(data: bytes) -> Mapping[str, int]:
+def size_of(data: bytes) -> tuple[int, int]:
     """Width and height of a picture, pixels; zeros for what is none."""
     try:
         with Image.open(io.BytesIO(data)) as image:
-            return {"width": image.width, "height": image.height}
+            return image.size
     except Exception:
-        return {"width": 0, "height": 0}
+        return 0, 0

@@ -129,9 +129,9 @@ def _wait(worker: Worker, most: int, deadline: float, is_gone: Callable[[], bool
                 event = listener.get(min(left_s, settings().heartbeat_s))
             except queue.Empty:
                 continue
-            if event is not None and event.fields["state"] == "queued":
-                if job := _start(worker, slot, event.job_id, int(event.fields["attempt"])):
-                    return job
+            bound = event is not None and event.fields["state"] == "queued"
+            if event and bound and (job := _start(worker, slot, event.job_id, int(event.fields["attempt"]))):
+                return job
 
 
 def _start(worker: Worker, slot: str, job_id: str, attempt: int) -> Job | None:

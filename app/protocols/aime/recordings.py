@@ -112,7 +112,7 @@ def _written(spec: Input, source: Any, plan: _Plan) -> bytes:
     film = next(iter(source.streams.video), None) if spec.type == "video" else None
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=_CONTAINERS.get(plan.format, plan.format)) as target:
-        writers = {}
+        writers: dict[int, _Film | _Sound] = {}
         if film is not None:
             writers[film.index] = _Film(target, film, film_codec, plan, crop=spec.resize_method == "crop")
         if sound is not None:
@@ -204,7 +204,7 @@ class _Film:
 
     def add(self, frame: Any) -> None:
         self._graph.push(frame)
-        made = self._graph.pull()
+        made: Any = self._graph.pull()
         made.pict_type = 0
         self._target.mux(self._stream.encode(made))
 

@@ -54,9 +54,10 @@ def store_outputs(
         ending = _ENDINGS.get(ending, ending)
         key = f"{folder}/{len(outputs)}.{re.sub('[^a-z0-9]', '', ending.lower()) or 'bin'}"
         objects.put_bytes(key, content, head[1])
-        size = pictures.measured(content) if head[1].startswith("image/") else {"width": 0, "height": 0}
+        width, height = pictures.size_of(content) if head[1].startswith("image/") else (0, 0)
         digest = hashlib.sha256(content).hexdigest()
-        outputs.append(record.Output(key=key, media_type=head[1], bytes=len(content), sha256=digest, **size))
+        file = record.Output(key=key, media_type=head[1], bytes=len(content), sha256=digest, width=width, height=height)
+        outputs.append(file)
         return len(outputs) - 1
 
     result: dict[str, Any] = {}
@@ -70,6 +71,8 @@ def store_outputs(
             result[name] = {"files": numbers if several else numbers[0]}
         else:
             result[name] = {"value": value}
+    if kept := {name: sent[name] for name in endpoint.session_vars if sent.get(name) is not None}:
+        result["_session"] = kept
     result["_worker"] = {
         "auth": sent.get("auth"),
         "interface_version": sent.get("version"),

@@ -48,7 +48,8 @@ class Table:
     def __bool__(self) -> bool:
         return bool(self.values)
 
-    def keys(self) -> Iterable[str]:
+    def names(self) -> list[str]:
+        """The keys that were not taken yet."""
         return list(self._left)
 
     def table(self, key: str) -> Table:

@@ -4,19 +4,17 @@ route answers 200 with a body it knows, whatever happened, and trouble that may 
 from __future__ import annotations
 
 import logging
-import select
-import socket
 import time
 from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, jsonify
 
 from app import submitting
 from app.protocols.aime import keeper, pulling
 from app.protocols.aime.inputs import data_uri
 from app.protocols.aime.results import store_outputs
-from app.protocols.aime.shared import endpoints, json_body
+from app.protocols.aime.shared import endpoints, hung_up, json_body
 from app.protocols.aime.spec import Endpoint
 from jobs.access import KeyRing, Role
 from jobs.endpoint_request import EndpointRequest
@@ -94,7 +92,7 @@ def job_request() -> Response:
         if "version" not in sent and not pulling.slots_of(worker):
             return jsonify({"cmd": "error", "msg": f"worker {worker.name} needs to login first", **version})
         keeper.start()
-        jobs = pulling.next_jobs(worker, pulling.batch_of(sent), _poll_s(served[0], sent), _hung_up())
+        jobs = pulling.next_jobs(worker, pulling.batch_of(sent), _poll_s(served[0], sent), hung_up())
         given = [data for job in jobs if (data := _job_data(job)) is not None]
     except Exception as exc:
         _log(exc, "a worker's call for a job failed")
@@ -242,22 +240,6 @@ def _poll_s(endpoint: Endpoint, sent: dict[str, Any]) -> float:
     if isinstance(wanted, int | float) and 0 < wanted < timeout_s:
         timeout_s = wanted
     return pulling.POLL_SHARE * timeout_s
-
-
-def _hung_up() -> Callable[[], bool]:
-    """Whether the caller of this request has closed its connection."""
-    connection = request.environ.get("gunicorn.socket")
-
-    def check() -> bool:
-        if connection is None:
-            return False
-        try:
-            readable, _, _ = select.select([connection], [], [], 0)
-            return bool(readable) and not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except (OSError, ValueError):
-            return True
-
-    return check
 
 
 def _guarded(handle: Callable[[dict[str, Any]], dict[str, Any]], one: Any) -> dict[str, Any]:
