@@ -4,9 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 from jobs.requests import GenerationRequest
+
+
+class CustomKind(StrEnum):
+    """What no model of the models file can do: whatever the endpoint says."""
+
+    CUSTOM = "custom"
+
+    @property
+    def is_video(self) -> bool:
+        return False
+
+    @property
+    def needs_image(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,7 +31,7 @@ class EndpointRequest(GenerationRequest):
     It costs one unit of work: jobs of one model are taken to be alike.
     """
 
-    kind: Any = "custom"
+    kind: Any = CustomKind.CUSTOM
     prompt: str = ""
     negative_prompt: str = ""
     seed: int = 0

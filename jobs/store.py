@@ -226,6 +226,8 @@ class JobStore(FileIndex):
             fields["preview"] = 1
         if submission.model_max_waiting is not None:
             fields["model_max_waiting"] = submission.model_max_waiting
+        if submission.max_silence_s:
+            fields["max_silence_ms"] = int(submission.max_silence_s * 1000)
         if submission.retry_of:
             fields["retry_of"] = submission.retry_of
         if submission.path:

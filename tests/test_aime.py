@@ -38,7 +38,7 @@ strength = {{ type = "float", minimum = 0.0, maximum = 1.0, auto_convert = true 
 fast = {{ type = "bool", default = false }}
 size = {{ type = "selection", supported = ["small", "large"], default = "small" }}
 options = {{ type = "json" }}
-image = {{ type = "image", format = {{ supported = ["png"], auto_convert = true }}, size = {{ maximum = [32, 32], align = 8, auto_convert = true }} }}
+image = {{ type = "image", format = {{ supported = ["png"], auto_convert = true }}, {size} }}
 {inputs}
 
 [SESSION.VARS]
@@ -54,9 +54,11 @@ seed = {{ type = "integer" }}
 {outputs}
 """
 
+SIZE = "size = { maximum = [32, 32], align = 8, auto_convert = true }"
+
 
 def write_endpoint(folder: Path, name: str = "draw", **parts: str) -> None:
-    text = CONFIG.format(**{"endpoint": "", "clients": "", "inputs": "", "outputs": "", **parts})
+    text = CONFIG.format(**{"endpoint": "", "clients": "", "inputs": "", "outputs": "", "size": SIZE, **parts})
     text = text.replace('name = "draw"', f'name = "{name}"')
     path = folder / name
     path.mkdir(parents=True, exist_ok=True)
@@ -140,8 +142,8 @@ def test_polling_shows_place_progress_and_the_result_as_often_as_asked(aime: Sta
 
 def test_every_problem_of_a_request_is_named_at_once(aime: Stack) -> None:
     response = Client(aime.url(""), "draw").send(
-        prompt="x" * 21, seed=101, strength="much", fast="no", size="huge", options="{", image="data:image/png;base64,AA",
-        unknown=1,
+        prompt="x" * 21, seed=101, strength="much", fast="no", size="huge", options="{", unknown=1,
+        image="data:image/png;base64,AA",
     )  # fmt: skip
     assert response.status_code == 400
     body = response.json()
@@ -176,6 +178,9 @@ def test_keys_and_sessions(aime: Stack) -> None:
     )  # fmt: skip
     wrong = Client(url, "keyed", key="wrong").send(prompt="a")
     assert (wrong.status_code, wrong.json()["error"]) == (401, ["Key not valid"])
+    assert Client(url, "keyed", key="worker-secret").send(prompt="a").status_code == 401
+    wish = {"auth": "w", "job_type": "draw", "auth_key": "key-of-anna", "version": "1"}
+    assert requests.post(aime.url("/worker_job_request"), json=wish, timeout=10).json()["cmd"] == "error"
     assert Client(url, "keyed", key="key-of-carl").send(prompt="a").status_code == 402
     assert Client(url, "keyed", key="wrong").login() == {"success": False, "error": "Key not valid"}
 
@@ -220,7 +225,9 @@ def test_a_full_queue_is_one_text(aime: Stack) -> None:
 def test_a_canceled_job_ends_every_poll(aime: Stack) -> None:
     client = Client(aime.url(""), "draw")
     job_id = client.submit(prompt="a")
-    assert requests.post(aime.url("/draw/cancel"), json={"job_id": job_id}, timeout=10).json()["job_state"] == "canceled"
+    assert (
+        requests.post(aime.url("/draw/cancel"), json={"job_id": job_id}, timeout=10).json()["job_state"] == "canceled"
+    )
     answer = client.poll(job_id)
     assert answer.status_code == 400
     body = answer.json()

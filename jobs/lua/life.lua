@@ -8,9 +8,11 @@ end
 
 -- Renew a slot's lease. A slot that pulls is silent for longer: while it computes, and between two of its calls.
 local function renew(slot)
-  local facts = redis.call('HMGET', K.SLOT .. slot, 'pulls', 'job', 'open', 'run_lease_ms', 'away_lease_ms')
+  local facts = redis.call('HMGET', K.SLOT .. slot, 'pulls', 'job', 'open', 'away_lease_ms')
   local lasts_ms = CFG.lease_ms
-  if has(facts[1]) and not has(facts[3]) then lasts_ms = has(facts[2]) and facts[4] or facts[5] end
+  if has(facts[1]) and not has(facts[3]) then
+    lasts_ms = has(facts[2]) and job_get(facts[2], 'max_silence_ms') or facts[4]
+  end
   redis.call('ZADD', K.LEASES, int(now_ms() + lasts_ms), slot)
 end
 

@@ -1,6 +1,6 @@
 -- A worker over HTTP asks for a job: its first slot that has none, and for which no call waits, takes part in the queue.
 -- ARGV: the worker's name (its first slot has the same, further ones end in ~1, ~2 …), owner, most slots, how many jobs
--- it would take at once, then field, value … of facts (models, run_lease_ms, away_lease_ms …).
+-- it would take at once, then field, value … of facts (models, away_lease_ms …).
 -- Returns {slot, job or '', attempt}; {'', '', 0} when all its slots are taken.
 local base, owner = ARGV[1], ARGV[2]
 local batch = math.max(tonumber(ARGV[4]), tonumber(redis.call('HGET', K.SLOT .. base, 'batch') or 1))

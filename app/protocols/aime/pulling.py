@@ -52,7 +52,6 @@ class Worker:
             "device": "http",
             "device_name": str(sent.get("gpu_name") or "")[:100],
             "models": json.dumps([MODEL_PREFIX + job_type]),
-            "run_lease_ms": int(1000 * max(one.job_inactivity_timeout for one in endpoints)),
             "away_lease_ms": int(2000 * endpoints[0].request_timeout),
             "about": json.dumps(about),
         }

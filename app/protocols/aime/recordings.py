@@ -85,7 +85,8 @@ def _plan(spec: Input, source: Any, declared: str, formats: tuple[str, ...], max
     if sound is not None:
         plan.rate = fitted("sample_rate", sound.rate)
         plan.channels = fitted("channels", sound.channels)
-        plan.depth = fitted("sample_bit_depth", sound.format.bytes * 8)
+        depth = sound.format.bytes * 8 if sound.codec_context.name.startswith("pcm") else 16
+        plan.depth = fitted("sample_bit_depth", depth)
         plan.bit_rate = fitted("audio_bit_rate", sound.bit_rate or source.bit_rate or 0)
     length_s = float(source.duration) / av.time_base if source.duration else _length_s(sound or film)
     wanted_s = fitted("duration", length_s)
@@ -152,7 +153,6 @@ class _Sound:
         # Codecs that take whole frames only get them from here.
         self._stream.codec_context.open()
         size = self._stream.codec_context.frame_size
-        self._resampler.frame_size = size or 0
         self._fifo = av.AudioFifo()
         self._size = size or 1024
 

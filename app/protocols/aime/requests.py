@@ -49,7 +49,13 @@ def prepare(endpoint: Endpoint, sent: Mapping[str, Any], client: Client, *, as_t
         params={**_session_values(endpoint), **checked.params},
         media=media,
     )
-    submission = Submission(request=wanted, caller=client.caller, start_within_s=endpoint.max_time_in_queue, **queueing)
+    submission = Submission(
+        request=wanted,
+        caller=client.caller,
+        start_within_s=endpoint.max_time_in_queue,
+        max_silence_s=endpoint.job_inactivity_timeout,
+        **queueing,
+    )
     return Prepared(submission, new_job_id(), False)
 
 

@@ -47,7 +47,7 @@ def ended(endpoint: Endpoint, job: Job, error: str, *, word: str) -> Answer:
 
 def _progress(endpoint: Endpoint, job: Job) -> dict[str, Any]:
     forecast = store().forecast(job.job_id)[0]
-    workers = online(endpoint.model)
+    workers = max(online(endpoint.model), 1 if job.slot else 0)
     estimate = -1.0 if not workers else max(0.0, round(forecast.eta_s or 0.0, 1))
     noted = store().noted_progress(job.job_id) if job.state is JobState.RUNNING else {}
     if job.state is JobState.RUNNING and not isinstance(job.request, EndpointRequest):
