@@ -94,6 +94,8 @@ class Job:
     priority: int = 0
     #: Longest run, seconds; None: no limit.
     max_run_s: float | None = None
+    #: A worker over HTTP that is silent for so many seconds is taken for dead.
+    max_silence_s: float = 0
     #: A job that this one was sent again for.
     retry_of: str | None = None
     #: The caller's own name for the output, a relative path; '' for none.
@@ -154,6 +156,7 @@ class Job:
             job_class=values.get("class") or "general",
             priority=number("priority") or 0,
             max_run_s=int(values["max_run_ms"]) / 1000 if values.get("max_run_ms") else None,
+            max_silence_s=int(values.get("max_silence_ms") or 0) / 1000,
             retry_of=values.get("retry_of"),
             path=values.get("path", ""),
             handed_back=values.get("handed_back", ""),

@@ -176,7 +176,7 @@ def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:
         request=old.request, warnings=old.warnings, pin=old.pin, caller=replace(caller, key_id=old.key_id),
         protocol=old.protocol, job_class=old.job_class, priority=old.priority, retry_of=job_id,
         max_run_s=old.max_run_s or 0, retention=old.retention, webhook=old.webhook or False, moderate=old.moderate,
-        preview=old.preview,
+        preview=old.preview, max_silence_s=old.max_silence_s,
     )  # fmt: skip
     answer = submit(submission, new_job_id(), chosen_by_client=False)
     store().bury(job_id)

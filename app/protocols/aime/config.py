@@ -13,10 +13,12 @@ from app.protocols.aime.tables import Table
 from jobs.access import Caller, digest_of
 from jobs.errors import BadSetting, InvalidRequest
 from jobs.models import ModelRegistry
-from jobs.settings import Settings
+from jobs.settings import PROJECT_ROOT, Settings
 
 logger = logging.getLogger(__name__)
 
+#: The examples that come along name a model that another models file need not have.
+SHIPPED_DIR = PROJECT_ROOT / "endpoints"
 ENDPOINT_FILE = "aime_api_endpoint.cfg"
 SERVER_FILE = "aime_api_server.cfg"
 
@@ -51,11 +53,20 @@ def read_endpoints(settings: Settings, models: ModelRegistry) -> Endpoints:
     defaults, formats = _server(Table.from_file(server)) if server.is_file() else ({}, {})
     found: dict[str, Endpoint] = {}
     for path in sorted(folder.rglob(ENDPOINT_FILE)):
-        endpoint = _endpoint(Table.from_file(path), defaults, models)
+        table = Table.from_file(path)
+        if folder == SHIPPED_DIR and _lacks_model(table, models):
+            logger.warning("endpoint without its model is not served", extra={"file": str(path)})
+            continue
+        endpoint = _endpoint(table, defaults, models)
         if endpoint.name in found:
             raise BadSetting(f"{path}: ENDPOINT.name: another file has an endpoint {endpoint.name!r}")
         found[endpoint.name] = endpoint
     return Endpoints(found, formats)
+
+
+def _lacks_model(table: Table, models: ModelRegistry) -> bool:
+    own = table.values.get("MODEL")
+    return isinstance(own, dict) and own.get("name") not in models.names()
 
 
 def _server(table: Table) -> tuple[dict[str, dict[str, Any]], dict[str, tuple[str, ...]]]:
