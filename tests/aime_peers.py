@@ -56,6 +56,8 @@ class Worker:
         self.calls: dict[str, int] = {}
         self.replies: list[Any] = []
         self.canceled: set[str] = set()
+        #: One call with progress failed: it makes none any more.
+        self.muted = False
         #: Why it ended for good; '' while it works.
         self.ended = ""
         self._stopping = threading.Event()
@@ -128,7 +130,14 @@ class Worker:
             item |= {"start_time": data["start_time"], "start_time_compute": data["start_time_compute"]}
         else:
             item["auth"] = self.name
-        for reply in self.post("/worker_job_progress", [item]).json():
+        if self.muted:
+            return
+        try:
+            replies = self.post("/worker_job_progress", [item]).json()
+        except (requests.RequestException, ValueError):
+            self.muted = True
+            return
+        for reply in replies:
             self.replies.append(reply)
             if reply.get("canceled"):
                 self.canceled.add(reply["job_id"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -199,6 +201,7 @@ def test_nothing_spins_and_nothing_is_lost_over_a_restart_of_the_server(aime: St
     with Worker(aime.url(""), compute=slowly) as worker:
         first, second = client.submit(prompt="a"), client.submit(prompt="b")
         assert busy.wait(30)
+        os.killpg(aime.processes["web"].pid, signal.SIGKILL)  # its web processes with it
         aime.kill("web")
         go_on.set()
         time.sleep(1)  # it repeats its calls meanwhile
