@@ -86,7 +86,10 @@ class EventHub:
 
     @contextmanager
     def listen(self, *, job_id: str | None = None, key_id: str | None = None, slot: str = "") -> Iterator[Listener]:
-        """Events of one job, of the jobs of one slot or one key, or (none of them) of all, from now on."""
+        """Events of one job, of the jobs of one slot or one key, or (none of them) of all, from now on.
+
+        ``slot`` stands for those that continue its name with ``~``, too.
+        """
         self._start()
         assert self._last_id is not None
         listener = Listener(self._last_id, job_id)
@@ -180,7 +183,7 @@ class EventHub:
     def _listeners(self, event: Event) -> list[Listener]:
         return [
             *self._by_job.get(event.job_id, ()),
-            *self._by_slot.get(event.fields.get("slot", ""), ()),
+            *self._by_slot.get(event.fields.get("slot", "").partition("~")[0], ()),
             *self._by_key.get(event.key_id, ()),
             *self._by_key.get(keys.ALL, ()),
         ]

@@ -105,32 +105,43 @@ def next_jobs(worker: Worker, most: int, wait_s: float, is_gone: Callable[[], bo
 
 
 def _wait(worker: Worker, most: int, deadline: float, is_gone: Callable[[], bool]) -> Job | None:
-    slot, job_id, attempt = store().pull(worker.base, worker.owner, worker.facts, most=MAX_SLOTS, batch=most)
-    if job_id and (job := _start(worker, slot, job_id, attempt)):
-        return job
-    if not slot:
-        time.sleep(max(0.0, deadline - time.monotonic()))
-        return None
-    with hub().listen(slot=slot) as listener:
+    with hub().listen(slot=worker.base) as listener:  # first, so that no binding is missed
+        slot, job_id, attempt = store().pull(worker.base, worker.owner, worker.facts, most=MAX_SLOTS, batch=most)
+        if job_id and (job := _start(worker, slot, job_id, attempt)):
+            return job
+        next_beat = time.monotonic() + settings().heartbeat_s
         while True:
-            left_s = deadline - time.monotonic()
-            over = left_s <= 0 or is_gone()
+            now = time.monotonic()
+            over = now >= deadline or is_gone()
+            try:
+                event = None if over else listener.get(min(deadline, next_beat) - now)
+            except queue.Empty:
+                event = None
+            if event is not None:
+                own = event.fields["state"] == "queued" and event.fields.get("slot") == slot
+                if own and (job := _start(worker, slot, event.job_id, int(event.fields["attempt"]))):
+                    return job
+                if not own and now < next_beat:  # of another of its slots
+                    continue
+            if not slot:  # all its slots are taken
+                if over:
+                    return None
+                continue
+            next_beat = time.monotonic() + settings().heartbeat_s
             beat = store().heartbeat(slot, worker.owner, {"open": "" if over else "1"})
-            if not beat.held and not over:  # it was given up while Redis or this process was away
-                return _wait(worker, most, deadline, is_gone)
-            found = [(one.job_id, one.attempt) for one in beat.bindings if one.slot == slot]
-            for job_id, attempt in [(beat.job_id, beat.attempt)] if beat.job_id else found:
+            found = [(beat.job_id, beat.attempt)] if beat.job_id else []
+            found += [(one.job_id, one.attempt) for one in beat.bindings if one.slot == slot]
+            for job_id, attempt in found:
                 if job := _start(worker, slot, job_id, attempt):
                     return job
             if over:
                 return None
-            try:
-                event = listener.get(min(left_s, settings().heartbeat_s))
-            except queue.Empty:
-                continue
-            bound = event is not None and event.fields["state"] == "queued"
-            if event and bound and (job := _start(worker, slot, event.job_id, int(event.fields["attempt"]))):
-                return job
+            if not beat.held:  # it was given up while Redis or this process was away
+                slot, job_id, attempt = store().pull(
+                    worker.base, worker.owner, worker.facts, most=MAX_SLOTS, batch=most
+                )
+                if job_id and (job := _start(worker, slot, job_id, attempt)):
+                    return job
 
 
 def _start(worker: Worker, slot: str, job_id: str, attempt: int) -> Job | None:
