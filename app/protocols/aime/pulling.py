@@ -123,11 +123,11 @@ def _wait(worker: Worker, most: int, deadline: float, is_gone: Callable[[], bool
                     return job
                 if not own and now < next_beat:  # of another of its slots
                     continue
+            next_beat = time.monotonic() + settings().heartbeat_s
             if not slot:  # all its slots are taken
                 if over:
                     return None
                 continue
-            next_beat = time.monotonic() + settings().heartbeat_s
             beat = store().heartbeat(slot, worker.owner, {"open": "" if over else "1"})
             found = [(beat.job_id, beat.attempt)] if beat.job_id else []
             found += [(one.job_id, one.attempt) for one in beat.bindings if one.slot == slot]
