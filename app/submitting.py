@@ -76,7 +76,7 @@ def prepare(
     if not values.get("model") and not values.get("kind"):
         values["kind"] = settings().bare_kind(with_image=image is not None)
     chosen = check_job_id(values["task_id"]) if values.get("task_id") else None
-    resolved, rounded = requests.resolve(models(), values)
+    resolved, rounded = requests.resolve(models(), values, settings())
     submission = _submission(values, resolved, rounded + warnings, image, queueing)
     if image is not None:
         key = inputs.store_image(image, settings=settings(), objects=objects(), records=store())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from bench import latency, overhead, queue
+from bench import delivery, latency, overhead, queue
 from bench.common import machine
 
 
@@ -16,6 +16,7 @@ def main() -> int:
         ("Overhead (python -m bench.overhead)", lambda: overhead.report(overhead.measure(rounds=3, seconds=3))),
         ("Long queues (python -m bench.queue)", lambda: queue.report((10, 10_000), samples=100)),
         ("Latency (python -m bench.latency)", lambda: latency.report(short=True)),
+        ("Delivery (python -m bench.delivery)", lambda: delivery.report(rounds=1)),
     ):
         print(f"\n## {title}\n\n{measure()}", flush=True)
     print(f"\ntook {time.monotonic() - begun:.0f} s")

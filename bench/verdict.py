@@ -122,7 +122,8 @@ def _outputs(
         status, content = client.fetch("GET", output["url"], secret=secret)
         if status != 200 or hashlib.sha256(content).hexdigest() != output["sha256"]:
             verdict.bad["output missing or changed"].append(f"{plan.job_id}: {status}")
-    verdict.orphans += max(0, len(stored) - len(view["outputs"]))
+    named = sum(1 + bool(output["thumbnail_url"]) + bool(output["poster_url"]) for output in view["outputs"])
+    verdict.orphans += max(0, len(stored) - named)
 
 
 def _events(verdict: Verdict, stack: Stack, views: dict[str, dict[str, Any]]) -> None:

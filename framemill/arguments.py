@@ -10,7 +10,7 @@ from framemill import commands, operating
 EXIT_CODES = """\
 exit codes:
   0    done
-  1    the job failed or expired, or a file could not be read or written
+  1    the job failed or expired, a file could not be read or written, or does not say how it was made
   2    wrong arguments
   3    the server refused the request
   4    the server cannot be reached or is not ready
@@ -75,6 +75,11 @@ def parser() -> argparse.ArgumentParser:
     jobs.add_argument("--after", help="continue after this job")
     jobs.set_defaults(run=commands.list_jobs)
 
+    inspect = actions.add_parser("inspect", help="show what an image or video says about its making")
+    inspect.add_argument("file", metavar="FILE", help="a file, an http(s) link, or the id of a job")
+    inspect.add_argument("--index", type=int, default=0, help="which output of the job (%(default)s)")
+    inspect.set_defaults(run=commands.inspect)
+
     actions.add_parser("models", help="list the models").set_defaults(run=commands.models)
     actions.add_parser("service", help="show slots and queue").set_defaults(run=operating.service)
 
@@ -106,6 +111,11 @@ def _submit(submit: argparse.ArgumentParser) -> None:
     submit.add_argument("--fps", type=float, help="frames per second")
     submit.add_argument("--image", metavar="FILE", help="input image: a file or an http(s) link")
     submit.add_argument("--strength", type=float, help="how far the input image is changed, 0 to 1")
+    submit.add_argument("--format", dest="output_format", choices=("png", "webp", "jpeg", "mp4", "webm", "gif"),
+                        help="images: png, webp, jpeg; videos: mp4, webm, gif, webp")  # fmt: skip
+    submit.add_argument("--quality", dest="output_quality", type=int, help="1 to 100, of formats that lose something")
+    submit.add_argument("--no-metadata", dest="embed_metadata", action="store_const", const=False,
+                        help="leave the request out of the output")  # fmt: skip
     submit.add_argument("--slot", help="run on this slot only")
     submit.add_argument("--priority", type=int, help="-100 to 100; higher goes first, among your own jobs")
     submit.add_argument("--class", dest="job_class", choices=CLASSES, help="default: the key's own")

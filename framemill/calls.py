@@ -43,6 +43,12 @@ class Fields(TypedDict, total=False):
     image: str | bytes | PathLike[str] | None
     #: How far the input image is changed, 0 to 1.
     strength: float | None
+    #: Images: ``png``, ``webp``, ``jpeg``. Videos: ``mp4``, ``webm``, ``gif``, ``webp``.
+    output_format: str | None
+    #: 1 to 100.
+    output_quality: int | None
+    #: False: the output does not hold the request that made it.
+    embed_metadata: bool | None
     #: The caller's own id for the job.
     task_id: str | None
     #: Run on this slot only.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from framemill import checkout
 from framemill.arguments import parser
 from framemill.client import Client
-from framemill.errors import ApiError, FramemillError, JobCancelled, JobFailed, ServerUnavailable
+from framemill.errors import ApiError, FramemillError, JobCancelled, JobFailed, NoMetadata, ServerUnavailable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,7 +47,7 @@ def _report(exc: BaseException, *, has_key: bool) -> int:
         return 4 if isinstance(exc, ServerUnavailable) else 3
     if isinstance(exc, JobCancelled):
         return 5
-    if isinstance(exc, JobFailed | OSError):
+    if isinstance(exc, JobFailed | NoMetadata | OSError):
         return 1
     return 2
 

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import mimetypes
+import re
 import sys
+import tempfile
 import time
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import httpx2
+
+from framemill import inspection
 from framemill.client import Client
-from framemill.errors import FramemillError, JobCancelled, JobFailed
+from framemill.errors import FramemillError, JobCancelled, JobFailed, NoMetadata
 from framemill.output import answer, percent, progress, say, table
 from framemill.preview_file import PreviewFile
 from framemill.progress import ProgressBar, duration
 from framemill.records import ENDED, Cancellation, Output, Status
 
+#: Of types that Python or the system may not know.
+_ENDINGS = {"image/webp": ".webp", "image/jpeg": ".jpg", "video/webm": ".webm"}
+#: What can be the id of a job: a file has an ending.
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _FIELDS = ("model", "kind", "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height",
-           "frames", "fps", "strength", "slot", "priority", "job_class", "start_within_s", "max_run_s",
-           "retention", "idempotency_key", "webhook_url", "webhook_events", "moderate")  # fmt: skip
+           "frames", "fps", "strength", "output_format", "output_quality", "embed_metadata", "slot", "priority",
+           "job_class", "start_within_s", "max_run_s", "retention", "idempotency_key", "webhook_url",
+           "webhook_events", "moderate")  # fmt: skip
 
 
 def submit(client: Client, arguments: Namespace) -> None:
@@ -70,11 +80,42 @@ def result(client: Client, arguments: Namespace) -> None:
     found = client.status(arguments.id)
     # A job without outputs is asked for them all the same: the server's refusal says why there are none.
     outputs = found.outputs or (Output(index=0, url="", media_type="application/octet-stream"),)
-    ending = mimetypes.guess_extension(outputs[0].media_type) or ".bin"
+    media_type = outputs[0].media_type
+    ending = _ENDINGS.get(media_type) or mimetypes.guess_extension(media_type) or ".bin"
     name = arguments.output or arguments.id.replace("/", "_") + ending
     _fetch(client, found, name)
     if name != "-":
         answer(arguments, found.raw, "")
+
+
+def inspect(client: Client, arguments: Namespace) -> None:
+    """Show what a file, what a link leads to, or an output of a job says about its making."""
+    name = arguments.file
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fetched"
+        if name.startswith(("http://", "https://")):
+            _download(name, path)
+        elif _ID.fullmatch(name) and not Path(name).exists():
+            client.result(name, path, arguments.index)
+        else:
+            path = Path(name)
+        try:
+            found = inspection.read(path)
+        except NoMetadata as exc:
+            raise NoMetadata(str(exc).replace(str(path), name)) from None
+    lines = [f"{field:18}{value}" for field, value in found.request.items()]
+    answer(arguments, dict(found.request) or {"parameters": found.parameters}, "\n".join(lines) or found.parameters)
+
+
+def _download(link: str, path: Path) -> None:
+    """Raises: OSError: it cannot be fetched."""
+    try:
+        with httpx2.stream("GET", link, follow_redirects=True, timeout=30) as response, path.open("wb") as file:
+            response.raise_for_status()
+            for chunk in response.iter_bytes():
+                file.write(chunk)
+    except (httpx2.HTTPError, httpx2.InvalidURL) as exc:
+        raise OSError(f"{link} cannot be fetched: {exc}") from exc
 
 
 def follow(client: Client, arguments: Namespace) -> None:

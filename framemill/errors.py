@@ -8,6 +8,7 @@
     ├── JobFailed            the job ended as failed or expired
     ├── JobCancelled         the job was cancelled
     ├── WaitTimeout          the job had not ended within the time given to wait()
+    ├── NoMetadata           a file does not say how it was made
     └── WrongSignature       a webhook is not the server's, or too old
 """
 
@@ -94,6 +95,10 @@ class WaitTimeout(FramemillError, TimeoutError):
     def __init__(self, task_id: str, timeout_s: float, status: Status | None) -> None:
         self.status = status
         super().__init__(f"job {task_id} has not ended after {timeout_s:g} s")
+
+
+class NoMetadata(FramemillError):
+    """A file does not say how it was made, or is of no known format."""
 
 
 class WrongSignature(FramemillError):

@@ -31,11 +31,12 @@ def service(client: Client, arguments: Namespace) -> None:
         "paused": _paused(found.get("paused") or ()),
         "ended": _listed(f"{count} {state}" for state, count in counts.items() if count and state in _ENDS),
         "delivery": _listed(found.get("delivery_nodes") or ()) or "no worker",
+        "store away": _listed(found.get("object_store_away") or ()),
         "ETA error": _eta_error(eta),
     }
     lines = [f"{name:13}{value}" for name, value in facts.items() if value]
     rows = [
-        (slot["name"], slot["state"], slot.get("device") or "", slot.get("task_id") or "", _loaded(slot))
+        (slot["name"], _state(slot), slot.get("device") or "", slot.get("task_id") or "", _loaded(slot))
         for slot in found.get("slots") or ()
     ]
     slots = (
@@ -115,6 +116,10 @@ def revoke_key(client: Client, arguments: Namespace) -> None:
 
 
 _ENDS = ("succeeded", "failed", "cancelled", "expired")
+
+
+def _state(slot: Mapping[str, Any]) -> str:
+    return f"{slot['state']} for {slot['waiting_for']}" if slot["state"] == "waiting" else str(slot["state"])
 
 
 def _key_row(key: Key) -> tuple[str, ...]:

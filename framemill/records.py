@@ -59,14 +59,18 @@ class Output:
     height: int | None = None
     frames: int | None = None
     fps: float | None = None
+    thumbnail_url: str | None = None
+    #: The first frame of a video.
+    poster_url: str | None = None
 
     @classmethod
     def from_dict(cls, answer: Mapping[str, Any]) -> Self:
+        names = ("bytes", "sha256", "width", "height", "frames", "fps", "thumbnail_url", "poster_url")
         return cls(
             index=answer.get("index", 0),
             url=answer.get("url") or "",
             media_type=answer.get("media_type") or "application/octet-stream",
-            **{name: answer.get(name) for name in ("bytes", "sha256", "width", "height", "frames", "fps")},
+            **{name: answer.get(name) for name in names},
         )
 
 

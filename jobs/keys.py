@@ -27,6 +27,7 @@ key                       type     holds
 ``nodes``                 zset     hosts with a delivery worker, by the time that is forgotten, seconds
 ``assigned``              zset     jobs sent to a worker, by the time they may be sent again
 ``delivering``            zset     jobs being delivered, by the time they may be sent again
+``away``                  hash     host → time its deliveries may try again an object store that is away, ms
 ``deadlines``             zset     waiting jobs by the time they must have started
 ``expiring``              zset     finished jobs without files by the time their record goes
 ``due``                   zset     stored objects by the time they may be removed; ``…/`` is all below it
@@ -88,6 +89,7 @@ LEASES = PREFIX + "leases"
 NODES = PREFIX + "nodes"
 ASSIGNED = PREFIX + "assigned"
 DELIVERING = PREFIX + "delivering"
+AWAY = PREFIX + "away"
 DEADLINES = PREFIX + "deadlines"
 EXPIRING = PREFIX + "expiring"
 DUE = PREFIX + "due"

@@ -13,6 +13,9 @@ from jobs.slots import Slot
 from jobs.states import JobState
 from jobs.store import JobStore
 
+#: An object store that was away longer ago is not shown as such: no delivery has tried it since, seconds.
+AWAY_SHOWN_S = 60.0
+
 
 @dataclass(frozen=True)
 class Fleet:
@@ -24,6 +27,8 @@ class Fleet:
     submitted: int
     #: Hosts with a delivery worker.
     delivery_nodes: list[str]
+    #: Those whose deliveries wait for the object store.
+    away_nodes: list[str]
     #: ``*`` for the whole queue, or names of slots.
     paused: list[str]
     #: Number of waiting jobs by model.
@@ -105,13 +110,14 @@ def dead(store: JobStore, limit: int = 100) -> list[Job]:
 
 def fleet(store: JobStore, own: str = "") -> Fleet:
     """Counts by state, every slot (or only ``own``), what is paused and what is stuck."""
-    now = str(time.time())
-    members, nodes, paused, waiting, counters = store.call(
+    now = time.time()
+    members, nodes, away, paused, waiting, counters = store.call(
         lambda c: _pipelined(
             c,
             [
                 ("smembers", keys.SLOTS),
-                ("zrangebyscore", keys.NODES, now, "+inf"),
+                ("zrangebyscore", keys.NODES, str(now), "+inf"),
+                ("hgetall", keys.AWAY),
                 ("smembers", keys.PAUSED),
                 ("hgetall", keys.WAITING),
                 ("hgetall", keys.COUNTERS),
@@ -131,6 +137,7 @@ def fleet(store: JobStore, own: str = "") -> Fleet:
         slots=[Slot.from_hash(name, values) for name, values in facts if values],
         submitted=int(counters.get("submitted") or 0),
         delivery_nodes=sorted(nodes),
+        away_nodes=sorted(node for node, at in away.items() if int(at) / 1000 > now - AWAY_SHOWN_S),
         paused=sorted(paused),
         waiting_models={
             name.removeprefix("model:"): int(count) for name, count in waiting.items() if name.startswith("model:")

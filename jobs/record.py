@@ -7,7 +7,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from jobs.endpoint_request import request_from
@@ -37,7 +37,7 @@ def check_job_id(job_id: str) -> str:
 
 @dataclass(frozen=True)
 class Output:
-    """One stored file of a finished job."""
+    """One stored file of a finished job, with those made from it to be looked at."""
 
     key: str
     media_type: str
@@ -49,6 +49,24 @@ class Output:
     fps: float = 0.0
     #: Made unrecognisable, because the check of outputs refused it.
     moderated: bool = False
+    thumbnail: Output | None = None
+    #: The first frame of a video, in full size.
+    poster: Output | None = None
+
+    @property
+    def keys(self) -> list[str]:
+        """Of every file that belongs to it."""
+        return [self.key, *(preview.key for preview in (self.thumbnail, self.poster) if preview)]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the record holds it: without what is as it is by default."""
+        values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        return {name: value.to_dict() if isinstance(value, Output) else value for name, value in values.items()}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Output:
+        previews = {name: cls.from_dict(values[name]) for name in ("thumbnail", "poster") if values.get(name)}
+        return cls(**{**values, **previews})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +166,7 @@ class Job:
             steps=number("steps") or request.steps,
             run_eta_s=float(values["eta_s"]) if values.get("eta_s") else None,
             error=json.loads(values["error"]) if values.get("error") else None,
-            outputs=[Output(**output) for output in json.loads(values.get("outputs") or "[]")],
+            outputs=[Output.from_dict(output) for output in json.loads(values.get("outputs") or "[]")],
             preview=bool(values.get("preview")),
             preview_step=number("preview_step"),
             result=json.loads(values.get("result") or "{}"),

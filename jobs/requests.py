@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from jobs import formats
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models import Kind, ModelRegistry, ModelSpec, Range
+from jobs.settings import Settings
 
 MAX_SEED = 2**63 - 1
 
@@ -34,6 +36,12 @@ class GenerationRequest:
     image: str | None = None
     #: How far an input image is changed, 0 to 1; only img2img uses it.
     strength: float | None = None
+    #: How the output is written (``jobs.formats``). Records of before this field have the formats of then.
+    output_format: str | None = None
+    #: 1 to 100; None for a format without one.
+    output_quality: int | None = None
+    #: Whether the output holds this request; None: yes.
+    embed_metadata: bool | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -53,13 +61,16 @@ class GenerationRequest:
         return cls(**{**values, "kind": Kind(values["kind"])})
 
 
-def resolve(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[GenerationRequest, list[str]]:
+def resolve(
+    registry: ModelRegistry, fields: Mapping[str, Any], settings: Settings | None = None
+) -> tuple[GenerationRequest, list[str]]:
     """Fill in the model's defaults and check its limits.
 
     Args:
         registry: the models.
         fields: what the caller sent, types already checked; None counts as not sent. ``image`` is an
             object-store key.
+        settings: the formats of outputs where ``fields`` say nothing.
 
     Returns:
         The request, and a warning for every value that had to be rounded.
@@ -68,6 +79,7 @@ def resolve(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[Generat
         InvalidRequest: with every problem found, not only the first.
     """
     sent = {key: value for key, value in fields.items() if value is not None}
+    settings = settings or Settings()
     spec, kind = _model_and_kind(registry, sent)
     problems: list[Problem] = []
     warnings: list[str] = []
@@ -103,6 +115,12 @@ def resolve(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[Generat
         problems += [Problem(name, f"{kind} has no {name}", sent[name]) for name in ("frames", "fps") if name in sent]
     if "strength" in sent and kind is not Kind.IMG2IMG:
         problems.append(Problem("strength", f"{kind} has no strength", sent["strength"]))
+    default, quality = (
+        (settings.video_format, settings.video_quality) if kind.is_video
+        else (settings.image_format, settings.image_quality)
+    )  # fmt: skip
+    output, wrong = formats.choose(sent, is_video=kind.is_video, default=default, quality=quality)
+    problems += wrong
 
     request = GenerationRequest(
         model=spec.name,
@@ -118,6 +136,8 @@ def resolve(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[Generat
         fps=float(number("fps")) if kind.is_video else 0.0,
         image=sent.get("image"),
         strength=float(number("strength")) if kind is Kind.IMG2IMG else None,
+        **output,
+        embed_metadata=None if sent.get("embed_metadata", settings.embed_metadata) else False,
     )
     if request.strength is not None and request.strength * request.steps < 1:
         problems.append(
@@ -125,6 +145,9 @@ def resolve(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[Generat
         )
     if problems:
         raise InvalidRequest(*problems)
+    size = formats.even_size(str(request.output_format), request.width, request.height)
+    if size != (request.width, request.height):
+        warnings.append(f"{request.output_format} needs even sides: the output is cropped to {size[0]} × {size[1]}")
     return request, warnings
 
 

@@ -7,6 +7,7 @@ Credentials for S3 are boto3's own (``AWS_ACCESS_KEY_ID`` and so on) and are not
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import math
 import os
@@ -19,12 +20,22 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import BadSetting
+from jobs.formats import IMAGE_FORMATS, VIDEO_FORMATS
 from jobs.slots import is_slot
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 #: Linux refuses longer paths for a Unix socket (``sockaddr_un.sun_path`` is 108 bytes with its NUL).
 MAX_SOCKET_PATH_BYTES = 107
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (what lies there belongs to this user, jobs.spool checks it)
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "s3_encryption": ("", "AES256", "aws:kms"),
+    "result_urls": ("presigned", "public", "proxy"),
+    "image_format": IMAGE_FORMATS,
+    "video_format": VIDEO_FORMATS,
+    "thumbnail_format": ("webp", "jpeg"),
+}
 
 #: How long the files of a job are kept: until it is deleted, for days, or for hours.
 RETENTION_CLASSES = ("keep", "days", "hours")
@@ -70,8 +81,44 @@ class Settings:
     s3_prefix: str = ""
     #: ``path``, ``virtual`` or ``auto``.
     s3_addressing_style: str = "auto"
+    #: Server-side encryption of what is stored: ``AES256``, ``aws:kms``; empty: as the bucket is set up.
+    s3_encryption: str = ""
+    #: Id or ARN of the KMS key for ``aws:kms``. Empty: the account's own.
+    s3_kms_key_id: str = ""
+    #: Larger files are sent in parts of this size, bytes.
+    s3_part_bytes: int = 8 * 1024 * 1024
+    #: Whether outputs get the tag ``retention`` with the job's class, for rules of the bucket.
+    s3_tag_retention: bool = False
+    #: Where clients fetch outputs of a bucket: ``presigned``, ``public`` (below ``S3_PUBLIC_URL``) or ``proxy``.
+    result_urls: str = "presigned"
+    #: Address under which the bucket's keys can be read without a signature, such as a CDN.
+    s3_public_url: str = ""
     #: Life of a presigned download link, seconds.
     result_url_ttl_s: int = 3600
+
+    #: Format of images: ``png``, ``webp`` or ``jpeg``.
+    image_format: str = "png"
+    #: Format of videos: ``mp4``, ``webm``, ``gif`` or ``webp``.
+    video_format: str = "mp4"
+    #: Quality of WebP and JPEG images, 1 to 100.
+    image_quality: int = 90
+    #: Quality of MP4, WebM and WebP videos, 1 to 100.
+    video_quality: int = 80
+    #: Whether outputs hold the request that made them.
+    embed_metadata: bool = True
+    #: Longest side of thumbnails, pixels. 0: neither thumbnails nor posters are made.
+    thumbnail_px: int = 256
+    #: Format of thumbnails and posters: ``webp`` or ``jpeg``.
+    thumbnail_format: str = "webp"
+
+    #: Where computed frames wait for the encoder. Empty: shared memory while there is room, else below ``data_dir``.
+    spool_dir: Path | None = None
+    #: Most bytes of frames in shared memory. 0: none.
+    spool_memory_bytes: int = 1024**3
+    #: A host whose frames take more than this gets no new job, bytes. 0: no limit.
+    spool_max_bytes: int = 32 * 1024**3
+    #: … nor does one whose spool's disk has less than this free, bytes.
+    spool_reserve_bytes: int = 2 * 1024**3
 
     #: How long a finished job's record is kept, from its end or from the removal of its files, seconds.
     result_ttl_s: int = 7 * 24 * 3600
@@ -191,7 +238,7 @@ class Settings:
     def __post_init__(self) -> None:
         for option in fields(self):
             value = getattr(self, option.name)
-            if isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
+            if isinstance(value, int | float) and value < 0:
                 raise BadSetting(f"{option.name.upper()} must not be negative, got {value}")
             if isinstance(value, float) and not math.isfinite(value):
                 raise BadSetting(f"{option.name.upper()} must be a finite number, got {value}")
@@ -209,6 +256,16 @@ class Settings:
             raise BadSetting(f"RETENTION must be {', '.join(RETENTION_CLASSES[:-1])} or {RETENTION_CLASSES[-1]}")
         if self.s3_addressing_style not in ("auto", "path", "virtual"):
             raise BadSetting("S3_ADDRESSING_STYLE must be auto, path or virtual")
+        for name, allowed in _CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise BadSetting(f"{name.upper()} must be one of {', '.join(filter(None, allowed))}")
+        for name in ("image_quality", "video_quality"):
+            if not 1 <= getattr(self, name) <= 100:
+                raise BadSetting(f"{name.upper()} must be 1 to 100")
+        if self.s3_part_bytes < 5 * 1024 * 1024:
+            raise BadSetting("S3_PART_BYTES must be at least 5242880 (5 MiB), S3's smallest part")
+        if self.result_urls == "public" and not re.match(r"https?://[^/]", self.s3_public_url):
+            raise BadSetting("RESULT_URLS=public needs S3_PUBLIC_URL, an http(s) address")
         if self.log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
             raise BadSetting("LOG_LEVEL must be DEBUG, INFO, WARNING or ERROR")
         if not all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,87}={0,2}", secret) for secret in self.webhook_secrets):
@@ -312,9 +369,17 @@ class Settings:
         return self.store_url
 
     @property
-    def spool_dir(self) -> Path:
+    def spool_disk(self) -> Path:
         """Raw frames on their way from the GPU to the encoder."""
-        return self.data_dir / "spool"
+        return self.spool_dir or self.data_dir / "spool"
+
+    @property
+    def spool_memory(self) -> Path | None:
+        """The same in shared memory; None: not to be used. Its name holds user and data folder."""
+        if self.spool_dir or not self.spool_memory_bytes:
+            return None
+        name = hashlib.sha256(os.fsencode(self.data_dir)).hexdigest()[:12]
+        return SHARED_MEMORY / f"framemill-{os.getuid()}-{name}"
 
     @property
     def objects_dir(self) -> Path:
@@ -340,6 +405,10 @@ def _convert(name: str, type_name: str, raw: str) -> Any:
             return float(raw)
     except ValueError:
         raise BadSetting(f"{name} must be a number, got {raw!r}") from None
-    if type_name == "Path":
+    if type_name == "bool":
+        if raw.lower() not in ("1", "0", "true", "false", "yes", "no"):
+            raise BadSetting(f"{name} must be 1 or 0, got {raw!r}")
+        return raw.lower() in ("1", "true", "yes")
+    if type_name in ("Path", "Path | None"):
         return PROJECT_ROOT / raw
     return raw

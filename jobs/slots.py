@@ -55,7 +55,7 @@ class Slot:
     #: Models in its memory.
     resident: tuple[str, ...]
     #: Why it gets no new job at the moment, for people; ''.
-    blocked: str = ""
+    blocked: str
 
     @classmethod
     def from_hash(cls, name: str, values: Mapping[str, str]) -> Slot:

@@ -12,7 +12,7 @@ import base64
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import cache
 from pathlib import Path
@@ -342,12 +342,14 @@ class JobStore(FileIndex):
         """Show a picture of a run after ``step`` steps, instead of the one before. False: the attempt is over."""
         return bool(self._run("preview", job_id, attempt, step, media_type, base64.b64encode(content)))
 
-    def compute(self, job_id: str, attempt: int, *, slot: str, node: str, run_s: float) -> tuple[bool, list[Binding]]:
+    def compute(
+        self, job_id: str, attempt: int, *, slot: str, node: str, run_s: float, blocked: str = ""
+    ) -> tuple[bool, list[Binding]]:
         """running → delivering: the frames lie in the spool of ``node`` ('': nothing to deliver, → succeeded).
 
-        Frees the slot in any case.
+        Frees the slot in any case; it gets no new job while it is ``blocked`` (why, for people).
         """
-        owned, bindings = self._run("compute", job_id, attempt, slot, node, f"{run_s:.4f}")
+        owned, bindings = self._run("compute", job_id, attempt, slot, node, f"{run_s:.4f}", blocked)
         return bool(owned), _bindings(bindings)
 
     def complete(
@@ -357,9 +359,9 @@ class JobStore(FileIndex):
 
         Frees the slot in any case. False: the attempt is over; these outputs will be removed.
         """
-        listed = json.dumps([asdict(output) for output in outputs], separators=(",", ":"))
+        listed = json.dumps([output.to_dict() for output in outputs], separators=(",", ":"))
         text = json.dumps(result, separators=(",", ":"), ensure_ascii=False)
-        return bool(self._run("compute", job_id, attempt, slot, "", f"{run_s:.4f}", listed, text)[0])
+        return bool(self._run("compute", job_id, attempt, slot, "", f"{run_s:.4f}", "", listed, text)[0])
 
     def note_progress(self, job_id: str, data: Mapping[str, Any], lasts_s: float) -> None:
         """Keep what a worker over HTTP says about its run, for those who look; it goes with the run."""
@@ -406,16 +408,25 @@ class JobStore(FileIndex):
     # ---- delivery
 
     def claim(self, job_id: str, attempt: int, owner: str) -> int:
-        """Begin or renew a delivery: its number, from 1; 0 when another one holds it or the job is over."""
+        """Begin or renew a delivery: its number, from 1; 0 when it is not to be made (now).
+
+        Another one holds it, the job is over, or the object store is away and another delivery tries it.
+        """
         return int(self._run("claim", job_id, attempt, owner))
 
-    def defer(self, job_id: str, attempt: int, owner: str, wait_s: float) -> None:
-        """Give a delivery up for now; the sweep sends it again after ``wait_s``."""
-        self._run("defer", job_id, attempt, owner, int(wait_s * 1000))
+    def defer(self, job_id: str, attempt: int, owner: str, wait_s: float, *, away: bool) -> int:
+        """Give a delivery up for now; the sweep sends it again after ``wait_s``.
+
+        ``away``: the object store does not answer. Until it does, only one delivery of the host tries it at a time.
+
+        Returns:
+            How many deliveries of this attempt have failed for another reason.
+        """
+        return int(self._run("defer", job_id, attempt, owner, int(wait_s * 1000), int(away)))
 
     def deliver(self, job_id: str, attempt: int, owner: str, outputs: list[Output]) -> bool:
         """delivering → succeeded. False: stale; the outputs are not published and should be removed."""
-        listed = json.dumps([asdict(output) for output in outputs], separators=(",", ":"))
+        listed = json.dumps([output.to_dict() for output in outputs], separators=(",", ":"))
         return bool(self._run("deliver", job_id, attempt, owner, listed))
 
     def recompute(self, job_id: str, attempt: int) -> list[Binding]:

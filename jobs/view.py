@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.forecast import Forecast
 from jobs.objects import ObjectStore
-from jobs.record import Job
+from jobs.record import Job, Output
 from jobs.states import JobState
 
 #: ``status`` beside ``state``: the words that clients of LightX2V, who poll these routes too, wait for.
@@ -64,14 +64,24 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str =
         "retention": job.retention,
         "expires_at": iso(job.expires_at_ms),
         "outputs": [
-            {
-                "index": index,
-                "url": objects.url(output.key) or f"{base_url}/v1/tasks/{job.job_id}/result?index={index}",
-                **{name: value for name, value in vars(output).items() if name != "key"},
-            }
-            for index, output in enumerate(job.outputs)
+            _output_view(f"{base_url}/v1/tasks/{job.job_id}", n, output, objects)
+            for n, output in enumerate(job.outputs)
         ],
         "links": links(job.job_id, base_url),
+    }
+
+
+def _output_view(base: str, index: int, output: Output, objects: ObjectStore) -> dict[str, Any]:
+    def url(route: str, file: Output | None) -> str | None:
+        return objects.url(file.key) or f"{base}/{route}?index={index}" if file else None
+
+    names = ("media_type", "bytes", "sha256", "width", "height", "frames", "fps", "moderated")
+    return {
+        "index": index,
+        "url": url("result", output),
+        **{name: getattr(output, name) for name in names},
+        "thumbnail_url": url("thumbnail", output.thumbnail),
+        "poster_url": url("poster", output.poster),
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import asdict
 from typing import Any
 
 from celery import states
@@ -95,7 +96,7 @@ class JobBackend(RedisBackend):
 def _result(job: Job) -> dict[str, Any]:
     """What ``AsyncResult.info`` shows."""
     if job.state is JobState.SUCCEEDED:
-        return {"outputs": [vars(output) for output in job.outputs], "attempt": job.starts, "device": job.device}
+        return {"outputs": [asdict(output) for output in job.outputs], "attempt": job.starts, "device": job.device}
     if job.state is JobState.FAILED:
         error = job.error or {}
         return {

@@ -23,6 +23,8 @@ logger = logging.getLogger(__name__)
 MAX_FAILURES = 4
 #: Pause before the next try, seconds; doubled each time.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
+#: … while the object store is away, seconds: one delivery of the host tries it for all, so it may do so often.
+LONGEST_AWAY_S = 5.0
 
 
 @contextmanager
@@ -74,15 +76,15 @@ def deliver(job_id: str, attempt: int) -> str:
     except ModerationRefused as exc:
         return _failed(job_id, attempt, code=exc.code, message=exc.message)
     except Exception as exc:
-        pause_s = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (number - 1))
+        away = isinstance(exc, Unavailable)
+        pause_s = min(LONGEST_AWAY_S if away else LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(number - 1, 10))
         logger.warning(
             "delivery failed", exc_info=not isinstance(exc, FramemillError),
             extra={"job_id": job_id, "delivery": number, "error": repr(exc), "again_in_s": pause_s},
         )  # fmt: skip
-        if number >= MAX_FAILURES and not isinstance(exc, Unavailable):
-            return _failed(job_id, attempt, code="delivery_failed", message=f"the output could not be stored: {exc}")
-        store().defer(job_id, attempt, owner, pause_s)
-        return "deferred"
+        if store().defer(job_id, attempt, owner, pause_s, away=away) < MAX_FAILURES:
+            return "deferred"
+        return _failed(job_id, attempt, code="delivery_failed", message=f"the output could not be stored: {exc}")
     published = store().until_written(lambda: store().deliver(job_id, attempt, owner, outputs))
     job = find(store(), job_id)
     if job is None or job.state.is_terminal:

@@ -19,7 +19,7 @@ from typing import Any
 from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
-from jobs import queries
+from jobs import queries, spool
 from jobs.errors import BadSetting, FramemillError, RunTimeout, Unavailable
 from jobs.models import ModelRegistry
 from jobs.slots import device_label, start_ticks, visible_device
@@ -50,6 +50,7 @@ class Keeper:
         self._janitor = Janitor()
         self._sender = Sender() if self._delivers else None
         self._missing = 0
+        self._full = ""
         self._backend = backends().get(self._slot)
         self._watch = BackendWatch(self._backend, self._is_free, self._note_health) if self._backend else None
 
@@ -63,6 +64,7 @@ class Keeper:
                 logger.critical("cannot serve %s: %s", self._slot, exc.message)
                 raise SystemExit(1) from exc
         if self._delivers:
+            spool.offer_memory(settings())
             store().until_written(store().announce_node)
             self._janitor.start()
         if self._watch:
@@ -82,6 +84,7 @@ class Keeper:
         if self._sender:
             self._sender.stop()
         if self._delivers:
+            spool.withdraw_memory(settings())
             with contextlib.suppress(Unavailable):
                 store().forget_node()
         if not self._slot:
@@ -114,11 +117,11 @@ class Keeper:
         if self._backend and (unknown := self._backend.models.keys() - set(registry.names())):
             raise BadSetting(f"[{self._slot}] models: the models file has no {', '.join(sorted(unknown))}")
         return {
-            **({"blocked": self._watch.blocked} if self._watch else {}),
             "node": settings().node,
             "pid": os.getpid(),
             "device": device_label(self._slot),
             "models": json.dumps(models),
+            "blocked": self._watch.blocked if self._watch else spool.full(settings()),
         }
 
     def _take_slot(self) -> None:
@@ -150,6 +153,7 @@ class Keeper:
                 if self._slot:
                     self._beat()
                 if self._delivers:
+                    spool.offer_memory(settings())
                     store().announce_node()
                 self._note_watchers()
                 self._sweep()
@@ -164,7 +168,8 @@ class Keeper:
                 logger.exception("the keeper goes on after an error")
 
     def _beat(self) -> None:
-        beat = store().heartbeat(self._slot, self._owner, {})
+        self._note_full(spool.full(settings()))
+        beat = store().heartbeat(self._slot, self._owner, {} if self._watch else {"blocked": self._full})
         if self._stopping.is_set():
             return
         if not beat.held:
@@ -185,7 +190,12 @@ class Keeper:
 
     def _note_health(self, blocked: str) -> None:
         """Why its back end can take no job; '' gives the slot its next one."""
-        store().heartbeat(self._slot, self._owner, {"blocked": blocked})
+        store().heartbeat(self._slot, self._owner, {"blocked": blocked or self._full})
+
+    def _note_full(self, why: str) -> None:
+        if bool(why) != bool(self._full):
+            logger.warning("%s", f"no new job: waiting for {why}" if why else "the spool has room again")
+        self._full = why
 
     def _find_missing(self, job_id: str, attempt: int) -> None:
         """A run that has no process any more (its death was not recorded) is lost."""

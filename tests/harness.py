@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -125,6 +126,8 @@ class Stack:
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         self.redis.stop()
+        if self.settings.spool_memory:
+            shutil.rmtree(self.settings.spool_memory, ignore_errors=True)
 
     # ---- the API
 

@@ -53,8 +53,10 @@ def test_every_setting_is_documented_with_its_default_and_none_else() -> None:
 
 def shown(default: Any) -> str:
     """A default as the table writes it."""
-    if default == "":
+    if default in ("", None):
         return "empty"
+    if isinstance(default, bool):
+        return f"`{default:d}`"
     if isinstance(default, Path):
         return f"`{default.relative_to(PROJECT_ROOT)}`"
     return f"`{default:g}`" if isinstance(default, float) else f"`{default}`"

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from jobs.errors import ObjectNotFound, Unavailable
+from jobs.errors import BadSetting, ObjectNotFound, Unavailable
 from jobs.objects import CHUNK_BYTES, ObjectStore
 from jobs.objects.local import LocalStore
+from jobs.settings import Settings
 from tests.s3_server import S3Server
 
 KEY = "outputs/1f/1/0.png"
@@ -174,3 +176,92 @@ def test_ranges_of_a_server_that_sends_whole_files(s3: S3Server, tmp_path: Path)
         for start, end in ((0, 9), (300_000, 300_009), (5, None), (0, None), (262_143, 262_144)):
             assert _read(store, start=start, end=end) == content[start : None if end is None else end + 1]
         server.shutdown()
+
+
+class Recorder(SimpleHTTPRequestHandler):
+    """An S3 server that takes everything and remembers the headers."""
+
+    seen: ClassVar[list[tuple[str, str, dict[str, str]]]] = []
+
+    def log_message(self, *_: Any) -> None: ...
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        name = b"CompleteMultipartUploadResult" if body else b"InitiateMultipartUploadResult"
+        self._answer(b"<%s><UploadId>u</UploadId><Key>k</Key></%s>" % (name, name))
+
+    def _answer(self, body: bytes) -> None:
+        self.seen.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
+        self.send_response(200)
+        self.send_header("ETag", '"e"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def recorder() -> Iterator[str]:
+    """The address of a :class:`Recorder`."""
+    Recorder.seen.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Recorder) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def test_what_a_bucket_is_told_of_an_output(s3: S3Server, recorder: str, tmp_path: Path) -> None:
+    store = s3.store_of(S3_ENDPOINT_URL=recorder, S3_ENCRYPTION="aws:kms", S3_KMS_KEY_ID="key-1")
+    path = tmp_path / "file"
+    path.write_bytes(b"x")
+    store.put_file(KEY, path, "image/png", sha256="ab" * 32, file_name="1f-0.png", tags={"class": "days", "b": "x y"})
+    [(_, place, headers)] = Recorder.seen
+    assert place == f"/media/mill/{KEY}"
+    expected = {
+        "content-type": "image/png", "content-disposition": 'inline; filename="1f-0.png"',
+        "cache-control": "private, max-age=86400, immutable", "x-amz-meta-sha256": "ab" * 32,
+        "x-amz-tagging": "class=days&b=x+y", "x-amz-server-side-encryption": "aws:kms",
+        "x-amz-server-side-encryption-aws-kms-key-id": "key-1",
+    }  # fmt: skip
+    assert expected.items() <= headers.items()
+    store.put_bytes("inputs/a", b"x", "image/png")
+    assert Recorder.seen[1][2]["x-amz-server-side-encryption"] == "aws:kms"  # inputs too
+    plain = s3.store_of(S3_ENDPOINT_URL=recorder)
+    plain.put_file(KEY, path, "image/png")
+    assert not [name for name in Recorder.seen[2][2] if "encryption" in name or "tagging" in name or "meta" in name]
+
+
+def test_large_files_are_sent_in_parts_of_the_size_that_was_set(s3: S3Server, recorder: str, tmp_path: Path) -> None:
+    store = s3.store_of(S3_ENDPOINT_URL=recorder, S3_PART_BYTES=str(6 * 2**20))
+    path = tmp_path / "file"
+    path.write_bytes(bytes(13 * 2**20))
+    store.put_file(KEY, path, "video/mp4")
+    parts = sorted(int(headers["content-length"]) for method, _, headers in Recorder.seen if method == "PUT")
+    assert parts == [2**20, 6 * 2**20, 6 * 2**20]
+    Recorder.seen.clear()
+    path.write_bytes(bytes(5 * 2**20))
+    store.put_file(KEY, path, "video/mp4")
+    assert [method for method, _, _ in Recorder.seen] == ["PUT"]
+
+
+def test_the_links_of_a_bucket_are_of_the_kind_that_was_set(s3: S3Server) -> None:
+    assert "X-Amz-Signature" in str(s3.store_of().url(KEY))
+    public = s3.store_of(RESULT_URLS="public", S3_PUBLIC_URL="https://cdn.example.org/files/")
+    assert public.url(KEY) == f"https://cdn.example.org/files/mill/{KEY}"
+    assert s3.store_of(RESULT_URLS="proxy").url(KEY) is None
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"S3_ENCRYPTION": "rot13"}, {"RESULT_URLS": "public"}, {"RESULT_URLS": "public", "S3_PUBLIC_URL": "cdn/x"},
+        {"RESULT_URLS": "other"}, {"S3_PART_BYTES": "1000"}, {"IMAGE_FORMAT": "mp4"}, {"VIDEO_FORMAT": "png"},
+        {"IMAGE_QUALITY": "0"}, {"VIDEO_QUALITY": "101"}, {"THUMBNAIL_FORMAT": "png"}, {"EMBED_METADATA": "maybe"},
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_is_named(environment: dict[str, str]) -> None:
+    with pytest.raises(BadSetting, match="|".join(environment)):
+        Settings.from_env(environment)

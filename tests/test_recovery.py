@@ -124,7 +124,7 @@ def test_lost_frames_are_computed_again(start: Start) -> None:
     stack = start("gpu0")
     job_id = stack.submit(steps=1)
     stack.wait_until(job_id, lambda view: view["state"] == "delivering", "its computation")
-    for frames in stack.settings.spool_dir.glob("*/frames.npy"):
+    for frames in stack.settings.spool_disk.glob("*/frames.npy"):
         frames.unlink()
     stack.worker("io")
     view = stack.wait(job_id)

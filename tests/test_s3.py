@@ -52,7 +52,8 @@ def test_outputs_arrive_in_the_bucket(mill: Stack, s3: S3Server, model: str, nam
     job_id = mill.submit(model=model, steps=2)
     assert mill.wait(job_id)["state"] == "succeeded"
     key = f"mill/outputs/{job_id}/1.1/{name}"  # first delivery of the first attempt
-    assert s3.files(job_id) == [key]
+    previews = [key.replace(name, f"0.{role}.webp") for role in ("poster", "thumbnail")]
+    assert s3.files(job_id) == sorted([key, *previews[model == "tiny-image" :]])
     proxied, direct = mill.get(f"/v1/tasks/{job_id}/result"), requests.get(_link(mill, job_id), timeout=10)
     assert proxied.status_code == direct.status_code == 200
     assert proxied.headers["Content-Type"] == direct.headers["Content-Type"] == media_type
@@ -106,7 +107,7 @@ def test_an_input_is_stored_once(mill: Stack, s3: S3Server) -> None:
 def test_an_output_that_was_removed_is_reported_as_such(mill: Stack, s3: S3Server) -> None:
     job_id = mill.submit(steps=1)
     mill.wait(job_id)
-    [key] = s3.files(job_id)
+    [key] = s3.files(f"{job_id}/1.1/0.png")
     s3.store.delete(key.removeprefix("mill/"))
     gone = mill.get(f"/v1/tasks/{job_id}/result")
     assert (gone.status_code, gone.json()["error"]["code"]) == (404, "object_not_found")
@@ -118,8 +119,7 @@ def test_while_the_bucket_is_away_the_gpu_goes_on_and_nothing_is_lost(mill: Stac
     s3.stop()
     try:
         ids = [_delivering(mill), _delivering(mill)]
-        for job_id in ids:
-            _logged(mill, job_id, "delivery failed", "EndpointConnectionError")
+        _logged(mill, "", "delivery failed", "EndpointConnectionError")  # one tries it for both
         assert [mill.status(job_id)["state"] for job_id in ids] == ["delivering"] * 2
         refused = mill.get(f"/v1/tasks/{before}/result")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
@@ -130,7 +130,7 @@ def test_while_the_bucket_is_away_the_gpu_goes_on_and_nothing_is_lost(mill: Stac
     for job_id in ids:
         view = mill.wait(job_id)
         assert (view["state"], view["attempt"]) == ("succeeded", 1)
-        assert len(s3.files(job_id)) == 1
+        assert len(s3.files(job_id)) == 2  # with its thumbnail
 
 
 def test_a_wrong_secret_is_named_in_the_log_and_loses_nothing(mill: Stack, s3: S3Server) -> None:

@@ -60,7 +60,7 @@ class StoreMachine(CallersAndRuns):
     @rule(at=which, owner=deliverers)
     def defer(self, at: int, owner: str) -> None:
         job, attempt, *_ = self.message(at, "delivering")
-        self.store.defer(job.job_id, attempt, owner, 60)
+        self.store.defer(job.job_id, attempt, owner, 60, away=False)
         if job.state == "delivering" and job.attempt == attempt and job.deliverer == owner:
             job.deliverer = ""
 

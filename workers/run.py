@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
+from jobs import spool
 from jobs.errors import ExecutionError, FramemillError, JobCancelled, OutOfMemory, Unavailable
 from jobs.models import ModelRegistry
 from jobs.moderation import hides_outputs
@@ -94,7 +95,10 @@ def run(job_id: str, attempt: int) -> Outcome:
     except Exception as exc:
         ended = _failed(job_id, attempt, slot, exc)
     else:
-        owned, _ = records.until_written(lambda: records.compute(job_id, attempt, slot=slot, node=node, run_s=run_s))
+        blocked = spool.full(settings()) if node else ""
+        owned, _ = records.until_written(
+            lambda: records.compute(job_id, attempt, slot=slot, node=node, run_s=run_s, blocked=blocked)
+        )
         ended = Outcome("computed" if owned else "stale", computed=owned and bool(node), succeeded=owned and not node)
     logger.info(
         "run ended",
@@ -138,7 +142,7 @@ def _compute(job: Job, attempt: int, slot: str, owner: str, reporter: Reporter) 
     previews = Previews(pipeline, job.request, reporter, spec.preview_decoder or None)
     frames = executor.run(pipeline, job.request, reporter, objects, spec.arguments, previews)
     reporter.check()
-    write(settings(), job.job_id, attempt, frames)
+    write(settings(), job.job_id, attempt, frames, reporter.check)
     return time.monotonic() - begun, settings().node
 
 

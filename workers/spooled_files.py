@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 
 import av
@@ -19,7 +20,6 @@ from PIL import Image
 
 from jobs.errors import BackendFailed, ObjectNotFound
 from jobs.settings import Settings
-from jobs.spool import folder_of
 
 _LIST = "files.json"
 
@@ -40,8 +40,7 @@ class SpooledFile:
 @contextmanager
 def folder(settings: Settings, job_id: str, attempt: int) -> Iterator[Path]:
     """A folder to fetch into; what :func:`keep` did not keep of it is removed."""
-    partial = folder_of(settings, job_id, attempt)
-    partial = partial.with_name(partial.name + f".part{os.getpid()}")
+    partial = settings.spool_disk / f"{job_id}.{attempt}.part{os.getpid()}"
     partial.mkdir(parents=True, exist_ok=True)
     try:
         yield partial
@@ -53,14 +52,14 @@ def keep(settings: Settings, job_id: str, attempt: int, partial: Path, files: li
     """Make the fetched files those of the attempt."""
     listed = [{**asdict(file), "path": file.path.name} for file in files]
     (partial / _LIST).write_text(json.dumps(listed), encoding="utf-8")
-    target = folder_of(settings, job_id, attempt)
+    target = settings.spool_disk / f"{job_id}.{attempt}"
     shutil.rmtree(target, ignore_errors=True)
     os.replace(partial, target)
 
 
 def read(settings: Settings, job_id: str, attempt: int) -> list[SpooledFile]:
     """The files of an attempt; empty if it has frames instead. Raises: ObjectNotFound: a listed file is gone."""
-    place = folder_of(settings, job_id, attempt)
+    place = settings.spool_disk / f"{job_id}.{attempt}"
     try:
         listed = json.loads((place / _LIST).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -71,13 +70,14 @@ def read(settings: Settings, job_id: str, attempt: int) -> list[SpooledFile]:
     return files
 
 
-def frames_of(file: SpooledFile) -> np.ndarray:
-    """(frames, height, width, 3) uint8 RGB, for the checks that look at outputs."""
+def frames_of(file: SpooledFile, *, whole: bool) -> np.ndarray:
+    """(frames, height, width, 3) uint8 RGB; not ``whole``: only the first frame."""
     if file.media_type.startswith("image/"):
         with Image.open(file.path) as image:
             return np.asarray(image.convert("RGB"))[None]
     with av.open(str(file.path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+        decoded = islice(container.decode(video=0), None if whole else 1)
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
 
 
 def described(path: Path, media_type: str) -> SpooledFile:

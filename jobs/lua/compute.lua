@@ -1,14 +1,16 @@
 -- The run is done: running → delivering with frames in the spool, or → succeeded when there is nothing to deliver.
 -- The slot is free in any case. ARGV: id, attempt, slot, node ('' nothing to deliver), run_s (measured, without loading),
--- and of a worker that stored its outputs itself: outputs (JSON list), further results (JSON object).
+-- blocked ('' or why the slot gets no new job), and of a worker that stored its outputs itself: outputs (JSON list),
+-- further results (JSON object).
 -- Returns {1|0, bindings}. A repeat whose first answer was lost on the way is told the same.
 local id, attempt, slot = ARGV[1], ARGV[2], ARGV[3]
+if ARGV[4] ~= '' and redis.call('HGET', K.SLOT .. slot, 'job') == id then redis.call('HSET', K.SLOT .. slot, 'blocked', ARGV[6]) end
 local function discard_outputs()
-  for _, output in ipairs(cjson.decode(has(ARGV[6]) and ARGV[6] or '[]')) do discard(output.key, now_ms()) end
+  for _, output in ipairs(cjson.decode(has(ARGV[7]) and ARGV[7] or '[]')) do discard(output.key, now_ms()) end
 end
-if has(ARGV[6]) and owns(id, attempt, 'succeeded') then
-  if job_get(id, 'outputs') ~= ARGV[6] then discard_outputs() end
-  return {job_get(id, 'outputs') == ARGV[6] and 1 or 0, {}}
+if has(ARGV[7]) and owns(id, attempt, 'succeeded') then
+  if job_get(id, 'outputs') ~= ARGV[7] then discard_outputs() end
+  return {job_get(id, 'outputs') == ARGV[7] and 1 or 0, {}}
 end
 if owns(id, attempt, 'delivering') or (ARGV[4] == '' and owns(id, attempt, 'succeeded')) then
   return {1, release(slot, id, attempt)}
@@ -33,7 +35,7 @@ if owned then
     redis.call('HDEL', K.JOB .. id, 'promised_s')
   end
   if ARGV[4] == '' then
-    if has(ARGV[6]) then redis.call('HSET', K.JOB .. id, 'outputs', ARGV[6], 'result', ARGV[7]) end
+    if has(ARGV[7]) then redis.call('HSET', K.JOB .. id, 'outputs', ARGV[7], 'result', ARGV[8]) end
     finish(id, 'succeeded')
   else
     redis.call('HSET', K.JOB .. id, 'node', ARGV[4], 'stage', 'delivering')

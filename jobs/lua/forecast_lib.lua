@@ -105,7 +105,7 @@ local function forecast(id)
 
   local fitting, free_in, pins, paused, blocked = slots_for(r)
   local place = place_of(id, r) + pins
-  if blocked then return {place, '', 'slot ' .. blocked} end
+  if blocked then return {place, '', (blocked:find('gpu%d+$') and 'room in the spool of slot ' or 'slot ') .. blocked} end
   if paused then return {place, '', 'resume of slot ' .. paused} end
   if fitting == 0 then return {place, '', has(r.pin) and 'slot ' .. r.pin or 'model ' .. r.model} end
   if redis.call('SISMEMBER', K.PAUSED, K.ALL) == 1 then return {place, '', 'resume of the queue'} end

@@ -55,7 +55,7 @@ local function finish(id, state)
   forget_previews(id)
   redis.call('DEL', K.PREVIEW_WANTED .. id)
   set_state(id, state)
-  redis.call('HDEL', K.JOB .. id, 'stage', 'eta_s', 'delivery_owner', 'deliveries', 'next_look_at', 'node_gone_at', 'assigned_at',
+  redis.call('HDEL', K.JOB .. id, 'stage', 'eta_s', 'delivery_owner', 'deliveries', 'failures', 'next_look_at', 'node_gone_at', 'assigned_at',
     'lane', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by', 'handed_back')
   redis.call('HSET', K.JOB .. id, 'finished_at', int(now))
   redis.call('HINCRBY', K.COUNTERS, state, 1)
@@ -113,7 +113,7 @@ end
 local function requeue(id)
   settle(id, 0)
   redis.call('HDEL', K.JOB .. id, 'slot', 'device', 'run', 'assigned_at', 'started_at', 'stage', 'step', 'eta_s',
-    'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'next_look_at', 'node_gone_at')
+    'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'failures', 'next_look_at', 'node_gone_at')
   redis.call('ZREM', K.ASSIGNED, id)
   redis.call('ZREM', K.DELIVERING, id)
   forget_previews(id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -40,8 +40,23 @@ class ObjectStore(Protocol):
     What is no key (``../x``, an absolute path) is ObjectNotFound for every method.
     """
 
-    def put_file(self, key: str, path: Path, media_type: str) -> None:
-        """Store a file; an existing key is replaced. Raises: Unavailable."""
+    def put_file(
+        self, key: str, path: Path, media_type: str, *,
+        sha256: str = "", file_name: str = "", tags: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """Store a file; an existing key is replaced.
+
+        Args:
+            key: its key.
+            path: the file.
+            media_type: its type, which downloads get.
+            sha256: its hash in hex, kept with an object of a bucket.
+            file_name: the name it should be saved under when fetched from a bucket.
+            tags: tags of an object of a bucket, for its lifecycle rules.
+
+        Raises:
+            Unavailable.
+        """
 
     def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
         """Store bytes. Raises: Unavailable."""

@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,7 +24,10 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def put_file(self, key: str, path: Path, media_type: str) -> None:
+    def put_file(
+        self, key: str, path: Path, media_type: str, *,
+        sha256: str = "", file_name: str = "", tags: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         with path.open("rb") as source:
             self._write(key, media_type, source)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import quote, urlencode
 
 import boto3
 from boto3.exceptions import Boto3Error, S3UploadFailedError
+from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -29,7 +31,12 @@ class S3Store:
     def __init__(self, settings: Settings) -> None:
         self._bucket = settings.s3_bucket
         self._prefix = settings.s3_prefix.strip("/") + "/" if settings.s3_prefix.strip("/") else ""
+        self._urls, self._public_url = settings.result_urls, settings.s3_public_url.rstrip("/")
         self._url_ttl_s = settings.result_url_ttl_s
+        self._encryption = {"ServerSideEncryption": settings.s3_encryption, "SSEKMSKeyId": settings.s3_kms_key_id}
+        self._transfer = TransferConfig(
+            multipart_threshold=settings.s3_part_bytes, multipart_chunksize=settings.s3_part_bytes, max_concurrency=4
+        )
         self._options: dict[str, Any] = {
             "endpoint_url": settings.s3_endpoint_url or None,
             "config": Config(
@@ -55,13 +62,30 @@ class S3Store:
                 self._client = boto3.session.Session().client("s3", **self._options)
         return self._client
 
-    def put_file(self, key: str, path: Path, media_type: str) -> None:
+    def put_file(
+        self, key: str, path: Path, media_type: str, *,
+        sha256: str = "", file_name: str = "", tags: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        arguments = {
+            **self._arguments(media_type),
+            # An output's key is never used again. A day: the file may be removed earlier than a copy of it grows old.
+            "CacheControl": "private, max-age=86400, immutable",
+            "ContentDisposition": f'inline; filename="{file_name}"' if file_name else "",
+            "Metadata": {"sha256": sha256} if sha256 else {},
+            "Tagging": urlencode(tags or {}),
+        }
+        arguments = {name: value for name, value in arguments.items() if value}
+        name = self._name(key)
         with _translated():
-            self.client.upload_file(str(path), self._bucket, self._name(key), ExtraArgs={"ContentType": media_type})
+            self.client.upload_file(str(path), self._bucket, name, ExtraArgs=arguments, Config=self._transfer)
 
     def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
+        name = self._name(key)
         with _translated():
-            self.client.put_object(Bucket=self._bucket, Key=self._name(key), Body=data, ContentType=media_type)
+            self.client.put_object(Bucket=self._bucket, Key=name, Body=data, **self._arguments(media_type))
+
+    def _arguments(self, media_type: str) -> dict[str, Any]:
+        return {"ContentType": media_type, **{name: value for name, value in self._encryption.items() if value}}
 
     def stat(self, key: str) -> StoredObject:
         with _translated(may_be_missing=True):
@@ -82,6 +106,10 @@ class S3Store:
         return _chunks(answer["Body"])
 
     def url(self, key: str) -> str | None:
+        if self._urls == "proxy":
+            return None
+        if self._urls == "public":
+            return f"{self._public_url}/{quote(self._name(key))}"
         with _translated():
             return str(
                 self.client.generate_presigned_url(

@@ -67,7 +67,7 @@ def read(sent: Mapping[str, Any], *, video: bool, form: bool) -> Task:
     kind = (Kind.IMG2VIDEO if image else Kind.TEXT2VIDEO) if video else (Kind.IMG2IMG if image else Kind.TEXT2IMG)
     native = {name: values[name] for name in _SAME if name in values}
     native |= {name: values[own] for own, name in NAMES.items() if own in values}
-    native["kind"] = kind
+    native |= {"kind": kind, "output_format": "mp4" if video else "png"}  # what the paths end in
     if "seed" not in native and (form or submitting.settings().lightx2v_profile == "single"):
         native["seed"] = DEFAULT_SEED
     words = {name: own for own, name in NAMES.items() if own in values} | {"image": field}

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from app.protocols.lightx2v.states import word
+from jobs.formats import FORMATS
 from jobs.record import Job
 from jobs.states import JobState
 
@@ -20,7 +21,9 @@ def local(time_ms: float | None) -> str | None:
 
 def file_path(job: Job) -> str:
     """The name of a job's output below ``/v1/files/download/``."""
-    return job.path or f"{job.job_id}.{'mp4' if job.request.kind.is_video else 'png'}"
+    request = job.request
+    name = request.output_format or ("mp4" if request.kind.is_video else "png")
+    return job.path or f"{job.job_id}.{FORMATS[name].suffix}"
 
 
 def both_paths(job: Job) -> dict[str, str]:

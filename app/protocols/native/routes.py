@@ -14,7 +14,7 @@ from app.protocols.native import admin, previews, schemas, streams, views, webho
 from jobs import queries
 from jobs.errors import InvalidRequest, NotReady, ObjectNotFound, Problem, ResultExpired
 from jobs.forecast import Forecast
-from jobs.record import Job
+from jobs.record import Job, Output
 from jobs.states import JobState
 from jobs.view import iso, job_view, links
 from tasks import dispatch
@@ -34,6 +34,7 @@ _JSON_OR_FORM = {
         }
     }
 }
+_INDEX = [{"in": "query", "name": "index", "schema": {"type": "integer", "default": 0}}]
 
 
 def register(api: Api) -> None:
@@ -127,11 +128,41 @@ def events(job_id: str) -> Response:
 
 
 @tasks_blueprint.route("/<job_id>/result", methods=["GET"])
-@tasks_blueprint.doc(parameters=[{"in": "query", "name": "index", "schema": {"type": "integer", "default": 0}}])
+@tasks_blueprint.doc(parameters=_INDEX)
 @tasks_blueprint.response(200, description="The file, with its own media type. Range requests are answered.")
 @tasks_blueprint.alt_response(404, description="Unknown id, or no result (yet); the code tells which.")
 def result(job_id: str) -> Response:
     """Fetch an output."""
+    job, index = _wanted(job_id)
+    return _send(job, job.outputs[index], f"{job_id}-{index}")
+
+
+@tasks_blueprint.route("/<job_id>/thumbnail", methods=["GET"])
+@tasks_blueprint.doc(parameters=_INDEX)
+@tasks_blueprint.response(200, description="A small WebP or JPEG; of a video, its first frame.")
+@tasks_blueprint.alt_response(404, description="Unknown id, no result (yet), or it has no thumbnail.")
+def thumbnail(job_id: str) -> Response:
+    """Fetch the thumbnail of an output."""
+    job, index = _wanted(job_id)
+    return _send(job, job.outputs[index].thumbnail, f"{job_id}-{index}-thumbnail")
+
+
+@tasks_blueprint.route("/<job_id>/poster", methods=["GET"])
+@tasks_blueprint.doc(parameters=_INDEX)
+@tasks_blueprint.response(200, description="The first frame of a video in full size, WebP or JPEG.")
+@tasks_blueprint.alt_response(404, description="Unknown id, no result (yet), or it has no poster.")
+def poster(job_id: str) -> Response:
+    """Fetch the poster of a video."""
+    job, index = _wanted(job_id)
+    return _send(job, job.outputs[index].poster, f"{job_id}-{index}-poster")
+
+
+def _wanted(job_id: str) -> tuple[Job, int]:
+    """A job, and the number of the output that ``?index=`` names.
+
+    Raises:
+        JobNotFound, NotReady, ResultExpired, InvalidRequest.
+    """
     job = _job(job_id)
     if job.removed_at_ms:
         raise ResultExpired(f"the files of this job were removed at {iso(job.removed_at_ms)}")
@@ -140,9 +171,14 @@ def result(job_id: str) -> Response:
     index = request.args.get("index", "0")
     if not index.isdecimal() or int(index) >= len(job.outputs):
         raise InvalidRequest(Problem("index", f"must be 0 to {len(job.outputs) - 1}", index))
-    output = job.outputs[int(index)]
+    return job, int(index)
+
+
+def _send(job: Job, output: Output | None, name: str) -> Response:
+    if output is None:
+        raise ObjectNotFound("this output has none: images have no poster, and THUMBNAIL_PX=0 makes neither")
     try:
-        return send_object(submitting.objects(), output, name=f"{job_id}-{index}", expires_at_ms=job.expires_at_ms)
+        return send_object(submitting.objects(), output, name=name, expires_at_ms=job.expires_at_ms)
     except ObjectNotFound:
         raise ObjectNotFound("the output was removed from the object store") from None
 

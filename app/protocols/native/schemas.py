@@ -57,6 +57,12 @@ class SubmitSchema(Schema):
     fps = Number(**_doc("Frames per second of a video."))
     image = Text(**_doc("Input image: base64, data URL or http(s) URL; in a form also a file."))
     strength = Number(**_doc("img2img: 0 keeps the image, 1 ignores it."))
+    output_format = Text(**_doc("Images: png, webp, jpeg. Videos: mp4, webm, gif, webp.", example="webp"))
+    output_quality = Whole(**_doc("1 to 100, of formats that lose something."))
+    embed_metadata = fields.Boolean(
+        error_messages={"invalid": "must be true or false"},
+        **_doc("Whether the output holds the request that made it."),
+    )
     task_id = Text(**_doc("Your own id: letters, digits, '_' and '-'. A used one is refused with 409."))
     slot = Text(**_doc("Run only on this slot.", example="gpu0"))
     job_class = Text(

@@ -26,6 +26,7 @@ def service_view(fleet: Fleet, room: Room, version: str, visible: Callable[[str]
         "submitted": fleet.submitted,
         "slots": [slot_view(slot, fleet, visible) for slot in fleet.slots],
         "delivery_nodes": fleet.delivery_nodes,
+        "object_store_away": fleet.away_nodes,
         "paused": fleet.paused,
         "waiting_models": fleet.waiting_models,
         "waiting_for": [f"model {name}" for name in fleet.stuck_models],

@@ -1,0 +1,108 @@
+"""What a file tells about its making: the request as JSON, and as the text that tools of the A1111 kind read.
+
+======================  =====================================  ============================
+format                  JSON                                   text
+======================  =====================================  ============================
+PNG                     chunk ``framemill`` (iTXt)             chunk ``parameters``
+WebP, JPEG              EXIF MakerNote: ``framemill``, NUL,    EXIF UserComment
+                        then zlib
+MP4, WebM               tag ``comment``                        tag ``description``
+GIF                     comment
+======================  =====================================  ============================
+
+``framemill/inspection.py`` reads all of them back.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from jobs.requests import GenerationRequest
+
+logger = logging.getLogger(__name__)
+
+#: Numbers of EXIF: the sub-directory, and what is in it.
+EXIF_IFD, USER_COMMENT, MAKER_NOTE = 0x8769, 0x9286, 0x927C
+MAKER = b"framemill\0"
+#: A segment of JPEG has 16 bits for its length, its own two bytes and ``Exif\\0\\0`` included.
+MAX_EXIF_BYTES = 65_535 - 2 - 6
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """One output's."""
+
+    json: str
+    text: str
+
+    @classmethod
+    def of(cls, request: GenerationRequest, extra: Mapping[str, Any]) -> Metadata:
+        """The request without its input image, and ``extra``."""
+        values = {**{name: value for name, value in request.to_dict().items() if name != "image"}, **extra}
+        return cls(json.dumps(values, ensure_ascii=False), parameters(values))
+
+    def png(self) -> dict[str, Any]:
+        """Arguments of Pillow's ``save``."""
+        info = PngInfo()
+        info.add_text("parameters", self.text)
+        info.add_itxt("framemill", self.json, zip=True)
+        return {"pnginfo": info}
+
+    def exif(self) -> dict[str, Any]:
+        """Arguments of Pillow's ``save``. What is too long for EXIF is left out, the text first."""
+        note = {MAKER_NOTE: MAKER + zlib.compress(self.json.encode(), 9)}
+        text = {USER_COMMENT: b"UNICODE\0" + self.text.encode("utf-16-be")}
+        for fields in ({**text, **note}, note):
+            exif = Image.Exif()
+            exif.get_ifd(EXIF_IFD).update(fields)
+            if len(exif.tobytes()) <= MAX_EXIF_BYTES:
+                return {"exif": exif}
+        logger.warning("too much metadata for EXIF, left out", extra={"bytes": len(self.json)})
+        return {}
+
+    def tags(self) -> dict[str, str]:
+        """Tags of a video container."""
+        return {"comment": self.json, "description": self.text}
+
+    def gif(self) -> dict[str, Any]:
+        """Arguments of Pillow's ``save``."""
+        return {"comment": self.json.encode()}
+
+
+def parameters(values: Mapping[str, Any]) -> str:
+    """Prompt, negative prompt, then one line of ``Key: value`` with the names that A1111 gave them."""
+    lines = [str(values["prompt"])]
+    if values.get("negative_prompt"):
+        lines.append(f"Negative prompt: {values['negative_prompt']}")
+    return "\n".join([*lines, ", ".join(f"{name}: {_quoted(value)}" for name, value in _pairs(values))])
+
+
+def _pairs(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    pairs = {
+        "Steps": values["steps"],
+        "Sampler": values.get("scheduler"),
+        "CFG scale": values["guidance_scale"],
+        "Seed": values["seed"],
+        "Size": f"{values['width']}x{values['height']}",
+        "Model": values["model"],
+        "Denoising strength": values.get("strength"),
+        "Frames": values["frames"] if values["frames"] > 1 else None,
+        "FPS": values["fps"] or None,
+        "Version": "framemill",
+    }
+    return ((name, f"{value:g}" if isinstance(value, float) else value) for name, value in pairs.items()
+            if value is not None)  # fmt: skip
+
+
+def _quoted(value: Any) -> str:
+    """As A1111 writes a value: in JSON's quotes where it would be taken apart."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
