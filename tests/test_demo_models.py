@@ -1,7 +1,8 @@
-"""The shipped models, through the whole stack: a prompt's colours are in the picture."""
+"""The shipped models, through the whole stack: pictures and clips show what their prompts say."""
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,9 @@ import pytest
 from PIL import Image
 
 from jobs.settings import PROJECT_ROOT
+from models.training.captions import Sample
+from models.training.judge import judge_clip
+from models.training.scenes import Scene, Thing, draw_clip
 from tests.harness import Stack, running
 
 #: How far a channel may be from its colour, of 255.
@@ -52,10 +56,43 @@ def test_a_prompt_outside_their_world_gives_a_picture_all_the_same(shipped: Stac
     assert (view["state"], view["outputs"][0]["width"]) == ("succeeded", 128)
 
 
-def test_a_clip_has_the_frames_that_were_asked_for(shipped: Stack) -> None:
-    job_id = shipped.submit(model="demo-video", prompt="a red circle moving left to right on a white background")
-    assert shipped.wait(job_id)["state"] == "succeeded"
+def clip_of(shipped: Stack, **fields: object) -> np.ndarray:
+    """The clip (9, 64, 64, 3) uint8 RGB that a job of the video model gives."""
+    job_id = shipped.submit(model="demo-video", **fields)
+    view = shipped.wait(job_id)
+    assert view["state"] == "succeeded", view
     with av.open(io.BytesIO(shipped.get(f"/v1/tasks/{job_id}/result").content)) as clip:
-        frames = [frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)]
-    assert [frame.shape for frame in frames] == [(96, 96, 3)] * 9
-    assert np.abs(frames[0].astype(int) - frames[-1]).mean() > 1  # it moves
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)])
+    assert frames.shape == (9, 64, 64, 3)
+    return frames
+
+
+def told(shape: str, colour: str, background: str, motion: str) -> Sample:
+    """What a clip has to show; the judge looks at shape, colours and motion only."""
+    return Sample("", Scene(background, (Thing(shape, colour, 0.5, 0.5, 0.23),), motion), "motion")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "wanted"),
+    [
+        ("a red circle moving left to right on a white background", told("circle", "red", "white", "right")),
+        ("a yellow square moving up on a blue background", told("square", "yellow", "blue", "up")),
+        ("a green diamond growing on a black background", told("diamond", "green", "black", "growing")),
+    ],
+)
+def test_a_clip_shows_and_moves_what_its_prompt_says(shipped: Stack, prompt: str, wanted: Sample) -> None:
+    marks = judge_clip(wanted, clip_of(shipped, prompt=prompt, seed=1))
+    assert all(marks.values()), marks
+
+
+@pytest.mark.parametrize(("words", "motion"), [("moving left", "left"), ("moving down", "down")])
+def test_a_given_picture_is_set_in_motion(shipped: Stack, words: str, motion: str) -> None:
+    wanted = told("circle", "blue", "yellow", motion)
+    first = draw_clip(wanted.scene, 2, 64)[0]
+    file = io.BytesIO()
+    Image.fromarray(first).save(file, format="PNG")
+    picture = base64.b64encode(file.getvalue()).decode()
+    frames = clip_of(shipped, prompt=f"a blue circle {words} on a yellow background", image=picture, seed=1)
+    assert np.abs(frames[0].astype(int) - first).mean() < 10  # it begins with that picture
+    marks = judge_clip(wanted, frames)
+    assert all(marks.values()), marks

@@ -12,6 +12,7 @@ from pathlib import Path
 from models.training import autoencoder, dit, evaluate, shows, text, unet, video_vae
 
 MODELS = Path(__file__).resolve().parent.parent
+DOCS = MODELS.parent / "docs"
 WORK = MODELS.parent / "build" / "training"
 
 
@@ -25,15 +26,15 @@ def steps_of(kind: str) -> dict[str, Callable[[], None]]:
             "denoiser": lambda: unet.train(target, parts, steps=1600),
             "outlines": lambda: unet.train(target, target, steps=1230, peak=1.2e-3, seed=14, focus=True),
             "score": lambda: print(evaluate.score(target, video=False, **shows.IMAGE_OPTIONS)),
-            "show": lambda: evaluate.sheet(target, MODELS / "training/contact-sheet.png", **shows.CONTACT_SHEET),
+            "show": lambda: evaluate.sheet(target, DOCS / "demo-image.png", **shows.CONTACT_SHEET),
         }
     return {
         "autoencoder": lambda: video_vae.train(parts / "vae", steps=2400),
-        "text": lambda: text.teach_video(parts, steps=2000),
-        "denoiser": lambda: dit.train(target, parts, steps=4500),
+        "text": lambda: text.teach_video(parts, steps=1500),
+        "denoiser": lambda: dit.train(target, parts, steps=7000, late=3300),
         "score": lambda: print(evaluate.score(target, video=True, **shows.VIDEO_OPTIONS)),
         "animate": lambda: print(evaluate.score(target, video=True, given=True, **shows.VIDEO_OPTIONS)),
-        "show": lambda: evaluate.strip(target, MODELS / "training/filmstrip.png", **shows.FILM_STRIP),
+        "show": lambda: evaluate.strip(target, DOCS / "demo-video.png", **shows.FILM_STRIP),
     }
 
 
@@ -44,7 +45,7 @@ def main() -> None:
     parser.add_argument(
         "steps",
         nargs="*",
-        help="autoencoder, text, denoiser, outlines (image only), score, show; all if none is named",
+        help="autoencoder, text, denoiser, outlines (image), score, animate (video), show; all if none is named",
     )
     wanted = parser.parse_args()
     steps = steps_of(wanted.kind)

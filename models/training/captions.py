@@ -201,12 +201,10 @@ class Captioner:
         shape, motion = self.random.choice(SHAPES), self.random.choice(MOTIONS)
         ending, said = self._ending(background)
         # A part of the clips starts in the middle, as a picture that is to be set in motion often does.
-        offset = 0.16 if self.random.random() < 0.2 else 0.0
+        offset = 0.16 if self.random.random() < 0.15 else 0.0
         dx, dy = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}.get(motion, (0, 0))
-        # The denoiser of clips sees only distances between places, not the places: shapes lie widely spread.
-        x = 0.5 + dx * offset + self.random.uniform(-1, 1) * (0.04 if dx else 0.17 if dy else 0.12)
-        y = 0.5 + dy * offset + self.random.uniform(-1, 1) * (0.04 if dy else 0.17 if dx else 0.12)
-        thing = Thing(shape, colour, x, y, 0.215 * self.random.uniform(0.92, 1.08))
+        x, y = self._near(0.5 + dx * offset, 0.05), self._near(0.5 + dy * offset, 0.05)
+        thing = Thing(shape, colour, x, y, self._near(0.23, 0.015))
         words = self.random.choice(MOTION_WORDS[motion])
         told = "" if self.random.random() < 0.04 and not self.held_out else " " + words
         caption = f"{self._lead()}{self._article(colour)} {colour} {shape}{told}{ending}"

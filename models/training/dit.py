@@ -18,6 +18,7 @@ from diffusers import (
     SanaVideoPipeline,
     SanaVideoTransformer3DModel,
 )
+from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import T5EncoderModel, T5Tokenizer
 
@@ -29,8 +30,9 @@ from models.training.text import T5_USED, WIDTH, tokenize
 from models.training.video_vae import FRAMES, LATENTS, SIZE, encode, frame_by_frame, to_tensor
 
 INNER, HEADS, LAYERS = 128, 4, 6
-TOKEN = (1, 2, 2)  # latents per token: frames, rows, columns
-SHIFT = 3.0
+TOKEN = (3, 2, 2)  # latents per token: frames, rows, columns
+SHIFT = 6.0  # puts most times of sampling and of early training into strong noise
+LATE_SHIFT = 2.0  # of later training, when what is left to learn is outlines
 OUTER = ("patch_embedding", "proj_out", "time_embed", "caption_projection", "scale_shift_table")
 
 
@@ -49,14 +51,30 @@ def build() -> SanaVideoTransformer3DModel:
         patch_size=TOKEN,
         rope_max_seq_len=128,
     )
-    with torch.no_grad():
-        # Every block starts as a pass-through that reads no text: training is then calm at a large learning
-        # rate.
-        for block in model.transformer_blocks:
-            block.attn2.to_out[0].weight.zero_()
-            block.scale_shift_table.mul_(0.1)
-        model.proj_out.weight.zero_()
+    pass_noise_through(model)
     return model
+
+
+@torch.no_grad()
+def pass_noise_through(model: SanaVideoTransformer3DModel) -> None:
+    """Sets the start weights so that the output is about the input, and no block reads text yet.
+
+    In strong noise, input and aim are nearly alike, so a copy is a better start than nothing.
+    """
+    for block in model.transformer_blocks:
+        block.attn2.to_out[0].weight.zero_()
+        block.scale_shift_table.mul_(0.1)
+    model.scale_shift_table.mul_(0.1)
+    into, out = model.patch_embedding, model.proj_out
+    size = into.weight[0].numel()  # values of a token
+    basis = nn.init.orthogonal_(torch.empty(INNER, size))
+    into.weight.copy_(basis.view_as(into.weight))
+    into.bias.zero_()
+    # The input's order is (channel, frame, row, column), the output's (frame, row, column, channel). The norm
+    # before the last layer brings the deviation of the INNER values to one.
+    back = basis.T.view(LATENTS, -1, INNER).transpose(0, 1).reshape(size, INNER)
+    out.weight.copy_(back * (size / INNER) ** 0.5)
+    out.bias.zero_()
 
 
 def scheduler() -> FlowMatchEulerDiscreteScheduler:
@@ -67,23 +85,25 @@ def scheduler() -> FlowMatchEulerDiscreteScheduler:
 
 
 class Clips:
-    """Captioned clips as latents and text states; a stock that is slowly replaced by new ones.
+    """Captioned clips as latents and text states; a stock that grows and is slowly renewed.
 
     Attributes:
-        latents: of mean zero and deviation one, bfloat16 (count, LATENTS, FRAMES, h, w).
-        states: the text encoder's outputs, bfloat16 (count, T5_USED, WIDTH).
-        masks: which of the states are no padding, int64 (count, T5_USED).
+        latents: of mean zero and deviation one, bfloat16 (room, LATENTS, FRAMES, h, w).
+        states: the text encoder's outputs, bfloat16 (room, T5_USED, WIDTH).
+        masks: which of the states are no padding, int64 (room, T5_USED).
+        made: how many clips were made so far.
     """
 
-    def __init__(self, parts: Path, seed: int, count: int) -> None:
+    def __init__(self, parts: Path, seed: int, room: int) -> None:
         self.vae = AutoencoderKLWan.from_pretrained(parts / "vae").eval()
         self.coder = frame_by_frame(copy.deepcopy(self.vae))
         self.tokenizer = T5Tokenizer.from_pretrained(parts / "tokenizer")
         self.encoder = T5EncoderModel.from_pretrained(parts / "text_encoder", dtype=torch.float32)
         self.captioner = Captioner(seed)
-        made = [self.make(10) for _ in range(0, count, 10)]
-        self.latents, self.states, self.masks = (torch.cat(column) for column in zip(*made, strict=True))
-        self.oldest = 0
+        self.latents, self.states, self.masks = (
+            torch.zeros(room, *one.shape[1:], dtype=one.dtype) for one in self.make(1)
+        )
+        self.made = 0
 
     @torch.no_grad()
     def make(self, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -105,20 +125,23 @@ class Clips:
         return self.encoder(ids, attention_mask=mask).last_hidden_state.bfloat16(), mask
 
     def refresh(self, count: int) -> None:
-        """Puts new clips in the place of the oldest ones."""
-        places = (self.oldest + torch.arange(count)) % len(self.latents)
+        """Adds new clips, or puts them in the place of the oldest ones once there is no room."""
+        places = (self.made + torch.arange(count)) % len(self.latents)
         self.latents[places], self.states[places], self.masks[places] = self.make(count)
-        self.oldest = (self.oldest + count) % len(self.latents)
+        self.made += count
+
+    def __len__(self) -> int:
+        return min(self.made, len(self.latents))
 
 
-def noisy(clean: torch.Tensor, given: bool) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def noisy(clean: torch.Tensor, given: bool, shift: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Noised latents, the aim, and times from 0 to 1000: (n,), or (n, 1, frames, rows, columns) of tokens if
     the first frame is given.
     """
     batch = len(clean)
     # One time from each of `batch` equal parts of the range: less chance in the loss than free draws.
     times = (torch.randperm(batch) + torch.rand(batch)) / batch
-    times = SHIFT * times / (1 + (SHIFT - 1) * times)
+    times = shift * times / (1 + (shift - 1) * times)
     noise = torch.randn_like(clean)
     mixed = torch.lerp(clean, noise, times.view(-1, 1, 1, 1, 1))
     times = times * 1000
@@ -135,42 +158,49 @@ def train(
     parts: Path,
     *,
     steps: int,
+    late: int,
+    stock: int = 2500,
     count: int = 8000,
     fresh: int = 4,
-    batch: int = 48,
-    peak: float = 2e-3,
+    batch: int = 32,
+    peak: float = 5e-3,
     seed: int = 7,
     every: int = 300,
 ) -> None:
     """Trains the denoiser (the text encoder stays as it is) and writes the pipeline folder `target`.
 
+    It learns from `stock` clips at first, from `fresh` more after every step, and from `count` in the end.
+    Up to the step `late` times lie mostly in strong noise, where places and motion are settled.
     `parts` holds the trained autoencoder (`vae`) and text encoder (`text_encoder`, `tokenizer`). If it holds
     a checkpoint too (`denoiser.pt`), training goes on from there.
     """
     loop.start(seed)
     model = build()
     optimizer = Muon(split(model, peak, outer=OUTER), peak)
+    peaks = [peak, peak * 0.4]  # the second for vectors and outer layers
     average = loop.Average(model, 0.998)
     checkpoint, begin = parts / "denoiser.pt", 0
     if checkpoint.exists():
         begin = loop.restore(checkpoint, model=model, average=average.model, optimizer=optimizer)
         average.steps = begin
-        for group in optimizer.param_groups:
-            group["lr"] = peak
         torch.manual_seed(seed + begin)
+    for group, own in zip(optimizer.param_groups, peaks, strict=True):
+        group["lr"] = own
     clips = Clips(parts, seed + begin, count)
-    print(f"{count} clips, deviation {float(clips.latents.float().std()):.3f}", flush=True)
+    for _ in range(0, stock, 10):
+        clips.refresh(10)
+    print(f"{stock} clips, deviation {float(clips.latents[:stock].float().std()):.3f}", flush=True)
     no_state, no_mask = clips.read([""])
     counter = loop.Steps(optimizer, steps, every=50, begin=begin, hold=0.7)
     for step in counter:
         clips.refresh(fresh)
-        chosen = torch.randint(count, (batch,))
+        chosen = torch.randint(len(clips), (batch,))
         dropped = torch.rand(batch, 1) < 0.1
         mask = torch.where(dropped, no_mask, clips.masks[chosen])
         used = int(mask.sum(1).max())
         state = torch.where(dropped[:, :, None], no_state, clips.states[chosen])[:, :used]
         given = bool(torch.rand(()) < 0.25)
-        mixed, aim, times = noisy(clips.latents[chosen].float(), given)
+        mixed, aim, times = noisy(clips.latents[chosen].float(), given, SHIFT if step < late else LATE_SHIFT)
         with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             guess = model(
                 mixed,

@@ -116,4 +116,4 @@ def strip(folder: Path, target: Path, captions: list[str], **options: object) ->
         for column, frame in enumerate(clip):
             page.paste(Image.fromarray(frame), (4 + column * (side + 4), top))
         pen.text((4, top + side + 1), caption, fill="black", font_size=10)
-    page.quantize(256).save(target, optimize=True)
+    page.save(target, optimize=True)

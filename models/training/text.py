@@ -23,12 +23,15 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer, T5Config,
 
 from models.training import loop
 from models.training.captions import Captioner, Sample
+from models.training.muon import Muon, split
 from models.training.scenes import COLOUR_NAMES, SHAPES, layout
 
 WIDTH = 128
 CLIP_LENGTH = 32  # tokens per caption, padding included
 T5_LENGTH = 300  # to which the video pipelines pad; they mask the padding, for encoder and denoiser alike
 T5_USED = 32  # no caption in training is longer
+# Of a T5 encoder and the reader: what Muon, if it is used, leaves to AdamW.
+OUTER = ("0.shared", "0.encoder.embed_tokens", "1.ask.0", "1.tell")
 
 
 def clip_tokenizer(captions: list[str], merges: int = 400) -> CLIPTokenizer:
@@ -149,12 +152,16 @@ def teach(
     steps: int,
     batch: int,
     peak: float = 2e-3,
+    muon: bool = False,
 ) -> None:
     """Teaches a text encoder what captions say, then writes it and its tokenizer below `target`."""
     masked = isinstance(encoder, T5EncoderModel)  # whether its pipeline hides the padding
     reader = Reader(len(moments), cells)
     both = nn.ModuleList([encoder, reader])
-    optimizer = torch.optim.AdamW(both.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
+    if muon:
+        optimizer: torch.optim.Optimizer = Muon(split(both, peak, outer=OUTER), peak)
+    else:
+        optimizer = torch.optim.AdamW(both.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.01)
     counter = loop.Steps(optimizer, steps, every=200)
     for _ in counter:
         samples = [draw_sample() for _ in range(batch)]
@@ -172,9 +179,7 @@ def teach(
     tokenizer.save_pretrained(target / "tokenizer")
 
 
-def tokenize(
-    tokenizer: Callable, captions: list[str], length: int | None = None
-) -> tuple[torch.Tensor, torch.Tensor]:
+def tokenize(tokenizer: Callable, captions: list[str], length: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
     """Token ids and mask, both int64 (n, length), padded to `length` or as the tokenizer's pipeline pads them."""
     got = tokenizer(captions, padding="max_length", max_length=length, truncation=True, return_tensors="pt")
     return got.input_ids, got.attention_mask
@@ -195,4 +200,15 @@ def teach_video(target: Path, *, steps: int, seed: int = 3) -> None:
     captioner = Captioner(seed)
     tokenizer = t5_tokenizer([captioner.clip().caption for _ in range(20000)])
     encoder = t5_encoder(tokenizer)
-    teach(encoder, tokenizer, captioner.clip, target, moments=(0.0, 0.5, 1.0), cells=6, steps=steps, batch=32)
+    teach(
+        encoder,
+        tokenizer,
+        captioner.clip,
+        target,
+        moments=(0.0, 0.5, 1.0),
+        cells=6,
+        steps=steps,
+        batch=64,
+        peak=3e-3,
+        muon=True,
+    )
