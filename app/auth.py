@@ -25,9 +25,14 @@ def identify(secret: str | None) -> Caller:
     caller = KeyRing(store()).authenticate(secret) if secret else None
     if caller is not None:
         return caller
-    if settings().is_loopback and _is_open(int(time.monotonic())):
+    if is_open():
         return ANYBODY
     raise Unauthorized("this key is unknown" if secret else "")
+
+
+def is_open() -> bool:
+    """Whether anybody may do everything: on loopback, without keys."""
+    return settings().is_loopback and _is_open(int(time.monotonic()))
 
 
 @lru_cache(maxsize=1)
@@ -46,14 +51,14 @@ def protect(blueprint: Blueprint) -> None:
 
     @blueprint.before_request
     def _authenticate() -> None:
-        g.caller = identify(_secret())
+        g.caller = identify(secret())
         if g.caller.role is Role.WORKER:
             raise Forbidden("a worker's key cannot use the client API")
         if g.caller.endpoints and not request.path.startswith(g.caller.endpoints):
             raise Forbidden("this key may not use this endpoint")
 
 
-def _secret() -> str | None:
+def secret() -> str | None:
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 
@@ -61,7 +66,7 @@ def _secret() -> str | None:
 def still_valid() -> bool:
     """Whether the caller of a long answer may have the rest of it: not when its key was revoked meanwhile."""
     try:
-        return identify(_secret()) == caller()
+        return identify(secret()) == caller()
     except Unauthorized:
         return False
 

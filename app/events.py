@@ -80,23 +80,29 @@ class EventHub:
         self._client = connect(settings_, timeout_s=2 * SILENCE_S)
         self._by_job: dict[str, set[Listener]] = defaultdict(set)
         self._by_key: dict[str, set[Listener]] = defaultdict(set)
+        self._by_slot: dict[str, set[Listener]] = defaultdict(set)
         self._lock = threading.Lock()
         self._last_id: str | None = None
 
     @contextmanager
-    def listen(self, *, job_id: str | None = None, key_id: str | None = None) -> Iterator[Listener]:
-        """Events of one job, of one key, or (neither) of all, from now on."""
+    def listen(self, *, job_id: str | None = None, key_id: str | None = None, slot: str = "") -> Iterator[Listener]:
+        """Events of one job, of the jobs of one slot or one key, or (none of them) of all, from now on.
+
+        ``slot`` stands for those that continue its name with ``~``, too.
+        """
         self._start()
         assert self._last_id is not None
         listener = Listener(self._last_id, job_id)
-        listeners = self._by_job[job_id] if job_id else self._by_key[key_id or keys.ALL]
+        group, name = (self._by_job, job_id) if job_id else (self._by_slot, slot) if slot else (self._by_key, key_id)
+        name = name or keys.ALL
+        listeners = group[name]
         listeners.add(listener)
         try:
             yield listener
         finally:
             listeners.discard(listener)
-            if job_id and not listeners:
-                self._by_job.pop(job_id, None)
+            if group is not self._by_key and not listeners:
+                group.pop(name, None)
 
     def missed(self, since: str, *, job_id: str | None = None, key_id: str | None = None) -> list[Event] | None:
         """Events after ``since``; None when some are no longer kept."""
@@ -155,7 +161,10 @@ class EventHub:
             events = self.missed(self._last_id)
         if events is None:
             listeners = [
-                one for group in (self._by_job, self._by_key) for some in group.copy().values() for one in some
+                one
+                for group in (self._by_job, self._by_slot, self._by_key)
+                for some in group.copy().values()
+                for one in some
             ]
             for listener in listeners:
                 listener.put(None)
@@ -174,6 +183,7 @@ class EventHub:
     def _listeners(self, event: Event) -> list[Listener]:
         return [
             *self._by_job.get(event.job_id, ()),
+            *self._by_slot.get(event.fields.get("slot", "").partition("~")[0], ()),
             *self._by_key.get(event.key_id, ()),
             *self._by_key.get(keys.ALL, ()),
         ]

@@ -94,7 +94,7 @@ def store_image(
         else:
             shown = None
             data = value if isinstance(value, bytes) else value.read(settings.max_input_bytes + 1)
-        content, ending = _off_the_hub(lambda: _normalised(data, settings, shown, backdrop))
+        content, ending = off_the_hub(lambda: _normalised(data, settings, shown, backdrop))
     except InvalidRequest as exc:
         raise InvalidRequest(*(replace(problem, field=field) for problem in exc.problems)) from exc
     key = records.hold_input(hashlib.sha256(content).hexdigest(), ending)
@@ -107,7 +107,7 @@ def store_image(
 
 def _from_text(text: str, settings: Settings) -> bytes:
     if data_url := _DATA_URL.match(text):
-        return _off_the_hub(lambda: _from_base64(text[data_url.end() :], text[:80], settings))
+        return off_the_hub(lambda: _from_base64(text[data_url.end() :], text[:80], settings))
     if text[:80].lstrip().lower().startswith("data:"):
         raise _refused("a data URL must be an image/png, image/jpeg or image/webp in base64", text[:80])
     if _SCHEME.match(text):
@@ -117,7 +117,7 @@ def _from_text(text: str, settings: Settings) -> bytes:
             timeout_s=settings.input_url_timeout_s,
             allow_hosts=frozenset(host.strip().lower() for host in settings.input_url_allow.split(",") if host.strip()),
         )
-    return _off_the_hub(lambda: _from_base64(text, text[:80], settings))
+    return off_the_hub(lambda: _from_base64(text, text[:80], settings))
 
 
 def _from_base64(text: str, shown: str, settings: Settings) -> bytes:
@@ -194,7 +194,7 @@ def _checked(
     return flat
 
 
-def _off_the_hub(work: Callable[[], _T]) -> _T:
+def off_the_hub(work: Callable[[], _T]) -> _T:
     """Run ``work`` in a real thread where gevent runs the server, else directly.
 
     Decoding takes up to a second, in which a greenlet would stop every other request; Pillow lets go of the GIL.

@@ -91,7 +91,8 @@ class Caller:
 ANYBODY = Caller(key_id=keys.NOBODY, role=Role.ADMIN)
 
 
-def _digest(secret: str) -> str:
+def digest_of(secret: str) -> str:
+    """What is kept of a secret."""
     # Secrets are 256 random bits, so a plain hash is enough; salts and stretching protect guessable ones.
     return hashlib.sha256(secret.encode()).hexdigest()
 
@@ -107,7 +108,11 @@ class KeyRing:
 
     def authenticate(self, secret: str) -> Caller | None:
         """The caller with this secret, or None."""
-        known = self._store.call(lambda c: c.hget(keys.API_KEYS, _digest(secret)))
+        return self.by_digest(digest_of(secret))
+
+    def by_digest(self, digest: str) -> Caller | None:
+        """The caller whose secret has this digest, or None."""
+        known = self._store.call(lambda c: c.hget(keys.API_KEYS, digest))
         return _parsed(str(known)) if known else None
 
     def create(self, caller: Caller, *, secret: str | None = None) -> str:
@@ -122,15 +127,15 @@ class KeyRing:
         """
         caller.check()
         secret = secret or SECRET_PREFIX + secrets.token_urlsafe(32)
-        if not self._store.call(lambda c: c.hsetnx(keys.API_KEY_NAMES, caller.key_id, _digest(secret))):
+        if not self._store.call(lambda c: c.hsetnx(keys.API_KEY_NAMES, caller.key_id, digest_of(secret))):
             raise Conflict(f"there is a key for {caller.key_id!r}; revoke it first")
         return self._write(caller, secret)
 
     def _write(self, caller: Caller, secret: str) -> str:
         def write(client):  # type: ignore[no-untyped-def]
             pipe = client.pipeline()
-            pipe.hset(keys.API_KEYS, _digest(secret), json.dumps(asdict(caller)))
-            pipe.hset(keys.API_KEY_NAMES, caller.key_id, _digest(secret))
+            pipe.hset(keys.API_KEYS, digest_of(secret), json.dumps(asdict(caller)))
+            pipe.hset(keys.API_KEY_NAMES, caller.key_id, digest_of(secret))
             if caller.max_running:
                 pipe.hset(keys.LIMITS, caller.key_id, caller.max_running)
             else:
@@ -193,7 +198,7 @@ class KeyRing:
         if self.authenticate(secret) != caller:
             old = [digest for digest, known in self._stored().items() if known.key_id == caller.key_id]
             self._write(caller, secret)
-            self._forget([digest for digest in old if digest != _digest(secret)])
+            self._forget([digest for digest in old if digest != digest_of(secret)])
 
     def _stored(self) -> dict[str, Caller]:
         found: dict[str, str] = self._store.call(lambda c: c.hgetall(keys.API_KEYS))

@@ -39,6 +39,7 @@ key                       type     holds
 ``orphan_cursor``         string   the last object that the search for orphans has seen
 ``dead``                  zset     failed jobs that lost ``max_attempts`` workers
 ``preview:<id>``          hash     the newest picture of a running job (step, media type, base64); gone with the run
+``progress:<id>``         string   what a worker over HTTP last said about its run (JSON); gone with the run
 ``preview_wanted:<id>``   string   there while somebody asks for such pictures
 ``counters``              hash     submitted, succeeded, failed, … since ever; ``sequence``; ETA errors
 ``events``                stream   the newest events of all jobs
@@ -46,6 +47,9 @@ key                       type     holds
 ``file:<key>:<path>``      string   job whose output a key's caller named so
 ``minute:<key>:<minute>`` string   jobs a key submitted in one minute
 ``keys``                  hash     SHA-256 of an API key → who it is and what it may do
+``session:<digest>``      hash     a login at an endpoint: the caller, and the digest of its key
+``requests:<who>``        string   requests of a session or key at an endpoint that limits them
+``session_vars:<digest>`` hash     what a browser's session keeps from one job to the next
 ``watched``               string   there while somebody listens to Celery's events
 ``key_names``             hash     service → SHA-256 of its key, so that a service has one
 ``webhooks``              hash     key → webhook of all its jobs: url, receiver, events (JSON)
@@ -101,6 +105,7 @@ FILES_BEGAN = PREFIX + "files_began"
 ORPHAN_CURSOR = PREFIX + "orphan_cursor"
 DEAD = PREFIX + "dead"
 PREVIEW = PREFIX + "preview:"
+PROGRESS = PREFIX + "progress:"
 PREVIEW_WANTED = PREFIX + "preview_wanted:"
 COUNTERS = PREFIX + "counters"
 EVENTS = PREFIX + "events"
@@ -118,6 +123,9 @@ RECEIVERS = PREFIX + "receivers"
 MAIL = PREFIX + "mail:"
 MAILBOXES = PREFIX + "mailboxes:"
 WEBS = PREFIX + "webs"
+SESSION = PREFIX + "session:"
+REQUESTS = PREFIX + "requests:"
+SESSION_VARS = PREFIX + "session_vars:"
 WATCHED = PREFIX + "watched"
 SWEEP_LOCK = PREFIX + "lock:sweep"
 FILES_LOCK = PREFIX + "lock:files"

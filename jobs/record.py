@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from jobs.endpoint_request import request_from
 from jobs.errors import InvalidRequest, Problem
 from jobs.requests import GenerationRequest
 from jobs.states import JobState
@@ -105,12 +106,16 @@ class Job:
     preview: bool = False
     #: The step of the newest preview; None: there is none.
     preview_step: int | None = None
+    #: What a worker over HTTP gave beside its outputs; outputs stand in it as ``{"files": [index, …]}``.
+    result: dict[str, Any] = field(default_factory=dict)
     #: The API key it belongs to, ``-`` on a server without keys.
     key_id: str = "-"
     job_class: str = "general"
     priority: int = 0
     #: Longest run, seconds; None: no limit.
     max_run_s: float | None = None
+    #: A worker over HTTP that is silent for so many seconds is taken for dead.
+    max_silence_s: float = 0
     #: A job that this one was sent again for.
     retry_of: str | None = None
     #: What it does with the model instead of computing (of :data:`jobs.commands.COMMANDS`); None for an ordinary job.
@@ -148,7 +153,7 @@ class Job:
         def number(name: str) -> int | None:
             return int(values[name]) if values.get(name) else None
 
-        request = GenerationRequest.from_dict(json.loads(values["request"]))
+        request = request_from(json.loads(values["request"]))
         return cls(
             job_id=job_id,
             state=JobState(values["state"]),
@@ -172,10 +177,12 @@ class Job:
             outputs=[Output.from_dict(output) for output in json.loads(values.get("outputs") or "[]")],
             preview=bool(values.get("preview")),
             preview_step=number("preview_step"),
+            result=json.loads(values.get("result") or "{}"),
             key_id=values.get("key") or "-",
             job_class=values.get("class") or "general",
             priority=number("priority") or 0,
             max_run_s=int(values["max_run_ms"]) / 1000 if values.get("max_run_ms") else None,
+            max_silence_s=int(values.get("max_silence_ms") or 0) / 1000,
             retry_of=values.get("retry_of"),
             stage_percent=number("stage_percent"),
             command=values.get("command") or None,

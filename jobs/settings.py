@@ -56,6 +56,8 @@ class Settings:
     models_file: Path = PROJECT_ROOT / "models.toml"
     #: The file that describes servers of others that compute jobs, too. It may be missing.
     backends_file: Path = PROJECT_ROOT / "backends.toml"
+    #: Folder of ``aime_api_endpoint.cfg`` files: endpoints of the AIME protocol.
+    endpoints_dir: Path = PROJECT_ROOT / "endpoints"
 
     #: Address the web server binds.
     host: str = "127.0.0.1"

@@ -227,6 +227,10 @@ class JobStore(FileIndex):
             fields["max_run_ms"] = int(submission.max_run_s * 1000)
         if submission.preview:
             fields["preview"] = 1
+        if submission.model_max_waiting is not None:
+            fields["model_max_waiting"] = submission.model_max_waiting
+        if submission.max_silence_s:
+            fields["max_silence_ms"] = int(submission.max_silence_s * 1000)
         if submission.retry_of:
             fields["retry_of"] = submission.retry_of
         if submission.command:
@@ -368,6 +372,27 @@ class JobStore(FileIndex):
         owned, bindings = self._run("compute", job_id, attempt, slot, node, f"{run_s:.4f}", blocked, found)
         return bool(owned), _bindings(bindings)
 
+    def complete(
+        self, job_id: str, attempt: int, *, slot: str, run_s: float, outputs: list[Output], result: Mapping[str, Any]
+    ) -> bool:
+        """running → succeeded, with outputs that are stored already and further results.
+
+        Frees the slot in any case. False: the attempt is over; these outputs will be removed.
+        """
+        listed = json.dumps([output.to_dict() for output in outputs], separators=(",", ":"))
+        text = json.dumps(result, separators=(",", ":"), ensure_ascii=False)
+        return bool(self._run("compute", job_id, attempt, slot, "", f"{run_s:.4f}", "", "", listed, text)[0])
+
+    def note_progress(self, job_id: str, data: Mapping[str, Any], lasts_s: float) -> None:
+        """Keep what a worker over HTTP says about its run, for those who look; it goes with the run."""
+        text = json.dumps(data, separators=(",", ":"), ensure_ascii=False)
+        self.call(lambda client: client.set(keys.PROGRESS + job_id, text, px=int(lasts_s * 1000)))
+
+    def noted_progress(self, job_id: str) -> dict[str, Any]:
+        """What was noted last; empty before the first time."""
+        text = self.call(lambda client: client.get(keys.PROGRESS + job_id))
+        return json.loads(str(text)) if text else {}
+
     def release(self, job_id: str, attempt: int, *, slot: str) -> list[Binding]:
         """The slot has stopped working on an attempt that is over."""
         return _bindings(self._run("release", job_id, attempt, slot))
@@ -438,6 +463,18 @@ class JobStore(FileIndex):
         if reply[0] == "held":
             return SlotHeld(reply[1], reply[2] / 1000)
         return _bindings(reply[1])
+
+    def pull(self, base: str, owner: str, facts: Mapping[str, Any], *, most: int, batch: int) -> tuple[str, str, int]:
+        """A worker over HTTP asks for a job with one of its (at most ``most``) slots; it would take ``batch`` at once.
+
+        ``base`` names the first slot. The slot takes part in the queue until it has a job or is closed: by a
+        :meth:`heartbeat` with the fact ``open`` empty. What it is given meanwhile is an event of the job.
+
+        Returns:
+            The slot ('': all of them are taken), the job it has at once or '', and the attempt.
+        """
+        slot, job_id, attempt = self._run("pull", base, owner, most, batch, *_flat(facts))
+        return str(slot), str(job_id), int(attempt)
 
     def heartbeat(self, slot: str, owner: str, facts: Mapping[str, Any]) -> Heartbeat:
         """Renew the lease."""
@@ -513,6 +550,8 @@ def _refusal(status: str, answer: list[Any], job_id: str, settings: Settings) ->
         return Unavailable("an input image of this job is no longer stored; send the request with it again")
     if status == "full":
         return QueueFull(f"{answer[0]} jobs are waiting, the limit is {settings.max_waiting}")
+    if status == "model_full":
+        return QueueFull(f"too many jobs are waiting for this: its queue has a max length of {answer[0]}")
     if status == "key_full":
         return QueueFull(f"{answer[0]} jobs of this key are waiting, its limit is reached")
     return QueueFull("this key submits more jobs per minute than it may", retry_after_s=max(1, int(answer[0])))

@@ -52,6 +52,10 @@ class Submission:
     alias: str = ""
     #: Whom to tell of it over a socket.
     mail: Mail | None = None
+    #: Jobs of its model that may wait; None: any number.
+    model_max_waiting: int | None = None
+    #: A worker over HTTP that says nothing about its run for so many seconds is taken for dead; 0: the slot's lease.
+    max_silence_s: float = 0
     #: Hash of what was sent, to tell a repeat from a mistake.
     fingerprint: str = ""
     #: Refuse it unless it starts at once.

@@ -84,6 +84,19 @@ def send_delivery(delivery: Redelivery) -> None:
         logger.warning("delivery not sent, the sweep will", extra={"job_id": delivery.job_id, "error": repr(exc)})
 
 
+def sweep(owner: str) -> None:
+    """Heal what died, unless another process did so within the last heartbeat. Raises: Unavailable."""
+    found = store().sweep(owner)
+    if found is None:
+        return
+    for slot in found.lost_slots:
+        logger.warning("slot lost: its lease lapsed", extra={"slot": slot})
+    for job_id, state in found.ended:
+        announce("task-expired" if state == "expired" else "task-failed", job_id, exception=state)
+    for delivery in found.redeliveries:
+        send_delivery(delivery)
+
+
 def cancel(job_id: str) -> tuple[Job, bool]:
     """Stop one job, wherever it is.
 
@@ -164,7 +177,7 @@ def resend(job_id: str, caller: Caller) -> tuple[Job, Forecast]:
         request=old.request, warnings=old.warnings, pin=old.pin, caller=replace(caller, key_id=old.key_id),
         protocol=old.protocol, job_class=old.job_class, priority=old.priority, retry_of=job_id,
         max_run_s=old.max_run_s or 0, retention=old.retention, webhook=old.webhook or False, moderate=old.moderate,
-        command=old.command, preview=old.preview,
+        command=old.command, preview=old.preview, max_silence_s=old.max_silence_s,
     )  # fmt: skip
     answer = submit(submission, new_job_id(), chosen_by_client=False)
     store().bury(job_id)

@@ -240,15 +240,7 @@ class Keeper:
             store().note_watchers()
 
     def _sweep(self) -> None:
-        sweep = store().sweep(self._owner)
-        if sweep is None:
-            return
-        for slot in sweep.lost_slots:
-            logger.warning("slot lost: its lease lapsed", extra={"slot": slot})
-        for job_id, state in sweep.ended:
-            dispatch.announce("task-expired" if state == "expired" else "task-failed", job_id, exception=state)
-        for delivery in sweep.redeliveries:
-            dispatch.send_delivery(delivery)
+        dispatch.sweep(self._owner)
 
     def _children(self) -> list[int]:
         return [process.pid for process in list(self._worker.pool._pool._pool)]

@@ -1,9 +1,17 @@
 -- The run is done: running → delivering with frames in the spool, or → succeeded when there is nothing to deliver.
 -- The slot is free in any case. ARGV: id, attempt, slot, node ('' nothing to deliver), run_s (measured, without loading),
--- blocked ('' or why the slot gets no new job), report of a command (JSON; '' for none).
+-- blocked ('' or why the slot gets no new job), report of a command (JSON; '' for none), and of a worker that stored its
+-- outputs itself: outputs (JSON list), further results (JSON object).
 -- Returns {1|0, bindings}. A repeat whose first answer was lost on the way is told the same.
 local id, attempt, slot = ARGV[1], ARGV[2], ARGV[3]
 if ARGV[4] ~= '' and redis.call('HGET', K.SLOT .. slot, 'job') == id then redis.call('HSET', K.SLOT .. slot, 'blocked', ARGV[6]) end
+local function discard_outputs()
+  for _, output in ipairs(cjson.decode(has(ARGV[8]) and ARGV[8] or '[]')) do discard(output.key, now_ms()) end
+end
+if has(ARGV[8]) and owns(id, attempt, 'succeeded') then
+  if job_get(id, 'outputs') ~= ARGV[8] then discard_outputs() end
+  return {job_get(id, 'outputs') == ARGV[8] and 1 or 0, {}}
+end
 if owns(id, attempt, 'delivering') or (ARGV[4] == '' and owns(id, attempt, 'succeeded')) then
   return {1, release(slot, id, attempt)}
 end
@@ -30,6 +38,7 @@ if owned then
     redis.call('HDEL', K.JOB .. id, 'promised_s')
   end
   if ARGV[4] == '' then
+    if has(ARGV[8]) then redis.call('HSET', K.JOB .. id, 'outputs', ARGV[8], 'result', ARGV[9]) end
     finish(id, 'succeeded')
   else
     redis.call('HSET', K.JOB .. id, 'node', ARGV[4], 'stage', 'delivering')
@@ -38,4 +47,5 @@ if owned then
     emit(id)
   end
 end
+if not owned then discard_outputs() end
 return {owned and 1 or 0, release(slot, id, attempt)}

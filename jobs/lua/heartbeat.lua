@@ -4,9 +4,9 @@
 local slot = ARGV[1]
 if redis.call('HGET', K.SLOT .. slot, 'owner') ~= ARGV[2] then return {'gone'} end
 local now = now_ms()
-redis.call('ZADD', K.LEASES, int(now + CFG.lease_ms), slot)
-redis.call('HDEL', K.SLOT .. slot, 'suspect_at')
 if #ARGV > 2 then redis.call('HSET', K.SLOT .. slot, unpack(ARGV, 3)) end
+renew(slot)
+redis.call('HDEL', K.SLOT .. slot, 'suspect_at')
 local facts = redis.call('HMGET', K.SLOT .. slot, 'job', 'attempt')
 if not has(facts[1]) then return {'ok', '', 0, -1, list_of(feed(slot))} end
 local record = redis.call('HMGET', K.JOB .. facts[1], 'finished_at', 'started_at', 'max_run_ms')

@@ -1,8 +1,24 @@
 -- What happens to a job: bound, freed, ended, lost. Shared by all scripts, after files.lua.
 
+-- A slot whose worker pulls its jobs over HTTP: nothing is pushed to it, and it gets a job only while it is `open`, that
+-- is, while a call of its worker waits for one.
+local function pulls(slot)
+  return redis.call('HEXISTS', K.SLOT .. slot, 'pulls') == 1
+end
+
+-- Renew a slot's lease. A slot that pulls is silent for longer: while it computes, and between two of its calls.
+local function renew(slot)
+  local facts = redis.call('HMGET', K.SLOT .. slot, 'pulls', 'job', 'open', 'away_lease_ms')
+  local lasts_ms = CFG.lease_ms
+  if has(facts[1]) and not has(facts[3]) then
+    lasts_ms = has(facts[2]) and job_get(facts[2], 'max_silence_ms') or facts[4]
+  end
+  redis.call('ZADD', K.LEASES, int(now_ms() + lasts_ms), slot)
+end
+
 -- Put the job's message into its slot's queue, as kombu does it.
 local function send(id, attempt, slot)
-  if MESSAGE == '' then return end
+  if MESSAGE == '' or pulls(slot) then return end
   local gaps = {['@I@'] = id, ['@A@'] = attempt, ['@R@'] = int(attempt - 1), ['@S@'] = slot}
   redis.call('LPUSH', slot, (MESSAGE:gsub('@%a@', gaps)))
 end
@@ -15,6 +31,7 @@ local function bind(slot, id)
   local now = now_ms()
   redis.call('HSET', K.JOB .. id, 'slot', slot, 'assigned_at', int(now))
   redis.call('HSET', K.SLOT .. slot, 'job', id, 'attempt', attempt)
+  redis.call('HDEL', K.SLOT .. slot, 'open')  -- of a slot that pulls: one job for each call
   redis.call('ZADD', K.ASSIGNED, int(now + CFG.resend_after_ms), id)
   emit(id)
   send(id, attempt, slot)
@@ -25,7 +42,7 @@ end
 local ended = {}
 
 local function forget_previews(id)
-  redis.call('DEL', K.PREVIEW .. id)
+  redis.call('DEL', K.PREVIEW .. id, K.PROGRESS .. id)
   redis.call('HDEL', K.JOB .. id, 'preview_step')
 end
 
@@ -58,9 +75,11 @@ local function expire(id)
 end
 
 feed = function(slot)
-  local facts = redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'draining', 'suspect_at', 'blocked')
+  local names = {'owner', 'job', 'draining', 'suspect_at', 'blocked', 'pulls', 'open'}
+  local facts = redis.call('HMGET', K.SLOT .. slot, unpack(names))
   if not has(facts[1]) or has(facts[2]) then return nil end
-  if has(facts[3]) or has(facts[4]) or has(facts[5]) then redis.call('SREM', K.IDLE, slot) return nil end
+  local closed = has(facts[6]) and not has(facts[7])
+  if closed or has(facts[3]) or has(facts[4]) or has(facts[5]) then redis.call('SREM', K.IDLE, slot) return nil end
   if redis.call('SISMEMBER', K.PAUSED, K.ALL) == 0 and redis.call('SISMEMBER', K.PAUSED, slot) == 0 then
     local id = pick(slot)
     while id do
@@ -110,6 +129,7 @@ local function release(slot, id, attempt)
   if facts[1] ~= id or facts[2] ~= tostring(attempt) then return {} end
   settle(id, elapsed_s(id))
   redis.call('HDEL', K.SLOT .. slot, 'job', 'attempt')
+  if pulls(slot) then renew(slot) end
   -- Its record says it should run: Redis lost its last moments, and with them the start or the end of this run.
   local live = (owns(id, attempt, 'queued') or owns(id, attempt, 'running')) and has(job_get(id, 'slot'))
   if live then requeue(id) end

@@ -10,6 +10,10 @@ if #ARGV > 6 then redis.call('HSET', K.SLOT .. slot, unpack(ARGV, 7)) end
 redis.call('HINCRBY', K.JOB .. id, 'starts', 1)
 redis.call('HDEL', K.JOB .. id, 'start_by')  -- kept: a job that runs again has no deadline any more
 redis.call('HSET', K.JOB .. id, 'started_at', int(now_ms()), 'device', ARGV[5], 'run', ARGV[6])
+if pulls(slot) then
+  redis.call('HDEL', K.SLOT .. slot, 'open')
+  renew(slot)
+end
 set_state(id, 'running')
 emit(id)
 return redis.call('HGETALL', K.JOB .. id)

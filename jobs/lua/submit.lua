@@ -2,7 +2,7 @@
 -- fingerprint of the request, start_by_ms (0: none), '1' to refuse unless it starts at once, the only slot it may then
 -- have or '', then field, value … of the record (key, class, model, lane, work …).
 -- Returns {'ok', bindings, created_at, forecast, path or ''} | {'duplicate'} | {'repeat', id} | {'mismatch', id}
---   | {'busy'} | {'full', waiting} | {'key_full', waiting} | {'too_fast', seconds to wait} | {'input_gone', name}
+--   | {'busy'} | {'full', waiting} | {'model_full', most that may wait} | {'key_full', waiting} | {'too_fast', seconds to wait} | {'input_gone', name}
 local function unique_path(path, own)
   local stem, ending = path:match('^(.*[^/])(%.[^./]+)$')
   return (stem or path) .. '-' .. own .. (ending or '')
@@ -34,6 +34,10 @@ for name in (record.inputs or ''):gmatch('%S+') do
 end
 local queued = redis.call('ZCARD', K.STATE .. 'queued')
 if queued >= tonumber(ARGV[2]) then return {'full', queued} end
+if record.model_max_waiting then
+  local same = tonumber(redis.call('HGET', K.WAITING, 'model:' .. record.model) or 0)
+  if same >= tonumber(record.model_max_waiting) then return {'model_full', record.model_max_waiting} end
+end
 local own = redis.call('ZCARD', K.STATE .. 'queued:' .. key)
 if ARGV[3] ~= '0' and own >= tonumber(ARGV[3]) then return {'key_full', own} end
 local now = now_ms()

@@ -22,8 +22,14 @@ end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.ASSIGNED, '-inf', int(now), 'LIMIT', 0, 100)) do
   local record = redis.call('HMGET', K.JOB .. id, 'attempt', 'slot')
-  send(id, record[1], record[2])
   redis.call('ZADD', K.ASSIGNED, int(now + CFG.resend_after_ms), id)
+  if has(record[2]) and pulls(record[2]) then
+    -- Nobody took it to its worker: the call that waited for it has ended.
+    lose(id, record[1])
+    release(record[2], id, record[1])
+  else
+    send(id, record[1], record[2])
+  end
 end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.DELIVERING, '-inf', int(now), 'LIMIT', 0, 100)) do

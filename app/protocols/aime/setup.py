@@ -1,0 +1,42 @@
+"""Adding the protocol to the app."""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask_smorest import Api
+from werkzeug.routing import BaseConverter, ValidationError
+
+from app.protocols.aime import clients, demo, workers
+from app.protocols.aime.config import read_endpoints
+from app.protocols.aime.description import describe
+from app.protocols.aime.shared import CONFIG_KEY
+from app.protocols.aime.spec import Endpoints
+from jobs.models import ModelRegistry
+from jobs.settings import Settings
+
+
+def register(app: Flask, api: Api, settings: Settings, models: ModelRegistry) -> None:
+    """Serve every endpoint of ``ENDPOINTS_DIR``.
+
+    Raises:
+        BadSetting: names file, line and key.
+    """
+    # A service of one slot shows nothing but that slot.
+    found = Endpoints() if settings.service_slot else read_endpoints(settings, models)
+    app.config[CONFIG_KEY] = found
+    app.url_map.converters["endpoint"] = _converter(found)
+    for blueprint in (clients.blueprint, workers.blueprint, demo.blueprint):
+        app.register_blueprint(blueprint)
+    describe(api, found)
+
+
+def _converter(endpoints: Endpoints) -> type[BaseConverter]:
+    """A part of a path that is the name of an endpoint; other paths stay what they are."""
+
+    class Name(BaseConverter):
+        def to_python(self, value: str) -> str:
+            if value not in endpoints.by_name:
+                raise ValidationError
+            return value
+
+    return Name

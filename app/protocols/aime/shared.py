@@ -1,0 +1,60 @@
+"""What the routes of clients and workers have in common."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+from collections.abc import Callable
+from typing import Any
+
+from flask import Response, current_app, request
+
+from app.protocols.aime.spec import Endpoints
+
+CONFIG_KEY = "FRAMEMILL_ENDPOINTS"
+
+
+def endpoints() -> Endpoints:
+    """The endpoints of this app."""
+    found: Endpoints = current_app.config[CONFIG_KEY]
+    return found
+
+
+def json_body(*, several: bool = False) -> Any:
+    """The object in a request's body; an empty one for none, or for what is no JSON. ``several``: or a list."""
+    try:
+        body = json.loads(request.get_data(cache=True) or b"{}")
+    except (ValueError, RecursionError):
+        body = {}
+    return body if isinstance(body, dict) or (several and isinstance(body, list)) else {}
+
+
+def allow_origins(response: Response) -> Response:
+    """Let pages of other sites call, as the browser asks for it."""
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    if request.method == "OPTIONS":
+        response.status_code = 204
+        response.set_data(b"")
+        asked = request.headers.get("Access-Control-Request-Headers")
+        response.headers["Access-Control-Allow-Headers"] = asked or "Authorization, Content-Type"
+        response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
+        response.headers["Access-Control-Max-Age"] = "86400"
+        response.headers.remove("Content-Type")
+    return response
+
+
+def hung_up() -> Callable[[], bool]:
+    """Whether the caller of this request has closed its connection, to be asked later."""
+    connection = request.environ.get("gunicorn.socket")
+
+    def check() -> bool:
+        if connection is None:
+            return False
+        try:
+            readable, _, _ = select.select([connection], [], [], 0)
+            return bool(readable) and not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except (OSError, ValueError):
+            return True
+
+    return check
