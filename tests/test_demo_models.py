@@ -56,6 +56,29 @@ def test_a_prompt_outside_their_world_gives_a_picture_all_the_same(shipped: Stac
     assert (view["state"], view["outputs"][0]["width"]) == ("succeeded", 128)
 
 
+def png(pixels: np.ndarray) -> str:
+    """A picture as base64."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_what_a_mask_names_is_painted_anew(shipped: Stack) -> None:
+    before = np.full((128, 128, 3), COLOURS["blue"], np.uint8)
+    before[40:88, 40:88] = COLOURS["red"]
+    mask = np.zeros((128, 128), np.uint8)
+    mask[32:96, 32:96] = 255
+    job_id = shipped.submit(
+        model="demo-image", prompt="a yellow circle on a blue background", image=png(before), mask=png(mask), seed=1
+    )
+    view = shipped.wait(job_id)
+    assert (view["state"], view["kind"]) == ("succeeded", "inpaint"), view
+    after = np.asarray(Image.open(io.BytesIO(shipped.get(f"/v1/tasks/{job_id}/result").content)).convert("RGB"))
+    assert share(after[40:88, 40:88], "red") < 0.1
+    assert share(after[32:96, 32:96], "yellow") > 0.1
+    assert share(after[:24], "blue") > 0.9
+
+
 def clip_of(shipped: Stack, **fields: object) -> np.ndarray:
     """The clip (9, 64, 64, 3) uint8 RGB that a job of the video model gives."""
     job_id = shipped.submit(model="demo-video", **fields)
@@ -89,10 +112,7 @@ def test_a_clip_shows_and_moves_what_its_prompt_says(shipped: Stack, prompt: str
 def test_a_given_picture_is_set_in_motion(shipped: Stack, words: str, motion: str) -> None:
     wanted = told("circle", "blue", "yellow", motion)
     first = draw_clip(wanted.scene, 2, 64)[0]
-    file = io.BytesIO()
-    Image.fromarray(first).save(file, format="PNG")
-    picture = base64.b64encode(file.getvalue()).decode()
-    frames = clip_of(shipped, prompt=f"a blue circle {words} on a yellow background", image=picture, seed=1)
+    frames = clip_of(shipped, prompt=f"a blue circle {words} on a yellow background", image=png(first), seed=1)
     assert np.abs(frames[0].astype(int) - first).mean() < 10  # it begins with that picture
     marks = judge_clip(wanted, frames)
     assert all(marks.values()), marks

@@ -53,13 +53,14 @@ def of(
     """
     values: dict[str, Any] = {
         "prompt": request.prompt,
-        "negative_prompt": request.negative_prompt or None,
         "steps": request.steps,
         "guidance_scale": request.guidance_scale,
         "width": request.width,
         "height": request.height,
         "seed": generators(seeds),
     }
+    if request.negative_prompt:
+        values["negative_prompt"] = request.negative_prompt
     if request.kind.is_video:
         values |= {"frames": request.frames, "fps": request.fps}
     else:
