@@ -182,7 +182,7 @@ def test_a_process_that_hangs_is_killed_and_the_next_job_runs(start: Start) -> N
 
 
 def test_nothing_is_left_behind_in_redis_by_finished_jobs(start: Start) -> None:
-    stack = start("gpu0", "io", RESULT_TTL_S=1)
+    stack = start("gpu0", "io", RESULT_TTL_S=1, RETENTION="hours", RETENTION_HOURS="0.0003")
     ids = [stack.submit(steps=1) for _ in range(3)]
     client: redis.Redis = connect(stack.settings)
     wait_for(lambda: client.zcard(keys.JOBS) == 0 and client.hget(keys.COUNTERS, "succeeded") == "3", "expiry")

@@ -105,7 +105,7 @@ def test_load_check_and_unload(roomy: Stack, size: int) -> None:
     view = carried_out(roomy, "a", "load")
     assert (view["state"], view["command"], view["outputs"], view["slot"]) == ("succeeded", "load", [], "gpu0")
     assert view["report"]["read_from_disk"] is True
-    assert view["report"]["bytes"] == pytest.approx(size, rel=0.1)
+    assert view["report"]["bytes"] == pytest.approx(size, rel=0.2)  # the files have headers, too
     assert (places(roomy), slot(roomy)["resident"]) == ({"a": "device"}, ["a"])
 
     again = order(roomy, "a", "load")
@@ -147,7 +147,7 @@ def test_a_command_outlives_the_process_that_was_to_do_it(roomy: Stack) -> None:
 
 
 def test_wrong_orders_are_refused(roomy: Stack) -> None:
-    before = roomy.get("/v1/tasks/").json()["total"]
+    before = roomy.get("/v1/tasks/?limit=1").json()["total"]
     for model, what, body, status, code in (
         ("x", "load", {}, 404, "model_not_found"),
         ("a", "load", {"slot": "gpu9"}, 422, "invalid_request"),
@@ -157,7 +157,7 @@ def test_wrong_orders_are_refused(roomy: Stack) -> None:
     ):
         answer = order(roomy, model, what, **body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
-    assert roomy.get("/v1/tasks/").json()["total"] == before
+    assert roomy.get("/v1/tasks/?limit=1").json()["total"] == before
 
 
 def test_loading_shows_how_far_it_is(roomy: Stack) -> None:

@@ -10,7 +10,7 @@ from flask import Request, Response, jsonify, request
 from app import auth, errors, submitting
 from app.fields import body_of
 from app.protocols.lightx2v import mapping, schemas, states, views
-from jobs.errors import DuplicateJob, InvalidRequest, Problem, QueueFull, ServiceBusy
+from jobs.errors import DuplicateJob, InvalidRequest, MalformedBody, Problem, QueueFull, ServiceBusy
 from jobs.forecast import Forecast
 from jobs.record import Job
 
@@ -26,8 +26,11 @@ def is_own(request: Request) -> bool:
         return True
     if request.form or request.files:
         return not schemas.OWN.isdisjoint({*request.form, *request.files}) or "image_file" in request.files
-    body = request.get_json(force=True, silent=True) if request.get_data(cache=True) else None
-    return isinstance(body, dict) and not schemas.OWN.isdisjoint(body)
+    try:
+        body = body_of(request)
+    except MalformedBody:
+        return False  # and is refused as such
+    return not schemas.OWN.isdisjoint(body)
 
 
 def create(*, video: bool, old: bool = False, form: bool = False, needs_file: bool = False) -> Response:
