@@ -277,6 +277,7 @@ def test_stops(stack: Stack) -> None:
     assert sorted(stack.delete("/v1/tasks/all/running").json()["cancelled"]) == sorted(ids)
     assert stack.delete("/v1/tasks/all/running").json()["stop_status"] == "success"
     old = call(stack, "POST", "/v1/tasks/", json={"infer_steps": ENDLESS_STEPS}).json()["task_id"]
+    stack.wait_until(old, lambda view: view["step"] > 0, "a step")
     assert call(stack, "GET", "/v1/local/video/generate/stop_running_task").json()["cancelled"] == [old]
     # It takes new work at once.
     after = call(stack, "POST", "/v1/tasks/video/", json={"infer_steps": 1}).json()["task_id"]
