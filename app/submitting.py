@@ -130,21 +130,22 @@ def _submission(
     if len(idempotency_key) > MAX_IDEMPOTENCY_KEY_CHARS or not idempotency_key.isprintable():
         rule = f"must be at most {MAX_IDEMPOTENCY_KEY_CHARS} printable characters"
         raise InvalidRequest(Problem("Idempotency-Key", rule, idempotency_key))
-    return Submission(
-        request=resolved,
-        caller=caller,
-        warnings=warnings,
-        pin=_pin(values.get("slot"), resolved.model),
-        job_class=job_class,
-        priority=values.get("priority") or 0,
-        start_within_s=_limit("start_within_s", values, spec),
-        max_run_s=_limit("max_run_s", values, spec),
-        retention=values.get("retention"),
-        moderate=moderation.wanted(values.get("moderate"), caller, settings()),
-        idempotency_key=hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
-        fingerprint=_fingerprint(values, pictures),
-        **queueing,
-    )
+    usual: dict[str, Any] = {
+        "request": resolved,
+        "caller": caller,
+        "warnings": warnings,
+        "pin": _pin(values.get("slot"), resolved.model),
+        "job_class": job_class,
+        "priority": values.get("priority") or 0,
+        "start_within_s": _limit("start_within_s", values, spec),
+        "max_run_s": _limit("max_run_s", values, spec),
+        "retention": values.get("retention"),
+        "idempotency_key": hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
+        "fingerprint": _fingerprint(values, pictures),
+    }
+    if "moderate" not in queueing:
+        usual["moderate"] = moderation.wanted(values.get("moderate"), caller, settings())
+    return Submission(**{**usual, **queueing})
 
 
 def _limit(name: str, values: Mapping[str, Any], spec: ModelSpec) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app import auth
+from app import auth, submitting
 from app.payloads import a1111, kandinsky, sending
 from app.protocols.devoid.messages import Request
 from jobs import moderation
@@ -20,15 +20,15 @@ def submit(request: Request, mailbox: str) -> None:
     Raises:
         InvalidRequest, Forbidden, QueueFull, Unavailable: nothing was queued; the message says why.
     """
-    own, caller = sending.settings(), auth.caller()
+    own, caller = submitting.settings(), auth.caller()
     premium = bool(request.settings.get("premium"))
     if premium and not (caller.is_admin or caller.job_class == "premium"):
         raise Forbidden("this key has no premium class")
     kind, body = Kind(request.gen_type), request.payload
     if request.executor == "kandinsky":
-        wanted, names = kandinsky.wanted(body, kind, sending.models(), own.kandinsky_model), kandinsky.NAMES
+        wanted, names = kandinsky.wanted(body, kind, submitting.models(), own.kandinsky_model), kandinsky.NAMES
     else:
-        wanted, names = a1111.wanted(body, kind, sending.models(), own.automatic1111_model), a1111.NAMES
+        wanted, names = a1111.wanted(body, kind, submitting.models(), own.automatic1111_model), a1111.NAMES
     # One image for each request, whatever the size of the batch.
     wanted.values.update(num_images=1, output_format="jpeg")
     job_id = new_job_id()
@@ -46,7 +46,7 @@ def submit(request: Request, mailbox: str) -> None:
 
 def _moderate(request: Request) -> bool:
     """Whether it is moderated: where the server does so, and the service does not say no or may not."""
-    own, caller = sending.settings(), auth.caller()
+    own, caller = submitting.settings(), auth.caller()
     asked = bool(request.settings.get("moderate", 1))
     may_skip = caller.is_admin or caller.may_skip_moderation
     return moderation.wanted(None if asked or not may_skip else False, caller, own)
