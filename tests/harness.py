@@ -75,7 +75,7 @@ class Stack:
         return self
 
     def web(self) -> None:
-        self.port = self.port or ports.next_free("127.0.0.1", 20_000 + os.getpid() % 20_000)
+        self.port = self.port or ports.next_free("127.0.0.1", 20_000 + 101 * os.getpid() % 20_000)
         self.run("web", "gunicorn", "app:create_app()", PORT=str(self.port))
         wait_for(lambda: self._answers("/healthz"), "the web server")
 
