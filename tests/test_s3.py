@@ -100,6 +100,8 @@ def test_an_input_is_stored_once(mill: Stack, s3: S3Server) -> None:
     image = base64.b64encode(buffer.getvalue()).decode()
     ids = [mill.submit(kind="img2img", steps=2, strength=0.5, image=image) for _ in range(2)]
     assert [mill.wait(job_id)["state"] for job_id in ids] == ["succeeded"] * 2
+    assert len({mill.store.get(job_id).request.image for job_id in ids}) == 1
+    wait_for(lambda: len(s3.files("mill/inputs/")) == 1, "the server's own half-written copies to go")
     [key] = s3.files("mill/inputs/")
     assert (s3.bucket / key).read_bytes() == buffer.getvalue()
 
