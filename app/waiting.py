@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import queue
+import select
+import socket
 import time
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 
 from flask import request
@@ -71,3 +74,22 @@ def wait(job: Job, wait_s: float) -> Job:
             if event is None or event.fields["state"] != now.state:
                 now = store().get(job.job_id)
         return now
+
+
+def hung_up() -> Callable[[], bool]:
+    """Whether the caller of this request has closed its connection, to be asked later.
+
+    Unknown (False) under another server than gunicorn.
+    """
+    connection = request.environ.get("gunicorn.socket")
+
+    def check() -> bool:
+        if connection is None:
+            return False
+        try:
+            readable, _, _ = select.select([connection], [], [], 0)
+            return bool(readable) and not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except (OSError, ValueError):
+            return True
+
+    return check

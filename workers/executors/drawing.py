@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import time
 
 import numpy as np
 
 from jobs.requests import GenerationRequest
-from workers.executors.noop import STEP_MS_VARIABLE
+from workers.executors import noop
 from workers.report import Reporter
 
 
@@ -22,14 +20,8 @@ def run(request: GenerationRequest, reporter: Reporter) -> np.ndarray:
     Raises:
         JobCancelled: stopped, within one step.
     """
-    step_s = float(os.environ.get(STEP_MS_VARIABLE, "0")) / 1000
-    reporter.stage("denoising")
-    for done in range(1, request.steps + 1):
-        if step_s:
-            time.sleep(step_s)
-        reporter.step(done)
-    number = getattr(request, "num_images", 1)
-    return np.stack([_clip(request, request.seed + index) for index in range(number)])
+    noop.run(request, reporter)
+    return np.stack([_clip(request, request.seed + index) for index in range(request.num_images)])
 
 
 def _clip(request: GenerationRequest, seed: int) -> np.ndarray:

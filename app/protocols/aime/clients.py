@@ -26,7 +26,7 @@ from app.protocols.aime.access import (
 from app.protocols.aime.access import login as begin_session
 from app.protocols.aime.inputs import BadInputs
 from app.protocols.aime.results import final_result
-from app.protocols.aime.shared import allow_origins, endpoints, hung_up
+from app.protocols.aime.shared import allow_origins, endpoints
 from app.protocols.aime.spec import Endpoint
 from app.protocols.aime.states import STATES, why
 from jobs import queries
@@ -129,7 +129,7 @@ def submit(endpoint: Endpoint) -> Any:
             return _with_cookie(jsonify(answer), endpoint, job)
         with waiting.listening(prepared.job_id) as listener:
             job, _ = submitting.accept(prepared)
-            gone = hung_up()
+            gone = waiting.hung_up()
             while not job.state.is_terminal and not gone():
                 job = waiting.wait_until_over(job, GONE_CHECK_S, listener)
     except FramemillError:

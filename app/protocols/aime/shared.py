@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import select
-import socket
-from collections.abc import Callable
 from typing import Any
 
 from flask import Response, current_app, request
@@ -42,19 +39,3 @@ def allow_origins(response: Response) -> Response:
         response.headers["Access-Control-Max-Age"] = "86400"
         response.headers.remove("Content-Type")
     return response
-
-
-def hung_up() -> Callable[[], bool]:
-    """Whether the caller of this request has closed its connection, to be asked later."""
-    connection = request.environ.get("gunicorn.socket")
-
-    def check() -> bool:
-        if connection is None:
-            return False
-        try:
-            readable, _, _ = select.select([connection], [], [], 0)
-            return bool(readable) and not connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except (OSError, ValueError):
-            return True
-
-    return check

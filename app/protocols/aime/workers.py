@@ -10,11 +10,11 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify
 
-from app import auth, submitting
+from app import auth, submitting, waiting
 from app.protocols.aime import keeper, pulling
 from app.protocols.aime.inputs import data_uri
 from app.protocols.aime.results import store_outputs
-from app.protocols.aime.shared import endpoints, hung_up, json_body
+from app.protocols.aime.shared import endpoints, json_body
 from app.protocols.aime.spec import Endpoint
 from jobs.access import KeyRing, Role
 from jobs.endpoint_request import EndpointRequest
@@ -92,7 +92,7 @@ def job_request() -> Response:
         if "version" not in sent and not pulling.slots_of(worker):
             return jsonify({"cmd": "error", "msg": f"worker {worker.name} needs to login first", **version})
         keeper.start()
-        jobs = pulling.next_jobs(worker, pulling.batch_of(sent), _poll_s(served[0], sent), hung_up())
+        jobs = pulling.next_jobs(worker, pulling.batch_of(sent), _poll_s(served[0], sent), waiting.hung_up())
         given = [data for job in jobs if (data := _job_data(job)) is not None]
     except Exception as exc:
         _log(exc, "a worker's call for a job failed")

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import queue
-import select
-import socket
 import time
 from pathlib import PurePosixPath
-from typing import Any
 
 from flask import Flask, Response, jsonify, request
 from flask_smorest import Api, Blueprint
@@ -142,10 +139,11 @@ def _seconds(name: str, default: float) -> float:
 def _wait(job: Job, listener: Listener, timeout_s: float) -> Job:
     """The job when it is over, its time is up, or its client has gone (it is stopped then)."""
     begun = checked = time.monotonic()
+    gone = waiting.hung_up()
     while not job.state.is_terminal and (now := time.monotonic()) < begun + timeout_s:
         if now > checked + GONE_CHECK_S:
             checked = now
-            if _client_is_gone(request.environ.get("gunicorn.socket")):
+            if gone():
                 return dispatch.cancel(job.job_id)[0]
         try:
             event = listener.get(min(GONE_CHECK_S, begun + timeout_s - now))
@@ -154,17 +152,6 @@ def _wait(job: Job, listener: Listener, timeout_s: float) -> Job:
         if event is None or JobState(event.fields["state"]).is_terminal:
             job = store().get(job.job_id)
     return job
-
-
-def _client_is_gone(connection: Any) -> bool:
-    """Whether the other side has closed the connection; unknown (False) under another server than gunicorn."""
-    if connection is None:
-        return False
-    try:
-        readable, _, _ = select.select([connection], [], [], 0)
-        return bool(readable) and connection.recv(1, socket.MSG_PEEK) == b""
-    except (OSError, ValueError):
-        return True
 
 
 @blueprint.route("/v1/tasks/queue/status", methods=["GET"])
