@@ -212,7 +212,7 @@ class JobStore(FileIndex):
             "model": request.model,
             "work": request.work,
             "request": json.dumps(request.to_dict(), separators=(",", ":"), ensure_ascii=False),
-            "steps": request.steps,
+            "steps": request.total_steps,
             "protocol": submission.protocol,
             "retention": submission.retention or caller.retention or self.settings.retention,
         }
