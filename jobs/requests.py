@@ -8,6 +8,7 @@ from typing import Any
 
 from jobs import formats
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
+from jobs.input_use import inpaint_of, resize_of
 from jobs.model_spec import Kind, ModelSpec, Range
 from jobs.models import ModelRegistry
 from jobs.request_parts import loras_of, mix_of, scheduler_of
@@ -55,6 +56,10 @@ class GenerationRequest:
     hires: dict[str, Any] | None = None
     #: ``{"steps", "guidance_scale", "negative_prompt"}`` of the prior's call, where the request and not the model says.
     prior: dict[str, Any] | None = None
+    #: How the input image and the mask get to width × height: ``crop`` or ``pad``; None: they are stretched.
+    resize: str | None = None
+    #: How the mask is used: what differs from the defaults of :class:`jobs.input_use.Inpaint`.
+    inpaint: dict[str, Any] | None = None
     #: How the output is written (``jobs.formats``). Records of before this field have the formats of then.
     output_format: str | None = None
     #: 1 to 100; None for a format without one.
@@ -184,6 +189,8 @@ def resolve(
         variation=variation_of(sent, problems),
         hires=hires_of(spec, kind, sent, first, problems, warnings),
         prior=prior_of(spec, sent, problems),
+        resize=resize_of(kind, sent, problems),
+        inpaint=inpaint_of(kind, sent, problems),
         **output,
         embed_metadata=None if sent.get("embed_metadata", settings.embed_metadata) else False,
     )
