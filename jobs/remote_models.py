@@ -41,6 +41,7 @@ BUILT_IN = {
         executor="remote",
         description="Kandinsky 2.1 on servers of its API",
         kinds=(Kind.TEXT2IMG, Kind.MIX2IMG),
+        prior_arguments={},
         defaults={"steps": 30, "width": 512, "height": 512, "guidance_scale": 4.0},
         limits={**_WIDE, "num_images": Range(1, 1)},
         size_multiple_px=1,
