@@ -9,6 +9,7 @@ from typing import Any
 
 from jobs import formats
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
+from jobs.input_use import inpaint_of, resize_of
 from jobs.model_spec import Kind, ModelSpec, Range
 from jobs.models import ModelRegistry
 from jobs.request_parts import loras_of, mix_of, scheduler_of
@@ -50,6 +51,10 @@ class GenerationRequest:
     mix: list[dict[str, Any]] | None = None
     #: How far an input image is changed, 0 to 1; only img2img and inpaint use it.
     strength: float | None = None
+    #: How the input image and the mask get to width × height: ``crop`` or ``pad``; None: they are stretched.
+    resize: str | None = None
+    #: How the mask is used: what differs from the defaults of :class:`jobs.input_use.Inpaint`.
+    inpaint: dict[str, Any] | None = None
     #: How the output is written (``jobs.formats``). Records of before this field have the formats of then.
     output_format: str | None = None
     #: 1 to 100; None for a format without one.
@@ -155,6 +160,8 @@ def resolve(
         mask=sent.get("mask"),
         mix=mix_of(spec, sent, problems) if kind is Kind.MIX2IMG else None,
         strength=float(number("strength", painted_anew)) if kind.has_strength else None,
+        resize=resize_of(kind, sent, problems),
+        inpaint=inpaint_of(kind, sent, problems),
         **output,
         embed_metadata=None if sent.get("embed_metadata", settings.embed_metadata) else False,
     )

@@ -51,6 +51,7 @@ def registry(tmp_path: Path) -> ModelRegistry:
 
 
 KEY = "inputs/x.png"
+MASKED = {"model": "rich", "image": KEY, "mask": "inputs/m.png"}
 
 
 @pytest.mark.parametrize(
@@ -75,6 +76,14 @@ KEY = "inputs/x.png"
         ({"model": "rich", "kind": "inpaint", "mask": KEY}, "image", "inpaint needs an input image"),
         ({"model": "rich", "mask": KEY, "image": KEY, "kind": "img2img"}, "mask", "takes no mask"),
         ({"model": "plain", "mask": KEY, "image": KEY}, "mask", "this model offers: text2img, img2img"),
+        ({"model": "plain", "resize": "crop"}, "resize", "text2img has no input image"),
+        ({"model": "plain", "image": KEY, "resize": "cover"}, "resize", "must be one of stretch, crop, pad"),
+        ({"model": "plain", "image": KEY, "inpaint": {"blur_px": 4}}, "inpaint", "img2img has no mask"),
+        ({**MASKED, "inpaint": {"area": "all"}}, "inpaint.area", "must be one of whole, masked"),
+        ({**MASKED, "inpaint": {"fill": "red"}}, "inpaint.fill", "must be one of original, blurred, noise, nothing"),
+        ({**MASKED, "inpaint": {"padding_px": 513}}, "inpaint.padding_px", "must be 0 to 512"),
+        ({**MASKED, "inpaint": {"padding_px": -1}}, "inpaint.padding_px", "must be 0 to 512"),
+        ({**MASKED, "inpaint": {"blur_px": 256.5}}, "inpaint.blur_px", "must be 0 to 256"),
         ({"model": "mixing"}, "mix", "needs a mix"),
         ({"model": "mixing", "mix": []}, "mix", "needs a mix"),
         ({"model": "mixing", "mix": [{"weight": 1}]}, "mix[0]", "either a text or an image"),
@@ -121,6 +130,20 @@ def test_a_mix_decides_the_kind_and_its_keys_are_not_shown(registry: ModelRegist
     assert request.mix == [{"text": "cat", "weight": 1.0}, {"image": KEY, "weight": 0.3}]
     assert request.shown()["mix"] == [{"text": "cat", "weight": 1.0}, {"weight": 0.3}]
     assert GenerationRequest.from_dict(request.to_dict()) == request
+
+
+def test_how_a_mask_is_used_is_written_down_where_it_differs(registry: ModelRegistry) -> None:
+    usual = {"area": "whole", "padding_px": 0, "blur_px": 0, "fill": "original"}
+    for nothing in ({}, usual, dict.fromkeys(usual)):
+        request, _ = resolve(registry, {**MASKED, "resize": "stretch", "inpaint": nothing})
+        assert not request.to_dict().keys() & {"resize", "inpaint"}
+        assert resolve(registry, {"model": "video", "resize": "stretch", "inpaint": nothing})
+    asked = {**usual, "area": "masked", "blur_px": 2.5}
+    request, _ = resolve(registry, {**MASKED, "resize": "pad", "inpaint": asked})
+    assert request.shown()["inpaint"] == {"area": "masked", "blur_px": 2.5}
+    assert request.shown()["resize"] == "pad"
+    again, _ = resolve(registry, {**request.shown(), "image": KEY, "mask": "inputs/m.png"})
+    assert again == request == GenerationRequest.from_dict(request.to_dict())
 
 
 @pytest.mark.parametrize("model", ["plain", "rich", "video"])

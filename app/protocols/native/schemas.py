@@ -9,6 +9,7 @@ from marshmallow import INCLUDE, Schema, fields, validate
 
 from app.fields import Number, Text, Whole
 from jobs.access import CLASSES
+from jobs.input_use import AREAS, FILLS, RESIZES
 from jobs.models import Kind
 from jobs.request_parts import MAX_LORAS, MAX_MIXED
 from jobs.settings import RETENTION_CLASSES
@@ -22,6 +23,20 @@ MAX_TEXT_CHARS = 100_000
 
 #: Longest time a caller can ask for, seconds: 30 days.
 MAX_SECONDS = 30 * 24 * 3600
+
+
+class Part(fields.Nested):
+    """An object; in a form, JSON as text."""
+
+    default_error_messages = {"type": "must be an object"}
+
+    def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except (ValueError, RecursionError):
+                raise self.make_error("type") from None
+        return super()._deserialize(value, *args, **kwargs)
 
 
 class Parts(fields.List):
@@ -82,6 +97,20 @@ class MixSchema(Schema):
     weight = Number(**_doc("Its share. Left out: 1."))
 
 
+class InpaintSchema(Schema):
+    """How a mask is used."""
+
+    error_messages = {"type": "must be an object", "unknown": "is unknown"}
+
+    area = Text(
+        **_doc("`masked`: only the region around the mask is computed, and the output has the image's size.",
+               enum=[*AREAS])
+    )  # fmt: skip
+    padding_px = Whole(**_doc("area masked: pixels around the mask that belong to the region, 0 to 512."))
+    blur_px = Number(**_doc("Softens the mask: standard deviation of a Gaussian, 0 to 256 pixels."))
+    fill = Text(**_doc("What lies under the mask at the start.", enum=[*FILLS]))
+
+
 class SubmitSchema(Schema):
     """A job. Every field may be left out; the model's own default then applies."""
 
@@ -102,6 +131,8 @@ class SubmitSchema(Schema):
     image = Text(**_doc("Input image: base64, data URL or http(s) URL; in a form also a file."))
     mask = Text(**_doc("inpaint: as `image`, of any size; white is painted anew, black is kept."))
     strength = Number(**_doc("img2img, inpaint: 0 keeps the image, 1 ignores it."))
+    resize = Text(**_doc("How `image` and `mask` get to width × height.", enum=[*RESIZES]))
+    inpaint = Part(InpaintSchema, **_doc("inpaint: how the mask is used."))
     num_images = Whole(**_doc("Number of images."))
     scheduler = Text(**_doc("Name of a scheduler that the model offers.", example="DPM++ 2M Karras"))
     loras = Parts(LoraSchema, MAX_LORAS, **_doc("LoRAs to use; an empty list uses none, not even the model's own."))
