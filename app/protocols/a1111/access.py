@@ -27,8 +27,6 @@ _MOUNTED = (f"{MOUNT}/sdapi/", f"{MOUNT}/internal/")
 class Failed(FramemillError):
     """An error of this protocol, with its status and the short text clients know it by."""
 
-    code = "a1111_failed"
-
     def __init__(self, status: int, detail: str, more: str = "") -> None:
         super().__init__(more or detail)
         self.status, self.detail = status, detail
@@ -38,7 +36,7 @@ def mount(app: Flask) -> None:
     """Serve everything below :data:`MOUNT` as well."""
     inner = app.wsgi_app
 
-    def mounted(environ, start_response):  # type: ignore[no-untyped-def]
+    def mounted(environ, start_response):
         path = environ.get("PATH_INFO", "")
         if path.startswith(_MOUNTED):
             environ["PATH_INFO"] = path[len(MOUNT) :]

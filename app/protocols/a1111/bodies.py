@@ -83,7 +83,7 @@ def read(table: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     rules = {
         "n_iter": f"must be 1 to {MAX_BATCHES}" if not 1 <= values.get("n_iter", 1) <= MAX_BATCHES else "",
         "batch_size": "must be at least 1" if values.get("batch_size", 1) < 1 else "",
-        "force_task_id": "must be at most 128 printable characters" if not _is_id(values.get("force_task_id", "")) else "",
+        "force_task_id": "" if _is_id(values.get("force_task_id", "")) else "must be at most 128 printable characters",
     }  # fmt: skip
     for name, value in values.items():
         if isinstance(value, int) and abs(value) >= _MAX:
