@@ -77,7 +77,7 @@ class JobStore(RunCalls, SlotCalls, FileIndex):
             "model": request.model,
             "work": request.work,
             "request": json.dumps(request.to_dict(), separators=(",", ":"), ensure_ascii=False),
-            "steps": request.steps,
+            "steps": request.total_steps,
             "protocol": submission.protocol,
             "retention": submission.retention or caller.retention or self.settings.retention,
         }
