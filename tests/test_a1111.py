@@ -7,7 +7,6 @@ import io
 import json
 from typing import Any
 
-import pytest
 import requests
 from PIL import Image
 
