@@ -21,8 +21,9 @@ from typing import Any
 
 from jobs import keys
 from jobs.errors import Unavailable
+from jobs.scripts import connect
 from jobs.settings import Settings
-from jobs.store import JobStore, connect
+from jobs.store import JobStore
 from tasks.celery_app import settings, store
 
 logger = logging.getLogger(__name__)

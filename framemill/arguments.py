@@ -122,6 +122,20 @@ def _submit(submit: argparse.ArgumentParser) -> None:
                         help="a text to mix; may be repeated")  # fmt: skip
     submit.add_argument("--mix-image", dest="mix", action="append", type=_mixed_image, metavar="FILE[=WEIGHT]",
                         help="an image to mix; may be repeated")  # fmt: skip
+    submit.add_argument("--variation", type=float, action=_Part, part="variation.strength", metavar="SHARE",
+                        help="mix in noise of another seed, 0 to 1")  # fmt: skip
+    submit.add_argument("--variation-seed", type=int, action=_Part, part="variation.seed", metavar="SEED",
+                        help="that seed (default: random)")  # fmt: skip
+    submit.add_argument("--hires", type=_size, action=_Part, part="hires", metavar="SCALE",
+                        help="enlarge the picture in a second pass, or to a size: 1024x1536")  # fmt: skip
+    submit.add_argument("--hires-steps", type=int, action=_Part, part="hires.steps", metavar="N",
+                        help="of the second pass (default: as --steps)")  # fmt: skip
+    submit.add_argument("--hires-strength", type=float, action=_Part, part="hires.strength", metavar="SHARE",
+                        help="how far it changes the picture, 0 to 1 (default: 0.7)")  # fmt: skip
+    submit.add_argument("--prior-steps", type=int, action=_Part, part="prior.steps", metavar="N",
+                        help="of models with a prior")  # fmt: skip
+    submit.add_argument("--prior-guidance-scale", type=float, action=_Part, part="prior.guidance_scale", metavar="X")
+    submit.add_argument("--prior-negative-prompt", action=_Part, part="prior.negative_prompt", metavar="TEXT")
     submit.add_argument("--format", dest="output_format", choices=("png", "webp", "jpeg", "mp4", "webm", "gif"),
                         help="images: png, webp, jpeg; videos: mp4, webm, gif, webp")  # fmt: skip
     submit.add_argument("--quality", dest="output_quality", type=int, help="1 to 100, of formats that lose something")
@@ -192,6 +206,24 @@ def _mixed_text(text: str) -> dict[str, Any]:
 def _mixed_image(text: str) -> dict[str, Any]:
     what, weight = _weighted(text)
     return {"image": _file_or_link(what), **weight}
+
+
+class _Part(argparse.Action):
+    """An option that is one value of a field with several, as ``prior.steps``; or, as ``hires``, all that it gives."""
+
+    def __init__(self, option_strings: list[str], dest: str, part: str, **kwargs: Any) -> None:
+        field, _, self._name = part.partition(".")
+        super().__init__(option_strings, field, **kwargs)
+
+    def __call__(self, _parser: Any, namespace: argparse.Namespace, value: Any, _option: str | None = None) -> None:
+        found = getattr(namespace, self.dest) or {}
+        setattr(namespace, self.dest, found | ({self._name: value} if self._name else value))
+
+
+def _size(text: str) -> dict[str, float]:
+    """``2`` as a scale, ``1024x1536`` as width and height."""
+    width, _, height = text.partition("x")
+    return {"width": int(width), "height": int(height)} if height else {"scale": float(text)}
 
 
 def _webhook(action: argparse.ArgumentParser, whose: str) -> None:

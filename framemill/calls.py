@@ -53,6 +53,12 @@ class Fields(TypedDict, total=False):
     loras: Sequence[Mapping[str, Any]] | None
     #: ``{"text" or "image", "weight"}`` of each text or image that mix2img mixes; an image as ``image``.
     mix: Sequence[Mapping[str, Any]] | None
+    #: ``{"seed", "strength"}``: noise of another seed that is mixed in. Image i has ``seed`` and this seed + i.
+    variation: Mapping[str, Any] | None
+    #: ``{"width", "height" or "scale", "steps", "strength"}``: a second pass of text2img, at a larger size.
+    hires: Mapping[str, Any] | None
+    #: ``{"steps", "guidance_scale", "negative_prompt"}`` of the prior, for models that have one.
+    prior: Mapping[str, Any] | None
     #: Images: ``png``, ``webp``, ``jpeg``. Videos: ``mp4``, ``webm``, ``gif``, ``webp``.
     output_format: str | None
     #: 1 to 100.
@@ -132,6 +138,7 @@ def submit(fields: Mapping[str, Any]) -> Call:
         body["mix"] = [{name: _encoded(value) for name, value in part.items()} for part in body["mix"]]
     if "loras" in body:
         body["loras"] = [dict(lora) for lora in body["loras"]]
+    body |= {name: dict(body[name]) for name in ("variation", "hires", "prior") if name in body}
     if "job_class" in body:
         body["class"] = body.pop("job_class")
     key, wait_s = body.pop("idempotency_key", None), body.pop("wait_s", 0)

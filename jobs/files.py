@@ -7,34 +7,25 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Sequence
 
 from jobs import keys
-from jobs.settings import Settings
-
-T = TypeVar("T")
+from jobs.scripts import Scripts
 
 
-class FileIndex:
+class FileIndex(Scripts):
     """What Redis knows about stored objects; part of :class:`jobs.store.JobStore`."""
-
-    if TYPE_CHECKING:
-        settings: Settings
-
-        def call(self, reader: Callable[[Any], T]) -> T: ...
-        def _run(self, script: str, *args: Any) -> Any: ...
 
     def hold_input(self, sha256: str, ending: str) -> str:
         """The object for an input image that is about to be stored: the present one of this content, or a new one.
 
         From here on it stays for ``UNUSED_FILES_GRACE_S``; a job that is submitted within this time keeps it.
         """
-        return str(self._run("hold", sha256, secrets.token_hex(4), ending))
+        return str(self.script("hold", sha256, secrets.token_hex(4), ending))
 
     def take_due(self, limit: int, again_after_s: float) -> list[str]:
         """Names to be removed now, and then to be given to :meth:`forget_file`; else they are taken again."""
-        return list(self._run("due", limit, int(again_after_s * 1000)))
+        return list(self.script("due", limit, int(again_after_s * 1000)))
 
     def forget_file(self, name: str) -> None:
         """It was removed."""
@@ -42,7 +33,7 @@ class FileIndex:
 
     def adopt(self, names: Sequence[str]) -> list[str]:
         """Of objects that were found: what is removed now because nothing needs it."""
-        return list(self._run("adopt", *names)) if names else []
+        return list(self.script("adopt", *names)) if names else []
 
     def lock_files(self, owner: str, lasts_s: float) -> bool:
         """Whether this process may look after the files now."""

@@ -57,6 +57,15 @@ class Range:
     def __str__(self) -> str:
         return f"{self.low:g} to {self.high:g}"
 
+    def nearest(self, value: float, step: int, offset: int = 0) -> int:
+        """Of the numbers ``step`` × n + ``offset`` inside the interval, the nearest one."""
+        nearest = round((value - offset) / step) * step + offset
+        if nearest > self.high:
+            return int((self.high - offset) // step) * step + offset
+        if nearest < self.low:
+            return int(-((offset - self.low) // step)) * step + offset
+        return nearest
+
 
 #: Limits of a model that states none of its own.
 DEFAULT_LIMITS: dict[str, Range] = {
@@ -94,8 +103,8 @@ class ModelSpec:
     prior: str | None = None
     #: Its commit or tag on the hub.
     prior_revision: str | None = None
-    #: Arguments of the prior's call.
-    prior_arguments: Mapping[str, Any] = field(default_factory=dict)
+    #: Arguments of the prior's call; None: the model has no prior, unless ``prior`` names it.
+    prior_arguments: Mapping[str, Any] | None = None
     #: ``auto``: float32 on a CPU, float16 for images and bfloat16 for video on a GPU.
     dtype: str = "auto"
     #: Weight variant, for example ``fp16``.
@@ -133,6 +142,11 @@ class ModelSpec:
     slots: tuple[str, ...] = ()
     #: How it is loaded and held in memory.
     load: LoadOptions = field(default_factory=LoadOptions)
+
+    @property
+    def has_prior(self) -> bool:
+        """By what the models file says. One that lies in the model's own folder shows in ``prior_arguments``."""
+        return self.prior is not None or self.prior_arguments is not None
 
     def limit(self, name: str) -> Range:
         return self.limits.get(name, DEFAULT_LIMITS[name])

@@ -171,7 +171,7 @@ class Job:
             device=values.get("device") or None,
             stage=values.get("stage") or None,
             step=number("step"),
-            steps=number("steps") or request.steps,
+            steps=number("steps") or request.total_steps,
             run_eta_s=float(values["eta_s"]) if values.get("eta_s") else None,
             error=json.loads(values["error"]) if values.get("error") else None,
             outputs=[Output.from_dict(output) for output in json.loads(values.get("outputs") or "[]")],

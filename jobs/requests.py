@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,9 +12,8 @@ from jobs.input_use import inpaint_of, resize_of
 from jobs.model_spec import Kind, ModelSpec, Range
 from jobs.models import ModelRegistry
 from jobs.request_parts import loras_of, mix_of, scheduler_of
+from jobs.request_passes import MAX_SEED, hires_of, prior_of, random_seed, variation_of
 from jobs.settings import Settings
-
-MAX_SEED = 2**63 - 1
 
 _ARTICLES = {"image": "an input image", "mask": "a mask", "mix": "a mix of texts and images"}
 
@@ -28,7 +26,7 @@ class GenerationRequest:
     kind: Kind
     prompt: str
     negative_prompt: str
-    #: Of the first image; the image with index i has seed + i.
+    #: Of the first image; the image with index i has seed + i, unless there is a ``variation``.
     seed: int
     steps: int
     guidance_scale: float
@@ -51,6 +49,13 @@ class GenerationRequest:
     mix: list[dict[str, Any]] | None = None
     #: How far an input image is changed, 0 to 1; only img2img and inpaint use it.
     strength: float | None = None
+    #: ``{"seed", "strength"}``: noise of another seed that is mixed in, 0 to 1. The image with index i has the same
+    #: ``seed``, and this seed + i.
+    variation: dict[str, Any] | None = None
+    #: ``{"width", "height", "steps", "strength"}`` of a second pass of text2img: img2img on the enlarged first picture.
+    hires: dict[str, Any] | None = None
+    #: ``{"steps", "guidance_scale", "negative_prompt"}`` of the prior's call, where the request and not the model says.
+    prior: dict[str, Any] | None = None
     #: How the input image and the mask get to width × height: ``crop`` or ``pad``; None: they are stretched.
     resize: str | None = None
     #: How the mask is used: what differs from the defaults of :class:`jobs.input_use.Inpaint`.
@@ -69,9 +74,32 @@ class GenerationRequest:
         return tuple(dict.fromkeys(key for key in (self.image, self.mask, *mixed) if key))
 
     @property
+    def output_size(self) -> tuple[int, int]:
+        """Width and height of the output in pixels."""
+        return (self.hires["width"], self.hires["height"]) if self.hires else (self.width, self.height)
+
+    @property
+    def second_steps(self) -> int:
+        """Steps that the second pass runs for an image; 0: there is none."""
+        return int(self.hires["steps"] * self.hires["strength"]) if self.hires else 0
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of both passes; a worker knows better once it runs."""
+        return self.steps + self.second_steps
+
+    @property
     def work(self) -> float:
         """Size of the job: steps × megapixels × frames × images. Times are estimated per unit of it."""
-        return self.steps * self.width * self.height * self.frames * self.num_images / 1e6
+        width, height = self.output_size
+        passes = self.steps * self.width * self.height + self.second_steps * width * height
+        return passes * self.frames * self.num_images / 1e6
+
+    def seeds(self, index: int) -> dict[str, int]:
+        """What makes the image with this index alone: ``seed``, and ``variation_seed`` where noise is mixed."""
+        if self.variation:
+            return {"seed": self.seed, "variation_seed": self.variation["seed"] + index}
+        return {"seed": self.seed + index}
 
     def to_dict(self) -> dict[str, Any]:
         values = {key: value for key, value in asdict(self).items() if value is not None}
@@ -123,12 +151,7 @@ def resolve(
 
     def rounded(name: str, step: int, offset: int = 0) -> int:
         value = int(number(name))
-        nearest = round((value - offset) / step) * step + offset
-        limit = spec.limit(name)
-        if nearest > limit.high:
-            nearest = int((limit.high - offset) // step) * step + offset
-        elif nearest < limit.low:
-            nearest = int(-((offset - limit.low) // step)) * step + offset
+        nearest = spec.limit(name).nearest(value, step, offset)
         if nearest != value and not any(p.field == name for p in problems):
             warnings.append(f"{name} {value} was rounded to {nearest}")
         return nearest
@@ -141,16 +164,19 @@ def resolve(
     )  # fmt: skip
     output, wrong = formats.choose(sent, is_video=kind.is_video, default=default, quality=quality)
     problems += wrong
+    first = {
+        "steps": number("steps"),
+        "width": rounded("width", spec.size_multiple_px),
+        "height": rounded("height", spec.size_multiple_px),
+    }
     request = GenerationRequest(
         model=spec.name,
         kind=kind,
         prompt=str(sent.get("prompt", "")),
         negative_prompt=str(sent.get("negative_prompt", spec.default("negative_prompt"))),
-        seed=number("seed", allowed=Range(0, MAX_SEED)) if "seed" in sent else secrets.randbelow(2**32),
-        steps=number("steps"),
+        seed=number("seed", allowed=Range(0, MAX_SEED)) if "seed" in sent else random_seed(),
         guidance_scale=float(number("guidance_scale")),
-        width=rounded("width", spec.size_multiple_px),
-        height=rounded("height", spec.size_multiple_px),
+        **first,
         frames=rounded("frames", spec.frames_step, 1) if kind.is_video else 1,
         fps=float(number("fps")) if kind.is_video else 0.0,
         num_images=1 if kind.is_video else int(number("num_images")),
@@ -160,6 +186,9 @@ def resolve(
         mask=sent.get("mask"),
         mix=mix_of(spec, sent, problems) if kind is Kind.MIX2IMG else None,
         strength=float(number("strength", painted_anew)) if kind.has_strength else None,
+        variation=variation_of(sent, problems),
+        hires=hires_of(spec, kind, sent, first, problems, warnings),
+        prior=prior_of(spec, sent, problems),
         resize=resize_of(kind, sent, problems),
         inpaint=inpaint_of(kind, sent, problems),
         **output,
@@ -170,8 +199,8 @@ def resolve(
         problems.append(Problem("strength", rule, request.strength))
     if problems:
         raise InvalidRequest(*problems)
-    size = formats.even_size(str(request.output_format), request.width, request.height)
-    if size != (request.width, request.height):
+    size = formats.even_size(str(request.output_format), *request.output_size)
+    if size != request.output_size:
         warnings.append(f"{request.output_format} needs even sides: the output is cropped to {size[0]} × {size[1]}")
     return request, warnings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,11 @@ class Binding:
     job_id: str
     attempt: int
     slot: str
+
+
+def bindings_of(raw: Iterable[Any]) -> list[Binding]:
+    """The bindings of a script's answer."""
+    return [Binding(job_id, int(attempt), slot) for job_id, attempt, slot in raw]
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,7 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str =
         "retention": job.retention,
         "expires_at": iso(job.expires_at_ms),
         "outputs": [
-            _output_view(f"{base_url}/v1/tasks/{job.job_id}", n, output, objects) | {"seed": job.request.seed + n}
+            _output_view(f"{base_url}/v1/tasks/{job.job_id}", n, output, objects) | job.request.seeds(n)
             for n, output in enumerate(job.outputs)
         ],
         "links": links(job.job_id, base_url),

@@ -61,7 +61,7 @@ def submit(submission: Submission, job_id: str, *, chosen_by_client: bool) -> tu
         created_at_ms=accepted.created_at_ms,
         slot=next((binding.slot for binding in accepted.bindings if binding.job_id == job_id), None),
         pin=submission.pin,
-        steps=submission.request.steps,
+        steps=submission.request.total_steps,
         key_id=submission.caller.key_id,
         job_class=submission.job_class or submission.caller.job_class,
         priority=submission.priority,

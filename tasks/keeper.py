@@ -22,9 +22,9 @@ from celery.worker import state as worker_state
 from jobs import queries, spool
 from jobs.errors import BadSetting, FramemillError, RunTimeout, Unavailable
 from jobs.models import ModelRegistry
+from jobs.slot_calls import SlotHeld
 from jobs.slots import device_label, start_ticks, visible_device
 from jobs.states import JobState
-from jobs.store import SlotHeld
 from tasks import device_facts, dispatch
 from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, backends, settings, store
 from tasks.janitor import Janitor

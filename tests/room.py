@@ -13,8 +13,9 @@ from jobs.forecast import Forecast
 from jobs.models import Kind
 from jobs.requests import GenerationRequest
 from jobs.settings import Settings
+from jobs.slot_calls import SlotHeld
 from jobs.slots import Binding
-from jobs.store import JobStore, SlotHeld
+from jobs.store import JobStore
 from jobs.submission import Accepted, Submission
 
 OWNER = "host:1:1"

@@ -7,7 +7,7 @@ from hypothesis.stateful import precondition, rule
 
 from jobs import keys, previews
 from jobs.errors import Conflict
-from jobs.store import Answer
+from jobs.run_calls import Answer
 from jobs.webhooks import EVENTS, Webhook
 from tests.store_invariants import ENDED
 from tests.store_model import MODELS, Job, Message, StoreModel

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from jobs import keys
-from jobs.store import connect
+from jobs.scripts import connect
 from tests.harness import ENDLESS_STEPS, Stack, wait_for
 
 #: Long enough to be killed in the middle, short enough to run again: about 3 s of steps.

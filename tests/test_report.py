@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs import previews
-from jobs.store import Answer, JobStore
+from jobs.run_calls import Answer
+from jobs.store import JobStore
 from tests.harness import wait_for
 from tests.room import Room
 

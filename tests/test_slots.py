@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobs import keys
-from jobs.store import connect
+from jobs.scripts import connect
 from tests.harness import Stack, wait_for
 
 

@@ -20,7 +20,7 @@ from jobs import keys
 from jobs.errors import JobNotFound
 from jobs.record import Output
 from jobs.settings import Settings
-from jobs.store import SlotHeld
+from jobs.slot_calls import SlotHeld
 from tests.store_calls import CallersAndRuns, which
 from tests.store_invariants import ENDED
 from tests.store_model import MAX_ATTEMPTS, MODELS, Slot

@@ -56,7 +56,8 @@ def let_go(exc: BaseException) -> None:
 
 def too_little_memory(request: GenerationRequest, spec: ModelSpec) -> OutOfMemory:
     """What to tell the caller when a job had the device to itself and it was not enough."""
-    size = f"{request.width} x {request.height} px" + (f", {request.frames} frames" if request.kind.is_video else "")
+    width, height = request.output_size
+    size = f"{width} x {height} px" + (f", {request.frames} frames" if request.kind.is_video else "")
     advice = "ask for a smaller size" + (" or fewer frames" if request.kind.is_video else "")
     offloads = {"none": "model", "model": "group", "group": "sequential"}
     if further := offloads.get(spec.load.offload):

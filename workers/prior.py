@@ -19,7 +19,7 @@ def embeddings(
     Raises:
         ExecutionError: it cannot mix.
     """
-    common = {"generator": arguments.generators([seed]), **spec.prior_arguments}
+    common = {"generator": arguments.generators([seed]), **(spec.prior_arguments or {})}
     if request.mix is None:
         texts = {"prompt": request.prompt, "negative_prompt": request.negative_prompt or None}
         known = arguments.accepted(prior)

@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable
 
 from jobs.errors import JobCancelled, RunTimeout, Unavailable
-from jobs.store import Answer, JobStore
+from jobs.run_calls import Answer
+from jobs.store import JobStore
 from workers.child import stop_hint
 
 logger = logging.getLogger(__name__)

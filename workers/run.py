@@ -105,7 +105,7 @@ def run(job_id: str, attempt: int) -> Outcome:
             records,
             job_id,
             attempt,
-            job.request.steps,
+            job.request.total_steps,
             max_run_s=job.max_run_s,
             preview=job.preview,
             hidden=hides_outputs(settings(), moderate=job.moderate),

@@ -21,19 +21,20 @@ def run(request: GenerationRequest, reporter: Reporter) -> np.ndarray:
         JobCancelled: stopped, within one step.
     """
     noop.run(request, reporter)
-    return np.stack([_clip(request, request.seed + index) for index in range(request.num_images)])
+    return np.stack([_clip(request, index) for index in range(request.num_images)])
 
 
-def _clip(request: GenerationRequest, seed: int) -> np.ndarray:
+def _clip(request: GenerationRequest, index: int) -> np.ndarray:
     """A circle that moves over a gradient."""
-    digest = hashlib.sha256(f"{request.prompt} {seed}".encode()).digest()
+    seeds, (width, height) = request.seeds(index), request.output_size
+    digest = hashlib.sha256(f"{request.prompt} {' '.join(map(str, seeds.values()))}".encode()).digest()
     corners = np.frombuffer(digest[:6], np.uint8).reshape(2, 3).astype(float)
-    down = np.linspace(0, 1, request.height)[:, None, None]
-    background = np.broadcast_to(corners[0] * (1 - down) + corners[1] * down, (request.height, request.width, 3))
-    rows, columns = np.mgrid[: request.height, : request.width]
-    frames = np.empty((request.frames, request.height, request.width, 3), np.uint8)
+    down = np.linspace(0, 1, height)[:, None, None]
+    background = np.broadcast_to(corners[0] * (1 - down) + corners[1] * down, (height, width, 3))
+    rows, columns = np.mgrid[:height, :width]
+    frames = np.empty((request.frames, height, width, 3), np.uint8)
     for index in range(request.frames):
-        centre = request.width * (0.25 + 0.5 * (digest[6] / 255 + index / request.frames) % 1)
-        inside = (rows - request.height / 2) ** 2 + (columns - centre) ** 2 < (request.height / 4) ** 2
+        centre = width * (0.25 + 0.5 * (digest[6] / 255 + index / request.frames) % 1)
+        inside = (rows - height / 2) ** 2 + (columns - centre) ** 2 < (height / 4) ** 2
         frames[index] = np.where(inside[..., None], np.frombuffer(digest[7:10], np.uint8), background)
     return frames

@@ -20,7 +20,7 @@ def run(request: GenerationRequest, reporter: Reporter) -> None:
     """
     step_s = float(os.environ.get(STEP_MS_VARIABLE, "0")) / 1000
     reporter.stage("denoising")
-    for done in range(1, request.steps + 1):
+    for done in range(1, request.total_steps + 1):
         if step_s:
             time.sleep(step_s)
         reporter.step(done)

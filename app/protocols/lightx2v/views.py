@@ -74,7 +74,7 @@ def message(job: Job) -> dict[str, Any]:
         "negative_prompt": request.negative_prompt, "image_path": "", "num_fragments": 1,
         **both_paths(job), "infer_steps": request.steps, "target_video_length": request.frames, "seed": request.seed,
         "audio_path": "", "video_duration": round(request.frames / request.fps) if request.fps else 0,
-        "target_fps": request.fps, "target_shape": [request.height, request.width],
+        "target_fps": request.fps, "target_shape": list(reversed(request.output_size)),
     }  # fmt: skip
 
 

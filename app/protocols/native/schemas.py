@@ -97,6 +97,37 @@ class MixSchema(Schema):
     weight = Number(**_doc("Its share. Left out: 1."))
 
 
+class VariationSchema(Schema):
+    """Noise of another seed."""
+
+    error_messages = {"type": "must be an object", "unknown": "is unknown"}
+
+    seed = Whole(**_doc("The other seed. Left out or negative: random, and reported. Image i has this seed + i."))
+    strength = Number(**_doc("How much of its noise: 0 gives the picture of `seed`, 1 that of the other seed."))
+
+
+class HiresSchema(Schema):
+    """A second, larger pass."""
+
+    error_messages = {"type": "must be an object", "unknown": "is unknown"}
+
+    width = Whole(**_doc("Pixels of the output. Left out: in proportion to the height."))
+    height = Whole(**_doc("Pixels of the output. Left out: in proportion to the width."))
+    scale = Number(**_doc("How much larger, instead of width and height. Left out: 2."))
+    steps = Whole(**_doc("Left out: those of the job."))
+    strength = Number(**_doc("How far the enlarged picture is changed, 0 to 1. Left out: 0.7."))
+
+
+class PriorSchema(Schema):
+    """Settings of a model's prior; left out: the model's."""
+
+    error_messages = {"type": "must be an object", "unknown": "is unknown"}
+
+    steps = Whole(**_doc("Steps of the prior."))
+    guidance_scale = Number(**_doc("How closely the prior follows the prompt."))
+    negative_prompt = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What not to show, for the prior."))
+
+
 class InpaintSchema(Schema):
     """How a mask is used."""
 
@@ -137,6 +168,11 @@ class SubmitSchema(Schema):
     scheduler = Text(**_doc("Name of a scheduler that the model offers.", example="DPM++ 2M Karras"))
     loras = Parts(LoraSchema, MAX_LORAS, **_doc("LoRAs to use; an empty list uses none, not even the model's own."))
     mix = Parts(MixSchema, MAX_MIXED, **_doc("mix2img: texts and images with their weights."))
+    variation = Part(
+        VariationSchema, **_doc("Mix in noise of another seed; image i then has `seed` and this seed + i.")
+    )
+    hires = Part(HiresSchema, **_doc("text2img: a second pass at a larger size, which the output has."))
+    prior = Part(PriorSchema, **_doc("Settings of the prior, for models that have one."))
     output_format = Text(**_doc("Images: png, webp, jpeg. Videos: mp4, webm, gif, webp.", example="webp"))
     output_quality = Whole(**_doc("1 to 100, of formats that lose something."))
     embed_metadata = fields.Boolean(
