@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
-from torch.nn.functional import avg_pool2d, interpolate
+from torch.nn.functional import interpolate, pad
 
 from jobs.input_use import Inpaint
 from jobs.objects import ObjectStore
@@ -50,10 +50,10 @@ class Painting(Inputs):
 
     def __init__(self, image: Image.Image, mask: Image.Image, request: GenerationRequest, cell_px: int) -> None:
         how, size = Inpaint.of(request.inpaint), (request.width, request.height)
-        # What is painted on: the image in the output's size.
         is_masked = how.area == "masked"
+        # What is painted on: the image in the output's size.
         whole = fitting.fit(image.size, image.size if is_masked else size, request.resize or "stretch")
-        self._original, sharp = whole.apply(image), _sharpened(whole.apply(mask, black_border=True))
+        self._original, sharp = whole.apply(image), _sharpened(whole.apply(_sharpened(mask), black_border=True))
         everything = (0, 0, *self._original.size)
         soft, reach = _softened(sharp, how.blur_px)
         self._region = everything
@@ -63,15 +63,20 @@ class Painting(Inputs):
         self._soft = soft.crop(self._region)
         left, top, right, bottom = self._region
         self._fit = fitting.fit((right - left, bottom - top), size, "pad")
-        super().__init__(self._fit.apply(self._original.crop(self._region)))
+        start = self._fit.apply(self._original.crop(self._region))
         # Pipelines look at one pixel of each latent: a latent that is white in part would keep what is to go.
         self._mask = _covering(_sharpened(self._fit.apply(sharp.crop(self._region), black_border=True)), cell_px)
-        self._fill, self._cell_px = how.fill, cell_px
+        if how.fill == "blurred":
+            start = Image.composite(_flowed_in(start, self._mask), start, self._mask)
+        elif how.fill == "nothing":
+            start.paste((GREY,) * 3, mask=self._mask)
+        super().__init__(start)
+        self._noise_px = cell_px if how.fill == "noise" else 0
 
     def of(self, seed: int) -> dict[str, Image.Image]:
         image = super().of(seed)["image"]
-        if self._fill != "original":
-            image = Image.composite(_filling(self._fill, image, self._mask, seed, self._cell_px), image, self._mask)
+        if self._noise_px:
+            image = Image.composite(_noise(image.size, self._noise_px, seed), image, self._mask)
         return {"image": image, "mask": self._mask}
 
     def finished(self, frames: np.ndarray) -> np.ndarray:
@@ -122,21 +127,20 @@ def _softened(mask: Image.Image, blur_px: float) -> tuple[Image.Image, fitting.B
     return soft, soft.getbbox()
 
 
-def _filling(fill: str, image: Image.Image, mask: Image.Image, seed: int, cell_px: int) -> Image.Image:
-    """A picture of which the part under the mask is used."""
-    if fill == "blurred":
-        pixels = torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float()
-        kept = torch.from_numpy(np.array(mask) == 0)[None, None].float()
-        flowed = _flowed(pixels * kept, kept)[0].movedim(0, -1)
-        return Image.fromarray(flowed.round().to(torch.uint8).numpy())
-    if fill == "noise":
-        # Of patches as large as a latent: of finer noise an encoder only sees the mean.
-        rows, columns = -(-image.height // cell_px), -(-image.width // cell_px)
-        numbers = torch.Generator("cpu").manual_seed(seed)
-        patches = Image.fromarray(torch.randint(256, (rows, columns, 3), generator=numbers, dtype=torch.uint8).numpy())
-        large = patches.resize((columns * cell_px, rows * cell_px), Image.Resampling.NEAREST)
-        return large.crop((0, 0, *image.size))
-    return Image.new("RGB", image.size, (GREY,) * 3)
+def _noise(size: fitting.Size, patch_px: int, seed: int) -> Image.Image:
+    """Patches of random colours, as large as a latent: of finer noise an encoder sees little but the mean."""
+    columns, rows = -(-size[0] // patch_px), -(-size[1] // patch_px)
+    numbers = torch.Generator("cpu").manual_seed(seed)
+    patches = Image.fromarray(torch.randint(256, (rows, columns, 3), generator=numbers, dtype=torch.uint8).numpy())
+    return patches.resize((columns * patch_px, rows * patch_px), Image.Resampling.NEAREST).crop((0, 0, *size))
+
+
+def _flowed_in(image: Image.Image, mask: Image.Image) -> Image.Image:
+    """Under the mask the colours of its surroundings."""
+    pixels = torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float()
+    known = torch.from_numpy(np.array(mask) == 0)[None, None].float()
+    flowed = _flowed(pixels * known, known)[0].movedim(0, -1)
+    return Image.fromarray(flowed.round().to(torch.uint8).numpy())
 
 
 def _flowed(colours: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
@@ -149,8 +153,16 @@ def _flowed(colours: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
     size = known.shape[-2:]
     if max(size) == 1:
         return colours / known if known.item() else torch.full_like(colours, GREY)
-    # Of four pixels one is enough to know their common colour.
-    part = avg_pool2d(known, 2, ceil_mode=True)
+    part, partly = _halved(known), _halved(colours)
+    # One of four known pixels is enough to know their common colour.
     certain = (4 * part).clamp(max=1)
-    coarse = _flowed(avg_pool2d(colours, 2, ceil_mode=True) * certain / part.clamp(min=1e-9), certain)
+    coarse = _flowed(partly * certain / part.clamp(min=1e-9), certain)
     return colours + (1 - known) * interpolate(coarse, size=size, mode="bilinear")
+
+
+def _halved(pixels: torch.Tensor) -> torch.Tensor:
+    """(1, channels, height, width) at half the size, each pixel from 4 × 4 with smooth weights; beyond the end is 0."""
+    height, width = pixels.shape[-2:]
+    padded = pad(pixels, (1, 1 + width % 2, 1, 1 + height % 2))
+    weights = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    return (padded.unfold(-1, 4, 2) @ weights).unfold(-2, 4, 2) @ weights
