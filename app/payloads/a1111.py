@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import INCLUDE, Schema, fields
-from PIL import Image, ImageOps
+from marshmallow import INCLUDE, fields
 
 from app.fields import Number, Text, Whole, load
-from app.payloads import Wanted, passing
+from app.payloads import Wanted, a1111_masks, passing
 from jobs import schedulers
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.model_spec import Kind, ModelSpec
@@ -26,6 +23,7 @@ NAMES = {
     "num_images": "batch_size",
     "image": "init_images",
     "model": "override_settings",
+    **a1111_masks.NAMES,
 }
 
 ONE_IMAGE = "all but the first of init_images were ignored"
@@ -34,12 +32,12 @@ _LORA = re.compile(r"<lora:([^:<>]+)(?::([^<>:]*))?[^<>]*>")
 _IGNORED: dict[str, tuple[Any, ...]] = {
     "enable_hr": (False,), "subseed_strength": (0,), "restore_faces": (False,), "tiling": (False,), "styles": ([],),
     "refiner_checkpoint": ("", "None"), "script_name": ("", "None"), "alwayson_scripts": ({},), "eta": (0, 1),
-    "s_churn": (0,), "mask_blur": (0, 4), "inpainting_fill": (0, 1), "resize_mode": (0,), "seed_resize_from_w": (-1, 0),
-    "seed_resize_from_h": (-1, 0), "firstpass_image": (), "latent_mask": (), "infotext": ("",),
+    "s_churn": (0,), "seed_resize_from_w": (-1, 0), "seed_resize_from_h": (-1, 0),
+    "firstpass_image": (), "latent_mask": (), "infotext": ("",),
 }  # fmt: skip
 
 
-class _Body(Schema):
+class _Body(a1111_masks.MaskFields):
     """The fields that mean something here; all others are known by ``_IGNORED`` or not at all."""
 
     class Meta:
@@ -60,7 +58,6 @@ class _Body(Schema):
     denoising_strength = Number(allow_none=True)
     init_images = fields.List(Text(), allow_none=True)
     mask = Text(allow_none=True)
-    inpainting_mask_invert = Whole(allow_none=True)
     override_settings = fields.Dict(keys=fields.String(), allow_none=True)
 
 
@@ -87,7 +84,7 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
         inputs["image"] = sent["init_images"][0]
         if sent.get("mask"):
             kind = Kind.INPAINT
-            inputs["mask"] = _inverted(sent["mask"]) if sent.get("inpainting_mask_invert") else sent["mask"]
+            inputs["mask"] = sent["mask"]
     spec = _model(sent, kind, models, model)
     if spec.executor == "remote":
         return _for_back_end(payload, sent, kind, spec)
@@ -110,6 +107,7 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
         "scheduler": _scheduler(sent, spec, warnings),
         "strength": sent.get("denoising_strength", 0.75) if kind.has_strength else None,
         **inputs,
+        **a1111_masks.values_of(sent, kind, warnings),
     }
     if loras:
         values["loras"] = loras
@@ -187,15 +185,3 @@ def _loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:
         except ValueError:
             raise InvalidRequest(Problem("prompt", f"the weight of lora {name} must be a number", weight)) from None
     return _LORA.sub("", prompt), found
-
-
-def _inverted(mask: str) -> str:
-    """The mask with black and white exchanged, as base64. What is no picture is refused where it is stored."""
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(mask.rpartition(",")[2]))) as picture:
-            turned = ImageOps.invert(picture.convert("L"))
-    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
-        return mask
-    buffer = io.BytesIO()
-    turned.save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()
