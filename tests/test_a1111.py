@@ -186,8 +186,9 @@ def test_each_key_has_its_own_options_and_calls(start: Callable[..., Stack]) -> 
             assert answer.headers["WWW-Authenticate"] == "Basic"
             assert set(answer.json()) == {"error", "detail", "body", "errors"}
     assert requests.get(stack.url("/a1111/"), timeout=30).status_code == 404
+    assert post(stack, "options", {"sd_model_checkpoint": "tiny-image"}, auth=one).json() is None
     running = Waiting(stack, ENDLESS, auth=one)
-    wait_for(lambda: get(stack, "progress", auth=one)["state"]["sampling_step"] > 0, "the first step")
+    wait_for(lambda: get(stack, "progress", auth=one)["current_image"], "a preview")
     assert get(stack, "progress", auth=two)["state"]["job_count"] == 0
     post(stack, "skip", auth=two)
     post(stack, "interrupt", auth=two)
