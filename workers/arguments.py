@@ -10,9 +10,7 @@ import torch
 
 from jobs.errors import ExecutionError
 from jobs.model_spec import ModelSpec
-from jobs.objects import ObjectStore
 from jobs.requests import GenerationRequest
-from workers import pictures
 
 #: Field of a request → argument of a call. ``fields`` of the model wins.
 USUAL: dict[str, str] = {
@@ -44,9 +42,11 @@ def batches(pipeline: Any, spec: ModelSpec, request: GenerationRequest, *, has_p
 
 
 def of(
-    pipeline: Any, spec: ModelSpec, request: GenerationRequest, objects: ObjectStore | None, seeds: Sequence[int]
+    pipeline: Any, spec: ModelSpec, request: GenerationRequest, inputs: Mapping[str, Any], seeds: Sequence[int]
 ) -> dict[str, Any]:
     """The call's arguments for the images with these seeds; the model's own ones win.
+
+    ``inputs`` are the pictures that go in, by field (:mod:`workers.inpainting`).
 
     Raises:
         ExecutionError: the models file names an argument that the pipeline does not have.
@@ -58,6 +58,7 @@ def of(
         "width": request.width,
         "height": request.height,
         "seed": generators(seeds),
+        **inputs,
     }
     if request.negative_prompt:
         values["negative_prompt"] = request.negative_prompt
@@ -65,11 +66,6 @@ def of(
         values |= {"frames": request.frames, "fps": request.fps}
     else:
         values["num_images"] = len(seeds)
-    size = (request.width, request.height)
-    if request.image is not None and objects is not None:
-        values["image"] = pictures.read(objects, request.image, size)
-    if request.mask is not None and objects is not None:
-        values["mask"] = pictures.read(objects, request.mask, size, mode="L")
     if request.strength is not None:
         values["strength"] = request.strength
     names = _names(pipeline, spec, request)

@@ -13,7 +13,7 @@ from jobs.errors import ExecutionError
 from jobs.model_spec import Kind, ModelSpec
 from jobs.objects import ObjectStore
 from jobs.requests import GenerationRequest
-from workers import arguments, loras, pictures, schedulers
+from workers import arguments, inpainting, loras, pictures, schedulers
 from workers import prior as priors
 from workers.preview import Previews
 from workers.report import Reporter
@@ -35,7 +35,8 @@ def run(
         prior: the pipeline whose embeddings this one takes, if the model has one.
 
     Returns:
-        (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image.
+        (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image. Of the request's size, or (inpaint
+        with area ``masked``) of the input image's.
 
     Raises:
         JobCancelled: stopped, within one step. The pipeline stays usable.
@@ -43,6 +44,7 @@ def run(
     """
     if request.kind is Kind.MIX2IMG and prior is None:
         raise ExecutionError("mix2img needs a prior (models file)")
+    inputs = inpainting.inputs_of(pipeline, request, objects)
     batches = arguments.batches(pipeline, spec, request, has_prior=prior is not None)
     embeddings: list[dict[str, Any]] = [{} for _ in batches]
     if prior is not None:
@@ -57,7 +59,7 @@ def run(
         for index, (seeds, embedded) in enumerate(zip(batches, embeddings, strict=True)):
             progress.begin(index)
             call = {name: value for name, value in embedded.items() if name in taken}
-            call |= arguments.of(pipeline, spec, request, objects, seeds)
+            call |= arguments.of(pipeline, spec, request, inputs.of(seeds[0]), seeds)
             counter = None
             if "callback_on_step_end" in taken:
                 call["callback_on_step_end"] = _callback(progress, previews)
@@ -65,7 +67,7 @@ def run(
                 counter = progress.step
             with schedulers.fresh(pipeline, request.scheduler, counter):
                 output = pipeline(**call)
-            found.append(pictures.of_output(output, spec.output))
+            found.append(inputs.finished(pictures.of_output(output, spec.output)))
     reporter.check()
     return np.concatenate(found)
 
