@@ -66,9 +66,8 @@ def test_four_hundred_turns_are_shared_exactly_and_none_is_idle(start: Any, mode
     with Watch(stack) as watch:
         stack.store.pause(resume=True)
         service.serve(2 * 2 * USERS)
-    turns = Counter(
-        user % 2 for user, word in [told for told in service.told if told[1] == "generating"][1 : TURNS + 1]
-    )
+    order = [user % 2 for user, word in service.told if word == "generating"]
+    turns = Counter(order[1 : TURNS + 1])
     general, premium = map(int, ratio.split())
     assert turns[0] == pytest.approx(TURNS * general / (general + premium), abs=1), order
     # After the counted turns one class runs out, and the other has all of them.
