@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import queue
 import socket
@@ -102,19 +101,15 @@ class Held:
         if self._socket is None:
             return True
         until = time.monotonic() + TAKEN_S
-        while time.monotonic() < until:
-            try:
-                self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-            except OSError as exc:
-                if exc.errno not in (errno.EAGAIN, errno.EWOULDBLOCK):
+        try:
+            while time.monotonic() < until:
+                if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                     return False
-            try:
-                left = ioctl(self._socket.fileno(), TIOCOUTQ, b"\0" * 4)
-            except OSError:
-                return False
-            if not struct.unpack("i", left)[0]:
-                return True
-            time.sleep(0.02)
+                if not struct.unpack("i", ioctl(self._socket.fileno(), TIOCOUTQ, b"\0" * 4))[0]:
+                    return True
+                time.sleep(0.02)
+        except OSError:
+            pass
         return False
 
 
