@@ -10,7 +10,7 @@ from marshmallow import INCLUDE, Schema, fields
 from app.fields import Number, Text, Whole, load
 from app.payloads import Wanted, passing
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
-from jobs.model_spec import Kind
+from jobs.model_spec import Kind, ModelSpec
 from jobs.models import ModelRegistry
 
 #: Our field → theirs.
@@ -52,6 +52,8 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
         raise InvalidRequest(Problem("executor", exc.message, model)) from exc
     if spec is None or kind not in spec.kinds:
         raise InvalidRequest(Problem("gen_type", f"no model here offers {kind} for kandinsky", str(kind)))
+    if spec.executor == "remote":
+        return _for_back_end(payload, sent, kind, spec)
     values: dict[str, Any] = {
         "model": spec.name,
         "kind": str(kind),
@@ -61,16 +63,31 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
         "width": sent.get("width"),
         "height": sent.get("height"),
     }
-    if spec.executor == "remote":
-        values["negative_prompt"] = sent.get("negative_decoder_prompt")
-        values["passthrough"] = passing.passed_on(payload, passing.KANDINSKY_OWN)
+    return Wanted({**values, **_asked(sent, kind)})
+
+
+def _for_back_end(payload: Mapping[str, Any], sent: Mapping[str, Any], kind: Kind, spec: ModelSpec) -> Wanted:
+    """What the sender's own kind of server computes: it knows all fields, and gets them as they are."""
+    values = {
+        "model": spec.name,
+        "kind": str(kind),
+        "negative_prompt": sent.get("negative_decoder_prompt"),
+        "steps": sent.get("steps"),
+        "guidance_scale": sent.get("guidance_scale"),
+        "width": sent.get("width"),
+        "height": sent.get("height"),
+        "passthrough": passing.passed_on(payload, passing.KANDINSKY_OWN),
+    }
+    return Wanted({**values, **_asked(sent, kind)})
+
+
+def _asked(sent: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    """The prompt, or what is mixed."""
     if kind is Kind.MIX2IMG:
-        values["mix"] = _mix(sent)
-    else:
-        if not sent.get("prompt"):
-            raise InvalidRequest(Problem("prompt", "text2img needs a prompt"))
-        values["prompt"] = sent["prompt"]
-    return Wanted(values)
+        return {"mix": _mix(sent)}
+    if not sent.get("prompt"):
+        raise InvalidRequest(Problem("prompt", "text2img needs a prompt"))
+    return {"prompt": sent["prompt"]}
 
 
 def _mix(sent: Mapping[str, Any]) -> list[dict[str, Any]]:
