@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import INCLUDE, fields
 
 from app.fields import Number, Text, Whole, load
-from app.payloads import Wanted, a1111_masks
+from app.payloads import Wanted, a1111_masks, passing
 from jobs import schedulers
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.model_spec import Kind, ModelSpec
@@ -26,6 +26,7 @@ NAMES = {
     **a1111_masks.NAMES,
 }
 
+ONE_IMAGE = "all but the first of init_images were ignored"
 _LORA = re.compile(r"<lora:([^:<>]+)(?::([^<>:]*))?[^<>]*>")
 #: Fields that change the picture elsewhere, with the values that mean nothing.
 _IGNORED: dict[str, tuple[Any, ...]] = {
@@ -85,9 +86,11 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
             kind = Kind.INPAINT
             inputs["mask"] = sent["mask"]
     spec = _model(sent, kind, models, model)
+    if spec.executor == "remote":
+        return _for_back_end(payload, sent, kind, spec)
     warnings = [f"{name} was ignored" for name in _IGNORED if _matters(name, payload.get(name))]
     if len(sent.get("init_images", ())) > 1:
-        warnings.append("all but the first of init_images were ignored")
+        warnings.append(ONE_IMAGE)
     prompt, loras = _loras(sent.get("prompt", ""))
     seed = sent.get("seed", -1)
     values = {
@@ -111,6 +114,28 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
     return Wanted(values, warnings)
 
 
+def _for_back_end(payload: Mapping[str, Any], sent: Mapping[str, Any], kind: Kind, spec: ModelSpec) -> Wanted:
+    """What the sender's own kind of server computes: it knows all fields, and gets them as they are."""
+    images, seed = sent.get("init_images", ()), sent.get("seed", -1)
+    values = {
+        "model": spec.name,
+        "kind": str(kind),
+        "prompt": sent.get("prompt", ""),
+        "negative_prompt": sent.get("negative_prompt"),
+        "seed": None if seed < 0 else seed,
+        "steps": sent.get("steps"),
+        "guidance_scale": sent.get("cfg_scale"),
+        "width": sent.get("width"),
+        "height": sent.get("height"),
+        "num_images": sent.get("batch_size", 1) * sent.get("n_iter", 1),
+        "strength": sent.get("denoising_strength", 0.75) if kind.has_strength else None,
+        "image": images[0] if "image" in kind.inputs else None,
+        "mask": sent.get("mask") if "mask" in kind.inputs else None,
+        "passthrough": passing.passed_on(payload, passing.A1111_OWN),
+    }
+    return Wanted(values, [ONE_IMAGE] if len(images) > 1 and "image" in kind.inputs else [])
+
+
 def title(spec: ModelSpec) -> str:
     """How lists call a model; requests may name it so."""
     return spec.name
@@ -124,6 +149,8 @@ def _model(sent: Mapping[str, Any], kind: Kind, models: ModelRegistry, default: 
     named = str(sent.get("override_settings", {}).get("sd_model_checkpoint") or "")
     # Titles of AUTOMATIC1111 end in a hash, and often in the file's ending.
     plain = re.sub(r"(\.safetensors|\.ckpt)?( \[[0-9a-f]+\])?$", "", named)
+    if default in models.names() and plain not in models.names() and models.get(default).executor == "remote":
+        plain = ""  # a checkpoint of the back ends'
     try:
         spec = models.get(plain or default) if plain or default else models.default_for(kind)
     except ModelNotFound as exc:

@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import INCLUDE, Schema, fields
 
 from app.fields import Number, Text, Whole, load
-from app.payloads import Wanted
+from app.payloads import Wanted, passing
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.model_spec import Kind
 from jobs.models import ModelRegistry
@@ -61,6 +61,9 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
         "width": sent.get("width"),
         "height": sent.get("height"),
     }
+    if spec.executor == "remote":
+        values["negative_prompt"] = sent.get("negative_decoder_prompt")
+        values["passthrough"] = passing.passed_on(payload, passing.KANDINSKY_OWN)
     if kind is Kind.MIX2IMG:
         values["mix"] = _mix(sent)
     else:
