@@ -87,7 +87,8 @@ class Held:
         taken = False
         try:
             if not self._gone():
-                self._calls.renew(self.call, self._answered, LONG_CLAIM_S)
+                with suppress(Unavailable):
+                    self._calls.renew(self.call, self._answered, LONG_CLAIM_S)
                 yield body
                 taken = self._is_taken()  # the server asks for more after it has written all of that
             else:
