@@ -48,7 +48,7 @@ class FakeA1111(BlockingServer):
             case "GET", "/sdapi/v1/progress" if self.tells_progress:
                 return as_json(200, self.progress("skip_current_image=true" not in body.get("query", "")))
             case "POST", "/sdapi/v1/interrupt":
-                if self.now and self.obeys:
+                if self.now and self.obeys and not self.now["stopping"]:
                     self.now["stopping"] = True
                     self.interrupted.append(self.now["body"])
                 return as_json(200, {})

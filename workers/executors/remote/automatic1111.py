@@ -99,14 +99,11 @@ class Executor:
 
     def stop(self) -> None:
         deadline = time.monotonic() + STOP_PATIENCE_S
-        told = False
-        while self._posting is not None and time.monotonic() < deadline:
-            place = self._place()
-            if place is Place.ACTIVE or (place is Place.UNTOLD and not told):
+        # Again and again: an interrupt before the job has really begun is forgotten there.
+        while self._posting is not None and not self._posting.wait(0) and time.monotonic() < deadline:
+            if self._place() in (Place.ACTIVE, Place.UNTOLD):
                 self._interrupt()
-                told = True
-            if self._posting.wait(STOP_LOOK_S):
-                return
+            self._posting.wait(STOP_LOOK_S)
 
     def fetch(self, folder: Path) -> list[RemoteFile]:
         assert self._answer is not None
