@@ -20,6 +20,11 @@ def read(objects: ObjectStore, key: str, size: tuple[int, int] | None = None, mo
     return picture.resize(size, Image.Resampling.LANCZOS) if size else picture
 
 
+def enlarged(picture: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """(height, width, 3) uint8, scaled to ``size`` (width, height in pixels)."""
+    return Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS)
+
+
 def of_output(output: Any, attribute: str | None = None) -> np.ndarray:
     """A pipeline's output as (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image.
 
