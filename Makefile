@@ -4,6 +4,8 @@ VENV ?= .venv
 TORCH ?= torch==2.13.0
 # Of make up: number of web servers, each for one GPU (1: one for all).
 SERVICES ?= 1
+# Of make test: number of processes that share the test files.
+TESTERS ?= 2
 # Of make chaos: number of jobs, and what the dice start from.
 N ?= 300
 SEED ?= 1
@@ -27,7 +29,7 @@ up: $(STAMP) ## start everything; Ctrl-C stops it
 	@$(BIN)/python -m stack up --services $(SERVICES)
 
 test: $(STAMP) ## run the tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile
 
 lint: $(STAMP) ## check style, types and imports
 	@$(BIN)/ruff check .

@@ -6,6 +6,7 @@ from flask import Flask
 from flask_smorest import Api
 
 from app import docs_page, errors, health, metrics
+from app.protocols.a1111 import routes as a1111
 from app.protocols.aime import setup as aime
 from app.protocols.devoid import routes as devoid
 from app.protocols.lightx2v import routes as lightx2v
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     native.register(api)
     lightx2v.register(app, api)
     devoid.register(app, api)
+    a1111.register(app, api)
     aime.register(app, api, settings, registry)
     api.register_blueprint(health.blueprint)
     api.register_blueprint(metrics.blueprint)

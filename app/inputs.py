@@ -90,11 +90,11 @@ def store_image(
     try:
         if isinstance(value, str):
             shown = value[:80] if "@" not in value[:80] else None
-            data = _from_text(value, settings)
+            data = bytes_of(value, settings)
         else:
             shown = None
             data = value if isinstance(value, bytes) else value.read(settings.max_input_bytes + 1)
-        content, ending = off_the_hub(lambda: _normalised(data, settings, shown, backdrop))
+        content, ending = off_the_hub(lambda: normalised(data, settings, shown, backdrop))
     except InvalidRequest as exc:
         raise InvalidRequest(*(replace(problem, field=field) for problem in exc.problems)) from exc
     key = records.hold_input(hashlib.sha256(content).hexdigest(), ending)
@@ -105,7 +105,8 @@ def store_image(
     return key
 
 
-def _from_text(text: str, settings: Settings) -> bytes:
+def bytes_of(text: str, settings: Settings) -> bytes:
+    """What a link, data URL or base64 stands for. Raises: InvalidRequest: for the field ``image``."""
     if data_url := _DATA_URL.match(text):
         return off_the_hub(lambda: _from_base64(text[data_url.end() :], text[:80], settings))
     if text[:80].lstrip().lower().startswith("data:"):
@@ -134,8 +135,12 @@ def _from_base64(text: str, shown: str, settings: Settings) -> bytes:
         raise _refused("must be an http or https link, a data URL or valid base64", shown) from None
 
 
-def _normalised(data: bytes, settings: Settings, shown: str | None, backdrop: str) -> tuple[bytes, str]:
-    """The checked image as a file, and the ending of its name; ``backdrop`` is seen where it is transparent."""
+def normalised(data: bytes, settings: Settings, shown: str | None, backdrop: str) -> tuple[bytes, str]:
+    """The checked image as a file, and the ending of its name; ``backdrop`` is seen where it is transparent.
+
+    Raises:
+        InvalidRequest: for the field ``image``.
+    """
     if not data:
         raise _refused("must not be empty", shown)
     if len(data) > settings.max_input_bytes:

@@ -164,7 +164,7 @@ class KeyRing:
             raise Conflict("this is the last admin's key: make another one first")
         self._forget(digests)
         names = (keys.LIMITS, keys.API_KEY_NAMES, keys.WEBHOOKS, keys.WEBHOOK_SECRETS)
-        self._store.call(lambda c: [c.hdel(name, key_id) for name in names])
+        self._store.call(lambda c: [c.hdel(name, key_id) for name in names] + [c.delete(keys.OPTIONS + key_id)])
 
     def seed(self, entries: list[str]) -> None:
         """Take keys from the settings: ``service:secret[:role[:class]]``; existing names are replaced.

@@ -61,6 +61,12 @@ key                       type     holds
 ``mail:<key>:<mailbox>``  stream   what a socket of this service is to be told of its jobs: id, word, ticket
 ``mailboxes:<key>``       hash     mailbox → web process that holds its socket; '' when the socket was closed
 ``webs``                  zset     web processes with sockets by the time their lease lapses, milliseconds
+``call:<key>:<call>``     hash     a call that waits for several jobs: digest of its body, jobs, seed, holder;
+                                   ``until`` (ms) its claim lapses; ``asked``, ``answered``: questions of
+                                   newcomers; ``stopped:<id>``: what there was of a stopped job
+``calls:<key>``           zset     a key's calls that were not delivered, by the time they came, milliseconds
+``repeats:<key>:<d>``     set      a key's calls with this digest that an equal body may be a repeat of
+``options:<key>``         hash     settings of an AUTOMATIC1111 client: name → value (JSON)
 ``limits``                hash     key → most jobs of it that may hold a slot at once
 ``lock:sweep``            string   held by the process that sweeps
 ``lock:files``            string   held by the process that removes files
@@ -115,6 +121,10 @@ MINUTE = PREFIX + "minute:"
 API_KEYS = PREFIX + "keys"
 API_KEY_NAMES = PREFIX + "key_names"
 LIMITS = PREFIX + "limits"
+CALL = PREFIX + "call:"
+CALLS = PREFIX + "calls:"
+REPEATS = PREFIX + "repeats:"
+OPTIONS = PREFIX + "options:"
 WEBHOOKS = PREFIX + "webhooks"
 WEBHOOK_SECRETS = PREFIX + "webhook_secrets"
 HOOK = PREFIX + "hook:"

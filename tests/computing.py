@@ -75,11 +75,11 @@ class Worker:
     def _inputs(self, kind: str) -> dict[str, Any]:
         """Stored pictures for this kind, as of a new request."""
         if kind == "mix2img":
-            return {"mix": [{"text": "a cat", "weight": 0.3}, {"image": self._stored(gradient()), "weight": 0.7}]}
-        image = {"image": self._stored(gradient())} if kind in ("img2img", "inpaint", "img2video") else {}
-        return {**image, "mask": self._stored(half_mask())} if kind == "inpaint" else image
+            return {"mix": [{"text": "a cat", "weight": 0.3}, {"image": self.stored(gradient()), "weight": 0.7}]}
+        image = {"image": self.stored(gradient())} if kind in ("img2img", "inpaint", "img2video") else {}
+        return {**image, "mask": self.stored(half_mask())} if kind == "inpaint" else image
 
-    def _stored(self, picture: Image.Image) -> str:
+    def stored(self, picture: Image.Image) -> str:
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         settings, store = self.room.store.settings, self.room.store

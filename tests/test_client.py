@@ -1,25 +1,14 @@
-"""The client and the command, over real HTTP, against a small server that follows the contract."""
+"""The client, over real HTTP, against a small server that follows the contract."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import io
-import json
-import os
-import re
-import signal
 import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -27,120 +16,8 @@ import framemill
 from framemill import polling, wire
 from framemill.cli import main
 from framemill.errors import ApiError, JobCancelled, JobFailed, ServerUnavailable, WaitTimeout
-from framemill.progress import ProgressBar, duration
 from framemill.records import Status
-
-PNG = b"\x89PNG pretended " + bytes(range(256)) * 1000
-STATES = ("queued", "running", "delivering", "succeeded")
-
-
-class FakeServer(ThreadingHTTPServer):
-    """One job that moves on with every question for its status, unless ``hold`` keeps it running."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server_address[1]}"
-        self.calls: list[tuple[str, str, Any]] = []
-        self.queries: list[dict[str, list[str]]] = []
-        self.headers: list[dict[str, str]] = []
-        #: Answers given before the ordinary ones: (status, body, headers), or None to cut the connection.
-        self.first: list[tuple[int, Any, dict[str, str]] | None] = []
-        self.steps = 0
-        self.hold = False
-        self.end: str | None = None
-        #: The answer to a request for a job's events.
-        self.events: tuple[int, Any, dict[str, str]] = (404, {"detail": "no such route"}, {})
-        #: A connection that is to be cut is first silent for so many seconds.
-        self.stall_s = 0.0
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # connections cut on purpose
-
-    def status(self) -> dict[str, Any]:
-        state = self.end or ("running" if self.hold else STATES[min(self.steps, 3)])
-        self.steps += 1
-        done = state == "succeeded"
-        error = {"code": "out_of_memory", "message": "too large"} if state == "failed" else None
-        return {
-            "task_id": "a1", "state": state, "status": "processing", "step": 10 if state != "queued" else None,
-            "steps": 20 if state != "queued" else None, "percent": 50, "eta_s": 3.2, "stage": None, "error": error,
-            "position": 2 if state == "queued" else None, "warnings": [], "created_at": "2026-01-01T00:00:00Z",
-            "outputs": [{"index": 0, "url": "/v1/tasks/a1/result?index=0", "media_type": "image/png"}] if done else [],
-        }  # fmt: skip
-
-    def answer(self, method: str, path: str, body: Any) -> tuple[int, Any, dict[str, str]]:
-        if (method, path) == ("POST", "/v1/tasks/"):
-            if body.get("steps", 1) > 100:
-                problem = {"field": "steps", "rule": "must be 1 to 100", "value": body["steps"]}
-                error = {"code": "invalid_request", "message": "steps: must be 1 to 100", "fields": [problem]}
-                return 422, {"detail": error["message"], "error": error}, {}
-            return 200, {
-                "task_id": "a1", "status": "pending", "state": "queued", "position": 2, "eta_s": 3.2, "links": {},
-                "warnings": ["width 63 was rounded to 64"], "request": {"seed": 7},
-            }, {}  # fmt: skip
-        if (method, path) == ("GET", "/v1/tasks/a1"):
-            return 200, self.status(), {}
-        if path == "/v1/tasks/a1/events":
-            return self.events
-        if path == "/v1/tasks/a1/result":
-            return 200, PNG, {"Content-Type": "image/png"}
-        if (method, path) == ("GET", "/v1/tasks/"):
-            return 200, {"tasks": [self.status()], "total": 2, "next": "a1"}, {}
-        if (method, path) == ("DELETE", "/v1/tasks/a1"):
-            self.end = "cancelled"
-            stopped = {"task_id": "a1", "state": "cancelled", "changed": True, "stop_status": "success", "reason": ""}
-            return 200, stopped, {}
-        if (method, path) == ("DELETE", "/v1/tasks/running"):
-            return 200, {"stop_status": "success", "reason": "", "cancelled": ["a1"]}, {}
-        if path == "/v1/models":
-            return 200, {"models": [{"name": "demo-image", "kinds": ["text2img"], "description": "Shapes."}]}, {}
-        if path == "/v1/service/status":
-            return 200, {"service_status": "idle"}, {}
-        return 404, {"detail": "no such job", "error": {"code": "job_not_found", "message": "no such job"}}, {}
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: FakeServer
-
-    def do_GET(self) -> None:
-        length = int(self.headers.get("Content-Length") or 0)
-        body = json.loads(self.rfile.read(length)) if length else None
-        parts = urlsplit(self.path)
-        self.server.calls.append((self.command, parts.path, body if body is not None else parse_qs(parts.query)))
-        self.server.queries.append(parse_qs(parts.query))
-        self.server.headers.append(dict(self.headers))
-        planned = self.server.first.pop(0) if self.server.first else self.server.answer(self.command, parts.path, body)
-        if planned is None:
-            self.close_connection = True
-            self.connection.shutdown(socket.SHUT_RDWR)
-            return
-        status, answer, headers = planned
-        content = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(content)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(content)
-        if int(headers.get("Content-Length", 0)) > len(content):
-            threading.Event().wait(self.server.stall_s)
-
-    do_POST = do_DELETE = do_GET
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@contextmanager
-def serving() -> Iterator[FakeServer]:
-    with FakeServer() as fake:
-        thread = threading.Thread(target=lambda: fake.serve_forever(0.01))
-        thread.start()
-        yield fake
-        fake.shutdown()
-        thread.join()
+from tests.fake_server import PNG, STATES, FakeServer, refusal, serving
 
 
 @pytest.fixture
@@ -160,13 +37,6 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "RETRY_WAITS_S", (0.01, 0.01, 0.01))
     monkeypatch.setattr(polling, "MIN_INTERVAL_S", 0.01)
     monkeypatch.setattr(polling, "MAX_INTERVAL_S", 0.05)
-
-
-def _error(status: int, code: str, headers: dict[str, str] | None = None) -> tuple[int, Any, dict[str, str]]:
-    return status, {"detail": code, "error": {"code": code, "message": code}}, headers or {}
-
-
-# --- client
 
 
 def test_submit_sends_what_was_given_and_nothing_else(server: FakeServer, client: framemill.Client) -> None:
@@ -251,9 +121,9 @@ def test_wait_ends_when_its_time_is_up(server: FakeServer, client: framemill.Cli
 
 
 def test_wait_outlasts_a_restart_but_not_an_error(server: FakeServer, client: framemill.Client) -> None:
-    server.first = [_error(503, "unavailable", {"Retry-After": "0"}), None, _error(429, "rate", {"Retry-After": "0"})]
+    server.first = [refusal(503, "unavailable", {"Retry-After": "0"}), None, refusal(429, "rate", {"Retry-After": "0"})]
     assert client.wait("a1").state == "succeeded"
-    server.first = [_error(404, "job_not_found")]
+    server.first = [refusal(404, "job_not_found")]
     with pytest.raises(ApiError) as caught:
         client.wait("a1")
     assert caught.value.code == "job_not_found"
@@ -312,7 +182,7 @@ def test_an_error_carries_everything(client: framemill.Client, server: FakeServe
         client.submit(steps=1000)
     error = caught.value
     assert (error.code, error.status, error.fields[0]["field"]) == ("invalid_request", 422, "steps")
-    server.first = [_error(429, "queue_full", {"Retry-After": "10"})]
+    server.first = [refusal(429, "queue_full", {"Retry-After": "10"})]
     with pytest.raises(ApiError) as caught:
         client.submit(prompt="x")
     assert (caught.value.code, caught.value.retry_after_s) == ("queue_full", 10.0)
@@ -379,7 +249,7 @@ def test_async_client_does_the_same(server: FakeServer, tmp_path: Path) -> None:
     async def use() -> None:
         async with framemill.AsyncClient(server.url, api_key="secret") as client:
             task = await client.submit(prompt="x", image=PNG)
-            server.first = [None, _error(503, "unavailable", {"Retry-After": "0"})]
+            server.first = [None, refusal(503, "unavailable", {"Retry-After": "0"})]
             seen: list[Status] = []
             assert (await client.wait(task.task_id, on_status=seen.append)).state == "succeeded"
             assert [s.state for s in seen] == list(STATES)
@@ -422,140 +292,3 @@ def test_polling_slows_down_while_nothing_moves() -> None:
     now += polling.MAX_SILENCE_S + 1
     with pytest.raises(ServerUnavailable):
         poll.refused(error)
-
-
-# --- progress
-
-
-class Terminal(io.StringIO):
-    encoding = "utf-8"
-
-    def isatty(self) -> bool:
-        return True
-
-
-def test_a_terminal_shows_one_line_in_place() -> None:
-    terminal = Terminal()
-    with ProgressBar("text2img", terminal) as bar:
-        bar.update(Status(task_id="a", state="queued", position=2, eta_s=61))
-        bar.update(Status(task_id="a", state="running", step=10, steps=20, eta_s=3.2))
-        bar.update(Status(task_id="a", state="succeeded"))
-    lines = terminal.getvalue().split("\r\x1b[K")
-    assert lines[1] == "text2img  waiting, position 2, 1 min 01 s left"
-    assert lines[2] == f"text2img  {'█' * 12}{'░' * 12} step 10/20, 3 s left"
-    assert lines[3].endswith("done\n")
-
-
-def test_elsewhere_few_plain_lines_are_written() -> None:
-    now, log = 0.0, io.StringIO()
-    with ProgressBar("", log, clock=lambda: now) as bar:
-        for step in range(1, 51):
-            bar.update(Status(task_id="a", state="running", step=step, steps=50))
-            now += 0.1
-        bar.update(Status(task_id="a", state="succeeded"))
-    lines = log.getvalue().splitlines()
-    assert [line.split()[-1] for line in lines] == ["1/50", "21/50", "41/50", "done"]
-    assert log.getvalue().isascii()
-
-
-def test_durations_for_people() -> None:
-    assert [duration(s) for s in (-1, 3.4, 60, 3725)] == ["0 s", "3 s", "1 min 00 s", "1 h 02 min"]
-
-
-# --- command
-
-
-def test_submit_prints_the_id(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--url", server.url, "submit", "--prompt", "a red circle", "--guidance-scale", "4"]) == 0
-    out, err = capsys.readouterr()
-    assert out == "a1\n"
-    assert "width 63 was rounded to 64" in err
-    assert server.calls[0][2] == {"prompt": "a red circle", "guidance_scale": 4.0}
-
-
-def test_submit_waits_and_stores(server: FakeServer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    image = tmp_path / "in.png"
-    image.write_bytes(PNG)
-    target = tmp_path / "out.png"
-    assert main(["--url", server.url, "submit", "--image", str(image), "-o", str(target)]) == 0
-    out, err = capsys.readouterr()
-    assert target.read_bytes() == PNG
-    assert out == ""
-    for part in ("job a1, seed 7", "waiting, position 2", "step 10/20, 3 s left", "done", f"saved {target}"):
-        assert part in err
-
-
-def test_submit_wait_prints_the_link(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--url", server.url, "submit", "--wait"]) == 0
-    assert capsys.readouterr().out == f"{server.url}/v1/tasks/a1/result?index=0\n"
-
-
-def test_exit_codes(server: FakeServer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    base = ["--url", server.url]
-    server.end = "failed"
-    assert main([*base, "submit", "--wait"]) == 1
-    server.end = "cancelled"
-    assert main([*base, "submit", "--wait"]) == 5
-    assert main([*base, "submit", "--image", str(tmp_path / "missing.png")]) == 1
-    assert main([*base, "submit", "--steps", "1000"]) == 3
-    assert "  steps: must be 1 to 100" in capsys.readouterr().err
-    assert main([*base, "status", "unknown"]) == 3
-    server.first = [_error(503, "unavailable", {"Retry-After": "5"})]
-    assert main([*base, "models"]) == 4
-    assert "try again in 5 s" in capsys.readouterr().err
-    assert main(["--url", "nonsense", "models"]) == 2
-    with pytest.raises(SystemExit) as usage:
-        main(["submit", "--kind", "poem"])
-    assert usage.value.code == 2
-
-
-def test_tables_and_json(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
-    base = ["--url", server.url]
-    for words, expected in (
-        (["list", "--limit", "1"], r"id  state .*\na1  queued  50 %"),
-        (["models"], r"demo-image  text2img  +Shapes\."),
-        (["service"], r"service +idle"),
-        (["status", "a1"], r"state     running\nstep      10/20"),
-        (["cancel", "a1"], r"a1 was cancelled"),
-    ):
-        assert main([*base, *words]) == 0
-        assert re.search(expected, capsys.readouterr().out), words
-    for words, name, value in ((["list"], "total", 2), (["service"], "service_status", "idle")):
-        assert main([*base, "--json", *words]) == 0
-        assert json.loads(capsys.readouterr().out)[name] == value
-
-
-def test_result_names_the_file_after_the_job(
-    server: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    server.end = "succeeded"
-    assert main(["--url", server.url, "result", "a1"]) == 0
-    assert (tmp_path / "a1.png").read_bytes() == PNG
-    capsysbinary.readouterr()
-    assert main(["--url", server.url, "result", "a1", "-o", "-"]) == 0
-    assert capsysbinary.readouterr().out == PNG
-
-
-def test_ctrl_c_while_waiting_cancels_the_job(server: FakeServer) -> None:
-    server.hold = True
-    # A shell that starts programs in the background has them ignore SIGINT.
-    code = "import signal; signal.signal(2, signal.default_int_handler); from framemill.cli import main; exit(main())"
-    command = [sys.executable, "-c", code, "--url", server.url, "submit", "--wait"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
-        deadline = time.monotonic() + 20
-        while not any(path == "/v1/tasks/a1" for _, path, _ in server.calls):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == 130
-    assert server.calls[-1][:2] == ("DELETE", "/v1/tasks/a1")
-    assert "job a1 was cancelled on the server" in err
-
-
-def test_runs_as_a_module(server: FakeServer) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "framemill", "--help"], capture_output=True, text=True, timeout=30, check=True
-    )
-    assert "exit codes:" in done.stdout

@@ -16,7 +16,7 @@ from framemill import calls, events, polling, wire
 from framemill.cli import main
 from framemill.errors import ApiError, JobFailed, ServerUnavailable, WaitTimeout
 from framemill.records import Status
-from tests.test_client import STATES, FakeServer, serving
+from tests.fake_server import STATES, FakeServer, serving
 
 Answer = tuple[int, Any, dict[str, str]]
 

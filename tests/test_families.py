@@ -49,6 +49,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("flux", "text2img", {"num_images": 2}),
     ("flux", "img2img", {}),
     ("flux", "inpaint", {}),
+    ("flux-fill", "inpaint", {}),
+    ("sd-fill", "inpaint", {"inpaint": {"blur_px": 2.5, "fill": "noise"}}),
     ("kandinsky", "text2img", {}),
     ("kandinsky", "mix2img", {"num_images": 2}),
     ("kandinsky", "img2img", {}),

@@ -50,7 +50,7 @@ def test_it_is_img2img_on_the_enlarged_first_picture(worker: Worker, model: str)
     hires = worker.compute(model, hires={"scale": 2, "strength": 0.5})
     [[first]] = worker.compute(model)
     size = (2 * first.shape[1], 2 * first.shape[0])
-    key = worker._stored(Image.fromarray(first).resize(size, Image.Resampling.LANCZOS))
+    key = worker.stored(Image.fromarray(first).resize(size, Image.Resampling.LANCZOS))
     by_hand = worker.compute(model, kind="img2img", image=key, width=size[0], height=size[1], strength=0.5)
     assert np.array_equal(hires, by_hand)
 
@@ -68,7 +68,7 @@ def test_loras_hold_for_both_passes(worker: Worker) -> None:
     wanted: dict[str, Any] = {"loras": [{"name": "glow", "weight": 2}], "hires": {"strength": 0.5}}
     plain, styled = worker.compute("sd"), worker.compute("sd", **wanted)
     [[first]] = worker.compute("sd", loras=wanted["loras"])
-    key = worker._stored(Image.fromarray(first).resize((64, 64), Image.Resampling.LANCZOS))
+    key = worker.stored(Image.fromarray(first).resize((64, 64), Image.Resampling.LANCZOS))
     second = {"kind": "img2img", "image": key, "width": 64, "height": 64, "strength": 0.5}
     assert np.array_equal(styled, worker.compute("sd", **second, loras=wanted["loras"]))
     assert not np.array_equal(styled, worker.compute("sd", **second))

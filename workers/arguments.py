@@ -10,9 +10,7 @@ import torch
 
 from jobs.errors import ExecutionError
 from jobs.model_spec import ModelSpec
-from jobs.objects import ObjectStore
 from jobs.requests import GenerationRequest
-from workers import pictures
 
 #: Field of a request → argument of a call. ``fields`` of the model wins.
 USUAL: dict[str, str] = {
@@ -53,7 +51,7 @@ def of(
         pipeline: the pipeline.
         spec: its model.
         request: the request.
-        inputs: the pictures that go in, by field.
+        inputs: the pictures that go in, by field (:mod:`workers.inpainting`).
         generators: one for each image.
 
     Raises:
@@ -81,16 +79,6 @@ def of(
     if "output_type" in accepted(pipeline):
         arguments["output_type"] = "np"
     return arguments | spec.arguments_of(request.kind)
-
-
-def inputs(request: GenerationRequest, objects: ObjectStore | None) -> dict[str, Any]:
-    """The stored pictures that go in, by field."""
-    size, found = (request.width, request.height), {}
-    if request.image is not None and objects is not None:
-        found["image"] = pictures.read(objects, request.image, size)
-    if request.mask is not None and objects is not None:
-        found["mask"] = pictures.read(objects, request.mask, size, mode="L")
-    return found
 
 
 def takes(pipeline: Any, spec: ModelSpec, request: GenerationRequest, *fields: str) -> bool:

@@ -14,10 +14,9 @@ from jobs.objects import ObjectStore
 from workers.inputs import read_input
 
 
-def read(objects: ObjectStore, key: str, size: tuple[int, int] | None = None, mode: str = "RGB") -> Image.Image:
-    """A stored picture, scaled to ``size`` (width, height in pixels)."""
-    picture = Image.open(io.BytesIO(read_input(objects, key))).convert(mode)
-    return picture.resize(size, Image.Resampling.LANCZOS) if size else picture
+def read(objects: ObjectStore, key: str, mode: str = "RGB") -> Image.Image:
+    """A stored picture."""
+    return Image.open(io.BytesIO(read_input(objects, key))).convert(mode)
 
 
 def enlarged(picture: np.ndarray, size: tuple[int, int]) -> Image.Image:

@@ -1,9 +1,15 @@
 -- What all scripts share. Above it the store puts K (key names, jobs/keys.py) and CFG (limits in ms, weights).
 -- A binding is {job_id, attempt, slot}: that job was sent to that slot's queue.
 
+-- All that a script does, it does at one time: what it writes in two places agrees.
+local script_time_ms
+
 local function now_ms()
-  local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  if not script_time_ms then
+    local time = redis.call('TIME')
+    script_time_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+  end
+  return script_time_ms
 end
 
 local function int(number)

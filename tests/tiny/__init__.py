@@ -77,6 +77,19 @@ size_multiple_px = 4
 arguments = { max_sequence_length = 16 }
 defaults = { steps = 4, width = 16, height = 16, strength = 0.5 }
 
+# Models that were trained to see the mask and what is around it.
+[sd-fill]
+source = "./sd-fill"
+kinds = ["inpaint"]
+defaults = { steps = 4, width = 32, height = 32 }
+
+[flux-fill]
+source = "./flux-fill"
+kinds = ["inpaint"]
+size_multiple_px = 4
+arguments = { max_sequence_length = 16 }
+defaults = { steps = 4, width = 16, height = 16 }
+
 [kandinsky]
 source = "./kandinsky/decoder"
 prior = "./kandinsky/prior"

@@ -7,15 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.tiny import BASE, FAMILIES
-from tests.tiny.flux import build_flux
+from tests.tiny.flux import build_flux, build_flux_fill
 from tests.tiny.kandinsky import build_kandinsky
 from tests.tiny.loras import build_loras
-from tests.tiny.stable_diffusion import build_endless_sd, build_sd, build_sdxl, build_unconditional
+from tests.tiny.stable_diffusion import build_endless_sd, build_sd, build_sd_fill, build_sdxl, build_unconditional
 from tests.tiny.video import build_cogvideox, build_ltx, build_wan
 
 _BASE: dict[str, Callable[[Path], None]] = {"tiny-image": build_endless_sd, "tiny-video": build_ltx}
 _FAMILIES = {
     "sd": build_sd, "sdxl": build_sdxl, "flux": build_flux, "kandinsky": build_kandinsky, "ltx": build_ltx,
+    "sd-fill": build_sd_fill, "flux-fill": build_flux_fill,
     "wan": build_wan, "cogvideox": build_cogvideox, "unconditional": build_unconditional,
 }  # fmt: skip
 

@@ -11,6 +11,7 @@ from diffusers import (
     DDIMPipeline,
     DDIMScheduler,
     EulerDiscreteScheduler,
+    StableDiffusionInpaintPipeline,
     StableDiffusionPipeline,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -37,24 +38,37 @@ def _unet(width: int, **more: Any) -> UNet2DConditionModel:
 
 def build_sd(folder: Path) -> None:
     """A StableDiffusionPipeline: 16 px and up, multiples of 8."""
-    _build_sd(folder, DDIMScheduler(clip_sample=False, steps_offset=1, beta_start=0.00085, beta_end=0.012))
+    _build_sd(StableDiffusionPipeline, folder, _ddim())
+
+
+def build_sd_fill(folder: Path) -> None:
+    """A StableDiffusionInpaintPipeline: its UNet sees latents, the mask, and the latents of the masked image."""
+    _build_sd(StableDiffusionInpaintPipeline, folder, _ddim(), in_channels=9)
 
 
 def build_endless_sd(folder: Path) -> None:
     """The same with as many steps as a test of stopping can ask for, and the usual total noise."""
     _build_sd(
+        StableDiffusionPipeline,
         folder,
         DDIMScheduler(clip_sample=False, steps_offset=1, num_train_timesteps=110_000, beta_start=1e-6, beta_end=2e-4),
     )
 
 
-def _build_sd(folder: Path, scheduler: DDIMScheduler) -> None:
+def _ddim() -> DDIMScheduler:
+    return DDIMScheduler(clip_sample=False, steps_offset=1, beta_start=0.00085, beta_end=0.012)
+
+
+def _build_sd(
+    pipeline: type[StableDiffusionPipeline | StableDiffusionInpaintPipeline], folder: Path, scheduler: DDIMScheduler,
+    **more: int,
+) -> None:  # fmt: skip
     torch.manual_seed(0)
-    StableDiffusionPipeline(
+    pipeline(
         vae=_vae(),
         text_encoder=clip(),
         tokenizer=clip_tokenizer(),
-        unet=_unet(16),
+        unet=_unet(16, **more),
         scheduler=scheduler,
         safety_checker=None,
         feature_extractor=None,

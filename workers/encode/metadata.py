@@ -18,13 +18,14 @@ from __future__ import annotations
 import json
 import logging
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from jobs import infotext
 from jobs.requests import GenerationRequest
 
 logger = logging.getLogger(__name__)
@@ -47,7 +48,8 @@ class Metadata:
     def of(cls, request: GenerationRequest, extra: Mapping[str, Any]) -> Metadata:
         """The request without its input image, and ``extra``."""
         values = {**{name: value for name, value in request.to_dict().items() if name != "image"}, **extra}
-        return cls(json.dumps(values, ensure_ascii=False), parameters(values))
+        own = {**values, **request.seeds(extra.get("index", 0))}  # the text has no index
+        return cls(json.dumps(values, ensure_ascii=False), infotext.write(own))
 
     def png(self) -> dict[str, Any]:
         """Arguments of Pillow's ``save``."""
@@ -75,34 +77,3 @@ class Metadata:
     def gif(self) -> dict[str, Any]:
         """Arguments of Pillow's ``save``."""
         return {"comment": self.json.encode()}
-
-
-def parameters(values: Mapping[str, Any]) -> str:
-    """Prompt, negative prompt, then one line of ``Key: value`` with the names that A1111 gave them."""
-    lines = [str(values["prompt"])]
-    if values.get("negative_prompt"):
-        lines.append(f"Negative prompt: {values['negative_prompt']}")
-    return "\n".join([*lines, ", ".join(f"{name}: {_quoted(value)}" for name, value in _pairs(values))])
-
-
-def _pairs(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    pairs = {
-        "Steps": values["steps"],
-        "Sampler": values.get("scheduler"),
-        "CFG scale": values["guidance_scale"],
-        "Seed": values["seed"],
-        "Size": f"{values['width']}x{values['height']}",
-        "Model": values["model"],
-        "Denoising strength": values.get("strength"),
-        "Frames": values["frames"] if values["frames"] > 1 else None,
-        "FPS": values["fps"] or None,
-        "Version": "framemill",
-    }
-    return ((name, f"{value:g}" if isinstance(value, float) else value) for name, value in pairs.items()
-            if value is not None)  # fmt: skip
-
-
-def _quoted(value: Any) -> str:
-    """As A1111 writes a value: in JSON's quotes where it would be taken apart."""
-    text = str(value)
-    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text

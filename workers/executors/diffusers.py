@@ -14,7 +14,7 @@ from jobs.errors import ExecutionError
 from jobs.model_spec import Kind, ModelSpec
 from jobs.objects import ObjectStore
 from jobs.requests import GenerationRequest
-from workers import arguments, loras, noise, pictures, schedulers
+from workers import arguments, inpainting, loras, noise, pictures, schedulers
 from workers import prior as priors
 from workers.preview import Previews
 from workers.progress import Progress, Share
@@ -38,7 +38,8 @@ def run(
         second: gives the pipeline of a second pass, when the first is over.
 
     Returns:
-        (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image.
+        (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image. Of the request's size, or (inpaint
+        with area ``masked``) of the input image's.
 
     Raises:
         JobCancelled: stopped, within one step. The pipeline stays usable.
@@ -48,6 +49,7 @@ def run(
         raise ExecutionError("mix2img needs a prior (models file)")
     if request.prior and prior is None:
         raise ExecutionError("prior: the model has none")
+    inputs = inpainting.inputs_of(pipeline, request, objects)
     batches = arguments.batches(pipeline, spec, request, has_prior=prior is not None)
     embeddings: list[dict[str, Any]] = [{} for _ in batches]
     if prior is not None:
@@ -63,9 +65,9 @@ def run(
     if larger:
         shares += [Share(request.second_steps, larger.width * larger.height) for _ in range(request.num_images)]
     progress = Progress(reporter, previews, shares)
-    inputs = [arguments.inputs(request, objects) for _ in batches]
+    taken = [inputs.of(**request.seeds(images[0])) for images in batches]
     reporter.stage("denoising")
-    found = _denoised(pipeline, spec, request, reporter, previews, progress, batches, embeddings, inputs)
+    found = _denoised(pipeline, spec, request, reporter, previews, progress, batches, embeddings, taken)
     if larger:
         enlarged = [{"image": pictures.enlarged(picture, larger.output_size)} for [picture] in found]
         pipeline = second()
@@ -75,7 +77,7 @@ def run(
         embeddings = embeddings if prior is not None else [{} for _ in batches]
         found = _denoised(pipeline, spec, larger, reporter, previews, progress, batches, embeddings, enlarged)
     reporter.check()
-    return found
+    return inputs.finished(found)
 
 
 def _second_pass(request: GenerationRequest) -> GenerationRequest:

@@ -25,7 +25,7 @@ SERVER_FILE = "aime_api_server.cfg"
 #: First parts of paths that are the server's own.
 RESERVED = frozenset(
     {"api", "v1", "docs", "openapi.json", "healthz", "readyz", "stream_progress", "metrics", "favicon.ico",
-     "ws", "img", "health",
+     "ws", "img", "health", "sdapi", "a1111", "internal",
      "worker_login", "worker_check_server_status", "worker_job_request", "worker_job_progress", "worker_job_result"}
 )  # fmt: skip
 #: Fields of a request that an endpoint's inputs may stand for.

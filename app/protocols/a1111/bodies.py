@@ -1,0 +1,103 @@
+"""The bodies of ``txt2img`` and ``img2img``: which fields there are, their types, and what they are when not sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import request
+from marshmallow import INCLUDE, Schema, fields
+
+from app.fields import Number, Text, Whole, body_of, load
+from jobs import infotext
+from jobs.errors import InvalidRequest, Problem
+
+#: Most batches of one call.
+MAX_BATCHES = 100
+#: No number of a request is larger.
+_MAX = 2**63
+
+#: Field → type, and its value when it is not sent. None: what the model's entry says, or as described in ``answers``.
+COMMON: dict[str, tuple[Any, Any]] = {
+    "prompt": (Text, ""), "negative_prompt": (Text, ""), "styles": (list, None), "seed": (Whole, -1),
+    "subseed": (Whole, -1), "subseed_strength": (Number, 0), "seed_resize_from_h": (Whole, -1),
+    "seed_resize_from_w": (Whole, -1), "sampler_name": (Text, None), "scheduler": (Text, None),
+    "batch_size": (Whole, 1), "n_iter": (Whole, 1), "steps": (Whole, 50), "cfg_scale": (Number, 7.0),
+    "width": (Whole, 512), "height": (Whole, 512), "restore_faces": (bool, None), "tiling": (bool, None),
+    "do_not_save_samples": (bool, False), "do_not_save_grid": (bool, False), "eta": (Number, None),
+    "denoising_strength": (Number, None), "s_min_uncond": (Number, None), "s_churn": (Number, None),
+    "s_tmax": (Number, None), "s_tmin": (Number, None), "s_noise": (Number, None), "override_settings": (dict, None),
+    "override_settings_restore_afterwards": (bool, True), "refiner_checkpoint": (Text, None),
+    "refiner_switch_at": (Number, None), "disable_extra_networks": (bool, False), "firstpass_image": (Text, None),
+    "comments": (dict, None), "sampler_index": (Text, "Euler"), "script_name": (Text, None), "script_args": (list, []),
+    "send_images": (bool, True), "save_images": (bool, False), "alwayson_scripts": (dict, {}),
+    "force_task_id": (Text, None), "infotext": (Text, None),
+}  # fmt: skip
+TXT2IMG: dict[str, tuple[Any, Any]] = {
+    **COMMON, "enable_hr": (bool, False), "firstphase_width": (Whole, 0), "firstphase_height": (Whole, 0),
+    "hr_scale": (Number, 2.0), "hr_upscaler": (Text, None), "hr_second_pass_steps": (Whole, 0),
+    "hr_resize_x": (Whole, 0), "hr_resize_y": (Whole, 0), "hr_checkpoint_name": (Text, None),
+    "hr_sampler_name": (Text, None), "hr_scheduler": (Text, None), "hr_prompt": (Text, ""),
+    "hr_negative_prompt": (Text, ""),
+}  # fmt: skip
+IMG2IMG: dict[str, tuple[Any, Any]] = {
+    **COMMON, "denoising_strength": (Number, 0.75), "init_images": (list, None), "resize_mode": (Whole, 0),
+    "image_cfg_scale": (Number, None), "mask": (Text, None), "mask_blur": (Whole, None), "mask_blur_x": (Whole, 4),
+    "mask_blur_y": (Whole, 4), "mask_round": (bool, True), "inpainting_fill": (Whole, 0),
+    "inpaint_full_res": (bool, True), "inpaint_full_res_padding": (Whole, 0), "inpainting_mask_invert": (Whole, 0),
+    "initial_noise_multiplier": (Number, None), "latent_mask": (Text, None), "include_init_images": (bool, False),
+}  # fmt: skip
+
+_TYPES: dict[Any, Any] = {
+    list: lambda: fields.List(fields.Raw(), allow_none=True),
+    dict: lambda: fields.Dict(keys=fields.String(), allow_none=True),
+    bool: lambda: fields.Boolean(allow_none=True),
+}
+
+
+def _schema(name: str, table: Mapping[str, tuple[Any, Any]]) -> Schema:
+    made = {field: _TYPES[kind]() if kind in _TYPES else kind(allow_none=True) for field, (kind, _) in table.items()}
+    return Schema.from_dict(made, name=name)(unknown=INCLUDE)
+
+
+_SCHEMAS = {id(TXT2IMG): _schema("A1111Txt2Img", TXT2IMG), id(IMG2IMG): _schema("A1111Img2Img", IMG2IMG)}
+#: Field → its name in an infotext.
+_OF_INFOTEXT = {
+    "prompt": "Prompt", "negative_prompt": "Negative prompt", "steps": "Steps", "sampler_name": "Sampler",
+    "scheduler": "Schedule type", "cfg_scale": "CFG scale", "seed": "Seed", "width": "Size-1", "height": "Size-2",
+    "denoising_strength": "Denoising strength",
+}  # fmt: skip
+
+
+def read(table: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """The known fields that were sent and are not null, of the right types; with an infotext, also those it names.
+
+    Raises:
+        InvalidRequest: naming every field and its rule.
+    """
+    body = {name: value for name, value in body_of(request).items() if value is not None}
+    written = infotext.parse(str(body.get("infotext", "")))
+    found = {field: written[name] for field, name in _OF_INFOTEXT.items() if name in written}
+    sent = {name: _whole(value) if table.get(name, ("",))[0] is Whole else value for name, value in body.items()}
+    values, _ = load(_SCHEMAS[id(table)], {**{field: v for field, v in found.items() if field in table}, **sent})
+    rules = {
+        "n_iter": f"must be 1 to {MAX_BATCHES}" if not 1 <= values.get("n_iter", 1) <= MAX_BATCHES else "",
+        "batch_size": "must be at least 1" if values.get("batch_size", 1) < 1 else "",
+        "force_task_id": "" if _is_id(values.get("force_task_id", "")) else "must be at most 128 printable characters",
+    }  # fmt: skip
+    for name, value in values.items():
+        if isinstance(value, int) and abs(value) >= _MAX:
+            rules[name] = "is too large"
+    problems = [Problem(name, rule, values[name]) for name, rule in rules.items() if rule]
+    if problems:
+        raise InvalidRequest(*problems)
+    return values
+
+
+def _is_id(text: str) -> bool:
+    return len(text) <= 128 and text.isprintable()
+
+
+def _whole(value: Any) -> Any:
+    """512.0 is a whole number for the original."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _MAX else value

@@ -1,0 +1,155 @@
+"""What is done with an image at once: reading how it was made, and enlarging it without a model."""
+
+from __future__ import annotations
+
+import base64
+import io
+import warnings
+from typing import Any
+
+from flask import request
+from marshmallow import INCLUDE, Schema, fields
+from PIL import Image, UnidentifiedImageError
+
+from app import inputs, submitting
+from app.fields import Number, Text, Whole, body_of, load
+from app.inputs import off_the_hub
+from app.protocols.a1111.access import Failed
+from app.protocols.a1111.lists import UPSCALERS
+from jobs import infotext
+from jobs.errors import InvalidRequest, Problem
+
+#: Most images of one call.
+MAX_IMAGES = 50
+_FILTERS = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
+_EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
+#: What tools assume where a text does not say so.
+_ASSUMED = {"Clip skip": "1", "Schedule type": "Automatic"}
+
+
+class _Extras(Schema):
+    class Meta:
+        unknown = INCLUDE
+
+    resize_mode = Whole(allow_none=True)
+    upscaling_resize = Number(allow_none=True)
+    upscaling_resize_w = Whole(allow_none=True)
+    upscaling_resize_h = Whole(allow_none=True)
+    upscaling_crop = fields.Boolean(allow_none=True)
+    upscaler_1 = Text(allow_none=True)
+    upscaler_2 = Text(allow_none=True)
+    extras_upscaler_2_visibility = Number(allow_none=True)
+    image = Text(allow_none=True)
+    imageList = fields.List(fields.Dict(), allow_none=True)
+
+
+_EXTRAS = _Extras()
+
+
+def png_info() -> dict[str, Any]:
+    """What the body's image says about its making."""
+    text = body_of(request).get("image")
+    if not isinstance(text, str) or not text:
+        raise InvalidRequest(Problem("image", "must be an image in base64"))
+    try:
+        data = inputs.bytes_of(text, submitting.settings())
+        found, items = off_the_hub(lambda: _notes(data))
+    except (InvalidRequest, OSError, SyntaxError, ValueError, UnidentifiedImageError) as exc:
+        raise Failed(500, "Invalid encoded image", str(exc)[:200]) from exc
+    parsed = infotext.parse(found)
+    return {"info": found, "items": items, "parameters": {**_ASSUMED, **parsed} if parsed else {}}
+
+
+def _notes(data: bytes) -> tuple[str, dict[str, str]]:
+    """The infotext of a file ('' for none) and its other texts."""
+    with (
+        warnings.catch_warnings(action="ignore"),
+        Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image,
+    ):
+        items = {str(name): value for name, value in image.info.items() if isinstance(value, str)}
+        comment = image.getexif().get_ifd(_EXIF_IFD).get(_USER_COMMENT, b"")
+    if isinstance(comment, bytes) and comment:
+        coding = "utf-16-be" if comment.startswith(b"UNICODE\0") else "utf-8"
+        items.setdefault("parameters", comment[8:].decode(coding, "replace"))
+    return items.pop("parameters", ""), items
+
+
+def single() -> dict[str, Any]:
+    """Enlarge the body's image."""
+    sent = _sent()
+    return {"image": _enlarged(sent.get("image") or "", sent), "html_info": "<p></p>"}
+
+
+def batch() -> dict[str, Any]:
+    """Enlarge every image of the body's list."""
+    sent = _sent()
+    pictures = sent.get("imageList") or []
+    if not 1 <= len(pictures) <= MAX_IMAGES:
+        raise InvalidRequest(Problem("imageList", f"must be 1 to {MAX_IMAGES} images"))
+    return {"images": [_enlarged(str(one.get("data") or ""), sent) for one in pictures], "html_info": "<p></p>"}
+
+
+def _sent() -> dict[str, Any]:
+    values, _ = load(_EXTRAS, body_of(request))
+    sent = {name: value for name, value in values.items() if value is not None}
+    for name in ("upscaler_1", "upscaler_2"):
+        if sent.get(name, "None") not in UPSCALERS:
+            raise InvalidRequest(Problem(name, f"must be one of {', '.join(UPSCALERS)}", sent[name]))
+    if sent.get("resize_mode", 0) not in (0, 1):
+        raise InvalidRequest(Problem("resize_mode", "must be 0 or 1", sent["resize_mode"]))
+    if not 0 <= sent.get("extras_upscaler_2_visibility", 0) <= 1:
+        raise InvalidRequest(Problem("extras_upscaler_2_visibility", "must be 0 to 1"))
+    return sent
+
+
+def _enlarged(text: str, sent: dict[str, Any]) -> str:
+    """The image as PNG, base64."""
+    own = submitting.settings()
+    try:
+        data = inputs.bytes_of(text, own)
+        content, _ = off_the_hub(lambda: inputs.normalised(data, own, None, "white"))
+    except InvalidRequest as exc:
+        raise Failed(500, "Invalid encoded image", exc.message) from exc
+    return off_the_hub(lambda: _scaled(content, sent, own.max_input_px))
+
+
+def _scaled(content: bytes, sent: dict[str, Any], max_px: int) -> str:
+    with Image.open(io.BytesIO(content)) as image:
+        picture = image.convert("RGB")
+    first, second = sent.get("upscaler_1", "None"), sent.get("upscaler_2", "None")
+    share = sent.get("extras_upscaler_2_visibility", 0.0)
+    made = _resized(picture, first, sent, max_px)
+    if second != "None" and share:
+        made = Image.blend(made, _resized(picture, second, sent, max_px).resize(made.size), share)
+    file = io.BytesIO()
+    made.save(file, "PNG", compress_level=1)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _resized(picture: Image.Image, upscaler: str, sent: dict[str, Any], max_px: int) -> Image.Image:
+    if upscaler == "None":
+        return picture
+    if sent.get("resize_mode", 0) == 0:
+        scale = sent.get("upscaling_resize", 2.0)
+        if not 0 < scale <= 8:
+            raise InvalidRequest(Problem("upscaling_resize", "must be more than 0, at most 8", scale))
+        return _to(picture, round(picture.width * scale), round(picture.height * scale), upscaler, max_px)
+    width, height = sent.get("upscaling_resize_w", 512), sent.get("upscaling_resize_h", 512)
+    if not (0 < width <= max_px and 0 < height <= max_px):
+        raise InvalidRequest(
+            Problem("upscaling_resize_w", "width and height must be at least 1 pixel, and not too large")
+        )
+    fit = max if sent.get("upscaling_crop", True) else min
+    scale = fit(width / picture.width, height / picture.height)
+    larger = _to(picture, round(picture.width * scale), round(picture.height * scale), upscaler, max_px)
+    if fit is min:
+        return larger
+    left, top = (larger.width - width) // 2, (larger.height - height) // 2
+    return larger.crop((left, top, left + width, top + height))
+
+
+def _to(picture: Image.Image, width: int, height: int, upscaler: str, max_px: int) -> Image.Image:
+    size = max(1, width), max(1, height)
+    if size[0] * size[1] > max_px:
+        raise InvalidRequest(Problem("upscaling_resize", f"the image would have more than {max_px} pixels"))
+    return picture.resize(size, _FILTERS[upscaler])

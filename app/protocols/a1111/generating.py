@@ -1,0 +1,173 @@
+"""``txt2img`` and ``img2img``: from a body to the answer with the images, over retries of the client."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from flask import Response, json, request
+
+from app import attachments, auth, submitting
+from app.payloads import a1111, in_their_words
+from app.protocols.a1111 import answers, bodies, options
+from app.protocols.a1111.access import Failed
+from app.protocols.a1111.holding import Held, HungUp, take
+from app.submitting import Prepared
+from jobs import queries
+from jobs.calls import Call, Calls, new_holder
+from jobs.errors import FramemillError, InvalidRequest, JobNotFound, ModerationRefused, Unavailable
+from jobs.model_spec import Kind
+from jobs.record import Job, new_job_id
+from jobs.states import JobState
+from tasks import dispatch
+from tasks.celery_app import store
+
+logger = logging.getLogger(__name__)
+
+PROTOCOL = "a1111"
+#: Fields of ours that the original's API sets itself where neither the body nor the models file says anything.
+_UNSENT = {"steps": 50, "width": 512, "height": 512, "guidance_scale": 7.0, "strength": 0.75}
+#: Fields of pictures: what is wrong with them is an undecodable image to clients.
+_PICTURES = ("init_images", "image", "mask")
+
+
+def generate(kind: Kind) -> Response:
+    """Answer the present request when its images are there."""
+    table = bodies.TXT2IMG if kind is Kind.TEXT2IMG else bodies.IMG2IMG
+    sent = bodies.read(table)
+    _check(sent, kind)
+    calls = Calls(store(), auth.caller().key_id)
+    digest = hashlib.sha256(f"{kind} ".encode() + request.get_data(cache=True)).hexdigest()
+    forced = sent.get("force_task_id") or ""
+    try:
+        held = take(calls, _new_call(calls.key_id, sent, kind), digest, forced=bool(forced))
+        if held.call.is_repeat and not forced and _ended_badly(held.call):
+            calls.drop(held.call)  # what nobody was told of was no success: try again
+            held = take(calls, _new_call(calls.key_id, sent, kind), digest, forced=False)
+    except HungUp:
+        return _nobody()
+    try:
+        jobs = _finished(held, sent, kind)
+        body = _answer(calls, held.call, jobs, sent, kind)
+    except HungUp:
+        with suppress(Unavailable):
+            calls.leave(held.call)
+        return _nobody()
+    except Unavailable:
+        raise  # the jobs, if any were accepted, go on; a repeat is given them
+    except FramemillError:
+        calls.deliver(held.call) if forced and _exists(held.call) else calls.drop(held.call)
+        raise
+    response = Response(held.sent(body), mimetype="application/json")
+    response.content_length = len(body)
+    return response
+
+
+def _new_call(key_id: str, sent: Mapping[str, Any], kind: Kind) -> Call:
+    """A call for this body, with the ids of its jobs and the seed of its first image."""
+    route = "txt2img" if kind is Kind.TEXT2IMG else "img2img"
+    call_id = sent.get("force_task_id") or f"task({route}-{secrets.token_hex(8)})"
+    seed = sent.get("seed", -1)
+    jobs = tuple(new_job_id() for _ in range(sent.get("n_iter", 1)))
+    return Call(key_id, call_id, jobs, secrets.randbelow(2**32) if seed < 0 else seed, new_holder())
+
+
+def _check(sent: Mapping[str, Any], kind: Kind) -> None:
+    """Raises: Failed: as the original refuses it."""
+    if kind is Kind.IMG2IMG and not sent.get("init_images"):
+        raise Failed(404, "Init image not found")
+    script = sent.get("script_name") or "None"
+    if script != "None":
+        raise Failed(422, f"Script '{script[:80]}' not found")
+    for name in sent.get("alwayson_scripts") or {}:
+        raise Failed(422, f"always on script {str(name)[:80]} not found")
+
+
+def _finished(held: Held, sent: Mapping[str, Any], kind: Kind) -> list[Job]:
+    """The call's jobs when they are over, submitted if they were not. Raises: HungUp."""
+    if not (held.call.is_repeat and _exists(held.call)):
+        prepared = _prepared(sent, kind)
+        held.look()
+        _submit(prepared, held.call, sent)
+    return held.wait(held.call.jobs)
+
+
+def _exists(call: Call) -> bool:
+    return all(queries.find(store(), job_id) is not None for job_id in call.jobs)
+
+
+def _ended_badly(call: Call) -> bool:
+    found = [queries.find(store(), job_id) for job_id in call.jobs]
+    return any(job is not None and job.state.is_terminal and job.state is not JobState.SUCCEEDED for job in found)
+
+
+def _prepared(sent: Mapping[str, Any], kind: Kind) -> Prepared:
+    """The first batch of a body, checked. Raises: InvalidRequest, Failed, Forbidden."""
+    body = {name: value for name, value in sent.items() if name not in ("infotext", "n_iter")}
+    wanted = a1111.wanted(body, kind, submitting.models(), options.model())
+    values = {name: value for name, value in wanted.values.items() if value is not None}
+    spec = submitting.models().get(values["model"])
+    for name, default in _UNSENT.items():
+        if name not in sent and name not in _sent_as(sent) and (name != "strength" or "strength" in values):
+            limit = spec.limit(name)
+            values[name] = spec.defaults.get(name, type(default)(min(max(default, limit.low), limit.high)))
+    values["output_format"] = options.samples_format(sent.get("override_settings"))
+    pictures = attachments.take(values, {})
+    try:
+        return submitting.prepare(values, pictures, wanted.warnings, idempotency_key="", protocol=PROTOCOL)
+    except ModerationRefused:
+        raise
+    except InvalidRequest as exc:
+        renamed = in_their_words(exc, a1111.NAMES)
+        broken = next((problem for problem in renamed.problems if problem.field in _PICTURES), None)
+        if broken is not None and pictures.contents:
+            raise Failed(500, "Invalid encoded image", f"{broken.field}: {broken.rule}") from exc
+        raise renamed from exc
+
+
+def _sent_as(sent: Mapping[str, Any]) -> set[str]:
+    """Our names of what was sent."""
+    return {ours for ours, theirs in a1111.NAMES.items() if theirs in sent}
+
+
+def _submit(prepared: Prepared, call: Call, sent: Mapping[str, Any]) -> None:
+    """Submit every batch, or none."""
+    request_ = prepared.submission.request
+    done: list[str] = []
+    try:
+        for number, job_id in enumerate(call.jobs):
+            seed = call.seed + number * request_.num_images
+            submission = replace(prepared.submission, request=replace(request_, seed=seed))
+            submitting.accept(replace(prepared, submission=submission, job_id=job_id))
+            done.append(job_id)
+    except Unavailable:
+        raise
+    except FramemillError:
+        for job_id in done:
+            with suppress(JobNotFound):
+                dispatch.delete(job_id)
+        raise
+
+
+def _answer(calls: Calls, call: Call, jobs: list[Job], sent: Mapping[str, Any], kind: Kind) -> bytes:
+    """The body of the answer. Raises: Failed: a job failed; the others are stopped."""
+    failed = next((job for job in jobs if job.state in (JobState.FAILED, JobState.EXPIRED)), None)
+    if failed is not None:
+        for job_id in call.jobs:
+            with suppress(JobNotFound):
+                dispatch.cancel(job_id)
+        error = failed.error or {}
+        text = str(error.get("message") or f"the job is {failed.state}")
+        raise Failed(500, "", f"{error.get('code', 'job_failed')}: {text}")
+    body = answers.answer(jobs, calls.pictures(call), sent, kind)
+    return json.dumps(body).encode()
+
+
+def _nobody() -> Response:
+    """An answer that nobody reads."""
+    return Response(status=408)
