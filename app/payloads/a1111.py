@@ -8,11 +8,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import INCLUDE, Schema, fields
+from marshmallow import INCLUDE, fields
 from PIL import Image, ImageOps
 
 from app.fields import Number, Text, Whole, load
-from app.payloads import Wanted
+from app.payloads import Wanted, a1111_passes
 from jobs import schedulers
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.model_spec import Kind, ModelSpec
@@ -26,19 +26,20 @@ NAMES = {
     "num_images": "batch_size",
     "image": "init_images",
     "model": "override_settings",
+    **a1111_passes.NAMES,
 }
 
 _LORA = re.compile(r"<lora:([^:<>]+)(?::([^<>:]*))?[^<>]*>")
 #: Fields that change the picture elsewhere, with the values that mean nothing.
 _IGNORED: dict[str, tuple[Any, ...]] = {
-    "enable_hr": (False,), "subseed_strength": (0,), "restore_faces": (False,), "tiling": (False,), "styles": ([],),
+    "restore_faces": (False,), "tiling": (False,), "styles": ([],),
     "refiner_checkpoint": ("", "None"), "script_name": ("", "None"), "alwayson_scripts": ({},), "eta": (0, 1),
     "s_churn": (0,), "mask_blur": (0, 4), "inpainting_fill": (0, 1), "resize_mode": (0,), "seed_resize_from_w": (-1, 0),
     "seed_resize_from_h": (-1, 0), "firstpass_image": (), "latent_mask": (), "infotext": ("",),
 }  # fmt: skip
 
 
-class _Body(Schema):
+class _Body(a1111_passes.PassFields):
     """The fields that mean something here; all others are known by ``_IGNORED`` or not at all."""
 
     class Meta:
@@ -107,6 +108,7 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
         "scheduler": _scheduler(sent, spec, warnings),
         "strength": sent.get("denoising_strength", 0.75) if kind.has_strength else None,
         **inputs,
+        **a1111_passes.values_of(sent, kind, spec, warnings),
     }
     if loras:
         values["loras"] = loras
