@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,13 @@ import pytest
 from PIL import Image
 
 from jobs.errors import ExecutionError, JobCancelled
+from jobs.model_spec import Kind
+from jobs.requests import resolve
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.computing import Worker
 from tests.room import Room
+from workers.executors import diffusers as executor
+from workers.preview import Previews
 
 #: The first test waits for the making of all models.
 pytestmark = pytest.mark.timeout(300)
@@ -111,6 +117,51 @@ def test_stopped_in_the_second_pass_it_ends_there(worker: Worker, model: str) ->
         assert worker.reporter.steps_done[-1] >= 4
     assert np.array_equal(worker.compute(model), plain)
     assert np.array_equal(worker.compute(model, hires=hires), before)
+
+
+class Watcher:
+    """A reporter that wants every preview, and keeps their steps and sizes."""
+
+    preview_wanted = True
+
+    def __init__(self) -> None:
+        self.shown: list[tuple[int, tuple[int, int]]] = []
+        self.shares: list[float] = []
+
+    def preview_due(self) -> bool:
+        return True
+
+    def preview(self, step: int, draw: Any) -> None:
+        content, _ = draw()
+        self.shown.append((step, Image.open(io.BytesIO(content)).size))
+
+    def step(self, _done: int, share: float) -> None:
+        self.shares.append(share)
+
+    def expect(self, steps: int) -> None:
+        self.steps = steps
+
+    def stage(self, name: str) -> None:
+        pass
+
+    def check(self) -> None:
+        pass
+
+
+def test_previews_go_on_in_the_second_pass(worker: Worker) -> None:
+    fields = {"model": "sd", "steps": 4, "num_images": 2, "hires": {"scale": 2, "strength": 0.5, "steps": 6}}
+    request, _ = resolve(worker.models, fields)
+    spec, watcher = worker.models.get("sd"), Watcher()
+    pipeline = worker.pipelines.get(spec, request.kind)
+    previews = Previews(pipeline, request, watcher, None)  # type: ignore[arg-type]
+    executor.run(pipeline, spec, request, watcher, None, previews, None,  # type: ignore[arg-type]
+                 partial(worker.pipelines.get, spec, Kind.IMG2IMG))  # fmt: skip
+    # Each pass is told by two of its steps.
+    assert watcher.shown == [(step, (32, 32)) for step in (2, 3, 4)] + [(step, (64, 64)) for step in (6, 7, 9, 10)]
+    assert watcher.steps == 10
+    # A step of four times the pixels is four times the work.
+    assert watcher.shares[3] == pytest.approx(2 * 4 / (2 * 4 + 4 * 6))
+    assert watcher.shares[-1] == 1
 
 
 PRIOR = [{"steps": 5}, {"guidance_scale": 9.0}, {"negative_prompt": "a blue square"}]

@@ -198,8 +198,7 @@ def _decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     config, shape = vae.config, (1, -1, 1, 1)
 
     def constant(name: str, default: float) -> torch.Tensor:
-        value = config.get(name)
-        value = getattr(vae, name, None) if value is None else value
+        value = config[name] if name in config else getattr(vae, name, None)
         value = torch.as_tensor(default if value is None else value, dtype=torch.float32, device=latents.device)
         return value.view(shape) if value.ndim else value
 

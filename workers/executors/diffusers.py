@@ -60,7 +60,8 @@ def run(
                 for images in batches
             ]
     # The first pass may make several images at once, the second is too large for that.
-    shares = [Share(int(request.steps * (request.strength or 1)), request.width * request.height) for _ in batches]
+    first_steps, first_px = int(request.steps * (request.strength or 1)), request.width * request.height
+    shares = [Share(first_steps, first_px * len(images)) for images in batches]
     larger = _second_pass(request) if request.hires else None
     if larger:
         shares += [Share(request.second_steps, larger.width * larger.height) for _ in range(request.num_images)]
