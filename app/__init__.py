@@ -13,7 +13,7 @@ from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.native import routes as native
 from jobs import moderation
 from jobs.access import KeyRing
-from jobs.backends import read_backends
+from jobs.backends import read_backends, registry_of
 from jobs.log import configure
 from jobs.models import ModelRegistry
 from jobs.objects import open_store
@@ -35,7 +35,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_env()
     configure(settings.log_level)
     moderation.verify(settings)
-    registry = ModelRegistry.from_file(settings.models_file)
+    registry = registry_of(settings)
     app = Flask("framemill", static_folder=None)
     app.url_map.strict_slashes = False  # both forms of a path are served, none redirects
     app.url_map.merge_slashes = False

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app import inputs
+from jobs.formats import FORMATS
+from jobs.input_use import Inpaint
 from jobs.objects import ObjectStore
 from jobs.requests import GenerationRequest
 from jobs.settings import Settings
@@ -24,10 +26,12 @@ class Pictures:
     contents: dict[str, str | bytes] = field(default_factory=dict)
     #: Names of the files of a form that were meant.
     used: set[str] = field(default_factory=set)
+    #: Black is painted and white kept.
+    mask_inverted: bool = False
 
     def fingerprint(self) -> str:
         """Equal for the same pictures in the same fields."""
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(b"inverted" if self.mask_inverted else b"")
         for name, content in sorted(self.contents.items()):
             data = content if isinstance(content, bytes) else content.encode()
             digest.update(f"{name} {len(data)} ".encode() + data)
@@ -38,10 +42,10 @@ def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
     """Take the pictures out of checked fields and put :data:`UNSTORED` there; an empty text counts as none.
 
     Args:
-        values: the fields, changed in place.
+        values: the fields, changed in place. Those of other servers' bodies may have ``mask_inverted``.
         uploads: files of a form by name.
     """
-    pictures = Pictures()
+    pictures = Pictures(mask_inverted=bool(values.pop("mask_inverted", False)))
 
     def put(name: str, sent: Any, upload: str) -> str | None:
         if upload in uploads:
@@ -70,10 +74,15 @@ def store(
     """
     if not pictures.contents:
         return request
-    found = {
-        name: inputs.store_image(content, settings=settings, objects=objects, records=records, field=name)
-        for name, content in pictures.contents.items()
-    }
+    # The output has the image's size then, and is written as large.
+    large = Inpaint.of(request.inpaint).area == "masked"
+    max_side_px = FORMATS[str(request.output_format)].max_side_px if large else 0
+    found = {}
+    for name, content in pictures.contents.items():
+        found[name] = inputs.store_image(
+            content, settings=settings, objects=objects, records=records, field=name,
+            inverted=name == "mask" and pictures.mask_inverted, max_side_px=max_side_px if name == "image" else 0,
+        )  # fmt: skip
     mix = [
         {**part, "image": found[f"mix[{index}].image"]} if "image" in part else part
         for index, part in enumerate(request.mix or ())

@@ -62,8 +62,9 @@ class Readable(Protocol):
 
 
 def store_image(
-    value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore, records: JobStore, field: str = "image"
-) -> str:
+    value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore, records: JobStore, field: str = "image",
+    inverted: bool = False, max_side_px: int = 0,
+) -> str:  # fmt: skip
     """Check an input image and keep it once by its content.
 
     The stored file is the sent one, unless a worker would see another picture than the caller: with an EXIF
@@ -77,6 +78,8 @@ def store_image(
         objects: where the image goes.
         records: knows which images are there, and is told that this one is about to be needed.
         field: what the caller calls it; ``mask`` is a mask.
+        inverted: of a mask: black and white are exchanged first.
+        max_side_px: longest side that the output's format holds, if the output is as large as this image; 0: none.
 
     Returns:
         The object's key, ``inputs/<sha256>.<token>.<png|jpg|webp>``. It stays for ``UNUSED_FILES_GRACE_S``, and as
@@ -94,7 +97,9 @@ def store_image(
         else:
             shown = None
             data = value if isinstance(value, bytes) else value.read(settings.max_input_bytes + 1)
-        content, ending = off_the_hub(lambda: normalised(data, settings, shown, backdrop))
+        content, ending = off_the_hub(
+            lambda: normalised(data, settings, shown, backdrop, inverted=inverted, max_side_px=max_side_px)
+        )
     except InvalidRequest as exc:
         raise InvalidRequest(*(replace(problem, field=field) for problem in exc.problems)) from exc
     key = records.hold_input(hashlib.sha256(content).hexdigest(), ending)
@@ -135,7 +140,9 @@ def _from_base64(text: str, shown: str, settings: Settings) -> bytes:
         raise _refused("must be an http or https link, a data URL or valid base64", shown) from None
 
 
-def normalised(data: bytes, settings: Settings, shown: str | None, backdrop: str) -> tuple[bytes, str]:
+def normalised(
+    data: bytes, settings: Settings, shown: str | None, backdrop: str, *, inverted: bool = False, max_side_px: int = 0
+) -> tuple[bytes, str]:
     """The checked image as a file, and the ending of its name; ``backdrop`` is seen where it is transparent.
 
     Raises:
@@ -153,7 +160,12 @@ def normalised(data: bytes, settings: Settings, shown: str | None, backdrop: str
         if extension == "jpg" and data.count(_JPEG_SCAN) > MAX_JPEG_SCANS:
             raise _refused(f"must not have more than {MAX_JPEG_SCANS} scans", shown)
         is_exact = _ENDS[extension](data)
-        changed = _checked(reader(io.BytesIO(data)), settings, shown, backdrop, is_exact=is_exact)
+        opened = reader(io.BytesIO(data))
+        changed = _checked(opened, settings, shown, backdrop, is_exact=is_exact)
+        if max_side_px and max(opened.size) > max_side_px:
+            raise _refused(f"must have at most {max_side_px} pixels a side: the output has its size", shown)
+        if inverted:
+            changed = ImageOps.invert((changed or opened).convert("L"))
     except InvalidRequest:
         raise
     except Exception:  # damaged files make Pillow raise a dozen types; the file is to blame for each

@@ -113,6 +113,15 @@ def _submit(submit: argparse.ArgumentParser) -> None:
     submit.add_argument("--fps", type=float, help="frames per second")
     submit.add_argument("--image", metavar="FILE", type=_file_or_link, help="input image: a file or an http(s) link")
     submit.add_argument("--mask", metavar="FILE", type=_file_or_link, help="as --image; white is painted anew")
+    submit.add_argument("--resize", choices=("stretch", "crop", "pad"), help="how image and mask get to the size")
+    submit.add_argument("--inpaint-area", action=_Part, part="inpaint.area", choices=("whole", "masked"),
+                        help="masked: compute only the region around the mask")  # fmt: skip
+    submit.add_argument("--inpaint-padding", type=int, action=_Part, part="inpaint.padding_px", metavar="PX",
+                        help="of that region, around the mask")  # fmt: skip
+    submit.add_argument("--inpaint-blur", type=float, action=_Part, part="inpaint.blur_px", metavar="PX",
+                        help="soften the mask")  # fmt: skip
+    submit.add_argument("--inpaint-fill", action=_Part, part="inpaint.fill", help="what is under the mask at first",
+                        choices=("original", "blurred", "noise", "nothing"))  # fmt: skip
     submit.add_argument("--strength", type=float, help="how far the input image is changed, 0 to 1")
     submit.add_argument("--num-images", type=int, metavar="N", help="number of images; image i has the seed + i")
     submit.add_argument("--scheduler", metavar="NAME", help="such as 'DPM++ 2M Karras'; see `framemill --json models`")

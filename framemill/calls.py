@@ -43,6 +43,10 @@ class Fields(TypedDict, total=False):
     image: str | bytes | PathLike[str] | None
     #: As ``image``; white is painted anew.
     mask: str | bytes | PathLike[str] | None
+    #: How both get to width × height: ``stretch``, ``crop`` or ``pad``.
+    resize: str | None
+    #: ``{"area", "padding_px", "blur_px", "fill"}``: how the mask is used.
+    inpaint: Mapping[str, Any] | None
     #: How far the input image is changed, 0 to 1.
     strength: float | None
     #: Image i has the seed + i.
@@ -138,7 +142,7 @@ def submit(fields: Mapping[str, Any]) -> Call:
         body["mix"] = [{name: _encoded(value) for name, value in part.items()} for part in body["mix"]]
     if "loras" in body:
         body["loras"] = [dict(lora) for lora in body["loras"]]
-    body |= {name: dict(body[name]) for name in ("variation", "hires", "prior") if name in body}
+    body |= {name: dict(body[name]) for name in ("variation", "hires", "prior", "inpaint") if name in body}
     if "job_class" in body:
         body["class"] = body.pop("job_class")
     key, wait_s = body.pop("idempotency_key", None), body.pop("wait_s", 0)

@@ -27,6 +27,7 @@ _ENDINGS = {"image/webp": ".webp", "image/jpeg": ".jpg", "video/webm": ".webm"}
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _FIELDS = ("model", "kind", "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height",
            "frames", "fps", "strength", "num_images", "scheduler", "loras", "mix", "variation", "hires", "prior",
+           "resize", "inpaint",
            "output_format", "output_quality", "embed_metadata", "slot", "priority",
            "job_class", "start_within_s", "max_run_s", "retention", "idempotency_key", "webhook_url",
            "webhook_events", "moderate")  # fmt: skip

@@ -2,6 +2,7 @@
 
 Each table is a slot of its name, served by a Celery worker of that queue (``celery -A tasks worker -Q lightx2v-1``).
 A mistake is a :class:`~jobs.errors.BadSetting` that names file, table and key, raised when a process starts.
+A Devoid Generator's ``executors.json`` is read, too (``jobs.executors_file``).
 """
 
 from __future__ import annotations
@@ -13,15 +14,22 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from jobs import executors_file
 from jobs.errors import BadSetting
 from jobs.models import ModelRegistry, ModelSpec
-from jobs.settings import PROJECT_ROOT
+from jobs.remote_models import BUILT_IN
+from jobs.settings import PROJECT_ROOT, Settings
 from jobs.slots import is_backend_name
 
 #: What a back end may speak; each is a module of ``workers/executors/remote``.
-TYPES = ("lightx2v",)
+TYPES = ("lightx2v", "automatic1111", "kandinsky")
 
-_KEYS = {"type", "endpoint", "models", "timeout_s", "lost_after_s", "credentials_env"}
+_KEYS = {"type", "endpoint", "models", "timeout_s", "lost_after_s", "run_timeout_s", "credentials_env"}
+_SECONDS = ("timeout_s", "lost_after_s", "run_timeout_s")
+#: Variables with the key of a type whose tables name none.
+_CREDENTIALS = {"kandinsky": "KANDINSKY_API_TOKEN"}
+#: Where a Devoid Generator has its file, and what is read when there is no ``backends.toml``.
+_EXECUTORS_JSON = Path("data") / "executors.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +47,8 @@ class Backend:
     timeout_s: float = 10.0
     #: A job that runs there is given to another slot when it was out of reach for so long, seconds.
     lost_after_s: float = 30.0
+    #: A run that takes longer is stopped there and given to another slot, seconds; None: no limit of its own.
+    run_timeout_s: float | None = None
     #: Environment variable that holds its key or ``user:password``; '' for none.
     credentials_env: str = field(default="", repr=False)
 
@@ -48,25 +58,45 @@ class Backend:
 
 
 def read_backends(path: Path) -> dict[str, Backend]:
-    """Read and check the whole file; without one (at its default place) there are no back ends.
+    """Read and check the whole file; without one (at its default place, or a Devoid Generator's) there are none.
 
     Raises:
         BadSetting: unreadable file, syntax error, unknown key, wrong type or value.
     """
     if path == PROJECT_ROOT / "backends.toml" and not path.exists():
-        return {}
+        path = PROJECT_ROOT / _EXECUTORS_JSON
+        if not path.exists():
+            return {}
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            listed = executors_file.read(path, text)
+            return {name: _backend(f"{path}: {entry.label}:", name, entry.table) for name, entry in listed.items()}
+        tables = tomllib.loads(text)
     except OSError as exc:
         raise BadSetting(f"BACKENDS_FILE {path} cannot be read: {exc.strerror}") from exc
-    except tomllib.TOMLDecodeError as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise BadSetting(f"{path}: {exc}") from exc
-    return {name: _backend(path, name, table) for name, table in tables.items()}
+    return {name: _backend(f"{path}: [{name}]", name, table) for name, table in tables.items()}
 
 
-def _backend(path: Path, name: str, table: Any) -> Backend:
+def registry_of(settings: Settings) -> ModelRegistry:
+    """Every model of this installation: those of the models file, and those that back ends bring along.
+
+    Raises:
+        BadSetting: one of both files is wrong.
+    """
+    registry = ModelRegistry.from_file(settings.models_file)
+    named = {name for backend in read_backends(settings.backends_file).values() for name in backend.models}
+    brought = [BUILT_IN[name] for name in sorted(named & BUILT_IN.keys() - set(registry.names()))]
+    return ModelRegistry([*registry, *brought])
+
+
+def _backend(place: str, name: str, table: Any) -> Backend:
+    """``place``: file and table, for messages."""
+
     def bad(key: str, rule: str) -> BadSetting:
-        return BadSetting(f"{path}: [{name}] {key}: {rule}")
+        return BadSetting(f"{place} {key}: {rule}")
 
     if not is_backend_name(name):
         raise bad("name", "letters, digits, '_' and at least one '-' in between, like lightx2v-1; at most 32")
@@ -79,20 +109,23 @@ def _backend(path: Path, name: str, table: Any) -> Backend:
     endpoint = table.get("endpoint")
     if not isinstance(endpoint, str) or not _is_address(endpoint):
         raise bad("endpoint", "must be an address like http://gpuhost:8000, without user name or query")
-    for key in ("timeout_s", "lost_after_s"):
-        value = table.get(key, 1)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 86_400:
+    for key in _SECONDS:
+        if not executors_file.is_seconds(table.get(key, 1)):
             raise bad(key, "must be seconds, more than 0")
     if not isinstance(table.get("credentials_env", ""), str):
         raise bad("credentials_env", "must be the name of an environment variable")
+    given = {key: table[key] for key in (*_SECONDS, "credentials_env") if key in table}
     return Backend(
-        name=name, type=table["type"], endpoint=endpoint.rstrip("/"), models=_models(table.get("models"), bad),
-        **{key: table[key] for key in ("timeout_s", "lost_after_s", "credentials_env") if key in table},
+        name=name, type=table["type"], endpoint=endpoint.rstrip("/"), models=_models(table, bad),
+        **{"credentials_env": _CREDENTIALS.get(table["type"], ""), **given},
     )  # fmt: skip
 
 
-def _models(value: Any, bad: Any) -> Mapping[str, str]:
-    """A list of our names, or a table from them to the back end's own."""
+def _models(table: Mapping[str, Any], bad: Any) -> Mapping[str, str]:
+    """A list of our names, or a table from them to the back end's own; left out: what the type brings along."""
+    value = table.get("models")
+    if value is None and table["type"] in BUILT_IN:
+        return {table["type"]: ""}
     names = dict.fromkeys(value, "") if isinstance(value, list) and all(isinstance(n, str) for n in value) else value
     if not isinstance(names, dict) or not names or not all(isinstance(own, str) for own in names.values()):
         raise bad("models", "must be a list of names of the models file, or a table of them with the back end's names")

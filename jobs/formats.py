@@ -19,12 +19,14 @@ class Format:
     lossy: bool = True
     #: Whether it only holds pictures of even width and height (yuv420p video).
     even: bool = False
+    #: Longest side it can hold, pixels; 0: longer than any input.
+    max_side_px: int = 0
 
 
 FORMATS = {
     "png": Format("image/png", "png", lossy=False),
-    "webp": Format("image/webp", "webp"),
-    "jpeg": Format("image/jpeg", "jpg"),
+    "webp": Format("image/webp", "webp", max_side_px=16_383),
+    "jpeg": Format("image/jpeg", "jpg", max_side_px=65_500),
     "gif": Format("image/gif", "gif", lossy=False),
     "mp4": Format("video/mp4", "mp4", even=True),
     "webm": Format("video/webm", "webm", even=True),

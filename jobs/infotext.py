@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from jobs import schedulers
+from jobs.input_use import Inpaint
 
 _NEGATIVE = "Negative prompt:"
 _PAIR = re.compile(r'\s*(\w[\w \-/]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+#: What lies under a mask, in A1111's words; it leaves out its usual one.
+_MASKED_CONTENT = {"blurred": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 _SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
 #: A last line with fewer pairs is one of the prompt.
 _FEWEST_PAIRS = 3
@@ -69,12 +72,23 @@ def _pairs(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         "Hires resize": f"{hires['width']}x{hires['height']}" if hires else None,
         "Hires steps": hires["steps"] if hires else None,
         "Hires upscaler": "Lanczos" if hires else None,
+        **_masking(Inpaint.of(values.get("inpaint"))),
         "Frames": values["frames"] if values["frames"] > 1 else None,
         "FPS": values["fps"] or None,
         "Version": "framemill",
     }
     return ((name, f"{value:g}" if isinstance(value, float) else value) for name, value in pairs.items()
             if value is not None)  # fmt: skip
+
+
+def _masking(how: Inpaint) -> dict[str, Any]:
+    is_masked = how.area == "masked"
+    return {
+        "Mask blur": how.blur_px or None,
+        "Inpaint area": "Only masked" if is_masked else None,
+        "Masked area padding": how.padding_px if is_masked else None,
+        "Masked content": _MASKED_CONTENT.get(how.fill),
+    }
 
 
 def _quoted(value: Any) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,4 +74,19 @@ def mix_of(spec: ModelSpec, sent: Mapping[str, Any], problems: list[Problem]) ->
         found.append({what[0]: part[what[0]], "weight": weight})
     if len(found) > MAX_MIXED:
         problems.append(Problem("mix", f"must be at most {MAX_MIXED}", len(found)))
+    if spec.executor == "remote" and in_fours(found) is None:
+        problems.append(
+            Problem("mix", f"model {spec.name} takes two images, at most one text before and one after them")
+        )
     return found
+
+
+def in_fours(mix: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]] | None:
+    """What Kandinsky's servers mix: text, image, image, text. A missing text is empty; None: it does not fit."""
+    nothing = {"text": "", "weight": 0.0}
+    shape = "".join("t" if "text" in part else "i" for part in mix)
+    if shape not in ("ii", "tii", "iit", "tiit"):
+        return None
+    before = [] if shape.startswith("t") else [nothing]
+    after = [] if shape.endswith("t") else [nothing]
+    return [*before, *mix, *after]

@@ -66,6 +66,8 @@ class GenerationRequest:
     output_quality: int | None = None
     #: Whether the output holds this request; None: yes.
     embed_metadata: bool | None = None
+    #: Fields of the sender's own body that only a back end of the sender's protocol understands; None: it had none.
+    passthrough: dict[str, Any] | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -114,8 +116,9 @@ class GenerationRequest:
         return values
 
     def shown(self) -> dict[str, Any]:
-        """What a caller may see again: all but the inputs' keys."""
-        values = {key: value for key, value in self.to_dict().items() if key not in ("image", "mask")}
+        """What a caller may see again: all but the inputs' keys and what is passed on."""
+        hidden = ("image", "mask", "passthrough")
+        values = {key: value for key, value in self.to_dict().items() if key not in hidden}
         if self.mix:
             values["mix"] = [{key: value for key, value in part.items() if key != "image"} for part in self.mix]
         return values
@@ -199,6 +202,7 @@ def resolve(
         inpaint=inpaint_of(kind, sent, problems),
         **output,
         embed_metadata=None if sent.get("embed_metadata", settings.embed_metadata) else False,
+        passthrough=sent.get("passthrough") if spec.executor == "remote" else None,
     )
     if request.strength is not None and request.strength * request.steps < 1:
         rule = "strength × steps must be at least 1: that many steps are run"

@@ -15,7 +15,8 @@ from jobs.memory import Held, device_from, held_from
 
 _GPU_QUEUE = re.compile(r"(?:(?P<node>[A-Za-z0-9_-]+)\.)?gpu(?P<index>\d{1,3})")
 #: Names of back ends, which are slots, too. The hyphen tells them from mistyped devices and from other queues.
-_BACKEND = re.compile(r"(?=.{3,32}$)[A-Za-z][A-Za-z0-9_]*(-[A-Za-z0-9_]+)+")
+MAX_BACKEND_NAME_CHARS = 32
+_BACKEND = re.compile(rf"(?=.{{3,{MAX_BACKEND_NAME_CHARS}}}$)[A-Za-z][A-Za-z0-9_]*(-[A-Za-z0-9_]+)+")
 
 
 @dataclass(frozen=True)

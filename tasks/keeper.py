@@ -20,8 +20,8 @@ from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
 from jobs import queries, spool
+from jobs.backends import registry_of
 from jobs.errors import BadSetting, FramemillError, RunTimeout, Unavailable
-from jobs.models import ModelRegistry
 from jobs.slot_calls import SlotHeld
 from jobs.slots import device_label, start_ticks, visible_device
 from jobs.states import JobState
@@ -116,7 +116,7 @@ class Keeper:
             visible_device(self._slot)
 
     def _facts(self) -> dict[str, Any]:
-        registry = ModelRegistry.from_file(settings().models_file)
+        registry = registry_of(settings())
         offered = self._backend.offered(registry) if self._backend else registry.for_slot(self._slot)
         models = [spec.name for spec in offered]
         if self._backend and (unknown := self._backend.models.keys() - set(registry.names())):

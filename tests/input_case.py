@@ -34,9 +34,18 @@ class Case:
         self.folder = folder
         self.objects = Store(folder)
 
-    def store(self, value: object, field: str = "image", **settings: object) -> str:
-        used = Settings(**{**vars(self.settings), **settings})  # type: ignore[arg-type]
-        return store_image(value, settings=used, objects=self.objects, records=self.records, field=field)  # type: ignore[arg-type]
+    def store(
+        self, value: object, field: str = "image", *, inverted: bool = False, max_side_px: int = 0, **settings: object
+    ) -> str:
+        return store_image(
+            value,  # type: ignore[arg-type]
+            settings=Settings(**{**vars(self.settings), **settings}),  # type: ignore[arg-type]
+            objects=self.objects,
+            records=self.records,
+            field=field,
+            inverted=inverted,
+            max_side_px=max_side_px,
+        )
 
     def content(self, key: str) -> bytes:
         return b"".join(self.objects.read(key))

@@ -87,6 +87,16 @@ def test_the_command_sends_loras_and_mixes(server: FakeServer, tmp_path: Path) -
     }  # fmt: skip
 
 
+def test_the_command_says_how_a_mask_is_used(server: FakeServer) -> None:
+    flags = ["--resize", "pad", "--inpaint-area", "masked", "--inpaint-padding", "32", "--inpaint-blur", "4",
+             "--inpaint-fill", "noise"]  # fmt: skip
+    assert main(["--url", server.url, "submit", *flags]) == 0
+    [(_, _, body)] = server.calls
+    assert body == {
+        "resize": "pad", "inpaint": {"area": "masked", "padding_px": 32, "blur_px": 4, "fill": "noise"},
+    }  # fmt: skip
+
+
 def test_wait_reports_every_state(client: framemill.Client) -> None:
     seen: list[Status] = []
     status = client.wait("a1", on_status=seen.append)

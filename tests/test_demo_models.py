@@ -79,6 +79,37 @@ def test_what_a_mask_names_is_painted_anew(shipped: Stack) -> None:
     assert share(after[:24], "blue") > 0.9
 
 
+def test_a_region_is_painted_into_a_larger_picture(shipped: Stack) -> None:
+    """The output is the picture itself, with something else where the mask is."""
+    before = np.full((300, 420, 3), COLOURS["blue"], np.uint8)
+    before[40:110, 60:130] = COLOURS["red"]
+    before[200:260, 300:380] = COLOURS["yellow"]
+    mask = np.zeros((300, 420), np.uint8)
+    mask[30:120, 50:140] = 255
+    fields = {"model": "demo-image", "prompt": "a green circle on a blue background", "seed": 1, "num_images": 2}
+    how = {"area": "masked", "padding_px": 10, "blur_px": 2, "fill": "blurred"}
+    view = shipped.wait(shipped.submit(image=png(before), mask=png(mask), inpaint=how, **fields))
+    assert view["state"] == "succeeded", view
+    assert view["request"]["inpaint"] == how
+    assert (view["request"]["width"], view["request"]["height"]) == (128, 128)
+    for index, output in enumerate(view["outputs"]):
+        assert (output["width"], output["height"]) == (420, 300)
+        answer = shipped.get(f"/v1/tasks/{view['task_id']}/result?index={index}")
+        with Image.open(io.BytesIO(answer.content)) as image:
+            after, written = np.asarray(image.convert("RGB")), image.info["parameters"]
+        reached = np.zeros((300, 420), bool)
+        reached[20:130, 40:150] = True  # by the soft border
+        assert np.array_equal(after[~reached], before[~reached])
+        assert share(after[40:110, 60:130], "green") > 0.1
+        assert share(after[40:110, 60:130], "red") < 0.02
+        for pair in ("Mask blur: 2", "Inpaint area: Only masked", "Masked area padding: 10", "Masked content: fill"):
+            assert f", {pair}" in written
+        with Image.open(
+            io.BytesIO(shipped.get(f"/v1/tasks/{view['task_id']}/thumbnail?index={index}").content)
+        ) as small:
+            assert abs(small.width / small.height - 420 / 300) < 0.02
+
+
 def clip_of(shipped: Stack, **fields: object) -> np.ndarray:
     """The clip (9, 64, 64, 3) uint8 RGB that a job of the video model gives."""
     job_id = shipped.submit(model="demo-video", **fields)

@@ -34,7 +34,7 @@ SERVICES=telegram:service_key discord:service_key web:a:b   # three
 API_HOST = 0.0.0.0
 API_PORT=8080
 GENERAL_PREMIUM_RATIO=1 3
-KANDINSKY_API_TOKEN=
+KANDINSKY_API_TOKEN=raw token
 """
 
 
@@ -54,6 +54,7 @@ def test_its_env_file_is_understood(env_file: Path) -> None:
     assert own.images_path is not None
     assert own.images_path.name == "gens"
     assert own.service_entries == [("telegram", "service_key"), ("discord", "service_key"), ("web", "a:b")]
+    assert process["KANDINSKY_API_TOKEN"] == "raw token"  # where back ends look for it
     assert (process["AWS_ACCESS_KEY_ID"], process["AWS_SECRET_ACCESS_KEY"]) == ("access", "secret # 1")
 
 

@@ -137,14 +137,16 @@ def test_a_form_with_files_for_every_picture(families: Stack) -> None:
     answer = requests.post(families.url("/v1/tasks"), data=form, files=files, timeout=30).json()
     assert (answer["kind"], answer["warnings"]) == ("mix2img", []), answer
     masked = {"image": ("i.png", picture()), "mask": ("m.png", picture("L", 255)), "other": ("o.png", picture())}
-    form = {"model": "sd", "loras": '[{"name": "grain"}]', "num_images": "1", "steps": "2"}
+    form = {"model": "sd", "loras": '[{"name": "grain"}]', "num_images": "1", "steps": "2", "inpaint": '{"blur_px": 2}'}
     second = requests.post(families.url("/v1/tasks"), data=form, files=masked, timeout=30).json()
     assert (second["kind"], second["warnings"]) == ("inpaint", ["unused file 'other' was ignored"]), second
     assert second["request"]["loras"] == [{"name": "grain", "weight": 1.0}]
+    assert second["request"]["inpaint"] == {"blur_px": 2}
     for job in (answer, second):
         assert families.wait(job["task_id"])["state"] == "succeeded"
 
 
+MASKED = {"model": "sd", "inpaint": {"area": "masked"}, **INPUTS["inpaint"]}
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "wan", "scheduler": "DDIM"}, "scheduler", "model wan offers Euler, Heun"),
     ({"model": "kandinsky", "scheduler": "Euler"}, "scheduler", "offers none but its own"),
@@ -163,6 +165,14 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "ltx", "image": "aGk=", "mask": "aGk="}, "mask", "takes no mask"),
     ({"model": "sd", "image": text_of(picture()), "mask": "aGk="}, "mask", "must be a PNG"),
     ({"model": "sd", "image": text_of(picture()), "mask": "http://127.0.0.1:9/m.png"}, "mask", "public addresses"),
+    ({"model": "sd", "inpaint": "soft"}, "inpaint", "must be an object"),
+    ({"model": "sd", "inpaint": [{"area": "masked"}]}, "inpaint", "must be an object"),
+    ({"model": "sd", "inpaint": {"colour": "red"}}, "inpaint.colour", "is unknown"),
+    ({"model": "sd", "inpaint": {"blur_px": "much"}}, "inpaint.blur_px", "must be a number"),
+    ({"model": "sd", "inpaint": {"blur_px": 4}}, "inpaint", "text2img has no mask"),
+    ({"model": "sd", "resize": "pad"}, "resize", "text2img has no input image"),
+    ({**MASKED, "inpaint": {"padding_px": 600}}, "inpaint.padding_px", "must be 0 to 512"),
+    ({**MASKED, "output_format": "webp", "image": text_of(picture(size=(16_384, 1)))}, "image", "at most 16383 pixels"),
     ({"model": "kandinsky", "mix": [{"text": "a"}, {"image": "!!!"}]}, "mix[1].image", "base64"),
     ({"model": "kandinsky", "mix": [{"text": "a\0b"}]}, "mix[0].text", "NUL"),
     ({"model": "kandinsky", "mix": [{"weight": 1}]}, "mix[0]", "either a text or an image"),

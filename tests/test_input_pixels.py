@@ -69,6 +69,24 @@ def test_transparency_of_a_mask_becomes_black(case: Case) -> None:
     assert [flat.getpixel((x, 0)) for x in (0, 1)] == [(0, 0, 0), (255, 255, 255)]
 
 
+def test_an_inverted_mask(case: Case) -> None:
+    """Of any kind of pixels; what is transparent is black first."""
+    image = Image.new("RGBA", (3, 1), (255, 255, 255, 255))
+    image.putpixel((0, 0), (255, 255, 255, 0))
+    image.putpixel((1, 0), (0, 0, 0, 255))
+    for mask in (image, image.getchannel("A").point([255] + [0] * 255).convert("1")):
+        stored = Image.open(io.BytesIO(case.content(case.store(encoded(mask, "PNG"), field="mask", inverted=True))))
+        kept = [255, 255, 0] if mask is image else [0, 255, 255]
+        assert [stored.convert("L").getpixel((x, 0)) for x in range(3)] == kept
+
+
+def test_an_output_as_large_as_its_image_fits_into_its_format(case: Case) -> None:
+    wide = encoded(Image.new("L", (90, 2)), "PNG")
+    assert case.store(wide, max_side_px=90)
+    with pytest.raises(InvalidRequest, match="at most 89 pixels a side"):
+        case.store(wide, max_side_px=89)
+
+
 def test_a_refusal_names_the_field(case: Case) -> None:
     for value in ("!!!", "http://127.0.0.1:9/m.png", b"junk"):
         with pytest.raises(InvalidRequest) as caught:

@@ -7,15 +7,18 @@ import io
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import requests
 from PIL import Image
 
+from app import attachments
 from app.payloads import a1111, in_their_words, kandinsky
 from jobs.errors import InvalidRequest, ModerationRefused, Problem
 from jobs.model_spec import Kind
 from jobs.models import ModelRegistry
 from jobs.requests import resolve
+from tests import pictures
 from tests.devoid_client import Client
 
 MODELS = """
@@ -93,17 +96,66 @@ def test_loras_of_the_prompt(registry: ModelRegistry) -> None:
         values(registry, prompt="<lora:ink:much>")
 
 
-def test_a_mask_makes_it_inpainting_and_may_be_inverted(registry: ModelRegistry) -> None:
-    image, mask = picture(), picture("black")
-    found = values(registry, Kind.IMG2IMG, init_images=[image], mask=mask)
-    assert (found["kind"], found["mask"]) == ("inpaint", mask)
-    found = values(
-        registry, Kind.IMG2IMG, init_images=[image], mask=f"data:image/png;base64,{mask}", inpainting_mask_invert=1
-    )
-    with Image.open(io.BytesIO(base64.b64decode(found["mask"]))) as turned:
-        assert turned.convert("RGB").getcolors() == [(64 * 64, (255, 255, 255))]
-    broken = values(registry, Kind.IMG2IMG, init_images=[image], mask="QUJD", inpainting_mask_invert=1)
-    assert broken["mask"] == "QUJD"  # refused where it is stored
+def masked(registry: ModelRegistry, **payload: Any) -> dict[str, Any]:
+    return values(registry, Kind.IMG2IMG, init_images=[picture()], mask=picture("black"), **payload)
+
+
+def test_a_mask_makes_it_inpainting_by_the_other_servers_defaults(registry: ModelRegistry) -> None:
+    found = masked(registry)
+    assert (found["kind"], found["mask"], found["resize"]) == ("inpaint", picture("black"), "stretch")
+    assert found["inpaint"] == {"area": "masked", "padding_px": 0, "blur_px": 4, "fill": "blurred"}
+    assert not found["mask_inverted"]
+    assert not values(registry, Kind.IMG2IMG, init_images=[picture()], mask_blur=9).keys() & {"inpaint", "mask"}
+    assert not values(registry, resize_mode=9, mask_blur=9).keys() & {"resize", "inpaint"}
+
+
+@pytest.mark.parametrize(
+    ("sent", "name", "value"),
+    [
+        ({"mask_blur": 6}, "blur_px", 6),
+        ({"mask_blur": 0, "mask_blur_x": 9, "mask_blur_y": 9}, "blur_px", 0),
+        ({"mask_blur": None, "mask_blur_x": 2, "mask_blur_y": 2}, "blur_px", 2),
+        ({"mask_blur_x": 9}, "blur_px", 6.5),
+        ({"inpainting_fill": 0}, "fill", "blurred"),
+        ({"inpainting_fill": 1}, "fill", "original"),
+        ({"inpainting_fill": 2}, "fill", "noise"),
+        ({"inpainting_fill": 3}, "fill", "nothing"),
+        ({"inpaint_full_res": False}, "area", "whole"),
+        ({"inpaint_full_res": None}, "area", "masked"),
+        ({"inpaint_full_res_padding": 32}, "padding_px", 32),
+    ],
+)
+def test_how_a_mask_is_used(registry: ModelRegistry, sent: dict[str, Any], name: str, value: Any) -> None:
+    assert masked(registry, **sent)["inpaint"][name] == value
+
+
+@pytest.mark.parametrize(("number", "resize"), list(enumerate(["stretch", "crop", "pad", "stretch"])))
+def test_resize_modes(registry: ModelRegistry, number: int, resize: str) -> None:
+    found = a1111.wanted({"init_images": [picture()], "resize_mode": number}, Kind.IMG2IMG, registry, "")
+    assert found.values["resize"] == resize
+    assert bool(found.warnings) == (number == 3)
+
+
+@pytest.mark.parametrize("sent", [{"resize_mode": 4}, {"inpainting_fill": -1}, {"mask_blur": "much"}])
+def test_numbers_that_stand_for_nothing_are_refused(registry: ModelRegistry, sent: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest, match=next(iter(sent))):
+        masked(registry, **sent)
+
+
+def test_what_is_done_to_a_mask_in_another_way_is_named(registry: ModelRegistry) -> None:
+    sent = {"init_images": [picture()], "mask": picture(), "mask_blur_y": 8, "mask_round": False, "latent_mask": "x"}
+    assert a1111.wanted(sent, Kind.IMG2IMG, registry, "").warnings == [
+        "latent_mask was ignored",
+        "mask_blur_x and mask_blur_y: their mean 6 was used",
+        "mask_round was ignored: a mask counts from half-way grey on",
+    ]
+
+
+def test_a_mask_may_be_inverted(registry: ModelRegistry) -> None:
+    """Where it is stored: a link is, too, and what is no picture is refused."""
+    taken = [attachments.take(masked(registry, inpainting_mask_invert=number), {}) for number in (0, 1)]
+    assert [pictures.mask_inverted for pictures in taken] == [False, True]
+    assert taken[0].fingerprint() != taken[1].fingerprint()
 
 
 def test_what_is_not_done_is_named(registry: ModelRegistry) -> None:
@@ -252,6 +304,9 @@ def test_real_pipelines_compute_them(start: Any, families_file: Path) -> None:
                                        "hr_resize_x": 64, "hr_resize_y": 64, "subseed": 3, "subseed_strength": 0.2}),
         ("automatic1111", "img2img", {"prompt": "x", "init_images": [picture()], "denoising_strength": 0.5, **size}),
         ("automatic1111", "img2img", {"prompt": "x", "init_images": [picture()], "mask": picture("white"), **size}),
+        ("automatic1111", "img2img",
+         {"prompt": "x", "init_images": [picture(size=(99, 70))], "mask": picture("black"), "inpainting_mask_invert": 1,
+          "resize_mode": 1, **size}),
         ("kandinsky", "text2img", {"prompt": "x", "negative_decoder_prompt": "y", **size}),
         ("kandinsky", "text2img", {"prompt": "x", "prior_steps": "3", "prior_cf_scale": 2, "negative_prior_prompt": "y",
                                    "sampler": "p_sampler", **size}),
@@ -263,5 +318,26 @@ def test_real_pipelines_compute_them(start: Any, families_file: Path) -> None:
         *_, last = client.until_over()
         assert last["gen_status"] == "ok", last
         with Image.open(io.BytesIO(requests.get(last["result"]["content"], timeout=10).content)) as image:
-            assert (image.format, image.size) == ("JPEG", (64, 64))
+            assert (image.format, image.size) == ("JPEG", (99, 70) if "resize_mode" in payload else (64, 64))
     client.close()
+
+
+@pytest.mark.timeout(300)
+def test_a_mask_through_the_other_servers_route(start: Any, families_file: Path) -> None:
+    """Its defaults: only the region is computed, and the rest of the image is as it was."""
+    stack = start("gpu0", "io", MODELS_FILE=families_file, AUTOMATIC1111_MODEL="sd")
+    before = pictures.picture(size=(100, 70))
+    mask = Image.new("L", before.size, 255)
+    mask.paste(0, (40, 30, 60, 50))
+    body = {"prompt": "x", "init_images": [pictures.b64(pictures.encoded(before, "PNG"))],
+            "mask": pictures.b64(pictures.encoded(mask, "PNG")), "inpainting_mask_invert": 1, "mask_blur": 2,
+            "inpaint_full_res_padding": 8, "steps": 4, "width": 64, "height": 64, "denoising_strength": 1}  # fmt: skip
+    answer = requests.post(stack.url("/sdapi/v1/img2img"), json=body, timeout=120)
+    assert answer.status_code == 200, answer.text
+    with Image.open(io.BytesIO(base64.b64decode(answer.json()["images"][0]))) as image:
+        changed = (np.asarray(image) != np.asarray(before)).any(axis=-1)
+    assert changed[32:48, 42:58].mean() > 0.9
+    changed[22:58, 32:68] = False
+    assert not changed.any()
+    refused = requests.post(stack.url("/sdapi/v1/img2img"), json={**body, "inpaint_full_res_padding": 600}, timeout=120)
+    assert (refused.status_code, "inpaint_full_res_padding" in refused.text) == (422, True)

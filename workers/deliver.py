@@ -47,11 +47,11 @@ def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) ->
     """
     job = store.get(job_id)
     files = spooled_files.read(settings(), job_id, attempt)
-    # What a back end encoded is stored as it is; of it one frame is enough, unless a check looks at all.
+    # What a back end encoded is stored as it is if it can be; then one frame is enough, unless a check looks at all.
     whole = moderation.hides_outputs(settings(), moderate=job.moderate)
     frames = [spooled_files.frames_of(file, whole=whole) for file in files] or list(read(settings(), job_id, attempt))
     clips, blurred = moderated(job, frames, settings())
-    as_it_is = bool(files) and not any(blurred)
+    as_it_is = bool(files) and not any(blurred) and all(spooled_files.fits(file, job.request) for file in files)
     stored: list[Output] = []
     try:
         with tempfile.TemporaryDirectory(prefix="framemill-") as folder:

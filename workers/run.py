@@ -13,6 +13,7 @@ from functools import cache, partial
 from typing import Any
 
 from jobs import spool
+from jobs.backends import registry_of
 from jobs.errors import FramemillError, JobCancelled, Unavailable
 from jobs.memory import held_facts
 from jobs.models import Kind, ModelRegistry, ModelSpec
@@ -45,7 +46,7 @@ class Outcome:
 
 @cache
 def _models() -> ModelRegistry:
-    return ModelRegistry.from_file(settings().models_file)
+    return registry_of(settings())
 
 
 @cache

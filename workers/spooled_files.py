@@ -19,6 +19,8 @@ import numpy as np
 from PIL import Image
 
 from jobs.errors import BackendFailed, ObjectNotFound
+from jobs.formats import FORMATS
+from jobs.requests import GenerationRequest
 from jobs.settings import Settings
 
 _LIST = "files.json"
@@ -74,10 +76,33 @@ def frames_of(file: SpooledFile, *, whole: bool) -> np.ndarray:
     """(frames, height, width, 3) uint8 RGB; not ``whole``: only the first frame."""
     if file.media_type.startswith("image/"):
         with Image.open(file.path) as image:
-            return np.asarray(image.convert("RGB"))[None]
+            return np.asarray(_opaque(image))[None]
     with av.open(str(file.path)) as container:
         decoded = islice(container.decode(video=0), None if whole else 1)
         return np.stack([frame.to_ndarray(format="rgb24") for frame in decoded])
+
+
+def fits(file: SpooledFile, request: GenerationRequest) -> bool:
+    """Whether a file can be the output as it is. A video always can; a picture in the wanted format, unless nothing of
+    its making may be told and it does tell.
+    """
+    if not file.media_type.startswith("image/"):
+        return True
+    if file.media_type != FORMATS[request.output_format or "png"].media_type:
+        return False
+    if request.embed_metadata is not False:
+        return True
+    with Image.open(file.path) as image:
+        image.load()
+        return not image.info.keys() & {"parameters", "exif", "comment"}
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """In RGB, on white where it is transparent."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
 def described(path: Path, media_type: str) -> SpooledFile:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import INCLUDE, fields
-from PIL import Image, ImageOps
 
 from app.fields import Number, Text, Whole, load
-from app.payloads import Wanted, a1111_passes
+from app.payloads import Wanted, a1111_masks, a1111_passes, passing
 from jobs import schedulers
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.model_spec import Kind, ModelSpec
@@ -27,19 +24,21 @@ NAMES = {
     "image": "init_images",
     "model": "override_settings",
     **a1111_passes.NAMES,
+    **a1111_masks.NAMES,
 }
 
+ONE_IMAGE = "all but the first of init_images were ignored"
 _LORA = re.compile(r"<lora:([^:<>]+)(?::([^<>:]*))?[^<>]*>")
 #: Fields that change the picture elsewhere, with the values that mean nothing.
 _IGNORED: dict[str, tuple[Any, ...]] = {
     "restore_faces": (False,), "tiling": (False,), "styles": ([],),
     "refiner_checkpoint": ("", "None"), "script_name": ("", "None"), "alwayson_scripts": ({},), "eta": (0, 1),
-    "s_churn": (0,), "mask_blur": (0, 4), "inpainting_fill": (0, 1), "resize_mode": (0,), "seed_resize_from_w": (-1, 0),
-    "seed_resize_from_h": (-1, 0), "firstpass_image": (), "latent_mask": (), "infotext": ("",),
+    "s_churn": (0,), "seed_resize_from_w": (-1, 0), "seed_resize_from_h": (-1, 0),
+    "firstpass_image": (), "latent_mask": (), "infotext": ("",),
 }  # fmt: skip
 
 
-class _Body(a1111_passes.PassFields):
+class _Body(a1111_masks.MaskFields, a1111_passes.PassFields):
     """The fields that mean something here; all others are known by ``_IGNORED`` or not at all."""
 
     class Meta:
@@ -60,7 +59,6 @@ class _Body(a1111_passes.PassFields):
     denoising_strength = Number(allow_none=True)
     init_images = fields.List(Text(), allow_none=True)
     mask = Text(allow_none=True)
-    inpainting_mask_invert = Whole(allow_none=True)
     override_settings = fields.Dict(keys=fields.String(), allow_none=True)
 
 
@@ -87,11 +85,13 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
         inputs["image"] = sent["init_images"][0]
         if sent.get("mask"):
             kind = Kind.INPAINT
-            inputs["mask"] = _inverted(sent["mask"]) if sent.get("inpainting_mask_invert") else sent["mask"]
+            inputs["mask"] = sent["mask"]
     spec = _model(sent, kind, models, model)
+    if spec.executor == "remote":
+        return _for_back_end(payload, sent, kind, spec)
     warnings = [f"{name} was ignored" for name in _IGNORED if _matters(name, payload.get(name))]
     if len(sent.get("init_images", ())) > 1:
-        warnings.append("all but the first of init_images were ignored")
+        warnings.append(ONE_IMAGE)
     prompt, loras = _loras(sent.get("prompt", ""))
     seed = sent.get("seed", -1)
     values = {
@@ -108,11 +108,34 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
         "scheduler": _scheduler(sent, spec, warnings),
         "strength": sent.get("denoising_strength", 0.75) if kind.has_strength else None,
         **inputs,
+        **a1111_masks.values_of(sent, kind, warnings),
         **a1111_passes.values_of(sent, kind, spec, warnings),
     }
     if loras:
         values["loras"] = loras
     return Wanted(values, warnings)
+
+
+def _for_back_end(payload: Mapping[str, Any], sent: Mapping[str, Any], kind: Kind, spec: ModelSpec) -> Wanted:
+    """What the sender's own kind of server computes: it knows all fields, and gets them as they are."""
+    images, seed = sent.get("init_images", ()), sent.get("seed", -1)
+    values = {
+        "model": spec.name,
+        "kind": str(kind),
+        "prompt": sent.get("prompt", ""),
+        "negative_prompt": sent.get("negative_prompt"),
+        "seed": None if seed < 0 else seed,
+        "steps": sent.get("steps"),
+        "guidance_scale": sent.get("cfg_scale"),
+        "width": sent.get("width"),
+        "height": sent.get("height"),
+        "num_images": sent.get("batch_size", 1) * sent.get("n_iter", 1),
+        "strength": sent.get("denoising_strength", 0.75) if kind.has_strength else None,
+        "image": images[0] if "image" in kind.inputs else None,
+        "mask": sent.get("mask") if "mask" in kind.inputs else None,
+        "passthrough": passing.passed_on(payload, passing.A1111_OWN),
+    }
+    return Wanted(values, [ONE_IMAGE] if len(images) > 1 and "image" in kind.inputs else [])
 
 
 def title(spec: ModelSpec) -> str:
@@ -128,6 +151,8 @@ def _model(sent: Mapping[str, Any], kind: Kind, models: ModelRegistry, default: 
     named = str(sent.get("override_settings", {}).get("sd_model_checkpoint") or "")
     # Titles of AUTOMATIC1111 end in a hash, and often in the file's ending.
     plain = re.sub(r"(\.safetensors|\.ckpt)?( \[[0-9a-f]+\])?$", "", named)
+    if default in models.names() and plain not in models.names() and models.get(default).executor == "remote":
+        plain = ""  # a checkpoint of the back ends'
     try:
         spec = models.get(plain or default) if plain or default else models.default_for(kind)
     except ModelNotFound as exc:
@@ -162,15 +187,3 @@ def _loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:
         except ValueError:
             raise InvalidRequest(Problem("prompt", f"the weight of lora {name} must be a number", weight)) from None
     return _LORA.sub("", prompt), found
-
-
-def _inverted(mask: str) -> str:
-    """The mask with black and white exchanged, as base64. What is no picture is refused where it is stored."""
-    try:
-        with Image.open(io.BytesIO(base64.b64decode(mask.rpartition(",")[2]))) as picture:
-            turned = ImageOps.invert(picture.convert("L"))
-    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):
-        return mask
-    buffer = io.BytesIO()
-    turned.save(buffer, "PNG")
-    return base64.b64encode(buffer.getvalue()).decode()

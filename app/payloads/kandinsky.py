@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import INCLUDE, Schema, fields
 
 from app.fields import Number, Text, Whole, load
-from app.payloads import Wanted
+from app.payloads import Wanted, passing
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.model_spec import Kind, ModelSpec
 from jobs.models import ModelRegistry
@@ -75,16 +75,17 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
         "guidance_scale": sent.get("guidance_scale"),
         "width": sent.get("width"),
         "height": sent.get("height"),
-        "scheduler": _scheduler(sent, spec, warnings),
     }
-    if spec.has_prior:
-        values["prior"] = {
-            "steps": sent.get("prior_steps"),
-            "guidance_scale": sent.get("prior_cf_scale"),
-            "negative_prompt": sent.get("negative_prior_prompt"),
-        }
+    if spec.executor == "remote":
+        values["passthrough"] = passing.passed_on(payload, passing.KANDINSKY_OWN)
     else:
-        values["negative_prompt"] = values["negative_prompt"] or sent.get("negative_prior_prompt")
+        values["scheduler"] = _scheduler(sent, spec, warnings)
+        own_negative = sent.get("negative_prior_prompt")
+        if spec.has_prior:
+            prior = {"steps": sent.get("prior_steps"), "guidance_scale": sent.get("prior_cf_scale")}
+            values["prior"] = {**prior, "negative_prompt": own_negative}
+        else:
+            values["negative_prompt"] = values["negative_prompt"] or own_negative
     if kind is Kind.MIX2IMG:
         values["mix"] = _mix(sent)
     else:

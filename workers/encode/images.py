@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from workers.encode.metadata import Metadata
 
 #: Of thumbnails and posters.
 PREVIEW_QUALITY = 80
+#: Longest side of a preview of a running job that somebody else drew, pixels.
+RUN_PREVIEW_PX = 512
 
 #: Pillow's options by format, chosen by ``python -m bench.delivery`` (bench/RESULTS.md).
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -35,6 +38,16 @@ def write(frame: np.ndarray, path: Path, name: str, *, quality: int, metadata: M
     if metadata is not None:
         options |= metadata.png() if name == "png" else metadata.exif()
     Image.fromarray(frame).save(path, name, **options)
+
+
+def small_jpeg(content: bytes) -> bytes:
+    """A picture's file as a JPEG of the size of previews."""
+    with Image.open(io.BytesIO(content)) as image:
+        picture = image.convert("RGB")
+    picture.thumbnail((RUN_PREVIEW_PX, RUN_PREVIEW_PX))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=PREVIEW_QUALITY)
+    return file.getvalue()
 
 
 def write_preview(frame: np.ndarray, path: Path, name: str, longest_px: int | None = None) -> tuple[int, int]:

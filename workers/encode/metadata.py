@@ -46,8 +46,9 @@ class Metadata:
 
     @classmethod
     def of(cls, request: GenerationRequest, extra: Mapping[str, Any]) -> Metadata:
-        """The request without its input image, and ``extra``."""
-        values = {**{name: value for name, value in request.to_dict().items() if name != "image"}, **extra}
+        """The request without its input image and what was passed on, and ``extra``."""
+        left_out = ("image", "passthrough")
+        values = {**{name: value for name, value in request.to_dict().items() if name not in left_out}, **extra}
         own = {**values, **request.seeds(extra.get("index", 0))}  # the text has no index
         return cls(json.dumps(values, ensure_ascii=False), infotext.write(own))
 

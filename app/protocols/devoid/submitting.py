@@ -20,28 +20,34 @@ def submit(request: Request, mailbox: str) -> None:
     Raises:
         InvalidRequest, Forbidden, QueueFull, Unavailable: nothing was queued; the message says why.
     """
-    own, caller = submitting.settings(), auth.caller()
+    caller = auth.caller()
     premium = bool(request.settings.get("premium"))
     if premium and not (caller.is_admin or caller.job_class == "premium"):
         raise Forbidden("this key has no premium class")
     kind, body = Kind(request.gen_type), request.payload
-    if request.executor == "kandinsky":
-        wanted, names = kandinsky.wanted(body, kind, submitting.models(), own.kandinsky_model), kandinsky.NAMES
-    else:
-        wanted, names = a1111.wanted(body, kind, submitting.models(), own.automatic1111_model), a1111.NAMES
+    payloads = kandinsky if request.executor == "kandinsky" else a1111
+    wanted = payloads.wanted(body, kind, submitting.models(), model_of(request.executor))
     # One image for each request, whatever the size of the batch.
     wanted.values.update(num_images=1, output_format="jpeg")
     job_id = new_job_id()
     sending.submit(
         wanted,
         job_id,
-        names,
+        payloads.NAMES,
         protocol=PROTOCOL,
         job_class="premium" if premium else "general",
         moderate=_moderate(request),
         alias=f"{job_id}.jpg",
         mail=Mail(mailbox, request.ticket, request.echo, synced=bool(request.settings.get("sync_with_s3", 1))),
     )
+
+
+def model_of(executor: str) -> str:
+    """The model of jobs that name none: the setting, else the one that is called like the executor, as that of its
+    servers is (``jobs.remote_models``). '': the first that offers the kind.
+    """
+    setting: str = getattr(submitting.settings(), f"{executor}_model")
+    return setting or (executor if executor in submitting.models().names() else "")
 
 
 def _moderate(request: Request) -> bool:

@@ -50,6 +50,8 @@ class Progress:
     #: Steps done and in all; None where the back end does not tell.
     step: int | None = None
     steps: int | None = None
+    #: What the picture looks like so far (base64 of an image file), if that was asked for and has changed.
+    preview: str | None = None
 
 
 @dataclass(frozen=True)
@@ -82,17 +84,30 @@ class RemoteExecutor(Protocol):
             ExecutionError: it refuses the job.
         """
 
-    def poll(self) -> Progress:
-        """How far it is. Raises: ExecutionError: it failed there; the text is the back end's."""
+    def poll(self, *, preview: bool = False) -> Progress:
+        """How far it is.
+
+        Args:
+            preview: whether somebody wants to see the picture so far.
+
+        Raises:
+            ExecutionError: it failed there; the text is the back end's.
+            HandBack: the job was lost there.
+        """
 
     def stop(self) -> None:
-        """Have it stop the job; nothing happens if it is over."""
+        """Have it stop the job, and wait (within bounds) until it has; nothing happens if the job is over."""
 
     def fetch(self, folder: Path) -> list[RemoteFile]:
-        """Download the outputs into ``folder``, named ``0.mp4``, ``1.mp4`` …. Raises: ExecutionError."""
+        """Write the outputs into ``folder``, named ``0.mp4``, ``1.mp4`` ….
+
+        Raises:
+            ExecutionError: it failed there, or refused the job.
+            HandBack: what it sent is no output.
+        """
 
     def close(self) -> None:
-        """Give connections back."""
+        """Give connections back; a call that is still under way breaks off."""
 
 
 def namespace_of(settings: Settings, slot: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,33 +11,35 @@ import httpx2
 
 from jobs.backends import Backend
 from jobs.errors import BackendFailed
-from workers.executors.remote import BackendAway
+from workers.executors.remote import BackendAway, posting
+from workers.executors.remote.answers import json_of, reason
+from workers.executors.remote.posting import Posting
 
 #: Most that is read of an answer that is no file, bytes.
 MAX_ANSWER_BYTES = 8 * 1024 * 1024
-#: How much of a refusal is kept, characters.
-MAX_ERROR_CHARS = 500
 
 
 class Server:
-    """A back end's address. Calls raise :class:`BackendAway` for no answer, and for 5xx."""
+    """A back end's address. Calls raise :class:`BackendAway` for no answer, and for 5xx.
 
-    def __init__(self, backend: Backend) -> None:
-        headers, auth = {}, None
-        secret = os.environ.get(backend.credentials_env, "") if backend.credentials_env else ""
-        if ":" in secret:
-            user, _, password = secret.partition(":")
-            auth = httpx2.BasicAuth(user, password)
-        elif secret:
-            headers["Authorization"] = f"Bearer {secret}"
-        self._client = httpx2.Client(
-            base_url=backend.endpoint,
-            headers=headers,
-            auth=auth,
-            timeout=httpx2.Timeout(backend.timeout_s),
-            trust_env=False,  # a proxy of the environment is not meant for the machines beside us
-            follow_redirects=False,
-        )
+    Args:
+        backend: its table of the file.
+        endpoint: the address that paths begin at, if it is not the table's.
+        headers: sent with every call, instead of the usual ones for the key of the environment.
+    """
+
+    def __init__(self, backend: Backend, endpoint: str = "", headers: Mapping[str, str] | None = None) -> None:
+        auth, own = _credentials(backend) if headers is None else (None, headers)
+        self._options: dict[str, Any] = {
+            "base_url": endpoint or backend.endpoint,
+            "headers": own,
+            "auth": auth,
+            "timeout": httpx2.Timeout(backend.timeout_s),
+            "trust_env": False,  # a proxy of the environment is not meant for the machines beside us
+            "follow_redirects": False,
+        }
+        self._name, self._timeout_s = backend.name, backend.timeout_s
+        self._client = httpx2.Client(**self._options)
 
     def call(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
         """Status and JSON body ({} where it is none or no object)."""
@@ -71,21 +74,38 @@ class Server:
             raise BackendAway(f"does not answer: {_why(exc)}") from exc
         return str(response.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
 
+    def post(self, path: str, body: Mapping[str, Any]) -> Posting:
+        """Begin a POST that is answered by a result."""
+        timeout = httpx2.Timeout(self._timeout_s, read=None)
+        transport = httpx2.HTTPTransport(socket_options=posting.KEEP_ALIVE)
+        client = httpx2.Client(**{**self._options, "timeout": timeout, "transport": transport})
+        return Posting(client, path, body, self._name)
+
     def close(self) -> None:
         self._client.close()
 
 
+def secret_of(backend: Backend) -> str:
+    """The key of a back end, from the environment; '' for none."""
+    return os.environ.get(backend.credentials_env, "") if backend.credentials_env else ""
+
+
 def detail(body: Any) -> str:
     """What an error answer says, as short text."""
-    found = body.get("detail", "") if isinstance(body, dict) else ""
-    return (found if isinstance(found, str) else str(found))[:MAX_ERROR_CHARS] or "no reason given"
+    return reason(body) or "no reason given"
+
+
+def _credentials(backend: Backend) -> tuple[httpx2.BasicAuth | None, dict[str, str]]:
+    secret = secret_of(backend)
+    if ":" in secret:
+        user, _, password = secret.partition(":")
+        return httpx2.BasicAuth(user, password), {}
+    return None, {"Authorization": f"Bearer {secret}"} if secret else {}
 
 
 def _json(content: bytes) -> Any:
-    try:
-        return httpx2.Response(200, content=content).json()
-    except ValueError:
-        return {}
+    found = json_of(content)
+    return {} if found is None else found
 
 
 def _why(exc: Exception) -> str:

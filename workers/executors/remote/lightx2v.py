@@ -15,9 +15,8 @@ from jobs.backends import Backend
 from jobs.errors import BackendFailed
 from jobs.requests import GenerationRequest
 from workers.executors.remote import BackendAway, BackendBusy, Progress, RemoteFile, TaskGone
+from workers.executors.remote.answers import ENDINGS, media_type_of
 from workers.executors.remote.http import Server, detail
-
-_ENDINGS = {"video/mp4": "mp4", "image/png": "png", "image/jpeg": "jpg"}
 
 #: Fields of a request that change the picture and have no counterpart there.
 _UNKNOWN = ("variation", "hires", "prior")
@@ -70,7 +69,7 @@ class Executor:
             raise BackendFailed(f"the back end refuses the job ({status}): {detail(body)}")
         self._task_id = str(body["task_id"])
 
-    def poll(self) -> Progress:
+    def poll(self, *, preview: bool = False) -> Progress:
         status, body = self._server.call("GET", f"/v1/tasks/{self._task_id}/status")
         word = body.get("status") if status == 200 else "not_found"
         if word == "completed":
@@ -92,7 +91,7 @@ class Executor:
         part = folder / "0.part"
         named = self._server.download(f"/v1/tasks/{self._task_id}/result", part)
         media_type = _recognised(part, named)
-        path = part.rename(folder / f"0.{_ENDINGS[media_type]}")
+        path = part.rename(folder / f"0.{ENDINGS[media_type]}")
         return [RemoteFile(path, media_type)]
 
     def close(self) -> None:
@@ -134,11 +133,7 @@ class Executor:
 def _recognised(path: Path, named: str) -> str:
     """The media type by content; older servers call every picture image/jpeg. Raises: BackendFailed."""
     with path.open("rb") as file:
-        head = file.read(12)
-    if head[4:8] == b"ftyp":
-        return "video/mp4"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "image/png"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    raise BackendFailed(f"the back end sent {named or 'something'} that is neither MP4 nor PNG nor JPEG")
+        found = media_type_of(file.read(12))
+    if not found:
+        raise BackendFailed(f"the back end sent {named or 'something'} that is neither MP4 nor PNG, JPEG or WebP")
+    return found

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
+from functools import partial
 from typing import TypeVar
 
 from jobs.backends import Backend
-from jobs.errors import JobCancelled, RunTimeout
+from jobs.errors import BackendFailed, JobCancelled, RunTimeout
 from jobs.record import Job
 from jobs.requests import GenerationRequest
 from jobs.settings import Settings
 from workers import spooled_files
+from workers.encode import images
 from workers.executors.remote import BackendAway, BackendBusy, HandBack, RemoteExecutor, TaskGone, connect, namespace_of
 from workers.report import Reporter
 
 T = TypeVar("T")
 #: Content of the object-store keys that a request names.
 Inputs = Callable[[GenerationRequest], Mapping[str, bytes]]
+
+
+class TooLong(HandBack):
+    """The run took longer than its back end may."""
+
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +48,7 @@ def compute(job: Job, attempt: int, backend: Backend, reporter: Reporter, settin
         ExecutionError: the back end failed or refused it.
     """
     begun = time.monotonic()
+    deadline = begun + (backend.run_timeout_s or math.inf)
     run_id = hashlib.sha256(f"{job.job_id}.{attempt}".encode()).hexdigest()[:16]
     with (
         closing(connect(backend, namespace_of(settings, backend.name))) as executor,
@@ -47,13 +57,16 @@ def compute(job: Job, attempt: int, backend: Backend, reporter: Reporter, settin
         try:
             _submit(executor, backend, job.request, inputs(job.request), reporter, run_id)
             reporter.stage("denoising")
-            _watch(executor, backend, reporter)
+            _watch(executor, backend, reporter, deadline)
             fetched = _patiently(backend, reporter, lambda: executor.fetch(folder))
-        except (JobCancelled, RunTimeout):
+        except (JobCancelled, RunTimeout, TooLong):
             with suppress(BackendAway):
                 executor.stop()
             raise
-        files = [spooled_files.described(file.path, file.media_type) for file in fetched]
+        try:
+            files = [spooled_files.described(file.path, file.media_type) for file in fetched]
+        except BackendFailed as exc:  # half a file; the job is not to blame
+            raise HandBack(f"{backend.name}: {exc.message}", counted=True) from exc
         spooled_files.keep(settings, job.job_id, attempt, folder, files)
     return time.monotonic() - begun
 
@@ -72,16 +85,26 @@ def _submit(
         _sleep(reporter, POLL_S)
 
 
-def _watch(executor: RemoteExecutor, backend: Backend, reporter: Reporter) -> None:
+def _watch(executor: RemoteExecutor, backend: Backend, reporter: Reporter, deadline: float) -> None:
     while True:
         _sleep(reporter, POLL_S)
-        progress = _patiently(backend, reporter, executor.poll)
+        poll = partial(executor.poll, preview=reporter.preview_due())
+        progress = _patiently(backend, reporter, poll)
         if progress.done:
             return
+        if time.monotonic() > deadline:
+            raise TooLong(f"{backend.name} took longer than {backend.run_timeout_s:g} s", counted=True)
+        if progress.preview:
+            reporter.preview(progress.step or 0, partial(_draw, progress.preview))
         if progress.steps:
             reporter.expect(progress.steps)
         if progress.step:
             reporter.step(progress.step)
+
+
+def _draw(picture: str) -> tuple[bytes, str]:
+    """A back end's own preview (base64) as ours are. Runs in the reporter's thread."""
+    return images.small_jpeg(base64.b64decode(picture.partition(",")[2] or picture)), "image/jpeg"
 
 
 def _patiently(backend: Backend, reporter: Reporter, call: Callable[[], T]) -> T:

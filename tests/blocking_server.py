@@ -1,0 +1,169 @@
+"""What the fakes of blocking back ends share: a threaded HTTP server whose process can die and come back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Died(Exception):
+    """The process is gone in the middle of a call."""
+
+
+class BlockingServer:
+    """One job at a time, in the order of arrival; every POST of a job is answered when it is done.
+
+    What a test wants to go wrong is set on the object while it runs.
+    """
+
+    def __init__(self, step_s: float = 0.02) -> None:
+        self.step_s = step_s
+        #: Jobs go on until they are stopped; status and body instead of a result; a body with status 200.
+        self.endless = False
+        self.failure: tuple[int, Any] | None = None
+        self.result: bytes | None = None
+        #: Bodies of jobs in the order of arrival, and every call.
+        self.bodies: list[dict[str, Any]] = []
+        self.calls: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.lock = threading.Lock()
+        self.generation = 0
+        self.port = 0
+        self._turn = threading.Condition()
+        self._line: list[object] = []
+        self._server: ThreadingHTTPServer | None = None
+        self._connections: set[socket.socket] = set()
+
+    # ---- its process
+
+    def start(self) -> Any:
+        owner = self
+        self.generation += 1
+
+        class Bound(Handler):
+            fake = owner
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Bound)
+        self._server.daemon_threads = True
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
+
+    def stop(self) -> None:
+        """The process dies: connections end without an answer, and all is forgotten."""
+        assert self._server is not None
+        self.generation += 1
+        self._server.shutdown()
+        self._server.server_close()
+        with self.lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+            self._connections.clear()
+        with self._turn:
+            self._line.clear()
+            self._turn.notify_all()
+        self.forget()
+
+    def forget(self) -> None:
+        """What a new process does not know."""
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    # ---- what it does
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[int]:
+        """One job at a time, first come first served. Gives the generation of the process."""
+        ticket, generation = object(), self.generation
+        with self._turn:
+            self._line.append(ticket)
+            self._turn.wait_for(lambda: self.generation != generation or self._line[0] is ticket)
+        try:
+            self.check(generation)
+            yield generation
+        finally:
+            with self._turn:
+                if ticket in self._line:
+                    self._line.remove(ticket)
+                self._turn.notify_all()
+
+    def check(self, generation: int) -> None:
+        """Raises: Died: the process of this generation is gone."""
+        if self.generation != generation:
+            raise Died
+
+    def steps(self, number: int, generation: int) -> Iterator[int]:
+        """Let time pass step by step; the last one comes again and again while jobs are endless."""
+        step = 0
+        while step < number or self.endless:
+            time.sleep(self.step_s)
+            self.check(generation)
+            step = min(step + 1, number)
+            yield step
+
+    def answer(self, method: str, path: str, body: Any, headers: dict[str, str]) -> tuple[int, bytes, str]:
+        """Status, content and media type of an answer."""
+        raise NotImplementedError
+
+
+class Handler(BaseHTTPRequestHandler):
+    fake: BlockingServer
+    protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        super().setup()
+        with self.fake.lock:
+            self.fake._connections.add(self.connection)
+
+    def finish(self) -> None:
+        with self.fake.lock:
+            self.fake._connections.discard(self.connection)
+        with contextlib.suppress(OSError):
+            super().finish()
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def handle(self) -> None:
+        with contextlib.suppress(ConnectionError, ValueError):
+            super().handle()
+
+    def do_GET(self) -> None:
+        self._serve("GET")
+
+    def do_POST(self) -> None:
+        self._serve("POST")
+
+    def _serve(self, method: str) -> None:
+        fake = self.fake
+        content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        path, _, query = self.path.partition("?")
+        with fake.lock:
+            fake.calls.append(f"{method} {path}")
+            fake.headers.append({name.lower(): value for name, value in self.headers.items()})
+        body = json.loads(content) if content else {}
+        try:
+            status, answer, media_type = fake.answer(method, path, body | ({"query": query} if query else {}),
+                                                     fake.headers[-1])  # fmt: skip
+        except Died:
+            self.close_connection = True
+            return
+        with contextlib.suppress(OSError):
+            self.send_response(status)
+            self.send_header("Content-Type", media_type)
+            self.send_header("Content-Length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+
+def as_json(status: int, body: Any) -> tuple[int, bytes, str]:
+    return status, json.dumps(body, separators=(",", ":")).encode(), "application/json"
