@@ -10,6 +10,7 @@ import json
 import logging
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,13 @@ def is_seconds(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 86_400
 
 
+@cache
+def _note(slot: str, name: str, gpu: str, model: str) -> None:
+    """Once for each process, however often it reads the file."""
+    notes = {"backend": slot, "entry": name, "its_gpu": gpu, "its_model": model}
+    logger.info("back end of executors.json", extra=notes)
+
+
 def _entry(path: Path, number: int, fields: Any) -> tuple[str, Entry]:
     label = f"entry {number}"
 
@@ -84,8 +92,7 @@ def _entry(path: Path, number: int, fields: Any) -> tuple[str, Entry]:
     if fields.get("timeout") is not None and not is_seconds(fields["timeout"]):
         raise bad("timeout", "must be seconds, more than 0")
     name = slot_name(fields["name"], fields["exec_type"], number)
-    notes = {f"its_{key}": fields[key] for key in ("name", "gpu", "model") if fields.get(key)}
-    logger.info("back end of executors.json", extra={"backend": name, **notes})
+    _note(name, *(str(fields.get(key) or "") for key in ("name", "gpu", "model")))
     table = {"type": fields["exec_type"], "endpoint": fields.get("endpoint")}
     if fields.get("timeout") is not None:
         table["run_timeout_s"] = fields["timeout"]

@@ -14,7 +14,8 @@ from jobs import schedulers
 from jobs.input_use import Inpaint
 
 _NEGATIVE = "Negative prompt:"
-_PAIR = re.compile(r'\s*(\w[\w \-/]*):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+#: Names are bounded, or a long line without any would be searched from each of its characters to its end.
+_PAIR = re.compile(r'(\w[\w \-/]{0,60}):\s{0,9}("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 #: What lies under a mask, in A1111's words; it leaves out its usual one.
 _MASKED_CONTENT = {"blurred": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 _SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")

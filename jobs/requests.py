@@ -204,7 +204,8 @@ def resolve(
         embed_metadata=None if sent.get("embed_metadata", settings.embed_metadata) else False,
         passthrough=sent.get("passthrough") if spec.executor == "remote" else None,
     )
-    if request.strength is not None and request.strength * request.steps < 1:
+    own = spec.executor != "remote"  # a server of others may take it
+    if own and request.strength is not None and request.strength * request.steps < 1:
         rule = "strength × steps must be at least 1: that many steps are run"
         problems.append(Problem("strength", rule, request.strength))
     if problems:

@@ -86,6 +86,8 @@ def test_a_payload_arrives_unchanged_and_a_jpeg_comes_back(fleet: Fleet) -> None
     assert (body["batch_size"], body["save_images"], body["denoising_strength"]) == (1, False, 0.75)
     assert body["force_task_id"] != "mine"
     assert "inpainting_fill" not in body
+    linked(ended(client, {"prompt": "x", "init_images": [text(image)], "denoising_strength": 0}, gen_type="img2img"))
+    assert fake.bodies[-1]["denoising_strength"] == 0
 
     mixed = {"prompt": "", "images_texts": ["cat", text(image), text(mask), "dog"], "weights": [1, 0.5, 0.25, 2],
              "steps": 4, "guidance_scale": 7, "width": 64, "height": 32, "sampler": "ddim_sampler", "prior_cf_scale": 3,

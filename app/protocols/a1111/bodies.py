@@ -72,7 +72,9 @@ _OF_INFOTEXT = {
 
 
 def read(table: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """The known fields that were sent and are not null, of the right types; with an infotext, also those it names.
+    """What was sent and is not null, known fields of the right types; with an infotext, also those it names.
+
+    Fields that are not in the table are left as they are: a back end may know them.
 
     Raises:
         InvalidRequest: naming every field and its rule.
@@ -95,7 +97,7 @@ def read(table: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     problems = [Problem(name, rule, values[name]) for name, rule in rules.items() if rule]
     if problems:
         raise InvalidRequest(*problems)
-    return values
+    return {**{name: value for name, value in body.items() if name not in table}, **values}
 
 
 def _is_id(text: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flask import request
 from marshmallow import INCLUDE, Schema, fields
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from app import inputs, submitting
 from app.fields import Number, Text, Whole, body_of, load
@@ -54,7 +54,7 @@ def png_info() -> dict[str, Any]:
     try:
         data = inputs.bytes_of(text, submitting.settings())
         found, items = off_the_hub(lambda: _notes(data))
-    except (InvalidRequest, OSError, SyntaxError, ValueError, UnidentifiedImageError) as exc:
+    except (InvalidRequest, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as exc:
         raise Failed(500, "Invalid encoded image", str(exc)[:200]) from exc
     parsed = infotext.parse(found)
     return {"info": found, "items": items, "parameters": {**_ASSUMED, **parsed} if parsed else {}}

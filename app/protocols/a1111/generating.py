@@ -40,7 +40,8 @@ def generate(kind: Kind) -> Response:
     """Answer the present request when its images are there."""
     table = bodies.TXT2IMG if kind is Kind.TEXT2IMG else bodies.IMG2IMG
     sent = bodies.read(table)
-    _check(sent, kind)
+    if kind is Kind.IMG2IMG and not sent.get("init_images"):
+        raise Failed(404, "Init image not found")
     calls = Calls(store(), auth.caller().key_id)
     digest = hashlib.sha256(f"{kind} ".encode() + request.get_data(cache=True)).hexdigest()
     forced = sent.get("force_task_id") or ""
@@ -77,10 +78,8 @@ def _new_call(key_id: str, sent: Mapping[str, Any], kind: Kind) -> Call:
     return Call(key_id, call_id, jobs, secrets.randbelow(2**32) if seed < 0 else seed, new_holder())
 
 
-def _check(sent: Mapping[str, Any], kind: Kind) -> None:
-    """Raises: Failed: as the original refuses it."""
-    if kind is Kind.IMG2IMG and not sent.get("init_images"):
-        raise Failed(404, "Init image not found")
+def _check_scripts(sent: Mapping[str, Any]) -> None:
+    """Raises: Failed: there are no scripts here."""
     script = sent.get("script_name") or "None"
     if script != "None":
         raise Failed(422, f"Script '{script[:80]}' not found")
@@ -112,6 +111,8 @@ def _prepared(sent: Mapping[str, Any], kind: Kind) -> Prepared:
     wanted = a1111.wanted(body, kind, submitting.models(), options.model())
     values = {name: value for name, value in wanted.values.items() if value is not None}
     spec = submitting.models().get(values["model"])
+    if spec.executor != "remote":
+        _check_scripts(sent)
     for name, default in _UNSENT.items():
         if name not in sent and name not in _sent_as(sent) and (name != "strength" or "strength" in values):
             limit = spec.limit(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import queue
 import socket
@@ -88,7 +87,8 @@ class Held:
         taken = False
         try:
             if not self._gone():
-                self._calls.renew(self.call, self._answered, LONG_CLAIM_S)
+                with suppress(Unavailable):
+                    self._calls.renew(self.call, self._answered, LONG_CLAIM_S)
                 yield body
                 taken = self._is_taken()  # the server asks for more after it has written all of that
             else:
@@ -102,19 +102,15 @@ class Held:
         if self._socket is None:
             return True
         until = time.monotonic() + TAKEN_S
-        while time.monotonic() < until:
-            try:
-                self._socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-            except OSError as exc:
-                if exc.errno not in (errno.EAGAIN, errno.EWOULDBLOCK):
+        try:
+            while time.monotonic() < until:
+                if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                     return False
-            try:
-                left = ioctl(self._socket.fileno(), TIOCOUTQ, b"\0" * 4)
-            except OSError:
-                return False
-            if not struct.unpack("i", left)[0]:
-                return True
-            time.sleep(0.02)
+                if not struct.unpack("i", ioctl(self._socket.fileno(), TIOCOUTQ, b"\0" * 4))[0]:
+                    return True
+                time.sleep(0.02)
+        except OSError:
+            pass
         return False
 
 

@@ -34,7 +34,7 @@ def body_of(request: GenerationRequest, inputs: Mapping[str, bytes], checkpoint:
     body |= {
         "prompt": " ".join([request.prompt, *_loras(request)]),
         "negative_prompt": request.negative_prompt,
-        "seed": request.seed % 2**32,
+        "seed": request.seed,
         "steps": request.steps,
         "cfg_scale": request.guidance_scale,
         "width": request.width,
@@ -67,7 +67,7 @@ def _passes(request: GenerationRequest) -> dict[str, Any]:
     """Noise of a second seed, and a second pass."""
     found: dict[str, Any] = {}
     if part := request.variation:
-        found |= {"subseed": part["seed"] % 2**32, "subseed_strength": part["strength"]}
+        found |= {"subseed": part["seed"], "subseed_strength": part["strength"]}
     if part := request.hires:
         found |= {
             "enable_hr": True,
