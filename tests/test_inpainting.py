@@ -10,14 +10,18 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from jobs.errors import JobCancelled
+from jobs.input_use import AREAS, FILLS, RESIZES
 from jobs.requests import GenerationRequest
 from jobs.settings import Settings
 from tests.computing import Worker
 from tests.pictures import picture
 from tests.room import Room
+from workers.fitting import fit
 from workers.inpainting import Painting
 
 #: The first test waits for the making of all models.
@@ -131,6 +135,14 @@ def test_no_latent_that_is_white_in_part_keeps_what_is_to_go() -> None:
     assert mask.sum() == 32 * 32  # rows 16 to 48, columns 32 to 64
 
 
+def test_what_is_too_small_to_be_seen_in_a_large_region_is_painted_all_the_same() -> None:
+    dots = Image.new("L", SIZE, 0)
+    for dot in ((3, 3), (86, 56)):
+        dots.putpixel(dot, 255)
+    mask = np.asarray(prepared(dots, size=(16, 16), inpaint={"area": "masked"}).of(1)["mask"])
+    assert mask[0, 0] == mask[15, 15] == 255
+
+
 def test_blur_mixes_at_the_border_and_reaches_no_farther(worker: Worker) -> None:
     sharp = paint(worker, width=88, height=56)[0].astype(int)
     soft = paint(worker, width=88, height=56, inpaint={"blur_px": 3})[0].astype(int)
@@ -173,9 +185,6 @@ def test_a_soft_border_lies_within_the_region() -> None:
     assert (changed.max(axis=0) <= (43, 61)).all()
     for steps in (np.diff(share[32]), np.diff(share[:, 48])):
         assert np.abs(steps).max() < 0.25
-
-
-FILLS = ("original", "blurred", "noise", "nothing")
 
 
 def test_each_fill_gives_another_picture_and_the_same_one_again(worker: Worker) -> None:
@@ -244,6 +253,47 @@ def test_hostile_sizes(worker: Worker, size: tuple[int, int], area: str) -> None
     for resize in ("stretch", "crop", "pad"):
         after = worker.compute("sd", kind="inpaint", strength=0.5, steps=2, resize=resize, inpaint=how, **keys)
         assert after.shape == (1, 1, *(size[::-1] if area == "masked" else (32, 32)), 3)
+
+
+SIDES = st.integers(1, 80)
+
+
+@given(
+    image_size=st.tuples(SIDES, SIDES), mask_size=st.tuples(SIDES, SIDES), size=st.tuples(SIDES, SIDES),
+    corners=st.tuples(*[st.floats(0, 1)] * 4), resize=st.sampled_from(RESIZES), area=st.sampled_from(AREAS),
+    padding_px=st.integers(0, 512), blur_px=st.sampled_from([0.0, 0.3, 2.0, 256.0]), fill=st.sampled_from(FILLS),
+    cell_px=st.sampled_from([1, 2, 8, 32]),
+)  # fmt: skip
+@settings(deadline=None, max_examples=300)
+def test_any_image_and_mask(
+    image_size: tuple[int, int], mask_size: tuple[int, int], size: tuple[int, int], corners: tuple[float, ...],
+    resize: str, area: str, padding_px: int, blur_px: float, fill: str, cell_px: int,
+) -> None:  # fmt: skip
+    """Sizes are right, what is not white is kept, and the pipeline paints all that is white."""
+    mask = Image.new("L", mask_size, 0)
+    left, right = sorted(int(mask_size[0] * share) for share in corners[:2])
+    top, bottom = sorted(int(mask_size[1] * share) for share in corners[2:])
+    mask.paste(255, (left, top, right, bottom))
+    request = {"model": "m", "kind": "inpaint", "prompt": "", "negative_prompt": "", "seed": 1, "steps": 1,
+               "guidance_scale": 1.0, "width": size[0], "height": size[1], "resize": resize,
+               "inpaint": {"area": area, "padding_px": padding_px, "blur_px": blur_px, "fill": fill}}  # fmt: skip
+    before = picture(size=image_size)
+    painting = Painting(before, mask, GenerationRequest.from_dict(request), cell_px)
+    seen = painting.of(2)
+    assert seen["image"].size == seen["mask"].size == size
+    output = painting.finished(np.asarray(seen["image"])[None, None] ^ 255)[0, 0]
+    kept = fit(image_size, image_size if area == "masked" else size, resize)
+    white = np.asarray(kept.apply(mask, black_border=True)) >= 128
+    original = np.asarray(kept.apply(before))
+    assert output.shape == original.shape
+    if not blur_px:
+        assert np.array_equal(output[~white], original[~white])
+    if not white.any():
+        assert np.array_equal(output, original)
+    if area == "whole":
+        assert (np.asarray(seen["mask"])[white] == 255).all()
+        if fill == "original" and not blur_px:
+            assert np.array_equal(output[white], original[white] ^ 255)
 
 
 @pytest.mark.parametrize("resize", ["crop", "pad"])

@@ -21,12 +21,14 @@ class Fit:
     target: Size
     place: Box
 
-    def apply(self, picture: Image.Image, *, black_border: bool = False) -> Image.Image:
+    def apply(
+        self, picture: Image.Image, *, black_border: bool = False, by: Image.Resampling = Image.Resampling.LANCZOS
+    ) -> Image.Image:
         """A picture of any size, taken as if it had the source's; the border has the edge's colours, or is black."""
         across, down = picture.width / self.source[0], picture.height / self.source[1]
         left, top, right, bottom = self.part
         part = (left * across, top * down, min(right * across, picture.width), min(bottom * down, picture.height))
-        scaled = picture.resize(_size(self.place), Image.Resampling.LANCZOS, box=part)
+        scaled = picture.resize(_size(self.place), by, box=part)
         if scaled.size == self.target:
             return scaled
         left, top, right, bottom = self.place

@@ -64,8 +64,10 @@ class Painting(Inputs):
         left, top, right, bottom = self._region
         self._fit = fitting.fit((right - left, bottom - top), size, "pad")
         start = self._fit.apply(self._original.crop(self._region))
-        # Pipelines look at one pixel of each latent: a latent that is white in part would keep what is to go.
-        self._mask = _covering(_sharpened(self._fit.apply(sharp.crop(self._region), black_border=True)), cell_px)
+        # Whatever has some white is painted. Pipelines look at one pixel of each latent: one that is white in part
+        # would keep what is to go.
+        scaled = self._fit.apply(sharp.crop(self._region), black_border=True, by=Image.Resampling.BOX)
+        self._mask = _covering(_sharpened(scaled, 1), cell_px)
         if how.fill == "blurred":
             start = Image.composite(_flowed_in(start, self._mask), start, self._mask)
         elif how.fill == "nothing":
@@ -102,9 +104,9 @@ def inputs_of(pipeline: Any, request: GenerationRequest, objects: ObjectStore | 
     return Inputs(fitting.fit(image.size, size, request.resize or "stretch").apply(image))
 
 
-def _sharpened(mask: Image.Image) -> Image.Image:
-    """Black and white only."""
-    return mask.point([0] * HALF_WAY + [255] * (256 - HALF_WAY))
+def _sharpened(mask: Image.Image, white: int = HALF_WAY) -> Image.Image:
+    """Black and white only: ``white`` is the darkest grey that becomes white."""
+    return mask.point([0] * white + [255] * (256 - white))
 
 
 def _covering(mask: Image.Image, cell_px: int) -> Image.Image:
