@@ -102,7 +102,9 @@ def inspect(client: Client, arguments: Namespace) -> None:
             found = inspection.read(path)
         except NoMetadata as exc:
             raise NoMetadata(str(exc).replace(str(path), name)) from None
-    lines = [f"{field:18}{value}" for field, value in found.request.items()]
+    # The request makes all images of its job, this one by its index; its own seeds make it alone.
+    fields = {**found.request, **found.own_seeds}
+    lines = [f"{field:18}{value}" for field, value in fields.items()]
     answer(arguments, dict(found.request) or {"parameters": found.parameters}, "\n".join(lines) or found.parameters)
 
 

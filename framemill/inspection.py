@@ -31,6 +31,14 @@ class Making:
     #: Prompt, negative prompt and one line of ``Key: value``, as A1111 writes them; "" where there is none.
     parameters: str = ""
 
+    @property
+    def own_seeds(self) -> dict[str, int]:
+        """What makes this one of a job's images alone: ``seed``, and ``variation_seed`` where noise is mixed."""
+        index, variation = int(self.request.get("index", 0)), self.request.get("variation")
+        if variation:
+            return {"seed": self.request["seed"], "variation_seed": variation["seed"] + index}
+        return {"seed": self.request["seed"] + index} if "seed" in self.request else {}
+
 
 def read(path: str | PathLike[str]) -> Making:
     """Read a PNG, WebP, JPEG, GIF, MP4 or WebM file.

@@ -62,10 +62,14 @@ class Output:
     thumbnail_url: str | None = None
     #: The first frame of a video.
     poster_url: str | None = None
+    #: Of this image; and of the noise that is mixed in, if there is any.
+    seed: int | None = None
+    variation_seed: int | None = None
 
     @classmethod
     def from_dict(cls, answer: Mapping[str, Any]) -> Self:
-        names = ("bytes", "sha256", "width", "height", "frames", "fps", "thumbnail_url", "poster_url")
+        names = ("bytes", "sha256", "width", "height", "frames", "fps", "thumbnail_url", "poster_url", "seed",
+                 "variation_seed")  # fmt: skip
         return cls(
             index=answer.get("index", 0),
             url=answer.get("url") or "",

@@ -26,7 +26,10 @@ MAX_CHARS = 200_000
 
 
 def write(values: Mapping[str, Any]) -> str:
-    """The text of one picture; ``values``: a request as a dict, with the seed of this picture."""
+    """The text of one picture; ``values``: a request as a dict, with the seeds of this picture.
+
+    Where noise is mixed they are ``seed`` and ``variation_seed``.
+    """
     lines = [str(values["prompt"])]
     if values.get("negative_prompt"):
         lines.append(f"{_NEGATIVE} {values['negative_prompt']}")
@@ -55,7 +58,7 @@ def parse(text: str) -> dict[str, str]:
 
 def _pairs(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     name = values.get("scheduler")
-    choice = schedulers.parse(name) if name else None
+    choice, hires = schedulers.parse(name) if name else None, values.get("hires")
     pairs = {
         "Steps": values["steps"],
         "Sampler": choice.sampler if choice else name,
@@ -64,7 +67,12 @@ def _pairs(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         "Seed": values["seed"],
         "Size": f"{values['width']}x{values['height']}",
         "Model": values["model"],
-        "Denoising strength": values.get("strength"),
+        "Variation seed": values.get("variation_seed"),
+        "Variation seed strength": (values.get("variation") or {}).get("strength"),
+        "Denoising strength": hires["strength"] if hires else values.get("strength"),
+        "Hires resize": f"{hires['width']}x{hires['height']}" if hires else None,
+        "Hires steps": hires["steps"] if hires else None,
+        "Hires upscaler": "Lanczos" if hires else None,
         **_masking(Inpaint.of(values.get("inpaint"))),
         "Frames": values["frames"] if values["frames"] > 1 else None,
         "FPS": values["fps"] or None,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jobs import formats
@@ -102,6 +102,12 @@ class GenerationRequest:
         if self.variation:
             return {"seed": self.seed, "variation_seed": self.variation["seed"] + index}
         return {"seed": self.seed + index}
+
+    def batch(self, seed: int, first: int) -> GenerationRequest:
+        """The same for the images from ``first`` on, of a series that begins with this seed."""
+        if not self.variation:
+            return replace(self, seed=seed + first)
+        return replace(self, seed=seed, variation={**self.variation, "seed": self.variation["seed"] + first})
 
     def to_dict(self) -> dict[str, Any]:
         values = {key: value for key, value in asdict(self).items() if value is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from app.inputs import store_image
-from jobs.models import ModelRegistry
+from jobs.models import Kind, ModelRegistry
 from jobs.objects.local import LocalStore
 from jobs.requests import resolve
 from jobs.settings import Settings
@@ -55,9 +56,9 @@ class StoppedAt(Reporter):
         self.stages.append(name)
         super().stage(name)
 
-    def step(self, done: int) -> None:
+    def step(self, done: int, share: float | None = None) -> None:
         self.steps_done.append(done)
-        super().step(done)
+        super().step(done, share)
 
 
 class Worker:
@@ -102,10 +103,11 @@ class Worker:
         self.room.start()
         _, attempt = self.room.at()
         try:
-            with StoppedAt(store, job_id, attempt, request.steps, stop_at) as self.reporter:
+            with StoppedAt(store, job_id, attempt, request.total_steps, stop_at) as self.reporter:
                 pipeline, prior = self.pipelines.get(spec, request.kind), self.pipelines.prior(spec)
                 previews = Previews(pipeline, request, self.reporter, spec.preview_decoder)
-                return executor.run(pipeline, spec, request, self.reporter, self.objects, previews, prior)
+                second = partial(self.pipelines.get, spec, Kind.IMG2IMG)
+                return executor.run(pipeline, spec, request, self.reporter, self.objects, previews, prior, second)
         finally:
             if self.room.state(job_id) == "running":
                 self.room.finish()

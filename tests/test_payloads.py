@@ -17,6 +17,7 @@ from app.payloads import a1111, in_their_words, kandinsky
 from jobs.errors import InvalidRequest, ModerationRefused, Problem
 from jobs.model_spec import Kind
 from jobs.models import ModelRegistry
+from jobs.requests import resolve
 from tests import pictures
 from tests.devoid_client import Client
 
@@ -29,6 +30,12 @@ schedulers = ["Euler", "Euler a", "DPM++ 2M", "DPM++ 2M Karras"]
 [mixer]
 executor = "drawing"
 kinds = ["text2img", "mix2img"]
+
+[kandinsky]
+source = "hub/decoder"
+prior = "hub/prior"
+kinds = ["text2img", "mix2img"]
+schedulers = ["DDPM", "DDIM"]
 """
 
 
@@ -152,12 +159,110 @@ def test_a_mask_may_be_inverted(registry: ModelRegistry) -> None:
 
 
 def test_what_is_not_done_is_named(registry: ModelRegistry) -> None:
-    sent = {"prompt": "x", "enable_hr": True, "hr_scale": 2, "restore_faces": False, "styles": [], "tiling": None,
-            "subseed_strength": 0.3, "init_images": None}  # fmt: skip
+    sent = {"prompt": "x", "eta": 0.5, "restore_faces": True, "styles": [], "tiling": None, "init_images": None}
     assert a1111.wanted(sent, Kind.TEXT2IMG, registry, "").warnings == [
-        "enable_hr was ignored",
-        "subseed_strength was ignored",
+        "restore_faces was ignored",
+        "eta was ignored",
     ]
+
+
+#: Of every body of the official Devoid client.
+ALWAYS = {"hr_scale": 1, "hr_upscaler": "Latent", "hr_second_pass_steps": 0, "hr_resize_x": 768, "hr_resize_y": 1024,
+          "denoising_strength": 0.7}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sent", "hires"),
+    [
+        (ALWAYS, None),
+        ({**ALWAYS, "enable_hr": False}, None),
+        ({**ALWAYS, "enable_hr": True}, {"width": 768, "height": 1024, "strength": 0.7}),
+        ({"enable_hr": True}, {"scale": 2.0}),
+        ({"enable_hr": True, "hr_scale": 1.5, "hr_resize_x": 0, "hr_upscaler": None}, {"scale": 1.5}),
+        ({"enable_hr": True, "hr_scale": 3, "hr_resize_y": 900, "hr_upscaler": "Nearest"}, {"height": 900}),
+        ({"enable_hr": True, "hr_second_pass_steps": 9, "denoising_strength": None}, {"scale": 2.0, "steps": 9}),
+    ],
+)
+def test_hires_fix(registry: ModelRegistry, sent: dict[str, Any], hires: dict[str, Any] | None) -> None:
+    found = a1111.wanted({"prompt": "x", **sent}, Kind.TEXT2IMG, registry, "")
+    assert found.warnings == []
+    given = found.values["hires"]
+    assert given is None if hires is None else {n: v for n, v in given.items() if v is not None} == hires
+
+
+def test_hires_fix_with_what_is_not_done(registry: ModelRegistry) -> None:
+    same = {"hr_prompt": "x", "hr_negative_prompt": "", "hr_sampler_name": "Use same sampler", "hr_scheduler": None}
+    sent = {"prompt": "x", "enable_hr": True, **same}
+    assert a1111.wanted(sent, Kind.TEXT2IMG, registry, "").warnings == []
+    others = {"hr_prompt": "y", "hr_sampler_name": "Heun", "hr_checkpoint_name": "other", "hr_upscaler": "R-ESRGAN 4x+"}
+    assert a1111.wanted({**sent, **others}, Kind.TEXT2IMG, registry, "").warnings == [
+        "there is no hr_upscaler R-ESRGAN 4x+; Lanczos was used",
+        "hr_prompt was ignored: the second pass has that of the first",
+        "hr_sampler_name was ignored: the second pass has that of the first",
+        "hr_checkpoint_name was ignored: the second pass has that of the first",
+    ]
+    found = a1111.wanted(sent, Kind.TEXT2IMG, registry, "mixer")
+    assert (found.values["hires"], found.warnings) == (
+        None,
+        ["enable_hr was ignored: model mixer offers no img2img"],
+    )
+    image = {**sent, "init_images": [picture()]}
+    assert a1111.wanted(image, Kind.IMG2IMG, registry, "").values["hires"] is None
+
+
+def test_subseeds(registry: ModelRegistry) -> None:
+    assert values(registry, subseed=5, subseed_strength=0.3)["variation"] == {"seed": 5, "strength": 0.3}
+    assert values(registry, subseed_strength=1)["variation"] == {"seed": -1, "strength": 1.0}
+    for nothing in ({"subseed": 5}, {"subseed": 5, "subseed_strength": 0}, {"subseed_strength": None}):
+        assert "variation" not in values(registry, **nothing)
+
+
+@pytest.mark.parametrize(
+    ("sent", "field"),
+    [
+        ({"enable_hr": True, "hr_scale": 0.5}, "hr_scale"),
+        ({"enable_hr": True, "hr_resize_x": 64}, "hr_resize_x"),
+        ({"enable_hr": True, "hr_second_pass_steps": 999}, "hr_second_pass_steps"),
+        ({"enable_hr": True, "denoising_strength": 0}, "denoising_strength"),
+        ({"subseed_strength": 2}, "subseed_strength"),
+    ],
+)
+def test_what_is_wrong_is_named_as_it_was_sent(registry: ModelRegistry, sent: dict[str, Any], field: str) -> None:
+    found = a1111.wanted({"prompt": "x", **sent}, Kind.TEXT2IMG, registry, "").values
+    with pytest.raises(InvalidRequest) as caught:
+        resolve(registry, found)
+    assert [problem.field for problem in in_their_words(caught.value, a1111.NAMES).problems][:1] == [field]
+
+
+def test_settings_of_kandinskys_prior(registry: ModelRegistry) -> None:
+    sent = {
+        "prompt": "x",
+        "prior_steps": "5",
+        "prior_cf_scale": 4,
+        "negative_prior_prompt": "bad",
+        "sampler": "p_sampler",
+    }
+    found = kandinsky.wanted(sent, Kind.TEXT2IMG, registry, "kandinsky")
+    assert found.values["prior"] == {"steps": 5, "guidance_scale": 4.0, "negative_prompt": "bad"}
+    assert (found.values["negative_prompt"], found.values["scheduler"], found.warnings) == (None, "DDPM", [])
+    assert (
+        kandinsky.wanted({**sent, "prior_steps": 7}, Kind.TEXT2IMG, registry, "kandinsky").values["prior"]["steps"] == 7
+    )
+    empty = {"prompt": "x", "prior_steps": "", "negative_prior_prompt": ""}
+    request, _ = resolve(registry, kandinsky.wanted(empty, Kind.TEXT2IMG, registry, "kandinsky").values)
+    assert request.prior is None
+    # A model without a prior: as if they had not been sent.
+    other = kandinsky.wanted(sent, Kind.TEXT2IMG, registry, "mixer")
+    assert ("prior" in other.values, other.values["negative_prompt"], other.warnings) == (False, "bad", [])
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "warns"),
+    [("ddim_sampler", "DDIM", False), ("plms_sampler", None, True), ("other", None, True), ("", None, False)],
+)
+def test_kandinskys_samplers(registry: ModelRegistry, sampler: str, scheduler: str | None, warns: bool) -> None:
+    found = kandinsky.wanted({"prompt": "x", "sampler": sampler}, Kind.TEXT2IMG, registry, "kandinsky")
+    assert (found.values["scheduler"], bool(found.warnings)) == (scheduler, warns)
 
 
 @pytest.mark.parametrize("named", ["mixer", "mixer.safetensors [0123456789]", "mixer [abc]"])
@@ -195,12 +300,16 @@ def test_real_pipelines_compute_them(start: Any, families_file: Path) -> None:
     size = {"width": 64, "height": 64, "steps": 4}
     sent = [
         ("automatic1111", "text2img", {"prompt": "x", "sampler_name": "DPM++ 2M", "scheduler": "karras", **size}),
+        ("automatic1111", "text2img", {"prompt": "x", "width": 32, "height": 48, "steps": 4, "enable_hr": True,
+                                       "hr_resize_x": 64, "hr_resize_y": 64, "subseed": 3, "subseed_strength": 0.2}),
         ("automatic1111", "img2img", {"prompt": "x", "init_images": [picture()], "denoising_strength": 0.5, **size}),
         ("automatic1111", "img2img", {"prompt": "x", "init_images": [picture()], "mask": picture("white"), **size}),
         ("automatic1111", "img2img",
          {"prompt": "x", "init_images": [picture(size=(99, 70))], "mask": picture("black"), "inpainting_mask_invert": 1,
           "resize_mode": 1, **size}),
         ("kandinsky", "text2img", {"prompt": "x", "negative_decoder_prompt": "y", **size}),
+        ("kandinsky", "text2img", {"prompt": "x", "prior_steps": "3", "prior_cf_scale": 2, "negative_prior_prompt": "y",
+                                   "sampler": "p_sampler", **size}),
         ("kandinsky", "mix2img",
          {"images_texts": ["a cat", picture(), picture("blue"), "a dog"], "weights": [0.3, 0.3, 0.2, 0.2], **size}),
     ]  # fmt: skip

@@ -31,22 +31,28 @@ USUAL: dict[str, str] = {
 
 
 def batches(pipeline: Any, spec: ModelSpec, request: GenerationRequest, *, has_prior: bool) -> list[list[int]]:
-    """Seeds of the images that are computed together: all at once where the pipeline can, else one by one.
+    """Indexes of the images that are computed together: all at once where the pipeline can, else one by one.
 
     So that each can be made again alone: a prior shares its noise among the images of a batch, and pipelines that
     encode an input take the noise for that from the first image's generator.
     """
-    seeds = [request.seed + index for index in range(request.num_images)]
+    images = list(range(request.num_images))
     together = not has_prior and not request.inputs and "num_images" in _names(pipeline, spec, request)
-    return [seeds] if together else [[seed] for seed in seeds]
+    return [images] if together else [[index] for index in images]
 
 
 def of(
-    pipeline: Any, spec: ModelSpec, request: GenerationRequest, inputs: Mapping[str, Any], seeds: Sequence[int]
-) -> dict[str, Any]:
-    """The call's arguments for the images with these seeds; the model's own ones win.
+    pipeline: Any, spec: ModelSpec, request: GenerationRequest, inputs: Mapping[str, Any],
+    generators: Sequence[torch.Generator],
+) -> dict[str, Any]:  # fmt: skip
+    """The call's arguments for images with the noise of these generators; the model's own ones win.
 
-    ``inputs`` are the pictures that go in, by field (:mod:`workers.inpainting`).
+    Args:
+        pipeline: the pipeline.
+        spec: its model.
+        request: the request.
+        inputs: the pictures that go in, by field (:mod:`workers.inpainting`).
+        generators: one for each image.
 
     Raises:
         ExecutionError: the models file names an argument that the pipeline does not have.
@@ -57,7 +63,7 @@ def of(
         "guidance_scale": request.guidance_scale,
         "width": request.width,
         "height": request.height,
-        "seed": generators(seeds),
+        "seed": list(generators) if len(generators) > 1 else generators[0],
         **inputs,
     }
     if request.negative_prompt:
@@ -65,7 +71,7 @@ def of(
     if request.kind.is_video:
         values |= {"frames": request.frames, "fps": request.fps}
     else:
-        values["num_images"] = len(seeds)
+        values["num_images"] = len(generators)
     if request.strength is not None:
         values["strength"] = request.strength
     names = _names(pipeline, spec, request)
@@ -75,10 +81,9 @@ def of(
     return arguments | spec.arguments_of(request.kind)
 
 
-def generators(seeds: Sequence[int]) -> Any:
-    """One for each image. A generator on the CPU gives the same noise for a seed on every device."""
-    found = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
-    return found if len(found) > 1 else found[0]
+def takes(pipeline: Any, spec: ModelSpec, request: GenerationRequest, *fields: str) -> bool:
+    """Whether these fields of the request reach the pipeline."""
+    return set(fields) <= _names(pipeline, spec, request).keys()
 
 
 def accepted(pipeline: Any) -> Mapping[str, inspect.Parameter]:

@@ -29,8 +29,8 @@ class Inputs:
     def __init__(self, image: Image.Image | None = None) -> None:
         self._image = image
 
-    def of(self, seed: int) -> dict[str, Image.Image]:
-        """The pictures for the output with this seed."""
+    def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Image.Image]:
+        """The pictures for the output with these seeds."""
         return {} if self._image is None else {"image": self._image}
 
     def finished(self, frames: np.ndarray) -> np.ndarray:
@@ -74,11 +74,16 @@ class Painting(Inputs):
             start.paste((GREY,) * 3, mask=self._mask)
         super().__init__(start)
         self._noise_px = cell_px if how.fill == "noise" else 0
+        #: Of the noise of a variation's seed.
+        self._share = request.variation["strength"] if request.variation else 0.0
 
-    def of(self, seed: int) -> dict[str, Image.Image]:
+    def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Image.Image]:
         image = super().of(seed)["image"]
         if self._noise_px:
-            image = Image.composite(_noise(image.size, self._noise_px, seed), image, self._mask)
+            noise = _noise(image.size, self._noise_px, seed)
+            if variation_seed is not None:
+                noise = Image.blend(noise, _noise(image.size, self._noise_px, variation_seed), self._share)
+            image = Image.composite(noise, image, self._mask)
         return {"image": image, "mask": self._mask}
 
     def finished(self, frames: np.ndarray) -> np.ndarray:

@@ -11,12 +11,19 @@ from PIL import Image
 
 from jobs.errors import ExecutionError
 from jobs.objects import ObjectStore
+from workers import fitting
 from workers.inputs import read_input
 
 
 def read(objects: ObjectStore, key: str, mode: str = "RGB") -> Image.Image:
     """A stored picture."""
     return Image.open(io.BytesIO(read_input(objects, key))).convert(mode)
+
+
+def enlarged(picture: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """(height, width, 3) uint8, scaled until it covers ``size`` (width, height in pixels); its middle is kept."""
+    image = Image.fromarray(picture)
+    return fitting.fit(image.size, size, "crop").apply(image)
 
 
 def of_output(output: Any, attribute: str | None = None) -> np.ndarray:

@@ -70,15 +70,20 @@ class Previews:
     """
 
     def __init__(self, pipeline: Any, request: GenerationRequest, reporter: Reporter, decoder: str | None) -> None:
-        self._pipeline, self._request, self._reporter, self._decoder = pipeline, request, reporter, decoder
-        self._schedule: Schedule | None = None
-        self._before: tuple[torch.Tensor, Level] | None = None
+        self._reporter, self._decoder = reporter, decoder
+        self.begin(pipeline, request, 0)
         #: The model's decoder runs for the fit, not for the result.
         self.fitting = False
         self._broken = False
 
+    def begin(self, pipeline: Any, request: GenerationRequest, steps_before: int) -> None:
+        """A call of this pipeline begins, with pictures of this request's size, after so many steps of the run."""
+        self._pipeline, self._request, self._steps_before = pipeline, request, steps_before
+        self._schedule: Schedule | None = None
+        self._before: tuple[torch.Tensor, Level] | None = None
+
     def step(self, done: int, latents: torch.Tensor | None) -> None:
-        """After a step: copy its latents if a preview is wanted and due. Never raises an Exception."""
+        """After a step of this call: copy its latents if a preview is wanted and due. Never raises an Exception."""
         if self._broken or latents is None or not self._reporter.preview_wanted:
             self._before = None
             return
@@ -100,17 +105,17 @@ class Previews:
             logger.info("no previews: unknown latents", extra={"model": self._request.model})
             return
         self._schedule = self._schedule or Schedule(self._pipeline)
-        level = self._schedule.after(done)
+        level, shown = self._schedule.after(done), self._steps_before + done
         if level is None or not self._schedule.is_deterministic:
             if self._reporter.preview_due():
-                self._reporter.preview(done, partial(_draw, canvas, self._request, *_copied(picture), level))
+                self._reporter.preview(shown, partial(_draw, canvas, self._request, *_copied(picture), level))
             return
         if self._before is not None and not difference(level, self._before[1]):
             return  # the picture is told by two levels
         before, self._before = self._before, (picture, level)
         if before is not None and self._reporter.preview_due():
             copies = _copied(picture, before[0])
-            self._reporter.preview(done, partial(_draw, canvas, self._request, *copies, level, before[1]))
+            self._reporter.preview(shown, partial(_draw, canvas, self._request, *copies, level, before[1]))
 
     def _canvas(self, device: torch.device) -> Canvas | None:
         vae = getattr(self._pipeline, "vae", None)
@@ -193,8 +198,7 @@ def _decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     config, shape = vae.config, (1, -1, 1, 1)
 
     def constant(name: str, default: float) -> torch.Tensor:
-        value = config.get(name)
-        value = getattr(vae, name, None) if value is None else value
+        value = config[name] if name in config else getattr(vae, name, None)
         value = torch.as_tensor(default if value is None else value, dtype=torch.float32, device=latents.device)
         return value.view(shape) if value.ndim else value
 

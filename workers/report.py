@@ -93,15 +93,16 @@ class Reporter:
         """So many steps will really be run."""
         self._steps = max(1, steps)
 
-    def step(self, done: int) -> None:
-        """``done`` steps are finished.
+    def step(self, done: int, share: float | None = None) -> None:
+        """``done`` steps are finished; ``share``: so much of the work, 0 to 1, where steps are not alike.
 
         Raises:
             JobCancelled, RunTimeout: see :meth:`check`.
         """
         self.check()
         begun = self._first_step_at or time.monotonic()
-        eta_s = (time.monotonic() - begun) / max(1, done) * (self._steps - done)
+        share = max(1, done) / self._steps if share is None else share
+        eta_s = (time.monotonic() - begun) * max(0.0, 1 / share - 1)
         self._now = ("denoising", done, eta_s, None)
 
     def preview_due(self) -> bool:

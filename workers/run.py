@@ -16,7 +16,7 @@ from jobs import spool
 from jobs.backends import registry_of
 from jobs.errors import FramemillError, JobCancelled, Unavailable
 from jobs.memory import held_facts
-from jobs.models import ModelRegistry, ModelSpec
+from jobs.models import Kind, ModelRegistry, ModelSpec
 from jobs.moderation import hides_outputs
 from jobs.objects import ObjectStore, open_store
 from jobs.pins import Pins, all_pins, is_pinned
@@ -203,9 +203,10 @@ def _frames(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[Any, float]:
     prior = _pipelines().prior(spec, reporter.loading)
     begun = time.monotonic()
     objects = _objects() if job.request.inputs else None
+    second = partial(_pipelines().get, spec, Kind.IMG2IMG, reporter.loading)
     previews = Previews(pipeline, job.request, reporter, spec.preview_decoder)
     with faults.armed(pipeline, spec.name):
-        frames = executor.run(pipeline, spec, job.request, reporter, objects, previews, prior)
+        frames = executor.run(pipeline, spec, job.request, reporter, objects, previews, prior, second)
     return frames, time.monotonic() - begun
 
 

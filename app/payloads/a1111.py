@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import INCLUDE, fields
 
 from app.fields import Number, Text, Whole, load
-from app.payloads import Wanted, a1111_masks, passing
+from app.payloads import Wanted, a1111_masks, a1111_passes, passing
 from jobs import schedulers
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.model_spec import Kind, ModelSpec
@@ -23,6 +23,7 @@ NAMES = {
     "num_images": "batch_size",
     "image": "init_images",
     "model": "override_settings",
+    **a1111_passes.NAMES,
     **a1111_masks.NAMES,
 }
 
@@ -30,14 +31,14 @@ ONE_IMAGE = "all but the first of init_images were ignored"
 _LORA = re.compile(r"<lora:([^:<>]+)(?::([^<>:]*))?[^<>]*>")
 #: Fields that change the picture elsewhere, with the values that mean nothing.
 _IGNORED: dict[str, tuple[Any, ...]] = {
-    "enable_hr": (False,), "subseed_strength": (0,), "restore_faces": (False,), "tiling": (False,), "styles": ([],),
+    "restore_faces": (False,), "tiling": (False,), "styles": ([],),
     "refiner_checkpoint": ("", "None"), "script_name": ("", "None"), "alwayson_scripts": ({},), "eta": (0, 1),
     "s_churn": (0,), "seed_resize_from_w": (-1, 0), "seed_resize_from_h": (-1, 0),
     "firstpass_image": (), "latent_mask": (), "infotext": ("",),
 }  # fmt: skip
 
 
-class _Body(a1111_masks.MaskFields):
+class _Body(a1111_masks.MaskFields, a1111_passes.PassFields):
     """The fields that mean something here; all others are known by ``_IGNORED`` or not at all."""
 
     class Meta:
@@ -108,6 +109,7 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
         "strength": sent.get("denoising_strength", 0.75) if kind.has_strength else None,
         **inputs,
         **a1111_masks.values_of(sent, kind, warnings),
+        **a1111_passes.values_of(sent, kind, spec, warnings),
     }
     if loras:
         values["loras"] = loras

@@ -49,7 +49,7 @@ class Metadata:
         """The request without its input image and what was passed on, and ``extra``."""
         left_out = ("image", "passthrough")
         values = {**{name: value for name, value in request.to_dict().items() if name not in left_out}, **extra}
-        own = {**values, "seed": request.seed + extra.get("index", 0)}  # the text has no index
+        own = {**values, **request.seeds(extra.get("index", 0))}  # the text has no index
         return cls(json.dumps(values, ensure_ascii=False), infotext.write(own))
 
     def png(self) -> dict[str, Any]:

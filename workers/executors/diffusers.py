@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,16 @@ from jobs.errors import ExecutionError
 from jobs.model_spec import Kind, ModelSpec
 from jobs.objects import ObjectStore
 from jobs.requests import GenerationRequest
-from workers import arguments, inpainting, loras, pictures, schedulers
+from workers import arguments, inpainting, loras, noise, pictures, schedulers
 from workers import prior as priors
 from workers.preview import Previews
+from workers.progress import Progress, Share
 from workers.report import Reporter
 
 
 def run(
     pipeline: Any, spec: ModelSpec, request: GenerationRequest, reporter: Reporter, objects: ObjectStore | None,
-    previews: Previews, prior: Any = None,
+    previews: Previews, prior: Any, second: Callable[[], Any],
 ) -> np.ndarray:  # fmt: skip
     """Compute one request. Nothing of it is left in the pipeline: the next one finds it as it was loaded.
 
@@ -32,7 +34,8 @@ def run(
         reporter: is told of every step, and knows when to stop.
         objects: where input images are.
         previews: is shown the latents of every step.
-        prior: the pipeline whose embeddings this one takes, if the model has one.
+        prior: the pipeline whose embeddings this one takes; None: the model has none.
+        second: gives the pipeline of a second pass, when the first is over.
 
     Returns:
         (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image. Of the request's size, or (inpaint
@@ -44,53 +47,66 @@ def run(
     """
     if request.kind is Kind.MIX2IMG and prior is None:
         raise ExecutionError("mix2img needs a prior (models file)")
+    if request.prior and prior is None:
+        raise ExecutionError("prior: the model has none")
     inputs = inpainting.inputs_of(pipeline, request, objects)
     batches = arguments.batches(pipeline, spec, request, has_prior=prior is not None)
     embeddings: list[dict[str, Any]] = [{} for _ in batches]
     if prior is not None:
         reporter.stage("prior")
         with _running(prior, reporter, previews), schedulers.fresh(prior):
-            embeddings = [priors.embeddings(prior, spec, request, objects, seeds[0]) for seeds in batches]
-    progress = _Progress(reporter, len(batches), int(request.steps * (request.strength or 1)))
-    taken = arguments.accepted(pipeline)
-    found = []
+            embeddings = [
+                priors.embeddings(prior, spec, request, objects, *noise.generators(request, images))
+                for images in batches
+            ]
+    # The first pass may make several images at once, the second is too large for that.
+    first_steps, first_px = int(request.steps * (request.strength or 1)), request.width * request.height
+    shares = [Share(first_steps, first_px * len(images)) for images in batches]
+    larger = _second_pass(request) if request.hires else None
+    if larger:
+        shares += [Share(request.second_steps, larger.width * larger.height) for _ in range(request.num_images)]
+    progress = Progress(reporter, previews, shares)
+    taken = [inputs.of(**request.seeds(images[0])) for images in batches]
     reporter.stage("denoising")
+    found = _denoised(pipeline, spec, request, reporter, previews, progress, batches, embeddings, taken)
+    if larger:
+        enlarged = [{"image": pictures.enlarged(picture, larger.output_size)} for [picture] in found]
+        pipeline = second()
+        if not arguments.takes(pipeline, spec, larger, "image", "strength"):
+            raise ExecutionError(f"hires: {type(pipeline).__name__} takes no image and strength for a second pass")
+        batches = [[index] for index in range(request.num_images)]
+        embeddings = embeddings if prior is not None else [{} for _ in batches]
+        found = _denoised(pipeline, spec, larger, reporter, previews, progress, batches, embeddings, enlarged)
+    reporter.check()
+    return inputs.finished(found)
+
+
+def _second_pass(request: GenerationRequest) -> GenerationRequest:
+    """What the second pass of a request does, as an img2img of its own."""
+    return replace(request, kind=Kind.IMG2IMG, hires=None, **(request.hires or {}))
+
+
+def _denoised(
+    pipeline: Any, spec: ModelSpec, request: GenerationRequest, reporter: Reporter, previews: Previews,
+    progress: Progress, batches: list[list[int]], embeddings: list[dict[str, Any]], inputs: list[dict[str, Any]],
+) -> np.ndarray:  # fmt: skip
+    """One pass: a call for each batch of images, with its embeddings and input pictures."""
+    taken, found = arguments.accepted(pipeline), []
     with loras.applied(pipeline, spec, request.loras or ()), _running(pipeline, reporter, previews):
-        for index, (seeds, embedded) in enumerate(zip(batches, embeddings, strict=True)):
-            progress.begin(index)
+        for images, embedded, pictures_in in zip(batches, embeddings, inputs, strict=True):
+            progress.next_call(pipeline, request)
+            generators = noise.generators(request, images)
             call = {name: value for name, value in embedded.items() if name in taken}
-            call |= arguments.of(pipeline, spec, request, inputs.of(seeds[0]), seeds)
+            call |= arguments.of(pipeline, spec, request, pictures_in, generators)
             counter = None
             if "callback_on_step_end" in taken:
-                call["callback_on_step_end"] = _callback(progress, previews)
+                call["callback_on_step_end"] = progress.callback()
             else:
                 counter = progress.step
-            with schedulers.fresh(pipeline, request.scheduler, counter):
+            with schedulers.fresh(pipeline, request.scheduler, counter), noise.mixed(generators):
                 output = pipeline(**call)
-            found.append(inputs.finished(pictures.of_output(output, spec.output)))
-    reporter.check()
+            found.append(pictures.of_output(output, spec.output))
     return np.concatenate(found)
-
-
-class _Progress:
-    """Steps of one call after the other as one count."""
-
-    def __init__(self, reporter: Reporter, calls: int, expected_steps: int) -> None:
-        self._reporter, self._calls, self._before = reporter, calls, 0
-        self._steps = max(1, expected_steps)
-        reporter.expect(self._steps * calls)
-
-    def begin(self, index: int) -> None:
-        """The call with this index begins."""
-        self._before = index * self._steps
-
-    def step(self, done: int, steps: int) -> None:
-        """``done`` of ``steps`` of this call are over. Raises: JobCancelled, RunTimeout."""
-        if steps != self._steps:  # some schedulers make more of them, and strength leaves some out
-            self._before = self._before // self._steps * steps
-            self._steps = steps
-            self._reporter.expect(steps * self._calls)
-        self._reporter.step(self._before + done)
 
 
 @contextmanager
@@ -128,12 +144,3 @@ def _running(pipeline: Any, reporter: Reporter, previews: Previews) -> Iterator[
 def _restore(module: torch.nn.Module, dtype: torch.dtype | None) -> None:
     if dtype is not None and module.dtype != dtype:
         module.to(dtype=dtype)
-
-
-def _callback(progress: _Progress, previews: Previews) -> Callable[..., dict[str, Any]]:
-    def on_step_end(pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        progress.step(step + 1, getattr(pipeline, "num_timesteps", None) or len(pipeline.scheduler.timesteps))
-        previews.step(step + 1, tensors.get("latents"))
-        return tensors
-
-    return on_step_end

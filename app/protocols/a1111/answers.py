@@ -42,9 +42,9 @@ def answer(jobs: list[Job], stopped: Mapping[str, str], sent: Mapping[str, Any],
         made = _pictures(job, stopped.get(job.job_id, ""), wanted=wanted)
         images += made
         count = len(made) if wanted or job.state is not JobState.SUCCEEDED else len(job.outputs)
-        own = [job.request.seed + index for index in range(count)]
-        seeds += own
-        texts += [infotext.write({**job.request.to_dict(), "seed": seed}) for seed in own]
+        own = [job.request.seeds(index) for index in range(count)]
+        seeds += [seed["seed"] for seed in own]
+        texts += [infotext.write({**job.request.to_dict(), **seed}) for seed in own]
     info = _info(jobs[0], seeds, texts, sent)
     return {
         "images": images if wanted else [],
@@ -66,9 +66,9 @@ def _pictures(job: Job, preview: str, *, wanted: bool) -> list[str]:
 def _drawn(preview: str, request: GenerationRequest) -> str:
     """A preview in the size that was asked for, as a file of the original's kind."""
     with Image.open(io.BytesIO(base64.b64decode(preview))) as small:
-        picture = small.convert("RGB").resize((request.width, request.height), Image.Resampling.BICUBIC)
+        picture = small.convert("RGB").resize(request.output_size, Image.Resampling.BICUBIC)
     notes, file = PngInfo(), io.BytesIO()
-    notes.add_text("parameters", infotext.write(request.to_dict()))
+    notes.add_text("parameters", infotext.write({**request.to_dict(), **request.seeds(0)}))
     picture.save(file, "PNG", pnginfo=notes, compress_level=1)
     return base64.b64encode(file.getvalue()).decode()
 
@@ -81,8 +81,10 @@ def _parameters(request: GenerationRequest, sent: Mapping[str, Any], kind: Kind)
         "seed": request.seed, "steps": request.steps, "cfg_scale": request.guidance_scale, "width": request.width,
         "height": request.height, **_sampler(request),
     }  # fmt: skip
-    if request.strength is not None:
-        values["denoising_strength"] = request.strength
+    if (strength := _strength(request)) is not None:
+        values["denoising_strength"] = strength
+    if request.variation:
+        values["subseed"] = request.variation["seed"]
     if kind is Kind.IMG2IMG and not values["include_init_images"]:
         values |= {"init_images": None, "mask": None}
     return values
@@ -108,7 +110,7 @@ def _info(job: Job, seeds: list[int], texts: list[str], sent: Mapping[str, Any])
         "steps": request.steps, "batch_size": request.num_images, "restore_faces": False,
         "face_restoration_model": None, "sd_model_name": request.model, "sd_model_hash": None, "sd_vae_name": None,
         "sd_vae_hash": None, "seed_resize_from_w": -1, "seed_resize_from_h": -1,
-        "denoising_strength": request.strength,
+        "denoising_strength": _strength(request),
         "extra_generation_params": {"Warnings": "; ".join(job.warnings)} if job.warnings else {},
         "index_of_first_image": 0, "infotexts": texts, "styles": sent.get("styles") or [],
         "job_timestamp": started.strftime("%Y%m%d%H%M%S"), "clip_skip": 1,
@@ -116,9 +118,14 @@ def _info(job: Job, seeds: list[int], texts: list[str], sent: Mapping[str, Any])
     }  # fmt: skip
 
 
+def _strength(request: GenerationRequest) -> float | None:
+    """How far a picture is changed: the one that was sent, or that of the first pass."""
+    return request.hires["strength"] if request.hires else request.strength
+
+
 def _variation(request: GenerationRequest, count: int) -> dict[str, Any]:
     """The second seed, if one was mixed in."""
-    used = getattr(request, "variation", None) or {}
+    used = request.variation or {}
     seed = used.get("seed", request.seed)
     own = [seed + index for index in range(count)] if used else [seed] * count
     return {"subseed": seed, "all_subseeds": own, "subseed_strength": used.get("strength", 0)}

@@ -68,7 +68,9 @@ _SCHEMAS = {id(TXT2IMG): schema(TXT2IMG), id(IMG2IMG): schema(IMG2IMG)}
 _OF_INFOTEXT = {
     "prompt": "Prompt", "negative_prompt": "Negative prompt", "steps": "Steps", "sampler_name": "Sampler",
     "scheduler": "Schedule type", "cfg_scale": "CFG scale", "seed": "Seed", "width": "Size-1", "height": "Size-2",
-    "denoising_strength": "Denoising strength",
+    "denoising_strength": "Denoising strength", "subseed": "Variation seed",
+    "subseed_strength": "Variation seed strength", "hr_scale": "Hires upscale", "hr_resize_x": "Hires resize-1",
+    "hr_resize_y": "Hires resize-2", "hr_second_pass_steps": "Hires steps", "hr_upscaler": "Hires upscaler",
 }  # fmt: skip
 
 
@@ -83,6 +85,8 @@ def read(table: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     body = {name: value for name, value in body_of(request).items() if value is not None}
     written = infotext.parse(str(body.get("infotext", "")))
     found = {field: written[name] for field, name in _OF_INFOTEXT.items() if name in written}
+    if written.keys() & {"Hires upscale", "Hires resize-1"}:
+        found["enable_hr"] = "true"
     sent = {name: _whole(value) if table.get(name, ("",))[0] is Whole else value for name, value in body.items()}
     values, _ = load(_SCHEMAS[id(table)], {**{field: v for field, v in found.items() if field in table}, **sent})
     rules = {

@@ -142,8 +142,8 @@ def _submit(prepared: Prepared, call: Call, sent: Mapping[str, Any]) -> None:
     done: list[str] = []
     try:
         for number, job_id in enumerate(call.jobs):
-            seed = call.seed + number * request_.num_images
-            submission = replace(prepared.submission, request=replace(request_, seed=seed))
+            batch = request_.batch(call.seed, number * request_.num_images)
+            submission = replace(prepared.submission, request=batch)
             submitting.accept(replace(prepared, submission=submission, job_id=job_id))
             done.append(job_id)
     except Unavailable:

@@ -18,6 +18,9 @@ from workers.executors.remote import BackendAway, BackendBusy, Progress, RemoteF
 from workers.executors.remote.answers import ENDINGS, media_type_of
 from workers.executors.remote.http import Server, detail
 
+#: Fields of a request that change the picture and have no counterpart there.
+_UNKNOWN = ("variation", "hires", "prior")
+
 
 class Executor:
     """See :class:`workers.executors.remote.RemoteExecutor`."""
@@ -43,6 +46,8 @@ class Executor:
         return None
 
     def submit(self, request: GenerationRequest, inputs: Mapping[str, bytes], run_id: str) -> None:
+        if unknown := [name for name in _UNKNOWN if getattr(request, name)]:
+            raise BackendFailed(f"a LightX2V server cannot do this: {', '.join(unknown)}")
         self._task_id = f"{self._namespace}-{run_id}"
         self._queues = self._has_queue()
         fields = self._fields(request)

@@ -1,0 +1,88 @@
+"""Hires fix and subseeds in AUTOMATIC1111's bodies, as our ``hires`` and ``variation``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from marshmallow import Schema, fields
+
+from app.fields import Number, Text, Whole
+from jobs.model_spec import Kind, ModelSpec
+
+#: Our field → theirs.
+NAMES = {
+    "hires": "enable_hr",
+    "hires.scale": "hr_scale",
+    "hires.width": "hr_resize_x",
+    "hires.height": "hr_resize_y",
+    "hires.steps": "hr_second_pass_steps",
+    "hires.strength": "denoising_strength",
+    "variation": "subseed",
+    "variation.seed": "subseed",
+    "variation.strength": "subseed_strength",
+}
+#: Beginnings of the upscalers' names that ours, Lanczos, stands for without a word.
+_UPSCALERS = ("none", "latent", "lanczos", "nearest")
+#: What else their second pass may have of its own → the field whose value it is here, and words for "the same".
+_SAME = {
+    "hr_prompt": ("prompt", ()),
+    "hr_negative_prompt": ("negative_prompt", ()),
+    "hr_sampler_name": ("sampler_name", ("Use same sampler",)),
+    "hr_scheduler": ("scheduler", ("Use same scheduler",)),
+    "hr_checkpoint_name": ("", ("Use same checkpoint",)),
+}
+
+
+class PassFields(Schema):
+    """Their fields, all of which clients send as null, too."""
+
+    enable_hr = fields.Boolean(allow_none=True)
+    hr_scale = Number(allow_none=True)
+    hr_resize_x = Whole(allow_none=True)
+    hr_resize_y = Whole(allow_none=True)
+    hr_second_pass_steps = Whole(allow_none=True)
+    hr_upscaler = Text(allow_none=True)
+    hr_prompt = Text(allow_none=True)
+    hr_negative_prompt = Text(allow_none=True)
+    hr_sampler_name = Text(allow_none=True)
+    hr_scheduler = Text(allow_none=True)
+    hr_checkpoint_name = Text(allow_none=True)
+    subseed = Whole(allow_none=True)
+    subseed_strength = Number(allow_none=True)
+
+
+def values_of(sent: Mapping[str, Any], kind: Kind, spec: ModelSpec, warnings: list[str]) -> dict[str, Any]:
+    """``hires`` and ``variation``, each None if nothing asks for it.
+
+    Args:
+        sent: the fields of a body that are not null.
+        kind: what it makes; only text2img has a second pass.
+        spec: the model.
+        warnings: gets what is not done.
+    """
+    strength = sent.get("subseed_strength", 0)
+    return {
+        "variation": {"seed": sent.get("subseed", -1), "strength": strength} if strength else None,
+        # Without enable_hr the other fields mean nothing: some clients always send them.
+        "hires": _hires(sent, spec, warnings) if sent.get("enable_hr") and kind is Kind.TEXT2IMG else None,
+    }
+
+
+def _hires(sent: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> dict[str, Any] | None:
+    if Kind.IMG2IMG not in spec.kinds:
+        warnings.append(f"enable_hr was ignored: model {spec.name} offers no img2img")
+        return None
+    upscaler = sent.get("hr_upscaler", "")
+    if upscaler and not upscaler.lower().startswith(_UPSCALERS):
+        warnings.append(f"there is no hr_upscaler {upscaler}; Lanczos was used")
+    for name, (same_as, same) in _SAME.items():
+        if sent.get(name, "") not in ("", *same, sent.get(same_as)):
+            warnings.append(f"{name} was ignored: the second pass has that of the first")
+    sides = {"width": sent.get("hr_resize_x", 0), "height": sent.get("hr_resize_y", 0)}
+    size = {side: pixels for side, pixels in sides.items() if pixels} or {"scale": sent.get("hr_scale", 2.0)}
+    return {
+        **size,
+        "steps": sent.get("hr_second_pass_steps", 0) or None,
+        "strength": sent.get("denoising_strength"),
+    }
