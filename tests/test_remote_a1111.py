@@ -273,3 +273,22 @@ def test_who_counts_as_alive(fleet: Fleet) -> None:
     for name in ("a1111-1", "a1111-2", "a1111-3"):
         assert await_slot(stack, name, "idle")["waiting_for"] is None
     assert "AUTOMATIC1111 would not" in await_slot(stack, "a1111-4", "waiting")["waiting_for"]
+
+
+def test_clients_of_its_own_api_reach_it_through_us(fleet: Fleet) -> None:
+    fake = FakeA1111()
+    stack = fleet("io", a1111_1=fake)
+    await_slot(stack, "a1111-1", "idle")
+    sent = {
+        "prompt": "a <lora:cat:0.5>", "steps": 3, "width": 64, "height": 48, "seed": 5, "batch_size": 2,
+        "sampler_name": "Some Sampler", "styles": ["oil"], "alwayson_scripts": {"x": {"args": [1]}},
+        "override_settings": {"sd_model_checkpoint": MODEL},
+    }  # fmt: skip
+    response = requests.post(stack.url("/sdapi/v1/txt2img"), json=sent, timeout=60)
+    assert response.status_code == 200, response.text
+    pictures = [Image.open(io.BytesIO(base64.b64decode(image))) for image in response.json()["images"]]
+    assert [picture.size for picture in pictures] == [(64, 48)] * 2
+    [body] = fake.bodies
+    kept = ("prompt", "steps", "seed", "batch_size", "sampler_name", "styles", "alwayson_scripts")
+    assert {name: body[name] for name in kept} == {name: sent[name] for name in kept}
+    assert "override_settings" not in body  # it only had what the model is called here

@@ -48,9 +48,19 @@ def body_of(request: GenerationRequest, inputs: Mapping[str, bytes], checkpoint:
     }
     if choice := schedulers.parse(request.scheduler or ""):
         body |= {"sampler_name": choice.sampler, "scheduler": choice.schedule or "Automatic"}
-    if checkpoint:
-        body["override_settings"] = {"sd_model_checkpoint": checkpoint, **(body.get("override_settings") or {})}
+    if settings := _settings(request, checkpoint):
+        body["override_settings"] = settings
+    else:
+        body.pop("override_settings", None)
     return body
+
+
+def _settings(request: GenerationRequest, checkpoint: str) -> dict[str, Any]:
+    """Settings for this job alone. A sender may have named the model as it is called here; there it means nothing."""
+    sent = dict((request.passthrough or {}).get("override_settings") or {})
+    if sent.get("sd_model_checkpoint") == request.model:
+        del sent["sd_model_checkpoint"]
+    return {"sd_model_checkpoint": checkpoint, **sent} if checkpoint else sent
 
 
 def _loras(request: GenerationRequest) -> list[str]:
