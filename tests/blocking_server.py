@@ -28,6 +28,8 @@ class BlockingServer:
         self.endless = False
         self.failure: tuple[int, Any] | None = None
         self.result: bytes | None = None
+        #: Such bodies for the next jobs alone; several servers may share the list.
+        self.mishaps: list[bytes] = []
         #: Bodies of jobs in the order of arrival, and every call.
         self.bodies: list[dict[str, Any]] = []
         self.calls: list[str] = []

@@ -101,6 +101,8 @@ class FakeA1111(BlockingServer):
             self.finished.append(task)
             if self.failure:
                 return as_json(*self.failure)
+            if self.mishaps:
+                return 200, self.mishaps.pop(), "application/json"
             if self.result is not None:
                 return 200, self.result, "application/json"
             info = {"all_seeds": [body.get("seed", -1)], "index_of_first_image": 0}
