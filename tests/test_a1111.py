@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
 from tests.a1111_client import BODY, ENDLESS, Waiting, get, jobs, opened, picture, pixels, post
-from tests.harness import Stack, wait_for
+from tests.harness import Stack, running, wait_for
 
 
 def test_txt2img_answers_with_images_parameters_and_info(stack: Stack) -> None:
@@ -187,15 +188,61 @@ def test_each_key_has_its_own_options_and_calls(start: Callable[..., Stack]) -> 
             assert set(answer.json()) == {"error", "detail", "body", "errors"}
     assert requests.get(stack.url("/a1111/"), timeout=30).status_code == 404
     assert post(stack, "options", {"sd_model_checkpoint": "tiny-image"}, auth=one).json() is None
-    running = Waiting(stack, ENDLESS, auth=one)
+    call = Waiting(stack, ENDLESS, auth=one)
     wait_for(lambda: get(stack, "progress", auth=one)["current_image"], "a preview")
     assert get(stack, "progress", auth=two)["state"]["job_count"] == 0
     post(stack, "skip", auth=two)
     post(stack, "interrupt", auth=two)
     assert get(stack, "progress", auth=one)["state"]["job_count"] == 1
-    assert running.answer is None
+    assert call.answer is None
     assert post(stack, "interrupt", auth=one).json() == {}
-    assert len(pixels(running.end())) == 1
+    assert len(pixels(call.end())) == 1
+
+
+MODELS = """
+[draw]
+source = "none"
+executor = "drawing"
+kinds = ["text2img", "img2img", "inpaint"]
+schedulers = "diffusion"
+
+[turbo]
+source = "none"
+executor = "drawing"
+kinds = ["text2img"]
+scheduler = "LCM"
+limits = { steps = [1, 8], width = [256, 1024], height = [256, 1024] }
+defaults = { guidance_scale = 1.5 }
+"""
+
+
+def test_models_with_samplers_and_a_mask(short_folder: Path) -> None:
+    models = short_folder / "models.toml"
+    models.write_text(MODELS)
+    with running(short_folder, models, "gpu0", "io") as stack:
+        names = {one["name"] for one in get(stack, "samplers")}
+        assert {"Euler", "Euler a", "DPM++ 2M", "UniPC", "LCM"} <= names
+        labels = {one["label"]: one["name"] for one in get(stack, "schedulers")}
+        assert labels["Karras"] == "karras"
+        assert labels["SGM Uniform"] == "sgm_uniform"
+        assert labels["Automatic"] == "automatic"
+        for sent, used in (
+            ({"sampler_name": "DPM++ 2M", "scheduler": "karras"}, ("DPM++ 2M", "Karras")),
+            ({"sampler_name": "DPM++ 2M Karras"}, ("DPM++ 2M", "Karras")),
+            ({"sampler_index": "Euler a", "scheduler": "Automatic"}, ("Euler a", None)),
+            ({}, (None, None)),
+        ):
+            body = post(stack, "txt2img", {**BODY, **sent}).json()
+            assert (body["parameters"]["sampler_name"], body["parameters"]["scheduler"]) == used
+            assert json.loads(body["info"])["extra_generation_params"] == {}
+        bare = post(stack, "txt2img", {"prompt": "x"}).json()["parameters"]
+        assert [bare[name] for name in ("steps", "width", "height", "cfg_scale")] == [50, 512, 512, 7.0]
+        turbo = {"prompt": "x", "override_settings": {"sd_model_checkpoint": "turbo.safetensors [0123456789]"}}
+        bare = post(stack, "txt2img", turbo).json()["parameters"]
+        assert [bare[name] for name in ("steps", "width", "cfg_scale", "sampler_name")] == [8, 512, 1.5, "LCM"]
+        masked = post(stack, "img2img", {**BODY, "init_images": [picture()], "mask": picture("white")})
+        assert len(pixels(masked)) == 1
+        assert {job["request"]["kind"] for job in jobs(stack)[:1]} == {"inpaint"}
 
 
 def test_hires_fix_and_subseeds(stack: Stack) -> None:

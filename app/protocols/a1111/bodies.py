@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from flask import request
@@ -49,18 +50,20 @@ IMG2IMG: dict[str, tuple[Any, Any]] = {
 }  # fmt: skip
 
 _TYPES: dict[Any, Any] = {
-    list: lambda: fields.List(fields.Raw(), allow_none=True),
-    dict: lambda: fields.Dict(keys=fields.String(), allow_none=True),
-    bool: lambda: fields.Boolean(allow_none=True),
-}
+    list: partial(fields.List, fields.Raw()), dict: partial(fields.Dict, keys=fields.String()), bool: fields.Boolean,
+}  # fmt: skip
 
 
-def _schema(name: str, table: Mapping[str, tuple[Any, Any]]) -> Schema:
-    made = {field: _TYPES[kind]() if kind in _TYPES else kind(allow_none=True) for field, (kind, _) in table.items()}
-    return Schema.from_dict(made, name=name)(unknown=INCLUDE)
+def schema(table: Mapping[str, tuple[Any, Any]]) -> Schema:
+    """A table as a schema, for checks and for the description."""
+    made = {
+        name: _TYPES.get(kind, kind)(allow_none=True, metadata={"default": default})
+        for name, (kind, default) in table.items()
+    }
+    return Schema.from_dict(made)(unknown=INCLUDE)
 
 
-_SCHEMAS = {id(TXT2IMG): _schema("A1111Txt2Img", TXT2IMG), id(IMG2IMG): _schema("A1111Img2Img", IMG2IMG)}
+_SCHEMAS = {id(TXT2IMG): schema(TXT2IMG), id(IMG2IMG): schema(IMG2IMG)}
 #: Field → its name in an infotext.
 _OF_INFOTEXT = {
     "prompt": "Prompt", "negative_prompt": "Negative prompt", "steps": "Steps", "sampler_name": "Sampler",

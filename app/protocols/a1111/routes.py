@@ -10,7 +10,7 @@ from flask import Flask, Response, jsonify, request
 from flask_smorest import Api, Blueprint
 
 from app.fields import body_of
-from app.protocols.a1111 import access, extras, generating, lists, options, progress
+from app.protocols.a1111 import access, bodies, extras, generating, lists, options, progress
 from app.protocols.a1111.access import Failed
 from jobs.errors import InvalidRequest, Problem
 from jobs.model_spec import Kind
@@ -24,9 +24,16 @@ _OBJECT = {"requestBody": {"content": {"application/json": {"schema": {"type": "
 
 
 def register(app: Flask, api: Api) -> None:
+    api.spec.components.schema("A1111Txt2Img", schema=bodies.schema(bodies.TXT2IMG))
+    api.spec.components.schema("A1111Img2Img", schema=bodies.schema(bodies.IMG2IMG))
     api.register_blueprint(blueprint)
     app.register_blueprint(root_blueprint)
     access.mount(app)
+
+
+def _body(name: str) -> dict[str, Any]:
+    """A request with a body of this schema."""
+    return {"requestBody": {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}}
 
 
 @root_blueprint.get(f"{access.MOUNT}/")
@@ -36,7 +43,7 @@ def root() -> Response:
 
 
 @blueprint.route(f"{_API}/txt2img", methods=["POST"])
-@blueprint.doc(**_OBJECT)
+@blueprint.doc(**_body("A1111Txt2Img"))
 @blueprint.response(200, description="`images` (base64), `parameters` and `info`.")
 @blueprint.alt_response(422, description="A field is wrong; nothing was queued.")
 @blueprint.alt_response(429, description="The queue is full.")
@@ -46,7 +53,7 @@ def txt2img() -> Response:
 
 
 @blueprint.route(f"{_API}/img2img", methods=["POST"])
-@blueprint.doc(**_OBJECT)
+@blueprint.doc(**_body("A1111Img2Img"))
 @blueprint.response(200, description="`images` (base64), `parameters` and `info`.")
 @blueprint.alt_response(404, description="`init_images` is missing.")
 @blueprint.alt_response(422, description="A field is wrong; nothing was queued.")
