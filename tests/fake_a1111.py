@@ -19,13 +19,13 @@ class FakeA1111(BlockingServer):
     """One server.
 
     Args:
-        ui: it serves its page at the root, which an instance started for the API alone does not.
+        ui: it serves its page, and the routes that the page needs; an instance started for the API alone does not.
         version: before 1.8 it knows no ids of jobs.
         mode: of the pictures, as Pillow calls it.
         step_s: time of a step, seconds.
     """
 
-    def __init__(self, *, ui: bool = False, version: float = 1.10, mode: str = "RGB", step_s: float = 0.02) -> None:
+    def __init__(self, *, ui: bool = True, version: float = 1.10, mode: str = "RGB", step_s: float = 0.02) -> None:
         super().__init__(step_s)
         self.ui, self.knows_ids, self.mode = ui, version != 1.7, mode
         #: Whether /progress is there; whether interrupts are obeyed; JPEG instead of PNG.
@@ -48,16 +48,16 @@ class FakeA1111(BlockingServer):
             case "GET", "/sdapi/v1/progress" if self.tells_progress:
                 return as_json(200, self.progress("skip_current_image=true" not in body.get("query", "")))
             case "POST", "/sdapi/v1/interrupt":
-                if self.now and self.obeys:
+                if self.now and self.obeys and not self.now["stopping"]:
                     self.now["stopping"] = True
                     self.interrupted.append(self.now["body"])
                 return as_json(200, {})
-            case "POST", "/internal/progress":
+            case "POST", "/internal/progress" if self.ui:
                 task, now = body["id_task"], self.now
                 active = bool(now and now["id"] == task)
                 known = {"queued": task in self.pending, "completed": task in self.finished}
                 return as_json(200, {"active": active, **known, "progress": None})
-            case "GET", "/internal/pending-tasks" if self.knows_ids:
+            case "GET", "/internal/pending-tasks" if self.ui and self.knows_ids:
                 return as_json(200, {"size": len(self.pending), "tasks": self.pending})
             case "POST", "/sdapi/v1/txt2img" | "/sdapi/v1/img2img":
                 return self.generate(path, body)

@@ -341,3 +341,35 @@ def test_a_mask_through_the_other_servers_route(start: Any, families_file: Path)
     assert not changed.any()
     refused = requests.post(stack.url("/sdapi/v1/img2img"), json={**body, "inpaint_full_res_padding": 600}, timeout=120)
     assert (refused.status_code, "inpaint_full_res_padding" in refused.text) == (422, True)
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> ModelRegistry:
+    """Models that only back ends have."""
+    path = tmp_path / "models.toml"
+    kinds = '["text2img", "img2img", "inpaint"]'
+    path.write_text(
+        f'[far]\nexecutor = "remote"\nkinds = {kinds}\n[mixer]\nexecutor = "remote"\nkinds = ["text2img"]\n'
+    )
+    return ModelRegistry.from_file(path)
+
+
+def test_a_back_end_gets_what_its_sender_wrote(far: ModelRegistry) -> None:
+    rest = {"sampler_name": "Own", "styles": ["a"], "alwayson_scripts": {"x": {"args": [None]}}, "eta": None,
+            "override_settings": {"sd_model_checkpoint": "theirs.safetensors [0123456789]"}}  # fmt: skip
+    body = {"prompt": "<lora:x:1> x", "seed": -1, "steps": 9, "save_images": True, "init_images": None, **rest}
+    found = a1111.wanted(body, Kind.TEXT2IMG, far, "far")
+    assert found.values["passthrough"] == rest
+    assert (found.values["prompt"], found.values["seed"], found.values["steps"]) == ("<lora:x:1> x", None, 9)
+    assert found.warnings == []
+    mixed = {"prompt": "x", "prior_steps": "5", "sampler": "ddim_sampler", "negative_prior_prompt": "y"}
+    values = kandinsky.wanted(mixed, Kind.TEXT2IMG, far, "mixer").values
+    assert values.pop("passthrough") == {name: mixed[name] for name in mixed if name != "prompt"}
+    assert {name for name, value in values.items() if value is not None} == {"model", "kind", "prompt"}
+
+
+@pytest.mark.parametrize("value", ["x" * 70_000, float("nan"), "half \ud83d"])
+def test_what_cannot_be_passed_on_is_refused(far: ModelRegistry, value: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        a1111.wanted({"prompt": "x", "eta": 1, "script_args": [value]}, Kind.TEXT2IMG, far, "far")
+    assert [problem.field for problem in refused.value.problems] == ["script_args"]

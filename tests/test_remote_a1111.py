@@ -114,9 +114,9 @@ def test_progress_and_previews_are_passed_on(fleet: Fleet) -> None:
     assert stack.wait(job_id)["state"] == "succeeded"
 
 
-@pytest.mark.parametrize("version", [1.10, 1.7])
-def test_a_stop_reaches_it(fleet: Fleet, version: float) -> None:
-    fake = FakeA1111(version=version)
+@pytest.mark.parametrize("options", [{}, {"version": 1.7}, {"ui": False}])
+def test_a_stop_reaches_it(fleet: Fleet, options: dict[str, Any]) -> None:
+    fake = FakeA1111(**options)
     stack = fleet("io", a1111_1=fake)
     fake.endless = True
     job_id = stack.submit(**SMALL, prompt="first")
@@ -266,7 +266,8 @@ def test_a_run_that_takes_too_long_is_stopped_there_and_given_up(fleet: Fleet) -
 
 
 def test_who_counts_as_alive(fleet: Fleet) -> None:
-    for_the_api, with_a_page, silent, something = FakeA1111(), FakeA1111(ui=True), FakeA1111(), FakeA1111(ui=True)
+    for_the_api, with_a_page = FakeA1111(ui=False), FakeA1111()
+    silent, something = FakeA1111(ui=False), FakeA1111()
     silent.tells_progress = something.tells_progress = False
     stack = fleet(a1111_1=for_the_api, a1111_2=with_a_page, a1111_3=silent, a1111_4=something)
     for name in ("a1111-1", "a1111-2", "a1111-3"):

@@ -76,7 +76,7 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
         "width": sent.get("width"),
         "height": sent.get("height"),
     }
-    if spec.executor == "remote":
+    if spec.executor == "remote":  # it knows all fields, and gets them as they are
         values["passthrough"] = passing.passed_on(payload, passing.KANDINSKY_OWN)
     else:
         values["scheduler"] = _scheduler(sent, spec, warnings)

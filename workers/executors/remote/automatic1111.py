@@ -1,7 +1,8 @@
 """AUTOMATIC1111's web UI as a back end.
 
 Its POST blocks until the images are done, behind all others in one queue. Progress and interrupt concern whatever
-runs there, so ours is looked for by its id before either is used. Versions before 1.8 know no ids.
+runs there, so ours is looked for by its id before either is used. Versions before 1.8, and instances without their
+page, do not tell whose job runs.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Place(StrEnum):
     QUEUED = "queued"
     #: It did not arrive yet, or is over.
     GONE = "gone"
-    #: The server is too old to say.
+    #: The server does not say.
     UNTOLD = "untold"
 
 
@@ -98,14 +99,11 @@ class Executor:
 
     def stop(self) -> None:
         deadline = time.monotonic() + STOP_PATIENCE_S
-        told = False
-        while self._posting is not None and time.monotonic() < deadline:
-            place = self._place()
-            if place is Place.ACTIVE or (place is Place.UNTOLD and not told):
+        # Again and again: an interrupt before the job has really begun is forgotten there.
+        while self._posting is not None and not self._posting.wait(0) and time.monotonic() < deadline:
+            if self._place() in (Place.ACTIVE, Place.UNTOLD):
                 self._interrupt()
-                told = True
-            if self._posting.wait(STOP_LOOK_S):
-                return
+            self._posting.wait(STOP_LOOK_S)
 
     def fetch(self, folder: Path) -> list[RemoteFile]:
         assert self._answer is not None
@@ -141,7 +139,7 @@ class Executor:
         for place in (Place.ACTIVE, Place.QUEUED):
             if body.get(place):
                 return place
-        # The route is older than the field that names our job; this one is as old.
+        # This route is older than the field that names our job; the other one is as old as that.
         return Place.GONE if self._server.call("GET", "/internal/pending-tasks")[0] == 200 else Place.UNTOLD
 
     def _interrupt(self) -> None:
