@@ -243,3 +243,22 @@ def test_models_with_samplers_and_a_mask(short_folder: Path) -> None:
         masked = post(stack, "img2img", {**BODY, "init_images": [picture()], "mask": picture("white")})
         assert len(pixels(masked)) == 1
         assert {job["request"]["kind"] for job in jobs(stack)[:1]} == {"inpaint"}
+
+
+def test_hires_fix_and_subseeds(stack: Stack) -> None:
+    """The seed stays, the subseed goes on over batches; the infotext of an image makes it again."""
+    sent = {**BODY, "n_iter": 2, "subseed": 50, "subseed_strength": 0.4, "enable_hr": True, "hr_resize_x": 48,
+            "hr_resize_y": 64, "denoising_strength": 0.7, "hr_second_pass_steps": 2}  # fmt: skip
+    body = post(stack, "txt2img", sent).json()
+    info = json.loads(body["info"])
+    assert (info["all_seeds"], info["all_subseeds"], info["subseed_strength"]) == ([7, 7], [50, 51], 0.4)
+    assert (info["denoising_strength"], info["extra_generation_params"]) == (0.7, {})
+    assert [opened(image).size for image in body["images"]] == [(48, 64)] * 2
+    assert ", Variation seed: 51, Variation seed strength: 0.4, " in info["infotexts"][1]
+    assert ", Hires resize: 48x64, Hires steps: 2, Hires upscaler: Lanczos" in info["infotexts"][1]
+    again = post(stack, "txt2img", {"infotext": info["infotexts"][1]})
+    assert pixels(again) == [opened(body["images"][1]).tobytes()]
+    other = post(
+        stack, "txt2img", {**BODY, "seed": 51, "enable_hr": True, **{n: sent[n] for n in sent if n[:3] == "hr_"}}
+    )
+    assert pixels(other) == pixels(post(stack, "txt2img", {**sent, "n_iter": 1, "subseed": 51, "subseed_strength": 1}))

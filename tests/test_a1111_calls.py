@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import time
@@ -210,3 +211,12 @@ def test_what_was_delivered_is_done_anew_on_the_same_connection(stack: Stack) ->
     with requests.Session() as session:
         found = [seeds(session.post(stack.url("/sdapi/v1/txt2img"), json=body, timeout=60))[0] for _ in range(5)]
     assert len(set(found)) == 5
+
+
+def test_a_random_subseed_goes_on_over_the_batches(stack: Stack) -> None:
+    sent = {**BODY, "n_iter": 2, "subseed_strength": 0.3}
+    info = [json.loads(post(stack, "txt2img", sent).json()["info"]) for _ in range(2)]
+    assert [one["all_seeds"] for one in info] == [[7, 7]] * 2
+    assert all(one["all_subseeds"] == [one["subseed"], one["subseed"] + 1] for one in info)
+    assert info[0]["subseed"] != info[1]["subseed"]
+    assert [job["request"]["variation"]["seed"] for job in jobs(stack)[:2]] == info[1]["all_subseeds"][::-1]

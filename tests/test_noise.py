@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from jobs.errors import ExecutionError, JobCancelled
-from jobs.settings import Settings
+from jobs.settings import PROJECT_ROOT, Settings
 from tests.computing import Worker
 from tests.room import Room
 from workers import noise
@@ -132,3 +132,22 @@ def test_on_the_arc_noise_stays_as_strong() -> None:
     assert torch.allclose(noise.between(one, one, 0.3), one)
     half = noise.between(one.half(), other.half(), 0.5)
     assert half.dtype == torch.float16
+
+
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [("demo-image", "text2img"), ("demo-image", "inpaint"), ("demo-video", "text2video"), ("demo-video", "img2video")],
+)
+def test_the_shipped_models(shipped: Worker, model: str, kind: str) -> None:
+    first, other = (shipped.compute(model, kind=kind, steps=4, seed=seed) for seed in (7, 50))
+    half, end = (varied(shipped, model, share, kind=kind, steps=4) for share in (0.5, 1))
+    assert np.array_equal(end, other)
+    assert not np.array_equal(half, first)
+    assert not np.array_equal(half, other)
+
+
+@pytest.fixture(scope="module")
+def shipped(server: Settings) -> Iterator[Worker]:
+    folder = Path(tempfile.mkdtemp(prefix="fm-"))
+    yield Worker(Room(server), PROJECT_ROOT / "models.toml", folder)
+    shutil.rmtree(folder, ignore_errors=True)

@@ -197,3 +197,19 @@ def test_the_senders_own_split_and_checkpoint_stay() -> None:
     body = body_of(request(num_images=4, loras=[{"name": "cat", "weight": 0.5}], seed=2**40), {}, "", "t")
     assert (body["prompt"], body["batch_size"], body["seed"]) == ("ours <lora:cat:0.5>", 4, 2**40)
     assert "override_settings" not in body
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"variation": {"seed": 1, "strength": 0.5}},
+        {"hires": {"width": 32, "height": 32, "steps": 3, "strength": 0.7}},
+        {"prior": {"steps": 5}},
+    ],
+    ids=str,
+)
+def test_a_lightx2v_server_is_not_sent_what_it_cannot_do(fields: dict[str, Any]) -> None:
+    """Nothing listens there: it is refused before that matters."""
+    executor = connect(Backend(name="x", type="lightx2v", endpoint="http://127.0.0.1:9", models={"m": ""}), "fm1")
+    with contextlib.closing(executor), pytest.raises(BackendFailed, match=f"cannot do this: {next(iter(fields))}"):
+        executor.submit(request(**fields), {}, "run")

@@ -202,3 +202,13 @@ def test_wrong_types_are_named(sent: dict[str, Any], field: str, rule: str) -> N
     with pytest.raises(InvalidRequest) as caught:
         load(SUBMIT, sent)
     assert [(problem.field, problem.rule) for problem in caught.value.problems] == [(field, rule)]
+
+
+def test_batches_of_a_series_go_on_where_the_last_one_ended(registry: ModelRegistry) -> None:
+    request, _ = resolve(registry, {"model": "image", "seed": 5, "num_images": 2})
+    assert [request.batch(5, first).seeds(1) for first in (0, 2)] == [{"seed": 6}, {"seed": 8}]
+    request, _ = resolve(registry, {"model": "image", "variation": {"seed": 9, "strength": 0.5}, "num_images": 2})
+    assert [request.batch(3, first).seeds(1) for first in (0, 2)] == [
+        {"seed": 3, "variation_seed": 10},
+        {"seed": 3, "variation_seed": 12},
+    ]

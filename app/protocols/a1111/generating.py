@@ -90,9 +90,9 @@ def _check_scripts(sent: Mapping[str, Any]) -> None:
 def _finished(held: Held, sent: Mapping[str, Any], kind: Kind) -> list[Job]:
     """The call's jobs when they are over, submitted if they were not. Raises: HungUp."""
     if not (held.call.is_repeat and _exists(held.call)):
-        prepared = _prepared(sent, kind)
+        prepared = _prepared(sent, kind, held.call)
         held.look()
-        _submit(prepared, held.call, sent)
+        _submit(prepared, held.call)
     return held.wait(held.call.jobs)
 
 
@@ -105,9 +105,11 @@ def _ended_badly(call: Call) -> bool:
     return any(job is not None and job.state.is_terminal and job.state is not JobState.SUCCEEDED for job in found)
 
 
-def _prepared(sent: Mapping[str, Any], kind: Kind) -> Prepared:
+def _prepared(sent: Mapping[str, Any], kind: Kind, call: Call) -> Prepared:
     """The first batch of a body, checked. Raises: InvalidRequest, Failed, Forbidden."""
     body = {name: value for name, value in sent.items() if name not in ("infotext", "n_iter")}
+    if sent.get("subseed_strength") and sent.get("subseed", -1) < 0:
+        body["subseed"] = int(call.jobs[0][-8:], 16)  # by chance, and the same for whoever takes the call over
     wanted = a1111.wanted(body, kind, submitting.models(), options.model())
     values = {name: value for name, value in wanted.values.items() if value is not None}
     spec = submitting.models().get(values["model"])
@@ -136,7 +138,7 @@ def _sent_as(sent: Mapping[str, Any]) -> set[str]:
     return {ours for ours, theirs in a1111.NAMES.items() if theirs in sent}
 
 
-def _submit(prepared: Prepared, call: Call, sent: Mapping[str, Any]) -> None:
+def _submit(prepared: Prepared, call: Call) -> None:
     """Submit every batch, or none."""
     request_ = prepared.submission.request
     done: list[str] = []
