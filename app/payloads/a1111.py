@@ -79,46 +79,16 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
     """
     sent = {name: value for name, value in load(_BODY, payload)[0].items() if value is not None}
     inputs: dict[str, Any] = {}
+    images = sent.get("init_images", ())
     if kind is Kind.IMG2IMG:
-        if not sent.get("init_images"):
+        if not images:
             raise InvalidRequest(Problem("init_images", "img2img needs an image"))
-        inputs["image"] = sent["init_images"][0]
+        inputs["image"] = images[0]
         if sent.get("mask"):
             kind = Kind.INPAINT
             inputs["mask"] = sent["mask"]
     spec = _model(sent, kind, models, model)
-    if spec.executor == "remote":
-        return _for_back_end(payload, sent, kind, spec)
-    warnings = [f"{name} was ignored" for name in _IGNORED if _matters(name, payload.get(name))]
-    if len(sent.get("init_images", ())) > 1:
-        warnings.append(ONE_IMAGE)
-    prompt, loras = _loras(sent.get("prompt", ""))
     seed = sent.get("seed", -1)
-    values = {
-        "model": spec.name,
-        "kind": str(kind),
-        "prompt": prompt,
-        "negative_prompt": sent.get("negative_prompt"),
-        "seed": None if seed < 0 else seed,
-        "steps": sent.get("steps"),
-        "guidance_scale": sent.get("cfg_scale"),
-        "width": sent.get("width"),
-        "height": sent.get("height"),
-        "num_images": sent.get("batch_size", 1) * sent.get("n_iter", 1),
-        "scheduler": _scheduler(sent, spec, warnings),
-        "strength": sent.get("denoising_strength", 0.75) if kind.has_strength else None,
-        **inputs,
-        **a1111_masks.values_of(sent, kind, warnings),
-        **a1111_passes.values_of(sent, kind, spec, warnings),
-    }
-    if loras:
-        values["loras"] = loras
-    return Wanted(values, warnings)
-
-
-def _for_back_end(payload: Mapping[str, Any], sent: Mapping[str, Any], kind: Kind, spec: ModelSpec) -> Wanted:
-    """What the sender's own kind of server computes: it knows all fields, and gets them as they are."""
-    images, seed = sent.get("init_images", ()), sent.get("seed", -1)
     values = {
         "model": spec.name,
         "kind": str(kind),
@@ -131,11 +101,20 @@ def _for_back_end(payload: Mapping[str, Any], sent: Mapping[str, Any], kind: Kin
         "height": sent.get("height"),
         "num_images": sent.get("batch_size", 1) * sent.get("n_iter", 1),
         "strength": sent.get("denoising_strength", 0.75) if kind.has_strength else None,
-        "image": images[0] if "image" in kind.inputs else None,
-        "mask": sent.get("mask") if "mask" in kind.inputs else None,
-        "passthrough": passing.passed_on(payload, passing.A1111_OWN),
+        **inputs,
     }
-    return Wanted(values, [ONE_IMAGE] if len(images) > 1 and "image" in kind.inputs else [])
+    warnings = [ONE_IMAGE] if len(images) > 1 else []
+    if spec.executor == "remote":
+        # The sender's own kind of server computes it: it knows all fields, and gets them as they are.
+        return Wanted({**values, "passthrough": passing.passed_on(payload, passing.A1111_OWN)}, warnings)
+    warnings += [f"{name} was ignored" for name in _IGNORED if _matters(name, payload.get(name))]
+    values["prompt"], loras = _loras(values["prompt"])
+    if loras:
+        values["loras"] = loras
+    values["scheduler"] = _scheduler(sent, spec, warnings)
+    values |= a1111_masks.values_of(sent, kind, warnings)
+    values |= a1111_passes.values_of(sent, kind, spec, warnings)
+    return Wanted(values, warnings)
 
 
 def title(spec: ModelSpec) -> str:
