@@ -63,8 +63,8 @@ def test_four_hundred_turns_are_shared_exactly_and_none_is_idle(start: Any, mode
     service = Service(stack, users)
     service.serve(2 * USERS)
     assert {word for _, word in service.told} == {"queued"}
+    stack.store.pause(resume=True)
     with Watch(stack) as watch:
-        stack.store.pause(resume=True)
         service.serve(2 * 2 * USERS)
     order = [user % 2 for user, word in service.told if word == "generating"]
     turns = Counter(order[1 : TURNS + 1])

@@ -69,7 +69,11 @@ def test_an_unchanged_preview_is_not_sent_twice(stack: Stack) -> None:
 
 
 def test_nobody_asks_so_nothing_is_made(stack: Stack) -> None:
-    seen = list(messages(stack, f"/v1/tasks/{stack.submit(steps=300)}/events"))
+    stack.store.pause()  # until somebody listens
+    stream = messages(stack, f"/v1/tasks/{stack.submit(steps=300)}/events")
+    seen = [next(stream)]
+    stack.store.pause(resume=True)
+    seen += stream
     assert {event for _, event, _ in seen} == {"status", "state", "progress", "end"}
     assert left_behind(stack) == []
 
