@@ -240,9 +240,14 @@ def test_models_with_samplers_and_a_mask(short_folder: Path) -> None:
         turbo = {"prompt": "x", "override_settings": {"sd_model_checkpoint": "turbo.safetensors [0123456789]"}}
         bare = post(stack, "txt2img", turbo).json()["parameters"]
         assert [bare[name] for name in ("steps", "width", "cfg_scale", "sampler_name")] == [8, 512, 1.5, "LCM"]
-        masked = post(stack, "img2img", {**BODY, "init_images": [picture()], "mask": picture("white")})
-        assert len(pixels(masked)) == 1
+        pictures = {"init_images": [picture()], "mask": picture("white")}
+        how = {"mask_blur": 2, "inpainting_fill": 2, "inpaint_full_res_padding": 8}
+        masked = post(stack, "img2img", {**BODY, **pictures, **how})
         assert {job["request"]["kind"] for job in jobs(stack)[:1]} == {"inpaint"}
+        [text] = json.loads(masked.json()["info"])["infotexts"]
+        again = post(stack, "img2img", {**pictures, "infotext": text})
+        assert pixels(again) == pixels(masked)
+        assert {name: again.json()["parameters"][name] for name in how} == how
 
 
 def test_hires_fix_and_subseeds(stack: Stack) -> None:

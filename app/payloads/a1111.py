@@ -28,6 +28,8 @@ NAMES = {
 }
 
 ONE_IMAGE = "all but the first of init_images were ignored"
+#: Titles of AUTOMATIC1111 end in a hash, and often in the file's ending.
+_TITLE_END = re.compile(r"(\.safetensors|\.ckpt)?( \[[0-9a-f]+\])?$")
 _LORA = re.compile(r"<lora:([^:<>]+)(?::([^<>:]*))?[^<>]*>")
 #: Fields that change the picture elsewhere, with the values that mean nothing.
 _IGNORED: dict[str, tuple[Any, ...]] = {
@@ -122,14 +124,18 @@ def title(spec: ModelSpec) -> str:
     return spec.name
 
 
+def name_of(title: str) -> str:
+    """The model that a request calls so, if there is one of this name."""
+    return _TITLE_END.sub("", title.strip())
+
+
 def _matters(name: str, value: Any) -> bool:
     return value is not None and value not in _IGNORED[name]
 
 
 def _model(sent: Mapping[str, Any], kind: Kind, models: ModelRegistry, default: str) -> ModelSpec:
     named = str(sent.get("override_settings", {}).get("sd_model_checkpoint") or "")
-    # Titles of AUTOMATIC1111 end in a hash, and often in the file's ending.
-    plain = re.sub(r"(\.safetensors|\.ckpt)?( \[[0-9a-f]+\])?$", "", named)
+    plain = name_of(named)
     if default in models.names() and plain not in models.names() and models.get(default).executor == "remote":
         plain = ""  # a checkpoint of the back ends'
     try:

@@ -71,7 +71,14 @@ _OF_INFOTEXT = {
     "denoising_strength": "Denoising strength", "subseed": "Variation seed",
     "subseed_strength": "Variation seed strength", "hr_scale": "Hires upscale", "hr_resize_x": "Hires resize-1",
     "hr_resize_y": "Hires resize-2", "hr_second_pass_steps": "Hires steps", "hr_upscaler": "Hires upscaler",
+    "mask_blur": "Mask blur", "inpaint_full_res": "Inpaint area", "inpaint_full_res_padding": "Masked area padding",
+    "inpainting_fill": "Masked content",
 }  # fmt: skip
+#: Values that are words there.
+_WORDS: dict[str, dict[str, Any]] = {
+    "inpaint_full_res": {"Only masked": True, "Whole picture": False},
+    "inpainting_fill": {"fill": 0, "original": 1, "latent noise": 2, "latent nothing": 3},
+}
 
 
 def read(table: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
@@ -84,9 +91,10 @@ def read(table: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     """
     body = {name: value for name, value in body_of(request).items() if value is not None}
     written = infotext.parse(str(body.get("infotext", "")))
-    found = {field: written[name] for field, name in _OF_INFOTEXT.items() if name in written}
+    found: dict[str, Any] = {field: written[name] for field, name in _OF_INFOTEXT.items() if name in written}
+    found |= {field: words.get(found[field], found[field]) for field, words in _WORDS.items() if field in found}
     if written.keys() & {"Hires upscale", "Hires resize-1"}:
-        found["enable_hr"] = "true"
+        found["enable_hr"] = True
     sent = {name: _whole(value) if table.get(name, ("",))[0] is Whole else value for name, value in body.items()}
     values, _ = load(_SCHEMAS[id(table)], {**{field: v for field, v in found.items() if field in table}, **sent})
     rules = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 from app import auth, submitting
@@ -90,9 +89,8 @@ def change(sent: dict[str, Any]) -> None:
 
 def find(text: str) -> ModelSpec:
     """The model of a title or name, also with a hash behind it. Raises: Failed."""
-    plain = re.sub(r"(\.safetensors|\.ckpt)?( \[[0-9a-f]+\])?$", "", text.strip())
     try:
-        spec = submitting.models().get(plain)
+        spec = submitting.models().get(a1111.name_of(text))
     except ModelNotFound:
         spec = None
     if spec is None or spec not in usable():
