@@ -76,6 +76,8 @@ class Stack:
 
     def web(self) -> None:
         self.port = self.port or ports.next_free("127.0.0.1", 20_000 + 101 * os.getpid() % 20_000)
+        # A worker whose master was killed goes on answering until it notices.
+        wait_for(lambda: ports.refusal("127.0.0.1", self.port) is None, "the port of the web server to be free")
         self.run("web", "gunicorn", "app:create_app()", PORT=str(self.port))
         wait_for(lambda: self._answers("/healthz"), "the web server")
 
