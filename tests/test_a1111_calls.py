@@ -156,6 +156,19 @@ def test_a_chosen_id_is_always_the_same_job(stack: Stack) -> None:
     assert len({answer.json()["images"][0] for answer in answers}) == 1
     assert len(jobs(stack)) == before + 1
     assert (known()["completed"], known()["active"], known()["queued"]) == (True, False, False)
+    # Some clients have one id for all they send, one after the other.
+    another = post(stack, "txt2img", {**body, "steps": 3})
+    assert another.json()["parameters"]["steps"] == 3
+    assert len(jobs(stack)) == before + 2
+
+
+def test_a_chosen_id_is_tried_again_after_a_stop(stack: Stack) -> None:
+    body = {**ENDLESS, "force_task_id": "again"}
+    for _ in range(2):
+        call = Waiting(stack, body)
+        until_running(stack)
+        post(stack, "interrupt")
+        assert call.end().status_code == 200
 
 
 def test_waiting_tasks_are_listed(stack: Stack) -> None:

@@ -9,7 +9,10 @@ if how == 'leave' then
   return 1
 end
 redis.call('ZREM', K.CALLS .. key, id)
-if values[3] == '1' and how == 'deliver' then return 1 end  -- the client's id is given the same again
+if values[3] == '1' and how == 'deliver' then  -- the client's id is given the same again
+  redis.call('HSET', name, 'until', 0)
+  return 1
+end
 redis.call('SREM', K.REPEATS .. key .. ':' .. values[2], id)
 redis.call('DEL', name)
 return 1

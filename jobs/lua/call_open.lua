@@ -4,10 +4,16 @@
 -- Returns {'new'} | {'repeat', id, jobs, seed} | {'wait', {call, ticket, …}} | {'mismatch'}
 local key, digest, id, jobs, seed, holder = ARGV[1], ARGV[2], ARGV[3], ARGV[5], ARGV[6], ARGV[7]
 local now, own, repeats = now_ms(), K.CALL .. key .. ':' .. id, K.REPEATS .. key .. ':' .. digest
-local known = redis.call('HMGET', own, 'digest', 'jobs', 'seed')
+local known = redis.call('HMGET', own, 'digest', 'jobs', 'seed', 'until')
+if known[1] == digest then return {'repeat', id, known[2], known[3]} end
 if known[1] then
-  if known[1] ~= digest then return {'mismatch'} end
-  return {'repeat', id, known[2], known[3]}
+  -- An id may be used for another request when nobody waits for the one before and it is over.
+  if tonumber(known[4]) >= now then return {'mismatch'} end
+  for _, job in ipairs(cjson.decode(known[2])) do
+    local state = job_get(job, 'state')
+    if state and not is_over(state) then return {'mismatch'} end
+  end
+  redis.call('DEL', own)
 end
 if ARGV[4] ~= '1' then
   local tickets, wait = {}, {}

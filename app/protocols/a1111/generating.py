@@ -47,9 +47,9 @@ def generate(kind: Kind) -> Response:
     forced = sent.get("force_task_id") or ""
     try:
         held = take(calls, _new_call(calls.key_id, sent, kind), digest, forced=bool(forced))
-        if held.call.is_repeat and not forced and _ended_badly(held.call):
-            calls.drop(held.call)  # what nobody was told of was no success: try again
-            held = take(calls, _new_call(calls.key_id, sent, kind), digest, forced=False)
+        if held.call.is_repeat and _ended_badly(held.call):
+            calls.drop(held.call)  # it was no success: try again
+            held = take(calls, _new_call(calls.key_id, sent, kind), digest, forced=bool(forced))
     except HungUp:
         return _nobody()
     try:
