@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from tests import blocking_fleet
 from tests.fake_lightx2v import Fake
 from tests.harness import Stack, wait_for
 from tests.test_lightx2v import png
@@ -69,13 +70,12 @@ def fleet(start: Callable[..., Stack], tmp_path: Path, video: bytes) -> Iterator
         fake.stop()
 
 
-def slot(stack: Stack, name: str = "lightx2v-1") -> dict[str, Any]:
-    slots = {one["name"]: one for one in stack.get("/v1/service/status").json()["slots"]}
-    return dict(slots.get(name, {}))
+def slot(stack: Stack) -> dict[str, Any]:
+    return blocking_fleet.slot(stack, "lightx2v-1")
 
 
 def await_slot(stack: Stack, state: str) -> dict[str, Any]:
-    return dict(wait_for(lambda: slot(stack) if slot(stack).get("state") == state else None, f"the slot to be {state}"))
+    return blocking_fleet.await_slot(stack, "lightx2v-1", state)
 
 
 @pytest.mark.parametrize("queues", [True, False])

@@ -101,14 +101,15 @@ class Held:
         """Whether the peer has got all that was written: it confirmed it, and did not refuse the rest."""
         if self._socket is None:
             return True
-        until = time.monotonic() + TAKEN_S
+        until, pause_s = time.monotonic() + TAKEN_S, 0.001
         try:
             while time.monotonic() < until:
                 if self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                     return False
                 if not struct.unpack("i", ioctl(self._socket.fileno(), TIOCOUTQ, b"\0" * 4))[0]:
                     return True
-                time.sleep(0.02)
+                time.sleep(pause_s)
+                pause_s = min(0.02, 2 * pause_s)
         except OSError:
             pass
         return False
