@@ -57,17 +57,27 @@ def register(app: Flask) -> None:
 
 
 def _framemill_error(exc: errors.FramemillError) -> Response:
-    status = next(STATUS[base] for base in type(exc).__mro__ if base in STATUS)
+    status = status_of(exc)
     if status == 500:
         return _bug(exc)
     response = render(exc.code, exc.message, status, getattr(exc, "problems", ()))
-    if isinstance(exc, errors.QueueFull):
-        response.headers["Retry-After"] = str(exc.retry_after_s)
     if isinstance(exc, errors.Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
+    say_when(response, exc)
+    return response
+
+
+def status_of(exc: errors.FramemillError) -> int:
+    """The HTTP status of an error."""
+    return next(STATUS[base] for base in type(exc).__mro__ if base in STATUS)
+
+
+def say_when(response: Response, exc: errors.FramemillError) -> None:
+    """Tell in the headers when to try again, after an error that passes."""
+    if isinstance(exc, errors.QueueFull):
+        response.headers["Retry-After"] = str(exc.retry_after_s)
     if isinstance(exc, errors.Unavailable):
         response.headers["Retry-After"] = str(UNAVAILABLE_RETRY_AFTER_S)
-    return response
 
 
 def _http_error(exc: HTTPException) -> Response:

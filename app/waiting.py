@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import select
 import socket
@@ -41,19 +42,25 @@ def listening(job_id: str) -> AbstractContextManager[Listener]:
     return hub().listen(job_id=job_id)
 
 
-def wait_until_over(job: Job, wait_s: float, listener: Listener) -> Job:
+def wait_until_over(
+    job: Job, wait_s: float, listener: Listener, look: Callable[[], None] = lambda: None, look_s: float = math.inf
+) -> Job:
     """Wait for the end of a job (or for ``wait_s``); the job as it is then.
 
     A job that is not the listener's (a repeated request is answered with the earlier one) is looked at anew.
+    ``look`` is called at least every ``look_s``; what it raises ends the wait.
     """
     deadline = time.monotonic() + wait_s
     if job.job_id != listener.job_id:
         return wait(job, wait_s)
     while not job.state.is_terminal:
+        look()
         try:
-            event = listener.get(deadline - time.monotonic())
+            event = listener.get(min(look_s, deadline - time.monotonic()))
         except queue.Empty:
-            return store().get(job.job_id)
+            if time.monotonic() >= deadline:
+                return store().get(job.job_id)
+            continue
         if event is None or JobState(event.fields["state"]).is_terminal:
             job = store().get(job.job_id)
     return job

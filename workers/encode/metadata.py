@@ -46,9 +46,8 @@ class Metadata:
 
     @classmethod
     def of(cls, request: GenerationRequest, extra: Mapping[str, Any]) -> Metadata:
-        """The request without its input image and what was passed on, and ``extra``."""
-        left_out = ("image", "passthrough")
-        values = {**{name: value for name, value in request.to_dict().items() if name not in left_out}, **extra}
+        """The request as callers may see it, and ``extra``."""
+        values = {**request.shown(), **extra}
         own = {**values, **request.seeds(extra.get("index", 0))}  # the text has no index
         return cls(json.dumps(values, ensure_ascii=False), infotext.write(own))
 

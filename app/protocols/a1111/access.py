@@ -12,9 +12,9 @@ from flask_smorest import Blueprint
 from werkzeug.exceptions import HTTPException
 
 from app import auth
-from app.errors import STATUS, UNAVAILABLE_RETRY_AFTER_S
+from app.errors import say_when, status_of
 from jobs.access import Caller, Role
-from jobs.errors import Forbidden, FramemillError, InvalidRequest, Problem, QueueFull, Unauthorized, Unavailable
+from jobs.errors import Forbidden, FramemillError, InvalidRequest, Problem, Unauthorized
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def _failed(exc: FramemillError) -> Response:
         return _invalid(exc.problems)
     if isinstance(exc, Failed):
         return shaped("HTTPException" if exc.status < 500 else "RuntimeError", exc.status, exc.detail, exc.message)
-    status = next(STATUS[base] for base in type(exc).__mro__ if base in STATUS)
+    status = status_of(exc)
     if status == 500:
         return _bug(exc)
     if isinstance(exc, Unauthorized):
@@ -110,10 +110,7 @@ def _failed(exc: FramemillError) -> Response:
         response.headers["WWW-Authenticate"] = "Basic"
         return response
     response = shaped("HTTPException", status, exc.message, exc.message)
-    if isinstance(exc, QueueFull):
-        response.headers["Retry-After"] = str(exc.retry_after_s)
-    if isinstance(exc, Unavailable):
-        response.headers["Retry-After"] = str(UNAVAILABLE_RETRY_AFTER_S)
+    say_when(response, exc)
     return response
 
 

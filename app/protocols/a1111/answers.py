@@ -35,7 +35,7 @@ def answer(jobs: list[Job], stopped: Mapping[str, str], sent: Mapping[str, Any],
         kind: txt2img or img2img.
     """
     images: list[str] = []
-    seeds: list[int] = []
+    seeds: list[dict[str, int]] = []
     texts: list[str] = []
     wanted = sent.get("send_images", True)
     for job in jobs:
@@ -43,7 +43,7 @@ def answer(jobs: list[Job], stopped: Mapping[str, str], sent: Mapping[str, Any],
         images += made
         count = len(made) if wanted or job.state is not JobState.SUCCEEDED else len(job.outputs)
         own = [job.request.seeds(index) for index in range(count)]
-        seeds += [seed["seed"] for seed in own]
+        seeds += own
         texts += [infotext.write({**job.request.to_dict(), **seed}) for seed in own]
     info = _info(jobs[0], seeds, texts, sent)
     return {
@@ -98,13 +98,13 @@ def _sampler(request: GenerationRequest) -> dict[str, Any]:
     return {"sampler_name": choice.sampler, "scheduler": choice.schedule or None}
 
 
-def _info(job: Job, seeds: list[int], texts: list[str], sent: Mapping[str, Any]) -> dict[str, Any]:
+def _info(job: Job, seeds: list[dict[str, int]], texts: list[str], sent: Mapping[str, Any]) -> dict[str, Any]:
     request = job.request
     started = datetime.fromtimestamp((job.started_at_ms or job.created_at_ms) / 1000).astimezone()
     return {
         "prompt": request.prompt, "all_prompts": [request.prompt] * len(seeds),
         "negative_prompt": request.negative_prompt, "all_negative_prompts": [request.negative_prompt] * len(seeds),
-        "seed": request.seed, "all_seeds": seeds, **_variation(request, len(seeds)),
+        "seed": request.seed, "all_seeds": [own["seed"] for own in seeds], **_variation(request, seeds),
         "width": request.width, "height": request.height,
         "sampler_name": _sampler(request)["sampler_name"] or "model's own", "cfg_scale": request.guidance_scale,
         "steps": request.steps, "batch_size": request.num_images, "restore_faces": False,
@@ -123,9 +123,9 @@ def _strength(request: GenerationRequest) -> float | None:
     return request.hires["strength"] if request.hires else request.strength
 
 
-def _variation(request: GenerationRequest, count: int) -> dict[str, Any]:
-    """The second seed, if one was mixed in."""
+def _variation(request: GenerationRequest, seeds: list[dict[str, int]]) -> dict[str, Any]:
+    """The second seed of the first image and of each, if one was mixed in."""
     used = request.variation or {}
     seed = used.get("seed", request.seed)
-    own = [seed + index for index in range(count)] if used else [seed] * count
+    own = [one.get("variation_seed", seed) for one in seeds]
     return {"subseed": seed, "all_subseeds": own, "subseed_strength": used.get("strength", 0)}

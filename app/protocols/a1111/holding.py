@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import queue
+import math
 import socket
 import struct
 import time
@@ -68,15 +68,7 @@ class Held:
         with ExitStack() as stack:
             listeners = [stack.enter_context(waiting.listening(job_id)) for job_id in job_ids]
             for job_id, listener in zip(job_ids, listeners, strict=True):
-                job = store().get(job_id)
-                while not job.state.is_terminal:
-                    self.look()
-                    try:
-                        event = listener.get(LOOK_S)
-                    except queue.Empty:
-                        continue
-                    if event is None or JobState(event.fields["state"]).is_terminal:
-                        job = store().get(job_id)
+                job = waiting.wait_until_over(store().get(job_id), math.inf, listener, self.look, LOOK_S)
                 found.append(job)
                 if job.state in (JobState.FAILED, JobState.EXPIRED):
                     break

@@ -155,42 +155,31 @@ def internal_pending() -> Response:
     return jsonify(progress.pending())
 
 
-def _list(path: str, summary: str, read: Callable[[], Any]) -> None:
-    """A route that only shows something."""
+def _plain(method: str, path: str, summary: str, read: Callable[[], Any]) -> None:
+    """A route without a body that answers with what ``read`` gives."""
 
     def view() -> Response:
         return jsonify(read())
 
-    view.__doc__, view.__name__ = summary, "get_" + path.replace("-", "_")
+    view.__doc__, view.__name__ = summary, f"{method.lower()}_{path.replace('-', '_')}"
     described = blueprint.response(200, description="See the summary.")(view)
-    blueprint.route(f"{_API}/{path}", methods=["GET"])(described)
+    blueprint.route(f"{_API}/{path}", methods=[method])(described)
 
 
-def _order(path: str, summary: str, answer: Any) -> None:
-    """A route that has nothing to do here: models and lists are always as the server has them."""
-
-    def view() -> Response:
-        return jsonify(answer)
-
-    view.__doc__, view.__name__ = summary, "do_" + path.replace("-", "_")
-    described = blueprint.response(200, description="null, or an empty object.")(view)
-    blueprint.route(f"{_API}/{path}", methods=["POST"])(described)
-
-
-_list("sd-models", "The models that this key may use.", lists.models)
-_list("samplers", "The samplers that at least one model takes.", lists.samplers)
-_list("schedulers", "The noise schedules that at least one model takes.", lists.noise_schedules)
-_list("upscalers", "Ways of enlarging an image.", lists.upscalers)
-_list("latent-upscale-modes", "Ways of enlarging latents.", lambda: [{"name": "Latent"}])
-_list("loras", "The LoRAs that at least one model has.", lists.loras)
-_list("memory", "RAM of this machine and memory of the GPUs.", lists.memory)
-_list("embeddings", "Embeddings: none.", lambda: {"loaded": {}, "skipped": {}})
-_list("cmd-flags", "Options of the original's command: none.", dict)
-_list("scripts", "Scripts: none.", lambda: {"txt2img": [], "img2img": []})
+_plain("GET", "sd-models", "The models that this key may use.", lists.models)
+_plain("GET", "samplers", "The samplers that at least one model takes.", lists.samplers)
+_plain("GET", "schedulers", "The noise schedules that at least one model takes.", lists.noise_schedules)
+_plain("GET", "upscalers", "Ways of enlarging an image.", lists.upscalers)
+_plain("GET", "latent-upscale-modes", "Ways of enlarging latents.", lambda: [{"name": "Latent"}])
+_plain("GET", "loras", "The LoRAs that at least one model has.", lists.loras)
+_plain("GET", "memory", "RAM of this machine and memory of the GPUs.", lists.memory)
+_plain("GET", "embeddings", "Embeddings: none.", lambda: {"loaded": {}, "skipped": {}})
+_plain("GET", "cmd-flags", "Options of the original's command: none.", dict)
+_plain("GET", "scripts", "Scripts: none.", lambda: {"txt2img": [], "img2img": []})
 for _path in ("sd-vae", "hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles", "script-info",
               "extensions"):  # fmt: skip
-    _list(_path, f"{_path}: none.", list)
+    _plain("GET", _path, f"{_path}: none.", list)
 for _path in ("refresh-checkpoints", "refresh-vae", "refresh-embeddings", "refresh-loras"):
-    _order(_path, "Nothing to do: lists are always new.", None)
+    _plain("POST", _path, "Nothing to do: lists are always new.", lambda: None)
 for _path in ("unload-checkpoint", "reload-checkpoint"):
-    _order(_path, "Nothing to do: the server decides what lies in memory.", {})
+    _plain("POST", _path, "Nothing to do: the server decides what lies in memory.", dict)

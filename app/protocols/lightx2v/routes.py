@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import queue
-import time
 from pathlib import PurePosixPath
 
 from flask import Flask, Response, jsonify, request
@@ -136,22 +134,22 @@ def _seconds(name: str, default: float) -> float:
     return value
 
 
+class _Gone(Exception):
+    """The client has hung up."""
+
+
 def _wait(job: Job, listener: Listener, timeout_s: float) -> Job:
     """The job when it is over, its time is up, or its client has gone (it is stopped then)."""
-    begun = checked = time.monotonic()
     gone = waiting.hung_up()
-    while not job.state.is_terminal and (now := time.monotonic()) < begun + timeout_s:
-        if now > checked + GONE_CHECK_S:
-            checked = now
-            if gone():
-                return dispatch.cancel(job.job_id)[0]
-        try:
-            event = listener.get(min(GONE_CHECK_S, begun + timeout_s - now))
-        except queue.Empty:
-            continue
-        if event is None or JobState(event.fields["state"]).is_terminal:
-            job = store().get(job.job_id)
-    return job
+
+    def look() -> None:
+        if gone():
+            raise _Gone
+
+    try:
+        return waiting.wait_until_over(job, timeout_s, listener, look, GONE_CHECK_S)
+    except _Gone:
+        return dispatch.cancel(job.job_id)[0]
 
 
 @blueprint.route("/v1/tasks/queue/status", methods=["GET"])

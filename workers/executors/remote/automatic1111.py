@@ -20,7 +20,7 @@ from jobs.backends import Backend
 from jobs.errors import BackendFailed
 from jobs.requests import GenerationRequest
 from workers.executors.remote import BackendBusy, HandBack, Progress, RemoteFile, a1111_body, posting
-from workers.executors.remote.answers import ENDINGS, json_of, media_type_of
+from workers.executors.remote.answers import json_of
 from workers.executors.remote.http import Server
 from workers.executors.remote.posting import Answer, Posting
 
@@ -163,12 +163,7 @@ class Executor:
             content = base64.b64decode(str(image).partition(",")[2] or str(image), validate=True)
         except binascii.Error as exc:
             raise self._wrong("something that is not base64") from exc
-        media_type = media_type_of(content[:12])
-        if not media_type.startswith("image/"):
-            raise self._wrong("something that is no picture")
-        path = folder / f"{index}.{ENDINGS[media_type]}"
-        path.write_bytes(content)
-        return RemoteFile(path, media_type)
+        return posting.picture(content, folder, index, self._backend.name)
 
     def _wrong(self, what: str) -> HandBack:
         return HandBack(f"{self._backend.name} sent {what} as its result", counted=True)

@@ -12,8 +12,7 @@ from jobs.errors import BackendFailed
 from jobs.model_spec import Kind
 from jobs.request_parts import in_fours
 from jobs.requests import GenerationRequest
-from workers.executors.remote import BackendAway, HandBack, Progress, RemoteFile, posting
-from workers.executors.remote.answers import ENDINGS, media_type_of
+from workers.executors.remote import BackendAway, Progress, RemoteFile, posting
 from workers.executors.remote.http import Server, secret_of
 from workers.executors.remote.posting import Answer, Posting
 
@@ -60,12 +59,7 @@ class Executor:
     def fetch(self, folder: Path) -> list[RemoteFile]:
         assert self._answer is not None
         posting.check(self._answer, self._backend.name)
-        media_type = media_type_of(self._answer.content[:12])
-        if not media_type.startswith("image/"):
-            raise HandBack(f"{self._backend.name} sent something that is no picture as its result", counted=True)
-        path = folder / f"0.{ENDINGS[media_type]}"
-        path.write_bytes(self._answer.content)
-        return [RemoteFile(path, media_type)]
+        return [posting.picture(self._answer.content, folder, 0, self._backend.name)]
 
     def close(self) -> None:
         if self._posting is not None:

@@ -7,13 +7,14 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
 
 from jobs.errors import BackendFailed
-from workers.executors.remote import HandBack
-from workers.executors.remote.answers import json_of, reason
+from workers.executors.remote import HandBack, RemoteFile
+from workers.executors.remote.answers import ENDINGS, json_of, media_type_of, reason
 
 #: Most that is read of a result, bytes.
 MAX_RESULT_BYTES = 512 * 1024 * 1024
@@ -99,6 +100,16 @@ class Posting:
     def _note_socket(self, event: str, info: Mapping[str, Any]) -> None:
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._socket = info["return_value"].get_extra_info("socket")
+
+
+def picture(content: bytes, folder: Path, index: int, name: str) -> RemoteFile:
+    """A result as a file in ``folder``. Raises: HandBack: it is no picture."""
+    media_type = media_type_of(content[:12])
+    if not media_type.startswith("image/"):
+        raise HandBack(f"{name} sent something that is no picture as its result", counted=True)
+    path = folder / f"{index}.{ENDINGS[media_type]}"
+    path.write_bytes(content)
+    return RemoteFile(path, media_type)
 
 
 def check(answer: Answer, name: str) -> None:
