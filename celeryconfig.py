@@ -8,8 +8,8 @@ _settings = _Settings.from_env()
 
 broker_url = _settings.broker_url
 # "class+url": Celery's own way to name a backend class.
-result_backend = f"tasks.backend.JobBackend+{_settings.backend_url}"
-imports = ("tasks.generate", "tasks.deliver", "tasks.control")
+result_backend = f"tasks.result_backend.JobBackend+{_settings.backend_url}"
+imports = ("workers.gpu.task", "workers.delivery.task", "workers.parent.control", "workers.parent.boot")
 
 # JSON only: a message can carry no code.
 task_serializer = "json"
@@ -21,7 +21,7 @@ accept_content = ["json"]
 task_acks_late = False
 worker_prefetch_multiplier = 1
 worker_concurrency = 1
-worker_pool = "tasks.pool:TaskPool"
+worker_pool = "workers.parent.pool:TaskPool"
 # A replaced child may take long to import torch; the default of 4 s would kill it in an endless loop.
 worker_proc_alive_timeout = 600
 worker_cancel_long_running_tasks_on_connection_loss = False

@@ -9,11 +9,11 @@ from typing import Any
 
 from app import inputs
 from jobs.formats import FORMATS
-from jobs.input_use import Inpaint
 from jobs.objects import ObjectStore
-from jobs.requests import GenerationRequest
+from jobs.requests.generation import GenerationRequest
+from jobs.requests.inpaint import Inpaint
 from jobs.settings import Settings
-from jobs.store import JobStore
+from jobs.store.jobs import JobStore
 
 #: Stands in a field for a picture that is not stored yet.
 UNSTORED = "inputs/unstored"

@@ -8,12 +8,13 @@ from functools import lru_cache
 from flask import g, request
 from flask_smorest import Blueprint
 
-from jobs.access import ANYBODY, Caller, KeyRing, Role
+from jobs.callers import ANYBODY, Caller, Role
 from jobs.errors import Forbidden, JobNotFound, Unauthorized, Unavailable
 from jobs.record import Job
 from jobs.settings import Settings
-from jobs.store import JobStore
-from tasks.celery_app import settings, store
+from jobs.store.api_keys import KeyRing
+from jobs.store.jobs import JobStore
+from tasks.runtime import settings, store
 
 
 def identify(secret: str | None) -> Caller:

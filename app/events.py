@@ -19,12 +19,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from jobs import keys
 from jobs.errors import Unavailable
-from jobs.scripts import connect
 from jobs.settings import Settings
-from jobs.store import JobStore
-from tasks.celery_app import settings, store
+from jobs.store import keys
+from jobs.store.jobs import JobStore
+from jobs.store.scripts import connect
+from tasks.runtime import settings, store
 
 logger = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from typing import Any
 from flask import Response, jsonify
 from flask_smorest import Blueprint
 
-from jobs import queries
 from jobs.errors import Unavailable
-from tasks.celery_app import store
+from jobs.store import queries
+from tasks.runtime import store
 
 blueprint = Blueprint("health", __name__, description="Probes")
 

@@ -23,10 +23,10 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from jobs.errors import InvalidRequest, ObjectNotFound, Problem
-from jobs.fetch import fetch
 from jobs.objects import ObjectStore
+from jobs.outbound.download import fetch
 from jobs.settings import Settings
-from jobs.store import JobStore
+from jobs.store.jobs import JobStore
 
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 

@@ -13,9 +13,9 @@ from prometheus_client.registry import Collector
 
 from app import auth
 from app.protocols.native.views import slot_state
-from jobs import queries
-from jobs.queries import Fleet
-from tasks.celery_app import store
+from jobs.store import queries
+from jobs.store.queries import Fleet
+from tasks.runtime import store
 
 blueprint = Blueprint("metrics", __name__, description="Metrics")
 auth.protect(blueprint)

@@ -16,7 +16,7 @@ from app.events import Listener, hub
 from jobs.errors import InvalidRequest, Problem
 from jobs.record import Job
 from jobs.states import JobState
-from tasks.celery_app import store
+from tasks.runtime import store
 
 #: Longest wait of a long poll, seconds.
 MAX_WAIT_S = 60.0

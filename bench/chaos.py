@@ -19,9 +19,9 @@ from bench.common import NOOP_MODELS, clean_environment, machine, short_folder
 from bench.monkey import Monkey
 from bench.traffic import API_KEYS, OPERATOR, Plan, Traffic, plans
 from bench.verdict import Verdict, judge
-from jobs import keys
 from jobs.settings import PROJECT_ROOT
 from jobs.states import TERMINAL, JobState
+from jobs.store import keys
 from tests.harness import Stack
 
 GPUS = ("gpu0", "gpu1")

@@ -26,11 +26,11 @@ from PIL import Image
 
 from bench.common import clean_environment, machine, noop_stack, short_folder, table
 from jobs.formats import FORMATS, IMAGE_FORMATS, VIDEO_FORMATS
-from jobs.models import Kind
+from jobs.models.spec import Kind
 from jobs.objects.local import LocalStore
-from jobs.requests import GenerationRequest
+from jobs.requests.generation import GenerationRequest
 from jobs.settings import PROJECT_ROOT
-from jobs.slots import Redelivery
+from jobs.slots.slot import Redelivery
 from jobs.states import JobState
 from jobs.submission import Submission
 from tests.harness import Stack, wait_for
@@ -78,7 +78,7 @@ def median_s(call: Callable[[], object], rounds: int, clock: Callable[[], float]
 
 def formats(s3: S3Server, rounds: int) -> str:
     """Encoding and storing, by format."""
-    from workers import encode
+    from workers.delivery import encode
 
     rows = []
     for names, is_video in ((IMAGE_FORMATS, False), (VIDEO_FORMATS, True)):
@@ -102,7 +102,7 @@ def formats(s3: S3Server, rounds: int) -> str:
 
 def choices() -> str:
     """What was chosen, and what was not: CPU time and size."""
-    from workers.encode import images, video
+    from workers.delivery.encode import images, video
 
     rows: list[tuple[Any, ...]] = []
     picture, clip = pictures(*IMAGE)[0], pictures(*VIDEO)[: 2 * FPS]
@@ -149,7 +149,7 @@ def memory() -> str:
 
 def memory_of(name: str, *, is_video: bool) -> None:
     """In a fresh process: print how much memory of its own (mapped frames not counted) encoding adds."""
-    from workers import encode
+    from workers.delivery import encode
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frames.npy"
@@ -187,7 +187,7 @@ class Line:
     def delivery_ms(self, frames: np.ndarray, wanted: GenerationRequest, number: int) -> tuple[float, float]:
         """Milliseconds from ``computed_at`` to ``finished_at``, and from handing the frames over to the former."""
         from tasks import dispatch
-        from workers import spool
+        from workers.gpu import spool
 
         store, job_id = self.stack.store, f"j{os.getpid()}-{number}"
         store.heartbeat("gpu0", OWNER, {})

@@ -24,12 +24,13 @@ from bench import shapes
 from bench.common import clean_environment, machine, table
 from bench.shapes import Shape
 from jobs.errors import JobCancelled
-from jobs.memory import Place
-from jobs.models import Kind, ModelSpec
+from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import PROJECT_ROOT, Settings
-from tasks import device_facts
-from workers import device, failures
-from workers.pipelines import PipelineCache
+from jobs.slots.residency import Place
+from workers.gpu import failures
+from workers.parent import device_facts
+from workers.pipelines import device
+from workers.pipelines.cache import PipelineCache
 
 Row = tuple[str, str, str]
 
@@ -45,7 +46,7 @@ except Exception as exc:
 """
 _PINNED = """
 import workers.child
-workers.child.prepare("gpu0")
+workers.gpu.child.prepare("gpu0")
 import torch
 print(torch.cuda.device_count())
 """

@@ -15,10 +15,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from bench.common import Client, machine, noop_stack, quantile, table
-from jobs.access import Caller
-from jobs.models import Kind
+from jobs.callers import Caller
+from jobs.models.spec import Kind
 from jobs.record import Output, new_job_id
-from jobs.requests import GenerationRequest
+from jobs.requests.generation import GenerationRequest
 from jobs.submission import Submission
 from tests.harness import Stack
 

@@ -13,10 +13,11 @@ from collections.abc import Callable
 import torch
 
 from bench.common import machine, table
-from jobs.memory import Place
-from jobs.models import ModelRegistry, ModelSpec
+from jobs.models.registry import ModelRegistry
+from jobs.models.spec import ModelSpec
 from jobs.settings import Settings
-from workers.pipelines import PipelineCache
+from jobs.slots.residency import Place
+from workers.pipelines.cache import PipelineCache
 
 
 def timed_ms(call: Callable[[], object]) -> float:

@@ -14,9 +14,9 @@ from typing import Any
 from bench.common import Client, table
 from bench.monkey import Disturbance
 from bench.traffic import Plan
-from jobs import keys
 from jobs.settings import PROJECT_ROOT
 from jobs.states import TERMINAL, JobState, celery_state
+from jobs.store import keys
 from tests.harness import Stack
 
 #: The code with which a job of the model "broken" must fail.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from bench.common import noop_stack, quantile, short_folder
+from jobs.outbound.webhook import Webhook
 from jobs.settings import Settings
-from jobs.webhooks import Webhook
 from stack.redis_server import EmbeddedRedis
 from tests.harness import Stack, wait_for
 from tests.receiver import SECRET, Receiver, receiving

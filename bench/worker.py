@@ -21,9 +21,9 @@ from bench import common
 from bench.chaos import tiny_models
 from bench.common import Client, short_folder, table
 from bench.latency import event_ms, spread
-from jobs.models import ModelRegistry
+from jobs.models.registry import ModelRegistry
 from jobs.record import new_job_id
-from jobs.requests import resolve
+from jobs.requests.generation import resolve
 from jobs.settings import PROJECT_ROOT
 from jobs.submission import Submission
 from tests.harness import Stack, running
@@ -41,8 +41,8 @@ class Worker:
     """A GPU child's work done in this process, on a Redis of its own."""
 
     def __init__(self, stack: Stack, steps: int) -> None:
-        from tasks.celery_app import OWNER_VARIABLE, SLOT_VARIABLE
-        from workers import run
+        from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE
+        from workers.gpu import run
 
         os.environ |= {SLOT_VARIABLE: SLOT, OWNER_VARIABLE: OWNER}
         self._stack, self._run = stack, run

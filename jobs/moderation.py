@@ -1,7 +1,8 @@
 """Moderation: which checks there are, who may turn them off, and the check of prompts that comes with Framemill.
 
 A check of prompts is a function ``(request, settings) -> names of the fields it refuses``, one of outputs (see
-:mod:`workers.moderation`) a function ``(frames, request, settings) -> whether it refuses them``. The settings name
+:mod:`workers.delivery.moderation`) a function ``(frames, request, settings) -> whether it refuses them``. The
+settings name
 them as ``module:function``. A check that raises lets nothing pass.
 """
 
@@ -15,9 +16,9 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any
 
-from jobs.access import Caller
+from jobs.callers import Caller
 from jobs.errors import BadSetting, Forbidden, InvalidRequest, ModerationRefused, Problem, Unavailable
-from jobs.requests import GenerationRequest
+from jobs.requests.generation import GenerationRequest
 from jobs.settings import PROJECT_ROOT, Settings
 
 logger = logging.getLogger(__name__)

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from jobs.endpoint_request import request_from
 from jobs.errors import InvalidRequest, Problem
-from jobs.requests import GenerationRequest
+from jobs.outbound.webhook import Webhook
+from jobs.requests.custom import request_from
+from jobs.requests.generation import GenerationRequest
 from jobs.states import JobState
-from jobs.webhooks import Webhook
 
 #: Ids that a client may choose: they become Redis keys, Celery task ids, file and URL parts.
 _CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -118,7 +118,7 @@ class Job:
     max_silence_s: float = 0
     #: A job that this one was sent again for.
     retry_of: str | None = None
-    #: What it does with the model instead of computing (of :data:`jobs.commands.COMMANDS`); None for an ordinary job.
+    #: Model command to run instead of computing (:data:`jobs.model_commands.COMMANDS`); None for an ordinary job.
     command: str | None = None
     #: What a command found.
     report: dict[str, Any] | None = None

@@ -22,13 +22,13 @@ from typing import Any
 from jobs import environment
 from jobs.errors import BadSetting
 from jobs.formats import IMAGE_FORMATS, VIDEO_FORMATS
-from jobs.slots import is_slot
+from jobs.slots.slot import is_slot
 
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 
 #: Linux refuses longer paths for a Unix socket (``sockaddr_un.sun_path`` is 108 bytes with its NUL).
 MAX_SOCKET_PATH_BYTES = 107
-SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (what lies there belongs to this user, jobs.spool checks it)
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  (what lies there belongs to this user, jobs.files.spool checks it)
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "s3_encryption": ("", "AES256", "aws:kms"),
@@ -227,10 +227,10 @@ class Settings:
     #: The check of prompts: ``module:function``; ``none``: no check.
     moderation_prompts: str = "jobs.moderation:words"
     #: The check of outputs: ``module:function``; ``none``: no check.
-    moderation_outputs: str = "workers.moderation:skin"
+    moderation_outputs: str = "workers.delivery.moderation:skin"
     #: Words and phrases that no prompt may have, one per line, for the check ``jobs.moderation:words``.
     moderation_words_file: str = ""
-    #: Share of skin-coloured pixels from which the check ``workers.moderation:skin`` refuses an output.
+    #: Share of skin-coloured pixels from which the check ``workers.delivery.moderation:skin`` refuses an output.
     moderation_skin_share: float = 0.4
 
     #: Threads torch may use on a CPU. 0: torch decides.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from jobs.access import ANYBODY, Caller
+from jobs.callers import ANYBODY, Caller
 from jobs.forecast import Forecast
-from jobs.mail import Mail
-from jobs.requests import GenerationRequest
-from jobs.slots import Binding
-from jobs.webhooks import Webhook
+from jobs.outbound.webhook import Webhook
+from jobs.requests.generation import GenerationRequest
+from jobs.slots.slot import Binding
+from jobs.store.subscriber_queue import Mail
 
 #: Priorities go from -this to this.
 MAX_PRIORITY = 100
@@ -42,7 +42,7 @@ class Submission:
     retention: str | None = None
     #: The job this one is sent again for.
     retry_of: str | None = None
-    #: What to do with the model instead of computing, see :mod:`jobs.commands`.
+    #: What to do with the model instead of computing, see :mod:`jobs.model_commands`.
     command: str | None = None
     #: Where its events go; None: where the key's jobs' events go; False: nowhere.
     webhook: Webhook | Literal[False] | None = None

@@ -22,8 +22,8 @@ from pathlib import Path
 
 from honcho.printer import Printer
 
-from jobs.backends import read_backends
 from jobs.errors import BadSetting
+from jobs.models.backends import read_backends
 from jobs.settings import PROJECT_ROOT, Settings
 from stack import devices, ports
 from stack.entries import Entry, entries

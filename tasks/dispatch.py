@@ -12,15 +12,17 @@ from typing import Any
 from celery.exceptions import CeleryError
 from kombu.exceptions import KombuError, OperationalError
 
-from jobs import moderation, queries
-from jobs.access import Caller
+from jobs import moderation
+from jobs.callers import Caller
 from jobs.errors import Conflict, DuplicateJob, JobNotFound, Unavailable
 from jobs.forecast import Forecast
 from jobs.record import Job, new_job_id
-from jobs.slots import Redelivery
+from jobs.slots.slot import Redelivery
 from jobs.states import JobState
+from jobs.store import queries
 from jobs.submission import Accepted, Submission
-from tasks.celery_app import DELIVER, GENERATE, STOP_SIGNAL, app, settings, store
+from tasks.celery_app import DELIVER, GENERATE, app
+from tasks.runtime import STOP_SIGNAL, settings, store
 
 logger = logging.getLogger(__name__)
 

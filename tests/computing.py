@@ -12,18 +12,19 @@ import numpy as np
 from PIL import Image
 
 from app.inputs import store_image
-from jobs.models import Kind, ModelRegistry
+from jobs.models.registry import ModelRegistry
+from jobs.models.spec import Kind
 from jobs.objects.local import LocalStore
-from jobs.requests import resolve
+from jobs.requests.generation import resolve
 from jobs.settings import Settings
-from jobs.store import JobStore
+from jobs.store.jobs import JobStore
 from jobs.submission import Submission
 from tests.room import Room
-from workers.child import stop_hint
-from workers.executors import diffusers as executor
-from workers.pipelines import PipelineCache
-from workers.preview import Previews
-from workers.report import Reporter
+from workers.diffusion import executor as executor
+from workers.diffusion.preview import Previews
+from workers.gpu.child import stop_hint
+from workers.gpu.report import Reporter
+from workers.pipelines.cache import PipelineCache
 
 _NUMBERS = count(1)
 

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jobs import keys, retention
+from jobs.files import retention
 from jobs.record import Output
-from jobs.requests import GenerationRequest
+from jobs.requests.generation import GenerationRequest
+from jobs.store import keys
 from jobs.submission import Submission
 from tests.room import Room, request
 

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import requests
 
 from jobs.settings import PROJECT_ROOT, Settings
-from jobs.store import JobStore
+from jobs.store.jobs import JobStore
 from stack import ports
 from stack.parent import terminate_with_parent
 from stack.redis_server import EmbeddedRedis

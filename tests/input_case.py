@@ -10,7 +10,7 @@ from app.inputs import store_image
 from jobs.errors import InvalidRequest
 from jobs.objects.local import LocalStore
 from jobs.settings import Settings
-from jobs.store import JobStore
+from jobs.store.jobs import JobStore
 
 
 class Store(LocalStore):

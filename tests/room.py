@@ -7,15 +7,15 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from jobs import keys
-from jobs.access import Caller
+from jobs.callers import Caller
 from jobs.forecast import Forecast
-from jobs.models import Kind
-from jobs.requests import GenerationRequest
+from jobs.models.spec import Kind
+from jobs.requests.generation import GenerationRequest
 from jobs.settings import Settings
-from jobs.slot_calls import SlotHeld
-from jobs.slots import Binding
-from jobs.store import JobStore
+from jobs.slots.slot import Binding
+from jobs.store import keys
+from jobs.store.jobs import JobStore
+from jobs.store.slots import SlotHeld
 from jobs.submission import Accepted, Submission
 
 OWNER = "host:1:1"

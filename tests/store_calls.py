@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
-from jobs import keys, previews
 from jobs.errors import Conflict
-from jobs.run_calls import Answer
-from jobs.webhooks import EVENTS, Webhook
+from jobs.outbound.webhook import EVENTS, Webhook
+from jobs.store import keys, previews
+from jobs.store.runs import Answer
 from tests.store_invariants import ENDED
 from tests.store_model import MODELS, Job, Message, StoreModel
 

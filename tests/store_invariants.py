@@ -8,8 +8,8 @@ from typing import Any
 
 import redis
 
-from jobs import keys
 from jobs.states import TERMINAL, JobState
+from jobs.store import keys
 
 ENDED = {str(state) for state in TERMINAL}
 READERS = {"hash": "hgetall", "set": "smembers", "string": "get", "stream": "xlen"}

@@ -10,10 +10,10 @@ from typing import NamedTuple, TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from jobs import keys
 from jobs.record import Output
 from jobs.settings import Settings
-from jobs.slots import Binding
+from jobs.slots.slot import Binding
+from jobs.store import keys
 from tests.room import Room
 from tests.store_invariants import ENDED, Snapshot
 

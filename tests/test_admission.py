@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs import keys
 from jobs.errors import Conflict, DuplicateJob, IdempotencyMismatch, JobNotFound, QueueFull
+from jobs.store import keys
 from tests.room import OWNER, Room
 
 Open = Callable[..., Room]

@@ -9,7 +9,7 @@ import pytest
 from app.protocols.aime.config import SERVER_FILE, read_endpoints
 from app.protocols.aime.spec import Endpoints
 from jobs.errors import BadSetting
-from jobs.models import ModelRegistry
+from jobs.models.registry import ModelRegistry
 from jobs.settings import PROJECT_ROOT, Settings
 
 GOOD = """

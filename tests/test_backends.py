@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from jobs import backends, executors_file, models
-from jobs.backends import read_backends
 from jobs.errors import BadSetting
+from jobs.models import backends
+from jobs.models import executors_json as executors_file
+from jobs.models import registry as models
+from jobs.models.backends import read_backends
 from jobs.settings import PROJECT_ROOT, Settings
-from jobs.slots import is_slot, slot_of
+from jobs.slots.slot import is_slot, slot_of
 from stack.up import CannotStart, planned
 
 GOOD = 'type = "lightx2v"\nendpoint = "http://gpuhost:8000/"\nmodels = ["m"]\n'

@@ -24,7 +24,7 @@ from app.auth import refuse_open_address
 from framemill.cli import main
 from framemill.errors import ApiError, JobCancelled
 from framemill.records import Status
-from jobs.access import KeyRing
+from jobs.store.api_keys import KeyRing
 from tests.harness import ENDLESS_STEPS, Stack, running
 
 TINY = {"model": "tiny-image", "steps": 1}

@@ -13,8 +13,8 @@ import pytest
 import framemill
 from framemill.cli import main
 from framemill.errors import ApiError
-from jobs import keys
 from jobs.objects.local import LocalStore
+from jobs.store import keys
 from tests.harness import Stack, running, wait_for
 from tests.pictures import PNG
 

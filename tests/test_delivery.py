@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs import spool
 from jobs.errors import ObjectNotFound
+from jobs.files import spool
 from jobs.settings import Settings
 from tests.harness import Stack, wait_for
 from tests.room import Room
 from tests.s3_server import S3Server
-from workers import spool as frames_on_disk
+from workers.gpu import spool as frames_on_disk
 
 Start = Callable[..., Stack]
 

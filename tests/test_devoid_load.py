@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs import keys
+from jobs.store import keys
 from tests.devoid_users import Service
 from tests.harness import Stack
 from tests.test_devoid import MODELS

@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from app import create_app, errors
-from jobs import keys, model_spec, models, models_file
 from jobs.errors import FramemillError
+from jobs.models import file as models_file
+from jobs.models import registry as models
+from jobs.models import spec as model_spec
 from jobs.settings import PROJECT_ROOT, Settings
+from jobs.store import keys
 
 DOCS = PROJECT_ROOT / "docs"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from jobs.errors import InvalidRequest
-from jobs.guard import may_connect
+from jobs.outbound.ssrf import may_connect
 from tests.web import get, refused, site
 
 

@@ -21,12 +21,13 @@ from framemill.cli import main
 from framemill.errors import NoMetadata
 from jobs.errors import InvalidRequest
 from jobs.formats import IMAGE_FORMATS, VIDEO_FORMATS
-from jobs.models import Kind, ModelRegistry
-from jobs.requests import GenerationRequest, resolve
+from jobs.models.registry import ModelRegistry
+from jobs.models.spec import Kind
+from jobs.requests.generation import GenerationRequest, resolve
 from jobs.settings import Settings
 from tests.harness import Stack
-from workers import encode
-from workers.encode import animation, images, video
+from workers.delivery import encode
+from workers.delivery.encode import animation, images, video
 
 PROMPT = 'a "red", round: circle ☃\nsecond line'
 

@@ -15,13 +15,13 @@ import pytest
 from PIL import Image
 
 from jobs.errors import ExecutionError, JobCancelled
-from jobs.model_spec import Kind
-from jobs.requests import resolve
+from jobs.models.spec import Kind
+from jobs.requests.generation import resolve
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.computing import Worker
 from tests.room import Room
-from workers.executors import diffusers as executor
-from workers.preview import Previews
+from workers.diffusion import executor as executor
+from workers.diffusion.preview import Previews
 
 #: The first test waits for the making of all models.
 pytestmark = pytest.mark.timeout(300)

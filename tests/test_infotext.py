@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from jobs import infotext
-from jobs.model_spec import Kind
-from jobs.requests import GenerationRequest
+from jobs.models.spec import Kind
+from jobs.requests import infotext
+from jobs.requests.generation import GenerationRequest
 
 REQUEST = GenerationRequest(
     model="sd: one, two", kind=Kind.IMG2IMG, prompt="a cat,\nsitting: still", negative_prompt="dog\nfrog", seed=5,

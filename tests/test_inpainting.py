@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from jobs.errors import JobCancelled
-from jobs.input_use import AREAS, FILLS, RESIZES
-from jobs.requests import GenerationRequest
+from jobs.requests.generation import GenerationRequest
+from jobs.requests.inpaint import AREAS, FILLS, RESIZES
 from jobs.settings import Settings
 from tests.computing import Worker
 from tests.pictures import picture
 from tests.room import Room
-from workers.fitting import fit
-from workers.inpainting import Painting
+from workers.diffusion.fitting import fit
+from workers.diffusion.inpainting import Painting
 
 #: The first test waits for the making of all models.
 pytestmark = pytest.mark.timeout(300)

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from jobs import keys
 from jobs.errors import Unavailable
-from jobs.requests import GenerationRequest
+from jobs.requests.generation import GenerationRequest
+from jobs.store import keys
 from jobs.submission import Submission
 from tests.files_room import House
 from tests.input_case import Case

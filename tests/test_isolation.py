@@ -59,7 +59,7 @@ def test_the_device_is_set_before_torch_and_in_the_child_only(models_file: Path)
 import os
 os.environ['CUDA_VISIBLE_DEVICES'] = 'GPU-aa,GPU-bb'
 import sys, workers.child
-workers.child.prepare('nodeb.gpu1')
+workers.gpu.child.prepare('nodeb.gpu1')
 assert os.environ['CUDA_VISIBLE_DEVICES'] == 'GPU-bb'
 """
     assert loaded(code, models_file) == set()

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs import keys
-from jobs.mail import Mail, Mailboxes
+from jobs.store import keys
+from jobs.store.subscriber_queue import Mail, Mailboxes
 from tests.room import Room
 
 Open = Callable[..., Room]
@@ -83,7 +83,7 @@ def test_what_was_sent_is_not_read_again(here: Room, boxes: Mailboxes) -> None:
 
 
 def test_a_mailbox_is_bounded_and_keeps_the_newest(room: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("jobs.scripts.MAILBOX_LENGTH", 5)
+    monkeypatch.setattr("jobs.store.scripts.MAILBOX_LENGTH", 5)
     here = room()
     boxes = Mailboxes(here.store, "a", "web1")
     (box,) = boxes.join()

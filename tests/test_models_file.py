@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from jobs.errors import BadSetting
-from jobs.models import Kind, ModelRegistry
+from jobs.models.registry import ModelRegistry
+from jobs.models.spec import Kind
 from jobs.settings import PROJECT_ROOT, Settings
-from jobs.slots import slot_of, visible_device
+from jobs.slots.slot import slot_of, visible_device
 
 GOOD = 'source = "hub/model"\nkinds = ["text2img"]\n'
 

@@ -19,12 +19,12 @@ from PIL import Image
 import framemill
 from framemill.errors import ApiError
 from jobs import moderation
-from jobs.access import ANYBODY, Caller
+from jobs.callers import ANYBODY, Caller
 from jobs.errors import BadSetting, ModerationRefused, Unavailable
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.harness import Stack
 from tests.room import request as a_request
-from workers.moderation import blur, skin_share
+from workers.delivery.moderation import blur, skin_share
 
 LIST = """
 # comments and empty lines do not count

@@ -16,7 +16,7 @@ from jobs.errors import ExecutionError, JobCancelled
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.computing import Worker
 from tests.room import Room
-from workers import noise
+from workers.diffusion import noise
 
 #: The first test waits for the making of all models.
 pytestmark = pytest.mark.timeout(300)

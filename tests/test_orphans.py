@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import retention
+from jobs.files import retention
 from jobs.objects.local import LocalStore
 from tests.files_room import House, Open
 from tests.s3_server import S3Server

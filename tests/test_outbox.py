@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from jobs import keys
-from jobs.outbox import Delivery, Outbox
-from jobs.webhooks import EVENTS, Webhook
+from jobs.outbound.webhook import EVENTS, Webhook
+from jobs.store import keys
+from jobs.store.webhook_outbox import Delivery, Outbox
 from tests.room import Room
 
 Open = Callable[..., Room]

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from framemill.cli import main
-from jobs import infotext
+from jobs.requests import infotext
 from jobs.settings import PROJECT_ROOT
 from tests.harness import Stack, running
 

@@ -15,9 +15,9 @@ from PIL import Image
 from app import attachments
 from app.payloads import a1111, in_their_words, kandinsky
 from jobs.errors import InvalidRequest, ModerationRefused, Problem
-from jobs.model_spec import Kind
-from jobs.models import ModelRegistry
-from jobs.requests import resolve
+from jobs.models.registry import ModelRegistry
+from jobs.models.spec import Kind
+from jobs.requests.generation import resolve
 from tests import pictures
 from tests.devoid_client import Client
 

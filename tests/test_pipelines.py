@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from jobs.errors import JobCancelled, ModelLoadFailed, OutOfMemory
-from jobs.load_options import LoadOptions
-from jobs.models import Kind, ModelRegistry, ModelSpec
+from jobs.models.load_options import LoadOptions
+from jobs.models.registry import ModelRegistry
+from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import Settings
-from workers.pipelines import PipelineCache
+from workers.pipelines.cache import PipelineCache
 
 #: In bytes; more than any test needs.
 PLENTY = 2**40

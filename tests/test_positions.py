@@ -13,8 +13,8 @@ from random import Random
 
 import pytest
 
-from jobs import keys
-from jobs.queries import fleet
+from jobs.store import keys
+from jobs.store.queries import fleet
 from tests.room import OWNER, Room
 
 Open = Callable[..., Room]

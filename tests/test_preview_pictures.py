@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.models import Kind
-from jobs.requests import GenerationRequest
+from jobs.models.spec import Kind
+from jobs.requests.generation import GenerationRequest
 from jobs.settings import PROJECT_ROOT
 
 STEPS = 8
@@ -63,7 +63,7 @@ def run(pipeline: Any, wanted: GenerationRequest, decoder: str | None = None, **
     """The previews of all steps, and the result (of a video the middle frame), (height, width, 3)."""
     import torch
 
-    from workers.preview import Previews
+    from workers.diffusion.preview import Previews
 
     reporter = Asking()
     previews = Previews(pipeline, wanted, reporter, decoder)  # type: ignore[arg-type]
@@ -149,7 +149,7 @@ def test_previews_do_not_change_the_result(image_run: tuple[Asking, np.ndarray])
 def test_what_cannot_be_shown_does_not_harm_the_run(trouble: str) -> None:
     import torch
 
-    from workers.preview import Previews
+    from workers.diffusion.preview import Previews
 
     pipeline = shipped("demo-image")
     latents = torch.zeros(1, 4, 16, 16)
@@ -171,7 +171,7 @@ def test_what_cannot_be_shown_does_not_harm_the_run(trouble: str) -> None:
 def test_a_large_picture_is_shown_small() -> None:
     import torch
 
-    from workers.preview import Previews
+    from workers.diffusion.preview import Previews
 
     pipeline, reporter = shipped("demo-image"), Asking()
     previews = Previews(pipeline, request(width=1024, height=768), reporter, None)  # type: ignore[arg-type]
@@ -190,7 +190,7 @@ def test_cells_are_found_in_every_layout(layout: str) -> None:
     import diffusers
     import torch
 
-    from workers.latents import cells
+    from workers.diffusion.latents import cells
 
     channels, frames, rows, columns = 16, 5, 6, 10
     video = torch.arange(2 * channels * frames * rows * columns, dtype=torch.float32)
@@ -214,7 +214,7 @@ def test_cells_are_found_in_every_layout(layout: str) -> None:
 def test_other_latents_are_not_guessed(shape: tuple[int, ...]) -> None:
     import torch
 
-    from workers.latents import cells
+    from workers.diffusion.latents import cells
 
     assert cells(object(), torch.zeros(shape), 16, 6, 10) is None
 
@@ -232,7 +232,7 @@ def test_the_picture_behind_the_noise_is_found(name: str) -> None:
     import diffusers
     import torch
 
-    from workers.latents import Schedule, difference, without_noise
+    from workers.diffusion.latents import Schedule, difference, without_noise
 
     scheduler = getattr(diffusers, name)(**SOLVERS[name])
     flow = name.startswith("Flow")
@@ -270,7 +270,7 @@ def test_the_picture_behind_the_noise_is_found(name: str) -> None:
 def test_solvers_that_add_noise_are_known(name: str) -> None:
     import diffusers
 
-    from workers.latents import Schedule
+    from workers.diffusion.latents import Schedule
 
     scheduler = getattr(diffusers, name)()
     scheduler.set_timesteps(4)

@@ -15,8 +15,8 @@ import pytest
 import requests
 from PIL import Image
 
-from jobs import keys
 from jobs.settings import PROJECT_ROOT
+from jobs.store import keys
 from tests.harness import ENDLESS_STEPS, Stack, running, wait_for
 from tests.test_events import messages
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs import keys
 from jobs.errors import QueueFull
-from jobs.store import JobStore
+from jobs.store import keys
+from jobs.store.jobs import JobStore
 from tests.room import Room
 
 Open = Callable[..., Room]

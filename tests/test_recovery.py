@@ -9,8 +9,8 @@ from collections.abc import Callable
 import pytest
 import redis
 
-from jobs import keys
-from jobs.scripts import connect
+from jobs.store import keys
+from jobs.store.scripts import connect
 from tests.harness import ENDLESS_STEPS, Stack, wait_for
 
 #: Long enough to be killed in the middle, short enough to run again: about 3 s of steps.

@@ -13,16 +13,16 @@ from typing import Any
 import pytest
 import requests
 
-from jobs.backends import Backend
 from jobs.errors import BackendFailed
-from jobs.model_spec import Kind
-from jobs.requests import GenerationRequest
+from jobs.models.backends import Backend
+from jobs.models.spec import Kind
+from jobs.requests.generation import GenerationRequest
 from tests.blocking_server import BlockingServer
 from tests.fake_a1111 import FakeA1111
 from tests.fake_kandinsky import FakeKandinsky
 from tests.harness import wait_for
-from workers.executors.remote import BackendAway, BackendBusy, HandBack, RemoteExecutor, answers, connect, posting
-from workers.executors.remote.a1111_body import body_of
+from workers.remote import BackendAway, BackendBusy, HandBack, RemoteExecutor, answers, connect, posting
+from workers.remote.a1111_body import body_of
 
 Connect = Callable[..., RemoteExecutor]
 

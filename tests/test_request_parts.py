@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from jobs import loras
 from jobs.errors import BadSetting, InvalidRequest
-from jobs.models import ModelRegistry
-from jobs.requests import GenerationRequest, resolve
+from jobs.models import loras
+from jobs.models.registry import ModelRegistry
+from jobs.requests.generation import GenerationRequest, resolve
 
 MODELS = """
 [plain]

@@ -11,8 +11,8 @@ from app.fields import load
 from app.protocols.native.schemas import SUBMIT
 from framemill.arguments import parser
 from jobs.errors import InvalidRequest
-from jobs.models import ModelRegistry
-from jobs.requests import MAX_SEED, GenerationRequest, resolve
+from jobs.models.registry import ModelRegistry
+from jobs.requests.generation import MAX_SEED, GenerationRequest, resolve
 
 MODELS = """
 [image]

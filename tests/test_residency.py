@@ -15,7 +15,7 @@ import pytest
 import requests
 
 from framemill.cli import main
-from jobs import keys
+from jobs.store import keys
 from tests.harness import Stack, running, wait_for
 
 TABLE = """

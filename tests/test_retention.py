@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from jobs import keys, retention
 from jobs.errors import DuplicateJob, JobNotFound, ObjectNotFound, Unavailable
+from jobs.files import retention
 from jobs.objects.local import LocalStore
 from jobs.record import Output
+from jobs.store import keys
 from tests.files_room import House, Open
 from tests.harness import wait_for
 from tests.room import OWNER

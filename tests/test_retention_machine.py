@@ -24,11 +24,12 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from jobs import keys, retention
 from jobs.errors import DuplicateJob, ObjectNotFound, Unavailable
+from jobs.files import retention
 from jobs.objects.local import LocalStore
 from jobs.record import Output
 from jobs.settings import Settings
+from jobs.store import keys
 from jobs.submission import Submission
 from tests.files_room import Job, Upload, Wanted
 from tests.room import Room

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobs.schedulers import SAMPLERS, SCHEDULES, names_of, parse
+from jobs.models.schedulers import SAMPLERS, SCHEDULES, names_of, parse
 
 
 @pytest.mark.parametrize(

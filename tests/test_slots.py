@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from jobs import keys
-from jobs.scripts import connect
+from jobs.store import keys
+from jobs.store.scripts import connect
 from tests.harness import Stack, wait_for
 
 

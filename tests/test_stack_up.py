@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import requests
 
-from jobs import keys
 from jobs.settings import PROJECT_ROOT, Settings
-from jobs.store import JobStore
+from jobs.store import keys
+from jobs.store.jobs import JobStore
 from stack import ports
 from tests.harness import ENDLESS_STEPS, PATIENCE_S, wait_for
 from tests.test_lightx2v_single import COUNTING

@@ -16,11 +16,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, precondition, rule, run_state_machine_as_test
 
-from jobs import keys
 from jobs.errors import JobNotFound
 from jobs.record import Output
 from jobs.settings import Settings
-from jobs.slot_calls import SlotHeld
+from jobs.store import keys
+from jobs.store.slots import SlotHeld
 from tests.store_calls import CallersAndRuns, which
 from tests.store_invariants import ENDED
 from tests.store_model import MAX_ATTEMPTS, MODELS, Slot

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs import keys
 from jobs.errors import JobNotFound
+from jobs.store import keys
 from tests.room import Room
 
 Open = Callable[..., Room]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.toml_lines import line_of
+from jobs.models.toml_lines import line_of
 
 TEXT = """\
 # first

@@ -13,8 +13,8 @@ import pytest
 import framemill
 from framemill.cli import main
 from framemill.errors import ApiError
-from jobs import keys
-from jobs.post import post
+from jobs.outbound.post import post
+from jobs.store import keys
 from tests.harness import Stack, running, wait_for
 from tests.receiver import Message, Receiver, receiving
 from tests.webhook_calls import OPTIONS, settled

@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from jobs.errors import InvalidRequest
-from jobs.fetch import fetch
+from jobs.outbound.download import fetch
 
 LOCAL = frozenset({"127.0.0.1"})
 BODY = b"picture" * 1000

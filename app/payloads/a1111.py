@@ -10,10 +10,10 @@ from marshmallow import INCLUDE, fields
 
 from app.fields import Number, Text, Whole, load
 from app.payloads import Wanted, a1111_masks, a1111_passes, passing
-from jobs import schedulers
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
-from jobs.model_spec import Kind, ModelSpec
-from jobs.models import ModelRegistry
+from jobs.models import schedulers
+from jobs.models.registry import ModelRegistry
+from jobs.models.spec import Kind, ModelSpec
 
 #: Our field → theirs.
 NAMES = {

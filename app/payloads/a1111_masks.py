@@ -9,7 +9,7 @@ from marshmallow import Schema, fields
 
 from app.fields import Number, Whole
 from jobs.errors import InvalidRequest, Problem
-from jobs.model_spec import Kind
+from jobs.models.spec import Kind
 
 #: Our field → theirs.
 NAMES = {

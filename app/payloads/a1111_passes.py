@@ -8,7 +8,7 @@ from typing import Any
 from marshmallow import Schema, fields
 
 from app.fields import Number, Text, Whole
-from jobs.model_spec import Kind, ModelSpec
+from jobs.models.spec import Kind, ModelSpec
 
 #: Our field → theirs.
 NAMES = {

@@ -10,8 +10,8 @@ from marshmallow import INCLUDE, Schema, fields
 from app.fields import Number, Text, Whole, load
 from app.payloads import Wanted, passing
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
-from jobs.model_spec import Kind, ModelSpec
-from jobs.models import ModelRegistry
+from jobs.models.registry import ModelRegistry
+from jobs.models.spec import Kind, ModelSpec
 
 #: Our field → theirs.
 NAMES = {

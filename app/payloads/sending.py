@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from app import attachments, submitting
+from app import attachments
+from app import submit as submitting
 from app.payloads import Wanted, in_their_words
 from jobs.errors import InvalidRequest
 from jobs.record import Job

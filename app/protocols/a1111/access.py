@@ -13,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 
 from app import auth
 from app.errors import say_when, status_of
-from jobs.access import Caller, Role
+from jobs.callers import Caller, Role
 from jobs.errors import Forbidden, FramemillError, InvalidRequest, Problem, Unauthorized
 
 logger = logging.getLogger(__name__)

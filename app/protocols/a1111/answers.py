@@ -12,13 +12,14 @@ from flask import json
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from app import submitting
+from app import submit as submitting
 from app.inputs import off_the_hub
 from app.protocols.a1111 import bodies
-from jobs import infotext, schedulers
-from jobs.model_spec import Kind
+from jobs.models import schedulers
+from jobs.models.spec import Kind
 from jobs.record import Job
-from jobs.requests import GenerationRequest
+from jobs.requests import infotext
+from jobs.requests.generation import GenerationRequest
 from jobs.states import JobState
 
 #: Who made it, as its own infotexts say.

@@ -10,8 +10,8 @@ from flask import request
 from marshmallow import INCLUDE, Schema, fields
 
 from app.fields import Number, Text, Whole, body_of, load
-from jobs import infotext
 from jobs.errors import InvalidRequest, Problem
+from jobs.requests import infotext
 
 #: Most batches of one call.
 MAX_BATCHES = 100

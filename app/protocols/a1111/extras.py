@@ -11,13 +11,14 @@ from flask import request
 from marshmallow import INCLUDE, Schema, fields
 from PIL import Image
 
-from app import inputs, submitting
+from app import inputs
+from app import submit as submitting
 from app.fields import Number, Text, Whole, body_of, load
 from app.inputs import off_the_hub
 from app.protocols.a1111.access import Failed
 from app.protocols.a1111.lists import UPSCALERS
-from jobs import infotext
 from jobs.errors import InvalidRequest, Problem
+from jobs.requests import infotext
 
 #: Most images of one call.
 MAX_IMAGES = 50

@@ -12,20 +12,21 @@ from typing import Any
 
 from flask import Response, json, request
 
-from app import attachments, auth, submitting
+from app import attachments, auth
+from app import submit as submitting
 from app.payloads import a1111, in_their_words
 from app.protocols.a1111 import answers, bodies, options
 from app.protocols.a1111.access import Failed
 from app.protocols.a1111.holding import Held, HungUp, take
-from app.submitting import Prepared
-from jobs import queries
-from jobs.calls import Call, Calls, new_holder
+from app.submit import Prepared
 from jobs.errors import FramemillError, InvalidRequest, JobNotFound, ModerationRefused, Unavailable
-from jobs.model_spec import Kind
+from jobs.models.spec import Kind
 from jobs.record import Job, new_job_id
 from jobs.states import JobState
+from jobs.store import queries
+from jobs.store.held_requests import Call, Calls, new_holder
 from tasks import dispatch
-from tasks.celery_app import store
+from tasks.runtime import store
 
 logger = logging.getLogger(__name__)
 

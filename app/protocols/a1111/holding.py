@@ -16,11 +16,11 @@ from flask import request
 
 from app import waiting
 from app.protocols.a1111.access import Failed
-from jobs.calls import LONG_CLAIM_S, Call, Calls
 from jobs.errors import Unavailable
 from jobs.record import Job
 from jobs.states import JobState
-from tasks.celery_app import store
+from jobs.store.held_requests import LONG_CLAIM_S, Call, Calls
+from tasks.runtime import store
 
 logger = logging.getLogger(__name__)
 

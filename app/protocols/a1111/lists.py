@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from app import submitting
+from app import submit as submitting
 from app.payloads import a1111
 from app.protocols.a1111 import options
-from jobs import queries, schedulers
-from jobs.machine import ram_bytes
-from tasks.celery_app import store
+from jobs.models import schedulers
+from jobs.slots.host import ram_bytes
+from jobs.store import queries
+from tasks.runtime import store
 
 #: Enlarging with these needs no model.
 UPSCALERS = ("None", "Lanczos", "Nearest")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from app import auth, submitting
+from app import auth
+from app import submit as submitting
 from app.payloads import a1111
 from app.protocols.a1111.access import Failed
-from jobs import keys
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
-from jobs.model_spec import Kind, ModelSpec
-from tasks.celery_app import store
+from jobs.models.spec import Kind, ModelSpec
+from jobs.store import keys
+from tasks.runtime import store
 
 #: What this protocol can make.
 KINDS = (Kind.TEXT2IMG, Kind.IMG2IMG, Kind.INPAINT)

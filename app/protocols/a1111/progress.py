@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from app import auth
-from jobs import previews, queries
-from jobs.calls import Call, Calls
 from jobs.record import Job
 from jobs.states import JobState
+from jobs.store import previews, queries
+from jobs.store.held_requests import Call, Calls
 from tasks import dispatch
-from tasks.celery_app import store
+from tasks.runtime import store
 
 #: A run that is about to be stopped may go on for so long to show what it has, seconds.
 PREVIEW_WAIT_S = 1.0

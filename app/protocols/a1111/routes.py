@@ -13,7 +13,7 @@ from app.fields import body_of
 from app.protocols.a1111 import access, bodies, extras, generating, lists, options, progress
 from app.protocols.a1111.access import Failed
 from jobs.errors import InvalidRequest, Problem
-from jobs.model_spec import Kind
+from jobs.models.spec import Kind
 
 blueprint = Blueprint("a1111", __name__, description="AUTOMATIC1111's API; all of it also below /a1111")
 access.protect(blueprint)

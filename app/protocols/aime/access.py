@@ -9,10 +9,11 @@ from typing import Any
 
 from app import auth
 from app.protocols.aime.spec import Endpoint, Endpoints
-from jobs import keys
-from jobs.access import ANYBODY, Caller, KeyRing, Role, digest_of
+from jobs.callers import ANYBODY, Caller, Role, digest_of
 from jobs.errors import FramemillError
-from tasks.celery_app import store
+from jobs.store import keys
+from jobs.store.api_keys import KeyRing
+from tasks.runtime import store
 
 #: How long a login lasts, and what a browser's session keeps; renewed by use. Also how long requests are counted.
 SESSION_S = 30 * 24 * 3600

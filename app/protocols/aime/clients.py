@@ -11,7 +11,8 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, request
 
-from app import submitting, waiting
+from app import submit as submitting
+from app import waiting
 from app.protocols.aime import keeper, requests, streams, views
 from app.protocols.aime.access import (
     BAD_KEY,
@@ -29,12 +30,12 @@ from app.protocols.aime.results import final_result
 from app.protocols.aime.shared import allow_origins, endpoints
 from app.protocols.aime.spec import Endpoint
 from app.protocols.aime.states import STATES, why
-from jobs import queries
 from jobs.errors import Forbidden, FramemillError, InvalidRequest, NotFound, QueueFull, ServiceBusy, Unavailable
 from jobs.record import Job
 from jobs.states import JobState
+from jobs.store import queries
 from tasks import dispatch
-from tasks.celery_app import store
+from tasks.runtime import store
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("aime", __name__)

@@ -10,9 +10,9 @@ from typing import Any
 from app.protocols.aime.parameters import read_inputs, read_outputs, read_session_vars
 from app.protocols.aime.spec import Endpoint, Endpoints, OwnModel
 from app.protocols.aime.tables import Table
-from jobs.access import Caller, digest_of
+from jobs.callers import Caller, digest_of
 from jobs.errors import BadSetting, InvalidRequest
-from jobs.models import ModelRegistry
+from jobs.models.registry import ModelRegistry
 from jobs.settings import PROJECT_ROOT, Settings
 
 logger = logging.getLogger(__name__)

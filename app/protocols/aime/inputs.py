@@ -17,7 +17,7 @@ from app.protocols.aime.values import Refused, check
 from jobs.errors import ObjectNotFound
 from jobs.objects import ObjectStore
 from jobs.settings import Settings
-from jobs.store import JobStore
+from jobs.store.jobs import JobStore
 
 _DATA_URI = re.compile(r"data:(\w+)/([\w.+-]+)(?:;[^;,]*)*?;base64,")
 _FORMAT_NAMES = {

@@ -9,7 +9,7 @@ from functools import cache
 
 from jobs.errors import Unavailable
 from tasks import dispatch
-from tasks.celery_app import settings
+from tasks.runtime import settings
 
 logger = logging.getLogger(__name__)
 

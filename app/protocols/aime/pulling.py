@@ -14,9 +14,9 @@ from typing import Any
 
 from app.events import hub
 from app.protocols.aime.spec import MODEL_PREFIX, Endpoint
-from jobs import keys
 from jobs.record import Job
-from tasks.celery_app import settings, store
+from jobs.store import keys
+from tasks.runtime import settings, store
 
 #: Jobs that one worker may have at once.
 MAX_SLOTS = 64

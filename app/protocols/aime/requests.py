@@ -9,19 +9,20 @@ from typing import Any
 
 from flask import g, request
 
-from app import auth, submitting
+from app import auth
+from app import submit as submitting
 from app.attachments import UNSTORED, Pictures
 from app.protocols.aime.access import SESSION_S, Client
 from app.protocols.aime.inputs import Checked, check_inputs, data_uri, keep
 from app.protocols.aime.shared import endpoints
 from app.protocols.aime.spec import Endpoint
-from app.submitting import Prepared
-from jobs import keys
-from jobs.access import digest_of
-from jobs.endpoint_request import EndpointRequest
+from app.submit import Prepared
+from jobs.callers import digest_of
 from jobs.record import Job, new_job_id
+from jobs.requests.custom import EndpointRequest
+from jobs.store import keys
 from jobs.submission import Submission
-from tasks.celery_app import store
+from tasks.runtime import store
 
 #: A browser's session: what it holds goes to the worker with each job, and comes back changed.
 COOKIE = "session"

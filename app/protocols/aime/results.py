@@ -15,10 +15,10 @@ from app.protocols.aime import pictures
 from app.protocols.aime.inputs import data_uri
 from app.protocols.aime.spec import Endpoint, Output
 from jobs import record
-from jobs.endpoint_request import EndpointRequest
 from jobs.errors import ObjectNotFound
 from jobs.objects import ObjectStore
 from jobs.record import Job
+from jobs.requests.custom import EndpointRequest
 
 #: What a worker measured, told to the client as it is.
 MEASURED = ("arrival_time", "finished_time", "pending_duration", "preprocessing_duration")

@@ -11,7 +11,7 @@ from app.protocols.aime.config import read_endpoints
 from app.protocols.aime.description import describe
 from app.protocols.aime.shared import CONFIG_KEY
 from app.protocols.aime.spec import Endpoints
-from jobs.models import ModelRegistry
+from jobs.models.registry import ModelRegistry
 from jobs.settings import Settings
 
 

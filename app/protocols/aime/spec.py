@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from jobs.access import digest_of
+from jobs.callers import digest_of
 
 #: Type by each of its names.
 TYPES = {

@@ -14,7 +14,7 @@ from app.protocols.aime import views
 from app.protocols.aime.spec import Endpoint
 from jobs.errors import JobNotFound
 from jobs.record import Job
-from tasks.celery_app import store
+from tasks.runtime import store
 
 #: A silent stream says so often that it is there, seconds.
 KEEPALIVE_S = 15.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import BadSetting
-from jobs.toml_lines import line_of
+from jobs.models.toml_lines import line_of
 
 
 class Table:

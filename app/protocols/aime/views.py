@@ -8,17 +8,17 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from app import submitting
+from app import submit as submitting
 from app.protocols.aime.results import final_result
 from app.protocols.aime.spec import IMPLICIT, Endpoint
 from app.protocols.aime.states import ENDED_STATUS, STATES, why
-from jobs import keys, previews, queries
-from jobs.endpoint_request import EndpointRequest
 from jobs.errors import NotFound
 from jobs.record import Job
-from jobs.slots import Slot
+from jobs.requests.custom import EndpointRequest
+from jobs.slots.slot import Slot
 from jobs.states import JobState
-from tasks.celery_app import store
+from jobs.store import keys, previews, queries
+from tasks.runtime import store
 
 Answer = tuple[dict[str, Any], int]
 

@@ -10,19 +10,21 @@ from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify
 
-from app import auth, submitting, waiting
+from app import auth, waiting
+from app import submit as submitting
 from app.protocols.aime import keeper, pulling
 from app.protocols.aime.inputs import data_uri
 from app.protocols.aime.results import store_outputs
 from app.protocols.aime.shared import endpoints, json_body
 from app.protocols.aime.spec import Endpoint
-from jobs.access import KeyRing, Role
-from jobs.endpoint_request import EndpointRequest
+from jobs.callers import Role
 from jobs.errors import ExecutionError, FramemillError, JobNotFound, RunTimeout, Unavailable
 from jobs.record import Job
+from jobs.requests.custom import EndpointRequest
 from jobs.states import JobState
+from jobs.store.api_keys import KeyRing
 from tasks import dispatch
-from tasks.celery_app import store
+from tasks.runtime import store
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("aime_workers", __name__)

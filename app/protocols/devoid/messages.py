@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.errors import InvalidRequest, MalformedBody, Problem
-from jobs.mail import Told
+from jobs.store.subscriber_queue import Told
 
 EXECUTORS = ("kandinsky", "automatic1111")
 GEN_TYPES = ("text2img", "img2img", "mix2img")

@@ -13,14 +13,14 @@ from simple_websocket import Server
 
 from app import auth
 from app.downloads import send_object
-from app.protocols.devoid.post import office
+from app.protocols.devoid.connections import office
 from app.protocols.devoid.session import Session
 from app.protocols.devoid.submitting import PROTOCOL
-from jobs import queries
-from jobs.access import ANYBODY, Caller, Role
+from jobs.callers import ANYBODY, Caller, Role
 from jobs.errors import Forbidden, InvalidRequest, ObjectNotFound, Unauthorized
 from jobs.settings import Settings
-from tasks.celery_app import store
+from jobs.store import queries
+from tasks.runtime import store
 
 #: Pings keep proxies from closing a silent socket, and show which clients are gone, seconds.
 PING_INTERVAL_S = 20

@@ -13,14 +13,14 @@ from simple_websocket import ConnectionClosed, Server
 from app import auth
 from app.events import order
 from app.protocols.devoid import messages, submitting
-from app.protocols.devoid.post import PostOffice
+from app.protocols.devoid.connections import PostOffice
 from app.protocols.devoid.wire import Wire
-from jobs import queries
-from jobs.access import CLASSES
+from jobs.callers import CLASSES
 from jobs.errors import FramemillError, InvalidRequest, Problem, Unauthorized, Unavailable
-from jobs.mail import Letter, Mailboxes, Told
 from jobs.record import new_job_id
-from jobs.store import JobStore
+from jobs.store import queries
+from jobs.store.jobs import JobStore
+from jobs.store.subscriber_queue import Letter, Mailboxes, Told
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ POLICY_VIOLATION = 1008
 
 
 class Session:
-    """See :class:`app.protocols.devoid.post.Reader`.
+    """See :class:`app.protocols.devoid.connections.Reader`.
 
     Args:
         ws: the socket.

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from app import auth, submitting
+from app import auth
+from app import submit as submitting
 from app.payloads import a1111, kandinsky, sending
 from app.protocols.devoid.messages import Request
 from jobs import moderation
 from jobs.errors import Forbidden
-from jobs.mail import Mail
-from jobs.model_spec import Kind
+from jobs.models.spec import Kind
 from jobs.record import new_job_id
+from jobs.store.subscriber_queue import Mail
 
 PROTOCOL = "devoid"
 
@@ -44,7 +45,7 @@ def submit(request: Request, mailbox: str) -> None:
 
 def model_of(executor: str) -> str:
     """The model of jobs that name none: the setting, else the one that is called like the executor, as that of its
-    servers is (``jobs.remote_models``). '': the first that offers the kind.
+    servers is (``jobs.models.builtin``). '': the first that offers the kind.
     """
     setting: str = getattr(submitting.settings(), f"{executor}_model")
     return setting or (executor if executor in submitting.models().names() else "")

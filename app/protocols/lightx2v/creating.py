@@ -7,7 +7,8 @@ from typing import Any
 
 from flask import Request, Response, jsonify, request
 
-from app import auth, errors, submitting
+from app import auth, errors
+from app import submit as submitting
 from app.fields import body_of
 from app.protocols.lightx2v import mapping, schemas, states, views
 from jobs.errors import DuplicateJob, InvalidRequest, MalformedBody, Problem, QueueFull, ServiceBusy

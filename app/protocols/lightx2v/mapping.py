@@ -7,13 +7,13 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app import submitting
+from app import submit as submitting
 from app.attachments import UNSTORED, Pictures
 from app.fields import load
 from app.protocols.lightx2v import schemas
 from app.protocols.lightx2v.paths import output_path, read_image
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
-from jobs.models import Kind, ModelSpec
+from jobs.models.spec import Kind, ModelSpec
 
 #: Native name by LightX2V's.
 NAMES = {"infer_steps": "steps", "target_video_length": "frames", "target_fps": "fps",

@@ -7,17 +7,18 @@ from pathlib import PurePosixPath
 from flask import Flask, Response, jsonify, request
 from flask_smorest import Api, Blueprint
 
-from app import auth, errors, submitting, waiting
+from app import auth, errors, waiting
+from app import submit as submitting
 from app.downloads import send_object
 from app.events import Listener
 from app.fields import body_of
 from app.protocols.lightx2v import creating, schemas, shared, views
-from jobs import keys, queries
 from jobs.errors import DuplicateJob, Forbidden, InvalidRequest, ObjectNotFound, Problem, QueueFull
 from jobs.record import Job
 from jobs.states import JobState
+from jobs.store import keys, queries
 from tasks import dispatch
-from tasks.celery_app import store
+from tasks.runtime import store
 
 blueprint = Blueprint(
     "lightx2v", __name__, description="LightX2V's service protocol; more of it under Jobs and Service"

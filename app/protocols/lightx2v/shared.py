@@ -9,15 +9,16 @@ from typing import Any
 
 from flask import Flask, Response, current_app, jsonify, request
 
-from app import auth, submitting
+from app import auth
+from app import submit as submitting
 from app.protocols.lightx2v import creating, views
 from app.protocols.lightx2v.states import OLD_PROTOCOL, PROTOCOL
 from app.sharing import share
-from jobs import queries
 from jobs.record import Job
 from jobs.states import JobState
+from jobs.store import queries
 from tasks import dispatch
-from tasks.celery_app import store
+from tasks.runtime import store
 
 #: Most tasks in the list.
 MAX_LISTED = 1000

@@ -11,13 +11,15 @@ from marshmallow import INCLUDE, Schema, fields, validate
 from app import auth
 from app.fields import Text, Whole, body_of, load
 from app.protocols.native import schemas
-from jobs import keys, queries, webhooks
-from jobs.access import CLASSES, Caller, KeyRing, Role
+from jobs.callers import CLASSES, Caller, Role
 from jobs.errors import InvalidRequest, Problem
-from jobs.outbox import KeyWebhook, Outbox
+from jobs.outbound import webhook as webhooks
+from jobs.store import keys, queries
+from jobs.store.api_keys import KeyRing
+from jobs.store.webhook_outbox import KeyWebhook, Outbox
 from jobs.view import iso
 from tasks import dispatch
-from tasks.celery_app import settings, store
+from tasks.runtime import settings, store
 
 blueprint = Blueprint("admin", __name__, url_prefix="/v1/admin", description="Operation; needs an admin's key")
 auth.protect(blueprint)

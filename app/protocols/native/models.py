@@ -15,16 +15,18 @@ from app import auth, inputs
 from app.fields import Text, body_of
 from app.fields import load as checked
 from app.protocols.native import views
-from jobs import commands, pins, queries
+from jobs import model_commands as commands
 from jobs.errors import Conflict, InvalidRequest, Problem, Unavailable
-from jobs.memory import Place
-from jobs.models import ModelRegistry, ModelSpec
-from jobs.queries import Fleet
+from jobs.models.registry import ModelRegistry
+from jobs.models.spec import ModelSpec
 from jobs.record import new_job_id
-from jobs.slots import Slot
+from jobs.slots.residency import Place
+from jobs.slots.slot import Slot
+from jobs.store import pins, queries
+from jobs.store.queries import Fleet
 from jobs.view import links
 from tasks import dispatch
-from tasks.celery_app import store
+from tasks.runtime import store
 
 blueprint = Blueprint("models", __name__, url_prefix="/v1/models", description="Models, and what lies in memory")
 auth.protect(blueprint)

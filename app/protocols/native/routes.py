@@ -7,18 +7,19 @@ from typing import Any
 from flask import Response, current_app, jsonify, request
 from flask_smorest import Api, Blueprint
 
-from app import attachments, auth, submitting, waiting
+from app import attachments, auth, waiting
+from app import submit as submitting
 from app.downloads import send_object
 from app.fields import body_of, load
 from app.protocols.native import admin, models, previews, schemas, streams, views, webhooks
-from jobs import queries
 from jobs.errors import InvalidRequest, NotReady, ObjectNotFound, Problem, ResultExpired
 from jobs.forecast import Forecast
 from jobs.record import Job, Output
 from jobs.states import JobState
+from jobs.store import queries
 from jobs.view import iso, job_view, links
 from tasks import dispatch
-from tasks.celery_app import store
+from tasks.runtime import store
 
 tasks_blueprint = Blueprint("tasks", __name__, url_prefix="/v1/tasks", description="Jobs")
 service_blueprint = Blueprint("service", __name__, url_prefix="/v1", description="Service")

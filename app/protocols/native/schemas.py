@@ -1,4 +1,4 @@
-"""What callers send, checked for type and shape. Limits of the model are checked by ``jobs.requests``."""
+"""What callers send, checked for type and shape. Limits of the model are checked by ``jobs.requests.generation``."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from marshmallow import INCLUDE, Schema, fields, validate
 
 from app.fields import Number, Text, Whole
-from jobs.access import CLASSES
-from jobs.input_use import AREAS, FILLS, RESIZES
-from jobs.models import Kind
-from jobs.request_parts import MAX_LORAS, MAX_MIXED
+from jobs.callers import CLASSES
+from jobs.models.spec import Kind
+from jobs.outbound.webhook import EVENTS
+from jobs.requests.inpaint import AREAS, FILLS, RESIZES
+from jobs.requests.schedulers_loras_mix import MAX_LORAS, MAX_MIXED
 from jobs.settings import RETENTION_CLASSES
 from jobs.states import JobState
 from jobs.submission import MAX_PRIORITY
-from jobs.webhooks import EVENTS
 
 #: Longest value a problem report repeats is cut in ``Problem``; longest text accepted at all, characters.
 MAX_TEXT_CHARS = 100_000

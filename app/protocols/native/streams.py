@@ -16,11 +16,11 @@ from app import auth
 from app.events import Event, hub, order
 from app.protocols.native import previews
 from jobs.errors import InvalidRequest, JobNotFound, Problem
-from jobs.previews import INTEREST_S, ask, newest
 from jobs.record import Job
 from jobs.states import JobState
+from jobs.store.previews import INTEREST_S, ask, newest
 from jobs.view import STATUS_WORDS, preview_view
-from tasks.celery_app import store
+from tasks.runtime import store
 
 #: A comment goes out this often so that proxies keep a silent stream open and closed clients are noticed, seconds.
 KEEPALIVE_S = 15.0

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from jobs.memory import Held
-from jobs.models import ModelSpec
-from jobs.pins import is_pinned
-from jobs.queries import Fleet
-from jobs.slots import Slot
-from jobs.store import Room
+from jobs.models.spec import ModelSpec
+from jobs.slots.residency import Held
+from jobs.slots.slot import Slot
+from jobs.store.jobs import Room
+from jobs.store.pins import is_pinned
+from jobs.store.queries import Fleet
 
 
 def service_view(fleet: Fleet, room: Room, version: str, visible: Callable[[str], bool]) -> dict[str, Any]:

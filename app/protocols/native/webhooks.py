@@ -11,14 +11,15 @@ from marshmallow import INCLUDE, Schema, fields, validate
 from app import auth
 from app.fields import Text
 from app.protocols.native import admin, schemas
-from jobs import webhooks
-from jobs.access import Caller, KeyRing
+from jobs.callers import Caller
 from jobs.errors import Conflict, InvalidRequest, KeyNotFound, Problem
-from jobs.outbox import Delivery, KeyWebhook, Outbox
+from jobs.outbound import webhook as webhooks
+from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.record import Job
+from jobs.store.api_keys import KeyRing
+from jobs.store.webhook_outbox import Delivery, KeyWebhook, Outbox
 from jobs.view import iso
-from jobs.webhooks import EVENTS, Webhook
-from tasks.celery_app import settings, store
+from tasks.runtime import settings, store
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/v1", description="Webhooks")
 auth.protect(blueprint)

@@ -1,0 +1,77 @@
+"""The API process: Flask, nothing heavy. ``gunicorn 'app:create_app()'`` serves it."""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask_smorest import Api
+
+from app import docs_page, errors, health, metrics
+from app.protocols.a1111 import routes as a1111
+from app.protocols.aime import setup as aime
+from app.protocols.devoid import routes as devoid
+from app.protocols.lightx2v import routes as lightx2v
+from app.protocols.native import routes as native
+from jobs import moderation
+from jobs.log import configure
+from jobs.models.backends import read_backends, registry_of
+from jobs.models.registry import ModelRegistry
+from jobs.objects import open_store
+from jobs.settings import Settings
+from jobs.store.api_keys import KeyRing
+from jobs.store.jobs import JobStore
+
+__version__ = "0.1.0"
+
+
+def create_app(settings: Settings | None = None) -> Flask:
+    """Build the app.
+
+    Args:
+        settings: default: from the environment.
+
+    Raises:
+        BadSetting: a wrong setting or models file, before anything is served.
+    """
+    settings = settings or Settings.from_env()
+    configure(settings.log_level)
+    moderation.verify(settings)
+    registry = registry_of(settings)
+    app = Flask("framemill", static_folder=None)
+    app.url_map.strict_slashes = False  # both forms of a path are served, none redirects
+    app.url_map.merge_slashes = False
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config.update(
+        MAX_CONTENT_LENGTH=settings.max_request_bytes,
+        MAX_FORM_MEMORY_SIZE=settings.max_request_bytes,
+        API_TITLE="Framemill",
+        API_VERSION=__version__,
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/",
+        OPENAPI_JSON_PATH="openapi.json",
+        FRAMEMILL=settings,
+        FRAMEMILL_MODELS=registry if not settings.service_slot else _of_slot(registry, settings),
+        FRAMEMILL_OBJECTS=open_store(settings),
+    )
+    entries, services = settings.key_entries, settings.service_entries
+    if entries or services:
+        records = JobStore(settings)
+        records.until_written(lambda: KeyRing(records).seed(entries))
+        records.until_written(lambda: KeyRing(records).seed_services(services))
+    api = Api(app)
+    native.register(api)
+    lightx2v.register(app, api)
+    devoid.register(app, api)
+    a1111.register(app, api)
+    aime.register(app, api, settings, registry)
+    api.register_blueprint(health.blueprint)
+    api.register_blueprint(metrics.blueprint)
+    docs_page.register_docs(app)
+    errors.register(app)
+    return app
+
+
+def _of_slot(registry: ModelRegistry, settings: Settings) -> ModelRegistry:
+    """The models that the only slot of this service may run. Raises: BadSetting."""
+    backend = read_backends(settings.backends_file).get(settings.service_slot)
+    own = backend.offered(registry) if backend else registry.for_slot(settings.service_slot)
+    return ModelRegistry(own)

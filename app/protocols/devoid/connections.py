@@ -1,0 +1,134 @@
+"""The post office of a web process: knows its sockets and their mailboxes, and wakes a socket that has mail.
+
+One thread listens to events of all jobs, so that an idle socket costs nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import secrets
+import threading
+import time
+from functools import cache
+from typing import Protocol
+
+from app.events import Event, Listener, hub
+from jobs.errors import Unavailable
+from jobs.slots.slot import owner_name
+from jobs.store.jobs import JobStore
+from jobs.store.subscriber_queue import BEAT_S, Mailboxes
+from tasks.runtime import settings, store
+
+logger = logging.getLogger(__name__)
+
+
+class Reader(Protocol):
+    """A socket."""
+
+    service: str
+    #: Mailboxes that are its own; the first one gets the mail of its jobs.
+    mailboxes: list[str]
+
+    def wake(self) -> None:
+        """There may be mail; returns at once."""
+
+
+class PostOffice:
+    """The sockets of this process."""
+
+    def __init__(self, store_: JobStore) -> None:
+        self._store = store_
+        self.owner = f"{owner_name(settings().node)}:{secrets.token_hex(4)}"
+        self._lock = threading.Lock()
+        self._readers: dict[str, list[Reader]] = {}
+        self._by_mailbox: dict[tuple[str, str], Reader] = {}
+        self._running = False
+
+    def boxes(self, service: str) -> Mailboxes:
+        """The mailboxes of a service, as this process sees them."""
+        return Mailboxes(self._store, service, self.owner)
+
+    def open(self, reader: Reader) -> None:
+        """A socket opens: it has mailboxes from now on, and what lies in them. Raises: Unavailable."""
+        with self._lock:
+            if not self._running:
+                threading.Thread(target=self._run, name="post", daemon=True).start()
+                self._running = True
+        taken = self.boxes(reader.service).join()
+        with self._lock:
+            self._readers.setdefault(reader.service, []).append(reader)
+            self._assign(reader, taken)
+
+    def close(self, reader: Reader) -> None:
+        """A socket is closed: the next one of its service gets what comes."""
+        with self._lock:
+            readers = self._readers.get(reader.service, [])
+            if reader in readers:
+                readers.remove(reader)
+            if not readers:
+                self._readers.pop(reader.service, None)
+            for mailbox in reader.mailboxes:
+                self._by_mailbox.pop((reader.service, mailbox), None)
+        try:
+            self.boxes(reader.service).leave(reader.mailboxes)
+        except Unavailable:
+            logger.warning("mailboxes are left when this process ends", extra={"service": reader.service})
+
+    def _assign(self, reader: Reader, mailboxes: list[str]) -> None:
+        reader.mailboxes.extend(mailbox for mailbox in mailboxes if mailbox not in reader.mailboxes)
+        self._by_mailbox |= {(reader.service, mailbox): reader for mailbox in mailboxes}
+        reader.wake()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                with hub().listen() as listener:
+                    self._serve(listener)
+            except Unavailable:
+                time.sleep(BEAT_S)
+            except Exception:
+                logger.exception("the post office goes on after an error")
+                time.sleep(BEAT_S)
+
+    def _serve(self, listener: Listener) -> None:
+        next_beat = time.monotonic()
+        while True:
+            if time.monotonic() >= next_beat:
+                self._beat()
+                next_beat = time.monotonic() + BEAT_S
+            try:
+                event = listener.get(next_beat - time.monotonic())
+            except queue.Empty:
+                continue
+            self._wake(event)
+
+    def _wake(self, event: Event | None) -> None:
+        if event is None:  # something was missed
+            with self._lock:
+                readers = [reader for some in self._readers.values() for reader in some]
+        else:
+            fields = event.fields
+            if "mailbox" not in fields or (fields["state"] == "running" and fields.get("step", "0") != "0"):
+                return
+            reader = self._by_mailbox.get((event.key_id, fields["mailbox"]))
+            readers = [reader] if reader else []
+        for one in readers:
+            one.wake()
+
+    def _beat(self) -> None:
+        """Say that this process lives, and take over from those that do not."""
+        with self._lock:
+            services = list(self._readers)
+        for service in services:
+            found = self.boxes(service).inherit()
+            with self._lock:
+                readers = self._readers.get(service)
+                if found and readers:
+                    self._assign(readers[-1], found)
+
+
+@cache
+def office() -> PostOffice:
+    """The post office of this process."""
+    return PostOffice(store())

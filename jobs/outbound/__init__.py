@@ -1,0 +1,1 @@
+"""Requests that leave this server: checked against private addresses."""

@@ -1,0 +1,1 @@
+"""Generation requests: the fields of a caller, checked against the model."""

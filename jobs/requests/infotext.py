@@ -1,0 +1,107 @@
+"""The text about a picture's making that AUTOMATIC1111 writes into files: prompt, negative prompt, ``Key: value``, ….
+
+Workers write it into outputs, and its API answers with it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jobs.models import schedulers
+from jobs.requests.inpaint import Inpaint
+
+_NEGATIVE = "Negative prompt:"
+#: Names are bounded, or a long line without any would be searched from each of its characters to its end.
+_PAIR = re.compile(r'(\w[\w \-/]{0,60}):\s{0,9}("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+#: What lies under a mask, in A1111's words; it leaves out its usual one.
+_MASKED_CONTENT = {"blurred": "fill", "noise": "latent noise", "nothing": "latent nothing"}
+_SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
+#: A last line with fewer pairs is one of the prompt.
+_FEWEST_PAIRS = 3
+#: A longer text is no infotext, characters.
+MAX_CHARS = 200_000
+
+
+def write(values: Mapping[str, Any]) -> str:
+    """The text of one picture; ``values``: a request as a dict, with the seeds of this picture.
+
+    Where noise is mixed they are ``seed`` and ``variation_seed``.
+    """
+    lines = [str(values["prompt"])]
+    if values.get("negative_prompt"):
+        lines.append(f"{_NEGATIVE} {values['negative_prompt']}")
+    return "\n".join([*lines, ", ".join(f"{name}: {_quoted(value)}" for name, value in _pairs(values))])
+
+
+def parse(text: str) -> dict[str, str]:
+    """What a text says, by A1111's names; ``Size`` as ``Size-1`` and ``Size-2``. Empty for no text."""
+    if not text.strip() or len(text) > MAX_CHARS:
+        return {}
+    *lines, last = text.strip().split("\n")
+    pairs = _PAIR.findall(last)
+    if len(pairs) < _FEWEST_PAIRS:
+        lines, pairs = [*lines, last], []
+    at = next((n for n, line in enumerate(lines) if line.startswith(_NEGATIVE)), len(lines))
+    negative = "\n".join(lines[at:]).removeprefix(_NEGATIVE)
+    found = {"Prompt": "\n".join(lines[:at]).strip(), "Negative prompt": negative.strip()}
+    for name, value in pairs:
+        plain = _unquoted(value.strip())
+        if size := _SIZE.fullmatch(plain):
+            found |= {f"{name}-1": size[1], f"{name}-2": size[2]}
+        else:
+            found[name] = plain
+    return found
+
+
+def _pairs(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    name = values.get("scheduler")
+    choice, hires = schedulers.parse(name) if name else None, values.get("hires")
+    pairs = {
+        "Steps": values["steps"],
+        "Sampler": choice.sampler if choice else name,
+        "Schedule type": (choice.schedule or None) if choice else None,
+        "CFG scale": values["guidance_scale"],
+        "Seed": values["seed"],
+        "Size": f"{values['width']}x{values['height']}",
+        "Model": values["model"],
+        "Variation seed": values.get("variation_seed"),
+        "Variation seed strength": (values.get("variation") or {}).get("strength"),
+        "Denoising strength": hires["strength"] if hires else values.get("strength"),
+        "Hires resize": f"{hires['width']}x{hires['height']}" if hires else None,
+        "Hires steps": hires["steps"] if hires else None,
+        "Hires upscaler": "Lanczos" if hires else None,
+        **_masking(Inpaint.of(values.get("inpaint"))),
+        "Frames": values["frames"] if values["frames"] > 1 else None,
+        "FPS": values["fps"] or None,
+        "Version": "framemill",
+    }
+    return ((name, f"{value:g}" if isinstance(value, float) else value) for name, value in pairs.items()
+            if value is not None)  # fmt: skip
+
+
+def _masking(how: Inpaint) -> dict[str, Any]:
+    is_masked = how.area == "masked"
+    return {
+        "Mask blur": how.blur_px or None,
+        "Inpaint area": "Only masked" if is_masked else None,
+        "Masked area padding": how.padding_px if is_masked else None,
+        "Masked content": _MASKED_CONTENT.get(how.fill),
+    }
+
+
+def _quoted(value: Any) -> str:
+    """As A1111 writes a value: in JSON's quotes where it would be taken apart."""
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
+
+
+def _unquoted(text: str) -> str:
+    if not text.startswith('"'):
+        return text
+    try:
+        return str(json.loads(text))
+    except (ValueError, RecursionError):
+        return text

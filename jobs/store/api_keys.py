@@ -1,0 +1,133 @@
+"""API keys: who may call, as what, and how much. Only hashes are stored."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import asdict
+
+from jobs.callers import Caller, Role, digest_of
+from jobs.errors import BadSetting, Conflict, InvalidRequest, KeyNotFound
+from jobs.store import keys
+from jobs.store.jobs import JobStore
+
+#: What every secret begins with, so that scanners and people recognise one.
+SECRET_PREFIX = "fm_"  # noqa: S105  (a prefix, not a secret)
+
+
+class KeyRing:
+    """The keys of a server, in Redis."""
+
+    def __init__(self, store: JobStore) -> None:
+        self._store = store
+
+    def is_empty(self) -> bool:
+        return not self._store.call(lambda c: c.exists(keys.API_KEYS))
+
+    def authenticate(self, secret: str) -> Caller | None:
+        """The caller with this secret, or None."""
+        return self.by_digest(digest_of(secret))
+
+    def by_digest(self, digest: str) -> Caller | None:
+        """The caller whose secret has this digest, or None."""
+        known = self._store.call(lambda c: c.hget(keys.API_KEYS, digest))
+        return _parsed(str(known)) if known else None
+
+    def create(self, caller: Caller, *, secret: str | None = None) -> str:
+        """Make a key.
+
+        Returns:
+            The secret: the only time it can be seen.
+
+        Raises:
+            InvalidRequest: a wrong field.
+            Conflict: the service has a key.
+        """
+        caller.check()
+        secret = secret or SECRET_PREFIX + secrets.token_urlsafe(32)
+        if not self._store.call(lambda c: c.hsetnx(keys.API_KEY_NAMES, caller.key_id, digest_of(secret))):
+            raise Conflict(f"there is a key for {caller.key_id!r}; revoke it first")
+        return self._write(caller, secret)
+
+    def _write(self, caller: Caller, secret: str) -> str:
+        def write(client):  # type: ignore[no-untyped-def]
+            pipe = client.pipeline()
+            pipe.hset(keys.API_KEYS, digest_of(secret), json.dumps(asdict(caller)))
+            pipe.hset(keys.API_KEY_NAMES, caller.key_id, digest_of(secret))
+            if caller.max_running:
+                pipe.hset(keys.LIMITS, caller.key_id, caller.max_running)
+            else:
+                pipe.hdel(keys.LIMITS, caller.key_id)
+            pipe.execute()
+
+        self._store.call(write)
+        return secret
+
+    def all(self) -> list[Caller]:
+        """Every key, by name; without secrets, which nobody knows."""
+        return sorted(self._stored().values(), key=lambda caller: caller.key_id)
+
+    def revoke(self, key_id: str) -> None:
+        """Take a key away; the last admin's stays, or the server would be open again, or nobody could operate it.
+
+        Raises:
+            KeyNotFound: there is none for this service.
+            Conflict: it is the last admin's.
+        """
+        known = self._stored()
+        digests = [digest for digest, caller in known.items() if caller.key_id == key_id]
+        if not digests:
+            raise KeyNotFound(f"there is no key for {key_id[:64]!r}")
+        if all(digest in digests or not caller.is_admin for digest, caller in known.items()):
+            raise Conflict("this is the last admin's key: make another one first")
+        self._forget(digests)
+        names = (keys.LIMITS, keys.API_KEY_NAMES, keys.WEBHOOKS, keys.WEBHOOK_SECRETS)
+        self._store.call(lambda c: [c.hdel(name, key_id) for name in names] + [c.delete(keys.OPTIONS + key_id)])
+
+    def seed(self, entries: list[str]) -> None:
+        """Take keys from the settings: ``service:secret[:role[:class]]``; existing names are replaced.
+
+        Raises:
+            BadSetting: names the entry (never its secret).
+        """
+        for number, entry in enumerate(entries, 1):
+            name, _, rest = entry.partition(":")
+            secret, *more = rest.split(":")
+            if len(secret) < 16 or len(more) > 2:
+                raise BadSetting(f"API_KEYS entry {number} must be service:secret[:role[:class]], secret of 16 or more")
+            try:
+                role = Role(more[0]) if more else Role.CLIENT
+                caller = Caller(key_id=name, role=role, job_class=more[1] if len(more) > 1 else "general").check()
+            except (ValueError, InvalidRequest) as exc:
+                raise BadSetting(f"API_KEYS entry {number} ({name}): {exc}") from exc
+            self._put(caller, secret)
+
+    def seed_services(self, entries: list[tuple[str, str]]) -> None:
+        """Take services from the settings. They say themselves which jobs are premium, and which are moderated.
+
+        Several may have the same key, so the secret is ``name:key``.
+        """
+        for name, secret in entries:
+            caller = Caller(key_id=name, job_class="premium", may_skip_moderation=True).check()
+            self._put(caller, f"{name}:{secret}")
+
+    def _put(self, caller: Caller, secret: str) -> None:
+        """Make the key, instead of another one of this service."""
+        if self.authenticate(secret) != caller:
+            old = [digest for digest, known in self._stored().items() if known.key_id == caller.key_id]
+            self._write(caller, secret)
+            self._forget([digest for digest in old if digest != digest_of(secret)])
+
+    def _stored(self) -> dict[str, Caller]:
+        found: dict[str, str] = self._store.call(lambda c: c.hgetall(keys.API_KEYS))
+        return {digest: _parsed(text) for digest, text in found.items()}
+
+    def _forget(self, digests: list[str]) -> None:
+        if digests:
+            self._store.call(lambda c: c.hdel(keys.API_KEYS, *digests))
+
+
+def _parsed(text: str) -> Caller:
+    values = json.loads(text)
+    lists = {"models": tuple(values["models"]), "endpoints": tuple(values["endpoints"])}
+    return Caller(**{**values, **lists, "role": Role(values["role"])})

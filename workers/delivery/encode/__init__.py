@@ -1,0 +1,44 @@
+"""Frames to files: PNG, WebP, JPEG; MP4, WebM, GIF, animated WebP; thumbnails and posters."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jobs.requests.generation import GenerationRequest
+from workers.delivery.encode import animation, images, video
+from workers.delivery.encode.metadata import Metadata
+
+
+def write(clip: np.ndarray, path: Path, request: GenerationRequest, extra: dict[str, Any]) -> tuple[int, int]:
+    """Write one output in the request's format.
+
+    Args:
+        clip: (frames, height, width, 3) uint8 RGB; frames is 1 for an image. May be memory-mapped: one frame after
+            the other is read.
+        path: the file to write.
+        request: says format, quality, frames per second, and what the file tells about its making.
+        extra: what the file tells beside the request, such as ``job_id``.
+
+    Returns:
+        Width and height written, pixels.
+    """
+    name = output_format(request)
+    metadata = None if request.embed_metadata is False else Metadata.of(request, extra)
+    quality = request.output_quality or 80
+    if name in ("mp4", "webm"):
+        return video.write(clip, path, name, fps=request.fps, quality=quality, metadata=metadata)
+    if name == "gif":
+        animation.write_gif(clip, path, fps=request.fps, metadata=metadata)
+    elif request.kind.is_video:
+        animation.write_webp(clip, path, fps=request.fps, quality=quality, metadata=metadata)
+    else:
+        images.write(clip[0], path, name, quality=quality, metadata=metadata)
+    return clip.shape[2], clip.shape[1]
+
+
+def output_format(request: GenerationRequest) -> str:
+    """Name of the format; jobs of before there was a choice have PNG and MP4."""
+    return request.output_format or ("mp4" if request.kind.is_video else "png")

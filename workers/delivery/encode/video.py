@@ -1,0 +1,74 @@
+"""Frames to MP4 (H.264) or WebM (VP9), through PyAV."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+
+from jobs.formats import even_size
+from workers.delivery.encode.metadata import Metadata
+
+#: More threads make a small picture no faster, and each keeps frames in memory.
+THREADS = min(8, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True)
+class Codec:
+    """An encoder with its options, chosen by ``python -m bench.delivery`` (bench/RESULTS.md)."""
+
+    name: str
+    options: dict[str, str]
+    #: Rate factor at quality 0; each point of quality lowers it by ``crf_step``.
+    crf_zero: float
+    crf_step: float
+    container_options: dict[str, str] = field(default_factory=dict)
+
+    def crf(self, quality: int) -> str:
+        return str(round(self.crf_zero - self.crf_step * quality))
+
+
+CODECS = {
+    # faststart: the index comes first, so a player can begin before it has all. Quality 80 is crf 18.
+    "mp4": Codec("libx264", {"preset": "veryfast"}, 51, 33 / 80, {"movflags": "+faststart"}),
+    # Quality 80 is crf 25.
+    "webm": Codec("libvpx-vp9", {"deadline": "realtime", "cpu-used": "7", "row-mt": "1", "b": "0"}, 63, 38 / 80),
+}
+
+
+def write(
+    frames: np.ndarray, path: Path, name: str, *, fps: float, quality: int, metadata: Metadata | None
+) -> tuple[int, int]:
+    """Write (frames, height, width, 3) uint8 RGB as ``mp4`` or ``webm``, yuv420p.
+
+    Odd sides lose one pixel (yuv420p needs even ones).
+
+    Returns:
+        Width and height written, pixels.
+    """
+    codec = CODECS[name]
+    width, height = even_size(name, frames.shape[2], frames.shape[1])
+    with av.open(str(path), "w", format=name, options=codec.container_options) as container:
+        if metadata is not None:
+            container.metadata.update(metadata.tags())
+        stream = cast(av.VideoStream, container.add_stream(codec.name, rate=frame_rate(fps)))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.thread_count = THREADS
+        stream.options = {**codec.options, "crf": codec.crf(quality)}
+        for picture in frames:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return width, height
+
+
+def frame_rate(fps: float) -> Fraction:
+    """Frames per second as a fraction; 23.976, 29.97 and their kin are 24000/1001, 30000/1001, …"""
+    whole = Fraction(round(fps * 1.001))
+    ntsc = whole * 1000 / 1001
+    return ntsc if fps != whole and abs(fps - ntsc) < 0.005 else Fraction(fps).limit_denominator(1001)

@@ -1,0 +1,1 @@
+"""One request on its diffusers pipeline."""

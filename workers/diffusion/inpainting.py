@@ -1,0 +1,175 @@
+"""The input pictures of a run: brought to its size, prepared under a mask, and put around what was painted."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageFilter
+from torch.nn.functional import interpolate, pad
+
+from jobs.objects import ObjectStore
+from jobs.requests.generation import GenerationRequest
+from jobs.requests.inpaint import Inpaint
+from workers.diffusion import fitting, pictures
+
+#: Grey that counts as white in a mask.
+HALF_WAY = 128
+#: Side of what one latent stands for, pixels, of pipelines that do not say it.
+CELL_PX = 8
+#: Of fill ``nothing``, and where there is nothing to flow in.
+GREY = 127
+
+
+class Inputs:
+    """What goes into a pipeline by name (``image``), and what becomes of its output: nothing, without a mask."""
+
+    def __init__(self, image: Image.Image | None = None) -> None:
+        self._image = image
+
+    def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Image.Image]:
+        """The pictures for the output with these seeds."""
+        return {} if self._image is None else {"image": self._image}
+
+    def finished(self, frames: np.ndarray) -> np.ndarray:
+        """(images, frames, height, width, 3) uint8 RGB of a pipeline → the job's output, which may be larger."""
+        return frames
+
+
+class Painting(Inputs):
+    """An image and its mask. The output is the image, with what was painted laid over it under the softened mask.
+
+    Args:
+        image: RGB.
+        mask: L, of any size: it lies over the whole image. White is painted.
+        request: says how both are used.
+        cell_px: side of what one latent of the pipeline stands for.
+    """
+
+    def __init__(self, image: Image.Image, mask: Image.Image, request: GenerationRequest, cell_px: int) -> None:
+        how, size = Inpaint.of(request.inpaint), (request.width, request.height)
+        is_masked = how.area == "masked"
+        # What is painted on: the image in the output's size.
+        whole = fitting.fit(image.size, image.size if is_masked else size, request.resize or "stretch")
+        self._original, sharp = whole.apply(image), _sharpened(whole.apply(_sharpened(mask), black_border=True))
+        everything = (0, 0, *self._original.size)
+        soft, reach = _softened(sharp, how.blur_px)
+        self._region = everything
+        if is_masked and reach:
+            reach = fitting.grown(reach, how.padding_px, self._original.size)
+            self._region = fitting.widened(reach, size, self._original.size)
+        self._soft = soft.crop(self._region)
+        left, top, right, bottom = self._region
+        self._fit = fitting.fit((right - left, bottom - top), size, "pad")
+        start = self._fit.apply(self._original.crop(self._region))
+        # Whatever has some white is painted. Pipelines look at one pixel of each latent: one that is white in part
+        # would keep what is to go.
+        scaled = self._fit.apply(sharp.crop(self._region), black_border=True, by=Image.Resampling.BOX)
+        self._mask = _covering(_sharpened(scaled, 1), cell_px)
+        if how.fill == "blurred":
+            start = Image.composite(_flowed_in(start, self._mask), start, self._mask)
+        elif how.fill == "nothing":
+            start.paste((GREY,) * 3, mask=self._mask)
+        super().__init__(start)
+        self._noise_px = cell_px if how.fill == "noise" else 0
+        #: Of the noise of a variation's seed.
+        self._share = request.variation["strength"] if request.variation else 0.0
+
+    def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Image.Image]:
+        image = super().of(seed)["image"]
+        if self._noise_px:
+            noise = _noise(image.size, self._noise_px, seed)
+            if variation_seed is not None:
+                noise = Image.blend(noise, _noise(image.size, self._noise_px, variation_seed), self._share)
+            image = Image.composite(noise, image, self._mask)
+        return {"image": image, "mask": self._mask}
+
+    def finished(self, frames: np.ndarray) -> np.ndarray:
+        return np.stack([self._laid_over(clip[0])[None] for clip in frames])
+
+    def _laid_over(self, painted: np.ndarray) -> np.ndarray:
+        """(height, width, 3) uint8 RGB."""
+        output = self._original.copy()
+        output.paste(self._fit.back(Image.fromarray(painted)), self._region[:2], self._soft)
+        return np.asarray(output)
+
+
+def inputs_of(pipeline: Any, request: GenerationRequest, objects: ObjectStore | None) -> Inputs:
+    """Read the pictures of a request. Raises: ObjectNotFound, Unavailable."""
+    if request.image is None or objects is None:
+        return Inputs()
+    image = pictures.read(objects, request.image)
+    if request.mask is not None:
+        scales = (getattr(pipeline, name, None) for name in ("vae_scale_factor", "movq_scale_factor"))
+        cell_px = next((scale for scale in scales if isinstance(scale, int)), CELL_PX)
+        return Painting(image, pictures.read(objects, request.mask, mode="L"), request, cell_px)
+    size = (request.width, request.height)
+    return Inputs(fitting.fit(image.size, size, request.resize or "stretch").apply(image))
+
+
+def _sharpened(mask: Image.Image, white: int = HALF_WAY) -> Image.Image:
+    """Black and white only: ``white`` is the darkest grey that becomes white."""
+    return mask.point([0] * white + [255] * (256 - white))
+
+
+def _covering(mask: Image.Image, cell_px: int) -> Image.Image:
+    """The mask grown to whole cells of so many pixels."""
+    width, height = mask.size
+    pixels = np.pad(np.asarray(mask), ((0, -height % cell_px), (0, -width % cell_px)))
+    cells = pixels.reshape(-(-height // cell_px), cell_px, -(-width // cell_px), cell_px).max(axis=(1, 3))
+    return Image.fromarray(cells.repeat(cell_px, 0).repeat(cell_px, 1)[:height, :width])
+
+
+def _softened(mask: Image.Image, blur_px: float) -> tuple[Image.Image, fitting.Box | None]:
+    """The mask with a soft border, and the box around what is not black in it (None: all is)."""
+    box = mask.getbbox()
+    if box is None or not blur_px:
+        return mask, box
+    # A mask may be small in a large image: what lies out of reach stays black.
+    near = fitting.grown(box, math.ceil(4 * blur_px) + 4, mask.size)
+    soft = mask.copy()
+    soft.paste(mask.crop(near).filter(ImageFilter.GaussianBlur(blur_px)), near[:2])
+    return soft, soft.getbbox()
+
+
+def _noise(size: fitting.Size, patch_px: int, seed: int) -> Image.Image:
+    """Patches of random colours, as large as a latent: of finer noise an encoder sees little but the mean."""
+    columns, rows = -(-size[0] // patch_px), -(-size[1] // patch_px)
+    numbers = torch.Generator("cpu").manual_seed(seed)
+    patches = Image.fromarray(torch.randint(256, (rows, columns, 3), generator=numbers, dtype=torch.uint8).numpy())
+    return patches.resize((columns * patch_px, rows * patch_px), Image.Resampling.NEAREST).crop((0, 0, *size))
+
+
+def _flowed_in(image: Image.Image, mask: Image.Image) -> Image.Image:
+    """Under the mask the colours of its surroundings."""
+    pixels = torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float()
+    known = torch.from_numpy(np.array(mask) == 0)[None, None].float()
+    flowed = _flowed(pixels * known, known)[0].movedim(0, -1)
+    return Image.fromarray(flowed.round().to(torch.uint8).numpy())
+
+
+def _flowed(colours: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Colours where they are known, elsewhere those of the surroundings, the smoother the farther these are.
+
+    Args:
+        colours: (1, 3, height, width), times ``known``.
+        known: (1, 1, height, width), how far each pixel is known, 0 to 1.
+    """
+    size = known.shape[-2:]
+    if max(size) == 1:
+        return colours / known if known.item() else torch.full_like(colours, GREY)
+    part, partly = _halved(known), _halved(colours)
+    # One of four known pixels is enough to know their common colour.
+    certain = (4 * part).clamp(max=1)
+    coarse = _flowed(partly * certain / part.clamp(min=1e-9), certain)
+    return colours + (1 - known) * interpolate(coarse, size=size, mode="bilinear")
+
+
+def _halved(pixels: torch.Tensor) -> torch.Tensor:
+    """(1, channels, height, width) at half the size, each pixel from 4 × 4 with smooth weights; beyond the end is 0."""
+    height, width = pixels.shape[-2:]
+    padded = pad(pixels, (1, 1 + width % 2, 1, 1 + height % 2))
+    weights = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8
+    return (padded.unfold(-1, 4, 2) @ weights).unfold(-2, 4, 2) @ weights

@@ -1,0 +1,55 @@
+"""Pictures going into a pipeline, and coming out of it."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from jobs.errors import ExecutionError
+from jobs.objects import ObjectStore
+from workers.diffusion import fitting
+from workers.diffusion.inputs import read_input
+
+
+def read(objects: ObjectStore, key: str, mode: str = "RGB") -> Image.Image:
+    """A stored picture."""
+    return Image.open(io.BytesIO(read_input(objects, key))).convert(mode)
+
+
+def enlarged(picture: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """(height, width, 3) uint8, scaled until it covers ``size`` (width, height in pixels); its middle is kept."""
+    image = Image.fromarray(picture)
+    return fitting.fit(image.size, size, "crop").apply(image)
+
+
+def of_output(output: Any, attribute: str | None = None) -> np.ndarray:
+    """A pipeline's output as (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image.
+
+    Args:
+        output: what the call gave. Float values lie in 0..1; tensors have their channels before height and width.
+        attribute: where the pictures are; None: ``frames`` or ``images``.
+
+    Raises:
+        ExecutionError: that is no picture.
+    """
+    attribute = attribute or ("frames" if hasattr(output, "frames") else "images")
+    if not hasattr(output, attribute):
+        raise ExecutionError(f"the pipeline gave a {type(output).__name__} without {attribute!r}")
+    raw = getattr(output, attribute)
+    if isinstance(raw, torch.Tensor):
+        raw = raw.float().movedim(-3, -1).cpu().numpy()
+    frames = np.asarray(raw)
+    if frames.ndim == 4:  # images: (images, height, width, channels)
+        frames = frames[:, None]
+    if frames.ndim != 5 or frames.shape[-1] not in (1, 3, 4):
+        raise ExecutionError(f"the pipeline gave an array of shape {frames.shape}")
+    frames = np.repeat(frames, 3, axis=-1) if frames.shape[-1] == 1 else frames[..., :3]
+    if not np.isfinite(frames).all():
+        raise ExecutionError("the model produced no picture (not-a-number values): try another dtype or fewer steps")
+    if frames.dtype != np.uint8:
+        frames = (frames.clip(0, 1) * 255).round().astype(np.uint8)
+    return frames

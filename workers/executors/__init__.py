@@ -1,1 +1,0 @@
-"""Executors: from a request to frames, one file per kind of back end."""

@@ -1,0 +1,1 @@
+"""The pool's child that computes: one attempt of one job."""

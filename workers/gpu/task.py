@@ -1,0 +1,28 @@
+"""The task of a GPU queue: compute one attempt of one job."""
+
+from __future__ import annotations
+
+from jobs.slots.slot import Redelivery
+from tasks import dispatch
+from tasks.celery_app import GENERATE, app
+from tasks.runtime import settings
+from workers.parent.request import JobRequest
+
+
+@app.task(name=GENERATE, Request=JobRequest)
+def generate(job_id: str, attempt: int) -> str:
+    """Run in the pool's child; torch is imported there and only there.
+
+    Returns:
+        How the attempt ended, for the log.
+    """
+    from workers.gpu.run import run
+
+    outcome = run(job_id, attempt)
+    if outcome.computed:
+        dispatch.send_delivery(Redelivery(job_id, attempt, settings().node))
+    elif outcome.succeeded:
+        dispatch.announce("task-succeeded", job_id, result="no outputs", runtime=0.0)
+    elif outcome.failure:
+        dispatch.announce("task-failed", job_id, exception=outcome.failure)
+    return str(outcome.ended)

@@ -1,0 +1,1 @@
+"""Pipelines in memory: loading, residency and options."""

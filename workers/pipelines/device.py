@@ -1,0 +1,28 @@
+"""The device of this process."""
+
+from __future__ import annotations
+
+import torch
+
+from jobs.models.spec import ModelSpec
+
+
+def select(cpu_threads: int = 0) -> tuple[torch.device, str]:
+    """The one visible CUDA device, else the CPU, with a name to show.
+
+    ``CUDA_VISIBLE_DEVICES`` was set by :func:`workers.gpu.child.prepare`, so a slot's device is always ``cuda:0`` here.
+    """
+    if torch.cuda.is_available():
+        return torch.device("cuda:0"), torch.cuda.get_device_name(0)
+    if cpu_threads:
+        torch.set_num_threads(cpu_threads)
+    return torch.device("cpu"), "cpu"
+
+
+def dtype_of(spec: ModelSpec, device: torch.device) -> torch.dtype:
+    """The number format to load a model in. Half precision on a CPU is slow, float32 is its default."""
+    if spec.dtype != "auto":
+        return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[spec.dtype]
+    if device.type == "cpu":
+        return torch.float32
+    return torch.bfloat16 if any(kind.is_video for kind in spec.kinds) else torch.float16

@@ -1,0 +1,144 @@
+"""A model's load options (:mod:`jobs.models.load_options`) applied to a pipeline."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+from typing import Any
+
+import diffusers
+import torch
+import transformers
+
+from jobs.errors import ModelLoadFailed
+from jobs.models.load_options import QUANTIZATIONS, LoadOptions
+from workers.gpu.failures import is_out_of_memory, is_poison
+
+logger = logging.getLogger(__name__)
+
+#: The components that run in every step, as pipelines name them.
+DENOISERS = ("transformer", "transformer_2", "unet", "prior", "decoder")
+
+#: Names of the attention modules of repeated blocks; diffusers' own default leaves out numbered ones (``attn1``).
+ATTENTIONS_OF_BLOCKS = r".*blocks\.\d+\.attn\d*"
+
+
+def denoisers(pipeline: Any) -> dict[str, Any]:
+    found = {name: getattr(pipeline, name, None) for name in DENOISERS}
+    return {name: module for name, module in found.items() if isinstance(module, torch.nn.Module)}
+
+
+def quantization_of(options: LoadOptions, component: str, library: str, dtype: torch.dtype) -> Any:
+    """The quantisation config for a component's ``from_pretrained``; None for none.
+
+    Raises:
+        ModelLoadFailed: a package is missing.
+    """
+    if not options.quantization or component not in (options.quantize or DENOISERS):
+        return None
+    package = QUANTIZATIONS[options.quantization]
+    if not _importable(package):
+        raise ModelLoadFailed(
+            f"quantization {options.quantization} needs the Python package {package.replace('.', '-')}, "
+            "which is not installed"
+        )
+    classes: Any = diffusers if library == "diffusers" else transformers
+    method, _, bits = options.quantization.partition("_")
+    if method == "bitsandbytes" and bits == "8bit":
+        return classes.BitsAndBytesConfig(load_in_8bit=True)
+    if method == "bitsandbytes":
+        return classes.BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True
+        )
+    if method == "torchao":
+        quantization = importlib.import_module("torchao.quantization")
+        name = {"int8": "Int8WeightOnlyConfig", "float8": "Float8WeightOnlyConfig"}[bits]
+        return classes.TorchAoConfig(getattr(quantization, name)())
+    key = "weights_dtype" if library == "diffusers" else "weights"
+    return classes.QuantoConfig(**{key: bits})
+
+
+def _importable(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # the parent of a nested name
+        return False
+
+
+def apply(pipeline: Any, options: LoadOptions, dtype: torch.dtype) -> None:
+    """Everything but ``quantization`` (needed before) and ``offload`` (needed for each pipeline over the weights).
+
+    Raises:
+        ModelLoadFailed: the model or an installed package cannot do it; names the option.
+    """
+    modules = denoisers(pipeline).values()
+    for module in modules:
+        if options.layerwise_casting:
+            storage = getattr(torch, options.layerwise_casting)
+            _do("layerwise_casting", module, "enable_layerwise_casting", storage_dtype=storage, compute_dtype=dtype)
+        if options.attention:
+            _do("attention", module, "set_attention_backend", options.attention)
+        if options.step_cache:
+            _do("step_cache", module, "enable_cache", _step_cache(pipeline, options))
+        if options.compile:
+            # Only the repeated blocks: hooks on the whole module, which report and stop steps, stay outside.
+            _do("compile", module, "compile_repeated_blocks", mode=options.compile)
+    if options.vae_tiling:
+        _do("vae_tiling", getattr(pipeline, "vae", None), "enable_tiling")
+    if options.vae_slicing:
+        _do("vae_slicing", getattr(pipeline, "vae", None), "enable_slicing")
+
+
+def _do(option: str, module: Any, method: str, *arguments: Any, **named: Any) -> None:
+    call = getattr(module, method, None)
+    if call is None:
+        raise ModelLoadFailed(f"option {option}: {type(module).__name__} has no {method}")
+    try:
+        call(*arguments, **named)
+    except Exception as exc:
+        if is_out_of_memory(exc) or is_poison(exc):
+            raise
+        reason = str(exc).partition("\n")[0][:300]
+        raise ModelLoadFailed(f"option {option}: {type(module).__name__} refuses it: {reason}") from exc
+
+
+def _step_cache(pipeline: Any, options: LoadOptions) -> Any:
+    given = {name: value for name, value in options.step_cache.items() if name != "method"}
+    given |= {
+        name: tuple(value) for name, value in given.items() if name.endswith("_range") and isinstance(value, list)
+    }
+    method = options.step_cache["method"]
+    if method == "first_block":
+        return diffusers.FirstBlockCacheConfig(**given)
+    if method == "taylorseer":
+        if not given.get("use_lite_mode"):
+            given.setdefault("cache_identifiers", [ATTENTIONS_OF_BLOCKS])
+        return diffusers.TaylorSeerCacheConfig(**given)
+
+    def timestep() -> int:
+        return int(pipeline._current_timestep)
+
+    config = diffusers.PyramidAttentionBroadcastConfig if method == "pyramid_attention" else diffusers.FasterCacheConfig
+    return config(**given, current_timestep_callback=timestep)
+
+
+def offload(pipeline: Any, options: LoadOptions, device: torch.device) -> bool:
+    """Put the hooks on this pipeline that move its parts between RAM and device as they are needed.
+
+    Returns:
+        Whether it is offloaded; False on a CPU, where there is nothing to gain.
+
+    Raises:
+        ModelLoadFailed: the pipeline cannot.
+    """
+    if options.offload == "none" or device.type == "cpu":
+        return False
+    if options.offload == "group":
+        _do(
+            "offload", pipeline, "enable_group_offload", onload_device=device, offload_device=torch.device("cpu"),
+            offload_type="leaf_level", use_stream=True,
+        )  # fmt: skip
+    else:
+        method = "enable_model_cpu_offload" if options.offload == "model" else "enable_sequential_cpu_offload"
+        _do("offload", pipeline, method, device=device)
+    return True

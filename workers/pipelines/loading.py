@@ -1,0 +1,115 @@
+"""One model from disk to memory, component by component: with progress, and stopped between any two of them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+
+from jobs.errors import FramemillError, ModelLoadFailed
+from jobs.models.spec import ModelSpec
+from workers.gpu.failures import is_out_of_memory, is_poison
+from workers.pipelines import device as devices
+from workers.pipelines import load_options, memory
+
+logger = logging.getLogger(__name__)
+
+#: Told bytes loaded and bytes in all before each component; may raise to stop.
+Progress = Callable[[int, int], None]
+
+
+class Source:
+    """A model's folder and what is in it.
+
+    Raises:
+        ModelLoadFailed: it is not there, or cannot be downloaded.
+    """
+
+    def __init__(self, spec: ModelSpec, device: torch.device) -> None:
+        self._spec, self._device = spec, device
+        self.dtype = devices.dtype_of(spec, device)
+        try:
+            self.folder = _folder(spec)
+            index = json.loads((self.folder / "model_index.json").read_text(encoding="utf-8"))
+        except Exception as exc:
+            raise _failure(spec, exc) from exc
+        #: Component → (library, bytes in memory), of those with weights that can be loaded by themselves.
+        self.components: dict[str, tuple[str, int]] = {}
+        for name, entry in index.items():
+            if isinstance(entry, list) and entry[0] in ("diffusers", "transformers"):
+                size = memory.file_bytes(self.folder / name, self.dtype, spec.variant)
+                if size:
+                    self.components[name] = (entry[0], size)
+
+    @property
+    def bytes(self) -> int:
+        """Estimate of what the whole model will take in memory."""
+        return sum(size for _, size in self.components.values())
+
+    @property
+    def device_bytes(self) -> int:
+        """Estimate of what it will take on the device."""
+        offload = self._spec.load.offload if self._device.type != "cpu" else "none"
+        if offload == "none":
+            return self.bytes
+        return max((size for _, size in self.components.values()), default=0) if offload == "model" else 0
+
+    def load(self, progress: Progress) -> Any:
+        """The pipeline, with its load options, on the device (or offloaded).
+
+        Raises:
+            ModelLoadFailed: weights, classes or options are wrong.
+            torch.OutOfMemoryError, and whatever ``progress`` raises.
+        """
+        spec, total = self._spec, self.bytes
+        try:
+            parts: dict[str, Any] = {}
+            done = 0
+            for name, (library, size) in self.components.items():
+                progress(done, total)
+                parts[name] = self._component(name, library)
+                done += size
+            progress(done, total)
+            pipeline = diffusers.DiffusionPipeline.from_pretrained(
+                self.folder, variant=spec.variant, dtype=self.dtype, use_safetensors=True, **parts
+            )
+            load_options.apply(pipeline, spec.load, self.dtype)
+            if not load_options.offload(pipeline, spec.load, self._device):
+                pipeline.to(self._device, silence_dtype_warnings=True)
+            progress(total, total)
+        except Exception as exc:
+            raise _failure(spec, exc) from exc
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    def _component(self, name: str, library: str) -> Any:
+        options: dict[str, Any] = {"variant": self._spec.variant, "dtype": self.dtype, "use_safetensors": True}
+        quantization = load_options.quantization_of(self._spec.load, name, library, self.dtype)
+        if quantization:
+            options["quantization_config"] = quantization
+        part = diffusers.AutoModel.from_pretrained(str(self.folder), subfolder=name, **options)
+        # At once, so that RAM never holds more than one component on its way to a GPU.
+        early = self._spec.load.offload == "none" and not quantization and not self._spec.load.layerwise_casting
+        return part.to(self._device) if early else part
+
+
+def _folder(spec: ModelSpec) -> Path:
+    if Path(spec.source).is_dir():
+        return Path(spec.source)
+    download = diffusers.DiffusionPipeline.download
+    return Path(download(spec.source, revision=spec.revision, variant=spec.variant, use_safetensors=True))
+
+
+def _failure(spec: ModelSpec, exc: Exception) -> FramemillError:
+    """What to raise for an exception of the libraries. Raises: it, when it is the device's and not the model's."""
+    if isinstance(exc, FramemillError):
+        return exc
+    if is_out_of_memory(exc) or is_poison(exc):
+        raise exc
+    logger.error("model not loaded", exc_info=exc, extra={"model": spec.name})
+    return ModelLoadFailed(f"model {spec.name} could not be loaded: {type(exc).__name__}")
