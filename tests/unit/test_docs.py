@@ -93,7 +93,7 @@ def codes() -> Iterator[str]:
     yield from errors.HTTP_CODES.values()
     for script in (PROJECT_ROOT / "jobs" / "store" / "lua").rglob("*.lua"):
         yield from re.findall(r"(?:\bfail\(\w+, |\bcode = )'(\w+)'", text_of(script))
-    for module in (PROJECT_ROOT / "tasks").glob("*.py"):
+    for module in [*(PROJECT_ROOT / "tasks").glob("*.py"), *(PROJECT_ROOT / "workers").rglob("*.py")]:
         yield from re.findall(r"\bcode=\"(\w+)\"", text_of(module))
 
 
