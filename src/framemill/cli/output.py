@@ -36,7 +36,9 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     from rich.table import Table
     from rich.text import Text
 
-    grid = Table(*(Text(title) for title in head), box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for title in head:
+        grid.add_column(Text(title))
     for row in rows:
         grid.add_row(*map(Text, row))
     console = Console(width=None if sys.stdout.isatty() else _UNLIMITED)
