@@ -48,7 +48,7 @@ class EventLog:
     def __init__(self, store: Scripts) -> None:
         self._store = store
         # The subscription blocks for ``SILENCE_S``, so its connection has a longer timeout than those of the store.
-        self._client = connect(store.settings, timeout_s=2 * SILENCE_S)
+        self._client: Any = connect(store.settings, timeout_s=2 * SILENCE_S)
 
     def newest_id(self) -> str:
         """The id of the newest event; ``BEFORE_ALL`` when there is none."""
