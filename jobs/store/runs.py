@@ -35,7 +35,9 @@ class RunCalls(Scripts):
         ``run`` is unique to this execution: a repeat of the same call gets the job again. ``facts`` are as in
         :meth:`note`: a slot that was given up and taken again learns so what its process holds.
         """
-        record = self.script("start", job_id, attempt, slot, owner, device, run, *flat(facts or {}))
+        record = self.script(
+            "start_run", id=job_id, attempt=attempt, slot=slot, owner=owner, device=device, run=run, facts=facts or {}
+        )
         return Job.from_hash(job_id, dict(zip(record[::2], record[1::2], strict=True))) if record else None
 
     def progress(
@@ -45,11 +47,17 @@ class RunCalls(Scripts):
         """Note a step. ``STOP``: the attempt is over."""
         eta = "" if eta_s is None else f"{eta_s:.2f}"
         percent = "" if stage_percent is None else stage_percent
-        return Answer(self.script("progress", job_id, attempt, stage, step, steps, eta, percent))
+        return Answer(self.script(
+            "report_progress", id=job_id, attempt=attempt, stage=stage, step=step, steps=steps, eta_s=eta,
+            stage_percent=percent,
+        ))  # fmt: skip
 
     def preview(self, job_id: str, attempt: int, step: int, content: bytes, media_type: str) -> bool:
         """Show a picture of a run after ``step`` steps, instead of the one before. False: the attempt is over."""
-        return bool(self.script("preview", job_id, attempt, step, media_type, base64.b64encode(content)))
+        return bool(self.script(
+            "store_preview", id=job_id, attempt=attempt, step=step, media_type=media_type,
+            content=base64.b64encode(content),
+        ))
 
     def compute(
         self, job_id: str, attempt: int, *, slot: str, node: str, run_s: float, blocked: str = "",
