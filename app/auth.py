@@ -8,13 +8,13 @@ from functools import lru_cache
 from flask import g, request
 from flask_smorest import Blueprint
 
+from app.extensions import settings, store
 from jobs.callers import ANYBODY, Caller, Role
 from jobs.errors import Forbidden, JobNotFound, Unauthorized, Unavailable
 from jobs.record import Job
 from jobs.settings import Settings
 from jobs.store.api_keys import KeyRing
 from jobs.store.jobs import JobStore
-from tasks.runtime import settings, store
 
 
 def identify(secret: str | None) -> Caller:
@@ -33,18 +33,18 @@ def identify(secret: str | None) -> Caller:
 
 def is_open() -> bool:
     """Whether anybody may do everything: on loopback, without keys."""
-    return settings().is_loopback and _is_open(int(time.monotonic()))
+    return settings().is_loopback and _has_no_keys(store(), int(time.monotonic()))
 
 
-@lru_cache(maxsize=1)
-def _is_open(second: int) -> bool:
-    """Whether the server has no keys; looked up once a second, so the first key counts everywhere within one."""
-    return KeyRing(store()).is_empty()
+@lru_cache(maxsize=8)
+def _has_no_keys(store: JobStore, second: int) -> bool:
+    """Whether the server has no keys; looked up once a second, so the first key takes effect within one."""
+    return KeyRing(store).is_empty()
 
 
 def keys_changed() -> None:
-    """Let this process see at once whether there are keys."""
-    _is_open.cache_clear()
+    """Make this process look up at once whether there are keys."""
+    _has_no_keys.cache_clear()
 
 
 def protect(blueprint: Blueprint) -> None:

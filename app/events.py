@@ -16,7 +16,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from jobs.errors import Unavailable
@@ -24,7 +23,6 @@ from jobs.settings import Settings
 from jobs.store import keys
 from jobs.store.jobs import JobStore
 from jobs.store.scripts import connect
-from tasks.runtime import settings, store
 
 logger = logging.getLogger(__name__)
 
@@ -201,9 +199,3 @@ def order(event_id: str) -> tuple[int, int]:
 def _event(event_id: str, text: str) -> Event:
     fields = json.loads(text)
     return Event(event_id, fields["task_id"], fields.get("key", keys.NOBODY), fields)
-
-
-@cache
-def hub() -> EventHub:
-    """The hub of this process."""
-    return EventHub(settings(), store())

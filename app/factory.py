@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Flask
 from flask_smorest import Api
 
-from app import docs_page, errors, health, metrics
+from app import docs_page, errors, extensions, health, metrics
 from app.protocols.a1111 import routes as a1111
 from app.protocols.aime import setup as aime
 from app.protocols.devoid import routes as devoid
@@ -15,10 +15,8 @@ from jobs import moderation
 from jobs.log import configure
 from jobs.models.backends import read_backends, registry_of
 from jobs.models.registry import ModelRegistry
-from jobs.objects import open_store
 from jobs.settings import Settings
 from jobs.store.api_keys import KeyRing
-from jobs.store.jobs import JobStore
 
 __version__ = "0.1.0"
 
@@ -48,15 +46,12 @@ def create_app(settings: Settings | None = None) -> Flask:
         OPENAPI_VERSION="3.1.0",
         OPENAPI_URL_PREFIX="/",
         OPENAPI_JSON_PATH="openapi.json",
-        FRAMEMILL=settings,
-        FRAMEMILL_MODELS=registry if not settings.service_slot else _of_slot(registry, settings),
-        FRAMEMILL_OBJECTS=open_store(settings),
     )
+    store = extensions.install(app, settings, _offered(registry, settings)).store
     entries, services = settings.key_entries, settings.service_entries
     if entries or services:
-        records = JobStore(settings)
-        records.until_written(lambda: KeyRing(records).seed(entries))
-        records.until_written(lambda: KeyRing(records).seed_services(services))
+        store.until_written(lambda: KeyRing(store).seed(entries))
+        store.until_written(lambda: KeyRing(store).seed_services(services))
     api = Api(app)
     native.register(api)
     lightx2v.register(app, api)
@@ -70,8 +65,10 @@ def create_app(settings: Settings | None = None) -> Flask:
     return app
 
 
-def _of_slot(registry: ModelRegistry, settings: Settings) -> ModelRegistry:
-    """The models that the only slot of this service may run. Raises: BadSetting."""
+def _offered(registry: ModelRegistry, settings: Settings) -> ModelRegistry:
+    """The models of this service: all, or those that its only slot may run. Raises: BadSetting."""
+    if not settings.service_slot:
+        return registry
     backend = read_backends(settings.backends_file).get(settings.service_slot)
     own = backend.offered(registry) if backend else registry.for_slot(settings.service_slot)
     return ModelRegistry(own)

@@ -7,9 +7,9 @@ from typing import Any
 from flask import Response, jsonify
 from flask_smorest import Blueprint
 
+from app.extensions import store
 from jobs.errors import Unavailable
 from jobs.store import queries
-from tasks.runtime import store
 
 blueprint = Blueprint("health", __name__, description="Probes")
 

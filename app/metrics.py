@@ -12,10 +12,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from app import auth
+from app.extensions import store
 from app.protocols.native.views import slot_state
 from jobs.store import queries
 from jobs.store.queries import Fleet
-from tasks.runtime import store
 
 blueprint = Blueprint("metrics", __name__, description="Metrics")
 auth.protect(blueprint)

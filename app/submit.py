@@ -8,45 +8,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from flask import current_app, request
+from flask import request
 
 from app import attachments, auth, waiting
 from app.attachments import Pictures
+from app.extensions import dispatcher, models, objects, settings, store
 from jobs import moderation
 from jobs.errors import Forbidden, InvalidRequest, Problem
 from jobs.forecast import OVER, Forecast
-from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
-from jobs.objects import ObjectStore
 from jobs.record import Job, check_job_id, new_job_id
 from jobs.requests import generation as requests
 from jobs.requests.generation import GenerationRequest
-from jobs.settings import Settings
 from jobs.store import queries
 from jobs.store.jobs import Room
 from jobs.submission import Submission
-from tasks import dispatch
-from tasks.runtime import store
 
 MAX_IDEMPOTENCY_KEY_CHARS = 255
-
-
-def settings() -> Settings:
-    """The settings of this app."""
-    found: Settings = current_app.config["FRAMEMILL"]
-    return found
-
-
-def models() -> ModelRegistry:
-    """The models that this service offers."""
-    registry: ModelRegistry = current_app.config["FRAMEMILL_MODELS"]
-    return registry
-
-
-def objects() -> ObjectStore:
-    """Where inputs and outputs are kept."""
-    found: ObjectStore = current_app.config["FRAMEMILL_OBJECTS"]
-    return found
 
 
 @dataclass(frozen=True)
@@ -96,7 +74,7 @@ def accept(prepared: Prepared, wait_s: float = 0) -> tuple[Job, Forecast | None]
     """
 
     def send() -> tuple[Job, Forecast]:
-        return dispatch.submit(prepared.submission, prepared.job_id, chosen_by_client=prepared.chosen_by_client)
+        return dispatcher().submit(prepared.submission, prepared.job_id, chosen_by_client=prepared.chosen_by_client)
 
     if not wait_s:
         return send()

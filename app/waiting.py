@@ -12,11 +12,11 @@ from contextlib import AbstractContextManager
 
 from flask import request
 
-from app.events import Listener, hub
+from app.events import Listener
+from app.extensions import hub, store
 from jobs.errors import InvalidRequest, Problem
 from jobs.record import Job
 from jobs.states import JobState
-from tasks.runtime import store
 
 #: Longest wait of a long poll, seconds.
 MAX_WAIT_S = 60.0

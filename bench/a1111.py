@@ -21,7 +21,7 @@ from bench.common import (
     short_folder,
     table,
 )
-from tests.harness import Stack
+from tests.support.harness import Stack
 
 CLIENTS = (1, 16)
 MODELS = '[drawn]\nexecutor = "drawing"\nkinds = ["text2img"]\ndefaults = { steps = 1, width = 64, height = 64 }\n'

@@ -30,7 +30,7 @@ from bench.common import (
     table,
 )
 from jobs.settings import PROJECT_ROOT
-from tests.harness import Stack, wait_for
+from tests.support.harness import Stack, wait_for
 
 CLIENTS = (1, 16)
 _ENDPOINT = """

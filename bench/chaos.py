@@ -22,7 +22,7 @@ from bench.verdict import Verdict, judge
 from jobs.settings import PROJECT_ROOT
 from jobs.states import TERMINAL, JobState
 from jobs.store import keys
-from tests.harness import Stack
+from tests.support.harness import Stack
 
 GPUS = ("gpu0", "gpu1")
 #: Seconds per job that jobs are sent over, when no duration is asked for.
@@ -37,7 +37,7 @@ ENVIRONMENT = {
 def tiny_models(folder: Path) -> Path:
     """A models file with tiny pipelines, one that cannot be loaded, and one that computes nothing."""
     subprocess.run(
-        [sys.executable, "-m", "tests.tiny", str(folder)],
+        [sys.executable, "-m", "tests.support.tiny", str(folder)],
         cwd=PROJECT_ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     return folder / "models.toml"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from jobs.settings import Settings
-from tests.harness import Stack
+from tests.support.harness import Stack
 
 #: The shipped values where the tests' harness has shorter ones: what is measured is what is served.
 SHIPPED = {

@@ -33,8 +33,8 @@ from jobs.settings import PROJECT_ROOT
 from jobs.slots.slot import Redelivery
 from jobs.states import JobState
 from jobs.submission import Submission
-from tests.harness import Stack, wait_for
-from tests.s3_server import S3Server
+from tests.support.harness import Stack, wait_for
+from tests.support.s3_server import S3Server
 
 FPS = 16
 #: frames, height, width

@@ -20,7 +20,7 @@ from bench.common import Client, noop_stack, quantile, short_folder, table
 from bench.listeners import Listeners
 from bench.progress_cost import progress_cost
 from jobs.store import keys
-from tests.harness import ENDLESS_STEPS, Stack, running, wait_for
+from tests.support.harness import ENDLESS_STEPS, Stack, running, wait_for
 
 #: Length of a step of the jobs that are cancelled, and of those that are listened to.
 STEP_MS = 50

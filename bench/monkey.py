@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bench import processes
-from tests.harness import Stack, wait_for
+from tests.support.harness import Stack, wait_for
 
 #: What is done, and how often.
 WEIGHTS = {

@@ -20,7 +20,7 @@ from bench.common import Client, Sample, closed_loop, machine, median_sample, no
 from jobs.settings import PROJECT_ROOT, Settings
 from stack import ports
 from stack.redis_server import EmbeddedRedis
-from tests.harness import BIN, wait_for
+from tests.support.harness import BIN, wait_for
 
 #: What a client sends; the bare app gets the same body.
 JOB = {"model": "noop", "prompt": "a red circle", "steps": 1}

@@ -9,7 +9,7 @@ import time
 from bench.common import noop_stack
 from jobs.record import new_job_id
 from jobs.submission import Submission
-from tests.harness import Stack
+from tests.support.harness import Stack
 
 STEPS = 50
 #: Work of one step: so many hashes of 16 KiB, about 20 ms.

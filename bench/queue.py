@@ -20,7 +20,7 @@ from jobs.models.spec import Kind
 from jobs.record import Output, new_job_id
 from jobs.requests.generation import GenerationRequest
 from jobs.submission import Submission
-from tests.harness import Stack
+from tests.support.harness import Stack
 
 DEPTHS = (10, 10_000, 100_000)
 #: Waiting jobs belong to so many keys.

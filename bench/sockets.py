@@ -15,7 +15,7 @@ import psutil
 from simple_websocket import AioClient
 
 from bench.common import noop_stack, quantile, table
-from tests.harness import Stack
+from tests.support.harness import Stack
 
 SERVICE, KEY = "telegram", "service_key"
 REQUEST = json.dumps({

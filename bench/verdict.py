@@ -17,7 +17,7 @@ from bench.traffic import Plan
 from jobs.settings import PROJECT_ROOT
 from jobs.states import TERMINAL, JobState, celery_state
 from jobs.store import keys
-from tests.harness import Stack
+from tests.support.harness import Stack
 
 #: The code with which a job of the model "broken" must fail.
 BROKEN_CODE = "model_load_failed"

@@ -8,9 +8,9 @@ from bench.common import noop_stack, quantile, short_folder
 from jobs.outbound.webhook import Webhook
 from jobs.settings import Settings
 from stack.redis_server import EmbeddedRedis
-from tests.harness import Stack, wait_for
-from tests.receiver import SECRET, Receiver, receiving
-from tests.room import Room
+from tests.support.harness import Stack, wait_for
+from tests.support.receiver import SECRET, Receiver, receiving
+from tests.support.room import Room
 
 JOBS = 1000
 MESSAGES = 40

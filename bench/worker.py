@@ -26,7 +26,7 @@ from jobs.record import new_job_id
 from jobs.requests.generation import resolve
 from jobs.settings import PROJECT_ROOT
 from jobs.submission import Submission
-from tests.harness import Stack, running
+from tests.support.harness import Stack, running
 
 MODEL = "demo-image"
 SLOT, OWNER = "gpu0", "nobody:1:1"

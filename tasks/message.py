@@ -10,17 +10,19 @@ from typing import Any
 
 from celery import Celery
 
+from tasks.celery_app import GENERATE
+
 #: What a script fills in: job id, attempt, runs before this one, slot.
 JOB_ID, ATTEMPT, RETRIES, SLOT = "@I@", "@A@", "@R@", "@S@"
 
 
-def template(app: Celery, task: str) -> str:
+def job_message(app: Celery) -> str:
     """A task message as kombu's Redis transport keeps it in a list.
 
     The body stands as it is: kombu decodes one only if ``properties.body_encoding`` says so.
     """
     amqp: Any = app.amqp
-    message = amqp.as_task_v2(JOB_ID, task, (JOB_ID, ATTEMPT), argsrepr=f"('{JOB_ID}', {ATTEMPT})", root_id=JOB_ID)
+    message = amqp.as_task_v2(JOB_ID, GENERATE, (JOB_ID, ATTEMPT), argsrepr=f"('{JOB_ID}', {ATTEMPT})", root_id=JOB_ID)
     text = json.dumps(
         {
             "body": _unquoted(json.dumps(message.body), ATTEMPT),

@@ -22,6 +22,7 @@ from jobs.record import Job
 from jobs.states import JobState, celery_state
 from jobs.store import keys
 from jobs.store.jobs import JobStore
+from tasks import runtime
 
 
 class JobBackend(RedisBackend):
@@ -34,9 +35,7 @@ class JobBackend(RedisBackend):
 
     @property
     def jobs(self) -> JobStore:
-        from tasks.runtime import store
-
-        return store()
+        return runtime.store()
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
         """Celery subscribes to every task it sends; ``.get()`` subscribes by itself."""
@@ -46,10 +45,8 @@ class JobBackend(RedisBackend):
     ) -> Any:  # fmt: skip
         """Celery's write. Only a wish to stop means something; the rest the record knows better."""
         if state in (states.REVOKED, ABORTED):
-            from tasks import dispatch
-
             with suppress(JobNotFound):
-                dispatch.cancel(task_id)
+                runtime.dispatcher().cancel(task_id)
         return result
 
     def get_task_meta_for_job(self, job: Job) -> dict[str, Any]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import signal
 from functools import cache
 
 from jobs.models.backends import Backend, read_backends
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
-from tasks.celery_app import GENERATE, app
-from tasks.message import template
+from tasks.celery_app import app
+from tasks.dispatch import Dispatcher
+from tasks.message import job_message
 
-#: Stops a run: the child's handler notes that the record must be looked at; the process and its model stay.
-STOP_SIGNAL = signal.SIGUSR2
 #: Set by the worker's parent before it forks: the slot its child computes for, and who holds it.
 SLOT_VARIABLE = "FRAMEMILL_SLOT"
 OWNER_VARIABLE = "FRAMEMILL_SLOT_OWNER"
@@ -33,9 +31,19 @@ def backends() -> dict[str, Backend]:
 
 @cache
 def _store_of(pid: int) -> JobStore:
-    return JobStore(settings(), message=template(app, GENERATE))
+    return JobStore(settings(), message=job_message(app))
 
 
 def store() -> JobStore:
     """The store of this process (a forked child gets its own connections)."""
     return _store_of(os.getpid())
+
+
+@cache
+def _dispatcher_of(pid: int) -> Dispatcher:
+    return Dispatcher(settings(), store(), app)
+
+
+def dispatcher() -> Dispatcher:
+    """The dispatcher of this process."""
+    return _dispatcher_of(os.getpid())

@@ -15,12 +15,12 @@ import pytest
 from jobs.objects.local import LocalStore
 from jobs.settings import Settings
 from stack.redis_server import EmbeddedRedis
-from tests import tiny
-from tests.files_room import House
-from tests.harness import Stack, running
-from tests.input_case import Case
-from tests.room import Room
-from tests.s3_server import S3Server
+from tests.support import tiny
+from tests.support.files_room import House
+from tests.support.harness import Stack, running
+from tests.support.input_case import Case
+from tests.support.room import Room
+from tests.support.s3_server import S3Server
 
 for _option in dataclasses.fields(Settings):
     os.environ.pop(_option.name.upper(), None)

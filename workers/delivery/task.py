@@ -13,9 +13,8 @@ from jobs.errors import FramemillError, ModerationRefused, ObjectNotFound, Unava
 from jobs.files import spool
 from jobs.record import Job
 from jobs.store.queries import find
-from tasks import dispatch
 from tasks.celery_app import DELIVER, app
-from tasks.runtime import settings, store
+from tasks.runtime import dispatcher, settings, store
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +53,7 @@ def _runtime_s(job: Job | None) -> float:
 def _failed(job_id: str, attempt: int, *, code: str, message: str) -> str:
     store().until_written(lambda: store().fail(job_id, attempt, code=code, message=message))
     spool.remove(settings(), job_id, attempt)
-    dispatch.announce("task-failed", job_id, exception=f"{code}: {message}")
+    dispatcher().announce("task-failed", job_id, exception=f"{code}: {message}")
     return "failed"
 
 
@@ -92,7 +91,7 @@ def deliver(job_id: str, attempt: int) -> str:
         spool.remove(settings(), job_id, attempt)  # not when stale: another delivery may be reading it
     if published:
         files = ", ".join(output.media_type for output in outputs)
-        dispatch.announce("task-succeeded", job_id, result=files, runtime=_runtime_s(job))
+        dispatcher().announce("task-succeeded", job_id, result=files, runtime=_runtime_s(job))
     else:
         worker.retract(outputs)
     logger.info("delivered" if published else "delivery was stale", extra={"job_id": job_id, "attempt": attempt})

@@ -9,7 +9,7 @@ import threading
 from types import FrameType
 
 from jobs.slots.slot import is_gpu, visible_device
-from tasks.runtime import STOP_SIGNAL
+from tasks.celery_app import STOP_SIGNAL
 
 #: Set when this process was told to look at its job's record (``STOP_SIGNAL``). The record says whether to stop.
 stop_hint = threading.Event()

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from jobs.slots.slot import Redelivery
-from tasks import dispatch
 from tasks.celery_app import GENERATE, app
-from tasks.runtime import settings
+from tasks.runtime import dispatcher, settings
 from workers.parent.request import JobRequest
 
 
@@ -20,9 +19,9 @@ def generate(job_id: str, attempt: int) -> str:
 
     outcome = run(job_id, attempt)
     if outcome.computed:
-        dispatch.send_delivery(Redelivery(job_id, attempt, settings().node))
+        dispatcher().send_delivery(Redelivery(job_id, attempt, settings().node))
     elif outcome.succeeded:
-        dispatch.announce("task-succeeded", job_id, result="no outputs", runtime=0.0)
+        dispatcher().announce("task-succeeded", job_id, result="no outputs", runtime=0.0)
     elif outcome.failure:
-        dispatch.announce("task-failed", job_id, exception=outcome.failure)
+        dispatcher().announce("task-failed", job_id, exception=outcome.failure)
     return str(outcome.ended)

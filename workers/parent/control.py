@@ -15,8 +15,8 @@ from celery.utils.functional import maybe_list
 from celery.worker import control
 
 from jobs.errors import FramemillError
-from tasks.celery_app import GENERATE
-from tasks.runtime import SLOT_VARIABLE, STOP_SIGNAL, store
+from tasks.celery_app import GENERATE, STOP_SIGNAL
+from tasks.runtime import SLOT_VARIABLE, store
 
 _revoke = control.Panel.data["revoke"]
 _resize = {name: control.Panel.data[name] for name in ("pool_grow", "pool_shrink")}

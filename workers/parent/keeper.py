@@ -26,8 +26,8 @@ from jobs.slots.slot import device_label, start_ticks, visible_device
 from jobs.states import JobState
 from jobs.store import queries
 from jobs.store.slots import SlotHeld
-from tasks import dispatch
-from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, STOP_SIGNAL, backends, settings, store
+from tasks.celery_app import STOP_SIGNAL
+from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, backends, dispatcher, settings, store
 from workers.parent import device_facts
 from workers.parent.backend_watch import BackendWatch
 from workers.parent.janitor import Janitor
@@ -242,7 +242,7 @@ class Keeper:
             store().note_watchers()
 
     def _sweep(self) -> None:
-        dispatch.sweep(self._owner)
+        dispatcher().sweep(self._owner)
 
     def _children(self) -> list[int]:
         return [process.pid for process in list(self._worker.pool._pool._pool)]

@@ -17,8 +17,7 @@ from jobs.states import JobState
 from jobs.store import queries
 from jobs.store.pins import all_pins, is_warm
 from jobs.store.queries import find
-from tasks import dispatch
-from tasks.runtime import store
+from tasks.runtime import dispatcher, store
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +43,7 @@ class Warmth:
             if spec.name in there or not self._may_ask(spec.name, child):
                 continue
             submission = commands.submission("load", self._models, spec, self._slot)
-            job, _ = dispatch.submit(submission, new_job_id(), chosen_by_client=False)
+            job, _ = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
             self._asked[spec.name] = (job.job_id, child)
             logger.info("loading ahead", extra={"model": spec.name, "slot": self._slot, "job_id": job.job_id})
 

@@ -10,7 +10,8 @@ from celery.worker.request import Request
 from celery.worker.state import task_ready
 
 from jobs.errors import FramemillError
-from tasks.runtime import STOP_SIGNAL, store
+from tasks.celery_app import STOP_SIGNAL
+from tasks.runtime import store
 
 logger = logging.getLogger(__name__)
 

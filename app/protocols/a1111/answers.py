@@ -12,7 +12,7 @@ from flask import json
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from app import submit as submitting
+from app.extensions import objects
 from app.inputs import off_the_hub
 from app.protocols.a1111 import bodies
 from jobs.models import schedulers
@@ -57,10 +57,9 @@ def answer(jobs: list[Job], stopped: Mapping[str, str], sent: Mapping[str, Any],
 def _pictures(job: Job, preview: str, *, wanted: bool) -> list[str]:
     """The images of a batch, base64: all, or the last preview of one that was stopped."""
     if job.state is JobState.SUCCEEDED:
-        objects = submitting.objects()
         if not wanted:
             return []
-        return [base64.b64encode(b"".join(objects.read(output.key))).decode() for output in job.outputs]
+        return [base64.b64encode(b"".join(objects().read(output.key))).decode() for output in job.outputs]
     return [off_the_hub(lambda: _drawn(preview, job.request))] if preview else []
 
 

@@ -12,7 +12,7 @@ from marshmallow import INCLUDE, Schema, fields
 from PIL import Image
 
 from app import inputs
-from app import submit as submitting
+from app.extensions import settings
 from app.fields import Number, Text, Whole, body_of, load
 from app.inputs import off_the_hub
 from app.protocols.a1111.access import Failed
@@ -53,7 +53,7 @@ def png_info() -> dict[str, Any]:
     if not isinstance(text, str) or not text:
         raise InvalidRequest(Problem("image", "must be an image in base64"))
     try:
-        data = inputs.bytes_of(text, submitting.settings())
+        data = inputs.bytes_of(text, settings())
         found, items = off_the_hub(lambda: _notes(data))
     except (InvalidRequest, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as exc:
         raise Failed(500, "Invalid encoded image", str(exc)[:200]) from exc
@@ -105,7 +105,7 @@ def _sent() -> dict[str, Any]:
 
 def _enlarged(text: str, sent: dict[str, Any]) -> str:
     """The image as PNG, base64."""
-    own = submitting.settings()
+    own = settings()
     try:
         data = inputs.bytes_of(text, own)
         content, _ = off_the_hub(lambda: inputs.normalised(data, own, None, "white"))

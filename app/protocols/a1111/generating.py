@@ -14,6 +14,7 @@ from flask import Response, json, request
 
 from app import attachments, auth
 from app import submit as submitting
+from app.extensions import dispatcher, models, store
 from app.payloads import a1111, in_their_words
 from app.protocols.a1111 import answers, bodies, options
 from app.protocols.a1111.access import Failed
@@ -25,8 +26,6 @@ from jobs.record import Job, new_job_id
 from jobs.states import JobState
 from jobs.store import queries
 from jobs.store.held_requests import Call, Calls, new_holder
-from tasks import dispatch
-from tasks.runtime import store
 
 logger = logging.getLogger(__name__)
 
@@ -111,9 +110,9 @@ def _prepared(sent: Mapping[str, Any], kind: Kind, call: Call) -> Prepared:
     body = {name: value for name, value in sent.items() if name not in ("infotext", "n_iter")}
     if sent.get("subseed_strength") and sent.get("subseed", -1) < 0:
         body["subseed"] = int(call.jobs[0][-8:], 16)  # by chance, and the same for whoever takes the call over
-    wanted = a1111.wanted(body, kind, submitting.models(), options.model())
+    wanted = a1111.wanted(body, kind, models(), options.model())
     values = {name: value for name, value in wanted.values.items() if value is not None}
-    spec = submitting.models().get(values["model"])
+    spec = models().get(values["model"])
     if spec.executor != "remote":
         _check_scripts(sent)
     for name, default in _UNSENT.items():
@@ -154,7 +153,7 @@ def _submit(prepared: Prepared, call: Call) -> None:
     except FramemillError:
         for job_id in done:
             with suppress(JobNotFound):
-                dispatch.delete(job_id)
+                dispatcher().delete(job_id)
         raise
 
 
@@ -164,7 +163,7 @@ def _answer(calls: Calls, call: Call, jobs: list[Job], sent: Mapping[str, Any], 
     if failed is not None:
         for job_id in call.jobs:
             with suppress(JobNotFound):
-                dispatch.cancel(job_id)
+                dispatcher().cancel(job_id)
         error = failed.error or {}
         text = str(error.get("message") or f"the job is {failed.state}")
         raise Failed(500, "", f"{error.get('code', 'job_failed')}: {text}")

@@ -15,12 +15,12 @@ from termios import TIOCOUTQ
 from flask import request
 
 from app import waiting
+from app.extensions import store
 from app.protocols.a1111.access import Failed
 from jobs.errors import Unavailable
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store.held_requests import LONG_CLAIM_S, Call, Calls
-from tasks.runtime import store
 
 logger = logging.getLogger(__name__)
 

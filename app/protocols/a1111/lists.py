@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from app import submit as submitting
+from app.extensions import settings, store
 from app.payloads import a1111
 from app.protocols.a1111 import options
 from jobs.models import schedulers
 from jobs.slots.host import ram_bytes
 from jobs.store import queries
-from tasks.runtime import store
 
 #: Enlarging with these needs no model.
 UPSCALERS = ("None", "Lanczos", "Nearest")
@@ -72,7 +71,7 @@ def memory() -> dict[str, Any]:
 
 
 def _devices() -> dict[str, Any]:
-    slots = queries.fleet(store(), submitting.settings().service_slot).slots
+    slots = queries.fleet(store(), settings().service_slot).slots
     facts = [slot.device_facts for slot in slots if slot.device.startswith("cuda") and slot.device_facts]
     if not facts:
         return {"error": "no slot is a GPU"}

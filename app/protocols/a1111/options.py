@@ -6,13 +6,12 @@ import json
 from typing import Any
 
 from app import auth
-from app import submit as submitting
+from app.extensions import models, settings, store
 from app.payloads import a1111
 from app.protocols.a1111.access import Failed
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.spec import Kind, ModelSpec
 from jobs.store import keys
-from tasks.runtime import store
 
 #: What this protocol can make.
 KINDS = (Kind.TEXT2IMG, Kind.IMG2IMG, Kind.INPAINT)
@@ -34,7 +33,7 @@ def usable() -> list[ModelSpec]:
     allowed = auth.caller().models
     return [
         spec
-        for spec in submitting.models()
+        for spec in models()
         if any(kind in spec.kinds for kind in KINDS) and (not allowed or spec.name in allowed)
     ]
 
@@ -44,7 +43,7 @@ def chosen() -> dict[str, Any]:
     found = store().call(lambda client: client.hgetall(_name()))
     own = {name: json.loads(value) for name, value in found.items() if name in _DEFAULTS}
     options = {**_DEFAULTS, **own}
-    if not any(a1111.title(spec) == options["sd_model_checkpoint"] for spec in submitting.models()):
+    if not any(a1111.title(spec) == options["sd_model_checkpoint"] for spec in models()):
         options["sd_model_checkpoint"] = _first()
     return options
 
@@ -52,8 +51,8 @@ def chosen() -> dict[str, Any]:
 def model() -> str:
     """The model that the caller set; else the server's for this protocol, '' for the first that offers a kind."""
     text = store().call(lambda client: client.hget(_name(), "sd_model_checkpoint"))
-    known = {a1111.title(spec): spec.name for spec in submitting.models()}
-    return known.get(json.loads(str(text)) if text else "", submitting.settings().automatic1111_model)
+    known = {a1111.title(spec): spec.name for spec in models()}
+    return known.get(json.loads(str(text)) if text else "", settings().automatic1111_model)
 
 
 def samples_format(override: Any) -> str:
@@ -91,7 +90,7 @@ def change(sent: dict[str, Any]) -> None:
 def find(text: str) -> ModelSpec:
     """The model of a title or name, also with a hash behind it. Raises: Failed."""
     try:
-        spec = submitting.models().get(a1111.name_of(text))
+        spec = models().get(a1111.name_of(text))
     except ModelNotFound:
         spec = None
     if spec is None or spec not in usable():
@@ -100,7 +99,7 @@ def find(text: str) -> ModelSpec:
 
 
 def _first() -> str:
-    own = submitting.settings().automatic1111_model
+    own = settings().automatic1111_model
     specs = usable()
     spec = next((spec for spec in specs if spec.name == own), None)
     return a1111.title(spec or specs[0]) if specs else ""

@@ -8,12 +8,11 @@ from datetime import datetime
 from typing import Any
 
 from app import auth
+from app.extensions import dispatcher, store
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import previews, queries
 from jobs.store.held_requests import Call, Calls
-from tasks import dispatch
-from tasks.runtime import store
 
 #: A run that is about to be stopped may go on for so long to show what it has, seconds.
 PREVIEW_WAIT_S = 1.0
@@ -131,7 +130,7 @@ def _stop(call: Call, job: Job) -> None:
         return  # it is complete; only its file is being written
     found = _last_picture(job)
     calls().interrupt(call, job.job_id, found.base64 if found else "", found.media_type if found else "")
-    dispatch.cancel(job.job_id)
+    dispatcher().cancel(job.job_id)
 
 
 def _last_picture(job: Job) -> previews.Preview | None:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import auth
+from app.extensions import store
 from app.protocols.aime.spec import Endpoint, Endpoints
 from jobs.callers import ANYBODY, Caller, Role, digest_of
 from jobs.errors import FramemillError
 from jobs.store import keys
 from jobs.store.api_keys import KeyRing
-from tasks.runtime import store
 
 #: How long a login lasts, and what a browser's session keeps; renewed by use. Also how long requests are counted.
 SESSION_S = 30 * 24 * 3600

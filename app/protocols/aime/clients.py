@@ -13,7 +13,8 @@ from flask import Blueprint, Response, jsonify, make_response, request
 
 from app import submit as submitting
 from app import waiting
-from app.protocols.aime import keeper, requests, streams, views
+from app.extensions import dispatcher, objects, store
+from app.protocols.aime import requests, streams, views, web_sweeper
 from app.protocols.aime.access import (
     BAD_KEY,
     SESSION_S,
@@ -34,8 +35,6 @@ from jobs.errors import Forbidden, FramemillError, InvalidRequest, NotFound, Que
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import queries
-from tasks import dispatch
-from tasks.runtime import store
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("aime", __name__)
@@ -113,7 +112,7 @@ def _sent() -> tuple[dict[str, Any], bool]:
 @answering
 def submit(endpoint: Endpoint) -> Any:
     """Submit a job; the answer is its result, unless ``wait_for_result`` is false."""
-    keeper.start()
+    web_sweeper.start()
     sent, as_text = _sent()
     client = client_of(endpoints(), endpoint, sent, request.remote_addr or "")
     wait = sent.get("wait_for_result")
@@ -137,7 +136,7 @@ def submit(endpoint: Endpoint) -> Any:
         uncount_request(endpoint, client)
         raise
     if job.state is JobState.SUCCEEDED:
-        return _with_cookie(jsonify(final_result(endpoint, job, submitting.objects())), endpoint, job)
+        return _with_cookie(jsonify(final_result(endpoint, job, objects())), endpoint, job)
     body, status = views.ended(endpoint, job, why(job), word=STATES[job.state])
     return jsonify(body), status
 
@@ -146,7 +145,7 @@ def submit(endpoint: Endpoint) -> Any:
 @answering
 def progress(endpoint: Endpoint) -> Any:
     """Where a job is; its result when it is done, as often as it is asked for."""
-    keeper.start()
+    web_sweeper.start()
     job = job_of(endpoint, _sent()[0])
     body, status = views.progress(endpoint, job)
     return _with_cookie(make_response(jsonify(body), status), endpoint, job)
@@ -157,7 +156,7 @@ def progress(endpoint: Endpoint) -> Any:
 def cancel(endpoint: Endpoint) -> Any:
     """Stop a job. Polls of it are answered with 400 from then on."""
     job = job_of(endpoint, {**request.args.to_dict(), **_sent()[0]})
-    job, changed = dispatch.cancel(job.job_id)
+    job, changed = dispatcher().cancel(job.job_id)
     return jsonify({"success": changed, "job_id": job.job_id, "job_state": STATES[job.state]})
 
 

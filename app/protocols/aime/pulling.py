@@ -12,11 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.events import hub
+from app.extensions import hub, settings, store
 from app.protocols.aime.spec import MODEL_PREFIX, Endpoint
 from jobs.record import Job
 from jobs.store import keys
-from tasks.runtime import settings, store
 
 #: Jobs that one worker may have at once.
 MAX_SLOTS = 64

@@ -12,6 +12,7 @@ from flask import g, request
 from app import auth
 from app import submit as submitting
 from app.attachments import UNSTORED, Pictures
+from app.extensions import objects, settings, store
 from app.protocols.aime.access import SESSION_S, Client
 from app.protocols.aime.inputs import Checked, check_inputs, data_uri, keep
 from app.protocols.aime.shared import endpoints
@@ -22,7 +23,6 @@ from jobs.record import Job, new_job_id
 from jobs.requests.custom import EndpointRequest
 from jobs.store import keys
 from jobs.submission import Submission
-from tasks.runtime import store
 
 #: A browser's session: what it holds goes to the worker with each job, and comes back changed.
 COOKIE = "session"
@@ -35,7 +35,7 @@ def prepare(endpoint: Endpoint, sent: Mapping[str, Any], client: Client, *, as_t
         BadInputs, InvalidRequest: with every problem; nothing was stored.
         Forbidden, Unavailable.
     """
-    checked = check_inputs(endpoint, endpoints(), sent, submitting.settings(), as_text=as_text)
+    checked = check_inputs(endpoint, endpoints(), sent, settings(), as_text=as_text)
     g.caller = client.caller
     queueing: dict[str, Any] = {
         "protocol": endpoint.protocol,
@@ -44,7 +44,7 @@ def prepare(endpoint: Endpoint, sent: Mapping[str, Any], client: Client, *, as_t
     if endpoint.own:
         return _of_own(endpoint, checked, queueing)
     auth.check_model(endpoint.model)
-    media = keep(checked, submitting.objects(), store())
+    media = keep(checked, objects(), store())
     wanted = EndpointRequest.of(
         model=endpoint.model,
         endpoint=endpoint.name,

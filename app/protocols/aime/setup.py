@@ -6,11 +6,13 @@ from flask import Flask
 from flask_smorest import Api
 from werkzeug.routing import BaseConverter, ValidationError
 
+from app import extensions
 from app.protocols.aime import clients, demo, workers
 from app.protocols.aime.config import read_endpoints
 from app.protocols.aime.description import describe
-from app.protocols.aime.shared import CONFIG_KEY
+from app.protocols.aime.shared import ENDPOINTS
 from app.protocols.aime.spec import Endpoints
+from app.protocols.aime.web_sweeper import SWEEPER, WebSweeper
 from jobs.models.registry import ModelRegistry
 from jobs.settings import Settings
 
@@ -23,7 +25,8 @@ def register(app: Flask, api: Api, settings: Settings, models: ModelRegistry) ->
     """
     # A service of one slot shows nothing but that slot.
     found = Endpoints() if settings.service_slot else read_endpoints(settings, models)
-    app.config[CONFIG_KEY] = found
+    extensions.of(app).adapters[ENDPOINTS] = found
+    extensions.of(app).adapters[SWEEPER] = WebSweeper(extensions.of(app))
     app.url_map.converters["endpoint"] = _converter(found)
     for blueprint in (clients.blueprint, workers.blueprint, demo.blueprint):
         app.register_blueprint(blueprint)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from flask import Response, current_app, request
+from flask import Response, request
 
+from app import extensions
 from app.protocols.aime.spec import Endpoints
 
-CONFIG_KEY = "FRAMEMILL_ENDPOINTS"
+#: Name of the endpoints among the adapters of the app.
+ENDPOINTS = "aime.endpoints"
 
 
 def endpoints() -> Endpoints:
     """The endpoints of this app."""
-    found: Endpoints = current_app.config[CONFIG_KEY]
-    return found
+    served: Endpoints = extensions.current().adapters[ENDPOINTS]
+    return served
 
 
 def json_body(*, several: bool = False) -> Any:

@@ -10,11 +10,11 @@ from typing import Any
 from flask import Response, stream_with_context
 
 from app import waiting
+from app.extensions import store
 from app.protocols.aime import views
 from app.protocols.aime.spec import Endpoint
 from jobs.errors import JobNotFound
 from jobs.record import Job
-from tasks.runtime import store
 
 #: A silent stream says so often that it is there, seconds.
 KEEPALIVE_S = 15.0

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
-from app import submit as submitting
+from app.extensions import objects, store
 from app.protocols.aime.results import final_result
 from app.protocols.aime.spec import IMPLICIT, Endpoint
 from app.protocols.aime.states import ENDED_STATUS, STATES, why
@@ -18,7 +18,6 @@ from jobs.requests.custom import EndpointRequest
 from jobs.slots.slot import Slot
 from jobs.states import JobState
 from jobs.store import keys, previews, queries
-from tasks.runtime import store
 
 Answer = tuple[dict[str, Any], int]
 
@@ -29,7 +28,7 @@ def progress(endpoint: Endpoint, job: Job) -> Answer:
     head: dict[str, Any] = {"success": True, "job_id": job.job_id, "ep_version": endpoint.version}
     if job.state is JobState.SUCCEEDED:
         try:
-            return {**head, "job_result": final_result(endpoint, job, submitting.objects()), "job_state": word}, 200
+            return {**head, "job_result": final_result(endpoint, job, objects()), "job_state": word}, 200
         except NotFound as exc:
             return ended(endpoint, job, exc.message, word="lapsed")
     if job.state.is_terminal:

@@ -11,8 +11,8 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify
 
 from app import auth, waiting
-from app import submit as submitting
-from app.protocols.aime import keeper, pulling
+from app.extensions import dispatcher, objects, store
+from app.protocols.aime import pulling, web_sweeper
 from app.protocols.aime.inputs import data_uri
 from app.protocols.aime.results import store_outputs
 from app.protocols.aime.shared import endpoints, json_body
@@ -23,8 +23,6 @@ from jobs.record import Job
 from jobs.requests.custom import EndpointRequest
 from jobs.states import JobState
 from jobs.store.api_keys import KeyRing
-from tasks import dispatch
-from tasks.runtime import store
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("aime_workers", __name__)
@@ -93,7 +91,7 @@ def job_request() -> Response:
         worker = _worker(served, sent)
         if "version" not in sent and not pulling.slots_of(worker):
             return jsonify({"cmd": "error", "msg": f"worker {worker.name} needs to login first", **version})
-        keeper.start()
+        web_sweeper.start()
         jobs = pulling.next_jobs(worker, pulling.batch_of(sent), _poll_s(served[0], sent), waiting.hung_up())
         given = [data for job in jobs if (data := _job_data(job)) is not None]
     except Exception as exc:
@@ -177,13 +175,13 @@ def _result_of(sent: dict[str, Any]) -> dict[str, Any]:
     if sent.get("error") and "error" not in endpoint.outputs:
         message = str(sent["error"])
         store().fail(job.job_id, attempt, code=ExecutionError.code, message=message, slot=slot)
-        dispatch.announce("task-failed", job.job_id, exception=message[:200])
+        dispatcher().announce("task-failed", job.job_id, exception=message[:200])
         return {"cmd": "ok"}
-    outputs, result = store_outputs(endpoint, job, attempt, sent, submitting.objects())
+    outputs, result = store_outputs(endpoint, job, attempt, sent, objects())
     run_s = max(0.0, time.time() - (job.started_at_ms or 0) / 1000)
     if not store().complete(job.job_id, attempt, slot=slot, run_s=run_s, outputs=outputs, result=result):
         return _warning("the job takes no result of this run any more")
-    dispatch.announce("task-succeeded", job.job_id, result=f"{len(outputs)} files", runtime=run_s)
+    dispatcher().announce("task-succeeded", job.job_id, result=f"{len(outputs)} files", runtime=run_s)
     return {"cmd": "ok"}
 
 
@@ -203,11 +201,10 @@ def _job_of(sent: dict[str, Any]) -> tuple[Job | None, int, list[Endpoint]]:
 def _job_data(job: Job) -> dict[str, Any] | None:
     """What a worker is given of a job; None when an input is gone, and the job has failed."""
     assert isinstance(job.request, EndpointRequest)
-    objects = submitting.objects()
     data = dict(job.request.params)
     try:
         for name, key in job.request.media.items():
-            data[name] = data_uri(b"".join(objects.read(key)), objects.stat(key).media_type)
+            data[name] = data_uri(b"".join(objects().read(key)), objects().stat(key).media_type)
     except FramemillError as exc:
         message = f"the input could not be read: {exc.message}"
         store().fail(job.job_id, job.attempt, code=ExecutionError.code, message=message, slot=job.slot or "")

@@ -10,17 +10,21 @@ import queue
 import secrets
 import threading
 import time
-from functools import cache
 from typing import Protocol
 
-from app.events import Event, Listener, hub
+from app import extensions
+from app.events import Event, EventHub, Listener
 from jobs.errors import Unavailable
+from jobs.settings import Settings
 from jobs.slots.slot import owner_name
 from jobs.store.jobs import JobStore
 from jobs.store.subscriber_queue import BEAT_S, Mailboxes
-from tasks.runtime import settings, store
 
 logger = logging.getLogger(__name__)
+
+
+#: Name of the post office among the adapters of the app.
+OFFICE = "devoid.office"
 
 
 class Reader(Protocol):
@@ -37,9 +41,9 @@ class Reader(Protocol):
 class PostOffice:
     """The sockets of this process."""
 
-    def __init__(self, store_: JobStore) -> None:
-        self._store = store_
-        self.owner = f"{owner_name(settings().node)}:{secrets.token_hex(4)}"
+    def __init__(self, settings: Settings, store: JobStore, hub: EventHub) -> None:
+        self._store, self._hub = store, hub
+        self.owner = f"{owner_name(settings.node)}:{secrets.token_hex(4)}"
         self._lock = threading.Lock()
         self._readers: dict[str, list[Reader]] = {}
         self._by_mailbox: dict[tuple[str, str], Reader] = {}
@@ -83,7 +87,7 @@ class PostOffice:
     def _run(self) -> None:
         while True:
             try:
-                with hub().listen() as listener:
+                with self._hub.listen() as listener:
                     self._serve(listener)
             except Unavailable:
                 time.sleep(BEAT_S)
@@ -128,7 +132,7 @@ class PostOffice:
                     self._assign(readers[-1], found)
 
 
-@cache
 def office() -> PostOffice:
-    """The post office of this process."""
-    return PostOffice(store())
+    """The post office of the current app."""
+    found: PostOffice = extensions.current().adapters[OFFICE]
+    return found

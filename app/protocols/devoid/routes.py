@@ -6,21 +6,20 @@ import re
 from dataclasses import replace
 
 from flask import Blueprint as PlainBlueprint
-from flask import Flask, Response, current_app, g, jsonify, request, send_file
+from flask import Flask, Response, g, jsonify, request, send_file
 from flask_smorest import Api, Blueprint
 from flask_sock import Sock
 from simple_websocket import Server
 
-from app import auth
+from app import auth, extensions
 from app.downloads import send_object
-from app.protocols.devoid.connections import office
+from app.extensions import objects, settings, store
+from app.protocols.devoid.connections import OFFICE, PostOffice, office
 from app.protocols.devoid.session import Session
 from app.protocols.devoid.submitting import PROTOCOL
 from jobs.callers import ANYBODY, Caller, Role
 from jobs.errors import Forbidden, InvalidRequest, ObjectNotFound, Unauthorized
-from jobs.settings import Settings
 from jobs.store import queries
-from tasks.runtime import store
 
 #: Pings keep proxies from closing a silent socket, and show which clients are gone, seconds.
 PING_INTERVAL_S = 20
@@ -35,8 +34,10 @@ _FILE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.jpg")
 
 def register(app: Flask, api: Api) -> None:
     app.config["SOCK_SERVER_OPTIONS"] = {
-        "ping_interval": PING_INTERVAL_S, "max_message_size": app.config["FRAMEMILL"].max_request_bytes,
+        "ping_interval": PING_INTERVAL_S, "max_message_size": extensions.of(app).settings.max_request_bytes,
     }  # fmt: skip
+    parts = extensions.of(app)
+    parts.adapters[OFFICE] = PostOffice(parts.settings, parts.store, parts.hub)
     api.register_blueprint(http_blueprint)
     app.register_blueprint(socket_blueprint)
 
@@ -59,11 +60,10 @@ def image(file_name: str) -> Response:
     job = queries.find(store(), match[1]) if match else None
     if match and job and job.protocol == PROTOCOL and job.outputs:
         try:
-            objects = current_app.config["FRAMEMILL_OBJECTS"]
-            return send_object(objects, job.outputs[0], name=match[1], expires_at_ms=job.expires_at_ms)
+            return send_object(objects(), job.outputs[0], name=match[1], expires_at_ms=job.expires_at_ms)
         except ObjectNotFound:
             pass
-    folder = _settings().images_path
+    folder = settings().images_path
     if match and folder and (folder / file_name).is_file():
         return send_file(folder / file_name, mimetype="image/jpeg")
     missing = jsonify({"content": "Image not found"})
@@ -101,7 +101,7 @@ def socket_of_header(ws: Server) -> None:
 
 
 def _serve(ws: Server) -> None:
-    own = _settings()
+    own = settings()
     prefix = own.s3_image_endpoint or f"{own.public_url or request.url_root.rstrip('/')}/img/"
     Session(ws, auth.caller().key_id, g.secret, prefix, office(), store()).run()
 
@@ -120,8 +120,3 @@ def _identified(service: str) -> Caller:
 
 def _key() -> str:
     return request.headers.get("Authorization", "").removeprefix("Bearer ").strip()
-
-
-def _settings() -> Settings:
-    settings: Settings = current_app.config["FRAMEMILL"]
-    return settings

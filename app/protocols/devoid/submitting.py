@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app import auth
-from app import submit as submitting
+from app.extensions import models, settings
 from app.payloads import a1111, kandinsky, sending
 from app.protocols.devoid.messages import Request
 from jobs import moderation
@@ -27,7 +27,7 @@ def submit(request: Request, mailbox: str) -> None:
         raise Forbidden("this key has no premium class")
     kind, body = Kind(request.gen_type), request.payload
     payloads = kandinsky if request.executor == "kandinsky" else a1111
-    wanted = payloads.wanted(body, kind, submitting.models(), model_of(request.executor))
+    wanted = payloads.wanted(body, kind, models(), model_of(request.executor))
     # One image for each request, whatever the size of the batch.
     wanted.values.update(num_images=1, output_format="jpeg")
     job_id = new_job_id()
@@ -47,13 +47,13 @@ def model_of(executor: str) -> str:
     """The model of jobs that name none: the setting, else the one that is called like the executor, as that of its
     servers is (``jobs.models.builtin``). '': the first that offers the kind.
     """
-    setting: str = getattr(submitting.settings(), f"{executor}_model")
-    return setting or (executor if executor in submitting.models().names() else "")
+    setting: str = getattr(settings(), f"{executor}_model")
+    return setting or (executor if executor in models().names() else "")
 
 
 def _moderate(request: Request) -> bool:
     """Whether it is moderated: where the server does so, and the service does not say no or may not."""
-    own, caller = submitting.settings(), auth.caller()
+    own, caller = settings(), auth.caller()
     asked = bool(request.settings.get("moderate", 1))
     may_skip = caller.is_admin or caller.may_skip_moderation
     return moderation.wanted(None if asked or not may_skip else False, caller, own)

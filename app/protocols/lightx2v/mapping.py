@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from app import submit as submitting
 from app.attachments import UNSTORED, Pictures
+from app.extensions import models, settings
 from app.fields import load
 from app.protocols.lightx2v import schemas
 from app.protocols.lightx2v.paths import output_path, read_image
@@ -70,7 +70,7 @@ def read(sent: Mapping[str, Any], *, video: bool, form: bool) -> Task:
     native = {name: values[name] for name in _SAME if name in values}
     native |= {name: values[own] for own, name in NAMES.items() if own in values}
     native |= {"kind": kind, "output_format": "mp4" if video else "png"}  # what the paths end in
-    if "seed" not in native and (form or submitting.settings().lightx2v_profile == "single"):
+    if "seed" not in native and (form or settings().lightx2v_profile == "single"):
         native["seed"] = DEFAULT_SEED
     native |= dict.fromkeys(pictures.contents, UNSTORED)
     if lora := values.get("lora_name", "").strip():
@@ -95,7 +95,7 @@ def read(sent: Mapping[str, Any], *, video: bool, form: bool) -> Task:
 
 def _picture(sent: Any, field: str) -> str | bytes | None:
     if isinstance(sent, str):
-        return read_image(sent, submitting.settings(), field) if sent.strip() else None
+        return read_image(sent, settings(), field) if sent.strip() else None
     return sent or None
 
 
@@ -129,7 +129,7 @@ def _size(values: Mapping[str, Any], native: Mapping[str, Any]) -> tuple[int, in
 
 def _spec(native: Mapping[str, Any]) -> ModelSpec | None:
     """The model that will be used; None if that is refused later."""
-    registry = submitting.models()
+    registry = models()
     try:
         return registry.get(native["model"]) if "model" in native else registry.default_for(native["kind"])
     except ModelNotFound:

@@ -11,14 +11,13 @@ from app import auth, errors, waiting
 from app import submit as submitting
 from app.downloads import send_object
 from app.events import Listener
+from app.extensions import dispatcher, models, objects, settings, store
 from app.fields import body_of
 from app.protocols.lightx2v import creating, schemas, shared, views
 from jobs.errors import DuplicateJob, Forbidden, InvalidRequest, ObjectNotFound, Problem, QueueFull
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import keys, queries
-from tasks import dispatch
-from tasks.runtime import store
 
 blueprint = Blueprint(
     "lightx2v", __name__, description="LightX2V's service protocol; more of it under Jobs and Service"
@@ -112,13 +111,13 @@ def create_image_sync() -> Response:
     with waiting.listening(job.job_id) as listener:
         job = _wait(store().get(job.job_id), listener, timeout_s)
     if job.state is JobState.SUCCEEDED:
-        response = send_object(submitting.objects(), job.outputs[0], name="result")
+        response = send_object(objects(), job.outputs[0], name="result")
         response.headers["X-Task-Id"] = job.job_id
         return response
     if job.state is JobState.CANCELLED:
         return errors.render("conflict", "Task cancelled", 409)
     if not job.state.is_terminal:
-        dispatch.cancel(job.job_id)
+        dispatcher().cancel(job.job_id)
         return errors.render("unavailable", f"not done within {timeout_s:g} s; task {job.job_id} was stopped", 504)
     error = job.error or {}
     return errors.render(error.get("code", "job_failed"), error.get("message", "the task failed"), 500)
@@ -150,7 +149,7 @@ def _wait(job: Job, listener: Listener, timeout_s: float) -> Job:
     try:
         return waiting.wait_until_over(job, timeout_s, listener, look, GONE_CHECK_S)
     except _Gone:
-        return dispatch.cancel(job.job_id)[0]
+        return dispatcher().cancel(job.job_id)[0]
 
 
 @blueprint.route("/v1/tasks/queue/status", methods=["GET"])
@@ -159,7 +158,7 @@ def queue_status() -> Response:
     """How full the queue is."""
     room = submitting.room()
     active = [job_id for job_id in room.active if _visible(job_id)]
-    return jsonify(views.queue(active, room.waiting, submitting.settings().max_waiting))
+    return jsonify(views.queue(active, room.waiting, settings().max_waiting))
 
 
 def _visible(job_id: str) -> bool:
@@ -173,14 +172,14 @@ def _visible(job_id: str) -> bool:
 @blueprint.response(200, description="The ids that were stopped.")
 def cancel_everything() -> Response:
     """Stop every task that is not over, waiting ones too."""
-    return jsonify(views.stopped(dispatch.cancel_all(auth.caller(), waiting=True), everything=True))
+    return jsonify(views.stopped(dispatcher().cancel_all(auth.caller(), waiting=True), everything=True))
 
 
 @blueprint.route("/v1/local/video/generate/stop_running_task", methods=["GET"])
 @blueprint.response(200, description="The ids that were stopped.")
 def stop_running_task() -> Response:
     """Stop what runs, as `DELETE /v1/tasks/running`; LightX2V's script calls this old address."""
-    stopped = dispatch.cancel_all(auth.caller(), waiting=creating.is_single())
+    stopped = dispatcher().cancel_all(auth.caller(), waiting=creating.is_single())
     return jsonify(views.stopped(stopped, everything=False))
 
 
@@ -197,7 +196,7 @@ def download(file_path: str) -> Response:
     if job is None or job.state is not JobState.SUCCEEDED or not job.outputs or job.removed_at_ms:
         raise ObjectNotFound(f"File not found: {file_path[:200]}")
     name = PurePosixPath(parts[-1]).stem
-    response = send_object(submitting.objects(), job.outputs[0], name=name, expires_at_ms=job.expires_at_ms)
+    response = send_object(objects(), job.outputs[0], name=name, expires_at_ms=job.expires_at_ms)
     shared.as_attachment(response, job)
     return response
 
@@ -213,8 +212,8 @@ def _job_of(path: str) -> Job | None:
 @blueprint.response(200, description="What serves here.")
 def metadata() -> Response:
     """Models and slots in LightX2V's words."""
-    fleet = queries.fleet(store(), submitting.settings().service_slot)
-    names = submitting.models().names()
-    first = next((spec.name for spec in submitting.models() if any(kind.is_video for kind in spec.kinds)), None)
+    fleet = queries.fleet(store(), settings().service_slot)
+    names = models().names()
+    first = next((spec.name for spec in models() if any(kind.is_video for kind in spec.kinds)), None)
     model = first or (names[0] if names else "")
     return jsonify({"nproc_per_node": len(fleet.slots), "model_cls": model, "model_path": model, "models": names})

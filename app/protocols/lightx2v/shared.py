@@ -10,15 +10,13 @@ from typing import Any
 from flask import Flask, Response, current_app, jsonify, request
 
 from app import auth
-from app import submit as submitting
+from app.extensions import dispatcher, settings, store
 from app.protocols.lightx2v import creating, views
 from app.protocols.lightx2v.states import OLD_PROTOCOL, PROTOCOL
 from app.sharing import share
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import queries
-from tasks import dispatch
-from tasks.runtime import store
 
 #: Most tasks in the list.
 MAX_LISTED = 1000
@@ -44,7 +42,7 @@ def _submit(native: View) -> Response:
 def _list(native: View) -> Any:
     if request.args and not creating.is_single():
         return native()
-    single, own = creating.is_single(), submitting.settings().service_slot
+    single, own = creating.is_single(), settings().service_slot
     jobs, _, _ = queries.list_jobs(store(), key_id=auth.caller().scope, limit=MAX_LISTED)
     shown = [
         job
@@ -99,13 +97,13 @@ def _cancel_running(native: View) -> Any:
     if not creating.is_single():
         return native()
     # Its one task is any that was accepted and is not over.
-    return jsonify(views.stopped(dispatch.cancel_all(auth.caller(), waiting=True), everything=False))
+    return jsonify(views.stopped(dispatcher().cancel_all(auth.caller(), waiting=True), everything=False))
 
 
 def _service_status(native: View) -> Response:
     def more(body: dict[str, Any]) -> dict[str, Any]:
         current = queries.find(store(), body["task_id"]) if body["task_id"] else None
-        own = submitting.settings()
+        own = settings()
         return views.service(body, current, own.max_waiting, single=creating.is_single())
 
     return _extended(native(), more)

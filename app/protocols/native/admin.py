@@ -9,6 +9,7 @@ from flask_smorest import Blueprint
 from marshmallow import INCLUDE, Schema, fields, validate
 
 from app import auth
+from app.extensions import dispatcher, settings, store
 from app.fields import Text, Whole, body_of, load
 from app.protocols.native import schemas
 from jobs.callers import CLASSES, Caller, Role
@@ -18,8 +19,6 @@ from jobs.store import keys, queries
 from jobs.store.api_keys import KeyRing
 from jobs.store.webhook_outbox import KeyWebhook, Outbox
 from jobs.view import iso
-from tasks import dispatch
-from tasks.runtime import settings, store
 
 blueprint = Blueprint("admin", __name__, url_prefix="/v1/admin", description="Operation; needs an admin's key")
 auth.protect(blueprint)
@@ -132,7 +131,7 @@ def _pause(*, resume: bool) -> Response:
     known = {keys.ALL, *(slot.name for slot in fleet.slots), *fleet.paused}
     if slot not in known:
         raise InvalidRequest(Problem("slot", f"must be one of {', '.join(sorted(known))}", slot))
-    dispatch.pause(slot, resume=resume)
+    dispatcher().pause(slot, resume=resume)
     return jsonify({"paused": queries.fleet(store()).paused})
 
 

@@ -7,17 +7,17 @@ import zlib
 from contextlib import suppress
 from typing import Any
 
-from flask import Response, current_app, jsonify, request
+from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 from marshmallow import INCLUDE, Schema
 
 from app import auth, inputs
+from app.extensions import dispatcher, models, objects, settings, store
 from app.fields import Text, body_of
 from app.fields import load as checked
 from app.protocols.native import views
 from jobs import model_commands as commands
 from jobs.errors import Conflict, InvalidRequest, Problem, Unavailable
-from jobs.models.registry import ModelRegistry
 from jobs.models.spec import ModelSpec
 from jobs.record import new_job_id
 from jobs.slots.residency import Place
@@ -25,8 +25,6 @@ from jobs.slots.slot import Slot
 from jobs.store import pins, queries
 from jobs.store.queries import Fleet
 from jobs.view import links
-from tasks import dispatch
-from tasks.runtime import store
 
 blueprint = Blueprint("models", __name__, url_prefix="/v1/models", description="Models, and what lies in memory")
 auth.protect(blueprint)
@@ -43,12 +41,12 @@ _SLOT = SlotSchema(unknown=INCLUDE)
 
 @blueprint.route("", methods=["GET"])
 @blueprint.response(200, description="Models with kinds, defaults, limits and where they lie in memory.")
-def list_models() -> Response:
+def listmodels() -> Response:
     """What can be generated."""
     fleet = None
     with suppress(Unavailable):  # what the models file says is known without Redis
         fleet = queries.fleet(store())
-    return jsonify({"models": [views.model_view(spec, fleet) for spec in _models()]})
+    return jsonify({"models": [views.model_view(spec, fleet) for spec in models()]})
 
 
 @blueprint.route("/<name>/load", methods=["POST"])
@@ -107,17 +105,14 @@ def _order(command: str, name: str) -> tuple[Response, int]:
         raise Conflict(f"model {spec.name} is pinned on {', '.join(pinned)}: unpin it first")
     image = None
     if command == "check" and all("image" in kind.inputs for kind in spec.kinds):
-        config = current_app.config
-        image = inputs.store_image(
-            _grey_png(), settings=config["FRAMEMILL"], objects=config["FRAMEMILL_OBJECTS"], records=store()
-        )
+        image = inputs.store_image(_grey_png(), settings=settings(), objects=objects(), records=store())
     done = []
     for slot in slots:
         will = _will(command, _place(slot, spec))
         entry: dict[str, Any] = {"slot": slot.name, "will": will}
         if not will.startswith("nothing"):
-            submission = commands.submission(command, _models(), spec, slot.name, image=image, caller=auth.caller())
-            job, forecast = dispatch.submit(submission, new_job_id(), chosen_by_client=False)
+            submission = commands.submission(command, models(), spec, slot.name, image=image, caller=auth.caller())
+            job, forecast = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
             entry |= {"task_id": job.job_id, "position": forecast.position, "links": links(job.job_id)}
         done.append(entry)
     return _answer(spec, command, done)
@@ -144,7 +139,7 @@ def _place(slot: Slot, spec: ModelSpec) -> Place | None:
 
 def _target(name: str) -> tuple[ModelSpec, Fleet, list[Slot]]:
     """The model, and the living slots that are meant. Raises: ModelNotFound, Conflict, InvalidRequest."""
-    spec = _models().get(name)
+    spec = models().get(name)
     values, unknown = checked(_SLOT, body_of(request))
     if unknown:
         raise InvalidRequest(*(Problem(field, "unknown field") for field in unknown))
@@ -159,11 +154,6 @@ def _target(name: str) -> tuple[ModelSpec, Fleet, list[Slot]]:
     if not fitting:
         raise Conflict(f"no running worker has model {name}")
     return spec, fleet, [slot for slot in fitting if wanted in (None, slot.name)]
-
-
-def _models() -> ModelRegistry:
-    registry: ModelRegistry = current_app.config["FRAMEMILL_MODELS"]
-    return registry
 
 
 def _grey_png(side_px: int = 64) -> bytes:

@@ -6,9 +6,9 @@ from flask import Response, request
 from flask_smorest import Blueprint
 
 from app import auth
+from app.extensions import store
 from jobs.errors import InvalidRequest, NoPreview, Problem
 from jobs.store import previews
-from tasks.runtime import store
 
 blueprint = Blueprint("previews", __name__, url_prefix="/v1/tasks", description="Previews")
 

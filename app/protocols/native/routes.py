@@ -10,6 +10,7 @@ from flask_smorest import Api, Blueprint
 from app import attachments, auth, waiting
 from app import submit as submitting
 from app.downloads import send_object
+from app.extensions import dispatcher, objects, settings, store
 from app.fields import body_of, load
 from app.protocols.native import admin, models, previews, schemas, streams, views, webhooks
 from jobs.errors import InvalidRequest, NotReady, ObjectNotFound, Problem, ResultExpired
@@ -18,8 +19,6 @@ from jobs.record import Job, Output
 from jobs.states import JobState
 from jobs.store import queries
 from jobs.view import iso, job_view, links
-from tasks import dispatch
-from tasks.runtime import store
 
 tasks_blueprint = Blueprint("tasks", __name__, url_prefix="/v1/tasks", description="Jobs")
 service_blueprint = Blueprint("service", __name__, url_prefix="/v1", description="Service")
@@ -49,7 +48,7 @@ def register(api: Api) -> None:
 
 
 def _view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
-    return job_view(job, forecast or submitting.forecast_of(job), submitting.objects())
+    return job_view(job, forecast or submitting.forecast_of(job), objects())
 
 
 def _job(job_id: str) -> Job:
@@ -99,7 +98,7 @@ def list_tasks() -> Response:
 @tasks_blueprint.response(200, description="The ids that were stopped.")
 def cancel_running() -> Response:
     """Stop every job that is being computed."""
-    stopped = dispatch.cancel_all(auth.caller())
+    stopped = dispatcher().cancel_all(auth.caller())
     return jsonify(
         {
             "stop_status": "success" if stopped else "do_nothing",
@@ -182,7 +181,7 @@ def _send(job: Job, output: Output | None, name: str) -> Response:
     if output is None:
         raise ObjectNotFound("this output has none: images have no poster, and THUMBNAIL_PX=0 makes neither")
     try:
-        return send_object(submitting.objects(), output, name=name, expires_at_ms=job.expires_at_ms)
+        return send_object(objects(), output, name=name, expires_at_ms=job.expires_at_ms)
     except ObjectNotFound:
         raise ObjectNotFound("the output was removed from the object store") from None
 
@@ -199,7 +198,7 @@ def cancel(job_id: str) -> Response:
     if load(schemas.DELETE, request.args)[0]["purge"]:
         return _purge(job_id)
     _job(job_id)
-    job, changed = dispatch.cancel(job_id)
+    job, changed = dispatcher().cancel(job_id)
     reason = "Task stopped successfully." if changed else f"The task is {job.state} already."
     stop_status = "success" if changed else "do_nothing"
     body = {"task_id": job_id, "state": job.state, "changed": changed, "stop_status": stop_status, "reason": reason}
@@ -209,7 +208,7 @@ def cancel(job_id: str) -> Response:
 def _purge(job_id: str) -> Response:
     owner = store().deleted_key(job_id)
     before = owner is not None and auth.caller().owns(owner)
-    outcome = "gone" if before else dispatch.delete(_job(job_id).job_id)
+    outcome = "gone" if before else dispatcher().delete(_job(job_id).job_id)
     reason = {"deleted": "The task was deleted.", "held": "The task is deleted when its worker has stopped.",
               "gone": "The task was deleted before."}[outcome]  # fmt: skip
     return jsonify({"task_id": job_id, "deleted": outcome != "held", "changed": outcome != "gone", "reason": reason})
@@ -221,7 +220,7 @@ def _purge(job_id: str) -> Response:
 def front(job_id: str) -> Response:
     """Let a waiting job go before all others; needs an admin's key."""
     auth.admin()
-    dispatch.move_to_front(job_id)
+    dispatcher().move_to_front(job_id)
     return jsonify(_view(store().get(job_id)))
 
 
@@ -231,7 +230,7 @@ def front(job_id: str) -> Response:
 def retry(job_id: str) -> Response:
     """Send a failed, cancelled or expired job again, as a new one."""
     auth.check_model(_job(job_id).request.model)
-    job, forecast = dispatch.resend(job_id, auth.caller())
+    job, forecast = dispatcher().resend(job_id, auth.caller())
     return jsonify(_view(job, forecast))
 
 
@@ -251,5 +250,5 @@ def service_status() -> Response:
         job = queries.find(store(), job_id) if not auth.caller().is_admin else None
         return auth.caller().is_admin or (job is not None and auth.caller().owns(job.key_id))
 
-    fleet, room = queries.fleet(store(), submitting.settings().service_slot), submitting.room()
+    fleet, room = queries.fleet(store(), settings().service_slot), submitting.room()
     return jsonify(views.service_view(fleet, room, current_app.config["API_VERSION"], visible))

@@ -13,14 +13,14 @@ from typing import Any
 from flask import Response, request, stream_with_context
 
 from app import auth
-from app.events import Event, hub, order
+from app.events import Event, order
+from app.extensions import hub, store
 from app.protocols.native import previews
 from jobs.errors import InvalidRequest, JobNotFound, Problem
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store.previews import INTEREST_S, ask, newest
 from jobs.view import STATUS_WORDS, preview_view
-from tasks.runtime import store
 
 #: A comment goes out this often so that proxies keep a silent stream open and closed clients are noticed, seconds.
 KEEPALIVE_S = 15.0

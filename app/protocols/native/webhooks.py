@@ -9,6 +9,7 @@ from flask_smorest import Blueprint
 from marshmallow import INCLUDE, Schema, fields, validate
 
 from app import auth
+from app.extensions import settings, store
 from app.fields import Text
 from app.protocols.native import admin, schemas
 from jobs.callers import Caller
@@ -19,7 +20,6 @@ from jobs.record import Job
 from jobs.store.api_keys import KeyRing
 from jobs.store.webhook_outbox import Delivery, KeyWebhook, Outbox
 from jobs.view import iso
-from tasks.runtime import settings, store
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/v1", description="Webhooks")
 auth.protect(blueprint)

@@ -1,0 +1,96 @@
+"""What one Flask app works with: its settings, store, models, objects, events and dispatcher.
+
+:func:`app.create_app` puts one :class:`Extensions` on the app object, so several apps, each with a Redis of its
+own, run side by side in one process. The functions below answer for the app of the current request.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Flask, current_app
+
+from app.events import EventHub
+from jobs.models.registry import ModelRegistry
+from jobs.objects import ObjectStore, open_store
+from jobs.settings import Settings
+from jobs.store.jobs import JobStore
+from tasks.celery_app import create_celery
+from tasks.dispatch import Dispatcher
+from tasks.message import job_message
+
+_NAME = "framemill"
+
+
+@dataclass(frozen=True)
+class Extensions:
+    """The parts of one app."""
+
+    settings: Settings
+    store: JobStore
+    #: Models that this service offers.
+    models: ModelRegistry
+    #: Where inputs and outputs are kept.
+    objects: ObjectStore
+    hub: EventHub
+    dispatcher: Dispatcher
+    #: What protocol adapters keep with the app, by name.
+    adapters: dict[str, Any] = field(default_factory=dict)
+
+
+def install(app: Flask, settings: Settings, models: ModelRegistry) -> Extensions:
+    """Create the parts of an app and attach them to it. Raises: BadSetting."""
+    celery = create_celery(settings)
+    store = JobStore(settings, message=job_message(celery))
+    extensions = Extensions(
+        settings=settings,
+        store=store,
+        models=models,
+        objects=open_store(settings),
+        hub=EventHub(settings, store),
+        dispatcher=Dispatcher(settings, store, celery),
+    )
+    app.extensions[_NAME] = extensions
+    return extensions
+
+
+def of(app: Flask) -> Extensions:
+    """The parts of this app."""
+    extensions: Extensions = app.extensions[_NAME]
+    return extensions
+
+
+def current() -> Extensions:
+    """The parts of the app that answers the current request."""
+    return of(current_app)
+
+
+def settings() -> Settings:
+    """The settings of the current app."""
+    return current().settings
+
+
+def store() -> JobStore:
+    """The job store of the current app."""
+    return current().store
+
+
+def models() -> ModelRegistry:
+    """The models that the current app offers."""
+    return current().models
+
+
+def objects() -> ObjectStore:
+    """The object store of the current app."""
+    return current().objects
+
+
+def hub() -> EventHub:
+    """The event hub of the current app."""
+    return current().hub
+
+
+def dispatcher() -> Dispatcher:
+    """The dispatcher of the current app."""
+    return current().dispatcher

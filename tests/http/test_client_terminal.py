@@ -1,0 +1,179 @@
+"""The command and what it shows while it waits, against a small server that follows the contract."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import framemill
+from framemill import polling, wire
+from framemill.cli import main
+from framemill.progress import ProgressBar, duration
+from framemill.records import Status
+from tests.support.fake_server import PNG, FakeServer, refusal, serving
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    with serving() as fake:
+        yield fake
+
+
+@pytest.fixture
+def client(server: FakeServer) -> Iterator[framemill.Client]:
+    with framemill.Client(server.url, api_key="secret") as opened:
+        yield opened
+
+
+@pytest.fixture(autouse=True)
+def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "RETRY_WAITS_S", (0.01, 0.01, 0.01))
+    monkeypatch.setattr(polling, "MIN_INTERVAL_S", 0.01)
+    monkeypatch.setattr(polling, "MAX_INTERVAL_S", 0.05)
+
+
+# --- progress
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_shows_one_line_in_place() -> None:
+    terminal = Terminal()
+    with ProgressBar("text2img", terminal) as bar:
+        bar.update(Status(task_id="a", state="queued", position=2, eta_s=61))
+        bar.update(Status(task_id="a", state="running", step=10, steps=20, eta_s=3.2))
+        bar.update(Status(task_id="a", state="succeeded"))
+    lines = terminal.getvalue().split("\r\x1b[K")
+    assert lines[1] == "text2img  waiting, position 2, 1 min 01 s left"
+    assert lines[2] == f"text2img  {'█' * 12}{'░' * 12} step 10/20, 3 s left"
+    assert lines[3].endswith("done\n")
+
+
+def test_elsewhere_few_plain_lines_are_written() -> None:
+    now, log = 0.0, io.StringIO()
+    with ProgressBar("", log, clock=lambda: now) as bar:
+        for step in range(1, 51):
+            bar.update(Status(task_id="a", state="running", step=step, steps=50))
+            now += 0.1
+        bar.update(Status(task_id="a", state="succeeded"))
+    lines = log.getvalue().splitlines()
+    assert [line.split()[-1] for line in lines] == ["1/50", "21/50", "41/50", "done"]
+    assert log.getvalue().isascii()
+
+
+def test_durations_for_people() -> None:
+    assert [duration(s) for s in (-1, 3.4, 60, 3725)] == ["0 s", "3 s", "1 min 00 s", "1 h 02 min"]
+
+
+# --- command
+
+
+def test_submit_prints_the_id(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--url", server.url, "submit", "--prompt", "a red circle", "--guidance-scale", "4"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "a1\n"
+    assert "width 63 was rounded to 64" in err
+    assert server.calls[0][2] == {"prompt": "a red circle", "guidance_scale": 4.0}
+
+
+def test_submit_waits_and_stores(server: FakeServer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    image = tmp_path / "in.png"
+    image.write_bytes(PNG)
+    target = tmp_path / "out.png"
+    assert main(["--url", server.url, "submit", "--image", str(image), "-o", str(target)]) == 0
+    out, err = capsys.readouterr()
+    assert target.read_bytes() == PNG
+    assert out == ""
+    for part in ("job a1, seed 7", "waiting, position 2", "step 10/20, 3 s left", "done", f"saved {target}"):
+        assert part in err
+
+
+def test_submit_wait_prints_the_link(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--url", server.url, "submit", "--wait"]) == 0
+    assert capsys.readouterr().out == f"{server.url}/v1/tasks/a1/result?index=0\n"
+
+
+def test_exit_codes(server: FakeServer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    base = ["--url", server.url]
+    server.end = "failed"
+    assert main([*base, "submit", "--wait"]) == 1
+    server.end = "cancelled"
+    assert main([*base, "submit", "--wait"]) == 5
+    assert main([*base, "submit", "--image", str(tmp_path / "missing.png")]) == 1
+    assert main([*base, "submit", "--steps", "1000"]) == 3
+    assert "  steps: must be 1 to 100" in capsys.readouterr().err
+    assert main([*base, "status", "unknown"]) == 3
+    server.first = [refusal(503, "unavailable", {"Retry-After": "5"})]
+    assert main([*base, "models"]) == 4
+    assert "try again in 5 s" in capsys.readouterr().err
+    assert main(["--url", "nonsense", "models"]) == 2
+    with pytest.raises(SystemExit) as usage:
+        main(["submit", "--kind", "poem"])
+    assert usage.value.code == 2
+
+
+def test_tables_and_json(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    base = ["--url", server.url]
+    for words, expected in (
+        (["list", "--limit", "1"], r"id  state .*\na1  queued  50 %"),
+        (["models"], r"demo-image  text2img  +Shapes\."),
+        (["service"], r"service +idle"),
+        (["status", "a1"], r"state     running\nstep      10/20"),
+        (["cancel", "a1"], r"a1 was cancelled"),
+    ):
+        assert main([*base, *words]) == 0
+        assert re.search(expected, capsys.readouterr().out), words
+    for words, name, value in ((["list"], "total", 2), (["service"], "service_status", "idle")):
+        assert main([*base, "--json", *words]) == 0
+        assert json.loads(capsys.readouterr().out)[name] == value
+
+
+def test_result_names_the_file_after_the_job(
+    server: FakeServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server.end = "succeeded"
+    assert main(["--url", server.url, "result", "a1"]) == 0
+    assert (tmp_path / "a1.png").read_bytes() == PNG
+    capsysbinary.readouterr()
+    assert main(["--url", server.url, "result", "a1", "-o", "-"]) == 0
+    assert capsysbinary.readouterr().out == PNG
+
+
+def test_ctrl_c_while_waiting_cancels_the_job(server: FakeServer) -> None:
+    server.hold = True
+    # A shell that starts programs in the background has them ignore SIGINT.
+    code = "import signal; signal.signal(2, signal.default_int_handler); from framemill.cli import main; exit(main())"
+    command = [sys.executable, "-c", code, "--url", server.url, "submit", "--wait"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
+        deadline = time.monotonic() + 20
+        while not any(path == "/v1/tasks/a1" for _, path, _ in server.calls):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert server.calls[-1][:2] == ("DELETE", "/v1/tasks/a1")
+    assert "job a1 was cancelled on the server" in err
+
+
+def test_runs_as_a_module(server: FakeServer) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "framemill", "--help"], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert "exit codes:" in done.stdout

@@ -1,0 +1,52 @@
+"""Two apps with two Redis servers live in one process and know nothing of each other."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from app import create_app
+from jobs.settings import PROJECT_ROOT, Settings
+from jobs.store.jobs import JobStore
+from stack.redis_server import EmbeddedRedis
+
+DEMO = {"model": "demo-image", "prompt": "a red circle"}
+
+
+@pytest.fixture
+def two(server: Settings) -> Iterator[tuple[FlaskClient, FlaskClient]]:
+    folder = Path(tempfile.mkdtemp(prefix="fm-"))
+    other = Settings(data_dir=folder, models_file=PROJECT_ROOT / "models.toml")
+    with EmbeddedRedis(other):
+        JobStore(server).client.flushall()
+        yield create_app(server).test_client(), create_app(other).test_client()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def test_a_job_of_one_app_is_unknown_to_the_other(two: tuple[FlaskClient, FlaskClient]) -> None:
+    first, second = two
+    job_id = first.post("/v1/tasks/", json=DEMO).get_json()["task_id"]
+    assert first.get(f"/v1/tasks/{job_id}").status_code == 200
+    assert second.get(f"/v1/tasks/{job_id}").status_code == 404
+
+
+def test_a_key_of_one_app_does_not_close_the_other(two: tuple[FlaskClient, FlaskClient]) -> None:
+    first, second = two
+    made = first.post("/v1/admin/keys", json={"service": "operator", "role": "admin"})
+    assert made.status_code == 200
+    assert first.get("/v1/models").status_code == 401
+    assert second.get("/v1/models").status_code == 200
+
+
+def test_events_of_one_app_do_not_reach_the_other(two: tuple[FlaskClient, FlaskClient]) -> None:
+    first, second = two
+    job_id = first.post("/v1/tasks/", json=DEMO).get_json()["task_id"]
+    waiting = second.post("/v1/tasks/", json={**DEMO, "task_id": job_id})
+    assert waiting.status_code == 200
+    assert first.delete(f"/v1/tasks/{job_id}").get_json()["state"] == "cancelled"
+    assert second.get(f"/v1/tasks/{job_id}").get_json()["state"] == "queued"

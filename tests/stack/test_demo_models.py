@@ -1,0 +1,149 @@
+"""The shipped models, through the whole stack: pictures and clips show what their prompts say."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from jobs.settings import PROJECT_ROOT
+from models.training.captions import Sample
+from models.training.judge import judge_clip
+from models.training.scenes import Scene, Thing, draw_clip
+from tests.support.harness import Stack, running
+
+#: How far a channel may be from its colour, of 255.
+TOLERANCE = 90
+COLOURS = {"red": (230, 30, 30), "blue": (40, 80, 230), "green": (30, 160, 60), "yellow": (250, 220, 30)}
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Iterator[Stack]:
+    import shutil
+    import tempfile
+
+    folder = Path(tempfile.mkdtemp(prefix="fm-"))
+    with running(folder, PROJECT_ROOT / "models.toml", "gpu0", "io") as stack:
+        yield stack
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def share(picture: np.ndarray, colour: str) -> float:
+    """Share of the pixels of (height, width, 3) uint8 RGB that have about this colour."""
+    distance = np.abs(picture.astype(int) - COLOURS[colour]).max(axis=-1)
+    return float((distance < TOLERANCE).mean())
+
+
+@pytest.mark.parametrize(("shape", "background"), [("red", "blue"), ("yellow", "green"), ("blue", "yellow")])
+def test_an_image_has_the_colours_of_its_prompt(shipped: Stack, shape: str, background: str) -> None:
+    job_id = shipped.submit(model="demo-image", prompt=f"a {shape} circle on a {background} background", seed=5)
+    assert shipped.wait(job_id)["state"] == "succeeded"
+    content = shipped.get(f"/v1/tasks/{job_id}/result").content
+    picture = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
+    assert share(picture, background) > 0.4
+    assert share(picture[32:96, 32:96], shape) > 0.03
+    assert share(picture[:8], shape) < 0.05  # the shape is inside, not everywhere
+
+
+def test_a_prompt_outside_their_world_gives_a_picture_all_the_same(shipped: Stack) -> None:
+    view = shipped.wait(shipped.submit(model="demo-image", prompt="Ein Foto von Köln bei Nacht, 8k"))
+    assert (view["state"], view["outputs"][0]["width"]) == ("succeeded", 128)
+
+
+def png(pixels: np.ndarray) -> str:
+    """A picture as base64."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, format="PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def test_what_a_mask_names_is_painted_anew(shipped: Stack) -> None:
+    before = np.full((128, 128, 3), COLOURS["blue"], np.uint8)
+    before[40:88, 40:88] = COLOURS["red"]
+    mask = np.zeros((128, 128), np.uint8)
+    mask[32:96, 32:96] = 255
+    job_id = shipped.submit(
+        model="demo-image", prompt="a yellow circle on a blue background", image=png(before), mask=png(mask), seed=1
+    )
+    view = shipped.wait(job_id)
+    assert (view["state"], view["kind"]) == ("succeeded", "inpaint"), view
+    after = np.asarray(Image.open(io.BytesIO(shipped.get(f"/v1/tasks/{job_id}/result").content)).convert("RGB"))
+    assert share(after[40:88, 40:88], "red") < 0.1
+    assert share(after[32:96, 32:96], "yellow") > 0.1
+    assert share(after[:24], "blue") > 0.9
+
+
+def test_a_region_is_painted_into_a_larger_picture(shipped: Stack) -> None:
+    """The output is the picture itself, with something else where the mask is."""
+    before = np.full((300, 420, 3), COLOURS["blue"], np.uint8)
+    before[40:110, 60:130] = COLOURS["red"]
+    before[200:260, 300:380] = COLOURS["yellow"]
+    mask = np.zeros((300, 420), np.uint8)
+    mask[30:120, 50:140] = 255
+    fields = {"model": "demo-image", "prompt": "a green circle on a blue background", "seed": 1, "num_images": 2}
+    how = {"area": "masked", "padding_px": 10, "blur_px": 2, "fill": "blurred"}
+    view = shipped.wait(shipped.submit(image=png(before), mask=png(mask), inpaint=how, **fields))
+    assert view["state"] == "succeeded", view
+    assert view["request"]["inpaint"] == how
+    assert (view["request"]["width"], view["request"]["height"]) == (128, 128)
+    for index, output in enumerate(view["outputs"]):
+        assert (output["width"], output["height"]) == (420, 300)
+        answer = shipped.get(f"/v1/tasks/{view['task_id']}/result?index={index}")
+        with Image.open(io.BytesIO(answer.content)) as image:
+            after, written = np.asarray(image.convert("RGB")), image.info["parameters"]
+        reached = np.zeros((300, 420), bool)
+        reached[20:130, 40:150] = True  # by the soft border
+        assert np.array_equal(after[~reached], before[~reached])
+        assert share(after[40:110, 60:130], "green") > 0.1
+        assert share(after[40:110, 60:130], "red") < 0.02
+        for pair in ("Mask blur: 2", "Inpaint area: Only masked", "Masked area padding: 10", "Masked content: fill"):
+            assert f", {pair}" in written
+        with Image.open(
+            io.BytesIO(shipped.get(f"/v1/tasks/{view['task_id']}/thumbnail?index={index}").content)
+        ) as small:
+            assert abs(small.width / small.height - 420 / 300) < 0.02
+
+
+def clip_of(shipped: Stack, **fields: object) -> np.ndarray:
+    """The clip (9, 64, 64, 3) uint8 RGB that a job of the video model gives."""
+    job_id = shipped.submit(model="demo-video", **fields)
+    view = shipped.wait(job_id)
+    assert view["state"] == "succeeded", view
+    with av.open(io.BytesIO(shipped.get(f"/v1/tasks/{job_id}/result").content)) as clip:
+        frames = np.stack([frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)])
+    assert frames.shape == (9, 64, 64, 3)
+    return frames
+
+
+def told(shape: str, colour: str, background: str, motion: str) -> Sample:
+    """What a clip has to show; the judge looks at shape, colours and motion only."""
+    return Sample("", Scene(background, (Thing(shape, colour, 0.5, 0.5, 0.23),), motion), "motion")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "wanted"),
+    [
+        ("a red circle moving left to right on a white background", told("circle", "red", "white", "right")),
+        ("a yellow square moving up on a blue background", told("square", "yellow", "blue", "up")),
+        ("a green diamond growing on a black background", told("diamond", "green", "black", "growing")),
+    ],
+)
+def test_a_clip_shows_and_moves_what_its_prompt_says(shipped: Stack, prompt: str, wanted: Sample) -> None:
+    marks = judge_clip(wanted, clip_of(shipped, prompt=prompt, seed=1))
+    assert all(marks.values()), marks
+
+
+@pytest.mark.parametrize(("words", "motion"), [("moving left", "left"), ("moving down", "down")])
+def test_a_given_picture_is_set_in_motion(shipped: Stack, words: str, motion: str) -> None:
+    wanted = told("circle", "blue", "yellow", motion)
+    first = draw_clip(wanted.scene, 2, 64)[0]
+    frames = clip_of(shipped, prompt=f"a blue circle {words} on a yellow background", image=png(first), seed=1)
+    assert np.abs(frames[0].astype(int) - first).mean() < 10  # it begins with that picture
+    marks = judge_clip(wanted, frames)
+    assert all(marks.values()), marks

@@ -1,0 +1,92 @@
+"""A service with many users: shares of the classes, and a web server that dies under load."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.store import keys
+from tests.stack.test_devoid import MODELS
+from tests.support.devoid_users import Service
+from tests.support.harness import Stack
+
+SMALL = {"prompt": "x", "steps": 1, "width": 32, "height": 32}
+#: Users of each class, and the turns that are counted.
+USERS, TURNS = 401, 400
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    file = tmp_path / "models.toml"
+    file.write_text(MODELS)
+    return file
+
+
+class Watch:
+    """Looks all the time whether a slot has nothing to do while jobs wait."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.looks = 0
+        self.wasted: list[Any] = []
+        self._stack, self._ended = stack, threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        while not self._ended.wait(0.002):
+            both = self._stack.store.client.pipeline(transaction=True)
+            both.smembers(keys.IDLE).hgetall(keys.WAITING)
+            idle, waiting = both.execute()
+            self.looks += 1
+            if idle and any(name.startswith("class:") for name in waiting):
+                self.wasted.append(waiting)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+
+@pytest.mark.parametrize("ratio", ["1 3", "2 1"])
+def test_four_hundred_turns_are_shared_exactly_and_none_is_idle(start: Any, models: Path, ratio: str) -> None:
+    stack = start(
+        "gpu0", "io", MODELS_FILE=models, SERVICES="telegram:service_key", GENERAL_PREMIUM_RATIO=ratio, NOOP_STEP_MS=1
+    )
+    stack.store.pause()
+    users = {user: [{"payload": SMALL, "settings": {"premium": user % 2}}] for user in range(2 * USERS)}
+    service = Service(stack, users)
+    service.serve(2 * USERS)
+    assert {word for _, word in service.told} == {"queued"}
+    stack.store.pause(resume=True)
+    with Watch(stack) as watch:
+        service.serve(2 * 2 * USERS)
+    order = [user % 2 for user, word in service.told if word == "generating"]
+    turns = Counter(order[1 : TURNS + 1])
+    general, premium = map(int, ratio.split())
+    assert turns[0] == pytest.approx(TURNS * general / (general + premium), abs=1), order
+    # After the counted turns one class runs out, and the other has all of them.
+    assert watch.looks > 10
+    assert not watch.wasted, watch.wasted[:3]
+    assert service.ends == Counter(range(2 * USERS))
+    service.close()
+
+
+def test_a_web_server_that_dies_leaves_no_user_waiting(start: Any, models: Path) -> None:
+    stack = start("gpu0", "io", MODELS_FILE=models, SERVICES="telegram:service_key", NOOP_STEP_MS=5)
+    users, each, deaths = 8, 6, 2
+    service = Service(stack, {user: [{"payload": SMALL}] * each for user in range(users)})
+    for _ in range(deaths):
+        service.serve(users * 3)
+        stack.kill("web")
+        stack.web()
+    while any(service.ends[user] < each for user in range(users)):
+        service.serve(1)
+    # A request on its way when the server died may have been taken, and is sent again.
+    assert max(service.ends.values()) <= each + deaths
+    service.close()

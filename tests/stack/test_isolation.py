@@ -1,0 +1,65 @@
+"""The API, the Celery parent and the domain stay light: no torch, no numpy."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.settings import PROJECT_ROOT, Settings
+from stack.redis_server import EmbeddedRedis
+
+HEAVY = ("torch", "diffusers", "transformers", "numpy")
+#: Requests through the whole application; nothing is queued.
+API = """
+from app import create_app
+client = create_app().test_client()
+assert client.get('/openapi.json').status_code == 200
+assert client.post('/v1/tasks/', json={'steps': 0}).status_code == 422
+assert client.post('/v1/tasks/', json={'kind': 'img2img', 'image': 'aGk='}).status_code == 422
+"""
+PARENT = """
+from tasks import app
+app.loader.import_default_modules()
+import workers.parent.keeper, workers.parent.request, workers.parent.pool
+assert 'tasks.generate' in app.tasks
+"""
+
+
+def loaded(code: str, models_file: Path, **environment: str) -> set[str]:
+    """Which heavy modules a fresh interpreter has after ``code``."""
+    tail = f"\nimport sys; print(*(name for name in {HEAVY!r} if name in sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", code + tail], cwd=PROJECT_ROOT, capture_output=True, text=True,
+        env={**os.environ, "MODELS_FILE": str(models_file), **environment}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("code", [PARENT, "import framemill, framemill.cli"], ids=["parent", "client"])
+def test_no_heavy_module_is_loaded(code: str, models_file: Path) -> None:
+    assert loaded(code, models_file) == set()
+
+
+def test_the_api_loads_no_heavy_module(settings: Settings) -> None:
+    with EmbeddedRedis(settings):
+        assert loaded(API, settings.models_file, DATA_DIR=str(settings.data_dir)) == set()
+
+
+def test_the_check_would_notice(models_file: Path) -> None:
+    assert loaded("import numpy", models_file) == {"numpy"}
+
+
+def test_the_device_is_set_before_torch_and_in_the_child_only(models_file: Path) -> None:
+    code = """
+import os
+os.environ['CUDA_VISIBLE_DEVICES'] = 'GPU-aa,GPU-bb'
+import sys, workers.gpu.child
+workers.gpu.child.prepare('nodeb.gpu1')
+assert os.environ['CUDA_VISIBLE_DEVICES'] == 'GPU-bb'
+"""
+    assert loaded(code, models_file) == set()

@@ -1,0 +1,190 @@
+"""Whatever dies, the job is done, and published once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+import redis
+
+from jobs.store import keys
+from jobs.store.scripts import connect
+from tests.support.harness import ENDLESS_STEPS, Stack, wait_for
+
+#: Long enough to be killed in the middle, short enough to run again: about 3 s of steps.
+LONG_STEPS = 400
+
+Start = Callable[..., Stack]
+
+
+def publications(stack: Stack, job_id: str) -> list[str]:
+    """Every stored output of a job, of any attempt."""
+    folder = stack.settings.objects_dir / "outputs" / job_id
+    return sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.png"))
+
+
+def test_a_killed_child_runs_the_job_again(stack: Stack) -> None:
+    job_id = stack.submit(steps=LONG_STEPS)
+    stack.wait_until(job_id, lambda view: view["step"] > 5, "some steps")
+    os.kill(stack.child("gpu0"), signal.SIGKILL)
+    view = stack.wait(job_id)
+    assert (view["state"], view["attempt"]) == ("succeeded", 2), view
+    assert len(publications(stack, job_id)) == 1
+
+
+def test_a_job_that_kills_every_worker_is_given_up(start: Start) -> None:
+    stack = start("gpu0", "io", MAX_ATTEMPTS=2)
+    job_id = stack.submit(steps=ENDLESS_STEPS)
+    for attempt in (1, 2):
+        stack.wait_until(job_id, lambda view, n=attempt: view["attempt"] == n and view["step"] > 0, "its run")
+        os.kill(stack.child("gpu0"), signal.SIGKILL)
+    view = stack.wait(job_id)
+    assert (view["state"], view["error"]["code"]) == ("failed", "worker_lost")
+    assert connect(stack.settings).zrange(keys.DEAD, 0, -1) == [job_id]
+    assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
+
+
+def test_a_killed_worker_is_replaced(start: Start) -> None:
+    stack = start("gpu0", "io")
+    job_id = stack.submit(steps=LONG_STEPS)
+    stack.wait_until(job_id, lambda view: view["step"] > 5, "some steps")
+    child = stack.child("gpu0")
+    stack.kill("gpu0")
+    wait_for(lambda: not os.path.exists(f"/proc/{child}"), "the orphan to die with its parent", 5)
+    wait_for(lambda: stack.status(job_id)["state"] == "queued", "the job to be queued again")
+    assert stack.get("/readyz").status_code == 503
+    stack.worker("gpu0")
+    view = stack.wait(job_id)
+    assert (view["state"], view["attempt"]) == ("succeeded", 2), view
+    assert len(publications(stack, job_id)) == 1
+
+
+def test_a_restarted_worker_takes_its_slot_back_before_the_lease_lapses(start: Start) -> None:
+    stack = start("gpu0", "io", SLOT_LEASE_S=600)
+    job_id = stack.submit(steps=LONG_STEPS)
+    stack.wait_until(job_id, lambda view: view["step"] > 5, "some steps")
+    stack.kill("gpu0")
+    stack.worker("gpu0")
+    assert stack.wait(job_id)["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("how", ["killed", "restarted"])
+def test_a_restart_of_redis_in_the_middle_of_a_job(start: Start, how: str) -> None:
+    stack = start("gpu0", "io")
+    job_id = stack.submit(steps=LONG_STEPS)
+    waiting = stack.submit(steps=1)
+    stack.wait_until(job_id, lambda view: view["step"] > 5, "some steps")
+    if how == "killed":
+        assert stack.redis.pid
+        os.kill(stack.redis.pid, signal.SIGKILL)
+        wait_for(lambda: stack.redis.exit_status() is not None, "Redis to be gone")
+    stack.redis.stop()
+    refused = stack.post(model="tiny-image", prompt="x")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
+    assert "Retry-After" in refused.headers
+    stack.redis.start()
+    view = stack.wait(job_id)
+    assert (view["state"], view["attempt"]) == ("succeeded", 1), view
+    assert stack.wait(waiting)["state"] == "succeeded"
+    assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
+    assert len(publications(stack, job_id)) == 1
+
+
+def test_a_message_that_got_lost_is_sent_again(start: Start) -> None:
+    stack = start("io")
+    client = connect(stack.settings)
+    # A slot whose worker never saw the message: bound, and the queue emptied behind its back.
+    stack.store.register("gpu0", "elsewhere:1:1", {"models": '["tiny-image"]', "node": "elsewhere"})
+    job_id = stack.submit(steps=1)
+    assert client.llen("gpu0") == 1
+    client.delete("gpu0")
+    wait_for(lambda: client.llen("gpu0") >= 1, "the message to be sent again")
+    wait_for(lambda: stack.status(job_id)["slot"] is None, "the silent slot to be given up")
+    stack.worker("gpu0")
+    view = stack.wait(job_id)
+    assert (view["state"], view["attempt"]) == ("succeeded", 1), view
+
+
+def test_a_killed_delivery_worker_delivers_later(start: Start) -> None:
+    stack = start("gpu0", DELIVERY_LEASE_S=2)
+    job_id = stack.submit(steps=1)
+    view = stack.wait_until(job_id, lambda view: view["state"] == "delivering", "its computation")
+    assert view["outputs"] == []
+    another = stack.submit(steps=1)  # the GPU goes on meanwhile
+    stack.wait_until(another, lambda view: view["state"] == "delivering", "its computation")
+    stack.worker("io")
+    for job in (job_id, another):
+        view = stack.wait(job)
+        assert (view["state"], view["attempt"]) == ("succeeded", 1), view
+
+
+def test_lost_frames_are_computed_again(start: Start) -> None:
+    stack = start("gpu0")
+    job_id = stack.submit(steps=1)
+    stack.wait_until(job_id, lambda view: view["state"] == "delivering", "its computation")
+    for frames in stack.settings.spool_disk.glob("*/frames.npy"):
+        frames.unlink()
+    stack.worker("io")
+    view = stack.wait(job_id)
+    assert (view["state"], view["attempt"]) == ("succeeded", 2), view
+
+
+def test_a_worker_told_to_exit_hands_its_job_back(start: Start) -> None:
+    stack = start("gpu0", "io")
+    job_id = stack.endless()
+    process = stack.processes.pop("gpu0")
+    process.terminate()
+    assert process.wait(20) == 0, stack.log("gpu0")
+    view = stack.status(job_id)
+    assert (view["state"], view["attempt"], view["position"]) == ("queued", 0, 1)
+    stack.worker("gpu0")
+    view = stack.wait_until(job_id, lambda view: view["step"] > 0, "its second run")
+    assert view["attempt"] == 1
+    stack.delete(f"/v1/tasks/{job_id}")
+
+
+def test_a_worker_told_to_exit_while_redis_is_away_exits(start: Start) -> None:
+    stack = start("gpu0", "io")
+    job_id = stack.endless()
+    stack.redis.stop()
+    process = stack.processes.pop("gpu0")
+    process.terminate()
+    process.wait(60)
+    stack.redis.start()
+    stack.worker("gpu0")
+    view = stack.wait_until(job_id, lambda view: view["attempt"] == 2 and view["step"] > 0, "its second run")
+    assert view["state"] == "running"
+    stack.delete(f"/v1/tasks/{job_id}")
+
+
+def test_a_web_process_that_dies_changes_nothing(start: Start) -> None:
+    stack = start("gpu0", "io")
+    job_id = stack.submit(steps=LONG_STEPS)
+    web = stack.processes.pop("web")
+    os.killpg(web.pid, signal.SIGKILL)
+    web.wait()
+    stack.web()
+    assert stack.wait(job_id)["state"] == "succeeded"
+
+
+def test_a_process_that_hangs_is_killed_and_the_next_job_runs(start: Start) -> None:
+    stack = start("gpu0", "io")  # CANCEL_GRACE_S lasts longer than the keeper misses a run that has no process
+    job_id = stack.endless()
+    child = stack.child("gpu0")
+    os.kill(child, signal.SIGSTOP)  # hangs, as in a kernel that never returns
+    following = stack.submit(steps=1)
+    assert stack.delete(f"/v1/tasks/{job_id}").json()["state"] == "cancelled"
+    assert stack.wait(following)["state"] == "succeeded"
+    assert stack.child("gpu0") != child
+    assert stack.status(job_id)["state"] == "cancelled"
+
+
+def test_nothing_is_left_behind_in_redis_by_finished_jobs(start: Start) -> None:
+    stack = start("gpu0", "io", RESULT_TTL_S=1, RETENTION="hours", RETENTION_HOURS="0.0003")
+    ids = [stack.submit(steps=1) for _ in range(3)]
+    client: redis.Redis = connect(stack.settings)
+    wait_for(lambda: client.zcard(keys.JOBS) == 0 and client.hget(keys.COUNTERS, "succeeded") == "3", "expiry")
+    assert not [key for key in client.scan_iter() if any(job_id in key for job_id in ids)]
+    assert stack.get(f"/v1/tasks/{ids[0]}/status").status_code == 404

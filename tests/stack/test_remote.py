@@ -1,0 +1,194 @@
+"""A LightX2V server as a back end: its slot, its jobs, and every way it can let us down."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from tests.stack.test_lightx2v import png
+from tests.support import blocking_fleet
+from tests.support.fake_lightx2v import Fake
+from tests.support.harness import Stack, wait_for
+
+MODELS = """
+[far-video]
+executor = "remote"
+kinds = ["text2video", "img2video"]
+defaults = { steps = 5, width = 32, height = 32, frames = 9, fps = 8 }
+limits = { steps = [1, 100000], prompt_chars = [0, 200] }
+
+[noop]
+executor = "noop"
+kinds = ["text2img"]
+"""
+BACKEND = """
+[lightx2v-1]
+type = "lightx2v"
+endpoint = "{url}"
+models = ["far-video", "noop"]
+timeout_s = 2
+lost_after_s = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A real MP4: 9 frames of 32 × 32, 8 a second."""
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for shade in range(9):
+            picture = np.full((32, 32, 3), shade * 20, dtype=np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def fleet(start: Callable[..., Stack], tmp_path: Path, video: bytes) -> Iterator[Callable[..., tuple[Stack, Fake]]]:
+    """``fleet("io", queues=True)``: a stack with one back end, its fake server, and these other workers."""
+    fakes: list[Fake] = []
+
+    def build(*workers: str, **options: Any) -> tuple[Stack, Fake]:
+        fakes.append(Fake(video, **{"queues": True, **options}).start())
+        (tmp_path / "models.toml").write_text(MODELS)
+        (tmp_path / "backends.toml").write_text(BACKEND.format(url=fakes[0].url))
+        stack = start(
+            "lightx2v-1", *workers, MODELS_FILE=tmp_path / "models.toml", BACKENDS_FILE=tmp_path / "backends.toml"
+        )
+        return stack, fakes[0]
+
+    yield build
+    for fake in fakes:
+        fake.stop()
+
+
+def slot(stack: Stack) -> dict[str, Any]:
+    return blocking_fleet.slot(stack, "lightx2v-1")
+
+
+def await_slot(stack: Stack, state: str) -> dict[str, Any]:
+    return blocking_fleet.await_slot(stack, "lightx2v-1", state)
+
+
+@pytest.mark.parametrize("queues", [True, False])
+def test_a_job_runs_there_and_its_file_is_delivered_as_it_is(fleet: Any, video: bytes, queues: bool) -> None:
+    stack, fake = fleet("io", queues=queues, steps_told=True)
+    job_id = stack.submit(model="far-video", prompt="a cat", negative_prompt="blur", seed=7, steps=6, frames=9)
+    view = stack.wait(job_id)
+    assert (view["state"], view["slot"], view["device"]) == ("succeeded", "lightx2v-1", "remote"), view
+    assert view["attempt"] == 1
+    assert stack.get(f"/v1/tasks/{job_id}/result").content == video
+    [output] = view["outputs"]
+    shape = {name: output[name] for name in ("media_type", "width", "height", "frames", "fps")}
+    assert shape == {"media_type": "video/mp4", "width": 32, "height": 32, "frames": 9, "fps": 8.0}
+    [fields] = [task["fields"] for task in fake.tasks.values()]
+    expected = {"prompt": "a cat", "negative_prompt": "blur", "seed": 7, "infer_steps": 6, "target_video_length": 9}
+    assert {name: fields[name] for name in expected} == expected
+    assert slot(stack)["models"] == ["far-video", "noop"]
+    # The slot is free again, and the same server takes the next one.
+    assert stack.wait(stack.submit(model="far-video", steps=1))["state"] == "succeeded"
+
+
+@pytest.mark.parametrize("queues", [True, False])
+def test_an_input_image_arrives(fleet: Any, queues: bool) -> None:
+    import base64
+
+    stack, fake = fleet("io", queues=queues)
+    image = png("blue")
+    job_id = stack.submit(model="far-video", image=base64.b64encode(image).decode(), steps=1)
+    assert stack.wait(job_id)["state"] == "succeeded"
+    assert fake.uploads == [image]
+
+
+@pytest.mark.parametrize("queues", [True, False])
+def test_a_stop_reaches_it(fleet: Any, queues: bool) -> None:
+    stack, fake = fleet("io", queues=queues, steps_told=True)
+    fake.endless = True
+    job_id = stack.submit(model="far-video", steps=50)
+    stack.wait_until(job_id, lambda view: view["step"] > 0, "a step")
+    stack.delete(f"/v1/tasks/{job_id}")
+    wait_for(lambda: fake.running() is None, "the back end to stop")
+    assert stack.status(job_id)["state"] == "cancelled"
+    fake.endless = False
+    assert stack.wait(stack.submit(model="far-video", steps=1))["state"] == "succeeded"
+
+
+def test_a_failure_there_fails_the_job_with_its_text(fleet: Any) -> None:
+    stack, fake = fleet("io")
+    fake.failure = "the VAE is on fire"
+    view = stack.wait(stack.submit(model="far-video"))
+    assert (view["state"], view["error"]["code"]) == ("failed", "backend_failed")
+    assert "the VAE is on fire" in view["error"]["message"]
+    fake.failure, fake.result = "", b"no video at all"
+    view = stack.wait(stack.submit(model="far-video", steps=1))
+    assert (view["state"], "neither MP4" in view["error"]["message"]) == ("failed", True)
+    assert await_slot(stack, "idle")["waiting_for"] is None
+
+
+def test_a_server_that_dies_gives_its_job_to_another_slot(fleet: Any) -> None:
+    stack, fake = fleet("gpu0", "io", steps_told=True)
+    fake.endless = True
+    job_id = stack.submit(model="far-video", steps=50)
+    stack.wait_until(job_id, lambda view: view["step"] > 0, "a step")
+    fake.stop()
+    view = stack.wait_until(job_id, lambda view: view["state"] == "queued", "its place in the queue")
+    blocked = await_slot(stack, "waiting")
+    assert blocked["waiting_for"].startswith("lightx2v-1 ")
+    assert view["attempt"] == 1
+    # What both can run goes to the one that is there, at once.
+    assert stack.wait(stack.submit(model="noop", steps=1))["slot"] == "gpu0"
+    # It revives by itself, and the run that was lost counts.
+    fake.endless = False
+    fake.start()
+    ended = stack.wait(job_id)
+    assert (ended["state"], ended["attempt"]) == ("succeeded", 2)
+
+
+def test_a_server_that_is_started_again_has_forgotten_the_job(fleet: Any) -> None:
+    stack, fake = fleet("io", steps_told=True)
+    fake.endless = True
+    job_id = stack.submit(model="far-video", steps=50)
+    stack.wait_until(job_id, lambda view: view["step"] > 0, "a step")
+    fake.tasks.clear()
+    fake.endless = False
+    ended = stack.wait(job_id)
+    assert (ended["state"], ended["attempt"]) == ("succeeded", 2)
+
+
+def test_a_server_that_works_for_somebody_else_is_no_idle_slot(fleet: Any) -> None:
+    stack, fake = fleet("io")
+    fake.endless = True
+    assert fake.create({"task_id": "THEIRS", "infer_steps": 5})[0] == 200
+    assert "works for somebody else" in await_slot(stack, "waiting")["waiting_for"]
+    assert stack.get("/v1/service/status").json()["service_status"] == "busy"
+    job_id = stack.submit(model="far-video", steps=1)
+    assert stack.status(job_id)["state"] == "queued"
+    assert fake.running() == "THEIRS"
+    fake.endless = False
+    ended = stack.wait(job_id)
+    assert (ended["state"], ended["attempt"]) == ("succeeded", 1)
+
+
+def test_a_worker_that_was_killed_leaves_no_task_behind(fleet: Any) -> None:
+    """Its next run is refused while the old one computes there; the keeper stops the old one."""
+    stack, fake = fleet("io", steps_told=True)
+    fake.endless = True
+    job_id = stack.submit(model="far-video", steps=50)
+    stack.wait_until(job_id, lambda view: view["step"] > 0, "a step")
+    import os
+    import signal
+
+    os.kill(stack.child("lightx2v-1"), signal.SIGKILL)
+    wait_for(lambda: len(fake.tasks) > 1, "a second run")
+    fake.endless = False
+    assert stack.wait(job_id)["state"] == "succeeded"
+    first = next(iter(fake.tasks.values()))
+    assert first["status"] == "cancelled"

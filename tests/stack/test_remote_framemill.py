@@ -1,0 +1,55 @@
+"""One Framemill as the AUTOMATIC1111 back end of another, as of a Devoid Generator."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.harness import Stack, running, wait_for
+
+MODELS = '[drawn]\nexecutor = "drawing"\nkinds = ["text2img"]\nlimits = { steps = [1, 1000], width = [16, 512] }\n'
+
+
+@pytest.fixture
+def far(models_file: Path, tmp_path: Path) -> Iterator[Stack]:
+    """The one that computes."""
+    (tmp_path / "far.toml").write_text(MODELS)
+    folder = Path(tempfile.mkdtemp(prefix="fm-"))
+    with running(folder, tmp_path / "far.toml", "gpu0", "io", NOOP_STEP_MS=100) as stack:
+        yield stack
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def near(far: Stack, start: Callable[..., Stack], tmp_path: Path) -> Stack:
+    """The one that is asked; it knows the other by a Devoid Generator's list."""
+    entry = {"name": "far", "exec_type": "automatic1111", "endpoint": far.url("/a1111/sdapi/v1"), "timeout": 600}
+    (tmp_path / "executors.json").write_text(json.dumps([entry]))
+    (tmp_path / "near.toml").write_text('[noop]\nexecutor = "noop"\nkinds = ["text2img"]\n')
+    return start(
+        "automatic1111-far", "io", MODELS_FILE=tmp_path / "near.toml", BACKENDS_FILE=tmp_path / "executors.json",
+        PROGRESS_INTERVAL_MS=50, CANCEL_GRACE_S=20,
+    )  # fmt: skip
+
+
+def test_jobs_go_there_one_after_the_other_and_stops_reach_it(near: Stack, far: Stack) -> None:
+    wanted: dict[str, Any] = {"model": "automatic1111", "width": 64, "height": 64, "steps": 2, "seed": 4}
+    first = near.wait(near.submit(prompt="one", **wanted))
+    again = near.wait(near.submit(prompt="one", **wanted))
+    other = near.wait(near.submit(prompt="two", **wanted))
+    hashes = [job["outputs"][0]["sha256"] for job in (first, again, other)]
+    assert (hashes[0] == hashes[1], hashes[0] == hashes[2]) == (True, False)
+
+    stopped = near.submit(prompt="three", **{**wanted, "steps": 1000})
+    near.wait_until(stopped, lambda view: (view["step"] or 0) > 0, "steps from there")
+    near.delete(f"/v1/tasks/{stopped}")
+    wait_for(lambda: far.get("/v1/service/status").json()["counts"]["cancelled"] == 1, "the stop there")
+    after = near.wait(near.submit(prompt="four", **wanted))
+    assert after["state"] == "succeeded"
+    assert far.get("/v1/service/status").json()["counts"]["failed"] == 0

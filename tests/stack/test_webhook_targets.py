@@ -1,0 +1,205 @@
+"""Where webhooks may go, and those of keys, over the whole stack and to real receivers."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import framemill
+from framemill.cli import main
+from framemill.errors import ApiError
+from jobs.outbound.post import post
+from jobs.store import keys
+from tests.support.harness import Stack, running, wait_for
+from tests.support.receiver import Message, Receiver, receiving
+from tests.support.webhook_calls import OPTIONS, settled
+
+
+@pytest.fixture(scope="module")
+def house(models_file: Path) -> Iterator[Stack]:
+    """A server without GPU workers: jobs wait until they are cancelled or expire."""
+    folder = Path(tempfile.mkdtemp(prefix="fm-"))
+    with running(folder, models_file, "io", **OPTIONS) as stack:
+        yield stack
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as server:
+        yield server
+
+
+# ---- where they may go
+
+
+@pytest.mark.parametrize(
+    ("url", "rule"),
+    [
+        ("http://127.0.0.2/hook", "public addresses only"),
+        ("http://10.0.0.1/hook", "public addresses only"),
+        ("http://[::1]:8000/hook", "public addresses only"),
+        ("http://169.254.169.254/latest/meta-data", "public addresses only"),
+        ("http://localhost/hook", "public addresses only"),
+        ("http://no-such-host.invalid/hook", "public addresses only"),
+        ("ftp://example.org/hook", "http:// or https://"),
+        ("http://user:secret@example.org/hook", "without user name or password"),
+        ("http://a b/", "spaces"),
+    ],
+)
+def test_a_url_that_leads_elsewhere_is_refused_before_anything_is_queued(house: Stack, url: str, rule: str) -> None:
+    before = house.get("/v1/tasks/?limit=1").json()["total"]
+    answer = house.post(model="tiny-image", webhook_url=url)
+    assert answer.status_code == 422
+    problem = answer.json()["error"]["fields"][0]
+    assert problem["field"] == "webhook_url"
+    assert rule in problem["rule"]
+    assert "secret" not in answer.text
+    assert house.get("/v1/tasks/?limit=1").json()["total"] == before
+
+
+@pytest.mark.parametrize(
+    ("fields", "field"),
+    [
+        ({"webhook_url": "http://127.0.0.1/", "webhook_events": ["job.lost"]}, "webhook_events"),
+        ({"webhook_url": "http://127.0.0.1/", "webhook_events": []}, "webhook_events"),
+        ({"webhook_events": ["job.failed"]}, "webhook_events"),
+        ({"webhook_url": 5}, "webhook_url"),
+    ],
+)
+def test_wrong_fields_are_named(house: Stack, fields: dict[str, Any], field: str) -> None:
+    answer = house.post(model="tiny-image", **fields)
+    assert (answer.status_code, answer.json()["error"]["fields"][0]["field"]) == (422, field)
+
+
+def test_without_a_secret_no_job_may_have_a_webhook(start: Callable[..., Stack], receiver: Receiver) -> None:
+    stack = start(WEBHOOK_ALLOW="127.0.0.1")
+    answer = stack.post(model="tiny-image", webhook_url=receiver.url)
+    assert answer.status_code == 422
+    assert "WEBHOOK_SECRET" in answer.json()["error"]["fields"][0]["rule"]
+
+
+# ---- of keys
+
+
+@pytest.fixture
+def keyed(start: Callable[..., Stack]) -> tuple[Stack, dict[str, str]]:
+    """A server with keys, without WEBHOOK_SECRET; secrets by service."""
+    stack = start("io", **{**OPTIONS, "WEBHOOK_SECRET": ""})
+    secrets = {}
+    with framemill.Client(stack.url("")) as client:
+        secrets["ops"] = client.create_key("ops", role="admin").secret or ""
+    with framemill.Client(stack.url(""), secrets["ops"]) as client:
+        secrets["other"] = client.create_key("other").secret or ""
+    return stack, secrets
+
+
+def set_webhook(ops: framemill.Client) -> dict[str, Any]:
+    """What the list of keys says of the shop's."""
+    found = next(key.webhook for key in list(ops.keys()) if key.service == "shop")
+    assert found is not None
+    return dict(found)
+
+
+def test_all_jobs_of_a_key_have_its_webhook_until_the_receiver_is_gone(
+    keyed: tuple[Stack, dict[str, str]], receiver: Receiver, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stack, secrets = keyed
+    words = ["--url", stack.url(""), "--api-key", secrets["ops"], "keys"]
+    capfd.readouterr()
+    assert main([*words, "create", "shop", "--webhook-url", receiver.url]) == 0
+    key, secret = capfd.readouterr().out.split()
+    with framemill.Client(stack.url(""), secrets["ops"]) as ops, framemill.Client(stack.url(""), key) as shop:
+        assert set_webhook(ops) == {
+            "url": receiver.url, "events": ["job.succeeded", "job.failed", "job.cancelled", "job.expired"],
+            "gone_at": None,
+        }  # fmt: skip
+
+        def end(**fields: Any) -> str:
+            task = shop.submit(model="tiny-image", **fields)
+            shop.cancel(task.task_id)
+            return task.task_id
+
+        def heard(job_id: str) -> Message:
+            wait_for(lambda: receiver.of(job_id), "the event")
+            return receiver.of(job_id)[-1]
+
+        first = end()
+        expected, sent = heard(first).signatures(secret)
+        assert sent == [expected]
+
+        # Nobody else sees it, or may send it again.
+        with framemill.Client(stack.url(""), secrets["other"]) as other:
+            for call in (other.webhooks, other.resend_webhooks):
+                with pytest.raises(ApiError) as refused:
+                    call(first)
+                assert refused.value.code == "job_not_found"
+            with pytest.raises(ApiError) as refused:
+                other.set_webhook("shop", receiver.url)
+            assert refused.value.code == "forbidden"
+
+        # A new secret signs beside the old one.
+        capfd.readouterr()
+        assert main([*words, "webhook", "shop", "--new-secret"]) == 0
+        renewed = capfd.readouterr().out.strip()
+        message = heard(end())
+        assert message.headers["webhook-signature"].split(" ") == [
+            message.signatures(renewed)[0], message.signatures(secret)[0],
+        ]  # fmt: skip
+
+        # A job may have one of its own, signed by the same secret, or none.
+        with receiving() as own:
+            job_id = end(webhook_url=own.url)
+            wait_for(lambda: own.of(job_id), "the job's own webhook")
+            assert own.of(job_id)[0].signatures(renewed)[0] in own.of(job_id)[0].headers["webhook-signature"]
+        silent = end(webhook_url="")
+        assert shop.webhooks(silent)["url"] is None
+
+        receiver.answers = [410]
+        last = end()
+        wait_for(lambda: shop.webhooks(last)["deliveries"][0]["state"] == "gone", "the end of the webhook")
+        assert set_webhook(ops)["gone_at"] is not None
+        assert shop.webhooks(end())["url"] is None
+        ops.set_webhook("shop", receiver.url, ["job.cancelled"])
+        heard(end())
+        ops.remove_webhook("shop")
+        assert shop.webhooks(end())["url"] is None
+        with pytest.raises(ApiError) as refused:
+            shop.submit(model="tiny-image", webhook_url=receiver.url)  # no secret any more
+        assert refused.value.fields[0]["field"] == "webhook_url"
+        with pytest.raises(ApiError) as refused:
+            ops.set_webhook("nobody", receiver.url)
+        assert refused.value.code == "key_not_found"
+
+
+def test_the_address_is_checked_again_for_every_try(house: Stack, receiver: Receiver) -> None:
+    job_id = house.submit(webhook_url=receiver.url)
+    record = house.store.client.hget(keys.JOB + job_id, "webhook")
+    # As if a name that was public at submission had moved into the private network.
+    house.store.client.hset(keys.JOB + job_id, "webhook", record.replace("127.0.0.1", "localhost"))
+    house.delete(f"/v1/tasks/{job_id}")
+    delivery = settled(house, job_id, "pending", tries=6)
+    assert {one["error"] for one in delivery["tries"]} == {"the link's host must exist and have public addresses only"}
+    assert receiver.messages == []
+
+
+def test_a_name_that_changes_while_it_is_used_leads_nowhere_else(receiver: Receiver) -> None:
+    """It is looked up once, and the connection goes to the address that was checked."""
+    asked: list[str] = []
+
+    def resolve(host: str, port: int) -> list[str]:
+        asked.append(host)
+        return ["127.0.0.1"] if len(asked) == 1 else ["127.0.0.2"]
+
+    url = receiver.url.replace("127.0.0.1", "moving.example.org")
+    allowed = frozenset({"moving.example.org"})
+    assert post(url, b"{}", {}, timeout_s=5, allow_hosts=allowed, resolve=resolve).status == 204
+    assert asked == ["moving.example.org"]
+    refused = post(url, b"{}", {}, timeout_s=5, resolve=resolve)
+    assert (refused.status, refused.error) == (None, "the link's host must exist and have public addresses only")
+    assert len(receiver.messages) == 1

@@ -1,0 +1,64 @@
+"""Stored files that Redis does not know."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from jobs.files import retention
+from jobs.objects.local import LocalStore
+from tests.support.files_room import House, Open
+from tests.support.s3_server import S3Server
+
+
+@pytest.fixture(params=["folder", "bucket"])
+def found(request: pytest.FixtureRequest, room: Open, s3: S3Server, tmp_path: Path) -> House:
+    house = House(room(), LocalStore(tmp_path) if request.param == "folder" else s3.store)
+    for name in s3.files():
+        s3.store.delete(name.removeprefix("mill/"))
+    return house
+
+
+def search(house: House, age_s: float = -60) -> list[str]:
+    return retention.find_orphans(house.store, house.objects, age_s=age_s)
+
+
+def test_files_that_no_record_names_are_found(found: House) -> None:
+    found.with_input(found.upload())
+    kept = found.publish()
+    running = found.submit()
+    computed, attempt = found.compute()
+    needed = {*found.files(), *found.files("inputs/")} - {f"outputs/{kept}/1.0/0.png"}
+    for key in (f"outputs/{computed}/{attempt}.1/0.png", f"outputs/{kept}/previews/0.jpg"):
+        found.objects.put_bytes(key, b"x", "image/png")  # of a delivery, or of a part of Framemill that came later
+        needed.add(key)
+    for key in ("outputs/unknown/1.1/0.png", "outputs/unknown/2.1/0.png", f"inputs/{'0' * 64}.0a.png"):
+        found.objects.put_bytes(key, b"x", "image/png")
+    found.objects.put_bytes("elsewhere/file", b"x", "image/png")
+    assert search(found, age_s=3600) == []  # too young
+    assert set(search(found)) == {"outputs/unknown/", f"outputs/{kept}/1.0/", f"inputs/{'0' * 64}.0a.png"}
+    found.sweep()
+    assert {*found.files(), *found.files("inputs/")} == needed
+    assert found.files("elsewhere/") == ["elsewhere/file"]
+    assert running == computed
+
+
+def test_the_search_goes_on_where_it_ended(found: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "PAGE", 3)
+    names = [f"inputs/{number:064x}.0a.png" for number in range(4)] + [f"outputs/j{n}/1.1/0.png" for n in range(4)]
+    for name in names:
+        found.objects.put_bytes(name, b"x", "image/png")
+    rounds = [search(found) for _ in range(3)]
+    assert [len(part) for part in rounds] == [3, 3, 2]
+    assert found.store.orphan_cursor() == ""
+    found.sweep()
+    assert found.files() == found.files("inputs/") == []
+
+
+def test_an_empty_redis_empties_no_bucket(found: House) -> None:
+    found.objects.put_bytes("outputs/old/1.1/0.png", b"x", "image/png")
+    found.redis.flushall()
+    assert search(found) == []
+    found.sweep()
+    assert found.files() == ["outputs/old/1.1/0.png"]

@@ -1,0 +1,93 @@
+"""What the outbox gives to senders: in which order, once at a time, and nothing of jobs that are forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from jobs.outbound.webhook import EVENTS, Webhook
+from jobs.store import keys
+from jobs.store.webhook_outbox import Delivery, Outbox
+from tests.support.room import Room
+
+Open = Callable[..., Room]
+HOOK = Webhook("http://example.org/hook", EVENTS)
+RECEIVER = "a|example.org:80"
+
+
+def claim(outbox: Outbox, number: int = 10, *, sender: str = "me") -> list[Delivery]:
+    return outbox.claim(RECEIVER, number, lease_s=60, sender=sender)
+
+
+def due_now(here: Room) -> None:
+    """As if every pause and every lease were over."""
+    for member in here.redis.zrange(keys.HOOKS + RECEIVER, 0, -1):
+        here.redis.zadd(keys.HOOKS + RECEIVER, {member: 1})
+        here.redis.hset(keys.HOOK + member.split()[0], "until", 1)
+
+
+def test_events_of_one_job_go_one_after_the_other(room: Open) -> None:
+    here = room()
+    outbox = Outbox(here.store)
+    here.open()
+    job_id = here.submit(webhook=HOOK)
+    here.finish()
+    assert outbox.due() == [RECEIVER]
+    first = claim(outbox)
+    assert [delivery.event for delivery in first] == ["job.started"]
+    assert claim(outbox) == []
+    assert outbox.settle(replace(first[0], state="delivered", next_at=None), "me")
+    here.redis.zadd(keys.HOOKS + RECEIVER, {f"{job_id} job.succeeded": 1})  # it was put off for a moment
+    assert [delivery.event for delivery in claim(outbox)] == ["job.succeeded"]
+    assert [delivery.state for delivery in outbox.log(job_id)] == ["delivered", "pending"]
+
+
+def test_a_sender_that_was_too_slow_changes_nothing(room: Open) -> None:
+    here = room()
+    outbox = Outbox(here.store)
+    job_id = here.submit(webhook=HOOK)
+    here.store.cancel(job_id)
+    (slow,) = claim(outbox, sender="slow")
+    assert outbox.due() == []
+    due_now(here)
+    (quick,) = claim(outbox, sender="quick")
+    assert quick.message_id == slow.message_id
+    assert not outbox.settle(replace(slow, state="failed"), "slow")
+    assert outbox.settle(replace(quick, state="delivered"), "quick")
+    assert [delivery.state for delivery in outbox.log(job_id)] == ["delivered"]
+    assert here.redis.keys(keys.HOOKS + "*") == []
+    assert here.redis.exists(keys.RECEIVERS) == 0
+
+
+def test_no_more_than_asked_for_are_given_out(room: Open) -> None:
+    here = room()
+    outbox = Outbox(here.store)
+    for job_id in here.submit_many(5, webhook=HOOK):
+        here.store.cancel(job_id)
+    assert [len(claim(outbox, 3)), len(claim(outbox, 3)), len(claim(outbox, 3))] == [3, 2, 0]
+
+
+def test_what_was_not_sent_leaves_with_its_record(room: Open) -> None:
+    here = room()
+    outbox = Outbox(here.store)
+    forgotten, removed = here.submit(webhook=HOOK), here.submit(webhook=HOOK)
+    for job_id in (forgotten, removed):
+        here.store.cancel(job_id)
+    here.redis.zadd(keys.EXPIRING, {forgotten: 1})
+    here.sweep()
+    here.redis.delete(keys.JOB + removed)
+    assert claim(outbox) == []
+    assert here.redis.keys(keys.HOOK + "*") == []
+    assert here.redis.keys(keys.HOOKS + "*") == []
+    assert outbox.due() == []
+
+
+def test_a_job_without_a_webhook_leaves_nothing(room: Open) -> None:
+    here = room()
+    here.open()
+    for options in ({}, {"webhook": False}):
+        job_id = here.submit(**options)
+        here.finish()
+        assert Outbox(here.store).log(job_id) == []
+        assert here.store.get(job_id).webhook is None
+    assert [name for name in here.redis.keys("*") if "hook" in name or "receivers" in name] == []

@@ -1,0 +1,138 @@
+"""The reporter: what it costs the steps, and what it does with previews."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from jobs.store import previews
+from jobs.store.jobs import JobStore
+from jobs.store.runs import Answer
+from tests.support.harness import wait_for
+from tests.support.room import Room
+
+STEPS = 200
+
+
+class Hanging(JobStore):
+    """A store that does not answer until it is let go."""
+
+    def __init__(self, like: JobStore) -> None:
+        super().__init__(like.settings)
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def progress(self, *_: Any) -> Answer:
+        self.asked.set()
+        assert self.go.wait(60)
+        return Answer.GO_ON
+
+    def preview(self, *_: Any) -> bool:
+        self.asked.set()
+        assert self.go.wait(60)
+        return True
+
+
+def running_job(here: Room) -> str:
+    job_id = here.submit(preview=True)
+    here.open()
+    here.start()
+    return job_id
+
+
+def drawing(content: bytes = b"picture") -> Callable[[], tuple[bytes, str]]:
+    return lambda: (content, "image/jpeg")
+
+
+def test_steps_never_wait_for_a_store_that_hangs(room: Callable[..., Room]) -> None:
+    from workers.gpu.report import Reporter
+
+    here = room()
+    job_id = running_job(here)
+    store = Hanging(here.store)
+    with Reporter(store, job_id, 1, STEPS, preview=True) as reporter:
+        for done in range(1, STEPS + 1):
+            reporter.step(done)
+            if reporter.preview_due():
+                reporter.preview(done, drawing())
+            if done == 1:
+                assert store.asked.wait(60)
+        assert not store.go.is_set()  # all steps were done while the store hung
+        store.go.set()
+
+
+def test_previews_arrive_newest_first_and_seldom(room: Callable[..., Room]) -> None:
+    from workers.gpu.report import Reporter
+
+    here = room()
+    job_id = running_job(here)
+    with Reporter(here.store, job_id, 1, STEPS, preview=True) as reporter:
+        assert reporter.preview_due()
+        reporter.preview(3, drawing(b"three"))
+        assert not reporter.preview_due()  # one at a time
+        found = wait_for(lambda: previews.newest(here.store, job_id), "the preview")
+        assert (found.step, found.attempt, found.content, found.media_type) == (3, 1, b"three", "image/jpeg")
+        wait_for(reporter.preview_due, "the time for the next one")
+    assert here.store.get(job_id).preview_step == 3
+
+
+def test_a_drawing_that_fails_does_not_end_the_reports(room: Callable[..., Room]) -> None:
+    from workers.gpu.report import Reporter
+
+    def broken() -> tuple[bytes, str]:
+        raise ZeroDivisionError
+
+    here = room()
+    job_id = running_job(here)
+    with Reporter(here.store, job_id, 1, STEPS, preview=True) as reporter:
+        reporter.preview(1, broken)
+        wait_for(reporter.preview_due, "the next chance")
+        reporter.step(2)
+        wait_for(lambda: here.store.get(job_id).step == 2, "the report of a step")
+
+
+def test_interest_is_heard_of_with_the_next_report(room: Callable[..., Room]) -> None:
+    from workers.gpu.report import Reporter
+
+    here = room()
+    job_id = here.submit()
+    here.open()
+    here.start()
+    with Reporter(here.store, job_id, 1, STEPS) as reporter:
+        reporter.step(1)
+        wait_for(lambda: here.store.get(job_id).step == 1, "the first report")
+        assert not reporter.preview_wanted
+        previews.ask(here.store, job_id)
+        reporter.step(2)
+        wait_for(lambda: reporter.preview_wanted, "the interest")
+        here.redis.delete("framemill:preview_wanted:" + job_id)
+        reporter.step(3)
+        wait_for(lambda: not reporter.preview_wanted, "the end of the interest")
+
+
+def test_a_picture_that_must_be_checked_first_has_no_previews(room: Callable[..., Room]) -> None:
+    from workers.gpu.report import Reporter
+
+    here = room()
+    job_id = running_job(here)
+    previews.ask(here.store, job_id)
+    with Reporter(here.store, job_id, 1, STEPS, preview=True, hidden=True) as reporter:
+        reporter.step(1)
+        wait_for(lambda: here.store.get(job_id).step == 1, "the first report")
+        assert not reporter.preview_due()
+
+
+def test_an_attempt_that_is_over_shows_nothing(room: Callable[..., Room]) -> None:
+    here = room()
+    job_id = running_job(here)
+    assert here.store.preview(job_id, 1, 1, b"old", "image/jpeg")
+    here.store.lose(job_id, 1)  # it waits, and is bound again at once
+    assert previews.newest(here.store, job_id) is None
+    here.start()
+    assert not here.store.preview(job_id, 1, 9, b"stale", "image/jpeg")
+    assert previews.newest(here.store, job_id) is None
+    assert here.store.preview(job_id, 2, 1, b"new", "image/jpeg")
+    assert 0 < here.redis.pttl("framemill:preview:" + job_id) <= 300_000
+    here.store.cancel(job_id)
+    assert previews.newest(here.store, job_id) is None
+    assert not here.store.preview(job_id, 2, 2, b"late", "image/jpeg")

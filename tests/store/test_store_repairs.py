@@ -1,0 +1,147 @@
+"""What the store puts right when calls come twice, too late, or after Redis lost its last moments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from jobs.errors import JobNotFound
+from jobs.store import keys
+from tests.support.room import Room
+
+Open = Callable[..., Room]
+
+
+def test_a_stopped_job_is_kept_until_its_worker_has_stopped_too(room: Open) -> None:
+    """Whatever the time records are kept: without it the slot could not be freed."""
+    here = room(result_ttl_s=0)
+    here.open()
+    hanging = here.submit()
+    here.start()
+    here.store.cancel(hanging)
+    here.redis.zadd(keys.EXPIRING, {hanging: 1})
+    here.sweep()
+    assert here.state(hanging) == "cancelled"
+    waiting = here.submit()
+    here.store.release(hanging, 1, slot="gpu0")
+    assert here.at()[0] == waiting
+    here.redis.zadd(keys.EXPIRING, {hanging: 1})
+    here.sweep()
+    with pytest.raises(JobNotFound):
+        here.store.get(hanging)
+
+
+def test_a_job_lost_twice_waits_once(room: Open) -> None:
+    """A repeat of the call, before the job was bound again."""
+    here = room()
+    here.open()
+    job_id = here.submit()
+    here.start()
+    here.store.pause()
+    for _ in range(3):
+        assert here.store.lose(job_id, 1)[0] == "queued"
+    assert here.redis.hgetall(keys.WAITING) == {"model:m": "1", "general|a": "1", "class:general": "1"}
+
+
+@pytest.mark.parametrize("call", ["compute", "fail", "release"])
+def test_a_run_whose_start_was_forgotten_is_queued_again_when_it_ends(room: Open, call: str) -> None:
+    """Redis came back without the start: no slot may be free while its job is bound to it, for then it never runs."""
+    here = room()
+    here.open()
+    job_id = here.submit()
+    assert not here.store.progress(job_id, 1, "denoising", 1, 2, None)
+    if call == "compute":
+        owned, _ = here.store.compute(job_id, 1, slot="gpu0", node="host", run_s=1)
+        assert not owned
+    elif call == "fail":
+        owned, _ = here.store.fail(job_id, 1, code="x", message="x", slot="gpu0")
+        assert not owned
+    else:
+        here.store.release(job_id, 1, slot="gpu0")
+    assert here.at() == (job_id, 2)
+    assert here.finish() == job_id
+
+
+def test_a_run_whose_cancellation_was_forgotten_is_queued_again_when_it_stopped(room: Open) -> None:
+    here = room()
+    here.open()
+    job_id = here.submit()
+    here.start()
+    bindings = here.store.release(job_id, 1, slot="gpu0")
+    assert [(binding.job_id, binding.attempt) for binding in bindings] == [(job_id, 2)]
+    assert here.store.get(job_id).started_at_ms is None
+
+
+def test_a_run_that_is_queued_again_goes_to_an_idle_slot_if_its_own_takes_another_job(room: Open) -> None:
+    here = room()
+    here.open("gpu0", "m", "n")
+    job_id = here.submit()
+    here.open("gpu1", "m")
+    pinned = here.submit(model="n", pin="gpu0")
+    here.store.release(job_id, 1, slot="gpu0")
+    assert [here.at(slot)[0] for slot in ("gpu0", "gpu1")] == [pinned, job_id]
+
+
+def test_the_repeat_of_a_computed_run_answers_the_same_and_frees_nothing_else(room: Open) -> None:
+    here = room()
+    here.open()
+    first, second = here.submit_many(2)
+    here.start()
+    answers = [here.store.compute(first, 1, slot="gpu0", node="host", run_s=1) for _ in range(2)]
+    assert [owned for owned, _ in answers] == [True, True]
+    assert [[binding.job_id for binding in bindings] for _, bindings in answers] == [[second], []]
+    assert here.at() == (second, 1)
+
+
+def test_a_late_worker_changes_nothing(room: Open) -> None:
+    """Its slot was given up and the job runs elsewhere."""
+    here = room()
+    here.open("gpu0")
+    job_id = here.submit()
+    here.start("gpu0")
+    here.open("gpu1")
+    here.silence("gpu0")
+    assert here.start("gpu1") == job_id
+    before = here.store.read(job_id)
+    assert not here.store.progress(job_id, 1, "denoising", 1, 2, None)
+    assert not here.store.compute(job_id, 1, slot="gpu0", node="", run_s=1)[0]
+    assert not here.store.fail(job_id, 1, code="x", message="x", slot="gpu0")[0]
+    assert here.store.lose(job_id, 1) == ("running", [])
+    assert here.store.release(job_id, 1, slot="gpu0") == []
+    assert here.store.claim(job_id, 1, "io") == 0
+    assert not here.store.heartbeat("gpu0", "host:1:1", {}).held
+    assert here.store.read(job_id) == before
+    assert here.at("gpu1") == (job_id, 2)
+
+
+def test_a_job_that_loses_every_worker_is_given_up(room: Open) -> None:
+    here = room(max_attempts=3)
+    here.open()
+    job_id = here.submit()
+    for attempt in (1, 2, 3):
+        here.start()
+        state, _ = here.store.lose(job_id, attempt)
+        assert state == ("failed" if attempt == 3 else "queued")
+    assert (here.store.get(job_id).error or {})["code"] == "worker_lost"
+    assert here.redis.zrange(keys.DEAD, 0, -1) == [job_id]
+
+
+def test_a_worker_that_breaks_before_every_start_does_not_turn_in_a_circle_for_ever(room: Open) -> None:
+    here = room(max_attempts=2)
+    here.open()
+    job_id = here.submit()
+    states = [here.store.lose(job_id, attempt)[0] for attempt in range(1, 21)]
+    assert states == ["queued"] * 19 + ["failed"]
+
+
+def test_a_lost_job_goes_back_to_its_own_place(room: Open) -> None:
+    here = room()
+    here.open()
+    first, second, third = here.submit_many(3)
+    here.start()
+    here.store.pause()
+    here.store.lose(first, 1)
+    assert [here.forecast(job_id).position for job_id in (first, second, third)] == [1, 2, 3]
+    here.store.pause(resume=True)
+    assert here.drain() == [first, second, third]

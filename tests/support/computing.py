@@ -1,0 +1,116 @@
+"""What a GPU child does with a request, in this process: genuine pipelines, a genuine store, one call after another."""
+
+from __future__ import annotations
+
+import io
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from app.inputs import store_image
+from jobs.models.registry import ModelRegistry
+from jobs.models.spec import Kind
+from jobs.objects.local import LocalStore
+from jobs.requests.generation import resolve
+from jobs.settings import Settings
+from jobs.store.jobs import JobStore
+from jobs.submission import Submission
+from tests.support.room import Room
+from workers.diffusion import executor as executor
+from workers.diffusion.preview import Previews
+from workers.gpu.child import stop_hint
+from workers.gpu.report import Reporter
+from workers.pipelines.cache import PipelineCache
+
+_NUMBERS = count(1)
+
+
+def gradient() -> Image.Image:
+    return Image.merge("RGB", [Image.linear_gradient("L"), Image.radial_gradient("L"), Image.linear_gradient("L")])
+
+
+def half_mask() -> Image.Image:
+    """The lower half is white."""
+    return Image.linear_gradient("L").point(lambda grey: 255 * (grey > 127))
+
+
+class StoppedAt(Reporter):
+    """A reporter whose job is stopped, from outside, just before its n-th look at whether to go on."""
+
+    def __init__(self, store: JobStore, job_id: str, attempt: int, steps: int, stop_at: int | None) -> None:
+        super().__init__(store, job_id, attempt, steps)
+        self.store, self.job_id, self.stop_at = store, job_id, stop_at
+        self.looks, self.stages, self.steps_done = 0, [""], [0]
+
+    def check(self) -> None:
+        self.looks += 1
+        if self.looks == self.stop_at:
+            self.store.cancel(self.job_id)
+            stop_hint.set()  # what the signal to the child does
+        super().check()
+
+    def stage(self, name: str) -> None:
+        self.stages.append(name)
+        super().stage(name)
+
+    def step(self, done: int, share: float | None = None) -> None:
+        self.steps_done.append(done)
+        super().step(done, share)
+
+
+class Worker:
+    """One slot with every model of a models file."""
+
+    def __init__(self, room: Room, models_file: Path, folder: Path) -> None:
+        self.room, self.models = room, ModelRegistry.from_file(models_file)
+        self.pipelines = PipelineCache(Settings(data_dir=folder, models_file=models_file, cpu_threads=1))
+        self.objects = LocalStore(folder / "objects")
+        room.open("gpu0", *self.models.names())
+        #: Of the last job.
+        self.reporter: StoppedAt
+
+    def _inputs(self, kind: str) -> dict[str, Any]:
+        """Stored pictures for this kind, as of a new request."""
+        if kind == "mix2img":
+            return {"mix": [{"text": "a cat", "weight": 0.3}, {"image": self.stored(gradient()), "weight": 0.7}]}
+        image = {"image": self.stored(gradient())} if kind in ("img2img", "inpaint", "img2video") else {}
+        return {**image, "mask": self.stored(half_mask())} if kind == "inpaint" else image
+
+    def stored(self, picture: Image.Image) -> str:
+        buffer = io.BytesIO()
+        picture.save(buffer, "PNG")
+        settings, store = self.room.store.settings, self.room.store
+        return store_image(buffer.getvalue(), settings=settings, objects=self.objects, records=store)
+
+    def compute(self, model: str, stop_at: int | None = None, **fields: Any) -> np.ndarray:
+        """Run a job; (images, frames, height, width, 3). Raises JobCancelled at its ``stop_at``-th check."""
+        spec, store = self.models.get(model), self.room.store
+        fields = {
+            "model": model,
+            "prompt": "a red circle",
+            "seed": 7,
+            **self._inputs(fields.get("kind", "")),
+            **fields,
+        }
+        if fields.get("kind") == "mix2img":
+            del fields["prompt"]
+        request, _ = resolve(self.models, fields)
+        job_id = f"job{next(_NUMBERS)}"
+        store.submit(job_id, Submission(request=request))
+        self.room.start()
+        _, attempt = self.room.at()
+        try:
+            with StoppedAt(store, job_id, attempt, request.total_steps, stop_at) as self.reporter:
+                pipeline, prior = self.pipelines.get(spec, request.kind), self.pipelines.prior(spec)
+                previews = Previews(pipeline, request, self.reporter, spec.preview_decoder)
+                second = partial(self.pipelines.get, spec, Kind.IMG2IMG)
+                return executor.run(pipeline, spec, request, self.reporter, self.objects, previews, prior, second)
+        finally:
+            if self.room.state(job_id) == "running":
+                self.room.finish()
+            else:
+                store.release(job_id, attempt, slot="gpu0")

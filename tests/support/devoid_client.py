@@ -1,0 +1,111 @@
+"""A client of Devoid Generator's socket, written from the protocol: one job of a user at a time, 1 MiB frames."""
+
+from __future__ import annotations
+
+import json
+import queue
+import socket
+import threading
+import time
+from typing import Any
+
+import websocket
+
+from tests.support.harness import PATIENCE_S, Stack
+
+#: What the official client takes at most, bytes.
+MAX_FRAME_BYTES = 1024 * 1024
+
+
+class Refused(Exception):
+    """The handshake was answered with this status."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(status)
+        self.status = status
+
+
+class Client:
+    """One socket; received messages are checked as the official client checks them."""
+
+    def __init__(
+        self, stack: Stack, service: str = "telegram", key: str | None = "service_key", path: str = ""
+    ) -> None:
+        headers = {"service": service} | ({"authorization": key} if key is not None else {})
+        url = stack.url(path or f"/ws/{service}").replace("http:", "ws:")
+        sock = socket.create_connection(("127.0.0.1", stack.port), timeout=PATIENCE_S)
+        try:
+            self.ws = websocket.create_connection(url, header=headers, timeout=PATIENCE_S, socket=sock)
+        except BaseException as exc:
+            sock.close()
+            if isinstance(exc, websocket.WebSocketBadStatusException):
+                raise Refused(exc.status_code) from None
+            raise
+        self.messages: queue.Queue[dict[str, Any] | None] = queue.Queue()
+        self.seen: list[dict[str, Any]] = []
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            while text := self.ws.recv():
+                assert isinstance(text, str)
+                assert len(text.encode()) <= MAX_FRAME_BYTES
+                self.messages.put(json.loads(text))
+        except (OSError, websocket.WebSocketException):
+            pass
+        self.ws.shutdown()
+        self.messages.put(None)
+
+    def send(self, message: Any) -> None:
+        self.ws.send(message if isinstance(message, str) else json.dumps(message))
+
+    def ask(self, payload: Any = None, **fields: Any) -> None:
+        self.send(request(payload, **fields))
+
+    def next(self) -> dict[str, Any]:
+        """The next message. Raises: AssertionError: the socket was closed."""
+        message = self.messages.get(timeout=PATIENCE_S)
+        assert message is not None, "the server closed the socket"
+        self.seen.append(message)
+        return message
+
+    def until_over(self, number: int = 1) -> list[dict[str, Any]]:
+        """Messages up to the ends of so many requests."""
+        found = []
+        while sum(message.get("gen_status") in ("ok", "error") for message in found) < number:
+            found.append(self.next())
+        return found
+
+    def is_silent(self, for_s: float = 0.5) -> bool:
+        try:
+            return self.messages.get(timeout=for_s) is None
+        except queue.Empty:
+            return True
+
+    def close(self) -> None:
+        """Say goodbye; what was under way is still in ``messages``, and None after it."""
+        if self.ws.connected:
+            self.ws.send_close()
+
+
+def request(payload: Any = None, **fields: Any) -> dict[str, Any]:
+    return {
+        "message_type": "request",
+        "executor": "automatic1111",
+        "gen_type": "text2img",
+        "settings": {"premium": 0, "moderate": 0, "sync_with_s3": 1},
+        "service_info": {"user_id": 123, "chat_id": 7, "message_id": 9},
+        "payload": {"prompt": "a red circle", "steps": 3, "width": 32, "height": 32} if payload is None else payload,
+        **fields,
+    }
+
+
+def connect_again(stack: Stack, **options: Any) -> Client:
+    """As the official client does it: try until the server is there, two seconds apart."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return Client(stack, **options)
+        except (OSError, Refused):
+            assert time.monotonic() < deadline
+            time.sleep(2)

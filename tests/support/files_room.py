@@ -1,0 +1,106 @@
+"""A waiting room with one slot and with stored files; and what the property test knows of files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jobs.files import retention
+from jobs.record import Output
+from jobs.requests.generation import GenerationRequest
+from jobs.store import keys
+from jobs.submission import Submission
+from tests.support.room import Room, request
+
+Open = Callable[..., Room]
+
+
+class House:
+    """A room with one slot, and its files."""
+
+    def __init__(self, room: Room, objects: Any) -> None:
+        self.room, self.objects = room, objects
+        self.store, self.redis = room.store, room.redis
+        room.open()
+        self.redis.set(keys.FILES_BEGAN, 0)
+
+    def submit(self, **options: Any) -> str:
+        return self.room.submit(**options)
+
+    def with_input(self, name: str, **options: Any) -> str:
+        wanted = replace(request("m", 1), image=name)
+        job_id = options.pop("job_id", f"with-input-{self.redis.dbsize()}")
+        return self.store.submit(job_id, Submission(request=wanted, **options)).job_id
+
+    def upload(self, content: str = "aa") -> str:
+        name = self.store.hold_input(content, "png")
+        self.objects.put_bytes(name, content.encode(), "image/png")
+        return name
+
+    def compute(self) -> tuple[str, int]:
+        """The slot's job until its frames wait for their delivery."""
+        job_id, attempt = self.room.at()
+        self.room.start()
+        assert self.store.compute(job_id, attempt, slot="gpu0", node="host", run_s=1)[0]
+        return job_id, attempt
+
+    def publish(self) -> str:
+        """The slot's job to its end, with an output, a poster beside it and what a lost delivery left."""
+        job_id, attempt = self.compute()
+        self.objects.put_bytes(f"outputs/{job_id}/{attempt}.0/0.png", b"lost", "image/png")
+        number = self.store.claim(job_id, attempt, "io")
+        key = f"outputs/{job_id}/{attempt}.{number}/0.png"
+        for name in (key, key.replace("0.png", "0.poster.jpg")):
+            self.objects.put_bytes(name, b"output", "image/png")
+        assert self.store.deliver(job_id, attempt, "io", [Output(key, "image/png", 6, "0" * 64, 1, 1)])
+        return job_id
+
+    def files(self, prefix: str = "outputs/") -> list[str]:
+        return [found.key for found in self.objects.list(prefix)]
+
+    def pass_time(self, *names: str) -> None:
+        """Everything (or these names) may be removed by now."""
+        for name in names or self.redis.zrange(keys.DUE, 0, -1):
+            self.redis.zadd(keys.DUE, {name: 1}, xx=True)
+            if (job_id := name.split("/")[1]) and self.redis.hexists(keys.JOB + job_id, "expires_at"):
+                self.redis.hset(keys.JOB + job_id, "expires_at", 1)
+
+    def sweep(self) -> list[str]:
+        return retention.remove_due(self.store, self.objects, again_after_s=0)
+
+
+class Wanted(GenerationRequest):
+    """A request with any number of inputs."""
+
+    names: tuple[str, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return self.names
+
+    @classmethod
+    def of(cls, names: tuple[str, ...]) -> Wanted:
+        wanted = cls(**vars(request("m", 1)))
+        object.__setattr__(wanted, "names", names)
+        return wanted
+
+
+@dataclass
+class Upload:
+    """An input on its way to a job. ``lapsed``: its grace was over before the job came."""
+
+    name: str
+    stored: bool = False
+    lapsed: bool = False
+
+
+@dataclass
+class Job:
+    job_id: str
+    inputs: tuple[str, ...]
+    kept: bool
+    state: str = "queued"
+    attempt: int = 0
+    outputs: list[str] = field(default_factory=list)
+    expired: bool = False

@@ -1,0 +1,67 @@
+"""A real S3 server for tests: signatures are checked and links expire."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import requests
+
+from jobs.objects.s3 import S3Store
+from jobs.settings import Settings
+from stack import ports
+from stack.parent import terminate_with_parent
+from tests.support.harness import BIN, wait_for
+
+LINK_TTL_S = 3
+
+
+class S3Server:
+    """rclone's S3 server over a folder with one bucket. It can be stopped, started again and frozen."""
+
+    def __init__(self, folder: Path) -> None:
+        self.bucket = folder / "media"
+        self.bucket.mkdir()
+        self.port = ports.next_free("127.0.0.1", 21_000)
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = {
+            "S3_BUCKET": self.bucket.name, "S3_ENDPOINT_URL": self.url, "S3_ADDRESSING_STYLE": "path",
+            "S3_PREFIX": "/mill/", "RESULT_URL_TTL_S": str(LINK_TTL_S), "AWS_REGION": "eu-central-1",
+            "AWS_ACCESS_KEY_ID": "framemill", "AWS_SECRET_ACCESS_KEY": "a secret",
+        }  # fmt: skip
+        self.store = self.store_of()
+
+    def start(self) -> None:
+        command = ["rclone", "serve", "s3", f"--addr=127.0.0.1:{self.port}", "--auth-key=framemill,a secret"]
+        self.process = subprocess.Popen(
+            [BIN / command[0], *command[1:], "--config=/dev/null", self.bucket.parent],
+            stderr=subprocess.DEVNULL,
+            preexec_fn=terminate_with_parent,  # a test run that is killed leaves nothing behind
+        )
+        wait_for(self._answers, "the S3 server")
+
+    def stop(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def store_of(self, **environment: str) -> S3Store:
+        """The bucket (or what ``environment`` makes of it) as the server's processes open it."""
+        environment = {**self.environment, "REDIS_URL": "redis://none", **environment}
+        store = S3Store(Settings.from_env(environment))
+        with pytest.MonkeyPatch.context() as patch:
+            for name in environment:
+                patch.setenv(name, environment[name])
+            assert store.client  # made now, with these credentials
+        return store
+
+    def files(self, part: str = "") -> list[str]:
+        """Keys with ``part`` in them."""
+        names = [str(path.relative_to(self.bucket)) for path in sorted(self.bucket.rglob("*")) if path.is_file()]
+        return [name for name in names if part in name]
+
+    def _answers(self) -> bool:
+        try:
+            return requests.get(self.url, timeout=2).status_code < 500
+        except requests.ConnectionError:
+            return False

@@ -1,0 +1,204 @@
+"""Calls of callers and of runs, as rules of ``test_store_machine.py``: each says what it must answer and change."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+from hypothesis.stateful import precondition, rule
+
+from jobs.errors import Conflict
+from jobs.outbound.webhook import EVENTS, Webhook
+from jobs.store import keys, previews
+from jobs.store.runs import Answer
+from tests.support.store_invariants import ENDED
+from tests.support.store_model import MODELS, Job, Message, StoreModel
+
+#: Which of the things there are.
+which = st.integers(0, 15) | st.integers(0, 160)
+
+
+class CallersAndRuns(StoreModel):
+    """Messages arrive in any order, late and more than once."""
+
+    # ---- callers
+
+    @rule(
+        key=st.sampled_from(["a", "b", keys.NOBODY]), model=st.sampled_from(["m", "n"]), deadline=st.booleans(),
+        pin=st.sampled_from([None, None, None, "gpu0", "gpu1"]), priority=st.sampled_from([0, 0, 3]),
+        job_class=st.sampled_from(["general", "premium"]), work=st.integers(1, 3),
+        webhook=st.sampled_from([None, Webhook("http://example.org/"), Webhook("http://example.com:81/", EVENTS)]),
+    )  # fmt: skip
+    def submit(
+        self, key: str, model: str, deadline: bool, pin: str | None, priority: int, job_class: str, work: int,
+        webhook: Webhook | None,
+    ) -> None:  # fmt: skip
+        job = Job(f"job{self.number()}", key, model, pin, deadline=deadline)
+        accepted = self.room.accept(
+            key, job_id=job.job_id, model=model, work=work, pin=pin, priority=priority, job_class=job_class,
+            start_within_s=600 if deadline else 0, webhook=webhook,
+        )  # fmt: skip
+        self.jobs[job.job_id] = job
+        self.counts["submitted"] += 1
+        self.follow(accepted.bindings)
+        assert (accepted.forecast.position == 0) == (job.slot is not None)
+
+    @rule(key=st.sampled_from(["a", "b", keys.NOBODY]), model=st.sampled_from(["m", "n"]), number=st.integers(1, 4))
+    def submit_some(self, key: str, model: str, number: int) -> None:
+        for _ in range(number):
+            self.submit(key, model, False, None, 0, "general", 1, None)
+
+    @precondition(lambda self: self.jobs)
+    @rule(at=which)
+    def cancel(self, at: int) -> None:
+        job = self.job(at, "running", "delivering")
+        changed, stop, bindings = self.store.cancel(job.job_id)
+        assert changed == (job.state not in ENDED)
+        assert stop == (job.slot if job.state == "running" else None)
+        if changed:
+            bound = job.slot if job.state == "queued" else None
+            self.end(job, "cancelled")
+            if bound:
+                self.free(bound, job, job.attempt)
+        self.follow(bindings)
+
+    @precondition(lambda self: self.jobs)
+    @rule(at=which)
+    def move_to_front(self, at: int) -> None:
+        job = self.job(at, "queued")
+        try:
+            bindings = self.store.move_to_front(job.job_id)
+        except Conflict:
+            assert not job.waits
+        else:
+            assert job.waits
+            self.follow(bindings)
+
+    @precondition(lambda self: len(self.jobs) > 2)
+    @rule(slot=st.sampled_from([*MODELS, keys.ALL]), resume=st.booleans())
+    def pause(self, slot: str, resume: bool) -> None:
+        bindings = self.store.pause(slot, resume=resume)
+        (self.paused.discard if resume else self.paused.add)(slot)
+        self.follow(bindings)
+
+    @precondition(lambda self: self.paused)
+    @rule()
+    def resume_all(self) -> None:
+        for slot in sorted(self.paused):
+            self.pause(slot, True)
+
+    # ---- runs
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which, repeat=st.booleans(), stranger=st.booleans())
+    def start(self, at: int, repeat: bool, stranger: bool) -> None:
+        """``stranger``: the message reached an older worker of the slot."""
+        self.start_of(self.message(at, "queued"), repeat, stranger)
+
+    def start_of(self, message: Message, repeat: bool, stranger: bool) -> None:
+        job, attempt, slot, owner = message
+        owner = "host:0:0" if stranger else owner
+        run = job.run if repeat and job.run else f"run{self.number()}"
+        current = job.state == "queued" and (job.slot, job.attempt) == (slot, attempt)
+        current = current and self.slots[slot].owner == owner
+        known = job.state == "running" and job.attempt == attempt and job.run == run
+        started = self.store.start(job.job_id, attempt, slot=slot, owner=owner, device="cpu", run=run)
+        assert bool(started) == (current or known)
+        if current:
+            job.state, job.run, job.deadline, job.overdue = "running", run, False, False
+            job.starts += 1
+
+    @precondition(lambda self: any(slot.holds for slot in self.slots.values()))
+    @rule(at=which, node=st.sampled_from(["", "host"]), number=st.integers(1, 3))
+    def work(self, at: int, node: str, number: int) -> None:
+        """Workers do what is next: begin their job, or end it."""
+        for _ in range(number):
+            held = [
+                m
+                for m in self.messages
+                if m.slot in self.slots and self.slots[m.slot].holds == (m.job.job_id, m.attempt)
+            ]
+            if not held:
+                return
+            message = held[at % len(held)]
+            if message.job.state == "queued":
+                self.start_of(message, repeat=False, stranger=False)
+            else:
+                self.compute_of(message, node, 1.0)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which)
+    def progress(self, at: int) -> None:
+        job, attempt, *_ = self.message(at, "running")
+        current = job.state == "running" and job.attempt == attempt
+        answer = self.store.progress(job.job_id, attempt, "denoising", 1, 2, 0.5)
+        assert answer is (Answer.STOP if not current else Answer.SHOW if job.watched else Answer.GO_ON)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which)
+    def preview(self, at: int) -> None:
+        job, attempt, *_ = self.message(at, "running")
+        current = job.state == "running" and job.attempt == attempt
+        before = previews.newest(self.store, job.job_id)
+        step = self.number()
+        assert self.store.preview(job.job_id, attempt, step, b"picture", "image/jpeg") == current
+        after = previews.newest(self.store, job.job_id)
+        if current:
+            assert after is not None
+            assert (after.attempt, after.step, after.content) == (attempt, step, b"picture")
+        else:
+            assert after == before
+
+    @precondition(lambda self: any(job.state not in ENDED for job in self.jobs.values()))
+    @rule(at=which)
+    def ask_for_previews(self, at: int) -> None:
+        live = [job for job in self.jobs.values() if job.state not in ENDED]
+        job = live[-1 - at % len(live)]
+        previews.ask(self.store, job.job_id)
+        job.watched = True
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which, node=st.sampled_from(["", "host"]), run_s=st.sampled_from([0.0, 0.5, 2.0]))
+    def compute(self, at: int, node: str, run_s: float) -> None:
+        self.compute_of(self.message(at, "running"), node, run_s)
+
+    def compute_of(self, message: Message, node: str, run_s: float) -> None:
+        job, attempt, slot, _ = message
+        mine = job.attempt == attempt
+        repeated = mine and (job.state == "delivering" or (job.state == "succeeded" and not node))
+        current = mine and job.state == "running"
+        owned, bindings = self.store.compute(job.job_id, attempt, slot=slot, node=node, run_s=run_s)
+        assert owned == (current or repeated)
+        if current and node:
+            job.state = "delivering"
+        elif current:
+            self.end(job, "succeeded")
+        self.free(slot, job, attempt)
+        self.follow(bindings)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which)
+    def fail(self, at: int) -> None:
+        job, attempt, slot, _ = self.message(at, "running", "delivering")
+        owned, bindings = self.store.fail(job.job_id, attempt, code="x", message="x", slot=slot)
+        assert owned == (job.attempt == attempt and job.state in ("running", "delivering"))
+        if owned:
+            self.end(job, "failed")
+        self.free(slot, job, attempt)
+        self.follow(bindings)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which)
+    def release(self, at: int) -> None:
+        job, attempt, slot, _ = self.message(at, "cancelled", "failed")
+        bindings = self.store.release(job.job_id, attempt, slot=slot)
+        self.free(slot, job, attempt)
+        self.follow(bindings)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which)
+    def lose_child(self, at: int) -> None:
+        job, attempt, slot, _ = self.message(at, "queued", "running", "cancelled")
+        state, bindings = self.store.lose(job.job_id, attempt)
+        self.lose(job, attempt)
+        self.free(slot, job, attempt)
+        self.follow(bindings)
+        assert state == (job.state if job.job_id in self.jobs else "")

@@ -1,0 +1,203 @@
+"""The plain model that the store is compared with in ``test_store_machine.py``."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from hypothesis.stateful import RuleBasedStateMachine, invariant
+
+from jobs.record import Output
+from jobs.settings import Settings
+from jobs.slots.slot import Binding
+from jobs.store import keys
+from tests.support.room import Room
+from tests.support.store_invariants import ENDED, Snapshot
+
+MAX_ATTEMPTS = 2
+MODELS = {"gpu0": ("m",), "gpu1": ("m", "n"), "gpu2": ("n",)}
+LIMITS = {"a": 1, "b": 2}
+
+
+@dataclass
+class Job:
+    """What is known of a job."""
+
+    job_id: str
+    key: str
+    model: str
+    pin: str | None
+    state: str = "queued"
+    slot: str | None = None
+    attempt: int = 0
+    starts: int = 0
+    run: str = ""
+    deadline: bool = False
+    overdue: bool = False
+    deliverer: str = ""
+    lapsed: bool = False
+    watched: bool = False
+    outputs: list[Output] = field(default_factory=list)
+    #: The record as it was when the job ended.
+    ended: dict[str, str] | None = None
+
+    @property
+    def waits(self) -> bool:
+        return self.state == "queued" and self.slot is None
+
+
+@dataclass
+class Slot:
+    """What is known of a slot."""
+
+    owner: str
+    holds: tuple[str, int] | None = None
+    draining: bool = False
+    lapsed: bool = False
+    suspect: bool = False
+    given_up: bool = False
+
+
+class Message(NamedTuple):
+    """What was sent to a slot's queue, and the owner it went to."""
+
+    job: Job
+    attempt: int
+    slot: str
+    owner: str
+
+
+T = TypeVar("T")
+
+
+def _mostly(at: int, fitting: list[T], every: list[T]) -> T:
+    chosen = fitting if fitting and at % 4 else every
+    return chosen[-1 - at // 4 % len(chosen)]
+
+
+class StoreModel(RuleBasedStateMachine):
+    """A store, and a plain model of its jobs and slots that must agree with it after every call."""
+
+    def __init__(self, server: Settings) -> None:
+        super().__init__()
+        self.room = Room(server, max_attempts=MAX_ATTEMPTS)
+        self.store, self.redis = self.room.store, self.room.redis
+        for key, running in LIMITS.items():
+            self.room.limit(key, running)
+        self.jobs: dict[str, Job] = {}
+        self.slots: dict[str, Slot] = {}
+        self.paused: set[str] = set()
+        #: Every message that was ever sent.
+        self.messages: list[Message] = []
+        self.counts: Counter[str] = Counter()
+        self.numbers = 0
+
+    # ---- the model
+
+    def number(self) -> int:
+        self.numbers += 1
+        return self.numbers
+
+    def job(self, at: int, *states: str) -> Job:
+        """A job, mostly one in these states."""
+        every = list(self.jobs.values())
+        fitting = [job for job in every if job.state in states]
+        return _mostly(at, fitting, every)
+
+    def message(self, at: int, *states: str) -> Message:
+        """A message, mostly one that is valid and whose job is in these states."""
+        fitting = [m for m in self.messages if m.job.state in states and m.attempt == m.job.attempt]
+        return _mostly(at, fitting, self.messages)
+
+    def end(self, job: Job, state: str) -> None:
+        job.state, job.overdue, job.deliverer = state, False, ""
+        self.counts[state] += 1
+        job.ended = self.record(job)
+
+    def record(self, job: Job) -> dict[str, str]:
+        record: dict[str, str] = self.redis.hgetall(keys.JOB + job.job_id)
+        record.pop("charged", None)  # goes when the slot is free
+        return record
+
+    def requeue(self, job: Job) -> None:
+        job.state, job.slot, job.run, job.deliverer, job.lapsed = "queued", None, "", "", False
+
+    def lose(self, job: Job, attempt: int) -> None:
+        if job.attempt != attempt or job.slot is None or job.state not in ("queued", "running"):
+            return
+        if job.starts >= MAX_ATTEMPTS or attempt >= 10 * MAX_ATTEMPTS:
+            self.end(job, "failed")
+        else:
+            self.requeue(job)
+
+    def free(self, slot: str, job: Job, attempt: int) -> None:
+        if slot in self.slots and self.slots[slot].holds == (job.job_id, attempt):
+            self.slots[slot].holds = None
+            if job.slot and job.state in ("queued", "running"):
+                self.requeue(job)  # the worker knows nothing of it, or forgot
+
+    def may_run(self, name: str, job: Job) -> bool:
+        slot = self.slots[name]
+        held = [self.jobs[other.holds[0]].key for other in self.slots.values() if other.holds]
+        return (
+            not (slot.holds or slot.draining or slot.suspect or self.paused & {name, keys.ALL})
+            and job.waits
+            and job.model in MODELS[name]
+            and job.pin in (None, name)
+            and held.count(job.key) < LIMITS.get(job.key, 99)
+        )
+
+    def follow(self, bindings: Iterable[Binding]) -> None:
+        """Jobs were given to slots, and jobs past their deadline may have been found on the way."""
+        for job in self.jobs.values():
+            if job.overdue and job.waits and self.redis.hget(keys.JOB + job.job_id, "state") == "expired":
+                self.end(job, "expired")
+        for binding in bindings:
+            job, slot = self.jobs[binding.job_id], self.slots[binding.slot]
+            if slot.holds == (job.job_id, binding.attempt):
+                continue  # sent again
+            assert not job.overdue
+            assert self.may_run(binding.slot, job), binding
+            job.slot, job.attempt = binding.slot, job.attempt + 1
+            assert binding.attempt == job.attempt
+            slot.holds = (job.job_id, job.attempt)
+            self.messages.append(Message(job, job.attempt, binding.slot, slot.owner))
+
+    # ---- always
+
+    @invariant()
+    def agrees(self) -> None:
+        now = Snapshot(self.redis)
+        assert now.counters() == dict(self.counts)
+        now.check()
+        assert set(now.jobs) == set(self.jobs)
+        for job_id, job in self.jobs.items():
+            record = now.jobs[job_id]
+            found = (record["state"], record.get("slot"), int(record["attempt"]), int(record.get("starts", 0)))
+            assert found[0] == job.state
+            assert found[2:] == (job.attempt, job.starts)
+            assert found[1] == job.slot
+            if job.ended is not None:
+                record.pop("charged", None)
+                assert record == job.ended
+        for name, slot in self.slots.items():
+            facts = now.slots[name]
+            held = (facts["job"], int(facts["attempt"])) if "job" in facts else None
+            assert (facts["owner"], held) == (slot.owner, slot.holds)
+        assert set(now.slots) == set(self.slots)
+
+    @invariant()
+    def no_slot_idles_while_a_job_it_could_run_waits(self) -> None:
+        for name in self.slots:
+            idle_for = [job.job_id for job in self.jobs.values() if not job.overdue and self.may_run(name, job)]
+            assert not idle_for, name
+
+    def teardown(self) -> None:
+        """Every job ended at most once for those who listen."""
+        events = [json.loads(entry["event"]) for _, entry in self.redis.xrange(keys.EVENTS)]
+        ends = Counter(event["task_id"] for event in events if event["state"] in ENDED)
+        assert all(number == 1 for number in ends.values())
+        assert sum(ends.values()) == sum(self.counts[state] for state in ENDED)

@@ -1,0 +1,175 @@
+"""Tiny pipelines with random weights: genuine diffusers folders for the tests, made in seconds.
+
+They load, step and stop like large ones; their pictures mean nothing.
+``python -m tests.support.tiny FOLDER [families]`` makes them.
+The modules of this package need torch; this one does not.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from jobs.settings import PROJECT_ROOT
+
+#: What most tests need: one model for images and one for video.
+BASE = """
+[tiny-image]
+source = "./tiny-image"
+kinds = ["text2img", "img2img"]
+pipelines = { img2img = "StableDiffusionImg2ImgPipeline" }
+defaults = { steps = 4, width = 32, height = 32 }
+limits = { steps = [1, 100000], width = [16, 128], height = [16, 128], prompt_chars = [0, 200] }
+
+[tiny-video]
+source = "./tiny-video"
+kinds = ["text2video", "img2video"]
+pipelines = { img2video = "LTXImageToVideoPipeline" }
+size_multiple_px = 32
+frames_step = 8
+defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8 }
+limits = { steps = [1, 100000], width = [32, 64], height = [32, 64], frames = [9, 33], prompt_chars = [0, 200] }
+
+[broken]
+source = "./nothing-here"
+kinds = ["text2img"]
+"""
+
+#: One model of each family, with all it can do.
+FAMILIES = """
+[sd]
+source = "./sd"
+kinds = ["text2img", "img2img", "inpaint"]
+pipelines = { img2img = "StableDiffusionImg2ImgPipeline", inpaint = "StableDiffusionInpaintPipeline" }
+schedulers = "diffusion"
+loras = "./loras"
+defaults = { steps = 4, width = 32, height = 32, strength = 0.5 }
+
+[sd-styled]
+source = "./sd"
+kinds = ["text2img"]
+scheduler = "Euler a"
+loras = "./loras"
+default_loras = { grain = 0.5 }
+defaults = { steps = 4, width = 32, height = 32 }
+
+[sdxl]
+source = "./sdxl"
+kinds = ["text2img", "img2img", "inpaint"]
+pipelines = { img2img = "StableDiffusionXLImg2ImgPipeline", inpaint = "StableDiffusionXLInpaintPipeline" }
+schedulers = "diffusion"
+defaults = { steps = 4, width = 32, height = 32, strength = 0.5 }
+
+# As on a GPU: the VAE is float32 while it decodes.
+[sdxl-half]
+source = "./sdxl"
+kinds = ["text2img", "img2img"]
+pipelines = { img2img = "StableDiffusionXLImg2ImgPipeline" }
+dtype = "float16"
+defaults = { steps = 4, width = 32, height = 32, strength = 0.5 }
+
+[flux]
+source = "./flux"
+kinds = ["text2img", "img2img", "inpaint"]
+pipelines = { img2img = "FluxImg2ImgPipeline", inpaint = "FluxInpaintPipeline" }
+schedulers = ["Euler", "UniPC"]
+size_multiple_px = 4
+arguments = { max_sequence_length = 16 }
+defaults = { steps = 4, width = 16, height = 16, strength = 0.5 }
+
+# Models that were trained to see the mask and what is around it.
+[sd-fill]
+source = "./sd-fill"
+kinds = ["inpaint"]
+defaults = { steps = 4, width = 32, height = 32 }
+
+[flux-fill]
+source = "./flux-fill"
+kinds = ["inpaint"]
+size_multiple_px = 4
+arguments = { max_sequence_length = 16 }
+defaults = { steps = 4, width = 16, height = 16 }
+
+[kandinsky]
+source = "./kandinsky/decoder"
+prior = "./kandinsky/prior"
+prior_arguments = { num_inference_steps = 2 }
+kinds = ["text2img", "mix2img", "img2img"]
+pipelines = { img2img = "KandinskyV22Img2ImgPipeline" }
+size_multiple_px = 64
+defaults = { steps = 4, width = 64, height = 64, strength = 0.5 }
+
+[kandinsky-inpaint]
+source = "./kandinsky/inpaint"
+prior = "./kandinsky/prior"
+prior_arguments = { num_inference_steps = 2 }
+kinds = ["inpaint"]
+size_multiple_px = 64
+defaults = { steps = 4, width = 64, height = 64 }
+limits = { strength = [1, 1] }
+
+[kandinsky-combined]
+source = "./kandinsky/combined"
+prior_arguments = { num_inference_steps = 2 }
+kinds = ["text2img", "mix2img", "img2img"]
+pipelines = { img2img = "KandinskyV22Img2ImgPipeline" }
+size_multiple_px = 64
+defaults = { steps = 4, width = 64, height = 64, strength = 0.5 }
+
+[ltx]
+source = "./ltx"
+kinds = ["text2video", "img2video"]
+pipelines = { img2video = "LTXImageToVideoPipeline" }
+schedulers = ["Euler", "UniPC"]
+size_multiple_px = 32
+frames_step = 8
+defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8 }
+
+[wan]
+source = "./wan/t2v"
+kinds = ["text2video"]
+schedulers = "flow"
+size_multiple_px = 16
+frames_step = 4
+arguments = { max_sequence_length = 16 }
+defaults = { steps = 4, width = 16, height = 16, frames = 5, fps = 8 }
+
+[wan-i2v]
+source = "./wan/i2v"
+kinds = ["img2video"]
+size_multiple_px = 16
+frames_step = 4
+arguments = { max_sequence_length = 16 }
+defaults = { steps = 4, width = 16, height = 16, frames = 5, fps = 8 }
+
+[cogvideox]
+source = "./cogvideox"
+kinds = ["text2video"]
+size_multiple_px = 16
+frames_step = 8
+arguments = { max_sequence_length = 16 }
+defaults = { steps = 4, width = 16, height = 16, frames = 9, fps = 8 }
+
+# A pipeline that nothing in Framemill knows: no prompt, no size, no step callback, other names.
+[unknown]
+source = "./unconditional"
+kinds = ["text2img"]
+arguments = { use_clipped_model_output = true }
+fields = { num_images = "batch_size", guidance_scale = "eta" }
+output = "images"
+defaults = { steps = 4, width = 16, height = 16, guidance_scale = 0.0 }
+limits = { width = [16, 16], height = [16, 16], guidance_scale = [0, 1] }
+"""
+
+
+def make(folder: Path, *what: str) -> Path:
+    """Make the pipelines below ``folder`` in a process of its own (it needs torch); returns the models file.
+
+    Args:
+        folder: where; pipelines that exist stay.
+        what: nothing for the two that most tests need, ``families`` for one of each family.
+    """
+    command = [sys.executable, "-m", "tests.support.tiny", str(folder), *what]
+    subprocess.run(command, cwd=PROJECT_ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return folder / f"{what[0] if what else 'models'}.toml"

@@ -1,0 +1,43 @@
+"""``python -m tests.support.tiny FOLDER [families]``: make tiny pipelines and their models file."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.support.tiny import BASE, FAMILIES
+from tests.support.tiny.flux import build_flux, build_flux_fill
+from tests.support.tiny.kandinsky import build_kandinsky
+from tests.support.tiny.loras import build_loras
+from tests.support.tiny.stable_diffusion import (
+    build_endless_sd,
+    build_sd,
+    build_sd_fill,
+    build_sdxl,
+    build_unconditional,
+)
+from tests.support.tiny.video import build_cogvideox, build_ltx, build_wan
+
+_BASE: dict[str, Callable[[Path], None]] = {"tiny-image": build_endless_sd, "tiny-video": build_ltx}
+_FAMILIES = {
+    "sd": build_sd, "sdxl": build_sdxl, "flux": build_flux, "kandinsky": build_kandinsky, "ltx": build_ltx,
+    "sd-fill": build_sd_fill, "flux-fill": build_flux_fill,
+    "wan": build_wan, "cogvideox": build_cogvideox, "unconditional": build_unconditional,
+}  # fmt: skip
+
+
+def build(folder: Path, *, families: bool) -> Path:
+    """Make what is missing; returns the models file."""
+    for name, builder in (_FAMILIES if families else _BASE).items():
+        if not (folder / name).exists():
+            builder(folder / name)
+    if families and not (folder / "loras").exists():
+        build_loras(folder / "sd", folder / "flux", folder / "loras")
+    models = folder / ("families.toml" if families else "models.toml")
+    models.write_text(FAMILIES if families else BASE)
+    return models
+
+
+if __name__ == "__main__":
+    print(build(Path(sys.argv[1]), families=sys.argv[2:] == ["families"]))

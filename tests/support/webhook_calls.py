@@ -1,0 +1,41 @@
+"""What tests of webhooks do: end a job, and look at its deliveries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.support.harness import Stack, wait_for
+from tests.support.receiver import SECRET, Receiver
+
+OPTIONS = {
+    "WEBHOOK_SECRET": SECRET,
+    "WEBHOOK_ALLOW": "127.0.0.1",
+    "WEBHOOK_RETRY_S": "0 0 0 0 0 3600",
+    "PUBLIC_URL": "https://pictures.example.org/",
+}
+
+
+def cancelled(house: Stack, receiver: Receiver, **fields: Any) -> str:
+    """A job that ended, and with it an event for the receiver."""
+    job_id = house.submit(webhook_url=receiver.url, **fields)
+    assert house.delete(f"/v1/tasks/{job_id}").json()["changed"]
+    return job_id
+
+
+def log(house: Stack, job_id: str) -> list[dict[str, Any]]:
+    return list(house.get(f"/v1/tasks/{job_id}/webhooks").json()["deliveries"])
+
+
+def settled(house: Stack, job_id: str, state: str, tries: int = 1) -> dict[str, Any]:
+    """The job's one delivery, when it is in this state after so many tries."""
+    found: list[dict[str, Any]] = []
+
+    def look() -> bool:
+        found[:] = log(house, job_id)
+        return [(one["state"], len(one["tries"])) for one in found] == [(state, tries)]
+
+    try:
+        wait_for(look, f"a delivery that is {state} after {tries} tries")
+    except AssertionError as exc:
+        raise AssertionError(f"{exc}: {found}") from None
+    return found[0]
