@@ -69,7 +69,7 @@ class Source:
         return cls(name, text, tuple(match[1].split(", ")) if match else ())
 
     def chain(self) -> list[Source]:
-        """The files that this one includes, directly or not, each after those that it includes itself; then this one."""
+        """All files that this one includes, each after those that it includes itself; then this one."""
         chain: dict[str, Source] = {}
         self._collect(chain, ())
         return list(chain.values())
