@@ -19,7 +19,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +61,6 @@ class Source:
     includes: tuple[str, ...]
 
     @classmethod
-    @cache
     def read(cls, name: str, folder: Path = FOLDER) -> Source:
         text = (folder / f"{name}.lua").read_text(encoding="utf-8")
         match = _INCLUDES.search(text)
@@ -117,14 +115,13 @@ def scripts(limits: Mapping[str, float], tables: Mapping[str, str]) -> Iterator[
     constants = {table: {name: f"'{value}'" for name, value in group.items()} for table, group in CONSTANTS.items()}
     constants["CFG"] = {name: f"{value:.0f}" for name, value in limits.items()}
     for path in sorted(FOLDER.glob("*.lua")):
-        yield _load(path.stem, constants, tables)
+        yield _load(Source.read(path.stem), constants, tables)
 
 
-def _load(name: str, constants: Mapping[str, Mapping[str, str]], tables: Mapping[str, str]) -> Script:
-    source = Source.read(name)
+def _load(source: Source, constants: Mapping[str, Mapping[str, str]], tables: Mapping[str, str]) -> Script:
     body = "".join(_compiled(part, constants) for part in source.chain())
     head = "".join(f"local {table} = {value}\n" for table, value in tables.items() if re.search(rf"\b{table}\b", body))
-    return Script(name, head + body, *declared_arguments(source))
+    return Script(source.name, head + body, *declared_arguments(source))
 
 
 def declared_arguments(source: Source) -> tuple[tuple[str, ...], str]:
