@@ -34,6 +34,9 @@ from jobs.store.scripts import flat
 from jobs.store.slots import SlotCalls
 from jobs.submission import Accepted, Submission
 
+#: Prefix of the Redis keys of records; the result backend's ``task_keyprefix``.
+RECORD_PREFIX = keys.JOB
+
 
 @dataclass(frozen=True)
 class Room:
