@@ -12,6 +12,9 @@ from collections.abc import Sequence
 from jobs.store import keys
 from jobs.store.scripts import Scripts
 
+#: Prefixes of the names of all stored objects.
+OBJECT_PREFIXES = (keys.INPUT_OBJECTS, keys.OUTPUT_OBJECTS)
+
 
 class FileIndex(Scripts):
     """What Redis knows about stored objects; part of :class:`jobs.store.jobs.JobStore`."""

@@ -33,6 +33,9 @@ from jobs.store.runs import RunStore
 from jobs.store.slots import SlotStore
 from jobs.submission import Accepted, Submission
 
+#: Prefix of the Redis keys of records; the result backend's ``task_keyprefix``.
+RECORD_PREFIX = keys.JOB
+
 
 @dataclass(frozen=True)
 class Room:

@@ -78,6 +78,7 @@ The scripts build key names from ids they read, so this layout needs one Redis, 
 from __future__ import annotations
 
 from jobs.callers import NOBODY as NOBODY
+from jobs.slots.slot import ALL_SLOTS
 
 PREFIX = "framemill:"
 
@@ -147,7 +148,7 @@ PIN = "@"
 #: A job that was moved to the front waits in the lane of its model behind this.
 FRONT = "!"
 #: The member of ``paused`` that stands for the whole queue.
-ALL = "*"
+ALL = ALL_SLOTS
 #: Beginnings of the names of stored objects: ``inputs/<sha256>.<token>.<ending>``, ``outputs/<id>/…``.
 INPUT_OBJECTS = "inputs/"
 OUTPUT_OBJECTS = "outputs/"
