@@ -130,8 +130,8 @@ def test_python_passes_the_arguments_that_each_script_declares() -> None:
 def test_words_of_the_wire_are_constants(source: Source) -> None:
     """States and words that Python knows as well are never written out, but for names of fields."""
     literals = set(re.findall(r"'([^'\n]*)'", re.sub(r"--[^\n]*", "", source.text)))
-    tables = ("STATE", "OBSTACLE", "NOTICE", "DELIVERY", "GAP")
-    words = {word for table in tables for word in loader.CONSTANTS[table].values()}
+    constants = scripts.constants(Settings())
+    words = {word for table in ("STATE", "OBSTACLE", "NOTICE", "DELIVERY", "GAP") for word in constants[table].values()}
     # Names of fields, an error code, and outcomes of calls.
     assert literals & words <= {"blocked", "draining", "error", "expired", "gone", "ok"}
     assert not [literal for literal in literals if literal.startswith("framemill:")]
@@ -139,7 +139,7 @@ def test_words_of_the_wire_are_constants(source: Source) -> None:
 
 def loaded(message: str = MESSAGE) -> dict[str, loader.Script]:
     settings = Settings()
-    return {s.name: s for s in loader.scripts(scripts._limits(settings), scripts._tables(settings, message))}
+    return {s.name: s for s in loader.scripts(scripts.constants(settings), scripts.tables(settings, message))}
 
 
 def test_constants_are_replaced_by_their_values() -> None:
