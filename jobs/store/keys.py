@@ -1,4 +1,4 @@
-"""Every Redis key and channel, and the head that gives them to the Lua scripts.
+"""Every Redis key and channel. The Lua scripts use them as ``K.JOB``, ``K.LANE`` …
 
 ========================  =======  =======================================================================
 key                       type     holds
@@ -152,9 +152,3 @@ ALL = ALL_SLOTS
 #: Beginnings of the names of stored objects: ``inputs/<sha256>.<token>.<ending>``, ``outputs/<id>/…``.
 INPUT_OBJECTS = "inputs/"
 OUTPUT_OBJECTS = "outputs/"
-
-
-def lua_table() -> str:
-    """The names above as a Lua table ``K`` (``K.JOB``, ``K.LANE`` …)."""
-    names = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, str)}
-    return "local K = {" + ", ".join(f"{name} = '{value}'" for name, value in sorted(names.items())) + "}\n"

@@ -47,7 +47,7 @@ def _progress(endpoint: Endpoint, job: Job) -> dict[str, Any]:
     forecast = store().forecast(job.job_id)[0]
     workers = max(online(endpoint.model), 1 if job.slot else 0)
     estimate = -1.0 if not workers else max(0.0, round(forecast.eta_s or 0.0, 1))
-    noted = store().noted_progress(job.job_id) if job.state is JobState.RUNNING else {}
+    noted = store().worker_progress(job.job_id) if job.state is JobState.RUNNING else {}
     if job.state is JobState.RUNNING and not isinstance(job.request, EndpointRequest):
         noted = {"progress": job.percent, "progress_data": _preview(endpoint, job)}
     waiting = job.state is JobState.QUEUED
