@@ -12,8 +12,11 @@ from redis.commands.core import Script as RegisteredScript
 from redis.retry import Retry
 
 from jobs.errors import Unavailable
+from jobs.outbound import webhook
 from jobs.settings import Settings
-from jobs.store.lua import loader
+from jobs.states import JobState
+from jobs.store import keys
+from jobs.store.lua import loader, words
 
 #: Time after which a preview is deleted unless a newer one comes or the job ends, seconds: one step of a large video
 #: and its decoding may take minutes.
@@ -53,7 +56,7 @@ class Scripts:
         self.client = client or connect(settings)
         self._scripts: dict[str, tuple[loader.Script, RegisteredScript]] = {
             script.name: (script, self.client.register_script(script.text))
-            for script in loader.scripts(_limits(settings), _tables(settings, message))
+            for script in loader.scripts(constants(settings), tables(settings, message))
         }
 
     def call(self, reader: Callable[[Any], T]) -> T:
@@ -79,8 +82,22 @@ class Scripts:
                 pause_s = min(5.0, pause_s * 2)
 
 
+def constants(settings: Settings) -> dict[str, dict[str, str | int]]:
+    """The constants of the scripts, by table: ``K.JOB``, ``STATE.QUEUED``, ``CFG.lease_ms`` …"""
+    enums = {
+        "STATE": JobState, "OBSTACLE": words.Obstacle, "NOTICE": words.Notice, "DELIVERY": words.DeliveryState,
+        "GAP": words.MessageGap,
+    }  # fmt: skip
+    return {
+        "K": {name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)},
+        "CFG": {name: round(value) for name, value in _limits(settings).items()},
+        "EVENT": {"PREFIX": webhook.EVENT_PREFIX, "STARTED": webhook.STARTED},
+        **{table: {member.name: member.value for member in enum} for table, enum in enums.items()},
+    }
+
+
 def _limits(settings: Settings) -> dict[str, float]:
-    """The constants ``CFG.…`` of the scripts; times in milliseconds."""
+    """Limits and durations; durations in milliseconds."""
     return {
         "result_ttl_ms": settings.result_ttl_s * 1000,
         "max_attempts": settings.max_attempts,
@@ -98,7 +115,7 @@ def _limits(settings: Settings) -> dict[str, float]:
     }
 
 
-def _tables(settings: Settings, message: str) -> dict[str, str]:
+def tables(settings: Settings, message: str) -> dict[str, str]:
     """Lua values that scripts use by these names."""
     weights = ", ".join(f"{name} = {weight:g}" for name, weight in settings.class_weights.items())
     retention = ", ".join(f"{name} = {kept_s * 1000:.0f}" for name, kept_s in settings.retention_s.items())

@@ -19,14 +19,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-from jobs.outbound import webhook
-from jobs.states import JobState
-from jobs.store import keys
-from jobs.store.lua.words import DeliveryState, MessageGap, Notice, Obstacle
 
 FOLDER = Path(__file__).parent
 
@@ -35,19 +29,6 @@ _ARGUMENTS = re.compile(r"^local (\w+(?:,\s+\w+)*) = unpack\(ARGV\)$", re.MULTIL
 _REST = re.compile(r"^local (\w+) = (?:ARGV|\{unpack\(ARGV, (\d+)\)\})$", re.MULTILINE)
 #: A string, a comment, or a dotted name such as ``K.JOB``.
 _TOKEN = re.compile(r"(?P<string>'(?:\\.|[^'\\\n])*')|(?P<comment>[ \t]*--[^\n]*)|\b(?P<table>[A-Z]+)\.(?P<name>\w+)")
-
-#: What every store has in common; limits depend on its settings.
-CONSTANTS: Mapping[str, Mapping[str, str]] = {
-    "K": {name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)},
-    "EVENT": {"PREFIX": webhook.EVENT_PREFIX, "STARTED": webhook.STARTED},
-    **{
-        table: {member.name: member.value for member in words}
-        for table, words in {
-            "STATE": JobState, "OBSTACLE": Obstacle, "NOTICE": Notice, "DELIVERY": DeliveryState, "GAP": MessageGap,
-        }.items()
-    },
-}  # fmt: skip
-
 
 class BadScript(Exception):
     """A Lua script that cannot be loaded."""
@@ -62,7 +43,6 @@ class Source:
     includes: tuple[str, ...]
 
     @classmethod
-    @cache
     def read(cls, name: str, folder: Path = FOLDER) -> Source:
         text = (folder / f"{name}.lua").read_text(encoding="utf-8")
         match = _INCLUDES.search(text)
@@ -107,24 +87,25 @@ class Script:
         return [values[name] for name in self.arguments] + (_flat(values[self.rest]) if self.rest else [])
 
 
-def scripts(limits: Mapping[str, float], tables: Mapping[str, str]) -> Iterator[Script]:
+def scripts(constants: Mapping[str, Mapping[str, str | int]], tables: Mapping[str, str]) -> Iterator[Script]:
     """All scripts, ready for Redis.
 
     Args:
-        limits: values of the constants ``CFG.…``.
+        constants: values by table and name: ``{"K": {"JOB": …}}`` is what scripts use as ``K.JOB``.
         tables: Lua expressions by the name under which scripts use them; each is defined where it is used.
     """
-    constants = {table: {name: f"'{value}'" for name, value in group.items()} for table, group in CONSTANTS.items()}
-    constants["CFG"] = {name: f"{value:.0f}" for name, value in limits.items()}
+    literals = {
+        table: {name: str(value) if isinstance(value, int) else f"'{value}'" for name, value in values.items()}
+        for table, values in constants.items()
+    }
     for path in sorted(FOLDER.glob("*.lua")):
-        yield _load(path.stem, constants, tables)
+        yield _load(Source.read(path.stem), literals, tables)
 
 
-def _load(name: str, constants: Mapping[str, Mapping[str, str]], tables: Mapping[str, str]) -> Script:
-    source = Source.read(name)
-    body = "".join(_compiled(part, constants) for part in source.chain())
+def _load(source: Source, literals: Mapping[str, Mapping[str, str]], tables: Mapping[str, str]) -> Script:
+    body = "".join(_compiled(part, literals) for part in source.chain())
     head = "".join(f"local {table} = {value}\n" for table, value in tables.items() if re.search(rf"\b{table}\b", body))
-    return Script(name, head + body, *declared_arguments(source))
+    return Script(source.name, head + body, *declared_arguments(source))
 
 
 def declared_arguments(source: Source) -> tuple[tuple[str, ...], str]:
@@ -142,7 +123,7 @@ def declared_arguments(source: Source) -> tuple[tuple[str, ...], str]:
     return names, rest[1] if rest else ""
 
 
-def _compiled(source: Source, constants: Mapping[str, Mapping[str, str]]) -> str:
+def _compiled(source: Source, literals: Mapping[str, Mapping[str, str]]) -> str:
     """The text without comments, constants replaced by their values."""
 
     def replaced(match: re.Match[str]) -> str:
@@ -151,7 +132,7 @@ def _compiled(source: Source, constants: Mapping[str, Mapping[str, str]]) -> str
         if match["comment"]:
             return ""
         try:
-            return constants[match["table"]][match["name"]]
+            return literals[match["table"]][match["name"]]
         except KeyError:
             raise BadScript(f"{source.name}.lua: there is no constant {match[0]}") from None
 

@@ -1,5 +1,5 @@
 -- Where a waiting job stands and when it will be done. Exact for one slot while all jobs cost the same.
--- include: common, fairness, queue, rates, records, slots
+-- include: common, fairness, queue, rates, slots
 
 -- How many of n things at start, start + step, … come before `mine`; a tie counts when `wins`.
 local function count_before(n, start, step, mine, wins)

@@ -1,5 +1,4 @@
 -- Reading job records.
--- include: common
 
 local function job_get(id, field)
   return redis.call('HGET', K.JOB .. id, field)
