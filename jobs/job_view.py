@@ -1,4 +1,4 @@
-"""A job as everybody is shown it: in answers, events and webhooks."""
+"""A job as the native API shows it: in answers, events and webhooks."""
 
 from __future__ import annotations
 
@@ -8,45 +8,49 @@ from typing import Any
 from jobs.forecast import Forecast
 from jobs.objects import ObjectStore
 from jobs.record import Job, Output
-from jobs.states import JobState
 
-#: ``status`` beside ``state``: the words that clients of LightX2V, who poll these routes too, wait for.
-STATUS_WORDS: dict[JobState, str] = {
-    JobState.QUEUED: "pending",
-    JobState.RUNNING: "processing",
-    JobState.DELIVERING: "processing",
-    JobState.SUCCEEDED: "completed",
-    JobState.FAILED: "failed",
-    JobState.CANCELLED: "cancelled",
-    JobState.EXPIRED: "failed",
-}
+#: Path of the collection of jobs.
+JOBS_PATH = "/v1/jobs"
+
+
+def job_path(job_id: str, base_url: str = "") -> str:
+    """Return the address of a job."""
+    return f"{base_url}{JOBS_PATH}/{job_id}"
 
 
 def links(job_id: str, base_url: str = "") -> dict[str, str]:
-    base = f"{base_url}/v1/tasks/{job_id}"
-    more = {name: f"{base}/{name}" for name in ("status", "result", "events", "preview")}
-    return {"self": base, **more, "cancel": base}
+    """Return the addresses of a job's resources by name."""
+    path = job_path(job_id, base_url)
+    return {"self": path} | {name: f"{path}/{name}" for name in ("result", "events", "preview", "cancel")}
 
 
 def preview_view(job_id: str, step: int | None, base_url: str = "") -> dict[str, Any] | None:
-    """The newest preview: its step, and its address, which changes with it so that pages show the new one."""
-    return None if step is None else {"step": step, "url": f"{base_url}/v1/tasks/{job_id}/preview?step={step}"}
+    """Return the newest preview: its step and its address, which changes with the step so that pages reload it."""
+    return None if step is None else {"step": step, "url": f"{job_path(job_id, base_url)}/preview?step={step}"}
 
 
 def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str = "") -> dict[str, Any]:
-    """The status of a job. ``base_url``: put before links to this server, for readers who did not call it."""
+    """Return a job as JSON.
+
+    Args:
+        job: the job.
+        forecast: its position and the seconds left.
+        objects: where its outputs are stored.
+        base_url: prefix of links to this server, for readers that did not call it (webhooks).
+    """
+    path = job_path(job.job_id, base_url)
     return {
-        "task_id": job.job_id,
+        "id": job.job_id,
         "state": job.state,
-        "status": STATUS_WORDS[job.state],
         "model": job.request.model,
         "kind": job.request.kind,
-        "stage": job.stage,
-        "stage_percent": job.stage_percent,
-        "step": job.step or 0,
-        "steps": job.steps,
-        "percent": job.percent,
-        "preview": preview_view(job.job_id, job.preview_step, base_url),
+        "progress": {
+            "stage": job.stage,
+            "stage_percent": job.stage_percent,
+            "step": job.step or 0,
+            "steps": job.steps,
+            "percent": job.percent,
+        },
         "position": forecast.position,
         "eta_s": None if forecast.eta_s is None else round(forecast.eta_s, 2),
         "waiting_for": forecast.waiting_for,
@@ -56,10 +60,11 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str =
         "device": job.device,
         "attempt": job.starts,
         "error": job.error,
+        "warnings": job.warnings,
         "command": job.command,
         "report": job.report,
-        "warnings": job.warnings,
         "request": job.request.shown(),
+        "preview": preview_view(job.job_id, job.preview_step, base_url),
         "created_at": iso(job.created_at_ms),
         "started_at": iso(job.started_at_ms),
         "computed_at": iso(job.computed_at_ms),
@@ -67,16 +72,16 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str =
         "retention": job.retention,
         "expires_at": iso(job.expires_at_ms),
         "outputs": [
-            _output_view(f"{base_url}/v1/tasks/{job.job_id}", n, output, objects) | job.request.seeds(n)
-            for n, output in enumerate(job.outputs)
+            _output_view(path, index, output, objects) | job.request.seeds(index)
+            for index, output in enumerate(job.outputs)
         ],
         "links": links(job.job_id, base_url),
     }
 
 
-def _output_view(base: str, index: int, output: Output, objects: ObjectStore) -> dict[str, Any]:
+def _output_view(path: str, index: int, output: Output, objects: ObjectStore) -> dict[str, Any]:
     def url(route: str, file: Output | None) -> str | None:
-        return objects.url(file.key) or f"{base}/{route}?index={index}" if file else None
+        return objects.url(file.key) or f"{path}/{route}?index={index}" if file else None
 
     names = ("media_type", "bytes", "sha256", "width", "height", "frames", "fps", "moderated")
     return {
@@ -89,5 +94,5 @@ def _output_view(base: str, index: int, output: Output, objects: ObjectStore) ->
 
 
 def iso(time_ms: int | None) -> str | None:
-    """Milliseconds since 1970 as ISO 8601 in UTC."""
+    """Return milliseconds since 1970 as ISO 8601 in UTC."""
     return None if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
