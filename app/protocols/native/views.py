@@ -30,7 +30,7 @@ def fleet_view(fleet: Fleet, version: str, sees: Callable[[str], bool]) -> dict[
 
 
 def queue_view(fleet: Fleet, room: Room, max_waiting: int, sees: Callable[[str], bool]) -> dict[str, Any]:
-    """Return the queue. ``idle``: a job that is submitted now would start at once; ``sees`` as in :func:`fleet_view`."""
+    """Return the queue. ``idle``: a job that is submitted now would start at once. ``sees``: see :func:`fleet_view`."""
     return {
         "idle": room.more > 0,
         "active": [job_id for job_id in room.active if sees(job_id)],
