@@ -5,7 +5,7 @@ so that everything is imported and the model is loaded, waits until all is quiet
 second job from its POST to its ``succeeded`` event. A file counts if at least one of its lines ran in any process in
 that phase; its import does not count, as it happened before. Lua scripts count if Redis was asked to run them.
 
-The measured checkout may be another version than this one: only ``POST /v1/jobs`` (before 0.2.0: ``/v1/jobs/``) and
+The measured checkout may be another version than this one: only ``POST /v1/jobs`` (before 0.2.0: ``/v1/tasks/``) and
 the events on Redis are relied on.
 """
 
@@ -168,18 +168,18 @@ class Recording:
 
     def _submit(self) -> str:
         body = {"model": "demo-image", "prompt": "a red circle", "steps": STEPS, "seed": 1}
-        for path in ("/v1/jobs", "/v1/jobs"):
+        for path in ("/v1/jobs", "/v1/tasks/"):
             request = urllib.request.Request(
                 f"http://127.0.0.1:{self._port}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
             )
             try:
                 with urllib.request.urlopen(request, timeout=60) as response:
                     job = json.load(response)
-                return str(job.get("id") or job["id"])
+                return str(job.get("id") or job["task_id"])
             except urllib.error.HTTPError as exc:
                 if exc.code not in (404, 405):
                     raise RuntimeError(f"the job was refused: {exc.read().decode()}") from exc
-        raise RuntimeError("this checkout has neither POST /v1/jobs nor POST /v1/jobs")
+        raise RuntimeError("this checkout has neither POST /v1/jobs nor POST /v1/tasks/")
 
     def result(self, phase: str) -> Phase:
         """What ran in a phase. Only after the phase ``save``."""

@@ -156,7 +156,8 @@ def stopping(models_file: Path, names: list[str] | None = None, runs: int = 10) 
                 asked_at_ms, asked_at = 1000 * time.time(), time.perf_counter()
                 view = stack.status(current) if current == begun["id"] else None
                 if view:
-                    step_ms = 1000 * (asked_at - begun_at) / max(1, view["progress"]["step"] - begun["progress"]["step"])
+                    steps = view["progress"]["step"] - begun["progress"]["step"]
+                    step_ms = 1000 * (asked_at - begun_at) / max(1, steps)
                 assert client.send("POST", f"/v1/jobs/{current}/cancel")[0] == 200
                 answer_ms.append(1000 * (time.perf_counter() - asked_at))
                 stack.wait_until(following, lambda view: view["state"] == "running", "its start")

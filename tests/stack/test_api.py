@@ -12,7 +12,7 @@ def test_both_slash_forms_are_served_without_a_redirect(stack: Stack) -> None:
     job_id = stack.submit(steps=1)
     stack.wait(job_id)
     paths = ["/v1/jobs", f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/result", "/v1/fleet", "/v1/queue", "/v1/models",
-            , "/healthz", "/readyz", "/docs"]  # fmt: skip
+             "/healthz", "/readyz", "/docs"]  # fmt: skip
     for path in paths:
         for form in (path, path + "/"):
             assert stack.get(form, allow_redirects=False).status_code == 200, form

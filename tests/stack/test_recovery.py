@@ -38,7 +38,9 @@ def test_a_job_that_kills_every_worker_is_given_up(start: Start) -> None:
     stack = start("gpu0", "io", MAX_ATTEMPTS=2)
     job_id = stack.submit(steps=ENDLESS_STEPS)
     for attempt in (1, 2):
-        stack.wait_until(job_id, lambda view, n=attempt: view["attempt"] == n and view["progress"]["step"] > 0, "its run")
+        stack.wait_until(
+            job_id, lambda view, n=attempt: view["attempt"] == n and view["progress"]["step"] > 0, "its run"
+        )
         os.kill(stack.child("gpu0"), signal.SIGKILL)
     view = stack.wait(job_id)
     assert (view["state"], view["error"]["code"]) == ("failed", "worker_lost")
@@ -154,7 +156,9 @@ def test_a_worker_told_to_exit_while_redis_is_away_exits(start: Start) -> None:
     process.wait(60)
     stack.redis.start()
     stack.worker("gpu0")
-    view = stack.wait_until(job_id, lambda view: view["attempt"] == 2 and view["progress"]["step"] > 0, "its second run")
+    view = stack.wait_until(
+        job_id, lambda view: view["attempt"] == 2 and view["progress"]["step"] > 0, "its second run"
+    )
     assert view["state"] == "running"
     stack.cancel(job_id)
 

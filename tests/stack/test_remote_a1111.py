@@ -105,7 +105,9 @@ def test_progress_and_previews_are_passed_on(fleet: Fleet) -> None:
     fake.endless = True
     stack = fleet("io", a1111_1=fake)
     job_id = stack.submit(**SMALL, preview=True)
-    view = stack.wait_until(job_id, lambda view: view["preview"] and view["progress"]["step"] == 4, "all steps and a preview")
+    view = stack.wait_until(
+        job_id, lambda view: view["preview"] and view["progress"]["step"] == 4, "all steps and a preview"
+    )
     assert view["progress"]["steps"] == 4
     preview = stack.get(view["preview"]["url"])
     assert preview.headers["Content-Type"] == "image/jpeg"
@@ -191,7 +193,9 @@ def test_one_that_dies_gives_its_job_to_another(fleet: Fleet) -> None:
     job_id = stack.submit(**SMALL)
     first = stack.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "a step")["slot"]
     fakes[first.replace("-", "_")].stop()
-    view = stack.wait_until(job_id, lambda view: view["slot"] != first and view["progress"]["step"] > 0, "steps elsewhere")
+    view = stack.wait_until(
+        job_id, lambda view: view["slot"] != first and view["progress"]["step"] > 0, "steps elsewhere"
+    )
     assert view["attempt"] == 2
     assert await_slot(stack, first, "waiting")["waiting_for"].startswith(f"{first} ")
     # Now the other one dies, too: the job waits, and runs when one is back.
