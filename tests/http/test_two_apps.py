@@ -47,6 +47,6 @@ def test_events_of_one_app_do_not_reach_the_other(two: tuple[FlaskClient, FlaskC
     first, second = two
     job_id = first.post("/v1/jobs", json=DEMO).get_json()["id"]
     waiting = second.post("/v1/jobs", json={**DEMO, "id": job_id})
-    assert waiting.status_code == 200
+    assert waiting.status_code == 201
     assert first.post(f"/v1/jobs/{job_id}/cancel").get_json()["state"] == "cancelled"
     assert second.get(f"/v1/jobs/{job_id}").get_json()["state"] == "queued"

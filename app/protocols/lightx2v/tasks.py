@@ -35,44 +35,44 @@ def list_tasks() -> Response:
     return jsonify({job.job_id: views.listed(job, single=single) for job in reversed(listed)})
 
 
-@blueprint.route("/tasks/<job_id>/status", methods=["GET"])
+@blueprint.route("/tasks/<task_id>/status", methods=["GET"])
 @blueprint.response(200, description="The status of the task; in profile `single` of an unknown id: `not_found`.")
 @blueprint.alt_response(404, description="Unknown id.")
-def status(job_id: str) -> Response:
+def status(task_id: str) -> Response:
     """Read the status of a task."""
     try:
-        job = auth.visible_job(job_id)
+        job = auth.visible_job(task_id)
     except JobNotFound:
         if is_single():
-            return jsonify({"status": "not_found", "task_id": job_id})
+            return jsonify({"status": "not_found", "task_id": task_id})
         raise
     return jsonify(views.status(job, forecast_of(job), single=is_single()))
 
 
-@blueprint.route("/tasks/<job_id>/result", methods=["GET"])
+@blueprint.route("/tasks/<task_id>/result", methods=["GET"])
 @blueprint.response(200, description="The file. Range requests are supported.")
 @blueprint.alt_response(404, description="Unknown id, or no result (yet); the code says which.")
 @blueprint.alt_response(410, description="The files of the task have expired.")
-def result(job_id: str) -> Response:
+def result(task_id: str) -> Response:
     """Download the output of a task."""
     try:
-        job = finished_job(job_id)
+        job = finished_job(task_id)
     except NotReady as exc:
         return errors.render(exc.code, exc.message, 404)
     if not job.outputs:
         raise ObjectNotFound("this task has no output")
-    response = send_object(objects(), job.outputs[0], name=job_id, expires_at_ms=job.expires_at_ms)
+    response = send_object(objects(), job.outputs[0], name=task_id, expires_at_ms=job.expires_at_ms)
     views.set_file_name(response, job)
     return response
 
 
-@blueprint.route("/tasks/<job_id>", methods=["DELETE"])
+@blueprint.route("/tasks/<task_id>", methods=["DELETE"])
 @blueprint.response(200, description="`stop_status` is `do_nothing` if the task had finished before.")
 @blueprint.alt_response(404, description="Unknown id.")
-def cancel(job_id: str) -> Response:
+def cancel(task_id: str) -> Response:
     """Stop a task: a waiting task never runs, a running one ends within a step."""
-    auth.visible_job(job_id)
-    job, changed = dispatcher().cancel(job_id)
+    auth.visible_job(task_id)
+    job, changed = dispatcher().cancel(task_id)
     return jsonify(views.cancelled(job, changed=changed))
 
 
