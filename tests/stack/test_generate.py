@@ -25,7 +25,7 @@ def _png(width: int = 40, height: int = 24) -> bytes:
 def test_an_image(stack: Stack) -> None:
     response = stack.post(model="tiny-image", prompt="a red circle", seed=7, steps=5, width=48, height=32)
     accepted = response.json()
-    assert response.status_code == 200
+    assert response.status_code == 201
     assert response.headers["Location"] == accepted["links"]["self"]
     assert accepted["request"]["seed"] == 7
     view = stack.wait(accepted["id"])
