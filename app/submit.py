@@ -21,7 +21,7 @@ from jobs.record import Job, check_job_id, new_job_id
 from jobs.requests import generation
 from jobs.requests.generation import GenerationRequest
 from jobs.store import queries
-from jobs.submission import Submission
+from jobs.submission import CALLER_OPTIONS, Submission
 from tasks.dispatch import Submitted
 
 MAX_IDEMPOTENCY_KEY_CHARS = 255
@@ -94,16 +94,15 @@ def _submission(
     """Return how the job is queued. Raises: InvalidRequest, Forbidden."""
     caller, spec = auth.caller(), models().get(resolved.model)
     auth.check_model(spec.name)
-    defaults: dict[str, Any] = {
+    _check_class(values.get("job_class"))
+    defaults: dict[str, Any] = {name: values[name] for name in CALLER_OPTIONS if values.get(name) is not None}
+    defaults |= {
         "request": resolved,
         "caller": caller,
         "warnings": warnings,
         "pin": _pinned_slot(values.get("slot"), resolved.model),
-        "job_class": _job_class(values.get("job_class")),
-        "priority": values.get("priority") or 0,
         "start_within_s": _time_limit("start_within_s", values, spec),
         "max_run_s": _time_limit("max_run_s", values, spec),
-        "retention": values.get("retention"),
         "idempotency_key": _idempotency_key(),
         "fingerprint": _fingerprint(values, pictures),
     }
@@ -112,11 +111,10 @@ def _submission(
     return Submission(**{**defaults, **queueing})
 
 
-def _job_class(name: str | None) -> str | None:
-    """Check the scheduling class. Raises: Forbidden."""
+def _check_class(name: str | None) -> None:
+    """Check that the caller may use a scheduling class. Raises: Forbidden."""
     if name == "premium" and not (auth.caller().is_admin or auth.caller().job_class == "premium"):
         raise Forbidden("this key has no premium class")
-    return name
 
 
 def _idempotency_key() -> str:

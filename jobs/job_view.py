@@ -8,6 +8,7 @@ from typing import Any
 from jobs.forecast import Forecast
 from jobs.objects import ObjectStore
 from jobs.record import Job, Output
+from jobs.record_fields import shown
 
 #: Path of the collection of jobs.
 JOBS_PATH = "/v1/jobs"
@@ -54,22 +55,15 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str =
         "position": forecast.position,
         "eta_s": None if forecast.eta_s is None else round(forecast.eta_s, 2),
         "waiting_for": forecast.waiting_for,
-        "class": job.job_class,
-        "priority": job.priority,
-        "slot": job.slot,
-        "device": job.device,
+        **shown(job),
         "attempt": job.starts,
-        "error": job.error,
         "warnings": job.warnings,
-        "command": job.command,
-        "report": job.report,
         "request": job.request.shown(),
         "preview": preview_view(job.job_id, job.preview_step, base_url),
         "created_at": iso(job.created_at_ms),
         "started_at": iso(job.started_at_ms),
         "computed_at": iso(job.computed_at_ms),
         "finished_at": iso(job.finished_at_ms),
-        "retention": job.retention,
         "expires_at": iso(job.expires_at_ms),
         "outputs": [
             _output_view(path, index, output, objects) | job.request.seeds(index)

@@ -22,7 +22,7 @@ from jobs.objects import ObjectStore, open_store
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.post import Answer, post
 from jobs.record import Job
-from jobs.store.webhook_outbox import MAX_TRIES, Delivery, Outbox
+from jobs.store.webhook_outbox import MAX_TRIES, Delivery, WebhookOutbox
 from tasks.runtime import settings, store
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class Sender:
             self._wake.clear()
 
     def _look(self) -> None:
-        outbox = Outbox(store())
+        outbox = WebhookOutbox(store())
         for receiver in outbox.due():
             key, _, host = receiver.partition("|")
             if (places := self._places(key, host)) <= 0:
@@ -110,7 +110,7 @@ class Sender:
 
 def send(delivery: Delivery, sender: str) -> None:
     """Try a claimed delivery once, and note what came of it."""
-    outbox = Outbox(store())
+    outbox = WebhookOutbox(store())
     try:
         job = store().get(delivery.job_id)
     except JobNotFound:

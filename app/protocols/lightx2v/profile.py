@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from app.extensions import models, settings, store
 from jobs.models.spec import Kind
-from jobs.store.jobs import Room
+from jobs.store.jobs import Capacity
 
 
 def is_single() -> bool:
@@ -12,10 +12,10 @@ def is_single() -> bool:
     return settings().lightx2v_profile == "single"
 
 
-def room() -> Room:
+def capacity() -> Capacity:
     """Return what the service works on, and whether it could start another task at once.
 
     In profile ``single`` that is a video from text; otherwise any task.
     """
     video = models().default_for(Kind.TEXT2VIDEO) if is_single() else None
-    return store().room(settings().service_slot, video.name if video else "")
+    return store().capacity(settings().service_slot, video.name if video else "")

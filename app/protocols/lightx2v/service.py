@@ -11,7 +11,7 @@ from app import auth
 from app.downloads import send_object
 from app.extensions import models, objects, settings, store
 from app.protocols.lightx2v import views
-from app.protocols.lightx2v.profile import is_single, room
+from app.protocols.lightx2v.profile import capacity, is_single
 from jobs.errors import Forbidden, ObjectNotFound
 from jobs.record import Job
 from jobs.states import JobState
@@ -25,7 +25,7 @@ auth.protect(blueprint)
 @blueprint.response(200, description="`idle` if a task that is sent now would start at once; counters.")
 def service_status() -> Response:
     """Show whether the service is busy."""
-    now = room()
+    now = capacity()
     active = [job_id for job_id in now.active if auth.sees(job_id)]
     current = queries.find(store(), active[0]) if active else None
     counts = queries.fleet(store(), settings().service_slot).counts
@@ -37,7 +37,7 @@ def service_status() -> Response:
 @blueprint.response(200, description="How many tasks are processed and wait.")
 def queue_status() -> Response:
     """Show how full the queue is."""
-    now = room()
+    now = capacity()
     active = [job_id for job_id in now.active if auth.sees(job_id)]
     return jsonify(views.queue(active, now.waiting, settings().max_waiting))
 

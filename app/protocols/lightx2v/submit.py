@@ -11,7 +11,7 @@ from app import auth, errors
 from app import submit as core
 from app.extensions import settings
 from app.protocols.lightx2v import mapping, states
-from app.protocols.lightx2v.profile import is_single, room
+from app.protocols.lightx2v.profile import capacity, is_single
 from jobs.errors import DuplicateJob, FramemillError, InvalidRequest, QueueFull, ServiceBusy
 from tasks.dispatch import Submitted
 
@@ -35,7 +35,7 @@ def submit(body: Mapping[str, Any], *, video: bool, old: bool = False, form: boo
     """
     task = mapping.map_task(body, video=video, form=form)
     single = is_single()
-    if single and room().more <= 0:  # before an image is downloaded; the script that accepts jobs checks again
+    if single and capacity().spare <= 0:  # before an image is downloaded; the script that accepts jobs checks again
         raise ServiceBusy()
     try:
         prepared = core.prepare(
@@ -47,7 +47,7 @@ def submit(body: Mapping[str, Any], *, video: bool, old: bool = False, form: boo
     try:
         return core.accept(prepared)
     except DuplicateJob as exc:
-        if single and room().more <= 0:
+        if single and capacity().spare <= 0:
             raise ServiceBusy() from exc
         raise DuplicateJob(f"Task ID {prepared.job_id} already exists") from exc
 

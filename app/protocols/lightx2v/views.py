@@ -18,7 +18,7 @@ from jobs.forecast import Forecast
 from jobs.formats import FORMATS
 from jobs.record import Job
 from jobs.states import JobState
-from jobs.store.jobs import Room
+from jobs.store.jobs import Capacity
 
 
 def local(time_ms: float | None) -> str | None:
@@ -134,12 +134,12 @@ def listed(job: Job, *, single: bool) -> dict[str, Any]:
 
 
 def service(
-    room: Room, active: list[str], current: Job | None, counts: Mapping[str, int], queue_size: int
+    capacity: Capacity, active: list[str], current: Job | None, counts: Mapping[str, int], queue_size: int
 ) -> dict[str, Any]:
     """Return the state of the service.
 
     Args:
-        room: what the service works on.
+        capacity: what the service works on.
         active: ids of its tasks that the caller may see.
         current: the first of them.
         counts: jobs by state.
@@ -147,12 +147,12 @@ def service(
     """
     current_id = active[0] if active else None
     return {
-        "service_status": "idle" if room.more > 0 else "busy",
+        "service_status": "idle" if capacity.spare > 0 else "busy",
         "task_id": current_id,
         "start_time": local(current.started_at_ms or current.created_at_ms) if current else None,
         "current_task": current_id,
         "active_tasks": active,
-        "pending_tasks": room.waiting,
+        "pending_tasks": capacity.waiting,
         "queue_size": queue_size,
         "total_tasks": sum(counts.values()),
         "completed_tasks": counts[JobState.SUCCEEDED],

@@ -27,8 +27,8 @@ def fleet() -> Response:
 def queue() -> Response:
     """Show how many jobs wait and run, and for what."""
     service_slot = settings().service_slot
-    state, room = queries.fleet(store(), service_slot), store().room(service_slot)
-    return jsonify(views.queue_view(state, room, settings().max_waiting, auth.sees))
+    state, capacity = queries.fleet(store(), service_slot), store().capacity(service_slot)
+    return jsonify(views.queue_view(state, capacity, settings().max_waiting, auth.sees))
 
 
 @blueprint.route("/events", methods=["GET"])

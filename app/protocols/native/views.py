@@ -8,7 +8,7 @@ from typing import Any
 from jobs.models.spec import ModelSpec
 from jobs.slots.residency import Held
 from jobs.slots.slot import Slot
-from jobs.store.jobs import Room
+from jobs.store.jobs import Capacity
 from jobs.store.pins import is_pinned
 from jobs.store.queries import Fleet
 
@@ -29,14 +29,14 @@ def fleet_view(fleet: Fleet, version: str, sees: Callable[[str], bool]) -> dict[
     }
 
 
-def queue_view(fleet: Fleet, room: Room, max_waiting: int, sees: Callable[[str], bool]) -> dict[str, Any]:
+def queue_view(fleet: Fleet, capacity: Capacity, max_waiting: int, sees: Callable[[str], bool]) -> dict[str, Any]:
     """Return the queue. ``idle``: a job that is submitted now would start at once. ``sees``: see :func:`fleet_view`."""
     return {
-        "idle": room.more > 0,
-        "active": [job_id for job_id in room.active if sees(job_id)],
+        "idle": capacity.spare > 0,
+        "active": [job_id for job_id in capacity.active if sees(job_id)],
         "counts": fleet.counts,
         "submitted": fleet.submitted,
-        "waiting": {"total": room.waiting, "by_model": fleet.waiting_models, "by_class": fleet.waiting_classes},
+        "waiting": {"total": capacity.waiting, "by_model": fleet.waiting_models, "by_class": fleet.waiting_classes},
         "waiting_for": [f"model {name}" for name in fleet.stuck_models],
         "max_waiting": max_waiting,
         "paused": fleet.paused,
