@@ -137,7 +137,7 @@ def send(delivery: Delivery, sender: str) -> None:
 
 
 def _try(job: Job, delivery: Delivery, keys: list[str]) -> Answer:
-    if job.webhook is None or not keys:
+    if not job.webhook or not keys:
         return Answer(error="there is no secret that signs")
     # Built now, not when it was written: links to outputs lapse.
     forecast = OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
