@@ -10,7 +10,7 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 from app import auth
 from jobs.errors import NotReady, ResultExpired
 from jobs.job_view import iso
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 from jobs.record import Job, Output
 from jobs.states import JobState
 

@@ -18,7 +18,8 @@ from functools import cache
 from jobs.errors import FramemillError, JobNotFound, Unavailable
 from jobs.forecast import OVER
 from jobs.job_view import iso, job_view
-from jobs.objects import ObjectStore, open_store
+from jobs.objects.base import ObjectStore
+from jobs.objects.factory import open_store
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.post import Answer, post
 from jobs.record import Job

@@ -1,4 +1,4 @@
-"""The interface of object stores, and the rules of their keys."""
+"""The interface of object stores, and which keys are valid."""
 
 from __future__ import annotations
 
