@@ -21,13 +21,14 @@ def service(session: Session) -> None:
     """Show the slots, the queue, and what the waiting jobs wait for."""
     state = session.client.service_status()
     counts: Mapping[str, int] = state.get("counts") or {}
+    waiting: Mapping[str, int] = (state.get("waiting") or {}).get("by_model") or {}
     facts = {
         "service": "idle" if state.get("idle") else "busy",
         "version": state.get("version"),
         "queue": joined(
             f"{counts[state]} {state}" for state in ("queued", "running", "delivering") if counts.get(state)
         ),
-        "waiting": joined(f"{count} for {model}" for model, count in (state.get("waiting") or {}).get("by_model", {}).items()),
+        "waiting": joined(f"{count} for {model}" for model, count in waiting.items()),
         "waiting for": joined(state.get("waiting_for") or ()),
         "paused": paused_text(state.get("paused") or ()),
         "ended": joined(f"{count} {name}" for name, count in counts.items() if count and name in ENDED),
