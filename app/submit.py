@@ -54,7 +54,7 @@ def prepare(
     """
     values = dict(values)
     if not values.get("model") and not values.get("kind") and pictures.contents.keys() <= {"image"}:
-        values["kind"] = settings().bare_kind(with_image=bool(pictures.contents))
+        values["kind"] = settings().lightx2v.bare_kind(with_image=bool(pictures.contents))
     chosen = check_job_id(values["task_id"]) if values.get("task_id") else None
     resolved, rounded = requests.resolve(models(), values, settings())
     submission = _submission(values, resolved, rounded + warnings, pictures, queueing)
@@ -85,8 +85,8 @@ def accept(prepared: Prepared, wait_s: float = 0) -> tuple[Job, Forecast | None]
 def room() -> Room:
     """What this service works on, and whether it has room for one job more."""
     own = settings()
-    video = models().default_for(Kind.TEXT2VIDEO) if own.lightx2v_profile == "single" else None
-    return store().room(own.service_slot, video.name if video else "")
+    video = models().default_for(Kind.TEXT2VIDEO) if own.lightx2v.profile == "single" else None
+    return store().room(own.web.service_slot, video.name if video else "")
 
 
 def forecast_of(job: Job) -> Forecast:
@@ -131,7 +131,7 @@ def _submission(
 
 def _limit(name: str, values: Mapping[str, Any], spec: ModelSpec) -> float:
     own = values.get(name)
-    return float(own if own is not None else getattr(spec, name) or getattr(settings(), name))
+    return float(own if own is not None else getattr(spec, name) or getattr(settings().scheduling, name))
 
 
 def _fingerprint(values: Mapping[str, Any], pictures: Pictures) -> str:
@@ -142,7 +142,7 @@ def _fingerprint(values: Mapping[str, Any], pictures: Pictures) -> str:
 
 def _pin(name: str | None, model: str) -> str | None:
     """The only slot that may run the job, if any. A service of one slot waits for it also while it is away."""
-    own = settings().service_slot
+    own = settings().web.service_slot
     if own and name in (None, "", own):
         return own
     if not name:

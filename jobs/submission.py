@@ -71,7 +71,7 @@ class Accepted:
     job_id: str
     bindings: list[Binding] = field(default_factory=list)
     created_at_ms: int = 0
-    forecast: Forecast = Forecast(None)  # noqa: RUF009  (frozen)
+    forecast: Forecast = Forecast(None)
     #: True: an earlier job, sent with the same idempotency key.
     repeated: bool = False
     #: The name of the output: another than the wanted one, if an earlier job has that.

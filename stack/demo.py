@@ -66,12 +66,12 @@ def main(argv: list[str] | None = None) -> int:
     except BadSetting as exc:
         print(f"demo: {exc}", file=sys.stderr)
         return 1
-    logs = settings.data_dir / "logs"
+    logs = settings.paths.data_dir / "logs"
     started = time.monotonic()
     try:
         port, flower_port = _ports(settings)
         with _running_stack(logs, port, flower_port) as stack:
-            url = local_url(settings.host, port)
+            url = local_url(settings.web.host, port)
             _await_ready(stack, url)
             print(f"started in {duration(time.monotonic() - started)}: {url}", flush=True)
             _make(url)
@@ -91,8 +91,8 @@ def _ports(settings: Settings) -> tuple[int, int]:
     """The wanted ports, or the next free ones: the demo should run beside whatever else does."""
     chosen: list[int] = []
     for variable, host, wanted in (
-        ("PORT", settings.host, settings.port),
-        ("FLOWER_PORT", FLOWER_HOST, settings.flower_port),
+        ("PORT", settings.web.host, settings.web.port),
+        ("FLOWER_PORT", FLOWER_HOST, settings.web.flower_port),
     ):
         port = ports.next_free(host, wanted, avoid=chosen)
         if port != wanted:

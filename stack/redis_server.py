@@ -28,7 +28,7 @@ LOAD_TIMEOUT_S = 600.0
 
 
 class EmbeddedRedis:
-    """The server below ``settings.data_dir``, started on entry and shut down on exit of a ``with`` block.
+    """The server below ``settings.paths.data_dir``, started on entry and shut down on exit of a ``with`` block.
 
     On Linux it also ends when the thread that started it ends without having stopped it.
 

@@ -17,7 +17,6 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from honcho.printer import Printer
@@ -57,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         settings = Settings.from_env()
         if arguments.start_port is not None:
-            settings = replace(settings, port=arguments.start_port)
+            settings = settings.replace(port=arguments.start_port)
         return _run(settings, arguments.procfile, arguments.log_dir, arguments.services)
     except KeyboardInterrupt:
         return 0
@@ -72,8 +71,8 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str
         **environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
-        "PORT": str(settings.port),
-        "FLOWER_PORT": str(settings.flower_port),
+        "PORT": str(settings.web.port),
+        "FLOWER_PORT": str(settings.web.flower_port),
     }
 
 
@@ -112,23 +111,22 @@ def planned(settings: Settings, procfile: str, services: int, gpus: int) -> list
         raise CannotStart("--services must be at least 1")
     if services > 1 and gpus and services > gpus:
         raise CannotStart(f"--services {services}: each needs a GPU of its own, and there are {gpus}")
-    own = range(settings.port, settings.port + services) if services > 1 else ()
+    own = range(settings.web.port, settings.web.port + services) if services > 1 else ()
     slots = services if services > 1 else gpus
-    return entries(procfile, slots, own, read_backends(settings.backends_file))
+    return entries(procfile, slots, own, read_backends(settings.paths.backends_file))
 
 
 def _run(settings: Settings, procfile: Path, log_dir: Path | None, services: int) -> int:
     companions = {}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(only_one(settings.data_dir))
+        stack.enter_context(only_one(settings.paths.data_dir))
         plan = planned(settings, procfile.read_text(encoding="utf-8"), services, devices.cuda_devices(os.environ))
+        web = settings.web
         wanted = [
-            ports.Wanted(
-                "PORT" if not number else f"PORT+{number}", settings.host, settings.port + number, "the web server"
-            )
+            ports.Wanted(f"PORT+{number}" if number else "PORT", web.host, web.port + number, "the web server")
             for number in range(services)
         ]
-        wanted.append(ports.Wanted("FLOWER_PORT", FLOWER_HOST, settings.flower_port, "Flower"))
+        wanted.append(ports.Wanted("FLOWER_PORT", FLOWER_HOST, settings.web.flower_port, "Flower"))
         if problems := ports.problems(wanted):
             raise CannotStart("\n  ".join(problems))
         if settings.embedded_redis:
@@ -156,7 +154,7 @@ def local_url(host: str, port: int) -> str:
 
 def _announce(manager: StackManager, settings: Settings, plan: list[Entry], services: int) -> None:
     """Wait until the servers are ready, then print where everything is. Runs in a thread."""
-    urls = [local_url(settings.host, settings.port + number) for number in range(services)]
+    urls = [local_url(settings.web.host, settings.web.port + number) for number in range(services)]
     url, noted = urls[0], time.monotonic()
     while not manager.stopping:
         why = next(filter(None, map(readiness, urls)), None)
@@ -165,7 +163,7 @@ def _announce(manager: StackManager, settings: Settings, plan: list[Entry], serv
             for number, further in enumerate(urls[1:], 1):
                 manager.say(f"gpu{number} alone: API {further}/v1")
             if any(entry.name == "flower" for entry in plan):
-                manager.say(f"Flower {local_url(FLOWER_HOST, settings.flower_port)}")
+                manager.say(f"Flower {local_url(FLOWER_HOST, settings.web.flower_port)}")
             manager.say("Ctrl-C stops everything")
             return
         if time.monotonic() - noted > NOT_READY_NOTE_S:

@@ -85,7 +85,7 @@ class Dispatcher:
             protocol=submission.protocol,
             path=accepted.path,
             preview=submission.preview,
-            retention=submission.retention or submission.caller.retention or self.settings.retention,
+            retention=submission.retention or submission.caller.retention or self.settings.retention.default_class,
         )
         return job, accepted.forecast
 
@@ -143,7 +143,7 @@ class Dispatcher:
         Returns:
             The ids this call stopped.
         """
-        own = self.settings.service_slot
+        own = self.settings.web.service_slot
         ids = self.store.room(own).active
         if waiting:
             ids += queries.ids_in_state(self.store, JobState.QUEUED, key_id=caller.scope)

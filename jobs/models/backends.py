@@ -87,8 +87,8 @@ def registry_of(settings: Settings) -> ModelRegistry:
     Raises:
         BadSetting: one of both files is wrong.
     """
-    registry = ModelRegistry.from_file(settings.models_file)
-    named = {name for backend in read_backends(settings.backends_file).values() for name in backend.models}
+    registry = ModelRegistry.from_file(settings.paths.models_file)
+    named = {name for backend in read_backends(settings.paths.backends_file).values() for name in backend.models}
     brought = [BUILT_IN[name] for name in sorted(named & BUILT_IN.keys() - set(registry.names()))]
     return ModelRegistry([*registry, *brought])
 

@@ -103,10 +103,10 @@ def check_prefix(prefix: str) -> str:
 
 def open_store(settings: Settings) -> ObjectStore:
     """The store that the settings name: a bucket if ``S3_BUCKET`` is set, else a folder."""
-    if settings.s3_bucket:
+    if settings.s3.bucket:
         from jobs.objects.s3 import S3Store  # boto3 takes 0.3 s to import
 
         return S3Store(settings)
     from jobs.objects.local import LocalStore
 
-    return LocalStore(settings.objects_dir)
+    return LocalStore(settings.paths.objects_dir)

@@ -66,7 +66,7 @@ class Calls:
         word, *answer = self._store.script(
             "held_request_open", key=self.key_id, digest=digest, id=wanted.call_id, forced=int(forced),
             jobs=json.dumps(wanted.jobs), seed=wanted.seed, holder=wanted.holder, claim_ms=int(LONG_CLAIM_S * 1000),
-            kept_ms=int(self._store.settings.idempotency_ttl_s * 1000), tickets=tickets or {},
+            kept_ms=int(self._store.settings.scheduling.idempotency_ttl_s * 1000), tickets=tickets or {},
         )  # fmt: skip
         if word == "new":
             return Opening(wanted)

@@ -82,7 +82,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
             "request": json.dumps(request.to_dict(), separators=(",", ":"), ensure_ascii=False),
             "steps": request.total_steps,
             "protocol": submission.protocol,
-            "retention": submission.retention or caller.retention or self.settings.retention,
+            "retention": submission.retention or caller.retention or self.settings.retention.default_class,
         }
         fields["lane"] = (
             keys.PIN + submission.pin if submission.pin else f"{fields['class']}|{caller.key_id}|{request.model}"
@@ -118,7 +118,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
         if submission.warnings:
             fields["warnings"] = json.dumps(submission.warnings)
         status, *answer = self.script(
-            "submit", id=job_id, max_waiting=self.settings.max_waiting, key_max_waiting=caller.max_waiting,
+            "submit", id=job_id, max_waiting=self.settings.scheduling.max_waiting, key_max_waiting=caller.max_waiting,
             key_max_per_minute=caller.max_per_minute, idempotency_key=submission.idempotency_key,
             fingerprint=submission.fingerprint, start_within_ms=int(submission.start_within_s * 1000),
             only_if_idle=int(submission.only_if_idle), only_slot=submission.pin or "", fields=fields,
@@ -212,7 +212,7 @@ def _refusal(status: str, answer: list[Any], job_id: str, settings: Settings) ->
     if status == "input_gone":
         return Unavailable("an input image of this job is no longer stored; send the request with it again")
     if status == "full":
-        return QueueFull(f"{answer[0]} jobs are waiting, the limit is {settings.max_waiting}")
+        return QueueFull(f"{answer[0]} jobs are waiting, the limit is {settings.scheduling.max_waiting}")
     if status == "model_full":
         return QueueFull(f"too many jobs are waiting for this: its queue has a max length of {answer[0]}")
     if status == "key_full":

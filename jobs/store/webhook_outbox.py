@@ -112,7 +112,7 @@ class Outbox:
 
     def secrets(self, service: str) -> list[str]:
         """What signs the messages about this key's jobs, newest first; without own ones the server's."""
-        return self._own_secrets(service) or self._store.settings.webhook_secrets
+        return self._own_secrets(service) or self._store.settings.webhooks.secrets
 
     def _own_secrets(self, service: str) -> list[str]:
         found: list[str] = json.loads(self._store.call(lambda c: c.hget(keys.WEBHOOK_SECRETS, service)) or "[]")

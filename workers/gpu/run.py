@@ -158,7 +158,7 @@ def _compute(job: Job, attempt: int, reporter: Reporter) -> tuple[float, str, di
     if spec.executor == "noop":
         importlib.import_module("workers.gpu.noop").run(job.request, reporter)
         return time.monotonic() - begun, "", None
-    if spec.executor == "drawing" or settings().test_mode:
+    if spec.executor == "drawing" or settings().devoid.test_mode:
         return _draw(job, attempt, reporter), settings().node, None
     if job.command:
         from workers.gpu import model_commands as commands

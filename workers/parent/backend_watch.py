@@ -48,7 +48,7 @@ class BackendWatch:
             with suppress(Unavailable):
                 if self._is_free():
                     self._note(self._look(executor, remote))
-            self._stopping.wait(settings().heartbeat_s)
+            self._stopping.wait(settings().leases.heartbeat_s)
 
     def _look(self, executor: Any, remote: Any) -> str:
         try:

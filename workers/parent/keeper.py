@@ -93,7 +93,7 @@ class Keeper:
                 store().withdraw_node()
         if not self._slot:
             return
-        deadline = time.monotonic() + settings().drain_grace_s
+        deadline = time.monotonic() + settings().leases.drain_grace_s
         try:
             while store().drain(self._slot, self._owner) and time.monotonic() < deadline:
                 time.sleep(0.1)
@@ -142,7 +142,7 @@ class Keeper:
     def _take_slot(self) -> None:
         """Register; a dead holder on this host is replaced at once, an unknown one when its lease lapses."""
         facts = self._facts()
-        deadline = time.monotonic() + 2 * settings().slot_lease_s
+        deadline = time.monotonic() + 2 * settings().leases.slot_lease_s
         takeover = False
         while True:
             register = partial(store().register, self._slot, self._owner, facts, takeover=takeover)
@@ -165,7 +165,7 @@ class Keeper:
         away = False
         pause_s = 0.0  # a first beat at once: what is to be loaded at the start is asked for
         while not self._stopping.wait(pause_s):
-            pause_s = settings().heartbeat_s
+            pause_s = settings().leases.heartbeat_s
             try:
                 if self._slot:
                     self._beat()
@@ -195,7 +195,7 @@ class Keeper:
             logger.warning("slot was given up, taking it again", extra={"slot": self._slot})
             store().register(self._slot, self._owner, self._facts())
             return
-        if beat.overdue_s is not None and beat.overdue_s > settings().cancel_grace_s:
+        if beat.overdue_s is not None and beat.overdue_s > settings().leases.cancel_grace_s:
             logger.warning("job did not stop by itself, killing its process", extra={"job_id": beat.job_id})
             # A job past its run limit fails; one that was ended from outside has its end on record already.
             limit = "the run took longer than its limit and did not stop by itself"

@@ -78,7 +78,7 @@ class Sender:
             if (places := self._places(key, host)) <= 0:
                 continue
             sender = f"{os.getpid()}:{secrets.token_hex(4)}"
-            lease_s = settings().webhook_timeout_s + SPARE_S
+            lease_s = settings().webhooks.timeout_s + SPARE_S
             for delivery in outbox.claim(receiver, places, lease_s=lease_s, sender=sender):
                 with self._lock:
                     self._busy.update(("", f"key {key}", host))
@@ -89,7 +89,7 @@ class Sender:
 
     def _places(self, key: str, host: str) -> int:
         """How many more deliveries may begin. No key has more than half, whatever names its receivers have."""
-        most = settings().webhook_concurrency
+        most = settings().webhooks.concurrency
         with self._lock:
             left = (most - self._busy[""], (most + 1) // 2 - self._busy[f"key {key}"], PER_RECEIVER - self._busy[host])
         return min(left)
@@ -141,18 +141,17 @@ def _try(job: Job, delivery: Delivery, keys: list[str]) -> Answer:
         return Answer(error="there is no secret that signs")
     # Built now, not when it was written: links to outputs lapse.
     forecast = OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
-    view = job_view(job, forecast, _objects(), settings().public_url.rstrip("/"))
+    view = job_view(job, forecast, _objects(), settings().web.public_url.rstrip("/"))
     body = webhooks.message(delivery.event, iso(delivery.written_at), view)
     headers = webhooks.signed_headers(keys, delivery.message_id, int(time.time()), body)
     headers["Content-Type"] = "application/json"
-    return post(
-        job.webhook.url, body, headers, timeout_s=settings().webhook_timeout_s, allow_hosts=settings().webhook_hosts
-    )
+    options = settings().webhooks
+    return post(job.webhook.url, body, headers, timeout_s=options.timeout_s, allow_hosts=options.allowed_hosts)
 
 
 def pause_s(tries: int, answer: Answer) -> float | None:
     """Seconds to the next try after so many failed ones before this one; None: there is none."""
-    pauses = settings().webhook_pauses_s
+    pauses = settings().webhooks.pauses_s
     if tries >= len(pauses):
         return None
     # Spread: the deliveries that an outage of the receiver gathered shall not all come at once.

@@ -19,7 +19,7 @@ from jobs.record import Job
 
 def is_single() -> bool:
     """Whether this service behaves as LightX2V's documents describe: one task at a time, no queue."""
-    return settings().lightx2v_profile == "single"
+    return settings().lightx2v.profile == "single"
 
 
 def is_own(request: Request) -> bool:
@@ -95,7 +95,7 @@ def answer(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
 
 def full(exc: QueueFull) -> Response:
     """A full queue, in LightX2V's words."""
-    limit = auth.caller().max_waiting or settings().max_waiting
+    limit = auth.caller().max_waiting or settings().scheduling.max_waiting
     response = errors.render(exc.code, f"Task queue is full (max {limit} tasks)", 503)
     response.headers["Retry-After"] = str(exc.retry_after_s)
     return response

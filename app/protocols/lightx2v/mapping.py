@@ -70,7 +70,7 @@ def read(sent: Mapping[str, Any], *, video: bool, form: bool) -> Task:
     native = {name: values[name] for name in _SAME if name in values}
     native |= {name: values[own] for own, name in NAMES.items() if own in values}
     native |= {"kind": kind, "output_format": "mp4" if video else "png"}  # what the paths end in
-    if "seed" not in native and (form or settings().lightx2v_profile == "single"):
+    if "seed" not in native and (form or settings().lightx2v.profile == "single"):
         native["seed"] = DEFAULT_SEED
     native |= dict.fromkeys(pictures.contents, UNSTORED)
     if lora := values.get("lora_name", "").strip():

@@ -158,7 +158,7 @@ def queue_status() -> Response:
     """How full the queue is."""
     room = submitting.room()
     active = [job_id for job_id in room.active if _visible(job_id)]
-    return jsonify(views.queue(active, room.waiting, settings().max_waiting))
+    return jsonify(views.queue(active, room.waiting, settings().scheduling.max_waiting))
 
 
 def _visible(job_id: str) -> bool:
@@ -212,7 +212,7 @@ def _job_of(path: str) -> Job | None:
 @blueprint.response(200, description="What serves here.")
 def metadata() -> Response:
     """Models and slots in LightX2V's words."""
-    fleet = queries.fleet(store(), settings().service_slot)
+    fleet = queries.fleet(store(), settings().web.service_slot)
     names = models().names()
     first = next((spec.name for spec in models() if any(kind.is_video for kind in spec.kinds)), None)
     model = first or (names[0] if names else "")

@@ -42,7 +42,7 @@ def _submit(native: View) -> Response:
 def _list(native: View) -> Any:
     if request.args and not creating.is_single():
         return native()
-    single, own = creating.is_single(), settings().service_slot
+    single, own = creating.is_single(), settings().web.service_slot
     jobs, _, _ = queries.list_jobs(store(), key_id=auth.caller().scope, limit=MAX_LISTED)
     shown = [
         job
@@ -104,7 +104,7 @@ def _service_status(native: View) -> Response:
     def more(body: dict[str, Any]) -> dict[str, Any]:
         current = queries.find(store(), body["task_id"]) if body["task_id"] else None
         own = settings()
-        return views.service(body, current, own.max_waiting, single=creating.is_single())
+        return views.service(body, current, own.scheduling.max_waiting, single=creating.is_single())
 
     return _extended(native(), more)
 
