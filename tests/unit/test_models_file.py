@@ -140,4 +140,4 @@ def test_keys_come_from_the_environment_and_a_file(tmp_path: Path) -> None:
     assert [entry.split(":")[0] for entry in settings.access.key_entries] == ["app", "web", "ops", "shop"]
     assert "aaaaaaaaaaaaaaaa" not in repr(settings)
     with pytest.raises(BadSetting, match="API_KEYS_FILE"):
-        _ = Settings.of(api_keys_file="nothing/here").key_entries
+        _ = Settings.of(api_keys_file="nothing/here").access.key_entries
