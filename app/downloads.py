@@ -7,7 +7,7 @@ import time
 from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 from jobs.record import Output
 
 #: Longest time a client may keep a copy for, seconds.

@@ -25,7 +25,7 @@ def _step() -> None:
 def _job(stack: Stack | None) -> tuple[float, float]:
     """Wall and CPU seconds of one job of ``STEPS`` steps; with its progress reported, or (None) not."""
     from bench.queue import REQUEST
-    from workers.gpu.report import Reporter
+    from workers.reporting.reporter import Reporter
 
     if stack is None:
         wall, cpu = time.perf_counter(), time.process_time()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from jobs.forecast import Forecast
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 from jobs.record import Job, Output
 from jobs.states import JobState
 

@@ -158,7 +158,7 @@ def test_a_stop_hits_nobody_elses_job(fleet: Fleet) -> None:
     stack.delete(f"/v1/tasks/{ours}")
     wait_for(lambda: fake.now and fake.now["body"]["prompt"] == "theirs", "their job to run")
     # While theirs runs, the slot gets no job, and says why.
-    assert "works for somebody else" in await_slot(stack, "a1111-1", "waiting")["waiting_for"]
+    assert "works for another client" in await_slot(stack, "a1111-1", "waiting")["waiting_for"]
     waiting = stack.submit(**SMALL, prompt="waits")
     assert stack.status(waiting)["state"] == "queued"
     fake.endless = False
