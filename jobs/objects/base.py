@@ -98,4 +98,3 @@ def check_prefix(prefix: str) -> str:
         raise ObjectNotFound()
     check_key(prefix[:-1])
     return prefix
-

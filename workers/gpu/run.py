@@ -110,7 +110,7 @@ def _failed(job_id: str, attempt: int, exc: Exception) -> Outcome:
 
 def _computed(job_id: str, attempt: int, computed: Computed) -> Outcome:
     write = partial(
-        store().compute, job_id, attempt, slot=slot_process().slot, node=computed.node, run_s=computed.run_s,
+        store().finish_run, job_id, attempt, slot=slot_process().slot, node=computed.node, run_s=computed.run_s,
         blocked=spool.full(settings()) if computed.node else "", report=computed.report,
     )  # fmt: skip
     still_owned, _ = store().until_written(write)

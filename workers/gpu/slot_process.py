@@ -62,7 +62,7 @@ class SlotProcess:
         self.facts |= {"loads": pipelines.loads, "ooms": pipelines.ooms, "device_name": pipelines.device_name}
         self.facts |= held_facts(pipelines.held())
         with contextlib.suppress(Unavailable):  # used for display and for choosing jobs; the run needs no Redis
-            store().note(self.slot, self.owner, self.facts)
+            store().set_facts(self.slot, self.owner, self.facts)
 
 
 @cache

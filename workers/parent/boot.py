@@ -76,4 +76,4 @@ def _prepare_child(**_: Any) -> None:
     if os.environ.get(SLOT_VARIABLE):
         prepare(os.environ[SLOT_VARIABLE])
         with suppress(Unavailable):  # a new process has no models in memory, whatever its predecessor had
-            store().note(os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE], held_facts(()))
+            store().set_facts(os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE], held_facts(()))

@@ -34,4 +34,4 @@ class DeliveryWorker:
         self._sender.stop()
         spool.withdraw_memory(settings())
         with contextlib.suppress(Unavailable):
-            store().forget_node()
+            store().withdraw_node()

@@ -22,7 +22,7 @@ class JobRequest(Request):
     _context: Any  # an attribute of Celery's that its type stubs leave out
 
     def revoked(self) -> bool:
-        """Return False: the record decides when the run starts. Celery remembers ids, even of jobs not yet submitted."""
+        """Return False: the record decides when the run starts. Celery remembers ids, even of jobs to come."""
         return False
 
     def acknowledge(self) -> None:

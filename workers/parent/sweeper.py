@@ -30,4 +30,4 @@ class Sweeper:
             return
         # The heartbeats of workers are always on. A monitor turns on the group "task"; no groups means all of them.
         if not events.groups or "task" in events.groups:
-            store().note_watchers()
+            store().mark_watched()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from jobs.errors import JobCancelled, RunTimeout, Unavailable
 from jobs.store.jobs import JobStore
-from jobs.store.runs import Answer
+from jobs.store.runs import StepReply
 from workers.reporting.stop_signal import stop_hint
 
 logger = logging.getLogger(__name__)
@@ -166,15 +166,15 @@ class Reporter:
     def _send(self) -> None:
         progress = self._progress
         try:
-            answer = self._store.progress(
+            reply = self._store.progress(
                 self._job_id, self._attempt, progress.stage, progress.step, self._steps, progress.eta_s,
                 progress.stage_percent,
             )  # fmt: skip
         except Unavailable:
             return  # the run goes on without Redis; the next report tries again
         self._reported = progress
-        self.preview_wanted = not self._hidden and (self._always_preview or answer is Answer.SHOW)
-        if answer is Answer.STOP:
+        self.preview_wanted = not self._hidden and (self._always_preview or reply is StepReply.SHOW)
+        if reply is StepReply.STOP:
             self._over.set()
 
     def _publish_preview(self, step: int, draw: Draw) -> None:
