@@ -187,7 +187,7 @@ class Line:
     def delivery_ms(self, frames: np.ndarray, wanted: GenerationRequest, number: int) -> tuple[float, float]:
         """Milliseconds from ``computed_at`` to ``finished_at``, and from handing the frames over to the former."""
         from tasks import dispatch
-        from workers.gpu import spool
+        from workers.spool import frames as spool
 
         store, job_id = self.stack.store, f"j{os.getpid()}-{number}"
         store.heartbeat("gpu0", OWNER, {})
