@@ -247,7 +247,7 @@ def test_failures_end_with_the_servers_own_text(fleet: Fleet) -> None:
     fake.result = WRONG["no picture"]
     view = stack.wait(stack.submit(**SMALL))
     assert (view["state"], view["attempt"]) == ("failed", 3)
-    assert "no picture" in view["error"]["message"]
+    assert "not a picture" in view["error"]["message"]
     fake.result = None
     assert stack.wait(stack.submit(**SMALL))["state"] == "succeeded"
 
