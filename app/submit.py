@@ -21,8 +21,8 @@ from jobs.record import Job, check_job_id, new_job_id
 from jobs.requests import generation as requests
 from jobs.requests.generation import GenerationRequest
 from jobs.store import queries
-from jobs.store.jobs import Room
-from jobs.submission import Submission
+from jobs.store.jobs import Capacity
+from jobs.submission import CALLER_OPTIONS, Submission
 
 MAX_IDEMPOTENCY_KEY_CHARS = 255
 
@@ -82,11 +82,11 @@ def accept(prepared: Prepared, wait_s: float = 0) -> tuple[Job, Forecast | None]
         return waiting.wait_until_over(send()[0], wait_s, listener), None
 
 
-def room() -> Room:
-    """What this service works on, and whether it has room for one job more."""
+def capacity() -> Capacity:
+    """The active and waiting jobs of this service, and the number of further jobs that would start at once."""
     own = settings()
     video = models().default_for(Kind.TEXT2VIDEO) if own.lightx2v_profile == "single" else None
-    return store().room(own.service_slot, video.name if video else "")
+    return store().capacity(own.service_slot, video.name if video else "")
 
 
 def forecast_of(job: Job) -> Forecast:
@@ -104,23 +104,20 @@ def _submission(
     """How the job is to be queued. Raises: InvalidRequest, Forbidden."""
     caller, spec = auth.caller(), models().get(resolved.model)
     auth.check_model(spec.name)
-    job_class = values.get("job_class")
-    if job_class == "premium" and not (caller.is_admin or caller.job_class == "premium"):
+    if values.get("job_class") == "premium" and not (caller.is_admin or caller.job_class == "premium"):
         raise Forbidden("this key has no premium class")
     idempotency_key = request.headers.get("Idempotency-Key", "")
     if len(idempotency_key) > MAX_IDEMPOTENCY_KEY_CHARS or not idempotency_key.isprintable():
         rule = f"must be at most {MAX_IDEMPOTENCY_KEY_CHARS} printable characters"
         raise InvalidRequest(Problem("Idempotency-Key", rule, idempotency_key))
-    usual: dict[str, Any] = {
+    usual: dict[str, Any] = {name: values[name] for name in CALLER_OPTIONS if values.get(name) is not None}
+    usual |= {
         "request": resolved,
         "caller": caller,
         "warnings": warnings,
         "pin": _pin(values.get("slot"), resolved.model),
-        "job_class": job_class,
-        "priority": values.get("priority") or 0,
         "start_within_s": _limit("start_within_s", values, spec),
         "max_run_s": _limit("max_run_s", values, spec),
-        "retention": values.get("retention"),
         "idempotency_key": hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
         "fingerprint": _fingerprint(values, pictures),
     }

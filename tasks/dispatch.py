@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from celery import Celery
@@ -64,30 +63,12 @@ class Dispatcher:
         except DuplicateJob:
             if chosen_by_client:
                 raise
-            accepted = Accepted(job_id, repeated=True)  # our own id: the first try arrived, its answer was lost
-        if accepted.repeated:
+            accepted = Accepted(job_id)  # an id of the server: the first try arrived, its answer was lost
+        if accepted.job is None:
             return self.store.get(accepted.job_id), self.store.forecast(accepted.job_id)[0]
         queue = submission.pin or "waiting room"
         self.announce("task-sent", job_id, name=GENERATE, args=f"('{job_id}',)", kwargs="{}", queue=queue)
-        job = Job(
-            job_id=job_id,
-            state=JobState.QUEUED,
-            request=submission.request,
-            warnings=submission.warnings,
-            created_at_ms=accepted.created_at_ms,
-            slot=next((binding.slot for binding in accepted.bindings if binding.job_id == job_id), None),
-            pin=submission.pin,
-            steps=submission.request.total_steps,
-            key_id=submission.caller.key_id,
-            job_class=submission.job_class or submission.caller.job_class,
-            priority=submission.priority,
-            command=submission.command,
-            protocol=submission.protocol,
-            path=accepted.path,
-            preview=submission.preview,
-            retention=submission.retention or submission.caller.retention or self.settings.retention,
-        )
-        return job, accepted.forecast
+        return accepted.job, accepted.forecast
 
     def send_delivery(self, delivery: Redelivery) -> None:
         """Ask a host's ``io`` workers to deliver what lies in its spool."""
@@ -144,7 +125,7 @@ class Dispatcher:
             The ids this call stopped.
         """
         own = self.settings.service_slot
-        ids = self.store.room(own).active
+        ids = self.store.capacity(own).active
         if waiting:
             ids += queries.ids_in_state(self.store, JobState.QUEUED, key_id=caller.scope)
         jobs = filter(None, (queries.find(self.store, job_id) for job_id in dict.fromkeys(ids)))
@@ -183,13 +164,7 @@ class Dispatcher:
         old = self.store.get(job_id)
         if not old.state.is_terminal or old.state is JobState.SUCCEEDED:
             raise Conflict(f"the job is {old.state}; only a failed, cancelled or expired one can be sent again")
-        submission = Submission(
-            request=old.request, warnings=old.warnings, pin=old.pin, caller=replace(caller, key_id=old.key_id),
-            protocol=old.protocol, job_class=old.job_class, priority=old.priority, retry_of=job_id,
-            max_run_s=old.max_run_s or 0, retention=old.retention, webhook=old.webhook or False, moderate=old.moderate,
-            command=old.command, preview=old.preview, max_silence_s=old.max_silence_s,
-        )  # fmt: skip
-        answer = self.submit(submission, new_job_id(), chosen_by_client=False)
+        answer = self.submit(Submission.again(old, caller), new_job_id(), chosen_by_client=False)
         self.store.bury(job_id)
         return answer
 

@@ -32,8 +32,6 @@ NAMED_MODULES = {
     "jobs.settings": {"jobs.moderation", "workers.delivery.moderation"},
     "jobs.moderation": {"jobs.moderation"},
 }  # fmt: skip
-#: Folders and modules that still import each other.
-KNOWN_CIRCLES = {"jobs.store", "jobs.store.jobs", "jobs.store.subscriber_queue", "jobs.submission"}
 #: Attributes of the store that give raw access to Redis.
 RAW_ACCESS = {"call", "script", "client"}
 STORES = {"store", "_store", "records", "_records"}
@@ -82,7 +80,7 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
     """The groups of nodes that reach each other."""
     reached = {node: _reached(graph, node) for node in graph}
     groups = {frozenset(other for other in reached[node] if node in reached[other]) for node in graph}
-    return [set(group) for group in groups if len(group) > 1 and not group <= KNOWN_CIRCLES]
+    return [set(group) for group in groups if len(group) > 1]
 
 
 def _reached(graph: dict[str, set[str]], start: str) -> set[str]:

@@ -22,7 +22,7 @@ from jobs.objects.factory import open_store
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.post import Answer, post
 from jobs.record import Job
-from jobs.store.webhook_outbox import MAX_TRIES, Delivery, Outbox
+from jobs.store.webhook_outbox import MAX_TRIES, Delivery
 from jobs.view import iso, job_view
 from tasks.runtime import settings, store
 
@@ -73,7 +73,7 @@ class WebhookSender:
             self._wake.clear()
 
     def _send_due(self) -> None:
-        outbox = Outbox(store())
+        outbox = WebhookOutbox(store())
         for receiver in outbox.due():
             key, _, host = receiver.partition("|")
             if (capacity := self._capacity(key, host)) <= 0:
@@ -112,7 +112,7 @@ class WebhookSender:
 
 def send(delivery: Delivery, sender: str) -> None:
     """Send a claimed delivery once and write the result to the outbox."""
-    outbox = Outbox(store())
+    outbox = WebhookOutbox(store())
     try:
         job = store().get(delivery.job_id)
     except JobNotFound:
@@ -133,7 +133,7 @@ def send(delivery: Delivery, sender: str) -> None:
 
 
 def _post(job: Job, delivery: Delivery, keys: list[str]) -> Answer:
-    if job.webhook is None or not keys:
+    if not job.webhook or not keys:
         return Answer(error="there is no secret that signs")
     # The body is built now, not when the delivery was written: links to outputs expire.
     forecast = OVER if job.state.is_terminal else store().forecast(job.job_id)[0]

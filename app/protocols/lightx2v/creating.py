@@ -61,7 +61,7 @@ def submit(
     """
     task = mapping.read(sent, video=video, form=form)
     single = is_single()
-    if single and submitting.room().more <= 0:  # before any image is fetched; the script decides
+    if single and submitting.capacity().spare <= 0:  # before any image is fetched; the script decides
         raise ServiceBusy()
     try:
         prepared = submitting.prepare(
@@ -73,7 +73,7 @@ def submit(
     try:
         return submitting.accept(prepared)
     except DuplicateJob as exc:
-        if single and submitting.room().more <= 0:
+        if single and submitting.capacity().spare <= 0:
             raise ServiceBusy() from exc
         raise DuplicateJob(f"Task ID {prepared.job_id} already exists") from exc
 

@@ -156,9 +156,9 @@ def _wait(job: Job, listener: Listener, timeout_s: float) -> Job:
 @blueprint.response(200, description="How many tasks are processed and wait.")
 def queue_status() -> Response:
     """How full the queue is."""
-    room = submitting.room()
-    active = [job_id for job_id in room.active if _visible(job_id)]
-    return jsonify(views.queue(active, room.waiting, settings().max_waiting))
+    capacity = submitting.capacity()
+    active = [job_id for job_id in capacity.active if _visible(job_id)]
+    return jsonify(views.queue(active, capacity.waiting, settings().max_waiting))
 
 
 def _visible(job_id: str) -> bool:

@@ -18,7 +18,7 @@ from jobs.outbound import webhook as webhooks
 from jobs.slots.slot import ALL_SLOTS
 from jobs.store import queries
 from jobs.store.api_keys import KeyRing
-from jobs.store.webhook_outbox import KeyWebhook, Outbox
+from jobs.store.webhook_outbox import KeyWebhook, WebhookOutbox
 from jobs.view import iso
 
 blueprint = Blueprint("admin", __name__, url_prefix="/v1/admin", description="Operation; needs an admin's key")
@@ -75,7 +75,7 @@ def webhook_view(found: KeyWebhook) -> dict[str, Any]:
 def list_keys() -> Response:
     """List API keys."""
     auth.admin()
-    outbox = Outbox(store())
+    outbox = WebhookOutbox(store())
     return jsonify({"keys": [_key_view(caller, outbox.of_key(caller.key_id)) for caller in KeyRing(store()).all()]})
 
 
@@ -97,7 +97,7 @@ def create_key() -> Response:
     shown = KeyWebhook(caller.key_id, webhook) if webhook else None
     answer = {**_key_view(caller, shown), "secret": secret}
     if webhook:
-        answer["webhook_secret"] = Outbox(store()).configure(caller.key_id, webhook, renew=True)
+        answer["webhook_secret"] = WebhookOutbox(store()).configure(caller.key_id, webhook, renew=True)
     return jsonify(answer)
 
 

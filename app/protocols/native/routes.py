@@ -250,5 +250,5 @@ def service_status() -> Response:
         job = queries.find(store(), job_id) if not auth.caller().is_admin else None
         return auth.caller().is_admin or (job is not None and auth.caller().owns(job.key_id))
 
-    fleet, room = queries.fleet(store(), settings().service_slot), submitting.room()
-    return jsonify(views.service_view(fleet, room, current_app.config["API_VERSION"], visible))
+    fleet, capacity = queries.fleet(store(), settings().service_slot), submitting.capacity()
+    return jsonify(views.service_view(fleet, capacity, current_app.config["API_VERSION"], visible))

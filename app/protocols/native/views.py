@@ -8,23 +8,23 @@ from typing import Any
 from jobs.models.spec import ModelSpec
 from jobs.slots.residency import Held
 from jobs.slots.slot import Slot
-from jobs.store.jobs import Room
+from jobs.store.jobs import Capacity
 from jobs.store.pins import is_pinned
 from jobs.store.queries import Fleet
 
 
-def service_view(fleet: Fleet, room: Room, version: str, visible: Callable[[str], bool]) -> dict[str, Any]:
+def service_view(fleet: Fleet, capacity: Capacity, version: str, visible: Callable[[str], bool]) -> dict[str, Any]:
     """The answer of the service status route. ``idle``: a job sent now would start at once.
 
     ``visible`` tells of a job's id whether the caller may see it; others' are left out.
     """
-    active = [job_id for job_id in room.active if visible(job_id)]
+    active = [job_id for job_id in capacity.active if visible(job_id)]
     return {
-        "service_status": "idle" if room.more > 0 else "busy",
+        "service_status": "idle" if capacity.spare > 0 else "busy",
         "task_id": active[0] if active else None,
         "current_task": active[0] if active else None,
         "active_tasks": active,
-        "pending_tasks": room.waiting,
+        "pending_tasks": capacity.waiting,
         "counts": fleet.counts,
         "submitted": fleet.submitted,
         "slots": [slot_view(slot, fleet, visible) for slot in fleet.slots],

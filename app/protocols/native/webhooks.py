@@ -18,7 +18,7 @@ from jobs.outbound import webhook as webhooks
 from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.record import Job
 from jobs.store.api_keys import KeyRing
-from jobs.store.webhook_outbox import Delivery, KeyWebhook, Outbox
+from jobs.store.webhook_outbox import Delivery, KeyWebhook, WebhookOutbox
 from jobs.view import iso
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/v1", description="Webhooks")
@@ -52,7 +52,7 @@ def wanted(values: dict[str, Any], caller: Caller) -> Webhook | Literal[False] |
     if not url:
         return False
     found = webhooks.checked(url, events, settings())
-    if not Outbox(store()).secrets(caller.key_id):
+    if not WebhookOutbox(store()).secrets(caller.key_id):
         rule = "needs a secret that signs: the setting WEBHOOK_SECRET, or a webhook secret of this key"
         raise InvalidRequest(Problem("webhook_url", rule))
     return found
@@ -73,7 +73,7 @@ def log(job_id: str) -> Response:
 def resend(job_id: str) -> Response:
     """Send the events of a job again, or one (`event`), under the same `webhook-id`."""
     job = auth.visible(store().get(job_id))
-    if not Outbox(store()).resend(job_id, admin.body(_RESEND)["event"] or ""):
+    if not WebhookOutbox(store()).resend(job_id, admin.body(_RESEND)["event"] or ""):
         raise Conflict("nothing was written for a webhook of this job")
     return jsonify(_log_view(job))
 
@@ -84,7 +84,7 @@ def resend(job_id: str) -> Response:
 def configure(service: str) -> Response:
     """Set where the events of a key's jobs go (`url`, `events`), or renew its secret; admin."""
     auth.admin()
-    values, outbox = admin.body(_KEY_WEBHOOK), Outbox(store())
+    values, outbox = admin.body(_KEY_WEBHOOK), WebhookOutbox(store())
     known = outbox.of_key(service)
     if values["url"] is None:
         if values["events"] is not None:
@@ -105,7 +105,7 @@ def remove(service: str) -> Response:
     auth.admin()
     if service not in {caller.key_id for caller in KeyRing(store()).all()}:
         raise KeyNotFound(f"there is no key for {service[:64]!r}")
-    Outbox(store()).remove(service)
+    WebhookOutbox(store()).remove(service)
     return jsonify({"service": service, "webhook": None})
 
 
@@ -114,7 +114,7 @@ def _log_view(job: Job) -> dict[str, Any]:
         "task_id": job.job_id,
         "url": job.webhook and job.webhook.url,
         "events": list(job.webhook.events) if job.webhook else [],
-        "deliveries": [_delivery_view(delivery) for delivery in Outbox(store()).log(job.job_id)],
+        "deliveries": [_delivery_view(delivery) for delivery in WebhookOutbox(store()).log(job.job_id)],
     }
 
 
