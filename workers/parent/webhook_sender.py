@@ -22,7 +22,7 @@ from jobs.objects.factory import open_store
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.post import Answer, post
 from jobs.record import Job
-from jobs.store.webhook_outbox import MAX_TRIES, Delivery
+from jobs.store.webhook_outbox import MAX_TRIES, Delivery, WebhookOutbox
 from jobs.view import iso, job_view
 from tasks.runtime import settings, store
 
