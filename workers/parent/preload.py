@@ -54,7 +54,7 @@ class Preloader:
 
     def _submit(self, spec: ModelSpec, child_pid: int) -> None:
         submission = model_commands.submission("load", self._models, spec, self._slot)
-        job, _ = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
+        job = dispatcher().submit(submission, new_job_id(), chosen_by_client=False).job
         self._last_loads[spec.name] = (job.job_id, child_pid)
         logger.info("loading ahead", extra={"model": spec.name, "slot": self._slot, "job_id": job.job_id})
 
