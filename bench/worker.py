@@ -71,7 +71,7 @@ class Worker:
         submission = Submission(request=self._request, preview=preview)
         [binding] = self._stack.store.submit(job_id, submission).bindings
         outcome = self._run.run(job_id, binding.attempt)
-        assert outcome.computed, outcome
+        assert outcome.needs_delivery, outcome
 
 
 def _spent(work: Callable[[], None]) -> tuple[float, float]:

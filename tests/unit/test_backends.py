@@ -58,6 +58,12 @@ def test_a_mistake_is_named_with_table_and_key(tmp_path: Path, text: str, named:
         read_backends(written(tmp_path, text))
 
 
+def test_a_mistake_names_its_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "[a-1]\n" + GOOD + "\n[b-1]\n" + GOOD + "timeout_s = 0\n")
+    with pytest.raises(BadSetting, match=re.escape(f"{path}:10: [b-1] timeout_s: must be more than 0")):
+        read_backends(path)
+
+
 def test_only_the_file_at_its_default_place_may_be_missing(tmp_path: Path) -> None:
     with pytest.raises(BadSetting, match="cannot be read"):
         read_backends(tmp_path / "none.toml")
@@ -74,7 +80,7 @@ def test_a_model_that_only_back_ends_have_is_none_of_a_devices(tmp_path: Path) -
 
 def test_the_document_has_every_key_and_its_examples_are_valid(tmp_path: Path) -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `(\w+)` ", text, re.MULTILINE)) == backends._KEYS
+    assert set(re.findall(r"^\| `(\w+)` ", text, re.MULTILINE)) == backends.KEYS
     tables, example = re.findall(r"^```toml\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     found = read_backends(written(tmp_path, tables))
     path = tmp_path / "models.toml"
@@ -108,7 +114,7 @@ ENTRY = {"name": "one", "exec_type": "kandinsky", "endpoint": "http://gpuhost"}
 @pytest.mark.parametrize(
     ("entries", "named"),
     [
-        ("[", "is not JSON"),
+        ("[", "is not valid JSON"),
         ({}, "must be a list"),
         ([ENTRY, 1], "entry 2: must be an object"),
         ([{**ENTRY, "name": ""}], "entry 1: name"),
@@ -118,7 +124,10 @@ ENTRY = {"name": "one", "exec_type": "kandinsky", "endpoint": "http://gpuhost"}
         ([{**ENTRY, "timeout": "10"}], "entry 1 (one): timeout"),
         ([{**ENTRY, "timeout": 0}], "entry 1 (one): timeout"),
         ([{**ENTRY, "weight": 1}], "entry 1 (one): weight"),
-        ([ENTRY, {**ENTRY, "name": "One!"}], "entry 2 (One!): name: would be slot kandinsky-one, as entry 1 (one) is"),
+        (
+            [ENTRY, {**ENTRY, "name": "One!"}],
+            "entry 2 (One!): name: gives the slot name kandinsky-one, which entry 1 (one) has already",
+        ),
     ],
 )
 def test_a_mistake_in_the_list_is_named_with_entry_and_key(tmp_path: Path, entries: Any, named: str) -> None:

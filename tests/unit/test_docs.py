@@ -68,7 +68,7 @@ def shown(default: Any) -> str:
 def test_every_key_of_the_models_file_is_documented_and_none_else() -> None:
     cells = re.findall(r"^\| (`[^|]+`) \|", section(DOCS / "configuration.md", "The models file"), re.MULTILINE)
     documented = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-    assert documented == models_file.ALL_KEYS | model_spec.DEFAULT_LIMITS.keys() | model_spec.DEFAULTS.keys()
+    assert documented == models_file.KEYS | model_spec.DEFAULT_LIMITS.keys() | model_spec.DEFAULTS.keys()
 
 
 def test_the_examples_of_models_files_are_valid(tmp_path: Path) -> None:

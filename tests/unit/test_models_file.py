@@ -54,7 +54,10 @@ def registry(folder: Path, text: str) -> ModelRegistry:
         ("[m]\n" + GOOD + "quantization = 'torchao_int8'\nquantize = 'unet'", "[m] quantize: must be a list"),
         ("[m]\n" + GOOD + "vae_tiling = 'yes'", "[m] vae_tiling"),
         ("[m]\n" + GOOD + "step_cache = 'first_block'", "[m] step_cache: must be a table"),
-        ("[m]\n" + GOOD + "step_cache = { method = 'first_block', taste = 1 }", "[m] step_cache.taste: unknown option"),
+        (
+            "[m]\n" + GOOD + "step_cache = { method = 'first_block', taste = 1 }",
+            "[m] step_cache.taste: unknown key; known: threshold",
+        ),
         ("[m]\n" + GOOD + "step_cache = { method = 'first_block', threshold = 'x' }", "[m] step_cache.threshold"),
         (
             "[m]\n" + GOOD + "step_cache = { method = 'faster', unconditional_batch_timestep_skip_range = [1] }",
@@ -67,6 +70,13 @@ def test_a_mistake_names_file_model_and_key(tmp_path: Path, table: str, message:
         registry(tmp_path, table)
     assert str(tmp_path / "models.toml") in caught.value.message
     assert message in caught.value.message
+
+
+def test_of_several_mistakes_the_first_one_in_the_file_is_named_with_its_line(tmp_path: Path) -> None:
+    mistakes = "limits = { steps = [5, 1] }\narguments = 3\n[m.step_cache]\nmethod = 'first_block'\ntaste = 1\n"
+    with pytest.raises(BadSetting) as caught:
+        registry(tmp_path, "[good]\n" + GOOD + "\n[m]\n" + GOOD + mistakes)
+    assert caught.value.message == f"{tmp_path / 'models.toml'}:8: [m] limits.steps: must be [lowest, highest]"
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
