@@ -15,9 +15,6 @@ import httpx2
 #: Failures that occur before the request leaves this machine. Repeating such a request is always safe.
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
-#: Default number of jobs per page.
-DEFAULT_PAGE_JOBS = 50
-
 #: An event stream without data for this long is considered dead, in seconds. The server sends a comment every 15 s.
 SILENCE_S = 30.0
 
@@ -75,7 +72,7 @@ def submit(fields: Mapping[str, Any]) -> Call:
         raise ValueError("idempotency_key must be printable ASCII text")
     return Call(
         method="POST",
-        path="/v1/tasks/",
+        path="/v1/jobs",
         json=body,
         params={"wait": wait_s} if wait_s else {},
         headers={"Idempotency-Key": key} if key else {},
@@ -91,36 +88,47 @@ def _encoded(value: Any) -> Any:
     return base64.b64encode(value).decode("ascii") if isinstance(value, bytes | bytearray) else value
 
 
-def task(method: str, task_id: str, leaf: str = "", **params: Any) -> Call:
-    """Address one job. Raises: ValueError: the id would address another route, such as all running jobs."""
-    if task_id in ("", ".", "..", "running"):
-        raise ValueError(f"{task_id!r} is not a job id")
-    return Call(method=method, path=f"/v1/tasks/{quote(task_id, safe='')}{leaf}", params=params)
+def job(method: str, job_id: str, leaf: str = "", **params: Any) -> Call:
+    """Address one job. Raises: ValueError: the id would address another route."""
+    if job_id in ("", ".", ".."):
+        raise ValueError(f"{job_id!r} is not a job id")
+    return Call(method=method, path=f"/v1/jobs/{quote(job_id, safe='')}{leaf}", params=params)
 
 
-def delete(task_id: str) -> Call:
-    return replace(task("DELETE", task_id, purge="true"), repeatable=True)
-
-
-def status(task_id: str, wait_s: float = 0) -> Call:
+def get(job_id: str, wait_s: float = 0) -> Call:
     """Request a job. The server delays its response by up to ``wait_s`` seconds until the state changes."""
-    call = task("GET", task_id, "", **({"wait": round(wait_s, 3)} if wait_s else {}))
-    return Call(method=call.method, path=call.path, params=call.params, wait_s=wait_s)
+    call = job("GET", job_id, **({"wait": round(wait_s, 3)} if wait_s else {}))
+    return replace(call, wait_s=wait_s)
 
 
-def events(task_id: str | None, after: str = "", *, previews: bool = False) -> Call:
+def cancel(job_id: str) -> Call:
+    return replace(job("POST", job_id, "/cancel"), json={})
+
+
+def cancel_all(*, waiting: bool) -> Call:
+    return Call(method="POST", path="/v1/jobs/cancel", json={"waiting": waiting})
+
+
+def delete(job_id: str) -> Call:
+    return replace(job("DELETE", job_id), repeatable=True)
+
+
+def events(job_id: str | None, after: str = "", *, previews: bool = False) -> Call:
     """Stream the events of a job, or (None) of all jobs, that follow the event ``after``."""
-    path = "/v1/events" if task_id is None else task("GET", task_id, "/events").path
+    path = "/v1/events" if job_id is None else job("GET", job_id, "/events").path
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
     return Call(
         method="GET", path=path, params={"preview": 1} if previews else {}, headers=headers, silence_s=SILENCE_S
     )
 
 
-def list_tasks(state: str | None, limit: int | None, after: str | None) -> Call:
-    # Without any parameter, LightX2V's list would be returned.
-    params = {"state": state, "limit": limit or DEFAULT_PAGE_JOBS, "after": after}
-    return Call(method="GET", path="/v1/tasks/", params={k: v for k, v in params.items() if v is not None})
+def list_jobs(state: str | None, limit: int | None, after: str | None) -> Call:
+    params = {"state": state, "limit": limit, "after": after}
+    return Call(
+        method="GET",
+        path="/v1/jobs",
+        params={name: value for name, value in params.items() if value is not None},
+    )
 
 
 def pause(slot: str | None, *, resume: bool) -> Call:
@@ -160,9 +168,8 @@ def remove_webhook(service: str) -> Call:
     return Call(method="DELETE", path=_key_path(service) + "/webhook", repeatable=True)
 
 
-def resend_webhooks(task_id: str, event: str | None) -> Call:
-    call = task("POST", task_id, "/webhooks/resend")
-    return Call(method=call.method, path=call.path, json={} if event is None else {"event": event})
+def resend_webhooks(job_id: str, event: str | None) -> Call:
+    return replace(job("POST", job_id, "/webhooks/resend"), json={} if event is None else {"event": event})
 
 
 def _key_path(service: str) -> str:
@@ -171,8 +178,8 @@ def _key_path(service: str) -> str:
     return f"/v1/admin/keys/{quote(service, safe='')}"
 
 
-CANCEL_RUNNING = Call(method="DELETE", path="/v1/tasks/running")
 MODELS = Call(method="GET", path="/v1/models")
-SERVICE = Call(method="GET", path="/v1/service/status")
+FLEET = Call(method="GET", path="/v1/fleet")
+QUEUE = Call(method="GET", path="/v1/queue")
 DEAD = Call(method="GET", path="/v1/admin/dead")
 KEYS = Call(method="GET", path="/v1/admin/keys")
