@@ -57,7 +57,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         store.until_written(lambda: KeyRing(store).seed_services(services))
     api = Api(app)
     native.register(api)
-    lightx2v.register(app, api)
+    lightx2v.register(api)
     devoid.register(app, api)
     a1111.register(app, api)
     aime.register(app, api, settings, registry)

@@ -32,8 +32,8 @@ from jobs.states import JobState
 
 #: Ids that a client may choose: they become Redis keys, Celery task ids, file and URL parts.
 _CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-#: Words that are routes beside ``/v1/tasks/<id>``.
-_RESERVED_IDS = frozenset({"running", "all", "queue", "image", "video", "form"})
+#: Path segments of routes beside a job's own: ``/v1/jobs/cancel``, and those of LightX2V's ``/v1/tasks/``.
+_RESERVED_IDS = frozenset({"cancel", "running", "all", "queue", "image", "video", "form"})
 
 
 def new_job_id() -> str:
@@ -45,7 +45,7 @@ def check_job_id(job_id: str) -> str:
     """Return an id that a client chose. Raises: InvalidRequest: it may not be used."""
     if not _CLIENT_ID.fullmatch(job_id) or job_id in _RESERVED_IDS:
         rule = "must be 1 to 64 letters, digits, '_' or '-', start with a letter or digit, and not be a reserved word"
-        raise InvalidRequest(Problem("task_id", rule, job_id))
+        raise InvalidRequest(Problem("id", rule, job_id))
     return job_id
 
 

@@ -17,13 +17,13 @@ from functools import cache
 
 from jobs.errors import FramemillError, JobNotFound, Unavailable
 from jobs.forecast import OVER
+from jobs.job_view import iso, job_view
 from jobs.objects.base import ObjectStore
 from jobs.objects.factory import open_store
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.post import Answer, post
 from jobs.record import Job
 from jobs.store.webhook_outbox import MAX_TRIES, Delivery, WebhookOutbox
-from jobs.view import iso, job_view
 from tasks.runtime import settings, store
 
 logger = logging.getLogger(__name__)

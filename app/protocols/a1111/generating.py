@@ -13,13 +13,12 @@ from typing import Any
 from flask import Response, json, request
 
 from app import attachments, auth
-from app import submit as submitting
 from app.extensions import dispatcher, models, store
 from app.payloads import a1111, in_their_words
 from app.protocols.a1111 import answers, bodies, options
 from app.protocols.a1111.access import Failed
 from app.protocols.a1111.holding import Held, HungUp, take
-from app.submit import Prepared
+from app.submit import Prepared, accept, prepare
 from jobs.errors import FramemillError, InvalidRequest, JobNotFound, ModerationRefused, Unavailable
 from jobs.models.spec import Kind
 from jobs.record import Job, new_job_id
@@ -124,7 +123,7 @@ def _prepared(sent: Mapping[str, Any], kind: Kind, held_request: HeldRequest) ->
     values["output_format"] = options.samples_format(sent.get("override_settings"))
     pictures = attachments.take(values, {})
     try:
-        return submitting.prepare(values, pictures, wanted.warnings, idempotency_key="", protocol=PROTOCOL)
+        return prepare(values, pictures, wanted.warnings, idempotency_key="", protocol=PROTOCOL)
     except ModerationRefused:
         raise
     except InvalidRequest as exc:
@@ -148,7 +147,7 @@ def _submit(prepared: Prepared, held_request: HeldRequest) -> None:
         for number, job_id in enumerate(held_request.job_ids):
             batch = request_.batch(held_request.seed, number * request_.num_images)
             submission = replace(prepared.submission, request=batch)
-            submitting.accept(replace(prepared, submission=submission, job_id=job_id))
+            accept(replace(prepared, submission=submission, job_id=job_id))
             done.append(job_id)
     except Unavailable:
         raise
