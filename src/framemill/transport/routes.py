@@ -97,8 +97,7 @@ def job(method: str, job_id: str, leaf: str = "", **params: Any) -> Call:
 
 def get(job_id: str, wait_s: float = 0) -> Call:
     """Request a job. The server delays its response by up to ``wait_s`` seconds until the state changes."""
-    call = job("GET", job_id, **({"wait": round(wait_s, 3)} if wait_s else {}))
-    return replace(call, wait_s=wait_s)
+    return replace(job("GET", job_id), params={"wait": round(wait_s, 3)} if wait_s else {}, wait_s=wait_s)
 
 
 def cancel(job_id: str) -> Call:
