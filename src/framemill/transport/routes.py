@@ -64,7 +64,7 @@ def submit(fields: Mapping[str, Any]) -> Call:
         body["mix"] = [{name: _encoded(value) for name, value in part.items()} for part in body["mix"]]
     if "loras" in body:
         body["loras"] = [dict(lora) for lora in body["loras"]]
-    body |= {name: dict(body[name]) for name in ("variation", "hires", "prior", "inpaint") if name in body}
+    body |= {name: dict(value) for name, value in body.items() if isinstance(value, Mapping)}
     if "job_class" in body:
         body["class"] = body.pop("job_class")
     key, wait_s = body.pop("idempotency_key", None), body.pop("wait_s", 0)
