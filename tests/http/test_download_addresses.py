@@ -116,7 +116,7 @@ def test_connects_to_the_checked_address_though_dns_changes(monkeypatch: pytest.
         asked.append(host)
         return answers[len(asked) - 1]
 
-    def connect(address: object, timeout: float) -> socket.socket:
+    def connect(address: object, timeout: float, **options: object) -> socket.socket:
         connected.append(address)
         raise ConnectionRefusedError
 
