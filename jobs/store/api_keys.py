@@ -9,7 +9,7 @@ from dataclasses import asdict
 from jobs.callers import Caller, Role, digest_of
 from jobs.errors import BadSetting, Conflict, InvalidRequest, KeyNotFound
 from jobs.store import keys
-from jobs.store.jobs import JobStore
+from jobs.store.scripts import Scripts
 
 #: What every secret begins with, so that scanners and people recognise one.
 SECRET_PREFIX = "fm_"  # noqa: S105  (a prefix, not a secret)
@@ -18,7 +18,7 @@ SECRET_PREFIX = "fm_"  # noqa: S105  (a prefix, not a secret)
 class KeyRing:
     """The keys of a server, in Redis."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: Scripts) -> None:
         self._store = store
 
     def is_empty(self) -> bool:

@@ -9,7 +9,6 @@ slot's queue; methods that free or find a slot return these bindings. What calle
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -38,11 +37,11 @@ RECORD_PREFIX = keys.JOB
 
 
 @dataclass(frozen=True)
-class Room:
+class Capacity:
     """What a service (all slots, or one) works on at one moment."""
 
     #: Number of further jobs that would start at once; less than 1: busy.
-    more: int
+    spare: int
     #: Jobs that have a slot or are being delivered.
     active: list[str]
     #: Number of jobs that wait for a slot.
@@ -73,75 +72,37 @@ class JobStore(RunStore, SlotStore, FileIndex):
             ServiceBusy: it would have to wait, and must not.
             Unavailable: an input was removed before the job came; with the input sent again it is accepted.
         """
-        caller, request = submission.caller, submission.request
-        fields = {
-            "key": caller.key_id,
-            "class": submission.job_class or caller.job_class,
-            "model": request.model,
-            "work": request.work,
-            "request": json.dumps(request.to_dict(), separators=(",", ":"), ensure_ascii=False),
-            "steps": request.total_steps,
-            "protocol": submission.protocol,
-            "retention": submission.retention or caller.retention or self.settings.retention,
-        }
-        fields["lane"] = (
-            keys.PIN + submission.pin if submission.pin else f"{fields['class']}|{caller.key_id}|{request.model}"
-        )
-        if submission.pin:
-            fields["pin"] = submission.pin
-        if submission.priority:
-            fields["priority"] = submission.priority
-        if submission.max_run_s:
-            fields["max_run_ms"] = int(submission.max_run_s * 1000)
-        if submission.preview:
-            fields["preview"] = 1
-        if submission.model_max_waiting is not None:
-            fields["model_max_waiting"] = submission.model_max_waiting
-        if submission.max_silence_s:
-            fields["max_silence_ms"] = int(submission.max_silence_s * 1000)
-        if submission.retry_of:
-            fields["retry_of"] = submission.retry_of
-        if submission.command:
-            fields["command"] = submission.command
-        if submission.path:
-            fields["path"] = submission.path
-        if request.inputs:
-            fields["inputs"] = " ".join(request.inputs)
-        if submission.webhook is not None:
-            fields["webhook"] = submission.webhook.to_json() if submission.webhook else ""
-        if not submission.moderate:
-            fields["unmoderated"] = 1
-        if submission.alias:
-            fields["alias"] = submission.alias
-        if submission.mail:
-            fields |= submission.mail.to_fields()
-        if submission.warnings:
-            fields["warnings"] = json.dumps(submission.warnings)
-        status, *answer = self.script(
+        submission = submission.completed(self.settings)
+        caller = submission.caller
+        outcome, *reply = self.script(
             "submit", id=job_id, max_waiting=self.settings.max_waiting, key_max_waiting=caller.max_waiting,
             key_max_per_minute=caller.max_per_minute, idempotency_key=submission.idempotency_key,
             fingerprint=submission.fingerprint, start_within_ms=int(submission.start_within_s * 1000),
-            only_if_idle=int(submission.only_if_idle), only_slot=submission.pin or "", fields=fields,
+            only_if_idle=int(submission.only_if_idle), only_slot=submission.pin or "",
+            fields={**submission.to_record(), "lane": _lane(submission)},
         )  # fmt: skip
-        if status == "repeat":
-            return Accepted(answer[0], repeated=True)
-        if status != "ok":
-            raise _refusal(status, answer, job_id, self.settings)
-        bindings, created_at, expected, path = answer
-        return Accepted(job_id, bindings_of(bindings), int(created_at), Forecast.from_reply(expected), path=path)
+        if outcome == "repeat":
+            return Accepted(reply[0])
+        if outcome != "ok":
+            raise _refusal(outcome, reply, job_id, self.settings)
+        raw_bindings, created_at_ms, forecast, path = reply
+        bindings = bindings_of(raw_bindings)
+        slot = next((binding.slot for binding in bindings if binding.job_id == job_id), None)
+        job = submission.to_job(job_id, created_at_ms=int(created_at_ms), slot=slot, path=path)
+        return Accepted(job_id, job, Forecast.from_reply(forecast), bindings)
 
     def forecast(self, *job_ids: str) -> list[Forecast]:
         """Where jobs stand; the cost of one does not depend on how many wait."""
         return [Forecast.from_reply(reply) for reply in self.script("forecast", ids=job_ids)] if job_ids else []
 
-    def room(self, slot: str = "", model: str = "") -> Room:
+    def capacity(self, slot: str = "", model: str = "") -> Capacity:
         """What a service works on, and whether it has room for a job more.
 
         Args:
             slot: its only slot; '' for all.
             model: what the next job needs; '' for any.
         """
-        return Room(*self.script("capacity", only_slot=slot, model=model))
+        return Capacity(*self.script("capacity", only_slot=slot, model=model))
 
     def cancel(self, job_id: str) -> tuple[bool, str | None, list[Binding]]:
         """End a job from outside, whatever it does.
@@ -200,6 +161,13 @@ class JobStore(RunStore, SlotStore, FileIndex):
     def pause(self, slot: str = keys.ALL, *, resume: bool = False) -> list[Binding]:
         """Give a slot (or all) no more jobs, or again."""
         return bindings_of(self.script("pause_slots", slot=slot, pause=int(not resume)))
+
+
+def _lane(submission: Submission) -> str:
+    """The part of the queue in which a job waits: see :mod:`jobs.store.keys`."""
+    if submission.pin:
+        return keys.PIN + submission.pin
+    return f"{submission.job_class}|{submission.caller.key_id}|{submission.request.model}"
 
 
 def _refusal(status: str, answer: list[Any], job_id: str, settings: Settings) -> FramemillError:

@@ -7,13 +7,13 @@ from typing import cast
 
 from jobs.models.spec import ModelSpec
 from jobs.store import keys
-from jobs.store.jobs import JobStore
+from jobs.store.scripts import Scripts
 
 #: (slot, model) → pinned or not; what nobody spoke about is missing.
 Pins = dict[tuple[str, str], bool]
 
 
-def all_pins(store: JobStore) -> Pins:
+def all_pins(store: Scripts) -> Pins:
     """Raises: Unavailable."""
     return pins_from(store.call(lambda client: cast("dict[str, str]", client.hgetall(keys.PINS))))
 
@@ -23,7 +23,7 @@ def pins_from(found: Mapping[str, str]) -> Pins:
     return {(name.partition("|")[0], name.partition("|")[2]): value == "1" for name, value in found.items()}
 
 
-def set_pin(store: JobStore, slot: str, model: str, pinned: bool) -> None:
+def set_pin(store: Scripts, slot: str, model: str, pinned: bool) -> None:
     """Pin or unpin from now on, restarts included. Raises: Unavailable."""
     store.call(lambda client: client.hset(keys.PINS, f"{slot}|{model}", int(pinned)))
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from jobs.store import keys
-from jobs.store.jobs import JobStore
+from jobs.store.scripts import Scripts
 
 #: Who asks for previews of a job is remembered so long, seconds; longer than two looks of a patient watcher.
 INTEREST_S = 20
@@ -30,12 +30,12 @@ class Preview:
         return base64.b64decode(self.base64)
 
 
-def ask(store: JobStore, job_id: str) -> None:
+def ask(store: Scripts, job_id: str) -> None:
     """Have previews made for the next ``INTEREST_S`` if the job runs; it costs its worker no further call."""
     store.call(lambda client: client.set(keys.PREVIEW_WANTED + job_id, 1, ex=INTEREST_S))
 
 
-def newest(store: JobStore, job_id: str) -> Preview | None:
+def newest(store: Scripts, job_id: str) -> Preview | None:
     """The newest preview of a job; None: none yet, or no more."""
     found = store.call(lambda client: cast("dict[str, str]", client.hgetall(keys.PREVIEW + job_id)))
     if not found:

@@ -15,8 +15,8 @@ from typing import Any
 from jobs.errors import KeyNotFound
 from jobs.outbound.webhook import Webhook, new_secret
 from jobs.store import keys
-from jobs.store.jobs import JobStore
 from jobs.store.lua.words import DeliveryState
+from jobs.store.scripts import Scripts
 
 #: Secrets that sign at once: the new one, and the one before it until its receiver has changed.
 MAX_SECRETS = 2
@@ -62,10 +62,10 @@ class KeyWebhook:
     gone_at_ms: int | None = None
 
 
-class Outbox:
+class WebhookOutbox:
     """What is to be sent. Every method raises Unavailable when Redis does not answer."""
 
-    def __init__(self, store: JobStore) -> None:
+    def __init__(self, store: Scripts) -> None:
         self._store = store
 
     # ---- webhooks of keys

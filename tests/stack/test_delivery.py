@@ -135,14 +135,14 @@ def test_deliveries_of_a_store_that_is_back_begin_within_seconds(start: Start, s
     try:
         ids = [stack.submit(steps=1) for _ in range(6)]
         [slot] = wait_for(
-            lambda: [slot for slot in stack.get("/v1/service/status").json()["slots"] if slot["state"] == "waiting"],
+            lambda: [slot for slot in stack.fleet()["slots"] if slot["state"] == "waiting"],
             "the slot to wait for room",
         )
         assert slot["waiting_for"].startswith("delivery of computed frames")
         states = [stack.status(job_id)["state"] for job_id in ids]
         assert states == ["delivering"] * 3 + ["queued"] * 3  # the third went over the bound
         assert stack.status(ids[3])["waiting_for"] == "room in the spool of slot gpu0"
-        wait_for(lambda: stack.get("/v1/service/status").json()["object_store_away"], "the outage to be noticed")
+        wait_for(lambda: stack.fleet()["object_store_away"], "the outage to be noticed")
         tried = stack.log("io").count("delivery failed")
         wait_for(lambda: stack.log("io").count("delivery failed") >= tried + 2, "further tries")
         stack.kill("io")  # a restart in the middle of it
@@ -154,7 +154,7 @@ def test_deliveries_of_a_store_that_is_back_begin_within_seconds(start: Start, s
         view = stack.wait(job_id)
         assert (view["state"], view["attempt"]) == ("succeeded", 1), view
         assert len(s3.files(f"{job_id}/")) == 2  # with its thumbnail
-    wait_for(lambda: stack.get("/v1/service/status").json()["slots"][0]["state"] == "idle", "the slot to be free")
+    wait_for(lambda: stack.fleet()["slots"][0]["state"] == "idle", "the slot to be free")
     assert in_spool(stack.settings, stack.settings.spool_disk) == []
     assert in_spool(stack.settings, stack.settings.spool_memory) == []
 

@@ -18,8 +18,8 @@ API = """
 from app import create_app
 client = create_app().test_client()
 assert client.get('/openapi.json').status_code == 200
-assert client.post('/v1/tasks/', json={'steps': 0}).status_code == 422
-assert client.post('/v1/tasks/', json={'kind': 'img2img', 'image': 'aGk='}).status_code == 422
+assert client.post('/v1/jobs', json={'steps': 0}).status_code == 422
+assert client.post('/v1/jobs', json={'kind': 'img2img', 'image': 'aGk='}).status_code == 422
 """
 PARENT = """
 from tasks import app

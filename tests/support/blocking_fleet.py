@@ -52,7 +52,7 @@ class Fleet:
 
 
 def slot(stack: Stack, name: str, **options: Any) -> dict[str, Any]:
-    slots = {one["name"]: one for one in stack.get("/v1/service/status", **options).json()["slots"]}
+    slots = {one["name"]: one for one in stack.get("/v1/fleet", **options).json()["slots"]}
     return dict(slots.get(name, {}))
 
 

@@ -36,9 +36,7 @@ NAMED_MODULES = {
 }  # fmt: skip
 #: Folders and modules that still import each other.
 KNOWN_CIRCLES = {
-    "jobs.objects", "jobs.objects.local", "jobs.objects.s3", "jobs.store", "jobs.store.jobs",
-    "jobs.store.subscriber_queue", "jobs.submission", "workers.delivery", "workers.diffusion", "workers.gpu",
-    "workers.parent", "workers.pipelines", "workers.remote",
+    "workers.delivery", "workers.diffusion", "workers.gpu", "workers.parent", "workers.pipelines", "workers.remote",
 }  # fmt: skip
 #: Attributes of the store that give raw access to Redis.
 RAW_ACCESS = {"call", "script", "client"}

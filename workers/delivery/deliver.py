@@ -17,7 +17,8 @@ import numpy as np
 from jobs import moderation
 from jobs.errors import Unavailable
 from jobs.formats import FORMATS
-from jobs.objects import ObjectStore, open_store
+from jobs.objects.base import ObjectStore
+from jobs.objects.factory import open_store
 from jobs.record import Job, Output
 from jobs.store.jobs import JobStore
 from tasks.runtime import settings

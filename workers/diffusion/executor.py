@@ -12,7 +12,7 @@ import torch
 
 from jobs.errors import ExecutionError
 from jobs.models.spec import Kind, ModelSpec
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 from jobs.requests.generation import GenerationRequest
 from workers.diffusion import arguments, inpainting, noise, pictures
 from workers.diffusion import prior as priors

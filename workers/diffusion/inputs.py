@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from jobs.errors import Unavailable
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 
 #: Pauses between tries to read an input from the object store, seconds.
 INPUT_PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0)

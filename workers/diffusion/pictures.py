@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from jobs.errors import ExecutionError
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 from workers.diffusion import fitting
 from workers.diffusion.inputs import read_input
 

@@ -18,7 +18,8 @@ from jobs.models.backends import registry_of
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
 from jobs.moderation import hides_outputs
-from jobs.objects import ObjectStore, open_store
+from jobs.objects.base import ObjectStore
+from jobs.objects.factory import open_store
 from jobs.record import Job
 from jobs.requests.generation import GenerationRequest
 from jobs.slots.residency import held_facts

@@ -12,7 +12,8 @@ import time
 
 from jobs.errors import FramemillError
 from jobs.files import retention, spool
-from jobs.objects import ObjectStore, open_store
+from jobs.objects.base import ObjectStore
+from jobs.objects.factory import open_store
 from tasks.runtime import settings, store
 
 logger = logging.getLogger(__name__)

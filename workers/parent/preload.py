@@ -43,7 +43,7 @@ class Warmth:
             if spec.name in there or not self._may_ask(spec.name, child):
                 continue
             submission = commands.submission("load", self._models, spec, self._slot)
-            job, _ = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
+            job = dispatcher().submit(submission, new_job_id(), chosen_by_client=False).job
             self._asked[spec.name] = (job.job_id, child)
             logger.info("loading ahead", extra={"model": spec.name, "slot": self._slot, "job_id": job.job_id})
 

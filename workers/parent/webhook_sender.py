@@ -17,12 +17,13 @@ from functools import cache
 
 from jobs.errors import FramemillError, JobNotFound, Unavailable
 from jobs.forecast import OVER
-from jobs.objects import ObjectStore, open_store
+from jobs.job_view import iso, job_view
+from jobs.objects.base import ObjectStore
+from jobs.objects.factory import open_store
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.post import Answer, post
 from jobs.record import Job
-from jobs.store.webhook_outbox import MAX_TRIES, Delivery, Outbox
-from jobs.view import iso, job_view
+from jobs.store.webhook_outbox import MAX_TRIES, Delivery, WebhookOutbox
 from tasks.runtime import settings, store
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class Sender:
             self._wake.clear()
 
     def _look(self) -> None:
-        outbox = Outbox(store())
+        outbox = WebhookOutbox(store())
         for receiver in outbox.due():
             key, _, host = receiver.partition("|")
             if (places := self._places(key, host)) <= 0:
@@ -110,7 +111,7 @@ class Sender:
 
 def send(delivery: Delivery, sender: str) -> None:
     """Try a claimed delivery once, and note what came of it."""
-    outbox = Outbox(store())
+    outbox = WebhookOutbox(store())
     try:
         job = store().get(delivery.job_id)
     except JobNotFound:
@@ -137,7 +138,7 @@ def send(delivery: Delivery, sender: str) -> None:
 
 
 def _try(job: Job, delivery: Delivery, keys: list[str]) -> Answer:
-    if job.webhook is None or not keys:
+    if not job.webhook or not keys:
         return Answer(error="there is no secret that signs")
     # Built now, not when it was written: links to outputs lapse.
     forecast = OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
