@@ -76,13 +76,13 @@ def test_a_slot_that_may_take_no_work_gets_none_and_everybody_says_so(
 ) -> None:
     here = room()
     here.open("gpu0")
-    assert here.store.room().more == 1
+    assert here.store.capacity().more == 1
     begin(here)
     job_id = here.submit()
     here.sweep()
     assert here.at() == ("", 0)
     assert here.forecast(job_id).waiting_for == waiting_for
-    assert here.store.room().more == 0
+    assert here.store.capacity().more == 0
     end(here)
     assert here.at() == (job_id, 1)
 
@@ -210,18 +210,18 @@ def test_capacity_counts_free_slots_less_what_they_must_do_first(room: Open) -> 
     for slot in ("gpu0", "gpu1"):
         here.open(slot)
     here.open("gpu2", "n")
-    assert here.store.room().more == 3
-    assert (here.store.room(model="m").more, here.store.room(slot="gpu2").more) == (2, 1)
+    assert here.store.capacity().more == 3
+    assert (here.store.capacity(model="m").more, here.store.capacity(slot="gpu2").more) == (2, 1)
     first, second = here.submit(), here.submit()
-    room_now = here.store.room(model="m")
-    assert (room_now.more, set(room_now.active), room_now.waiting) == (0, {first, second}, 0)
+    capacity = here.store.capacity(model="m")
+    assert (capacity.more, set(capacity.active), capacity.waiting) == (0, {first, second}, 0)
     slot = next(name for name in ("gpu0", "gpu1") if here.at(name)[0] == first)
     here.start(slot)
     here.store.cancel(first)
-    assert here.store.room(model="m").more == 1  # free within a step
+    assert here.store.capacity(model="m").more == 1  # free within a step
     here.submit()
-    room_now = here.store.room(model="m")
-    assert (room_now.more, room_now.waiting) == (0, 1)  # … but a job waits for it
+    capacity = here.store.capacity(model="m")
+    assert (capacity.more, capacity.waiting) == (0, 1)  # … but a job waits for it
 
 
 def test_capacity_counts_deliveries_as_work(room: Open) -> None:
@@ -230,10 +230,10 @@ def test_capacity_counts_deliveries_as_work(room: Open) -> None:
     here.open("gpu0")
     here.start()
     here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=1)
-    busy = here.store.room()
+    busy = here.store.capacity()
     assert (busy.more, busy.active) == (0, [job_id])
-    assert here.store.room(slot="gpu0").active == [job_id]
-    assert here.store.room(slot="gpu1").active == []
+    assert here.store.capacity(slot="gpu0").active == [job_id]
+    assert here.store.capacity(slot="gpu1").active == []
 
 
 def test_a_job_that_must_start_at_once_is_refused_by_the_same_count(room: Open) -> None:
