@@ -76,13 +76,13 @@ def test_a_slot_that_may_take_no_work_gets_none_and_everybody_says_so(
 ) -> None:
     here = room()
     here.open("gpu0")
-    assert here.store.capacity().more == 1
+    assert here.store.capacity().spare == 1
     begin(here)
     job_id = here.submit()
     here.sweep()
     assert here.at() == ("", 0)
     assert here.forecast(job_id).waiting_for == waiting_for
-    assert here.store.capacity().more == 0
+    assert here.store.capacity().spare == 0
     end(here)
     assert here.at() == (job_id, 1)
 
@@ -125,7 +125,7 @@ def test_a_slot_is_taken_from_its_owner_only_when_the_owner_is_gone(room: Open) 
     held = here.store.register("gpu0", OTHER, FACTS)
     assert isinstance(held, SlotHeld)
     assert held.owner == OWNER
-    assert 0 < held.lapses_in_s <= here.store.settings.slot_lease_s
+    assert 0 < held.lapses_in_s <= here.store.settings.leases.slot_lease_s
     bindings = here.store.register("gpu0", OTHER, FACTS, takeover=True)
     assert not isinstance(bindings, SlotHeld)
     assert [(one.job_id, one.attempt) for one in bindings] == [(job_id, 2)]
@@ -210,18 +210,18 @@ def test_capacity_counts_free_slots_less_what_they_must_do_first(room: Open) -> 
     for slot in ("gpu0", "gpu1"):
         here.open(slot)
     here.open("gpu2", "n")
-    assert here.store.capacity().more == 3
-    assert (here.store.capacity(model="m").more, here.store.capacity(slot="gpu2").more) == (2, 1)
+    assert here.store.capacity().spare == 3
+    assert (here.store.capacity(model="m").spare, here.store.capacity(slot="gpu2").spare) == (2, 1)
     first, second = here.submit(), here.submit()
     capacity = here.store.capacity(model="m")
-    assert (capacity.more, set(capacity.active), capacity.waiting) == (0, {first, second}, 0)
+    assert (capacity.spare, set(capacity.active), capacity.waiting) == (0, {first, second}, 0)
     slot = next(name for name in ("gpu0", "gpu1") if here.at(name)[0] == first)
     here.start(slot)
     here.store.cancel(first)
-    assert here.store.capacity(model="m").more == 1  # free within a step
+    assert here.store.capacity(model="m").spare == 1  # free within a step
     here.submit()
     capacity = here.store.capacity(model="m")
-    assert (capacity.more, capacity.waiting) == (0, 1)  # … but a job waits for it
+    assert (capacity.spare, capacity.waiting) == (0, 1)  # … but a job waits for it
 
 
 def test_capacity_counts_deliveries_as_work(room: Open) -> None:
@@ -231,7 +231,7 @@ def test_capacity_counts_deliveries_as_work(room: Open) -> None:
     here.start()
     here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=1)
     busy = here.store.capacity()
-    assert (busy.more, busy.active) == (0, [job_id])
+    assert (busy.spare, busy.active) == (0, [job_id])
     assert here.store.capacity(slot="gpu0").active == [job_id]
     assert here.store.capacity(slot="gpu1").active == []
 
