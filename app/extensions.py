@@ -15,6 +15,7 @@ from app.events import EventHub
 from jobs.models.registry import ModelRegistry
 from jobs.objects import ObjectStore, open_store
 from jobs.settings import Settings
+from jobs.store.events import EventLog
 from jobs.store.jobs import JobStore
 from tasks.celery_app import create_celery
 from tasks.dispatch import Dispatcher
@@ -48,7 +49,7 @@ def install(app: Flask, settings: Settings, models: ModelRegistry) -> Extensions
         store=store,
         models=models,
         objects=open_store(settings),
-        hub=EventHub(settings, store),
+        hub=EventHub(EventLog(store)),
         dispatcher=Dispatcher(settings, store, celery),
     )
     app.extensions[_NAME] = extensions

@@ -102,7 +102,7 @@ def store_image(
         )
     except InvalidRequest as exc:
         raise InvalidRequest(*(replace(problem, field=field) for problem in exc.problems)) from exc
-    key = records.hold_input(hashlib.sha256(content).hexdigest(), ending)
+    key = records.reserve_input(hashlib.sha256(content).hexdigest(), ending)
     try:
         objects.stat(key)
     except ObjectNotFound:

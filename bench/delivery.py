@@ -197,7 +197,7 @@ class Line:
         begun = time.perf_counter()
         spool.write(self.stack.settings, job_id, attempt, frames, lambda: None)
         spool_ms = 1000 * (time.perf_counter() - begun)
-        store.compute(job_id, attempt, slot="gpu0", node=self.stack.settings.node, run_s=1)
+        store.finish_run(job_id, attempt, slot="gpu0", node=self.stack.settings.node, run_s=1)
         dispatch.send_delivery(Redelivery(job_id, attempt, self.stack.settings.node))
         job = wait_for(lambda: (found := store.get(job_id)).state is JobState.SUCCEEDED and found, "the delivery")
         return job.finished_at_ms - job.computed_at_ms, spool_ms

@@ -16,6 +16,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -243,20 +244,36 @@ class ScriptCalls:
     def _learn(self, text: str) -> None:
         """Name a script by the end of its text: shared parts come before its own."""
         raw = text.encode("latin-1")
-        loaded = _ending(raw.decode("utf-8"), whole=True)
-        matches = [name for name, ending in self._endings.items() if loaded.endswith(ending)]
-        if matches:
-            name = max(matches, key=lambda one: len(self._endings[one]))
-            self._files[hashlib.sha1(raw, usedforsecurity=False).hexdigest()] = name
-            parts = loaded.removesuffix(self._endings[name])
-            self.includes[name] = {one for one, ending in self._endings.items() if ending in parts}
+        loaded = "\n".join(_lines(raw.decode("utf-8")))
+        found = {name: [match.end() for match in ending.finditer(loaded)] for name, ending in self._endings.items()}
+        ends = {name: places[-1] for name, places in found.items() if places}
+        scripts = [name for name, end in ends.items() if end == len(loaded)]
+        if scripts:
+            script = max(scripts, key=lambda name: len(self._endings[name].pattern))
+            self._files[hashlib.sha1(raw, usedforsecurity=False).hexdigest()] = script
+            self.includes[script] = ends.keys() - set(scripts)
 
 
-def _ending(text: str, *, whole: bool = False) -> str:
-    """The last lines of a script (all with ``whole``), without blank lines and comments of their own."""
-    lines = [line.strip() for line in text.splitlines()]
-    kept = [line for line in lines if line and not line.startswith("--")]
-    return "\n".join(kept if whole else kept[-12:]) + "\n"
+#: A string, a comment, or a constant such as ``K.JOB``, which some versions replace by its value when they load a script.
+_LUA_TOKEN = re.compile(r"(?P<string>'(?:\\.|[^'\\\n])*')|(?P<comment>[ \t]*--[^\n]*)|(?P<constant>\b[A-Z]+\.\w+)")
+
+
+def _lines(text: str) -> list[str]:
+    """The lines of a script without comments and blank ones."""
+    bare = _LUA_TOKEN.sub(lambda match: "" if match["comment"] else match[0], text)
+    return [line.strip() for line in bare.splitlines() if line.strip()]
+
+
+def _ending(text: str) -> re.Pattern[str]:
+    """What the loaded text of this script ends with; constants match their values too."""
+    last = "\n".join(_lines(text)[-12:])
+    parts, place = [], 0
+    for match in _LUA_TOKEN.finditer(last):
+        parts.append(re.escape(last[place : match.start()]))
+        exact = re.escape(match[0])
+        parts.append(rf"(?:{exact}|'[^'\n]*'|-?[\d.]+)" if match["constant"] else exact)
+        place = match.end()
+    return re.compile("".join(parts) + re.escape(last[place:]))
 
 
 def _is_zombie(pid: str) -> bool:

@@ -42,7 +42,7 @@ def _job(stack: Stack | None) -> tuple[float, float]:
             _step()
             reporter.step(done + 1)
     spent = time.perf_counter() - wall, time.process_time() - cpu
-    stack.store.compute(job_id, attempt, slot="gpu0", node="", run_s=1.0)
+    stack.store.finish_run(job_id, attempt, slot="gpu0", node="", run_s=1.0)
     return spent
 
 

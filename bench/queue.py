@@ -99,7 +99,7 @@ def finished_bytes() -> float:
             accepted = store.submit(new_job_id(), Submission(request=REQUEST, caller=CALLERS[0]))
             job_id, attempt = accepted.job_id, accepted.bindings[0].attempt
             store.start(job_id, attempt, slot="gpu0", owner="nobody:1:1", device="cuda:0", run=str(number))
-            store.compute(job_id, attempt, slot="gpu0", node="nobody", run_s=1.0)
+            store.finish_run(job_id, attempt, slot="gpu0", node="nobody", run_s=1.0)
             store.claim(job_id, attempt, "io")
             key = f"outputs/{job_id}/{attempt}/0.png"
             store.deliver(job_id, attempt, "io", [Output(key, "image/png", 1_234_567, "0" * 64, 1024, 1024)])

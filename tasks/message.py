@@ -10,10 +10,10 @@ from typing import Any
 
 from celery import Celery
 
+from jobs.store.lua.words import MessageGap
 from tasks.celery_app import GENERATE
 
-#: What a script fills in: job id, attempt, runs before this one, slot.
-JOB_ID, ATTEMPT, RETRIES, SLOT = "@I@", "@A@", "@R@", "@S@"
+JOB_ID, ATTEMPT, RETRIES, SLOT = MessageGap.JOB_ID, MessageGap.ATTEMPT, MessageGap.RETRIES, MessageGap.SLOT
 
 
 def job_message(app: Celery) -> str:

@@ -20,15 +20,14 @@ from kombu.utils.encoding import bytes_to_str
 from jobs.errors import JobNotFound
 from jobs.record import Job
 from jobs.states import JobState, celery_state
-from jobs.store import keys
-from jobs.store.jobs import JobStore
+from jobs.store.jobs import RECORD_PREFIX, JobStore
 from tasks import runtime
 
 
 class JobBackend(RedisBackend):
     """Celery's Redis backend over the job records."""
 
-    task_keyprefix = keys.JOB
+    task_keyprefix = RECORD_PREFIX
     READY_STATES = states.READY_STATES | {"EXPIRED"}
     EXCEPTION_STATES = states.EXCEPTION_STATES | {"EXPIRED"}
     PROPAGATE_STATES = states.PROPAGATE_STATES | {"EXPIRED"}
@@ -72,7 +71,7 @@ class JobBackend(RedisBackend):
 
     def mget(self, keys_: list[Any]) -> list[Any]:
         """A ``ResultSet`` reads several results at once, as Celery would have stored them."""
-        return [self.encode(self._meta(bytes_to_str(key).removeprefix(keys.JOB))) for key in keys_]
+        return [self.encode(self._meta(bytes_to_str(key).removeprefix(RECORD_PREFIX))) for key in keys_]
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> Any:
         """Uncached: a record changes between any two looks, its terminal state included in the result."""

@@ -13,7 +13,7 @@ from itertools import chain, islice
 
 from jobs.errors import ObjectNotFound
 from jobs.objects import ObjectStore
-from jobs.store import keys
+from jobs.store.file_index import OBJECT_PREFIXES
 from jobs.store.jobs import JobStore
 
 #: Names removed in one round, and objects looked at in one round of the search.
@@ -31,7 +31,7 @@ def remove_due(store: JobStore, objects: ObjectStore, *, again_after_s: float = 
     Raises:
         Unavailable: Redis or the object store does not answer; the rest is tried again later.
     """
-    names = store.take_due(BATCH, again_after_s)
+    names = store.take_due_files(BATCH, again_after_s)
     for name in names:
         with suppress(ObjectNotFound):  # no name of an object
             for key in [found.key for found in objects.list(name)] if name.endswith("/") else [name]:
@@ -58,10 +58,10 @@ def find_orphans(store: JobStore, objects: ObjectStore, *, age_s: float) -> list
         Unavailable: Redis or the object store does not answer.
     """
     began_s, cursor = store.files_began_s(), store.orphan_cursor()
-    found = chain.from_iterable(objects.list(prefix, cursor) for prefix in (keys.INPUT_OBJECTS, keys.OUTPUT_OBJECTS))
+    found = chain.from_iterable(objects.list(prefix, cursor) for prefix in OBJECT_PREFIXES)
     page = list(islice(found, PAGE))
     old_s = time.time() - age_s
-    adopted = store.adopt([one.key for one in page if began_s < one.modified_s < old_s])
+    adopted = store.mark_orphans([one.key for one in page if began_s < one.modified_s < old_s])
     if len(page) < PAGE:
         objects.tidy(age_s)
     store.set_orphan_cursor(page[-1].key if len(page) == PAGE else "")

@@ -19,7 +19,8 @@ from jobs.errors import InvalidRequest, Problem
 from jobs.outbound.ssrf import Exchange, Refused, parse_link, receiver
 from jobs.settings import Settings
 
-STARTED = "job.started"
+EVENT_PREFIX = "job."
+STARTED = EVENT_PREFIX + "started"
 #: What is told unless a webhook names its events: the end of a job, whichever it is.
 ENDS = ("job.succeeded", "job.failed", "job.cancelled", "job.expired")
 EVENTS = (STARTED, *ENDS)

@@ -13,6 +13,9 @@ from typing import Any
 from jobs.errors import BadSetting
 from jobs.slots.residency import Held, device_from, held_from
 
+#: Stands for every slot when the queue is paused.
+ALL_SLOTS = "*"
+
 _GPU_QUEUE = re.compile(r"(?:(?P<node>[A-Za-z0-9_-]+)\.)?gpu(?P<index>\d{1,3})")
 #: Names of back ends, which are slots, too. The hyphen tells them from mistyped devices and from other queues.
 MAX_BACKEND_NAME_CHARS = 32

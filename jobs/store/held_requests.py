@@ -63,10 +63,10 @@ class Calls:
             forced: its id was chosen by the client, and decides alone.
             tickets: of the last try.
         """
-        pairs = [part for call_id, ticket in (tickets or {}).items() for part in (call_id, ticket)]
         word, *answer = self._store.script(
-            "call_open", self.key_id, digest, wanted.call_id, int(forced), json.dumps(wanted.jobs), wanted.seed,
-            wanted.holder, int(LONG_CLAIM_S * 1000), int(self._store.settings.idempotency_ttl_s * 1000), *pairs,
+            "held_request_open", key=self.key_id, digest=digest, id=wanted.call_id, forced=int(forced),
+            jobs=json.dumps(wanted.jobs), seed=wanted.seed, holder=wanted.holder, claim_ms=int(LONG_CLAIM_S * 1000),
+            kept_ms=int(self._store.settings.idempotency_ttl_s * 1000), tickets=tickets or {},
         )  # fmt: skip
         if word == "new":
             return Opening(wanted)
@@ -79,24 +79,29 @@ class Calls:
 
     def renew(self, call: Call, answered: int, claim_s: float = CLAIM_S) -> int:
         """Say that the connection stands, as an answer to questions up to ``answered``; the newest question."""
-        args = (self.key_id, call.call_id, call.holder, int(claim_s * 1000), answered)
-        return int(self._store.script("call_renew", *args))
+        newest = self._store.script(
+            "held_request_renew", key=self.key_id, id=call.call_id, holder=call.holder, claim_ms=int(claim_s * 1000),
+            answered=answered,
+        )  # fmt: skip
+        return int(newest)
 
     def leave(self, call: Call) -> None:
         """The connection is gone: the next equal body gets this call."""
-        self._store.script("call_end", self.key_id, call.call_id, call.holder, "leave")
+        self._end(call, "leave")
 
     def deliver(self, call: Call) -> None:
         """The answer was sent: an equal body is new work, unless the client chose the id."""
-        self._store.script("call_end", self.key_id, call.call_id, call.holder, "deliver")
+        self._end(call, "deliver")
 
     def drop(self, call: Call) -> None:
         """Nothing came of it."""
-        self._store.script("call_end", self.key_id, call.call_id, call.holder, "drop")
+        self._end(call, "drop")
 
     def interrupt(self, call: Call, job_id: str, picture: str, media_type: str) -> None:
         """Keep what there is of a job that is about to be stopped; a repeat of the call is new work from now on."""
-        self._store.script("call_interrupt", self.key_id, call.call_id, job_id, f"{media_type} {picture}")
+        self._store.script(
+            "held_request_interrupt", key=self.key_id, id=call.call_id, job=job_id, picture=f"{media_type} {picture}"
+        )
 
     def pictures(self, call: Call) -> dict[str, str]:
         """What was kept of stopped jobs: id → base64; '' where there was nothing."""
@@ -122,6 +127,9 @@ class Calls:
     def forget(self, call: Call) -> None:
         """Take a call whose jobs are over out of the list."""
         self._store.call(lambda client: client.zrem(keys.CALLS + self.key_id, call.call_id))
+
+    def _end(self, call: Call, how: str) -> None:
+        self._store.script("held_request_end", key=self.key_id, id=call.call_id, holder=call.holder, how=how)
 
     def _name(self, call_id: str) -> str:
         return f"{keys.CALL}{self.key_id}:{call_id}"

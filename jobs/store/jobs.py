@@ -29,10 +29,12 @@ from jobs.settings import Settings
 from jobs.slots.slot import Binding, bindings_of
 from jobs.store import keys
 from jobs.store.file_index import FileIndex
-from jobs.store.runs import RunCalls
-from jobs.store.scripts import flat
-from jobs.store.slots import SlotCalls
+from jobs.store.runs import RunStore
+from jobs.store.slots import SlotStore
 from jobs.submission import Accepted, Submission
+
+#: Prefix of the Redis keys of records; the result backend's ``task_keyprefix``.
+RECORD_PREFIX = keys.JOB
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Room:
     waiting: int
 
 
-class JobStore(RunCalls, SlotCalls, FileIndex):
+class JobStore(RunStore, SlotStore, FileIndex):
     """The records, on Redis: see :class:`~jobs.store.scripts.Scripts` for what holds of all its methods."""
 
     def read(self, job_id: str) -> dict[str, str]:
@@ -116,9 +118,10 @@ class JobStore(RunCalls, SlotCalls, FileIndex):
         if submission.warnings:
             fields["warnings"] = json.dumps(submission.warnings)
         status, *answer = self.script(
-            "submit", job_id, self.settings.max_waiting, caller.max_waiting, caller.max_per_minute,
-            submission.idempotency_key, submission.fingerprint, int(submission.start_within_s * 1000),
-            int(submission.only_if_idle), submission.pin or "", *flat(fields),
+            "submit", id=job_id, max_waiting=self.settings.max_waiting, key_max_waiting=caller.max_waiting,
+            key_max_per_minute=caller.max_per_minute, idempotency_key=submission.idempotency_key,
+            fingerprint=submission.fingerprint, start_within_ms=int(submission.start_within_s * 1000),
+            only_if_idle=int(submission.only_if_idle), only_slot=submission.pin or "", fields=fields,
         )  # fmt: skip
         if status == "repeat":
             return Accepted(answer[0], repeated=True)
@@ -129,7 +132,7 @@ class JobStore(RunCalls, SlotCalls, FileIndex):
 
     def forecast(self, *job_ids: str) -> list[Forecast]:
         """Where jobs stand; the cost of one does not depend on how many wait."""
-        return [Forecast.from_reply(reply) for reply in self.script("forecast", *job_ids)] if job_ids else []
+        return [Forecast.from_reply(reply) for reply in self.script("forecast", ids=job_ids)] if job_ids else []
 
     def room(self, slot: str = "", model: str = "") -> Room:
         """What a service works on, and whether it has room for a job more.
@@ -138,7 +141,7 @@ class JobStore(RunCalls, SlotCalls, FileIndex):
             slot: its only slot; '' for all.
             model: what the next job needs; '' for any.
         """
-        return Room(*self.script("room", slot, model))
+        return Room(*self.script("capacity", only_slot=slot, model=model))
 
     def cancel(self, job_id: str) -> tuple[bool, str | None, list[Binding]]:
         """End a job from outside, whatever it does.
@@ -150,7 +153,7 @@ class JobStore(RunCalls, SlotCalls, FileIndex):
         Raises:
             JobNotFound: unknown id.
         """
-        outcome, slot, bindings = self.script("cancel", job_id)
+        outcome, slot, bindings = self.script("cancel", id=job_id)
         if outcome == "unknown":
             raise JobNotFound(f"there is no job {job_id[:64]!r}")
         return outcome == "changed", slot or None, bindings_of(bindings)
@@ -165,7 +168,7 @@ class JobStore(RunCalls, SlotCalls, FileIndex):
         Raises:
             JobNotFound: unknown id.
         """
-        outcome = str(self.script("purge", job_id))
+        outcome = str(self.script("delete_job", id=job_id))
         if outcome == "unknown":
             raise JobNotFound(f"there is no job {job_id[:64]!r}")
         return outcome
@@ -181,7 +184,7 @@ class JobStore(RunCalls, SlotCalls, FileIndex):
             JobNotFound: unknown id.
             Conflict: it does not wait.
         """
-        outcome, bindings = self.script("front", job_id)
+        outcome, bindings = self.script("move_to_front", id=job_id)
         if outcome == "unknown":
             raise JobNotFound(f"there is no job {job_id[:64]!r}")
         if outcome != "moved":
@@ -196,7 +199,7 @@ class JobStore(RunCalls, SlotCalls, FileIndex):
 
     def pause(self, slot: str = keys.ALL, *, resume: bool = False) -> list[Binding]:
         """Give a slot (or all) no more jobs, or again."""
-        return bindings_of(self.script("pause", slot, 0 if resume else 1))
+        return bindings_of(self.script("pause_slots", slot=slot, pause=int(not resume)))
 
 
 def _refusal(status: str, answer: list[Any], job_id: str, settings: Settings) -> FramemillError:

@@ -1,4 +1,4 @@
-"""Every Redis key and channel, and the head that gives them to the Lua scripts.
+"""Every Redis key and channel. The Lua scripts use them as ``K.JOB``, ``K.LANE`` …
 
 ========================  =======  =======================================================================
 key                       type     holds
@@ -78,6 +78,7 @@ The scripts build key names from ids they read, so this layout needs one Redis, 
 from __future__ import annotations
 
 from jobs.callers import NOBODY as NOBODY
+from jobs.slots.slot import ALL_SLOTS
 
 PREFIX = "framemill:"
 
@@ -147,13 +148,7 @@ PIN = "@"
 #: A job that was moved to the front waits in the lane of its model behind this.
 FRONT = "!"
 #: The member of ``paused`` that stands for the whole queue.
-ALL = "*"
+ALL = ALL_SLOTS
 #: Beginnings of the names of stored objects: ``inputs/<sha256>.<token>.<ending>``, ``outputs/<id>/…``.
 INPUT_OBJECTS = "inputs/"
 OUTPUT_OBJECTS = "outputs/"
-
-
-def lua_table() -> str:
-    """The names above as a Lua table ``K`` (``K.JOB``, ``K.LANE`` …)."""
-    names = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, str)}
-    return "local K = {" + ", ".join(f"{name} = '{value}'" for name, value in sorted(names.items())) + "}\n"

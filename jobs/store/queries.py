@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -159,6 +160,34 @@ def slot(store: JobStore, name: str) -> Slot | None:
     """A slot, or None."""
     values = store.call(lambda c: c.hgetall(keys.SLOT + name))
     return Slot.from_hash(name, values) if values else None
+
+
+def slot_names(store: JobStore) -> list[str]:
+    """The names of all slots."""
+    return list(store.call(lambda c: c.smembers(keys.SLOTS)))
+
+
+def holds(store: JobStore, slot: str, job_id: str, attempt: int) -> bool:
+    """Whether a slot works on this attempt of a job; the job itself may be over."""
+    facts = store.call(lambda c: c.hmget(keys.SLOT + slot, "job", "attempt"))
+    return list(facts) == [job_id, str(attempt)]
+
+
+def slot_description(store: JobStore, slot: str) -> dict[str, Any]:
+    """What a worker over HTTP says about itself; empty for another slot."""
+    text = store.call(lambda c: c.hget(keys.SLOT + slot, "about"))
+    return dict(json.loads(str(text))) if text else {}
+
+
+def waiting_for(store: JobStore, model: str) -> int:
+    """Number of waiting jobs of a model."""
+    return int(store.call(lambda c: c.hget(keys.WAITING, f"model:{model}")) or 0)
+
+
+def job_id_of_path(store: JobStore, key_id: str, path: str) -> str | None:
+    """The id of the job whose output a key's caller named so; None: there is none."""
+    job_id = store.call(lambda c: c.get(f"{keys.FILE}{key_id}:{path}"))
+    return str(job_id) if job_id else None
 
 
 def _counted(beginning: str, waiting: dict[str, str]) -> dict[str, int]:

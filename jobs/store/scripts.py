@@ -1,45 +1,37 @@
-"""The Lua scripts of ``jobs/store/lua`` on one Redis: what every part of the store calls them through."""
+"""Calling the Lua scripts of ``jobs/store/lua`` on one Redis: the base of every part of the store."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from functools import cache
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import redis
 from redis.backoff import NoBackoff
+from redis.commands.core import Script as RegisteredScript
 from redis.retry import Retry
 
 from jobs.errors import Unavailable
+from jobs.outbound import webhook
 from jobs.settings import Settings
+from jobs.states import JobState
 from jobs.store import keys
+from jobs.store.lua import loader, words
 
-LUA_DIR = Path(__file__).parent / "lua"
-
-#: A preview goes this long after the last one of its job, if the job has not ended before, seconds: a step of a large
-#: video and its decoding may take minutes.
+#: Time after which a preview is deleted unless a newer one comes or the job ends, seconds: one step of a large video
+#: and its decoding may take minutes.
 PREVIEW_TTL_S = 300
-#: Messages that wait for a socket; older ones are dropped.
+#: Messages that a subscriber queue holds; older ones are dropped.
 MAILBOX_LENGTH = 10_000
-#: Put before every script, in this order.
-_SHARED = ("lib", "hooks", "mail", "queue", "files", "life", "forecast_lib", "room_lib")
 
 T = TypeVar("T")
 
 
-@cache
-def _source(name: str) -> str:
-    folder = LUA_DIR / "include" if name in _SHARED else LUA_DIR
-    return (folder / f"{name}.lua").read_text(encoding="utf-8")
-
-
 def connect(settings: Settings, *, timeout_s: float | None = None) -> redis.Redis:
-    """A client with a pool; every call ends within ``timeout_s`` (default ``REDIS_TIMEOUT_S``).
+    """A client with a connection pool; every call ends within ``timeout_s`` (default ``REDIS_TIMEOUT_S``).
 
-    One retry without a pause: it covers a connection that died while it lay in the pool, no more. The
-    scripts answer a repeat as they answered the first call.
+    A call is retried once and without a pause, for a connection that broke while it was idle in the pool. The
+    scripts answer a repeated call as they answered the first one.
     """
     timeout_s = timeout_s or settings.redis_timeout_s
     options: dict[str, Any] = {} if settings.store_url.startswith("unix://") else {"socket_connect_timeout": timeout_s}
@@ -53,54 +45,35 @@ def connect(settings: Settings, *, timeout_s: float | None = None) -> redis.Redi
 
 
 class Scripts:
-    """Calls scripts. Safe to share between threads and greenlets; make a new one after a fork.
+    """Calls scripts. Safe to share between threads and greenlets; create a new one after a fork.
 
-    ``message`` is what a slot's worker is sent (:mod:`tasks.message`); without one nothing is sent.
-    Every method raises :class:`~jobs.errors.Unavailable` when Redis does not answer in time.
+    ``message`` is the template of the Celery message that scripts send to a slot's worker (:mod:`tasks.message`);
+    without it none is sent. Every method raises :class:`~jobs.errors.Unavailable` when Redis does not answer in time.
     """
 
     def __init__(self, settings: Settings, client: redis.Redis | None = None, *, message: str = "") -> None:
         self.settings = settings
         self.client = client or connect(settings)
-        limits = {
-            "result_ttl_ms": settings.result_ttl_s * 1000,
-            "max_attempts": settings.max_attempts,
-            "lease_ms": settings.slot_lease_s * 1000,
-            "resend_after_ms": settings.resend_after_s * 1000,
-            "delivery_lease_ms": settings.delivery_lease_s * 1000,
-            "node_grace_ms": settings.node_grace_s * 1000,
-            "affinity_ms": settings.affinity_s * 1000,
-            "affinity_places": settings.affinity_places,
-            "idempotency_ttl_ms": settings.idempotency_ttl_s * 1000,
-            "event_log_length": settings.event_log_length,
-            "mailbox_length": MAILBOX_LENGTH,
-            "preview_ttl_ms": PREVIEW_TTL_S * 1000,
-            "files_grace_ms": settings.unused_files_grace_s * 1000,
-        }
-        table = ", ".join(f"{name} = {value:.0f}" for name, value in limits.items())
-        weights = ", ".join(f"{name} = {weight:g}" for name, weight in settings.class_weights.items())
-        kept = ", ".join(f"{name} = {length_s * 1000:.0f}" for name, length_s in settings.retention_s.items())
-        head = keys.lua_table() + f"local CFG = {{{table}, weights = {{{weights}}}, retention_ms = {{{kept}}}}}\n"
-        head += f"local MESSAGE = [==[{message}]==]\n"
-        head += "".join(_source(name) for name in _SHARED)
-        self._scripts: dict[str, Any] = {
-            path.stem: self.client.register_script(head + _source(path.stem))
-            for path in LUA_DIR.glob("*.lua")
+        self._scripts: dict[str, tuple[loader.Script, RegisteredScript]] = {
+            script.name: (script, self.client.register_script(script.text))
+            for script in loader.scripts(constants(settings), tables(settings, message))
         }
 
     def call(self, reader: Callable[[Any], T]) -> T:
-        """Run ``reader`` with the client, Redis' errors turned into ours."""
+        """Run ``reader`` with the client; errors of the connection become ``Unavailable``."""
         try:
             return reader(self.client)
         except (redis.ConnectionError, redis.TimeoutError) as exc:
             raise Unavailable("the job store does not answer") from exc
 
-    def script(self, name: str, *args: Any) -> Any:
-        """What a script of ``jobs/store/lua`` answers."""
-        return self.call(lambda _client: self._scripts[name](args=args))
+    def script(self, name: str, **arguments: Any) -> Any:
+        """Run a script. ``arguments`` are those that ``lua/<name>.lua`` declares, by the same names."""
+        script, registered = self._scripts[name]
+        values = script.positional(arguments)
+        return self.call(lambda _client: registered(args=values))
 
     def until_written(self, write: Callable[[], T], *, pause_s: float = 0.5) -> T:
-        """Repeat a write until Redis answers: for what must not be lost, in a worker."""
+        """Repeat a write until Redis answers: for results that a worker must not lose."""
         while True:
             try:
                 return write()
@@ -109,6 +82,45 @@ class Scripts:
                 pause_s = min(5.0, pause_s * 2)
 
 
-def flat(fields: Mapping[str, Any]) -> list[Any]:
-    """Names and values in turn, as scripts take them."""
-    return [part for pair in fields.items() for part in pair]
+def constants(settings: Settings) -> dict[str, dict[str, str | int]]:
+    """The constants of the scripts, by table: ``K.JOB``, ``STATE.QUEUED``, ``CFG.lease_ms`` …"""
+    enums = {
+        "STATE": JobState, "OBSTACLE": words.Obstacle, "NOTICE": words.Notice, "DELIVERY": words.DeliveryState,
+        "GAP": words.MessageGap,
+    }  # fmt: skip
+    return {
+        "K": {name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)},
+        "CFG": {name: round(value) for name, value in _limits(settings).items()},
+        "EVENT": {"PREFIX": webhook.EVENT_PREFIX, "STARTED": webhook.STARTED},
+        **{table: {member.name: member.value for member in enum} for table, enum in enums.items()},
+    }
+
+
+def _limits(settings: Settings) -> dict[str, float]:
+    """Limits and durations; durations in milliseconds."""
+    return {
+        "result_ttl_ms": settings.result_ttl_s * 1000,
+        "max_attempts": settings.max_attempts,
+        "lease_ms": settings.slot_lease_s * 1000,
+        "resend_after_ms": settings.resend_after_s * 1000,
+        "delivery_lease_ms": settings.delivery_lease_s * 1000,
+        "node_grace_ms": settings.node_grace_s * 1000,
+        "affinity_ms": settings.affinity_s * 1000,
+        "affinity_places": settings.affinity_places,
+        "idempotency_ttl_ms": settings.idempotency_ttl_s * 1000,
+        "event_log_length": settings.event_log_length,
+        "mailbox_length": MAILBOX_LENGTH,
+        "preview_ttl_ms": PREVIEW_TTL_S * 1000,
+        "files_grace_ms": settings.unused_files_grace_s * 1000,
+    }
+
+
+def tables(settings: Settings, message: str) -> dict[str, str]:
+    """Lua values that scripts use by these names."""
+    weights = ", ".join(f"{name} = {weight:g}" for name, weight in settings.class_weights.items())
+    retention = ", ".join(f"{name} = {kept_s * 1000:.0f}" for name, kept_s in settings.retention_s.items())
+    return {
+        "CLASS_WEIGHTS": f"{{{weights}}}",
+        "RETENTION_MS": f"{{{retention}}}",
+        "MESSAGE": f"[==[{message}]==]",
+    }

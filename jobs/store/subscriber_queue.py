@@ -1,7 +1,7 @@
 """Mail: messages about jobs for services that work through sockets.
 
 The scripts that change a job write what its socket is to be told into the socket's mailbox
-(``jobs/store/lua/include/mail.lua``), in
+(``jobs/store/lua/include/subscriber_queue.lua``), in
 order and once. A mailbox outlives its socket: who is away gets the messages later.
 """
 
@@ -72,11 +72,18 @@ class Mailboxes:
 
     def join(self) -> list[str]:
         """A socket opens: the mailboxes that closed sockets left to it, or a new one."""
-        return list(self._store.script("mail_join", self._service, self._owner, int(LEASE_S * 1000), 1, 1))
+        return self._join(take_left=1, create=1)
 
     def inherit(self) -> list[str]:
         """Renew the lease of this process; mailboxes of processes that died are ours from now on."""
-        return list(self._store.script("mail_join", self._service, self._owner, int(LEASE_S * 1000), 0, 0))
+        return self._join(take_left=0, create=0)
+
+    def _join(self, *, take_left: int, create: int) -> list[str]:
+        mailboxes = self._store.script(
+            "join_subscriber_queues", key=self._service, owner=self._owner, lease_ms=int(LEASE_S * 1000),
+            take_left=take_left, create=create,
+        )  # fmt: skip
+        return list(mailboxes)
 
     def leave(self, mailboxes: list[str]) -> None:
         """The socket was closed: the next one gets what comes."""

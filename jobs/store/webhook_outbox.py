@@ -1,6 +1,6 @@
 """Webhooks in Redis: whose they are, what is to be sent and when, and what came of it.
 
-Deliveries are written by the scripts that change a job (``jobs/store/lua/include/hooks.lua``), so none is lost
+Deliveries are written by the scripts that change a job (``jobs/store/lua/include/webhooks.lua``), so none is lost
 between a change and
 its message.
 """
@@ -16,6 +16,7 @@ from jobs.errors import KeyNotFound
 from jobs.outbound.webhook import Webhook, new_secret
 from jobs.store import keys
 from jobs.store.jobs import JobStore
+from jobs.store.lua.words import DeliveryState
 
 #: Secrets that sign at once: the new one, and the one before it until its receiver has changed.
 MAX_SECRETS = 2
@@ -33,7 +34,7 @@ class Delivery:
     message_id: str
     written_at: int
     #: ``pending``, ``delivered``, ``failed`` (no more tries) or ``gone`` (the receiver answered 410).
-    state: str = "pending"
+    state: str = DeliveryState.PENDING
     #: When it is tried next; None: not at all.
     next_at: int | None = None
     #: Tries since it was written or sent again by hand.
@@ -127,14 +128,18 @@ class Outbox:
 
     def claim(self, receiver: str, number: int, *, lease_s: float, sender: str) -> list[Delivery]:
         """Take so many due deliveries of a receiver; who dies with them leaves them to others after ``lease_s``."""
-        claimed = self._store.script("hook_claim", receiver, number, int(lease_s * 1000), sender)
+        claimed = self._store.script(
+            "webhook_claim", receiver=receiver, limit=number, lease_ms=int(lease_s * 1000), sender=sender
+        )
         return [Delivery.from_json(*parts) for parts in claimed]
 
     def settle(self, delivery: Delivery, sender: str, *, wait_s: float | None = None) -> bool:
         """A try is over; the next one is after ``wait_s`` (None: there is none). False: another sender has it."""
-        wait = "" if wait_s is None else int(wait_s * 1000)
-        arguments = (delivery.job_id, delivery.event, sender, delivery.to_json(), wait, int(delivery.state == "gone"))
-        return bool(self._store.script("hook_settle", *arguments))
+        settled = self._store.script(
+            "webhook_settle", id=delivery.job_id, event=delivery.event, sender=sender, delivery=delivery.to_json(),
+            wait_ms="" if wait_s is None else int(wait_s * 1000), gone=int(delivery.state == DeliveryState.GONE),
+        )  # fmt: skip
+        return bool(settled)
 
     # ---- looking and sending again
 
@@ -146,4 +151,4 @@ class Outbox:
 
     def resend(self, job_id: str, event: str = "") -> list[str]:
         """Send an event ('' all) of a job again, now, with all tries before it. Returns the events."""
-        return list(self._store.script("hook_resend", job_id, event))
+        return list(self._store.script("webhook_resend", id=job_id, event=event))

@@ -132,7 +132,7 @@ def test_a_slot_whose_spool_is_full_gets_nothing_until_there_is_room(room: Calla
     here.open("gpu0")
     here.open("gpu1")
     here.start("gpu0")
-    here.store.compute(first, 1, slot="gpu0", node="host", run_s=1, blocked="delivery")
+    here.store.finish_run(first, 1, slot="gpu0", node="host", run_s=1, blocked="delivery")
     assert (here.at("gpu0"), here.state(first)) == (("", 0), "delivering")
     assert here.at("gpu1")[0] == second
     here.finish("gpu1")
@@ -166,7 +166,7 @@ def computed(here: Room, number: int) -> list[str]:
     ids = here.submit_many(number)
     for job_id in ids:
         here.start()
-        here.store.compute(job_id, 1, slot="gpu0", node="host", run_s=1)
+        here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=1)
     return ids
 
 

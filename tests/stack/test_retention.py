@@ -168,7 +168,7 @@ def test_a_sweep_that_died_is_done_again_by_the_next(house: House) -> None:
     house.submit()
     job_id = house.publish()
     house.pass_time()
-    assert house.store.take_due(9, 60) == [f"outputs/{job_id}/"]
+    assert house.store.take_due_files(9, 60) == [f"outputs/{job_id}/"]
     assert house.sweep() == []  # taken by the other
     house.pass_time()
     assert house.sweep() == [f"outputs/{job_id}/"]

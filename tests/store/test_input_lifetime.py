@@ -75,7 +75,7 @@ def test_a_removal_under_way_cannot_hit_the_same_image_sent_again(case: Case) ->
             new = ""
             for step in range(4):
                 if step == taken_at:
-                    taken = case.records.take_due(9, 60)
+                    taken = case.records.take_due_files(9, 60)
                 if step == removed_at:
                     for name in taken:
                         case.objects.delete(name)
@@ -83,7 +83,7 @@ def test_a_removal_under_way_cannot_hit_the_same_image_sent_again(case: Case) ->
                     new = case.store(PNG)
                 if step == 2:
                     case.records.submit("job", Submission(request=_with(new)))
-            for name in case.records.take_due(9, 0):
+            for name in case.records.take_due_files(9, 0):
                 case.objects.delete(name)
             assert case.content(new) == PNG, (taken_at, removed_at)
             assert (new == old) == (taken_at > 1)

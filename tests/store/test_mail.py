@@ -55,7 +55,7 @@ def test_the_good_end_comes_with_the_upload_or_before_it(here: Room, boxes: Mail
     here.open()
     here.start()
     attempt = here.at()[1]
-    here.store.compute(job_id, attempt, slot="gpu0", node="host", run_s=1)
+    here.store.finish_run(job_id, attempt, slot="gpu0", node="host", run_s=1)
     assert [word for _, word in words(boxes, box)][2:] == ([] if synced else ["ok"])
     assert here.store.claim(job_id, attempt, "io")
     assert here.store.deliver(job_id, attempt, "io", [])

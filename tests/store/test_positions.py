@@ -195,7 +195,7 @@ def test_bound_and_ended_jobs_have_no_place(room: Open) -> None:
     assert here.forecast(job_id).position == 0
     here.start()
     assert here.forecast(job_id).position == 0
-    here.store.compute(job_id, 1, slot="gpu0", node="host", run_s=1)
+    here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=1)
     assert here.forecast(job_id).position == 0
     here.store.cancel(job_id)
     assert here.forecast(job_id).position is None
@@ -209,5 +209,5 @@ def test_the_expected_time_is_that_of_the_slots_own_device(room: Open) -> None:
         here.store.heartbeat(slot, OWNER, {"device_name": slot})
         job_id = here.submit(pin=slot, work=1)
         here.store.start(job_id, 1, slot=slot, owner=OWNER, device="cpu", run="r")
-        here.store.compute(job_id, 1, slot=slot, node="", run_s=run_s)
+        here.store.finish_run(job_id, 1, slot=slot, node="", run_s=run_s)
     assert [here.forecast(here.submit(pin=slot, work=2)).eta_s for slot in ("fast", "slow")] == [2.0, 20.0]

@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.store import previews
 from jobs.store.jobs import JobStore
-from jobs.store.runs import Answer
+from jobs.store.runs import StepReply
 from tests.support.harness import wait_for
 from tests.support.room import Room
 
@@ -22,10 +22,10 @@ class Hanging(JobStore):
         super().__init__(like.settings)
         self.asked, self.go = threading.Event(), threading.Event()
 
-    def progress(self, *_: Any) -> Answer:
+    def progress(self, *_: Any) -> StepReply:
         self.asked.set()
         assert self.go.wait(60)
-        return Answer.GO_ON
+        return StepReply.GO_ON
 
     def preview(self, *_: Any) -> bool:
         self.asked.set()

@@ -92,7 +92,7 @@ class RetentionMachine(RuleBasedStateMachine):
     @rule(picture=st.integers(0, 1))
     def announce(self, picture: int) -> None:
         sha256 = hashlib.sha256(bytes([picture])).hexdigest()
-        self.uploads.append(Upload(self.store.hold_input(sha256, "png")))
+        self.uploads.append(Upload(self.store.reserve_input(sha256, "png")))
 
     @precondition(lambda self: self.uploads)
     @rule(at=st.integers(0, 9))
@@ -180,7 +180,7 @@ class RetentionMachine(RuleBasedStateMachine):
             self.room.start()
             self.jobs[job_id].state = "running"
         else:
-            _, bindings = self.store.compute(job_id, attempt, slot="gpu0", node="host", run_s=1)
+            _, bindings = self.store.finish_run(job_id, attempt, slot="gpu0", node="host", run_s=1)
             self.jobs[job_id].state = "delivering"
             self.follow(bindings)
 
@@ -259,7 +259,7 @@ class RetentionMachine(RuleBasedStateMachine):
 
     @rule()
     def take(self) -> None:
-        self.taken += self.store.take_due(9, 60)
+        self.taken += self.store.take_due_files(9, 60)
 
     @rule()
     def sweep(self) -> None:

@@ -275,7 +275,7 @@ def test_a_limit_that_is_free_again_feeds_the_idle_slot_that_the_next_job_needs(
 
 ENDINGS: dict[str, Callable[[Room, str], object]] = {
     "success": lambda here, job: here.finish(),
-    "delivery": lambda here, job: here.store.compute(job, 1, slot="gpu0", node="host", run_s=1),
+    "delivery": lambda here, job: here.store.finish_run(job, 1, slot="gpu0", node="host", run_s=1),
     "failure": lambda here, job: here.store.fail(job, 1, code="x", message="x", slot="gpu0"),
     "stopped run": lambda here, job: (here.store.cancel(job), here.store.release(job, 1, slot="gpu0")),
     "lost child": lambda here, job: here.store.lose(job, 1),

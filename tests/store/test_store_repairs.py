@@ -52,7 +52,7 @@ def test_a_run_whose_start_was_forgotten_is_queued_again_when_it_ends(room: Open
     job_id = here.submit()
     assert not here.store.progress(job_id, 1, "denoising", 1, 2, None)
     if call == "compute":
-        owned, _ = here.store.compute(job_id, 1, slot="gpu0", node="host", run_s=1)
+        owned, _ = here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=1)
         assert not owned
     elif call == "fail":
         owned, _ = here.store.fail(job_id, 1, code="x", message="x", slot="gpu0")
@@ -88,7 +88,7 @@ def test_the_repeat_of_a_computed_run_answers_the_same_and_frees_nothing_else(ro
     here.open()
     first, second = here.submit_many(2)
     here.start()
-    answers = [here.store.compute(first, 1, slot="gpu0", node="host", run_s=1) for _ in range(2)]
+    answers = [here.store.finish_run(first, 1, slot="gpu0", node="host", run_s=1) for _ in range(2)]
     assert [owned for owned, _ in answers] == [True, True]
     assert [[binding.job_id for binding in bindings] for _, bindings in answers] == [[second], []]
     assert here.at() == (second, 1)
@@ -105,7 +105,7 @@ def test_a_late_worker_changes_nothing(room: Open) -> None:
     assert here.start("gpu1") == job_id
     before = here.store.read(job_id)
     assert not here.store.progress(job_id, 1, "denoising", 1, 2, None)
-    assert not here.store.compute(job_id, 1, slot="gpu0", node="", run_s=1)[0]
+    assert not here.store.finish_run(job_id, 1, slot="gpu0", node="", run_s=1)[0]
     assert not here.store.fail(job_id, 1, code="x", message="x", slot="gpu0")[0]
     assert here.store.lose(job_id, 1) == ("running", [])
     assert here.store.release(job_id, 1, slot="gpu0") == []

@@ -34,7 +34,7 @@ class House:
         return self.store.submit(job_id, Submission(request=wanted, **options)).job_id
 
     def upload(self, content: str = "aa") -> str:
-        name = self.store.hold_input(content, "png")
+        name = self.store.reserve_input(content, "png")
         self.objects.put_bytes(name, content.encode(), "image/png")
         return name
 
@@ -42,7 +42,7 @@ class House:
         """The slot's job until its frames wait for their delivery."""
         job_id, attempt = self.room.at()
         self.room.start()
-        assert self.store.compute(job_id, attempt, slot="gpu0", node="host", run_s=1)[0]
+        assert self.store.finish_run(job_id, attempt, slot="gpu0", node="host", run_s=1)[0]
         return job_id, attempt
 
     def publish(self) -> str:

@@ -97,7 +97,7 @@ class Room:
         job_id, attempt = self.at(slot)
         if self.state(job_id) == "queued":
             self.start(slot)
-        done, _ = self.store.compute(job_id, attempt, slot=slot, node="", run_s=seconds)
+        done, _ = self.store.finish_run(job_id, attempt, slot=slot, node="", run_s=seconds)
         assert done
         return job_id
 

@@ -8,7 +8,7 @@ from hypothesis.stateful import precondition, rule
 from jobs.errors import Conflict
 from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.store import keys, previews
-from jobs.store.runs import Answer
+from jobs.store.runs import StepReply
 from tests.support.store_invariants import ENDED
 from tests.support.store_model import MODELS, Job, Message, StoreModel
 
@@ -130,7 +130,7 @@ class CallersAndRuns(StoreModel):
         job, attempt, *_ = self.message(at, "running")
         current = job.state == "running" and job.attempt == attempt
         answer = self.store.progress(job.job_id, attempt, "denoising", 1, 2, 0.5)
-        assert answer is (Answer.STOP if not current else Answer.SHOW if job.watched else Answer.GO_ON)
+        assert answer is (StepReply.STOP if not current else StepReply.SHOW if job.watched else StepReply.GO_ON)
 
     @precondition(lambda self: self.messages)
     @rule(at=which)
@@ -165,7 +165,7 @@ class CallersAndRuns(StoreModel):
         mine = job.attempt == attempt
         repeated = mine and (job.state == "delivering" or (job.state == "succeeded" and not node))
         current = mine and job.state == "running"
-        owned, bindings = self.store.compute(job.job_id, attempt, slot=slot, node=node, run_s=run_s)
+        owned, bindings = self.store.finish_run(job.job_id, attempt, slot=slot, node=node, run_s=run_s)
         assert owned == (current or repeated)
         if current and node:
             job.state = "delivering"

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from jobs.errors import JobCancelled, RunTimeout, Unavailable
 from jobs.store.jobs import JobStore
-from jobs.store.runs import Answer
+from jobs.store.runs import StepReply
 from workers.gpu.child import stop_hint
 
 logger = logging.getLogger(__name__)
@@ -149,8 +149,8 @@ class Reporter:
         except Unavailable:
             return  # the run goes on without Redis; the next report tries again
         self._sent = now
-        self.preview_wanted = not self._hidden and (self._always_preview or answer is Answer.SHOW)
-        if answer is Answer.STOP:
+        self.preview_wanted = not self._hidden and (self._always_preview or answer is StepReply.SHOW)
+        if answer is StepReply.STOP:
             self._over.set()
 
     def _show(self, step: int, draw: Draw) -> None:

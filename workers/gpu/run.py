@@ -86,7 +86,7 @@ def _note() -> None:
     _facts.update({"loads": cache_.loads, "ooms": cache_.ooms, "device_name": cache_.device_name})
     _facts.update(held_facts(cache_.held()))
     with contextlib.suppress(Unavailable):  # only for show and for choosing jobs; the run goes on without Redis
-        store().note(os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE], _facts)
+        store().set_facts(os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE], _facts)
 
 
 def run(job_id: str, attempt: int) -> Outcome:
@@ -127,7 +127,9 @@ def run(job_id: str, attempt: int) -> Outcome:
     else:
         blocked = spool.full(settings()) if node else ""
         owned, _ = records.until_written(
-            lambda: records.compute(job_id, attempt, slot=slot, node=node, run_s=run_s, blocked=blocked, report=report)
+            lambda: records.finish_run(
+                job_id, attempt, slot=slot, node=node, run_s=run_s, blocked=blocked, report=report
+            )
         )
         ended = Outcome("computed" if owned else "stale", computed=owned and bool(node), succeeded=owned and not node)
     logger.info(

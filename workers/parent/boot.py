@@ -76,4 +76,4 @@ def _child(**_: Any) -> None:
     if os.environ.get(SLOT_VARIABLE):
         prepare(os.environ[SLOT_VARIABLE])
         with suppress(Unavailable):  # a new process holds nothing, whatever the one before it held
-            store().note(os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE], held_facts(()))
+            store().set_facts(os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE], held_facts(()))

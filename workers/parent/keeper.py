@@ -90,7 +90,7 @@ class Keeper:
         if self._delivers:
             spool.withdraw_memory(settings())
             with contextlib.suppress(Unavailable):
-                store().forget_node()
+                store().withdraw_node()
         if not self._slot:
             return
         deadline = time.monotonic() + settings().drain_grace_s
@@ -239,7 +239,7 @@ class Keeper:
             return
         # Workers' own heartbeats are always on; a monitor turns on the group "task" (no groups: all of them).
         if not dispatcher.groups or "task" in dispatcher.groups:
-            store().note_watchers()
+            store().mark_watched()
 
     def _sweep(self) -> None:
         dispatcher().sweep(self._owner)

@@ -11,7 +11,7 @@ from app.payloads import a1111
 from app.protocols.a1111.access import Failed
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.spec import Kind, ModelSpec
-from jobs.store import keys
+from jobs.store.client_state import ClientOptions
 
 #: What this protocol can make.
 KINDS = (Kind.TEXT2IMG, Kind.IMG2IMG, Kind.INPAINT)
@@ -40,9 +40,8 @@ def usable() -> list[ModelSpec]:
 
 def chosen() -> dict[str, Any]:
     """All settings of this caller."""
-    found = store().call(lambda client: client.hgetall(_name()))
-    own = {name: json.loads(value) for name, value in found.items() if name in _DEFAULTS}
-    options = {**_DEFAULTS, **own}
+    kept = {name: value for name, value in _options().all().items() if name in _DEFAULTS}
+    options = {**_DEFAULTS, **kept}
     if not any(a1111.title(spec) == options["sd_model_checkpoint"] for spec in models()):
         options["sd_model_checkpoint"] = _first()
     return options
@@ -50,9 +49,8 @@ def chosen() -> dict[str, Any]:
 
 def model() -> str:
     """The model that the caller set; else the server's for this protocol, '' for the first that offers a kind."""
-    text = store().call(lambda client: client.hget(_name(), "sd_model_checkpoint"))
     known = {a1111.title(spec): spec.name for spec in models()}
-    return known.get(json.loads(str(text)) if text else "", settings().automatic1111_model)
+    return known.get(_options().get("sd_model_checkpoint") or "", settings().automatic1111_model)
 
 
 def samples_format(override: Any) -> str:
@@ -83,8 +81,7 @@ def change(sent: dict[str, Any]) -> None:
     if "sd_model_checkpoint" in values:
         values["sd_model_checkpoint"] = a1111.title(find(values["sd_model_checkpoint"]))
     if values:
-        mapping = {name: json.dumps(value) for name, value in values.items()}
-        store().call(lambda client: client.hset(_name(), mapping=mapping))
+        _options().update(values)
 
 
 def find(text: str) -> ModelSpec:
@@ -113,5 +110,5 @@ def _is_like(value: Any, default: Any) -> bool:
     return isinstance(value, int) and abs(value) < 2**31
 
 
-def _name() -> str:
-    return keys.OPTIONS + auth.caller().key_id
+def _options() -> ClientOptions:
+    return ClientOptions(store(), auth.caller().key_id)

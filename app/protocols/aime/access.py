@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from dataclasses import dataclass
 from typing import Any
@@ -10,13 +9,11 @@ from typing import Any
 from app import auth
 from app.extensions import store
 from app.protocols.aime.spec import Endpoint, Endpoints
-from jobs.callers import ANYBODY, Caller, Role, digest_of
+from jobs.callers import ANYBODY, NOBODY, Caller, Role, digest_of
 from jobs.errors import FramemillError
-from jobs.store import keys
 from jobs.store.api_keys import KeyRing
+from jobs.store.client_state import LoginSessions, RequestCounters
 
-#: How long a login lasts, and what a browser's session keeps; renewed by use. Also how long requests are counted.
-SESSION_S = 30 * 24 * 3600
 #: Older clients know this text.
 UNKNOWN_SESSION = "Client session authentication key not registered in API Server"
 BAD_KEY = "Key not valid"
@@ -53,7 +50,7 @@ def client_of(endpoints: Endpoints, endpoint: Endpoint, sent: dict[str, Any], ad
     if isinstance(key, str) and key and key != "null":
         caller = caller_of(endpoints, key, endpoint)
         check_endpoint(endpoints, endpoint, caller, key)
-        return Client(caller, f"key:{caller.key_id}" if caller.key_id != keys.NOBODY else f"address:{address}")
+        return Client(caller, f"key:{caller.key_id}" if caller.key_id != NOBODY else f"address:{address}")
     if not endpoint.client_keys and (anybody := _open()):
         return Client(anybody, f"address:{address}")
     if session:
@@ -94,18 +91,15 @@ def login(endpoints: Endpoints, endpoint: Endpoint, key: str | None) -> str:
     else:
         check_endpoint(endpoints, endpoint, caller_of(endpoints, key or "", endpoint), key or "")
     session = str(uuid.uuid4())
-    name = keys.SESSION + digest_of(session)
-    store().call(lambda c: c.set(name, json.dumps({"key": digest_of(key or "")}), ex=SESSION_S))
+    LoginSessions(store()).open(session, key or "")
     return session
 
 
 def _of_session(endpoints: Endpoints, session: str) -> tuple[Caller, str] | None:
     """The caller of a session and its key (of the files; '' otherwise), while that key is known."""
-    name = keys.SESSION + digest_of(session)
-    known = store().call(lambda c: c.getex(name, ex=SESSION_S))
-    if not known:
+    digest = LoginSessions(store()).key_digest(session)
+    if digest is None:
         return None
-    digest = json.loads(str(known))["key"]
     for endpoint in endpoints.by_name.values():
         for user, key in endpoint.client_keys.items():
             if digest_of(key) == digest:
@@ -120,23 +114,15 @@ def count_request(endpoint: Endpoint, client: Client) -> None:
     """Count a request of a limited endpoint. Raises: Refused: 402, it is one too many."""
     if not endpoint.request_limit:
         return
-    name = f"{keys.REQUESTS}{endpoint.name}:{client.counted_as}"
-
-    def count(connection: Any) -> int:
-        pipe = connection.pipeline()
-        pipe.set(name, 0, ex=SESSION_S, nx=True)
-        pipe.incr(name)
-        return int(pipe.execute()[1])
-
-    if store().call(count) > endpoint.request_limit:
-        store().call(lambda c: c.decr(name))
+    if RequestCounters(store()).increment(endpoint.name, client.counted_as) > endpoint.request_limit:
+        uncount_request(endpoint, client)
         raise Refused(f"the limit of {endpoint.request_limit} requests is reached", 402)
 
 
 def uncount_request(endpoint: Endpoint, client: Client) -> None:
     """The request was not accepted after all."""
     if endpoint.request_limit:
-        store().call(lambda c: c.decr(f"{keys.REQUESTS}{endpoint.name}:{client.counted_as}"))
+        RequestCounters(store()).decrement(endpoint.name, client.counted_as)
 
 
 def _open() -> Caller | None:

@@ -17,7 +17,6 @@ from app.extensions import dispatcher, objects, store
 from app.protocols.aime import requests, streams, views, web_sweeper
 from app.protocols.aime.access import (
     BAD_KEY,
-    SESSION_S,
     Refused,
     caller_of,
     check_endpoint,
@@ -35,6 +34,7 @@ from jobs.errors import Forbidden, FramemillError, InvalidRequest, NotFound, Que
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import queries
+from jobs.store.client_state import SESSION_TTL_S
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("aime", __name__)
@@ -248,5 +248,5 @@ def stream_progress() -> Response:
 def _with_cookie(response: Response, endpoint: Endpoint, job: Job) -> Response:
     cookie = requests.keep_session(endpoint, job)
     if cookie:
-        response.set_cookie(requests.COOKIE, cookie, max_age=SESSION_S, httponly=True, samesite="Lax")
+        response.set_cookie(requests.COOKIE, cookie, max_age=SESSION_TTL_S, httponly=True, samesite="Lax")
     return response

@@ -150,7 +150,7 @@ def keep(checked: Checked, objects: ObjectStore, records: JobStore) -> dict[str,
     """
     kept = {}
     for name, (content, media_type) in checked.media.items():
-        kept[name] = records.hold_input(hashlib.sha256(content).hexdigest(), media_type.partition("/")[2])
+        kept[name] = records.reserve_input(hashlib.sha256(content).hexdigest(), media_type.partition("/")[2])
         try:
             objects.stat(kept[name])
         except ObjectNotFound:

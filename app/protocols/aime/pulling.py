@@ -15,7 +15,7 @@ from typing import Any
 from app.extensions import hub, settings, store
 from app.protocols.aime.spec import MODEL_PREFIX, Endpoint
 from jobs.record import Job
-from jobs.store import keys
+from jobs.store import queries
 
 #: Jobs that one worker may have at once.
 MAX_SLOTS = 64
@@ -157,8 +157,7 @@ def renew(job: Job) -> float | None:
 
 def is_held(job: Job, attempt: int) -> bool:
     """Whether its slot still works on this attempt, though the job may be over."""
-    facts = store().call(lambda c: c.hmget(keys.SLOT + (job.slot or ""), "job", "attempt"))
-    return list(facts) == [job.job_id, str(attempt)]
+    return queries.holds(store(), job.slot or "", job.job_id, attempt)
 
 
 def restart(worker: Worker) -> None:
@@ -172,7 +171,7 @@ def restart(worker: Worker) -> None:
 
 def slots_of(worker: Worker) -> list[str]:
     """The slots that a worker has at present."""
-    return [slot for slot in store().call(lambda c: c.smembers(keys.SLOTS)) if worker.owns(slot)]
+    return [slot for slot in queries.slot_names(store()) if worker.owns(slot)]
 
 
 def _owner_of(slot: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Mapping
 from typing import Any
@@ -13,15 +12,14 @@ from app import auth
 from app import submit as submitting
 from app.attachments import UNSTORED, Pictures
 from app.extensions import objects, settings, store
-from app.protocols.aime.access import SESSION_S, Client
+from app.protocols.aime.access import Client
 from app.protocols.aime.inputs import Checked, check_inputs, data_uri, keep
 from app.protocols.aime.shared import endpoints
 from app.protocols.aime.spec import Endpoint
 from app.submit import Prepared
-from jobs.callers import digest_of
 from jobs.record import Job, new_job_id
 from jobs.requests.custom import EndpointRequest
-from jobs.store import keys
+from jobs.store.client_state import SessionVariables
 from jobs.submission import Submission
 
 #: A browser's session: what it holds goes to the worker with each job, and comes back changed.
@@ -78,9 +76,9 @@ def _session_values(endpoint: Endpoint) -> dict[str, Any]:
     if not endpoint.session_vars:
         return {}
     cookie = request.cookies.get(COOKIE)
-    kept = store().call(lambda c: c.hgetall(_name_of(cookie))) if cookie else {}
+    kept = SessionVariables(store(), cookie).read() if cookie else {}
     values = {name: one.default for name, one in endpoint.session_vars.items() if one.default is not None}
-    return values | {name: json.loads(kept[name]) for name in endpoint.session_vars if name in kept}
+    return values | {name: kept[name] for name in endpoint.session_vars if name in kept}
 
 
 def keep_session(endpoint: Endpoint, job: Job) -> str | None:
@@ -88,12 +86,7 @@ def keep_session(endpoint: Endpoint, job: Job) -> str | None:
     if not endpoint.session_vars:
         return None
     cookie = request.cookies.get(COOKIE)
-    given = {name: json.dumps(value) for name, value in job.result.get("_session", {}).items()}
-    if cookie and given:
-        name = _name_of(cookie)
-        store().call(lambda c: (c.hset(name, mapping=given), c.expire(name, SESSION_S)))
+    returned = job.result.get("_session", {})
+    if cookie and returned:
+        SessionVariables(store(), cookie).update(returned)
     return None if cookie else secrets.token_urlsafe(24)
-
-
-def _name_of(cookie: str) -> str:
-    return keys.SESSION_VARS + digest_of(cookie)

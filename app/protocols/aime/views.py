@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from functools import lru_cache
@@ -17,7 +16,7 @@ from jobs.record import Job
 from jobs.requests.custom import EndpointRequest
 from jobs.slots.slot import Slot
 from jobs.states import JobState
-from jobs.store import keys, previews, queries
+from jobs.store import previews, queries
 
 Answer = tuple[dict[str, Any], int]
 
@@ -48,7 +47,7 @@ def _progress(endpoint: Endpoint, job: Job) -> dict[str, Any]:
     forecast = store().forecast(job.job_id)[0]
     workers = max(online(endpoint.model), 1 if job.slot else 0)
     estimate = -1.0 if not workers else max(0.0, round(forecast.eta_s or 0.0, 1))
-    noted = store().noted_progress(job.job_id) if job.state is JobState.RUNNING else {}
+    noted = store().worker_progress(job.job_id) if job.state is JobState.RUNNING else {}
     if job.state is JobState.RUNNING and not isinstance(job.request, EndpointRequest):
         noted = {"progress": job.percent, "progress_data": _preview(endpoint, job)}
     waiting = job.state is JobState.QUEUED
@@ -91,7 +90,7 @@ def _worker_of(slot: str) -> str:
 def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
     """An endpoint's description of itself, with its workers."""
     workers = _workers(endpoint.model)
-    waiting = int(store().call(lambda c: c.hget(keys.WAITING, f"model:{endpoint.model}")) or 0)
+    waiting = queries.waiting_for(store(), endpoint.model)
     inputs = {name: dict(one.described) for name, one in endpoint.inputs.items()}
     inputs |= {name: {"type": kind, "required": False} for name, kind in IMPLICIT.items()}
     inputs["wait_for_result"]["default"] = True
@@ -128,8 +127,7 @@ def _workers(model: str) -> list[dict[str, Any]]:
 
 
 def _worker(base: str, slots: Iterable[Slot]) -> dict[str, Any]:
-    about = store().call(lambda c: c.hget(keys.SLOT + base, "about"))
-    known: dict[str, Any] = json.loads(str(about)) if about else {}
+    known = queries.slot_description(store(), base)
     busy = sum(1 for slot in slots if slot.job_id)
     most = known.get("max_batch_size") or 1
     first = next(iter(slots))

@@ -150,7 +150,7 @@ def _progress_of(sent: dict[str, Any]) -> dict[str, Any]:
     if store().progress(job.job_id, attempt, "computing", min(step, 100), 100, None):
         kept = {name: data[name] for name in endpoint.progress_outputs if data.get(name) is not None}
         noted = {"progress": progress if isinstance(progress, int | float) else 0, "progress_data": kept}
-        store().note_progress(job.job_id, noted, endpoint.job_inactivity_timeout)
+        store().keep_worker_progress(job.job_id, noted, endpoint.job_inactivity_timeout)
         overdue_s = pulling.renew(job)
         if overdue_s is None or overdue_s < 0:
             return {"success": True, "cmd": "ok"}

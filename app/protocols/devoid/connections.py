@@ -13,10 +13,11 @@ import time
 from typing import Protocol
 
 from app import extensions
-from app.events import Event, EventHub, Listener
+from app.events import EventHub, Listener
 from jobs.errors import Unavailable
 from jobs.settings import Settings
 from jobs.slots.slot import owner_name
+from jobs.store.events import Event
 from jobs.store.jobs import JobStore
 from jobs.store.subscriber_queue import BEAT_S, Mailboxes
 

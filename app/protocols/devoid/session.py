@@ -11,7 +11,6 @@ from typing import Any
 from simple_websocket import ConnectionClosed, Server
 
 from app import auth
-from app.events import order
 from app.protocols.devoid import messages, submitting
 from app.protocols.devoid.connections import PostOffice
 from app.protocols.devoid.wire import Wire
@@ -19,6 +18,7 @@ from jobs.callers import CLASSES
 from jobs.errors import FramemillError, InvalidRequest, Problem, Unauthorized, Unavailable
 from jobs.record import new_job_id
 from jobs.store import queries
+from jobs.store.events import order
 from jobs.store.jobs import JobStore
 from jobs.store.subscriber_queue import Letter, Mailboxes, Told
 

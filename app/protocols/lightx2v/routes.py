@@ -17,7 +17,7 @@ from app.protocols.lightx2v import creating, schemas, shared, views
 from jobs.errors import DuplicateJob, Forbidden, InvalidRequest, ObjectNotFound, Problem, QueueFull
 from jobs.record import Job
 from jobs.states import JobState
-from jobs.store import keys, queries
+from jobs.store import queries
 
 blueprint = Blueprint(
     "lightx2v", __name__, description="LightX2V's service protocol; more of it under Jobs and Service"
@@ -203,8 +203,8 @@ def download(file_path: str) -> Response:
 
 def _job_of(path: str) -> Job | None:
     """The caller's job that names its output so: by a path of its own, else by its id."""
-    job_id = store().call(lambda client: client.get(f"{keys.FILE}{auth.caller().key_id}:{path}"))
-    job = queries.find(store(), str(job_id) if job_id else path.rpartition(".")[0])
+    job_id = queries.job_id_of_path(store(), auth.caller().key_id, path)
+    job = queries.find(store(), job_id or path.rpartition(".")[0])
     return job if job and auth.caller().owns(job.key_id) and views.file_path(job) == path else None
 
 

@@ -15,7 +15,8 @@ from app.protocols.native import schemas
 from jobs.callers import CLASSES, Caller, Role
 from jobs.errors import InvalidRequest, Problem
 from jobs.outbound import webhook as webhooks
-from jobs.store import keys, queries
+from jobs.slots.slot import ALL_SLOTS
+from jobs.store import queries
 from jobs.store.api_keys import KeyRing
 from jobs.store.webhook_outbox import KeyWebhook, Outbox
 from jobs.view import iso
@@ -126,9 +127,9 @@ def resume() -> Response:
 
 def _pause(*, resume: bool) -> Response:
     auth.admin()
-    slot = body(_PAUSE)["slot"] or keys.ALL
+    slot = body(_PAUSE)["slot"] or ALL_SLOTS
     fleet = queries.fleet(store())
-    known = {keys.ALL, *(slot.name for slot in fleet.slots), *fleet.paused}
+    known = {ALL_SLOTS, *(slot.name for slot in fleet.slots), *fleet.paused}
     if slot not in known:
         raise InvalidRequest(Problem("slot", f"must be one of {', '.join(sorted(known))}", slot))
     dispatcher().pause(slot, resume=resume)

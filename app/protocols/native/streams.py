@@ -13,12 +13,12 @@ from typing import Any
 from flask import Response, request, stream_with_context
 
 from app import auth
-from app.events import Event, order
 from app.extensions import hub, store
 from app.protocols.native import previews
 from jobs.errors import InvalidRequest, JobNotFound, Problem
 from jobs.record import Job
 from jobs.states import JobState
+from jobs.store.events import Event, order
 from jobs.store.previews import INTEREST_S, ask, newest
 from jobs.view import STATUS_WORDS, preview_view
 

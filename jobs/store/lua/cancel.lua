@@ -1,12 +1,13 @@
--- ARGV: id. Returns {'changed'|'over'|'unknown', slot of the attempt that still runs or '', bindings}
-local id = ARGV[1]
-local record = redis.call('HMGET', K.JOB .. id, 'state', 'slot', 'attempt')
-local state = record[1]
+-- End a job from outside. Returns {'changed'|'over'|'unknown', slot whose worker still runs it or '', bindings}
+-- include: common, lifecycle, records, recovery
+local id = unpack(ARGV)
+
+local state, slot, attempt = unpack(redis.call('HMGET', K.JOB .. id, 'state', 'slot', 'attempt'))
 if not state then return {'unknown', '', {}} end
-if state ~= 'queued' and state ~= 'running' and state ~= 'delivering' then return {'over', '', {}} end
-finish(id, 'cancelled')
-if state == 'queued' and has(record[2]) then
-  -- Sent, not started: start.lua will refuse it, so the slot is free already.
-  return {'changed', '', release(record[2], id, record[3])}
+if is_over(state) then return {'over', '', {}} end
+finish(id, STATE.CANCELLED)
+if state == STATE.QUEUED and has(slot) then
+  -- The message was sent but no run has started: start_run will refuse it, so the slot is free now.
+  return {'changed', '', release(slot, id, attempt)}
 end
-return {'changed', state == 'running' and record[2] or '', {}}
+return {'changed', state == STATE.RUNNING and slot or '', {}}

@@ -1,4 +1,7 @@
--- ARGV: ids. Returns a forecast for each.
+-- Returns a forecast for each of these jobs.
+-- include: forecasting
+local ids = ARGV
+
 local answers = {}
-for i, id in ipairs(ARGV) do answers[i] = forecast(id) end
+for i, id in ipairs(ids) do answers[i] = forecast(id) end
 return answers

@@ -1,13 +1,15 @@
--- A slot's back end could not do this attempt: the job goes back to its place, and the slot gets none until it is well.
--- ARGV: id, attempt, slot, '1' if the run counts as one of max_attempts, why. Returns {state now, bindings}
-local id, attempt, slot = ARGV[1], ARGV[2], ARGV[3]
-local facts = redis.call('HMGET', K.SLOT .. slot, 'job', 'attempt')
-if facts[1] == id and facts[2] == attempt then redis.call('HSET', K.SLOT .. slot, 'blocked', ARGV[5]) end
-if owns(id, attempt, 'running') then
-  redis.call('HSET', K.JOB .. id, 'handed_back', ARGV[5])
-  if ARGV[4] ~= '1' then redis.call('HINCRBY', K.JOB .. id, 'starts', -1) end
+-- A slot's back end cannot run this attempt: the job goes back to its place in the queue, and the slot takes no new job
+-- until its back end is well. `counted`: '1' when the run counts towards max_attempts. `why`: for people.
+-- Returns {the job's state now, bindings}
+-- include: binding, common, records, recovery
+local id, attempt, slot, counted, why = unpack(ARGV)
+
+local job, job_attempt = unpack(redis.call('HMGET', K.SLOT .. slot, 'job', 'attempt'))
+if job == id and job_attempt == attempt then redis.call('HSET', K.SLOT .. slot, 'blocked', why) end
+if is_current(id, attempt, STATE.RUNNING) then
+  redis.call('HSET', K.JOB .. id, 'handed_back', why)
+  if counted ~= '1' then redis.call('HINCRBY', K.JOB .. id, 'starts', -1) end
   lose(id, attempt)
 end
-local bindings = release(slot, id, attempt)
-for _, binding in ipairs(feed_idle()) do table.insert(bindings, binding) end
+local bindings = append_all(release(slot, id, attempt), fill_idle_slots())
 return {job_get(id, 'state') or '', bindings}

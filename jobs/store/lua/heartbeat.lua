@@ -1,19 +1,22 @@
--- ARGV: slot, owner, then field, value … of facts to show.
--- Returns {'ok', current job or '', its attempt, ms it is overdue (ended from outside, or past its run limit) or -1,
+-- A worker renews the lease of its slot. `facts`: of the slot.
+-- Returns {'ok', current job or '', its attempt, ms since it was ended from outside or exceeded its run limit, or -1,
 --   bindings} | {'gone'}
-local slot = ARGV[1]
-if redis.call('HGET', K.SLOT .. slot, 'owner') ~= ARGV[2] then return {'gone'} end
+-- include: binding, common, slots
+local slot, owner = unpack(ARGV)
+local facts = {unpack(ARGV, 3)}
+
+if redis.call('HGET', K.SLOT .. slot, 'owner') ~= owner then return {'gone'} end
 local now = now_ms()
-if #ARGV > 2 then redis.call('HSET', K.SLOT .. slot, unpack(ARGV, 3)) end
-renew(slot)
+if facts[1] then redis.call('HSET', K.SLOT .. slot, unpack(facts)) end
+renew_lease(slot)
 redis.call('HDEL', K.SLOT .. slot, 'suspect_at')
-local facts = redis.call('HMGET', K.SLOT .. slot, 'job', 'attempt')
-if not has(facts[1]) then return {'ok', '', 0, -1, list_of(feed(slot))} end
-local record = redis.call('HMGET', K.JOB .. facts[1], 'finished_at', 'started_at', 'max_run_ms')
-local overdue = -1
-if has(record[1]) then
-  overdue = now - record[1]
-elseif has(record[2]) and has(record[3]) then
-  overdue = math.max(-1, now - record[2] - record[3])
+local id, attempt = unpack(redis.call('HMGET', K.SLOT .. slot, 'job', 'attempt'))
+if not has(id) then return {'ok', '', 0, -1, fill_slot(slot)} end
+local finished_at, started_at, max_run_ms = unpack(redis.call('HMGET', K.JOB .. id, 'finished_at', 'started_at', 'max_run_ms'))
+local overdue_ms = -1
+if has(finished_at) then
+  overdue_ms = now - finished_at
+elseif has(started_at) and has(max_run_ms) then
+  overdue_ms = math.max(-1, now - started_at - max_run_ms)
 end
-return {'ok', facts[1], tonumber(facts[2]), overdue, {}}
+return {'ok', id, tonumber(attempt), overdue_ms, {}}

@@ -1,64 +1,81 @@
--- Heal what died. ARGV: the least time a lapsed slot is watched before it is given up, ms.
--- Returns {bindings, deliveries to send again ({id, attempt, node}), slots given up,
---   jobs that ended by it ({id, state})}
+-- Repair what died, and end or delete what is overdue. `watch_ms`: how long a slot with a lapsed lease is watched before
+-- it is given up.
+-- Returns {bindings, deliveries to send again as {id, attempt, node}, slots given up, jobs that ended as {id, state}}
+-- include: binding, common, lifecycle, outputs_lost, recovery, retention, slots
+local watch_ms = unpack(ARGV)
+
 local now = now_ms()
-local bindings, redeliveries, lost = {}, {}, {}
 
--- After an outage of Redis every lease looks lapsed: a slot is given up only when it stays silent under watch.
-for _, slot in ipairs(redis.call('ZRANGEBYSCORE', K.LEASES, '-inf', int(now))) do
-  local facts = redis.call('HMGET', K.SLOT .. slot, 'suspect_at', 'job', 'attempt')
-  if not has(facts[1]) then
-    redis.call('HSET', K.SLOT .. slot, 'suspect_at', int(now))
-    redis.call('SREM', K.IDLE, slot)
-  elseif now - facts[1] >= tonumber(ARGV[1]) then
-    redis.call('DEL', K.SLOT .. slot)
-    redis.call('SREM', K.SLOTS, slot)
-    redis.call('SREM', K.IDLE, slot)
-    redis.call('ZREM', K.LEASES, slot)
-    if has(facts[2]) then lose(facts[2], facts[3]) end
-    table.insert(lost, slot)
-  end
+local function overdue(index, limit)
+  return redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', 0, limit)
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.ASSIGNED, '-inf', int(now), 'LIMIT', 0, 100)) do
-  local record = redis.call('HMGET', K.JOB .. id, 'attempt', 'slot')
-  redis.call('ZADD', K.ASSIGNED, int(now + CFG.resend_after_ms), id)
-  if has(record[2]) and pulls(record[2]) then
-    -- Nobody took it to its worker: the call that waited for it has ended.
-    lose(id, record[1])
-    release(record[2], id, record[1])
-  else
-    send(id, record[1], record[2])
+-- After an outage of Redis every lease looks lapsed, so a slot is given up only when it stays silent while watched.
+local function give_up_silent_slots()
+  local lost = {}
+  for _, slot in ipairs(redis.call('ZRANGEBYSCORE', K.LEASES, '-inf', int(now))) do
+    local suspect_at, job, attempt = unpack(redis.call('HMGET', K.SLOT .. slot, 'suspect_at', 'job', 'attempt'))
+    if not has(suspect_at) then
+      redis.call('HSET', K.SLOT .. slot, 'suspect_at', int(now))
+      redis.call('SREM', K.IDLE, slot)
+    elseif now - suspect_at >= tonumber(watch_ms) then
+      redis.call('DEL', K.SLOT .. slot)
+      redis.call('SREM', K.SLOTS, slot)
+      redis.call('SREM', K.IDLE, slot)
+      redis.call('ZREM', K.LEASES, slot)
+      if has(job) then lose(job, attempt) end
+      table.insert(lost, slot)
+    end
   end
+  return lost
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.DELIVERING, '-inf', int(now), 'LIMIT', 0, 100)) do
-  local record = redis.call('HMGET', K.JOB .. id, 'attempt', 'node', 'node_gone_at', 'starts')
-  redis.call('ZADD', K.DELIVERING, int(now + 2 * CFG.resend_after_ms), id)
-  if tonumber(redis.call('ZSCORE', K.NODES, record[2]) or 0) * 1000 > now then
-    redis.call('HDEL', K.JOB .. id, 'node_gone_at')
-    table.insert(redeliveries, {id, record[1], record[2]})
-  elseif not has(record[3]) then
-    redis.call('HSET', K.JOB .. id, 'node_gone_at', int(now))
-  elseif now - record[3] >= CFG.node_grace_ms then
-    -- The host that holds the frames does not come back.
-    if tonumber(record[4] or 0) >= CFG.max_attempts then
-      fail(id, 'output_lost', 'the computed frames were lost before they could be stored')
+-- Jobs that were sent to a worker and not started: the message may be lost between the broker and the worker.
+local function resend_messages()
+  for _, id in ipairs(overdue(K.ASSIGNED, 100)) do
+    local attempt, slot = unpack(redis.call('HMGET', K.JOB .. id, 'attempt', 'slot'))
+    redis.call('ZADD', K.ASSIGNED, int(now + CFG.resend_after_ms), id)
+    if has(slot) and pulls(slot) then
+      -- The request that waited for the job ended before it could take it.
+      lose(id, attempt)
+      release(slot, id, attempt)
     else
-      requeue(id)
+      send_message(id, attempt, slot)
     end
   end
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.DEADLINES, '-inf', int(now), 'LIMIT', 0, 500)) do expire(id) end
+-- Deliveries whose lease has lapsed. Returns those to send again; a host that stays away has lost its frames.
+local function find_lapsed_deliveries()
+  local redeliveries = {}
+  for _, id in ipairs(overdue(K.DELIVERING, 100)) do
+    local attempt, node, gone_at = unpack(redis.call('HMGET', K.JOB .. id, 'attempt', 'node', 'node_gone_at'))
+    redis.call('ZADD', K.DELIVERING, int(now + 2 * CFG.resend_after_ms), id)
+    if tonumber(redis.call('ZSCORE', K.NODES, node) or 0) * 1000 > now then
+      redis.call('HDEL', K.JOB .. id, 'node_gone_at')
+      table.insert(redeliveries, {id, attempt, node})
+    elseif not has(gone_at) then
+      redis.call('HSET', K.JOB .. id, 'node_gone_at', int(now))
+    elseif now - gone_at >= CFG.node_grace_ms then
+      lose_frames(id)
+    end
+  end
+  return redeliveries
+end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', K.EXPIRING, '-inf', int(now), 'LIMIT', 0, 500)) do
-  if is_held(id) then
-    redis.call('ZADD', K.EXPIRING, int(now + CFG.lease_ms), id)  -- ended from outside; looked at again
-  else
-    drop(id)
+local function delete_old_records()
+  for _, id in ipairs(overdue(K.EXPIRING, 500)) do
+    if holds_slot(id) then
+      redis.call('ZADD', K.EXPIRING, int(now + CFG.lease_ms), id)  -- ended from outside, its worker has not stopped yet
+    else
+      delete_record(id)
+    end
   end
 end
 
-for _, binding in ipairs(feed_idle()) do table.insert(bindings, binding) end
-return {bindings, redeliveries, lost, ended}
+local lost = give_up_silent_slots()
+resend_messages()
+local redeliveries = find_lapsed_deliveries()
+for _, id in ipairs(overdue(K.DEADLINES, 500)) do expire(id) end
+delete_old_records()
+return {fill_idle_slots(), redeliveries, lost, ended}

@@ -1,0 +1,102 @@
+"""State that servers of other protocols keep for their clients: logins, request counts, session variables, options."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from jobs.callers import digest_of
+from jobs.store import keys
+from jobs.store.scripts import Scripts
+
+#: Lifetime of a login and of session variables, renewed by use; also the period in which requests are counted,
+#: in seconds.
+SESSION_TTL_S = 30 * 24 * 3600
+
+
+class LoginSessions:
+    """Logins of clients that then send a session key instead of their API key. Only digests are stored."""
+
+    def __init__(self, store: Scripts) -> None:
+        self._store = store
+
+    def open(self, session: str, api_key: str) -> None:
+        """Store a login with this API key ('' for none)."""
+        text = json.dumps({"key": digest_of(api_key)})
+        self._store.call(lambda c: c.set(self._name(session), text, ex=SESSION_TTL_S))
+
+    def key_digest(self, session: str) -> str | None:
+        """Return the digest of the API key that the session was opened with and renew the session; None: unknown."""
+        text = self._store.call(lambda c: c.getex(self._name(session), ex=SESSION_TTL_S))
+        return str(json.loads(str(text))["key"]) if text else None
+
+    def _name(self, session: str) -> str:
+        return keys.SESSION + digest_of(session)
+
+
+class RequestCounters:
+    """Numbers of requests that a client has sent to an endpoint with a request limit."""
+
+    def __init__(self, store: Scripts) -> None:
+        self._store = store
+
+    def increment(self, endpoint: str, client: str) -> int:
+        """Count one request; return the number with it."""
+
+        def count(connection: Any) -> int:
+            name = self._name(endpoint, client)
+            pipe = connection.pipeline()
+            pipe.set(name, 0, ex=SESSION_TTL_S, nx=True)
+            pipe.incr(name)
+            return int(pipe.execute()[1])
+
+        return self._store.call(count)
+
+    def decrement(self, endpoint: str, client: str) -> None:
+        """Take one request back that was not accepted."""
+        self._store.call(lambda c: c.decr(self._name(endpoint, client)))
+
+    def _name(self, endpoint: str, client: str) -> str:
+        return f"{keys.REQUESTS}{endpoint}:{client}"
+
+
+class SessionVariables:
+    """Values that a browser's session carries from one job to the next, by its cookie."""
+
+    def __init__(self, store: Scripts, cookie: str) -> None:
+        self._store = store
+        self._name = keys.SESSION_VARS + digest_of(cookie)
+
+    def read(self) -> dict[str, Any]:
+        """Return all values by name."""
+        texts: dict[str, str] = self._store.call(lambda c: c.hgetall(self._name))
+        return {name: json.loads(text) for name, text in texts.items()}
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Set these values and renew the session."""
+        texts = {name: json.dumps(value) for name, value in values.items()}
+        self._store.call(lambda c: (c.hset(self._name, mapping=texts), c.expire(self._name, SESSION_TTL_S)))
+
+
+class ClientOptions:
+    """Options that an AUTOMATIC1111 client has set for its API key."""
+
+    def __init__(self, store: Scripts, key_id: str) -> None:
+        self._store = store
+        self._name = keys.OPTIONS + key_id
+
+    def all(self) -> dict[str, Any]:
+        """Return every option that was set, by name."""
+        texts: dict[str, str] = self._store.call(lambda c: c.hgetall(self._name))
+        return {name: json.loads(text) for name, text in texts.items()}
+
+    def get(self, name: str) -> Any:
+        """Return one option; None when it was not set."""
+        text = self._store.call(lambda c: c.hget(self._name, name))
+        return json.loads(str(text)) if text else None
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        """Set these options."""
+        texts = {name: json.dumps(value) for name, value in values.items()}
+        self._store.call(lambda c: c.hset(self._name, mapping=texts))

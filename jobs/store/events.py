@@ -1,0 +1,102 @@
+"""The event log: the changes of all jobs, as a capped Redis stream and as messages on a channel of the same name.
+
+The scripts write both in the call that changes the job. A reader is told by the channel, so an event costs no
+question, and reads from the stream what it missed.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from jobs.callers import NOBODY
+from jobs.errors import Unavailable
+from jobs.store import keys
+from jobs.store.scripts import Scripts, connect
+
+#: After this much silence the reader pings Redis, which has as long again to answer, in seconds.
+SILENCE_S = 5.0
+#: An id that is older than every event.
+BEFORE_ALL = "0-0"
+
+_ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
+
+
+@dataclass(frozen=True)
+class Event:
+    """One change of one job."""
+
+    #: Id in the stream: ``<milliseconds>-<number>``, ordered.
+    event_id: str
+    job_id: str
+    key_id: str
+    #: The fields of the event, as strings. The id alone tells events apart, so events can be keys of a cache.
+    fields: dict[str, Any] = field(compare=False)
+
+    @classmethod
+    def from_json(cls, event_id: str, text: str) -> Event:
+        fields = json.loads(text)
+        return cls(event_id, fields["task_id"], fields.get("key", NOBODY), fields)
+
+
+class EventLog:
+    """Reads the events. Every method raises Unavailable when Redis does not answer."""
+
+    def __init__(self, store: Scripts) -> None:
+        self._store = store
+        # The subscription blocks for ``SILENCE_S``, so its connection has a longer timeout than those of the store.
+        self._client: Any = connect(store.settings, timeout_s=2 * SILENCE_S)
+
+    def newest_id(self) -> str:
+        """The id of the newest event; ``BEFORE_ALL`` when there is none."""
+        newest = self._store.call(lambda c: c.xrevrange(keys.EVENTS, count=1))
+        return str(newest[0][0]) if newest else BEFORE_ALL
+
+    def all(self) -> list[Event]:
+        """Return the events that the stream holds, oldest first."""
+        return self._read("-")
+
+    def after(self, event_id: str) -> list[Event] | None:
+        """Return the events after ``event_id``, oldest first; None when the stream no longer holds all of them."""
+        oldest = self._store.call(lambda c: c.xrange(keys.EVENTS, count=1))
+        if not oldest or order(event_id) < order(oldest[0][0]):
+            return None
+        return self._read(f"({event_id}")
+
+    def _read(self, start: str) -> list[Event]:
+        entries = self._store.call(lambda c: c.xrange(keys.EVENTS, min=start))
+        return [Event.from_json(entry_id, entry["event"]) for entry_id, entry in entries]
+
+    def follow(self) -> Iterator[Event | None]:
+        """Yield events as they are published, until the connection is lost.
+
+        None stands for a new subscription: events that were published before it must be read with :meth:`after`.
+        """
+        with self._client.pubsub() as subscription:
+            subscription.subscribe(keys.EVENTS)
+            pinged = False
+            while True:
+                reply = self._store.call(lambda _: subscription.parse_response(block=False, timeout=SILENCE_S))
+                if reply is None:
+                    if pinged:  # the connection is half open
+                        raise Unavailable("the job store does not answer")
+                    self._store.call(lambda _: subscription.ping())
+                    pinged = True
+                    continue
+                pinged = False
+                if reply[0] == "subscribe":  # also when redis-py has reconnected by itself
+                    yield None
+                elif reply[0] == "message":
+                    event_id, _, text = reply[2].partition(" ")
+                    yield Event.from_json(event_id, text)
+
+
+def order(event_id: str) -> tuple[int, int]:
+    """An event id as a value that sorts by age. Raises: ValueError."""
+    match = _ID.fullmatch(event_id)
+    if match is None or max(map(int, match.groups())) >= 2**64:
+        raise ValueError(f"{event_id[:40]!r} is no event id")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,29 @@
+-- Begin or renew a delivery. Only one process at a time delivers a job.
+-- Returns the number of this delivery, from 1, or 0 when it must not be made now.
+-- include: common, records
+local id, attempt, owner = unpack(ARGV)
+
+-- One delivery of a host tries whether the object store is back. The others wait this long for its result, since the
+-- process that tries may die.
+local PROBE_MS = 5000
+
+if not is_current(id, attempt, STATE.DELIVERING) then return 0 end
+local now = now_ms()
+local holder, lapses_at, node = unpack(redis.call('HMGET', K.JOB .. id, 'delivery_owner', 'next_look_at', 'node'))
+local is_renewal = holder == owner
+if has(holder) and not is_renewal and tonumber(lapses_at or 0) > now then return 0 end
+if not is_renewal then
+  local retry_at = redis.call('HGET', K.AWAY, node)
+  if retry_at and tonumber(retry_at) > now then
+    -- The object store is away: encoding now would be wasted.
+    redis.call('ZADD', K.DELIVERING, retry_at, id)
+    return 0
+  elseif retry_at then
+    redis.call('HSET', K.AWAY, node, int(now + PROBE_MS))
+  end
+end
+local lease_until = int(now + CFG.delivery_lease_ms)
+redis.call('HSET', K.JOB .. id, 'delivery_owner', owner, 'next_look_at', lease_until, 'stored', '1')
+redis.call('ZADD', K.DELIVERING, lease_until, id)
+if is_renewal then return tonumber(job_get(id, 'deliveries')) end
+return redis.call('HINCRBY', K.JOB .. id, 'deliveries', 1)

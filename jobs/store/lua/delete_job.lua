@@ -1,0 +1,15 @@
+-- Delete a job that is over, with its files.
+-- Returns 'deleted' | 'held' (as soon as its worker has stopped) | 'live' (not over) | 'gone' (deleted before) | 'unknown'
+-- include: common, records, retention
+local id = unpack(ARGV)
+
+local state = job_get(id, 'state')
+if not state then return redis.call('EXISTS', K.DELETED .. id) == 1 and 'gone' or 'unknown' end
+if not is_over(state) then return 'live' end
+redis.call('HSET', K.JOB .. id, 'deleted', '1')
+if not holds_slot(id) then
+  delete_record(id)
+  return 'deleted'
+end
+redis.call('ZADD', K.EXPIRING, int(now_ms()), id)
+return 'held'

@@ -1,0 +1,17 @@
+-- delivering → succeeded: the outputs (JSON) are stored, publish them.
+-- Returns 1, or 0 when the attempt or the delivery is not current: its files are then removed. A repeated call gets the
+-- same answer.
+-- include: common, files, lifecycle, records
+local id, attempt, owner, outputs = unpack(ARGV)
+
+if is_current(id, attempt, STATE.SUCCEEDED) and job_get(id, 'outputs') == outputs then return 1 end
+if not is_current(id, attempt, STATE.DELIVERING) or job_get(id, 'delivery_owner') ~= owner then
+  for _, output in ipairs(cjson.decode(outputs)) do
+    for _, file in pairs({output, output.thumbnail, output.poster}) do remove_at(file.key, now_ms()) end
+  end
+  return 0
+end
+redis.call('HDEL', K.AWAY, job_get(id, 'node'))
+redis.call('HSET', K.JOB .. id, 'outputs', outputs)
+finish(id, STATE.SUCCEEDED)
+return 1

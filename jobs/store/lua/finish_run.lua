@@ -1,0 +1,60 @@
+-- A run is done: running → delivering while its frames wait in a spool, or → succeeded when nothing is to be delivered.
+-- Frees the slot in any case.
+-- `node`: the host whose spool holds the frames, or '' when nothing is to be delivered. `run_s`: measured, without
+-- loading. `blocked`: why the slot takes no new job, or ''. `report`: the result of a model command (JSON), or ''.
+-- `outputs` (JSON list), `result` (JSON object): of a worker that has stored its outputs itself, or ''.
+-- Returns {1 if the attempt was current else 0, bindings}. A repeated call gets the same answer.
+-- include: common, events, fairness, files, lifecycle, rates, records, recovery, states
+local id, attempt, slot, node, run_s, blocked, report, outputs, result = unpack(ARGV)
+
+-- Outputs that a worker stored for an attempt that is not current are not published.
+local function remove_unpublished()
+  for _, output in ipairs(cjson.decode(has(outputs) and outputs or '[]')) do remove_at(output.key, now_ms()) end
+end
+
+-- Count how far off the time was that the caller was promised.
+local function add_eta_error(created_at, promised_s)
+  local actual_s = (now_ms() - created_at) / 1000
+  redis.call('HINCRBY', K.COUNTERS, 'eta_jobs', 1)
+  redis.call('HINCRBYFLOAT', K.COUNTERS, 'eta_error_s', math.abs(actual_s - promised_s))
+  redis.call('HINCRBYFLOAT', K.COUNTERS, 'eta_actual_s', actual_s)
+  redis.call('HDEL', K.JOB .. id, 'promised_s')
+end
+
+local function end_run()
+  local now = now_ms()
+  local record = redis.call('HMGET', K.JOB .. id, 'model', 'work', 'steps', 'created_at', 'promised_s', 'command')
+  local model, work, steps, created_at, promised_s, command = unpack(record)
+  redis.call('HSET', K.JOB .. id, 'computed_at', int(now), 'run_s', run_s, 'step', steps or 0, 'eta_s', '')
+  settle_charge(id, tonumber(run_s))
+  redis.call('HDEL', K.JOB .. id, 'stage_percent')
+  if has(report) then redis.call('HSET', K.JOB .. id, 'report', report) end
+  if not has(command) then
+    add_rate(model, slot, run_s / math.max(work, 1e-9))
+    if has(promised_s) then add_eta_error(created_at, promised_s) end
+  end
+  if node == '' then
+    if has(outputs) then redis.call('HSET', K.JOB .. id, 'outputs', outputs, 'result', result) end
+    finish(id, STATE.SUCCEEDED)
+  else
+    redis.call('HSET', K.JOB .. id, 'node', node, 'stage', STATE.DELIVERING)
+    redis.call('ZADD', K.DELIVERING, int(now + CFG.resend_after_ms), id)
+    set_state(id, STATE.DELIVERING)
+    emit(id)
+  end
+end
+
+if node ~= '' and redis.call('HGET', K.SLOT .. slot, 'job') == id then
+  redis.call('HSET', K.SLOT .. slot, 'blocked', blocked)
+end
+if has(outputs) and is_current(id, attempt, STATE.SUCCEEDED) then
+  local is_same = job_get(id, 'outputs') == outputs
+  if not is_same then remove_unpublished() end
+  return {is_same and 1 or 0, {}}
+end
+if is_current(id, attempt, STATE.DELIVERING) or (node == '' and is_current(id, attempt, STATE.SUCCEEDED)) then
+  return {1, release(slot, id, attempt)}
+end
+local is_running = is_current(id, attempt, STATE.RUNNING)
+if is_running then end_run() else remove_unpublished() end
+return {is_running and 1 or 0, release(slot, id, attempt)}

@@ -1,0 +1,41 @@
+-- Webhook deliveries. A script that changes a job also writes the message about it, so no crash can lose a message.
+-- A receiver is '<key>|<host>:<port>'. Its deliveries are '<job id> <event>', by the time of the next try.
+-- include: common, records
+
+-- Index a receiver by the time at which its first delivery is due.
+local function index_receiver(receiver)
+  local first = redis.call('ZRANGE', K.HOOKS .. receiver, 0, 0, 'WITHSCORES')
+  if first[1] then
+    redis.call('ZADD', K.RECEIVERS, first[2], receiver)
+  else
+    redis.call('ZREM', K.RECEIVERS, receiver)
+  end
+end
+
+local function receiver_of(key, webhook)
+  return key .. '|' .. cjson.decode(webhook).to
+end
+
+-- Write the message about a job's new state if its webhook (JSON) subscribes to that event.
+local function add_webhook_delivery(id, key, webhook, state)
+  local event = state == STATE.RUNNING and EVENT.STARTED or EVENT.PREFIX .. state
+  local subscribed = set_of(cjson.decode(webhook).events)[event]
+  if not subscribed or redis.call('HEXISTS', K.HOOK .. id, 'gone') == 1 then return end
+  local now = now_ms()
+  local message_id = 'msg_' .. id .. '_' .. job_get(id, 'created_at') .. '_' .. event:sub(#EVENT.PREFIX + 1)
+  local delivery = cjson.encode({message_id = message_id, written_at = now, next_at = now, state = DELIVERY.PENDING})
+  if redis.call('HSETNX', K.HOOK .. id, event, delivery) == 0 then return end  -- the job has started before
+  local receiver = receiver_of(key, webhook)
+  redis.call('ZADD', K.HOOKS .. receiver, int(now), id .. ' ' .. event)
+  index_receiver(receiver)
+end
+
+-- Remove all deliveries of a job whose record is being deleted.
+local function delete_webhook_deliveries(id, key, webhook)
+  local receiver = receiver_of(key, webhook)
+  for _, field in ipairs(redis.call('HKEYS', K.HOOK .. id)) do
+    redis.call('ZREM', K.HOOKS .. receiver, id .. ' ' .. field)
+  end
+  redis.call('DEL', K.HOOK .. id)
+  index_receiver(receiver)
+end

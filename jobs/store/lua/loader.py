@@ -1,0 +1,145 @@
+"""Read the Lua scripts and turn each into the text that Redis runs.
+
+A script begins with comments that say what it does and what it returns, then names what it uses and what it takes::
+
+    -- include: binding, common
+    local slot, owner, takeover = unpack(ARGV)
+    local facts = {unpack(ARGV, 4)}
+
+``include`` names the files of ``lua/include/`` whose functions the script calls. They may include others; every file
+stands once, before the files that include it. The next line declares the arguments, and the last one (if any) takes
+all further values. Python passes them by the same names (:meth:`jobs.store.scripts.Scripts.script`).
+
+Constants such as ``K.JOB`` or ``STATE.QUEUED`` are replaced by their values, so they cost nothing at run time and a
+misspelled one is found when the script is loaded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent
+
+_INCLUDES = re.compile(r"^-- include: ([\w, ]+)$", re.MULTILINE)
+_ARGUMENTS = re.compile(r"^local (\w+(?:,\s+\w+)*) = unpack\(ARGV\)$", re.MULTILINE)
+_REST = re.compile(r"^local (\w+) = (?:ARGV|\{unpack\(ARGV, (\d+)\)\})$", re.MULTILINE)
+#: A string, a comment, or a dotted name such as ``K.JOB``.
+_TOKEN = re.compile(r"(?P<string>'(?:\\.|[^'\\\n])*')|(?P<comment>[ \t]*--[^\n]*)|\b(?P<table>[A-Z]+)\.(?P<name>\w+)")
+
+class BadScript(Exception):
+    """A Lua script that cannot be loaded."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """One file of Lua."""
+
+    name: str
+    text: str
+    includes: tuple[str, ...]
+
+    @classmethod
+    def read(cls, name: str, folder: Path = FOLDER) -> Source:
+        text = (folder / f"{name}.lua").read_text(encoding="utf-8")
+        match = _INCLUDES.search(text)
+        return cls(name, text, tuple(match[1].split(", ")) if match else ())
+
+    def chain(self) -> list[Source]:
+        """All files that this one includes, each after those that it includes itself; then this one."""
+        chain: dict[str, Source] = {}
+        self._collect(chain, ())
+        return list(chain.values())
+
+    def _collect(self, chain: dict[str, Source], includers: tuple[str, ...]) -> None:
+        if self.name in includers:
+            raise BadScript(f"{' includes '.join((*includers, self.name))}: a circle")
+        for name in self.includes:
+            if name not in chain:
+                Source.read(name, FOLDER / "include")._collect(chain, (*includers, self.name))
+        chain[self.name] = self
+
+
+@dataclass(frozen=True)
+class Script:
+    """A script as Redis runs it, and the names of its arguments."""
+
+    name: str
+    text: str
+    arguments: tuple[str, ...]
+    #: Name of the argument that takes all further values; '' for none.
+    rest: str
+
+    def positional(self, values: Mapping[str, Any]) -> list[Any]:
+        """The arguments in the order in which the script declares them.
+
+        A mapping given for the last one is passed as field, value, ….
+
+        Raises:
+            TypeError: the names differ from those that the script declares.
+        """
+        names = (*self.arguments, self.rest) if self.rest else self.arguments
+        if len(values) != len(names) or any(name not in values for name in names):
+            raise TypeError(f"the script {self.name!r} takes {', '.join(names)}; got {', '.join(values)}")
+        return [values[name] for name in self.arguments] + (_flat(values[self.rest]) if self.rest else [])
+
+
+def scripts(constants: Mapping[str, Mapping[str, str | int]], tables: Mapping[str, str]) -> Iterator[Script]:
+    """All scripts, ready for Redis.
+
+    Args:
+        constants: values by table and name: ``{"K": {"JOB": …}}`` is what scripts use as ``K.JOB``.
+        tables: Lua expressions by the name under which scripts use them; each is defined where it is used.
+    """
+    literals = {
+        table: {name: str(value) if isinstance(value, int) else f"'{value}'" for name, value in values.items()}
+        for table, values in constants.items()
+    }
+    for path in sorted(FOLDER.glob("*.lua")):
+        yield _load(Source.read(path.stem), literals, tables)
+
+
+def _load(source: Source, literals: Mapping[str, Mapping[str, str]], tables: Mapping[str, str]) -> Script:
+    body = "".join(_compiled(part, literals) for part in source.chain())
+    head = "".join(f"local {table} = {value}\n" for table, value in tables.items() if re.search(rf"\b{table}\b", body))
+    return Script(source.name, head + body, *declared_arguments(source))
+
+
+def declared_arguments(source: Source) -> tuple[tuple[str, ...], str]:
+    """The names of a script's arguments, and of the one that takes all further values ('' for none).
+
+    Raises:
+        BadScript: they are not declared, or the last one does not begin after the others.
+    """
+    match, rest = _ARGUMENTS.search(source.text), _REST.search(source.text)
+    if not match and not rest:
+        raise BadScript(f"{source.name}.lua does not declare its arguments")
+    names = tuple(re.split(r",\s+", match[1])) if match else ()
+    if rest and int(rest[2] or 1) != len(names) + 1:
+        raise BadScript(f"{source.name}.lua: {rest[1]} must be {{unpack(ARGV, {len(names) + 1})}}")
+    return names, rest[1] if rest else ""
+
+
+def _compiled(source: Source, literals: Mapping[str, Mapping[str, str]]) -> str:
+    """The text without comments, constants replaced by their values."""
+
+    def replaced(match: re.Match[str]) -> str:
+        if match["string"]:
+            return match["string"]
+        if match["comment"]:
+            return ""
+        try:
+            return literals[match["table"]][match["name"]]
+        except KeyError:
+            raise BadScript(f"{source.name}.lua: there is no constant {match[0]}") from None
+
+    return _TOKEN.sub(replaced, source.text)
+
+
+def _flat(values: Mapping[str, Any] | Sequence[Any]) -> list[Any]:
+    if isinstance(values, Mapping):
+        return [part for pair in values.items() for part in pair]
+    return list(values)

@@ -1,0 +1,18 @@
+-- A worker takes a slot. `takeover`: '1' when the old owner is known to be dead. `facts`: of the slot.
+-- Returns {'ok', bindings} | {'held', owner, ms until its lease lapses}
+-- include: binding, common, recovery
+local slot, owner, takeover = unpack(ARGV)
+local facts = {unpack(ARGV, 4)}
+
+local old_owner, job, attempt = unpack(redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'attempt'))
+local now = now_ms()
+if has(old_owner) and old_owner ~= owner and takeover ~= '1' then
+  local left_ms = tonumber(redis.call('ZSCORE', K.LEASES, slot) or 0) - now
+  if left_ms > 0 then return {'held', old_owner, left_ms} end
+end
+redis.call('DEL', K.SLOT .. slot)
+redis.call('HSET', K.SLOT .. slot, 'owner', owner, 'since', int(now), unpack(facts))
+redis.call('SADD', K.SLOTS, slot)
+redis.call('ZADD', K.LEASES, int(now + CFG.lease_ms), slot)
+if has(job) then lose(job, attempt) end
+return {'ok', append_all(fill_slot(slot), fill_idle_slots())}

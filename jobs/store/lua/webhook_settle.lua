@@ -1,0 +1,28 @@
+-- Write the outcome of a try. `delivery`: JSON. `wait_ms`: until the next try, or '' when there is none. `gone`: '1' when
+-- the receiver answered that it wants no more messages.
+-- Returns 1, or 0 when another sender has taken the delivery.
+-- include: common, webhooks
+local id, event, sender, delivery, wait_ms, gone = unpack(ARGV)
+
+local hook = K.HOOK .. id
+if redis.call('HGET', hook, 'sender') ~= sender then return 0 end
+local key, webhook = unpack(redis.call('HMGET', K.JOB .. id, 'key', 'webhook'))
+local receiver = receiver_of(key, webhook)
+redis.call('HSET', hook, event, delivery)
+redis.call('HDEL', hook, 'sender', 'until')
+if wait_ms == '' then
+  redis.call('ZREM', K.HOOKS .. receiver, id .. ' ' .. event)
+else
+  redis.call('ZADD', K.HOOKS .. receiver, int(now_ms() + wait_ms), id .. ' ' .. event)
+end
+index_receiver(receiver)
+if gone == '1' then
+  redis.call('HSET', hook, 'gone', 1)
+  local of_key = redis.call('HGET', K.WEBHOOKS, key)
+  local config = of_key and cjson.decode(of_key)
+  if config and config.url == cjson.decode(webhook).url then
+    config.gone_at = now_ms()
+    redis.call('HSET', K.WEBHOOKS, key, cjson.encode(config))
+  end
+end
+return 1

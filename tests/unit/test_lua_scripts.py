@@ -1,0 +1,218 @@
+"""The Lua scripts as text: their arguments, includes, constants and names."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from jobs.settings import Settings
+from jobs.store import scripts
+from jobs.store.lua import loader
+from jobs.store.lua.loader import BadScript, Source
+from jobs.store.lua.words import MessageGap
+
+JOBS = Path(loader.FOLDER).parents[1]
+SCRIPTS = [Source.read(path.stem) for path in sorted(loader.FOLDER.glob("*.lua"))]
+INCLUDES = [Source.read(path.stem, path.parent) for path in sorted((loader.FOLDER / "include").glob("*.lua"))]
+FILES = {("include/" if source in INCLUDES else "") + source.name: source for source in (*SCRIPTS, *INCLUDES)}
+#: Tables that the loader defines where they are used.
+TABLES = {"CLASS_WEIGHTS", "RETENTION_MS", "MESSAGE"}
+MESSAGE = "".join(MessageGap)
+
+
+def code_of(source: Source) -> str:
+    """The text without comments, strings and names of constants."""
+    text = re.sub(r"'(?:\\.|[^'\\\n])*'", "''", source.text)
+    return re.sub(r"--[^\n]*|\b[A-Z]+\.\w+", "", text)
+
+
+def words_of(source: Source) -> set[str]:
+    """The names that a file uses; not fields of tables."""
+    return set(re.findall(r"(?<![\w.:])[A-Za-z_]\w*", code_of(source)))
+
+
+def exports_of(source: Source) -> set[str]:
+    """What a file defines for those that include it."""
+    code = code_of(source)
+    functions = re.findall(r"^local function (\w+)", code, re.MULTILINE)
+    variables = re.findall(r"^local ([\w, ]+?)(?: =.*)?$", code, re.MULTILINE)
+    return {*functions, *(name for names in variables for name in names.split(", "))}
+
+
+def variables_of(source: Source) -> set[str]:
+    """Local variables, parameters and loop variables of a file."""
+    code = code_of(source)
+    declared = re.findall(r"\blocal (?!function\b)(\w+(?:,\s+\w+)*)", code)
+    declared += re.findall(r"\bfunction \w*\(([^)]*)\)", code)
+    declared += re.findall(r"\bfor ([\w, ]+?) (?:in|=)", code)
+    return {name for names in declared for name in re.split(r",\s+", names) if name}
+
+
+OWNER = {name: source.name for source in INCLUDES for name in exports_of(source)}
+scripts_and_includes = pytest.mark.parametrize("source", [pytest.param(one, id=name) for name, one in FILES.items()])
+
+
+@scripts_and_includes
+def test_a_file_includes_exactly_the_files_whose_functions_it_uses(source: Source) -> None:
+    used = {OWNER[name] for name in words_of(source) & set(OWNER)} - {source.name}
+    assert source.includes == tuple(sorted(used))
+
+
+@scripts_and_includes
+def test_every_function_that_a_file_calls_is_defined(source: Source) -> None:
+    code = code_of(source)
+    called = set(re.findall(r"(?<![\w.:])(\w+)\(", code)) - {"function"}
+    builtin = {"tonumber", "tostring", "ipairs", "pairs", "unpack", "next"}
+    defined = set(re.findall(r"local function (\w+)", code))
+    assert called <= set(OWNER) | builtin | defined
+
+
+def test_every_included_function_is_used() -> None:
+    for name, owner in OWNER.items():
+        uses = sum(len(re.findall(rf"\b{name}\b", code_of(source))) for source in FILES.values())
+        assert uses > 1, f"{owner}.lua: {name}"
+
+
+def test_no_name_is_defined_in_two_included_files() -> None:
+    names = Counter(name for source in INCLUDES for name in exports_of(source))
+    assert [name for name, times in names.items() if times > 1] == []
+
+
+@scripts_and_includes
+def test_no_function_shadows_another_or_a_variable(source: Source) -> None:
+    functions = re.findall(r"local function (\w+)", code_of(source))
+    assert len(functions) == len(set(functions))
+    included = {name for part in source.chain() if part is not source for name in exports_of(part)}
+    assert set(functions).isdisjoint(included)
+    assert variables_of(source).isdisjoint(included | set(functions))
+
+
+@pytest.mark.parametrize("source", SCRIPTS, ids=lambda source: source.name)
+def test_arguments_are_named_before_any_other_code(source: Source) -> None:
+    declared = [line for line in re.sub(r",\n\s+", ", ", source.text).splitlines() if "ARGV" in line]
+    first_code = [line for line in re.sub(r",\n\s+", ", ", source.text).splitlines() if line and line[:2] != "--"]
+    assert declared == first_code[: len(declared)]
+    assert 1 <= len(declared) <= 2
+    names, rest = loader.declared_arguments(source)
+    assert names or rest
+
+
+@pytest.mark.parametrize("source", INCLUDES, ids=lambda source: source.name)
+def test_included_files_take_no_arguments(source: Source) -> None:
+    assert "ARGV" not in source.text
+
+
+def calls() -> dict[str, list[set[str]]]:
+    """The names that Python passes to each script, for every call in the source."""
+    found: dict[str, list[set[str]]] = {}
+    for path in JOBS.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "script":
+                name = ast.literal_eval(node.args[0])
+                found.setdefault(name, []).append({keyword.arg or "**" for keyword in node.keywords})
+    return found
+
+
+def test_python_passes_the_arguments_that_each_script_declares() -> None:
+    passed = calls()
+    assert set(passed) == {source.name for source in SCRIPTS}, "each script is called"
+    for source in SCRIPTS:
+        names, rest = loader.declared_arguments(source)
+        for call in passed[source.name]:
+            assert call == {*names, rest} - {""}, source.name
+
+
+@scripts_and_includes
+def test_words_of_the_wire_are_constants(source: Source) -> None:
+    """States and words that Python knows as well are never written out, but for names of fields."""
+    literals = set(re.findall(r"'([^'\n]*)'", re.sub(r"--[^\n]*", "", source.text)))
+    constants = scripts.constants(Settings())
+    words = {word for table in ("STATE", "OBSTACLE", "NOTICE", "DELIVERY", "GAP") for word in constants[table].values()}
+    # Names of fields, an error code, and outcomes of calls.
+    assert literals & words <= {"blocked", "draining", "error", "expired", "gone", "ok"}
+    assert not [literal for literal in literals if literal.startswith("framemill:")]
+
+
+def loaded(message: str = MESSAGE) -> dict[str, loader.Script]:
+    settings = Settings()
+    return {s.name: s for s in loader.scripts(scripts.constants(settings), scripts.tables(settings, message))}
+
+
+def test_constants_are_replaced_by_their_values() -> None:
+    text = loaded()["store_preview"].text
+    assert "redis.call('PEXPIRE', 'framemill:preview:' .. id, 300000)" in text
+    assert "if not is_current(id, attempt, 'running') then return 0 end" in text
+    for script in loaded().values():
+        assert not re.search(r"\b(K|CFG|STATE|OBSTACLE|NOTICE|EVENT|DELIVERY|GAP)\.\w", script.text)
+        assert "--" not in re.sub(r"'(?:\\.|[^'\\\n])*'", "", script.text.replace(MESSAGE, ""))
+
+
+def test_a_script_gets_only_the_tables_that_it_uses() -> None:
+    for script in loaded().values():
+        defined = set(re.findall(r"^local (\w+) = ", script.text.split("local function")[0], re.MULTILINE)) & TABLES
+        assert defined == {table for table in TABLES if len(re.findall(rf"\b{table}\b", script.text)) > 1}, script.name
+
+
+def test_included_files_stand_once_and_before_their_users() -> None:
+    for source in SCRIPTS:
+        chain = [part.name for part in source.chain()]
+        assert len(chain) == len(set(chain))
+        for part in source.chain():
+            assert all(chain.index(name) < chain.index(part.name) for name in part.includes)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder of scripts of the test's own."""
+    (tmp_path / "include").mkdir()
+    monkeypatch.setattr(loader, "FOLDER", tmp_path)
+    return tmp_path
+
+
+def load(folder: Path, text: str) -> loader.Script:
+    (folder / "some.lua").write_text(text)
+    return loader._load(Source.read("some", folder), {"K": {"JOB": "'job:'"}}, {})
+
+
+def test_arguments_are_passed_in_the_declared_order(folder: Path) -> None:
+    script = load(folder, "local id,\n  attempt = unpack(ARGV)\nlocal facts = {unpack(ARGV, 3)}\n")
+    assert script.positional({"facts": {"a": 1, "b": 2}, "attempt": 7, "id": "x"}) == ["x", 7, "a", 1, "b", 2]
+    assert script.positional({"id": "x", "attempt": 7, "facts": ["a", "b"]}) == ["x", 7, "a", "b"]
+    assert load(folder, "local names = ARGV\n").positional({"names": ("a", "b")}) == ["a", "b"]
+
+
+@pytest.mark.parametrize("values", [{"id": 1}, {"id": 1, "attempts": 2}, {"id": 1, "attempt": 2, "slot": 3}, {}])
+def test_other_names_of_arguments_are_refused(folder: Path, values: dict[str, int]) -> None:
+    script = load(folder, "local id, attempt = unpack(ARGV)\n")
+    with pytest.raises(TypeError, match="the script 'some' takes id, attempt; got"):
+        script.positional(values)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("local now = 1\n", "some.lua does not declare its arguments"),
+        ("local id = unpack(ARGV)\nlocal facts = {unpack(ARGV, 3)}\n", r"facts must be \{unpack\(ARGV, 2\)\}"),
+        ("local id = unpack(ARGV)\nreturn K.JOBB .. id\n", r"some.lua: there is no constant K.JOBB"),
+        ("local id = unpack(ARGV)\nreturn STATES.QUEUED\n", r"some.lua: there is no constant STATES.QUEUED"),
+    ],
+)
+def test_a_broken_script_is_found_when_it_is_loaded(folder: Path, text: str, message: str) -> None:
+    with pytest.raises(BadScript, match=message):
+        load(folder, text)
+
+
+def test_a_circle_of_includes_is_refused(folder: Path) -> None:
+    (folder / "include/a.lua").write_text("-- include: b\n")
+    (folder / "include/b.lua").write_text("-- include: a\n")
+    with pytest.raises(BadScript, match="some includes a includes b includes a: a circle"):
+        load(folder, "-- include: a\nlocal id = unpack(ARGV)\n")
+
+
+def test_comments_and_strings_are_left_out_of_the_constants(folder: Path) -> None:
+    script = load(folder, "local id = unpack(ARGV)\n-- K.NONE\nreturn K.JOB .. 'K.JOB -- ' .. id  -- it's\n")
+    assert script.text == "local id = unpack(ARGV)\n\nreturn 'job:' .. 'K.JOB -- ' .. id\n"
