@@ -254,7 +254,7 @@ class ScriptCalls:
             self.includes[script] = ends.keys() - set(scripts)
 
 
-#: A string, a comment, or a constant such as ``K.JOB``, which some versions replace by its value when they load a script.
+#: A string, a comment, or a constant such as ``K.JOB``. Some versions replace constants when they load a script.
 _LUA_TOKEN = re.compile(r"(?P<string>'(?:\\.|[^'\\\n])*')|(?P<comment>[ \t]*--[^\n]*)|(?P<constant>\b[A-Z]+\.\w+)")
 
 
