@@ -1,1 +1,1 @@
-"""Measurements: ``make bench`` runs them all in a short form, ``make chaos`` kills things; RESULTS.md has figures."""
+"""Benchmarks. ``make bench`` runs them in a short form, ``make chaos`` kills processes; RESULTS.md has the figures."""

@@ -1,4 +1,4 @@
-"""``make bench``: every measurement in a short form, in a few minutes; ``make chaos`` is apart."""
+"""``make bench``: run the main benchmarks in a short form, in a few minutes. ``make chaos`` is separate."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Calls of AUTOMATIC1111's API that wait for a picture, beside the same jobs through the native API.
+"""Compare blocking calls of AUTOMATIC1111's API with the same jobs through the native API.
 
-``python -m bench.a1111 [--rounds 3] [--seconds 5]``. The picture is drawn without a model, 64 × 64 pixels, and encoded
-and stored as any other.
+``python -m bench.a1111 [--rounds 3] [--seconds 5]``. The image is drawn without a model, 64 × 64 pixels, and encoded
+and stored like any other.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ SIDES = ("txt2img", "txt2img with force_task_id", "native: submit, wait, result"
 
 
 def calls(port: int, side: str) -> Callable[[], Callable[[], None]]:
-    """A client per thread; each call waits for its picture."""
+    """Return a function that makes one client per thread; each call waits for its image."""
     numbers = itertools.count()
 
     def make() -> Callable[[], None]:
         client = Client(port)
 
         def txt2img() -> None:
-            # No two are alike, or the second would first ask whether it repeats the first.
+            # Every body is different; an equal one would first be checked for being a repetition.
             number = next(numbers)
             body = {"prompt": f"a red circle {number}", "steps": 1}
             if side == SIDES[1]:
@@ -73,14 +73,14 @@ def measure(rounds: int, seconds: float) -> str:
                         samples.setdefault((side, clients), []).append(sample)
         finally:
             stack.close()
-    middle = {key: median_sample(found) for key, found in samples.items()}
+    middle = {key: median_sample(rounds_) for key, rounds_ in samples.items()}
     rows = [
         [side, clients, one.per_s, one.p50_ms, one.p99_ms, one.per_s / middle[SIDES[2], clients].per_s]
         for clients in CLIENTS
         for side in SIDES
         for one in [middle[side, clients]]
     ]
-    return table(("a drawn picture", "clients", "pictures/s", "p50 ms", "p99 ms", "of the native API"), rows)
+    return table(("a drawn image", "clients", "images/s", "p50 ms", "p99 ms", "of the native API"), rows)
 
 
 def main() -> None:

@@ -1,7 +1,8 @@
-"""No-op jobs through an endpoint of the AIME protocol, each request waiting for its result.
+"""Measure no-op jobs through an endpoint of the AIME protocol; each request waits for its result.
 
-``python -m bench.aime [--rounds 3] [--seconds 5]``. Workers over HTTP run in a process of their own, without kept
-connections as the published worker, or with; and the same jobs on a Celery worker of this server.
+``python -m bench.aime [--rounds 3] [--seconds 5]``. Workers over HTTP run in separate processes: one opens a
+connection for each call like the published worker, the other keeps its connection. The same jobs also run on a Celery
+worker.
 """
 
 from __future__ import annotations
@@ -42,12 +43,16 @@ prompt = {{ type = "string" }}
 [OUTPUTS]
 seed = {{ type = "integer" }}
 """
-#: Endpoint → who computes its jobs.
-SIDES = {"fresh": "HTTP worker, a connection per call", "kept": "HTTP worker, kept connection", "own": "Celery worker"}
+#: Endpoint → what computes its jobs.
+SIDES = {
+    "fresh": "HTTP worker, one connection per call",
+    "kept": "HTTP worker, kept connection",
+    "own": "Celery worker",
+}
 
 
 def work(url: str, job_type: str) -> None:
-    """A worker that computes nothing, until it is killed: with a new connection for each call, or one that is kept."""
+    """Run a worker that computes nothing until it is killed, with a new connection for each call or a kept one."""
     port = int(url.rpartition(":")[2])
     about = {"auth": job_type, "job_type": job_type, "version": "1", "max_job_batch": 1}
     kept = Client(port)
@@ -64,7 +69,7 @@ def work(url: str, job_type: str) -> None:
 
 @contextlib.contextmanager
 def serving() -> Iterator[tuple[Stack, dict[str, dict[str, int]]]]:
-    """A stack with the endpoints and their workers; and the processes of each side by role."""
+    """Yield a stack with the endpoints and their workers, and the processes of each side by role."""
     clean_environment()
     with short_folder() as folder:
         ends = folder / "endpoints"
@@ -101,7 +106,7 @@ def _served(stack: Stack, name: str) -> bool:
 
 
 def calls(port: int, name: str) -> Callable[[], Callable[[], None]]:
-    """A client per thread."""
+    """Return a function that makes one client per thread."""
 
     def make() -> Callable[[], None]:
         client = Client(port)
@@ -126,18 +131,18 @@ def measure(rounds: int, seconds: float) -> str:
             for clients in CLIENTS:
                 for name in SIDES:
                     pids = {role: processes.tree(pid) for role, pid in roots[name].items()}
-                    before = {role: processes.cpu_ms(found) for role, found in pids.items()}
+                    before = {role: processes.cpu_ms(members) for role, members in pids.items()}
                     sample = closed_loop(calls(stack.port, name), clients, seconds)
-                    spent = {role: processes.cpu_ms(found) - before[role] for role, found in pids.items()}
+                    spent = {role: processes.cpu_ms(members) - before[role] for role, members in pids.items()}
                     samples.setdefault((name, clients), []).append(sample)
                     used.setdefault((name, clients), []).append({r: ms / sample.count for r, ms in spent.items()})
     rows = []
     for clients in CLIENTS:
-        for name, words in SIDES.items():
+        for name, side in SIDES.items():
             middle = median_sample(samples[name, clients])
             last = used[name, clients][-1]
             cpu = ", ".join(f"{role} {ms:.2f}" for role, ms in last.items())
-            rows.append([words, clients, middle.per_s, middle.p50_ms, middle.p99_ms, cpu])
+            rows.append([side, clients, middle.per_s, middle.p50_ms, middle.p99_ms, cpu])
     return table(("no-op job", "clients", "jobs/s", "p50 ms", "p99 ms", "CPU ms per job"), rows)
 
 
@@ -145,8 +150,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one round")
-    parser.add_argument("--work", help="be a worker of the server at this address")
-    parser.add_argument("--type", default="fresh", help="what kind of worker")
+    parser.add_argument("--work", help="run as a worker of the server at this address")
+    parser.add_argument("--type", default="fresh", help="kind of worker")
     options = parser.parse_args()
     if options.work:
         work(options.work, options.type)

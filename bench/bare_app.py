@@ -1,7 +1,7 @@
-"""The least one would write by hand: Flask, Celery, nothing else. The measure for ``bench/overhead.py``.
+"""A minimal job server of Flask and Celery, the baseline of ``bench/overhead.py``.
 
-``gunicorn -k gevent bench.bare_app:app`` and ``celery -A bench.bare_app:celery worker -c 1``, with the path of Redis'
-socket in ``BARE_REDIS_SOCKET``; not in the project's folder, where gunicorn would read Framemill's options.
+Run ``gunicorn -k gevent bench.bare_app:app`` and ``celery -A bench.bare_app:celery worker -c 1`` with the path of the
+Redis socket in ``BARE_REDIS_SOCKET``, outside the project's folder, where gunicorn would read Framemill's options.
 """
 
 from __future__ import annotations
@@ -28,5 +28,5 @@ def noop(fields: dict[str, Any]) -> dict[str, Any]:
 @app.post("/jobs")
 def submit() -> Response:
     """Submit a job and wait for its end."""
-    sent = noop.delay(request.get_json())
-    return jsonify({"task_id": sent.id, "result": sent.get(timeout=30), "state": "SUCCESS"})
+    result = noop.delay(request.get_json())
+    return jsonify({"task_id": result.id, "result": result.get(timeout=30), "state": "SUCCESS"})

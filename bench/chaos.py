@@ -1,4 +1,4 @@
-"""Nothing is lost, nothing is published twice: jobs under random kills and stops of every process.
+"""Check that no job is lost or published twice while every process is killed and stopped at random.
 
 ``make chaos N=300 SEED=1`` or ``python -m bench.chaos --jobs 300 --seed 1 [--keys] [--duration S]``. Real pipelines
 (tiny ones), videos and jobs that compute nothing run on two GPU workers while their children and parents, the delivery
@@ -25,9 +25,9 @@ from jobs.store import keys
 from tests.support.harness import Stack
 
 GPUS = ("gpu0", "gpu1")
-#: Seconds per job that jobs are sent over, when no duration is asked for.
+#: Default duration per job, seconds.
 PACE_S = 0.5
-#: A job may be hit often; that it is given up after three lost workers is another test's matter.
+#: A job may lose many workers here; another test covers ``worker_lost``.
 ENVIRONMENT = {
     "MAX_ATTEMPTS": 50, "DELIVERY_LEASE_S": 4, "EVENT_LOG_LENGTH": 1_000_000, "MAX_WAITING": 100_000,
     "NOOP_STEP_MS": 15,
@@ -35,7 +35,7 @@ ENVIRONMENT = {
 
 
 def tiny_models(folder: Path) -> Path:
-    """A models file with tiny pipelines, one that cannot be loaded, and one that computes nothing."""
+    """Write a models file with tiny pipelines, one that cannot be loaded, and one that computes nothing."""
     subprocess.run(
         [sys.executable, "-m", "tests.support.tiny", str(folder)],
         cwd=PROJECT_ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
@@ -54,17 +54,17 @@ def run(
     pauses_s: tuple[float, float] = (0.5, 4.0),
     keep: Path | None = None,
 ) -> Verdict:
-    """Jobs and disturbances for ``duration_s``, then at most ``settle_s`` for everything to come to its end.
+    """Send jobs and disturb processes for ``duration_s``, then wait at most ``settle_s`` for every job to finish.
 
     Args:
         models: models file of :func:`tiny_models`.
         count: number of jobs.
-        seed: of the jobs and of the disturbances; what meets what depends on the machine.
-        with_keys: several API keys of both classes.
-        duration_s: 0: by the number of jobs.
-        settle_s: longest wait after the last disturbance.
-        pauses_s: shortest and longest pause between two disturbances.
-        keep: folder for the processes' logs.
+        seed: of the jobs and of the disturbances; which job a disturbance hits depends on the machine.
+        with_keys: use several API keys of both classes.
+        duration_s: length of the disturbance, seconds; 0: proportional to the number of jobs.
+        settle_s: longest wait after the last disturbance, seconds.
+        pauses_s: shortest and longest pause between two disturbances, seconds.
+        keep: folder that the logs of the processes are copied to.
     """
     duration_s = duration_s or PACE_S * count
     rng = random.Random(seed)
@@ -84,9 +84,9 @@ def run(
             monkey.run(lambda: time.monotonic() > deadline, *pauses_s)
             settled_by = time.monotonic() + settle_s
             traffic.join(settle_s / 2)
-            while not _all_over(stack, jobs) and time.monotonic() < settled_by:
+            while not _all_finished(stack, jobs) and time.monotonic() < settled_by:
                 time.sleep(0.2)
-            time.sleep(1)  # what comes after the end of a job is looked at, too
+            time.sleep(1)  # events after the end of a job are checked too
             return judge(stack, jobs, monkey.done, secret)
         finally:
             stack.close()
@@ -96,7 +96,7 @@ def run(
                     shutil.copy(log, keep)
 
 
-def _all_over(stack: Stack, jobs: list[Plan]) -> bool:
+def _all_finished(stack: Stack, jobs: list[Plan]) -> bool:
     over = stack.store.call(lambda c: sum(c.zcard(keys.STATE + state) for state in TERMINAL))
     open_ = stack.store.call(lambda c: sum(c.zcard(keys.STATE + state) for state in set(JobState) - TERMINAL))
     return not open_ and over >= sum(plan.accepted for plan in jobs)
@@ -106,7 +106,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=300)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--keys", action="store_true", help="several API keys of both classes")
+    parser.add_argument("--keys", action="store_true", help="use several API keys of both classes")
     parser.add_argument("--duration", type=float, default=0, help=f"seconds; default {PACE_S} per job")
     parser.add_argument("--logs", type=Path, help="keep the processes' logs in this folder")
     options = parser.parse_args()

@@ -1,4 +1,4 @@
-"""What the measurements share: a stack of their own, a lean HTTP client, medians, tables."""
+"""Shared by the benchmarks: a stack, a lean HTTP client, medians, tables."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import Any, Self
 from jobs.settings import Settings
 from tests.support.harness import Stack
 
-#: The shipped values where the tests' harness has shorter ones: what is measured is what is served.
+#: The default values where the tests' harness has shorter ones, so that the measured server is the shipped one.
 SHIPPED = {
     option.name.upper(): option.default
     for option in dataclasses.fields(Settings)
@@ -37,7 +37,7 @@ limits = { steps = [1, 1000000] }
 
 
 def clean_environment() -> None:
-    """Options of the caller's shell do not reach the measured processes, nor do hubs or clouds."""
+    """Remove settings of the caller's shell from the environment, and disable hubs and clouds."""
     for option in dataclasses.fields(Settings):
         os.environ.pop(option.name.upper(), None)
     os.environ.update(HF_HUB_OFFLINE="1", AWS_EC2_METADATA_DISABLED="true", AWS_CONFIG_FILE=os.devnull)
@@ -45,7 +45,7 @@ def clean_environment() -> None:
 
 @contextlib.contextmanager
 def short_folder() -> Iterator[Path]:
-    """A folder with a short path: a Unix socket lies in it."""
+    """Yield a folder with a path that is short enough for a Unix socket."""
     folder = Path(tempfile.mkdtemp(prefix="fmb-"))
     try:
         yield folder
@@ -61,7 +61,7 @@ def noop_models(folder: Path) -> Path:
 
 @contextlib.contextmanager
 def noop_stack(*workers: str, **environment: Any) -> Iterator[Stack]:
-    """Redis, web and these workers with the shipped settings and a model that computes nothing."""
+    """Yield a stack of Redis, web and these workers with the default settings and a model that computes nothing."""
     clean_environment()
     with short_folder() as folder:
         stack = Stack(folder, noop_models(folder), **{**SHIPPED, **environment})
@@ -72,18 +72,22 @@ def noop_stack(*workers: str, **environment: Any) -> Iterator[Stack]:
 
 
 class Client:
-    """One kept-alive connection; one per thread. JSON both ways."""
+    """A JSON client with one persistent connection. Each thread needs its own."""
 
     def __init__(self, port: int, timeout_s: float = 60.0) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
 
     def send(self, method: str, path: str, body: Any = None, *, secret: str | None = None) -> tuple[int, Any]:
-        """Status and decoded body. Raises: OSError, http.client.HTTPException (and connects again next time)."""
+        """Return the status and the decoded body.
+
+        Raises:
+            OSError, http.client.HTTPException: the connection failed; the next call connects again.
+        """
         status, content = self.fetch(method, path, body, secret=secret)
         return status, json.loads(content) if content else None
 
     def fetch(self, method: str, path: str, body: Any = None, *, secret: str | None = None) -> tuple[int, bytes]:
-        """Like :meth:`send`, with the body as it came."""
+        """Return the status and the raw body."""
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if data else {}
         if secret:
@@ -105,7 +109,7 @@ class Client:
 
 @dataclasses.dataclass(frozen=True)
 class Sample:
-    """One round: how much, and how long each took."""
+    """One round: number of calls, rate and durations."""
 
     count: float
     per_s: float
@@ -119,18 +123,18 @@ class Sample:
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """The value below which ``share`` of the values lie (nearest rank)."""
+    """Return the quantile of the values (nearest rank)."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else float("nan")
 
 
 def median_sample(samples: Sequence[Sample]) -> Sample:
-    """The median of each figure over rounds."""
+    """Return the median of each figure over rounds."""
     return Sample(*(statistics.median(getattr(s, f.name) for s in samples) for f in dataclasses.fields(Sample)))
 
 
 def closed_loop(make: Callable[[], Callable[[], None]], clients: int, duration_s: float) -> Sample:
-    """``clients`` threads call what ``make()`` gives them one after the other, for ``duration_s``."""
+    """Let ``clients`` threads each call the function that ``make()`` returns, repeatedly, for ``duration_s``."""
     durations: list[float] = []
     errors: list[BaseException] = []
     begun = time.perf_counter()
@@ -157,7 +161,7 @@ def closed_loop(make: Callable[[], Callable[[], None]], clients: int, duration_s
 
 
 def machine() -> str:
-    """One line that says what was measured on."""
+    """Return one line that describes the machine."""
     models = (line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name"))
     cpu = next(models, "unknown")
     return (
@@ -174,7 +178,7 @@ def _lines(path: str) -> list[str]:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Markdown."""
+    """Return a Markdown table."""
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     lines += ["| " + " | ".join(_cell(cell) for cell in row) + " |" for row in rows]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""What delivery costs: encoding and storing by format, memory, and the time from the last step to ``succeeded``.
+"""Measure delivery: encoding and storing by format, memory, and the time from the last step to ``succeeded``.
 
-``python -m bench.delivery [--rounds 5 | --choices]``. Pictures are clouds of colour with a little noise, as
-photos have it; the S3 server is rclone's, on this machine.
+``python -m bench.delivery [--rounds 5 | --choices]``. Images are clouds of colour with a little noise, like
+photos; the S3 server is rclone's, on this machine.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ OWNER = "bench:1:1"
 
 
 def pictures(frames: int, height: int, width: int) -> np.ndarray:
-    """(frames, height, width, 3) uint8: clouds that drift, with noise."""
+    """Return drifting clouds with noise: (frames, height, width, 3) uint8."""
     dice = np.random.default_rng(0)
     clouds = np.zeros((height, width, 3), np.float32)
     for octave in range(1, 7):
@@ -77,7 +77,7 @@ def median_s(call: Callable[[], object], rounds: int, clock: Callable[[], float]
 
 
 def formats(s3: S3Server, rounds: int) -> str:
-    """Encoding and storing, by format."""
+    """Measure encoding and storing by format."""
     from workers.delivery import encode
 
     rows = []
@@ -87,8 +87,8 @@ def formats(s3: S3Server, rounds: int) -> str:
         repeats = max(1, rounds // 3) if is_video else rounds
         for name in names:
             with tempfile.TemporaryDirectory() as folder:
-                path, wanted = Path(folder) / "file", request(name, is_video=is_video)
-                write = partial(encode.write, clip, path, wanted, {})
+                path, requested = Path(folder) / "file", request(name, is_video=is_video)
+                write = partial(encode.write, clip, path, requested, {})
                 encode_s, cpu_s = median_s(write, repeats), median_s(write, repeats, time.process_time)
                 local, media_type = LocalStore(Path(folder) / "objects"), FORMATS[name].media_type
                 local_s = median_s(partial(local.put_file, "a/b", path, media_type), rounds)
@@ -101,7 +101,7 @@ def formats(s3: S3Server, rounds: int) -> str:
 
 
 def choices() -> str:
-    """What was chosen, and what was not: CPU time and size."""
+    """Compare the options of the encoders: CPU time and size."""
     from workers.delivery.encode import images, video
 
     rows: list[tuple[Any, ...]] = []
@@ -137,23 +137,23 @@ def choices() -> str:
 
 
 def memory() -> str:
-    """Memory that delivering takes, each format in a process of its own."""
+    """Measure the memory that delivery needs, each format in a separate process."""
     rows = []
     for is_video, names in ((False, IMAGE_FORMATS), (True, VIDEO_FORMATS)):
         for name in names:
             command = [sys.executable, "-m", "bench.delivery", "--memory-of", name, *(["--video"] if is_video else [])]
-            found = json.loads(subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True).stdout)
-            rows.append((name, "5 s of 480p" if is_video else "1024²", found["base_mb"], found["more_mb"]))
+            measured = json.loads(subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True).stdout)
+            rows.append((name, "5 s of 480p" if is_video else "1024²", measured["base_mb"], measured["more_mb"]))
     return table(("format", "of", "process before MB", "more at its peak MB"), rows)
 
 
 def memory_of(name: str, *, is_video: bool) -> None:
-    """In a fresh process: print how much memory of its own (mapped frames not counted) encoding adds."""
+    """In a new process: print how much anonymous memory encoding adds; mapped frames do not count."""
     from workers.delivery import encode
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "frames.npy"
-        # Made elsewhere, so that their making is not measured.
+        # Made in another process, so that making them is not measured.
         shape = VIDEO if is_video else IMAGE
         code = f"import numpy, bench.delivery; numpy.save({str(path)!r}, bench.delivery.pictures(*{shape}))"
         subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, check=True)
@@ -178,20 +178,20 @@ def own_mb() -> float:
 
 
 class Line:
-    """A stack whose GPU worker is played here: frames are ready, the delivery is real."""
+    """A stack whose GPU worker is simulated here: the frames are ready, the delivery is real."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
         stack.store.register("gpu0", OWNER, {"models": '["noop"]', "node": stack.settings.node})
 
-    def delivery_ms(self, frames: np.ndarray, wanted: GenerationRequest, number: int) -> tuple[float, float]:
-        """Milliseconds from ``computed_at`` to ``finished_at``, and from handing the frames over to the former."""
+    def delivery_ms(self, frames: np.ndarray, requested: GenerationRequest, number: int) -> tuple[float, float]:
+        """Return the milliseconds from ``computed_at`` to ``finished_at``, and those for writing to the spool."""
         from tasks import dispatch
         from workers.gpu import spool
 
         store, job_id = self.stack.store, f"j{os.getpid()}-{number}"
         store.heartbeat("gpu0", OWNER, {})
-        store.submit(job_id, Submission(request=wanted))
+        store.submit(job_id, Submission(request=requested))
         attempt = int(store.read(job_id)["attempt"])
         assert store.start(job_id, attempt, slot="gpu0", owner=OWNER, device="cpu", run=job_id)
         begun = time.perf_counter()
@@ -199,12 +199,12 @@ class Line:
         spool_ms = 1000 * (time.perf_counter() - begun)
         store.finish_run(job_id, attempt, slot="gpu0", node=self.stack.settings.node, run_s=1)
         dispatch.send_delivery(Redelivery(job_id, attempt, self.stack.settings.node))
-        job = wait_for(lambda: (found := store.get(job_id)).state is JobState.SUCCEEDED and found, "the delivery")
+        job = wait_for(lambda: (job := store.get(job_id)).state is JobState.SUCCEEDED and job, "the delivery")
         return job.finished_at_ms - job.computed_at_ms, spool_ms
 
 
 def latency(s3: S3Server, rounds: int) -> str:
-    """From ``computed_at`` to ``succeeded`` on a real delivery worker."""
+    """Measure the time from ``computed_at`` to ``succeeded`` on a real delivery worker."""
     rows: list[tuple[Any, ...]] = []
     with noop_stack("io", SLOT_LEASE_S=600) as stack:
         os.environ.update(stack.environment)  # before the Celery app is made in this process
@@ -213,11 +213,11 @@ def latency(s3: S3Server, rounds: int) -> str:
             stack.kill("io", 15)
             stack.worker("io", **environment)
             for what, is_video, name in (("1024² PNG", False, "png"), ("5 s of 480p, 16 fps, MP4", True, "mp4")):
-                frames, wanted = pictures(*(VIDEO if is_video else IMAGE))[None], request(name, is_video=is_video)
+                frames, requested = pictures(*(VIDEO if is_video else IMAGE))[None], request(name, is_video=is_video)
                 for _ in range(2):  # imports, connections
-                    line.delivery_ms(frames, wanted, next(numbers))
-                found = [line.delivery_ms(frames, wanted, next(numbers)) for _ in range(rounds)]
-                totals, spools = zip(*found, strict=True)
+                    line.delivery_ms(frames, requested, next(numbers))
+                durations = [line.delivery_ms(frames, requested, next(numbers)) for _ in range(rounds)]
+                totals, spools = zip(*durations, strict=True)
                 rows.append((what, place, statistics.median(spools), statistics.median(totals), max(totals)))
     head = ("job", "store", "GPU worker: frames to the spool ms", "computed → succeeded, median ms", "longest ms")
     return table(head, rows)
@@ -243,7 +243,7 @@ def report(rounds: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--choices", action="store_true", help="compare the encoders' options instead")
+    parser.add_argument("--choices", action="store_true", help="compare options of the encoders instead")
     parser.add_argument("--memory-of", metavar="FORMAT", help=argparse.SUPPRESS)
     parser.add_argument("--video", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -1,6 +1,6 @@
-"""``make gpu-check``: what only a machine with a CUDA device can show, checked and measured on it; prints a table.
+"""``make gpu-check``: check and measure what only a machine with a CUDA device can show; print a table.
 
-``--device cpu --tiny`` goes the same way without one: small shapes, and what needs CUDA is named as skipped.
+``--device cpu --tiny`` runs the same checks without one: on small shapes, and what needs CUDA is skipped.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ from workers.pipelines.cache import PipelineCache
 
 Row = tuple[str, str, str]
 
-#: In a process of its own: it must die of it.
+#: Runs in a separate process, because the fault makes the process unusable.
 _POISON = """
 import torch
-from workers.failures import is_poison
+from workers.gpu.failures import is_poison
 try:
     torch.zeros(1, device="cuda")[torch.tensor([5], device="cuda")]
     torch.cuda.synchronize()
@@ -45,7 +45,7 @@ except Exception as exc:
     print("poison" if is_poison(exc) else repr(exc))
 """
 _PINNED = """
-import workers.child
+import workers.gpu.child
 workers.gpu.child.prepare("gpu0")
 import torch
 print(torch.cuda.device_count())
@@ -53,7 +53,7 @@ print(torch.cuda.device_count())
 
 
 class Check:
-    """All checks on one device; each gives rows of (what, verdict, figure)."""
+    """All checks on one device. Each yields rows of (check, verdict, figure)."""
 
     def __init__(self, device_name: str, *, tiny: bool, folder: Path) -> None:
         self.tiny, self.folder = tiny, folder
@@ -76,12 +76,12 @@ class Check:
         yield "facts of the device", "ok" if facts.get("memory_total_bytes") else "MISSING", json.dumps(facts)
         for kind in (Kind.TEXT2IMG, Kind.TEXT2VIDEO):
             chosen = device.dtype_of(ModelSpec(name="m", source="x", kinds=(kind,)), self.cache.device)
-            wanted = {False: torch.float32, True: torch.bfloat16 if kind.is_video else torch.float16}[self.cuda]
-            yield f"dtype of {kind}", _verdict(chosen is wanted), str(chosen)
+            expected = {False: torch.float32, True: torch.bfloat16 if kind.is_video else torch.float16}[self.cuda]
+            yield f"dtype of {kind}", _verdict(chosen is expected), str(chosen)
         if self.cuda:
-            yield "one device is seen in a slot's process", _verdict(_python(_PINNED) == "1"), ""
+            yield "the process of a slot sees one device", _verdict(_python(_PINNED) == "1"), ""
         else:
-            yield "one device is seen in a slot's process", "skipped", "needs CUDA"
+            yield "the process of a slot sees one device", "skipped", "needs CUDA"
 
     def model(self, shape: Shape) -> Iterator[Row]:
         kinds = (Kind.TEXT2VIDEO,) if shape.video else (Kind.TEXT2IMG,)
@@ -113,7 +113,7 @@ class Check:
         yield self.out_of_memory(pipeline, shape)
 
     def out_of_memory(self, pipeline: Any, shape: Shape) -> Row:
-        """A size that no device can hold; then the same process computes a common one."""
+        """Run a size that no device can hold, then a normal size in the same process."""
         size = 8_000_000 if not shape.video else 4_000_000
         caught: str = "nothing was raised"
         try:
@@ -130,31 +130,31 @@ class Check:
 
     def faults(self) -> Iterator[Row]:
         if not self.cuda:
-            yield "a device-side fault is known as one", "skipped", "needs CUDA"
+            yield "a device-side fault is recognised", "skipped", "needs CUDA"
             return
-        said = _python(_POISON)
-        yield "a device-side fault is known as one", _verdict(said == "poison"), "" if said == "poison" else said
+        output = _python(_POISON)
+        yield "a device-side fault is recognised", _verdict(output == "poison"), "" if output == "poison" else output
 
     def run(
         self, pipeline: Any, shape: Shape, *, batch: int = 1, stop: bool = False, steps: int = 6
     ) -> tuple[list[float], float | None]:
-        """One call. Returns seconds of each step, and with ``stop`` those from the wish to stop to its end."""
-        marks, wished = [time.perf_counter()], threading.Event()
-        wished_at = 0.0
+        """Make one call. Return the seconds of each step, and with ``stop`` those from the stop request to the end."""
+        marks, requested = [time.perf_counter()], threading.Event()
+        requested_at = 0.0
 
-        def wish() -> None:
-            nonlocal wished_at
-            wished_at = time.perf_counter()
-            wished.set()
+        def request_stop() -> None:
+            nonlocal requested_at
+            requested_at = time.perf_counter()
+            requested.set()
 
         def on_step_end(_pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             self._synchronize()
             marks.append(time.perf_counter())
-            if wished.is_set():
+            if requested.is_set():
                 raise JobCancelled
             if stop and step == 1:
-                # In the middle of the next step, as a caller would.
-                threading.Timer((marks[-1] - marks[-2]) / 2, wish).start()
+                # In the middle of the next step, like a real caller.
+                threading.Timer((marks[-1] - marks[-2]) / 2, request_stop).start()
             return tensors
 
         count = 10_000 if stop else steps
@@ -166,7 +166,7 @@ class Check:
             self._synchronize()
         finally:
             pipeline.maybe_free_model_hooks()
-        latency_s = time.perf_counter() - wished_at if wished.is_set() else None
+        latency_s = time.perf_counter() - requested_at if requested.is_set() else None
         return [later - earlier for earlier, later in pairwise(marks)], latency_s
 
     def _synchronize(self) -> None:
@@ -190,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     clean_environment()
     if options.device == "cuda" and not torch.cuda.is_available():
-        print("there is no CUDA device; --device cpu --tiny goes the same way without one", file=sys.stderr)
+        print("there is no CUDA device; use --device cpu --tiny to run without one", file=sys.stderr)
         return 2
     print(machine(), flush=True)
     with tempfile.TemporaryDirectory(prefix="fmg-") as folder:

@@ -1,6 +1,6 @@
-"""How soon: step events at listeners, cancellation, the gap between two jobs, recovery, and what progress costs.
+"""Measure latencies: step events at listeners, cancellation, the gap between two jobs, recovery, cost of progress.
 
-``python -m bench.latency [--short]``. Jobs that compute nothing stand for the model where only the server is measured.
+``python -m bench.latency [--short]``. Jobs that compute nothing replace the model where only the server is measured.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bench.progress_cost import progress_cost
 from jobs.store import keys
 from tests.support.harness import ENDLESS_STEPS, Stack, running, wait_for
 
-#: Length of a step of the jobs that are cancelled, and of those that are listened to.
+#: Duration of a step of the jobs that are cancelled, and of those with listeners.
 STEP_MS = 50
 LISTENED_STEP_MS = 500
 
@@ -35,7 +35,7 @@ def spread(values_ms: Sequence[float], unit: str = "ms") -> str:
 
 
 def event_ms(stack: Stack, job_id: str, state: str) -> float:
-    """When a job entered a state, by the event log: milliseconds since 1970."""
+    """Return when a job entered a state according to the event log, in milliseconds since 1970."""
     entries: Any = stack.store.client.xrevrange(keys.EVENTS, count=500)
     for entry_id, entry in entries:
         if f'"{job_id}"' in entry["event"] and f'"state":"{state}"' in entry["event"]:
@@ -47,7 +47,7 @@ def event_ms(stack: Stack, job_id: str, state: str) -> float:
 
 
 def listening(counts: Sequence[int], seconds: float) -> list[Row]:
-    """``counts`` listeners on one running job; and one listener beside 1,000 that wait for another job."""
+    """Measure ``counts`` listeners on one running job, and one listener beside 1,000 that wait for another job."""
     rows = []
     with noop_stack("gpu0", "io", NOOP_STEP_MS=LISTENED_STEP_MS) as stack:
         running_id = stack.submit(model="noop", steps=ENDLESS_STEPS)
@@ -55,11 +55,11 @@ def listening(counts: Sequence[int], seconds: float) -> list[Row]:
         stack.wait_until(running_id, lambda view: view["step"] > 0, "its first step")
         for count in counts:
             with Listeners(stack.port, running_id, count) as listeners:
-                found = listeners.collect(seconds)
-            rows.append((f"step event → SSE client, {count:,} on one job", spread(found), "p95 ≤ 50 ms"))
+                delays_ms = listeners.collect(seconds)
+            rows.append((f"step event → SSE client, {count:,} on one job", spread(delays_ms), "p95 ≤ 50 ms"))
         with Listeners(stack.port, idle_id, max(counts)), Listeners(stack.port, running_id, 1) as listener:
-            found = listener.collect(seconds)
-        rows.append((f"… one client beside {max(counts):,} idle ones", spread(found), "p95 ≤ 50 ms"))
+            delays_ms = listener.collect(seconds)
+        rows.append((f"… one client beside {max(counts):,} idle ones", spread(delays_ms), "p95 ≤ 50 ms"))
         stack.delete(f"/v1/tasks/{idle_id}")
         stack.delete(f"/v1/tasks/{running_id}")
     return rows
@@ -104,7 +104,7 @@ def cancelling(waiting: int, runs: int) -> list[Row]:
 
 
 def gaps(models: Path, count: int) -> list[Row]:
-    """A row of jobs that wait for one slot: what lies between the end of one computation and the start of the next."""
+    """Measure the time from the end of one computation to the start of the next, for jobs that wait for one slot."""
     rows = []
     with short_folder() as folder, running(folder, models, "gpu0", "io", **common.SHIPPED) as stack:
         for model, what in (("noop", "jobs that compute nothing"), ("tiny-image", "tiny pipeline")):
@@ -128,7 +128,7 @@ def gaps(models: Path, count: int) -> list[Row]:
 
 
 def recovering(models: Path, runs: int) -> list[Row]:
-    """kill -9 while a pipeline steps, until the same job steps again; the shipped lease and heartbeat."""
+    """Measure the time from kill -9 during a step until the same job steps again, with default lease and heartbeat."""
     child_s, restarted_s, other_s = [], [], []
     with short_folder() as folder, running(folder, models, "gpu0", "io", MAX_ATTEMPTS=50, **common.SHIPPED) as stack:
         job_id = stack.endless(model="tiny-image")

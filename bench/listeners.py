@@ -1,4 +1,4 @@
-"""Many server-sent-event clients in one thread: bare sockets, so that a thousand of them cost little themselves."""
+"""Many clients of server-sent events in one thread, on bare sockets, so that a thousand of them cost little."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PROGRESS = re.compile(rb"id: (\d+)-\d+\nevent: progress\n")
 
 
 class Listeners:
-    """``count`` connections to one job's events. Use as a context manager."""
+    """``count`` connections to the events of one job. Use as a context manager."""
 
     def __init__(self, port: int, job_id: str, count: int) -> None:
         self._selector = selectors.DefaultSelector()
@@ -41,8 +41,8 @@ class Listeners:
         self._selector.close()
 
     def collect(self, duration_s: float) -> list[float]:
-        """Listen: milliseconds from the write of an event to its arrival, for every event at every listener."""
-        found: list[float] = []
+        """Return the milliseconds from the write of an event to its arrival, for every event at every listener."""
+        delays_ms: list[float] = []
         deadline = time.monotonic() + duration_s
         while (left_s := deadline - time.monotonic()) > 0:
             for key, _ in self._selector.select(left_s):
@@ -50,5 +50,5 @@ class Listeners:
                 content = key.fileobj.recv(65536)
                 now_ms = time.time() * 1000
                 assert content, "the server closed a stream"
-                found += [now_ms - int(match[1]) for match in _PROGRESS.finditer(content)]
-        return found
+                delays_ms += [now_ms - int(match[1]) for match in _PROGRESS.finditer(content)]
+        return delays_ms

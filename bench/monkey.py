@@ -1,4 +1,4 @@
-"""What ``bench/chaos.py`` does to the processes of a stack: one thing at a time, by a seeded die."""
+"""Disturb the processes of a stack for ``bench/chaos.py``: one at a time, chosen by a seeded generator."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from dataclasses import dataclass
 from bench import processes
 from tests.support.harness import Stack, wait_for
 
-#: What is done, and how often.
+#: Disturbances and their relative frequency.
 WEIGHTS = {
     "kill child": 4, "kill worker": 3, "kill io": 3, "kill web": 2, "kill redis": 3,
     "stop child": 2, "stop worker": 2, "stop io": 1, "stop web": 1, "stop redis": 2,
 }  # fmt: skip
-#: Longest time that something stays stopped, or dead until it is started again, seconds; longer than a slot's lease.
+#: Longest time that a process stays stopped or dead, seconds; longer than the lease of a slot.
 LONGEST_S = 5.0
 
 
 @dataclass(frozen=True)
 class Disturbance:
-    """One thing that was done."""
+    """One disturbance that was made."""
 
     what: str
-    #: The slot it hit; '' for what is no GPU worker.
+    #: The affected slot; '' if no GPU worker was affected.
     slot: str
-    #: When it was over (killed, started again or continued), milliseconds since 1970.
+    #: When it ended (killed, started again or continued), milliseconds since 1970.
     over_at_ms: int
 
 
 class Monkey:
-    """Must be used in the thread that starts Redis and lives as long: Redis ends with that thread."""
+    """Makes disturbances. Must be used in the thread that starts Redis, because Redis ends with that thread."""
 
     def __init__(self, stack: Stack, rng: random.Random, gpus: tuple[str, ...]) -> None:
         self._stack, self._rng, self._gpus = stack, rng, gpus
         self.done: list[Disturbance] = []
 
     def run(self, until: Callable[[], bool], shortest_pause_s: float, longest_pause_s: float) -> None:
-        """Disturb until ``until()``; afterwards everything runs again."""
+        """Disturb until ``until()`` is true; afterwards everything runs again."""
         while True:
             pause_end = time.monotonic() + self._rng.uniform(shortest_pause_s, longest_pause_s)
             while time.monotonic() < pause_end:
@@ -51,7 +51,7 @@ class Monkey:
             self.disturb(self._rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])
 
     def disturb(self, what: str) -> None:
-        """Do one of ``WEIGHTS`` and repair it."""
+        """Make one of the disturbances in ``WEIGHTS`` and repair it."""
         how, target = what.split()
         slot = self._rng.choice(self._gpus) if target in ("child", "worker") else ""
         if how == "stop":
@@ -74,7 +74,7 @@ class Monkey:
 
     def _kill_io(self, _: str) -> None:
         parent = self._stack.processes["io"].pid
-        if self._rng.random() < 0.5:  # else its child sees the end of the parent and goes by itself
+        if self._rng.random() < 0.5:  # otherwise its children notice the end of the parent and exit
             for pid in processes.children(parent):
                 _signal(pid, signal.SIGKILL)
         self._stack.kill("io")
@@ -97,7 +97,7 @@ class Monkey:
         self._stack.redis.start()
 
     def _freeze(self, target: str, slot: str) -> None:
-        """SIGSTOP, and SIGCONT a while later."""
+        """Send SIGSTOP, and SIGCONT after a pause."""
         pids = self._pids(target, slot)
         for pid in pids:
             _signal(pid, signal.SIGSTOP)

@@ -1,7 +1,7 @@
-"""What Framemill costs: a no-op job, HTTP in to result out, beside a bare Flask + Celery app and raw Celery.
+"""Compare a no-op job over HTTP with the same in a bare Flask + Celery app and in raw Celery.
 
-``python -m bench.overhead [--rounds 5] [--seconds 4]``. All run on one machine in one run, rounds interleaved; each has
-a Redis of its own with the same settings (AOF, everysec), one web process and one prefork worker of one child.
+``python -m bench.overhead [--rounds 5] [--seconds 4]``. All run on one machine with interleaved rounds. Each has
+its own Redis with the same settings (AOF, everysec), one web process and one prefork worker with one child.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from stack import ports
 from stack.redis_server import EmbeddedRedis
 from tests.support.harness import BIN, wait_for
 
-#: What a client sends; the bare app gets the same body.
+#: The body that clients send; the bare app gets the same one.
 JOB = {"model": "noop", "prompt": "a red circle", "steps": 1}
-#: Share of the bare app's rate to reach.
+#: Target: share of the bare app's rate.
 TARGET = 0.9
 
 Call = Callable[[], None]
@@ -35,9 +35,9 @@ class Side:
     """One of the compared servers."""
 
     name: str
-    #: Numbers of clients it is measured with.
+    #: Numbers of clients that it is measured with.
     clients: tuple[int, ...]
-    #: Gives each thread what it calls.
+    #: Returns the function that a thread calls.
     make: Callable[[], Call]
     #: Root processes by role, for their CPU time.
     roots: dict[str, int]
@@ -47,9 +47,9 @@ class Side:
 
     def round(self, clients: int, seconds: float) -> None:
         pids = {role: processes.tree(pid) for role, pid in self.roots.items()}
-        before = {role: processes.cpu_ms(found) for role, found in pids.items()}
+        before = {role: processes.cpu_ms(members) for role, members in pids.items()}
         sample = closed_loop(self.make, clients, seconds)
-        used = {role: processes.cpu_ms(found) - before[role] for role, found in pids.items()}
+        used = {role: processes.cpu_ms(members) - before[role] for role, members in pids.items()}
         self.samples.setdefault(clients, []).append(sample)
         self.cpu_ms.setdefault(clients, []).append({role: ms / sample.count for role, ms in used.items()})
 
@@ -60,7 +60,7 @@ class Side:
 
 @contextlib.contextmanager
 def bare_app() -> Iterator[tuple[int, dict[str, int]]]:
-    """The bare app with its worker and Redis; gives its port and its processes."""
+    """Run the bare app with its worker and Redis; yield its port and its processes."""
     with short_folder() as folder, EmbeddedRedis(Settings(data_dir=folder)) as redis:
         port = ports.next_free("127.0.0.1", 30_000 + os.getpid() % 10_000)
         os.environ["BARE_REDIS_SOCKET"] = str(redis.socket)
@@ -97,7 +97,7 @@ def _works(port: int) -> bool:
 
 
 def over_http(port: int, path: str, state: str) -> Callable[[], Call]:
-    """A client per thread that submits and waits for the end in one request."""
+    """Return a function that makes one client per thread, which submits a job and waits for its end in one request."""
 
     def make() -> Call:
         client = Client(port)
@@ -112,20 +112,20 @@ def over_http(port: int, path: str, state: str) -> Callable[[], Call]:
 
 
 def raw_celery() -> Call:
-    """``delay().get()`` in this process, no HTTP."""
+    """Call ``delay().get()`` in this process, without HTTP."""
     from bench import bare_app as module
 
     return lambda: module.noop.delay(JOB).get(timeout=30) and None
 
 
 def measure(rounds: int, seconds: float, many: int = 16) -> list[Side]:
-    """Interleaved rounds with one client and with ``many``."""
+    """Run interleaved rounds with one client and with ``many``."""
     with noop_stack("gpu0", "io") as stack, bare_app() as (bare_port, bare_roots):
         assert stack.redis.pid
-        ours = {"web": stack.processes["web"].pid, "worker": stack.processes["gpu0"].pid, "redis": stack.redis.pid}
+        roots = {"web": stack.processes["web"].pid, "worker": stack.processes["gpu0"].pid, "redis": stack.redis.pid}
         framemill = over_http(stack.port, "/v1/tasks/?wait=30", "succeeded")
         sides = [
-            Side("Framemill", (1, many), framemill, ours),
+            Side("Framemill", (1, many), framemill, roots),
             Side("bare app", (1, many), over_http(bare_port, "/jobs", "SUCCESS"), bare_roots),
             Side("raw Celery", (1,), raw_celery, {role: bare_roots[role] for role in ("worker", "redis")}),
         ]
@@ -139,21 +139,21 @@ def measure(rounds: int, seconds: float, many: int = 16) -> list[Side]:
     return sides
 
 
-def ratio(ours: Side, theirs: Side, clients: int) -> float:
-    """Our rate as a share of theirs: the median over rounds."""
-    pairs = zip(ours.samples[clients], theirs.samples[clients], strict=True)
+def ratio(side: Side, baseline: Side, clients: int) -> float:
+    """Return the rate of one side as a share of the other's: the median over rounds."""
+    pairs = zip(side.samples[clients], baseline.samples[clients], strict=True)
     return statistics.median(a.per_s / b.per_s for a, b in pairs)
 
 
 def report(sides: list[Side]) -> str:
-    ours, bare = sides[:2]
+    framemill, bare = sides[:2]
     rows: list[list[Any]] = []
-    for clients in ours.clients:
+    for clients in framemill.clients:
         for side in sides:
             if clients not in side.clients:
                 continue
             middle, used = median_sample(side.samples[clients]), side.middle_cpu_ms(clients)
-            share = f"**{ratio(ours, bare, clients):.2f}** (target {TARGET})" if side is ours else ""
+            share = f"**{ratio(framemill, bare, clients):.2f}** (target {TARGET})" if side is framemill else ""
             cpu = ", ".join(f"{role} {ms:.2f}" for role, ms in used.items())
             rows.append([side.name, clients, middle.per_s, middle.p50_ms, middle.p99_ms, share, cpu])
     return table(("no-op job", "clients", "jobs/s", "p50 ms", "p99 ms", "of the bare app", "CPU ms per job"), rows)

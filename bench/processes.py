@@ -1,4 +1,4 @@
-"""What processes use, from /proc. CPU time per job depends less on what else the machine does than time does."""
+"""CPU time and memory of processes. CPU time per job depends less on the load of the machine than wall time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _TICK_MS = 1000 / os.sysconf("SC_CLK_TCK")
 
 
 def children(pid: int) -> list[int]:
-    """Process ids of the direct children."""
+    """Return the process ids of the direct children."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
@@ -17,12 +17,12 @@ def children(pid: int) -> list[int]:
 
 
 def tree(pid: int) -> list[int]:
-    """The process and all below it."""
+    """Return the ids of a process and all its descendants."""
     return [pid, *(one for child in children(pid) for one in tree(child))]
 
 
 def cpu_ms(pids: list[int]) -> float:
-    """CPU time that these processes have used so far, milliseconds; ended ones count as nothing."""
+    """Return the CPU time that these processes have used, in milliseconds; ended ones count as 0."""
     total = 0.0
     for pid in pids:
         try:
@@ -34,5 +34,5 @@ def cpu_ms(pids: list[int]) -> float:
 
 
 def memory_bytes(pid: int) -> int:
-    """Resident memory of one process."""
+    """Return the resident memory of a process."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""What reporting every step costs a job: the same work with the reporter and without it, in turn."""
+"""Measure what reporting every step costs a job: the same work with and without the reporter, in turn."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.submission import Submission
 from tests.support.harness import Stack
 
 STEPS = 50
-#: Work of one step: so many hashes of 16 KiB, about 20 ms.
+#: Work of one step: number of hashes of 16 KiB, about 20 ms.
 HASHES = 2000
 _BLOCK = bytes(16 * 1024)
 
@@ -23,7 +23,7 @@ def _step() -> None:
 
 
 def _job(stack: Stack | None) -> tuple[float, float]:
-    """Wall and CPU seconds of one job of ``STEPS`` steps; with its progress reported, or (None) not."""
+    """Return wall and CPU seconds of one job of ``STEPS`` steps; without a stack, progress is not reported."""
     from bench.queue import REQUEST
     from workers.gpu.report import Reporter
 
@@ -47,7 +47,7 @@ def _job(stack: Stack | None) -> tuple[float, float]:
 
 
 def progress_cost(pairs: int) -> list[tuple[str, str, str]]:
-    """Rows for the table; the CPU time counts the reporter's thread, too."""
+    """Return the rows of the table. The CPU time includes the reporter's thread."""
     with noop_stack(SLOT_LEASE_S=1_000_000) as stack:
         stack.store.register("gpu0", "nobody:1:1", {"models": '["noop"]', "node": "nobody"})
         _job(stack)

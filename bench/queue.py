@@ -1,7 +1,7 @@
-"""Does a long queue make anything slow? Submit, status with position, lists and cancel, 10 to 100,000 jobs waiting.
+"""Measure submit, job with position, lists and cancel while 10 to 100,000 jobs wait.
 
-``python -m bench.queue [--depths 10 10000 100000] [--samples 300]``. Each depth has a Redis and a web server of its own
-with a paused queue of jobs of several keys; the requests go to them in turn, so that all see the same machine.
+``python -m bench.queue [--depths 10 10000 100000] [--samples 300]``. Each depth has its own Redis and web server with a
+paused queue of jobs of several keys. The requests go to them in turn, so that all run under the same load.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from jobs.submission import Submission
 from tests.support.harness import Stack
 
 DEPTHS = (10, 10_000, 100_000)
-#: Waiting jobs belong to so many keys.
+#: The keys that own the waiting jobs.
 CALLERS = [Caller(key_id=f"service-{number}") for number in range(20)]
-#: How much slower than beside the shortest queue.
+#: Target: slowdown compared with the shortest queue.
 TARGET = 1.5
 MAX_RECORD_BYTES = 2048
 FINISHED = 1000
-#: Jobs per page of a list: also the shortest queue fills it.
+#: Jobs per page of a list; the shortest queue fills a page too.
 PAGE = 5
 
 REQUEST = GenerationRequest(
@@ -39,7 +39,7 @@ REQUEST = GenerationRequest(
 
 
 class Queue:
-    """One stack with ``depth`` waiting jobs."""
+    """A stack with ``depth`` waiting jobs."""
 
     def __init__(self, stack: Stack, depth: int) -> None:
         self.stack, self.depth = stack, depth
@@ -64,7 +64,7 @@ class Queue:
         return answer
 
     def any_id(self) -> str:
-        """One of the newer half: a full page is behind it."""
+        """Return a job of the newer half, so that a full page follows it."""
         return random.choice(self.ids[len(self.ids) // 2 :])
 
 
@@ -76,7 +76,7 @@ def _cancel(queue: Queue) -> None:
     queue.send("DELETE", f"/v1/tasks/{queue.ids.pop()}")
 
 
-#: What is timed. Submit and cancel are in turn, so the depth stays.
+#: The measured requests. Submit and cancel alternate, so the depth stays constant.
 REQUESTS: dict[str, Callable[[Queue], Any]] = {
     "submit": _submit,
     "status with position": lambda queue: queue.send("GET", f"/v1/tasks/{queue.any_id()}/status"),
@@ -88,7 +88,7 @@ REQUESTS: dict[str, Callable[[Queue], Any]] = {
 
 
 def finished_bytes() -> float:
-    """Redis memory of a job that succeeded with one output, indexes included."""
+    """Return the Redis memory of a job that succeeded with one output, indexes included."""
     with noop_stack(EVENT_LOG_LENGTH=100) as stack:
         store, info = stack.store, stack.store.client
         store.register("gpu0", "nobody:1:1", {"models": '["noop"]', "node": "nobody"})
@@ -107,8 +107,8 @@ def finished_bytes() -> float:
 
 
 def measure(depths: tuple[int, ...], samples: int) -> tuple[list[Queue], dict[tuple[str, int], list[float]]]:
-    """Milliseconds by request and depth."""
-    found: dict[tuple[str, int], list[float]] = {}
+    """Return the queues, and milliseconds by request and depth."""
+    durations_ms: dict[tuple[str, int], list[float]] = {}
     with contextlib.ExitStack() as stacks:
         limits = {"MAX_WAITING": 2 * max(depths), "EVENT_LOG_LENGTH": 100, "SLOT_LEASE_S": 1_000_000}
         queues = [Queue(stacks.enter_context(noop_stack(**limits)), depth) for depth in depths]
@@ -118,20 +118,21 @@ def measure(depths: tuple[int, ...], samples: int) -> tuple[list[Queue], dict[tu
                     start = time.perf_counter()
                     request(queue)
                     if number >= 10:
-                        found.setdefault((name, queue.depth), []).append(1000 * (time.perf_counter() - start))
-    return queues, found
+                        durations_ms.setdefault((name, queue.depth), []).append(1000 * (time.perf_counter() - start))
+    return queues, durations_ms
 
 
 def report(depths: tuple[int, ...], samples: int) -> str:
-    queues, found = measure(depths, samples)
+    queues, durations_ms = measure(depths, samples)
     rows = []
     for name in REQUESTS:
         cells: list[Any] = [name]
         for depth in depths:
-            p50, p99 = (quantile(found[name, depth], share) for share in (0.5, 0.99))
+            p50, p99 = (quantile(durations_ms[name, depth], share) for share in (0.5, 0.99))
             cells.append(f"{p50:.1f} / {p99:.1f}")
         shares = [
-            quantile(found[name, depths[-1]], share) / quantile(found[name, depths[0]], share) for share in (0.5, 0.99)
+            quantile(durations_ms[name, depths[-1]], share) / quantile(durations_ms[name, depths[0]], share)
+            for share in (0.5, 0.99)
         ]
         rows.append([*cells, f"{shares[0]:.2f} / **{shares[1]:.2f}**"])
     head = ("p50 / p99 ms", *(f"{depth:,} waiting" for depth in depths), f"last : first (target p99 ≤ {TARGET})")

@@ -1,6 +1,6 @@
-"""``python -m bench.residency``: how long models take from disk, out to RAM and back; the shipped ones, or others.
+"""``python -m bench.residency``: measure how long models take from disk, to RAM and back.
 
-Other models: ``MODELS_FILE=… python -m bench.residency [NAME …]``.
+For other models than the shipped ones: ``MODELS_FILE=… python -m bench.residency [NAME …]``.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def timed_ms(call: Callable[[], object]) -> float:
 
 
 def measure(spec: ModelSpec, settings: Settings, rounds: int = 5) -> list[object]:
-    """Name, MiB, and milliseconds (medians): from disk for the first time and again, to RAM, back, unload."""
+    """Return name, MiB, and median milliseconds: first load, later loads, to RAM, back, unload."""
     cache = PipelineCache(settings)
     loads, parks, returns, unloads = [], [], [], []
     for _ in range(rounds):

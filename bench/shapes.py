@@ -1,7 +1,6 @@
-"""Pipelines of known shapes with random weights, saved as diffusers folders: nothing is downloaded.
+"""Make pipelines of known shapes with random weights as diffusers folders, without a download.
 
-They are called with prompt embeddings instead of a prompt, so no real text encoder is needed; their pictures mean
-nothing.
+They are called with prompt embeddings instead of a prompt, so no real text encoder is needed. Their images are noise.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from transformers import T5Tokenizer, UMT5Config, UMT5EncoderModel
 
 @dataclass(frozen=True)
 class Shape:
-    """One pipeline: where it lies, and arguments of a call that only lacks ``num_inference_steps``."""
+    """One pipeline: its folder, and the arguments of a call except ``num_inference_steps``."""
 
     name: str
     folder: Path
     arguments: dict[str, Any]
-    #: Name of the argument that says how many are made at once.
+    #: Name of the argument for the batch size.
     batch_argument: str
     video: bool
 
 
 def sdxl(folder: Path, device: str, dtype: torch.dtype, *, tiny: bool) -> Shape:
-    """Stable Diffusion XL: 2.6 billion parameters, 1024 x 1024 px."""
+    """Make Stable Diffusion XL: 2.6 billion parameters, 1024 x 1024 px."""
     width, channels = (32, (32, 64)) if tiny else (2048, (320, 640, 1280))
     blocks = len(channels)
     unet = UNet2DConditionModel(
@@ -72,7 +71,7 @@ def sdxl(folder: Path, device: str, dtype: torch.dtype, *, tiny: bool) -> Shape:
 
 
 def wan(folder: Path, device: str, dtype: torch.dtype, *, tiny: bool) -> Shape:
-    """Wan 2.1 text-to-video: 1.3 billion parameters, 832 x 480 px, 81 frames."""
+    """Make Wan 2.1 text-to-video: 1.3 billion parameters, 832 x 480 px, 81 frames."""
     text = 32 if tiny else 4096
     transformer = WanTransformer3DModel(
         num_attention_heads=2 if tiny else 12, attention_head_dim=12 if tiny else 128, num_layers=2 if tiny else 30,
@@ -81,7 +80,7 @@ def wan(folder: Path, device: str, dtype: torch.dtype, *, tiny: bool) -> Shape:
     vae = AutoencoderKLWan(base_dim=4, num_res_blocks=1) if tiny else AutoencoderKLWan()
     pieces = ["<pad>", "</s>", "<unk>", "▁", *string.ascii_letters]
     pipeline = WanPipeline(
-        # The class cannot do without; they are not used.
+        # Required by the class, but not used.
         tokenizer=T5Tokenizer(vocab=[(piece, 0.0) for piece in pieces], extra_ids=0),
         text_encoder=UMT5EncoderModel(UMT5Config(vocab_size=64, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)),
         vae=vae, transformer=transformer, scheduler=FlowMatchEulerDiscreteScheduler(),

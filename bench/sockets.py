@@ -1,6 +1,6 @@
-"""Many sockets of Devoid Generator's protocol on one web process: ``python -m bench.sockets``.
+"""``python -m bench.sockets``: measure many sockets of Devoid Generator's protocol on one web process.
 
-1,000 sockets lie idle while 50 others each send one request after the other to a model that computes nothing.
+1,000 sockets are idle while 50 others each send one request after the other to a model that computes nothing.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ async def connect(stack: Stack) -> Any:
 
 
 async def active(stack: Stack, until: float) -> tuple[list[float], list[float]]:
-    """One socket: milliseconds from the request to ``queued``, and to the last message."""
+    """Use one socket; return the milliseconds from each request to ``queued``, and to its last message."""
     ws, queued_ms, over_ms = await connect(stack), [], []
     while time.monotonic() < until:
         sent = time.monotonic()
         await ws.send(REQUEST)
         while True:
-            word = json.loads(await ws.receive())["gen_status"]
-            if word == "queued":
+            status = json.loads(await ws.receive())["gen_status"]
+            if status == "queued":
                 queued_ms.append(1000 * (time.monotonic() - sent))
-            elif word in ("ok", "error"):
+            elif status in ("ok", "error"):
                 over_ms.append(1000 * (time.monotonic() - sent))
                 break
     await ws.close()
@@ -48,7 +48,7 @@ async def active(stack: Stack, until: float) -> tuple[list[float], list[float]]:
 
 
 def web_process(stack: Stack) -> psutil.Process:
-    """The only worker of gunicorn."""
+    """Return the only worker process of gunicorn."""
     (child,) = psutil.Process(stack.processes["web"].pid).children()
     return child
 
@@ -63,9 +63,9 @@ async def measure(stack: Stack, idle: int, busy: int, seconds: float) -> list[tu
     await asyncio.sleep(5)
     idle_cpu = sum(web.cpu_times()[:2]) - sum(cpu[:2])
     alone = await active(stack, time.monotonic() + seconds)
-    found = await asyncio.gather(*[active(stack, time.monotonic() + seconds) for _ in range(busy)])
-    queued = [value for one in found for value in one[0]]
-    over = [value for one in found for value in one[1]]
+    results = await asyncio.gather(*[active(stack, time.monotonic() + seconds) for _ in range(busy)])
+    queued = [value for one in results for value in one[0]]
+    over = [value for one in results for value in one[1]]
 
     def spread(values: list[float]) -> str:
         return ", ".join(f"p{share * 100:.0f} {quantile(values, share):.0f} ms" for share in (0.5, 0.95, 0.99))

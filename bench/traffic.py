@@ -1,4 +1,4 @@
-"""The callers of ``bench/chaos.py``: they submit with ids of their own, repeat what got no answer, and cancel some."""
+"""The callers of ``bench/chaos.py``: they submit jobs with their own ids, repeat unanswered requests, cancel some."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ RETRY_PAUSE_S = 0.2
 
 @dataclass
 class Plan:
-    """One job: what is sent, what is to happen to it, what the server said."""
+    """One job: its request, what is done with it, and the responses of the server."""
 
     job_id: str
     kind: str
     fields: dict[str, Any]
     #: Secret of the caller; None on a server without keys.
     secret: str | None
-    #: Cancel so long after it was accepted, seconds; None: not.
+    #: Cancel it this long after it was accepted, seconds; None: never.
     cancel_after_s: float | None = None
     accepted: bool = False
     #: How often it was sent.
     sends: int = 0
-    #: State that the answer to the cancellation named.
+    #: State in the response to the cancellation.
     cancel_answer: str | None = None
     refusal: str = ""
 
 
 def plans(count: int, rng: random.Random, *, keys: bool) -> list[Plan]:
-    """``count`` jobs, the same for the same ``rng``."""
+    """Return ``count`` jobs, the same for the same ``rng``."""
     fields: dict[str, Callable[[], dict[str, Any]]] = {
         "noop": lambda: {"model": "noop", "steps": rng.randint(1, 60)},
         "image": lambda: {"model": "tiny-image", "prompt": "a red circle", "steps": rng.randint(1, 40)},
         "video": lambda: {"model": "tiny-video", "prompt": "a red circle", "steps": rng.randint(1, 10)},
         "broken": lambda: {"model": "broken", "prompt": "never"},
     }
-    found = []
+    jobs = []
     for number in range(count):
         kind = rng.choices(list(MIX), list(MIX.values()))[0]
         job_id = f"chaos-{number:05d}"
@@ -63,12 +63,12 @@ def plans(count: int, rng: random.Random, *, keys: bool) -> list[Plan]:
         plan = Plan(job_id, kind, {**fields[kind](), "task_id": job_id}, secret)
         if rng.random() < CANCELLED_SHARE:
             plan.cancel_after_s = rng.expovariate(1 / 2.0)
-        found.append(plan)
-    return found
+        jobs.append(plan)
+    return jobs
 
 
 class Traffic:
-    """Threads that send the plans, evenly over ``duration_s``."""
+    """Sends the plans from several threads, evenly over ``duration_s``."""
 
     def __init__(self, port: int, jobs: list[Plan], duration_s: float, senders: int = 4) -> None:
         self._port, self._jobs, self._pause_s = port, jobs, duration_s * senders / max(1, len(jobs))
@@ -83,7 +83,7 @@ class Traffic:
             thread.start()
 
     def join(self, timeout_s: float) -> None:
-        """Wait until everything is sent; what is not after ``timeout_s`` is given up."""
+        """Wait until everything is sent; give up after ``timeout_s``."""
         deadline = time.monotonic() + timeout_s
         for thread in self._threads[:-1]:
             thread.join(max(0.0, deadline - time.monotonic()))
@@ -125,7 +125,7 @@ class Traffic:
                 time.sleep(0.05)
 
     def _done_with(self, client: Client, plan: Plan, ending: bool) -> bool:
-        """Cancel a job if its time has come; False: look again later."""
+        """Cancel a job if its time has come. Return False to check it again later."""
         accepted_at = self._accepted_at.get(plan.job_id)
         if accepted_at is None:
             return ending

@@ -1,4 +1,4 @@
-"""What became of every job of ``bench/chaos.py``: asked of the API, of Celery, of the event log and of the disk."""
+"""Check every job of ``bench/chaos.py`` against the API, Celery, the event log and the disk."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ print(json.dumps({job_id: app.AsyncResult(job_id).state for job_id in json.load(
 
 @dataclass
 class Verdict:
-    """Counts, and every finding that must not be."""
+    """Counts, and every violation that was found."""
 
     jobs: list[Plan]
     disturbances: list[Disturbance]
     counts: Counter[str] = field(default_factory=Counter)
-    #: Row of the table → what is wrong.
+    #: Row of the table → violations.
     bad: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     orphans: int = 0
     #: Longest time to recover by kind of disturbance, seconds.
@@ -52,7 +52,7 @@ class Verdict:
         return not any(self.bad.values())
 
     def text(self) -> str:
-        """The table, then what is wrong, job by job."""
+        """Return the table, then the violations, job by job."""
         done = Counter(each.what for each in self.disturbances)
         rows: list[tuple[Any, Any, Any]] = [
             ("accepted", sum(plan.accepted for plan in self.jobs), f"of {len(self.jobs)}"),
@@ -64,12 +64,12 @@ class Verdict:
         for what, count in sorted(done.items()):
             longest = self.recovery_s.get(what)
             rows.append((what, count, "" if longest is None else f"runs again after at most {longest:.1f} s"))
-        found = [f"{name}: {line}" for name, lines in self.bad.items() for line in lines[:20]]
-        return "\n".join([table(("", "number", ""), rows), *found])
+        violations = [f"{name}: {line}" for name, lines in self.bad.items() for line in lines[:20]]
+        return "\n".join([table(("", "number", ""), rows), *violations])
 
 
 def judge(stack: Stack, jobs: list[Plan], disturbances: list[Disturbance], secret: str | None) -> Verdict:
-    """Look at everything; the stack runs and is quiet."""
+    """Check everything. The stack must be running and idle."""
     verdict = Verdict(jobs, disturbances)
     views: dict[str, dict[str, Any]] = {}
     with Client(stack.port) as client:
@@ -111,7 +111,7 @@ def _outcome(verdict: Verdict, plan: Plan, view: dict[str, Any]) -> None:
 def _outputs(
     verdict: Verdict, stack: Stack, client: Client, plan: Plan, view: dict[str, Any], secret: str | None
 ) -> None:
-    """Exactly the files that the record names, as they were published; only of jobs that succeeded."""
+    """Check that exactly the files of the record exist as they were published, and only for jobs that succeeded."""
     folder = stack.settings.objects_dir / "outputs" / plan.job_id
     stored = [path for path in folder.glob("*/*") if not path.name.startswith(".")]
     expected = 1 if view["state"] == "succeeded" and plan.kind in ("image", "video") else 0
@@ -127,7 +127,7 @@ def _outputs(
 
 
 def _events(verdict: Verdict, stack: Stack, views: dict[str, dict[str, Any]]) -> None:
-    """One end per job, nothing after it; and how long each disturbance was felt."""
+    """Check that each job ends once with no event after it, and measure how long each disturbance lasted."""
     entries = stack.store.call(lambda c: c.xrange(keys.EVENTS))
     events = [(int(entry_id.split("-")[0]), json.loads(entry["event"])) for entry_id, entry in entries]
     ends: dict[str, list[str]] = defaultdict(list)
@@ -146,9 +146,9 @@ def _events(verdict: Verdict, stack: Stack, views: dict[str, dict[str, Any]]) ->
                 back = event["state"] == "succeeded" and event["task_id"] in delivered
             else:
                 back = event["state"] == "running" and each.slot in ("", event.get("slot"))
-            if back and at_ms > each.over_at_ms:  # never: no job was left for it
-                felt_s = (at_ms - each.over_at_ms) / 1000
-                verdict.recovery_s[each.what] = max(felt_s, verdict.recovery_s.get(each.what, 0.0))
+            if back and at_ms > each.over_at_ms:  # otherwise no job was left for it
+                recovered_s = (at_ms - each.over_at_ms) / 1000
+                verdict.recovery_s[each.what] = max(recovered_s, verdict.recovery_s.get(each.what, 0.0))
                 break
 
 
@@ -178,5 +178,5 @@ def _left_over(verdict: Verdict, stack: Stack) -> None:
         if name.startswith(keys.SLOT) and client.hget(name, "job"):
             verdict.bad["left over in Redis"].append(f"{name}: {client.hgetall(name)}")
     for state in set(JobState) - TERMINAL:
-        if found := client.zrange(keys.STATE + state, 0, -1):
-            verdict.bad["left over in Redis"].append(f"{state}: {found}")
+        if ids := client.zrange(keys.STATE + state, 0, -1):
+            verdict.bad["left over in Redis"].append(f"{state}: {ids}")

@@ -1,4 +1,4 @@
-"""What webhooks cost and how fast they are: ``python -m bench.webhooks``."""
+"""``python -m bench.webhooks``: measure the cost and the delay of webhooks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.support.room import Room
 
 JOBS = 1000
 MESSAGES = 40
-#: Messages that wait for a receiver which never answers.
+#: Number of messages for a receiver that never responds.
 STUCK = 50
 
 
 def redis_work(webhook: Webhook | None) -> tuple[float, float]:
-    """Commands of Redis, and µs in its scripts, for one job from submit to end."""
+    """Return the Redis commands, and µs in scripts, of one job from submit to end."""
     with short_folder() as folder, EmbeddedRedis(settings := Settings(data_dir=folder)):
         room = Room(settings)
         room.open("gpu0")
@@ -28,9 +28,9 @@ def redis_work(webhook: Webhook | None) -> tuple[float, float]:
             room.submit(webhook=webhook)
             room.finish()
         spent = room.redis.info("commandstats")
-        ours = {name: stat for name, stat in spent.items() if name not in ("cmdstat_info", "cmdstat_config|resetstat")}
-        scripts = ours.pop("cmdstat_evalsha")
-        return sum(stat["calls"] for stat in ours.values()) / JOBS, scripts["usec"] / JOBS
+        stats = {name: stat for name, stat in spent.items() if name not in ("cmdstat_info", "cmdstat_config|resetstat")}
+        scripts = stats.pop("cmdstat_evalsha")
+        return sum(stat["calls"] for stat in stats.values()) / JOBS, scripts["usec"] / JOBS
 
 
 def end_of_a_job(stack: Stack, receiver: Receiver) -> str:
@@ -40,13 +40,13 @@ def end_of_a_job(stack: Stack, receiver: Receiver) -> str:
 
 
 def delays_ms(stack: Stack, receiver: Receiver) -> list[float]:
-    """From the answer to a cancel until the receiver has the message, milliseconds."""
-    found = []
+    """Return the milliseconds from the response to a cancel until the receiver has the message."""
+    delays = []
     for _ in range(MESSAGES):
         job_id, begun = end_of_a_job(stack, receiver), time.perf_counter()
         wait_for(lambda job_id=job_id: receiver.of(job_id), "the message")  # type: ignore[misc]
-        found.append((time.perf_counter() - begun) * 1000)
-    return sorted(found)
+        delays.append((time.perf_counter() - begun) * 1000)
+    return sorted(delays)
 
 
 def main() -> None:
@@ -62,8 +62,8 @@ def main() -> None:
         wait_for(lambda: quick.messages, "the first message")
         slow.answers = [slow.hang] * STUCK
         for what in ("alone", f"beside {STUCK} messages for a receiver that hangs"):
-            found = delays_ms(stack, quick)
-            print(f"a message {what}: median {quantile(found, 0.5):.0f} ms, longest {found[-1]:.0f} ms")
+            delays = delays_ms(stack, quick)
+            print(f"a message {what}: median {quantile(delays, 0.5):.0f} ms, longest {delays[-1]:.0f} ms")
             for _ in range(STUCK if what == "alone" else 0):
                 end_of_a_job(stack, slow)
 

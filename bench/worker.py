@@ -1,4 +1,4 @@
-"""What a job costs beside its model, and how soon it stops.
+"""Measure what a job costs beside its model, and how soon it stops.
 
 ``python -m bench.worker [--rounds 8] [--steps 50] [--models FILE] [--names a,b]``. The first part calls the same
 pipeline bare and through the worker, in turn, in one process, on one thread of the CPU. The second stops running jobs
@@ -38,7 +38,7 @@ Row = tuple[str, str, str]
 
 
 class Worker:
-    """A GPU child's work done in this process, on a Redis of its own."""
+    """Does the work of a GPU child in this process, on a separate Redis."""
 
     def __init__(self, stack: Stack, steps: int) -> None:
         from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE
@@ -53,20 +53,20 @@ class Worker:
         self._spec = models.get(MODEL)
 
     def bare(self) -> None:
-        """The pipeline's call alone."""
+        """Call the pipeline alone."""
         import torch
 
-        wanted = self._request
-        pipeline = self._run._pipelines().get(self._spec, wanted.kind)
+        requested = self._request
+        pipeline = self._run._pipelines().get(self._spec, requested.kind)
         with torch.inference_mode():
             pipeline(
-                prompt=wanted.prompt, num_inference_steps=wanted.steps, guidance_scale=wanted.guidance_scale,
-                width=wanted.width, height=wanted.height, output_type="np",
-                generator=torch.Generator("cpu").manual_seed(wanted.seed),
+                prompt=requested.prompt, num_inference_steps=requested.steps, guidance_scale=requested.guidance_scale,
+                width=requested.width, height=requested.height, output_type="np",
+                generator=torch.Generator("cpu").manual_seed(requested.seed),
             )  # fmt: skip
 
     def job(self, *, preview: bool) -> None:
-        """A whole attempt: start, steps with their reports, frames into the spool, end."""
+        """Run a whole attempt: start, steps with their reports, frames to the spool, end."""
         job_id = new_job_id()
         submission = Submission(request=self._request, preview=preview)
         [binding] = self._stack.store.submit(job_id, submission).bindings
@@ -75,19 +75,19 @@ class Worker:
 
 
 def _spent(work: Callable[[], None]) -> tuple[float, float]:
-    """Wall and CPU seconds; the CPU's count the reporter's thread, too."""
+    """Return wall and CPU seconds; CPU time includes the reporter's thread."""
     wall, cpu = time.perf_counter(), time.process_time()
     work()
     return time.perf_counter() - wall, time.process_time() - cpu
 
 
 def cost(rounds: int, steps: int) -> list[Row]:
-    """Rows for the table."""
+    """Return the rows of the table."""
     with short_folder() as folder:
         options = {**common.SHIPPED, "SLOT_LEASE_S": 1_000_000, "CPU_THREADS": 1, "LOG_LEVEL": "ERROR"}
         stack = Stack(folder, PROJECT_ROOT / "models.toml", **options)
         caller = dict(os.environ)
-        os.environ |= stack.environment  # before the worker's modules read them
+        os.environ |= stack.environment  # before the modules of the worker read them
         stack.redis.start()
         try:
             worker = Worker(stack, steps)
@@ -97,7 +97,7 @@ def cost(rounds: int, steps: int) -> list[Row]:
                 "previews": lambda: worker.job(preview=True),
             }
             for work in ways.values():
-                work()  # loaded, and the first preview fitted
+                work()  # loads the model and fits the first preview
             spent: dict[str, list[tuple[float, float]]] = {name: [] for name in ways}
             for turn in range(rounds):
                 order = list(ways)
@@ -125,7 +125,7 @@ def cost(rounds: int, steps: int) -> list[Row]:
 
 
 def _fields(model: dict[str, Any]) -> dict[str, Any]:
-    """A request that runs as long as the model allows."""
+    """Return a request with as many steps as the model allows."""
     kinds = model["kinds"]
     kind = next((kind for kind in kinds if kind.startswith("text2")), kinds[0])
     fields = {"model": model["name"], "kind": kind, "steps": int(model["limits"]["steps"]["max"])}
@@ -139,7 +139,7 @@ def _fields(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def stopping(models_file: Path, names: list[str] | None = None, runs: int = 10) -> list[Row]:
-    """For each model: a running job is stopped; how long until the request is answered, and until the next job runs."""
+    """Stop running jobs of each model; measure the time until the response, and until the next job runs."""
     rows = []
     with short_folder() as folder, running(folder, models_file, "gpu0", "io", **common.SHIPPED) as stack:
         client = Client(stack.port)
