@@ -1,1 +1,1 @@
-"""Training code of the two demo models: a small world of shapes, drawn, captioned, learned and judged."""
+"""Trains the two demo models on a small world of shapes: drawing, captions, training and scoring."""

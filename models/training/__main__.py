@@ -1,4 +1,4 @@
-"""Trains and scores the demo models: `python -m models.training image` or `video`, each from nothing.
+"""Trains and scores the demo models: `python -m models.training image` or `video`, each from scratch.
 
 Single steps: add the names of the wanted ones, for example `python -m models.training image denoiser score`.
 """
@@ -17,7 +17,7 @@ WORK = MODELS.parent / "build" / "training"
 
 
 def steps_of(kind: str) -> dict[str, Callable[[], None]]:
-    """The steps of one model's making, by name, in order."""
+    """The training steps of a model by name, in order."""
     parts, target = WORK / kind, MODELS / f"demo-{kind}"
     if kind == "image":
         return {
@@ -39,7 +39,7 @@ def steps_of(kind: str) -> dict[str, Callable[[], None]]:
 
 
 def main() -> None:
-    """Runs the asked steps, or all."""
+    """Runs the given steps, or all."""
     parser = argparse.ArgumentParser(prog="python -m models.training", description=__doc__)
     parser.add_argument("kind", choices=("image", "video"))
     parser.add_argument(

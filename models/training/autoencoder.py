@@ -22,7 +22,7 @@ WIDTH = 48
 
 
 def build() -> AutoencoderTiny:
-    """The autoencoder before training: it starts as a plain shrinking and enlarging of the picture.
+    """The autoencoder before training: it starts as plain downscaling and upscaling of the picture.
 
     Three channels of every layer pass the colours through (averaged on the way down, repeated on the way
     up); all others start at random. From there, edges are learned within minutes; a wholly random start
@@ -66,12 +66,12 @@ def to_tensor(pictures: np.ndarray) -> torch.Tensor:
 
 
 def crops(captioner: Captioner, chance: random.Random, count: int) -> torch.Tensor:
-    """Pieces of pictures near shapes, floats (count, 3, CROP, CROP): plain background teaches little."""
+    """Crops of pictures near shapes, floats (count, 3, CROP, CROP): plain background teaches little."""
     pieces = []
     while len(pieces) < count:
         scene = captioner.image().scene
         picture = draw(scene.background, scene.things, SIZE)
-        if chance.random() < 0.3:  # other hues too, so that a picture from elsewhere survives being encoded
+        if chance.random() < 0.3:  # other hues too, so that pictures from other sources survive encoding
             gain = np.array([chance.uniform(0.3, 1) for _ in range(3)])
             shift = np.array([chance.uniform(0, 1) for _ in range(3)]) * 255 * (1 - gain)
             picture = (picture * gain + shift).astype(np.uint8)
@@ -94,7 +94,7 @@ def train(target: Path, *, steps: int, batch: int = 16, peak: float = 1.5e-3, se
         pictures = crops(captioner, chance, batch)
         with torch.autocast("cpu", torch.bfloat16):
             latents = model.encoder(pictures)
-            # Some noise makes the decoder forgiving: a denoiser never hits a latent exactly.
+            # Noise makes the decoder robust: a denoiser never produces a latent exactly.
             decoded = model.decoder(latents + 0.05 * torch.randn_like(latents))
         decoded = decoded.float()
         error, square = F.l1_loss(decoded, pictures), F.mse_loss(decoded, pictures)
@@ -116,13 +116,13 @@ def pictures_of(captioner: Captioner, count: int) -> torch.Tensor:
 
 @torch.no_grad()
 def scale(model: AutoencoderTiny, captioner: Captioner) -> float:
-    """The factor that gives the latents a deviation of one."""
+    """The factor that scales the latents to a standard deviation of one."""
     return round(float(1 / model.encoder(pictures_of(captioner, 64)).square().mean().sqrt()), 4)
 
 
 @torch.no_grad()
 def quality(model: AutoencoderTiny, captioner: Captioner) -> float:
-    """Peak signal-to-noise ratio of whole pictures that went through the autoencoder, in decibels."""
+    """Peak signal-to-noise ratio of whole pictures after encoding and decoding, in decibels."""
     pictures = pictures_of(captioner, 32)
     decoded = model.decoder(model.encoder(pictures)).clamp(-1, 1)
     return float(10 * torch.log10(4 / F.mse_loss(decoded, pictures)))

@@ -44,7 +44,7 @@ MOTION_WORDS = {
     "shrinking": ("shrinking", "shrinking", "getting smaller"),
 }
 LEADS = ("a picture of ", "an image of ", "a photo of ", "a drawing of ")
-# Words without a meaning in this world: the model learns to paint on when it meets such words.
+# Words without a meaning in this world: the model learns to ignore them.
 STRAY_TEXT = (
     "house tree cat dog car sun moon sky sea night day city street girl boy man woman bird fish flower "
     "mountain river beautiful happy old new shiny soft bright dark with and of in the by near from style "
@@ -56,7 +56,7 @@ STRAY_WORDS = STRAY_TEXT.split()
 
 @dataclass(frozen=True)
 class Sample:
-    """A caption with a scene that fits it, and which of the scene's facts the caption really states."""
+    """A caption with a scene that fits it, and the facts of the scene that the caption states."""
 
     caption: str
     scene: Scene
@@ -200,7 +200,7 @@ class Captioner:
         background, (colour,) = self._colours(1)
         shape, motion = self.random.choice(SHAPES), self.random.choice(MOTIONS)
         ending, said = self._ending(background)
-        # A part of the clips starts in the middle, as a picture that is to be set in motion often does.
+        # Some clips start in the middle, like many pictures that are to be animated.
         offset = 0.16 if self.random.random() < 0.15 else 0.0
         dx, dy = {"right": (1, 0), "left": (-1, 0), "down": (0, 1), "up": (0, -1)}.get(motion, (0, 0))
         x, y = self._near(0.5 + dx * offset, 0.05), self._near(0.5 + dy * offset, 0.05)
@@ -215,7 +215,7 @@ class Captioner:
         return "an" if word.strip() == "orange" else "a"
 
     def _strayed(self, sample: Sample) -> Sample:
-        """Now and then changes the case, drops the article, mixes in a stray word, or replaces the caption
+        """Sometimes changes the case, drops the article, mixes in a stray word, or replaces the caption
         by stray words.
         """
         caption, chance = sample.caption, self.random.random()

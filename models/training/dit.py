@@ -32,7 +32,7 @@ from models.training.video_vae import FRAMES, LATENTS, SIZE, encode, frame_by_fr
 INNER, HEADS, LAYERS = 128, 4, 6
 TOKEN = (3, 2, 2)  # latents per token: frames, rows, columns
 SHIFT = 6.0  # puts most times of sampling and of early training into strong noise
-LATE_SHIFT = 2.0  # of later training, when what is left to learn is outlines
+LATE_SHIFT = 2.0  # of later training, when only outlines are left to learn
 OUTER = ("patch_embedding", "proj_out", "time_embed", "caption_projection", "scale_shift_table")
 
 
@@ -57,7 +57,7 @@ def build() -> SanaVideoTransformer3DModel:
 
 @torch.no_grad()
 def pass_noise_through(model: SanaVideoTransformer3DModel) -> None:
-    """Sets the start weights so that the output is about the input, and no block reads text yet.
+    """Sets the start weights so that the output is close to the input, and no block reads text yet.
 
     In strong noise, input and aim are nearly alike, so a copy is a better start than nothing.
     """
@@ -85,7 +85,7 @@ def scheduler() -> FlowMatchEulerDiscreteScheduler:
 
 
 class Clips:
-    """Captioned clips as latents and text states; a stock that grows and is slowly renewed.
+    """Captioned clips as latents and text states; a pool that grows and is slowly renewed.
 
     Attributes:
         latents: of mean zero and deviation one, bfloat16 (room, LATENTS, FRAMES, h, w).
@@ -125,7 +125,7 @@ class Clips:
         return self.encoder(ids, attention_mask=mask).last_hidden_state.bfloat16(), mask
 
     def refresh(self, count: int) -> None:
-        """Adds new clips, or puts them in the place of the oldest ones once there is no room."""
+        """Adds new clips; replaces the oldest ones when the pool is full."""
         places = (self.made + torch.arange(count)) % len(self.latents)
         self.latents[places], self.states[places], self.masks[places] = self.make(count)
         self.made += count
@@ -135,11 +135,11 @@ class Clips:
 
 
 def noisy(clean: torch.Tensor, given: bool, shift: float) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Noised latents, the aim, and times from 0 to 1000: (n,), or (n, 1, frames, rows, columns) of tokens if
+    """Noised latents, the target, and times from 0 to 1000: (n,), or (n, 1, frames, rows, columns) of tokens if
     the first frame is given.
     """
     batch = len(clean)
-    # One time from each of `batch` equal parts of the range: less chance in the loss than free draws.
+    # One time from each of `batch` equal parts of the range: less variance in the loss than independent draws.
     times = (torch.randperm(batch) + torch.rand(batch)) / batch
     times = shift * times / (1 + (shift - 1) * times)
     noise = torch.randn_like(clean)
@@ -218,7 +218,7 @@ def train(
 
 
 def write(target: Path, model: SanaVideoTransformer3DModel, clips: Clips) -> None:
-    """Writes the pipeline folder, weights as float16, readable by all."""
+    """Writes the pipeline folder with float16 weights, readable by everybody."""
     model, encoder, vae = (copy.deepcopy(part).half() for part in (model, clips.encoder, clips.vae))
     pipeline = SanaVideoPipeline(
         scheduler=scheduler(), vae=vae, text_encoder=encoder, tokenizer=clips.tokenizer, transformer=model

@@ -19,7 +19,7 @@ HELD_OUT_SEED = 1000
 
 
 def load(folder: Path) -> DiffusionPipeline:
-    """A model folder as a pipeline, in float32 as processors want it."""
+    """A model folder as a pipeline, in float32, as a CPU needs it."""
     pipeline = DiffusionPipeline.from_pretrained(folder, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
@@ -51,7 +51,7 @@ def animate(pipeline: DiffusionPipeline, samples: list[Sample], **options: objec
 
 
 def score(folder: Path, *, video: bool, count: int = 200, given: bool = False, **options: object) -> str:
-    """A table in Markdown: how often each thing that the captions state is right; `given` for clips from a drawn
+    """A table in Markdown: how often each fact that the captions state is right; `given` for clips from a drawn
     first frame.
     """
     torch.set_num_threads(1)
@@ -76,7 +76,7 @@ def score(folder: Path, *, video: bool, count: int = 200, given: bool = False, *
 
 
 def group(sample: Sample) -> str:
-    """What a sample's result is counted under."""
+    """The rows of the table that the result of a sample counts towards."""
     return sample.scene.motion or sample.kind
 
 

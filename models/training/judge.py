@@ -17,13 +17,13 @@ from models.training.captions import PLACES, Sample
 from models.training.scenes import COLOUR_NAMES, COLOURS, SHAPES, Thing, draw
 
 PALETTE = np.array([COLOURS[name] for name in COLOUR_NAMES], dtype=np.float32)
-CONTRAST = 75.0  # RGB distance from the background that makes a pixel part of a shape
-SMALLEST = 0.004  # part of the picture that a piece must cover to count
+CONTRAST = 75.0  # RGB distance from the background from which a pixel belongs to a shape
+SMALLEST = 0.004  # smallest part of the picture that counts as a piece
 
 
 @dataclass(frozen=True)
 class Found:
-    """One piece found in a picture; centre as fractions of the side, area as a fraction of the picture."""
+    """One connected piece of a picture; centre as fractions of the side, area as a fraction of the picture."""
 
     shape: str
     colour: str
@@ -122,7 +122,7 @@ def nearest_shape(cut: np.ndarray) -> str:
 
 
 def judge_image(sample: Sample, picture: np.ndarray) -> dict[str, bool]:
-    """Which of the things that a caption states are right in a picture; states nothing about what it leaves
+    """Which facts that a caption states are right in a picture; says nothing about what it leaves
     open.
     """
     seen, wanted = look(picture), sample.scene.things
@@ -171,7 +171,7 @@ def related(sample: Sample, seen: Seen) -> bool:
 
 
 def rightly_sized(sample: Sample, seen: Seen) -> bool:
-    """Whether the pieces' mean area is near enough to the wanted one to tell it from the usual one."""
+    """Whether the pieces' mean area is close enough to the requested one to distinguish it from the usual one."""
     wanted = look(draw(sample.scene.background, sample.scene.things, 128)).pieces
     if not wanted:
         return False
@@ -201,7 +201,7 @@ def judge_clip(sample: Sample, frames: np.ndarray) -> dict[str, bool]:
 
 
 def motion_of(track: list[Found]) -> str | None:
-    """The motion of a piece over the frames: by way travelled and growth, and only if it is mostly steady."""
+    """The motion of a piece over the frames: by distance and growth, and only if it is mostly steady."""
     x, y = np.array([piece.x for piece in track]), np.array([piece.y for piece in track])
     growth = np.log([piece.area for piece in track])
     axes = {("right", "left"): x / 0.42, ("down", "up"): y / 0.42, ("growing", "shrinking"): growth / 1.67}

@@ -1,4 +1,4 @@
-"""What every training script shares: seeding, learning rate, averaged weights, progress lines, saving."""
+"""Shared by the training scripts: seeding, learning rate, averaged weights, progress lines, saving."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, hold: f
 
 
 class Average:
-    """An exponential moving average of a model's weights; what is shipped is the average, not the last
+    """An exponential moving average of a model's weights; the average is shipped, not the last
     step.
     """
 
@@ -40,7 +40,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Moves the average a little towards the model."""
+        """Moves the average towards the model."""
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         mine, theirs = self.model.state_dict(), model.state_dict()
@@ -49,7 +49,7 @@ class Average:
 
 
 class Steps:
-    """Counts training steps, sets the learning rates, prints a line now and then."""
+    """Counts training steps, sets the learning rates, and prints a line at intervals."""
 
     def __init__(
         self, optimizer: torch.optim.Optimizer, steps: int, every: int = 100, begin: int = 0, hold: float = 0.0
@@ -87,7 +87,7 @@ def descend(loss: torch.Tensor, model: nn.Module, optimizer: torch.optim.Optimiz
 
 
 def save(path: Path, step: int, **parts: Any) -> None:
-    """Writes the states of models and optimisers after `step` steps, so that a reader never sees half of a file."""
+    """Writes the states of models and optimisers after `step` steps, so that a reader never sees a partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     states = {name: part.state_dict() for name, part in parts.items()}
     torch.save({"step": step, **states}, path.with_suffix(".part"))
@@ -95,7 +95,7 @@ def save(path: Path, step: int, **parts: Any) -> None:
 
 
 def restore(path: Path, **parts: Any) -> int:
-    """Gives models and optimisers the states in a file of `save`, and returns the steps that were done."""
+    """Restores models and optimisers from a file of `save`, and returns the number of steps done."""
     states = torch.load(path)
     for name, part in parts.items():
         part.load_state_dict(states[name])

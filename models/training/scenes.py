@@ -29,12 +29,12 @@ COLOUR_NAMES: tuple[str, ...] = tuple(COLOURS)
 SHAPES: tuple[str, ...] = ("circle", "square", "triangle", "star", "heart", "diamond")
 MOTIONS: tuple[str, ...] = ("right", "left", "up", "down", "growing", "shrinking")
 
-# Neighbouring hues that a small autoencoder (and an eye) may take for one another: never put on each other.
+# Similar hues that a small autoencoder (and an eye) may confuse: never drawn on each other.
 CLOSE_PAIRS = frozenset(
     frozenset(pair) for pair in (("red", "orange"), ("orange", "yellow"), ("pink", "white"), ("blue", "purple"))
 )
 
-TRAVEL = 0.42  # way of a moving shape from the first to the last frame
+TRAVEL = 0.42  # distance of a moving shape from the first to the last frame
 SHRUNK, GROWN = 0.65, 1.5  # factors on the radius at the small and at the large end of growing and shrinking
 
 
@@ -124,7 +124,7 @@ def draw_clip(scene: Scene, frames: int, size: int) -> np.ndarray:
 
 
 def layout(scene: Scene, cells: int, moments: Sequence[float] = (0.0,)) -> np.ndarray:
-    """What lies where: int64 array (2, len(moments), cells, cells) of colour index and shape index (0:
+    """The layout: int64 array (2, len(moments), cells, cells) of colour index and shape index (0:
     none).
     """
     centres = (np.arange(cells) + 0.5) / cells
@@ -132,7 +132,7 @@ def layout(scene: Scene, cells: int, moments: Sequence[float] = (0.0,)) -> np.nd
     grid[0] = COLOUR_NAMES.index(scene.background)
     for index, moment in enumerate(moments):
         for thing in at_time(scene, moment):
-            # 0.85: the shapes fill their circle only in part; a disc is near enough for a coarse grid.
+            # 0.85: shapes fill only a part of their circle; a disc is accurate enough for a coarse grid.
             reach = (thing.radius * 0.85) ** 2
             inside = (centres[None, :] - thing.x) ** 2 + (centres[:, None] - thing.y) ** 2 < reach
             grid[0, index][inside] = COLOUR_NAMES.index(thing.colour)

@@ -1,4 +1,4 @@
-"""Tokenizers learned from the captions, and the two small text encoders, taught what a caption says about a
+"""Tokenizers learned from the captions, and the two small text encoders, trained to say what a caption states about a
 scene.
 
 A denoiser learns colours from captions within minutes but needs hours to find out what "left of" means. So
@@ -35,7 +35,7 @@ OUTER = ("0.shared", "0.encoder.embed_tokens", "1.ask.0", "1.tell")
 
 
 def clip_tokenizer(captions: list[str], merges: int = 400) -> CLIPTokenizer:
-    """A CLIP tokenizer whose byte-pair merges were learned from the captions; any other text falls to
+    """A CLIP tokenizer whose byte-pair merges were learned from the captions; any other text is split into
     bytes.
     """
     learner = Tokenizer(models.BPE(end_of_word_suffix="</w>"))
@@ -107,7 +107,7 @@ def t5_encoder(tokenizer: T5Tokenizer) -> T5EncoderModel:
 
 
 class Reader(nn.Module):
-    """Asks token outputs what lies at each spot (moment, y, x) of a scene; used in this training only."""
+    """Predicts from token outputs what is at each spot (moment, y, x) of a scene; used in this training only."""
 
     def __init__(self, moments: int, cells: int) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ def teach(
     peak: float = 2e-3,
     muon: bool = False,
 ) -> None:
-    """Teaches a text encoder what captions say, then writes it and its tokenizer below `target`."""
+    """Trains a text encoder on captions, then writes it and its tokenizer below `target`."""
     masked = isinstance(encoder, T5EncoderModel)  # whether its pipeline hides the padding
     reader = Reader(len(moments), cells)
     both = nn.ModuleList([encoder, reader])

@@ -79,7 +79,7 @@ def train(
     every: int = 400,
     focus: bool = False,
 ) -> None:
-    """Trains the denoiser, with the text encoder along, and writes the pipeline folder `target`.
+    """Trains the denoiser together with the text encoder, and writes the pipeline folder `target`.
 
     `parts` holds the trained autoencoder (`vae`) and text encoder (`text_encoder`, `tokenizer`), and may
     hold an earlier denoiser (`unet`) to go on from. See `times_of` for `focus`.
@@ -131,7 +131,7 @@ def times_of(batch: int, focus: bool) -> torch.Tensor:
     Places are settled in strong noise and learned soon; outlines are settled near the middle and are learned
     last.
     """
-    # One time from each of `batch` equal parts of the schedule: less chance in the loss than free draws.
+    # One time from each of `batch` equal parts of the schedule: less variance in the loss than independent draws.
     times = (torch.randperm(batch) + torch.rand(batch)) / batch * 1000
     if focus:
         times = torch.where(torch.rand(batch) < 0.75, 500 + 170 * torch.randn(batch), times)
@@ -139,7 +139,7 @@ def times_of(batch: int, focus: bool) -> torch.Tensor:
 
 
 def write(target: Path, averaged: nn.ModuleList, vae: AutoencoderTiny, tokenizer: CLIPTokenizer) -> None:
-    """Writes the pipeline folder, weights as float16, readable by all."""
+    """Writes the pipeline folder with float16 weights, readable by everybody."""
     unet, encoder, vae = (copy.deepcopy(part).half() for part in (*averaged, vae))
     pipeline = StableDiffusionPipeline(
         vae=vae,

@@ -30,7 +30,7 @@ NOW = 2  # the tap of the present frame in a causal kernel
 
 
 def build() -> AutoencoderKLWan:
-    """The autoencoder before training: like the image autoencoder it starts as a shrinking and enlarging."""
+    """The autoencoder before training: like the image autoencoder, it starts as downscaling and upscaling."""
     model = AutoencoderKLWan(
         base_dim=32,
         decoder_base_dim=40,
@@ -52,7 +52,7 @@ def build() -> AutoencoderKLWan:
 
 @torch.no_grad()
 def pass_colours_through(model: AutoencoderKLWan) -> None:
-    """Sets the start weights so that mean colours reach the other end nearly unchanged.
+    """Sets the start weights so that mean colours pass through nearly unchanged.
 
     Channels 0-2 carry a colour, 3-5 its negative and 6-7 a constant. The constant keeps the RMS norms at the
     ends nearly constant, and SiLU(x) - SiLU(-x) = x undoes the activations. Taps of earlier frames are zero
@@ -108,7 +108,7 @@ def pass_colours_through(model: AutoencoderKLWan) -> None:
 
 
 def frame_by_frame(model: AutoencoderKLWan) -> AutoencoderKLWan:
-    """Lets the convolutions work on single frames as flat ones, at a third of the cost; weights keep their
+    """Makes the convolutions work on single frames as 2D ones, at a third of the cost; weights keep their
     form.
     """
 
@@ -143,7 +143,7 @@ def stills(captioner: Captioner, chance: random.Random, count: int) -> torch.Ten
     for _ in range(count):
         scene = captioner.clip().scene
         frame = draw(scene.background, at_time(scene, chance.random()), SIZE)
-        if chance.random() < 0.2:  # so that a picture from elsewhere survives being encoded
+        if chance.random() < 0.2:  # so that pictures from other sources survive encoding
             gain = np.array([chance.uniform(0.3, 1) for _ in range(3)])
             shift = np.array([chance.uniform(0, 1) for _ in range(3)]) * 255 * (1 - gain)
             frame = (frame * gain + shift).astype(np.uint8)
@@ -163,7 +163,7 @@ def train(target: Path, *, steps: int, batch: int = 16, peak: float = 1.5e-3, se
         frames = stills(captioner, chance, batch)
         with torch.autocast("cpu", torch.bfloat16):
             latents = encode(model, frames)
-            # Some noise makes the decoder forgiving: a denoiser never hits a latent exactly.
+            # Noise makes the decoder robust: a denoiser never produces a latent exactly.
             decoded = decode(model, latents + 0.05 * torch.randn_like(latents))
         decoded = decoded.float()
         error, square = F.l1_loss(decoded, frames), F.mse_loss(decoded, frames)
@@ -178,7 +178,7 @@ def train(target: Path, *, steps: int, batch: int = 16, peak: float = 1.5e-3, se
 
 @torch.no_grad()
 def level(model: AutoencoderKLWan, seed: int) -> None:
-    """Stores every latent channel's mean and deviation, with which the pipelines bring latents to zero and one."""
+    """Stores mean and standard deviation of each latent channel, by which the pipelines normalise latents."""
     latents = encode(model, stills(Captioner(seed), random.Random(seed), 256))
     model.register_to_config(
         latents_mean=[round(value, 4) for value in latents.mean((0, 2, 3)).tolist()],
@@ -188,7 +188,7 @@ def level(model: AutoencoderKLWan, seed: int) -> None:
 
 @torch.no_grad()
 def quality(model: AutoencoderKLWan, seed: int) -> float:
-    """Peak signal-to-noise ratio of frames of held-out clips that went through the autoencoder, in decibels."""
+    """Peak signal-to-noise ratio of frames of held-out clips after encoding and decoding, in decibels."""
     captioner = Captioner(seed, held_out=True)
     frames = to_tensor(np.concatenate([draw_clip(captioner.clip().scene, FRAMES, SIZE)[::4] for _ in range(16)]))
     decoded = decode(model, encode(model, frames)).clamp(-1, 1)
