@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import framemill
-from framemill.errors import FramemillError
-from framemill.progress import ProgressBar, duration
+from framemill.cli.output import duration
+from framemill.cli.progress import ProgressBar
+from framemill.errors import ClientError
 from jobs.errors import BadSetting
 from jobs.settings import PROJECT_ROOT, Settings
 from stack import check, ports
@@ -78,7 +79,7 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
-    except (DemoFailed, FramemillError, OSError) as exc:
+    except (DemoFailed, ClientError, OSError) as exc:
         print(f"demo failed: {exc}", file=sys.stderr)
         _show_logs(logs, exc.logs if isinstance(exc, DemoFailed) else ("web", "gpu0", "io"))
         return 1

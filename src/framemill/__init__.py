@@ -7,31 +7,64 @@
         client.wait(task.task_id)
         client.result(task.task_id, "circle.png")
 
-:class:`AsyncClient` has the same methods with ``await``; :mod:`framemill.errors` lists what they raise. The
-``framemill`` command does the same from a shell. Nothing here imports server code: everything goes over HTTP.
+:class:`AsyncClient` has the same methods with ``await``; :mod:`framemill.errors` lists the exceptions that they raise.
+The ``framemill`` command does the same from a shell. The package imports no server code: it only speaks HTTP.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from framemill import errors
 from framemill.async_client import AsyncClient
 from framemill.client import Client
-from framemill.events import Event
+from framemill.errors import (
+    ApiError,
+    ClientError,
+    JobCancelled,
+    JobFailed,
+    MissingPackage,
+    NoMetadata,
+    ServerUnavailable,
+    WaitTimeout,
+    WrongSignature,
+)
 from framemill.keys import Key
-from framemill.records import BulkCancellation, Cancellation, Deletion, Output, Preview, Status, Task, TaskPage
+from framemill.records import BulkCancellation, Cancellation, Deletion, Event, Output, Preview, Status, Task, TaskPage
 
 __all__ = [
+    "ApiError",
     "AsyncClient",
     "BulkCancellation",
     "Cancellation",
     "Client",
+    "ClientError",
     "Deletion",
     "Event",
+    "JobCancelled",
+    "JobFailed",
     "Key",
+    "MissingPackage",
+    "NoMetadata",
     "Output",
     "Preview",
+    "ServerUnavailable",
     "Status",
     "Task",
     "TaskPage",
+    "WaitTimeout",
+    "WrongSignature",
+    "__version__",
     "errors",
 ]
+
+__version__: str
+
+
+def __getattr__(name: str) -> Any:
+    # setup.cfg holds the version. It is read on demand, because reading package metadata slows down the import.
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("framemill")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""``python -m framemill``: the ``framemill`` command."""
+"""``python -m framemill`` runs the ``framemill`` command."""
 
 from __future__ import annotations
 

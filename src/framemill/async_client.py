@@ -11,37 +11,37 @@ from typing import Unpack, overload
 
 import httpx2
 
-from framemill import calls, wire
 from framemill.errors import ApiError
-from framemill.events import Event
-from framemill.operations import AsyncOperations
-from framemill.polling import Poll
-from framemill.records import Status, Task, TaskPage
+from framemill.job_fields import JobFields
+from framemill.records import Event, Status, Task, TaskPage
+from framemill.transport import routes, wire
+from framemill.transport.operations import AsyncOperations
+from framemill.transport.polling import Poll
 
 
 class AsyncClient(AsyncOperations):
-    """As :class:`~framemill.client.Client`, for use within one event loop: ``async with``, or ``await close()``.
+    """:class:`~framemill.client.Client` for one event loop. Use ``async with``, or ``await close()``.
 
     Args:
-        base_url: the server's address, with the path prefix of a reverse proxy if there is one.
+        base_url: the server's address, including the path prefix of a reverse proxy if there is one.
         api_key: sent as ``Authorization: Bearer``; None: no key.
-        timeout_s: longest wait for a connection and for each piece of an answer, seconds.
+        timeout_s: maximum wait for a connection and for each part of a response, in seconds.
     """
 
-    async def submit(self, **fields: Unpack[calls.Fields]) -> Task:
-        """Send a job; fields and errors as :meth:`framemill.client.Client.submit`."""
-        return await self._json(calls.submit(fields), Task.from_dict)
+    async def submit(self, **fields: Unpack[JobFields]) -> Task:
+        """Submit a job; see :meth:`framemill.client.Client.submit`."""
+        return await self._json(routes.submit(fields), Task.from_dict)
 
     async def wait(
         self, task_id: str, on_status: Callable[[Status], object] | None = None, timeout_s: float | None = None
     ) -> Status:
-        """Wait until the job has succeeded; arguments and errors as :meth:`framemill.client.Client.wait`."""
+        """Wait until the job has succeeded; see :meth:`framemill.client.Client.wait`."""
         poll = Poll(task_id, timeout_s, watched=on_status is not None)
         async with aclosing(self._statuses(task_id, poll)) as statuses:
             async for status in statuses:
                 if on_status is not None:
                     on_status(status)
-                sleep_s = poll.answered(status)
+                sleep_s = poll.received(status)
                 if status.ended:
                     break
                 if not poll.streams:
@@ -51,32 +51,32 @@ class AsyncClient(AsyncOperations):
     async def _statuses(self, task_id: str, poll: Poll) -> AsyncGenerator[Status, None]:
         while True:
             try:
-                status = await self._json(calls.status(task_id, poll.ask()), Status.from_dict)
+                status = await self._json(routes.status(task_id, poll.next_wait()), Status.from_dict)
             except ApiError as error:
-                await asyncio.sleep(poll.refused(error))
+                await asyncio.sleep(poll.failed(error))
                 continue
             yield status
             if not poll.streams:
                 continue
-            heard, failure = 0, None
+            count, failure = 0, None
             try:
-                async with aclosing(self._listen(calls.events(task_id))) as events:
+                async with aclosing(self._listen(routes.events(task_id))) as events:
                     async for event in events:
-                        heard += 1
+                        count += 1
                         yield event.status
                         if not poll.streams:
                             break
             except ApiError as exc:
                 failure = exc
-            await asyncio.sleep(poll.stream_ended(heard, failure))
+            await asyncio.sleep(poll.stream_ended(count, failure))
 
     def follow(self, task_id: str, after: str = "", *, previews: bool = False) -> AsyncIterator[Event]:
-        """The events of a job, with ``async for``; arguments as :meth:`framemill.client.Client.follow`."""
-        calls.events(task_id)  # a wrong id is refused now, not at the first event
+        """Yield the events of a job (``async for``); see :meth:`framemill.client.Client.follow`."""
+        routes.events(task_id)  # raises for an invalid id now, not at the first event
         return self._follow(task_id, after, previews=previews)
 
     def events(self, after: str = "") -> AsyncIterator[Event]:
-        """The events of all jobs of this key, with ``async for``, without end; as :meth:`follow`."""
+        """Yield the events of all jobs of this key without end (``async for``); see :meth:`follow`."""
         return self._follow(None, after)
 
     @overload
@@ -84,8 +84,8 @@ class AsyncClient(AsyncOperations):
     @overload
     async def result(self, task_id: str, path: str | PathLike[str], index: int = 0) -> Path: ...
     async def result(self, task_id: str, path: str | PathLike[str] | None = None, index: int = 0) -> bytes | Path:
-        """Fetch an output, into a file if ``path`` is given, as :meth:`framemill.client.Client.result`."""
-        call = calls.task("GET", task_id, "/result", index=index)
+        """Download an output, into a file if ``path`` is given; see :meth:`framemill.client.Client.result`."""
+        call = routes.task("GET", task_id, "/result", index=index)
         if path is None:
             return await self._send(call, httpx2.Response.aread)
         target = Path(path)
@@ -104,5 +104,5 @@ class AsyncClient(AsyncOperations):
         return target
 
     async def list(self, state: str | None = None, limit: int | None = None, after: str | None = None) -> TaskPage:
-        """A page of jobs; arguments as :meth:`framemill.client.Client.list`."""
-        return await self._json(calls.list_tasks(state, limit, after), TaskPage.from_dict)
+        """Return one page of the jobs; see :meth:`framemill.client.Client.list`."""
+        return await self._json(routes.list_tasks(state, limit, after), TaskPage.from_dict)

@@ -1,4 +1,4 @@
-"""The client for ordinary code. :mod:`framemill.async_client` is its twin for asyncio."""
+"""The synchronous client. :mod:`framemill.async_client` is its counterpart for asyncio."""
 
 from __future__ import annotations
 
@@ -11,61 +11,61 @@ from typing import Unpack, overload
 
 import httpx2
 
-from framemill import calls, wire
 from framemill.errors import ApiError
-from framemill.events import Event
-from framemill.operations import Operations
-from framemill.polling import Poll
-from framemill.records import Status, Task, TaskPage
+from framemill.job_fields import JobFields
+from framemill.records import Event, Status, Task, TaskPage
+from framemill.transport import routes, wire
+from framemill.transport.operations import Operations
+from framemill.transport.polling import Poll
 
 
 class Client(Operations):
-    """Talks to one server. Use it in a ``with`` block, or call :meth:`close`; safe to share between threads.
+    """Client of one server. Use it in a ``with`` block, or call :meth:`close`. Threads may share it.
 
-    Every method raises :class:`~framemill.errors.ApiError` when the server refuses and
-    :class:`~framemill.errors.ServerUnavailable` when it does not answer. Reads are tried several times; a call
-    that changes something is sent again only if it certainly had not arrived or may safely arrive twice.
+    Every method raises :class:`~framemill.errors.ApiError` if the server refuses the request, and
+    :class:`~framemill.errors.ServerUnavailable` if it does not respond. Reads are retried several times. A call that
+    changes something is retried only if it certainly had not arrived, or if it may safely arrive twice.
 
     Args:
-        base_url: the server's address, with the path prefix of a reverse proxy if there is one.
+        base_url: the server's address, including the path prefix of a reverse proxy if there is one.
         api_key: sent as ``Authorization: Bearer``; None: no key.
-        timeout_s: longest wait for a connection and for each piece of an answer, seconds.
+        timeout_s: maximum wait for a connection and for each part of a response, in seconds.
     """
 
-    def submit(self, **fields: Unpack[calls.Fields]) -> Task:
-        """Send a job; see :class:`~framemill.calls.Fields`. Sent again only with an ``idempotency_key``.
+    def submit(self, **fields: Unpack[JobFields]) -> Task:
+        """Submit a job; see :class:`~framemill.job_fields.JobFields`. Retried only with an ``idempotency_key``.
 
         Raises:
-            ApiError: ``fields`` of it names each refused field; code ``queue_full`` when too many jobs wait or come,
-                ``idempotency_mismatch`` when the idempotency key was used for another request.
-            ServerUnavailable: ``maybe_received`` of it says whether the job may have been accepted.
-            OSError: the image file cannot be read.
-            ValueError: an idempotency key that a header cannot hold.
+            ApiError: its ``fields`` name each rejected field. Code ``queue_full``: too many jobs wait, or arrive per
+                minute. ``idempotency_mismatch``: the idempotency key was used for another request.
+            ServerUnavailable: its ``maybe_received`` states whether the job may have been accepted.
+            OSError: an image file cannot be read.
+            ValueError: the idempotency key does not fit into a header.
         """
-        return self._json(calls.submit(fields), Task.from_dict)
+        return self._json(routes.submit(fields), Task.from_dict)
 
     def wait(
         self, task_id: str, on_status: Callable[[Status], object] | None = None, timeout_s: float | None = None
     ) -> Status:
-        """Wait until the job has succeeded. A restart of the server meanwhile is waited out (30 s).
+        """Wait until the job has succeeded. The wait survives a restart of the server (up to 30 s).
 
         Args:
             task_id: the job.
-            on_status: called with every status received, the last one included; several times a second while the
-                job makes steps.
-            timeout_s: give up after this many seconds; the job goes on. None: wait as long as it takes.
+            on_status: called with every status received, including the last one; several times per second while the
+                job progresses.
+            timeout_s: maximum wait in seconds, after which the job continues. None: no limit.
 
         Raises:
-            JobFailed: it failed or expired.
-            JobCancelled: it was cancelled.
-            WaitTimeout: the time is up.
+            JobFailed: the job failed or expired.
+            JobCancelled: the job was cancelled.
+            WaitTimeout: the time limit has passed.
         """
         poll = Poll(task_id, timeout_s, watched=on_status is not None)
         with closing(self._statuses(task_id, poll)) as statuses:
             for status in statuses:
                 if on_status is not None:
                     on_status(status)
-                sleep_s = poll.answered(status)
+                sleep_s = poll.received(status)
                 if status.ended:
                     break
                 if not poll.streams:
@@ -73,41 +73,41 @@ class Client(Operations):
         return status
 
     def _statuses(self, task_id: str, poll: Poll) -> Generator[Status, None, None]:
-        """What is heard of a job, by asking or by events, without end."""
+        """Yield the statuses of a job without end, from polls or from events."""
         while True:
             try:
-                status = self._json(calls.status(task_id, poll.ask()), Status.from_dict)
+                status = self._json(routes.status(task_id, poll.next_wait()), Status.from_dict)
             except ApiError as error:
-                time.sleep(poll.refused(error))
+                time.sleep(poll.failed(error))
                 continue
             yield status
             if not poll.streams:
                 continue
-            heard, failure = 0, None
+            count, failure = 0, None
             try:
-                with closing(self._listen(calls.events(task_id))) as events:
+                with closing(self._listen(routes.events(task_id))) as events:
                     for event in events:
-                        heard += 1
+                        count += 1
                         yield event.status
                         if not poll.streams:
                             break
             except ApiError as exc:
                 failure = exc
-            time.sleep(poll.stream_ended(heard, failure))
+            time.sleep(poll.stream_ended(count, failure))
 
     def follow(self, task_id: str, after: str = "", *, previews: bool = False) -> Iterator[Event]:
-        """The events of a job until it is over. A lost connection is taken up again where it broke off (30 s).
+        """Yield the events of a job until it finishes. A lost connection is resumed where it ended (for up to 30 s).
 
         Args:
             task_id: the job.
-            after: ``event_id`` of the last event that is known already; ``""``: begin with the present state.
-            previews: have previews made meanwhile; each is an event ``preview``, and :meth:`preview` fetches it.
+            after: ``event_id`` of the last known event; ``""``: begin with the current state.
+            previews: make previews meanwhile. Each is announced by a ``preview`` event; :meth:`preview` fetches it.
         """
-        calls.events(task_id)  # a wrong id is refused now, not at the first event
+        routes.events(task_id)  # raises for an invalid id now, not at the first event
         return self._follow(task_id, after, previews=previews)
 
     def events(self, after: str = "") -> Iterator[Event]:
-        """The events of all jobs of this key (with an admin's key: of all jobs), without end; as :meth:`follow`."""
+        """Yield the events of all jobs of this key (admin key: of all jobs) without end; see :meth:`follow`."""
         return self._follow(None, after)
 
     @overload
@@ -115,18 +115,18 @@ class Client(Operations):
     @overload
     def result(self, task_id: str, path: str | PathLike[str], index: int = 0) -> Path: ...
     def result(self, task_id: str, path: str | PathLike[str] | None = None, index: int = 0) -> bytes | Path:
-        """Fetch an output. With ``path`` it is streamed into that file, which appears only when complete.
+        """Download an output. With ``path``, it is streamed into that file, which appears only when complete.
 
         Args:
             task_id: the job.
-            path: where to store it; None: return the bytes.
-            index: which output, from 0.
+            path: target file; None: return the bytes.
+            index: index of the output, from 0.
 
         Raises:
-            ApiError: code ``result_not_ready`` for a job without a result.
+            ApiError: code ``result_not_ready`` if the job has no result.
             OSError: the file cannot be written.
         """
-        call = calls.task("GET", task_id, "/result", index=index)
+        call = routes.task("GET", task_id, "/result", index=index)
         if path is None:
             return self._send(call, httpx2.Response.read)
         target = Path(path)
@@ -145,11 +145,11 @@ class Client(Operations):
         return target
 
     def list(self, state: str | None = None, limit: int | None = None, after: str | None = None) -> TaskPage:
-        """A page of jobs, newest first as the server orders them.
+        """Return one page of the jobs, newest first.
 
         Args:
             state: only jobs in this state.
-            limit: length of the page; None: the server's default.
-            after: ``next`` of the page before.
+            limit: number of jobs per page; None: 50.
+            after: ``next`` of the previous page.
         """
-        return self._json(calls.list_tasks(state, limit, after), TaskPage.from_dict)
+        return self._json(routes.list_tasks(state, limit, after), TaskPage.from_dict)

@@ -1,39 +1,39 @@
-"""What the client raises.
+"""Exceptions that the client raises.
 
 ::
 
-    FramemillError
+    ClientError
     ├── ApiError             the server refused the request
     │   └── ServerUnavailable    no answer, or 502, 503, 504: the same call may succeed later
-    ├── JobFailed            the job ended as failed or expired
+    ├── JobFailed            the job failed or expired
     ├── JobCancelled         the job was cancelled
-    ├── WaitTimeout          the job had not ended within the time given to wait()
-    ├── NoMetadata           a file does not say how it was made
-    └── WrongSignature       a webhook is not the server's, or too old
+    ├── WaitTimeout          the job did not finish within the time given to wait()
+    ├── NoMetadata           a file holds no record of how it was made
+    ├── MissingPackage       an optional package is not installed
+    └── WrongSignature       a webhook was not signed by the server, or is too old
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from framemill.records import Status
-
-
-class FramemillError(Exception):
-    """Base of everything the client raises on purpose."""
+from framemill.records import Status
 
 
-class ApiError(FramemillError):
+class ClientError(Exception):
+    """Base class of all exceptions that the client raises on purpose."""
+
+
+class ApiError(ClientError):
     """The server answered with an error.
 
     Attributes:
-        code: stable word to decide on, such as ``invalid_request`` or ``queue_full``.
+        code: stable identifier for programs, such as ``invalid_request`` or ``queue_full``.
         message: one sentence for people.
-        status: HTTP status; None when there was no answer at all.
-        fields: one ``{"field", "rule", "value"}`` for each refused field.
-        retry_after_s: seconds the server asks to wait before the next try; None when it does not say.
+        status: HTTP status; None if there was no answer at all.
+        fields: one ``{"field", "rule", "value"}`` for each rejected field.
+        retry_after_s: seconds to wait before the next try, as the server asks; None if it does not say.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class ApiError(FramemillError):
 
 
 class ServerUnavailable(ApiError):
-    """The server cannot be reached or cannot work at the moment.
+    """The server cannot be reached, or cannot work at the moment.
 
     Attributes:
-        maybe_received: the request may have arrived, although no answer did. Calls that change something are
-            sent a second time in this case only if that does no harm (``submit`` with an idempotency key); ask for
-            the state before you repeat one.
+        maybe_received: True if the server may have received the request although no answer arrived. The client repeats
+            a call that changes something only if a second execution does no harm (``submit`` with an idempotency key).
+            Query the state before you repeat such a call yourself.
     """
 
     def __init__(self, *args: Any, maybe_received: bool = False, **kwargs: Any) -> None:
@@ -66,11 +66,11 @@ class ServerUnavailable(ApiError):
         self.maybe_received = maybe_received
 
 
-class JobFailed(FramemillError):
-    """The job ended without a result.
+class JobFailed(ClientError):
+    """The job finished without a result.
 
     Attributes:
-        code: why, such as ``out_of_memory`` or ``worker_lost``; ``expired`` for a job that did not start in time.
+        code: the reason, such as ``out_of_memory`` or ``worker_lost``; ``expired`` if the job did not start in time.
         status: the last status.
     """
 
@@ -81,7 +81,7 @@ class JobFailed(FramemillError):
         super().__init__(f"job {status.task_id}: {self.message} ({self.code})")
 
 
-class JobCancelled(FramemillError):
+class JobCancelled(ClientError):
     """The job was cancelled, by this caller or another one. ``status`` is the last status."""
 
     def __init__(self, status: Status) -> None:
@@ -89,17 +89,21 @@ class JobCancelled(FramemillError):
         super().__init__(f"job {status.task_id} was cancelled")
 
 
-class WaitTimeout(FramemillError, TimeoutError):
-    """The job goes on, only the waiting ended. ``status`` is the last status, None when none was received."""
+class WaitTimeout(ClientError, TimeoutError):
+    """The wait timed out; the job continues. ``status`` is the last status, None if none was received."""
 
     def __init__(self, task_id: str, timeout_s: float, status: Status | None) -> None:
         self.status = status
         super().__init__(f"job {task_id} has not ended after {timeout_s:g} s")
 
 
-class NoMetadata(FramemillError):
-    """A file does not say how it was made, or is of no known format."""
+class NoMetadata(ClientError):
+    """A file holds no record of how it was made, or has an unknown format."""
 
 
-class WrongSignature(FramemillError):
-    """A webhook is not the server's, or too old."""
+class MissingPackage(ClientError, ImportError):
+    """An optional package is not installed; the message names the extra that installs it."""
+
+
+class WrongSignature(ClientError):
+    """A webhook was not signed by the server, or is too old."""

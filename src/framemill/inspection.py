@@ -1,7 +1,7 @@
-"""What an image or video file says about its making; of other programs' files, the text that A1111 writes.
+"""Read how an image or video was made from the metadata in its file.
 
-``workers/delivery/encode/metadata.py`` writes it and says where. Pillow and PyAV, which read it, are imported
-when needed.
+``workers/delivery/encode/metadata.py`` writes the metadata and documents where it is stored. Files of other programs
+yield the text that A1111 writes. Pillow and PyAV, which read the files, are optional and imported when needed.
 """
 
 from __future__ import annotations
@@ -15,38 +15,39 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from framemill.errors import NoMetadata
+from framemill.errors import MissingPackage, NoMetadata
 
 _EXIF_IFD, _USER_COMMENT, _MAKER_NOTE = 0x8769, 0x9286, 0x927C
 _MAKER = b"framemill\0"
-#: More than any request can be; a hostile file unpacks to no more, bytes.
+#: Larger than any request, in bytes. Limits what a hostile file can unpack to.
 _MAX_JSON_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Making:
+class Metadata:
     """How a file was made."""
 
     #: The complete request with ``job_id`` and ``index``; empty for a file of another program.
     request: Mapping[str, Any] = field(default_factory=dict)
-    #: Prompt, negative prompt and one line of ``Key: value``, as A1111 writes them; "" where there is none.
+    #: Prompt, negative prompt and one line of ``Key: value`` pairs, as A1111 writes them; "" if there is none.
     parameters: str = ""
 
     @property
-    def own_seeds(self) -> dict[str, int]:
-        """What makes this one of a job's images alone: ``seed``, and ``variation_seed`` where noise is mixed."""
+    def image_seeds(self) -> dict[str, int]:
+        """Seeds that reproduce this image of its job alone: ``seed``, and ``variation_seed`` if noise was mixed in."""
         index, variation = int(self.request.get("index", 0)), self.request.get("variation")
         if variation:
             return {"seed": self.request["seed"], "variation_seed": variation["seed"] + index}
         return {"seed": self.request["seed"] + index} if "seed" in self.request else {}
 
 
-def read(path: str | PathLike[str]) -> Making:
-    """Read a PNG, WebP, JPEG, GIF, MP4 or WebM file.
+def read(path: str | PathLike[str]) -> Metadata:
+    """Read the metadata of a PNG, WebP, JPEG, GIF, MP4 or WebM file.
 
     Raises:
-        NoMetadata: it says nothing about its making, or is no such file.
-        OSError: it cannot be read.
+        NoMetadata: the file holds no record of how it was made, or has another format.
+        MissingPackage: the package that reads this format is not installed.
+        OSError: the file cannot be read.
     """
     path = Path(path)
     with path.open("rb") as file:
@@ -58,17 +59,20 @@ def read(path: str | PathLike[str]) -> Making:
     except (ValueError, RecursionError):
         request = {}
     if not isinstance(request, dict) or "prompt" not in request:
-        request = {}  # somebody else's comment
+        request = {}  # a comment of another program
     if not request and not parameters:
         raise NoMetadata(f"{path} does not say how it was made")
-    return Making(request, parameters)
+    return Metadata(request, parameters)
 
 
 def _of_image(path: Path) -> tuple[str, str]:
-    from PIL import Image, UnidentifiedImageError
+    try:
+        from PIL import Image, UnidentifiedImageError
+    except ImportError as exc:
+        raise MissingPackage("reading images needs Pillow: pip install 'framemill[inspect]'") from exc
 
     try:
-        # Only the head is read: the size of the picture does not matter.
+        # Only the header is read: the size of the picture does not matter.
         with (
             warnings.catch_warnings(action="ignore"),
             Image.open(path, formats=("PNG", "WEBP", "JPEG", "GIF")) as image,
@@ -80,12 +84,15 @@ def _of_image(path: Path) -> tuple[str, str]:
                 return _text(info.get("comment")), ""
             fields = image.getexif().get_ifd(_EXIF_IFD)
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as exc:
-        raise NoMetadata(f"{path} is no PNG, WebP, JPEG, GIF, MP4 or WebM file") from exc
+        raise NoMetadata(f"{path} is not a PNG, WebP, JPEG, GIF, MP4 or WebM file") from exc
     return _unpacked(fields.get(_MAKER_NOTE)), _comment(fields.get(_USER_COMMENT))
 
 
 def _of_video(path: Path) -> tuple[str, str]:
-    import av
+    try:
+        import av
+    except ImportError as exc:
+        raise MissingPackage("reading videos needs PyAV: pip install 'framemill[inspect]'") from exc
 
     try:
         with av.open(str(path)) as container:
@@ -110,8 +117,8 @@ def _unpacked(note: Any) -> str:
 
 
 def _comment(value: Any) -> str:
-    """The EXIF field UserComment: eight bytes name the coding."""
+    """Decode the EXIF field UserComment. Its first eight bytes name the encoding."""
     if not isinstance(value, bytes):
         return _text(value)
-    coding = {b"UNICODE\0": "utf-16-be", b"ASCII\0\0\0": "ascii"}.get(value[:8], "utf-8")
-    return value[8:].decode(coding, "replace").strip("\0")
+    encoding = {b"UNICODE\0": "utf-16-be", b"ASCII\0\0\0": "ascii"}.get(value[:8], "utf-8")
+    return value[8:].decode(encoding, "replace").strip("\0")

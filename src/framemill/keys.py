@@ -1,4 +1,4 @@
-"""API keys as the server shows them."""
+"""API keys, as the server describes them."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from typing import Any, Self, TypedDict
 
 
 class KeyFields(TypedDict, total=False):
-    """What ``create_key`` takes besides the service's name."""
+    """Arguments of ``create_key`` besides the name of the service."""
 
     #: ``client`` (the default), ``worker`` or ``admin``.
     role: str | None
-    #: Scheduling class of its jobs: ``general`` (the default) or ``premium``.
+    #: Scheduling class of the key's jobs: ``general`` (the default) or ``premium``.
     job_class: str | None
-    #: How long files of its jobs are kept: ``keep``, ``days`` or ``hours``; the server's default when left out.
+    #: How long the files of its jobs are kept: ``keep``, ``days`` or ``hours``. Default: the server's setting.
     retention: str | None
-    #: Most jobs that may wait, run at once, and be submitted in a minute; 0 (the default): no limit.
+    #: Maximum number of jobs that may wait, run at once, and be submitted per minute; 0 (the default): no limit.
     max_waiting: int | None
     max_running: int | None
     max_per_minute: int | None
-    #: Models it may use, and beginnings of paths it may call; empty (the default): all.
+    #: Models that the key may use, and path prefixes that it may call; empty (the default): all.
     models: list[str] | None
     endpoints: list[str] | None
-    #: Whether its requests may turn moderation off.
+    #: Whether requests with this key may turn moderation off.
     may_skip_moderation: bool | None
-    #: Where the events of its jobs go, and which; default: the ends of jobs.
+    #: Webhook for the events of its jobs, and the names of these events. Default: when a job finishes.
     webhook_url: str | None
     webhook_events: list[str] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Key:
-    """An API key; fields as in :class:`KeyFields`. ``repr`` does not show the secret."""
+    """An API key; see :class:`KeyFields` for its fields. ``repr`` does not show the secrets."""
 
     service: str
     role: str
@@ -44,11 +44,11 @@ class Key:
     models: tuple[str, ...] = ()
     endpoints: tuple[str, ...] = ()
     may_skip_moderation: bool = False
-    #: ``url``, ``events`` and ``gone_at`` (since when the receiver wants none); None: no webhook.
+    #: ``url``, ``events`` and ``gone_at`` (when the receiver answered 410 Gone); None if there is no webhook.
     webhook: Mapping[str, Any] | None = None
-    #: What signs its webhooks; told once only, as ``secret``.
+    #: Signing secret of its webhooks. The server shows it only once, like ``secret``.
     webhook_secret: str | None = field(default=None, repr=False)
-    #: What callers send; None except in the answer to ``create_key``, the only time the server tells it.
+    #: The key itself, which callers send. Only the response to ``create_key`` contains it; None everywhere else.
     secret: str | None = field(default=None, repr=False)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 

@@ -1,7 +1,7 @@
-"""The server's answers as frozen records.
+"""The server's responses as frozen records.
 
-Each keeps the whole answer in ``raw``, so a newer server's extra keys are at hand as well; keys that are
-missing become None or empty.
+Each record keeps the complete response in ``raw``, so fields that a newer server adds are available there. A field
+that is missing in the response becomes None or empty.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-#: States in which a job never changes again.
+#: Final states: a job in one of them never changes again.
 ENDED = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
@@ -21,13 +21,13 @@ class Task:
     task_id: str
     #: ``queued``, ``running``, ``delivering``, ``succeeded``, ``failed``, ``cancelled`` or ``expired``.
     state: str
-    #: Place in the queue, None when not waiting.
+    #: Position in the queue; None if the job is not waiting.
     position: int | None = None
-    #: Seconds to the result, estimated; None when unknown.
+    #: Estimated seconds until the result; None if unknown.
     eta_s: float | None = None
-    #: What the server changed in the request, one sentence each.
+    #: One sentence for each change that the server made to the request.
     warnings: tuple[str, ...] = ()
-    #: The complete request: the fields sent, the model's defaults and the seed.
+    #: The complete request: the submitted fields, the model's defaults and the seed.
     request: Mapping[str, Any] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -48,7 +48,7 @@ class Task:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """One file a job produced. ``frames`` is 1 and ``fps`` 0 for an image."""
+    """One output file of a job. ``frames`` is 1 and ``fps`` is 0 for an image."""
 
     index: int
     url: str
@@ -62,7 +62,7 @@ class Output:
     thumbnail_url: str | None = None
     #: The first frame of a video.
     poster_url: str | None = None
-    #: Of this image; and of the noise that is mixed in, if there is any.
+    #: Seed of this image, and seed of its variation noise if there is any.
     seed: int | None = None
     variation_seed: int | None = None
 
@@ -80,57 +80,57 @@ class Output:
 
 @dataclass(frozen=True)
 class Preview:
-    """A small picture of what a running job has so far."""
+    """A small picture of the intermediate result of a running job."""
 
-    #: Steps that were done.
+    #: Number of steps completed.
     step: int
     media_type: str
-    #: The picture's file.
+    #: The encoded picture.
     content: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Status:
-    """Where a job is."""
+    """The current state of a job."""
 
     task_id: str
     #: ``queued``, ``running``, ``delivering``, ``succeeded``, ``failed``, ``cancelled`` or ``expired``.
     state: str
-    #: Steps done, and steps in all; None before the first report.
+    #: Steps completed, and total number of steps; None before the first progress report.
     step: int | None = None
     steps: int | None = None
     #: 0 to 100.
     percent: float | None = None
-    #: Seconds to the result, estimated; None when unknown.
+    #: Estimated seconds until the result; None if unknown.
     eta_s: float | None = None
-    #: Place in the queue, None when not waiting.
+    #: Position in the queue; None if the job is not waiting.
     position: int | None = None
-    #: What a running job does at the moment, such as loading its model.
+    #: Current activity of a running job, such as loading its model.
     stage: str | None = None
-    #: How far that is, 0 to 100, while a model is loaded; None where it has no measure of its own.
+    #: Progress of the stage, 0 to 100, while a model is being loaded; None for stages without a measure.
     stage_percent: int | None = None
-    #: The device and the slot it runs on.
+    #: Device and slot that the job runs on.
     device: str | None = None
     slot: str | None = None
-    #: 1 for the first run; more after a worker was lost.
+    #: 1 for the first run; incremented when a worker is lost.
     attempt: int | None = None
-    #: The step of the newest preview; None: there is none.
+    #: Step of the newest preview; None if there is no preview.
     preview_step: int | None = None
     error_code: str | None = None
     error_message: str | None = None
     warnings: tuple[str, ...] = ()
-    #: Times as the server writes them; None as long as it has not happened.
+    #: Times as the server writes them; None for events that have not happened yet.
     created_at: Any = None
     started_at: Any = None
     finished_at: Any = None
-    #: When its files go; None for a job that has none, or whose files are kept until it is deleted.
+    #: When the job's files are deleted; None if it has no files, or if they are kept until the job is deleted.
     expires_at: Any = None
     outputs: tuple[Output, ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def ended(self) -> bool:
-        """True when the job will never change again."""
+        """True if the job is in a final state."""
         return self.state in ENDED
 
     @classmethod
@@ -152,8 +152,23 @@ class Status:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Event:
+    """One change of one job."""
+
+    #: ``status`` (the complete current state, sent first), ``state``, ``progress`` (one step), ``preview`` (a new
+    #: picture) or ``end`` (the last event).
+    name: str
+    #: Position in the server's event stream. A later call can resume after it.
+    event_id: str
+    #: The job after the change. ``state`` and ``progress`` events carry its state, step, slot, stage and remaining
+    #: time only; the other events carry all fields.
+    status: Status
+    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskPage:
-    """One page of the list of jobs. ``next`` is the ``after`` of the next page, None on the last one."""
+    """One page of the list of jobs. ``next`` is the ``after`` argument for the next page, None on the last page."""
 
     tasks: tuple[Status, ...]
     total: int
@@ -167,7 +182,7 @@ class TaskPage:
 
 @dataclass(frozen=True, kw_only=True)
 class Cancellation:
-    """The answer to a cancel. ``changed`` is False for a job that had ended before."""
+    """Result of a cancellation. ``changed`` is False if the job had already finished."""
 
     task_id: str
     state: str
@@ -188,11 +203,11 @@ class Cancellation:
 
 @dataclass(frozen=True, kw_only=True)
 class Deletion:
-    """The answer to a deletion. ``deleted`` is False while a worker has not stopped yet: the job goes when it has."""
+    """Result of a deletion. ``deleted`` is False while a worker is still stopping; the job is deleted after that."""
 
     task_id: str
     deleted: bool
-    #: False for a job that was deleted before.
+    #: False if the job had already been deleted.
     changed: bool
     reason: str | None = None
 
@@ -208,7 +223,7 @@ class Deletion:
 
 @dataclass(frozen=True, kw_only=True)
 class BulkCancellation:
-    """The answer to a cancel of all running jobs. ``cancelled`` holds their ids."""
+    """Result of cancelling all running jobs. ``cancelled`` holds their ids."""
 
     cancelled: tuple[str, ...]
     stop_status: str | None = None

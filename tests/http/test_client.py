@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 import framemill
-from framemill import polling, wire
 from framemill.cli import main
 from framemill.errors import ApiError, JobCancelled, JobFailed, ServerUnavailable, WaitTimeout
 from framemill.records import Status
+from framemill.transport import polling, wire
 from tests.support.fake_server import PNG, STATES, FakeServer, refusal, serving
 
 
@@ -176,7 +176,7 @@ def test_the_other_calls(server: FakeServer, client: framemill.Client) -> None:
 
 @pytest.mark.parametrize("task_id", ["", "running", ".", ".."])
 def test_ids_that_mean_other_jobs_are_refused(server: FakeServer, client: framemill.Client, task_id: str) -> None:
-    with pytest.raises(ValueError, match="no job id"):
+    with pytest.raises(ValueError, match="not a job id"):
         client.cancel(task_id)
     assert server.calls == []
 
@@ -289,16 +289,16 @@ def test_polling_slows_down_while_nothing_moves() -> None:
     now = 0.0
     poll = polling.Poll("a1", None, clock=lambda: now)
     running = [Status(task_id="a1", state="running", step=step, steps=9) for step in (1, 1, 1, 1, 1, 1, 2, 3, 4, 5, 6)]
-    sleeps = [poll.answered(status) for status in running]
+    sleeps = [poll.received(status) for status in running]
     assert sleeps[0] == polling.MIN_INTERVAL_S
     assert sleeps[5] == polling.MAX_INTERVAL_S
     assert sleeps[-1] == polling.MIN_INTERVAL_S
     error = ServerUnavailable("no_answer", "gone")
     for _ in range(2):  # an answer in between starts the count anew
         now += polling.MAX_SILENCE_S + 1
-        assert poll.refused(error) == polling.MAX_INTERVAL_S
-        poll.answered(running[-1])
-    poll.refused(error)
+        assert poll.failed(error) == polling.MAX_INTERVAL_S
+        poll.received(running[-1])
+    poll.failed(error)
     now += polling.MAX_SILENCE_S + 1
     with pytest.raises(ServerUnavailable):
-        poll.refused(error)
+        poll.failed(error)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 import framemill
-from framemill import calls, events, polling, wire
 from framemill.cli import main
 from framemill.errors import ApiError, JobFailed, ServerUnavailable, WaitTimeout
 from framemill.records import Status
+from framemill.transport import event_stream, polling, routes, wire
 from tests.support.fake_server import STATES, FakeServer, serving
 
 Answer = tuple[int, Any, dict[str, str]]
@@ -93,9 +93,9 @@ def test_an_idempotency_key_must_fit_a_header(server: FakeServer, client: framem
 
 
 def test_a_held_back_answer_may_take_its_time() -> None:
-    assert calls.submit({"wait_s": 20}).arguments(5)["timeout"].read == 25
-    assert calls.status("a1", 3).arguments(5)["timeout"].read == 8
-    assert calls.events("a1").arguments(5)["timeout"].read == calls.SILENCE_S
+    assert routes.submit({"wait_s": 20}).arguments(5)["timeout"].read == 25
+    assert routes.status("a1", 3).arguments(5)["timeout"].read == 8
+    assert routes.events("a1").arguments(5)["timeout"].read == routes.SILENCE_S
 
 
 # --- follow
@@ -133,11 +133,11 @@ def test_following_ends_when_it_is_of_no_use(
         server.first = [answer]
         with pytest.raises(ApiError):
             list(client.follow("a1"))
-    monkeypatch.setattr(events, "MAX_SILENCE_S", 0.1)
+    monkeypatch.setattr(event_stream, "MAX_SILENCE_S", 0.1)
     server.first = [_error(503, "unavailable")] * 100
     with pytest.raises(ServerUnavailable):
         list(client.follow("a1"))
-    with pytest.raises(ValueError, match="no job id"):
+    with pytest.raises(ValueError, match="not a job id"):
         client.follow("running")
 
 
@@ -271,9 +271,9 @@ def test_a_key_keeps_its_secret_to_itself(server: FakeServer, client: framemill.
     assert "fm_secret" not in repr(key)
     assert client.keys()[0].secret is None
     assert client.pause() == ("*",)
-    with pytest.raises(ValueError, match="no service"):
+    with pytest.raises(ValueError, match="not a service"):
         client.revoke_key("")
-    with pytest.raises(ValueError, match="no key"):
+    with pytest.raises(ValueError, match="no API key"):
         framemill.Client(server.url, api_key="ä")
 
 
@@ -341,7 +341,7 @@ def test_keys_that_do_not_fit(
 def test_a_stalled_stream_is_opened_anew(
     server: FakeServer, client: framemill.Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calls, "SILENCE_S", 0.2)
+    monkeypatch.setattr(routes, "SILENCE_S", 0.2)
     server.first = [_stream(*_steps(1, 1), cut=True), _stream(END)]
     monkeypatch.setattr(server, "stall_s", 5.0)
     started = time.monotonic()

@@ -11,15 +11,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
+import click
 import pytest
 
 import framemill
-from framemill import polling, wire
 from framemill.cli import main
-from framemill.progress import ProgressBar, duration
+from framemill.cli.app import framemill as framemill_command
+from framemill.cli.output import duration
+from framemill.cli.progress import ProgressBar
 from framemill.records import Status
+from framemill.transport import polling, wire
 from tests.support.fake_server import PNG, FakeServer, refusal, serving
 
 
@@ -52,16 +56,31 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_shows_one_line_in_place() -> None:
+def test_a_terminal_shows_one_line_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("NO_COLOR", "1")
     terminal = Terminal()
     with ProgressBar("text2img", terminal) as bar:
         bar.update(Status(task_id="a", state="queued", position=2, eta_s=61))
         bar.update(Status(task_id="a", state="running", step=10, steps=20, eta_s=3.2))
         bar.update(Status(task_id="a", state="succeeded"))
-    lines = terminal.getvalue().split("\r\x1b[K")
-    assert lines[1] == "text2img  waiting, position 2, 1 min 01 s left"
-    assert lines[2] == f"text2img  {'█' * 12}{'░' * 12} step 10/20, 3 s left"
-    assert lines[3].endswith("done\n")
+    first, *lines = terminal.getvalue().split("\r\x1b[2K")
+    assert first.endswith("text2img waiting, position 2, 1 min 01 s left")
+    assert lines[0] == f"text2img {'━' * 12}{' ' * 12} step 10/20, 3 s left"
+    assert lines[-1].startswith(f"text2img {'━' * 24} done\n")
+    assert terminal.getvalue().count("\n") == 1
+
+
+def test_a_narrow_terminal_keeps_to_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "44")
+    monkeypatch.setenv("NO_COLOR", "1")
+    terminal = Terminal()
+    with ProgressBar("", terminal) as bar:
+        bar.update(Status(task_id="a", state="running", step=10, steps=20, eta_s=4000))
+    assert all(len(line) <= 44 for line in terminal.getvalue().rpartition("\r\x1b[2K")[2].split("\n")[:1])
+    assert terminal.getvalue().count("\n") == 1
 
 
 def test_elsewhere_few_plain_lines_are_written() -> None:
@@ -122,9 +141,10 @@ def test_exit_codes(server: FakeServer, capsys: pytest.CaptureFixture[str], tmp_
     assert main([*base, "models"]) == 4
     assert "try again in 5 s" in capsys.readouterr().err
     assert main(["--url", "nonsense", "models"]) == 2
-    with pytest.raises(SystemExit) as usage:
-        main(["submit", "--kind", "poem"])
-    assert usage.value.code == 2
+    capsys.readouterr()
+    assert main(["submit", "--kind", "poem"]) == 2
+    assert "Invalid value for '--kind'" in capsys.readouterr().err
+    assert main([]) == 2
 
 
 def test_tables_and_json(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
@@ -170,6 +190,46 @@ def test_ctrl_c_while_waiting_cancels_the_job(server: FakeServer) -> None:
     assert process.returncode == 130
     assert server.calls[-1][:2] == ("DELETE", "/v1/tasks/a1")
     assert "job a1 was cancelled on the server" in err
+
+
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    def names(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        yield path
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from names(inner, (*path, name))
+
+    for path in names(framemill_command, ()):
+        if path != ("up",):
+            assert main([*path, "--help"]) == 0
+            assert f"Usage: {' '.join(('framemill', *path))} " in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"framemill {metadata.version('framemill')}\n"
+    assert framemill.__version__ == metadata.version("framemill")
+
+
+def test_texts_and_images_are_mixed_in_the_order_of_the_command_line(server: FakeServer, tmp_path: Path) -> None:
+    file = tmp_path / "a.png"
+    file.write_bytes(PNG)
+    words = ["--mix-image", f"{file}=0.2", "--mix-text", "a cat", "--mix-image", str(file)]
+    assert main(["--url", server.url, "submit", *words]) == 0
+    assert [sorted(part) for part in server.calls[0][2]["mix"]] == [["image", "weight"], ["text"], ["image"]]
+
+
+def test_a_pipe_gets_one_line_for_each_row(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
+    server.first = [(200, {"models": [{"name": "long", "kinds": ["text2img"], "description": "word " * 100}]}, {})]
+    assert main(["--url", server.url, "models"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_a_reader_that_stops_reading_is_no_error(server: FakeServer) -> None:
+    job = {"task_id": "a" * 60, "state": "queued"}
+    server.first = [(200, {"tasks": [job] * 5000, "total": 5000, "next": None}, {})]
+    command = f"{sys.executable} -m framemill --url {server.url} list | head -n 1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_runs_as_a_module(server: FakeServer) -> None:

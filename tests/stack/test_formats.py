@@ -191,7 +191,7 @@ def test_the_text_is_where_a1111_tools_look(tmp_path: Path) -> None:
 def test_a_file_of_another_program_is_shown_as_it_is(tmp_path: Path) -> None:
     info = images.Metadata("{}", "a cat\nSteps: 5, Seed: 1")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", **{**info.exif(), "format": "JPEG"})
-    assert inspection.read(tmp_path / "a.jpg") == inspection.Making({}, "a cat\nSteps: 5, Seed: 1")
+    assert inspection.read(tmp_path / "a.jpg") == inspection.Metadata({}, "a cat\nSteps: 5, Seed: 1")
 
 
 @pytest.mark.parametrize(
@@ -296,7 +296,7 @@ def test_the_command_inspects_jobs_links_and_files(
     code, out, error = run("inspect", str(plain))
     assert (code, out, error) == (1, "", f"framemill: {plain} does not say how it was made\n")
     code, _, error = run("inspect", stack.url("/healthz"))
-    assert (code, "no PNG" in error) == (1, True)
+    assert (code, "not a PNG" in error) == (1, True)
     assert run("inspect", str(tmp_path / "missing.png"))[0] == 1
     assert run("inspect", "http://127.0.0.1:9/x.png")[0] == 1
     assert run("inspect", "never-submitted")[0] == 3

@@ -40,7 +40,10 @@ def loaded(code: str, models_file: Path, **environment: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("code", [PARENT, "import framemill, framemill.cli"], ids=["parent", "client"])
+CLIENT = "import framemill, framemill.cli, framemill.cli.progress, framemill.inspection"
+
+
+@pytest.mark.parametrize("code", [PARENT, CLIENT], ids=["parent", "client"])
 def test_no_heavy_module_is_loaded(code: str, models_file: Path) -> None:
     assert loaded(code, models_file) == set()
 

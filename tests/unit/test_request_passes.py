@@ -9,7 +9,7 @@ import pytest
 
 from app.fields import load
 from app.protocols.native.schemas import SUBMIT
-from framemill.arguments import parser
+from framemill.cli.submit import job_fields, submit
 from jobs.errors import InvalidRequest
 from jobs.models.registry import ModelRegistry
 from jobs.requests.generation import MAX_SEED, GenerationRequest, resolve
@@ -171,14 +171,16 @@ def test_a_complete_request_can_be_sent_again(registry: ModelRegistry, fields: d
 
 
 def test_the_command_has_an_option_for_each() -> None:
-    words = "submit --variation 0.3 --variation-seed 4 --hires 1.5 --hires-steps 8 --hires-strength 0.4 --prior-steps 9"
-    found = parser().parse_args([*words.split(), "--prior-negative-prompt", "fog"])
-    assert found.variation == {"strength": 0.3, "seed": 4}
-    assert found.hires == {"scale": 1.5, "steps": 8, "strength": 0.4}
-    assert found.prior == {"steps": 9, "negative_prompt": "fog"}
-    assert parser().parse_args(["submit", "--hires", "1024x1536"]).hires == {"width": 1024, "height": 1536}
-    plain = parser().parse_args(["submit"])
-    assert (plain.variation, plain.hires, plain.prior) == (None, None, None)
+    def fields(*words: str) -> dict[str, Any]:
+        return job_fields(submit.make_context("submit", [*words]).params)
+
+    words = "--variation 0.3 --variation-seed 4 --hires 1.5 --hires-steps 8 --hires-strength 0.4 --prior-steps 9"
+    given = fields(*words.split(), "--prior-negative-prompt", "fog")
+    assert given["variation"] == {"strength": 0.3, "seed": 4}
+    assert given["hires"] == {"scale": 1.5, "steps": 8, "strength": 0.4}
+    assert given["prior"] == {"steps": 9, "negative_prompt": "fog"}
+    assert fields("--hires", "1024x1536")["hires"] == {"width": 1024, "height": 1536}
+    assert fields().keys().isdisjoint({"variation", "hires", "prior"})
 
 
 def test_a_form_sends_them_as_text() -> None:

@@ -1,4 +1,4 @@
-"""Sending calls and reading answers, for both clients: all that does I/O, besides downloads."""
+"""Send requests and read responses: all network I/O of both clients."""
 
 from __future__ import annotations
 
@@ -10,22 +10,23 @@ from typing import Any, Self, TypeVar
 
 import httpx2
 
-from framemill import calls, events, wire
 from framemill.errors import ApiError
+from framemill.records import Event
+from framemill.transport import event_stream, routes, wire
 
 T = TypeVar("T")
 
 
 class Connection:
-    """One server.
+    """Connections to one server.
 
     Args:
-        base_url: the server's address, with the path prefix of a reverse proxy if there is one.
+        base_url: the server's address, including the path prefix of a reverse proxy if there is one.
         api_key: sent as ``Authorization: Bearer``; None: no key.
-        timeout_s: longest wait for a connection and for each piece of an answer, seconds.
+        timeout_s: maximum wait for a connection and for each part of a response, in seconds.
 
     Raises:
-        ValueError: ``base_url`` is no http or https address, or ``api_key`` cannot be one.
+        ValueError: ``base_url`` is not an http or https address, or ``api_key`` contains characters of no key.
     """
 
     def __init__(
@@ -45,15 +46,15 @@ class Connection:
         """Close the connections."""
         self._http.close()
 
-    def _json(self, call: calls.Call, build: Callable[[Any], T]) -> T:
+    def _json(self, call: routes.Call, build: Callable[[Any], T]) -> T:
         def read(response: httpx2.Response) -> T:
             response.read()
-            return wire.answer_of(response, build)
+            return wire.record_of(response, build)
 
         return self._send(call, read)
 
-    def _send(self, call: calls.Call, read: Callable[[httpx2.Response], T]) -> T:
-        """Send, check the status, and let ``read`` consume the answer; a failed read starts all over."""
+    def _send(self, call: routes.Call, read: Callable[[httpx2.Response], T]) -> T:
+        """Send a call, check the status, and let ``read`` consume the response. A failed read repeats the call."""
         waits = wire.retry_waits()
         while True:
             try:
@@ -67,30 +68,28 @@ class Connection:
                     raise wire.no_answer(call, self.base_url, exc) from exc
             time.sleep(waits.pop(0))
 
-    def _listen(self, call: calls.Call) -> Generator[events.Event, None, None]:
-        """The events of one connection, until it ends or fails."""
+    def _listen(self, call: routes.Call) -> Generator[Event, None, None]:
+        """Yield the events of one connection until it ends or fails."""
         try:
             with self._http.stream(**call.arguments(self.timeout_s)) as response:
                 if response.status_code >= 300:
                     response.read()
                     raise wire.error_of(response)
-                for message in events.source(response):
+                for message in event_stream.source(response):
                     if message.data:
-                        yield events.parse(message, response)
+                        yield event_stream.parse(message, response)
         except httpx2.RequestError as exc:
             raise wire.no_answer(call, self.base_url, exc) from exc
 
-    def _follow(
-        self, task_id: str | None, after: str, *, previews: bool = False
-    ) -> Generator[events.Event, None, None]:
-        """The events of a job until its end, or (None) of all without end, over as many connections as it takes."""
-        resume = events.Resume(after)
+    def _follow(self, task_id: str | None, after: str, *, previews: bool = False) -> Generator[Event, None, None]:
+        """Yield the events of a job until it finishes, or (None) of all jobs without end, and reconnect as needed."""
+        resume = event_stream.Resume(after)
         while True:
             error = None
             try:
-                with closing(self._listen(calls.events(task_id, resume.after, previews=previews))) as found:
-                    for event in found:
-                        resume.heard(event)
+                with closing(self._listen(routes.events(task_id, resume.after, previews=previews))) as events:
+                    for event in events:
+                        resume.received(event)
                         yield event
                         if task_id is not None and event.status.ended:
                             return
@@ -100,7 +99,7 @@ class Connection:
 
 
 class AsyncConnection:
-    """As :class:`Connection`, for one event loop."""
+    """:class:`Connection` for one event loop."""
 
     def __init__(
         self, base_url: str = "http://127.0.0.1:8000", api_key: str | None = None, timeout_s: float = 30
@@ -119,14 +118,14 @@ class AsyncConnection:
         """Close the connections."""
         await self._http.aclose()
 
-    async def _json(self, call: calls.Call, build: Callable[[Any], T]) -> T:
+    async def _json(self, call: routes.Call, build: Callable[[Any], T]) -> T:
         async def read(response: httpx2.Response) -> T:
             await response.aread()
-            return wire.answer_of(response, build)
+            return wire.record_of(response, build)
 
         return await self._send(call, read)
 
-    async def _send(self, call: calls.Call, read: Callable[[httpx2.Response], Awaitable[T]]) -> T:
+    async def _send(self, call: routes.Call, read: Callable[[httpx2.Response], Awaitable[T]]) -> T:
         waits = wire.retry_waits()
         while True:
             try:
@@ -140,28 +139,26 @@ class AsyncConnection:
                     raise wire.no_answer(call, self.base_url, exc) from exc
             await asyncio.sleep(waits.pop(0))
 
-    async def _listen(self, call: calls.Call) -> AsyncGenerator[events.Event, None]:
+    async def _listen(self, call: routes.Call) -> AsyncGenerator[Event, None]:
         try:
             async with self._http.stream(**call.arguments(self.timeout_s)) as response:
                 if response.status_code >= 300:
                     await response.aread()
                     raise wire.error_of(response)
-                async for message in events.source(response):
+                async for message in event_stream.source(response):
                     if message.data:
-                        yield events.parse(message, response)
+                        yield event_stream.parse(message, response)
         except httpx2.RequestError as exc:
             raise wire.no_answer(call, self.base_url, exc) from exc
 
-    async def _follow(
-        self, task_id: str | None, after: str, *, previews: bool = False
-    ) -> AsyncGenerator[events.Event, None]:
-        resume = events.Resume(after)
+    async def _follow(self, task_id: str | None, after: str, *, previews: bool = False) -> AsyncGenerator[Event, None]:
+        resume = event_stream.Resume(after)
         while True:
             error = None
             try:
-                async with aclosing(self._listen(calls.events(task_id, resume.after, previews=previews))) as found:
-                    async for event in found:
-                        resume.heard(event)
+                async with aclosing(self._listen(routes.events(task_id, resume.after, previews=previews))) as events:
+                    async for event in events:
+                        resume.received(event)
                         yield event
                         if task_id is not None and event.status.ended:
                             return

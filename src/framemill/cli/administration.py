@@ -1,0 +1,55 @@
+"""Commands of operators for the queue: front, pause, resume, dead."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from framemill.cli.jobs import job_id
+from framemill.cli.output import note, table
+from framemill.cli.service import paused_text
+from framemill.cli.session import Session, pass_session
+
+slot_name = click.argument("slot", metavar="[SLOT]", required=False)
+
+
+@click.command(short_help="Move a waiting job to the front of the queue (admin).")
+@job_id
+@pass_session
+def front(session: Session, task_id: str) -> None:
+    """Move the waiting job ID to the front of the queue. Needs an admin key."""
+    job = session.client.front(task_id)
+    place = f"position {job.position}" if job.position else "on its way to a slot"
+    session.print(job.raw, f"{job.task_id}: {place}")
+
+
+@click.command(short_help="Start no more jobs; running ones continue (admin).")
+@slot_name
+@pass_session
+def pause(session: Session, slot: str | None) -> None:
+    """Start no more jobs on SLOT, or on any slot. Running jobs continue. Needs an admin key."""
+    _print(session, session.client.pause(slot))
+
+
+@click.command(short_help="End a pause (admin).")
+@slot_name
+@pass_session
+def resume(session: Session, slot: str | None) -> None:
+    """End the pause of SLOT, or of the whole queue. Needs an admin key."""
+    _print(session, session.client.resume(slot))
+
+
+@click.command(short_help="List jobs that failed because their workers died (admin).")
+@pass_session
+def dead(session: Session) -> None:
+    """List the jobs that failed because their workers died. Needs an admin key."""
+    jobs = session.client.dead()
+    rows = [(job["task_id"], job.get("model") or "", (job.get("error") or {}).get("message") or "") for job in jobs]
+    session.print({"dead": list(jobs)}, table(("id", "model", "error"), rows) if rows else "")
+    if not session.as_json:
+        note("'framemill retry ID' submits one again" if rows else "there are none")
+
+
+def _print(session: Session, paused: Sequence[str]) -> None:
+    session.print({"paused": list(paused)}, f"paused: {paused_text(paused) or 'nothing'}")

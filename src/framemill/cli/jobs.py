@@ -1,0 +1,174 @@
+"""Commands for jobs: status, result, cancel, delete, retry, webhooks, follow, list."""
+
+from __future__ import annotations
+
+import mimetypes
+import sys
+from pathlib import Path
+
+import click
+
+from framemill.cli.options import EVENTS
+from framemill.cli.output import duration, note, percent, summary, table
+from framemill.cli.session import Session, pass_session
+from framemill.cli.watch import PreviewFile, cancellation_text
+from framemill.client import Client
+from framemill.errors import JobCancelled, JobFailed
+from framemill.records import Output, Status
+
+#: File extensions of media types that Python or the system may not know.
+_EXTENSIONS = {"image/webp": ".webp", "image/jpeg": ".jpg", "video/webm": ".webm"}
+
+job_id = click.argument("task_id", metavar="ID")
+
+
+@click.command(short_help="Show the state of a job.")
+@job_id
+@pass_session
+def status(session: Session, task_id: str) -> None:
+    """Show the state of job ID."""
+    job = session.client.status(task_id)
+    lines = [f"{'state':10}{job.state}"]
+    if job.steps:
+        lines.append(f"{'step':10}{job.step or 0}/{job.steps}")
+    for name in ("position", "stage", "slot", "device", "attempt"):
+        value = getattr(job, name)
+        if value not in (None, ""):
+            lines.append(f"{name:10}{value}")
+    if job.raw.get("waiting_for"):
+        lines.append(f"{'needs':10}{job.raw['waiting_for']}")
+    if job.eta_s is not None and not job.ended:
+        lines.append(f"{'left':10}{duration(job.eta_s)}")
+    if job.error_code:
+        lines.append(f"{'error':10}{job.error_message} ({job.error_code})")
+    lines += [f"{'note':10}{warning}" for warning in job.warnings]
+    lines += [f"{'output':10}{line}" for line in links(session.client, job).splitlines()]
+    session.print(job.raw, "\n".join(lines))
+
+
+@click.command(short_help="Download the outputs of a job.")
+@job_id
+@click.option("-o", "--output", metavar="FILE",
+              help="Target file (- is standard output). Default: the id with a suitable extension.")  # fmt: skip
+@pass_session
+def result(session: Session, task_id: str, output: str | None) -> None:
+    """Download the outputs of job ID."""
+    job = session.client.status(task_id)
+    # Outputs are requested even if the job has none: the server's error says why.
+    outputs = job.outputs or (Output(index=0, url="", media_type="application/octet-stream"),)
+    media_type = outputs[0].media_type
+    extension = _EXTENSIONS.get(media_type) or mimetypes.guess_extension(media_type) or ".bin"
+    name = output or task_id.replace("/", "_") + extension
+    save_outputs(session.client, job, name)
+    if name != "-":
+        session.print(job.raw, "")
+
+
+@click.command(short_help="Cancel a job.")
+@job_id
+@pass_session
+def cancel(session: Session, task_id: str) -> None:
+    """Cancel job ID."""
+    cancellation = session.client.cancel(task_id)
+    session.print(vars(cancellation), cancellation_text(cancellation))
+
+
+@click.command(short_help="Delete jobs and their files; cancel unfinished ones first.")
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@pass_session
+def delete(session: Session, ids: tuple[str, ...]) -> None:
+    """Delete each job ID and its files. Unfinished jobs are cancelled first."""
+    for task_id in ids:
+        deletion = session.client.delete(task_id)
+        text = "was deleted" if deletion.changed else "had already been deleted"
+        text = text if deletion.deleted else "was stopped; the server deletes it when its worker has stopped"
+        session.print(vars(deletion), f"job {task_id} {text}")
+
+
+@click.command(short_help="Submit a failed, cancelled or expired job again.")
+@job_id
+@pass_session
+def retry(session: Session, task_id: str) -> None:
+    """Submit job ID, which failed, was cancelled or expired, again. Prints the id of the new job."""
+    task = session.client.retry(task_id)
+    session.print(task.raw, task.task_id)
+
+
+@click.command(short_help="Show the webhooks of a job, or send them again.")
+@click.argument("words", metavar="[resend] ID", nargs=-1, required=True)
+@click.option("--event", type=click.Choice(EVENTS), help="With resend: send only this event. Default: all events.")
+@pass_session
+def webhooks(session: Session, words: tuple[str, ...], event: str | None) -> None:
+    """Show the webhooks that were sent for job ID, or send them again."""
+    *resend, task_id = words
+    if resend not in ([], ["resend"]):
+        raise click.UsageError("use 'webhooks ID' or 'webhooks resend ID'")
+    log = session.client.resend_webhooks(task_id, event) if resend else session.client.webhooks(task_id)
+    rows = []
+    for delivery in log["deliveries"]:
+        last = (delivery["tries"] or [{}])[-1]
+        outcome = str(last.get("status") or last.get("error") or "")
+        rows.append((delivery["event"], delivery["state"], str(len(delivery["tries"])), outcome,
+                     delivery["next_try_at"] or ""))  # fmt: skip
+    session.print(log, table(("event", "state", "tries", "last answer", "next try"), rows) if rows else "")
+    if not rows and not session.as_json:
+        note("this job has no webhooks")
+
+
+@click.command(short_help="Print the events of a job, or of all jobs.")
+@click.argument("task_id", metavar="[ID]", required=False)
+@click.option("--preview", metavar="FILE", help="Keep the newest preview of the job in this file.")
+@pass_session
+def follow(session: Session, task_id: str | None, preview: str | None) -> None:
+    """Print the events of job ID until it finishes. Without ID: of all jobs, until Ctrl-C.
+
+    Ctrl-C ends the output only; jobs continue.
+    """
+    if preview and not task_id:
+        raise click.UsageError("--preview needs the id of a job")
+    client = session.client
+    preview_file = PreviewFile(client, preview) if preview else None
+    events = client.follow(task_id, previews=preview_file is not None) if task_id else client.events()
+    for event in events:
+        status = event.status
+        if preview_file:
+            preview_file.update(status)
+        if event.name == "preview":
+            continue  # a progress event has already reported this step
+        session.print(event.raw, summary(status) if task_id else f"{status.task_id}  {summary(status)}")
+        if task_id and status.ended and status.state != "succeeded":
+            raise JobCancelled(status) if status.state == "cancelled" else JobFailed(status)
+
+
+@click.command(name="list", short_help="List jobs.")
+@click.option("--state", metavar="STATE", help="Only jobs in this state.")
+@click.option("--limit", type=int, metavar="N", help="Number of jobs. Default: 50.")
+@click.option("--after", metavar="ID", help="Continue after this job.")
+@pass_session
+def list_jobs(session: Session, state: str | None, limit: int | None, after: str | None) -> None:
+    """List jobs, newest first."""
+    page = session.client.list(state, limit, after)
+    rows = [(job.task_id, job.state, percent(job), str(job.created_at or "")) for job in page.tasks]
+    text = table(("id", "state", "done", "created"), rows)
+    session.print({"tasks": [job.raw for job in page.tasks], "total": page.total, "next": page.next}, text)
+    if page.next and not session.as_json:
+        note(f"{len(page.tasks)} of {page.total}; more with --after {page.next}")
+
+
+def save_outputs(client: Client, status: Status, name: str) -> None:
+    """Download all outputs of a job to ``name``, ``name-1``, …; for ``-``, write the first one to standard output."""
+    indexes = [output.index for output in status.outputs] or [0]
+    if name == "-":
+        sys.stdout.buffer.write(client.result(status.task_id, index=indexes[0]))
+        return
+    first = Path(name)
+    for index in indexes:
+        path = first if index == indexes[0] else first.with_name(f"{first.stem}-{index}{first.suffix}")
+        client.result(status.task_id, path, index)
+        note(f"saved {path}")
+
+
+def links(client: Client, status: Status) -> str:
+    """Return the absolute links of a job's outputs, one per line."""
+    urls = (output.url for output in status.outputs if output.url)
+    return "\n".join(url if "://" in url else client.base_url + url for url in urls)

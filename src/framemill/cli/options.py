@@ -1,0 +1,77 @@
+"""Option types and options that several subcommands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+KINDS = ("text2img", "img2img", "inpaint", "mix2img", "text2video", "img2video")
+CLASSES = ("general", "premium")
+RETENTION = ("keep", "days", "hours")
+EVENTS = ("job.started", "job.succeeded", "job.failed", "job.cancelled", "job.expired")
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+class FileOrLink(click.ParamType):
+    """A path, or an http(s) link as text."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | Path:
+        return value if isinstance(value, str) and value.startswith(("http://", "https://")) else Path(value)
+
+
+class Size(click.ParamType):
+    """``2`` as a scale, ``1024x1536`` as width and height."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, float]:
+        if isinstance(value, dict):
+            return value
+        width, _, height = value.partition("x")
+        try:
+            return {"width": int(width), "height": int(height)} if height else {"scale": float(value)}
+        except ValueError:
+            self.fail(f"{value!r} must be a scale such as 1.5, or a size such as 1024x1536", param, ctx)
+
+
+class Weighted(click.ParamType):
+    """``VALUE=0.5`` as ``{field: VALUE, "weight": 0.5}``. Without a number at its end, the whole text is the value."""
+
+    name = "weighted"
+
+    def __init__(self, field: str, value_type: Callable[[str], Any] = str) -> None:
+        self._field = field
+        self._value_type = value_type
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        text, _, number = value.rpartition("=")
+        weight: dict[str, float] = {}
+        if text:
+            try:
+                weight = {"weight": float(number)}
+            except ValueError:
+                text = ""
+        return {self._field: self._value_type(text or value), **weight}
+
+
+FILE_OR_LINK = FileOrLink()
+
+
+def webhook_options(purpose: str) -> Decorator:
+    """``--webhook-url`` and ``--webhook-event``. ``purpose`` completes "URL that receives the events …"."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        event = click.option("--webhook-event", "webhook_events", multiple=True, type=click.Choice(EVENTS),
+                             help="Event to send; may be repeated. Default: every final state.")  # fmt: skip
+        url = click.option("--webhook-url", metavar="URL", help=f"URL that receives the events {purpose}.")
+        return url(event(command))
+
+    return decorate

@@ -1,0 +1,109 @@
+"""Progress of one job.
+
+On a terminal, one line with a bar is redrawn in place. Elsewhere (a pipe, a log file), plain lines are written, at most
+one every two seconds unless the state changes.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import Self, TextIO
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar as Bar
+from rich.table import Table
+from rich.text import Text
+
+from framemill.cli.output import duration
+from framemill.records import Status
+
+#: Minimum interval between two plain lines with the same state, in seconds.
+PLAIN_INTERVAL_S = 2.0
+
+_BAR_COLUMNS = 24
+
+
+class ProgressBar:
+    """Shows the progress of a job. Use it in a ``with`` block so that the last line is completed.
+
+    Args:
+        label: text before the bar.
+        stream: output stream; default: standard error.
+        clock: monotonic time in seconds.
+    """
+
+    def __init__(
+        self, label: str = "", stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._label = label
+        self._stream = sys.stderr if stream is None else stream
+        self._clock = clock
+        console = Console(file=self._stream, highlight=False)
+        in_place = console.is_terminal and not console.is_dumb_terminal
+        self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._update = self._redraw if in_place else self._write_line
+        self._last_state: tuple[str, str | None] | None = None
+        self._last_written = 0.0
+        self._last_text = ""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def update(self, status: Status) -> None:
+        """Show ``status``. Suitable as ``on_status`` of :meth:`framemill.Client.wait`."""
+        text = describe(status)
+        if text != self._last_text:
+            self._update(status, text)
+
+    def close(self) -> None:
+        """Complete the line, so that later output starts on a new line."""
+        self._live.stop()
+
+    def _redraw(self, status: Status, text: str) -> None:
+        line = Table.grid(padding=(0, 1))
+        share = share_done(status)
+        bar = () if share is None else (Bar(1.0, share, width=_BAR_COLUMNS),)
+        label = (Text(self._label),) if self._label else ()
+        line.add_row(*label, *bar, Text(text, overflow="ellipsis", no_wrap=True))
+        self._live.start()
+        self._live.update(line, refresh=True)
+        self._last_text = text
+
+    def _write_line(self, status: Status, text: str) -> None:
+        now, state = self._clock(), (status.state, status.stage)
+        if state == self._last_state and now - self._last_written < PLAIN_INTERVAL_S:
+            return
+        self._last_state, self._last_written, self._last_text = state, now, text
+        self._stream.write(f"{self._label}  {text}\n" if self._label else f"{text}\n")
+        self._stream.flush()
+
+
+def describe(status: Status) -> str:
+    """Format the state of a job: ``step 10/20, 3 s left``."""
+    left = "" if status.eta_s is None else f", {duration(status.eta_s)} left"
+    if status.state == "queued":
+        # Position 0: the job is already on its way to a worker.
+        return (f"waiting, position {status.position}" if status.position else "waiting") + left
+    if status.state == "running" and not status.steps:
+        return (status.stage or "starting") + left
+    if status.state == "running":
+        step = status.step or 0
+        text = f"step {step}/{status.steps}{left}"
+        percent = "" if status.stage_percent is None else f" {status.stage_percent} %"
+        return f"{text}, {status.stage}{percent}" if status.stage and step == 0 else text
+    return {"delivering": "saving", "succeeded": "done"}.get(status.state, status.state)
+
+
+def share_done(status: Status) -> float | None:
+    """Return the part of the steps that is done, 0 to 1; None for a state without a bar."""
+    if status.state in ("delivering", "succeeded"):
+        return 1.0
+    if status.state == "running" and status.steps:
+        return max(0.0, min((status.step or 0) / status.steps, 1.0))
+    return None

@@ -1,0 +1,82 @@
+"""Watch a job until it finishes: with a progress bar, and with a file that holds its newest preview."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from framemill.cli.output import note
+from framemill.client import Client
+from framemill.errors import ClientError
+from framemill.records import ENDED, Cancellation, Status
+from framemill.transport import wire
+
+
+class PreviewFile:
+    """Keeps the newest preview of a job in ``path``, for image viewers that reload changed files.
+
+    Each preview replaces the previous file atomically.
+
+    Raises (from :meth:`update`):
+        OSError: the file cannot be written.
+    """
+
+    def __init__(self, client: Client, path: str) -> None:
+        self._client = client
+        self._path = Path(path)
+        self._step: int | None = None
+
+    def update(self, status: Status) -> None:
+        """Download the preview that ``status`` announces, unless the file already holds it."""
+        if status.preview_step in (None, self._step):
+            return
+        preview = self._client.preview(status.task_id)
+        if preview is None:  # the run has finished meanwhile
+            return
+        part = wire.part_file(self._path)
+        try:
+            part.write_bytes(preview.content)
+            part.replace(self._path)
+        finally:
+            part.unlink(missing_ok=True)
+        self._step = status.preview_step
+
+
+def wait(client: Client, task_id: str, preview: str | None = None) -> Status:
+    """Wait for a job with a progress bar. Ctrl-C cancels the job.
+
+    Args:
+        client: the client.
+        task_id: the job.
+        preview: file for the newest preview, or None.
+    """
+    from framemill.cli.progress import ProgressBar  # commands that do not wait start faster without rich
+
+    preview_file = PreviewFile(client, preview) if preview else None
+    with ProgressBar() as bar:
+
+        def on_status(status: Status) -> None:
+            bar.update(status)
+            if preview_file:
+                preview_file.update(status)
+
+        try:
+            return client.wait(task_id, on_status=on_status)
+        except KeyboardInterrupt:
+            bar.close()
+            try:
+                cancellation = client.cancel(task_id)
+            except ClientError as exc:
+                note(f"job {task_id} could not be cancelled: {exc}")
+            else:
+                note(cancellation_text(cancellation))
+            raise
+
+
+def cancellation_text(cancellation: Cancellation) -> str:
+    """Format the result of a cancellation."""
+    if not cancellation.changed:
+        return f"job {cancellation.task_id} had already ended: {cancellation.state}"
+    if cancellation.state in ENDED:
+        return f"job {cancellation.task_id} was {cancellation.state} on the server"
+    # The worker first completes its current step.
+    return f"job {cancellation.task_id} is being cancelled by the server"

@@ -1,0 +1,243 @@
+"""Calls that consist of one request and one response, for both clients. Both classes have the same methods."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Unpack
+
+import httpx2
+
+from framemill.errors import ApiError
+from framemill.keys import Key, KeyFields
+from framemill.records import BulkCancellation, Cancellation, Deletion, Preview, Status, Task
+from framemill.transport import routes, wire
+from framemill.transport.connection import AsyncConnection, Connection
+
+
+class Operations(Connection):
+    """Cancel, retry and administer. Administrative calls need an admin key; ApiError 403 otherwise."""
+
+    def status(self, task_id: str) -> Status:
+        """Return the current state of a job."""
+        return self._json(routes.status(task_id), Status.from_dict)
+
+    def preview(self, task_id: str) -> Preview | None:
+        """Return the newest preview of a running job, or None. The request enables previews for some seconds."""
+        try:
+            return self._send(routes.task("GET", task_id, "/preview"), _read_preview)
+        except ApiError as error:
+            if error.code != "no_preview":
+                raise
+            return None
+
+    def cancel(self, task_id: str) -> Cancellation:
+        """Cancel one job. ``changed`` of the result is False if the job had already finished."""
+        return self._json(routes.task("DELETE", task_id), Cancellation.from_dict)
+
+    def delete(self, task_id: str) -> Deletion:
+        """Delete a job and its files. An unfinished job is cancelled first. Repeating the call does no harm."""
+        return self._json(routes.delete(task_id), Deletion.from_dict)
+
+    def cancel_running(self) -> BulkCancellation:
+        """Cancel all running jobs that this key may cancel."""
+        return self._json(routes.CANCEL_RUNNING, BulkCancellation.from_dict)
+
+    def retry(self, task_id: str) -> Task:
+        """Submit a failed, cancelled or expired job again as a new job. ApiError ``conflict``: any other state."""
+        return self._json(routes.task("POST", task_id, "/retry"), Task.from_dict)
+
+    def front(self, task_id: str) -> Status:
+        """Move a waiting job to the front of the queue (admin). ApiError ``conflict``: the job is not waiting."""
+        return self._json(routes.task("POST", task_id, "/front"), Status.from_dict)
+
+    def pause(self, slot: str | None = None) -> Sequence[str]:
+        """Start no more jobs on a slot, or (None) on any slot; running jobs continue (admin).
+
+        Returns:
+            Everything that is paused now: names of slots, and ``*`` for the whole queue.
+        """
+        return self._json(routes.pause(slot, resume=False), _paused)
+
+    def resume(self, slot: str | None = None) -> Sequence[str]:
+        """End :meth:`pause` of the same ``slot``; return everything that is still paused (admin)."""
+        return self._json(routes.pause(slot, resume=True), _paused)
+
+    def dead(self) -> Sequence[Mapping[str, Any]]:
+        """Return the jobs that failed because their workers died, newest first (admin). See :meth:`retry`."""
+        return self._json(routes.DEAD, lambda body: body["dead"])
+
+    def keys(self) -> Sequence[Key]:
+        """Return the API keys, without their secrets (admin)."""
+        return self._json(routes.KEYS, _keys)
+
+    def create_key(self, service: str, **fields: Unpack[KeyFields]) -> Key:
+        """Create an API key (admin). Only this response contains its ``secret``.
+
+        Raises:
+            ApiError: ``conflict``: the service already has a key; ``invalid_request``: a field is wrong, or the first
+                key is not an admin key.
+        """
+        return self._json(routes.create_key(service, fields), Key.from_dict)
+
+    def revoke_key(self, service: str) -> None:
+        """Revoke the key of a service (admin). ApiError ``key_not_found``: the service has no key."""
+        self._json(routes.revoke_key(service), dict)
+
+    def set_webhook(
+        self, service: str, url: str | None = None, events: Sequence[str] | None = None, *, new_secret: bool = False
+    ) -> Mapping[str, Any]:
+        """Set the webhook for the events of a key's later jobs (admin).
+
+        Args:
+            service: the service that the key belongs to.
+            url: receiver of the webhooks; None: unchanged.
+            events: names of the events; None: when a job finishes.
+            new_secret: create a new signing secret. The previous one also signs until the next renewal.
+
+        Returns:
+            ``service``, ``webhook`` and, if it is new, ``secret``. Only this response contains the secret.
+        """
+        return self._json(routes.set_webhook(service, url, events, new_secret=new_secret), dict)
+
+    def remove_webhook(self, service: str) -> None:
+        """Remove a key's webhook and its signing secret (admin)."""
+        self._json(routes.remove_webhook(service), dict)
+
+    def webhooks(self, task_id: str) -> Mapping[str, Any]:
+        """Return the webhooks of a job: ``url``, ``events`` and ``deliveries``, each with its ``tries``."""
+        return self._json(routes.task("GET", task_id, "/webhooks"), dict)
+
+    def resend_webhooks(self, task_id: str, event: str | None = None) -> Mapping[str, Any]:
+        """Send one event of a job, or (None) all events, again. Returns and raises as :meth:`webhooks` does."""
+        return self._json(routes.resend_webhooks(task_id, event), dict)
+
+    def models(self) -> Sequence[Mapping[str, Any]]:
+        """Return the models with their kinds, defaults and limits."""
+        return self._json(routes.MODELS, lambda body: body["models"])
+
+    def model_command(self, name: str, command: str, slot: str | None = None) -> Mapping[str, Any]:
+        """Load, unload, pin, unpin or check a model (admin).
+
+        Args:
+            name: the model.
+            command: ``load``, ``unload``, ``pin``, ``unpin`` or ``check``.
+            slot: the slot; None: every slot that may run the model (``check``: one of them).
+
+        Returns:
+            ``slots`` states for each slot what ``will`` happen, with the ``task_id`` of the job that does it.
+
+        Raises:
+            ApiError: ``conflict``: the model is pinned, or no worker offers it; ``model_not_found``.
+        """
+        return self._json(routes.model_command(name, command, slot), dict)
+
+    def service_status(self) -> Mapping[str, Any]:
+        """Return the state of the whole server: queue, slots, devices."""
+        return self._json(routes.SERVICE, dict)
+
+
+class AsyncOperations(AsyncConnection):
+    """:class:`Operations` with ``await``."""
+
+    async def status(self, task_id: str) -> Status:
+        """Return the current state of a job."""
+        return await self._json(routes.status(task_id), Status.from_dict)
+
+    async def preview(self, task_id: str) -> Preview | None:
+        """Return the newest preview of a running job, or None. The request enables previews for some seconds."""
+        try:
+            return await self._send(routes.task("GET", task_id, "/preview"), _aread_preview)
+        except ApiError as error:
+            if error.code != "no_preview":
+                raise
+            return None
+
+    async def cancel(self, task_id: str) -> Cancellation:
+        """Cancel one job. ``changed`` of the result is False if the job had already finished."""
+        return await self._json(routes.task("DELETE", task_id), Cancellation.from_dict)
+
+    async def delete(self, task_id: str) -> Deletion:
+        """Delete a job and its files. An unfinished job is cancelled first. Repeating the call does no harm."""
+        return await self._json(routes.delete(task_id), Deletion.from_dict)
+
+    async def cancel_running(self) -> BulkCancellation:
+        """Cancel all running jobs that this key may cancel."""
+        return await self._json(routes.CANCEL_RUNNING, BulkCancellation.from_dict)
+
+    async def retry(self, task_id: str) -> Task:
+        """Submit a failed, cancelled or expired job again as a new job."""
+        return await self._json(routes.task("POST", task_id, "/retry"), Task.from_dict)
+
+    async def front(self, task_id: str) -> Status:
+        """Move a waiting job to the front of the queue (admin)."""
+        return await self._json(routes.task("POST", task_id, "/front"), Status.from_dict)
+
+    async def pause(self, slot: str | None = None) -> Sequence[str]:
+        """Start no more jobs on a slot, or (None) on any slot; return everything that is paused now (admin)."""
+        return await self._json(routes.pause(slot, resume=False), _paused)
+
+    async def resume(self, slot: str | None = None) -> Sequence[str]:
+        """End :meth:`pause` of the same ``slot``; return everything that is still paused (admin)."""
+        return await self._json(routes.pause(slot, resume=True), _paused)
+
+    async def dead(self) -> Sequence[Mapping[str, Any]]:
+        """Return the jobs that failed because their workers died, newest first (admin)."""
+        return await self._json(routes.DEAD, lambda body: body["dead"])
+
+    async def keys(self) -> Sequence[Key]:
+        """Return the API keys, without their secrets (admin)."""
+        return await self._json(routes.KEYS, _keys)
+
+    async def create_key(self, service: str, **fields: Unpack[KeyFields]) -> Key:
+        """Create an API key (admin). Only this response contains its ``secret``."""
+        return await self._json(routes.create_key(service, fields), Key.from_dict)
+
+    async def revoke_key(self, service: str) -> None:
+        """Revoke the key of a service (admin)."""
+        await self._json(routes.revoke_key(service), dict)
+
+    async def set_webhook(
+        self, service: str, url: str | None = None, events: Sequence[str] | None = None, *, new_secret: bool = False
+    ) -> Mapping[str, Any]:
+        """Set the webhook for the events of a key's later jobs (admin); see :meth:`Operations.set_webhook`."""
+        return await self._json(routes.set_webhook(service, url, events, new_secret=new_secret), dict)
+
+    async def remove_webhook(self, service: str) -> None:
+        """Remove a key's webhook and its signing secret (admin)."""
+        await self._json(routes.remove_webhook(service), dict)
+
+    async def webhooks(self, task_id: str) -> Mapping[str, Any]:
+        """Return the webhooks of a job: ``url``, ``events`` and ``deliveries``, each with its ``tries``."""
+        return await self._json(routes.task("GET", task_id, "/webhooks"), dict)
+
+    async def resend_webhooks(self, task_id: str, event: str | None = None) -> Mapping[str, Any]:
+        """Send one event of a job, or (None) all events, again. Returns and raises as :meth:`webhooks` does."""
+        return await self._json(routes.resend_webhooks(task_id, event), dict)
+
+    async def models(self) -> Sequence[Mapping[str, Any]]:
+        """Return the models with their kinds, defaults and limits."""
+        return await self._json(routes.MODELS, lambda body: body["models"])
+
+    async def model_command(self, name: str, command: str, slot: str | None = None) -> Mapping[str, Any]:
+        """Load, unload, pin, unpin or check a model (admin)."""
+        return await self._json(routes.model_command(name, command, slot), dict)
+
+    async def service_status(self) -> Mapping[str, Any]:
+        """Return the state of the whole server: queue, slots, devices."""
+        return await self._json(routes.SERVICE, dict)
+
+
+def _read_preview(response: httpx2.Response) -> Preview:
+    return wire.preview_of(response, response.read())
+
+
+async def _aread_preview(response: httpx2.Response) -> Preview:
+    return wire.preview_of(response, await response.aread())
+
+
+def _paused(body: Mapping[str, Any]) -> Sequence[str]:
+    return tuple(body["paused"])
+
+
+def _keys(body: Mapping[str, Any]) -> Sequence[Key]:
+    return tuple(Key.from_dict(key) for key in body["keys"])
