@@ -75,7 +75,9 @@ def reachable(graph: Graph, start: str) -> set[str]:
 def reduced(graph: Graph) -> Graph:
     """The arrows that do not follow from others; ``graph`` has no circle."""
     return {
-        node: {target for target in targets if not any(target in reachable(graph, other) for other in targets - {target})}
+        node: {
+            target for target in targets if not any(target in reachable(graph, other) for other in targets - {target})
+        }
         for node, targets in graph.items()
     }
 
