@@ -22,11 +22,12 @@ README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def shipped() -> Iterator[Stack]:
-    """A stack with the models of the repository."""
+    """A stack with the models of the repository, which has loaded torch and the image model."""
     with (
         tempfile.TemporaryDirectory(prefix="fm-") as folder,
         running(Path(folder), PROJECT_ROOT / "models.toml", "gpu0", "io") as stack,
     ):
+        stack.wait(stack.submit(model="demo-image", steps=1))  # or a busy machine would exceed the wait of the example
         yield stack
 
 
