@@ -38,6 +38,7 @@ import redis
 from bench import path_recorder
 from bench.common import table
 from stack import ports, redis_binary
+from stack.parent import terminate_with_parent
 
 PATIENCE_S = 300.0
 STEPS = 4
@@ -87,7 +88,8 @@ class Recording:
         self._phase_file.write_text("started")
         shutil.copy(path_recorder.__file__, folder / "sitecustomize.py")
         self._redis_port, self._port = (ports.next_free("127.0.0.1", start) for start in (21_379, 28_000))
-        self.redis = redis.Redis(port=self._redis_port, decode_responses=True)
+        # No timeout: MONITOR is silent while Redis is idle.
+        self.redis = redis.Redis(port=self._redis_port, decode_responses=True, socket_timeout=None)
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -116,7 +118,7 @@ class Recording:
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 command, cwd=self.root, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=terminate_with_parent,
             )  # fmt: skip
         self._processes.append(process)
 
@@ -218,12 +220,16 @@ class ScriptCalls:
         self.calls: dict[str, Counter[str]] = defaultdict(Counter)
         self._phase = ""
         self._changed = threading.Condition()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
 
     def phase(self, name: str) -> None:
         """Count what Redis runs from now on under this phase."""
+        deadline = time.monotonic() + PATIENCE_S
         with self._changed:
             while self._phase != name:  # the first mark is lost if it precedes MONITOR
+                if time.monotonic() > deadline or not self._thread.is_alive():
+                    raise RuntimeError("the calls of scripts are no longer seen")
                 self._server.echo(self._MARK + name)
                 self._changed.wait(0.2)
 
