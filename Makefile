@@ -1,12 +1,12 @@
-# make help lists the targets. The environment is made once; after that every target starts at once.
+# "make help" lists the targets. The environment is created once; later runs start immediately.
 
 VENV ?= .venv
 TORCH ?= torch==2.13.0
-# Of make up: number of web servers, each for one GPU (1: one for all).
+# make up: number of web servers, each for one GPU (1: one server for all GPUs).
 SERVICES ?= 1
-# Of make test: number of processes that share the test files.
+# make test: number of processes that share the test files.
 TESTERS ?= 2
-# Of make chaos: number of jobs, and what the dice start from.
+# make chaos: number of jobs, and the seed of the random numbers.
 N ?= 300
 SEED ?= 1
 
@@ -14,12 +14,12 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint bench chaos gpu-check clean
+.PHONY: help setup demo up test test-quick lint bench chaos gpu-check clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## make the Python environment in .venv
+setup: $(STAMP) ## create the Python environment in .venv
 	@echo "$(VENV) is ready"
 
 demo: $(STAMP) ## start everything, make an image and a video, stop everything
@@ -28,24 +28,27 @@ demo: $(STAMP) ## start everything, make an image and a video, stop everything
 up: $(STAMP) ## start everything; Ctrl-C stops it
 	@$(BIN)/python -m stack up --services $(SERVICES)
 
-test: $(STAMP) ## run the tests
+test: $(STAMP) ## run all tests
 	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile
+
+test-quick: $(STAMP) ## run the tests that start no processes but Redis: tests/unit, tests/store, tests/http
+	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile tests/unit tests/store tests/http
 
 lint: $(STAMP) ## check style, types and imports
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(STAMP) ## measure it all in a short form, beside a bare Flask + Celery app; bench/RESULTS.md explains
+bench: $(STAMP) ## run all benchmarks in a short form; bench/RESULTS.md explains the figures
 	@$(BIN)/python -m bench
 
-chaos: $(STAMP) ## kill and stop everything at random under N jobs (SEED=1); nothing may be lost
+chaos: $(STAMP) ## kill processes at random while N jobs run (SEED=1); no job may be lost
 	@$(BIN)/python -m bench.chaos --jobs $(N) --seed $(SEED)
 
-gpu-check: $(STAMP) ## on a machine with a CUDA device: check and measure what only it can show
+gpu-check: $(STAMP) ## on a machine with a CUDA device: checks and measurements that need one
 	@$(BIN)/python -m bench.gpu_check
 
-clean: ## remove the environment and caches; jobs and outputs (var, outputs) stay
+clean: ## remove the environment and caches; jobs and outputs (var, outputs) are kept
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
@@ -58,9 +61,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	if [ -z "$$python" ]; then \
 	    echo "Framemill needs Python 3.11 or newer; python3 is $$(python3 --version 2>/dev/null || echo missing)." >&2; exit 1; \
 	fi; \
-	if [ ! -x $(BIN)/python ]; then echo "making $(VENV) with $$python"; $$python -m venv $(VENV); fi; \
+	if [ ! -x $(BIN)/python ]; then echo "creating $(VENV) with $$python"; $$python -m venv $(VENV); fi; \
 	echo "installing $(TORCH) (large on the first run)"; \
 	$(BIN)/python -m pip install --quiet -c constraints.txt '$(TORCH)'; \
-	echo "installing Framemill and what it needs"; \
+	echo "installing Framemill and its dependencies"; \
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'; \
 	touch $(STAMP)

@@ -9,7 +9,7 @@ from typing import Any
 
 from app import inputs
 from jobs.formats import FORMATS
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 from jobs.requests.generation import GenerationRequest
 from jobs.requests.inpaint import Inpaint
 from jobs.settings import Settings

@@ -13,6 +13,7 @@ from jobs.callers import ANYBODY, Caller, Role
 from jobs.errors import Forbidden, JobNotFound, Unauthorized, Unavailable
 from jobs.record import Job
 from jobs.settings import Settings
+from jobs.store import queries
 from jobs.store.api_keys import KeyRing
 from jobs.store.jobs import JobStore
 
@@ -91,15 +92,24 @@ def check_model(model: str) -> None:
         raise Forbidden(f"this key may not use model {model}")
 
 
-def visible(job: Job) -> Job:
-    """The job, if the caller may see it.
+def visible_job(job_id: str) -> Job:
+    """Return a job that the caller may see.
 
     Raises:
-        JobNotFound: somebody else's job looks like none.
+        JobNotFound: unknown id, or a job of another key.
     """
+    job = store().get(job_id)
     if not caller().owns(job.key_id):
-        raise JobNotFound(f"there is no job {job.job_id!r}")
+        raise JobNotFound(f"there is no job {job_id!r}")
     return job
+
+
+def sees(job_id: str) -> bool:
+    """Return whether the caller may see this job."""
+    if caller().is_admin:
+        return True
+    job = queries.find(store(), job_id)
+    return job is not None and caller().owns(job.key_id)
 
 
 def refuse_open_address(settings: Settings) -> None:

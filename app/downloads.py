@@ -1,4 +1,4 @@
-"""Send a stored output: whole or one range, with validators that let clients resume and cache."""
+"""Send stored outputs: a whole file or one range of it, with validators that let clients resume and cache."""
 
 from __future__ import annotations
 
@@ -7,31 +7,49 @@ import time
 from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
-from jobs.objects import ObjectStore
-from jobs.record import Output
+from app import auth
+from jobs.errors import NotReady, ResultExpired
+from jobs.job_view import iso
+from jobs.objects.base import ObjectStore
+from jobs.record import Job, Output
+from jobs.states import JobState
 
-#: Longest time a client may keep a copy for, seconds.
+#: Longest time that a client may cache a file, seconds.
 YEAR_S = 31_536_000
+
+
+def finished_job(job_id: str) -> Job:
+    """Return a job whose outputs can be fetched.
+
+    Raises:
+        JobNotFound, NotReady, ResultExpired.
+    """
+    job = auth.visible_job(job_id)
+    if job.removed_at_ms:
+        raise ResultExpired(f"the files of this job were removed at {iso(job.removed_at_ms)}")
+    if job.state is not JobState.SUCCEEDED:
+        raise NotReady(f"the job is {job.state}: {'it has no result' if job.state.is_terminal else 'no result yet'}")
+    return job
 
 
 def send_object(objects: ObjectStore, output: Output, *, name: str, expires_at_ms: int | None = None) -> Response:
     """Stream an output through this server.
 
-    HEAD, ``If-None-Match`` and a single ``Range`` are answered as RFC 9110 says; several ranges in one request
-    are answered with the whole file. Copies of a file that expires (``expires_at_ms``) expire with it.
+    HEAD, ``If-None-Match`` and a single ``Range`` follow RFC 9110; several ranges in one request get the whole file.
+    Cached copies of a file that expires (``expires_at_ms``) expire with it.
 
     Raises:
-        ObjectNotFound: the file is gone.
+        ObjectNotFound: the file is no longer stored.
         RequestedRangeNotSatisfiable: 416.
     """
     size = objects.stat(output.key).size_bytes
     start, end, status = 0, size - 1, 200
     unchanged = request.if_none_match.contains_weak(output.sha256)
-    wanted = request.range if request.method == "GET" and not unchanged else None
-    if wanted is not None and wanted.units == "bytes" and len(wanted.ranges) == 1 and _still_same(output):
-        begin, _ = wanted.ranges[0]
-        # "The last n bytes" of a file that is shorter are all of it, which Werkzeug refuses.
-        span = (0, size) if begin is not None and begin <= -size < 0 else wanted.range_for_length(size)
+    requested = request.range if request.method == "GET" and not unchanged else None
+    if requested is not None and requested.units == "bytes" and len(requested.ranges) == 1 and _still_same(output):
+        begin, _ = requested.ranges[0]
+        # "The last n bytes" of a shorter file are the whole file; Werkzeug refuses that range.
+        span = (0, size) if begin is not None and begin <= -size < 0 else requested.range_for_length(size)
         if span is None:
             raise RequestedRangeNotSatisfiable(length=size)
         start, end, status = span[0], span[1] - 1, 206
@@ -56,9 +74,9 @@ def send_object(objects: ObjectStore, output: Output, *, name: str, expires_at_m
 
 
 def _still_same(output: Output) -> bool:
-    """``If-Range``: a range only of the file the client began with.
+    """Return whether ``If-Range`` names this file, so that a range continues the client's download.
 
-    A date or a weak tag cannot say so: outputs have strong tags and no date.
+    A date or a weak tag never matches: outputs have strong tags and no date.
     """
     condition = request.headers.get("If-Range")
     return condition is None or condition.strip() == f'"{output.sha256}"'

@@ -15,8 +15,7 @@ from jobs import errors
 
 logger = logging.getLogger(__name__)
 
-#: The HTTP status of each error class; the nearest base class counts. LightX2V's clients, who share these
-#: routes, know a result that is not ready as 404.
+#: The HTTP status of each error class, or of its nearest base class in this table.
 STATUS: dict[type[errors.FramemillError], int] = {
     errors.FramemillError: 500,
     errors.InvalidRequest: 422,
@@ -26,9 +25,7 @@ STATUS: dict[type[errors.FramemillError], int] = {
     errors.NotFound: 404,
     errors.ResultExpired: 410,
     errors.Conflict: 409,
-    errors.NotReady: 404,
     errors.QueueFull: 429,
-    errors.ServiceBusy: 400,
     errors.Unavailable: 503,
 }
 

@@ -13,7 +13,8 @@ from flask import Flask, current_app
 
 from app.events import EventHub
 from jobs.models.registry import ModelRegistry
-from jobs.objects import ObjectStore, open_store
+from jobs.objects.base import ObjectStore
+from jobs.objects.factory import open_store
 from jobs.settings import Settings
 from jobs.store.events import EventLog
 from jobs.store.jobs import JobStore

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from flask import Flask
 from flask_smorest import Api
 
@@ -18,7 +20,8 @@ from jobs.models.registry import ModelRegistry
 from jobs.settings import Settings
 from jobs.store.api_keys import KeyRing
 
-__version__ = "0.1.0"
+#: The version of the checkout, which is installed in the environment.
+__version__ = version("framemill")
 
 
 def create_app(settings: Settings | None = None) -> Flask:
@@ -54,7 +57,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         store.until_written(lambda: KeyRing(store).seed_services(services))
     api = Api(app)
     native.register(api)
-    lightx2v.register(app, api)
+    lightx2v.register(api)
     devoid.register(app, api)
     a1111.register(app, api)
     aime.register(app, api, settings, registry)

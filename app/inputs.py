@@ -23,7 +23,7 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from jobs.errors import InvalidRequest, ObjectNotFound, Problem
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 from jobs.outbound.download import fetch
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore

@@ -1,4 +1,4 @@
-"""From a caller's checked fields to an accepted job: what the submit of every protocol does."""
+"""From a caller's checked fields to an accepted job: the part of a submission that all protocols share."""
 
 from __future__ import annotations
 
@@ -16,81 +16,71 @@ from app.extensions import dispatcher, models, objects, settings, store
 from jobs import moderation
 from jobs.errors import Forbidden, InvalidRequest, Problem
 from jobs.forecast import OVER, Forecast
-from jobs.models.spec import Kind, ModelSpec
+from jobs.models.spec import ModelSpec
 from jobs.record import Job, check_job_id, new_job_id
-from jobs.requests import generation as requests
+from jobs.requests import generation
 from jobs.requests.generation import GenerationRequest
 from jobs.store import queries
-from jobs.store.jobs import Room
-from jobs.submission import Submission
+from jobs.submission import CALLER_OPTIONS, Submission
+from tasks.dispatch import Submitted
 
 MAX_IDEMPOTENCY_KEY_CHARS = 255
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job that could be accepted: every field is right, and its pictures are stored."""
+    """A job that is ready to be accepted: every field is valid, and its pictures are stored."""
 
     submission: Submission
     job_id: str
     chosen_by_client: bool
 
 
-def prepare(
-    values: Mapping[str, Any], pictures: Pictures, warnings: list[str], **queueing: Any
-) -> Prepared:  # fmt: skip
-    """Check everything, then store the pictures.
+def prepare(values: Mapping[str, Any], pictures: Pictures, warnings: list[str], **queueing: Any) -> Prepared:
+    """Check all fields, then store the pictures.
 
     Args:
-        values: the native API's field names, types already checked; None counts as not sent, and
+        values: fields by their names in the native API, with checked types. None counts as not sent, and
             :data:`app.attachments.UNSTORED` stands for each picture.
         pictures: as the caller sent them.
-        warnings: to be shown with the job, before those of the values themselves.
-        queueing: further fields of :class:`~jobs.submission.Submission` that the protocol decides.
+        warnings: shown with the job, after those about the values themselves.
+        queueing: fields of :class:`~jobs.submission.Submission` that the protocol decides.
 
     Raises:
-        InvalidRequest: with every problem found; nothing was stored.
+        InvalidRequest: names every problem; nothing was stored.
         Forbidden: the key may not use this model or class.
     """
     values = dict(values)
     if not values.get("model") and not values.get("kind") and pictures.contents.keys() <= {"image"}:
         values["kind"] = settings().bare_kind(with_image=bool(pictures.contents))
-    chosen = check_job_id(values["task_id"]) if values.get("task_id") else None
-    resolved, rounded = requests.resolve(models(), values, settings())
+    client_id = check_job_id(values["id"]) if values.get("id") else None
+    resolved, rounded = generation.resolve(models(), values, settings())
     submission = _submission(values, resolved, rounded + warnings, pictures, queueing)
     stored = attachments.store(resolved, pictures, settings=settings(), objects=objects(), records=store())
     submission = replace(submission, request=stored)
-    return Prepared(submission, chosen or new_job_id(), chosen is not None)
+    return Prepared(submission, client_id or new_job_id(), client_id is not None)
 
 
-def accept(prepared: Prepared, wait_s: float = 0) -> tuple[Job, Forecast | None]:
-    """Accept a job; with ``wait_s`` wait for its end, at most so long.
-
-    Returns:
-        The job, and where it stands as it was accepted (None after waiting).
+def accept(prepared: Prepared, wait_s: float = 0) -> Submitted:
+    """Accept a job. With ``wait_s``, then wait until it has finished, at most this many seconds.
 
     Raises:
         DuplicateJob, IdempotencyMismatch, QueueFull, ServiceBusy, Unavailable: not accepted.
     """
-
-    def send() -> tuple[Job, Forecast]:
-        return dispatcher().submit(prepared.submission, prepared.job_id, chosen_by_client=prepared.chosen_by_client)
-
     if not wait_s:
-        return send()
+        return _dispatch(prepared)
     with waiting.listening(prepared.job_id) as listener:
-        return waiting.wait_until_over(send()[0], wait_s, listener), None
+        submitted = _dispatch(prepared)
+        job = waiting.wait_until_over(submitted.job, wait_s, listener)
+    return replace(submitted, job=job, forecast=forecast_of(job))
 
 
-def room() -> Room:
-    """What this service works on, and whether it has room for one job more."""
-    own = settings()
-    video = models().default_for(Kind.TEXT2VIDEO) if own.lightx2v_profile == "single" else None
-    return store().room(own.service_slot, video.name if video else "")
+def _dispatch(prepared: Prepared) -> Submitted:
+    return dispatcher().submit(prepared.submission, prepared.job_id, chosen_by_client=prepared.chosen_by_client)
 
 
 def forecast_of(job: Job) -> Forecast:
-    """Where a job stands now."""
+    """Return where a job stands now."""
     return OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
 
 
@@ -101,54 +91,67 @@ def _submission(
     pictures: Pictures,
     queueing: Mapping[str, Any],
 ) -> Submission:
-    """How the job is to be queued. Raises: InvalidRequest, Forbidden."""
+    """Return how the job is queued. Raises: InvalidRequest, Forbidden."""
     caller, spec = auth.caller(), models().get(resolved.model)
     auth.check_model(spec.name)
-    job_class = values.get("job_class")
-    if job_class == "premium" and not (caller.is_admin or caller.job_class == "premium"):
-        raise Forbidden("this key has no premium class")
-    idempotency_key = request.headers.get("Idempotency-Key", "")
-    if len(idempotency_key) > MAX_IDEMPOTENCY_KEY_CHARS or not idempotency_key.isprintable():
-        rule = f"must be at most {MAX_IDEMPOTENCY_KEY_CHARS} printable characters"
-        raise InvalidRequest(Problem("Idempotency-Key", rule, idempotency_key))
-    usual: dict[str, Any] = {
+    _check_class(values.get("job_class"))
+    defaults: dict[str, Any] = {name: values[name] for name in CALLER_OPTIONS if values.get(name) is not None}
+    defaults |= {
         "request": resolved,
         "caller": caller,
         "warnings": warnings,
-        "pin": _pin(values.get("slot"), resolved.model),
-        "job_class": job_class,
-        "priority": values.get("priority") or 0,
-        "start_within_s": _limit("start_within_s", values, spec),
-        "max_run_s": _limit("max_run_s", values, spec),
-        "retention": values.get("retention"),
-        "idempotency_key": hashlib.sha256(idempotency_key.encode()).hexdigest() if idempotency_key else "",
+        "pin": _pinned_slot(values.get("slot"), resolved.model),
+        "start_within_s": _time_limit("start_within_s", values, spec),
+        "max_run_s": _time_limit("max_run_s", values, spec),
+        "idempotency_key": _idempotency_key(),
         "fingerprint": _fingerprint(values, pictures),
     }
     if "moderate" not in queueing:
-        usual["moderate"] = moderation.wanted(values.get("moderate"), caller, settings())
-    return Submission(**{**usual, **queueing})
+        defaults["moderate"] = moderation.wanted(values.get("moderate"), caller, settings())
+    return Submission(**{**defaults, **queueing})
 
 
-def _limit(name: str, values: Mapping[str, Any], spec: ModelSpec) -> float:
-    own = values.get(name)
-    return float(own if own is not None else getattr(spec, name) or getattr(settings(), name))
+def _check_class(name: str | None) -> None:
+    """Check that the caller may use a scheduling class. Raises: Forbidden."""
+    if name == "premium" and not (auth.caller().is_admin or auth.caller().job_class == "premium"):
+        raise Forbidden("this key has no premium class")
+
+
+def _idempotency_key() -> str:
+    """Return the digest of the request's ``Idempotency-Key``, '' without one. Raises: InvalidRequest."""
+    text = request.headers.get("Idempotency-Key", "")
+    if len(text) > MAX_IDEMPOTENCY_KEY_CHARS or not text.isprintable():
+        rule = f"must be at most {MAX_IDEMPOTENCY_KEY_CHARS} printable characters"
+        raise InvalidRequest(Problem("Idempotency-Key", rule, text))
+    return hashlib.sha256(text.encode()).hexdigest() if text else ""
+
+
+def _time_limit(name: str, values: Mapping[str, Any], spec: ModelSpec) -> float:
+    """Return a time limit in seconds: the request's, else the model's, else the server's."""
+    requested = values.get(name)
+    return float(requested if requested is not None else getattr(spec, name) or getattr(settings(), name))
 
 
 def _fingerprint(values: Mapping[str, Any], pictures: Pictures) -> str:
-    """Equal for equal requests: a repeat of a request without a seed has no seed either."""
+    """Return a digest that is equal for equal requests. A random seed does not count: no request sends it."""
     text = json.dumps([values, pictures.fingerprint()], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _pin(name: str | None, model: str) -> str | None:
-    """The only slot that may run the job, if any. A service of one slot waits for it also while it is away."""
-    own = settings().service_slot
-    if own and name in (None, "", own):
-        return own
+def _pinned_slot(name: str | None, model: str) -> str | None:
+    """Return the only slot that may run the job, or None.
+
+    The jobs of a service of one slot are pinned to it, also while its worker is away. Raises: InvalidRequest.
+    """
+    service_slot = settings().service_slot
+    if service_slot and name in (None, "", service_slot):
+        return service_slot
     if not name:
         return None
-    fitting = [slot.name for slot in queries.fleet(store()).slots if model in slot.models and own in ("", slot.name)]
-    if name not in fitting:
-        rule = f"must be a slot that runs {model}: {', '.join(fitting) or 'none is there now'}"
+    slots = [slot.name for slot in queries.fleet(store()).slots if model in slot.models]
+    if service_slot:
+        slots = [slot for slot in slots if slot == service_slot]
+    if name not in slots:
+        rule = f"must be a slot that runs {model}: {', '.join(slots) or 'none is available now'}"
         raise InvalidRequest(Problem("slot", rule, name))
     return name

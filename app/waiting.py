@@ -1,4 +1,4 @@
-"""Waiting for a job: long polls, and answers that come when it is over."""
+"""Wait for jobs: long polls, and responses that are sent when a job has finished."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from jobs.states import JobState
 MAX_WAIT_S = 60.0
 
 
-def wanted_wait_s() -> float:
-    """``?wait=`` or ``Prefer: wait=``, seconds; 0 when not asked for. Raises: InvalidRequest."""
+def requested_wait_s() -> float:
+    """Return ``?wait=`` or ``Prefer: wait=`` in seconds, 0 without either. Raises: InvalidRequest."""
     text = request.args.get("wait")
     if text is None:
         preferences = [part.strip() for part in request.headers.get("Prefer", "").split(",")]
@@ -38,25 +38,37 @@ def wanted_wait_s() -> float:
 
 
 def listening(job_id: str) -> AbstractContextManager[Listener]:
-    """Listen to a job, before it is submitted, say."""
+    """Listen to the events of a job, which need not have been submitted yet."""
     return hub().listen(job_id=job_id)
 
 
 def wait_until_over(
-    job: Job, wait_s: float, listener: Listener, look: Callable[[], None] = lambda: None, look_s: float = math.inf
+    job: Job,
+    wait_s: float,
+    listener: Listener,
+    check: Callable[[], None] = lambda: None,
+    check_interval_s: float = math.inf,
 ) -> Job:
-    """Wait for the end of a job (or for ``wait_s``); the job as it is then.
+    """Wait until a job has finished, at most ``wait_s`` seconds.
 
-    A job that is not the listener's (a repeated request is answered with the earlier one) is looked at anew.
-    ``look`` is called at least every ``look_s``; what it raises ends the wait.
+    Args:
+        job: as it was last read.
+        wait_s: longest wait, seconds.
+        listener: opened before the job was read. If it listens to another job (a repeated request is answered with
+            the earlier job), a listener of the right job is opened.
+        check: called at least every ``check_interval_s`` seconds. An exception that it raises ends the wait.
+        check_interval_s: seconds between two calls of ``check``.
+
+    Returns:
+        The job as it is after the wait.
     """
     deadline = time.monotonic() + wait_s
     if job.job_id != listener.job_id:
         return wait(job, wait_s)
     while not job.state.is_terminal:
-        look()
+        check()
         try:
-            event = listener.get(min(look_s, deadline - time.monotonic()))
+            event = listener.get(min(check_interval_s, deadline - time.monotonic()))
         except queue.Empty:
             if time.monotonic() >= deadline:
                 return store().get(job.job_id)
@@ -67,26 +79,26 @@ def wait_until_over(
 
 
 def wait(job: Job, wait_s: float) -> Job:
-    """Wait until the job's state changes (or for ``wait_s``); the job as it is then."""
+    """Wait until a job's state changes, at most ``wait_s`` seconds; return the job as it is then."""
     if job.state.is_terminal or not wait_s:
         return job
     deadline = time.monotonic() + wait_s
     with listening(job.job_id) as listener:
-        now = store().get(job.job_id)  # it may have changed before we listened
-        while now.state == job.state:
+        current = store().get(job.job_id)  # it may have changed before the listener was opened
+        while current.state == job.state:
             try:
                 event = listener.get(deadline - time.monotonic())
             except queue.Empty:
                 return store().get(job.job_id)
-            if event is None or event.fields["state"] != now.state:
-                now = store().get(job.job_id)
-        return now
+            if event is None or event.fields["state"] != current.state:
+                current = store().get(job.job_id)
+        return current
 
 
 def hung_up() -> Callable[[], bool]:
-    """Whether the caller of this request has closed its connection, to be asked later.
+    """Return a function that tells whether the caller of this request has closed its connection.
 
-    Unknown (False) under another server than gunicorn.
+    Servers other than gunicorn do not offer the connection; the function then returns False.
     """
     connection = request.environ.get("gunicorn.socket")
 

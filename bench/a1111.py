@@ -46,9 +46,9 @@ def calls(port: int, side: str) -> Callable[[], Callable[[], None]]:
             assert len(answer["images"]) == 1
 
         def native() -> None:
-            status, answer = client.send("POST", "/v1/tasks/?wait=30", {"prompt": "a red circle", "steps": 1})
-            assert status == 200, answer
-            status, content = client.fetch("GET", f"/v1/tasks/{answer['task_id']}/result")
+            status, answer = client.send("POST", "/v1/jobs?wait=30", {"prompt": "a red circle", "steps": 1})
+            assert status == 201, answer
+            status, content = client.fetch("GET", f"/v1/jobs/{answer['id']}/result")
             assert status == 200, content[:200]
 
         return native if side == SIDES[2] else txt2img

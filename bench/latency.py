@@ -52,7 +52,7 @@ def listening(counts: Sequence[int], seconds: float) -> list[Row]:
     with noop_stack("gpu0", "io", NOOP_STEP_MS=LISTENED_STEP_MS) as stack:
         running_id = stack.submit(model="noop", steps=ENDLESS_STEPS)
         idle_id = stack.submit(model="noop", steps=1)
-        stack.wait_until(running_id, lambda view: view["step"] > 0, "its first step")
+        stack.wait_until(running_id, lambda view: view["progress"]["step"] > 0, "its first step")
         for count in counts:
             with Listeners(stack.port, running_id, count) as listeners:
                 delays_ms = listeners.collect(seconds)
@@ -60,8 +60,8 @@ def listening(counts: Sequence[int], seconds: float) -> list[Row]:
         with Listeners(stack.port, idle_id, max(counts)), Listeners(stack.port, running_id, 1) as listener:
             delays_ms = listener.collect(seconds)
         rows.append((f"… one client beside {max(counts):,} idle ones", spread(delays_ms), "p95 ≤ 50 ms"))
-        stack.delete(f"/v1/tasks/{idle_id}")
-        stack.delete(f"/v1/tasks/{running_id}")
+        stack.cancel(idle_id)
+        stack.cancel(running_id)
     return rows
 
 
@@ -74,7 +74,7 @@ def cancelling(waiting: int, runs: int) -> list[Row]:
 
         def cancel(job_id: str) -> float:
             start = time.perf_counter()
-            status, answer = client.send("DELETE", f"/v1/tasks/{job_id}")
+            status, answer = client.send("POST", f"/v1/jobs/{job_id}/cancel")
             assert (status, answer["state"]) == (200, "cancelled")
             return 1000 * (time.perf_counter() - start)
 
@@ -86,7 +86,7 @@ def cancelling(waiting: int, runs: int) -> list[Row]:
         current = stack.submit(model="noop", steps=ENDLESS_STEPS)
         for _ in range(runs):
             following = stack.submit(model="noop", steps=ENDLESS_STEPS)
-            stack.wait_until(current, lambda view: view["step"] > 1, "some steps")
+            stack.wait_until(current, lambda view: view["progress"]["step"] > 1, "some steps")
             asked_at_ms = time.time() * 1000
             answer_ms.append(cancel(current))
             stack.wait_until(following, lambda view: view["state"] == "running", "its start")
@@ -138,7 +138,7 @@ def recovering(models: Path, runs: int) -> list[Row]:
         stack.worker("gpu1")
         wait_for(lambda: stack.store.client.sismember(keys.SLOTS, "gpu1"), "the second slot")
         other_s.append(_again(stack, job_id, lambda: stack.kill("gpu0")))
-        stack.delete(f"/v1/tasks/{job_id}")
+        stack.cancel(job_id)
     return [
         ("kill -9 of the child → the job steps again", _seconds(child_s), "≤ 20 s"),
         ("kill -9 of the worker, started again at once → steps", _seconds(restarted_s), "≤ 20 s"),
@@ -155,7 +155,7 @@ def _again(stack: Stack, job_id: str, kill: Callable[[], Any]) -> float:
     attempt = stack.status(job_id)["attempt"]
     start = time.monotonic()
     kill()
-    stack.wait_until(job_id, lambda view: view["attempt"] > attempt and view["step"] > 0, "its next run")
+    stack.wait_until(job_id, lambda view: view["attempt"] > attempt and view["progress"]["step"] > 0, "its next run")
     return time.monotonic() - start
 
 

@@ -18,7 +18,7 @@ class Listeners:
 
     def __init__(self, port: int, job_id: str, count: int) -> None:
         self._selector = selectors.DefaultSelector()
-        self._request = f"GET /v1/tasks/{job_id}/events HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
+        self._request = f"GET /v1/jobs/{job_id}/events HTTP/1.1\r\nHost: bench\r\n\r\n".encode()
         self._port, self._count = port, count
 
     def __enter__(self) -> Self:

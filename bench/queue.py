@@ -60,7 +60,7 @@ class Queue:
 
     def send(self, method: str, path: str, body: Any = None) -> Any:
         status, answer = self.client.send(method, path, body)
-        assert status == 200, answer
+        assert status in (200, 201), answer
         return answer
 
     def any_id(self) -> str:
@@ -69,20 +69,21 @@ class Queue:
 
 
 def _submit(queue: Queue) -> None:
-    queue.ids.append(queue.send("POST", "/v1/tasks/", {"model": "noop", "prompt": "x"})["task_id"])
+    queue.ids.append(queue.send("POST", "/v1/jobs", {"model": "noop", "prompt": "x"})["id"])
 
 
 def _cancel(queue: Queue) -> None:
-    queue.send("DELETE", f"/v1/tasks/{queue.ids.pop()}")
+    queue.send("POST", f"/v1/jobs/{queue.ids.pop()}/cancel")
 
 
 #: The measured requests. Submit and cancel alternate, so the depth stays constant.
 REQUESTS: dict[str, Callable[[Queue], Any]] = {
     "submit": _submit,
-    "status with position": lambda queue: queue.send("GET", f"/v1/tasks/{queue.any_id()}/status"),
-    "list, first page": lambda queue: queue.send("GET", f"/v1/tasks/?limit={PAGE}"),
-    "list, a page in the middle": lambda queue: queue.send("GET", f"/v1/tasks/?limit={PAGE}&after={queue.any_id()}"),
-    "service status": lambda queue: queue.send("GET", "/v1/service/status"),
+    "status with position": lambda queue: queue.send("GET", f"/v1/jobs/{queue.any_id()}"),
+    "list, first page": lambda queue: queue.send("GET", f"/v1/jobs?limit={PAGE}"),
+    "list, a page in the middle": lambda queue: queue.send("GET", f"/v1/jobs?limit={PAGE}&after={queue.any_id()}"),
+    "fleet": lambda queue: queue.send("GET", "/v1/fleet"),
+    "queue": lambda queue: queue.send("GET", "/v1/queue"),
     "cancel": _cancel,
 }
 

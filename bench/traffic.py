@@ -60,7 +60,7 @@ def plans(count: int, rng: random.Random, *, keys: bool) -> list[Plan]:
         kind = rng.choices(list(MIX), list(MIX.values()))[0]
         job_id = f"chaos-{number:05d}"
         secret = rng.choice(KEYS[1:])[1] if keys else None
-        plan = Plan(job_id, kind, {**fields[kind](), "task_id": job_id}, secret)
+        plan = Plan(job_id, kind, {**fields[kind](), "id": job_id}, secret)
         if rng.random() < CANCELLED_SHARE:
             plan.cancel_after_s = rng.expovariate(1 / 2.0)
         jobs.append(plan)
@@ -102,12 +102,12 @@ class Traffic:
         while not self._stop.is_set():
             plan.sends += 1
             try:
-                status, answer = client.send("POST", "/v1/tasks/", plan.fields, secret=plan.secret)
+                status, answer = client.send("POST", "/v1/jobs", plan.fields, secret=plan.secret)
             except (OSError, http.client.HTTPException, ValueError):
                 time.sleep(RETRY_PAUSE_S)
                 continue
             repeated = status == 409 and answer["error"]["code"] == "duplicate_job" and plan.sends > 1
-            if status == 200 or repeated:
+            if status == 201 or repeated:
                 plan.accepted = True
                 self._accepted_at[plan.job_id] = time.monotonic()
                 return
@@ -134,7 +134,7 @@ class Traffic:
 
 def _cancel(client: Client, plan: Plan) -> bool:
     try:
-        status, answer = client.send("DELETE", f"/v1/tasks/{plan.job_id}", secret=plan.secret)
+        status, answer = client.send("POST", f"/v1/jobs/{plan.job_id}/cancel", secret=plan.secret)
     except (OSError, http.client.HTTPException, ValueError):
         return False
     if status == 200:

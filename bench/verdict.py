@@ -77,7 +77,7 @@ def judge(stack: Stack, jobs: list[Plan], disturbances: list[Disturbance], secre
             if not plan.accepted or plan.refusal:
                 verdict.bad["not accepted"].append(f"{plan.job_id} {plan.refusal}")
                 continue
-            status, view = client.send("GET", f"/v1/tasks/{plan.job_id}/status", secret=secret)
+            status, view = client.send("GET", f"/v1/jobs/{plan.job_id}", secret=secret)
             if status == 200:
                 views[plan.job_id] = view
                 _outcome(verdict, plan, view)
@@ -94,7 +94,7 @@ def _outcome(verdict: Verdict, plan: Plan, view: dict[str, Any]) -> None:
     state, error = JobState(view["state"]), view["error"] or {}
     line = f"{plan.job_id} ({plan.kind}) is {state}, attempt {view['attempt']}, {error}"
     if state not in TERMINAL:
-        verdict.bad["stuck"].append(f"{line}, slot {view['slot']}, stage {view['stage']}")
+        verdict.bad["stuck"].append(f"{line}, slot {view['slot']}, stage {view['progress']['stage']}")
     elif plan.cancel_answer and plan.cancel_answer != state:
         verdict.bad["API, Celery and events disagree"].append(f"{line}; the cancellation said {plan.cancel_answer}")
     elif state is JobState.CANCELLED and plan.cancel_after_s is not None:
@@ -159,7 +159,7 @@ def _celery(verdict: Verdict, stack: Stack, views: dict[str, dict[str, Any]]) ->
     )  # fmt: skip
     states = json.loads(answer.stdout)
     for job_id, view in views.items():
-        expected = celery_state(JobState(view["state"]), reported=view["stage"] is not None)
+        expected = celery_state(JobState(view["state"]), reported=view["progress"]["stage"] is not None)
         if states[job_id] != expected:
             line = f"{job_id} is {view['state']}, AsyncResult says {states[job_id]}"
             verdict.bad["API, Celery and events disagree"].append(line)

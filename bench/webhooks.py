@@ -34,8 +34,8 @@ def redis_work(webhook: Webhook | None) -> tuple[float, float]:
 
 
 def end_of_a_job(stack: Stack, receiver: Receiver) -> str:
-    job_id = str(stack.post(model="noop", webhook_url=receiver.url).json()["task_id"])
-    stack.delete(f"/v1/tasks/{job_id}")
+    job_id = str(stack.post(model="noop", webhook_url=receiver.url).json()["id"])
+    stack.cancel(job_id)
     return job_id
 
 

@@ -71,7 +71,7 @@ class Worker:
         submission = Submission(request=self._request, preview=preview)
         [binding] = self._stack.store.submit(job_id, submission).bindings
         outcome = self._run.run(job_id, binding.attempt)
-        assert outcome.computed, outcome
+        assert outcome.needs_delivery, outcome
 
 
 def _spent(work: Callable[[], None]) -> tuple[float, float]:
@@ -148,21 +148,22 @@ def stopping(models_file: Path, names: list[str] | None = None, runs: int = 10) 
             fields = _fields(models[name])
             answer_ms, next_ms = [], []
             current = stack.submit(**fields)
-            begun = stack.wait_until(current, lambda view: view["step"] > 1, "its steps")
+            begun = stack.wait_until(current, lambda view: view["progress"]["step"] > 1, "its steps")
             begun_at = time.perf_counter()
             for _ in range(runs):
                 following = stack.submit(**fields)
-                stack.wait_until(current, lambda view: view["step"] > 1, "some steps")
+                stack.wait_until(current, lambda view: view["progress"]["step"] > 1, "some steps")
                 asked_at_ms, asked_at = 1000 * time.time(), time.perf_counter()
-                view = stack.status(current) if current == begun["task_id"] else None
+                view = stack.status(current) if current == begun["id"] else None
                 if view:
-                    step_ms = 1000 * (asked_at - begun_at) / max(1, view["step"] - begun["step"])
-                assert client.send("DELETE", f"/v1/tasks/{current}")[0] == 200
+                    steps = view["progress"]["step"] - begun["progress"]["step"]
+                    step_ms = 1000 * (asked_at - begun_at) / max(1, steps)
+                assert client.send("POST", f"/v1/jobs/{current}/cancel")[0] == 200
                 answer_ms.append(1000 * (time.perf_counter() - asked_at))
                 stack.wait_until(following, lambda view: view["state"] == "running", "its start")
                 next_ms.append(event_ms(stack, following, "running") - asked_at_ms)
                 current = following
-            client.send("DELETE", f"/v1/tasks/{current}")
+            client.send("POST", f"/v1/jobs/{current}/cancel")
             what = f"stop of {name} (a step: {step_ms:.0f} ms), request → answer"
             rows.append((what, spread(answer_ms), "≤ 1 step + 100 ms"))
             rows.append(("… request → next job runs", spread(next_ms), "≤ 1 step + 350 ms"))

@@ -18,7 +18,7 @@
     ├── Conflict             conflict
     │   ├── DuplicateJob     duplicate_job        the client's own id is taken
     │   ├── IdempotencyMismatch  idempotency_mismatch  the key was used for another request
-    │   └── NotReady         result_not_ready     the job has no result (yet)
+    │   └── NotReady         not_ready            the job has no result (yet)
     ├── QueueFull            queue_full           try again later
     ├── ServiceBusy          service_busy         a service that does not queue has work
     ├── Unavailable          unavailable          Redis or the object store does not answer
@@ -166,7 +166,7 @@ class IdempotencyMismatch(Conflict):
 class NotReady(Conflict):
     """The job has no result."""
 
-    code = "result_not_ready"
+    code = "not_ready"
 
 
 class NoPreview(NotFound):

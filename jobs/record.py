@@ -1,4 +1,7 @@
-"""A job as Redis holds it, and job ids."""
+"""The record of a job, and job ids.
+
+Each field of a job is declared once, with its name and codec in the Redis hash (:mod:`jobs.record_fields`).
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,29 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 
 from jobs.errors import InvalidRequest, Problem
 from jobs.outbound.webhook import Webhook
+from jobs.record_fields import (
+    IF_FALSE,
+    IF_TRUE,
+    INTEGER,
+    JSON,
+    SECONDS,
+    SECONDS_AS_MS,
+    Codec,
+    decode,
+    stored,
+)
 from jobs.requests.custom import request_from
 from jobs.requests.generation import GenerationRequest
 from jobs.states import JobState
 
 #: Ids that a client may choose: they become Redis keys, Celery task ids, file and URL parts.
 _CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
-#: Words that are routes beside ``/v1/tasks/<id>``.
-_RESERVED_IDS = frozenset({"running", "all", "queue", "image", "video", "form"})
+#: Path segments of routes beside a job's own: ``/v1/jobs/cancel``, and those of LightX2V's ``/v1/tasks/``.
+_RESERVED_IDS = frozenset({"cancel", "running", "all", "queue", "image", "video", "form"})
 
 
 def new_job_id() -> str:
@@ -28,16 +42,16 @@ def new_job_id() -> str:
 
 
 def check_job_id(job_id: str) -> str:
-    """Return a client's own id if it may be used. Raises: InvalidRequest."""
+    """Return an id that a client chose. Raises: InvalidRequest: it may not be used."""
     if not _CLIENT_ID.fullmatch(job_id) or job_id in _RESERVED_IDS:
         rule = "must be 1 to 64 letters, digits, '_' or '-', start with a letter or digit, and not be a reserved word"
-        raise InvalidRequest(Problem("task_id", rule, job_id))
+        raise InvalidRequest(Problem("id", rule, job_id))
     return job_id
 
 
 @dataclass(frozen=True)
 class Output:
-    """One stored file of a finished job, with those made from it to be looked at."""
+    """One stored file of a finished job, with its thumbnail and poster."""
 
     key: str
     media_type: str
@@ -47,7 +61,7 @@ class Output:
     height: int
     frames: int = 1
     fps: float = 0.0
-    #: Made unrecognisable, because the check of outputs refused it.
+    #: Whether it was made unrecognisable because the check of outputs refused it.
     moderated: bool = False
     thumbnail: Output | None = None
     #: The first frame of a video, in full size.
@@ -55,11 +69,11 @@ class Output:
 
     @property
     def keys(self) -> list[str]:
-        """Of every file that belongs to it."""
+        """The object-store keys of the file and of its previews."""
         return [self.key, *(preview.key for preview in (self.thumbnail, self.poster) if preview)]
 
     def to_dict(self) -> dict[str, Any]:
-        """As the record holds it: without what is as it is by default."""
+        """Return its form in the record, which omits fields that equal their default."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         return {name: value.to_dict() if isinstance(value, Output) else value for name, value in values.items()}
 
@@ -69,79 +83,100 @@ class Output:
         return cls(**{**values, **previews})
 
 
+#: The request, as compact JSON.
+_REQUEST = Codec(
+    lambda request: json.dumps(request.to_dict(), separators=(",", ":"), ensure_ascii=False),
+    lambda text: request_from(json.loads(text)),
+)
+#: False (no webhook at all) is stored as the empty text, which is read as None.
+_WEBHOOK = Codec(lambda webhook: webhook.to_json() if webhook else "", Webhook.from_json)
+_OUTPUTS = Codec(
+    lambda outputs: json.dumps([output.to_dict() for output in outputs]),
+    lambda text: [Output.from_dict(output) for output in json.loads(text)],
+)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class JobOptions:
+    """The part of a job that is decided when it is submitted and never changes."""
+
+    request: GenerationRequest = field(metadata=stored("request", _REQUEST, always=True))
+    warnings: list[str] = field(default_factory=list, metadata=stored("warnings", JSON))
+    #: Wire protocol it was submitted by.
+    protocol: str = field(default="native", metadata=stored("protocol", always=True))
+    #: The only slot that may run it.
+    pin: str | None = field(default=None, metadata=stored("pin"))
+    #: Scheduling class; '' before it is accepted: the caller's.
+    job_class: str = field(default="", metadata=stored("class", set_by_caller=True, shown_as="class"))
+    #: Jobs of the same caller and class run in the order of their priorities, highest first.
+    priority: int = field(default=0, metadata=stored("priority", INTEGER, set_by_caller=True, shown_as="priority"))
+    #: Longest run, in seconds; 0: no limit.
+    max_run_s: float = field(default=0, metadata=stored("max_run_ms", SECONDS_AS_MS))
+    #: Longest silence of a worker over HTTP before its run counts as lost, in seconds; 0: the slot's lease.
+    max_silence_s: float = field(default=0, metadata=stored("max_silence_ms", SECONDS_AS_MS))
+    #: Whether previews are made throughout the run, even if nobody asks for them.
+    preview: bool = field(default=False, metadata=stored("preview", IF_TRUE))
+    #: How long its files are kept: ``keep``, ``days`` or ``hours``; '' before it is accepted: the caller's default.
+    retention: str = field(default="", metadata=stored("retention", set_by_caller=True, shown_as="retention"))
+    #: The job that this one retries.
+    retry_of: str | None = field(default=None, metadata=stored("retry_of", kept_by_retry=False))
+    #: Model command to run instead of a request (:data:`jobs.model_commands.COMMANDS`); None for an ordinary job.
+    command: str | None = field(default=None, metadata=stored("command", shown_as="command"))
+    #: Where its events go. Before it is accepted, None means the webhook of its key, and False none at all.
+    webhook: Webhook | Literal[False] | None = field(default=None, metadata=stored("webhook", _WEBHOOK))
+    #: Whether prompts and outputs are moderated, if the server does so.
+    moderate: bool = field(default=True, metadata=stored("unmoderated", IF_FALSE))
+    #: An additional key, at the top of the object store, for the first output; '' for none.
+    alias: str = field(default="", metadata=stored("alias", kept_by_retry=False))
+    #: Name that the caller gave the output, a relative path; '' for none.
+    path: str = field(default="", metadata=stored("path", kept_by_retry=False))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job(JobOptions):
     """One record. Times are milliseconds since 1970, None until they happened."""
 
     job_id: str
-    state: JobState
-    request: GenerationRequest
-    warnings: list[str] = field(default_factory=list)
-    #: Which wire protocol it came by.
-    protocol: str = "native"
-    #: The only slot that may run it.
-    pin: str | None = None
-    created_at_ms: int
-    started_at_ms: int | None = None
-    computed_at_ms: int | None = None
-    finished_at_ms: int | None = None
-    #: Fencing token: number of times it was bound to a slot.
-    attempt: int = 0
-    #: Number of runs that began.
-    starts: int = 0
-    slot: str | None = None
-    device: str | None = None
-    #: ``loading``, ``denoising``, ``decoding`` or ``delivering``.
-    stage: str | None = None
-    step: int | None = None
-    steps: int
-    #: How far the present stage is, 0 to 100, where it has a measure of its own: bytes of a model that is loaded.
-    stage_percent: int | None = None
-    #: Seconds to the end of the run, as the worker measures them.
-    run_eta_s: float | None = None
-    #: ``code`` and ``message`` of a failure.
-    error: dict[str, str] | None = None
-    outputs: list[Output] = field(default_factory=list)
-    #: Whether previews were asked for when it was sent.
-    preview: bool = False
-    #: The step of the newest preview; None: there is none.
-    preview_step: int | None = None
-    #: What a worker over HTTP gave beside its outputs; outputs stand in it as ``{"files": [index, …]}``.
-    result: dict[str, Any] = field(default_factory=dict)
+    state: JobState = field(metadata=stored("state", Codec(str, JobState)))
     #: The API key it belongs to, ``-`` on a server without keys.
-    key_id: str = "-"
-    job_class: str = "general"
-    priority: int = 0
-    #: Longest run, seconds; None: no limit.
-    max_run_s: float | None = None
-    #: A worker over HTTP that is silent for so many seconds is taken for dead.
-    max_silence_s: float = 0
-    #: A job that this one was sent again for.
-    retry_of: str | None = None
-    #: Model command to run instead of computing (:data:`jobs.model_commands.COMMANDS`); None for an ordinary job.
-    command: str | None = None
-    #: What a command found.
-    report: dict[str, Any] | None = None
-    #: The caller's own name for the output, a relative path; '' for none.
-    path: str = ""
-    #: Why a back end gave it back, the last time.
-    handed_back: str = ""
-    #: How long its files are kept: ``keep``, ``days`` or ``hours``.
-    retention: str = "days"
-    #: When its files go; None before it has any, and for those that are kept.
-    expires_at_ms: int | None = None
-    #: When they went.
-    removed_at_ms: int | None = None
-    #: A name of its own, at the top of the object store, for the first output; '' for none.
-    alias: str = ""
-    #: Where its events go.
-    webhook: Webhook | None = None
-    #: Whether prompts and outputs are moderated, where the server does so.
-    moderate: bool = True
+    key_id: str = field(default="-", metadata=stored("key"))
+    created_at_ms: int = field(metadata=stored("created_at", INTEGER))
+    started_at_ms: int | None = field(default=None, metadata=stored("started_at", INTEGER))
+    computed_at_ms: int | None = field(default=None, metadata=stored("computed_at", INTEGER))
+    finished_at_ms: int | None = field(default=None, metadata=stored("finished_at", INTEGER))
+    #: Fencing token: number of times it was bound to a slot.
+    attempt: int = field(default=0, metadata=stored("attempt", INTEGER))
+    #: Number of runs that began.
+    starts: int = field(default=0, metadata=stored("starts", INTEGER))
+    slot: str | None = field(default=None, metadata=stored("slot", shown_as="slot"))
+    device: str | None = field(default=None, metadata=stored("device", shown_as="device"))
+    #: ``loading``, ``denoising``, ``decoding`` or ``delivering``.
+    stage: str | None = field(default=None, metadata=stored("stage"))
+    step: int | None = field(default=None, metadata=stored("step", INTEGER))
+    steps: int = field(metadata=stored("steps", INTEGER))
+    #: Progress of the present stage, 0 to 100, where it can be measured: the bytes of a model that is loaded.
+    stage_percent: int | None = field(default=None, metadata=stored("stage_percent", INTEGER))
+    #: Seconds to the end of the run, as the worker measures them.
+    run_eta_s: float | None = field(default=None, metadata=stored("eta_s", SECONDS))
+    #: ``code`` and ``message`` of a failure.
+    error: dict[str, str] | None = field(default=None, metadata=stored("error", JSON, shown_as="error"))
+    outputs: list[Output] = field(default_factory=list, metadata=stored("outputs", _OUTPUTS))
+    #: The step of the newest preview; None: there is none.
+    preview_step: int | None = field(default=None, metadata=stored("preview_step", INTEGER))
+    #: What a worker over HTTP returned besides its outputs, which stand in it as ``{"files": [index, …]}``.
+    result: dict[str, Any] = field(default_factory=dict, metadata=stored("result", JSON))
+    #: Result of a model command.
+    report: dict[str, Any] | None = field(default=None, metadata=stored("report", JSON, shown_as="report"))
+    #: Why a back end returned it to the queue, the last time.
+    handed_back: str = field(default="", metadata=stored("handed_back"))
+    #: When its files expire; None before it has any, and for files that are kept.
+    expires_at_ms: int | None = field(default=None, metadata=stored("expires_at", INTEGER))
+    #: When its files were removed.
+    removed_at_ms: int | None = field(default=None, metadata=stored("removed_at", INTEGER))
 
     @property
     def percent(self) -> int:
-        """0 to 100; 100 only when succeeded."""
+        """Progress, 0 to 100; 100 only for a job that has succeeded."""
         if self.state is JobState.SUCCEEDED:
             return 100
         return min(99, 100 * (self.step or 0) // max(1, self.steps))
@@ -149,50 +184,6 @@ class Job:
     @classmethod
     def from_hash(cls, job_id: str, values: Mapping[str, str]) -> Job:
         """Read the Redis hash of a record."""
-
-        def number(name: str) -> int | None:
-            return int(values[name]) if values.get(name) else None
-
-        request = request_from(json.loads(values["request"]))
-        return cls(
-            job_id=job_id,
-            state=JobState(values["state"]),
-            request=request,
-            warnings=json.loads(values.get("warnings") or "[]"),
-            protocol=values.get("protocol") or "native",
-            pin=values.get("pin") or None,
-            created_at_ms=int(values["created_at"]),
-            started_at_ms=number("started_at"),
-            computed_at_ms=number("computed_at"),
-            finished_at_ms=number("finished_at"),
-            attempt=number("attempt") or 0,
-            starts=number("starts") or 0,
-            slot=values.get("slot") or None,
-            device=values.get("device") or None,
-            stage=values.get("stage") or None,
-            step=number("step"),
-            steps=number("steps") or request.total_steps,
-            run_eta_s=float(values["eta_s"]) if values.get("eta_s") else None,
-            error=json.loads(values["error"]) if values.get("error") else None,
-            outputs=[Output.from_dict(output) for output in json.loads(values.get("outputs") or "[]")],
-            preview=bool(values.get("preview")),
-            preview_step=number("preview_step"),
-            result=json.loads(values.get("result") or "{}"),
-            key_id=values.get("key") or "-",
-            job_class=values.get("class") or "general",
-            priority=number("priority") or 0,
-            max_run_s=int(values["max_run_ms"]) / 1000 if values.get("max_run_ms") else None,
-            max_silence_s=int(values.get("max_silence_ms") or 0) / 1000,
-            retry_of=values.get("retry_of"),
-            stage_percent=number("stage_percent"),
-            command=values.get("command") or None,
-            report=json.loads(values["report"]) if values.get("report") else None,
-            path=values.get("path", ""),
-            handed_back=values.get("handed_back", ""),
-            retention=values.get("retention") or "days",
-            expires_at_ms=number("expires_at"),
-            removed_at_ms=number("removed_at"),
-            alias=values.get("alias", ""),
-            webhook=Webhook.from_json(values["webhook"]) if values.get("webhook") else None,
-            moderate="unmoderated" not in values,
-        )
+        decoded = decode(cls, values)
+        decoded.setdefault("steps", decoded["request"].total_steps)
+        return cls(job_id=job_id, **decoded)

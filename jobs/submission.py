@@ -1,78 +1,121 @@
-"""What a caller asks for: the request, and how it is to be queued."""
+"""A job on its way into the store: the submission, the record made from it, and the accepted job."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from jobs.callers import ANYBODY, Caller
 from jobs.forecast import Forecast
-from jobs.outbound.webhook import Webhook
-from jobs.requests.generation import GenerationRequest
+from jobs.record import Job, JobOptions
+from jobs.record_fields import INTEGER, encode, storage_of, stored
+from jobs.settings import Settings
 from jobs.slots.slot import Binding
-from jobs.store.subscriber_queue import Mail
+from jobs.states import JobState
 
-#: Priorities go from -this to this.
+#: Priorities go from minus this to this.
 MAX_PRIORITY = 100
+#: Fields that callers set, by the names of a submission.
+CALLER_OPTIONS = tuple(name for name, storage in storage_of(JobOptions).items() if storage.set_by_caller)
+
+
+@dataclass(frozen=True)
+class Subscriber:
+    """The subscriber queue that receives the messages about a job, and the correlation data they carry."""
+
+    #: Name of the queue (:mod:`jobs.store.subscriber_queue`).
+    queue: str
+    #: Correlation data of every message.
+    correlation: Mapping[str, Any]
+    #: Further correlation data of the last message.
+    final_correlation: Mapping[str, Any]
+    #: Whether success is announced once the output is stored; False: once it is computed.
+    synced: bool = True
+
+    def to_record(self) -> dict[str, Any]:
+        """Return its fields of the record."""
+        fields = {
+            "mailbox": self.queue, "ticket": _compact(self.correlation), "echo": _compact(self.final_correlation),
+        }  # fmt: skip
+        return fields if self.synced else {**fields, "unsynced": "1"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Submission:
+class Submission(JobOptions):
     """A job to be accepted."""
 
-    request: GenerationRequest
     caller: Caller = ANYBODY
-    warnings: list[str] = field(default_factory=list)
-    #: The only slot that may run it.
-    pin: str | None = None
-    protocol: str = "native"
-    #: Scheduling class; None: the caller's default.
-    job_class: str | None = None
-    #: Higher goes first, among jobs of the same caller and class only.
-    priority: int = 0
-    #: It expires unless it starts within so many seconds; 0: no deadline.
+    #: The job expires unless it starts within this time, in seconds; 0: no deadline.
     start_within_s: float = 0
-    #: Longest run, seconds; 0: no limit.
-    max_run_s: float = 0
-    #: Make previews all through the run, whether or not somebody looks.
-    preview: bool = False
     #: A repeat with the same key within a day is answered with the first job; '' for none.
     idempotency_key: str = ""
-    #: How long its files are kept: a class, or None for the caller's default.
-    retention: str | None = None
-    #: The job this one is sent again for.
-    retry_of: str | None = None
-    #: What to do with the model instead of computing, see :mod:`jobs.model_commands`.
-    command: str | None = None
-    #: Where its events go; None: where the key's jobs' events go; False: nowhere.
-    webhook: Webhook | Literal[False] | None = None
-    #: False: neither its prompts nor its outputs are moderated.
-    moderate: bool = True
-    #: A name of its own, at the top of the object store, for the first output; '' for none.
-    alias: str = ""
-    #: Whom to tell of it over a socket.
-    mail: Mail | None = None
-    #: Jobs of its model that may wait; None: any number.
-    model_max_waiting: int | None = None
-    #: A worker over HTTP that says nothing about its run for so many seconds is taken for dead; 0: the slot's lease.
-    max_silence_s: float = 0
-    #: Hash of what was sent, to tell a repeat from a mistake.
+    #: Digest of the request, which tells a repeat from another request with the same idempotency key.
     fingerprint: str = ""
-    #: Refuse it unless it starts at once.
+    #: Whether it is refused unless it starts at once.
     only_if_idle: bool = False
-    #: The caller's own name for the output, a relative path; '' for none.
-    path: str = ""
+    #: Number of jobs of its model that may wait; None: any number.
+    model_max_waiting: int | None = field(default=None, metadata=stored("model_max_waiting", INTEGER))
+    #: Receives messages about the job.
+    subscriber: Subscriber | None = None
+
+    @classmethod
+    def again(cls, job: Job, caller: Caller) -> Submission:
+        """Return the submission that runs a job once more, as a new job of the same key."""
+        kept = {name: getattr(job, name) for name, storage in storage_of(JobOptions).items() if storage.kept_by_retry}
+        kept["webhook"] = job.webhook or False  # not the key's webhook, which may be another one by now
+        return cls(**kept, retry_of=job.job_id, caller=replace(caller, key_id=job.key_id))
+
+    def completed(self, settings: Settings) -> Submission:
+        """Return it with the caller's and the server's defaults."""
+        return replace(
+            self,
+            job_class=self.job_class or self.caller.job_class,
+            retention=self.retention or self.caller.retention or settings.retention,
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the fields of the record: the stored ones, and those that only the scripts read."""
+        request = self.request
+        scheduling = {
+            "key": self.caller.key_id,
+            "model": request.model,
+            "work": request.work,
+            "steps": request.total_steps,
+            "inputs": " ".join(request.inputs),
+        }
+        subscription = self.subscriber.to_record() if self.subscriber else {}
+        return {**encode(self), **{name: value for name, value in scheduling.items() if value != ""}, **subscription}
+
+    def to_job(self, job_id: str, *, created_at_ms: int, slot: str | None, path: str) -> Job:
+        """Return the job as it was accepted.
+
+        Args:
+            job_id: its id.
+            created_at_ms: when it was accepted, milliseconds since 1970.
+            slot: the slot it was bound to at once, or None.
+            path: the name of its output.
+        """
+        options = {name: getattr(self, name) for name in storage_of(JobOptions)}
+        options |= {"webhook": self.webhook or None, "path": path}
+        return Job(
+            **options, job_id=job_id, state=JobState.QUEUED, key_id=self.caller.key_id, created_at_ms=created_at_ms,
+            slot=slot, steps=self.request.total_steps,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Accepted:
-    """The answer of the store."""
+    """The store's answer to a submission."""
 
     job_id: str
-    bindings: list[Binding] = field(default_factory=list)
-    created_at_ms: int = 0
+    #: The accepted job; None for a repeat, which is answered with the job ``job_id`` of the first submission.
+    job: Job | None = None
     forecast: Forecast = Forecast(None)  # noqa: RUF009  (frozen)
-    #: True: an earlier job, sent with the same idempotency key.
-    repeated: bool = False
-    #: The name of the output: another than the wanted one, if an earlier job has that.
-    path: str = ""
+    #: Jobs that were bound to slots by the submission.
+    bindings: list[Binding] = field(default_factory=list)
+
+
+def _compact(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, separators=(",", ":"))

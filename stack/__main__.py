@@ -1,31 +1,33 @@
-"""``python -m stack up`` and ``python -m stack demo``."""
+"""``python -m stack``: commands ``up``, ``demo`` and ``redis``."""
 
 from __future__ import annotations
 
 import sys
 
-from stack import demo, redis_server, up
+import click
 
-COMMANDS = {"up": up.main, "demo": demo.main, "redis": redis_server.main}
-USAGE = """\
-usage: python -m stack COMMAND
-
-  up      start Redis, web server, workers and Flower; Ctrl-C stops them
-  demo    start all of it, make an image and a video, stop it again
-  redis   start the embedded Redis alone
-"""
+from stack.demo import demo
+from stack.redis_server import redis
+from stack.up import up
 
 
-def main(argv: list[str]) -> int:
-    """Run a command; returns its exit code, 2 for an unknown one."""
-    if argv and argv[0] in ("-h", "--help"):
-        print(USAGE, end="")
-        return 0
-    if not argv or argv[0] not in COMMANDS:
-        print(USAGE, end="", file=sys.stderr)
-        return 2
-    return COMMANDS[argv[0]](argv[1:])
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def stack() -> None:
+    """Run a complete Framemill on this machine."""
+
+
+for _command in (up, demo, redis):
+    stack.add_command(_command)
+
+
+def main() -> int:
+    """Run the command and return its exit code."""
+    try:
+        return int(stack.main(prog_name="python -m stack", standalone_mode=False) or 0)
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -1,4 +1,4 @@
-"""Does a produced file decode?"""
+"""Check that an output file of the demo can be decoded."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 
 class Undecodable(OSError):
-    """The file is no complete image or video."""
+    """The file is not a complete image or video."""
 
 
 def describe(path: Path) -> str:
-    """Decode all of the file and say what it is, such as ``64 x 64, 9 frames``.
+    """Decode the complete file and describe it: ``64 x 64, 9 frames``.
 
     Raises:
-        Undecodable: it is damaged, or a video of fewer than two frames.
+        Undecodable: the file is damaged, or a video with fewer than two frames.
     """
     return _image(path) if path.suffix == ".png" else _video(path)
 

@@ -1,4 +1,4 @@
-"""``python -m stack demo``: start everything, make an image and a video over HTTP, check the files, stop everything.
+"""``python -m stack demo``: start everything, make an image and a video, check the files, stop everything.
 
 Exit codes: 0 both files exist and decode, 1 something failed, 130 stopped with Ctrl-C.
 """
@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
 import framemill
 from framemill.cli.output import duration
 from framemill.cli.progress import ProgressBar
@@ -24,20 +26,21 @@ from jobs.settings import PROJECT_ROOT, Settings
 from stack import check, ports
 from stack.parent import terminate_with_parent
 from stack.process import kill_group
-from stack.up import FLOWER_HOST, local_url, readiness
+from stack.readiness import local_url, readiness
+from stack.up import FLOWER_HOST
 
 OUTPUT_DIR = PROJECT_ROOT / "outputs" / "demo"
-#: The first start imports torch in two workers, which takes a while on a slow disk, seconds.
+#: Maximum time for the start, in seconds. The first start imports torch in two workers, slowly on a slow disk.
 START_TIMEOUT_S = 180.0
-#: ``up`` promises to end within 10 s.
+#: Maximum time for the stop, in seconds. ``up`` stops within 10 s.
 STOP_TIMEOUT_S = 12.0
-#: How much of each log is shown after a failure.
+#: Number of lines shown of each log after a failure.
 LOG_TAIL_LINES = 25
 
 
 @dataclass(frozen=True)
 class DemoJob:
-    """What the demo asks for."""
+    """A job of the demo."""
 
     model: str
     kind: str
@@ -51,15 +54,16 @@ JOBS = (
 
 
 class DemoFailed(Exception):
-    """The demo could not be completed. ``logs`` names the processes whose logs may tell why."""
+    """The demo could not be completed. ``logs`` names the processes whose logs may show the reason."""
 
     def __init__(self, message: str, *logs: str) -> None:
         super().__init__(message)
         self.logs = logs
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the demo; returns the exit code."""
+@click.command()
+def demo() -> int:
+    """Start everything, make an image and a video, stop everything."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         settings = Settings.from_env()
@@ -88,23 +92,23 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _ports(settings: Settings) -> tuple[int, int]:
-    """The wanted ports, or the next free ones: the demo should run beside whatever else does."""
+    """Return the configured ports or the next free ones, so that the demo runs beside other servers."""
     chosen: list[int] = []
-    for variable, host, wanted in (
+    for variable, host, configured in (
         ("PORT", settings.host, settings.port),
         ("FLOWER_PORT", FLOWER_HOST, settings.flower_port),
     ):
-        port = ports.next_free(host, wanted, avoid=chosen)
-        if port != wanted:
-            who = ports.owner(wanted) or "another process"
-            print(f"port {wanted} ({variable}) is taken by {who}; using {port}", flush=True)
+        port = ports.next_free(host, configured, avoid=chosen)
+        if port != configured:
+            who = ports.owner(configured) or "another process"
+            print(f"port {configured} ({variable}) is taken by {who}; using {port}", flush=True)
         chosen.append(port)
     return chosen[0], chosen[1]
 
 
 @contextmanager
 def _running_stack(logs: Path, port: int, flower_port: int) -> Iterator[subprocess.Popen[bytes]]:
-    """The stack as a process of its own, with its output in ``logs``."""
+    """Run the stack as a separate process, with its output in ``logs``."""
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / "stack.log").open("wb") as output:
         stack = subprocess.Popen(
@@ -114,7 +118,7 @@ def _running_stack(logs: Path, port: int, flower_port: int) -> Iterator[subproce
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C must reach the demo alone, which then stops the stack in order.
+            # Ctrl-C must reach only the demo, which then stops the stack in order.
             start_new_session=True,
             preexec_fn=terminate_with_parent,
         )

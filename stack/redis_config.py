@@ -1,4 +1,4 @@
-"""The configuration the embedded Redis runs with."""
+"""Write the configuration of the embedded Redis."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from stack.redis_binary import RedisBinary, RedisStartError
 
 
 def write(folder: Path, socket: Path, log: Path, binary: RedisBinary) -> Path:
-    """Write ``redis.conf`` into ``folder``; returns its path.
+    """Write ``redis.conf`` to ``folder`` and return its path.
 
     Raises:
         RedisStartError: ``binary`` is too old for the data in ``folder``.
     """
     newer = folder / "appendonlydir"
-    # Redis 7 keeps its append-only files in a folder that 6 does not look at: it would start empty.
+    # Redis 7 keeps its append-only files in a folder that Redis 6 ignores: Redis 6 would start without any data.
     if binary.version < (7, 0) and any(newer.glob("*")):
         raise RedisStartError(
             f"{newer} was written by Redis 7 or newer; {binary.path} is older and would not see the jobs in it. "
@@ -31,11 +31,11 @@ def write(folder: Path, socket: Path, log: Path, binary: RedisBinary) -> Path:
         "loglevel": "notice",
         "appendonly": "yes",
         "appendfsync": "everysec",
-        # A full memory must refuse new jobs, never drop old ones.
+        # When memory is full, Redis must refuse new jobs, never evict old ones.
         "maxmemory-policy": "noeviction",
         "save": "",
-        # A record's request and outputs are some hundred bytes: with the default limit of 64 for compact hashes a
-        # finished job would take 3 KiB instead of 1.5. (Redis 7 knows this name too.)
+        # Request and outputs of a record have some hundred bytes. With the default limit of 64 bytes for compact
+        # hashes, a finished job would take 3 KiB instead of 1.5. (Redis 7 accepts this name, too.)
         "hash-max-ziplist-value": "2048",
     }
     path = folder / "redis.conf"

@@ -1,4 +1,4 @@
-"""Talk to the embedded Redis about itself."""
+"""Ask the embedded Redis whether it is ready."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 
-class Answer(Enum):
-    """What is behind a socket."""
+class ServerState(Enum):
+    """State of the server behind a socket."""
 
     NONE = "nothing answers"
-    LOADING = "a server that still reads its file"
-    PONG = "a server at work"
+    LOADING = "a server that is still reading its file"
+    READY = "a server that is ready"
 
 
 def connect(socket: Path) -> redis.Redis:
-    """A client that waits 2 s at most and tries once."""
+    """Return a client that waits at most 2 s and does not retry."""
     return redis.Redis(unix_socket_path=str(socket), socket_timeout=2, retry=Retry(NoBackoff(), 0))
 
 
-def ping(socket: Path) -> Answer:
-    """Ask once; never raises for a server that is away."""
+def ping(socket: Path) -> ServerState:
+    """Send one ping. Never raises for an unreachable server."""
     try:
         with connect(socket) as client:
             client.ping()
     except redis.BusyLoadingError:
-        return Answer.LOADING
+        return ServerState.LOADING
     except redis.RedisError:
-        return Answer.NONE
-    return Answer.PONG
+        return ServerState.NONE
+    return ServerState.READY

@@ -1,4 +1,4 @@
-"""The embedded Redis: one private server on a Unix socket, with everything it accepted on disk within a second.
+"""The embedded Redis: a private server on a Unix socket that writes all data to disk within a second.
 
 ``python -m stack.redis_server`` runs it in the foreground; the stack uses :class:`EmbeddedRedis`.
 """
@@ -13,28 +13,29 @@ import sys
 import time
 from typing import Self, TextIO
 
-import redis
+import click
+from redis import RedisError
 
 from jobs.errors import BadSetting
 from jobs.settings import Settings
 from stack import redis_binary, redis_config, redis_probe
 from stack.parent import terminate_with_parent
 from stack.redis_binary import RedisStartError
-from stack.redis_probe import Answer
+from stack.redis_probe import ServerState
 
-#: Longest start, seconds; reading a large append-only file may take longer and is waited for.
+#: Maximum time for the start, and for reading a large append-only file, in seconds.
 START_TIMEOUT_S = 30.0
 LOAD_TIMEOUT_S = 600.0
 
 
 class EmbeddedRedis:
-    """The server below ``settings.data_dir``, started on entry and shut down on exit of a ``with`` block.
+    """A server below ``settings.data_dir``, started on entry and shut down on exit of a ``with`` block.
 
-    On Linux it also ends when the thread that started it ends without having stopped it.
+    On Linux, the server also ends when the thread that started it ends without stopping it.
 
     Args:
         settings: ``data_dir`` and ``redis_socket`` are used.
-        reuse: when a server already serves the socket, use it (and leave it running) instead of raising.
+        reuse: if a server already serves the socket, use it (and leave it running) instead of raising.
     """
 
     def __init__(self, settings: Settings, *, reuse: bool = False) -> None:
@@ -53,20 +54,20 @@ class EmbeddedRedis:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the server this object started; None if it uses one that was running."""
+        """Process id of the server that this object started; None if it uses a server that was already running."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
         """Start the server and wait until it answers.
 
         Raises:
-            RedisStartError: another server serves the socket (without ``reuse``), or this one does not come up.
-            OSError: the folder cannot be made or is another user's.
+            RedisStartError: another server serves the socket (without ``reuse``), or this one does not start.
+            OSError: the folder cannot be created, or belongs to another user.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.folder.chmod(0o700)
-        # The server inherits the locked file, so the lock is held exactly as long as it lives, whatever becomes of
-        # this process: a free lock proves that a socket or pid file found here is a dead server's.
+        # The server inherits the locked file, so it holds the lock until it ends, whatever happens to this process. A
+        # free lock therefore proves that an existing socket or pid file belongs to a dead server.
         with (self.folder / "redis.lock").open("w") as lock:
             if not self._locked(lock) or self._answers():  # the latter: a server started without the lock
                 return
@@ -76,11 +77,11 @@ class EmbeddedRedis:
             self._process = subprocess.Popen(
                 [binary.path, redis_config.write(self.folder, self.socket, self.log, binary)],
                 cwd=self.folder,
-                # A locale the system does not have would stop a newer server.
+                # A newer server refuses to start with a locale that the system does not have.
                 env={**os.environ, "LC_ALL": "C"},
                 stdin=subprocess.DEVNULL,
                 pass_fds=(lock.fileno(),),
-                # Its own session: Ctrl-C in a terminal must not reach it before those who still write to it.
+                # A session of its own: Ctrl-C must not stop Redis before the processes that write to it.
                 start_new_session=True,
                 preexec_fn=terminate_with_parent,
             )
@@ -91,14 +92,14 @@ class EmbeddedRedis:
             raise
 
     def stop(self, timeout_s: float = 2.5) -> None:
-        """Shut the server down if this object started it; after ``timeout_s`` seconds it is killed."""
+        """Shut the server down if this object started it; kill it after ``timeout_s`` seconds."""
         process, self._process = self._process, None
         if process is None:
             return
         try:
             with redis_probe.connect(self.socket) as client:
                 client.shutdown(nosave=True)  # the append-only file is complete without a snapshot
-        except (redis.RedisError, OSError):
+        except (RedisError, OSError):
             process.terminate()
         try:
             process.wait(timeout_s)
@@ -107,7 +108,7 @@ class EmbeddedRedis:
             process.wait()
 
     def exit_status(self, timeout_s: float | None = 0) -> int | None:
-        """The ended server's status, None while it runs; waits ``timeout_s`` seconds for the end (None: for ever)."""
+        """Wait up to ``timeout_s`` seconds (None: no limit) and return the exit status, None while the server runs."""
         if self._process is None:
             return None
         try:
@@ -116,10 +117,10 @@ class EmbeddedRedis:
             return None
 
     def _locked(self, lock: TextIO) -> bool:
-        """Take the lock; False when another server is there to be used instead.
+        """Acquire the lock. Returns False if another server is to be used instead.
 
         Raises:
-            RedisStartError: another server is there, and it must not be used or never answers.
+            RedisStartError: another server holds the lock, and may not be used or does not answer.
         """
         deadline = time.monotonic() + LOAD_TIMEOUT_S
         while True:
@@ -132,17 +133,17 @@ class EmbeddedRedis:
                     raise self._occupied() from None
                 if time.monotonic() > deadline:
                     raise RedisStartError(f"the Redis server that holds {lock.name} does not answer") from None
-                time.sleep(0.05)  # it starts or ends
+                time.sleep(0.05)  # the other server is starting or ending
             else:
                 return True
 
     def _answers(self) -> bool:
-        """Whether a server serves the socket and may be used. A server that still reads its file does not answer.
+        """Return whether a server is ready on the socket and may be used.
 
         Raises:
-            RedisStartError: one does, and must not be used.
+            RedisStartError: a server serves the socket, but may not be used.
         """
-        if redis_probe.ping(self.socket) is not Answer.PONG:
+        if redis_probe.ping(self.socket) is not ServerState.READY:
             return False
         if self._process is None and not self._reuse:
             raise self._occupied()
@@ -156,10 +157,10 @@ class EmbeddedRedis:
     def _await_answer(self) -> None:
         assert self._process is not None
         started = time.monotonic()
-        while (answer := redis_probe.ping(self.socket)) is not Answer.PONG:
+        while (state := redis_probe.ping(self.socket)) is not ServerState.READY:
             if self._process.poll() is not None:
                 raise RedisStartError(f"redis-server ended at once (status {self._process.returncode}){self._tail()}")
-            if time.monotonic() - started > (LOAD_TIMEOUT_S if answer is Answer.LOADING else START_TIMEOUT_S):
+            if time.monotonic() - started > (LOAD_TIMEOUT_S if state is ServerState.LOADING else START_TIMEOUT_S):
                 raise RedisStartError(f"redis-server does not answer on {self.socket}{self._tail()}")
             time.sleep(0.02)
 
@@ -171,8 +172,12 @@ class EmbeddedRedis:
         return "".join(f"\n  {line}" for line in lines)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the embedded Redis until SIGTERM or Ctrl-C. Exit 0 when stopped, 1 when it died, 2 when it cannot start."""
+@click.command()
+def redis() -> int:
+    """Start the embedded Redis alone; Ctrl-C stops it.
+
+    Exit codes: 0 stopped, 1 the server ended by itself, 2 it could not start.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         server = EmbeddedRedis(Settings.from_env())
@@ -189,4 +194,4 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(redis.main(standalone_mode=False))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
@@ -22,7 +22,7 @@ from jobs.slots.slot import Redelivery
 from jobs.states import JobState
 from jobs.store import queries
 from jobs.store.jobs import JobStore
-from jobs.submission import Accepted, Submission
+from jobs.submission import Submission
 from tasks.celery_app import DELIVER, GENERATE, STOP_SIGNAL
 
 logger = logging.getLogger(__name__)
@@ -37,6 +37,17 @@ COMPUTED_BY = "computed_by"
 WATCH_LOOKUP_S = 1.0
 
 
+@dataclass(frozen=True)
+class Submitted:
+    """The outcome of a submission."""
+
+    job: Job
+    #: Where the job stands.
+    forecast: Forecast
+    #: True: the job of an earlier request with the same idempotency key.
+    repeated: bool = False
+
+
 class Dispatcher:
     """Sends, stops and announces jobs through one store and one Celery app."""
 
@@ -47,11 +58,11 @@ class Dispatcher:
         self._watched = False
         self._look_again_at = 0.0
 
-    def submit(self, submission: Submission, job_id: str, *, chosen_by_client: bool) -> tuple[Job, Forecast]:
+    def submit(self, submission: Submission, job_id: str, *, chosen_by_client: bool) -> Submitted:
         """Accept a job and, if a slot is free, send it.
 
         Returns:
-            The job as it was accepted (or the earlier one, for a repeated idempotency key), and where it stands.
+            The job as it was accepted, or the job of an earlier request with the same idempotency key.
 
         Raises:
             DuplicateJob, IdempotencyMismatch: the client's own id or idempotency key was used before.
@@ -64,30 +75,16 @@ class Dispatcher:
         except DuplicateJob:
             if chosen_by_client:
                 raise
-            accepted = Accepted(job_id, repeated=True)  # our own id: the first try arrived, its answer was lost
-        if accepted.repeated:
-            return self.store.get(accepted.job_id), self.store.forecast(accepted.job_id)[0]
+            return self._known(job_id, repeated=False)  # a generated id: the first try arrived, its reply was lost
+        if accepted.job is None:
+            return self._known(accepted.job_id, repeated=True)
         queue = submission.pin or "waiting room"
         self.announce("task-sent", job_id, name=GENERATE, args=f"('{job_id}',)", kwargs="{}", queue=queue)
-        job = Job(
-            job_id=job_id,
-            state=JobState.QUEUED,
-            request=submission.request,
-            warnings=submission.warnings,
-            created_at_ms=accepted.created_at_ms,
-            slot=next((binding.slot for binding in accepted.bindings if binding.job_id == job_id), None),
-            pin=submission.pin,
-            steps=submission.request.total_steps,
-            key_id=submission.caller.key_id,
-            job_class=submission.job_class or submission.caller.job_class,
-            priority=submission.priority,
-            command=submission.command,
-            protocol=submission.protocol,
-            path=accepted.path,
-            preview=submission.preview,
-            retention=submission.retention or submission.caller.retention or self.settings.retention,
-        )
-        return job, accepted.forecast
+        return Submitted(accepted.job, accepted.forecast)
+
+    def _known(self, job_id: str, *, repeated: bool) -> Submitted:
+        """The outcome for a job that is on record already."""
+        return Submitted(self.store.get(job_id), self.store.forecast(job_id)[0], repeated)
 
     def send_delivery(self, delivery: Redelivery) -> None:
         """Ask a host's ``io`` workers to deliver what lies in its spool."""
@@ -144,7 +141,7 @@ class Dispatcher:
             The ids this call stopped.
         """
         own = self.settings.service_slot
-        ids = self.store.room(own).active
+        ids = self.store.capacity(own).active
         if waiting:
             ids += queries.ids_in_state(self.store, JobState.QUEUED, key_id=caller.scope)
         jobs = filter(None, (queries.find(self.store, job_id) for job_id in dict.fromkeys(ids)))
@@ -173,7 +170,7 @@ class Dispatcher:
             outcome = self.store.purge(job_id)
         return outcome
 
-    def resend(self, job_id: str, caller: Caller) -> tuple[Job, Forecast]:
+    def resend(self, job_id: str, caller: Caller) -> Submitted:
         """Run a job that did not succeed once more, as a new job (what is terminal stays so).
 
         Raises:
@@ -183,23 +180,9 @@ class Dispatcher:
         old = self.store.get(job_id)
         if not old.state.is_terminal or old.state is JobState.SUCCEEDED:
             raise Conflict(f"the job is {old.state}; only a failed, cancelled or expired one can be sent again")
-        submission = Submission(
-            request=old.request, warnings=old.warnings, pin=old.pin, caller=replace(caller, key_id=old.key_id),
-            protocol=old.protocol, job_class=old.job_class, priority=old.priority, retry_of=job_id,
-            max_run_s=old.max_run_s or 0, retention=old.retention, webhook=old.webhook or False, moderate=old.moderate,
-            command=old.command, preview=old.preview, max_silence_s=old.max_silence_s,
-        )  # fmt: skip
-        answer = self.submit(submission, new_job_id(), chosen_by_client=False)
+        submitted = self.submit(Submission.again(old, caller), new_job_id(), chosen_by_client=False)
         self.store.bury(job_id)
-        return answer
-
-    def move_to_front(self, job_id: str) -> None:
-        """Raises: JobNotFound, Conflict, Unavailable."""
-        self.store.move_to_front(job_id)
-
-    def pause(self, slot: str, *, resume: bool = False) -> None:
-        """Give a slot (``*``: all) no more jobs, or again. Raises: Unavailable."""
-        self.store.pause(slot, resume=resume)
+        return submitted
 
     def announce(self, event: str, job_id: str, **fields: Any) -> None:
         """Send a Celery event (for Flower) that no worker sends: the job was queued, or cancelled while queued."""

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import Any
 
 from app import attachments
-from app import submit as submitting
 from app.payloads import Wanted, in_their_words
+from app.submit import accept, prepare
 from jobs.errors import InvalidRequest
 from jobs.record import Job
 
@@ -32,7 +32,7 @@ def submit(wanted: Wanted, job_id: str, names: dict[str, str], **queueing: Any) 
     try:
         pictures = attachments.take(values, {})
         # A socket is opened by one request for many jobs: its headers say nothing of a single one.
-        prepared = submitting.prepare(values, pictures, wanted.warnings, idempotency_key="", **queueing)
-        return submitting.accept(replace(prepared, job_id=job_id))[0]
+        prepared = prepare(values, pictures, wanted.warnings, idempotency_key="", **queueing)
+        return accept(replace(prepared, job_id=job_id)).job
     except InvalidRequest as exc:
         raise in_their_words(exc, names) from exc

@@ -12,7 +12,7 @@ from contextlib import suppress
 from itertools import chain, islice
 
 from jobs.errors import ObjectNotFound
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 from jobs.store.file_index import OBJECT_PREFIXES
 from jobs.store.jobs import JobStore
 

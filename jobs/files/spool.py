@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from jobs.settings import Settings
+from jobs.slots.host import ram_bytes
 from jobs.states import JobState
 from jobs.store.jobs import JobStore
 from jobs.store.queries import find
@@ -53,7 +54,7 @@ def root_for(settings: Settings, size_bytes: int) -> Path:
         with suppress(OSError):
             fresh = time.time() - _offer(memory).stat().st_mtime < settings.slot_lease_s
             # Half of what is free stays so: the machine needs its memory for other things too.
-            room = 2 * size_bytes < min(shutil.disk_usage(memory).free, _available_bytes())
+            room = 2 * size_bytes < min(shutil.disk_usage(memory).free, ram_bytes()[1])
             within = used_bytes(memory) + size_bytes <= settings.spool_memory_bytes
             if fresh and room and within and _is_ours(memory):
                 return memory
@@ -136,14 +137,6 @@ def _is_ours(folder: Path) -> bool:
     """Shared memory is open to every user: a folder that another one made is not used."""
     found = folder.lstat()
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-
-
-def _available_bytes() -> int:
-    """Memory that programs can still get, without swapping."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _size(count: float) -> str:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from jobs.errors import ObjectNotFound, Unavailable
-from jobs.objects import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
+from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
 
 #: Beginning of the name of a file that is being written.
 PART = ".part-"

@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs.errors import ObjectNotFound, Unavailable
-from jobs.objects import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
+from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
 from jobs.settings import Settings
 
 

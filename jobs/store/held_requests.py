@@ -1,9 +1,9 @@
-"""Calls of clients that wait for several jobs on one connection, kept so that a repeat is given the same jobs.
+"""Held requests: requests that wait for several jobs on one connection, so that a repeat is given the same jobs.
 
-A call is opened with the ids of its jobs, before these are submitted: whoever takes it over submits them again, and
-what was accepted already stays as it is. It is held by the connection that waits; the holder renews its claim after
-each look at that connection. A newcomer with an equal body asks the holders of all such calls to look once more, and
-takes the call of one whose connection is gone, or who is gone himself.
+A held request is opened with the ids of its jobs before these are submitted: whoever takes it over submits them again,
+and jobs that were accepted already stay as they are. The connection that waits claims it and renews the claim after
+each check that its client is still connected. A newcomer with an equal body pings the holders of all such requests,
+so that each checks its connection once more, and takes over one whose client is gone or whose claim has lapsed.
 """
 
 from __future__ import annotations
@@ -14,127 +14,131 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from jobs.store import keys
-from jobs.store.jobs import JobStore
+from jobs.store.scripts import Scripts
 
-#: A claim that was not renewed for so long has lapsed, seconds.
+#: A claim lapses this long after its last renewal, in seconds.
 CLAIM_S = 2.5
-#: … while its request is being prepared, or its answer sent: nobody looks at the connection then.
+#: The same while the request is prepared or its answer is sent: nobody checks the connection then.
 LONG_CLAIM_S = 10.0
 
 
 @dataclass(frozen=True)
-class Call:
-    """One call."""
+class HeldRequest:
+    """One request and its jobs."""
 
     key_id: str
-    call_id: str
-    #: Its jobs, in the order of their images.
-    jobs: tuple[str, ...]
+    request_id: str
+    #: Ids of its jobs, in the order of their images.
+    job_ids: tuple[str, ...]
     seed: int
-    #: Who holds it; '' for one that is only looked at.
+    #: The connection that holds it; '' for a request that is only looked up.
     holder: str = ""
-    #: Whether it was there before.
+    #: Whether an earlier connection opened it.
     is_repeat: bool = False
 
 
 @dataclass(frozen=True)
 class Opening:
-    """What a newcomer learns: its call, or whom to wait for, or neither (the id is another request's)."""
+    """The outcome of opening a request: the request, or holders to wait for, or neither (the id is taken)."""
 
-    call: Call | None = None
-    #: Call → what its holder must have answered by then.
-    tickets: Mapping[str, int] = field(default_factory=dict)
+    request: HeldRequest | None = None
+    #: Request id → the number of the ping that its holder must have answered before the next try.
+    pings: Mapping[str, int] = field(default_factory=dict)
 
 
-class Calls:
-    """The calls of one API key. Every method raises Unavailable when Redis does not answer."""
+class HeldRequests:
+    """The held requests of one API key. Every method raises Unavailable when Redis does not answer."""
 
-    def __init__(self, store: JobStore, key_id: str) -> None:
+    def __init__(self, store: Scripts, key_id: str) -> None:
         self._store, self.key_id = store, key_id
 
     def open(
-        self, wanted: Call, digest: str, *, forced: bool, tickets: Mapping[str, int] | None = None
+        self, request: HeldRequest, digest: str, *, forced: bool, pings: Mapping[str, int] | None = None
     ) -> Opening:  # fmt: skip
-        """Open this call, or find the one it repeats.
+        """Open a request, or take over the one that it repeats.
 
         Args:
-            wanted: the call if it is a new one, with its holder.
-            digest: of the body; equal ones may be repeats.
-            forced: its id was chosen by the client, and decides alone.
-            tickets: of the last try.
+            request: the request if it is new, with its holder.
+            digest: digest of the body; equal ones may be repeats.
+            forced: whether the client chose the id, which then decides alone.
+            pings: the pings of earlier tries.
         """
-        word, *answer = self._store.script(
-            "held_request_open", key=self.key_id, digest=digest, id=wanted.call_id, forced=int(forced),
-            jobs=json.dumps(wanted.jobs), seed=wanted.seed, holder=wanted.holder, claim_ms=int(LONG_CLAIM_S * 1000),
-            kept_ms=int(self._store.settings.idempotency_ttl_s * 1000), tickets=tickets or {},
+        outcome, *reply = self._store.script(
+            "held_request_open", key=self.key_id, digest=digest, id=request.request_id, forced=int(forced),
+            jobs=json.dumps(request.job_ids), seed=request.seed, holder=request.holder,
+            claim_ms=int(LONG_CLAIM_S * 1000), kept_ms=int(self._store.settings.idempotency_ttl_s * 1000),
+            tickets=pings or {},
         )  # fmt: skip
-        if word == "new":
-            return Opening(wanted)
-        if word == "repeat":
-            call_id, jobs, seed = answer
-            return Opening(Call(self.key_id, call_id, tuple(json.loads(jobs)), int(seed), wanted.holder, True))
-        if word == "wait":
-            return Opening(tickets=dict(zip(answer[0][::2], map(int, answer[0][1::2]), strict=True)))
+        if outcome == "new":
+            return Opening(request)
+        if outcome == "repeat":
+            request_id, job_ids, seed = reply
+            return Opening(
+                HeldRequest(self.key_id, request_id, tuple(json.loads(job_ids)), int(seed), request.holder, True)
+            )
+        if outcome == "wait":
+            return Opening(pings=dict(zip(reply[0][::2], map(int, reply[0][1::2]), strict=True)))
         return Opening()
 
-    def renew(self, call: Call, answered: int, claim_s: float = CLAIM_S) -> int:
-        """Say that the connection stands, as an answer to questions up to ``answered``; the newest question."""
+    def renew(self, request: HeldRequest, answered: int, claim_s: float = CLAIM_S) -> int:
+        """Renew the claim and answer the pings up to ``answered``; return the number of the newest ping."""
         newest = self._store.script(
-            "held_request_renew", key=self.key_id, id=call.call_id, holder=call.holder, claim_ms=int(claim_s * 1000),
-            answered=answered,
+            "held_request_renew", key=self.key_id, id=request.request_id, holder=request.holder,
+            claim_ms=int(claim_s * 1000), answered=answered,
         )  # fmt: skip
         return int(newest)
 
-    def leave(self, call: Call) -> None:
-        """The connection is gone: the next equal body gets this call."""
-        self._end(call, "leave")
+    def release(self, request: HeldRequest) -> None:
+        """Give up the claim of a lost connection: the next equal body takes the request over."""
+        self._end(request, "leave")
 
-    def deliver(self, call: Call) -> None:
-        """The answer was sent: an equal body is new work, unless the client chose the id."""
-        self._end(call, "deliver")
+    def mark_delivered(self, request: HeldRequest) -> None:
+        """Record that the answer was sent: an equal body is a new request, unless the client chose the id."""
+        self._end(request, "deliver")
 
-    def drop(self, call: Call) -> None:
-        """Nothing came of it."""
-        self._end(call, "drop")
+    def discard(self, request: HeldRequest) -> None:
+        """Forget a request that came to nothing."""
+        self._end(request, "drop")
 
-    def interrupt(self, call: Call, job_id: str, picture: str, media_type: str) -> None:
-        """Keep what there is of a job that is about to be stopped; a repeat of the call is new work from now on."""
+    def interrupt(self, request: HeldRequest, job_id: str, picture: str, media_type: str) -> None:
+        """Keep the last picture (base64) of a job that is about to be stopped; a repeat is then a new request."""
         self._store.script(
-            "held_request_interrupt", key=self.key_id, id=call.call_id, job=job_id, picture=f"{media_type} {picture}"
-        )
+            "held_request_interrupt", key=self.key_id, id=request.request_id, job=job_id,
+            picture=f"{media_type} {picture}",
+        )  # fmt: skip
 
-    def pictures(self, call: Call) -> dict[str, str]:
-        """What was kept of stopped jobs: id → base64; '' where there was nothing."""
-        found = self._store.call(lambda client: client.hgetall(self._name(call.call_id)))
-        stopped = {name[8:]: value for name, value in found.items() if name.startswith("stopped:")}
+    def pictures(self, request: HeldRequest) -> dict[str, str]:
+        """Return the kept pictures of stopped jobs: job id → base64; '' for a job that had none."""
+        values = self._store.call(lambda client: client.hgetall(self._name(request.request_id)))
+        stopped = {name[8:]: value for name, value in values.items() if name.startswith("stopped:")}
         return {job_id: value.partition(" ")[2] for job_id, value in stopped.items()}
 
-    def find(self, call_id: str) -> Call | None:
-        """The call of this id, or None."""
-        values = self._store.call(lambda client: client.hmget(self._name(call_id), "jobs", "seed"))
-        if not values[0]:
+    def find(self, request_id: str) -> HeldRequest | None:
+        """Return the request with this id, or None."""
+        job_ids, seed = self._store.call(lambda client: client.hmget(self._name(request_id), "jobs", "seed"))
+        if not job_ids:
             return None
-        return Call(self.key_id, call_id, tuple(json.loads(values[0])), int(values[1]), is_repeat=True)
+        return HeldRequest(self.key_id, request_id, tuple(json.loads(job_ids)), int(seed), is_repeat=True)
 
-    def all(self) -> list[Call]:
-        """The calls that were not delivered, oldest first."""
+    def all(self) -> list[HeldRequest]:
+        """Return the requests that were not delivered, oldest first."""
         ids = self._store.call(lambda client: client.zrange(keys.CALLS + self.key_id, 0, -1))
-        found = {call_id: self.find(call_id) for call_id in ids}
-        if gone := [call_id for call_id, call in found.items() if call is None]:
-            self._store.call(lambda client: client.zrem(keys.CALLS + self.key_id, *gone))
-        return [call for call in found.values() if call is not None]
+        requests = {request_id: self.find(request_id) for request_id in ids}
+        if expired := [request_id for request_id, request in requests.items() if request is None]:
+            self._store.call(lambda client: client.zrem(keys.CALLS + self.key_id, *expired))
+        return [request for request in requests.values() if request is not None]
 
-    def forget(self, call: Call) -> None:
-        """Take a call whose jobs are over out of the list."""
-        self._store.call(lambda client: client.zrem(keys.CALLS + self.key_id, call.call_id))
+    def unlist(self, request: HeldRequest) -> None:
+        """Take a request whose jobs are over out of :meth:`all`."""
+        self._store.call(lambda client: client.zrem(keys.CALLS + self.key_id, request.request_id))
 
-    def _end(self, call: Call, how: str) -> None:
-        self._store.script("held_request_end", key=self.key_id, id=call.call_id, holder=call.holder, how=how)
+    def _end(self, request: HeldRequest, how: str) -> None:
+        self._store.script("held_request_end", key=self.key_id, id=request.request_id, holder=request.holder, how=how)
 
-    def _name(self, call_id: str) -> str:
-        return f"{keys.CALL}{self.key_id}:{call_id}"
+    def _name(self, request_id: str) -> str:
+        return f"{keys.CALL}{self.key_id}:{request_id}"
 
 
 def new_holder() -> str:
-    """A name for a connection that holds a call."""
+    """Return a name for a connection that holds a request."""
     return secrets.token_hex(8)

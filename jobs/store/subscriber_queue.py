@@ -1,120 +1,106 @@
-"""Mail: messages about jobs for services that work through sockets.
+"""Subscriber queues: messages about jobs for services that receive them over a socket.
 
-The scripts that change a job write what its socket is to be told into the socket's mailbox
-(``jobs/store/lua/include/subscriber_queue.lua``), in
-order and once. A mailbox outlives its socket: who is away gets the messages later.
+The scripts that change a job append the message about it to the queue that the job names, in order and once
+(``jobs/store/lua/include/subscriber_queue.lua``). A queue belongs to one socket at a time and outlives it: what comes
+while no socket is open is sent to the next one.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jobs.store import keys
+from jobs.store.lua.words import Notice
+from jobs.store.scripts import Scripts
 
-if TYPE_CHECKING:
-    from jobs.store.jobs import JobStore
-
-#: A web process that was not heard of for so long has died, and its mailboxes are taken by others, seconds.
+#: A web process that has not renewed its lease for this long is dead, and others take its queues over, in seconds.
 LEASE_S = 4.0
-#: It is heard of this often, seconds.
-BEAT_S = 1.0
+#: Lease renewal interval, in seconds.
+RENEW_INTERVAL_S = 1.0
 
 
 @dataclass(frozen=True)
-class Mail:
-    """Whom to tell of a job, and what its messages repeat."""
+class Message:
+    """One message about a job."""
 
-    mailbox: str
-    #: Repeated in every message.
-    ticket: Mapping[str, Any]
-    #: Repeated in the last one.
-    echo: Mapping[str, Any]
-    #: Whether the good end is told once the output is stored; False: once it is computed.
-    synced: bool = True
-
-    def to_fields(self) -> dict[str, Any]:
-        """As the record holds it."""
-        fields = {"mailbox": self.mailbox, "ticket": _json(self.ticket), "echo": _json(self.echo)}
-        return fields if self.synced else {**fields, "unsynced": "1"}
-
-
-@dataclass(frozen=True)
-class Letter:
-    """One message: a job is ``queued``, ``generating``, ``ok`` or in ``error``."""
-
-    letter_id: str
+    #: Id in the stream, ordered like the messages of all queues.
+    message_id: str
     job_id: str
-    word: str
-    ticket: dict[str, Any]
+    notice: Notice
+    #: Correlation data of every message about the job.
+    correlation: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Told:
-    """What a record says for its messages."""
+class MessageDetails:
+    """The values of a job's record that its messages need."""
 
-    #: Seconds it was expected to take when it was accepted; None: unknown.
+    #: The time to its end that was expected when it was accepted, in seconds; None: unknown.
     quoted_s: float | None
-    #: Empty for a record that is gone.
-    echo: dict[str, Any]
+    #: Correlation data of the last message; empty when the record is gone.
+    final_correlation: dict[str, Any]
+    #: ``code`` and ``message`` of a failure.
     error: dict[str, str] | None
+    #: Empty when the record is gone.
     state: str
-    outputs: bool
+    has_outputs: bool
 
 
-class Mailboxes:
-    """The mailboxes of one service. Every method raises Unavailable when Redis does not answer."""
+class SubscriberQueues:
+    """The queues of one service, as one web process uses them. Every method raises Unavailable without Redis."""
 
-    def __init__(self, store: JobStore, service: str, owner: str) -> None:
+    def __init__(self, store: Scripts, service: str, owner: str) -> None:
         self._store, self._service, self._owner = store, service, owner
 
-    def join(self) -> list[str]:
-        """A socket opens: the mailboxes that closed sockets left to it, or a new one."""
+    def acquire(self) -> list[str]:
+        """Return the queues of a new socket: those that closed sockets left, or a new one."""
         return self._join(take_left=1, create=1)
 
-    def inherit(self) -> list[str]:
-        """Renew the lease of this process; mailboxes of processes that died are ours from now on."""
+    def renew(self) -> list[str]:
+        """Renew the lease of this process; return the queues it takes over from dead processes."""
         return self._join(take_left=0, create=0)
 
     def _join(self, *, take_left: int, create: int) -> list[str]:
-        mailboxes = self._store.script(
+        queues = self._store.script(
             "join_subscriber_queues", key=self._service, owner=self._owner, lease_ms=int(LEASE_S * 1000),
             take_left=take_left, create=create,
         )  # fmt: skip
-        return list(mailboxes)
+        return list(queues)
 
-    def leave(self, mailboxes: list[str]) -> None:
-        """The socket was closed: the next one gets what comes."""
-        if mailboxes:
-            left = dict.fromkeys(mailboxes, "")
-            self._store.call(lambda c: c.hset(keys.MAILBOXES + self._service, mapping=left))
+    def release(self, queues: Sequence[str]) -> None:
+        """Leave the queues of a closed socket to the next one."""
+        if queues:
+            unowned = dict.fromkeys(queues, "")
+            self._store.call(lambda c: c.hset(keys.MAILBOXES + self._service, mapping=unowned))
 
-    def read(self, mailbox: str, limit: int = 50) -> list[Letter]:
-        """The oldest letters; they stay until :meth:`done`."""
-        if self._store.call(lambda c: c.hget(keys.MAILBOXES + self._service, mailbox)) != self._owner:
-            return []  # we were taken for dead, and another process has it
-        found = self._store.call(lambda c: c.xrange(self._name(mailbox), count=limit))
-        return [Letter(name, values["id"], values["word"], json.loads(values["ticket"])) for name, values in found]
+    def read(self, queue: str, limit: int = 50) -> list[Message]:
+        """Return the oldest messages of a queue; they stay in it until :meth:`acknowledge`.
 
-    def done(self, mailbox: str, letter: Letter) -> None:
-        """It was sent."""
-        self._store.call(lambda c: c.xdel(self._name(mailbox), letter.letter_id))
+        Empty when another process has taken the queue over.
+        """
+        if self._store.call(lambda c: c.hget(keys.MAILBOXES + self._service, queue)) != self._owner:
+            return []
+        entries = self._store.call(lambda c: c.xrange(self._name(queue), count=limit))
+        return [
+            Message(message_id, entry["id"], Notice(entry["word"]), json.loads(entry["ticket"]))
+            for message_id, entry in entries
+        ]
 
-    def told(self, job_id: str) -> Told:
-        """What the messages about a job say beside their ticket."""
+    def acknowledge(self, queue: str, message: Message) -> None:
+        """Remove a message that was sent."""
+        self._store.call(lambda c: c.xdel(self._name(queue), message.message_id))
+
+    def details(self, job_id: str) -> MessageDetails:
+        """Return the values of a job's record that its messages need."""
         names = ("quoted_s", "echo", "error", "state", "outputs")
-        values = self._store.call(lambda c: c.hmget(keys.JOB + job_id, names))
-        quoted, echo, error, state, outputs = values
-        return Told(
+        quoted, echo, error, state, outputs = self._store.call(lambda c: c.hmget(keys.JOB + job_id, names))
+        return MessageDetails(
             float(quoted) if quoted else None, json.loads(echo or "{}"), json.loads(error) if error else None,
             state or "", bool(outputs),
         )  # fmt: skip
 
-    def _name(self, mailbox: str) -> str:
-        return f"{keys.MAIL}{self._service}:{mailbox}"
-
-
-def _json(value: Mapping[str, Any]) -> str:
-    return json.dumps(value, separators=(",", ":"))
+    def _name(self, queue: str) -> str:
+        return f"{keys.MAIL}{self._service}:{queue}"

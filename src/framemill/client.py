@@ -123,7 +123,7 @@ class Client(Operations):
             index: index of the output, from 0.
 
         Raises:
-            ApiError: code ``result_not_ready`` if the job has no result.
+            ApiError: code ``not_ready`` if the job has no result.
             OSError: the file cannot be written.
         """
         call = routes.task("GET", task_id, "/result", index=index)

@@ -35,7 +35,7 @@ class Task:
     @classmethod
     def from_dict(cls, answer: Mapping[str, Any]) -> Self:
         return cls(
-            task_id=answer["task_id"],
+            task_id=answer["id"],
             state=answer.get("state") or "queued",
             position=answer.get("position"),
             eta_s=answer.get("eta_s"),
@@ -136,10 +136,11 @@ class Status:
     @classmethod
     def from_dict(cls, answer: Mapping[str, Any]) -> Self:
         error = answer.get("error") or {}
-        plain = ("step", "steps", "percent", "eta_s", "position", "stage", "stage_percent", "device", "slot", "attempt",
-                 "created_at", "started_at", "finished_at", "expires_at")  # fmt: skip
+        plain = ("eta_s", "position", "device", "slot", "attempt", "created_at", "started_at", "finished_at",
+                 "expires_at")  # fmt: skip
+        progress = answer.get("progress") or {}
         return cls(
-            task_id=answer["task_id"],
+            task_id=answer["id"],
             state=answer["state"],
             preview_step=(answer.get("preview") or {}).get("step"),
             error_code=error.get("code"),
@@ -147,6 +148,7 @@ class Status:
             warnings=tuple(answer.get("warnings") or ()),
             outputs=tuple(Output.from_dict(output) for output in answer.get("outputs") or ()),
             raw=answer,
+            **{name: progress.get(name) for name in ("step", "steps", "percent", "stage", "stage_percent")},
             **{name: answer.get(name) for name in plain},
         )
 
@@ -176,7 +178,7 @@ class TaskPage:
 
     @classmethod
     def from_dict(cls, answer: Mapping[str, Any]) -> Self:
-        tasks = tuple(Status.from_dict(status) for status in answer["tasks"])
+        tasks = tuple(Status.from_dict(status) for status in answer["jobs"])
         return cls(tasks=tasks, total=answer.get("total") or 0, next=answer.get("next"))
 
 
@@ -193,9 +195,9 @@ class Cancellation:
     @classmethod
     def from_dict(cls, answer: Mapping[str, Any]) -> Self:
         return cls(
-            task_id=answer["task_id"],
+            task_id=answer["id"],
             state=answer["state"],
-            changed=bool(answer.get("changed")),
+            changed=bool(answer.get("cancelled")),
             stop_status=answer.get("stop_status"),
             reason=answer.get("reason"),
         )
@@ -214,7 +216,7 @@ class Deletion:
     @classmethod
     def from_dict(cls, answer: Mapping[str, Any]) -> Self:
         return cls(
-            task_id=answer["task_id"],
+            task_id=answer["id"],
             deleted=bool(answer.get("deleted")),
             changed=bool(answer.get("changed")),
             reason=answer.get("reason"),

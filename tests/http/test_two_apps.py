@@ -30,9 +30,9 @@ def two(server: Settings) -> Iterator[tuple[FlaskClient, FlaskClient]]:
 
 def test_a_job_of_one_app_is_unknown_to_the_other(two: tuple[FlaskClient, FlaskClient]) -> None:
     first, second = two
-    job_id = first.post("/v1/tasks/", json=DEMO).get_json()["task_id"]
-    assert first.get(f"/v1/tasks/{job_id}").status_code == 200
-    assert second.get(f"/v1/tasks/{job_id}").status_code == 404
+    job_id = first.post("/v1/jobs", json=DEMO).get_json()["id"]
+    assert first.get(f"/v1/jobs/{job_id}").status_code == 200
+    assert second.get(f"/v1/jobs/{job_id}").status_code == 404
 
 
 def test_a_key_of_one_app_does_not_close_the_other(two: tuple[FlaskClient, FlaskClient]) -> None:
@@ -45,8 +45,8 @@ def test_a_key_of_one_app_does_not_close_the_other(two: tuple[FlaskClient, Flask
 
 def test_events_of_one_app_do_not_reach_the_other(two: tuple[FlaskClient, FlaskClient]) -> None:
     first, second = two
-    job_id = first.post("/v1/tasks/", json=DEMO).get_json()["task_id"]
-    waiting = second.post("/v1/tasks/", json={**DEMO, "task_id": job_id})
-    assert waiting.status_code == 200
-    assert first.delete(f"/v1/tasks/{job_id}").get_json()["state"] == "cancelled"
-    assert second.get(f"/v1/tasks/{job_id}").get_json()["state"] == "queued"
+    job_id = first.post("/v1/jobs", json=DEMO).get_json()["id"]
+    waiting = second.post("/v1/jobs", json={**DEMO, "id": job_id})
+    assert waiting.status_code == 201
+    assert first.post(f"/v1/jobs/{job_id}/cancel").get_json()["state"] == "cancelled"
+    assert second.get(f"/v1/jobs/{job_id}").get_json()["state"] == "queued"

@@ -111,8 +111,8 @@ def test_a_repeat_long_after_the_end_is_given_the_same_job(stack: Stack) -> None
     client = Impatient(stack, body)
     (job,) = wait_for(lambda: jobs(stack, "queued"), "the job")
     client.hang_up()
-    stack.delete(f"/v1/tasks/{blocker}")
-    stack.wait(job["task_id"])
+    stack.cancel(blocker)
+    stack.wait(job["id"])
     assert seeds(raw(stack, body)) == [job["request"]["seed"]]
     assert seeds(raw(stack, body)) != [job["request"]["seed"]]
 

@@ -73,5 +73,5 @@ def test_a_running_job_shows_progress_and_previews(own: Stack) -> None:
     (image,) = wait_for(looked, "a preview")
     assert opened(image).size[0] > 0
     assert client.poll(job_id).json()["progress"]["num_workers_online"] == 1
-    assert own.delete(f"/v1/tasks/{job_id}").status_code == 200
+    assert own.cancel(job_id).status_code == 200
     assert client.poll(job_id).status_code == 400

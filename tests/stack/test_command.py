@@ -334,8 +334,8 @@ def test_follow_prints_steps_until_the_end(stack: Stack, command: Command) -> No
 
     def stop_after_some_steps() -> None:
         for _ in range(3):
-            step = stack.status(job_id)["step"]
-            stack.wait_until(job_id, lambda view, step=step: view["step"] > step, "more steps")
+            step = stack.status(job_id)["progress"]["step"]
+            stack.wait_until(job_id, lambda view, step=step: view["progress"]["step"] > step, "more steps")
         time.sleep(0.5)
         stack.delete(f"/v1/tasks/{job_id}")
 
@@ -377,7 +377,7 @@ def test_ctrl_c_while_waiting_cancels_the_job(stack: Stack) -> None:
         assert process.stderr is not None
         line = process.stderr.readline()
         job_id = line.split()[1].rstrip(",")
-        stack.wait_until(job_id, lambda view: view["step"] > 0, "its first step")
+        stack.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "its first step")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130

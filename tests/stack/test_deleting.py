@@ -78,7 +78,7 @@ def test_a_key_deletes_its_own_jobs_only(server_alone: Stack, clients: dict[str,
     assert not alice.delete(job).changed
     assert not ops.delete(job).changed
     assert refused(lambda: bob.delete(job)) == (404, "job_not_found")
-    assert refused(lambda: alice.submit(**TINY, task_id=job)) == (409, "duplicate_job")
+    assert refused(lambda: alice.submit(**TINY, id=job)) == (409, "duplicate_job")
     assert job not in {one.task_id for one in ops.list(limit=500).tasks}
     assert ops.delete(alice.submit(**TINY).task_id).changed
 

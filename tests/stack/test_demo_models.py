@@ -44,7 +44,7 @@ def share(picture: np.ndarray, colour: str) -> float:
 def test_an_image_has_the_colours_of_its_prompt(shipped: Stack, shape: str, background: str) -> None:
     job_id = shipped.submit(model="demo-image", prompt=f"a {shape} circle on a {background} background", seed=5)
     assert shipped.wait(job_id)["state"] == "succeeded"
-    content = shipped.get(f"/v1/tasks/{job_id}/result").content
+    content = shipped.get(f"/v1/jobs/{job_id}/result").content
     picture = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
     assert share(picture, background) > 0.4
     assert share(picture[32:96, 32:96], shape) > 0.03
@@ -73,7 +73,7 @@ def test_what_a_mask_names_is_painted_anew(shipped: Stack) -> None:
     )
     view = shipped.wait(job_id)
     assert (view["state"], view["kind"]) == ("succeeded", "inpaint"), view
-    after = np.asarray(Image.open(io.BytesIO(shipped.get(f"/v1/tasks/{job_id}/result").content)).convert("RGB"))
+    after = np.asarray(Image.open(io.BytesIO(shipped.get(f"/v1/jobs/{job_id}/result").content)).convert("RGB"))
     assert share(after[40:88, 40:88], "red") < 0.1
     assert share(after[32:96, 32:96], "yellow") > 0.1
     assert share(after[:24], "blue") > 0.9
@@ -94,7 +94,7 @@ def test_a_region_is_painted_into_a_larger_picture(shipped: Stack) -> None:
     assert (view["request"]["width"], view["request"]["height"]) == (128, 128)
     for index, output in enumerate(view["outputs"]):
         assert (output["width"], output["height"]) == (420, 300)
-        answer = shipped.get(f"/v1/tasks/{view['task_id']}/result?index={index}")
+        answer = shipped.get(f"/v1/jobs/{view['id']}/result?index={index}")
         with Image.open(io.BytesIO(answer.content)) as image:
             after, written = np.asarray(image.convert("RGB")), image.info["parameters"]
         reached = np.zeros((300, 420), bool)
@@ -105,7 +105,7 @@ def test_a_region_is_painted_into_a_larger_picture(shipped: Stack) -> None:
         for pair in ("Mask blur: 2", "Inpaint area: Only masked", "Masked area padding: 10", "Masked content: fill"):
             assert f", {pair}" in written
         with Image.open(
-            io.BytesIO(shipped.get(f"/v1/tasks/{view['task_id']}/thumbnail?index={index}").content)
+            io.BytesIO(shipped.get(f"/v1/jobs/{view['id']}/thumbnail?index={index}").content)
         ) as small:
             assert abs(small.width / small.height - 420 / 300) < 0.02
 
@@ -115,7 +115,7 @@ def clip_of(shipped: Stack, **fields: object) -> np.ndarray:
     job_id = shipped.submit(model="demo-video", **fields)
     view = shipped.wait(job_id)
     assert view["state"] == "succeeded", view
-    with av.open(io.BytesIO(shipped.get(f"/v1/tasks/{job_id}/result").content)) as clip:
+    with av.open(io.BytesIO(shipped.get(f"/v1/jobs/{job_id}/result").content)) as clip:
         frames = np.stack([frame.to_ndarray(format="rgb24") for frame in clip.decode(video=0)])
     assert frames.shape == (9, 64, 64, 3)
     return frames

@@ -81,9 +81,9 @@ def test_the_native_api_shows_its_jobs_and_stops_them(devoid: Stack, client: Cli
     queued, generating = client.next(), client.next()
     job_id = queued["object_id"]
     assert (queued["gen_status"], generating["gen_status"]) == ("queued", "generating")
-    assert job_id in [task["task_id"] for task in native(devoid, "/v1/tasks/?limit=100").json()["tasks"]]
-    assert native(devoid, f"/v1/tasks/{job_id}", key="discord:other:key").status_code == 404
-    assert native(devoid, f"/v1/tasks/{job_id}", method="DELETE").json()["changed"]
+    assert job_id in [task["id"] for task in native(devoid, "/v1/jobs?limit=100").json()["jobs"]]
+    assert native(devoid, f"/v1/jobs/{job_id}", key="discord:other:key").status_code == 404
+    assert native(devoid, f"/v1/jobs/{job_id}/cancel", method="POST").json()["cancelled"]
     error = client.next()
     assert set(error) == LONG
     assert (error["gen_status"], error["result"]) == (
@@ -222,7 +222,7 @@ def test_a_service_that_was_away_gets_what_it_missed_in_order(devoid: Stack) -> 
 
 
 def _all_over(stack: Stack, number: int) -> list[Any]:
-    tasks = native(stack, "/v1/tasks/?limit=10", "web:service_key").json()["tasks"]
+    tasks = native(stack, "/v1/jobs?limit=10", "web:service_key").json()["jobs"]
     done = [task for task in tasks if task["state"] == "succeeded"]
     return done if len(tasks) >= number == len(done) else []
 

@@ -100,7 +100,7 @@ def test_a_job_of_each_family(
     assert [output["seed"] for output in view["outputs"]] == [3 + index for index in range(number)]
     assert not request.keys() & {"image", "mask"}
     for index in range(number):
-        content = families.get(f"/v1/tasks/{view['task_id']}/result?index={index}").content
+        content = families.get(f"/v1/jobs/{view['id']}/result?index={index}").content
         frames = decoded(content, video=kind.endswith("video"))
         assert frames.shape == (request["frames"], request["height"], request["width"], 3)
         assert frames.std() > 2
@@ -122,11 +122,11 @@ def test_names_of_schedulers_are_written_down_as_one(families: Stack, sent: dict
 
 def test_what_a_file_says_makes_it_again(families: Stack, sent: dict[tuple[str, str], str]) -> None:
     families.wait(sent["sd", "text2img"])
-    first = families.get(f"/v1/tasks/{sent['sd', 'text2img']}/result?index=1").content
+    first = families.get(f"/v1/jobs/{sent['sd', 'text2img']}/result?index=1").content
     written = metadata(first, video=False)
     again = families.submit(**{name: value for name, value in written.items() if name not in ("job_id", "index")})
     families.wait(again)
-    second = families.get(f"/v1/tasks/{again}/result?index=1").content
+    second = families.get(f"/v1/jobs/{again}/result?index=1").content
     assert np.array_equal(decoded(first, video=False), decoded(second, video=False))
 
 
@@ -134,16 +134,16 @@ def test_a_form_with_files_for_every_picture(families: Stack) -> None:
     files = {name: (f"{name}.png", picture(color=color)) for name, color in (("red", "red"), ("blue", "blue"))}
     form = {"model": "kandinsky", "mix": json.dumps([{"image": "red"}, {"image": "blue", "weight": 0.5}]), "seed": "3",
             "steps": "2"}  # fmt: skip
-    answer = requests.post(families.url("/v1/tasks"), data=form, files=files, timeout=30).json()
+    answer = requests.post(families.url("/v1/jobs"), data=form, files=files, timeout=30).json()
     assert (answer["kind"], answer["warnings"]) == ("mix2img", []), answer
     masked = {"image": ("i.png", picture()), "mask": ("m.png", picture("L", 255)), "other": ("o.png", picture())}
     form = {"model": "sd", "loras": '[{"name": "grain"}]', "num_images": "1", "steps": "2", "inpaint": '{"blur_px": 2}'}
-    second = requests.post(families.url("/v1/tasks"), data=form, files=masked, timeout=30).json()
+    second = requests.post(families.url("/v1/jobs"), data=form, files=masked, timeout=30).json()
     assert (second["kind"], second["warnings"]) == ("inpaint", ["unused file 'other' was ignored"]), second
     assert second["request"]["loras"] == [{"name": "grain", "weight": 1.0}]
     assert second["request"]["inpaint"] == {"blur_px": 2}
     for job in (answer, second):
-        assert families.wait(job["task_id"])["state"] == "succeeded"
+        assert families.wait(job["id"])["state"] == "succeeded"
 
 
 MASKED = {"model": "sd", "inpaint": {"area": "masked"}, **INPUTS["inpaint"]}
@@ -184,12 +184,12 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 def test_what_a_model_cannot_do_is_refused_before_it_is_queued(
     families: Stack, fields: dict[str, Any], field: str, rule: str
 ) -> None:
-    before = families.get("/v1/service/status").json()["submitted"]
+    before = families.queue()["submitted"]
     answer = families.post(**fields)
     assert answer.status_code == 422, answer.text
     [problem] = answer.json()["error"]["fields"]
     assert (problem["field"], rule in problem["rule"]) == (field, True), problem
-    assert families.get("/v1/service/status").json()["submitted"] == before
+    assert families.queue()["submitted"] == before
 
 
 def test_the_list_of_models_shows_schedulers_and_loras(families: Stack) -> None:
@@ -210,12 +210,12 @@ def test_an_idempotent_repeat_knows_its_pictures(families: Stack) -> None:
     def post(mask: int) -> requests.Response:
         fields = {"model": "sd", "image": text_of(picture()), "mask": text_of(picture("L", mask)), "steps": 2}
         headers = {"Idempotency-Key": "masked"}
-        return requests.post(families.url("/v1/tasks"), json=fields, headers=headers, timeout=30)
+        return requests.post(families.url("/v1/jobs"), json=fields, headers=headers, timeout=30)
 
     first, repeat, other = post(255), post(255), post(0)
-    assert first.json()["task_id"] == repeat.json()["task_id"]
+    assert first.json()["id"] == repeat.json()["id"]
     assert (other.status_code, other.json()["error"]["code"]) == (409, "idempotency_mismatch")
-    families.wait(first.json()["task_id"])
+    families.wait(first.json()["id"])
 
 
 def decoded(content: bytes, *, video: bool) -> np.ndarray:

@@ -79,7 +79,7 @@ def flower(stack: Stack) -> Iterator[Flower]:
 @pytest.fixture(autouse=True)
 def _idle_afterwards(stack: Stack) -> Iterator[None]:
     yield
-    stack.delete("/v1/tasks/running")
+    stack.cancel_all()
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def _run(stack: Stack, *command: str) -> str:
 
 def _slot(stack: Stack) -> tuple[int, int]:
     """Process id of the GPU's child and how many models it has loaded."""
-    return stack.child("gpu0"), stack.get("/v1/service/status").json()["slots"][0]["loads"]
+    return stack.child("gpu0"), stack.fleet()["slots"][0]["loads"]
 
 
 def test_a_job_is_a_success_when_it_is_delivered_and_not_before(
@@ -145,7 +145,7 @@ def test_a_revoked_waiting_job_never_runs(stack: Stack, flower: Flower) -> None:
     assert flower.post(f"/api/task/revoke/{job_id}").ok
     flower.agree(job_id, "cancelled")
     flower.agree(running, "running")
-    stack.delete(f"/v1/tasks/{running}")
+    stack.cancel(running)
     assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
     assert (stack.status(job_id)["state"], stack.status(job_id)["attempt"]) == ("cancelled", 0)
 
@@ -181,8 +181,8 @@ def test_an_abort_stops_the_job_and_keeps_its_record(stack: Stack, flower: Flowe
 def test_a_revoked_id_that_is_no_job_stays_free(stack: Stack, flower: Flower) -> None:
     assert flower.post("/api/task/revoke/not-yet").ok
     wait_for(lambda: "revoked: not-yet" in stack.log("gpu0"), "the worker to hear of it")
-    assert stack.get("/v1/tasks/not-yet").status_code == 404
-    assert stack.wait(stack.submit(task_id="not-yet", steps=1))["state"] == "succeeded"
+    assert stack.get("/v1/jobs/not-yet").status_code == 404
+    assert stack.wait(stack.submit(id="not-yet", steps=1))["state"] == "succeeded"
 
 
 def test_a_slot_keeps_its_one_process(stack: Stack, flower: Flower) -> None:
@@ -217,7 +217,7 @@ def test_celery_clients_read_the_record(stack: Stack) -> None:
 
 def test_a_killed_process_is_a_retry_and_then_a_success(stack: Stack, flower: Flower) -> None:
     job_id = stack.submit(steps=200)
-    stack.wait_until(job_id, lambda view: view["step"] > 0, "its first step")
+    stack.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "its first step")
     os.kill(stack.child("gpu0"), signal.SIGKILL)
     task = flower.agree(job_id, "succeeded")
     assert task["sent"] < task["retried"] < task["started"] < task["succeeded"]

@@ -269,10 +269,10 @@ def test_a_job_gives_the_format_it_was_asked_for(
     [output] = view["outputs"]
     result = stack.get(output["url"])
     assert result.headers["Content-Type"] == output["media_type"] == media_type
-    assert result.headers["Content-Disposition"] == f'inline; filename="{view["task_id"]}-0.{ending}"'
+    assert result.headers["Content-Disposition"] == f'inline; filename="{view["id"]}-0.{ending}"'
     assert result.headers["X-Content-Type-Options"] == "nosniff"
     (tmp_path / "file").write_bytes(result.content)
-    assert inspection.read(tmp_path / "file").request["job_id"] == view["task_id"]
+    assert inspection.read(tmp_path / "file").request["job_id"] == view["id"]
 
 
 def test_the_command_inspects_jobs_links_and_files(
@@ -287,9 +287,9 @@ def test_the_command_inspects_jobs_links_and_files(
         capfd.readouterr()
         return main(["--url", stack.url(""), *words]), *capfd.readouterr()
 
-    for name in (view["task_id"], link):
+    for name in (view["id"], link):
         code, out, _ = run("--json", "inspect", name)
-        assert (code, json.loads(out)["seed"], json.loads(out)["job_id"]) == (0, 7, view["task_id"])
+        assert (code, json.loads(out)["seed"], json.loads(out)["job_id"]) == (0, 7, view["id"])
     code, out, _ = run("inspect", str(path))
     assert code == 0
     assert re.search(r"^seed +9223372036854775807$", out, re.MULTILINE)
@@ -310,7 +310,7 @@ def test_thumbnails_and_posters(stack: Stack, model: str) -> None:
     assert (thumbnail.status_code, thumbnail.headers["Content-Type"]) == (200, "image/webp")
     with Image.open(io.BytesIO(thumbnail.content)) as image:
         assert image.size == (64, 32)  # never enlarged
-    poster = stack.get(f"/v1/tasks/{view['task_id']}/poster")
+    poster = stack.get(f"/v1/jobs/{view['id']}/poster")
     if model == "tiny-image":
         assert (output["poster_url"], poster.status_code, poster.json()["error"]["code"]) == (
             None,
@@ -320,7 +320,7 @@ def test_thumbnails_and_posters(stack: Stack, model: str) -> None:
     else:
         with Image.open(io.BytesIO(poster.content)) as image:
             assert (poster.url, image.size) == (stack.url(output["poster_url"].partition("?")[0]), (64, 32))
-    assert stack.get(f"/v1/tasks/{view['task_id']}/thumbnail?index=1").status_code == 422
+    assert stack.get(f"/v1/jobs/{view['id']}/thumbnail?index=1").status_code == 422
     unchanged = stack.get(output["thumbnail_url"], headers={"If-None-Match": thumbnail.headers["ETag"]})
     assert unchanged.status_code == 304
 

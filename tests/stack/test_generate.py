@@ -25,12 +25,12 @@ def _png(width: int = 40, height: int = 24) -> bytes:
 def test_an_image(stack: Stack) -> None:
     response = stack.post(model="tiny-image", prompt="a red circle", seed=7, steps=5, width=48, height=32)
     accepted = response.json()
-    assert response.status_code == 200
-    assert response.headers["Location"] == accepted["links"]["status"]
+    assert response.status_code == 201
+    assert response.headers["Location"] == accepted["links"]["self"]
     assert accepted["request"]["seed"] == 7
-    view = stack.wait(accepted["task_id"])
-    assert (view["state"], view["status"], view["percent"], view["error"]) == ("succeeded", "completed", 100, None)
-    assert (view["step"], view["steps"], view["device"], view["slot"]) == (5, 5, "cpu", "gpu0")
+    view = stack.wait(accepted["id"])
+    assert (view["state"], view["progress"]["percent"], view["error"]) == ("succeeded", 100, None)
+    assert (view["progress"]["step"], view["progress"]["steps"], view["device"], view["slot"]) == (5, 5, "cpu", "gpu0")
 
     result = stack.get(accepted["links"]["result"])
     assert result.headers["Content-Type"] == "image/png"
@@ -47,7 +47,7 @@ def test_a_video(stack: Stack) -> None:
     job_id = stack.submit(model="tiny-video", prompt="a star", steps=3, frames=17, fps=8)
     view = stack.wait(job_id)
     assert view["state"] == "succeeded", view
-    result = stack.get(f"/v1/tasks/{job_id}/result")
+    result = stack.get(f"/v1/jobs/{job_id}/result")
     assert result.headers["Content-Type"] == "video/mp4"
     with av.open(io.BytesIO(result.content)) as container:
         stream = container.streams.video[0]
@@ -63,7 +63,7 @@ def test_the_same_seed_gives_the_same_pixels_and_another_does_not(stack: Stack) 
     pictures = []
     for job_id in ids:
         stack.wait(job_id)
-        pictures.append(np.asarray(Image.open(io.BytesIO(stack.get(f"/v1/tasks/{job_id}/result").content))))
+        pictures.append(np.asarray(Image.open(io.BytesIO(stack.get(f"/v1/jobs/{job_id}/result").content))))
     assert np.array_equal(pictures[0], pictures[1])
     assert not np.array_equal(pictures[0], pictures[2])
 
@@ -74,7 +74,7 @@ def test_a_seed_that_was_not_sent_is_reported_and_reproduces(stack: Stack) -> No
     again = stack.submit(steps=2, seed=seed)
     stack.wait(again)
     hashes = [stack.status(job_id)["outputs"][0]["sha256"] for job_id in (first, again)]
-    pixels = [Image.open(io.BytesIO(stack.get(f"/v1/tasks/{j}/result").content)).tobytes() for j in (first, again)]
+    pixels = [Image.open(io.BytesIO(stack.get(f"/v1/jobs/{j}/result").content)).tobytes() for j in (first, again)]
     assert pixels[0] == pixels[1]
     assert hashes[0] != hashes[1]  # the job's id is embedded
 
@@ -83,12 +83,12 @@ def test_a_seed_that_was_not_sent_is_reported_and_reproduces(stack: Stack) -> No
 def test_an_input_image(stack: Stack, how: str) -> None:
     fields = {"model": "tiny-image", "kind": "img2img", "prompt": "x", "steps": "2", "strength": "0.5"}
     if how == "upload":
-        response = requests.post(stack.url("/v1/tasks"), data=fields, files={"image": ("in.png", _png())}, timeout=10)
+        response = requests.post(stack.url("/v1/jobs"), data=fields, files={"image": ("in.png", _png())}, timeout=10)
     else:
         text = base64.b64encode(_png()).decode()
         response = stack.post(**fields, image=text if how == "base64" else f"data:image/png;base64,{text}")
-    assert response.status_code == 200, response.text
-    view = stack.wait(response.json()["task_id"])
+    assert response.status_code == 201, response.text
+    view = stack.wait(response.json()["id"])
     assert view["state"] == "succeeded", view
     assert view["kind"] == "img2img"
 
@@ -102,26 +102,26 @@ def test_a_video_from_an_image(stack: Stack) -> None:
 
 def test_a_model_that_cannot_be_loaded_fails_with_a_reason_and_the_next_job_runs(stack: Stack) -> None:
     view = stack.wait(stack.submit(model="broken"))
-    assert (view["state"], view["status"], view["error"]["code"]) == ("failed", "failed", "model_load_failed")
+    assert (view["state"], view["error"]["code"]) == ("failed", "model_load_failed")
     assert "/" not in view["error"]["message"]  # no server path
     missing = stack.get(view["links"]["result"])
-    assert (missing.status_code, missing.json()["error"]["code"]) == (404, "result_not_ready")
+    assert (missing.status_code, missing.json()["error"]["code"]) == (409, "not_ready")
     assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
 
 
 def test_progress_is_seen_while_it_runs(stack: Stack) -> None:
     job_id = stack.endless()
     first = stack.status(job_id)
-    later = stack.wait_until(job_id, lambda view: view["step"] > first["step"], "a later step")
+    later = stack.wait_until(job_id, lambda view: view["progress"]["step"] > first["progress"]["step"], "a later step")
     assert later["state"] == "running"
-    assert later["stage"] == "denoising"
+    assert later["progress"]["stage"] == "denoising"
     assert later["eta_s"] > 0
     assert later["position"] == 0
-    stack.delete(f"/v1/tasks/{job_id}")
+    stack.cancel(job_id)
 
 
 def test_downloads_can_be_resumed_and_cached(stack: Stack) -> None:
-    path = f"/v1/tasks/{stack.wait(stack.submit(steps=1))['task_id']}/result"
+    path = f"/v1/jobs/{stack.wait(stack.submit(steps=1))['id']}/result"
     whole = stack.get(path)
     part = stack.get(path, headers={"Range": "bytes=10-19"})
     assert (part.status_code, part.content) == (206, whole.content[10:20])

@@ -73,7 +73,7 @@ def send(stack: Stack, name: str, data: bytes, **fields: str) -> requests.Respon
     file = b'--cut\r\nContent-Disposition: form-data; name="image"; filename="' + quoted + b'"\r\n'
     body = b"".join(parts) + file + b"Content-Type: image/png\r\n\r\n" + data + b"\r\n--cut--\r\n"
     headers = {"Content-Type": "multipart/form-data; boundary=cut"}
-    return requests.post(stack.url("/v1/tasks/"), data=body, headers=headers, timeout=60)
+    return requests.post(stack.url("/v1/jobs"), data=body, headers=headers, timeout=60)
 
 
 def rule_of(response: requests.Response) -> str:
@@ -114,8 +114,8 @@ def test_refuses_a_hostile_file_without_effect(server_alone: Stack, folder: Path
 def test_takes_an_odd_file_that_is_a_picture(server_alone: Stack, folder: Path, effects: Effects, name: str) -> None:
     data, memory = (folder / name).read_bytes(), memory_mib(server_alone)
     answer = send(server_alone, name, data)
-    assert answer.status_code == 200, answer.text
-    (key,) = server_alone.store.get(answer.json()["task_id"]).request.inputs
+    assert answer.status_code == 201, answer.text
+    (key,) = server_alone.store.get(answer.json()["id"]).request.inputs
     content = b"".join(effects.objects.read(key))
     assert (content != data) == ACCEPTED[name]
     if content != data:
@@ -132,8 +132,8 @@ def test_the_name_of_an_upload_means_nothing(server_alone: Stack, effects: Effec
     before = effects.now()["files"]
     data = b"".join([JPEG[:2], b"\xff\xfe", (len(name.encode()) + 2).to_bytes(2, "big"), name.encode(), JPEG[2:]])
     answer = send(server_alone, name, data)
-    if answer.status_code == 200:
-        (key,) = server_alone.store.get(answer.json()["task_id"]).request.inputs
+    if answer.status_code == 201:
+        (key,) = server_alone.store.get(answer.json()["id"]).request.inputs
         assert re.fullmatch(r"inputs/[0-9a-f]{64}\.[0-9a-f]{8}\.jpg", key)
         new = {Path(path).name for path in effects.now()["files"]} - {Path(path).name for path in before}
         assert new == {Path(key).name, f".{Path(key).name}.meta"}
@@ -146,7 +146,7 @@ def test_the_name_of_an_upload_means_nothing(server_alone: Stack, effects: Effec
 def test_the_name_of_a_field_means_nothing(server_alone: Stack, effects: Effects, field: str) -> None:
     before = effects.now()["files"]
     files = {field: ("a.png", PNG, "image/png")}
-    answer = requests.post(server_alone.url("/v1/tasks/"), data={"model": "tiny-image"}, files=files, timeout=30)
+    answer = requests.post(server_alone.url("/v1/jobs"), data={"model": "tiny-image"}, files=files, timeout=30)
     assert answer.status_code < 500
     assert effects.now()["files"] == before
 

@@ -18,13 +18,13 @@ API = """
 from app import create_app
 client = create_app().test_client()
 assert client.get('/openapi.json').status_code == 200
-assert client.post('/v1/tasks/', json={'steps': 0}).status_code == 422
-assert client.post('/v1/tasks/', json={'kind': 'img2img', 'image': 'aGk='}).status_code == 422
+assert client.post('/v1/jobs', json={'steps': 0}).status_code == 422
+assert client.post('/v1/jobs', json={'kind': 'img2img', 'image': 'aGk='}).status_code == 422
 """
 PARENT = """
 from tasks import app
 app.loader.import_default_modules()
-import workers.parent.keeper, workers.parent.request, workers.parent.pool
+import workers.parent.process, workers.parent.request, workers.parent.pool
 assert 'tasks.generate' in app.tasks
 """
 
@@ -61,8 +61,8 @@ def test_the_device_is_set_before_torch_and_in_the_child_only(models_file: Path)
     code = """
 import os
 os.environ['CUDA_VISIBLE_DEVICES'] = 'GPU-aa,GPU-bb'
-import sys, workers.gpu.child
-workers.gpu.child.prepare('nodeb.gpu1')
+import sys, workers.parent.child
+workers.parent.child.prepare('nodeb.gpu1')
 assert os.environ['CUDA_VISIBLE_DEVICES'] == 'GPU-bb'
 """
     assert loaded(code, models_file) == set()

@@ -182,7 +182,7 @@ def test_busy_heals_when_the_worker_dies(single: Stack) -> None:
     url = single.url("")
     await_idle(url)
     task_id = post(url, infer_steps=ENDLESS_STEPS).json()["task_id"]
-    single.wait_until(task_id, lambda view: view["step"] > 0, "a step")
+    single.wait_until(task_id, lambda view: view["progress"]["step"] > 0, "a step")
     single.kill("gpu0", signal.SIGKILL)
     requests.delete(url + "/v1/tasks/running", timeout=30)
     assert poll(url, task_id) == "failed"
@@ -196,7 +196,7 @@ def test_each_service_keeps_to_its_slot(services: list[str]) -> None:
     for url in services:
         await_idle(url)
     tasks = [post(url, infer_steps=ENDLESS_STEPS).json()["task_id"] for url in services]
-    slots = [get(url, f"/v1/tasks/{task}").json()["slot"] for url, task in zip(services, tasks, strict=True)]
+    slots = [get(url, f"/v1/tasks/{task}/status").json()["slot"] for url, task in zip(services, tasks, strict=True)]
     assert slots == ["gpu0", "gpu1"]
     assert [get(url, "/v1/service/status").json()["task_id"] for url in services] == tasks
     assert requests.delete(first + "/v1/tasks/running", timeout=30).json()["cancelled"] == tasks[:1]

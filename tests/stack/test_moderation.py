@@ -83,8 +83,8 @@ def test_a_refused_prompt_is_never_queued_and_the_answer_does_not_tell_the_list(
     assert (error["code"], [field["field"] for field in error["fields"]]) == ("moderation_refused", ["prompt"])
     assert "badword" not in answer.text.lower()
     assert "evil" not in answer.text.lower()
-    assert stack.get("/v1/tasks/?limit=1").json()["total"] == 0
-    assert stack.post(model="tiny-image", prompt="a red circle", negative_prompt="badword").status_code == 200
+    assert stack.get("/v1/jobs?limit=1").json()["total"] == 0
+    assert stack.post(model="tiny-image", prompt="a red circle", negative_prompt="badword").status_code == 201
     with framemill.Client(stack.url("")) as ops:  # everybody is the operator of a server without keys
         ops.submit(model="tiny-image", prompt="badword", moderate=False)
         ops.create_key("ops", role="admin")
@@ -115,7 +115,7 @@ def test_only_who_may_turns_it_off(start: Callable[..., Stack], words_file: Path
 def test_a_server_that_does_not_moderate_does_not_pretend_to(stack: Stack) -> None:
     answer = stack.post(model="tiny-image", moderate=True)
     assert (answer.status_code, answer.json()["error"]["fields"][0]["field"]) == (422, "moderate")
-    assert stack.post(model="tiny-image", moderate=False, steps=1).status_code == 200
+    assert stack.post(model="tiny-image", moderate=False, steps=1).status_code == 201
     assert stack.post(model="tiny-image", moderate="perhaps").json()["error"]["fields"][0]["field"] == "moderate"
     assert moderation.wanted(None, Caller(key_id="a"), Settings())
     assert not moderation.hides_outputs(Settings(), moderate=True)
@@ -160,7 +160,7 @@ def test_blocked_outputs_are_never_stored(plugged: Callable[..., Stack]) -> None
     assert (status["state"], status["error"]["code"]) == ("failed", "moderation_refused")
     assert (status["outputs"], stored(stack)) == ([], [])
     assert not list((stack.folder / "spool").glob(f"{job_id}*"))
-    assert stack.get(f"/v1/tasks/{job_id}/result").status_code == 404
+    assert stack.get(f"/v1/jobs/{job_id}/result").status_code == 409
     passed = stack.wait(stack.submit(prompt="a square", steps=1))
     assert [output["moderated"] for output in passed["outputs"]] == [False]
     skipped = stack.wait(stack.submit(prompt="a circle", steps=1, moderate=False))
@@ -173,7 +173,7 @@ def test_blurred_outputs_say_so_and_show_nothing(plugged: Callable[..., Stack]) 
     blurred = stack.wait(stack.submit(prompt="a circle", steps=1, seed=1, width=96, height=64))
     assert [output["moderated"] for output in blurred["outputs"]] == [True]
     pictures = [
-        np.asarray(Image.open(io.BytesIO(stack.get(f"/v1/tasks/{status['task_id']}/result").content)), dtype=float)
+        np.asarray(Image.open(io.BytesIO(stack.get(f"/v1/jobs/{status['id']}/result").content)), dtype=float)
         for status in (sharp, blurred)
     ]
     assert pictures[0].shape == pictures[1].shape == (64, 96, 3)
@@ -208,7 +208,7 @@ def test_a_check_of_ones_own_names_the_field(plugged: Callable[..., Stack]) -> N
     error = stack.post(model="tiny-image", negative_prompt="no").json()["error"]
     assert (error["code"], error["fields"][0]["field"]) == ("moderation_refused", "negative_prompt")
     image = "data:image/png;base64,iVBORw0KGgo="
-    assert requests.post(stack.url("/v1/tasks/"), json={"image": image}, timeout=10).status_code == 422
+    assert requests.post(stack.url("/v1/jobs"), json={"image": image}, timeout=10).status_code == 422
 
 
 # ---- the checks that come with it

@@ -15,7 +15,7 @@ import requests
 from botocore.exceptions import ClientError
 
 from jobs.errors import BadSetting, ObjectNotFound, Unavailable
-from jobs.objects import CHUNK_BYTES, ObjectStore
+from jobs.objects.base import CHUNK_BYTES, ObjectStore
 from jobs.objects.local import LocalStore
 from jobs.settings import Settings
 from tests.support.s3_server import S3Server

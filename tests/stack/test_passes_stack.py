@@ -43,7 +43,7 @@ def done(shipped: Stack) -> dict[str, Any]:
 
 
 def image(stack: Stack, job_id: str, index: int) -> Image.Image:
-    return Image.open(io.BytesIO(stack.get(f"/v1/tasks/{job_id}/result?index={index}").content))
+    return Image.open(io.BytesIO(stack.get(f"/v1/jobs/{job_id}/result?index={index}").content))
 
 
 def test_the_answer_has_size_seeds_and_steps_of_both_passes(shipped: Stack, done: dict[str, Any]) -> None:
@@ -53,15 +53,15 @@ def test_the_answer_has_size_seeds_and_steps_of_both_passes(shipped: Stack, done
         (96, 144, 5, 40),
         (96, 144, 5, 41),
     ]
-    assert done["steps"] == 8 + 2 * 4  # both images at once, then each alone
-    assert image(shipped, done["task_id"], 1).size == (96, 144)
+    assert done["progress"]["steps"] == 8 + 2 * 4  # both images at once, then each alone
+    assert image(shipped, done["id"], 1).size == (96, 144)
 
 
 def test_each_file_says_how_it_was_made(
     shipped: Stack, done: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     for index in range(2):
-        info = image(shipped, done["task_id"], index).info
+        info = image(shipped, done["id"], index).info
         assert json.loads(info["framemill"]).items() >= done["request"].items()
         said = infotext.parse(info["parameters"])
         assert said.items() >= {
@@ -70,7 +70,7 @@ def test_each_file_says_how_it_was_made(
             "Hires steps": "8", "Hires upscaler": "Lanczos",
         }.items()  # fmt: skip
     capfd.readouterr()
-    assert main(["--url", shipped.url(""), "inspect", done["task_id"], "--index", "1"]) == 0
+    assert main(["--url", shipped.url(""), "inspect", done["id"], "--index", "1"]) == 0
     lines = dict(line.split(None, 1) for line in capfd.readouterr().out.splitlines() if len(line.split(None, 1)) == 2)
     assert (lines["seed"], lines["variation_seed"], lines["index"]) == ("5", "41", "1")
 
@@ -78,20 +78,20 @@ def test_each_file_says_how_it_was_made(
 def test_an_image_made_alone_is_the_same(shipped: Stack, done: dict[str, Any]) -> None:
     alone = shipped.wait(shipped.submit(**{**WANTED, "num_images": 1, "variation": {"seed": 41, "strength": 0.25}}))
     one, other = (np.asarray(image(shipped, job_id, index)).astype(int)
-                  for job_id, index in ((done["task_id"], 1), (alone["task_id"], 0)))  # fmt: skip
+                  for job_id, index in ((done["id"], 1), (alone["id"], 0)))  # fmt: skip
     assert np.abs(one - other).max() <= 4  # sums over a batch are rounded in another order
 
 
 def test_without_a_variation_the_text_has_the_images_own_seed(shipped: Stack) -> None:
     view = shipped.wait(shipped.submit(model="demo-image", prompt="x", seed=5, steps=2, num_images=2))
-    said = [infotext.parse(image(shipped, view["task_id"], index).info["parameters"]) for index in range(2)]
+    said = [infotext.parse(image(shipped, view["id"], index).info["parameters"]) for index in range(2)]
     assert [one["Seed"] for one in said] == ["5", "6"]
     assert "Variation seed" not in said[1]
     assert "Hires resize-1" not in said[1]
 
 
 def test_refused_before_anything_is_queued(shipped: Stack) -> None:
-    before = shipped.get("/v1/service/status").json()["submitted"]
+    before = shipped.queue()["submitted"]
     for fields, field in [
         ({"hires": {"width": 512, "height": 96}}, "hires.width"),
         ({"hires": {"scale": 9}}, "hires.scale"),
@@ -102,4 +102,4 @@ def test_refused_before_anything_is_queued(shipped: Stack) -> None:
         answer = shipped.post(model="demo-image", **fields)
         assert answer.status_code == 422, answer.text
         assert field in [problem["field"] for problem in answer.json()["error"]["fields"]]
-    assert shipped.get("/v1/service/status").json()["submitted"] == before
+    assert shipped.queue()["submitted"] == before

@@ -29,7 +29,7 @@ def picture(content: bytes) -> np.ndarray:
 
 def newest(stack: Stack, job_id: str) -> Any:
     """Ask for a preview until there is one."""
-    return wait_for(lambda: (r := stack.get(f"/v1/tasks/{job_id}/preview")).status_code == 200 and r, "a preview")
+    return wait_for(lambda: (r := stack.get(f"/v1/jobs/{job_id}/preview")).status_code == 200 and r, "a preview")
 
 
 def left_behind(stack: Stack) -> list[str]:
@@ -40,7 +40,7 @@ def left_behind(stack: Stack) -> list[str]:
 def test_a_running_job_shows_what_it_has(stack: Stack, model: str) -> None:
     job_id = stack.submit(model=model, steps=ENDLESS_STEPS, preview=True, height=32, width=64)
     view = stack.wait_until(job_id, lambda view: view["preview"], "a preview")
-    assert 0 < view["preview"]["step"] <= view["steps"]
+    assert 0 < view["preview"]["step"] <= view["progress"]["steps"]
     first = stack.get(view["preview"]["url"])
     assert (first.status_code, first.headers["Content-Type"]) == (200, "image/jpeg")
     assert picture(first.content).shape == (32, 64, 3)
@@ -49,9 +49,9 @@ def test_a_running_job_shows_what_it_has(stack: Stack, model: str) -> None:
     later = wait_for(lambda: int((r := newest(stack, job_id)).headers["Preview-Step"]) > step and r, "the next one")
     assert later.headers["ETag"] != first.headers["ETag"]
     assert "no-cache" in later.headers["Cache-Control"]
-    stack.delete(f"/v1/tasks/{job_id}")
+    stack.cancel(job_id)
     assert stack.status(job_id)["preview"] is None
-    gone = stack.get(f"/v1/tasks/{job_id}/preview")
+    gone = stack.get(f"/v1/jobs/{job_id}/preview")
     assert (gone.status_code, gone.json()["error"]["code"]) == (404, "no_preview")
     assert left_behind(stack) == []
 
@@ -61,16 +61,16 @@ def test_an_unchanged_preview_is_not_sent_twice(stack: Stack) -> None:
     newest(stack, job_id)
 
     def unchanged() -> bool:
-        path = f"/v1/tasks/{job_id}/preview"
+        path = f"/v1/jobs/{job_id}/preview"
         return stack.get(path, headers={"If-None-Match": stack.get(path).headers["ETag"]}).status_code == 304
 
     wait_for(unchanged, "two looks between two previews")
-    stack.delete(f"/v1/tasks/{job_id}")
+    stack.cancel(job_id)
 
 
 def test_nobody_asks_so_nothing_is_made(stack: Stack) -> None:
     stack.store.pause()  # until somebody listens
-    stream = messages(stack, f"/v1/tasks/{stack.submit(steps=300)}/events")
+    stream = messages(stack, f"/v1/jobs/{stack.submit(steps=300)}/events")
     seen = [next(stream)]
     stack.store.pause(resume=True)
     seen += stream
@@ -88,28 +88,28 @@ def test_a_look_turns_them_on_and_they_end_with_the_interest(stack: Stack) -> No
     def silent() -> bool:
         nonlocal last
         before, last = last, int(stack.store.client.hget(keys.PREVIEW + job_id, "step"))
-        step = stack.status(job_id)["step"]
-        stack.wait_until(job_id, lambda view: view["step"] > step + 200, "two hundred more steps")
+        step = stack.status(job_id)["progress"]["step"]
+        stack.wait_until(job_id, lambda view: view["progress"]["step"] > step + 200, "two hundred more steps")
         return last == before
 
     wait_for(silent, "no new preview in two hundred steps")
-    stack.delete(f"/v1/tasks/{job_id}")
+    stack.cancel(job_id)
 
 
 @pytest.mark.parametrize("how", ["1", "data"])
 def test_a_stream_asks_and_is_sent_them(stack: Stack, how: str) -> None:
     job_id = stack.endless()
     found = []
-    stream = messages(stack, f"/v1/tasks/{job_id}/events?preview={how}")
+    stream = messages(stack, f"/v1/jobs/{job_id}/events?preview={how}")
     for _, event, data in stream:
         if event == "preview":
             found.append(data)
         if len(found) == 2:
             break
     stream.close()
-    stack.delete(f"/v1/tasks/{job_id}")
+    stack.cancel(job_id)
     assert found[0]["preview"]["step"] < found[1]["preview"]["step"]
-    assert found[0]["preview"]["url"].startswith(f"/v1/tasks/{job_id}/preview?")
+    assert found[0]["preview"]["url"].startswith(f"/v1/jobs/{job_id}/preview?")
     if how == "data":
         head, _, content = found[0]["preview"]["data"].partition(",")
         assert head == "data:image/jpeg;base64"
@@ -120,11 +120,11 @@ def test_a_stream_asks_and_is_sent_them(stack: Stack, how: str) -> None:
 
 def test_wrong_wishes_are_refused(stack: Stack) -> None:
     job_id = stack.submit(steps=1)
-    answer = stack.get(f"/v1/tasks/{job_id}/events?preview=yes")
+    answer = stack.get(f"/v1/jobs/{job_id}/events?preview=yes")
     assert (answer.status_code, answer.json()["error"]["fields"][0]["field"]) == (422, "preview")
     answer = stack.post(model="tiny-image", preview="sometimes")
     assert (answer.status_code, answer.json()["error"]["fields"][0]["field"]) == (422, "preview")
-    assert stack.get("/v1/tasks/nobody/preview").json()["error"]["code"] == "job_not_found"
+    assert stack.get("/v1/jobs/nobody/preview").json()["error"]["code"] == "job_not_found"
     stack.wait(job_id)
 
 
@@ -144,8 +144,8 @@ def test_other_keys_do_not_see_them(start) -> None:  # type: ignore[no-untyped-d
         return {"Authorization": f"Bearer {secret}"}
 
     sent = {"model": "tiny-image", "steps": ENDLESS_STEPS, "preview": True}
-    job = requests.post(stack.url("/v1/tasks/"), json=sent, headers=head("mine-secret-0123456789"), timeout=30).json()
-    path = f"/v1/tasks/{job['task_id']}/preview"
+    job = requests.post(stack.url("/v1/jobs"), json=sent, headers=head("mine-secret-0123456789"), timeout=30).json()
+    path = f"/v1/jobs/{job['id']}/preview"
     wait_for(lambda: stack.get(path, headers=head("mine-secret-0123456789")).status_code == 200, "a preview")
     foreign = stack.get(path, headers=head("other-secret-012345678"))
     assert (foreign.status_code, foreign.json()["error"]["code"]) == (404, "job_not_found")
@@ -172,9 +172,9 @@ def test_previews_show_what_becomes_of_the_shipped_model(shipped: Stack) -> None
     job_id = shipped.submit(model="demo-image", **fields)
     found = [
         picture(base64.b64decode(data["preview"]["data"].partition(",")[2]))
-        for _, event, data in messages(shipped, f"/v1/tasks/{job_id}/events?preview=data")
+        for _, event, data in messages(shipped, f"/v1/jobs/{job_id}/events?preview=data")
         if event == "preview"
     ]
-    result = np.asarray(Image.open(io.BytesIO(shipped.get(f"/v1/tasks/{job_id}/result").content)).convert("RGB"))
+    result = np.asarray(Image.open(io.BytesIO(shipped.get(f"/v1/jobs/{job_id}/result").content)).convert("RGB"))
     assert found
     assert min(likeness(one, result.astype(float)) for one in found) > 0.6

@@ -27,7 +27,7 @@ def publications(stack: Stack, job_id: str) -> list[str]:
 
 def test_a_killed_child_runs_the_job_again(stack: Stack) -> None:
     job_id = stack.submit(steps=LONG_STEPS)
-    stack.wait_until(job_id, lambda view: view["step"] > 5, "some steps")
+    stack.wait_until(job_id, lambda view: view["progress"]["step"] > 5, "some steps")
     os.kill(stack.child("gpu0"), signal.SIGKILL)
     view = stack.wait(job_id)
     assert (view["state"], view["attempt"]) == ("succeeded", 2), view
@@ -38,7 +38,9 @@ def test_a_job_that_kills_every_worker_is_given_up(start: Start) -> None:
     stack = start("gpu0", "io", MAX_ATTEMPTS=2)
     job_id = stack.submit(steps=ENDLESS_STEPS)
     for attempt in (1, 2):
-        stack.wait_until(job_id, lambda view, n=attempt: view["attempt"] == n and view["step"] > 0, "its run")
+        stack.wait_until(
+            job_id, lambda view, n=attempt: view["attempt"] == n and view["progress"]["step"] > 0, "its run"
+        )
         os.kill(stack.child("gpu0"), signal.SIGKILL)
     view = stack.wait(job_id)
     assert (view["state"], view["error"]["code"]) == ("failed", "worker_lost")
@@ -49,7 +51,7 @@ def test_a_job_that_kills_every_worker_is_given_up(start: Start) -> None:
 def test_a_killed_worker_is_replaced(start: Start) -> None:
     stack = start("gpu0", "io")
     job_id = stack.submit(steps=LONG_STEPS)
-    stack.wait_until(job_id, lambda view: view["step"] > 5, "some steps")
+    stack.wait_until(job_id, lambda view: view["progress"]["step"] > 5, "some steps")
     child = stack.child("gpu0")
     stack.kill("gpu0")
     wait_for(lambda: not os.path.exists(f"/proc/{child}"), "the orphan to die with its parent", 5)
@@ -64,7 +66,7 @@ def test_a_killed_worker_is_replaced(start: Start) -> None:
 def test_a_restarted_worker_takes_its_slot_back_before_the_lease_lapses(start: Start) -> None:
     stack = start("gpu0", "io", SLOT_LEASE_S=600)
     job_id = stack.submit(steps=LONG_STEPS)
-    stack.wait_until(job_id, lambda view: view["step"] > 5, "some steps")
+    stack.wait_until(job_id, lambda view: view["progress"]["step"] > 5, "some steps")
     stack.kill("gpu0")
     stack.worker("gpu0")
     assert stack.wait(job_id)["state"] == "succeeded"
@@ -75,7 +77,7 @@ def test_a_restart_of_redis_in_the_middle_of_a_job(start: Start, how: str) -> No
     stack = start("gpu0", "io")
     job_id = stack.submit(steps=LONG_STEPS)
     waiting = stack.submit(steps=1)
-    stack.wait_until(job_id, lambda view: view["step"] > 5, "some steps")
+    stack.wait_until(job_id, lambda view: view["progress"]["step"] > 5, "some steps")
     if how == "killed":
         assert stack.redis.pid
         os.kill(stack.redis.pid, signal.SIGKILL)
@@ -140,9 +142,9 @@ def test_a_worker_told_to_exit_hands_its_job_back(start: Start) -> None:
     view = stack.status(job_id)
     assert (view["state"], view["attempt"], view["position"]) == ("queued", 0, 1)
     stack.worker("gpu0")
-    view = stack.wait_until(job_id, lambda view: view["step"] > 0, "its second run")
+    view = stack.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "its second run")
     assert view["attempt"] == 1
-    stack.delete(f"/v1/tasks/{job_id}")
+    stack.cancel(job_id)
 
 
 def test_a_worker_told_to_exit_while_redis_is_away_exits(start: Start) -> None:
@@ -154,9 +156,11 @@ def test_a_worker_told_to_exit_while_redis_is_away_exits(start: Start) -> None:
     process.wait(60)
     stack.redis.start()
     stack.worker("gpu0")
-    view = stack.wait_until(job_id, lambda view: view["attempt"] == 2 and view["step"] > 0, "its second run")
+    view = stack.wait_until(
+        job_id, lambda view: view["attempt"] == 2 and view["progress"]["step"] > 0, "its second run"
+    )
     assert view["state"] == "running"
-    stack.delete(f"/v1/tasks/{job_id}")
+    stack.cancel(job_id)
 
 
 def test_a_web_process_that_dies_changes_nothing(start: Start) -> None:
@@ -175,7 +179,7 @@ def test_a_process_that_hangs_is_killed_and_the_next_job_runs(start: Start) -> N
     child = stack.child("gpu0")
     os.kill(child, signal.SIGSTOP)  # hangs, as in a kernel that never returns
     following = stack.submit(steps=1)
-    assert stack.delete(f"/v1/tasks/{job_id}").json()["state"] == "cancelled"
+    assert stack.cancel(job_id).json()["state"] == "cancelled"
     assert stack.wait(following)["state"] == "succeeded"
     assert stack.child("gpu0") != child
     assert stack.status(job_id)["state"] == "cancelled"
@@ -187,4 +191,4 @@ def test_nothing_is_left_behind_in_redis_by_finished_jobs(start: Start) -> None:
     client: redis.Redis = connect(stack.settings)
     wait_for(lambda: client.zcard(keys.JOBS) == 0 and client.hget(keys.COUNTERS, "succeeded") == "3", "expiry")
     assert not [key for key in client.scan_iter() if any(job_id in key for job_id in ids)]
-    assert stack.get(f"/v1/tasks/{ids[0]}/status").status_code == 404
+    assert stack.get(f"/v1/jobs/{ids[0]}").status_code == 404

@@ -13,9 +13,9 @@ from tests.support.harness import Stack
 
 @pytest.fixture(autouse=True)
 def nothing_is_queued(stack: Stack) -> Iterator[None]:
-    before = stack.get("/v1/service/status").json()["submitted"]
+    before = stack.queue()["submitted"]
     yield
-    assert stack.get("/v1/service/status").json()["submitted"] == before
+    assert stack.queue()["submitted"] == before
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
@@ -53,16 +53,16 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"kind": "img2img", "image": "aGVsbG8="}, "image", ""),
     ({"kind": "img2img", "image": "http://127.0.0.1:9/x.png"}, "image", ""),
     ({"kind": "img2img", "image": "file:///etc/passwd"}, "image", ""),
-    ({"task_id": "../../etc"}, "task_id", "letters, digits"),
-    ({"task_id": "running"}, "task_id", "reserved"),
-    ({"task_id": "x" * 65}, "task_id", "1 to 64"),
+    ({"id": "../../etc"}, "id", "letters, digits"),
+    ({"id": "running"}, "id", "reserved"),
+    ({"id": "x" * 65}, "id", "1 to 64"),
     ({"slot": "gpu9"}, "slot", "gpu0"),
 ]
 
 
 @pytest.mark.parametrize(("fields", "field", "rule"), REFUSED, ids=lambda value: str(value)[:40])
 def test_a_wrong_field(stack: Stack, fields: dict[str, Any], field: str, rule: str) -> None:
-    response = requests.post(stack.url("/v1/tasks/"), json={"model": "tiny-image", **fields}, timeout=10)
+    response = requests.post(stack.url("/v1/jobs"), json={"model": "tiny-image", **fields}, timeout=10)
     body = response.json()
     assert response.status_code == 422, body
     assert body["error"]["code"] == "invalid_request"
@@ -80,35 +80,35 @@ def test_every_problem_is_named_at_once(stack: Stack) -> None:
 @pytest.mark.parametrize("body", [b"{", b"[1]", b'"text"', b"\xff\xfe", b"null", b'{"a":' * 5000])
 def test_a_body_that_is_no_object(stack: Stack, body: bytes) -> None:
     headers = {"Content-Type": "application/json"}
-    response = requests.post(stack.url("/v1/tasks/"), data=body, headers=headers, timeout=10)
+    response = requests.post(stack.url("/v1/jobs"), data=body, headers=headers, timeout=10)
     assert (response.status_code, response.json()["error"]["code"]) == (400, "malformed_body"), response.text
 
 
 def test_a_body_that_is_too_large(stack: Stack) -> None:
     with requests.Session() as session:
-        request = requests.Request("POST", stack.url("/v1/tasks/"), data=b"x").prepare()
+        request = requests.Request("POST", stack.url("/v1/jobs"), data=b"x").prepare()
         request.headers["Content-Length"] = str(stack.settings.max_request_bytes + 1)
         response = session.send(request, timeout=10)
     assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/v1", "/v1/tasks/x/y/z", "/v1//tasks", "/%00", "/v1/nothing/"])
+@pytest.mark.parametrize("path", ["/nowhere", "/v1", "/v1/jobs/x/y/z", "/v1//jobs", "/%00", "/v1/nothing/"])
 def test_an_unknown_route_is_json(stack: Stack, path: str) -> None:
     response = stack.get(path)
     assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_route")
 
 
-@pytest.mark.parametrize(("method", "path"), [("PUT", "/v1/tasks/"), ("POST", "/healthz"), ("DELETE", "/v1/models")])
+@pytest.mark.parametrize(("method", "path"), [("PUT", "/v1/jobs"), ("POST", "/healthz"), ("DELETE", "/v1/models")])
 def test_a_wrong_method_is_json(stack: Stack, method: str, path: str) -> None:
     response = requests.request(method, stack.url(path), timeout=10)
     assert (response.status_code, response.json()["error"]["code"]) == (405, "method_not_allowed")
     assert response.headers["Allow"]
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("GET", "/status"), ("GET", "/result"), ("DELETE", "")])
+@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "/cancel"), ("GET", "/result"), ("DELETE", "")])
 @pytest.mark.parametrize("job_id", ["000000000000000000000000", "no-such-job", "a b", "%2e%2e"])
 def test_an_unknown_id(stack: Stack, method: str, path: str, job_id: str) -> None:
-    response = requests.request(method, stack.url(f"/v1/tasks/{job_id}{path}"), timeout=10)
+    response = requests.request(method, stack.url(f"/v1/jobs/{job_id}{path}"), timeout=10)
     assert (response.status_code, response.json()["error"]["code"]) == (404, "job_not_found")
 
 
@@ -116,7 +116,7 @@ def test_an_unknown_id(stack: Stack, method: str, path: str, job_id: str) -> Non
     ("query", "field"), [("state=asleep", "state"), ("limit=0", "limit"), ("limit=x", "limit"), ("after=nope", "after")]
 )
 def test_a_wrong_list_query(stack: Stack, query: str, field: str) -> None:
-    response = stack.get(f"/v1/tasks/?{query}")
+    response = stack.get(f"/v1/jobs?{query}")
     assert response.status_code == 422
     assert response.json()["error"]["fields"][0]["field"] == field
 

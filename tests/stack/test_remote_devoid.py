@@ -70,7 +70,7 @@ def test_a_payload_arrives_unchanged_and_a_jpeg_comes_back(fleet: Fleet) -> None
         name: value for name, value in payload.items() if name != "init_images"
     }
     assert (body["save_images"], body["send_images"], body["batch_size"], body["n_iter"]) == (False, True, 1, 1)
-    view = stack.get(f"/v1/tasks/{message['object_id']}", **KEY).json()
+    view = stack.get(f"/v1/jobs/{message['object_id']}", **KEY).json()
     assert (view["model"], view["slot"], view["warnings"]) == ("automatic1111", "a1111-1", [])
 
     image, mask = png("blue"), png("white")

@@ -47,9 +47,9 @@ def test_jobs_go_there_one_after_the_other_and_stops_reach_it(near: Stack, far: 
     assert (hashes[0] == hashes[1], hashes[0] == hashes[2]) == (True, False)
 
     stopped = near.submit(prompt="three", **{**wanted, "steps": 1000})
-    near.wait_until(stopped, lambda view: (view["step"] or 0) > 0, "steps from there")
-    near.delete(f"/v1/tasks/{stopped}")
-    wait_for(lambda: far.get("/v1/service/status").json()["counts"]["cancelled"] == 1, "the stop there")
+    near.wait_until(stopped, lambda view: (view["progress"]["step"] or 0) > 0, "steps from there")
+    near.cancel(stopped)
+    wait_for(lambda: far.queue()["counts"]["cancelled"] == 1, "the stop there")
     after = near.wait(near.submit(prompt="four", **wanted))
     assert after["state"] == "succeeded"
-    assert far.get("/v1/service/status").json()["counts"]["failed"] == 0
+    assert far.queue()["counts"]["failed"] == 0

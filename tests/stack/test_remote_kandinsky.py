@@ -100,6 +100,6 @@ def test_one_that_dies_in_the_middle_runs_its_job_when_it_is_back(fleet: Fleet) 
     fake.endless = True
     waiting = stack.submit(**SMALL)
     stack.wait_until(waiting, lambda view: view["state"] == "running" and len(fake.bodies) == 3, "its run")
-    stack.delete(f"/v1/tasks/{waiting}")
+    stack.cancel(waiting)
     fake.endless = False
     assert stack.wait(stack.submit(**SMALL))["state"] == "succeeded"

@@ -54,7 +54,7 @@ def roomy(models_file: Path) -> Iterator[Stack]:
 
 
 def slot(stack: Stack) -> dict[str, Any]:
-    return dict(stack.get("/v1/service/status").json()["slots"][0])
+    return dict(stack.fleet()["slots"][0])
 
 
 def places(stack: Stack) -> dict[str, str]:
@@ -69,7 +69,7 @@ def carried_out(stack: Stack, model: str, what: str, **body: Any) -> dict[str, A
     """Give an order that needs a job, and see the job through."""
     answer = order(stack, model, what, **body)
     assert answer.status_code == 202, answer.text
-    return stack.wait(answer.json()["slots"][0]["task_id"])
+    return stack.wait(answer.json()["slots"][0]["job_id"])
 
 
 def have(stack: Stack, *models: str) -> None:
@@ -128,11 +128,11 @@ def test_a_command_waits_for_the_running_job_and_goes_before_the_waiting(roomy: 
     running_job = roomy.endless(model="a")
     waiting = roomy.submit(model="a")
     load = order(roomy, "b", "load").json()["slots"][0]
-    unload = order(roomy, "a", "unload").json()["slots"][0]["task_id"]
-    assert (load["position"], roomy.status(load["task_id"])["state"]) == (1, "queued")
-    assert roomy.delete(f"/v1/tasks/{unload}").json()["state"] == "cancelled"
-    roomy.delete(f"/v1/tasks/{running_job}")
-    last, done = roomy.wait(waiting), roomy.status(load["task_id"])
+    unload = order(roomy, "a", "unload").json()["slots"][0]["job_id"]
+    assert (load["position"], roomy.status(load["job_id"])["state"]) == (1, "queued")
+    assert roomy.cancel(unload).json()["state"] == "cancelled"
+    roomy.cancel(running_job)
+    last, done = roomy.wait(waiting), roomy.status(load["job_id"])
     assert done["state"] == "succeeded"
     assert done["computed_at"] <= last["started_at"]
     assert sorted(places(roomy)) == ["a", "b"]  # the cancelled unload did nothing
@@ -140,14 +140,14 @@ def test_a_command_waits_for_the_running_job_and_goes_before_the_waiting(roomy: 
 
 def test_a_command_outlives_the_process_that_was_to_do_it(roomy: Stack) -> None:
     blocker = roomy.endless(model="a")
-    check = order(roomy, "a", "check").json()["slots"][0]["task_id"]
+    check = order(roomy, "a", "check").json()["slots"][0]["job_id"]
     os.kill(roomy.child("gpu0"), signal.SIGKILL)
     assert roomy.wait(check)["state"] == "succeeded"  # before the job that was put back: it is for this slot
-    roomy.delete(f"/v1/tasks/{blocker}")
+    roomy.cancel(blocker)
 
 
 def test_wrong_orders_are_refused(roomy: Stack) -> None:
-    before = roomy.get("/v1/tasks/?limit=1").json()["total"]
+    before = roomy.get("/v1/jobs?limit=1").json()["total"]
     for model, what, body, status, code in (
         ("x", "load", {}, 404, "model_not_found"),
         ("a", "load", {"slot": "gpu9"}, 422, "invalid_request"),
@@ -157,7 +157,7 @@ def test_wrong_orders_are_refused(roomy: Stack) -> None:
     ):
         answer = order(roomy, model, what, **body)
         assert (answer.status_code, answer.json()["error"]["code"]) == (status, code), answer.text
-    assert roomy.get("/v1/tasks/?limit=1").json()["total"] == before
+    assert roomy.get("/v1/jobs?limit=1").json()["total"] == before
 
 
 def test_loading_shows_how_far_it_is(roomy: Stack) -> None:
@@ -168,7 +168,7 @@ def test_loading_shows_how_far_it_is(roomy: Stack) -> None:
     seen = [int(event["stage_percent"]) for event in log if event["task_id"] == job_id and "stage_percent" in event]
     assert seen == sorted(seen)
     assert any(0 < percent < 100 for percent in seen)
-    assert roomy.status(job_id)["stage_percent"] is None
+    assert roomy.status(job_id)["progress"]["stage_percent"] is None
 
 
 def test_the_command_line(roomy: Stack, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,7 +183,7 @@ def test_the_command_line(roomy: Stack, capsys: pytest.CaptureFixture[str]) -> N
     assert "gpu0 0.4 MiB" in listed["a"]
     assert "gpu0" not in listed["n"]
     checked = framemill("check", "a")
-    assert "was in memory" in checked
+    assert "already in memory" in checked
     assert "32 x 32 px" in checked
     framemill("pin", "a")
     assert "pinned" in framemill()
@@ -224,7 +224,7 @@ def test_out_of_memory_is_tried_once_more_alone(roomy: Stack) -> None:
     before = slot(roomy)["out_of_memory"]
     faults = arm(roomy, "a", "oom", times=1)
     view = roomy.wait(roomy.submit(model="a", steps=4))
-    assert (view["state"], view["attempt"], view["step"]) == ("succeeded", 1, 4), view
+    assert (view["state"], view["attempt"], view["progress"]["step"]) == ("succeeded", 1, 4), view
     assert (left(faults), slot(roomy)["out_of_memory"]) == (0, before + 1)
     assert places(roomy) == {"a": "device"}  # b made room
 
@@ -262,7 +262,7 @@ def test_a_job_that_loses_the_device_each_time_is_given_up(roomy: Stack) -> None
     job_id = roomy.submit(model="a", steps=4)
     view = roomy.wait(job_id)
     assert (view["state"], view["error"]["code"], left(faults)) == ("failed", "worker_lost", 3)
-    assert [dead["task_id"] for dead in roomy.get("/v1/admin/dead").json()["dead"]] == [job_id]
+    assert [dead["id"] for dead in roomy.get("/v1/admin/dead").json()["dead"]] == [job_id]
     faults.unlink()
     use(roomy, "a")
 
@@ -275,7 +275,7 @@ def test_warm_and_pinned_models(models_file: Path, size: int) -> None:
     models = {"w": "warm = true\nkeep = true", "b": "", "x": "warm = true"}
     with stack_of(models, models_file, MODEL_MEMORY_BYTES=int(1.5 * size)) as stack:
         wait_for(lambda: places(stack) == {"w": "device"}, "the warm model", 200)
-        broken = wait_for(lambda: stack.get("/v1/tasks/?state=failed").json()["tasks"], "the one without room", 200)[0]
+        broken = wait_for(lambda: stack.get("/v1/jobs?state=failed").json()["jobs"], "the one without room", 200)[0]
         assert (broken["model"], broken["command"], broken["error"]["code"]) == ("x", "load", "out_of_memory")
 
         refused = carried_out(stack, "b", "load")
@@ -293,5 +293,5 @@ def test_warm_and_pinned_models(models_file: Path, size: int) -> None:
         assert places(stack) == {"b": "device"}
         unload = order(stack, "b", "unload")
         assert (unload.status_code, unload.json()["error"]["code"]) == (409, "conflict")
-        assert len(stack.get("/v1/tasks/?state=failed").json()["tasks"]) == 2  # x was tried once
+        assert len(stack.get("/v1/jobs?state=failed").json()["jobs"]) == 2  # x was tried once
     shutil.rmtree(stack.folder, ignore_errors=True)

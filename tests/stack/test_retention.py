@@ -235,34 +235,32 @@ def test_files_expire_and_are_deleted_on_a_running_server(start) -> None:  # typ
     assert (first["retention"], second["retention"], second["expires_at"]) == ("hours", "keep", None)
     assert first["expires_at"] > first["finished_at"]
     wait_for(lambda: not any(short in name for name in stored(stack)), "the outputs to expire")
-    gone = stack.get(f"/v1/tasks/{short}/result")
+    gone = stack.get(f"/v1/jobs/{short}/result")
     assert (gone.status_code, gone.json()["error"]["code"]) == (410, "result_expired")
     assert (stack.status(short)["state"], stack.status(short)["outputs"]) == ("succeeded", [])
-    copy = stack.get(f"/v1/tasks/{kept}/result")
+    copy = stack.get(f"/v1/jobs/{kept}/result")
     assert (copy.status_code, copy.headers["Cache-Control"]) == (200, "private, max-age=31536000, immutable")
     stack.store.client.hset(keys.JOB + kept, "expires_at", 1)
-    assert "max-age=0" in stack.get(f"/v1/tasks/{kept}/result").headers["Cache-Control"]
+    assert "max-age=0" in stack.get(f"/v1/jobs/{kept}/result").headers["Cache-Control"]
     assert len([name for name in stored(stack) if name.startswith("inputs/")]) == 1
 
-    answer = stack.delete(f"/v1/tasks/{kept}?purge=true").json()
+    answer = stack.delete(f"/v1/jobs/{kept}").json()
     assert (answer["deleted"], answer["changed"]) == (True, True)
-    assert stack.get(f"/v1/tasks/{kept}").status_code == 404
-    assert stack.get(f"/v1/tasks/{kept}/result").json()["error"]["code"] == "job_not_found"
+    assert stack.get(f"/v1/jobs/{kept}").status_code == 404
+    assert stack.get(f"/v1/jobs/{kept}/result").json()["error"]["code"] == "job_not_found"
     wait_for(lambda: len(stored(stack)) == 1, "its outputs to go")
     (name,) = stored(stack)
     assert name.startswith("inputs/")
     end_grace(stack, name)
     wait_for(lambda: stored(stack) == [], "all files to go")
-    again = stack.delete(f"/v1/tasks/{kept}?purge=true").json()
+    again = stack.delete(f"/v1/jobs/{kept}").json()
     assert (again["deleted"], again["changed"]) == (True, False)
-    assert stack.post(task_id=kept).status_code == 409
+    assert stack.post(id=kept).status_code == 409
 
     running = stack.endless()
-    stack.delete(f"/v1/tasks/{running}?purge=true")
-    wait_for(lambda: stack.get(f"/v1/tasks/{running}").status_code == 404, "the running job to go")
+    stack.delete(f"/v1/jobs/{running}")
+    wait_for(lambda: stack.get(f"/v1/jobs/{running}").status_code == 404, "the running job to go")
     assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
-    assert stack.delete("/v1/tasks/never?purge=true").status_code == 404
-    wrong = stack.delete(f"/v1/tasks/{short}?purge=perhaps")
-    assert (wrong.status_code, wrong.json()["error"]["fields"][0]["field"]) == (422, "purge")
+    assert stack.delete("/v1/jobs/never").status_code == 404
     with pytest.raises(ObjectNotFound):
         LocalStore(stack.settings.objects_dir).stat("outputs/none")

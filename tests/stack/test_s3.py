@@ -54,7 +54,7 @@ def test_outputs_arrive_in_the_bucket(mill: Stack, s3: S3Server, model: str, nam
     key = f"mill/outputs/{job_id}/1.1/{name}"  # first delivery of the first attempt
     previews = [key.replace(name, f"0.{role}.webp") for role in ("poster", "thumbnail")]
     assert s3.files(job_id) == sorted([key, *previews[model == "tiny-image" :]])
-    proxied, direct = mill.get(f"/v1/tasks/{job_id}/result"), requests.get(_link(mill, job_id), timeout=10)
+    proxied, direct = mill.get(f"/v1/jobs/{job_id}/result"), requests.get(_link(mill, job_id), timeout=10)
     assert proxied.status_code == direct.status_code == 200
     assert proxied.headers["Content-Type"] == direct.headers["Content-Type"] == media_type
     assert proxied.content == direct.content == (s3.bucket / key).read_bytes()
@@ -80,7 +80,7 @@ def test_a_link_needs_no_credentials_cannot_be_altered_and_expires(mill: Stack, 
 def test_downloads_through_the_server_can_be_resumed(mill: Stack) -> None:
     job_id = mill.submit(steps=1)
     mill.wait(job_id)
-    path = f"/v1/tasks/{job_id}/result"
+    path = f"/v1/jobs/{job_id}/result"
     whole = mill.get(path).content
     size = len(whole)
     for wanted, (first, last) in {"10-19": (10, 19), "7-": (7, size - 1), "-5": (size - 5, size - 1)}.items():
@@ -111,7 +111,7 @@ def test_an_output_that_was_removed_is_reported_as_such(mill: Stack, s3: S3Serve
     mill.wait(job_id)
     [key] = s3.files(f"{job_id}/1.1/0.png")
     s3.store.delete(key.removeprefix("mill/"))
-    gone = mill.get(f"/v1/tasks/{job_id}/result")
+    gone = mill.get(f"/v1/jobs/{job_id}/result")
     assert (gone.status_code, gone.json()["error"]["code"]) == (404, "object_not_found")
 
 
@@ -123,7 +123,7 @@ def test_while_the_bucket_is_away_the_gpu_goes_on_and_nothing_is_lost(mill: Stac
         ids = [_delivering(mill), _delivering(mill)]
         _logged(mill, "", "delivery failed", "EndpointConnectionError")  # one tries it for both
         assert [mill.status(job_id)["state"] for job_id in ids] == ["delivering"] * 2
-        refused = mill.get(f"/v1/tasks/{before}/result")
+        refused = mill.get(f"/v1/jobs/{before}/result")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
         assert refused.headers["Retry-After"]
         assert mill.get("/readyz").status_code == 200
@@ -156,7 +156,7 @@ def test_a_job_cancelled_during_its_upload_leaves_nothing_behind(mill: Stack, s3
     try:
         job_id = _delivering(mill)
         wait_for(lambda: mill.store.read(job_id).get("delivery_owner"), "the upload to begin")
-        assert mill.delete(f"/v1/tasks/{job_id}").json()["changed"]
+        assert mill.cancel(job_id).json()["cancelled"]
     finally:
         s3.process.send_signal(signal.SIGCONT)
     _logged(mill, job_id, "delivery was stale")
@@ -169,7 +169,7 @@ def test_a_job_cancelled_while_the_bucket_is_away_is_never_stored(mill: Stack, s
     try:
         job_id = _delivering(mill)
         _logged(mill, job_id, "delivery failed")
-        assert mill.delete(f"/v1/tasks/{job_id}").json()["changed"]
+        assert mill.cancel(job_id).json()["cancelled"]
     finally:
         s3.start()
     later = mill.submit(steps=1)

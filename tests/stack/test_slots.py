@@ -53,7 +53,7 @@ def test_a_pinned_job_waits_for_its_slot_and_others_pass_it(pair: Stack) -> None
     assert pair.wait(free)["slot"] == "gpu0"
     view = pair.status(pinned)
     assert (view["state"], view["position"]) == ("queued", 1)
-    pair.delete(f"/v1/tasks/{blocker}")
+    pair.cancel(blocker)
     assert pair.wait(pinned)["slot"] == "gpu1"
 
 
@@ -67,10 +67,10 @@ def test_an_unknown_slot_is_refused(pair: Stack) -> None:
 
 def test_a_stop_on_one_slot_leaves_the_other_alone(pair: Stack) -> None:
     first, second = pair.endless(slot="gpu0"), pair.endless(slot="gpu1")
-    pair.delete(f"/v1/tasks/{first}")
-    step = pair.status(second)["step"]
-    pair.wait_until(second, lambda view: view["step"] > step, "a later step")
-    pair.delete(f"/v1/tasks/{second}")
+    pair.cancel(first)
+    step = pair.status(second)["progress"]["step"]
+    pair.wait_until(second, lambda view: view["progress"]["step"] > step, "a later step")
+    pair.cancel(second)
 
 
 def test_a_second_worker_for_the_same_slot_is_refused(pair: Stack) -> None:
@@ -99,10 +99,10 @@ def test_first_in_first_out(pair: Stack) -> None:
     blockers = [pair.endless(slot="gpu0"), pair.endless(slot="gpu1")]
     ids = [pair.submit(steps=1, model=model) for model in ("tiny-image", "tiny-video") * 3]
     assert [pair.status(job_id)["position"] for job_id in ids] == [1, 2, 3, 4, 5, 6]
-    pair.delete(f"/v1/tasks/{blockers[0]}")
+    pair.cancel(blockers[0])
     starts = [pair.wait(job_id)["started_at"] for job_id in ids]
     assert starts == sorted(starts)
-    pair.delete(f"/v1/tasks/{blockers[1]}")
+    pair.cancel(blockers[1])
 
 
 def test_where_a_job_is_can_be_asked_all_the_time(pair: Stack) -> None:
@@ -114,9 +114,9 @@ def test_where_a_job_is_can_be_asked_all_the_time(pair: Stack) -> None:
     assert (view["state"], view["position"]) == ("queued", 1)
     assert view["eta_s"] > 0
     for blocker in blockers:
-        pair.delete(f"/v1/tasks/{blocker}")
+        pair.cancel(blocker)
     assert pair.wait(job_id)["eta_s"] is None
-    wait_for(lambda: pair.get("/v1/service/status").json()["service_status"] == "idle", "the service to be idle")
+    wait_for(lambda: pair.queue()["idle"], "the service to be idle")
 
 
 def test_a_worker_on_another_host_joins_by_its_name_and_delivers_there(start) -> None:  # type: ignore[no-untyped-def]
@@ -142,6 +142,6 @@ def test_frames_on_a_host_that_never_returns_are_computed_again(start) -> None: 
     job_id = stack.submit(steps=1)
     stack.wait_until(job_id, lambda view: view["state"] == "delivering", "its computation")
     stack.kill("nodeb.gpu0")
-    stack.delete(f"/v1/tasks/{blocker}")
+    stack.cancel(blocker)
     view = stack.wait(job_id)
     assert (view["state"], view["slot"], view["attempt"]) == ("succeeded", "gpu0", 2)

@@ -19,7 +19,7 @@ import redis
 from jobs.settings import PROJECT_ROOT, Settings
 from stack import redis_binary, redis_config, redis_probe
 from stack.redis_binary import RedisBinary, RedisStartError
-from stack.redis_probe import Answer
+from stack.redis_probe import ServerState
 from stack.redis_server import EmbeddedRedis
 
 
@@ -46,7 +46,7 @@ def test_starts_private_and_without_a_port(settings: Settings) -> None:
         listening = {f"socket:[{line.split()[9]}]" for table in ("tcp", "tcp6")
                      for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]}  # fmt: skip
         assert not inodes & listening
-    assert redis_probe.ping(settings.redis_socket) is Answer.NONE
+    assert redis_probe.ping(settings.redis_socket) is ServerState.NONE
 
 
 def test_an_open_folder_is_closed_to_others(settings: Settings) -> None:
@@ -89,16 +89,16 @@ def test_second_start_can_join_and_does_not_stop_the_first(settings: Settings) -
         with EmbeddedRedis(settings, reuse=True) as second:
             assert second.pid is None
         assert first.exit_status() is None
-        assert redis_probe.ping(settings.redis_socket) is Answer.PONG
+        assert redis_probe.ping(settings.redis_socket) is ServerState.READY
 
 
 def test_ends_with_the_process_that_started_it(settings: Settings) -> None:
     code = "import time; from stack.redis_server import *; EmbeddedRedis(Settings.from_env()).start(); time.sleep(60)"
     environ = {**os.environ, "DATA_DIR": str(settings.data_dir), "REDIS_URL": ""}
     with subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT_ROOT, env=environ) as starter:
-        _await(lambda: redis_probe.ping(settings.redis_socket) is Answer.PONG)
+        _await(lambda: redis_probe.ping(settings.redis_socket) is ServerState.READY)
         starter.kill()
-    _await(lambda: redis_probe.ping(settings.redis_socket) is Answer.NONE)
+    _await(lambda: redis_probe.ping(settings.redis_socket) is ServerState.NONE)
 
 
 def test_foreground_command_stops_on_sigterm(settings: Settings) -> None:
@@ -111,7 +111,7 @@ def test_foreground_command_stops_on_sigterm(settings: Settings) -> None:
         assert (second.returncode, "already runs" in second.stderr) == (2, True)
         process.terminate()
         assert process.wait(10) == 0
-    assert redis_probe.ping(settings.redis_socket) is Answer.NONE
+    assert redis_probe.ping(settings.redis_socket) is ServerState.NONE
 
 
 def test_a_server_that_cannot_start_says_why(settings: Settings) -> None:
@@ -151,7 +151,7 @@ def test_socket_taken_by_something_else_is_replaced(settings: Settings) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(settings.redis_socket))
     with EmbeddedRedis(settings):
-        assert redis_probe.ping(settings.redis_socket) is Answer.PONG
+        assert redis_probe.ping(settings.redis_socket) is ServerState.READY
 
 
 def _await(condition: Callable[[], bool], timeout_s: float = 10) -> None:

@@ -80,13 +80,13 @@ class Up:
         return requests.get(f"http://{HOST}:{self.port}{path}", timeout=10)
 
     def submit(self, **fields: Any) -> str:
-        response = requests.post(f"http://{HOST}:{self.port}/v1/tasks/", json=fields, timeout=10)
-        assert response.status_code == 200, response.text
-        return str(response.json()["task_id"])
+        response = requests.post(f"http://{HOST}:{self.port}/v1/jobs", json=fields, timeout=10)
+        assert response.status_code == 201, response.text
+        return str(response.json()["id"])
 
     def await_job(self, job_id: str, condition: Callable[[dict[str, Any]], Any]) -> dict[str, Any]:
         def look() -> Any:
-            view = self.get(f"/v1/tasks/{job_id}").json()
+            view = self.get(f"/v1/jobs/{job_id}").json()
             return view if condition(view) else None
 
         return dict(wait_for(look, f"job {job_id}"))
@@ -150,7 +150,7 @@ def test_jobs_outlive_a_stop_and_each_device_is_a_slot(up: Callable[..., Up]) ->
     for part in ("stack up", "redis-server", "gunicorn", "worker -Q gpu0", "worker -Q io", "flower"):
         assert part in commands
     job_id = first.submit(model="tiny-image", prompt="x", steps=SOME_STEPS)
-    first.await_job(job_id, lambda view: view["step"] > 0)
+    first.await_job(job_id, lambda view: view["progress"]["step"] > 0)
     first.process.terminate()
     assert first.ended() < STOP_LIMIT_S
     assert first.process.returncode == 0, first.log
@@ -161,12 +161,12 @@ def test_jobs_outlive_a_stop_and_each_device_is_a_slot(up: Callable[..., Up]) ->
     code, output = second.second()
     assert (code, f"a stack (pid {second.process.pid}) already runs with" in output) == (2, True), output
     view = second.await_job(job_id, lambda view: view["state"] not in ("queued", "running", "delivering"))
-    assert (view["state"], view["step"], view["attempt"]) == ("succeeded", SOME_STEPS, 1)
+    assert (view["state"], view["progress"]["step"], view["attempt"]) == ("succeeded", SOME_STEPS, 1)
     assert second.get(view["links"]["result"]).content.startswith(b"\x89PNG")
 
     # Where the model is loaded already.
     endless = second.submit(model="tiny-image", prompt="x", steps=ENDLESS_STEPS, slot=view["slot"])
-    second.await_job(endless, lambda view: view["step"] > 0)
+    second.await_job(endless, lambda view: view["progress"]["step"] > 0)
     os.killpg(second.process.pid, signal.SIGINT)
     assert second.ended() < STOP_LIMIT_S
     assert second.process.returncode == 0, second.log

@@ -11,7 +11,7 @@ from tests.support.harness import ENDLESS_STEPS, Stack, wait_for
 
 
 def slot(stack: Stack, name: str = "gpu0") -> dict[str, Any]:
-    slots = stack.get("/v1/service/status").json()["slots"]
+    slots = stack.fleet()["slots"]
     return next(dict(slot) for slot in slots if slot["name"] == name)
 
 
@@ -22,16 +22,16 @@ def test_a_running_job_ends_within_a_step_and_the_model_stays(stack: Stack, mode
     job_id = stack.endless(model=model)
     following = stack.submit(model=model, steps=2)
 
-    answer = stack.delete(f"/v1/tasks/{job_id}").json()
+    answer = stack.cancel(job_id).json()
 
-    assert (answer["changed"], answer["state"], answer["stop_status"]) == (True, "cancelled", "success")
+    assert (answer["cancelled"], answer["state"]) == (True, "cancelled")
     stopped = stack.status(job_id)
     assert (stopped["state"], stopped["outputs"]) == ("cancelled", [])
     assert stack.wait(following)["state"] == "succeeded"
     assert stack.status(job_id) == stopped  # no late report, no late success
-    assert 0 < stopped["step"] < ENDLESS_STEPS
+    assert 0 < stopped["progress"]["step"] < ENDLESS_STEPS
     assert (slot(stack)["loads"], stack.child("gpu0")) == (loads, child)
-    assert stack.get(f"/v1/tasks/{job_id}/result").status_code == 404
+    assert stack.get(f"/v1/jobs/{job_id}/result").status_code == 409
 
 
 def test_after_a_stop_the_same_seed_gives_the_same_pixels(stack: Stack) -> None:
@@ -40,7 +40,7 @@ def test_after_a_stop_the_same_seed_gives_the_same_pixels(stack: Stack) -> None:
         return bytes(stack.get(stack.wait(job_id)["links"]["result"]).content.split(b"IDAT")[1])
 
     before = pixels()
-    stack.delete(f"/v1/tasks/{stack.endless()}")
+    stack.cancel(stack.endless())
     assert pixels() == before
 
 
@@ -49,10 +49,10 @@ def test_a_waiting_job_is_cancelled_at_once_and_never_runs(stack: Stack) -> None
     waiting, last = stack.submit(steps=1), stack.submit(steps=1)
     assert [stack.status(job)["position"] for job in (running, waiting, last)] == [0, 1, 2]
 
-    assert stack.delete(f"/v1/tasks/{waiting}").json()["state"] == "cancelled"
+    assert stack.cancel(waiting).json()["state"] == "cancelled"
 
     assert stack.status(last)["position"] == 1
-    stack.delete(f"/v1/tasks/{running}")
+    stack.cancel(running)
     assert stack.wait(last)["state"] == "succeeded"
     view = stack.status(waiting)
     assert (view["state"], view["started_at"], view["attempt"]) == ("cancelled", None, 0)
@@ -60,34 +60,30 @@ def test_a_waiting_job_is_cancelled_at_once_and_never_runs(stack: Stack) -> None
 
 def test_stopping_twice_or_too_late_says_so(stack: Stack) -> None:
     job_id = stack.endless()
-    assert stack.delete(f"/v1/tasks/{job_id}").json()["changed"] is True
-    again = stack.delete(f"/v1/tasks/{job_id}").json()
-    assert (again["changed"], again["stop_status"], again["state"]) == (False, "do_nothing", "cancelled")
+    assert stack.cancel(job_id).json()["cancelled"] is True
+    again = stack.cancel(job_id).json()
+    assert (again["cancelled"], again["state"]) == (False, "cancelled")
     done = stack.submit(steps=1)
     stack.wait(done)
-    late = stack.delete(f"/v1/tasks/{done}").json()
-    assert (late["changed"], late["state"]) == (False, "succeeded")
-    assert stack.get(f"/v1/tasks/{done}/result").status_code == 200
+    late = stack.cancel(done).json()
+    assert (late["cancelled"], late["state"]) == (False, "succeeded")
+    assert stack.get(f"/v1/jobs/{done}/result").status_code == 200
 
 
 def test_all_running_are_stopped_and_waiting_ones_are_not(stack: Stack) -> None:
     running = stack.endless()
     waiting = stack.submit(steps=1)
-    answer = stack.delete("/v1/tasks/running").json()
-    assert (answer["cancelled"], answer["stop_status"]) == ([running], "success")
+    answer = stack.cancel_all().json()
+    assert answer == {"cancelled": [running]}
     assert stack.wait(waiting)["state"] == "succeeded"
-    assert stack.delete("/v1/tasks/running/").json() == {
-        "stop_status": "do_nothing",
-        "reason": "No running task found.",
-        "cancelled": [],
-    }
+    assert stack.cancel_all().json() == {"cancelled": []}
 
 
 def test_a_stop_while_the_model_loads(stack: Stack) -> None:
     """No step has begun: the check after loading ends it."""
     job_id = stack.submit(steps=ENDLESS_STEPS)
     wait_for(lambda: stack.status(job_id)["state"] == "running", "the start")
-    stack.delete(f"/v1/tasks/{job_id}")
+    stack.cancel(job_id)
     assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
 
 
@@ -95,10 +91,10 @@ def test_the_stop_of_one_job_never_hits_the_next(stack: Stack) -> None:
     """Signals that arrive late find another job running: its record says go on."""
     first = stack.endless()
     second = stack.submit(steps=600)
-    stack.delete(f"/v1/tasks/{first}")
-    wait_for(lambda: stack.status(second)["step"] > 0, "the second job's first step")
+    stack.cancel(first)
+    wait_for(lambda: stack.status(second)["progress"]["step"] > 0, "the second job's first step")
     for _ in range(5):
-        stack.delete(f"/v1/tasks/{first}")
+        stack.cancel(first)
     assert stack.run("revoke", "celery", "-A", "tasks", "control", "revoke", first).wait(20) == 0, stack.log("revoke")
     del stack.processes["revoke"]
     assert stack.wait(second)["state"] == "succeeded"
@@ -108,7 +104,7 @@ def test_the_next_job_starts_at_once(stack: Stack) -> None:
     job_id = stack.endless()
     following = stack.submit(steps=1)
     stopped_at = time.time()
-    stack.delete(f"/v1/tasks/{job_id}")
+    stack.cancel(job_id)
     view = stack.wait(following)
     from datetime import datetime
 

@@ -53,14 +53,14 @@ def receiver() -> Iterator[Receiver]:
     ],
 )
 def test_a_url_that_leads_elsewhere_is_refused_before_anything_is_queued(house: Stack, url: str, rule: str) -> None:
-    before = house.get("/v1/tasks/?limit=1").json()["total"]
+    before = house.get("/v1/jobs?limit=1").json()["total"]
     answer = house.post(model="tiny-image", webhook_url=url)
     assert answer.status_code == 422
     problem = answer.json()["error"]["fields"][0]
     assert problem["field"] == "webhook_url"
     assert rule in problem["rule"]
     assert "secret" not in answer.text
-    assert house.get("/v1/tasks/?limit=1").json()["total"] == before
+    assert house.get("/v1/jobs?limit=1").json()["total"] == before
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_the_address_is_checked_again_for_every_try(house: Stack, receiver: Rece
     record = house.store.client.hget(keys.JOB + job_id, "webhook")
     # As if a name that was public at submission had moved into the private network.
     house.store.client.hset(keys.JOB + job_id, "webhook", record.replace("127.0.0.1", "localhost"))
-    house.delete(f"/v1/tasks/{job_id}")
+    house.cancel(job_id)
     delivery = settled(house, job_id, "pending", tries=6)
     assert {one["error"] for one in delivery["tries"]} == {"the link's host must exist and have public addresses only"}
     assert receiver.messages == []

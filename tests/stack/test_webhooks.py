@@ -52,8 +52,8 @@ def test_a_job_tells_its_start_and_its_end_with_links_and_without_its_prompt(
     assert message.keys() == {"type", "timestamp", "data"}
     assert message["timestamp"] == status["finished_at"]
     assert (message["data"]["state"], message["data"]["error"]) == ("succeeded", None)
-    assert message["data"]["outputs"][0]["url"] == f"https://pictures.example.org/v1/tasks/{job_id}/result?index=0"
-    assert message["data"]["links"]["self"] == f"https://pictures.example.org/v1/tasks/{job_id}"
+    assert message["data"]["outputs"][0]["url"] == f"https://pictures.example.org/v1/jobs/{job_id}/result?index=0"
+    assert message["data"]["links"]["self"] == f"https://pictures.example.org/v1/jobs/{job_id}"
     assert message["data"]["outputs"][0]["sha256"] == status["outputs"][0]["sha256"]
     assert b"red circle" not in ended.body
     assert len(ended.body) < 4096
@@ -62,8 +62,8 @@ def test_a_job_tells_its_start_and_its_end_with_links_and_without_its_prompt(
     # Nobody listens to a job without a webhook, and nothing is written for it.
     plain = stack.submit(steps=1)
     stack.wait(plain)
-    assert stack.get(f"/v1/tasks/{plain}/webhooks").json() == {
-        "task_id": plain, "url": None, "events": [], "deliveries": [],
+    assert stack.get(f"/v1/jobs/{plain}/webhooks").json() == {
+        "job_id": plain, "url": None, "events": [], "deliveries": [],
     }  # fmt: skip
     assert not [name for name in stack.store.client.keys("*hook*") if plain in name]
 
@@ -129,11 +129,11 @@ def test_a_receiver_that_is_not_there_is_tried_as_often_as_set_and_then_by_hand(
     with receiving() as dead:
         url = dead.url
     job_id = house.submit(webhook_url=url)
-    house.delete(f"/v1/tasks/{job_id}")
+    house.cancel(job_id)
     delivery = settled(house, job_id, "pending", tries=6)  # the seventh is an hour away
     assert {one["error"] for one in delivery["tries"]} == {"the connection was refused"}
     assert delivery["next_try_at"] is not None
-    assert house.get(f"/v1/tasks/{job_id}/webhooks").json()["url"] == url
+    assert house.get(f"/v1/jobs/{job_id}/webhooks").json()["url"] == url
 
 
 def test_a_receiver_that_is_gone_is_not_asked_again(house: Stack, receiver: Receiver) -> None:
@@ -234,7 +234,7 @@ def test_events_are_sent_again_by_route_client_and_command(
 ) -> None:
     job_id = cancelled(house, receiver)
     first = settled(house, job_id, "delivered")
-    answer = requests.post(house.url(f"/v1/tasks/{job_id}/webhooks/resend"), timeout=10)
+    answer = requests.post(house.url(f"/v1/jobs/{job_id}/webhooks/resend"), timeout=10)
     assert answer.status_code == 200
     assert settled(house, job_id, "delivered", tries=2)["webhook_id"] == first["webhook_id"]
     with framemill.Client(house.url("")) as client:
@@ -257,7 +257,7 @@ def test_events_are_sent_again_by_route_client_and_command(
 
 def test_a_retried_job_has_the_webhook_of_the_first(house: Stack, receiver: Receiver) -> None:
     job_id = cancelled(house, receiver)
-    again = requests.post(house.url(f"/v1/tasks/{job_id}/retry"), timeout=10).json()["task_id"]
-    house.delete(f"/v1/tasks/{again}")
+    again = requests.post(house.url(f"/v1/jobs/{job_id}/retry"), timeout=10).json()["id"]
+    house.cancel(again)
     wait_for(lambda: receiver.of(again), "the event of the second job")
     assert not {message.id for message in receiver.of(job_id)} & {message.id for message in receiver.of(again)}

@@ -71,7 +71,7 @@ def test_a_repeat_with_an_idempotency_key_gives_the_first_job(room: Open, finger
     here = room(max_waiting=1)
     first = here.submit(idempotency_key="k", fingerprint=fingerprint)
     again = here.accept(idempotency_key="k", fingerprint=fingerprint)
-    assert (again.job_id, again.repeated, again.bindings) == (first, True, [])
+    assert (again.job_id, again.job, again.bindings) == (first, None, [])
     assert here.redis.zcard(keys.JOBS) == 1
     here.open()
     here.finish()
@@ -106,7 +106,7 @@ def test_an_idempotency_key_whose_job_is_no_longer_kept_is_free_again(room: Open
     here.finish()
     here.redis.zadd(keys.EXPIRING, {first: 1})
     here.sweep()
-    assert not here.accept(idempotency_key="k", fingerprint="one").repeated
+    assert here.accept(idempotency_key="k", fingerprint="one").job
 
 
 # ---- deadlines

@@ -102,7 +102,7 @@ def raw(stack: Stack, body: Any, path: str = "txt2img") -> requests.Response:
 
 def jobs(stack: Stack, *states: str) -> list[dict[str, Any]]:
     """The jobs in these states, newest first."""
-    found = stack.get("/v1/tasks/", params={"limit": 500}).json()["tasks"]
+    found = stack.get("/v1/jobs", params={"limit": 500}).json()["jobs"]
     return [job for job in found if not states or job["state"] in states]
 
 
@@ -110,7 +110,7 @@ def until_running(stack: Stack, number: int = 1) -> list[dict[str, Any]]:
     """Wait until so many jobs denoise."""
 
     def look() -> Any:
-        found = [job for job in jobs(stack, "running") if job["step"] > 0]
+        found = [job for job in jobs(stack, "running") if job["progress"]["step"] > 0]
         return found if len(found) >= number else None
 
     return list(wait_for(look, f"{number} running jobs"))

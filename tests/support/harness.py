@@ -143,22 +143,36 @@ class Stack:
         return requests.delete(self.url(path), timeout=10)
 
     def post(self, **fields: Any) -> requests.Response:
-        return requests.post(self.url("/v1/tasks/"), json=fields, timeout=30)
+        return requests.post(self.url("/v1/jobs"), json=fields, timeout=30)
 
     def submit(self, **fields: Any) -> str:
         """Submit a tiny image (unless ``fields`` say otherwise); returns its id."""
         response = self.post(**{"model": "tiny-image", "prompt": "a red circle", **fields})
-        assert response.status_code == 200, response.text
-        return str(response.json()["task_id"])
+        assert response.status_code in (200, 201), response.text
+        return str(response.json()["id"])
 
     def endless(self, **fields: Any) -> str:
         """Submit a job that runs until it is stopped, and wait until it denoises."""
         job_id = self.submit(steps=ENDLESS_STEPS, **fields)
-        self.wait_until(job_id, lambda view: view["step"] > 0, "its first step")
+        self.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "its first step")
         return job_id
 
+    def cancel(self, job_id: str) -> requests.Response:
+        """Stop a job."""
+        return requests.post(self.url(f"/v1/jobs/{job_id}/cancel"), timeout=10)
+
+    def cancel_all(self, **fields: Any) -> requests.Response:
+        """Stop all jobs that are being computed."""
+        return requests.post(self.url("/v1/jobs/cancel"), json=fields, timeout=10)
+
+    def fleet(self) -> dict[str, Any]:
+        return dict(self.get("/v1/fleet").json())
+
+    def queue(self) -> dict[str, Any]:
+        return dict(self.get("/v1/queue").json())
+
     def status(self, job_id: str) -> dict[str, Any]:
-        return dict(self.get(f"/v1/tasks/{job_id}/status").json())
+        return dict(self.get(f"/v1/jobs/{job_id}").json())
 
     def wait_until(self, job_id: str, condition: Callable[[dict[str, Any]], Any], what: str) -> dict[str, Any]:
         view: dict[str, Any] = {}

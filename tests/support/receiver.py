@@ -57,7 +57,7 @@ class Receiver(ThreadingHTTPServer):
         pass  # senders that hang up are the point
 
     def of(self, job_id: str) -> list[Message]:
-        return [message for message in list(self.messages) if message.json["data"]["task_id"] == job_id]
+        return [message for message in list(self.messages) if message.json["data"]["id"] == job_id]
 
     def types(self, job_id: str) -> list[str]:
         return [message.json["type"] for message in self.of(job_id)]

@@ -18,12 +18,12 @@ OPTIONS = {
 def cancelled(house: Stack, receiver: Receiver, **fields: Any) -> str:
     """A job that ended, and with it an event for the receiver."""
     job_id = house.submit(webhook_url=receiver.url, **fields)
-    assert house.delete(f"/v1/tasks/{job_id}").json()["changed"]
+    assert house.cancel(job_id).json()["cancelled"]
     return job_id
 
 
 def log(house: Stack, job_id: str) -> list[dict[str, Any]]:
-    return list(house.get(f"/v1/tasks/{job_id}/webhooks").json()["deliveries"])
+    return list(house.get(f"/v1/jobs/{job_id}/webhooks").json()["deliveries"])
 
 
 def settled(house: Stack, job_id: str, state: str, tries: int = 1) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from flask import Flask, Response
 from flask.testing import FlaskClient
 
 from app.downloads import send_object
-from jobs.objects import CHUNK_BYTES
+from jobs.objects.base import CHUNK_BYTES
 from jobs.objects.local import LocalStore
 from jobs.record import Output
 

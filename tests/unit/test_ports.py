@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from stack import ports
-from stack.ports import Wanted
+from stack.ports import Required
 
 
 @pytest.fixture
@@ -26,11 +26,11 @@ def _free() -> int:
 
 
 def test_free_ports_are_no_problem() -> None:
-    assert ports.problems([Wanted("PORT", "127.0.0.1", _free(), "the web server")]) == []
+    assert ports.problems([Required("PORT", "127.0.0.1", _free(), "the web server")]) == []
 
 
 def test_a_taken_port_is_named_with_owner_and_variable(taken: int) -> None:
-    (problem,) = ports.problems([Wanted("PORT", "127.0.0.1", taken, "the web server")])
+    (problem,) = ports.problems([Required("PORT", "127.0.0.1", taken, "the web server")])
     assert f"the web server cannot use port {taken}" in problem
     assert f"(pid {os.getpid()})" in problem
     assert "Set PORT" in problem
@@ -40,7 +40,10 @@ def test_every_taken_port_is_named(taken: int) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         second = other.getsockname()[1]
         found = ports.problems(
-            [Wanted("PORT", "127.0.0.1", taken, "the web server"), Wanted("FLOWER_PORT", "127.0.0.1", second, "Flower")]
+            [
+                Required("PORT", "127.0.0.1", taken, "the web server"),
+                Required("FLOWER_PORT", "127.0.0.1", second, "Flower"),
+            ]
         )
     assert ["Set PORT" in found[0], "Set FLOWER_PORT" in found[1], len(found)] == [True, True, 2]
 
@@ -48,14 +51,14 @@ def test_every_taken_port_is_named(taken: int) -> None:
 def test_the_same_port_twice() -> None:
     port = _free()
     (problem,) = ports.problems(
-        [Wanted("PORT", "127.0.0.1", port, "the web server"), Wanted("FLOWER_PORT", "127.0.0.1", port, "Flower")]
+        [Required("PORT", "127.0.0.1", port, "the web server"), Required("FLOWER_PORT", "127.0.0.1", port, "Flower")]
     )
     assert "FLOWER_PORT and PORT are both" in problem
 
 
 @pytest.mark.parametrize("port", [0, 65536])
 def test_numbers_that_are_no_ports(port: int) -> None:
-    (problem,) = ports.problems([Wanted("PORT", "127.0.0.1", port, "the web server")])
+    (problem,) = ports.problems([Required("PORT", "127.0.0.1", port, "the web server")])
     assert "1 to 65535" in problem
 
 
@@ -65,7 +68,7 @@ def test_a_listener_on_all_addresses_takes_the_port_as_well() -> None:
 
 
 def test_an_address_of_another_machine() -> None:
-    (problem,) = ports.problems([Wanted("PORT", "192.0.2.1", _free(), "the web server")])
+    (problem,) = ports.problems([Required("PORT", "192.0.2.1", _free(), "the web server")])
     assert "192.0.2.1" in problem
 
 

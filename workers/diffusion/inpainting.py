@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch.nn.functional import interpolate, pad
 
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 from jobs.requests.generation import GenerationRequest
 from jobs.requests.inpaint import Inpaint
 from workers.diffusion import fitting, pictures

@@ -8,7 +8,7 @@ import torch
 
 from jobs.errors import ExecutionError
 from jobs.models.spec import ModelSpec
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 from jobs.requests.generation import GenerationRequest
 from workers.diffusion import arguments, noise, pictures
 

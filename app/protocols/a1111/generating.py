@@ -13,19 +13,18 @@ from typing import Any
 from flask import Response, json, request
 
 from app import attachments, auth
-from app import submit as submitting
 from app.extensions import dispatcher, models, store
 from app.payloads import a1111, in_their_words
 from app.protocols.a1111 import answers, bodies, options
 from app.protocols.a1111.access import Failed
 from app.protocols.a1111.holding import Held, HungUp, take
-from app.submit import Prepared
+from app.submit import Prepared, accept, prepare
 from jobs.errors import FramemillError, InvalidRequest, JobNotFound, ModerationRefused, Unavailable
 from jobs.models.spec import Kind
 from jobs.record import Job, new_job_id
 from jobs.states import JobState
 from jobs.store import queries
-from jobs.store.held_requests import Call, Calls, new_holder
+from jobs.store.held_requests import HeldRequest, HeldRequests, new_holder
 
 logger = logging.getLogger(__name__)
 
@@ -42,40 +41,41 @@ def generate(kind: Kind) -> Response:
     sent = bodies.read(table)
     if kind is Kind.IMG2IMG and not sent.get("init_images"):
         raise Failed(404, "Init image not found")
-    calls = Calls(store(), auth.caller().key_id)
+    held_requests = HeldRequests(store(), auth.caller().key_id)
     digest = hashlib.sha256(f"{kind} ".encode() + request.get_data(cache=True)).hexdigest()
     forced = sent.get("force_task_id") or ""
     try:
-        held = take(calls, _new_call(calls.key_id, sent, kind), digest, forced=bool(forced))
-        if held.call.is_repeat and _ended_badly(held.call):
-            calls.drop(held.call)  # it was no success: try again
-            held = take(calls, _new_call(calls.key_id, sent, kind), digest, forced=bool(forced))
+        held = take(held_requests, _new_request(held_requests.key_id, sent, kind), digest, forced=bool(forced))
+        if held.request.is_repeat and _ended_badly(held.request):
+            held_requests.discard(held.request)  # it was no success: try again
+            held = take(held_requests, _new_request(held_requests.key_id, sent, kind), digest, forced=bool(forced))
     except HungUp:
         return _nobody()
     try:
         jobs = _finished(held, sent, kind)
-        body = _answer(calls, held.call, jobs, sent, kind)
+        body = _answer(held_requests, held.request, jobs, sent, kind)
     except HungUp:
         with suppress(Unavailable):
-            calls.leave(held.call)
+            held_requests.release(held.request)
         return _nobody()
     except Unavailable:
         raise  # the jobs, if any were accepted, go on; a repeat is given them
     except FramemillError:
-        calls.deliver(held.call) if forced and _exists(held.call) else calls.drop(held.call)
+        settle = held_requests.mark_delivered if forced and _exists(held.request) else held_requests.discard
+        settle(held.request)
         raise
     response = Response(held.sent(body), mimetype="application/json")
     response.content_length = len(body)
     return response
 
 
-def _new_call(key_id: str, sent: Mapping[str, Any], kind: Kind) -> Call:
+def _new_request(key_id: str, sent: Mapping[str, Any], kind: Kind) -> HeldRequest:
     """A call for this body, with the ids of its jobs and the seed of its first image."""
     route = "txt2img" if kind is Kind.TEXT2IMG else "img2img"
-    call_id = sent.get("force_task_id") or f"task({route}-{secrets.token_hex(8)})"
+    request_id = sent.get("force_task_id") or f"task({route}-{secrets.token_hex(8)})"
     seed = sent.get("seed", -1)
     jobs = tuple(new_job_id() for _ in range(sent.get("n_iter", 1)))
-    return Call(key_id, call_id, jobs, secrets.randbelow(2**32) if seed < 0 else seed, new_holder())
+    return HeldRequest(key_id, request_id, jobs, secrets.randbelow(2**32) if seed < 0 else seed, new_holder())
 
 
 def _check_scripts(sent: Mapping[str, Any]) -> None:
@@ -89,27 +89,28 @@ def _check_scripts(sent: Mapping[str, Any]) -> None:
 
 def _finished(held: Held, sent: Mapping[str, Any], kind: Kind) -> list[Job]:
     """The call's jobs when they are over, submitted if they were not. Raises: HungUp."""
-    if not (held.call.is_repeat and _exists(held.call)):
-        prepared = _prepared(sent, kind, held.call)
+    if not (held.request.is_repeat and _exists(held.request)):
+        prepared = _prepared(sent, kind, held.request)
         held.look()
-        _submit(prepared, held.call)
-    return held.wait(held.call.jobs)
+        _submit(prepared, held.request)
+    return held.wait(held.request.job_ids)
 
 
-def _exists(call: Call) -> bool:
-    return all(queries.find(store(), job_id) is not None for job_id in call.jobs)
+def _exists(held_request: HeldRequest) -> bool:
+    return all(queries.find(store(), job_id) is not None for job_id in held_request.job_ids)
 
 
-def _ended_badly(call: Call) -> bool:
-    found = [queries.find(store(), job_id) for job_id in call.jobs]
+def _ended_badly(held_request: HeldRequest) -> bool:
+    found = [queries.find(store(), job_id) for job_id in held_request.job_ids]
     return any(job is not None and job.state.is_terminal and job.state is not JobState.SUCCEEDED for job in found)
 
 
-def _prepared(sent: Mapping[str, Any], kind: Kind, call: Call) -> Prepared:
+def _prepared(sent: Mapping[str, Any], kind: Kind, held_request: HeldRequest) -> Prepared:
     """The first batch of a body, checked. Raises: InvalidRequest, Failed, Forbidden."""
     body = {name: value for name, value in sent.items() if name not in ("infotext", "n_iter")}
     if sent.get("subseed_strength") and sent.get("subseed", -1) < 0:
-        body["subseed"] = int(call.jobs[0][-8:], 16)  # by chance, and the same for whoever takes the call over
+        # Random, and the same for a connection that takes the request over.
+        body["subseed"] = int(held_request.job_ids[0][-8:], 16)
     wanted = a1111.wanted(body, kind, models(), options.model())
     values = {name: value for name, value in wanted.values.items() if value is not None}
     spec = models().get(values["model"])
@@ -122,7 +123,7 @@ def _prepared(sent: Mapping[str, Any], kind: Kind, call: Call) -> Prepared:
     values["output_format"] = options.samples_format(sent.get("override_settings"))
     pictures = attachments.take(values, {})
     try:
-        return submitting.prepare(values, pictures, wanted.warnings, idempotency_key="", protocol=PROTOCOL)
+        return prepare(values, pictures, wanted.warnings, idempotency_key="", protocol=PROTOCOL)
     except ModerationRefused:
         raise
     except InvalidRequest as exc:
@@ -138,15 +139,15 @@ def _sent_as(sent: Mapping[str, Any]) -> set[str]:
     return {ours for ours, theirs in a1111.NAMES.items() if theirs in sent}
 
 
-def _submit(prepared: Prepared, call: Call) -> None:
+def _submit(prepared: Prepared, held_request: HeldRequest) -> None:
     """Submit every batch, or none."""
     request_ = prepared.submission.request
     done: list[str] = []
     try:
-        for number, job_id in enumerate(call.jobs):
-            batch = request_.batch(call.seed, number * request_.num_images)
+        for number, job_id in enumerate(held_request.job_ids):
+            batch = request_.batch(held_request.seed, number * request_.num_images)
             submission = replace(prepared.submission, request=batch)
-            submitting.accept(replace(prepared, submission=submission, job_id=job_id))
+            accept(replace(prepared, submission=submission, job_id=job_id))
             done.append(job_id)
     except Unavailable:
         raise
@@ -157,17 +158,19 @@ def _submit(prepared: Prepared, call: Call) -> None:
         raise
 
 
-def _answer(calls: Calls, call: Call, jobs: list[Job], sent: Mapping[str, Any], kind: Kind) -> bytes:
+def _answer(
+    held_requests: HeldRequests, held_request: HeldRequest, jobs: list[Job], sent: Mapping[str, Any], kind: Kind
+) -> bytes:  # fmt: skip
     """The body of the answer. Raises: Failed: a job failed; the others are stopped."""
     failed = next((job for job in jobs if job.state in (JobState.FAILED, JobState.EXPIRED)), None)
     if failed is not None:
-        for job_id in call.jobs:
+        for job_id in held_request.job_ids:
             with suppress(JobNotFound):
                 dispatcher().cancel(job_id)
         error = failed.error or {}
         text = str(error.get("message") or f"the job is {failed.state}")
         raise Failed(500, "", f"{error.get('code', 'job_failed')}: {text}")
-    body = answers.answer(jobs, calls.pictures(call), sent, kind)
+    body = answers.answer(jobs, held_requests.pictures(held_request), sent, kind)
     return json.dumps(body).encode()
 
 

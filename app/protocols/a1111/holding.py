@@ -20,7 +20,7 @@ from app.protocols.a1111.access import Failed
 from jobs.errors import Unavailable
 from jobs.record import Job
 from jobs.states import JobState
-from jobs.store.held_requests import LONG_CLAIM_S, Call, Calls
+from jobs.store.held_requests import LONG_CLAIM_S, HeldRequest, HeldRequests
 
 logger = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ class HungUp(Exception):
 class Held:
     """A call and the connection that waits for it."""
 
-    def __init__(self, calls: Calls, call: Call) -> None:
-        self.call, self._calls = call, calls
+    def __init__(self, requests: HeldRequests, held_request: HeldRequest) -> None:
+        self.request, self._requests = held_request, requests
         self._gone = waiting.hung_up()
         self._socket = request.environ.get("gunicorn.socket")
         self._answered = 0
@@ -54,7 +54,7 @@ class Held:
             if self._gone():
                 raise HungUp
             try:
-                asked = self._calls.renew(self.call, self._answered)
+                asked = self._requests.renew(self.request, self._answered)
             except Unavailable:
                 break  # the claim lapses unless Redis is back in time
             if asked <= self._answered:
@@ -80,14 +80,14 @@ class Held:
         try:
             if not self._gone():
                 with suppress(Unavailable):
-                    self._calls.renew(self.call, self._answered, LONG_CLAIM_S)
+                    self._requests.renew(self.request, self._answered, LONG_CLAIM_S)
                 yield body
                 taken = self._is_taken()  # the server asks for more after it has written all of that
             else:
                 yield body
         finally:  # also when writing failed: the server closes what it cannot read to its end
             with suppress(Unavailable):
-                (self._calls.deliver if taken else self._calls.leave)(self.call)
+                (self._requests.mark_delivered if taken else self._requests.release)(self.request)
 
     def _is_taken(self) -> bool:
         """Whether the peer has got all that was written: it confirmed it, and did not refuse the rest."""
@@ -107,24 +107,24 @@ class Held:
         return False
 
 
-def take(calls: Calls, wanted: Call, digest: str, *, forced: bool) -> Held:
+def take(requests: HeldRequests, new_request: HeldRequest, digest: str, *, forced: bool) -> Held:
     """Open a call, or take over the one it repeats.
 
     Raises:
         HungUp: the client is gone.
         Failed: the id was used with another body.
     """
-    held = Held(calls, wanted)
+    held = Held(requests, new_request)
     gone: Callable[[], bool] = waiting.hung_up()
-    tickets: dict[str, int] = {}
+    pings: dict[str, int] = {}
     while True:
-        opening = calls.open(wanted, digest, forced=forced, tickets=tickets)
-        if opening.call is not None:
-            held.call = opening.call
+        opening = requests.open(new_request, digest, forced=forced, pings=pings)
+        if opening.request is not None:
+            held.request = opening.request
             return held
-        if not opening.tickets:
+        if not opening.pings:
             raise Failed(409, "force_task_id was used for another request")
-        tickets |= opening.tickets
+        pings |= opening.pings
         if gone():
             raise HungUp
         time.sleep(ASK_S)

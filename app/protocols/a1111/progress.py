@@ -12,7 +12,7 @@ from app.extensions import dispatcher, store
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import previews, queries
-from jobs.store.held_requests import Call, Calls
+from jobs.store.held_requests import HeldRequest, HeldRequests
 
 #: A run that is about to be stopped may go on for so long to show what it has, seconds.
 PREVIEW_WAIT_S = 1.0
@@ -23,7 +23,7 @@ _COMPUTED = (JobState.DELIVERING, JobState.SUCCEEDED, JobState.FAILED, JobState.
 class Open:
     """A call that is not over, with its jobs."""
 
-    call: Call
+    held_request: HeldRequest
     jobs: list[Job]
 
     @property
@@ -49,7 +49,7 @@ class Open:
         """0 to 1, by the original's formula; 0 while it waits."""
         if not self.has_begun:
             return 0.0
-        count, now = len(self.call.jobs), self.running
+        count, now = len(self.held_request.job_ids), self.running
         share = min(1.0, (now.step or 0) / now.steps) if now and now.steps else 0.0
         return min(1.0, 0.01 + self.done / count + share / count)
 
@@ -70,22 +70,23 @@ class Open:
         return found.base64 if found else None
 
 
-def calls() -> Calls:
+def held_requests() -> HeldRequests:
     """The calls of the present caller."""
-    return Calls(store(), auth.caller().key_id)
+    return HeldRequests(store(), auth.caller().key_id)
 
 
-def looked_at(call: Call) -> Open:
-    return Open(call, [job for job in (queries.find(store(), job_id) for job_id in call.jobs) if job is not None])
+def looked_at(held_request: HeldRequest) -> Open:
+    jobs = (queries.find(store(), job_id) for job_id in held_request.job_ids)
+    return Open(held_request, [job for job in jobs if job is not None])
 
 
 def open_calls() -> list[Open]:
     """The caller's calls that are not over, oldest first, those that have begun before those that wait."""
-    own = calls()
-    found = [looked_at(call) for call in own.all()]
+    own = held_requests()
+    found = [looked_at(held_request) for held_request in own.all()]
     for one in found:
         if one.is_over:
-            own.forget(one.call)
+            own.unlist(one.held_request)
     live = [one for one in found if not one.is_over]
     return sorted(live, key=lambda one: not one.has_begun)
 
@@ -101,7 +102,7 @@ def state(*, with_picture: bool) -> dict[str, Any]:
         "eta_relative": one.eta_s if one else 0.0,
         "state": {
             "skipped": False, "interrupted": False, "stopping_generation": False,
-            "job": one.call.call_id if one else "", "job_count": len(one.call.jobs) if one else 0,
+            "job": one.held_request.request_id if one else "", "job_count": len(one.held_request.job_ids) if one else 0,
             "job_timestamp": began, "job_no": one.done if one else 0,
             "sampling_step": (job.step or 0) if job else 0, "sampling_steps": job.steps if job else 0,
         },
@@ -115,21 +116,22 @@ def interrupt() -> None:
     for one in open_calls():
         if one.has_begun:
             for job in reversed(one.jobs):  # what waits first, or it would begin when the running one is stopped
-                _stop(one.call, job)
+                _stop(one.held_request, job)
 
 
 def skip() -> None:
     """Stop the batch that runs."""
     running = next((one for one in open_calls() if one.running), None)
     if running is not None and running.running is not None:
-        _stop(running.call, running.running)
+        _stop(running.held_request, running.running)
 
 
-def _stop(call: Call, job: Job) -> None:
+def _stop(held_request: HeldRequest, job: Job) -> None:
     if job.state.is_terminal or job.state is JobState.DELIVERING:
         return  # it is complete; only its file is being written
-    found = _last_picture(job)
-    calls().interrupt(call, job.job_id, found.base64 if found else "", found.media_type if found else "")
+    preview = _last_picture(job)
+    picture, media_type = (preview.base64, preview.media_type) if preview else ("", "")
+    held_requests().interrupt(held_request, job.job_id, picture, media_type)
     dispatcher().cancel(job.job_id)
 
 
@@ -147,14 +149,14 @@ def _last_picture(job: Job) -> previews.Preview | None:
 
 def task(sent: dict[str, Any]) -> dict[str, Any]:
     """The answer of ``internal/progress``: how far the call of this id is."""
-    call_id = str(sent.get("id_task") or "")
-    call = calls().find(call_id)
-    one = looked_at(call) if call else None
+    request_id = str(sent.get("id_task") or "")
+    held_request = held_requests().find(request_id)
+    one = looked_at(held_request) if held_request else None
     if one is None or one.is_over or not one.jobs:
         return _task(completed=one is not None and one.is_over)
     if not one.has_begun:
-        waiting = [other.call.call_id for other in open_calls() if not other.has_begun]
-        place = f"In queue: {waiting.index(call_id) + 1}/{len(waiting)}" if call_id in waiting else "Waiting..."
+        waiting = [other.held_request.request_id for other in open_calls() if not other.has_begun]
+        place = f"In queue: {waiting.index(request_id) + 1}/{len(waiting)}" if request_id in waiting else "Waiting..."
         return _task(queued=True, textinfo=place)
     job = one.running
     step = (job.preview_step if job else None) or -1
@@ -175,5 +177,5 @@ def _task(**values: Any) -> dict[str, Any]:
 
 def pending() -> dict[str, Any]:
     """The answer of ``internal/pending-tasks``."""
-    ids = [one.call.call_id for one in open_calls() if not one.has_begun]
+    ids = [one.held_request.request_id for one in open_calls() if not one.has_begun]
     return {"size": len(ids), "tasks": ids}

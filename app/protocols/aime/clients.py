@@ -11,7 +11,6 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, request
 
-from app import submit as submitting
 from app import waiting
 from app.extensions import dispatcher, objects, store
 from app.protocols.aime import requests, streams, views, web_sweeper
@@ -30,6 +29,7 @@ from app.protocols.aime.results import final_result
 from app.protocols.aime.shared import allow_origins, endpoints
 from app.protocols.aime.spec import Endpoint
 from app.protocols.aime.states import STATES, why
+from app.submit import accept
 from jobs.errors import Forbidden, FramemillError, InvalidRequest, NotFound, QueueFull, ServiceBusy, Unavailable
 from jobs.record import Job
 from jobs.states import JobState
@@ -124,11 +124,11 @@ def submit(endpoint: Endpoint) -> Any:
     count_request(endpoint, client)
     try:
         if wait is False:
-            job, _ = submitting.accept(prepared)
+            job = accept(prepared).job
             answer = {"success": True, "job_id": job.job_id, "ep_version": endpoint.version}
             return _with_cookie(jsonify(answer), endpoint, job)
         with waiting.listening(prepared.job_id) as listener:
-            job, _ = submitting.accept(prepared)
+            job = accept(prepared).job
             gone = waiting.hung_up()
             while not job.state.is_terminal and not gone():
                 job = waiting.wait_until_over(job, GONE_CHECK_S, listener)

@@ -15,7 +15,7 @@ from app.protocols.aime import pictures, recordings
 from app.protocols.aime.spec import IMPLICIT, MEDIA, Endpoint, Endpoints, Input
 from app.protocols.aime.values import Refused, check
 from jobs.errors import ObjectNotFound
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 

@@ -8,8 +8,7 @@ from typing import Any
 
 from flask import g, request
 
-from app import auth
-from app import submit as submitting
+from app import auth, submit
 from app.attachments import UNSTORED, Pictures
 from app.extensions import objects, settings, store
 from app.protocols.aime.access import Client
@@ -68,7 +67,7 @@ def _of_own(endpoint: Endpoint, checked: Checked, queueing: dict[str, Any]) -> P
     pictures = Pictures({endpoint.own.fields[name]: data_uri(*sent) for name, sent in checked.media.items()})
     values |= {"model": endpoint.own.model, "kind": endpoint.own.kind, "start_within_s": endpoint.max_time_in_queue}
     values |= dict.fromkeys(pictures.contents, UNSTORED)
-    return submitting.prepare(values, pictures, [], **queueing)
+    return submit.prepare(values, pictures, [], **queueing)
 
 
 def _session_values(endpoint: Endpoint) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from app.protocols.aime.inputs import data_uri
 from app.protocols.aime.spec import Endpoint, Output
 from jobs import record
 from jobs.errors import ObjectNotFound
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 from jobs.record import Job
 from jobs.requests.custom import EndpointRequest
 

@@ -19,7 +19,7 @@ from jobs.settings import Settings
 from jobs.slots.slot import owner_name
 from jobs.store.events import Event
 from jobs.store.jobs import JobStore
-from jobs.store.subscriber_queue import BEAT_S, Mailboxes
+from jobs.store.subscriber_queue import RENEW_INTERVAL_S, SubscriberQueues
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ class Reader(Protocol):
     """A socket."""
 
     service: str
-    #: Mailboxes that are its own; the first one gets the mail of its jobs.
-    mailboxes: list[str]
+    #: Subscriber queues that it owns; the first one gets the messages of its jobs.
+    queues: list[str]
 
     def wake(self) -> None:
         """There may be mail; returns at once."""
@@ -47,12 +47,12 @@ class PostOffice:
         self.owner = f"{owner_name(settings.node)}:{secrets.token_hex(4)}"
         self._lock = threading.Lock()
         self._readers: dict[str, list[Reader]] = {}
-        self._by_mailbox: dict[tuple[str, str], Reader] = {}
+        self._by_queue: dict[tuple[str, str], Reader] = {}
         self._running = False
 
-    def boxes(self, service: str) -> Mailboxes:
+    def queues_of(self, service: str) -> SubscriberQueues:
         """The mailboxes of a service, as this process sees them."""
-        return Mailboxes(self._store, service, self.owner)
+        return SubscriberQueues(self._store, service, self.owner)
 
     def open(self, reader: Reader) -> None:
         """A socket opens: it has mailboxes from now on, and what lies in them. Raises: Unavailable."""
@@ -60,7 +60,7 @@ class PostOffice:
             if not self._running:
                 threading.Thread(target=self._run, name="post", daemon=True).start()
                 self._running = True
-        taken = self.boxes(reader.service).join()
+        taken = self.queues_of(reader.service).acquire()
         with self._lock:
             self._readers.setdefault(reader.service, []).append(reader)
             self._assign(reader, taken)
@@ -73,16 +73,16 @@ class PostOffice:
                 readers.remove(reader)
             if not readers:
                 self._readers.pop(reader.service, None)
-            for mailbox in reader.mailboxes:
-                self._by_mailbox.pop((reader.service, mailbox), None)
+            for name in reader.queues:
+                self._by_queue.pop((reader.service, name), None)
         try:
-            self.boxes(reader.service).leave(reader.mailboxes)
+            self.queues_of(reader.service).release(reader.queues)
         except Unavailable:
             logger.warning("mailboxes are left when this process ends", extra={"service": reader.service})
 
-    def _assign(self, reader: Reader, mailboxes: list[str]) -> None:
-        reader.mailboxes.extend(mailbox for mailbox in mailboxes if mailbox not in reader.mailboxes)
-        self._by_mailbox |= {(reader.service, mailbox): reader for mailbox in mailboxes}
+    def _assign(self, reader: Reader, queues: list[str]) -> None:
+        reader.queues.extend(name for name in queues if name not in reader.queues)
+        self._by_queue |= {(reader.service, name): reader for name in queues}
         reader.wake()
 
     def _run(self) -> None:
@@ -91,17 +91,17 @@ class PostOffice:
                 with self._hub.listen() as listener:
                     self._serve(listener)
             except Unavailable:
-                time.sleep(BEAT_S)
+                time.sleep(RENEW_INTERVAL_S)
             except Exception:
                 logger.exception("the post office goes on after an error")
-                time.sleep(BEAT_S)
+                time.sleep(RENEW_INTERVAL_S)
 
     def _serve(self, listener: Listener) -> None:
         next_beat = time.monotonic()
         while True:
             if time.monotonic() >= next_beat:
                 self._beat()
-                next_beat = time.monotonic() + BEAT_S
+                next_beat = time.monotonic() + RENEW_INTERVAL_S
             try:
                 event = listener.get(next_beat - time.monotonic())
             except queue.Empty:
@@ -116,7 +116,7 @@ class PostOffice:
             fields = event.fields
             if "mailbox" not in fields or (fields["state"] == "running" and fields.get("step", "0") != "0"):
                 return
-            reader = self._by_mailbox.get((event.key_id, fields["mailbox"]))
+            reader = self._by_queue.get((event.key_id, fields["mailbox"]))
             readers = [reader] if reader else []
         for one in readers:
             one.wake()
@@ -126,7 +126,7 @@ class PostOffice:
         with self._lock:
             services = list(self._readers)
         for service in services:
-            found = self.boxes(service).inherit()
+            found = self.queues_of(service).renew()
             with self._lock:
                 readers = self._readers.get(service)
                 if found and readers:

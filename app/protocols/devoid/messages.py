@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.errors import InvalidRequest, MalformedBody, Problem
-from jobs.store.subscriber_queue import Told
+from jobs.store.subscriber_queue import MessageDetails
 
 EXECUTORS = ("kandinsky", "automatic1111")
 GEN_TYPES = ("text2img", "img2img", "mix2img")
@@ -33,13 +33,13 @@ class Request:
     payload: dict[str, Any]
 
     @property
-    def ticket(self) -> dict[str, Any]:
-        """What every message about it repeats."""
+    def correlation(self) -> dict[str, Any]:
+        """Correlation data of every message about it."""
         return {"executor": self.executor, "gen_type": self.gen_type, "service_info": self.service_info}
 
     @property
-    def echo(self) -> dict[str, Any]:
-        """What the last one repeats beside that."""
+    def final_correlation(self) -> dict[str, Any]:
+        """Further correlation data of the last message."""
         return {"settings": self.settings, "payload": _echoed(self.payload)}
 
 
@@ -50,16 +50,16 @@ class Frame:
     message_type: Any
     body: dict[str, Any] = field(default_factory=dict)
 
-    def ticket(self) -> dict[str, Any]:
-        """What an error about it repeats."""
+    def correlation(self) -> dict[str, Any]:
+        """Correlation data of an error about it."""
         known = {"executor": EXECUTORS, "gen_type": GEN_TYPES}
         words = {
             name: next((word for word in all_ if word == self.body.get(name)), None) for name, all_ in known.items()
         }
         return {**words, "service_info": self._info("service_info")}
 
-    def echo(self) -> dict[str, Any]:
-        """What it repeats beside that."""
+    def final_correlation(self) -> dict[str, Any]:
+        """Further correlation data of an error about it."""
         payload = self.body.get("payload")
         return {"settings": self._info("settings"), "payload": _echoed(payload if isinstance(payload, dict) else {})}
 
@@ -100,25 +100,25 @@ def read_request(frame: Frame) -> Request:
     return Request(body["executor"], body["gen_type"], **objects)
 
 
-def progress(service: str, job_id: str, word: str, ticket: Mapping[str, Any], avg_time: float) -> dict[str, Any]:
+def progress(service: str, job_id: str, word: str, correlation: Mapping[str, Any], avg_time: float) -> dict[str, Any]:
     """``queued`` or ``generating``."""
     return {
-        "object_id": job_id, "service": service, "message_type": "response", "executor": ticket.get("executor"),
-        "gen_type": ticket.get("gen_type"), "gen_status": word, "avg_time": avg_time,
-        "service_info": ticket.get("service_info", {}),
+        "object_id": job_id, "service": service, "message_type": "response", "executor": correlation.get("executor"),
+        "gen_type": correlation.get("gen_type"), "gen_status": word, "avg_time": avg_time,
+        "service_info": correlation.get("service_info", {}),
     }  # fmt: skip
 
 
 def ending(
-    service: str, job_id: str, word: str, ticket: Mapping[str, Any], echo: Mapping[str, Any],
+    service: str, job_id: str, word: str, correlation: Mapping[str, Any], final_correlation: Mapping[str, Any],
     result: Mapping[str, Any], avg_time: float,
 ) -> dict[str, Any]:  # fmt: skip
     """``ok`` or ``error``."""
-    message = progress(service, job_id, word, ticket, avg_time)
+    message = progress(service, job_id, word, correlation, avg_time)
     info = message.pop("service_info")
     return {
-        **message, "result": result, "settings": echo.get("settings", {}), "service_info": info,
-        "payload": echo.get("payload", {}),
+        **message, "result": result, "settings": final_correlation.get("settings", {}), "service_info": info,
+        "payload": final_correlation.get("payload", {}),
     }  # fmt: skip
 
 
@@ -133,11 +133,11 @@ def text(content: str) -> dict[str, Any]:
     return {"content_type": "text", "content": content}
 
 
-def failure_of(told: Told) -> str:
+def failure_of(details: MessageDetails) -> str:
     """Why a job ended without an image."""
-    if told.error:
-        return told.error["message"]
-    return "the job was cancelled" if told.state == "cancelled" else "the job was deleted"
+    if details.error:
+        return details.error["message"]
+    return "the job was cancelled" if details.state == "cancelled" else "the job was deleted"
 
 
 def avg_time(quoted_s: float | None) -> float:

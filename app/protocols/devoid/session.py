@@ -20,7 +20,7 @@ from jobs.record import new_job_id
 from jobs.store import queries
 from jobs.store.events import order
 from jobs.store.jobs import JobStore
-from jobs.store.subscriber_queue import Letter, Mailboxes, Told
+from jobs.store.subscriber_queue import Message, MessageDetails, SubscriberQueues
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +46,12 @@ class Session:
         self, ws: Server, service: str, secret: str, link_prefix: str, office: PostOffice, store: JobStore
     ) -> None:
         self.service = service
-        self.mailboxes: list[str] = []
+        self.queues: list[str] = []
         self._wire = Wire(ws)
         self._secret, self._link_prefix, self._office, self._store = secret, link_prefix, office, store
-        self._boxes: Mailboxes = office.boxes(service)
+        self._subscriber_queues: SubscriberQueues = office.queues_of(service)
         self._lock = threading.Lock()
-        self._has_mail = self._is_sending = self._is_closed = False
+        self._has_messages = self._is_sending = self._is_closed = False
 
     def run(self) -> None:
         """Serve the socket until it is closed. Raises: ConnectionClosed."""
@@ -77,7 +77,7 @@ class Session:
             if frame.message_type != "request":
                 rule = "must be request or info"
                 raise InvalidRequest(Problem("message_type", rule, str(frame.message_type)))
-            submitting.submit(messages.read_request(frame), self.mailboxes[0])
+            submitting.submit(messages.read_request(frame), self.queues[0])
         except Unauthorized:
             self._wire.close(POLICY_VIOLATION, "this key was revoked")
         except FramemillError as exc:
@@ -94,7 +94,11 @@ class Session:
     def _refuse(self, frame: messages.Frame, why: str) -> None:
         """Tell that nothing was queued."""
         result, avg_time = messages.text(why), messages.avg_time(None)
-        self._send(messages.ending(self.service, new_job_id(), "error", frame.ticket(), frame.echo(), result, avg_time))
+        correlation, final_correlation = frame.correlation(), frame.final_correlation()
+        body = messages.ending(
+            self.service, new_job_id(), "error", correlation, final_correlation, result, avg_time
+        )  # fmt: skip
+        self._send(body)
 
     def _info(self) -> dict[str, Any]:
         fleet = queries.fleet(self._store)
@@ -121,55 +125,59 @@ class Session:
 
     def wake(self) -> None:
         with self._lock:
-            self._has_mail = True
+            self._has_messages = True
             if self._is_sending or self._is_closed:
                 return
             self._is_sending = True
-        threading.Thread(target=self._send_mail, name="mail", daemon=True).start()
+        threading.Thread(target=self._send_messages, name="devoid-messages", daemon=True).start()
 
-    def _send_mail(self) -> None:
+    def _send_messages(self) -> None:
         try:
             while self._take_turn():
                 try:
-                    while self._send_letters():
+                    while self._send_pending():
                         pass
                 except Unavailable:
                     time.sleep(RETRY_S)
-                    self._has_mail = True
+                    self._has_messages = True
         except (ConnectionClosed, OSError):
-            self._is_closed = True  # the letters stay for the next socket
+            self._is_closed = True  # the messages stay for the next socket
         except Exception:
-            logger.exception("mail was not sent", extra={"service": self.service})
+            logger.exception("messages were not sent", extra={"service": self.service})
         finally:
             self._is_sending = False
 
     def _take_turn(self) -> bool:
         with self._lock:
-            turn = self._has_mail and not self._is_closed
-            self._has_mail = False
+            turn = self._has_messages and not self._is_closed
+            self._has_messages = False
             self._is_sending = turn
         return turn
 
-    def _send_letters(self) -> int:
-        """Send what lies there now, oldest first; how many letters that were."""
-        found = [(letter, box) for box in list(self.mailboxes) for letter in self._boxes.read(box)]
-        for letter, box in sorted(found, key=lambda pair: order(pair[0].letter_id)):
+    def _send_pending(self) -> int:
+        """Send what lies there now, oldest first; return their number."""
+        pending = [
+            (message, queue) for queue in list(self.queues) for message in self._subscriber_queues.read(queue)
+        ]
+        for message, queue in sorted(pending, key=lambda pair: order(pair[0].message_id)):
             if self._is_closed:
                 return 0
-            self._send(self._message(letter, self._boxes.told(letter.job_id)))
-            self._boxes.done(box, letter)
-        return len(found)
+            self._send(self._body_of(message, self._subscriber_queues.details(message.job_id)))
+            self._subscriber_queues.acknowledge(queue, message)
+        return len(pending)
 
-    def _message(self, letter: Letter, told: Told) -> dict[str, Any]:
-        avg_time = messages.avg_time(told.quoted_s)
-        if letter.word in ("queued", "generating"):
-            return messages.progress(self.service, letter.job_id, letter.word, letter.ticket, avg_time)
-        word, result = letter.word, messages.image(self._link_prefix, letter.job_id)
+    def _body_of(self, message: Message, details: MessageDetails) -> dict[str, Any]:
+        avg_time = messages.avg_time(details.quoted_s)
+        if message.notice in ("queued", "generating"):
+            return messages.progress(self.service, message.job_id, message.notice, message.correlation, avg_time)
+        word, result = str(message.notice), messages.image(self._link_prefix, message.job_id)
         if word == "error":
-            result = messages.text(messages.failure_of(told))
-        elif told.state == "succeeded" and not told.outputs:
+            result = messages.text(messages.failure_of(details))
+        elif details.state == "succeeded" and not details.has_outputs:
             word, result = "error", messages.text("the model gave no image")
-        return messages.ending(self.service, letter.job_id, word, letter.ticket, told.echo, result, avg_time)
+        return messages.ending(
+            self.service, message.job_id, word, message.correlation, details.final_correlation, result, avg_time
+        )
 
     def _send(self, message: dict[str, Any]) -> None:
         self._wire.send(json.dumps(message))

@@ -10,13 +10,13 @@ from jobs import moderation
 from jobs.errors import Forbidden
 from jobs.models.spec import Kind
 from jobs.record import new_job_id
-from jobs.store.subscriber_queue import Mail
+from jobs.submission import Subscriber
 
 PROTOCOL = "devoid"
 
 
-def submit(request: Request, mailbox: str) -> None:
-    """Queue a job whose messages go to this mailbox.
+def submit(request: Request, queue: str) -> None:
+    """Queue a job whose messages go to this subscriber queue.
 
     Raises:
         InvalidRequest, Forbidden, QueueFull, Unavailable: nothing was queued; the message says why.
@@ -39,7 +39,9 @@ def submit(request: Request, mailbox: str) -> None:
         job_class="premium" if premium else "general",
         moderate=_moderate(request),
         alias=f"{job_id}.jpg",
-        mail=Mail(mailbox, request.ticket, request.echo, synced=bool(request.settings.get("sync_with_s3", 1))),
+        subscriber=Subscriber(
+            queue, request.correlation, request.final_correlation, synced=bool(request.settings.get("sync_with_s3", 1))
+        ),
     )
 
 

@@ -1,4 +1,5 @@
-"""The service protocol of LightX2V: what is sent (schemas, mapping), what is answered (states, views), files, routes.
+"""LightX2V's service protocol: ``/v1/tasks/…``, ``/v1/files/…``, ``/v1/service/…``, ``/v1/local/…``.
 
-Some paths belong to the native API as well (``shared``); the others are LightX2V's alone (``routes``).
+``create``, ``tasks`` and ``service`` have the routes. Requests go through ``schemas`` and ``mapping`` to ``submit``;
+``states`` and ``views`` translate jobs for the responses.
 """

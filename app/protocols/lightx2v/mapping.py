@@ -1,4 +1,4 @@
-"""From LightX2V's fields to the native ones."""
+"""From LightX2V's fields to those of the native API."""
 
 from __future__ import annotations
 
@@ -15,88 +15,101 @@ from app.protocols.lightx2v.paths import output_path, read_image
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.spec import Kind, ModelSpec
 
-#: Native name by LightX2V's.
-NAMES = {"infer_steps": "steps", "target_video_length": "frames", "target_fps": "fps",
-         "i2i_denoise_strength": "strength"}  # fmt: skip
-#: Fields that are called the same.
-_SAME = ("task_id", "prompt", "negative_prompt", "seed", "model", "guidance_scale", "width", "height", "slot",
-         "priority", "start_within_s", "max_run_s", "retention", *NAMES.values())  # fmt: skip
-#: The seed of a form, and of a service as LightX2V's documents describe it, when the client sends none.
+#: LightX2V's name of a field → the native one.
+NATIVE_NAMES = {"task_id": "id", "infer_steps": "steps", "target_video_length": "frames", "target_fps": "fps",
+                "i2i_denoise_strength": "strength"}  # fmt: skip
+#: Fields with the same name in both.
+_SAME = ("prompt", "negative_prompt", "seed", "model", "guidance_scale", "width", "height", "slot", "priority",
+         "start_within_s", "max_run_s", "retention", "steps", "frames", "fps", "strength")  # fmt: skip
+#: Seed where the client sends none: in forms, and in profile ``single``.
 DEFAULT_SEED = 42
 
 
 @dataclass(frozen=True)
 class Task:
-    """A task in the native API's words."""
+    """A task with the native API's field names."""
 
     values: dict[str, Any]
     pictures: Pictures
-    #: The client's name for the output; '' for none.
+    #: The client's path for the output; '' for none.
     path: str
     warnings: list[str]
-    #: The client's word for the field of a problem.
-    words: Mapping[str, str]
+    #: Native field name → the name that the client sent.
+    client_names: Mapping[str, str]
 
     def renamed(self, exc: InvalidRequest) -> InvalidRequest:
-        """The same refusal with the field names that the client sent."""
-        return InvalidRequest(*(replace(p, field=self.words.get(p.field, p.field)) for p in exc.problems))
+        """Return the error with the field names that the client sent."""
+        return InvalidRequest(*(replace(p, field=self.client_names.get(p.field, p.field)) for p in exc.problems))
 
 
-def read(sent: Mapping[str, Any], *, video: bool, form: bool) -> Task:
-    """Check and translate what was sent.
+def map_task(body: Mapping[str, Any], *, video: bool, form: bool) -> Task:
+    """Check and translate a task.
 
     Args:
-        sent: fields of a body or a form, an upload as bytes under ``image_file``.
-        video: whether a video is asked for, else an image.
+        body: fields of a JSON body or a form; an upload is bytes under ``image_file``.
+        video: whether the task is a video, else an image.
         form: whether it came by one of the ``/form`` routes, which set a seed.
 
     Raises:
-        InvalidRequest: naming each field as the client does.
+        InvalidRequest: names each field as the client does.
     """
-    values, unknown = load(schemas.TASK, {name: v for name, v in sent.items() if not isinstance(v, bytes)})
-    values = {name: value for name, value in values.items() if value is not None}
-    refused = [Problem(name, rule) for name, rule in schemas.REFUSED.items() if sent.get(name) or values.get(name)]
-    if refused:
-        raise InvalidRequest(*refused)
-    warnings = [f"unknown field {name!r} was ignored" for name in unknown]
-    warnings += [f"{name} has no effect here" for name, nothing in schemas.IGNORED.items()
-                 if values.get(name, nothing) not in (nothing, "")]  # fmt: skip
-    field = next((name for name in ("image_file", "image_path", "image") if sent.get(name)), "image_path")
-    pictures = Pictures()
-    for name, sent_as in (("image", field), ("mask", "image_mask_path")):
-        if picture := _picture(sent.get(sent_as), sent_as):
-            pictures.contents[name] = picture
-    kind = _kind(video, pictures.contents)
+    values, warnings = _checked(body)
+    pictures, image_field = _pictures(body)
     native = {name: values[name] for name in _SAME if name in values}
-    native |= {name: values[own] for own, name in NAMES.items() if own in values}
-    native |= {"kind": kind, "output_format": "mp4" if video else "png"}  # what the paths end in
+    native |= {name: values[own] for own, name in NATIVE_NAMES.items() if own in values}
+    # The suffixes of the paths are those of the formats.
+    native |= {"kind": _kind(video, pictures.contents), "output_format": "mp4" if video else "png"}
     if "seed" not in native and (form or settings().lightx2v_profile == "single"):
         native["seed"] = DEFAULT_SEED
     native |= dict.fromkeys(pictures.contents, UNSTORED)
     if lora := values.get("lora_name", "").strip():
         native["loras"] = [{"name": lora, "weight": values.get("lora_strength")}]
-    words = {name: own for own, name in NAMES.items() if own in values}
-    words |= {
-        "image": field,
+    client_names = {name: own for own, name in NATIVE_NAMES.items() if own in values}
+    client_names |= {
+        "image": image_field,
         "mask": "image_mask_path",
         "loras[0].name": "lora_name",
         "loras[0].weight": "lora_strength",
     }
-    size = _size(values, native)
-    if size:
+    if size := _size(values, native):
         native |= dict(zip(("width", "height"), size, strict=True))
         source = "target_shape" if values.get("target_shape") else "aspect_ratio"
-        words |= {"width": source, "height": source}
-    path, warning = output_path(
-        values.get("save_result_path") or values.get("save_video_path") or "", ".mp4" if video else ".png"
-    )
-    return Task(native, pictures, path, [*warnings, warning] if warning else warnings, words)
+        client_names |= {"width": source, "height": source}
+    requested_path = values.get("save_result_path") or values.get("save_video_path") or ""
+    path, warning = output_path(requested_path, ".mp4" if video else ".png")
+    return Task(native, pictures, path, [*warnings, warning] if warning else warnings, client_names)
 
 
-def _picture(sent: Any, field: str) -> str | bytes | None:
-    if isinstance(sent, str):
-        return read_image(sent, settings(), field) if sent.strip() else None
-    return sent or None
+def _checked(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields that have a value, and warnings about those without effect. Raises: InvalidRequest."""
+    values, unknown = load(schemas.TASK, {name: value for name, value in body.items() if not isinstance(value, bytes)})
+    values = {name: value for name, value in values.items() if value is not None}
+    refused = [Problem(name, rule) for name, rule in schemas.REFUSED.items() if body.get(name) or values.get(name)]
+    if refused:
+        raise InvalidRequest(*refused)
+    warnings = [f"unknown field {name!r} was ignored" for name in unknown]
+    warnings += [
+        f"{name} has no effect here"
+        for name, neutral in schemas.IGNORED.items()
+        if values.get(name, neutral) not in (neutral, "")
+    ]
+    return values, warnings
+
+
+def _pictures(body: Mapping[str, Any]) -> tuple[Pictures, str]:
+    """Return image and mask, and the name of the field that the image came in. Raises: InvalidRequest."""
+    image_field = next((name for name in ("image_file", "image_path", "image") if body.get(name)), "image_path")
+    pictures = Pictures()
+    for name, field in (("image", image_field), ("mask", "image_mask_path")):
+        if picture := _picture(body.get(field), field):
+            pictures.contents[name] = picture
+    return pictures, image_field
+
+
+def _picture(value: Any, field: str) -> str | bytes | None:
+    if isinstance(value, str):
+        return read_image(value, settings(), field) if value.strip() else None
+    return value or None
 
 
 def _kind(video: bool, pictures: Collection[str]) -> Kind:
@@ -108,27 +121,27 @@ def _kind(video: bool, pictures: Collection[str]) -> Kind:
 
 
 def _size(values: Mapping[str, Any], native: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Width and height that ``target_shape`` or ``aspect_ratio`` asks for, pixels."""
+    """Return width and height by ``target_shape`` or ``aspect_ratio``, in pixels. Raises: InvalidRequest."""
     if shape := values.get("target_shape"):
         if len(shape) != 2:
             raise InvalidRequest(Problem("target_shape", "must be height and width, pixels", shape))
         return shape[1], shape[0]
-    ratio = values.get("aspect_ratio", "").strip()
-    if not ratio:
+    text = values.get("aspect_ratio", "").strip()
+    if not text:
         return None
     try:
-        across, down = (float(part) for part in ratio.split(":"))
-        quotient = across / down
+        across, down = (float(part) for part in text.split(":"))
+        ratio = across / down
     except (ValueError, ZeroDivisionError):
-        quotient = math.nan
-    if not 0.1 <= quotient <= 10:
-        raise InvalidRequest(Problem("aspect_ratio", "must be like 16:9, from 1:10 to 10:1", ratio))
+        ratio = math.nan
+    if not 0.1 <= ratio <= 10:
+        raise InvalidRequest(Problem("aspect_ratio", "must be like 16:9, from 1:10 to 10:1", text))
     spec = _spec(native)
-    return _fitted(quotient, spec) if spec else None
+    return _fitted(ratio, spec) if spec else None
 
 
 def _spec(native: Mapping[str, Any]) -> ModelSpec | None:
-    """The model that will be used; None if that is refused later."""
+    """Return the model that the task will use; None if the task will be refused for its model."""
     registry = models()
     try:
         return registry.get(native["model"]) if "model" in native else registry.default_for(native["kind"])
@@ -137,10 +150,10 @@ def _spec(native: Mapping[str, Any]) -> ModelSpec | None:
 
 
 def _fitted(ratio: float, spec: ModelSpec) -> tuple[int, int]:
-    """About the model's default area in this shape, in its multiples, as large as its limits allow."""
+    """Return about the model's default area in this shape, in the model's multiple, within its limits, in pixels."""
     area = spec.default("width") * spec.default("height")
-    wanted = math.sqrt(area * ratio), math.sqrt(area / ratio)
-    scale = min(1.0, spec.limit("width").high / wanted[0], spec.limit("height").high / wanted[1])
+    ideal = math.sqrt(area * ratio), math.sqrt(area / ratio)
+    scale = min(1.0, spec.limit("width").high / ideal[0], spec.limit("height").high / ideal[1])
     multiple = spec.size_multiple_px
-    width, height = (max(multiple, round(side * scale / multiple) * multiple) for side in wanted)
+    width, height = (max(multiple, round(side * scale / multiple) * multiple) for side in ideal)
     return width, height

@@ -1,4 +1,4 @@
-"""Paths that clients name: an input image inside one folder, an output inside the space of outputs."""
+"""Paths that clients choose: of an input image inside ``INPUT_DIR``, and of an output below the outputs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from jobs.settings import PROJECT_ROOT, Settings
 
 MAX_PATH_CHARS = 255
 
-#: How base64 of PNG, JPEG, WebP and GIF begins.
+#: First characters of PNG, JPEG, WebP and GIF in base64.
 _BASE64_IMAGE = ("iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
 _MANY = re.compile(r",\s*(?:https?://|data:)")
 
 
 def read_image(text: str, settings: Settings, field: str = "image_path") -> str | bytes:
-    """What ``image_path`` stands for: a link, data URL or base64 as it is, or the file of that path.
+    """Return the image of ``image_path``: a link, data URL or base64 unchanged, or the contents of that file.
 
     Raises:
-        InvalidRequest: several images, or a path that may not be read. Whether a file exists outside is not told.
+        InvalidRequest: several images, or a path that may not be read. The message does not say whether a file outside
+            of the folder exists.
     """
     text = text.strip()
     if _MANY.search(text):
@@ -28,7 +29,7 @@ def read_image(text: str, settings: Settings, field: str = "image_path") -> str 
         return text
     rule = "must be a link, a data URL, base64 of an image, or a path inside the server's input folder"
     if not settings.input_dir:
-        raise InvalidRequest(Problem(field, rule + ", of which there is none here (INPUT_DIR)", text))
+        raise InvalidRequest(Problem(field, rule + ", but INPUT_DIR is not set", text))
     folder = (PROJECT_ROOT / settings.input_dir).resolve()
     if not _UNSAFE.search(text) and len(text) <= MAX_PATH_CHARS:
         path = (folder / text).resolve()
@@ -38,24 +39,24 @@ def read_image(text: str, settings: Settings, field: str = "image_path") -> str 
     raise InvalidRequest(Problem(field, rule, text))
 
 
-def output_path(sent: str, ending: str) -> tuple[str, str | None]:
-    """A client's name for its output as a relative path with the right ending; '' for none.
+def output_path(text: str, suffix: str) -> tuple[str, str | None]:
+    """Return a client's path for its output as a relative path with the right suffix; '' for none.
 
     Returns:
-        The path, and a warning if it is not what was sent.
+        The path, and a warning if an absolute path was made relative.
 
     Raises:
-        InvalidRequest: it leads outside.
+        InvalidRequest: the path leads outside of the outputs.
     """
-    wanted = sent.strip().replace("\\", "/")
-    parts = [part for part in re.sub(r"^[A-Za-z]:", "", wanted).split("/") if part not in ("", ".")]
+    requested = text.strip().replace("\\", "/")
+    parts = [part for part in re.sub(r"^[A-Za-z]:", "", requested).split("/") if part not in ("", ".")]
     if not parts:
         return "", None
     path = "/".join(parts)
-    if ".." in parts or _UNSAFE.search(path) or len(path) > MAX_PATH_CHARS or wanted.endswith("/"):
+    if ".." in parts or _UNSAFE.search(path) or len(path) > MAX_PATH_CHARS or requested.endswith("/"):
         rule = f"must be the name of a file inside the outputs, at most {MAX_PATH_CHARS} characters"
-        raise InvalidRequest(Problem("save_result_path", rule, sent))
-    if not path.lower().endswith(ending):
-        path += ending
-    absolute = wanted.startswith("/") or re.match(r"[A-Za-z]:", wanted)
+        raise InvalidRequest(Problem("save_result_path", rule, text))
+    if not path.lower().endswith(suffix):
+        path += suffix
+    absolute = requested.startswith("/") or re.match(r"[A-Za-z]:", requested)
     return path, f"save_result_path was taken as {path!r} inside the outputs" if absolute else None

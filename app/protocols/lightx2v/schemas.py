@@ -1,7 +1,7 @@
-"""What LightX2V's clients send, all of its versions together. Every field may be left out.
+"""The fields of a task in all of LightX2V's versions. Every field is optional.
 
-Only fields that were sent count: what is left out has the model's own default, as in LightX2V's JSON routes.
-The native API's fields may be mixed in.
+The model's default applies to fields that are not sent, as in LightX2V's JSON routes. Some fields of the native API are
+accepted as well.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ def _doc(text: str) -> dict[str, Any]:
 
 
 class LightX2VTaskSchema(Schema):
-    """A task in LightX2V's words."""
+    """A task."""
 
     class Meta:
         unknown = INCLUDE
 
-    task_id = Text(**_doc("Your own id; a new one each time."))
+    task_id = Text(**_doc("Your own id; must be new."))
     prompt = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What to show."))
     negative_prompt = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What not to show."))
     image_path = Text(**_doc("Input image: link, data URL, base64, or a path inside the server's `INPUT_DIR`."))
-    save_video_path = Text(**_doc("Name of the output below `/v1/files/download/`; older versions' word."))
+    save_video_path = Text(**_doc("Name of the output below `/v1/files/download/`; name in older versions."))
     save_result_path = Text(**_doc("Name of the output below `/v1/files/download/`."))
     infer_steps = Whole(**_doc("Denoising steps."))
     target_video_length = Whole(**_doc("Frames of a video."))
@@ -39,29 +39,29 @@ class LightX2VTaskSchema(Schema):
     target_shape = fields.List(Whole(), **_doc("Height and width, pixels."))
     aspect_ratio = Text(**_doc("Such as `16:9`: the model's default area in this shape."))
     i2i_denoise_strength = Number(**_doc("How far an input image is changed, 0 to 1."))
-    # Not for any model here: refused when they are not empty.
+    # Refused when they are not empty: no model supports them.
     audio_path = Text(**_doc("Refused: no model here takes audio."))
     last_frame_path = Text(**_doc("Refused: no model here takes a last frame."))
     video_path = Text(**_doc("Refused: no model here takes a video."))
     talk_objects = fields.Raw(**_doc("Refused: no model here takes audio."))
-    presigned_url = Text(**_doc("Refused: outputs go to the server's own store."))
-    # Without effect here: named in `warnings`.
+    presigned_url = Text(**_doc("Refused: outputs are stored on the server."))
+    # Ignored, with a warning.
     use_prompt_enhancer = fields.Boolean(**_doc("Ignored: there is no prompt enhancer."))
     num_fragments = Whole(**_doc("Ignored: a video is made in one piece."))
     video_duration = Number(**_doc("Ignored: seconds of audio-driven videos."))
-    reuse = fields.Boolean(**_doc("Ignored: nothing of one request is left over for the next."))
+    reuse = fields.Boolean(**_doc("Ignored: no request keeps state for the next one."))
     resize_mode = Text(**_doc("Ignored: the input image is scaled to the output's size."))
     sr_ratio = Number(**_doc("Ignored: no model here enlarges videos."))
     data_bootstrap_room = fields.Raw(**_doc("Ignored."))
     disagg_phase1_receiver_engine_rank = fields.Raw(**_doc("Ignored."))
     disagg_bootstrap_room = fields.Raw(**_doc("Ignored."))
     disagg_decoder_bootstrap_room = fields.Raw(**_doc("Ignored."))
-    image_mask_path = Text(**_doc("Images: what of the image is painted anew, as image_path."))
+    image_mask_path = Text(**_doc("Images: mask of the region to repaint, given like image_path."))
     lora_name = Text(**_doc("A LoRA of the model, by its file's name."))
     lora_strength = Number(**_doc("Its weight."))
-    # The native API's.
+    # Fields of the native API.
     model = Text(**_doc("Name of a model, see /v1/models."))
-    guidance_scale = Number(**_doc("How closely the prompt is followed."))
+    guidance_scale = Number(**_doc("How closely the output follows the prompt."))
     image = Text(**_doc("As `image_path`."))
     steps = Whole(**_doc("As `infer_steps`."))
     frames = Whole(**_doc("As `target_video_length`."))
@@ -70,8 +70,8 @@ class LightX2VTaskSchema(Schema):
     width = Whole(**_doc("Pixels."))
     height = Whole(**_doc("Pixels."))
     slot = Text(**_doc("Run only on this slot."))
-    priority = Whole(**_doc("-100 to 100; higher goes first, among your own tasks."))
-    start_within_s = Number(**_doc("The task fails unless it starts within so many seconds."))
+    priority = Whole(**_doc("-100 to 100; higher values run first, among your own tasks."))
+    start_within_s = Number(**_doc("The task fails unless it starts within this many seconds."))
     max_run_s = Number(**_doc("Longest run, seconds."))
     retention = Text(
         validate=validate.OneOf(RETENTION_CLASSES, error="must be one of {choices}"),
@@ -81,7 +81,7 @@ class LightX2VTaskSchema(Schema):
 
 TASK = LightX2VTaskSchema()
 
-#: Why these fields cannot be done, when they are not empty.
+#: Fields that are refused when they are not empty, with the reason.
 REFUSED = {
     "audio_path": "no model here takes audio",
     "audio_file": "no model here takes audio",
@@ -89,19 +89,12 @@ REFUSED = {
     "last_frame_path": "no model here takes a last frame",
     "last_frame_file": "no model here takes a last frame",
     "video_path": "no model here takes a video",
-    "presigned_url": "outputs go to the server's own store; fetch the result instead",
+    "presigned_url": "outputs are stored on the server; fetch the result instead",
 }
 
-#: Fields without effect here, with the value that means "nothing special".
+#: Fields that are ignored, with the value that needs no warning.
 IGNORED: dict[str, Any] = {
     "use_prompt_enhancer": False, "num_fragments": 1, "video_duration": 5, "reuse": False, "resize_mode": "adaptive",
     "sr_ratio": 2.0, "data_bootstrap_room": None, "disagg_phase1_receiver_engine_rank": None,
     "disagg_bootstrap_room": None, "disagg_decoder_bootstrap_room": None,
 }  # fmt: skip
-
-#: Fields that no other protocol has on these paths: a body with one of them is LightX2V's.
-OWN = frozenset(
-    {"image_path", "save_video_path", "save_result_path", "infer_steps", "target_video_length", "target_fps",
-     "target_shape", "i2i_denoise_strength", "aspect_ratio", "image_mask_path", "lora_name", "lora_strength",
-     *REFUSED, *IGNORED}
-)  # fmt: skip

@@ -1,10 +1,10 @@
-"""LightX2V's words for the state of a job. Both tables name every state."""
+"""LightX2V's words for the states of a job. Both tables have every state."""
 
 from __future__ import annotations
 
 from jobs.states import JobState
 
-#: Of its newest version: what stops waiting clients is completed, failed or cancelled.
+#: Words of the newest version. A client stops waiting at completed, failed or cancelled.
 QUEUE_WORDS: dict[JobState, str] = {
     JobState.QUEUED: "pending",
     JobState.RUNNING: "processing",
@@ -15,7 +15,7 @@ QUEUE_WORDS: dict[JobState, str] = {
     JobState.EXPIRED: "failed",
 }
 
-#: Of the service its documents describe: clients wait for completed or failed, and for nothing else.
+#: Words of the service that the documents describe. A client stops waiting at completed or failed only.
 SINGLE_WORDS: dict[JobState, str] = {
     JobState.QUEUED: "processing",
     JobState.RUNNING: "processing",
@@ -26,13 +26,13 @@ SINGLE_WORDS: dict[JobState, str] = {
     JobState.EXPIRED: "failed",
 }
 
-#: Protocols of a job's record: by the newest routes, and by ``/v1/tasks/``, whose clients know no "cancelled".
+#: ``protocol`` of jobs that came by the newest routes, and by ``/v1/tasks/``, whose clients do not know "cancelled".
 PROTOCOL = "lightx2v"
 OLD_PROTOCOL = "lightx2v-tasks"
 
 
 def word(state: JobState, protocol: str, *, single: bool) -> str:
-    """What a client is told that created the job by this protocol."""
+    """Return the word for a state, as the client knows it that created the job by this protocol."""
     if single:
         return SINGLE_WORDS[state]
     if protocol == OLD_PROTOCOL and state is JobState.CANCELLED:

@@ -1,43 +1,72 @@
-"""What LightX2V's clients read, computed from the native status answer or from a record."""
+"""LightX2V's responses, made from jobs.
+
+They have the keys of all of LightX2V's versions, and further ones that Framemill adds: state, progress, position,
+seconds left, warnings and the request.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
+from flask import Response
+
 from app.protocols.lightx2v.states import word
+from jobs.forecast import Forecast
 from jobs.formats import FORMATS
 from jobs.record import Job
 from jobs.states import JobState
+from jobs.store.jobs import Capacity
 
 
 def local(time_ms: float | None) -> str | None:
-    """Milliseconds since 1970 as LightX2V writes times: this server's local time, without a zone."""
+    """Return milliseconds since 1970 as LightX2V writes times: this server's local time, without a zone."""
     if time_ms is None:
         return None
     return datetime.fromtimestamp(time_ms / 1000).astimezone().replace(tzinfo=None).isoformat(timespec="microseconds")
 
 
 def file_path(job: Job) -> str:
-    """The name of a job's output below ``/v1/files/download/``."""
+    """Return the path of a job's output below ``/v1/files/download/``."""
     request = job.request
     name = request.output_format or ("mp4" if request.kind.is_video else "png")
     return job.path or f"{job.job_id}.{FORMATS[name].suffix}"
 
 
+def set_file_name(response: Response, job: Job) -> None:
+    """Name a download as the client named the output."""
+    name = PurePosixPath(file_path(job)).name
+    response.headers.set("Content-Disposition", "attachment", filename=name)
+
+
 def both_paths(job: Job) -> dict[str, str]:
-    """The path under its old and its new name."""
+    """Return the path under its old and its new key."""
     return {"save_video_path": file_path(job), "save_result_path": file_path(job)}
 
 
-def created(job: Job, *, single: bool) -> dict[str, Any]:
-    """The answer to a new task."""
-    return {"task_id": job.job_id, "task_status": "processing" if single else "pending", **both_paths(job)}
+def created(job: Job, forecast: Forecast, *, single: bool) -> dict[str, Any]:
+    """Return the response to a new task."""
+    return {
+        "task_id": job.job_id,
+        "task_status": "processing" if single else "pending",
+        **both_paths(job),
+        "status": word(job.state, job.protocol, single=single),
+        "state": job.state,
+        "model": job.request.model,
+        **_place(forecast),
+        "warnings": job.warnings,
+    }
+
+
+def _place(forecast: Forecast) -> dict[str, Any]:
+    eta_s = None if forecast.eta_s is None else round(forecast.eta_s, 2)
+    return {"position": forecast.position, "eta_s": eta_s}
 
 
 def times(job: Job) -> dict[str, Any]:
-    """``completion_time`` only of what succeeded, as in its older versions."""
+    """Return start and end. ``completion_time`` is set for tasks that succeeded only, as in older versions."""
     succeeded = job.state is JobState.SUCCEEDED
     return {
         "start_time": local(job.started_at_ms or job.created_at_ms),
@@ -47,7 +76,7 @@ def times(job: Job) -> dict[str, Any]:
 
 
 def failure(job: Job) -> dict[str, Any]:
-    """Why it did not succeed, as text and as a code; null if it did or may yet."""
+    """Return why the task did not succeed, as a text and as a code; null if there is no failure."""
     if job.state is JobState.CANCELLED:
         return {"error": "Task cancelled by user", "error_type": "cancelled"}
     error = job.error or {}
@@ -55,7 +84,7 @@ def failure(job: Job) -> dict[str, Any]:
 
 
 def task(job: Job, *, single: bool) -> dict[str, Any]:
-    """The status of a task."""
+    """Return what the status and the list of tasks have in common."""
     return {
         "task_id": job.job_id,
         "status": word(job.state, job.protocol, single=single),
@@ -63,11 +92,29 @@ def task(job: Job, *, single: bool) -> dict[str, Any]:
         **times(job),
         **failure(job),
         **both_paths(job),
+        "state": job.state,
+        "model": job.request.model,
+    }
+
+
+def status(job: Job, forecast: Forecast, *, single: bool) -> dict[str, Any]:
+    """Return the status of a task."""
+    return {
+        **task(job, single=single),
+        "stage": job.stage,
+        "step": job.step or 0,
+        "steps": job.steps,
+        "percent": job.percent,
+        **_place(forecast),
+        "slot": job.slot,
+        "device": job.device,
+        "warnings": job.warnings,
+        "request": job.request.shown(),
     }
 
 
 def message(job: Job) -> dict[str, Any]:
-    """The request in LightX2V's words."""
+    """Return the request with LightX2V's field names."""
     request = job.request
     return {
         "task_id": job.job_id, "prompt": request.prompt, "use_prompt_enhancer": False,
@@ -79,30 +126,42 @@ def message(job: Job) -> dict[str, Any]:
 
 
 def listed(job: Job, *, single: bool) -> dict[str, Any]:
-    """One value of the list."""
-    view = {**task(job, single=single), "message": message(job), "state": job.state, "model": job.request.model}
+    """Return one value of the list."""
+    view = {**task(job, single=single), "message": message(job)}
     if single and job.state is not JobState.SUCCEEDED:
         del view["completion_time"]
     return view
 
 
 def service(
-    native: Mapping[str, Any], current: Job | None, queue_size: int, *, single: bool
-) -> dict[str, Any]:  # fmt: skip
-    """The service's state with LightX2V's further keys."""
-    counts = native["counts"]
+    capacity: Capacity, active: list[str], current: Job | None, counts: Mapping[str, int], queue_size: int
+) -> dict[str, Any]:
+    """Return the state of the service.
+
+    Args:
+        capacity: what the service works on.
+        active: ids of its tasks that the caller may see.
+        current: the first of them.
+        counts: jobs by state.
+        queue_size: most tasks that may wait.
+    """
+    current_id = active[0] if active else None
     return {
-        **native,
+        "service_status": "idle" if capacity.spare > 0 else "busy",
+        "task_id": current_id,
         "start_time": local(current.started_at_ms or current.created_at_ms) if current else None,
-        "queue_size": 0 if single else queue_size,
+        "current_task": current_id,
+        "active_tasks": active,
+        "pending_tasks": capacity.waiting,
+        "queue_size": queue_size,
         "total_tasks": sum(counts.values()),
-        "completed_tasks": counts["succeeded"],
-        "failed_tasks": counts["failed"] + counts["expired"],
+        "completed_tasks": counts[JobState.SUCCEEDED],
+        "failed_tasks": counts[JobState.FAILED] + counts[JobState.EXPIRED],
     }
 
 
 def queue(active: list[str], waiting: int, queue_size: int) -> dict[str, Any]:
-    """The answer of the queue's status route."""
+    """Return the state of the queue."""
     return {
         "is_processing": bool(active),
         "current_task": active[0] if active else None,
@@ -113,12 +172,26 @@ def queue(active: list[str], waiting: int, queue_size: int) -> dict[str, Any]:
     }
 
 
-def stopped(ids: list[str], *, everything: bool) -> dict[str, Any]:
-    """The answer to a stop of what runs (``everything``: of what waits, too)."""
-    if everything:
-        return {"stop_status": "success", "reason": "All tasks stopped successfully.", "cancelled": ids}
+def cancelled(job: Job, *, changed: bool) -> dict[str, Any]:
+    """Return the response to a stop of one task; ``changed``: whether it stopped anything."""
+    return {
+        "task_id": job.job_id,
+        "state": job.state,
+        "changed": changed,
+        "stop_status": "success" if changed else "do_nothing",
+        "reason": "Task stopped successfully." if changed else "The task has already finished.",
+    }
+
+
+def stopped(ids: list[str]) -> dict[str, Any]:
+    """Return the response to a stop of the running tasks."""
     return {
         "stop_status": "success" if ids else "do_nothing",
         "reason": "Task stopped successfully." if ids else "No running task found.",
         "cancelled": ids,
     }
+
+
+def all_stopped(ids: list[str]) -> dict[str, Any]:
+    """Return the response to a stop of all tasks, which succeeds also if there was none."""
+    return {"stop_status": "success", "reason": "All tasks stopped successfully.", "cancelled": ids}

@@ -1,4 +1,4 @@
-"""Models: what can be generated, where each lies in memory, and (for admins) load, unload, pin and check."""
+"""Models: what they can generate and where they are loaded; for admins also load, unload, pin and check."""
 
 from __future__ import annotations
 
@@ -14,24 +14,26 @@ from marshmallow import INCLUDE, Schema
 from app import auth, inputs
 from app.extensions import dispatcher, models, objects, settings, store
 from app.fields import Text, body_of
-from app.fields import load as checked
 from app.protocols.native import views
+from app.protocols.native.schemas import strict
 from jobs import model_commands as commands
 from jobs.errors import Conflict, InvalidRequest, Problem, Unavailable
+from jobs.job_view import links
 from jobs.models.spec import ModelSpec
 from jobs.record import new_job_id
 from jobs.slots.residency import Place
 from jobs.slots.slot import Slot
 from jobs.store import pins, queries
 from jobs.store.queries import Fleet
-from jobs.view import links
 
-blueprint = Blueprint("models", __name__, url_prefix="/v1/models", description="Models, and what lies in memory")
+blueprint = Blueprint(
+    "models", __name__, url_prefix="/v1/models", description="Models, and which of them are in memory"
+)
 auth.protect(blueprint)
 
 
 class SlotSchema(Schema):
-    """Where to do it."""
+    """The slot of a model command; without it, every slot that may run the model."""
 
     slot = Text(allow_none=True, load_default=None)
 
@@ -40,63 +42,64 @@ _SLOT = SlotSchema(unknown=INCLUDE)
 
 
 @blueprint.route("", methods=["GET"])
-@blueprint.response(200, description="Models with kinds, defaults, limits and where they lie in memory.")
-def listmodels() -> Response:
-    """What can be generated."""
+@blueprint.response(200, description="Models with kinds, defaults, limits, and the slots that have them in memory.")
+def list_models() -> Response:
+    """List the models."""
     fleet = None
-    with suppress(Unavailable):  # what the models file says is known without Redis
+    with suppress(Unavailable):  # the models file is known without Redis
         fleet = queries.fleet(store())
     return jsonify({"models": [views.model_view(spec, fleet) for spec in models()]})
 
 
 @blueprint.route("/<name>/load", methods=["POST"])
-@blueprint.response(202, description="What will happen on each slot, with the job that does it; 200: nothing to do.")
-@blueprint.alt_response(409, description="No running worker has the model, or it has nothing to load.")
+@blueprint.response(202, description="For each slot, what will happen and the job that does it; 200: nothing to do.")
+@blueprint.alt_response(409, description="No running worker has the model, or the model has no weights.")
 def load(name: str) -> tuple[Response, int]:
-    """Have a model loaded on one slot (`slot`) or on all that may run it."""
-    return _order("load", name)
+    """Load a model on one slot (`slot`), or on every slot that may run it."""
+    return _run("load", name)
 
 
 @blueprint.route("/<name>/unload", methods=["POST"])
-@blueprint.response(202, description="What will happen on each slot, with the job that does it; 200: nothing to do.")
-@blueprint.alt_response(409, description="It is pinned, or no running worker has the model.")
+@blueprint.response(202, description="For each slot, what will happen and the job that does it; 200: nothing to do.")
+@blueprint.alt_response(409, description="The model is pinned, or no running worker has it.")
 def unload(name: str) -> tuple[Response, int]:
-    """Have a model taken out of all memory, between two jobs."""
-    return _order("unload", name)
+    """Remove a model from memory, between two jobs."""
+    return _run("unload", name)
 
 
 @blueprint.route("/<name>/check", methods=["POST"])
-@blueprint.response(202, description="The job that does it; its `report` has the figures.")
-@blueprint.alt_response(409, description="No running worker has the model, or it has nothing to load.")
+@blueprint.response(202, description="The job that does it; its `report` has the measurements.")
+@blueprint.alt_response(409, description="No running worker has the model, or the model has no weights.")
 def check(name: str) -> tuple[Response, int]:
-    """Load a model and run it once, on one slot (`slot`; else one that has it in memory, or the first)."""
-    return _order("check", name)
+    """Load a model and run it once on one slot (`slot`; default: one that has it in memory, else the first)."""
+    return _run("check", name)
 
 
 @blueprint.route("/<name>/pin", methods=["POST"])
-@blueprint.response(202, description="Pinned on each slot, with the job that loads it; 200: it is in memory.")
-@blueprint.alt_response(409, description="No running worker has the model, or it has nothing to load.")
+@blueprint.response(202, description="Pinned on each slot, with the job that loads it; 200: it is in memory already.")
+@blueprint.alt_response(409, description="No running worker has the model, or the model has no weights.")
 def pin(name: str) -> tuple[Response, int]:
-    """Keep a model in memory from now on, restarts included: it is loaded and not put out to make room."""
+    """Pin a model: load it and keep it in memory from now on, also after a restart."""
     auth.admin()
     spec, _, slots = _target(name)
     for slot in slots:
         pins.set_pin(store(), slot.name, spec.name, pinned=True)
-    return _order("load", name)
+    return _run("load", name)
 
 
 @blueprint.route("/<name>/unpin", methods=["POST"])
-@blueprint.response(200, description="Unpinned; it stays in memory until room is needed.")
+@blueprint.response(200, description="Unpinned; the model stays in memory until the space is needed.")
 def unpin(name: str) -> tuple[Response, int]:
-    """End a pin, also one by `keep` in the models file."""
+    """Unpin a model, also one that `keep` in the models file pins."""
     auth.admin()
     spec, _, slots = _target(name)
     for slot in slots:
         pins.set_pin(store(), slot.name, spec.name, pinned=False)
-    return _answer(spec, "unpin", [{"slot": slot.name, "will": "stay until room is needed"} for slot in slots])
+    return _answer(spec, "unpin", [{"slot": slot.name, "will": "stay until the space is needed"} for slot in slots])
 
 
-def _order(command: str, name: str) -> tuple[Response, int]:
+def _run(command: str, name: str) -> tuple[Response, int]:
+    """Submit the jobs of a model command, one for each slot where something changes. Raises: Conflict."""
     auth.admin()
     spec, fleet, slots = _target(name)
     if command == "check" and len(slots) > 1:
@@ -106,24 +109,26 @@ def _order(command: str, name: str) -> tuple[Response, int]:
     image = None
     if command == "check" and all("image" in kind.inputs for kind in spec.kinds):
         image = inputs.store_image(_grey_png(), settings=settings(), objects=objects(), records=store())
-    done = []
+    entries = []
     for slot in slots:
         will = _will(command, _place(slot, spec))
         entry: dict[str, Any] = {"slot": slot.name, "will": will}
         if not will.startswith("nothing"):
             submission = commands.submission(command, models(), spec, slot.name, image=image, caller=auth.caller())
-            job, forecast = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
-            entry |= {"task_id": job.job_id, "position": forecast.position, "links": links(job.job_id)}
-        done.append(entry)
-    return _answer(spec, command, done)
+            submitted = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
+            job_id = submitted.job.job_id
+            entry |= {"job_id": job_id, "position": submitted.forecast.position, "links": links(job_id)}
+        entries.append(entry)
+    return _answer(spec, command, entries)
 
 
-def _answer(spec: ModelSpec, command: str, slots: list[dict[str, Any]]) -> tuple[Response, int]:
-    queued = any("task_id" in slot for slot in slots)
-    return jsonify({"model": spec.name, "command": command, "slots": slots}), 202 if queued else 200
+def _answer(spec: ModelSpec, command: str, entries: list[dict[str, Any]]) -> tuple[Response, int]:
+    queued = any("job_id" in entry for entry in entries)
+    return jsonify({"model": spec.name, "command": command, "slots": entries}), 202 if queued else 200
 
 
 def _will(command: str, place: Place | None) -> str:
+    """Return what a command does on a slot that has the model in this place (None: not in memory)."""
     if command == "check":
         return "run it once" if place else "load it and run it once"
     if command == "unload":
@@ -138,26 +143,27 @@ def _place(slot: Slot, spec: ModelSpec) -> Place | None:
 
 
 def _target(name: str) -> tuple[ModelSpec, Fleet, list[Slot]]:
-    """The model, and the living slots that are meant. Raises: ModelNotFound, Conflict, InvalidRequest."""
+    """Return the model, the fleet, and the slots that the command is for.
+
+    Raises:
+        ModelNotFound, Conflict, InvalidRequest.
+    """
     spec = models().get(name)
-    values, unknown = checked(_SLOT, body_of(request))
-    if unknown:
-        raise InvalidRequest(*(Problem(field, "unknown field") for field in unknown))
+    requested_slot = strict(_SLOT, body_of(request))["slot"]
     if spec.executor != "diffusers":
-        raise Conflict(f"model {name} has no weights: there is nothing to load")
+        raise Conflict(f"model {name} has no weights to load")
     fleet = queries.fleet(store())
-    fitting = [slot for slot in fleet.slots if name in slot.models and not slot.suspect]
-    wanted = values["slot"]
-    if wanted is not None and wanted not in [slot.name for slot in fitting]:
-        names = ", ".join(slot.name for slot in fitting) or "none is there now"
-        raise InvalidRequest(Problem("slot", f"must be a slot that runs {name}: {names}", wanted))
-    if not fitting:
+    slots = [slot for slot in fleet.slots if name in slot.models and not slot.suspect]
+    if requested_slot is not None and requested_slot not in [slot.name for slot in slots]:
+        names = ", ".join(slot.name for slot in slots) or "none is available now"
+        raise InvalidRequest(Problem("slot", f"must be a slot that runs {name}: {names}", requested_slot))
+    if not slots:
         raise Conflict(f"no running worker has model {name}")
-    return spec, fleet, [slot for slot in fitting if wanted in (None, slot.name)]
+    return spec, fleet, [slot for slot in slots if requested_slot in (None, slot.name)]
 
 
 def _grey_png(side_px: int = 64) -> bytes:
-    """An input image for the check of a model that needs one."""
+    """Return an input image for the check of a model that needs one."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))

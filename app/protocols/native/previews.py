@@ -1,4 +1,4 @@
-"""The route of previews, and how streams ask for them."""
+"""Previews of running jobs, and the ``preview`` parameter of event streams."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from flask_smorest import Blueprint
 from app import auth
 from app.extensions import store
 from jobs.errors import InvalidRequest, NoPreview, Problem
+from jobs.job_view import JOBS_PATH
 from jobs.store import previews
 
-blueprint = Blueprint("previews", __name__, url_prefix="/v1/tasks", description="Previews")
-
+blueprint = Blueprint("previews", __name__, url_prefix=JOBS_PATH, description="Previews")
 auth.protect(blueprint)
 
-#: What ``?preview=`` of a stream may be: nothing, links to new previews, or also the pictures themselves.
+#: Values of ``?preview=`` of a stream: no previews, links to new previews, or links and the pictures themselves.
 NONE, LINKS, DATA = "0", "1", "data"
 PARAMETER = {
     "in": "query",
@@ -24,28 +24,28 @@ PARAMETER = {
 
 
 @blueprint.route("/<job_id>/preview", methods=["GET"])
-@blueprint.response(200, description="The newest picture; the ETag and Preview-Step change with each.")
-@blueprint.alt_response(304, description="Still the same as `If-None-Match` says.")
-@blueprint.alt_response(404, description="Unknown id, or no preview now; the code tells which.")
+@blueprint.response(200, description="The newest picture. `ETag` and `Preview-Step` change with each.")
+@blueprint.alt_response(304, description="No newer picture than the one in `If-None-Match`.")
+@blueprint.alt_response(404, description="Unknown id, or no preview now; the code says which.")
 def preview(job_id: str) -> Response:
-    """See what a running job has so far. Asking has previews made for some seconds."""
-    job = auth.visible(store().get(job_id))
+    """Show the intermediate result of a running job. Each request makes previews for some more seconds."""
+    job = auth.visible_job(job_id)
     if not job.state.is_terminal:
         previews.ask(store(), job_id)
-    found = previews.newest(store(), job_id)
-    if found is None:
+    newest = previews.newest(store(), job_id)
+    if newest is None:
         raise NoPreview(f"the job is {job.state}: " + ("it has no preview" if job.state.is_terminal else "none yet"))
-    response = Response(found.content, mimetype=found.media_type)
-    response.set_etag(f"{found.attempt}-{found.step}")
-    response.headers["Preview-Step"] = str(found.step)
+    response = Response(newest.content, mimetype=newest.media_type)
+    response.set_etag(f"{newest.attempt}-{newest.step}")
+    response.headers["Preview-Step"] = str(newest.step)
     response.cache_control.private = True
-    response.cache_control.no_cache = True  # a browser asks again, and is mostly told 304
+    response.cache_control.no_cache = True  # a browser revalidates; the usual response is 304
     response.make_conditional(request)
     return response
 
 
-def wanted() -> str:
-    """``?preview=`` of a stream. Raises: InvalidRequest."""
+def requested_mode() -> str:
+    """Return ``?preview=`` of a stream. Raises: InvalidRequest."""
     value = request.args.get("preview", NONE)
     if value not in (NONE, LINKS, DATA):
         raise InvalidRequest(Problem("preview", "must be 1 (links), data (the pictures themselves) or 0", value))

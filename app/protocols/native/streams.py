@@ -1,169 +1,201 @@
-"""Following jobs: server-sent events with replay."""
+"""Follow jobs by server-sent events, with replay of missed events."""
 
 from __future__ import annotations
 
 import json
 import queue
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from flask import Response, request, stream_with_context
 
 from app import auth
+from app.events import Listener
 from app.extensions import hub, store
 from app.protocols.native import previews
 from jobs.errors import InvalidRequest, JobNotFound, Problem
+from jobs.job_view import preview_view
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store.events import Event, order
 from jobs.store.previews import INTEREST_S, ask, newest
-from jobs.view import STATUS_WORDS, preview_view
 
-#: A comment goes out this often so that proxies keep a silent stream open and closed clients are noticed, seconds.
+#: Interval of comments on a silent stream, seconds. They keep proxies from closing it, and detect closed clients.
 KEEPALIVE_S = 15.0
 
+View = Callable[[Job], dict[str, Any]]
 
-def stream(view: Any, *, job: Job | None = None, key_id: str | None = None, preview: str = previews.NONE) -> Response:
-    """Server-sent events of one job, or of all jobs of a key (None: of all).
+
+def stream(
+    view: View, *, job_id: str | None = None, key_id: str | None = None, preview: str = previews.NONE
+) -> Response:
+    """Return the server-sent events of one job until it has finished, or of all jobs of a key without end.
 
     Args:
-        view: job → the status answer; sent first, after a gap, and at the end of a job.
-        job: the one to follow; its stream ends with it.
-        key_id: whose jobs, when ``job`` is None.
-        preview: whether to ask for previews of ``job`` as long as the stream lasts, and to send them within it.
+        view: returns a job as JSON. It is sent first, after a gap, and when a job has finished.
+        job_id: the job; None: all jobs of ``key_id``.
+        key_id: the API key; None: all keys.
+        preview: whether to make previews of the job while the stream lasts, and to send the pictures within it.
+
+    Raises:
+        InvalidRequest: ``Last-Event-ID`` is not an event id.
     """
     since = request.headers.get("Last-Event-ID", "")
     try:
         order(since or "0-0")
     except ValueError:
         raise InvalidRequest(Problem("Last-Event-ID", "must be an id of this stream", since)) from None
-    messages = _until_deleted(_messages(view, job, key_id, since, preview))
-    response = Response(stream_with_context(messages), mimetype="text/event-stream")
+    interest = _Interest(job_id) if job_id and preview != previews.NONE else None
+    messages = _Stream(view, job_id, key_id, interest, with_pictures=preview == previews.DATA).messages(since)
+    response = Response(stream_with_context(_until_deleted(messages)), mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"  # nginx would hold events back
+    response.headers["X-Accel-Buffering"] = "no"  # nginx would buffer the events
     return response
 
 
 def _until_deleted(messages: Iterator[str]) -> Iterator[str]:
-    with suppress(JobNotFound):  # the answer has begun: it can only end
+    with suppress(JobNotFound):  # the response has begun, so it can only end
         yield from messages
 
 
-def _messages(view: Any, job: Job | None, key_id: str | None, since: str, preview: str) -> Iterator[str]:
-    job_id = job.job_id if job else None
-    interest = _Interest(job_id) if job_id and preview != previews.NONE else None
-    rendered = _render_with_data if preview == previews.DATA else _render
-    with hub().listen(job_id=job_id, key_id=key_id) as listener:
-        last = listener.last_id
-        replay = hub().missed(since, job_id=job_id, key_id=key_id) if since else None
-        if replay is None:
-            if job is not None:
-                job = store().get(job.job_id)
-                yield _message("status", last, view(job))
-                if job.state.is_terminal:
+class _Interest:
+    """The request of a stream for previews, renewed while the stream lasts."""
+
+    def __init__(self, job_id: str) -> None:
+        self._job_id = job_id
+        self._renewed_at = -float(INTEREST_S)
+
+    def renew(self) -> None:
+        now = time.monotonic()
+        if now - self._renewed_at >= INTEREST_S - KEEPALIVE_S:
+            self._renewed_at = now
+            ask(store(), self._job_id)
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """The messages of one stream."""
+
+    view: View
+    job_id: str | None
+    key_id: str | None
+    interest: _Interest | None
+    with_pictures: bool
+
+    def messages(self, since: str) -> Iterator[str]:
+        """Yield what was missed after ``since`` (if it is no longer known: the present state), then new events."""
+        with hub().listen(job_id=self.job_id, key_id=self.key_id) as listener:
+            last_id = listener.last_id
+            missed = hub().missed(since, job_id=self.job_id, key_id=self.key_id) if since else None
+            if missed is None:
+                text, over = self._snapshot(last_id)
+                yield text
+                if over:
                     return
-            else:
-                # Without data it is no event, but a client that comes back says from where on.
-                yield f"id: {last}\n: listening\n\n"
-        else:
-            for event in replay:
-                last = event.event_id
-                yield rendered(event, view)
-                if job is not None and JobState(event.fields["state"]).is_terminal:
+            for event in missed or ():
+                last_id = event.event_id
+                yield self._message(event)
+                if self._ends_with(event):
                     return
-            if job is not None and not replay and store().get(job.job_id).state.is_terminal:
+            if missed == [] and self.job_id and store().get(self.job_id).state.is_terminal:
                 return
+            yield from self._live(listener, last_id)
+
+    def _live(self, listener: Listener, last_id: str) -> Iterator[str]:
         while True:
-            if interest:
-                interest.renew()
+            if self.interest:
+                self.interest.renew()
             try:
-                event_or_gap = listener.get(KEEPALIVE_S)
+                event = listener.get(KEEPALIVE_S)
             except queue.Empty:
                 if not auth.still_valid():
                     return
                 yield ": still here\n\n"
                 continue
-            if event_or_gap is None:  # too slow: what was missed is in the present state
-                if job is not None:
-                    job = store().get(job.job_id)
-                    yield _message("status", last, view(job))
-                    if job.state.is_terminal:
+            if event is None:  # this stream was too slow; the present state makes up for what it missed
+                if self.job_id:
+                    text, over = self._snapshot(last_id)
+                    yield text
+                    if over:
                         return
                 continue
-            if order(event_or_gap.event_id) <= order(last):
+            if order(event.event_id) <= order(last_id):
                 continue
-            if JobState(event_or_gap.fields["state"]).is_terminal and not auth.still_valid():
+            if _state(event).is_terminal and not auth.still_valid():
                 return
-            last = event_or_gap.event_id
-            yield rendered(event_or_gap, view)
-            if job is not None and JobState(event_or_gap.fields["state"]).is_terminal:
+            last_id = event.event_id
+            yield self._message(event)
+            if self._ends_with(event):
                 return
 
+    def _snapshot(self, event_id: str) -> tuple[str, bool]:
+        """Return the message with the present state, and whether the job has finished."""
+        if not self.job_id:
+            # A message without data is not an event, but its id is where a client that reconnects continues.
+            return f"id: {event_id}\n: listening\n\n", False
+        job = store().get(self.job_id)
+        return _text("status", event_id, self.view(job)), job.state.is_terminal
 
-class _Interest:
-    """A stream's wish for previews, renewed as long as it lasts."""
+    def _message(self, event: Event) -> str:
+        if _state(event).is_terminal:
+            with suppress(JobNotFound):  # the record was removed meanwhile; the event has the state
+                return _text("end", event.event_id, self.view(store().get(event.job_id)))
+        if self.with_pictures and "preview" in event.fields:
+            return _with_picture(event) or _without_picture(event)
+        return _without_picture(event)
 
-    def __init__(self, job_id: str) -> None:
-        self._job_id = job_id
-        self._asked_at = -float(INTEREST_S)
-
-    def renew(self) -> None:
-        now = time.monotonic()
-        if now - self._asked_at >= INTEREST_S - KEEPALIVE_S:
-            self._asked_at = now
-            ask(store(), self._job_id)
+    def _ends_with(self, event: Event) -> bool:
+        return self.job_id is not None and _state(event).is_terminal
 
 
-def _render_with_data(event: Event, view: Any) -> str:
-    """As :func:`_render`, with the picture itself, as a data URL."""
-    if "preview" not in event.fields:
-        return _render(event, view)
-    return _with_picture(event) or _render(event, view)
+def _state(event: Event) -> JobState:
+    return JobState(event.fields["state"])
 
 
 @lru_cache(maxsize=8)
 def _with_picture(event: Event) -> str:
-    found = newest(store(), event.job_id)
-    if found is None or found.step != int(event.fields["preview"]):
-        return ""  # a newer one has come, and with it a newer event
+    """Return the message of a preview with the picture as a data URL; '' if there is a newer picture."""
+    picture = newest(store(), event.job_id)
+    if picture is None or picture.step != int(event.fields["preview"]):
+        return ""
     data = _data(event)
-    data["preview"]["data"] = f"data:{found.media_type};base64,{found.base64}"
-    return _message("preview", event.event_id, data)
-
-
-def _render(event: Event, view: Any) -> str:
-    state = JobState(event.fields["state"])
-    if state.is_terminal:
-        try:
-            return _message("end", event.event_id, view(store().get(event.job_id)))
-        except JobNotFound:
-            pass  # its record has left meanwhile; the event says enough
-    return _progress(event)
+    data["preview"]["data"] = f"data:{picture.media_type};base64,{picture.base64}"
+    return _text("preview", event.event_id, data)
 
 
 @lru_cache(maxsize=256)
-def _progress(event: Event) -> str:
-    """The message of an event; every listener of a job sends the same."""
+def _without_picture(event: Event) -> str:
+    """Return the message of an event, which is the same for every listener."""
     data = _data(event)
-    name = "preview" if "preview" in data else "progress" if data.get("step") else "state"
-    return _message(name, event.event_id, data)
+    name = "preview" if "preview" in data else "progress" if data["progress"]["step"] else "state"
+    return _text(name, event.event_id, data)
 
 
 def _data(event: Event) -> dict[str, Any]:
-    state = JobState(event.fields["state"])
+    """Return the part of a job that an event carries."""
     fields = event.fields
-    data: dict[str, Any] = {"task_id": event.job_id, "state": state, "status": STATUS_WORDS[state]}
-    data |= {name: int(fields[name]) for name in ("step", "steps", "stage_percent") if name in fields}
-    data |= {name: fields[name] for name in ("slot", "device", "stage") if name in fields}
-    data["percent"] = min(99, 100 * data.get("step", 0) // max(1, data.get("steps", 1)))
-    data["eta_s"] = float(fields["eta_s"]) if "eta_s" in fields else None
+    step, steps = int(fields.get("step", 0)), int(fields.get("steps", 0))
+    data: dict[str, Any] = {
+        "id": event.job_id,
+        "state": _state(event),
+        "progress": {
+            "stage": fields.get("stage"),
+            "stage_percent": int(fields["stage_percent"]) if "stage_percent" in fields else None,
+            "step": step,
+            "steps": steps,
+            "percent": min(99, 100 * step // max(1, steps)),
+        },
+        "eta_s": float(fields["eta_s"]) if "eta_s" in fields else None,
+    }
+    data |= {name: fields[name] for name in ("slot", "device") if name in fields}
     if "preview" in fields:
         data["preview"] = preview_view(event.job_id, int(fields["preview"]))
     return data
 
 
-def _message(name: str, event_id: str, data: Any) -> str:
+def _text(name: str, event_id: str, data: Any) -> str:
     return f"id: {event_id}\nevent: {name}\ndata: {json.dumps(data)}\n\n"

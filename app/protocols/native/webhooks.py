@@ -1,32 +1,32 @@
-"""Webhooks over HTTP: those of a key, and what was sent for a job."""
+"""Webhooks: set those of a key, and show and repeat the deliveries of a job."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from flask import Response, jsonify
+from flask import Response, jsonify, request
 from flask_smorest import Blueprint
 from marshmallow import INCLUDE, Schema, fields, validate
 
 from app import auth
 from app.extensions import settings, store
-from app.fields import Text
+from app.fields import Text, body_of
 from app.protocols.native import admin, schemas
 from jobs.callers import Caller
 from jobs.errors import Conflict, InvalidRequest, KeyNotFound, Problem
+from jobs.job_view import iso
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.record import Job
 from jobs.store.api_keys import KeyRing
-from jobs.store.webhook_outbox import Delivery, KeyWebhook, Outbox
-from jobs.view import iso
+from jobs.store.webhook_outbox import Delivery, KeyWebhook, WebhookOutbox
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/v1", description="Webhooks")
 auth.protect(blueprint)
 
 
 class KeyWebhookSchema(Schema):
-    """Where the events of a key's jobs go."""
+    """Webhook of a key's jobs."""
 
     url = Text(allow_none=True, load_default=None)
     events = schemas.TextList(allow_none=True, load_default=None)
@@ -34,7 +34,7 @@ class KeyWebhookSchema(Schema):
 
 
 class ResendSchema(Schema):
-    """What to send again."""
+    """Which deliveries to repeat."""
 
     event = Text(allow_none=True, load_default=None, validate=validate.OneOf(EVENTS))
 
@@ -42,8 +42,8 @@ class ResendSchema(Schema):
 _KEY_WEBHOOK, _RESEND = KeyWebhookSchema(unknown=INCLUDE), ResendSchema(unknown=INCLUDE)
 
 
-def wanted(values: dict[str, Any], caller: Caller) -> Webhook | Literal[False] | None:
-    """The webhook that a submit asks for; None: the key's; False: none. Raises: InvalidRequest."""
+def requested(values: dict[str, Any], caller: Caller) -> Webhook | Literal[False] | None:
+    """Return the webhook of a submission: None is the key's webhook, False is no webhook. Raises: InvalidRequest."""
     url, events = values.get("webhook_url"), values.get("webhook_events")
     if url is None:
         if events is not None:
@@ -51,40 +51,40 @@ def wanted(values: dict[str, Any], caller: Caller) -> Webhook | Literal[False] |
         return None
     if not url:
         return False
-    found = webhooks.checked(url, events, settings())
-    if not Outbox(store()).secrets(caller.key_id):
+    webhook = webhooks.checked(url, events, settings())
+    if not WebhookOutbox(store()).secrets(caller.key_id):
         rule = "needs a secret that signs: the setting WEBHOOK_SECRET, or a webhook secret of this key"
         raise InvalidRequest(Problem("webhook_url", rule))
-    return found
+    return webhook
 
 
-@blueprint.route("/tasks/<job_id>/webhooks", methods=["GET"])
-@blueprint.response(200, description="Where they go, and for each event its tries and when the next one is.")
+@blueprint.route("/jobs/<job_id>/webhooks", methods=["GET"])
+@blueprint.response(200, description="The receiver, and for each event its tries and the time of the next one.")
 @blueprint.alt_response(404, description="Unknown id.")
 def log(job_id: str) -> Response:
-    """What was sent for a job."""
-    return jsonify(_log_view(auth.visible(store().get(job_id))))
+    """Show the webhook deliveries of a job."""
+    return jsonify(_log_view(auth.visible_job(job_id)))
 
 
-@blueprint.route("/tasks/<job_id>/webhooks/resend", methods=["POST"])
-@blueprint.response(200, description="The same as the log; the events are sent again now.")
+@blueprint.route("/jobs/<job_id>/webhooks/resend", methods=["POST"])
+@blueprint.response(200, description="The deliveries; the events are sent again now.")
 @blueprint.alt_response(404, description="Unknown id.")
-@blueprint.alt_response(409, description="There is nothing to send.")
+@blueprint.alt_response(409, description="There is no delivery to repeat.")
 def resend(job_id: str) -> Response:
-    """Send the events of a job again, or one (`event`), under the same `webhook-id`."""
-    job = auth.visible(store().get(job_id))
-    if not Outbox(store()).resend(job_id, admin.body(_RESEND)["event"] or ""):
-        raise Conflict("nothing was written for a webhook of this job")
+    """Send all events of a job again, or one (`event`), under the same `webhook-id`."""
+    job = auth.visible_job(job_id)
+    if not WebhookOutbox(store()).resend(job_id, schemas.strict(_RESEND, body_of(request))["event"] or ""):
+        raise Conflict("this job has no webhook deliveries")
     return jsonify(_log_view(job))
 
 
 @blueprint.route("/admin/keys/<service>/webhook", methods=["PUT"])
-@blueprint.response(200, description="What is set now; `secret` only when it is new: it is shown this once.")
+@blueprint.response(200, description="The webhook. `secret` is present only when it is new; it is shown this once.")
 @blueprint.alt_response(404, description="There is no key for this service.")
 def configure(service: str) -> Response:
-    """Set where the events of a key's jobs go (`url`, `events`), or renew its secret; admin."""
+    """Set the webhook of a key's jobs (`url`, `events`), or renew its secret; needs an admin's key."""
     auth.admin()
-    values, outbox = admin.body(_KEY_WEBHOOK), Outbox(store())
+    values, outbox = schemas.strict(_KEY_WEBHOOK, body_of(request)), WebhookOutbox(store())
     known = outbox.of_key(service)
     if values["url"] is None:
         if values["events"] is not None:
@@ -98,23 +98,23 @@ def configure(service: str) -> Response:
 
 
 @blueprint.route("/admin/keys/<service>/webhook", methods=["DELETE"])
-@blueprint.response(200, description="Later jobs have no webhook but their own; the secret is gone.")
+@blueprint.response(200, description="Later jobs have no webhook unless they name one; the secret is deleted.")
 @blueprint.alt_response(404, description="There is no key for this service.")
 def remove(service: str) -> Response:
-    """Take a key's webhook and its secret away; admin."""
+    """Remove the webhook of a key and its secret; needs an admin's key."""
     auth.admin()
     if service not in {caller.key_id for caller in KeyRing(store()).all()}:
         raise KeyNotFound(f"there is no key for {service[:64]!r}")
-    Outbox(store()).remove(service)
+    WebhookOutbox(store()).remove(service)
     return jsonify({"service": service, "webhook": None})
 
 
 def _log_view(job: Job) -> dict[str, Any]:
     return {
-        "task_id": job.job_id,
+        "job_id": job.job_id,
         "url": job.webhook and job.webhook.url,
         "events": list(job.webhook.events) if job.webhook else [],
-        "deliveries": [_delivery_view(delivery) for delivery in Outbox(store()).log(job.job_id)],
+        "deliveries": [_delivery_view(delivery) for delivery in WebhookOutbox(store()).log(job.job_id)],
     }
 
 

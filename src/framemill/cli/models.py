@@ -61,7 +61,7 @@ _add("unpin", "Allow model NAME to be evicted from memory again.")
 def check(session: Session, name: str, slot: str | None) -> None:
     """Load model NAME, run it once, and print the measurements."""
     result = session.client.model_command(name, "check", slot)
-    status = wait(session.client, result["slots"][0]["task_id"])
+    status = wait(session.client, result["slots"][0]["job_id"])
     report: Mapping[str, Any] = status.raw.get("report") or {}
     facts = {
         "model": name,
@@ -110,7 +110,7 @@ def _print(session: Session, results: Sequence[Mapping[str, Any]]) -> None:
         session.print(results[0] if len(results) == 1 else list(results), "")
         return
     rows = [
-        (result["model"], slot["slot"], slot["will"], slot.get("task_id") or "")
+        (result["model"], slot["slot"], slot["will"], slot.get("job_id") or "")
         for result in results
         for slot in result["slots"]
     ]
@@ -121,5 +121,5 @@ def _print(session: Session, results: Sequence[Mapping[str, Any]]) -> None:
 def _wait_for(client: Client, results: Sequence[Mapping[str, Any]]) -> None:
     for result in results:
         for slot in result["slots"]:
-            if slot.get("task_id"):
-                wait(client, slot["task_id"])
+            if slot.get("job_id"):
+                wait(client, slot["job_id"])

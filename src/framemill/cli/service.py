@@ -21,23 +21,24 @@ def service(session: Session) -> None:
     """Show the slots, the queue, and what the waiting jobs wait for."""
     state = session.client.service_status()
     counts: Mapping[str, int] = state.get("counts") or {}
+    waiting: Mapping[str, int] = (state.get("waiting") or {}).get("by_model") or {}
     facts = {
-        "service": state.get("service_status"),
+        "service": "idle" if state.get("idle") else "busy",
         "version": state.get("version"),
         "queue": joined(
             f"{counts[state]} {state}" for state in ("queued", "running", "delivering") if counts.get(state)
         ),
-        "waiting": joined(f"{count} for {model}" for model, count in (state.get("waiting_models") or {}).items()),
+        "waiting": joined(f"{count} for {model}" for model, count in waiting.items()),
         "waiting for": joined(state.get("waiting_for") or ()),
         "paused": paused_text(state.get("paused") or ()),
         "ended": joined(f"{count} {name}" for name, count in counts.items() if count and name in ENDED),
-        "delivery": joined(state.get("delivery_nodes") or ()) or "no worker",
+        "delivery": joined(state.get("delivery") or ()) or "no worker",
         "store away": joined(state.get("object_store_away") or ()),
         "ETA error": _eta_error(state.get("eta") or {}),
     }
     lines = [f"{name:13}{value}" for name, value in facts.items() if value]
     rows = [
-        (slot["name"], _state(slot), slot.get("device") or "", slot.get("task_id") or "", _loaded(slot))
+        (slot["name"], _state(slot), slot.get("device") or "", slot.get("job_id") or "", _loaded(slot))
         for slot in state.get("slots") or ()
     ]
     slots = (

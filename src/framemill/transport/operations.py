@@ -32,7 +32,7 @@ class Operations(Connection):
 
     def cancel(self, task_id: str) -> Cancellation:
         """Cancel one job. ``changed`` of the result is False if the job had already finished."""
-        return self._json(routes.task("DELETE", task_id), Cancellation.from_dict)
+        return self._json(routes.task("POST", task_id, "/cancel"), Cancellation.from_dict)
 
     def delete(self, task_id: str) -> Deletion:
         """Delete a job and its files. An unfinished job is cancelled first. Repeating the call does no harm."""
@@ -124,7 +124,7 @@ class Operations(Connection):
             slot: the slot; None: every slot that may run the model (``check``: one of them).
 
         Returns:
-            ``slots`` states for each slot what ``will`` happen, with the ``task_id`` of the job that does it.
+            ``slots`` states for each slot what ``will`` happen, with the ``job_id`` of the job that does it.
 
         Raises:
             ApiError: ``conflict``: the model is pinned, or no worker offers it; ``model_not_found``.
@@ -133,7 +133,7 @@ class Operations(Connection):
 
     def service_status(self) -> Mapping[str, Any]:
         """Return the state of the whole server: queue, slots, devices."""
-        return self._json(routes.SERVICE, dict)
+        return {**self._json(routes.FLEET, dict), **self._json(routes.QUEUE, dict)}
 
 
 class AsyncOperations(AsyncConnection):
@@ -154,7 +154,7 @@ class AsyncOperations(AsyncConnection):
 
     async def cancel(self, task_id: str) -> Cancellation:
         """Cancel one job. ``changed`` of the result is False if the job had already finished."""
-        return await self._json(routes.task("DELETE", task_id), Cancellation.from_dict)
+        return await self._json(routes.task("POST", task_id, "/cancel"), Cancellation.from_dict)
 
     async def delete(self, task_id: str) -> Deletion:
         """Delete a job and its files. An unfinished job is cancelled first. Repeating the call does no harm."""
@@ -224,7 +224,7 @@ class AsyncOperations(AsyncConnection):
 
     async def service_status(self) -> Mapping[str, Any]:
         """Return the state of the whole server: queue, slots, devices."""
-        return await self._json(routes.SERVICE, dict)
+        return {**await self._json(routes.FLEET, dict), **await self._json(routes.QUEUE, dict)}
 
 
 def _read_preview(response: httpx2.Response) -> Preview:

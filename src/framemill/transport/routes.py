@@ -67,15 +67,17 @@ def submit(fields: Mapping[str, Any]) -> Call:
         body["mix"] = [{name: _encoded(value) for name, value in part.items()} for part in body["mix"]]
     if "loras" in body:
         body["loras"] = [dict(lora) for lora in body["loras"]]
-    body |= {name: dict(body[name]) for name in ("variation", "hires", "prior", "inpaint") if name in body}
+    body |= {name: dict(value) for name, value in body.items() if isinstance(value, Mapping)}
     if "job_class" in body:
         body["class"] = body.pop("job_class")
+    if "task_id" in body:
+        body["id"] = body.pop("task_id")
     key, wait_s = body.pop("idempotency_key", None), body.pop("wait_s", 0)
     if key is not None and not (key.strip() and key.isascii() and key.isprintable()):
         raise ValueError("idempotency_key must be printable ASCII text")
     return Call(
         method="POST",
-        path="/v1/tasks/",
+        path="/v1/jobs",
         json=body,
         params={"wait": wait_s} if wait_s else {},
         headers={"Idempotency-Key": key} if key else {},
@@ -95,11 +97,11 @@ def task(method: str, task_id: str, leaf: str = "", **params: Any) -> Call:
     """Address one job. Raises: ValueError: the id would address another route, such as all running jobs."""
     if task_id in ("", ".", "..", "running"):
         raise ValueError(f"{task_id!r} is not a job id")
-    return Call(method=method, path=f"/v1/tasks/{quote(task_id, safe='')}{leaf}", params=params)
+    return Call(method=method, path=f"/v1/jobs/{quote(task_id, safe='')}{leaf}", params=params)
 
 
 def delete(task_id: str) -> Call:
-    return replace(task("DELETE", task_id, purge="true"), repeatable=True)
+    return replace(task("DELETE", task_id), repeatable=True)
 
 
 def status(task_id: str, wait_s: float = 0) -> Call:
@@ -118,9 +120,8 @@ def events(task_id: str | None, after: str = "", *, previews: bool = False) -> C
 
 
 def list_tasks(state: str | None, limit: int | None, after: str | None) -> Call:
-    # Without any parameter, LightX2V's list would be returned.
     params = {"state": state, "limit": limit or DEFAULT_PAGE_JOBS, "after": after}
-    return Call(method="GET", path="/v1/tasks/", params={k: v for k, v in params.items() if v is not None})
+    return Call(method="GET", path="/v1/jobs", params={k: v for k, v in params.items() if v is not None})
 
 
 def pause(slot: str | None, *, resume: bool) -> Call:
@@ -171,8 +172,9 @@ def _key_path(service: str) -> str:
     return f"/v1/admin/keys/{quote(service, safe='')}"
 
 
-CANCEL_RUNNING = Call(method="DELETE", path="/v1/tasks/running")
+CANCEL_RUNNING = Call(method="POST", path="/v1/jobs/cancel", json={})
 MODELS = Call(method="GET", path="/v1/models")
-SERVICE = Call(method="GET", path="/v1/service/status")
+FLEET = Call(method="GET", path="/v1/fleet")
+QUEUE = Call(method="GET", path="/v1/queue")
 DEAD = Call(method="GET", path="/v1/admin/dead")
 KEYS = Call(method="GET", path="/v1/admin/keys")

@@ -1,7 +1,7 @@
-"""The spool: raw frames between the GPU and the encoder, on this host.
+"""Raw frames in the spool.
 
 ``<spool>/<job_id>.<attempt>/frames.npy``: (images, frames, height, width, 3) uint8 RGB. The folder is written under
-another name and renamed, so it is complete or absent. Which folders there are: :mod:`jobs.files.spool`.
+another name and renamed, so it is complete or absent. :mod:`jobs.files.spool` chooses the folder.
 """
 
 from __future__ import annotations
@@ -22,14 +22,19 @@ from jobs.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-#: Pause before the next look for room on a full disk, seconds.
+#: Pause before the next attempt to write to a full disk, seconds.
 FULL_PAUSE_S = 1.0
 
 
-def write(settings: Settings, job_id: str, attempt: int, frames: np.ndarray, wait: Callable[[], None]) -> None:
-    """Keep the frames of one attempt: (images, frames, height, width, 3) uint8 RGB.
+def write(settings: Settings, job_id: str, attempt: int, frames: np.ndarray, check: Callable[[], None]) -> None:
+    """Write the frames of one attempt; while the disk is full, keep them in memory and try again.
 
-    On a full disk it waits for room, the frames in hand; ``wait`` is called meanwhile, and what it raises ends that.
+    Args:
+        settings: which folders there are.
+        job_id: the job.
+        attempt: its attempt number.
+        frames: (images, frames, height, width, 3) uint8 RGB.
+        check: called between two attempts to write; may raise to give up.
     """
     name = f"{job_id}.{attempt}"
     while True:
@@ -39,8 +44,8 @@ def write(settings: Settings, job_id: str, attempt: int, frames: np.ndarray, wai
         except OSError as exc:
             if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            logger.warning("the spool is full, waiting for room", extra={"job_id": job_id, "folder": str(root)})
-        wait()
+            logger.warning("the spool is full, waiting for space", extra={"job_id": job_id, "folder": str(root)})
+        check()
         time.sleep(FULL_PAUSE_S)
 
 
@@ -56,8 +61,8 @@ def _save(folder: Path, frames: np.ndarray) -> None:
         raise
 
 
-def read(settings: Settings, job_id: str, attempt: int) -> np.ndarray:
-    """The frames, memory-mapped. Raises: ObjectNotFound."""
+def load(settings: Settings, job_id: str, attempt: int) -> np.ndarray:
+    """Return the frames of an attempt, memory-mapped. Raises: ObjectNotFound."""
     for folder in spool.folders_of(settings, job_id, attempt):
         try:
             return np.load(folder / spool.FRAMES, mmap_mode="r", allow_pickle=False)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.store import keys
-from jobs.store.webhook_outbox import Delivery, Outbox
+from jobs.store.webhook_outbox import Delivery, WebhookOutbox
 from tests.support.room import Room
 
 Open = Callable[..., Room]
@@ -15,7 +15,7 @@ HOOK = Webhook("http://example.org/hook", EVENTS)
 RECEIVER = "a|example.org:80"
 
 
-def claim(outbox: Outbox, number: int = 10, *, sender: str = "me") -> list[Delivery]:
+def claim(outbox: WebhookOutbox, number: int = 10, *, sender: str = "me") -> list[Delivery]:
     return outbox.claim(RECEIVER, number, lease_s=60, sender=sender)
 
 
@@ -28,7 +28,7 @@ def due_now(here: Room) -> None:
 
 def test_events_of_one_job_go_one_after_the_other(room: Open) -> None:
     here = room()
-    outbox = Outbox(here.store)
+    outbox = WebhookOutbox(here.store)
     here.open()
     job_id = here.submit(webhook=HOOK)
     here.finish()
@@ -44,7 +44,7 @@ def test_events_of_one_job_go_one_after_the_other(room: Open) -> None:
 
 def test_a_sender_that_was_too_slow_changes_nothing(room: Open) -> None:
     here = room()
-    outbox = Outbox(here.store)
+    outbox = WebhookOutbox(here.store)
     job_id = here.submit(webhook=HOOK)
     here.store.cancel(job_id)
     (slow,) = claim(outbox, sender="slow")
@@ -61,7 +61,7 @@ def test_a_sender_that_was_too_slow_changes_nothing(room: Open) -> None:
 
 def test_no_more_than_asked_for_are_given_out(room: Open) -> None:
     here = room()
-    outbox = Outbox(here.store)
+    outbox = WebhookOutbox(here.store)
     for job_id in here.submit_many(5, webhook=HOOK):
         here.store.cancel(job_id)
     assert [len(claim(outbox, 3)), len(claim(outbox, 3)), len(claim(outbox, 3))] == [3, 2, 0]
@@ -69,7 +69,7 @@ def test_no_more_than_asked_for_are_given_out(room: Open) -> None:
 
 def test_what_was_not_sent_leaves_with_its_record(room: Open) -> None:
     here = room()
-    outbox = Outbox(here.store)
+    outbox = WebhookOutbox(here.store)
     forgotten, removed = here.submit(webhook=HOOK), here.submit(webhook=HOOK)
     for job_id in (forgotten, removed):
         here.store.cancel(job_id)
@@ -88,6 +88,6 @@ def test_a_job_without_a_webhook_leaves_nothing(room: Open) -> None:
     for options in ({}, {"webhook": False}):
         job_id = here.submit(**options)
         here.finish()
-        assert Outbox(here.store).log(job_id) == []
+        assert WebhookOutbox(here.store).log(job_id) == []
         assert here.store.get(job_id).webhook is None
     assert [name for name in here.redis.keys("*") if "hook" in name or "receivers" in name] == []

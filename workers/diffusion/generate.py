@@ -12,17 +12,17 @@ import torch
 
 from jobs.errors import ExecutionError
 from jobs.models.spec import Kind, ModelSpec
-from jobs.objects import ObjectStore
+from jobs.objects.base import ObjectStore
 from jobs.requests.generation import GenerationRequest
 from workers.diffusion import arguments, inpainting, noise, pictures
 from workers.diffusion import prior as priors
 from workers.diffusion.preview import Previews
 from workers.diffusion.progress import Progress, Share
-from workers.gpu.report import Reporter
 from workers.pipelines import loras, schedulers
+from workers.reporting.reporter import Reporter
 
 
-def run(
+def generate(
     pipeline: Any, spec: ModelSpec, request: GenerationRequest, reporter: Reporter, objects: ObjectStore | None,
     previews: Previews, prior: Any, second: Callable[[], Any],
 ) -> np.ndarray:  # fmt: skip

@@ -1,4 +1,4 @@
-"""JSON and files over HTTP from a back end, with one kind of error for everything that may pass."""
+"""HTTP calls to a back end: JSON, downloads, and long POSTs. Transient errors become :class:`BackendAway`."""
 
 from __future__ import annotations
 
@@ -11,56 +11,58 @@ import httpx2
 
 from jobs.errors import BackendFailed
 from jobs.models.backends import Backend
-from workers.remote import BackendAway, posting
-from workers.remote.answers import json_of, reason
-from workers.remote.posting import Posting
+from workers.remote.base import BackendAway
+from workers.remote.posting import KEEP_ALIVE, PendingPost
+from workers.remote.responses import error_text, json_of
 
-#: Most that is read of an answer that is no file, bytes.
-MAX_ANSWER_BYTES = 8 * 1024 * 1024
+#: Largest response that is read (files excepted), bytes.
+MAX_RESPONSE_BYTES = 8 * 1024 * 1024
 
 
 class Server:
-    """A back end's address. Calls raise :class:`BackendAway` for no answer, and for 5xx.
+    """The server of a back end. Calls raise :class:`BackendAway` if it does not answer or answers with 5xx.
 
     Args:
-        backend: its table of the file.
-        endpoint: the address that paths begin at, if it is not the table's.
-        headers: sent with every call, instead of the usual ones for the key of the environment.
+        backend: its entry in the back ends file.
+        endpoint: base address of all paths, if it differs from the entry's.
+        headers: sent with every call instead of the usual authorization header.
     """
 
     def __init__(self, backend: Backend, endpoint: str = "", headers: Mapping[str, str] | None = None) -> None:
-        auth, own = _credentials(backend) if headers is None else (None, headers)
+        auth, headers = _credentials(backend) if headers is None else (None, headers)
         self._options: dict[str, Any] = {
             "base_url": endpoint or backend.endpoint,
-            "headers": own,
+            "headers": headers,
             "auth": auth,
             "timeout": httpx2.Timeout(backend.timeout_s),
-            "trust_env": False,  # a proxy of the environment is not meant for the machines beside us
+            "trust_env": False,  # a proxy in the environment is not meant for machines of the local network
             "follow_redirects": False,
         }
         self._name, self._timeout_s = backend.name, backend.timeout_s
         self._client = httpx2.Client(**self._options)
 
     def call(self, method: str, path: str, **options: Any) -> tuple[int, Any]:
-        """Status and JSON body ({} where it is none or no object)."""
+        """Return the status and the JSON body ({} if the body is not JSON)."""
         try:
             with self._client.stream(method, path, **options) as response:
                 content = b""
                 for chunk in response.iter_bytes():
                     content += chunk
-                    if len(content) > MAX_ANSWER_BYTES:
-                        raise BackendFailed(f"the answer to {method} {path} is too long")
+                    if len(content) > MAX_RESPONSE_BYTES:
+                        raise BackendFailed(f"the response to {method} {path} is too long")
         except (httpx2.HTTPError, OSError) as exc:
-            raise BackendAway(f"does not answer: {_why(exc)}") from exc
+            raise _away(exc) from exc
+        body = json_of(content)
+        body = {} if body is None else body
         if response.status_code >= 500 and response.status_code != 503:
-            raise BackendAway(f"answers {response.status_code} to {method} {path}: {detail(_json(content))}")
-        return response.status_code, _json(content)
+            raise BackendAway(f"answers {response.status_code} to {method} {path}: {detail(body)}")
+        return response.status_code, body
 
     def download(self, path: str, target: Path) -> str:
-        """Fetch a file; returns its media type as the back end names it.
+        """Download a file; return its media type as the back end declares it.
 
         Raises:
-            BackendFailed: it is not there.
+            BackendFailed: the status is not 200.
         """
         try:
             with self._client.stream("GET", path) as response, target.open("wb") as file:
@@ -71,28 +73,28 @@ class Server:
                 for chunk in response.iter_bytes():
                     file.write(chunk)
         except (httpx2.HTTPError, OSError) as exc:
-            raise BackendAway(f"does not answer: {_why(exc)}") from exc
+            raise _away(exc) from exc
         return str(response.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
 
-    def post(self, path: str, body: Mapping[str, Any]) -> Posting:
-        """Begin a POST that is answered by a result."""
+    def post(self, path: str, body: Mapping[str, Any]) -> PendingPost:
+        """Send a POST whose response is the result."""
         timeout = httpx2.Timeout(self._timeout_s, read=None)
-        transport = httpx2.HTTPTransport(socket_options=posting.KEEP_ALIVE)
+        transport = httpx2.HTTPTransport(socket_options=KEEP_ALIVE)
         client = httpx2.Client(**{**self._options, "timeout": timeout, "transport": transport})
-        return Posting(client, path, body, self._name)
+        return PendingPost(client, path, body, self._name)
 
     def close(self) -> None:
         self._client.close()
 
 
 def secret_of(backend: Backend) -> str:
-    """The key of a back end, from the environment; '' for none."""
+    """Return the key of a back end from the environment; '' for none."""
     return os.environ.get(backend.credentials_env, "") if backend.credentials_env else ""
 
 
 def detail(body: Any) -> str:
-    """What an error answer says, as short text."""
-    return reason(body) or "no reason given"
+    """Return the text of an error response."""
+    return error_text(body) or "no reason given"
 
 
 def _credentials(backend: Backend) -> tuple[httpx2.BasicAuth | None, dict[str, str]]:
@@ -103,11 +105,6 @@ def _credentials(backend: Backend) -> tuple[httpx2.BasicAuth | None, dict[str, s
     return None, {"Authorization": f"Bearer {secret}"} if secret else {}
 
 
-def _json(content: bytes) -> Any:
-    found = json_of(content)
-    return {} if found is None else found
-
-
-def _why(exc: Exception) -> str:
-    """Without addresses: the text may be shown to callers."""
-    return type(exc).__name__
+def _away(exc: Exception) -> BackendAway:
+    """Name only the type of the error: the text may be shown to callers, so it must contain no addresses."""
+    return BackendAway(f"does not answer: {type(exc).__name__}")

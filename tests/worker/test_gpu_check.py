@@ -19,7 +19,7 @@ def test_on_a_cpu_with_small_shapes() -> None:
     verdicts = dict(re.findall(r"^\| ([^|]+) \| ([a-zA-Z]+) \|", done.stdout, re.MULTILINE))
     assert verdicts.pop("check") == "verdict"
     assert {what for what, verdict in verdicts.items() if verdict == "skipped"} == {
-        "one device is seen in a slot's process", "a device-side fault is known as one",
+        "the process of a slot sees one device", "a device-side fault is recognised",
     }  # fmt: skip
     for shape in ("sdxl", "wan"):
         for what in ("load", "to RAM, back", "step, batch 2", "stop", "out of memory, then a job"):

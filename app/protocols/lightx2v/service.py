@@ -1,0 +1,78 @@
+"""The service as a whole: busy or idle, the queue, what it serves, and files by their paths."""
+
+from __future__ import annotations
+
+from pathlib import PurePosixPath
+
+from flask import Response, jsonify
+from flask_smorest import Blueprint
+
+from app import auth
+from app.downloads import send_object
+from app.extensions import models, objects, settings, store
+from app.protocols.lightx2v import views
+from app.protocols.lightx2v.profile import capacity, is_single
+from jobs.errors import Forbidden, ObjectNotFound
+from jobs.record import Job
+from jobs.states import JobState
+from jobs.store import queries
+
+blueprint = Blueprint("lightx2v-service", __name__, url_prefix="/v1", description="LightX2V: service and files")
+auth.protect(blueprint)
+
+
+@blueprint.route("/service/status", methods=["GET"])
+@blueprint.response(200, description="`idle` if a task that is sent now would start at once; counters.")
+def service_status() -> Response:
+    """Show whether the service is busy."""
+    now = capacity()
+    active = [job_id for job_id in now.active if auth.sees(job_id)]
+    current = queries.find(store(), active[0]) if active else None
+    counts = queries.fleet(store(), settings().service_slot).counts
+    queue_size = 0 if is_single() else settings().max_waiting
+    return jsonify(views.service(now, active, current, counts, queue_size))
+
+
+@blueprint.route("/tasks/queue/status", methods=["GET"])
+@blueprint.response(200, description="How many tasks are processed and wait.")
+def queue_status() -> Response:
+    """Show how full the queue is."""
+    now = capacity()
+    active = [job_id for job_id in now.active if auth.sees(job_id)]
+    return jsonify(views.queue(active, now.waiting, settings().max_waiting))
+
+
+@blueprint.route("/service/metadata", methods=["GET"])
+@blueprint.response(200, description="Number of slots, and models.")
+def metadata() -> Response:
+    """Show what the service serves."""
+    fleet = queries.fleet(store(), settings().service_slot)
+    names = models().names()
+    video = next((spec.name for spec in models() if any(kind.is_video for kind in spec.kinds)), None)
+    model = video or (names[0] if names else "")
+    return jsonify({"nproc_per_node": len(fleet.slots), "model_cls": model, "model_path": model, "models": names})
+
+
+@blueprint.route("/files/download/<path:file_path>", methods=["GET"])
+@blueprint.response(200, description="The file. Range requests are supported.")
+@blueprint.alt_response(403, description="The path leads outside of the outputs.")
+@blueprint.alt_response(404, description="No output has this path (yet).")
+def download(file_path: str) -> Response:
+    """Download an output by the path that its task was given."""
+    parts = [part for part in file_path.replace("\\", "/").split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise Forbidden("Access to this file is not allowed")
+    job = _job_with_path("/".join(parts))
+    if job is None or job.state is not JobState.SUCCEEDED or not job.outputs or job.removed_at_ms:
+        raise ObjectNotFound(f"File not found: {file_path[:200]}")
+    name = PurePosixPath(parts[-1]).stem
+    response = send_object(objects(), job.outputs[0], name=name, expires_at_ms=job.expires_at_ms)
+    views.set_file_name(response, job)
+    return response
+
+
+def _job_with_path(path: str) -> Job | None:
+    """Return the caller's job whose output has this path: one that the client chose, else one made of the id."""
+    job_id = queries.job_id_of_path(store(), auth.caller().key_id, path)
+    job = queries.find(store(), job_id or path.rpartition(".")[0])
+    return job if job and auth.caller().owns(job.key_id) and views.file_path(job) == path else None

@@ -1,0 +1,38 @@
+"""The slots, the queue, and the events of all jobs."""
+
+from __future__ import annotations
+
+from flask import Response, current_app, jsonify
+from flask_smorest import Blueprint
+
+from app import auth
+from app.extensions import settings, store
+from app.protocols.native import jobs, streams, views
+from jobs.store import queries
+
+blueprint = Blueprint("fleet", __name__, url_prefix="/v1", description="Slots, queue and events")
+auth.protect(blueprint)
+
+
+@blueprint.route("/fleet", methods=["GET"])
+@blueprint.response(200, description="Every slot with what it does and what is in its memory; the delivery workers.")
+def fleet() -> Response:
+    """Show the slots and the delivery workers."""
+    state = queries.fleet(store(), settings().service_slot)
+    return jsonify(views.fleet_view(state, current_app.config["API_VERSION"], auth.sees))
+
+
+@blueprint.route("/queue", methods=["GET"])
+@blueprint.response(200, description="Jobs by state, waiting jobs by model and class, limits, pauses, ETA errors.")
+def queue() -> Response:
+    """Show how many jobs wait and run, and for what."""
+    service_slot = settings().service_slot
+    state, capacity = queries.fleet(store(), service_slot), store().capacity(service_slot)
+    return jsonify(views.queue_view(state, capacity, settings().max_waiting, auth.sees))
+
+
+@blueprint.route("/events", methods=["GET"])
+@blueprint.response(200, description="Server-sent events without end; `Last-Event-ID` replays.")
+def events() -> Response:
+    """Follow all of your jobs (with an admin's key: all jobs)."""
+    return streams.stream(jobs.view, key_id=auth.caller().scope)

@@ -1,0 +1,155 @@
+"""Submit, list, follow, cancel, repeat and delete jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Response, jsonify, request
+from flask_smorest import Blueprint
+
+from app import attachments, auth, waiting
+from app.extensions import dispatcher, objects, store
+from app.fields import body_of, load
+from app.protocols.native import previews, schemas, streams, webhooks
+from app.submit import accept, forecast_of, prepare
+from jobs.forecast import Forecast
+from jobs.job_view import JOBS_PATH, job_path, job_view
+from jobs.record import Job
+from jobs.store import queries
+from tasks.dispatch import Submitted
+
+blueprint = Blueprint("jobs", __name__, url_prefix=JOBS_PATH, description="Jobs")
+auth.protect(blueprint)
+
+_JSON_OR_FORM = {
+    "requestBody": {
+        "content": {
+            media: {"schema": {"$ref": "#/components/schemas/Submit"}}
+            for media in ("application/json", "multipart/form-data")
+        }
+    }
+}
+_WAIT = {"in": "query", "name": "wait", "schema": {"type": "number", "default": 0}}
+_LIST = [
+    {"in": "query", "name": name, "schema": {"type": kind}}
+    for name, kind in (("state", "string"), ("limit", "integer"), ("after", "string"))
+]
+
+
+def view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
+    """Return a job as JSON; its position is looked up unless it is given."""
+    return job_view(job, forecast or forecast_of(job), objects())
+
+
+@blueprint.route("", methods=["POST"])
+@blueprint.doc(**_JSON_OR_FORM, parameters=[_WAIT])
+@blueprint.response(201, description="The job was accepted and will not be lost. `Location` has its address.")
+@blueprint.alt_response(200, description="The job of an earlier request with the same `Idempotency-Key`.")
+@blueprint.alt_response(409, description="The id, or the `Idempotency-Key` with another request, was used before.")
+@blueprint.alt_response(422, description="Invalid fields, each with its rule; nothing was queued.")
+@blueprint.alt_response(429, description="Too many jobs are waiting; `Retry-After` has the seconds to wait.")
+def submit() -> tuple[Response, int]:
+    """Submit a job. With `?wait=` or `Prefer: wait=` (seconds), respond when it has finished or the time has passed."""
+    body = body_of(request)
+    wait_s = waiting.requested_wait_s()
+    uploads = {name: value for name, value in body.items() if isinstance(value, bytes)}
+    values, unknown = load(schemas.SUBMIT, {**body, **dict.fromkeys(uploads, attachments.UNSTORED)})
+    pictures = attachments.take(values, uploads)
+    warnings = [f"unknown field {name!r} was ignored" for name in unknown if name not in uploads]
+    warnings += [f"unused file {name!r} was ignored" for name in sorted(uploads.keys() - pictures.used)]
+    webhook = webhooks.requested(values, auth.caller())
+    prepared = prepare(values, pictures, warnings, preview=bool(values.get("preview")), webhook=webhook)
+    return _created(accept(prepared, wait_s))
+
+
+def _created(submitted: Submitted) -> tuple[Response, int]:
+    response = jsonify(view(submitted.job, submitted.forecast))
+    response.headers["Location"] = job_path(submitted.job.job_id)
+    return response, 200 if submitted.repeated else 201
+
+
+@blueprint.route("", methods=["GET"])
+@blueprint.doc(parameters=_LIST)
+@blueprint.response(200, description="One page, newest first. `next` is the `after` of the next page.")
+def list_jobs() -> Response:
+    """List jobs."""
+    query, _ = load(schemas.LIST, request.args)
+    jobs, after, total = queries.list_jobs(
+        store(), key_id=auth.caller().scope, state=query.get("state"), limit=query["limit"], after=query.get("after")
+    )
+    forecasts = store().forecast(*(job.job_id for job in jobs))
+    views = [view(job, forecast) for job, forecast in zip(jobs, forecasts, strict=True)]
+    return jsonify({"jobs": views, "total": total, "next": after})
+
+
+@blueprint.route("/cancel", methods=["POST"])
+@blueprint.doc(requestBody={"content": {"application/json": {"schema": {"$ref": "#/components/schemas/CancelAll"}}}})
+@blueprint.response(200, description="The ids of the jobs that this call stopped.")
+def cancel_all() -> Response:
+    """Stop all of your jobs that are being computed; with `waiting`, also those that wait or are being delivered."""
+    body = schemas.strict(schemas.CANCEL_ALL, body_of(request))
+    return jsonify({"cancelled": dispatcher().cancel_all(auth.caller(), waiting=body["waiting"])})
+
+
+@blueprint.route("/<job_id>", methods=["GET"])
+@blueprint.doc(parameters=[_WAIT])
+@blueprint.response(200, description="The job.")
+@blueprint.alt_response(404, description="Unknown id.")
+def get_job(job_id: str) -> Response:
+    """Read a job: state, progress, position, seconds left, error, outputs.
+
+    With `?wait=` (seconds), respond when its state changes or the time has passed.
+    """
+    job, wait_s = auth.visible_job(job_id), waiting.requested_wait_s()
+    return jsonify(view(waiting.wait(job, wait_s)))
+
+
+@blueprint.route("/<job_id>/events", methods=["GET"])
+@blueprint.doc(parameters=[previews.PARAMETER])
+@blueprint.response(200, description="Server-sent events until the job has finished; `Last-Event-ID` replays.")
+@blueprint.alt_response(404, description="Unknown id.")
+def events(job_id: str) -> Response:
+    """Follow a job. `preview=1` makes previews meanwhile, `preview=data` also sends them within the events."""
+    return streams.stream(view, job_id=auth.visible_job(job_id).job_id, preview=previews.requested_mode())
+
+
+@blueprint.route("/<job_id>/cancel", methods=["POST"])
+@blueprint.response(200, description="The job; `cancelled` is false if it had finished before.")
+@blueprint.alt_response(404, description="Unknown id.")
+def cancel(job_id: str) -> Response:
+    """Stop a job: a waiting job never runs, a running one ends within a step."""
+    auth.visible_job(job_id)
+    job, changed = dispatcher().cancel(job_id)
+    return jsonify({**view(job), "cancelled": changed})
+
+
+@blueprint.route("/<job_id>", methods=["DELETE"])
+@blueprint.response(200, description="`deleted` is false while its worker stops; `changed` is false on a repeat.")
+@blueprint.alt_response(404, description="Unknown id.")
+def delete(job_id: str) -> Response:
+    """Delete a job: its record, its outputs, and its inputs unless another job needs them. It is stopped first."""
+    key_id = store().deleted_key(job_id)
+    if key_id is not None and auth.caller().owns(key_id):
+        outcome = "gone"
+    else:
+        outcome = dispatcher().delete(auth.visible_job(job_id).job_id)
+    return jsonify({"id": job_id, "deleted": outcome != "held", "changed": outcome != "gone"})
+
+
+@blueprint.route("/<job_id>/front", methods=["POST"])
+@blueprint.response(200, description="The job; the next free slot takes it.")
+@blueprint.alt_response(409, description="It is not waiting.")
+def front(job_id: str) -> Response:
+    """Move a waiting job to the front of the queue; needs an admin's key."""
+    auth.admin()
+    store().move_to_front(job_id)
+    return jsonify(view(store().get(job_id)))
+
+
+@blueprint.route("/<job_id>/retry", methods=["POST"])
+@blueprint.response(201, description="The new job. `Location` has its address.")
+@blueprint.alt_response(409, description="It has not finished, or it succeeded.")
+def retry(job_id: str) -> tuple[Response, int]:
+    """Submit a failed, cancelled or expired job again, as a new job."""
+    auth.check_model(auth.visible_job(job_id).request.model)
+    return _created(dispatcher().resend(job_id, auth.caller()))

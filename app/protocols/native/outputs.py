@@ -1,0 +1,74 @@
+"""Download the files of a finished job."""
+
+from __future__ import annotations
+
+from flask import Response, request
+from flask_smorest import Blueprint
+
+from app import auth
+from app.downloads import finished_job, send_object
+from app.extensions import objects
+from jobs.errors import InvalidRequest, ObjectNotFound, Problem
+from jobs.job_view import JOBS_PATH
+from jobs.record import Job, Output
+
+blueprint = Blueprint("outputs", __name__, url_prefix=JOBS_PATH, description="Files of finished jobs")
+auth.protect(blueprint)
+
+_INDEX = [{"in": "query", "name": "index", "schema": {"type": "integer", "default": 0}}]
+
+
+@blueprint.route("/<job_id>/result", methods=["GET"])
+@blueprint.doc(parameters=_INDEX)
+@blueprint.response(200, description="The file, with its own media type. Range requests are supported.")
+@blueprint.alt_response(404, description="Unknown id, or the file is no longer stored; the code says which.")
+@blueprint.alt_response(409, description="The job has no result, or none yet.")
+@blueprint.alt_response(410, description="The files of the job have expired.")
+def result(job_id: str) -> Response:
+    """Download an output."""
+    job, index = _requested(job_id)
+    return _send(job, job.outputs[index], f"{job_id}-{index}")
+
+
+@blueprint.route("/<job_id>/thumbnail", methods=["GET"])
+@blueprint.doc(parameters=_INDEX)
+@blueprint.response(200, description="A small WebP or JPEG; for a video, its first frame.")
+@blueprint.alt_response(404, description="Unknown id, or the output has no thumbnail.")
+@blueprint.alt_response(409, description="The job has no result, or none yet.")
+def thumbnail(job_id: str) -> Response:
+    """Download the thumbnail of an output."""
+    job, index = _requested(job_id)
+    return _send(job, job.outputs[index].thumbnail, f"{job_id}-{index}-thumbnail")
+
+
+@blueprint.route("/<job_id>/poster", methods=["GET"])
+@blueprint.doc(parameters=_INDEX)
+@blueprint.response(200, description="The first frame of a video in full size, as WebP or JPEG.")
+@blueprint.alt_response(404, description="Unknown id, or the output has no poster.")
+@blueprint.alt_response(409, description="The job has no result, or none yet.")
+def poster(job_id: str) -> Response:
+    """Download the poster of a video."""
+    job, index = _requested(job_id)
+    return _send(job, job.outputs[index].poster, f"{job_id}-{index}-poster")
+
+
+def _requested(job_id: str) -> tuple[Job, int]:
+    """Return the job and the index of the output that ``?index=`` names.
+
+    Raises:
+        JobNotFound, NotReady, ResultExpired, InvalidRequest.
+    """
+    job = finished_job(job_id)
+    index = request.args.get("index", "0")
+    if not index.isdecimal() or int(index) >= len(job.outputs):
+        raise InvalidRequest(Problem("index", f"must be 0 to {len(job.outputs) - 1}", index))
+    return job, int(index)
+
+
+def _send(job: Job, output: Output | None, name: str) -> Response:
+    if output is None:
+        raise ObjectNotFound("this output has no such file: images have no poster, and THUMBNAIL_PX=0 makes neither")
+    try:
+        return send_object(objects(), output, name=name, expires_at_ms=job.expires_at_ms)
+    except ObjectNotFound:
+        raise ObjectNotFound("the output was removed from the object store") from None

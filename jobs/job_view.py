@@ -1,0 +1,92 @@
+"""A job as the native API shows it: in answers, events and webhooks."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from jobs.forecast import Forecast
+from jobs.objects.base import ObjectStore
+from jobs.record import Job, Output
+from jobs.record_fields import shown
+
+#: Path of the collection of jobs.
+JOBS_PATH = "/v1/jobs"
+
+
+def job_path(job_id: str, base_url: str = "") -> str:
+    """Return the address of a job."""
+    return f"{base_url}{JOBS_PATH}/{job_id}"
+
+
+def links(job_id: str, base_url: str = "") -> dict[str, str]:
+    """Return the addresses of a job's resources by name."""
+    path = job_path(job_id, base_url)
+    return {"self": path} | {name: f"{path}/{name}" for name in ("result", "events", "preview", "cancel")}
+
+
+def preview_view(job_id: str, step: int | None, base_url: str = "") -> dict[str, Any] | None:
+    """Return the newest preview: its step and its address, which changes with the step so that pages reload it."""
+    return None if step is None else {"step": step, "url": f"{job_path(job_id, base_url)}/preview?step={step}"}
+
+
+def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str = "") -> dict[str, Any]:
+    """Return a job as JSON.
+
+    Args:
+        job: the job.
+        forecast: its position and the seconds left.
+        objects: where its outputs are stored.
+        base_url: prefix of links to this server, for readers that did not call it (webhooks).
+    """
+    path = job_path(job.job_id, base_url)
+    return {
+        "id": job.job_id,
+        "state": job.state,
+        "model": job.request.model,
+        "kind": job.request.kind,
+        "progress": {
+            "stage": job.stage,
+            "stage_percent": job.stage_percent,
+            "step": job.step or 0,
+            "steps": job.steps,
+            "percent": job.percent,
+        },
+        "position": forecast.position,
+        "eta_s": None if forecast.eta_s is None else round(forecast.eta_s, 2),
+        "waiting_for": forecast.waiting_for,
+        **shown(job),
+        "attempt": job.starts,
+        "warnings": job.warnings,
+        "request": job.request.shown(),
+        "preview": preview_view(job.job_id, job.preview_step, base_url),
+        "created_at": iso(job.created_at_ms),
+        "started_at": iso(job.started_at_ms),
+        "computed_at": iso(job.computed_at_ms),
+        "finished_at": iso(job.finished_at_ms),
+        "expires_at": iso(job.expires_at_ms),
+        "outputs": [
+            _output_view(path, index, output, objects) | job.request.seeds(index)
+            for index, output in enumerate(job.outputs)
+        ],
+        "links": links(job.job_id, base_url),
+    }
+
+
+def _output_view(path: str, index: int, output: Output, objects: ObjectStore) -> dict[str, Any]:
+    def url(route: str, file: Output | None) -> str | None:
+        return objects.url(file.key) or f"{path}/{route}?index={index}" if file else None
+
+    names = ("media_type", "bytes", "sha256", "width", "height", "frames", "fps", "moderated")
+    return {
+        "index": index,
+        "url": url("result", output),
+        **{name: getattr(output, name) for name in names},
+        "thumbnail_url": url("thumbnail", output.thumbnail),
+        "poster_url": url("poster", output.poster),
+    }
+
+
+def iso(time_ms: int | None) -> str | None:
+    """Return milliseconds since 1970 as ISO 8601 in UTC."""
+    return None if time_ms is None else datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")

@@ -1,0 +1,16 @@
+"""Open the object store that the settings name."""
+
+from __future__ import annotations
+
+from jobs.objects.base import ObjectStore
+from jobs.objects.local import LocalStore
+from jobs.settings import Settings
+
+
+def open_store(settings: Settings) -> ObjectStore:
+    """Return a bucket if ``S3_BUCKET`` is set, else a local folder."""
+    if settings.s3_bucket:
+        from jobs.objects.s3 import S3Store  # importing boto3 takes 0.3 s
+
+        return S3Store(settings)
+    return LocalStore(settings.objects_dir)
