@@ -53,11 +53,16 @@ def node_of(module: Module, nodes: dict[str, str]) -> str:
     return max(matches, key=lambda node: len(matches[node]))
 
 
+def with_code(checkout: Checkout) -> list[Module]:
+    """Every module but packages that consist of a docstring."""
+    return [module for module in checkout.modules.values() if not module.is_package or len(module.tree.body) > 1]
+
+
 def imports_between(checkout: Checkout, nodes: dict[str, str]) -> Graph:
-    places = {module.name: node_of(module, nodes) for module in checkout.modules.values()}
+    places = {module.name: node_of(module, nodes) for module in with_code(checkout)}
     graph: Graph = {node: set() for node in nodes}
-    for module in checkout.modules.values():
-        graph[places[module.name]] |= {places[name] for name in checkout.imports(module)}
+    for module in with_code(checkout):
+        graph[places[module.name]] |= {places[name] for name in checkout.imports(module) if name in places}
     return {node: targets - {node} for node, targets in graph.items()}
 
 
@@ -93,7 +98,7 @@ def test_the_arrows_are_the_imports(checkout: Checkout, drawing: str, nodes: dic
 
 
 def test_every_node_stands_for_something(checkout: Checkout, nodes: dict[str, str]) -> None:
-    used = {node_of(module, nodes) for module in checkout.modules.values()}
+    used = {node_of(module, nodes) for module in with_code(checkout)}
     assert used == nodes.keys()
     for label in nodes.values():
         folder, _, listed = (part.strip() for part in label.replace("<br/>", " ").partition(":"))
