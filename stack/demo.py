@@ -70,12 +70,12 @@ def demo() -> int:
     except BadSetting as exc:
         print(f"demo: {exc}", file=sys.stderr)
         return 1
-    logs = settings.data_dir / "logs"
+    logs = settings.paths.data_dir / "logs"
     started = time.monotonic()
     try:
         port, flower_port = _ports(settings)
         with _running_stack(logs, port, flower_port) as stack:
-            url = local_url(settings.host, port)
+            url = local_url(settings.web.host, port)
             _await_ready(stack, url)
             print(f"started in {duration(time.monotonic() - started)}: {url}", flush=True)
             _make(url)
@@ -95,8 +95,8 @@ def _ports(settings: Settings) -> tuple[int, int]:
     """Return the configured ports or the next free ones, so that the demo runs beside other servers."""
     chosen: list[int] = []
     for variable, host, configured in (
-        ("PORT", settings.host, settings.port),
-        ("FLOWER_PORT", FLOWER_HOST, settings.flower_port),
+        ("PORT", settings.web.host, settings.web.port),
+        ("FLOWER_PORT", FLOWER_HOST, settings.web.flower_port),
     ):
         port = ports.next_free(host, configured, avoid=chosen)
         if port != configured:

@@ -112,7 +112,7 @@ class WebhookOutbox:
 
     def secrets(self, service: str) -> list[str]:
         """Return the secrets that sign messages about a key's jobs, newest first: its own, else the server's."""
-        return self._secrets_of_key(service) or self._store.settings.webhook_secrets
+        return self._secrets_of_key(service) or self._store.settings.webhooks.secrets
 
     def _secrets_of_key(self, service: str) -> list[str]:
         text = self._store.call(lambda c: c.hget(keys.WEBHOOK_SECRETS, service))

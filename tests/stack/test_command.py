@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -106,7 +105,7 @@ def refused(call: Callable[[], object]) -> ApiError:
 
 def test_from_the_first_key_to_the_last(start: Callable[..., Stack], command: Command) -> None:
     stack = start()
-    open_address = replace(stack.settings, host="0.0.0.0")
+    open_address = stack.settings.replace(host="0.0.0.0")
     with pytest.raises(SystemExit, match="keys create"):
         refuse_open_address(open_address)
     assert "everybody" in command(stack, "keys", "list").err

@@ -86,7 +86,7 @@ def test_a_key_deletes_its_own_jobs_only(server_alone: Stack, clients: dict[str,
 def test_an_input_goes_with_the_last_job_that_needs_it(
     server_alone: Stack, clients: dict[str, framemill.Client]
 ) -> None:
-    objects = LocalStore(server_alone.settings.objects_dir)
+    objects = LocalStore(server_alone.settings.paths.objects_dir)
     image = {"kind": "img2img", "strength": 1, "image": PNG}
     first, second = (clients[name].submit(**TINY, **image).task_id for name in ("alice", "bob"))  # type: ignore[arg-type]
     (key,) = [found.key for found in objects.list("inputs/")]

@@ -32,7 +32,7 @@ def read(folder: Path, text: str = GOOD, server: str = "", models: str = "") -> 
         (folder / "endpoints" / SERVER_FILE).write_text(server)
     registry_file = folder / "models.toml"
     registry_file.write_text(models)
-    settings = Settings(endpoints_dir=folder / "endpoints")
+    settings = Settings.of(endpoints_dir=folder / "endpoints")
     return read_endpoints(settings, ModelRegistry.from_file(registry_file))
 
 

@@ -49,7 +49,7 @@ def read_endpoints(settings: Settings, models: ModelRegistry) -> Endpoints:
     Raises:
         BadSetting: names file, line and key.
     """
-    folder = settings.endpoints_dir
+    folder = settings.paths.endpoints_dir
     server = folder / SERVER_FILE
     defaults, formats = _server(Table.from_file(server)) if server.is_file() else ({}, {})
     found: dict[str, Endpoint] = {}

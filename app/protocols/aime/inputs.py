@@ -108,9 +108,9 @@ def read_medium(spec: Input, value: Any, endpoints: Endpoints, settings: Setting
     if kind != spec.type and (kind, spec.type) != ("video", "audio"):
         raise Refused(f"must be of type {spec.type}, not {kind}")
     body = value[head.end() :]
-    if len(body) * 3 // 4 > settings.max_input_bytes:
-        raise Refused(f"must not exceed {settings.max_input_bytes} bytes")
-    limits: dict[str, Any] = {"formats": endpoints.formats.get(spec.type, ()), "max_px": settings.max_input_px}
+    if len(body) * 3 // 4 > settings.inputs.max_bytes:
+        raise Refused(f"must not exceed {settings.inputs.max_bytes} bytes")
+    limits: dict[str, Any] = {"formats": endpoints.formats.get(spec.type, ()), "max_px": settings.inputs.max_px}
 
     def work() -> tuple[bytes, str]:
         try:

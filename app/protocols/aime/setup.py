@@ -24,7 +24,7 @@ def register(app: Flask, api: Api, settings: Settings, models: ModelRegistry) ->
         BadSetting: names file, line and key.
     """
     # A service of one slot shows nothing but that slot.
-    found = Endpoints() if settings.service_slot else read_endpoints(settings, models)
+    found = Endpoints() if settings.web.service_slot else read_endpoints(settings, models)
     extensions.of(app).adapters[ENDPOINTS] = found
     extensions.of(app).adapters[SWEEPER] = WebSweeper(extensions.of(app))
     app.url_map.converters["endpoint"] = _converter(found)
