@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from app import create_app
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 from tests.support.room import OWNER
+from tests.support.served_app import ServedApp
 
 MODELS = """
 [image]
@@ -39,3 +41,16 @@ def client(server: Settings, tmp_path: Path) -> Callable[..., FlaskClient]:
 def open_slot(settings: Settings, name: str, *models: str) -> None:
     """Register a slot that runs these models, as its worker would."""
     JobStore(settings).register(name, OWNER, {"models": json.dumps(models), "resident": ""})
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[..., ServedApp]]:
+    """``serve(models, SETTING=value)``: an app behind an HTTP server in this process, until the module ends."""
+    with ExitStack() as apps:
+
+        def make(*models: str, **environment: Any) -> ServedApp:
+            app = ServedApp(*models, **environment)
+            apps.callback(app.close)
+            return app
+
+        yield make
