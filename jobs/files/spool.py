@@ -54,10 +54,10 @@ def root_for(settings: Settings, size_bytes: int) -> Path:
     memory = settings.spool_memory
     if memory is not None:
         with suppress(OSError):
-            is_offered = time.time() - (memory / _OFFER).stat().st_mtime < settings.slot_lease_s
+            is_offered = time.time() - (memory / _OFFER).stat().st_mtime < settings.leases.slot_lease_s
             # At most half of the free memory is used: the machine needs memory for other things too.
             free_bytes = min(shutil.disk_usage(memory).free, ram_bytes()[1])
-            is_within = used_bytes(memory) + size_bytes <= settings.spool_memory_bytes
+            is_within = used_bytes(memory) + size_bytes <= settings.spool.memory_bytes
             if is_offered and 2 * size_bytes < free_bytes and is_within and _is_ours(memory):
                 return memory
     return settings.spool_disk
@@ -66,13 +66,13 @@ def root_for(settings: Settings, size_bytes: int) -> Path:
 def full(settings: Settings) -> str:
     """Return why this host should get no new job, in words; '' while the spool has space."""
     used = sum(used_bytes(root) for root in _roots(settings))
-    if settings.spool_max_bytes and used >= settings.spool_max_bytes:
-        return f"delivery of computed frames: {_size(used)} of {_size(settings.spool_max_bytes)} wait in the spool"
+    if settings.spool.max_bytes and used >= settings.spool.max_bytes:
+        return f"delivery of computed frames: {_size(used)} of {_size(settings.spool.max_bytes)} wait in the spool"
     with suppress(OSError):  # an unusable folder fails the run, with its own message
         settings.spool_disk.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(settings.spool_disk).free
-        if free < settings.spool_reserve_bytes:
-            return f"room on the disk of the spool: {_size(free)} free, {_size(settings.spool_reserve_bytes)} kept free"
+        if free < settings.spool.reserve_bytes:
+            return f"room on the disk of the spool: {_size(free)} free, {_size(settings.spool.reserve_bytes)} kept free"
     return ""
 
 

@@ -41,9 +41,9 @@ def moderated(job: Job, clips: list[np.ndarray], settings: Settings) -> tuple[li
     """
     if not moderation.hides_outputs(settings, moderate=job.moderate):
         return clips, [False] * len(clips)
-    check: OutputCheck = moderation.load("MODERATION_OUTPUTS", settings.moderation_outputs)
+    check: OutputCheck = moderation.load("MODERATION_OUTPUTS", settings.moderation.outputs)
     refusals = [bool(check(clip, job.request, settings)) for clip in clips]
-    if any(refusals) and settings.moderation == "block":
+    if any(refusals) and settings.moderation.mode == "block":
         raise ModerationRefused(Problem("outputs", "are refused by this server's moderation"))
     return [blur(clip) if refused else clip for clip, refused in zip(clips, refusals, strict=True)], refusals
 
@@ -65,7 +65,7 @@ def skin(clip: np.ndarray, request: GenerationRequest, settings: Settings) -> bo
 
     It only knows colours: sand and wood are skin-coloured too, a black and white picture never is.
     """
-    return any(skin_share(frame) >= settings.moderation_skin_share for frame in clip[::FRAME_STRIDE])
+    return any(skin_share(frame) >= settings.moderation.skin_share for frame in clip[::FRAME_STRIDE])
 
 
 def skin_share(frame: np.ndarray) -> float:
