@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.protocols.aime.config import SERVER_FILE, read_endpoints
-from app.protocols.aime.spec import Endpoints
+from app.protocols.aime.endpoints.config import SERVER_FILE, read_endpoints
+from app.protocols.aime.endpoints.spec import Endpoints
 from jobs.errors import BadSetting
 from jobs.models.registry import ModelRegistry
 from jobs.settings import PROJECT_ROOT, Settings

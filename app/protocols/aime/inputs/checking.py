@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.inputs import off_the_hub
-from app.protocols.aime import pictures, recordings
-from app.protocols.aime.spec import IMPLICIT, MEDIA, Endpoint, Endpoints, Input
-from app.protocols.aime.values import Refused, check
+from app.protocols.aime.endpoints.spec import IMPLICIT, MEDIA, Endpoint, Endpoints, Input
+from app.protocols.aime.inputs import images, recordings
+from app.protocols.aime.inputs.values import Refused, check
 from jobs.errors import ObjectNotFound
 from jobs.objects.base import ObjectStore
 from jobs.settings import Settings
@@ -120,7 +120,7 @@ def read_medium(spec: Input, value: Any, endpoints: Endpoints, settings: Setting
         if not data:
             raise Refused("must not be empty")
         if spec.type == "image":
-            content, found = pictures.convert(spec, data, **limits)
+            content, found = images.convert(spec, data, **limits)
         else:
             content, found = recordings.convert(spec, data, declared, **limits)
         return content, f"{spec.type}/{found}"

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from app.protocols.aime.parameters import read_inputs, read_outputs, read_session_vars
-from app.protocols.aime.spec import Endpoint, Endpoints, OwnModel
-from app.protocols.aime.tables import Table
+from app.protocols.aime.endpoints.parameters import read_inputs, read_outputs, read_session_vars
+from app.protocols.aime.endpoints.spec import Endpoint, Endpoints, OwnModel
+from app.protocols.aime.endpoints.tables import Table
 from jobs.callers import Caller, digest_of
 from jobs.errors import BadSetting, InvalidRequest
 from jobs.models.registry import ModelRegistry

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.extensions import hub, settings, store
-from app.protocols.aime.spec import MODEL_PREFIX, Endpoint
+from app.protocols.aime.endpoints.spec import MODEL_PREFIX, Endpoint
 from jobs.record import Job
 from jobs.store import queries
 
