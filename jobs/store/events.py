@@ -76,7 +76,7 @@ class EventLog:
         None stands for a new subscription: events that were published before it must be read with :meth:`after`.
         """
         with self._client.pubsub() as subscription:
-            subscription.subscribe(keys.EVENTS)
+            self._store.call(lambda _: subscription.subscribe(keys.EVENTS))
             pinged = False
             while True:
                 reply = self._store.call(lambda _: subscription.parse_response(block=False, timeout=SILENCE_S))
