@@ -187,7 +187,7 @@ class Line:
     def delivery_ms(self, frames: np.ndarray, requested: GenerationRequest, number: int) -> tuple[float, float]:
         """Return the milliseconds from ``computed_at`` to ``finished_at``, and those for writing to the spool."""
         from tasks import dispatch
-        from workers.gpu import spool
+        from workers.spool import frames as spool
 
         store, job_id = self.stack.store, f"j{os.getpid()}-{number}"
         store.heartbeat("gpu0", OWNER, {})

@@ -27,9 +27,8 @@ from jobs.errors import JobCancelled
 from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import PROJECT_ROOT, Settings
 from jobs.slots.residency import Place
-from workers.gpu import failures
 from workers.parent import device_facts
-from workers.pipelines import device
+from workers.pipelines import device, device_errors
 from workers.pipelines.cache import PipelineCache
 
 Row = tuple[str, str, str]
@@ -37,16 +36,16 @@ Row = tuple[str, str, str]
 #: Runs in a separate process, because the fault makes the process unusable.
 _POISON = """
 import torch
-from workers.gpu.failures import is_poison
+from workers.pipelines.device_errors import is_device_lost
 try:
     torch.zeros(1, device="cuda")[torch.tensor([5], device="cuda")]
     torch.cuda.synchronize()
 except Exception as exc:
-    print("poison" if is_poison(exc) else repr(exc))
+    print("poison" if is_device_lost(exc) else repr(exc))
 """
 _PINNED = """
-import workers.gpu.child
-workers.gpu.child.prepare("gpu0")
+import workers.parent.child
+workers.parent.child.prepare("gpu0")
 import torch
 print(torch.cuda.device_count())
 """
@@ -58,7 +57,7 @@ class Check:
     def __init__(self, device_name: str, *, tiny: bool, folder: Path) -> None:
         self.tiny, self.folder = tiny, folder
         self.cuda = device_name == "cuda"
-        self.cache = PipelineCache(Settings(model_memory_bytes=0 if self.cuda else 2**40))
+        self.cache = PipelineCache(Settings.of(model_memory_bytes=0 if self.cuda else 2**40))
         assert self.cache.device.type == device_name, f"torch sees no {device_name} device"
         self.dtype = torch.bfloat16 if self.cuda else torch.float32
         if tiny and not self.cuda:
@@ -72,7 +71,7 @@ class Check:
         yield from self.faults()
 
     def device(self) -> Iterator[Row]:
-        facts = device_facts.read("gpu0")
+        facts = device_facts.measure("gpu0")
         yield "facts of the device", "ok" if facts.get("memory_total_bytes") else "MISSING", json.dumps(facts)
         for kind in (Kind.TEXT2IMG, Kind.TEXT2VIDEO):
             chosen = device.dtype_of(ModelSpec(name="m", source="x", kinds=(kind,)), self.cache.device)
@@ -121,8 +120,8 @@ class Check:
                 pipeline, Shape(**{**vars(shape), "arguments": {**shape.arguments, "width": size, "height": size}})
             )
         except Exception as exc:
-            caught = "" if failures.is_out_of_memory(exc) else repr(exc)[:200]
-            failures.let_go(exc)
+            caught = "" if device_errors.is_out_of_memory(exc) else repr(exc)[:200]
+            device_errors.release_tensors(exc)
         self.cache.free()
         left = f", {torch.cuda.memory_allocated() / 2**30:.2f} GiB held after" if self.cuda else ""
         self.run(pipeline, shape)

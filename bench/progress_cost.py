@@ -25,7 +25,7 @@ def _step() -> None:
 def _job(stack: Stack | None) -> tuple[float, float]:
     """Return wall and CPU seconds of one job of ``STEPS`` steps; without a stack, progress is not reported."""
     from bench.queue import REQUEST
-    from workers.gpu.report import Reporter
+    from workers.reporting.reporter import Reporter
 
     if stack is None:
         wall, cpu = time.perf_counter(), time.process_time()

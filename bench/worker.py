@@ -47,7 +47,7 @@ class Worker:
         os.environ |= {SLOT_VARIABLE: SLOT, OWNER_VARIABLE: OWNER}
         self._stack, self._run = stack, run
         stack.store.register(SLOT, OWNER, {"models": f'["{MODEL}"]', "node": "nobody"})
-        models = ModelRegistry.from_file(stack.settings.models_file)
+        models = ModelRegistry.from_file(stack.settings.paths.models_file)
         fields = {"model": MODEL, "prompt": "a red circle on a blue background", "seed": 1, "steps": steps}
         self._request, _ = resolve(models, fields)
         self._spec = models.get(MODEL)
@@ -71,7 +71,7 @@ class Worker:
         submission = Submission(request=self._request, preview=preview)
         [binding] = self._stack.store.submit(job_id, submission).bindings
         outcome = self._run.run(job_id, binding.attempt)
-        assert outcome.computed, outcome
+        assert outcome.needs_delivery, outcome
 
 
 def _spent(work: Callable[[], None]) -> tuple[float, float]:

@@ -1,5 +1,5 @@
-"""The domain: jobs, their records and states, slots, the object store, models and settings.
+"""The domain: jobs, their records and states, slots, models, object stores and settings.
 
-Nothing here knows Flask, Celery or torch. Every state change of a job is one Lua call on Redis
-(``jobs/store/lua``), made through :class:`jobs.store.jobs.JobStore`; everything else in Framemill asks this package.
+Nothing here imports Flask, Celery or torch. Every state change of a job is one Lua call on Redis
+(``jobs/store/lua``), made through :class:`jobs.store.jobs.JobStore`.
 """

@@ -1,4 +1,4 @@
-"""Who calls: roles, and what a caller may do."""
+"""Callers: their roles, limits and permissions."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from jobs.errors import InvalidRequest, Problem
 from jobs.settings import RETENTION_CLASSES
 
 CLASSES = ("premium", "general")
-#: The key id of callers on a server without keys.
+#: Key id of callers on a server without keys.
 NOBODY = "-"
 
 
 class Role(StrEnum):
-    """What a key is for."""
+    """The purpose of a key."""
 
-    #: Submits jobs; sees and stops its own.
+    #: Submits jobs, and sees and stops its own.
     CLIENT = "client"
-    #: A worker that pulls jobs over HTTP.
+    #: Pulls jobs over HTTP as a worker.
     WORKER = "worker"
-    #: Everything, all jobs included.
+    #: May do everything, with the jobs of all keys.
     ADMIN = "admin"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Caller:
-    """Who a request comes from."""
+    """The sender of a request, as its API key describes it."""
 
-    #: Name of the service the key was made for; jobs belong to it. Letters, digits, ``_`` and ``-``.
+    #: Name of the service that has the key and owns its jobs: letters, digits, ``_`` and ``-``.
     key_id: str
     role: Role = Role.CLIENT
-    #: Scheduling class of its jobs unless they say otherwise.
+    #: Default scheduling class of its jobs.
     job_class: str = "general"
-    #: How long files of its jobs are kept unless they say otherwise; empty: as the settings say.
+    #: Default retention class of its jobs' files; empty: that of the server.
     retention: str = ""
-    #: Most jobs that may wait, run at once, and be submitted in a minute; 0: no limit.
+    #: Number of jobs that may wait, run at once, and be submitted per minute; 0: no limit.
     max_waiting: int = 0
     max_running: int = 0
     max_per_minute: int = 0
-    #: Models it may use; empty: all.
+    #: Models that it may use; empty: all.
     models: tuple[str, ...] = ()
-    #: Beginnings of paths it may call; empty: all.
+    #: Prefixes of the paths that it may call; empty: all.
     endpoints: tuple[str, ...] = ()
-    #: Whether its requests may turn moderation off.
+    #: Whether its requests may skip moderation.
     may_skip_moderation: bool = False
 
     @property
@@ -53,15 +53,15 @@ class Caller:
 
     @property
     def scope(self) -> str | None:
-        """The key whose jobs it sees; None: all jobs."""
+        """The key whose jobs it may see; None: those of all keys."""
         return None if self.is_admin else self.key_id
 
     def owns(self, key_id: str) -> bool:
-        """Whether it may see and stop that key's jobs."""
+        """Return whether it may see and stop the jobs of a key."""
         return self.is_admin or key_id == self.key_id
 
     def check(self) -> Caller:
-        """Raises: InvalidRequest."""
+        """Return the caller if its fields are valid. Raises: InvalidRequest: names every problem."""
         problems = []
         if not self.key_id or len(self.key_id) > 64 or not self.key_id.replace("-", "").replace("_", "").isalnum():
             problems.append(Problem("service", "must be 1 to 64 letters, digits, '_' or '-'", self.key_id))
@@ -80,11 +80,11 @@ class Caller:
         return self
 
 
-#: Callers of a server without keys (it is bound to loopback then): one anonymous service that may do everything.
+#: The caller of every request to a server without keys, which is bound to loopback: it may do everything.
 ANYBODY = Caller(key_id=NOBODY, role=Role.ADMIN)
 
 
 def digest_of(secret: str) -> str:
-    """What is kept of a secret."""
+    """Return the digest that is stored instead of a secret."""
     # Secrets are 256 random bits, so a plain hash is enough; salts and stretching protect guessable ones.
     return hashlib.sha256(secret.encode()).hexdigest()

@@ -60,7 +60,7 @@ def choose(
     if wanted is not None and not FORMATS[name].lossy:
         problems.append(Problem("output_quality", f"{name} has no quality to choose", wanted))
     elif wanted is not None and not 1 <= wanted <= 100:
-        problems.append(Problem("output_quality", "must be 1 to 100", wanted))
+        problems.append(Problem("output_quality", "must be between 1 and 100", wanted))
     chosen = (wanted or quality) if FORMATS[name].lossy else None
     return {"output_format": name, "output_quality": chosen}, problems
 

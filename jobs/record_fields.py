@@ -96,9 +96,7 @@ def storage_of(cls: Any) -> dict[str, Stored]:
 @cache
 def _table(cls: Any) -> tuple[tuple[str, Stored, Any], ...]:
     """Attribute, storage and default of every stored field."""
-    return tuple(
-        (one.name, one.metadata[_STORED], _default_of(one)) for one in fields(cls) if _STORED in one.metadata
-    )
+    return tuple((one.name, one.metadata[_STORED], _default_of(one)) for one in fields(cls) if _STORED in one.metadata)
 
 
 @cache

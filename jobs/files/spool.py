@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from jobs.settings import Settings
+from jobs.slots.host import ram_bytes
 from jobs.states import JobState
 from jobs.store.jobs import JobStore
 from jobs.store.queries import find
@@ -51,10 +52,10 @@ def root_for(settings: Settings, size_bytes: int) -> Path:
     memory = settings.spool_memory
     if memory is not None:
         with suppress(OSError):
-            fresh = time.time() - _offer(memory).stat().st_mtime < settings.slot_lease_s
+            fresh = time.time() - _offer(memory).stat().st_mtime < settings.leases.slot_lease_s
             # Half of what is free stays so: the machine needs its memory for other things too.
-            room = 2 * size_bytes < min(shutil.disk_usage(memory).free, _available_bytes())
-            within = used_bytes(memory) + size_bytes <= settings.spool_memory_bytes
+            room = 2 * size_bytes < min(shutil.disk_usage(memory).free, ram_bytes()[1])
+            within = used_bytes(memory) + size_bytes <= settings.spool.memory_bytes
             if fresh and room and within and _is_ours(memory):
                 return memory
     return settings.spool_disk
@@ -63,13 +64,13 @@ def root_for(settings: Settings, size_bytes: int) -> Path:
 def full(settings: Settings) -> str:
     """Why this host should get no new job, for people; '' while there is room."""
     used = sum(used_bytes(root) for root in _roots(settings))
-    if settings.spool_max_bytes and used >= settings.spool_max_bytes:
-        return f"delivery of computed frames: {_size(used)} of {_size(settings.spool_max_bytes)} wait in the spool"
+    if settings.spool.max_bytes and used >= settings.spool.max_bytes:
+        return f"delivery of computed frames: {_size(used)} of {_size(settings.spool.max_bytes)} wait in the spool"
     with suppress(OSError):  # a folder that cannot be used fails the run, with a message of its own
         settings.spool_disk.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(settings.spool_disk).free
-        if free < settings.spool_reserve_bytes:
-            return f"room on the disk of the spool: {_size(free)} free, {_size(settings.spool_reserve_bytes)} kept free"
+        if free < settings.spool.reserve_bytes:
+            return f"room on the disk of the spool: {_size(free)} free, {_size(settings.spool.reserve_bytes)} kept free"
     return ""
 
 
@@ -136,14 +137,6 @@ def _is_ours(folder: Path) -> bool:
     """Shared memory is open to every user: a folder that another one made is not used."""
     found = folder.lstat()
     return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
-
-
-def _available_bytes() -> int:
-    """Memory that programs can still get, without swapping."""
-    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return 0
 
 
 def _size(count: float) -> str:

@@ -1,65 +1,117 @@
-"""The back ends file: servers of others that compute jobs as one slot each.
+"""The back ends file: servers of other systems that run jobs, each as one slot.
 
-Each table is a slot of its name, served by a Celery worker of that queue (``celery -A tasks worker -Q lightx2v-1``).
-A mistake is a :class:`~jobs.errors.BadSetting` that names file, table and key, raised when a process starts.
-A Devoid Generator's ``executors.json`` is read, too (``jobs.models.executors_json``).
+The name of a table is the name of the slot. A Celery worker of that queue serves it (``celery -A tasks worker -Q
+lightx2v-1``). Errors are raised when a process starts and name file, line, table and key. Devoid Generator's
+``executors.json`` is supported as well (:mod:`jobs.models.executors_json`).
 """
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from marshmallow import ValidationError, validates_schema
+
 from jobs.errors import BadSetting
-from jobs.models import executors_json as executors_file
+from jobs.models import executors_json
 from jobs.models.builtin import BUILT_IN
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import ModelSpec
+from jobs.models.toml_fields import OneOf, Seconds, String, TableSchema, TypedField
+from jobs.models.toml_lines import TomlFile
 from jobs.settings import PROJECT_ROOT, Settings
-from jobs.slots.slot import is_backend_name
+from jobs.slots.slot import MAX_BACKEND_NAME_CHARS, is_backend_name
 
-#: What a back end may speak; each is a module of ``workers/executors/remote``.
+#: Protocols of back ends; each has a module in ``workers/remote``.
 TYPES = ("lightx2v", "automatic1111", "kandinsky")
 
-_KEYS = {"type", "endpoint", "models", "timeout_s", "lost_after_s", "run_timeout_s", "credentials_env"}
-_SECONDS = ("timeout_s", "lost_after_s", "run_timeout_s")
-#: Variables with the key of a type whose tables name none.
+#: Type → the environment variable with its key, unless the table names another one.
 _CREDENTIALS = {"kandinsky": "KANDINSKY_API_TOKEN"}
-#: Where a Devoid Generator has its file, and what is read when there is no ``backends.toml``.
+#: Path of Devoid Generator's file, which is read if there is no ``backends.toml``.
 _EXECUTORS_JSON = Path("data") / "executors.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
-    """One table of the file."""
+    """A server of another system: one table of the back ends file."""
 
     name: str
-    #: Which protocol it speaks.
+    #: The protocol that it speaks.
     type: str
-    #: Its address, without a slash at the end.
+    #: Its URL, without a slash at the end.
     endpoint: str
-    #: Our names of the models it has, and what it calls them itself ('' where that does not matter).
+    #: Names of the models that it offers, here → there; '' where the back end needs no name.
     models: Mapping[str, str]
-    #: Longest wait for one of its answers, seconds.
+    #: Longest wait for a response, seconds.
     timeout_s: float = 10.0
-    #: A job that runs there is given to another slot when it was out of reach for so long, seconds.
+    #: A job is moved to another slot when its back end has been unreachable for this long, seconds.
     lost_after_s: float = 30.0
-    #: A run that takes longer is stopped there and given to another slot, seconds; None: no limit of its own.
+    #: A run that takes longer is stopped and moved to another slot, seconds; None: no limit.
     run_timeout_s: float | None = None
-    #: Environment variable that holds its key or ``user:password``; '' for none.
+    #: Environment variable with its key or ``user:password``; '' for none.
     credentials_env: str = field(default="", repr=False)
 
     def offered(self, registry: ModelRegistry) -> list[ModelSpec]:
-        """The models of the models file that it may run."""
+        """Return the models of the registry that it may run."""
         return registry.for_slot(self.name, self.models)
 
 
+class _Endpoint(TypedField):
+    types = (str,)
+    default_error_messages = {"invalid": "must be a URL such as http://gpuhost:8000, without user name or query"}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = str(super()._deserialize(value, attr, data, **kwargs))
+        if not _is_endpoint(text):
+            raise self.make_error("invalid")
+        return text.rstrip("/")
+
+
+class _Models(TypedField):
+    """A list of model names, or a table of model names and the back end's names for them."""
+
+    types = (list, dict)
+    default_error_messages = {
+        "invalid": "must be a list of models of the models file, or a table from them to the back end's names"
+    }
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, str]:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        names = value if isinstance(value, list) else value.values()
+        if not value or not all(isinstance(name, str) for name in names):
+            raise self.make_error("invalid")
+        return dict.fromkeys(value, "") if isinstance(value, list) else value
+
+
+class BackendSchema(TableSchema):
+    """One table of the back ends file."""
+
+    type = OneOf(TYPES, required=True)
+    endpoint = _Endpoint(required=True)
+    models = _Models()
+    timeout_s = Seconds()
+    lost_after_s = Seconds()
+    run_timeout_s = Seconds()
+    credentials_env = String()
+
+    @validates_schema
+    def _check_models(self, table: dict[str, Any], **kwargs: Any) -> None:
+        if "models" not in table and table["type"] not in BUILT_IN:
+            raise ValidationError(_Models.default_error_messages["invalid"], "models")
+
+
+#: Every key of a back end's table.
+KEYS = frozenset(BackendSchema().fields)
+
+
 def read_backends(path: Path) -> dict[str, Backend]:
-    """Read and check the whole file; without one (at its default place, or a Devoid Generator's) there are none.
+    """Read and check the whole file.
+
+    If neither the default file nor Devoid Generator's exists, there are no back ends. Any other file must exist.
 
     Raises:
         BadSetting: unreadable file, syntax error, unknown key, wrong type or value.
@@ -68,79 +120,43 @@ def read_backends(path: Path) -> dict[str, Backend]:
         path = PROJECT_ROOT / _EXECUTORS_JSON
         if not path.exists():
             return {}
-    try:
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":
-            listed = executors_file.read(path, text)
-            return {name: _backend(f"{path}: {entry.label}:", name, entry.table) for name, entry in listed.items()}
-        tables = tomllib.loads(text)
-    except OSError as exc:
-        raise BadSetting(f"BACKENDS_FILE {path} cannot be read: {exc.strerror}") from exc
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-        raise BadSetting(f"{path}: {exc}") from exc
-    return {name: _backend(f"{path}: [{name}]", name, table) for name, table in tables.items()}
+    if path.suffix == ".json":
+        entries = executors_json.read(path)
+        return {name: _backend(name, entry.load(BackendSchema()), entry.error) for name, entry in entries.items()}
+    file = TomlFile.read(path, "BACKENDS_FILE")
+    return {
+        name: _backend(name, file.load(BackendSchema(), name), partial(file.error, (name, "name")))
+        for name in file.tables
+    }
 
 
 def registry_of(settings: Settings) -> ModelRegistry:
-    """Every model of this installation: those of the models file, and those that back ends bring along.
+    """Return every model of this installation: those of the models file and the built-in ones of back ends.
 
     Raises:
-        BadSetting: one of both files is wrong.
+        BadSetting: one of the two files is wrong.
     """
-    registry = ModelRegistry.from_file(settings.models_file)
-    named = {name for backend in read_backends(settings.backends_file).values() for name in backend.models}
-    brought = [BUILT_IN[name] for name in sorted(named & BUILT_IN.keys() - set(registry.names()))]
-    return ModelRegistry([*registry, *brought])
+    registry = ModelRegistry.from_file(settings.paths.models_file)
+    offered = {name for backend in read_backends(settings.paths.backends_file).values() for name in backend.models}
+    built_in = [BUILT_IN[name] for name in sorted(offered & BUILT_IN.keys() - set(registry.names()))]
+    return ModelRegistry([*registry, *built_in])
 
 
-def _backend(place: str, name: str, table: Any) -> Backend:
-    """``place``: file and table, for messages."""
-
-    def bad(key: str, rule: str) -> BadSetting:
-        return BadSetting(f"{place} {key}: {rule}")
-
+def _backend(name: str, values: dict[str, Any], error: Callable[[str], BadSetting]) -> Backend:
     if not is_backend_name(name):
-        raise bad("name", "letters, digits, '_' and at least one '-' in between, like lightx2v-1; at most 32")
-    if not isinstance(table, dict):
-        raise bad("table", "must be a table")
-    for key in table.keys() - _KEYS:
-        raise bad(key, f"unknown key; known: {', '.join(sorted(_KEYS))}")
-    if table.get("type") not in TYPES:
-        raise bad("type", f"must be one of {', '.join(TYPES)}")
-    endpoint = table.get("endpoint")
-    if not isinstance(endpoint, str) or not _is_address(endpoint):
-        raise bad("endpoint", "must be an address like http://gpuhost:8000, without user name or query")
-    for key in _SECONDS:
-        if not executors_file.is_seconds(table.get(key, 1)):
-            raise bad(key, "must be seconds, more than 0")
-    if not isinstance(table.get("credentials_env", ""), str):
-        raise bad("credentials_env", "must be the name of an environment variable")
-    given = {key: table[key] for key in (*_SECONDS, "credentials_env") if key in table}
-    return Backend(
-        name=name, type=table["type"], endpoint=endpoint.rstrip("/"), models=_models(table, bad),
-        **{"credentials_env": _CREDENTIALS.get(table["type"], ""), **given},
-    )  # fmt: skip
+        rule = "must be letters, digits and '_' with at least one '-' in between, such as lightx2v-1"
+        raise error(f"{rule}; at most {MAX_BACKEND_NAME_CHARS} characters")
+    kind = values["type"]
+    built_in = {"models": {kind: ""}, "credentials_env": _CREDENTIALS.get(kind, "")}
+    return Backend(name=name, **{**built_in, **values})
 
 
-def _models(table: Mapping[str, Any], bad: Any) -> Mapping[str, str]:
-    """A list of our names, or a table from them to the back end's own; left out: what the type brings along."""
-    value = table.get("models")
-    if value is None and table["type"] in BUILT_IN:
-        return {table["type"]: ""}
-    names = dict.fromkeys(value, "") if isinstance(value, list) and all(isinstance(n, str) for n in value) else value
-    if not isinstance(names, dict) or not names or not all(isinstance(own, str) for own in names.values()):
-        raise bad("models", "must be a list of names of the models file, or a table of them with the back end's names")
-    return names
-
-
-def _is_address(text: str) -> bool:
+def _is_endpoint(text: str) -> bool:
     try:
-        link = urlsplit(text)
-        link.port  # noqa: B018  (raises for what is no port)
+        url = urlsplit(text)
+        url.port  # noqa: B018  (raises ValueError for an invalid port)
     except ValueError:
         return False
     return (
-        link.scheme in ("http", "https")
-        and bool(link.hostname)
-        and not (link.query or link.fragment or "@" in link.netloc)
+        url.scheme in ("http", "https") and bool(url.hostname) and not (url.query or url.fragment or "@" in url.netloc)
     )

@@ -1,6 +1,6 @@
-"""Models that back ends bring along: what a server of a type has when its table lists no models.
+"""Built-in models of back ends: what a back end of a type offers when its table lists no models.
 
-They have the defaults of such a server, and leave limits to it as far as can be.
+They use the defaults of such a server and set wide limits, so that the server itself decides what it accepts.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from jobs.models import schedulers
 from jobs.models.spec import Kind, ModelSpec, Range
 
-#: Samplers that AUTOMATIC1111 has under our name.
+#: Samplers that AUTOMATIC1111 offers under the name used here.
 _A1111_SAMPLERS = {
     "Euler", "Euler a", "Heun", "LMS", "DPM2", "DPM2 a", "DPM++ 2M", "DPM++ 2M SDE", "DPM++ 3M SDE", "DPM++ SDE",
     "UniPC", "DDIM", "PLMS", "LCM",
@@ -22,13 +22,13 @@ def _samplers() -> tuple[str, ...]:
 
 _WIDE = {"steps": Range(1, 1000), "guidance_scale": Range(0, 100), "prompt_chars": Range(0, 100_000)}
 
-#: By type of back end, and so by name.
+#: By type of back end, which is also the model's name.
 BUILT_IN = {
     "automatic1111": ModelSpec(
         name="automatic1111",
         source="",
         executor="remote",
-        description="whatever the AUTOMATIC1111 servers have loaded",
+        description="The checkpoint that the AUTOMATIC1111 server has loaded",
         kinds=(Kind.TEXT2IMG, Kind.IMG2IMG, Kind.INPAINT),
         defaults={"steps": 50, "width": 512, "height": 512, "guidance_scale": 7.0, "strength": 0.75},
         limits={**_WIDE, "num_images": Range(1, 64)},
@@ -39,7 +39,7 @@ BUILT_IN = {
         name="kandinsky",
         source="",
         executor="remote",
-        description="Kandinsky 2.1 on servers of its API",
+        description="Kandinsky 2.1 on a server of its API",
         kinds=(Kind.TEXT2IMG, Kind.MIX2IMG),
         prior_arguments={},
         defaults={"steps": 30, "width": 512, "height": 512, "guidance_scale": 4.0},

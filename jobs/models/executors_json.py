@@ -1,7 +1,7 @@
-"""A Devoid Generator's ``data/executors.json``: a list of servers, as tables of the back ends file.
+"""Devoid Generator's ``data/executors.json``: a list of servers, read as tables of the back ends file.
 
-Each entry has ``name``, ``exec_type`` and ``endpoint``, and may have ``timeout`` (seconds for one run), ``gpu`` and
-``model``; the last two are for people there, and only noted here.
+Each entry has ``name``, ``exec_type`` and ``endpoint``, and may have ``timeout`` (longest run, seconds), ``gpu`` and
+``model``. The last two are comments for people and are only logged.
 """
 
 from __future__ import annotations
@@ -9,91 +9,113 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from marshmallow import Schema, ValidationError, fields, validate
+
 from jobs.errors import BadSetting
+from jobs.models.toml_fields import OneOf, Seconds, String, TableSchema
+from jobs.models.toml_lines import broken_rules
 from jobs.slots.slot import MAX_BACKEND_NAME_CHARS, is_backend_name
 
 logger = logging.getLogger(__name__)
 
 EXEC_TYPES = ("automatic1111", "kandinsky")
-_KEYS = {"name", "gpu", "timeout", "model", "exec_type", "endpoint"}
+
+
+class EntrySchema(TableSchema):
+    """One entry of the list. The endpoint is checked as part of the back end's table."""
+
+    type_rule = "must be an object"
+
+    name = String(required=True, validate=validate.Regexp(r"(?s).*\S", error="must not be empty"))
+    exec_type = OneOf(EXEC_TYPES, required=True)
+    endpoint = fields.Raw(allow_none=True)
+    timeout = Seconds(allow_none=True)
+    gpu = fields.Raw(allow_none=True)
+    model = fields.Raw(allow_none=True)
 
 
 @dataclass(frozen=True)
 class Entry:
     """One server of the list."""
 
-    #: How messages call it.
-    label: str
-    #: As it would stand in the back ends file.
-    table: dict[str, Any]
+    #: File and entry, as messages name them.
+    place: str
+    #: The table that it would be in the back ends file.
+    table: Mapping[str, Any]
+
+    def load(self, schema: Schema) -> dict[str, Any]:
+        """Load the table with a schema. Raises: BadSetting."""
+        return _load(schema, self.table, self.place)
+
+    def error(self, rule: str) -> BadSetting:
+        """Return the error of the entry's name."""
+        return BadSetting(f"{self.place}: name: {rule}")
 
 
-def read(path: Path, text: str) -> dict[str, Entry]:
-    """The entries by the names of their slots.
+def read(path: Path) -> dict[str, Entry]:
+    """Return the entries of the file by the names of their slots.
 
     Raises:
-        BadSetting: no such list; names file, entry and key.
+        BadSetting: the file cannot be read or is wrong; the message names file, entry and key.
     """
     try:
-        entries = json.loads(text)
+        items = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise BadSetting(f"BACKENDS_FILE {path} cannot be read: {exc.strerror}") from exc
     except ValueError as exc:
-        raise BadSetting(f"{path}: is not JSON: {exc}") from exc
-    if not isinstance(entries, list):
+        raise BadSetting(f"{path}: is not valid JSON: {exc}") from exc
+    if not isinstance(items, list):
         raise BadSetting(f"{path}: must be a list of executors")
-    found: dict[str, Entry] = {}
-    for number, fields in enumerate(entries, 1):
-        name, entry = _entry(path, number, fields)
-        if name in found:
-            raise BadSetting(f"{path}: {entry.label}: name: would be slot {name}, as {found[name].label} is")
-        found[name] = entry
-    return found
+    entries: dict[str, Entry] = {}
+    for number, values in enumerate(items, 1):
+        place = f"{path}: {_label(number, values)}"
+        item = _load(EntrySchema(), values, place)
+        slot = slot_name(item["name"], item["exec_type"], number)
+        if slot in entries:
+            other = entries[slot].place.removeprefix(f"{path}: ")
+            raise BadSetting(f"{place}: name: gives the slot name {slot}, which {other} has already")
+        _log(slot, *(str(item.get(key) or "") for key in ("name", "gpu", "model")))
+        entries[slot] = Entry(place, _table(item))
+    return entries
 
 
 def slot_name(name: str, exec_type: str, number: int) -> str:
-    """The slot of an entry: its name as far as a slot may be called so, with the type in front of a single word."""
-    words = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-_")
-    if not is_backend_name(words):
-        words = f"{exec_type}-{words or number}"
-    return words[:MAX_BACKEND_NAME_CHARS].rstrip("-")
+    """Return the slot name of an entry: its name in valid characters, after its type if it is a single word."""
+    slot = re.sub(r"[^a-z0-9_]+", "-", name.lower()).strip("-_")
+    if not is_backend_name(slot):
+        slot = f"{exec_type}-{slot or number}"
+    return slot[:MAX_BACKEND_NAME_CHARS].rstrip("-")
 
 
-def is_seconds(value: Any) -> bool:
-    """Whether a value can be a time limit: more than 0, and less than a day."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < 86_400
+def _label(number: int, values: Any) -> str:
+    name = values.get("name") if isinstance(values, dict) else None
+    return f"entry {number} ({name})" if isinstance(name, str) and name.strip() else f"entry {number}"
+
+
+def _table(item: Mapping[str, Any]) -> dict[str, Any]:
+    table = {"type": item["exec_type"], "endpoint": item.get("endpoint")}
+    if item.get("timeout") is not None:
+        table["run_timeout_s"] = item["timeout"]
+    return table
+
+
+def _load(schema: Schema, values: Any, place: str) -> dict[str, Any]:
+    try:
+        loaded: dict[str, Any] = schema.load(values)
+    except ValidationError as exc:
+        keys, rule = next(broken_rules(exc))
+        raise BadSetting(": ".join([place, *filter(None, [".".join(keys)]), rule])) from None
+    return loaded
 
 
 @cache
-def _note(slot: str, name: str, gpu: str, model: str) -> None:
-    """Once for each process, however often it reads the file."""
-    notes = {"backend": slot, "entry": name, "its_gpu": gpu, "its_model": model}
-    logger.info("back end of executors.json", extra=notes)
-
-
-def _entry(path: Path, number: int, fields: Any) -> tuple[str, Entry]:
-    label = f"entry {number}"
-
-    def bad(key: str, rule: str) -> BadSetting:
-        return BadSetting(f"{path}: {label}: {key}: {rule}")
-
-    if not isinstance(fields, dict):
-        raise BadSetting(f"{path}: {label}: must be an object")
-    if not isinstance(fields.get("name"), str) or not fields["name"].strip():
-        raise bad("name", "must be text")
-    label += f" ({fields['name']})"
-    for key in sorted(fields.keys() - _KEYS):
-        raise bad(key, f"unknown key; known: {', '.join(sorted(_KEYS))}")
-    if fields.get("exec_type") not in EXEC_TYPES:
-        raise bad("exec_type", f"must be one of {', '.join(EXEC_TYPES)}")
-    if fields.get("timeout") is not None and not is_seconds(fields["timeout"]):
-        raise bad("timeout", "must be seconds, more than 0")
-    name = slot_name(fields["name"], fields["exec_type"], number)
-    _note(name, *(str(fields.get(key) or "") for key in ("name", "gpu", "model")))
-    table = {"type": fields["exec_type"], "endpoint": fields.get("endpoint")}
-    if fields.get("timeout") is not None:
-        table["run_timeout_s"] = fields["timeout"]
-    return name, Entry(label, table)
+def _log(slot: str, name: str, gpu: str, model: str) -> None:
+    """Log an entry once in each process, however often the file is read."""
+    entry = {"backend": slot, "entry": name, "entry_gpu": gpu, "entry_model": model}
+    logger.info("back end of executors.json", extra=entry)

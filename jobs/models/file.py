@@ -1,195 +1,195 @@
-"""Reading and checking the models file.
+"""Read and check the models file: one table for each model.
 
-Each key of a table has one checker in :data:`KEYS`, which gives the value as :class:`~jobs.models.spec.ModelSpec` holds
-it. What concerns several keys is checked after that. A mistake names file, line, model and key.
+:class:`ModelSchema` has one field for each key and loads values as :class:`~jobs.models.spec.ModelSpec` holds them. An
+error names file, line, model and key.
 """
 
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jobs.errors import BadSetting
-from jobs.models import load_options, loras, schedulers
+from marshmallow import ValidationError, fields, validate, validates_schema
+
+from jobs.models import loras, schedulers
+from jobs.models.load_options import KEYS as LOAD_OPTION_KEYS
+from jobs.models.load_options import LoadOptions, LoadOptionsSchema
 from jobs.models.spec import DEFAULT_LIMITS, DEFAULTS, Kind, ModelSpec, Range
-from jobs.models.toml_lines import line_of
+from jobs.models.toml_fields import (
+    Count,
+    ListOf,
+    Number,
+    OneOf,
+    String,
+    Table,
+    TableSchema,
+    Text,
+    TypedField,
+)
+from jobs.models.toml_lines import TomlFile
 from jobs.slots.slot import is_slot
 
 EXECUTORS = ("diffusers", "noop", "drawing", "remote")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
-#: Fields of a request that a pipeline's call can be given under another name.
-FIELDS = frozenset(
-    {"prompt", "negative_prompt", "steps", "guidance_scale", "width", "height", "frames", "fps", "image", "mask",
-     "strength", "num_images", "seed"}
+#: Fields of a request that the call of a pipeline may have under another name.
+RENAMABLE_FIELDS = (
+    "prompt", "negative_prompt", "steps", "guidance_scale", "width", "height", "frames", "fps", "image", "mask",
+    "strength", "num_images", "seed",
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
-#: Gives the value to keep, or raises Broken.
-Checker = Callable[[Any], Any]
+
+class _Kinds(TypedField):
+    types = (list,)
+    default_error_messages = {"invalid": f"must be a list of at least one of {', '.join(Kind)}"}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[Kind, ...]:
+        names = super()._deserialize(value, attr, data, **kwargs)
+        if not names or not all(name in tuple(Kind) for name in names):
+            raise self.make_error("invalid")
+        return tuple(Kind(name) for name in names)
 
 
-class Broken(Exception):
-    """A rule that a value breaks; ``path`` leads from the key to the part of it that is wrong."""
+class _Interval(TypedField):
+    """``[lowest, highest]``."""
 
-    def __init__(self, rule: str, *path: str) -> None:
-        super().__init__(rule)
-        self.rule, self.path = rule, path
+    types = (list,)
+    default_error_messages = {"invalid": "must be [lowest, highest]"}
 
-
-def text(value: Any) -> str:
-    if not isinstance(value, str) or not value:
-        raise Broken("must be text")
-    return value
-
-
-def whole(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise Broken("must be a whole number of at least 1")
-    return value
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Range:
+        pair = super()._deserialize(value, attr, data, **kwargs)
+        if len(pair) != 2 or not all(isinstance(n, int | float) and not isinstance(n, bool) for n in pair):
+            raise self.make_error("invalid")
+        if pair[0] > pair[1]:
+            raise self.make_error("invalid")
+        return Range(*pair)
 
 
-def seconds(value: Any) -> float:
-    if not is_number(value) or value < 0:
-        raise Broken("must be seconds, 0 or more")
-    return float(value)
+class _ArgumentName(String):
+    default_error_messages = {"invalid": "must be the name of an argument, or empty to pass none"}
 
 
-def one_of(*allowed: str) -> Checker:
-    def check(value: Any) -> str:
-        if value not in allowed:
-            raise Broken(f"must be one of {', '.join(allowed)}")
-        return str(value)
+class _Scheduler(TypedField):
+    """A scheduler under any of its names; loaded as its canonical name."""
 
-    return check
+    types = (str,)
+    default_error_messages = {
+        "invalid": f"unknown scheduler; known: {', '.join(schedulers.SAMPLERS)}, some followed by a schedule"
+    }
 
-
-def list_of(what: str, fits: Callable[[Any], bool]) -> Checker:
-    def check(value: Any) -> tuple[Any, ...]:
-        if not isinstance(value, list) or not all(isinstance(item, str) and fits(item) for item in value):
-            raise Broken(f"must be a list of {what}")
-        return tuple(value)
-
-    return check
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        choice = schedulers.parse(super()._deserialize(value, attr, data, **kwargs))
+        if choice is None:
+            raise self.make_error("invalid")
+        return str(choice)
 
 
-def table(what: str) -> Checker:
-    def check(value: Any) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise Broken(f"must be a table of {what}")
-        return value
+class _Schedulers(TypedField):
+    """A list of schedulers, or the name of a family for all that it has."""
 
-    return check
+    types = (list, str)
+    default_error_messages = {"invalid": f"must be one of {', '.join(schedulers.FAMILIES)}, or a list of schedulers"}
 
-
-def kinds(value: Any) -> tuple[Kind, ...]:
-    rule = f"must name at least one of {', '.join(Kind)}"
-    try:
-        found = tuple(Kind(kind) for kind in value)
-    except (ValueError, TypeError):
-        raise Broken(rule) from None
-    if not found:
-        raise Broken(rule)
-    return found
-
-
-def pipelines(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value.values()):
-        raise Broken("must map kinds of this model to names of pipeline classes")
-    return value
-
-
-def limits(value: Any) -> dict[str, Range]:
-    found = {}
-    for key, pair in table("limits")(value).items():
-        known(key, DEFAULT_LIMITS)
-        if not (isinstance(pair, list) and len(pair) == 2 and all(map(is_number, pair)) and pair[0] <= pair[1]):
-            raise Broken("must be [lowest, highest]", key)
-        found[key] = Range(*pair)
-    return found
-
-
-def defaults(value: Any) -> dict[str, Any]:
-    for key, default in table("default values")(value).items():
-        known(key, DEFAULTS)
-        if not (isinstance(default, str) if key == "negative_prompt" else is_number(default)):
-            raise Broken("must be text" if key == "negative_prompt" else "must be a number", key)
-    return dict(value)
-
-
-def scheduler(value: Any) -> str:
-    choice = schedulers.parse(value) if isinstance(value, str) else None
-    if choice is None:
-        raise Broken(f"unknown scheduler; known: {', '.join(schedulers.SAMPLERS)}, some with a schedule after it")
-    return str(choice)
-
-
-def scheduler_list(value: Any) -> tuple[str, ...]:
-    if value in schedulers.FAMILIES:
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
+        value = super()._deserialize(value, attr, data, **kwargs)
+        if isinstance(value, list):
+            return tuple(str(_Scheduler().deserialize(name)) for name in value)
+        if value not in schedulers.FAMILIES:
+            raise self.make_error("invalid")
         return schedulers.names_of(value)
-    if not isinstance(value, list):
-        raise Broken(f"must be one of {', '.join(schedulers.FAMILIES)}, or a list of schedulers")
-    return tuple(scheduler(name) for name in value)
 
 
-def weights(value: Any) -> dict[str, float]:
-    for name, weight in table("names and weights")(value).items():
-        if not is_number(weight):
-            raise Broken("must be a number", name)
-    return {name.removesuffix(loras.SUFFIX): float(weight) for name, weight in value.items()}
+def _seconds() -> Number:
+    return Number(validate=validate.Range(min=0, error="must be at least 0 seconds"))
 
 
-def field_names(value: Any) -> dict[str, Any]:
-    """``prompt = "text"``; a kind's name may hold such a table of its own."""
-    for key, name in table("fields and names of arguments")(value).items():
-        if key in set(Kind) and isinstance(name, dict):
-            try:
-                field_names(name)
-            except Broken as exc:
-                raise Broken(exc.rule, key, *exc.path) from None
-            continue
-        known(key, FIELDS)
-        if not isinstance(name, str):
-            raise Broken("must be the name of an argument, or empty to pass none", key)
-    return dict(value)
+_Limits = TableSchema.from_dict({name: _Interval() for name in DEFAULT_LIMITS}, name="Limits")
+_Defaults = TableSchema.from_dict(
+    {name: String() if name == "negative_prompt" else Number() for name in DEFAULTS}, name="Defaults"
+)
+_Pipelines = TableSchema.from_dict({str(kind): Text() for kind in Kind}, name="Pipelines")
+_ArgumentNames = TableSchema.from_dict({name: _ArgumentName() for name in RENAMABLE_FIELDS}, name="ArgumentNames")
+#: Names for all kinds, and for each kind a table of names that differ.
+_Fields = TableSchema.from_dict(
+    {
+        **{name: _ArgumentName() for name in RENAMABLE_FIELDS},
+        **{str(kind): fields.Nested(_ArgumentNames) for kind in Kind},
+    },
+    name="Fields",
+)
 
 
-#: Every key of a table, and what checks it.
-KEYS: dict[str, Checker] = {
-    "source": text,
-    "revision": text,
-    "kinds": kinds,
-    "pipelines": pipelines,
-    "prior": text,
-    "prior_revision": text,
-    "prior_arguments": table("arguments of the prior's call"),
-    "dtype": one_of(*DTYPES),
-    "variant": text,
-    "description": text,
-    "defaults": defaults,
-    "limits": limits,
-    "size_multiple_px": whole,
-    "frames_step": whole,
-    "scheduler": scheduler,
-    "schedulers": scheduler_list,
-    "loras": text,
-    "default_loras": weights,
-    "arguments": table("arguments of the pipeline's call"),
-    "fields": field_names,
-    "output": text,
-    "preview_decoder": text,
-    "executor": one_of(*EXECUTORS),
-    "max_run_s": seconds,
-    "start_within_s": seconds,
-    "slots": list_of("slots like gpu0, nodeb.gpu0 or the name of a back end", is_slot),
-}
+class ModelSchema(LoadOptionsSchema):
+    """One table of the models file."""
+
+    source = Text()
+    revision = Text()
+    kinds = _Kinds(required=True)
+    pipelines = fields.Nested(_Pipelines)
+    prior = Text()
+    prior_revision = Text()
+    prior_arguments = Table("arguments of the prior's call")
+    dtype = OneOf(DTYPES)
+    variant = Text()
+    description = Text()
+    defaults = fields.Nested(_Defaults)
+    limits = fields.Nested(_Limits)
+    size_multiple_px = Count()
+    frames_step = Count()
+    scheduler = _Scheduler()
+    schedulers = _Schedulers()
+    loras = Text()
+    default_loras = Table("names and weights", Number())
+    arguments = Table("arguments of the pipeline's call")
+    #: ``fields`` itself is taken by marshmallow.
+    argument_names = fields.Nested(_Fields, data_key="fields")
+    output = Text()
+    preview_decoder = Text()
+    executor = OneOf(EXECUTORS)
+    max_run_s = _seconds()
+    start_within_s = _seconds()
+    slots = ListOf("slots such as gpu0, nodeb.gpu0 or the name of a back end", is_slot)
+
+    def __init__(self, folder: Path) -> None:
+        """``folder``: the folder of the models file, which relative paths start from."""
+        super().__init__()
+        self._folder = folder
+
+    @validates_schema
+    def _check_source(self, table: dict[str, Any], **kwargs: Any) -> None:
+        if "source" not in table and table.get("executor", "diffusers") == "diffusers":
+            raise ValidationError("must name a folder or a hub id", "source")
+
+    @validates_schema
+    def _check_kinds(self, table: dict[str, Any], **kwargs: Any) -> None:
+        for kind in table.get("pipelines", {}):
+            if kind not in table["kinds"]:
+                raise ValidationError({"pipelines": {kind: ["is not one of this model's kinds"]}})
+
+    @validates_schema
+    def _check_defaults(self, table: dict[str, Any], **kwargs: Any) -> None:
+        for name, value in table.get("defaults", {}).items():
+            if name in DEFAULT_LIMITS and value not in (limit := _limit(table, name)):
+                raise ValidationError({"defaults": {name: [f"must be {limit}"]}})
+
+    @validates_schema
+    def _check_loras(self, table: dict[str, Any], **kwargs: Any) -> None:
+        weights = table.get("default_loras", {})
+        if weights and "loras" not in table:
+            raise ValidationError("needs the key loras, the folder of the files", "default_loras")
+        limit = _limit(table, "lora_weight")
+        for name, weight in weights.items():
+            if loras.path_of(self._folder / table["loras"], name) is None:
+                rule = f"{table['loras']} has no {loras.SUFFIX} file of this name"
+                raise ValidationError({"default_loras": {name: [rule]}})
+            if weight not in limit:
+                raise ValidationError({"default_loras": {name: [f"must be {limit}"]}})
 
 
-#: … and those that say how it is loaded, which are checked together.
-ALL_KEYS = KEYS.keys() | load_options.KEYS
+#: Every key of a model's table.
+KEYS = frozenset(field.data_key or name for name, field in ModelSchema(Path()).fields.items())
 
 
 def read(path: Path) -> list[ModelSpec]:
@@ -198,82 +198,40 @@ def read(path: Path) -> list[ModelSpec]:
     Raises:
         BadSetting: unreadable file, syntax error, unknown key, wrong type or value.
     """
-    try:
-        content = path.read_text(encoding="utf-8")
-        tables = tomllib.loads(content)
-    except OSError as exc:
-        raise BadSetting(f"MODELS_FILE {path} cannot be read: {exc.strerror}") from exc
-    except ValueError as exc:  # a syntax error (it tells the line), or not UTF-8
-        raise BadSetting(f"{path}: {exc}") from exc
+    file = TomlFile.read(path, "MODELS_FILE")
+    schema = ModelSchema(path.parent)
     specs = []
-    for name, values in tables.items():
-        try:
-            specs.append(_spec(path, name, values))
-        except Broken as exc:
-            line = line_of(content, (name, *exc.path))
-            key = ".".join(exc.path) or "table"
-            raise BadSetting(f"{path}:{line}: [{name}] {key}: {exc.rule}") from None
+    for name in file.tables:
+        values = file.load(schema, name)
+        if not _NAME.fullmatch(name):
+            raise file.error((name, "name"), "must be at most 64 letters, digits, '.', '_' and '-'")
+        specs.append(_spec(name, values, path.parent))
     return specs
 
 
-def _spec(path: Path, name: str, values: Any) -> ModelSpec:
-    if not isinstance(values, dict):
-        raise Broken("must be a table")
-    if not _NAME.fullmatch(name):
-        raise Broken("letters, digits, '.', '_' and '-' only, at most 64", "name")
-    checked: dict[str, Any] = {}
-    for key, value in values.items():
-        known(key, ALL_KEYS)
-        if key in load_options.KEYS:
-            continue
-        try:
-            checked[key] = KEYS[key](value)
-        except Broken as exc:
-            raise Broken(exc.rule, key, *exc.path) from None
-    if checked.get("executor", "diffusers") != "diffusers":
-        checked.setdefault("source", checked["executor"])
-    for key, rule in (("source", "must name a folder or a hub id"), ("kinds", kinds)):
-        if key not in checked:
-            raise Broken(rule if isinstance(rule, str) else f"must name at least one of {', '.join(Kind)}", key)
-    loading = load_options.parse(values, lambda key, rule: Broken(rule, *key.split(".")))
-    spec = ModelSpec(name=name, load=loading, **checked)
-    _check_together(spec, path.parent)
+def _spec(name: str, values: dict[str, Any], folder: Path) -> ModelSpec:
+    load = LoadOptions(**{key: values.pop(key) for key in LOAD_OPTION_KEYS & values.keys()})
+    values.setdefault("source", values.get("executor"))
+    if "argument_names" in values:
+        values["fields"] = values.pop("argument_names")
+    weights = values.get("default_loras", {})
+    values["default_loras"] = {name.removesuffix(loras.SUFFIX): float(weight) for name, weight in weights.items()}
+    spec = ModelSpec(name=name, load=load, **values)
     return replace(
         spec,
-        source=_beside(path, spec.source),
-        prior=_beside(path, spec.prior) if spec.prior else None,
-        preview_decoder=_beside(path, spec.preview_decoder) if spec.preview_decoder else None,
-        loras=str(path.parent / spec.loras) if spec.loras else None,
+        source=_folder_or_hub_id(folder, spec.source),
+        prior=_folder_or_hub_id(folder, spec.prior) if spec.prior else None,
+        preview_decoder=_folder_or_hub_id(folder, spec.preview_decoder) if spec.preview_decoder else None,
+        loras=str(folder / spec.loras) if spec.loras else None,
     )
 
 
-def _check_together(spec: ModelSpec, folder: Path) -> None:
-    for kind in spec.pipelines:
-        if kind not in spec.kinds:
-            raise Broken("must map kinds of this model to names of pipeline classes", "pipelines", kind)
-    for key, value in spec.defaults.items():
-        if key in DEFAULT_LIMITS and value not in spec.limit(key):
-            raise Broken(f"must be {spec.limit(key)}", "defaults", key)
-    if spec.default_loras and not spec.loras:
-        raise Broken("needs loras, the folder of its files", "default_loras")
-    for lora, weight in spec.default_loras.items():
-        if loras.path_of(folder / str(spec.loras), lora) is None:
-            raise Broken(f"there is no such {loras.SUFFIX} file in {spec.loras}", "default_loras", lora)
-        if weight not in spec.limit("lora_weight"):
-            raise Broken(f"must be {spec.limit('lora_weight')}", "default_loras", lora)
+def _folder_or_hub_id(folder: Path, source: str) -> str:
+    """Return the absolute path of a folder beside the models file; anything else is a hub id and stays as it is."""
+    path = folder / source
+    return str(path) if path.exists() or source.startswith((".", "/")) else source
 
 
-def _beside(path: Path, source: str) -> str:
-    """A folder beside the models file, as an absolute path; else a hub id."""
-    folder = path.parent / source
-    return str(folder) if folder.exists() or source.startswith((".", "/")) else source
-
-
-def known(key: str, names: Collection[str] | Mapping[str, Any]) -> None:
-    """Raises: Broken."""
-    if key not in names:
-        raise Broken(f"unknown key; known: {', '.join(sorted(names))}", key)
-
-
-def is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _limit(table: dict[str, Any], name: str) -> Range:
+    limit: Range = table.get("limits", {}).get(name, DEFAULT_LIMITS[name])
+    return limit

@@ -1,6 +1,6 @@
 """The models of this server, by name.
 
-The API validates requests from them without torch; the workers load pipelines from them.
+The API validates requests against them, without torch; workers load pipelines from them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["Kind", "ModelRegistry", "ModelSpec", "Range"]
 
 
 class ModelRegistry:
-    """All models, by name; the first one of a kind is that kind's default."""
+    """All models by name. The first model that offers a kind is the default of that kind."""
 
     def __init__(self, specs: list[ModelSpec]) -> None:
         self._specs = {spec.name: spec for spec in specs}
@@ -37,13 +37,19 @@ class ModelRegistry:
         try:
             return self._specs[name]
         except KeyError:
-            raise ModelNotFound(f"there is no model {name!r}; known: {', '.join(self._specs) or 'none'}") from None
+            raise ModelNotFound(f"model {name!r} does not exist; known: {', '.join(self._specs) or 'none'}") from None
 
     def default_for(self, kind: Kind) -> ModelSpec | None:
+        """Return the default model of a kind; None if no model offers it."""
         return next((spec for spec in self if kind in spec.kinds), None)
 
     def for_slot(self, slot: str, only: Collection[str] | None = None) -> list[ModelSpec]:
-        """The models that this slot may run; ``only``: what its back end has, None for a device of our own."""
+        """Return the models that a slot may run.
+
+        Args:
+            slot: the slot's name.
+            only: models that its back end offers; None for a GPU worker, which runs no remote models.
+        """
         return [
             spec
             for spec in self

@@ -1,8 +1,8 @@
-"""Schedulers by the names that people use for them.
+"""Schedulers by their common names.
 
-A name is a sampler (``Euler a``, ``DPM++ 2M``) and, after it, at most one schedule of the noise (``Karras``). Names of
-diffusers' classes and of k-diffusion (``dpmpp_2m``, ``k_euler_a``) mean the same samplers. Which class computes a
-sampler depends on the model's family: ``diffusion`` predicts noise (or v), ``flow`` a velocity.
+A name is a sampler (``Euler a``, ``DPM++ 2M``), optionally followed by a noise schedule (``Karras``). Names of
+diffusers' classes and of k-diffusion (``dpmpp_2m``, ``k_euler_a``) are aliases. The class that implements a sampler
+depends on the model's family: models of ``diffusion`` predict noise (or v), models of ``flow`` a velocity.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 FAMILIES = ("diffusion", "flow")
 
-#: Schedule → what the classes of the family ``diffusion`` take for it.
+#: Noise schedule → the options that select it in schedulers of the family ``diffusion``.
 SCHEDULES: dict[str, dict[str, Any]] = {
     "Karras": {"use_karras_sigmas": True},
     "Exponential": {"use_exponential_sigmas": True},
@@ -26,24 +26,26 @@ _SCHEDULE_ALIASES = {"ka": "Karras", "normal": "", "automatic": "", "uniform": "
 
 @dataclass(frozen=True)
 class Sampler:
-    """One sampler. A family without a class does not have it."""
+    """A sampler and the class that implements it in each family; None where a family has none."""
 
     diffusion: str | None
     flow: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-    #: Whether Karras, exponential and beta schedules exist for it, and the even one from the end (SGM uniform).
+    #: Whether it supports the schedules Karras, Exponential and Beta.
     sigmas: bool = False
+    #: Whether it supports the schedule SGM Uniform (trailing timesteps).
     trailing: bool = True
     aliases: tuple[str, ...] = ()
 
     def class_in(self, family: str) -> str | None:
         return self.flow if family == "flow" else self.diffusion
 
-    def takes(self, schedule: str) -> bool:
+    def supports(self, schedule: str) -> bool:
+        """Whether it can be combined with a schedule; '' is no schedule."""
         return not schedule or (self.trailing if schedule == "SGM Uniform" else self.sigmas)
 
 
-#: Where two samplers are one class, the first of them is what the class's name means.
+#: If several samplers share a class, the name of the class is an alias of the first of them.
 SAMPLERS: dict[str, Sampler] = {
     "Euler": Sampler("EulerDiscreteScheduler", "FlowMatchEulerDiscreteScheduler", sigmas=True),
     "Euler a": Sampler("EulerAncestralDiscreteScheduler", aliases=("euler ancestral",)),
@@ -87,7 +89,7 @@ SAMPLERS: dict[str, Sampler] = {
 
 @dataclass(frozen=True)
 class Choice:
-    """A sampler with its schedule ('' for none)."""
+    """A sampler with a noise schedule ('' for none)."""
 
     sampler: str
     schedule: str = ""
@@ -97,41 +99,41 @@ class Choice:
 
 
 def parse(text: str) -> Choice | None:
-    """What a name means; None if it means nothing here."""
+    """Return the sampler and schedule of a name; None for an unknown name."""
     name = _normal(text)
     if name in _BY_ALIAS:
         return Choice(_BY_ALIAS[name])
     for alias, schedule in _BY_SCHEDULE.items():
         sampler = _BY_ALIAS.get(name.removesuffix(" " + alias))
-        if sampler is not None and name.endswith(" " + alias) and SAMPLERS[sampler].takes(schedule):
+        if sampler is not None and name.endswith(" " + alias) and SAMPLERS[sampler].supports(schedule):
             return Choice(sampler, schedule)
     return None
 
 
 def names_of(family: str) -> tuple[str, ...]:
-    """Every name that a family has, in canonical form."""
-    found = []
+    """Return all canonical names that a family supports."""
+    names = []
     for name, sampler in SAMPLERS.items():
         if sampler.class_in(family) is None:
             continue
         schedules = ("", *SCHEDULES) if family == "diffusion" else ("",)
-        found += [str(Choice(name, schedule)) for schedule in schedules if sampler.takes(schedule)]
-    return tuple(found)
+        names += [str(Choice(name, schedule)) for schedule in schedules if sampler.supports(schedule)]
+    return tuple(names)
 
 
 def _normal(text: str) -> str:
-    """Lower case with single spaces; ``dpmpp`` as ``dpm++``, without the ``k`` of k-diffusion and ``Scheduler``."""
+    """Return a name in lower case with single spaces, ``dpm++`` for ``dpmpp``, without ``k_`` and ``Scheduler``."""
     name = re.sub(r"[\s_-]+", " ", text.strip().lower()).replace("dpmpp", "dpm++").replace("dpm2m", "dpm++ 2m")
     return name.removeprefix("k ").removesuffix("scheduler")
 
 
 def _aliases() -> dict[str, str]:
-    found: dict[str, str] = {}
+    by_alias: dict[str, str] = {}
     for name, sampler in SAMPLERS.items():
         for alias in (name, *sampler.aliases, sampler.diffusion, sampler.flow):
             if alias:
-                found.setdefault(_normal(alias), name)
-    return found
+                by_alias.setdefault(_normal(alias), name)
+    return by_alias
 
 
 _BY_ALIAS = _aliases()

@@ -1,4 +1,4 @@
-"""What a model is: one table of the models file, checked."""
+"""Models as values: kinds of jobs, allowed ranges, and :class:`ModelSpec`, one checked table of the models file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.models.load_options import LoadOptions
 
 
 class Kind(StrEnum):
-    """What a job does."""
+    """The kind of a job: what it makes, and from which inputs."""
 
     TEXT2IMG = "text2img"
     IMG2IMG = "img2img"
@@ -28,7 +28,7 @@ class Kind(StrEnum):
 
     @property
     def inputs(self) -> frozenset[str]:
-        """The fields beside the prompt that it must have, and that no other kind may have."""
+        """Fields besides the prompt that a request of this kind needs; kinds without them refuse them."""
         return _INPUTS.get(self, frozenset())
 
     @property
@@ -46,7 +46,7 @@ _INPUTS = {
 
 @dataclass(frozen=True)
 class Range:
-    """An allowed interval, both ends included."""
+    """A closed interval of allowed values."""
 
     low: float
     high: float
@@ -55,10 +55,12 @@ class Range:
         return self.low <= value <= self.high
 
     def __str__(self) -> str:
-        return f"{self.low:g} to {self.high:g}"
+        """Return the words that follow "must be" in a message."""
+        low, high = _number(self.low), _number(self.high)
+        return low if low == high else f"between {low} and {high}"
 
     def nearest(self, value: float, step: int, offset: int = 0) -> int:
-        """Of the numbers ``step`` × n + ``offset`` inside the interval, the nearest one."""
+        """Return the number ``step`` × n + ``offset`` inside the interval that is nearest to ``value``."""
         nearest = round((value - offset) / step) * step + offset
         if nearest > self.high:
             return int((self.high - offset) // step) * step + offset
@@ -67,7 +69,11 @@ class Range:
         return nearest
 
 
-#: Limits of a model that states none of its own.
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
+
+
+#: Limits that apply where the models file sets none.
 DEFAULT_LIMITS: dict[str, Range] = {
     "steps": Range(1, 200),
     "width": Range(16, 4096),
@@ -81,6 +87,7 @@ DEFAULT_LIMITS: dict[str, Range] = {
     "prompt_chars": Range(0, 10_000),
 }
 
+#: Values of fields that apply where neither the request nor the models file sets one.
 DEFAULTS: dict[str, Any] = {
     "steps": 30, "width": 512, "height": 512, "guidance_scale": 5.0, "frames": 17, "fps": 16.0, "strength": 0.6,
     "num_images": 1, "negative_prompt": "",
@@ -89,21 +96,21 @@ DEFAULTS: dict[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One table of the models file."""
+    """A model: one table of the models file."""
 
     name: str
-    #: Folder (absolute, or relative to the models file) or hub id of a diffusers pipeline.
+    #: Absolute path or hub id of a diffusers pipeline.
     source: str
     #: Commit or tag on the hub.
     revision: str | None = None
     kinds: tuple[Kind, ...]
-    #: Pipeline class by kind; a kind that is absent uses the folder's own class.
+    #: Pipeline class by kind; for other kinds the class that the folder names.
     pipelines: Mapping[str, str] = field(default_factory=dict)
-    #: Folder or hub id of a pipeline that runs first and turns texts (and images) into embeddings for this one.
+    #: Path or hub id of a pipeline that runs first and turns texts (and images) into embeddings for this one.
     prior: str | None = None
-    #: Its commit or tag on the hub.
+    #: Commit or tag of the prior on the hub.
     prior_revision: str | None = None
-    #: Arguments of the prior's call; None: the model has no prior, unless ``prior`` names it.
+    #: Arguments of the prior's call. None: the model has no prior, unless ``prior`` names one.
     prior_arguments: Mapping[str, Any] | None = None
     #: ``auto``: float32 on a CPU, float16 for images and bfloat16 for video on a GPU.
     dtype: str = "auto"
@@ -112,11 +119,11 @@ class ModelSpec:
     description: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Range] = field(default_factory=dict)
-    #: Width and height are rounded to a multiple of this, pixels.
+    #: Width and height are rounded to a multiple of this many pixels.
     size_multiple_px: int = 8
-    #: Frames must be ``frames_step * n + 1``.
+    #: The number of frames is rounded to ``frames_step * n + 1``.
     frames_step: int = 1
-    #: Scheduler of requests that name none; None: the folder's own.
+    #: Scheduler of requests that name none; None: the one that the folder names.
     scheduler: str | None = None
     #: Schedulers that a request may name (canonical names, see ``jobs.models.schedulers``).
     schedulers: tuple[str, ...] = ()
@@ -124,28 +131,30 @@ class ModelSpec:
     loras: str | None = None
     #: LoRAs of requests that name none: name → weight.
     default_loras: Mapping[str, float] = field(default_factory=dict)
-    #: Further arguments of the pipeline's call; they win over the request's. A kind's name holds those of this kind.
+    #: Additional arguments of the pipeline's call, which override the request's. A key that is the name of a kind holds
+    #: a table of arguments for that kind only.
     arguments: Mapping[str, Any] = field(default_factory=dict)
-    #: Field of a request → argument of the pipeline's call, where it is not the usual one; empty: not passed.
+    #: Field of a request → argument of the pipeline's call, where it differs from the default; '': not passed. A key
+    #: that is the name of a kind holds such a table for that kind only.
     fields: Mapping[str, Any] = field(default_factory=dict)
-    #: Attribute of the pipeline's output that holds the pictures; None: ``frames`` or ``images``.
+    #: Attribute of the pipeline's output that contains the images; None: ``frames`` or ``images``.
     output: str | None = None
-    #: Folder or hub id of an AutoencoderTiny that draws previews; None: a linear map does.
+    #: Path or hub id of an AutoencoderTiny that decodes previews; None: a linear map does.
     preview_decoder: str | None = None
-    #: What computes it: ``diffusers``; ``remote`` for a model that only back ends have; ``noop``, which only counts
-    #: steps (for measuring the server itself); or ``drawing``, which draws a picture without a model.
+    #: What runs it: ``diffusers``; ``remote`` for a model that only back ends have; ``noop``, which only counts steps
+    #: (to measure the server itself); or ``drawing``, which draws an image without a model.
     executor: str = "diffusers"
-    #: Longest run and deadline to start of its jobs unless they set their own, seconds. 0: the server's setting.
+    #: Run limit and start deadline of jobs that set none, seconds. 0: the server's setting applies.
     max_run_s: float = 0
     start_within_s: float = 0
     #: Slots that may run it (``gpu0``, ``nodeb.gpu0``). Empty: all.
     slots: tuple[str, ...] = ()
-    #: How it is loaded and held in memory.
+    #: How it is loaded and kept in memory.
     load: LoadOptions = field(default_factory=LoadOptions)
 
     @property
     def has_prior(self) -> bool:
-        """By what the models file says. One that lies in the model's own folder shows in ``prior_arguments``."""
+        """Whether the models file declares a prior. ``prior_arguments`` declares one in the model's own folder."""
         return self.prior is not None or self.prior_arguments is not None
 
     def limit(self, name: str) -> Range:
@@ -155,19 +164,19 @@ class ModelSpec:
         return self.defaults.get(name, DEFAULTS[name])
 
     def arguments_of(self, kind: Kind) -> dict[str, Any]:
-        """Further arguments of the call for this kind."""
+        """Return the additional arguments of the pipeline's call for this kind."""
         return _of_kind(self.arguments, kind)
 
     def fields_of(self, kind: Kind) -> dict[str, Any]:
-        """Names of arguments that differ from the usual ones, for this kind."""
+        """Return the argument names that differ from the default ones for this kind."""
         return _of_kind(self.fields, kind)
 
     def lora_names(self) -> list[str]:
-        """What a request may name in ``loras``; looked up anew each time."""
+        """Return the names that a request may use in ``loras``. Reads the folder on each call."""
         return loras.names(Path(self.loras)) if self.loras else []
 
     def to_dict(self) -> dict[str, Any]:
-        """What ``GET /v1/models`` shows. Sources are left out: they may be server paths."""
+        """Return the description for ``GET /v1/models``. Omits sources, which may be paths of the server."""
         names = [name for name in DEFAULT_LIMITS if self._shows(name)]
         return {
             "name": self.name,
@@ -187,7 +196,7 @@ class ModelSpec:
         }
 
     def _shows(self, name: str) -> bool:
-        """Whether a limit means something for this model."""
+        """Whether a limit applies to this model."""
         if name in ("frames", "fps"):
             return any(kind.is_video for kind in self.kinds)
         if name == "num_images":
@@ -198,6 +207,6 @@ class ModelSpec:
 
 
 def _of_kind(table: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
-    """The entries for all kinds, and over them those in a table that is named like this kind."""
+    """Return the entries for all kinds, overridden by those in the table of this kind."""
     common = {name: value for name, value in table.items() if name not in set(Kind)}
     return {**common, **table.get(kind, {})}

@@ -102,7 +102,7 @@ def _size(
     if named and "scale" in part:
         problems.append(Problem("hires.scale", "must not be sent together with width or height", scale))
     elif "scale" in part and not 1 <= scale <= 64:
-        problems.append(Problem("hires.scale", "must be 1 to 64", scale))
+        problems.append(Problem("hires.scale", "must be between 1 and 64", scale))
         scale = 1.0
     if named:
         scale = part[named[0]] / max(1, first[named[0]])

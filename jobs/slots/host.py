@@ -1,12 +1,11 @@
-"""This machine's RAM, from ``/proc``."""
+"""The memory of this machine."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import psutil
 
 
 def ram_bytes() -> tuple[int, int]:
-    """RAM in all, and what could be had without swapping, bytes."""
-    lines = (line.split() for line in Path("/proc/meminfo").read_text().splitlines())
-    values = {line[0].rstrip(":"): int(line[1]) * 1024 for line in lines}
-    return values["MemTotal"], values["MemAvailable"]
+    """Return the installed RAM and what is available without swapping, bytes."""
+    memory = psutil.virtual_memory()
+    return memory.total, memory.available

@@ -1,1 +1,1 @@
-"""The only door to Redis: one method for each atomic script, and the queries beside them."""
+"""Everything that Framemill keeps in Redis. No other package uses Redis or its keys."""

@@ -1,4 +1,4 @@
-"""API keys: who may call, as what, and how much. Only hashes are stored."""
+"""API keys: the callers of a server, by the digests of their secrets."""
 
 from __future__ import annotations
 
@@ -11,37 +11,38 @@ from jobs.errors import BadSetting, Conflict, InvalidRequest, KeyNotFound
 from jobs.store import keys
 from jobs.store.scripts import Scripts
 
-#: What every secret begins with, so that scanners and people recognise one.
+#: Prefix of every secret, by which people and secret scanners recognise one.
 SECRET_PREFIX = "fm_"  # noqa: S105  (a prefix, not a secret)
 
 
 class KeyRing:
-    """The keys of a server, in Redis."""
+    """The keys of a server. Every method raises Unavailable when Redis does not answer."""
 
     def __init__(self, store: Scripts) -> None:
         self._store = store
 
     def is_empty(self) -> bool:
+        """Return whether the server has no keys."""
         return not self._store.call(lambda c: c.exists(keys.API_KEYS))
 
     def authenticate(self, secret: str) -> Caller | None:
-        """The caller with this secret, or None."""
+        """Return the caller with this secret, or None."""
         return self.by_digest(digest_of(secret))
 
     def by_digest(self, digest: str) -> Caller | None:
-        """The caller whose secret has this digest, or None."""
-        known = self._store.call(lambda c: c.hget(keys.API_KEYS, digest))
-        return _parsed(str(known)) if known else None
+        """Return the caller whose secret has this digest, or None."""
+        text = self._store.call(lambda c: c.hget(keys.API_KEYS, digest))
+        return _parsed(str(text)) if text else None
 
     def create(self, caller: Caller, *, secret: str | None = None) -> str:
-        """Make a key.
+        """Create a key.
 
         Returns:
-            The secret: the only time it can be seen.
+            The secret, which cannot be read later.
 
         Raises:
-            InvalidRequest: a wrong field.
-            Conflict: the service has a key.
+            InvalidRequest: a field is invalid.
+            Conflict: the service already has a key.
         """
         caller.check()
         secret = secret or SECRET_PREFIX + secrets.token_urlsafe(32)
@@ -64,31 +65,34 @@ class KeyRing:
         return secret
 
     def all(self) -> list[Caller]:
-        """Every key, by name; without secrets, which nobody knows."""
+        """Return the callers of all keys, sorted by name."""
         return sorted(self._stored().values(), key=lambda caller: caller.key_id)
 
     def revoke(self, key_id: str) -> None:
-        """Take a key away; the last admin's stays, or the server would be open again, or nobody could operate it.
+        """Revoke the key of a service.
+
+        The last admin key cannot be revoked: without it nobody could operate the server, and a server without any key
+        accepts every caller.
 
         Raises:
-            KeyNotFound: there is none for this service.
-            Conflict: it is the last admin's.
+            KeyNotFound: the service has no key.
+            Conflict: it is the last admin key.
         """
-        known = self._stored()
-        digests = [digest for digest, caller in known.items() if caller.key_id == key_id]
+        callers = self._stored()
+        digests = [digest for digest, caller in callers.items() if caller.key_id == key_id]
         if not digests:
             raise KeyNotFound(f"there is no key for {key_id[:64]!r}")
-        if all(digest in digests or not caller.is_admin for digest, caller in known.items()):
+        if all(digest in digests or not caller.is_admin for digest, caller in callers.items()):
             raise Conflict("this is the last admin's key: make another one first")
-        self._forget(digests)
+        self._delete(digests)
         names = (keys.LIMITS, keys.API_KEY_NAMES, keys.WEBHOOKS, keys.WEBHOOK_SECRETS)
         self._store.call(lambda c: [c.hdel(name, key_id) for name in names] + [c.delete(keys.OPTIONS + key_id)])
 
     def seed(self, entries: list[str]) -> None:
-        """Take keys from the settings: ``service:secret[:role[:class]]``; existing names are replaced.
+        """Store the keys of the settings, ``service:secret[:role[:class]]``; a service's earlier key is replaced.
 
         Raises:
-            BadSetting: names the entry (never its secret).
+            BadSetting: names the entry, but not its secret.
         """
         for number, entry in enumerate(entries, 1):
             name, _, rest = entry.partition(":")
@@ -103,26 +107,27 @@ class KeyRing:
             self._put(caller, secret)
 
     def seed_services(self, entries: list[tuple[str, str]]) -> None:
-        """Take services from the settings. They say themselves which jobs are premium, and which are moderated.
+        """Store the services of the settings, as ``(name, key)``.
 
-        Several may have the same key, so the secret is ``name:key``.
+        Their requests decide which jobs are premium and which are moderated. Several services may share a key, so the
+        secret is ``name:key``.
         """
         for name, secret in entries:
             caller = Caller(key_id=name, job_class="premium", may_skip_moderation=True).check()
             self._put(caller, f"{name}:{secret}")
 
     def _put(self, caller: Caller, secret: str) -> None:
-        """Make the key, instead of another one of this service."""
+        """Store the key, and delete an earlier one of the service."""
         if self.authenticate(secret) != caller:
-            old = [digest for digest, known in self._stored().items() if known.key_id == caller.key_id]
+            earlier = [digest for digest, other in self._stored().items() if other.key_id == caller.key_id]
             self._write(caller, secret)
-            self._forget([digest for digest in old if digest != digest_of(secret)])
+            self._delete([digest for digest in earlier if digest != digest_of(secret)])
 
     def _stored(self) -> dict[str, Caller]:
-        found: dict[str, str] = self._store.call(lambda c: c.hgetall(keys.API_KEYS))
-        return {digest: _parsed(text) for digest, text in found.items()}
+        texts: dict[str, str] = self._store.call(lambda c: c.hgetall(keys.API_KEYS))
+        return {digest: _parsed(text) for digest, text in texts.items()}
 
-    def _forget(self, digests: list[str]) -> None:
+    def _delete(self, digests: list[str]) -> None:
         if digests:
             self._store.call(lambda c: c.hdel(keys.API_KEYS, *digests))
 

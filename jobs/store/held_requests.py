@@ -66,7 +66,7 @@ class HeldRequests:
         outcome, *reply = self._store.script(
             "held_request_open", key=self.key_id, digest=digest, id=request.request_id, forced=int(forced),
             jobs=json.dumps(request.job_ids), seed=request.seed, holder=request.holder,
-            claim_ms=int(LONG_CLAIM_S * 1000), kept_ms=int(self._store.settings.idempotency_ttl_s * 1000),
+            claim_ms=int(LONG_CLAIM_S * 1000), kept_ms=int(self._store.settings.scheduling.idempotency_ttl_s * 1000),
             tickets=pings or {},
         )  # fmt: skip
         if outcome == "new":

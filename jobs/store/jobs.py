@@ -1,10 +1,9 @@
-"""All that is written about jobs: one method, one atomic Lua call.
+"""The job store: every change of a job is one method and one atomic Lua call.
 
-The scripts are in ``jobs/store/lua``; each checks the old state and the attempt number before it writes, so a
-worker of an older attempt can change nothing. A script that binds a job to a slot also puts the message into the
-slot's queue; methods that free or find a slot return these bindings. What callers ask for is here; the rest is in
-:mod:`jobs.store.runs`, :mod:`jobs.store.slots` and :mod:`jobs.store.file_index`. Reading for display is in
-:mod:`jobs.store.queries`.
+The scripts are in ``jobs/store/lua``. Each checks the old state and the attempt number before it writes, so a worker of
+an older attempt can change nothing. A script that binds a job to a slot also sends the message to the slot's queue.
+This module has the calls of callers and operators; those of workers are in :mod:`jobs.store.runs`,
+:mod:`jobs.store.slots` and :mod:`jobs.store.file_index`. :mod:`jobs.store.queries` reads for display.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ RECORD_PREFIX = keys.JOB
 
 @dataclass(frozen=True)
 class Capacity:
-    """What a service (all slots, or one) works on at one moment."""
+    """The load of a service (all slots, or one) at one moment, and its spare capacity."""
 
-    #: Number of further jobs that would start at once; less than 1: busy.
+    #: Number of further jobs that would start at once; less than 1 when the service is busy.
     spare: int
     #: Jobs that have a slot or are being delivered.
     active: list[str]
@@ -49,33 +48,33 @@ class Capacity:
 
 
 class JobStore(RunStore, SlotStore, FileIndex):
-    """The records, on Redis: see :class:`~jobs.store.scripts.Scripts` for what holds of all its methods."""
+    """The records in Redis; see :class:`~jobs.store.scripts.Scripts` for what applies to all methods."""
 
     def read(self, job_id: str) -> dict[str, str]:
-        """The raw record. Raises: JobNotFound."""
+        """Return the hash of a record. Raises: JobNotFound."""
         values = self.call(lambda client: cast("dict[str, str]", client.hgetall(keys.JOB + job_id)))
         if not values:
             raise JobNotFound(f"there is no job {job_id[:64]!r}")
         return values
 
     def get(self, job_id: str) -> Job:
-        """Raises: JobNotFound."""
+        """Return a job. Raises: JobNotFound."""
         return Job.from_hash(job_id, self.read(job_id))
 
     def submit(self, job_id: str, submission: Submission) -> Accepted:
-        """Accept a job: from here on it is never lost.
+        """Accept a job; from then on it is never lost.
 
         Raises:
-            DuplicateJob: the id is taken.
+            DuplicateJob: the id is in use.
             IdempotencyMismatch: the idempotency key was used for another request.
-            QueueFull: too many jobs wait, in all or of this key, or the key submits too fast.
-            ServiceBusy: it would have to wait, and must not.
-            Unavailable: an input was removed before the job came; with the input sent again it is accepted.
+            QueueFull: too many jobs wait in all, of the model or of the key, or the key submits too fast.
+            ServiceBusy: it would have to wait, which the submission excludes.
+            Unavailable: an input was removed in the meantime; the request must be sent again with the input.
         """
         submission = submission.completed(self.settings)
         caller = submission.caller
         outcome, *reply = self.script(
-            "submit", id=job_id, max_waiting=self.settings.max_waiting, key_max_waiting=caller.max_waiting,
+            "submit", id=job_id, max_waiting=self.settings.scheduling.max_waiting, key_max_waiting=caller.max_waiting,
             key_max_per_minute=caller.max_per_minute, idempotency_key=submission.idempotency_key,
             fingerprint=submission.fingerprint, start_within_ms=int(submission.start_within_s * 1000),
             only_if_idle=int(submission.only_if_idle), only_slot=submission.pin or "",
@@ -92,27 +91,27 @@ class JobStore(RunStore, SlotStore, FileIndex):
         return Accepted(job_id, job, Forecast.from_reply(forecast), bindings)
 
     def forecast(self, *job_ids: str) -> list[Forecast]:
-        """Where jobs stand; the cost of one does not depend on how many wait."""
+        """Return the forecasts of jobs, at a cost that does not depend on the number of waiting jobs."""
         return [Forecast.from_reply(reply) for reply in self.script("forecast", ids=job_ids)] if job_ids else []
 
     def capacity(self, slot: str = "", model: str = "") -> Capacity:
-        """What a service works on, and whether it has room for a job more.
+        """Return the load and spare capacity of a service.
 
         Args:
-            slot: its only slot; '' for all.
-            model: what the next job needs; '' for any.
+            slot: its only slot; '' for all slots.
+            model: the model of the next job; '' for any model.
         """
         return Capacity(*self.script("capacity", only_slot=slot, model=model))
 
     def cancel(self, job_id: str) -> tuple[bool, str | None, list[Binding]]:
-        """End a job from outside, whatever it does.
+        """Cancel a job in any state.
 
         Returns:
-            Whether anything changed (False: it was over already), the slot whose worker must be told to stop
+            Whether the job was cancelled by this call (False: it was over already), the slot whose worker must stop
             (None if no worker runs it), and new bindings.
 
         Raises:
-            JobNotFound: unknown id.
+            JobNotFound.
         """
         outcome, slot, bindings = self.script("cancel", id=job_id)
         if outcome == "unknown":
@@ -120,14 +119,14 @@ class JobStore(RunStore, SlotStore, FileIndex):
         return outcome == "changed", slot or None, bindings_of(bindings)
 
     def purge(self, job_id: str) -> str:
-        """Delete a job that is over: its record at once (or when its worker has stopped), its files soon after.
+        """Delete a job that is over: its record, and soon afterwards its files.
 
         Returns:
-            ``deleted``, ``held`` (as soon as its worker has stopped), ``live`` (it is not over) or ``gone`` (it was
-            deleted before).
+            ``deleted``; ``held``: it will be deleted when its worker has stopped; ``live``: it is not over; ``gone``:
+            it was deleted before.
 
         Raises:
-            JobNotFound: unknown id.
+            JobNotFound.
         """
         outcome = str(self.script("delete_job", id=job_id))
         if outcome == "unknown":
@@ -135,14 +134,14 @@ class JobStore(RunStore, SlotStore, FileIndex):
         return outcome
 
     def deleted_key(self, job_id: str) -> str | None:
-        """The API key of a job that was deleted; None for any other id."""
+        """Return the API key of a deleted job; None for any other id."""
         return self.call(lambda client: cast("str | None", client.get(keys.DELETED + job_id)))
 
     def move_to_front(self, job_id: str) -> list[Binding]:
-        """Let a waiting job go before all others.
+        """Move a waiting job to the front of the queue.
 
         Raises:
-            JobNotFound: unknown id.
+            JobNotFound.
             Conflict: it does not wait.
         """
         outcome, bindings = self.script("move_to_front", id=job_id)
@@ -155,34 +154,35 @@ class JobStore(RunStore, SlotStore, FileIndex):
         return bindings_of(bindings)
 
     def bury(self, job_id: str) -> None:
-        """Take a job off the dead-letter list."""
+        """Remove a job from the dead-letter list."""
         self.call(lambda client: client.zrem(keys.DEAD, job_id))
 
     def pause(self, slot: str = keys.ALL, *, resume: bool = False) -> list[Binding]:
-        """Give a slot (or all) no more jobs, or again."""
+        """Stop binding jobs to a slot (or to all slots), or resume."""
         return bindings_of(self.script("pause_slots", slot=slot, pause=int(not resume)))
 
 
 def _lane(submission: Submission) -> str:
-    """The part of the queue in which a job waits: see :mod:`jobs.store.keys`."""
+    """Return the lane of the queue in which a job waits, see :mod:`jobs.store.keys`."""
     if submission.pin:
         return keys.PIN + submission.pin
     return f"{submission.job_class}|{submission.caller.key_id}|{submission.request.model}"
 
 
-def _refusal(status: str, answer: list[Any], job_id: str, settings: Settings) -> FramemillError:
-    if status == "duplicate":
+def _refusal(outcome: str, details: list[Any], job_id: str, settings: Settings) -> FramemillError:
+    """Return the error of a submission that was not accepted."""
+    if outcome == "duplicate":
         return DuplicateJob(f"a job with the id {job_id!r} exists")
-    if status == "mismatch":
-        return IdempotencyMismatch(f"this Idempotency-Key was used for another request, job {answer[0]}")
-    if status == "busy":
+    if outcome == "mismatch":
+        return IdempotencyMismatch(f"this Idempotency-Key was used for another request, job {details[0]}")
+    if outcome == "busy":
         return ServiceBusy()
-    if status == "input_gone":
+    if outcome == "input_gone":
         return Unavailable("an input image of this job is no longer stored; send the request with it again")
-    if status == "full":
-        return QueueFull(f"{answer[0]} jobs are waiting, the limit is {settings.max_waiting}")
-    if status == "model_full":
-        return QueueFull(f"too many jobs are waiting for this: its queue has a max length of {answer[0]}")
-    if status == "key_full":
-        return QueueFull(f"{answer[0]} jobs of this key are waiting, its limit is reached")
-    return QueueFull("this key submits more jobs per minute than it may", retry_after_s=max(1, int(answer[0])))
+    if outcome == "full":
+        return QueueFull(f"{details[0]} jobs are waiting, the limit is {settings.scheduling.max_waiting}")
+    if outcome == "model_full":
+        return QueueFull(f"too many jobs are waiting for this: its queue has a max length of {details[0]}")
+    if outcome == "key_full":
+        return QueueFull(f"{details[0]} jobs of this key are waiting, its limit is reached")
+    return QueueFull("this key submits more jobs per minute than it may", retry_after_s=max(1, int(details[0])))

@@ -1,4 +1,4 @@
-"""Previews of running jobs: asked for, and looked at. :meth:`jobs.store.jobs.JobStore.preview` writes them."""
+"""Previews of running jobs: requesting and reading them. Workers write them through :mod:`jobs.store.runs`."""
 
 from __future__ import annotations
 
@@ -9,35 +9,35 @@ from typing import cast
 from jobs.store import keys
 from jobs.store.scripts import Scripts
 
-#: Who asks for previews of a job is remembered so long, seconds; longer than two looks of a patient watcher.
+#: A request for previews of a job is in force this long, in seconds: longer than two polls of a slow client.
 INTEREST_S = 20
 
 
 @dataclass(frozen=True)
 class Preview:
-    """A picture of what a run has so far."""
+    """An intermediate picture of a run."""
 
     attempt: int
-    #: Steps that were done.
+    #: Number of steps that were completed.
     step: int
     media_type: str
-    #: The picture's file, base64.
+    #: The encoded picture, as base64.
     base64: str
 
     @property
     def content(self) -> bytes:
-        """The picture's file."""
+        """The encoded picture."""
         return base64.b64decode(self.base64)
 
 
 def ask(store: Scripts, job_id: str) -> None:
-    """Have previews made for the next ``INTEREST_S`` if the job runs; it costs its worker no further call."""
+    """Have previews made for the next ``INTEREST_S`` while the job runs, at no additional call of its worker."""
     store.call(lambda client: client.set(keys.PREVIEW_WANTED + job_id, 1, ex=INTEREST_S))
 
 
 def newest(store: Scripts, job_id: str) -> Preview | None:
-    """The newest preview of a job; None: none yet, or no more."""
-    found = store.call(lambda client: cast("dict[str, str]", client.hgetall(keys.PREVIEW + job_id)))
-    if not found:
+    """Return the newest preview of a job; None if there is none yet, or if the run has ended."""
+    values = store.call(lambda client: cast("dict[str, str]", client.hgetall(keys.PREVIEW + job_id)))
+    if not values:
         return None
-    return Preview(int(found["attempt"]), int(found["step"]), found["media_type"], found["content"])
+    return Preview(int(values["attempt"]), int(values["step"]), values["media_type"], values["content"])

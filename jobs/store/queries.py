@@ -1,4 +1,4 @@
-"""What is shown about jobs: places in the queue, expected times, lists, the fleet. Only reads."""
+"""Queries: single jobs and slots, lists of jobs, the fleet. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ from jobs.store import keys
 from jobs.store.jobs import JobStore
 from jobs.store.pins import Pins, pins_from
 
-#: An object store that was away longer ago is not shown as such: no delivery has tried it since, seconds.
+#: An object store is shown as away for this long after the last failed attempt, in seconds.
 AWAY_SHOWN_S = 60.0
 
 
 @dataclass(frozen=True)
 class Fleet:
-    """The whole service at one moment."""
+    """The state of the whole service at one moment."""
 
     counts: dict[str, int]
     slots: list[Slot]
-    #: Jobs accepted since the data was begun.
+    #: Number of jobs accepted since the counters were started.
     submitted: int
     #: Hosts with a delivery worker.
     delivery_nodes: list[str]
-    #: Those whose deliveries wait for the object store.
+    #: Hosts whose deliveries wait for the object store.
     away_nodes: list[str]
-    #: ``*`` for the whole queue, or names of slots.
+    #: Paused slots; ``*`` for the whole queue.
     paused: list[str]
     #: Number of waiting jobs by model.
     waiting_models: dict[str, int]
-    #: … and by class.
+    #: Number of waiting jobs by class.
     waiting_classes: dict[str, int]
-    #: How far off the ETA given at submission was: jobs, mean error and mean actual time, seconds.
+    #: Accuracy of the ETA given at submission: number of jobs, mean error and mean actual time in seconds.
     eta: dict[str, float]
-    #: Jobs that ended since the data was begun, by state.
+    #: Number of jobs that ended since the counters were started, by state.
     ended: dict[str, int] = field(default_factory=dict)
-    #: What operators said about models that stay in memory.
+    #: Pins of all slots.
     pins: Pins = field(default_factory=dict)
 
     @property
     def stuck_models(self) -> list[str]:
-        """Models that jobs wait for and that no living slot can run."""
+        """Models with waiting jobs that no live slot can run."""
         runnable = {model for slot in self.slots if not slot.suspect for model in slot.models}
         return sorted(set(self.waiting_models) - runnable)
 
@@ -66,20 +66,20 @@ def list_jobs(
     limit: int = 50,
     after: str | None = None,
 ) -> tuple[list[Job], str | None, int]:
-    """One page, newest first.
+    """Return one page of jobs, newest first.
 
     Args:
         store: the store.
         key_id: only jobs of this key.
         state: only jobs in this state.
-        limit: jobs per page.
-        after: the last id of the page before.
+        limit: number of jobs per page.
+        after: the last id of the previous page.
 
     Returns:
-        The jobs, the ``after`` of the next page (None at the end), and how many jobs there are in all.
+        The jobs, the ``after`` of the next page (None at the end), and the number of all jobs in the list.
 
     Raises:
-        InvalidRequest: ``after`` is not (or no longer) in this list.
+        InvalidRequest: ``after`` is not, or no longer, in this list.
     """
     index = (keys.STATE + state if state else keys.JOBS) + (f":{key_id}" if key_id else "")
 
@@ -100,24 +100,24 @@ def list_jobs(
 
 
 def ids_in_state(store: JobStore, *states: JobState, key_id: str | None = None) -> list[str]:
-    """All ids in these states (of one key), oldest first."""
+    """Return the ids of all jobs in these states (of one key), oldest first."""
     suffix = f":{key_id}" if key_id else ""
     names = [keys.STATE + state + suffix for state in states]
     return [
         job_id
-        for found in store.call(lambda c: _pipelined(c, [("zrange", n, "0", "-1") for n in names]))
-        for job_id in found
+        for ids in store.call(lambda c: _pipelined(c, [("zrange", n, "0", "-1") for n in names]))
+        for job_id in ids
     ]
 
 
 def dead(store: JobStore, limit: int = 100) -> list[Job]:
-    """Jobs that were given up because their workers died, newest first."""
+    """Return the jobs of the dead-letter list, which failed because their workers died, newest first."""
     ids = store.call(lambda c: c.zrevrange(keys.DEAD, 0, limit - 1))
     return [job for job in (find(store, job_id) for job_id in ids) if job]
 
 
 def fleet(store: JobStore, own: str = "") -> Fleet:
-    """Counts by state, every slot (or only ``own``), what is paused and what is stuck."""
+    """Return the state of the service, with every slot or, if ``own`` names one, only that slot."""
     now = time.time()
     members, nodes, away, paused, waiting, counters, pins = store.call(
         lambda c: _pipelined(
@@ -157,35 +157,35 @@ def fleet(store: JobStore, own: str = "") -> Fleet:
 
 
 def slot(store: JobStore, name: str) -> Slot | None:
-    """A slot, or None."""
+    """Return a slot, or None."""
     values = store.call(lambda c: c.hgetall(keys.SLOT + name))
     return Slot.from_hash(name, values) if values else None
 
 
 def slot_names(store: JobStore) -> list[str]:
-    """The names of all slots."""
+    """Return the names of all slots."""
     return list(store.call(lambda c: c.smembers(keys.SLOTS)))
 
 
 def holds(store: JobStore, slot: str, job_id: str, attempt: int) -> bool:
-    """Whether a slot works on this attempt of a job; the job itself may be over."""
+    """Return whether a slot works on this attempt of a job, which may be over already."""
     facts = store.call(lambda c: c.hmget(keys.SLOT + slot, "job", "attempt"))
     return list(facts) == [job_id, str(attempt)]
 
 
 def slot_description(store: JobStore, slot: str) -> dict[str, Any]:
-    """What a worker over HTTP says about itself; empty for another slot."""
+    """Return the description that a worker over HTTP gave of itself; empty for other slots."""
     text = store.call(lambda c: c.hget(keys.SLOT + slot, "about"))
     return dict(json.loads(str(text))) if text else {}
 
 
 def waiting_for(store: JobStore, model: str) -> int:
-    """Number of waiting jobs of a model."""
+    """Return the number of waiting jobs of a model."""
     return int(store.call(lambda c: c.hget(keys.WAITING, f"model:{model}")) or 0)
 
 
 def job_id_of_path(store: JobStore, key_id: str, path: str) -> str | None:
-    """The id of the job whose output a key's caller named so; None: there is none."""
+    """Return the id of the job to whose output a caller of this key gave this name, or None."""
     job_id = store.call(lambda c: c.get(f"{keys.FILE}{key_id}:{path}"))
     return str(job_id) if job_id else None
 
@@ -195,7 +195,7 @@ def _counted(beginning: str, waiting: dict[str, str]) -> dict[str, int]:
 
 
 def find(store: JobStore, job_id: str) -> Job | None:
-    """The job, or None."""
+    """Return a job, or None."""
     try:
         return store.get(job_id)
     except JobNotFound:

@@ -1,8 +1,7 @@
-"""Webhooks in Redis: whose they are, what is to be sent and when, and what came of it.
+"""The webhook outbox: webhooks of keys, and the deliveries of events that wait, were made or failed.
 
-Deliveries are written by the scripts that change a job (``jobs/store/lua/include/webhooks.lua``), so none is lost
-between a change and
-its message.
+The script that changes a job also writes its deliveries (``jobs/store/lua/include/webhooks.lua``), so none is lost
+between the change and its message.
 """
 
 from __future__ import annotations
@@ -18,28 +17,28 @@ from jobs.store import keys
 from jobs.store.lua.words import DeliveryState
 from jobs.store.scripts import Scripts
 
-#: Secrets that sign at once: the new one, and the one before it until its receiver has changed.
+#: Number of secrets that sign a message: the newest, and the previous one until the receiver has changed to it.
 MAX_SECRETS = 2
-#: Tries that a delivery remembers.
+#: Number of attempts that are kept with a delivery.
 MAX_TRIES = 30
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One event of one job on its way. Times are milliseconds since 1970."""
+    """The delivery of one event of one job. Times are milliseconds since 1970."""
 
     job_id: str
     event: str
-    #: Stays the same over all tries, so that a receiver knows a repeat.
+    #: The same in all attempts, so that a receiver recognises a repeat.
     message_id: str
     written_at: int
-    #: ``pending``, ``delivered``, ``failed`` (no more tries) or ``gone`` (the receiver answered 410).
+    #: ``pending``, ``delivered``, ``failed`` (no further attempt) or ``gone`` (the receiver answered 410).
     state: str = DeliveryState.PENDING
-    #: When it is tried next; None: not at all.
+    #: Time of the next attempt; None: there is none.
     next_at: int | None = None
-    #: Tries since it was written or sent again by hand.
+    #: Number of attempts since it was written or resent by hand.
     round: int = 0
-    #: The newest tries: ``at``, ``duration_ms``, ``status``, ``error``.
+    #: The newest attempts: ``at``, ``duration_ms``, ``status``, ``error``.
     tries: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
@@ -54,16 +53,16 @@ class Delivery:
 
 @dataclass(frozen=True)
 class KeyWebhook:
-    """Where the events of all jobs of a key go."""
+    """The webhook of a key, which receives the events of all its jobs."""
 
     service: str
     webhook: Webhook
-    #: When the receiver answered 410 Gone, milliseconds since 1970: nothing is sent there since.
+    #: When the receiver answered 410 Gone, in milliseconds since 1970; nothing is sent to it since then.
     gone_at_ms: int | None = None
 
 
 class WebhookOutbox:
-    """What is to be sent. Every method raises Unavailable when Redis does not answer."""
+    """Webhooks and their deliveries. Every method raises Unavailable when Redis does not answer."""
 
     def __init__(self, store: Scripts) -> None:
         self._store = store
@@ -71,27 +70,28 @@ class WebhookOutbox:
     # ---- webhooks of keys
 
     def of_key(self, service: str) -> KeyWebhook | None:
+        """Return the webhook of a key, or None."""
         text = self._store.call(lambda c: c.hget(keys.WEBHOOKS, service))
         return KeyWebhook(service, Webhook.from_json(text), json.loads(text).get("gone_at")) if text else None
 
     def configure(self, service: str, webhook: Webhook | None, *, renew: bool = False) -> str | None:
-        """Set (None: take away) where events of the key's jobs go; jobs that are there keep what they have.
+        """Set or remove the webhook of a key; existing jobs keep theirs.
 
         Args:
-            service: whose key.
-            webhook: None: only jobs that name one themselves have one.
-            renew: make a new secret; the one before it signs, too, until the next renewal.
+            service: the service that has the key.
+            webhook: the webhook; None removes it.
+            renew: whether to create a new secret; the previous one also signs until the next renewal.
 
         Returns:
-            The secret if it is new: the only time it can be seen.
+            The secret if it is new; it cannot be read later.
 
         Raises:
-            KeyNotFound: there is no key for this service.
+            KeyNotFound: the service has no key.
         """
         if not self._store.call(lambda c: c.hexists(keys.API_KEY_NAMES, service)):
             raise KeyNotFound(f"there is no key for {service[:64]!r}")
-        known = self._own_secrets(service)
-        made = new_secret() if renew or not known else None
+        existing = self._secrets_of_key(service)
+        created = new_secret() if renew or not existing else None
 
         def write(client: Any) -> None:
             pipe = client.pipeline()
@@ -99,56 +99,61 @@ class WebhookOutbox:
                 pipe.hdel(keys.WEBHOOKS, service)
             else:
                 pipe.hset(keys.WEBHOOKS, service, webhook.to_json())
-            if made:
-                pipe.hset(keys.WEBHOOK_SECRETS, service, json.dumps([made, *known][:MAX_SECRETS]))
+            if created:
+                pipe.hset(keys.WEBHOOK_SECRETS, service, json.dumps([created, *existing][:MAX_SECRETS]))
             pipe.execute()
 
         self._store.call(write)
-        return made
+        return created
 
     def remove(self, service: str) -> None:
-        """Take a key's webhook and its secrets away."""
+        """Remove the webhook of a key, and its secrets."""
         self._store.call(lambda c: (c.hdel(keys.WEBHOOKS, service), c.hdel(keys.WEBHOOK_SECRETS, service)))
 
     def secrets(self, service: str) -> list[str]:
-        """What signs the messages about this key's jobs, newest first; without own ones the server's."""
-        return self._own_secrets(service) or self._store.settings.webhook_secrets
+        """Return the secrets that sign messages about a key's jobs, newest first: its own, else the server's."""
+        return self._secrets_of_key(service) or self._store.settings.webhooks.secrets
 
-    def _own_secrets(self, service: str) -> list[str]:
-        found: list[str] = json.loads(self._store.call(lambda c: c.hget(keys.WEBHOOK_SECRETS, service)) or "[]")
-        return found
+    def _secrets_of_key(self, service: str) -> list[str]:
+        text = self._store.call(lambda c: c.hget(keys.WEBHOOK_SECRETS, service))
+        return list(json.loads(text or "[]"))
 
     # ---- sending
 
     def due(self, limit: int = 1000) -> list[str]:
-        """Receivers (``<key>|<host>:<port>``) with something to send, those first that have waited longest."""
+        """Return the receivers (``<key>|<host>:<port>``) with due deliveries, those that waited longest first."""
         now = int(time.time() * 1000)
-        found: list[str] = self._store.call(lambda c: c.zrangebyscore(keys.RECEIVERS, "-inf", now, start=0, num=limit))
-        return found
+        return list(self._store.call(lambda c: c.zrangebyscore(keys.RECEIVERS, "-inf", now, start=0, num=limit)))
 
     def claim(self, receiver: str, number: int, *, lease_s: float, sender: str) -> list[Delivery]:
-        """Take so many due deliveries of a receiver; who dies with them leaves them to others after ``lease_s``."""
+        """Claim up to ``number`` due deliveries of a receiver.
+
+        If the sender dies, the claim expires after ``lease_s``.
+        """
         claimed = self._store.script(
             "webhook_claim", receiver=receiver, limit=number, lease_ms=int(lease_s * 1000), sender=sender
         )
         return [Delivery.from_json(*parts) for parts in claimed]
 
     def settle(self, delivery: Delivery, sender: str, *, wait_s: float | None = None) -> bool:
-        """A try is over; the next one is after ``wait_s`` (None: there is none). False: another sender has it."""
+        """Record the outcome of an attempt; return False if another sender has claimed the delivery meanwhile.
+
+        ``wait_s``: time to the next attempt, in seconds; None: there is none.
+        """
         settled = self._store.script(
             "webhook_settle", id=delivery.job_id, event=delivery.event, sender=sender, delivery=delivery.to_json(),
             wait_ms="" if wait_s is None else int(wait_s * 1000), gone=int(delivery.state == DeliveryState.GONE),
         )  # fmt: skip
         return bool(settled)
 
-    # ---- looking and sending again
+    # ---- log and resending
 
     def log(self, job_id: str) -> list[Delivery]:
-        """What was written for a job, oldest first."""
-        found: dict[str, str] = self._store.call(lambda c: c.hgetall(keys.HOOK + job_id))
-        deliveries = [Delivery.from_json(job_id, event, text) for event, text in found.items() if event[:4] == "job."]
+        """Return the deliveries of a job, oldest first."""
+        texts: dict[str, str] = self._store.call(lambda c: c.hgetall(keys.HOOK + job_id))
+        deliveries = [Delivery.from_json(job_id, event, text) for event, text in texts.items() if event[:4] == "job."]
         return sorted(deliveries, key=lambda delivery: delivery.written_at)
 
     def resend(self, job_id: str, event: str = "") -> list[str]:
-        """Send an event ('' all) of a job again, now, with all tries before it. Returns the events."""
+        """Send an event of a job ('': all of them) again, with the full number of attempts; return the events."""
         return list(self._store.script("webhook_resend", id=job_id, event=event))

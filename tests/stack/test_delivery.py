@@ -19,7 +19,7 @@ from jobs.settings import Settings
 from tests.support.harness import Stack, wait_for
 from tests.support.room import Room
 from tests.support.s3_server import S3Server
-from workers.gpu import spool as frames_on_disk
+from workers.spool import frames as spooled_frames
 
 Start = Callable[..., Stack]
 
@@ -29,7 +29,7 @@ FRAMES = np.zeros((1, 1, 64, 64, 3), np.uint8)
 @pytest.fixture
 def here(short_folder: Path) -> Any:
     """Settings with a folder of their own, in shared memory too."""
-    settings = Settings(data_dir=short_folder)
+    settings = Settings.of(data_dir=short_folder)
     yield settings
     assert settings.spool_memory
     shutil.rmtree(settings.spool_memory, ignore_errors=True)
@@ -51,17 +51,17 @@ def test_shared_memory_is_used_where_deliveries_read_from_it(here: Settings) -> 
     assert spool.root_for(here, 1000) == here.spool_disk  # nobody reads there
     spool.offer_memory(here)
     assert spool.root_for(here, 1000) == here.spool_memory
-    frames_on_disk.write(here, "a", 1, FRAMES, never)
+    spooled_frames.write(here, "a", 1, FRAMES, never)
     assert in_spool(here, here.spool_memory) == ["a.1"]
-    assert (frames_on_disk.read(here, "a", 1) == FRAMES).all()
+    assert (spooled_frames.load(here, "a", 1) == FRAMES).all()
     assert here.spool_memory
     assert here.spool_memory.stat().st_mode & 0o777 == 0o700
     spool.withdraw_memory(here)  # the delivery worker stops; what waits, waits
     assert spool.root_for(here, 1000) == here.spool_disk
-    assert (frames_on_disk.read(here, "a", 1) == FRAMES).all()
+    assert (spooled_frames.load(here, "a", 1) == FRAMES).all()
     spool.remove(here, "a", 1)
     with pytest.raises(ObjectNotFound):
-        frames_on_disk.read(here, "a", 1)
+        spooled_frames.load(here, "a", 1)
     spool.withdraw_memory(here)
     assert not here.spool_memory.exists()
 
@@ -70,7 +70,7 @@ def test_shared_memory_holds_no_more_than_it_may(here: Settings) -> None:
     small = replace(here, spool_memory_bytes=2 * FRAMES.nbytes)  # the file's head is larger than nothing
     spool.offer_memory(small)
     for number in (1, 2, 3):
-        frames_on_disk.write(small, "a", number, FRAMES, never)
+        spooled_frames.write(small, "a", number, FRAMES, never)
     assert in_spool(small, small.spool_memory) == ["a.1"]
     assert in_spool(small, small.spool_disk) == ["a.2", "a.3"]
     assert spool.root_for(here, 2**50) == here.spool_disk  # more than the machine has
@@ -79,7 +79,7 @@ def test_shared_memory_holds_no_more_than_it_may(here: Settings) -> None:
 def test_one_folder_can_be_named_instead(here: Settings, tmp_path: Path) -> None:
     named = replace(here, spool_dir=tmp_path / "fast")
     spool.offer_memory(named)
-    frames_on_disk.write(named, "a", 1, FRAMES, never)
+    spooled_frames.write(named, "a", 1, FRAMES, never)
     assert in_spool(named, tmp_path / "fast") == ["a.1"]
     assert replace(here, spool_memory_bytes=0).spool_memory is None
 
@@ -95,7 +95,7 @@ def test_a_folder_of_somebody_else_in_shared_memory_is_not_used(here: Settings, 
 
 
 def test_a_full_disk_is_waited_for_with_the_frames_in_hand(here: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(frames_on_disk, "FULL_PAUSE_S", 0)
+    monkeypatch.setattr(spooled_frames, "FULL_PAUSE_S", 0)
     save, waits = np.save, []
 
     def full(path: Path, *_: Any, **__: Any) -> None:
@@ -107,17 +107,17 @@ def test_a_full_disk_is_waited_for_with_the_frames_in_hand(here: Settings, monke
         monkeypatch.setattr(np, "save", save if len(waits) == 3 else full)
 
     monkeypatch.setattr(np, "save", full)
-    frames_on_disk.write(here, "a", 1, FRAMES, wait)
+    spooled_frames.write(here, "a", 1, FRAMES, wait)
     assert waits == [[], [], []]  # no part is left behind meanwhile
-    assert (frames_on_disk.read(here, "a", 1) == FRAMES).all()
+    assert (spooled_frames.load(here, "a", 1) == FRAMES).all()
 
 
 def test_a_spool_is_full_by_its_bytes_or_by_its_disk(here: Settings) -> None:
     bound = replace(here, spool_max_bytes=2 * FRAMES.nbytes)
-    frames_on_disk.write(bound, "a", 1, FRAMES, never)
+    spooled_frames.write(bound, "a", 1, FRAMES, never)
     assert spool.full(bound) == ""
     spool.offer_memory(bound)
-    frames_on_disk.write(bound, "a", 2, FRAMES, never)  # in memory: both count
+    spooled_frames.write(bound, "a", 2, FRAMES, never)  # in memory: both count
     assert spool.full(bound).startswith("delivery of computed frames")
     assert spool.full(replace(bound, spool_max_bytes=0)) == ""
     assert spool.full(replace(here, spool_reserve_bytes=2**60)).startswith("room on the disk")

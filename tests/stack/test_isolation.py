@@ -24,7 +24,7 @@ assert client.post('/v1/jobs', json={'kind': 'img2img', 'image': 'aGk='}).status
 PARENT = """
 from tasks import app
 app.loader.import_default_modules()
-import workers.parent.keeper, workers.parent.request, workers.parent.pool
+import workers.parent.process, workers.parent.request, workers.parent.pool
 assert 'tasks.generate' in app.tasks
 """
 
@@ -50,7 +50,7 @@ def test_no_heavy_module_is_loaded(code: str, models_file: Path) -> None:
 
 def test_the_api_loads_no_heavy_module(settings: Settings) -> None:
     with EmbeddedRedis(settings):
-        assert loaded(API, settings.models_file, DATA_DIR=str(settings.data_dir)) == set()
+        assert loaded(API, settings.paths.models_file, DATA_DIR=str(settings.paths.data_dir)) == set()
 
 
 def test_the_check_would_notice(models_file: Path) -> None:
@@ -61,8 +61,8 @@ def test_the_device_is_set_before_torch_and_in_the_child_only(models_file: Path)
     code = """
 import os
 os.environ['CUDA_VISIBLE_DEVICES'] = 'GPU-aa,GPU-bb'
-import sys, workers.gpu.child
-workers.gpu.child.prepare('nodeb.gpu1')
+import sys, workers.parent.child
+workers.parent.child.prepare('nodeb.gpu1')
 assert os.environ['CUDA_VISIBLE_DEVICES'] == 'GPU-bb'
 """
     assert loaded(code, models_file) == set()

@@ -25,30 +25,30 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "tiny-image", "kind": "text2video"}, "kind", "offers text2img, img2img"),
     ({"prompt": 1}, "prompt", "must be text"),
     ({"prompt": ["a"]}, "prompt", "must be text"),
-    ({"prompt": "x" * 201}, "prompt", "0 to 200 characters"),
+    ({"prompt": "x" * 201}, "prompt", "between 0 and 200 characters"),
     ({"prompt": "a\0b"}, "prompt", "NUL"),
     ({"prompt": "\ud800"}, "prompt", "surrogates"),
     ({"negative_prompt": {"a": 1}}, "negative_prompt", "must be text"),
-    ({"steps": 0}, "steps", "1 to 100000"),
-    ({"steps": -3}, "steps", "1 to 100000"),
+    ({"steps": 0}, "steps", "between 1 and 100000"),
+    ({"steps": -3}, "steps", "between 1 and 100000"),
     ({"steps": "many"}, "steps", "whole number"),
     ({"steps": 2.5}, "steps", "whole number"),
     ({"steps": True}, "steps", "whole number"),
-    ({"steps": 10**30}, "steps", "1 to 100000"),
-    ({"seed": -1}, "seed", "must be 0 to"),
-    ({"seed": 2**63}, "seed", "must be 0 to"),
+    ({"steps": 10**30}, "steps", "between 1 and 100000"),
+    ({"seed": -1}, "seed", "must be between 0 and"),
+    ({"seed": 2**63}, "seed", "must be between 0 and"),
     ({"guidance_scale": "NaN"}, "guidance_scale", "finite"),
-    ({"guidance_scale": 1e9}, "guidance_scale", "0 to 50"),
-    ({"width": 8}, "width", "16 to 128"),
-    ({"height": 4096}, "height", "16 to 128"),
+    ({"guidance_scale": 1e9}, "guidance_scale", "between 0 and 50"),
+    ({"width": 8}, "width", "between 16 and 128"),
+    ({"height": 4096}, "height", "between 16 and 128"),
     ({"frames": 9}, "frames", "text2img has no frames"),
     ({"fps": 9}, "fps", "text2img has no fps"),
     ({"strength": 0.5}, "strength", "text2img has no strength"),
     ({"kind": "img2img", "image": "aGk=", "strength": 0}, "strength", "at least 1"),
     ({"kind": "img2img"}, "image", "needs an input image"),
     ({"kind": "text2img", "image": "aGk="}, "image", "takes no input image"),
-    ({"model": "tiny-video", "frames": 1000}, "frames", "9 to 33"),
-    ({"model": "tiny-video", "fps": 0}, "fps", "1 to 120"),
+    ({"model": "tiny-video", "frames": 1000}, "frames", "between 9 and 33"),
+    ({"model": "tiny-video", "fps": 0}, "fps", "between 1 and 120"),
     ({"kind": "img2img", "image": "!!!"}, "image", ""),
     ({"kind": "img2img", "image": "aGVsbG8="}, "image", ""),
     ({"kind": "img2img", "image": "http://127.0.0.1:9/x.png"}, "image", ""),
@@ -87,7 +87,7 @@ def test_a_body_that_is_no_object(stack: Stack, body: bytes) -> None:
 def test_a_body_that_is_too_large(stack: Stack) -> None:
     with requests.Session() as session:
         request = requests.Request("POST", stack.url("/v1/jobs"), data=b"x").prepare()
-        request.headers["Content-Length"] = str(stack.settings.max_request_bytes + 1)
+        request.headers["Content-Length"] = str(stack.settings.web.max_request_bytes + 1)
         response = session.send(request, timeout=10)
     assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
 

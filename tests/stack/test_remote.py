@@ -167,7 +167,7 @@ def test_a_server_that_works_for_somebody_else_is_no_idle_slot(fleet: Any) -> No
     stack, fake = fleet("io")
     fake.endless = True
     assert fake.create({"task_id": "THEIRS", "infer_steps": 5})[0] == 200
-    assert "works for somebody else" in await_slot(stack, "waiting")["waiting_for"]
+    assert "works for another client" in await_slot(stack, "waiting")["waiting_for"]
     assert not stack.queue()["idle"]
     job_id = stack.submit(model="far-video", steps=1)
     assert stack.status(job_id)["state"] == "queued"

@@ -160,7 +160,7 @@ def test_a_stop_hits_nobody_elses_job(fleet: Fleet) -> None:
     stack.cancel(ours)
     wait_for(lambda: fake.now and fake.now["body"]["prompt"] == "theirs", "their job to run")
     # While theirs runs, the slot gets no job, and says why.
-    assert "works for somebody else" in await_slot(stack, "a1111-1", "waiting")["waiting_for"]
+    assert "works for another client" in await_slot(stack, "a1111-1", "waiting")["waiting_for"]
     waiting = stack.submit(**SMALL, prompt="waits")
     assert stack.status(waiting)["state"] == "queued"
     fake.endless = False
@@ -251,7 +251,7 @@ def test_failures_end_with_the_servers_own_text(fleet: Fleet) -> None:
     fake.result = WRONG["no picture"]
     view = stack.wait(stack.submit(**SMALL))
     assert (view["state"], view["attempt"]) == ("failed", 3)
-    assert "no picture" in view["error"]["message"]
+    assert "not a picture" in view["error"]["message"]
     fake.result = None
     assert stack.wait(stack.submit(**SMALL))["state"] == "succeeded"
 

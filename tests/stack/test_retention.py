@@ -53,7 +53,8 @@ def test_files_go_when_their_time_is_over_and_the_record_says_so(house: House) -
     job = house.store.get(first)
     assert (str(job.state), job.outputs) == ("succeeded", [])
     assert job.removed_at_ms
-    assert house.redis.zscore(keys.EXPIRING, first) == job.removed_at_ms + house.store.settings.result_ttl_s * 1000
+    result_ttl_ms = house.store.settings.retention.result_ttl_s * 1000
+    assert house.redis.zscore(keys.EXPIRING, first) == job.removed_at_ms + result_ttl_ms
     assert house.store.get(second).removed_at_ms is None
 
 
@@ -222,7 +223,7 @@ def end_grace(stack: Any, name: str) -> None:
 
 
 def stored(stack: Any) -> list[str]:
-    objects = LocalStore(stack.settings.objects_dir)
+    objects = LocalStore(stack.settings.paths.objects_dir)
     return [found.key for prefix in ("inputs/", "outputs/") for found in objects.list(prefix)]
 
 
@@ -263,4 +264,4 @@ def test_files_expire_and_are_deleted_on_a_running_server(start) -> None:  # typ
     assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
     assert stack.delete("/v1/jobs/never").status_code == 404
     with pytest.raises(ObjectNotFound):
-        LocalStore(stack.settings.objects_dir).stat("outputs/none")
+        LocalStore(stack.settings.paths.objects_dir).stat("outputs/none")

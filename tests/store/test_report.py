@@ -45,7 +45,7 @@ def drawing(content: bytes = b"picture") -> Callable[[], tuple[bytes, str]]:
 
 
 def test_steps_never_wait_for_a_store_that_hangs(room: Callable[..., Room]) -> None:
-    from workers.gpu.report import Reporter
+    from workers.reporting.reporter import Reporter
 
     here = room()
     job_id = running_job(here)
@@ -62,7 +62,7 @@ def test_steps_never_wait_for_a_store_that_hangs(room: Callable[..., Room]) -> N
 
 
 def test_previews_arrive_newest_first_and_seldom(room: Callable[..., Room]) -> None:
-    from workers.gpu.report import Reporter
+    from workers.reporting.reporter import Reporter
 
     here = room()
     job_id = running_job(here)
@@ -77,7 +77,7 @@ def test_previews_arrive_newest_first_and_seldom(room: Callable[..., Room]) -> N
 
 
 def test_a_drawing_that_fails_does_not_end_the_reports(room: Callable[..., Room]) -> None:
-    from workers.gpu.report import Reporter
+    from workers.reporting.reporter import Reporter
 
     def broken() -> tuple[bytes, str]:
         raise ZeroDivisionError
@@ -92,7 +92,7 @@ def test_a_drawing_that_fails_does_not_end_the_reports(room: Callable[..., Room]
 
 
 def test_interest_is_heard_of_with_the_next_report(room: Callable[..., Room]) -> None:
-    from workers.gpu.report import Reporter
+    from workers.reporting.reporter import Reporter
 
     here = room()
     job_id = here.submit()
@@ -111,7 +111,7 @@ def test_interest_is_heard_of_with_the_next_report(room: Callable[..., Room]) ->
 
 
 def test_a_picture_that_must_be_checked_first_has_no_previews(room: Callable[..., Room]) -> None:
-    from workers.gpu.report import Reporter
+    from workers.reporting.reporter import Reporter
 
     here = room()
     job_id = running_job(here)

@@ -59,7 +59,7 @@ def slot(stack: Stack, name: str, **options: Any) -> dict[str, Any]:
 def await_slot(stack: Stack, name: str, state: str, **options: Any) -> dict[str, Any]:
     def look() -> Any:
         found = slot(stack, name, **options)
-        was_looked_at = "was not asked yet" not in (found.get("waiting_for") or "")
+        was_looked_at = "has not been checked yet" not in (found.get("waiting_for") or "")
         return found if found.get("state") == state and was_looked_at else None
 
     return dict(wait_for(look, f"slot {name} to be {state}"))

@@ -20,11 +20,11 @@ from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 from jobs.submission import Submission
 from tests.support.room import Room
-from workers.diffusion import executor as executor
+from workers.diffusion.generate import generate
 from workers.diffusion.preview import Previews
-from workers.gpu.child import stop_hint
-from workers.gpu.report import Reporter
 from workers.pipelines.cache import PipelineCache
+from workers.reporting.reporter import Reporter
+from workers.reporting.stop_signal import stop_hint
 
 _NUMBERS = count(1)
 
@@ -67,7 +67,7 @@ class Worker:
 
     def __init__(self, room: Room, models_file: Path, folder: Path) -> None:
         self.room, self.models = room, ModelRegistry.from_file(models_file)
-        self.pipelines = PipelineCache(Settings(data_dir=folder, models_file=models_file, cpu_threads=1))
+        self.pipelines = PipelineCache(Settings.of(data_dir=folder, models_file=models_file, cpu_threads=1))
         self.objects = LocalStore(folder / "objects")
         room.open("gpu0", *self.models.names())
         #: Of the last job.
@@ -108,7 +108,7 @@ class Worker:
                 pipeline, prior = self.pipelines.get(spec, request.kind), self.pipelines.prior(spec)
                 previews = Previews(pipeline, request, self.reporter, spec.preview_decoder)
                 second = partial(self.pipelines.get, spec, Kind.IMG2IMG)
-                return executor.run(pipeline, spec, request, self.reporter, self.objects, previews, prior, second)
+                return generate(pipeline, spec, request, self.reporter, self.objects, previews, prior, second)
         finally:
             if self.room.state(job_id) == "running":
                 self.room.finish()

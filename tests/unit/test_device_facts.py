@@ -1,4 +1,4 @@
-"""Facts of devices: the host's own from /proc; a GPU's through NVML, here a library with three devices."""
+"""Device facts: of a host without a GPU from psutil; of a GPU from NVML, here a fake library with three devices."""
 
 from __future__ import annotations
 
@@ -51,20 +51,20 @@ def nvml(**missing: bool) -> Any:
     ("visible", "name"), [("1", "GPU 1"), ("GPU-aaaa-1", "GPU 0"), ("GPU-bb", "GPU 1"), ("MIG-cccc", "GPU 9")]
 )
 def test_the_device_of_the_slot_is_measured(visible: str, name: str) -> None:
-    assert device_facts._gpu(nvml(), visible) == {
+    assert device_facts._gpu_facts(nvml(), visible) == {
         "name": name, "memory_total_bytes": 100, "memory_free_bytes": 70, "memory_used_bytes": 30,
         "utilization_percent": 55, "temperature_c": 61,
     }  # fmt: skip
 
 
 def test_what_a_device_does_not_tell_is_missing_alone() -> None:
-    facts = device_facts._gpu(nvml(load=True, heat=True), "1")
+    facts = device_facts._gpu_facts(nvml(load=True, heat=True), "1")
     assert facts.keys() == {"name", "memory_total_bytes", "memory_free_bytes", "memory_used_bytes"}
-    assert device_facts._gpu(nvml(), "7") == {}
+    assert device_facts._gpu_facts(nvml(), "7") == {}
 
 
 def test_without_a_gpu_the_host_is_measured() -> None:
-    facts = device_facts.read("gpu0")
+    facts = device_facts.measure("gpu0")
     assert facts["memory_total_bytes"] == facts["memory_used_bytes"] + facts["memory_free_bytes"]
     assert facts["cores"] >= 1
 
@@ -74,4 +74,4 @@ def test_a_slot_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(device_facts, "device_label", lambda slot: "cuda:0")
     monkeypatch.setattr(device_facts, "_nvml", nvml)
     with pytest.raises(BadSetting):
-        device_facts.read("gpu3")
+        device_facts.measure("gpu3")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from jobs.models import file as models_file
 from jobs.models import registry as models
 from jobs.models import spec as model_spec
 from jobs.settings import PROJECT_ROOT, Settings
+from jobs.settings.settings import defaults
 from jobs.store import keys
 
 DOCS = PROJECT_ROOT / "docs"
@@ -51,7 +51,7 @@ def test_every_setting_is_documented_with_its_default_and_none_else() -> None:
     rows = re.findall(r"^\| `([A-Z0-9_]+)` \| ([^|]+) \|", section(DOCS / "configuration.md", "Settings"), re.MULTILINE)
     documented = {name: default.strip() for name, default in rows}
     assert len(documented) == len(rows), "a setting is listed twice"
-    assert documented == {option.name.upper(): shown(option.default) for option in dataclasses.fields(Settings)}
+    assert documented == {variable: shown(default) for variable, default in defaults().items()}
 
 
 def shown(default: Any) -> str:
@@ -68,7 +68,7 @@ def shown(default: Any) -> str:
 def test_every_key_of_the_models_file_is_documented_and_none_else() -> None:
     cells = re.findall(r"^\| (`[^|]+`) \|", section(DOCS / "configuration.md", "The models file"), re.MULTILINE)
     documented = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
-    assert documented == models_file.ALL_KEYS | model_spec.DEFAULT_LIMITS.keys() | model_spec.DEFAULTS.keys()
+    assert documented == models_file.KEYS | model_spec.DEFAULT_LIMITS.keys() | model_spec.DEFAULTS.keys()
 
 
 def test_the_examples_of_models_files_are_valid(tmp_path: Path) -> None:
@@ -107,7 +107,7 @@ def test_every_route_is_documented_and_none_else(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("app.factory.configure", lambda level: None)  # logging stays pytest's
     empty = tmp_path / "models.toml"
     empty.write_text("")
-    app = create_app(Settings(redis_url="redis://127.0.0.1", data_dir=tmp_path, models_file=empty))
+    app = create_app(Settings.of(redis_url="redis://127.0.0.1", data_dir=tmp_path, models_file=empty))
     routes = {
         f"{method} {rule.rule.replace('<', '{').replace('>', '}')}"
         for rule in app.url_map.iter_rules()

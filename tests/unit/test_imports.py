@@ -29,14 +29,8 @@ NAMED_MODULES = {
     # Celery rebuilds a failed job's exception from the result.
     "tasks.result_backend": {"jobs.errors"},
     # Checks of prompts and outputs are settings: an operator names a function of its own there.
-    "jobs.settings": {"jobs.moderation", "workers.delivery.moderation"},
+    "jobs.settings.web": {"jobs.moderation", "workers.delivery.moderation"},
     "jobs.moderation": {"jobs.moderation"},
-    # Executors, by the name in the models file.
-    "workers.gpu.run": {"workers.gpu.noop", "workers.remote.running"},
-}  # fmt: skip
-#: Folders and modules that still import each other.
-KNOWN_CIRCLES = {
-    "workers.delivery", "workers.diffusion", "workers.gpu", "workers.parent", "workers.pipelines", "workers.remote",
 }  # fmt: skip
 #: Attributes of the store that give raw access to Redis.
 RAW_ACCESS = {"call", "script", "client"}
@@ -86,7 +80,7 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
     """The groups of nodes that reach each other."""
     reached = {node: _reached(graph, node) for node in graph}
     groups = {frozenset(other for other in reached[node] if node in reached[other]) for node in graph}
-    return [set(group) for group in groups if len(group) > 1 and not group <= KNOWN_CIRCLES]
+    return [set(group) for group in groups if len(group) > 1]
 
 
 def _reached(graph: dict[str, set[str]], start: str) -> set[str]:

@@ -54,7 +54,10 @@ def registry(folder: Path, text: str) -> ModelRegistry:
         ("[m]\n" + GOOD + "quantization = 'torchao_int8'\nquantize = 'unet'", "[m] quantize: must be a list"),
         ("[m]\n" + GOOD + "vae_tiling = 'yes'", "[m] vae_tiling"),
         ("[m]\n" + GOOD + "step_cache = 'first_block'", "[m] step_cache: must be a table"),
-        ("[m]\n" + GOOD + "step_cache = { method = 'first_block', taste = 1 }", "[m] step_cache.taste: unknown option"),
+        (
+            "[m]\n" + GOOD + "step_cache = { method = 'first_block', taste = 1 }",
+            "[m] step_cache.taste: unknown key; known: threshold",
+        ),
         ("[m]\n" + GOOD + "step_cache = { method = 'first_block', threshold = 'x' }", "[m] step_cache.threshold"),
         (
             "[m]\n" + GOOD + "step_cache = { method = 'faster', unconditional_batch_timestep_skip_range = [1] }",
@@ -67,6 +70,13 @@ def test_a_mistake_names_file_model_and_key(tmp_path: Path, table: str, message:
         registry(tmp_path, table)
     assert str(tmp_path / "models.toml") in caught.value.message
     assert message in caught.value.message
+
+
+def test_of_several_mistakes_the_first_one_in_the_file_is_named_with_its_line(tmp_path: Path) -> None:
+    mistakes = "limits = { steps = [5, 1] }\narguments = 3\n[m.step_cache]\nmethod = 'first_block'\ntaste = 1\n"
+    with pytest.raises(BadSetting) as caught:
+        registry(tmp_path, "[good]\n" + GOOD + "\n[m]\n" + GOOD + mistakes)
+    assert caught.value.message == f"{tmp_path / 'models.toml'}:8: [m] limits.steps: must be [lowest, highest]"
 
 
 def test_a_missing_file(tmp_path: Path) -> None:
@@ -93,7 +103,7 @@ def test_the_shipped_file_is_valid() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("PORT", "http", "PORT must be a number"),
+        ("PORT", "http", "PORT must be a whole number"),
         ("MAX_WAITING", "-1", "MAX_WAITING must not be negative"),
         ("SLOT_LEASE_S", "1", "SLOT_LEASE_S must be at least twice HEARTBEAT_S"),
         ("S3_ADDRESSING_STYLE", "odd", "S3_ADDRESSING_STYLE must be"),
@@ -108,7 +118,7 @@ def test_a_wrong_setting_is_named(variable: str, value: str, message: str) -> No
 
 
 def test_a_secret_is_not_shown() -> None:
-    assert "hunter2" not in repr(Settings(redis_url="redis://:hunter2@example/0"))
+    assert "hunter2" not in repr(Settings.of(redis_url="redis://:hunter2@example/0"))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +147,7 @@ def test_keys_come_from_the_environment_and_a_file(tmp_path: Path) -> None:
     settings = Settings.from_env(
         {"API_KEYS": "app:aaaaaaaaaaaaaaaa, web:bbbbbbbbbbbbbbbb", "API_KEYS_FILE": str(listed)}
     )
-    assert [entry.split(":")[0] for entry in settings.key_entries] == ["app", "web", "ops", "shop"]
+    assert [entry.split(":")[0] for entry in settings.access.key_entries] == ["app", "web", "ops", "shop"]
     assert "aaaaaaaaaaaaaaaa" not in repr(settings)
     with pytest.raises(BadSetting, match="API_KEYS_FILE"):
-        _ = Settings(api_keys_file="nothing/here").key_entries
+        _ = Settings.of(api_keys_file="nothing/here").access.key_entries

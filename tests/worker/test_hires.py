@@ -20,7 +20,7 @@ from jobs.requests.generation import resolve
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.support.computing import Worker
 from tests.support.room import Room
-from workers.diffusion import executor as executor
+from workers.diffusion.generate import generate
 from workers.diffusion.preview import Previews
 
 #: The first test waits for the making of all models.
@@ -154,7 +154,7 @@ def test_previews_go_on_in_the_second_pass(worker: Worker) -> None:
     spec, watcher = worker.models.get("sd"), Watcher()
     pipeline = worker.pipelines.get(spec, request.kind)
     previews = Previews(pipeline, request, watcher, None)  # type: ignore[arg-type]
-    executor.run(pipeline, spec, request, watcher, None, previews, None,  # type: ignore[arg-type]
+    generate(pipeline, spec, request, watcher, None, previews, None,  # type: ignore[arg-type]
                  partial(worker.pipelines.get, spec, Kind.IMG2IMG))  # fmt: skip
     # Each pass is told by two of its steps.
     assert watcher.shown == [(step, (32, 32)) for step in (2, 3, 4)] + [(step, (64, 64)) for step in (6, 7, 9, 10)]

@@ -21,8 +21,10 @@ from tests.support.blocking_server import BlockingServer
 from tests.support.fake_a1111 import FakeA1111
 from tests.support.fake_kandinsky import FakeKandinsky
 from tests.support.harness import wait_for
-from workers.remote import BackendAway, BackendBusy, HandBack, RemoteExecutor, answers, connect, posting
+from workers.remote import posting, responses
 from workers.remote.a1111_body import body_of
+from workers.remote.base import BackendAway, BackendBusy, HandBack, RemoteExecutor
+from workers.remote.connecting import connect
 
 Connect = Callable[..., RemoteExecutor]
 
@@ -88,7 +90,7 @@ def test_behind_somebody_elses_job(connected: Connect, monkeypatch: pytest.Monke
     executor = connected(fake)
     fake.endless = True
     foreign(fake)
-    with pytest.raises(BackendBusy, match="somebody else"):
+    with pytest.raises(BackendBusy, match="another client"):
         executor.submit(request(), {}, "a")
     # Theirs came between our look and our job.
     monkeypatch.setattr(executor, "health", lambda: None)
@@ -172,16 +174,16 @@ SAID = [
 
 @pytest.mark.parametrize(("status", "body", "text"), SAID)
 def test_a_refusal_with_a_reason_is_the_jobs_end(status: int, body: Any, text: str) -> None:
-    assert answers.reason(body) == text
+    assert responses.error_text(body) == text
     with pytest.raises(BackendFailed, match=text):
-        posting.check(posting.Answer(status, json.dumps(body).encode()), "far-1")
+        posting.check(posting.PostResponse(status, json.dumps(body).encode()), "far-1")
 
 
 @pytest.mark.parametrize(("status", "content"), [(404, b"<html>tunnel not found"), (500, b'{"error": "OutOfMemory"}'),
                                                   (401, b'"Invalid Authorization"'), (302, b"")])  # fmt: skip
 def test_others_let_the_job_run_elsewhere(status: int, content: bytes) -> None:
     with pytest.raises(HandBack, match=f"far-1 answers {status}") as found:
-        posting.check(posting.Answer(status, content), "far-1")
+        posting.check(posting.PostResponse(status, content), "far-1")
     assert found.value.counted
 
 

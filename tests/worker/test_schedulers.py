@@ -66,4 +66,4 @@ def test_diffusers_has_the_class_and_takes_the_options(name: str, family: str, c
     assert sampler.options.keys() <= taken.keys()
     if family == "diffusion":
         for schedule, options in SCHEDULES.items():
-            assert sampler.takes(schedule) == (options.keys() <= taken.keys())
+            assert sampler.supports(schedule) == (options.keys() <= taken.keys())

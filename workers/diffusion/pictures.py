@@ -11,13 +11,13 @@ from PIL import Image
 
 from jobs.errors import ExecutionError
 from jobs.objects.base import ObjectStore
+from jobs.objects.reading import read_all
 from workers.diffusion import fitting
-from workers.diffusion.inputs import read_input
 
 
 def read(objects: ObjectStore, key: str, mode: str = "RGB") -> Image.Image:
     """A stored picture."""
-    return Image.open(io.BytesIO(read_input(objects, key))).convert(mode)
+    return Image.open(io.BytesIO(read_all(objects, key))).convert(mode)
 
 
 def enlarged(picture: np.ndarray, size: tuple[int, int]) -> Image.Image:

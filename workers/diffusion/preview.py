@@ -22,7 +22,7 @@ from PIL import Image
 
 from jobs.requests.generation import GenerationRequest
 from workers.diffusion.latents import Level, Schedule, cells, difference, evened, without_noise
-from workers.gpu.report import Reporter
+from workers.reporting.reporter import Reporter
 
 logger = logging.getLogger(__name__)
 

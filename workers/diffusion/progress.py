@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.requests.generation import GenerationRequest
 from workers.diffusion.preview import Previews
-from workers.gpu.report import Reporter
+from workers.reporting.reporter import Reporter
 
 
 @dataclass

@@ -1,7 +1,7 @@
-"""Faults on demand, to test what follows them. Nothing happens unless the variable ``FAULTS_FILE`` names a file.
+"""Inject faults into a run, to test what follows them. Does nothing unless ``FAULTS_FILE`` names a file.
 
-The file is JSON: ``{"model": "tiny-image", "fault": "oom", "step": 2, "times": 1}``. The model's denoiser raises the
-fault in that step, so many times in all; each time counts ``times`` down in the file.
+The file is JSON: ``{"model": "tiny-image", "fault": "oom", "step": 2, "times": 1}``. The denoiser of the model raises
+the fault in that step; each time decrements ``times`` in the file, until it is 0.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ FAULTS: dict[str, Callable[[], Exception]] = {
 
 @contextmanager
 def armed(pipeline: Any, model: str) -> Iterator[None]:
-    """Have a run of this model meet the fault that is asked for."""
+    """Raise the fault that the file asks for, if it names this model, in a run inside the block."""
     path = Path(os.environ.get(VARIABLE) or os.devnull)
-    wanted = json.loads(path.read_text() or "{}") if path.is_file() else {}
-    if wanted.get("model") != model or wanted.get("times", 0) < 1:
+    plan = json.loads(path.read_text() or "{}") if path.is_file() else {}
+    if plan.get("model") != model or plan.get("times", 0) < 1:
         yield
         return
     calls = 0
@@ -38,9 +38,9 @@ def armed(pipeline: Any, model: str) -> Iterator[None]:
     def before_forward(_module: Any, _inputs: Any) -> None:
         nonlocal calls
         calls += 1
-        if calls == wanted["step"]:
-            path.write_text(json.dumps({**wanted, "times": wanted["times"] - 1}))
-            raise FAULTS[wanted["fault"]]()
+        if calls == plan["step"]:
+            path.write_text(json.dumps({**plan, "times": plan["times"] - 1}))
+            raise FAULTS[plan["fault"]]()
 
     hooks = [module.register_forward_pre_hook(before_forward) for module in denoisers(pipeline).values()]
     try:

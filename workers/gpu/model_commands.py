@@ -1,4 +1,4 @@
-"""Commands about a model, carried out in the slot's process; see :mod:`jobs.model_commands`."""
+"""Carry out model commands (load, unload, check) in the slot's process; see :mod:`jobs.model_commands`."""
 
 from __future__ import annotations
 
@@ -6,40 +6,35 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from jobs.models.spec import ModelSpec
 from jobs.record import Job
-from workers.gpu.report import Reporter
 from workers.pipelines.cache import PipelineCache
+from workers.reporting.reporter import Reporter
 
 
-def run(
-    job: Job, spec: ModelSpec, cache: PipelineCache, reporter: Reporter, compute: Callable[[], Any]
+def carry_out(
+    job: Job, spec: ModelSpec, cache: PipelineCache, reporter: Reporter, compute: Callable[[], np.ndarray]
 ) -> dict[str, Any]:  # fmt: skip
-    """Carry out a job's command.
+    """Carry out the command of a job.
 
     Args:
         job: the job.
         spec: its model.
         cache: the models in memory.
-        reporter: the job's progress.
+        reporter: reports the job's progress.
         compute: loads the model and computes the job's request; returns its frames.
 
     Returns:
-        What was found, for the job's report.
+        The job's report.
 
     Raises:
-        JobCancelled, ModelLoadFailed, OutOfMemory and what the model raises.
+        JobCancelled, ModelLoadFailed, OutOfMemory, and whatever the model raises.
     """
     if job.command == "unload":
         return {"unloaded": cache.unload(spec.name)}
-    begun, loads = time.monotonic(), cache.loads
-    cache.get(spec, job.request.kind, reporter.loading)
-    load_s = time.monotonic() - begun
-    held = next(one for one in cache.held() if one.model == spec.name)
-    report: dict[str, Any] = {
-        "place": held.place, "bytes": held.bytes, "device": cache.device_name, "read_from_disk": cache.loads > loads,
-        "load_s": round(load_s, 3),
-    }  # fmt: skip
+    report = _load(job, spec, cache, reporter)
     if job.command == "check":
         begun = time.monotonic()
         frames = compute()
@@ -48,3 +43,14 @@ def run(
             "frames": frames.shape[1], "height": frames.shape[2], "width": frames.shape[3],
         }  # fmt: skip
     return report
+
+
+def _load(job: Job, spec: ModelSpec, cache: PipelineCache, reporter: Reporter) -> dict[str, Any]:
+    begun, loads = time.monotonic(), cache.loads
+    cache.get(spec, job.request.kind, reporter.loading)
+    load_s = time.monotonic() - begun
+    loaded = next(model for model in cache.held() if model.model == spec.name)
+    return {
+        "place": loaded.place, "bytes": loaded.bytes, "device": cache.device_name,
+        "read_from_disk": cache.loads > loads, "load_s": round(load_s, 3),
+    }  # fmt: skip

@@ -1,4 +1,4 @@
-"""No computation: steps are counted and nothing comes out. It measures the server, and fills a fleet in tests."""
+"""The executor ``noop``: counts the steps of a request and has no output. For measuring the server."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import os
 import time
 
 from jobs.requests.generation import GenerationRequest
-from workers.gpu.report import Reporter
+from workers.reporting.reporter import Reporter
 
-#: Length of a step, milliseconds; 0: none.
+#: Name of the environment variable with the duration of a step, milliseconds; default 0.
 STEP_MS_VARIABLE = "NOOP_STEP_MS"
 
 
-def run(request: GenerationRequest, reporter: Reporter) -> None:
-    """Count the request's steps.
+def count_steps(request: GenerationRequest, reporter: Reporter) -> None:
+    """Report each step of the request.
 
     Raises:
         JobCancelled: stopped, within one step.

@@ -1,245 +1,126 @@
-"""One attempt of one job in the GPU child: start, load, compute, spool; every way it can end."""
+"""Run one attempt of one job in the GPU child: start, compute, and write how it ended."""
 
 from __future__ import annotations
 
-import contextlib
-import importlib
 import logging
 import os
 import secrets
 import time
 from dataclasses import dataclass
-from functools import cache, partial
-from typing import Any
+from functools import partial
 
-from jobs.errors import FramemillError, JobCancelled, Unavailable
+from jobs.errors import FramemillError, JobCancelled
 from jobs.files import spool
-from jobs.models.backends import registry_of
-from jobs.models.registry import ModelRegistry
-from jobs.models.spec import Kind, ModelSpec
 from jobs.moderation import hides_outputs
-from jobs.objects.base import ObjectStore
-from jobs.objects.factory import open_store
 from jobs.record import Job
-from jobs.requests.generation import GenerationRequest
-from jobs.slots.residency import held_facts
 from jobs.slots.slot import device_label
-from jobs.store.pins import Pins, all_pins, is_pinned
-from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, backends, settings, store
-from workers.diffusion.inputs import read_input
+from tasks.runtime import settings, store
 from workers.gpu import failures
-from workers.gpu.report import Reporter
-from workers.remote import HandBack
+from workers.gpu.compute import Computed, compute
+from workers.gpu.slot_process import slot_process
+from workers.pipelines.device_errors import is_device_lost, release_tensors
+from workers.remote.base import HandBack
+from workers.reporting.reporter import Reporter
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Outcome:
     """How an attempt ended."""
 
+    #: One word or two for the log.
     ended: str
-    #: Frames wait for their delivery.
-    computed: bool = False
-    #: Nothing had to be delivered, the job is over.
+    #: Whether outputs wait in the spool for delivery.
+    needs_delivery: bool = False
+    #: Whether the job has succeeded, without anything to deliver.
     succeeded: bool = False
+    #: Error code and message if the job has failed.
     failure: str = ""
 
 
-@cache
-def _models() -> ModelRegistry:
-    return registry_of(settings())
-
-
-@cache
-def _objects() -> ObjectStore:
-    return open_store(settings())
-
-
-@cache
-def _pipelines() -> Any:
-    from workers.pipelines.cache import PipelineCache  # imports torch
-
-    return PipelineCache(settings(), _pinned, _note)
-
-
-#: Pins as they were last heard.
-_pins: Pins = {}
-
-
-def _pinned() -> set[str]:
-    """Models that stay in this slot's memory."""
-    slot = os.environ[SLOT_VARIABLE]
-    with contextlib.suppress(Unavailable):
-        heard = all_pins(store())
-        _pins.clear()
-        _pins.update(heard)
-    return {spec.name for spec in _models() if is_pinned(_pins, slot, spec)}
-
-
-#: What this process holds, as its slot was told last.
-_facts: dict[str, Any] = {}
-
-
-def _note() -> None:
-    """Tell the slot what this process holds."""
-    cache_ = _pipelines()
-    _facts.update({"loads": cache_.loads, "ooms": cache_.ooms, "device_name": cache_.device_name})
-    _facts.update(held_facts(cache_.held()))
-    with contextlib.suppress(Unavailable):  # only for show and for choosing jobs; the run goes on without Redis
-        store().set_facts(os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE], _facts)
-
-
 def run(job_id: str, attempt: int) -> Outcome:
-    """Compute an attempt. Never raises for what a job can do wrong; always gives the slot back."""
-    slot, owner = os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE]
-    run_token = f"{os.getpid()}:{secrets.token_hex(4)}"
-    records = store()
-    job = records.until_written(
-        lambda: records.start(
-            job_id, attempt, slot=slot, owner=owner, device=device_label(slot), run=run_token, facts=_facts
-        )
-    )
+    """Compute an attempt and free the slot. Errors of a job are recorded, not raised."""
+    job = _start(job_id, attempt)
     if job is None:
         return Outcome("refused")
     begun = time.monotonic()
     try:
-        with Reporter(
-            records,
-            job_id,
-            attempt,
-            job.request.total_steps,
-            max_run_s=job.max_run_s,
-            preview=job.preview,
-            hidden=hides_outputs(settings(), moderate=job.moderate),
-        ) as reporter:
-            run_s, node, report = _compute(job, attempt, reporter)
+        with _reporter(job, attempt) as reporter:
+            computed = compute(job, attempt, reporter)
     except JobCancelled:
-        records.until_written(lambda: records.release(job_id, attempt, slot=slot))
-        ended = Outcome("cancelled")
+        outcome = _cancelled(job_id, attempt)
     except HandBack as exc:
-        back = partial(records.hand_back, job_id, attempt, slot=slot, counted=exc.counted, why=str(exc))
-        state, _ = records.until_written(back)
-        ended = Outcome("handed back", failure=f"worker_lost: {exc}" if state == "failed" else "")
+        outcome = _handed_back(job_id, attempt, exc)
     except Exception as exc:
-        if failures.is_poison(exc):
+        if is_device_lost(exc):
             _end_process(job_id, attempt, exc)
-        ended = _failed(job_id, attempt, slot, exc)
+        outcome = _failed(job_id, attempt, exc)
     else:
-        blocked = spool.full(settings()) if node else ""
-        owned, _ = records.until_written(
-            lambda: records.finish_run(
-                job_id, attempt, slot=slot, node=node, run_s=run_s, blocked=blocked, report=report
-            )
-        )
-        ended = Outcome("computed" if owned else "stale", computed=owned and bool(node), succeeded=owned and not node)
+        outcome = _computed(job_id, attempt, computed)
     logger.info(
         "run ended",
         extra={
-            "job_id": job_id, "attempt": attempt, "ended": ended.ended, "model": job.request.model,
+            "job_id": job_id, "attempt": attempt, "ended": outcome.ended, "model": job.request.model,
             "kind": job.request.kind, "steps": job.request.steps, "run_s": round(time.monotonic() - begun, 3),
-            "error": ended.failure or "-",
+            "error": outcome.failure or "-",
         },
     )  # fmt: skip
-    return ended
+    return outcome
 
 
-def _compute(job: Job, attempt: int, reporter: Reporter) -> tuple[float, str, dict[str, Any] | None]:
-    """Load, denoise, decode, spool; or carry out a command.
-
-    Returns:
-        Seconds without loading, the host whose spool holds the frames ('' when there are none), and what a command
-        found.
-    """
-    if backend := backends().get(os.environ[SLOT_VARIABLE]):
-        remote = importlib.import_module("workers.remote.running")
-        return remote.compute(job, attempt, backend, reporter, settings(), _inputs), settings().node, None
-    spec = _models().get(job.request.model)
-    begun = time.monotonic()
-    if spec.executor == "noop":
-        importlib.import_module("workers.gpu.noop").run(job.request, reporter)
-        return time.monotonic() - begun, "", None
-    if spec.executor == "drawing" or settings().test_mode:
-        return _draw(job, attempt, reporter), settings().node, None
-    if job.command:
-        from workers.gpu import model_commands as commands
-
-        report = commands.run(job, spec, _pipelines(), reporter, lambda: _frames_or_alone(job, spec, reporter)[0])
-        return time.monotonic() - begun, "", report
-    from workers.gpu.spool import write
-
-    frames, run_s = _frames_or_alone(job, spec, reporter)
-    begun = time.monotonic()
-    reporter.check()
-    write(settings(), job.job_id, attempt, frames, reporter.check)
-    return run_s + time.monotonic() - begun, settings().node, None
+def _start(job_id: str, attempt: int) -> Job | None:
+    """Mark the job as running. None: this attempt may not run (cancelled, or delivered twice)."""
+    process = slot_process()
+    start = partial(
+        store().start, job_id, attempt, slot=process.slot, owner=process.owner, device=device_label(process.slot),
+        run=f"{os.getpid()}:{secrets.token_hex(4)}", facts=process.facts,
+    )  # fmt: skip
+    return store().until_written(start)
 
 
-def _frames_or_alone(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[Any, float]:
-    """As :func:`_frames`; when memory is short, once more with no other model in it."""
-    try:
-        return _frames(job, spec, reporter)
-    except Exception as exc:
-        if not failures.is_out_of_memory(exc):
-            raise
-        logger.warning("out of memory, once more alone", extra={"job_id": job.job_id, "error": repr(exc)[:300]})
-        failures.let_go(exc)
-    reporter.check()
-    _pipelines().alone(spec.name)
-    try:
-        return _frames(job, spec, reporter)
-    except Exception as exc:
-        if not failures.is_out_of_memory(exc):
-            raise
-        failures.let_go(exc)
-    _pipelines().free()
-    raise failures.too_little_memory(job.request, spec)
+def _reporter(job: Job, attempt: int) -> Reporter:
+    return Reporter(
+        store(), job.job_id, attempt, job.request.total_steps, max_run_s=job.max_run_s, preview=job.preview,
+        hidden=hides_outputs(settings(), moderate=job.moderate),
+    )  # fmt: skip
 
 
-def _frames(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[Any, float]:
-    """The frames of one request, and the seconds it took without loading."""
-    from workers.diffusion import executor as executor
-    from workers.diffusion.preview import Previews
-    from workers.gpu import faults
+def _cancelled(job_id: str, attempt: int) -> Outcome:
+    store().until_written(lambda: store().release(job_id, attempt, slot=slot_process().slot))
+    return Outcome("cancelled")
 
-    reporter.stage("loading")
-    pipeline = _pipelines().get(spec, job.request.kind, reporter.loading)
-    prior = _pipelines().prior(spec, reporter.loading)
-    begun = time.monotonic()
-    objects = _objects() if job.request.inputs else None
-    second = partial(_pipelines().get, spec, Kind.IMG2IMG, reporter.loading)
-    previews = Previews(pipeline, job.request, reporter, spec.preview_decoder)
-    with faults.armed(pipeline, spec.name):
-        frames = executor.run(pipeline, spec, job.request, reporter, objects, previews, prior, second)
-    return frames, time.monotonic() - begun
+
+def _handed_back(job_id: str, attempt: int, exc: HandBack) -> Outcome:
+    hand_back = partial(
+        store().hand_back, job_id, attempt, slot=slot_process().slot, counted=exc.counted, why=str(exc)
+    )  # fmt: skip
+    state, _ = store().until_written(hand_back)
+    return Outcome("handed back", failure=f"worker_lost: {exc}" if state == "failed" else "")
+
+
+def _failed(job_id: str, attempt: int, exc: Exception) -> Outcome:
+    code, message = failures.explain(exc)
+    logger.error("run failed", exc_info=not isinstance(exc, FramemillError), extra={"job_id": job_id, "code": code})
+    release_tensors(exc)
+    fail = partial(store().fail, job_id, attempt, code=code, message=message, slot=slot_process().slot)
+    still_owned, _ = store().until_written(fail)
+    return Outcome("failed", failure=f"{code}: {message}" if still_owned else "")
+
+
+def _computed(job_id: str, attempt: int, computed: Computed) -> Outcome:
+    write = partial(
+        store().finish_run, job_id, attempt, slot=slot_process().slot, node=computed.node, run_s=computed.run_s,
+        blocked=spool.full(settings()) if computed.node else "", report=computed.report,
+    )  # fmt: skip
+    still_owned, _ = store().until_written(write)
+    if not still_owned:
+        return Outcome("stale")
+    return Outcome("computed", needs_delivery=bool(computed.node), succeeded=not computed.node)
 
 
 def _end_process(job_id: str, attempt: int, exc: Exception) -> None:
-    """The device is lost to this process, and only to it: the parent starts another, and runs the job again."""
+    """End this process, which alone has lost its device: the parent starts another one and runs the job again."""
     logger.critical("device lost, the process ends", exc_info=exc, extra={"job_id": job_id, "attempt": attempt})
     logging.shutdown()
     os._exit(os.EX_SOFTWARE)
-
-
-def _inputs(request: GenerationRequest) -> dict[str, bytes]:
-    """The content of the request's input files by their keys."""
-    return {key: read_input(_objects(), key) for key in request.inputs}
-
-
-def _draw(job: Job, attempt: int, reporter: Reporter) -> float:
-    """Seconds that it took."""
-    from workers.gpu import drawing
-    from workers.gpu.spool import write
-
-    begun = time.monotonic()
-    frames = drawing.run(job.request, reporter)
-    write(settings(), job.job_id, attempt, frames, reporter.check)
-    return time.monotonic() - begun
-
-
-def _failed(job_id: str, attempt: int, slot: str, exc: Exception) -> Outcome:
-    code, message = failures.explain(exc)
-    logger.error("run failed", exc_info=not isinstance(exc, FramemillError), extra={"job_id": job_id, "code": code})
-    failures.let_go(exc)
-    owned, _ = store().until_written(lambda: store().fail(job_id, attempt, code=code, message=message, slot=slot))
-    return Outcome("failed", failure=f"{code}: {message}" if owned else "")

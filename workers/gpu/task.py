@@ -10,7 +10,7 @@ from workers.parent.request import JobRequest
 
 @app.task(name=GENERATE, Request=JobRequest)
 def generate(job_id: str, attempt: int) -> str:
-    """Run in the pool's child; torch is imported there and only there.
+    """Compute an attempt in the pool's child, the only process that imports torch.
 
     Returns:
         How the attempt ended, for the log.
@@ -18,10 +18,10 @@ def generate(job_id: str, attempt: int) -> str:
     from workers.gpu.run import run
 
     outcome = run(job_id, attempt)
-    if outcome.computed:
+    if outcome.needs_delivery:
         dispatcher().send_delivery(Redelivery(job_id, attempt, settings().node))
     elif outcome.succeeded:
         dispatcher().announce("task-succeeded", job_id, result="no outputs", runtime=0.0)
     elif outcome.failure:
         dispatcher().announce("task-failed", job_id, exception=outcome.failure)
-    return str(outcome.ended)
+    return outcome.ended

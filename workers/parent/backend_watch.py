@@ -1,6 +1,6 @@
-"""Looks after a back end from the parent process of its worker: is it there, and free?
+"""Check the health of a back end from the parent process of its worker.
 
-A thread of its own, so that a server that answers slowly does not delay the lease of the slot.
+It has its own thread, so that a slow server does not delay the renewal of the slot's lease.
 """
 
 from __future__ import annotations
@@ -9,31 +9,32 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any
 
 from jobs.errors import Unavailable
 from jobs.models.backends import Backend
 from tasks.runtime import settings
-from workers import remote
+from workers.remote.base import BackendAway, RemoteExecutor
+from workers.remote.connecting import connect, namespace_of
 
 logger = logging.getLogger(__name__)
 
 
 class BackendWatch:
-    """Asks a back end how it is, once per heartbeat while its slot has no job.
+    """Checks a back end once per heartbeat while its slot has no job.
 
     Args:
-        backend: which.
-        is_free: whether the slot has no job now; a back end that works for us is left alone.
-        report: writes down why the slot gets no job ('': it may); called in the thread after each look. Nobody else
-            may clear that: a child that found the back end away notes it, and it stands until the next look.
+        backend: the back end.
+        is_free: returns whether the slot has no job; a back end that computes a job of this slot is not checked.
+        report: called in the thread after each check with the reason why the slot gets no job ('' if it may). Nothing
+            else may clear the reason: a child that finds the back end away writes it, and it stays until the next
+            check.
     """
 
     def __init__(self, backend: Backend, is_free: Callable[[], bool], report: Callable[[str], None]) -> None:
         self._backend, self._is_free, self._report = backend, is_free, report
         self._stopping = threading.Event()
-        #: Why it gets no job now; '' when it is well.
-        self.blocked = "was not asked yet"
+        #: Why the back end gets no job now; '' if it is healthy.
+        self.blocked = "has not been checked yet"
         self._thread = threading.Thread(target=self._run, name="back end", daemon=True)
 
     def start(self) -> None:
@@ -43,27 +44,25 @@ class BackendWatch:
         self._stopping.set()
 
     def _run(self) -> None:
-        executor = remote.connect(self._backend, remote.namespace_of(settings(), self._backend.name))
+        executor = connect(self._backend, namespace_of(settings(), self._backend.name))
         while not self._stopping.is_set():
             with suppress(Unavailable):
                 if self._is_free():
-                    self._note(self._look(executor, remote))
-            self._stopping.wait(settings().heartbeat_s)
+                    self._note(self._check(executor))
+            self._stopping.wait(settings().leases.heartbeat_s)
 
-    def _look(self, executor: Any, remote: Any) -> str:
+    def _check(self, executor: RemoteExecutor) -> str:
         try:
-            return str(executor.health() or "")
-        except remote.BackendAway as exc:
+            return executor.health() or ""
+        except BackendAway as exc:
             return str(exc)
-        except Exception as exc:  # a server that answers nonsense must not end the watch
+        except Exception as exc:  # a malformed response must not end the thread
             logger.exception("back end not understood", extra={"backend": self._backend.name})
             return f"is not understood: {type(exc).__name__}"
 
     def _note(self, why: str) -> None:
         if why != self.blocked:
-            logger.log(
-                logging.WARNING if why else logging.INFO, "back end blocked" if why else "back end is well",
-                extra={"backend": self._backend.name, "why": why or "-"},
-            )  # fmt: skip
+            level, text = (logging.WARNING, "back end blocked") if why else (logging.INFO, "back end is healthy")
+            logger.log(level, text, extra={"backend": self._backend.name, "why": why or "-"})
         self.blocked = why
         self._report(f"{self._backend.name} {why}" if why else "")

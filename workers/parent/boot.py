@@ -1,4 +1,4 @@
-"""What makes a Celery worker a slot or a delivery worker: signals and the boot step. Loaded by Celery's ``imports``."""
+"""Turn a Celery worker into a slot or a delivery worker: signals and a boot step. Loaded by Celery's ``imports``."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ from jobs.slots.residency import held_facts
 from jobs.slots.slot import owner_name, slot_of
 from tasks.celery_app import app
 from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, backends, settings, store
-from workers.gpu.child import prepare
-from workers.parent.keeper import Keeper
+from workers.parent.child import prepare
+from workers.parent.process import ParentProcess
 
 
-class KeeperStep(bootsteps.StartStopStep):
-    """Starts with the worker (``gpuN`` and ``io`` alike), after its pool and before it consumes."""
+class ParentStep(bootsteps.StartStopStep):
+    """Runs in every worker, after its pool has started and before it consumes."""
 
     requires = ("celery.worker.components:Pool",)
 
     def __init__(self, worker: Any, **kwargs: Any) -> None:
-        self._keeper: Keeper | None = None
+        self._process: ParentProcess | None = None
         super().__init__(worker, **kwargs)
 
     def start(self, worker: Any) -> None:
-        self._keeper = Keeper(worker)
-        self._keeper.start()
+        self._process = ParentProcess(worker)
+        self._process.start()
 
     def stop(self, worker: Any) -> None:
-        """The worker consumes no more; its pool still runs."""
-        if self._keeper is not None:
-            self._keeper.stop()
+        """Called when the worker consumes no more; its pool still runs."""
+        if self._process is not None:
+            self._process.stop()
 
     def terminate(self, worker: Any) -> None:
         self.stop(worker)
 
 
-app.steps["worker"].add(KeeperStep)
+app.steps["worker"].add(ParentStep)
 
 
 @signals.setup_logging.connect
-def _logging(**_: Any) -> None:
-    configure(settings().log_level)
+def _configure_logging(**_: Any) -> None:
+    configure(settings().process.log_level)
 
 
 @signals.celeryd_after_setup.connect
-def _queues(sender: str, instance: Any, **_: Any) -> None:
-    """Before the pool forks: what the child must know, and this host's own delivery queue for ``io``."""
+def _prepare_queues(sender: str, instance: Any, **_: Any) -> None:
+    """Before the pool forks: set the environment of the child, and add this host's own delivery queue to ``io``."""
     queues = list(instance.app.amqp.queues.consume_from)
     try:
         slot = slot_of(queues, backends())
@@ -62,8 +62,8 @@ def _queues(sender: str, instance: Any, **_: Any) -> None:
     if slot:
         os.environ[SLOT_VARIABLE] = slot
         os.environ[OWNER_VARIABLE] = owner_name(settings().node)
-        # No bookkeeping of unacknowledged messages: the record decides, and kombu's putting a message back when a
-        # connection is lost would only start the job a second time.
+        # Messages are not tracked until they are acknowledged: the record decides what runs. If kombu put a message
+        # back after a lost connection, it would only start the job a second time.
         for queue in instance.app.amqp.queues.consume_from.values():
             queue.no_ack = True
     if "io" in queues:
@@ -71,9 +71,9 @@ def _queues(sender: str, instance: Any, **_: Any) -> None:
 
 
 @signals.worker_process_init.connect
-def _child(**_: Any) -> None:
-    """In the pool's child. Must be quick: Celery waits for it."""
+def _prepare_child(**_: Any) -> None:
+    """Runs in the pool's child. Must be quick, because Celery waits for it."""
     if os.environ.get(SLOT_VARIABLE):
         prepare(os.environ[SLOT_VARIABLE])
-        with suppress(Unavailable):  # a new process holds nothing, whatever the one before it held
+        with suppress(Unavailable):  # a new process has no models in memory, whatever its predecessor had
             store().set_facts(os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE], held_facts(()))

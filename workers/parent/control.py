@@ -1,9 +1,8 @@
-"""Celery's control commands, made safe for jobs.
+"""Celery's control commands, changed to suit jobs.
 
-Celery keeps revocations in the memory of workers that happen to listen, and a plain revoke does nothing to a
-running task. Here a revoke from anywhere (``celery control``, Flower, ``AsyncResult.revoke()``) first closes the
-job's record, so it holds for waiting, running and delivering jobs and survives every restart. A slot's pool keeps
-its one process.
+Celery keeps revocations in the memory of the workers that receive them, and a plain revoke does not stop a running
+task. Here a revoke from anywhere (``celery control``, Flower, ``AsyncResult.revoke()``) first closes the job's record:
+it applies to waiting, running and delivering jobs and survives restarts. The pool of a slot keeps its one process.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ _resize = {name: control.Panel.data[name] for name in ("pool_grow", "pool_shrink
 
 @control.control_command(name="revoke", variadic="task_id", signature="[id1 [id2 [... [idN]]]]")
 def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None, **kwargs: Any) -> Any:
-    """Cancel jobs by id (or list of ids); other tasks are revoked as Celery does."""
+    """Cancel jobs by id (or list of ids); revoke other tasks as Celery does."""
     jobs: list[str] = []
     others: list[str] = []
-    for one in maybe_list(task_id) or []:
-        (jobs if _cancel(state, one) else others).append(one)
+    for identifier in maybe_list(task_id) or []:
+        (jobs if _cancel(state, identifier) else others).append(identifier)
     if jobs:
-        # Also when plain: the record is closed, so the run must end.
+        # Terminate even on a plain revoke: the record is closed, so the run must end.
         _revoke(state, jobs, terminate=True, signal=STOP_SIGNAL, **kwargs)
     if others:
         return _revoke(state, others, terminate=terminate, signal=signal, **kwargs)
@@ -41,19 +40,19 @@ def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None
     name="terminate", variadic="task_id", args=[("signal", str)], signature="<signal> [id1 [id2 [... [idN]]]]"
 )
 def terminate(state: Any, signal: Any, task_id: Any, **kwargs: Any) -> Any:
-    """Cancel jobs whatever the signal; other tasks are terminated as Celery does."""
+    """Cancel jobs, whichever signal was asked for; terminate other tasks as Celery does."""
     return revoke(state, task_id, terminate=True, signal=signal, **kwargs)
 
 
 @control.control_command(name="pool_grow", args=[("n", int)], signature="[N=1]")
 def pool_grow(state: Any, n: int = 1, **kwargs: Any) -> Any:
-    """Add processes, but not to a slot: two would share one GPU."""
+    """Add processes to the pool. Refused for a slot: two processes would share one GPU."""
     return _resized("pool_grow", state, n, **kwargs)
 
 
 @control.control_command(name="pool_shrink", args=[("n", int)], signature="[N=1]")
 def pool_shrink(state: Any, n: int = 1, **kwargs: Any) -> Any:
-    """Remove processes, but not a slot's only one."""
+    """Remove processes from the pool. Refused for a slot, which has only one."""
     return _resized("pool_shrink", state, n, **kwargs)
 
 
@@ -64,7 +63,7 @@ def _resized(command: str, state: Any, n: int, **kwargs: Any) -> Any:
 
 
 def _cancel(state: Any, job_id: str) -> bool:
-    """True when it is a job. Only the first worker that hears the command changes anything."""
+    """Return whether the id is a job's. Only the first worker that receives the command changes its record."""
     try:
         changed, slot, _ = store().cancel(job_id)
     except FramemillError:  # unknown, or Redis is away

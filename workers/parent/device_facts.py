@@ -1,44 +1,52 @@
-"""The memory, load and temperature of a slot's device, measured by the worker's parent without a context on the GPU.
+"""Measure the memory, load and temperature of a slot's device in the parent process, without a context on the GPU.
 
-A GPU is read through NVML (the package ``nvidia-ml-py``); without it, or without a driver, the facts are missing.
-What one device does not tell (a MIG part has no temperature) is missing alone.
+A GPU is measured through NVML (package ``nvidia-ml-py``); without the package or a driver there are no facts. A value
+that a device does not offer (a MIG part has no temperature) is left out.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import platform
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jobs.slots.host import ram_bytes
+import psutil
+
 from jobs.slots.slot import device_label, visible_device
 
 logger = logging.getLogger(__name__)
 
 
-def read(slot: str) -> dict[str, Any]:
-    """Facts of a slot's device, by names with their units."""
+def measure(slot: str) -> dict[str, Any]:
+    """Return the facts of a slot's device; their names contain the units."""
     if device_label(slot) == "cpu":
-        return _cpu()
+        return _cpu_facts()
     nvml = _nvml()
-    return _gpu(nvml, visible_device(slot)) if nvml else {}
+    return _gpu_facts(nvml, visible_device(slot)) if nvml else {}
 
 
-def _cpu() -> dict[str, Any]:
-    total, available = ram_bytes()
+def _cpu_facts() -> dict[str, Any]:
+    memory = psutil.virtual_memory()
     return {
-        "name": _cpu_name(), "memory_total_bytes": total, "memory_free_bytes": available,
-        "memory_used_bytes": total - available, "load_1min": round(os.getloadavg()[0], 2), "cores": os.cpu_count(),
+        "name": _cpu_name(), "memory_total_bytes": memory.total, "memory_free_bytes": memory.available,
+        "memory_used_bytes": memory.total - memory.available, "load_1min": round(psutil.getloadavg()[0], 2),
+        "cores": os.cpu_count(),
     }  # fmt: skip
 
 
 @cache
 def _cpu_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "cpu")
+    """Return the CPU's model name, which neither ``platform`` nor psutil offers on Linux."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine() or "cpu")
 
 
 @cache
@@ -48,32 +56,37 @@ def _nvml() -> Any:
 
         pynvml.nvmlInit()
     except Exception as exc:  # no package, no library, no driver
-        logger.info("NVML is not there, the device's memory and temperature are not shown", extra={"error": repr(exc)})
+        logger.info("NVML is not available: no memory and temperature of the device", extra={"error": repr(exc)})
         return None
     return pynvml
 
 
-def _gpu(nvml: Any, visible: str) -> dict[str, Any]:
-    """``visible``: an entry of CUDA_VISIBLE_DEVICES: a number in PCI order, or (the beginning of) a UUID."""
+def _gpu_facts(nvml: Any, visible: str) -> dict[str, Any]:
+    """Return the facts of one GPU.
 
-    def told(read: Callable[[], Any]) -> Any:
+    Args:
+        nvml: the module ``pynvml``.
+        visible: an entry of ``CUDA_VISIBLE_DEVICES``: a number in PCI order, or a UUID or the beginning of one.
+    """
+
+    def query(call: Callable[[], Any]) -> Any:
         try:
-            return read()
+            return call()
         except nvml.NVMLError:
             return None
 
-    handle = told(lambda: _handle(nvml, visible))
+    handle = query(lambda: _handle(nvml, visible))
     if handle is None:
         return {}
-    memory = told(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
-    name = told(lambda: nvml.nvmlDeviceGetName(handle))
+    memory = query(lambda: nvml.nvmlDeviceGetMemoryInfo(handle))
+    name = query(lambda: nvml.nvmlDeviceGetName(handle))
     facts = {
         "name": name.decode() if isinstance(name, bytes) else name,
         "memory_total_bytes": memory and memory.total,
         "memory_free_bytes": memory and memory.free,
         "memory_used_bytes": memory and memory.used,
-        "utilization_percent": told(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
-        "temperature_c": told(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
+        "utilization_percent": query(lambda: nvml.nvmlDeviceGetUtilizationRates(handle).gpu),
+        "temperature_c": query(lambda: nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU)),
     }
     return {fact: value for fact, value in facts.items() if value is not None}
 

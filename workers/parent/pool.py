@@ -1,12 +1,14 @@
-"""The worker pool: Celery's prefork pool that notices a dead child at once."""
+"""The worker pool: Celery's prefork pool, which here notices a dead child at once."""
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from typing import Any
 
 from celery.concurrency import asynpool, prefork
 
-#: How often dead children are looked for, seconds. Celery's own 5 s would be idle time of a GPU.
+#: Interval between two checks for dead children, seconds. Celery's own 5 s would be idle time of a GPU.
 REAP_INTERVAL_S = 0.2
 
 
@@ -20,3 +22,15 @@ class TaskPool(prefork.TaskPool):
     """``worker_pool`` in celeryconfig.py."""
 
     Pool = _Pool
+
+
+def child_pids(worker: Any) -> list[int]:
+    """Return the process ids of the pool's children."""
+    return [process.pid for process in list(worker.pool._pool._pool)]
+
+
+def signal_children(worker: Any, signum: int) -> None:
+    """Send a signal to every child of the pool."""
+    for pid in child_pids(worker):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signum)

@@ -1,4 +1,4 @@
-"""How a worker's parent treats a job's message: Celery's request with our rules for stop, loss and success."""
+"""How the parent handles the message of a job: Celery's request, with Framemill's rules for stop, loss and success."""
 
 from __future__ import annotations
 
@@ -17,35 +17,35 @@ logger = logging.getLogger(__name__)
 
 
 class JobRequest(Request):
-    """Runs in the parent process of a GPU worker."""
+    """Used in the parent process of a slot's worker."""
 
-    _context: Any  # Celery's; its type stubs leave it out
+    _context: Any  # an attribute of Celery's that its type stubs leave out
 
     def revoked(self) -> bool:
-        """Never: the record decides when the run starts. Celery remembers ids, also of jobs not yet submitted."""
+        """Return False: the record decides when the run starts. Celery remembers ids, even of jobs to come."""
         return False
 
     def acknowledge(self) -> None:
-        """Nothing to take off any list: a slot's messages are received without bookkeeping."""
+        """Do nothing but note it: the messages of slots are received without acknowledgement."""
         self.acknowledged = True
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
-        """Every revocation stops the job, not the process, whatever signal the operator's tool asked for."""
+        """Stop the job, not the process, whichever signal the revocation asks for."""
         super().terminate(pool, STOP_SIGNAL)
 
     def _announce_revoked(self, reason: str, terminated: bool, signum: int | None, expired: bool) -> None:
-        """As Celery does it, but the request stays active until the child has left it.
+        """As in Celery, but the request stays active until the child has left the job.
 
-        A child that never does is killed by the keeper, which must see until then that the run has a process.
+        If the child never does, the heartbeat thread kills it; until then it must see that the run has a process.
         """
         self.send_event("task-revoked", terminated=terminated, signum=signum, expired=expired)
         self.task.backend.mark_as_revoked(self.id, reason, request=self._context, store_result=self.store_errors)
         task_revoked.send(self.task, request=self._context, terminated=terminated, signum=signum, expired=expired)
 
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
-        """The child died, or the task itself broke: the record decides whether the job runs again.
+        """Called when the child died or the task raised: the record decides whether the job runs again.
 
-        What a job can do wrong never comes here, :func:`workers.gpu.run.run` records it.
+        Errors of a job do not arrive here: ``workers.gpu.run.run`` records them.
         """
         exc = getattr(exc_info.exception, "exc", exc_info.exception)
         task_ready(self)
@@ -53,7 +53,7 @@ class JobRequest(Request):
         try:
             state, _ = store().lose(job_id, attempt)
         except FramemillError:
-            # Redis is away; the slot keeper finds a job without a process on its next beat.
+            # Redis is away; the heartbeat thread will find a job without a process.
             logger.warning("worker process lost, not yet recorded", extra={"job_id": job_id})
             return None
         logger.warning("attempt lost", extra={"job_id": job_id, "attempt": attempt, "error": repr(exc), "state": state})
@@ -64,6 +64,6 @@ class JobRequest(Request):
         return None
 
     def send_event(self, type: str, **fields: Any) -> None:
-        """The end of the computation is not the end of the job: delivery announces its success."""
+        """Send an event, except success: the job succeeds when it has been delivered, and the delivery announces it."""
         if type != "task-succeeded":
             super().send_event(type, **fields)

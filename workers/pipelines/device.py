@@ -8,9 +8,9 @@ from jobs.models.spec import ModelSpec
 
 
 def select(cpu_threads: int = 0) -> tuple[torch.device, str]:
-    """The one visible CUDA device, else the CPU, with a name to show.
+    """Return the one visible CUDA device, else the CPU, and its name for display.
 
-    ``CUDA_VISIBLE_DEVICES`` was set by :func:`workers.gpu.child.prepare`, so a slot's device is always ``cuda:0`` here.
+    :func:`workers.parent.child.prepare` has set ``CUDA_VISIBLE_DEVICES``, so a slot's device is always ``cuda:0`` here.
     """
     if torch.cuda.is_available():
         return torch.device("cuda:0"), torch.cuda.get_device_name(0)

@@ -12,7 +12,7 @@ import transformers
 
 from jobs.errors import ModelLoadFailed
 from jobs.models.load_options import QUANTIZATIONS, LoadOptions
-from workers.gpu.failures import is_out_of_memory, is_poison
+from workers.pipelines.device_errors import is_device_lost, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +96,7 @@ def _do(option: str, module: Any, method: str, *arguments: Any, **named: Any) ->
     try:
         call(*arguments, **named)
     except Exception as exc:
-        if is_out_of_memory(exc) or is_poison(exc):
+        if is_out_of_memory(exc) or is_device_lost(exc):
             raise
         reason = str(exc).partition("\n")[0][:300]
         raise ModelLoadFailed(f"option {option}: {type(module).__name__} refuses it: {reason}") from exc

@@ -13,9 +13,9 @@ import torch
 
 from jobs.errors import FramemillError, ModelLoadFailed
 from jobs.models.spec import ModelSpec
-from workers.gpu.failures import is_out_of_memory, is_poison
 from workers.pipelines import device as devices
 from workers.pipelines import load_options, memory
+from workers.pipelines.device_errors import is_device_lost, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ def _failure(spec: ModelSpec, exc: Exception) -> FramemillError:
     """What to raise for an exception of the libraries. Raises: it, when it is the device's and not the model's."""
     if isinstance(exc, FramemillError):
         return exc
-    if is_out_of_memory(exc) or is_poison(exc):
+    if is_out_of_memory(exc) or is_device_lost(exc):
         raise exc
     logger.error("model not loaded", exc_info=exc, extra={"model": spec.name})
     return ModelLoadFailed(f"model {spec.name} could not be loaded: {type(exc).__name__}")

@@ -1,4 +1,4 @@
-"""A request as the body of AUTOMATIC1111's ``txt2img`` and ``img2img``."""
+"""Build the body of AUTOMATIC1111's ``txt2img`` and ``img2img`` from a request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.requests.inpaint import Inpaint
 
 _RESIZES = {"stretch": 0, "crop": 1, "pad": 2}
 _FILLS = {"blurred": 0, "original": 1, "noise": 2, "nothing": 3}
-#: Enlarges the first picture itself, as our own models do; theirs without a name enlarges latents.
+#: Enlarges the first picture, as local models do; without a name AUTOMATIC1111 enlarges latents instead.
 _UPSCALER = "Lanczos"
 
 
@@ -22,13 +22,13 @@ def path_of(request: GenerationRequest) -> str:
 
 
 def body_of(request: GenerationRequest, inputs: Mapping[str, bytes], checkpoint: str, task_id: str) -> dict[str, Any]:
-    """What the sender passed on, and over it what the request says.
+    """Return the pass-through body, overridden by the request.
 
     Args:
         request: what to compute.
-        inputs: content of the object-store keys that it names.
-        checkpoint: loaded for the job unless the sender names one; '' for the one that is loaded.
-        task_id: the job's name there.
+        inputs: content of the object-store keys that the request names.
+        checkpoint: checkpoint to load unless the client named one; '' keeps the loaded one.
+        task_id: id of the job on the server.
     """
     body = dict(request.passthrough or {})
     body |= {
@@ -56,61 +56,63 @@ def body_of(request: GenerationRequest, inputs: Mapping[str, bytes], checkpoint:
 
 
 def _settings(request: GenerationRequest, checkpoint: str) -> dict[str, Any]:
-    """Settings for this job alone. A sender may have named the model as it is called here; there it means nothing."""
-    sent = dict((request.passthrough or {}).get("override_settings") or {})
-    if sent.get("sd_model_checkpoint") == request.model:
-        del sent["sd_model_checkpoint"]
-    return {"sd_model_checkpoint": checkpoint, **sent} if checkpoint else sent
+    """Return the settings for this job alone, without the model's name of this server, which is unknown there."""
+    settings = dict((request.passthrough or {}).get("override_settings") or {})
+    if settings.get("sd_model_checkpoint") == request.model:
+        del settings["sd_model_checkpoint"]
+    return {"sd_model_checkpoint": checkpoint, **settings} if checkpoint else settings
 
 
 def _loras(request: GenerationRequest) -> list[str]:
     return [f"<lora:{lora['name']}:{lora['weight']:g}>" for lora in request.loras or ()]
 
 
-def _batch(sent: Mapping[str, Any], images: int) -> dict[str, int]:
-    """So many images: split as the sender wanted them, or all at once."""
-    size, runs = sent.get("batch_size") or 1, sent.get("n_iter") or 1
-    return {"batch_size": size, "n_iter": runs} if size * runs == images else {"batch_size": images, "n_iter": 1}
+def _batch(body: Mapping[str, Any], num_images: int) -> dict[str, int]:
+    """Split the images into batches as the client asked for, else compute all in one batch."""
+    size, runs = body.get("batch_size") or 1, body.get("n_iter") or 1
+    if size * runs == num_images:
+        return {"batch_size": size, "n_iter": runs}
+    return {"batch_size": num_images, "n_iter": 1}
 
 
 def _passes(request: GenerationRequest) -> dict[str, Any]:
-    """Noise of a second seed, and a second pass."""
-    found: dict[str, Any] = {}
-    if part := request.variation:
-        found |= {"subseed": part["seed"], "subseed_strength": part["strength"]}
-    if part := request.hires:
-        found |= {
+    """Return the fields of the variation and of the second pass."""
+    fields: dict[str, Any] = {}
+    if variation := request.variation:
+        fields |= {"subseed": variation["seed"], "subseed_strength": variation["strength"]}
+    if hires := request.hires:
+        fields |= {
             "enable_hr": True,
-            "hr_resize_x": part["width"],
-            "hr_resize_y": part["height"],
-            "hr_second_pass_steps": part["steps"],
-            "denoising_strength": part["strength"],
+            "hr_resize_x": hires["width"],
+            "hr_resize_y": hires["height"],
+            "hr_second_pass_steps": hires["steps"],
+            "denoising_strength": hires["strength"],
             "hr_upscaler": _UPSCALER,
         }
-    return found
+    return fields
 
 
 def _pictures(request: GenerationRequest, inputs: Mapping[str, bytes]) -> dict[str, Any]:
-    """The input image and the mask, and how they are used: by the request, where the sender's own words say nothing."""
-    found: dict[str, Any] = {}
+    """Return the input image, the mask and how to use them; a pass-through body has its own fields for the latter."""
+    fields: dict[str, Any] = {}
     if request.strength is not None:
-        found["denoising_strength"] = request.strength
+        fields["denoising_strength"] = request.strength
     if request.image:
-        found["init_images"] = [_text(inputs[request.image])]
+        fields["init_images"] = [_base64(inputs[request.image])]
     if request.mask:
-        found["mask"] = _text(inputs[request.mask])
+        fields["mask"] = _base64(inputs[request.mask])
     if request.image and request.passthrough is None:
-        found["resize_mode"] = _RESIZES[request.resize or "stretch"]
+        fields["resize_mode"] = _RESIZES[request.resize or "stretch"]
     if request.mask and request.passthrough is None:
         use = Inpaint.of(request.inpaint)
-        found |= {
+        fields |= {
             "mask_blur": round(use.blur_px),
             "inpainting_fill": _FILLS[use.fill],
             "inpaint_full_res": use.area == "masked",
             "inpaint_full_res_padding": use.padding_px,
         }
-    return found
+    return fields
 
 
-def _text(content: bytes) -> str:
+def _base64(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")

@@ -1,4 +1,4 @@
-"""Devoid's Kandinsky API as a back end: one blocking POST, without progress and without a way to stop it."""
+"""Executor for Devoid's Kandinsky API: one blocking POST, without progress and without a way to stop it."""
 
 from __future__ import annotations
 
@@ -12,28 +12,30 @@ from jobs.models.backends import Backend
 from jobs.models.spec import Kind
 from jobs.requests.generation import GenerationRequest
 from jobs.requests.schedulers_loras_mix import in_fours
-from workers.remote import BackendAway, Progress, RemoteFile, posting
-from workers.remote.http import Server, secret_of
-from workers.remote.posting import Answer, Posting
+from workers.remote import posting
+from workers.remote.base import BackendAway, RemoteFile, RemoteProgress
+from workers.remote.pictures import write_result
+from workers.remote.posting import PendingPost, PostResponse
+from workers.remote.server import Server, secret_of
 
-#: What it answers at its root.
+#: The server's name in the response of its root.
 NAME = "Kandinskiy 2.1 Model"
-#: It works on until it is done; the slot waits for it so long, seconds.
+#: Longest wait of a stopped job for its end, seconds: the server goes on until it is done.
 STOP_PATIENCE_S = 20.0
-#: Our fields of the prior → theirs.
+#: Field of the request's prior → field of the server.
 _PRIOR = {"steps": "prior_steps", "guidance_scale": "prior_cf_scale", "negative_prompt": "negative_prior_prompt"}
 
 
-class Executor:
-    """See :class:`workers.remote.RemoteExecutor`."""
+class KandinskyExecutor:
+    """See :class:`workers.remote.base.RemoteExecutor`."""
 
     def __init__(self, backend: Backend, namespace: str) -> None:
         self._backend = backend
-        # The key is sent as it is; the other header gets us past the page that a tunnel shows to browsers.
+        # The key is sent without a scheme. The other header skips the page that an ngrok tunnel shows to browsers.
         key = {"authorization": secret} if (secret := secret_of(backend)) else {}
         self._server = Server(backend, headers={"ngrok-skip-browser-warning": "1", **key})
-        self._posting: Posting | None = None
-        self._answer: Answer | None = None
+        self._post: PendingPost | None = None
+        self._response: PostResponse | None = None
 
     def health(self) -> str | None:
         status, body = self._server.call("GET", "/")
@@ -45,30 +47,30 @@ class Executor:
         if why := self.health():
             raise BackendAway(why)
         path = "/mix2images" if request.kind is Kind.MIX2IMG else "/text2img"
-        self._posting = self._server.post(path, body_of(request, inputs))
+        self._post = self._server.post(path, body_of(request, inputs))
 
-    def poll(self, *, preview: bool = False) -> Progress:
-        assert self._posting is not None
-        self._answer = self._posting.answer()
-        return Progress(done=self._answer is not None)
+    def poll(self, *, preview: bool = False) -> RemoteProgress:
+        assert self._post is not None
+        self._response = self._post.response()
+        return RemoteProgress(done=self._response is not None)
 
     def stop(self) -> None:
-        if self._posting is not None:
-            self._posting.wait(STOP_PATIENCE_S)
+        if self._post is not None:
+            self._post.wait(STOP_PATIENCE_S)
 
     def fetch(self, folder: Path) -> list[RemoteFile]:
-        assert self._answer is not None
-        posting.check(self._answer, self._backend.name)
-        return [posting.picture(self._answer.content, folder, 0, self._backend.name)]
+        assert self._response is not None
+        posting.check(self._response, self._backend.name)
+        return [write_result(self._response.content, folder, 0, self._backend.name)]
 
     def close(self) -> None:
-        if self._posting is not None:
-            self._posting.abandon()
+        if self._post is not None:
+            self._post.abort()
         self._server.close()
 
 
 def body_of(request: GenerationRequest, inputs: Mapping[str, bytes]) -> dict[str, Any]:
-    """What the sender passed on, and over it what the request says. Raises: BackendFailed: a mix that it cannot do."""
+    """Return the pass-through body, overridden by the request. Raises: BackendFailed: it cannot do this mix."""
     body = dict(request.passthrough or {})
     body |= {_PRIOR[name]: value for name, value in (request.prior or {}).items()}
     if body.get("prior_steps") is not None:

@@ -1,8 +1,7 @@
-"""One attempt on a back end: submit, watch, fetch. Stops there when the job is stopped here."""
+"""Run one attempt on a back end: submit, poll, fetch. A job that is stopped here is stopped there."""
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import logging
 import math
@@ -10,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 from jobs.errors import BackendFailed, JobCancelled, RunTimeout
@@ -17,113 +17,122 @@ from jobs.models.backends import Backend
 from jobs.record import Job
 from jobs.requests.generation import GenerationRequest
 from jobs.settings import Settings
-from workers.delivery import spooled_files
-from workers.delivery.encode import images
-from workers.gpu.report import Reporter
-from workers.remote import BackendAway, BackendBusy, HandBack, RemoteExecutor, TaskGone, connect, namespace_of
+from workers.remote.base import BackendAway, BackendBusy, HandBack, RemoteExecutor, RemoteFile, TaskGone
+from workers.remote.connecting import connect, namespace_of
+from workers.remote.pictures import draw_preview
+from workers.reporting.reporter import Reporter
+from workers.spool import encoded_files
 
 T = TypeVar("T")
-#: Content of the object-store keys that a request names.
-Inputs = Callable[[GenerationRequest], Mapping[str, bytes]]
-
-
-class TooLong(HandBack):
-    """The run took longer than its back end may."""
-
+#: Returns the content of the object-store keys that a request names.
+ReadInputs = Callable[[GenerationRequest], Mapping[str, bytes]]
 
 logger = logging.getLogger(__name__)
 
-#: Pause between two looks at a job, seconds, and how long a stop may take to be noticed.
+#: Pause between two polls of a job, and longest delay until a stop is noticed, seconds.
 POLL_S, STOP_CHECK_S = 0.4, 0.05
-#: A server that has just finished a job may call itself busy for so long, seconds.
+#: How long a server may still report itself busy after it has finished a job, seconds.
 BUSY_PATIENCE_S = 3.0
 
 
-def compute(job: Job, attempt: int, backend: Backend, reporter: Reporter, settings: Settings, inputs: Inputs) -> float:
-    """Have a back end compute an attempt; its files are in the spool afterwards. Returns the seconds it took.
+class RunTooLong(HandBack):
+    """The run took longer than the ``run_timeout_s`` of its back end."""
+
+
+def compute(
+    job: Job, attempt: int, backend: Backend, reporter: Reporter, settings: Settings, read_inputs: ReadInputs
+) -> float:  # fmt: skip
+    """Have a back end compute an attempt. The outputs are in the spool afterwards.
+
+    Returns:
+        The duration, seconds.
 
     Raises:
         JobCancelled, RunTimeout: stopped here, and there.
         HandBack: the back end is away or busy.
-        ExecutionError: the back end failed or refused it.
+        ExecutionError: the back end failed or refused the job.
     """
     begun = time.monotonic()
-    deadline = begun + (backend.run_timeout_s or math.inf)
     run_id = hashlib.sha256(f"{job.job_id}.{attempt}".encode()).hexdigest()[:16]
     with (
         closing(connect(backend, namespace_of(settings, backend.name))) as executor,
-        spooled_files.folder(settings, job.job_id, attempt) as folder,
+        encoded_files.folder(settings, job.job_id, attempt) as folder,
     ):
+        run = _Run(backend, executor, reporter)
+        files = run.outputs(job.request, read_inputs(job.request), run_id, folder)
         try:
-            _submit(executor, backend, job.request, inputs(job.request), reporter, run_id)
-            reporter.stage("denoising")
-            _watch(executor, backend, reporter, deadline)
-            fetched = _patiently(backend, reporter, lambda: executor.fetch(folder))
-        except (JobCancelled, RunTimeout, TooLong):
-            with suppress(BackendAway):
-                executor.stop()
-            raise
-        try:
-            files = [spooled_files.described(file.path, file.media_type) for file in fetched]
-        except BackendFailed as exc:  # half a file; the job is not to blame
+            encoded = [encoded_files.inspect(file.path, file.media_type) for file in files]
+        except BackendFailed as exc:  # an incomplete file is not the job's fault
             raise HandBack(f"{backend.name}: {exc.message}", counted=True) from exc
-        spooled_files.keep(settings, job.job_id, attempt, folder, files)
+        encoded_files.keep(settings, job.job_id, attempt, folder, encoded)
     return time.monotonic() - begun
 
 
-def _submit(
-    executor: RemoteExecutor, backend: Backend, request: GenerationRequest, inputs: Mapping[str, bytes],
-    reporter: Reporter, run_id: str,
-) -> None:  # fmt: skip
-    deadline = time.monotonic() + BUSY_PATIENCE_S
-    while True:
+class _Run:
+    """One job on one back end."""
+
+    def __init__(self, backend: Backend, executor: RemoteExecutor, reporter: Reporter) -> None:
+        self._backend, self._executor, self._reporter = backend, executor, reporter
+        self._deadline = time.monotonic() + (backend.run_timeout_s or math.inf)
+
+    def outputs(
+        self, request: GenerationRequest, inputs: Mapping[str, bytes], run_id: str, folder: Path
+    ) -> list[RemoteFile]:  # fmt: skip
+        """Submit the job, wait for it, and fetch its outputs into ``folder``."""
         try:
-            return executor.submit(request, inputs, run_id)
-        except BackendAway as exc:
-            if not isinstance(exc, BackendBusy) or time.monotonic() > deadline:
-                raise HandBack(f"{backend.name} {exc}", counted=False) from exc
-        _sleep(reporter, POLL_S)
+            self._submit(request, inputs, run_id)
+            self._reporter.stage("denoising")
+            self._watch()
+            return self._retry(lambda: self._executor.fetch(folder))
+        except (JobCancelled, RunTimeout, RunTooLong):
+            with suppress(BackendAway):
+                self._executor.stop()
+            raise
 
+    def _submit(self, request: GenerationRequest, inputs: Mapping[str, bytes], run_id: str) -> None:
+        deadline = time.monotonic() + BUSY_PATIENCE_S
+        while True:
+            try:
+                return self._executor.submit(request, inputs, run_id)
+            except BackendAway as exc:
+                if not isinstance(exc, BackendBusy) or time.monotonic() > deadline:
+                    raise HandBack(f"{self._backend.name} {exc}", counted=False) from exc
+            self._sleep(POLL_S)
 
-def _watch(executor: RemoteExecutor, backend: Backend, reporter: Reporter, deadline: float) -> None:
-    while True:
-        _sleep(reporter, POLL_S)
-        poll = partial(executor.poll, preview=reporter.preview_due())
-        progress = _patiently(backend, reporter, poll)
-        if progress.done:
-            return
-        if time.monotonic() > deadline:
-            raise TooLong(f"{backend.name} took longer than {backend.run_timeout_s:g} s", counted=True)
-        if progress.preview:
-            reporter.preview(progress.step or 0, partial(_draw, progress.preview))
-        if progress.steps:
-            reporter.expect(progress.steps)
-        if progress.step:
-            reporter.step(progress.step)
+    def _watch(self) -> None:
+        """Report progress and previews until the job is done there."""
+        while True:
+            self._sleep(POLL_S)
+            progress = self._retry(partial(self._executor.poll, preview=self._reporter.preview_due()))
+            if progress.done:
+                return
+            if time.monotonic() > self._deadline:
+                limit = f"{self._backend.run_timeout_s:g} s"
+                raise RunTooLong(f"{self._backend.name} took longer than {limit}", counted=True)
+            if progress.preview:
+                self._reporter.preview(progress.step or 0, partial(draw_preview, progress.preview))
+            if progress.steps:
+                self._reporter.expect(progress.steps)
+            if progress.step:
+                self._reporter.step(progress.step)
 
+    def _retry(self, call: Callable[[], T]) -> T:
+        """Repeat ``call`` while the back end is away. Raises: HandBack: it was away for ``lost_after_s``."""
+        deadline = time.monotonic() + self._backend.lost_after_s
+        while True:
+            try:
+                return call()
+            except BackendAway as exc:
+                if isinstance(exc, TaskGone) or time.monotonic() > deadline:
+                    raise HandBack(f"{self._backend.name} {exc}", counted=True) from exc
+                fields = {"backend": self._backend.name, "error": str(exc)}
+                logger.warning("back end away during a run", extra=fields)
+            self._sleep(POLL_S)
 
-def _draw(picture: str) -> tuple[bytes, str]:
-    """A back end's own preview (base64) as ours are. Runs in the reporter's thread."""
-    return images.small_jpeg(base64.b64decode(picture.partition(",")[2] or picture)), "image/jpeg"
-
-
-def _patiently(backend: Backend, reporter: Reporter, call: Callable[[], T]) -> T:
-    """The answer of ``call``, tried again while the back end is away. Raises: HandBack: for too long."""
-    deadline = time.monotonic() + backend.lost_after_s
-    while True:
-        try:
-            return call()
-        except BackendAway as exc:
-            if isinstance(exc, TaskGone) or time.monotonic() > deadline:
-                raise HandBack(f"{backend.name} {exc}", counted=True) from exc
-            logger.warning("back end away during a run", extra={"backend": backend.name, "error": str(exc)})
-        _sleep(reporter, POLL_S)
-
-
-def _sleep(reporter: Reporter, seconds: float) -> None:
-    """Let time pass. Raises: JobCancelled, RunTimeout: soon after the job was stopped."""
-    deadline = time.monotonic() + seconds
-    reporter.check()
-    while (left_s := deadline - time.monotonic()) > 0:
-        time.sleep(min(STOP_CHECK_S, left_s))
-        reporter.check()
+    def _sleep(self, seconds: float) -> None:
+        """Sleep. Raises: JobCancelled, RunTimeout: within ``STOP_CHECK_S`` after the job was stopped."""
+        deadline = time.monotonic() + seconds
+        self._reporter.check()
+        while (left_s := deadline - time.monotonic()) > 0:
+            time.sleep(min(STOP_CHECK_S, left_s))
+            self._reporter.check()

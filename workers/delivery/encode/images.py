@@ -1,8 +1,7 @@
-"""One picture to a file."""
+"""Encode one picture."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +10,18 @@ from PIL import Image
 
 from workers.delivery.encode.metadata import Metadata
 
-#: Of thumbnails and posters.
+#: Quality of thumbnails and posters.
 PREVIEW_QUALITY = 80
-#: Longest side of a preview of a running job that somebody else drew, pixels.
-RUN_PREVIEW_PX = 512
 
 #: Pillow's options by format, chosen by ``python -m bench.delivery`` (bench/RESULTS.md).
 OPTIONS: dict[str, dict[str, Any]] = {
     # 1: a sixth of the time of Pillow's default 6, and 11 % more bytes of a photo.
     "png": {"compress_level": 1},
     "webp": {"method": 2},
-    # Progressive files appear at once and sharpen; also a little smaller.
+    # Progressive files appear at once and then sharpen; they are also a little smaller.
     "jpeg": {"optimize": True, "progressive": True},
 }
-#: From this quality on JPEG keeps colour at full resolution: fine coloured edges stay sharp.
+#: From this quality on, JPEG stores colour at full resolution, so fine coloured edges stay sharp.
 FULL_COLOUR_QUALITY = 90
 
 
@@ -40,18 +37,8 @@ def write(frame: np.ndarray, path: Path, name: str, *, quality: int, metadata: M
     Image.fromarray(frame).save(path, name, **options)
 
 
-def small_jpeg(content: bytes) -> bytes:
-    """A picture's file as a JPEG of the size of previews."""
-    with Image.open(io.BytesIO(content)) as image:
-        picture = image.convert("RGB")
-    picture.thumbnail((RUN_PREVIEW_PX, RUN_PREVIEW_PX))
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=PREVIEW_QUALITY)
-    return file.getvalue()
-
-
 def write_preview(frame: np.ndarray, path: Path, name: str, longest_px: int | None = None) -> tuple[int, int]:
-    """Write a picture for looking at, without metadata: a thumbnail of at most ``longest_px``, else in full size.
+    """Write a thumbnail of at most ``longest_px`` (None: a poster in full size), without metadata.
 
     Returns:
         Width and height, pixels.

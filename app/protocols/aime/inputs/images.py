@@ -1,0 +1,160 @@
+"""Images of requests and results: format, colours and size, checked and converted with Pillow."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+from PIL import Image, ImageOps
+
+from app.protocols.aime.endpoints.spec import Input, Rule
+from app.protocols.aime.inputs.values import Refused, align_down, allowed
+
+FORMATS = ("png", "jpeg", "webp", "bmp", "tiff", "gif")
+
+#: Colour spaces that a picture of a mode counts as. A JPEG holds YUV, and everybody sees RGB.
+_SPACES = {
+    "RGB": ("rgb", "bgr", "gbr"), "RGBA": ("rgba", "gbr_alpha", "alpha"), "L": ("gray",), "1": ("monochrome", "gray"),
+    "P": ("palette",), "LA": ("alpha",), "YCbCr": ("yuv",), "I;16": ("gray",), "I": ("gray",),
+}  # fmt: skip
+_MODES = {
+    "rgb": "RGB", "bgr": "RGB", "gbr": "RGB", "yuv": "RGB", "other": "RGB", "rgba": "RGBA", "gbr_alpha": "RGBA",
+    "yuva": "RGBA", "alpha": "RGBA", "gray": "L", "monochrome": "1", "palette": "P",
+}  # fmt: skip
+
+
+def convert(spec: Input, data: bytes, *, formats: tuple[str, ...], max_px: int) -> tuple[bytes, str]:
+    """A picture as its parameter wants it; the very bytes when nothing has to change.
+
+    Args:
+        spec: the parameter.
+        data: the file.
+        formats: those the server takes at all; empty: all it knows.
+        max_px: most pixels.
+
+    Returns:
+        The file, and its format.
+
+    Raises:
+        Refused: it is damaged, too large, or not what is allowed and not to be converted.
+    """
+    try:
+        image: Image.Image = Image.open(io.BytesIO(data), formats=[one.upper() for one in FORMATS])
+    except Exception:
+        raise Refused(f"must be an image: {', '.join(FORMATS)}") from None
+    kind = str(image.format).lower()
+    if formats and kind not in formats:
+        raise Refused(f"must be {', '.join(formats)}, not {kind}")
+    if image.width * image.height > max_px:
+        raise Refused(f"must not have more than {max_px} pixels")
+    attributes = spec.attributes
+    target = fit_word(attributes.get("format"), kind, "format ")
+    spaces = _SPACES.get(image.mode, ("other",)) + (("yuv",) if kind == "jpeg" else ())
+    space = _fit_space(attributes.get("color_space"), spaces)
+    size = fit_size(attributes.get("size"), image.size, keep_ratio=spec.keep_aspect_ratio)
+    try:
+        image.load()
+        if (target, size) == (kind, image.size) and space in spaces:
+            return data, kind
+        image = ImageOps.exif_transpose(image) if size == image.size else image
+        if size != image.size:
+            image = resize(image, size, crop=spec.resize_method == "crop", keep_ratio=spec.keep_aspect_ratio)
+        mode = image.mode if space in spaces else _MODES.get(space, "RGB")
+        return encode(image, target, mode), target
+    except Refused:
+        raise
+    except Exception:
+        raise Refused(f"is damaged or incomplete ({kind})") from None
+
+
+def encode(image: Image.Image, kind: str, mode: str = "") -> bytes:
+    """A picture as a file. ``mode`` of Pillow; one that the format cannot hold becomes RGB."""
+    mode = mode or image.mode
+    if kind == "jpeg" and mode not in ("L", "RGB"):
+        mode = "RGB"
+    if kind in ("webp", "bmp") and mode not in ("RGB", "RGBA"):
+        mode = "RGB"
+    if mode == "RGB" and image.has_transparency_data:
+        image = image.convert("RGBA")
+        flat = Image.new("RGB", image.size, "white")
+        flat.paste(image, mask=image.getchannel("A"))
+        image = flat
+    elif mode != image.mode:
+        image = image.convert(mode)
+    buffer = io.BytesIO()
+    options: dict[str, Any] = {"png": {"compress_level": 1}, "jpeg": {"quality": 95}}.get(kind, {})
+    image.save(buffer, kind.upper(), **options)
+    return buffer.getvalue()
+
+
+def as_format(data: bytes, kind: str, space: str = "") -> bytes:
+    """A stored picture in the format of an output."""
+    image = Image.open(io.BytesIO(data))
+    if (image.format or "").lower() == kind and not space:
+        return data
+    return encode(image, kind, _MODES.get(space, "RGB"))
+
+
+def fit_word(rule: Rule | None, word: str, what: str) -> str:
+    """A format or the like. Raises: Refused."""
+    if rule is None or not rule.supported or word in rule.supported:
+        return word
+    if not rule.convert:
+        raise Refused(f"{what}must be {allowed(rule)}, not {word}")
+    return str(rule.default or rule.supported[0])
+
+
+def _fit_space(rule: Rule | None, spaces: tuple[str, ...]) -> str:
+    if rule is None or not rule.supported:
+        return spaces[0]
+    known = [space for space in spaces if space in rule.supported]
+    return known[0] if known else fit_word(rule, spaces[0], "color_space ")
+
+
+def fit_size(rule: Rule | None, size: tuple[int, int], *, keep_ratio: bool) -> tuple[int, int]:
+    """Width and height within their limits, pixels. Raises: Refused."""
+    if rule is None:
+        return size
+    width, height = size
+    if rule.supported and size not in rule.supported:
+        width, height = rule.default or min(rule.supported, key=lambda one: abs(one[0] - width) + abs(one[1] - height))
+    if keep_ratio:
+        width, height = _scaled_into(rule, width, height)
+    for limit, clamp in ((rule.low, max), (rule.high, min)):
+        if limit:
+            width, height = clamp(width, limit[0]), clamp(height, limit[1])
+    if rule.align:
+        low = rule.low or (None, None)
+        width, height = align_down(width, rule.align[0], low[0]), align_down(height, rule.align[1], low[1])
+        width, height = max(width, rule.align[0]), max(height, rule.align[1])
+    if (width, height) != size and not rule.convert:
+        raise Refused(f"size must be {allowed(rule)}, not {size[0]} x {size[1]}")
+    return width, height
+
+
+def _scaled_into(rule: Rule, width: int, height: int) -> tuple[int, int]:
+    """Both sides by one factor, so that neither is beyond its limit."""
+    factor = 1.0
+    if rule.high:
+        factor = min(1.0, rule.high[0] / width, rule.high[1] / height)
+    if rule.low and factor == 1.0:
+        factor = max(1.0, rule.low[0] / width, rule.low[1] / height)
+    return round(width * factor), round(height * factor)
+
+
+def resize(image: Image.Image, size: tuple[int, int], *, crop: bool, keep_ratio: bool) -> Image.Image:
+    """Scale; ``crop`` cuts the middle out first, so that nothing is distorted."""
+    if image.mode in ("1", "P"):
+        image = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if crop:
+        return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+    return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height of a picture, pixels; zeros for what is none."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.size
+    except Exception:
+        return 0, 0

@@ -1,0 +1,54 @@
+"""A page for each endpoint, made from its description; and the pages that its file names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from flask import Blueprint, Response, abort, render_template_string, request, send_file, send_from_directory
+from jinja2.sandbox import SandboxedEnvironment
+
+from app.protocols.aime.endpoints.served import endpoints
+
+blueprint = Blueprint("aime_demo", __name__)
+
+ASSETS = Path(__file__).parent / "assets"
+FILES = ("demo.js", "demo.css")
+#: Results and previews are shown from data: links.
+POLICY = (
+    "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
+    "form-action 'none'; frame-ancestors 'none'"
+)
+
+
+@blueprint.get("/<endpoint:name>/demo")
+def page(name: str) -> Response:
+    """The form of an endpoint."""
+    text = (ASSETS / "demo.html").read_text(encoding="utf-8")
+    endpoint = endpoints().by_name[name]
+    response = Response(render_template_string(text, base=request.script_root, endpoint=endpoint))
+    response.headers["Content-Security-Policy"] = POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
+    response.headers["Referrer-Policy"] = "no-referrer"
+    return response
+
+
+@blueprint.get("/api/demo/<name>")
+def asset(name: str) -> Response:
+    """What the page loads."""
+    if name not in FILES:
+        abort(404)
+    return send_from_directory(ASSETS, name, max_age=3600)
+
+
+@blueprint.get("/<endpoint:name>/pages/<path:slug>")
+def own_page(name: str, slug: str) -> Response:
+    """A file that the endpoint's configuration puts beside it."""
+    endpoint = endpoints().by_name[name]
+    path, is_template = endpoint.pages.get(slug.strip("/"), (None, False))
+    if path is None:
+        abort(404)
+    if not is_template:
+        return send_file(path)
+    template = SandboxedEnvironment(autoescape=True).from_string(path.read_text(encoding="utf-8"))
+    values = {"endpoint_title": endpoint.title, "endpoint_name": name, "endpoint_demo_url": endpoint.demo_url}
+    return Response(template.render(**values))

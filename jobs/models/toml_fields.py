@@ -1,0 +1,147 @@
+"""Marshmallow fields for configuration files: each accepts one TOML type, without conversion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from marshmallow import RAISE, Schema, ValidationError, fields, validate
+
+
+def unknown_key(known: Collection[str]) -> str:
+    """Return the rule that an unknown key breaks."""
+    return f"unknown key; known: {', '.join(sorted(known))}"
+
+
+class TableSchema(Schema):
+    """A table with a fixed set of keys."""
+
+    class Meta:
+        unknown = RAISE
+
+    type_rule = "must be a table"
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.error_messages |= {"unknown": unknown_key(self.fields), "type": self.type_rule}
+
+
+class TypedField(fields.Field[Any]):
+    """A value of certain Python types. True and false do not count as numbers."""
+
+    types: tuple[type, ...] = ()
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # A value that is missing or null breaks the same rule as a wrong one.
+        self.error_messages |= dict.fromkeys(("required", "null"), self.error_messages["invalid"])
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
+        if not isinstance(value, self.types) or (isinstance(value, bool) and bool not in self.types):
+            raise self.make_error("invalid")
+        return value
+
+
+class String(TypedField):
+    types = (str,)
+    default_error_messages = {"invalid": "must be a string"}
+
+
+class Text(String):
+    """A string that is not empty."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(validate=validate.Length(min=1, error="must not be empty"), **options)
+
+
+class Flag(TypedField):
+    types = (bool,)
+    default_error_messages = {"invalid": "must be true or false"}
+
+
+class Number(TypedField):
+    types = (int, float)
+    default_error_messages = {"invalid": "must be a number"}
+
+
+class Seconds(Number):
+    """A duration of more than 0 seconds, and less than a day."""
+
+    def __init__(self, **options: Any) -> None:
+        rule = "must be more than 0 and less than 86400 seconds"
+        limits = validate.Range(min=0, max=86_400, min_inclusive=False, max_inclusive=False, error=rule)
+        super().__init__(validate=limits, **options)
+
+
+class Integer(TypedField):
+    types = (int,)
+    default_error_messages = {"invalid": "must be an integer"}
+
+
+class Count(Integer):
+    """An integer of at least 1."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(validate=validate.Range(min=1, error="must be at least 1"), **options)
+
+
+class OneOf(TypedField):
+    """One of several strings."""
+
+    types = (str,)
+
+    def __init__(self, choices: Collection[str], **options: Any) -> None:
+        self._choices = choices
+        super().__init__(error_messages={"invalid": f"must be one of {', '.join(choices)}"}, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text = super()._deserialize(value, attr, data, **kwargs)
+        if text not in self._choices:
+            raise self.make_error("invalid")
+        return str(text)
+
+
+class ListOf(TypedField):
+    """A list of strings that all pass a check; loaded as a tuple.
+
+    ``what`` describes the items in the error, such as ``patterns of module names``.
+    """
+
+    types = (list,)
+
+    def __init__(self, what: str, accepts: Callable[[str], bool] = bool, **options: Any) -> None:
+        self._accepts = accepts
+        super().__init__(error_messages={"invalid": f"must be a list of {what}"}, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
+        items = super()._deserialize(value, attr, data, **kwargs)
+        if not all(isinstance(item, str) and self._accepts(item) for item in items):
+            raise self.make_error("invalid")
+        return tuple(items)
+
+
+class Table(TypedField):
+    """A table with any keys. With ``value`` each value must pass this field.
+
+    ``what`` describes the content in the error, such as ``arguments of the pipeline's call``.
+    """
+
+    types = (dict,)
+
+    def __init__(self, what: str, value: fields.Field[Any] | None = None, **options: Any) -> None:
+        self._value = value
+        super().__init__(error_messages={"invalid": f"must be a table of {what}"}, **options)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, Any]:
+        table: dict[str, Any] = super()._deserialize(value, attr, data, **kwargs)
+        if self._value is None:
+            return table
+        loaded, errors = {}, {}
+        for key, item in table.items():
+            try:
+                loaded[key] = self._value.deserialize(item, key, table)
+            except ValidationError as exc:
+                errors[key] = exc.messages
+        if errors:
+            raise ValidationError(errors)
+        return loaded

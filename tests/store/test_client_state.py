@@ -1,0 +1,67 @@
+"""What is kept for clients of other protocols: logins, request counts, session variables, options."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from jobs.callers import Caller, digest_of
+from jobs.store import keys
+from jobs.store.api_keys import KeyRing
+from jobs.store.client_state import SESSION_TTL_S, ClientOptions, LoginSessions, RequestCounters, SessionVariables
+from tests.support.room import Room
+
+Open = Callable[..., Room]
+
+
+@pytest.fixture
+def here(room: Open) -> Room:
+    return room()
+
+
+def test_a_login_is_known_by_digests_and_renewed_by_use(here: Room) -> None:
+    logins = LoginSessions(here.store)
+    assert logins.key_digest("session") is None
+    logins.open("session", "secret")
+    (name,) = here.redis.keys(keys.SESSION + "*")
+    here.redis.expire(name, 60)
+    assert logins.key_digest("session") == digest_of("secret")
+    assert here.redis.ttl(name) > SESSION_TTL_S - 60
+    assert not any(text in str(here.redis.get(name)) + name for text in ("secret", '"session"'))
+    here.redis.delete(name)
+    assert logins.key_digest("session") is None
+
+
+def test_requests_are_counted_for_each_endpoint_and_client(here: Room) -> None:
+    counters = RequestCounters(here.store)
+    assert [counters.increment("flux", "key:a") for _ in range(3)] == [1, 2, 3]
+    assert counters.increment("flux", "key:b") == 1
+    assert counters.increment("wan", "key:a") == 1
+    counters.decrement("flux", "key:a")
+    assert counters.increment("flux", "key:a") == 3
+    assert 0 < here.redis.ttl(f"{keys.REQUESTS}flux:key:a") <= SESSION_TTL_S
+
+
+def test_session_variables_are_kept_by_cookie(here: Room) -> None:
+    variables = SessionVariables(here.store, "cookie")
+    assert variables.read() == {}
+    variables.update({"history": ["a", 1], "n": None})
+    variables.update({"n": 2})
+    assert variables.read() == {"history": ["a", 1], "n": 2}
+    assert SessionVariables(here.store, "other").read() == {}
+    assert here.redis.keys("*cookie*") == []
+
+
+def test_options_of_a_client_leave_with_its_key(here: Room) -> None:
+    ring = KeyRing(here.store)
+    ring.create(Caller(key_id="ops", role="admin"))  # type: ignore[arg-type]
+    ring.create(Caller(key_id="bot"))
+    options = ClientOptions(here.store, "bot")
+    assert (options.all(), options.get("samples_format")) == ({}, None)
+    options.update({"samples_format": "webp", "grid_save": False})
+    assert options.all() == {"samples_format": "webp", "grid_save": False}
+    assert options.get("samples_format") == "webp"
+    assert ClientOptions(here.store, "ops").all() == {}
+    ring.revoke("bot")
+    assert options.all() == {}

@@ -1,0 +1,131 @@
+"""The event log: what a reader finds in it, what it is told while it follows, and what it must read again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from app.events import EventHub
+from jobs.errors import Unavailable
+from jobs.store import events, keys
+from jobs.store.events import BEFORE_ALL, Event, EventLog, order
+from tests.support.room import Room
+
+Open = Callable[..., Room]
+
+
+@pytest.fixture
+def here(room: Open) -> Room:
+    return room()
+
+
+@pytest.fixture
+def log(here: Room) -> EventLog:
+    return EventLog(here.store)
+
+
+def states(found: list[Event] | None) -> list[tuple[str, str]]:
+    assert found is not None
+    return [(event.job_id, event.fields["state"]) for event in found]
+
+
+def test_it_holds_the_changes_of_all_jobs_in_order(here: Room, log: EventLog) -> None:
+    assert (log.newest_id(), log.all()) == (BEFORE_ALL, [])
+    first, second = here.submit("a"), here.submit("b")
+    here.store.cancel(first)
+    found = log.all()
+    assert states(found) == [(first, "queued"), (second, "queued"), (first, "cancelled")]
+    assert [event.key_id for event in found] == ["a", "b", "a"]
+    assert log.newest_id() == found[-1].event_id
+    assert states(log.after(found[0].event_id)) == states(found[1:])
+    assert log.after(found[-1].event_id) == []
+
+
+def test_a_reader_learns_that_events_are_no_longer_kept(room: Open) -> None:
+    here = room(event_log_length=10)
+    log = EventLog(here.store)
+    assert log.after("5-0") is None
+    here.submit()
+    first = log.newest_id()
+    here.redis.xtrim(keys.EVENTS, 0)
+    assert log.after(first) is None
+    here.submit()
+    assert log.after(first) is None
+    assert states(log.after(log.newest_id())) == []
+
+
+def test_it_is_followed(here: Room, log: EventLog) -> None:
+    follower = log.follow()
+    assert next(follower) is None  # from now on nothing is missed
+    job_id = here.submit()
+    event = next(follower)
+    assert event == log.all()[0]
+    assert event.fields == log.all()[0].fields
+    assert states([event]) == [(job_id, "queued")]
+
+
+def test_a_lost_connection_is_subscribed_again(here: Room, log: EventLog) -> None:
+    follower = log.follow()
+    assert next(follower) is None
+    here.redis.client_kill_filter(_type="pubsub")
+    here.submit()
+    assert next(follower) is None
+    assert len(log.all()) == 1
+
+
+def test_a_silent_redis_is_pinged_and_then_away(
+    here: Room, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(events, "SILENCE_S", 0.05)
+    follower = log.follow()
+    assert next(follower) is None
+    monkeypatch.setattr("redis.client.PubSub.ping", lambda _self: None)  # it goes unanswered
+    with pytest.raises(Unavailable):
+        next(follower)
+
+
+def test_listeners_of_a_job_a_key_and_a_slot_get_its_events(here: Room, log: EventLog) -> None:
+    hub = EventHub(log)
+    here.open("gpu0")
+    with (
+        hub.listen(job_id="j") as of_job, hub.listen(key_id="a") as of_key, hub.listen(slot="gpu0") as of_slot,
+        hub.listen(key_id="b") as of_another, hub.listen() as of_all,
+    ):  # fmt: skip
+        here.submit("a", job_id="j")
+        for listener in (of_job, of_key, of_slot, of_all):
+            event = listener.get(10)
+            assert event is not None
+            assert (event.job_id, event.fields["slot"]) == ("j", "gpu0")
+        here.submit("b", job_id="k")
+        event = of_another.get(10)
+        assert event is not None
+        assert event.job_id == "k"
+    missed = hub.missed(of_job.last_id, key_id="b")
+    assert missed is None or states(missed) == [("k", "queued")]
+
+
+def test_a_listener_that_does_not_read_is_told_to_look(
+    here: Room, log: EventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.events.BACKLOG", 2)
+    with EventHub(log).listen() as listener:
+        here.submit_many(5)
+        last = here.submit()
+        with EventHub(log).listen(job_id=last) as other:
+            here.store.cancel(last)
+            assert other.get(10)
+        seen = [listener.get(10)]
+        while seen[-1] is not None:
+            seen.append(listener.get(10))
+        assert len(seen) <= 3
+
+
+@pytest.mark.parametrize("text", ["yesterday", "1", "1-", "-1", "1-2-3", "184467440737095516160-0", ""])
+def test_what_is_no_id_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="no event id"):
+        order(text)
+
+
+def test_ids_are_ordered_by_number() -> None:
+    assert order("9-10") < order("10-9") < order("10-10")

@@ -1,0 +1,135 @@
+"""Compute one attempt with the executor of its model; the outputs are in the spool afterwards."""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from jobs.models.spec import Kind, ModelSpec
+from jobs.record import Job
+from tasks.runtime import backends, settings
+from workers.gpu import failures
+from workers.gpu.slot_process import slot_process
+from workers.pipelines.device_errors import is_out_of_memory, release_tensors
+from workers.reporting.reporter import Reporter
+
+if TYPE_CHECKING:
+    import numpy as np
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Computed:
+    """The result of one attempt."""
+
+    #: Without loading, seconds.
+    run_s: float
+    #: Host whose spool holds the outputs; '' if there are none.
+    node: str = ""
+    #: Result of a model command.
+    report: dict[str, Any] | None = None
+
+
+def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
+    """Load, denoise, decode and spool; or carry out a model command.
+
+    Raises:
+        JobCancelled, RunTimeout: stopped.
+        HandBack: the slot's back end is away or busy.
+        Exception: whatever the model raises.
+    """
+    process = slot_process()
+    if backend := backends().get(process.slot):
+        from workers.remote import running
+
+        run_s = running.compute(job, attempt, backend, reporter, settings(), process.inputs_of)
+        return Computed(run_s, settings().node)
+    spec = process.models.get(job.request.model)
+    if spec.executor == "noop":
+        from workers.gpu import noop
+
+        begun = time.monotonic()
+        noop.count_steps(job.request, reporter)
+        return Computed(time.monotonic() - begun)
+    if spec.executor == "drawing" or settings().devoid.test_mode:
+        return _draw(job, attempt, reporter)
+    if job.command:
+        return _carry_out(job, spec, reporter)
+    frames, run_s = _generate_or_retry_alone(job, spec, reporter)
+    return _spooled(job, attempt, frames, run_s, reporter)
+
+
+def _draw(job: Job, attempt: int, reporter: Reporter) -> Computed:
+    from workers.gpu import drawing
+
+    begun = time.monotonic()
+    frames = drawing.draw(job.request, reporter)
+    return _spooled(job, attempt, frames, time.monotonic() - begun, reporter)
+
+
+def _carry_out(job: Job, spec: ModelSpec, reporter: Reporter) -> Computed:
+    from workers.gpu import model_commands
+
+    begun = time.monotonic()
+    report = model_commands.carry_out(
+        job, spec, slot_process().pipelines, reporter, lambda: _generate_or_retry_alone(job, spec, reporter)[0]
+    )
+    return Computed(time.monotonic() - begun, report=report)
+
+
+def _spooled(job: Job, attempt: int, frames: np.ndarray, run_s: float, reporter: Reporter) -> Computed:
+    from workers.spool import frames as spool
+
+    begun = time.monotonic()
+    reporter.check()
+    spool.write(settings(), job.job_id, attempt, frames, reporter.check)
+    return Computed(run_s + time.monotonic() - begun, settings().node)
+
+
+def _generate_or_retry_alone(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[np.ndarray, float]:
+    """Call :func:`_generate`; if memory is short, once more with no other model on the device.
+
+    Raises:
+        OutOfMemory: it was not enough either.
+    """
+    pipelines = slot_process().pipelines
+    try:
+        return _generate(job, spec, reporter)
+    except Exception as exc:
+        if not is_out_of_memory(exc):
+            raise
+        logger.warning("out of memory, once more alone", extra={"job_id": job.job_id, "error": repr(exc)[:300]})
+        release_tensors(exc)
+    reporter.check()
+    pipelines.alone(spec.name)
+    try:
+        return _generate(job, spec, reporter)
+    except Exception as exc:
+        if not is_out_of_memory(exc):
+            raise
+        release_tensors(exc)
+    pipelines.free()
+    raise failures.out_of_memory_alone(job.request, spec)
+
+
+def _generate(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[np.ndarray, float]:
+    """Return the frames of one request, and the seconds it took without loading."""
+    from workers.diffusion.generate import generate
+    from workers.diffusion.preview import Previews
+    from workers.gpu import faults
+
+    process, request = slot_process(), job.request
+    reporter.stage("loading")
+    pipeline = process.pipelines.get(spec, request.kind, reporter.loading)
+    prior = process.pipelines.prior(spec, reporter.loading)
+    begun = time.monotonic()
+    objects = process.objects if request.inputs else None
+    second_pipeline = partial(process.pipelines.get, spec, Kind.IMG2IMG, reporter.loading)
+    previews = Previews(pipeline, request, reporter, spec.preview_decoder)
+    with faults.armed(pipeline, spec.name):
+        frames = generate(pipeline, spec, request, reporter, objects, previews, prior, second_pipeline)
+    return frames, time.monotonic() - begun

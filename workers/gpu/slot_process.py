@@ -1,0 +1,71 @@
+"""What the process of a slot keeps from one job to the next: models in memory, object store, registry."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+
+from jobs.errors import Unavailable
+from jobs.models.backends import registry_of
+from jobs.models.registry import ModelRegistry
+from jobs.objects.base import ObjectStore
+from jobs.objects.factory import open_store
+from jobs.objects.reading import read_all
+from jobs.requests.generation import GenerationRequest
+from jobs.slots.residency import held_facts
+from jobs.store.pins import Pins, all_pins, is_pinned
+from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
+
+if TYPE_CHECKING:
+    from workers.pipelines.cache import PipelineCache
+
+
+class SlotProcess:
+    """The process that computes the jobs of one slot."""
+
+    def __init__(self, slot: str, owner: str) -> None:
+        self.slot, self.owner = slot, owner
+        #: What this process holds, as it was last announced to the slot.
+        self.facts: dict[str, Any] = {}
+        #: The pins as they were last read.
+        self._pins: Pins = {}
+
+    @cached_property
+    def models(self) -> ModelRegistry:
+        return registry_of(settings())
+
+    @cached_property
+    def objects(self) -> ObjectStore:
+        return open_store(settings())
+
+    @cached_property
+    def pipelines(self) -> PipelineCache:
+        from workers.pipelines.cache import PipelineCache  # imports torch
+
+        return PipelineCache(settings(), self._pinned_models, self._announce)
+
+    def inputs_of(self, request: GenerationRequest) -> dict[str, bytes]:
+        """Return the content of the request's input files by their keys."""
+        return {key: read_all(self.objects, key) for key in request.inputs}
+
+    def _pinned_models(self) -> set[str]:
+        """Return the models that must stay in this slot's memory."""
+        with contextlib.suppress(Unavailable):
+            self._pins = all_pins(store())
+        return {spec.name for spec in self.models if is_pinned(self._pins, self.slot, spec)}
+
+    def _announce(self) -> None:
+        """Write to the slot which models this process holds."""
+        pipelines = self.pipelines
+        self.facts |= {"loads": pipelines.loads, "ooms": pipelines.ooms, "device_name": pipelines.device_name}
+        self.facts |= held_facts(pipelines.held())
+        with contextlib.suppress(Unavailable):  # used for display and for choosing jobs; the run needs no Redis
+            store().set_facts(self.slot, self.owner, self.facts)
+
+
+@cache
+def slot_process() -> SlotProcess:
+    """Return the state of this process, whose parent has set its slot and owner."""
+    return SlotProcess(os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE])

@@ -1,0 +1,37 @@
+"""The parent's side of an ``io`` worker: announces that this host delivers, and runs its threads."""
+
+from __future__ import annotations
+
+import contextlib
+
+from jobs.errors import Unavailable
+from jobs.files import spool
+from tasks.runtime import settings, store
+from workers.parent.janitor import Janitor
+from workers.parent.webhook_sender import WebhookSender
+
+
+class DeliveryWorker:
+    """Serves the delivery queue of this host from :meth:`start` to :meth:`stop`."""
+
+    def __init__(self) -> None:
+        self._janitor = Janitor()
+        self._sender = WebhookSender()
+
+    def start(self) -> None:
+        spool.offer_memory(settings())
+        store().until_written(store().announce_node)
+        self._janitor.start()
+        self._sender.start()
+
+    def beat(self) -> None:
+        """Renew the announcements. Raises: Unavailable."""
+        spool.offer_memory(settings())
+        store().announce_node()
+
+    def stop(self) -> None:
+        self._janitor.stop()
+        self._sender.stop()
+        spool.withdraw_memory(settings())
+        with contextlib.suppress(Unavailable):
+            store().withdraw_node()

@@ -1,0 +1,83 @@
+"""The parent process of a worker: its parts, and the thread that calls them once per heartbeat.
+
+A thread, not a timer of the worker's event loop: the loop stands still while it reconnects to Redis, and the lease
+must not lapse because of that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from typing import Any, Protocol
+
+from jobs.errors import FramemillError, Unavailable
+from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, settings
+from workers.parent.delivery_worker import DeliveryWorker
+from workers.parent.slot_worker import SlotWorker
+from workers.parent.sweeper import Sweeper
+
+logger = logging.getLogger(__name__)
+
+
+class _Part(Protocol):
+    def start(self) -> None: ...
+    def beat(self) -> None: ...
+    def stop(self) -> None: ...
+
+
+class ParentProcess:
+    """Serves a slot, the delivery queue of this host, or both, from :meth:`start` to :meth:`stop`."""
+
+    def __init__(self, worker: Any) -> None:
+        self._slot = os.environ.get(SLOT_VARIABLE, "")
+        owner = os.environ.get(OWNER_VARIABLE, f"io:{os.getpid()}")
+        #: In the order in which they start; the slot's drain comes last.
+        self._parts: list[_Part] = []
+        if self._slot:
+            self._parts.append(SlotWorker(worker, self._slot, owner))
+        if settings().delivery_queue in worker.app.amqp.queues.consume_from:
+            self._parts.append(DeliveryWorker())
+        self._sweeper = Sweeper(worker, owner)
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Start all parts. Ends the process with a message if the slot cannot be served."""
+        try:
+            for part in self._parts:
+                part.start()
+        except FramemillError as exc:
+            logger.critical("cannot serve %s: %s", self._slot, exc.message)
+            raise SystemExit(1) from exc
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop all parts; the running job of a slot may finish within ``DRAIN_GRACE_S``."""
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        for part in reversed(self._parts):
+            part.stop()
+
+    def _run(self) -> None:
+        redis_away = False
+        pause_s = 0.0  # the first beat comes at once: it asks for the models to preload
+        while not self._stopping.wait(pause_s):
+            pause_s = settings().leases.heartbeat_s
+            try:
+                self._beat()
+                if redis_away:
+                    logger.info("Redis is back")
+                redis_away = False
+            except Unavailable:
+                if not redis_away:
+                    logger.warning("Redis is away")
+                redis_away = True
+            except Exception:
+                logger.exception("the heartbeat goes on after an error")
+
+    def _beat(self) -> None:
+        for part in self._parts:
+            part.beat()
+        self._sweeper.beat()

@@ -1,0 +1,191 @@
+"""Report the progress of a running attempt. A step costs a few assignments.
+
+A thread sends the newest progress to Redis, at most once per ``PROGRESS_INTERVAL_MS``; a step never waits for Redis.
+The reply says whether the attempt still owns its job (if not, the next step raises) and whether a caller asks for
+previews, which the same thread draws.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from jobs.errors import JobCancelled, RunTimeout, Unavailable
+from jobs.store.jobs import JobStore
+from jobs.store.runs import StepReply
+from workers.reporting.stop_signal import stop_hint
+
+logger = logging.getLogger(__name__)
+
+#: Delay before the first report, seconds. The start of the run has been published already.
+FIRST_REPORT_S = 0.02
+#: Shortest time between two previews of one run, seconds.
+PREVIEW_INTERVAL_S = 0.5
+#: Largest share of one core's time that drawing previews may take; expensive previews are drawn less often.
+PREVIEW_SHARE = 0.02
+
+#: Draws a preview; returns the content of the file and its media type.
+Draw = Callable[[], tuple[bytes, str]]
+
+
+@dataclass(frozen=True)
+class _Progress:
+    stage: str
+    #: Steps that are done.
+    step: int = 0
+    #: Estimated time until the last step, seconds.
+    eta_s: float | None = None
+    #: Percentage of the stage that is done, for stages without steps.
+    stage_percent: int | None = None
+
+
+class Reporter:
+    """Reports one attempt. Use it as a context manager around the run.
+
+    Args:
+        store: the job store.
+        job_id: the job.
+        attempt: its attempt number.
+        steps: expected number of steps.
+        max_run_s: run limit, seconds; None for no limit.
+        preview: whether to draw previews even if no caller asks for them.
+        hidden: whether previews are forbidden because the outputs must be moderated first.
+    """
+
+    def __init__(
+        self, store: JobStore, job_id: str, attempt: int, steps: int, *,
+        max_run_s: float | None = None, preview: bool = False, hidden: bool = False,
+    ) -> None:  # fmt: skip
+        self._store, self._job_id, self._attempt, self._steps = store, job_id, attempt, steps
+        self._max_run_s = max_run_s
+        self._deadline = time.monotonic() + max_run_s if max_run_s else None
+        self._progress = _Progress("starting")
+        self._reported: _Progress | None = None
+        self._always_preview, self._hidden = preview, hidden
+        #: Whether a caller asks for previews now.
+        self.preview_wanted = preview and not hidden
+        self._pending_preview: tuple[int, Draw] | None = None
+        self._next_preview_at = 0.0
+        self._over = threading.Event()
+        self._closed = threading.Event()
+        self._denoising_since: float | None = None
+        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
+
+    def __enter__(self) -> Reporter:
+        stop_hint.clear()
+        self._thread.start()
+        return self
+
+    def __exit__(self, error: object, *_: object) -> None:
+        if error is None:
+            self._reported = self._progress  # the caller writes the end of the run next, which contains all of it
+        self._closed.set()
+        self._thread.join()
+
+    def stage(self, name: str) -> None:
+        """Enter a stage: ``loading``, ``prior``, ``denoising`` or ``decoding``.
+
+        Raises:
+            JobCancelled, RunTimeout: see :meth:`check`.
+        """
+        self.check()
+        self._progress = _Progress(name, self._progress.step)
+        if name == "denoising":
+            self._denoising_since = time.monotonic()
+
+    def loading(self, done_bytes: int, total_bytes: int) -> None:
+        """Report how much of the model has been loaded into memory.
+
+        Raises:
+            JobCancelled, RunTimeout: see :meth:`check`.
+        """
+        self.check()
+        percent = int(100 * done_bytes / total_bytes) if total_bytes else None
+        self._progress = _Progress("loading", self._progress.step, stage_percent=percent)
+
+    def expect(self, steps: int) -> None:
+        """Set the actual number of steps."""
+        self._steps = max(1, steps)
+
+    def step(self, done: int, share: float | None = None) -> None:
+        """Report that ``done`` steps are finished.
+
+        Args:
+            done: number of finished steps.
+            share: finished share of the work, 0 to 1, if the steps do not all cost the same.
+
+        Raises:
+            JobCancelled, RunTimeout: see :meth:`check`.
+        """
+        self.check()
+        since = self._denoising_since or time.monotonic()
+        share = max(1, done) / self._steps if share is None else share
+        eta_s = (time.monotonic() - since) * max(0.0, 1 / share - 1)
+        self._progress = _Progress("denoising", done, eta_s)
+
+    def preview_due(self) -> bool:
+        """Return whether a preview of this step would be shown."""
+        return self.preview_wanted and self._pending_preview is None and time.monotonic() >= self._next_preview_at
+
+    def preview(self, step: int, draw: Draw) -> None:
+        """Have the reporter's thread draw and publish a preview of the state after ``step`` steps."""
+        self._pending_preview = (step, draw)
+
+    def check(self) -> None:
+        """Raise if the attempt has to stop. Costs a look at a flag and at the clock.
+
+        Raises:
+            JobCancelled: the attempt no longer owns its job.
+            RunTimeout: the job's run limit has passed.
+        """
+        if self._deadline and time.monotonic() > self._deadline:
+            raise RunTimeout(f"the run took longer than {self._max_run_s:g} s")
+        if stop_hint.is_set() and not self._over.is_set():
+            # The thread would read the record a few milliseconds later; read it here, before the next step begins.
+            stop_hint.clear()
+            self._send()
+        if self._over.is_set():
+            raise JobCancelled()
+
+    def _run(self) -> None:
+        interval_s = self._store.settings.process.progress_interval_ms / 1000
+        self._closed.wait(FIRST_REPORT_S)
+        while not self._over.is_set():
+            closed = self._closed.is_set()
+            if self._progress != self._reported:
+                self._send()
+            if closed:
+                return
+            if self._pending_preview is not None and not self._over.is_set():
+                self._publish_preview(*self._pending_preview)
+            self._closed.wait(interval_s)
+
+    def _send(self) -> None:
+        progress = self._progress
+        try:
+            reply = self._store.progress(
+                self._job_id, self._attempt, progress.stage, progress.step, self._steps, progress.eta_s,
+                progress.stage_percent,
+            )  # fmt: skip
+        except Unavailable:
+            return  # the run goes on without Redis; the next report tries again
+        self._reported = progress
+        self.preview_wanted = not self._hidden and (self._always_preview or reply is StepReply.SHOW)
+        if reply is StepReply.STOP:
+            self._over.set()
+
+    def _publish_preview(self, step: int, draw: Draw) -> None:
+        begun_s = time.thread_time()
+        try:
+            content, media_type = draw()
+            self._store.preview(self._job_id, self._attempt, step, content, media_type)
+        except Unavailable:
+            pass  # the next preview may get through
+        except Exception:
+            logger.warning("no preview of this step", exc_info=True, extra={"job_id": self._job_id})
+        cpu_s = time.thread_time() - begun_s
+        self._next_preview_at = time.monotonic() + max(PREVIEW_INTERVAL_S, cpu_s / PREVIEW_SHARE)
+        self._pending_preview = None

@@ -1,0 +1,1 @@
+"""Computed outputs on this host, between the process that computes and the process that delivers."""

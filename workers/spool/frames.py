@@ -1,0 +1,71 @@
+"""Raw frames in the spool.
+
+``<spool>/<job_id>.<attempt>/frames.npy``: (images, frames, height, width, 3) uint8 RGB. The folder is written under
+another name and renamed, so it is complete or absent. :mod:`jobs.files.spool` chooses the folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from jobs.errors import ObjectNotFound
+from jobs.files import spool
+from jobs.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+#: Pause before the next attempt to write to a full disk, seconds.
+FULL_PAUSE_S = 1.0
+
+
+def write(settings: Settings, job_id: str, attempt: int, frames: np.ndarray, check: Callable[[], None]) -> None:
+    """Write the frames of one attempt; while the disk is full, keep them in memory and try again.
+
+    Args:
+        settings: which folders there are.
+        job_id: the job.
+        attempt: its attempt number.
+        frames: (images, frames, height, width, 3) uint8 RGB.
+        check: called between two attempts to write; may raise to give up.
+    """
+    name = f"{job_id}.{attempt}"
+    while True:
+        root = spool.root_for(settings, frames.nbytes)
+        try:
+            return _save(root / name, frames)
+        except OSError as exc:
+            if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            logger.warning("the spool is full, waiting for space", extra={"job_id": job_id, "folder": str(root)})
+        check()
+        time.sleep(FULL_PAUSE_S)
+
+
+def _save(folder: Path, frames: np.ndarray) -> None:
+    partial = folder.with_name(folder.name + f".part{os.getpid()}")
+    partial.mkdir(parents=True, exist_ok=True)
+    try:
+        np.save(partial / spool.FRAMES, frames, allow_pickle=False)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def load(settings: Settings, job_id: str, attempt: int) -> np.ndarray:
+    """Return the frames of an attempt, memory-mapped. Raises: ObjectNotFound."""
+    for folder in spool.folders_of(settings, job_id, attempt):
+        try:
+            return np.load(folder / spool.FRAMES, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError):
+            continue
+    raise ObjectNotFound("the computed frames are gone")
