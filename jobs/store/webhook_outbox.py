@@ -150,7 +150,7 @@ class WebhookOutbox:
 
     def log(self, job_id: str) -> list[Delivery]:
         """Return the deliveries of a job, oldest first."""
-        texts: dict[str, str] = self._store.call(lambda c: c.hgetall(keys.HOOK + job_id))
+        texts: dict[str, str] = self._store.call(lambda c: c.hgetall(keys.WEBHOOK_DELIVERIES + job_id))
         deliveries = [Delivery.from_json(job_id, event, text) for event, text in texts.items() if event[:4] == "job."]
         return sorted(deliveries, key=lambda delivery: delivery.written_at)
 

@@ -157,14 +157,20 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_every_decision_has_its_parts_and_is_listed() -> None:
-    index = text_of(DOCS / "architecture.md")
-    records = sorted((DOCS / "decisions").glob("*.md"))
+    index = text_of(DOCS / "decisions" / "README.md")
+    records = sorted((DOCS / "decisions").glob("[0-9]*.md"))
     numbers = [path.name[:4] for path in records]
     assert all(number.isdecimal() for number in numbers)
     assert len(set(numbers)) == len(numbers)
     for path in records:
         assert re.findall(r"^## (.+)$", text_of(path), re.MULTILINE) == ["Context", "Decision", "Why", "Consequences"]
-        assert f"decisions/{path.name}" in index
+        assert f"({path.name})" in index
+
+
+def test_every_script_is_documented_and_none_else() -> None:
+    cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", section(DOCS / "internals.md", "Scripts"), re.MULTILINE)
+    documented = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(documented) == sorted(path.stem for path in (PROJECT_ROOT / "jobs" / "store" / "lua").glob("*.lua"))
 
 
 def test_no_file_names_a_folder_of_one_machine() -> None:

@@ -12,7 +12,8 @@ renew_lease(slot)
 redis.call('HDEL', K.SLOT .. slot, 'suspect_at')
 local id, attempt = unpack(redis.call('HMGET', K.SLOT .. slot, 'job', 'attempt'))
 if not has(id) then return {'ok', '', 0, -1, fill_slot(slot)} end
-local finished_at, started_at, max_run_ms = unpack(redis.call('HMGET', K.JOB .. id, 'finished_at', 'started_at', 'max_run_ms'))
+local record = redis.call('HMGET', K.JOB .. id, 'finished_at', 'started_at', 'max_run_ms')
+local finished_at, started_at, max_run_ms = unpack(record)
 local overdue_ms = -1
 if has(finished_at) then
   overdue_ms = now - finished_at
