@@ -70,8 +70,8 @@ def test_the_status_has_the_keys_of_all_versions_and_the_progress(service: Servi
     body = status(service, task_id)
     assert set(body) == {
         "task_id", "status", "success", "start_time", "end_time", "completion_time", "error", "error_type",
-        "save_video_path", "save_result_path", "state", "model", "stage", "step", "steps", "percent", "position", "eta_s",
-        "slot", "device", "warnings", "request",
+        "save_video_path", "save_result_path", "state", "model", "stage", "step", "steps", "percent", "position",
+        "eta_s", "slot", "device", "warnings", "request",
     }  # fmt: skip
     assert (body["status"], body["step"], body["steps"], body["percent"]) == ("processing", 2, 4, 50)
     assert (body["end_time"], body["success"], body["slot"]) == (None, False, "gpu0")
@@ -299,7 +299,7 @@ def test_everything_is_stopped(service: Service) -> None:
 def test_service_and_queue_tell_what_they_do(service: Service) -> None:
     idle = {
         "service_status": "idle", "task_id": None, "start_time": None, "current_task": None, "active_tasks": [],
-        "pending_tasks": 0, "queue_size": service.settings.max_waiting, "total_tasks": 0, "completed_tasks": 0,
+        "pending_tasks": 0, "queue_size": service.settings.scheduling.max_waiting, "total_tasks": 0, "completed_tasks": 0,
         "failed_tasks": 0,
     }  # fmt: skip
     assert service.json("/v1/service/status") == idle
@@ -309,7 +309,7 @@ def test_service_and_queue_tell_what_they_do(service: Service) -> None:
     assert (busy["active_tasks"], busy["total_tasks"], len(busy["start_time"])) == ([running], 1, 26)
     create(service)
     assert service.json("/v1/service/status")["pending_tasks"] == 1
-    size = service.settings.max_waiting
+    size = service.settings.scheduling.max_waiting
     assert service.json("/v1/tasks/queue/status") == {
         "is_processing": True, "current_task": running, "pending_count": 1, "active_count": 2, "queue_size": size,
         "queue_available": size - 1,

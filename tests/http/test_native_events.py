@@ -31,7 +31,7 @@ def test_a_job_is_followed_to_its_end(service: Service) -> None:
     })  # fmt: skip
     for step in (1, 2, 3):
         service.step(step, 3)
-        event_id, name, data = next(stream)
+        _, name, data = next(stream)
         assert (name, data["id"], data["progress"]["step"]) == ("progress", job_id, step)
         assert data["progress"] == {
             "stage": "denoising", "stage_percent": None, "step": step, "steps": 3, "percent": min(99, 100 * step // 3),

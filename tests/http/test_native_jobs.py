@@ -15,9 +15,9 @@ from tests.support.pictures import PNG
 from tests.support.service import Service, key
 
 JOB_FIELDS = {
-    "id", "state", "model", "kind", "progress", "position", "eta_s", "waiting_for", "class", "priority", "slot", "device",
-    "attempt", "error", "warnings", "command", "report", "request", "preview", "created_at", "started_at", "computed_at",
-    "finished_at", "retention", "expires_at", "outputs", "links",
+    "id", "state", "model", "kind", "progress", "position", "eta_s", "waiting_for", "class", "priority", "slot",
+    "device", "attempt", "error", "warnings", "command", "report", "request", "preview", "created_at", "started_at",
+    "computed_at", "finished_at", "retention", "expires_at", "outputs", "links",
 }  # fmt: skip
 TINY = {"model": "tiny-image", "steps": 1}
 IMAGE = base64.b64encode(PNG).decode()

@@ -88,7 +88,7 @@ def test_a_body_that_is_no_object(service: Service, body: bytes) -> None:
 
 
 def test_a_body_that_is_too_large(service: Service) -> None:
-    length = str(service.settings.max_request_bytes + 1)
+    length = str(service.settings.web.max_request_bytes + 1)
     response = service.post("/v1/jobs", data=b"x", environ_overrides={"CONTENT_LENGTH": length})
     assert (response.status_code, response.get_json()["error"]["code"]) == (413, "too_large")
 

@@ -77,7 +77,7 @@ class Service:
     def __init__(self, server: Settings, folder: Path, **environment: Any) -> None:
         models_file = folder / "models.toml"
         models_file.write_text(BASE)
-        options = {"DATA_DIR": server.data_dir, "MODELS_FILE": models_file, **environment}
+        options = {"DATA_DIR": server.paths.data_dir, "MODELS_FILE": models_file, **environment}
         self.settings = Settings.from_env({name: str(value) for name, value in options.items()})
         self.room = Room(self.settings)
         self.store, self.redis = self.room.store, self.room.redis
@@ -151,7 +151,9 @@ class Service:
         job_id, attempt = self.room.at(slot)
         assert self.store.progress(job_id, attempt, "denoising", step, steps, 1.0)
 
-    def finish(self, slot: str = "gpu0", content: bytes = PNG, media_type: str = "image/png", suffix: str = "png") -> str:
+    def finish(
+        self, slot: str = "gpu0", content: bytes = PNG, media_type: str = "image/png", suffix: str = "png"
+    ) -> str:
         """The slot's job runs to its end, and its output is stored."""
         job_id, attempt = self.room.at(slot)
         if self.room.state(job_id) == "queued":
