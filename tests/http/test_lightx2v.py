@@ -299,8 +299,8 @@ def test_everything_is_stopped(service: Service) -> None:
 def test_service_and_queue_tell_what_they_do(service: Service) -> None:
     idle = {
         "service_status": "idle", "task_id": None, "start_time": None, "current_task": None, "active_tasks": [],
-        "pending_tasks": 0, "queue_size": service.settings.scheduling.max_waiting, "total_tasks": 0, "completed_tasks": 0,
-        "failed_tasks": 0,
+        "pending_tasks": 0, "queue_size": service.settings.scheduling.max_waiting, "total_tasks": 0,
+        "completed_tasks": 0, "failed_tasks": 0,
     }  # fmt: skip
     assert service.json("/v1/service/status") == idle
     running = create(service)["task_id"]
