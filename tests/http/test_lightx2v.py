@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from app.protocols.lightx2v.states import QUEUE_WORDS, SINGLE_WORDS
 from jobs.states import JobState
 from tests.support.pictures import PNG
-from tests.support.service import Service, key
+from tests.support.service import Service, key, later
 
 MP4 = b"\0\0\0\x18ftypmp42" + bytes(range(100))
 IMAGE = base64.b64encode(PNG).decode()
@@ -231,8 +230,8 @@ def test_an_image_in_a_shape(service: Service) -> None:
 
 
 def test_an_image_at_once(service: Service) -> None:
-    threading.Timer(0.2, service.finish).start()
-    answer = service.post("/v1/tasks/image/sync?timeout_seconds=50", json={"prompt": "x"})
+    with later(service.finish):
+        answer = service.post("/v1/tasks/image/sync?timeout_seconds=50", json={"prompt": "x"})
     assert (answer.status_code, answer.headers["Content-Type"], answer.data) == (200, "image/png", PNG)
     assert answer.headers["Content-Disposition"] == 'inline; filename="result.png"'
     assert status(service, answer.headers["X-Task-Id"])["status"] == "completed"
@@ -247,11 +246,11 @@ def test_an_image_that_is_not_done_in_time_is_stopped(service: Service) -> None:
 
 
 def test_an_image_that_fails_or_is_cancelled_says_so(service: Service) -> None:
-    threading.Timer(0.2, service.fail, kwargs={"code": "out_of_memory", "message": "too large"}).start()
-    failed = service.post("/v1/tasks/image/sync", json={})
+    with later(service.fail, code="out_of_memory", message="too large"):
+        failed = service.post("/v1/tasks/image/sync", json={})
     assert (failed.status_code, failed.get_json()["error"]["code"]) == (500, "out_of_memory")
-    threading.Timer(0.2, service.cancel, args=("mine",)).start()
-    cancelled = service.post("/v1/tasks/image/sync", json={"task_id": "mine"})
+    with later(service.cancel, "mine"):
+        cancelled = service.post("/v1/tasks/image/sync", json={"task_id": "mine"})
     assert (cancelled.status_code, cancelled.get_json()["detail"]) == (409, "Task cancelled")
 
 

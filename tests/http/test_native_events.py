@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 
 from app.protocols.native import streams
 from tests.support.harness import wait_for
-from tests.support.service import Service, key
-
-
-def later(action: Callable[[], Any]) -> None:
-    """Do something while the calling thread waits for it."""
-    threading.Timer(0.2, action).start()
+from tests.support.service import Service, key, later
 
 
 def test_a_job_is_followed_to_its_end(service: Service) -> None:
@@ -123,10 +115,10 @@ def test_a_key_is_told_of_its_own_jobs_only(service: Service) -> None:
 
 def test_a_long_poll_answers_when_the_state_changes(service: Service) -> None:
     job_id = service.submit()
-    later(service.start)
-    assert service.json(f"/v1/jobs/{job_id}?wait=30")["state"] == "running"
-    later(lambda: service.cancel(job_id))
-    assert service.json(f"/v1/jobs/{job_id}?wait=30")["state"] == "cancelled"
+    with later(service.start):
+        assert service.json(f"/v1/jobs/{job_id}?wait=30")["state"] == "running"
+    with later(service.cancel, job_id):
+        assert service.json(f"/v1/jobs/{job_id}?wait=30")["state"] == "cancelled"
     begun = time.monotonic()
     assert service.json(f"/v1/jobs/{job_id}?wait=30")["state"] == "cancelled"
     assert time.monotonic() - begun < 5  # finished: there is nothing to wait for
@@ -142,8 +134,8 @@ def test_a_long_poll_ends_in_time(service: Service) -> None:
 @pytest.mark.parametrize("how", ["query", "header"])
 def test_submit_can_wait_for_the_end(service: Service, how: str) -> None:
     path, headers = ("?wait=30", {}) if how == "query" else ("", {"Prefer": "respond-async, wait=30"})
-    later(service.finish)
-    response = service.post(f"/v1/jobs{path}", json={"model": "tiny-image", "steps": 1}, headers=headers)
+    with later(service.finish):
+        response = service.post(f"/v1/jobs{path}", json={"model": "tiny-image", "steps": 1}, headers=headers)
     job = response.get_json()
     assert (response.status_code, job["state"], job["position"]) == (201, "succeeded", None)
     assert service.get(job["outputs"][0]["url"]).status_code == 200
@@ -152,8 +144,8 @@ def test_submit_can_wait_for_the_end(service: Service, how: str) -> None:
 def test_submit_waits_for_the_first_job_of_a_repeated_key(service: Service) -> None:
     fields, headers = {"model": "tiny-image", "steps": 1}, {"Idempotency-Key": "once"}
     first = service.post("/v1/jobs", json=fields, headers=headers).get_json()["id"]
-    later(service.finish)
-    repeat = service.post("/v1/jobs?wait=30", json=fields, headers=headers)
+    with later(service.finish):
+        repeat = service.post("/v1/jobs?wait=30", json=fields, headers=headers)
     # It waits for a change of state, which may be the start of the run.
     assert (repeat.status_code, repeat.get_json()["id"]) == (200, first)
     assert repeat.get_json()["state"] != "queued"

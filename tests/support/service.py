@@ -6,6 +6,8 @@ import hashlib
 import json
 import queue
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +33,7 @@ class Stream:
 
     def __init__(self, service: Service, path: str, headers: dict[str, str]) -> None:
         self.comments: list[str] = []
-        self._messages: queue.Queue[Message | None] = queue.Queue()
+        self._messages: queue.Queue[Message | BaseException | None] = queue.Queue()
         self._begun, self._closed = threading.Event(), threading.Event()
         threading.Thread(target=self._read, args=(service, path, headers), daemon=True).start()
         assert self._begun.wait(PATIENCE_S)
@@ -43,6 +45,8 @@ class Stream:
         message = self._messages.get(timeout=PATIENCE_S)
         if message is None:
             raise StopIteration
+        if isinstance(message, BaseException):
+            raise message
         return message
 
     def close(self) -> None:
@@ -59,8 +63,10 @@ class Stream:
                     self._begun.set()
                     if self._closed.is_set():
                         break
-        finally:
             self._messages.put(None)
+        except BaseException as exc:  # raised again where the messages are read
+            self._messages.put(exc)
+        finally:
             self._begun.set()
 
     def _put(self, text: str) -> None:
@@ -182,6 +188,15 @@ class Service:
             self.room.start(slot)
         assert self.store.fail(job_id, attempt, code=code, message=message, slot=slot)[0]
         return job_id
+
+
+@contextmanager
+def later(action: Callable[..., Any], *args: Any, **kwargs: Any) -> Iterator[None]:
+    """Do something while the body waits for it; afterwards it is done."""
+    timer = threading.Timer(0.2, action, args, kwargs)
+    timer.start()
+    yield
+    timer.join()
 
 
 def key(service: Service, name: str, **fields: Any) -> dict[str, str]:
