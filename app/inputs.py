@@ -24,7 +24,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from jobs.errors import InvalidRequest, ObjectNotFound, Problem
 from jobs.objects.base import ObjectStore
-from jobs.outbound.download import fetch
+from jobs.outbound.download import download
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 
@@ -117,7 +117,7 @@ def bytes_of(text: str, settings: Settings) -> bytes:
     if text[:80].lstrip().lower().startswith("data:"):
         raise _refused("a data URL must be an image/png, image/jpeg or image/webp in base64", text[:80])
     if _SCHEME.match(text):
-        return fetch(
+        return download(
             text.strip(),
             max_bytes=settings.inputs.max_bytes,
             timeout_s=settings.inputs.url_timeout_s,

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import InvalidRequest, Problem
-from jobs.outbound.ssrf import Exchange, Refused, parse_link, receiver
+from jobs.outbound.links import LinkRefused, host_of, parse_link, port_of, receiver
+from jobs.outbound.ssrf import GuardedCall
 from jobs.settings import Settings
 
 EVENT_PREFIX = "job."
@@ -69,11 +70,11 @@ def checked(
     if unknown or not wanted:
         problems.append(Problem(fields[1], f"must be one or more of {', '.join(EVENTS)}", ", ".join(unknown) or None))
     shown = None if "@" in url or "?" in url else url  # it may hold a password or a token
-    exchange = Exchange(settings.webhooks.timeout_s, settings.webhooks.allowed_hosts)
+    call = GuardedCall(settings.webhooks.timeout_s, settings.webhooks.allowed_hosts)
     try:
         link = parse_link(url)
-        exchange.within(lambda: exchange.addresses(link))
-    except Refused as exc:
+        call.run(lambda: call.addresses(host_of(link), port_of(link)))
+    except LinkRefused as exc:
         problems.append(Problem(fields[0], str(exc), shown))
     except TimeoutError:
         problems.append(Problem(fields[0], "the link's host must be found in time", shown))
