@@ -17,8 +17,8 @@ import requests
 from jobs.settings import PROJECT_ROOT, Settings
 from jobs.store.jobs import JobStore
 from stack import ports
+from stack.embedded_redis.server import EmbeddedRedis
 from stack.parent import terminate_with_parent
-from stack.redis_server import EmbeddedRedis
 from tests.support.api import ENDLESS_STEPS, PATIENCE_S, Api, wait_for
 
 __all__ = ["ENDLESS_STEPS", "PATIENCE_S", "Stack", "running", "wait_for"]

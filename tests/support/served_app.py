@@ -13,7 +13,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from app import create_app, extensions
 from jobs.settings import Settings
-from stack.redis_server import EmbeddedRedis
+from stack.embedded_redis.server import EmbeddedRedis
 from tests.support import tiny
 from tests.support.api import Api
 from tests.support.thread_worker import ThreadWorker
