@@ -66,5 +66,5 @@ def choose(
 
 
 def even_size(name: str, width: int, height: int) -> tuple[int, int]:
-    """Return the size in pixels that this format can store. If sides must be even, the last row or column is cropped."""
+    """Return the size of an image in this format, pixels. If sides must be even, the last row or column is cropped."""
     return (width // 2 * 2, height // 2 * 2) if FORMATS[name].even else (width, height)

@@ -188,7 +188,7 @@ class _Checker:
             kind=kind,
             prompt=str(fields.get("prompt", "")),
             negative_prompt=str(fields.get("negative_prompt", spec.default("negative_prompt"))),
-            seed=self._number("seed", allowed=Range(0, MAX_SEED)) if "seed" in fields else random_seed(),
+            seed=self._within("seed", fields["seed"], Range(0, MAX_SEED)) if "seed" in fields else random_seed(),
             guidance_scale=float(self._number("guidance_scale")),
             **first_pass,
             frames=self._rounded("frames", spec.frames_step, 1) if kind.is_video else 1,
@@ -210,12 +210,11 @@ class _Checker:
             passthrough=fields.get("passthrough") if spec.executor == "remote" else None,
         )
 
-    def _number(self, name: str, default: Any = None, allowed: Range | None = None) -> Any:
-        if name in self._fields:
-            value = self._fields[name]
-        else:
-            value = self._spec.default(name) if default is None else default
-        allowed = allowed or self._spec.limit(name)
+    def _number(self, name: str, default: Any = None) -> Any:
+        default = self._spec.default(name) if default is None else default
+        return self._within(name, self._fields.get(name, default), self._spec.limit(name))
+
+    def _within(self, name: str, value: Any, allowed: Range) -> Any:
         if value not in allowed:
             self.problems.append(Problem(name, f"must be {allowed} for model {self._spec.name}", value))
         return value

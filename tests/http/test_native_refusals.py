@@ -17,10 +17,10 @@ def nothing_is_queued(service: Service) -> Iterator[None]:
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
-    ({"model": "nope"}, "model", "known: tiny-image, tiny-video"),
+    ({"model": "nope"}, "model", "must be one of tiny-image, tiny-video"),
     ({"model": 5}, "model", "must be text"),
     ({"kind": "img2text"}, "kind", "must be one of text2img"),
-    ({"model": "tiny-image", "kind": "text2video"}, "kind", "offers text2img, img2img"),
+    ({"model": "tiny-image", "kind": "text2video"}, "kind", "must be one of text2img, img2img"),
     ({"prompt": 1}, "prompt", "must be text"),
     ({"prompt": ["a"]}, "prompt", "must be text"),
     ({"prompt": "x" * 201}, "prompt", "between 0 and 200 characters"),
@@ -42,7 +42,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"frames": 9}, "frames", "does not apply to text2img"),
     ({"fps": 9}, "fps", "does not apply to text2img"),
     ({"strength": 0.5}, "strength", "does not apply to text2img"),
-    ({"kind": "img2img", "image": "aGk=", "strength": 0}, "strength", "at least 1"),
+    ({"kind": "img2img", "image": "aGk=", "strength": 0}, "strength", "at least 1 / steps"),
     ({"kind": "img2img"}, "image", "needs an input image"),
     ({"kind": "text2img", "image": "aGk="}, "image", "is not an input of text2img"),
     ({"model": "tiny-video", "frames": 1000}, "frames", "between 9 and 33"),

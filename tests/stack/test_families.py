@@ -149,9 +149,9 @@ def test_a_form_with_files_for_every_picture(families: Stack) -> None:
 MASKED = {"model": "sd", "inpaint": {"area": "masked"}, **INPUTS["inpaint"]}
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "wan", "scheduler": "DDIM"}, "scheduler", "must be one of Euler, Heun"),
-    ({"model": "kandinsky", "scheduler": "Euler"}, "scheduler", "offers none but its own"),
+    ({"model": "kandinsky", "scheduler": "Euler"}, "scheduler", "only has its own scheduler"),
     ({"model": "sdxl", "loras": [{"name": "grain"}]}, "loras[0].name", "model sdxl has no LoRAs"),
-    ({"model": "sd", "loras": [{"name": "../sd/model"}]}, "loras[0].name", "no such LoRA"),
+    ({"model": "sd", "loras": [{"name": "../sd/model"}]}, "loras[0].name", "is not a LoRA of model sd"),
     ({"model": "sd", "loras": [{"weight": 1}]}, "loras[0].name", "is needed"),
     ({"model": "sd", "loras": [{"name": "grain", "weight": "much"}]}, "loras[0].weight", "must be a number"),
     ({"model": "sd", "loras": [{"name": "grain", "colour": 1}]}, "loras[0].colour", "is unknown"),

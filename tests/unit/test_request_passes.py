@@ -59,7 +59,11 @@ def registry(tmp_path: Path) -> ModelRegistry:
         ({"model": "text-only", "hires": {}}, "hires", "img2img, which model text-only does not have"),
         ({"model": "image", "image": KEY, "hires": {}}, "hires", "does not apply to img2img"),
         ({"model": "video", "hires": {"scale": 2}}, "hires", "does not apply to text2video"),
-        ({"model": "image", "hires": {"scale": 2, "width": 600}}, "hires.scale", "cannot be combined with width or height"),
+        (
+            {"model": "image", "hires": {"scale": 2, "width": 600}},
+            "hires.scale",
+            "cannot be combined with width or height",
+        ),
         ({"model": "image", "hires": {"scale": 0.5}}, "hires.scale", "must be between 1 and 64"),
         ({"model": "image", "hires": {"scale": 1e300}}, "hires.scale", "must be between 1 and 64"),
         ({"model": "image", "hires": {"width": 504, "height": 800}}, "hires.width", "that of the first pass, 512"),
