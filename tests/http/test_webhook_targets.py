@@ -12,16 +12,17 @@ from flask.testing import FlaskClient
 
 from jobs.outbound.post import post
 from tests.support.receiver import SECRET, Receiver, receiving
+from tests.support.service import Service
 from tests.support.web import script
 
-JOB = {"model": "demo-image", "prompt": "a red circle"}
+JOB = {"model": "tiny-image", "prompt": "a red circle"}
 LOCAL = frozenset({"127.0.0.1"})
 
 
 @pytest.fixture
-def signing(client: Callable[..., FlaskClient]) -> FlaskClient:
+def signing(services: Callable[..., Service]) -> FlaskClient:
     """A client of a server that can sign webhooks."""
-    return client(webhook_secret=SECRET, webhook_allow="127.0.0.1")
+    return services(WEBHOOK_SECRET=SECRET, WEBHOOK_ALLOW="127.0.0.1").client
 
 
 @pytest.fixture
@@ -73,8 +74,8 @@ def test_wrong_fields_are_named(signing: FlaskClient, fields: dict[str, Any], fi
     assert (response.status_code, response.get_json()["error"]["fields"][0]["field"]) == (422, field)
 
 
-def test_without_a_secret_no_job_may_have_a_webhook(client: Callable[..., FlaskClient], receiver: Receiver) -> None:
-    response = client(webhook_allow="127.0.0.1").post("/v1/jobs", json={**JOB, "webhook_url": receiver.url})
+def test_without_a_secret_no_job_may_have_a_webhook(services: Callable[..., Service], receiver: Receiver) -> None:
+    response = services(WEBHOOK_ALLOW="127.0.0.1").post("/v1/jobs", json={**JOB, "webhook_url": receiver.url})
     assert response.status_code == 422
     assert "WEBHOOK_SECRET" in response.get_json()["error"]["fields"][0]["rule"]
 
