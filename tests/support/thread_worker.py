@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from jobs.errors import JobCancelled
+from jobs.errors import RunCancelled
 from jobs.formats import FORMATS
 from jobs.objects.base import ObjectStore
 from jobs.record import Job, Output
@@ -94,7 +94,7 @@ class ThreadWorker:
         try:
             with Reporter(self._store, job_id, attempt, job.request.total_steps, preview=job.preview) as reporter:
                 self._count_steps(job, reporter)
-        except JobCancelled:
+        except RunCancelled:
             self._store.release(job_id, attempt, slot=self.slot)
             return
         self._store.finish_run(job_id, attempt, slot=self.slot, node="thread", run_s=time.monotonic() - begun)
@@ -104,7 +104,7 @@ class ThreadWorker:
         reporter.stage("denoising")
         for step in range(1, job.request.total_steps + 1):
             if self._stopping.is_set():
-                raise JobCancelled
+                raise RunCancelled
             if self.step_s:
                 time.sleep(self.step_s)
             reporter.step(step)
