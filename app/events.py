@@ -21,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 #: Events that wait for one listener; a slower one is given the present state instead.
 BACKLOG = 1000
+#: Pause before the reader connects to Redis again, seconds.
+RECONNECT_AFTER_S = 0.5
 #: Stands for the jobs of every key among the groups of listeners.
 _ALL_KEYS = "*"
 
@@ -57,6 +59,11 @@ class EventHub:
         self._by_slot: dict[str, set[Listener]] = defaultdict(set)
         self._lock = threading.Lock()
         self._last_id: str | None = None
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """Stop the reader when its connection to Redis is lost, instead of reconnecting."""
+        self._closed.set()
 
     @contextmanager
     def listen(self, *, job_id: str | None = None, key_id: str | None = None, slot: str = "") -> Iterator[Listener]:
@@ -92,15 +99,14 @@ class EventHub:
                 threading.Thread(target=self._run, name="events", daemon=True).start()
 
     def _run(self) -> None:
-        pause = threading.Event()
-        while True:
+        while not self._closed.is_set():
             try:
                 self._read()
             except Unavailable:
-                pause.wait(0.5)
+                pass  # Redis does not answer; the requests that need it say so
             except Exception:
-                logger.exception("the event reader goes on after an error")
-                pause.wait(0.5)
+                logger.exception("the event reader continues after an error")
+            self._closed.wait(RECONNECT_AFTER_S)
 
     def _read(self) -> None:
         """Hand events out until the connection is lost. Raises: Unavailable."""

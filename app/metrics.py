@@ -61,7 +61,7 @@ class _Fleet(Collector):
                        {(slot.name,): slot.loads for slot in fleet.slots})  # fmt: skip
         yield _counter("slot_out_of_memory", "Runs that found too little memory since the slot's process started",
                        ["slot"], {(slot.name,): slot.ooms for slot in fleet.slots})  # fmt: skip
-        held = {(slot.name, one.model, str(one.place)): one.bytes for slot in fleet.slots for one in slot.held}
+        held = {(slot.name, one.model, str(one.place)): one.bytes for slot in fleet.slots for one in slot.loaded_models}
         yield _gauge("model_bytes", "Models in memory: device, parked or offloaded", ["slot", "model", "place"], held)
         for fact, text in DEVICE_FACTS.items():
             values = {(slot.name,): slot.device_facts[fact] for slot in fleet.slots if fact in slot.device_facts}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs.models.spec import ModelSpec
-from jobs.slots.residency import Held
+from jobs.slots.residency import LoadedModel
 from jobs.slots.slot import Slot
 from jobs.store.jobs import Capacity
 from jobs.store.pins import is_pinned
@@ -71,12 +71,12 @@ def slot_view(slot: Slot, fleet: Fleet, sees: Callable[[str], bool]) -> dict[str
         "loads": slot.loads,
         "waiting_for": slot.blocked or None,
         "out_of_memory": slot.ooms,
-        "held": [held_view(slot, held, fleet) for held in slot.held],
+        "held": [held_view(slot, held, fleet) for held in slot.loaded_models],
         "device_facts": slot.device_facts,
     }
 
 
-def held_view(slot: Slot, held: Held, fleet: Fleet) -> dict[str, Any]:
+def held_view(slot: Slot, held: LoadedModel, fleet: Fleet) -> dict[str, Any]:
     """Return a model in a slot's memory. An operator's pin is newer than what the slot reported."""
     return {**vars(held), "pinned": fleet.pins.get((slot.name, held.model), held.pinned)}
 
@@ -86,7 +86,7 @@ def model_view(spec: ModelSpec, fleet: Fleet | None) -> dict[str, Any]:
     if fleet is None:
         return {**spec.to_dict(), "warm": spec.load.warm, "pinned": None, "memory": None}
     runs = [slot for slot in fleet.slots if spec.name in slot.models]
-    copies = [(slot, held) for slot in runs for held in slot.held if held.model == spec.name]
+    copies = [(slot, held) for slot in runs for held in slot.loaded_models if held.model == spec.name]
     return {
         **spec.to_dict(),
         "warm": spec.load.warm,

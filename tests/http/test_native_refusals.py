@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import requests
 
-from tests.support.harness import Stack
+from tests.support.service import Service
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_queued(stack: Stack) -> Iterator[None]:
-    before = stack.queue()["submitted"]
+def nothing_is_queued(service: Service) -> Iterator[None]:
     yield
-    assert stack.queue()["submitted"] == before
+    assert service.json("/v1/queue")["submitted"] == 0
 
 
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
@@ -61,9 +59,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("fields", "field", "rule"), REFUSED, ids=lambda value: str(value)[:40])
-def test_a_wrong_field(stack: Stack, fields: dict[str, Any], field: str, rule: str) -> None:
-    response = requests.post(stack.url("/v1/jobs"), json={"model": "tiny-image", **fields}, timeout=10)
-    body = response.json()
+def test_a_wrong_field(service: Service, fields: dict[str, Any], field: str, rule: str) -> None:
+    response = service.post("/v1/jobs", json={"model": "tiny-image", **fields})
+    body = response.get_json()
     assert response.status_code == 422, body
     assert body["error"]["code"] == "invalid_request"
     [problem] = body["error"]["fields"]
@@ -72,55 +70,62 @@ def test_a_wrong_field(stack: Stack, fields: dict[str, Any], field: str, rule: s
     assert body["detail"] == body["error"]["message"]
 
 
-def test_every_problem_is_named_at_once(stack: Stack) -> None:
-    response = stack.post(model="tiny-image", steps=0, width=1, seed=-1)
-    assert {problem["field"] for problem in response.json()["error"]["fields"]} == {"steps", "width", "seed"}
+def test_every_problem_is_named_at_once(service: Service) -> None:
+    response = service.post("/v1/jobs", json={"model": "tiny-image", "steps": 0, "width": 1, "seed": -1})
+    assert {problem["field"] for problem in response.get_json()["error"]["fields"]} == {"steps", "width", "seed"}
+
+
+def test_an_absurd_size_is_refused_at_once(service: Service) -> None:
+    sizes = {"width": 10**18, "height": -(10**18), "frames": 10**18}
+    fields = service.post("/v1/jobs", json={"model": "tiny-video", **sizes}).get_json()["error"]["fields"]
+    assert {problem["field"] for problem in fields} == {"width", "height", "frames"}
 
 
 @pytest.mark.parametrize("body", [b"{", b"[1]", b'"text"', b"\xff\xfe", b"null", b'{"a":' * 5000])
-def test_a_body_that_is_no_object(stack: Stack, body: bytes) -> None:
-    headers = {"Content-Type": "application/json"}
-    response = requests.post(stack.url("/v1/jobs"), data=body, headers=headers, timeout=10)
-    assert (response.status_code, response.json()["error"]["code"]) == (400, "malformed_body"), response.text
+def test_a_body_that_is_no_object(service: Service, body: bytes) -> None:
+    response = service.post("/v1/jobs", data=body, content_type="application/json")
+    assert (response.status_code, response.get_json()["error"]["code"]) == (400, "malformed_body"), response.text
 
 
-def test_a_body_that_is_too_large(stack: Stack) -> None:
-    with requests.Session() as session:
-        request = requests.Request("POST", stack.url("/v1/jobs"), data=b"x").prepare()
-        request.headers["Content-Length"] = str(stack.settings.web.max_request_bytes + 1)
-        response = session.send(request, timeout=10)
-    assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
+def test_a_body_that_is_too_large(service: Service) -> None:
+    length = str(service.settings.web.max_request_bytes + 1)
+    response = service.post("/v1/jobs", data=b"x", environ_overrides={"CONTENT_LENGTH": length})
+    assert (response.status_code, response.get_json()["error"]["code"]) == (413, "too_large")
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/v1", "/v1/jobs/x/y/z", "/v1//jobs", "/%00", "/v1/nothing/"])
-def test_an_unknown_route_is_json(stack: Stack, path: str) -> None:
-    response = stack.get(path)
-    assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_route")
+def test_an_unknown_route_is_json(service: Service, path: str) -> None:
+    response = service.get(path)
+    assert (response.status_code, response.get_json()["error"]["code"]) == (404, "unknown_route")
 
 
 @pytest.mark.parametrize(("method", "path"), [("PUT", "/v1/jobs"), ("POST", "/healthz"), ("DELETE", "/v1/models")])
-def test_a_wrong_method_is_json(stack: Stack, method: str, path: str) -> None:
-    response = requests.request(method, stack.url(path), timeout=10)
-    assert (response.status_code, response.json()["error"]["code"]) == (405, "method_not_allowed")
+def test_a_wrong_method_is_json(service: Service, method: str, path: str) -> None:
+    response = service.client.open(path, method=method)
+    assert (response.status_code, response.get_json()["error"]["code"]) == (405, "method_not_allowed")
     assert response.headers["Allow"]
 
 
-@pytest.mark.parametrize(("method", "path"), [("GET", ""), ("POST", "/cancel"), ("GET", "/result"), ("DELETE", "")])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", ""), ("POST", "/cancel"), ("GET", "/result"), ("DELETE", ""), ("GET", "/events"),
+                         ("GET", "/preview"), ("GET", "/webhooks"), ("POST", "/retry"), ("POST", "/front")]
+)  # fmt: skip
 @pytest.mark.parametrize("job_id", ["000000000000000000000000", "no-such-job", "a b", "%2e%2e"])
-def test_an_unknown_id(stack: Stack, method: str, path: str, job_id: str) -> None:
-    response = requests.request(method, stack.url(f"/v1/jobs/{job_id}{path}"), timeout=10)
-    assert (response.status_code, response.json()["error"]["code"]) == (404, "job_not_found")
+def test_an_unknown_id(service: Service, method: str, path: str, job_id: str) -> None:
+    response = service.client.open(f"/v1/jobs/{job_id}{path}", method=method)
+    assert (response.status_code, response.get_json()["error"]["code"]) == (404, "job_not_found")
 
 
 @pytest.mark.parametrize(
     ("query", "field"), [("state=asleep", "state"), ("limit=0", "limit"), ("limit=x", "limit"), ("after=nope", "after")]
 )
-def test_a_wrong_list_query(stack: Stack, query: str, field: str) -> None:
-    response = stack.get(f"/v1/jobs?{query}")
+def test_a_wrong_list_query(service: Service, query: str, field: str) -> None:
+    response = service.get(f"/v1/jobs?{query}")
     assert response.status_code == 422
-    assert response.json()["error"]["fields"][0]["field"] == field
+    assert response.get_json()["error"]["fields"][0]["field"] == field
 
 
-def test_an_absurd_size_is_refused_at_once(stack: Stack) -> None:
-    fields = stack.post(model="tiny-video", width=10**18, height=-(10**18), frames=10**18).json()["error"]["fields"]
-    assert {problem["field"] for problem in fields} == {"width", "height", "frames"}
+@pytest.mark.parametrize("wait", ["-1", "soon", "nan", "inf"])
+def test_a_wrong_wait_is_refused(service: Service, wait: str) -> None:
+    response = service.post(f"/v1/jobs?wait={wait}", json={"model": "tiny-image"})
+    assert (response.status_code, response.get_json()["error"]["fields"][0]["field"]) == (422, "wait")
