@@ -18,6 +18,7 @@ from framemill.cli import main
 from framemill.errors import ApiError, JobCancelled
 from framemill.records import Job
 from jobs.store.api_keys import KeyRing
+from tests.support.harness import wait_for
 from tests.support.live_server import served
 from tests.support.service import Service
 
@@ -386,9 +387,15 @@ def test_waiting_shows_every_part_of_a_job(start: Start) -> None:
 
 def test_submit_can_wait_for_the_end(start: Start) -> None:
     site = start()
-    site.service.open()
-    timer = threading.Timer(0.2, lambda: site.service.finish())
-    timer.start()
-    done = site.client().submit(**TINY, wait_s=30)
-    timer.join()
-    assert (done.state, site.client().wait(done.id).state) == ("succeeded", "succeeded")
+    service, client = site.service, site.client()
+    service.open()
+
+    def work() -> None:
+        wait_for(lambda: service.room.at()[0], "the job", 60)
+        service.finish()
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    done = client.submit(**TINY, wait_s=60)
+    worker.join()
+    assert (done.state, client.wait(done.id, timeout_s=60).state) == ("succeeded", "succeeded")

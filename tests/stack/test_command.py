@@ -52,7 +52,7 @@ def test_waiting_shows_every_part_of_a_job(stack: Stack) -> None:
         with pytest.raises(JobCancelled):
             client.wait(job.id, on_update=watch)
         assert seen[-1].state == "cancelled"
-        # Nobody watches: the answers come when something changed.
+        # An unwatched wait receives its response when the state changes.
         done = client.submit(model="tiny-image", steps=1, wait_s=30)
         assert (done.state, client.wait(done.id).state) == ("succeeded", "succeeded")
 
