@@ -95,7 +95,7 @@ def test_from_the_first_key_to_the_last(start: Start) -> None:
     assert "everybody" in site.command("keys", "list").err
     refusal = site.command("keys", "create", "shop")
     assert (refusal.code, refusal.out) == (3, "")
-    assert "role: the first key must be an admin's" in refusal.err
+    assert "role: must be admin for the first key" in refusal.err
     assert site.command("models").code == 0
 
     created = site.command("keys", "create", "ops", "--role", "admin")
