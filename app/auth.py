@@ -101,7 +101,7 @@ def visible_job(job_id: str) -> Job:
     """
     job = store().get(job_id)
     if not caller().owns(job.key_id):
-        raise JobNotFound(f"there is no job {job_id!r}")
+        raise JobNotFound(f"job {job_id!r} does not exist")
     return job
 
 

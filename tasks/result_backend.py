@@ -97,7 +97,7 @@ def _result(job: Job) -> dict[str, Any]:
     if job.state is JobState.FAILED:
         error = job.error or {}
         return {
-            "exc_type": "JobFailed",
+            "exc_type": "JobError",
             "exc_module": "jobs.errors",
             "exc_message": [error.get("message", ""), error.get("code", "job_failed")],
         }
@@ -105,7 +105,7 @@ def _result(job: Job) -> dict[str, Any]:
         return {"exc_type": "TaskRevokedError", "exc_module": "celery.exceptions", "exc_message": ["cancelled"]}
     if job.state is JobState.EXPIRED:
         return {
-            "exc_type": "JobFailed",
+            "exc_type": "JobError",
             "exc_module": "jobs.errors",
             "exc_message": ["not started before its deadline", "expired"],
         }

@@ -54,7 +54,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
         """Return the hash of a record. Raises: JobNotFound."""
         values = self.call(lambda client: cast("dict[str, str]", client.hgetall(keys.JOB + job_id)))
         if not values:
-            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+            raise JobNotFound(f"job {job_id[:64]!r} does not exist")
         return values
 
     def get(self, job_id: str) -> Job:
@@ -115,7 +115,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
         """
         outcome, slot, bindings = self.script("cancel", id=job_id)
         if outcome == "unknown":
-            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+            raise JobNotFound(f"job {job_id[:64]!r} does not exist")
         return outcome == "changed", slot or None, bindings_of(bindings)
 
     def purge(self, job_id: str) -> str:
@@ -130,7 +130,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
         """
         outcome = str(self.script("delete_job", id=job_id))
         if outcome == "unknown":
-            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+            raise JobNotFound(f"job {job_id[:64]!r} does not exist")
         return outcome
 
     def deleted_key(self, job_id: str) -> str | None:
@@ -146,7 +146,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
         """
         outcome, bindings = self.script("move_to_front", id=job_id)
         if outcome == "unknown":
-            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+            raise JobNotFound(f"job {job_id[:64]!r} does not exist")
         if outcome != "moved":
             raise Conflict(
                 f"the job is {outcome} and has a slot already" if outcome == "queued" else f"the job is {outcome}"

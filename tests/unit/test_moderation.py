@@ -66,7 +66,7 @@ def refused_fields(words_file: Path, prompt: str) -> list[str]:
         ({"moderation_words_file": "no/such/file"}, "cannot be read"),
         ({"moderation_prompts": "no.such.module:check"}, "MODERATION_PROMPTS"),
         ({"moderation_prompts": "jobs.moderation:missing"}, "MODERATION_PROMPTS"),
-        ({"moderation_prompts": "jobs.moderation:NONE"}, "no function"),
+        ({"moderation_prompts": "jobs.moderation:NONE"}, "must name a function"),
         ({"moderation_prompts": "jobs.moderation"}, "MODERATION_PROMPTS"),
     ],
 )
@@ -81,7 +81,7 @@ def test_a_check_of_prompts_that_raises_is_an_unavailable_service() -> None:
     with pytest.raises(Unavailable):
         moderation.check_prompts(a_request("m", 1), settings, moderate=True)
     moderation.check_prompts(a_request("m", 1), settings, moderate=False)
-    assert not moderation.wanted(False, ANYBODY, settings)
+    assert not moderation.applies(False, ANYBODY, settings)
     assert moderation.hides_outputs(settings, moderate=True)
     assert not moderation.hides_outputs(settings, moderate=False)
 
@@ -110,5 +110,5 @@ def detail(picture: np.ndarray) -> float:
 
 
 def test_a_server_that_does_not_moderate() -> None:
-    assert moderation.wanted(None, Caller(key_id="a"), Settings())
+    assert moderation.applies(None, Caller(key_id="a"), Settings())
     assert not moderation.hides_outputs(Settings(), moderate=True)
