@@ -17,7 +17,6 @@ from jobs.errors import ObjectNotFound
 from jobs.files import spool
 from jobs.settings import Settings
 from tests.support.harness import Stack, wait_for
-from tests.support.room import Room
 from tests.support.s3_server import S3Server
 from workers.spool import frames as spooled_frames
 
@@ -123,78 +122,7 @@ def test_a_spool_is_full_by_its_bytes_or_by_its_disk(here: Settings) -> None:
     assert spool.full(replace(here, spool_reserve_bytes=2**60)).startswith("room on the disk")
 
 
-# ---- a slot whose spool is full
-
-
-def test_a_slot_whose_spool_is_full_gets_nothing_until_there_is_room(room: Callable[..., Room]) -> None:
-    here = room()
-    first, second, third = here.submit(), here.submit(), here.submit()
-    here.open("gpu0")
-    here.open("gpu1")
-    here.start("gpu0")
-    here.store.finish_run(first, 1, slot="gpu0", node="host", run_s=1, blocked="delivery")
-    assert (here.at("gpu0"), here.state(first)) == (("", 0), "delivering")
-    assert here.at("gpu1")[0] == second
-    here.finish("gpu1")
-    assert here.at("gpu1")[0] == third  # only the other one goes on
-    fourth = here.submit()
-    assert not here.store.heartbeat("gpu0", "host:1:1", {"blocked": "delivery"}).bindings
-    here.sweep()
-    assert here.at("gpu0")[0] == ""
-    [binding] = here.store.heartbeat("gpu0", "host:1:1", {"blocked": ""}).bindings
-    assert (binding.job_id, binding.slot) == (fourth, "gpu0")
-
-
-def test_a_job_says_that_it_waits_for_room(room: Callable[..., Room]) -> None:
-    here = room()
-    here.open("gpu0")
-    here.store.heartbeat("gpu0", "host:1:1", {"blocked": "delivery"})
-    job_id = here.submit()
-    assert (here.at(), here.forecast(job_id).waiting_for) == (("", 0), "room in the spool of slot gpu0")
-    here.store.register("gpu0", "host:1:1", {"models": '["m"]', "blocked": "delivery"})
-    assert here.at() == ("", 0)
-    here.store.register("gpu0", "host:1:1", {"models": '["m"]', "blocked": ""})
-    assert here.at()[0] == job_id
-
-
 # ---- an object store that is away
-
-
-def computed(here: Room, number: int) -> list[str]:
-    """So many jobs whose frames wait on ``host``."""
-    here.open()
-    ids = here.submit_many(number)
-    for job_id in ids:
-        here.start()
-        here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=1)
-    return ids
-
-
-def test_while_the_object_store_is_away_one_delivery_of_a_host_tries_it(room: Callable[..., Room]) -> None:
-    here = room()
-    first, second, third = computed(here, 3)
-    assert here.store.claim(first, 1, "io:1") == 1
-    assert here.store.claim(second, 1, "io:2") == 1  # nobody knows yet
-    here.store.defer(first, 1, "io:1", 60, away=True)
-    assert here.store.claim(third, 1, "io:1") == 0
-    assert here.store.claim(second, 1, "io:2") == 1  # it goes on with what it has
-    here.store.defer(second, 1, "io:2", 0, away=True)
-    assert here.store.claim(third, 1, "io:1") == 1
-    assert here.store.claim(first, 1, "io:2") == 0  # one tries
-    assert here.store.deliver(third, 1, "io:1", [])
-    assert here.store.claim(first, 1, "io:2") == 2  # it is back
-    assert here.store.claim(second, 1, "io:3") == 2
-
-
-def test_an_outage_of_any_length_is_no_failure_of_the_output(room: Callable[..., Room]) -> None:
-    here = room()
-    [job_id] = computed(here, 1)
-    for number in range(1, 50):
-        assert here.store.claim(job_id, 1, f"io:{number}") == number
-        assert here.store.defer(job_id, 1, f"io:{number}", 0, away=True) == 0
-    for failures in (1, 2):
-        assert here.store.claim(job_id, 1, "io:x")
-        assert here.store.defer(job_id, 1, "io:x", 0, away=False) == failures
 
 
 @pytest.mark.timeout(400)  # it waits for several things in turn

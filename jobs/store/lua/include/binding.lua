@@ -27,10 +27,10 @@ end
 -- Give a slot its next job, or index it as idle. Returns a list of at most one binding.
 local function fill_slot(slot)
   local facts = slot_facts(slot)
-  if not facts.owner or facts.job then return {} end
+  if not has(facts.owner) or has(facts.job) then return {} end
   local obstacle = obstacle_of(slot, facts)
   while not obstacle do
-    local id = next_job(slot, facts)
+    local id = next_job(slot, facts.models)
     if not id then break end
     local start_by = job_get(id, 'start_by')
     if not has(start_by) or tonumber(start_by) > now_ms() then return {bind(slot, id)} end

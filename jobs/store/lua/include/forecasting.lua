@@ -104,7 +104,7 @@ local function slots_for(record)
         slots.blocked = first_name(slots.blocked, slot)
       elseif not obstacle or obstacle == OBSTACLE.QUEUE_PAUSED or obstacle == OBSTACLE.CLOSED then
         slots.count = slots.count + 1
-        slots.free_in_s = math.min(slots.free_in_s or math.huge, facts.job and remaining_s(facts.job) or 0)
+        slots.free_in_s = math.min(slots.free_in_s or math.huge, has(facts.job) and remaining_s(facts.job) or 0)
         slots.pins = math.min(slots.pins or math.huge, redis.call('ZCARD', K.LANE .. K.PIN .. slot))
       end
     end

@@ -70,9 +70,9 @@ local function classes_by_turn()
   return classes
 end
 
--- The next job for a slot, or nil. `facts`: of the slot, from slot_facts.
-local function next_job(slot, facts)
-  local list = cjson.decode(facts.models or '[]')
+-- The next job for a slot that runs these models (JSON list), or nil.
+local function next_job(slot, models_json)
+  local list = cjson.decode(models_json or '[]')
   local models, resident = set_of(list), {}
   local pinned = first_of_lane(K.PIN .. slot, models)
   if pinned then return pinned end
@@ -82,7 +82,7 @@ local function next_job(slot, facts)
     if id and (not front or score < front_score) then front, front_score = id, score end
   end
   if front then return front end
-  for model in string.gmatch(facts.resident or '', '[^,]+') do
+  for model in string.gmatch(redis.call('HGET', K.SLOT .. slot, 'resident') or '', '[^,]+') do
     if models[model] then resident[model] = true end
   end
   for _, class in ipairs(classes_by_turn()) do

@@ -15,12 +15,11 @@ local function renew_lease(slot)
   redis.call('ZADD', K.LEASES, int(now_ms() + lease_ms), slot)
 end
 
--- What decides whether a slot may take work, by name; false for a field that is missing or empty.
+-- What decides whether a slot may take work, as HGET returns it.
 local function slot_facts(slot)
-  local names = {'owner', 'job', 'attempt', 'models', 'resident', 'draining', 'suspect_at', 'blocked', 'pulls', 'open'}
-  local values, facts = redis.call('HMGET', K.SLOT .. slot, unpack(names)), {}
-  for i, name in ipairs(names) do facts[name] = has(values[i]) and values[i] end
-  return facts
+  local values = redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'models', 'draining', 'suspect_at', 'blocked', 'pulls', 'open')
+  return {owner = values[1], job = values[2], models = values[3], draining = values[4], suspect_at = values[5],
+    blocked = values[6], pulls = values[7], open = values[8]}
 end
 
 local function can_run(facts, model)
@@ -30,12 +29,12 @@ end
 -- Why a slot takes no new job beside the one that it may hold; nil when it does. Only this function decides it.
 -- A slot that is merely closed opens with the next request of its worker, so it comes last.
 local function obstacle_of(slot, facts)
-  if not facts.owner then return OBSTACLE.ABSENT end
-  if facts.draining then return OBSTACLE.DRAINING end
-  if facts.suspect_at then return OBSTACLE.SUSPECT end
+  if not has(facts.owner) then return OBSTACLE.ABSENT end
+  if has(facts.draining) then return OBSTACLE.DRAINING end
+  if has(facts.suspect_at) then return OBSTACLE.SUSPECT end
   local is_paused = redis.call('SMISMEMBER', K.PAUSED, slot, K.ALL)
   if is_paused[1] == 1 then return OBSTACLE.PAUSED end
-  if facts.blocked then return OBSTACLE.BLOCKED end
+  if has(facts.blocked) then return OBSTACLE.BLOCKED end
   if is_paused[2] == 1 then return OBSTACLE.QUEUE_PAUSED end
-  if facts.pulls and not facts.open then return OBSTACLE.CLOSED end
+  if has(facts.pulls) and not has(facts.open) then return OBSTACLE.CLOSED end
 end

@@ -12,6 +12,12 @@ local function count_waiting(only_slot, model)
   return waiting
 end
 
+-- Whether the job that a slot holds is still to be done there: it was not stopped.
+local function works_on(slot, id)
+  local attempt = redis.call('HGET', K.SLOT .. slot, 'attempt')
+  return is_current(id, attempt, STATE.QUEUED) or is_current(id, attempt, STATE.RUNNING)
+end
+
 -- Returns how many more jobs would start at once, the ids of the jobs that hold a slot or are being delivered, and how
 -- many jobs wait. `only_slot`: the service's only slot, or '' for all. `model`: what the next job needs, or '' for any.
 -- A slot whose job was stopped is free within a step: it counts, unless a job waits for it.
@@ -20,8 +26,8 @@ local function spare_capacity(only_slot, model)
   local free, stopping, active = 0, 0, {}
   for _, slot in ipairs(slots) do
     local facts = slot_facts(slot)
-    local id = facts.job
-    if id and (is_current(id, facts.attempt, STATE.QUEUED) or is_current(id, facts.attempt, STATE.RUNNING)) then
+    local id = has(facts.job) and facts.job
+    if id and works_on(slot, id) then
       table.insert(active, id)
     elseif model == '' or can_run(facts, model) then
       local obstacle = obstacle_of(slot, facts)

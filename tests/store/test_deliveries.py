@@ -1,0 +1,125 @@
+"""Deliveries: who makes one, what happens while the object store is away, and slots that wait for room in the spool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from jobs.record import Output
+from jobs.store import keys
+from tests.support.room import Room
+
+# ---- a slot whose spool is full
+
+
+def test_a_slot_whose_spool_is_full_gets_nothing_until_there_is_room(room: Callable[..., Room]) -> None:
+    here = room()
+    first, second, third = here.submit(), here.submit(), here.submit()
+    here.open("gpu0")
+    here.open("gpu1")
+    here.start("gpu0")
+    here.store.finish_run(first, 1, slot="gpu0", node="host", run_s=1, blocked="delivery")
+    assert (here.at("gpu0"), here.state(first)) == (("", 0), "delivering")
+    assert here.at("gpu1")[0] == second
+    here.finish("gpu1")
+    assert here.at("gpu1")[0] == third  # only the other one goes on
+    fourth = here.submit()
+    assert not here.store.heartbeat("gpu0", "host:1:1", {"blocked": "delivery"}).bindings
+    here.sweep()
+    assert here.at("gpu0")[0] == ""
+    [binding] = here.store.heartbeat("gpu0", "host:1:1", {"blocked": ""}).bindings
+    assert (binding.job_id, binding.slot) == (fourth, "gpu0")
+
+
+def test_a_job_says_that_it_waits_for_room(room: Callable[..., Room]) -> None:
+    here = room()
+    here.open("gpu0")
+    here.store.heartbeat("gpu0", "host:1:1", {"blocked": "delivery"})
+    job_id = here.submit()
+    assert (here.at(), here.forecast(job_id).waiting_for) == (("", 0), "room in the spool of slot gpu0")
+    here.store.register("gpu0", "host:1:1", {"models": '["m"]', "blocked": "delivery"})
+    assert here.at() == ("", 0)
+    here.store.register("gpu0", "host:1:1", {"models": '["m"]', "blocked": ""})
+    assert here.at()[0] == job_id
+
+
+# ---- an object store that is away
+
+
+def computed(here: Room, number: int) -> list[str]:
+    """So many jobs whose frames wait on ``host``."""
+    here.open()
+    ids = here.submit_many(number)
+    for job_id in ids:
+        here.start()
+        here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=1)
+    return ids
+
+
+def test_while_the_object_store_is_away_one_delivery_of_a_host_tries_it(room: Callable[..., Room]) -> None:
+    here = room()
+    first, second, third = computed(here, 3)
+    assert here.store.claim(first, 1, "io:1") == 1
+    assert here.store.claim(second, 1, "io:2") == 1  # nobody knows yet
+    here.store.defer(first, 1, "io:1", 60, away=True)
+    assert here.store.claim(third, 1, "io:1") == 0
+    assert here.store.claim(second, 1, "io:2") == 1  # it goes on with what it has
+    here.store.defer(second, 1, "io:2", 0, away=True)
+    assert here.store.claim(third, 1, "io:1") == 1
+    assert here.store.claim(first, 1, "io:2") == 0  # one tries
+    assert here.store.deliver(third, 1, "io:1", [])
+    assert here.store.claim(first, 1, "io:2") == 2  # it is back
+    assert here.store.claim(second, 1, "io:3") == 2
+
+
+def test_an_outage_of_any_length_is_no_failure_of_the_output(room: Callable[..., Room]) -> None:
+    here = room()
+    [job_id] = computed(here, 1)
+    for number in range(1, 50):
+        assert here.store.claim(job_id, 1, f"io:{number}") == number
+        assert here.store.defer(job_id, 1, f"io:{number}", 0, away=True) == 0
+    for failures in (1, 2):
+        assert here.store.claim(job_id, 1, "io:x")
+        assert here.store.defer(job_id, 1, "io:x", 0, away=False) == failures
+
+
+# ---- one delivery at a time
+
+
+def test_a_delivery_is_made_by_one_process_until_its_lease_lapses(room: Callable[..., Room]) -> None:
+    here = room()
+    [job_id] = computed(here, 1)
+    assert here.store.claim(job_id, 2, "io:1") == 0
+    assert here.store.claim(job_id, 1, "io:1") == 1
+    assert here.store.claim(job_id, 1, "io:2") == 0
+    assert here.store.claim(job_id, 1, "io:1") == 1  # renewed
+    here.redis.hset(keys.JOB + job_id, "next_look_at", 1)
+    assert here.store.claim(job_id, 1, "io:2") == 2
+    assert here.store.defer(job_id, 1, "io:1", 0, away=False) == 0  # it holds the delivery no more
+    assert here.store.claim(job_id, 1, "io:2") == 2
+
+
+def test_a_deferred_delivery_is_sent_again_at_its_time(room: Callable[..., Room]) -> None:
+    here = room()
+    [job_id] = computed(here, 1)
+    here.store.claim(job_id, 1, "io:1")
+    here.store.defer(job_id, 1, "io:1", 30, away=False)
+    seconds, microseconds = here.redis.time()
+    wait_ms = here.redis.zscore(keys.DELIVERING, job_id) - seconds * 1000 - microseconds / 1000
+    assert 20_000 < wait_ms <= 30_000
+
+
+def test_outputs_are_published_by_the_present_delivery_and_all_others_are_removed(room: Callable[..., Room]) -> None:
+    here = room()
+    [job_id] = computed(here, 1)
+    outputs = [[Output(f"outputs/{job_id}/1.{n}/0.png", "image/png", 3, "0" * 64, 1, 1)] for n in (1, 2)]
+    here.store.claim(job_id, 1, "io:1")
+    here.redis.hset(keys.JOB + job_id, "next_look_at", 1)
+    here.store.claim(job_id, 1, "io:2")
+    assert not here.store.deliver(job_id, 1, "io:1", outputs[0])
+    assert here.store.deliver(job_id, 1, "io:2", outputs[1])
+    assert here.store.deliver(job_id, 1, "io:2", outputs[1])  # the first answer was lost
+    assert [output.key for output in here.store.get(job_id).outputs] == [outputs[1][0].key]
+    assert here.redis.zscore(keys.DUE, outputs[0][0].key) is not None
+    assert here.redis.zscore(keys.DUE, outputs[1][0].key) is None
+    assert here.redis.exists(keys.DELIVERING) == 0
+    assert here.redis.hget(keys.COUNTERS, "succeeded") == "1"

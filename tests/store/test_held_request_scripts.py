@@ -1,0 +1,112 @@
+"""Requests that wait for several jobs: who holds one, and whether an equal body is a repeat or a new request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobs.store import keys
+from tests.support.room import Room
+
+Open = Callable[..., Room]
+
+
+class Requests:
+    """The four scripts with defaults for what a test does not look at."""
+
+    def __init__(self, here: Room) -> None:
+        self.here = here
+        self.script = here.store.script
+
+    def open(self, id: str, holder: str = "h1", **options: Any) -> Any:
+        values = {"digest": "d", "forced": 0, "jobs": f'["{id}-0"]', "seed": 7, "claim_ms": 9000, "kept_ms": 60_000,
+                  "tickets": {}, **options}  # fmt: skip
+        return self.script("held_request_open", key="a", id=id, holder=holder, **values)
+
+    def renew(self, id: str, holder: str = "h1", answered: int = 0) -> int:
+        reply = self.script(
+            "held_request_renew", key="a", id=id, holder=holder, claim_ms=9000, answered=answered
+        )
+        return int(reply)
+
+    def end(self, id: str, how: str, holder: str = "h1") -> int:
+        return int(self.script("held_request_end", key="a", id=id, holder=holder, how=how))
+
+    def interrupt(self, id: str, job: str = "j", picture: str = "image/png AAAA") -> int:
+        return int(self.script("held_request_interrupt", key="a", id=id, job=job, picture=picture))
+
+    def lapse(self, id: str) -> None:
+        self.here.redis.hset(f"{keys.CALL}a:{id}", "until", 1)
+
+
+@pytest.fixture
+def requests(room: Open) -> Requests:
+    return Requests(room())
+
+
+def test_an_equal_body_waits_until_the_holder_has_answered(requests: Requests) -> None:
+    assert requests.open("one") == ["new"]
+    status, [other, ticket] = requests.open("two", "h2")
+    assert (status, other, ticket) == ("wait", "one", "1")
+    assert requests.open("two", "h2", tickets={"one": 1}) == ["wait", ["one", "1"]]  # asked once
+    assert requests.renew("one") == 1
+    assert requests.renew("one", answered=1) == 1
+    assert requests.open("two", "h2", tickets={"one": 1}) == ["new"]  # both connections stand: two requests
+
+
+def test_an_equal_body_takes_over_a_request_whose_holder_is_gone(requests: Requests) -> None:
+    requests.open("one")
+    requests.lapse("one")
+    assert requests.open("two", "h2") == ["repeat", "one", '["one-0"]', "7"]
+    assert requests.renew("one") == -1
+    assert requests.end("one", "leave") == 0
+    assert requests.renew("one", "h2") == 0
+    assert requests.end("one", "leave", "h2") == 1
+    assert requests.open("three", "h3")[:2] == ["repeat", "one"]
+
+
+def test_a_holder_finds_its_own_request_again(requests: Requests) -> None:
+    requests.open("one")
+    assert requests.open("one") == ["repeat", "one", '["one-0"]', "7"]
+    assert requests.open("two") == ["repeat", "one", '["one-0"]', "7"]  # the same connection asks again
+
+
+@pytest.mark.parametrize("how", ["deliver", "drop"])
+def test_an_equal_body_is_a_new_request_after_the_end(requests: Requests, how: str) -> None:
+    requests.open("one")
+    assert requests.end("one", how, "h2") == 0
+    assert requests.end("one", how) == 1
+    assert requests.open("two", "h2") == ["new"]
+    assert requests.here.redis.zrange(keys.CALLS + "a", 0, -1) == ["two"]
+
+
+def test_an_id_that_the_client_chose_decides_alone(requests: Requests) -> None:
+    assert requests.open("one", forced=1) == ["new"]
+    assert requests.open("two", "h2", forced=1) == ["new"]  # an equal body
+    assert requests.end("one", "deliver", "any") == 1
+    assert requests.open("one", "h3", forced=1)[0] == "repeat"  # answered again alike
+    requests.here.redis.hset(f"{keys.CALL}a:one", "until", 9e15)
+    assert requests.open("one", "h3", forced=1, digest="other") == ["mismatch"]  # somebody waits for it
+    requests.lapse("one")
+    job_id = requests.here.submit(job_id="one-0")
+    assert requests.open("one", "h3", forced=1, digest="other") == ["mismatch"]  # its job is not over
+    requests.here.store.cancel(job_id)
+    assert requests.open("one", "h3", forced=1, digest="other") == ["new"]
+
+
+def test_a_stopped_job_leaves_its_picture_and_the_body_is_free(requests: Requests) -> None:
+    assert requests.interrupt("none") == 0
+    requests.open("one")
+    assert requests.interrupt("one") == 1
+    assert requests.here.redis.hget(f"{keys.CALL}a:one", "stopped:j") == "image/png AAAA"
+    assert requests.open("two", "h2") == ["new"]
+    assert requests.renew("one") == 0  # still held
+
+
+def test_a_forgotten_request_is_no_repeat(requests: Requests) -> None:
+    requests.open("one")
+    requests.here.redis.delete(f"{keys.CALL}a:one")
+    assert requests.open("two", "h2") == ["new"]
+    assert requests.here.redis.smembers(f"{keys.REPEATS}a:d") == {"two"}

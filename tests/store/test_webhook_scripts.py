@@ -1,0 +1,80 @@
+"""Messages of a job that are sent again, and receivers that want no more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from jobs.outbound.webhook import EVENTS, Webhook
+from jobs.store import keys
+from tests.support.room import Room
+
+Open = Callable[..., Room]
+HOOK = Webhook("http://example.org/hook", EVENTS)
+RECEIVER = "a|example.org:80"
+
+
+def claim(here: Room) -> list[list[str]]:
+    for member in here.redis.zrange(keys.HOOKS + RECEIVER, 0, -1):
+        here.redis.zadd(keys.HOOKS + RECEIVER, {member: 1})
+    claimed = here.store.script("webhook_claim", receiver=RECEIVER, limit=9, lease_ms=9000, sender="s")
+    return list(claimed)
+
+
+def settle(here: Room, job_id: str, event: str, *, gone: int = 0) -> int:
+    delivery = json.dumps({"message_id": "m", "written_at": 1, "state": "gone" if gone else "delivered", "round": 3})
+    settled = here.store.script(
+        "webhook_settle", id=job_id, event=event, sender="s", delivery=delivery, wait_ms="", gone=gone
+    )
+    return int(settled)
+
+
+def ended(here: Room) -> str:
+    """A job whose two messages were sent."""
+    here.open()
+    job_id = here.submit(webhook=HOOK)
+    here.finish()
+    for event in ("job.started", "job.succeeded"):
+        assert [one[:2] for one in claim(here)] == [[job_id, event]]
+        assert settle(here, job_id, event) == 1
+    assert claim(here) == []
+    return job_id
+
+
+@pytest.mark.parametrize("event", ["", "job.started", "job.failed"])
+def test_messages_are_sent_again_on_request(room: Open, event: str) -> None:
+    here = room()
+    job_id = ended(here)
+    expected = {"": ["job.started", "job.succeeded"], "job.started": ["job.started"], "job.failed": []}[event]
+    resent = here.store.script("webhook_resend", id=job_id, event=event)
+    assert sorted(resent) == expected
+    assert here.redis.zrange(keys.RECEIVERS, 0, -1) == ([RECEIVER] if expected else [])
+    if expected:
+        delivery = json.loads(claim(here)[0][2])
+        assert (delivery["state"], delivery["round"], delivery["message_id"]) == ("pending", 0, "m")
+
+
+def test_a_job_without_a_webhook_has_nothing_to_send_again(room: Open) -> None:
+    here = room()
+    assert here.store.script("webhook_resend", id=here.submit(), event="") == []
+    assert here.store.script("webhook_resend", id="unknown", event="") == []
+
+
+def test_a_receiver_that_wants_no_more_gets_no_message_of_later_changes(room: Open) -> None:
+    here = room()
+    config = json.dumps({"url": HOOK.url, "to": "example.org:80", "events": list(EVENTS)})
+    here.redis.hset(keys.WEBHOOKS, "a", config)
+    here.open()
+    job_id = here.submit()
+    here.start()
+    [[_, event, _]] = claim(here)
+    assert settle(here, job_id, event, gone=1) == 1
+    here.finish()
+    assert claim(here) == []
+    assert "gone_at" in json.loads(here.redis.hget(keys.WEBHOOKS, "a") or "")
+    later = here.submit()
+    assert "webhook" not in here.store.read(later)
+    here.store.script("webhook_resend", id=job_id, event="")
+    assert here.redis.hexists(keys.HOOK + job_id, "gone") is False
