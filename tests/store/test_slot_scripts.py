@@ -76,13 +76,13 @@ def test_a_slot_that_may_take_no_work_gets_none_and_everybody_says_so(
 ) -> None:
     here = room()
     here.open("gpu0")
-    assert here.store.room().more == 1
+    assert here.store.capacity().spare == 1
     begin(here)
     job_id = here.submit()
     here.sweep()
     assert here.at() == ("", 0)
     assert here.forecast(job_id).waiting_for == waiting_for
-    assert here.store.room().more == 0
+    assert here.store.capacity().spare == 0
     end(here)
     assert here.at() == (job_id, 1)
 
@@ -126,11 +126,10 @@ def test_a_slot_is_taken_from_its_owner_only_when_the_owner_is_gone(room: Open) 
     assert isinstance(held, SlotHeld)
     assert held.owner == OWNER
     assert 0 < held.lapses_in_s <= here.store.settings.slot_lease_s
-    bindings = here.store.register("gpu0", OTHER, FACTS, takeover=True)
-    assert not isinstance(bindings, SlotHeld)
-    assert [(one.job_id, one.attempt) for one in bindings] == [(job_id, 2)]
+    assert here.store.register("gpu0", OTHER, FACTS, takeover=True) is None
+    assert here.at() == (job_id, 2)
     here.redis.zadd(keys.LEASES, {"gpu0": 1})
-    assert not isinstance(here.store.register("gpu0", OWNER, FACTS), SlotHeld)
+    assert here.store.register("gpu0", OWNER, FACTS) is None
     assert here.at() == (job_id, 3)
 
 
@@ -182,8 +181,8 @@ def test_a_worker_that_leaves_hands_its_job_back_uncounted(room: Open, started: 
     here.open("gpu0")
     if started:
         here.start()
-    assert here.store.leave("gpu0", OTHER) == (None, [])
-    assert here.store.leave("gpu0", OWNER) == (job_id, [])
+    assert here.store.leave("gpu0", OTHER) is None
+    assert here.store.leave("gpu0", OWNER) == job_id
     assert here.state(job_id) == "queued"
     assert int(here.redis.hget(keys.JOB + job_id, "starts") or 0) == 0
     assert here.redis.exists(keys.SLOT + "gpu0", keys.SLOTS, keys.LEASES, keys.IDLE) == 0
@@ -197,7 +196,7 @@ def test_a_worker_that_leaves_while_its_job_is_stopped_ends_it(room: Open) -> No
     here.open("gpu0")
     here.start()
     here.store.cancel(job_id)
-    assert here.store.leave("gpu0", OWNER) == (job_id, [])
+    assert here.store.leave("gpu0", OWNER) == job_id
     assert here.state(job_id) == "cancelled"
     assert here.active("a") == set()
 
@@ -210,18 +209,18 @@ def test_capacity_counts_free_slots_less_what_they_must_do_first(room: Open) -> 
     for slot in ("gpu0", "gpu1"):
         here.open(slot)
     here.open("gpu2", "n")
-    assert here.store.room().more == 3
-    assert (here.store.room(model="m").more, here.store.room(slot="gpu2").more) == (2, 1)
+    assert here.store.capacity().spare == 3
+    assert (here.store.capacity(model="m").spare, here.store.capacity(slot="gpu2").spare) == (2, 1)
     first, second = here.submit(), here.submit()
-    room_now = here.store.room(model="m")
-    assert (room_now.more, set(room_now.active), room_now.waiting) == (0, {first, second}, 0)
+    load = here.store.capacity(model="m")
+    assert (load.spare, set(load.active), load.waiting) == (0, {first, second}, 0)
     slot = next(name for name in ("gpu0", "gpu1") if here.at(name)[0] == first)
     here.start(slot)
     here.store.cancel(first)
-    assert here.store.room(model="m").more == 1  # free within a step
+    assert here.store.capacity(model="m").spare == 1  # free within a step
     here.submit()
-    room_now = here.store.room(model="m")
-    assert (room_now.more, room_now.waiting) == (0, 1)  # … but a job waits for it
+    load = here.store.capacity(model="m")
+    assert (load.spare, load.waiting) == (0, 1)  # … but a job waits for it
 
 
 def test_capacity_counts_deliveries_as_work(room: Open) -> None:
@@ -230,10 +229,10 @@ def test_capacity_counts_deliveries_as_work(room: Open) -> None:
     here.open("gpu0")
     here.start()
     here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=1)
-    busy = here.store.room()
-    assert (busy.more, busy.active) == (0, [job_id])
-    assert here.store.room(slot="gpu0").active == [job_id]
-    assert here.store.room(slot="gpu1").active == []
+    busy = here.store.capacity()
+    assert (busy.spare, busy.active) == (0, [job_id])
+    assert here.store.capacity(slot="gpu0").active == [job_id]
+    assert here.store.capacity(slot="gpu1").active == []
 
 
 def test_a_job_that_must_start_at_once_is_refused_by_the_same_count(room: Open) -> None:
@@ -246,8 +245,8 @@ def test_a_job_that_must_start_at_once_is_refused_by_the_same_count(room: Open) 
         fields={"key": "a", "class": "general", "model": "m", "lane": "general|a|m", "work": 1, "request": "{}"},
     )  # fmt: skip
     assert submit("x", only_slot="gpu2") == ["busy"]
-    status, [[job_id, attempt, slot]], _, forecast, path = submit("x")
-    assert (status, job_id, attempt, slot, path) == ("ok", "x", "1", "gpu0", "")
+    status, _, slot, forecast, path = submit("x")
+    assert (status, slot, path) == ("ok", "gpu0", "")
     assert forecast[0] == 0
     assert submit("x") == ["duplicate"]  # a repeated call is not told that its own job keeps the service busy
     assert submit("y") == ["busy"]

@@ -4,7 +4,6 @@
 -- constant by its value: K.NAME (keys and their parts), STATE.NAME (job states), CFG.name (limits; times in ms),
 -- OBSTACLE.NAME, NOTICE.NAME, EVENT.NAME, DELIVERY.NAME and GAP.NAME (words that Python reads, too).
 --
--- Two shapes occur in many answers. A binding is {job id, attempt, slot}: the script has given this job to this slot.
 -- Facts of a slot are field, value, … as HSET takes them.
 
 local script_time_ms
