@@ -40,9 +40,9 @@ if not broker_url.startswith("redis+socket"):
     broker_transport_options["socket_connect_timeout"] = 2
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
-redis_socket_timeout = _settings.redis_timeout_s
+redis_socket_timeout = _settings.redis.timeout_s
 redis_socket_connect_timeout = 2
 task_publish_retry = False
-result_expires = _settings.result_ttl_s
+result_expires = _settings.retention.result_ttl_s
 event_queue_ttl = 5
 event_queue_expires = 60

@@ -10,10 +10,10 @@ from jobs.settings import Settings  # noqa: E402
 
 _settings = Settings.from_env()
 refuse_open_address(_settings)
-_host = f"[{_settings.host}]" if ":" in _settings.host else _settings.host
+_host = f"[{_settings.web.host}]" if ":" in _settings.web.host else _settings.web.host
 
-bind = f"{_host}:{_settings.port}"
-workers = _settings.web_processes
+bind = f"{_host}:{_settings.web.port}"
+workers = _settings.web.processes
 # One process holds thousands of waiting SSE and WebSocket clients.
 worker_class = "gevent"
 worker_connections = 2000
@@ -25,5 +25,5 @@ graceful_timeout = 3
 control_socket_disable = True
 accesslog = None
 errorlog = "-"
-loglevel = _settings.log_level.lower()
+loglevel = _settings.process.log_level.lower()
 proc_name = "framemill"

@@ -34,7 +34,7 @@ def identify(secret: str | None) -> Caller:
 
 def is_open() -> bool:
     """Whether anybody may do everything: on loopback, without keys."""
-    return settings().is_loopback and _has_no_keys(store(), int(time.monotonic()))
+    return settings().web.is_loopback and _has_no_keys(store(), int(time.monotonic()))
 
 
 @lru_cache(maxsize=8)
@@ -118,7 +118,7 @@ def refuse_open_address(settings: Settings) -> None:
     Raises:
         SystemExit: with what to do.
     """
-    if settings.is_loopback or settings.key_entries or settings.services:
+    if settings.web.is_loopback or settings.access.key_entries or settings.devoid.services:
         return
     try:
         if not KeyRing(JobStore(settings)).is_empty():
@@ -127,6 +127,6 @@ def refuse_open_address(settings: Settings) -> None:
     except Unavailable:
         reason = "Redis does not answer, so it is unknown whether there are keys"
     raise SystemExit(
-        f"HOST {settings.host} is refused: {reason}. Start on loopback and make a key with "
+        f"HOST {settings.web.host} is refused: {reason}. Start on loopback and make a key with "
         "'framemill keys create', or set API_KEYS."
     )

@@ -34,7 +34,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         BadSetting: a wrong setting or models file, before anything is served.
     """
     settings = settings or Settings.from_env()
-    configure(settings.log_level)
+    configure(settings.process.log_level)
     moderation.verify(settings)
     registry = registry_of(settings)
     app = Flask("framemill", static_folder=None)
@@ -42,8 +42,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config.update(
-        MAX_CONTENT_LENGTH=settings.max_request_bytes,
-        MAX_FORM_MEMORY_SIZE=settings.max_request_bytes,
+        MAX_CONTENT_LENGTH=settings.web.max_request_bytes,
+        MAX_FORM_MEMORY_SIZE=settings.web.max_request_bytes,
         API_TITLE="Framemill",
         API_VERSION=__version__,
         OPENAPI_VERSION="3.1.0",
@@ -51,7 +51,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         OPENAPI_JSON_PATH="openapi.json",
     )
     store = extensions.install(app, settings, _offered(registry, settings)).store
-    entries, services = settings.key_entries, settings.service_entries
+    entries, services = settings.access.key_entries, settings.devoid.service_entries
     if entries or services:
         store.until_written(lambda: KeyRing(store).seed(entries))
         store.until_written(lambda: KeyRing(store).seed_services(services))
@@ -70,8 +70,8 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 def _offered(registry: ModelRegistry, settings: Settings) -> ModelRegistry:
     """The models of this service: all, or those that its only slot may run. Raises: BadSetting."""
-    if not settings.service_slot:
+    if not settings.web.service_slot:
         return registry
-    backend = read_backends(settings.backends_file).get(settings.service_slot)
-    own = backend.offered(registry) if backend else registry.for_slot(settings.service_slot)
+    backend = read_backends(settings.paths.backends_file).get(settings.web.service_slot)
+    own = backend.offered(registry) if backend else registry.for_slot(settings.web.service_slot)
     return ModelRegistry(own)

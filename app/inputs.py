@@ -96,7 +96,7 @@ def store_image(
             data = bytes_of(value, settings)
         else:
             shown = None
-            data = value if isinstance(value, bytes) else value.read(settings.max_input_bytes + 1)
+            data = value if isinstance(value, bytes) else value.read(settings.inputs.max_bytes + 1)
         content, ending = off_the_hub(
             lambda: normalised(data, settings, shown, backdrop, inverted=inverted, max_side_px=max_side_px)
         )
@@ -119,9 +119,9 @@ def bytes_of(text: str, settings: Settings) -> bytes:
     if _SCHEME.match(text):
         return fetch(
             text.strip(),
-            max_bytes=settings.max_input_bytes,
-            timeout_s=settings.input_url_timeout_s,
-            allow_hosts=frozenset(host.strip().lower() for host in settings.input_url_allow.split(",") if host.strip()),
+            max_bytes=settings.inputs.max_bytes,
+            timeout_s=settings.inputs.url_timeout_s,
+            allow_hosts=settings.inputs.allowed_hosts,
         )
     return off_the_hub(lambda: _from_base64(text, text[:80], settings))
 
@@ -130,7 +130,7 @@ def _from_base64(text: str, shown: str, settings: Settings) -> bytes:
     """Both alphabets of RFC 4648; without padding, too."""
     text = "".join(text.split()).translate({ord("-"): "+", ord("_"): "/"})
     digits = text.rstrip("=")
-    if len(digits) * 3 // 4 > settings.max_input_bytes:
+    if len(digits) * 3 // 4 > settings.inputs.max_bytes:
         raise _too_large(settings, shown)
     try:
         if len(text) - len(digits) > 2:
@@ -150,7 +150,7 @@ def normalised(
     """
     if not data:
         raise _refused("must not be empty", shown)
-    if len(data) > settings.max_input_bytes:
+    if len(data) > settings.inputs.max_bytes:
         raise _too_large(settings, shown)
     found = next(((extension, reader) for signature, extension, reader in _READERS if signature.match(data)), None)
     if found is None:
@@ -184,8 +184,8 @@ def _checked(
 
     ``is_exact``: the file ends where the image does.
     """
-    if image.width * image.height > settings.max_input_px:
-        raise _refused(f"must not have more than {settings.max_input_px} pixels", shown)
+    if image.width * image.height > settings.inputs.max_px:
+        raise _refused(f"must not have more than {settings.inputs.max_px} pixels", shown)
     if getattr(image, "is_animated", False):
         raise _refused("must not be animated", shown)
     image.load()
@@ -236,7 +236,7 @@ def _settle(result: Future[_T], work: Callable[[], _T]) -> None:
 
 
 def _too_large(settings: Settings, shown: str | None) -> InvalidRequest:
-    return _refused(f"must not exceed {settings.max_input_bytes} bytes", shown)
+    return _refused(f"must not exceed {settings.inputs.max_bytes} bytes", shown)
 
 
 def _refused(rule: str, shown: str | None) -> InvalidRequest:

@@ -52,7 +52,7 @@ def prepare(values: Mapping[str, Any], pictures: Pictures, warnings: list[str], 
     """
     values = dict(values)
     if not values.get("model") and not values.get("kind") and pictures.contents.keys() <= {"image"}:
-        values["kind"] = settings().bare_kind(with_image=bool(pictures.contents))
+        values["kind"] = settings().lightx2v.bare_kind(with_image=bool(pictures.contents))
     client_id = check_job_id(values["id"]) if values.get("id") else None
     resolved, rounded = generation.resolve(models(), values, settings())
     submission = _submission(values, resolved, rounded + warnings, pictures, queueing)
@@ -129,7 +129,7 @@ def _idempotency_key() -> str:
 def _time_limit(name: str, values: Mapping[str, Any], spec: ModelSpec) -> float:
     """Return a time limit in seconds: the request's, else the model's, else the server's."""
     requested = values.get(name)
-    return float(requested if requested is not None else getattr(spec, name) or getattr(settings(), name))
+    return float(requested if requested is not None else getattr(spec, name) or getattr(settings().scheduling, name))
 
 
 def _fingerprint(values: Mapping[str, Any], pictures: Pictures) -> str:
@@ -143,7 +143,7 @@ def _pinned_slot(name: str | None, model: str) -> str | None:
 
     The jobs of a service of one slot are pinned to it, also while its worker is away. Raises: InvalidRequest.
     """
-    service_slot = settings().service_slot
+    service_slot = settings().web.service_slot
     if service_slot and name in (None, "", service_slot):
         return service_slot
     if not name:

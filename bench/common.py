@@ -17,14 +17,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-from jobs.settings import Settings
+from jobs.settings.settings import defaults
 from tests.support.harness import Stack
 
 #: The default values where the tests' harness has shorter ones, so that the measured server is the shipped one.
 SHIPPED = {
-    option.name.upper(): option.default
-    for option in dataclasses.fields(Settings)
-    if option.name in ("heartbeat_s", "slot_lease_s", "resend_after_s", "drain_grace_s", "cancel_grace_s")
+    variable: defaults()[variable]
+    for variable in ("HEARTBEAT_S", "SLOT_LEASE_S", "RESEND_AFTER_S", "DRAIN_GRACE_S", "CANCEL_GRACE_S")
 }
 
 NOOP_MODELS = """
@@ -38,8 +37,8 @@ limits = { steps = [1, 1000000] }
 
 def clean_environment() -> None:
     """Remove settings of the caller's shell from the environment, and disable hubs and clouds."""
-    for option in dataclasses.fields(Settings):
-        os.environ.pop(option.name.upper(), None)
+    for variable in defaults():
+        os.environ.pop(variable, None)
     os.environ.update(HF_HUB_OFFLINE="1", AWS_EC2_METADATA_DISABLED="true", AWS_CONFIG_FILE=os.devnull)
 
 

@@ -57,7 +57,7 @@ class Check:
     def __init__(self, device_name: str, *, tiny: bool, folder: Path) -> None:
         self.tiny, self.folder = tiny, folder
         self.cuda = device_name == "cuda"
-        self.cache = PipelineCache(Settings(model_memory_bytes=0 if self.cuda else 2**40))
+        self.cache = PipelineCache(Settings.of(model_memory_bytes=0 if self.cuda else 2**40))
         assert self.cache.device.type == device_name, f"torch sees no {device_name} device"
         self.dtype = torch.bfloat16 if self.cuda else torch.float32
         if tiny and not self.cuda:

@@ -38,6 +38,7 @@ import redis
 from bench import path_recorder
 from bench.common import table
 from stack import ports, redis_binary
+from stack.parent import terminate_with_parent
 
 PATIENCE_S = 300.0
 STEPS = 4
@@ -87,7 +88,8 @@ class Recording:
         self._phase_file.write_text("started")
         shutil.copy(path_recorder.__file__, folder / "sitecustomize.py")
         self._redis_port, self._port = (ports.next_free("127.0.0.1", start) for start in (21_379, 28_000))
-        self.redis = redis.Redis(port=self._redis_port, decode_responses=True)
+        # No timeout: MONITOR is silent while Redis is idle.
+        self.redis = redis.Redis(port=self._redis_port, decode_responses=True, socket_timeout=None)
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
@@ -116,7 +118,7 @@ class Recording:
         with (self.folder / f"{name}.log").open("wb") as log:
             process = subprocess.Popen(
                 command, cwd=self.root, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True,
+                start_new_session=True, preexec_fn=terminate_with_parent,
             )  # fmt: skip
         self._processes.append(process)
 
@@ -218,12 +220,16 @@ class ScriptCalls:
         self.calls: dict[str, Counter[str]] = defaultdict(Counter)
         self._phase = ""
         self._changed = threading.Condition()
-        threading.Thread(target=self._listen, daemon=True).start()
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
 
     def phase(self, name: str) -> None:
         """Count what Redis runs from now on under this phase."""
+        deadline = time.monotonic() + PATIENCE_S
         with self._changed:
             while self._phase != name:  # the first mark is lost if it precedes MONITOR
+                if time.monotonic() > deadline or not self._thread.is_alive():
+                    raise RuntimeError("the calls of scripts are no longer seen")
                 self._server.echo(self._MARK + name)
                 self._changed.wait(0.2)
 
@@ -292,14 +298,16 @@ def _wait(condition: Callable[[], Any], what: str) -> None:
     raise TimeoutError(f"waited {PATIENCE_S:g} s in vain for {what}")
 
 
-def measure(root: Path, *, idle_s: float = 10.0, lists: bool = False) -> str:
-    """Record one job of a checkout.
+def measure(root: Path, *, idle_s: float = 10.0, repeats: int = 5, lists: bool = False) -> str:
+    """Record several equal jobs of a checkout, one after the other.
 
     Args:
         root: the checkout.
-        idle_s: length of the idle phase, which shows what would have run without the job.
+        idle_s: length of the idle phase, which shows what would have run without a job.
+        repeats: number of jobs. Which background work falls into a job is chance, so the table has the median job.
         lists: also print the files with their number of lines.
     """
+    phases = [f"job {number}" for number in range(repeats)]
     with tempfile.TemporaryDirectory(prefix="fmp-") as folder:
         recording = Recording(root.resolve(), Path(folder))
         try:
@@ -308,17 +316,21 @@ def measure(root: Path, *, idle_s: float = 10.0, lists: bool = False) -> str:
             time.sleep(idle_s)
             recording.phase("idle")
             time.sleep(idle_s)
-            recording.phase("between")
-            recording.phase("job")
-            recording.job()
+            for phase in phases:
+                recording.phase(f"before {phase}")
+                recording.phase(phase)
+                recording.job()
             recording.phase("after")
             recording.phase(path_recorder.SAVE)
-            idle, job = recording.result("idle"), recording.result("job")
+            idle, jobs = recording.result("idle"), [recording.result(phase) for phase in phases]
         finally:
             recording.close()
+    jobs.sort(key=lambda job: len(job.files))
+    job = jobs[len(jobs) // 2]
     head = ("phase", "Python files", "lines", "Lua scripts", "Lua includes", "files in all")
+    span = f"{len(jobs[0].files)} to {len(jobs[-1].files)}"
     rows = [
-        job.row("POST to succeeded"),
+        job.row(f"POST to succeeded, median of {repeats} ({span})"),
         idle.row(f"idle for {idle_s:g} s"),
         job.without(idle).row("POST to succeeded, files that also run when idle left out"),
     ]
@@ -333,9 +345,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.job_path", description="Count the files of one job's path.")
     parser.add_argument("checkout", nargs="?", type=Path, default=Path(), help="root of the checkout; default: here")
     parser.add_argument("--idle", type=float, default=10.0, metavar="S", help="length of the idle phase, seconds")
+    parser.add_argument("--repeats", type=int, default=5, metavar="N", help="number of jobs; the median is shown")
     parser.add_argument("--lists", action="store_true", help="print the files; i: also run when idle")
     options = parser.parse_args()
-    print(measure(options.checkout, idle_s=options.idle, lists=options.lists))
+    print(measure(options.checkout, idle_s=options.idle, repeats=options.repeats, lists=options.lists))
     return 0
 
 

@@ -61,7 +61,7 @@ class Side:
 @contextlib.contextmanager
 def bare_app() -> Iterator[tuple[int, dict[str, int]]]:
     """Run the bare app with its worker and Redis; yield its port and its processes."""
-    with short_folder() as folder, EmbeddedRedis(Settings(data_dir=folder)) as redis:
+    with short_folder() as folder, EmbeddedRedis(Settings.of(data_dir=folder)) as redis:
         port = ports.next_free("127.0.0.1", 30_000 + os.getpid() % 10_000)
         os.environ["BARE_REDIS_SOCKET"] = str(redis.socket)
         commands = {

@@ -47,7 +47,7 @@ def measure(spec: ModelSpec, settings: Settings, rounds: int = 5) -> list[object
 
 def main(names: list[str]) -> int:
     settings = Settings.from_env()
-    registry = ModelRegistry.from_file(settings.models_file)
+    registry = ModelRegistry.from_file(settings.paths.models_file)
     print(machine(), flush=True)
     head = ("model", "MiB", "first load ms", "load ms", "to RAM ms", "back ms", "unload ms")
     print(table(head, [measure(registry.get(name), settings) for name in names or registry.names()]))

@@ -154,11 +154,15 @@ def module_graph(checkout: Checkout, *, strings: bool = False) -> dict[str, set[
 
 
 def folder_graph(checkout: Checkout) -> dict[str, set[str]]:
-    """Folder → other folders that its modules import from."""
-    folders: dict[str, set[str]] = {module.folder: set() for module in checkout.modules.values()}
+    """Folder → other folders that its modules import from. A module directly in a package stands for itself."""
+
+    def place(module: Module) -> str:
+        return module.folder if "." in module.folder else module.name
+
+    folders: dict[str, set[str]] = {place(module): set() for module in checkout.modules.values()}
     for module in checkout.modules.values():
-        targets = {checkout.modules[name].folder for name in checkout.imports(module)}
-        folders[module.folder] |= targets - {module.folder}
+        targets = {place(checkout.modules[name]) for name in checkout.imports(module)}
+        folders[place(module)] |= targets - {place(module)}
     return folders
 
 

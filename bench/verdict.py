@@ -112,7 +112,7 @@ def _outputs(
     verdict: Verdict, stack: Stack, client: Client, plan: Plan, view: dict[str, Any], secret: str | None
 ) -> None:
     """Check that exactly the files of the record exist as they were published, and only for jobs that succeeded."""
-    folder = stack.settings.objects_dir / "outputs" / plan.job_id
+    folder = stack.settings.paths.objects_dir / "outputs" / plan.job_id
     stored = [path for path in folder.glob("*/*") if not path.name.startswith(".")]
     expected = 1 if view["state"] == "succeeded" and plan.kind in ("image", "video") else 0
     if len(view["outputs"]) != expected:

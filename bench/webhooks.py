@@ -20,7 +20,7 @@ STUCK = 50
 
 def redis_work(webhook: Webhook | None) -> tuple[float, float]:
     """Return the Redis commands, and µs in scripts, of one job from submit to end."""
-    with short_folder() as folder, EmbeddedRedis(settings := Settings(data_dir=folder)):
+    with short_folder() as folder, EmbeddedRedis(settings := Settings.of(data_dir=folder)):
         room = Room(settings)
         room.open("gpu0")
         room.redis.config_resetstat()

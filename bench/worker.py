@@ -47,7 +47,7 @@ class Worker:
         os.environ |= {SLOT_VARIABLE: SLOT, OWNER_VARIABLE: OWNER}
         self._stack, self._run = stack, run
         stack.store.register(SLOT, OWNER, {"models": f'["{MODEL}"]', "node": "nobody"})
-        models = ModelRegistry.from_file(stack.settings.models_file)
+        models = ModelRegistry.from_file(stack.settings.paths.models_file)
         fields = {"model": MODEL, "prompt": "a red circle on a blue background", "seed": 1, "steps": steps}
         self._request, _ = resolve(models, fields)
         self._spec = models.get(MODEL)

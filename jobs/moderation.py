@@ -41,7 +41,7 @@ def wanted(asked: bool | None, caller: Caller, settings: Settings) -> bool:
         Forbidden: this caller may not turn it off.
         InvalidRequest: it is asked for, and the server does not moderate.
     """
-    if settings.moderation == "off":
+    if settings.moderation.mode == "off":
         if asked:
             raise InvalidRequest(Problem("moderate", "this server does not moderate", asked))
         return True
@@ -52,7 +52,7 @@ def wanted(asked: bool | None, caller: Caller, settings: Settings) -> bool:
 
 def hides_outputs(settings: Settings, *, moderate: bool) -> bool:
     """Whether nobody may see pictures of a job before its outputs were checked: it has no previews then."""
-    return settings.moderation != "off" and moderate and settings.moderation_outputs != NONE
+    return settings.moderation.mode != "off" and moderate and settings.moderation.outputs != NONE
 
 
 def check_prompts(request: GenerationRequest, settings: Settings, *, moderate: bool) -> None:
@@ -62,9 +62,9 @@ def check_prompts(request: GenerationRequest, settings: Settings, *, moderate: b
         ModerationRefused: names the fields, not what is wrong with them.
         Unavailable: the check does not work.
     """
-    if settings.moderation == "off" or not moderate or settings.moderation_prompts == NONE:
+    if settings.moderation.mode == "off" or not moderate or settings.moderation.prompts == NONE:
         return
-    check: PromptCheck = load("MODERATION_PROMPTS", settings.moderation_prompts)
+    check: PromptCheck = load("MODERATION_PROMPTS", settings.moderation.prompts)
     try:
         refused = list(check(request, settings))
     except Exception as exc:
@@ -76,14 +76,14 @@ def check_prompts(request: GenerationRequest, settings: Settings, *, moderate: b
 
 def verify(settings: Settings, *, outputs: bool = False) -> None:
     """Look at the start whether prompts (or outputs) can be checked. Raises: BadSetting."""
-    if settings.moderation == "off":
+    if settings.moderation.mode == "off":
         return
     name = "MODERATION_OUTPUTS" if outputs else "MODERATION_PROMPTS"
-    check = settings.moderation_outputs if outputs else settings.moderation_prompts
+    check = settings.moderation.outputs if outputs else settings.moderation.prompts
     if check != NONE:
         load(name, check)
     if not outputs and check == WORDS:
-        _pattern(settings.moderation_words_file)
+        _pattern(settings.moderation.words_file)
 
 
 @lru_cache(maxsize=16)
@@ -105,7 +105,7 @@ def words(request: GenerationRequest, settings: Settings) -> list[str]:
     Words count as whole ones, whatever their case, accents and look-alike signs (``b4d``, ``b@d``). The negative
     prompt may name them: it says what not to show.
     """
-    return ["prompt"] if _pattern(settings.moderation_words_file).search(_plain(request.prompt)) else []
+    return ["prompt"] if _pattern(settings.moderation.words_file).search(_plain(request.prompt)) else []
 
 
 @lru_cache(maxsize=4)

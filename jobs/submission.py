@@ -71,7 +71,7 @@ class Submission(JobOptions):
         return replace(
             self,
             job_class=self.job_class or self.caller.job_class,
-            retention=self.retention or self.caller.retention or settings.retention,
+            retention=self.retention or self.caller.retention or settings.retention.default_class,
         )
 
     def to_record(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ class Accepted:
     job_id: str
     #: The accepted job; None for a repeat, which is answered with the job ``job_id`` of the first submission.
     job: Job | None = None
-    forecast: Forecast = Forecast(None)  # noqa: RUF009  (frozen)
+    forecast: Forecast = Forecast(None)
 
 
 def _compact(value: Mapping[str, Any]) -> str:

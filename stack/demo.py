@@ -70,12 +70,12 @@ def demo() -> int:
     except BadSetting as exc:
         print(f"demo: {exc}", file=sys.stderr)
         return 1
-    logs = settings.data_dir / "logs"
+    logs = settings.paths.data_dir / "logs"
     started = time.monotonic()
     try:
         port, flower_port = _ports(settings)
         with _running_stack(logs, port, flower_port) as stack:
-            url = local_url(settings.host, port)
+            url = local_url(settings.web.host, port)
             _await_ready(stack, url)
             print(f"started in {duration(time.monotonic() - started)}: {url}", flush=True)
             _make(url)
@@ -95,8 +95,8 @@ def _ports(settings: Settings) -> tuple[int, int]:
     """Return the configured ports or the next free ones, so that the demo runs beside other servers."""
     chosen: list[int] = []
     for variable, host, configured in (
-        ("PORT", settings.host, settings.port),
-        ("FLOWER_PORT", FLOWER_HOST, settings.flower_port),
+        ("PORT", settings.web.host, settings.web.port),
+        ("FLOWER_PORT", FLOWER_HOST, settings.web.flower_port),
     ):
         port = ports.next_free(host, configured, avoid=chosen)
         if port != configured:
@@ -147,22 +147,22 @@ def _await_ready(stack: subprocess.Popen[bytes], url: str) -> None:
 def _make(url: str) -> None:
     OUTPUT_DIR.mkdir(parents=True, exist_ok=True)
     with framemill.Client(url, api_key=os.environ.get("FRAMEMILL_API_KEY")) as client:
-        tasks = [client.submit(model=job.model, kind=job.kind, prompt=job.prompt) for job in JOBS]
-        for job, task in zip(JOBS, tasks, strict=True):
-            seed = task.request.get("seed", "unknown")
-            print(f'{job.kind}: "{job.prompt}", {job.model}, seed {seed}', flush=True)
+        submitted = [client.submit(model=job.model, kind=job.kind, prompt=job.prompt) for job in JOBS]
+        for demo_job, job in zip(JOBS, submitted, strict=True):
+            seed = job.request.get("seed", "unknown")
+            print(f'{demo_job.kind}: "{demo_job.prompt}", {demo_job.model}, seed {seed}', flush=True)
             started = time.monotonic()
-            with ProgressBar(job.kind) as bar:
-                status = client.wait(task.task_id, on_status=bar.update)
+            with ProgressBar(demo_job.kind) as bar:
+                job = client.wait(job.id, on_update=bar.update)
             took = duration(time.monotonic() - started)
-            for output in status.outputs:
-                ending = {"image/png": ".png", "video/mp4": ".mp4"}.get(output.media_type)
-                if ending is None:
-                    raise DemoFailed(f"{job.kind} answered with {output.media_type}", "io")
-                path = client.result(task.task_id, OUTPUT_DIR / f"{job.kind}-seed{seed}{ending}", output.index)
+            for output in job.outputs:
+                extension = {"image/png": ".png", "video/mp4": ".mp4"}.get(output.media_type)
+                if extension is None:
+                    raise DemoFailed(f"the output of {demo_job.kind} is {output.media_type}", "io")
+                path = client.result(job.id, OUTPUT_DIR / f"{demo_job.kind}-seed{seed}{extension}", output.index)
                 print(f"  {path}: {check.describe(path)}, in {took}", flush=True)
-            if not status.outputs:
-                raise DemoFailed(f"{job.kind} succeeded without an output", "io", "gpu0")
+            if not job.outputs:
+                raise DemoFailed(f"{demo_job.kind} succeeded without an output", "io", "gpu0")
 
 
 def _show_logs(folder: Path, names: tuple[str, ...]) -> None:

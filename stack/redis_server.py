@@ -29,7 +29,7 @@ LOAD_TIMEOUT_S = 600.0
 
 
 class EmbeddedRedis:
-    """A server below ``settings.data_dir``, started on entry and shut down on exit of a ``with`` block.
+    """A server below ``settings.paths.data_dir``, started on entry and shut down on exit of a ``with`` block.
 
     On Linux, the server also ends when the thread that started it ends without stopping it.
 

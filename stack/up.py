@@ -12,7 +12,6 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -66,7 +65,7 @@ def up(procfile: Path, log_dir: Path | None, services: int, start_port: int | No
     try:
         settings = Settings.from_env()
         if start_port is not None:
-            settings = replace(settings, port=start_port)
+            settings = settings.replace(port=start_port)
         return _run(settings, procfile, log_dir, services)
     except KeyboardInterrupt:
         return 0
@@ -81,8 +80,8 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str
         **environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
-        "PORT": str(settings.port),
-        "FLOWER_PORT": str(settings.flower_port),
+        "PORT": str(settings.web.port),
+        "FLOWER_PORT": str(settings.web.flower_port),
     }
 
 
@@ -121,15 +120,15 @@ def planned(settings: Settings, procfile: str, services: int, gpus: int) -> list
         raise CannotStart("--services must be at least 1")
     if services > 1 and gpus and services > gpus:
         raise CannotStart(f"--services {services}: each service needs its own GPU, and there are {gpus}")
-    service_ports = range(settings.port, settings.port + services) if services > 1 else ()
+    service_ports = range(settings.web.port, settings.web.port + services) if services > 1 else ()
     slots = services if services > 1 else gpus
-    return entries(procfile, slots, service_ports, read_backends(settings.backends_file))
+    return entries(procfile, slots, service_ports, read_backends(settings.paths.backends_file))
 
 
 def _run(settings: Settings, procfile: Path, log_dir: Path | None, services: int) -> int:
     companions = {}
     with contextlib.ExitStack() as stack:
-        stack.enter_context(only_one(settings.data_dir))
+        stack.enter_context(only_one(settings.paths.data_dir))
         plan = planned(settings, procfile.read_text(encoding="utf-8"), services, devices.cuda_devices(os.environ))
         _check_ports(settings, services)
         if settings.embedded_redis:
@@ -154,18 +153,18 @@ def _check_ports(settings: Settings, services: int) -> None:
     """Raises: CannotStart: a port cannot be used."""
     required = [
         ports.Required(
-            "PORT" if not number else f"PORT+{number}", settings.host, settings.port + number, "the web server"
+            "PORT" if not number else f"PORT+{number}", settings.web.host, settings.web.port + number, "the web server"
         )
         for number in range(services)
     ]
-    required.append(ports.Required("FLOWER_PORT", FLOWER_HOST, settings.flower_port, "Flower"))
+    required.append(ports.Required("FLOWER_PORT", FLOWER_HOST, settings.web.flower_port, "Flower"))
     if problems := ports.problems(required):
         raise CannotStart("\n  ".join(problems))
 
 
 def _announce(supervisor: Supervisor, output: Terminal, settings: Settings, plan: list[Entry], services: int) -> None:
     """Wait until the servers are ready, then print the addresses. Runs in a thread."""
-    urls = [local_url(settings.host, settings.port + number) for number in range(services)]
+    urls = [local_url(settings.web.host, settings.web.port + number) for number in range(services)]
     url, noted = urls[0], time.monotonic()
     while not supervisor.stopping:
         why = next(filter(None, map(readiness, urls)), None)
@@ -174,7 +173,7 @@ def _announce(supervisor: Supervisor, output: Terminal, settings: Settings, plan
             for number, further in enumerate(urls[1:], 1):
                 output.say(f"gpu{number} alone: API {further}/v1")
             if any(entry.name == "flower" for entry in plan):
-                output.say(f"Flower {local_url(FLOWER_HOST, settings.flower_port)}")
+                output.say(f"Flower {local_url(FLOWER_HOST, settings.web.flower_port)}")
             output.say("Ctrl-C stops everything")
             return
         if time.monotonic() - noted > NOT_READY_NOTE_S:

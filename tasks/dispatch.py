@@ -140,7 +140,7 @@ class Dispatcher:
         Returns:
             The ids this call stopped.
         """
-        own = self.settings.service_slot
+        own = self.settings.web.service_slot
         ids = self.store.capacity(own).active
         if waiting:
             ids += queries.ids_in_state(self.store, JobState.QUEUED, key_id=caller.scope)

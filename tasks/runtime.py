@@ -26,7 +26,7 @@ def settings() -> Settings:
 @cache
 def backends() -> dict[str, Backend]:
     """The back ends of others, by name."""
-    return read_backends(settings().backends_file)
+    return read_backends(settings().paths.backends_file)
 
 
 @cache

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shutil
 import tempfile
@@ -14,6 +13,7 @@ import pytest
 
 from jobs.objects.local import LocalStore
 from jobs.settings import Settings
+from jobs.settings.settings import variables
 from stack.redis_server import EmbeddedRedis
 from tests.support import tiny
 from tests.support.files_room import House
@@ -22,8 +22,8 @@ from tests.support.input_case import Case
 from tests.support.room import Room
 from tests.support.s3_server import S3Server
 
-for _option in dataclasses.fields(Settings):
-    os.environ.pop(_option.name.upper(), None)
+for _variable in variables():
+    os.environ.pop(_variable, None)
 # Nothing may reach a hub or a cloud from the tests.
 os.environ.update(HF_HUB_OFFLINE="1", AWS_EC2_METADATA_DISABLED="true", AWS_CONFIG_FILE=os.devnull)
 
@@ -79,7 +79,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 def server() -> Iterator[Settings]:
     """A Redis of the module's own, without anything else."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    settings = Settings(data_dir=folder)
+    settings = Settings.of(data_dir=folder)
     with EmbeddedRedis(settings):
         yield settings
     shutil.rmtree(folder, ignore_errors=True)
@@ -105,7 +105,7 @@ def house(room: Callable[..., Room], tmp_path: Path) -> House:
 
 @pytest.fixture
 def settings(short_folder: Path, models_file: Path) -> Settings:
-    return Settings(data_dir=short_folder, models_file=models_file)
+    return Settings.of(data_dir=short_folder, models_file=models_file)
 
 
 @pytest.hookimpl(wrapper=True)

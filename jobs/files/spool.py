@@ -52,10 +52,10 @@ def root_for(settings: Settings, size_bytes: int) -> Path:
     memory = settings.spool_memory
     if memory is not None:
         with suppress(OSError):
-            fresh = time.time() - _offer(memory).stat().st_mtime < settings.slot_lease_s
+            fresh = time.time() - _offer(memory).stat().st_mtime < settings.leases.slot_lease_s
             # Half of what is free stays so: the machine needs its memory for other things too.
             room = 2 * size_bytes < min(shutil.disk_usage(memory).free, ram_bytes()[1])
-            within = used_bytes(memory) + size_bytes <= settings.spool_memory_bytes
+            within = used_bytes(memory) + size_bytes <= settings.spool.memory_bytes
             if fresh and room and within and _is_ours(memory):
                 return memory
     return settings.spool_disk
@@ -64,13 +64,13 @@ def root_for(settings: Settings, size_bytes: int) -> Path:
 def full(settings: Settings) -> str:
     """Why this host should get no new job, for people; '' while there is room."""
     used = sum(used_bytes(root) for root in _roots(settings))
-    if settings.spool_max_bytes and used >= settings.spool_max_bytes:
-        return f"delivery of computed frames: {_size(used)} of {_size(settings.spool_max_bytes)} wait in the spool"
+    if settings.spool.max_bytes and used >= settings.spool.max_bytes:
+        return f"delivery of computed frames: {_size(used)} of {_size(settings.spool.max_bytes)} wait in the spool"
     with suppress(OSError):  # a folder that cannot be used fails the run, with a message of its own
         settings.spool_disk.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(settings.spool_disk).free
-        if free < settings.spool_reserve_bytes:
-            return f"room on the disk of the spool: {_size(free)} free, {_size(settings.spool_reserve_bytes)} kept free"
+        if free < settings.spool.reserve_bytes:
+            return f"room on the disk of the spool: {_size(free)} free, {_size(settings.spool.reserve_bytes)} kept free"
     return ""
 
 

@@ -9,8 +9,8 @@ from jobs.settings import Settings
 
 def open_store(settings: Settings) -> ObjectStore:
     """Return a bucket if ``S3_BUCKET`` is set, else a local folder."""
-    if settings.s3_bucket:
+    if settings.s3.bucket:
         from jobs.objects.s3 import S3Store  # importing boto3 takes 0.3 s
 
         return S3Store(settings)
-    return LocalStore(settings.objects_dir)
+    return LocalStore(settings.paths.objects_dir)

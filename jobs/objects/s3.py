@@ -29,18 +29,18 @@ class S3Store:
     """One bucket and prefix. Credentials, region and role come from the standard AWS variables and files."""
 
     def __init__(self, settings: Settings) -> None:
-        self._bucket = settings.s3_bucket
-        self._prefix = settings.s3_prefix.strip("/") + "/" if settings.s3_prefix.strip("/") else ""
-        self._urls, self._public_url = settings.result_urls, settings.s3_public_url.rstrip("/")
-        self._url_ttl_s = settings.result_url_ttl_s
-        self._encryption = {"ServerSideEncryption": settings.s3_encryption, "SSEKMSKeyId": settings.s3_kms_key_id}
+        self._bucket = settings.s3.bucket
+        self._prefix = settings.s3.prefix.strip("/") + "/" if settings.s3.prefix.strip("/") else ""
+        self._urls, self._public_url = settings.outputs.urls, settings.s3.public_url.rstrip("/")
+        self._url_ttl_s = settings.outputs.url_ttl_s
+        self._encryption = {"ServerSideEncryption": settings.s3.encryption, "SSEKMSKeyId": settings.s3.kms_key_id}
         self._transfer = TransferConfig(
-            multipart_threshold=settings.s3_part_bytes, multipart_chunksize=settings.s3_part_bytes, max_concurrency=4
+            multipart_threshold=settings.s3.part_bytes, multipart_chunksize=settings.s3.part_bytes, max_concurrency=4
         )
         self._options: dict[str, Any] = {
-            "endpoint_url": settings.s3_endpoint_url or None,
+            "endpoint_url": settings.s3.endpoint_url or None,
             "config": Config(
-                s3=cast(Any, {"addressing_style": settings.s3_addressing_style}),
+                s3=cast(Any, {"addressing_style": settings.s3.addressing_style}),
                 signature_version="s3v4",
                 # A server that hangs is given up after 30 s: deliveries are tried again anyway, and a client waits.
                 connect_timeout=3,

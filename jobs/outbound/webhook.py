@@ -69,7 +69,7 @@ def checked(
     if unknown or not wanted:
         problems.append(Problem(fields[1], f"must be one or more of {', '.join(EVENTS)}", ", ".join(unknown) or None))
     shown = None if "@" in url or "?" in url else url  # it may hold a password or a token
-    exchange = Exchange(settings.webhook_timeout_s, settings.webhook_hosts)
+    exchange = Exchange(settings.webhooks.timeout_s, settings.webhooks.allowed_hosts)
     try:
         link = parse_link(url)
         exchange.within(lambda: exchange.addresses(link))

@@ -168,8 +168,8 @@ def resolve(
     # A mask says already what may change; within it the picture is made anew unless the model's default says else.
     painted_anew = spec.defaults.get("strength", 1.0) if kind is Kind.INPAINT else None
     default, quality = (
-        (settings.video_format, settings.video_quality) if kind.is_video
-        else (settings.image_format, settings.image_quality)
+        (settings.outputs.video_format, settings.outputs.video_quality) if kind.is_video
+        else (settings.outputs.image_format, settings.outputs.image_quality)
     )  # fmt: skip
     output, wrong = formats.choose(sent, is_video=kind.is_video, default=default, quality=quality)
     problems += wrong
@@ -201,7 +201,7 @@ def resolve(
         resize=resize_of(kind, sent, problems),
         inpaint=inpaint_of(kind, sent, problems),
         **output,
-        embed_metadata=None if sent.get("embed_metadata", settings.embed_metadata) else False,
+        embed_metadata=None if sent.get("embed_metadata", settings.outputs.embed_metadata) else False,
         passthrough=sent.get("passthrough") if spec.executor == "remote" else None,
     )
     own = spec.executor != "remote"  # a server of others may take it

@@ -66,7 +66,7 @@ class HeldRequests:
         outcome, *reply = self._store.script(
             "held_request_open", key=self.key_id, digest=digest, id=request.request_id, forced=int(forced),
             jobs=json.dumps(request.job_ids), seed=request.seed, holder=request.holder,
-            claim_ms=int(LONG_CLAIM_S * 1000), kept_ms=int(self._store.settings.idempotency_ttl_s * 1000),
+            claim_ms=int(LONG_CLAIM_S * 1000), kept_ms=int(self._store.settings.scheduling.idempotency_ttl_s * 1000),
             tickets=pings or {},
         )  # fmt: skip
         if outcome == "new":
@@ -122,21 +122,21 @@ class HeldRequests:
 
     def all(self) -> list[HeldRequest]:
         """Return the requests that were not delivered, oldest first."""
-        ids = self._store.call(lambda client: client.zrange(keys.CALLS + self.key_id, 0, -1))
+        ids = self._store.call(lambda client: client.zrange(keys.HELD_REQUESTS + self.key_id, 0, -1))
         requests = {request_id: self.find(request_id) for request_id in ids}
         if expired := [request_id for request_id, request in requests.items() if request is None]:
-            self._store.call(lambda client: client.zrem(keys.CALLS + self.key_id, *expired))
+            self._store.call(lambda client: client.zrem(keys.HELD_REQUESTS + self.key_id, *expired))
         return [request for request in requests.values() if request is not None]
 
     def unlist(self, request: HeldRequest) -> None:
         """Take a request whose jobs are over out of :meth:`all`."""
-        self._store.call(lambda client: client.zrem(keys.CALLS + self.key_id, request.request_id))
+        self._store.call(lambda client: client.zrem(keys.HELD_REQUESTS + self.key_id, request.request_id))
 
     def _end(self, request: HeldRequest, how: str) -> None:
         self._store.script("held_request_end", key=self.key_id, id=request.request_id, holder=request.holder, how=how)
 
     def _name(self, request_id: str) -> str:
-        return f"{keys.CALL}{self.key_id}:{request_id}"
+        return f"{keys.HELD_REQUEST}{self.key_id}:{request_id}"
 
 
 def new_holder() -> str:

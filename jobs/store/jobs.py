@@ -73,7 +73,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
         submission = submission.completed(self.settings)
         caller = submission.caller
         outcome, *reply = self.script(
-            "submit", id=job_id, max_waiting=self.settings.max_waiting, key_max_waiting=caller.max_waiting,
+            "submit", id=job_id, max_waiting=self.settings.scheduling.max_waiting, key_max_waiting=caller.max_waiting,
             key_max_per_minute=caller.max_per_minute, idempotency_key=submission.idempotency_key,
             fingerprint=submission.fingerprint, start_within_ms=int(submission.start_within_s * 1000),
             only_if_idle=int(submission.only_if_idle), only_slot=submission.pin or "",
@@ -176,7 +176,7 @@ def _refusal(outcome: str, details: list[Any], job_id: str, settings: Settings) 
     if outcome == "input_gone":
         return Unavailable("an input image of this job is no longer stored; send the request with it again")
     if outcome == "full":
-        return QueueFull(f"{details[0]} jobs are waiting, the limit is {settings.max_waiting}")
+        return QueueFull(f"{details[0]} jobs are waiting, the limit is {settings.scheduling.max_waiting}")
     if outcome == "model_full":
         return QueueFull(f"too many jobs are waiting for this: its queue has a max length of {details[0]}")
     if outcome == "key_full":

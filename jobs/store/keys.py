@@ -3,17 +3,17 @@
 ========================  =======  =======================================================================
 key                       type     holds
 ========================  =======  =======================================================================
-``job:<id>``              hash     the record; also the channel of this job's events. Celery's result
-                                   backend uses the same name for its results, so both are one thing
+``job:<id>``              hash     the job's record; also the channel of its events. Celery's result backend
+                                   uses the same name, so that the record is the result
 ``jobs``                  zset     all jobs by time of creation, milliseconds
-``jobs:<key>``            zset     the same, of one API key
-``state:<state>``         zset     the same, in one state
-``state:<state>:<key>``   zset     the same, in one state, of one API key
+``jobs:<key>``            zset     the same for one API key
+``state:<state>``         zset     the same for one state
+``state:<state>:<key>``   zset     the same for one state and one API key
 ``lane:<lane>``           zset     waiting jobs by priority and age. A lane is ``<class>|<key>|<model>``;
-                                   ``@<slot>`` for pinned jobs; ``!<model>`` for those moved to the front
-``models:<class>|<key>``  set      models of which this key has waiting jobs
+                                   ``@<slot>`` for pinned jobs; ``!<model>`` for jobs moved to the front
+``models:<class>|<key>``  set      models for which this key has waiting jobs
 ``waiting``               hash     number of waiting jobs by model, by ``<class>|<key>`` and by class
-``work``                  hash     model → units of work that wait
+``work``                  hash     model → waiting units of work
 ``fair:<class>``          zset     keys with waiting jobs, by GPU seconds served (virtual time)
 ``served``                hash     ``<class>|<key>`` → GPU seconds served, ``v:<class>`` → of the key taken last;
                                    ``pass:<class>`` → turns taken by weight, ``v`` → of the class taken last
@@ -21,58 +21,58 @@ key                       type     holds
 ``rates``                 hash     ``<model>`` and ``<model>|<device>`` → measured seconds per unit of work
 ``slots``                 set      names of slots
 ``slot:<slot>``           hash     owner, device, models, current job and attempt, facts
-``idle``                  set      slots that could start a job now
+``idle``                  set      slots that could start a job now, but for a pause
 ``paused``                set      slots that get no job; ``*`` stands for all
-``pins``                  hash     ``<slot>|<model>`` → 1 or 0: an operator's word on whether the model stays in memory
-``leases``                zset     slot → time its lease lapses, milliseconds
-``nodes``                 zset     hosts with a delivery worker, by the time that is forgotten, seconds
+``pins``                  hash     ``<slot>|<model>`` → 1 or 0: operator override of whether the model stays in memory
+``leases``                zset     slots by the time their lease lapses, milliseconds
+``nodes``                 zset     hosts with a delivery worker, by the time their announcement lapses, seconds
 ``assigned``              zset     jobs sent to a worker, by the time they may be sent again
 ``delivering``            zset     jobs being delivered, by the time they may be sent again
-``away``                  hash     host → time its deliveries may try again an object store that is away, ms
+``away``                  hash     host → time at which it may try an unreachable object store again, ms
 ``deadlines``             zset     waiting jobs by the time they must have started
-``expiring``              zset     finished jobs without files by the time their record goes
-``due``                   zset     stored objects by the time they may be removed; ``…/`` is all below it
+``expiring``              zset     ended jobs without files by the time their record is deleted
+``due``                   zset     stored objects by the time they may be removed; ``…/`` stands for all objects below
 ``inputs``                hash     SHA-256 of an input image → the object that holds it
 ``input_uses``            hash     object of an input image → number of records that need it
-``deleted:<id>``          string   key of a deleted job: its id is not used again for a while
-``files_began``           string   when files were first looked after, seconds; older ones are left alone
+``deleted:<id>``          string   API key of a deleted job, whose id is not used again for a while
+``files_began``           string   time since which files are indexed, seconds; older ones are left alone
 ``orphan_cursor``         string   the last object that the search for orphans has seen
 ``dead``                  zset     failed jobs that lost ``max_attempts`` workers
-``preview:<id>``          hash     the newest picture of a running job (step, media type, base64); gone with the run
-``progress:<id>``         string   what a worker over HTTP last said about its run (JSON); gone with the run
-``preview_wanted:<id>``   string   there while somebody asks for such pictures
-``counters``              hash     submitted, succeeded, failed, … since ever; ``sequence``; ETA errors
+``preview:<id>``          hash     the newest preview of a running job (step, media type, base64), until its run ends
+``progress:<id>``         string   what a worker over HTTP reported last about its run (JSON), until it ends
+``preview_wanted:<id>``   string   exists while somebody asks for previews
+``counters``              hash     submitted, succeeded, failed, … since the data was created; ``sequence``; ETA errors
 ``events``                stream   the newest events of all jobs
 ``idempotency:<key>:<k>`` string   job id and fingerprint of a request sent with an ``Idempotency-Key``
-``file:<key>:<path>``      string   job whose output a key's caller named so
-``minute:<key>:<minute>`` string   jobs a key submitted in one minute
-``keys``                  hash     SHA-256 of an API key → who it is and what it may do
+``file:<key>:<path>``     string   the job whose output the caller gave this path
+``minute:<key>:<minute>`` string   number of jobs that a key submitted in one minute
+``keys``                  hash     SHA-256 of an API key → its service and permissions
+``key_names``             hash     service → SHA-256 of its key: a service has one
+``limits``                hash     key → how many of its jobs may hold a slot at once
 ``session:<digest>``      hash     a login at an endpoint: the caller, and the digest of its key
-``requests:<who>``        string   requests of a session or key at an endpoint that limits them
+``requests:<who>``        string   number of requests of a session or key at an endpoint that limits them
 ``session_vars:<digest>`` hash     what a browser's session keeps from one job to the next
-``watched``               string   there while somebody listens to Celery's events
-``key_names``             hash     service → SHA-256 of its key, so that a service has one
+``options:<key>``         hash     settings of an AUTOMATIC1111 client: name → value (JSON)
+``watched``               string   exists while somebody listens to Celery's events
 ``webhooks``              hash     key → webhook of all its jobs: url, receiver, events (JSON)
-``webhook_secrets``       hash     key → secrets that sign what it is sent (JSON list, newest first)
-``hook:<id>``             hash     webhooks of a job: event → delivery (JSON); ``sender``, ``until``: one is on its way;
-                                   ``gone``: the receiver wants no more
+``webhook_secrets``       hash     key → secrets that sign its messages (JSON list, newest first)
+``hook:<id>``             hash     webhook deliveries of a job: event → delivery (JSON); ``sender``, ``until``: who is
+                                   sending one; ``gone``: the receiver wants no more
 ``hooks:<key>|<host>``    zset     ``<id> <event>`` by the time of its next try, milliseconds, for one receiver
 ``receivers``             zset     receivers by the time their first delivery is due
-``mail:<key>:<mailbox>``  stream   what a socket of this service is to be told of its jobs: id, word, ticket
-``mailboxes:<key>``       hash     mailbox → web process that holds its socket; '' when the socket was closed
+``mail:<key>:<queue>``    stream   subscriber queue of a service: job id, notice, correlation data
+``mailboxes:<key>``       hash     subscriber queue → web process that serves it; '' when its socket was closed
 ``webs``                  zset     web processes with sockets by the time their lease lapses, milliseconds
-``call:<key>:<call>``     hash     a call that waits for several jobs: digest of its body, jobs, seed, holder;
-                                   ``until`` (ms) its claim lapses; ``asked``, ``answered``: questions of
-                                   newcomers; ``stopped:<id>``: what there was of a stopped job
-``calls:<key>``           zset     a key's calls that were not delivered, by the time they came, milliseconds
-``repeats:<key>:<d>``     set      a key's calls with this digest that an equal body may be a repeat of
-``options:<key>``         hash     settings of an AUTOMATIC1111 client: name → value (JSON)
-``limits``                hash     key → most jobs of it that may hold a slot at once
+``call:<key>:<request>``  hash     a held request: digest of its body, jobs, seed, holder; ``until`` (ms) its claim
+                                   lapses; ``asked``, ``answered``: questions to its holder; ``stopped:<id>``: the
+                                   picture that a stopped job had
+``calls:<key>``           zset     held requests of a key that were not delivered, by time of arrival, milliseconds
+``repeats:<key>:<d>``     set      held requests with this digest that an equal body may repeat
 ``lock:sweep``            string   held by the process that sweeps
 ``lock:files``            string   held by the process that removes files
 ========================  =======  =======================================================================
 
-The scripts build key names from ids they read, so this layout needs one Redis, not a cluster.
+The scripts build key names from ids that they read, so this layout needs one Redis, not a cluster.
 """
 
 from __future__ import annotations
@@ -124,18 +124,18 @@ MINUTE = PREFIX + "minute:"
 API_KEYS = PREFIX + "keys"
 API_KEY_NAMES = PREFIX + "key_names"
 LIMITS = PREFIX + "limits"
-CALL = PREFIX + "call:"
-CALLS = PREFIX + "calls:"
-REPEATS = PREFIX + "repeats:"
+HELD_REQUEST = PREFIX + "call:"
+HELD_REQUESTS = PREFIX + "calls:"
+REPEATABLE_REQUESTS = PREFIX + "repeats:"
 OPTIONS = PREFIX + "options:"
 WEBHOOKS = PREFIX + "webhooks"
 WEBHOOK_SECRETS = PREFIX + "webhook_secrets"
-HOOK = PREFIX + "hook:"
-HOOKS = PREFIX + "hooks:"
+WEBHOOK_DELIVERIES = PREFIX + "hook:"
+RECEIVER_DELIVERIES = PREFIX + "hooks:"
 RECEIVERS = PREFIX + "receivers"
-MAIL = PREFIX + "mail:"
-MAILBOXES = PREFIX + "mailboxes:"
-WEBS = PREFIX + "webs"
+SUBSCRIBER_QUEUE = PREFIX + "mail:"
+SUBSCRIBER_QUEUES = PREFIX + "mailboxes:"
+WEB_PROCESSES = PREFIX + "webs"
 SESSION = PREFIX + "session:"
 REQUESTS = PREFIX + "requests:"
 SESSION_VARS = PREFIX + "session_vars:"

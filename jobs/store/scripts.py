@@ -33,7 +33,7 @@ def connect(settings: Settings, *, timeout_s: float | None = None) -> redis.Redi
     A call is retried once and without a pause, for a connection that broke while it was idle in the pool. The
     scripts answer a repeated call as they answered the first one.
     """
-    timeout_s = timeout_s or settings.redis_timeout_s
+    timeout_s = timeout_s or settings.redis.timeout_s
     options: dict[str, Any] = {} if settings.store_url.startswith("unix://") else {"socket_connect_timeout": timeout_s}
     return redis.Redis.from_url(
         settings.store_url,
@@ -99,26 +99,26 @@ def constants(settings: Settings) -> dict[str, dict[str, str | int]]:
 def _limits(settings: Settings) -> dict[str, float]:
     """Limits and durations; durations in milliseconds."""
     return {
-        "result_ttl_ms": settings.result_ttl_s * 1000,
-        "max_attempts": settings.max_attempts,
-        "lease_ms": settings.slot_lease_s * 1000,
-        "resend_after_ms": settings.resend_after_s * 1000,
-        "delivery_lease_ms": settings.delivery_lease_s * 1000,
-        "node_grace_ms": settings.node_grace_s * 1000,
-        "affinity_ms": settings.affinity_s * 1000,
-        "affinity_places": settings.affinity_places,
-        "idempotency_ttl_ms": settings.idempotency_ttl_s * 1000,
-        "event_log_length": settings.event_log_length,
+        "result_ttl_ms": settings.retention.result_ttl_s * 1000,
+        "max_attempts": settings.scheduling.max_attempts,
+        "lease_ms": settings.leases.slot_lease_s * 1000,
+        "resend_after_ms": settings.leases.resend_after_s * 1000,
+        "delivery_lease_ms": settings.leases.delivery_lease_s * 1000,
+        "node_grace_ms": settings.leases.node_grace_s * 1000,
+        "affinity_ms": settings.scheduling.affinity_s * 1000,
+        "affinity_places": settings.scheduling.affinity_places,
+        "idempotency_ttl_ms": settings.scheduling.idempotency_ttl_s * 1000,
+        "event_log_length": settings.redis.event_log_length,
         "mailbox_length": MAILBOX_LENGTH,
         "preview_ttl_ms": PREVIEW_TTL_S * 1000,
-        "files_grace_ms": settings.unused_files_grace_s * 1000,
+        "files_grace_ms": settings.retention.unused_files_grace_s * 1000,
     }
 
 
 def tables(settings: Settings, message: str) -> dict[str, str]:
     """Lua values that scripts use by these names."""
-    weights = ", ".join(f"{name} = {weight:g}" for name, weight in settings.class_weights.items())
-    retention = ", ".join(f"{name} = {kept_s * 1000:.0f}" for name, kept_s in settings.retention_s.items())
+    weights = ", ".join(f"{name} = {weight:g}" for name, weight in settings.scheduling.class_weights.items())
+    retention = ", ".join(f"{name} = {kept_s * 1000:.0f}" for name, kept_s in settings.retention.files_kept_s.items())
     return {
         "CLASS_WEIGHTS": f"{{{weights}}}",
         "RETENTION_MS": f"{{{retention}}}",

@@ -106,7 +106,7 @@ class SlotStore(Scripts):
 
     def announce_node(self) -> None:
         """Announce that this host has a delivery worker."""
-        until = time.time() + self.settings.slot_lease_s
+        until = time.time() + self.settings.leases.slot_lease_s
         self.call(lambda client: client.zadd(keys.NODES, {self.settings.node: until}))
 
     def withdraw_node(self) -> None:
@@ -115,7 +115,7 @@ class SlotStore(Scripts):
 
     def mark_watched(self) -> None:
         """Remember for four heartbeats that somebody listens to Celery's events."""
-        lasts_ms = int(4 * self.settings.heartbeat_s * 1000)
+        lasts_ms = int(4 * self.settings.leases.heartbeat_s * 1000)
         self.call(lambda client: client.set(keys.WATCHED, 1, px=lasts_ms))
 
     def is_watched(self) -> bool:
@@ -124,7 +124,7 @@ class SlotStore(Scripts):
 
     def sweep(self, owner: str) -> Sweep | None:
         """Repair what died; None when another process swept within the last heartbeat."""
-        beat_ms = int(self.settings.heartbeat_s * 1000)
+        beat_ms = int(self.settings.leases.heartbeat_s * 1000)
         if not self.call(lambda client: client.set(keys.SWEEP_LOCK, owner, nx=True, px=beat_ms)):
             return None
         redeliveries, lost, ended = self.script("sweep", watch_ms=int(WATCH_HEARTBEATS * beat_ms))

@@ -74,14 +74,14 @@ class SubscriberQueues:
         """Leave the queues of a closed socket to the next one."""
         if queues:
             unowned = dict.fromkeys(queues, "")
-            self._store.call(lambda c: c.hset(keys.MAILBOXES + self._service, mapping=unowned))
+            self._store.call(lambda c: c.hset(keys.SUBSCRIBER_QUEUES + self._service, mapping=unowned))
 
     def read(self, queue: str, limit: int = 50) -> list[Message]:
         """Return the oldest messages of a queue; they stay in it until :meth:`acknowledge`.
 
         Empty when another process has taken the queue over.
         """
-        if self._store.call(lambda c: c.hget(keys.MAILBOXES + self._service, queue)) != self._owner:
+        if self._store.call(lambda c: c.hget(keys.SUBSCRIBER_QUEUES + self._service, queue)) != self._owner:
             return []
         entries = self._store.call(lambda c: c.xrange(self._name(queue), count=limit))
         return [
@@ -103,4 +103,4 @@ class SubscriberQueues:
         )  # fmt: skip
 
     def _name(self, queue: str) -> str:
-        return f"{keys.MAIL}{self._service}:{queue}"
+        return f"{keys.SUBSCRIBER_QUEUE}{self._service}:{queue}"

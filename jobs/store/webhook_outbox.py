@@ -112,7 +112,7 @@ class WebhookOutbox:
 
     def secrets(self, service: str) -> list[str]:
         """Return the secrets that sign messages about a key's jobs, newest first: its own, else the server's."""
-        return self._secrets_of_key(service) or self._store.settings.webhook_secrets
+        return self._secrets_of_key(service) or self._store.settings.webhooks.secrets
 
     def _secrets_of_key(self, service: str) -> list[str]:
         text = self._store.call(lambda c: c.hget(keys.WEBHOOK_SECRETS, service))
@@ -150,7 +150,7 @@ class WebhookOutbox:
 
     def log(self, job_id: str) -> list[Delivery]:
         """Return the deliveries of a job, oldest first."""
-        texts: dict[str, str] = self._store.call(lambda c: c.hgetall(keys.HOOK + job_id))
+        texts: dict[str, str] = self._store.call(lambda c: c.hgetall(keys.WEBHOOK_DELIVERIES + job_id))
         deliveries = [Delivery.from_json(job_id, event, text) for event, text in texts.items() if event[:4] == "job."]
         return sorted(deliveries, key=lambda delivery: delivery.written_at)
 

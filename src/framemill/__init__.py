@@ -3,9 +3,9 @@
     import framemill
 
     with framemill.Client("http://127.0.0.1:8000") as client:
-        task = client.submit(model="demo-image", prompt="a red circle on a blue background")
-        client.wait(task.task_id)
-        client.result(task.task_id, "circle.png")
+        job = client.submit(model="demo-image", prompt="a red circle on a blue background")
+        client.wait(job.id)
+        client.result(job.id, "circle.png")
 
 :class:`AsyncClient` has the same methods with ``await``; :mod:`framemill.errors` lists the exceptions that they raise.
 The ``framemill`` command does the same from a shell. The package imports no server code: it only speaks HTTP.
@@ -30,28 +30,26 @@ from framemill.errors import (
     WrongSignature,
 )
 from framemill.keys import Key
-from framemill.records import BulkCancellation, Cancellation, Deletion, Event, Output, Preview, Status, Task, TaskPage
+from framemill.records import Cancellation, Deletion, Event, Job, JobPage, Output, Preview
 
 __all__ = [
     "ApiError",
     "AsyncClient",
-    "BulkCancellation",
     "Cancellation",
     "Client",
     "ClientError",
     "Deletion",
     "Event",
+    "Job",
     "JobCancelled",
     "JobFailed",
+    "JobPage",
     "Key",
     "MissingPackage",
     "NoMetadata",
     "Output",
     "Preview",
     "ServerUnavailable",
-    "Status",
-    "Task",
-    "TaskPage",
     "WaitTimeout",
     "WrongSignature",
     "__version__",

@@ -13,7 +13,7 @@ import httpx2
 
 from framemill.errors import ApiError
 from framemill.job_fields import JobFields
-from framemill.records import Event, Status, Task, TaskPage
+from framemill.records import Event, Job, JobPage
 from framemill.transport import routes, wire
 from framemill.transport.operations import AsyncOperations
 from framemill.transport.polling import Poll
@@ -28,64 +28,64 @@ class AsyncClient(AsyncOperations):
         timeout_s: maximum wait for a connection and for each part of a response, in seconds.
     """
 
-    async def submit(self, **fields: Unpack[JobFields]) -> Task:
+    async def submit(self, **fields: Unpack[JobFields]) -> Job:
         """Submit a job; see :meth:`framemill.client.Client.submit`."""
-        return await self._json(routes.submit(fields), Task.from_dict)
+        return await self._json(routes.submit(fields), Job.from_dict)
 
     async def wait(
-        self, task_id: str, on_status: Callable[[Status], object] | None = None, timeout_s: float | None = None
-    ) -> Status:
+        self, job_id: str, on_update: Callable[[Job], object] | None = None, timeout_s: float | None = None
+    ) -> Job:
         """Wait until the job has succeeded; see :meth:`framemill.client.Client.wait`."""
-        poll = Poll(task_id, timeout_s, watched=on_status is not None)
-        async with aclosing(self._statuses(task_id, poll)) as statuses:
-            async for status in statuses:
-                if on_status is not None:
-                    on_status(status)
-                sleep_s = poll.received(status)
-                if status.ended:
+        poll = Poll(job_id, timeout_s, watched=on_update is not None)
+        async with aclosing(self._updates(job_id, poll)) as updates:
+            async for job in updates:
+                if on_update is not None:
+                    on_update(job)
+                sleep_s = poll.received(job)
+                if job.finished:
                     break
                 if not poll.streams:
                     await asyncio.sleep(sleep_s)
-        return status
+        return job
 
-    async def _statuses(self, task_id: str, poll: Poll) -> AsyncGenerator[Status, None]:
+    async def _updates(self, job_id: str, poll: Poll) -> AsyncGenerator[Job, None]:
         while True:
             try:
-                status = await self._json(routes.status(task_id, poll.next_wait()), Status.from_dict)
+                job = await self._json(routes.get(job_id, poll.next_wait()), Job.from_dict)
             except ApiError as error:
                 await asyncio.sleep(poll.failed(error))
                 continue
-            yield status
+            yield job
             if not poll.streams:
                 continue
             count, failure = 0, None
             try:
-                async with aclosing(self._listen(routes.events(task_id))) as events:
+                async with aclosing(self._listen(routes.events(job_id))) as events:
                     async for event in events:
                         count += 1
-                        yield event.status
+                        yield event.job
                         if not poll.streams:
                             break
             except ApiError as exc:
                 failure = exc
             await asyncio.sleep(poll.stream_ended(count, failure))
 
-    def follow(self, task_id: str, after: str = "", *, previews: bool = False) -> AsyncIterator[Event]:
+    def follow(self, job_id: str, after: str = "", *, previews: bool = False) -> AsyncIterator[Event]:
         """Yield the events of a job (``async for``); see :meth:`framemill.client.Client.follow`."""
-        routes.events(task_id)  # raises for an invalid id now, not at the first event
-        return self._follow(task_id, after, previews=previews)
+        routes.events(job_id)  # raises for an invalid id now, not at the first event
+        return self._follow(job_id, after, previews=previews)
 
     def events(self, after: str = "") -> AsyncIterator[Event]:
         """Yield the events of all jobs of this key without end (``async for``); see :meth:`follow`."""
         return self._follow(None, after)
 
     @overload
-    async def result(self, task_id: str, path: None = None, index: int = 0) -> bytes: ...
+    async def result(self, job_id: str, path: None = None, index: int = 0) -> bytes: ...
     @overload
-    async def result(self, task_id: str, path: str | PathLike[str], index: int = 0) -> Path: ...
-    async def result(self, task_id: str, path: str | PathLike[str] | None = None, index: int = 0) -> bytes | Path:
+    async def result(self, job_id: str, path: str | PathLike[str], index: int = 0) -> Path: ...
+    async def result(self, job_id: str, path: str | PathLike[str] | None = None, index: int = 0) -> bytes | Path:
         """Download an output, into a file if ``path`` is given; see :meth:`framemill.client.Client.result`."""
-        call = routes.task("GET", task_id, "/result", index=index)
+        call = routes.job("GET", job_id, "/result", index=index)
         if path is None:
             return await self._send(call, httpx2.Response.aread)
         target = Path(path)
@@ -103,6 +103,6 @@ class AsyncClient(AsyncOperations):
             part.unlink(missing_ok=True)
         return target
 
-    async def list(self, state: str | None = None, limit: int | None = None, after: str | None = None) -> TaskPage:
+    async def list(self, state: str | None = None, limit: int | None = None, after: str | None = None) -> JobPage:
         """Return one page of the jobs; see :meth:`framemill.client.Client.list`."""
-        return await self._json(routes.list_tasks(state, limit, after), TaskPage.from_dict)
+        return await self._json(routes.list_jobs(state, limit, after), JobPage.from_dict)

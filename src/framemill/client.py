@@ -13,7 +13,7 @@ import httpx2
 
 from framemill.errors import ApiError
 from framemill.job_fields import JobFields
-from framemill.records import Event, Status, Task, TaskPage
+from framemill.records import Event, Job, JobPage
 from framemill.transport import routes, wire
 from framemill.transport.operations import Operations
 from framemill.transport.polling import Poll
@@ -32,7 +32,7 @@ class Client(Operations):
         timeout_s: maximum wait for a connection and for each part of a response, in seconds.
     """
 
-    def submit(self, **fields: Unpack[JobFields]) -> Task:
+    def submit(self, **fields: Unpack[JobFields]) -> Job:
         """Submit a job; see :class:`~framemill.job_fields.JobFields`. Retried only with an ``idempotency_key``.
 
         Raises:
@@ -42,16 +42,16 @@ class Client(Operations):
             OSError: an image file cannot be read.
             ValueError: the idempotency key does not fit into a header.
         """
-        return self._json(routes.submit(fields), Task.from_dict)
+        return self._json(routes.submit(fields), Job.from_dict)
 
     def wait(
-        self, task_id: str, on_status: Callable[[Status], object] | None = None, timeout_s: float | None = None
-    ) -> Status:
+        self, job_id: str, on_update: Callable[[Job], object] | None = None, timeout_s: float | None = None
+    ) -> Job:
         """Wait until the job has succeeded. The wait survives a restart of the server (up to 30 s).
 
         Args:
-            task_id: the job.
-            on_status: called with every status received, including the last one; several times per second while the
+            job_id: the job.
+            on_update: called with every state received, including the last one; several times per second while the
                 job progresses.
             timeout_s: maximum wait in seconds, after which the job continues. None: no limit.
 
@@ -60,65 +60,65 @@ class Client(Operations):
             JobCancelled: the job was cancelled.
             WaitTimeout: the time limit has passed.
         """
-        poll = Poll(task_id, timeout_s, watched=on_status is not None)
-        with closing(self._statuses(task_id, poll)) as statuses:
-            for status in statuses:
-                if on_status is not None:
-                    on_status(status)
-                sleep_s = poll.received(status)
-                if status.ended:
+        poll = Poll(job_id, timeout_s, watched=on_update is not None)
+        with closing(self._updates(job_id, poll)) as updates:
+            for job in updates:
+                if on_update is not None:
+                    on_update(job)
+                sleep_s = poll.received(job)
+                if job.finished:
                     break
                 if not poll.streams:
                     time.sleep(sleep_s)
-        return status
+        return job
 
-    def _statuses(self, task_id: str, poll: Poll) -> Generator[Status, None, None]:
-        """Yield the statuses of a job without end, from polls or from events."""
+    def _updates(self, job_id: str, poll: Poll) -> Generator[Job, None, None]:
+        """Yield the states of a job without end, from polls or from events."""
         while True:
             try:
-                status = self._json(routes.status(task_id, poll.next_wait()), Status.from_dict)
+                job = self._json(routes.get(job_id, poll.next_wait()), Job.from_dict)
             except ApiError as error:
                 time.sleep(poll.failed(error))
                 continue
-            yield status
+            yield job
             if not poll.streams:
                 continue
             count, failure = 0, None
             try:
-                with closing(self._listen(routes.events(task_id))) as events:
+                with closing(self._listen(routes.events(job_id))) as events:
                     for event in events:
                         count += 1
-                        yield event.status
+                        yield event.job
                         if not poll.streams:
                             break
             except ApiError as exc:
                 failure = exc
             time.sleep(poll.stream_ended(count, failure))
 
-    def follow(self, task_id: str, after: str = "", *, previews: bool = False) -> Iterator[Event]:
+    def follow(self, job_id: str, after: str = "", *, previews: bool = False) -> Iterator[Event]:
         """Yield the events of a job until it finishes. A lost connection is resumed where it ended (for up to 30 s).
 
         Args:
-            task_id: the job.
+            job_id: the job.
             after: ``event_id`` of the last known event; ``""``: begin with the current state.
             previews: make previews meanwhile. Each is announced by a ``preview`` event; :meth:`preview` fetches it.
         """
-        routes.events(task_id)  # raises for an invalid id now, not at the first event
-        return self._follow(task_id, after, previews=previews)
+        routes.events(job_id)  # raises for an invalid id now, not at the first event
+        return self._follow(job_id, after, previews=previews)
 
     def events(self, after: str = "") -> Iterator[Event]:
         """Yield the events of all jobs of this key (admin key: of all jobs) without end; see :meth:`follow`."""
         return self._follow(None, after)
 
     @overload
-    def result(self, task_id: str, path: None = None, index: int = 0) -> bytes: ...
+    def result(self, job_id: str, path: None = None, index: int = 0) -> bytes: ...
     @overload
-    def result(self, task_id: str, path: str | PathLike[str], index: int = 0) -> Path: ...
-    def result(self, task_id: str, path: str | PathLike[str] | None = None, index: int = 0) -> bytes | Path:
+    def result(self, job_id: str, path: str | PathLike[str], index: int = 0) -> Path: ...
+    def result(self, job_id: str, path: str | PathLike[str] | None = None, index: int = 0) -> bytes | Path:
         """Download an output. With ``path``, it is streamed into that file, which appears only when complete.
 
         Args:
-            task_id: the job.
+            job_id: the job.
             path: target file; None: return the bytes.
             index: index of the output, from 0.
 
@@ -126,7 +126,7 @@ class Client(Operations):
             ApiError: code ``not_ready`` if the job has no result.
             OSError: the file cannot be written.
         """
-        call = routes.task("GET", task_id, "/result", index=index)
+        call = routes.job("GET", job_id, "/result", index=index)
         if path is None:
             return self._send(call, httpx2.Response.read)
         target = Path(path)
@@ -144,7 +144,7 @@ class Client(Operations):
             part.unlink(missing_ok=True)
         return target
 
-    def list(self, state: str | None = None, limit: int | None = None, after: str | None = None) -> TaskPage:
+    def list(self, state: str | None = None, limit: int | None = None, after: str | None = None) -> JobPage:
         """Return one page of the jobs, newest first.
 
         Args:
@@ -152,4 +152,4 @@ class Client(Operations):
             limit: number of jobs per page; None: 50.
             after: ``next`` of the previous page.
         """
-        return self._json(routes.list_tasks(state, limit, after), TaskPage.from_dict)
+        return self._json(routes.list_jobs(state, limit, after), JobPage.from_dict)

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from framemill.records import Status
+from framemill.records import Job
 
 
 class ClientError(Exception):
@@ -71,30 +71,30 @@ class JobFailed(ClientError):
 
     Attributes:
         code: the reason, such as ``out_of_memory`` or ``worker_lost``; ``expired`` if the job did not start in time.
-        status: the last status.
+        job: the job.
     """
 
-    def __init__(self, status: Status) -> None:
-        self.code = status.error_code or str(status.state)
-        self.message = status.error_message or f"the job is {status.state}"
-        self.status = status
-        super().__init__(f"job {status.task_id}: {self.message} ({self.code})")
+    def __init__(self, job: Job) -> None:
+        self.code = job.error_code or job.state
+        self.message = job.error_message or f"the job is {job.state}"
+        self.job = job
+        super().__init__(f"job {job.id}: {self.message} ({self.code})")
 
 
 class JobCancelled(ClientError):
-    """The job was cancelled, by this caller or another one. ``status`` is the last status."""
+    """The job was cancelled, by this caller or another one. ``job`` is the job."""
 
-    def __init__(self, status: Status) -> None:
-        self.status = status
-        super().__init__(f"job {status.task_id} was cancelled")
+    def __init__(self, job: Job) -> None:
+        self.job = job
+        super().__init__(f"job {job.id} was cancelled")
 
 
 class WaitTimeout(ClientError, TimeoutError):
-    """The wait timed out; the job continues. ``status`` is the last status, None if none was received."""
+    """The wait timed out; the job continues. ``job`` is its last known state, None if none was received."""
 
-    def __init__(self, task_id: str, timeout_s: float, status: Status | None) -> None:
-        self.status = status
-        super().__init__(f"job {task_id} has not ended after {timeout_s:g} s")
+    def __init__(self, job_id: str, timeout_s: float, job: Job | None) -> None:
+        self.job = job
+        super().__init__(f"job {job_id} has not finished after {timeout_s:g} s")
 
 
 class NoMetadata(ClientError):

@@ -55,7 +55,7 @@ class JobFields(TypedDict, total=False):
     #: False: do not store the request in the output file.
     embed_metadata: bool | None
     #: Id of the job, chosen by the caller.
-    task_id: str | None
+    id: str | None
     #: Run on this slot only.
     slot: str | None
     #: -100 to 100; higher values run first among the caller's own jobs.

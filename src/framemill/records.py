@@ -11,39 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 #: Final states: a job in one of them never changes again.
-ENDED = frozenset({"succeeded", "failed", "cancelled", "expired"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """An accepted job."""
-
-    task_id: str
-    #: ``queued``, ``running``, ``delivering``, ``succeeded``, ``failed``, ``cancelled`` or ``expired``.
-    state: str
-    #: Position in the queue; None if the job is not waiting.
-    position: int | None = None
-    #: Estimated seconds until the result; None if unknown.
-    eta_s: float | None = None
-    #: One sentence for each change that the server made to the request.
-    warnings: tuple[str, ...] = ()
-    #: The complete request: the submitted fields, the model's defaults and the seed.
-    request: Mapping[str, Any] = field(default_factory=dict)
-    links: Mapping[str, str] = field(default_factory=dict)
-    raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
-
-    @classmethod
-    def from_dict(cls, answer: Mapping[str, Any]) -> Self:
-        return cls(
-            task_id=answer["id"],
-            state=answer.get("state") or "queued",
-            position=answer.get("position"),
-            eta_s=answer.get("eta_s"),
-            warnings=tuple(answer.get("warnings") or ()),
-            request=answer.get("request") or {},
-            links=answer.get("links") or {},
-            raw=answer,
-        )
+FINAL_STATES = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,14 +35,14 @@ class Output:
     variation_seed: int | None = None
 
     @classmethod
-    def from_dict(cls, answer: Mapping[str, Any]) -> Self:
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
         names = ("bytes", "sha256", "width", "height", "frames", "fps", "thumbnail_url", "poster_url", "seed",
                  "variation_seed")  # fmt: skip
         return cls(
-            index=answer.get("index", 0),
-            url=answer.get("url") or "",
-            media_type=answer.get("media_type") or "application/octet-stream",
-            **{name: answer.get(name) for name in names},
+            index=body.get("index", 0),
+            url=body.get("url") or "",
+            media_type=body.get("media_type") or "application/octet-stream",
+            **{name: body.get(name) for name in names},
         )
 
 
@@ -90,25 +58,30 @@ class Preview:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Status:
-    """The current state of a job."""
+class Job:
+    """A job."""
 
-    task_id: str
+    id: str
     #: ``queued``, ``running``, ``delivering``, ``succeeded``, ``failed``, ``cancelled`` or ``expired``.
     state: str
-    #: Steps completed, and total number of steps; None before the first progress report.
+    model: str | None = None
+    #: ``text2img``, ``img2img``, ``inpaint``, ``mix2img``, ``text2video`` or ``img2video``.
+    kind: str | None = None
+    #: Steps completed, and total number of steps; None if unknown.
     step: int | None = None
     steps: int | None = None
     #: 0 to 100.
     percent: float | None = None
-    #: Estimated seconds until the result; None if unknown.
-    eta_s: float | None = None
-    #: Position in the queue; None if the job is not waiting.
-    position: int | None = None
     #: Current activity of a running job, such as loading its model.
     stage: str | None = None
     #: Progress of the stage, 0 to 100, while a model is being loaded; None for stages without a measure.
     stage_percent: int | None = None
+    #: Estimated seconds until the result; None if unknown.
+    eta_s: float | None = None
+    #: Position in the queue; 0 or None if the job is not waiting.
+    position: int | None = None
+    #: What a waiting job needs before it can start, such as a worker with its model.
+    waiting_for: str | None = None
     #: Device and slot that the job runs on.
     device: str | None = None
     slot: str | None = None
@@ -118,7 +91,12 @@ class Status:
     preview_step: int | None = None
     error_code: str | None = None
     error_message: str | None = None
+    #: One sentence for each change that the server made to the request.
     warnings: tuple[str, ...] = ()
+    #: The complete request: the submitted fields, the model's defaults and the seed.
+    request: Mapping[str, Any] = field(default_factory=dict)
+    #: Measurements of a model check.
+    report: Mapping[str, Any] | None = None
     #: Times as the server writes them; None for events that have not happened yet.
     created_at: Any = None
     started_at: Any = None
@@ -126,30 +104,32 @@ class Status:
     #: When the job's files are deleted; None if it has no files, or if they are kept until the job is deleted.
     expires_at: Any = None
     outputs: tuple[Output, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     @property
-    def ended(self) -> bool:
+    def finished(self) -> bool:
         """True if the job is in a final state."""
-        return self.state in ENDED
+        return self.state in FINAL_STATES
 
     @classmethod
-    def from_dict(cls, answer: Mapping[str, Any]) -> Self:
-        error = answer.get("error") or {}
-        plain = ("eta_s", "position", "device", "slot", "attempt", "created_at", "started_at", "finished_at",
-                 "expires_at")  # fmt: skip
-        progress = answer.get("progress") or {}
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
+        progress, error = body.get("progress") or {}, body.get("error") or {}
+        names = ("model", "kind", "eta_s", "position", "waiting_for", "device", "slot", "attempt", "report",
+                 "created_at", "started_at", "finished_at", "expires_at")  # fmt: skip
         return cls(
-            task_id=answer["id"],
-            state=answer["state"],
-            preview_step=(answer.get("preview") or {}).get("step"),
+            id=body["id"],
+            state=body["state"],
+            preview_step=(body.get("preview") or {}).get("step"),
             error_code=error.get("code"),
             error_message=error.get("message"),
-            warnings=tuple(answer.get("warnings") or ()),
-            outputs=tuple(Output.from_dict(output) for output in answer.get("outputs") or ()),
-            raw=answer,
+            warnings=tuple(body.get("warnings") or ()),
+            request=body.get("request") or {},
+            outputs=tuple(Output.from_dict(output) for output in body.get("outputs") or ()),
+            links=body.get("links") or {},
+            raw=body,
             **{name: progress.get(name) for name in ("step", "steps", "percent", "stage", "stage_percent")},
-            **{name: answer.get(name) for name in plain},
+            **{name: body.get(name) for name in names},
         )
 
 
@@ -157,84 +137,53 @@ class Status:
 class Event:
     """One change of one job."""
 
-    #: ``status`` (the complete current state, sent first), ``state``, ``progress`` (one step), ``preview`` (a new
+    #: ``status`` (the complete current job, sent first), ``state``, ``progress`` (one step), ``preview`` (a new
     #: picture) or ``end`` (the last event).
     name: str
     #: Position in the server's event stream. A later call can resume after it.
     event_id: str
-    #: The job after the change. ``state`` and ``progress`` events carry its state, step, slot, stage and remaining
-    #: time only; the other events carry all fields.
-    status: Status
+    #: The job after the change. ``state`` and ``progress`` events carry its state, progress, slot and remaining time
+    #: only; the other events carry all fields.
+    job: Job
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskPage:
+class JobPage:
     """One page of the list of jobs. ``next`` is the ``after`` argument for the next page, None on the last page."""
 
-    tasks: tuple[Status, ...]
+    jobs: tuple[Job, ...]
     total: int
     next: str | None
 
     @classmethod
-    def from_dict(cls, answer: Mapping[str, Any]) -> Self:
-        tasks = tuple(Status.from_dict(status) for status in answer["jobs"])
-        return cls(tasks=tasks, total=answer.get("total") or 0, next=answer.get("next"))
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
+        jobs = tuple(Job.from_dict(job) for job in body["jobs"])
+        return cls(jobs=jobs, total=body.get("total") or 0, next=body.get("next"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cancellation:
-    """Result of a cancellation. ``changed`` is False if the job had already finished."""
+    """Result of a cancellation. ``cancelled`` is False if the job had already finished."""
 
-    task_id: str
+    id: str
     state: str
-    changed: bool
-    stop_status: str | None = None
-    reason: str | None = None
+    cancelled: bool
 
     @classmethod
-    def from_dict(cls, answer: Mapping[str, Any]) -> Self:
-        return cls(
-            task_id=answer["id"],
-            state=answer["state"],
-            changed=bool(answer.get("cancelled")),
-            stop_status=answer.get("stop_status"),
-            reason=answer.get("reason"),
-        )
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
+        return cls(id=body["id"], state=body["state"], cancelled=bool(body["cancelled"]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deletion:
     """Result of a deletion. ``deleted`` is False while a worker is still stopping; the job is deleted after that."""
 
-    task_id: str
+    id: str
     deleted: bool
     #: False if the job had already been deleted.
     changed: bool
-    reason: str | None = None
 
     @classmethod
-    def from_dict(cls, answer: Mapping[str, Any]) -> Self:
-        return cls(
-            task_id=answer["id"],
-            deleted=bool(answer.get("deleted")),
-            changed=bool(answer.get("changed")),
-            reason=answer.get("reason"),
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class BulkCancellation:
-    """Result of cancelling all running jobs. ``cancelled`` holds their ids."""
-
-    cancelled: tuple[str, ...]
-    stop_status: str | None = None
-    reason: str | None = None
-
-    @classmethod
-    def from_dict(cls, answer: Mapping[str, Any]) -> Self:
-        return cls(
-            cancelled=tuple(answer.get("cancelled") or ()),
-            stop_status=answer.get("stop_status"),
-            reason=answer.get("reason"),
-        )
+    def from_dict(cls, body: Mapping[str, Any]) -> Self:
+        return cls(id=body["id"], deleted=bool(body["deleted"]), changed=bool(body.get("changed")))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ def client(server: Settings, tmp_path: Path) -> Callable[..., FlaskClient]:
 
     def make(**options: Any) -> FlaskClient:
         JobStore(server).client.flushall()
-        return create_app(replace(server, **options)).test_client()
+        return create_app(server.replace(**options)).test_client()
 
     return make
 

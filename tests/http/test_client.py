@@ -15,7 +15,7 @@ import pytest
 import framemill
 from framemill.cli import main
 from framemill.errors import ApiError, JobCancelled, JobFailed, ServerUnavailable, WaitTimeout
-from framemill.records import Status
+from framemill.records import Job
 from framemill.transport import polling, wire
 from tests.support.fake_server import PNG, STATES, FakeServer, refusal, serving
 
@@ -40,11 +40,11 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_submit_sends_what_was_given_and_nothing_else(server: FakeServer, client: framemill.Client) -> None:
-    task = client.submit(model="demo-image", prompt="a red circle", steps=20, seed=None)
-    assert server.calls == [("POST", "/v1/tasks/", {"model": "demo-image", "prompt": "a red circle", "steps": 20})]
+    job = client.submit(model="demo-image", prompt="a red circle", steps=20, seed=None)
+    assert server.calls == [("POST", "/v1/jobs", {"model": "demo-image", "prompt": "a red circle", "steps": 20})]
     assert server.headers[0]["Authorization"] == "Bearer secret"
-    assert (task.task_id, task.position, task.request["seed"]) == ("a1", 2, 7)
-    assert task.warnings == ("width 63 was rounded to 64",)
+    assert (job.id, job.position, job.request["seed"]) == ("a1", 2, 7)
+    assert job.warnings == ("width 63 was rounded to 64",)
 
 
 def test_images_are_files_bytes_or_text(server: FakeServer, client: framemill.Client, tmp_path: Path) -> None:
@@ -98,8 +98,8 @@ def test_the_command_says_how_a_mask_is_used(server: FakeServer) -> None:
 
 
 def test_wait_reports_every_state(client: framemill.Client) -> None:
-    seen: list[Status] = []
-    status = client.wait("a1", on_status=seen.append)
+    seen: list[Job] = []
+    status = client.wait("a1", on_update=seen.append)
     assert [s.state for s in seen] == list(STATES)
     assert seen[-1] is status
     assert (seen[0].position, seen[1].step, seen[1].steps, seen[1].eta_s) == (2, 10, 20, 3.2)
@@ -125,8 +125,8 @@ def test_wait_ends_when_its_time_is_up(server: FakeServer, client: framemill.Cli
     with pytest.raises(WaitTimeout) as caught:
         client.wait("a1", timeout_s=0.2)
     assert 0.2 <= time.monotonic() - started < 2
-    assert caught.value.status is not None
-    assert caught.value.status.state == "running"
+    assert caught.value.job is not None
+    assert caught.value.job.state == "running"
     assert isinstance(caught.value, TimeoutError)
 
 
@@ -144,7 +144,7 @@ def test_results_as_bytes_and_as_file(client: framemill.Client, server: FakeServ
     path = client.result("a1", tmp_path / "out.png", index=3)
     assert path.read_bytes() == PNG
     assert list(tmp_path.iterdir()) == [path]
-    assert server.calls[-1] == ("GET", "/v1/tasks/a1/result", {"index": ["3"]})
+    assert server.calls[-1] == ("GET", "/v1/jobs/a1/result", {"index": ["3"]})
 
 
 def test_a_download_cut_off_starts_again(server: FakeServer, client: framemill.Client, tmp_path: Path) -> None:
@@ -159,32 +159,36 @@ def test_a_download_cut_off_starts_again(server: FakeServer, client: framemill.C
 
 def test_a_result_may_be_elsewhere_and_the_key_stays_here(server: FakeServer, client: framemill.Client) -> None:
     with serving() as storage:
-        server.first = [(307, b"", {"Location": f"{storage.url}/v1/tasks/a1/result".replace("127.0.0.1", "localhost")})]
+        server.first = [(307, b"", {"Location": f"{storage.url}/v1/jobs/a1/result".replace("127.0.0.1", "localhost")})]
         assert client.result("a1") == PNG
         assert "Authorization" not in storage.headers[0]
 
 
 def test_the_other_calls(server: FakeServer, client: framemill.Client) -> None:
     page = client.list(state="running", limit=1)
-    assert ([job.task_id for job in page.tasks], page.total, page.next) == (["a1"], 2, "a1")
+    assert ([job.id for job in page.jobs], page.total, page.next) == (["a1"], 2, "a1")
     assert server.calls[-1][2] == {"state": ["running"], "limit": ["1"]}
-    assert client.cancel("a1").changed
-    assert client.cancel_running().cancelled == ("a1",)
+    assert client.cancel("a1").cancelled
+    assert client.cancel_all() == ("a1",)
+    assert server.calls[-1] == ("POST", "/v1/jobs/cancel", {"waiting": False})
     assert client.models()[0]["name"] == "demo-image"
-    assert client.service_status() == {"service_status": "idle"}
+    assert client.cancel_all(waiting=True) == ("a1",)
+    assert server.calls[-1] == ("POST", "/v1/jobs/cancel", {"waiting": True})
+    assert client.fleet()["delivery"] == ["here"]
+    assert client.queue()["counts"] == {"queued": 2}
 
 
-@pytest.mark.parametrize("task_id", ["", "running", ".", ".."])
-def test_ids_that_mean_other_jobs_are_refused(server: FakeServer, client: framemill.Client, task_id: str) -> None:
+@pytest.mark.parametrize("job_id", ["", ".", ".."])
+def test_ids_that_mean_other_routes_are_refused(server: FakeServer, client: framemill.Client, job_id: str) -> None:
     with pytest.raises(ValueError, match="not a job id"):
-        client.cancel(task_id)
+        client.cancel(job_id)
     assert server.calls == []
 
 
 def test_ids_are_quoted(server: FakeServer, client: framemill.Client) -> None:
     with pytest.raises(ApiError):
-        client.status("a/b?c")
-    assert server.calls[0][1] == "/v1/tasks/a%2Fb%3Fc"
+        client.get("a/b?c")
+    assert server.calls[0][1] == "/v1/jobs/a%2Fb%3Fc"
 
 
 def test_an_error_carries_everything(client: framemill.Client, server: FakeServer) -> None:
@@ -207,7 +211,7 @@ def test_another_service_is_noticed(server: FakeServer, client: framemill.Client
     for body in bodies:
         server.first = [(200, body, {})]
         with pytest.raises(ApiError, match="did not answer like a Framemill server"):
-            client.status("a1")
+            client.get("a1")
 
 
 def test_reads_are_tried_again(server: FakeServer, client: framemill.Client) -> None:
@@ -258,19 +262,20 @@ def test_a_path_prefix_is_kept(server: FakeServer) -> None:
 def test_async_client_does_the_same(server: FakeServer, tmp_path: Path) -> None:
     async def use() -> None:
         async with framemill.AsyncClient(server.url, api_key="secret") as client:
-            task = await client.submit(prompt="x", image=PNG)
+            job = await client.submit(prompt="x", image=PNG)
             server.first = [None, refusal(503, "unavailable", {"Retry-After": "0"})]
-            seen: list[Status] = []
-            assert (await client.wait(task.task_id, on_status=seen.append)).state == "succeeded"
+            seen: list[Job] = []
+            assert (await client.wait(job.id, on_update=seen.append)).state == "succeeded"
             assert [s.state for s in seen] == list(STATES)
             assert await client.result("a1") == PNG
             assert (await client.result("a1", tmp_path / "out.png")).read_bytes() == PNG
             assert (await client.list(limit=1)).total == 2
-            assert (await client.status("a1")).ended
+            assert (await client.get("a1")).finished
             assert (await client.models())[0]["name"] == "demo-image"
-            assert await client.service_status() == {"service_status": "idle"}
-            assert (await client.cancel("a1")).changed
-            assert (await client.cancel_running()).cancelled == ("a1",)
+            assert (await client.fleet())["delivery"] == ["here"]
+            assert (await client.queue())["counts"] == {"queued": 2}
+            assert (await client.cancel("a1")).cancelled
+            assert await client.cancel_all() == ("a1",)
             server.first = [None]
             with pytest.raises(ServerUnavailable, match="may have arrived"):
                 await client.submit(prompt="x")
@@ -288,7 +293,7 @@ def test_both_clients_offer_the_same() -> None:
 def test_polling_slows_down_while_nothing_moves() -> None:
     now = 0.0
     poll = polling.Poll("a1", None, clock=lambda: now)
-    running = [Status(task_id="a1", state="running", step=step, steps=9) for step in (1, 1, 1, 1, 1, 1, 2, 3, 4, 5, 6)]
+    running = [Job(id="a1", state="running", step=step, steps=9) for step in (1, 1, 1, 1, 1, 1, 2, 3, 4, 5, 6)]
     sleeps = [poll.received(status) for status in running]
     assert sleeps[0] == polling.MIN_INTERVAL_S
     assert sleeps[5] == polling.MAX_INTERVAL_S

@@ -14,7 +14,7 @@ import pytest
 import framemill
 from framemill.cli import main
 from framemill.errors import ApiError, JobFailed, ServerUnavailable, WaitTimeout
-from framemill.records import Status
+from framemill.records import Job
 from framemill.transport import event_stream, polling, routes, wire
 from tests.support.fake_server import STATES, FakeServer, serving
 
@@ -45,7 +45,7 @@ def _error(status: int, code: str) -> Answer:
 
 
 def _status(state: str = "running", step: int = 0, **more: Any) -> dict[str, Any]:
-    return {"task_id": "a1", "state": state, "step": step, "steps": 9, **more}
+    return {"id": "a1", "state": state, "progress": {"step": step, "steps": 9}, **more}
 
 
 def _stream(*messages: tuple[str, str, dict[str, Any]], cut: bool = False) -> Answer:
@@ -78,7 +78,7 @@ def test_submit_names_things_as_the_server_does(server: FakeServer, client: fram
 
 def test_a_job_with_an_idempotency_key_is_sent_again(server: FakeServer, client: framemill.Client) -> None:
     server.first = [None]
-    assert client.submit(prompt="x", idempotency_key="k").task_id == "a1"
+    assert client.submit(prompt="x", idempotency_key="k").id == "a1"
     assert [headers.get("Idempotency-Key") for headers in server.headers] == ["k", "k"]
     server.first = [None] * 3
     with pytest.raises(ServerUnavailable, match="may have arrived"):
@@ -94,7 +94,7 @@ def test_an_idempotency_key_must_fit_a_header(server: FakeServer, client: framem
 
 def test_a_held_back_answer_may_take_its_time() -> None:
     assert routes.submit({"wait_s": 20}).arguments(5)["timeout"].read == 25
-    assert routes.status("a1", 3).arguments(5)["timeout"].read == 8
+    assert routes.get("a1", 3).arguments(5)["timeout"].read == 8
     assert routes.events("a1").arguments(5)["timeout"].read == routes.SILENCE_S
 
 
@@ -112,15 +112,15 @@ def test_a_lost_stream_goes_on_where_it_broke_off(server: FakeServer, client: fr
     seen = list(client.follow("a1"))
     assert [event.event_id for event in seen] == ["1-0", "2-0", "3-0", "4-0", "8-0", "9-0"]
     assert [event.name for event in seen][:2] == ["status", "progress"]
-    assert (seen[2].status.step, seen[-1].status.state, seen[-1].raw["percent"]) == (2, "succeeded", 100)
+    assert (seen[2].job.step, seen[-1].job.state, seen[-1].raw["percent"]) == (2, "succeeded", 100)
     assert [headers.get("Last-Event-ID") for headers in server.headers] == [None, "3-0", "3-0", "3-0", "4-0"]
     assert server.headers[0]["Accept"] == "text/event-stream"
-    assert {path for _, path, _ in server.calls} == {"/v1/tasks/a1/events"}
+    assert {path for _, path, _ in server.calls} == {"/v1/jobs/a1/events"}
 
 
 def test_following_begins_after_a_known_event(server: FakeServer, client: framemill.Client) -> None:
     server.first = [_stream(), _stream(("9-0", "status", _status("succeeded")))]
-    assert [event.status.state for event in client.follow("a1", after="9-0")] == ["succeeded"]
+    assert [event.job.state for event in client.follow("a1", after="9-0")] == ["succeeded"]
     # Nothing came after it, so the second try asks for the present state.
     assert [headers.get("Last-Event-ID") for headers in server.headers] == ["9-0", None]
 
@@ -138,13 +138,13 @@ def test_following_ends_when_it_is_of_no_use(
     with pytest.raises(ServerUnavailable):
         list(client.follow("a1"))
     with pytest.raises(ValueError, match="not a job id"):
-        client.follow("running")
+        client.follow("..")
 
 
 def test_all_events_have_no_end(server: FakeServer, client: framemill.Client) -> None:
-    server.first = [_stream(END), _stream(("10-0", "state", {"task_id": "b2", "state": "queued"}))]
+    server.first = [_stream(END), _stream(("10-0", "state", {"id": "b2", "state": "queued"}))]
     following = client.events(after="5-0")
-    assert [(event.event_id, event.status.task_id) for _, event in zip(range(2), following, strict=False)] == [
+    assert [(event.event_id, event.job.id) for _, event in zip(range(2), following, strict=False)] == [
         ("9-0", "a1"),
         ("10-0", "b2"),
     ]
@@ -157,8 +157,8 @@ def test_all_events_have_no_end(server: FakeServer, client: framemill.Client) ->
 def test_a_watched_wait_listens_while_the_job_runs(server: FakeServer, client: framemill.Client) -> None:
     queued = _status("queued", position=1)
     server.first = [(200, queued, {}), (200, queued, {}), (200, _status(), {}), _stream(*_steps(1, *range(9)), END)]
-    seen: list[Status] = []
-    assert client.wait("a1", on_status=seen.append) is seen[-1]
+    seen: list[Job] = []
+    assert client.wait("a1", on_update=seen.append) is seen[-1]
     assert [status.step for status in seen][3:] == [*range(9), 9]
     assert [path.rpartition("/")[2] for _, path, _ in server.calls] == ["a1"] * 3 + ["events"]
     # Its place in the queue is no event: it is asked for.
@@ -169,8 +169,8 @@ def test_a_watched_wait_outlasts_its_stream(server: FakeServer, client: framemil
     running = (200, _status(step=5), {})
     requeued = ("4-0", "state", _status("queued"))
     server.first = [running, _stream(*_steps(1, 6, 7), cut=True), None, running, _stream(*_steps(3, 8), requeued)]
-    seen: list[Status] = []
-    assert client.wait("a1", on_status=seen.append).state == "succeeded"
+    seen: list[Job] = []
+    assert client.wait("a1", on_update=seen.append).state == "succeeded"
     assert [status.step for status in seen][:6] == [5, 6, 7, 5, 8, 0]
 
 
@@ -183,7 +183,7 @@ def test_a_watched_wait_polls_where_no_events_come(
     server.hold = True
     monkeypatch.setattr(server, "events", answer)
     with pytest.raises(JobFailed):
-        client.wait("a1", on_status=lambda status: setattr(server, "end", "failed" if server.steps > 12 else None))
+        client.wait("a1", on_update=lambda status: setattr(server, "end", "failed" if server.steps > 12 else None))
     streams = sum(path.endswith("/events") for _, path, _ in server.calls)
     assert 1 <= streams <= polling.MAX_EMPTY_STREAMS
 
@@ -219,11 +219,11 @@ def test_async_client_streams_too(server: FakeServer) -> None:
                 (200, _status(), {}),
                 _stream(END),
             ]
-            seen: list[Status] = []
-            assert (await client.wait("a1", on_status=seen.append)).step == 9
+            seen: list[Job] = []
+            assert (await client.wait("a1", on_update=seen.append)).step == 9
             assert [status.step for status in seen] == [0, 1, 2, 0, 9]
             server.first = [None]
-            assert (await client.submit(prompt="x", idempotency_key="k")).task_id == "a1"
+            assert (await client.submit(prompt="x", idempotency_key="k")).id == "a1"
             for call, answer, request in OPERATIONS:
                 server.first, server.calls[:] = [(200, answer, {})], []
                 await call(client)
@@ -237,8 +237,16 @@ def test_async_client_streams_too(server: FakeServer) -> None:
 KEY = {"service": "shop", "role": "client", "class": "premium", "max_waiting": 3, "models": ["demo-image"]}
 NEW_KEY = {**KEY, "secret": "fm_secret"}
 OPERATIONS: list[tuple[Callable[[Any], Any], dict[str, Any], tuple[str, str, Any]]] = [
-    (lambda c: c.retry("a1"), _status("queued"), ("POST", "/v1/tasks/a1/retry", {})),
-    (lambda c: c.front("a1"), _status("queued"), ("POST", "/v1/tasks/a1/front", {})),
+    (lambda c: c.delete("a1"), {"id": "a1", "deleted": True, "changed": True}, ("DELETE", "/v1/jobs/a1", {})),
+    (lambda c: c.cancel("a1"), {"id": "a1", "state": "cancelled", "cancelled": True},
+     ("POST", "/v1/jobs/a1/cancel", {})),
+    (lambda c: c.webhooks("a1"), {"deliveries": []}, ("GET", "/v1/jobs/a1/webhooks", {})),
+    (lambda c: c.resend_webhooks("a1", "job.failed"), {"deliveries": []},
+     ("POST", "/v1/jobs/a1/webhooks/resend", {"event": "job.failed"})),
+    (lambda c: c.model_command("demo-image", "load", "gpu0"), {"slots": []},
+     ("POST", "/v1/models/demo-image/load", {"slot": "gpu0"})),
+    (lambda c: c.retry("a1"), _status("queued"), ("POST", "/v1/jobs/a1/retry", {})),
+    (lambda c: c.front("a1"), _status("queued"), ("POST", "/v1/jobs/a1/front", {})),
     (lambda c: c.pause(), {"paused": ["*"]}, ("POST", "/v1/admin/pause", {})),
     (lambda c: c.pause("gpu0"), {"paused": ["gpu0"]}, ("POST", "/v1/admin/pause", {"slot": "gpu0"})),
     (lambda c: c.resume("gpu0"), {"paused": []}, ("POST", "/v1/admin/resume", {"slot": "gpu0"})),
@@ -281,17 +289,25 @@ def test_a_key_keeps_its_secret_to_itself(server: FakeServer, client: framemill.
 
 
 def test_tables_for_operators(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
-    service = {
-        "service_status": "busy", "counts": {"queued": 2, "running": 1, "failed": 4}, "paused": ["*", "gpu1"],
-        "slots": [{"name": "gpu0", "state": "busy", "device": "cpu", "task_id": "a1", "resident": ["demo-image"]}],
-        "waiting_models": {"gone": 2}, "waiting_for": ["model gone"], "delivery_nodes": ["here"],
+    queue = {
+        "counts": {"queued": 2, "running": 1, "failed": 4}, "paused": ["*", "gpu1"],
+        "waiting": {"total": 2, "by_model": {"gone": 2}, "by_class": {"general": 2}}, "waiting_for": ["model gone"],
         "eta": {"jobs": 7, "mean_error_s": 0.5, "mean_actual_s": 10.0},
     }  # fmt: skip
-    lost = {"task_id": "a1", "model": "demo-image", "error": {"code": "worker_lost", "message": "the worker died"}}
+    fleet = {
+        "slots": [{"name": "gpu0", "state": "busy", "device": "cpu", "job_id": "a1", "resident": ["demo-image"]}],
+        "delivery": ["here"], "version": "0.2.0",
+    }  # fmt: skip
+    queue_text = (r"(?s)queue +2 queued, 1 running.*waiting +2 for gone.*waiting for +model gone.*"
+                  r"paused +the whole queue, gpu1.*finished +4 failed.*ETA error +0\.5 s of 10 s on average "
+                  r"\(5 %\), 7 jobs.*")  # fmt: skip
+    fleet_text = (r"version +0\.2\.0\ndelivery +here\n\nslot +state +device +job +models in memory\n"
+                  r"gpu0 +busy +cpu +a1 +demo-image")  # fmt: skip
+    lost = {"id": "a1", "model": "demo-image", "error": {"code": "worker_lost", "message": "the worker died"}}
     for words, answer, expected in (
-        (["service"], service, (r"(?s)queue +2 queued, 1 running.*waiting +2 for gone.*waiting for +model gone.*"
-         r"paused +the whole queue, gpu1.*ETA error +0\.5 s of 10 s on average \(5 %\), 7 jobs.*"
-         r"slot +state +device +job +models in memory\ngpu0 +busy +cpu +a1 +demo-image")),
+        (["queue"], queue, queue_text),
+        (["fleet"], fleet, fleet_text),
+        (["service"], queue, queue_text),
         (["keys", "list"], {"keys": [KEY]}, r"service .*\nshop +client +premium +3 +- +- +demo-image +all"),
         (["keys", "create", "shop", "--model", "demo-image"], NEW_KEY, r"^fm_secret\n$"),
         (["keys", "revoke", "shop"], {"revoked": True}, r"the key of shop was revoked"),
@@ -301,7 +317,7 @@ def test_tables_for_operators(server: FakeServer, capsys: pytest.CaptureFixture[
         (["front", "a1"], _status("queued", position=1), r"a1: position 1"),
         (["retry", "a1"], _status("queued"), r"^a1\n$"),
     ):  # fmt: skip
-        server.first = [(200, answer, {})]
+        server.first = [(200, answer, {}), (200, fleet, {})] if words == ["service"] else [(200, answer, {})]
         assert main(["--url", server.url, *words]) == 0
         out, err = capsys.readouterr()
         assert re.search(expected, out), (words, out)

@@ -22,7 +22,7 @@ from framemill.cli import main
 from framemill.cli.app import framemill as framemill_command
 from framemill.cli.output import duration
 from framemill.cli.progress import ProgressBar
-from framemill.records import Status
+from framemill.records import Job
 from framemill.transport import polling, wire
 from tests.support.fake_server import PNG, FakeServer, refusal, serving
 
@@ -62,9 +62,9 @@ def test_a_terminal_shows_one_line_in_place(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("NO_COLOR", "1")
     terminal = Terminal()
     with ProgressBar("text2img", terminal) as bar:
-        bar.update(Status(task_id="a", state="queued", position=2, eta_s=61))
-        bar.update(Status(task_id="a", state="running", step=10, steps=20, eta_s=3.2))
-        bar.update(Status(task_id="a", state="succeeded"))
+        bar.update(Job(id="a", state="queued", position=2, eta_s=61))
+        bar.update(Job(id="a", state="running", step=10, steps=20, eta_s=3.2))
+        bar.update(Job(id="a", state="succeeded"))
     first, *lines = terminal.getvalue().split("\r\x1b[2K")
     assert first.endswith("text2img waiting, position 2, 1 min 01 s left")
     assert lines[0] == f"text2img {'━' * 12}{' ' * 12} step 10/20, 3 s left"
@@ -78,7 +78,7 @@ def test_a_narrow_terminal_keeps_to_one_line(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("NO_COLOR", "1")
     terminal = Terminal()
     with ProgressBar("", terminal) as bar:
-        bar.update(Status(task_id="a", state="running", step=10, steps=20, eta_s=4000))
+        bar.update(Job(id="a", state="running", step=10, steps=20, eta_s=4000))
     assert all(len(line) <= 44 for line in terminal.getvalue().rpartition("\r\x1b[2K")[2].split("\n")[:1])
     assert terminal.getvalue().count("\n") == 1
 
@@ -87,9 +87,9 @@ def test_elsewhere_few_plain_lines_are_written() -> None:
     now, log = 0.0, io.StringIO()
     with ProgressBar("", log, clock=lambda: now) as bar:
         for step in range(1, 51):
-            bar.update(Status(task_id="a", state="running", step=step, steps=50))
+            bar.update(Job(id="a", state="running", step=step, steps=50))
             now += 0.1
-        bar.update(Status(task_id="a", state="succeeded"))
+        bar.update(Job(id="a", state="succeeded"))
     lines = log.getvalue().splitlines()
     assert [line.split()[-1] for line in lines] == ["1/50", "21/50", "41/50", "done"]
     assert log.getvalue().isascii()
@@ -124,7 +124,7 @@ def test_submit_waits_and_stores(server: FakeServer, capsys: pytest.CaptureFixtu
 
 def test_submit_wait_prints_the_link(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--url", server.url, "submit", "--wait"]) == 0
-    assert capsys.readouterr().out == f"{server.url}/v1/tasks/a1/result?index=0\n"
+    assert capsys.readouterr().out == f"{server.url}/v1/jobs/a1/result?index=0\n"
 
 
 def test_exit_codes(server: FakeServer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -152,13 +152,15 @@ def test_tables_and_json(server: FakeServer, capsys: pytest.CaptureFixture[str])
     for words, expected in (
         (["list", "--limit", "1"], r"id  state .*\na1  queued  50 %"),
         (["models"], r"demo-image  text2img  +Shapes\."),
-        (["service"], r"service +idle"),
+        (["service"], r"queue +2 queued\nversion +0\.2\.0\ndelivery +here\n\nno slots"),
+        (["queue"], r"^queue +2 queued\n$"),
+        (["fleet"], r"^version +0\.2\.0\ndelivery +here\n\nno slots"),
         (["status", "a1"], r"state     running\nstep      10/20"),
         (["cancel", "a1"], r"a1 was cancelled"),
     ):
         assert main([*base, *words]) == 0
         assert re.search(expected, capsys.readouterr().out), words
-    for words, name, value in ((["list"], "total", 2), (["service"], "service_status", "idle")):
+    for words, name, value in ((["list"], "total", 2), (["queue"], "idle", True), (["fleet"], "delivery", ["here"])):
         assert main([*base, "--json", *words]) == 0
         assert json.loads(capsys.readouterr().out)[name] == value
 
@@ -182,13 +184,13 @@ def test_ctrl_c_while_waiting_cancels_the_job(server: FakeServer) -> None:
     command = [sys.executable, "-c", code, "--url", server.url, "submit", "--wait"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
         deadline = time.monotonic() + 20
-        while not any(path == "/v1/tasks/a1" for _, path, _ in server.calls):
+        while not any(path == "/v1/jobs/a1" for _, path, _ in server.calls):
             assert time.monotonic() < deadline
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert server.calls[-1][:2] == ("DELETE", "/v1/tasks/a1")
+    assert server.calls[-1][:2] == ("POST", "/v1/jobs/a1/cancel")
     assert "job a1 was cancelled on the server" in err
 
 
@@ -225,8 +227,8 @@ def test_a_pipe_gets_one_line_for_each_row(server: FakeServer, capsys: pytest.Ca
 
 
 def test_a_reader_that_stops_reading_is_no_error(server: FakeServer) -> None:
-    job = {"task_id": "a" * 60, "state": "queued"}
-    server.first = [(200, {"tasks": [job] * 5000, "total": 5000, "next": None}, {})]
+    job = {"id": "a" * 60, "state": "queued"}
+    server.first = [(200, {"jobs": [job] * 5000, "total": 5000, "next": None}, {})]
     command = f"{sys.executable} -m framemill --url {server.url} list | head -n 1"
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True, timeout=30)
     assert (done.returncode, done.stderr) == (0, "")

@@ -21,7 +21,7 @@ DEMO = {"model": "demo-image", "prompt": "a red circle"}
 @pytest.fixture
 def two(server: Settings) -> Iterator[tuple[FlaskClient, FlaskClient]]:
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    other = Settings(data_dir=folder, models_file=PROJECT_ROOT / "models.toml")
+    other = Settings.of(data_dir=folder, models_file=PROJECT_ROOT / "models.toml")
     with EmbeddedRedis(other):
         JobStore(server).client.flushall()
         yield create_app(server).test_client(), create_app(other).test_client()

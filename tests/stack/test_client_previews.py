@@ -39,7 +39,7 @@ def test_a_client_follows_the_previews(stack: Stack) -> None:
     job_id = stack.endless()
     with framemill.Client(stack.url("")) as client:
         event = next(event for event in client.follow(job_id, previews=True) if event.name == "preview")
-        assert 0 < (event.status.preview_step or 0) <= (event.status.step or 0)
+        assert 0 < (event.job.preview_step or 0) <= (event.job.step or 0)
         client.cancel(job_id)
 
 
@@ -68,7 +68,7 @@ def test_the_command_keeps_the_newest_preview_in_a_file(stack: Stack, tmp_path: 
         wait_for(file.exists, "the file")
         first = file.read_bytes()
         wait_for(lambda: file.read_bytes() != first, "the next preview")
-        stack.delete(f"/v1/tasks/{job_id}")
+        stack.cancel(job_id)
         assert follower.wait(30) == 5  # cancelled by somebody else
     assert Image.open(io.BytesIO(file.read_bytes())).size == (32, 32)
     assert list(tmp_path.iterdir()) == [file]

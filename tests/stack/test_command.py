@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,7 +22,7 @@ import framemill
 from app.auth import refuse_open_address
 from framemill.cli import main
 from framemill.errors import ApiError, JobCancelled
-from framemill.records import Status
+from framemill.records import Job
 from jobs.store.api_keys import KeyRing
 from tests.support.harness import ENDLESS_STEPS, Stack, running
 
@@ -106,7 +105,7 @@ def refused(call: Callable[[], object]) -> ApiError:
 
 def test_from_the_first_key_to_the_last(start: Callable[..., Stack], command: Command) -> None:
     stack = start()
-    open_address = replace(stack.settings, host="0.0.0.0")
+    open_address = stack.settings.replace(host="0.0.0.0")
     with pytest.raises(SystemExit, match="keys create"):
         refuse_open_address(open_address)
     assert "everybody" in command(stack, "keys", "list").err
@@ -132,12 +131,12 @@ def test_from_the_first_key_to_the_last(start: Callable[..., Stack], command: Co
     assert "unknown or was revoked" in command(stack, "models", key="fm_guessed").err
 
     words = ("--class", "premium", "--max-waiting", "5", "--max-running", "2", "--max-per-minute", "60")
-    words += ("--model", "tiny-image", "--model", "tiny-video", "--endpoint", "/v1/tasks", "--endpoint", "/v1/models")
+    words += ("--model", "tiny-image", "--model", "tiny-video", "--endpoint", "/v1/jobs", "--endpoint", "/v1/models")
     made = json.loads(command(stack, "--json", "keys", "create", "shop", *words, key=ops).out)
     assert made.pop("secret").startswith("fm_")
     assert made == {
         "service": "shop", "role": "client", "class": "premium", "max_waiting": 5, "max_running": 2,
-        "max_per_minute": 60, "models": ["tiny-image", "tiny-video"], "endpoints": ["/v1/tasks", "/v1/models"],
+        "max_per_minute": 60, "models": ["tiny-image", "tiny-video"], "endpoints": ["/v1/jobs", "/v1/models"],
         "may_skip_moderation": False, "retention": "", "webhook": None,
     }  # fmt: skip
     assert "shop" in command(stack, "keys", "create", "shop", key=ops).err  # there is one
@@ -180,41 +179,41 @@ def test_keys_of_the_environment_open_the_server_to_others(start: Callable[..., 
 
 def test_a_client_sees_and_stops_its_own_jobs_only(house: Stack, key: Key) -> None:
     alice, bob, ops = key("alice"), key("bob"), key("ops")
-    other = alice.submit(**TINY).task_id
+    other = alice.submit(**TINY).id
     since = next(iter(ops.follow(other))).event_id
-    own = bob.submit(**TINY).task_id
+    own = bob.submit(**TINY).id
     calls: list[Callable[[], object]] = [
-        lambda: bob.status(other), lambda: bob.cancel(other), lambda: bob.result(other), lambda: bob.retry(other),
+        lambda: bob.get(other), lambda: bob.cancel(other), lambda: bob.result(other), lambda: bob.retry(other),
         lambda: next(iter(bob.follow(other))),
     ]  # fmt: skip
     for call in calls:
         error = refused(call)
         assert (error.status, error.code) == (404, "job_not_found")
-        assert str(error) == str(refused(lambda: bob.status("no-such-job"))).replace("no-such-job", other)
+        assert str(error) == str(refused(lambda: bob.get("no-such-job"))).replace("no-such-job", other)
     assert refused(lambda: bob.front(own)).status == 403
-    assert bob.cancel_running().cancelled == ()
+    assert bob.cancel_all() == ()
     page = bob.list()
-    assert ([job.task_id for job in page.tasks], page.total) == ([own], 1)
+    assert ([job.id for job in page.jobs], page.total) == ([own], 1)
     assert refused(lambda: bob.list(after=other)).code == "invalid_request"
-    assert {job.task_id for job in ops.list().tasks} >= {other, own}
+    assert {job.id for job in ops.list().jobs} >= {other, own}
 
-    assert alice.status(other).state == "queued"
-    assert ops.cancel(other).changed
-    assert bob.cancel(own).changed
+    assert alice.get(other).state == "queued"
+    assert ops.cancel(other).cancelled
+    assert bob.cancel(own).cancelled
     # The stream of a key holds nothing of others, whether replayed or live; an admin's holds all.
     seen = [event for _, event in zip(range(2), bob.events(since), strict=False)]
-    assert [(event.status.task_id, event.status.state) for event in seen] == [(own, "queued"), (own, "cancelled")]
-    every = [event.status.task_id for _, event in zip(range(3), ops.events(since), strict=False)]
+    assert [(event.job.id, event.job.state) for event in seen] == [(own, "queued"), (own, "cancelled")]
+    every = [event.job.id for _, event in zip(range(3), ops.events(since), strict=False)]
     assert {other, own} <= set(every)
 
 
 def test_events_arrive_while_they_happen(house: Stack, key: Key) -> None:
     alice = key("alice")
-    job = alice.submit(**TINY).task_id
+    job = alice.submit(**TINY).id
     following = alice.follow(job)
     assert next(following).name == "status"
     alice.cancel(job)
-    *before, last = [(event.name, event.status.state) for event in following]
+    *before, last = [(event.name, event.job.state) for event in following]
     assert last == ("end", "cancelled")
     assert set(before) <= {("state", "queued")}  # its acceptance may be told late
 
@@ -225,13 +224,13 @@ def test_limits_of_a_key(house: Stack, key: Key) -> None:
     error = refused(lambda: narrow.submit(**TINY))
     assert (error.status, error.code) == (429, "queue_full")
     assert (error.retry_after_s or 0) > 0
-    narrow.cancel(first.task_id)
-    narrow.cancel(narrow.submit(**TINY).task_id)
+    narrow.cancel(first.id)
+    narrow.cancel(narrow.submit(**TINY).id)
     # Two may be accepted where a minute ends.
     error = refused(lambda: [slow.submit(**TINY) for _ in range(3)])
     assert (error.status, error.code) == (429, "queue_full")
     assert 0 < (error.retry_after_s or 0) <= 60
-    free.cancel(free.submit(**TINY).task_id)  # others are not concerned
+    free.cancel(free.submit(**TINY).id)  # others are not concerned
 
 
 def test_what_a_key_may_use(house: Stack, key: Key) -> None:
@@ -241,7 +240,7 @@ def test_what_a_key_may_use(house: Stack, key: Key) -> None:
     assert premium.submit(**TINY, job_class="general").raw["class"] == "general"
     for call in (worker.models, worker.list, worker.keys, lambda: worker.submit(**TINY)):
         assert "worker" in str(refused(call))
-    narrow = key("narrow", models=["tiny-image"], endpoints=["/v1/tasks"])
+    narrow = key("narrow", models=["tiny-image"], endpoints=["/v1/jobs"])
     assert refused(lambda: narrow.submit(model="tiny-video")).status == 403
     assert refused(narrow.models).status == 403
     assert narrow.submit(**TINY).state == "queued"
@@ -250,10 +249,10 @@ def test_what_a_key_may_use(house: Stack, key: Key) -> None:
 def test_a_revoked_key_is_refused_at_once(house: Stack, key: Key) -> None:
     ops = key("ops")
     with framemill.Client(house.url(""), ops.create_key("gone").secret) as gone:
-        job = gone.submit(**TINY).task_id
+        job = gone.submit(**TINY).id
         ops.revoke_key("gone")
-        assert refused(lambda: gone.status(job)).status == 401
-    assert ops.status(job).state == "queued"  # its jobs stay
+        assert refused(lambda: gone.get(job)).status == 401
+    assert ops.get(job).state == "queued"  # its jobs stay
     ops.cancel(job)
 
 
@@ -261,15 +260,15 @@ def test_an_idempotent_submit(house: Stack, key: Key, command: Command) -> None:
     alice, bob = key("alice"), key("bob")
     first = alice.submit(**TINY, prompt="one", idempotency_key="order-1")
     again = alice.submit(**TINY, prompt="one", idempotency_key="order-1")
-    assert (again.task_id, again.request) == (first.task_id, first.request)
+    assert (again.id, again.request) == (first.id, first.request)
     error = refused(lambda: alice.submit(**TINY, prompt="two", idempotency_key="order-1"))
     assert (error.status, error.code) == (409, "idempotency_mismatch")
     # Keys of different services are different.
-    assert bob.submit(**TINY, prompt="one", idempotency_key="order-1").task_id != first.task_id
+    assert bob.submit(**TINY, prompt="one", idempotency_key="order-1").id != first.id
     words = ("submit", "--model", "tiny-image", "--idempotency-key", "order-2", "--priority", "3", "--max-run", "60")
     ids = {command(house, *words, key=secret(house, "alice")).out for _ in range(2)}
     assert len(ids) == 1
-    assert alice.status(ids.pop().strip()).raw["priority"] == 3
+    assert alice.get(ids.pop().strip()).raw["priority"] == 3
 
 
 def test_a_dead_letter_is_sent_again(house: Stack, command: Command) -> None:
@@ -320,7 +319,7 @@ def test_pause_front_and_resume(stack: Stack, command: Command) -> None:
 def test_retry(stack: Stack, command: Command) -> None:
     stopped = stack.endless(seed=5)
     assert command(stack, "retry", stopped).code == 3
-    stack.delete(f"/v1/tasks/{stopped}")
+    stack.cancel(stopped)
     again = command(stack, "retry", stopped).out.strip()
     assert stack.status(again)["request"]["seed"] == 5
     assert command(stack, "cancel", again).code == 0
@@ -337,7 +336,7 @@ def test_follow_prints_steps_until_the_end(stack: Stack, command: Command) -> No
             step = stack.status(job_id)["progress"]["step"]
             stack.wait_until(job_id, lambda view, step=step: view["progress"]["step"] > step, "more steps")
         time.sleep(0.5)
-        stack.delete(f"/v1/tasks/{job_id}")
+        stack.cancel(job_id)
 
     with ThreadPoolExecutor(1) as pool:
         stopping = pool.submit(stop_after_some_steps)
@@ -352,20 +351,20 @@ def test_follow_prints_steps_until_the_end(stack: Stack, command: Command) -> No
 
 def test_waiting_shows_every_part_of_a_job(stack: Stack) -> None:
     with framemill.Client(stack.url("")) as client:
-        seen: list[Status] = []
+        seen: list[Job] = []
         job = client.submit(model="tiny-image", steps=ENDLESS_STEPS)
 
-        def watch(status: Status) -> None:
-            seen.append(status)
-            if len({status.step for status in seen}) == 3:
-                client.cancel(job.task_id)
+        def watch(update: Job) -> None:
+            seen.append(update)
+            if len({update.step for update in seen}) == 3:
+                client.cancel(job.id)
 
         with pytest.raises(JobCancelled):
-            client.wait(job.task_id, on_status=watch)
+            client.wait(job.id, on_update=watch)
         assert seen[-1].state == "cancelled"
         # Nobody watches: the answers come when something changed.
         done = client.submit(model="tiny-image", steps=1, wait_s=30)
-        assert (done.state, client.wait(done.task_id).state) == ("succeeded", "succeeded")
+        assert (done.state, client.wait(done.id).state) == ("succeeded", "succeeded")
 
 
 def test_ctrl_c_while_waiting_cancels_the_job(stack: Stack) -> None:

@@ -51,7 +51,7 @@ def test_the_key_gives_the_class(clients: dict[str, framemill.Client]) -> None:
     given = [clients[name].submit(**TINY) for name in ("alice", "bob")]
     given.append(clients["alice"].submit(**TINY, retention="keep"))
     assert [task.raw["retention"] for task in given] == ["hours", "days", "keep"]
-    assert [clients["ops"].status(task.task_id).raw["retention"] for task in given] == ["hours", "days", "keep"]
+    assert [clients["ops"].get(task.id).raw["retention"] for task in given] == ["hours", "days", "keep"]
     listed = clients["ops"].keys()
     assert {key.service: key.retention for key in listed} == {"ops": "", "alice": "hours", "bob": ""}
     for call in (
@@ -67,32 +67,32 @@ def test_the_key_gives_the_class(clients: dict[str, framemill.Client]) -> None:
 
 def test_a_key_deletes_its_own_jobs_only(server_alone: Stack, clients: dict[str, framemill.Client]) -> None:
     alice, bob, ops = clients["alice"], clients["bob"], clients["ops"]
-    job = alice.submit(**TINY).task_id
+    job = alice.submit(**TINY).id
     assert refused(lambda: bob.delete(job)) == (404, "job_not_found")
-    assert alice.status(job).state == "queued"
+    assert alice.get(job).state == "queued"
     gone = alice.delete(job)
-    assert (gone.task_id, gone.deleted, gone.changed) == (job, True, True)
+    assert (gone.id, gone.deleted, gone.changed) == (job, True, True)
     for client in (alice, bob, ops):
-        assert refused(lambda client=client: client.status(job)) == (404, "job_not_found")  # type: ignore[misc]
+        assert refused(lambda client=client: client.get(job)) == (404, "job_not_found")  # type: ignore[misc]
         assert refused(lambda client=client: client.retry(job)) == (404, "job_not_found")  # type: ignore[misc]
     assert not alice.delete(job).changed
     assert not ops.delete(job).changed
     assert refused(lambda: bob.delete(job)) == (404, "job_not_found")
     assert refused(lambda: alice.submit(**TINY, id=job)) == (409, "duplicate_job")
-    assert job not in {one.task_id for one in ops.list(limit=500).tasks}
-    assert ops.delete(alice.submit(**TINY).task_id).changed
+    assert job not in {one.id for one in ops.list(limit=500).jobs}
+    assert ops.delete(alice.submit(**TINY).id).changed
 
 
 def test_an_input_goes_with_the_last_job_that_needs_it(
     server_alone: Stack, clients: dict[str, framemill.Client]
 ) -> None:
-    objects = LocalStore(server_alone.settings.objects_dir)
+    objects = LocalStore(server_alone.settings.paths.objects_dir)
     image = {"kind": "img2img", "strength": 1, "image": PNG}
-    first, second = (clients[name].submit(**TINY, **image).task_id for name in ("alice", "bob"))  # type: ignore[arg-type]
+    first, second = (clients[name].submit(**TINY, **image).id for name in ("alice", "bob"))  # type: ignore[arg-type]
     (key,) = [found.key for found in objects.list("inputs/")]
     clients["alice"].delete(first)
-    assert clients["bob"].cancel(second).changed
-    again = clients["bob"].retry(second).task_id
+    assert clients["bob"].cancel(second).cancelled
+    again = clients["bob"].retry(second).id
     clients["bob"].delete(second)
     redis = server_alone.store.client
     redis.zadd(keys.DUE, {key: 1}, xx=True)  # as if it had been sent long ago
@@ -107,7 +107,7 @@ def test_the_command(
 ) -> None:
     secret = clients["ops"].create_key("carol").secret or ""
     with framemill.Client(server_alone.url(""), secret) as carol:
-        ids = [carol.submit(**TINY).task_id for _ in range(2)]
+        ids = [carol.submit(**TINY).id for _ in range(2)]
     words = ["--url", server_alone.url(""), "--api-key", secret]
     assert main([*words, "delete", *ids]) == 0
     assert capsys.readouterr().out.splitlines() == [f"job {job_id} was deleted" for job_id in ids]
@@ -117,7 +117,7 @@ def test_the_command(
     assert "there is no job" in capsys.readouterr().err
     assert main([*words, "submit", "--model", "tiny-image", "--retention", "keep"]) == 0
     job_id = capsys.readouterr().out.strip()
-    assert clients["ops"].status(job_id).raw["retention"] == "keep"
+    assert clients["ops"].get(job_id).raw["retention"] == "keep"
 
 
 def test_the_async_client(server_alone: Stack, clients: dict[str, framemill.Client]) -> None:
@@ -125,7 +125,7 @@ def test_the_async_client(server_alone: Stack, clients: dict[str, framemill.Clie
 
     async def use() -> list[bool]:
         async with framemill.AsyncClient(server_alone.url(""), secret) as client:
-            job_id = (await client.submit(**TINY)).task_id  # type: ignore[arg-type]
+            job_id = (await client.submit(**TINY)).id  # type: ignore[arg-type]
             return [(await client.delete(job_id)).changed for _ in range(2)]
 
     assert asyncio.run(use()) == [True, False]

@@ -28,7 +28,7 @@ FRAMES = np.zeros((1, 1, 64, 64, 3), np.uint8)
 @pytest.fixture
 def here(short_folder: Path) -> Any:
     """Settings with a folder of their own, in shared memory too."""
-    settings = Settings(data_dir=short_folder)
+    settings = Settings.of(data_dir=short_folder)
     yield settings
     assert settings.spool_memory
     shutil.rmtree(settings.spool_memory, ignore_errors=True)

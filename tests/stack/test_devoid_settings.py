@@ -9,9 +9,8 @@ from typing import Any
 import pytest
 import requests
 
-from jobs import environment
 from jobs.errors import BadSetting
-from jobs.settings import Settings
+from jobs.settings import Settings, environment
 from tests.stack.test_devoid import MODELS
 from tests.support.devoid_client import Client, Refused, request
 from tests.support.harness import wait_for
@@ -48,12 +47,13 @@ def env_file(tmp_path: Path) -> Path:
 def test_its_env_file_is_understood(env_file: Path) -> None:
     process: dict[str, str] = {}
     own = Settings.from_env(environment.of_process(process, env_file))
-    assert (own.host, own.port, own.log_level, own.test_mode) == ("0.0.0.0", 8080, "WARNING", True)
-    assert (own.s3_endpoint_url, own.s3_bucket) == ("http://s3.example.org", "media")
-    assert own.s3_image_endpoint == "https://cdn.example.org/"
-    assert own.images_path is not None
-    assert own.images_path.name == "gens"
-    assert own.service_entries == [("telegram", "service_key"), ("discord", "service_key"), ("web", "a:b")]
+    assert (own.web.host, own.web.port) == ("0.0.0.0", 8080)
+    assert (own.process.log_level, own.devoid.test_mode) == ("WARNING", True)
+    assert (own.s3.endpoint_url, own.s3.bucket) == ("http://s3.example.org", "media")
+    assert own.devoid.image_endpoint == "https://cdn.example.org/"
+    assert own.devoid.images_path is not None
+    assert own.devoid.images_path.name == "gens"
+    assert own.devoid.service_entries == [("telegram", "service_key"), ("discord", "service_key"), ("web", "a:b")]
     assert process["KANDINSKY_API_TOKEN"] == "raw token"  # where back ends look for it
     assert (process["AWS_ACCESS_KEY_ID"], process["AWS_SECRET_ACCESS_KEY"]) == ("access", "secret # 1")
 
@@ -61,8 +61,8 @@ def test_its_env_file_is_understood(env_file: Path) -> None:
 def test_the_environment_and_our_names_win(env_file: Path) -> None:
     process = {"API_PORT": "9000", "HOST": "127.0.0.1", "S3_BUCKET_NAME": ""}
     own = Settings.from_env(environment.of_process(process, env_file))
-    assert (own.port, own.host, own.s3_bucket) == (9000, "127.0.0.1", "media")
-    assert environment.read(env_file.parent / "missing") == {}
+    assert (own.web.port, own.web.host, own.s3.bucket) == (9000, "127.0.0.1", "media")
+    assert environment.of_process({}, env_file.parent / "missing") == {}
 
 
 @pytest.mark.parametrize("wrong", [{"SERVICES": "telegram"}, {"SERVICES": "a/b:key"}, {"SAVE_IMAGES_LOCALLY": "1"}])

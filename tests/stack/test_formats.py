@@ -210,7 +210,7 @@ def test_the_settings_choose_where_a_request_says_nothing(models_file: Path) -> 
     registry = ModelRegistry.from_file(models_file)
     plain, _ = resolve(registry, {"model": "tiny-image"})
     assert (plain.output_format, plain.output_quality, plain.embed_metadata) == ("png", None, None)
-    settings = Settings(image_format="webp", image_quality=70, video_format="webm", embed_metadata=False)
+    settings = Settings.of(image_format="webp", image_quality=70, video_format="webm", embed_metadata=False)
     chosen, _ = resolve(registry, {"model": "tiny-image"}, settings)
     assert (chosen.output_format, chosen.output_quality, chosen.embed_metadata) == ("webp", 70, False)
     chosen, _ = resolve(registry, {"model": "tiny-video", "embed_metadata": True}, settings)

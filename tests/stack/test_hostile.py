@@ -44,11 +44,11 @@ class Effects:
     """All that a request could leave behind."""
 
     def __init__(self, stack: Stack) -> None:
-        self.stack, self.objects = stack, LocalStore(stack.settings.objects_dir)
+        self.stack, self.objects = stack, LocalStore(stack.settings.paths.objects_dir)
 
     def now(self) -> dict[str, Any]:
         counters = self.stack.store.client.keys("*")
-        files = [path for path in self.stack.settings.data_dir.rglob("*") if "redis" not in path.parts]
+        files = [path for path in self.stack.settings.paths.data_dir.rglob("*") if "redis" not in path.parts]
         return {
             "redis": sorted(counters),
             "files": sorted(str(path) for path in files if path.is_file() and path.suffix != ".log"),

@@ -50,7 +50,7 @@ def test_no_heavy_module_is_loaded(code: str, models_file: Path) -> None:
 
 def test_the_api_loads_no_heavy_module(settings: Settings) -> None:
     with EmbeddedRedis(settings):
-        assert loaded(API, settings.models_file, DATA_DIR=str(settings.data_dir)) == set()
+        assert loaded(API, settings.paths.models_file, DATA_DIR=str(settings.paths.data_dir)) == set()
 
 
 def test_the_check_would_notice(models_file: Path) -> None:

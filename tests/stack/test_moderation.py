@@ -65,7 +65,7 @@ def test_other_words_are_not(words_file: Path, prompt: str) -> None:
 
 
 def refused_fields(words_file: Path, prompt: str) -> list[str]:
-    settings = Settings(moderation="block", moderation_words_file=str(words_file))
+    settings = Settings.of(moderation="block", moderation_words_file=str(words_file))
     try:
         moderation.check_prompts(replace(a_request("m", 1), prompt=prompt), settings, moderate=True)
     except ModerationRefused as exc:
@@ -248,8 +248,8 @@ def test_a_blurred_picture_keeps_its_size_and_its_mean() -> None:
 )
 def test_a_check_that_cannot_be_used_stops_the_server_at_its_start(options: dict[str, str], reason: str) -> None:
     with pytest.raises(BadSetting, match=reason):
-        moderation.verify(Settings(moderation="block", **options))  # type: ignore[arg-type]
-    moderation.verify(Settings(moderation="off", **options))  # type: ignore[arg-type]
+        moderation.verify(Settings.of(moderation="block", **options))  # type: ignore[arg-type]
+    moderation.verify(Settings.of(moderation="off", **options))  # type: ignore[arg-type]
 
 
 def test_a_delivery_worker_without_its_check_does_not_start(models_file: Path, short_folder: Path) -> None:
@@ -261,7 +261,7 @@ def test_a_delivery_worker_without_its_check_does_not_start(models_file: Path, s
 
 
 def test_a_check_of_prompts_that_raises_is_an_unavailable_service() -> None:
-    settings = Settings(moderation="block", moderation_prompts="math:sqrt")
+    settings = Settings.of(moderation="block", moderation_prompts="math:sqrt")
     with pytest.raises(Unavailable):
         moderation.check_prompts(a_request("m", 1), settings, moderate=True)
     moderation.check_prompts(a_request("m", 1), settings, moderate=False)

@@ -21,7 +21,7 @@ Start = Callable[..., Stack]
 
 def publications(stack: Stack, job_id: str) -> list[str]:
     """Every stored output of a job, of any attempt."""
-    folder = stack.settings.objects_dir / "outputs" / job_id
+    folder = stack.settings.paths.objects_dir / "outputs" / job_id
     return sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.png"))
 
 

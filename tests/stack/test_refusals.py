@@ -87,7 +87,7 @@ def test_a_body_that_is_no_object(stack: Stack, body: bytes) -> None:
 def test_a_body_that_is_too_large(stack: Stack) -> None:
     with requests.Session() as session:
         request = requests.Request("POST", stack.url("/v1/jobs"), data=b"x").prepare()
-        request.headers["Content-Length"] = str(stack.settings.max_request_bytes + 1)
+        request.headers["Content-Length"] = str(stack.settings.web.max_request_bytes + 1)
         response = session.send(request, timeout=10)
     assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")
 

@@ -27,7 +27,7 @@ def end_grace(stack: Any, name: str) -> None:
 
 
 def stored(stack: Any) -> list[str]:
-    objects = LocalStore(stack.settings.objects_dir)
+    objects = LocalStore(stack.settings.paths.objects_dir)
     return [found.key for prefix in ("inputs/", "outputs/") for found in objects.list(prefix)]
 
 
@@ -68,4 +68,4 @@ def test_files_expire_and_are_deleted_on_a_running_server(start) -> None:  # typ
     assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
     assert stack.delete("/v1/jobs/never").status_code == 404
     with pytest.raises(ObjectNotFound):
-        LocalStore(stack.settings.objects_dir).stat("outputs/none")
+        LocalStore(stack.settings.paths.objects_dir).stat("outputs/none")

@@ -27,7 +27,7 @@ from stack.redis_server import EmbeddedRedis
 def settings() -> Iterator[Settings]:
     # Not tmp_path: its long names do not fit into a socket's path.
     with tempfile.TemporaryDirectory(prefix="fm ") as folder:
-        yield Settings(data_dir=Path(folder, "var"))
+        yield Settings.of(data_dir=Path(folder, "var"))
 
 
 def _client(settings: Settings) -> redis.Redis:
@@ -94,7 +94,7 @@ def test_second_start_can_join_and_does_not_stop_the_first(settings: Settings) -
 
 def test_ends_with_the_process_that_started_it(settings: Settings) -> None:
     code = "import time; from stack.redis_server import *; EmbeddedRedis(Settings.from_env()).start(); time.sleep(60)"
-    environ = {**os.environ, "DATA_DIR": str(settings.data_dir), "REDIS_URL": ""}
+    environ = {**os.environ, "DATA_DIR": str(settings.paths.data_dir), "REDIS_URL": ""}
     with subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT_ROOT, env=environ) as starter:
         _await(lambda: redis_probe.ping(settings.redis_socket) is ServerState.READY)
         starter.kill()
@@ -102,7 +102,7 @@ def test_ends_with_the_process_that_started_it(settings: Settings) -> None:
 
 
 def test_foreground_command_stops_on_sigterm(settings: Settings) -> None:
-    environ = {**os.environ, "DATA_DIR": str(settings.data_dir), "REDIS_URL": ""}
+    environ = {**os.environ, "DATA_DIR": str(settings.paths.data_dir), "REDIS_URL": ""}
     command = [sys.executable, "-m", "stack.redis_server"]
     with subprocess.Popen(command, cwd=PROJECT_ROOT, env=environ, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None

@@ -93,7 +93,7 @@ class Up:
 
     def living(self) -> dict[int, str]:
         """Every process of this run by its id."""
-        folder = os.fsencode(self.settings.data_dir)
+        folder = os.fsencode(self.settings.paths.data_dir)
         found = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:

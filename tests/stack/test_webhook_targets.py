@@ -122,8 +122,8 @@ def test_all_jobs_of_a_key_have_its_webhook_until_the_receiver_is_gone(
 
         def end(**fields: Any) -> str:
             task = shop.submit(model="tiny-image", **fields)
-            shop.cancel(task.task_id)
-            return task.task_id
+            shop.cancel(task.id)
+            return task.id
 
         def heard(job_id: str) -> Message:
             wait_for(lambda: receiver.of(job_id), "the event")

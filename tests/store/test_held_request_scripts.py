@@ -38,7 +38,7 @@ class Requests:
         return int(self.script("held_request_interrupt", key="a", id=id, job=job, picture=picture))
 
     def lapse(self, id: str) -> None:
-        self.here.redis.hset(f"{keys.CALL}a:{id}", "until", 1)
+        self.here.redis.hset(f"{keys.HELD_REQUEST}a:{id}", "until", 1)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_an_equal_body_is_a_new_request_after_the_end(requests: Requests, how: s
     assert requests.end("one", how, "h2") == 0
     assert requests.end("one", how) == 1
     assert requests.open("two", "h2") == ["new"]
-    assert requests.here.redis.zrange(keys.CALLS + "a", 0, -1) == ["two"]
+    assert requests.here.redis.zrange(keys.HELD_REQUESTS + "a", 0, -1) == ["two"]
 
 
 def test_an_id_that_the_client_chose_decides_alone(requests: Requests) -> None:
@@ -87,7 +87,7 @@ def test_an_id_that_the_client_chose_decides_alone(requests: Requests) -> None:
     assert requests.open("two", "h2", forced=1) == ["new"]  # an equal body
     assert requests.end("one", "deliver", "any") == 1
     assert requests.open("one", "h3", forced=1)[0] == "repeat"  # answered again alike
-    requests.here.redis.hset(f"{keys.CALL}a:one", "until", 9e15)
+    requests.here.redis.hset(f"{keys.HELD_REQUEST}a:one", "until", 9e15)
     assert requests.open("one", "h3", forced=1, digest="other") == ["mismatch"]  # somebody waits for it
     requests.lapse("one")
     job_id = requests.here.submit(job_id="one-0")
@@ -100,13 +100,13 @@ def test_a_stopped_job_leaves_its_picture_and_the_body_is_free(requests: Request
     assert requests.interrupt("none") == 0
     requests.open("one")
     assert requests.interrupt("one") == 1
-    assert requests.here.redis.hget(f"{keys.CALL}a:one", "stopped:j") == "image/png AAAA"
+    assert requests.here.redis.hget(f"{keys.HELD_REQUEST}a:one", "stopped:j") == "image/png AAAA"
     assert requests.open("two", "h2") == ["new"]
     assert requests.renew("one") == 0  # still held
 
 
 def test_a_forgotten_request_is_no_repeat(requests: Requests) -> None:
     requests.open("one")
-    requests.here.redis.delete(f"{keys.CALL}a:one")
+    requests.here.redis.delete(f"{keys.HELD_REQUEST}a:one")
     assert requests.open("two", "h2") == ["new"]
-    assert requests.here.redis.smembers(f"{keys.REPEATS}a:d") == {"two"}
+    assert requests.here.redis.smembers(f"{keys.REPEATABLE_REQUESTS}a:d") == {"two"}

@@ -212,7 +212,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(size: tuple[int, int]) ->
         from jobs.settings import Settings
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         for data in sys.stdin.read().split():
-            try: store_image(data, settings=Settings(max_input_px=64_000_000), objects=None, records=None)
+            try: store_image(data, settings=Settings.of(max_input_px=64_000_000), objects=None, records=None)
             except InvalidRequest as exc: print(exc.message)
         print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
         """

@@ -171,7 +171,7 @@ def test_needs_no_application_and_loads_no_numpy(server: Settings) -> None:
         from jobs.store.jobs import JobStore
         import pathlib, tempfile
         folder = tempfile.TemporaryDirectory()
-        objects, settings = LocalStore(pathlib.Path(folder.name)), Settings(redis_url={server.store_url!r})
+        objects, settings = LocalStore(pathlib.Path(folder.name)), Settings.of(redis_url={server.store_url!r})
         image = {b64(encoded(picture("RGBA"), "PNG"))!r}
         store_image(image, settings=settings, objects=objects, records=JobStore(settings))
         print([m for m in ("numpy", "torch") if m in sys.modules])
@@ -190,7 +190,7 @@ def test_decoding_stops_no_other_request_under_gevent(server: Settings) -> None:
         from jobs.objects.local import LocalStore
         from jobs.settings import Settings
         from jobs.store.jobs import JobStore
-        settings = Settings(redis_url=sys.argv[1])
+        settings = Settings.of(redis_url=sys.argv[1])
         records = JobStore(settings)
         buffer = io.BytesIO()
         Image.effect_noise((3000, 3000), 90).convert("RGB").save(buffer, "PNG", compress_level=1)

@@ -110,7 +110,7 @@ def test_leases_follow_what_it_does(room: Open) -> None:
     assert complete(here, slot, job_id, attempt)
     assert 50 < lease_s(here) <= 60
     pull(here)
-    assert lease_s(here) <= here.store.settings.slot_lease_s
+    assert lease_s(here) <= here.store.settings.leases.slot_lease_s
 
 
 def test_one_that_asks_for_the_next_job_has_little_time_to_end_the_last(room: Open) -> None:
@@ -121,7 +121,7 @@ def test_one_that_asks_for_the_next_job_has_little_time_to_end_the_last(room: Op
         slot, _, attempt = pull(here, batch, base)
         start(here, slot, job_id, attempt)
         assert pull(here, batch, base)[0] == f"{base}~1"
-        assert least_s < lease_s(here, slot) <= max(here.store.settings.slot_lease_s, least_s + 10)
+        assert least_s < lease_s(here, slot) <= max(here.store.settings.leases.slot_lease_s, least_s + 10)
         here.store.leave(f"{base}~1", OWNER)
         assert here.store.heartbeat(slot, OWNER, {}).job_id == job_id
         assert lease_s(here, slot) > 290  # it says that it lives

@@ -48,7 +48,8 @@ def test_files_go_when_their_time_is_over_and_the_record_says_so(house: House) -
     job = house.store.get(first)
     assert (str(job.state), job.outputs) == ("succeeded", [])
     assert job.removed_at_ms
-    assert house.redis.zscore(keys.EXPIRING, first) == job.removed_at_ms + house.store.settings.result_ttl_s * 1000
+    result_ttl_ms = house.store.settings.retention.result_ttl_s * 1000
+    assert house.redis.zscore(keys.EXPIRING, first) == job.removed_at_ms + result_ttl_ms
     assert house.store.get(second).removed_at_ms is None
 
 

@@ -125,7 +125,7 @@ def test_a_slot_is_taken_from_its_owner_only_when_the_owner_is_gone(room: Open) 
     held = here.store.register("gpu0", OTHER, FACTS)
     assert isinstance(held, SlotHeld)
     assert held.owner == OWNER
-    assert 0 < held.lapses_in_s <= here.store.settings.slot_lease_s
+    assert 0 < held.lapses_in_s <= here.store.settings.leases.slot_lease_s
     assert here.store.register("gpu0", OTHER, FACTS, takeover=True) is None
     assert here.at() == (job_id, 2)
     here.redis.zadd(keys.LEASES, {"gpu0": 1})
@@ -212,15 +212,15 @@ def test_capacity_counts_free_slots_less_what_they_must_do_first(room: Open) -> 
     assert here.store.capacity().spare == 3
     assert (here.store.capacity(model="m").spare, here.store.capacity(slot="gpu2").spare) == (2, 1)
     first, second = here.submit(), here.submit()
-    load = here.store.capacity(model="m")
-    assert (load.spare, set(load.active), load.waiting) == (0, {first, second}, 0)
+    capacity = here.store.capacity(model="m")
+    assert (capacity.spare, set(capacity.active), capacity.waiting) == (0, {first, second}, 0)
     slot = next(name for name in ("gpu0", "gpu1") if here.at(name)[0] == first)
     here.start(slot)
     here.store.cancel(first)
     assert here.store.capacity(model="m").spare == 1  # free within a step
     here.submit()
-    load = here.store.capacity(model="m")
-    assert (load.spare, load.waiting) == (0, 1)  # … but a job waits for it
+    capacity = here.store.capacity(model="m")
+    assert (capacity.spare, capacity.waiting) == (0, 1)  # … but a job waits for it
 
 
 def test_capacity_counts_deliveries_as_work(room: Open) -> None:

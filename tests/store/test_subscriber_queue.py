@@ -111,7 +111,7 @@ def test_queues_of_a_dead_process_are_taken_over(here: Room, queues: SubscriberQ
     (own,) = other.acquire()
     assert own != queue
     assert other.renew() == []
-    here.redis.zadd(keys.WEBS, {"web1": 1})
+    here.redis.zadd(keys.WEB_PROCESSES, {"web1": 1})
     assert other.renew() == [queue]
     assert notices(queues, queue) == []
     assert queues.renew() == []

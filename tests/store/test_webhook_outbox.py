@@ -21,9 +21,9 @@ def claim(outbox: WebhookOutbox, number: int = 10, *, sender: str = "me") -> lis
 
 def due_now(here: Room) -> None:
     """As if every pause and every lease were over."""
-    for member in here.redis.zrange(keys.HOOKS + RECEIVER, 0, -1):
-        here.redis.zadd(keys.HOOKS + RECEIVER, {member: 1})
-        here.redis.hset(keys.HOOK + member.split()[0], "until", 1)
+    for member in here.redis.zrange(keys.RECEIVER_DELIVERIES + RECEIVER, 0, -1):
+        here.redis.zadd(keys.RECEIVER_DELIVERIES + RECEIVER, {member: 1})
+        here.redis.hset(keys.WEBHOOK_DELIVERIES + member.split()[0], "until", 1)
 
 
 def test_events_of_one_job_go_one_after_the_other(room: Open) -> None:
@@ -37,7 +37,7 @@ def test_events_of_one_job_go_one_after_the_other(room: Open) -> None:
     assert [delivery.event for delivery in first] == ["job.started"]
     assert claim(outbox) == []
     assert outbox.settle(replace(first[0], state="delivered", next_at=None), "me")
-    here.redis.zadd(keys.HOOKS + RECEIVER, {f"{job_id} job.succeeded": 1})  # it was put off for a moment
+    here.redis.zadd(keys.RECEIVER_DELIVERIES + RECEIVER, {f"{job_id} job.succeeded": 1})  # it was put off for a moment
     assert [delivery.event for delivery in claim(outbox)] == ["job.succeeded"]
     assert [delivery.state for delivery in outbox.log(job_id)] == ["delivered", "pending"]
 
@@ -55,7 +55,7 @@ def test_a_sender_that_was_too_slow_changes_nothing(room: Open) -> None:
     assert not outbox.settle(replace(slow, state="failed"), "slow")
     assert outbox.settle(replace(quick, state="delivered"), "quick")
     assert [delivery.state for delivery in outbox.log(job_id)] == ["delivered"]
-    assert here.redis.keys(keys.HOOKS + "*") == []
+    assert here.redis.keys(keys.RECEIVER_DELIVERIES + "*") == []
     assert here.redis.exists(keys.RECEIVERS) == 0
 
 
@@ -77,8 +77,8 @@ def test_what_was_not_sent_leaves_with_its_record(room: Open) -> None:
     here.sweep()
     here.redis.delete(keys.JOB + removed)
     assert claim(outbox) == []
-    assert here.redis.keys(keys.HOOK + "*") == []
-    assert here.redis.keys(keys.HOOKS + "*") == []
+    assert here.redis.keys(keys.WEBHOOK_DELIVERIES + "*") == []
+    assert here.redis.keys(keys.RECEIVER_DELIVERIES + "*") == []
     assert outbox.due() == []
 
 

@@ -17,8 +17,8 @@ RECEIVER = "a|example.org:80"
 
 
 def claim(here: Room) -> list[list[str]]:
-    for member in here.redis.zrange(keys.HOOKS + RECEIVER, 0, -1):
-        here.redis.zadd(keys.HOOKS + RECEIVER, {member: 1})
+    for member in here.redis.zrange(keys.RECEIVER_DELIVERIES + RECEIVER, 0, -1):
+        here.redis.zadd(keys.RECEIVER_DELIVERIES + RECEIVER, {member: 1})
     claimed = here.store.script("webhook_claim", receiver=RECEIVER, limit=9, lease_ms=9000, sender="s")
     return list(claimed)
 
@@ -77,4 +77,4 @@ def test_a_receiver_that_wants_no_more_gets_no_message_of_later_changes(room: Op
     later = here.submit()
     assert "webhook" not in here.store.read(later)
     here.store.script("webhook_resend", id=job_id, event="")
-    assert here.redis.hexists(keys.HOOK + job_id, "gone") is False
+    assert here.redis.hexists(keys.WEBHOOK_DELIVERIES + job_id, "gone") is False

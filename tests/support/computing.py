@@ -67,7 +67,7 @@ class Worker:
 
     def __init__(self, room: Room, models_file: Path, folder: Path) -> None:
         self.room, self.models = room, ModelRegistry.from_file(models_file)
-        self.pipelines = PipelineCache(Settings(data_dir=folder, models_file=models_file, cpu_threads=1))
+        self.pipelines = PipelineCache(Settings.of(data_dir=folder, models_file=models_file, cpu_threads=1))
         self.objects = LocalStore(folder / "objects")
         room.open("gpu0", *self.models.names())
         #: Of the last job.

@@ -1,4 +1,4 @@
-"""A small server that follows the contract, for the client and the command."""
+"""A small server that implements the API, for tests of the client and the command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STATES = ("queued", "running", "delivering", "succeeded")
 
 
 class FakeServer(ThreadingHTTPServer):
-    """One job that moves on with every question for its status, unless ``hold`` keeps it running."""
+    """One job that advances with every request for it, unless ``hold`` keeps it running."""
 
     daemon_threads = True
 
@@ -26,59 +26,61 @@ class FakeServer(ThreadingHTTPServer):
         self.calls: list[tuple[str, str, Any]] = []
         self.queries: list[dict[str, list[str]]] = []
         self.headers: list[dict[str, str]] = []
-        #: Answers given before the ordinary ones: (status, body, headers), or None to cut the connection.
+        #: Responses given before the regular ones: (status, body, headers), or None to cut the connection.
         self.first: list[tuple[int, Any, dict[str, str]] | None] = []
         self.steps = 0
         self.hold = False
         self.end: str | None = None
-        #: The answer to a request for a job's events.
+        #: Response to a request for the job's events.
         self.events: tuple[int, Any, dict[str, str]] = (404, {"detail": "no such route"}, {})
-        #: A connection that is to be cut is first silent for so many seconds.
+        #: Silence before a connection is cut, in seconds.
         self.stall_s = 0.0
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         pass  # connections cut on purpose
 
-    def status(self) -> dict[str, Any]:
+    def job(self) -> dict[str, Any]:
         state = self.end or ("running" if self.hold else STATES[min(self.steps, 3)])
         self.steps += 1
         done = state == "succeeded"
         error = {"code": "out_of_memory", "message": "too large"} if state == "failed" else None
+        started = state != "queued"
+        progress = {"stage": None, "stage_percent": None, "step": 10 * started, "steps": 20 * started, "percent": 50}
         return {
-            "task_id": "a1", "state": state, "status": "processing", "step": 10 if state != "queued" else None,
-            "steps": 20 if state != "queued" else None, "percent": 50, "eta_s": 3.2, "stage": None, "error": error,
-            "position": 2 if state == "queued" else None, "warnings": [], "created_at": "2026-01-01T00:00:00Z",
-            "outputs": [{"index": 0, "url": "/v1/tasks/a1/result?index=0", "media_type": "image/png"}] if done else [],
+            "id": "a1", "state": state, "progress": progress, "eta_s": 3.2, "error": error,
+            "position": 0 if started else 2, "warnings": [], "created_at": "2026-01-01T00:00:00Z",
+            "outputs": [{"index": 0, "url": "/v1/jobs/a1/result?index=0", "media_type": "image/png"}] if done else [],
         }  # fmt: skip
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any, dict[str, str]]:
-        if (method, path) == ("POST", "/v1/tasks/"):
+        if (method, path) == ("POST", "/v1/jobs"):
             if body.get("steps", 1) > 100:
                 problem = {"field": "steps", "rule": "must be 1 to 100", "value": body["steps"]}
                 error = {"code": "invalid_request", "message": "steps: must be 1 to 100", "fields": [problem]}
                 return 422, {"detail": error["message"], "error": error}, {}
-            return 200, {
-                "task_id": "a1", "status": "pending", "state": "queued", "position": 2, "eta_s": 3.2, "links": {},
+            return 201, {
+                "id": "a1", "state": "queued", "position": 2, "eta_s": 3.2, "links": {},
                 "warnings": ["width 63 was rounded to 64"], "request": {"seed": 7},
             }, {}  # fmt: skip
-        if (method, path) == ("GET", "/v1/tasks/a1"):
-            return 200, self.status(), {}
-        if path == "/v1/tasks/a1/events":
+        if (method, path) == ("GET", "/v1/jobs/a1"):
+            return 200, self.job(), {}
+        if path == "/v1/jobs/a1/events":
             return self.events
-        if path == "/v1/tasks/a1/result":
+        if path == "/v1/jobs/a1/result":
             return 200, PNG, {"Content-Type": "image/png"}
-        if (method, path) == ("GET", "/v1/tasks/"):
-            return 200, {"tasks": [self.status()], "total": 2, "next": "a1"}, {}
-        if (method, path) == ("DELETE", "/v1/tasks/a1"):
+        if (method, path) == ("GET", "/v1/jobs"):
+            return 200, {"jobs": [self.job()], "total": 2, "next": "a1"}, {}
+        if (method, path) == ("POST", "/v1/jobs/a1/cancel"):
             self.end = "cancelled"
-            stopped = {"task_id": "a1", "state": "cancelled", "changed": True, "stop_status": "success", "reason": ""}
-            return 200, stopped, {}
-        if (method, path) == ("DELETE", "/v1/tasks/running"):
-            return 200, {"stop_status": "success", "reason": "", "cancelled": ["a1"]}, {}
+            return 200, {"id": "a1", "state": "cancelled", "cancelled": True}, {}
+        if (method, path) == ("POST", "/v1/jobs/cancel"):
+            return 200, {"cancelled": ["a1"]}, {}
         if path == "/v1/models":
             return 200, {"models": [{"name": "demo-image", "kinds": ["text2img"], "description": "Shapes."}]}, {}
-        if path == "/v1/service/status":
-            return 200, {"service_status": "idle"}, {}
+        if path == "/v1/fleet":
+            return 200, {"slots": [], "delivery": ["here"], "version": "0.2.0"}, {}
+        if path == "/v1/queue":
+            return 200, {"idle": True, "counts": {"queued": 2}}, {}
         return 404, {"detail": "no such job", "error": {"code": "job_not_found", "message": "no such job"}}, {}
 
 

@@ -28,7 +28,7 @@ class Case:
 
     def __init__(self, folder: Path, records: JobStore) -> None:
         self.records = records
-        self.settings = Settings(
+        self.settings = Settings.of(
             data_dir=Path("/tmp"), input_url_allow="other.example, 127.0.0.1", max_input_bytes=500_000
         )
         self.folder = folder
@@ -39,7 +39,7 @@ class Case:
     ) -> str:
         return store_image(
             value,  # type: ignore[arg-type]
-            settings=Settings(**{**vars(self.settings), **settings}),  # type: ignore[arg-type]
+            settings=self.settings.replace(**settings),
             objects=self.objects,
             records=self.records,
             field=field,

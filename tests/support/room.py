@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -31,7 +30,7 @@ class Room:
     """An empty waiting room with these settings."""
 
     def __init__(self, server: Settings, **options: Any) -> None:
-        self.store = JobStore(replace(server, **options))
+        self.store = JobStore(server.replace(**options))
         self.redis = self.store.client
         self.redis.flushall()
         self._numbers = count(1)

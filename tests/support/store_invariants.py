@@ -175,7 +175,7 @@ class Snapshot:
     def _webhooks(self) -> None:
         """Each job with a webhook has told its end once, and its start if it ever ran and that is wanted."""
         due: dict[str, set[str]] = defaultdict(set)
-        hooks = self._family(keys.HOOK)
+        hooks = self._family(keys.WEBHOOK_DELIVERIES)
         for job_id, record in self.jobs.items():
             webhook = json.loads(record.get("webhook") or "null")
             written = {field for field in hooks.pop(job_id, {}) if field.startswith("job.")}
@@ -186,9 +186,9 @@ class Snapshot:
             for event in written:
                 due[f"{record['key']}|{webhook['to']}"].add(f"{job_id} {event}")
         assert not hooks
-        found = {name: set(value) for name, value in self._family(keys.HOOKS).items()}
+        found = {name: set(value) for name, value in self._family(keys.RECEIVER_DELIVERIES).items()}
         assert found == due  # the sender of these tests sends nothing
-        first = {name: min(self.all[keys.HOOKS + name].values()) for name in found}
+        first = {name: min(self.all[keys.RECEIVER_DELIVERIES + name].values()) for name in found}
         assert self.all.get(keys.RECEIVERS, {}) == first
         self.unexplained.discard(keys.RECEIVERS)
 

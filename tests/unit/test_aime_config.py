@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from app.protocols.aime.config import SERVER_FILE, read_endpoints
-from app.protocols.aime.spec import Endpoints
+from app.protocols.aime.endpoints.config import SERVER_FILE, read_endpoints
+from app.protocols.aime.endpoints.spec import Endpoints
 from jobs.errors import BadSetting
 from jobs.models.registry import ModelRegistry
 from jobs.settings import PROJECT_ROOT, Settings
@@ -32,7 +32,7 @@ def read(folder: Path, text: str = GOOD, server: str = "", models: str = "") -> 
         (folder / "endpoints" / SERVER_FILE).write_text(server)
     registry_file = folder / "models.toml"
     registry_file.write_text(models)
-    settings = Settings(endpoints_dir=folder / "endpoints")
+    settings = Settings.of(endpoints_dir=folder / "endpoints")
     return read_endpoints(settings, ModelRegistry.from_file(registry_file))
 
 

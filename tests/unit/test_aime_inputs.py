@@ -14,10 +14,10 @@ import av
 import pytest
 from PIL import Image
 
-from app.protocols.aime.inputs import BadInputs, check_inputs
-from app.protocols.aime.parameters import read_inputs
-from app.protocols.aime.spec import Endpoint, Endpoints
-from app.protocols.aime.tables import Table
+from app.protocols.aime.endpoints.parameters import read_inputs
+from app.protocols.aime.endpoints.spec import Endpoint, Endpoints
+from app.protocols.aime.endpoints.tables import Table
+from app.protocols.aime.inputs.checking import BadInputs, check_inputs
 from jobs.settings import Settings
 
 

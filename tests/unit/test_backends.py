@@ -86,7 +86,7 @@ def test_the_document_has_every_key_and_its_examples_are_valid(tmp_path: Path) -
     path = tmp_path / "models.toml"
     path.write_text(example)
     registry = models.ModelRegistry.from_file(path)
-    registry = backends.registry_of(Settings(models_file=path, backends_file=written(tmp_path, tables)))
+    registry = backends.registry_of(Settings.of(models_file=path, backends_file=written(tmp_path, tables)))
     offered = {name: [spec.name for spec in backend.offered(registry)] for name, backend in found.items()}
     own = {"a1111-main": ["automatic1111"], "kandinsky-1": ["kandinsky"]}
     assert offered == {"lightx2v-1": ["wan-2-1"], "other-site": ["wan-2-1"], **own}
@@ -161,7 +161,7 @@ def test_models_that_back_ends_bring_along(tmp_path: Path) -> None:
     models_file.write_text('[n]\nexecutor = "noop"\nkinds = ["text2img"]\n')
 
     def registry(tables: str) -> models.ModelRegistry:
-        return backends.registry_of(Settings(models_file=models_file, backends_file=written(tmp_path, tables)))
+        return backends.registry_of(Settings.of(models_file=models_file, backends_file=written(tmp_path, tables)))
 
     assert registry("[lightx2v-1]\n" + GOOD).names() == ["n"]
     found = registry("[a-1]\n" + no_models)
@@ -187,7 +187,7 @@ PROCFILE = "web: gunicorn\ngpu0: celery -Q gpu0 -n gpu0@%h\nio: celery -Q io\n"
 
 def test_the_launcher_repeats_services_devices_and_back_ends(tmp_path: Path) -> None:
     path = written(tmp_path, "[lightx2v-1]\n" + GOOD)
-    settings = Settings(port=8100, backends_file=path, data_dir=tmp_path)
+    settings = Settings.of(port=8100, backends_file=path, data_dir=tmp_path)
     plan = {entry.name: entry for entry in planned(settings, PROCFILE, services=2, gpus=0)}
     assert list(plan) == ["web0", "web1", "gpu0", "gpu1", "lightx2v-1", "io"]
     assert plan["web1"].environment == {"PORT": "8101", "SERVICE_SLOT": "gpu1"}
@@ -198,14 +198,14 @@ def test_the_launcher_repeats_services_devices_and_back_ends(tmp_path: Path) -> 
 
 
 def test_the_launcher_starts_a_worker_for_each_entry_of_the_list(tmp_path: Path) -> None:
-    settings = Settings(backends_file=listed(tmp_path, [ENTRY, {**ENTRY, "name": "A b"}]), data_dir=tmp_path)
+    settings = Settings.of(backends_file=listed(tmp_path, [ENTRY, {**ENTRY, "name": "A b"}]), data_dir=tmp_path)
     plan = {entry.name: entry.command for entry in planned(settings, PROCFILE, services=1, gpus=1)}
     assert plan["kandinsky-one"] == "celery -Q kandinsky-one -n kandinsky-one@%h"
     assert "a-b" in plan
 
 
 def test_more_services_than_gpus_are_refused(tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path)
+    settings = Settings.of(data_dir=tmp_path)
     for services, gpus in ((3, 2), (0, 2)):
         with pytest.raises(CannotStart, match="--services"):
             planned(settings, PROCFILE, services, gpus)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 import subprocess
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from jobs.models import file as models_file
 from jobs.models import registry as models
 from jobs.models import spec as model_spec
 from jobs.settings import PROJECT_ROOT, Settings
+from jobs.settings.settings import defaults
 from jobs.store import keys
 
 DOCS = PROJECT_ROOT / "docs"
@@ -51,7 +51,7 @@ def test_every_setting_is_documented_with_its_default_and_none_else() -> None:
     rows = re.findall(r"^\| `([A-Z0-9_]+)` \| ([^|]+) \|", section(DOCS / "configuration.md", "Settings"), re.MULTILINE)
     documented = {name: default.strip() for name, default in rows}
     assert len(documented) == len(rows), "a setting is listed twice"
-    assert documented == {option.name.upper(): shown(option.default) for option in dataclasses.fields(Settings)}
+    assert documented == {variable: shown(default) for variable, default in defaults().items()}
 
 
 def shown(default: Any) -> str:
@@ -107,7 +107,7 @@ def test_every_route_is_documented_and_none_else(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("app.factory.configure", lambda level: None)  # logging stays pytest's
     empty = tmp_path / "models.toml"
     empty.write_text("")
-    app = create_app(Settings(redis_url="redis://127.0.0.1", data_dir=tmp_path, models_file=empty))
+    app = create_app(Settings.of(redis_url="redis://127.0.0.1", data_dir=tmp_path, models_file=empty))
     routes = {
         f"{method} {rule.rule.replace('<', '{').replace('>', '}')}"
         for rule in app.url_map.iter_rules()
@@ -157,14 +157,20 @@ def anchors(page: Path) -> set[str]:
 
 
 def test_every_decision_has_its_parts_and_is_listed() -> None:
-    index = text_of(DOCS / "architecture.md")
-    records = sorted((DOCS / "decisions").glob("*.md"))
+    index = text_of(DOCS / "decisions" / "README.md")
+    records = sorted((DOCS / "decisions").glob("[0-9]*.md"))
     numbers = [path.name[:4] for path in records]
     assert all(number.isdecimal() for number in numbers)
     assert len(set(numbers)) == len(numbers)
     for path in records:
         assert re.findall(r"^## (.+)$", text_of(path), re.MULTILINE) == ["Context", "Decision", "Why", "Consequences"]
-        assert f"decisions/{path.name}" in index
+        assert f"({path.name})" in index
+
+
+def test_every_script_is_documented_and_none_else() -> None:
+    cells = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", section(DOCS / "internals.md", "Scripts"), re.MULTILINE)
+    documented = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    assert sorted(documented) == sorted(path.stem for path in (PROJECT_ROOT / "jobs" / "store" / "lua").glob("*.lua"))
 
 
 def test_no_file_names_a_folder_of_one_machine() -> None:

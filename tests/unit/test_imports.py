@@ -29,7 +29,7 @@ NAMED_MODULES = {
     # Celery rebuilds a failed job's exception from the result.
     "tasks.result_backend": {"jobs.errors"},
     # Checks of prompts and outputs are settings: an operator names a function of its own there.
-    "jobs.settings": {"jobs.moderation", "workers.delivery.moderation"},
+    "jobs.settings.web": {"jobs.moderation", "workers.delivery.moderation"},
     "jobs.moderation": {"jobs.moderation"},
 }  # fmt: skip
 #: Attributes of the store that give raw access to Redis.

@@ -101,6 +101,11 @@ def test_arguments_are_named_before_any_other_code(source: Source) -> None:
     assert names or rest
 
 
+@scripts_and_includes
+def test_lines_are_short(source: Source) -> None:
+    assert [line for line in source.text.splitlines() if len(line) > 120] == []
+
+
 @pytest.mark.parametrize("source", INCLUDES, ids=lambda source: source.name)
 def test_included_files_take_no_arguments(source: Source) -> None:
     assert "ARGV" not in source.text

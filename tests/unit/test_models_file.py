@@ -103,7 +103,7 @@ def test_the_shipped_file_is_valid() -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "message"),
     [
-        ("PORT", "http", "PORT must be a number"),
+        ("PORT", "http", "PORT must be a whole number"),
         ("MAX_WAITING", "-1", "MAX_WAITING must not be negative"),
         ("SLOT_LEASE_S", "1", "SLOT_LEASE_S must be at least twice HEARTBEAT_S"),
         ("S3_ADDRESSING_STYLE", "odd", "S3_ADDRESSING_STYLE must be"),
@@ -118,7 +118,7 @@ def test_a_wrong_setting_is_named(variable: str, value: str, message: str) -> No
 
 
 def test_a_secret_is_not_shown() -> None:
-    assert "hunter2" not in repr(Settings(redis_url="redis://:hunter2@example/0"))
+    assert "hunter2" not in repr(Settings.of(redis_url="redis://:hunter2@example/0"))
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_keys_come_from_the_environment_and_a_file(tmp_path: Path) -> None:
     settings = Settings.from_env(
         {"API_KEYS": "app:aaaaaaaaaaaaaaaa, web:bbbbbbbbbbbbbbbb", "API_KEYS_FILE": str(listed)}
     )
-    assert [entry.split(":")[0] for entry in settings.key_entries] == ["app", "web", "ops", "shop"]
+    assert [entry.split(":")[0] for entry in settings.access.key_entries] == ["app", "web", "ops", "shop"]
     assert "aaaaaaaaaaaaaaaa" not in repr(settings)
     with pytest.raises(BadSetting, match="API_KEYS_FILE"):
-        _ = Settings(api_keys_file="nothing/here").key_entries
+        _ = Settings.of(api_keys_file="nothing/here").access.key_entries

@@ -74,7 +74,7 @@ def test_a_submission_without_options_stores_the_defaults_of_its_caller() -> Non
 
 def test_the_server_decides_the_retention_of_a_caller_without_one() -> None:
     submission = Submission(request=REQUEST, caller=replace(CALLER, retention=""))
-    assert submission.completed(Settings(retention="keep")).retention == "keep"
+    assert submission.completed(Settings.of(retention="keep")).retention == "keep"
 
 
 @pytest.mark.parametrize(("webhook", "stored"), [(None, None), (False, ""), (HOOK, HOOK.to_json())])

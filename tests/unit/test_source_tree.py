@@ -46,7 +46,23 @@ def test_imports_count_wherever_they_stand(checkout: Make) -> None:
         "framemill.d": {"jobs.c"},
     }
     assert circles(module_graph(tree)) == [["jobs.a", "jobs.b", "jobs.c"]]
-    assert folder_graph(tree) == {"jobs": set(), "framemill": {"jobs"}}
+    assert folder_graph(tree) == module_graph(tree)
+
+
+def test_a_folder_below_a_package_is_one_place_and_modules_beside_it_are_their_own(checkout: Make) -> None:
+    tree = checkout(
+        {
+            "jobs/record.py": "from jobs.requests import generation\n",
+            "jobs/requests/generation.py": "from jobs.requests import parts\nimport jobs.errors\n",
+            "jobs/requests/parts.py": "import jobs.errors\n",
+            "jobs/errors.py": "",
+        }
+    )
+    assert folder_graph(tree) == {
+        "jobs.record": {"jobs.requests"},
+        "jobs.requests": {"jobs.errors"},
+        "jobs.errors": set(),
+    }
 
 
 def test_a_module_named_in_a_string_is_an_import_only_if_asked_for(checkout: Make) -> None:

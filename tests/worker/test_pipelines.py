@@ -29,7 +29,7 @@ def spec(models_file: Path) -> ModelSpec:
 @pytest.fixture(scope="module")
 def size(spec: ModelSpec) -> int:
     """Measured bytes of one model."""
-    cache = PipelineCache(Settings(model_memory_bytes=PLENTY))
+    cache = PipelineCache(Settings.of(model_memory_bytes=PLENTY))
     cache.get(spec, Kind.TEXT2IMG)
     return cache.held()[0].bytes
 
@@ -42,7 +42,7 @@ def caches(size: int) -> Callable[..., tuple[PipelineCache, list[dict[str, str]]
         models: float, parked: float = 0, pinned: set[str] | None = None
     ) -> tuple[PipelineCache, list[dict[str, str]]]:
         told: list[dict[str, str]] = []
-        settings = Settings(model_memory_bytes=int(models * size), parking_bytes=int(parked * size) or 1)
+        settings = Settings.of(model_memory_bytes=int(models * size), parking_bytes=int(parked * size) or 1)
         cache = PipelineCache(settings, lambda: pinned or set(), lambda: told.append(places(cache)))
         return cache, told
 
@@ -146,7 +146,7 @@ def test_loading_tells_how_far_it_is_and_stops_between_components(caches: Caches
 
 
 def loaded(spec: ModelSpec, **options: object) -> tuple[PipelineCache, object]:
-    cache = PipelineCache(Settings(model_memory_bytes=PLENTY))
+    cache = PipelineCache(Settings.of(model_memory_bytes=PLENTY))
     return cache, cache.get(replace(spec, load=LoadOptions(**options)), spec.kinds[0])  # type: ignore[arg-type]
 
 

@@ -101,7 +101,7 @@ class _Delivery:
 
     def previews(self, frame: np.ndarray, index: int) -> dict[str, Output]:
         """Store the thumbnail, and of a video the poster: its first frame in full size."""
-        longest_px, name = settings().thumbnail_px, settings().thumbnail_format
+        longest_px, name = settings().outputs.thumbnail_px, settings().outputs.thumbnail_format
         if not longest_px:
             return {}
         limits: dict[str, int | None] = {"thumbnail": longest_px}
@@ -123,7 +123,7 @@ class _Delivery:
             width=size[0], height=size[1], frames=frames, fps=fps,
         )  # fmt: skip
         name = f"{self._job.job_id}-{path.name}"
-        tags = {"retention": self._job.retention} if settings().s3_tag_retention else None
+        tags = {"retention": self._job.retention} if settings().s3.tag_retention else None
         _objects().put_file(output.key, path, media_type, sha256=sha256, file_name=name, tags=tags)
         self._stored.append(output)
         if self._job.alias and path.stem == "0":
@@ -133,10 +133,10 @@ class _Delivery:
 
     def _publish_alias(self, alias: str, path: Path, media_type: str, sha256: str) -> None:
         """Store the first output under the job's alias too. It is never removed: a repeat stores the same content."""
-        if settings().s3_image_endpoint:
+        if settings().devoid.image_endpoint:
             _objects().put_file(alias, path, media_type, sha256=sha256, file_name=alias)
-        folder = settings().images_path
-        if settings().save_images_locally and folder:
+        folder = settings().devoid.images_path
+        if settings().devoid.save_images_locally and folder:
             _copy(path, folder / alias)
 
 

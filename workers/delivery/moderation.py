@@ -41,9 +41,9 @@ def moderated(job: Job, clips: list[np.ndarray], settings: Settings) -> tuple[li
     """
     if not moderation.hides_outputs(settings, moderate=job.moderate):
         return clips, [False] * len(clips)
-    check: OutputCheck = moderation.load("MODERATION_OUTPUTS", settings.moderation_outputs)
+    check: OutputCheck = moderation.load("MODERATION_OUTPUTS", settings.moderation.outputs)
     refused = [bool(check(clip, job.request, settings)) for clip in clips]
-    if any(refused) and settings.moderation == "block":
+    if any(refused) and settings.moderation.mode == "block":
         raise ModerationRefused(Problem("outputs", "are refused by this server's moderation"))
     return [blur(clip) if bad else clip for clip, bad in zip(clips, refused, strict=True)], refused
 
@@ -66,7 +66,7 @@ def skin(clip: np.ndarray, request: GenerationRequest, settings: Settings) -> bo
     It knows colours, not what is to be seen: sand and wood are skin-coloured as well, a black and white picture never
     is. ``MODERATION_SKIN_SHARE`` is the share from which it refuses.
     """
-    return any(skin_share(frame) >= settings.moderation_skin_share for frame in clip[::FRAME_STRIDE])
+    return any(skin_share(frame) >= settings.moderation.skin_share for frame in clip[::FRAME_STRIDE])
 
 
 def skin_share(frame: np.ndarray) -> float:

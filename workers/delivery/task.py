@@ -32,7 +32,7 @@ def _renewed(job_id: str, attempt: int, owner: str) -> Iterator[None]:
     done = threading.Event()
 
     def renew() -> None:
-        while not done.wait(settings().delivery_lease_s / 3):
+        while not done.wait(settings().leases.delivery_lease_s / 3):
             with suppress(Unavailable):
                 store().claim(job_id, attempt, owner)
 

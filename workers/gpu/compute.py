@@ -55,7 +55,7 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
         begun = time.monotonic()
         noop.count_steps(job.request, reporter)
         return Computed(time.monotonic() - begun)
-    if spec.executor == "drawing" or settings().test_mode:
+    if spec.executor == "drawing" or settings().devoid.test_mode:
         return _draw(job, attempt, reporter)
     if job.command:
         return _carry_out(job, spec, reporter)

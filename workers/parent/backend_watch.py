@@ -49,7 +49,7 @@ class BackendWatch:
             with suppress(Unavailable):
                 if self._is_free():
                     self._note(self._check(executor))
-            self._stopping.wait(settings().heartbeat_s)
+            self._stopping.wait(settings().leases.heartbeat_s)
 
     def _check(self, executor: RemoteExecutor) -> str:
         try:

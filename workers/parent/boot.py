@@ -46,7 +46,7 @@ app.steps["worker"].add(ParentStep)
 
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
-    configure(settings().log_level)
+    configure(settings().process.log_level)
 
 
 @signals.celeryd_after_setup.connect

@@ -40,10 +40,10 @@ class Janitor:
 
     def _run(self) -> None:
         away = False
-        while not self._stopping.wait(settings().heartbeat_s):
+        while not self._stopping.wait(settings().leases.heartbeat_s):
             try:
                 self._tidy_spool()
-                if store().lock_files(self._owner, settings().heartbeat_s):
+                if store().lock_files(self._owner, settings().leases.heartbeat_s):
                     self._remove_files()
                 away = False
             except FramemillError as exc:  # Redis or the object store is away
@@ -65,7 +65,7 @@ class Janitor:
         self._objects = self._objects or open_store(settings())
         for name in retention.remove_due(store(), self._objects):
             logger.info("files removed", extra={"files": name})
-        if settings().orphan_age_s and time.monotonic() >= self._next_orphans_at:
-            for name in retention.find_orphans(store(), self._objects, age_s=settings().orphan_age_s):
+        if settings().retention.orphan_age_s and time.monotonic() >= self._next_orphans_at:
+            for name in retention.find_orphans(store(), self._objects, age_s=settings().retention.orphan_age_s):
                 logger.warning("orphaned files found", extra={"files": name})
             self._next_orphans_at = time.monotonic() + ORPHANS_EVERY_S

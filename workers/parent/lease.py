@@ -38,7 +38,7 @@ class SlotLease:
         Raises:
             BadSetting: a living worker serves the slot.
         """
-        deadline = time.monotonic() + 2 * settings().slot_lease_s
+        deadline = time.monotonic() + 2 * settings().leases.slot_lease_s
         takeover = False
         while True:
             register = partial(store().register, self._slot, self._owner, facts, takeover=takeover)

@@ -64,7 +64,7 @@ class ParentProcess:
         redis_away = False
         pause_s = 0.0  # the first beat comes at once: it asks for the models to preload
         while not self._stopping.wait(pause_s):
-            pause_s = settings().heartbeat_s
+            pause_s = settings().leases.heartbeat_s
             try:
                 self._beat()
                 if redis_away:

@@ -84,7 +84,7 @@ class SlotWorker:
         self._stopping.set()
         if self._watch:
             self._watch.stop()
-        deadline = time.monotonic() + settings().drain_grace_s
+        deadline = time.monotonic() + settings().leases.drain_grace_s
         try:
             if job_id := self._lease.release(deadline):
                 logger.info("job handed back", extra={"job_id": job_id, "slot": self._slot})
@@ -134,7 +134,7 @@ class SlotWorker:
 
     def _kill_if_overdue(self, beat: Heartbeat) -> None:
         """Kill the child if its job was ended from outside and it has not stopped within ``CANCEL_GRACE_S``."""
-        if beat.overdue_s is None or beat.overdue_s <= settings().cancel_grace_s:
+        if beat.overdue_s is None or beat.overdue_s <= settings().leases.cancel_grace_s:
             return
         logger.warning("job did not stop by itself, killing its process", extra={"job_id": beat.job_id})
         # This fails a job past its run limit. The record of a job that was ended from outside does not change.

@@ -79,7 +79,7 @@ class WebhookSender:
             if (capacity := self._capacity(key, host)) <= 0:
                 continue
             sender = f"{os.getpid()}:{secrets.token_hex(4)}"
-            lease_s = settings().webhook_timeout_s + LEASE_MARGIN_S
+            lease_s = settings().webhooks.timeout_s + LEASE_MARGIN_S
             for delivery in outbox.claim(receiver, capacity, lease_s=lease_s, sender=sender):
                 with self._lock:
                     self._running.update(("", f"key {key}", host))
@@ -88,7 +88,7 @@ class WebhookSender:
 
     def _capacity(self, key: str, host: str) -> int:
         """Return how many more deliveries may begin. No API key gets more than half, however many receivers it has."""
-        most = settings().webhook_concurrency
+        most = settings().webhooks.concurrency
         with self._lock:
             return min(
                 most - self._running[""],
@@ -137,13 +137,12 @@ def _post(job: Job, delivery: Delivery, keys: list[str]) -> Answer:
         return Answer(error="there is no secret that signs")
     # The body is built now, not when the delivery was written: links to outputs expire.
     forecast = OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
-    view = job_view(job, forecast, _objects(), settings().public_url.rstrip("/"))
+    view = job_view(job, forecast, _objects(), settings().web.public_url.rstrip("/"))
     body = webhooks.message(delivery.event, iso(delivery.written_at), view)
     headers = webhooks.signed_headers(keys, delivery.message_id, int(time.time()), body)
     headers["Content-Type"] = "application/json"
-    return post(
-        job.webhook.url, body, headers, timeout_s=settings().webhook_timeout_s, allow_hosts=settings().webhook_hosts
-    )
+    options = settings().webhooks
+    return post(job.webhook.url, body, headers, timeout_s=options.timeout_s, allow_hosts=options.allowed_hosts)
 
 
 def _settled(
@@ -172,7 +171,7 @@ def pause_s(failed: int, response: Answer) -> float | None:
         failed: number of failed attempts before this one.
         response: the response to this one.
     """
-    pauses = settings().webhook_pauses_s
+    pauses = settings().webhooks.pauses_s
     if failed >= len(pauses):
         return None
     # Jitter: the deliveries that an outage of the receiver delayed must not all arrive at once.

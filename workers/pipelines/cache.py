@@ -41,7 +41,7 @@ class PipelineCache(Residency):
     ) -> None:
         super().__init__(pinned, changed)
         self._settings = settings
-        self.device, self.device_name = device.select(settings.cpu_threads)
+        self.device, self.device_name = device.select(settings.process.cpu_threads)
         #: Times that weights were read from disk.
         self.loads = 0
         #: Times that a run found too little memory.

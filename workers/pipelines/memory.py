@@ -65,18 +65,18 @@ def _header_bytes(path: Path, item_bytes: int) -> int:
 
 def device_budget_bytes(device: torch.device, settings: Settings) -> int:
     """What models may take of the device's memory, now: other processes' share is not ours."""
-    if settings.model_memory_bytes:
-        return settings.model_memory_bytes
+    if settings.memory.model_bytes:
+        return settings.memory.model_bytes
     if device.type == "cpu":
         return int(CPU_SHARE * ram_bytes()[0])
     free, _total = torch.cuda.mem_get_info(device)
-    return max(0, free + torch.cuda.memory_reserved(device) - settings.vram_reserve_bytes)
+    return max(0, free + torch.cuda.memory_reserved(device) - settings.memory.vram_reserve_bytes)
 
 
 def parking_room_bytes(device: torch.device, settings: Settings, parked_bytes: int) -> int:
     """How many bytes more may be parked in RAM, now; negative when some must go."""
-    if settings.parking_bytes:
-        return settings.parking_bytes - parked_bytes
+    if settings.memory.parking_bytes:
+        return settings.memory.parking_bytes - parked_bytes
     if device.type == "cpu":
         return -parked_bytes  # it would lie in the same memory
     total, available = ram_bytes()

@@ -151,7 +151,7 @@ class Reporter:
             raise JobCancelled()
 
     def _run(self) -> None:
-        interval_s = self._store.settings.progress_interval_ms / 1000
+        interval_s = self._store.settings.process.progress_interval_ms / 1000
         self._closed.wait(FIRST_REPORT_S)
         while not self._over.is_set():
             closed = self._closed.is_set()

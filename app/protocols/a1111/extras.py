@@ -111,7 +111,7 @@ def _enlarged(text: str, sent: dict[str, Any]) -> str:
         content, _ = off_the_hub(lambda: inputs.normalised(data, own, None, "white"))
     except InvalidRequest as exc:
         raise Failed(500, "Invalid encoded image", exc.message) from exc
-    return off_the_hub(lambda: _scaled(content, sent, own.max_input_px))
+    return off_the_hub(lambda: _scaled(content, sent, own.inputs.max_px))
 
 
 def _scaled(content: bytes, sent: dict[str, Any], max_px: int) -> str:

@@ -71,7 +71,7 @@ def memory() -> dict[str, Any]:
 
 
 def _devices() -> dict[str, Any]:
-    slots = queries.fleet(store(), settings().service_slot).slots
+    slots = queries.fleet(store(), settings().web.service_slot).slots
     facts = [slot.device_facts for slot in slots if slot.device.startswith("cuda") and slot.device_facts]
     if not facts:
         return {"error": "no slot is a GPU"}

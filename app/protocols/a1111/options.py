@@ -50,7 +50,7 @@ def chosen() -> dict[str, Any]:
 def model() -> str:
     """The model that the caller set; else the server's for this protocol, '' for the first that offers a kind."""
     known = {a1111.title(spec): spec.name for spec in models()}
-    return known.get(_options().get("sd_model_checkpoint") or "", settings().automatic1111_model)
+    return known.get(_options().get("sd_model_checkpoint") or "", settings().devoid.automatic1111_model)
 
 
 def samples_format(override: Any) -> str:
@@ -96,7 +96,7 @@ def find(text: str) -> ModelSpec:
 
 
 def _first() -> str:
-    own = settings().automatic1111_model
+    own = settings().devoid.automatic1111_model
     specs = usable()
     spec = next((spec for spec in specs if spec.name == own), None)
     return a1111.title(spec or specs[0]) if specs else ""

@@ -34,7 +34,7 @@ _FILE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.jpg")
 
 def register(app: Flask, api: Api) -> None:
     app.config["SOCK_SERVER_OPTIONS"] = {
-        "ping_interval": PING_INTERVAL_S, "max_message_size": extensions.of(app).settings.max_request_bytes,
+        "ping_interval": PING_INTERVAL_S, "max_message_size": extensions.of(app).settings.web.max_request_bytes,
     }  # fmt: skip
     parts = extensions.of(app)
     parts.adapters[OFFICE] = PostOffice(parts.settings, parts.store, parts.hub)
@@ -63,7 +63,7 @@ def image(file_name: str) -> Response:
             return send_object(objects(), job.outputs[0], name=match[1], expires_at_ms=job.expires_at_ms)
         except ObjectNotFound:
             pass
-    folder = settings().images_path
+    folder = settings().devoid.images_path
     if match and folder and (folder / file_name).is_file():
         return send_file(folder / file_name, mimetype="image/jpeg")
     missing = jsonify({"content": "Image not found"})
@@ -102,7 +102,7 @@ def socket_of_header(ws: Server) -> None:
 
 def _serve(ws: Server) -> None:
     own = settings()
-    prefix = own.s3_image_endpoint or f"{own.public_url or request.url_root.rstrip('/')}/img/"
+    prefix = own.devoid.image_endpoint or f"{own.web.public_url or request.url_root.rstrip('/')}/img/"
     Session(ws, auth.caller().key_id, g.secret, prefix, office(), store()).run()
 
 

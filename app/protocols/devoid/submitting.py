@@ -49,7 +49,7 @@ def model_of(executor: str) -> str:
     """The model of jobs that name none: the setting, else the one that is called like the executor, as that of its
     servers is (``jobs.models.builtin``). '': the first that offers the kind.
     """
-    setting: str = getattr(settings(), f"{executor}_model")
+    setting: str = getattr(settings().devoid, f"{executor}_model")
     return setting or (executor if executor in models().names() else "")
 
 

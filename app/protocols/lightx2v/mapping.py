@@ -59,7 +59,7 @@ def map_task(body: Mapping[str, Any], *, video: bool, form: bool) -> Task:
     native |= {name: values[own] for own, name in NATIVE_NAMES.items() if own in values}
     # The suffixes of the paths are those of the formats.
     native |= {"kind": _kind(video, pictures.contents), "output_format": "mp4" if video else "png"}
-    if "seed" not in native and (form or settings().lightx2v_profile == "single"):
+    if "seed" not in native and (form or settings().lightx2v.profile == "single"):
         native["seed"] = DEFAULT_SEED
     native |= dict.fromkeys(pictures.contents, UNSTORED)
     if lora := values.get("lora_name", "").strip():

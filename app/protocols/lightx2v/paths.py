@@ -28,14 +28,14 @@ def read_image(text: str, settings: Settings, field: str = "image_path") -> str 
     if re.match(r"(?:https?://|data:)", text, re.IGNORECASE) or text.startswith(_BASE64_IMAGE):
         return text
     rule = "must be a link, a data URL, base64 of an image, or a path inside the server's input folder"
-    if not settings.input_dir:
+    if not settings.inputs.dir:
         raise InvalidRequest(Problem(field, rule + ", but INPUT_DIR is not set", text))
-    folder = (PROJECT_ROOT / settings.input_dir).resolve()
+    folder = (PROJECT_ROOT / settings.inputs.dir).resolve()
     if not _UNSAFE.search(text) and len(text) <= MAX_PATH_CHARS:
         path = (folder / text).resolve()
         if path.is_relative_to(folder) and path.is_file():
             with path.open("rb") as file:
-                return file.read(settings.max_input_bytes + 1)
+                return file.read(settings.inputs.max_bytes + 1)
     raise InvalidRequest(Problem(field, rule, text))
 
 

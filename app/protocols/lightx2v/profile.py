@@ -9,7 +9,7 @@ from jobs.store.jobs import Capacity
 
 def is_single() -> bool:
     """Return whether the service behaves as LightX2V's documents describe it: one task at a time, no queue."""
-    return settings().lightx2v_profile == "single"
+    return settings().lightx2v.profile == "single"
 
 
 def capacity() -> Capacity:
@@ -18,4 +18,4 @@ def capacity() -> Capacity:
     In profile ``single`` that is a video from text; otherwise any task.
     """
     video = models().default_for(Kind.TEXT2VIDEO) if is_single() else None
-    return store().capacity(settings().service_slot, video.name if video else "")
+    return store().capacity(settings().web.service_slot, video.name if video else "")

@@ -28,8 +28,8 @@ def service_status() -> Response:
     now = capacity()
     active = [job_id for job_id in now.active if auth.sees(job_id)]
     current = queries.find(store(), active[0]) if active else None
-    counts = queries.fleet(store(), settings().service_slot).counts
-    queue_size = 0 if is_single() else settings().max_waiting
+    counts = queries.fleet(store(), settings().web.service_slot).counts
+    queue_size = 0 if is_single() else settings().scheduling.max_waiting
     return jsonify(views.service(now, active, current, counts, queue_size))
 
 
@@ -39,14 +39,14 @@ def queue_status() -> Response:
     """Show how full the queue is."""
     now = capacity()
     active = [job_id for job_id in now.active if auth.sees(job_id)]
-    return jsonify(views.queue(active, now.waiting, settings().max_waiting))
+    return jsonify(views.queue(active, now.waiting, settings().scheduling.max_waiting))
 
 
 @blueprint.route("/service/metadata", methods=["GET"])
 @blueprint.response(200, description="Number of slots, and models.")
 def metadata() -> Response:
     """Show what the service serves."""
-    fleet = queries.fleet(store(), settings().service_slot)
+    fleet = queries.fleet(store(), settings().web.service_slot)
     names = models().names()
     video = next((spec.name for spec in models() if any(kind.is_video for kind in spec.kinds)), None)
     model = video or (names[0] if names else "")

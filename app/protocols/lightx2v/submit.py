@@ -55,7 +55,7 @@ def submit(body: Mapping[str, Any], *, video: bool, old: bool = False, form: boo
 def refusal(exc: FramemillError) -> Response:
     """Return LightX2V's response to one of :data:`REFUSALS`."""
     if isinstance(exc, QueueFull):
-        limit = auth.caller().max_waiting or settings().max_waiting
+        limit = auth.caller().max_waiting or settings().scheduling.max_waiting
         response = errors.render(exc.code, f"Task queue is full (max {limit} tasks)", 503)
         response.headers["Retry-After"] = str(exc.retry_after_s)
         return response

@@ -25,7 +25,7 @@ MAX_LISTED = 1000
 @blueprint.response(200, description="The newest 1000 tasks by id; in profile `single` those that have finished.")
 def list_tasks() -> Response:
     """List tasks."""
-    single, service_slot = is_single(), settings().service_slot
+    single, service_slot = is_single(), settings().web.service_slot
     jobs, _, _ = queries.list_jobs(store(), key_id=auth.caller().scope, limit=MAX_LISTED)
     listed = [
         job

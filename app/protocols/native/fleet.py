@@ -18,7 +18,7 @@ auth.protect(blueprint)
 @blueprint.response(200, description="Every slot with what it does and what is in its memory; the delivery workers.")
 def fleet() -> Response:
     """Show the slots and the delivery workers."""
-    state = queries.fleet(store(), settings().service_slot)
+    state = queries.fleet(store(), settings().web.service_slot)
     return jsonify(views.fleet_view(state, current_app.config["API_VERSION"], auth.sees))
 
 
@@ -26,9 +26,9 @@ def fleet() -> Response:
 @blueprint.response(200, description="Jobs by state, waiting jobs by model and class, limits, pauses, ETA errors.")
 def queue() -> Response:
     """Show how many jobs wait and run, and for what."""
-    service_slot = settings().service_slot
+    service_slot = settings().web.service_slot
     state, capacity = queries.fleet(store(), service_slot), store().capacity(service_slot)
-    return jsonify(views.queue_view(state, capacity, settings().max_waiting, auth.sees))
+    return jsonify(views.queue_view(state, capacity, settings().scheduling.max_waiting, auth.sees))
 
 
 @blueprint.route("/events", methods=["GET"])

@@ -1,5 +1,6 @@
 -- Delete a job that is over, with its files.
--- Returns 'deleted' | 'held' (as soon as its worker has stopped) | 'live' (not over) | 'gone' (deleted before) | 'unknown'
+-- Returns 'deleted' | 'held' (will be, when its worker has stopped) | 'live' (not over) | 'gone' (deleted before)
+--   | 'unknown'
 -- include: common, records, retention
 local id = unpack(ARGV)
 

@@ -15,7 +15,8 @@ if not has(id) then
   local bound_id, bound_attempt = fill_slot(slot)
   return {'ok', bound_id or '', tonumber(bound_attempt or 0), -1}
 end
-local finished_at, started_at, max_run_ms = unpack(redis.call('HMGET', K.JOB .. id, 'finished_at', 'started_at', 'max_run_ms'))
+local record = redis.call('HMGET', K.JOB .. id, 'finished_at', 'started_at', 'max_run_ms')
+local finished_at, started_at, max_run_ms = unpack(record)
 local overdue_ms = -1
 if has(finished_at) then
   overdue_ms = now - finished_at

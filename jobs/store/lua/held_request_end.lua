@@ -2,18 +2,18 @@
 -- 'drop' (nothing was started). Returns 1, or 0 when another process holds the request.
 local key, id, holder, how = unpack(ARGV)
 
-local name = K.CALL .. key .. ':' .. id
+local name = K.HELD_REQUEST .. key .. ':' .. id
 local current_holder, digest, forced = unpack(redis.call('HMGET', name, 'holder', 'digest', 'forced'))
 if not current_holder or (forced ~= '1' and current_holder ~= holder) then return 0 end
 if how == 'leave' then
   redis.call('HSET', name, 'until', 0)
   return 1
 end
-redis.call('ZREM', K.CALLS .. key, id)
+redis.call('ZREM', K.HELD_REQUESTS .. key, id)
 if forced == '1' and how == 'deliver' then  -- the client may send its id again to get the same answer
   redis.call('HSET', name, 'until', 0)
   return 1
 end
-redis.call('SREM', K.REPEATS .. key .. ':' .. digest, id)
+redis.call('SREM', K.REPEATABLE_REQUESTS .. key .. ':' .. digest, id)
 redis.call('DEL', name)
 return 1

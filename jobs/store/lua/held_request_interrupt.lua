@@ -1,9 +1,10 @@
--- A job of a request is about to be stopped: keep the picture it has so far. An equal body is a new request from now on.
+-- A job of a request is about to be stopped: keep the picture it has so far. An equal body is a new request from now
+-- on.
 local key, id, job, picture = unpack(ARGV)
 
-local name = K.CALL .. key .. ':' .. id
+local name = K.HELD_REQUEST .. key .. ':' .. id
 local digest = redis.call('HGET', name, 'digest')
 if not digest then return 0 end
 redis.call('HSET', name, 'stopped:' .. job, picture)
-redis.call('SREM', K.REPEATS .. key .. ':' .. digest, id)
+redis.call('SREM', K.REPEATABLE_REQUESTS .. key .. ':' .. digest, id)
 return 1

@@ -1,13 +1,13 @@
 -- Open a request that waits for several jobs, or find the one that it repeats.
--- `digest`: of its body. `id`: of the request if it is new. `forced`: '1' when the client chose that id. `jobs`: their ids
--- (JSON). `claim_ms`: how long a holder keeps its claim. `kept_ms`: how long a request is remembered.
+-- `digest`: of its body. `id`: of the request if it is new. `forced`: '1' when the client chose that id. `jobs`: their
+-- ids (JSON). `claim_ms`: how long a holder keeps its claim. `kept_ms`: how long a request is remembered.
 -- `tickets`: id, ticket, … of the last try: questions to the holders of requests with an equal body.
 -- Returns {'new'} | {'repeat', id, jobs, seed} | {'wait', {id, ticket, …}} | {'mismatch'}
 -- include: common, records
 local key, digest, id, forced, jobs, seed, holder, claim_ms, kept_ms = unpack(ARGV)
 local tickets = {unpack(ARGV, 10)}
 
-local name, repeats, now = K.CALL .. key .. ':' .. id, K.REPEATS .. key .. ':' .. digest, now_ms()
+local name, repeats, now = K.HELD_REQUEST .. key .. ':' .. id, K.REPEATABLE_REQUESTS .. key .. ':' .. digest, now_ms()
 
 -- Whether somebody waits for the request of this id, or a job of it is not over.
 local function is_in_use(lapses_at, job_ids)
@@ -19,13 +19,13 @@ local function is_in_use(lapses_at, job_ids)
   return false
 end
 
--- A request with an equal body that this one may repeat: take it over if its holder is gone, else ask the holder whether
--- its connection still stands. Returns the answer, or nil when there is no such request.
+-- A request with an equal body that this one may repeat: take it over if its holder is gone, else ask the holder
+-- whether its connection still stands. Returns the answer, or nil when there is no such request.
 local function find_repeated()
   local known_tickets, unanswered = {}, {}
   for i = 1, #tickets, 2 do known_tickets[tickets[i]] = tonumber(tickets[i + 1]) end
   for _, other in ipairs(redis.call('SMEMBERS', repeats)) do
-    local other_name = K.CALL .. key .. ':' .. other
+    local other_name = K.HELD_REQUEST .. key .. ':' .. other
     local values = redis.call('HMGET', other_name, 'until', 'answered', 'jobs', 'seed', 'holder')
     local lapses_at, answered, other_jobs, other_seed, other_holder = unpack(values)
     if not lapses_at then
@@ -35,13 +35,17 @@ local function find_repeated()
       return {'repeat', other, other_jobs, other_seed}
     else
       local ticket = known_tickets[other] or redis.call('HINCRBY', other_name, 'asked', 1)
-      if tonumber(answered) < ticket then append_all(unanswered, {other, int(ticket)}) end
+      if tonumber(answered) < ticket then
+        table.insert(unanswered, other)
+        table.insert(unanswered, int(ticket))
+      end
     end
   end
   return #unanswered > 0 and {'wait', unanswered} or nil
 end
 
-local known_digest, known_jobs, known_seed, lapses_at = unpack(redis.call('HMGET', name, 'digest', 'jobs', 'seed', 'until'))
+local known = redis.call('HMGET', name, 'digest', 'jobs', 'seed', 'until')
+local known_digest, known_jobs, known_seed, lapses_at = unpack(known)
 if known_digest == digest then return {'repeat', id, known_jobs, known_seed} end
 if known_digest then
   if is_in_use(lapses_at, known_jobs) then return {'mismatch'} end
@@ -56,6 +60,6 @@ end
 redis.call('HSET', name, 'digest', digest, 'jobs', jobs, 'seed', seed, 'holder', holder, 'until', int(now + claim_ms),
   'asked', 0, 'answered', 0, 'forced', forced)
 redis.call('PEXPIRE', name, kept_ms)
-redis.call('ZADD', K.CALLS .. key, int(now), id)
-redis.call('PEXPIRE', K.CALLS .. key, kept_ms)
+redis.call('ZADD', K.HELD_REQUESTS .. key, int(now), id)
+redis.call('PEXPIRE', K.HELD_REQUESTS .. key, kept_ms)
 return {'new'}

@@ -3,7 +3,7 @@
 -- include: common
 local key, id, holder, claim_ms, answered = unpack(ARGV)
 
-local name = K.CALL .. key .. ':' .. id
+local name = K.HELD_REQUEST .. key .. ':' .. id
 local current_holder, asked = unpack(redis.call('HMGET', name, 'holder', 'asked'))
 if current_holder ~= holder then return -1 end
 redis.call('HSET', name, 'until', int(now_ms() + claim_ms), 'answered', answered)

@@ -1,5 +1,6 @@
 -- A worker over HTTP asks for a job: open the first of its slots that has no job and no other open request.
--- `base`: the worker's name and its first slot; further ones end in ~1, ~2, … . `max_slots`: how many slots it may have.
+-- `base`: the worker's name and its first slot; further ones end in ~1, ~2, … . `max_slots`: how many slots it may
+-- have.
 -- `batch`: how many jobs it takes at once. `facts`: of the slot (models, away_lease_ms, …).
 -- Returns {slot, job or '', attempt}; {'', '', 0} when all its slots are taken.
 -- include: binding, common, records, slots

@@ -1,5 +1,5 @@
--- Name the object for an input image that is about to be stored, and keep it from being removed until the job that needs
--- it can be submitted. `token`: never used before; it makes the name of a new object unique.
+-- Name the object for an input image that is about to be stored, and keep it from being removed until the job that
+-- needs it can be submitted. `token`: never used before; it makes the name of a new object unique.
 -- Returns the name: of the object that holds this content already, or of a new one.
 -- include: common
 local sha256, token, ending = unpack(ARGV)

@@ -5,9 +5,12 @@
 local id, attempt, slot, owner, device, run = unpack(ARGV)
 local facts = {unpack(ARGV, 7)}
 
-if is_current(id, attempt, STATE.RUNNING) and job_get(id, 'run') == run then return redis.call('HGETALL', K.JOB .. id) end
+if is_current(id, attempt, STATE.RUNNING) and job_get(id, 'run') == run then
+  return redis.call('HGETALL', K.JOB .. id)
+end
 local slot_owner, job, job_attempt = unpack(redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'attempt'))
-if slot_owner ~= owner or job ~= id or job_attempt ~= attempt or not is_current(id, attempt, STATE.QUEUED) then return 0 end
+if slot_owner ~= owner or job ~= id or job_attempt ~= attempt then return 0 end
+if not is_current(id, attempt, STATE.QUEUED) then return 0 end
 redis.call('ZREM', K.ASSIGNED, id)
 if facts[1] then redis.call('HSET', K.SLOT .. slot, unpack(facts)) end
 redis.call('HINCRBY', K.JOB .. id, 'starts', 1)

@@ -3,7 +3,8 @@
 -- `idempotency_key`: '' for none. `fingerprint`: of the request. `start_within_ms`: 0 for no deadline.
 -- `only_if_idle`: '1' to refuse a job that would not start at once; `only_slot`: the only slot it may then take, or ''.
 -- `fields`: field, value, … of the record (key, class, model, lane, work, …).
--- Returns {'ok', created_at, slot that runs it at once or '', forecast, path or ''} | {'duplicate'} | {'repeat', id} | {'mismatch', id}
+-- Returns {'ok', created_at, slot that runs it at once or '', forecast, path or ''}
+--   | {'duplicate'} | {'repeat', id} | {'mismatch', id}
 --   | {'busy'} | {'full', waiting} | {'model_full', limit} | {'key_full', waiting} | {'too_fast', seconds to wait}
 --   | {'input_gone', name}
 -- include: binding, common, events, files, forecasting, queue, records, spare_capacity, states

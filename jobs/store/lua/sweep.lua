@@ -1,5 +1,5 @@
--- Repair what died, and end or delete what is overdue. `watch_ms`: how long a slot with a lapsed lease is watched before
--- it is given up.
+-- Repair what died, and end or delete what is overdue. `watch_ms`: how long a slot with a lapsed lease is watched
+-- before it is given up.
 -- Returns {deliveries to send again as {id, attempt, node}, slots given up, jobs that ended as {id, state}}
 -- include: binding, common, lifecycle, outputs_lost, recovery, retention, slots
 local watch_ms = unpack(ARGV)

@@ -1,5 +1,5 @@
--- Take up to `limit` objects that are to be removed now. An object that the caller does not forget (forget_file) is taken
--- again after `retry_ms`. Returns the names.
+-- Take up to `limit` objects that are to be removed now. An object that the caller does not forget (forget_file) is
+-- taken again after `retry_ms`. Returns the names.
 -- include: common, files, records
 local limit, retry_ms = unpack(ARGV)
 
@@ -9,7 +9,8 @@ local now, taken = now_ms(), {}
 local function removable_at(name)
   if is_input(name) then return not is_used(name) and now end
   local id = job_of_outputs(name)
-  local state, outputs, expires_at = unpack(id and redis.call('HMGET', K.JOB .. id, 'state', 'outputs', 'expires_at') or {})
+  local record = id and redis.call('HMGET', K.JOB .. id, 'state', 'outputs', 'expires_at') or {}
+  local state, outputs, expires_at = unpack(record)
   if state and not is_over(state) then return false end  -- indexed again when the job ends
   if has(outputs) then return has(expires_at) and tonumber(expires_at) end
   return now

@@ -2,7 +2,7 @@
 -- include: common, webhooks
 local id, event = unpack(ARGV)
 
-local hook, now, resent = K.HOOK .. id, now_ms(), {}
+local hook, now, resent = K.WEBHOOK_DELIVERIES .. id, now_ms(), {}
 local key, webhook = unpack(redis.call('HMGET', K.JOB .. id, 'key', 'webhook'))
 if not has(webhook) then return resent end
 local receiver = receiver_of(key, webhook)
@@ -12,7 +12,7 @@ for _, field in ipairs(redis.call('HKEYS', hook)) do
     local delivery = cjson.decode(redis.call('HGET', hook, field))
     delivery.state, delivery.next_at, delivery.round = DELIVERY.PENDING, now, 0
     redis.call('HSET', hook, field, cjson.encode(delivery))
-    redis.call('ZADD', K.HOOKS .. receiver, int(now), id .. ' ' .. field)
+    redis.call('ZADD', K.RECEIVER_DELIVERIES .. receiver, int(now), id .. ' ' .. field)
     table.insert(resent, field)
   end
 end

@@ -1,19 +1,19 @@
--- Write the outcome of a try. `delivery`: JSON. `wait_ms`: until the next try, or '' when there is none. `gone`: '1' when
--- the receiver answered that it wants no more messages.
+-- Write the outcome of a try. `delivery`: JSON. `wait_ms`: until the next try, or '' when there is none. `gone`: '1'
+-- when the receiver answered that it wants no more messages.
 -- Returns 1, or 0 when another sender has taken the delivery.
 -- include: common, webhooks
 local id, event, sender, delivery, wait_ms, gone = unpack(ARGV)
 
-local hook = K.HOOK .. id
+local hook = K.WEBHOOK_DELIVERIES .. id
 if redis.call('HGET', hook, 'sender') ~= sender then return 0 end
 local key, webhook = unpack(redis.call('HMGET', K.JOB .. id, 'key', 'webhook'))
 local receiver = receiver_of(key, webhook)
 redis.call('HSET', hook, event, delivery)
 redis.call('HDEL', hook, 'sender', 'until')
 if wait_ms == '' then
-  redis.call('ZREM', K.HOOKS .. receiver, id .. ' ' .. event)
+  redis.call('ZREM', K.RECEIVER_DELIVERIES .. receiver, id .. ' ' .. event)
 else
-  redis.call('ZADD', K.HOOKS .. receiver, int(now_ms() + wait_ms), id .. ' ' .. event)
+  redis.call('ZADD', K.RECEIVER_DELIVERIES .. receiver, int(now_ms() + wait_ms), id .. ' ' .. event)
 end
 index_receiver(receiver)
 if gone == '1' then

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from framemill.cli.jobs import job_id
+from framemill.cli.jobs import job_id_argument
 from framemill.cli.output import note, table
 from framemill.cli.service import paused_text
 from framemill.cli.session import Session, pass_session
@@ -15,13 +15,13 @@ slot_name = click.argument("slot", metavar="[SLOT]", required=False)
 
 
 @click.command(short_help="Move a waiting job to the front of the queue (admin).")
-@job_id
+@job_id_argument
 @pass_session
-def front(session: Session, task_id: str) -> None:
+def front(session: Session, job_id: str) -> None:
     """Move the waiting job ID to the front of the queue. Needs an admin key."""
-    job = session.client.front(task_id)
+    job = session.client.front(job_id)
     place = f"position {job.position}" if job.position else "on its way to a slot"
-    session.print(job.raw, f"{job.task_id}: {place}")
+    session.print(job.raw, f"{job.id}: {place}")
 
 
 @click.command(short_help="Start no more jobs; running ones continue (admin).")

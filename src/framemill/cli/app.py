@@ -90,6 +90,8 @@ for _command in (
     inspect.inspect,
     models.models,
     service.service,
+    service.queue,
+    service.fleet,
     administration.front,
     administration.pause,
     administration.resume,

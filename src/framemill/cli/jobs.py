@@ -14,20 +14,20 @@ from framemill.cli.session import Session, pass_session
 from framemill.cli.watch import PreviewFile, cancellation_text
 from framemill.client import Client
 from framemill.errors import JobCancelled, JobFailed
-from framemill.records import Output, Status
+from framemill.records import Job, Output
 
 #: File extensions of media types that Python or the system may not know.
 _EXTENSIONS = {"image/webp": ".webp", "image/jpeg": ".jpg", "video/webm": ".webm"}
 
-job_id = click.argument("task_id", metavar="ID")
+job_id_argument = click.argument("job_id", metavar="ID")
 
 
 @click.command(short_help="Show the state of a job.")
-@job_id
+@job_id_argument
 @pass_session
-def status(session: Session, task_id: str) -> None:
+def status(session: Session, job_id: str) -> None:
     """Show the state of job ID."""
-    job = session.client.status(task_id)
+    job = session.client.get(job_id)
     lines = [f"{'state':10}{job.state}"]
     if job.steps:
         lines.append(f"{'step':10}{job.step or 0}/{job.steps}")
@@ -35,9 +35,9 @@ def status(session: Session, task_id: str) -> None:
         value = getattr(job, name)
         if value not in (None, ""):
             lines.append(f"{name:10}{value}")
-    if job.raw.get("waiting_for"):
-        lines.append(f"{'needs':10}{job.raw['waiting_for']}")
-    if job.eta_s is not None and not job.ended:
+    if job.waiting_for:
+        lines.append(f"{'needs':10}{job.waiting_for}")
+    if job.eta_s is not None and not job.finished:
         lines.append(f"{'left':10}{duration(job.eta_s)}")
     if job.error_code:
         lines.append(f"{'error':10}{job.error_message} ({job.error_code})")
@@ -47,29 +47,29 @@ def status(session: Session, task_id: str) -> None:
 
 
 @click.command(short_help="Download the outputs of a job.")
-@job_id
+@job_id_argument
 @click.option("-o", "--output", metavar="FILE",
               help="Target file (- is standard output). Default: the id with a suitable extension.")  # fmt: skip
 @pass_session
-def result(session: Session, task_id: str, output: str | None) -> None:
+def result(session: Session, job_id: str, output: str | None) -> None:
     """Download the outputs of job ID."""
-    job = session.client.status(task_id)
+    job = session.client.get(job_id)
     # Outputs are requested even if the job has none: the server's error says why.
     outputs = job.outputs or (Output(index=0, url="", media_type="application/octet-stream"),)
     media_type = outputs[0].media_type
     extension = _EXTENSIONS.get(media_type) or mimetypes.guess_extension(media_type) or ".bin"
-    name = output or task_id.replace("/", "_") + extension
+    name = output or job_id.replace("/", "_") + extension
     save_outputs(session.client, job, name)
     if name != "-":
         session.print(job.raw, "")
 
 
 @click.command(short_help="Cancel a job.")
-@job_id
+@job_id_argument
 @pass_session
-def cancel(session: Session, task_id: str) -> None:
+def cancel(session: Session, job_id: str) -> None:
     """Cancel job ID."""
-    cancellation = session.client.cancel(task_id)
+    cancellation = session.client.cancel(job_id)
     session.print(vars(cancellation), cancellation_text(cancellation))
 
 
@@ -78,20 +78,20 @@ def cancel(session: Session, task_id: str) -> None:
 @pass_session
 def delete(session: Session, ids: tuple[str, ...]) -> None:
     """Delete each job ID and its files. Unfinished jobs are cancelled first."""
-    for task_id in ids:
-        deletion = session.client.delete(task_id)
+    for job_id in ids:
+        deletion = session.client.delete(job_id)
         text = "was deleted" if deletion.changed else "had already been deleted"
         text = text if deletion.deleted else "was stopped; the server deletes it when its worker has stopped"
-        session.print(vars(deletion), f"job {task_id} {text}")
+        session.print(vars(deletion), f"job {job_id} {text}")
 
 
 @click.command(short_help="Submit a failed, cancelled or expired job again.")
-@job_id
+@job_id_argument
 @pass_session
-def retry(session: Session, task_id: str) -> None:
+def retry(session: Session, job_id: str) -> None:
     """Submit job ID, which failed, was cancelled or expired, again. Prints the id of the new job."""
-    task = session.client.retry(task_id)
-    session.print(task.raw, task.task_id)
+    job = session.client.retry(job_id)
+    session.print(job.raw, job.id)
 
 
 @click.command(short_help="Show the webhooks of a job, or send them again.")
@@ -100,10 +100,10 @@ def retry(session: Session, task_id: str) -> None:
 @pass_session
 def webhooks(session: Session, words: tuple[str, ...], event: str | None) -> None:
     """Show the webhooks that were sent for job ID, or send them again."""
-    *resend, task_id = words
+    *resend, job_id = words
     if resend not in ([], ["resend"]):
         raise click.UsageError("use 'webhooks ID' or 'webhooks resend ID'")
-    log = session.client.resend_webhooks(task_id, event) if resend else session.client.webhooks(task_id)
+    log = session.client.resend_webhooks(job_id, event) if resend else session.client.webhooks(job_id)
     rows = []
     for delivery in log["deliveries"]:
         last = (delivery["tries"] or [{}])[-1]
@@ -116,28 +116,28 @@ def webhooks(session: Session, words: tuple[str, ...], event: str | None) -> Non
 
 
 @click.command(short_help="Print the events of a job, or of all jobs.")
-@click.argument("task_id", metavar="[ID]", required=False)
+@click.argument("job_id", metavar="[ID]", required=False)
 @click.option("--preview", metavar="FILE", help="Keep the newest preview of the job in this file.")
 @pass_session
-def follow(session: Session, task_id: str | None, preview: str | None) -> None:
+def follow(session: Session, job_id: str | None, preview: str | None) -> None:
     """Print the events of job ID until it finishes. Without ID: of all jobs, until Ctrl-C.
 
     Ctrl-C ends the output only; jobs continue.
     """
-    if preview and not task_id:
+    if preview and not job_id:
         raise click.UsageError("--preview needs the id of a job")
     client = session.client
     preview_file = PreviewFile(client, preview) if preview else None
-    events = client.follow(task_id, previews=preview_file is not None) if task_id else client.events()
+    events = client.follow(job_id, previews=preview_file is not None) if job_id else client.events()
     for event in events:
-        status = event.status
+        job = event.job
         if preview_file:
-            preview_file.update(status)
+            preview_file.update(job)
         if event.name == "preview":
             continue  # a progress event has already reported this step
-        session.print(event.raw, summary(status) if task_id else f"{status.task_id}  {summary(status)}")
-        if task_id and status.ended and status.state != "succeeded":
-            raise JobCancelled(status) if status.state == "cancelled" else JobFailed(status)
+        session.print(event.raw, summary(job) if job_id else f"{job.id}  {summary(job)}")
+        if job_id and job.finished and job.state != "succeeded":
+            raise JobCancelled(job) if job.state == "cancelled" else JobFailed(job)
 
 
 @click.command(name="list", short_help="List jobs.")
@@ -148,27 +148,27 @@ def follow(session: Session, task_id: str | None, preview: str | None) -> None:
 def list_jobs(session: Session, state: str | None, limit: int | None, after: str | None) -> None:
     """List jobs, newest first."""
     page = session.client.list(state, limit, after)
-    rows = [(job.task_id, job.state, percent(job), str(job.created_at or "")) for job in page.tasks]
+    rows = [(job.id, job.state, percent(job), str(job.created_at or "")) for job in page.jobs]
     text = table(("id", "state", "done", "created"), rows)
-    session.print({"tasks": [job.raw for job in page.tasks], "total": page.total, "next": page.next}, text)
+    session.print({"jobs": [job.raw for job in page.jobs], "total": page.total, "next": page.next}, text)
     if page.next and not session.as_json:
-        note(f"{len(page.tasks)} of {page.total}; more with --after {page.next}")
+        note(f"{len(page.jobs)} of {page.total}; more with --after {page.next}")
 
 
-def save_outputs(client: Client, status: Status, name: str) -> None:
+def save_outputs(client: Client, job: Job, name: str) -> None:
     """Download all outputs of a job to ``name``, ``name-1``, …; for ``-``, write the first one to standard output."""
-    indexes = [output.index for output in status.outputs] or [0]
+    indexes = [output.index for output in job.outputs] or [0]
     if name == "-":
-        sys.stdout.buffer.write(client.result(status.task_id, index=indexes[0]))
+        sys.stdout.buffer.write(client.result(job.id, index=indexes[0]))
         return
     first = Path(name)
     for index in indexes:
         path = first if index == indexes[0] else first.with_name(f"{first.stem}-{index}{first.suffix}")
-        client.result(status.task_id, path, index)
+        client.result(job.id, path, index)
         note(f"saved {path}")
 
 
-def links(client: Client, status: Status) -> str:
+def links(client: Client, job: Job) -> str:
     """Return the absolute links of a job's outputs, one per line."""
-    urls = (output.url for output in status.outputs if output.url)
+    urls = (output.url for output in job.outputs if output.url)
     return "\n".join(url if "://" in url else client.base_url + url for url in urls)

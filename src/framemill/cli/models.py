@@ -61,17 +61,17 @@ _add("unpin", "Allow model NAME to be evicted from memory again.")
 def check(session: Session, name: str, slot: str | None) -> None:
     """Load model NAME, run it once, and print the measurements."""
     result = session.client.model_command(name, "check", slot)
-    status = wait(session.client, result["slots"][0]["job_id"])
-    report: Mapping[str, Any] = status.raw.get("report") or {}
+    job = wait(session.client, result["slots"][0]["job_id"])
+    report: Mapping[str, Any] = job.report or {}
     facts = {
         "model": name,
-        "slot": f"{status.slot} ({report.get('device')})",
+        "slot": f"{job.slot} ({report.get('device')})",
         "weights": f"{size(report.get('bytes') or 0)}, on {report.get('place')}",
         "load": f"{report.get('load_s')} s" if report.get("read_from_disk") else "already in memory",
         "run": f"{report.get('run_s')} s for {report.get('steps')} step(s) of {report.get('kind')}",
         "output": f"{report.get('width')} x {report.get('height')} px, {report.get('frames')} frame(s)",
     }
-    session.print(status.raw, "\n".join(f"{label:9}{value}" for label, value in facts.items()))
+    session.print(job.raw, "\n".join(f"{label:9}{value}" for label, value in facts.items()))
 
 
 @models.command()

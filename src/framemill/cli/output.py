@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from framemill.records import Status
+from framemill.records import Job
 
 #: Width of tables that do not go to a terminal, in columns: nothing is wrapped, one row is one line.
 _UNLIMITED = 100_000
@@ -47,12 +47,12 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def percent(job: Status) -> str:
+def percent(job: Job) -> str:
     """Format the progress of a job: ``15 %``."""
     return "" if job.percent is None else f"{job.percent:.0f} %"
 
 
-def summary(job: Status) -> str:
+def summary(job: Job) -> str:
     """Format the current state of a job on one line: ``running  step 3/20, 15 %, 4 s left, on gpu0``."""
     parts = []
     if job.state == "queued" and job.position:
@@ -60,9 +60,9 @@ def summary(job: Status) -> str:
     if job.state == "running":
         parts.append(f"step {job.step or 0}/{job.steps}" if job.steps else job.stage or "")
         parts.append(percent(job))
-    if job.eta_s is not None and not job.ended:
+    if job.eta_s is not None and not job.finished:
         parts.append(f"{duration(job.eta_s)} left")
-    if job.slot and not job.ended:
+    if job.slot and not job.finished:
         parts.append(f"on {job.slot}")
     if job.error_code:
         parts.append(f"{job.error_message} ({job.error_code})")

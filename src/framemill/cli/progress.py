@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framemill.cli.output import duration
-from framemill.records import Status
+from framemill.records import Job
 
 #: Minimum interval between two plain lines with the same state, in seconds.
 PLAIN_INTERVAL_S = 2.0
@@ -55,19 +55,19 @@ class ProgressBar:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def update(self, status: Status) -> None:
-        """Show ``status``. Suitable as ``on_status`` of :meth:`framemill.Client.wait`."""
-        text = describe(status)
+    def update(self, job: Job) -> None:
+        """Show the progress of ``job``. Suitable as ``on_update`` of :meth:`framemill.Client.wait`."""
+        text = describe(job)
         if text != self._last_text:
-            self._update(status, text)
+            self._update(job, text)
 
     def close(self) -> None:
         """Complete the line, so that later output starts on a new line."""
         self._live.stop()
 
-    def _redraw(self, status: Status, text: str) -> None:
+    def _redraw(self, job: Job, text: str) -> None:
         line = Table.grid(padding=(0, 1))
-        share = share_done(status)
+        share = share_done(job)
         bar = () if share is None else (Bar(1.0, share, width=_BAR_COLUMNS),)
         label = (Text(self._label),) if self._label else ()
         line.add_row(*label, *bar, Text(text, overflow="ellipsis", no_wrap=True))
@@ -75,8 +75,8 @@ class ProgressBar:
         self._live.update(line, refresh=True)
         self._last_text = text
 
-    def _write_line(self, status: Status, text: str) -> None:
-        now, state = self._clock(), (status.state, status.stage)
+    def _write_line(self, job: Job, text: str) -> None:
+        now, state = self._clock(), (job.state, job.stage)
         if state == self._last_state and now - self._last_written < PLAIN_INTERVAL_S:
             return
         self._last_state, self._last_written, self._last_text = state, now, text
@@ -84,26 +84,26 @@ class ProgressBar:
         self._stream.flush()
 
 
-def describe(status: Status) -> str:
+def describe(job: Job) -> str:
     """Format the state of a job: ``step 10/20, 3 s left``."""
-    left = "" if status.eta_s is None else f", {duration(status.eta_s)} left"
-    if status.state == "queued":
+    left = "" if job.eta_s is None else f", {duration(job.eta_s)} left"
+    if job.state == "queued":
         # Position 0: the job is already on its way to a worker.
-        return (f"waiting, position {status.position}" if status.position else "waiting") + left
-    if status.state == "running" and not status.steps:
-        return (status.stage or "starting") + left
-    if status.state == "running":
-        step = status.step or 0
-        text = f"step {step}/{status.steps}{left}"
-        percent = "" if status.stage_percent is None else f" {status.stage_percent} %"
-        return f"{text}, {status.stage}{percent}" if status.stage and step == 0 else text
-    return {"delivering": "saving", "succeeded": "done"}.get(status.state, status.state)
+        return (f"waiting, position {job.position}" if job.position else "waiting") + left
+    if job.state == "running" and not job.steps:
+        return (job.stage or "starting") + left
+    if job.state == "running":
+        step = job.step or 0
+        text = f"step {step}/{job.steps}{left}"
+        percent = "" if job.stage_percent is None else f" {job.stage_percent} %"
+        return f"{text}, {job.stage}{percent}" if job.stage and step == 0 else text
+    return {"delivering": "saving", "succeeded": "done"}.get(job.state, job.state)
 
 
-def share_done(status: Status) -> float | None:
+def share_done(job: Job) -> float | None:
     """Return the part of the steps that is done, 0 to 1; None for a state without a bar."""
-    if status.state in ("delivering", "succeeded"):
+    if job.state in ("delivering", "succeeded"):
         return 1.0
-    if status.state == "running" and status.steps:
-        return max(0.0, min((status.step or 0) / status.steps, 1.0))
+    if job.state == "running" and job.steps:
+        return max(0.0, min((job.step or 0) / job.steps, 1.0))
     return None

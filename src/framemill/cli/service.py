@@ -1,4 +1,4 @@
-"""``framemill service``: show the slots and the queue."""
+"""``framemill queue``, ``framemill fleet`` and ``framemill service``, which shows both."""
 
 from __future__ import annotations
 
@@ -9,42 +9,72 @@ import click
 
 from framemill.cli.output import duration, table
 from framemill.cli.session import Session, pass_session
-from framemill.records import ENDED
+from framemill.records import FINAL_STATES
 
 #: Name of the whole queue in the server's list of paused slots.
 _WHOLE_QUEUE = "*"
 
 
-@click.command(short_help="Show slots and queue.")
+@click.command(short_help="Show queue and slots.")
 @pass_session
 def service(session: Session) -> None:
-    """Show the slots, the queue, and what the waiting jobs wait for."""
-    state = session.client.service_status()
+    """Show the queue and the slots."""
+    queue_state, fleet_state = session.client.queue(), session.client.fleet()
+    text = f"{_queue_text(queue_state)}\n{_fleet_text(fleet_state)}"
+    session.print({"queue": queue_state, "fleet": fleet_state}, text)
+
+
+@click.command(short_help="Show the queue.")
+@pass_session
+def queue(session: Session) -> None:
+    """Show the number of jobs by state, and what the waiting jobs wait for."""
+    state = session.client.queue()
+    session.print(state, _queue_text(state))
+
+
+@click.command(short_help="Show the slots and their jobs.")
+@pass_session
+def fleet(session: Session) -> None:
+    """Show the slots with their devices, jobs and models, and the delivery workers."""
+    state = session.client.fleet()
+    session.print(state, _fleet_text(state))
+
+
+def _queue_text(state: Mapping[str, Any]) -> str:
     counts: Mapping[str, int] = state.get("counts") or {}
-    waiting: Mapping[str, int] = (state.get("waiting") or {}).get("by_model") or {}
-    facts = {
-        "service": "idle" if state.get("idle") else "busy",
-        "version": state.get("version"),
-        "queue": joined(
-            f"{counts[state]} {state}" for state in ("queued", "running", "delivering") if counts.get(state)
-        ),
-        "waiting": joined(f"{count} for {model}" for model, count in waiting.items()),
-        "waiting for": joined(state.get("waiting_for") or ()),
-        "paused": paused_text(state.get("paused") or ()),
-        "ended": joined(f"{count} {name}" for name, count in counts.items() if count and name in ENDED),
-        "delivery": joined(state.get("delivery") or ()) or "no worker",
-        "store away": joined(state.get("object_store_away") or ()),
-        "ETA error": _eta_error(state.get("eta") or {}),
-    }
-    lines = [f"{name:13}{value}" for name, value in facts.items() if value]
+    waiting: Mapping[str, Any] = state.get("waiting") or {}
+    active = ("queued", "running", "delivering")
+    return _facts(
+        {
+            "queue": joined(f"{counts[state]} {state}" for state in active if counts.get(state)) or "empty",
+            "waiting": joined(f"{count} for {model}" for model, count in (waiting.get("by_model") or {}).items()),
+            "waiting for": joined(state.get("waiting_for") or ()),
+            "paused": paused_text(state.get("paused") or ()),
+            "finished": joined(f"{count} {name}" for name, count in counts.items() if count and name in FINAL_STATES),
+            "ETA error": _eta_error(state.get("eta") or {}),
+        }
+    )
+
+
+def _fleet_text(state: Mapping[str, Any]) -> str:
+    facts = _facts(
+        {
+            "version": state.get("version"),
+            "delivery": joined(state.get("delivery") or ()) or "no worker",
+            "store away": joined(state.get("object_store_away") or ()),
+        }
+    )
     rows = [
         (slot["name"], _state(slot), slot.get("device") or "", slot.get("job_id") or "", _loaded(slot))
         for slot in state.get("slots") or ()
     ]
-    slots = (
-        table(("slot", "state", "device", "job", "models in memory"), rows) if rows else "no slots: no GPU worker runs"
-    )
-    session.print(state, "\n".join([*lines, "", slots]))
+    if not rows:
+        return f"{facts}\n\nno slots: no GPU worker runs"
+    return f"{facts}\n\n{table(('slot', 'state', 'device', 'job', 'models in memory'), rows)}"
+
+
+def _facts(facts: Mapping[str, Any]) -> str:
+    return "\n".join(f"{name:13}{value}" for name, value in facts.items() if value)
 
 
 def paused_text(names: Sequence[str]) -> str:

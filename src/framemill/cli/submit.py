@@ -90,6 +90,7 @@ def job_fields(options: Mapping[str, Any]) -> dict[str, Any]:
 @click.option("--quality", "output_quality", type=int, metavar="N", help="Quality of lossy formats, 1 to 100.")
 @click.option("--no-metadata", "embed_metadata", flag_value=False, type=bool, default=None,
               help="Do not store the request in the output file.")  # fmt: skip
+@click.option("--id", metavar="ID", help="Id of the job, chosen by you. Default: chosen by the server.")
 @click.option("--slot", metavar="NAME", help="Run on this slot only.")
 @click.option("--priority", type=int, metavar="N",
               help="-100 to 100; higher values run first among your own jobs.")  # fmt: skip
@@ -114,16 +115,16 @@ def submit(session: Session, until_done: bool, output: str | None, preview: str 
     """
     client = session.client
     started = time.monotonic()
-    task = client.submit(**job_fields(options), preview=True if preview else None)
-    for warning in task.warnings:
+    job = client.submit(**job_fields(options), preview=True if preview else None)
+    for warning in job.warnings:
         note(f"note: {warning}")
     if not (until_done or output or preview):
-        session.print(task.raw, task.task_id)
+        session.print(job.raw, job.id)
         return
-    note(f"job {task.task_id}, seed {task.request.get('seed', 'unknown')}")
-    status = wait(client, task.task_id, preview)
+    note(f"job {job.id}, seed {job.request.get('seed', 'unknown')}")
+    job = wait(client, job.id, preview)
     note(f"done in {duration(time.monotonic() - started)}")
     if output:
-        save_outputs(client, status, output)
+        save_outputs(client, job, output)
     if output != "-":
-        session.print(status.raw, "" if output else links(client, status))
+        session.print(job.raw, "" if output else links(client, job))

@@ -7,7 +7,7 @@ from pathlib import Path
 from framemill.cli.output import note
 from framemill.client import Client
 from framemill.errors import ClientError
-from framemill.records import ENDED, Cancellation, Status
+from framemill.records import FINAL_STATES, Cancellation, Job
 from framemill.transport import wire
 
 
@@ -25,11 +25,11 @@ class PreviewFile:
         self._path = Path(path)
         self._step: int | None = None
 
-    def update(self, status: Status) -> None:
-        """Download the preview that ``status`` announces, unless the file already holds it."""
-        if status.preview_step in (None, self._step):
+    def update(self, job: Job) -> None:
+        """Download the newest preview of ``job``, unless the file already holds it."""
+        if job.preview_step in (None, self._step):
             return
-        preview = self._client.preview(status.task_id)
+        preview = self._client.preview(job.id)
         if preview is None:  # the run has finished meanwhile
             return
         part = wire.part_file(self._path)
@@ -38,15 +38,15 @@ class PreviewFile:
             part.replace(self._path)
         finally:
             part.unlink(missing_ok=True)
-        self._step = status.preview_step
+        self._step = job.preview_step
 
 
-def wait(client: Client, task_id: str, preview: str | None = None) -> Status:
+def wait(client: Client, job_id: str, preview: str | None = None) -> Job:
     """Wait for a job with a progress bar. Ctrl-C cancels the job.
 
     Args:
         client: the client.
-        task_id: the job.
+        job_id: the job.
         preview: file for the newest preview, or None.
     """
     from framemill.cli.progress import ProgressBar  # commands that do not wait start faster without rich
@@ -54,19 +54,19 @@ def wait(client: Client, task_id: str, preview: str | None = None) -> Status:
     preview_file = PreviewFile(client, preview) if preview else None
     with ProgressBar() as bar:
 
-        def on_status(status: Status) -> None:
-            bar.update(status)
+        def on_update(job: Job) -> None:
+            bar.update(job)
             if preview_file:
-                preview_file.update(status)
+                preview_file.update(job)
 
         try:
-            return client.wait(task_id, on_status=on_status)
+            return client.wait(job_id, on_update=on_update)
         except KeyboardInterrupt:
             bar.close()
             try:
-                cancellation = client.cancel(task_id)
+                cancellation = client.cancel(job_id)
             except ClientError as exc:
-                note(f"job {task_id} could not be cancelled: {exc}")
+                note(f"job {job_id} could not be cancelled: {exc}")
             else:
                 note(cancellation_text(cancellation))
             raise
@@ -74,9 +74,9 @@ def wait(client: Client, task_id: str, preview: str | None = None) -> Status:
 
 def cancellation_text(cancellation: Cancellation) -> str:
     """Format the result of a cancellation."""
-    if not cancellation.changed:
-        return f"job {cancellation.task_id} had already ended: {cancellation.state}"
-    if cancellation.state in ENDED:
-        return f"job {cancellation.task_id} was {cancellation.state} on the server"
+    if not cancellation.cancelled:
+        return f"job {cancellation.id} had already finished: {cancellation.state}"
+    if cancellation.state in FINAL_STATES:
+        return f"job {cancellation.id} was {cancellation.state} on the server"
     # The worker first completes its current step.
-    return f"job {cancellation.task_id} is being cancelled by the server"
+    return f"job {cancellation.id} is being cancelled by the server"

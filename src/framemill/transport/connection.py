@@ -81,17 +81,17 @@ class Connection:
         except httpx2.RequestError as exc:
             raise wire.no_answer(call, self.base_url, exc) from exc
 
-    def _follow(self, task_id: str | None, after: str, *, previews: bool = False) -> Generator[Event, None, None]:
+    def _follow(self, job_id: str | None, after: str, *, previews: bool = False) -> Generator[Event, None, None]:
         """Yield the events of a job until it finishes, or (None) of all jobs without end, and reconnect as needed."""
         resume = event_stream.Resume(after)
         while True:
             error = None
             try:
-                with closing(self._listen(routes.events(task_id, resume.after, previews=previews))) as events:
+                with closing(self._listen(routes.events(job_id, resume.after, previews=previews))) as events:
                     for event in events:
                         resume.received(event)
                         yield event
-                        if task_id is not None and event.status.ended:
+                        if job_id is not None and event.job.finished:
                             return
             except ApiError as exc:
                 error = exc
@@ -151,16 +151,16 @@ class AsyncConnection:
         except httpx2.RequestError as exc:
             raise wire.no_answer(call, self.base_url, exc) from exc
 
-    async def _follow(self, task_id: str | None, after: str, *, previews: bool = False) -> AsyncGenerator[Event, None]:
+    async def _follow(self, job_id: str | None, after: str, *, previews: bool = False) -> AsyncGenerator[Event, None]:
         resume = event_stream.Resume(after)
         while True:
             error = None
             try:
-                async with aclosing(self._listen(routes.events(task_id, resume.after, previews=previews))) as events:
+                async with aclosing(self._listen(routes.events(job_id, resume.after, previews=previews))) as events:
                     async for event in events:
                         resume.received(event)
                         yield event
-                        if task_id is not None and event.status.ended:
+                        if job_id is not None and event.job.finished:
                             return
             except ApiError as exc:
                 error = exc

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 
 from framemill.errors import ApiError, ServerUnavailable
-from framemill.records import Event, Status
+from framemill.records import Event, Job
 from framemill.transport import wire
 
 #: Following ends after the server has been unreachable for this long, in seconds. Long enough for a restart.
@@ -27,7 +27,7 @@ def parse(message: httpx2.ServerSentEvent, response: httpx2.Response) -> Event:
     """Convert a message to an event. Raises: ApiError: the message is not an event of a job."""
     try:
         raw: Any = message.json()
-        return Event(name=message.event, event_id=message.id, status=Status.from_dict(raw), raw=raw)
+        return Event(name=message.event, event_id=message.id, job=Job.from_dict(raw), raw=raw)
     except (ValueError, KeyError, TypeError, AttributeError):
         raise wire.bad_answer(response) from None
 

@@ -9,7 +9,7 @@ import httpx2
 
 from framemill.errors import ApiError
 from framemill.keys import Key, KeyFields
-from framemill.records import BulkCancellation, Cancellation, Deletion, Preview, Status, Task
+from framemill.records import Cancellation, Deletion, Job, Preview
 from framemill.transport import routes, wire
 from framemill.transport.connection import AsyncConnection, Connection
 
@@ -17,38 +17,38 @@ from framemill.transport.connection import AsyncConnection, Connection
 class Operations(Connection):
     """Cancel, retry and administer. Administrative calls need an admin key; ApiError 403 otherwise."""
 
-    def status(self, task_id: str) -> Status:
+    def get(self, job_id: str) -> Job:
         """Return the current state of a job."""
-        return self._json(routes.status(task_id), Status.from_dict)
+        return self._json(routes.get(job_id), Job.from_dict)
 
-    def preview(self, task_id: str) -> Preview | None:
+    def preview(self, job_id: str) -> Preview | None:
         """Return the newest preview of a running job, or None. The request enables previews for some seconds."""
         try:
-            return self._send(routes.task("GET", task_id, "/preview"), _read_preview)
+            return self._send(routes.job("GET", job_id, "/preview"), _read_preview)
         except ApiError as error:
             if error.code != "no_preview":
                 raise
             return None
 
-    def cancel(self, task_id: str) -> Cancellation:
-        """Cancel one job. ``changed`` of the result is False if the job had already finished."""
-        return self._json(routes.task("POST", task_id, "/cancel"), Cancellation.from_dict)
+    def cancel(self, job_id: str) -> Cancellation:
+        """Cancel one job. ``cancelled`` of the result is False if the job had already finished."""
+        return self._json(routes.cancel(job_id), Cancellation.from_dict)
 
-    def delete(self, task_id: str) -> Deletion:
+    def delete(self, job_id: str) -> Deletion:
         """Delete a job and its files. An unfinished job is cancelled first. Repeating the call does no harm."""
-        return self._json(routes.delete(task_id), Deletion.from_dict)
+        return self._json(routes.delete(job_id), Deletion.from_dict)
 
-    def cancel_running(self) -> BulkCancellation:
-        """Cancel all running jobs that this key may cancel."""
-        return self._json(routes.CANCEL_RUNNING, BulkCancellation.from_dict)
+    def cancel_all(self, *, waiting: bool = False) -> Sequence[str]:
+        """Cancel all running jobs of this key, with ``waiting`` all unfinished ones; return their ids."""
+        return self._json(routes.cancel_all(waiting=waiting), lambda body: tuple(body["cancelled"]))
 
-    def retry(self, task_id: str) -> Task:
+    def retry(self, job_id: str) -> Job:
         """Submit a failed, cancelled or expired job again as a new job. ApiError ``conflict``: any other state."""
-        return self._json(routes.task("POST", task_id, "/retry"), Task.from_dict)
+        return self._json(routes.job("POST", job_id, "/retry"), Job.from_dict)
 
-    def front(self, task_id: str) -> Status:
+    def front(self, job_id: str) -> Job:
         """Move a waiting job to the front of the queue (admin). ApiError ``conflict``: the job is not waiting."""
-        return self._json(routes.task("POST", task_id, "/front"), Status.from_dict)
+        return self._json(routes.job("POST", job_id, "/front"), Job.from_dict)
 
     def pause(self, slot: str | None = None) -> Sequence[str]:
         """Start no more jobs on a slot, or (None) on any slot; running jobs continue (admin).
@@ -103,13 +103,13 @@ class Operations(Connection):
         """Remove a key's webhook and its signing secret (admin)."""
         self._json(routes.remove_webhook(service), dict)
 
-    def webhooks(self, task_id: str) -> Mapping[str, Any]:
+    def webhooks(self, job_id: str) -> Mapping[str, Any]:
         """Return the webhooks of a job: ``url``, ``events`` and ``deliveries``, each with its ``tries``."""
-        return self._json(routes.task("GET", task_id, "/webhooks"), dict)
+        return self._json(routes.job("GET", job_id, "/webhooks"), dict)
 
-    def resend_webhooks(self, task_id: str, event: str | None = None) -> Mapping[str, Any]:
+    def resend_webhooks(self, job_id: str, event: str | None = None) -> Mapping[str, Any]:
         """Send one event of a job, or (None) all events, again. Returns and raises as :meth:`webhooks` does."""
-        return self._json(routes.resend_webhooks(task_id, event), dict)
+        return self._json(routes.resend_webhooks(job_id, event), dict)
 
     def models(self) -> Sequence[Mapping[str, Any]]:
         """Return the models with their kinds, defaults and limits."""
@@ -131,46 +131,50 @@ class Operations(Connection):
         """
         return self._json(routes.model_command(name, command, slot), dict)
 
-    def service_status(self) -> Mapping[str, Any]:
-        """Return the state of the whole server: queue, slots, devices."""
-        return {**self._json(routes.FLEET, dict), **self._json(routes.QUEUE, dict)}
+    def fleet(self) -> Mapping[str, Any]:
+        """Return the slots with their devices, jobs and models, and the delivery workers."""
+        return self._json(routes.FLEET, dict)
+
+    def queue(self) -> Mapping[str, Any]:
+        """Return the number of jobs by state, the waiting jobs, the limits and the pauses."""
+        return self._json(routes.QUEUE, dict)
 
 
 class AsyncOperations(AsyncConnection):
     """:class:`Operations` with ``await``."""
 
-    async def status(self, task_id: str) -> Status:
+    async def get(self, job_id: str) -> Job:
         """Return the current state of a job."""
-        return await self._json(routes.status(task_id), Status.from_dict)
+        return await self._json(routes.get(job_id), Job.from_dict)
 
-    async def preview(self, task_id: str) -> Preview | None:
+    async def preview(self, job_id: str) -> Preview | None:
         """Return the newest preview of a running job, or None. The request enables previews for some seconds."""
         try:
-            return await self._send(routes.task("GET", task_id, "/preview"), _aread_preview)
+            return await self._send(routes.job("GET", job_id, "/preview"), _aread_preview)
         except ApiError as error:
             if error.code != "no_preview":
                 raise
             return None
 
-    async def cancel(self, task_id: str) -> Cancellation:
-        """Cancel one job. ``changed`` of the result is False if the job had already finished."""
-        return await self._json(routes.task("POST", task_id, "/cancel"), Cancellation.from_dict)
+    async def cancel(self, job_id: str) -> Cancellation:
+        """Cancel one job. ``cancelled`` of the result is False if the job had already finished."""
+        return await self._json(routes.cancel(job_id), Cancellation.from_dict)
 
-    async def delete(self, task_id: str) -> Deletion:
+    async def delete(self, job_id: str) -> Deletion:
         """Delete a job and its files. An unfinished job is cancelled first. Repeating the call does no harm."""
-        return await self._json(routes.delete(task_id), Deletion.from_dict)
+        return await self._json(routes.delete(job_id), Deletion.from_dict)
 
-    async def cancel_running(self) -> BulkCancellation:
-        """Cancel all running jobs that this key may cancel."""
-        return await self._json(routes.CANCEL_RUNNING, BulkCancellation.from_dict)
+    async def cancel_all(self, *, waiting: bool = False) -> Sequence[str]:
+        """Cancel all running jobs of this key, with ``waiting`` all unfinished ones; return their ids."""
+        return await self._json(routes.cancel_all(waiting=waiting), lambda body: tuple(body["cancelled"]))
 
-    async def retry(self, task_id: str) -> Task:
+    async def retry(self, job_id: str) -> Job:
         """Submit a failed, cancelled or expired job again as a new job."""
-        return await self._json(routes.task("POST", task_id, "/retry"), Task.from_dict)
+        return await self._json(routes.job("POST", job_id, "/retry"), Job.from_dict)
 
-    async def front(self, task_id: str) -> Status:
+    async def front(self, job_id: str) -> Job:
         """Move a waiting job to the front of the queue (admin)."""
-        return await self._json(routes.task("POST", task_id, "/front"), Status.from_dict)
+        return await self._json(routes.job("POST", job_id, "/front"), Job.from_dict)
 
     async def pause(self, slot: str | None = None) -> Sequence[str]:
         """Start no more jobs on a slot, or (None) on any slot; return everything that is paused now (admin)."""
@@ -206,13 +210,13 @@ class AsyncOperations(AsyncConnection):
         """Remove a key's webhook and its signing secret (admin)."""
         await self._json(routes.remove_webhook(service), dict)
 
-    async def webhooks(self, task_id: str) -> Mapping[str, Any]:
+    async def webhooks(self, job_id: str) -> Mapping[str, Any]:
         """Return the webhooks of a job: ``url``, ``events`` and ``deliveries``, each with its ``tries``."""
-        return await self._json(routes.task("GET", task_id, "/webhooks"), dict)
+        return await self._json(routes.job("GET", job_id, "/webhooks"), dict)
 
-    async def resend_webhooks(self, task_id: str, event: str | None = None) -> Mapping[str, Any]:
+    async def resend_webhooks(self, job_id: str, event: str | None = None) -> Mapping[str, Any]:
         """Send one event of a job, or (None) all events, again. Returns and raises as :meth:`webhooks` does."""
-        return await self._json(routes.resend_webhooks(task_id, event), dict)
+        return await self._json(routes.resend_webhooks(job_id, event), dict)
 
     async def models(self) -> Sequence[Mapping[str, Any]]:
         """Return the models with their kinds, defaults and limits."""
@@ -222,9 +226,13 @@ class AsyncOperations(AsyncConnection):
         """Load, unload, pin, unpin or check a model (admin)."""
         return await self._json(routes.model_command(name, command, slot), dict)
 
-    async def service_status(self) -> Mapping[str, Any]:
-        """Return the state of the whole server: queue, slots, devices."""
-        return {**await self._json(routes.FLEET, dict), **await self._json(routes.QUEUE, dict)}
+    async def fleet(self) -> Mapping[str, Any]:
+        """Return the slots with their devices, jobs and models, and the delivery workers."""
+        return await self._json(routes.FLEET, dict)
+
+    async def queue(self) -> Mapping[str, Any]:
+        """Return the number of jobs by state, the waiting jobs, the limits and the pauses."""
+        return await self._json(routes.QUEUE, dict)
 
 
 def _read_preview(response: httpx2.Response) -> Preview:

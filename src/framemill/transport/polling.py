@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from framemill.errors import ApiError, JobCancelled, JobFailed, ServerUnavailable, WaitTimeout
-from framemill.records import Status
+from framemill.records import Job
 
 #: Minimum and maximum interval between two requests that are answered immediately, in seconds.
 MIN_INTERVAL_S, MAX_INTERVAL_S = 0.1, 1.0
@@ -30,7 +30,7 @@ class Poll:
     nothing changes.
 
     Args:
-        task_id: the job.
+        job_id: the job.
         timeout_s: maximum wait in seconds; None: no limit.
         watched: True if the caller needs steps and positions, not only the end.
         clock: monotonic time in seconds.
@@ -38,19 +38,19 @@ class Poll:
 
     def __init__(
         self,
-        task_id: str,
+        job_id: str,
         timeout_s: float | None,
         watched: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._task_id = task_id
+        self._job_id = job_id
         self._timeout_s = timeout_s
         self._watched = watched
         self._clock = clock
         self._interval_s = MIN_INTERVAL_S
         self._started = self._requested = clock()
         self._failing_since: float | None = None
-        self._last: Status | None = None
+        self._last: Job | None = None
         self._may_stream = watched and timeout_s is None
         self._empty_streams = 0
 
@@ -63,22 +63,22 @@ class Poll:
             wait_s = PLACE_POLL_S if self._last is not None and self._last.state == "queued" else 0.0
         return wait_s if self._timeout_s is None else max(0.0, min(wait_s, self._left_s(self._timeout_s)))
 
-    def received(self, status: Status) -> float:
-        """Return the seconds to sleep after ``status``; 0 if the job has succeeded.
+    def received(self, job: Job) -> float:
+        """Return the seconds to sleep after ``job``; 0 if the job has succeeded.
 
         Raises:
             JobFailed: the job failed or expired.
             JobCancelled: the job was cancelled.
             WaitTimeout: the time limit has passed.
         """
-        last, self._last, self._failing_since = self._last, status, None
-        if status.state == "succeeded":
+        last, self._last, self._failing_since = self._last, job, None
+        if job.state == "succeeded":
             return 0.0
-        if status.state == "cancelled":
-            raise JobCancelled(status)
-        if status.ended:
-            raise JobFailed(status)
-        moved = last is None or (last.state, last.step, last.stage) != (status.state, status.step, status.stage)
+        if job.state == "cancelled":
+            raise JobCancelled(job)
+        if job.finished:
+            raise JobFailed(job)
+        moved = last is None or (last.state, last.step, last.stage) != (job.state, job.step, job.stage)
         factor = 0.5 if moved else 1.5
         self._interval_s = min(max(self._interval_s * factor, MIN_INTERVAL_S), MAX_INTERVAL_S)
         # A long poll has already taken its time. A server without long polls must not be flooded with requests.
@@ -119,5 +119,5 @@ class Poll:
             return sleep_s
         left_s = self._left_s(self._timeout_s)
         if left_s <= 0:
-            raise WaitTimeout(self._task_id, self._timeout_s, self._last)
+            raise WaitTimeout(self._job_id, self._timeout_s, self._last)
         return min(sleep_s, left_s)

@@ -15,9 +15,6 @@ import httpx2
 #: Failures that occur before the request leaves this machine. Repeating such a request is always safe.
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
-#: Default number of jobs per page.
-DEFAULT_PAGE_JOBS = 50
-
 #: An event stream without data for this long is considered dead, in seconds. The server sends a comment every 15 s.
 SILENCE_S = 30.0
 
@@ -70,8 +67,6 @@ def submit(fields: Mapping[str, Any]) -> Call:
     body |= {name: dict(value) for name, value in body.items() if isinstance(value, Mapping)}
     if "job_class" in body:
         body["class"] = body.pop("job_class")
-    if "task_id" in body:
-        body["id"] = body.pop("task_id")
     key, wait_s = body.pop("idempotency_key", None), body.pop("wait_s", 0)
     if key is not None and not (key.strip() and key.isascii() and key.isprintable()):
         raise ValueError("idempotency_key must be printable ASCII text")
@@ -93,35 +88,46 @@ def _encoded(value: Any) -> Any:
     return base64.b64encode(value).decode("ascii") if isinstance(value, bytes | bytearray) else value
 
 
-def task(method: str, task_id: str, leaf: str = "", **params: Any) -> Call:
-    """Address one job. Raises: ValueError: the id would address another route, such as all running jobs."""
-    if task_id in ("", ".", "..", "running"):
-        raise ValueError(f"{task_id!r} is not a job id")
-    return Call(method=method, path=f"/v1/jobs/{quote(task_id, safe='')}{leaf}", params=params)
+def job(method: str, job_id: str, leaf: str = "", **params: Any) -> Call:
+    """Address one job. Raises: ValueError: the id would address another route."""
+    if job_id in ("", ".", ".."):
+        raise ValueError(f"{job_id!r} is not a job id")
+    return Call(method=method, path=f"/v1/jobs/{quote(job_id, safe='')}{leaf}", params=params)
 
 
-def delete(task_id: str) -> Call:
-    return replace(task("DELETE", task_id), repeatable=True)
-
-
-def status(task_id: str, wait_s: float = 0) -> Call:
+def get(job_id: str, wait_s: float = 0) -> Call:
     """Request a job. The server delays its response by up to ``wait_s`` seconds until the state changes."""
-    call = task("GET", task_id, "", **({"wait": round(wait_s, 3)} if wait_s else {}))
-    return Call(method=call.method, path=call.path, params=call.params, wait_s=wait_s)
+    return replace(job("GET", job_id), params={"wait": round(wait_s, 3)} if wait_s else {}, wait_s=wait_s)
 
 
-def events(task_id: str | None, after: str = "", *, previews: bool = False) -> Call:
+def cancel(job_id: str) -> Call:
+    return replace(job("POST", job_id, "/cancel"), json={})
+
+
+def cancel_all(*, waiting: bool) -> Call:
+    return Call(method="POST", path="/v1/jobs/cancel", json={"waiting": waiting})
+
+
+def delete(job_id: str) -> Call:
+    return replace(job("DELETE", job_id), repeatable=True)
+
+
+def events(job_id: str | None, after: str = "", *, previews: bool = False) -> Call:
     """Stream the events of a job, or (None) of all jobs, that follow the event ``after``."""
-    path = "/v1/events" if task_id is None else task("GET", task_id, "/events").path
+    path = "/v1/events" if job_id is None else job("GET", job_id, "/events").path
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": after} if after else {})}
     return Call(
         method="GET", path=path, params={"preview": 1} if previews else {}, headers=headers, silence_s=SILENCE_S
     )
 
 
-def list_tasks(state: str | None, limit: int | None, after: str | None) -> Call:
-    params = {"state": state, "limit": limit or DEFAULT_PAGE_JOBS, "after": after}
-    return Call(method="GET", path="/v1/jobs", params={k: v for k, v in params.items() if v is not None})
+def list_jobs(state: str | None, limit: int | None, after: str | None) -> Call:
+    params = {"state": state, "limit": limit, "after": after}
+    return Call(
+        method="GET",
+        path="/v1/jobs",
+        params={name: value for name, value in params.items() if value is not None},
+    )
 
 
 def pause(slot: str | None, *, resume: bool) -> Call:
@@ -161,9 +167,8 @@ def remove_webhook(service: str) -> Call:
     return Call(method="DELETE", path=_key_path(service) + "/webhook", repeatable=True)
 
 
-def resend_webhooks(task_id: str, event: str | None) -> Call:
-    call = task("POST", task_id, "/webhooks/resend")
-    return Call(method=call.method, path=call.path, json={} if event is None else {"event": event})
+def resend_webhooks(job_id: str, event: str | None) -> Call:
+    return replace(job("POST", job_id, "/webhooks/resend"), json={} if event is None else {"event": event})
 
 
 def _key_path(service: str) -> str:
@@ -172,7 +177,6 @@ def _key_path(service: str) -> str:
     return f"/v1/admin/keys/{quote(service, safe='')}"
 
 
-CANCEL_RUNNING = Call(method="POST", path="/v1/jobs/cancel", json={})
 MODELS = Call(method="GET", path="/v1/models")
 FLEET = Call(method="GET", path="/v1/fleet")
 QUEUE = Call(method="GET", path="/v1/queue")

@@ -32,8 +32,3 @@ local function set_of(list)
   for _, item in ipairs(list) do set[item] = true end
   return set
 end
-
-local function append_all(list, more)
-  for _, item in ipairs(more) do table.insert(list, item) end
-  return list
-end

@@ -38,7 +38,8 @@ end
 
 -- A job is being bound: move its class on and charge its key an estimate.
 local function take_turn(id, slot)
-  local class, key, model, work, lane = unpack(redis.call('HMGET', K.JOB .. id, 'class', 'key', 'model', 'work', 'lane'))
+  local record = redis.call('HMGET', K.JOB .. id, 'class', 'key', 'model', 'work', 'lane')
+  local class, key, model, work, lane = unpack(record)
   redis.call('SADD', K.ACTIVE .. key, id)
   local rate = tonumber(rate_of(model, slot) or 0)
   local seconds = rate > 0 and rate * work or 1

@@ -1,7 +1,7 @@
 -- Stored objects, and which jobs need them.
 -- K.DUE holds the objects that may be removed, by the time from which they may; a name that ends in '/' stands for all
--- objects below it. The name of an input is never reused: once it was taken for removal, the same image gets a new name,
--- so a late removal cannot hit an image that was sent again.
+-- objects below it. The name of an input is never reused: once it was taken for removal, the same image gets a new
+-- name, so a late removal cannot hit an image that was sent again.
 -- include: common, records
 
 local function outputs_of(id)

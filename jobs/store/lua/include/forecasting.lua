@@ -78,7 +78,8 @@ end
 
 -- Seconds until a slot is done with its present job, as far as that is known.
 local function remaining_s(id)
-  local state, eta_s, model, work, slot = unpack(redis.call('HMGET', K.JOB .. id, 'state', 'eta_s', 'model', 'work', 'slot'))
+  local record = redis.call('HMGET', K.JOB .. id, 'state', 'eta_s', 'model', 'work', 'slot')
+  local state, eta_s, model, work, slot = unpack(record)
   if state ~= STATE.QUEUED and state ~= STATE.RUNNING then return 0 end
   if has(eta_s) then return tonumber(eta_s) end
   local rate = rate_of(model, slot)
@@ -90,7 +91,8 @@ local function first_name(name, other)
 end
 
 -- The slots that could run a job: `count`, seconds until the first is free (`free_in_s`), jobs pinned to one of them
--- (`pins`); `paused` and `blocked` name the first slot that only an operator or its back end keeps from running the job.
+-- (`pins`), and whether the whole queue is paused. `paused` and `blocked` name the first slot that only an operator or
+-- its back end keeps from running the job.
 local function slots_for(record)
   local slots = {count = 0}
   for _, slot in ipairs(redis.call('SMEMBERS', K.SLOTS)) do
@@ -104,6 +106,7 @@ local function slots_for(record)
         slots.blocked = first_name(slots.blocked, slot)
       elseif not obstacle or obstacle == OBSTACLE.QUEUE_PAUSED or obstacle == OBSTACLE.CLOSED then
         slots.count = slots.count + 1
+        slots.queue_paused = slots.queue_paused or obstacle == OBSTACLE.QUEUE_PAUSED
         slots.free_in_s = math.min(slots.free_in_s or math.huge, has(facts.job) and remaining_s(facts.job) or 0)
         slots.pins = math.min(slots.pins or math.huge, redis.call('ZCARD', K.LANE .. K.PIN .. slot))
       end
@@ -114,13 +117,17 @@ end
 
 -- What a job waits for when no slot can run it at the moment, for people; nil when one can.
 local function waits_for(record, slots)
-  if slots.count > 0 then return redis.call('SISMEMBER', K.PAUSED, K.ALL) == 1 and 'resume of the queue' or nil end
-  if slots.blocked then return (slots.blocked:find('gpu%d+$') and 'room in the spool of slot ' or 'slot ') .. slots.blocked end
+  if slots.count > 0 then return slots.queue_paused and 'resume of the queue' or nil end
+  if slots.blocked then
+    -- Only a GPU is blocked by its spool; a back end is blocked while it is away.
+    return (slots.blocked:find('gpu%d+$') and 'room in the spool of slot ' or 'slot ') .. slots.blocked
+  end
   if slots.paused then return 'resume of slot ' .. slots.paused end
   return has(record.pin) and 'slot ' .. record.pin or 'model ' .. record.model
 end
 
--- {position, eta_s or '', what the job waits for or ''}. The position is 0 once the job is bound and -1 when it is over.
+-- {position, eta_s or '', what the job waits for or ''}. The position is 0 once the job is bound and -1 when it is
+-- over.
 local function forecast(id)
   local names = {'state', 'slot', 'model', 'work', 'lane', 'class', 'key', 'eta_s', 'pin'}
   local values, record = redis.call('HMGET', K.JOB .. id, unpack(names)), {}

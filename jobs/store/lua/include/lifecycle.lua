@@ -35,15 +35,17 @@ end
 
 -- End a job that did not start before its deadline.
 local function expire(id)
-  redis.call('HSET', K.JOB .. id, 'error', cjson.encode({code = 'expired', message = 'not started before its deadline'}))
+  local problem = {code = 'expired', message = 'not started before its deadline'}
+  redis.call('HSET', K.JOB .. id, 'error', cjson.encode(problem))
   finish(id, STATE.EXPIRED)
 end
 
 -- Put a job back into the queue. It keeps its sequence number, so younger jobs stay behind it.
 local function requeue(id)
   settle_charge(id, 0)
-  redis.call('HDEL', K.JOB .. id, 'slot', 'device', 'run', 'assigned_at', 'started_at', 'stage', 'stage_percent', 'step',
-    'eta_s', 'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'failures', 'next_look_at', 'node_gone_at')
+  redis.call('HDEL', K.JOB .. id, 'slot', 'device', 'run', 'assigned_at', 'started_at', 'stage', 'stage_percent',
+    'step', 'eta_s', 'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'failures', 'next_look_at',
+    'node_gone_at')
   redis.call('ZREM', K.ASSIGNED, id)
   redis.call('ZREM', K.DELIVERING, id)
   delete_previews(id)

@@ -30,7 +30,8 @@ local function level_key(class, key)
 end
 
 local function enqueue(id)
-  local record = redis.call('HMGET', K.JOB .. id, 'lane', 'sequence', 'work', 'priority', 'model', 'class', 'key', 'start_by')
+  local record = redis.call('HMGET', K.JOB .. id, 'lane', 'sequence', 'work', 'priority', 'model', 'class', 'key',
+    'start_by')
   local lane, sequence, work, priority, model, class, key, start_by = unpack(record)
   redis.call('ZADD', K.LANE .. lane, score_of(priority, sequence), id)
   redis.call('HINCRBY', K.WAITING, 'model:' .. model, 1)
@@ -51,7 +52,8 @@ end
 
 -- Take a job out of the queue. Does nothing for a job that does not wait.
 local function dequeue(id)
-  local lane, work, model, class, key = unpack(redis.call('HMGET', K.JOB .. id, 'lane', 'work', 'model', 'class', 'key'))
+  local record = redis.call('HMGET', K.JOB .. id, 'lane', 'work', 'model', 'class', 'key')
+  local lane, work, model, class, key = unpack(record)
   if not lane or redis.call('ZREM', K.LANE .. lane, id) == 0 then return end
   redis.call('ZREM', K.DEADLINES, id)
   count_down(K.WORK, model, work)

@@ -9,7 +9,8 @@ end
 
 -- Renew a slot's lease. A slot that pulls may be silent for longer while it computes and between two requests.
 local function renew_lease(slot)
-  local pulling, job, open, away_lease_ms = unpack(redis.call('HMGET', K.SLOT .. slot, 'pulls', 'job', 'open', 'away_lease_ms'))
+  local facts = redis.call('HMGET', K.SLOT .. slot, 'pulls', 'job', 'open', 'away_lease_ms')
+  local pulling, job, open, away_lease_ms = unpack(facts)
   local lease_ms = CFG.lease_ms
   if has(pulling) and not has(open) then lease_ms = has(job) and job_get(job, 'max_silence_ms') or away_lease_ms end
   redis.call('ZADD', K.LEASES, int(now_ms() + lease_ms), slot)
@@ -17,7 +18,8 @@ end
 
 -- What decides whether a slot may take work, as HGET returns it.
 local function slot_facts(slot)
-  local values = redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'models', 'draining', 'suspect_at', 'blocked', 'pulls', 'open')
+  local values = redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'models', 'draining', 'suspect_at', 'blocked',
+    'pulls', 'open')
   return {owner = values[1], job = values[2], models = values[3], draining = values[4], suspect_at = values[5],
     blocked = values[6], pulls = values[7], open = values[8]}
 end

@@ -20,7 +20,7 @@ local function add_notice(id, key, mailbox, state)
   if not notice then return end
   local is_end = notice == NOTICE.OK or notice == NOTICE.ERROR
   if redis.call('HSETNX', K.JOB .. id, is_end and 'told_end' or 'told_' .. notice, notice) == 0 then return end
-  local name = K.MAIL .. key .. ':' .. mailbox
+  local name = K.SUBSCRIBER_QUEUE .. key .. ':' .. mailbox
   local ticket = job_get(id, 'ticket') or '{}'
   redis.call('XADD', name, 'MAXLEN', CFG.mailbox_length, '*', 'id', id, 'word', notice, 'ticket', ticket)
   redis.call('PEXPIRE', name, CFG.result_ttl_ms)

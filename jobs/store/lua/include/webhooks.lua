@@ -4,7 +4,7 @@
 
 -- Index a receiver by the time at which its first delivery is due.
 local function index_receiver(receiver)
-  local first = redis.call('ZRANGE', K.HOOKS .. receiver, 0, 0, 'WITHSCORES')
+  local first = redis.call('ZRANGE', K.RECEIVER_DELIVERIES .. receiver, 0, 0, 'WITHSCORES')
   if first[1] then
     redis.call('ZADD', K.RECEIVERS, first[2], receiver)
   else
@@ -20,22 +20,22 @@ end
 local function add_webhook_delivery(id, key, webhook, state)
   local event = state == STATE.RUNNING and EVENT.STARTED or EVENT.PREFIX .. state
   local subscribed = set_of(cjson.decode(webhook).events)[event]
-  if not subscribed or redis.call('HEXISTS', K.HOOK .. id, 'gone') == 1 then return end
+  if not subscribed or redis.call('HEXISTS', K.WEBHOOK_DELIVERIES .. id, 'gone') == 1 then return end
   local now = now_ms()
   local message_id = 'msg_' .. id .. '_' .. job_get(id, 'created_at') .. '_' .. event:sub(#EVENT.PREFIX + 1)
   local delivery = cjson.encode({message_id = message_id, written_at = now, next_at = now, state = DELIVERY.PENDING})
-  if redis.call('HSETNX', K.HOOK .. id, event, delivery) == 0 then return end  -- the job has started before
+  if redis.call('HSETNX', K.WEBHOOK_DELIVERIES .. id, event, delivery) == 0 then return end  -- a later run
   local receiver = receiver_of(key, webhook)
-  redis.call('ZADD', K.HOOKS .. receiver, int(now), id .. ' ' .. event)
+  redis.call('ZADD', K.RECEIVER_DELIVERIES .. receiver, int(now), id .. ' ' .. event)
   index_receiver(receiver)
 end
 
 -- Remove all deliveries of a job whose record is being deleted.
 local function delete_webhook_deliveries(id, key, webhook)
   local receiver = receiver_of(key, webhook)
-  for _, field in ipairs(redis.call('HKEYS', K.HOOK .. id)) do
-    redis.call('ZREM', K.HOOKS .. receiver, id .. ' ' .. field)
+  for _, field in ipairs(redis.call('HKEYS', K.WEBHOOK_DELIVERIES .. id)) do
+    redis.call('ZREM', K.RECEIVER_DELIVERIES .. receiver, id .. ' ' .. field)
   end
-  redis.call('DEL', K.HOOK .. id)
+  redis.call('DEL', K.WEBHOOK_DELIVERIES .. id)
   index_receiver(receiver)
 end

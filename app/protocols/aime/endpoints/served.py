@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response, request
 
 from app import extensions
-from app.protocols.aime.spec import Endpoints
+from app.protocols.aime.endpoints.spec import Endpoints
 
 #: Name of the endpoints among the adapters of the app.
 ENDPOINTS = "aime.endpoints"

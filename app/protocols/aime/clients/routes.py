@@ -13,8 +13,8 @@ from flask import Blueprint, Response, jsonify, make_response, request
 
 from app import waiting
 from app.extensions import dispatcher, objects, store
-from app.protocols.aime import requests, streams, views, web_sweeper
-from app.protocols.aime.access import (
+from app.protocols.aime.clients import requests, streams, views
+from app.protocols.aime.clients.access import (
     BAD_KEY,
     Refused,
     caller_of,
@@ -23,12 +23,13 @@ from app.protocols.aime.access import (
     count_request,
     uncount_request,
 )
-from app.protocols.aime.access import login as begin_session
-from app.protocols.aime.inputs import BadInputs
-from app.protocols.aime.results import final_result
-from app.protocols.aime.shared import allow_origins, endpoints
-from app.protocols.aime.spec import Endpoint
-from app.protocols.aime.states import STATES, why
+from app.protocols.aime.clients.access import login as begin_session
+from app.protocols.aime.clients.states import STATES, why
+from app.protocols.aime.endpoints.served import allow_origins, endpoints
+from app.protocols.aime.endpoints.spec import Endpoint
+from app.protocols.aime.inputs.checking import BadInputs
+from app.protocols.aime.workers import sweeper
+from app.protocols.aime.workers.results import final_result
 from app.submit import accept
 from jobs.errors import Forbidden, FramemillError, InvalidRequest, NotFound, QueueFull, ServiceBusy, Unavailable
 from jobs.record import Job
@@ -112,7 +113,7 @@ def _sent() -> tuple[dict[str, Any], bool]:
 @answering
 def submit(endpoint: Endpoint) -> Any:
     """Submit a job; the answer is its result, unless ``wait_for_result`` is false."""
-    web_sweeper.start()
+    sweeper.start()
     sent, as_text = _sent()
     client = client_of(endpoints(), endpoint, sent, request.remote_addr or "")
     wait = sent.get("wait_for_result")
@@ -145,7 +146,7 @@ def submit(endpoint: Endpoint) -> Any:
 @answering
 def progress(endpoint: Endpoint) -> Any:
     """Where a job is; its result when it is done, as often as it is asked for."""
-    web_sweeper.start()
+    sweeper.start()
     job = job_of(endpoint, _sent()[0])
     body, status = views.progress(endpoint, job)
     return _with_cookie(make_response(jsonify(body), status), endpoint, job)

@@ -33,7 +33,7 @@ class WebSweeper:
 
     def _run(self) -> None:
         pause = threading.Event()
-        while not pause.wait(self._app.settings.heartbeat_s):
+        while not pause.wait(self._app.settings.leases.heartbeat_s):
             try:
                 self._app.dispatcher.sweep(f"web:{os.getpid()}")
             except Unavailable:

@@ -9,9 +9,9 @@ from typing import Any
 import av
 from av.filter import Graph
 
-from app.protocols.aime.pictures import fit_size, fit_word
-from app.protocols.aime.spec import Input
-from app.protocols.aime.values import Refused, fit_number
+from app.protocols.aime.endpoints.spec import Input
+from app.protocols.aime.inputs.images import fit_size, fit_word
+from app.protocols.aime.inputs.values import Refused, fit_number
 
 #: Format → codecs of sound and picture that it is written with.
 _CODECS = {

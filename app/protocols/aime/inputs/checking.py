@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.inputs import off_the_hub
-from app.protocols.aime import pictures, recordings
-from app.protocols.aime.spec import IMPLICIT, MEDIA, Endpoint, Endpoints, Input
-from app.protocols.aime.values import Refused, check
+from app.protocols.aime.endpoints.spec import IMPLICIT, MEDIA, Endpoint, Endpoints, Input
+from app.protocols.aime.inputs import images, recordings
+from app.protocols.aime.inputs.values import Refused, check
 from jobs.errors import ObjectNotFound
 from jobs.objects.base import ObjectStore
 from jobs.settings import Settings
@@ -108,9 +108,9 @@ def read_medium(spec: Input, value: Any, endpoints: Endpoints, settings: Setting
     if kind != spec.type and (kind, spec.type) != ("video", "audio"):
         raise Refused(f"must be of type {spec.type}, not {kind}")
     body = value[head.end() :]
-    if len(body) * 3 // 4 > settings.max_input_bytes:
-        raise Refused(f"must not exceed {settings.max_input_bytes} bytes")
-    limits: dict[str, Any] = {"formats": endpoints.formats.get(spec.type, ()), "max_px": settings.max_input_px}
+    if len(body) * 3 // 4 > settings.inputs.max_bytes:
+        raise Refused(f"must not exceed {settings.inputs.max_bytes} bytes")
+    limits: dict[str, Any] = {"formats": endpoints.formats.get(spec.type, ()), "max_px": settings.inputs.max_px}
 
     def work() -> tuple[bytes, str]:
         try:
@@ -120,7 +120,7 @@ def read_medium(spec: Input, value: Any, endpoints: Endpoints, settings: Setting
         if not data:
             raise Refused("must not be empty")
         if spec.type == "image":
-            content, found = pictures.convert(spec, data, **limits)
+            content, found = images.convert(spec, data, **limits)
         else:
             content, found = recordings.convert(spec, data, declared, **limits)
         return content, f"{spec.type}/{found}"

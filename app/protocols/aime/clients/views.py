@@ -8,9 +8,9 @@ from functools import lru_cache
 from typing import Any
 
 from app.extensions import objects, store
-from app.protocols.aime.results import final_result
-from app.protocols.aime.spec import IMPLICIT, Endpoint
-from app.protocols.aime.states import ENDED_STATUS, STATES, why
+from app.protocols.aime.clients.states import ENDED_STATUS, STATES, why
+from app.protocols.aime.endpoints.spec import IMPLICIT, Endpoint
+from app.protocols.aime.workers.results import final_result
 from jobs.errors import NotFound
 from jobs.record import Job
 from jobs.requests.custom import EndpointRequest

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.extensions import hub, settings, store
-from app.protocols.aime.spec import MODEL_PREFIX, Endpoint
+from app.protocols.aime.endpoints.spec import MODEL_PREFIX, Endpoint
 from jobs.record import Job
 from jobs.store import queries
 
@@ -108,7 +108,7 @@ def _wait(worker: Worker, most: int, deadline: float, is_gone: Callable[[], bool
         slot, job_id, attempt = store().pull(worker.base, worker.owner, worker.facts, most=MAX_SLOTS, batch=most)
         if job_id and (job := _start(worker, slot, job_id, attempt)):
             return job
-        next_beat = time.monotonic() + settings().heartbeat_s
+        next_beat = time.monotonic() + settings().leases.heartbeat_s
         while True:
             now = time.monotonic()
             over = now >= deadline or is_gone()
@@ -122,7 +122,7 @@ def _wait(worker: Worker, most: int, deadline: float, is_gone: Callable[[], bool
                     return job
                 if not own and now < next_beat:  # of another of its slots
                     continue
-            next_beat = time.monotonic() + settings().heartbeat_s
+            next_beat = time.monotonic() + settings().leases.heartbeat_s
             if not slot:  # all its slots are taken
                 if over:
                     return None

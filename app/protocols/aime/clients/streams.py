@@ -11,8 +11,8 @@ from flask import Response, stream_with_context
 
 from app import waiting
 from app.extensions import store
-from app.protocols.aime import views
-from app.protocols.aime.spec import Endpoint
+from app.protocols.aime.clients import views
+from app.protocols.aime.endpoints.spec import Endpoint
 from jobs.errors import JobNotFound
 from jobs.record import Job
 

@@ -11,9 +11,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.inputs import off_the_hub
-from app.protocols.aime import pictures
-from app.protocols.aime.inputs import data_uri
-from app.protocols.aime.spec import Endpoint, Output
+from app.protocols.aime.endpoints.spec import Endpoint, Output
+from app.protocols.aime.inputs import images
+from app.protocols.aime.inputs.checking import data_uri
 from jobs import record
 from jobs.errors import ObjectNotFound
 from jobs.objects.base import ObjectStore
@@ -54,7 +54,7 @@ def store_outputs(
         ending = _ENDINGS.get(ending, ending)
         key = f"{folder}/{len(outputs)}.{re.sub('[^a-z0-9]', '', ending.lower()) or 'bin'}"
         objects.put_bytes(key, content, head[1])
-        width, height = pictures.size_of(content) if head[1].startswith("image/") else (0, 0)
+        width, height = images.size_of(content) if head[1].startswith("image/") else (0, 0)
         digest = hashlib.sha256(content).hexdigest()
         file = record.Output(key=key, media_type=head[1], bytes=len(content), sha256=digest, width=width, height=height)
         outputs.append(file)
@@ -149,6 +149,6 @@ def _file(job: Job, number: int, objects: ObjectStore, spec: Output | None = Non
     kind = spec.format.lower() if spec else ""
     if kind == "jpg":
         kind = "jpeg"
-    if kind in pictures.FORMATS and media_type.startswith("image/") and media_type != f"image/{kind}":
-        content, media_type = off_the_hub(lambda: pictures.as_format(content, kind)), f"image/{kind}"
+    if kind in images.FORMATS and media_type.startswith("image/") and media_type != f"image/{kind}":
+        content, media_type = off_the_hub(lambda: images.as_format(content, kind)), f"image/{kind}"
     return data_uri(content, media_type)

@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from app.protocols.aime.parameters import read_inputs, read_outputs, read_session_vars
-from app.protocols.aime.spec import Endpoint, Endpoints, OwnModel
-from app.protocols.aime.tables import Table
+from app.protocols.aime.endpoints.parameters import read_inputs, read_outputs, read_session_vars
+from app.protocols.aime.endpoints.spec import Endpoint, Endpoints, OwnModel
+from app.protocols.aime.endpoints.tables import Table
 from jobs.callers import Caller, digest_of
 from jobs.errors import BadSetting, InvalidRequest
 from jobs.models.registry import ModelRegistry
@@ -49,7 +49,7 @@ def read_endpoints(settings: Settings, models: ModelRegistry) -> Endpoints:
     Raises:
         BadSetting: names file, line and key.
     """
-    folder = settings.endpoints_dir
+    folder = settings.paths.endpoints_dir
     server = folder / SERVER_FILE
     defaults, formats = _server(Table.from_file(server)) if server.is_file() else ({}, {})
     found: dict[str, Endpoint] = {}

@@ -12,11 +12,11 @@ from flask import Blueprint, Response, current_app, jsonify
 
 from app import auth, waiting
 from app.extensions import dispatcher, objects, store
-from app.protocols.aime import pulling, web_sweeper
-from app.protocols.aime.inputs import data_uri
-from app.protocols.aime.results import store_outputs
-from app.protocols.aime.shared import endpoints, json_body
-from app.protocols.aime.spec import Endpoint
+from app.protocols.aime.endpoints.served import endpoints, json_body
+from app.protocols.aime.endpoints.spec import Endpoint
+from app.protocols.aime.inputs.checking import data_uri
+from app.protocols.aime.workers import pulling, sweeper
+from app.protocols.aime.workers.results import store_outputs
 from jobs.callers import Role
 from jobs.errors import ExecutionError, FramemillError, JobNotFound, RunTimeout, Unavailable
 from jobs.record import Job
@@ -91,7 +91,7 @@ def job_request() -> Response:
         worker = _worker(served, sent)
         if "version" not in sent and not pulling.slots_of(worker):
             return jsonify({"cmd": "error", "msg": f"worker {worker.name} needs to login first", **version})
-        web_sweeper.start()
+        sweeper.start()
         jobs = pulling.next_jobs(worker, pulling.batch_of(sent), _poll_s(served[0], sent), waiting.hung_up())
         given = [data for job in jobs if (data := _job_data(job)) is not None]
     except Exception as exc:

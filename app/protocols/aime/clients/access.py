@@ -8,7 +8,7 @@ from typing import Any
 
 from app import auth
 from app.extensions import store
-from app.protocols.aime.spec import Endpoint, Endpoints
+from app.protocols.aime.endpoints.spec import Endpoint, Endpoints
 from jobs.callers import ANYBODY, NOBODY, Caller, Role, digest_of
 from jobs.errors import FramemillError
 from jobs.store.api_keys import KeyRing

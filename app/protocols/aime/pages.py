@@ -7,7 +7,7 @@ from pathlib import Path
 from flask import Blueprint, Response, abort, render_template_string, request, send_file, send_from_directory
 from jinja2.sandbox import SandboxedEnvironment
 
-from app.protocols.aime.shared import endpoints
+from app.protocols.aime.endpoints.served import endpoints
 
 blueprint = Blueprint("aime_demo", __name__)
 

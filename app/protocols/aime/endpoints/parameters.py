@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.protocols.aime.spec import IMPLICIT, MEDIA, OUTPUT_TYPES, TYPES, Input, Output, Rule
-from app.protocols.aime.tables import Table
+from app.protocols.aime.endpoints.spec import IMPLICIT, MEDIA, OUTPUT_TYPES, TYPES, Input, Output, Rule
+from app.protocols.aime.endpoints.tables import Table
 
 #: Attributes that each kind of media has, and what their values are.
 ATTRIBUTES: dict[str, dict[str, type | tuple[type, ...]]] = {

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from app.protocols.aime.spec import MEDIA, Input, Rule
+from app.protocols.aime.endpoints.spec import MEDIA, Input, Rule
 
 ROLES = ("system", "user", "assistant")
 

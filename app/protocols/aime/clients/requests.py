@@ -11,10 +11,10 @@ from flask import g, request
 from app import auth, submit
 from app.attachments import UNSTORED, Pictures
 from app.extensions import objects, settings, store
-from app.protocols.aime.access import Client
-from app.protocols.aime.inputs import Checked, check_inputs, data_uri, keep
-from app.protocols.aime.shared import endpoints
-from app.protocols.aime.spec import Endpoint
+from app.protocols.aime.clients.access import Client
+from app.protocols.aime.endpoints.served import endpoints
+from app.protocols.aime.endpoints.spec import Endpoint
+from app.protocols.aime.inputs.checking import Checked, check_inputs, data_uri, keep
 from app.submit import Prepared
 from jobs.record import Job, new_job_id
 from jobs.requests.custom import EndpointRequest

@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from app.protocols.aime.spec import Input, Rule
-from app.protocols.aime.values import Refused, align_down, allowed
+from app.protocols.aime.endpoints.spec import Input, Rule
+from app.protocols.aime.inputs.values import Refused, align_down, allowed
 
 FORMATS = ("png", "jpeg", "webp", "bmp", "tiff", "gif")
 

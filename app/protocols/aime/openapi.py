@@ -7,7 +7,7 @@ from typing import Any
 from flask_smorest import Api
 from werkzeug.routing import Rule as Route
 
-from app.protocols.aime.spec import IMPLICIT, MEDIA, Endpoint, Endpoints, Input, Output
+from app.protocols.aime.endpoints.spec import IMPLICIT, MEDIA, Endpoint, Endpoints, Input, Output
 
 _TYPES: dict[str, dict[str, Any]] = {
     "string": {"type": "string"}, "text_context": {"type": "string"}, "integer": {"type": "integer"},

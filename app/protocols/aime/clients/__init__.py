@@ -1,0 +1,1 @@
+"""The routes of clients: submitting jobs, polling them, logging in, describing endpoints."""

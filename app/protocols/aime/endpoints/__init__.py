@@ -1,0 +1,1 @@
+"""The endpoints of a server: their configuration files, parsed and checked."""

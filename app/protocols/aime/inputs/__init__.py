@@ -1,0 +1,1 @@
+"""The inputs of a request: checked, and converted to what the endpoint declares."""

@@ -1,0 +1,1 @@
+"""The routes of workers that pull jobs over HTTP."""

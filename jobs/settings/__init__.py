@@ -1,0 +1,7 @@
+"""Settings: every option, its default, its unit and its environment variable."""
+
+from jobs.settings.option import PROJECT_ROOT
+from jobs.settings.settings import Settings
+from jobs.settings.storage import RETENTION_CLASSES
+
+__all__ = ["PROJECT_ROOT", "RETENTION_CLASSES", "Settings"]

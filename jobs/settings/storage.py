@@ -1,0 +1,103 @@
+"""Options of Redis, folders, S3, the spool and retention."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jobs.settings.option import PROJECT_ROOT, Group, at_least, one_of, option
+
+#: How long the files of a job are kept: until it is deleted, for days, or for hours.
+RETENTION_CLASSES = ("keep", "days", "hours")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RedisOptions(Group):
+    """The Redis that holds the queue, the records and the events."""
+
+    #: Its address. Empty: the embedded server's socket under ``DATA_DIR``.
+    url: str = option("REDIS_URL", "", secret=True)
+    #: Longest wait for one answer, seconds.
+    timeout_s: float = option("REDIS_TIMEOUT_S", 3.0)
+    #: Number of events kept for listeners that reconnect.
+    event_log_length: int = option("EVENT_LOG_LENGTH", 10_000)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathOptions(Group):
+    """Folders and configuration files. Relative paths start at the project's root."""
+
+    #: Folder of the embedded Redis, the spool and local objects.
+    data_dir: Path = option("DATA_DIR", PROJECT_ROOT / "var")
+    #: The file that describes the models.
+    models_file: Path = option("MODELS_FILE", PROJECT_ROOT / "models.toml")
+    #: The file that describes back ends. It may be missing.
+    backends_file: Path = option("BACKENDS_FILE", PROJECT_ROOT / "backends.toml")
+    #: Folder of ``aime_api_endpoint.cfg`` files: endpoints of the AIME protocol.
+    endpoints_dir: Path = option("ENDPOINTS_DIR", PROJECT_ROOT / "endpoints")
+
+    @property
+    def objects_dir(self) -> Path:
+        """Folder of outputs and inputs when no bucket is set."""
+        return self.data_dir / "objects"
+
+
+@dataclass(frozen=True, kw_only=True)
+class S3Options(Group):
+    """The bucket for outputs and inputs."""
+
+    #: Its name. Empty: a local folder under ``DATA_DIR``.
+    bucket: str = option("S3_BUCKET", "")
+    #: Endpoint of an S3-compatible server. Empty: AWS.
+    endpoint_url: str = option("S3_ENDPOINT_URL", "")
+    #: Prefix of every key in the bucket.
+    prefix: str = option("S3_PREFIX", "")
+    #: ``path``, ``virtual`` or ``auto``.
+    addressing_style: str = option("S3_ADDRESSING_STYLE", "auto", one_of("auto", "path", "virtual"))
+    #: Server-side encryption: ``AES256``, ``aws:kms``; empty: the bucket's own setting.
+    encryption: str = option("S3_ENCRYPTION", "", one_of("", "AES256", "aws:kms"))
+    #: Id or ARN of the KMS key for ``aws:kms``. Empty: the account's default key.
+    kms_key_id: str = option("S3_KMS_KEY_ID", "")
+    #: Files larger than this are uploaded in parts of this size, bytes.
+    part_bytes: int = option("S3_PART_BYTES", 8 * 1024 * 1024, at_least(5 * 1024 * 1024, "the smallest part of S3"))
+    #: Whether outputs get the tag ``retention`` with the job's class, for lifecycle rules of the bucket.
+    tag_retention: bool = option("S3_TAG_RETENTION", False)
+    #: Address at which the bucket's keys can be read without a signature, such as a CDN.
+    public_url: str = option("S3_PUBLIC_URL", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpoolOptions(Group):
+    """Where computed frames wait for the encoder."""
+
+    #: Folder. Empty: shared memory while there is room, else below ``DATA_DIR``.
+    dir: Path | None = option("SPOOL_DIR", None)
+    #: Limit of frames in shared memory, bytes. 0: shared memory is not used.
+    memory_bytes: int = option("SPOOL_MEMORY_BYTES", 1024**3)
+    #: A host whose frames take more than this gets no new job, bytes. 0: no limit.
+    max_bytes: int = option("SPOOL_MAX_BYTES", 32 * 1024**3)
+    #: A host whose spool disk has less free space than this gets no new job, bytes.
+    reserve_bytes: int = option("SPOOL_RESERVE_BYTES", 2 * 1024**3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetentionOptions(Group):
+    """How long records and files are kept."""
+
+    #: Class of jobs that name none and whose key names none: ``keep``, ``days`` or ``hours``.
+    default_class: str = option("RETENTION", "days", one_of(*RETENTION_CLASSES))
+    #: How long the files of class ``days`` are kept after the end of the job, days.
+    days: float = option("RETENTION_DAYS", 7.0)
+    #: How long the files of class ``hours`` are kept after the end of the job, hours.
+    hours: float = option("RETENTION_HOURS", 24.0)
+    #: How long a finished job's record is kept, from its end or from the removal of its files, seconds.
+    result_ttl_s: int = option("RESULT_TTL_S", 7 * 24 * 3600)
+    #: Files that no job needs yet or needs any more are kept for this long, seconds.
+    unused_files_grace_s: float = option("UNUSED_FILES_GRACE_S", 600.0)
+    #: Files that no record names are removed when they are older than this, seconds. 0: never.
+    orphan_age_s: float = option("ORPHAN_AGE_S", 86_400.0)
+
+    @property
+    def files_kept_s(self) -> dict[str, float]:
+        """Seconds for which files are kept, by class; files of other classes are kept until they are deleted."""
+        return {"days": self.days * 24 * 3600, "hours": self.hours * 3600}

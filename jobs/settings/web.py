@@ -1,0 +1,176 @@
+"""Options of the web server: address, keys, inputs, outputs, webhooks and moderation."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from jobs.errors import BadSetting
+from jobs.formats import IMAGE_FORMATS, VIDEO_FORMATS
+from jobs.settings.option import PROJECT_ROOT, Group, between, matching, one_of, option
+from jobs.slots.slot import is_slot
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebOptions(Group):
+    """The web server, and Flower beside it."""
+
+    #: Address the web server binds.
+    host: str = option("HOST", "127.0.0.1")
+    #: Port of the web server.
+    port: int = option("PORT", 8000)
+    #: Port of Flower.
+    flower_port: int = option("FLOWER_PORT", 5555)
+    #: Number of web server processes.
+    processes: int = option("WEB_PROCESSES", 1)
+    #: Largest body of a request, bytes.
+    max_request_bytes: int = option("MAX_REQUEST_BYTES", 64 * 1024 * 1024)
+    #: Address of this server as others reach it, put before the links in webhooks. Empty: links without a host.
+    public_url: str = option(
+        "PUBLIC_URL", "", matching(r"(https?://[^\s?#]+)?", "start with http:// or https:// and have no query")
+    )
+    #: The only slot that this web server works with. Empty: all.
+    service_slot: str = option("SERVICE_SLOT", "")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.service_slot and not is_slot(self.service_slot):
+            raise BadSetting("SERVICE_SLOT must be a slot like gpu0, nodeb.gpu0 or the name of a back end")
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the web server."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AccessOptions(Group):
+    """API keys that exist from the start."""
+
+    #: Keys: ``service:secret[:role[:class]]``, comma separated.
+    api_keys: str = option("API_KEYS", "", secret=True)
+    #: A file with such entries, one per line; lines that begin with # are comments.
+    api_keys_file: str = option("API_KEYS_FILE", "")
+
+    @property
+    def key_entries(self) -> list[str]:
+        """The entries of both. Raises: BadSetting: ``API_KEYS_FILE`` cannot be read."""
+        text = self.api_keys.replace(",", "\n")
+        if self.api_keys_file:
+            try:
+                text += "\n" + (PROJECT_ROOT / self.api_keys_file).read_text(encoding="utf-8")
+            except OSError as exc:
+                raise BadSetting(f"API_KEYS_FILE {self.api_keys_file} cannot be read: {exc.strerror}") from exc
+        lines = (line.strip() for line in text.splitlines())
+        return [line for line in lines if line and not line.startswith("#")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputOptions(Group):
+    """Limits of input images."""
+
+    #: Largest input image (upload, base64 or download), bytes.
+    max_bytes: int = option("MAX_INPUT_BYTES", 32 * 1024 * 1024)
+    #: Largest input image, pixels.
+    max_px: int = option("MAX_INPUT_PX", 64_000_000)
+    #: Longest download of an input image, seconds.
+    url_timeout_s: float = option("INPUT_URL_TIMEOUT_S", 10.0)
+    #: Hosts whose private addresses input links may use, comma separated. Empty: public addresses only.
+    url_allow: str = option("INPUT_URL_ALLOW", "")
+    #: Folder of input images that LightX2V's clients may name by their path. Empty: none.
+    dir: str = option("INPUT_DIR", "")
+
+    @property
+    def allowed_hosts(self) -> frozenset[str]:
+        """Hosts whose private addresses input links may use."""
+        return hosts_of(self.url_allow)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions(Group):
+    """Formats of outputs, and the links to them."""
+
+    #: Format of images: ``png``, ``webp`` or ``jpeg``.
+    image_format: str = option("IMAGE_FORMAT", "png", one_of(*IMAGE_FORMATS))
+    #: Format of videos: ``mp4``, ``webm``, ``gif`` or ``webp``.
+    video_format: str = option("VIDEO_FORMAT", "mp4", one_of(*VIDEO_FORMATS))
+    #: Quality of WebP and JPEG images, 1 to 100.
+    image_quality: int = option("IMAGE_QUALITY", 90, between(1, 100))
+    #: Quality of MP4, WebM and WebP videos, 1 to 100.
+    video_quality: int = option("VIDEO_QUALITY", 80, between(1, 100))
+    #: Whether outputs hold the request that made them.
+    embed_metadata: bool = option("EMBED_METADATA", True)
+    #: Longest side of thumbnails, pixels. 0: neither thumbnails nor posters are made.
+    thumbnail_px: int = option("THUMBNAIL_PX", 256)
+    #: Format of thumbnails and posters: ``webp`` or ``jpeg``.
+    thumbnail_format: str = option("THUMBNAIL_FORMAT", "webp", one_of("webp", "jpeg"))
+    #: How clients fetch outputs of a bucket: ``presigned``, ``public`` (below ``S3_PUBLIC_URL``) or ``proxy``.
+    urls: str = option("RESULT_URLS", "presigned", one_of("presigned", "public", "proxy"))
+    #: Lifetime of a presigned download link, seconds.
+    url_ttl_s: int = option("RESULT_URL_TTL_S", 3600)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WebhookOptions(Group):
+    """Deliveries of webhooks."""
+
+    #: Secrets that sign webhooks of keys without secrets of their own: ``whsec_…``, comma separated, newest first.
+    secret: str = option("WEBHOOK_SECRET", "", secret=True)
+    #: Longest wait for a receiver's answer, seconds.
+    timeout_s: float = option("WEBHOOK_TIMEOUT_S", 15.0)
+    #: Pauses before the second and later attempts, seconds; each is extended by up to a fifth at random.
+    retry_s: str = option(
+        "WEBHOOK_RETRY_S", "5 300 1800 7200 18000 36000",
+        matching(r"([0-9]{1,7}( [0-9]{1,7})*)?", "be whole numbers of seconds, such as '5 300 1800'"),
+    )  # fmt: skip
+    #: Number of deliveries that an ``io`` worker sends at once.
+    concurrency: int = option("WEBHOOK_CONCURRENCY", 64, between(1, 1000))
+    #: Hosts whose private addresses webhooks may go to, comma separated. Empty: public addresses only.
+    allow: str = option("WEBHOOK_ALLOW", "")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,87}={0,2}", secret) for secret in self.secrets):
+            raise BadSetting("WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64 bytes")
+        if self.timeout_s == 0:
+            raise BadSetting("WEBHOOK_TIMEOUT_S must be more than 0")
+
+    @property
+    def secrets(self) -> list[str]:
+        """The signing secrets, newest first."""
+        return [secret.strip() for secret in self.secret.split(",") if secret.strip()]
+
+    @property
+    def pauses_s(self) -> list[int]:
+        """Pauses before the second and later attempts, seconds."""
+        return [int(pause_s) for pause_s in self.retry_s.split()]
+
+    @property
+    def allowed_hosts(self) -> frozenset[str]:
+        """Hosts whose private addresses webhooks may go to."""
+        return hosts_of(self.allow)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModerationOptions(Group):
+    """Checks of prompts and outputs."""
+
+    #: What happens to prompts and outputs that a check refuses: ``off`` (nothing is checked), ``block`` or ``blur``.
+    mode: str = option("MODERATION", "off", one_of("off", "block", "blur"))
+    #: The check of prompts: ``module:function``; ``none``: no check.
+    prompts: str = option("MODERATION_PROMPTS", "jobs.moderation:words")
+    #: The check of outputs: ``module:function``; ``none``: no check.
+    outputs: str = option("MODERATION_OUTPUTS", "workers.delivery.moderation:skin")
+    #: Words and phrases that no prompt may contain, one per line, for the check ``jobs.moderation:words``.
+    words_file: str = option("MODERATION_WORDS_FILE", "")
+    #: Share of skin-coloured pixels from which the check ``workers.delivery.moderation:skin`` refuses an output.
+    skin_share: float = option("MODERATION_SKIN_SHARE", 0.4, between(0, 1))
+
+
+def hosts_of(text: str) -> frozenset[str]:
+    """Host names of a comma-separated list, in lower case."""
+    return frozenset(host.strip().lower() for host in text.split(",") if host.strip())

@@ -1,0 +1,91 @@
+"""Options of scheduling, leases and worker processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jobs.errors import BadSetting
+from jobs.settings.option import Group, matching, one_of, option
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulingOptions(Group):
+    """Who waits, who is next, and for how long a job may wait and run."""
+
+    #: Number of jobs that may wait at once; more are refused with 429.
+    max_waiting: int = option("MAX_WAITING", 10_000)
+    #: Weights of the classes general and premium.
+    general_premium_ratio: str = option(
+        "GENERAL_PREMIUM_RATIO", "1 3",
+        matching(r"[1-9][0-9]{0,3} [1-9][0-9]{0,3}", "be two whole numbers from 1, such as '1 3'"),
+    )  # fmt: skip
+    #: How often a job whose model must be loaded may be overtaken by jobs whose model is in memory.
+    affinity_places: int = option("AFFINITY_PLACES", 4)
+    #: For how long such a job may be overtaken, seconds.
+    affinity_s: float = option("AFFINITY_S", 30.0)
+    #: Longest run of a job that sets no limit itself, seconds. 0: no limit.
+    max_run_s: float = option("MAX_RUN_S", 0.0)
+    #: A waiting job that sets no deadline itself must start within this, seconds. 0: no deadline.
+    start_within_s: float = option("START_WITHIN_S", 0.0)
+    #: Number of runs of one job that may end with a lost worker before the job fails.
+    max_attempts: int = option("MAX_ATTEMPTS", 3)
+    #: How long an Idempotency-Key is remembered, seconds.
+    idempotency_ttl_s: int = option("IDEMPOTENCY_TTL_S", 24 * 3600)
+
+    @property
+    def class_weights(self) -> dict[str, int]:
+        """Weight by class."""
+        general, premium = self.general_premium_ratio.split()
+        return {"general": int(general), "premium": int(premium)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeaseOptions(Group):
+    """How soon the death of a process is noticed, and what happens then."""
+
+    #: Interval at which a worker renews the lease of its slot, seconds.
+    heartbeat_s: float = option("HEARTBEAT_S", 2.0)
+    #: A slot whose lease was not renewed for this long is given up, seconds.
+    slot_lease_s: float = option("SLOT_LEASE_S", 10.0)
+    #: A job that was sent to a worker and has not started is sent again after this, seconds.
+    resend_after_s: float = option("RESEND_AFTER_S", 5.0)
+    #: One delivery (encode, upload) must be renewed within this, seconds.
+    delivery_lease_s: float = option("DELIVERY_LEASE_S", 60.0)
+    #: Frames on a host without delivery workers are computed again elsewhere after this, seconds.
+    node_grace_s: float = option("NODE_GRACE_S", 600.0)
+    #: The process of a cancelled job that does not stop by itself is killed after this, seconds.
+    cancel_grace_s: float = option("CANCEL_GRACE_S", 30.0)
+    #: A worker told to exit gives its running job this long to finish, seconds.
+    drain_grace_s: float = option("DRAIN_GRACE_S", 3.0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.slot_lease_s < 2 * self.heartbeat_s:
+            raise BadSetting("SLOT_LEASE_S must be at least twice HEARTBEAT_S")
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryOptions(Group):
+    """Memory for models."""
+
+    #: Device memory left free beside the models, for the computation itself, bytes.
+    vram_reserve_bytes: int = option("VRAM_RESERVE_BYTES", 3 * 2**30)
+    #: Device memory that models may take, bytes. 0: on a GPU all but the reserve, on a CPU half of the RAM.
+    model_bytes: int = option("MODEL_MEMORY_BYTES", 0)
+    #: RAM for models moved off the device, bytes. 0: on a GPU as much as leaves a quarter of the RAM free, on a CPU
+    #: none.
+    parking_bytes: int = option("PARKING_BYTES", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProcessOptions(Group):
+    """Every process: host name, log, threads."""
+
+    #: This host's name in slot and queue names. Empty: the operating system's host name.
+    node_name: str = option("NODE_NAME", "")
+    #: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``.
+    log_level: str = option("LOG_LEVEL", "INFO", one_of("DEBUG", "INFO", "WARNING", "ERROR"))
+    #: Number of threads that torch may use on a CPU. 0: torch decides.
+    cpu_threads: int = option("CPU_THREADS", 0)
+    #: Shortest time between two progress reports of one job, milliseconds.
+    progress_interval_ms: int = option("PROGRESS_INTERVAL_MS", 100)
