@@ -1,4 +1,4 @@
-"""Celery's settings, from ours. The leading underscores keep other names out of ``celery report``."""
+"""Celery's configuration, derived from Framemill's settings. Private names do not appear in ``celery report``."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from jobs.settings import Settings as _Settings
 _settings = _Settings.from_env()
 
 broker_url = _settings.broker_url
-# "class+url": Celery's own way to name a backend class.
+# "class+url" is how Celery names a backend class.
 result_backend = f"tasks.result_backend.JobBackend+{_settings.backend_url}"
 imports = ("workers.gpu.task", "workers.delivery.task", "workers.parent.control", "workers.parent.boot")
 
@@ -16,21 +16,21 @@ task_serializer = "json"
 result_serializer = "json"
 accept_content = ["json"]
 
-# A message is a hint, the record decides (docs/architecture.md): it is acknowledged at once, and what gets
-# lost with a worker is sent again by the sweep.
+# A message is only a hint, the record decides (docs/architecture.md): messages are acknowledged at once, and the sweep
+# sends a message again that was lost with its worker.
 task_acks_late = False
 worker_prefetch_multiplier = 1
 worker_concurrency = 1
 worker_pool = "workers.parent.pool:TaskPool"
-# A replaced child may take long to import torch; the default of 4 s would kill it in an endless loop.
+# A new child may take long to import torch; with the default of 4 s it would be killed again and again.
 worker_proc_alive_timeout = 600
 worker_cancel_long_running_tasks_on_connection_loss = False
-# Flower turns events on when it starts and keeps them on; nobody pays for them while nobody watches.
+# Flower turns events on when it starts and keeps them on. They cost nothing while no monitor runs.
 worker_send_task_events = False
 worker_hijack_root_logger = False
 worker_redirect_stdouts = False
 
-# The timeouts find a connection that died without a word; retry_on_timeout would hang the worker for ever.
+# The timeouts detect a dead connection; with retry_on_timeout the worker would hang for ever.
 broker_transport_options = {
     "socket_timeout": 5,
     "socket_keepalive": True,

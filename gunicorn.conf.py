@@ -1,8 +1,8 @@
-"""gunicorn's options; ``gunicorn 'app:create_app()'`` in the project's root reads this file."""
+"""gunicorn's configuration, read by ``gunicorn 'app:create_app()'`` in the project's root."""
 
 from gevent import monkey
 
-# Before anything else is imported: what took its sockets or locks from an unpatched module would block every client.
+# Must come before all other imports: a module with unpatched sockets or locks would block every client.
 monkey.patch_all()
 
 from app.auth import refuse_open_address  # noqa: E402
@@ -14,14 +14,14 @@ _host = f"[{_settings.web.host}]" if ":" in _settings.web.host else _settings.we
 
 bind = f"{_host}:{_settings.web.port}"
 workers = _settings.web.processes
-# One process holds thousands of waiting SSE and WebSocket clients.
+# One process serves thousands of waiting SSE and WebSocket clients.
 worker_class = "gevent"
 worker_connections = 2000
-# Seconds. A load balancer in front usually keeps connections for 60.
+# Seconds; longer than the 60 that load balancers usually keep connections.
 keepalive = 75
-# Seconds for open requests at the end; streams never end by themselves, and clients resume them.
+# Seconds for open requests at shutdown. Streams never end by themselves; clients resume them.
 graceful_timeout = 3
-# The supervisor starts and stops it.
+# The supervisor starts and stops gunicorn.
 control_socket_disable = True
 accesslog = None
 errorlog = "-"

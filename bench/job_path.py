@@ -37,7 +37,8 @@ import redis
 
 from bench import path_recorder
 from bench.common import table
-from stack import ports, redis_binary
+from stack import ports
+from stack.embedded_redis import binary as redis_binary
 from stack.parent import terminate_with_parent
 
 PATIENCE_S = 300.0
@@ -94,7 +95,7 @@ class Recording:
 
     def start(self) -> None:
         """Start everything and wait until it is ready."""
-        server = redis_binary.find().path
+        server = redis_binary.find_binary().path
         command = [server, "--port", str(self._redis_port), "--bind", "127.0.0.1", "--save", "", "--dir", self.folder]
         self._run("redis", command, os.environ)
         _wait(lambda: self._answers(self.redis.ping), "Redis")

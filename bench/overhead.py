@@ -19,7 +19,7 @@ from bench import processes
 from bench.common import Client, Sample, closed_loop, machine, median_sample, noop_stack, short_folder, table
 from jobs.settings import PROJECT_ROOT, Settings
 from stack import ports
-from stack.redis_server import EmbeddedRedis
+from stack.embedded_redis.server import EmbeddedRedis
 from tests.support.harness import BIN, wait_for
 
 #: The body that clients send; the bare app gets the same one.

@@ -7,7 +7,7 @@ import time
 from bench.common import noop_stack, quantile, short_folder
 from jobs.outbound.webhook import Webhook
 from jobs.settings import Settings
-from stack.redis_server import EmbeddedRedis
+from stack.embedded_redis.server import EmbeddedRedis
 from tests.support.harness import Stack, wait_for
 from tests.support.receiver import SECRET, Receiver, receiving
 from tests.support.room import Room

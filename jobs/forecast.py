@@ -1,4 +1,4 @@
-"""Where a job stands."""
+"""The position of a job in the queue, and its expected time."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Forecast:
-    """A job's place and expected time, as of one moment."""
+    """Position and expected time of a job at one moment."""
 
-    #: 1 is next; 0 once it has a slot; None when it is over.
+    #: 1 is next; 0 once it has a slot; None when the job is over.
     position: int | None
-    #: Seconds until it is computed; None while nothing like it was measured, or nothing can run it.
+    #: Seconds until it is computed; None if no similar job was measured yet, or no slot can run it.
     eta_s: float | None = None
-    #: What keeps it from running at all: ``model X``, ``slot gpu1``, ``resume of the queue``,
+    #: What the job waits for before any slot can run it: ``model X``, ``slot gpu1``, ``resume of the queue``,
     #: ``resume of slot gpu1``.
     waiting_for: str | None = None
 
@@ -24,5 +24,5 @@ class Forecast:
         return cls(None if position < 0 else position, float(eta_s) if eta_s else None, waiting_for or None)
 
 
-#: Of every job that is over.
+#: The forecast of every job that is over.
 OVER = Forecast(None)

@@ -1,7 +1,7 @@
-"""Commands to a slot about a model: load it, unload it, check it.
+"""Model commands: load, unload or check a model in a slot.
 
-A command is a job: pinned to its slot, it runs between two other jobs and never during one, is seen and cancelled
-like them, and outlives the worker that dies of it. It has no output; what it found is its ``report``.
+A command is a job that is pinned to its slot. It runs between two other jobs, is listed and cancelled like them, and
+runs again if its worker dies. It has no output; its result is the job's ``report``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from jobs.models.spec import ModelSpec
 from jobs.requests import generation as requests
 from jobs.submission import Submission
 
-#: ``check`` loads the model and computes its shortest job.
+#: ``check`` loads the model and computes a job with the fewest steps.
 COMMANDS = ("load", "unload", "check")
 
 
@@ -27,15 +27,15 @@ def submission(
     image: str | None = None,
     caller: Caller = ANYBODY,
 ) -> Submission:
-    """The job that has ``slot`` carry out one of :data:`COMMANDS`.
+    """Return the job that makes ``slot`` carry out a command.
 
     Args:
-        command: what to do.
+        command: one of :data:`COMMANDS`.
         models: the models.
         spec: the model.
-        slot: who does it.
-        image: object-store key of an input image, for the check of a model that needs one.
-        caller: who asked.
+        slot: name of the slot.
+        image: object-store key of an input image, to check a model that needs one.
+        caller: who gives the command.
     """
     kind = next((kind for kind in spec.kinds if not kind.inputs), spec.kinds[0])
     steps = int(max(1, spec.limit("steps").low))
@@ -46,6 +46,6 @@ def submission(
     if kind.has_strength:
         fields |= {"strength": 1.0}
     request, _ = requests.resolve(models, fields)
-    if image is None:  # only a check computes, and it brings its image
+    if image is None:  # only a check computes, and it comes with an image
         request = replace(request, image=None, mask=None)
     return Submission(request=request, caller=caller, pin=slot, command=command, webhook=False)

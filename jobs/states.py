@@ -1,4 +1,4 @@
-"""The states of a job and how Celery calls them."""
+"""The states of a job, and the states that Celery shows for them."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """Where a job is. ``queued → running → delivering → succeeded``; the other three end it early."""
+    """The state of a job: ``queued → running → delivering → succeeded``; the other three end it early."""
 
-    #: Waits for a slot, or is on its way to one.
+    #: Waits for a slot, or has been assigned and not yet started.
     QUEUED = "queued"
     #: A worker computes it.
     RUNNING = "running"
-    #: Computed; its frames are being encoded and stored.
+    #: Computed; its outputs are being encoded and stored.
     DELIVERING = "delivering"
-    #: The outputs can be fetched.
+    #: The outputs can be downloaded.
     SUCCEEDED = "succeeded"
-    #: Ended by an error, kept in the record.
+    #: Ended by an error, which the record contains.
     FAILED = "failed"
     #: Stopped by the caller or an operator.
     CANCELLED = "cancelled"
@@ -30,8 +30,8 @@ class JobState(StrEnum):
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
 
-#: The state a Celery result, Flower and ``AsyncResult(job_id).state`` show. A running job is PROGRESS from
-#: its first report on (see :func:`celery_state`).
+#: The state that a Celery result, Flower and ``AsyncResult(job_id).state`` show. A running job shows PROGRESS from its
+#: first report on (see :func:`celery_state`).
 CELERY_STATES = {
     JobState.QUEUED: "QUEUED",
     JobState.RUNNING: "STARTED",
@@ -44,7 +44,7 @@ CELERY_STATES = {
 
 
 def celery_state(state: JobState, *, reported: bool) -> str:
-    """Celery's word for ``state``; ``reported``: whether the running attempt has reported a step."""
+    """Return Celery's state for ``state``; ``reported``: whether the running attempt has reported progress."""
     if state is JobState.RUNNING and reported:
         return "PROGRESS"
     return CELERY_STATES[state]

@@ -7,7 +7,7 @@ import sys
 import click
 
 from stack.demo import demo
-from stack.redis_server import redis
+from stack.embedded_redis.server import redis
 from stack.up import up
 
 

@@ -9,7 +9,7 @@ class Undecodable(OSError):
     """The file is not a complete image or video."""
 
 
-def describe(path: Path) -> str:
+def summary_of(path: Path) -> str:
     """Decode the complete file and describe it: ``64 x 64, 9 frames``.
 
     Raises:

@@ -160,7 +160,7 @@ def _make(url: str) -> None:
                 if extension is None:
                     raise DemoFailed(f"the output of {demo_job.kind} is {output.media_type}", "io")
                 path = client.result(job.id, OUTPUT_DIR / f"{demo_job.kind}-seed{seed}{extension}", output.index)
-                print(f"  {path}: {check.describe(path)}, in {took}", flush=True)
+                print(f"  {path}: {check.summary_of(path)}, in {took}", flush=True)
             if not job.outputs:
                 raise DemoFailed(f"{demo_job.kind} succeeded without an output", "io", "gpu0")
 

@@ -12,28 +12,28 @@ from pathlib import Path
 from typing import IO
 
 from stack.parent import terminate_with_parent
-from stack.procfile import Entry
+from stack.procfile import Program
 
 
 class GroupProcess:
-    """Runs an entry of the Procfile in a process group of its own.
+    """Runs a program in a process group of its own.
 
     Args:
-        entry: the command and its environment.
+        program: the command and its environment.
         environment: environment variables of all processes.
         folder: working directory.
         output: receives standard output and standard error.
     """
 
-    def __init__(self, entry: Entry, environment: Mapping[str, str], folder: Path, output: IO[bytes]) -> None:
-        self.name = entry.name
+    def __init__(self, program: Program, environment: Mapping[str, str], folder: Path, output: IO[bytes]) -> None:
+        self.name = program.name
         #: Exit status, negative for a signal; None while the process runs.
         self.returncode: int | None = None
         self._killed = False
         self._process = subprocess.Popen(
-            ["/bin/sh", "-c", executable(entry.command)],
+            ["/bin/sh", "-c", executable(program.command)],
             cwd=folder,
-            env={**environment, **entry.environment},
+            env={**environment, **program.environment},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,

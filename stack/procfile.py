@@ -1,4 +1,4 @@
-"""The processes to start: entries of the Procfile, repeated for services, devices and back ends."""
+"""The programs to run: entries of the Procfile, repeated for services, devices and back ends."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _LINE = re.compile(r"^([A-Za-z0-9_-]+):\s*(.+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One process."""
+class Program:
+    """A program to run as one process."""
 
     name: str
     command: str
@@ -19,8 +19,8 @@ class Entry:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-def entries(procfile: str, slots: int, services: Iterable[int] = (), backends: Iterable[str] = ()) -> list[Entry]:
-    """Return every process to start.
+def programs(procfile: str, slots: int, services: Iterable[int] = (), backends: Iterable[str] = ()) -> list[Program]:
+    """Return every program to run.
 
     Args:
         procfile: text of the Procfile.
@@ -32,12 +32,12 @@ def entries(procfile: str, slots: int, services: Iterable[int] = (), backends: I
     for name, command in _LINE.findall(procfile):
         if name == "web" and services:
             processes += [
-                Entry(f"web{number}", command, {"PORT": str(port), "SERVICE_SLOT": f"gpu{number}"})
+                Program(f"web{number}", command, {"PORT": str(port), "SERVICE_SLOT": f"gpu{number}"})
                 for number, port in enumerate(services)
             ]
         elif name == "gpu0":
             names = [*(f"gpu{number}" for number in range(max(1, slots))), *backends]
-            processes += [Entry(slot, re.sub(r"\bgpu0\b", slot, command)) for slot in names]
+            processes += [Program(slot, re.sub(r"\bgpu0\b", slot, command)) for slot in names]
         else:
-            processes.append(Entry(name, command))
+            processes.append(Program(name, command))
     return processes

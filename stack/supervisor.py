@@ -16,7 +16,7 @@ from types import FrameType
 
 from stack.output import Terminal
 from stack.process import GroupProcess
-from stack.procfile import Entry
+from stack.procfile import Program
 
 #: A process that has not ended this long after SIGTERM is killed with its children, in seconds.
 KILL_AFTER_S = 7.0
@@ -54,12 +54,16 @@ class Supervisor:
         return self._stopping_since is not None or self._signalled_at is not None
 
     def run(
-        self, entries: Sequence[Entry], environment: Mapping[str, str], folder: Path, on_started: Callable[[], None]
+        self,
+        programs: Sequence[Program],
+        environment: Mapping[str, str],
+        folder: Path,
+        on_started: Callable[[], None],
     ) -> int:
         """Start the processes, and return when all of them have ended. SIGINT, SIGTERM and SIGHUP stop them.
 
         Args:
-            entries: the processes.
+            programs: the programs.
             environment: environment variables of all processes.
             folder: their working directory.
             on_started: called in a thread after all processes have been started.
@@ -72,9 +76,9 @@ class Supervisor:
             if signum != signal.SIGHUP or signal.getsignal(signum) is not signal.SIG_IGN:
                 signal.signal(signum, self._on_signal)
         try:
-            for entry in entries:
-                with self._output.open(entry.name) as stream:
-                    self._processes.append(GroupProcess(entry, environment, folder, stream))
+            for program in programs:
+                with self._output.open(program.name) as stream:
+                    self._processes.append(GroupProcess(program, environment, folder, stream))
             threading.Thread(target=on_started, daemon=True).start()
             self._watch()
         finally:

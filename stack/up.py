@@ -20,11 +20,11 @@ from jobs.errors import BadSetting
 from jobs.models.backends import read_backends
 from jobs.settings import PROJECT_ROOT, Settings
 from stack import devices, ports
+from stack.embedded_redis.binary import RedisStartError
+from stack.embedded_redis.server import EmbeddedRedis
 from stack.output import LogFolder, Terminal
-from stack.procfile import Entry, entries
+from stack.procfile import Program, programs
 from stack.readiness import local_url, readiness
-from stack.redis_binary import RedisStartError
-from stack.redis_server import EmbeddedRedis
 from stack.supervisor import Supervisor
 
 #: Address that the Procfile binds Flower to.
@@ -109,7 +109,7 @@ def only_one(data_dir: Path) -> Iterator[None]:
         yield
 
 
-def planned(settings: Settings, procfile: str, services: int, gpus: int) -> list[Entry]:
+def planned(settings: Settings, procfile: str, services: int, gpus: int) -> list[Program]:
     """Return the processes to start for ``services`` web servers on ``gpus`` GPUs.
 
     Raises:
@@ -122,7 +122,7 @@ def planned(settings: Settings, procfile: str, services: int, gpus: int) -> list
         raise CannotStart(f"--services {services}: each service needs its own GPU, and there are {gpus}")
     service_ports = range(settings.web.port, settings.web.port + services) if services > 1 else ()
     slots = services if services > 1 else gpus
-    return entries(procfile, slots, service_ports, read_backends(settings.paths.backends_file))
+    return programs(procfile, slots, service_ports, read_backends(settings.paths.backends_file))
 
 
 def _run(settings: Settings, procfile: Path, log_dir: Path | None, services: int) -> int:
@@ -138,7 +138,7 @@ def _run(settings: Settings, procfile: Path, log_dir: Path | None, services: int
                 print(f"using the Redis that already serves {server.socket}; it will be left running", flush=True)
             else:
                 companions["redis"] = server.exit_status
-        names = [entry.name for entry in plan]
+        names = [program.name for program in plan]
         output = LogFolder(log_dir, names) if log_dir else Terminal(names)
         supervisor = Supervisor(output, companions)
         return supervisor.run(
@@ -162,7 +162,7 @@ def _check_ports(settings: Settings, services: int) -> None:
         raise CannotStart("\n  ".join(problems))
 
 
-def _announce(supervisor: Supervisor, output: Terminal, settings: Settings, plan: list[Entry], services: int) -> None:
+def _announce(supervisor: Supervisor, output: Terminal, settings: Settings, plan: list[Program], services: int) -> None:
     """Wait until the servers are ready, then print the addresses. Runs in a thread."""
     urls = [local_url(settings.web.host, settings.web.port + number) for number in range(services)]
     url, noted = urls[0], time.monotonic()
@@ -172,7 +172,7 @@ def _announce(supervisor: Supervisor, output: Terminal, settings: Settings, plan
             output.say(f"Framemill is ready. API {url}/v1  docs {url}/docs")
             for number, further in enumerate(urls[1:], 1):
                 output.say(f"gpu{number} alone: API {further}/v1")
-            if any(entry.name == "flower" for entry in plan):
+            if any(program.name == "flower" for program in plan):
                 output.say(f"Flower {local_url(FLOWER_HOST, settings.web.flower_port)}")
             output.say("Ctrl-C stops everything")
             return

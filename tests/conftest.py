@@ -14,7 +14,7 @@ import pytest
 from jobs.objects.local import LocalStore
 from jobs.settings import Settings
 from jobs.settings.settings import variables
-from stack.redis_server import EmbeddedRedis
+from stack.embedded_redis.server import EmbeddedRedis
 from tests.support import tiny
 from tests.support.files_room import House
 from tests.support.harness import Stack, running

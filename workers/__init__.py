@@ -1,1 +1,1 @@
-"""What runs in the pool's children: device, pipelines, executors, encoding. The only place for torch."""
+"""The workers: their parent processes, and the children that compute and encode. The only package with torch."""

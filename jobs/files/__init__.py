@@ -1,1 +1,1 @@
-"""Files of jobs: the spool of computed frames, and the retention of stored objects."""
+"""Files of jobs: the spool of computed outputs on each host, and the removal of stored objects."""

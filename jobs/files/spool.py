@@ -1,7 +1,7 @@
-"""Where computed frames lie on a host until they are delivered, how much may, and what is tidied away there.
+"""The spool: folders of this host where computed outputs wait for delivery; how much they may hold, and their cleanup.
 
-Shared memory while there is room, else the disk. Frames in shared memory outlive every process, but not the host:
-those of a host that was started anew are computed again. ``SPOOL_DIR`` names one folder instead of both.
+Frames go to shared memory while there is space, else to disk. Frames in shared memory survive every process, but not
+the host: after a reboot they are computed again. ``SPOOL_DIR`` names one folder to use instead of both.
 """
 
 from __future__ import annotations
@@ -21,52 +21,54 @@ from jobs.store.jobs import JobStore
 from jobs.store.queries import find
 
 FRAMES = "frames.npy"
-#: Younger folders are left alone, seconds: they may be on their way into the record.
+#: Younger folders are not removed, seconds: their record may not be written yet.
 TIDY_AGE_S = 600.0
+#: Marks a folder in shared memory that a delivery worker of this host reads from.
+_OFFER = "delivered-from-here"
 
 
 def offer_memory(settings: Settings) -> None:
-    """Say that deliveries on this host read from shared memory. Called by its delivery worker, again and again.
+    """Announce that deliveries on this host read from shared memory. The delivery worker calls this periodically.
 
-    A GPU worker uses no shared memory without this: in another container it may have one of its own.
+    Without it a GPU worker uses no shared memory: in another container it may see a different one.
     """
     folder = settings.spool_memory
     if folder is not None:
-        with suppress(OSError):  # there is no shared memory: the disk has to do
+        with suppress(OSError):  # there is no shared memory; the disk is used
             folder.mkdir(mode=0o700, exist_ok=True)
             if _is_ours(folder):
-                _offer(folder).touch()
+                (folder / _OFFER).touch()
 
 
 def withdraw_memory(settings: Settings) -> None:
-    """This host's delivery worker stops. Frames that wait stay where they are."""
+    """Withdraw the announcement when the delivery worker of this host stops. Waiting frames stay where they are."""
     folder = settings.spool_memory
     if folder is not None:
         with suppress(OSError):
-            _offer(folder).unlink(missing_ok=True)
-            folder.rmdir()  # refused while frames are in it
+            (folder / _OFFER).unlink(missing_ok=True)
+            folder.rmdir()  # refused while it contains frames
 
 
 def root_for(settings: Settings, size_bytes: int) -> Path:
-    """The folder to write so many bytes of frames to."""
+    """Return the folder to write ``size_bytes`` of frames to."""
     memory = settings.spool_memory
     if memory is not None:
         with suppress(OSError):
-            fresh = time.time() - _offer(memory).stat().st_mtime < settings.leases.slot_lease_s
-            # Half of what is free stays so: the machine needs its memory for other things too.
-            room = 2 * size_bytes < min(shutil.disk_usage(memory).free, ram_bytes()[1])
-            within = used_bytes(memory) + size_bytes <= settings.spool.memory_bytes
-            if fresh and room and within and _is_ours(memory):
+            is_offered = time.time() - (memory / _OFFER).stat().st_mtime < settings.leases.slot_lease_s
+            # At most half of the free memory is used: the machine needs memory for other things too.
+            free_bytes = min(shutil.disk_usage(memory).free, ram_bytes()[1])
+            is_within = used_bytes(memory) + size_bytes <= settings.spool.memory_bytes
+            if is_offered and 2 * size_bytes < free_bytes and is_within and _is_ours(memory):
                 return memory
     return settings.spool_disk
 
 
 def full(settings: Settings) -> str:
-    """Why this host should get no new job, for people; '' while there is room."""
+    """Return why this host should get no new job, in words; '' while the spool has space."""
     used = sum(used_bytes(root) for root in _roots(settings))
     if settings.spool.max_bytes and used >= settings.spool.max_bytes:
         return f"delivery of computed frames: {_size(used)} of {_size(settings.spool.max_bytes)} wait in the spool"
-    with suppress(OSError):  # a folder that cannot be used fails the run, with a message of its own
+    with suppress(OSError):  # an unusable folder fails the run, with its own message
         settings.spool_disk.mkdir(parents=True, exist_ok=True)
         free = shutil.disk_usage(settings.spool_disk).free
         if free < settings.spool.reserve_bytes:
@@ -75,28 +77,33 @@ def full(settings: Settings) -> str:
 
 
 def used_bytes(root: Path) -> int:
-    """Bytes of frames in one folder of the spool."""
+    """Return the bytes of frames in one folder of the spool."""
     total = 0
     with suppress(FileNotFoundError), os.scandir(root) as folders:
         for folder in folders:
-            with suppress(OSError):  # removed meanwhile, or no folder
+            with suppress(OSError):  # removed meanwhile, or not a folder
                 total += os.stat(f"{folder.path}/{FRAMES}").st_size
     return total
 
 
 def folders_of(settings: Settings, job_id: str, attempt: int) -> list[Path]:
-    """Where one attempt's frames may be."""
+    """Return the folders that may contain the outputs of an attempt."""
     return [root / f"{job_id}.{attempt}" for root in _roots(settings)]
 
 
 def remove(settings: Settings, job_id: str, attempt: int) -> None:
-    """Forget an attempt's frames; absent ones are fine."""
+    """Remove the outputs of an attempt, if there are any."""
     for folder in folders_of(settings, job_id, attempt):
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def tidy(settings: Settings, store: JobStore, *, age_s: float = TIDY_AGE_S) -> list[str]:
-    """Remove what no delivery waits for: frames of attempts that are over, and half-written ones.
+    """Remove folders that no delivery needs: of attempts that are over, and incomplete ones.
+
+    Args:
+        settings: which folders there are.
+        store: the job store.
+        age_s: younger folders are not removed, seconds.
 
     Returns:
         Names of the removed folders.
@@ -108,12 +115,12 @@ def tidy(settings: Settings, store: JobStore, *, age_s: float = TIDY_AGE_S) -> l
     for folder in _folders(settings):
         job_id, _, attempt = folder.name.partition(".")
         try:
-            old = folder.stat().st_mtime < time.time() - age_s
+            is_old = folder.stat().st_mtime < time.time() - age_s
         except FileNotFoundError:
             continue
-        job = find(store, job_id) if old else None
-        wanted = job is not None and job.state is JobState.DELIVERING and attempt == str(job.attempt)
-        if old and not wanted:
+        job = find(store, job_id) if is_old else None
+        is_needed = job is not None and job.state is JobState.DELIVERING and attempt == str(job.attempt)
+        if is_old and not is_needed:
             shutil.rmtree(folder, ignore_errors=True)
             removed.append(folder.name)
     return removed
@@ -129,14 +136,10 @@ def _folders(settings: Settings) -> Iterator[Path]:
         yield from root.glob("*.*")
 
 
-def _offer(memory: Path) -> Path:
-    return memory / "delivered-from-here"
-
-
 def _is_ours(folder: Path) -> bool:
-    """Shared memory is open to every user: a folder that another one made is not used."""
-    found = folder.lstat()
-    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+    """Return whether this user made the folder. Shared memory is open to all users; others' folders are not used."""
+    status = folder.lstat()
+    return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 
 
 def _size(count: float) -> str:

@@ -17,7 +17,7 @@ _KEY = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*
 
 @dataclass(frozen=True)
 class StoredObject:
-    """What the store knows about one file."""
+    """A file in the store."""
 
     key: str
     size_bytes: int
@@ -26,32 +26,32 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class ListedObject:
-    """A file in a list."""
+    """A file in a listing."""
 
     key: str
-    #: When it was stored, seconds since 1970.
+    #: When it was stored, Unix time in seconds.
     modified_s: float
 
 
 class ObjectStore(Protocol):
-    """Files by key. A key is a relative path of letters, digits and ``._-/``; content is never changed.
+    """Files by key. A key is a relative path of letters, digits and ``._-/``; the content of a key never changes.
 
-    What is no key (``../x``, an absolute path) is ObjectNotFound for every method.
+    Every method raises ObjectNotFound for an invalid key (``../x``, an absolute path).
     """
 
     def put_file(
         self, key: str, path: Path, media_type: str, *,
         sha256: str = "", file_name: str = "", tags: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        """Store a file; an existing key is replaced.
+        """Store a file, replacing an existing one.
 
         Args:
             key: its key.
             path: the file.
-            media_type: its type, which downloads get.
-            sha256: its hash in hex, kept with an object of a bucket.
-            file_name: the name it should be saved under when fetched from a bucket.
-            tags: tags of an object of a bucket, for its lifecycle rules.
+            media_type: its media type, which downloads declare.
+            sha256: its hash in hex; a bucket stores it with the object.
+            file_name: suggested file name for downloads from a bucket.
+            tags: tags of the object in a bucket, for its lifecycle rules.
 
         Raises:
             Unavailable.
@@ -61,39 +61,39 @@ class ObjectStore(Protocol):
         """Store bytes. Raises: Unavailable."""
 
     def stat(self, key: str) -> StoredObject:
-        """Raises: ObjectNotFound, Unavailable."""
+        """Return size and media type. Raises: ObjectNotFound, Unavailable."""
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
-        """Bytes ``start`` up to and including ``end``, in chunks; none past the end of the file.
+        """Return the bytes from ``start`` to ``end`` (inclusive) in chunks; nothing past the end of the file.
 
         Raises: ObjectNotFound, Unavailable.
         """
 
     def url(self, key: str) -> str | None:
-        """A link that works without this server for a while; None where there is none."""
+        """Return a temporary link for downloads that bypass this server; None if the store has none."""
 
     def delete(self, key: str) -> None:
-        """Remove a file; a missing one is fine. Raises: Unavailable."""
+        """Remove a file if it exists. Raises: Unavailable."""
 
     def list(self, prefix: str, after: str = "") -> Iterator[ListedObject]:
-        """The files below ``prefix``, which ends in ``/``, in the order of their keys, those behind ``after`` only.
+        """Return the files below ``prefix``, which ends in ``/``, ordered by key, from the first key after ``after``.
 
         Raises: Unavailable.
         """
 
     def tidy(self, age_s: float) -> None:
-        """Remove what writers that died left half-written longer ago than this. Raises: Unavailable."""
+        """Remove incomplete files of dead writers that are older than ``age_s``. Raises: Unavailable."""
 
 
 def check_key(key: str) -> str:
-    """Return a key that is one. Raises: ObjectNotFound."""
+    """Return the key if it is valid. Raises: ObjectNotFound."""
     if not _KEY.fullmatch(key):
         raise ObjectNotFound()
     return key
 
 
 def check_prefix(prefix: str) -> str:
-    """Return a beginning of keys that is one: a key and ``/``. Raises: ObjectNotFound."""
+    """Return the prefix if it is valid: a key and ``/``. Raises: ObjectNotFound."""
     if not prefix.endswith("/"):
         raise ObjectNotFound()
     check_key(prefix[:-1])

@@ -1,7 +1,8 @@
-"""Objects in a local folder: the default, and what one machine needs."""
+"""Objects in a local folder: the default, sufficient on one machine."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -10,16 +11,17 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from jobs.errors import ObjectNotFound, Unavailable
 from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
 
-#: Beginning of the name of a file that is being written.
+#: Prefix of the name of a file that is being written.
 PART = ".part-"
 
 
 class LocalStore:
-    """A folder. Files appear complete or not at all (written beside, then renamed)."""
+    """A folder. Files appear complete or not at all: they are written under another name, then renamed."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -32,8 +34,6 @@ class LocalStore:
             self._write(key, media_type, source)
 
     def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
-        import io
-
         self._write(key, media_type, io.BytesIO(data))
 
     def stat(self, key: str) -> StoredObject:
@@ -62,7 +62,7 @@ class LocalStore:
             self._meta(path).unlink(missing_ok=True)
         except OSError as exc:
             raise Unavailable(f"the folder of outputs cannot be changed: {exc.strerror}") from exc
-        # The folders of one job; the first below the root stays.
+        # Remove the empty folders of the job, but keep the first one below the root.
         for folder in list(path.parents)[: max(0, len(Path(key).parts) - 2)]:
             try:
                 folder.rmdir()
@@ -73,14 +73,14 @@ class LocalStore:
         return self._below(self._root / check_prefix(prefix), prefix, after)
 
     def tidy(self, age_s: float) -> None:
-        old_s = time.time() - age_s
+        latest_s = time.time() - age_s
         for folder, _, names in os.walk(self._root):
             for name in names:
                 path = Path(folder, name)
-                alone = name.endswith(".meta") and not path.with_name(name[1:].removesuffix(".meta")).exists()
-                if name.startswith(PART) or (name.startswith(".") and alone):
-                    with suppress(OSError):  # gone, or not ours
-                        if path.stat().st_mtime < old_s:
+                is_orphan = name.endswith(".meta") and not path.with_name(name[1:].removesuffix(".meta")).exists()
+                if name.startswith(PART) or (name.startswith(".") and is_orphan):
+                    with suppress(OSError):  # removed meanwhile, or owned by another user
+                        if path.stat().st_mtime < latest_s:
                             path.unlink()
 
     def _below(self, folder: Path, prefix: str, after: str) -> Iterator[ListedObject]:
@@ -90,7 +90,7 @@ class LocalStore:
             return
         except OSError as exc:
             raise Unavailable(f"the folder of outputs cannot be read: {exc.strerror}") from exc
-        for name, entry in sorted(entries, key=lambda found: found[0]):
+        for name, entry in sorted(entries, key=lambda entry: entry[0]):
             key = prefix + name
             if name.startswith(".") or (key <= after and not after.startswith(key)):
                 continue
@@ -107,14 +107,14 @@ class LocalStore:
     def _meta(path: Path) -> Path:
         return path.with_name("." + path.name + ".meta")
 
-    def _write(self, key: str, media_type: str, source) -> None:  # type: ignore[no-untyped-def]
+    def _write(self, key: str, media_type: str, source: BinaryIO) -> None:
         path = self._path(key)
         try:
             self._replace(path, media_type, source)
-        except OSError as exc:  # a full disk may be freed
+        except OSError as exc:  # such as a full disk, which may get space again
             raise Unavailable(f"the folder of outputs cannot be written: {exc.strerror}") from exc
 
-    def _replace(self, path: Path, media_type: str, source) -> None:  # type: ignore[no-untyped-def]
+    def _replace(self, path: Path, media_type: str, source: BinaryIO) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._meta(path).write_text(json.dumps({"media_type": media_type}))
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=PART)
@@ -130,14 +130,14 @@ class LocalStore:
             raise
 
 
-def _chunks(file, start: int, end: int | None) -> Iterator[bytes]:  # type: ignore[no-untyped-def]
+def _chunks(file: BinaryIO, start: int, end: int | None) -> Iterator[bytes]:
     with file:
         file.seek(start)
-        left = None if end is None else end - start + 1
-        while left is None or left > 0:
-            chunk = file.read(CHUNK_BYTES if left is None else min(CHUNK_BYTES, left))
+        remaining = None if end is None else end - start + 1
+        while remaining is None or remaining > 0:
+            chunk = file.read(CHUNK_BYTES if remaining is None else min(CHUNK_BYTES, remaining))
             if not chunk:
                 return
-            if left is not None:
-                left -= len(chunk)
+            if remaining is not None:
+                remaining -= len(chunk)
             yield chunk

@@ -1,4 +1,4 @@
-"""Objects in a bucket, through boto3: AWS or any compatible server."""
+"""Objects in an S3 bucket, through boto3: AWS or any compatible server."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key
 from jobs.settings import Settings
 
 
-class _NoUploads(Unavailable):
-    """This server has no large uploads, or none at the moment and says so in this way."""
+class _NoMultipart(Unavailable):
+    """The server does not support multipart uploads, or reports in this way that there are none."""
 
 
 class S3Store:
@@ -42,11 +42,11 @@ class S3Store:
             "config": Config(
                 s3=cast(Any, {"addressing_style": settings.s3.addressing_style}),
                 signature_version="s3v4",
-                # A server that hangs is given up after 30 s: deliveries are tried again anyway, and a client waits.
+                # Give up on a server that hangs after 30 s: deliveries are retried anyway, and clients wait.
                 connect_timeout=3,
                 read_timeout=15,
                 retries={"total_max_attempts": 2, "mode": "standard"},
-                # Servers other than AWS refuse boto3's newer default checksums.
+                # Servers other than AWS reject boto3's newer default checksums.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
             ),
@@ -56,7 +56,7 @@ class S3Store:
 
     @property
     def client(self) -> Any:
-        """The boto3 client, made on first use (it is safe to share between threads, its making is not)."""
+        """The boto3 client, created on first use. Threads may share it, but must not create it concurrently."""
         with self._lock:
             if self._client is None:
                 self._client = boto3.session.Session().client("s3", **self._options)
@@ -68,7 +68,7 @@ class S3Store:
     ) -> None:  # fmt: skip
         arguments = {
             **self._arguments(media_type),
-            # An output's key is never used again. A day: the file may be removed earlier than a copy of it grows old.
+            # The key of an output is never reused. One day, because caches must not keep a file long after its removal.
             "CacheControl": "private, max-age=86400, immutable",
             "ContentDisposition": f'inline; filename="{file_name}"' if file_name else "",
             "Metadata": {"sha256": sha256} if sha256 else {},
@@ -96,14 +96,14 @@ class S3Store:
         ranged = {"Range": f"bytes={start}-{'' if end is None else end}"} if start or end is not None else {}
         with _translated(may_be_missing=True):
             try:
-                answer = self.client.get_object(Bucket=self._bucket, Key=self._name(key), **ranged)
+                response = self.client.get_object(Bucket=self._bucket, Key=self._name(key), **ranged)
             except ClientError as exc:
                 if _code(exc) in ("416", "InvalidRange"):
                     return iter(())
                 raise
-        if ranged and "ContentRange" not in answer:  # a server without ranges sends the whole file
-            return _chunks(answer["Body"], start, None if end is None else end - start + 1)
-        return _chunks(answer["Body"])
+        if ranged and "ContentRange" not in response:  # a server without range support sends the whole file
+            return _chunks(response["Body"], start, None if end is None else end - start + 1)
+        return _chunks(response["Body"])
 
     def url(self, key: str) -> str | None:
         if self._urls == "proxy":
@@ -125,29 +125,30 @@ class S3Store:
             self.client.delete_object(Bucket=self._bucket, Key=name)
 
     def list(self, prefix: str, after: str = "") -> Iterator[ListedObject]:
-        names = {"Bucket": self._bucket, "Prefix": self._prefix + check_prefix(prefix)}
+        query = {"Bucket": self._bucket, "Prefix": self._prefix + check_prefix(prefix)}
         if after:
-            names["StartAfter"] = self._prefix + after
-        return self._listed(names, after)
+            query["StartAfter"] = self._prefix + after
+        return self._pages(query, after)
 
-    def _listed(self, names: dict[str, str], after: str) -> Iterator[ListedObject]:
+    def _pages(self, query: dict[str, str], after: str) -> Iterator[ListedObject]:
         with _translated():
-            for page in self.client.get_paginator("list_objects_v2").paginate(**names):
-                for found in page.get("Contents", ()):
-                    key = found["Key"].removeprefix(self._prefix)
-                    if key > after:  # not every server knows StartAfter
-                        yield ListedObject(key, found["LastModified"].timestamp())
+            for page in self.client.get_paginator("list_objects_v2").paginate(**query):
+                for entry in page.get("Contents", ()):
+                    key = entry["Key"].removeprefix(self._prefix)
+                    if key > after:  # not every server supports StartAfter
+                        yield ListedObject(key, entry["LastModified"].timestamp())
 
     def tidy(self, age_s: float) -> None:
-        """Parts of large uploads that were never completed take place, and no list of objects shows them."""
-        old_s = time.time() - age_s
-        with suppress(_NoUploads), _translated():
-            names = {"Bucket": self._bucket, "Prefix": self._prefix}
-            for page in self.client.get_paginator("list_multipart_uploads").paginate(**names):
+        """Abort unfinished multipart uploads: their parts occupy space, and no listing of objects shows them."""
+        latest_s = time.time() - age_s
+        with suppress(_NoMultipart), _translated():
+            query = {"Bucket": self._bucket, "Prefix": self._prefix}
+            for page in self.client.get_paginator("list_multipart_uploads").paginate(**query):
                 for upload in page.get("Uploads", ()):
-                    if upload["Initiated"].timestamp() < old_s:
-                        found = {"Bucket": self._bucket, "Key": upload["Key"], "UploadId": upload["UploadId"]}
-                        self.client.abort_multipart_upload(**found)
+                    if upload["Initiated"].timestamp() < latest_s:
+                        self.client.abort_multipart_upload(
+                            Bucket=self._bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                        )  # fmt: skip
 
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
@@ -156,12 +157,12 @@ class S3Store:
 def _chunks(body: Any, skip: int = 0, length: int | None = None) -> Iterator[bytes]:
     with body, _translated():
         for chunk in body.iter_chunks(CHUNK_BYTES):
-            wanted, skip = chunk[skip:], max(0, skip - len(chunk))
+            part, skip = chunk[skip:], max(0, skip - len(chunk))
             if length is not None:
-                wanted = wanted[:length]
-                length -= len(wanted)
-            if wanted:
-                yield wanted
+                part = part[:length]
+                length -= len(part)
+            if part:
+                yield part
             if length == 0:
                 return
 
@@ -172,15 +173,19 @@ def _code(exc: ClientError) -> str:
 
 @contextmanager
 def _translated(*, may_be_missing: bool = False) -> Iterator[None]:
-    """boto3's errors as ours; ``may_be_missing``: "not found" means the object, else the bucket or the endpoint."""
+    """Translate the errors of boto3 inside the block.
+
+    Args:
+        may_be_missing: whether "not found" concerns the object; otherwise it concerns the bucket or the endpoint.
+    """
     try:
         yield
     except (BotoCoreError, Boto3Error, ClientError, OSError) as exc:
-        # What made an upload fail is inside.
+        # boto3 wraps the cause of a failed upload.
         cause = exc.__context__ if isinstance(exc, S3UploadFailedError) else exc
         if not isinstance(cause, ClientError):
             raise Unavailable(f"S3 cannot be used: {type(cause or exc).__name__}") from exc
         if may_be_missing and _code(cause) in ("404", "NoSuchKey", "NotFound"):
             raise ObjectNotFound() from exc
-        kind = _NoUploads if _code(cause) in ("NotImplemented", "MethodNotAllowed", "NoSuchUpload") else Unavailable
+        kind = _NoMultipart if _code(cause) in ("NotImplemented", "MethodNotAllowed", "NoSuchUpload") else Unavailable
         raise kind(f"S3 refused: {_code(cause)}") from exc

@@ -1,75 +1,72 @@
-"""Downloads a link that a client gave, over :mod:`jobs.outbound.ssrf`."""
+"""Download a link that a client sent."""
 
 from __future__ import annotations
 
-import socket
-from http.client import HTTPConnection, HTTPException, HTTPResponse
-from urllib.parse import SplitResult, urljoin
+from urllib.parse import urljoin
+
+import httpcore2
 
 from jobs.errors import InvalidRequest, Problem
-from jobs.outbound.ssrf import Exchange, Refused, Resolve, lookup, parse_link
+from jobs.outbound import guarded_http
+from jobs.outbound.links import LinkRefused, parse_link
+from jobs.outbound.ssrf import GuardedCall, Resolve, lookup
 
 MAX_REDIRECTS = 3
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
-def fetch(
+def download(
     url: str, *, max_bytes: int, timeout_s: float, allow_hosts: frozenset[str] = frozenset(), resolve: Resolve = lookup
 ) -> bytes:
-    """The body behind an http or https link. Proxies and credentials of the environment are not used.
+    """Return the body behind an http or https link.
 
     Args:
-        url: what the client sent.
+        url: the link as the client sent it.
         max_bytes: largest body.
-        timeout_s: limit for everything together, seconds: names, redirects, connection and body.
-        allow_hosts: hosts, in lower case and as the link spells them, that may have private addresses.
-        resolve: host and port to addresses; called once for the link and once for each redirect.
+        timeout_s: limit for the total of name resolution, redirects, connection and body, seconds.
+        allow_hosts: hosts in lower case, spelled as in the link, that may have private addresses.
+        resolve: host and port → addresses; called once for the link and once for each redirect.
 
     Raises:
-        InvalidRequest: for field ``image``, whatever the reason; the rule names no address of this network.
+        InvalidRequest: for the field ``image``, whatever the reason. The rule names no address of the private network.
     """
-    exchange = Exchange(timeout_s, allow_hosts, resolve)
+    call = GuardedCall(timeout_s, allow_hosts, resolve)
     try:
-        return exchange.within(lambda: _follow(exchange, url, max_bytes))
-    except Refused as exc:
-        rule = str(exc)
+        return call.run(lambda: _follow(call, url, max_bytes))
+    except LinkRefused as exc:
+        rule = f"could not be downloaded: {exc}"
     except TimeoutError:
-        rule = f"the link must answer completely within {timeout_s:g} seconds"
-    except (OSError, HTTPException, ValueError):
-        # The system's own text would say whether a port is closed, filtered or speaks another protocol.
-        rule = "the link's server does not answer correctly"
-    raise InvalidRequest(Problem("image", rule, None if "@" in url else url))  # with an @ it may hold a password
+        rule = f"could not be downloaded: the link must answer completely within {timeout_s:g} seconds"
+    except guarded_http.SERVER_ERRORS:
+        # The system's own text would reveal whether a port is closed, filtered or speaks another protocol.
+        rule = "could not be downloaded: the link's server does not answer correctly"
+    raise InvalidRequest(Problem("image", rule, None if "@" in url else url))  # with an @ it may contain a password
 
 
-def _follow(exchange: Exchange, url: str, max_bytes: int) -> bytes:
+def _follow(call: GuardedCall, url: str, max_bytes: int) -> bytes:
     for _ in range(MAX_REDIRECTS + 1):
-        link = parse_link(url)
-        with exchange.connected(link) as sock, _ask(sock, link) as answer:
-            if answer.status not in (301, 302, 303, 307, 308):
-                return _body(answer, max_bytes)
-            url = urljoin(url, answer.getheader("Location", ""))
-    raise Refused(f"the link must not redirect more than {MAX_REDIRECTS} times")
+        with guarded_http.request(call, "GET", parse_link(url), {"Accept": "image/*"}) as response:
+            if response.status not in _REDIRECTS:
+                return _body(response, max_bytes)
+            url = urljoin(url, guarded_http.header(response, "location"))
+    raise LinkRefused(f"the link must not redirect more than {MAX_REDIRECTS} times")
 
 
-def _body(answer: HTTPResponse, max_bytes: int) -> bytes:
-    if answer.status != 200:
-        raise Refused(f"the link must answer with status 200, not {answer.status}")
-    if answer.getheader("Content-Encoding", "").strip().lower() not in ("", "identity"):
-        raise Refused("the link's server must not compress the file")
+def _body(response: httpcore2.Response, max_bytes: int) -> bytes:
+    if response.status != 200:
+        raise LinkRefused(f"the link must answer with status 200, not {response.status}")
+    if guarded_http.header(response, "content-encoding").strip().lower() not in ("", "identity"):
+        raise LinkRefused("the link's server must not compress the file")
+    too_large = LinkRefused(f"the linked file must not exceed {max_bytes} bytes")
+    announced = guarded_http.header(response, "content-length")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise too_large
     body = bytearray()
-    # read1, not read: http.client takes a chunk size of -1 for "all there is", without any limit.
-    while len(body) + (answer.length or 0) <= max_bytes:
-        if chunk := answer.read1(64 * 1024):
+    try:
+        for chunk in response.iter_stream():
             body += chunk
-        elif answer.length:  # what is missing of Content-Length
-            raise Refused("the link's server must send the complete file")
-        else:
-            return bytes(body)
-    raise Refused(f"the linked file must not exceed {max_bytes} bytes")
-
-
-def _ask(sock: socket.socket, link: SplitResult) -> HTTPResponse:
-    connection = HTTPConnection(link.netloc)
-    connection.sock = sock
-    headers = {"Host": link.netloc, "User-Agent": "Framemill", "Accept": "image/*", "Connection": "close"}
-    connection.request("GET", link.path + ("?" + link.query if link.query else ""), headers=headers)
-    return connection.getresponse()
+            if len(body) > max_bytes:
+                raise too_large
+    except httpcore2.RemoteProtocolError:
+        raise LinkRefused("the link's server must send the complete file") from None
+    return bytes(body)

@@ -1,29 +1,31 @@
-"""Posts a message to a link that a client gave, over :mod:`jobs.outbound.ssrf`."""
+"""Post a message to a link that a client sent."""
 
 from __future__ import annotations
 
-import socket
 import ssl
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from http.client import HTTPConnection, HTTPException, HTTPResponse
 
-from jobs.outbound.ssrf import Exchange, Refused, Resolve, lookup, parse_link
+import httpcore2
 
-#: Of the answer's body no more is read, and for no longer: only so that the server is not cut off in the middle.
-MAX_ANSWER_BYTES, ANSWER_BODY_S = 16 * 1024, 1.0
+from jobs.outbound import guarded_http
+from jobs.outbound.links import LinkRefused, parse_link
+from jobs.outbound.ssrf import GuardedCall, Resolve, lookup
+
+#: Limits for reading the body of the response. It is not used; reading it lets the server finish its response.
+MAX_RESPONSE_BYTES, RESPONSE_BODY_S = 16 * 1024, 1.0
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a post came to. Either ``status`` or ``error``."""
+class PostResult:
+    """The result of a post: either ``status`` or ``error``."""
 
     status: int | None = None
     error: str = ""
-    #: ``Retry-After`` of the answer, seconds; None without one.
+    #: ``Retry-After`` of the response, seconds; None without one.
     retry_after_s: float | None = None
 
     @property
@@ -34,58 +36,55 @@ class Answer:
 def post(
     url: str, body: bytes, headers: dict[str, str], *, timeout_s: float, allow_hosts: frozenset[str] = frozenset(),
     resolve: Resolve = lookup,
-) -> Answer:  # fmt: skip
-    """Send ``body``; redirects are answers like others. Proxies of the environment are not used. Never raises.
+) -> PostResult:  # fmt: skip
+    """Send a message. Redirects are not followed. Never raises.
 
     Args:
-        url: where to.
+        url: the link as the client sent it.
         body: the content.
-        headers: beside Host, User-Agent and Content-Length.
-        timeout_s: limit for everything together, seconds: name, connection and answer.
-        allow_hosts: hosts, in lower case and as the link spells them, that may have private addresses.
-        resolve: host and port to addresses; called once.
+        headers: in addition to Host, User-Agent and Content-Length.
+        timeout_s: limit for the total of name resolution, connection and response, seconds.
+        allow_hosts: hosts in lower case, spelled as in the link, that may have private addresses.
+        resolve: host and port → addresses; called once.
     """
-    exchange = Exchange(timeout_s, allow_hosts, resolve)
+    call = GuardedCall(timeout_s, allow_hosts, resolve)
     try:
-        return exchange.within(lambda: _post(exchange, url, body, headers))
-    except Refused as exc:
-        return Answer(error=str(exc))
+        return call.run(lambda: _post(call, url, body, headers))
+    except LinkRefused as exc:
+        return PostResult(error=str(exc))
     except TimeoutError:
-        return Answer(error=f"no answer within {timeout_s:g} seconds")
-    except ssl.SSLError as exc:
-        return Answer(error=f"no encrypted connection: {exc.reason or 'broken off'}")
-    except ConnectionRefusedError:
-        return Answer(error="the connection was refused")
-    except (OSError, HTTPException, ValueError) as exc:
-        return Answer(error=f"no correct answer: {type(exc).__name__}")
+        return PostResult(error=f"no answer within {timeout_s:g} seconds")
+    except guarded_http.SERVER_ERRORS as exc:
+        return PostResult(error=_reason(exc))
 
 
-def _post(exchange: Exchange, url: str, body: bytes, headers: dict[str, str]) -> Answer:
-    link = parse_link(url)
-    with exchange.connected(link) as sock:
-        connection = HTTPConnection(link.netloc)
-        connection.sock = sock
-        target = link.path + ("?" + link.query if link.query else "")
-        own = {"Host": link.netloc, "User-Agent": "Framemill", "Connection": "close"}
-        connection.request("POST", target, body=body, headers={**headers, **own})
-        with connection.getresponse() as answer:
-            _drain(sock, answer)
-            return Answer(answer.status, retry_after_s=_seconds(answer.getheader("Retry-After", "")))
+def _reason(error: Exception) -> str:
+    cause = error.__cause__ or error
+    if isinstance(cause, ssl.SSLError):
+        return f"the encrypted connection failed: {cause.reason or 'it was closed'}"
+    if isinstance(cause, ConnectionRefusedError):
+        return "the connection was refused"
+    return f"no correct answer: {type(cause).__name__}"
 
 
-def _drain(sock: socket.socket, answer: HTTPResponse) -> None:
-    until, left_bytes = time.monotonic() + ANSWER_BODY_S, MAX_ANSWER_BYTES
-    with suppress(OSError, HTTPException, ValueError):
-        while left_bytes > 0 and (left_s := until - time.monotonic()) > 0:
-            sock.settimeout(left_s)
-            chunk = answer.read1(left_bytes)
-            if not chunk:
-                return
+def _post(call: GuardedCall, url: str, body: bytes, headers: dict[str, str]) -> PostResult:
+    with guarded_http.request(call, "POST", parse_link(url), headers, body, body_read_s=RESPONSE_BODY_S) as response:
+        _read_body(response)
+        retry_after_s = _seconds(guarded_http.header(response, "retry-after"))
+        return PostResult(response.status, retry_after_s=retry_after_s)
+
+
+def _read_body(response: httpcore2.Response) -> None:
+    until, left_bytes = time.monotonic() + RESPONSE_BODY_S, MAX_RESPONSE_BYTES
+    with suppress(httpcore2.TimeoutException, *guarded_http.SERVER_ERRORS):
+        for chunk in response.iter_stream():
             left_bytes -= len(chunk)
+            if left_bytes <= 0 or time.monotonic() >= until:
+                return
 
 
 def _seconds(text: str) -> float | None:
-    """``Retry-After``: seconds, or a date."""
+    """Parse ``Retry-After``: seconds, or a date."""
     if text.strip().isdecimal():
         return float(text[:9])
     try:

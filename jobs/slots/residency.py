@@ -1,4 +1,4 @@
-"""What a slot holds in memory: models, and the memory of its device. Announced by workers, shown by the API."""
+"""The models in a slot's memory, and the memory of its device. Workers announce them, the API shows them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Any
 
 
 class Place(StrEnum):
-    """Where a model's weights lie."""
+    """Where the weights of a model are."""
 
     #: In the device's memory: a job starts at once.
     DEVICE = "device"
-    #: In RAM, put there to make room: a job starts after a copy.
+    #: In RAM, moved there to make room: a job starts after a copy.
     PARKED = "parked"
-    #: In RAM by its option ``offload``; parts go to the device as they are computed with.
+    #: In RAM because of the option ``offload``; parts are copied to the device as they are needed.
     OFFLOADED = "offloaded"
 
 
 @dataclass(frozen=True)
-class Held:
+class LoadedModel:
     """One model in a worker's memory."""
 
     model: str
@@ -32,20 +32,22 @@ class Held:
     pinned: bool = False
 
 
-def held_facts(held: Iterable[Held]) -> dict[str, str]:
-    """Facts of a slot: everything as JSON, and for the scheduler the names of those a job could start with at once."""
-    found = list(held)
+def memory_facts(models: Iterable[LoadedModel]) -> dict[str, str]:
+    """Return the facts of a slot about its models: all of them as JSON, and the names of those ready for a job."""
+    models = list(models)
     return {
-        "held": json.dumps([asdict(one) for one in found], separators=(",", ":")),
-        "resident": ",".join(one.model for one in found if one.place is not Place.PARKED),
+        "held": json.dumps([asdict(model) for model in models], separators=(",", ":")),
+        "resident": ",".join(model.model for model in models if model.place is not Place.PARKED),
     }
 
 
-def held_from(values: Mapping[str, str]) -> tuple[Held, ...]:
-    return tuple(Held(**{**one, "place": Place(one["place"])}) for one in json.loads(values.get("held") or "[]"))
+def loaded_models_from(facts: Mapping[str, str]) -> tuple[LoadedModel, ...]:
+    """Read the models from the facts of a slot."""
+    entries = json.loads(facts.get("held") or "[]")
+    return tuple(LoadedModel(**{**entry, "place": Place(entry["place"])}) for entry in entries)
 
 
-def device_from(values: Mapping[str, str]) -> dict[str, Any]:
-    """Facts of the device as ``workers.parent.device_facts`` measured them last; empty before the first beat."""
-    facts: dict[str, Any] = json.loads(values.get("device_facts") or "{}")
-    return facts
+def device_facts_from(facts: Mapping[str, str]) -> dict[str, Any]:
+    """Read what ``workers.parent.device_facts`` measured last from the facts of a slot; empty before the first beat."""
+    measured: dict[str, Any] = json.loads(facts.get("device_facts") or "{}")
+    return measured

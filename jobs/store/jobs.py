@@ -53,7 +53,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
         """Return the hash of a record. Raises: JobNotFound."""
         values = self.call(lambda client: cast("dict[str, str]", client.hgetall(keys.JOB + job_id)))
         if not values:
-            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+            raise JobNotFound(f"job {job_id[:64]!r} does not exist")
         return values
 
     def get(self, job_id: str) -> Job:
@@ -112,7 +112,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
         """
         outcome, slot = self.script("cancel", id=job_id)
         if outcome == "unknown":
-            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+            raise JobNotFound(f"job {job_id[:64]!r} does not exist")
         return outcome == "changed", slot or None
 
     def purge(self, job_id: str) -> str:
@@ -127,7 +127,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
         """
         outcome = str(self.script("delete_job", id=job_id))
         if outcome == "unknown":
-            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+            raise JobNotFound(f"job {job_id[:64]!r} does not exist")
         return outcome
 
     def deleted_key(self, job_id: str) -> str | None:
@@ -143,7 +143,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
         """
         outcome = str(self.script("move_to_front", id=job_id))
         if outcome == "unknown":
-            raise JobNotFound(f"there is no job {job_id[:64]!r}")
+            raise JobNotFound(f"job {job_id[:64]!r} does not exist")
         if outcome != "moved":
             raise Conflict(
                 f"the job is {outcome} and has a slot already" if outcome == "queued" else f"the job is {outcome}"

@@ -24,7 +24,7 @@ _MAX_JSON_BYTES = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
-class Metadata:
+class FileMetadata:
     """How a file was made."""
 
     #: The complete request with ``job_id`` and ``index``; empty for a file of another program.
@@ -41,7 +41,7 @@ class Metadata:
         return {"seed": self.request["seed"] + index} if "seed" in self.request else {}
 
 
-def read(path: str | PathLike[str]) -> Metadata:
+def read_metadata(path: str | PathLike[str]) -> FileMetadata:
     """Read the metadata of a PNG, WebP, JPEG, GIF, MP4 or WebM file.
 
     Raises:
@@ -62,7 +62,7 @@ def read(path: str | PathLike[str]) -> Metadata:
         request = {}  # a comment of another program
     if not request and not parameters:
         raise NoMetadata(f"{path} does not say how it was made")
-    return Metadata(request, parameters)
+    return FileMetadata(request, parameters)
 
 
 def _of_image(path: Path) -> tuple[str, str]:

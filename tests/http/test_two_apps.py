@@ -13,7 +13,7 @@ from flask.testing import FlaskClient
 from app import create_app
 from jobs.settings import PROJECT_ROOT, Settings
 from jobs.store.jobs import JobStore
-from stack.redis_server import EmbeddedRedis
+from stack.embedded_redis.server import EmbeddedRedis
 
 DEMO = {"model": "demo-image", "prompt": "a red circle"}
 

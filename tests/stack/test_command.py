@@ -111,7 +111,7 @@ def test_from_the_first_key_to_the_last(start: Callable[..., Stack], command: Co
     assert "everybody" in command(stack, "keys", "list").err
     refusal = command(stack, "keys", "create", "shop")
     assert (refusal.code, refusal.out) == (3, "")
-    assert "role: the first key must be an admin's" in refusal.err
+    assert "role: must be admin for the first key" in refusal.err
     assert command(stack, "models").code == 0
 
     created = command(stack, "keys", "create", "ops", "--role", "admin")

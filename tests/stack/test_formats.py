@@ -149,7 +149,7 @@ def test_other_rates_are_what_was_asked_for(fps: float) -> None:
 def test_every_format_says_how_it_was_made_unless_told_not_to(tmp_path: Path, name: str, is_video: bool) -> None:
     wanted = request(name, is_video=is_video)
     path = written(tmp_path, wanted, clip(wanted.frames))
-    found = inspection.read(path)
+    found = inspection.read_metadata(path)
     expected = {**wanted.to_dict(), "job_id": "j1", "index": 0}
     del expected["image"]  # where an input lies is nobody's business
     assert found.request == json.loads(json.dumps(expected))
@@ -166,17 +166,17 @@ def test_every_format_says_how_it_was_made_unless_told_not_to(tmp_path: Path, na
         word not in silent.read_bytes() for word in (b"circle", b"c\0i\0r\0c\0l\0e", b"9223372036854775807", b"j1")
     )
     with pytest.raises(NoMetadata, match="does not say"):
-        inspection.read(silent)
+        inspection.read_metadata(silent)
 
 
 @pytest.mark.parametrize("name", ["webp", "jpeg"])
 def test_exif_keeps_what_fits(tmp_path: Path, name: str) -> None:
     wanted = request(name, prompt="☃ " * 20_000)  # as UTF-16 more than a segment of JPEG holds
-    found = inspection.read(written(tmp_path, wanted, clip()))
+    found = inspection.read_metadata(written(tmp_path, wanted, clip()))
     assert (found.request["prompt"], found.parameters) == (wanted.prompt, "")
     noise = "".join(map(chr, np.random.default_rng(0).integers(0x4E00, 0x9FFF, 60_000)))
     with pytest.raises(NoMetadata):
-        inspection.read(written(tmp_path, request(name, prompt=noise), clip()))
+        inspection.read_metadata(written(tmp_path, request(name, prompt=noise), clip()))
 
 
 def test_the_text_is_where_a1111_tools_look(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_the_text_is_where_a1111_tools_look(tmp_path: Path) -> None:
 def test_a_file_of_another_program_is_shown_as_it_is(tmp_path: Path) -> None:
     info = images.Metadata("{}", "a cat\nSteps: 5, Seed: 1")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", **{**info.exif(), "format": "JPEG"})
-    assert inspection.read(tmp_path / "a.jpg") == inspection.Metadata({}, "a cat\nSteps: 5, Seed: 1")
+    assert inspection.read_metadata(tmp_path / "a.jpg") == inspection.FileMetadata({}, "a cat\nSteps: 5, Seed: 1")
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_file_of_another_program_is_shown_as_it_is(tmp_path: Path) -> None:
 def test_what_is_no_picture_is_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(NoMetadata, match="file"):
-        inspection.read(tmp_path / "file")
+        inspection.read_metadata(tmp_path / "file")
 
 
 # ---- requests
@@ -272,7 +272,7 @@ def test_a_job_gives_the_format_it_was_asked_for(
     assert result.headers["Content-Disposition"] == f'inline; filename="{view["id"]}-0.{ending}"'
     assert result.headers["X-Content-Type-Options"] == "nosniff"
     (tmp_path / "file").write_bytes(result.content)
-    assert inspection.read(tmp_path / "file").request["job_id"] == view["id"]
+    assert inspection.read_metadata(tmp_path / "file").request["job_id"] == view["id"]
 
 
 def test_the_command_inspects_jobs_links_and_files(

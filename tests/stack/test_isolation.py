@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.settings import PROJECT_ROOT, Settings
-from stack.redis_server import EmbeddedRedis
+from stack.embedded_redis.server import EmbeddedRedis
 
 HEAVY = ("torch", "diffusers", "transformers", "numpy")
 #: Requests through the whole application; nothing is queued.

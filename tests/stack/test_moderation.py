@@ -117,7 +117,7 @@ def test_a_server_that_does_not_moderate_does_not_pretend_to(stack: Stack) -> No
     assert (answer.status_code, answer.json()["error"]["fields"][0]["field"]) == (422, "moderate")
     assert stack.post(model="tiny-image", moderate=False, steps=1).status_code == 201
     assert stack.post(model="tiny-image", moderate="perhaps").json()["error"]["fields"][0]["field"] == "moderate"
-    assert moderation.wanted(None, Caller(key_id="a"), Settings())
+    assert moderation.applies(None, Caller(key_id="a"), Settings())
     assert not moderation.hides_outputs(Settings(), moderate=True)
 
 
@@ -242,7 +242,7 @@ def test_a_blurred_picture_keeps_its_size_and_its_mean() -> None:
         ({"moderation_words_file": "no/such/file"}, "cannot be read"),
         ({"moderation_prompts": "no.such.module:check"}, "MODERATION_PROMPTS"),
         ({"moderation_prompts": "jobs.moderation:missing"}, "MODERATION_PROMPTS"),
-        ({"moderation_prompts": "jobs.moderation:NONE"}, "no function"),
+        ({"moderation_prompts": "jobs.moderation:NONE"}, "must name a function"),
         ({"moderation_prompts": "jobs.moderation"}, "MODERATION_PROMPTS"),
     ],
 )
@@ -265,6 +265,6 @@ def test_a_check_of_prompts_that_raises_is_an_unavailable_service() -> None:
     with pytest.raises(Unavailable):
         moderation.check_prompts(a_request("m", 1), settings, moderate=True)
     moderation.check_prompts(a_request("m", 1), settings, moderate=False)
-    assert not moderation.wanted(False, ANYBODY, settings)
+    assert not moderation.applies(False, ANYBODY, settings)
     assert moderation.hides_outputs(settings, moderate=True)
     assert not moderation.hides_outputs(settings, moderate=False)

@@ -17,10 +17,10 @@ import pytest
 import redis
 
 from jobs.settings import PROJECT_ROOT, Settings
-from stack import redis_binary, redis_config, redis_probe
-from stack.redis_binary import RedisBinary, RedisStartError
-from stack.redis_probe import ServerState
-from stack.redis_server import EmbeddedRedis
+from stack.embedded_redis import binary, config, probe
+from stack.embedded_redis.binary import RedisBinary, RedisStartError
+from stack.embedded_redis.probe import ServerState
+from stack.embedded_redis.server import EmbeddedRedis
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def settings() -> Iterator[Settings]:
 
 
 def _client(settings: Settings) -> redis.Redis:
-    return redis_probe.connect(settings.redis_socket)
+    return probe.connect(settings.redis_socket)
 
 
 def test_starts_private_and_without_a_port(settings: Settings) -> None:
@@ -46,7 +46,7 @@ def test_starts_private_and_without_a_port(settings: Settings) -> None:
         listening = {f"socket:[{line.split()[9]}]" for table in ("tcp", "tcp6")
                      for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]}  # fmt: skip
         assert not inodes & listening
-    assert redis_probe.ping(settings.redis_socket) is ServerState.NONE
+    assert probe.ping(settings.redis_socket) is ServerState.NONE
 
 
 def test_an_open_folder_is_closed_to_others(settings: Settings) -> None:
@@ -89,21 +89,22 @@ def test_second_start_can_join_and_does_not_stop_the_first(settings: Settings) -
         with EmbeddedRedis(settings, reuse=True) as second:
             assert second.pid is None
         assert first.exit_status() is None
-        assert redis_probe.ping(settings.redis_socket) is ServerState.READY
+        assert probe.ping(settings.redis_socket) is ServerState.READY
 
 
 def test_ends_with_the_process_that_started_it(settings: Settings) -> None:
-    code = "import time; from stack.redis_server import *; EmbeddedRedis(Settings.from_env()).start(); time.sleep(60)"
+    imports = "import time; from stack.embedded_redis.server import EmbeddedRedis, Settings"
+    code = f"{imports}; EmbeddedRedis(Settings.from_env()).start(); time.sleep(60)"
     environ = {**os.environ, "DATA_DIR": str(settings.paths.data_dir), "REDIS_URL": ""}
     with subprocess.Popen([sys.executable, "-c", code], cwd=PROJECT_ROOT, env=environ) as starter:
-        _await(lambda: redis_probe.ping(settings.redis_socket) is ServerState.READY)
+        _await(lambda: probe.ping(settings.redis_socket) is ServerState.READY)
         starter.kill()
-    _await(lambda: redis_probe.ping(settings.redis_socket) is ServerState.NONE)
+    _await(lambda: probe.ping(settings.redis_socket) is ServerState.NONE)
 
 
 def test_foreground_command_stops_on_sigterm(settings: Settings) -> None:
     environ = {**os.environ, "DATA_DIR": str(settings.paths.data_dir), "REDIS_URL": ""}
-    command = [sys.executable, "-m", "stack.redis_server"]
+    command = [sys.executable, "-m", "stack", "redis"]
     with subprocess.Popen(command, cwd=PROJECT_ROOT, env=environ, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert str(settings.redis_socket) in process.stdout.readline()
@@ -111,7 +112,7 @@ def test_foreground_command_stops_on_sigterm(settings: Settings) -> None:
         assert (second.returncode, "already runs" in second.stderr) == (2, True)
         process.terminate()
         assert process.wait(10) == 0
-    assert redis_probe.ping(settings.redis_socket) is ServerState.NONE
+    assert probe.ping(settings.redis_socket) is ServerState.NONE
 
 
 def test_a_server_that_cannot_start_says_why(settings: Settings) -> None:
@@ -121,7 +122,7 @@ def test_a_server_that_cannot_start_says_why(settings: Settings) -> None:
     (folder / "appendonly.aof").write_text("no append-only file\n")
     (folder / "appendonlydir").mkdir()
     (folder / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")
-    if redis_binary.find().version < (7, 0):
+    if binary.find_binary().version < (7, 0):
         (folder / "appendonlydir" / "appendonly.aof.manifest").unlink()
     with pytest.raises(RedisStartError, match=r"ended at once \(status 1\)(?s:.*)[Bb]ad"):
         EmbeddedRedis(settings).start()
@@ -131,7 +132,7 @@ def test_an_older_server_does_not_hide_a_newer_ones_data(tmp_path: Path) -> None
     (tmp_path / "appendonlydir").mkdir()
     (tmp_path / "appendonlydir" / "appendonly.aof.manifest").touch()
     with pytest.raises(RedisStartError, match="Redis 7 or newer"):
-        redis_config.write(tmp_path, tmp_path / "s", tmp_path / "log", RedisBinary(Path("redis-server"), (6, 2)))
+        config.write_config(tmp_path, tmp_path / "s", tmp_path / "log", RedisBinary(Path("redis-server"), (6, 2)))
 
 
 def test_an_old_server_on_path_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,10 +140,10 @@ def test_an_old_server_on_path_is_passed_over(tmp_path: Path, monkeypatch: pytes
     old.write_text("#!/bin/sh\necho 'Redis server v=5.0.7 sha=0'\n")
     old.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    assert redis_binary.find().path != old
-    monkeypatch.setattr(redis_binary, "_in_wheel", lambda: None)
+    assert binary.find_binary().path != old
+    monkeypatch.setattr(binary, "_in_wheel", lambda: None)
     with pytest.raises(RedisStartError, match=r"redis-server is 5\.0\)\. Install"):
-        redis_binary.find()
+        binary.find_binary()
 
 
 def test_socket_taken_by_something_else_is_replaced(settings: Settings) -> None:
@@ -151,7 +152,7 @@ def test_socket_taken_by_something_else_is_replaced(settings: Settings) -> None:
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(settings.redis_socket))
     with EmbeddedRedis(settings):
-        assert redis_probe.ping(settings.redis_socket) is ServerState.READY
+        assert probe.ping(settings.redis_socket) is ServerState.READY
 
 
 def _await(condition: Callable[[], bool], timeout_s: float = 10) -> None:

@@ -215,7 +215,8 @@ def test_several_services_have_a_slot_each(short_folder: Path) -> None:
             assert answer.status_code == 200, answer.text
             status = requests.get(f"{url}/v1/service/status", timeout=30).json()
             assert (status["service_status"], status["task_id"]) == ("busy", answer.json()["task_id"])
-            assert [slot["name"] for slot in status["slots"]] == [f"gpu{number}"]
+            fleet = requests.get(f"{url}/v1/fleet", timeout=30).json()
+            assert [slot["name"] for slot in fleet["slots"]] == [f"gpu{number}"]
         run.process.terminate()
         run.ended()
         assert run.process.returncode == 0, run.log

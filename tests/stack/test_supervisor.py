@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from jobs.settings import PROJECT_ROOT
-from stack.procfile import entries
+from stack.procfile import programs
 from tests.support.harness import wait_for
 
 CODE = """
@@ -23,12 +23,12 @@ import os, sys
 from pathlib import Path
 from stack import supervisor
 from stack.output import LogFolder, Terminal
-from stack.procfile import entries
+from stack.procfile import programs
 
 procfile, kill_after_s, log_folder = sys.argv[1:]
 supervisor.KILL_AFTER_S = float(kill_after_s)
-processes = entries(procfile, 1)
-names = [entry.name for entry in processes]
+processes = programs(procfile, 1)
+names = [program.name for program in processes]
 output = LogFolder(Path(log_folder), names) if log_folder else Terminal(names)
 run = supervisor.Supervisor(output, {})
 sys.exit(run.run(processes, os.environ, Path.cwd(), on_started=lambda: output.say("started")))
@@ -176,13 +176,13 @@ def test_output_goes_to_log_files(supervise: Callable[..., Run], tmp_path: Path)
 
 def test_entries_are_repeated_for_devices_services_and_back_ends() -> None:
     procfile = "# comment\nweb: serve\ngpu0: work -Q gpu0 -n gpu0@%h\nio: deliver\n"
-    plain = [(entry.name, entry.command) for entry in entries(procfile, 2, backends=["a1111"])]
+    plain = [(program.name, program.command) for program in programs(procfile, 2, backends=["a1111"])]
     assert plain == [
         ("web", "serve"), ("gpu0", "work -Q gpu0 -n gpu0@%h"), ("gpu1", "work -Q gpu1 -n gpu1@%h"),
         ("a1111", "work -Q a1111 -n a1111@%h"), ("io", "deliver"),
     ]  # fmt: skip
-    services = entries(procfile, 2, services=(8000, 8001))
-    assert [entry.environment for entry in services if entry.command == "serve"] == [
+    services = programs(procfile, 2, services=(8000, 8001))
+    assert [program.environment for program in services if program.command == "serve"] == [
         {"PORT": "8000", "SERVICE_SLOT": "gpu0"},
         {"PORT": "8001", "SERVICE_SLOT": "gpu1"},
     ]

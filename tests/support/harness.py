@@ -18,8 +18,8 @@ import requests
 from jobs.settings import PROJECT_ROOT, Settings
 from jobs.store.jobs import JobStore
 from stack import ports
+from stack.embedded_redis.server import EmbeddedRedis
 from stack.parent import terminate_with_parent
-from stack.redis_server import EmbeddedRedis
 
 #: Longest wait for anything, seconds; a test that waits longer has failed.
 PATIENCE_S = 150.0

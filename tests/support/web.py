@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from jobs.errors import InvalidRequest
-from jobs.outbound.download import fetch
+from jobs.outbound.download import download
 
 LOCAL = frozenset({"127.0.0.1"})
 BODY = b"picture" * 1000
@@ -105,7 +105,7 @@ def script(play: Callable[[socket.socket], None], *, read_request: bool = True) 
 
 
 def get(url: str, **options: object) -> bytes:
-    return fetch(url, **{"max_bytes": 100_000, "timeout_s": 5, "allow_hosts": LOCAL, **options})  # type: ignore[arg-type]
+    return download(url, **{"max_bytes": 100_000, "timeout_s": 5, "allow_hosts": LOCAL, **options})  # type: ignore[arg-type]
 
 
 def refused(url: str, **options: object) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.errors import JobCancelled, ModelLoadFailed, OutOfMemory
+from jobs.errors import ModelLoadFailed, OutOfMemory, RunCancelled
 from jobs.models.load_options import LoadOptions
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
@@ -31,7 +31,7 @@ def size(spec: ModelSpec) -> int:
     """Measured bytes of one model."""
     cache = PipelineCache(Settings.of(model_memory_bytes=PLENTY))
     cache.get(spec, Kind.TEXT2IMG)
-    return cache.held()[0].bytes
+    return cache.loaded_models()[0].bytes
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ Caches = Callable[..., tuple[PipelineCache, list[dict[str, str]]]]
 
 def places(cache: PipelineCache) -> dict[str, str]:
     """Most recently used first."""
-    return {held.model: str(held.place) for held in cache.held()}
+    return {held.model: str(held.place) for held in cache.loaded_models()}
 
 
 def use(cache: PipelineCache, spec: ModelSpec, *names: str) -> None:
@@ -103,10 +103,10 @@ def test_pinned_models_are_passed_over_and_in_the_way_they_are_named(caches: Cac
     cache, _ = caches(models=2.5, pinned={"a", "b"})
     use(cache, spec, "a", "c", "b")
     assert list(places(cache)) == ["b", "a"]
-    assert all(held.pinned for held in cache.held())
+    assert all(held.pinned for held in cache.loaded_models())
     with pytest.raises(OutOfMemory, match=r"pinned ones hold .*: unpin one of a, b"):
         use(cache, spec, "c")
-    cache.alone("c")  # what a job does that found too little memory
+    cache.make_alone("c")  # what a job does that found too little memory
     use(cache, spec, "c")
     assert list(places(cache)) == ["c"]
 
@@ -130,13 +130,14 @@ def test_loading_tells_how_far_it_is_and_stops_between_components(caches: Caches
     cache.get(spec, Kind.TEXT2IMG, lambda done, total: seen.append((done, total)))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert len({done for done, total in seen if 0 < done < total}) == 2  # after the first and the second of three
-    assert seen[-1][0] == seen[-1][1] == pytest.approx(cache.held()[0].bytes, rel=0.01)  # foretold from the files
+    [model] = cache.loaded_models()  # estimated from the files
+    assert seen[-1][0] == seen[-1][1] == pytest.approx(model.bytes, rel=0.01)
 
     def stop(done: int, total: int) -> None:
         if 0 < done < total:
-            raise JobCancelled
+            raise RunCancelled
 
-    with pytest.raises(JobCancelled):
+    with pytest.raises(RunCancelled):
         cache.get(replace(spec, name="b"), Kind.TEXT2IMG, stop)
     assert "b" not in places(cache)
     use(cache, spec, "b")
@@ -222,7 +223,7 @@ def test_other_step_caches_run_fewer_attentions(deep: ModelSpec, options: dict[s
 def test_layerwise_casting_halves_the_denoiser_in_memory_and_still_computes(deep: ModelSpec) -> None:
     plain, _ = loaded(replace(deep, dtype="bfloat16"))
     casted, second = loaded(replace(deep, dtype="bfloat16"), layerwise_casting="float8_e4m3fn")
-    assert casted.held()[0].bytes < 0.9 * plain.held()[0].bytes
+    assert casted.loaded_models()[0].bytes < 0.9 * plain.loaded_models()[0].bytes
     dtypes = {parameter.dtype for parameter in second.transformer.transformer_blocks.parameters()}  # type: ignore[attr-defined]
     assert torch.float8_e4m3fn in dtypes
     assert np.isfinite(video(second)).all()

@@ -1,1 +1,1 @@
-"""From raw frames to stored outputs."""
+"""Encode computed outputs and store them."""

@@ -1,4 +1,4 @@
-"""The task of an ``io`` queue: encode computed frames, store them, publish the result."""
+"""The task of an ``io`` queue: encode the computed outputs of one attempt, store them, publish the result."""
 
 from __future__ import annotations
 
@@ -11,24 +11,51 @@ from contextlib import contextmanager, suppress
 
 from jobs.errors import FramemillError, ModerationRefused, ObjectNotFound, Unavailable
 from jobs.files import spool
-from jobs.record import Job
+from jobs.record import Job, Output
 from jobs.store.queries import find
 from tasks.celery_app import DELIVER, app
 from tasks.runtime import dispatcher, settings, store
 
 logger = logging.getLogger(__name__)
 
-#: Deliveries that may fail for another reason than a store that is away.
+#: A delivery fails for good after this many failures, those of an unavailable object store not counted.
 MAX_FAILURES = 4
-#: Pause before the next try, seconds; doubled each time.
+#: Pause before the next attempt, seconds; doubled after each failure.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
-#: … while the object store is away, seconds: one delivery of the host tries it for all, so it may do so often.
+#: Longest pause while the object store is away, seconds. Short, because only one delivery of the host retries then.
 LONGEST_AWAY_S = 5.0
 
 
+@app.task(name=DELIVER, ignore_result=True)
+def deliver(job_id: str, attempt: int) -> str:
+    """Deliver one attempt. The sweep sends it again until the job is over; repeating it is harmless.
+
+    Returns:
+        How the delivery ended, for the log.
+    """
+    owner = f"{os.getpid()}:{secrets.token_hex(4)}"
+    number = store().claim(job_id, attempt, owner)
+    if not number:
+        return "not due"
+    from workers.delivery.deliver import encode_and_store  # imports numpy and the encoders, only in the child
+
+    try:
+        with _claim_renewed(job_id, attempt, owner):
+            outputs = encode_and_store(store(), job_id, attempt, number)
+    except ObjectNotFound:
+        logger.warning("frames are gone, the job runs again", extra={"job_id": job_id, "attempt": attempt})
+        store().recompute(job_id, attempt)
+        return "recompute"
+    except ModerationRefused as exc:
+        return _fail(job_id, attempt, code=exc.code, message=exc.message)
+    except Exception as exc:
+        return _defer(job_id, attempt, owner, number, exc)
+    return _publish(job_id, attempt, owner, outputs)
+
+
 @contextmanager
-def _renewed(job_id: str, attempt: int, owner: str) -> Iterator[None]:
-    """Keep the claim while the work takes its time."""
+def _claim_renewed(job_id: str, attempt: int, owner: str) -> Iterator[None]:
+    """Renew the claim on the delivery inside the block."""
     done = threading.Event()
 
     def renew() -> None:
@@ -45,54 +72,42 @@ def _renewed(job_id: str, attempt: int, owner: str) -> Iterator[None]:
         thread.join()
 
 
-def _runtime_s(job: Job | None) -> float:
-    """From the start of the run to the published result, seconds."""
-    return ((job.finished_at_ms or 0) - (job.started_at_ms or 0)) / 1000 if job else 0.0
+def _defer(job_id: str, attempt: int, owner: str, number: int, exc: Exception) -> str:
+    """Retry a failed delivery later, unless it has failed too often."""
+    away = isinstance(exc, Unavailable)
+    pause_s = min(LONGEST_AWAY_S if away else LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(number - 1, 10))
+    logger.warning(
+        "delivery failed", exc_info=not isinstance(exc, FramemillError),
+        extra={"job_id": job_id, "delivery": number, "error": repr(exc), "again_in_s": pause_s},
+    )  # fmt: skip
+    if store().defer(job_id, attempt, owner, pause_s, away=away) < MAX_FAILURES:
+        return "deferred"
+    return _fail(job_id, attempt, code="delivery_failed", message=f"the output could not be stored: {exc}")
 
 
-def _failed(job_id: str, attempt: int, *, code: str, message: str) -> str:
+def _fail(job_id: str, attempt: int, *, code: str, message: str) -> str:
     store().until_written(lambda: store().fail(job_id, attempt, code=code, message=message))
     spool.remove(settings(), job_id, attempt)
     dispatcher().announce("task-failed", job_id, exception=f"{code}: {message}")
     return "failed"
 
 
-@app.task(name=DELIVER, ignore_result=True)
-def deliver(job_id: str, attempt: int) -> str:
-    """Deliver one attempt. Sent again by the sweep until the job is terminal; a repeat does no harm."""
-    owner = f"{os.getpid()}:{secrets.token_hex(4)}"
-    number = store().claim(job_id, attempt, owner)
-    if not number:
-        return "not due"
-    from workers.delivery import deliver as worker  # numpy and the encoders are imported in the child only
+def _publish(job_id: str, attempt: int, owner: str, outputs: list[Output]) -> str:
+    from workers.delivery.deliver import retract
 
-    try:
-        with _renewed(job_id, attempt, owner):
-            outputs = worker.encode_and_store(store(), job_id, attempt, number)
-    except ObjectNotFound:
-        logger.warning("frames are gone, the job runs again", extra={"job_id": job_id, "attempt": attempt})
-        store().recompute(job_id, attempt)
-        return "recompute"
-    except ModerationRefused as exc:
-        return _failed(job_id, attempt, code=exc.code, message=exc.message)
-    except Exception as exc:
-        away = isinstance(exc, Unavailable)
-        pause_s = min(LONGEST_AWAY_S if away else LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(number - 1, 10))
-        logger.warning(
-            "delivery failed", exc_info=not isinstance(exc, FramemillError),
-            extra={"job_id": job_id, "delivery": number, "error": repr(exc), "again_in_s": pause_s},
-        )  # fmt: skip
-        if store().defer(job_id, attempt, owner, pause_s, away=away) < MAX_FAILURES:
-            return "deferred"
-        return _failed(job_id, attempt, code="delivery_failed", message=f"the output could not be stored: {exc}")
     published = store().until_written(lambda: store().deliver(job_id, attempt, owner, outputs))
     job = find(store(), job_id)
     if job is None or job.state.is_terminal:
-        spool.remove(settings(), job_id, attempt)  # not when stale: another delivery may be reading it
+        spool.remove(settings(), job_id, attempt)  # not if stale: another delivery may be reading it
     if published:
         files = ", ".join(output.media_type for output in outputs)
         dispatcher().announce("task-succeeded", job_id, result=files, runtime=_runtime_s(job))
     else:
-        worker.retract(outputs)
+        retract(outputs)
     logger.info("delivered" if published else "delivery was stale", extra={"job_id": job_id, "attempt": attempt})
     return "delivered" if published else "stale"
+
+
+def _runtime_s(job: Job | None) -> float:
+    """Return the seconds from the start of the run to the published result."""
+    return ((job.finished_at_ms or 0) - (job.started_at_ms or 0)) / 1000 if job else 0.0

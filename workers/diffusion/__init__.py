@@ -1,1 +1,1 @@
-"""One request on its diffusers pipeline."""
+"""Compute one request on its diffusers pipeline."""

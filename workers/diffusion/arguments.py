@@ -1,4 +1,4 @@
-"""From a request to the arguments of a pipeline's call."""
+"""Build the arguments of a pipeline's call from a request."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from jobs.errors import ExecutionError
 from jobs.models.spec import ModelSpec
 from jobs.requests.generation import GenerationRequest
 
-#: Field of a request → argument of a call. ``fields`` of the model wins.
-USUAL: dict[str, str] = {
+#: Field of a request → argument of a call. ``fields`` in the models file overrides it.
+DEFAULT_NAMES: dict[str, str] = {
     "prompt": "prompt",
     "negative_prompt": "negative_prompt",
     "steps": "num_inference_steps",
@@ -31,10 +31,10 @@ USUAL: dict[str, str] = {
 
 
 def batches(pipeline: Any, spec: ModelSpec, request: GenerationRequest, *, has_prior: bool) -> list[list[int]]:
-    """Indexes of the images that are computed together: all at once where the pipeline can, else one by one.
+    """Return the indexes of the images of each call: all in one call if each image is then reproducible, else one each.
 
-    So that each can be made again alone: a prior shares its noise among the images of a batch, and pipelines that
-    encode an input take the noise for that from the first image's generator.
+    In a batch a prior shares its noise among the images, and pipelines that encode an input take the noise for it from
+    the first image's generator; such images could not be reproduced alone.
     """
     images = list(range(request.num_images))
     together = not has_prior and not request.inputs and "num_images" in _names(pipeline, spec, request)
@@ -45,13 +45,13 @@ def of(
     pipeline: Any, spec: ModelSpec, request: GenerationRequest, inputs: Mapping[str, Any],
     generators: Sequence[torch.Generator],
 ) -> dict[str, Any]:  # fmt: skip
-    """The call's arguments for images with the noise of these generators; the model's own ones win.
+    """Return the arguments of one call. Fixed ``arguments`` of the models file override all others.
 
     Args:
         pipeline: the pipeline.
         spec: its model.
         request: the request.
-        inputs: the pictures that go in, by field (:mod:`workers.diffusion.inpainting`).
+        inputs: the input pictures by field (:mod:`workers.diffusion.inpainting`).
         generators: one for each image.
 
     Raises:
@@ -82,27 +82,27 @@ def of(
 
 
 def takes(pipeline: Any, spec: ModelSpec, request: GenerationRequest, *fields: str) -> bool:
-    """Whether these fields of the request reach the pipeline."""
+    """Return whether the pipeline takes all of these fields of the request."""
     return set(fields) <= _names(pipeline, spec, request).keys()
 
 
 def accepted(pipeline: Any) -> Mapping[str, inspect.Parameter]:
-    """The parameters of a pipeline's call."""
+    """Return the parameters of a pipeline's call."""
     return inspect.signature(pipeline.__call__).parameters
 
 
 def _names(pipeline: Any, spec: ModelSpec, request: GenerationRequest) -> dict[str, str]:
-    """The argument of each field that the pipeline takes."""
-    known, own = accepted(pipeline), spec.fields_of(request.kind)
-    open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in known.values())
-    found = {}
-    for name, usual in USUAL.items():
-        if name in own:
-            if own[name] and own[name] not in known and not open_ended:
-                rule = f"{type(pipeline).__name__} has no argument {own[name]!r} (models file, fields.{name})"
+    """Return the argument name of each field that the pipeline takes."""
+    parameters, overrides = accepted(pipeline), spec.fields_of(request.kind)
+    takes_any = any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values())
+    names = {}
+    for field, default in DEFAULT_NAMES.items():
+        if field not in overrides:
+            if default in parameters:
+                names[field] = default
+        elif argument := overrides[field]:
+            if argument not in parameters and not takes_any:
+                rule = f"{type(pipeline).__name__} has no argument {argument!r} (models file, fields.{field})"
                 raise ExecutionError(rule)
-            if own[name]:
-                found[name] = own[name]
-        elif usual in known:
-            found[name] = usual
-    return found
+            names[field] = argument
+    return names

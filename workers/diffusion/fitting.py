@@ -1,4 +1,4 @@
-"""How pictures get from one size to another, and the region around a mask. Boxes are (left, top, right, bottom)."""
+"""Fit pictures into other sizes, and find the region around a mask. Boxes are (left, top, right, bottom)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Box = tuple[int, int, int, int]
 
 @dataclass(frozen=True)
 class Fit:
-    """A part of a picture is scaled to a place in the result; what is around this place is border. All in pixels."""
+    """Maps a part of a source picture to a place in the result; the rest of the result is border. All in pixels."""
 
     source: Size
     part: tuple[float, float, float, float]
@@ -24,7 +24,7 @@ class Fit:
     def apply(
         self, picture: Image.Image, *, black_border: bool = False, by: Image.Resampling = Image.Resampling.LANCZOS
     ) -> Image.Image:
-        """A picture of any size, taken as if it had the source's; the border has the edge's colours, or is black."""
+        """Fit a picture as if it had the source's size. The border has the colours of the edge, or is black."""
         across, down = picture.width / self.source[0], picture.height / self.source[1]
         left, top, right, bottom = self.part
         part = (left * across, top * down, min(right * across, picture.width), min(bottom * down, picture.height))
@@ -37,14 +37,14 @@ class Fit:
         return Image.fromarray(np.pad(pixels, border[: pixels.ndim], mode="constant" if black_border else "edge"))
 
     def back(self, result: Image.Image) -> Image.Image:
-        """The place in a result, as large as the part of the source that it came from."""
+        """Return the place in a result, scaled back to the size of its part of the source."""
         left, top, right, bottom = self.part
         size = (round(right - left), round(bottom - top))
         return result.resize(self.target).crop(self.place).resize(size, Image.Resampling.LANCZOS)
 
 
 def fit(source: Size, target: Size, resize: str) -> Fit:
-    """From one size to another by one of ``jobs.requests.inpaint.RESIZES``."""
+    """Return the fit from one size to another; ``resize``: one of ``jobs.requests.inpaint.RESIZES``."""
     (width, height), (wide, high) = source, target
     part, place = (0.0, 0.0, float(width), float(height)), (0, 0, wide, high)
     if resize == "crop":
@@ -60,13 +60,13 @@ def fit(source: Size, target: Size, resize: str) -> Fit:
 
 
 def grown(box: Box, by_px: int, size: Size) -> Box:
-    """A box with so many pixels more on each side, as far as the picture goes."""
+    """Return a box with ``by_px`` more pixels on each side, within the picture."""
     left, top, right, bottom = box
     return max(0, left - by_px), max(0, top - by_px), min(size[0], right + by_px), min(size[1], bottom + by_px)
 
 
 def widened(box: Box, shape: Size, size: Size) -> Box:
-    """The smallest box around this one with the shape of ``shape``, moved and cut off so that the picture holds it."""
+    """Return the smallest box around this one with the aspect ratio of ``shape``, moved and cropped to the picture."""
     width, height = _size(box)
     wide, high = (
         max(width, math.ceil(height * shape[0] / shape[1])),
@@ -78,7 +78,7 @@ def widened(box: Box, shape: Size, size: Size) -> Box:
 
 
 def _span(low: int, high: int, length: int, limit: int) -> tuple[int, int]:
-    """So long an interval around low..high, within 0..limit."""
+    """Return an interval of this length around low..high, within 0..limit."""
     start = min(max(0, (low + high - length) // 2), limit - length)
     return start, start + length
 

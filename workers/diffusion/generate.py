@@ -1,10 +1,10 @@
-"""diffusers pipelines, images and video: call them for a request, report steps, stop, give frames."""
+"""Compute a request on a diffusers pipeline: image or video, one or two passes, with progress and stop."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,106 +17,142 @@ from jobs.requests.generation import GenerationRequest
 from workers.diffusion import arguments, inpainting, noise, pictures
 from workers.diffusion import prior as priors
 from workers.diffusion.preview import Previews
-from workers.diffusion.progress import Progress, Share
+from workers.diffusion.progress import Share, StepCounter
 from workers.pipelines import loras, schedulers
 from workers.reporting.reporter import Reporter
 
 
 def generate(
     pipeline: Any, spec: ModelSpec, request: GenerationRequest, reporter: Reporter, objects: ObjectStore | None,
-    previews: Previews, prior: Any, second: Callable[[], Any],
+    previews: Previews, prior: Any, second_pipeline: Callable[[], Any],
 ) -> np.ndarray:  # fmt: skip
-    """Compute one request. Nothing of it is left in the pipeline: the next one finds it as it was loaded.
+    """Compute one request. The pipeline is afterwards in the same state as before.
 
     Args:
         pipeline: the pipeline for this kind of request.
         spec: its model.
         request: the request.
-        reporter: is told of every step, and knows when to stop.
-        objects: where input images are.
-        previews: is shown the latents of every step.
-        prior: the pipeline whose embeddings this one takes; None: the model has none.
-        second: gives the pipeline of a second pass, when the first is over.
+        reporter: reports every step and stops the run.
+        objects: where input images are stored; None if the request has none.
+        previews: receives the latents of every step.
+        prior: the pipeline that computes the embeddings; None if the model has none.
+        second_pipeline: returns the pipeline of the second pass, when the first pass is over.
 
     Returns:
-        (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image. Of the request's size, or (inpaint
-        with area ``masked``) of the input image's.
+        (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image. The size is that of the request or
+        (inpaint with area ``masked``) of the input image.
 
     Raises:
-        JobCancelled: stopped, within one step. The pipeline stays usable.
-        ExecutionError: the pipeline gave something that is no picture, or cannot do what the models file says.
+        RunCancelled: stopped, within one step. The pipeline stays usable.
+        ExecutionError: the output is not a picture, or the pipeline cannot do what the models file says.
     """
     if request.kind is Kind.MIX2IMG and prior is None:
         raise ExecutionError("mix2img needs a prior (models file)")
     if request.prior and prior is None:
         raise ExecutionError("prior: the model has none")
+    run = _Run(spec, request, reporter, previews, objects)
     inputs = inpainting.inputs_of(pipeline, request, objects)
     batches = arguments.batches(pipeline, spec, request, has_prior=prior is not None)
     embeddings: list[dict[str, Any]] = [{} for _ in batches]
     if prior is not None:
-        reporter.stage("prior")
-        with _running(prior, reporter, previews), schedulers.fresh(prior):
-            embeddings = [
-                priors.embeddings(prior, spec, request, objects, *noise.generators(request, images))
-                for images in batches
-            ]
-    # The first pass may make several images at once, the second is too large for that.
-    first_steps, first_px = int(request.steps * (request.strength or 1)), request.width * request.height
-    shares = [Share(first_steps, first_px * len(images)) for images in batches]
-    larger = _second_pass(request) if request.hires else None
-    if larger:
-        shares += [Share(request.second_steps, larger.width * larger.height) for _ in range(request.num_images)]
-    progress = Progress(reporter, previews, shares)
-    taken = [inputs.of(**request.seeds(images[0])) for images in batches]
+        embeddings = run.embeddings(prior, batches)
+    second_request = _second_pass(request) if request.hires else None
+    steps = StepCounter(reporter, previews, _shares(request, second_request, batches))
+    pictures_in = [inputs.of(**request.seeds(images[0])) for images in batches]
     reporter.stage("denoising")
-    found = _denoised(pipeline, spec, request, reporter, previews, progress, batches, embeddings, taken)
-    if larger:
-        enlarged = [{"image": pictures.enlarged(picture, larger.output_size)} for [picture] in found]
-        pipeline = second()
-        if not arguments.takes(pipeline, spec, larger, "image", "strength"):
+    frames = run.denoise(pipeline, request, steps, _Batches(batches, embeddings, pictures_in))
+    if second_request is not None:
+        enlarged = [{"image": pictures.enlarged(picture, second_request.output_size)} for [picture] in frames]
+        pipeline = second_pipeline()
+        if not arguments.takes(pipeline, spec, second_request, "image", "strength"):
             raise ExecutionError(f"hires: {type(pipeline).__name__} takes no image and strength for a second pass")
         batches = [[index] for index in range(request.num_images)]
         embeddings = embeddings if prior is not None else [{} for _ in batches]
-        found = _denoised(pipeline, spec, larger, reporter, previews, progress, batches, embeddings, enlarged)
+        frames = run.denoise(pipeline, second_request, steps, _Batches(batches, embeddings, enlarged))
     reporter.check()
-    return inputs.finished(found)
+    return inputs.finished(frames)
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """The calls of one pass: for each the indexes of its images, its embeddings and its input pictures."""
+
+    images: list[list[int]]
+    embeddings: list[dict[str, Any]]
+    inputs: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all calls of one run share."""
+
+    spec: ModelSpec
+    request: GenerationRequest
+    reporter: Reporter
+    previews: Previews
+    objects: ObjectStore | None
+
+    def embeddings(self, prior: Any, batches: list[list[int]]) -> list[dict[str, Any]]:
+        """Run the prior for each batch (of one image)."""
+        self.reporter.stage("prior")
+        with _watched(prior, self.reporter, self.previews), schedulers.fresh(prior):
+            return [
+                priors.embeddings(
+                    prior, self.spec, self.request, self.objects, *noise.generators(self.request, images)
+                )
+                for images in batches
+            ]  # fmt: skip
+
+    def denoise(
+        self, pipeline: Any, request: GenerationRequest, steps: StepCounter, batches: _Batches
+    ) -> np.ndarray:  # fmt: skip
+        """Run one pass: call the pipeline for each batch; return the frames of all images."""
+        parameters, frames = arguments.accepted(pipeline), []
+        with (
+            loras.applied(pipeline, self.spec, request.loras or ()),
+            _watched(pipeline, self.reporter, self.previews),
+        ):  # fmt: skip
+            for images, embedded, inputs in zip(batches.images, batches.embeddings, batches.inputs, strict=True):
+                steps.next_call(pipeline, request)
+                generators = noise.generators(request, images)
+                call = {name: value for name, value in embedded.items() if name in parameters}
+                call |= arguments.of(pipeline, self.spec, request, inputs, generators)
+                on_step = None
+                if "callback_on_step_end" in parameters:
+                    call["callback_on_step_end"] = steps.callback()
+                else:
+                    on_step = steps.step
+                with schedulers.fresh(pipeline, request.scheduler, on_step), noise.mixed(generators):
+                    output = pipeline(**call)
+                frames.append(pictures.of_output(output, self.spec.output))
+        return np.concatenate(frames)
+
+
+def _shares(
+    request: GenerationRequest, second_request: GenerationRequest | None, batches: list[list[int]]
+) -> list[Share]:  # fmt: skip
+    """Return the expected steps of each call. The second pass makes each image alone, because it needs more memory."""
+    pixels = request.width * request.height
+    shares = [Share(int(request.steps * (request.strength or 1)), pixels * len(images)) for images in batches]
+    if second_request is not None:
+        pixels = second_request.width * second_request.height
+        shares += [Share(request.second_steps, pixels) for _ in range(request.num_images)]
+    return shares
 
 
 def _second_pass(request: GenerationRequest) -> GenerationRequest:
-    """What the second pass of a request does, as an img2img of its own."""
+    """Return the second pass of a request as an img2img request."""
     return replace(request, kind=Kind.IMG2IMG, hires=None, **(request.hires or {}))
 
 
-def _denoised(
-    pipeline: Any, spec: ModelSpec, request: GenerationRequest, reporter: Reporter, previews: Previews,
-    progress: Progress, batches: list[list[int]], embeddings: list[dict[str, Any]], inputs: list[dict[str, Any]],
-) -> np.ndarray:  # fmt: skip
-    """One pass: a call for each batch of images, with its embeddings and input pictures."""
-    taken, found = arguments.accepted(pipeline), []
-    with loras.applied(pipeline, spec, request.loras or ()), _running(pipeline, reporter, previews):
-        for images, embedded, pictures_in in zip(batches, embeddings, inputs, strict=True):
-            progress.next_call(pipeline, request)
-            generators = noise.generators(request, images)
-            call = {name: value for name, value in embedded.items() if name in taken}
-            call |= arguments.of(pipeline, spec, request, pictures_in, generators)
-            counter = None
-            if "callback_on_step_end" in taken:
-                call["callback_on_step_end"] = progress.callback()
-            else:
-                counter = progress.step
-            with schedulers.fresh(pipeline, request.scheduler, counter), noise.mixed(generators):
-                output = pipeline(**call)
-            found.append(pictures.of_output(output, spec.output))
-    return np.concatenate(found)
-
-
 @contextmanager
-def _running(pipeline: Any, reporter: Reporter, previews: Previews) -> Iterator[None]:
-    """Inference, with every part of the pipeline watched; it stays usable whatever is raised inside.
+def _watched(pipeline: Any, reporter: Reporter, previews: Previews) -> Iterator[None]:
+    """Run inference inside the block; check before every forward of a module whether the job has to stop.
 
-    Raising is what stops: setting a pipeline's ``_interrupt`` still decodes, and some pipelines ignore it. So a job
-    that is over ends before the next forward of any module (twice in a step with guidance), with or without a step
-    callback. Decoders are entered below their module's forward, and watched themselves.
+    Stopping means raising: a pipeline whose ``_interrupt`` is set still decodes, and some pipelines ignore it. A
+    cancelled job therefore ends before the next forward of any module (twice in a step with guidance), with or without
+    a step callback. The pipeline stays usable, whatever is raised. Decoders need their own hooks, because they are
+    entered below the forward of their module.
     """
     modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
     decoders = [
@@ -134,14 +170,14 @@ def _running(pipeline: Any, reporter: Reporter, previews: Previews) -> Iterator[
             stack.callback(module.register_forward_pre_hook(lambda *_: reporter.check()).remove)
         for decoder in decoders:
             stack.callback(decoder.register_forward_pre_hook(on_decode).remove)
-        # What the pipeline would have done at its end, if something is raised inside: SDXL decodes in float32.
+        # Restore what the pipeline restores at its end, in case something is raised: SDXL decodes in float32.
         for module, dtype in [(module, getattr(module, "dtype", None)) for module in modules]:
-            stack.callback(_restore, module, dtype)
+            stack.callback(_restore_dtype, module, dtype)
         stack.callback(pipeline.maybe_free_model_hooks)
         stack.enter_context(torch.inference_mode())
         yield
 
 
-def _restore(module: torch.nn.Module, dtype: torch.dtype | None) -> None:
+def _restore_dtype(module: torch.nn.Module, dtype: torch.dtype | None) -> None:
     if dtype is not None and module.dtype != dtype:
         module.to(dtype=dtype)

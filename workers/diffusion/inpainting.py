@@ -1,4 +1,4 @@
-"""The input pictures of a run: brought to its size, prepared under a mask, and put around what was painted."""
+"""The input pictures of a run: fit them to its size, prepare the masked area, and compose the result."""
 
 from __future__ import annotations
 
@@ -15,66 +15,66 @@ from jobs.requests.generation import GenerationRequest
 from jobs.requests.inpaint import Inpaint
 from workers.diffusion import fitting, pictures
 
-#: Grey that counts as white in a mask.
+#: Darkest grey that counts as white in a mask.
 HALF_WAY = 128
-#: Side of what one latent stands for, pixels, of pipelines that do not say it.
+#: Default side of the pixels of one latent, for pipelines that do not declare it.
 CELL_PX = 8
-#: Of fill ``nothing``, and where there is nothing to flow in.
+#: Colour of fill ``nothing``, and of fill ``blurred`` without surroundings.
 GREY = 127
 
 
 class Inputs:
-    """What goes into a pipeline by name (``image``), and what becomes of its output: nothing, without a mask."""
+    """The input pictures of a pipeline by argument, and the composition of its output (unchanged without a mask)."""
 
     def __init__(self, image: Image.Image | None = None) -> None:
         self._image = image
 
     def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Image.Image]:
-        """The pictures for the output with these seeds."""
+        """Return the input pictures for the output with these seeds."""
         return {} if self._image is None else {"image": self._image}
 
     def finished(self, frames: np.ndarray) -> np.ndarray:
-        """(images, frames, height, width, 3) uint8 RGB of a pipeline → the job's output, which may be larger."""
+        """Turn a pipeline's (images, frames, height, width, 3) uint8 RGB into the output, which may be larger."""
         return frames
 
 
 class Painting(Inputs):
-    """An image and its mask. The output is the image, with what was painted laid over it under the softened mask.
+    """An image and its mask. The output is the image with the painted area composed over it through the softened mask.
 
     Args:
         image: RGB.
-        mask: L, of any size: it lies over the whole image. White is painted.
+        mask: L, of any size; it covers the whole image. White is painted.
         request: says how both are used.
-        cell_px: side of what one latent of the pipeline stands for.
+        cell_px: side of the pixels of one latent.
     """
 
     def __init__(self, image: Image.Image, mask: Image.Image, request: GenerationRequest, cell_px: int) -> None:
-        how, size = Inpaint.of(request.inpaint), (request.width, request.height)
-        is_masked = how.area == "masked"
-        # What is painted on: the image in the output's size.
+        options, size = Inpaint.of(request.inpaint), (request.width, request.height)
+        is_masked = options.area == "masked"
+        # The image to paint on, in the size of the output.
         whole = fitting.fit(image.size, image.size if is_masked else size, request.resize or "stretch")
         self._original, sharp = whole.apply(image), _sharpened(whole.apply(_sharpened(mask), black_border=True))
         everything = (0, 0, *self._original.size)
-        soft, reach = _softened(sharp, how.blur_px)
+        soft, reach = _softened(sharp, options.blur_px)
         self._region = everything
         if is_masked and reach:
-            reach = fitting.grown(reach, how.padding_px, self._original.size)
+            reach = fitting.grown(reach, options.padding_px, self._original.size)
             self._region = fitting.widened(reach, size, self._original.size)
         self._soft = soft.crop(self._region)
         left, top, right, bottom = self._region
         self._fit = fitting.fit((right - left, bottom - top), size, "pad")
         start = self._fit.apply(self._original.crop(self._region))
-        # Whatever has some white is painted. Pipelines look at one pixel of each latent: one that is white in part
-        # would keep what is to go.
+        # Every latent with some white is painted. Pipelines read one pixel of each latent, so one that is partly white
+        # might keep what has to be replaced.
         scaled = self._fit.apply(sharp.crop(self._region), black_border=True, by=Image.Resampling.BOX)
         self._mask = _covering(_sharpened(scaled, 1), cell_px)
-        if how.fill == "blurred":
-            start = Image.composite(_flowed_in(start, self._mask), start, self._mask)
-        elif how.fill == "nothing":
+        if options.fill == "blurred":
+            start = Image.composite(_filled(start, self._mask), start, self._mask)
+        elif options.fill == "nothing":
             start.paste((GREY,) * 3, mask=self._mask)
         super().__init__(start)
-        self._noise_px = cell_px if how.fill == "noise" else 0
-        #: Of the noise of a variation's seed.
+        self._noise_px = cell_px if options.fill == "noise" else 0
+        #: Share of the noise of the variation's seed.
         self._share = request.variation["strength"] if request.variation else 0.0
 
     def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Image.Image]:
@@ -87,10 +87,10 @@ class Painting(Inputs):
         return {"image": image, "mask": self._mask}
 
     def finished(self, frames: np.ndarray) -> np.ndarray:
-        return np.stack([self._laid_over(clip[0])[None] for clip in frames])
+        return np.stack([self._composed(clip[0])[None] for clip in frames])
 
-    def _laid_over(self, painted: np.ndarray) -> np.ndarray:
-        """(height, width, 3) uint8 RGB."""
+    def _composed(self, painted: np.ndarray) -> np.ndarray:
+        """Compose (height, width, 3) uint8 RGB over the image."""
         output = self._original.copy()
         output.paste(self._fit.back(Image.fromarray(painted)), self._region[:2], self._soft)
         return np.asarray(output)
@@ -100,22 +100,22 @@ def inputs_of(pipeline: Any, request: GenerationRequest, objects: ObjectStore | 
     """Read the pictures of a request. Raises: ObjectNotFound, Unavailable."""
     if request.image is None or objects is None:
         return Inputs()
-    image = pictures.read(objects, request.image)
+    image = pictures.load_picture(objects, request.image)
     if request.mask is not None:
         scales = (getattr(pipeline, name, None) for name in ("vae_scale_factor", "movq_scale_factor"))
         cell_px = next((scale for scale in scales if isinstance(scale, int)), CELL_PX)
-        return Painting(image, pictures.read(objects, request.mask, mode="L"), request, cell_px)
+        return Painting(image, pictures.load_picture(objects, request.mask, mode="L"), request, cell_px)
     size = (request.width, request.height)
     return Inputs(fitting.fit(image.size, size, request.resize or "stretch").apply(image))
 
 
 def _sharpened(mask: Image.Image, white: int = HALF_WAY) -> Image.Image:
-    """Black and white only: ``white`` is the darkest grey that becomes white."""
+    """Reduce to black and white; ``white`` is the darkest grey that becomes white."""
     return mask.point([0] * white + [255] * (256 - white))
 
 
 def _covering(mask: Image.Image, cell_px: int) -> Image.Image:
-    """The mask grown to whole cells of so many pixels."""
+    """Grow the mask to whole cells of ``cell_px`` pixels."""
     width, height = mask.size
     pixels = np.pad(np.asarray(mask), ((0, -height % cell_px), (0, -width % cell_px)))
     cells = pixels.reshape(-(-height // cell_px), cell_px, -(-width // cell_px), cell_px).max(axis=(1, 3))
@@ -123,11 +123,11 @@ def _covering(mask: Image.Image, cell_px: int) -> Image.Image:
 
 
 def _softened(mask: Image.Image, blur_px: float) -> tuple[Image.Image, fitting.Box | None]:
-    """The mask with a soft border, and the box around what is not black in it (None: all is)."""
+    """Return the mask with a soft border, and the box around what is not black in it (None: all is black)."""
     box = mask.getbbox()
     if box is None or not blur_px:
         return mask, box
-    # A mask may be small in a large image: what lies out of reach stays black.
+    # Blur only around the mask, which may be small in a large image.
     near = fitting.grown(box, math.ceil(4 * blur_px) + 4, mask.size)
     soft = mask.copy()
     soft.paste(mask.crop(near).filter(ImageFilter.GaussianBlur(blur_px)), near[:2])
@@ -135,40 +135,40 @@ def _softened(mask: Image.Image, blur_px: float) -> tuple[Image.Image, fitting.B
 
 
 def _noise(size: fitting.Size, patch_px: int, seed: int) -> Image.Image:
-    """Patches of random colours, as large as a latent: of finer noise an encoder sees little but the mean."""
+    """Return patches of random colours as large as a latent; of finer noise an encoder sees little but the mean."""
     columns, rows = -(-size[0] // patch_px), -(-size[1] // patch_px)
     numbers = torch.Generator("cpu").manual_seed(seed)
     patches = Image.fromarray(torch.randint(256, (rows, columns, 3), generator=numbers, dtype=torch.uint8).numpy())
     return patches.resize((columns * patch_px, rows * patch_px), Image.Resampling.NEAREST).crop((0, 0, *size))
 
 
-def _flowed_in(image: Image.Image, mask: Image.Image) -> Image.Image:
-    """Under the mask the colours of its surroundings."""
+def _filled(image: Image.Image, mask: Image.Image) -> Image.Image:
+    """Fill the masked area with the colours of its surroundings."""
     pixels = torch.from_numpy(np.array(image)).movedim(-1, 0)[None].float()
     known = torch.from_numpy(np.array(mask) == 0)[None, None].float()
-    flowed = _flowed(pixels * known, known)[0].movedim(0, -1)
-    return Image.fromarray(flowed.round().to(torch.uint8).numpy())
+    filled = _extended(pixels * known, known)[0].movedim(0, -1)
+    return Image.fromarray(filled.round().to(torch.uint8).numpy())
 
 
-def _flowed(colours: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Colours where they are known, elsewhere those of the surroundings, the smoother the farther these are.
+def _extended(colours: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Extend known colours into unknown areas, the smoother the farther away.
 
     Args:
         colours: (1, 3, height, width), times ``known``.
-        known: (1, 1, height, width), how far each pixel is known, 0 to 1.
+        known: (1, 1, height, width), certainty of each pixel, 0 to 1.
     """
     size = known.shape[-2:]
     if max(size) == 1:
         return colours / known if known.item() else torch.full_like(colours, GREY)
-    part, partly = _halved(known), _halved(colours)
-    # One of four known pixels is enough to know their common colour.
-    certain = (4 * part).clamp(max=1)
-    coarse = _flowed(partly * certain / part.clamp(min=1e-9), certain)
+    half_known, half_colours = _halved(known), _halved(colours)
+    # One known pixel of four is enough for their common colour.
+    certainty = (4 * half_known).clamp(max=1)
+    coarse = _extended(half_colours * certainty / half_known.clamp(min=1e-9), certainty)
     return colours + (1 - known) * interpolate(coarse, size=size, mode="bilinear")
 
 
 def _halved(pixels: torch.Tensor) -> torch.Tensor:
-    """(1, channels, height, width) at half the size, each pixel from 4 × 4 with smooth weights; beyond the end is 0."""
+    """Halve (1, channels, height, width): each pixel is a smooth average of 4 × 4, with 0 beyond the edge."""
     height, width = pixels.shape[-2:]
     padded = pad(pixels, (1, 1 + width % 2, 1, 1 + height % 2))
     weights = torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8

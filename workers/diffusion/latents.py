@@ -1,4 +1,4 @@
-"""What a pipeline's latents hold: where the cells of a picture lie in them, and what they will be without noise."""
+"""Read a pipeline's latents: the cells of one picture, and what they will be without noise."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from typing import Any
 
 import torch
 
-#: Schedulers that add new noise in a step: two latents do not tell the picture behind them.
+#: Schedulers that add new noise in a step, so that two latents do not determine the picture.
 _STOCHASTIC = ("Ancestral", "SDE", "DDPM", "LCM", "TCD", "SCM", "Stochastic", "CosineDPM", "SASolver")
 #: Pipelines whose latents of a video are (batch, frames, channels, height, width).
 _FRAMES_FIRST = ("CogVideoX", "ConsisID", "StableVideoDiffusion")
-#: Noise levels closer than this are the same: some solvers come to each level twice.
+#: Noise levels closer than this count as equal: some solvers visit each level twice.
 _LEAST_DIFFERENCE = 1e-4
 
-#: Shares of picture and noise in latents: latents = picture · first + noise · second.
+#: The shares of picture and noise in latents: latents = picture · first + noise · second.
 Level = tuple[float, float]
 
 
 def cells(pipeline: Any, latents: torch.Tensor, channels: int, rows: int, columns: int) -> torch.Tensor | None:
-    """The (channels, rows, columns) of the first picture of a batch, or of the middle frame of the first video.
+    """Return (channels, rows, columns) of the first picture of a batch, or of the middle frame of the first video.
 
-    A view, nothing is copied. Latents may be maps, (batch, channels, frames, height, width) or in CogVideoX' order, or
-    rows of tokens, each one cell or 2×2 of them. None: they are in no form that is known here.
+    The result is a view. Latents may be maps, (batch, channels, frames, height, width) or in CogVideoX' order, or rows
+    of tokens, each of one cell or of 2×2 cells. None: the layout is unknown.
     """
     first = latents[0]
     if first.ndim == 4:
@@ -43,7 +43,7 @@ def cells(pipeline: Any, latents: torch.Tensor, channels: int, rows: int, column
 
 
 class Schedule:
-    """The noise levels of one run, read from its scheduler once: a look at a GPU's memory would hold up the steps."""
+    """The noise levels of one run. Read from its scheduler once: reading a GPU's memory in each step would delay it."""
 
     def __init__(self, pipeline: Any) -> None:
         self._scheduler = scheduler = pipeline.scheduler
@@ -61,39 +61,39 @@ class Schedule:
             start = getattr(scheduler, "init_noise_sigma", None)
             if flow or start is None:
                 self._levels = [(1 - sigma, sigma) for sigma in scheduler.sigmas.tolist()]
-            elif float(start) > 1:  # Euler's: the picture is never scaled down
+            elif float(start) > 1:  # as in Euler, which never scales the picture down
                 self._levels = [(1.0, sigma) for sigma in scheduler.sigmas.tolist()]
             else:
                 self._levels = [(1 / math.hypot(1, s), s / math.hypot(1, s)) for s in scheduler.sigmas.tolist()]
         elif hasattr(scheduler, "alphas_cumprod") and hasattr(scheduler, "timesteps"):
-            kept = scheduler.alphas_cumprod.tolist()
-            shares = [kept[int(time)] for time in scheduler.timesteps.tolist()]
+            alphas = scheduler.alphas_cumprod.tolist()
+            shares = [alphas[int(time)] for time in scheduler.timesteps.tolist()]
             shares.append(float(getattr(scheduler, "final_alpha_cumprod", 1.0)))
             self._levels = [(math.sqrt(share), math.sqrt(1 - share)) for share in shares]
 
     def after(self, done: int) -> Level | None:
-        """The level after ``done`` steps; None: unknown."""
+        """Return the level after ``done`` steps; None if unknown."""
         if self._by_index:
             at = self._scheduler.step_index
-        else:  # a run that begins in the middle (img2img) ends where all end
+        else:  # a run that begins in the middle (img2img) ends at the same level
             at = len(self._levels) - 1 - (self._steps or len(self._levels) - 1) + done
         return self._levels[at] if at is not None and 0 <= at < len(self._levels) else None
 
 
 def difference(level: Level, level_before: Level) -> float:
-    """How far two levels are apart; 0: they are the same."""
-    found = level_before[1] * level[0] - level[1] * level_before[0]
-    return found if abs(found) >= _LEAST_DIFFERENCE else 0.0
+    """Return how far two levels are apart; 0 if they count as equal."""
+    determinant = level_before[1] * level[0] - level[1] * level_before[0]
+    return determinant if abs(determinant) >= _LEAST_DIFFERENCE else 0.0
 
 
 def without_noise(now: Any, level: Level, before: Any, level_before: Level) -> Any:
-    """What latents will become, from those at two levels: two equations for two unknowns, the picture and the noise.
+    """Estimate the final latents from those at two levels: two equations for two unknowns, the picture and the noise.
 
-    Exact for solvers of first order; others' steps look a little further ahead. Arrays or tensors of one shape.
+    Exact for first-order solvers; higher orders are a little ahead. Takes arrays or tensors of the same shape.
     """
     return (level_before[1] * now - level[1] * before) / difference(level, level_before)
 
 
-def evened(now: Any, level: Level | None) -> Any:
-    """Noisy latents at the scale of finished ones."""
+def rescaled(now: Any, level: Level | None) -> Any:
+    """Return noisy latents at the scale of finished ones."""
     return now if level is None else now / max(1.0, math.hypot(*level))

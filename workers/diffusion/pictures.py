@@ -1,4 +1,4 @@
-"""Pictures going into a pipeline, and coming out of it."""
+"""Convert the input and output pictures of pipelines."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from jobs.objects.reading import read_all
 from workers.diffusion import fitting
 
 
-def read(objects: ObjectStore, key: str, mode: str = "RGB") -> Image.Image:
-    """A stored picture."""
+def load_picture(objects: ObjectStore, key: str, mode: str = "RGB") -> Image.Image:
+    """Return a stored picture in this mode of Pillow."""
     return Image.open(io.BytesIO(read_all(objects, key))).convert(mode)
 
 
 def enlarged(picture: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """(height, width, 3) uint8, scaled until it covers ``size`` (width, height in pixels); its middle is kept."""
+    """Scale (height, width, 3) uint8 RGB until it covers ``size`` (width, height in pixels), and crop to its middle."""
     image = Image.fromarray(picture)
     return fitting.fit(image.size, size, "crop").apply(image)
 
 
 def of_output(output: Any, attribute: str | None = None) -> np.ndarray:
-    """A pipeline's output as (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image.
+    """Convert a pipeline's output to (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image.
 
     Args:
-        output: what the call gave. Float values lie in 0..1; tensors have their channels before height and width.
-        attribute: where the pictures are; None: ``frames`` or ``images``.
+        output: the return value of the call. Floats are in 0..1; in tensors channels come before height and width.
+        attribute: the attribute with the pictures; None: ``frames`` or ``images``.
 
     Raises:
-        ExecutionError: that is no picture.
+        ExecutionError: the output contains no pictures.
     """
     attribute = attribute or ("frames" if hasattr(output, "frames") else "images")
     if not hasattr(output, attribute):
-        raise ExecutionError(f"the pipeline gave a {type(output).__name__} without {attribute!r}")
+        raise ExecutionError(f"the pipeline returned a {type(output).__name__} without {attribute!r}")
     raw = getattr(output, attribute)
     if isinstance(raw, torch.Tensor):
         raw = raw.float().movedim(-3, -1).cpu().numpy()
@@ -46,7 +46,7 @@ def of_output(output: Any, attribute: str | None = None) -> np.ndarray:
     if frames.ndim == 4:  # images: (images, height, width, channels)
         frames = frames[:, None]
     if frames.ndim != 5 or frames.shape[-1] not in (1, 3, 4):
-        raise ExecutionError(f"the pipeline gave an array of shape {frames.shape}")
+        raise ExecutionError(f"the pipeline returned an array of shape {frames.shape}")
     frames = np.repeat(frames, 3, axis=-1) if frames.shape[-1] == 1 else frames[..., :3]
     if not np.isfinite(frames).all():
         raise ExecutionError("the model produced no picture (not-a-number values): try another dtype or fewer steps")

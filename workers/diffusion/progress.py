@@ -1,4 +1,4 @@
-"""The steps of a run's calls, one after the other, as one count: for its progress and for its previews."""
+"""Count the steps of all calls of a run as one sequence, for progress and previews."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from workers.reporting.reporter import Reporter
 
 @dataclass
 class Share:
-    """One call's part of a run."""
+    """The part of one call in a run."""
 
-    #: How many steps it has. Some schedulers make more of them than were asked for, and strength leaves some out.
+    #: Number of steps. Some schedulers make more than requested, and ``strength`` leaves some out.
     steps: int
-    #: What one of them costs, relative to the others' (pixels).
+    #: Cost of one step relative to those of other calls (pixels).
     cost: float
 
 
-class Progress:
-    """Tells the reporter of every step, and shows its latents to the previews.
+class StepCounter:
+    """Reports every step, and passes its latents to the previews.
 
     Args:
-        reporter: counts, and knows when to stop.
-        previews: draws.
-        shares: the calls that there will be.
+        reporter: reports progress and stops the run.
+        previews: receives the latents.
+        shares: the expected calls.
     """
 
     def __init__(self, reporter: Reporter, previews: Previews, shares: Sequence[Share]) -> None:
@@ -35,23 +35,25 @@ class Progress:
         self._expect()
 
     def next_call(self, pipeline: Any, request: GenerationRequest) -> None:
-        """A call begins, of this pipeline and with pictures of this request's size."""
+        """Begin the next call: of this pipeline, with pictures of this request's size."""
         self._at += 1
-        self._previews.begin(pipeline, request, self._before())
+        self._previews.begin(pipeline, request, self._steps_before())
 
     def step(self, done: int, steps: int) -> None:
-        """``done`` of ``steps`` of this call are over. Raises: JobCancelled, RunTimeout."""
+        """Report that ``done`` of ``steps`` of this call are over. Raises: RunCancelled, RunTimeout."""
         now = self._shares[self._at]
-        if steps != now.steps:  # the calls that are like it will have as many
-            like = [share for share in self._shares[self._at :] if (share.steps, share.cost) == (now.steps, now.cost)]
-            for share in like:
-                share.steps = steps
+        if steps != now.steps:  # similar calls will have as many steps
+            expected = (now.steps, now.cost)
+            for share in self._shares[self._at :]:
+                if (share.steps, share.cost) == expected:
+                    share.steps = steps
             self._expect()
         spent = sum(share.steps * share.cost for share in self._shares[: self._at]) + done * now.cost
-        self._reporter.step(self._before() + done, spent / sum(share.steps * share.cost for share in self._shares))
+        total = sum(share.steps * share.cost for share in self._shares)
+        self._reporter.step(self._steps_before() + done, spent / total)
 
     def callback(self) -> Callable[..., dict[str, Any]]:
-        """A pipeline's ``callback_on_step_end``."""
+        """Return the ``callback_on_step_end`` of a pipeline."""
 
         def on_step_end(pipeline: Any, step: int, _timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
             self.step(step + 1, getattr(pipeline, "num_timesteps", None) or len(pipeline.scheduler.timesteps))
@@ -60,8 +62,8 @@ class Progress:
 
         return on_step_end
 
-    def _before(self) -> int:
-        """Steps of the calls before this one."""
+    def _steps_before(self) -> int:
+        """Return the number of steps of the calls before this one."""
         return sum(share.steps for share in self._shares[: self._at])
 
     def _expect(self) -> None:

@@ -1,1 +1,1 @@
-"""The pool's child that computes: one attempt of one job."""
+"""The child process of a slot: runs one attempt of one job."""

@@ -38,7 +38,7 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
     """Load, denoise, decode and spool; or carry out a model command.
 
     Raises:
-        JobCancelled, RunTimeout: stopped.
+        RunCancelled, RunTimeout: stopped.
         HandBack: the slot's back end is away or busy.
         Exception: whatever the model raises.
     """
@@ -105,7 +105,7 @@ def _generate_or_retry_alone(job: Job, spec: ModelSpec, reporter: Reporter) -> t
         logger.warning("out of memory, once more alone", extra={"job_id": job.job_id, "error": repr(exc)[:300]})
         release_tensors(exc)
     reporter.check()
-    pipelines.alone(spec.name)
+    pipelines.make_alone(spec.name)
     try:
         return _generate(job, spec, reporter)
     except Exception as exc:

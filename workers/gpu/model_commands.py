@@ -30,7 +30,7 @@ def carry_out(
         The job's report.
 
     Raises:
-        JobCancelled, ModelLoadFailed, OutOfMemory, and whatever the model raises.
+        RunCancelled, ModelLoadFailed, OutOfMemory, and whatever the model raises.
     """
     if job.command == "unload":
         return {"unloaded": cache.unload(spec.name)}
@@ -49,7 +49,7 @@ def _load(job: Job, spec: ModelSpec, cache: PipelineCache, reporter: Reporter) -
     begun, loads = time.monotonic(), cache.loads
     cache.get(spec, job.request.kind, reporter.loading)
     load_s = time.monotonic() - begun
-    loaded = next(model for model in cache.held() if model.model == spec.name)
+    loaded = next(model for model in cache.loaded_models() if model.model == spec.name)
     return {
         "place": loaded.place, "bytes": loaded.bytes, "device": cache.device_name,
         "read_from_disk": cache.loads > loads, "load_s": round(load_s, 3),

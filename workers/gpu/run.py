@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-from jobs.errors import FramemillError, JobCancelled
+from jobs.errors import FramemillError, RunCancelled
 from jobs.files import spool
 from jobs.moderation import hides_outputs
 from jobs.record import Job
@@ -48,7 +48,7 @@ def run(job_id: str, attempt: int) -> Outcome:
     try:
         with _reporter(job, attempt) as reporter:
             computed = compute(job, attempt, reporter)
-    except JobCancelled:
+    except RunCancelled:
         outcome = _cancelled(job_id, attempt)
     except HandBack as exc:
         outcome = _handed_back(job_id, attempt, exc)

@@ -14,7 +14,7 @@ from jobs.objects.base import ObjectStore
 from jobs.objects.factory import open_store
 from jobs.objects.reading import read_all
 from jobs.requests.generation import GenerationRequest
-from jobs.slots.residency import held_facts
+from jobs.slots.residency import memory_facts
 from jobs.store.pins import Pins, all_pins, is_pinned
 from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
 
@@ -60,7 +60,7 @@ class SlotProcess:
         """Write to the slot which models this process holds."""
         pipelines = self.pipelines
         self.facts |= {"loads": pipelines.loads, "ooms": pipelines.ooms, "device_name": pipelines.device_name}
-        self.facts |= held_facts(pipelines.held())
+        self.facts |= memory_facts(pipelines.loaded_models())
         with contextlib.suppress(Unavailable):  # used for display and for choosing jobs; the run needs no Redis
             store().set_facts(self.slot, self.owner, self.facts)
 

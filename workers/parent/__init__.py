@@ -1,1 +1,1 @@
-"""The parent process of a worker: leases, sweeps and threads. Never imports torch."""
+"""The parent process of a worker: lease, sweep, preloading and other threads. Never imports torch."""

@@ -11,7 +11,7 @@ from celery import bootsteps, signals
 from jobs import moderation
 from jobs.errors import BadSetting, Unavailable
 from jobs.log import configure
-from jobs.slots.residency import held_facts
+from jobs.slots.residency import memory_facts
 from jobs.slots.slot import owner_name, slot_of
 from tasks.celery_app import app
 from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, backends, settings, store
@@ -76,4 +76,4 @@ def _prepare_child(**_: Any) -> None:
     if os.environ.get(SLOT_VARIABLE):
         prepare(os.environ[SLOT_VARIABLE])
         with suppress(Unavailable):  # a new process has no models in memory, whatever its predecessor had
-            store().set_facts(os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE], held_facts(()))
+            store().set_facts(os.environ[SLOT_VARIABLE], os.environ[OWNER_VARIABLE], memory_facts(()))

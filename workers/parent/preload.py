@@ -47,7 +47,7 @@ class Preloader:
         if not specs:
             return
         slot = queries.slot(store(), self._slot)
-        loaded = {model.model for model in slot.held if model.place is not Place.PARKED} if slot else set()
+        loaded = {model.model for model in slot.loaded_models if model.place is not Place.PARKED} if slot else set()
         for spec in specs:
             if spec.name not in loaded and self._may_load(spec.name, child_pid):
                 self._submit(spec, child_pid)

@@ -21,7 +21,7 @@ from jobs.job_view import iso, job_view
 from jobs.objects.base import ObjectStore
 from jobs.objects.factory import open_store
 from jobs.outbound import webhook as webhooks
-from jobs.outbound.post import Answer, post
+from jobs.outbound.post import PostResult, post
 from jobs.record import Job
 from jobs.store.webhook_outbox import MAX_TRIES, Delivery, WebhookOutbox
 from tasks.runtime import settings, store
@@ -132,9 +132,9 @@ def send(delivery: Delivery, sender: str) -> None:
     )  # fmt: skip
 
 
-def _post(job: Job, delivery: Delivery, keys: list[str]) -> Answer:
+def _post(job: Job, delivery: Delivery, keys: list[str]) -> PostResult:
     if not job.webhook or not keys:
-        return Answer(error="there is no secret that signs")
+        return PostResult(error="there is no secret that signs")
     # The body is built now, not when the delivery was written: links to outputs expire.
     forecast = OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
     view = job_view(job, forecast, _objects(), settings().web.public_url.rstrip("/"))
@@ -146,7 +146,7 @@ def _post(job: Job, delivery: Delivery, keys: list[str]) -> Answer:
 
 
 def _settled(
-    delivery: Delivery, response: Answer, attempt: dict[str, int | str | None]
+    delivery: Delivery, response: PostResult, attempt: dict[str, int | str | None]
 ) -> tuple[Delivery, float | None]:  # fmt: skip
     """Return the delivery after this attempt, and the seconds to the next one (None: there is none)."""
     wait_s = None
@@ -164,7 +164,7 @@ def _settled(
     return settled, wait_s
 
 
-def pause_s(failed: int, response: Answer) -> float | None:
+def pause_s(failed: int, response: PostResult) -> float | None:
     """Return the seconds to the next attempt; None if there is none.
 
     Args:

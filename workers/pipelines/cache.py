@@ -1,4 +1,4 @@
-"""Pipelines in memory: loaded on first use, kept as long as there is room, one set of weights for all kinds."""
+"""Pipelines in memory: loaded on first use and kept while there is room; all kinds of a model share its weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import Settings
 from jobs.slots.residency import Place
 from workers.pipelines import device, load_options, memory
-from workers.pipelines.loading import Progress, Source
+from workers.pipelines.loading import OnProgress, Source, ignore_progress
 from workers.pipelines.residency import Entry, Residency, prior_of
 
 logger = logging.getLogger(__name__)
@@ -30,7 +30,7 @@ class PipelineCache(Residency):
     Args:
         settings: budgets and CPU threads.
         pinned: as in :class:`~workers.pipelines.residency.Residency`.
-        changed: likewise.
+        changed: as in :class:`~workers.pipelines.residency.Residency`.
     """
 
     def __init__(
@@ -42,29 +42,30 @@ class PipelineCache(Residency):
         super().__init__(pinned, changed)
         self._settings = settings
         self.device, self.device_name = device.select(settings.process.cpu_threads)
-        #: Times that weights were read from disk.
+        #: Number of models whose weights were read from disk.
         self.loads = 0
-        #: Times that a run found too little memory.
+        #: Number of runs that found too little memory.
         self.ooms = 0
 
-    def get(self, spec: ModelSpec, kind: Kind, progress: Progress = lambda done, total: None) -> Any:
-        """The pipeline for this kind of job, ready on the device.
+    def get(self, spec: ModelSpec, kind: Kind, progress: OnProgress = ignore_progress) -> Any:
+        """Return the pipeline for this kind of job, ready on the device.
 
         Args:
             spec: the model.
             kind: the kind of job.
-            progress: told bytes loaded and bytes in all while weights are read; what it raises stops the loading.
+            progress: called with the bytes loaded and the total while weights are read; may raise to stop loading.
 
         Raises:
             ModelLoadFailed: the weights, classes or options cannot be loaded.
-            OutOfMemory: pinned models leave no room. torch.OutOfMemoryError: the device has none.
+            OutOfMemory: pinned models leave no room.
+            torch.OutOfMemoryError: the device has too little memory.
         """
         entry = self.touch(spec.name) or self._load(spec, progress)
         if entry.place is Place.PARKED:
-            self.bring_back(entry)
+            self.unpark(entry)
         pipeline = self._of_kind(entry, spec, kind)
         if entry.place is Place.OFFLOADED and entry.hooked is not pipeline and spec.load.offload != "group":
-            # The hooks that move components belong to one pipeline, though the components are shared.
+            # Offload hooks belong to one pipeline, although the components are shared.
             load_options.offload(pipeline, spec.load, self.device)
             entry.hooked = pipeline
         return pipeline
@@ -73,25 +74,25 @@ class PipelineCache(Residency):
         base = entry.pipeline
         class_name = spec.pipelines.get(kind)
         if class_name is None or type(base).__name__ == class_name:
-            # A combined pipeline is taken apart, so that prior and decoder are run and watched one after the other.
+            # Of a combined pipeline use the decoder alone: prior and decoder are run and watched one after the other.
             return getattr(base, "decoder_pipe", base)
         if class_name not in entry.derived:
             pipeline_class = _class_named(class_name)
-            # The components are shared, so this costs no memory.
+            # This costs no memory, because the components are shared.
             components = {name: part for name, part in base.components.items() if name in _parts(pipeline_class)}
             derived = pipeline_class(**{**components, **_extra(pipeline_class, base)})
             derived.set_progress_bar_config(disable=True)
             entry.derived[class_name] = derived
         return entry.derived[class_name]
 
-    def prior(self, spec: ModelSpec, progress: Progress = lambda done, total: None) -> Any:
-        """The pipeline whose embeddings the model takes, from a folder of its own or part of the model's; or None.
+    def prior(self, spec: ModelSpec, progress: OnProgress = ignore_progress) -> Any:
+        """Return the pipeline that makes the model's embeddings (separate, or part of the model); None if it has none.
 
         Raises:
             ModelLoadFailed: it cannot be loaded.
         """
         if spec.prior:
-            own = replace(
+            prior_spec = replace(
                 spec,
                 name=prior_of(spec.name),
                 source=spec.prior,
@@ -99,11 +100,11 @@ class PipelineCache(Residency):
                 prior=None,
                 pipelines={},
             )
-            return self.get(own, spec.kinds[0], progress)
+            return self.get(prior_spec, spec.kinds[0], progress)
         entry = self.touch(spec.name)
         return getattr(entry.pipeline, "prior_pipe", None) if entry else None
 
-    def _load(self, spec: ModelSpec, progress: Progress) -> Entry:
+    def _load(self, spec: ModelSpec, progress: OnProgress) -> Entry:
         begun = time.monotonic()
         progress(0, 0)
         source = Source(spec, self.device)
@@ -111,7 +112,7 @@ class PipelineCache(Residency):
         try:
             pipeline = source.load(progress)
         except BaseException:
-            # Stopped or failed half-way: what was loaded goes with the frames of the exception.
+            # Stopped or failed: the exception's frames release what was loaded.
             self.free()
             raise
         offloaded = spec.load.offload != "none" and self.device.type != "cpu"
@@ -123,13 +124,13 @@ class PipelineCache(Residency):
         self.add(entry)
         return entry
 
-    def alone(self, model: str) -> None:
-        """Leave the device to one model, which found too little memory beside the others."""
+    def make_alone(self, model: str) -> None:
+        """Free the device for one model that found too little memory beside the others."""
         self.ooms += 1
-        # On a CPU parked models lie in the memory that is missing.
-        self.leave_alone(model, park=self.device.type != "cpu")
+        # On a CPU parked models occupy the very memory that is missing.
+        self.evict_others(model, park=self.device.type != "cpu")
 
-    # ---- what the device can do
+    # ---- the device
 
     def budget_bytes(self) -> int:
         return memory.device_budget_bytes(self.device, self._settings)
@@ -154,11 +155,11 @@ def _class_named(name: str) -> Any:
 
 
 def _parts(pipeline_class: Any) -> set[str]:
-    """Names of the modules that a pipeline class is made of."""
+    """Return the names of the modules that a pipeline class consists of."""
     return set(inspect.signature(pipeline_class.__init__).parameters)
 
 
 def _extra(pipeline_class: Any, base: Any) -> dict[str, Any]:
-    """Options (not modules) that the other class also takes, such as ``requires_safety_checker``."""
-    expected = pipeline_class.__init__.__code__.co_varnames
-    return {name: value for name, value in base.config.items() if name in expected and isinstance(value, bool)}
+    """Return the options (not modules) that the class also takes, such as ``requires_safety_checker``."""
+    parameters = pipeline_class.__init__.__code__.co_varnames
+    return {name: value for name, value in base.config.items() if name in parameters and isinstance(value, bool)}

@@ -1,4 +1,4 @@
-"""The device of this process."""
+"""The device of this process, and the number format of its models."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def select(cpu_threads: int = 0) -> tuple[torch.device, str]:
 
 
 def dtype_of(spec: ModelSpec, device: torch.device) -> torch.dtype:
-    """The number format to load a model in. Half precision on a CPU is slow, float32 is its default."""
+    """Return the number format for a model. ``auto`` on a CPU is float32, because half precision is slow there."""
     if spec.dtype != "auto":
         return {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}[spec.dtype]
     if device.type == "cpu":

@@ -1,4 +1,4 @@
-"""A model's load options (:mod:`jobs.models.load_options`) applied to a pipeline."""
+"""Apply a model's load options (:mod:`jobs.models.load_options`) to a pipeline."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ logger = logging.getLogger(__name__)
 #: The components that run in every step, as pipelines name them.
 DENOISERS = ("transformer", "transformer_2", "unet", "prior", "decoder")
 
-#: Names of the attention modules of repeated blocks; diffusers' own default leaves out numbered ones (``attn1``).
+#: Attention modules of repeated blocks. The default of diffusers leaves out numbered ones (``attn1``).
 ATTENTIONS_OF_BLOCKS = r".*blocks\.\d+\.attn\d*"
 
 
 def denoisers(pipeline: Any) -> dict[str, Any]:
-    found = {name: getattr(pipeline, name, None) for name in DENOISERS}
-    return {name: module for name, module in found.items() if isinstance(module, torch.nn.Module)}
+    """Return the modules that run in every step, by name."""
+    components = {name: getattr(pipeline, name, None) for name in DENOISERS}
+    return {name: module for name, module in components.items() if isinstance(module, torch.nn.Module)}
 
 
 def quantization_of(options: LoadOptions, component: str, library: str, dtype: torch.dtype) -> Any:
-    """The quantisation config for a component's ``from_pretrained``; None for none.
+    """Return the quantisation config for a component's ``from_pretrained``; None for none.
 
     Raises:
-        ModelLoadFailed: a package is missing.
+        ModelLoadFailed: a Python package is missing.
     """
     if not options.quantization or component not in (options.quantize or DENOISERS):
         return None
@@ -61,15 +62,15 @@ def quantization_of(options: LoadOptions, component: str, library: str, dtype: t
 def _importable(package: str) -> bool:
     try:
         return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # the parent of a nested name
+    except ModuleNotFoundError:  # the parent package of a nested name is missing
         return False
 
 
 def apply(pipeline: Any, options: LoadOptions, dtype: torch.dtype) -> None:
-    """Everything but ``quantization`` (needed before) and ``offload`` (needed for each pipeline over the weights).
+    """Apply all options except ``quantization`` (used while loading) and ``offload`` (set for each derived pipeline).
 
     Raises:
-        ModelLoadFailed: the model or an installed package cannot do it; names the option.
+        ModelLoadFailed: the model or an installed package does not support an option; names the option.
     """
     modules = denoisers(pipeline).values()
     for module in modules:
@@ -81,7 +82,7 @@ def apply(pipeline: Any, options: LoadOptions, dtype: torch.dtype) -> None:
         if options.step_cache:
             _do("step_cache", module, "enable_cache", _step_cache(pipeline, options))
         if options.compile:
-            # Only the repeated blocks: hooks on the whole module, which report and stop steps, stay outside.
+            # Compile only the repeated blocks: the hooks on the whole module, which stop a run, stay outside.
             _do("compile", module, "compile_repeated_blocks", mode=options.compile)
     if options.vae_tiling:
         _do("vae_tiling", getattr(pipeline, "vae", None), "enable_tiling")
@@ -103,33 +104,33 @@ def _do(option: str, module: Any, method: str, *arguments: Any, **named: Any) ->
 
 
 def _step_cache(pipeline: Any, options: LoadOptions) -> Any:
-    given = {name: value for name, value in options.step_cache.items() if name != "method"}
-    given |= {
-        name: tuple(value) for name, value in given.items() if name.endswith("_range") and isinstance(value, list)
+    arguments = {name: value for name, value in options.step_cache.items() if name != "method"}
+    arguments |= {
+        name: tuple(value) for name, value in arguments.items() if name.endswith("_range") and isinstance(value, list)
     }
     method = options.step_cache["method"]
     if method == "first_block":
-        return diffusers.FirstBlockCacheConfig(**given)
+        return diffusers.FirstBlockCacheConfig(**arguments)
     if method == "taylorseer":
-        if not given.get("use_lite_mode"):
-            given.setdefault("cache_identifiers", [ATTENTIONS_OF_BLOCKS])
-        return diffusers.TaylorSeerCacheConfig(**given)
+        if not arguments.get("use_lite_mode"):
+            arguments.setdefault("cache_identifiers", [ATTENTIONS_OF_BLOCKS])
+        return diffusers.TaylorSeerCacheConfig(**arguments)
 
     def timestep() -> int:
         return int(pipeline._current_timestep)
 
     config = diffusers.PyramidAttentionBroadcastConfig if method == "pyramid_attention" else diffusers.FasterCacheConfig
-    return config(**given, current_timestep_callback=timestep)
+    return config(**arguments, current_timestep_callback=timestep)
 
 
 def offload(pipeline: Any, options: LoadOptions, device: torch.device) -> bool:
-    """Put the hooks on this pipeline that move its parts between RAM and device as they are needed.
+    """Install the hooks that move parts of this pipeline between RAM and device as they are needed.
 
     Returns:
-        Whether it is offloaded; False on a CPU, where there is nothing to gain.
+        Whether the pipeline is offloaded; False on a CPU, where offloading has no benefit.
 
     Raises:
-        ModelLoadFailed: the pipeline cannot.
+        ModelLoadFailed: the pipeline does not support it.
     """
     if options.offload == "none" or device.type == "cpu":
         return False

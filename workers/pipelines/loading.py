@@ -1,4 +1,4 @@
-"""One model from disk to memory, component by component: with progress, and stopped between any two of them."""
+"""Load a model from disk, component by component: reports progress and can be stopped between two components."""
 
 from __future__ import annotations
 
@@ -19,15 +19,19 @@ from workers.pipelines.device_errors import is_device_lost, is_out_of_memory
 
 logger = logging.getLogger(__name__)
 
-#: Told bytes loaded and bytes in all before each component; may raise to stop.
-Progress = Callable[[int, int], None]
+#: Called with the bytes loaded and the total before each component; may raise to stop.
+OnProgress = Callable[[int, int], None]
+
+
+def ignore_progress(done_bytes: int, total_bytes: int) -> None:
+    """Do nothing."""
 
 
 class Source:
-    """A model's folder and what is in it.
+    """The folder of a model.
 
     Raises:
-        ModelLoadFailed: it is not there, or cannot be downloaded.
+        ModelLoadFailed: the folder does not exist, or the model cannot be downloaded.
     """
 
     def __init__(self, spec: ModelSpec, device: torch.device) -> None:
@@ -38,7 +42,7 @@ class Source:
             index = json.loads((self.folder / "model_index.json").read_text(encoding="utf-8"))
         except Exception as exc:
             raise _failure(spec, exc) from exc
-        #: Component → (library, bytes in memory), of those with weights that can be loaded by themselves.
+        #: Component → (library, bytes in memory), for components whose weights can be loaded separately.
         self.components: dict[str, tuple[str, int]] = {}
         for name, entry in index.items():
             if isinstance(entry, list) and entry[0] in ("diffusers", "transformers"):
@@ -48,19 +52,19 @@ class Source:
 
     @property
     def bytes(self) -> int:
-        """Estimate of what the whole model will take in memory."""
+        """Estimated size of the whole model in memory."""
         return sum(size for _, size in self.components.values())
 
     @property
     def device_bytes(self) -> int:
-        """Estimate of what it will take on the device."""
+        """Estimated size on the device."""
         offload = self._spec.load.offload if self._device.type != "cpu" else "none"
         if offload == "none":
             return self.bytes
         return max((size for _, size in self.components.values()), default=0) if offload == "model" else 0
 
-    def load(self, progress: Progress) -> Any:
-        """The pipeline, with its load options, on the device (or offloaded).
+    def load(self, progress: OnProgress) -> Any:
+        """Load the pipeline with its load options onto the device (or offloaded).
 
         Raises:
             ModelLoadFailed: weights, classes or options are wrong.
@@ -93,7 +97,7 @@ class Source:
         if quantization:
             options["quantization_config"] = quantization
         part = diffusers.AutoModel.from_pretrained(str(self.folder), subfolder=name, **options)
-        # At once, so that RAM never holds more than one component on its way to a GPU.
+        # Move each component at once, so that RAM never holds more than one on its way to a GPU.
         early = self._spec.load.offload == "none" and not quantization and not self._spec.load.layerwise_casting
         return part.to(self._device) if early else part
 
@@ -106,7 +110,7 @@ def _folder(spec: ModelSpec) -> Path:
 
 
 def _failure(spec: ModelSpec, exc: Exception) -> FramemillError:
-    """What to raise for an exception of the libraries. Raises: it, when it is the device's and not the model's."""
+    """Return the error to raise for an exception of the libraries. Raises it unchanged if the device caused it."""
     if isinstance(exc, FramemillError):
         return exc
     if is_out_of_memory(exc) or is_device_lost(exc):

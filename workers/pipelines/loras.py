@@ -1,4 +1,4 @@
-"""LoRAs of one job: loaded once, switched on for it, and off again before the next."""
+"""LoRAs of a job: loaded once, enabled for the job and disabled after it."""
 
 from __future__ import annotations
 
@@ -13,61 +13,61 @@ from jobs.errors import ExecutionError
 from jobs.models import loras
 from jobs.models.spec import ModelSpec
 
-#: LoRAs that stay loaded beside a model; when one more is wanted, all are dropped first.
+#: Most LoRAs that stay loaded beside a model; if a job needs one more, all are unloaded first.
 MAX_LOADED = 8
 
 
 @contextmanager
-def applied(pipeline: Any, spec: ModelSpec, wanted: Sequence[Mapping[str, Any]]) -> Iterator[None]:
-    """Use these LoRAs (``name``, ``weight``) within the block. Without them the model computes as if it had none.
+def applied(pipeline: Any, spec: ModelSpec, requested: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+    """Enable the requested LoRAs (``name``, ``weight``) inside the block. If there are none, the model is unchanged.
 
     Raises:
-        ExecutionError: a file is gone or does not fit the model.
+        ExecutionError: a file is missing or does not fit the model.
     """
-    if not wanted:
+    if not requested:
         yield
         return
     if not hasattr(pipeline, "load_lora_weights"):
         raise ExecutionError(f"{type(pipeline).__name__} takes no LoRAs")
-    adapters = _load(pipeline, {str(lora["name"]): _path(spec, str(lora["name"])) for lora in wanted})
+    adapters = _load(pipeline, {str(lora["name"]): _path(spec, str(lora["name"])) for lora in requested})
     pipeline.enable_lora()
-    pipeline.set_adapters(adapters, [float(lora["weight"]) for lora in wanted])
+    pipeline.set_adapters(adapters, [float(lora["weight"]) for lora in requested])
     try:
         yield
     finally:
-        pipeline.disable_lora()  # the base layers alone: bit for bit what they were
+        pipeline.disable_lora()  # the base layers are again what they were, bit by bit
 
 
 def _path(spec: ModelSpec, name: str) -> Path:
     path = loras.path_of(Path(spec.loras), name) if spec.loras else None
     if path is None:
-        raise ExecutionError(f"the LoRA {name} is not there any more")
+        raise ExecutionError(f"the LoRA {name} does not exist any more")
     return path
 
 
 def _load(pipeline: Any, paths: Mapping[str, Path]) -> list[str]:
-    """The adapters' names in the pipeline. The components know what is loaded, so derived pipelines share it."""
-    wanted = {_adapter_name(path): name for name, path in paths.items()}
+    """Return the names of the adapters. Derived pipelines share them, because adapters belong to the components."""
+    adapters = {_adapter_name(path): name for name, path in paths.items()}
     loaded = _loaded(pipeline)
-    if len(loaded | wanted.keys()) > MAX_LOADED:
+    if len(loaded | adapters.keys()) > MAX_LOADED:
         pipeline.unload_lora_weights()
         loaded = set()
-    for adapter, name in wanted.items():
+    for adapter, name in adapters.items():
         if adapter in loaded:
             continue
         path = paths[name]
         try:
             with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several LoRAs are what we want
+                warnings.filterwarnings("ignore", "Already found a `peft_config`")  # several LoRAs are intended
                 pipeline.load_lora_weights(str(path.parent), weight_name=path.name, adapter_name=adapter)
             fits = adapter in _loaded(pipeline)
-        except Exception as exc:  # a file of another model fails in as many ways as there are layouts
-            pipeline.unload_lora_weights()  # it may be loaded in part
+        except Exception as exc:  # a LoRA of another model fails in many ways
+            pipeline.unload_lora_weights()  # it may be partly loaded
             raise ExecutionError(f"the LoRA {name} does not fit the model ({type(exc).__name__})") from exc
         if not fits:
             pipeline.unload_lora_weights()
             raise ExecutionError(f"the LoRA {name} does not fit the model (it names none of its layers)")
-    return list(wanted)
+    return list(adapters)
 
 
 def _loaded(pipeline: Any) -> set[str]:
@@ -75,6 +75,6 @@ def _loaded(pipeline: Any) -> set[str]:
 
 
 def _adapter_name(path: Path) -> str:
-    """Another one for a file that was replaced."""
-    facts = path.stat()
-    return "lora_" + hashlib.sha256(f"{path} {facts.st_mtime_ns} {facts.st_size}".encode()).hexdigest()[:16]
+    """Return a name that changes when the file is replaced."""
+    status = path.stat()
+    return "lora_" + hashlib.sha256(f"{path} {status.st_mtime_ns} {status.st_size}".encode()).hexdigest()[:16]

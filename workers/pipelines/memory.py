@@ -1,4 +1,4 @@
-"""Memory measured: bytes of a pipeline's weights, of weight files, of RAM and device."""
+"""Measure memory: the weights of a pipeline, weight files, RAM and device."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ import torch
 from jobs.settings import Settings
 from jobs.slots.host import ram_bytes
 
-#: Of the RAM, what models may take on a CPU, and what parked models leave free beside a GPU.
+#: Share of the RAM that models may use on a CPU, and that parked models leave free beside a GPU.
 CPU_SHARE, FREE_RAM_SHARE = 0.5, 0.25
 
 
 def weights_bytes(pipeline: Any) -> int:
-    """Bytes of all weights and buffers of a pipeline, wherever they lie; shared ones count once."""
-    found: dict[tuple[str, int], int] = {}
+    """Return the bytes of all weights and buffers of a pipeline on any device; shared ones count once."""
+    storages: dict[tuple[str, int], int] = {}
     for module in pipeline.components.values():
         for tensor in _tensors(module):
             storage = tensor.untyped_storage()
-            found[str(tensor.device), storage.data_ptr() or id(tensor)] = (
-                storage.nbytes()
-            )  # meta tensors have no address
-    return sum(found.values())
+            address = storage.data_ptr() or id(tensor)  # meta tensors have no address
+            storages[str(tensor.device), address] = storage.nbytes()
+    return sum(storages.values())
 
 
 def _tensors(module: Any) -> Iterator[torch.Tensor]:
@@ -36,16 +35,15 @@ def _tensors(module: Any) -> Iterator[torch.Tensor]:
 
 
 def file_bytes(folder: Path, dtype: torch.dtype, variant: str | None = None) -> int:
-    """Bytes that a component's safetensors files will take as ``dtype``, from their headers; 0 without such files."""
+    """Return the bytes of a component's safetensors files when loaded as ``dtype``, from their headers; 0 if none."""
     return sum(_header_bytes(path, dtype.itemsize) for path in weight_files(folder, variant))
 
 
 def weight_files(folder: Path, variant: str | None = None) -> list[Path]:
-    """The safetensors files of a component: those of the variant, else those of none (``name.fp16.safetensors``)."""
-    found = sorted(folder.glob("*.safetensors"))
-    return [path for path in found if variant and f".{variant}" in path.name] or [
-        path for path in found if "." not in path.stem
-    ]
+    """Return a component's files of the variant (``name.fp16.safetensors``), else its files without a variant."""
+    paths = sorted(folder.glob("*.safetensors"))
+    of_variant = [path for path in paths if variant and f".{variant}" in path.name]
+    return of_variant or [path for path in paths if "." not in path.stem]
 
 
 def _header_bytes(path: Path, item_bytes: int) -> int:
@@ -64,7 +62,7 @@ def _header_bytes(path: Path, item_bytes: int) -> int:
 
 
 def device_budget_bytes(device: torch.device, settings: Settings) -> int:
-    """What models may take of the device's memory, now: other processes' share is not ours."""
+    """Return the bytes of the device's memory that models may use now, without the share of other processes."""
     if settings.memory.model_bytes:
         return settings.memory.model_bytes
     if device.type == "cpu":
@@ -74,10 +72,10 @@ def device_budget_bytes(device: torch.device, settings: Settings) -> int:
 
 
 def parking_room_bytes(device: torch.device, settings: Settings, parked_bytes: int) -> int:
-    """How many bytes more may be parked in RAM, now; negative when some must go."""
+    """Return how many more bytes may be parked in RAM now; negative if some must be evicted."""
     if settings.memory.parking_bytes:
         return settings.memory.parking_bytes - parked_bytes
     if device.type == "cpu":
-        return -parked_bytes  # it would lie in the same memory
+        return -parked_bytes  # parked models would occupy the same memory
     total, available = ram_bytes()
     return int(available - FREE_RAM_SHARE * total)

@@ -1,8 +1,8 @@
-"""Which models lie in the device's memory, which are parked in RAM, and which go when room is needed.
+"""Decide which models are in the device's memory, which are parked in RAM, and which are evicted to make room.
 
-Bookkeeping and policy; how weights are read and moved is in :mod:`workers.pipelines.cache`. The least recently
-used model
-goes first: from the device into RAM if there is room, and out of RAM in the same order. Pinned models stay.
+This module contains the bookkeeping and the policy; :mod:`workers.pipelines.cache` reads and moves the weights. The
+least recently used model is evicted first: from the device into RAM if there is room, and from RAM in the same order.
+Pinned models stay.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.errors import OutOfMemory
-from jobs.slots.residency import Held, Place
+from jobs.slots.residency import LoadedModel, Place
 
 logger = logging.getLogger(__name__)
 
 
 def prior_of(model: str) -> str:
-    """The name under which a model's prior, if it has one of its own, lies beside it."""
+    """Return the name of the entry of a model's prior, if the prior has a folder of its own."""
     return f"{model}/prior"
 
 
 def _owner(name: str) -> str:
-    """The model that an entry belongs to: a model and its prior are needed at once."""
+    """Return the model that an entry belongs to: a model and its prior are needed together."""
     return name.partition("/")[0]
 
 
@@ -38,7 +38,7 @@ class Entry:
     #: Measured size of its weights.
     bytes: int
     place: Place
-    #: Other pipelines over the same weights, by class name.
+    #: Other pipelines that share the weights, by class name.
     derived: dict[str, Any] = field(default_factory=dict)
     #: The pipeline whose hooks move an offloaded model; see :meth:`workers.pipelines.cache.PipelineCache.get`.
     hooked: Any = None
@@ -49,11 +49,11 @@ class Entry:
 
 
 class Residency(ABC):
-    """Used by one thread: a slot runs one job at a time.
+    """The models in memory. Not thread-safe: a slot runs one job at a time.
 
     Args:
-        pinned: names of the models that stay, asked for whenever room is needed.
-        changed: called when anything came, went or moved.
+        pinned: returns the names of the models that stay; called whenever room is needed.
+        changed: called when a model was loaded, moved or evicted.
     """
 
     def __init__(self, pinned: Callable[[], Collection[str]], changed: Callable[[], None]) -> None:
@@ -61,39 +61,39 @@ class Residency(ABC):
         #: Least recently used first.
         self._entries: dict[str, Entry] = {}
 
-    # ---- what a device can do
+    # ---- the device
 
     @abstractmethod
     def budget_bytes(self) -> int:
-        """Bytes that models may take on the device."""
+        """Return the bytes that models may use on the device."""
 
     @abstractmethod
     def parking_room_bytes(self, parked_bytes: int) -> int:
-        """Bytes that may be parked in RAM beside those that are."""
+        """Return how many more bytes may be parked in RAM when ``parked_bytes`` are parked already."""
 
     @abstractmethod
     def move(self, entry: Entry, place: Place) -> None:
-        """Move the weights between device and RAM."""
+        """Move the weights to the device or to RAM."""
 
     @abstractmethod
     def free(self) -> None:
-        """Give unused memory back."""
+        """Release unused memory."""
 
-    # ---- what lies where
+    # ---- models in memory
 
     @property
     def resident(self) -> list[str]:
-        """Models that a job could start with at once."""
+        """Models with which a job could start at once."""
         return [entry.model for entry in self._entries.values() if entry.place is not Place.PARKED]
 
-    def held(self) -> list[Held]:
-        """Everything in memory, most recently used first."""
+    def loaded_models(self) -> list[LoadedModel]:
+        """Return all models in memory, most recently used first."""
         pinned = self._pinned() if self._entries else ()
         entries = reversed(self._entries.values())
-        return [Held(entry.model, entry.place, entry.bytes, _owner(entry.model) in pinned) for entry in entries]
+        return [LoadedModel(entry.model, entry.place, entry.bytes, _owner(entry.model) in pinned) for entry in entries]
 
     def touch(self, model: str) -> Entry | None:
-        """The entry of a model, which becomes the most recently used."""
+        """Return the entry of a model and mark it as the most recently used."""
         entry = self._entries.pop(model, None)
         if entry is not None:
             self._entries[model] = entry
@@ -104,54 +104,54 @@ class Residency(ABC):
         self._changed()
 
     def make_room(self, needed_bytes: int, for_model: str) -> None:
-        """Have so many bytes free on the device for a model; others go as far as they must and may.
+        """Evict other models until ``needed_bytes`` are free on the device.
 
-        A model that has the device to itself is let through whatever its size: the device has the last word.
+        A model that has the device to itself is accepted whatever its size: loading it will show whether it fits.
 
         Raises:
-            OutOfMemory: what is in the way is pinned.
+            OutOfMemory: only pinned models are left.
         """
         budget = self.budget_bytes()
         pinned = self._pinned()
-        while self._used_bytes(but=for_model) + needed_bytes > budget:
-            others = [e for e in self._entries.values() if e.device_bytes and _owner(e.model) != _owner(for_model)]
+        while self._used_bytes(excluding=for_model) + needed_bytes > budget:
+            others = [entry for entry in self._others(for_model) if entry.device_bytes]
             victim = next((entry for entry in others if _owner(entry.model) not in pinned), None)
             if victim is None and others:
                 names = ", ".join(entry.model for entry in others)
                 raise OutOfMemory(
                     f"model {for_model} needs {_gib(needed_bytes)} of {_gib(budget)} for models, and pinned ones hold "
-                    f"{_gib(self._used_bytes(but=for_model))}: unpin one of {names}"
+                    f"{_gib(self._used_bytes(excluding=for_model))}: unpin one of {names}"
                 )
             if victim is None:
                 return
             self._evict(victim, for_model)
 
-    def bring_back(self, entry: Entry) -> None:
-        """A parked model onto the device. Raises: OutOfMemory."""
+    def unpark(self, entry: Entry) -> None:
+        """Move a parked model back to the device. Raises: OutOfMemory."""
         self.make_room(entry.bytes, entry.model)
         try:
             self.move(entry, Place.DEVICE)
         except Exception:
-            self.move(entry, Place.PARKED)  # nothing stays half-way
+            self.move(entry, Place.PARKED)  # undo a partial move
             raise
         entry.place = Place.DEVICE
         logger.info("model brought back", extra={"model": entry.model, "bytes": entry.bytes})
         self._changed()
 
     def unload(self, model: str) -> bool:
-        """Out of all memory. False: it was not there."""
+        """Remove a model from all memory. Return whether it was there."""
         entries = [self._entries.pop(name) for name in (model, prior_of(model)) if name in self._entries]
         if not entries:
             return False
         for entry in entries:
-            self._drop(entry, "asked for")
+            self._drop(entry, "a command asked for it")
         self.free()
         self._changed()
         return True
 
-    def leave_alone(self, model: str, *, park: bool) -> None:
-        """Every other model, pinned ones included, out of the way (parked or not), and unused memory given back."""
-        for entry in [entry for entry in self._entries.values() if _owner(entry.model) != _owner(model)]:
+    def evict_others(self, model: str, *, park: bool) -> None:
+        """Evict all other models, pinned ones included, from the device; ``park``: keep them in RAM if possible."""
+        for entry in self._others(model):
             if not park:
                 self._drop(self._entries.pop(entry.model), "a job needs the device to itself")
             elif entry.place is Place.DEVICE:
@@ -159,14 +159,18 @@ class Residency(ABC):
         self.free()
         self._changed()
 
-    def _used_bytes(self, but: str) -> int:
-        return sum(entry.device_bytes for entry in self._entries.values() if entry.model != but)
+    def _others(self, model: str) -> list[Entry]:
+        """Return the entries of other models, least recently used first."""
+        return [entry for entry in self._entries.values() if _owner(entry.model) != _owner(model)]
+
+    def _used_bytes(self, excluding: str) -> int:
+        return sum(entry.device_bytes for entry in self._entries.values() if entry.model != excluding)
 
     def _evict(self, entry: Entry, for_model: str) -> None:
         if entry.place is Place.DEVICE and self._make_parking_room(entry.bytes, for_model):
             try:
                 self.move(entry, Place.PARKED)
-            except Exception:  # quantised weights of some back ends cannot be moved
+            except Exception:  # weights quantised by some libraries cannot be moved
                 logger.warning("model cannot be parked", extra={"model": entry.model}, exc_info=True)
             else:
                 entry.place = Place.PARKED
@@ -180,11 +184,9 @@ class Residency(ABC):
         self._changed()
 
     def _make_parking_room(self, needed_bytes: int, for_model: str) -> bool:
-        """``for_model`` does not count: if it is parked, it is about to leave."""
+        """Evict parked models until there is room; ``for_model`` itself, if parked, is about to leave RAM."""
         while True:
-            parked = [
-                e for e in self._entries.values() if e.place is Place.PARKED and _owner(e.model) != _owner(for_model)
-            ]
+            parked = [entry for entry in self._others(for_model) if entry.place is Place.PARKED]
             room = self.parking_room_bytes(sum(entry.bytes for entry in parked))
             if room >= needed_bytes:
                 return True

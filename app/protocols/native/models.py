@@ -139,7 +139,7 @@ def _will(command: str, place: Place | None) -> str:
 
 
 def _place(slot: Slot, spec: ModelSpec) -> Place | None:
-    return next((held.place for held in slot.held if held.model == spec.name), None)
+    return next((held.place for held in slot.loaded_models if held.model == spec.name), None)
 
 
 def _target(name: str) -> tuple[ModelSpec, Fleet, list[Slot]]:

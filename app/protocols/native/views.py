@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jobs.models.spec import ModelSpec
-from jobs.slots.residency import Held
+from jobs.slots.residency import LoadedModel
 from jobs.slots.slot import Slot
 from jobs.store.jobs import Capacity
 from jobs.store.pins import is_pinned
@@ -44,19 +44,6 @@ def queue_view(fleet: Fleet, capacity: Capacity, max_waiting: int, sees: Callabl
     }
 
 
-def slot_state(slot: Slot, fleet: Fleet) -> str:
-    """Return ``lost``, ``draining``, ``busy``, ``paused``, ``waiting`` or ``idle``."""
-    if slot.suspect:
-        return "lost"
-    if slot.draining:
-        return "draining"
-    if slot.job_id:
-        return "busy"
-    if slot.name in fleet.paused:
-        return "paused"
-    return "waiting" if slot.blocked else "idle"
-
-
 def slot_view(slot: Slot, fleet: Fleet, sees: Callable[[str], bool]) -> dict[str, Any]:
     """Return a slot: what it does, and what is in its memory."""
     return {
@@ -64,19 +51,19 @@ def slot_view(slot: Slot, fleet: Fleet, sees: Callable[[str], bool]) -> dict[str
         "node": slot.node,
         "device": slot.device,
         "device_name": slot.device_name,
-        "state": slot_state(slot, fleet),
+        "state": fleet.state_of(slot),
         "job_id": slot.job_id if slot.job_id and sees(slot.job_id) else None,
         "models": list(slot.models),
         "resident": list(slot.resident),
         "loads": slot.loads,
         "waiting_for": slot.blocked or None,
         "out_of_memory": slot.ooms,
-        "held": [held_view(slot, held, fleet) for held in slot.held],
+        "held": [held_view(slot, held, fleet) for held in slot.loaded_models],
         "device_facts": slot.device_facts,
     }
 
 
-def held_view(slot: Slot, held: Held, fleet: Fleet) -> dict[str, Any]:
+def held_view(slot: Slot, held: LoadedModel, fleet: Fleet) -> dict[str, Any]:
     """Return a model in a slot's memory. An operator's pin is newer than what the slot reported."""
     return {**vars(held), "pinned": fleet.pins.get((slot.name, held.model), held.pinned)}
 
@@ -86,7 +73,7 @@ def model_view(spec: ModelSpec, fleet: Fleet | None) -> dict[str, Any]:
     if fleet is None:
         return {**spec.to_dict(), "warm": spec.load.warm, "pinned": None, "memory": None}
     runs = [slot for slot in fleet.slots if spec.name in slot.models]
-    copies = [(slot, held) for slot in runs for held in slot.held if held.model == spec.name]
+    copies = [(slot, held) for slot in runs for held in slot.loaded_models if held.model == spec.name]
     return {
         **spec.to_dict(),
         "warm": spec.load.warm,

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 
-def find() -> Path | None:
+def find_checkout() -> Path | None:
     """Return the checkout that this package belongs to, or the one around the working directory."""
     here = Path.cwd()
     for folder in (Path(__file__).resolve().parents[3], here, *here.parents):
@@ -26,7 +26,7 @@ def find() -> Path | None:
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
 def up(arguments: tuple[str, ...]) -> None:
     """Replace this process with ``python -m stack up``, in the folder of the checkout."""
-    folder = find()
+    folder = find_checkout()
     if folder is None:
         raise ValueError("a server is started from its checkout; there is none here")
     os.chdir(folder)

@@ -32,7 +32,7 @@ def inspect(session: Session, name: str, index: int) -> None:
         else:
             path = Path(name)
         try:
-            metadata = inspection.read(path)
+            metadata = inspection.read_metadata(path)
         except NoMetadata as exc:
             raise NoMetadata(str(exc).replace(str(path), name)) from None
     # The stored seed is that of the job's first image. Show the seeds that reproduce this image alone.

@@ -65,13 +65,22 @@ class Weighted(click.ParamType):
 FILE_OR_LINK = FileOrLink()
 
 
+def options(*decorators: Decorator) -> Decorator:
+    """Combine several options to one decorator. ``--help`` lists them in this order."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
 def webhook_options(purpose: str) -> Decorator:
     """``--webhook-url`` and ``--webhook-event``. ``purpose`` completes "URL that receives the events …"."""
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        event = click.option("--webhook-event", "webhook_events", multiple=True, type=click.Choice(EVENTS),
-                             help="Event to send; may be repeated. Default: every final state.")  # fmt: skip
-        url = click.option("--webhook-url", metavar="URL", help=f"URL that receives the events {purpose}.")
-        return url(event(command))
-
-    return decorate
+    return options(
+        click.option("--webhook-url", metavar="URL", help=f"URL that receives the events {purpose}."),
+        click.option("--webhook-event", "webhook_events", multiple=True, type=click.Choice(EVENTS),
+                     help="Event to send; may be repeated. Default: every final state."),
+    )  # fmt: skip

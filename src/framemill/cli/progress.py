@@ -57,7 +57,7 @@ class ProgressBar:
 
     def update(self, job: Job) -> None:
         """Show the progress of ``job``. Suitable as ``on_update`` of :meth:`framemill.Client.wait`."""
-        text = describe(job)
+        text = progress_text(job)
         if text != self._last_text:
             self._update(job, text)
 
@@ -67,7 +67,7 @@ class ProgressBar:
 
     def _redraw(self, job: Job, text: str) -> None:
         line = Table.grid(padding=(0, 1))
-        share = share_done(job)
+        share = done_share(job)
         bar = () if share is None else (Bar(1.0, share, width=_BAR_COLUMNS),)
         label = (Text(self._label),) if self._label else ()
         line.add_row(*label, *bar, Text(text, overflow="ellipsis", no_wrap=True))
@@ -84,7 +84,7 @@ class ProgressBar:
         self._stream.flush()
 
 
-def describe(job: Job) -> str:
+def progress_text(job: Job) -> str:
     """Format the state of a job: ``step 10/20, 3 s left``."""
     left = "" if job.eta_s is None else f", {duration(job.eta_s)} left"
     if job.state == "queued":
@@ -100,7 +100,7 @@ def describe(job: Job) -> str:
     return {"delivering": "saving", "succeeded": "done"}.get(job.state, job.state)
 
 
-def share_done(job: Job) -> float | None:
+def done_share(job: Job) -> float | None:
     """Return the part of the steps that is done, 0 to 1; None for a state without a bar."""
     if job.state in ("delivering", "succeeded"):
         return 1.0

@@ -9,10 +9,177 @@ from typing import Any
 import click
 
 from framemill.cli.jobs import links, save_outputs
-from framemill.cli.options import CLASSES, FILE_OR_LINK, KINDS, RETENTION, Size, Weighted, webhook_options
+from framemill.cli.options import CLASSES, FILE_OR_LINK, KINDS, RETENTION, Size, Weighted, options, webhook_options
 from framemill.cli.output import duration, note
 from framemill.cli.session import Session, pass_session
 from framemill.cli.watch import wait
+
+#: What to generate.
+REQUEST_OPTIONS = (
+    click.option("--model", metavar="NAME", help="Default: the first model that supports the kind."),
+    click.option("--kind", type=click.Choice(KINDS), help="Default: determined by the other options."),
+    click.option("--prompt", metavar="TEXT"),
+    click.option("--negative-prompt", metavar="TEXT"),
+    click.option("--seed", type=int, metavar="N", help="Default: random."),
+    click.option("--steps", type=int, metavar="N"),
+    click.option("--guidance-scale", type=float, metavar="X"),
+    click.option("--width", type=int, metavar="PIXELS"),
+    click.option("--height", type=int, metavar="PIXELS"),
+    click.option("--frames", type=int, metavar="N", help="Number of frames of a video."),
+    click.option("--fps", type=float, metavar="X", help="Frames per second."),
+    click.option("--num-images", type=int, metavar="N", help="Number of images. Image i has the seed + i."),
+    click.option("--scheduler", metavar="NAME", help="For example 'DPM++ 2M Karras'; see `framemill --json models`."),
+    click.option(
+        "--lora",
+        "loras",
+        type=Weighted("name"),
+        multiple=True,
+        metavar="NAME[=WEIGHT]",
+        help="LoRA of the model; may be repeated.",
+    ),
+)
+
+#: Input images.
+IMAGE_OPTIONS = (
+    click.option("--image", type=FILE_OR_LINK, metavar="FILE", help="Input image: a file or an http(s) link."),
+    click.option("--mask", type=FILE_OR_LINK, metavar="FILE", help="Mask, like --image. White regions are repainted."),
+    click.option(
+        "--resize", type=click.Choice(("stretch", "crop", "pad")), help="How image and mask are fitted to the size."
+    ),
+    click.option(
+        "--inpaint-area",
+        "inpaint__area",
+        type=click.Choice(("whole", "masked")),
+        help="masked: compute only the region around the mask.",
+    ),
+    click.option(
+        "--inpaint-padding",
+        "inpaint__padding_px",
+        type=int,
+        metavar="PIXELS",
+        help="Padding of that region around the mask.",
+    ),
+    click.option(
+        "--inpaint-blur", "inpaint__blur_px", type=float, metavar="PIXELS", help="Soften the edge of the mask."
+    ),
+    click.option(
+        "--inpaint-fill",
+        "inpaint__fill",
+        type=click.Choice(("original", "blurred", "noise", "nothing")),
+        help="Initial content of the masked region.",
+    ),
+    click.option("--strength", type=float, metavar="X", help="How strongly the input image is changed, 0 to 1."),
+    click.option(
+        "--mix-text",
+        type=Weighted("text"),
+        multiple=True,
+        metavar="TEXT[=WEIGHT]",
+        help="Text to mix; may be repeated.",
+    ),
+    click.option(
+        "--mix-image",
+        type=Weighted("image", FILE_OR_LINK),
+        multiple=True,
+        metavar="FILE[=WEIGHT]",
+        help="Image to mix; may be repeated.",
+    ),
+)
+
+#: Variation noise, second pass and prior.
+PASS_OPTIONS = (
+    click.option(
+        "--variation", "variation__strength", type=float, metavar="X", help="Mix in noise of a second seed, 0 to 1."
+    ),
+    click.option(
+        "--variation-seed", "variation__seed", type=int, metavar="N", help="The second seed. Default: random."
+    ),
+    click.option(
+        "--hires",
+        type=Size(),
+        metavar="SCALE",
+        help="Enlarge the picture in a second pass, by a scale or to a size such as 1024x1536.",
+    ),
+    click.option(
+        "--hires-steps", "hires__steps", type=int, metavar="N", help="Steps of the second pass. Default: as --steps."
+    ),
+    click.option(
+        "--hires-strength",
+        "hires__strength",
+        type=float,
+        metavar="X",
+        help="How strongly the second pass changes the picture, 0 to 1. Default: 0.7.",
+    ),
+    click.option(
+        "--prior-steps", "prior__steps", type=int, metavar="N", help="Steps of the prior, if the model has one."
+    ),
+    click.option(
+        "--prior-guidance-scale", "prior__guidance_scale", type=float, metavar="X", help="Guidance scale of the prior."
+    ),
+    click.option(
+        "--prior-negative-prompt", "prior__negative_prompt", metavar="TEXT", help="Negative prompt of the prior."
+    ),
+)
+
+#: Output files.
+OUTPUT_OPTIONS = (
+    click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(("png", "webp", "jpeg", "mp4", "webm", "gif")),
+        help="Images: png, webp, jpeg. Videos: mp4, webm, gif, webp.",
+    ),
+    click.option("--quality", "output_quality", type=int, metavar="N", help="Quality of lossy formats, 1 to 100."),
+    click.option(
+        "--no-metadata",
+        "embed_metadata",
+        flag_value=False,
+        type=bool,
+        default=None,
+        help="Do not store the request in the output file.",
+    ),
+)
+
+#: Scheduling, retention and webhooks.
+JOB_OPTIONS = (
+    click.option("--id", metavar="ID", help="Id of the job, chosen by you. Default: chosen by the server."),
+    click.option("--slot", metavar="NAME", help="Run on this slot only."),
+    click.option("--priority", type=int, metavar="N", help="-100 to 100; higher values run first among your own jobs."),
+    click.option(
+        "--class", "job_class", type=click.Choice(CLASSES), help="Scheduling class. Default: the key's class."
+    ),
+    click.option(
+        "--start-within",
+        "start_within_s",
+        type=float,
+        metavar="SECONDS",
+        help="The job expires unless it starts within this time.",
+    ),
+    click.option("--max-run", "max_run_s", type=float, metavar="SECONDS", help="The job fails if it runs longer."),
+    click.option(
+        "--retention",
+        type=click.Choice(RETENTION),
+        help="How long the job's files are kept. Default: the API key's setting.",
+    ),
+    click.option(
+        "--idempotency-key", metavar="TEXT", help="A repeated request with the same text returns the first job."
+    ),
+    webhook_options("of this job, instead of the API key's webhook"),
+    click.option(
+        "--no-moderation",
+        "moderate",
+        flag_value=False,
+        type=bool,
+        default=None,
+        help="Skip moderation, if the API key permits it.",
+    ),
+)
+
+#: What the command does after the submission.
+WAIT_OPTIONS = (
+    click.option("--wait", "until_done", is_flag=True, help="Wait for the result. Ctrl-C cancels the job."),
+    click.option("-o", "--output", metavar="FILE", help="Wait, and save the result there (- is standard output)."),
+    click.option("--preview", metavar="FILE", help="Wait, and keep the newest preview in this file."),
+)
 
 
 class SubmitCommand(click.Command):
@@ -26,10 +193,10 @@ class SubmitCommand(click.Command):
         return rest
 
 
-def job_fields(options: Mapping[str, Any]) -> dict[str, Any]:
+def job_fields(values: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the options to arguments of ``Client.submit``. ``prior__steps`` becomes ``{"prior": {"steps": …}}``."""
     fields: dict[str, Any] = {}
-    for option, value in options.items():
+    for option, value in values.items():
         if value is None or value == ():
             continue
         name, _, part = option.partition("__")
@@ -41,81 +208,16 @@ def job_fields(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @click.command(cls=SubmitCommand, short_help="Submit a job.")
-@click.option("--model", metavar="NAME", help="Default: the first model that supports the kind.")
-@click.option("--kind", type=click.Choice(KINDS), help="Default: determined by the other options.")
-@click.option("--prompt", metavar="TEXT")
-@click.option("--negative-prompt", metavar="TEXT")
-@click.option("--seed", type=int, metavar="N", help="Default: random.")
-@click.option("--steps", type=int, metavar="N")
-@click.option("--guidance-scale", type=float, metavar="X")
-@click.option("--width", type=int, metavar="PIXELS")
-@click.option("--height", type=int, metavar="PIXELS")
-@click.option("--frames", type=int, metavar="N", help="Number of frames of a video.")
-@click.option("--fps", type=float, metavar="X", help="Frames per second.")
-@click.option("--image", type=FILE_OR_LINK, metavar="FILE", help="Input image: a file or an http(s) link.")
-@click.option("--mask", type=FILE_OR_LINK, metavar="FILE", help="Mask, like --image. White regions are repainted.")
-@click.option("--resize", type=click.Choice(("stretch", "crop", "pad")),
-              help="How image and mask are fitted to the size.")  # fmt: skip
-@click.option("--inpaint-area", "inpaint__area", type=click.Choice(("whole", "masked")),
-              help="masked: compute only the region around the mask.")  # fmt: skip
-@click.option("--inpaint-padding", "inpaint__padding_px", type=int, metavar="PIXELS",
-              help="Padding of that region around the mask.")  # fmt: skip
-@click.option("--inpaint-blur", "inpaint__blur_px", type=float, metavar="PIXELS", help="Soften the edge of the mask.")
-@click.option("--inpaint-fill", "inpaint__fill", type=click.Choice(("original", "blurred", "noise", "nothing")),
-              help="Initial content of the masked region.")  # fmt: skip
-@click.option("--strength", type=float, metavar="X", help="How strongly the input image is changed, 0 to 1.")
-@click.option("--num-images", type=int, metavar="N", help="Number of images. Image i has the seed + i.")
-@click.option("--scheduler", metavar="NAME", help="For example 'DPM++ 2M Karras'; see `framemill --json models`.")
-@click.option("--lora", "loras", type=Weighted("name"), multiple=True, metavar="NAME[=WEIGHT]",
-              help="LoRA of the model; may be repeated.")  # fmt: skip
-@click.option("--mix-text", type=Weighted("text"), multiple=True, metavar="TEXT[=WEIGHT]",
-              help="Text to mix; may be repeated.")  # fmt: skip
-@click.option("--mix-image", type=Weighted("image", FILE_OR_LINK), multiple=True, metavar="FILE[=WEIGHT]",
-              help="Image to mix; may be repeated.")  # fmt: skip
-@click.option("--variation", "variation__strength", type=float, metavar="X",
-              help="Mix in noise of a second seed, 0 to 1.")  # fmt: skip
-@click.option("--variation-seed", "variation__seed", type=int, metavar="N", help="The second seed. Default: random.")
-@click.option("--hires", type=Size(), metavar="SCALE",
-              help="Enlarge the picture in a second pass, by a scale or to a size such as 1024x1536.")  # fmt: skip
-@click.option("--hires-steps", "hires__steps", type=int, metavar="N",
-              help="Steps of the second pass. Default: as --steps.")  # fmt: skip
-@click.option("--hires-strength", "hires__strength", type=float, metavar="X",
-              help="How strongly the second pass changes the picture, 0 to 1. Default: 0.7.")  # fmt: skip
-@click.option("--prior-steps", "prior__steps", type=int, metavar="N", help="Steps of the prior, if the model has one.")
-@click.option("--prior-guidance-scale", "prior__guidance_scale", type=float, metavar="X",
-              help="Guidance scale of the prior.")  # fmt: skip
-@click.option("--prior-negative-prompt", "prior__negative_prompt", metavar="TEXT", help="Negative prompt of the prior.")
-@click.option("--format", "output_format", type=click.Choice(("png", "webp", "jpeg", "mp4", "webm", "gif")),
-              help="Images: png, webp, jpeg. Videos: mp4, webm, gif, webp.")  # fmt: skip
-@click.option("--quality", "output_quality", type=int, metavar="N", help="Quality of lossy formats, 1 to 100.")
-@click.option("--no-metadata", "embed_metadata", flag_value=False, type=bool, default=None,
-              help="Do not store the request in the output file.")  # fmt: skip
-@click.option("--id", metavar="ID", help="Id of the job, chosen by you. Default: chosen by the server.")
-@click.option("--slot", metavar="NAME", help="Run on this slot only.")
-@click.option("--priority", type=int, metavar="N",
-              help="-100 to 100; higher values run first among your own jobs.")  # fmt: skip
-@click.option("--class", "job_class", type=click.Choice(CLASSES), help="Scheduling class. Default: the key's class.")
-@click.option("--start-within", "start_within_s", type=float, metavar="SECONDS",
-              help="The job expires unless it starts within this time.")  # fmt: skip
-@click.option("--max-run", "max_run_s", type=float, metavar="SECONDS", help="The job fails if it runs longer.")
-@click.option("--retention", type=click.Choice(RETENTION),
-              help="How long the job's files are kept. Default: the API key's setting.")  # fmt: skip
-@click.option("--idempotency-key", metavar="TEXT", help="A repeated request with the same text returns the first job.")
-@webhook_options("of this job, instead of the API key's webhook")
-@click.option("--no-moderation", "moderate", flag_value=False, type=bool, default=None,
-              help="Skip moderation, if the API key permits it.")  # fmt: skip
-@click.option("--wait", "until_done", is_flag=True, help="Wait for the result. Ctrl-C cancels the job.")
-@click.option("-o", "--output", metavar="FILE", help="Wait, and save the result there (- is standard output).")
-@click.option("--preview", metavar="FILE", help="Wait, and keep the newest preview in this file.")
+@options(*REQUEST_OPTIONS, *IMAGE_OPTIONS, *PASS_OPTIONS, *OUTPUT_OPTIONS, *JOB_OPTIONS, *WAIT_OPTIONS)
 @pass_session
-def submit(session: Session, until_done: bool, output: str | None, preview: str | None, **options: Any) -> None:
+def submit(session: Session, until_done: bool, output: str | None, preview: str | None, **fields: Any) -> None:
     """Submit a job and print its id.
 
     With --wait, -o or --preview, the command waits until the job has finished, and shows its progress.
     """
     client = session.client
     started = time.monotonic()
-    job = client.submit(**job_fields(options), preview=True if preview else None)
+    job = client.submit(**job_fields(fields), preview=True if preview else None)
     for warning in job.warnings:
         note(f"note: {warning}")
     if not (until_done or output or preview):

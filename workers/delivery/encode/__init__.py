@@ -1,4 +1,4 @@
-"""Frames to files: PNG, WebP, JPEG; MP4, WebM, GIF, animated WebP; thumbnails and posters."""
+"""Encode frames as PNG, WebP, JPEG, MP4, WebM, GIF or animated WebP; thumbnails and posters."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def write(clip: np.ndarray, path: Path, request: GenerationRequest, extra: dict[
     """Write one output in the request's format.
 
     Args:
-        clip: (frames, height, width, 3) uint8 RGB; frames is 1 for an image. May be memory-mapped: one frame after
-            the other is read.
+        clip: (frames, height, width, 3) uint8 RGB; frames is 1 for an image. May be memory-mapped: frames are read
+            one by one.
         path: the file to write.
-        request: says format, quality, frames per second, and what the file tells about its making.
-        extra: what the file tells beside the request, such as ``job_id``.
+        request: sets format, quality, frame rate and metadata.
+        extra: further metadata, such as ``job_id``.
 
     Returns:
         Width and height written, pixels.
@@ -40,5 +40,5 @@ def write(clip: np.ndarray, path: Path, request: GenerationRequest, extra: dict[
 
 
 def output_format(request: GenerationRequest) -> str:
-    """Name of the format; jobs of before there was a choice have PNG and MP4."""
+    """Return the name of the format; the default is PNG or MP4."""
     return request.output_format or ("mp4" if request.kind.is_video else "png")

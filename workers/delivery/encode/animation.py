@@ -1,4 +1,4 @@
-"""Frames to GIF or animated WebP, through Pillow."""
+"""Encode frames as GIF or animated WebP, through Pillow."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from PIL import Image
 from workers.delivery.encode.images import OPTIONS
 from workers.delivery.encode.metadata import Metadata
 
-#: Browsers slow down a GIF whose frames are shorter; such videos leave frames out, milliseconds.
+#: Shortest frame of a GIF, milliseconds: browsers slow down shorter ones. Faster videos leave frames out.
 SHORTEST_GIF_MS = 20
-#: Pixels that a GIF's colours are chosen from, at most about.
+#: Approximate number of pixels from which the colours of a GIF are chosen.
 SAMPLE_PX = 200_000
 
 
 def _bayer(order: int) -> np.ndarray:
-    """The threshold matrix of ordered dither: 0 to 4**order - 1, neighbours far apart."""
+    """Return the threshold matrix of ordered dither: 0 to 4**order - 1, with distant values side by side."""
     if order == 0:
         return np.zeros((1, 1), np.int16)
     smaller = 4 * _bayer(order - 1)
     return np.block([[smaller, smaller + 2], [smaller + 3, smaller + 1]])
 
 
-#: Shifts of ordered dither, -16 to 15.5: colours of a palette of 255 lie about that far apart.
+#: Shifts of ordered dither, -16 to 15.5: the approximate distance of colours in a palette of 255.
 _BAYER = ((_bayer(3) - 32) // 2).astype(np.int16)
 
 
 def durations_ms(count: int, fps: float, unit_ms: int) -> list[int]:
-    """How long each of ``count`` frames is shown, in whole units; rounding errors do not add up."""
+    """Return the duration of each of ``count`` frames in whole units; rounding errors do not accumulate."""
     ends = [round(number * 1000 / fps / unit_ms) * unit_ms for number in range(count + 1)]
     return [end - begin for begin, end in pairwise(ends)]
 
@@ -69,10 +69,10 @@ def write_gif(frames: np.ndarray, path: Path, *, fps: float, metadata: Metadata 
 
 
 def _palette(frames: np.ndarray) -> tuple[list[int], np.ndarray]:
-    """The 255 colours that the clip is drawn with (one is left for what does not change).
+    """Choose 255 colours for the clip (the 256th marks pixels that do not change).
 
     Returns:
-        Their red, green and blue in turn, and the table (64, 64, 64) from a colour's upper six bits to its number.
+        Red, green and blue of each in turn; and a table (64, 64, 64) from the upper six bits of a colour to its number.
     """
     step = max(1, round((frames.size / 3 / SAMPLE_PX) ** (1 / 3)))
     sample = np.concatenate([frame[::step, ::step] for frame in frames[::step]])
@@ -84,7 +84,7 @@ def _palette(frames: np.ndarray) -> tuple[list[int], np.ndarray]:
 
 
 def _dithered(frame: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-    """(height, width) numbers of colours. Ordered dither: quick, and what stands still stays the same."""
+    """Return (height, width) numbers of colours. Ordered dither is fast, and still areas stay the same."""
     height, width = frame.shape[:2]
     pattern = np.tile(_BAYER, (height // 8 + 1, width // 8 + 1))[:height, :width, None]
     shifted = np.clip(frame + pattern, 0, 255).astype(np.uint8) >> 2
@@ -92,7 +92,7 @@ def _dithered(frame: np.ndarray, nearest: np.ndarray) -> np.ndarray:
 
 
 class _Clip(Image.Image):
-    """The frames as one of Pillow's animated pictures: only the present frame is a copy in memory."""
+    """The frames as an animated picture of Pillow; only the current frame is copied into memory."""
 
     def __init__(self, frames: np.ndarray) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ from workers.delivery.encode.metadata import Metadata
 #: Quality of thumbnails and posters.
 PREVIEW_QUALITY = 80
 
-#: Pillow's options by format, chosen by ``python -m bench.delivery`` (bench/RESULTS.md).
+#: Pillow's options by format, which ``python -m bench.delivery`` compares (bench/RESULTS.md).
 OPTIONS: dict[str, dict[str, Any]] = {
     # 1: a sixth of the time of Pillow's default 6, and 11 % more bytes of a photo.
     "png": {"compress_level": 1},

@@ -1,4 +1,4 @@
-"""What a file tells about its making: the request as JSON, and as the text that tools of the A1111 kind read.
+"""Metadata of outputs: the request as JSON, and as the text that tools for AUTOMATIC1111 read.
 
 ======================  =====================================  ============================
 format                  JSON                                   text
@@ -10,7 +10,7 @@ MP4, WebM               tag ``comment``                        tag ``description
 GIF                     comment
 ======================  =====================================  ============================
 
-``framemill/inspection.py`` reads all of them back.
+``framemill.inspection`` reads all of them.
 """
 
 from __future__ import annotations
@@ -30,36 +30,36 @@ from jobs.requests.generation import GenerationRequest
 
 logger = logging.getLogger(__name__)
 
-#: Numbers of EXIF: the sub-directory, and what is in it.
+#: Tags of EXIF: the sub-directory, and its fields.
 EXIF_IFD, USER_COMMENT, MAKER_NOTE = 0x8769, 0x9286, 0x927C
 MAKER = b"framemill\0"
-#: A segment of JPEG has 16 bits for its length, its own two bytes and ``Exif\\0\\0`` included.
+#: The length of a JPEG segment has 16 bits, and includes its own two bytes and ``Exif\\0\\0``.
 MAX_EXIF_BYTES = 65_535 - 2 - 6
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """One output's."""
+    """The metadata of one output."""
 
     json: str
     text: str
 
     @classmethod
     def of(cls, request: GenerationRequest, extra: Mapping[str, Any]) -> Metadata:
-        """The request as callers may see it, and ``extra``."""
+        """Return the request as callers may see it, with ``extra``."""
         values = {**request.shown(), **extra}
-        own = {**values, **request.seeds(extra.get("index", 0))}  # the text has no index
-        return cls(json.dumps(values, ensure_ascii=False), infotext.write(own))
+        of_image = {**values, **request.seeds(extra.get("index", 0))}  # the text has no field for the index
+        return cls(json.dumps(values, ensure_ascii=False), infotext.write(of_image))
 
     def png(self) -> dict[str, Any]:
-        """Arguments of Pillow's ``save``."""
+        """Return arguments of Pillow's ``save``."""
         info = PngInfo()
         info.add_text("parameters", self.text)
         info.add_itxt("framemill", self.json, zip=True)
         return {"pnginfo": info}
 
     def exif(self) -> dict[str, Any]:
-        """Arguments of Pillow's ``save``. What is too long for EXIF is left out, the text first."""
+        """Return arguments of Pillow's ``save``. Metadata too long for EXIF is left out, the text first."""
         note = {MAKER_NOTE: MAKER + zlib.compress(self.json.encode(), 9)}
         text = {USER_COMMENT: b"UNICODE\0" + self.text.encode("utf-16-be")}
         for fields in ({**text, **note}, note):
@@ -71,9 +71,9 @@ class Metadata:
         return {}
 
     def tags(self) -> dict[str, str]:
-        """Tags of a video container."""
+        """Return the tags of a video container."""
         return {"comment": self.json, "description": self.text}
 
     def gif(self) -> dict[str, Any]:
-        """Arguments of Pillow's ``save``."""
+        """Return arguments of Pillow's ``save``."""
         return {"comment": self.json.encode()}

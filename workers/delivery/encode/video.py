@@ -1,4 +1,4 @@
-"""Frames to MP4 (H.264) or WebM (VP9), through PyAV."""
+"""Encode frames as MP4 (H.264) or WebM (VP9), through PyAV."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import numpy as np
 from jobs.formats import even_size
 from workers.delivery.encode.metadata import Metadata
 
-#: More threads make a small picture no faster, and each keeps frames in memory.
+#: More threads are not faster for small pictures, and each of them buffers frames.
 THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
 class Codec:
-    """An encoder with its options, chosen by ``python -m bench.delivery`` (bench/RESULTS.md)."""
+    """An encoder with its options, which ``python -m bench.delivery`` compares (bench/RESULTS.md)."""
 
     name: str
     options: dict[str, str]
@@ -34,7 +34,7 @@ class Codec:
 
 
 CODECS = {
-    # faststart: the index comes first, so a player can begin before it has all. Quality 80 is crf 18.
+    # faststart puts the index first, so that a player can begin before it has the whole file. Quality 80 is crf 18.
     "mp4": Codec("libx264", {"preset": "veryfast"}, 51, 33 / 80, {"movflags": "+faststart"}),
     # Quality 80 is crf 25.
     "webm": Codec("libvpx-vp9", {"deadline": "realtime", "cpu-used": "7", "row-mt": "1", "b": "0"}, 63, 38 / 80),
@@ -68,7 +68,7 @@ def write(
 
 
 def frame_rate(fps: float) -> Fraction:
-    """Frames per second as a fraction; 23.976, 29.97 and their kin are 24000/1001, 30000/1001, …"""
+    """Return frames per second as a fraction; NTSC rates such as 23.976 and 29.97 become 24000/1001, 30000/1001."""
     whole = Fraction(round(fps * 1.001))
     ntsc = whole * 1000 / 1001
     return ntsc if fps != whole and abs(fps - ntsc) < 0.005 else Fraction(fps).limit_denominator(1001)

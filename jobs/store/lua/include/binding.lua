@@ -27,10 +27,10 @@ end
 -- Give a slot its next job, or index it as idle. Returns the job and its attempt, or nil.
 local function fill_slot(slot)
   local facts = slot_facts(slot)
-  if not has(facts.owner) or has(facts.job) then return nil end
+  if not has(facts[OWNER]) or has(facts[JOB]) then return nil end
   local obstacle = obstacle_of(slot, facts)
   while not obstacle do
-    local id = next_job(slot, facts.models)
+    local id = next_job(slot, facts[MODELS])
     if not id then break end
     local start_by = job_get(id, 'start_by')
     if not has(start_by) or tonumber(start_by) > now_ms() then return id, bind(slot, id) end

@@ -1,6 +1,6 @@
 """The embedded Redis: a private server on a Unix socket that writes all data to disk within a second.
 
-``python -m stack.redis_server`` runs it in the foreground; the stack uses :class:`EmbeddedRedis`.
+``python -m stack redis`` runs it in the foreground; the stack uses :class:`EmbeddedRedis`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from redis import RedisError
 
 from jobs.errors import BadSetting
 from jobs.settings import Settings
-from stack import redis_binary, redis_config, redis_probe
+from stack.embedded_redis import binary, config, probe
+from stack.embedded_redis.binary import RedisStartError
+from stack.embedded_redis.probe import ServerState
 from stack.parent import terminate_with_parent
-from stack.redis_binary import RedisStartError
-from stack.redis_probe import ServerState
 
 #: Maximum time for the start, and for reading a large append-only file, in seconds.
 START_TIMEOUT_S = 30.0
@@ -71,11 +71,11 @@ class EmbeddedRedis:
         with (self.folder / "redis.lock").open("w") as lock:
             if not self._locked(lock) or self._answers():  # the latter: a server started without the lock
                 return
-            binary = redis_binary.find()
+            redis_server = binary.find_binary()
             for stale in (self.socket, self.folder / "redis.pid"):
                 stale.unlink(missing_ok=True)
             self._process = subprocess.Popen(
-                [binary.path, redis_config.write(self.folder, self.socket, self.log, binary)],
+                [redis_server.path, config.write_config(self.folder, self.socket, self.log, redis_server)],
                 cwd=self.folder,
                 # A newer server refuses to start with a locale that the system does not have.
                 env={**os.environ, "LC_ALL": "C"},
@@ -97,7 +97,7 @@ class EmbeddedRedis:
         if process is None:
             return
         try:
-            with redis_probe.connect(self.socket) as client:
+            with probe.connect(self.socket) as client:
                 client.shutdown(nosave=True)  # the append-only file is complete without a snapshot
         except (RedisError, OSError):
             process.terminate()
@@ -143,7 +143,7 @@ class EmbeddedRedis:
         Raises:
             RedisStartError: a server serves the socket, but may not be used.
         """
-        if redis_probe.ping(self.socket) is not ServerState.READY:
+        if probe.ping(self.socket) is not ServerState.READY:
             return False
         if self._process is None and not self._reuse:
             raise self._occupied()
@@ -157,7 +157,7 @@ class EmbeddedRedis:
     def _await_answer(self) -> None:
         assert self._process is not None
         started = time.monotonic()
-        while (state := redis_probe.ping(self.socket)) is not ServerState.READY:
+        while (state := probe.ping(self.socket)) is not ServerState.READY:
             if self._process.poll() is not None:
                 raise RedisStartError(f"redis-server ended at once (status {self._process.returncode}){self._tail()}")
             if time.monotonic() - started > (LOAD_TIMEOUT_S if state is ServerState.LOADING else START_TIMEOUT_S):
@@ -191,7 +191,3 @@ def redis() -> int:
     except (BadSetting, RedisStartError, OSError) as exc:
         print(f"cannot start Redis: {exc}", file=sys.stderr)
         return 2
-
-
-if __name__ == "__main__":
-    sys.exit(redis.main(standalone_mode=False))

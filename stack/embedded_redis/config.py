@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stack.redis_binary import RedisBinary, RedisStartError
+from stack.embedded_redis.binary import RedisBinary, RedisStartError
 
 
-def write(folder: Path, socket: Path, log: Path, binary: RedisBinary) -> Path:
+def write_config(folder: Path, socket: Path, log: Path, binary: RedisBinary) -> Path:
     """Write ``redis.conf`` to ``folder`` and return its path.
 
     Raises:

@@ -97,13 +97,18 @@ def test_the_limit_holds_for_announced_and_for_endless_bodies(web: str) -> None:
             sent += len(piece)
 
     piece = b"x" * 65536
-    for head, part in (
-        (b"HTTP/1.1 200 OK\r\n\r\n", piece),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"10000\r\n" + piece + b"\r\n"),
-        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", piece),
+    for head, part, rule in (
+        (b"HTTP/1.1 200 OK\r\n\r\n", piece, "must not exceed 1000000 bytes"),
+        (
+            b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
+            b"10000\r\n" + piece + b"\r\n",
+            "must not exceed 1000000 bytes",
+        ),
+        # A negative chunk size is not HTTP: none of what follows is read.
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", piece, "must send the complete file"),
     ):
         with script(lambda sock, head=head, part=part: endless(sock, head, part)) as port:  # type: ignore[misc]
-            assert "exceed" in refused(f"http://127.0.0.1:{port}/", max_bytes=1_000_000)
+            assert rule in refused(f"http://127.0.0.1:{port}/", max_bytes=1_000_000)
         assert sent < 30_000_000  # what the buffers of the system take
 
 
@@ -132,7 +137,9 @@ def test_a_content_length_that_is_too_small_ends_the_body_there() -> None:
 def test_a_closed_port_is_refused_without_its_reason() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    assert refused(f"http://127.0.0.1:{port}/") == "the link's server does not answer correctly"
+    assert refused(f"http://127.0.0.1:{port}/") == (
+        "could not be downloaded: the link's server does not answer correctly"
+    )
 
 
 # --- Time -------------------------------------------------------------------------------------------------------------
@@ -161,7 +168,7 @@ def drip(start: bytes, piece: bytes) -> Callable[[socket.socket], None]:
 def test_a_slow_server_holds_it_no_longer_than_the_limit(scheme: str, play: Callable[[socket.socket], None]) -> None:
     with script(play) as port:
         assert "within 0.4 seconds" in refused(f"{scheme}://127.0.0.1:{port}/", timeout_s=0.4)
-        left = [thread for thread in threading.enumerate() if thread.name == "fetch"]
+        left = [thread for thread in threading.enumerate() if thread.name == "guarded call"]
         for thread in left:
             thread.join(1)  # long before the script ends: its connection was shut
             assert not thread.is_alive()
@@ -224,7 +231,7 @@ UNDER_GEVENT = """
 from gevent import monkey; monkey.patch_all()
 import gevent, socket, sys
 from jobs.errors import InvalidRequest
-from jobs.fetch import fetch
+from jobs.outbound.download import download
 from gevent.server import StreamServer
 
 now = most = 0
@@ -245,7 +252,7 @@ server = StreamServer(("127.0.0.1", 0), serve); server.start()
 
 def get(scheme, path, timeout_s):
     try:
-        return fetch(f"{scheme}://127.0.0.1:{server.server_port}{path}", max_bytes=99, timeout_s=timeout_s,
+        return download(f"{scheme}://127.0.0.1:{server.server_port}{path}", max_bytes=99, timeout_s=timeout_s,
                      allow_hosts=frozenset({"127.0.0.1"}))
     except InvalidRequest as exc:
         return exc.message
@@ -265,8 +272,9 @@ def test_works_and_keeps_its_time_under_gevent() -> None:
     assert done.stdout == "fine\n", done.stderr
 
 
-def test_imports_the_standard_library_only() -> None:
-    code = "import sys, jobs.fetch; print([m for m in ('requests', 'urllib3', 'flask', 'celery') if m in sys.modules])"
+def test_imports_neither_flask_nor_celery_nor_redis() -> None:
+    heavy = ("requests", "urllib3", "flask", "celery", "redis")
+    code = f"import sys, jobs.outbound.download; print([name for name in {heavy} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
 
@@ -275,4 +283,4 @@ def test_imports_the_standard_library_only() -> None:
 def nothing_left() -> Iterator[None]:
     yield
     time.sleep(0.05)
-    assert [thread.name for thread in threading.enumerate() if thread.name == "fetch"] == []
+    assert [thread.name for thread in threading.enumerate() if thread.name == "guarded call"] == []

