@@ -18,7 +18,6 @@ from jobs.formats import FORMATS
 from jobs.objects.base import ObjectStore
 from jobs.record import Job, Output
 from jobs.settings import Settings
-from jobs.slots.slot import Binding
 from jobs.store.jobs import JobStore
 from workers.delivery import encode
 from workers.gpu.drawing import draw
@@ -77,10 +76,8 @@ class ThreadWorker:
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_S):
             beat = self._store.heartbeat(self.slot, self._owner, {})
-            bindings = [Binding(beat.job_id, beat.attempt, self.slot)] if beat.job_id else list(beat.bindings)
-            for binding in bindings:
-                if binding.slot == self.slot:
-                    self._compute(binding.job_id, binding.attempt)
+            if beat.job_id:
+                self._compute(beat.job_id, beat.attempt)
 
     def _compute(self, job_id: str, attempt: int) -> None:
         run = secrets.token_hex(8)

@@ -164,11 +164,8 @@ class LongPoll:
         if not self._slot:
             return None
         beat = store().heartbeat(self._slot, self._worker.owner, {"open": "" if is_over else "1"})
-        bindings = [Binding(beat.job_id, beat.attempt, self._slot)] if beat.job_id else []
-        bindings += [binding for binding in beat.bindings if binding.slot == self._slot]
-        for binding in bindings:
-            if job := _start(self._worker, binding):
-                return job
+        if beat.job_id and (job := _start(self._worker, Binding(beat.job_id, beat.attempt, self._slot))):
+            return job
         if not is_over and not beat.held:  # the lease lapsed while Redis or this process was away
             return self._acquire_slot()
         return None
