@@ -16,7 +16,6 @@ from app.events import Listener
 from app.extensions import hub, settings, store
 from app.protocols.aime.endpoints.spec import MODEL_PREFIX, Endpoint
 from jobs.record import Job
-from jobs.slots.slot import Binding
 from jobs.store import queries
 from jobs.store.events import Event
 
@@ -75,6 +74,15 @@ class Worker:
 
     def owns(self, slot: str | None) -> bool:
         return slot is not None and slot.partition("~")[0] == self.base
+
+
+@dataclass(frozen=True)
+class Binding:
+    """An attempt that is bound to a slot of a worker; ``job_id`` is '' for a slot without one."""
+
+    job_id: str
+    attempt: int
+    slot: str
 
 
 def batch_size_of(fields: Mapping[str, Any]) -> int:

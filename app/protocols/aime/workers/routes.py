@@ -169,8 +169,7 @@ def _update_progress(fields: dict[str, Any]) -> dict[str, Any]:
         outputs = {name: data[name] for name in endpoint.progress_outputs if data.get(name) is not None}
         reported = {"progress": percent, "progress_data": outputs}
         store().keep_worker_progress(job.job_id, reported, endpoint.job_inactivity_timeout)
-        overdue_s = pulling.renew(job)
-        if overdue_s is None or overdue_s < 0:
+        if pulling.renew(job) is None:
             return _progress_response()
         store().fail(job.job_id, attempt, code=RunTimeout.code, message=str(RunTimeout()), slot=job.slot or "")
         return _progress_response(canceled=fields["job_id"])
