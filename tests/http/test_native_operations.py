@@ -129,7 +129,7 @@ def test_a_pinned_model_is_not_unloaded(service: Service) -> None:
         ("broken", {}, 409, "no running worker has model broken"),
         ("tiny-image", {"slot": "gpu9"}, 422, "must be a slot that runs tiny-image: gpu0"),
         ("broken", {"slot": "gpu0"}, 422, "must be a slot that runs broken: none is available now"),
-        ("tiny-image", {"where": "gpu0"}, 422, "unknown field"),
+        ("tiny-image", {"where": "gpu0"}, 422, "is unknown"),
     ],
 )
 def test_wrong_model_commands(service: Service, model: str, body: dict[str, Any], code: int, text: str) -> None:
@@ -172,7 +172,7 @@ def test_the_first_key_is_an_admins(service: Service) -> None:
     refused = service.post("/v1/admin/keys", json={"service": "web"})
     [problem] = refused.get_json()["error"]["fields"]
     assert (refused.status_code, problem["field"]) == (422, "role")
-    assert problem["rule"] == "the first key must be an admin's: from then on every request needs a key"
+    assert problem["rule"] == "must be admin for the first key: from then on every request needs a key"
     ops = key(service, "ops", role="admin")
     assert service.get("/v1/queue").status_code == 401
     listed = service.json("/v1/admin/keys", headers=ops)["keys"]
@@ -217,7 +217,7 @@ def test_the_webhook_of_a_key(services: Callable[..., Service]) -> None:
     assert "secret" not in put(url=url)
     assert put(new_secret=True)["secret"] != made["secret"]
     assert put(events=["job.failed"])["error"]["fields"][0]["field"] == "events"
-    assert put(address=url)["error"]["fields"][0]["rule"] == "unknown field"
+    assert put(address=url)["error"]["fields"][0]["rule"] == "is unknown"
     job_id = service.submit(ops)
     log = service.json(f"/v1/jobs/{job_id}/webhooks", headers=ops)
     assert (log["job_id"], log["url"], log["deliveries"]) == (job_id, url, [])
