@@ -1,4 +1,4 @@
-"""The API process: Flask, nothing heavy. ``gunicorn 'app:create_app()'`` serves it."""
+"""The API process: a Flask app without torch. ``gunicorn 'app:create_app()'`` serves it."""
 
 from app.factory import __version__, create_app
 

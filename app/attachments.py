@@ -1,4 +1,4 @@
-"""The pictures of a request: taken out of its fields, and stored once everything else is known to be right."""
+"""The pictures of a request: taken out of its fields, and stored after everything else has been checked."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from jobs.requests.inpaint import Inpaint
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 
-#: Stands in a field for a picture that is not stored yet.
+#: Value of a field whose picture is not stored yet.
 UNSTORED = "inputs/unstored"
 
 
 @dataclass
 class Pictures:
-    """What was sent, by field: ``image``, ``mask``, ``mix[0].image``."""
+    """The pictures of a request."""
 
+    #: A link, a data URL, base64 or the bytes of an upload, by field: ``image``, ``mask``, ``mix[0].image``.
     contents: dict[str, str | bytes] = field(default_factory=dict)
-    #: Names of the files of a form that were meant.
+    #: Names of the uploaded files that fields refer to.
     used: set[str] = field(default_factory=set)
-    #: Black is painted and white kept.
+    #: Whether black is repainted and white is kept.
     mask_inverted: bool = False
 
     def fingerprint(self) -> str:
-        """Equal for the same pictures in the same fields."""
+        """Return a digest that is equal for the same pictures in the same fields."""
         digest = hashlib.sha256(b"inverted" if self.mask_inverted else b"")
         for name, content in sorted(self.contents.items()):
             data = content if isinstance(content, bytes) else content.encode()
@@ -39,21 +40,24 @@ class Pictures:
 
 
 def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
-    """Take the pictures out of checked fields and put :data:`UNSTORED` there; an empty text counts as none.
+    """Replace the pictures in checked fields by :data:`UNSTORED`; an empty text counts as no picture.
 
     Args:
-        values: the fields, changed in place. Those of other servers' bodies may have ``mask_inverted``.
-        uploads: files of a form by name.
+        values: the fields, changed in place. Bodies of other servers' protocols may have ``mask_inverted``.
+        uploads: contents of uploaded files by name.
+
+    Returns:
+        The pictures.
     """
     pictures = Pictures(mask_inverted=bool(values.pop("mask_inverted", False)))
 
-    def put(name: str, sent: Any, upload: str) -> str | None:
+    def put(name: str, content: Any, upload: str) -> str | None:
         if upload in uploads:
             pictures.used.add(upload)
-            sent = uploads[upload]
-        elif not sent:
+            content = uploads[upload]
+        elif not content:
             return None
-        pictures.contents[name] = sent
+        pictures.contents[name] = content
         return UNSTORED
 
     for name in ("image", "mask"):
@@ -66,25 +70,25 @@ def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
 def store(
     request: GenerationRequest, pictures: Pictures, *, settings: Settings, objects: ObjectStore, records: JobStore
 ) -> GenerationRequest:
-    """The request with the keys of its stored pictures.
+    """Store the pictures; return the request with their keys.
 
     Raises:
-        InvalidRequest: one of them is no usable picture; names its field.
+        InvalidRequest: a picture cannot be used; names its field.
         Unavailable: the object store or Redis does not answer.
     """
     if not pictures.contents:
         return request
-    # The output has the image's size then, and is written as large.
-    large = Inpaint.of(request.inpaint).area == "masked"
-    max_side_px = FORMATS[str(request.output_format)].max_side_px if large else 0
-    found = {}
+    # With area ``masked`` the output has the size of the image, which its format must be able to hold.
+    as_large_as_image = Inpaint.of(request.inpaint).area == "masked"
+    max_side_px = FORMATS[str(request.output_format)].max_side_px if as_large_as_image else 0
+    stored = {}
     for name, content in pictures.contents.items():
-        found[name] = inputs.store_image(
+        stored[name] = inputs.store_image(
             content, settings=settings, objects=objects, records=records, field=name,
             inverted=name == "mask" and pictures.mask_inverted, max_side_px=max_side_px if name == "image" else 0,
         )  # fmt: skip
     mix = [
-        {**part, "image": found[f"mix[{index}].image"]} if "image" in part else part
+        {**part, "image": stored[f"mix[{index}].image"]} if "image" in part else part
         for index, part in enumerate(request.mix or ())
     ]
-    return replace(request, image=found.get("image"), mask=found.get("mask"), mix=mix or None)
+    return replace(request, image=stored.get("image"), mask=stored.get("mask"), mix=mix or None)

@@ -1,4 +1,4 @@
-"""Who calls: API keys as ``Authorization: Bearer <key>``. Without any key on the server everybody is the operator."""
+"""Authenticates callers by ``Authorization: Bearer <key>``. On a server without keys, every caller is an admin."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from jobs.store.jobs import JobStore
 
 
 def identify(secret: str | None) -> Caller:
-    """The caller with this secret.
+    """Return the caller with this secret.
 
     Raises:
-        Unauthorized: the server has keys, and this is none of them.
+        Unauthorized: the server has keys, and this is not one of them.
     """
     caller = KeyRing(store()).authenticate(secret) if secret else None
     if caller is not None:
@@ -33,23 +33,23 @@ def identify(secret: str | None) -> Caller:
 
 
 def is_open() -> bool:
-    """Whether anybody may do everything: on loopback, without keys."""
+    """Return whether every caller is an admin: the server listens on loopback and has no keys."""
     return settings().web.is_loopback and _has_no_keys(store(), int(time.monotonic()))
 
 
 @lru_cache(maxsize=8)
 def _has_no_keys(store: JobStore, second: int) -> bool:
-    """Whether the server has no keys; looked up once a second, so the first key takes effect within one."""
+    """Return whether the server has no keys; looked up once per ``second``, so a first key takes effect within one."""
     return KeyRing(store).is_empty()
 
 
 def keys_changed() -> None:
-    """Make this process look up at once whether there are keys."""
+    """Look up whether there are keys at the next request of this process."""
     _has_no_keys.cache_clear()
 
 
 def protect(blueprint: Blueprint) -> None:
-    """Let only known callers use a blueprint's routes; ``caller()`` is the one of this request."""
+    """Authenticate the requests of a blueprint; :func:`caller` is the caller of the current one."""
 
     @blueprint.before_request
     def _authenticate() -> None:
@@ -61,12 +61,13 @@ def protect(blueprint: Blueprint) -> None:
 
 
 def secret() -> str | None:
+    """Return the secret of the current request, or None."""
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
     return secret.strip() if scheme.lower() == "bearer" else None
 
 
 def still_valid() -> bool:
-    """Whether the caller of a long answer may have the rest of it: not when its key was revoked meanwhile."""
+    """Return whether the key of the current request, whose response takes long, has not been revoked meanwhile."""
     try:
         return identify(secret()) == caller()
     except Unauthorized:
@@ -74,20 +75,20 @@ def still_valid() -> bool:
 
 
 def caller() -> Caller:
-    """Who sent the request that is being answered."""
-    found: Caller = g.caller
-    return found
+    """Return the caller of the current request."""
+    current: Caller = g.caller
+    return current
 
 
 def admin() -> Caller:
-    """The caller, who must be an admin. Raises: Forbidden."""
+    """Return the caller, which must be an admin. Raises: Forbidden."""
     if not caller().is_admin:
         raise Forbidden("this needs an admin's key")
     return caller()
 
 
 def check_model(model: str) -> None:
-    """Raises: Forbidden: the caller's key may not use this model."""
+    """Check that the caller's key may use a model. Raises: Forbidden."""
     if caller().models and model not in caller().models:
         raise Forbidden(f"this key may not use model {model}")
 
@@ -100,7 +101,7 @@ def visible_job(job_id: str) -> Job:
     """
     job = store().get(job_id)
     if not caller().owns(job.key_id):
-        raise JobNotFound(f"there is no job {job_id!r}")
+        raise JobNotFound(f"job {job_id!r} does not exist")
     return job
 
 
@@ -113,10 +114,10 @@ def sees(job_id: str) -> bool:
 
 
 def refuse_open_address(settings: Settings) -> None:
-    """Keep a server without keys on loopback: anybody who reaches it could use the GPUs.
+    """Refuse to listen on other addresses than loopback while there are no keys.
 
     Raises:
-        SystemExit: with what to do.
+        SystemExit: the message says what to do.
     """
     if settings.web.is_loopback or settings.access.key_entries or settings.devoid.services:
         return

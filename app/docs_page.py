@@ -1,7 +1,7 @@
-"""The API's documentation in the browser: Swagger UI from an installed package, nothing from the network.
+"""The page ``/docs``: Swagger UI from an installed package; the browser loads nothing from other servers.
 
-flask-smorest can show Swagger UI too, but its page holds a script inline, which the Content-Security-Policy here
-refuses; so its ``OPENAPI_SWAGGER_UI_PATH`` stays unset, and it only serves ``/openapi.json``.
+flask-smorest can serve Swagger UI as well, but its page has an inline script, which the Content-Security-Policy below
+forbids. Its ``OPENAPI_SWAGGER_UI_PATH`` is therefore not set, and it serves ``/openapi.json`` only.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from pathlib import Path
 
 from flask import Blueprint, Flask, Response, abort, render_template_string, request, send_from_directory
 
-#: The only files of the package that the page needs.
+#: The files of the package that the page needs.
 FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 SPEC_PATH = "/openapi.json"
 
-#: Swagger UI has pictures in its style sheet (``data:``) and shows pictures of answers from memory (``blob:``). It sets
-#: styles by script only, so that not even styles need ``unsafe-inline``.
+#: Swagger UI has pictures in its style sheet (``data:``) and shows pictures of responses from memory (``blob:``). It
+#: sets styles by script, so styles do not need ``unsafe-inline``.
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -33,14 +33,14 @@ _PAGE = """<!doctype html>
 </head>
 <body>
 <div id="api" data-spec="{{ base }}{{ spec }}"></div>
-<noscript>This page needs JavaScript. The description itself: <a href="{{ base }}{{ spec }}">{{ spec }}</a></noscript>
+<noscript>This page needs JavaScript. The OpenAPI description: <a href="{{ base }}{{ spec }}">{{ spec }}</a></noscript>
 <script src="{{ base }}/docs/static/swagger-ui-bundle.js"></script>
 <script src="{{ base }}/docs/static/start.js"></script>
 </body>
 </html>
 """
 
-#: Without ``validatorUrl: null`` the page would send the address of the description to swagger.io.
+#: Without ``validatorUrl: null`` the page would send the address of the OpenAPI description to swagger.io.
 _START = """"use strict";
 SwaggerUIBundle({
   url: document.getElementById("api").dataset.spec,
@@ -55,7 +55,7 @@ SwaggerUIBundle({
 
 
 def register_docs(app: Flask) -> None:
-    """Serve the page at ``/docs`` and ``/docs/``, and what it loads below ``/docs/static/``.
+    """Serve the page at ``/docs`` and ``/docs/``, and its files below ``/docs/static/``.
 
     Raises:
         RuntimeError: the package flask-swagger-ui is not installed.
@@ -88,8 +88,8 @@ def register_docs(app: Flask) -> None:
 
 
 def _files() -> Path:
-    """Where the package keeps Swagger UI; it is looked up, not imported (its import brings a Flask extension)."""
-    found = find_spec("flask_swagger_ui")
-    if found is None or found.origin is None:
-        raise RuntimeError("the package flask-swagger-ui is missing; it holds the files of the page /docs")
-    return Path(found.origin).parent / "dist"
+    """Return the folder of Swagger UI. The package is located without an import, which would load a Flask extension."""
+    spec = find_spec("flask_swagger_ui")
+    if spec is None or spec.origin is None:
+        raise RuntimeError("the package flask-swagger-ui is missing; it has the files of the page /docs")
+    return Path(spec.origin).parent / "dist"

@@ -1,6 +1,6 @@
-"""Every error as JSON: ``{"detail": text, "error": {"code", "message", "fields"}}``, unknown routes included.
+"""Renders every error as JSON: ``{"detail": text, "error": {"code", "message", "fields"}}``, unknown routes included.
 
-``detail`` repeats the message where clients of other servers look for it.
+``detail`` repeats the message, because clients of other servers' protocols read it there.
 """
 
 from __future__ import annotations
@@ -29,17 +29,18 @@ STATUS: dict[type[errors.FramemillError], int] = {
     errors.Unavailable: 503,
 }
 
-#: Codes of the errors that Flask itself raises.
+#: Codes of the errors that Flask raises, by HTTP status.
 HTTP_CODES = {
     400: "bad_request", 404: "unknown_route", 405: "method_not_allowed", 413: "too_large",
     415: "unsupported_media_type", 416: "range_not_satisfiable",
 }  # fmt: skip
 
+#: ``Retry-After`` of 503, seconds.
 UNAVAILABLE_RETRY_AFTER_S = 2
 
 
 def render(code: str, message: str, status: int, problems: tuple[errors.Problem, ...] = ()) -> Response:
-    """The one shape of an error answer."""
+    """Return the response to an error."""
     body: dict[str, Any] = {"code": code, "message": message, "fields": [problem.to_dict() for problem in problems]}
     response = jsonify({"detail": message, "error": body})
     response.status_code = status
@@ -47,7 +48,7 @@ def render(code: str, message: str, status: int, problems: tuple[errors.Problem,
 
 
 def register(app: Flask) -> None:
-    """Handle everything that can be raised in a request."""
+    """Handle every exception of a request."""
     app.register_error_handler(errors.FramemillError, _framemill_error)
     app.register_error_handler(HTTPException, _http_error)
     app.register_error_handler(Exception, _bug)
@@ -60,17 +61,17 @@ def _framemill_error(exc: errors.FramemillError) -> Response:
     response = render(exc.code, exc.message, status, getattr(exc, "problems", ()))
     if isinstance(exc, errors.Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
-    say_when(response, exc)
+    set_retry_after(response, exc)
     return response
 
 
 def status_of(exc: errors.FramemillError) -> int:
-    """The HTTP status of an error."""
+    """Return the HTTP status of an error."""
     return next(STATUS[base] for base in type(exc).__mro__ if base in STATUS)
 
 
-def say_when(response: Response, exc: errors.FramemillError) -> None:
-    """Tell in the headers when to try again, after an error that passes."""
+def set_retry_after(response: Response, exc: errors.FramemillError) -> None:
+    """Set ``Retry-After`` if the error is temporary."""
     if isinstance(exc, errors.QueueFull):
         response.headers["Retry-After"] = str(exc.retry_after_s)
     if isinstance(exc, errors.Unavailable):

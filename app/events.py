@@ -21,17 +21,19 @@ logger = logging.getLogger(__name__)
 
 #: Events that wait for one listener; a slower one is given the present state instead.
 BACKLOG = 1000
+#: Pause before the reader connects to Redis again, seconds.
+RECONNECT_AFTER_S = 0.5
 #: Stands for the jobs of every key among the groups of listeners.
 _ALL_KEYS = "*"
 
 
 class Listener:
-    """A queue of events; None in it: something was missed, look at the present state."""
+    """A queue of events. None in it stands for missed events: the present state of the job must be read."""
 
     def __init__(self, last_id: str, job_id: str | None) -> None:
         self.job_id = job_id
         self._queue: queue.Queue[Event | None] = queue.Queue(BACKLOG)
-        #: The newest event when the listener came.
+        #: The newest event when the listener was registered.
         self.last_id = last_id
 
     def put(self, event: Event | None) -> None:
@@ -43,12 +45,12 @@ class Listener:
             self._queue.put_nowait(None)
 
     def get(self, timeout_s: float) -> Event | None:
-        """The next event. Raises: queue.Empty after ``timeout_s``."""
+        """Return the next event. Raises: queue.Empty after ``timeout_s``."""
         return self._queue.get(timeout=max(0.0, timeout_s))
 
 
 class EventHub:
-    """The reader of this process; it starts with the first listener."""
+    """The event reader of an app; it starts with the first listener."""
 
     def __init__(self, log: EventLog) -> None:
         self._log = log
@@ -57,12 +59,17 @@ class EventHub:
         self._by_slot: dict[str, set[Listener]] = defaultdict(set)
         self._lock = threading.Lock()
         self._last_id: str | None = None
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """Stop the reader when its connection to Redis is lost, instead of reconnecting."""
+        self._closed.set()
 
     @contextmanager
     def listen(self, *, job_id: str | None = None, key_id: str | None = None, slot: str = "") -> Iterator[Listener]:
-        """Events of one job, of the jobs of one slot or one key, or (none of them) of all, from now on.
+        """Listen to the events of one job, of the jobs of one slot or one key, or (without all three) of all jobs.
 
-        ``slot`` stands for those that continue its name with ``~``, too.
+        ``slot`` includes the slots whose names continue it with ``~``.
         """
         self._start()
         assert self._last_id is not None
@@ -79,7 +86,7 @@ class EventHub:
                 group.pop(name, None)
 
     def missed(self, since: str, *, job_id: str | None = None, key_id: str | None = None) -> list[Event] | None:
-        """Events after ``since``; None when some are no longer kept."""
+        """Return the events after ``since``; None if some of them are no longer in the log."""
         events = self._log.after(since)
         if events is None:
             return None
@@ -92,26 +99,25 @@ class EventHub:
                 threading.Thread(target=self._run, name="events", daemon=True).start()
 
     def _run(self) -> None:
-        pause = threading.Event()
-        while True:
+        while not self._closed.is_set():
             try:
                 self._read()
             except Unavailable:
-                pause.wait(0.5)
+                pass  # Redis does not answer; the requests that need it say so
             except Exception:
-                logger.exception("the event reader goes on after an error")
-                pause.wait(0.5)
+                logger.exception("the event reader continues after an error")
+            self._closed.wait(RECONNECT_AFTER_S)
 
     def _read(self) -> None:
-        """Hand events out until the connection is lost. Raises: Unavailable."""
+        """Distribute events until the connection is lost. Raises: Unavailable."""
         for event in self._log.follow():
             if event is None:  # a new subscription
                 self._catch_up()
             else:
-                self._hand_out(event)
+                self._distribute(event)
 
     def _catch_up(self) -> None:
-        """Hand out what came between the newest event handed out and the subscription."""
+        """Distribute the events between the last distributed one and the subscription."""
         assert self._last_id is not None
         events = self._log.all() if self._last_id == BEFORE_ALL else self._log.after(self._last_id)
         if events is None:
@@ -120,9 +126,9 @@ class EventHub:
                 listener.put(None)
             self._last_id = self._log.newest_id()
         for event in events or []:
-            self._hand_out(event)
+            self._distribute(event)
 
-    def _hand_out(self, event: Event) -> None:
+    def _distribute(self, event: Event) -> None:
         if order(event.event_id) <= order(self._last_id or BEFORE_ALL):
             return
         self._last_id = event.event_id

@@ -1,7 +1,7 @@
-"""What one Flask app works with: its settings, store, models, objects, events and dispatcher.
+"""The parts of a Flask app: its settings, store, models, objects, events and dispatcher.
 
-:func:`app.create_app` puts one :class:`Extensions` on the app object, so several apps, each with a Redis of its
-own, run side by side in one process. The functions below answer for the app of the current request.
+:func:`app.create_app` puts one :class:`Extensions` on the app object, so that several apps, each with its own Redis,
+can run in one process. The functions below return the parts of the app of the current request.
 """
 
 from __future__ import annotations
@@ -58,41 +58,41 @@ def install(app: Flask, settings: Settings, models: ModelRegistry) -> Extensions
 
 
 def of(app: Flask) -> Extensions:
-    """The parts of this app."""
+    """Return the parts of an app."""
     extensions: Extensions = app.extensions[_NAME]
     return extensions
 
 
 def current() -> Extensions:
-    """The parts of the app that answers the current request."""
+    """Return the parts of the app of the current request."""
     return of(current_app)
 
 
 def settings() -> Settings:
-    """The settings of the current app."""
+    """Return the settings of the current app."""
     return current().settings
 
 
 def store() -> JobStore:
-    """The job store of the current app."""
+    """Return the job store of the current app."""
     return current().store
 
 
 def models() -> ModelRegistry:
-    """The models that the current app offers."""
+    """Return the models that the current app offers."""
     return current().models
 
 
 def objects() -> ObjectStore:
-    """The object store of the current app."""
+    """Return the object store of the current app."""
     return current().objects
 
 
 def hub() -> EventHub:
-    """The event hub of the current app."""
+    """Return the event hub of the current app."""
     return current().hub
 
 
 def dispatcher() -> Dispatcher:
-    """The dispatcher of the current app."""
+    """Return the dispatcher of the current app."""
     return current().dispatcher

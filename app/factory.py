@@ -1,4 +1,4 @@
-"""The API process: Flask, nothing heavy. ``gunicorn 'app:create_app()'`` serves it."""
+"""Creates the Flask app."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from jobs.models.registry import ModelRegistry
 from jobs.settings import Settings
 from jobs.store.api_keys import KeyRing
 
-#: The version of the checkout, which is installed in the environment.
+#: Version of the installed package.
 __version__ = version("framemill")
 
 
 def create_app(settings: Settings | None = None) -> Flask:
-    """Build the app.
+    """Create an app with its own store, models and events.
 
     Args:
-        settings: default: from the environment.
+        settings: None: read from the environment.
 
     Raises:
-        BadSetting: a wrong setting or models file, before anything is served.
+        BadSetting: a setting or the models file is wrong.
     """
     settings = settings or Settings.from_env()
     configure(settings.process.log_level)
     moderation.verify(settings)
     registry = registry_of(settings)
     app = Flask("framemill", static_folder=None)
-    app.url_map.strict_slashes = False  # both forms of a path are served, none redirects
+    app.url_map.strict_slashes = False  # paths with and without a trailing slash are served, without a redirect
     app.url_map.merge_slashes = False
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.config.update(
@@ -69,9 +69,9 @@ def create_app(settings: Settings | None = None) -> Flask:
 
 
 def _offered(registry: ModelRegistry, settings: Settings) -> ModelRegistry:
-    """The models of this service: all, or those that its only slot may run. Raises: BadSetting."""
-    if not settings.web.service_slot:
+    """Return the models of this service: all, or those that its only slot may run. Raises: BadSetting."""
+    service_slot = settings.web.service_slot
+    if not service_slot:
         return registry
-    backend = read_backends(settings.paths.backends_file).get(settings.web.service_slot)
-    own = backend.offered(registry) if backend else registry.for_slot(settings.web.service_slot)
-    return ModelRegistry(own)
+    backend = read_backends(settings.paths.backends_file).get(service_slot)
+    return ModelRegistry(backend.offered(registry) if backend else registry.for_slot(service_slot))

@@ -1,4 +1,4 @@
-"""Reading what a caller sent, in any protocol: body or form, and the types of fields."""
+"""Reads and checks the fields of a request, in any protocol: JSON bodies, forms, and the types of fields."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from werkzeug.exceptions import BadRequest
 
 from jobs.errors import InvalidRequest, MalformedBody, Problem
 
-#: Not more digits than a number of the API can have.
+#: At most as many digits as a number of the API can have.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 
 
 class Text(fields.String):
-    """A string that can be stored: no lone surrogates, no NUL."""
+    """A string that can be stored: without lone surrogates and NUL."""
 
     default_error_messages = {"invalid": "must be text", "unstorable": "must not contain NUL or lone surrogates"}
 
@@ -37,7 +37,7 @@ def _is_utf8(text: str) -> bool:
 
 
 class Whole(fields.Integer):
-    """A whole number, also as text in a form; true and false are none."""
+    """A whole number, in a form also as text. A boolean is not a number."""
 
     default_error_messages = {"invalid": "must be a whole number", "too_large": "is too large"}
 
@@ -53,7 +53,7 @@ class Whole(fields.Integer):
 
 
 class Number(fields.Float):
-    """A finite number, also as text in a form."""
+    """A finite number, in a form also as text."""
 
     default_error_messages = {"invalid": "must be a number", "special": "must be a finite number"}
 
@@ -64,10 +64,10 @@ class Number(fields.Float):
 
 
 def body_of(request: Request) -> dict[str, Any]:
-    """The fields of a JSON body or of a form; an uploaded file is bytes under its name.
+    """Return the fields of a JSON body or of a form. An uploaded file is bytes under its name.
 
     Raises:
-        MalformedBody: no JSON object.
+        MalformedBody: the body is not a JSON object.
     """
     if request.mimetype in ("multipart/form-data", "application/x-www-form-urlencoded"):
         files = {name: file.read() for name, file in request.files.items() if file.filename}
@@ -81,27 +81,27 @@ def body_of(request: Request) -> dict[str, Any]:
     return body
 
 
-def load(schema: Schema, sent: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Check what was sent.
+def load(schema: Schema, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Check the fields of a request.
 
     Returns:
         The known fields, and the names of unknown ones.
 
     Raises:
-        InvalidRequest: naming every field and its rule.
+        InvalidRequest: names every wrong field and the rule that it broke.
     """
     try:
-        values: dict[str, Any] = schema.load(dict(sent))
+        values: dict[str, Any] = schema.load(dict(body))
     except ValidationError as exc:
         messages = exc.normalized_messages()
-        problems = [Problem(name, rule, sent.get(name)) for name, rule in _rules("", messages)]
+        problems = [Problem(name, rule, body.get(name)) for name, rule in _rules("", messages)]
         raise InvalidRequest(*problems) from exc
     unknown = sorted(str(name)[:80] for name in values.keys() - schema.fields.keys())
     return {name: value for name, value in values.items() if name in schema.fields}, unknown
 
 
 def _rules(name: str, rules: Any) -> Iterator[tuple[str, str]]:
-    """Names like ``mix[0].weight``, each with the rules it broke."""
+    """Yield names like ``mix[0].weight``, each with the rules that it broke."""
     if not isinstance(rules, Mapping):
         text = "; ".join(str(rule) for rule in rules) if isinstance(rules, list) else str(rules)
         yield name, text.rstrip(".")

@@ -1,4 +1,4 @@
-"""Probes: ``/healthz`` (the process answers) and ``/readyz`` (a job sent now would be done)."""
+"""Probes: ``/healthz`` (the process responds) and ``/readyz`` (a job submitted now would be computed and delivered)."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ blueprint = Blueprint("health", __name__, description="Probes")
 
 @blueprint.route("/health")
 @blueprint.route("/healthz")
-@blueprint.response(200, description="The web process answers.")
+@blueprint.response(200, description="The web process responds.")
 def healthz() -> Response:
-    """Liveness: says nothing about Redis or workers."""
+    """Liveness of the web process; says nothing about Redis or the workers."""
     return jsonify({"status": "ok"})
 
 
 @blueprint.route("/readyz")
-@blueprint.response(200, description="Redis answers, and there are a GPU worker and a delivery worker.")
-@blueprint.alt_response(503, description="Not ready; `missing` says what.")
+@blueprint.response(200, description="Redis responds, and a GPU worker and a delivery worker are running.")
+@blueprint.alt_response(503, description="Not ready; `missing` says why.")
 def readyz() -> tuple[Response, int]:
-    """Readiness: whether a job sent now would be computed and delivered."""
+    """Readiness: whether a job submitted now would be computed and delivered."""
     missing: list[str] = []
     facts: dict[str, Any] = {"slots": [], "delivery": []}
     try:

@@ -1,7 +1,7 @@
-"""From what a caller sent as a picture to a stored object: a link, a data URL, base64 or the bytes of an upload.
+"""Checks and stores input images, which callers send as a link, a data URL, base64 or an upload.
 
-Neither a name nor a media type is believed: the content decides. PNG, JPEG and WebP are taken. Limits are checked
-before the work they limit: bytes before base64, pixels before decoding.
+The content decides about the format, not a file name or a media type; PNG, JPEG and WebP are accepted. Limits are
+checked before the work that they limit: bytes before base64, pixels before decoding.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from jobs.store.jobs import JobStore
 
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
-#: Pillow's readers by file signature. They are called directly, not through ``Image.open``: that one imports readers of
-#: 40 more formats, warns by a global limit, and makes a two-picture file of many a phone's JPEG.
+#: Pillow's readers by file signature. They are called directly: ``Image.open`` imports the readers of 40 more formats,
+#: has a global limit, and reads the JPEGs of many phones as files with two pictures.
 _READERS: tuple[tuple[re.Pattern[bytes], str, Callable[[io.BytesIO], Image.Image]], ...] = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "png", PngImageFile),
     (re.compile(rb"\xff\xd8\xff"), "jpg", JpegImageFile),
     (re.compile(rb"RIFF....WEBPVP8[ LX]", re.DOTALL), "webp", WebPImageFile),
 )
-#: Whether a file ends where its image does. What hangs behind it (a zip archive, a script) is not kept.
+#: Whether a file ends where its image does. Data after the image (a zip archive, a script) is not stored.
 _ENDS: dict[str, Callable[[bytes], bool]] = {
     "png": lambda data: data.endswith(b"\0\0\0\0IEND\xaeB`\x82"),
     "jpg": lambda data: data.endswith(b"\xff\xd9"),
     "webp": lambda data: len(data) == int.from_bytes(data[4:8], "little") + 8,
 }
-#: Each scan of a progressive JPEG passes over the whole picture: many tiny ones in a small file take minutes.
+#: Most scans of a progressive JPEG. Each one covers the whole picture, so that many scans in a small file take minutes.
 MAX_JPEG_SCANS = 100
 _JPEG_SCAN = b"\xff\xda"
 _SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]{0,20}:")
-#: RFC 2397. Browsers write octet-stream for a file whose type they do not know.
+#: RFC 2397. Browsers write octet-stream for files of an unknown type.
 _DATA_URL = re.compile(
     r"\s*data:(?:image/(?:png|jpe?g|webp)|application/octet-stream)?(?:;[^;,]*)*?;base64,", re.IGNORECASE
 )
@@ -56,7 +56,7 @@ _T = TypeVar("_T")
 
 
 class Readable(Protocol):
-    """An open upload (of werkzeug's ``FileStorage``, its ``stream``)."""
+    """An open upload, such as the ``stream`` of werkzeug's ``FileStorage``."""
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -65,28 +65,28 @@ def store_image(
     value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore, records: JobStore, field: str = "image",
     inverted: bool = False, max_side_px: int = 0,
 ) -> str:  # fmt: skip
-    """Check an input image and keep it once by its content.
+    """Check an input image and store it once per content.
 
-    The stored file is the sent one, unless a worker would see another picture than the caller: with an EXIF
-    orientation, transparency, a palette, CMYK or 16 bits, or with something hanging behind the image, it is written
-    again as upright 8-bit RGB PNG on white (a mask, in which white is painted anew, on black).
+    The file is stored unchanged, unless a worker would see another picture than the caller: an image with an EXIF
+    orientation, transparency, a palette, CMYK or 16 bits, or with data after the image, is converted to an upright
+    8-bit RGB PNG on white (a mask, whose white is repainted: on black).
 
     Args:
         value: http or https link, data URL, base64 (standard or URL-safe alphabet, padding optional, white space
             ignored), or an upload.
         settings: ``max_input_bytes``, ``max_input_px``, ``input_url_timeout_s``, ``input_url_allow``.
-        objects: where the image goes.
-        records: knows which images are there, and is told that this one is about to be needed.
-        field: what the caller calls it; ``mask`` is a mask.
-        inverted: of a mask: black and white are exchanged first.
-        max_side_px: longest side that the output's format holds, if the output is as large as this image; 0: none.
+        objects: stores the image.
+        records: knows which images are stored, and reserves this one for a job that is about to be submitted.
+        field: name of the field for errors; ``mask`` is a mask.
+        inverted: whether black and white of a mask are exchanged first.
+        max_side_px: longest side in the output's format, if the output has the size of this image; 0: no limit.
 
     Returns:
-        The object's key, ``inputs/<sha256>.<token>.<png|jpg|webp>``. It stays for ``UNUSED_FILES_GRACE_S``, and as
-        long as a job needs it that is submitted within this time.
+        The object's key, ``inputs/<sha256>.<token>.<png|jpg|webp>``. It is kept for ``UNUSED_FILES_GRACE_S``, and as
+        long as a job needs it that is submitted within that time.
 
     Raises:
-        InvalidRequest: for this field; nothing was stored.
+        InvalidRequest: names the field; nothing was stored.
         Unavailable: the object store or Redis does not answer.
     """
     backdrop = "black" if field == "mask" else "white"
@@ -111,7 +111,7 @@ def store_image(
 
 
 def bytes_of(text: str, settings: Settings) -> bytes:
-    """What a link, data URL or base64 stands for. Raises: InvalidRequest: for the field ``image``."""
+    """Return the contents of a link, data URL or base64. Raises: InvalidRequest: names the field ``image``."""
     if data_url := _DATA_URL.match(text):
         return off_the_hub(lambda: _from_base64(text[data_url.end() :], text[:80], settings))
     if text[:80].lstrip().lower().startswith("data:"):
@@ -127,7 +127,7 @@ def bytes_of(text: str, settings: Settings) -> bytes:
 
 
 def _from_base64(text: str, shown: str, settings: Settings) -> bytes:
-    """Both alphabets of RFC 4648; without padding, too."""
+    """Decode base64 in either alphabet of RFC 4648; padding is optional."""
     text = "".join(text.split()).translate({ord("-"): "+", ord("_"): "/"})
     digits = text.rstrip("=")
     if len(digits) * 3 // 4 > settings.inputs.max_bytes:
@@ -143,23 +143,31 @@ def _from_base64(text: str, shown: str, settings: Settings) -> bytes:
 def normalised(
     data: bytes, settings: Settings, shown: str | None, backdrop: str, *, inverted: bool = False, max_side_px: int = 0
 ) -> tuple[bytes, str]:
-    """The checked image as a file, and the ending of its name; ``backdrop`` is seen where it is transparent.
+    """Return the checked image as a file, and the suffix of its name.
+
+    Args:
+        data: the file.
+        settings: its limits.
+        shown: what an error quotes as the field's value.
+        backdrop: colour behind transparent pixels.
+        inverted: whether black and white of a mask are exchanged.
+        max_side_px: longest side, pixels; 0: no limit.
 
     Raises:
-        InvalidRequest: for the field ``image``.
+        InvalidRequest: names the field ``image``.
     """
     if not data:
         raise _refused("must not be empty", shown)
     if len(data) > settings.inputs.max_bytes:
         raise _too_large(settings, shown)
-    found = next(((extension, reader) for signature, extension, reader in _READERS if signature.match(data)), None)
-    if found is None:
+    format_ = next(((suffix, reader) for signature, suffix, reader in _READERS if signature.match(data)), None)
+    if format_ is None:
         raise _refused("must be a PNG, JPEG or WebP image", shown)
-    extension, reader = found
+    suffix, reader = format_
     try:
-        if extension == "jpg" and data.count(_JPEG_SCAN) > MAX_JPEG_SCANS:
+        if suffix == "jpg" and data.count(_JPEG_SCAN) > MAX_JPEG_SCANS:
             raise _refused(f"must not have more than {MAX_JPEG_SCANS} scans", shown)
-        is_exact = _ENDS[extension](data)
+        is_exact = _ENDS[suffix](data)
         opened = reader(io.BytesIO(data))
         changed = _checked(opened, settings, shown, backdrop, is_exact=is_exact)
         if max_side_px and max(opened.size) > max_side_px:
@@ -168,21 +176,29 @@ def normalised(
             changed = ImageOps.invert((changed or opened).convert("L"))
     except InvalidRequest:
         raise
-    except Exception:  # damaged files make Pillow raise a dozen types; the file is to blame for each
-        raise _refused(f"is damaged or incomplete ({MEDIA_TYPES[extension]})", shown) from None
+    except Exception:  # Pillow raises a dozen types of exceptions for damaged files
+        raise _refused(f"is damaged or incomplete ({MEDIA_TYPES[suffix]})", shown) from None
     if changed is not None:
         buffer = io.BytesIO()
-        changed.save(buffer, "PNG", compress_level=1)  # kept for hours, read once: time matters, not size
-        data, extension = buffer.getvalue(), "png"
-    return data, extension
+        changed.save(buffer, "PNG", compress_level=1)  # stored for hours, read once: speed matters more than size
+        data, suffix = buffer.getvalue(), "png"
+    return data, suffix
 
 
 def _checked(
     image: Image.Image, settings: Settings, shown: str | None, backdrop: str, *, is_exact: bool
 ) -> Image.Image | None:
-    """The image as a worker shall see it; None if the sent file already is that. Raises what Pillow raises.
+    """Return the image as workers need it, or None if the file has it already.
 
-    ``is_exact``: the file ends where the image does.
+    Args:
+        image: the opened file.
+        settings: its limits.
+        shown: what an error quotes as the field's value.
+        backdrop: colour behind transparent pixels.
+        is_exact: whether the file ends where the image does.
+
+    Raises:
+        InvalidRequest: a limit is exceeded. Pillow's exceptions: the file is damaged.
     """
     if image.width * image.height > settings.inputs.max_px:
         raise _refused(f"must not have more than {settings.inputs.max_px} pixels", shown)
@@ -190,7 +206,7 @@ def _checked(
         raise _refused("must not be animated", shown)
     image.load()
     orientation = 1
-    with suppress(Exception):  # cameras write broken EXIF beside a sound picture
+    with suppress(Exception):  # cameras write broken EXIF into good pictures
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     plain = image.mode in ("RGB", "L") and "transparency" not in image.info
     if plain and is_exact and orientation not in range(2, 9):
@@ -198,30 +214,30 @@ def _checked(
     if orientation in range(2, 9):
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
-        # 16 bits of grey: convert() would cut off at 255 what is to be divided.
+        # 16 bits of grey: convert() would clip the values at 255 instead of scaling them.
         image = image.point(lambda grey: grey * (1 / 257)).convert("L")
-        image.info.pop("transparency", None)  # one grey of 65,536; no grey of 256 means the same
+        image.info.pop("transparency", None)  # one of 65,536 greys, which none of the 256 greys represents
     if image.has_transparency_data:
         image = image.convert("RGBA")
         flat = Image.new("RGB", image.size, backdrop)
         flat.paste(image, mask=image.getchannel("A"))
         return flat
     flat = image.convert("RGB")
-    flat.info.clear()  # profile, position and comments of the source do not belong to these pixels any more
+    flat.info.clear()  # profile, position and comments describe the source, not these pixels
     return flat
 
 
 def off_the_hub(work: Callable[[], _T]) -> _T:
-    """Run ``work`` in a real thread where gevent runs the server, else directly.
+    """Run ``work`` in a real thread if gevent runs the server, else directly.
 
-    Decoding takes up to a second, in which a greenlet would stop every other request; Pillow lets go of the GIL.
+    Decoding takes up to a second, during which a greenlet would block every other request; Pillow releases the GIL.
     """
     if "gevent" in sys.modules:
         from gevent import get_hub
         from gevent.monkey import is_module_patched
 
         if is_module_patched("socket"):
-            # A Future carries the exception: gevent would print the traceback of one that leaves its thread.
+            # A Future transports the exception: gevent prints the traceback of an exception that leaves its thread.
             result: Future[_T] = Future()
             get_hub().threadpool.apply(_settle, (result, work))
             return result.result(0)
@@ -231,7 +247,7 @@ def off_the_hub(work: Callable[[], _T]) -> _T:
 def _settle(result: Future[_T], work: Callable[[], _T]) -> None:
     try:
         result.set_result(work())
-    except Exception as exc:  # raised again where the result is taken
+    except Exception as exc:  # raised again by the caller of result()
         result.set_exception(exc)
 
 

@@ -1,4 +1,4 @@
-"""``GET /metrics``: the state of the service in Prometheus' text format. Read on each request; needs an admin's key."""
+"""``GET /metrics``: the fleet and the queue in Prometheus' text format, read from Redis on each request."""
 
 from __future__ import annotations
 
@@ -13,17 +13,16 @@ from prometheus_client.registry import Collector
 
 from app import auth
 from app.extensions import store
-from app.protocols.native.views import slot_state
 from jobs.store import queries
 from jobs.store.queries import Fleet
 
 blueprint = Blueprint("metrics", __name__, description="Metrics")
 auth.protect(blueprint)
 
-#: Fact of a device → name and help of its metric.
+#: Fact about a device, which names its metric → help text.
 DEVICE_FACTS = {
     "memory_total_bytes": "Memory of the device (a CPU: RAM)",
-    "memory_used_bytes": "Used memory of the device, by whomever",
+    "memory_used_bytes": "Used memory of the device, by all processes",
     "utilization_percent": "Share of time in which the GPU computed",
     "temperature_c": "Temperature of the GPU, degrees Celsius",
     "load_1min": "Load average of the host",
@@ -33,7 +32,7 @@ DEVICE_FACTS = {
 @blueprint.route("/metrics")
 @blueprint.response(200, description="Prometheus' text format.")
 def metrics() -> Response:
-    """Jobs by state, waiting jobs by model, slots, devices, models in memory, and counters."""
+    """Show jobs, slots, devices, models in memory, and counters; needs an admin's key."""
     auth.admin()
     registry = CollectorRegistry()
     registry.register(_Fleet(queries.fleet(store())))
@@ -41,6 +40,8 @@ def metrics() -> Response:
 
 
 class _Fleet(Collector):
+    """The metrics of the fleet at one moment."""
+
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
 
@@ -55,8 +56,8 @@ class _Fleet(Collector):
         yield _counter("submitted_jobs", "Jobs accepted since the data was begun", [], {(): fleet.submitted})
         ended = {(state,): n for state, n in fleet.ended.items()}
         yield _counter("ended_jobs", "Jobs that ended since the data was begun", ["state"], ended)
-        states = {(slot.name, slot_state(slot, fleet)): 1 for slot in fleet.slots}
-        yield _gauge("slot", "Slots, with what they do now", ["slot", "state"], states)
+        states = {(slot.name, fleet.state_of(slot)): 1 for slot in fleet.slots}
+        yield _gauge("slot", "Slots by state", ["slot", "state"], states)
         yield _counter("slot_model_loads", "Models read from disk since the slot's process started", ["slot"],
                        {(slot.name,): slot.loads for slot in fleet.slots})  # fmt: skip
         yield _counter("slot_out_of_memory", "Runs that found too little memory since the slot's process started",

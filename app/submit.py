@@ -107,7 +107,7 @@ def _submission(
         "fingerprint": _fingerprint(values, pictures),
     }
     if "moderate" not in queueing:
-        defaults["moderate"] = moderation.wanted(values.get("moderate"), caller, settings())
+        defaults["moderate"] = moderation.applies(values.get("moderate"), caller, settings())
     return Submission(**{**defaults, **queueing})
 
 

@@ -23,7 +23,7 @@ import torch
 from bench import shapes
 from bench.common import clean_environment, machine, table
 from bench.shapes import Shape
-from jobs.errors import JobCancelled
+from jobs.errors import RunCancelled
 from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import PROJECT_ROOT, Settings
 from jobs.slots.residency import Place
@@ -150,7 +150,7 @@ class Check:
             self._synchronize()
             marks.append(time.perf_counter())
             if requested.is_set():
-                raise JobCancelled
+                raise RunCancelled
             if stop and step == 1:
                 # In the middle of the next step, like a real caller.
                 threading.Timer((marks[-1] - marks[-2]) / 2, request_stop).start()
@@ -161,7 +161,7 @@ class Check:
         try:
             with torch.inference_mode():
                 pipeline(**shape.arguments, **named, output_type="latent")
-        except JobCancelled:
+        except RunCancelled:
             self._synchronize()
         finally:
             pipeline.maybe_free_model_hooks()

@@ -3,44 +3,46 @@
 ::
 
     FramemillError
-    ├── BadSetting           bad_setting          a setting or a line of models.toml is wrong (at start)
-    ├── InvalidRequest       invalid_request      the caller's fields are wrong; names each field and rule
-    │   ├── MalformedBody    malformed_body       the body is not what its content type says
-    │   └── ModerationRefused  moderation_refused  a check refuses the prompt, or the outputs
-    ├── Unauthorized         unauthorized         no key, or an unknown one
-    ├── Forbidden            forbidden            the key may not do this
+    ├── BadSetting           bad_setting          a setting or a key of a configuration file is wrong (at start)
+    ├── InvalidRequest       invalid_request      fields of the request are wrong; names each field and rule
+    │   ├── MalformedBody    malformed_body       the body does not match its content type
+    │   └── ModerationRefused  moderation_refused  moderation refuses the prompt or the outputs
+    ├── Unauthorized         unauthorized         the API key is missing or unknown
+    ├── Forbidden            forbidden            the API key does not permit this
     ├── NotFound             not_found
     │   ├── JobNotFound      job_not_found
     │   ├── ModelNotFound    model_not_found
     │   ├── KeyNotFound      key_not_found
     │   ├── ObjectNotFound   object_not_found
-    │   └── ResultExpired    result_expired       the files were kept as long as they should be
+    │   ├── NoPreview        no_preview           the job has no preview
+    │   └── ResultExpired    result_expired       the files were removed when their retention ended
     ├── Conflict             conflict
-    │   ├── DuplicateJob     duplicate_job        the client's own id is taken
+    │   ├── DuplicateJob     duplicate_job        the id that the client chose is in use
     │   ├── IdempotencyMismatch  idempotency_mismatch  the key was used for another request
     │   └── NotReady         not_ready            the job has no result (yet)
-    ├── QueueFull            queue_full           try again later
-    ├── ServiceBusy          service_busy         a service that does not queue has work
-    ├── Unavailable          unavailable          Redis or the object store does not answer
-    ├── JobFailed            (the job's code)     raised by ``AsyncResult(job_id).get()``
+    ├── QueueFull            queue_full           too many waiting jobs; try again later
+    ├── ServiceBusy          service_busy         a service without a queue is busy
+    ├── Unavailable          unavailable          Redis or the object store does not respond
+    ├── JobError             (the job's code)     raised by ``AsyncResult(job_id).get()`` of a failed job
     └── ExecutionError       execution_failed     the model code failed
         ├── OutOfMemory      out_of_memory
-        ├── RunTimeout       run_timeout          longer than its run limit
-        ├── BackendFailed    backend_failed       the back end of others could not do it
+        ├── RunTimeout       run_timeout          the run exceeded its limit
+        ├── BackendFailed    backend_failed       a remote back end reported a failure
         └── ModelLoadFailed  model_load_failed
-    JobCancelled (a BaseException: library code that catches Exception lets it pass)
+    RunCancelled (a BaseException, so that library code that catches Exception does not swallow it)
 
-HTTP status codes live in ``app/errors.py``, nowhere else.
+``app/errors.py`` maps the codes to HTTP status codes.
 """
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 
 class FramemillError(Exception):
-    """Something went wrong."""
+    """An internal error occurred."""
 
     code = "internal_error"
     #: Whether the same call may succeed later.
@@ -60,15 +62,35 @@ class BadSetting(FramemillError):
     code = "bad_setting"
 
 
+#: Words that a rule may begin with to continue a sentence whose subject is the field.
+_PREDICATES = ("must ", "is ", "are ", "was ", "has ", "have ", "needs ", "does ", "cannot ", "could ", "requires ")
+#: Longer texts are not repeated in messages, characters.
+_MAX_SHOWN_CHARS = 40
+
+
 @dataclass(frozen=True)
 class Problem:
-    """One refused field: its name, the rule it broke and the value sent (shortened)."""
+    """A refused field: its name, the rule that it breaks, and the value that was sent.
+
+    ``rule`` completes the sentence that begins with the field's name: "must be between 1 and 100", "is required".
+    """
 
     field: str
     rule: str
     value: Any = None
 
+    @property
+    def message(self) -> str:
+        """The problem as a sentence, such as "`steps` must be between 1 and 100 (got 500)"."""
+        separator = " " if self.rule.startswith(_PREDICATES) else ": "
+        shown = isinstance(self.value, bool | int | float) or (
+            isinstance(self.value, str) and len(self.value) <= _MAX_SHOWN_CHARS
+        )
+        got = f" (got {json.dumps(self.value, ensure_ascii=False)})" if shown else ""
+        return f"`{self.field}`{separator}{self.rule}{got}"
+
     def to_dict(self) -> dict[str, Any]:
+        """Return field, rule and value; a long text is cut."""
         value = self.value
         if isinstance(value, str) and len(value) > 80:
             value = value[:77] + "..."
@@ -76,13 +98,13 @@ class Problem:
 
 
 class InvalidRequest(FramemillError):
-    """The request has invalid fields."""
+    """Fields of the request are invalid."""
 
     code = "invalid_request"
 
     def __init__(self, *problems: Problem) -> None:
         self.problems = problems
-        super().__init__("; ".join(f"{p.field}: {p.rule}" for p in problems))
+        super().__init__("; ".join(problem.message for problem in problems))
 
 
 class MalformedBody(InvalidRequest):
@@ -92,43 +114,43 @@ class MalformedBody(InvalidRequest):
 
 
 class ModerationRefused(InvalidRequest):
-    """Moderation refuses this."""
+    """Moderation refused this."""
 
     code = "moderation_refused"
 
 
 class Unauthorized(FramemillError):
-    """A key is needed: Authorization: Bearer <key>."""
+    """An API key is required: Authorization: Bearer <key>."""
 
     code = "unauthorized"
 
 
 class Forbidden(FramemillError):
-    """This key may not do that."""
+    """This API key does not permit this."""
 
     code = "forbidden"
 
 
 class NotFound(FramemillError):
-    """There is nothing under this name."""
+    """Nothing has this name."""
 
     code = "not_found"
 
 
 class JobNotFound(NotFound):
-    """There is no job with this id."""
+    """No job has this id."""
 
     code = "job_not_found"
 
 
 class ModelNotFound(NotFound):
-    """There is no model with this name."""
+    """No model has this name."""
 
     code = "model_not_found"
 
 
 class KeyNotFound(NotFound):
-    """There is no key for this service."""
+    """This service has no API key."""
 
     code = "key_not_found"
 
@@ -140,25 +162,25 @@ class ObjectNotFound(NotFound):
 
 
 class ResultExpired(NotFound):
-    """The files of this job were removed when their time was over."""
+    """The files of this job were removed when their retention ended."""
 
     code = "result_expired"
 
 
 class Conflict(FramemillError):
-    """The job is not in a state that allows this."""
+    """The state of the job does not allow this."""
 
     code = "conflict"
 
 
 class DuplicateJob(Conflict):
-    """A job with this id exists."""
+    """A job with this id already exists."""
 
     code = "duplicate_job"
 
 
 class IdempotencyMismatch(Conflict):
-    """This idempotency key was used for another request."""
+    """This idempotency key was already used for a different request."""
 
     code = "idempotency_mismatch"
 
@@ -170,7 +192,7 @@ class NotReady(Conflict):
 
 
 class NoPreview(NotFound):
-    """The job has no preview now."""
+    """The job has no preview."""
 
     code = "no_preview"
 
@@ -194,13 +216,13 @@ class ServiceBusy(FramemillError):
 
 
 class Unavailable(FramemillError):
-    """A service that Framemill needs does not answer."""
+    """A service that Framemill depends on does not respond."""
 
     code = "unavailable"
     retryable = True
 
 
-class JobFailed(FramemillError):
+class JobError(FramemillError):
     """The job failed."""
 
     code = "job_failed"
@@ -211,7 +233,7 @@ class JobFailed(FramemillError):
 
 
 class ExecutionError(FramemillError):
-    """The model code failed."""
+    """The code of the model failed."""
 
     code = "execution_failed"
 
@@ -223,7 +245,7 @@ class OutOfMemory(ExecutionError):
 
 
 class RunTimeout(ExecutionError):
-    """The run took longer than its limit."""
+    """The run exceeded its time limit."""
 
     code = "run_timeout"
 
@@ -240,5 +262,5 @@ class BackendFailed(ExecutionError):
     code = "backend_failed"
 
 
-class JobCancelled(BaseException):
-    """The running job was stopped. Control flow, not an error: nothing may catch it as an Exception."""
+class RunCancelled(BaseException):
+    """The running job was cancelled. Control flow instead of an error, so it is not an Exception."""

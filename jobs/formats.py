@@ -1,4 +1,4 @@
-"""The formats of outputs: what each is, and which of them a request may ask for. Knows neither settings nor pixels."""
+"""File formats of outputs, and the check of the fields ``output_format`` and ``output_quality``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class Format:
 
     media_type: str
     suffix: str
-    #: Whether it has a quality to choose.
+    #: Whether it has a quality from 1 to 100.
     lossy: bool = True
-    #: Whether it only holds pictures of even width and height (yuv420p video).
+    #: Whether width and height must be even (yuv420p video).
     even: bool = False
-    #: Longest side it can hold, pixels; 0: longer than any input.
+    #: Longest side, pixels; 0: no limit that matters here.
     max_side_px: int = 0
 
 
@@ -32,39 +32,39 @@ FORMATS = {
     "webm": Format("video/webm", "webm", even=True),
 }
 IMAGE_FORMATS = ("png", "webp", "jpeg")
-#: GIF and WebP are animated.
+#: GIF and WebP videos are animations.
 VIDEO_FORMATS = ("mp4", "webm", "gif", "webp")
 
 
 def choose(
-    sent: Mapping[str, Any], *, is_video: bool, default: str, quality: int
+    fields: Mapping[str, Any], *, is_video: bool, default: str, quality: int
 ) -> tuple[dict[str, Any], list[Problem]]:
-    """The format of a job's outputs.
+    """Choose the format of a job's outputs.
 
     Args:
-        sent: what the caller sent; ``output_format`` and ``output_quality`` matter here.
+        fields: the fields that the caller sent; ``output_format`` and ``output_quality`` are used.
         is_video: whether the job makes videos.
-        default: the format where none was asked for.
-        quality: the quality where none was asked for, 1 to 100.
+        default: the format if the caller names none.
+        quality: the quality if the caller names none, 1 to 100.
 
     Returns:
-        ``output_format`` and ``output_quality`` (None for a format that has none), and what is wrong.
+        ``output_format`` and ``output_quality`` (None for a format without quality), and the problems.
     """
     allowed = VIDEO_FORMATS if is_video else IMAGE_FORMATS
-    name = sent.get("output_format", default)
+    name = fields.get("output_format", default)
     if name not in allowed:
-        what = "a video" if is_video else "an image"
-        return {}, [Problem("output_format", f"must be one of {', '.join(allowed)} for {what}", name)]
+        medium = "a video" if is_video else "an image"
+        return {}, [Problem("output_format", f"must be one of {', '.join(allowed)} for {medium}", name)]
     problems = []
-    wanted = sent.get("output_quality")
-    if wanted is not None and not FORMATS[name].lossy:
-        problems.append(Problem("output_quality", f"{name} has no quality to choose", wanted))
-    elif wanted is not None and not 1 <= wanted <= 100:
-        problems.append(Problem("output_quality", "must be between 1 and 100", wanted))
-    chosen = (wanted or quality) if FORMATS[name].lossy else None
+    requested = fields.get("output_quality")
+    if requested is not None and not FORMATS[name].lossy:
+        problems.append(Problem("output_quality", f"does not apply: {name} has no quality", requested))
+    elif requested is not None and not 1 <= requested <= 100:
+        problems.append(Problem("output_quality", "must be between 1 and 100", requested))
+    chosen = (requested or quality) if FORMATS[name].lossy else None
     return {"output_format": name, "output_quality": chosen}, problems
 
 
 def even_size(name: str, width: int, height: int) -> tuple[int, int]:
-    """Pixels of a picture in this format: one that needs even sides loses the last row or column."""
+    """Return the size of an image in this format, pixels. If sides must be even, the last row or column is cropped."""
     return (width // 2 * 2, height // 2 * 2) if FORMATS[name].even else (width, height)

@@ -1,4 +1,4 @@
-"""Logging: one format for all processes, set up once when a process starts."""
+"""Logging: one line format for all processes, configured once when a process starts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskN
 
 
 class LineFormatter(logging.Formatter):
-    """``time level logger message key=value …``; the keys come from ``extra``."""
+    """Formats ``time level logger message key=value …``; keys and values come from ``extra``."""
 
     def format(self, record: logging.LogRecord) -> str:
         clock = time.strftime("%H:%M:%S", time.localtime(record.created))
@@ -24,13 +24,13 @@ class LineFormatter(logging.Formatter):
 
 
 def configure(level: str) -> None:
-    """Send everything from ``level`` up to standard error. Never called at import."""
+    """Log messages of at least this level to standard error. Called when a process starts, never at import."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
-    # Celery's "received" and "succeeded" of each task say what our own line at the end of a run says better.
+    # The worker logs one line at the end of each run, with more details than Celery's "received" and "succeeded".
     quiet = ("celery.worker.strategy", "celery.app.trace")
     for noisy in (*quiet, "botocore", "boto3", "urllib3", "s3transfer", "PIL", "kombu", "amqp", "filelock", "httpx"):
         logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -1,9 +1,8 @@
-"""Moderation: which checks there are, who may turn them off, and the check of prompts that comes with Framemill.
+"""Moderation: the checks of prompts and outputs, who may skip them, and the built-in check of prompts.
 
-A check of prompts is a function ``(request, settings) -> names of the fields it refuses``, one of outputs (see
-:mod:`workers.delivery.moderation`) a function ``(frames, request, settings) -> whether it refuses them``. The
-settings name
-them as ``module:function``. A check that raises lets nothing pass.
+A check of prompts is a function ``(request, settings) -> names of the fields that it refuses``. A check of outputs (see
+:mod:`workers.delivery.moderation`) is a function ``(frames, request, settings) -> whether it refuses them``. Settings
+name both as ``module:function``. If a check raises an error, nothing passes.
 """
 
 from __future__ import annotations
@@ -23,35 +22,40 @@ from jobs.settings import PROJECT_ROOT, Settings
 
 logger = logging.getLogger(__name__)
 
-#: The value of a setting that names no check.
+#: Value of a setting that disables a check.
 NONE = "none"
 WORDS = "jobs.moderation:words"
-#: The check of prompts.
+#: A check of prompts.
 PromptCheck = Callable[[GenerationRequest, Settings], Iterable[str]]
 
-#: Digits and signs that stand for letters. ``1`` is read as i, and so is l. Signs do so within a word only.
+#: Digits and signs that are used in place of letters; signs only inside of a word. ``1`` and ``l`` both become i.
 _LOOKALIKES = str.maketrans("013457l@$!|", "oieastiasii")
 _SIGN_AT_AN_EDGE = re.compile(r"(?<!\w)[@$!|]|[@$!|](?!\w)")
 
 
-def wanted(asked: bool | None, caller: Caller, settings: Settings) -> bool:
-    """Whether a request is moderated; ``asked``: its ``moderate``.
+def applies(requested: bool | None, caller: Caller, settings: Settings) -> bool:
+    """Whether a request is moderated.
+
+    Args:
+        requested: the request's field ``moderate``; None if it is absent.
+        caller: the caller, who may have the right to skip moderation.
+        settings: whether the server moderates at all.
 
     Raises:
-        Forbidden: this caller may not turn it off.
-        InvalidRequest: it is asked for, and the server does not moderate.
+        Forbidden: the caller may not skip moderation.
+        InvalidRequest: moderation is requested, but the server does not moderate.
     """
     if settings.moderation.mode == "off":
-        if asked:
-            raise InvalidRequest(Problem("moderate", "this server does not moderate", asked))
+        if requested:
+            raise InvalidRequest(Problem("moderate", "is not supported: this server has no moderation", requested))
         return True
-    if asked is False and not (caller.is_admin or caller.may_skip_moderation):
-        raise Forbidden("this key may not turn moderation off")
-    return asked is not False
+    if requested is False and not (caller.is_admin or caller.may_skip_moderation):
+        raise Forbidden("this API key may not skip moderation")
+    return requested is not False
 
 
 def hides_outputs(settings: Settings, *, moderate: bool) -> bool:
-    """Whether nobody may see pictures of a job before its outputs were checked: it has no previews then."""
+    """Whether outputs of a job must be checked before anybody sees them. Such a job has no previews."""
     return settings.moderation.mode != "off" and moderate and settings.moderation.outputs != NONE
 
 
@@ -59,8 +63,8 @@ def check_prompts(request: GenerationRequest, settings: Settings, *, moderate: b
     """Refuse a request before it is queued.
 
     Raises:
-        ModerationRefused: names the fields, not what is wrong with them.
-        Unavailable: the check does not work.
+        ModerationRefused: names the refused fields, but not the reason.
+        Unavailable: the check failed.
     """
     if settings.moderation.mode == "off" or not moderate or settings.moderation.prompts == NONE:
         return
@@ -68,14 +72,14 @@ def check_prompts(request: GenerationRequest, settings: Settings, *, moderate: b
     try:
         refused = list(check(request, settings))
     except Exception as exc:
-        logger.exception("the check of prompts failed")
-        raise Unavailable("the prompt could not be checked") from exc
+        logger.exception("prompt moderation failed")
+        raise Unavailable("the prompt could not be checked by moderation") from exc
     if refused:
         raise ModerationRefused(*(Problem(name, "is refused by this server's moderation") for name in refused))
 
 
 def verify(settings: Settings, *, outputs: bool = False) -> None:
-    """Look at the start whether prompts (or outputs) can be checked. Raises: BadSetting."""
+    """Verify at start that prompts (or outputs) can be checked. Raises: BadSetting."""
     if settings.moderation.mode == "off":
         return
     name = "MODERATION_OUTPUTS" if outputs else "MODERATION_PROMPTS"
@@ -88,45 +92,45 @@ def verify(settings: Settings, *, outputs: bool = False) -> None:
 
 @lru_cache(maxsize=16)
 def load(setting: str, check: str) -> Any:
-    """The function of ``module:function``. Raises: BadSetting."""
+    """Import the function of ``module:function``. Raises: BadSetting."""
     module, _, name = check.partition(":")
     try:
-        found = getattr(importlib.import_module(module), name)
+        function = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as exc:
         raise BadSetting(f"{setting} must be module:function or none; {check!r} cannot be imported: {exc}") from exc
-    if not callable(found):
-        raise BadSetting(f"{setting}: {check!r} is no function")
-    return found
+    if not callable(function):
+        raise BadSetting(f"{setting} must name a function; {check!r} is not one")
+    return function
 
 
 def words(request: GenerationRequest, settings: Settings) -> list[str]:
-    """The check that comes with Framemill: prompts with a word or phrase of ``MODERATION_WORDS_FILE`` are refused.
+    """The built-in check: refuse prompts that contain a word or phrase of ``MODERATION_WORDS_FILE``.
 
-    Words count as whole ones, whatever their case, accents and look-alike signs (``b4d``, ``b@d``). The negative
-    prompt may name them: it says what not to show.
+    Only whole words match, regardless of case, accents and look-alike signs (``b4d``, ``b@d``). The negative prompt is
+    not checked, because it names what the image must not show.
     """
     return ["prompt"] if _pattern(settings.moderation.words_file).search(_plain(request.prompt)) else []
 
 
 @lru_cache(maxsize=4)
 def _pattern(file: str) -> re.Pattern[str]:
-    """What finds a word of the file. Raises: BadSetting."""
+    """Return a pattern that finds every word and phrase of the file. Raises: BadSetting."""
     if not file:
-        raise BadSetting("MODERATION needs a MODERATION_WORDS_FILE, or MODERATION_PROMPTS=none")
+        raise BadSetting("MODERATION requires MODERATION_WORDS_FILE, or MODERATION_PROMPTS=none")
     try:
         lines = (PROJECT_ROOT / file).read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as exc:
         raise BadSetting(f"MODERATION_WORDS_FILE {file} cannot be read: {exc}") from exc
-    # An entry of signs only is none, as a comment is.
-    found = [_plain(line).split() for line in lines if not line.lstrip().startswith("#")]
-    phrases = [r"\s+".join(map(re.escape, parts)) for parts in found if parts]
+    # Comments and entries without letters are skipped.
+    entries = [_plain(line).split() for line in lines if not line.lstrip().startswith("#")]
+    phrases = [r"\s+".join(map(re.escape, parts)) for parts in entries if parts]
     if not phrases:
-        raise BadSetting(f"MODERATION_WORDS_FILE {file} has no words")
+        raise BadSetting(f"MODERATION_WORDS_FILE {file} contains no words")
     return re.compile(rf"(?<!\w)(?:{'|'.join(phrases)})(?!\w)")
 
 
 def _plain(text: str) -> str:
-    """Lower-case letters without accents, look-alikes as letters, everything else as blanks."""
+    """Return lower-case letters without accents, look-alikes as letters, and everything else as blanks."""
     decomposed = unicodedata.normalize("NFKD", text.casefold())
     letters = "".join(
         char for char in decomposed if not unicodedata.combining(char) and unicodedata.category(char) != "Cf"

@@ -1,11 +1,11 @@
-"""The Celery edge: the app (``celery -A tasks``), its tasks, and what makes a Celery worker a GPU slot."""
+"""The Celery edge: the app (``celery -A tasks``), dispatching, and the job records as Celery results."""
 
 import sys
 
 from jobs.settings import PROJECT_ROOT
 
-# The celery command puts the project's folder on the path and takes it off again after importing this package;
-# the children import ``workers`` later. A second entry stays.
+# The celery command adds the project's folder to the path and removes it after importing this package, but the child
+# processes import ``workers`` later. A second entry remains.
 if sys.path.count(str(PROJECT_ROOT)) < 2:
     sys.path.append(str(PROJECT_ROOT))
 

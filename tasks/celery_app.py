@@ -1,4 +1,4 @@
-"""The Celery app, configured by ``celeryconfig.py``, and the names that workers and web processes share."""
+"""The Celery app, which ``celeryconfig.py`` configures, and the names that workers and web processes share."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from celery import Celery
 
 from jobs.settings import Settings
 
-#: Names of the tasks. The bodies are in ``workers.gpu.task`` and ``workers.delivery.task``.
+#: Names of the tasks, which ``workers.gpu.task`` and ``workers.delivery.task`` implement.
 GENERATE = "tasks.generate"
 DELIVER = "tasks.deliver"
-#: Stops a run: the child's handler notes that the record must be looked at; the process and its model stay.
+#: Signal that stops a run: its handler makes the child check the job's record. The process and its model stay alive.
 STOP_SIGNAL = signal.SIGUSR2
 
 
 def create_celery(settings: Settings) -> Celery:
-    """A Celery app that sends through the Redis of these settings."""
+    """Return a Celery app that sends to the Redis of these settings."""
     celery = Celery("framemill", set_as_current=False)
     celery.config_from_object("celeryconfig")
     celery.conf["broker_url"] = settings.broker_url

@@ -1,4 +1,4 @@
-"""From the record to Celery: send, revoke, announce. What the API may do with Celery is all here."""
+"""The dispatcher: submits, stops and announces jobs. It is the only user of Celery in the web process."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tasks.celery_app import DELIVER, GENERATE, STOP_SIGNAL
 
 logger = logging.getLogger(__name__)
 
-#: What publishing raises when Redis is away. The record stands; the sweep sends again.
+#: Exceptions of a publication while Redis does not answer. The record is not affected; the sweep sends again.
 _AWAY = (OperationalError, KombuError, CeleryError, OSError)
 
-#: Header of a delivery's message: the worker that computed the job.
+#: Header of a delivery's message: the Celery worker that computed the job.
 COMPUTED_BY = "computed_by"
 
-#: How often to look up whether anybody listens to Celery's events, seconds.
+#: Interval of the check whether anybody listens to Celery's events, seconds.
 WATCH_LOOKUP_S = 1.0
 
 
@@ -56,7 +56,7 @@ class Dispatcher:
         self.store = store
         self.celery = celery
         self._watched = False
-        self._look_again_at = 0.0
+        self._next_lookup_at = 0.0
 
     def submit(self, submission: Submission, job_id: str, *, chosen_by_client: bool) -> Submitted:
         """Accept a job and, if a slot is free, send it.
@@ -66,7 +66,7 @@ class Dispatcher:
 
         Raises:
             DuplicateJob, IdempotencyMismatch: the client's own id or idempotency key was used before.
-            ModerationRefused: its prompt is refused.
+            ModerationRefused: moderation refuses the prompt.
             QueueFull, ServiceBusy, Unavailable: not accepted.
         """
         moderation.check_prompts(submission.request, self.settings, moderate=submission.moderate)
@@ -83,11 +83,11 @@ class Dispatcher:
         return Submitted(accepted.job, accepted.forecast)
 
     def _known(self, job_id: str, *, repeated: bool) -> Submitted:
-        """The outcome for a job that is on record already."""
+        """Return the outcome for a job that exists already."""
         return Submitted(self.store.get(job_id), self.store.forecast(job_id)[0], repeated)
 
     def send_delivery(self, delivery: Redelivery) -> None:
-        """Ask a host's ``io`` workers to deliver what lies in its spool."""
+        """Send a delivery to the ``io`` workers of the host whose spool has the frames."""
         headers = {COMPUTED_BY: self._worker()}
         args, queue = (delivery.job_id, delivery.attempt), f"io@{delivery.node}"
         try:
@@ -96,21 +96,25 @@ class Dispatcher:
             logger.warning("delivery not sent, the sweep will", extra={"job_id": delivery.job_id, "error": repr(exc)})
 
     def sweep(self, owner: str) -> None:
-        """Heal what died, unless another process did so within the last heartbeat. Raises: Unavailable."""
-        found = self.store.sweep(owner)
-        if found is None:
+        """Recover the jobs of dead workers, unless another process did so within the last heartbeat.
+
+        Raises:
+            Unavailable.
+        """
+        swept = self.store.sweep(owner)
+        if swept is None:
             return
-        for slot in found.lost_slots:
+        for slot in swept.lost_slots:
             logger.warning("slot lost: its lease lapsed", extra={"slot": slot})
-        for job_id, state in found.ended:
+        for job_id, state in swept.ended:
             self.announce("task-expired" if state == "expired" else "task-failed", job_id, exception=state)
-        for delivery in found.redeliveries:
+        for delivery in swept.redeliveries:
             self.send_delivery(delivery)
 
     def cancel(self, job_id: str) -> tuple[Job, bool]:
-        """Stop one job, wherever it is.
+        """Stop one job in any stage.
 
-        The record decides (it is terminal when this returns); the revocation only makes a running worker look.
+        The record is final when this returns. The revocation only makes a running worker check it.
 
         Returns:
             The job as it is now, and whether this call changed it.
@@ -118,7 +122,7 @@ class Dispatcher:
         Raises:
             JobNotFound, Unavailable.
         """
-        changed, slot, _ = self.store.cancel(job_id)
+        changed, slot = self.store.cancel(job_id)
         if changed and slot:
             self._revoke(job_id)
         elif changed:
@@ -129,53 +133,57 @@ class Dispatcher:
         try:
             self.celery.control.revoke(job_id, terminate=True, signal=STOP_SIGNAL.name)
         except _AWAY as exc:
-            # The run stops anyway: its next report finds the record closed.
+            # The run stops anyway: its next report finds the final record.
             logger.warning("revocation not sent", extra={"job_id": job_id, "error": repr(exc)})
 
     def cancel_all(self, caller: Caller, *, waiting: bool = False) -> list[str]:
-        """Stop every job of the caller (an admin: of all callers) that is bound to a slot.
+        """Stop the caller's jobs (an admin's: all jobs) that are bound to a slot.
 
-        ``waiting``: also stop jobs that wait or are being delivered. A service of one slot stops that slot's jobs only.
+        A service of one slot stops the jobs of that slot only.
+
+        Args:
+            caller: who asks.
+            waiting: also stop jobs that wait or are being delivered.
 
         Returns:
-            The ids this call stopped.
+            The ids of the jobs that this call stopped.
         """
-        own = self.settings.web.service_slot
-        ids = self.store.capacity(own).active
+        service_slot = self.settings.web.service_slot
+        ids = self.store.capacity(service_slot).active
         if waiting:
             ids += queries.ids_in_state(self.store, JobState.QUEUED, key_id=caller.scope)
         jobs = filter(None, (queries.find(self.store, job_id) for job_id in dict.fromkeys(ids)))
-        meant = [
+        selected = [
             job.job_id
             for job in jobs
             if caller.owns(job.key_id)
-            and (not own or own in (job.slot, job.pin))
+            and (not service_slot or service_slot in (job.slot, job.pin))
             and (waiting or job.state is not JobState.DELIVERING)
         ]
-        return [job_id for job_id in meant if self.cancel(job_id)[1]]
+        return [job_id for job_id in selected if self.cancel(job_id)[1]]
 
     def delete(self, job_id: str) -> str:
-        """Delete a job with its files; one that is not over is stopped first.
+        """Delete a job with its files; an unfinished job is stopped first.
 
         Returns:
-            ``deleted``, ``held`` (it goes as soon as its worker has stopped) or ``gone`` (it was deleted before).
+            ``deleted``, ``held`` (it is deleted as soon as its worker has stopped) or ``gone`` (it was deleted before).
 
         Raises:
             JobNotFound, Unavailable.
         """
         outcome = self.store.purge(job_id)
         if outcome == "live":
-            with suppress(JobNotFound):  # somebody else deletes it too
+            with suppress(JobNotFound):  # another request deletes it at the same time
                 self.cancel(job_id)
             outcome = self.store.purge(job_id)
         return outcome
 
     def resend(self, job_id: str, caller: Caller) -> Submitted:
-        """Run a job that did not succeed once more, as a new job (what is terminal stays so).
+        """Submit a job that did not succeed again, as a new job. A final state never changes.
 
         Raises:
             JobNotFound, QueueFull, Unavailable.
-            Conflict: it is not over, or it succeeded.
+            Conflict: the job has not finished, or it succeeded.
         """
         old = self.store.get(job_id)
         if not old.state.is_terminal or old.state is JobState.SUCCEEDED:
@@ -185,22 +193,22 @@ class Dispatcher:
         return submitted
 
     def announce(self, event: str, job_id: str, **fields: Any) -> None:
-        """Send a Celery event (for Flower) that no worker sends: the job was queued, or cancelled while queued."""
+        """Send a Celery event, for Flower, that no worker sends: the job was queued, or cancelled while it waited."""
         if not self._is_watched():
             return
         try:
             hostname = self._worker() or f"api@{self.settings.node}"
             with self.celery.events.default_dispatcher(hostname=hostname) as events:
-                # The name goes along: this may be the first event of the job that a listener receives.
+                # The name is included because this may be the first event of the job that a listener receives.
                 events.send(event, uuid=job_id, **{"name": GENERATE, **fields})
         except _AWAY as exc:
             logger.debug("event not sent", extra={"event": event, "job_id": job_id, "error": repr(exc)})
 
     def _is_watched(self) -> bool:
-        """Whether to send events at all; looked up once a second."""
+        """Return whether anybody listens to Celery's events; looked up once a second."""
         now = time.monotonic()
-        if now >= self._look_again_at:
-            self._look_again_at = now + WATCH_LOOKUP_S
+        if now >= self._next_lookup_at:
+            self._next_lookup_at = now + WATCH_LOOKUP_S
             try:
                 self._watched = self.store.is_watched()
             except Unavailable:
@@ -208,7 +216,7 @@ class Dispatcher:
         return self._watched
 
     def _worker(self) -> str | None:
-        """The Celery worker that an event of this process belongs to: the one that computed, else the one that runs."""
+        """Return the worker that an event of this process belongs to: the one that computed the job, else this one."""
         task = self.celery.current_worker_task
         if task is None:
             return None

@@ -1,6 +1,6 @@
-"""The message of a GPU queue, as a text with gaps: the scripts that bind a job to a slot send it themselves.
+"""The Celery message of a run, as a template: the scripts that bind a job to a slot fill it in and enqueue it.
 
-So a job is bound and sent in one step: no process can die in between, and nobody pays a second round trip.
+A job is therefore bound and sent in one atomic step, with one round trip to Redis.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ JOB_ID, ATTEMPT, RETRIES, SLOT = MessageGap.JOB_ID, MessageGap.ATTEMPT, MessageG
 
 
 def job_message(app: Celery) -> str:
-    """A task message as kombu's Redis transport keeps it in a list.
+    """Return the template of a task message, in the form in which kombu's Redis transport keeps messages in a list.
 
-    The body stands as it is: kombu decodes one only if ``properties.body_encoding`` says so.
+    The body is not encoded: kombu decodes it only if ``properties.body_encoding`` is set.
     """
     amqp: Any = app.amqp
     message = amqp.as_task_v2(JOB_ID, GENERATE, (JOB_ID, ATTEMPT), argsrepr=f"('{JOB_ID}', {ATTEMPT})", root_id=JOB_ID)
@@ -42,5 +42,5 @@ def job_message(app: Celery) -> str:
 
 
 def _unquoted(text: str, gap: str) -> str:
-    """A gap for a number."""
+    """Remove the quotes around a gap, which is filled with a number."""
     return text.replace(f'"{gap}"', gap)

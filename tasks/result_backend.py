@@ -1,8 +1,8 @@
-"""The result backend: a job's record read and written as a Celery result.
+"""The result backend: Celery results are the job records.
 
-``AsyncResult(job_id)``, Flower's result pages and ``.get()`` read the very record the API shows. What Celery
-itself would write about a job is passed to the record's own rules or dropped: the record is written by the
-scripts of ``jobs/store/lua`` alone, so a late SUCCESS can never replace a REVOKED. What is no job has no result.
+``AsyncResult(job_id)``, its ``.get()`` and Flower's result pages read the record that the API shows. Only the scripts
+of ``jobs/store/lua`` write records: a stop that Celery requests goes through them, its other writes are dropped. A
+late SUCCESS can therefore never replace a REVOKED. Tasks that are not jobs have no result.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from celery.contrib.abortable import ABORTED
 from kombu.utils.encoding import bytes_to_str
 
 from jobs.errors import JobNotFound
+from jobs.job_view import iso
 from jobs.record import Job
 from jobs.states import JobState, celery_state
 from jobs.store.jobs import RECORD_PREFIX, JobStore
@@ -37,19 +38,19 @@ class JobBackend(RedisBackend):
         return runtime.store()
 
     def on_task_call(self, producer: Any, task_id: str) -> None:
-        """Celery subscribes to every task it sends; ``.get()`` subscribes by itself."""
+        """Do not subscribe to every task that is sent; ``.get()`` subscribes itself."""
 
     def store_result(
         self, task_id: str, result: Any, state: str, traceback: Any = None, request: Any = None, **kwargs: Any
     ) -> Any:  # fmt: skip
-        """Celery's write. Only a wish to stop means something; the rest the record knows better."""
+        """Stop the job if Celery writes that it was revoked or aborted; drop every other write."""
         if state in (states.REVOKED, ABORTED):
             with suppress(JobNotFound):
                 runtime.dispatcher().cancel(task_id)
         return result
 
     def get_task_meta_for_job(self, job: Job) -> dict[str, Any]:
-        """A record as Celery's result meta."""
+        """Return a record as Celery's result meta."""
         reported = job.stage is not None
         return {
             "task_id": job.job_id,
@@ -57,7 +58,7 @@ class JobBackend(RedisBackend):
             "result": _result(job),
             "traceback": None,
             "children": [],
-            "date_done": job.finished_at_ms and _iso(job.finished_at_ms),
+            "date_done": iso(job.finished_at_ms),
         }
 
     def _get_task_meta_for(self, task_id: str) -> Any:
@@ -70,15 +71,15 @@ class JobBackend(RedisBackend):
             return {"task_id": task_id, "status": states.PENDING, "result": None}
 
     def mget(self, keys_: list[Any]) -> list[Any]:
-        """A ``ResultSet`` reads several results at once, as Celery would have stored them."""
+        """Return several results, for ``ResultSet``, in the form in which Celery stores results."""
         return [self.encode(self._meta(bytes_to_str(key).removeprefix(RECORD_PREFIX))) for key in keys_]
 
     def get_task_meta(self, task_id: str, cache: bool = True) -> Any:
-        """Uncached: a record changes between any two looks, its terminal state included in the result."""
+        """Return a result, never from the cache: the record may have changed since the last read."""
         return self._get_task_meta_for(task_id)
 
     def decode_result(self, payload: Any) -> Any:
-        """An event of a job's channel stands for the record as it is now."""
+        """Decode a message; an event of a job's channel is replaced by the present record."""
         if isinstance(payload, bytes | str):
             event = json.loads(payload)
             if isinstance(event, dict) and "state" in event and "status" not in event:
@@ -86,17 +87,17 @@ class JobBackend(RedisBackend):
         return super().decode_result(payload)
 
     def forget(self, task_id: str) -> None:
-        """A record leaves by its time to live; forgetting a result must not lose a job."""
+        """Do nothing: a record is removed by its time to live only."""
 
 
 def _result(job: Job) -> dict[str, Any]:
-    """What ``AsyncResult.info`` shows."""
+    """Return the value of ``AsyncResult.info``."""
     if job.state is JobState.SUCCEEDED:
         return {"outputs": [asdict(output) for output in job.outputs], "attempt": job.starts, "device": job.device}
     if job.state is JobState.FAILED:
         error = job.error or {}
         return {
-            "exc_type": "JobFailed",
+            "exc_type": "JobError",
             "exc_module": "jobs.errors",
             "exc_message": [error.get("message", ""), error.get("code", "job_failed")],
         }
@@ -104,7 +105,7 @@ def _result(job: Job) -> dict[str, Any]:
         return {"exc_type": "TaskRevokedError", "exc_module": "celery.exceptions", "exc_message": ["cancelled"]}
     if job.state is JobState.EXPIRED:
         return {
-            "exc_type": "JobFailed",
+            "exc_type": "JobError",
             "exc_module": "jobs.errors",
             "exc_message": ["not started before its deadline", "expired"],
         }
@@ -119,8 +120,3 @@ def _result(job: Job) -> dict[str, Any]:
         "attempt": job.starts,
     }
 
-
-def _iso(time_ms: int) -> str:
-    from datetime import UTC, datetime
-
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat()

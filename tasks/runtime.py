@@ -1,4 +1,4 @@
-"""What one worker process works with: its settings, its store and its back ends."""
+"""The parts of a worker process: its settings, store, back ends and dispatcher."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tasks.celery_app import app
 from tasks.dispatch import Dispatcher
 from tasks.message import job_message
 
-#: Set by the worker's parent before it forks: the slot its child computes for, and who holds it.
+#: Environment variables that the worker's parent sets before it forks: the child's slot, and the owner of its lease.
 SLOT_VARIABLE = "FRAMEMILL_SLOT"
 OWNER_VARIABLE = "FRAMEMILL_SLOT_OWNER"
 
 
 @cache
 def settings() -> Settings:
-    """The settings of this process."""
+    """Return the settings of this process."""
     return Settings.from_env()
 
 
 @cache
 def backends() -> dict[str, Backend]:
-    """The back ends of others, by name."""
+    """Return the back ends that are servers of others, by name."""
     return read_backends(settings().paths.backends_file)
 
 
@@ -35,7 +35,7 @@ def _store_of(pid: int) -> JobStore:
 
 
 def store() -> JobStore:
-    """The store of this process (a forked child gets its own connections)."""
+    """Return the store of this process; a forked child has its own connections."""
     return _store_of(os.getpid())
 
 
@@ -45,5 +45,5 @@ def _dispatcher_of(pid: int) -> Dispatcher:
 
 
 def dispatcher() -> Dispatcher:
-    """The dispatcher of this process."""
+    """Return the dispatcher of this process."""
     return _dispatcher_of(os.getpid())

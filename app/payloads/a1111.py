@@ -84,7 +84,7 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
     images = sent.get("init_images", ())
     if kind is Kind.IMG2IMG:
         if not images:
-            raise InvalidRequest(Problem("init_images", "img2img needs an image"))
+            raise InvalidRequest(Problem("init_images", "is required: img2img needs an image"))
         inputs["image"] = images[0]
         if sent.get("mask"):
             kind = Kind.INPAINT
@@ -143,7 +143,7 @@ def _model(sent: Mapping[str, Any], kind: Kind, models: ModelRegistry, default: 
     except ModelNotFound as exc:
         raise InvalidRequest(Problem("override_settings", exc.message, named)) from exc
     if spec is None or kind not in spec.kinds:
-        raise InvalidRequest(Problem("override_settings", f"no model here offers {kind}", named))
+        raise InvalidRequest(Problem("override_settings", f"cannot be used: no model here has {kind}", named))
     return spec
 
 
@@ -170,5 +170,5 @@ def _loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:
         try:
             found.append({"name": name, "weight": float(weight or 1)})
         except ValueError:
-            raise InvalidRequest(Problem("prompt", f"the weight of lora {name} must be a number", weight)) from None
+            raise InvalidRequest(Problem("prompt", f"must have a number as weight of lora {name}", weight)) from None
     return _LORA.sub("", prompt), found

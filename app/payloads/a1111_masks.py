@@ -71,5 +71,5 @@ def values_of(sent: Mapping[str, Any], kind: Kind, warnings: list[str]) -> dict[
 def _numbered(sent: Mapping[str, Any], name: str, default: int, meanings: tuple[str, ...]) -> str:
     number = sent.get(name, default)
     if not 0 <= number < len(meanings):
-        raise InvalidRequest(Problem(name, f"must be 0 to {len(meanings) - 1}", number))
+        raise InvalidRequest(Problem(name, f"must be between 0 and {len(meanings) - 1}", number))
     return meanings[number]

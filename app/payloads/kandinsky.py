@@ -65,7 +65,7 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
     except ModelNotFound as exc:
         raise InvalidRequest(Problem("executor", exc.message, model)) from exc
     if spec is None or kind not in spec.kinds:
-        raise InvalidRequest(Problem("gen_type", f"no model here offers {kind} for kandinsky", str(kind)))
+        raise InvalidRequest(Problem("gen_type", f"cannot be used: no kandinsky model here has {kind}", str(kind)))
     warnings: list[str] = []
     values: dict[str, Any] = {
         "model": spec.name,
@@ -90,7 +90,7 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
         values["mix"] = _mix(sent)
     else:
         if not sent.get("prompt"):
-            raise InvalidRequest(Problem("prompt", "text2img needs a prompt"))
+            raise InvalidRequest(Problem("prompt", "is required for text2img"))
         values["prompt"] = sent["prompt"]
     return Wanted(values, warnings)
 
@@ -116,5 +116,5 @@ def _mix(sent: Mapping[str, Any]) -> list[dict[str, Any]]:
     pairs = zip(_PARTS, parts, weights, strict=True)
     found = [{name: part, "weight": weight} for name, part, weight in pairs if part]
     if not found:
-        raise InvalidRequest(Problem("images_texts", "must hold at least one text or image"))
+        raise InvalidRequest(Problem("images_texts", "must contain at least one text or image"))
     return found

@@ -32,7 +32,7 @@ def passed_on(payload: Mapping[str, Any], own: Collection[str]) -> dict[str, Any
     sizes = {name: _bytes(name, value) for name, value in found.items()}
     if sum(sizes.values()) > MAX_BYTES:
         longest = max(sizes, key=sizes.__getitem__)
-        rule = f"fields that are passed on must not exceed {MAX_BYTES} bytes together; this one has {sizes[longest]}"
+        rule = f"must be shorter: it has {sizes[longest]} bytes, and all fields that are passed on may have {MAX_BYTES}"
         raise InvalidRequest(Problem(longest, rule))
     return found
 

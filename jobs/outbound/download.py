@@ -34,12 +34,12 @@ def download(
     try:
         return call.run(lambda: _follow(call, url, max_bytes))
     except LinkRefused as exc:
-        rule = str(exc)
+        rule = f"could not be downloaded: {exc}"
     except TimeoutError:
-        rule = f"the link must answer completely within {timeout_s:g} seconds"
+        rule = f"could not be downloaded: the link must answer completely within {timeout_s:g} seconds"
     except guarded_http.SERVER_ERRORS:
         # The system's own text would reveal whether a port is closed, filtered or speaks another protocol.
-        rule = "the link's server does not answer correctly"
+        rule = "could not be downloaded: the link's server does not answer correctly"
     raise InvalidRequest(Problem("image", rule, None if "@" in url else url))  # with an @ it may contain a password
 
 

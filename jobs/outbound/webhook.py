@@ -1,6 +1,6 @@
-"""What a webhook is: where it goes, which events it tells, how it is signed (Standard Webhooks).
+"""Webhooks: their URL and events, and the signature of their messages (Standard Webhooks).
 
-Deliveries are kept and given out by :mod:`jobs.store.webhook_outbox` and sent by :mod:`workers.parent.webhook_sender`.
+:mod:`jobs.store.webhook_outbox` stores pending deliveries, and :mod:`workers.parent.webhook_sender` sends them.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from jobs.settings import Settings
 
 EVENT_PREFIX = "job."
 STARTED = EVENT_PREFIX + "started"
-#: What is told unless a webhook names its events: the end of a job, whichever it is.
+#: Events of a webhook that names none: the end of a job.
 ENDS = ("job.succeeded", "job.failed", "job.cancelled", "job.expired")
 EVENTS = (STARTED, *ENDS)
 
-#: What every secret begins with, by the specification.
+#: Prefix of every secret according to the specification.
 SECRET_PREFIX = "whsec_"  # noqa: S105  (a prefix, not a secret)
-#: By the specification: 24 to 64 bytes.
+#: Length of a secret according to the specification: 24 to 64 bytes.
 _SECRET_BYTES = range(24, 65)
 
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where a job's events go."""
+    """The receiver of a job's events."""
 
     url: str
     events: tuple[str, ...] = ENDS
 
     def to_json(self) -> str:
-        """As the record holds it; the scripts read ``to`` and ``events``."""
+        """Return the value that the record stores. Lua scripts read ``to`` and ``events``."""
         return json.dumps({"url": self.url, "to": receiver(parse_link(self.url)), "events": self.events})
 
     @classmethod
@@ -53,34 +53,34 @@ def checked(
     url: str, events: Iterable[str] | None, settings: Settings, *,
     fields: tuple[str, str] = ("webhook_url", "webhook_events"),
 ) -> Webhook:  # fmt: skip
-    """A webhook that may be kept; its host is looked up.
+    """Return a checked webhook. Its host is resolved.
 
     Args:
-        url: where to.
-        events: None: the default ones.
-        settings: which private hosts are allowed, and how long the look-up may take.
-        fields: names of the two, for the error.
+        url: URL of the receiver.
+        events: names of events; None for the default ones.
+        settings: which private hosts are allowed, and the time limit for resolving the host.
+        fields: names of URL and events in errors.
 
     Raises:
         InvalidRequest.
     """
     problems = []
-    wanted = tuple(dict.fromkeys(ENDS if events is None else events))
-    unknown = [event for event in wanted if event not in EVENTS]
-    if unknown or not wanted:
+    requested = tuple(dict.fromkeys(ENDS if events is None else events))
+    unknown = [event for event in requested if event not in EVENTS]
+    if unknown or not requested:
         problems.append(Problem(fields[1], f"must be one or more of {', '.join(EVENTS)}", ", ".join(unknown) or None))
-    shown = None if "@" in url or "?" in url else url  # it may hold a password or a token
+    shown = None if "@" in url or "?" in url else url  # it may contain a password or a token
     call = GuardedCall(settings.webhooks.timeout_s, settings.webhooks.allowed_hosts)
     try:
         link = parse_link(url)
         call.run(lambda: call.addresses(host_of(link), port_of(link)))
     except LinkRefused as exc:
-        problems.append(Problem(fields[0], str(exc), shown))
+        problems.append(Problem(fields[0], f"is not allowed: {exc}", shown))
     except TimeoutError:
-        problems.append(Problem(fields[0], "the link's host must be found in time", shown))
+        problems.append(Problem(fields[0], "is not allowed: the link's host could not be resolved in time", shown))
     if problems:
         raise InvalidRequest(*problems)
-    return Webhook(link._replace(fragment="").geturl(), wanted)
+    return Webhook(link._replace(fragment="").geturl(), requested)
 
 
 def new_secret() -> str:
@@ -88,18 +88,18 @@ def new_secret() -> str:
 
 
 def secret_bytes(secret: str) -> bytes:
-    """What a secret stands for. Raises: ValueError: it is none."""
+    """Return the bytes of a secret. Raises: ValueError: it is malformed."""
     try:
-        found = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
+        decoded = base64.b64decode(secret.removeprefix(SECRET_PREFIX), validate=True)
     except binascii.Error:
-        found = b""
-    if not secret.startswith(SECRET_PREFIX) or len(found) not in _SECRET_BYTES:
-        raise ValueError("must be whsec_ and the base64 of 24 to 64 bytes")
-    return found
+        decoded = b""
+    if not secret.startswith(SECRET_PREFIX) or len(decoded) not in _SECRET_BYTES:
+        raise ValueError("must be whsec_ followed by 24 to 64 bytes in base64")
+    return decoded
 
 
 def signed_headers(keys: Sequence[str], message_id: str, timestamp_s: int, body: bytes) -> dict[str, str]:
-    """The headers by which a receiver knows that a message is ours: one signature for each secret."""
+    """Return the headers that authenticate a message: one signature for each secret."""
     content = f"{message_id}.{timestamp_s}.".encode() + body
     digests = (hmac.digest(secret_bytes(secret), content, hashlib.sha256) for secret in keys)
     signature = " ".join("v1," + base64.b64encode(digest).decode() for digest in digests)
@@ -107,6 +107,6 @@ def signed_headers(keys: Sequence[str], message_id: str, timestamp_s: int, body:
 
 
 def message(event: str, timestamp: str | None, view: dict[str, Any]) -> bytes:
-    """The body: what happened, when, and the job as it is now, without its request: prompts may be long, or private."""
+    """Return the body: event, time, and the present job without its request, since prompts may be long or private."""
     data = {name: value for name, value in view.items() if name not in ("request", "warnings")}
     return json.dumps({"type": event, "timestamp": timestamp, "data": data}, ensure_ascii=False).encode()

@@ -1,4 +1,4 @@
-"""What a job asks for that a worker over HTTP computes: an endpoint's own inputs."""
+"""Requests with an endpoint's own inputs, which a worker over HTTP computes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.requests.generation import GenerationRequest
 
 
 class CustomKind(StrEnum):
-    """What no model of the models file can do: whatever the endpoint says."""
+    """The kind of a job whose meaning only its endpoint knows. No model of the models file has it."""
 
     CUSTOM = "custom"
 
@@ -26,9 +26,9 @@ class CustomKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class EndpointRequest(GenerationRequest):
-    """The inputs of an endpoint, whatever they are. Of the fields that others know, it may have a prompt.
+    """The inputs of an endpoint. Of the common fields it has at most prompt and negative prompt.
 
-    It costs one unit of work: jobs of one model are taken to be alike.
+    It counts as one unit of work, because all jobs of an endpoint are assumed to take the same time.
     """
 
     kind: Any = CustomKind.CUSTOM
@@ -46,6 +46,7 @@ class EndpointRequest(GenerationRequest):
 
     @classmethod
     def of(cls, model: str, endpoint: str, params: Mapping[str, Any], media: Mapping[str, str]) -> EndpointRequest:
+        """Return a request for an endpoint; its prompts are taken from ``params``, if they are there."""
         texts = {name: params[name] for name in ("prompt", "negative_prompt") if isinstance(params.get(name), str)}
         return cls(model=model, endpoint=endpoint, params=params, media=media, **texts)
 
@@ -65,5 +66,5 @@ class EndpointRequest(GenerationRequest):
 
 
 def request_from(values: Mapping[str, Any]) -> GenerationRequest:
-    """A request as it stands in a record."""
+    """Return the request that a record stores."""
     return EndpointRequest.of(**values) if "endpoint" in values else GenerationRequest.from_dict(values)

@@ -1,4 +1,4 @@
-"""From the fields a caller sent to the complete request a worker computes."""
+"""Resolve the fields of a caller into a complete request, with the model's defaults and within its limits."""
 
 from __future__ import annotations
 
@@ -15,63 +15,64 @@ from jobs.requests.inpaint import inpaint_of, resize_of
 from jobs.requests.schedulers_loras_mix import loras_of, mix_of, scheduler_of
 from jobs.settings import Settings
 
-_ARTICLES = {"image": "an input image", "mask": "a mask", "mix": "a mix of texts and images"}
+#: Input fields, as messages name them.
+_INPUTS = {"image": "an input image", "mask": "a mask", "mix": "a mix of texts and images"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class GenerationRequest:
-    """Everything that determines the output. Stored in the record as JSON and embedded in the outputs."""
+    """Everything that determines the output. The record stores it as JSON, and outputs embed it."""
 
     model: str
     kind: Kind
     prompt: str
     negative_prompt: str
-    #: Of the first image; the image with index i has seed + i, unless there is a ``variation``.
+    #: Seed of the first image; the image with index i has seed + i, unless there is a ``variation``.
     seed: int
     steps: int
     guidance_scale: float
     width: int
     height: int
-    #: 1 for an image.
+    #: Number of frames; 1 for an image.
     frames: int = 1
     #: Frames per second; 0 for an image.
     fps: float = 0.0
     num_images: int = 1
-    #: Canonical name (``jobs.models.schedulers``); None: the one in the model's folder.
+    #: Canonical name (see :mod:`jobs.models.schedulers`); None: the one that the model's folder names.
     scheduler: str | None = None
-    #: ``{"name", "weight"}`` of each.
+    #: LoRAs, each ``{"name", "weight"}``.
     loras: list[dict[str, Any]] | None = None
     #: Object-store key of the input image.
     image: str | None = None
-    #: Object-store key of the mask; white is painted anew.
+    #: Object-store key of the mask; white areas are repainted.
     mask: str | None = None
-    #: Of mix2img: ``{"text" or "image" (object-store key), "weight"}`` of each.
+    #: Parts of mix2img, each ``{"text" or "image" (object-store key), "weight"}``.
     mix: list[dict[str, Any]] | None = None
-    #: How far an input image is changed, 0 to 1; only img2img and inpaint use it.
+    #: How strongly the input image is changed, 0 to 1; for img2img and inpaint.
     strength: float | None = None
-    #: ``{"seed", "strength"}``: noise of another seed that is mixed in, 0 to 1. The image with index i has the same
-    #: ``seed``, and this seed + i.
+    #: ``{"seed", "strength"}``: noise of a second seed, and its share from 0 to 1. The image with index i has the
+    #: request's ``seed`` and the second seed + i.
     variation: dict[str, Any] | None = None
-    #: ``{"width", "height", "steps", "strength"}`` of a second pass of text2img: img2img on the enlarged first picture.
+    #: ``{"width", "height", "steps", "strength"}`` of a second pass of text2img: img2img on the enlarged first image.
     hires: dict[str, Any] | None = None
-    #: ``{"steps", "guidance_scale", "negative_prompt"}`` of the prior's call, where the request and not the model says.
+    #: ``steps``, ``guidance_scale`` and ``negative_prompt`` of the prior's call, as far as the request sets them.
     prior: dict[str, Any] | None = None
-    #: How the input image and the mask get to width × height: ``crop`` or ``pad``; None: they are stretched.
+    #: How input image and mask are fitted to width × height: ``crop`` or ``pad``; None: stretched.
     resize: str | None = None
-    #: How the mask is used: what differs from the defaults of :class:`jobs.requests.inpaint.Inpaint`.
+    #: How the mask is used: values that differ from the defaults of :class:`jobs.requests.inpaint.Inpaint`.
     inpaint: dict[str, Any] | None = None
-    #: How the output is written (``jobs.formats``). Records of before this field have the formats of then.
+    #: Format of the output (see :mod:`jobs.formats`); None in records that are older than this field.
     output_format: str | None = None
-    #: 1 to 100; None for a format without one.
+    #: Quality from 1 to 100; None for a format without quality.
     output_quality: int | None = None
-    #: Whether the output holds this request; None: yes.
+    #: Whether the output embeds this request; None: yes.
     embed_metadata: bool | None = None
-    #: Fields of the sender's own body that only a back end of the sender's protocol understands; None: it had none.
+    #: Fields that only back ends of the client's protocol understand; None: none.
     passthrough: dict[str, Any] | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Object-store keys of all input images, each once."""
+        """Object-store keys of all input images, without duplicates."""
         mixed = [part.get("image") for part in self.mix or ()]
         return tuple(dict.fromkeys(key for key in (self.image, self.mask, *mixed) if key))
 
@@ -82,41 +83,42 @@ class GenerationRequest:
 
     @property
     def second_steps(self) -> int:
-        """Steps that the second pass runs for an image; 0: there is none."""
+        """Steps that the second pass runs for one image; 0 without a second pass."""
         return int(self.hires["steps"] * self.hires["strength"]) if self.hires else 0
 
     @property
     def total_steps(self) -> int:
-        """Steps of both passes; a worker knows better once it runs."""
+        """Steps of both passes. A worker replaces this estimate by the actual number."""
         return self.steps + self.second_steps
 
     @property
     def work(self) -> float:
-        """Size of the job: steps × megapixels × frames × images. Times are estimated per unit of it."""
+        """Work of the job: steps × megapixels × frames × images. Durations are estimated per unit of work."""
         width, height = self.output_size
         passes = self.steps * self.width * self.height + self.second_steps * width * height
         return passes * self.frames * self.num_images / 1e6
 
     def seeds(self, index: int) -> dict[str, int]:
-        """What makes the image with this index alone: ``seed``, and ``variation_seed`` where noise is mixed."""
+        """Return the seeds of one image: ``seed``, and ``variation_seed`` if the request has a variation."""
         if self.variation:
             return {"seed": self.seed, "variation_seed": self.variation["seed"] + index}
         return {"seed": self.seed + index}
 
     def batch(self, seed: int, first: int) -> GenerationRequest:
-        """The same for the images from ``first`` on, of a series that begins with this seed."""
+        """Return this request for the images from index ``first`` on, of a series that begins with this seed."""
         if not self.variation:
             return replace(self, seed=seed + first)
         return replace(self, seed=seed, variation={**self.variation, "seed": self.variation["seed"] + first})
 
     def to_dict(self) -> dict[str, Any]:
+        """Return the request as JSON values. Omits fields that are None."""
         values = {key: value for key, value in asdict(self).items() if value is not None}
         if self.num_images == 1:
-            del values["num_images"]  # records stay small
+            del values["num_images"]  # keeps records small
         return values
 
     def shown(self) -> dict[str, Any]:
-        """What a caller may see again: all but the inputs' keys and what is passed on."""
+        """Return the request as callers see it: without object-store keys and passed-through fields."""
         hidden = ("image", "mask", "passthrough")
         values = {key: value for key, value in self.to_dict().items() if key not in hidden}
         if self.mix:
@@ -135,138 +137,159 @@ def resolve(
 
     Args:
         registry: the models.
-        fields: what the caller sent, types already checked; None counts as not sent. ``image``, ``mask`` and images in
-            ``mix`` are object-store keys.
-        settings: the formats of outputs where ``fields`` say nothing.
+        fields: the fields that the caller sent, with checked types; None counts as absent. ``image``, ``mask`` and the
+            images in ``mix`` are object-store keys.
+        settings: set the format of outputs for which ``fields`` name none.
 
     Returns:
-        The request, and a warning for every value that had to be rounded.
+        The request, and a warning for every value that was rounded.
 
     Raises:
-        InvalidRequest: with every problem found, not only the first.
+        InvalidRequest: lists every problem, not only the first one.
     """
-    sent = {key: value for key, value in fields.items() if value is not None}
-    settings = settings or Settings()
-    spec, kind = _model_and_kind(registry, sent)
-    problems = _unfitting(spec, kind, sent)
-    warnings: list[str] = []
-
-    def number(name: str, default: Any = None, allowed: Range | None = None) -> Any:
-        value = sent[name] if name in sent else spec.default(name) if default is None else default
-        allowed = allowed or spec.limit(name)
-        if value not in allowed:
-            problems.append(Problem(name, f"must be {allowed} for model {spec.name}", value))
-        return value
-
-    def rounded(name: str, step: int, offset: int = 0) -> int:
-        value = int(number(name))
-        nearest = spec.limit(name).nearest(value, step, offset)
-        if nearest != value and not any(p.field == name for p in problems):
-            warnings.append(f"{name} {value} was rounded to {nearest}")
-        return nearest
-
-    # A mask says already what may change; within it the picture is made anew unless the model's default says else.
-    painted_anew = spec.defaults.get("strength", 1.0) if kind is Kind.INPAINT else None
-    default, quality = (
-        (settings.outputs.video_format, settings.outputs.video_quality) if kind.is_video
-        else (settings.outputs.image_format, settings.outputs.image_quality)
-    )  # fmt: skip
-    output, wrong = formats.choose(sent, is_video=kind.is_video, default=default, quality=quality)
-    problems += wrong
-    first = {
-        "steps": number("steps"),
-        "width": rounded("width", spec.size_multiple_px),
-        "height": rounded("height", spec.size_multiple_px),
-    }
-    request = GenerationRequest(
-        model=spec.name,
-        kind=kind,
-        prompt=str(sent.get("prompt", "")),
-        negative_prompt=str(sent.get("negative_prompt", spec.default("negative_prompt"))),
-        seed=number("seed", allowed=Range(0, MAX_SEED)) if "seed" in sent else random_seed(),
-        guidance_scale=float(number("guidance_scale")),
-        **first,
-        frames=rounded("frames", spec.frames_step, 1) if kind.is_video else 1,
-        fps=float(number("fps")) if kind.is_video else 0.0,
-        num_images=1 if kind.is_video else int(number("num_images")),
-        scheduler=scheduler_of(spec, sent, problems),
-        loras=loras_of(spec, sent, problems),
-        image=sent.get("image"),
-        mask=sent.get("mask"),
-        mix=mix_of(spec, sent, problems) if kind is Kind.MIX2IMG else None,
-        strength=float(number("strength", painted_anew)) if kind.has_strength else None,
-        variation=variation_of(sent, problems),
-        hires=hires_of(spec, kind, sent, first, problems, warnings),
-        prior=prior_of(spec, sent, problems),
-        resize=resize_of(kind, sent, problems),
-        inpaint=inpaint_of(kind, sent, problems),
-        **output,
-        embed_metadata=None if sent.get("embed_metadata", settings.outputs.embed_metadata) else False,
-        passthrough=sent.get("passthrough") if spec.executor == "remote" else None,
-    )
-    own = spec.executor != "remote"  # a server of others may take it
-    if own and request.strength is not None and request.strength * request.steps < 1:
-        rule = "strength × steps must be at least 1: that many steps are run"
-        problems.append(Problem("strength", rule, request.strength))
-    if problems:
-        raise InvalidRequest(*problems)
+    fields = {name: value for name, value in fields.items() if value is not None}
+    spec, kind = _model_and_kind(registry, fields)
+    checker = _Checker(spec, kind, fields)
+    request = checker.request(settings or Settings())
+    # A remote back end may accept fewer steps.
+    if spec.executor != "remote" and request.strength is not None and request.strength * request.steps < 1:
+        rule = "must be at least 1 / steps, because strength × steps is the number of steps that run"
+        checker.problems.append(Problem("strength", rule, request.strength))
+    if checker.problems:
+        raise InvalidRequest(*checker.problems)
     size = formats.even_size(str(request.output_format), *request.output_size)
     if size != request.output_size:
-        warnings.append(f"{request.output_format} needs even sides: the output is cropped to {size[0]} × {size[1]}")
-    return request, warnings
+        checker.warnings.append(
+            f"{request.output_format} requires even sides: the output is cropped to {size[0]} × {size[1]}"
+        )
+    return request, checker.warnings
 
 
-def _unfitting(spec: ModelSpec, kind: Kind, sent: Mapping[str, Any]) -> list[Problem]:
-    """Fields that this kind lacks or does not have, and texts that are too long."""
+class _Checker:
+    """Checks the fields of a request against a model, and collects all problems and warnings."""
+
+    def __init__(self, spec: ModelSpec, kind: Kind, fields: Mapping[str, Any]) -> None:
+        self._spec, self._kind, self._fields = spec, kind, fields
+        self.problems = _inapplicable(spec, kind, fields)
+        self.warnings: list[str] = []
+
+    def request(self, settings: Settings) -> GenerationRequest:
+        """Return the complete request. It is only valid if there are no problems."""
+        spec, kind, fields, problems = self._spec, self._kind, self._fields, self.problems
+        first_pass = {
+            "steps": self._number("steps"),
+            "width": self._rounded("width", spec.size_multiple_px),
+            "height": self._rounded("height", spec.size_multiple_px),
+        }
+        # The mask alone limits what changes: inside of it the image is replaced, unless the model's defaults differ.
+        strength = spec.defaults.get("strength", 1.0) if kind is Kind.INPAINT else None
+        return GenerationRequest(
+            model=spec.name,
+            kind=kind,
+            prompt=str(fields.get("prompt", "")),
+            negative_prompt=str(fields.get("negative_prompt", spec.default("negative_prompt"))),
+            seed=self._within("seed", fields["seed"], Range(0, MAX_SEED)) if "seed" in fields else random_seed(),
+            guidance_scale=float(self._number("guidance_scale")),
+            **first_pass,
+            frames=self._rounded("frames", spec.frames_step, 1) if kind.is_video else 1,
+            fps=float(self._number("fps")) if kind.is_video else 0.0,
+            num_images=1 if kind.is_video else int(self._number("num_images")),
+            scheduler=scheduler_of(spec, fields, problems),
+            loras=loras_of(spec, fields, problems),
+            image=fields.get("image"),
+            mask=fields.get("mask"),
+            mix=mix_of(spec, fields, problems) if kind is Kind.MIX2IMG else None,
+            strength=float(self._number("strength", strength)) if kind.has_strength else None,
+            variation=variation_of(fields, problems),
+            hires=hires_of(spec, kind, fields, first_pass, problems, self.warnings),
+            prior=prior_of(spec, fields, problems),
+            resize=resize_of(kind, fields, problems),
+            inpaint=inpaint_of(kind, fields, problems),
+            **self._output(settings),
+            embed_metadata=None if fields.get("embed_metadata", settings.outputs.embed_metadata) else False,
+            passthrough=fields.get("passthrough") if spec.executor == "remote" else None,
+        )
+
+    def _number(self, name: str, default: Any = None) -> Any:
+        default = self._spec.default(name) if default is None else default
+        return self._within(name, self._fields.get(name, default), self._spec.limit(name))
+
+    def _within(self, name: str, value: Any, allowed: Range) -> Any:
+        if value not in allowed:
+            self.problems.append(Problem(name, f"must be {allowed} for model {self._spec.name}", value))
+        return value
+
+    def _rounded(self, name: str, step: int, offset: int = 0) -> int:
+        value = int(self._number(name))
+        nearest = self._spec.limit(name).nearest(value, step, offset)
+        if nearest != value and not any(problem.field == name for problem in self.problems):
+            self.warnings.append(f"{name} {value} was rounded to {nearest}")
+        return nearest
+
+    def _output(self, settings: Settings) -> dict[str, Any]:
+        options, is_video = settings.outputs, self._kind.is_video
+        output, problems = formats.choose(
+            self._fields,
+            is_video=is_video,
+            default=options.video_format if is_video else options.image_format,
+            quality=options.video_quality if is_video else options.image_quality,
+        )
+        self.problems += problems
+        return output
+
+
+def _inapplicable(spec: ModelSpec, kind: Kind, fields: Mapping[str, Any]) -> list[Problem]:
+    """Return problems of inputs that are missing, of fields that this kind does not have, and of too long texts."""
     problems = [
-        Problem(name, f"length must be {spec.limit('prompt_chars')} characters", sent[name])
+        Problem(name, f"must have {spec.limit('prompt_chars')} characters", fields[name])
         for name in ("prompt", "negative_prompt")
-        if name in sent and len(str(sent[name])) not in spec.limit("prompt_chars")
+        if name in fields and len(str(fields[name])) not in spec.limit("prompt_chars")
     ]
-    for name, article in _ARTICLES.items():
-        if name in kind.inputs and not sent.get(name):
-            problems.append(Problem(name, f"{kind} needs {article}"))
-        if name not in kind.inputs and name in sent:
-            rule = f"{kind} takes no {article.partition(' ')[2]}; this model offers: {', '.join(spec.kinds)}"
-            problems.append(Problem(name, rule))
-    # A complete request can be sent again: what it says of a field that means nothing here is allowed.
-    absent: dict[str, Any] = {"num_images": 1} if kind.is_video else {"frames": 1, "fps": 0}
+    for name, description in _INPUTS.items():
+        if name in kind.inputs and not fields.get(name):
+            problems.append(Problem(name, f"is required: {kind} needs {description}"))
+        if name not in kind.inputs and name in fields:
+            problems.append(Problem(name, f"is not an input of {kind}; model {spec.name} has {', '.join(spec.kinds)}"))
+    # The complete request of a job may be submitted again: neutral values of fields that do not apply are accepted.
+    neutral: dict[str, Any] = {"num_images": 1} if kind.is_video else {"frames": 1, "fps": 0}
     if not kind.has_strength:
-        absent["strength"] = None
+        neutral["strength"] = None
     problems += [
-        Problem(name, f"{kind} has no {name}", sent[name])
-        for name, nothing in absent.items()
-        if name in sent and sent[name] != nothing
+        Problem(name, f"does not apply to {kind}", fields[name])
+        for name, value in neutral.items()
+        if name in fields and fields[name] != value
     ]
-    if kind is Kind.MIX2IMG and sent.get("prompt"):
-        problems.append(Problem("prompt", "mix2img has no prompt: its texts stand in mix", sent["prompt"]))
+    if kind is Kind.MIX2IMG and fields.get("prompt"):
+        problems.append(Problem("prompt", "does not apply to mix2img: put texts into mix", fields["prompt"]))
     return problems
 
 
-def _model_and_kind(registry: ModelRegistry, sent: Mapping[str, Any]) -> tuple[ModelSpec, Kind]:
-    """Each may be left out: the kind follows from the model and the inputs, the model from the kind."""
+def _model_and_kind(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[ModelSpec, Kind]:
+    """Return model and kind. A missing kind follows from model and inputs, a missing model from the kind."""
     try:
-        kind = Kind(sent["kind"]) if "kind" in sent else None
+        kind = Kind(fields["kind"]) if "kind" in fields else None
     except ValueError:
-        raise InvalidRequest(Problem("kind", f"must be one of {', '.join(Kind)}", sent["kind"])) from None
-    inputs = sent.keys() & _ARTICLES.keys()
-    if "model" in sent:
+        raise InvalidRequest(Problem("kind", f"must be one of {', '.join(Kind)}", fields["kind"])) from None
+    inputs = fields.keys() & _INPUTS.keys()
+    if "model" in fields:
         try:
-            spec: ModelSpec | None = registry.get(sent["model"])
-        except ModelNotFound as exc:
-            raise InvalidRequest(Problem("model", exc.message, sent["model"])) from exc
+            spec: ModelSpec | None = registry.get(fields["model"])
+        except ModelNotFound:
+            rule = f"must be one of {', '.join(registry.names()) or 'none'}"
+            raise InvalidRequest(Problem("model", rule, fields["model"])) from None
     else:
         spec = registry.default_for(kind or _closest(tuple(Kind), inputs))
     if spec is None:
-        raise InvalidRequest(
-            Problem("model", f"no model offers {kind or 'this'}; known: {', '.join(registry.names())}")
-        )
+        rule = f"is required: no model has {kind or 'these inputs'}; known: {', '.join(registry.names())}"
+        raise InvalidRequest(Problem("model", rule))
     kind = kind or _closest(spec.kinds, inputs)
     if kind not in spec.kinds:
-        raise InvalidRequest(Problem("kind", f"model {spec.name} offers {', '.join(spec.kinds)}", str(kind)))
+        raise InvalidRequest(
+            Problem("kind", f"must be one of {', '.join(spec.kinds)} for model {spec.name}", str(kind))
+        )
     return spec, kind
 
 
 def _closest(kinds: tuple[Kind, ...], inputs: set[str]) -> Kind:
-    """The first kind with these inputs, or with the fewest that are missing or too many."""
+    """Return the first of the kinds whose inputs differ least from these."""
     return min(kinds, key=lambda kind: len(kind.inputs ^ inputs))

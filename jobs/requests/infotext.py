@@ -1,6 +1,7 @@
-"""The text about a picture's making that AUTOMATIC1111 writes into files: prompt, negative prompt, ``Key: value``, ….
+"""Infotext: the generation parameters of an image as AUTOMATIC1111 writes them into files.
 
-Workers write it into outputs, and its API answers with it.
+The text has the prompt, the negative prompt, and one line of ``Key: value`` pairs. Workers write it into outputs, and
+AUTOMATIC1111's API returns it.
 """
 
 from __future__ import annotations
@@ -14,21 +15,23 @@ from jobs.models import schedulers
 from jobs.requests.inpaint import Inpaint
 
 _NEGATIVE = "Negative prompt:"
-#: Names are bounded, or a long line without any would be searched from each of its characters to its end.
+#: The length of names is bounded: otherwise a long line without pairs would take quadratic time.
 _PAIR = re.compile(r'(\w[\w \-/]{0,60}):\s{0,9}("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
-#: What lies under a mask, in A1111's words; it leaves out its usual one.
+#: Content under a mask → AUTOMATIC1111's name for it. It omits its default, "original".
 _MASKED_CONTENT = {"blurred": "fill", "noise": "latent noise", "nothing": "latent nothing"}
 _SIZE = re.compile(r"(\d{1,9})x(\d{1,9})")
-#: A last line with fewer pairs is one of the prompt.
+#: A last line with fewer pairs belongs to the prompt.
 _FEWEST_PAIRS = 3
-#: A longer text is no infotext, characters.
+#: Longer texts are not parsed, characters.
 MAX_CHARS = 200_000
 
 
 def write(values: Mapping[str, Any]) -> str:
-    """The text of one picture; ``values``: a request as a dict, with the seeds of this picture.
+    """Return the infotext of one image.
 
-    Where noise is mixed they are ``seed`` and ``variation_seed``.
+    Args:
+        values: the request as a dict, with the seeds of this image: ``seed``, and ``variation_seed`` if the request has
+            a variation.
     """
     lines = [str(values["prompt"])]
     if values.get("negative_prompt"):
@@ -37,7 +40,10 @@ def write(values: Mapping[str, Any]) -> str:
 
 
 def parse(text: str) -> dict[str, str]:
-    """What a text says, by A1111's names; ``Size`` as ``Size-1`` and ``Size-2``. Empty for no text."""
+    """Return the values of an infotext by AUTOMATIC1111's names; ``Size`` becomes ``Size-1`` and ``Size-2``.
+
+    A text that is empty or too long has no values.
+    """
     if not text.strip() or len(text) > MAX_CHARS:
         return {}
     *lines, last = text.strip().split("\n")
@@ -46,14 +52,14 @@ def parse(text: str) -> dict[str, str]:
         lines, pairs = [*lines, last], []
     at = next((n for n, line in enumerate(lines) if line.startswith(_NEGATIVE)), len(lines))
     negative = "\n".join(lines[at:]).removeprefix(_NEGATIVE)
-    found = {"Prompt": "\n".join(lines[:at]).strip(), "Negative prompt": negative.strip()}
+    values = {"Prompt": "\n".join(lines[:at]).strip(), "Negative prompt": negative.strip()}
     for name, value in pairs:
         plain = _unquoted(value.strip())
         if size := _SIZE.fullmatch(plain):
-            found |= {f"{name}-1": size[1], f"{name}-2": size[2]}
+            values |= {f"{name}-1": size[1], f"{name}-2": size[2]}
         else:
-            found[name] = plain
-    return found
+            values[name] = plain
+    return values
 
 
 def _pairs(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -82,18 +88,18 @@ def _pairs(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             if value is not None)  # fmt: skip
 
 
-def _masking(how: Inpaint) -> dict[str, Any]:
-    is_masked = how.area == "masked"
+def _masking(inpaint: Inpaint) -> dict[str, Any]:
+    is_masked = inpaint.area == "masked"
     return {
-        "Mask blur": how.blur_px or None,
+        "Mask blur": inpaint.blur_px or None,
         "Inpaint area": "Only masked" if is_masked else None,
-        "Masked area padding": how.padding_px if is_masked else None,
-        "Masked content": _MASKED_CONTENT.get(how.fill),
+        "Masked area padding": inpaint.padding_px if is_masked else None,
+        "Masked content": _MASKED_CONTENT.get(inpaint.fill),
     }
 
 
 def _quoted(value: Any) -> str:
-    """As A1111 writes a value: in JSON's quotes where it would be taken apart."""
+    """Return a value as AUTOMATIC1111 writes it: as a JSON string if it contains separators."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if any(mark in text for mark in ",:\n") else text
 

@@ -1,4 +1,4 @@
-"""How a request's input image and mask are used: checked, and with what was left out filled in."""
+"""Checks of the fields ``resize`` and ``inpaint``: how a request's input image and mask are used."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 from jobs.errors import Problem
 from jobs.models.spec import Kind, Range
 
-#: How an input image, and its mask alike, get to width × height: scaled in both directions; scaled to cover, the
-#: middle cut out; scaled to fit, the border filled with the colours of the edge.
+#: How an input image and its mask are fitted to width × height: scaled in both directions; scaled to cover, and the
+#: middle cut out; scaled to fit, and the border filled with the colours of the edge. The first one is the default.
 RESIZES = ("stretch", "crop", "pad")
-#: What is computed: the whole image, or the region around the mask in the image's own size.
+#: What is computed: the whole image, or only the region around the mask in the image's own size.
 AREAS = ("whole", "masked")
-#: What lies under the mask when the run begins: the image, the colours around the mask, noise, or one colour.
+#: Content under the mask when the run starts: the image, the colours around the mask, noise, or one colour.
 FILLS = ("original", "blurred", "noise", "nothing")
 PADDING_PX = Range(0, 512)
 BLUR_PX = Range(0, 256)
@@ -25,7 +25,7 @@ class Inpaint:
     """How a mask is used."""
 
     area: str = "whole"
-    #: Of area ``masked``: so many pixels of the image around the mask belong to the region.
+    #: Width of the border around the mask that belongs to the region, pixels of the image; for area ``masked``.
     padding_px: int = 0
     #: Standard deviation of the Gaussian that softens the mask, pixels of the output.
     blur_px: float = 0.0
@@ -33,35 +33,36 @@ class Inpaint:
 
     @classmethod
     def of(cls, stored: Mapping[str, Any] | None) -> Inpaint:
-        """From the field ``inpaint`` of a request, which only has what differs from the defaults."""
+        """Return the values of a request's field ``inpaint``, which omits defaults."""
         return cls(**(stored or {}))
 
     def stored(self) -> dict[str, Any] | None:
-        """The field ``inpaint`` of a request."""
-        usual = asdict(Inpaint())
-        return {name: value for name, value in asdict(self).items() if value != usual[name]} or None
+        """Return the value of a request's field ``inpaint``: what differs from the defaults; None if nothing does."""
+        defaults = asdict(Inpaint())
+        return {name: value for name, value in asdict(self).items() if value != defaults[name]} or None
 
 
-def resize_of(kind: Kind, sent: Mapping[str, Any], problems: list[Problem]) -> str | None:
-    """One of :data:`RESIZES` but the first, which is the usual one: None."""
-    wanted = sent.get("resize", RESIZES[0])
-    if wanted not in RESIZES:
-        problems.append(Problem("resize", f"must be one of {', '.join(RESIZES)}", wanted))
-    elif wanted != RESIZES[0] and "image" not in kind.inputs:
-        problems.append(Problem("resize", f"{kind} has no input image", wanted))
-    return None if wanted == RESIZES[0] else wanted
+def resize_of(kind: Kind, fields: Mapping[str, Any], problems: list[Problem]) -> str | None:
+    """Return one of :data:`RESIZES`; None for the default."""
+    default = RESIZES[0]
+    resize = str(fields.get("resize", default))
+    if resize not in RESIZES:
+        problems.append(Problem("resize", f"must be one of {', '.join(RESIZES)}", resize))
+    elif resize != default and "image" not in kind.inputs:
+        problems.append(Problem("resize", f"does not apply: {kind} has no input image", resize))
+    return None if resize == default else resize
 
 
-def inpaint_of(kind: Kind, sent: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any] | None:
-    """What of :class:`Inpaint` differs from the defaults; None: nothing."""
-    wanted = {name: value for name, value in sent.get("inpaint", {}).items() if value is not None}
-    for name, allowed in (("area", AREAS), ("fill", FILLS)):
-        if name in wanted and wanted[name] not in allowed:
-            problems.append(Problem(f"inpaint.{name}", f"must be one of {', '.join(allowed)}", wanted[name]))
+def inpaint_of(kind: Kind, fields: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any] | None:
+    """Return the values of :class:`Inpaint` that differ from the defaults; None if none does."""
+    values = {name: value for name, value in fields.get("inpaint", {}).items() if value is not None}
+    for name, choices in (("area", AREAS), ("fill", FILLS)):
+        if name in values and values[name] not in choices:
+            problems.append(Problem(f"inpaint.{name}", f"must be one of {', '.join(choices)}", values[name]))
     for name, limit in (("padding_px", PADDING_PX), ("blur_px", BLUR_PX)):
-        if name in wanted and wanted[name] not in limit:
-            problems.append(Problem(f"inpaint.{name}", f"must be {limit}", wanted[name]))
-    found = Inpaint.of(wanted).stored()
-    if found and kind is not Kind.INPAINT:
-        problems.append(Problem("inpaint", f"{kind} has no mask", found))
-    return found
+        if name in values and values[name] not in limit:
+            problems.append(Problem(f"inpaint.{name}", f"must be {limit}", values[name]))
+    inpaint = Inpaint.of(values).stored()
+    if inpaint and kind is not Kind.INPAINT:
+        problems.append(Problem("inpaint", f"does not apply: {kind} has no mask", inpaint))
+    return inpaint

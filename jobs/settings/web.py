@@ -135,7 +135,7 @@ class WebhookOptions(Group):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not all(re.fullmatch(r"whsec_[A-Za-z0-9+/]{32,87}={0,2}", secret) for secret in self.secrets):
-            raise BadSetting("WEBHOOK_SECRET must be whsec_ and the base64 of 24 to 64 bytes")
+            raise BadSetting("WEBHOOK_SECRET must be whsec_ followed by 24 to 64 bytes in base64")
         if self.timeout_s == 0:
             raise BadSetting("WEBHOOK_TIMEOUT_S must be more than 0")
 

@@ -44,6 +44,18 @@ class Fleet:
     #: Pins of all slots.
     pins: Pins = field(default_factory=dict)
 
+    def state_of(self, slot: Slot) -> str:
+        """Return ``lost``, ``draining``, ``busy``, ``paused``, ``waiting`` or ``idle``."""
+        if slot.suspect:
+            return "lost"
+        if slot.draining:
+            return "draining"
+        if slot.job_id:
+            return "busy"
+        if slot.name in self.paused:
+            return "paused"
+        return "waiting" if slot.blocked else "idle"
+
     @property
     def stuck_models(self) -> list[str]:
         """Models with waiting jobs that no live slot can run."""

@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
-from app import create_app
 from jobs.settings import Settings
-from jobs.store.jobs import JobStore
-from tests.support.room import OWNER
+from tests.support.service import Service
 
-MODELS = """
-[image]
-source = "unused"
-kinds = ["text2img", "img2img"]
-width = 64
-height = 64
-max_px = 65536
-"""
+
+@pytest.fixture(scope="module")
+def services(server: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
+    """``services(SETTING=value)``: an app on the module's emptied Redis; apps with equal settings are made once."""
+    made: dict[str, Service] = {}
+
+    def make(**options: Any) -> Service:
+        name = repr(sorted(options.items()))
+        if name not in made:
+            made[name] = Service(server, tmp_path_factory.mktemp("service"), **options)
+        return made[name].empty()
+
+    yield make
+    for service in made.values():
+        service.close()
 
 
 @pytest.fixture
-def client(server: Settings, tmp_path: Path) -> Callable[..., FlaskClient]:
-    """``client(SETTING=value)``: a client of an app on the module's emptied Redis; outputs are stored in a folder."""
-
-    def make(**options: Any) -> FlaskClient:
-        JobStore(server).client.flushall()
-        return create_app(server.replace(**options)).test_client()
-
-    return make
-
-
-def open_slot(settings: Settings, name: str, *models: str) -> None:
-    """Register a slot that runs these models, as its worker would."""
-    JobStore(settings).register(name, OWNER, {"models": json.dumps(models), "resident": ""})
+def service(services: Callable[..., Service]) -> Service:
+    """An app with default settings, on an emptied Redis; its slot is ``gpu0``."""
+    service = services()
+    service.open()
+    return service

@@ -137,7 +137,9 @@ def test_a_content_length_that_is_too_small_ends_the_body_there() -> None:
 def test_a_closed_port_is_refused_without_its_reason() -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         port = closed.getsockname()[1]
-    assert refused(f"http://127.0.0.1:{port}/") == "the link's server does not answer correctly"
+    assert refused(f"http://127.0.0.1:{port}/") == (
+        "could not be downloaded: the link's server does not answer correctly"
+    )
 
 
 # --- Time -------------------------------------------------------------------------------------------------------------

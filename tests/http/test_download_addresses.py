@@ -41,7 +41,7 @@ def test_no_spelling_of_a_local_address_is_reached(host: str) -> None:
 )  # fmt: skip
 def test_refuses_other_schemes_and_doubtful_links(url: str) -> None:
     with site() as server:
-        assert refused(url.format(server.server_port)).startswith("a link must")
+        assert refused(url.format(server.server_port)).startswith("could not be downloaded: a link must")
         assert server.asked == []  # type: ignore[attr-defined]
 
 

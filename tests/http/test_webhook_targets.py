@@ -8,20 +8,20 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
 from jobs.outbound.post import post
 from tests.support.receiver import SECRET, Receiver, receiving
+from tests.support.service import Service
 from tests.support.web import script
 
-JOB = {"model": "demo-image", "prompt": "a red circle"}
+JOB = {"model": "tiny-image", "prompt": "a red circle"}
 LOCAL = frozenset({"127.0.0.1"})
 
 
 @pytest.fixture
-def signing(client: Callable[..., FlaskClient]) -> FlaskClient:
-    """A client of a server that can sign webhooks."""
-    return client(webhook_secret=SECRET, webhook_allow="127.0.0.1")
+def signing(services: Callable[..., Service]) -> Service:
+    """A server that can sign webhooks."""
+    return services(WEBHOOK_SECRET=SECRET, WEBHOOK_ALLOW="127.0.0.1")
 
 
 @pytest.fixture
@@ -47,16 +47,14 @@ def receiver() -> Iterator[Receiver]:
         ("http://a b/", "spaces"),
     ],
 )
-def test_a_url_that_leads_elsewhere_is_refused_before_anything_is_queued(
-    signing: FlaskClient, url: str, rule: str
-) -> None:
+def test_a_url_that_leads_elsewhere_is_refused_before_anything_is_queued(signing: Service, url: str, rule: str) -> None:
     response = signing.post("/v1/jobs", json={**JOB, "webhook_url": url})
     assert response.status_code == 422
     problem = response.get_json()["error"]["fields"][0]
     assert problem["field"] == "webhook_url"
     assert rule in problem["rule"]
     assert "secret" not in response.text
-    assert signing.get("/v1/jobs?limit=1").get_json()["total"] == 0
+    assert signing.json("/v1/jobs?limit=1")["total"] == 0
 
 
 @pytest.mark.parametrize(
@@ -68,13 +66,13 @@ def test_a_url_that_leads_elsewhere_is_refused_before_anything_is_queued(
         ({"webhook_url": 5}, "webhook_url"),
     ],
 )
-def test_wrong_fields_are_named(signing: FlaskClient, fields: dict[str, Any], field: str) -> None:
+def test_wrong_fields_are_named(signing: Service, fields: dict[str, Any], field: str) -> None:
     response = signing.post("/v1/jobs", json={**JOB, **fields})
     assert (response.status_code, response.get_json()["error"]["fields"][0]["field"]) == (422, field)
 
 
-def test_without_a_secret_no_job_may_have_a_webhook(client: Callable[..., FlaskClient], receiver: Receiver) -> None:
-    response = client(webhook_allow="127.0.0.1").post("/v1/jobs", json={**JOB, "webhook_url": receiver.url})
+def test_without_a_secret_no_job_may_have_a_webhook(services: Callable[..., Service], receiver: Receiver) -> None:
+    response = services(WEBHOOK_ALLOW="127.0.0.1").post("/v1/jobs", json={**JOB, "webhook_url": receiver.url})
     assert response.status_code == 422
     assert "WEBHOOK_SECRET" in response.get_json()["error"]["fields"][0]["rule"]
 

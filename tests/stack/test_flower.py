@@ -211,7 +211,7 @@ def test_celery_clients_read_the_record(stack: Stack) -> None:
     )
     attempts, error, states = json.loads(_run(stack, "python", "-c", code, *ids))
     assert attempts == [1, 1]
-    assert error.startswith("JobFailed(")
+    assert error.startswith("JobError(")
     assert states == ["SUCCESS", "FAILURE", "SUCCESS", "PENDING"]
 
 

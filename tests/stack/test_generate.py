@@ -118,17 +118,3 @@ def test_progress_is_seen_while_it_runs(stack: Stack) -> None:
     assert later["eta_s"] > 0
     assert later["position"] == 0
     stack.cancel(job_id)
-
-
-def test_downloads_can_be_resumed_and_cached(stack: Stack) -> None:
-    path = f"/v1/jobs/{stack.wait(stack.submit(steps=1))['id']}/result"
-    whole = stack.get(path)
-    part = stack.get(path, headers={"Range": "bytes=10-19"})
-    assert (part.status_code, part.content) == (206, whole.content[10:20])
-    assert part.headers["Content-Range"] == f"bytes 10-19/{len(whole.content)}"
-    tail = stack.get(path, headers={"Range": "bytes=-5"})
-    assert tail.content == whole.content[-5:]
-    assert stack.get(path, headers={"Range": "bytes=99999999-"}).status_code == 416
-    assert stack.get(path, headers={"If-None-Match": whole.headers["ETag"]}).status_code == 304
-    head = requests.head(stack.url(path), timeout=10)
-    assert (head.status_code, int(head.headers["Content-Length"]), head.content) == (200, len(whole.content), b"")

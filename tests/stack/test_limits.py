@@ -1,4 +1,4 @@
-"""Time limits: a deadline to start, a longest run that is kept softly, and by force."""
+"""The longest run: ended within a step, or by force."""
 
 from __future__ import annotations
 
@@ -21,23 +21,12 @@ def test_a_job_past_its_run_limit_fails_and_the_model_stays(stack: Stack) -> Non
 def test_a_run_that_does_not_heed_its_limit_is_killed(start) -> None:  # type: ignore[no-untyped-def]
     stack = start("gpu0", "io", CANCEL_GRACE_S=1)
     stack.wait(stack.submit(steps=1))
-    job_id = stack.submit(steps=100_000, max_run_s=1)
+    job_id = stack.submit(steps=100_000, max_run_s=5)
     stack.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "its first step")
     os.kill(stack.child("gpu0"), signal.SIGSTOP)
     view = stack.wait(job_id)
     assert (view["state"], view["error"]["code"], view["attempt"]) == ("failed", "run_timeout", 1)
     assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
-
-
-def test_a_job_that_could_not_start_in_time_expires(stack: Stack) -> None:
-    blocker = stack.endless()
-    late = stack.submit(steps=1, start_within_s=0.5)
-    patient = stack.submit(steps=1, start_within_s=600)
-    view = stack.wait(late)
-    assert (view["state"], view["started_at"]) == ("expired", None)
-    assert view["error"]["code"] == "expired"
-    stack.cancel(blocker)
-    assert stack.wait(patient)["state"] == "succeeded"
 
 
 def test_the_settings_give_the_default(start) -> None:  # type: ignore[no-untyped-def]

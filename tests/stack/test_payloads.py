@@ -290,7 +290,7 @@ def test_a_mix_in_our_words(registry: ModelRegistry) -> None:
 def test_errors_keep_their_class_and_name_their_fields() -> None:
     error = in_their_words(ModerationRefused(Problem("guidance_scale", "no")), a1111.NAMES)
     assert isinstance(error, ModerationRefused)
-    assert error.message == "cfg_scale: no"
+    assert error.message == "`cfg_scale`: no"
 
 
 @pytest.mark.timeout(300)  # pipelines of all families are made first

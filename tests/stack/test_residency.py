@@ -287,7 +287,7 @@ def test_warm_and_pinned_models(models_file: Path, size: int) -> None:
 
         os.kill(stack.child("gpu0"), signal.SIGKILL)
         wait_for(lambda: places(stack) == {"w": "device"}, "the warm model in the new process", 200)
-        assert order(stack, "w", "unpin").json()["slots"][0]["will"] == "stay until room is needed"
+        assert order(stack, "w", "unpin").json()["slots"][0]["will"] == "stay until the space is needed"
         assert slot(stack)["held"][0]["pinned"] is False
         assert carried_out(stack, "b", "pin")["state"] == "succeeded"
         assert places(stack) == {"b": "device"}

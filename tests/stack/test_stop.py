@@ -44,41 +44,6 @@ def test_after_a_stop_the_same_seed_gives_the_same_pixels(stack: Stack) -> None:
     assert pixels() == before
 
 
-def test_a_waiting_job_is_cancelled_at_once_and_never_runs(stack: Stack) -> None:
-    running = stack.endless()
-    waiting, last = stack.submit(steps=1), stack.submit(steps=1)
-    assert [stack.status(job)["position"] for job in (running, waiting, last)] == [0, 1, 2]
-
-    assert stack.cancel(waiting).json()["state"] == "cancelled"
-
-    assert stack.status(last)["position"] == 1
-    stack.cancel(running)
-    assert stack.wait(last)["state"] == "succeeded"
-    view = stack.status(waiting)
-    assert (view["state"], view["started_at"], view["attempt"]) == ("cancelled", None, 0)
-
-
-def test_stopping_twice_or_too_late_says_so(stack: Stack) -> None:
-    job_id = stack.endless()
-    assert stack.cancel(job_id).json()["cancelled"] is True
-    again = stack.cancel(job_id).json()
-    assert (again["cancelled"], again["state"]) == (False, "cancelled")
-    done = stack.submit(steps=1)
-    stack.wait(done)
-    late = stack.cancel(done).json()
-    assert (late["cancelled"], late["state"]) == (False, "succeeded")
-    assert stack.get(f"/v1/jobs/{done}/result").status_code == 200
-
-
-def test_all_running_are_stopped_and_waiting_ones_are_not(stack: Stack) -> None:
-    running = stack.endless()
-    waiting = stack.submit(steps=1)
-    answer = stack.cancel_all().json()
-    assert answer == {"cancelled": [running]}
-    assert stack.wait(waiting)["state"] == "succeeded"
-    assert stack.cancel_all().json() == {"cancelled": []}
-
-
 def test_a_stop_while_the_model_loads(stack: Stack) -> None:
     """No step has begun: the check after loading ends it."""
     job_id = stack.submit(steps=ENDLESS_STEPS)

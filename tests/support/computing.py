@@ -87,7 +87,7 @@ class Worker:
         return store_image(buffer.getvalue(), settings=settings, objects=self.objects, records=store)
 
     def compute(self, model: str, stop_at: int | None = None, **fields: Any) -> np.ndarray:
-        """Run a job; (images, frames, height, width, 3). Raises JobCancelled at its ``stop_at``-th check."""
+        """Run a job; (images, frames, height, width, 3). Raises RunCancelled at its ``stop_at``-th check."""
         spec, store = self.models.get(model), self.room.store
         fields = {
             "model": model,

@@ -56,10 +56,14 @@ def registry(tmp_path: Path) -> ModelRegistry:
 @pytest.mark.parametrize(
     ("fields", "field", "rule"),
     [
-        ({"model": "text-only", "hires": {}}, "hires", "img2img, which model text-only does not offer"),
-        ({"model": "image", "image": KEY, "hires": {}}, "hires", "img2img has no second pass"),
-        ({"model": "video", "hires": {"scale": 2}}, "hires", "text2video has no second pass"),
-        ({"model": "image", "hires": {"scale": 2, "width": 600}}, "hires.scale", "together with width or height"),
+        ({"model": "text-only", "hires": {}}, "hires", "img2img, which model text-only does not have"),
+        ({"model": "image", "image": KEY, "hires": {}}, "hires", "does not apply to img2img"),
+        ({"model": "video", "hires": {"scale": 2}}, "hires", "does not apply to text2video"),
+        (
+            {"model": "image", "hires": {"scale": 2, "width": 600}},
+            "hires.scale",
+            "cannot be combined with width or height",
+        ),
         ({"model": "image", "hires": {"scale": 0.5}}, "hires.scale", "must be between 1 and 64"),
         ({"model": "image", "hires": {"scale": 1e300}}, "hires.scale", "must be between 1 and 64"),
         ({"model": "image", "hires": {"width": 504, "height": 800}}, "hires.width", "that of the first pass, 512"),

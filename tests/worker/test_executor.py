@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.errors import ExecutionError, JobCancelled
+from jobs.errors import ExecutionError, RunCancelled
 from jobs.settings import Settings
 from tests.support.computing import Worker
 from tests.support.room import Room
@@ -53,7 +53,7 @@ def test_stopped_anywhere_it_ends_there_and_the_pipeline_is_as_before(worker: Wo
     assert looks > max(worker.reporter.steps_done)  # it is watched within its steps, too
     assert ("prior" in stages) == model.startswith("kandinsky")
     for stop_at in sorted({1, 2, looks // 2, looks - 1, looks}):
-        with pytest.raises(JobCancelled):
+        with pytest.raises(RunCancelled):
             worker.compute(model, stop_at=stop_at, kind=kind)
         assert worker.reporter.looks == stop_at  # nothing went on after it
     assert np.array_equal(worker.compute(model, kind=kind), before)
@@ -82,7 +82,7 @@ def test_no_parameter_leaks_into_the_next_job(worker: Worker, odd: dict[str, Any
     changed = worker.compute("sd", **odd)
     assert changed.shape != plain.shape or not np.array_equal(changed, plain)
     assert np.array_equal(worker.compute("sd"), plain)
-    with pytest.raises(JobCancelled):  # nor when it is stopped half-way
+    with pytest.raises(RunCancelled):  # nor when it is stopped half-way
         worker.compute("sd", stop_at=4, **odd)
     assert np.array_equal(worker.compute("sd"), plain)
     assert np.array_equal(worker.compute("sd", **odd), changed)

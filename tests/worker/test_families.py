@@ -147,10 +147,10 @@ def test_a_form_with_files_for_every_picture(families: Stack) -> None:
 
 MASKED = {"model": "sd", "inpaint": {"area": "masked"}, **INPUTS["inpaint"]}
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
-    ({"model": "wan", "scheduler": "DDIM"}, "scheduler", "model wan offers Euler, Heun"),
-    ({"model": "kandinsky", "scheduler": "Euler"}, "scheduler", "offers none but its own"),
-    ({"model": "sdxl", "loras": [{"name": "grain"}]}, "loras[0].name", "takes no LoRAs"),
-    ({"model": "sd", "loras": [{"name": "../sd/model"}]}, "loras[0].name", "no such LoRA"),
+    ({"model": "wan", "scheduler": "DDIM"}, "scheduler", "must be one of Euler, Heun"),
+    ({"model": "kandinsky", "scheduler": "Euler"}, "scheduler", "only has its own scheduler"),
+    ({"model": "sdxl", "loras": [{"name": "grain"}]}, "loras[0].name", "model sdxl has no LoRAs"),
+    ({"model": "sd", "loras": [{"name": "../sd/model"}]}, "loras[0].name", "is not a LoRA of model sd"),
     ({"model": "sd", "loras": [{"weight": 1}]}, "loras[0].name", "is needed"),
     ({"model": "sd", "loras": [{"name": "grain", "weight": "much"}]}, "loras[0].weight", "must be a number"),
     ({"model": "sd", "loras": [{"name": "grain", "colour": 1}]}, "loras[0].colour", "is unknown"),
@@ -159,9 +159,9 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "sd", "loras": [{"name": "grain"}] * 9}, "loras", "must be at most 8"),
     ({"model": "sd", "num_images": 5}, "num_images", "must be between 1 and 4"),
     ({"model": "sd", "num_images": 1.5}, "num_images", "whole number"),
-    ({"model": "wan", "num_images": 2}, "num_images", "text2video has no num_images"),
+    ({"model": "wan", "num_images": 2}, "num_images", "does not apply to text2video"),
     ({"model": "sd", "image": "aGk=", "kind": "inpaint"}, "mask", "needs a mask"),
-    ({"model": "ltx", "image": "aGk=", "mask": "aGk="}, "mask", "takes no mask"),
+    ({"model": "ltx", "image": "aGk=", "mask": "aGk="}, "mask", "is not an input of img2video"),
     ({"model": "sd", "image": text_of(picture()), "mask": "aGk="}, "mask", "must be a PNG"),
     ({"model": "sd", "image": text_of(picture()), "mask": "http://127.0.0.1:9/m.png"}, "mask", "public addresses"),
     ({"model": "sd", "inpaint": "soft"}, "inpaint", "must be an object"),

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jobs.errors import ExecutionError, JobCancelled
+from jobs.errors import ExecutionError, RunCancelled
 from jobs.models.spec import Kind
 from jobs.requests.generation import resolve
 from jobs.settings import PROJECT_ROOT, Settings
@@ -111,7 +111,7 @@ def test_stopped_in_the_second_pass_it_ends_there(worker: Worker, model: str) ->
     worker.compute(model)
     first_pass = worker.reporter.looks
     for stop_at in sorted({first_pass + 2, (first_pass + looks) // 2, looks - 2}):
-        with pytest.raises(JobCancelled):
+        with pytest.raises(RunCancelled):
             worker.compute(model, stop_at=stop_at, hires=hires)
         assert worker.reporter.looks == stop_at  # nothing went on after it
         assert worker.reporter.steps_done[-1] >= 4

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from jobs.errors import JobCancelled
+from jobs.errors import RunCancelled
 from jobs.requests.generation import GenerationRequest
 from jobs.requests.inpaint import AREAS, FILLS, RESIZES
 from jobs.settings import Settings
@@ -236,7 +236,7 @@ def test_the_surroundings_colours_flow_in() -> None:
 def test_a_stopped_run_of_a_region_leaves_nothing_behind(worker: Worker) -> None:
     how = {"area": "masked", "fill": "noise", "blur_px": 2.0}
     before, plain = paint(worker, inpaint=how), worker.compute("sd")
-    with pytest.raises(JobCancelled):
+    with pytest.raises(RunCancelled):
         paint(worker, inpaint=how, stop_at=6)
     assert np.array_equal(paint(worker, inpaint=how), before)
     assert np.array_equal(worker.compute("sd"), plain)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.errors import ExecutionError, JobCancelled
+from jobs.errors import ExecutionError, RunCancelled
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.support.computing import Worker
 from tests.support.room import Room
@@ -97,7 +97,7 @@ def test_a_stopped_one_leaves_nothing(worker: Worker, model: str) -> None:
     varied(worker, model, 0.5)
     looks = worker.reporter.looks
     for stop_at in (2, looks // 2, looks - 1):
-        with pytest.raises(JobCancelled):
+        with pytest.raises(RunCancelled):
             varied(worker, model, 0.5, stop_at=stop_at)
         assert torch.randn is randn
     assert np.array_equal(worker.compute(model), plain)

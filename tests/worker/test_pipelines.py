@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from jobs.errors import JobCancelled, ModelLoadFailed, OutOfMemory
+from jobs.errors import ModelLoadFailed, OutOfMemory, RunCancelled
 from jobs.models.load_options import LoadOptions
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
@@ -135,9 +135,9 @@ def test_loading_tells_how_far_it_is_and_stops_between_components(caches: Caches
 
     def stop(done: int, total: int) -> None:
         if 0 < done < total:
-            raise JobCancelled
+            raise RunCancelled
 
-    with pytest.raises(JobCancelled):
+    with pytest.raises(RunCancelled):
         cache.get(replace(spec, name="b"), Kind.TEXT2IMG, stop)
     assert "b" not in places(cache)
     use(cache, spec, "b")

@@ -43,7 +43,7 @@ def generate(
         (inpaint with area ``masked``) of the input image.
 
     Raises:
-        JobCancelled: stopped, within one step. The pipeline stays usable.
+        RunCancelled: stopped, within one step. The pipeline stays usable.
         ExecutionError: the output is not a picture, or the pipeline cannot do what the models file says.
     """
     if request.kind is Kind.MIX2IMG and prior is None:

@@ -40,7 +40,7 @@ class StepCounter:
         self._previews.begin(pipeline, request, self._steps_before())
 
     def step(self, done: int, steps: int) -> None:
-        """Report that ``done`` of ``steps`` of this call are over. Raises: JobCancelled, RunTimeout."""
+        """Report that ``done`` of ``steps`` of this call are over. Raises: RunCancelled, RunTimeout."""
         now = self._shares[self._at]
         if steps != now.steps:  # similar calls will have as many steps
             expected = (now.steps, now.cost)

@@ -38,7 +38,7 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
     """Load, denoise, decode and spool; or carry out a model command.
 
     Raises:
-        JobCancelled, RunTimeout: stopped.
+        RunCancelled, RunTimeout: stopped.
         HandBack: the slot's back end is away or busy.
         Exception: whatever the model raises.
     """

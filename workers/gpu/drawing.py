@@ -18,7 +18,7 @@ def draw(request: GenerationRequest, reporter: Reporter) -> np.ndarray:
         (images, frames, height, width, 3) uint8 RGB.
 
     Raises:
-        JobCancelled: stopped, within one step.
+        RunCancelled: stopped, within one step.
     """
     noop.count_steps(request, reporter)
     return np.stack([_clip(request, index) for index in range(request.num_images)])

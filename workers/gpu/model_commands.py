@@ -30,7 +30,7 @@ def carry_out(
         The job's report.
 
     Raises:
-        JobCancelled, ModelLoadFailed, OutOfMemory, and whatever the model raises.
+        RunCancelled, ModelLoadFailed, OutOfMemory, and whatever the model raises.
     """
     if job.command == "unload":
         return {"unloaded": cache.unload(spec.name)}

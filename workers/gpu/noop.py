@@ -16,7 +16,7 @@ def count_steps(request: GenerationRequest, reporter: Reporter) -> None:
     """Report each step of the request.
 
     Raises:
-        JobCancelled: stopped, within one step.
+        RunCancelled: stopped, within one step.
     """
     step_s = float(os.environ.get(STEP_MS_VARIABLE, "0")) / 1000
     reporter.stage("denoising")

@@ -11,7 +11,7 @@ from jobs.errors import BackendFailed
 from jobs.models.backends import Backend
 from jobs.models.spec import Kind
 from jobs.requests.generation import GenerationRequest
-from jobs.requests.schedulers_loras_mix import in_fours
+from jobs.requests.schedulers_loras_mix import kandinsky_parts
 from workers.remote import posting
 from workers.remote.base import BackendAway, RemoteFile, RemoteProgress
 from workers.remote.pictures import write_result
@@ -84,7 +84,7 @@ def body_of(request: GenerationRequest, inputs: Mapping[str, bytes]) -> dict[str
     }
     if request.kind is not Kind.MIX2IMG:
         return {**body, "prompt": request.prompt}
-    mix = in_fours(request.mix or ())
+    mix = kandinsky_parts(request.mix or ())
     if mix is None:
         raise BackendFailed("the back end mixes two images, at most one text before and one after them")
     parts = [part["text"] if "text" in part else base64.b64encode(inputs[part["image"]]).decode() for part in mix]

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from jobs.errors import BackendFailed, JobCancelled, RunTimeout
+from jobs.errors import BackendFailed, RunCancelled, RunTimeout
 from jobs.models.backends import Backend
 from jobs.record import Job
 from jobs.requests.generation import GenerationRequest
@@ -48,7 +48,7 @@ def compute(
         The duration, seconds.
 
     Raises:
-        JobCancelled, RunTimeout: stopped here, and there.
+        RunCancelled, RunTimeout: stopped here, and there.
         HandBack: the back end is away or busy.
         ExecutionError: the back end failed or refused the job.
     """
@@ -84,7 +84,7 @@ class _Run:
             self._reporter.stage("denoising")
             self._watch()
             return self._retry(lambda: self._executor.fetch(folder))
-        except (JobCancelled, RunTimeout, RunTooLong):
+        except (RunCancelled, RunTimeout, RunTooLong):
             with suppress(BackendAway):
                 self._executor.stop()
             raise
@@ -130,7 +130,7 @@ class _Run:
             self._sleep(POLL_S)
 
     def _sleep(self, seconds: float) -> None:
-        """Sleep. Raises: JobCancelled, RunTimeout: within ``STOP_CHECK_S`` after the job was stopped."""
+        """Sleep. Raises: RunCancelled, RunTimeout: within ``STOP_CHECK_S`` after the job was stopped."""
         deadline = time.monotonic() + seconds
         self._reporter.check()
         while (left_s := deadline - time.monotonic()) > 0:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from jobs.errors import JobCancelled, RunTimeout, Unavailable
+from jobs.errors import RunCancelled, RunTimeout, Unavailable
 from jobs.store.jobs import JobStore
 from jobs.store.runs import StepReply
 from workers.reporting.stop_signal import stop_hint
@@ -89,7 +89,7 @@ class Reporter:
         """Enter a stage: ``loading``, ``prior``, ``denoising`` or ``decoding``.
 
         Raises:
-            JobCancelled, RunTimeout: see :meth:`check`.
+            RunCancelled, RunTimeout: see :meth:`check`.
         """
         self.check()
         self._progress = _Progress(name, self._progress.step)
@@ -100,7 +100,7 @@ class Reporter:
         """Report how much of the model has been loaded into memory.
 
         Raises:
-            JobCancelled, RunTimeout: see :meth:`check`.
+            RunCancelled, RunTimeout: see :meth:`check`.
         """
         self.check()
         percent = int(100 * done_bytes / total_bytes) if total_bytes else None
@@ -118,7 +118,7 @@ class Reporter:
             share: finished share of the work, 0 to 1, if the steps do not all cost the same.
 
         Raises:
-            JobCancelled, RunTimeout: see :meth:`check`.
+            RunCancelled, RunTimeout: see :meth:`check`.
         """
         self.check()
         since = self._denoising_since or time.monotonic()
@@ -138,7 +138,7 @@ class Reporter:
         """Raise if the attempt has to stop. Costs a look at a flag and at the clock.
 
         Raises:
-            JobCancelled: the attempt no longer owns its job.
+            RunCancelled: the attempt no longer owns its job.
             RunTimeout: the job's run limit has passed.
         """
         if self._deadline and time.monotonic() > self._deadline:
@@ -148,7 +148,7 @@ class Reporter:
             stop_hint.clear()
             self._send()
         if self._over.is_set():
-            raise JobCancelled()
+            raise RunCancelled()
 
     def _run(self) -> None:
         interval_s = self._store.settings.process.progress_interval_ms / 1000

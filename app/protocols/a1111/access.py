@@ -12,7 +12,7 @@ from flask_smorest import Blueprint
 from werkzeug.exceptions import HTTPException
 
 from app import auth
-from app.errors import say_when, status_of
+from app.errors import set_retry_after, status_of
 from jobs.callers import Caller, Role
 from jobs.errors import Forbidden, FramemillError, InvalidRequest, Problem, Unauthorized
 
@@ -110,7 +110,7 @@ def _failed(exc: FramemillError) -> Response:
         response.headers["WWW-Authenticate"] = "Basic"
         return response
     response = shaped("HTTPException", status, exc.message, exc.message)
-    say_when(response, exc)
+    set_retry_after(response, exc)
     return response
 
 

@@ -98,7 +98,7 @@ def read(table: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     sent = {name: _whole(value) if table.get(name, ("",))[0] is Whole else value for name, value in body.items()}
     values, _ = load(_SCHEMAS[id(table)], {**{field: v for field, v in found.items() if field in table}, **sent})
     rules = {
-        "n_iter": f"must be 1 to {MAX_BATCHES}" if not 1 <= values.get("n_iter", 1) <= MAX_BATCHES else "",
+        "n_iter": f"must be between 1 and {MAX_BATCHES}" if not 1 <= values.get("n_iter", 1) <= MAX_BATCHES else "",
         "batch_size": "must be at least 1" if values.get("batch_size", 1) < 1 else "",
         "force_task_id": "" if _is_id(values.get("force_task_id", "")) else "must be at most 128 printable characters",
     }  # fmt: skip

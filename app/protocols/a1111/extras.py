@@ -86,7 +86,7 @@ def batch() -> dict[str, Any]:
     sent = _sent()
     pictures = sent.get("imageList") or []
     if not 1 <= len(pictures) <= MAX_IMAGES:
-        raise InvalidRequest(Problem("imageList", f"must be 1 to {MAX_IMAGES} images"))
+        raise InvalidRequest(Problem("imageList", f"must be between 1 and {MAX_IMAGES} images"))
     return {"images": [_enlarged(str(one.get("data") or ""), sent) for one in pictures], "html_info": "<p></p>"}
 
 
@@ -99,7 +99,7 @@ def _sent() -> dict[str, Any]:
     if sent.get("resize_mode", 0) not in (0, 1):
         raise InvalidRequest(Problem("resize_mode", "must be 0 or 1", sent["resize_mode"]))
     if not 0 <= sent.get("extras_upscaler_2_visibility", 0) <= 1:
-        raise InvalidRequest(Problem("extras_upscaler_2_visibility", "must be 0 to 1"))
+        raise InvalidRequest(Problem("extras_upscaler_2_visibility", "must be between 0 and 1"))
     return sent
 
 
@@ -138,7 +138,7 @@ def _resized(picture: Image.Image, upscaler: str, sent: dict[str, Any], max_px: 
     width, height = sent.get("upscaling_resize_w", 512), sent.get("upscaling_resize_h", 512)
     if not (0 < width <= max_px and 0 < height <= max_px):
         raise InvalidRequest(
-            Problem("upscaling_resize_w", "width and height must be at least 1 pixel, and not too large")
+            Problem("upscaling_resize_w", "must be, like the height, at least 1 pixel, and not too large")
         )
     fit = max if sent.get("upscaling_crop", True) else min
     scale = fit(width / picture.width, height / picture.height)
@@ -152,5 +152,5 @@ def _resized(picture: Image.Image, upscaler: str, sent: dict[str, Any], max_px: 
 def _to(picture: Image.Image, width: int, height: int, upscaler: str, max_px: int) -> Image.Image:
     size = max(1, width), max(1, height)
     if size[0] * size[1] > max_px:
-        raise InvalidRequest(Problem("upscaling_resize", f"the image would have more than {max_px} pixels"))
+        raise InvalidRequest(Problem("upscaling_resize", f"must not give the image more than {max_px} pixels"))
     return picture.resize(size, _FILTERS[upscaler])

@@ -94,7 +94,7 @@ def read_request(frame: Frame) -> Request:
         if name != "payload" and _size(objects[name]) > MAX_INFO_CHARS:
             problems.append(Problem(name, f"must not exceed {MAX_INFO_CHARS} characters"))
     if (body.get("executor"), body.get("gen_type")) in (("kandinsky", "img2img"), ("automatic1111", "mix2img")):
-        problems.append(Problem("gen_type", f"{body['executor']} has no {body['gen_type']}", body["gen_type"]))
+        problems.append(Problem("gen_type", f"is not supported by {body['executor']}", body["gen_type"]))
     if problems:
         raise InvalidRequest(*problems)
     return Request(body["executor"], body["gen_type"], **objects)

@@ -58,4 +58,4 @@ def _moderate(request: Request) -> bool:
     own, caller = settings(), auth.caller()
     asked = bool(request.settings.get("moderate", 1))
     may_skip = caller.is_admin or caller.may_skip_moderation
-    return moderation.wanted(None if asked or not may_skip else False, caller, own)
+    return moderation.applies(None if asked or not may_skip else False, caller, own)

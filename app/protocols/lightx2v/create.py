@@ -121,7 +121,7 @@ def create_image_sync() -> Response:
 def _create(*, video: bool, old: bool = False, form: bool = False, needs_file: bool = False) -> Response:
     body = body_of(request)
     if needs_file and "image_file" not in request.files:
-        raise InvalidRequest(Problem("image_file", "this part of the form is required"))
+        raise InvalidRequest(Problem("image_file", "is required as a part of the form"))
     try:
         submitted = submit(body, video=video, old=old, form=form)
     except REFUSALS as exc:

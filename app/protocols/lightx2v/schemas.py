@@ -83,13 +83,13 @@ TASK = LightX2VTaskSchema()
 
 #: Fields that are refused when they are not empty, with the reason.
 REFUSED = {
-    "audio_path": "no model here takes audio",
-    "audio_file": "no model here takes audio",
-    "talk_objects": "no model here takes audio",
-    "last_frame_path": "no model here takes a last frame",
-    "last_frame_file": "no model here takes a last frame",
-    "video_path": "no model here takes a video",
-    "presigned_url": "outputs are stored on the server; fetch the result instead",
+    "audio_path": "is not supported: no model here takes audio",
+    "audio_file": "is not supported: no model here takes audio",
+    "talk_objects": "is not supported: no model here takes audio",
+    "last_frame_path": "is not supported: no model here takes a last frame",
+    "last_frame_file": "is not supported: no model here takes a last frame",
+    "video_path": "is not supported: no model here takes a video",
+    "presigned_url": "is not supported: outputs are stored on the server; fetch the result instead",
 }
 
 #: Fields that are ignored, with the value that needs no warning.

@@ -84,7 +84,7 @@ def create_key() -> Response:
     ring = KeyRing(store())
     if ring.is_empty() and not caller.is_admin:
         raise InvalidRequest(
-            Problem("role", "the first key must be an admin's: from then on every request needs a key")
+            Problem("role", "must be admin for the first key: from then on every request needs a key")
         )
     webhook = webhooks.checked(url, events, settings()) if url else None
     secret = ring.create(caller)

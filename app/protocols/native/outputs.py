@@ -61,7 +61,7 @@ def _requested(job_id: str) -> tuple[Job, int]:
     job = finished_job(job_id)
     index = request.args.get("index", "0")
     if not index.isdecimal() or int(index) >= len(job.outputs):
-        raise InvalidRequest(Problem("index", f"must be 0 to {len(job.outputs) - 1}", index))
+        raise InvalidRequest(Problem("index", f"must be between 0 and {len(job.outputs) - 1}", index))
     return job, int(index)
 
 

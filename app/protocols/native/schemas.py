@@ -247,5 +247,5 @@ def strict(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
     """Load a body that must not have unknown fields. Raises: InvalidRequest."""
     values, unknown = load(schema, body)
     if unknown:
-        raise InvalidRequest(*(Problem(name, "unknown field") for name in unknown))
+        raise InvalidRequest(*(Problem(name, "is unknown") for name in unknown))
     return values

@@ -44,19 +44,6 @@ def queue_view(fleet: Fleet, capacity: Capacity, max_waiting: int, sees: Callabl
     }
 
 
-def slot_state(slot: Slot, fleet: Fleet) -> str:
-    """Return ``lost``, ``draining``, ``busy``, ``paused``, ``waiting`` or ``idle``."""
-    if slot.suspect:
-        return "lost"
-    if slot.draining:
-        return "draining"
-    if slot.job_id:
-        return "busy"
-    if slot.name in fleet.paused:
-        return "paused"
-    return "waiting" if slot.blocked else "idle"
-
-
 def slot_view(slot: Slot, fleet: Fleet, sees: Callable[[str], bool]) -> dict[str, Any]:
     """Return a slot: what it does, and what is in its memory."""
     return {
@@ -64,7 +51,7 @@ def slot_view(slot: Slot, fleet: Fleet, sees: Callable[[str], bool]) -> dict[str
         "node": slot.node,
         "device": slot.device,
         "device_name": slot.device_name,
-        "state": slot_state(slot, fleet),
+        "state": fleet.state_of(slot),
         "job_id": slot.job_id if slot.job_id and sees(slot.job_id) else None,
         "models": list(slot.models),
         "resident": list(slot.resident),

@@ -91,8 +91,8 @@ local function first_name(name, other)
 end
 
 -- The slots that could run a job: `count`, seconds until the first is free (`free_in_s`), jobs pinned to one of them
--- (`pins`), and whether the whole queue is paused. `paused` and `blocked` name the first slot that only an operator or
--- its back end keeps from running the job.
+-- (`pins`); `paused` and `blocked` name the first slot that only an operator or its back end keeps from running the
+-- job.
 local function slots_for(record)
   local slots = {count = 0}
   for _, slot in ipairs(redis.call('SMEMBERS', K.SLOTS)) do
@@ -106,8 +106,7 @@ local function slots_for(record)
         slots.blocked = first_name(slots.blocked, slot)
       elseif not obstacle or obstacle == OBSTACLE.QUEUE_PAUSED or obstacle == OBSTACLE.CLOSED then
         slots.count = slots.count + 1
-        slots.queue_paused = slots.queue_paused or obstacle == OBSTACLE.QUEUE_PAUSED
-        slots.free_in_s = math.min(slots.free_in_s or math.huge, has(facts.job) and remaining_s(facts.job) or 0)
+        slots.free_in_s = math.min(slots.free_in_s or math.huge, has(facts[JOB]) and remaining_s(facts[JOB]) or 0)
         slots.pins = math.min(slots.pins or math.huge, redis.call('ZCARD', K.LANE .. K.PIN .. slot))
       end
     end
@@ -117,7 +116,7 @@ end
 
 -- What a job waits for when no slot can run it at the moment, for people; nil when one can.
 local function waits_for(record, slots)
-  if slots.count > 0 then return slots.queue_paused and 'resume of the queue' or nil end
+  if slots.count > 0 then return is_queue_paused() and 'resume of the queue' or nil end
   if slots.blocked then
     -- Only a GPU is blocked by its spool; a back end is blocked while it is away.
     return (slots.blocked:find('gpu%d+$') and 'room in the spool of slot ' or 'slot ') .. slots.blocked

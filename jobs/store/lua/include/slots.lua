@@ -16,27 +16,36 @@ local function renew_lease(slot)
   redis.call('ZADD', K.LEASES, int(now_ms() + lease_ms), slot)
 end
 
--- What decides whether a slot may take work, as HGET returns it.
+-- What decides whether a slot may take work: facts[JOB] and so on, as HGET returns them.
+local OWNER, JOB, MODELS, DRAINING, SUSPECT_AT, BLOCKED, PULLS, OPEN = 1, 2, 3, 4, 5, 6, 7, 8
 local function slot_facts(slot)
-  local values = redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'models', 'draining', 'suspect_at', 'blocked',
-    'pulls', 'open')
-  return {owner = values[1], job = values[2], models = values[3], draining = values[4], suspect_at = values[5],
-    blocked = values[6], pulls = values[7], open = values[8]}
+  return redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'models', 'draining', 'suspect_at', 'blocked', 'pulls',
+    'open')
 end
 
 local function can_run(facts, model)
-  return set_of(cjson.decode(facts.models or '[]'))[model]
+  for _, name in ipairs(cjson.decode(facts[MODELS] or '[]')) do
+    if name == model then return true end
+  end
+  return false
+end
+
+local queue_paused
+
+-- Whether an operator paused the whole queue. It is asked once for all slots that a script looks at.
+local function is_queue_paused()
+  if queue_paused == nil then queue_paused = redis.call('SISMEMBER', K.PAUSED, K.ALL) == 1 end
+  return queue_paused
 end
 
 -- Why a slot takes no new job beside the one that it may hold; nil when it does. Only this function decides it.
 -- A slot that is merely closed opens with the next request of its worker, so it comes last.
 local function obstacle_of(slot, facts)
-  if not has(facts.owner) then return OBSTACLE.ABSENT end
-  if has(facts.draining) then return OBSTACLE.DRAINING end
-  if has(facts.suspect_at) then return OBSTACLE.SUSPECT end
-  local is_paused = redis.call('SMISMEMBER', K.PAUSED, slot, K.ALL)
-  if is_paused[1] == 1 then return OBSTACLE.PAUSED end
-  if has(facts.blocked) then return OBSTACLE.BLOCKED end
-  if is_paused[2] == 1 then return OBSTACLE.QUEUE_PAUSED end
-  if has(facts.pulls) and not has(facts.open) then return OBSTACLE.CLOSED end
+  if not has(facts[OWNER]) then return OBSTACLE.ABSENT end
+  if has(facts[DRAINING]) then return OBSTACLE.DRAINING end
+  if has(facts[SUSPECT_AT]) then return OBSTACLE.SUSPECT end
+  if redis.call('SISMEMBER', K.PAUSED, slot) == 1 then return OBSTACLE.PAUSED end
+  if has(facts[BLOCKED]) then return OBSTACLE.BLOCKED end
+  if is_queue_paused() then return OBSTACLE.QUEUE_PAUSED end
+  if has(facts[PULLS]) and not has(facts[OPEN]) then return OBSTACLE.CLOSED end
 end

@@ -26,12 +26,13 @@ local function spare_capacity(only_slot, model)
   local free, stopping, active = 0, 0, {}
   for _, slot in ipairs(slots) do
     local facts = slot_facts(slot)
-    local id = has(facts.job) and facts.job
+    local id = has(facts[JOB]) and facts[JOB]
     if id and works_on(slot, id) then
       table.insert(active, id)
-    elseif model == '' or can_run(facts, model) then
+    else
       local obstacle = obstacle_of(slot, facts)
-      if not obstacle or obstacle == OBSTACLE.CLOSED then
+      local is_usable = not obstacle or obstacle == OBSTACLE.CLOSED
+      if is_usable and (model == '' or can_run(facts, model)) then
         if id then stopping = stopping + 1 else free = free + 1 end
       end
     end

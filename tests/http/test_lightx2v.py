@@ -1,0 +1,392 @@
+"""LightX2V's protocol as its newest version speaks it (profile queue): every route, code and body."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.protocols.lightx2v.states import QUEUE_WORDS, SINGLE_WORDS
+from jobs.states import JobState
+from tests.support.pictures import PNG
+from tests.support.service import Service, key, later
+
+MP4 = b"\0\0\0\x18ftypmp42" + bytes(range(100))
+IMAGE = base64.b64encode(PNG).decode()
+
+
+def create(service: Service, path: str = "/v1/tasks/video/", **fields: Any) -> dict[str, Any]:
+    """Create a task; the response's body."""
+    response = service.post(path, json=fields)
+    assert response.status_code == 200, response.text
+    return dict(response.get_json())
+
+
+def status(service: Service, task_id: str) -> dict[str, Any]:
+    return dict(service.json(f"/v1/tasks/{task_id}/status"))
+
+
+def finish(service: Service) -> str:
+    """The slot's video is computed and stored."""
+    return service.finish(content=MP4, media_type="video/mp4", suffix="mp4")
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks/video/", "/v1/tasks/video", "/v1/tasks/", "/v1/tasks"])
+def test_a_video_from_text(service: Service, path: str) -> None:
+    created = create(
+        service, path, prompt="a cat", negative_prompt="blur", image_path="", infer_steps="3", seed=42,
+        target_video_length=9, save_result_path="./cats/boxing.mp4",
+    )  # fmt: skip
+    task_id = created["task_id"]
+    assert created == {
+        "task_id": task_id, "task_status": "pending", "save_video_path": "cats/boxing.mp4",
+        "save_result_path": "cats/boxing.mp4", "status": "pending", "state": "queued", "model": "tiny-video",
+        "position": 0, "eta_s": None, "warnings": [],
+    }  # fmt: skip
+    finish(service)
+    ended = status(service, task_id)
+    assert (ended["status"], ended["success"], ended["error"], ended["error_type"]) == ("completed", True, None, None)
+    for name in ("start_time", "end_time", "completion_time"):
+        assert len(ended[name]) == len("2026-01-01T00:00:00.000000"), name
+    assert ended["save_result_path"] == ended["save_video_path"] == "cats/boxing.mp4"
+    request = ended["request"]
+    assert (request["kind"], request["steps"], request["seed"], request["frames"]) == ("text2video", 3, 42, 9)
+    result = service.get(f"/v1/tasks/{task_id}/result")
+    assert (result.data, result.headers["Content-Type"]) == (MP4, "video/mp4")
+    assert result.headers["Content-Disposition"] == "attachment; filename=boxing.mp4"
+    part = service.get("/v1/files/download/cats/boxing.mp4", headers={"Range": "bytes=0-9"})
+    assert (part.status_code, part.data) == (206, MP4[:10])
+    assert part.headers["Content-Disposition"] == "attachment; filename=boxing.mp4"
+
+
+def test_the_status_has_the_keys_of_all_versions_and_the_progress(service: Service) -> None:
+    task_id = create(service, infer_steps=4)["task_id"]
+    service.start(step=2)
+    body = status(service, task_id)
+    assert set(body) == {
+        "task_id", "status", "success", "start_time", "end_time", "completion_time", "error", "error_type",
+        "save_video_path", "save_result_path", "state", "model", "stage", "step", "steps", "percent", "position",
+        "eta_s", "slot", "device", "warnings", "request",
+    }  # fmt: skip
+    assert (body["status"], body["step"], body["steps"], body["percent"]) == ("processing", 2, 4, 50)
+    assert (body["end_time"], body["success"], body["slot"]) == (None, False, "gpu0")
+
+
+def test_the_same_path_twice_stays_one_file_each(service: Service) -> None:
+    first, second = (create(service, infer_steps=1, save_result_path="twice.mp4", seed=seed) for seed in (1, 2))
+    assert first["save_result_path"] == "twice.mp4"
+    assert second["save_result_path"] == f"twice-{second['task_id']}.mp4"
+    service.finish(content=b"first", media_type="video/mp4", suffix="mp4")
+    service.finish(content=b"second", media_type="video/mp4", suffix="mp4")
+    files = [service.get(f"/v1/files/download/{task['save_result_path']}").data for task in (first, second)]
+    assert files == [b"first", b"second"]
+
+
+def test_a_default_path_has_the_id_and_the_ending(service: Service) -> None:
+    video, image = create(service), create(service, "/v1/tasks/image/")
+    native = service.submit()
+    assert video["save_result_path"] == f"{video['task_id']}.mp4"
+    assert image["save_result_path"] == f"{image['task_id']}.png"
+    finish(service)
+    service.finish()
+    service.finish()
+    for path, task_id in ((video["save_result_path"], video["task_id"]), (f"{native}.png", native)):
+        assert service.get(f"/v1/files/download/{path}").data == service.get(f"/v1/tasks/{task_id}/result").data
+
+
+@pytest.mark.parametrize(
+    ("sent", "path"),
+    [("/data/out/x.mp4", "data/out/x.mp4"), ("C:\\out\\y", "out/y.mp4"), ("./a//b.avi", "a/b.avi.mp4")],
+)
+def test_an_output_stays_inside_the_outputs(service: Service, sent: str, path: str) -> None:
+    body = create(service, save_result_path=sent)
+    assert body["save_result_path"] == path
+    assert any(path in warning for warning in body["warnings"]) == (not sent.startswith("."))
+
+
+@pytest.mark.parametrize("path", ["../x.mp4", "a/../../x.mp4", "a/", "x\n.mp4", "a" * 300])
+def test_an_output_outside_is_refused(service: Service, path: str) -> None:
+    refused = service.post("/v1/tasks/video/", json={"save_result_path": path})
+    assert refused.status_code == 422
+    assert refused.get_json()["error"]["fields"][0]["field"] == "save_result_path"
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [("..%2f..%2fetc/passwd", 403), ("a/..%2f..%2fx", 403), ("nothing.mp4", 404), ("", 404), ("%2fetc/passwd", 404)],
+)
+def test_files_outside_are_not_served(service: Service, path: str, code: int) -> None:
+    answer = service.get(f"/v1/files/download/{path}")
+    assert (answer.status_code, set(answer.get_json())) == (code, {"detail", "error"})
+
+
+@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
+def test_a_video_from_an_image_in_the_body(service: Service, prefix: str) -> None:
+    task = create(service, "/v1/tasks/", image_path=prefix + IMAGE, target_shape=[32, 64])
+    request = status(service, task["task_id"])["request"]
+    assert (request["kind"], request["width"], request["height"]) == ("img2video", 64, 32)
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks/form", "/v1/tasks/video/form", "/v1/tasks/form/"])
+def test_a_form_with_an_upload(service: Service, path: str) -> None:
+    form = {"prompt": "a cat", "infer_steps": "2", "save_video_path": "form.mp4", "use_prompt_enhancer": "false",
+            "image_file": (io.BytesIO(PNG), "a.png")}  # fmt: skip
+    body = status(service, service.post(path, data=form).get_json()["task_id"])
+    assert (body["request"]["kind"], body["request"]["steps"], body["request"]["seed"]) == ("img2video", 2, 42)
+    assert body["warnings"] == []
+
+
+def test_a_form_needs_its_part_but_not_a_file_in_it(service: Service) -> None:
+    missing = service.post("/v1/tasks/form", data={"prompt": "x"}, content_type="multipart/form-data")
+    assert (missing.status_code, missing.get_json()["error"]["fields"][0]["field"]) == (422, "image_file")
+    empty = b'--b\r\nContent-Disposition: form-data; name="image_file"; filename=""\r\n\r\n\r\n--b--\r\n'
+    video = service.post("/v1/tasks/form", data=empty, content_type="multipart/form-data; boundary=b").get_json()
+    assert status(service, video["task_id"])["request"]["kind"] == "text2video"
+    image = service.post("/v1/tasks/image/form", data={"infer_steps": "1"}, content_type="multipart/form-data")
+    request = status(service, image.get_json()["task_id"])["request"]
+    assert (request["kind"], request["seed"]) == ("text2img", 42)
+
+
+def test_only_fields_that_were_sent_count(service: Service) -> None:
+    first, second = create(service, infer_steps=2, seed=5, target_video_length=17), create(service)
+    asked, default = (status(service, task["task_id"])["request"] for task in (first, second))
+    assert (asked["steps"], asked["frames"], asked["seed"]) == (2, 17, 5)
+    assert (default["steps"], default["frames"], default["fps"]) == (4, 9, 8.0)
+
+
+def test_some_fields_of_the_native_api_are_taken_as_well(service: Service) -> None:
+    task = create(service, "/v1/tasks/", model="tiny-video", steps=2, frames=17, fps=4, width=64, height=32, priority=3)
+    request = status(service, task["task_id"])["request"]
+    assert [request[name] for name in ("steps", "frames", "fps", "width", "height")] == [2, 17, 4, 64, 32]
+    assert service.job(task["task_id"])["priority"] == 3
+
+
+def test_fields_without_effect_and_unknown_ones_are_named(service: Service) -> None:
+    task = create(service, "/v1/tasks/", use_prompt_enhancer=True, num_fragments=1, resize_mode="fixed_shape",
+                  num_frames=5, image_path=None)  # fmt: skip
+    assert task["warnings"] == [
+        "unknown field 'num_frames' was ignored",
+        "use_prompt_enhancer has no effect here",
+        "resize_mode has no effect here",
+    ]
+    assert status(service, task["task_id"])["warnings"] == task["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "named"),
+    [
+        ({"audio_path": "a.mp3"}, "audio_path"),
+        ({"last_frame_path": "a.png"}, "last_frame_path"),
+        ({"talk_objects": [{"audio": "a"}]}, "talk_objects"),
+        ({"infer_steps": "many"}, "infer_steps"),
+        ({"infer_steps": 0}, "infer_steps"),
+        ({"target_video_length": 4000}, "target_video_length"),
+        ({"target_shape": [32]}, "target_shape"),
+        ({"target_shape": [32, 4000]}, "target_shape"),
+        ({"aspect_ratio": "wide"}, "aspect_ratio"),
+        ({"image_path": "/etc/passwd"}, "image_path"),
+        ({"image_path": "http://127.0.0.1:1/x.png"}, "image_path"),
+        ({"image_path": "https://a.example/1.png,https://a.example/2.png"}, "image_path"),
+        ({"image_path": "iVBORw0KGgoAAA"}, "image_path"),
+        ({"task_id": "queue", "image_path": ""}, "task_id"),
+        ({"slot": "gpu9"}, "slot"),
+    ],
+)
+def test_refusals_name_the_clients_own_field(service: Service, fields: dict[str, Any], named: str) -> None:
+    refused = service.post("/v1/tasks/video/", json=fields)
+    assert refused.status_code == 422, refused.text
+    assert named in {problem["field"] for problem in refused.get_json()["error"]["fields"]}
+    assert isinstance(refused.get_json()["detail"], str)
+
+
+@pytest.mark.parametrize("data", [b"{", b"[1]", b'"x"'])
+def test_bodies_that_are_no_object(service: Service, data: bytes) -> None:
+    answer = service.post("/v1/tasks/video/", data=data, content_type="application/json")
+    assert (answer.status_code, answer.get_json()["error"]["code"]) == (400, "malformed_body")
+
+
+@pytest.mark.parametrize("fields", [{}, {"model": "tiny-video"}, {"image_path": ""}])
+def test_every_task_of_the_oldest_route_is_a_video(service: Service, fields: dict[str, Any]) -> None:
+    task = create(service, "/v1/tasks/", prompt="x", **fields)
+    assert task["task_status"] == "pending"
+    assert task["save_result_path"] == f"{task['task_id']}.mp4"
+    assert status(service, task["task_id"])["request"]["kind"] == "text2video"
+
+
+def test_a_used_id(service: Service) -> None:
+    assert create(service, task_id="AB12-CD34")["task_id"] == "AB12-CD34"
+    again = service.post("/v1/tasks/video/", json={"task_id": "AB12-CD34"})
+    assert (again.status_code, again.get_json()["detail"]) == (409, "Task ID AB12-CD34 already exists")
+
+
+def test_an_image_in_a_shape(service: Service) -> None:
+    task = create(service, "/v1/tasks/image/", prompt="x", aspect_ratio="4:1")
+    request = status(service, task["task_id"])["request"]
+    assert (request["kind"], request["width"], request["height"]) == ("text2img", 64, 16)
+
+
+def test_an_image_at_once(service: Service) -> None:
+    with later(service.finish):
+        answer = service.post("/v1/tasks/image/sync?timeout_seconds=50", json={"prompt": "x"})
+    assert (answer.status_code, answer.headers["Content-Type"], answer.data) == (200, "image/png", PNG)
+    assert answer.headers["Content-Disposition"] == 'inline; filename="result.png"'
+    assert status(service, answer.headers["X-Task-Id"])["status"] == "completed"
+
+
+def test_an_image_that_is_not_done_in_time_is_stopped(service: Service) -> None:
+    answer = service.post("/v1/tasks/image/sync?timeout_seconds=0.2", json={"task_id": "too-slow"})
+    assert (answer.status_code, "too-slow" in answer.get_json()["detail"]) == (504, True)
+    assert status(service, "too-slow")["status"] == "cancelled"
+    assert service.post("/v1/tasks/image/sync?timeout_seconds=soon", json={}).status_code == 422
+    assert service.post("/v1/tasks/image/sync?poll_interval_seconds=0", json={}).status_code == 422
+
+
+def test_an_image_that_fails_or_is_cancelled_says_so(service: Service) -> None:
+    with later(service.fail, code="out_of_memory", message="too large"):
+        failed = service.post("/v1/tasks/image/sync", json={})
+    assert (failed.status_code, failed.get_json()["error"]["code"]) == (500, "out_of_memory")
+    with later(service.cancel, "mine"):
+        cancelled = service.post("/v1/tasks/image/sync", json={"task_id": "mine"})
+    assert (cancelled.status_code, cancelled.get_json()["detail"]) == (409, "Task cancelled")
+
+
+def test_every_state_has_a_word() -> None:
+    assert set(QUEUE_WORDS) == set(SINGLE_WORDS) == set(JobState)
+
+
+def test_a_task_is_stopped_by_its_id(service: Service) -> None:
+    task_id = create(service)["task_id"]
+    service.start(step=1)
+    stopped = service.delete(f"/v1/tasks/{task_id}").get_json()
+    assert stopped == {
+        "task_id": task_id, "state": "cancelled", "changed": True, "stop_status": "success",
+        "reason": "Task stopped successfully.",
+    }  # fmt: skip
+    ended = status(service, task_id)
+    assert (ended["status"], ended["error"], ended["success"]) == ("cancelled", "Task cancelled by user", False)
+    again = service.delete(f"/v1/tasks/{task_id}").get_json()
+    assert (again["stop_status"], again["reason"]) == ("do_nothing", "The task has already finished.")
+    assert service.delete("/v1/tasks/nothing").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/v1/tasks/running", "/v1/local/video/generate/stop_running_task"])
+def test_what_runs_is_stopped(service: Service, path: str) -> None:
+    def stop() -> dict[str, Any]:
+        return dict((service.get if "local" in path else service.delete)(path).get_json())
+
+    running = create(service, "/v1/tasks/")["task_id"]
+    service.start(step=1)
+    waiting = create(service)["task_id"]
+    assert stop() == {"stop_status": "success", "reason": "Task stopped successfully.", "cancelled": [running]}
+    # Its route's clients do not know "cancelled": they would wait for ever.
+    assert status(service, running)["status"] == "failed"
+    assert status(service, waiting)["status"] == "pending"
+    assert stop() == {"stop_status": "do_nothing", "reason": "No running task found.", "cancelled": []}
+
+
+def test_everything_is_stopped(service: Service) -> None:
+    ids = [create(service)["task_id"] for _ in "ab"]
+    stopped = service.delete("/v1/tasks/all/running").get_json()
+    assert (stopped["reason"], sorted(stopped["cancelled"])) == ("All tasks stopped successfully.", sorted(ids))
+    assert service.delete("/v1/tasks/all/running").get_json()["stop_status"] == "success"
+
+
+def test_service_and_queue_tell_what_they_do(service: Service) -> None:
+    idle = {
+        "service_status": "idle", "task_id": None, "start_time": None, "current_task": None, "active_tasks": [],
+        "pending_tasks": 0, "queue_size": service.settings.scheduling.max_waiting, "total_tasks": 0,
+        "completed_tasks": 0, "failed_tasks": 0,
+    }  # fmt: skip
+    assert service.json("/v1/service/status") == idle
+    running = create(service)["task_id"]
+    busy = service.json("/v1/service/status")
+    assert (busy["service_status"], busy["task_id"], busy["current_task"]) == ("busy", running, running)
+    assert (busy["active_tasks"], busy["total_tasks"], len(busy["start_time"])) == ([running], 1, 26)
+    create(service)
+    assert service.json("/v1/service/status")["pending_tasks"] == 1
+    size = service.settings.scheduling.max_waiting
+    assert service.json("/v1/tasks/queue/status") == {
+        "is_processing": True, "current_task": running, "pending_count": 1, "active_count": 2, "queue_size": size,
+        "queue_available": size - 1,
+    }  # fmt: skip
+    finish(service)
+    service.fail()
+    ended = service.json("/v1/service/status")
+    assert (ended["service_status"], ended["completed_tasks"], ended["failed_tasks"]) == ("idle", 1, 1)
+
+
+def test_metadata_and_health(service: Service) -> None:
+    metadata = service.json("/v1/service/metadata")
+    assert (metadata["model_cls"], metadata["nproc_per_node"]) == ("tiny-video", 1)
+    assert service.json("/health") == {"status": "ok"}
+
+
+def test_the_list_is_keyed_by_id(service: Service) -> None:
+    done = create(service, prompt="listed")["task_id"]
+    finish(service)
+    running = create(service, "/v1/tasks/")["task_id"]
+    listed = service.json("/v1/tasks/")
+    assert list(listed) == [done, running]
+    assert (listed[done]["status"], listed[done]["message"]["prompt"]) == ("completed", "listed")
+    assert (listed[running]["status"], listed[running]["end_time"]) == ("pending", None)
+    assert listed == service.json("/v1/tasks/?limit=1")
+
+
+def test_a_key_sees_its_own_tasks_only(service: Service) -> None:
+    ops = key(service, "ops", role="admin")
+    alice, bob = key(service, "alice", admin=ops), key(service, "bob", admin=ops)
+    task_id = service.post("/v1/tasks/", json={}, headers=alice).get_json()["task_id"]
+    assert list(service.json("/v1/tasks/", headers=alice)) == [task_id]
+    assert service.json("/v1/tasks/", headers=bob) == {}
+    assert service.get(f"/v1/tasks/{task_id}/status", headers=bob).status_code == 404
+    assert service.delete(f"/v1/tasks/{task_id}", headers=bob).status_code == 404
+    busy = service.json("/v1/service/status", headers=bob)
+    assert (busy["service_status"], busy["task_id"], busy["active_tasks"]) == ("busy", None, [])
+
+
+def test_unknown_tasks_and_results_that_are_not_there(service: Service) -> None:
+    for path in ("/v1/tasks/nothing/status", "/v1/tasks/nothing/result"):
+        assert service.get(path).status_code == 404
+        assert isinstance(service.get(path).get_json()["detail"], str)
+    task = create(service)
+    result = service.get(f"/v1/tasks/{task['task_id']}/result")
+    assert (result.status_code, result.get_json()["detail"]) == (404, "the job is queued: no result yet")
+    assert service.get(f"/v1/files/download/{task['save_result_path']}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"),
+    [("GET", "/v1/nothing", 404), ("PUT", "/v1/tasks/video/", 405), ("GET", "/v1/tasks/running/nothing", 404),
+     ("POST", "/v1/tasks/queue/status", 405), ("GET", "/v1/tasks/some-id", 405)],
+)  # fmt: skip
+def test_every_error_is_json(service: Service, method: str, path: str, code: int) -> None:
+    answer = service.client.open(path, method=method)
+    assert (answer.status_code, set(answer.get_json())) == (code, {"detail", "error"})
+
+
+def test_a_full_queue_is_503(services: Callable[..., Service]) -> None:
+    service = services(MAX_WAITING=1)
+    codes = [service.post("/v1/tasks/", json={"image_path": ""}).status_code for _ in range(2)]
+    full = service.post("/v1/tasks/video/", json={})
+    assert (codes, full.status_code) == ([200, 503], 503)
+    assert full.get_json()["detail"] == "Task queue is full (max 1 tasks)"
+    assert int(full.headers["Retry-After"]) > 0
+
+
+def test_images_by_path_come_from_one_folder(services: Callable[..., Service], tmp_path: Path) -> None:
+    folder = tmp_path / "inputs"
+    (folder / "assets").mkdir(parents=True)
+    (folder / "assets" / "a.png").write_bytes(PNG)
+    (tmp_path / "inputs_evil").mkdir()
+    (tmp_path / "inputs_evil" / "a.png").write_bytes(PNG)
+    (folder / "link.png").symlink_to(tmp_path / "inputs_evil" / "a.png")
+    service = services(INPUT_DIR=folder)
+    for path in ("assets/a.png", str(folder / "assets" / "a.png"), "./assets/../assets/a.png"):
+        assert create(service, "/v1/tasks/", image_path=path)["model"] == "tiny-video"
+    for path in ("../inputs_evil/a.png", str(tmp_path / "inputs_evil" / "a.png"), "link.png", "assets", "none.png"):
+        refused = service.post("/v1/tasks/", json={"image_path": path})
+        assert (refused.status_code, refused.get_json()["error"]["fields"][0]["field"]) == (422, "image_path"), path

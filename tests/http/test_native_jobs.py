@@ -1,0 +1,335 @@
+"""Jobs over the native API: submit, list, read, cancel, retry, delete."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobs.files import retention
+from jobs.store import keys
+from tests.support.pictures import PNG
+from tests.support.service import Service, key
+
+JOB_FIELDS = {
+    "id", "state", "model", "kind", "progress", "position", "eta_s", "waiting_for", "class", "priority", "slot",
+    "device", "attempt", "error", "warnings", "command", "report", "request", "preview", "created_at", "started_at",
+    "computed_at", "finished_at", "retention", "expires_at", "outputs", "links",
+}  # fmt: skip
+TINY = {"model": "tiny-image", "steps": 1}
+IMAGE = base64.b64encode(PNG).decode()
+
+
+def test_a_job_has_the_native_shape_and_no_other(service: Service) -> None:
+    response = service.post("/v1/jobs", json={**TINY, "prompt": "a red circle", "seed": 7})
+    job = response.get_json()
+    assert (response.status_code, response.headers["Location"]) == (201, f"/v1/jobs/{job['id']}")
+    assert set(job) == JOB_FIELDS
+    assert (job["state"], job["model"], job["kind"], job["slot"]) == ("queued", "tiny-image", "text2img", "gpu0")
+    assert job["progress"] == {"stage": None, "stage_percent": None, "step": 0, "steps": 1, "percent": 0}
+    path = f"/v1/jobs/{job['id']}"
+    assert job["links"] == {
+        "self": path, "result": f"{path}/result", "events": f"{path}/events", "preview": f"{path}/preview",
+        "cancel": f"{path}/cancel",
+    }  # fmt: skip
+    assert (job["request"]["prompt"], job["request"]["seed"]) == ("a red circle", 7)
+    assert set(service.job(job["id"])) == JOB_FIELDS
+
+
+def test_a_job_from_its_submission_to_its_result(service: Service) -> None:
+    job_id = service.submit(steps=4)
+    service.start(step=2)
+    running = service.job(job_id)
+    assert running["progress"] == {"stage": "denoising", "stage_percent": None, "step": 2, "steps": 4, "percent": 50}
+    assert (running["state"], running["device"], running["attempt"], running["eta_s"]) == ("running", "cpu", 1, 1.0)
+    service.finish()
+    done = service.job(job_id)
+    assert (done["state"], done["progress"]["percent"], done["error"]) == ("succeeded", 100, None)
+    [output] = done["outputs"]
+    assert (output["index"], output["media_type"], output["bytes"]) == (0, "image/png", len(PNG))
+    assert service.get(output["url"]).data == PNG
+
+
+def test_a_failed_job_says_why(service: Service) -> None:
+    job_id = service.submit()
+    service.fail(code="out_of_memory", message="too large")
+    job = service.job(job_id)
+    assert (job["state"], job["error"]) == ("failed", {"code": "out_of_memory", "message": "too large"})
+
+
+def test_both_slash_forms_are_served_without_a_redirect(service: Service) -> None:
+    job_id = service.submit()
+    service.finish()
+    paths = ["/v1/jobs", f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/result", "/v1/fleet", "/v1/queue", "/v1/models",
+             "/healthz", "/docs"]  # fmt: skip
+    for path in paths:
+        for form in (path, path + "/"):
+            assert service.get(form).status_code == 200, form
+    for form in ("/v1/jobs", "/v1/jobs/"):
+        assert service.post(form, json=TINY).status_code == 201
+
+
+def test_rounded_and_unknown_fields_are_reported(service: Service) -> None:
+    fields = {"model": "tiny-video", "steps": 1, "width": 50, "frames": 14, "colour": "red", "num_frames": 3}
+    accepted = service.post("/v1/jobs", json=fields).get_json()
+    assert (accepted["request"]["width"], accepted["request"]["frames"]) == (64, 17)
+    assert accepted["warnings"] == [
+        "width 50 was rounded to 64",
+        "frames 14 was rounded to 17",
+        "unknown field 'colour' was ignored",
+        "unknown field 'num_frames' was ignored",
+    ]
+    assert service.job(accepted["id"])["warnings"] == accepted["warnings"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "model", "kind"),
+    [
+        ({"kind": "text2video"}, "tiny-video", "text2video"),
+        ({"model": "tiny-video"}, "tiny-video", "text2video"),
+        ({}, "tiny-image", "text2img"),
+    ],
+)
+def test_the_model_follows_from_the_kind_and_the_kind_from_the_model(
+    service: Service, fields: dict[str, Any], model: str, kind: str
+) -> None:
+    request = service.post("/v1/jobs", json={**fields, "steps": 1}).get_json()["request"]
+    assert (request["model"], request["kind"]) == (model, kind)
+
+
+def test_a_prompt_alone_may_mean_a_video(services: Callable[..., Service]) -> None:
+    service = services(BARE_PROMPT_KIND="text2video")
+    assert service.job(service.submit(model=None))["kind"] == "text2video"
+    assert service.job(service.submit(model=None, image=IMAGE))["kind"] == "img2video"
+
+
+def test_an_empty_body_asks_for_the_defaults(service: Service) -> None:
+    response = service.post("/v1/jobs")
+    assert response.status_code == 201
+    assert response.get_json()["request"]["model"] == "tiny-image"
+
+
+def test_a_form_with_and_without_a_file(service: Service) -> None:
+    response = service.post("/v1/jobs", data={"model": "tiny-image", "steps": "2"})
+    assert response.get_json()["request"]["steps"] == 2
+    form = {"kind": "img2img", "steps": "2", "strength": "1", "image": (io.BytesIO(PNG), "a.png"),
+            "other": (io.BytesIO(PNG), "b.png")}  # fmt: skip
+    job = service.post("/v1/jobs", data=form).get_json()
+    assert (job["kind"], job["warnings"]) == ("img2img", ["unused file 'other' was ignored"])
+
+
+def test_an_id_of_the_clients_own(service: Service) -> None:
+    assert service.submit(id="my-film_01") == "my-film_01"
+    again = service.post("/v1/jobs", json={**TINY, "id": "my-film_01"})
+    assert (again.status_code, again.get_json()["error"]["code"]) == (409, "duplicate_job")
+
+
+def test_generated_ids_are_24_hex_characters(service: Service) -> None:
+    job_id = service.submit()
+    assert len(job_id) == 24
+    assert set(job_id) <= set("0123456789abcdef")
+
+
+@pytest.mark.parametrize("fields", [{}, {"id": "mine"}])
+def test_a_repeated_idempotency_key_gets_the_first_job(service: Service, fields: dict[str, Any]) -> None:
+    headers = {"Idempotency-Key": "once"}
+    first = service.post("/v1/jobs", json={**TINY, **fields}, headers=headers)
+    repeat = service.post("/v1/jobs", json={**TINY, **fields}, headers=headers)
+    assert (first.status_code, repeat.status_code) == (201, 200)
+    assert first.get_json()["id"] == repeat.get_json()["id"]
+    other = service.post("/v1/jobs", json={**TINY, "steps": 2}, headers=headers)
+    assert (other.status_code, other.get_json()["error"]["code"]) == (409, "idempotency_mismatch")
+    wrong = service.post("/v1/jobs", json=TINY, headers={"Idempotency-Key": "x" * 256})
+    assert (wrong.status_code, wrong.get_json()["error"]["fields"][0]["field"]) == (422, "Idempotency-Key")
+
+
+def test_the_list_is_paged_newest_first(service: Service) -> None:
+    ids = [service.submit() for _ in range(5)]
+    listed, after = [], ""
+    for _ in range(3):
+        page = service.json(f"/v1/jobs?limit=2{after}")
+        listed += [job["id"] for job in page["jobs"]]
+        after = f"&after={page['next']}"
+    assert listed == ids[::-1]
+    assert (page["total"], page["next"]) == (5, None)
+
+
+def test_the_list_of_a_state_ends(service: Service) -> None:
+    running = service.submit()
+    service.start()
+    waiting = [service.submit() for _ in range(3)]
+    page = service.json("/v1/jobs?state=queued")
+    assert [job["id"] for job in page["jobs"]] == waiting[::-1]
+    assert [job["position"] for job in page["jobs"]] == [3, 2, 1]
+    assert (page["total"], page["next"]) == (3, None)
+    assert [job["id"] for job in service.json("/v1/jobs?state=running")["jobs"]] == [running]
+
+
+def test_the_settings_limit_the_queue(services: Callable[..., Service]) -> None:
+    service = services(MAX_WAITING=2)
+    codes = [service.post("/v1/jobs", json=TINY).status_code for _ in range(2)]
+    refused = service.post("/v1/jobs", json=TINY)
+    assert (codes, refused.status_code) == ([201, 201], 429)
+    assert refused.get_json()["error"]["code"] == "queue_full"
+    assert int(refused.headers["Retry-After"]) > 0
+
+
+# ---- end
+
+
+def test_a_waiting_job_is_cancelled_at_once(service: Service) -> None:
+    running, waiting, last = (service.submit() for _ in range(3))
+    assert [service.job(job_id)["position"] for job_id in (running, waiting, last)] == [0, 1, 2]
+    stopped = service.cancel(waiting)
+    assert set(stopped) == JOB_FIELDS | {"cancelled"}
+    assert (stopped["id"], stopped["state"], stopped["cancelled"]) == (waiting, "cancelled", True)
+    assert service.job(last)["position"] == 1
+    job = service.job(waiting)
+    assert (job["state"], job["started_at"], job["attempt"], job["position"]) == ("cancelled", None, 0, None)
+
+
+def test_stopping_twice_or_too_late_says_so(service: Service) -> None:
+    job_id = service.submit()
+    service.start()
+    assert service.cancel(job_id)["cancelled"] is True
+    again = service.cancel(job_id)
+    assert (again["cancelled"], again["state"]) == (False, "cancelled")
+    service.release()
+    done = service.submit()
+    service.finish()
+    late = service.cancel(done)
+    assert (late["cancelled"], late["state"]) == (False, "succeeded")
+    assert service.get(f"/v1/jobs/{done}/result").status_code == 200
+
+
+def test_what_is_computed_is_stopped_together(service: Service) -> None:
+    running = service.submit()
+    service.start()
+    waiting = service.submit()
+    assert service.post("/v1/jobs/cancel").get_json() == {"cancelled": [running]}
+    assert service.job(waiting)["state"] == "queued"
+    assert service.post("/v1/jobs/cancel", json={}).get_json() == {"cancelled": []}
+    assert service.post("/v1/jobs/cancel", json={"waiting": True}).get_json() == {"cancelled": [waiting]}
+    wrong = service.post("/v1/jobs/cancel", json={"waiting": "perhaps", "all": 1})
+    assert wrong.get_json()["error"]["fields"][0]["field"] == "waiting"
+    assert service.post("/v1/jobs/cancel", json={"all": 1}).status_code == 422
+
+
+def test_a_job_that_could_not_start_in_time_expires(service: Service) -> None:
+    service.submit()
+    late, patient = service.submit(start_within_s=0.5), service.submit(start_within_s=600)
+    service.room.pass_deadline(late)
+    service.room.sweep()
+    job = service.job(late)
+    assert (job["state"], job["started_at"], job["error"]["code"]) == ("expired", None, "expired")
+    assert service.job(patient)["state"] == "queued"
+
+
+def test_only_what_did_not_succeed_is_sent_again(service: Service) -> None:
+    failed = service.submit(seed=5)
+    service.fail()
+    response = service.post(f"/v1/jobs/{failed}/retry")
+    again = response.get_json()
+    assert (response.status_code, response.headers["Location"]) == (201, f"/v1/jobs/{again['id']}")
+    assert (again["id"] == failed, again["state"], again["request"]["seed"]) == (False, "queued", 5)
+    early = service.post(f"/v1/jobs/{again['id']}/retry")
+    assert (early.status_code, early.get_json()["error"]["code"]) == (409, "conflict")
+    service.finish()
+    assert service.post(f"/v1/jobs/{again['id']}/retry").status_code == 409
+
+
+def test_a_waiting_job_is_moved_to_the_front(service: Service) -> None:
+    running, first, last = (service.submit() for _ in range(3))
+    moved = service.post(f"/v1/jobs/{last}/front").get_json()
+    assert (moved["id"], moved["position"]) == (last, 1)
+    assert service.job(first)["position"] == 2
+    refused = service.post(f"/v1/jobs/{running}/front")
+    assert (refused.status_code, refused.get_json()["error"]["code"]) == (409, "conflict")
+
+
+# ---- keys and files
+
+
+def test_the_key_gives_the_retention_class(service: Service) -> None:
+    ops = key(service, "ops", role="admin")
+    alice, bob = key(service, "alice", admin=ops, retention="hours"), key(service, "bob", admin=ops)
+    ids = [service.submit(alice), service.submit(bob), service.submit(alice, retention="keep")]
+    given = [service.json(f"/v1/jobs/{job_id}", headers=ops)["retention"] for job_id in ids]
+    assert given == ["hours", "days", "keep"]
+    listed = service.json("/v1/admin/keys", headers=ops)["keys"]
+    assert {one["service"]: one["retention"] for one in listed} == {"ops": "", "alice": "hours", "bob": ""}
+    for path, body in (("/v1/jobs", TINY), ("/v1/admin/keys", {"service": "eve"})):
+        refused = service.post(path, json={**body, "retention": "for ever"}, headers=ops)
+        [problem] = refused.get_json()["error"]["fields"]
+        assert (refused.status_code, problem["field"]) == (422, "retention")
+        assert "keep, days, hours" in problem["rule"]
+
+
+def test_a_key_sees_stops_and_deletes_its_own_jobs_only(service: Service) -> None:
+    ops = key(service, "ops", role="admin")
+    alice, bob = key(service, "alice", admin=ops), key(service, "bob", admin=ops)
+    job_id = service.submit(alice)
+    path = f"/v1/jobs/{job_id}"
+
+    def codes(headers: dict[str, str]) -> list[tuple[int, str]]:
+        calls = [service.get(path, headers=headers), service.post(f"{path}/retry", headers=headers),
+                 service.post(f"{path}/cancel", headers=headers), service.delete(path, headers=headers)]  # fmt: skip
+        return [(call.status_code, call.get_json()["error"]["code"]) for call in calls]
+
+    assert codes(bob) == [(404, "job_not_found")] * 4
+    assert service.json("/v1/jobs", headers=bob)["total"] == 0
+    assert service.json(path, headers=ops)["state"] == "queued"
+    assert service.get("/v1/jobs").status_code == 401
+
+
+def test_a_deleted_job_is_unknown_and_its_id_stays_taken(service: Service) -> None:
+    ops = key(service, "ops", role="admin")
+    alice, bob = key(service, "alice", admin=ops), key(service, "bob", admin=ops)
+    service.submit(bob)
+    job_id = service.submit(alice)
+    path = f"/v1/jobs/{job_id}"
+    assert service.delete(path, headers=alice).get_json() == {"id": job_id, "deleted": True, "changed": True}
+    for headers in (alice, bob, ops):
+        assert service.get(path, headers=headers).get_json()["error"]["code"] == "job_not_found"
+        assert service.post(f"{path}/retry", headers=headers).status_code == 404
+    for headers in (alice, ops):
+        again = service.delete(path, headers=headers).get_json()
+        assert again == {"id": job_id, "deleted": True, "changed": False}
+    assert service.delete(path, headers=bob).status_code == 404
+    taken = service.post("/v1/jobs", json={**TINY, "id": job_id}, headers=alice)
+    assert (taken.status_code, taken.get_json()["error"]["code"]) == (409, "duplicate_job")
+    assert job_id not in {job["id"] for job in service.json("/v1/jobs", headers=ops)["jobs"]}
+
+
+def test_a_running_job_is_deleted_when_its_worker_has_stopped(service: Service) -> None:
+    job_id = service.submit()
+    service.start()
+    assert service.delete(f"/v1/jobs/{job_id}").get_json() == {"id": job_id, "deleted": False, "changed": True}
+    assert service.job(job_id)["state"] == "cancelled"
+    service.release()
+    assert service.get(f"/v1/jobs/{job_id}").status_code == 404
+    assert service.delete("/v1/jobs/never").status_code == 404
+
+
+def test_an_input_goes_with_the_last_job_that_needs_it(service: Service) -> None:
+    service.redis.set(keys.FILES_BEGAN, 0)
+    image = {"kind": "img2img", "strength": 1, "image": IMAGE}
+    service.submit()
+    first, second = service.submit(**image), service.submit(**image)
+    [name] = [found.key for found in service.objects.list("inputs/")]
+
+    def removed() -> bool:
+        service.redis.zadd(keys.DUE, {name: 1}, xx=True)  # as if it had been sent long ago
+        retention.remove_due(service.store, service.objects, again_after_s=0)
+        return not list(service.objects.list("inputs/"))
+
+    service.delete(f"/v1/jobs/{first}")
+    assert service.cancel(second)["cancelled"]
+    again = service.post(f"/v1/jobs/{second}/retry").get_json()["id"]
+    service.delete(f"/v1/jobs/{second}")
+    assert not removed()
+    service.delete(f"/v1/jobs/{again}")
+    assert removed()

@@ -1,0 +1,245 @@
+"""Fleet, queue, models and administration over the native API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from jobs.store import keys
+from tests.support.service import Service, key
+
+
+def run(service: Service, model: str, command: str, **body: Any) -> tuple[int, dict[str, Any]]:
+    response = service.post(f"/v1/models/{model}/{command}", json=body)
+    return response.status_code, dict(response.get_json())
+
+
+# ---- fleet and queue
+
+
+def test_the_fleet_names_slots_and_what_they_do(service: Service) -> None:
+    service.open("gpu1", "tiny-video")
+    running = service.submit()
+    service.redis.zadd(keys.NODES, {"host": 2e9})
+    fleet = service.json("/v1/fleet")
+    assert set(fleet) == {"slots", "delivery", "object_store_away", "version"}
+    assert (fleet["delivery"], fleet["object_store_away"]) == (["host"], [])
+    busy, idle = fleet["slots"]
+    assert (busy["name"], busy["state"], busy["job_id"]) == ("gpu0", "busy", running)
+    assert (idle["name"], idle["state"], idle["job_id"], idle["models"]) == ("gpu1", "idle", None, ["tiny-video"])
+    assert set(busy) == {
+        "name", "node", "device", "device_name", "state", "job_id", "models", "resident", "loads", "waiting_for",
+        "out_of_memory", "held", "device_facts",
+    }  # fmt: skip
+
+
+def test_the_queue_counts_what_waits_and_runs(service: Service) -> None:
+    assert service.json("/v1/queue")["idle"] is True
+    running = service.submit()
+    assert service.json("/v1/queue")["idle"] is False  # in the instant in which the job was accepted
+    service.submit()
+    service.submit(model="broken")
+    queue = service.json("/v1/queue")
+    assert set(queue) == {
+        "idle", "active", "counts", "submitted", "waiting", "waiting_for", "max_waiting", "paused", "eta",
+    }  # fmt: skip
+    assert (queue["active"], queue["submitted"], queue["paused"]) == ([running], 3, [])
+    assert queue["waiting"] == {"total": 2, "by_model": {"tiny-image": 1, "broken": 1}, "by_class": {"general": 2}}
+    assert queue["waiting_for"] == ["model broken"]
+    assert (queue["counts"]["queued"], queue["counts"]["succeeded"]) == (3, 0)
+    assert queue["max_waiting"] == service.settings.scheduling.max_waiting
+    assert queue["eta"] == {"jobs": 0, "mean_error_s": 0, "mean_actual_s": 0}
+    service.finish()
+    service.finish()
+    assert service.json("/v1/queue")["counts"]["succeeded"] == 2
+
+
+def test_others_jobs_are_not_named(service: Service) -> None:
+    ops = key(service, "ops", role="admin")
+    alice, bob = key(service, "alice", admin=ops), key(service, "bob", admin=ops)
+    job_id = service.submit(alice)
+    for headers, shown in ((alice, job_id), (ops, job_id), (bob, None)):
+        assert service.json("/v1/fleet", headers=headers)["slots"][0]["job_id"] == shown
+        assert service.json("/v1/queue", headers=headers)["active"] == [job_id] * (shown is not None)
+
+
+def test_readiness_says_what_is_missing(services: Callable[..., Service]) -> None:
+    service = services()
+    service.submit()
+    response = service.get("/readyz")
+    missing = " ".join(response.get_json()["missing"])
+    assert response.status_code == 503
+    assert all(part in missing for part in ("GPU worker", "delivery worker", "model tiny-image"))
+    service.open()
+    service.redis.zadd(keys.NODES, {"host": 2e9})
+    assert service.json("/readyz") == {"status": "ready", "missing": [], "slots": ["gpu0"], "delivery": ["host"]}
+
+
+# ---- models
+
+
+def test_models_tell_what_they_can_do_and_not_where_they_are_stored(service: Service) -> None:
+    models = {model["name"]: model for model in service.json("/v1/models")["models"]}
+    assert models["tiny-video"]["kinds"] == ["text2video", "img2video"]
+    assert models["tiny-video"]["defaults"]["frames"] == 9
+    assert models["tiny-image"]["limits"]["width"] == {"min": 16, "max": 128}
+    assert "frames" not in models["tiny-image"]["defaults"]
+    assert "source" not in models["tiny-image"]
+    assert (models["tiny-image"]["pinned"], models["tiny-image"]["memory"]) == ([], [])
+
+
+def test_a_model_command_is_a_job_of_its_slot(service: Service) -> None:
+    code, answer = run(service, "tiny-image", "load")
+    [entry] = answer["slots"]
+    assert (code, answer["model"], answer["command"]) == (202, "tiny-image", "load")
+    assert (entry["slot"], entry["will"], entry["position"]) == ("gpu0", "load it", 0)
+    assert entry["links"]["self"] == f"/v1/jobs/{entry['job_id']}"
+    job = service.job(entry["job_id"])
+    assert (job["command"], job["model"], job["slot"]) == ("load", "tiny-image", "gpu0")
+    assert run(service, "tiny-image", "check")[1]["slots"][0]["will"] == "load it and run it once"
+    assert run(service, "tiny-image", "unload") == (200, {
+        "model": "tiny-image", "command": "unload", "slots": [{"slot": "gpu0", "will": "nothing: it is not in memory"}],
+    })  # fmt: skip
+
+
+def test_a_model_in_memory_needs_no_loading(service: Service) -> None:
+    held = [{"model": "tiny-image", "place": "device", "bytes": 5, "pinned": False}]
+    service.redis.hset(keys.SLOT + "gpu0", "held", json.dumps(held))
+    assert run(service, "tiny-image", "load")[0] == 200
+    assert run(service, "tiny-image", "unload")[1]["slots"][0]["will"] == "unload it"
+    models = {model["name"]: model for model in service.json("/v1/models")["models"]}
+    assert models["tiny-image"]["memory"] == [{"slot": "gpu0", "place": "device", "bytes": 5}]
+
+
+def test_a_pinned_model_is_not_unloaded(service: Service) -> None:
+    assert run(service, "tiny-image", "pin")[0] == 202
+    code, refused = run(service, "tiny-image", "unload")
+    assert (code, refused["detail"]) == (409, "model tiny-image is pinned on gpu0: unpin it first")
+    assert run(service, "tiny-image", "unpin")[1]["slots"][0]["will"] == "stay until the space is needed"
+    assert run(service, "tiny-image", "unload")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "code", "text"),
+    [
+        ("nope", {}, 404, "nope"),
+        ("broken", {}, 409, "no running worker has model broken"),
+        ("tiny-image", {"slot": "gpu9"}, 422, "must be a slot that runs tiny-image: gpu0"),
+        ("broken", {"slot": "gpu0"}, 422, "must be a slot that runs broken: none is available now"),
+        ("tiny-image", {"where": "gpu0"}, 422, "is unknown"),
+    ],
+)
+def test_wrong_model_commands(service: Service, model: str, body: dict[str, Any], code: int, text: str) -> None:
+    answer = run(service, model, "load", **body)
+    assert answer[0] == code
+    assert text in answer[1]["detail"]
+
+
+# ---- administration
+
+
+def test_a_paused_queue_and_a_paused_slot(service: Service) -> None:
+    assert service.post("/v1/admin/pause").get_json() == {"paused": ["*"]}
+    waiting = service.submit()
+    assert service.job(waiting)["slot"] is None
+    assert service.post("/v1/admin/pause", json={"slot": "gpu0"}).get_json() == {"paused": ["*", "gpu0"]}
+    assert service.post("/v1/admin/resume").get_json() == {"paused": ["gpu0"]}
+    assert service.json("/v1/queue")["paused"] == ["gpu0"]
+    assert service.json("/v1/fleet")["slots"][0]["state"] == "paused"
+    assert service.post("/v1/admin/resume", json={"slot": "gpu0"}).get_json() == {"paused": []}
+    assert service.job(waiting)["slot"] == "gpu0"
+    wrong = service.post("/v1/admin/pause", json={"slot": "gpu9"})
+    assert (wrong.status_code, wrong.get_json()["error"]["fields"][0]["field"]) == (422, "slot")
+
+
+def test_dead_letters_are_listed_until_they_are_sent_again(services: Callable[..., Service]) -> None:
+    service = services(MAX_ATTEMPTS=1)
+    service.open()
+    job_id = service.submit()
+    service.start()
+    _, attempt = service.room.at()
+    service.store.lose(job_id, attempt)
+    [dead] = service.json("/v1/admin/dead")["dead"]
+    assert (dead["id"], dead["model"], dead["error"]["code"]) == (job_id, "tiny-image", "worker_lost")
+    assert service.post(f"/v1/jobs/{job_id}/retry").status_code == 201
+    assert service.json("/v1/admin/dead") == {"dead": []}
+
+
+def test_the_first_key_is_an_admins(service: Service) -> None:
+    refused = service.post("/v1/admin/keys", json={"service": "web"})
+    [problem] = refused.get_json()["error"]["fields"]
+    assert (refused.status_code, problem["field"]) == (422, "role")
+    assert problem["rule"] == "must be admin for the first key: from then on every request needs a key"
+    ops = key(service, "ops", role="admin")
+    assert service.get("/v1/queue").status_code == 401
+    listed = service.json("/v1/admin/keys", headers=ops)["keys"]
+    assert [(one["service"], one["role"], "secret" in one) for one in listed] == [("ops", "admin", False)]
+    again = service.post("/v1/admin/keys", json={"service": "ops", "role": "admin"}, headers=ops)
+    assert (again.status_code, again.get_json()["error"]["code"]) == (409, "conflict")
+    assert service.delete("/v1/admin/keys/nobody", headers=ops).get_json()["error"]["code"] == "key_not_found"
+    web = key(service, "web", admin=ops)
+    assert service.json("/v1/queue", headers=web)["submitted"] == 0
+    assert service.delete("/v1/admin/keys/web", headers=ops).get_json() == {"service": "web", "revoked": True}
+    assert service.get("/v1/queue", headers=web).status_code == 401
+    last = service.delete("/v1/admin/keys/ops", headers=ops)
+    assert (last.status_code, last.get_json()["error"]["code"]) == (409, "conflict")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/v1/admin/keys"), ("POST", "/v1/admin/keys"), ("DELETE", "/v1/admin/keys/ops"), ("GET", "/v1/admin/dead"),
+     ("POST", "/v1/admin/pause"), ("POST", "/v1/admin/resume"), ("POST", "/v1/models/tiny-image/load"),
+     ("POST", "/v1/models/tiny-image/unpin"), ("POST", "/v1/jobs/x/front"), ("PUT", "/v1/admin/keys/ops/webhook"),
+     ("DELETE", "/v1/admin/keys/ops/webhook"), ("GET", "/metrics")],
+)  # fmt: skip
+def test_operation_needs_an_admins_key(service: Service, method: str, path: str) -> None:
+    client = key(service, "web", admin=key(service, "ops", role="admin"))
+    refused = service.client.open(path, method=method, headers=client)
+    assert (refused.status_code, refused.get_json()["error"]["code"]) == (403, "forbidden")
+
+
+def test_the_webhook_of_a_key(services: Callable[..., Service]) -> None:
+    service = services(WEBHOOK_ALLOW="127.0.0.1")
+    service.open()
+    ops = key(service, "ops", role="admin")
+    url = "http://127.0.0.1:9/hook"
+    path = "/v1/admin/keys/ops/webhook"
+
+    def put(**body: Any) -> dict[str, Any]:
+        return dict(service.client.put(path, json=body, headers=ops).get_json())
+
+    made = put(url=url, events=["job.failed"])
+    assert made["webhook"] == {"url": url, "events": ["job.failed"], "gone_at": None}
+    assert made["secret"].startswith("whsec_")
+    assert "secret" not in put(url=url)
+    assert put(new_secret=True)["secret"] != made["secret"]
+    assert put(events=["job.failed"])["error"]["fields"][0]["field"] == "events"
+    assert put(address=url)["error"]["fields"][0]["rule"] == "is unknown"
+    job_id = service.submit(ops)
+    log = service.json(f"/v1/jobs/{job_id}/webhooks", headers=ops)
+    assert (log["job_id"], log["url"], log["deliveries"]) == (job_id, url, [])
+    nothing = service.post(f"/v1/jobs/{job_id}/webhooks/resend", headers=ops)
+    assert (nothing.status_code, nothing.get_json()["detail"]) == (409, "this job has no webhook deliveries")
+    service.fail()
+    [delivery] = service.json(f"/v1/jobs/{job_id}/webhooks", headers=ops)["deliveries"]
+    assert (delivery["event"], delivery["state"], delivery["tries"]) == ("job.failed", "pending", [])
+    assert service.post(f"/v1/jobs/{job_id}/webhooks/resend", headers=ops).status_code == 200
+    assert service.delete(path, headers=ops).get_json() == {"service": "ops", "webhook": None}
+    assert service.delete("/v1/admin/keys/nobody/webhook", headers=ops).status_code == 404
+
+
+def test_openapi_names_every_route_and_field(service: Service) -> None:
+    spec = service.json("/openapi.json")
+    routes = {"/v1/jobs", "/v1/jobs/{job_id}", "/v1/jobs/{job_id}/result", "/v1/jobs/{job_id}/cancel",
+              "/v1/jobs/cancel", "/v1/fleet", "/v1/queue", "/v1/models", "/v1/tasks/", "/healthz"}  # fmt: skip
+    assert routes <= set(spec["paths"])
+    for path in spec["paths"].values():
+        assert all(operation["summary"] for name, operation in path.items() if name != "parameters")
+    assert {"201", "200", "409", "422", "429"} <= set(spec["paths"]["/v1/jobs"]["post"]["responses"])
+    fields = spec["components"]["schemas"]["Submit"]["properties"]
+    assert {"id", "model", "kind", "prompt", "seed", "steps", "width", "height", "frames", "image"} <= set(fields)
+    assert "task_id" not in fields
+    assert all(field.get("description") for field in fields.values())
