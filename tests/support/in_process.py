@@ -22,6 +22,7 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 import workers.delivery.deliver as delivering
 from app import create_app
+from app.extensions import of
 from jobs.errors import Unavailable
 from jobs.slots.slot import Redelivery, owner_name
 from tasks import runtime
@@ -143,6 +144,7 @@ class InProcessStack(Stack):
 
     def _serve(self) -> None:
         app = create_app(self.settings)
+        self._undo.callback(of(app).hub.close)
         self._server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
         self.port = self._server.server_port
         self._start(self._server.serve_forever, 0.05)
