@@ -14,7 +14,7 @@ from flask import Response, json, request
 
 from app import attachments, auth
 from app.extensions import dispatcher, models, store
-from app.payloads import a1111, in_their_words
+from app.payloads import a1111, rename_fields
 from app.protocols.a1111 import answers, bodies, options
 from app.protocols.a1111.access import Failed
 from app.protocols.a1111.holding import Held, HungUp, take
@@ -111,7 +111,7 @@ def _prepared(sent: Mapping[str, Any], kind: Kind, held_request: HeldRequest) ->
     if sent.get("subseed_strength") and sent.get("subseed", -1) < 0:
         # Random, and the same for a connection that takes the request over.
         body["subseed"] = int(held_request.job_ids[0][-8:], 16)
-    wanted = a1111.wanted(body, kind, models(), options.model())
+    wanted = a1111.map_body(body, kind, models(), options.model())
     values = {name: value for name, value in wanted.values.items() if value is not None}
     spec = models().get(values["model"])
     if spec.executor != "remote":
@@ -127,7 +127,7 @@ def _prepared(sent: Mapping[str, Any], kind: Kind, held_request: HeldRequest) ->
     except ModerationRefused:
         raise
     except InvalidRequest as exc:
-        renamed = in_their_words(exc, a1111.NAMES)
+        renamed = rename_fields(exc, a1111.NAMES)
         broken = next((problem for problem in renamed.problems if problem.field in _PICTURES), None)
         if broken is not None and pictures.contents:
             raise Failed(500, "Invalid encoded image", f"{broken.field}: {broken.rule}") from exc
