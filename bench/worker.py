@@ -56,8 +56,10 @@ class Worker:
         """Call the pipeline alone."""
         import torch
 
+        from workers.gpu.slot_process import slot_process
+
         requested = self._request
-        pipeline = self._run._pipelines().get(self._spec, requested.kind)
+        pipeline = slot_process().pipelines.get(self._spec, requested.kind)
         with torch.inference_mode():
             pipeline(
                 prompt=requested.prompt, num_inference_steps=requested.steps, guidance_scale=requested.guidance_scale,
@@ -69,8 +71,8 @@ class Worker:
         """Run a whole attempt: start, steps with their reports, frames to the spool, end."""
         job_id = new_job_id()
         submission = Submission(request=self._request, preview=preview)
-        [binding] = self._stack.store.submit(job_id, submission).bindings
-        outcome = self._run.run(job_id, binding.attempt)
+        self._stack.store.submit(job_id, submission)
+        outcome = self._run.run(job_id, 1)
         assert outcome.needs_delivery, outcome
 
 

@@ -1,4 +1,4 @@
-"""Moderation over the whole stack: refused prompts, blocked and blurred outputs, checks of one's own, who may skip."""
+"""Moderation of outputs, by the processes that deliver them."""
 
 from __future__ import annotations
 
@@ -7,121 +7,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import requests
 from PIL import Image
 
-import framemill
-from framemill.errors import ApiError
-from jobs import moderation
-from jobs.callers import ANYBODY, Caller
-from jobs.errors import BadSetting, ModerationRefused, Unavailable
-from jobs.settings import PROJECT_ROOT, Settings
+from jobs.settings import PROJECT_ROOT
 from tests.support.harness import Stack
-from tests.support.room import request as a_request
-from workers.delivery.moderation import blur, skin_share
-
-LIST = """
-# comments and empty lines do not count
-
-badword
-Señor Evil
-ugly
-"""
-#: What a person would call skin, from light to dark, and what nobody would.
-SKIN = [(255, 219, 172), (224, 172, 105), (198, 134, 66), (141, 85, 36)]
-OTHER = [(0, 0, 255), (0, 160, 0), (255, 255, 255), (0, 0, 0), (128, 128, 128), (255, 255, 0), (128, 0, 128)]
-
-
-@pytest.fixture
-def words_file(short_folder: Path) -> Path:
-    path = short_folder / "words.txt"
-    path.write_text(LIST, encoding="utf-8")
-    return path
-
-
-# ---- prompts
-
-
-@pytest.mark.parametrize(
-    "prompt",
-    ["badword", "a BadWord, oil painting", "b4dw0rd", "B@DWORD!", "bädwörd", "bad\u00adword", "badw\u200bord",
-     "ｂａｄｗｏｒｄ", "señor   evil", "SENOR-EVIL", "senor_evil", "ugly", "ug1y"],
-)  # fmt: skip
-def test_a_listed_word_is_found_however_it_is_written(words_file: Path, prompt: str) -> None:
-    assert refused_fields(words_file, prompt) == ["prompt"]
-
-
-@pytest.mark.parametrize(
-    "prompt", ["", "a red circle", "badwords", "nobadword", "señor", "evil señor", "bad word", "u@ly"]
-)
-def test_other_words_are_not(words_file: Path, prompt: str) -> None:
-    assert refused_fields(words_file, prompt) == []
-
-
-def refused_fields(words_file: Path, prompt: str) -> list[str]:
-    settings = Settings.of(moderation="block", moderation_words_file=str(words_file))
-    try:
-        moderation.check_prompts(replace(a_request("m", 1), prompt=prompt), settings, moderate=True)
-    except ModerationRefused as exc:
-        return [problem.field for problem in exc.problems]
-    return []
-
-
-def test_a_refused_prompt_is_never_queued_and_the_answer_does_not_tell_the_list(
-    start: Callable[..., Stack], words_file: Path
-) -> None:
-    stack = start(MODERATION="block", MODERATION_WORDS_FILE=words_file)
-    answer = stack.post(model="tiny-image", prompt="a B4DWORD in the sun")
-    assert answer.status_code == 422
-    error = answer.json()["error"]
-    assert (error["code"], [field["field"] for field in error["fields"]]) == ("moderation_refused", ["prompt"])
-    assert "badword" not in answer.text.lower()
-    assert "evil" not in answer.text.lower()
-    assert stack.get("/v1/jobs?limit=1").json()["total"] == 0
-    assert stack.post(model="tiny-image", prompt="a red circle", negative_prompt="badword").status_code == 201
-    with framemill.Client(stack.url("")) as ops:  # everybody is the operator of a server without keys
-        ops.submit(model="tiny-image", prompt="badword", moderate=False)
-        ops.create_key("ops", role="admin")
-    assert stack.post(model="tiny-image").status_code == 401
-
-
-def test_only_who_may_turns_it_off(start: Callable[..., Stack], words_file: Path) -> None:
-    stack = start(MODERATION="block", MODERATION_WORDS_FILE=words_file)
-    with framemill.Client(stack.url("")) as client:
-        admin = client.create_key("ops", role="admin").secret
-    with framemill.Client(stack.url(""), admin) as ops:
-        plain = ops.create_key("plain").secret
-        trusted = ops.create_key("trusted", may_skip_moderation=True)
-        assert {key.service: key.may_skip_moderation for key in list(ops.keys())} == {
-            "ops": False, "plain": False, "trusted": True,
-        }  # fmt: skip
-    for secret, allowed in ((plain, False), (trusted.secret, True), (admin, True)):
-        with framemill.Client(stack.url(""), secret) as client:
-            for moderate, code in ((None, "moderation_refused"), (True, "moderation_refused"), (False, "forbidden")):
-                if moderate is False and allowed:
-                    client.submit(model="tiny-image", prompt="badword", moderate=False)
-                    continue
-                with pytest.raises(ApiError) as refused:
-                    client.submit(model="tiny-image", prompt="badword", moderate=moderate)
-                assert refused.value.code == code
-
-
-def test_a_server_that_does_not_moderate_does_not_pretend_to(stack: Stack) -> None:
-    answer = stack.post(model="tiny-image", moderate=True)
-    assert (answer.status_code, answer.json()["error"]["fields"][0]["field"]) == (422, "moderate")
-    assert stack.post(model="tiny-image", moderate=False, steps=1).status_code == 201
-    assert stack.post(model="tiny-image", moderate="perhaps").json()["error"]["fields"][0]["field"] == "moderate"
-    assert moderation.applies(None, Caller(key_id="a"), Settings())
-    assert not moderation.hides_outputs(Settings(), moderate=True)
-
-
-# ---- outputs
 
 #: Refuses everything, so that the tests need no picture of anything.
 PLUGIN = """
@@ -131,9 +25,6 @@ def refuses(frames, request, settings):
 
 def breaks(*arguments):
     raise RuntimeError("the service for this is away")
-
-def prompts(request, settings):
-    return ["negative_prompt"] if request.negative_prompt == "no" else []
 """
 
 
@@ -196,75 +87,9 @@ def test_a_check_of_outputs_that_breaks_lets_nothing_pass(plugged: Callable[...,
     assert stored(stack) == []
 
 
-def test_a_check_of_prompts_that_breaks_lets_nothing_in(plugged: Callable[..., Stack]) -> None:
-    stack = plugged(MODERATION="block", MODERATION_OUTPUTS="none", MODERATION_PROMPTS="plugin:breaks")
-    answer = stack.post(model="tiny-image", prompt="a square")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "unavailable")
-    assert "away" not in answer.text
-
-
-def test_a_check_of_ones_own_names_the_field(plugged: Callable[..., Stack]) -> None:
-    stack = plugged(MODERATION="block", MODERATION_OUTPUTS="none", MODERATION_PROMPTS="plugin:prompts")
-    error = stack.post(model="tiny-image", negative_prompt="no").json()["error"]
-    assert (error["code"], error["fields"][0]["field"]) == ("moderation_refused", "negative_prompt")
-    image = "data:image/png;base64,iVBORw0KGgo="
-    assert requests.post(stack.url("/v1/jobs"), json={"image": image}, timeout=10).status_code == 422
-
-
-# ---- the checks that come with it
-
-
-def test_the_example_of_a_check_knows_skin_colours() -> None:
-    for colour in SKIN:
-        assert skin_share(np.full((8, 8, 3), colour, np.uint8)) == 1, colour
-    for colour in OTHER:
-        assert skin_share(np.full((8, 8, 3), colour, np.uint8)) == 0, colour
-    half = np.concatenate([np.full((8, 8, 3), SKIN[0], np.uint8), np.zeros((8, 8, 3), np.uint8)])
-    assert skin_share(half) == 0.5
-
-
-def test_a_blurred_picture_keeps_its_size_and_its_mean() -> None:
-    clip = np.random.default_rng(0).integers(0, 256, (2, 50, 90, 3), np.uint8)
-    soft = blur(clip)
-    assert (soft.shape, soft.dtype) == (clip.shape, np.uint8)
-    assert abs(soft.mean() - clip.mean()) < 3
-    assert detail(soft[0].astype(float)) < 3 < detail(clip[0].astype(float))
-    assert blur(clip[:, :1, :1]).shape == (2, 1, 1, 3)
-
-
-# ---- at the start
-
-
-@pytest.mark.parametrize(
-    ("options", "reason"),
-    [
-        ({}, "MODERATION_WORDS_FILE"),
-        ({"moderation_words_file": "no/such/file"}, "cannot be read"),
-        ({"moderation_prompts": "no.such.module:check"}, "MODERATION_PROMPTS"),
-        ({"moderation_prompts": "jobs.moderation:missing"}, "MODERATION_PROMPTS"),
-        ({"moderation_prompts": "jobs.moderation:NONE"}, "must name a function"),
-        ({"moderation_prompts": "jobs.moderation"}, "MODERATION_PROMPTS"),
-    ],
-)
-def test_a_check_that_cannot_be_used_stops_the_server_at_its_start(options: dict[str, str], reason: str) -> None:
-    with pytest.raises(BadSetting, match=reason):
-        moderation.verify(Settings.of(moderation="block", **options))  # type: ignore[arg-type]
-    moderation.verify(Settings.of(moderation="off", **options))  # type: ignore[arg-type]
-
-
 def test_a_delivery_worker_without_its_check_does_not_start(models_file: Path, short_folder: Path) -> None:
     environment = {**os.environ, "MODERATION": "block", "MODERATION_OUTPUTS": "no:check", "DATA_DIR": str(short_folder)}
     command = [sys.executable, "-m", "celery", "-A", "tasks", "worker", "-Q", "io"]
     ended = subprocess.run(command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=100)
     assert ended.returncode != 0
     assert "MODERATION_OUTPUTS" in ended.stderr + ended.stdout
-
-
-def test_a_check_of_prompts_that_raises_is_an_unavailable_service() -> None:
-    settings = Settings.of(moderation="block", moderation_prompts="math:sqrt")
-    with pytest.raises(Unavailable):
-        moderation.check_prompts(a_request("m", 1), settings, moderate=True)
-    moderation.check_prompts(a_request("m", 1), settings, moderate=False)
-    assert not moderation.applies(False, ANYBODY, settings)
-    assert moderation.hides_outputs(settings, moderate=True)
-    assert not moderation.hides_outputs(settings, moderate=False)

@@ -1,4 +1,4 @@
-"""Tables of endpoint files, read key by key; errors name file, line and key."""
+"""Parse TOML tables; every error names the file, line and key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.models.toml_lines import TomlFile
 
 
 class Table:
-    """One table of a file. Keys are taken out of it; :meth:`done` refuses those that are left.
+    """One table of a file. Callers take its keys one by one; :meth:`done` refuses the keys that are left over.
 
     A schema does not fit here: the keys of a table depend on the values of others, and several names mean the same.
     """
@@ -20,12 +20,12 @@ class Table:
         self._file, self._names = file, names
         if not isinstance(values, dict):
             raise self.bad("", "must be a table")
-        self._left = dict(values)
+        self._remaining = dict(values)
         self.values: Mapping[str, Any] = values
 
     @classmethod
     def from_file(cls, path: Path) -> Table:
-        """Return the outermost table of a file. Raises: BadSetting: it cannot be read, or is not valid TOML."""
+        """Parse a file. Raises: BadSetting: it is not readable or not TOML."""
         file = TomlFile.read(path)
         return cls(file, (), file.tables)
 
@@ -34,27 +34,27 @@ class Table:
         return self._file.path.parent
 
     def bad(self, key: str, rule: str) -> BadSetting:
-        """Return the error of a key of this table; without key, of the table itself."""
+        """Return the error for a key of this table."""
         return self._file.error((*self._names, key) if key else self._names, rule)
 
     def fill(self, key: str, value: Any) -> None:
         """Set the value of a key that the file omits."""
-        self._left.setdefault(key, value)
+        self._remaining.setdefault(key, value)
 
     def __bool__(self) -> bool:
         return bool(self.values)
 
     def names(self) -> list[str]:
         """Return the keys that have not been taken yet."""
-        return list(self._left)
+        return list(self._remaining)
 
     def table(self, key: str) -> Table:
-        """Take a table out of this one; an empty one if it is absent."""
-        return Table(self._file, (*self._names, key), self._left.pop(key, {}))
+        """Take a nested table; an omitted one is empty."""
+        return Table(self._file, (*self._names, key), self._remaining.pop(key, {}))
 
     def take(self, key: str, kind: type | tuple[type, ...], rule: str, default: Any = None) -> Any:
         """Take a value of a type. Raises: BadSetting: it has another type."""
-        value = self._left.pop(key, default)
+        value = self._remaining.pop(key, default)
         if value is default:
             return value
         kinds = kind if isinstance(kind, tuple) else (kind,)
@@ -81,13 +81,13 @@ class Table:
         return value
 
     def texts(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
-        value = self.take(key, list, "must be a list of strings", default)
-        if not all(isinstance(one, str) for one in value):
+        values = self.take(key, list, "must be a list of strings", default)
+        if not all(isinstance(value, str) for value in values):
             raise self.bad(key, "must be a list of strings")
-        return tuple(value)
+        return tuple(values)
 
     def any(self, key: str, default: Any = None) -> Any:
-        return self._left.pop(key, default)
+        return self._remaining.pop(key, default)
 
     def one_of(self, key: str, allowed: Iterable[str], default: str) -> str:
         value = self.text(key, default)
@@ -95,7 +95,7 @@ class Table:
             raise self.bad(key, f"must be one of {', '.join(sorted(allowed))}")
         return str(value)
 
-    def done(self, known: str = "") -> None:
-        """Raises: BadSetting: a key has not been taken, so it is unknown."""
-        for key in self._left:
-            raise self.bad(key, "unknown key" + (f"; known: {known}" if known else ""))
+    def done(self) -> None:
+        """Refuse the keys that nobody took. Raises: BadSetting."""
+        for key in self._remaining:
+            raise self.bad(key, "unknown key")
