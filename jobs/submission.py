@@ -12,7 +12,6 @@ from jobs.forecast import Forecast
 from jobs.record import Job, JobOptions
 from jobs.record_fields import INTEGER, encode, storage_of, stored
 from jobs.settings import Settings
-from jobs.slots.slot import Binding
 from jobs.states import JobState
 
 #: Priorities go from minus this to this.
@@ -101,7 +100,7 @@ class Submission(JobOptions):
         options |= {"webhook": self.webhook or None, "path": path}
         return Job(
             **options, job_id=job_id, state=JobState.QUEUED, key_id=self.caller.key_id, created_at_ms=created_at_ms,
-            slot=slot, steps=self.request.total_steps,
+            slot=slot, attempt=1 if slot else 0, steps=self.request.total_steps,
         )  # fmt: skip
 
 
@@ -113,8 +112,6 @@ class Accepted:
     #: The accepted job; None for a repeat, which is answered with the job ``job_id`` of the first submission.
     job: Job | None = None
     forecast: Forecast = Forecast(None)
-    #: Jobs that were bound to slots by the submission.
-    bindings: list[Binding] = field(default_factory=list)
 
 
 def _compact(value: Mapping[str, Any]) -> str:

@@ -122,7 +122,7 @@ class Dispatcher:
         Raises:
             JobNotFound, Unavailable.
         """
-        changed, slot, _ = self.store.cancel(job_id)
+        changed, slot = self.store.cancel(job_id)
         if changed and slot:
             self._revoke(job_id)
         elif changed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,6 @@ _GPU_QUEUE = re.compile(r"(?:(?P<node>[A-Za-z0-9_-]+)\.)?gpu(?P<index>\d{1,3})")
 #: Names of back ends, which are slots too. The hyphen distinguishes them from mistyped devices and other queues.
 MAX_BACKEND_NAME_CHARS = 32
 _BACKEND = re.compile(rf"(?=.{{3,{MAX_BACKEND_NAME_CHARS}}}$)[A-Za-z][A-Za-z0-9_]*(-[A-Za-z0-9_]+)+")
-
-
-@dataclass(frozen=True)
-class Binding:
-    """A job that was assigned to a slot."""
-
-    job_id: str
-    attempt: int
-    slot: str
-
-
-def bindings_of(raw: Iterable[Any]) -> list[Binding]:
-    """Read the bindings from a script's reply."""
-    return [Binding(job_id, int(attempt), slot) for job_id, attempt, slot in raw]
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,6 @@ from jobs.errors import (
 from jobs.forecast import Forecast
 from jobs.record import Job
 from jobs.settings import Settings
-from jobs.slots.slot import Binding, bindings_of
 from jobs.store import keys
 from jobs.store.file_index import FileIndex
 from jobs.store.runs import RunStore
@@ -84,11 +83,9 @@ class JobStore(RunStore, SlotStore, FileIndex):
             return Accepted(reply[0])
         if outcome != "ok":
             raise _refusal(outcome, reply, job_id, self.settings)
-        raw_bindings, created_at_ms, forecast, path = reply
-        bindings = bindings_of(raw_bindings)
-        slot = next((binding.slot for binding in bindings if binding.job_id == job_id), None)
-        job = submission.to_job(job_id, created_at_ms=int(created_at_ms), slot=slot, path=path)
-        return Accepted(job_id, job, Forecast.from_reply(forecast), bindings)
+        created_at_ms, slot, forecast, path = reply
+        job = submission.to_job(job_id, created_at_ms=int(created_at_ms), slot=slot or None, path=path)
+        return Accepted(job_id, job, Forecast.from_reply(forecast))
 
     def forecast(self, *job_ids: str) -> list[Forecast]:
         """Return the forecasts of jobs, at a cost that does not depend on the number of waiting jobs."""
@@ -103,20 +100,20 @@ class JobStore(RunStore, SlotStore, FileIndex):
         """
         return Capacity(*self.script("capacity", only_slot=slot, model=model))
 
-    def cancel(self, job_id: str) -> tuple[bool, str | None, list[Binding]]:
+    def cancel(self, job_id: str) -> tuple[bool, str | None]:
         """Cancel a job in any state.
 
         Returns:
-            Whether the job was cancelled by this call (False: it was over already), the slot whose worker must stop
-            (None if no worker runs it), and new bindings.
+            Whether the job was cancelled by this call (False: it was over already), and the slot whose worker must
+            stop (None if no worker runs it).
 
         Raises:
             JobNotFound.
         """
-        outcome, slot, bindings = self.script("cancel", id=job_id)
+        outcome, slot = self.script("cancel", id=job_id)
         if outcome == "unknown":
             raise JobNotFound(f"job {job_id[:64]!r} does not exist")
-        return outcome == "changed", slot or None, bindings_of(bindings)
+        return outcome == "changed", slot or None
 
     def purge(self, job_id: str) -> str:
         """Delete a job that is over: its record, and soon afterwards its files.
@@ -137,29 +134,28 @@ class JobStore(RunStore, SlotStore, FileIndex):
         """Return the API key of a deleted job; None for any other id."""
         return self.call(lambda client: cast("str | None", client.get(keys.DELETED + job_id)))
 
-    def move_to_front(self, job_id: str) -> list[Binding]:
+    def move_to_front(self, job_id: str) -> None:
         """Move a waiting job to the front of the queue.
 
         Raises:
             JobNotFound.
             Conflict: it does not wait.
         """
-        outcome, bindings = self.script("move_to_front", id=job_id)
+        outcome = str(self.script("move_to_front", id=job_id))
         if outcome == "unknown":
             raise JobNotFound(f"job {job_id[:64]!r} does not exist")
         if outcome != "moved":
             raise Conflict(
                 f"the job is {outcome} and has a slot already" if outcome == "queued" else f"the job is {outcome}"
             )
-        return bindings_of(bindings)
 
     def bury(self, job_id: str) -> None:
         """Remove a job from the dead-letter list."""
         self.call(lambda client: client.zrem(keys.DEAD, job_id))
 
-    def pause(self, slot: str = keys.ALL, *, resume: bool = False) -> list[Binding]:
+    def pause(self, slot: str = keys.ALL, *, resume: bool = False) -> None:
         """Stop binding jobs to a slot (or to all slots), or resume."""
-        return bindings_of(self.script("pause_slots", slot=slot, pause=int(not resume)))
+        self.script("pause_slots", slot=slot, pause=int(not resume))
 
 
 def _lane(submission: Submission) -> str:

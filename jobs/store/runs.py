@@ -9,7 +9,6 @@ from enum import IntEnum
 from typing import Any
 
 from jobs.record import Job, Output
-from jobs.slots.slot import Binding, bindings_of
 from jobs.store import keys
 from jobs.store.scripts import Scripts
 
@@ -74,7 +73,7 @@ class RunStore(Scripts):
     def finish_run(
         self, job_id: str, attempt: int, *, slot: str, node: str, run_s: float, blocked: str = "",
         report: Mapping[str, Any] | None = None,
-    ) -> tuple[bool, list[Binding]]:  # fmt: skip
+    ) -> bool:  # fmt: skip
         """running → delivering, or → succeeded when nothing is to be delivered. Frees the slot in any case.
 
         Args:
@@ -85,7 +84,7 @@ class RunStore(Scripts):
             report: the result of a model command.
 
         Returns:
-            Whether the attempt was current, and new bindings.
+            Whether the attempt was current.
         """
         return self._finish_run(
             job_id, attempt, slot=slot, node=node, run_s=run_s, blocked=blocked, report=_json(report) if report else ""
@@ -99,20 +98,19 @@ class RunStore(Scripts):
         Returns:
             Whether the attempt was current; the outputs of any other attempt are removed.
         """
-        current, _ = self._finish_run(
+        return self._finish_run(
             job_id, attempt, slot=slot, run_s=run_s, outputs=_listed(outputs), result=_json(result)
         )
-        return current
 
     def _finish_run(
         self, job_id: str, attempt: int, *, slot: str, run_s: float, node: str = "", blocked: str = "",
         report: str = "", outputs: str = "", result: str = "",
-    ) -> tuple[bool, list[Binding]]:  # fmt: skip
-        current, bindings = self.script(
+    ) -> bool:  # fmt: skip
+        current = self.script(
             "finish_run", id=job_id, attempt=attempt, slot=slot, node=node, run_s=f"{run_s:.4f}", blocked=blocked,
             report=report, outputs=outputs, result=result,
         )  # fmt: skip
-        return bool(current), bindings_of(bindings)
+        return bool(current)
 
     def keep_worker_progress(self, job_id: str, data: Mapping[str, Any], lasts_s: float) -> None:
         """Keep what a worker over HTTP reported last about its run, until the run ends or ``lasts_s`` have passed."""
@@ -123,27 +121,26 @@ class RunStore(Scripts):
         text = self.call(lambda client: client.get(keys.PROGRESS + job_id))
         return json.loads(str(text)) if text else {}
 
-    def release(self, job_id: str, attempt: int, *, slot: str) -> list[Binding]:
+    def release(self, job_id: str, attempt: int, *, slot: str) -> None:
         """Free a slot that has stopped working on an attempt that is over."""
-        return bindings_of(self.script("release_slot", id=job_id, attempt=attempt, slot=slot))
+        self.script("release_slot", id=job_id, attempt=attempt, slot=slot)
 
-    def fail(self, job_id: str, attempt: int, *, code: str, message: str, slot: str = "") -> tuple[bool, list[Binding]]:
-        """running or delivering → failed. Frees the slot in any case."""
-        current, bindings = self.script(
+    def fail(self, job_id: str, attempt: int, *, code: str, message: str, slot: str = "") -> bool:
+        """running or delivering → failed. Frees the slot in any case. Return whether the attempt was current."""
+        current = self.script(
             "fail_run", id=job_id, attempt=attempt, slot=slot, code=code, message=message[:MAX_MESSAGE_CHARS]
         )
-        return bool(current), bindings_of(bindings)
+        return bool(current)
 
-    def lose(self, job_id: str, attempt: int) -> tuple[str, list[Binding]]:
+    def lose(self, job_id: str, attempt: int) -> str:
         """The process of this attempt died: back to the queue, or failed after ``MAX_ATTEMPTS`` runs.
 
         Returns:
-            The job's state now, and new bindings.
+            The job's state now; '' for an unknown job.
         """
-        state, bindings = self.script("lose_run", id=job_id, attempt=attempt)
-        return str(state), bindings_of(bindings)
+        return str(self.script("lose_run", id=job_id, attempt=attempt))
 
-    def hand_back(self, job_id: str, attempt: int, *, slot: str, counted: bool, why: str) -> tuple[str, list[Binding]]:
+    def hand_back(self, job_id: str, attempt: int, *, slot: str, counted: bool, why: str) -> str:
         """The slot's back end cannot run this attempt: back to the queue; the slot is blocked until it is well.
 
         Args:
@@ -152,12 +149,12 @@ class RunStore(Scripts):
             why: shown with the slot, and with the job if it fails in the end.
 
         Returns:
-            The job's state now, and new bindings.
+            The job's state now; '' for an unknown job.
         """
-        state, bindings = self.script(
+        state = self.script(
             "hand_back", id=job_id, attempt=attempt, slot=slot, counted=int(counted), why=why[:MAX_REASON_CHARS]
         )
-        return str(state), bindings_of(bindings)
+        return str(state)
 
     # ---- delivery
 
@@ -188,9 +185,9 @@ class RunStore(Scripts):
         published = self.script("finish_delivery", id=job_id, attempt=attempt, owner=owner, outputs=_listed(outputs))
         return bool(published)
 
-    def recompute(self, job_id: str, attempt: int) -> list[Binding]:
+    def recompute(self, job_id: str, attempt: int) -> None:
         """delivering → queued, or → failed after ``MAX_ATTEMPTS`` runs: the frames are gone."""
-        return bindings_of(self.script("recompute_run", id=job_id, attempt=attempt)[1])
+        self.script("recompute_run", id=job_id, attempt=attempt)
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.slots.slot import Binding, Redelivery, bindings_of
+from jobs.slots.slot import Redelivery
 from jobs.store import keys
 from jobs.store.scripts import Scripts
 
@@ -22,18 +22,17 @@ class Heartbeat:
 
     #: False: the slot was given up or taken; register again.
     held: bool
+    #: The slot's job, which it may have got just now; '' for none.
     job_id: str = ""
     attempt: int = 0
     #: Seconds since the slot's job was ended from outside or exceeded its run limit; None while it may run.
     overdue_s: float | None = None
-    bindings: tuple[Binding, ...] = ()
 
 
 @dataclass(frozen=True)
 class Sweep:
     """The outcome of a sweep."""
 
-    bindings: list[Binding]
     redeliveries: list[Redelivery]
     lost_slots: list[str]
     #: Jobs that the sweep ended, with their states.
@@ -53,12 +52,15 @@ class SlotStore(Scripts):
 
     def register(
         self, slot: str, owner: str, facts: Mapping[str, Any], *, takeover: bool = False
-    ) -> list[Binding] | SlotHeld:
-        """Take a slot; its facts need ``models`` (JSON list). ``takeover``: the old owner is known to be dead."""
+    ) -> SlotHeld | None:
+        """Take a slot, unless another worker holds it.
+
+        ``facts`` need ``models`` (JSON list). ``takeover``: the old owner is known to be dead.
+        """
         reply = self.script("register_slot", slot=slot, owner=owner, takeover=int(takeover), facts=facts)
         if reply[0] == "held":
             return SlotHeld(reply[1], reply[2] / 1000)
-        return bindings_of(reply[1])
+        return None
 
     def pull(self, base: str, owner: str, facts: Mapping[str, Any], *, most: int, batch: int) -> tuple[str, str, int]:
         """A worker over HTTP asks for a job: open one of its slots.
@@ -86,9 +88,9 @@ class SlotStore(Scripts):
         reply = self.script("heartbeat", slot=slot, owner=owner, facts=facts)
         if reply[0] == "gone":
             return Heartbeat(held=False)
-        _, job_id, attempt, overdue_ms, bindings = reply
+        _, job_id, attempt, overdue_ms = reply
         overdue_s = None if overdue_ms < 0 else overdue_ms / 1000
-        return Heartbeat(True, job_id, attempt, overdue_s, tuple(bindings_of(bindings)))
+        return Heartbeat(True, job_id, attempt, overdue_s)
 
     def set_facts(self, slot: str, owner: str, facts: Mapping[str, Any]) -> None:
         """Write facts of a slot; its lease and job stay. Does nothing unless ``owner`` holds the slot."""
@@ -98,10 +100,9 @@ class SlotStore(Scripts):
         """Take no new job. Returns the one that still runs."""
         return self.script("drain_slot", slot=slot, owner=owner) or None
 
-    def leave(self, slot: str, owner: str) -> tuple[str | None, list[Binding]]:
-        """Give the slot up; its job goes back to the queue without counting as a lost run."""
-        job_id, bindings = self.script("leave_slot", slot=slot, owner=owner)
-        return job_id or None, bindings_of(bindings)
+    def leave(self, slot: str, owner: str) -> str | None:
+        """Give the slot up; its job goes back to the queue without counting as a lost run. Return the job."""
+        return self.script("leave_slot", slot=slot, owner=owner) or None
 
     def announce_node(self) -> None:
         """Announce that this host has a delivery worker."""
@@ -126,9 +127,8 @@ class SlotStore(Scripts):
         beat_ms = int(self.settings.leases.heartbeat_s * 1000)
         if not self.call(lambda client: client.set(keys.SWEEP_LOCK, owner, nx=True, px=beat_ms)):
             return None
-        bindings, redeliveries, lost, ended = self.script("sweep", watch_ms=int(WATCH_HEARTBEATS * beat_ms))
+        redeliveries, lost, ended = self.script("sweep", watch_ms=int(WATCH_HEARTBEATS * beat_ms))
         return Sweep(
-            bindings_of(bindings),
             [Redelivery(job_id, int(attempt), node) for job_id, attempt, node in redeliveries],
             lost,
             [(job_id, state) for job_id, state in ended],

@@ -71,7 +71,7 @@ def test_a_repeat_with_an_idempotency_key_gives_the_first_job(room: Open, finger
     here = room(max_waiting=1)
     first = here.submit(idempotency_key="k", fingerprint=fingerprint)
     again = here.accept(idempotency_key="k", fingerprint=fingerprint)
-    assert (again.job_id, again.job, again.bindings) == (first, None, [])
+    assert (again.job_id, again.job) == (first, None)
     assert here.redis.zcard(keys.JOBS) == 1
     here.open()
     here.finish()
@@ -173,8 +173,8 @@ def test_a_paused_queue_gives_no_jobs_until_it_goes_on(room: Open) -> None:
     here.store.pause()
     ids = here.submit_many(3)
     assert [here.at("gpu0")[0], here.at("gpu1")[0]] == ["", ""]
-    bindings = here.store.pause(resume=True)
-    assert [binding.job_id for binding in bindings] == ids[:2]
+    here.store.pause(resume=True)
+    assert {here.at("gpu0")[0], here.at("gpu1")[0]} == set(ids[:2])
 
 
 def test_a_paused_slot_ends_its_job_and_gets_no_other(room: Open) -> None:
@@ -188,7 +188,8 @@ def test_a_paused_slot_ends_its_job_and_gets_no_other(room: Open) -> None:
     assert here.finish("gpu1") == second
     third = here.submit(pin="gpu0")
     assert here.at()[0] == ""
-    assert [binding.job_id for binding in here.store.pause("gpu0", resume=True)] == [third]
+    here.store.pause("gpu0", resume=True)
+    assert here.at()[0] == third
 
 
 def test_a_heartbeat_of_a_paused_or_draining_slot_gets_no_job(room: Open) -> None:
@@ -198,8 +199,8 @@ def test_a_heartbeat_of_a_paused_or_draining_slot_gets_no_job(room: Open) -> Non
     here.store.pause("gpu0")
     here.store.drain("gpu1", OWNER)
     here.submit()
-    assert here.store.heartbeat("gpu0", OWNER, {}).bindings == ()
-    assert here.store.heartbeat("gpu1", OWNER, {}).bindings == ()
+    assert here.store.heartbeat("gpu0", OWNER, {}).job_id == ""
+    assert here.store.heartbeat("gpu1", OWNER, {}).job_id == ""
 
 
 def test_only_waiting_jobs_move_to_the_front(room: Open) -> None:

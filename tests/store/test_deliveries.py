@@ -23,11 +23,11 @@ def test_a_slot_whose_spool_is_full_gets_nothing_until_there_is_room(room: Calla
     here.finish("gpu1")
     assert here.at("gpu1")[0] == third  # only the other one goes on
     fourth = here.submit()
-    assert not here.store.heartbeat("gpu0", "host:1:1", {"blocked": "delivery"}).bindings
+    assert not here.store.heartbeat("gpu0", "host:1:1", {"blocked": "delivery"}).job_id
     here.sweep()
     assert here.at("gpu0")[0] == ""
-    [binding] = here.store.heartbeat("gpu0", "host:1:1", {"blocked": ""}).bindings
-    assert (binding.job_id, binding.slot) == (fourth, "gpu0")
+    assert here.store.heartbeat("gpu0", "host:1:1", {"blocked": ""}).job_id == fourth
+    assert here.at("gpu0") == (fourth, 1)
 
 
 def test_a_job_says_that_it_waits_for_room(room: Callable[..., Room]) -> None:

@@ -92,8 +92,8 @@ def test_a_preview_replaces_the_one_before_and_goes_with_the_run(room: Open) -> 
 def test_a_run_with_frames_waits_for_its_delivery_and_its_slot_takes_the_next_job(room: Open) -> None:
     here = room()
     job_id, after = running(here), here.submit()
-    current, [binding] = here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=2)
-    assert (current, binding.job_id, here.state(job_id)) == (True, after, "delivering")
+    assert here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=2)
+    assert (here.at()[0], here.state(job_id)) == (after, "delivering")
     record = here.store.read(job_id)
     assert (record["node"], record["run_s"], record["stage"]) == ("host", "2.0000", "delivering")
     assert here.redis.zscore(keys.DELIVERING, job_id) is not None
@@ -141,9 +141,10 @@ def test_outputs_that_a_worker_stored_itself_are_published_once(room: Open) -> N
 def test_a_failed_run_keeps_its_error_and_frees_its_slot(room: Open) -> None:
     here = room()
     job_id = running(here)
-    assert here.store.fail(job_id, 2, code="broken", message="x", slot="gpu0") == (False, [])
-    current, bindings = here.store.fail(job_id, 1, code="broken", message="x" * 3000, slot="gpu0")
-    assert (current, bindings, here.at()) == (True, [], ("", 0))
+    assert here.store.fail(job_id, 2, code="broken", message="x", slot="gpu0") is False
+    assert here.at() == (job_id, 1)
+    assert here.store.fail(job_id, 1, code="broken", message="x" * 3000, slot="gpu0") is True
+    assert here.at() == ("", 0)
     error = here.store.get(job_id).error
     assert error is not None
     assert (error["code"], len(error["message"])) == ("broken", 2000)
@@ -152,24 +153,24 @@ def test_a_failed_run_keeps_its_error_and_frees_its_slot(room: Open) -> None:
 def test_a_lost_run_waits_at_its_place_and_fails_after_the_last_attempt(room: Open) -> None:
     here = room(max_attempts=2)
     job_id, younger = running(here), here.submit()
-    state, [binding] = here.store.lose(job_id, 1)
-    assert (state, binding.job_id, binding.attempt) == ("queued", job_id, 2)
+    assert here.store.lose(job_id, 1) == "queued"
+    assert here.at() == (job_id, 2)
     here.start()
-    state, [binding] = here.store.lose(job_id, 2)
-    assert (state, binding.job_id) == ("failed", younger)
+    assert here.store.lose(job_id, 2) == "failed"
+    assert here.at() == (younger, 1)
     error = here.store.get(job_id).error
     assert error is not None
     assert error["code"] == "worker_lost"
     assert here.redis.zscore(keys.DEAD, job_id) is not None
-    assert here.store.lose("unknown", 1) == ("", [])
+    assert here.store.lose("unknown", 1) == ""
 
 
 @pytest.mark.parametrize("counted", [True, False])
 def test_a_job_that_a_back_end_hands_back_waits_and_its_slot_is_blocked(room: Open, counted: bool) -> None:
     here = room(max_attempts=1)
     job_id = running(here)
-    state, bindings = here.store.hand_back(job_id, 1, slot="gpu0", counted=counted, why="answers 500")
-    assert (bindings, here.at()) == ([], ("", 0))
+    state = here.store.hand_back(job_id, 1, slot="gpu0", counted=counted, why="answers 500")
+    assert here.at() == ("", 0)
     assert here.redis.hget(keys.SLOT + "gpu0", "blocked") == "answers 500"
     assert state == ("failed" if counted else "queued")
     if counted:
@@ -186,8 +187,8 @@ def test_a_job_handed_back_late_blocks_no_slot(room: Open) -> None:
     here = room()
     job_id = running(here)
     here.store.lose(job_id, 1)
-    state, bindings = here.store.hand_back(job_id, 1, slot="gpu0", counted=True, why="answers 500")
-    assert (state, bindings, here.at()) == ("queued", [], (job_id, 2))
+    assert here.store.hand_back(job_id, 1, slot="gpu0", counted=True, why="answers 500") == "queued"
+    assert here.at() == (job_id, 2)
     assert not here.redis.hget(keys.SLOT + "gpu0", "blocked")
 
 
@@ -195,16 +196,16 @@ def test_a_job_handed_back_late_blocks_no_slot(room: Open) -> None:
 def test_a_job_whose_frames_are_gone_runs_again_unless_it_ran_too_often(room: Open, max_attempts: int) -> None:
     here = room(max_attempts=max_attempts)
     job_id = running(here)
-    assert here.store.recompute(job_id, 1) == []
+    here.store.recompute(job_id, 1)
     assert here.state(job_id) == "running"
     here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=1)
-    bindings = here.store.recompute(job_id, 1)
+    here.store.recompute(job_id, 1)
     if max_attempts == 1:
         error = here.store.get(job_id).error
         assert error is not None
-        assert (bindings, error["code"]) == ([], "output_lost")
+        assert (here.at(), error["code"]) == (("", 0), "output_lost")
     else:
-        assert [(one.job_id, one.attempt) for one in bindings] == [(job_id, 2)]
+        assert here.at() == (job_id, 2)
         assert here.redis.zscore(keys.DELIVERING, job_id) is None
 
 
@@ -214,10 +215,10 @@ def test_a_slot_is_released_by_the_attempt_that_it_holds_only(room: Open) -> Non
     here.store.cancel(job_id)
     assert here.at() == (job_id, 1)
     for other in (("unknown", 1, "gpu0"), (job_id, 2, "gpu0"), (job_id, 1, "gpu1")):
-        assert here.store.release(other[0], other[1], slot=other[2]) == []
-    assert here.at() == (job_id, 1)
-    [binding] = here.store.release(job_id, 1, slot="gpu0")
-    assert (binding.job_id, here.at()) == (after, (after, 1))
+        here.store.release(other[0], other[1], slot=other[2])
+        assert here.at() == (job_id, 1)
+    here.store.release(job_id, 1, slot="gpu0")
+    assert here.at() == (after, 1)
 
 
 # ---- cancel, delete_job, move_to_front: what a caller does to a run
@@ -226,14 +227,14 @@ def test_a_slot_is_released_by_the_attempt_that_it_holds_only(room: Open) -> Non
 def test_a_cancellation_says_which_worker_must_stop(room: Open) -> None:
     here = room()
     job_id, waiting = running(here), here.submit()
-    assert here.store.cancel(waiting) == (True, None, [])
-    assert here.store.cancel(job_id) == (True, "gpu0", [])
-    assert here.store.cancel(job_id) == (False, None, [])
+    assert here.store.cancel(waiting) == (True, None)
+    assert here.store.cancel(job_id) == (True, "gpu0")
+    assert here.store.cancel(job_id) == (False, None)
     bound, after = here.submit(), here.submit()
     here.store.release(job_id, 1, slot="gpu0")
     assert here.at()[0] == bound
-    changed, slot, [binding] = here.store.cancel(bound)  # its run has not started: the slot is free at once
-    assert (changed, slot, binding.job_id) == (True, None, after)
+    assert here.store.cancel(bound) == (True, None)  # its run has not started: the slot is free at once
+    assert here.at() == (after, 1)
 
 
 def test_a_job_is_deleted_when_its_worker_has_stopped(room: Open) -> None:
@@ -258,7 +259,7 @@ def test_a_pinned_job_moves_to_the_front_of_its_slot_only(room: Open) -> None:
     second, third = (here.submit(pin="gpu0") for _ in range(2))
     fourth, fifth = here.submit(), here.submit()
     for job_id in (third, fifth):
-        assert here.store.script("move_to_front", id=job_id) == ["moved", []]
-    assert here.store.script("move_to_front", id=first) == ["running", []]
-    assert here.store.script("move_to_front", id="never") == ["unknown", []]
+        assert here.store.script("move_to_front", id=job_id) == "moved"
+    assert here.store.script("move_to_front", id=first) == "running"
+    assert here.store.script("move_to_front", id="never") == "unknown"
     assert here.drain() == [first, third, second, fifth, fourth]

@@ -26,7 +26,9 @@ def test_a_free_slot_takes_a_new_job_at_once(room: Open) -> None:
     here = room()
     here.open()
     accepted = here.accept()
-    assert [binding.job_id for binding in accepted.bindings] == [accepted.job_id]
+    assert accepted.job is not None
+    assert (accepted.job.slot, accepted.job.attempt) == ("gpu0", 1)
+    assert here.at() == (accepted.job_id, 1)
 
 
 def test_pinned_jobs_go_first_on_their_slot_only(room: Open) -> None:
@@ -187,8 +189,9 @@ def test_of_the_idle_slots_the_one_with_the_model_in_memory_is_chosen(room: Open
     here = room()
     for number in range(6):
         here.open(f"gpu{number}", "a", "b", resident="b,a" if number == 4 else "b")
-    assert here.accept(model="a").bindings[0].slot == "gpu4"
-    assert here.accept(model="a").bindings[0].slot != "gpu4"
+    first, other = here.submit(model="a"), here.submit(model="a")
+    assert here.at("gpu4")[0] == first
+    assert here.store.get(other).slot not in (None, "gpu4")
 
 
 def passed_by(here: Room, other: str, *, adversary: str, limit: int) -> int:

@@ -126,11 +126,10 @@ def test_a_slot_is_taken_from_its_owner_only_when_the_owner_is_gone(room: Open) 
     assert isinstance(held, SlotHeld)
     assert held.owner == OWNER
     assert 0 < held.lapses_in_s <= here.store.settings.leases.slot_lease_s
-    bindings = here.store.register("gpu0", OTHER, FACTS, takeover=True)
-    assert not isinstance(bindings, SlotHeld)
-    assert [(one.job_id, one.attempt) for one in bindings] == [(job_id, 2)]
+    assert here.store.register("gpu0", OTHER, FACTS, takeover=True) is None
+    assert here.at() == (job_id, 2)
     here.redis.zadd(keys.LEASES, {"gpu0": 1})
-    assert not isinstance(here.store.register("gpu0", OWNER, FACTS), SlotHeld)
+    assert here.store.register("gpu0", OWNER, FACTS) is None
     assert here.at() == (job_id, 3)
 
 
@@ -182,8 +181,8 @@ def test_a_worker_that_leaves_hands_its_job_back_uncounted(room: Open, started: 
     here.open("gpu0")
     if started:
         here.start()
-    assert here.store.leave("gpu0", OTHER) == (None, [])
-    assert here.store.leave("gpu0", OWNER) == (job_id, [])
+    assert here.store.leave("gpu0", OTHER) is None
+    assert here.store.leave("gpu0", OWNER) == job_id
     assert here.state(job_id) == "queued"
     assert int(here.redis.hget(keys.JOB + job_id, "starts") or 0) == 0
     assert here.redis.exists(keys.SLOT + "gpu0", keys.SLOTS, keys.LEASES, keys.IDLE) == 0
@@ -197,7 +196,7 @@ def test_a_worker_that_leaves_while_its_job_is_stopped_ends_it(room: Open) -> No
     here.open("gpu0")
     here.start()
     here.store.cancel(job_id)
-    assert here.store.leave("gpu0", OWNER) == (job_id, [])
+    assert here.store.leave("gpu0", OWNER) == job_id
     assert here.state(job_id) == "cancelled"
     assert here.active("a") == set()
 
@@ -246,8 +245,8 @@ def test_a_job_that_must_start_at_once_is_refused_by_the_same_count(room: Open) 
         fields={"key": "a", "class": "general", "model": "m", "lane": "general|a|m", "work": 1, "request": "{}"},
     )  # fmt: skip
     assert submit("x", only_slot="gpu2") == ["busy"]
-    status, [[job_id, attempt, slot]], _, forecast, path = submit("x")
-    assert (status, job_id, attempt, slot, path) == ("ok", "x", "1", "gpu0", "")
+    status, _, slot, forecast, path = submit("x")
+    assert (status, slot, path) == ("ok", "gpu0", "")
     assert forecast[0] == 0
     assert submit("x") == ["duplicate"]  # a repeated call is not told that its own job keeps the service busy
     assert submit("y") == ["busy"]

@@ -88,13 +88,13 @@ class StoreMachine(CallersAndRuns):
     @rule(at=which)
     def recompute(self, at: int) -> None:
         job, attempt, *_ = self.message(at, "delivering")
-        bindings = self.store.recompute(job.job_id, attempt)
+        self.store.recompute(job.job_id, attempt)
         if job.state == "delivering" and job.attempt == attempt:
             if job.starts >= MAX_ATTEMPTS:
                 self.end(job, "failed")
             else:
                 self.requeue(job)
-        self.follow(bindings)
+        self.follow()
 
     # ---- slots
 
@@ -109,7 +109,7 @@ class StoreMachine(CallersAndRuns):
         assert not isinstance(answer, SlotHeld)
         self.slots[name] = Slot(owner)
         self.lose_slot(old)
-        self.follow(answer)
+        self.follow()
 
     def lose_slot(self, slot: Slot | None) -> None:
         if slot and slot.holds:
@@ -122,29 +122,31 @@ class StoreMachine(CallersAndRuns):
         beat = self.store.heartbeat(name, owner, {"resident": resident})
         assert beat.held == bool(slot and not stale)
         if slot and beat.held:
-            assert (beat.job_id, beat.attempt) == (slot.holds or ("", 0))
+            held = slot.holds
             slot.lapsed = slot.suspect = slot.given_up = False
-            self.follow(beat.bindings)
+            self.follow()
+            assert held in (None, slot.holds)
+            assert (beat.job_id, beat.attempt) == (slot.holds or ("", 0))
 
     @precondition(lambda self: len(self.jobs) > 2)
     @rule(name=slots, off=st.booleans())
     def leave(self, name: str, off: bool) -> None:
         slot = self.slots.get(name)
         if slot is None:
-            assert self.store.leave(name, "host:0:0") == (None, [])
+            assert self.store.leave(name, "host:0:0") is None
             return
         held = slot.holds[0] if slot.holds else None
         if not off:
             assert self.store.drain(name, slot.owner) == held
             slot.draining = True
             return
-        handed_back, bindings = self.store.leave(name, slot.owner)
+        handed_back = self.store.leave(name, slot.owner)
         assert handed_back == held
         del self.slots[name]
         if held and (job := self.jobs[held]).state in ("queued", "running"):
             job.starts -= job.state == "running"
             self.requeue(job)
-        self.follow(bindings)
+        self.follow()
 
     # ---- time
 
@@ -184,7 +186,7 @@ class StoreMachine(CallersAndRuns):
         for job in self.jobs.values():
             if job.overdue and job.waits:
                 self.end(job, "expired")
-        self.follow(sweep.bindings)
+        self.follow()
         for delivery in sweep.redeliveries:
             job = self.jobs[delivery.job_id]
             assert (job.state, job.attempt, delivery.node) == ("delivering", delivery.attempt, "host")

@@ -40,7 +40,7 @@ def test_a_job_lost_twice_waits_once(room: Open) -> None:
     here.start()
     here.store.pause()
     for _ in range(3):
-        assert here.store.lose(job_id, 1)[0] == "queued"
+        assert here.store.lose(job_id, 1) == "queued"
     assert here.redis.hgetall(keys.WAITING) == {"model:m": "1", "general|a": "1", "class:general": "1"}
 
 
@@ -52,11 +52,9 @@ def test_a_run_whose_start_was_forgotten_is_queued_again_when_it_ends(room: Open
     job_id = here.submit()
     assert not here.store.progress(job_id, 1, "denoising", 1, 2, None)
     if call == "compute":
-        owned, _ = here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=1)
-        assert not owned
+        assert not here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=1)
     elif call == "fail":
-        owned, _ = here.store.fail(job_id, 1, code="x", message="x", slot="gpu0")
-        assert not owned
+        assert not here.store.fail(job_id, 1, code="x", message="x", slot="gpu0")
     else:
         here.store.release(job_id, 1, slot="gpu0")
     assert here.at() == (job_id, 2)
@@ -68,8 +66,8 @@ def test_a_run_whose_cancellation_was_forgotten_is_queued_again_when_it_stopped(
     here.open()
     job_id = here.submit()
     here.start()
-    bindings = here.store.release(job_id, 1, slot="gpu0")
-    assert [(binding.job_id, binding.attempt) for binding in bindings] == [(job_id, 2)]
+    here.store.release(job_id, 1, slot="gpu0")
+    assert here.at() == (job_id, 2)
     assert here.store.get(job_id).started_at_ms is None
 
 
@@ -88,10 +86,9 @@ def test_the_repeat_of_a_computed_run_answers_the_same_and_frees_nothing_else(ro
     here.open()
     first, second = here.submit_many(2)
     here.start()
-    answers = [here.store.finish_run(first, 1, slot="gpu0", node="host", run_s=1) for _ in range(2)]
-    assert [owned for owned, _ in answers] == [True, True]
-    assert [[binding.job_id for binding in bindings] for _, bindings in answers] == [[second], []]
-    assert here.at() == (second, 1)
+    for _ in range(2):
+        assert here.store.finish_run(first, 1, slot="gpu0", node="host", run_s=1)
+        assert here.at() == (second, 1)
 
 
 def test_a_late_worker_changes_nothing(room: Open) -> None:
@@ -105,10 +102,10 @@ def test_a_late_worker_changes_nothing(room: Open) -> None:
     assert here.start("gpu1") == job_id
     before = here.store.read(job_id)
     assert not here.store.progress(job_id, 1, "denoising", 1, 2, None)
-    assert not here.store.finish_run(job_id, 1, slot="gpu0", node="", run_s=1)[0]
-    assert not here.store.fail(job_id, 1, code="x", message="x", slot="gpu0")[0]
-    assert here.store.lose(job_id, 1) == ("running", [])
-    assert here.store.release(job_id, 1, slot="gpu0") == []
+    assert not here.store.finish_run(job_id, 1, slot="gpu0", node="", run_s=1)
+    assert not here.store.fail(job_id, 1, code="x", message="x", slot="gpu0")
+    assert here.store.lose(job_id, 1) == "running"
+    here.store.release(job_id, 1, slot="gpu0")
     assert here.store.claim(job_id, 1, "io") == 0
     assert not here.store.heartbeat("gpu0", "host:1:1", {}).held
     assert here.store.read(job_id) == before
@@ -121,8 +118,7 @@ def test_a_job_that_loses_every_worker_is_given_up(room: Open) -> None:
     job_id = here.submit()
     for attempt in (1, 2, 3):
         here.start()
-        state, _ = here.store.lose(job_id, attempt)
-        assert state == ("failed" if attempt == 3 else "queued")
+        assert here.store.lose(job_id, attempt) == ("failed" if attempt == 3 else "queued")
     assert (here.store.get(job_id).error or {})["code"] == "worker_lost"
     assert here.redis.zrange(keys.DEAD, 0, -1) == [job_id]
 
@@ -131,7 +127,7 @@ def test_a_worker_that_breaks_before_every_start_does_not_turn_in_a_circle_for_e
     here = room(max_attempts=2)
     here.open()
     job_id = here.submit()
-    states = [here.store.lose(job_id, attempt)[0] for attempt in range(1, 21)]
+    states = [here.store.lose(job_id, attempt) for attempt in range(1, 21)]
     assert states == ["queued"] * 19 + ["failed"]
 
 

@@ -42,7 +42,7 @@ class House:
         """The slot's job until its frames wait for their delivery."""
         job_id, attempt = self.room.at()
         self.room.start()
-        assert self.store.finish_run(job_id, attempt, slot="gpu0", node="host", run_s=1)[0]
+        assert self.store.finish_run(job_id, attempt, slot="gpu0", node="host", run_s=1)
         return job_id, attempt
 
     def publish(self) -> str:

@@ -11,10 +11,8 @@ from jobs.forecast import Forecast
 from jobs.models.spec import Kind
 from jobs.requests.generation import GenerationRequest
 from jobs.settings import Settings
-from jobs.slots.slot import Binding
 from jobs.store import keys
 from jobs.store.jobs import JobStore
-from jobs.store.slots import SlotHeld
 from jobs.submission import Accepted, Submission
 
 OWNER = "host:1:1"
@@ -69,12 +67,10 @@ class Room:
 
     # ---- workers
 
-    def open(self, slot: str = "gpu0", *models: str, resident: str = "") -> list[Binding]:
+    def open(self, slot: str = "gpu0", *models: str, resident: str = "") -> None:
         """A worker takes a slot."""
         facts = {"models": json.dumps(models or ["m"]), "resident": resident}
-        bindings = self.store.register(slot, OWNER, facts)
-        assert not isinstance(bindings, SlotHeld)
-        return bindings
+        assert self.store.register(slot, OWNER, facts) is None
 
     def load(self, slot: str, resident: str) -> None:
         """The slot has these models in memory now."""
@@ -96,7 +92,7 @@ class Room:
         job_id, attempt = self.at(slot)
         if self.state(job_id) == "queued":
             self.start(slot)
-        done, _ = self.store.finish_run(job_id, attempt, slot=slot, node="", run_s=seconds)
+        done = self.store.finish_run(job_id, attempt, slot=slot, node="", run_s=seconds)
         assert done
         return job_id
 

@@ -38,7 +38,7 @@ class CallersAndRuns(StoreModel):
         )  # fmt: skip
         self.jobs[job.job_id] = job
         self.counts["submitted"] += 1
-        self.follow(accepted.bindings)
+        self.follow()
         assert (accepted.forecast.position == 0) == (job.slot is not None)
 
     @rule(key=st.sampled_from(["a", "b", keys.NOBODY]), model=st.sampled_from(["m", "n"]), number=st.integers(1, 4))
@@ -50,7 +50,7 @@ class CallersAndRuns(StoreModel):
     @rule(at=which)
     def cancel(self, at: int) -> None:
         job = self.job(at, "running", "delivering")
-        changed, stop, bindings = self.store.cancel(job.job_id)
+        changed, stop = self.store.cancel(job.job_id)
         assert changed == (job.state not in ENDED)
         assert stop == (job.slot if job.state == "running" else None)
         if changed:
@@ -58,26 +58,26 @@ class CallersAndRuns(StoreModel):
             self.end(job, "cancelled")
             if bound:
                 self.free(bound, job, job.attempt)
-        self.follow(bindings)
+        self.follow()
 
     @precondition(lambda self: self.jobs)
     @rule(at=which)
     def move_to_front(self, at: int) -> None:
         job = self.job(at, "queued")
         try:
-            bindings = self.store.move_to_front(job.job_id)
+            self.store.move_to_front(job.job_id)
         except Conflict:
             assert not job.waits
         else:
             assert job.waits
-            self.follow(bindings)
+            self.follow()
 
     @precondition(lambda self: len(self.jobs) > 2)
     @rule(slot=st.sampled_from([*MODELS, keys.ALL]), resume=st.booleans())
     def pause(self, slot: str, resume: bool) -> None:
-        bindings = self.store.pause(slot, resume=resume)
+        self.store.pause(slot, resume=resume)
         (self.paused.discard if resume else self.paused.add)(slot)
-        self.follow(bindings)
+        self.follow()
 
     @precondition(lambda self: self.paused)
     @rule()
@@ -165,40 +165,40 @@ class CallersAndRuns(StoreModel):
         mine = job.attempt == attempt
         repeated = mine and (job.state == "delivering" or (job.state == "succeeded" and not node))
         current = mine and job.state == "running"
-        owned, bindings = self.store.finish_run(job.job_id, attempt, slot=slot, node=node, run_s=run_s)
+        owned = self.store.finish_run(job.job_id, attempt, slot=slot, node=node, run_s=run_s)
         assert owned == (current or repeated)
         if current and node:
             job.state = "delivering"
         elif current:
             self.end(job, "succeeded")
         self.free(slot, job, attempt)
-        self.follow(bindings)
+        self.follow()
 
     @precondition(lambda self: self.messages)
     @rule(at=which)
     def fail(self, at: int) -> None:
         job, attempt, slot, _ = self.message(at, "running", "delivering")
-        owned, bindings = self.store.fail(job.job_id, attempt, code="x", message="x", slot=slot)
+        owned = self.store.fail(job.job_id, attempt, code="x", message="x", slot=slot)
         assert owned == (job.attempt == attempt and job.state in ("running", "delivering"))
         if owned:
             self.end(job, "failed")
         self.free(slot, job, attempt)
-        self.follow(bindings)
+        self.follow()
 
     @precondition(lambda self: self.messages)
     @rule(at=which)
     def release(self, at: int) -> None:
         job, attempt, slot, _ = self.message(at, "cancelled", "failed")
-        bindings = self.store.release(job.job_id, attempt, slot=slot)
+        self.store.release(job.job_id, attempt, slot=slot)
         self.free(slot, job, attempt)
-        self.follow(bindings)
+        self.follow()
 
     @precondition(lambda self: self.messages)
     @rule(at=which)
     def lose_child(self, at: int) -> None:
         job, attempt, slot, _ = self.message(at, "queued", "running", "cancelled")
-        state, bindings = self.store.lose(job.job_id, attempt)
+        state = self.store.lose(job.job_id, attempt)
         self.lose(job, attempt)
         self.free(slot, job, attempt)
-        self.follow(bindings)
+        self.follow()
         assert state == (job.state if job.job_id in self.jobs else "")

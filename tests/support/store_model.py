@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
@@ -12,7 +11,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from jobs.record import Output
 from jobs.settings import Settings
-from jobs.slots.slot import Binding
 from jobs.store import keys
 from tests.support.room import Room
 from tests.support.store_invariants import ENDED, Snapshot
@@ -150,21 +148,22 @@ class StoreModel(RuleBasedStateMachine):
             and held.count(job.key) < LIMITS.get(job.key, 99)
         )
 
-    def follow(self, bindings: Iterable[Binding]) -> None:
+    def follow(self) -> None:
         """Jobs were given to slots, and jobs past their deadline may have been found on the way."""
         for job in self.jobs.values():
             if job.overdue and job.waits and self.redis.hget(keys.JOB + job.job_id, "state") == "expired":
                 self.end(job, "expired")
-        for binding in bindings:
-            job, slot = self.jobs[binding.job_id], self.slots[binding.slot]
-            if slot.holds == (job.job_id, binding.attempt):
-                continue  # sent again
+        for name, slot in self.slots.items():
+            job_id, attempt = self.room.at(name)
+            if not job_id or slot.holds == (job_id, attempt):
+                continue
+            job = self.jobs[job_id]
             assert not job.overdue
-            assert self.may_run(binding.slot, job), binding
-            job.slot, job.attempt = binding.slot, job.attempt + 1
-            assert binding.attempt == job.attempt
-            slot.holds = (job.job_id, job.attempt)
-            self.messages.append(Message(job, job.attempt, binding.slot, slot.owner))
+            assert self.may_run(name, job), (name, job_id)
+            job.slot, job.attempt = name, job.attempt + 1
+            assert attempt == job.attempt
+            slot.holds = (job_id, attempt)
+            self.messages.append(Message(job, attempt, name, slot.owner))
 
     # ---- always
 

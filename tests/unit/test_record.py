@@ -107,9 +107,9 @@ def test_the_smallest_record_is_read_with_defaults() -> None:
 
 def test_the_accepted_job_is_the_one_that_is_read_later() -> None:
     """But for the webhook of its key, which only Redis knows."""
-    record = {**texts(FULL_RECORD), "state": "queued", "created_at": "1", "slot": "gpu1", "path": "x/y-a1.png"}
+    bound = {"state": "queued", "created_at": "1", "slot": "gpu1", "attempt": "1", "path": "x/y-a1.png"}
     accepted = FULL.to_job("a1", created_at_ms=1, slot="gpu1", path="x/y-a1.png")
-    assert accepted == Job.from_hash("a1", record)
+    assert accepted == Job.from_hash("a1", texts(FULL_RECORD) | bound)
 
 
 def test_a_retry_has_the_options_of_the_job_but_not_its_names() -> None:

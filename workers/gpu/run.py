@@ -95,7 +95,7 @@ def _handed_back(job_id: str, attempt: int, exc: HandBack) -> Outcome:
     hand_back = partial(
         store().hand_back, job_id, attempt, slot=slot_process().slot, counted=exc.counted, why=str(exc)
     )  # fmt: skip
-    state, _ = store().until_written(hand_back)
+    state = store().until_written(hand_back)
     return Outcome("handed back", failure=f"worker_lost: {exc}" if state == "failed" else "")
 
 
@@ -104,7 +104,7 @@ def _failed(job_id: str, attempt: int, exc: Exception) -> Outcome:
     logger.error("run failed", exc_info=not isinstance(exc, FramemillError), extra={"job_id": job_id, "code": code})
     release_tensors(exc)
     fail = partial(store().fail, job_id, attempt, code=code, message=message, slot=slot_process().slot)
-    still_owned, _ = store().until_written(fail)
+    still_owned = store().until_written(fail)
     return Outcome("failed", failure=f"{code}: {message}" if still_owned else "")
 
 
@@ -113,7 +113,7 @@ def _computed(job_id: str, attempt: int, computed: Computed) -> Outcome:
         store().finish_run, job_id, attempt, slot=slot_process().slot, node=computed.node, run_s=computed.run_s,
         blocked=spool.full(settings()) if computed.node else "", report=computed.report,
     )  # fmt: skip
-    still_owned, _ = store().until_written(write)
+    still_owned = store().until_written(write)
     if not still_owned:
         return Outcome("stale")
     return Outcome("computed", needs_delivery=bool(computed.node), succeeded=not computed.node)

@@ -65,7 +65,7 @@ def _resized(command: str, state: Any, n: int, **kwargs: Any) -> Any:
 def _cancel(state: Any, job_id: str) -> bool:
     """Return whether the id is a job's. Only the first worker that receives the command changes its record."""
     try:
-        changed, slot, _ = store().cancel(job_id)
+        changed, slot = store().cancel(job_id)
     except FramemillError:  # unknown, or Redis is away
         return False
     if changed and not slot:

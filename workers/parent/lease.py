@@ -75,8 +75,7 @@ class SlotLease:
         """
         while store().drain(self._slot, self._owner) and time.monotonic() < deadline:
             time.sleep(DRAIN_PAUSE_S)
-        job_id, _ = store().leave(self._slot, self._owner)
-        return job_id
+        return store().leave(self._slot, self._owner)
 
     def _is_dead(self, held: SlotHeld) -> bool:
         """Return whether the holder was a process of this host that is gone. Raises: BadSetting: it lives."""

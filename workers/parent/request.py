@@ -51,7 +51,7 @@ class JobRequest(Request):
         task_ready(self)
         job_id, attempt = self.args[:2]
         try:
-            state, _ = store().lose(job_id, attempt)
+            state = store().lose(job_id, attempt)
         except FramemillError:
             # Redis is away; the heartbeat thread will find a job without a process.
             logger.warning("worker process lost, not yet recorded", extra={"job_id": job_id})

@@ -3,7 +3,7 @@
 -- `node`: the host whose spool holds the frames, or '' when nothing is to be delivered. `run_s`: measured, without
 -- loading. `blocked`: why the slot takes no new job, or ''. `report`: the result of a model command (JSON), or ''.
 -- `outputs` (JSON list), `result` (JSON object): of a worker that has stored its outputs itself, or ''.
--- Returns {1 if the attempt was current else 0, bindings}. A repeated call gets the same answer.
+-- Returns 1 if the attempt was current, else 0. A repeated call gets the same answer.
 -- include: common, events, fairness, files, lifecycle, rates, records, recovery, states
 local id, attempt, slot, node, run_s, blocked, report, outputs, result = unpack(ARGV)
 
@@ -50,11 +50,14 @@ end
 if has(outputs) and is_current(id, attempt, STATE.SUCCEEDED) then
   local is_same = job_get(id, 'outputs') == outputs
   if not is_same then remove_unpublished() end
-  return {is_same and 1 or 0, {}}
+  return is_same and 1 or 0
 end
-if is_current(id, attempt, STATE.DELIVERING) or (node == '' and is_current(id, attempt, STATE.SUCCEEDED)) then
-  return {1, release(slot, id, attempt)}
-end
+local is_repeat = is_current(id, attempt, STATE.DELIVERING) or (node == '' and is_current(id, attempt, STATE.SUCCEEDED))
 local is_running = is_current(id, attempt, STATE.RUNNING)
-if is_running then end_run() else remove_unpublished() end
-return {is_running and 1 or 0, release(slot, id, attempt)}
+if is_running then
+  end_run()
+elseif not is_repeat then
+  remove_unpublished()
+end
+release(slot, id, attempt)
+return (is_running or is_repeat) and 1 or 0

@@ -1,7 +1,7 @@
 -- A slot's back end cannot run this attempt: the job goes back to its place in the queue, and the slot takes no new job
 -- until its back end is well. `counted`: '1' when the run counts towards max_attempts. `why`: for people.
--- Returns {the job's state now, bindings}
--- include: binding, common, records, recovery
+-- Returns the job's state now, or ''.
+-- include: binding, records, recovery
 local id, attempt, slot, counted, why = unpack(ARGV)
 
 local job, job_attempt = unpack(redis.call('HMGET', K.SLOT .. slot, 'job', 'attempt'))
@@ -11,5 +11,6 @@ if is_current(id, attempt, STATE.RUNNING) then
   if counted ~= '1' then redis.call('HINCRBY', K.JOB .. id, 'starts', -1) end
   lose(id, attempt)
 end
-local bindings = append_all(release(slot, id, attempt), fill_idle_slots())
-return {job_get(id, 'state') or '', bindings}
+release(slot, id, attempt)
+fill_idle_slots()
+return job_get(id, 'state') or ''

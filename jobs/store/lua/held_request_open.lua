@@ -35,7 +35,10 @@ local function find_repeated()
       return {'repeat', other, other_jobs, other_seed}
     else
       local ticket = known_tickets[other] or redis.call('HINCRBY', other_name, 'asked', 1)
-      if tonumber(answered) < ticket then append_all(unanswered, {other, int(ticket)}) end
+      if tonumber(answered) < ticket then
+        table.insert(unanswered, other)
+        table.insert(unanswered, int(ticket))
+      end
     end
   end
   return #unanswered > 0 and {'wait', unanswered} or nil

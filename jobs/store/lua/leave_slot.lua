@@ -1,10 +1,10 @@
 -- A worker stops and gives up its slot. Its job goes back to the queue; this run does not count as a lost one.
--- Returns {the job it held or '', bindings}
+-- Returns the job it held, or ''.
 -- include: binding, common, fairness, lifecycle, rates, records
 local slot, owner = unpack(ARGV)
 
 local slot_owner, id, attempt = unpack(redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'attempt'))
-if slot_owner ~= owner then return {'', {}} end
+if slot_owner ~= owner then return '' end
 redis.call('SREM', K.IDLE, slot)
 redis.call('DEL', K.SLOT .. slot)
 redis.call('SREM', K.SLOTS, slot)
@@ -14,4 +14,5 @@ if has(id) then
   if is_running then redis.call('HINCRBY', K.JOB .. id, 'starts', -1) end
   if is_running or is_current(id, attempt, STATE.QUEUED) then requeue(id) else settle_charge(id, elapsed_s(id)) end
 end
-return {id or '', fill_idle_slots()}
+fill_idle_slots()
+return id or ''

@@ -1,11 +1,11 @@
--- Let a waiting job go before all others. Returns {'moved'|'unknown'|the job's state, bindings}
+-- Let a waiting job go before all others. Returns 'moved', 'unknown' or the job's state.
 -- include: binding, common, events, queue
 local id = unpack(ARGV)
 
 local PINNED_PRIORITY = 1000  -- a pinned job goes to the front of its slot's lane: above every priority of a request
 local state, slot, model, lane = unpack(redis.call('HMGET', K.JOB .. id, 'state', 'slot', 'model', 'lane'))
-if not state then return {'unknown', {}} end
-if state ~= STATE.QUEUED or has(slot) then return {state, {}} end
+if not state then return 'unknown' end
+if state ~= STATE.QUEUED or has(slot) then return state end
 dequeue(id)
 if lane:sub(1, 1) == K.PIN then
   redis.call('HSET', K.JOB .. id, 'priority', PINNED_PRIORITY)
@@ -14,4 +14,5 @@ else
 end
 enqueue(id)
 emit(id)
-return {'moved', fill_idle_slots(model)}
+fill_idle_slots(model)
+return 'moved'

@@ -16,8 +16,8 @@ local function open_slot(slot)
   redis.call('HDEL', K.SLOT .. slot, 'suspect_at')
   redis.call('SADD', K.SLOTS, slot)
   renew_lease(slot)
-  local binding = fill_slot(slot)[1]
-  return {slot, binding and binding[1] or '', binding and tonumber(binding[2]) or 0}
+  local id, attempt = fill_slot(slot)
+  return {slot, id or '', tonumber(attempt or 0)}
 end
 
 for i = 0, max_slots - 1 do

@@ -1,5 +1,5 @@
 -- A worker takes a slot. `takeover`: '1' when the old owner is known to be dead. `facts`: of the slot.
--- Returns {'ok', bindings} | {'held', owner, ms until its lease lapses}
+-- Returns {'ok'} | {'held', owner, ms until its lease lapses}
 -- include: binding, common, recovery
 local slot, owner, takeover = unpack(ARGV)
 local facts = {unpack(ARGV, 4)}
@@ -15,4 +15,6 @@ redis.call('HSET', K.SLOT .. slot, 'owner', owner, 'since', int(now), unpack(fac
 redis.call('SADD', K.SLOTS, slot)
 redis.call('ZADD', K.LEASES, int(now + CFG.lease_ms), slot)
 if has(job) then lose(job, attempt) end
-return {'ok', append_all(fill_slot(slot), fill_idle_slots())}
+fill_slot(slot)
+fill_idle_slots()
+return {'ok'}

@@ -1,5 +1,5 @@
--- The slot has stopped working on an attempt that was cancelled or taken away from it. Returns bindings.
+-- The slot has stopped working on an attempt that was cancelled or taken away from it.
 -- include: recovery
 local id, attempt, slot = unpack(ARGV)
 
-return release(slot, id, attempt)
+release(slot, id, attempt)

@@ -3,7 +3,8 @@
 -- `idempotency_key`: '' for none. `fingerprint`: of the request. `start_within_ms`: 0 for no deadline.
 -- `only_if_idle`: '1' to refuse a job that would not start at once; `only_slot`: the only slot it may then take, or ''.
 -- `fields`: field, value, … of the record (key, class, model, lane, work, …).
--- Returns {'ok', bindings, created_at, forecast, path or ''} | {'duplicate'} | {'repeat', id} | {'mismatch', id}
+-- Returns {'ok', created_at, slot that runs it at once or '', forecast, path or ''}
+--   | {'duplicate'} | {'repeat', id} | {'mismatch', id}
 --   | {'busy'} | {'full', waiting} | {'model_full', limit} | {'key_full', waiting} | {'too_fast', seconds to wait}
 --   | {'input_gone', name}
 -- include: binding, common, events, files, forecasting, queue, records, spare_capacity, states
@@ -99,11 +100,12 @@ local path = reserve_path()
 use_inputs(record.inputs or '')
 set_state(id, STATE.QUEUED)
 enqueue(id)
-local bindings = fill_idle_slots(record.model)
-if not has(job_get(id, 'slot')) then emit(id) end
+fill_idle_slots(record.model)
+local slot = job_get(id, 'slot') or ''
+if slot == '' then emit(id) end
 local expected = forecast(id)
 if expected[2] ~= '' then
   redis.call('HSET', K.JOB .. id, 'promised_s', expected[2])  -- compared with the real time when the job ends
   if record.mailbox then redis.call('HSET', K.JOB .. id, 'quoted_s', expected[2]) end
 end
-return {'ok', bindings, int(now), expected, path}
+return {'ok', int(now), slot, expected, path}

@@ -1,6 +1,6 @@
 -- Repair what died, and end or delete what is overdue. `watch_ms`: how long a slot with a lapsed lease is watched
 -- before it is given up.
--- Returns {bindings, deliveries to send again as {id, attempt, node}, slots given up, jobs that ended as {id, state}}
+-- Returns {deliveries to send again as {id, attempt, node}, slots given up, jobs that ended as {id, state}}
 -- include: binding, common, lifecycle, outputs_lost, recovery, retention, slots
 local watch_ms = unpack(ARGV)
 
@@ -78,4 +78,5 @@ resend_messages()
 local redeliveries = find_lapsed_deliveries()
 for _, id in ipairs(overdue(K.DEADLINES, 500)) do expire(id) end
 delete_old_records()
-return {fill_idle_slots(), redeliveries, lost, ended}
+fill_idle_slots()
+return {redeliveries, lost, ended}

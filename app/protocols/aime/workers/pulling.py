@@ -128,11 +128,8 @@ def _wait(worker: Worker, most: int, deadline: float, is_gone: Callable[[], bool
                     return None
                 continue
             beat = store().heartbeat(slot, worker.owner, {"open": "" if over else "1"})
-            found = [(beat.job_id, beat.attempt)] if beat.job_id else []
-            found += [(one.job_id, one.attempt) for one in beat.bindings if one.slot == slot]
-            for job_id, attempt in found:
-                if job := _start(worker, slot, job_id, attempt):
-                    return job
+            if beat.job_id and (job := _start(worker, slot, beat.job_id, beat.attempt)):
+                return job
             if over:
                 return None
             if not beat.held:  # it was given up while Redis or this process was away

@@ -8,7 +8,7 @@ local function send_message(id, attempt, slot)
   redis.call('LPUSH', slot, (MESSAGE:gsub('@%a@', values)))
 end
 
--- Give a job to a slot and send its message. Returns the binding.
+-- Give a job to a slot and send its message. Returns the attempt.
 local function bind(slot, id)
   take_turn(id, slot)
   dequeue(id)
@@ -21,19 +21,19 @@ local function bind(slot, id)
   redis.call('ZADD', K.ASSIGNED, int(now + CFG.resend_after_ms), id)
   emit(id)
   send_message(id, attempt, slot)
-  return {id, attempt, slot}
+  return attempt
 end
 
--- Give a slot its next job, or index it as idle. Returns a list of at most one binding.
+-- Give a slot its next job, or index it as idle. Returns the job and its attempt, or nil.
 local function fill_slot(slot)
   local facts = slot_facts(slot)
-  if not has(facts[OWNER]) or has(facts[JOB]) then return {} end
+  if not has(facts[OWNER]) or has(facts[JOB]) then return nil end
   local obstacle = obstacle_of(slot, facts)
   while not obstacle do
     local id = next_job(slot, facts[MODELS])
     if not id then break end
     local start_by = job_get(id, 'start_by')
-    if not has(start_by) or tonumber(start_by) > now_ms() then return {bind(slot, id)} end
+    if not has(start_by) or tonumber(start_by) > now_ms() then return id, bind(slot, id) end
     expire(id)
   end
   -- A paused slot stays indexed, so that it is filled when the operator resumes it.
@@ -42,10 +42,9 @@ local function fill_slot(slot)
   else
     redis.call('SREM', K.IDLE, slot)
   end
-  return {}
 end
 
--- Fill every idle slot, those that have `model` in memory first. Returns the bindings.
+-- Fill every idle slot, those that have `model` in memory first.
 local function fill_idle_slots(model)
   local loaded, others = {}, {}
   for _, slot in ipairs(redis.call('SMEMBERS', K.IDLE)) do
@@ -53,7 +52,6 @@ local function fill_idle_slots(model)
     local is_loaded = model and resident:find(',' .. model .. ',', 1, true)
     table.insert(is_loaded and loaded or others, slot)
   end
-  local bindings = {}
-  for _, slot in ipairs(append_all(loaded, others)) do append_all(bindings, fill_slot(slot)) end
-  return bindings
+  for _, slot in ipairs(loaded) do fill_slot(slot) end
+  for _, slot in ipairs(others) do fill_slot(slot) end
 end

@@ -4,7 +4,6 @@
 -- constant by its value: K.NAME (keys and their parts), STATE.NAME (job states), CFG.name (limits; times in ms),
 -- OBSTACLE.NAME, NOTICE.NAME, EVENT.NAME, DELIVERY.NAME and GAP.NAME (words that Python reads, too).
 --
--- Two shapes occur in many answers. A binding is {job id, attempt, slot}: the script has given this job to this slot.
 -- Facts of a slot are field, value, … as HSET takes them.
 
 local script_time_ms
@@ -32,9 +31,4 @@ local function set_of(list)
   local set = {}
   for _, item in ipairs(list) do set[item] = true end
   return set
-end
-
-local function append_all(list, more)
-  for _, item in ipairs(more) do table.insert(list, item) end
-  return list
 end

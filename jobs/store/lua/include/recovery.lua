@@ -1,10 +1,10 @@
 -- The end of an attempt: its slot becomes free, or its worker is lost.
 -- include: binding, common, fairness, lifecycle, rates, records, retention, slots
 
--- The slot has stopped working on this attempt. Returns the bindings that follow.
+-- The slot has stopped working on this attempt: give it its next job.
 local function release(slot, id, attempt)
   local job, job_attempt = unpack(redis.call('HMGET', K.SLOT .. slot, 'job', 'attempt'))
-  if job ~= id or job_attempt ~= tostring(attempt) then return {} end
+  if job ~= id or job_attempt ~= tostring(attempt) then return end
   settle_charge(id, elapsed_s(id))
   redis.call('HDEL', K.SLOT .. slot, 'job', 'attempt')
   if pulls(slot) then renew_lease(slot) end
@@ -12,11 +12,10 @@ local function release(slot, id, attempt)
   local lost = is_current(id, attempt, STATE.QUEUED) or is_current(id, attempt, STATE.RUNNING)
   lost = lost and has(job_get(id, 'slot'))
   if lost then requeue(id) end
-  local bindings = fill_slot(slot)
+  fill_slot(slot)
   -- The job waits again, or its key may now run one more: another slot than this one may be able to take it.
-  if lost or redis.call('HEXISTS', K.LIMITS, job_get(id, 'key')) == 1 then append_all(bindings, fill_idle_slots()) end
+  if lost or redis.call('HEXISTS', K.LIMITS, job_get(id, 'key')) == 1 then fill_idle_slots() end
   if has(job_get(id, 'deleted')) then delete_record(id) end  -- the record was kept only until its worker stopped
-  return bindings
 end
 
 -- The worker of this attempt is gone: run the job again, or give it up after too many attempts.
