@@ -90,10 +90,10 @@ def create_key() -> Response:
     secret = ring.create(caller)
     auth.keys_changed()
     shown = KeyWebhook(caller.key_id, webhook) if webhook else None
-    answer = {**_key_view(caller, shown), "secret": secret}
+    view = {**_key_view(caller, shown), "secret": secret}
     if webhook:
-        answer["webhook_secret"] = WebhookOutbox(store()).configure(caller.key_id, webhook, renew=True)
-    return jsonify(answer)
+        view["webhook_secret"] = WebhookOutbox(store()).configure(caller.key_id, webhook, renew=True)
+    return jsonify(view)
 
 
 @blueprint.route("/keys/<service>", methods=["DELETE"])

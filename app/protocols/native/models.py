@@ -95,7 +95,7 @@ def unpin_model(name: str) -> tuple[Response, int]:
     spec, _, slots = _target(name)
     for slot in slots:
         pins.set_pin(store(), slot.name, spec.name, pinned=False)
-    return _answer(spec, "unpin", [{"slot": slot.name, "will": "stay until the space is needed"} for slot in slots])
+    return _response(spec, "unpin", [{"slot": slot.name, "will": "stay until the space is needed"} for slot in slots])
 
 
 def _run(command: str, name: str) -> tuple[Response, int]:
@@ -109,20 +109,22 @@ def _run(command: str, name: str) -> tuple[Response, int]:
     image = None
     if command == "check" and all("image" in kind.inputs for kind in spec.kinds):
         image = inputs.store_image(_grey_png(), settings=settings(), objects=objects(), records=store())
-    entries = []
-    for slot in slots:
-        will = _will(command, _place(slot, spec))
-        entry: dict[str, Any] = {"slot": slot.name, "will": will}
-        if not will.startswith("nothing"):
-            submission = commands.submission(command, models(), spec, slot.name, image=image, caller=auth.caller())
-            submitted = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
-            job_id = submitted.job.job_id
-            entry |= {"job_id": job_id, "position": submitted.forecast.position, "links": links(job_id)}
-        entries.append(entry)
-    return _answer(spec, command, entries)
+    return _response(spec, command, [_entry(command, spec, slot, image) for slot in slots])
 
 
-def _answer(spec: ModelSpec, command: str, entries: list[dict[str, Any]]) -> tuple[Response, int]:
+def _entry(command: str, spec: ModelSpec, slot: Slot, image: str | None) -> dict[str, Any]:
+    """Return what the command does on a slot, and submit the job that does it, if any."""
+    will = _will(command, _place(slot, spec))
+    entry: dict[str, Any] = {"slot": slot.name, "will": will}
+    if not will.startswith("nothing"):
+        submission = commands.submission(command, models(), spec, slot.name, image=image, caller=auth.caller())
+        submitted = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
+        job_id = submitted.job.job_id
+        entry |= {"job_id": job_id, "position": submitted.forecast.position, "links": links(job_id)}
+    return entry
+
+
+def _response(spec: ModelSpec, command: str, entries: list[dict[str, Any]]) -> tuple[Response, int]:
     queued = any("job_id" in entry for entry in entries)
     return jsonify({"model": spec.name, "command": command, "slots": entries}), 202 if queued else 200
 
