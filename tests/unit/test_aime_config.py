@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.protocols.aime.endpoints.config import SERVER_FILE, read_endpoints
+from app.protocols.aime.endpoints.config import SERVER_FILE, load_endpoints
 from app.protocols.aime.endpoints.spec import Endpoints
 from jobs.errors import BadSetting
 from jobs.models.registry import ModelRegistry
@@ -33,7 +33,7 @@ def read(folder: Path, text: str = GOOD, server: str = "", models: str = "") -> 
     registry_file = folder / "models.toml"
     registry_file.write_text(models)
     settings = Settings.of(endpoints_dir=folder / "endpoints")
-    return read_endpoints(settings, ModelRegistry.from_file(registry_file))
+    return load_endpoints(settings, ModelRegistry.from_file(registry_file))
 
 
 def test_an_endpoint_has_defaults(tmp_path: Path) -> None:
@@ -64,8 +64,8 @@ image.format = { allowed = ["PNG"] }
     assert found.formats == {"image": ("png",)}
     assert (endpoint.client_keys, endpoint.request_limit) == ({"anna": "k"}, 6)
     assert (endpoint.max_queue_length, endpoint.result_lifetime, endpoint.request_timeout) == (9, 60, 30)
-    assert endpoint.knows_worker("w")
-    assert not endpoint.knows_worker("k")
+    assert endpoint.accepts_worker_key("w")
+    assert not endpoint.accepts_worker_key("k")
 
 
 def test_a_model_of_the_server_computes_it(tmp_path: Path) -> None:
@@ -80,16 +80,16 @@ fields = { text = "prompt" }
 text = { type = "string" }
 num_inference_steps = { type = "integer" }
 """
-    own = read(tmp_path, text, models=models).by_name["own"].own
+    own = read(tmp_path, text, models=models).by_name["own"].local_model
     assert own is not None
-    assert (own.model, own.fields) == ("tiny", {"text": "prompt", "num_inference_steps": "steps"})
+    assert (own.name, own.fields) == ("tiny", {"text": "prompt", "num_inference_steps": "steps"})
 
 
 def test_the_shipped_endpoint_is_right() -> None:
     models = ModelRegistry.from_file(PROJECT_ROOT / "models.toml")
-    assert list(read_endpoints(Settings(), models).by_name) == ["demo_image"]
+    assert list(load_endpoints(Settings(), models).by_name) == ["demo_image"]
     # It does not keep a server with other models from starting.
-    assert read_endpoints(Settings(), ModelRegistry([])).by_name == {}
+    assert load_endpoints(Settings(), ModelRegistry([])).by_name == {}
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Reading TOML tables with every mistake named: file, line and key."""
+"""Parse TOML tables; every error names the file, line and key."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from jobs.models.toml_lines import line_of
 
 
 class Table:
-    """One table of a file. Keys are taken out of it; :meth:`done` refuses those that are left."""
+    """One table of a file. Callers take its keys one by one; :meth:`done` refuses the keys that are left over."""
 
     def __init__(self, path: Path, text: str, names: tuple[str, ...], values: Any) -> None:
         self._path, self._text, self._names = path, text, names
         if not isinstance(values, dict):
             raise self.bad("", "must be a table")
-        self._left = dict(values)
+        self._remaining = dict(values)
         self.values: Mapping[str, Any] = values
 
     @classmethod
     def from_file(cls, path: Path) -> Table:
-        """Raises: BadSetting: it cannot be read, or is no TOML."""
+        """Parse a file. Raises: BadSetting: it is not readable or not TOML."""
         try:
             text = path.read_text(encoding="utf-8")
             return cls(path, text, (), tomllib.loads(text))
@@ -37,32 +37,32 @@ class Table:
         return self._path.parent
 
     def bad(self, key: str, rule: str) -> BadSetting:
-        """The error for a key of this table."""
+        """Return the error for a key of this table."""
         names = (*self._names, key) if key else self._names
         return BadSetting(f"{self._path}: line {line_of(self._text, names)}: {'.'.join(names)}: {rule}")
 
     def fill(self, key: str, value: Any) -> None:
-        """A value for a key that the file leaves out."""
-        self._left.setdefault(key, value)
+        """Set the value of a key that the file omits."""
+        self._remaining.setdefault(key, value)
 
     def __bool__(self) -> bool:
         return bool(self.values)
 
     def names(self) -> list[str]:
-        """The keys that were not taken yet."""
-        return list(self._left)
+        """Return the keys that have not been taken yet."""
+        return list(self._remaining)
 
     def table(self, key: str) -> Table:
-        """A table in this one; an empty one if it is not there."""
-        return Table(self._path, self._text, (*self._names, key), self._left.pop(key, {}))
+        """Take a nested table; an omitted one is empty."""
+        return Table(self._path, self._text, (*self._names, key), self._remaining.pop(key, {}))
 
     def take(self, key: str, kind: type | tuple[type, ...], rule: str, default: Any = None) -> Any:
-        """A value of a type. Raises: BadSetting: of another one."""
-        value = self._left.pop(key, default)
+        """Take a value of a type. Raises: BadSetting: it has another type."""
+        value = self._remaining.pop(key, default)
         if value is default:
             return value
-        wanted = kind if isinstance(kind, tuple) else (kind,)
-        if not isinstance(value, kind) or (isinstance(value, bool) and bool not in wanted):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if not isinstance(value, kind) or (isinstance(value, bool) and bool not in kinds):
             raise self.bad(key, rule)
         return value
 
@@ -85,13 +85,13 @@ class Table:
         return value
 
     def texts(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
-        value = self.take(key, list, "must be a list of texts", default)
-        if not all(isinstance(one, str) for one in value):
+        values = self.take(key, list, "must be a list of texts", default)
+        if not all(isinstance(value, str) for value in values):
             raise self.bad(key, "must be a list of texts")
-        return tuple(value)
+        return tuple(values)
 
     def any(self, key: str, default: Any = None) -> Any:
-        return self._left.pop(key, default)
+        return self._remaining.pop(key, default)
 
     def one_of(self, key: str, allowed: Iterable[str], default: str) -> str:
         value = self.text(key, default)
@@ -99,7 +99,7 @@ class Table:
             raise self.bad(key, f"must be one of {', '.join(sorted(allowed))}")
         return str(value)
 
-    def done(self, known: str = "") -> None:
-        """Raises: BadSetting: keys are left that nobody took."""
-        for key in self._left:
-            raise self.bad(key, "unknown key" + (f"; known: {known}" if known else ""))
+    def done(self) -> None:
+        """Refuse the keys that nobody took. Raises: BadSetting."""
+        for key in self._remaining:
+            raise self.bad(key, "unknown key")
