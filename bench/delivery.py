@@ -115,11 +115,11 @@ def choices() -> str:
             rows.append((what, 1000 * cpu_s / unit, path.stat().st_size / 1e6 / unit))
             print(what, flush=True, file=sys.stderr)
 
-        for name, option, values in (("png", "compress_level", (1, 3, 6)), ("webp", "method", (0, 2, 4, 6))):
-            for value in values:
-                images.OPTIONS[name] = {option: value}
-                write = partial(images.write, picture, path, name, quality=90, metadata=None)
-                measure(f"{name} {option} {value}, a megapixel", write, pixels)
+        for name, option, levels in (("png", "compress_level", (1, 3, 6)), ("webp", "method", (0, 2, 4, 6))):
+            for level in levels:
+                images.OPTIONS[name] = {option: level}
+                write_image = partial(images.write, picture, path, name, quality=90, metadata=None)
+                measure(f"{name} {option} {level}, a megapixel", write_image, pixels)
         for name, option, values in (
             ("mp4", "preset", ("ultrafast", "superfast", "veryfast", "faster", "medium")),
             ("webm", "cpu-used", ("8", "7", "6", "5")),
@@ -131,8 +131,8 @@ def choices() -> str:
                     partial(video.write, clip, path, name, fps=FPS, quality=80, metadata=None), seconds,
                 )  # fmt: skip
         video.CODECS["webm"].options.update({"deadline": "good", "cpu-used": "5"})
-        write = partial(video.write, clip, path, "webm", fps=FPS, quality=80, metadata=None)
-        measure("webm deadline good, cpu-used 5, a second", write, seconds)
+        write_video = partial(video.write, clip, path, "webm", fps=FPS, quality=80, metadata=None)
+        measure("webm deadline good, cpu-used 5, a second", write_video, seconds)
     return table(("choice", "CPU ms", "MB"), rows)
 
 
@@ -186,7 +186,7 @@ class Line:
 
     def delivery_ms(self, frames: np.ndarray, requested: GenerationRequest, number: int) -> tuple[float, float]:
         """Return the milliseconds from ``computed_at`` to ``finished_at``, and those for writing to the spool."""
-        from tasks import dispatch
+        from tasks.runtime import dispatcher
         from workers.spool import frames as spool
 
         store, job_id = self.stack.store, f"j{os.getpid()}-{number}"
@@ -198,7 +198,7 @@ class Line:
         spool.write(self.stack.settings, job_id, attempt, frames, lambda: None)
         spool_ms = 1000 * (time.perf_counter() - begun)
         store.finish_run(job_id, attempt, slot="gpu0", node=self.stack.settings.node, run_s=1)
-        dispatch.send_delivery(Redelivery(job_id, attempt, self.stack.settings.node))
+        dispatcher().send_delivery(Redelivery(job_id, attempt, self.stack.settings.node))
         job = wait_for(lambda: (job := store.get(job_id)).state is JobState.SUCCEEDED and job, "the delivery")
         return job.finished_at_ms - job.computed_at_ms, spool_ms
 

@@ -126,7 +126,7 @@ class Recording:
     def _answers(self, ask: Callable[[], Any]) -> Any:
         for process in self._processes:
             if process.poll() is not None:
-                raise RuntimeError(f"{process.args} ended: {self._tail()}")
+                raise RuntimeError(f"{process.args!r} ended: {self._tail()}")
         with contextlib.suppress(OSError, redis.ConnectionError):
             return ask()
         return None

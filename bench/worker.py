@@ -56,8 +56,10 @@ class Worker:
         """Call the pipeline alone."""
         import torch
 
+        from workers.gpu.slot_process import slot_process
+
         requested = self._request
-        pipeline = self._run._pipelines().get(self._spec, requested.kind)
+        pipeline = slot_process().pipelines.get(self._spec, requested.kind)
         with torch.inference_mode():
             pipeline(
                 prompt=requested.prompt, num_inference_steps=requested.steps, guidance_scale=requested.guidance_scale,

@@ -30,14 +30,14 @@ os.environ.update(HF_HUB_OFFLINE="1", AWS_EC2_METADATA_DISABLED="true", AWS_CONF
 
 @pytest.fixture(scope="session")
 def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiny pipelines with their models file, made once."""
-    return tiny.make(tmp_path_factory.mktemp("tiny"))
+    """Tiny pipelines with their models file."""
+    return tiny.copy(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
 def families_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same with one of each family."""
-    return tiny.make(tmp_path_factory.mktemp("families"), "families")
+    return tiny.copy(tmp_path_factory.mktemp("families"), "families")
 
 
 @pytest.fixture

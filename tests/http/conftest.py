@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from jobs.settings import Settings
+from tests.support.served_app import ServedApp
 from tests.support.service import Service
 
 
@@ -33,3 +35,16 @@ def service(services: Callable[..., Service]) -> Service:
     service = services()
     service.open()
     return service
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[..., ServedApp]]:
+    """``serve(models, SETTING=value)``: an app behind an HTTP server in this process, until the module ends."""
+    with ExitStack() as apps:
+
+        def make(*models: str, **environment: Any) -> ServedApp:
+            app = ServedApp(*models, **environment)
+            apps.callback(app.close)
+            return app
+
+        yield make

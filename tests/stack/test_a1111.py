@@ -1,253 +1,36 @@
-"""AUTOMATIC1111's API: answers, errors, lists and options as its clients know them."""
+"""AUTOMATIC1111's API on real processes: real pipelines, web processes that die, clients that hang up and repeat."""
 
 from __future__ import annotations
 
 import json
+import os
+import random
+import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import pytest
 import requests
 
-from tests.support.a1111_client import BODY, ENDLESS, Waiting, get, jobs, opened, picture, pixels, post
-from tests.support.harness import Stack, running, wait_for
+from tests.support.a1111_client import (
+    BODY,
+    ENDLESS,
+    Impatient,
+    Waiting,
+    get,
+    jobs,
+    opened,
+    pixels,
+    post,
+    raw,
+    seeds,
+    until_idle,
+    until_running,
+)
+from tests.support.harness import PATIENCE_S, Stack, wait_for
 
-
-def test_txt2img_answers_with_images_parameters_and_info(stack: Stack) -> None:
-    response = post(stack, "txt2img", {**BODY, "n_iter": 2, "batch_size": 2})
-    assert response.status_code == 200, response.text
-    assert float(response.headers["X-Process-Time"]) >= 0
-    assert response.headers["Content-Type"] == "application/json"
-    body = response.json()
-    assert set(body) == {"images", "parameters", "info"}
-    assert len(set(body["images"])) == 4
-    sent = body["parameters"]
-    assert (sent["prompt"], sent["enable_hr"], sent["hr_scale"], sent["s_noise"]) == ("a red circle", False, 2.0, None)
-    info = json.loads(body["info"])
-    assert (info["seed"], info["all_seeds"], info["batch_size"]) == (7, [7, 8, 9, 10], 2)
-    assert (info["width"], info["height"], info["steps"], info["cfg_scale"]) == (32, 32, 3, 7.0)
-    assert len(info["all_prompts"]) == len(info["infotexts"]) == len(info["all_subseeds"]) == 4
-    for text, image in zip(info["infotexts"], map(opened, body["images"]), strict=True):
-        assert image.info["parameters"] == text
-        assert image.size == (32, 32)
-    assert "Negative prompt: blur" in info["infotexts"][0]
-    assert ", Seed: 9, " in info["infotexts"][2]
-    alone = post(stack, "txt2img", {**BODY, "seed": 9, "batch_size": 2})
-    assert pixels(alone) == [opened(text).tobytes() for text in body["images"][2:]]
-
-
-def test_what_is_not_sent_is_the_models_or_the_originals(stack: Stack) -> None:
-    body = post(stack, "txt2img", {"prompt": "x", "seed": -1}).json()
-    assert (body["parameters"]["steps"], body["parameters"]["width"]) == (4, 32)  # the models file
-    assert body["parameters"]["cfg_scale"] == 7.0  # it says nothing of it
-    assert 0 <= body["parameters"]["seed"] < 2**32
-    assert json.loads(body["info"])["all_seeds"] == [body["parameters"]["seed"]]
-    text = f"a blue square\nSteps: 2, Sampler: Euler a, CFG scale: 3, Seed: 11, Size: 64x32, Model: {'x'}"
-    filled = post(stack, "txt2img", {"infotext": text, "steps": 3}).json()["parameters"]
-    assert [filled[name] for name in ("prompt", "steps", "cfg_scale", "seed", "width", "height")] == [
-        "a blue square", 3, 3.0, 11, 64, 32]  # fmt: skip
-
-
-def test_an_unknown_sampler_is_replaced_and_said_so(stack: Stack) -> None:
-    body = post(stack, "txt2img", {**BODY, "sampler_name": "Restart", "scheduler": "Karras"}).json()
-    assert "Restart" in json.loads(body["info"])["extra_generation_params"]["Warnings"]
-    assert body["parameters"]["sampler_name"] is None
-
-
-@pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
-def test_img2img_takes_an_image(stack: Stack, prefix: str) -> None:
-    sent = {**BODY, "init_images": [prefix + picture()], "denoising_strength": 0.5}
-    body = post(stack, "img2img", sent).json()
-    assert len(body["images"]) == 1
-    assert body["parameters"]["init_images"] is None
-    assert body["parameters"]["mask"] is None
-    assert json.loads(body["info"])["denoising_strength"] == 0.5
-    shown = post(stack, "img2img", {**sent, "include_init_images": True}).json()["parameters"]
-    assert shown["init_images"] == sent["init_images"]
-
-
-def test_images_may_be_left_out_or_of_another_format(stack: Stack) -> None:
-    without = post(stack, "txt2img", {**BODY, "send_images": False, "save_images": True}).json()
-    assert without["images"] == []
-    assert len(json.loads(without["info"])["infotexts"]) == 1
-    for name, kind in (("jpg", "JPEG"), ("webp", "WEBP"), ("png", "PNG")):
-        body = post(stack, "txt2img", {**BODY, "override_settings": {"samples_format": name}}).json()
-        assert opened(body["images"][0]).format == kind
-
-
-def test_everything_is_found_below_a1111_too(stack: Stack) -> None:
-    root = requests.get(stack.url("/a1111/"), timeout=30)
-    assert (root.status_code, root.content) == (404, b'{"detail":"Not Found"}')
-    below = requests.post(stack.url("/a1111/sdapi/v1/txt2img"), json=BODY, timeout=60)
-    assert pixels(below) == pixels(post(stack, "txt2img", BODY))
-    assert requests.get(stack.url("/a1111/internal/pending-tasks"), timeout=30).json() == {"size": 0, "tasks": []}
-
-
-#: Body → status, and a part of the answer.
-REFUSED: list[tuple[str, Any, int, str]] = [
-    ("txt2img", {"steps": "many"}, 422, '"steps"'),
-    ("txt2img", {"prompt": 5}, 422, '"prompt"'),
-    ("txt2img", {"n_iter": 0}, 422, '"n_iter"'),
-    ("txt2img", {"n_iter": 10**30}, 422, '"n_iter"'),
-    ("txt2img", {"batch_size": 10**400}, 422, '"batch_size"'),
-    ("txt2img", {"width": 10**12}, 422, '"width"'),
-    ("txt2img", {"width": -8}, 422, '"width"'),
-    ("txt2img", {"cfg_scale": 1e300}, 422, '"cfg_scale"'),
-    ("txt2img", {"seed": 2**64}, 422, '"seed"'),
-    ("txt2img", {"prompt": "\ud800"}, 422, '"prompt"'),
-    ("txt2img", {"prompt": "x" * 201}, 422, '"prompt"'),
-    ("txt2img", {"styles": "x"}, 422, '"styles"'),
-    ("txt2img", {"override_settings": []}, 422, '"override_settings"'),
-    ("txt2img", {"override_settings": {"sd_model_checkpoint": "nothing"}}, 422, '"override_settings"'),
-    ("txt2img", {"override_settings": {"samples_format": "bmp"}}, 422, '"samples_format"'),
-    ("txt2img", {"alwayson_scripts": {"ControlNet": {"args": []}}}, 422, "ControlNet"),
-    ("txt2img", {"script_name": "x/y plot"}, 422, "x/y plot"),
-    ("txt2img", {"force_task_id": "x" * 129}, 422, '"force_task_id"'),
-    ("txt2img", {"prompt": "<lora:x:much>"}, 422, '"prompt"'),
-    ("txt2img", [], 422, '"body"'),
-    ("img2img", {}, 404, "Init image not found"),
-    ("img2img", {"init_images": []}, 404, "Init image not found"),
-    ("img2img", {"init_images": ["x"]}, 500, "Invalid encoded image"),
-    ("img2img", {"init_images": [7]}, 422, '"init_images'),
-    ("img2img", {"init_images": [picture()[:80]]}, 500, "Invalid encoded image"),
-    ("img2img", {"init_images": ["http://127.0.0.1/x.png"]}, 500, "Invalid encoded image"),
-    ("img2img", {"init_images": [picture()], "mask": picture()}, 422, '"override_settings"'),
-    ("options", {"sd_model_checkpoint": "nothing"}, 500, "not found"),
-    ("options", {"sd_model_checkpoint": 7}, 422, '"sd_model_checkpoint"'),
-    ("options", {"samples_format": "bmp"}, 422, '"samples_format"'),
-    ("interrogate", {"image": picture(), "model": "clip"}, 404, "Model not found"),
-    ("interrogate", {}, 404, "Image not found"),
-    ("png-info", {"image": "x"}, 500, "Invalid encoded image"),
-    ("png-info", {}, 422, '"image"'),
-    ("extra-single-image", {"image": "x"}, 500, "Invalid encoded image"),
-    ("extra-single-image", {"image": picture(), "upscaler_1": "ESRGAN_4x"}, 422, '"upscaler_1"'),
-    ("extra-single-image", {"image": picture(), "upscaler_1": "Lanczos", "upscaling_resize": 1e9}, 422, "resize"),
-    ("extra-single-image", {"image": picture("red", 9000), "upscaler_1": "Lanczos"}, 500, "Invalid encoded"),
-    ("extra-single-image",
-     {"image": picture("red", 4000), "upscaler_1": "Nearest", "upscaling_resize": 8}, 422, "resize"),
-    ("extra-batch-images", {"imageList": []}, 422, '"imageList"'),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("path", "body", "status", "part"), REFUSED)
-def test_what_is_wrong_is_refused_and_nothing_is_queued(
-    stack: Stack, path: str, body: Any, status: int, part: str
-) -> None:
-    before = jobs(stack)
-    response = post(stack, path, {**BODY, **body} if path.endswith("2img") and isinstance(body, dict) else body)
-    assert response.status_code == status, response.text
-    assert part in json.dumps(response.json())
-    if status == 422 and isinstance(response.json()["detail"], list):
-        assert all(set(one) == {"loc", "msg", "type"} for one in response.json()["detail"])
-    else:
-        assert set(response.json()) == {"error", "detail", "body", "errors"}
-    assert jobs(stack) == before
-
-
-@pytest.mark.parametrize("data", [b"{", b"\xff\xfe", b"null", b"[" * 100_000])
-def test_what_is_no_json_object_is_refused(stack: Stack, data: bytes) -> None:
-    for path in ("txt2img", "img2img", "options", "png-info", "extra-single-image"):
-        response = requests.post(stack.url(f"/sdapi/v1/{path}"), data=data, timeout=30)
-        assert response.status_code == 422, (path, response.text)
-
-
-def test_a_failed_job_is_an_error_with_its_text(stack: Stack) -> None:
-    response = post(stack, "txt2img", {**BODY, "override_settings": {"sd_model_checkpoint": "broken"}})
-    assert response.status_code == 500
-    assert "model_load_failed" in response.json()["errors"]
-
-
-def test_a_full_queue_is_refused_whole(start: Callable[..., Stack]) -> None:
-    stack = start(MAX_WAITING=2)
-    response = post(stack, "txt2img", {**BODY, "n_iter": 3})
-    assert response.status_code == 429
-    assert int(response.headers["Retry-After"]) > 0
-    assert set(response.json()) == {"error", "detail", "body", "errors"}
-    assert jobs(stack) == []
-
-
-def test_each_key_has_its_own_options_and_calls(start: Callable[..., Stack]) -> None:
-    keys = "ops:opsopsopsopsopsops:admin,one:oneoneoneoneoneone,two:twotwotwotwotwotwo"
-    stack = start("gpu0", "io", API_KEYS=keys, SERVICES="bot:botkey")
-    one, two = ("any", "oneoneoneoneoneone"), ("any", "twotwotwotwotwotwo")
-    whole = get(stack, "options", auth=one)
-    assert whole["sd_model_checkpoint"] == "tiny-image"
-    assert post(stack, "options", {**whole, "sd_model_checkpoint": "broken [0123456789]"}, auth=one).json() is None
-    assert get(stack, "options", auth=one)["sd_model_checkpoint"] == "broken"
-    assert get(stack, "options", auth=two)["sd_model_checkpoint"] == "tiny-image"
-    for headers, status in (
-        ({"Authorization": "Bearer twotwotwotwotwotwo"}, 200), ({"Authorization": "twotwotwotwotwotwo"}, 200),
-        ({"Authorization": ""}, 401), ({}, 401), ({"Authorization": "Bearer wrong"}, 401),
-        ({"Authorization": "Basic %%%"}, 401), ({"Authorization": "Basic Ym90OmJvdGtleQ=="}, 200),
-    ):  # fmt: skip
-        answer = requests.get(stack.url("/sdapi/v1/options"), headers=headers, timeout=30)
-        assert answer.status_code == status, headers
-        if status == 401:
-            assert answer.headers["WWW-Authenticate"] == "Basic"
-            assert set(answer.json()) == {"error", "detail", "body", "errors"}
-    assert requests.get(stack.url("/a1111/"), timeout=30).status_code == 404
-    assert post(stack, "options", {"sd_model_checkpoint": "tiny-image"}, auth=one).json() is None
-    call = Waiting(stack, ENDLESS, auth=one)
-    wait_for(lambda: get(stack, "progress", auth=one)["current_image"], "a preview")
-    assert get(stack, "progress", auth=two)["state"]["job_count"] == 0
-    post(stack, "skip", auth=two)
-    post(stack, "interrupt", auth=two)
-    assert get(stack, "progress", auth=one)["state"]["job_count"] == 1
-    assert call.answer is None
-    assert post(stack, "interrupt", auth=one).json() == {}
-    assert len(pixels(call.end())) == 1
-
-
-MODELS = """
-[draw]
-source = "none"
-executor = "drawing"
-kinds = ["text2img", "img2img", "inpaint"]
-schedulers = "diffusion"
-
-[turbo]
-source = "none"
-executor = "drawing"
-kinds = ["text2img"]
-scheduler = "LCM"
-limits = { steps = [1, 8], width = [256, 1024], height = [256, 1024] }
-defaults = { guidance_scale = 1.5 }
-"""
-
-
-def test_models_with_samplers_and_a_mask(short_folder: Path) -> None:
-    models = short_folder / "models.toml"
-    models.write_text(MODELS)
-    with running(short_folder, models, "gpu0", "io") as stack:
-        names = {one["name"] for one in get(stack, "samplers")}
-        assert {"Euler", "Euler a", "DPM++ 2M", "UniPC", "LCM"} <= names
-        labels = {one["label"]: one["name"] for one in get(stack, "schedulers")}
-        assert labels["Karras"] == "karras"
-        assert labels["SGM Uniform"] == "sgm_uniform"
-        assert labels["Automatic"] == "automatic"
-        for sent, used in (
-            ({"sampler_name": "DPM++ 2M", "scheduler": "karras"}, ("DPM++ 2M", "Karras")),
-            ({"sampler_name": "DPM++ 2M Karras"}, ("DPM++ 2M", "Karras")),
-            ({"sampler_index": "Euler a", "scheduler": "Automatic"}, ("Euler a", None)),
-            ({}, (None, None)),
-        ):
-            body = post(stack, "txt2img", {**BODY, **sent}).json()
-            assert (body["parameters"]["sampler_name"], body["parameters"]["scheduler"]) == used
-            assert json.loads(body["info"])["extra_generation_params"] == {}
-        bare = post(stack, "txt2img", {"prompt": "x"}).json()["parameters"]
-        assert [bare[name] for name in ("steps", "width", "height", "cfg_scale")] == [50, 512, 512, 7.0]
-        turbo = {"prompt": "x", "override_settings": {"sd_model_checkpoint": "turbo.safetensors [0123456789]"}}
-        bare = post(stack, "txt2img", turbo).json()["parameters"]
-        assert [bare[name] for name in ("steps", "width", "cfg_scale", "sampler_name")] == [8, 512, 1.5, "LCM"]
-        pictures = {"init_images": [picture()], "mask": picture("white")}
-        how = {"mask_blur": 2, "inpainting_fill": 2, "inpaint_full_res_padding": 8}
-        masked = post(stack, "img2img", {**BODY, **pictures, **how})
-        assert {job["request"]["kind"] for job in jobs(stack)[:1]} == {"inpaint"}
-        [text] = json.loads(masked.json()["info"])["infotexts"]
-        again = post(stack, "img2img", {**pictures, "infotext": text})
-        assert pixels(again) == pixels(masked)
-        assert {name: again.json()["parameters"][name] for name in how} == how
+CLIENTS, ROUNDS = 6, 4
 
 
 def test_hires_fix_and_subseeds(stack: Stack) -> None:
@@ -267,3 +50,73 @@ def test_hires_fix_and_subseeds(stack: Stack) -> None:
         stack, "txt2img", {**BODY, "seed": 51, "enable_hr": True, **{n: sent[n] for n in sent if n[:3] == "hr_"}}
     )
     assert pixels(other) == pixels(post(stack, "txt2img", {**sent, "n_iter": 1, "subseed": 51, "subseed_strength": 1}))
+
+
+def test_a_web_process_may_die_between_submit_and_answer(start: Callable[..., Stack]) -> None:
+    stack = start("gpu0", "gpu1", "io", WEB_PROCESSES=2)
+    body = {**ENDLESS, "n_iter": 2, "seed": -1}
+    call = Waiting(stack, body)
+    until_running(stack, 2)  # batches run on both slots
+    for pid in children(stack):
+        os.kill(pid, signal.SIGKILL)
+    call.broken()
+    wait_for(lambda: answers(stack), "new web processes")
+    repeats = [Waiting(stack, body)]
+    time.sleep(4)  # longer than any claim: nothing else may have been begun meanwhile
+    assert len(jobs(stack)) == 2
+    wait_for(lambda: get(stack, "progress")["current_image"], "a preview")
+    post(stack, "interrupt")
+    answer = repeats[0].end()
+    assert len(jobs(stack)) == 2
+    first = min(job["request"]["seed"] for job in jobs(stack))
+    assert seeds(answer)
+    assert set(seeds(answer)) <= {first, first + 1}
+
+
+def children(stack: Stack) -> list[int]:
+    parent = stack.processes["web"].pid
+    return [int(pid) for pid in Path(f"/proc/{parent}/task/{parent}/children").read_text().split()]
+
+
+def answers(stack: Stack) -> bool:
+    try:
+        return stack.get("/healthz").status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+def test_no_answer_is_given_twice_and_none_is_lost(start: Callable[..., Stack]) -> None:
+    stack = start("gpu0", "gpu1", "io", WEB_PROCESSES=2, TEST_MODE=1, NOOP_STEP_MS=30)
+    body = {**BODY, "seed": -1, "steps": 10}
+    taken: list[int] = []
+    left = [0] * CLIENTS
+    broken: list[BaseException] = []
+
+    def work(number: int) -> None:
+        chance = random.Random(number)
+        try:
+            for _ in range(ROUNDS):
+                while chance.random() < 0.4:
+                    client = Impatient(stack, body)
+                    time.sleep(chance.random() / 2)
+                    client.hang_up()
+                    left[number] += 1
+                taken.extend(seeds(raw(stack, body)))
+        except BaseException as exc:
+            broken.append(exc)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(CLIENTS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert broken == []
+    assert len(taken) == CLIENTS * ROUNDS
+    assert len(set(taken)) == len(taken)
+    until_idle(stack)
+    assert len(taken) <= len(jobs(stack)) <= len(taken) + sum(left)
+    # What nobody took is still there for the next ones who ask, each once.
+    spare = {job["request"]["seed"] for job in jobs(stack)} - set(taken)
+    more = [seeds(raw(stack, body))[0] for _ in range(len(spare) + 1)]
+    assert len(set(more)) == len(more)
+    assert not set(more) & set(taken)

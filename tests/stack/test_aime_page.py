@@ -16,7 +16,7 @@ import pytest
 import requests
 
 from stack import ports
-from tests.stack.test_aime import write_endpoint
+from tests.support.aime_endpoint import write_endpoint
 from tests.support.aime_peers import Worker, picture
 from tests.support.harness import Stack, running, wait_for
 

@@ -12,7 +12,7 @@ from typing import Any
 import requests
 from PIL import Image
 
-from tests.support.harness import ENDLESS_STEPS, PATIENCE_S, Stack, wait_for
+from tests.support.api import ENDLESS_STEPS, PATIENCE_S, Api, wait_for
 
 #: A body as most clients send it.
 BODY = {"prompt": "a red circle", "negative_prompt": "blur", "steps": 3, "width": 32, "height": 32, "seed": 7}
@@ -20,12 +20,12 @@ BODY = {"prompt": "a red circle", "negative_prompt": "blur", "steps": 3, "width"
 ENDLESS = {**BODY, "steps": ENDLESS_STEPS}
 
 
-def post(stack: Stack, path: str, body: Any = None, **options: Any) -> requests.Response:
-    return requests.post(stack.url(f"/sdapi/v1/{path}"), json=body, timeout=PATIENCE_S, **options)
+def post(server: Api, path: str, body: Any = None, **options: Any) -> requests.Response:
+    return requests.post(server.url(f"/sdapi/v1/{path}"), json=body, timeout=PATIENCE_S, **options)
 
 
-def get(stack: Stack, path: str, **options: Any) -> Any:
-    response = requests.get(stack.url(f"/sdapi/v1/{path}"), timeout=PATIENCE_S, **options)
+def get(server: Api, path: str, **options: Any) -> Any:
+    response = requests.get(server.url(f"/sdapi/v1/{path}"), timeout=PATIENCE_S, **options)
     assert response.status_code == 200, response.text
     assert response.headers["Content-Type"] == "application/json"
     return response.json()
@@ -56,15 +56,15 @@ def picture(colour: str = "red", side: int = 32) -> str:
 class Waiting:
     """A request that waits for its answer in a thread."""
 
-    def __init__(self, stack: Stack, body: Any, path: str = "txt2img", **options: Any) -> None:
+    def __init__(self, server: Api, body: Any, path: str = "txt2img", **options: Any) -> None:
         self.answer: requests.Response | None = None
         self.error: requests.RequestException | None = None
-        self._thread = threading.Thread(target=self._run, args=(stack, path, body, options), daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(server, path, body, options), daemon=True)
         self._thread.start()
 
-    def _run(self, stack: Stack, path: str, body: Any, options: dict[str, Any]) -> None:
+    def _run(self, server: Api, path: str, body: Any, options: dict[str, Any]) -> None:
         try:
-            self.answer = post(stack, path, body, **options)
+            self.answer = post(server, path, body, **options)
         except requests.RequestException as exc:
             self.error = exc
 
@@ -83,9 +83,9 @@ class Waiting:
 class Impatient:
     """A client that sends a request and hangs up when it is told to."""
 
-    def __init__(self, stack: Stack, body: Any, path: str = "txt2img", port: int = 0) -> None:
+    def __init__(self, server: Api, body: Any, path: str = "txt2img", port: int = 0) -> None:
         data = json.dumps(body).encode()
-        self._socket = socket.create_connection(("127.0.0.1", port or stack.port), timeout=PATIENCE_S)
+        self._socket = socket.create_connection(("127.0.0.1", port or server.port), timeout=PATIENCE_S)
         head = f"POST /sdapi/v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(data)}\r\n"
         self._socket.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + data)
 
@@ -93,28 +93,28 @@ class Impatient:
         self._socket.close()
 
 
-def raw(stack: Stack, body: Any, path: str = "txt2img") -> requests.Response:
+def raw(server: Api, body: Any, path: str = "txt2img") -> requests.Response:
     """The same bytes as :class:`Impatient` sends."""
     headers = {"Content-Type": "application/json"}
-    url = stack.url(f"/sdapi/v1/{path}")
+    url = server.url(f"/sdapi/v1/{path}")
     return requests.post(url, data=json.dumps(body).encode(), headers=headers, timeout=PATIENCE_S)
 
 
-def jobs(stack: Stack, *states: str) -> list[dict[str, Any]]:
+def jobs(server: Api, *states: str) -> list[dict[str, Any]]:
     """The jobs in these states, newest first."""
-    found = stack.get("/v1/jobs", params={"limit": 500}).json()["jobs"]
+    found = server.get("/v1/jobs", params={"limit": 500}).json()["jobs"]
     return [job for job in found if not states or job["state"] in states]
 
 
-def until_running(stack: Stack, number: int = 1) -> list[dict[str, Any]]:
+def until_running(server: Api, number: int = 1) -> list[dict[str, Any]]:
     """Wait until so many jobs denoise."""
 
     def look() -> Any:
-        found = [job for job in jobs(stack, "running") if job["progress"]["step"] > 0]
+        found = [job for job in jobs(server, "running") if job["progress"]["step"] > 0]
         return found if len(found) >= number else None
 
     return list(wait_for(look, f"{number} running jobs"))
 
 
-def until_idle(stack: Stack) -> None:
-    wait_for(lambda: not jobs(stack, "queued", "running", "delivering"), "all jobs to end")
+def until_idle(server: Api) -> None:
+    wait_for(lambda: not jobs(server, "queued", "running", "delivering"), "all jobs to end")

@@ -15,7 +15,7 @@ from app.inputs import store_image
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind
 from jobs.objects.local import LocalStore
-from jobs.requests.generation import resolve
+from jobs.requests.generation import GenerationRequest, resolve
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 from jobs.submission import Submission
@@ -88,7 +88,6 @@ class Worker:
 
     def compute(self, model: str, stop_at: int | None = None, **fields: Any) -> np.ndarray:
         """Run a job; (images, frames, height, width, 3). Raises RunCancelled at its ``stop_at``-th check."""
-        spec, store = self.models.get(model), self.room.store
         fields = {
             "model": model,
             "prompt": "a red circle",
@@ -98,7 +97,11 @@ class Worker:
         }
         if fields.get("kind") == "mix2img":
             del fields["prompt"]
-        request, _ = resolve(self.models, fields)
+        return self.run(resolve(self.models, fields)[0], stop_at)
+
+    def run(self, request: GenerationRequest, stop_at: int | None = None) -> np.ndarray:
+        """Run a job of this request; see :meth:`compute`."""
+        spec, store = self.models.get(request.model), self.room.store
         job_id = f"job{next(_NUMBERS)}"
         store.submit(job_id, Submission(request=request))
         self.room.start()

@@ -8,8 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,25 +19,14 @@ from jobs.store.jobs import JobStore
 from stack import ports
 from stack.embedded_redis.server import EmbeddedRedis
 from stack.parent import terminate_with_parent
+from tests.support.api import ENDLESS_STEPS, PATIENCE_S, Api, wait_for
 
-#: Longest wait for anything, seconds; a test that waits longer has failed.
-PATIENCE_S = 150.0
-#: A tiny job that runs until it is stopped.
-ENDLESS_STEPS = 100_000
+__all__ = ["ENDLESS_STEPS", "PATIENCE_S", "Stack", "running", "wait_for"]
+
 BIN = Path(sys.executable).parent
 
 
-def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
-    """Poll until ``condition()`` is true; returns what it gave."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError(f"waited {timeout_s:g} s in vain for {what}")
-
-
-class Stack:
+class Stack(Api):
     """Redis, web, workers as processes. ``start`` what is needed; everything ends with :meth:`close`."""
 
     alive: ClassVar[list[Stack]] = []
@@ -130,68 +118,6 @@ class Stack:
         self.redis.stop()
         if self.settings.spool_memory:
             shutil.rmtree(self.settings.spool_memory, ignore_errors=True)
-
-    # ---- the API
-
-    def url(self, path: str) -> str:
-        return f"http://127.0.0.1:{self.port}{path}"
-
-    def get(self, path: str, **options: Any) -> requests.Response:
-        return requests.get(self.url(path), timeout=10, **options)
-
-    def delete(self, path: str) -> requests.Response:
-        return requests.delete(self.url(path), timeout=10)
-
-    def post(self, **fields: Any) -> requests.Response:
-        return requests.post(self.url("/v1/jobs"), json=fields, timeout=30)
-
-    def submit(self, **fields: Any) -> str:
-        """Submit a tiny image (unless ``fields`` say otherwise); returns its id."""
-        response = self.post(**{"model": "tiny-image", "prompt": "a red circle", **fields})
-        assert response.status_code in (200, 201), response.text
-        return str(response.json()["id"])
-
-    def endless(self, **fields: Any) -> str:
-        """Submit a job that runs until it is stopped, and wait until it denoises."""
-        job_id = self.submit(steps=ENDLESS_STEPS, **fields)
-        self.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "its first step")
-        return job_id
-
-    def cancel(self, job_id: str) -> requests.Response:
-        """Stop a job."""
-        return requests.post(self.url(f"/v1/jobs/{job_id}/cancel"), timeout=10)
-
-    def cancel_all(self, **fields: Any) -> requests.Response:
-        """Stop all jobs that are being computed."""
-        return requests.post(self.url("/v1/jobs/cancel"), json=fields, timeout=10)
-
-    def fleet(self) -> dict[str, Any]:
-        return dict(self.get("/v1/fleet").json())
-
-    def queue(self) -> dict[str, Any]:
-        return dict(self.get("/v1/queue").json())
-
-    def status(self, job_id: str) -> dict[str, Any]:
-        return dict(self.get(f"/v1/jobs/{job_id}").json())
-
-    def wait_until(self, job_id: str, condition: Callable[[dict[str, Any]], Any], what: str) -> dict[str, Any]:
-        view: dict[str, Any] = {}
-
-        def look() -> Any:
-            view.clear()
-            view.update(self.status(job_id))
-            return condition(view)
-
-        try:
-            wait_for(look, f"job {job_id}: {what}")
-        except AssertionError as exc:
-            raise AssertionError(f"{exc}; last seen: {view}") from None
-        return view
-
-    def wait(self, job_id: str) -> dict[str, Any]:
-        """Wait for the end of a job; returns its status."""
-        ends = ("succeeded", "failed", "cancelled", "expired")
-        return self.wait_until(job_id, lambda view: view.get("state") in ends, "its end")
 
     def _answers(self, path: str) -> bool:
         try:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.protocols.aime.endpoints.config import SERVER_FILE, read_endpoints
+from app.protocols.aime.endpoints.config import SERVER_FILE, load_endpoints
 from app.protocols.aime.endpoints.spec import Endpoints
 from jobs.errors import BadSetting
 from jobs.models.registry import ModelRegistry
@@ -33,7 +33,7 @@ def read(folder: Path, text: str = GOOD, server: str = "", models: str = "") -> 
     registry_file = folder / "models.toml"
     registry_file.write_text(models)
     settings = Settings.of(endpoints_dir=folder / "endpoints")
-    return read_endpoints(settings, ModelRegistry.from_file(registry_file))
+    return load_endpoints(settings, ModelRegistry.from_file(registry_file))
 
 
 def test_an_endpoint_has_defaults(tmp_path: Path) -> None:
@@ -64,8 +64,8 @@ image.format = { allowed = ["PNG"] }
     assert found.formats == {"image": ("png",)}
     assert (endpoint.client_keys, endpoint.request_limit) == ({"anna": "k"}, 6)
     assert (endpoint.max_queue_length, endpoint.result_lifetime, endpoint.request_timeout) == (9, 60, 30)
-    assert endpoint.knows_worker("w")
-    assert not endpoint.knows_worker("k")
+    assert endpoint.accepts_worker_key("w")
+    assert not endpoint.accepts_worker_key("k")
 
 
 def test_a_model_of_the_server_computes_it(tmp_path: Path) -> None:
@@ -80,38 +80,38 @@ fields = { text = "prompt" }
 text = { type = "string" }
 num_inference_steps = { type = "integer" }
 """
-    own = read(tmp_path, text, models=models).by_name["own"].own
+    own = read(tmp_path, text, models=models).by_name["own"].local_model
     assert own is not None
-    assert (own.model, own.fields) == ("tiny", {"text": "prompt", "num_inference_steps": "steps"})
+    assert (own.name, own.fields) == ("tiny", {"text": "prompt", "num_inference_steps": "steps"})
 
 
 def test_the_shipped_endpoint_is_right() -> None:
     models = ModelRegistry.from_file(PROJECT_ROOT / "models.toml")
-    assert list(read_endpoints(Settings(), models).by_name) == ["demo_image"]
+    assert list(load_endpoints(Settings(), models).by_name) == ["demo_image"]
     # It does not keep a server with other models from starting.
-    assert read_endpoints(Settings(), ModelRegistry([])).by_name == {}
+    assert load_endpoints(Settings(), ModelRegistry([])).by_name == {}
 
 
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("[ENDPOINT]\nname = 'a b'", r"line 2: ENDPOINT.name: must be letters"),
-        ("[ENDPOINT]\nname = 'api'", r"ENDPOINT.name: .* no path of the server"),
-        ("[ENDPOINT]\nname = 'x'\nmethods = ['PUT']", r"line 3: ENDPOINT.methods: must be out of GET, POST"),
-        ("[ENDPOINT]\nname = 'x'\nmax_queue_length = -1", r"line 3: ENDPOINT.max_queue_length: .* from 0"),
-        ("[ENDPOINT]\nname = 'x'\ncolour = 1", r"line 3: ENDPOINT.colour: unknown key"),
-        ("[ENDPOINT]\nname = 'x'\n[INPUTS]\n\na.type = 'colour'", r"line 5: INPUTS.a.type: must be one of"),
-        ("[ENDPOINT]\nname = 'x'\n[INPUTS]\na = { type = 'int', default = 'one' }", r"INPUTS.a.default: must be"),
+        ("[ENDPOINT]\nname = 'a b'", r":2: \[ENDPOINT\] name: must be letters"),
+        ("[ENDPOINT]\nname = 'api'", r"\[ENDPOINT\] name: .* no path of the server"),
+        ("[ENDPOINT]\nname = 'x'\nmethods = ['PUT']", r":3: \[ENDPOINT\] methods: must be out of GET, POST"),
+        ("[ENDPOINT]\nname = 'x'\nmax_queue_length = -1", r":3: \[ENDPOINT\] max_queue_length: .* at least 0"),
+        ("[ENDPOINT]\nname = 'x'\ncolour = 1", r":3: \[ENDPOINT\] colour: unknown key"),
+        ("[ENDPOINT]\nname = 'x'\n[INPUTS]\n\na.type = 'colour'", r":5: \[INPUTS\] a.type: must be one of"),
+        ("[ENDPOINT]\nname = 'x'\n[INPUTS]\na = { type = 'int', default = 'one' }", r"\[INPUTS\] a.default: must be"),
         ("[ENDPOINT]\nname = 'x'\n[INPUTS]\na = { type = 'integer', min = 3, max = 2 }", r"a.min: must not"),
         ("[ENDPOINT]\nname = 'x'\n[INPUTS]\na = { type = 'integer', max_length = 2 }", r"a.max_length: unknown key"),
         ("[ENDPOINT]\nname = 'x'\n[INPUTS]\na = { type = 'selection' }", r"a.supported: is missing"),
-        ("[ENDPOINT]\nname = 'x'\n[INPUTS]\nkey = { type = 'string' }", r"INPUTS.key: is an input of every endpoint"),
+        ("[ENDPOINT]\nname = 'x'\n[INPUTS]\nkey = { type = 'string' }", r"\[INPUTS\] key: is an input of every"),
         ("[ENDPOINT]\nname = 'x'\n[INPUTS]\na = { type = 'image', size = { max = 3 } }", r"a.size.max: must be \["),
         ("[ENDPOINT]\nname = 'x'\n[CLIENTS]\nauthorization_keys = { 'a b' = 'k' }", r"authorization_keys: user 'a b'"),
-        ("[ENDPOINT]\nname = 'x'\n[MODEL]\nname = 'none'", r"line 4: MODEL.name: there is no such model"),
-        ("[ENDPOINT]\nname = 'x'\n[STATIC]\na = { file = 'gone.html' }", r"STATIC.a.file: there is no file"),
-        ("[ENDPOINT]\nname = 'x'\n[WORKER]\njob_type = ''", r"WORKER.job_type: name either"),
-        ("[ENDPOINT]\nname = 'x'\n[OUTPUTS]\na = { type = 'pictures' }", r"line 4: OUTPUTS.a.type: must be one of"),
+        ("[ENDPOINT]\nname = 'x'\n[MODEL]\nname = 'none'", r":4: \[MODEL\] name: there is no such model"),
+        ("[ENDPOINT]\nname = 'x'\n[STATIC]\na = { file = 'gone.html' }", r"\[STATIC\] a.file: there is no file"),
+        ("[ENDPOINT]\nname = 'x'\n[WORKER]\njob_type = ''", r"\[WORKER\] job_type: name either"),
+        ("[ENDPOINT]\nname = 'x'\n[OUTPUTS]\na = { type = 'pictures' }", r":4: \[OUTPUTS\] a.type: must be one of"),
         ("[ENDPOINT\n", r"aime_api_endpoint.cfg: "),
     ],
 )  # fmt: skip

@@ -14,7 +14,7 @@ import av
 import pytest
 from PIL import Image
 
-from app.protocols.aime.endpoints.parameters import read_inputs
+from app.protocols.aime.endpoints.parameters import load_inputs
 from app.protocols.aime.endpoints.spec import Endpoint, Endpoints
 from app.protocols.aime.endpoints.tables import Table
 from app.protocols.aime.inputs.checking import BadInputs, check_inputs
@@ -24,7 +24,7 @@ from jobs.settings import Settings
 def checked(spec: str, as_text: bool = False, formats: dict[str, tuple[str, ...]] | None = None, **sent: Any) -> Any:
     text = f"[INPUTS]\n{spec}"
     table = Table(Path("test"), text, (), tomllib.loads(text)).table("INPUTS")
-    endpoint = Endpoint(name="e", title="e", description="e", inputs=read_inputs(table))
+    endpoint = Endpoint(name="e", title="e", description="e", inputs=load_inputs(table))
     return check_inputs(endpoint, Endpoints(formats=formats or {}), sent, Settings(), as_text=as_text)
 
 

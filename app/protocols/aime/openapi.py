@@ -1,13 +1,14 @@
-"""The endpoints in the server's OpenAPI description."""
+"""Describe the endpoints in the OpenAPI document of the server."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from flask_smorest import Api
 from werkzeug.routing import Rule as Route
 
-from app.protocols.aime.endpoints.spec import IMPLICIT, MEDIA, Endpoint, Endpoints, Input, Output
+from app.protocols.aime.endpoints.spec import IMPLICIT, MEDIA, Endpoint, Endpoints, Input
 
 _TYPES: dict[str, dict[str, Any]] = {
     "string": {"type": "string"}, "text_context": {"type": "string"}, "integer": {"type": "integer"},
@@ -18,8 +19,8 @@ _TYPES: dict[str, dict[str, Any]] = {
 _IDS = {"job_id": "string", "key": "string", "client_session_auth_key": "string"}
 
 
-def describe(api: Api, endpoints: Endpoints) -> None:
-    """Add every endpoint, and what all of them share."""
+def describe_endpoints(api: Api, endpoints: Endpoints) -> None:
+    """Add the paths of every endpoint."""
     for endpoint in endpoints.by_name.values():
         _describe(api, endpoint)
 
@@ -27,36 +28,39 @@ def describe(api: Api, endpoints: Endpoints) -> None:
 def _describe(api: Api, endpoint: Endpoint) -> None:
     tags = [endpoint.title]
     api.spec.tag({"name": endpoint.title, "description": endpoint.description})
-    inputs = {name: _input(one) for name, one in endpoint.inputs.items()}
+    operations = {
+        "": {"post": _submit_operation(endpoint, tags)},
+        "/progress": {"get": _query_operation("Return the progress of a job, and its result when done", tags, _IDS)},
+        "/login": {"get": _query_operation("Open a session", tags, {"key": "string", "user": "string"})},
+        "/cancel": {"post": _query_operation("Cancel a job", tags, _IDS)},
+    }
+    for path, operation in operations.items():
+        api.spec.path(rule=Route(f"/{endpoint.name}{path}"), operations=operation)
+
+
+def _submit_operation(endpoint: Endpoint, tags: list[str]) -> dict[str, Any]:
+    inputs = {name: _input(spec) for name, spec in endpoint.inputs.items()}
     inputs |= {name: dict(_TYPES[kind]) for name, kind in IMPLICIT.items()}
-    required = [name for name, one in endpoint.inputs.items() if one.required and one.default is None]
+    required = [name for name, spec in endpoint.inputs.items() if spec.required and spec.default is None]
     schema: dict[str, Any] = {"type": "object", "properties": inputs, "additionalProperties": False}
     if required:
         schema["required"] = required
-    outputs = {name: _output(one) for name, one in endpoint.outputs.items()}
+    outputs = {name: dict(_TYPES[spec.type]) for name, spec in endpoint.outputs.items()}
     result = {"type": "object", "properties": {"success": {"type": "boolean"}, "job_id": {"type": "string"}, **outputs}}
-    submit = {
+    return {
         "tags": tags,
-        "summary": "Submit a job; the answer is its result, unless wait_for_result is false",
+        "summary": "Submit a job; the response is its result, unless wait_for_result is false",
         "requestBody": {"content": {"application/json": {"schema": schema}}},
         "responses": {
             "200": {"description": "The result, or the job's id.", "content": {"application/json": {"schema": result}}},
-            "400": {"description": "Wrong inputs, each named; or the queue is full; or the job had no result."},
-            "401": {"description": "No key, or an unknown one."},
+            "400": {"description": "Invalid inputs, each named; or the queue is full; or the job has no result."},
+            "401": {"description": "The key is missing or unknown."},
             "402": {"description": "The key is for other endpoints, or its limit is reached."},
         },
     }
-    poll = _with_query("Where a job is; its result when it is done", tags, {name: _IDS[name] for name in _IDS})
-    login = _with_query("Begin a session", tags, {"key": "string", "user": "string"})
-    path = f"/{endpoint.name}"
-    api.spec.path(rule=Route(path), operations={"post": submit})
-    api.spec.path(rule=Route(f"{path}/progress"), operations={"get": poll})
-    api.spec.path(rule=Route(f"{path}/login"), operations={"get": login})
-    cancel = _with_query("Stop a job", tags, {name: _IDS[name] for name in _IDS})
-    api.spec.path(rule=Route(f"{path}/cancel"), operations={"post": cancel})
 
 
-def _with_query(summary: str, tags: list[str], names: dict[str, str]) -> dict[str, Any]:
+def _query_operation(summary: str, tags: list[str], names: Mapping[str, str]) -> dict[str, Any]:
     parameters = [{"in": "query", "name": name, "schema": {"type": kind}} for name, kind in names.items()]
     return {"tags": tags, "summary": summary, "parameters": parameters, "responses": {"200": {"description": "JSON."}}}
 
@@ -70,7 +74,3 @@ def _input(spec: Input) -> dict[str, Any]:
         if value is not None:
             schema[key] = value
     return schema
-
-
-def _output(spec: Output) -> dict[str, Any]:
-    return dict(_TYPES[spec.type])

@@ -1,4 +1,4 @@
-"""A page for each endpoint, made from its description; and the pages that its file names."""
+"""The demo page of each endpoint, and the pages that its configuration file lists."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ blueprint = Blueprint("aime_demo", __name__)
 
 ASSETS = Path(__file__).parent / "assets"
 FILES = ("demo.js", "demo.css")
-#: Results and previews are shown from data: links.
+#: Content-Security-Policy of the demo page, which shows results and previews from data: URLs.
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
@@ -22,7 +22,7 @@ POLICY = (
 
 @blueprint.get("/<endpoint:name>/demo")
 def page(name: str) -> Response:
-    """The form of an endpoint."""
+    """Return the demo page: a form with the inputs of the endpoint."""
     text = (ASSETS / "demo.html").read_text(encoding="utf-8")
     endpoint = endpoints().by_name[name]
     response = Response(render_template_string(text, base=request.script_root, endpoint=endpoint))
@@ -34,15 +34,15 @@ def page(name: str) -> Response:
 
 @blueprint.get("/api/demo/<name>")
 def asset(name: str) -> Response:
-    """What the page loads."""
+    """Return a script or style sheet of the demo page."""
     if name not in FILES:
         abort(404)
     return send_from_directory(ASSETS, name, max_age=3600)
 
 
 @blueprint.get("/<endpoint:name>/pages/<path:slug>")
-def own_page(name: str, slug: str) -> Response:
-    """A file that the endpoint's configuration puts beside it."""
+def configured_page(name: str, slug: str) -> Response:
+    """Return a page that the endpoint's configuration file lists."""
     endpoint = endpoints().by_name[name]
     path, is_template = endpoint.pages.get(slug.strip("/"), (None, False))
     if path is None:

@@ -1,4 +1,4 @@
-"""Adding the protocol to the app."""
+"""Register the protocol with the app."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from werkzeug.routing import BaseConverter, ValidationError
 from app import extensions
 from app.protocols.aime import pages
 from app.protocols.aime.clients import routes as clients
-from app.protocols.aime.endpoints.config import read_endpoints
+from app.protocols.aime.endpoints.config import load_endpoints
 from app.protocols.aime.endpoints.served import ENDPOINTS
 from app.protocols.aime.endpoints.spec import Endpoints
-from app.protocols.aime.openapi import describe
+from app.protocols.aime.openapi import describe_endpoints
 from app.protocols.aime.workers import routes as workers
 from app.protocols.aime.workers.sweeper import SWEEPER, WebSweeper
 from jobs.models.registry import ModelRegistry
@@ -25,18 +25,18 @@ def register(app: Flask, api: Api, settings: Settings, models: ModelRegistry) ->
     Raises:
         BadSetting: names file, line and key.
     """
-    # A service of one slot shows nothing but that slot.
-    found = Endpoints() if settings.web.service_slot else read_endpoints(settings, models)
-    extensions.of(app).adapters[ENDPOINTS] = found
+    # A service of a single slot serves the protocol of that slot alone.
+    served = Endpoints() if settings.web.service_slot else load_endpoints(settings, models)
+    extensions.of(app).adapters[ENDPOINTS] = served
     extensions.of(app).adapters[SWEEPER] = WebSweeper(extensions.of(app))
-    app.url_map.converters["endpoint"] = _converter(found)
+    app.url_map.converters["endpoint"] = _converter(served)
     for blueprint in (clients.blueprint, workers.blueprint, pages.blueprint):
         app.register_blueprint(blueprint)
-    describe(api, found)
+    describe_endpoints(api, served)
 
 
 def _converter(endpoints: Endpoints) -> type[BaseConverter]:
-    """A part of a path that is the name of an endpoint; other paths stay what they are."""
+    """Return a URL converter that matches the names of endpoints only, so that other paths reach their own routes."""
 
     class Name(BaseConverter):
         def to_python(self, value: str) -> str:

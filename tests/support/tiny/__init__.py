@@ -7,8 +7,14 @@ The modules of this package need torch; this one does not.
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
+import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from jobs.settings import PROJECT_ROOT
@@ -172,4 +178,25 @@ def make(folder: Path, *what: str) -> Path:
     """
     command = [sys.executable, "-m", "tests.support.tiny", str(folder), *what]
     subprocess.run(command, cwd=PROJECT_ROOT, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return folder / f"{what[0] if what else 'models'}.toml"
+
+
+def copy(folder: Path, *what: str) -> Path:
+    """Copy the pipelines into ``folder``; return the models file. Arguments as for :func:`make`.
+
+    Pipelines are made once for each version of this package and its libraries, and kept in the folder for temporary
+    files, so that the processes of a test run, and later runs, share them.
+    """
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    versions = [version(name) for name in ("torch", "diffusers", "transformers")]
+    digest = hashlib.sha256(b"".join(sources) + repr((versions, what)).encode()).hexdigest()[:16]
+    made = Path(tempfile.gettempdir(), f"framemill-tiny-{os.getuid()}-{digest}")
+    with open(f"{made}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            part = made.with_name(f"{made.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            make(part, *what)
+            part.rename(made)
+    shutil.copytree(made, folder, dirs_exist_ok=True)
     return folder / f"{what[0] if what else 'models'}.toml"

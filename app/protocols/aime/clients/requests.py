@@ -1,4 +1,4 @@
-"""From the inputs of a request to an accepted job."""
+"""Turn the inputs of a request into a job that is ready to be accepted."""
 
 from __future__ import annotations
 
@@ -8,48 +8,46 @@ from typing import Any
 
 from flask import g, request
 
-from app import auth, submit
+from app import auth
+from app import submit as submitting
 from app.attachments import UNSTORED, Pictures
 from app.extensions import objects, settings, store
 from app.protocols.aime.clients.access import Client
 from app.protocols.aime.endpoints.served import endpoints
-from app.protocols.aime.endpoints.spec import Endpoint
-from app.protocols.aime.inputs.checking import Checked, check_inputs, data_uri, keep
+from app.protocols.aime.endpoints.spec import Endpoint, LocalModel
+from app.protocols.aime.inputs.checking import CheckedInputs, check_inputs
+from app.protocols.aime.inputs.media import data_uri, store_media
 from app.submit import Prepared
 from jobs.record import Job, new_job_id
 from jobs.requests.custom import EndpointRequest
 from jobs.store.client_state import SessionVariables
 from jobs.submission import Submission
 
-#: A browser's session: what it holds goes to the worker with each job, and comes back changed.
+#: Cookie of a browser session, whose variables are sent to the worker with each job and updated by its result.
 COOKIE = "session"
 
 
-def prepare(endpoint: Endpoint, sent: Mapping[str, Any], client: Client, *, as_text: bool) -> Prepared:
-    """Check a request, and store its files.
+def prepare(endpoint: Endpoint, fields: Mapping[str, Any], client: Client, *, as_text: bool) -> Prepared:
+    """Check a request and store its files.
 
     Raises:
-        BadInputs, InvalidRequest: with every problem; nothing was stored.
-        Forbidden, Unavailable.
+        BadInputs, InvalidRequest: names every problem; nothing was stored.
+        Forbidden, Unavailable: as in :func:`app.submit.prepare`.
     """
-    checked = check_inputs(endpoint, endpoints(), sent, settings(), as_text=as_text)
+    checked = check_inputs(endpoint, endpoints(), fields, settings(), as_text=as_text)
     g.caller = client.caller
-    queueing: dict[str, Any] = {
-        "protocol": endpoint.protocol,
-        "model_max_waiting": endpoint.max_queue_length,
-    }
-    if endpoint.own:
-        return _of_own(endpoint, checked, queueing)
+    queueing: dict[str, Any] = {"protocol": endpoint.protocol, "model_max_waiting": endpoint.max_queue_length}
+    if endpoint.local_model:
+        return _prepare_local(endpoint, endpoint.local_model, checked, queueing)
     auth.check_model(endpoint.model)
-    media = keep(checked, objects(), store())
-    wanted = EndpointRequest.of(
+    job_request = EndpointRequest.of(
         model=endpoint.model,
         endpoint=endpoint.name,
-        params={**_session_values(endpoint), **checked.params},
-        media=media,
+        params={**_session_variables(endpoint), **checked.params},
+        media=store_media(checked.media, objects(), store()),
     )
     submission = Submission(
-        request=wanted,
+        request=job_request,
         caller=client.caller,
         start_within_s=endpoint.max_time_in_queue,
         max_silence_s=endpoint.job_inactivity_timeout,
@@ -58,34 +56,35 @@ def prepare(endpoint: Endpoint, sent: Mapping[str, Any], client: Client, *, as_t
     return Prepared(submission, new_job_id(), False)
 
 
-def _of_own(endpoint: Endpoint, checked: Checked, queueing: dict[str, Any]) -> Prepared:
-    assert endpoint.own is not None
-    values: dict[str, Any] = {endpoint.own.fields[name]: value for name, value in checked.params.items()}
+def _prepare_local(
+    endpoint: Endpoint, model: LocalModel, checked: CheckedInputs, queueing: dict[str, Any]
+) -> Prepared:  # fmt: skip
+    values: dict[str, Any] = {model.fields[name]: value for name, value in checked.params.items()}
     seed = values.get("seed")
     if isinstance(seed, int) and seed < 0:
-        del values["seed"]  # these clients mean "any" by it
-    pictures = Pictures({endpoint.own.fields[name]: data_uri(*sent) for name, sent in checked.media.items()})
-    values |= {"model": endpoint.own.model, "kind": endpoint.own.kind, "start_within_s": endpoint.max_time_in_queue}
+        del values["seed"]  # clients of this protocol ask for a random seed this way
+    pictures = Pictures({model.fields[name]: data_uri(*media) for name, media in checked.media.items()})
+    values |= {"model": model.name, "kind": model.kind, "start_within_s": endpoint.max_time_in_queue}
     values |= dict.fromkeys(pictures.contents, UNSTORED)
-    return submit.prepare(values, pictures, [], **queueing)
+    return submitting.prepare(values, pictures, [], **queueing)
 
 
-def _session_values(endpoint: Endpoint) -> dict[str, Any]:
-    """What the browser's session holds, or begins with."""
+def _session_variables(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the variables of the browser's session, with the initial values of those that are not set."""
     if not endpoint.session_vars:
         return {}
     cookie = request.cookies.get(COOKIE)
-    kept = SessionVariables(store(), cookie).read() if cookie else {}
-    values = {name: one.default for name, one in endpoint.session_vars.items() if one.default is not None}
-    return values | {name: kept[name] for name in endpoint.session_vars if name in kept}
+    stored = SessionVariables(store(), cookie).read() if cookie else {}
+    initial = {name: spec.default for name, spec in endpoint.session_vars.items() if spec.default is not None}
+    return initial | {name: stored[name] for name in endpoint.session_vars if name in stored}
 
 
-def keep_session(endpoint: Endpoint, job: Job) -> str | None:
-    """Keep what the worker gave back for the browser's session. Returns a new cookie for one that has none."""
+def update_session(endpoint: Endpoint, job: Job) -> str | None:
+    """Store the session variables that the worker returned; return a new cookie for a browser without one."""
     if not endpoint.session_vars:
         return None
     cookie = request.cookies.get(COOKIE)
-    returned = job.result.get("_session", {})
-    if cookie and returned:
-        SessionVariables(store(), cookie).update(returned)
+    variables = job.result.get("_session", {})
+    if cookie and variables:
+        SessionVariables(store(), cookie).update(variables)
     return None if cookie else secrets.token_urlsafe(24)

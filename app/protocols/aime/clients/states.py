@@ -1,11 +1,11 @@
-"""What a job's state is called here."""
+"""The AIME names of job states."""
 
 from __future__ import annotations
 
 from jobs.record import Job
 from jobs.states import JobState
 
-#: Every state. There is no word for a job that failed: it is told like one whose time ran out.
+#: Every state. The protocol has no name for a failed job; its name for jobs that ran out of time is used.
 STATES: dict[JobState, str] = {
     JobState.QUEUED: "queued",
     JobState.RUNNING: "processing",
@@ -16,13 +16,13 @@ STATES: dict[JobState, str] = {
     JobState.EXPIRED: "lapsed",
 }
 
-#: A job that ended without a result is told with this status. With 200, clients would poll for ever, one of them
-#: without a pause.
+#: HTTP status for a job that ended without a result. After 200, clients would poll forever, one of them without a
+#: pause.
 ENDED_STATUS = 400
 
 
-def why(job: Job) -> str:
-    """Why a job that is over has no result."""
+def reason_of(job: Job) -> str:
+    """Return why a finished job has no result."""
     if job.state is JobState.CANCELLED:
         return "the job was canceled"
     if job.state is JobState.EXPIRED:

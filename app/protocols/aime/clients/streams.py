@@ -1,4 +1,4 @@
-"""Server-sent events of a job: its progress at each change, and its result."""
+"""Server-sent events of a job: a message for each change of its progress, and its result."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from app.protocols.aime.endpoints.spec import Endpoint
 from jobs.errors import JobNotFound
 from jobs.record import Job
 
-#: A silent stream says so often that it is there, seconds.
+#: Interval of comments that keep a silent stream open, seconds.
 KEEPALIVE_S = 15.0
 
 
 def stream(endpoint: Endpoint, job: Job) -> Response:
-    """Follow a job to its end."""
-    return _answer(stream_with_context(_messages(endpoint, job)))
+    """Return a stream that follows a job until it has finished."""
+    return _event_stream(stream_with_context(_messages(endpoint, job)))
 
 
-def refused(message: str) -> Response:
-    """The one message of a stream that cannot begin."""
-    return _answer(iter([_message({"cmd": "error", "msg": message})]))
+def error_stream(message: str) -> Response:
+    """Return a stream with one error message."""
+    return _event_stream(iter([_message({"cmd": "error", "msg": message})]))
 
 
 def _messages(endpoint: Endpoint, job: Job) -> Iterator[str]:
@@ -38,10 +38,10 @@ def _messages(endpoint: Endpoint, job: Job) -> Iterator[str]:
                 job = store().get(job.job_id)
             except JobNotFound:
                 return
-            now = _flat(*views.progress(endpoint, job))
-            if now != last:
-                yield _message(now)
-                last = now
+            current = _flat(*views.progress(endpoint, job))
+            if current != last:
+                yield _message(current)
+                last = current
             if job.state.is_terminal:
                 return
             while True:
@@ -53,7 +53,7 @@ def _messages(endpoint: Endpoint, job: Job) -> Iterator[str]:
 
 
 def _flat(body: dict[str, Any], status: int) -> dict[str, Any]:
-    """A poll's answer as one object: the progress in its place, 100 at the end."""
+    """Return the body of a poll as one flat object; the progress is 100 at the end."""
     if "job_result" in body:
         result = body["job_result"]
         return {"job_id": body["job_id"], "progress": 100, "job_state": body["job_state"], "job_result": result}
@@ -65,7 +65,7 @@ def _message(data: dict[str, Any]) -> str:
     return f"data: {json.dumps(data)}\n\n"
 
 
-def _answer(messages: Iterator[str]) -> Response:
+def _event_stream(messages: Iterator[str]) -> Response:
     response = Response(messages, mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"

@@ -1,4 +1,4 @@
-"""What clients are told: where a job is, what endpoints there are."""
+"""The bodies of responses to clients: the progress of a job, and the description of an endpoint."""
 
 from __future__ import annotations
 
@@ -8,92 +8,89 @@ from functools import lru_cache
 from typing import Any
 
 from app.extensions import objects, store
-from app.protocols.aime.clients.states import ENDED_STATUS, STATES, why
+from app.protocols.aime.clients.results import final_result
+from app.protocols.aime.clients.states import ENDED_STATUS, STATES, reason_of
 from app.protocols.aime.endpoints.spec import IMPLICIT, Endpoint
-from app.protocols.aime.workers.results import final_result
 from jobs.errors import NotFound
 from jobs.record import Job
 from jobs.requests.custom import EndpointRequest
 from jobs.slots.slot import Slot
 from jobs.states import JobState
 from jobs.store import previews, queries
+from jobs.store.jobs import JobStore
 
-Answer = tuple[dict[str, Any], int]
+#: A body with its HTTP status.
+View = tuple[dict[str, Any], int]
 
 
-def progress(endpoint: Endpoint, job: Job) -> Answer:
-    """The answer of a poll, and its status."""
-    word = STATES[job.state]
+def progress(endpoint: Endpoint, job: Job) -> View:
+    """Return the response to a poll."""
+    state = STATES[job.state]
     head: dict[str, Any] = {"success": True, "job_id": job.job_id, "ep_version": endpoint.version}
     if job.state is JobState.SUCCEEDED:
         try:
-            return {**head, "job_result": final_result(endpoint, job, objects()), "job_state": word}, 200
+            return {**head, "job_result": final_result(endpoint, job, objects()), "job_state": state}, 200
         except NotFound as exc:
-            return ended(endpoint, job, exc.message, word="lapsed")
+            return ended(endpoint, job, exc.message, state="lapsed")
     if job.state.is_terminal:
-        return ended(endpoint, job, why(job), word=word)
-    return {**head, "job_state": word, "progress": _progress(endpoint, job)}, 200
+        return ended(endpoint, job, reason_of(job), state=state)
+    return {**head, "job_state": state, "progress": _progress(endpoint, job)}, 200
 
 
-def ended(endpoint: Endpoint, job: Job, error: str, *, word: str) -> Answer:
-    """A job without a result."""
+def ended(endpoint: Endpoint, job: Job, error: str, *, state: str) -> View:
+    """Return the response for a job that ended without a result."""
     numbers = {"progress": 0, "progress_data": {}, "queue_position": 0, "estimate": -1}
-    state: dict[str, Any] = {"job_state": word, "progress": {**numbers, "num_workers_online": online(endpoint.model)}}
-    head = {"success": False, "error": error, "job_id": job.job_id, "ep_version": endpoint.version}
-    return {**head, **state}, ENDED_STATUS
+    return {
+        "success": False,
+        "error": error,
+        "job_id": job.job_id,
+        "ep_version": endpoint.version,
+        "job_state": state,
+        "progress": {**numbers, "num_workers_online": _count_workers(endpoint.model)},
+    }, ENDED_STATUS
 
 
 def _progress(endpoint: Endpoint, job: Job) -> dict[str, Any]:
     forecast = store().forecast(job.job_id)[0]
-    workers = max(online(endpoint.model), 1 if job.slot else 0)
-    estimate = -1.0 if not workers else max(0.0, round(forecast.eta_s or 0.0, 1))
-    noted = store().worker_progress(job.job_id) if job.state is JobState.RUNNING else {}
-    if job.state is JobState.RUNNING and not isinstance(job.request, EndpointRequest):
-        noted = {"progress": job.percent, "progress_data": _preview(endpoint, job)}
-    waiting = job.state is JobState.QUEUED
+    workers = max(_count_workers(endpoint.model), 1 if job.slot else 0)
+    is_queued = job.state is JobState.QUEUED
+    percent, data = _reported_progress(endpoint, job)
     return {
-        "progress": 0 if waiting else noted.get("progress", job.percent),
-        "progress_data": noted.get("progress_data", {}),
-        "queue_position": max(1, forecast.position or 1) if waiting else 0,
-        "estimate": estimate,
+        "progress": 0 if is_queued else percent,
+        "progress_data": data,
+        "queue_position": max(1, forecast.position or 1) if is_queued else 0,
+        "estimate": max(0.0, round(forecast.eta_s or 0.0, 1)) if workers else -1.0,
         "num_workers_online": workers,
     }
 
 
+def _reported_progress(endpoint: Endpoint, job: Job) -> tuple[float, dict[str, Any]]:
+    """Return the percentage of a job, and the progress outputs of a running one."""
+    if job.state is not JobState.RUNNING:
+        return job.percent, {}
+    if not isinstance(job.request, EndpointRequest):
+        return job.percent, _preview(endpoint, job)
+    reported = store().worker_progress(job.job_id)
+    return reported.get("progress", job.percent), reported.get("progress_data", {})
+
+
 def _preview(endpoint: Endpoint, job: Job) -> dict[str, Any]:
-    """The newest picture of a run on the server's own GPUs; whoever polls wants the next one, too."""
-    outputs = [one for one in endpoint.progress_outputs.values() if one.type in ("image", "image_list")]
+    """Return the newest preview of a run on the server's own GPUs, and request the next one."""
+    outputs = [output for output in endpoint.progress_outputs.values() if output.type in ("image", "image_list")]
     if not outputs:
         return {}
     previews.ask(store(), job.job_id)
-    found = previews.newest(store(), job.job_id)
-    if found is None:
+    preview = previews.newest(store(), job.job_id)
+    if preview is None:
         return {}
-    picture = f"data:{found.media_type};base64,{found.base64}"
-    return {one.name: [picture] if one.type == "image_list" else picture for one in outputs}
+    picture = f"data:{preview.media_type};base64,{preview.base64}"
+    return {output.name: [picture] if output.type == "image_list" else picture for output in outputs}
 
 
-def online(model: str) -> int:
-    """Workers of a model that are there; looked up once a second."""
-    return len({_worker_of(slot.name) for slot in _slots(int(time.monotonic())) if model in slot.models})
-
-
-@lru_cache(maxsize=1)
-def _slots(second: int) -> list[Slot]:
-    return [slot for slot in queries.fleet(store()).slots if not slot.suspect]
-
-
-def _worker_of(slot: str) -> str:
-    return slot.partition("~")[0]
-
-
-def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
-    """An endpoint's description of itself, with its workers."""
-    workers = _workers(endpoint.model)
+def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
+    """Return the description of an endpoint with its workers."""
+    workers = _describe_workers(endpoint.model)
     waiting = queries.waiting_for(store(), endpoint.model)
-    inputs = {name: dict(one.described) for name, one in endpoint.inputs.items()}
-    inputs |= {name: {"type": kind, "required": False} for name, kind in IMPLICIT.items()}
-    inputs["wait_for_result"]["default"] = True
     return {
         "name": endpoint.name,
         "title": endpoint.title,
@@ -110,36 +107,61 @@ def endpoint_view(endpoint: Endpoint) -> dict[str, Any]:
         "num_active_workers": len(workers),
         "num_workers": len(workers),
         "workers": workers,
-        "parameter_description": {
-            "input": inputs,
-            "output": {name: dict(one.described) for name, one in endpoint.outputs.items()},
-            "progress": {"OUTPUTS": {name: dict(one.described) for name, one in endpoint.progress_outputs.items()}},
-        },
+        "parameter_description": _describe_parameters(endpoint),
     }
 
 
-def _workers(model: str) -> list[dict[str, Any]]:
-    found: dict[str, list[Slot]] = {}
-    for slot in _slots(int(time.monotonic())):
+def _describe_parameters(endpoint: Endpoint) -> dict[str, Any]:
+    inputs = {name: dict(spec.declaration) for name, spec in endpoint.inputs.items()}
+    inputs |= {name: {"type": kind, "required": False} for name, kind in IMPLICIT.items()}
+    inputs["wait_for_result"]["default"] = True
+    return {
+        "input": inputs,
+        "output": {name: dict(spec.declaration) for name, spec in endpoint.outputs.items()},
+        "progress": {"OUTPUTS": {name: dict(spec.declaration) for name, spec in endpoint.progress_outputs.items()}},
+    }
+
+
+def _describe_workers(model: str) -> list[dict[str, Any]]:
+    slots_by_worker: dict[str, list[Slot]] = {}
+    for slot in _present_slots():
         if model in slot.models:
-            found.setdefault(_worker_of(slot.name), []).append(slot)
-    return [_worker(base, slots) for base, slots in sorted(found.items())]
+            slots_by_worker.setdefault(_worker_of(slot.name), []).append(slot)
+    return [_describe_worker(worker, slots) for worker, slots in sorted(slots_by_worker.items())]
 
 
-def _worker(base: str, slots: Iterable[Slot]) -> dict[str, Any]:
-    known = queries.slot_description(store(), base)
+def _describe_worker(worker: str, slots: Iterable[Slot]) -> dict[str, Any]:
+    facts = queries.slot_description(store(), worker)
     busy = sum(1 for slot in slots if slot.job_id)
-    most = known.get("max_batch_size") or 1
+    batch_size = facts.get("max_batch_size") or 1
     first = next(iter(slots))
     return {
-        "name": known.get("name") or base,
+        "name": facts.get("name") or worker,
         "state": "processing" if busy else "waiting",
-        "max_batch_size": most,
-        "free_slots": max(0, most - busy),
-        "gpu_name": known.get("gpu_name") or first.device_name or first.device,
-        "num_gpus": known.get("num_gpus") or 1,
-        "framework": known.get("framework"),
-        "framework_version": known.get("framework_version"),
-        "pytorch_version": known.get("pytorch_version"),
-        "model": known.get("model") or {"label": ", ".join(first.models)},
+        "max_batch_size": batch_size,
+        "free_slots": max(0, batch_size - busy),
+        "gpu_name": facts.get("gpu_name") or first.device_name or first.device,
+        "num_gpus": facts.get("num_gpus") or 1,
+        "framework": facts.get("framework"),
+        "framework_version": facts.get("framework_version"),
+        "pytorch_version": facts.get("pytorch_version"),
+        "model": facts.get("model") or {"label": ", ".join(first.models)},
     }
+
+
+def _count_workers(model: str) -> int:
+    return len({_worker_of(slot.name) for slot in _present_slots() if model in slot.models})
+
+
+def _present_slots() -> list[Slot]:
+    """Return the slots whose lease has not lapsed; looked up once a second."""
+    return _slots_in(store(), int(time.monotonic()))
+
+
+@lru_cache(maxsize=8)
+def _slots_in(job_store: JobStore, second: int) -> list[Slot]:
+    return [slot for slot in queries.fleet(job_store).slots if not slot.suspect]
+
+
+def _worker_of(slot: str) -> str:
+    return slot.partition("~")[0]

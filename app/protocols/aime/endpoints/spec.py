@@ -1,4 +1,4 @@
-"""An endpoint as its configuration file describes it."""
+"""The values that describe an endpoint, as its configuration file declares it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from jobs.callers import digest_of
 
-#: Type by each of its names.
+#: Every accepted name of a type → the type.
 TYPES = {
     "string": "string", "str": "string", "integer": "integer", "int": "integer", "float": "float", "bool": "bool",
     "boolean": "bool", "selection": "selection", "json": "json", "chat_context": "chat_context",
@@ -18,64 +18,65 @@ TYPES = {
 }  # fmt: skip
 OUTPUT_TYPES = {**TYPES, "image_list": "image_list"}
 MEDIA = frozenset({"image", "audio", "video"})
-#: Inputs that every endpoint has: who calls, and whether the answer is the result.
+#: Inputs of every endpoint: the caller's credentials, and whether the response is the result.
 IMPLICIT = {"key": "string", "client_session_auth_key": "string", "wait_for_result": "bool"}
-#: What endpoints that no AIME worker serves call the model that computes them.
+#: Prefix of the model name of endpoints whose jobs are computed by workers over HTTP.
 MODEL_PREFIX = "aime:"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """What a value may be, and what to do with another one."""
+    """The allowed values of an input or attribute, and what happens to other values."""
 
     supported: tuple[Any, ...] = ()
     default: Any = None
     low: Any = None
     high: Any = None
     align: Any = None
-    #: Take the nearest allowed value instead of refusing.
+    #: Use the nearest allowed value instead of refusing.
     convert: bool = False
 
 
 @dataclass(frozen=True)
 class Input:
-    """One parameter of an endpoint."""
+    """One input of an endpoint."""
 
     name: str
     type: str = "string"
     required: bool = False
     default: Any = None
     rule: Rule = Rule()
-    #: Characters; None: any number.
+    #: Maximum length in characters; None: no limit.
     max_length: int | None = None
-    #: Of an image, a sound or a video: ``format``, ``size`` … to what is allowed.
+    #: Rules for the attributes of an image, sound or video: ``format``, ``size``, ….
     attributes: Mapping[str, Rule] = field(default_factory=dict)
     resize_method: str = "scale"
     keep_aspect_ratio: bool = False
-    #: Of a chat context: types of items it may hold beside texts, with their attributes.
+    #: Of a chat context: the media types that it may contain beside text, each with its attributes.
     items: Mapping[str, Input] = field(default_factory=dict)
-    #: As the file has it: what clients and workers are told.
-    described: Mapping[str, Any] = field(default_factory=dict)
+    #: The table of the file, as clients and workers receive it.
+    declaration: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a job of an endpoint gives, or its progress."""
+    """One output of an endpoint's jobs or of their progress."""
 
     name: str
     type: str = "string"
     format: str = ""
     color_space: str = ""
-    described: Mapping[str, Any] = field(default_factory=dict)
+    #: The table of the file, as clients and workers receive it.
+    declaration: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class OwnModel:
-    """A model of this server that computes an endpoint's jobs on its own GPUs."""
+class LocalModel:
+    """A model of this server that computes an endpoint's jobs on the server's own GPUs."""
 
-    model: str
+    name: str
     kind: str | None = None
-    #: The endpoint's input → the field of a request.
+    #: Input of the endpoint → field of a generation request.
     fields: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -92,43 +93,45 @@ class Endpoint:
     demo_url: str | None = None
     input_metering: tuple[str, ...] = ()
     output_metering: tuple[str, ...] = ()
-    #: Jobs that may wait.
+    #: Maximum number of waiting jobs.
     max_queue_length: int = 1000
     #: Seconds.
     max_time_in_queue: float = 3600.0
     job_inactivity_timeout: float = 360.0
     result_lifetime: float = 900.0
-    #: Of workers over HTTP; '' when the server's own GPUs compute it.
+    #: Job type of the workers over HTTP; '' when a local model computes the jobs.
     job_type: str = ""
-    #: SHA-256 of the key its workers must show; '' for none.
+    #: SHA-256 of the key that workers must send; '' for none.
     worker_key: str = ""
+    #: Duration of a worker's long poll, seconds.
     request_timeout: float = 60.0
-    #: User → key. Empty: the server's own keys.
+    #: User → key. Empty: callers use the keys of the server.
     client_keys: Mapping[str, str] = field(default_factory=dict)
+    #: Whether results name the worker that computed them.
     worker_meta: bool = True
-    #: Requests of one session or key; 0: no limit.
+    #: Maximum number of requests of one session or key; 0: no limit.
     request_limit: int = 0
     inputs: Mapping[str, Input] = field(default_factory=dict)
     outputs: Mapping[str, Output] = field(default_factory=dict)
     progress_outputs: Mapping[str, Output] = field(default_factory=dict)
-    #: Name → (type, value a session begins with).
+    #: Variables of a browser session; their defaults are the initial values.
     session_vars: Mapping[str, Input] = field(default_factory=dict)
-    own: OwnModel | None = None
-    #: Address → the file there, and whether it is a template.
+    local_model: LocalModel | None = None
+    #: URL path below the endpoint → the served file, and whether it is a template.
     pages: Mapping[str, tuple[Path, bool]] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
-        """The name by which its jobs find a slot."""
-        return self.own.model if self.own else MODEL_PREFIX + self.job_type
+        """The model name of its jobs, by which the scheduler finds their slots."""
+        return self.local_model.name if self.local_model else MODEL_PREFIX + self.job_type
 
     @property
     def protocol(self) -> str:
-        """What is on record about where its jobs came from."""
+        """The protocol that is recorded with its jobs."""
         return f"aime/{self.name}"
 
-    def knows_worker(self, key: Any) -> bool:
-        """Whether this is the key of the endpoint's workers."""
+    def accepts_worker_key(self, key: Any) -> bool:
+        """Return whether this key belongs to the endpoint's workers."""
         return not self.worker_key or (isinstance(key, str) and hmac.compare_digest(digest_of(key), self.worker_key))
 
 
@@ -137,15 +140,20 @@ class Endpoints:
     """All endpoints of a server."""
 
     by_name: Mapping[str, Endpoint] = field(default_factory=dict)
-    #: Formats of images and sounds that no endpoint may go beyond.
+    #: Media type → the formats that the server accepts; an endpoint cannot allow more.
     formats: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of_job_type(self, job_type: str) -> list[Endpoint]:
-        """Those that workers of this type serve, in the order in which they were read."""
+        """Return the endpoints that workers of this type serve, in the order of their files."""
         return [endpoint for endpoint in self.by_name.values() if job_type and endpoint.job_type == job_type]
 
-    def client(self, key: str) -> str | None:
-        """The user that a key of the files belongs to."""
+    def of_protocol(self, protocol: str) -> Endpoint | None:
+        """Return the endpoint whose jobs are recorded with this protocol."""
+        adapter, _, name = protocol.partition("/")
+        return self.by_name.get(name) if adapter == "aime" else None
+
+    def user_of(self, key: str) -> str | None:
+        """Return the user that a key of the configuration files belongs to."""
         for endpoint in self.by_name.values():
             for user, known in endpoint.client_keys.items():
                 if hmac.compare_digest(key.encode(), known.encode()):

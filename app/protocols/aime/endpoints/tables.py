@@ -1,73 +1,69 @@
-"""Reading TOML tables with every mistake named: file, line and key."""
+"""Parse TOML tables; every error names the file, line and key."""
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import BadSetting
-from jobs.models.toml_lines import line_of
+from jobs.models.toml_lines import TomlFile
 
 
 class Table:
-    """One table of a file. Keys are taken out of it; :meth:`done` refuses those that are left."""
+    """One table of a file. Callers take its keys one by one; :meth:`done` refuses the keys that are left over.
 
-    def __init__(self, path: Path, text: str, names: tuple[str, ...], values: Any) -> None:
-        self._path, self._text, self._names = path, text, names
+    A schema does not fit here: the keys of a table depend on the values of others, and several names mean the same.
+    """
+
+    def __init__(self, file: TomlFile, names: tuple[str, ...], values: Any) -> None:
+        self._file, self._names = file, names
         if not isinstance(values, dict):
             raise self.bad("", "must be a table")
-        self._left = dict(values)
+        self._remaining = dict(values)
         self.values: Mapping[str, Any] = values
 
     @classmethod
     def from_file(cls, path: Path) -> Table:
-        """Raises: BadSetting: it cannot be read, or is no TOML."""
-        try:
-            text = path.read_text(encoding="utf-8")
-            return cls(path, text, (), tomllib.loads(text))
-        except OSError as exc:
-            raise BadSetting(f"{path} cannot be read: {exc.strerror}") from exc
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-            raise BadSetting(f"{path}: {exc}") from exc
+        """Parse a file. Raises: BadSetting: it is not readable or not TOML."""
+        file = TomlFile.read(path)
+        return cls(file, (), file.tables)
 
     @property
     def folder(self) -> Path:
-        return self._path.parent
+        return self._file.path.parent
 
     def bad(self, key: str, rule: str) -> BadSetting:
-        """The error for a key of this table."""
-        names = (*self._names, key) if key else self._names
-        return BadSetting(f"{self._path}: line {line_of(self._text, names)}: {'.'.join(names)}: {rule}")
+        """Return the error for a key of this table."""
+        return self._file.error((*self._names, key) if key else self._names, rule)
 
     def fill(self, key: str, value: Any) -> None:
-        """A value for a key that the file leaves out."""
-        self._left.setdefault(key, value)
+        """Set the value of a key that the file omits."""
+        self._remaining.setdefault(key, value)
 
     def __bool__(self) -> bool:
         return bool(self.values)
 
     def names(self) -> list[str]:
-        """The keys that were not taken yet."""
-        return list(self._left)
+        """Return the keys that have not been taken yet."""
+        return list(self._remaining)
 
     def table(self, key: str) -> Table:
-        """A table in this one; an empty one if it is not there."""
-        return Table(self._path, self._text, (*self._names, key), self._left.pop(key, {}))
+        """Take a nested table; an omitted one is empty."""
+        return Table(self._file, (*self._names, key), self._remaining.pop(key, {}))
 
     def take(self, key: str, kind: type | tuple[type, ...], rule: str, default: Any = None) -> Any:
-        """A value of a type. Raises: BadSetting: of another one."""
-        value = self._left.pop(key, default)
+        """Take a value of a type. Raises: BadSetting: it has another type."""
+        value = self._remaining.pop(key, default)
         if value is default:
             return value
-        wanted = kind if isinstance(kind, tuple) else (kind,)
-        if not isinstance(value, kind) or (isinstance(value, bool) and bool not in wanted):
+        kinds = kind if isinstance(kind, tuple) else (kind,)
+        if not isinstance(value, kind) or (isinstance(value, bool) and bool not in kinds):
             raise self.bad(key, rule)
         return value
 
     def text(self, key: str, default: Any = "") -> Any:
-        return self.take(key, str, "must be a text", default)
+        return self.take(key, str, "must be a string", default)
 
     def flag(self, key: str, default: bool = False) -> bool:
         return bool(self.take(key, bool, "must be true or false", default))
@@ -75,23 +71,23 @@ class Table:
     def number(self, key: str, default: Any = None, *, least: float | None = 0) -> Any:
         value = self.take(key, (int, float), "must be a number", default)
         if value is not default and least is not None and not least <= value < float("inf"):
-            raise self.bad(key, f"must be a number from {least:g}")
+            raise self.bad(key, f"must be a number of at least {least:g}")
         return value
 
     def whole(self, key: str, default: Any = None, *, least: int | None = 0) -> Any:
-        value = self.take(key, int, "must be a whole number", default)
+        value = self.take(key, int, "must be an integer", default)
         if value is not default and least is not None and value < least:
-            raise self.bad(key, f"must be a whole number from {least}")
+            raise self.bad(key, f"must be an integer of at least {least}")
         return value
 
     def texts(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
-        value = self.take(key, list, "must be a list of texts", default)
-        if not all(isinstance(one, str) for one in value):
-            raise self.bad(key, "must be a list of texts")
-        return tuple(value)
+        values = self.take(key, list, "must be a list of strings", default)
+        if not all(isinstance(value, str) for value in values):
+            raise self.bad(key, "must be a list of strings")
+        return tuple(values)
 
     def any(self, key: str, default: Any = None) -> Any:
-        return self._left.pop(key, default)
+        return self._remaining.pop(key, default)
 
     def one_of(self, key: str, allowed: Iterable[str], default: str) -> str:
         value = self.text(key, default)
@@ -99,7 +95,7 @@ class Table:
             raise self.bad(key, f"must be one of {', '.join(sorted(allowed))}")
         return str(value)
 
-    def done(self, known: str = "") -> None:
-        """Raises: BadSetting: keys are left that nobody took."""
-        for key in self._left:
-            raise self.bad(key, "unknown key" + (f"; known: {known}" if known else ""))
+    def done(self) -> None:
+        """Refuse the keys that nobody took. Raises: BadSetting."""
+        for key in self._remaining:
+            raise self.bad(key, "unknown key")

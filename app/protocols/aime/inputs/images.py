@@ -1,4 +1,4 @@
-"""Images of requests and results: format, colours and size, checked and converted with Pillow."""
+"""Check and convert images of requests and results with Pillow: format, color space and size."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from app.protocols.aime.endpoints.spec import Input, Rule
-from app.protocols.aime.inputs.values import Refused, align_down, allowed
+from app.protocols.aime.inputs.values import BadValue, align_down, describe
 
 FORMATS = ("png", "jpeg", "webp", "bmp", "tiff", "gif")
 
-#: Colour spaces that a picture of a mode counts as. A JPEG holds YUV, and everybody sees RGB.
+#: Pillow's mode → the color spaces that an image of this mode counts as. A JPEG stores YUV and decodes to RGB, so it
+#: counts as both.
 _SPACES = {
     "RGB": ("rgb", "bgr", "gbr"), "RGBA": ("rgba", "gbr_alpha", "alpha"), "L": ("gray",), "1": ("monochrome", "gray"),
     "P": ("palette",), "LA": ("alpha",), "YCbCr": ("yuv",), "I;16": ("gray",), "I": ("gray",),
@@ -23,30 +24,30 @@ _MODES = {
 }  # fmt: skip
 
 
-def convert(spec: Input, data: bytes, *, formats: tuple[str, ...], max_px: int) -> tuple[bytes, str]:
-    """A picture as its parameter wants it; the very bytes when nothing has to change.
+def convert_image(spec: Input, data: bytes, *, formats: tuple[str, ...], max_px: int) -> tuple[bytes, str]:
+    """Return an image as its input declares it; the bytes are unchanged if it already conforms.
 
     Args:
-        spec: the parameter.
+        spec: the input.
         data: the file.
-        formats: those the server takes at all; empty: all it knows.
-        max_px: most pixels.
+        formats: formats that the server accepts; empty: all of :data:`FORMATS`.
+        max_px: maximum number of pixels.
 
     Returns:
         The file, and its format.
 
     Raises:
-        Refused: it is damaged, too large, or not what is allowed and not to be converted.
+        BadValue: it is damaged or too large, or it is not allowed and the input does not convert.
     """
     try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=[one.upper() for one in FORMATS])
+        image: Image.Image = Image.open(io.BytesIO(data), formats=[name.upper() for name in FORMATS])
     except Exception:
-        raise Refused(f"must be an image: {', '.join(FORMATS)}") from None
+        raise BadValue(f"must be an image: {', '.join(FORMATS)}") from None
     kind = str(image.format).lower()
     if formats and kind not in formats:
-        raise Refused(f"must be {', '.join(formats)}, not {kind}")
+        raise BadValue(f"must be {', '.join(formats)}, not {kind}")
     if image.width * image.height > max_px:
-        raise Refused(f"must not have more than {max_px} pixels")
+        raise BadValue(f"must not have more than {max_px} pixels")
     attributes = spec.attributes
     target = fit_word(attributes.get("format"), kind, "format ")
     spaces = _SPACES.get(image.mode, ("other",)) + (("yuv",) if kind == "jpeg" else ())
@@ -56,19 +57,26 @@ def convert(spec: Input, data: bytes, *, formats: tuple[str, ...], max_px: int) 
         image.load()
         if (target, size) == (kind, image.size) and space in spaces:
             return data, kind
-        image = ImageOps.exif_transpose(image) if size == image.size else image
-        if size != image.size:
-            image = resize(image, size, crop=spec.resize_method == "crop", keep_ratio=spec.keep_aspect_ratio)
+        if size == image.size:
+            image = ImageOps.exif_transpose(image)
+        else:
+            image = resize(image, size, crop=spec.resize_method == "crop")
         mode = image.mode if space in spaces else _MODES.get(space, "RGB")
         return encode(image, target, mode), target
-    except Refused:
+    except BadValue:
         raise
     except Exception:
-        raise Refused(f"is damaged or incomplete ({kind})") from None
+        raise BadValue(f"is damaged or incomplete ({kind})") from None
 
 
 def encode(image: Image.Image, kind: str, mode: str = "") -> bytes:
-    """A picture as a file. ``mode`` of Pillow; one that the format cannot hold becomes RGB."""
+    """Encode an image.
+
+    Args:
+        image: the image.
+        kind: the format.
+        mode: Pillow's mode to convert to; '' for the image's own. A mode that the format cannot store becomes RGB.
+    """
     mode = mode or image.mode
     if kind == "jpeg" and mode not in ("L", "RGB"):
         mode = "RGB"
@@ -88,7 +96,7 @@ def encode(image: Image.Image, kind: str, mode: str = "") -> bytes:
 
 
 def as_format(data: bytes, kind: str, space: str = "") -> bytes:
-    """A stored picture in the format of an output."""
+    """Return a stored image in the format of an output."""
     image = Image.open(io.BytesIO(data))
     if (image.format or "").lower() == kind and not space:
         return data
@@ -96,28 +104,30 @@ def as_format(data: bytes, kind: str, space: str = "") -> bytes:
 
 
 def fit_word(rule: Rule | None, word: str, what: str) -> str:
-    """A format or the like. Raises: Refused."""
+    """Return a word, such as a format, that the rule allows. Raises: BadValue."""
     if rule is None or not rule.supported or word in rule.supported:
         return word
     if not rule.convert:
-        raise Refused(f"{what}must be {allowed(rule)}, not {word}")
+        raise BadValue(f"{what}must be {describe(rule)}, not {word}")
     return str(rule.default or rule.supported[0])
 
 
 def _fit_space(rule: Rule | None, spaces: tuple[str, ...]) -> str:
     if rule is None or not rule.supported:
         return spaces[0]
-    known = [space for space in spaces if space in rule.supported]
-    return known[0] if known else fit_word(rule, spaces[0], "color_space ")
+    allowed = [space for space in spaces if space in rule.supported]
+    return allowed[0] if allowed else fit_word(rule, spaces[0], "color_space ")
 
 
 def fit_size(rule: Rule | None, size: tuple[int, int], *, keep_ratio: bool) -> tuple[int, int]:
-    """Width and height within their limits, pixels. Raises: Refused."""
+    """Return a width and height in pixels that the rule allows. Raises: BadValue."""
     if rule is None:
         return size
     width, height = size
     if rule.supported and size not in rule.supported:
-        width, height = rule.default or min(rule.supported, key=lambda one: abs(one[0] - width) + abs(one[1] - height))
+        width, height = rule.default or min(
+            rule.supported, key=lambda allowed: abs(allowed[0] - width) + abs(allowed[1] - height)
+        )
     if keep_ratio:
         width, height = _scaled_into(rule, width, height)
     for limit, clamp in ((rule.low, max), (rule.high, min)):
@@ -128,12 +138,12 @@ def fit_size(rule: Rule | None, size: tuple[int, int], *, keep_ratio: bool) -> t
         width, height = align_down(width, rule.align[0], low[0]), align_down(height, rule.align[1], low[1])
         width, height = max(width, rule.align[0]), max(height, rule.align[1])
     if (width, height) != size and not rule.convert:
-        raise Refused(f"size must be {allowed(rule)}, not {size[0]} x {size[1]}")
+        raise BadValue(f"size must be {describe(rule)}, not {size[0]} x {size[1]}")
     return width, height
 
 
 def _scaled_into(rule: Rule, width: int, height: int) -> tuple[int, int]:
-    """Both sides by one factor, so that neither is beyond its limit."""
+    """Scale both sides by one factor so that both are within their limits."""
     factor = 1.0
     if rule.high:
         factor = min(1.0, rule.high[0] / width, rule.high[1] / height)
@@ -142,8 +152,8 @@ def _scaled_into(rule: Rule, width: int, height: int) -> tuple[int, int]:
     return round(width * factor), round(height * factor)
 
 
-def resize(image: Image.Image, size: tuple[int, int], *, crop: bool, keep_ratio: bool) -> Image.Image:
-    """Scale; ``crop`` cuts the middle out first, so that nothing is distorted."""
+def resize(image: Image.Image, size: tuple[int, int], *, crop: bool) -> Image.Image:
+    """Scale an image; with ``crop``, cut out the center first to avoid distortion."""
     if image.mode in ("1", "P"):
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
     if crop:
@@ -152,7 +162,7 @@ def resize(image: Image.Image, size: tuple[int, int], *, crop: bool, keep_ratio:
 
 
 def size_of(data: bytes) -> tuple[int, int]:
-    """Width and height of a picture, pixels; zeros for what is none."""
+    """Return the width and height of an image in pixels, or zeros if the file is not an image."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.size

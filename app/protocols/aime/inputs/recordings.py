@@ -1,4 +1,4 @@
-"""Sounds and videos of requests: measured, checked and converted with PyAV."""
+"""Check and convert sounds and videos of requests with PyAV."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from av.filter import Graph
 
 from app.protocols.aime.endpoints.spec import Input
 from app.protocols.aime.inputs.images import fit_size, fit_word
-from app.protocols.aime.inputs.values import Refused, fit_number
+from app.protocols.aime.inputs.values import BadValue, fit_number
 
-#: Format → codecs of sound and picture that it is written with.
+#: Format → the codecs of sound and picture that it is encoded with.
 _CODECS = {
     "wav": ("pcm_s16le", ""), "mp3": ("libmp3lame", ""), "ogg": ("libvorbis", ""), "flac": ("flac", ""),
     "webm": ("libopus", "libvpx-vp9"), "mp4": ("aac", "libx264"), "mkv": ("aac", "libx264"), "avi": ("mp3", "mpeg4"),
@@ -21,13 +21,13 @@ _CODECS = {
 }  # fmt: skip
 _PCM = {8: "pcm_u8", 16: "pcm_s16le", 32: "pcm_s32le", 64: "pcm_f64le"}
 _CONTAINERS = {"mkv": "matroska"}
-#: Rates that Opus has; others are refused by it.
+#: The only sample rates that Opus accepts.
 _OPUS_RATES = (48000, 24000, 16000, 12000, 8000)
 
 
 @dataclass
 class _Plan:
-    """How a recording has to be: what it has where nothing has to change."""
+    """The properties that a recording must have; equal to its own where nothing changes."""
 
     format: str
     changes: bool = False
@@ -40,75 +40,90 @@ class _Plan:
     pixels: str = ""
 
 
-def convert(spec: Input, data: bytes, declared: str, *, formats: tuple[str, ...], max_px: int) -> tuple[bytes, str]:
-    """A sound or a video as its parameter wants it; the very bytes when nothing has to change.
+def convert_recording(
+    spec: Input, data: bytes, declared: str, *, formats: tuple[str, ...], max_px: int
+) -> tuple[bytes, str]:  # fmt: skip
+    """Return a sound or video as its input declares it; the bytes are unchanged if it already conforms.
 
     Args:
-        spec: the parameter.
+        spec: the input.
         data: the file.
-        declared: the format that the caller names; tells apart what one container stands for.
-        formats: those the server takes at all; empty: all it knows.
-        max_px: most pixels of a frame.
+        declared: the format that the caller names; needed where one container is used by several formats.
+        formats: formats that the server accepts; empty: all that FFmpeg knows.
+        max_px: maximum number of pixels of a frame.
+
+    Returns:
+        The file, and its format.
 
     Raises:
-        Refused: it is damaged, or not what is allowed and not to be converted.
+        BadValue: it is damaged, or it is not allowed and the input does not convert.
     """
     try:
         with av.open(io.BytesIO(data), "r") as source:
             plan = _plan(spec, source, declared, formats, max_px)
             if not plan.changes:
                 return data, plan.format
-            return _written(spec, source, plan), plan.format
-    except Refused:
+            return _encode(spec, source, plan), plan.format
+    except BadValue:
         raise
-    except Exception:  # damaged files make FFmpeg raise many types; the file is to blame for each
-        raise Refused(f"is damaged, or of an unknown {spec.type} format") from None
+    except Exception:  # FFmpeg raises many types for damaged files
+        raise BadValue(f"is damaged, or of an unknown {spec.type} format") from None
 
 
 def _plan(spec: Input, source: Any, declared: str, formats: tuple[str, ...], max_px: int) -> _Plan:
     kind = _format(source.format.name, declared)
     if formats and kind not in formats:
-        raise Refused(f"must be {', '.join(formats)}, not {kind}")
+        raise BadValue(f"must be {', '.join(formats)}, not {kind}")
     sound = next(iter(source.streams.audio), None)
     film = next(iter(source.streams.video), None)
     if (film if spec.type == "video" else sound) is None:
-        raise Refused(f"has no {'pictures' if spec.type == 'video' else 'sound'}")
-    rules, plan = spec.attributes, _Plan(kind)
-
-    def fitted(name: str, value: Any) -> Any:
-        found = fit_number(rules[name], value, f"{name} ") if name in rules and value else value
-        plan.changes |= found != value
-        return found
-
-    plan.format = fit_word(rules.get("format"), kind, "format ")
+        raise BadValue(f"has no {'pictures' if spec.type == 'video' else 'sound'}")
+    plan = _Plan(kind)
+    plan.format = fit_word(spec.attributes.get("format"), kind, "format ")
     plan.changes |= plan.format != kind
     if sound is not None:
-        plan.rate = fitted("sample_rate", sound.rate)
-        plan.channels = fitted("channels", sound.channels)
-        depth = sound.format.bytes * 8 if sound.codec_context.name.startswith("pcm") else 16
-        plan.depth = fitted("sample_bit_depth", depth)
-        plan.bit_rate = fitted("audio_bit_rate", sound.bit_rate or source.bit_rate or 0)
-    length_s = float(source.duration) / av.time_base if source.duration else _length_s(sound or film)
-    wanted_s = fitted("duration", length_s)
-    if wanted_s > length_s:
-        raise Refused(f"duration must be at least {wanted_s:g} s, not {length_s:.2f} s")
-    plan.duration_s = wanted_s if wanted_s < length_s else None
+        _plan_sound(plan, spec, source, sound)
+    duration_s = float(source.duration) / av.time_base if source.duration else _stream_duration_s(sound or film)
+    allowed_s = _fit(plan, spec, "duration", duration_s)
+    if allowed_s > duration_s:
+        raise BadValue(f"duration must be at least {allowed_s:g} s, not {duration_s:.2f} s")
+    plan.duration_s = allowed_s if allowed_s < duration_s else None
     if film is not None and spec.type == "video":
-        if film.width * film.height > max_px:
-            raise Refused(f"must not have more than {max_px} pixels")
-        plan.size = fit_size(rules.get("size"), (film.width, film.height), keep_ratio=spec.keep_aspect_ratio)
-        plan.changes |= plan.size != (film.width, film.height)
-        space = _space(film.pix_fmt or "")
-        wanted = fit_word(rules.get("color_space"), space, "color_space ")
-        plan.changes |= wanted != space
-        plan.pixels = {"gray": "gray", "monochrome": "gray"}.get(wanted, "yuv420p")
+        _plan_film(plan, spec, film, max_px)
     return plan
 
 
-def _written(spec: Input, source: Any, plan: _Plan) -> bytes:
+def _plan_sound(plan: _Plan, spec: Input, source: Any, sound: Any) -> None:
+    plan.rate = _fit(plan, spec, "sample_rate", sound.rate)
+    plan.channels = _fit(plan, spec, "channels", sound.channels)
+    depth = sound.format.bytes * 8 if sound.codec_context.name.startswith("pcm") else 16
+    plan.depth = _fit(plan, spec, "sample_bit_depth", depth)
+    plan.bit_rate = _fit(plan, spec, "audio_bit_rate", sound.bit_rate or source.bit_rate or 0)
+
+
+def _plan_film(plan: _Plan, spec: Input, film: Any, max_px: int) -> None:
+    if film.width * film.height > max_px:
+        raise BadValue(f"must not have more than {max_px} pixels")
+    size = (film.width, film.height)
+    plan.size = fit_size(spec.attributes.get("size"), size, keep_ratio=spec.keep_aspect_ratio)
+    space = _space(film.pix_fmt or "")
+    allowed_space = fit_word(spec.attributes.get("color_space"), space, "color_space ")
+    plan.changes |= plan.size != size or allowed_space != space
+    plan.pixels = {"gray": "gray", "monochrome": "gray"}.get(allowed_space, "yuv420p")
+
+
+def _fit(plan: _Plan, spec: Input, name: str, value: Any) -> Any:
+    """Return an attribute within its limits; the plan notes whether it changes. An unknown value (0) stays."""
+    rule = spec.attributes.get(name)
+    fitted = fit_number(rule, value, f"{name} ") if rule is not None and value else value
+    plan.changes |= fitted != value
+    return fitted
+
+
+def _encode(spec: Input, source: Any, plan: _Plan) -> bytes:
     sound_codec, film_codec = _CODECS.get(plan.format, ("", ""))
     if not sound_codec or (spec.type == "video" and not film_codec):
-        raise Refused(f"cannot be converted to {plan.format}")
+        raise BadValue(f"cannot be converted to {plan.format}")
     sound = next(iter(source.streams.audio), None)
     film = next(iter(source.streams.video), None) if spec.type == "video" else None
     buffer = io.BytesIO()
@@ -118,11 +133,11 @@ def _written(spec: Input, source: Any, plan: _Plan) -> bytes:
             writers[film.index] = _Film(target, film, film_codec, plan, crop=spec.resize_method == "crop")
         if sound is not None:
             writers[sound.index] = _Sound(target, sound_codec, plan)
-        wanted = [stream for stream in (film, sound) if stream is not None]
-        for frame_of, frame in _frames(source, wanted):
+        streams = [stream for stream in (film, sound) if stream is not None]
+        for index, frame in _frames(source, streams):
             if plan.duration_s is not None and frame.time is not None and frame.time >= plan.duration_s:
                 continue
-            writers[frame_of].add(frame)
+            writers[index].add(frame)
         for writer in writers.values():
             writer.end()
     return buffer.getvalue()
@@ -135,7 +150,7 @@ def _frames(source: Any, streams: list[Any]) -> Any:
 
 
 class _Sound:
-    """Writes a sound as planned."""
+    """Encodes a sound as planned."""
 
     def __init__(self, target: Any, codec: str, plan: _Plan) -> None:
         rate = plan.rate
@@ -149,8 +164,8 @@ class _Sound:
         if plan.bit_rate and not codec.startswith(("pcm", "flac")):
             self._stream.bit_rate = plan.bit_rate
         self._resampler = av.AudioResampler(format=self._stream.format, layout=layout, rate=rate)
-        self._left = None if plan.duration_s is None else round(plan.duration_s * rate)
-        # Codecs that take whole frames only get them from here.
+        self._remaining = None if plan.duration_s is None else round(plan.duration_s * rate)
+        # Some codecs accept only whole frames; the FIFO cuts the samples into such frames.
         self._stream.codec_context.open()
         size = self._stream.codec_context.frame_size
         self._fifo = av.AudioFifo()
@@ -158,72 +173,72 @@ class _Sound:
 
     def add(self, frame: Any) -> None:
         frame.pts = None
-        for made in self._resampler.resample(frame):
-            made.pts = None
-            self._fifo.write(made)
+        for resampled in self._resampler.resample(frame):
+            resampled.pts = None
+            self._fifo.write(resampled)
         self._write(partial=False)
 
     def end(self) -> None:
-        for made in self._resampler.resample(None):
-            made.pts = None
-            self._fifo.write(made)
+        for resampled in self._resampler.resample(None):
+            resampled.pts = None
+            self._fifo.write(resampled)
         self._write(partial=True)
         self._target.mux(self._stream.encode(None))
 
     def _write(self, *, partial: bool) -> None:
         while self._fifo.samples >= (1 if partial else self._size):
             count = min(self._size, self._fifo.samples)
-            if self._left is not None:
-                count = min(count, self._left)
+            if self._remaining is not None:
+                count = min(count, self._remaining)
                 if not count:
                     self._fifo.read(self._fifo.samples)
                     return
-                self._left -= count
+                self._remaining -= count
             self._target.mux(self._stream.encode(self._fifo.read(count)))
 
 
 class _Film:
-    """Writes the pictures of a video as planned."""
+    """Encodes the frames of a video as planned."""
 
     def __init__(self, target: Any, source: Any, codec: str, plan: _Plan, *, crop: bool) -> None:
         width, height = plan.size
         if codec == "libx264" and plan.pixels == "yuv420p":
-            width, height = width // 2 * 2, height // 2 * 2  # it needs even sides
+            width, height = width // 2 * 2, height // 2 * 2  # the codec needs even sides
         self._target = target
         self._stream = target.add_stream(codec, rate=source.average_rate or 25)
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
-        steps = [("crop", _middle(source.width, source.height, width, height))] if crop else []
-        steps += [("scale", f"{width}:{height}"), ("format", plan.pixels), ("format", "yuv420p")]
+        filters = [("crop", _center(source.width, source.height, width, height))] if crop else []
+        filters += [("scale", f"{width}:{height}"), ("format", plan.pixels), ("format", "yuv420p")]
         if plan.pixels == "gray":
-            steps.insert(-1, ("scale", f"{width}:{height}"))
+            filters.insert(-1, ("scale", f"{width}:{height}"))
         self._graph = Graph()
         nodes = [self._graph.add_buffer(template=source, time_base=source.time_base)]
-        nodes += [self._graph.add(name, options) for name, options in steps] + [self._graph.add("buffersink")]
+        nodes += [self._graph.add(name, options) for name, options in filters] + [self._graph.add("buffersink")]
         self._graph.link_nodes(*nodes)
         self._graph.configure()
 
     def add(self, frame: Any) -> None:
         self._graph.push(frame)
-        made: Any = self._graph.pull()
-        made.pict_type = 0
-        self._target.mux(self._stream.encode(made))
+        scaled: Any = self._graph.pull()
+        scaled.pict_type = 0
+        self._target.mux(self._stream.encode(scaled))
 
     def end(self) -> None:
         self._target.mux(self._stream.encode(None))
 
 
-def _middle(width: int, height: int, to_width: int, to_height: int) -> str:
-    """The largest part of the middle that has the wanted proportions, as FFmpeg's ``crop`` takes it."""
+def _center(width: int, height: int, to_width: int, to_height: int) -> str:
+    """Return FFmpeg's ``crop`` argument for the largest center part with the proportions of the target."""
     ratio = min(width / to_width, height / to_height)
     return f"{max(1, int(to_width * ratio))}:{max(1, int(to_height * ratio))}"
 
 
-def _length_s(stream: Any) -> float:
+def _stream_duration_s(stream: Any) -> float:
     return float(stream.duration * stream.time_base) if stream is not None and stream.duration else 0.0
 
 
 def _format(container: str, declared: str) -> str:
-    """One name for a container: FFmpeg lists all that it may be."""
+    """Return one format for a container, of which FFmpeg lists all possible formats."""
     names = container.split(",")
     if declared in names:
         return declared
@@ -233,7 +248,7 @@ def _format(container: str, declared: str) -> str:
 
 
 def _space(pixels: str) -> str:
-    """The colour space that a pixel format belongs to."""
+    """Return the color space that a pixel format belongs to."""
     for beginning, space in (
         ("yuva", "yuva"), ("yuv", "yuv"), ("nv", "yuv"), ("rgba", "rgba"), ("bgra", "rgba"), ("argb", "rgba"),
         ("abgr", "rgba"), ("rgb", "rgb"), ("bgr", "bgr"), ("gbrap", "gbr_alpha"), ("gbr", "gbr"), ("gray", "gray"),

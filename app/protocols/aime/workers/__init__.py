@@ -1,1 +1,1 @@
-"""The routes of workers that pull jobs over HTTP."""
+"""Workers that pull jobs over HTTP: their routes, slots and results."""

@@ -1,4 +1,4 @@
-"""Workers that pull jobs over HTTP, as slots: waiting for a job, taking it, its progress and its end."""
+"""Workers that pull jobs over HTTP. Each job that a worker can compute at once is a slot with a lease of its own."""
 
 from __future__ import annotations
 
@@ -12,163 +12,225 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.events import Listener
 from app.extensions import hub, settings, store
 from app.protocols.aime.endpoints.spec import MODEL_PREFIX, Endpoint
 from jobs.record import Job
 from jobs.store import queries
+from jobs.store.events import Event
 
-#: Jobs that one worker may have at once.
+#: Maximum number of slots of one worker.
 MAX_SLOTS = 64
-#: The long poll ends after this share of what the worker waits for an answer, 54 of 60 s: at 60 s a job that is handed
-#: over just then would be lost.
+#: Share of the worker's own timeout after which a long poll ends (54 of 60 s): a job that is handed over when the
+#: worker stops waiting would be lost.
 POLL_SHARE = 0.9
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
-#: What a worker says about its model, and how it is called in answers.
+#: Facts that a worker sends about its model as ``model_<name>``, and the names they have in responses.
 MODEL_FACTS = ("label", "quantization", "size", "family", "type", "repo_name")
 _FACTS = ("gpu_name", "num_gpus", "framework", "framework_version", "pytorch_version", "worker_version")
 
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker as it names itself in a call."""
+    """A worker as it introduces itself in a call."""
 
     name: str
     job_type: str
-    #: How it is called in the list of slots; further slots of it end in ``~1``, ``~2`` …
+    #: Name of its first slot; the names of further slots end in ``~1``, ``~2``, ….
     base: str
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, job_type: str, endpoints: list[Endpoint], sent: Mapping[str, Any]) -> Worker:
+    def of(cls, name: str, job_type: str, endpoints: list[Endpoint], fields: Mapping[str, Any]) -> Worker:
+        """Return the worker of a call.
+
+        Args:
+            name: how the worker calls itself.
+            job_type: the jobs that it computes.
+            endpoints: the endpoints of this job type.
+            fields: the fields of the call.
+        """
         digest = hashlib.sha256(f"{job_type} {name}".encode()).hexdigest()[:6]
         base = f"http.{job_type}.{_UNSAFE.sub('-', name)[:40].strip('-')}-{digest}"
-        about = {key: sent.get(key) for key in _FACTS}
-        about |= {"name": name, "interface_version": sent.get("version"), "max_batch_size": batch_of(sent)}
-        about["model"] = {key: sent.get(f"model_{key}") or "Unknown" for key in MODEL_FACTS}
+        description = {key: fields.get(key) for key in _FACTS}
+        description |= {"name": name, "interface_version": fields.get("version")}
+        description["max_batch_size"] = batch_size_of(fields)
+        description["model"] = {key: fields.get(f"model_{key}") or "Unknown" for key in MODEL_FACTS}
         facts = {
             "node": _UNSAFE.sub("-", name.partition("#")[0])[:40],
             "device": "http",
-            "device_name": str(sent.get("gpu_name") or "")[:100],
+            "device_name": str(fields.get("gpu_name") or "")[:100],
             "models": json.dumps([MODEL_PREFIX + job_type]),
             "away_lease_ms": int(2000 * endpoints[0].request_timeout),
-            "about": json.dumps(about),
+            "about": json.dumps(description),
         }
         return cls(name, job_type, base, facts)
 
     @property
     def owner(self) -> str:
-        """As the holder of its slots."""
+        """The owner of its slots' leases."""
         return f"{self.base}:0:"
 
     def owns(self, slot: str | None) -> bool:
         return slot is not None and slot.partition("~")[0] == self.base
 
 
-def batch_of(sent: Mapping[str, Any]) -> int:
-    """How many jobs a worker takes at once."""
-    value = sent.get("max_job_batch")
+@dataclass(frozen=True)
+class Binding:
+    """An attempt that is bound to a slot of a worker; ``job_id`` is '' for a slot without one."""
+
+    job_id: str
+    attempt: int
+    slot: str
+
+
+def batch_size_of(fields: Mapping[str, Any]) -> int:
+    """Return the number of jobs that a worker computes at once."""
+    value = fields.get("max_job_batch")
     return min(MAX_SLOTS, value) if type(value) is int and value > 0 else 1
 
 
-def next_jobs(worker: Worker, most: int, wait_s: float, is_gone: Callable[[], bool]) -> list[Job]:
-    """Wait for a job, and take what else waits just then.
+def next_jobs(worker: Worker, batch: int, wait_s: float, has_hung_up: Callable[[], bool]) -> list[Job]:
+    """Wait for a job, and take further jobs that are waiting at that moment.
 
     Args:
-        worker: who asks.
-        most: jobs it would take.
-        wait_s: longest wait.
-        is_gone: whether it has hung up.
+        worker: the caller.
+        batch: maximum number of jobs.
+        wait_s: longest wait for the first job, seconds.
+        has_hung_up: returns whether the worker has closed its connection.
 
     Returns:
-        The jobs, started; none when there were none.
+        The started jobs; empty if there was none.
 
     Raises:
-        Unavailable.
+        Unavailable: Redis does not respond.
     """
-    first = _wait(worker, most, time.monotonic() + wait_s, is_gone)
+    first = LongPoll(worker, batch, time.monotonic() + wait_s, has_hung_up).run()
     jobs = [first] if first else []
-    while jobs and len(jobs) < most:
-        slot, job_id, attempt = store().pull(worker.base, worker.owner, worker.facts, most=MAX_SLOTS, batch=most)
-        job = _start(worker, slot, job_id, attempt) if job_id else None
+    while jobs and len(jobs) < batch:
+        binding = _pull(worker, batch)
+        job = _start(worker, binding)
         if job is None:
-            if slot and not job_id:
-                store().leave(slot, worker.owner)
+            if binding.slot and not binding.job_id:
+                store().leave(binding.slot, worker.owner)
             break
         jobs.append(job)
-    if jobs and is_gone():
-        for job in jobs:  # nobody would get the answer: they are not counted as runs
+    if jobs and has_hung_up():
+        for job in jobs:  # nobody receives the response: these attempts are not counted
             store().leave(job.slot or "", worker.owner)
         return []
     return jobs
 
 
-def _wait(worker: Worker, most: int, deadline: float, is_gone: Callable[[], bool]) -> Job | None:
-    with hub().listen(slot=worker.base) as listener:  # first, so that no binding is missed
-        slot, job_id, attempt = store().pull(worker.base, worker.owner, worker.facts, most=MAX_SLOTS, batch=most)
-        if job_id and (job := _start(worker, slot, job_id, attempt)):
-            return job
-        next_beat = time.monotonic() + settings().leases.heartbeat_s
-        while True:
-            now = time.monotonic()
-            over = now >= deadline or is_gone()
-            try:
-                event = None if over else listener.get(min(deadline, next_beat) - now)
-            except queue.Empty:
-                event = None
-            if event is not None:
-                own = event.fields["state"] == "queued" and event.fields.get("slot") == slot
-                if own and (job := _start(worker, slot, event.job_id, int(event.fields["attempt"]))):
-                    return job
-                if not own and now < next_beat:  # of another of its slots
-                    continue
-            next_beat = time.monotonic() + settings().leases.heartbeat_s
-            if not slot:  # all its slots are taken
-                if over:
-                    return None
-                continue
-            beat = store().heartbeat(slot, worker.owner, {"open": "" if over else "1"})
-            if beat.job_id and (job := _start(worker, slot, beat.job_id, beat.attempt)):
+class LongPoll:
+    """One wait of a worker for a job. The slot is open to new jobs and its lease is renewed until the wait ends."""
+
+    def __init__(self, worker: Worker, batch: int, deadline: float, has_hung_up: Callable[[], bool]) -> None:
+        self._worker, self._batch, self._deadline, self._has_hung_up = worker, batch, deadline, has_hung_up
+        self._slot = ""
+        self._next_heartbeat = 0.0
+
+    def run(self) -> Job | None:
+        """Return a started job, or None when the wait has ended without one."""
+        with hub().listen(slot=self._worker.base) as listener:  # before the pull: no binding is missed
+            if job := self._acquire_slot():
                 return job
-            if over:
-                return None
-            if not beat.held:  # it was given up while Redis or this process was away
-                slot, job_id, attempt = store().pull(
-                    worker.base, worker.owner, worker.facts, most=MAX_SLOTS, batch=most
-                )
-                if job_id and (job := _start(worker, slot, job_id, attempt)):
+            while True:
+                now = time.monotonic()
+                is_over = now >= self._deadline or self._has_hung_up()
+                event = None if is_over else self._next_event(listener, now)
+                if event is not None:
+                    is_own = event.fields["state"] == "queued" and event.fields.get("slot") == self._slot
+                    if is_own and (job := self._start_bound(event)):
+                        return job
+                    if not is_own and now < self._next_heartbeat:  # it concerns another slot of the worker
+                        continue
+                if job := self._heartbeat(is_over):
                     return job
+                if is_over:
+                    return None
 
+    def _next_event(self, listener: Listener, now: float) -> Event | None:
+        try:
+            return listener.get(min(self._deadline, self._next_heartbeat) - now)
+        except queue.Empty:
+            return None
 
-def _start(worker: Worker, slot: str, job_id: str, attempt: int) -> Job | None:
-    device = str(worker.facts["device_name"] or "http")
-    return store().start(job_id, attempt, slot=slot, owner=worker.owner, device=device, run=secrets.token_hex(8))
+    def _acquire_slot(self) -> Job | None:
+        binding = _pull(self._worker, self._batch)
+        self._slot = binding.slot
+        self._schedule_heartbeat()
+        return _start(self._worker, binding)
+
+    def _start_bound(self, event: Event) -> Job | None:
+        return _start(self._worker, Binding(event.job_id, int(event.fields["attempt"]), self._slot))
+
+    def _heartbeat(self, is_over: bool) -> Job | None:
+        """Renew the lease of the slot; return a job that was bound to it, started."""
+        self._schedule_heartbeat()
+        if not self._slot:
+            return None
+        beat = store().heartbeat(self._slot, self._worker.owner, {"open": "" if is_over else "1"})
+        if beat.job_id and (job := _start(self._worker, Binding(beat.job_id, beat.attempt, self._slot))):
+            return job
+        if not is_over and not beat.held:  # the lease lapsed while Redis or this process was away
+            return self._acquire_slot()
+        return None
+
+    def _schedule_heartbeat(self) -> None:
+        self._next_heartbeat = time.monotonic() + settings().leases.heartbeat_s
 
 
 def renew(job: Job) -> float | None:
-    """The worker of a running job lives. Seconds that the job is past its run limit, or was ended; None: it may run."""
+    """Renew the lease of a running job.
+
+    Returns:
+        None while the job may run; otherwise the seconds since it was ended or exceeded its run limit.
+    """
     slot = job.slot or ""
     beat = store().heartbeat(slot, _owner_of(slot), {})
     return beat.overdue_s if beat.job_id == job.job_id else None
 
 
 def is_held(job: Job, attempt: int) -> bool:
-    """Whether its slot still works on this attempt, though the job may be over."""
+    """Return whether the job's slot still works on this attempt, even if the job has finished."""
     return queries.holds(store(), job.slot or "", job.job_id, attempt)
 
 
 def restart(worker: Worker) -> None:
-    """The worker has been started: what it had is lost."""
+    """Register a worker that was started again. Its earlier jobs are lost and go back to the queue."""
+    facts = {**worker.facts, "pulls": "1"}
     for slot in slots_of(worker):
         if slot != worker.base:
-            store().register(slot, worker.owner, {**worker.facts, "pulls": "1"})
+            store().register(slot, worker.owner, facts)
             store().leave(slot, worker.owner)
-    store().register(worker.base, worker.owner, {**worker.facts, "pulls": "1"})
+    store().register(worker.base, worker.owner, facts)
 
 
 def slots_of(worker: Worker) -> list[str]:
-    """The slots that a worker has at present."""
+    """Return the present slots of a worker."""
     return [slot for slot in queries.slot_names(store()) if worker.owns(slot)]
+
+
+def _pull(worker: Worker, batch: int) -> Binding:
+    """Open one of the worker's slots.
+
+    Returns:
+        The slot ('' if all are taken) with the job that was bound to it at once ('' for none).
+    """
+    slot, job_id, attempt = store().pull(worker.base, worker.owner, worker.facts, most=MAX_SLOTS, batch=batch)
+    return Binding(job_id, attempt, slot)
+
+
+def _start(worker: Worker, binding: Binding) -> Job | None:
+    """Start the attempt of a binding; None if there is none, or it may not start any more."""
+    if not binding.job_id:
+        return None
+    device, run = str(worker.facts["device_name"] or "http"), secrets.token_hex(8)
+    return store().start(
+        binding.job_id, binding.attempt, slot=binding.slot, owner=worker.owner, device=device, run=run
+    )  # fmt: skip
 
 
 def _owner_of(slot: str) -> str:

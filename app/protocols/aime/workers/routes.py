@@ -1,20 +1,23 @@
-"""The routes of workers over HTTP. A worker ends, or calls without a pause, at most answers it does not expect: each
-route answers 200 with a body it knows, whatever happened, and trouble that may pass is answered late."""
+"""The routes of workers over HTTP.
+
+A worker exits, or repeats its call without a pause, after most responses that it does not expect. So each route
+returns status 200 with a body that workers know, whatever happens, and delays its response to temporary errors.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import time
-from collections.abc import Callable
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify
+from flask import Blueprint, Response, current_app, jsonify, request
 
 from app import auth, waiting
 from app.extensions import dispatcher, objects, store
-from app.protocols.aime.endpoints.served import endpoints, json_body
+from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.endpoints.spec import Endpoint
-from app.protocols.aime.inputs.checking import data_uri
+from app.protocols.aime.inputs.media import data_uri
 from app.protocols.aime.workers import pulling, sweeper
 from app.protocols.aime.workers.results import store_outputs
 from jobs.callers import Role
@@ -27,157 +30,175 @@ from jobs.store.api_keys import KeyRing
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("aime_workers", __name__)
 
-#: Trouble that may pass is answered after this, seconds: a worker asks again at once.
-TROUBLE_PAUSE_S = 3.0
-#: A worker that names an unknown type of job gives up after four such answers.
-UNKNOWN_PAUSE_S = 1.0
-#: A result is kept on trying to be stored for so long, seconds: less than a worker waits for the answer.
-STORE_PATIENCE_S = 40.0
+#: Delay of a response to a temporary error, seconds: the worker repeats its call at once.
+ERROR_DELAY_S = 3.0
+#: Delay of a response to an unknown job type, seconds: the worker gives up after four of them.
+UNKNOWN_TYPE_DELAY_S = 1.0
+#: Storing a result is retried this long, seconds; a worker waits longer for the response.
+STORE_RETRY_S = 40.0
 
 NOT_AUTHORIZED = "Worker not authorized!"
 
 
 @blueprint.post("/worker_check_server_status")
 def check_server_status() -> Response:
-    """Whether the server knows the worker's type of job and key."""
-    sent = json_body()
-    served = endpoints().of_job_type(str(sent.get("job_type")))
+    """Return whether the server knows the worker's job type and key."""
+    fields = _json_object()
+    served = _served_endpoints(fields)
     try:
-        known = bool(served) and _authorized(served, sent)
+        is_authorized = bool(served) and _is_authorized(served, fields)
     except Unavailable:
-        known = True  # it will be asked again
-    facts = {"logged_in": known, "job_type_present": bool(served), "key_valid": known}
+        is_authorized = True  # it is checked again with each job request
+    status = {"logged_in": is_authorized, "job_type_present": bool(served), "key_valid": is_authorized}
     if not served:
-        return jsonify({"cmd": "warning", "msg": _no_queue(sent), **facts})
-    if not known:
-        return jsonify({"cmd": "error", "msg": NOT_AUTHORIZED, **facts})
-    return jsonify({"cmd": "ok", **facts})
+        return jsonify({"cmd": "warning", "msg": _unknown_job_type(fields), **status})
+    if not is_authorized:
+        return jsonify({"cmd": "error", "msg": NOT_AUTHORIZED, **status})
+    return jsonify({"cmd": "ok", **status})
 
 
 @blueprint.post("/worker_login")
 def login() -> Response:
-    """A worker says that it has been started. What it had before is given to others."""
-    sent = json_body()
-    about = {**_dict(sent.get("worker_parameters"))}
-    about |= {f"model_{key}": value for key, value in _dict(sent.get("model_parameters")).items()}
-    about |= {"worker_version": about.get("version"), "version": about.get("interface_version")}
-    served = endpoints().of_job_type(str(about.get("job_type")))
+    """Register a worker that has started. Its earlier jobs go back to the queue."""
+    body = _json_object()
+    fields = {**_dict(body.get("worker_parameters"))}
+    fields |= {f"model_{key}": value for key, value in _dict(body.get("model_parameters")).items()}
+    fields |= {"worker_version": fields.get("version"), "version": fields.get("interface_version")}
+    served = _served_endpoints(fields)
     try:
         if not served:
-            return jsonify({"success": False, "error_msg": _no_queue(about)})
-        if not _authorized(served, about):
+            return jsonify({"success": False, "error_msg": _unknown_job_type(fields)})
+        if not _is_authorized(served, fields):
             return jsonify({"success": False, "error_msg": NOT_AUTHORIZED})
-        pulling.restart(_worker(served, about))
+        pulling.restart(_worker(served, fields))
     except FramemillError as exc:
         return jsonify({"success": False, "error_msg": exc.message})
-    version = current_app.config["API_VERSION"]
     timeout_s = round(served[0].request_timeout)
-    return jsonify({"success": True, "request_timeout": timeout_s, "api_server_version": version})
+    return jsonify({"success": True, "request_timeout": timeout_s, **_version()})
 
 
 @blueprint.post("/worker_job_request")
 def job_request() -> Response:
-    """The long poll for jobs."""
-    sent = json_body()
-    version = {"api_server_version": current_app.config["API_VERSION"]}
-    served = endpoints().of_job_type(str(sent.get("job_type")))
+    """Wait for jobs (long poll)."""
+    fields = _json_object()
+    served = _served_endpoints(fields)
     if not served:
-        time.sleep(UNKNOWN_PAUSE_S)
-        return jsonify({"cmd": "warning", "msg": _no_queue(sent), **version})
-    begun = time.monotonic()
+        time.sleep(UNKNOWN_TYPE_DELAY_S)
+        return jsonify({"cmd": "warning", "msg": _unknown_job_type(fields), **_version()})
+    started = time.monotonic()
     try:
-        if not _authorized(served, sent):
-            return jsonify({"cmd": "error", "msg": NOT_AUTHORIZED, **version})
-        worker = _worker(served, sent)
-        if "version" not in sent and not pulling.slots_of(worker):
-            return jsonify({"cmd": "error", "msg": f"worker {worker.name} needs to login first", **version})
+        if not _is_authorized(served, fields):
+            return jsonify({"cmd": "error", "msg": NOT_AUTHORIZED, **_version()})
+        worker = _worker(served, fields)
+        if "version" not in fields and not pulling.slots_of(worker):
+            return jsonify({"cmd": "error", "msg": f"worker {worker.name} needs to login first", **_version()})
         sweeper.start()
-        jobs = pulling.next_jobs(worker, pulling.batch_of(sent), _poll_s(served[0], sent), waiting.hung_up())
-        given = [data for job in jobs if (data := _job_data(job)) is not None]
+        batch, wait_s = pulling.batch_size_of(fields), _poll_s(served[0], fields)
+        jobs = pulling.next_jobs(worker, batch, wait_s, waiting.hung_up())
+        job_data = [data for job in jobs if (data := _job_data(job)) is not None]
     except Exception as exc:
-        _log(exc, "a worker's call for a job failed")
-        time.sleep(max(0.0, TROUBLE_PAUSE_S - (time.monotonic() - begun)))
-        return jsonify({"cmd": "no_job", **version})
-    if not given:
-        return jsonify({"cmd": "no_job", **version})
-    endpoint = _endpoint_of(jobs[0], served)
+        _log_error(exc, "a worker's job request failed")
+        time.sleep(max(0.0, ERROR_DELAY_S - (time.monotonic() - started)))
+        return jsonify({"cmd": "no_job", **_version()})
+    if not job_data:
+        return jsonify({"cmd": "no_job", **_version()})
+    return jsonify(_offer(_endpoint_of(jobs[0], served), job_data))
+
+
+def _offer(endpoint: Endpoint, job_data: list[dict[str, Any]]) -> dict[str, Any]:
     descriptions = {
-        "input_descriptions": {name: dict(one.described) for name, one in endpoint.inputs.items()},
-        "progress_output_descriptions": {name: dict(one.described) for name, one in endpoint.progress_outputs.items()},
-        "final_output_descriptions": {name: dict(one.described) for name, one in endpoint.outputs.items()},
+        "input_descriptions": {name: dict(spec.declaration) for name, spec in endpoint.inputs.items()},
+        "progress_output_descriptions": {
+            name: dict(spec.declaration) for name, spec in endpoint.progress_outputs.items()
+        },
+        "final_output_descriptions": {name: dict(spec.declaration) for name, spec in endpoint.outputs.items()},
     }
-    # As older workers call them.
+    # The names that older workers know.
     descriptions["progress_descriptions"] = descriptions["progress_output_descriptions"]
     descriptions["output_descriptions"] = descriptions["final_output_descriptions"]
-    return jsonify({"cmd": "job", "endpoint_name": endpoint.name, **descriptions, "job_data": given, **version})
+    return {"cmd": "job", "endpoint_name": endpoint.name, **descriptions, "job_data": job_data, **_version()}
 
 
 @blueprint.post("/worker_job_progress")
 def job_progress() -> Response:
-    """Progress of one job or several. The answers tell of those that were canceled."""
-    body = json_body(several=True)
-    answers = [_guarded(_progress_of, one) for one in (body if isinstance(body, list) else [body])]
-    return jsonify(answers)
+    """Store the progress of one or several jobs; the responses name those that were canceled."""
+    return jsonify([_update_progress_safely(fields) for fields in _json_objects()])
 
 
 @blueprint.post("/worker_job_result")
 def job_result() -> tuple[Response, int]:
-    """The result of a job. One that is late, double or of nobody is answered with a warning, so that it is not sent
-    again; only when it could not be stored is the worker to repeat it."""
-    body = json_body(several=True)
-    results = body if isinstance(body, list) else [body]
-    deadline = time.monotonic() + STORE_PATIENCE_S
-    answer: dict[str, Any] = {"cmd": "ok"}
-    for one in results:
+    """Store the result of one or several jobs.
+
+    The response to a late, repeated or unknown result is a warning, so that the worker does not send it again; it
+    repeats only a result that could not be stored.
+    """
+    deadline = time.monotonic() + STORE_RETRY_S
+    response: dict[str, Any] = {"cmd": "ok"}
+    for fields in _json_objects():
         while True:
             try:
-                answer = _result_of(one) if isinstance(one, dict) else _warning("not an object")
+                response = _store_result(fields) if isinstance(fields, dict) else _warning("not an object")
                 break
             except Unavailable as exc:
                 if time.monotonic() > deadline:
                     return jsonify({"cmd": "error", "error_msg": exc.message, "msg": exc.message}), 503
                 time.sleep(1.0)
-    return jsonify(answer), 200
+    return jsonify(response), 200
 
 
-def _progress_of(sent: dict[str, Any]) -> dict[str, Any]:
-    job, attempt, served = _job_of(sent)
-    if job is None or not _authorized(served, sent):
-        return {"success": True, "cmd": "ok"} if job is None else {"success": False, "error_msg": NOT_AUTHORIZED}
-    progress, data = sent.get("progress"), _dict(sent.get("progress_data"))
-    step = int(progress) if isinstance(progress, int | float) and 0 <= progress < 1e9 else 0
-    endpoint = _endpoint_of(job, served)
+def _update_progress_safely(fields: Any) -> dict[str, Any]:
+    """Return a response even after an error: a worker whose progress call fails once sends no progress any more."""
+    try:
+        return _update_progress(fields if isinstance(fields, dict) else {})
+    except Exception as exc:
+        _log_error(exc, "progress was not stored")
+        return _progress_response()
+
+
+def _update_progress(fields: dict[str, Any]) -> dict[str, Any]:
+    job, attempt, served = _job_of(fields)
+    if job is None:
+        return _progress_response()
+    if not _is_authorized(served, fields):
+        return {"success": False, "error_msg": NOT_AUTHORIZED}
+    value = fields.get("progress")
+    percent = value if isinstance(value, int | float) else 0
+    step = int(percent) if 0 <= percent < 1e9 else 0
     if store().progress(job.job_id, attempt, "computing", min(step, 100), 100, None):
-        kept = {name: data[name] for name in endpoint.progress_outputs if data.get(name) is not None}
-        noted = {"progress": progress if isinstance(progress, int | float) else 0, "progress_data": kept}
-        store().keep_worker_progress(job.job_id, noted, endpoint.job_inactivity_timeout)
-        overdue_s = pulling.renew(job)
-        if overdue_s is None or overdue_s < 0:
-            return {"success": True, "cmd": "ok"}
+        endpoint, data = _endpoint_of(job, served), _dict(fields.get("progress_data"))
+        outputs = {name: data[name] for name in endpoint.progress_outputs if data.get(name) is not None}
+        reported = {"progress": percent, "progress_data": outputs}
+        store().keep_worker_progress(job.job_id, reported, endpoint.job_inactivity_timeout)
+        if pulling.renew(job) is None:
+            return _progress_response()
         store().fail(job.job_id, attempt, code=RunTimeout.code, message=str(RunTimeout()), slot=job.slot or "")
-        return {"success": True, "cmd": "ok", "job_id": sent["job_id"], "canceled": True}
+        return _progress_response(canceled=fields["job_id"])
     if job.state.is_terminal and pulling.is_held(job, attempt):
         pulling.renew(job)
-        return {"success": True, "cmd": "ok", "job_id": sent["job_id"], "canceled": True}
-    return {"success": True, "cmd": "ok"}
+        return _progress_response(canceled=fields["job_id"])
+    return _progress_response()
 
 
-def _result_of(sent: dict[str, Any]) -> dict[str, Any]:
-    job, attempt, served = _job_of(sent)
+def _progress_response(canceled: str = "") -> dict[str, Any]:
+    return {"success": True, "cmd": "ok", **({"job_id": canceled, "canceled": True} if canceled else {})}
+
+
+def _store_result(fields: dict[str, Any]) -> dict[str, Any]:
+    job, attempt, served = _job_of(fields)
     if job is None:
         return _warning("unknown job")
-    if not _authorized(served, sent):
+    if not _is_authorized(served, fields):
         return {"success": False, "error_msg": NOT_AUTHORIZED}
     if job.state is not JobState.RUNNING or job.attempt != attempt:
-        store().release(job.job_id, attempt, slot=job.slot or "")  # canceled: its worker has stopped
+        store().release(job.job_id, attempt, slot=job.slot or "")  # it was canceled, and the worker has stopped now
         return _warning(f"the job is {job.state} and takes no result of this run")
     endpoint, slot = _endpoint_of(job, served), job.slot or ""
-    if sent.get("error") and "error" not in endpoint.outputs:
-        message = str(sent["error"])
+    if fields.get("error") and "error" not in endpoint.outputs:
+        message = str(fields["error"])
         store().fail(job.job_id, attempt, code=ExecutionError.code, message=message, slot=slot)
         dispatcher().announce("task-failed", job.job_id, exception=message[:200])
         return {"cmd": "ok"}
-    outputs, result = store_outputs(endpoint, job, attempt, sent, objects())
+    outputs, result = store_outputs(endpoint, job, attempt, fields, objects())
     run_s = max(0.0, time.time() - (job.started_at_ms or 0) / 1000)
     if not store().complete(job.job_id, attempt, slot=slot, run_s=run_s, outputs=outputs, result=result):
         return _warning("the job takes no result of this run any more")
@@ -185,21 +206,25 @@ def _result_of(sent: dict[str, Any]) -> dict[str, Any]:
     return {"cmd": "ok"}
 
 
-def _job_of(sent: dict[str, Any]) -> tuple[Job | None, int, list[Endpoint]]:
-    """The job that a worker names, and the attempt that it was given."""
-    job_id, _, attempt = str(sent.get("job_id", "")).partition("#")
+def _job_of(fields: dict[str, Any]) -> tuple[Job | None, int, list[Endpoint]]:
+    """Return the job that a worker names with its attempt and endpoints; None if the name is not valid."""
+    job_id, _, attempt = str(fields.get("job_id", "")).partition("#")
     try:
         job = store().get(job_id)
     except JobNotFound:
         return None, 0, []
-    served = [one for one in endpoints().by_name.values() if one.model == job.request.model and one.job_type]
+    served = [
+        endpoint
+        for endpoint in endpoints().by_name.values()
+        if endpoint.model == job.request.model and endpoint.job_type
+    ]
     if not served or not attempt.isdecimal():
         return None, 0, []
     return job, int(attempt), served
 
 
 def _job_data(job: Job) -> dict[str, Any] | None:
-    """What a worker is given of a job; None when an input is gone, and the job has failed."""
+    """Return a job as its worker receives it; None if an input is missing, which fails the job."""
     assert isinstance(job.request, EndpointRequest)
     data = dict(job.request.params)
     try:
@@ -213,18 +238,22 @@ def _job_data(job: Job) -> dict[str, Any] | None:
     return {**data, "job_id": f"{job.job_id}#{job.attempt}", **times}
 
 
+def _served_endpoints(fields: dict[str, Any]) -> list[Endpoint]:
+    return endpoints().of_job_type(str(fields.get("job_type")))
+
+
 def _endpoint_of(job: Job, served: list[Endpoint]) -> Endpoint:
-    return next((one for one in served if one.protocol == job.protocol), served[0])
+    return next((endpoint for endpoint in served if endpoint.protocol == job.protocol), served[0])
 
 
-def _worker(served: list[Endpoint], sent: dict[str, Any]) -> pulling.Worker:
-    return pulling.Worker.of(str(sent.get("auth") or "worker")[:200], served[0].job_type, served, sent)
+def _worker(served: list[Endpoint], fields: dict[str, Any]) -> pulling.Worker:
+    return pulling.Worker.of(str(fields.get("auth") or "worker")[:200], served[0].job_type, served, fields)
 
 
-def _authorized(served: list[Endpoint], sent: dict[str, Any]) -> bool:
-    """Whether the call shows the key of its type of job, or a worker's key of the server. Raises: Unavailable."""
-    key = sent.get("auth_key")
-    if served and served[0].worker_key and served[0].knows_worker(key):
+def _is_authorized(served: list[Endpoint], fields: dict[str, Any]) -> bool:
+    """Return whether the call has the key of its job type, or a worker's key of the server. Raises: Unavailable."""
+    key = fields.get("auth_key")
+    if served and served[0].worker_key and served[0].accepts_worker_key(key):
         return True
     caller = KeyRing(store()).authenticate(key) if isinstance(key, str) and key else None
     if caller is not None:
@@ -232,34 +261,47 @@ def _authorized(served: list[Endpoint], sent: dict[str, Any]) -> bool:
     return bool(served) and not served[0].worker_key and auth.is_open()
 
 
-def _poll_s(endpoint: Endpoint, sent: dict[str, Any]) -> float:
-    wanted = sent.get("request_timeout")
+def _poll_s(endpoint: Endpoint, fields: dict[str, Any]) -> float:
+    requested = fields.get("request_timeout")
     timeout_s = endpoint.request_timeout
-    if isinstance(wanted, int | float) and 0 < wanted < timeout_s:
-        timeout_s = wanted
+    if isinstance(requested, int | float) and 0 < requested < timeout_s:
+        timeout_s = requested
     return pulling.POLL_SHARE * timeout_s
 
 
-def _guarded(handle: Callable[[dict[str, Any]], dict[str, Any]], one: Any) -> dict[str, Any]:
-    """An answer for one item, also when something broke: a worker whose progress fails once sends none any more."""
+def _json_object() -> dict[str, Any]:
+    """Return the object in the body; an empty one if the body is anything else."""
+    return _dict(_json())
+
+
+def _json_objects() -> list[Any]:
+    """Return the list in the body; anything else is a list of one item."""
+    body = _json()
+    return body if isinstance(body, list) else [_dict(body)]
+
+
+def _json() -> Any:
     try:
-        return handle(one if isinstance(one, dict) else {})
-    except Exception as exc:
-        _log(exc, "progress was not noted")
-        return {"success": True, "cmd": "ok"}
+        return json.loads(request.get_data(cache=True) or b"{}")
+    except (ValueError, RecursionError):
+        return {}
 
 
-def _log(exc: Exception, what: str) -> None:
-    logger.warning(what, exc_info=not isinstance(exc, FramemillError), extra={"error": repr(exc)})
+def _version() -> dict[str, str]:
+    return {"api_server_version": current_app.config["API_VERSION"]}
+
+
+def _log_error(exc: Exception, message: str) -> None:
+    logger.warning(message, exc_info=not isinstance(exc, FramemillError), extra={"error": repr(exc)})
 
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _warning(why: str) -> dict[str, Any]:
-    return {"cmd": "warning", "msg": why}
+def _warning(message: str) -> dict[str, Any]:
+    return {"cmd": "warning", "msg": message}
 
 
-def _no_queue(sent: dict[str, Any]) -> str:
-    return f"No job queue for job_type: {str(sent.get('job_type'))[:80]}"
+def _unknown_job_type(fields: dict[str, Any]) -> str:
+    return f"No job queue for job_type: {str(fields.get('job_type'))[:80]}"

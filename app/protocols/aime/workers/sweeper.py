@@ -1,4 +1,4 @@
-"""Sweeping from the web process: where all workers pull over HTTP, no worker process sweeps for what died."""
+"""Sweeping from the web process: if all workers pull over HTTP, no worker process sweeps for dead ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SWEEPER = "aime.sweeper"
 
 
 class WebSweeper:
-    """A thread that sweeps once per heartbeat; it starts with the first request of an HTTP worker or its client."""
+    """A thread that sweeps once per heartbeat; the first request of an HTTP worker or of its client starts it."""
 
     def __init__(self, app: Extensions) -> None:
         self._app = app
@@ -25,7 +25,7 @@ class WebSweeper:
         self._is_running = False
 
     def start(self) -> None:
-        """Start the thread unless it runs."""
+        """Start the thread unless it is running."""
         with self._lock:
             if not self._is_running:
                 threading.Thread(target=self._run, name="aime-sweeper", daemon=True).start()
@@ -43,6 +43,6 @@ class WebSweeper:
 
 
 def start() -> None:
-    """Start the sweeper of the current app unless it runs."""
+    """Start the sweeper of the current app unless it is running."""
     sweeper: WebSweeper = extensions.current().adapters[SWEEPER]
     sweeper.start()

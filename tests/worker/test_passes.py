@@ -1,4 +1,4 @@
-"""Second pass and mixed noise through the whole stack, with the shipped image model: from HTTP to the file."""
+"""Second pass and mixed noise with the shipped image model: from HTTP to the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from PIL import Image
 from framemill.cli import main
 from jobs.requests import infotext
 from jobs.settings import PROJECT_ROOT
-from tests.support.harness import Stack, running
+from tests.support.harness import Stack
+from tests.support.in_process import in_process
 
 #: torch is imported and the model loaded first.
 pytestmark = pytest.mark.timeout(300)
@@ -32,7 +33,7 @@ WANTED: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def shipped() -> Iterator[Stack]:
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    with running(folder, PROJECT_ROOT / "models.toml", "gpu0", "io") as stack:
+    with in_process(folder, PROJECT_ROOT / "models.toml") as stack:
         yield stack
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Every family through the whole stack: from a request over HTTP to the file, on one worker."""
+"""Every family of models: from a request over HTTP to the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ import pytest
 import requests
 from PIL import Image
 
-from tests.support.harness import Stack, running, wait_for
+from tests.support.harness import Stack
+from tests.support.in_process import in_process
 
 
 def picture(mode: str = "RGB", color: Any = "red", size: tuple[int, int] = (40, 24)) -> bytes:
@@ -68,9 +69,7 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
 @pytest.fixture(scope="module")
 def families(families_file: Path) -> Iterator[Stack]:
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    with running(folder, families_file, "gpu0", "io") as stack:
-        first = stack.submit(model="unknown", steps=1)  # torch is imported for it
-        wait_for(lambda: stack.status(first)["state"] == "succeeded", "the first job", timeout_s=240)
+    with in_process(folder, families_file) as stack:
         yield stack
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -1,4 +1,4 @@
-"""Bodies of AUTOMATIC1111 and Kandinsky as fields of ours, and real pipelines that compute them."""
+"""Bodies of AUTOMATIC1111 and Kandinsky mapped to fields of the native API."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import requests
 from PIL import Image
 
 from app import attachments
@@ -18,8 +16,6 @@ from jobs.errors import InvalidRequest, ModerationRefused, Problem
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind
 from jobs.requests.generation import resolve
-from tests.support import pictures
-from tests.support.devoid_client import Client
 
 MODELS = """
 [first]
@@ -291,56 +287,6 @@ def test_errors_keep_their_class_and_name_their_fields() -> None:
     error = in_their_words(ModerationRefused(Problem("guidance_scale", "no")), a1111.NAMES)
     assert isinstance(error, ModerationRefused)
     assert error.message == "`cfg_scale`: no"
-
-
-@pytest.mark.timeout(300)  # pipelines of all families are made first
-def test_real_pipelines_compute_them(start: Any, families_file: Path) -> None:
-    stack = start("gpu0", "io", MODELS_FILE=families_file, KANDINSKY_MODEL="kandinsky")
-    client = Client(stack, key=None)
-    size = {"width": 64, "height": 64, "steps": 4}
-    sent = [
-        ("automatic1111", "text2img", {"prompt": "x", "sampler_name": "DPM++ 2M", "scheduler": "karras", **size}),
-        ("automatic1111", "text2img", {"prompt": "x", "width": 32, "height": 48, "steps": 4, "enable_hr": True,
-                                       "hr_resize_x": 64, "hr_resize_y": 64, "subseed": 3, "subseed_strength": 0.2}),
-        ("automatic1111", "img2img", {"prompt": "x", "init_images": [picture()], "denoising_strength": 0.5, **size}),
-        ("automatic1111", "img2img", {"prompt": "x", "init_images": [picture()], "mask": picture("white"), **size}),
-        ("automatic1111", "img2img",
-         {"prompt": "x", "init_images": [picture(size=(99, 70))], "mask": picture("black"), "inpainting_mask_invert": 1,
-          "resize_mode": 1, **size}),
-        ("kandinsky", "text2img", {"prompt": "x", "negative_decoder_prompt": "y", **size}),
-        ("kandinsky", "text2img", {"prompt": "x", "prior_steps": "3", "prior_cf_scale": 2, "negative_prior_prompt": "y",
-                                   "sampler": "p_sampler", **size}),
-        ("kandinsky", "mix2img",
-         {"images_texts": ["a cat", picture(), picture("blue"), "a dog"], "weights": [0.3, 0.3, 0.2, 0.2], **size}),
-    ]  # fmt: skip
-    for executor, gen_type, payload in sent:
-        client.ask(payload, executor=executor, gen_type=gen_type)
-        *_, last = client.until_over()
-        assert last["gen_status"] == "ok", last
-        with Image.open(io.BytesIO(requests.get(last["result"]["content"], timeout=10).content)) as image:
-            assert (image.format, image.size) == ("JPEG", (99, 70) if "resize_mode" in payload else (64, 64))
-    client.close()
-
-
-@pytest.mark.timeout(300)
-def test_a_mask_through_the_other_servers_route(start: Any, families_file: Path) -> None:
-    """Its defaults: only the region is computed, and the rest of the image is as it was."""
-    stack = start("gpu0", "io", MODELS_FILE=families_file, AUTOMATIC1111_MODEL="sd")
-    before = pictures.picture(size=(100, 70))
-    mask = Image.new("L", before.size, 255)
-    mask.paste(0, (40, 30, 60, 50))
-    body = {"prompt": "x", "init_images": [pictures.b64(pictures.encoded(before, "PNG"))],
-            "mask": pictures.b64(pictures.encoded(mask, "PNG")), "inpainting_mask_invert": 1, "mask_blur": 2,
-            "inpaint_full_res_padding": 8, "steps": 4, "width": 64, "height": 64, "denoising_strength": 1}  # fmt: skip
-    answer = requests.post(stack.url("/sdapi/v1/img2img"), json=body, timeout=120)
-    assert answer.status_code == 200, answer.text
-    with Image.open(io.BytesIO(base64.b64decode(answer.json()["images"][0]))) as image:
-        changed = (np.asarray(image) != np.asarray(before)).any(axis=-1)
-    assert changed[32:48, 42:58].mean() > 0.9
-    changed[22:58, 32:68] = False
-    assert not changed.any()
-    refused = requests.post(stack.url("/sdapi/v1/img2img"), json={**body, "inpaint_full_res_padding": 600}, timeout=120)
-    assert (refused.status_code, "inpaint_full_res_padding" in refused.text) == (422, True)
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from tests.support.aime_peers import Client, opened, picture
-from tests.support.harness import ENDLESS_STEPS, Stack, running, wait_for
+from tests.support.api import ENDLESS_STEPS, wait_for
+from tests.support.served_app import ServedApp
 
 _ENDPOINT = f"""
 [ENDPOINT]
@@ -33,15 +33,15 @@ num_inference_steps = {{ type = "integer" }}
 
 
 @pytest.fixture(scope="module")
-def own(tmp_path_factory: pytest.TempPathFactory, models_file: Path) -> Iterator[Stack]:
-    folder = tmp_path_factory.mktemp("own")
-    (folder / "endpoints").mkdir()
-    (folder / "endpoints" / "aime_api_endpoint.cfg").write_text(_ENDPOINT)
-    with running(folder / "data", models_file, "gpu0", "io", ENDPOINTS_DIR=folder / "endpoints") as stack:
-        yield stack
+def own(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., ServedApp]) -> ServedApp:
+    endpoints = tmp_path_factory.mktemp("endpoints")
+    (endpoints / "aime_api_endpoint.cfg").write_text(_ENDPOINT)
+    app = serve(ENDPOINTS_DIR=endpoints)
+    app.worker("tiny-image", step_s=0.01)
+    return app
 
 
-def test_a_model_of_the_server_answers_like_any_endpoint(own: Stack) -> None:
+def test_a_model_of_the_server_answers_like_any_endpoint(own: ServedApp) -> None:
     client = Client(own.url(""), "tiny")
     answer = client.send(prompt="a fox", seed=3)
     assert answer.status_code == 200, answer.text
@@ -53,7 +53,7 @@ def test_a_model_of_the_server_answers_like_any_endpoint(own: Stack) -> None:
     assert own.status(result["job_id"])["state"] == "succeeded"
 
 
-def test_problems_have_the_names_of_the_endpoint(own: Stack) -> None:
+def test_problems_have_the_names_of_the_endpoint(own: ServedApp) -> None:
     client = Client(own.url(""), "tiny")
     refused = client.send(prompt="a", num_inference_steps=ENDLESS_STEPS + 1, width=3.5e9)
     assert refused.status_code == 400
@@ -63,7 +63,7 @@ def test_problems_have_the_names_of_the_endpoint(own: Stack) -> None:
     assert client.send(prompt="a", image=picture(size=(16, 16))).status_code in (200, 400)  # as the model offers
 
 
-def test_a_running_job_shows_progress_and_previews(own: Stack) -> None:
+def test_a_running_job_shows_progress_and_previews(own: ServedApp) -> None:
     client = Client(own.url(""), "tiny")
     job_id = client.submit(prompt="a", num_inference_steps=ENDLESS_STEPS)
 

@@ -1,0 +1,96 @@
+"""Media of requests: decode data URIs, convert their content, and store it in the object store."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from app.inputs import off_the_hub
+from app.protocols.aime.endpoints.spec import Endpoints, Input
+from app.protocols.aime.inputs.images import convert_image
+from app.protocols.aime.inputs.recordings import convert_recording
+from app.protocols.aime.inputs.values import BadValue
+from jobs.errors import ObjectNotFound
+from jobs.objects.base import ObjectStore
+from jobs.settings import Settings
+from jobs.store.jobs import JobStore
+
+_DATA_URI = re.compile(r"data:(\w+)/([\w.+-]+)(?:;[^;,]*)*?;base64,")
+_FORMAT_NAMES = {
+    "vnd.wave": "wav", "x-wav": "wav", "wave": "wav", "jpg": "jpeg", "x-matroska": "mkv", "quicktime": "mov",
+}  # fmt: skip
+
+
+def decode_media(spec: Input, value: Any, endpoints: Endpoints, settings: Settings) -> tuple[bytes, str]:
+    """Return the file of a data URI, converted as its input declares it, and its media type. Raises: BadValue."""
+    head = _DATA_URI.match(value) if isinstance(value, str) else None
+    if head is None:
+        raise BadValue(f"must be a data URI: data:{spec.type}/<format>;base64,…")
+    kind, declared = head[1].lower(), _declared_format(head[1].lower(), head[2].lower())
+    # Browsers give recorded sound a file type of video.
+    if kind != spec.type and (kind, spec.type) != ("video", "audio"):
+        raise BadValue(f"must be of type {spec.type}, not {kind}")
+    body, max_bytes = value[head.end() :], settings.inputs.max_bytes
+    if len(body) * 3 // 4 > max_bytes:
+        raise BadValue(f"must not exceed {max_bytes} bytes")
+    limits: dict[str, Any] = {"formats": endpoints.formats.get(spec.type, ()), "max_px": settings.inputs.max_px}
+
+    def convert() -> tuple[bytes, str]:
+        data = _decode(body)
+        if spec.type == "image":
+            content, file_format = convert_image(spec, data, **limits)
+        else:
+            content, file_format = convert_recording(spec, data, declared, **limits)
+        return content, f"{spec.type}/{file_format}"
+
+    return off_the_hub(convert)
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """Encode a file as a data URI."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+
+
+def store_media(media: Mapping[str, tuple[bytes, str]], objects: ObjectStore, records: JobStore) -> dict[str, str]:
+    """Store the media of a request; equal content is stored once.
+
+    Args:
+        media: input name → content and media type.
+        objects: the object store.
+        records: reserves the objects for a job that is submitted soon.
+
+    Returns:
+        Input name → object key.
+
+    Raises:
+        Unavailable: the object store or Redis does not respond.
+    """
+    keys = {}
+    for name, (content, media_type) in media.items():
+        keys[name] = records.reserve_input(hashlib.sha256(content).hexdigest(), media_type.partition("/")[2])
+        try:
+            objects.stat(keys[name])
+        except ObjectNotFound:
+            objects.put_bytes(keys[name], content, media_type)
+    return keys
+
+
+def _declared_format(kind: str, name: str) -> str:
+    name = _FORMAT_NAMES.get(name, name)
+    if name == "mpeg":
+        return "mp3" if kind == "audio" else "mp4"
+    return name
+
+
+def _decode(body: str) -> bytes:
+    try:
+        data = base64.b64decode(body, validate=True)
+    except (binascii.Error, ValueError):
+        raise BadValue("must be valid base64") from None
+    if not data:
+        raise BadValue("must not be empty")
+    return data

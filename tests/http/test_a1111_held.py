@@ -1,0 +1,217 @@
+"""Requests of AUTOMATIC1111's API that are held: progress, interrupt, skip, repeats after a lost connection, ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from tests.support.a1111_client import (
+    BODY,
+    ENDLESS,
+    Impatient,
+    Waiting,
+    get,
+    jobs,
+    pixels,
+    post,
+    raw,
+    seeds,
+    until_idle,
+    until_running,
+)
+from tests.support.api import wait_for
+from tests.support.served_app import ServedApp
+
+#: Long enough to be seen running, and over soon.
+LONG = {**BODY, "steps": 150}
+IDLE = {"progress": 0.0, "eta_relative": 0.0, "current_image": None, "textinfo": None}
+
+
+@pytest.fixture(scope="module")
+def app(serve: Callable[..., ServedApp]) -> ServedApp:
+    app = serve()
+    app.worker("tiny-image")
+    return app
+
+
+@pytest.fixture(autouse=True)
+def _fast(app: ServedApp) -> None:
+    app.workers[0].step_s = 0.01
+
+
+@pytest.fixture(autouse=True)
+def _idle(app: ServedApp) -> Iterator[None]:
+    """Each test leaves the shared stack idle."""
+    yield
+    requests.delete(app.url("/v1/tasks/all/running"), timeout=30)
+    until_idle(app)
+
+
+def state(app: ServedApp) -> dict[str, Any]:
+    return dict(get(app, "progress")["state"])
+
+
+def test_interrupt_answers_with_what_there_is(app: ServedApp) -> None:
+    waiting = Waiting(app, {**LONG, "n_iter": 3, "seed": 40})
+    seen = []
+
+    def second_runs() -> Any:
+        found = get(app, "progress")
+        seen.append(found["progress"])
+        if found["state"]["job_no"] == 1:
+            app.workers[0].step_s = 0.1  # it does not end before the next calls
+        return found["state"]["job_no"] == 1 and found["state"]["sampling_step"] > 3 and found["current_image"]
+
+    wait_for(second_runs, "the second batch")
+    now = state(app)
+    assert (now["job_count"], now["job_no"], now["sampling_steps"]) == (3, 1, 150)
+    assert seen == sorted(seen)
+    assert 0.01 + 1 / 3 < seen[-1] < 0.01 + 2 / 3
+    assert get(app, "progress", params={"skip_current_image": "true"})["current_image"] is None
+    assert post(app, "interrupt").json() == {}
+    answer = waiting.end()
+    assert len(pixels(answer)) == 2
+    assert seeds(answer) == [40, 41]
+    assert [job["state"] for job in jobs(app)[:3]] == ["cancelled", "cancelled", "succeeded"]
+    again = get(app, "progress")
+    assert {name: again[name] for name in IDLE} == IDLE
+    assert again["state"]["job_count"] == 0
+
+
+def test_skip_stops_one_batch_only(app: ServedApp) -> None:
+    waiting = Waiting(app, {**LONG, "n_iter": 2, "seed": 50})
+    app.workers[0].step_s = 0.1
+    wait_for(lambda: state(app)["sampling_step"] > 3 and get(app, "progress")["current_image"], "a first picture")
+    assert post(app, "skip").json() is None
+    app.workers[0].step_s = 0.0
+    answer = waiting.end()
+    assert len(pixels(answer)) == 2
+    assert [job["state"] for job in jobs(app)[:2]] == ["succeeded", "cancelled"]
+
+
+def test_interrupt_leaves_calls_that_wait_and_does_nothing_when_idle(app: ServedApp) -> None:
+    assert post(app, "interrupt").json() == {}
+    first = Waiting(app, ENDLESS)
+    until_running(app)
+    second = Waiting(app, {**BODY, "seed": 60})
+    wait_for(lambda: jobs(app, "queued"), "the second call")
+    post(app, "interrupt")
+    assert seeds(first.end()) in ([7], [])
+    assert seeds(second.end()) == [60]
+
+
+def test_a_repeat_after_a_timeout_is_given_the_same_job(app: ServedApp) -> None:
+    body = {**LONG, "seed": -1, "prompt": "a timeout"}
+    before = len(jobs(app))
+    app.workers[0].step_s = 0.05
+    client = Impatient(app, body)
+    until_running(app)
+    client.hang_up()
+    app.workers[0].step_s = 0.0
+    first = raw(app, body)
+    assert len(jobs(app)) == before + 1
+    assert seeds(first) == [jobs(app)[0]["request"]["seed"]]
+    second = raw(app, body)  # that answer was delivered
+    assert len(jobs(app)) == before + 2
+    assert seeds(second) != seeds(first)
+
+
+def test_a_repeat_long_after_the_end_is_given_the_same_job(app: ServedApp) -> None:
+    body = {**BODY, "seed": -1, "prompt": "an end"}
+    blocker = app.endless()
+    client = Impatient(app, body)
+    (job,) = wait_for(lambda: jobs(app, "queued"), "the job")
+    client.hang_up()
+    app.cancel(blocker)
+    app.wait(job["id"])
+    assert seeds(raw(app, body)) == [job["request"]["seed"]]
+    assert seeds(raw(app, body)) != [job["request"]["seed"]]
+
+
+def test_equal_bodies_at_the_same_time_are_two_requests(app: ServedApp) -> None:
+    before = len(jobs(app))
+    body = {**BODY, "seed": -1, "prompt": "twice", "steps": 30}
+    calls = [Waiting(app, body) for _ in range(3)]
+    answers = [call.end() for call in calls]
+    assert len({seeds(answer)[0] for answer in answers}) == 3
+    assert len(jobs(app)) == before + 3
+
+
+def test_what_was_interrupted_is_not_given_to_a_repeat(app: ServedApp) -> None:
+    body = {**ENDLESS, "seed": -1, "prompt": "given up"}
+    client = Impatient(app, body)
+    until_running(app)
+    client.hang_up()  # as SillyTavern does when its user stops
+    post(app, "interrupt")
+    until_idle(app)
+    repeat = Waiting(app, body)
+    until_running(app)
+    post(app, "interrupt")
+    assert repeat.end().status_code == 200
+
+
+def test_a_chosen_id_is_always_the_same_job(app: ServedApp) -> None:
+    body = {**LONG, "seed": -1, "force_task_id": "task(mine)"}
+    before = len(jobs(app))
+    calls = [Waiting(app, body) for _ in range(2)]
+
+    def known() -> dict[str, Any]:
+        return dict(requests.post(app.url("/internal/progress"), json={"id_task": "task(mine)"}, timeout=30).json())
+
+    active = wait_for(lambda: (found := known())["active"] and found["live_preview"] and found, "the task to run")
+    assert active["live_preview"].startswith("data:image/")
+    assert 0 < active["progress"] < 1
+    other = post(app, "txt2img", {**body, "steps": 3})
+    assert (other.status_code, set(other.json())) == (409, {"error", "detail", "body", "errors"})
+    answers = [call.end() for call in calls] + [post(app, "txt2img", body)]
+    assert len({answer.json()["images"][0] for answer in answers}) == 1
+    assert len(jobs(app)) == before + 1
+    assert (known()["completed"], known()["active"], known()["queued"]) == (True, False, False)
+    # Some clients have one id for all they send, one after the other.
+    another = post(app, "txt2img", {**body, "steps": 3})
+    assert another.json()["parameters"]["steps"] == 3
+    assert len(jobs(app)) == before + 2
+
+
+def test_a_chosen_id_is_tried_again_after_a_stop(app: ServedApp) -> None:
+    body = {**ENDLESS, "force_task_id": "again"}
+    for _ in range(2):
+        call = Waiting(app, body)
+        until_running(app)
+        post(app, "interrupt")
+        assert call.end().status_code == 200
+
+
+def test_waiting_tasks_are_listed(app: ServedApp) -> None:
+    app.endless()
+    call = Waiting(app, {**BODY, "force_task_id": "later"})
+    listed = wait_for(
+        lambda: (found := requests.get(app.url("/internal/pending-tasks"), timeout=30).json())["size"] and found,
+        "the waiting task",
+    )
+    assert listed == {"size": 1, "tasks": ["later"]}
+    found = requests.post(app.url("/internal/progress"), json={"id_task": "later"}, timeout=30).json()
+    assert (found["queued"], found["textinfo"]) == (True, "In queue: 1/1")
+    assert (get(app, "progress")["progress"], state(app)["job_count"]) == (0.0, 1)
+    requests.delete(app.url("/v1/tasks/all/running"), timeout=30)
+    assert call.end().json()["images"] == []
+
+
+def test_what_was_delivered_is_done_anew_on_the_same_connection(app: ServedApp) -> None:
+    body = {**BODY, "seed": -1, "prompt": "again"}
+    with requests.Session() as session:
+        found = [seeds(session.post(app.url("/sdapi/v1/txt2img"), json=body, timeout=60))[0] for _ in range(5)]
+    assert len(set(found)) == 5
+
+
+def test_a_random_subseed_goes_on_over_the_batches(app: ServedApp) -> None:
+    sent = {**BODY, "n_iter": 2, "subseed_strength": 0.3}
+    info = [json.loads(post(app, "txt2img", sent).json()["info"]) for _ in range(2)]
+    assert [one["all_seeds"] for one in info] == [[7, 7]] * 2
+    assert all(one["all_subseeds"] == [one["subseed"], one["subseed"] + 1] for one in info)
+    assert info[0]["subseed"] != info[1]["subseed"]
+    assert [job["request"]["variation"]["seed"] for job in jobs(app)[:2]] == info[1]["all_subseeds"][::-1]

@@ -1,0 +1,90 @@
+"""Calls of the native API, of a server on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import requests
+
+#: Longest wait for anything, seconds; a test that waits longer has failed.
+PATIENCE_S = 150.0
+#: Steps of a tiny job that runs until it is stopped.
+ENDLESS_STEPS = 100_000
+
+
+def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
+    """Poll until ``condition()`` is true, and return its value."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError(f"waited {timeout_s:g} s in vain for {what}")
+
+
+class Api:
+    """A server that listens on loopback."""
+
+    port: int
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def get(self, path: str, **options: Any) -> requests.Response:
+        return requests.get(self.url(path), timeout=10, **options)
+
+    def delete(self, path: str) -> requests.Response:
+        return requests.delete(self.url(path), timeout=10)
+
+    def post(self, **fields: Any) -> requests.Response:
+        return requests.post(self.url("/v1/jobs"), json=fields, timeout=30)
+
+    def submit(self, **fields: Any) -> str:
+        """Submit a tiny image (unless ``fields`` say otherwise); returns its id."""
+        response = self.post(**{"model": "tiny-image", "prompt": "a red circle", **fields})
+        assert response.status_code in (200, 201), response.text
+        return str(response.json()["id"])
+
+    def endless(self, **fields: Any) -> str:
+        """Submit a job that runs until it is stopped, and wait until it denoises."""
+        job_id = self.submit(steps=ENDLESS_STEPS, **fields)
+        self.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "its first step")
+        return job_id
+
+    def cancel(self, job_id: str) -> requests.Response:
+        """Stop a job."""
+        return requests.post(self.url(f"/v1/jobs/{job_id}/cancel"), timeout=10)
+
+    def cancel_all(self, **fields: Any) -> requests.Response:
+        """Stop all jobs that are being computed."""
+        return requests.post(self.url("/v1/jobs/cancel"), json=fields, timeout=10)
+
+    def fleet(self) -> dict[str, Any]:
+        return dict(self.get("/v1/fleet").json())
+
+    def queue(self) -> dict[str, Any]:
+        return dict(self.get("/v1/queue").json())
+
+    def status(self, job_id: str) -> dict[str, Any]:
+        return dict(self.get(f"/v1/jobs/{job_id}").json())
+
+    def wait_until(self, job_id: str, condition: Callable[[dict[str, Any]], Any], what: str) -> dict[str, Any]:
+        view: dict[str, Any] = {}
+
+        def look() -> Any:
+            view.clear()
+            view.update(self.status(job_id))
+            return condition(view)
+
+        try:
+            wait_for(look, f"job {job_id}: {what}")
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}; last seen: {view}") from None
+        return view
+
+    def wait(self, job_id: str) -> dict[str, Any]:
+        """Wait for the end of a job; returns its status."""
+        ends = ("succeeded", "failed", "cancelled", "expired")
+        return self.wait_until(job_id, lambda view: view.get("state") in ends, "its end")

@@ -1,0 +1,71 @@
+"""An app behind a threaded HTTP server in the test's own process, with a Redis of its own and threads as workers."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+
+from app import create_app, extensions
+from jobs.settings import Settings
+from stack.embedded_redis.server import EmbeddedRedis
+from tests.support import tiny
+from tests.support.api import Api
+from tests.support.thread_worker import ThreadWorker
+
+
+class _QuietHandler(WSGIRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log(self, *_: Any) -> None:
+        pass
+
+
+class ServedApp(Api):
+    """Serves an app on a free port.
+
+    The connection of a request has the name that gunicorn gives it, so that the app notices clients that hang up.
+
+    Args:
+        models: content of the models file.
+        environment: settings by their environment variables.
+    """
+
+    def __init__(self, models: str = tiny.BASE, **environment: Any) -> None:
+        self._folder = Path(tempfile.mkdtemp(prefix="fm-"))
+        (self._folder / "models.toml").write_text(models)
+        variables = {"DATA_DIR": self._folder, "MODELS_FILE": self._folder / "models.toml", **environment}
+        self.settings = Settings.from_env({name: str(value) for name, value in variables.items()})
+        self._redis = EmbeddedRedis(self.settings)
+        self._redis.start()
+        self.app = create_app(self.settings)
+        parts = extensions.of(self.app)
+        self.store, self.objects = parts.store, parts.objects
+        self.workers: list[ThreadWorker] = []
+        self._server = make_server("127.0.0.1", 0, self._respond, threaded=True, request_handler=_QuietHandler)
+        self._server.daemon_threads = True  # type: ignore[attr-defined]
+        self.port = self._server.server_port
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def worker(self, *models: str, slot: str = "gpu0", **options: Any) -> ThreadWorker:
+        """Start a worker that draws the jobs of these models."""
+        worker = ThreadWorker(self.settings, self.objects, slot, models, **options).start()
+        self.workers.append(worker)
+        return worker
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.stop()
+        self._server.shutdown()
+        self._server.server_close()
+        self._redis.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _respond(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        environ["gunicorn.socket"] = environ["werkzeug.socket"]
+        return self.app(environ, start_response)
