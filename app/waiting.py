@@ -54,8 +54,8 @@ def wait_until_over(
     Args:
         job: as it was last read.
         wait_s: longest wait, seconds.
-        listener: opened before the job was read. If it listens to another job (a repeated request is answered with
-            the earlier job), a listener of the right job is opened.
+        listener: opened before the job was read. If it listens to another job (a repeated request gets the earlier
+            job), a listener of the right job is opened.
         check: called at least every ``check_interval_s`` seconds. An exception that it raises ends the wait.
         check_interval_s: seconds between two calls of ``check``.
 

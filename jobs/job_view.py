@@ -1,4 +1,4 @@
-"""A job as the native API shows it: in answers, events and webhooks."""
+"""A job as the native API shows it: in responses, events and webhooks."""
 
 from __future__ import annotations
 

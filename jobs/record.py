@@ -83,6 +83,9 @@ class Output:
         return cls(**{**values, **previews})
 
 
+#: Priorities go from minus this to this.
+MAX_PRIORITY = 100
+
 #: The request, as compact JSON.
 _REQUEST = Codec(
     lambda request: json.dumps(request.to_dict(), separators=(",", ":"), ensure_ascii=False),

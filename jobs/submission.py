@@ -14,8 +14,6 @@ from jobs.record_fields import INTEGER, encode, storage_of, stored
 from jobs.settings import Settings
 from jobs.states import JobState
 
-#: Priorities go from minus this to this.
-MAX_PRIORITY = 100
 #: Fields that callers set, by the names of a submission.
 CALLER_OPTIONS = tuple(name for name, storage in storage_of(JobOptions).items() if storage.set_by_caller)
 

@@ -21,7 +21,7 @@ from jobs.models import executors_json
 from jobs.models.builtin import BUILT_IN
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import ModelSpec
-from jobs.models.toml_fields import OneOf, Seconds, String, TableSchema, TypedField
+from jobs.models.toml_fields import ChoiceField, SecondsField, StringField, TableSchema, TypedField
 from jobs.models.toml_lines import TomlFile
 from jobs.settings import PROJECT_ROOT, Settings
 from jobs.slots.slot import MAX_BACKEND_NAME_CHARS, is_backend_name
@@ -90,13 +90,13 @@ class _Models(TypedField):
 class BackendSchema(TableSchema):
     """One table of the back ends file."""
 
-    type = OneOf(TYPES, required=True)
+    type = ChoiceField(TYPES, required=True)
     endpoint = _Endpoint(required=True)
     models = _Models()
-    timeout_s = Seconds()
-    lost_after_s = Seconds()
-    run_timeout_s = Seconds()
-    credentials_env = String()
+    timeout_s = SecondsField()
+    lost_after_s = SecondsField()
+    run_timeout_s = SecondsField()
+    credentials_env = StringField()
 
     @validates_schema
     def _check_models(self, table: dict[str, Any], **kwargs: Any) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from jobs.errors import BadSetting
-from jobs.models.toml_fields import OneOf, Seconds, String, TableSchema
+from jobs.models.toml_fields import ChoiceField, SecondsField, StringField, TableSchema
 from jobs.models.toml_lines import broken_rules
 from jobs.slots.slot import MAX_BACKEND_NAME_CHARS, is_backend_name
 
@@ -32,16 +32,16 @@ class EntrySchema(TableSchema):
 
     type_rule = "must be an object"
 
-    name = String(required=True, validate=validate.Regexp(r"(?s).*\S", error="must not be empty"))
-    exec_type = OneOf(EXEC_TYPES, required=True)
+    name = StringField(required=True, validate=validate.Regexp(r"(?s).*\S", error="must not be empty"))
+    exec_type = ChoiceField(EXEC_TYPES, required=True)
     endpoint = fields.Raw(allow_none=True)
-    timeout = Seconds(allow_none=True)
+    timeout = SecondsField(allow_none=True)
     gpu = fields.Raw(allow_none=True)
     model = fields.Raw(allow_none=True)
 
 
 @dataclass(frozen=True)
-class Entry:
+class ExecutorEntry:
     """One server of the list."""
 
     #: File and entry, as messages name them.
@@ -58,7 +58,7 @@ class Entry:
         return BadSetting(f"{self.place}: name: {rule}")
 
 
-def read(path: Path) -> dict[str, Entry]:
+def read(path: Path) -> dict[str, ExecutorEntry]:
     """Return the entries of the file by the names of their slots.
 
     Raises:
@@ -72,7 +72,7 @@ def read(path: Path) -> dict[str, Entry]:
         raise BadSetting(f"{path}: is not valid JSON: {exc}") from exc
     if not isinstance(items, list):
         raise BadSetting(f"{path}: must be a list of executors")
-    entries: dict[str, Entry] = {}
+    entries: dict[str, ExecutorEntry] = {}
     for number, values in enumerate(items, 1):
         place = f"{path}: {_label(number, values)}"
         item = _load(EntrySchema(), values, place)
@@ -81,7 +81,7 @@ def read(path: Path) -> dict[str, Entry]:
             other = entries[slot].place.removeprefix(f"{path}: ")
             raise BadSetting(f"{place}: name: gives the slot name {slot}, which {other} has already")
         _log(slot, *(str(item.get(key) or "") for key in ("name", "gpu", "model")))
-        entries[slot] = Entry(place, _table(item))
+        entries[slot] = ExecutorEntry(place, _table(item))
     return entries
 
 

@@ -18,14 +18,14 @@ from jobs.models.load_options import KEYS as LOAD_OPTION_KEYS
 from jobs.models.load_options import LoadOptions, LoadOptionsSchema
 from jobs.models.spec import DEFAULT_LIMITS, DEFAULTS, Kind, ModelSpec, Range
 from jobs.models.toml_fields import (
-    Count,
-    ListOf,
-    Number,
-    OneOf,
-    String,
-    Table,
+    ChoiceField,
+    CountField,
+    ListField,
+    NumberField,
+    StringField,
+    TableField,
     TableSchema,
-    Text,
+    TextField,
     TypedField,
 )
 from jobs.models.toml_lines import TomlFile
@@ -67,7 +67,7 @@ class _Interval(TypedField):
         return Range(*pair)
 
 
-class _ArgumentName(String):
+class _ArgumentName(StringField):
     default_error_messages = {"invalid": "must be the name of an argument, or empty to pass none"}
 
 
@@ -101,15 +101,15 @@ class _Schedulers(TypedField):
         return schedulers.names_of(value)
 
 
-def _seconds() -> Number:
-    return Number(validate=validate.Range(min=0, error="must be at least 0 seconds"))
+def _seconds() -> NumberField:
+    return NumberField(validate=validate.Range(min=0, error="must be at least 0 seconds"))
 
 
 _Limits = TableSchema.from_dict({name: _Interval() for name in DEFAULT_LIMITS}, name="Limits")
 _Defaults = TableSchema.from_dict(
-    {name: String() if name == "negative_prompt" else Number() for name in DEFAULTS}, name="Defaults"
+    {name: StringField() if name == "negative_prompt" else NumberField() for name in DEFAULTS}, name="Defaults"
 )
-_Pipelines = TableSchema.from_dict({str(kind): Text() for kind in Kind}, name="Pipelines")
+_Pipelines = TableSchema.from_dict({str(kind): TextField() for kind in Kind}, name="Pipelines")
 _ArgumentNames = TableSchema.from_dict({name: _ArgumentName() for name in RENAMABLE_FIELDS}, name="ArgumentNames")
 #: Names for all kinds, and for each kind a table of names that differ.
 _Fields = TableSchema.from_dict(
@@ -124,33 +124,33 @@ _Fields = TableSchema.from_dict(
 class ModelSchema(LoadOptionsSchema):
     """One table of the models file."""
 
-    source = Text()
-    revision = Text()
+    source = TextField()
+    revision = TextField()
     kinds = _Kinds(required=True)
     pipelines = fields.Nested(_Pipelines)
-    prior = Text()
-    prior_revision = Text()
-    prior_arguments = Table("arguments of the prior's call")
-    dtype = OneOf(DTYPES)
-    variant = Text()
-    description = Text()
+    prior = TextField()
+    prior_revision = TextField()
+    prior_arguments = TableField("arguments of the prior's call")
+    dtype = ChoiceField(DTYPES)
+    variant = TextField()
+    description = TextField()
     defaults = fields.Nested(_Defaults)
     limits = fields.Nested(_Limits)
-    size_multiple_px = Count()
-    frames_step = Count()
+    size_multiple_px = CountField()
+    frames_step = CountField()
     scheduler = _Scheduler()
     schedulers = _Schedulers()
-    loras = Text()
-    default_loras = Table("names and weights", Number())
-    arguments = Table("arguments of the pipeline's call")
+    loras = TextField()
+    default_loras = TableField("names and weights", NumberField())
+    arguments = TableField("arguments of the pipeline's call")
     #: ``fields`` itself is taken by marshmallow.
     argument_names = fields.Nested(_Fields, data_key="fields")
-    output = Text()
-    preview_decoder = Text()
-    executor = OneOf(EXECUTORS)
+    output = TextField()
+    preview_decoder = TextField()
+    executor = ChoiceField(EXECUTORS)
     max_run_s = _seconds()
     start_within_s = _seconds()
-    slots = ListOf("slots such as gpu0, nodeb.gpu0 or the name of a back end", is_slot)
+    slots = ListField("slots such as gpu0, nodeb.gpu0 or the name of a back end", is_slot)
 
     def __init__(self, folder: Path) -> None:
         """``folder``: the folder of the models file, which relative paths start from."""

@@ -13,7 +13,16 @@ from typing import Any
 
 from marshmallow import ValidationError, validates_schema
 
-from jobs.models.toml_fields import Flag, Integer, ListOf, Number, OneOf, String, TableSchema, TypedField
+from jobs.models.toml_fields import (
+    ChoiceField,
+    FlagField,
+    IntegerField,
+    ListField,
+    NumberField,
+    StringField,
+    TableSchema,
+    TypedField,
+)
 
 #: Quantization method → the Python package that it needs.
 QUANTIZATIONS: dict[str, str] = {
@@ -49,34 +58,34 @@ class _TimestepRange(TypedField):
 
 
 class FirstBlock(TableSchema):
-    threshold = Number()
+    threshold = NumberField()
 
 
 class PyramidAttention(TableSchema):
-    spatial_attention_block_skip_range = Integer()
-    temporal_attention_block_skip_range = Integer()
-    cross_attention_block_skip_range = Integer()
+    spatial_attention_block_skip_range = IntegerField()
+    temporal_attention_block_skip_range = IntegerField()
+    cross_attention_block_skip_range = IntegerField()
     spatial_attention_timestep_skip_range = _TimestepRange()
     temporal_attention_timestep_skip_range = _TimestepRange()
     cross_attention_timestep_skip_range = _TimestepRange()
 
 
 class FasterCache(TableSchema):
-    spatial_attention_block_skip_range = Integer()
-    temporal_attention_block_skip_range = Integer()
+    spatial_attention_block_skip_range = IntegerField()
+    temporal_attention_block_skip_range = IntegerField()
     spatial_attention_timestep_skip_range = _TimestepRange()
-    unconditional_batch_skip_range = Integer()
+    unconditional_batch_skip_range = IntegerField()
     unconditional_batch_timestep_skip_range = _TimestepRange()
-    tensor_format = String()
+    tensor_format = StringField()
 
 
 class TaylorSeer(TableSchema):
-    cache_interval = Integer()
-    disable_cache_before_step = Integer()
-    disable_cache_after_step = Integer()
-    max_order = Integer()
-    cache_identifiers = ListOf("patterns of module names", lambda _: True)
-    use_lite_mode = Flag()
+    cache_interval = IntegerField()
+    disable_cache_before_step = IntegerField()
+    disable_cache_after_step = IntegerField()
+    max_order = IntegerField()
+    cache_identifiers = ListField("patterns of module names", lambda _: True)
+    use_lite_mode = FlagField()
 
 
 #: Step cache method → its options, by the names of diffusers' configuration classes.
@@ -134,16 +143,16 @@ KEYS = frozenset(option.name for option in fields(LoadOptions))
 class LoadOptionsSchema(TableSchema):
     """The keys of :class:`LoadOptions` in a model's table."""
 
-    keep = Flag()
-    warm = Flag()
-    vae_tiling = Flag()
-    vae_slicing = Flag()
-    quantization = OneOf(QUANTIZATIONS)
-    layerwise_casting = OneOf(CASTINGS)
-    compile = OneOf(COMPILE_MODES)
-    attention = OneOf(ATTENTIONS)
-    offload = OneOf(OFFLOADS)
-    quantize = ListOf("the pipeline's components, such as transformer")
+    keep = FlagField()
+    warm = FlagField()
+    vae_tiling = FlagField()
+    vae_slicing = FlagField()
+    quantization = ChoiceField(QUANTIZATIONS)
+    layerwise_casting = ChoiceField(CASTINGS)
+    compile = ChoiceField(COMPILE_MODES)
+    attention = ChoiceField(ATTENTIONS)
+    offload = ChoiceField(OFFLOADS)
+    quantize = ListField("the pipeline's components, such as transformer")
     step_cache = _StepCache()
 
     @validates_schema

@@ -42,29 +42,29 @@ class TypedField(fields.Field[Any]):
         return value
 
 
-class String(TypedField):
+class StringField(TypedField):
     types = (str,)
     default_error_messages = {"invalid": "must be a string"}
 
 
-class Text(String):
+class TextField(StringField):
     """A string that is not empty."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(validate=validate.Length(min=1, error="must not be empty"), **options)
 
 
-class Flag(TypedField):
+class FlagField(TypedField):
     types = (bool,)
     default_error_messages = {"invalid": "must be true or false"}
 
 
-class Number(TypedField):
+class NumberField(TypedField):
     types = (int, float)
     default_error_messages = {"invalid": "must be a number"}
 
 
-class Seconds(Number):
+class SecondsField(NumberField):
     """A duration of more than 0 seconds, and less than a day."""
 
     def __init__(self, **options: Any) -> None:
@@ -73,19 +73,19 @@ class Seconds(Number):
         super().__init__(validate=limits, **options)
 
 
-class Integer(TypedField):
+class IntegerField(TypedField):
     types = (int,)
     default_error_messages = {"invalid": "must be an integer"}
 
 
-class Count(Integer):
+class CountField(IntegerField):
     """An integer of at least 1."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(validate=validate.Range(min=1, error="must be at least 1"), **options)
 
 
-class OneOf(TypedField):
+class ChoiceField(TypedField):
     """One of several strings."""
 
     types = (str,)
@@ -101,7 +101,7 @@ class OneOf(TypedField):
         return str(text)
 
 
-class ListOf(TypedField):
+class ListField(TypedField):
     """A list of strings that all pass a check; loaded as a tuple.
 
     ``what`` describes the items in the error, such as ``patterns of module names``.
@@ -120,7 +120,7 @@ class ListOf(TypedField):
         return tuple(items)
 
 
-class Table(TypedField):
+class TableField(TypedField):
     """A table with any keys. With ``value`` each value must pass this field.
 
     ``what`` describes the content in the error, such as ``arguments of the pipeline's call``.

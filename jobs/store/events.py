@@ -1,7 +1,7 @@
 """The event log: the changes of all jobs, as a capped Redis stream and as messages on a channel of the same name.
 
-The scripts write both in the call that changes the job. A reader is told by the channel, so an event costs no
-question, and reads from the stream what it missed.
+The scripts write both in the call that changes the job. A reader subscribes to the
+channel, so it need not poll, and reads from the stream what it missed.
 """
 
 from __future__ import annotations

@@ -128,44 +128,45 @@ def dead(store: JobStore, limit: int = 100) -> list[Job]:
     return [job for job in (find(store, job_id) for job_id in ids) if job]
 
 
-def fleet(store: JobStore, own: str = "") -> Fleet:
-    """Return the state of the service, with every slot or, if ``own`` names one, only that slot."""
+def fleet(store: JobStore, only_slot: str = "") -> Fleet:
+    """Return the state of the service, with every slot or only with the named one."""
     now = time.time()
-    members, nodes, away, paused, waiting, counters, pins = store.call(
-        lambda c: _pipelined(
-            c,
-            [
-                ("smembers", keys.SLOTS),
-                ("zrangebyscore", keys.NODES, str(now), "+inf"),
-                ("hgetall", keys.AWAY),
-                ("smembers", keys.PAUSED),
-                ("hgetall", keys.WAITING),
-                ("hgetall", keys.COUNTERS),
-                ("hgetall", keys.PINS),
-            ],
-        )
-    )
-    names = sorted(name for name in members if own in ("", name))
-    commands: list[tuple[str, ...]] = [("zcard", keys.STATE + state) for state in JobState]
-    commands += [("hgetall", keys.SLOT + name) for name in names]
+    commands: list[tuple[str, ...]] = [
+        ("smembers", keys.SLOTS),
+        ("zrangebyscore", keys.NODES, str(now), "+inf"),
+        ("hgetall", keys.AWAY),
+        ("smembers", keys.PAUSED),
+        ("hgetall", keys.WAITING),
+        ("hgetall", keys.COUNTERS),
+        ("hgetall", keys.PINS),
+    ]
+    commands += [("zcard", keys.STATE + state) for state in JobState]
     replies = store.call(lambda c: _pipelined(c, commands))
-    counts = dict(zip((str(state) for state in JobState), replies, strict=False))
-    facts = zip(names, replies[len(counts) :], strict=True)
-    jobs = int(counters.get("eta_jobs") or 0)
-    eta = {name: float(counters.get(f"eta_{name}") or 0) / max(1, jobs) for name in ("error_s", "actual_s")}
+    names, nodes, away, paused, waiting, counters, pins = replies[:7]
     return Fleet(
-        counts=counts,
-        slots=[Slot.from_hash(name, values) for name, values in facts if values],
+        counts=dict(zip(map(str, JobState), replies[7:], strict=True)),
+        slots=_slots(store, sorted(name for name in names if only_slot in ("", name))),
         submitted=int(counters.get("submitted") or 0),
         delivery_nodes=sorted(nodes),
         away_nodes=sorted(node for node, at in away.items() if int(at) / 1000 > now - AWAY_SHOWN_S),
         paused=sorted(paused),
         waiting_models=_counted("model:", waiting),
         waiting_classes=_counted("class:", waiting),
-        eta={"jobs": jobs, "mean_error_s": round(eta["error_s"], 3), "mean_actual_s": round(eta["actual_s"], 3)},
+        eta=_eta_accuracy(counters),
         ended={str(state): int(counters.get(state) or 0) for state in JobState if state.is_terminal},
         pins=pins_from(pins),
     )
+
+
+def _slots(store: JobStore, names: list[str]) -> list[Slot]:
+    facts = store.call(lambda c: _pipelined(c, [("hgetall", keys.SLOT + name) for name in names]))
+    return [Slot.from_hash(name, values) for name, values in zip(names, facts, strict=True) if values]
+
+
+def _eta_accuracy(counters: dict[str, str]) -> dict[str, float]:
+    jobs = int(counters.get("eta_jobs") or 0)
+    error_s, actual_s = (float(counters.get(name) or 0) / max(1, jobs) for name in ("eta_error_s", "eta_actual_s"))
+    return {"jobs": jobs, "mean_error_s": round(error_s, 3), "mean_actual_s": round(actual_s, 3)}
 
 
 def slot(store: JobStore, name: str) -> Slot | None:

@@ -359,7 +359,7 @@ def test_a_stalled_stream_is_opened_anew(
 ) -> None:
     monkeypatch.setattr(routes, "SILENCE_S", 0.2)
     server.first = [_stream(*_steps(1, 1), cut=True), _stream(END)]
-    monkeypatch.setattr(server, "stall_s", 5.0)
+    monkeypatch.setattr(server, "stall_s", 60.0)
     started = time.monotonic()
     assert [event.event_id for event in client.follow("a1")] == ["1-0", "9-0"]
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 50

@@ -58,7 +58,7 @@ def test_files_beside_an_output(service: Service) -> None:
     service.submit()
     job_id, attempt = service.room.at()
     service.start()
-    assert service.store.finish_run(job_id, attempt, slot="gpu0", node="host", run_s=1)[0]
+    assert service.store.finish_run(job_id, attempt, slot="gpu0", node="host", run_s=1)
     prefix = f"outputs/{job_id}/{attempt}.{service.store.claim(job_id, attempt, 'io')}/0"
     service.objects.put_bytes(f"{prefix}.png", PNG, "image/png")
     service.objects.put_bytes(f"{prefix}.thumbnail.jpg", JPEG, "image/jpeg")

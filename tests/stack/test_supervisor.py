@@ -115,7 +115,7 @@ def test_a_signal_reaches_the_main_processes_only(supervise: Callable[..., Run])
 
 
 def test_a_process_that_does_not_stop_is_killed_with_its_group(supervise: Callable[..., Run]) -> None:
-    run = supervise(web=STUBBORN, io="echo ready; exec sleep 1000", kill_after_s=0.5)
+    run = supervise(web=STUBBORN, io="echo ready; exec sleep 1000", kill_after_s=3)
     run.await_line("| up")
     run.await_line("| ready")
     run.process.send_signal(signal.SIGINT)

@@ -31,7 +31,7 @@ class Room:
 
     def __init__(self, server: Settings, **options: Any) -> None:
         self.store = JobStore(server.replace(**options))
-        self.redis = self.store.client
+        self.redis: Any = self.store.client
         self.redis.flushall()
         self._numbers = count(1)
 

@@ -164,7 +164,7 @@ class Service:
         job_id, attempt = self.room.at(slot)
         if self.room.state(job_id) == "queued":
             self.room.start(slot)
-        assert self.store.finish_run(job_id, attempt, slot=slot, node="host", run_s=1)[0]
+        assert self.store.finish_run(job_id, attempt, slot=slot, node="host", run_s=1)
         self.deliver(job_id, attempt, content, media_type, suffix)
         return job_id
 
@@ -186,7 +186,7 @@ class Service:
         job_id, attempt = self.room.at(slot)
         if self.room.state(job_id) == "queued":
             self.room.start(slot)
-        assert self.store.fail(job_id, attempt, code=code, message=message, slot=slot)[0]
+        assert self.store.fail(job_id, attempt, code=code, message=message, slot=slot)
         return job_id
 
 

@@ -146,6 +146,18 @@ def test_links_between_documents_lead_somewhere() -> None:
     assert broken == []
 
 
+def test_every_path_in_the_documents_exists() -> None:
+    pattern = re.compile(r"`((?:app|jobs|tasks|workers|stack|src|tests|bench|models|docs|endpoints)/[\w./-]+)`")
+    missing = [
+        f"{page.relative_to(PROJECT_ROOT)}: {path}"
+        for page in tracked()
+        if page.suffix == ".md" and page.name != "CHANGELOG.md"
+        for path in pattern.findall(without_code(text_of(page)))
+        if not (PROJECT_ROOT / path).exists()
+    ]
+    assert missing == []
+
+
 def without_code(markdown: str) -> str:
     return re.sub(r"^```.*?^```", "", markdown, flags=re.MULTILINE | re.DOTALL)
 

@@ -266,7 +266,7 @@ def test_the_model_may_be_named(registry: ModelRegistry, named: str) -> None:
     assert values(registry, override_settings={"sd_model_checkpoint": named})["model"] == "mixer"
     with pytest.raises(InvalidRequest, match="override_settings"):
         values(registry, override_settings={"sd_model_checkpoint": "nothing"})
-    with pytest.raises(InvalidRequest, match="offers img2img"):
+    with pytest.raises(InvalidRequest, match="no model here has img2img"):
         a1111.wanted({"init_images": [picture()]}, Kind.IMG2IMG, registry, "mixer")
 
 

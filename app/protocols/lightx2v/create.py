@@ -12,7 +12,7 @@ from app.extensions import dispatcher, objects, store
 from app.fields import body_of
 from app.protocols.lightx2v import views
 from app.protocols.lightx2v.profile import is_single
-from app.protocols.lightx2v.submit import REFUSALS, refusal, submit
+from app.protocols.lightx2v.submit import REFUSALS, refusal_response, submit_task
 from jobs.errors import InvalidRequest, Problem
 from jobs.record import Job
 from jobs.states import JobState
@@ -100,9 +100,9 @@ def create_image_sync() -> Response:
     timeout_s = _seconds("timeout_seconds", 600.0)
     _seconds("poll_interval_seconds", 0.5)  # checked only: this server does not poll
     try:
-        job = submit(body_of(request), video=False).job
+        job = submit_task(body_of(request), video=False).job
     except REFUSALS as exc:
-        return refusal(exc)
+        return refusal_response(exc)
     with waiting.listening(job.job_id) as listener:
         job = _wait(store().get(job.job_id), listener, timeout_s)
     if job.state is JobState.SUCCEEDED:
@@ -123,10 +123,10 @@ def _create(*, video: bool, old: bool = False, form: bool = False, needs_file: b
     if needs_file and "image_file" not in request.files:
         raise InvalidRequest(Problem("image_file", "is required as a part of the form"))
     try:
-        submitted = submit(body, video=video, old=old, form=form)
+        submitted = submit_task(body, video=video, old=old, form=form)
     except REFUSALS as exc:
-        return refusal(exc)
-    return jsonify(views.created(submitted.job, submitted.forecast, single=is_single()))
+        return refusal_response(exc)
+    return jsonify(views.created_task(submitted.job, submitted.forecast, single=is_single()))
 
 
 def _seconds(name: str, default: float) -> float:

@@ -56,7 +56,7 @@ def map_task(body: Mapping[str, Any], *, video: bool, form: bool) -> Task:
     values, warnings = _checked(body)
     pictures, image_field = _pictures(body)
     native = {name: values[name] for name in _SAME if name in values}
-    native |= {name: values[own] for own, name in NATIVE_NAMES.items() if own in values}
+    native |= {name: values[field] for field, name in NATIVE_NAMES.items() if field in values}
     # The suffixes of the paths are those of the formats.
     native |= {"kind": _kind(video, pictures.contents), "output_format": "mp4" if video else "png"}
     if "seed" not in native and (form or settings().lightx2v.profile == "single"):
@@ -64,7 +64,7 @@ def map_task(body: Mapping[str, Any], *, video: bool, form: bool) -> Task:
     native |= dict.fromkeys(pictures.contents, UNSTORED)
     if lora := values.get("lora_name", "").strip():
         native["loras"] = [{"name": lora, "weight": values.get("lora_strength")}]
-    client_names = {name: own for own, name in NATIVE_NAMES.items() if own in values}
+    client_names = {name: field for field, name in NATIVE_NAMES.items() if field in values}
     client_names |= {
         "image": image_field,
         "mask": "image_mask_path",

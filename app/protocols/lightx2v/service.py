@@ -23,28 +23,28 @@ auth.protect(blueprint)
 
 @blueprint.route("/service/status", methods=["GET"])
 @blueprint.response(200, description="`idle` if a task that is sent now would start at once; counters.")
-def service_status() -> Response:
+def get_service_status() -> Response:
     """Show whether the service is busy."""
     now = capacity()
     active = [job_id for job_id in now.active if auth.sees(job_id)]
     current = queries.find(store(), active[0]) if active else None
     counts = queries.fleet(store(), settings().web.service_slot).counts
     queue_size = 0 if is_single() else settings().scheduling.max_waiting
-    return jsonify(views.service(now, active, current, counts, queue_size))
+    return jsonify(views.service_state(now, active, current, counts, queue_size))
 
 
 @blueprint.route("/tasks/queue/status", methods=["GET"])
 @blueprint.response(200, description="How many tasks are processed and wait.")
-def queue_status() -> Response:
+def get_queue_status() -> Response:
     """Show how full the queue is."""
     now = capacity()
     active = [job_id for job_id in now.active if auth.sees(job_id)]
-    return jsonify(views.queue(active, now.waiting, settings().scheduling.max_waiting))
+    return jsonify(views.queue_counters(active, now.waiting, settings().scheduling.max_waiting))
 
 
 @blueprint.route("/service/metadata", methods=["GET"])
 @blueprint.response(200, description="Number of slots, and models.")
-def metadata() -> Response:
+def get_metadata() -> Response:
     """Show what the service serves."""
     fleet = queries.fleet(store(), settings().web.service_slot)
     names = models().names()
@@ -57,7 +57,7 @@ def metadata() -> Response:
 @blueprint.response(200, description="The file. Range requests are supported.")
 @blueprint.alt_response(403, description="The path leads outside of the outputs.")
 @blueprint.alt_response(404, description="No output has this path (yet).")
-def download(file_path: str) -> Response:
+def download_file(file_path: str) -> Response:
     """Download an output by the path that its task was given."""
     parts = [part for part in file_path.replace("\\", "/").split("/") if part not in ("", ".")]
     if ".." in parts:

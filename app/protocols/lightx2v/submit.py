@@ -15,11 +15,11 @@ from app.protocols.lightx2v.profile import capacity, is_single
 from jobs.errors import DuplicateJob, FramemillError, InvalidRequest, QueueFull, ServiceBusy
 from tasks.dispatch import Submitted
 
-#: Errors of :func:`submit` for which :func:`refusal` has LightX2V's response.
+#: Errors of :func:`submit_task` for which :func:`refusal_response` has LightX2V's response.
 REFUSALS = (QueueFull, DuplicateJob, ServiceBusy)
 
 
-def submit(body: Mapping[str, Any], *, video: bool, old: bool = False, form: bool = False) -> Submitted:
+def submit_task(body: Mapping[str, Any], *, video: bool, old: bool = False, form: bool = False) -> Submitted:
     """Accept a task.
 
     Args:
@@ -52,7 +52,7 @@ def submit(body: Mapping[str, Any], *, video: bool, old: bool = False, form: boo
         raise DuplicateJob(f"Task ID {prepared.job_id} already exists") from exc
 
 
-def refusal(exc: FramemillError) -> Response:
+def refusal_response(exc: FramemillError) -> Response:
     """Return LightX2V's response to one of :data:`REFUSALS`."""
     if isinstance(exc, QueueFull):
         limit = auth.caller().max_waiting or settings().scheduling.max_waiting

@@ -23,7 +23,7 @@ MAX_LISTED = 1000
 
 @blueprint.route("/tasks/", methods=["GET"])
 @blueprint.response(200, description="The newest 1000 tasks by id; in profile `single` those that have finished.")
-def list_tasks() -> Response:
+def get_tasks() -> Response:
     """List tasks."""
     single, service_slot = is_single(), settings().web.service_slot
     jobs, _, _ = queries.list_jobs(store(), key_id=auth.caller().scope, limit=MAX_LISTED)
@@ -32,13 +32,13 @@ def list_tasks() -> Response:
         for job in jobs
         if (not service_slot or service_slot in (job.slot, job.pin)) and (not single or job.state.is_terminal)
     ]
-    return jsonify({job.job_id: views.listed(job, single=single) for job in reversed(listed)})
+    return jsonify({job.job_id: views.listed_task(job, single=single) for job in reversed(listed)})
 
 
 @blueprint.route("/tasks/<task_id>/status", methods=["GET"])
 @blueprint.response(200, description="The status of the task; in profile `single` of an unknown id: `not_found`.")
 @blueprint.alt_response(404, description="Unknown id.")
-def status(task_id: str) -> Response:
+def get_task_status(task_id: str) -> Response:
     """Read the status of a task."""
     try:
         job = auth.visible_job(task_id)
@@ -46,14 +46,14 @@ def status(task_id: str) -> Response:
         if is_single():
             return jsonify({"status": "not_found", "task_id": task_id})
         raise
-    return jsonify(views.status(job, forecast_of(job), single=is_single()))
+    return jsonify(views.task_status(job, forecast_of(job), single=is_single()))
 
 
 @blueprint.route("/tasks/<task_id>/result", methods=["GET"])
 @blueprint.response(200, description="The file. Range requests are supported.")
 @blueprint.alt_response(404, description="Unknown id, or no result (yet); the code says which.")
 @blueprint.alt_response(410, description="The files of the task have expired.")
-def result(task_id: str) -> Response:
+def get_task_result(task_id: str) -> Response:
     """Download the output of a task."""
     try:
         job = finished_job(task_id)
@@ -69,29 +69,29 @@ def result(task_id: str) -> Response:
 @blueprint.route("/tasks/<task_id>", methods=["DELETE"])
 @blueprint.response(200, description="`stop_status` is `do_nothing` if the task had finished before.")
 @blueprint.alt_response(404, description="Unknown id.")
-def cancel(task_id: str) -> Response:
+def cancel_task(task_id: str) -> Response:
     """Stop a task: a waiting task never runs, a running one ends within a step."""
     auth.visible_job(task_id)
     job, changed = dispatcher().cancel(task_id)
-    return jsonify(views.cancelled(job, changed=changed))
+    return jsonify(views.cancelled_task(job, changed=changed))
 
 
 @blueprint.route("/tasks/running", methods=["DELETE"])
 @blueprint.response(200, description="The ids of the tasks that were stopped.")
-def cancel_running() -> Response:
+def cancel_running_tasks() -> Response:
     """Stop what is computed; in profile `single` the accepted task, in whatever stage it is."""
-    return jsonify(views.stopped(dispatcher().cancel_all(auth.caller(), waiting=is_single())))
+    return jsonify(views.stopped_tasks(dispatcher().cancel_all(auth.caller(), waiting=is_single())))
 
 
 @blueprint.route("/local/video/generate/stop_running_task", methods=["GET"])
 @blueprint.response(200, description="The ids of the tasks that were stopped.")
 def stop_running_task() -> Response:
     """Stop what runs, as `DELETE /v1/tasks/running`; the script that LightX2V ships calls this older address."""
-    return jsonify(views.stopped(dispatcher().cancel_all(auth.caller(), waiting=is_single())))
+    return jsonify(views.stopped_tasks(dispatcher().cancel_all(auth.caller(), waiting=is_single())))
 
 
 @blueprint.route("/tasks/all/running", methods=["DELETE"])
 @blueprint.response(200, description="The ids of the tasks that were stopped.")
-def cancel_all() -> Response:
+def cancel_all_tasks() -> Response:
     """Stop every task that has not finished, waiting tasks included."""
-    return jsonify(views.all_stopped(dispatcher().cancel_all(auth.caller(), waiting=True)))
+    return jsonify(views.all_tasks_stopped(dispatcher().cancel_all(auth.caller(), waiting=True)))

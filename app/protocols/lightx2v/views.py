@@ -46,7 +46,7 @@ def both_paths(job: Job) -> dict[str, str]:
     return {"save_video_path": file_path(job), "save_result_path": file_path(job)}
 
 
-def created(job: Job, forecast: Forecast, *, single: bool) -> dict[str, Any]:
+def created_task(job: Job, forecast: Forecast, *, single: bool) -> dict[str, Any]:
     """Return the response to a new task."""
     return {
         "task_id": job.job_id,
@@ -83,7 +83,7 @@ def failure(job: Job) -> dict[str, Any]:
     return {"error": error.get("message"), "error_type": error.get("code")}
 
 
-def task(job: Job, *, single: bool) -> dict[str, Any]:
+def task_summary(job: Job, *, single: bool) -> dict[str, Any]:
     """Return what the status and the list of tasks have in common."""
     return {
         "task_id": job.job_id,
@@ -97,10 +97,10 @@ def task(job: Job, *, single: bool) -> dict[str, Any]:
     }
 
 
-def status(job: Job, forecast: Forecast, *, single: bool) -> dict[str, Any]:
+def task_status(job: Job, forecast: Forecast, *, single: bool) -> dict[str, Any]:
     """Return the status of a task."""
     return {
-        **task(job, single=single),
+        **task_summary(job, single=single),
         "stage": job.stage,
         "step": job.step or 0,
         "steps": job.steps,
@@ -113,7 +113,7 @@ def status(job: Job, forecast: Forecast, *, single: bool) -> dict[str, Any]:
     }
 
 
-def message(job: Job) -> dict[str, Any]:
+def request_fields(job: Job) -> dict[str, Any]:
     """Return the request with LightX2V's field names."""
     request = job.request
     return {
@@ -125,15 +125,15 @@ def message(job: Job) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def listed(job: Job, *, single: bool) -> dict[str, Any]:
+def listed_task(job: Job, *, single: bool) -> dict[str, Any]:
     """Return one value of the list."""
-    view = {**task(job, single=single), "message": message(job)}
+    view = {**task_summary(job, single=single), "message": request_fields(job)}
     if single and job.state is not JobState.SUCCEEDED:
         del view["completion_time"]
     return view
 
 
-def service(
+def service_state(
     capacity: Capacity, active: list[str], current: Job | None, counts: Mapping[str, int], queue_size: int
 ) -> dict[str, Any]:
     """Return the state of the service.
@@ -160,7 +160,7 @@ def service(
     }
 
 
-def queue(active: list[str], waiting: int, queue_size: int) -> dict[str, Any]:
+def queue_counters(active: list[str], waiting: int, queue_size: int) -> dict[str, Any]:
     """Return the state of the queue."""
     return {
         "is_processing": bool(active),
@@ -172,7 +172,7 @@ def queue(active: list[str], waiting: int, queue_size: int) -> dict[str, Any]:
     }
 
 
-def cancelled(job: Job, *, changed: bool) -> dict[str, Any]:
+def cancelled_task(job: Job, *, changed: bool) -> dict[str, Any]:
     """Return the response to a stop of one task; ``changed``: whether it stopped anything."""
     return {
         "task_id": job.job_id,
@@ -183,7 +183,7 @@ def cancelled(job: Job, *, changed: bool) -> dict[str, Any]:
     }
 
 
-def stopped(ids: list[str]) -> dict[str, Any]:
+def stopped_tasks(ids: list[str]) -> dict[str, Any]:
     """Return the response to a stop of the running tasks."""
     return {
         "stop_status": "success" if ids else "do_nothing",
@@ -192,6 +192,6 @@ def stopped(ids: list[str]) -> dict[str, Any]:
     }
 
 
-def all_stopped(ids: list[str]) -> dict[str, Any]:
+def all_tasks_stopped(ids: list[str]) -> dict[str, Any]:
     """Return the response to a stop of all tasks, which succeeds also if there was none."""
     return {"stop_status": "success", "reason": "All tasks stopped successfully.", "cancelled": ids}

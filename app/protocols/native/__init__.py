@@ -1,1 +1,1 @@
-"""Framemill's own REST API, ``/v1/…``: schemas (what is sent), views (what is answered), routes."""
+"""Framemill's own REST API below ``/v1/``: schemas of requests, views of responses, one module of routes per topic."""

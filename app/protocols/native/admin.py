@@ -65,7 +65,7 @@ def webhook_view(configured: KeyWebhook) -> dict[str, Any]:
 
 @blueprint.route("/keys", methods=["GET"])
 @blueprint.response(200, description="Every key without its secret.")
-def list_keys() -> Response:
+def get_keys() -> Response:
     """List API keys."""
     auth.admin()
     outbox = WebhookOutbox(store())
@@ -90,10 +90,10 @@ def create_key() -> Response:
     secret = ring.create(caller)
     auth.keys_changed()
     shown = KeyWebhook(caller.key_id, webhook) if webhook else None
-    answer = {**_key_view(caller, shown), "secret": secret}
+    view = {**_key_view(caller, shown), "secret": secret}
     if webhook:
-        answer["webhook_secret"] = WebhookOutbox(store()).configure(caller.key_id, webhook, renew=True)
-    return jsonify(answer)
+        view["webhook_secret"] = WebhookOutbox(store()).configure(caller.key_id, webhook, renew=True)
+    return jsonify(view)
 
 
 @blueprint.route("/keys/<service>", methods=["DELETE"])
@@ -108,14 +108,14 @@ def revoke_key(service: str) -> Response:
 
 @blueprint.route("/pause", methods=["POST"])
 @blueprint.response(200, description="Everything that is paused now.")
-def pause() -> Response:
+def pause_slots() -> Response:
     """Stop assigning jobs to one slot (without `slot`: to all). Running jobs continue."""
     return _pause(resume=False)
 
 
 @blueprint.route("/resume", methods=["POST"])
 @blueprint.response(200, description="Everything that is paused now.")
-def resume() -> Response:
+def resume_slots() -> Response:
     """End a pause."""
     return _pause(resume=True)
 
@@ -133,7 +133,7 @@ def _pause(*, resume: bool) -> Response:
 
 @blueprint.route("/dead", methods=["GET"])
 @blueprint.response(200, description="Jobs that failed because their workers died too often, newest first.")
-def dead() -> Response:
+def get_dead_letters() -> Response:
     """List dead letters; `POST /v1/jobs/{id}/retry` submits one again."""
     auth.admin()
     jobs = queries.dead(store())

@@ -16,7 +16,7 @@ auth.protect(blueprint)
 
 @blueprint.route("/fleet", methods=["GET"])
 @blueprint.response(200, description="Every slot with what it does and what is in its memory; the delivery workers.")
-def fleet() -> Response:
+def get_fleet() -> Response:
     """Show the slots and the delivery workers."""
     state = queries.fleet(store(), settings().web.service_slot)
     return jsonify(views.fleet_view(state, current_app.config["API_VERSION"], auth.sees))
@@ -24,7 +24,7 @@ def fleet() -> Response:
 
 @blueprint.route("/queue", methods=["GET"])
 @blueprint.response(200, description="Jobs by state, waiting jobs by model and class, limits, pauses, ETA errors.")
-def queue() -> Response:
+def get_queue() -> Response:
     """Show how many jobs wait and run, and for what."""
     service_slot = settings().web.service_slot
     state, capacity = queries.fleet(store(), service_slot), store().capacity(service_slot)
@@ -33,6 +33,6 @@ def queue() -> Response:
 
 @blueprint.route("/events", methods=["GET"])
 @blueprint.response(200, description="Server-sent events without end; `Last-Event-ID` replays.")
-def events() -> Response:
+def get_events() -> Response:
     """Follow all of your jobs (with an admin's key: all jobs)."""
     return streams.stream(jobs.view, key_id=auth.caller().scope)

@@ -48,7 +48,7 @@ def view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
 @blueprint.alt_response(409, description="The id, or the `Idempotency-Key` with another request, was used before.")
 @blueprint.alt_response(422, description="Invalid fields, each with its rule; nothing was queued.")
 @blueprint.alt_response(429, description="Too many jobs are waiting; `Retry-After` has the seconds to wait.")
-def submit() -> tuple[Response, int]:
+def submit_job() -> tuple[Response, int]:
     """Submit a job. With `?wait=` or `Prefer: wait=` (seconds), respond when it has finished or the time has passed."""
     body = body_of(request)
     wait_s = waiting.requested_wait_s()
@@ -71,7 +71,7 @@ def _created(submitted: Submitted) -> tuple[Response, int]:
 @blueprint.route("", methods=["GET"])
 @blueprint.doc(parameters=_LIST)
 @blueprint.response(200, description="One page, newest first. `next` is the `after` of the next page.")
-def list_jobs() -> Response:
+def get_jobs() -> Response:
     """List jobs."""
     query, _ = load(schemas.LIST, request.args)
     jobs, after, total = queries.list_jobs(
@@ -85,7 +85,7 @@ def list_jobs() -> Response:
 @blueprint.route("/cancel", methods=["POST"])
 @blueprint.doc(requestBody={"content": {"application/json": {"schema": {"$ref": "#/components/schemas/CancelAll"}}}})
 @blueprint.response(200, description="The ids of the jobs that this call stopped.")
-def cancel_all() -> Response:
+def cancel_jobs() -> Response:
     """Stop all of your jobs that are being computed; with `waiting`, also those that wait or are being delivered."""
     body = schemas.strict(schemas.CANCEL_ALL, body_of(request))
     return jsonify({"cancelled": dispatcher().cancel_all(auth.caller(), waiting=body["waiting"])})
@@ -108,7 +108,7 @@ def get_job(job_id: str) -> Response:
 @blueprint.doc(parameters=[previews.PARAMETER])
 @blueprint.response(200, description="Server-sent events until the job has finished; `Last-Event-ID` replays.")
 @blueprint.alt_response(404, description="Unknown id.")
-def events(job_id: str) -> Response:
+def get_job_events(job_id: str) -> Response:
     """Follow a job. `preview=1` makes previews meanwhile, `preview=data` also sends them within the events."""
     return streams.stream(view, job_id=auth.visible_job(job_id).job_id, preview=previews.requested_mode())
 
@@ -116,7 +116,7 @@ def events(job_id: str) -> Response:
 @blueprint.route("/<job_id>/cancel", methods=["POST"])
 @blueprint.response(200, description="The job; `cancelled` is false if it had finished before.")
 @blueprint.alt_response(404, description="Unknown id.")
-def cancel(job_id: str) -> Response:
+def cancel_job(job_id: str) -> Response:
     """Stop a job: a waiting job never runs, a running one ends within a step."""
     auth.visible_job(job_id)
     job, changed = dispatcher().cancel(job_id)
@@ -126,7 +126,7 @@ def cancel(job_id: str) -> Response:
 @blueprint.route("/<job_id>", methods=["DELETE"])
 @blueprint.response(200, description="`deleted` is false while its worker stops; `changed` is false on a repeat.")
 @blueprint.alt_response(404, description="Unknown id.")
-def delete(job_id: str) -> Response:
+def delete_job(job_id: str) -> Response:
     """Delete a job: its record, its outputs, and its inputs unless another job needs them. It is stopped first."""
     key_id = store().deleted_key(job_id)
     if key_id is not None and auth.caller().owns(key_id):
@@ -139,7 +139,7 @@ def delete(job_id: str) -> Response:
 @blueprint.route("/<job_id>/front", methods=["POST"])
 @blueprint.response(200, description="The job; the next free slot takes it.")
 @blueprint.alt_response(409, description="It is not waiting.")
-def front(job_id: str) -> Response:
+def move_job_to_front(job_id: str) -> Response:
     """Move a waiting job to the front of the queue; needs an admin's key."""
     auth.admin()
     store().move_to_front(job_id)
@@ -149,7 +149,7 @@ def front(job_id: str) -> Response:
 @blueprint.route("/<job_id>/retry", methods=["POST"])
 @blueprint.response(201, description="The new job. `Location` has its address.")
 @blueprint.alt_response(409, description="It has not finished, or it succeeded.")
-def retry(job_id: str) -> tuple[Response, int]:
+def retry_job(job_id: str) -> tuple[Response, int]:
     """Submit a failed, cancelled or expired job again, as a new job."""
     auth.check_model(auth.visible_job(job_id).request.model)
     return _created(dispatcher().resend(job_id, auth.caller()))

@@ -43,7 +43,7 @@ _SLOT = SlotSchema(unknown=INCLUDE)
 
 @blueprint.route("", methods=["GET"])
 @blueprint.response(200, description="Models with kinds, defaults, limits, and the slots that have them in memory.")
-def list_models() -> Response:
+def get_models() -> Response:
     """List the models."""
     fleet = None
     with suppress(Unavailable):  # the models file is known without Redis
@@ -54,7 +54,7 @@ def list_models() -> Response:
 @blueprint.route("/<name>/load", methods=["POST"])
 @blueprint.response(202, description="For each slot, what will happen and the job that does it; 200: nothing to do.")
 @blueprint.alt_response(409, description="No running worker has the model, or the model has no weights.")
-def load(name: str) -> tuple[Response, int]:
+def load_model(name: str) -> tuple[Response, int]:
     """Load a model on one slot (`slot`), or on every slot that may run it."""
     return _run("load", name)
 
@@ -62,7 +62,7 @@ def load(name: str) -> tuple[Response, int]:
 @blueprint.route("/<name>/unload", methods=["POST"])
 @blueprint.response(202, description="For each slot, what will happen and the job that does it; 200: nothing to do.")
 @blueprint.alt_response(409, description="The model is pinned, or no running worker has it.")
-def unload(name: str) -> tuple[Response, int]:
+def unload_model(name: str) -> tuple[Response, int]:
     """Remove a model from memory, between two jobs."""
     return _run("unload", name)
 
@@ -70,7 +70,7 @@ def unload(name: str) -> tuple[Response, int]:
 @blueprint.route("/<name>/check", methods=["POST"])
 @blueprint.response(202, description="The job that does it; its `report` has the measurements.")
 @blueprint.alt_response(409, description="No running worker has the model, or the model has no weights.")
-def check(name: str) -> tuple[Response, int]:
+def run_check(name: str) -> tuple[Response, int]:
     """Load a model and run it once on one slot (`slot`; default: one that has it in memory, else the first)."""
     return _run("check", name)
 
@@ -78,7 +78,7 @@ def check(name: str) -> tuple[Response, int]:
 @blueprint.route("/<name>/pin", methods=["POST"])
 @blueprint.response(202, description="Pinned on each slot, with the job that loads it; 200: it is in memory already.")
 @blueprint.alt_response(409, description="No running worker has the model, or the model has no weights.")
-def pin(name: str) -> tuple[Response, int]:
+def pin_model(name: str) -> tuple[Response, int]:
     """Pin a model: load it and keep it in memory from now on, also after a restart."""
     auth.admin()
     spec, _, slots = _target(name)
@@ -89,13 +89,13 @@ def pin(name: str) -> tuple[Response, int]:
 
 @blueprint.route("/<name>/unpin", methods=["POST"])
 @blueprint.response(200, description="Unpinned; the model stays in memory until the space is needed.")
-def unpin(name: str) -> tuple[Response, int]:
+def unpin_model(name: str) -> tuple[Response, int]:
     """Unpin a model, also one that `keep` in the models file pins."""
     auth.admin()
     spec, _, slots = _target(name)
     for slot in slots:
         pins.set_pin(store(), slot.name, spec.name, pinned=False)
-    return _answer(spec, "unpin", [{"slot": slot.name, "will": "stay until the space is needed"} for slot in slots])
+    return _response(spec, "unpin", [{"slot": slot.name, "will": "stay until the space is needed"} for slot in slots])
 
 
 def _run(command: str, name: str) -> tuple[Response, int]:
@@ -109,20 +109,22 @@ def _run(command: str, name: str) -> tuple[Response, int]:
     image = None
     if command == "check" and all("image" in kind.inputs for kind in spec.kinds):
         image = inputs.store_image(_grey_png(), settings=settings(), objects=objects(), records=store())
-    entries = []
-    for slot in slots:
-        will = _will(command, _place(slot, spec))
-        entry: dict[str, Any] = {"slot": slot.name, "will": will}
-        if not will.startswith("nothing"):
-            submission = commands.submission(command, models(), spec, slot.name, image=image, caller=auth.caller())
-            submitted = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
-            job_id = submitted.job.job_id
-            entry |= {"job_id": job_id, "position": submitted.forecast.position, "links": links(job_id)}
-        entries.append(entry)
-    return _answer(spec, command, entries)
+    return _response(spec, command, [_entry(command, spec, slot, image) for slot in slots])
 
 
-def _answer(spec: ModelSpec, command: str, entries: list[dict[str, Any]]) -> tuple[Response, int]:
+def _entry(command: str, spec: ModelSpec, slot: Slot, image: str | None) -> dict[str, Any]:
+    """Return what the command does on a slot, and submit the job that does it, if any."""
+    will = _will(command, _place(slot, spec))
+    entry: dict[str, Any] = {"slot": slot.name, "will": will}
+    if not will.startswith("nothing"):
+        submission = commands.submission(command, models(), spec, slot.name, image=image, caller=auth.caller())
+        submitted = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
+        job_id = submitted.job.job_id
+        entry |= {"job_id": job_id, "position": submitted.forecast.position, "links": links(job_id)}
+    return entry
+
+
+def _response(spec: ModelSpec, command: str, entries: list[dict[str, Any]]) -> tuple[Response, int]:
     queued = any("job_id" in entry for entry in entries)
     return jsonify({"model": spec.name, "command": command, "slots": entries}), 202 if queued else 200
 

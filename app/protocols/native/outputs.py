@@ -24,7 +24,7 @@ _INDEX = [{"in": "query", "name": "index", "schema": {"type": "integer", "defaul
 @blueprint.alt_response(404, description="Unknown id, or the file is no longer stored; the code says which.")
 @blueprint.alt_response(409, description="The job has no result, or none yet.")
 @blueprint.alt_response(410, description="The files of the job have expired.")
-def result(job_id: str) -> Response:
+def get_result(job_id: str) -> Response:
     """Download an output."""
     job, index = _requested(job_id)
     return _send(job, job.outputs[index], f"{job_id}-{index}")
@@ -35,7 +35,7 @@ def result(job_id: str) -> Response:
 @blueprint.response(200, description="A small WebP or JPEG; for a video, its first frame.")
 @blueprint.alt_response(404, description="Unknown id, or the output has no thumbnail.")
 @blueprint.alt_response(409, description="The job has no result, or none yet.")
-def thumbnail(job_id: str) -> Response:
+def get_thumbnail(job_id: str) -> Response:
     """Download the thumbnail of an output."""
     job, index = _requested(job_id)
     return _send(job, job.outputs[index].thumbnail, f"{job_id}-{index}-thumbnail")
@@ -46,7 +46,7 @@ def thumbnail(job_id: str) -> Response:
 @blueprint.response(200, description="The first frame of a video in full size, as WebP or JPEG.")
 @blueprint.alt_response(404, description="Unknown id, or the output has no poster.")
 @blueprint.alt_response(409, description="The job has no result, or none yet.")
-def poster(job_id: str) -> Response:
+def get_poster(job_id: str) -> Response:
     """Download the poster of a video."""
     job, index = _requested(job_id)
     return _send(job, job.outputs[index].poster, f"{job_id}-{index}-poster")

@@ -27,7 +27,7 @@ PARAMETER = {
 @blueprint.response(200, description="The newest picture. `ETag` and `Preview-Step` change with each.")
 @blueprint.alt_response(304, description="No newer picture than the one in `If-None-Match`.")
 @blueprint.alt_response(404, description="Unknown id, or no preview now; the code says which.")
-def preview(job_id: str) -> Response:
+def get_preview(job_id: str) -> Response:
     """Show the intermediate result of a running job. Each request makes previews for some more seconds."""
     job = auth.visible_job(job_id)
     if not job.state.is_terminal:

@@ -13,11 +13,11 @@ from jobs.callers import CLASSES
 from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import Kind
 from jobs.outbound.webhook import EVENTS
+from jobs.record import MAX_PRIORITY
 from jobs.requests.inpaint import AREAS, FILLS, RESIZES
 from jobs.requests.schedulers_loras_mix import MAX_LORAS, MAX_MIXED
 from jobs.settings import RETENTION_CLASSES
 from jobs.states import JobState
-from jobs.submission import MAX_PRIORITY
 
 #: Longest prompt that is read at all, characters; models have lower limits.
 MAX_TEXT_CHARS = 100_000

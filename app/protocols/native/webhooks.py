@@ -61,7 +61,7 @@ def requested(values: dict[str, Any], caller: Caller) -> Webhook | Literal[False
 @blueprint.route("/jobs/<job_id>/webhooks", methods=["GET"])
 @blueprint.response(200, description="The receiver, and for each event its tries and the time of the next one.")
 @blueprint.alt_response(404, description="Unknown id.")
-def log(job_id: str) -> Response:
+def get_deliveries(job_id: str) -> Response:
     """Show the webhook deliveries of a job."""
     return jsonify(_log_view(auth.visible_job(job_id)))
 
@@ -70,7 +70,7 @@ def log(job_id: str) -> Response:
 @blueprint.response(200, description="The deliveries; the events are sent again now.")
 @blueprint.alt_response(404, description="Unknown id.")
 @blueprint.alt_response(409, description="There is no delivery to repeat.")
-def resend(job_id: str) -> Response:
+def resend_deliveries(job_id: str) -> Response:
     """Send all events of a job again, or one (`event`), under the same `webhook-id`."""
     job = auth.visible_job(job_id)
     if not WebhookOutbox(store()).resend(job_id, schemas.strict(_RESEND, body_of(request))["event"] or ""):
@@ -81,7 +81,7 @@ def resend(job_id: str) -> Response:
 @blueprint.route("/admin/keys/<service>/webhook", methods=["PUT"])
 @blueprint.response(200, description="The webhook. `secret` is present only when it is new; it is shown this once.")
 @blueprint.alt_response(404, description="There is no key for this service.")
-def configure(service: str) -> Response:
+def put_key_webhook(service: str) -> Response:
     """Set the webhook of a key's jobs (`url`, `events`), or renew its secret; needs an admin's key."""
     auth.admin()
     values, outbox = schemas.strict(_KEY_WEBHOOK, body_of(request)), WebhookOutbox(store())
@@ -100,7 +100,7 @@ def configure(service: str) -> Response:
 @blueprint.route("/admin/keys/<service>/webhook", methods=["DELETE"])
 @blueprint.response(200, description="Later jobs have no webhook unless they name one; the secret is deleted.")
 @blueprint.alt_response(404, description="There is no key for this service.")
-def remove(service: str) -> Response:
+def delete_key_webhook(service: str) -> Response:
     """Remove the webhook of a key and its secret; needs an admin's key."""
     auth.admin()
     if service not in {caller.key_id for caller in KeyRing(store()).all()}:

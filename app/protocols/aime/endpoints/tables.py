@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import BadSetting
-from jobs.models.toml_lines import line_of
+from jobs.models.toml_lines import TomlFile
 
 
 class Table:
-    """One table of a file. Callers take its keys one by one; :meth:`done` refuses the keys that are left over."""
+    """One table of a file. Callers take its keys one by one; :meth:`done` refuses the keys that are left over.
 
-    def __init__(self, path: Path, text: str, names: tuple[str, ...], values: Any) -> None:
-        self._path, self._text, self._names = path, text, names
+    A schema does not fit here: the keys of a table depend on the values of others, and several names mean the same.
+    """
+
+    def __init__(self, file: TomlFile, names: tuple[str, ...], values: Any) -> None:
+        self._file, self._names = file, names
         if not isinstance(values, dict):
             raise self.bad("", "must be a table")
         self._remaining = dict(values)
@@ -24,22 +26,16 @@ class Table:
     @classmethod
     def from_file(cls, path: Path) -> Table:
         """Parse a file. Raises: BadSetting: it is not readable or not TOML."""
-        try:
-            text = path.read_text(encoding="utf-8")
-            return cls(path, text, (), tomllib.loads(text))
-        except OSError as exc:
-            raise BadSetting(f"{path} cannot be read: {exc.strerror}") from exc
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
-            raise BadSetting(f"{path}: {exc}") from exc
+        file = TomlFile.read(path)
+        return cls(file, (), file.tables)
 
     @property
     def folder(self) -> Path:
-        return self._path.parent
+        return self._file.path.parent
 
     def bad(self, key: str, rule: str) -> BadSetting:
         """Return the error for a key of this table."""
-        names = (*self._names, key) if key else self._names
-        return BadSetting(f"{self._path}: line {line_of(self._text, names)}: {'.'.join(names)}: {rule}")
+        return self._file.error((*self._names, key) if key else self._names, rule)
 
     def fill(self, key: str, value: Any) -> None:
         """Set the value of a key that the file omits."""
@@ -54,7 +50,7 @@ class Table:
 
     def table(self, key: str) -> Table:
         """Take a nested table; an omitted one is empty."""
-        return Table(self._path, self._text, (*self._names, key), self._remaining.pop(key, {}))
+        return Table(self._file, (*self._names, key), self._remaining.pop(key, {}))
 
     def take(self, key: str, kind: type | tuple[type, ...], rule: str, default: Any = None) -> Any:
         """Take a value of a type. Raises: BadSetting: it has another type."""
@@ -67,7 +63,7 @@ class Table:
         return value
 
     def text(self, key: str, default: Any = "") -> Any:
-        return self.take(key, str, "must be a text", default)
+        return self.take(key, str, "must be a string", default)
 
     def flag(self, key: str, default: bool = False) -> bool:
         return bool(self.take(key, bool, "must be true or false", default))
@@ -75,19 +71,19 @@ class Table:
     def number(self, key: str, default: Any = None, *, least: float | None = 0) -> Any:
         value = self.take(key, (int, float), "must be a number", default)
         if value is not default and least is not None and not least <= value < float("inf"):
-            raise self.bad(key, f"must be a number from {least:g}")
+            raise self.bad(key, f"must be a number of at least {least:g}")
         return value
 
     def whole(self, key: str, default: Any = None, *, least: int | None = 0) -> Any:
-        value = self.take(key, int, "must be a whole number", default)
+        value = self.take(key, int, "must be an integer", default)
         if value is not default and least is not None and value < least:
-            raise self.bad(key, f"must be a whole number from {least}")
+            raise self.bad(key, f"must be an integer of at least {least}")
         return value
 
     def texts(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
-        values = self.take(key, list, "must be a list of texts", default)
+        values = self.take(key, list, "must be a list of strings", default)
         if not all(isinstance(value, str) for value in values):
-            raise self.bad(key, "must be a list of texts")
+            raise self.bad(key, "must be a list of strings")
         return tuple(values)
 
     def any(self, key: str, default: Any = None) -> Any:
