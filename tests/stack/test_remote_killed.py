@@ -11,11 +11,10 @@ import pytest
 
 from tests.support.blocking_fleet import Fleet
 from tests.support.fake_a1111 import FakeA1111
-from tests.support.fake_lightx2v import Fake
+from tests.support.fake_lightx2v import Fake, small_video
 from tests.support.harness import Stack, wait_for
 
 SMALL = {"model": "automatic1111", "width": 64, "height": 48, "steps": 4}
-#: LightX2V makes videos; whatever comes back is not looked at here.
 MODELS = '[far]\nexecutor = "remote"\nkinds = ["text2video"]\nlimits = { steps = [1, 100000] }\n'
 BACKEND = '[lightx2v-1]\ntype = "lightx2v"\nendpoint = "{url}"\nmodels = ["far"]\ntimeout_s = 2\nlost_after_s = 2\n'
 
@@ -29,11 +28,11 @@ def fleet(start: Callable[..., Stack], tmp_path: Path) -> Iterator[Fleet]:
 
 @pytest.fixture
 def lightx2v(start: Callable[..., Stack], tmp_path: Path) -> Iterator[tuple[Stack, Fake]]:
-    fake = Fake(b"", queues=True, steps_told=True).start()
+    fake = Fake(small_video(), queues=True, steps_told=True).start()
     (tmp_path / "models.toml").write_text(MODELS)
     (tmp_path / "backends.toml").write_text(BACKEND.format(url=fake.url))
     yield start(
-        "lightx2v-1", MODELS_FILE=tmp_path / "models.toml", BACKENDS_FILE=tmp_path / "backends.toml"
+        "lightx2v-1", "io", MODELS_FILE=tmp_path / "models.toml", BACKENDS_FILE=tmp_path / "backends.toml"
     ), fake  # fmt: skip
     fake.stop()
 
@@ -65,4 +64,3 @@ def test_a_worker_that_was_killed_leaves_no_task_behind(lightx2v: tuple[Stack, F
     assert stack.wait(job_id)["state"] == "succeeded"
     first = next(iter(fake.tasks.values()))
     assert first["status"] == "cancelled"
-
