@@ -84,7 +84,7 @@ class Problem:
         """The problem as a sentence, such as "`steps` must be between 1 and 100 (got 500)"."""
         separator = " " if self.rule.startswith(_PREDICATES) else ": "
         shown = isinstance(self.value, bool | int | float) or (
-            isinstance(self.value, str) and len(self.value) <= _MAX_SHOWN_CHARS
+            isinstance(self.value, str) and 0 < len(self.value) <= _MAX_SHOWN_CHARS
         )
         got = f" (got {json.dumps(self.value, ensure_ascii=False)})" if shown else ""
         return f"`{self.field}`{separator}{self.rule}{got}"

@@ -1,4 +1,4 @@
-"""Bodies of other servers' requests as fields of ours: what several protocols take."""
+"""Map request bodies of other servers to fields of the native API. Several protocols accept these bodies."""
 
 from __future__ import annotations
 
@@ -9,16 +9,21 @@ from jobs.errors import InvalidRequest, Problem
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """A job in our words."""
+class MappedBody:
+    """A request body as fields of the native API."""
 
-    #: Fields of the native API; ``image``, ``mask`` and images in ``mix`` as they were sent (base64, data URL, link).
+    #: Field → value. ``image``, ``mask`` and the images in ``mix`` are as they were sent (base64, data URL or link).
     values: dict[str, Any]
-    #: What was asked for and is not done.
+    #: Requested features that are not supported.
     warnings: list[str] = field(default_factory=list)
 
 
-def in_their_words(error: InvalidRequest, names: dict[str, str]) -> InvalidRequest:
-    """The same error (of the same class) with the names that the sender knows the fields by."""
+def rename_fields(error: InvalidRequest, names: dict[str, str]) -> InvalidRequest:
+    """Return the same error, of the same class, with the field names of the request body.
+
+    Args:
+        error: names fields of the native API.
+        names: field of the native API → field of the body.
+    """
     problems = [Problem(names.get(p.field, p.field), p.rule, p.value) for p in error.problems]
     return type(error)(*problems)

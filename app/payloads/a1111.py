@@ -1,4 +1,4 @@
-"""The body of AUTOMATIC1111's ``txt2img`` and ``img2img`` as fields of ours."""
+"""Map the body of AUTOMATIC1111's ``txt2img`` and ``img2img`` to fields of the native API."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 from marshmallow import INCLUDE, fields
 
 from app.fields import Number, Text, Whole, load
-from app.payloads import Wanted, a1111_masks, a1111_passes, passing
+from app.payloads import MappedBody, a1111_masks, a1111_passes
+from app.payloads.passthrough import A1111_MAPPED, passthrough_fields
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models import schedulers
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
 
-#: Our field → theirs.
+#: Field of the native API → field of the body.
 NAMES = {
     "guidance_scale": "cfg_scale",
     "scheduler": "sampler_name",
@@ -28,10 +29,10 @@ NAMES = {
 }
 
 ONE_IMAGE = "all but the first of init_images were ignored"
-#: Titles of AUTOMATIC1111 end in a hash, and often in the file's ending.
+#: End of a checkpoint title in AUTOMATIC1111: a file extension, a hash, or both.
 _TITLE_END = re.compile(r"(\.safetensors|\.ckpt)?( \[[0-9a-f]+\])?$")
 _LORA = re.compile(r"<lora:([^:<>]+)(?::([^<>:]*))?[^<>]*>")
-#: Fields that change the picture elsewhere, with the values that mean nothing.
+#: Fields that are not supported here → their values without effect.
 _IGNORED: dict[str, tuple[Any, ...]] = {
     "restore_faces": (False,), "tiling": (False,), "styles": ([],),
     "refiner_checkpoint": ("", "None"), "script_name": ("", "None"), "alwayson_scripts": ({},), "eta": (0, 1),
@@ -41,7 +42,7 @@ _IGNORED: dict[str, tuple[Any, ...]] = {
 
 
 class _Body(a1111_masks.MaskFields, a1111_passes.PassFields):
-    """The fields that mean something here; all others are known by ``_IGNORED`` or not at all."""
+    """The supported fields; others are listed in ``_IGNORED`` or unknown."""
 
     class Meta:
         unknown = INCLUDE
@@ -67,14 +68,14 @@ class _Body(a1111_masks.MaskFields, a1111_passes.PassFields):
 _BODY = _Body()
 
 
-def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model: str) -> Wanted:
-    """What a body asks for.
+def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model: str) -> MappedBody:
+    """Map a body.
 
     Args:
-        payload: the body. Unknown fields are left alone, as AUTOMATIC1111 does.
-        kind: text2img or img2img; with a mask the latter is inpaint.
+        payload: the body. Unknown fields are ignored, as AUTOMATIC1111 does.
+        kind: text2img or img2img; img2img with a mask becomes inpaint.
         models: all models.
-        model: the one of a body that names none ('': the first that offers the kind).
+        model: the model of a body that names none; '' for the first that supports the kind.
 
     Raises:
         InvalidRequest: a field has the wrong type, an image is missing, or no model fits.
@@ -107,8 +108,8 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
     }
     warnings = [ONE_IMAGE] if len(images) > 1 else []
     if spec.executor == "remote":
-        # The sender's own kind of server computes it: it knows all fields, and gets them as they are.
-        return Wanted({**values, "passthrough": passing.passed_on(payload, passing.A1111_OWN)}, warnings)
+        # The back end is such a server itself and understands all fields.
+        return MappedBody({**values, "passthrough": passthrough_fields(payload, A1111_MAPPED)}, warnings)
     warnings += [f"{name} was ignored" for name in _IGNORED if _matters(name, payload.get(name))]
     values["prompt"], loras = _loras(values["prompt"])
     if loras:
@@ -116,16 +117,16 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
     values["scheduler"] = _scheduler(sent, spec, warnings)
     values |= a1111_masks.values_of(sent, kind, warnings)
     values |= a1111_passes.values_of(sent, kind, spec, warnings)
-    return Wanted(values, warnings)
+    return MappedBody(values, warnings)
 
 
 def title(spec: ModelSpec) -> str:
-    """How lists call a model; requests may name it so."""
+    """Return the title of a model in lists; requests may select the model by it."""
     return spec.name
 
 
 def name_of(title: str) -> str:
-    """The model that a request calls so, if there is one of this name."""
+    """Return the model name in a title, which may end in a file extension and a hash."""
     return _TITLE_END.sub("", title.strip())
 
 
@@ -137,7 +138,7 @@ def _model(sent: Mapping[str, Any], kind: Kind, models: ModelRegistry, default: 
     named = str(sent.get("override_settings", {}).get("sd_model_checkpoint") or "")
     plain = name_of(named)
     if default in models.names() and plain not in models.names() and models.get(default).executor == "remote":
-        plain = ""  # a checkpoint of the back ends'
+        plain = ""  # the name of a checkpoint of the back end
     try:
         spec = models.get(plain or default) if plain or default else models.default_for(kind)
     except ModelNotFound as exc:
@@ -148,7 +149,7 @@ def _model(sent: Mapping[str, Any], kind: Kind, models: ModelRegistry, default: 
 
 
 def _scheduler(sent: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> str | None:
-    """The sampler with its schedule as we call it. One that the model has not is left to the model."""
+    """Return the scheduler for a sampler and its schedule; None, with a warning, if the model does not have it."""
     sampler = sent.get("sampler_name") or sent.get("sampler_index")
     if not sampler:
         return None
@@ -164,11 +165,11 @@ def _scheduler(sent: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) ->
 
 
 def _loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:
-    """The prompt without ``<lora:name:weight>``, and what that asks for. Raises: InvalidRequest."""
-    found = []
+    """Return the prompt without ``<lora:name:weight>``, and these LoRAs. Raises: InvalidRequest."""
+    loras = []
     for name, weight in _LORA.findall(prompt):
         try:
-            found.append({"name": name, "weight": float(weight or 1)})
+            loras.append({"name": name, "weight": float(weight or 1)})
         except ValueError:
             raise InvalidRequest(Problem("prompt", f"must have a number as weight of lora {name}", weight)) from None
-    return _LORA.sub("", prompt), found
+    return _LORA.sub("", prompt), loras

@@ -1,4 +1,4 @@
-"""What AUTOMATIC1111's body says of images and masks as fields of ours. Its API's defaults count for what is absent."""
+"""Map the image and mask fields of AUTOMATIC1111's body. Absent fields have the defaults of the original API."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from app.fields import Number, Whole
 from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import Kind
 
-#: Our field → theirs.
+#: Field of the native API → field of the body.
 NAMES = {
     "resize": "resize_mode",
     "inpaint.padding_px": "inpaint_full_res_padding",
     "inpaint.blur_px": "mask_blur",
 }
-#: By their number. The last one scales latents, which gives a stretched picture, too.
+#: Resize modes by number. The last one scales the latents in the original; here the image is stretched.
 _RESIZES = ("stretch", "crop", "pad", "stretch")
 _FILLS = ("blurred", "original", "noise", "nothing")
 
 
 class MaskFields(Schema):
-    """Their fields."""
+    """The image and mask fields."""
 
     resize_mode = Whole(allow_none=True)
     mask_blur = Number(allow_none=True)
@@ -37,19 +37,19 @@ class MaskFields(Schema):
 
 
 def values_of(sent: Mapping[str, Any], kind: Kind, warnings: list[str]) -> dict[str, Any]:
-    """Our fields for this kind.
+    """Return ``resize``, ``inpaint`` and ``mask_inverted``, as far as the kind has them.
 
     Args:
-        sent: the body, without what is null.
-        kind: what it asks for.
-        warnings: what is done in another way is added.
+        sent: the fields of the body that are not null.
+        kind: the kind of the job.
+        warnings: receives the differences to the original.
 
     Raises:
-        InvalidRequest: a number that stands for nothing.
+        InvalidRequest: a number is not a valid choice.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     if "image" in kind.inputs:
-        found["resize"] = _numbered(sent, "resize_mode", 0, _RESIZES)
+        values["resize"] = _numbered(sent, "resize_mode", 0, _RESIZES)
         if sent.get("resize_mode") == len(_RESIZES) - 1:
             warnings.append("resize_mode 3: the image was stretched, its latents are not")
     if kind is Kind.INPAINT:
@@ -58,14 +58,14 @@ def values_of(sent: Mapping[str, Any], kind: Kind, warnings: list[str]) -> dict[
             warnings.append(f"mask_blur_x and mask_blur_y: their mean {(across + down) / 2:g} was used")
         if not sent.get("mask_round", True):
             warnings.append("mask_round was ignored: a mask counts from half-way grey on")
-        found["inpaint"] = {
+        values["inpaint"] = {
             "area": "masked" if sent.get("inpaint_full_res", True) else "whole",
             "padding_px": sent.get("inpaint_full_res_padding", 0),
             "blur_px": (across + down) / 2,
             "fill": _numbered(sent, "inpainting_fill", 0, _FILLS),
         }
-        found["mask_inverted"] = bool(sent.get("inpainting_mask_invert"))
-    return found
+        values["mask_inverted"] = bool(sent.get("inpainting_mask_invert"))
+    return values
 
 
 def _numbered(sent: Mapping[str, Any], name: str, default: int, meanings: tuple[str, ...]) -> str:

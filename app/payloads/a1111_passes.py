@@ -1,4 +1,4 @@
-"""Hires fix and subseeds in AUTOMATIC1111's bodies, as our ``hires`` and ``variation``."""
+"""Map the hires fix and subseed fields of AUTOMATIC1111's body to ``hires`` and ``variation``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from marshmallow import Schema, fields
 from app.fields import Number, Text, Whole
 from jobs.models.spec import Kind, ModelSpec
 
-#: Our field → theirs.
+#: Field of the native API → field of the body.
 NAMES = {
     "hires": "enable_hr",
     "hires.scale": "hr_scale",
@@ -22,9 +22,10 @@ NAMES = {
     "variation.seed": "subseed",
     "variation.strength": "subseed_strength",
 }
-#: Beginnings of the upscalers' names that ours, Lanczos, stands for without a word.
+#: Prefixes of upscaler names that Lanczos replaces without a warning.
 _UPSCALERS = ("none", "latent", "lanczos", "nearest")
-#: What else their second pass may have of its own → the field whose value it is here, and words for "the same".
+#: Fields of the second pass that are not supported → the field of the first pass whose value is used, and the values
+#: that mean "the same".
 _SAME = {
     "hr_prompt": ("prompt", ()),
     "hr_negative_prompt": ("negative_prompt", ()),
@@ -35,7 +36,7 @@ _SAME = {
 
 
 class PassFields(Schema):
-    """Their fields, all of which clients send as null, too."""
+    """The hires fix and subseed fields. Clients may send any of them as null."""
 
     enable_hr = fields.Boolean(allow_none=True)
     hr_scale = Number(allow_none=True)
@@ -53,18 +54,18 @@ class PassFields(Schema):
 
 
 def values_of(sent: Mapping[str, Any], kind: Kind, spec: ModelSpec, warnings: list[str]) -> dict[str, Any]:
-    """``hires`` and ``variation``, each None if nothing asks for it.
+    """Return ``hires`` and ``variation``, each None if it is not requested.
 
     Args:
-        sent: the fields of a body that are not null.
-        kind: what it makes; only text2img has a second pass.
+        sent: the fields of the body that are not null.
+        kind: the kind of the job; only text2img has a second pass.
         spec: the model.
-        warnings: gets what is not done.
+        warnings: receives the requested features that are not supported.
     """
     strength = sent.get("subseed_strength", 0)
     return {
         "variation": {"seed": sent.get("subseed", -1), "strength": strength} if strength else None,
-        # Without enable_hr the other fields mean nothing: some clients always send them.
+        # Some clients always send the other fields; they apply only with enable_hr.
         "hires": _hires(sent, spec, warnings) if sent.get("enable_hr") and kind is Kind.TEXT2IMG else None,
     }
 

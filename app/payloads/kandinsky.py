@@ -1,4 +1,4 @@
-"""The body of Devoid's Kandinsky API, ``text2img`` and ``mix2images``, as fields of ours."""
+"""Map the body of Devoid's Kandinsky API, ``text2img`` and ``mix2images``, to fields of the native API."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import Any
 from marshmallow import INCLUDE, Schema, fields
 
 from app.fields import Number, Text, Whole, load
-from app.payloads import Wanted, passing
+from app.payloads import MappedBody
+from app.payloads.passthrough import KANDINSKY_MAPPED, passthrough_fields
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
 
-#: Our field → theirs.
+#: Field of the native API → field of the body.
 NAMES = {
     "negative_prompt": "negative_decoder_prompt",
     "model": "executor",
@@ -23,9 +24,9 @@ NAMES = {
     "prior.guidance_scale": "prior_cf_scale",
     "prior.negative_prompt": "negative_prior_prompt",
 }
-#: Their samplers, which are those of Kandinsky 2.1, as ours.
+#: Samplers of Kandinsky 2.1 → schedulers.
 _SAMPLERS = {"p_sampler": "DDPM", "ddim_sampler": "DDIM", "plms_sampler": "PLMS"}
-#: What the parts of ``images_texts`` are.
+#: Types of the parts of ``images_texts``.
 _PARTS = ("text", "image", "image", "text")
 
 
@@ -50,10 +51,17 @@ class _Body(Schema):
 _BODY = _Body()
 
 
-def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model: str) -> Wanted:
-    """What a body asks for: text2img or mix2img. ``model``: '' for the first that offers the kind.
+def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model: str) -> MappedBody:
+    """Map a body.
 
-    Settings of a prior that the model does not have mean nothing; its prompt is then the decoder's, if that has none.
+    Settings of the prior are ignored if the model has none; its negative prompt then replaces an empty one of the
+    decoder.
+
+    Args:
+        payload: the body.
+        kind: text2img or mix2img.
+        models: all models.
+        model: the model; '' for the first that supports the kind.
 
     Raises:
         InvalidRequest: a field has the wrong type, or no model fits.
@@ -76,34 +84,34 @@ def wanted(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, model:
         "width": sent.get("width"),
         "height": sent.get("height"),
     }
-    if spec.executor == "remote":  # it knows all fields, and gets them as they are
-        values["passthrough"] = passing.passed_on(payload, passing.KANDINSKY_OWN)
+    if spec.executor == "remote":  # the back end understands all fields
+        values["passthrough"] = passthrough_fields(payload, KANDINSKY_MAPPED)
     else:
         values["scheduler"] = _scheduler(sent, spec, warnings)
-        own_negative = sent.get("negative_prior_prompt")
+        prior_negative = sent.get("negative_prior_prompt")
         if spec.has_prior:
             prior = {"steps": sent.get("prior_steps"), "guidance_scale": sent.get("prior_cf_scale")}
-            values["prior"] = {**prior, "negative_prompt": own_negative}
+            values["prior"] = {**prior, "negative_prompt": prior_negative}
         else:
-            values["negative_prompt"] = values["negative_prompt"] or own_negative
+            values["negative_prompt"] = values["negative_prompt"] or prior_negative
     if kind is Kind.MIX2IMG:
         values["mix"] = _mix(sent)
     else:
         if not sent.get("prompt"):
             raise InvalidRequest(Problem("prompt", "is required for text2img"))
         values["prompt"] = sent["prompt"]
-    return Wanted(values, warnings)
+    return MappedBody(values, warnings)
 
 
 def _scheduler(sent: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> str | None:
-    """The sampler as we call it; None: the model's own."""
-    wanted = sent.get("sampler")
-    name = _SAMPLERS.get(wanted or "")
+    """Return the scheduler; None for the default of the model."""
+    sampler = sent.get("sampler")
+    name = _SAMPLERS.get(sampler or "")
     if name and name in (*spec.schedulers, spec.scheduler):
         return name
-    # The first is what every client sends that does not care.
-    if wanted and wanted != "p_sampler":
-        warnings.append(f"model {spec.name} has no sampler {wanted}; its own was used")
+    # Clients without a choice of samplers send p_sampler.
+    if sampler and sampler != "p_sampler":
+        warnings.append(f"model {spec.name} has no sampler {sampler}; its own was used")
     return None
 
 
@@ -114,7 +122,7 @@ def _mix(sent: Mapping[str, Any]) -> list[dict[str, Any]]:
     if len(weights) != len(_PARTS):
         raise InvalidRequest(Problem("weights", f"must be {len(_PARTS)} numbers"))
     pairs = zip(_PARTS, parts, weights, strict=True)
-    found = [{name: part, "weight": weight} for name, part, weight in pairs if part]
-    if not found:
+    mix = [{name: part, "weight": weight} for name, part, weight in pairs if part]
+    if not mix:
         raise InvalidRequest(Problem("images_texts", "must contain at least one text or image"))
-    return found
+    return mix

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobs.store import keys
-from tests.stack.test_devoid import MODELS
+from tests.support.devoid_client import MODELS
 from tests.support.devoid_users import Service
 from tests.support.harness import Stack
 

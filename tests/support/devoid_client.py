@@ -11,10 +11,19 @@ from typing import Any
 
 import websocket
 
-from tests.support.harness import PATIENCE_S, Stack
+from tests.support.api import PATIENCE_S, Api
 
 #: What the official client takes at most, bytes.
 MAX_FRAME_BYTES = 1024 * 1024
+
+
+#: One model that draws, in a models file.
+MODELS = """
+[drawn]
+executor = "drawing"
+kinds = ["text2img", "img2img", "mix2img"]
+limits = { steps = [1, 100000], width = [16, 512], height = [16, 512] }
+"""
 
 
 class Refused(Exception):
@@ -29,11 +38,11 @@ class Client:
     """One socket; received messages are checked as the official client checks them."""
 
     def __init__(
-        self, stack: Stack, service: str = "telegram", key: str | None = "service_key", path: str = ""
+        self, server: Api, service: str = "telegram", key: str | None = "service_key", path: str = ""
     ) -> None:
         headers = {"service": service} | ({"authorization": key} if key is not None else {})
-        url = stack.url(path or f"/ws/{service}").replace("http:", "ws:")
-        sock = socket.create_connection(("127.0.0.1", stack.port), timeout=PATIENCE_S)
+        url = server.url(path or f"/ws/{service}").replace("http:", "ws:")
+        sock = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
         try:
             self.ws = websocket.create_connection(url, header=headers, timeout=PATIENCE_S, socket=sock)
         except BaseException as exc:
@@ -100,12 +109,12 @@ def request(payload: Any = None, **fields: Any) -> dict[str, Any]:
     }
 
 
-def connect_again(stack: Stack, **options: Any) -> Client:
+def connect_again(server: Api, **options: Any) -> Client:
     """As the official client does it: try until the server is there, two seconds apart."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
-            return Client(stack, **options)
+            return Client(server, **options)
         except (OSError, Refused):
             assert time.monotonic() < deadline
             time.sleep(2)

@@ -13,6 +13,7 @@ import os
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -145,6 +146,7 @@ class InProcessStack(Stack):
     def _serve(self) -> None:
         app = create_app(self.settings)
         self._undo.callback(of(app).hub.close)
+        self._replace(of(app).dispatcher, "_revoke", lambda job_id: self._start(_stop_runs))
         self._server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
         self.port = self._server.server_port
         self._start(self._server.serve_forever, 0.05)
@@ -170,6 +172,13 @@ class InProcessStack(Stack):
             with contextlib.suppress(Unavailable):
                 for part in (*self._parts, sweeper):
                     part.beat()
+
+
+def _stop_runs() -> None:
+    """Do what a revocation does: have running jobs look at their records. The runs of several slots share the hint."""
+    for _ in range(50):
+        stop_hint.set()
+        time.sleep(0.02)
 
 
 @contextlib.contextmanager

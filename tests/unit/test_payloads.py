@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from app import attachments
-from app.payloads import a1111, in_their_words, kandinsky
+from app.payloads import a1111, kandinsky, rename_fields
 from jobs.errors import InvalidRequest, ModerationRefused, Problem
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind
@@ -49,7 +49,7 @@ def registry(tmp_path: Path) -> ModelRegistry:
 
 
 def values(registry: ModelRegistry, kind: Kind = Kind.TEXT2IMG, **payload: Any) -> dict[str, Any]:
-    found = a1111.wanted(payload, kind, registry, "").values
+    found = a1111.map_body(payload, kind, registry, "").values
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -79,7 +79,7 @@ def test_a_body_in_our_words(registry: ModelRegistry) -> None:
 def test_samplers_with_their_schedules(
     registry: ModelRegistry, sent: dict[str, Any], scheduler: str | None, warns: bool
 ) -> None:
-    found = a1111.wanted({"prompt": "x", **sent}, Kind.TEXT2IMG, registry, "")
+    found = a1111.map_body({"prompt": "x", **sent}, Kind.TEXT2IMG, registry, "")
     assert found.values["scheduler"] == scheduler
     assert bool(found.warnings) == warns
 
@@ -127,7 +127,7 @@ def test_how_a_mask_is_used(registry: ModelRegistry, sent: dict[str, Any], name:
 
 @pytest.mark.parametrize(("number", "resize"), list(enumerate(["stretch", "crop", "pad", "stretch"])))
 def test_resize_modes(registry: ModelRegistry, number: int, resize: str) -> None:
-    found = a1111.wanted({"init_images": [picture()], "resize_mode": number}, Kind.IMG2IMG, registry, "")
+    found = a1111.map_body({"init_images": [picture()], "resize_mode": number}, Kind.IMG2IMG, registry, "")
     assert found.values["resize"] == resize
     assert bool(found.warnings) == (number == 3)
 
@@ -140,7 +140,7 @@ def test_numbers_that_stand_for_nothing_are_refused(registry: ModelRegistry, sen
 
 def test_what_is_done_to_a_mask_in_another_way_is_named(registry: ModelRegistry) -> None:
     sent = {"init_images": [picture()], "mask": picture(), "mask_blur_y": 8, "mask_round": False, "latent_mask": "x"}
-    assert a1111.wanted(sent, Kind.IMG2IMG, registry, "").warnings == [
+    assert a1111.map_body(sent, Kind.IMG2IMG, registry, "").warnings == [
         "latent_mask was ignored",
         "mask_blur_x and mask_blur_y: their mean 6 was used",
         "mask_round was ignored: a mask counts from half-way grey on",
@@ -156,7 +156,7 @@ def test_a_mask_may_be_inverted(registry: ModelRegistry) -> None:
 
 def test_what_is_not_done_is_named(registry: ModelRegistry) -> None:
     sent = {"prompt": "x", "eta": 0.5, "restore_faces": True, "styles": [], "tiling": None, "init_images": None}
-    assert a1111.wanted(sent, Kind.TEXT2IMG, registry, "").warnings == [
+    assert a1111.map_body(sent, Kind.TEXT2IMG, registry, "").warnings == [
         "restore_faces was ignored",
         "eta was ignored",
     ]
@@ -180,7 +180,7 @@ ALWAYS = {"hr_scale": 1, "hr_upscaler": "Latent", "hr_second_pass_steps": 0, "hr
     ],
 )
 def test_hires_fix(registry: ModelRegistry, sent: dict[str, Any], hires: dict[str, Any] | None) -> None:
-    found = a1111.wanted({"prompt": "x", **sent}, Kind.TEXT2IMG, registry, "")
+    found = a1111.map_body({"prompt": "x", **sent}, Kind.TEXT2IMG, registry, "")
     assert found.warnings == []
     given = found.values["hires"]
     assert given is None if hires is None else {n: v for n, v in given.items() if v is not None} == hires
@@ -189,21 +189,21 @@ def test_hires_fix(registry: ModelRegistry, sent: dict[str, Any], hires: dict[st
 def test_hires_fix_with_what_is_not_done(registry: ModelRegistry) -> None:
     same = {"hr_prompt": "x", "hr_negative_prompt": "", "hr_sampler_name": "Use same sampler", "hr_scheduler": None}
     sent = {"prompt": "x", "enable_hr": True, **same}
-    assert a1111.wanted(sent, Kind.TEXT2IMG, registry, "").warnings == []
+    assert a1111.map_body(sent, Kind.TEXT2IMG, registry, "").warnings == []
     others = {"hr_prompt": "y", "hr_sampler_name": "Heun", "hr_checkpoint_name": "other", "hr_upscaler": "R-ESRGAN 4x+"}
-    assert a1111.wanted({**sent, **others}, Kind.TEXT2IMG, registry, "").warnings == [
+    assert a1111.map_body({**sent, **others}, Kind.TEXT2IMG, registry, "").warnings == [
         "there is no hr_upscaler R-ESRGAN 4x+; Lanczos was used",
         "hr_prompt was ignored: the second pass has that of the first",
         "hr_sampler_name was ignored: the second pass has that of the first",
         "hr_checkpoint_name was ignored: the second pass has that of the first",
     ]
-    found = a1111.wanted(sent, Kind.TEXT2IMG, registry, "mixer")
+    found = a1111.map_body(sent, Kind.TEXT2IMG, registry, "mixer")
     assert (found.values["hires"], found.warnings) == (
         None,
         ["enable_hr was ignored: model mixer offers no img2img"],
     )
     image = {**sent, "init_images": [picture()]}
-    assert a1111.wanted(image, Kind.IMG2IMG, registry, "").values["hires"] is None
+    assert a1111.map_body(image, Kind.IMG2IMG, registry, "").values["hires"] is None
 
 
 def test_subseeds(registry: ModelRegistry) -> None:
@@ -224,10 +224,10 @@ def test_subseeds(registry: ModelRegistry) -> None:
     ],
 )
 def test_what_is_wrong_is_named_as_it_was_sent(registry: ModelRegistry, sent: dict[str, Any], field: str) -> None:
-    found = a1111.wanted({"prompt": "x", **sent}, Kind.TEXT2IMG, registry, "").values
+    found = a1111.map_body({"prompt": "x", **sent}, Kind.TEXT2IMG, registry, "").values
     with pytest.raises(InvalidRequest) as caught:
         resolve(registry, found)
-    assert [problem.field for problem in in_their_words(caught.value, a1111.NAMES).problems][:1] == [field]
+    assert [problem.field for problem in rename_fields(caught.value, a1111.NAMES).problems][:1] == [field]
 
 
 def test_settings_of_kandinskys_prior(registry: ModelRegistry) -> None:
@@ -238,17 +238,18 @@ def test_settings_of_kandinskys_prior(registry: ModelRegistry) -> None:
         "negative_prior_prompt": "bad",
         "sampler": "p_sampler",
     }
-    found = kandinsky.wanted(sent, Kind.TEXT2IMG, registry, "kandinsky")
+    found = kandinsky.map_body(sent, Kind.TEXT2IMG, registry, "kandinsky")
     assert found.values["prior"] == {"steps": 5, "guidance_scale": 4.0, "negative_prompt": "bad"}
     assert (found.values["negative_prompt"], found.values["scheduler"], found.warnings) == (None, "DDPM", [])
     assert (
-        kandinsky.wanted({**sent, "prior_steps": 7}, Kind.TEXT2IMG, registry, "kandinsky").values["prior"]["steps"] == 7
+        kandinsky.map_body({**sent, "prior_steps": 7}, Kind.TEXT2IMG, registry, "kandinsky").values["prior"]["steps"]
+        == 7
     )
     empty = {"prompt": "x", "prior_steps": "", "negative_prior_prompt": ""}
-    request, _ = resolve(registry, kandinsky.wanted(empty, Kind.TEXT2IMG, registry, "kandinsky").values)
+    request, _ = resolve(registry, kandinsky.map_body(empty, Kind.TEXT2IMG, registry, "kandinsky").values)
     assert request.prior is None
     # A model without a prior: as if they had not been sent.
-    other = kandinsky.wanted(sent, Kind.TEXT2IMG, registry, "mixer")
+    other = kandinsky.map_body(sent, Kind.TEXT2IMG, registry, "mixer")
     assert ("prior" in other.values, other.values["negative_prompt"], other.warnings) == (False, "bad", [])
 
 
@@ -257,7 +258,7 @@ def test_settings_of_kandinskys_prior(registry: ModelRegistry) -> None:
     [("ddim_sampler", "DDIM", False), ("plms_sampler", None, True), ("other", None, True), ("", None, False)],
 )
 def test_kandinskys_samplers(registry: ModelRegistry, sampler: str, scheduler: str | None, warns: bool) -> None:
-    found = kandinsky.wanted({"prompt": "x", "sampler": sampler}, Kind.TEXT2IMG, registry, "kandinsky")
+    found = kandinsky.map_body({"prompt": "x", "sampler": sampler}, Kind.TEXT2IMG, registry, "kandinsky")
     assert (found.values["scheduler"], bool(found.warnings)) == (scheduler, warns)
 
 
@@ -266,25 +267,25 @@ def test_the_model_may_be_named(registry: ModelRegistry, named: str) -> None:
     assert values(registry, override_settings={"sd_model_checkpoint": named})["model"] == "mixer"
     with pytest.raises(InvalidRequest, match="override_settings"):
         values(registry, override_settings={"sd_model_checkpoint": "nothing"})
-    with pytest.raises(InvalidRequest, match="offers img2img"):
-        a1111.wanted({"init_images": [picture()]}, Kind.IMG2IMG, registry, "mixer")
+    with pytest.raises(InvalidRequest, match="no model here has img2img"):
+        a1111.map_body({"init_images": [picture()]}, Kind.IMG2IMG, registry, "mixer")
 
 
 def test_a_mix_in_our_words(registry: ModelRegistry) -> None:
     sent = {"images_texts": ["cat", "QQ==", None, ""], "weights": [0.2, 0.3, 0.4, 0.1], "negative_prior_prompt": "bad"}
-    found = kandinsky.wanted(sent, Kind.MIX2IMG, registry, "").values
+    found = kandinsky.map_body(sent, Kind.MIX2IMG, registry, "").values
     assert found["model"] == "mixer"
     assert found["mix"] == [{"text": "cat", "weight": 0.2}, {"image": "QQ==", "weight": 0.3}]
     assert found["negative_prompt"] == "bad"
     for wrong in ({"weights": [1]}, {"images_texts": ["a"]}, {"images_texts": [None] * 4}):
         with pytest.raises(InvalidRequest, match=r"weights|images_texts"):
-            kandinsky.wanted({**sent, **wrong}, Kind.MIX2IMG, registry, "")
+            kandinsky.map_body({**sent, **wrong}, Kind.MIX2IMG, registry, "")
     with pytest.raises(InvalidRequest, match="prompt"):
-        kandinsky.wanted({}, Kind.TEXT2IMG, registry, "")
+        kandinsky.map_body({}, Kind.TEXT2IMG, registry, "")
 
 
 def test_errors_keep_their_class_and_name_their_fields() -> None:
-    error = in_their_words(ModerationRefused(Problem("guidance_scale", "no")), a1111.NAMES)
+    error = rename_fields(ModerationRefused(Problem("guidance_scale", "no")), a1111.NAMES)
     assert isinstance(error, ModerationRefused)
     assert error.message == "`cfg_scale`: no"
 
@@ -304,12 +305,12 @@ def test_a_back_end_gets_what_its_sender_wrote(far: ModelRegistry) -> None:
     rest = {"sampler_name": "Own", "styles": ["a"], "alwayson_scripts": {"x": {"args": [None]}}, "eta": None,
             "override_settings": {"sd_model_checkpoint": "theirs.safetensors [0123456789]"}}  # fmt: skip
     body = {"prompt": "<lora:x:1> x", "seed": -1, "steps": 9, "save_images": True, "init_images": None, **rest}
-    found = a1111.wanted(body, Kind.TEXT2IMG, far, "far")
+    found = a1111.map_body(body, Kind.TEXT2IMG, far, "far")
     assert found.values["passthrough"] == rest
     assert (found.values["prompt"], found.values["seed"], found.values["steps"]) == ("<lora:x:1> x", None, 9)
     assert found.warnings == []
     mixed = {"prompt": "x", "prior_steps": "5", "sampler": "ddim_sampler", "negative_prior_prompt": "y"}
-    values = kandinsky.wanted(mixed, Kind.TEXT2IMG, far, "mixer").values
+    values = kandinsky.map_body(mixed, Kind.TEXT2IMG, far, "mixer").values
     assert values.pop("passthrough") == {name: mixed[name] for name in mixed if name != "prompt"}
     assert {name for name, value in values.items() if value is not None} == {"model", "kind", "prompt"}
 
@@ -317,5 +318,5 @@ def test_a_back_end_gets_what_its_sender_wrote(far: ModelRegistry) -> None:
 @pytest.mark.parametrize("value", ["x" * 70_000, float("nan"), "half \ud83d"])
 def test_what_cannot_be_passed_on_is_refused(far: ModelRegistry, value: Any) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        a1111.wanted({"prompt": "x", "eta": 1, "script_args": [value]}, Kind.TEXT2IMG, far, "far")
+        a1111.map_body({"prompt": "x", "eta": 1, "script_args": [value]}, Kind.TEXT2IMG, far, "far")
     assert [problem.field for problem in refused.value.problems] == ["script_args"]

@@ -38,7 +38,7 @@ def worker(server: Any, families_file: Path) -> Iterator[Worker]:
 def compute(worker: Worker, executor: str, kind: Kind, payload: dict[str, Any]) -> np.ndarray:
     """(images, height, width, 3)."""
     payloads, model = (a1111, "sd") if executor == "automatic1111" else (kandinsky, "kandinsky")
-    found = payloads.wanted(payload, kind, worker.models, model).values
+    found = payloads.map_body(payload, kind, worker.models, model).values
     values = {name: value for name, value in found.items() if value is not None}
     sent = attachments.take(values, {})
     settings, store = worker.room.store.settings, worker.room.store

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from jobs.errors import Unavailable
 from jobs.models.backends import Backend
@@ -44,12 +44,12 @@ class BackendWatch:
         self._stopping.set()
 
     def _run(self) -> None:
-        executor = connect(self._backend, namespace_of(settings(), self._backend.name))
-        while not self._stopping.is_set():
-            with suppress(Unavailable):
-                if self._is_free():
-                    self._note(self._check(executor))
-            self._stopping.wait(settings().leases.heartbeat_s)
+        with closing(connect(self._backend, namespace_of(settings(), self._backend.name))) as executor:
+            while not self._stopping.is_set():
+                with suppress(Unavailable):
+                    if self._is_free():
+                        self._note(self._check(executor))
+                self._stopping.wait(settings().leases.heartbeat_s)
 
     def _check(self, executor: RemoteExecutor) -> str:
         try:

@@ -1,4 +1,4 @@
-"""Who calls, and what is the same for every answer: the shape of errors and ``X-Process-Time``."""
+"""Authenticate callers, and give all responses the original's shape of errors and ``X-Process-Time``."""
 
 from __future__ import annotations
 
@@ -18,14 +18,19 @@ from jobs.errors import Forbidden, FramemillError, InvalidRequest, Problem, Unau
 
 logger = logging.getLogger(__name__)
 
-#: The same routes again, for clients whose root must answer as the original's: see :func:`mount`.
+#: Path prefix where all routes are served again, for clients that need the original's response at the root.
 MOUNT = "/a1111"
-#: What is found there, too.
+#: Paths that are served there.
 _MOUNTED = (f"{MOUNT}/sdapi/", f"{MOUNT}/internal/")
 
 
-class Failed(FramemillError):
-    """An error of this protocol, with its status and the short text clients know it by."""
+class A1111Error(FramemillError):
+    """An error of this protocol.
+
+    Attributes:
+        status: the HTTP status.
+        detail: the short text that clients compare.
+    """
 
     def __init__(self, status: int, detail: str, more: str = "") -> None:
         super().__init__(more or detail)
@@ -33,7 +38,7 @@ class Failed(FramemillError):
 
 
 def mount(app: Flask) -> None:
-    """Serve everything below :data:`MOUNT` as well."""
+    """Serve all routes below :data:`MOUNT` as well."""
     inner = app.wsgi_app
 
     def mounted(environ, start_response):
@@ -47,29 +52,29 @@ def mount(app: Flask) -> None:
 
 
 def protect(blueprint: Blueprint) -> None:
-    """Let only known callers use a blueprint's routes, and have its answers look as the original's."""
+    """Restrict a blueprint to known callers, and render its errors as the original does."""
 
     @blueprint.before_request
     def _authenticate() -> None:
-        g.began = time.perf_counter()
-        g.caller = _identified()
+        g.started = time.perf_counter()
+        g.caller = _authenticated_caller()
         if g.caller.role is Role.WORKER:
             raise Forbidden("a worker's key cannot use the client API")
         if g.caller.endpoints and not request.path.startswith(g.caller.endpoints):
             raise Forbidden("this key may not use this endpoint")
 
     @blueprint.after_request
-    def _time(response: Response) -> Response:
-        response.headers["X-Process-Time"] = f"{time.perf_counter() - g.began:.4f}"
+    def _add_process_time(response: Response) -> Response:
+        response.headers["X-Process-Time"] = f"{time.perf_counter() - g.started:.4f}"
         return response
 
-    blueprint.register_error_handler(FramemillError, _failed)
-    blueprint.register_error_handler(HTTPException, _refused)
-    blueprint.register_error_handler(Exception, _bug)
+    blueprint.register_error_handler(FramemillError, _framemill_error)
+    blueprint.register_error_handler(HTTPException, _http_error)
+    blueprint.register_error_handler(Exception, _internal_error)
 
 
-def _identified() -> Caller:
-    """Whose key was sent. Raises: Unauthorized."""
+def _authenticated_caller() -> Caller:
+    """Return the owner of the key. Raises: Unauthorized."""
     for secret in _secrets(request.headers.get("Authorization", "").strip()):
         try:
             return auth.identify(secret)
@@ -79,7 +84,7 @@ def _identified() -> Caller:
 
 
 def _secrets(header: str) -> list[str]:
-    """What of the header may be a key: all of ``user:password`` (a service of ``SERVICES``), or the password alone."""
+    """Return the possible keys in the header: ``user:password`` (a service of ``SERVICES``) and the password alone."""
     scheme, _, rest = header.partition(" ")
     if scheme.lower() == "basic":
         try:
@@ -90,41 +95,42 @@ def _secrets(header: str) -> list[str]:
     return [text for text in (rest.strip() if scheme.lower() == "bearer" else header,) if text]
 
 
-def shaped(name: str, status: int, detail: str, text: str) -> Response:
-    """An error as AUTOMATIC1111 answers it."""
+def error_response(name: str, status: int, detail: str, text: str) -> Response:
+    """Return an error in the shape of AUTOMATIC1111."""
     response = jsonify({"error": name, "detail": detail, "body": "", "errors": text})
     response.status_code = status
     return response
 
 
-def _failed(exc: FramemillError) -> Response:
+def _framemill_error(exc: FramemillError) -> Response:
     if isinstance(exc, InvalidRequest):
-        return _invalid(exc.problems)
-    if isinstance(exc, Failed):
-        return shaped("HTTPException" if exc.status < 500 else "RuntimeError", exc.status, exc.detail, exc.message)
+        return _validation_error(exc.problems)
+    if isinstance(exc, A1111Error):
+        name = "HTTPException" if exc.status < 500 else "RuntimeError"
+        return error_response(name, exc.status, exc.detail, exc.message)
     status = status_of(exc)
     if status == 500:
-        return _bug(exc)
+        return _internal_error(exc)
     if isinstance(exc, Unauthorized):
-        response = shaped("HTTPException", 401, "Incorrect username or password", "")
+        response = error_response("HTTPException", 401, "Incorrect username or password", "")
         response.headers["WWW-Authenticate"] = "Basic"
         return response
-    response = shaped("HTTPException", status, exc.message, exc.message)
+    response = error_response("HTTPException", status, exc.message, exc.message)
     set_retry_after(response, exc)
     return response
 
 
-def _invalid(problems: tuple[Problem, ...]) -> Response:
+def _validation_error(problems: tuple[Problem, ...]) -> Response:
     found = [{"loc": ["body", p.field], "msg": p.rule, "type": "value_error"} for p in problems]
     response = jsonify({"detail": found})
     response.status_code = 422
     return response
 
 
-def _refused(exc: HTTPException) -> Response:
-    return shaped("HTTPException", exc.code or 500, exc.name, exc.description or exc.name)
+def _http_error(exc: HTTPException) -> Response:
+    return error_response("HTTPException", exc.code or 500, exc.name, exc.description or exc.name)
 
 
-def _bug(exc: Exception) -> Response:
+def _internal_error(exc: Exception) -> Response:
     logger.error("request failed", exc_info=exc)
-    return shaped(type(exc).__name__, 500, "", "an internal error; the server's log has the details")
+    return error_response(type(exc).__name__, 500, "", "an internal error; the server's log has the details")

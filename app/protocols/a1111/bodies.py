@@ -1,4 +1,4 @@
-"""The bodies of ``txt2img`` and ``img2img``: which fields there are, their types, and what they are when not sent."""
+"""The bodies of ``txt2img`` and ``img2img``: their fields with types and defaults, and parsing them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from app.fields import Number, Text, Whole, body_of, load
 from jobs.errors import InvalidRequest, Problem
 from jobs.requests import infotext
 
-#: Most batches of one call.
+#: Maximum number of batches of one request.
 MAX_BATCHES = 100
-#: No number of a request is larger.
+#: Upper bound of all numbers of a request, exclusive.
 _MAX = 2**63
 
-#: Field → type, and its value when it is not sent. None: what the model's entry says, or as described in ``answers``.
+#: Field → its type and default. None: the default is that of the model, or the field has no effect.
 COMMON: dict[str, tuple[Any, Any]] = {
     "prompt": (Text, ""), "negative_prompt": (Text, ""), "styles": (list, None), "seed": (Whole, -1),
     "subseed": (Whole, -1), "subseed_strength": (Number, 0), "seed_resize_from_h": (Whole, -1),
@@ -55,12 +55,12 @@ _TYPES: dict[Any, Any] = {
 
 
 def schema(table: Mapping[str, tuple[Any, Any]]) -> Schema:
-    """A table as a schema, for checks and for the description."""
-    made = {
+    """Return the schema of a table of fields, for validation and for the API document."""
+    fields_by_name = {
         name: _TYPES.get(kind, kind)(allow_none=True, metadata={"default": default})
         for name, (kind, default) in table.items()
     }
-    return Schema.from_dict(made)(unknown=INCLUDE)
+    return Schema.from_dict(fields_by_name)(unknown=INCLUDE)
 
 
 _SCHEMAS = {id(TXT2IMG): schema(TXT2IMG), id(IMG2IMG): schema(IMG2IMG)}
@@ -74,41 +74,61 @@ _OF_INFOTEXT = {
     "mask_blur": "Mask blur", "inpaint_full_res": "Inpaint area", "inpaint_full_res_padding": "Masked area padding",
     "inpainting_fill": "Masked content",
 }  # fmt: skip
-#: Values that are words there.
+#: Field → its values in an infotext.
 _WORDS: dict[str, dict[str, Any]] = {
     "inpaint_full_res": {"Only masked": True, "Whole picture": False},
     "inpainting_fill": {"fill": 0, "original": 1, "latent noise": 2, "latent nothing": 3},
 }
 
 
-def read(table: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
-    """What was sent and is not null, known fields of the right types; with an infotext, also those it names.
+def parse_body(table: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Return the fields of the current request's body that are not null.
 
-    Fields that are not in the table are left as they are: a back end may know them.
+    An infotext in the body sets the fields that the body itself omits. Fields that are not in the table are returned
+    unchanged: a back end may know them.
+
+    Args:
+        table: the known fields.
 
     Raises:
-        InvalidRequest: naming every field and its rule.
+        InvalidRequest: names every field and its rule.
     """
     body = {name: value for name, value in body_of(request).items() if value is not None}
-    written = infotext.parse(str(body.get("infotext", "")))
-    found: dict[str, Any] = {field: written[name] for field, name in _OF_INFOTEXT.items() if name in written}
-    found |= {field: words.get(found[field], found[field]) for field, words in _WORDS.items() if field in found}
-    if written.keys() & {"Hires upscale", "Hires resize-1"}:
-        found["enable_hr"] = True
+    written = {name: value for name, value in _infotext_fields(str(body.get("infotext", ""))).items() if name in table}
     sent = {name: _whole(value) if table.get(name, ("",))[0] is Whole else value for name, value in body.items()}
-    values, _ = load(_SCHEMAS[id(table)], {**{field: v for field, v in found.items() if field in table}, **sent})
-    rules = {
-        "n_iter": f"must be between 1 and {MAX_BATCHES}" if not 1 <= values.get("n_iter", 1) <= MAX_BATCHES else "",
-        "batch_size": "must be at least 1" if values.get("batch_size", 1) < 1 else "",
-        "force_task_id": "" if _is_id(values.get("force_task_id", "")) else "must be at most 128 printable characters",
-    }  # fmt: skip
-    for name, value in values.items():
-        if isinstance(value, int) and abs(value) >= _MAX:
-            rules[name] = "is too large"
-    problems = [Problem(name, rule, values[name]) for name, rule in rules.items() if rule]
-    if problems:
-        raise InvalidRequest(*problems)
+    values, _ = load(_SCHEMAS[id(table)], {**written, **sent})
+    _check_limits(values)
     return {**{name: value for name, value in body.items() if name not in table}, **values}
+
+
+def _infotext_fields(text: str) -> dict[str, Any]:
+    """Return the fields that an infotext sets."""
+    parameters = infotext.parse(text)
+    fields_of_text: dict[str, Any] = {
+        field: parameters[name] for field, name in _OF_INFOTEXT.items() if name in parameters
+    }
+    for field, values in _WORDS.items():
+        if field in fields_of_text:
+            fields_of_text[field] = values.get(fields_of_text[field], fields_of_text[field])
+    if parameters.keys() & {"Hires upscale", "Hires resize-1"}:
+        fields_of_text["enable_hr"] = True
+    return fields_of_text
+
+
+def _check_limits(values: Mapping[str, Any]) -> None:
+    """Raise InvalidRequest if a value is out of the limits that no model can change."""
+    rules = {}
+    if not 1 <= values.get("n_iter", 1) <= MAX_BATCHES:
+        rules["n_iter"] = f"must be between 1 and {MAX_BATCHES}"
+    if values.get("batch_size", 1) < 1:
+        rules["batch_size"] = "must be at least 1"
+    if not _is_id(values.get("force_task_id", "")):
+        rules["force_task_id"] = "must be at most 128 printable characters"
+    rules |= {
+        name: "is too large" for name, value in values.items() if isinstance(value, int) and abs(value) >= _MAX
+    }  # fmt: skip
+    if rules:
+        raise InvalidRequest(*(Problem(name, rule, values[name]) for name, rule in rules.items()))
 
 
 def _is_id(text: str) -> bool:
@@ -116,5 +136,5 @@ def _is_id(text: str) -> bool:
 
 
 def _whole(value: Any) -> Any:
-    """512.0 is a whole number for the original."""
+    """Convert a float such as 512.0, which the original accepts as a whole number."""
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _MAX else value

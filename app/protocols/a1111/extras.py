@@ -1,4 +1,4 @@
-"""What is done with an image at once: reading how it was made, and enlarging it without a model."""
+"""Operations without a job: read the infotext of an image, and enlarge images without a model."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from app import inputs
 from app.extensions import settings
 from app.fields import Number, Text, Whole, body_of, load
 from app.inputs import off_the_hub
-from app.protocols.a1111.access import Failed
+from app.protocols.a1111.access import A1111Error
 from app.protocols.a1111.lists import UPSCALERS
 from jobs.errors import InvalidRequest, Problem
 from jobs.requests import infotext
 
-#: Most images of one call.
+#: Maximum number of images of one request.
 MAX_IMAGES = 50
 _FILTERS = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEAREST}
 _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
-#: What tools assume where a text does not say so.
+#: Values that tools assume if an infotext omits them.
 _ASSUMED = {"Clip skip": "1", "Schedule type": "Automatic"}
 
 
@@ -48,21 +48,21 @@ _EXTRAS = _Extras()
 
 
 def png_info() -> dict[str, Any]:
-    """What the body's image says about its making."""
+    """Return the infotext of the image in the body."""
     text = body_of(request).get("image")
     if not isinstance(text, str) or not text:
         raise InvalidRequest(Problem("image", "must be an image in base64"))
     try:
         data = inputs.bytes_of(text, settings())
-        found, items = off_the_hub(lambda: _notes(data))
+        text_of_file, items = off_the_hub(lambda: _texts_of(data))
     except (InvalidRequest, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as exc:
-        raise Failed(500, "Invalid encoded image", str(exc)[:200]) from exc
-    parsed = infotext.parse(found)
-    return {"info": found, "items": items, "parameters": {**_ASSUMED, **parsed} if parsed else {}}
+        raise A1111Error(500, "Invalid encoded image", str(exc)[:200]) from exc
+    parsed = infotext.parse(text_of_file)
+    return {"info": text_of_file, "items": items, "parameters": {**_ASSUMED, **parsed} if parsed else {}}
 
 
-def _notes(data: bytes) -> tuple[str, dict[str, str]]:
-    """The infotext of a file ('' for none) and its other texts."""
+def _texts_of(data: bytes) -> tuple[str, dict[str, str]]:
+    """Return the infotext of a file ('' for none) and its other texts."""
     with (
         warnings.catch_warnings(action="ignore"),
         Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image,
@@ -75,72 +75,72 @@ def _notes(data: bytes) -> tuple[str, dict[str, str]]:
     return items.pop("parameters", ""), items
 
 
-def single() -> dict[str, Any]:
-    """Enlarge the body's image."""
-    sent = _sent()
-    return {"image": _enlarged(sent.get("image") or "", sent), "html_info": "<p></p>"}
+def enlarge_single() -> dict[str, Any]:
+    """Enlarge the image in the body."""
+    fields = _parse_body()
+    return {"image": _enlarge(fields.get("image") or "", fields), "html_info": "<p></p>"}
 
 
-def batch() -> dict[str, Any]:
-    """Enlarge every image of the body's list."""
-    sent = _sent()
-    pictures = sent.get("imageList") or []
-    if not 1 <= len(pictures) <= MAX_IMAGES:
+def enlarge_batch() -> dict[str, Any]:
+    """Enlarge all images in the body."""
+    fields = _parse_body()
+    entries = fields.get("imageList") or []
+    if not 1 <= len(entries) <= MAX_IMAGES:
         raise InvalidRequest(Problem("imageList", f"must be between 1 and {MAX_IMAGES} images"))
-    return {"images": [_enlarged(str(one.get("data") or ""), sent) for one in pictures], "html_info": "<p></p>"}
+    return {"images": [_enlarge(str(entry.get("data") or ""), fields) for entry in entries], "html_info": "<p></p>"}
 
 
-def _sent() -> dict[str, Any]:
+def _parse_body() -> dict[str, Any]:
     values, _ = load(_EXTRAS, body_of(request))
-    sent = {name: value for name, value in values.items() if value is not None}
+    fields = {name: value for name, value in values.items() if value is not None}
     for name in ("upscaler_1", "upscaler_2"):
-        if sent.get(name, "None") not in UPSCALERS:
-            raise InvalidRequest(Problem(name, f"must be one of {', '.join(UPSCALERS)}", sent[name]))
-    if sent.get("resize_mode", 0) not in (0, 1):
-        raise InvalidRequest(Problem("resize_mode", "must be 0 or 1", sent["resize_mode"]))
-    if not 0 <= sent.get("extras_upscaler_2_visibility", 0) <= 1:
+        if fields.get(name, "None") not in UPSCALERS:
+            raise InvalidRequest(Problem(name, f"must be one of {', '.join(UPSCALERS)}", fields[name]))
+    if fields.get("resize_mode", 0) not in (0, 1):
+        raise InvalidRequest(Problem("resize_mode", "must be 0 or 1", fields["resize_mode"]))
+    if not 0 <= fields.get("extras_upscaler_2_visibility", 0) <= 1:
         raise InvalidRequest(Problem("extras_upscaler_2_visibility", "must be between 0 and 1"))
-    return sent
+    return fields
 
 
-def _enlarged(text: str, sent: dict[str, Any]) -> str:
-    """The image as PNG, base64."""
-    own = settings()
+def _enlarge(text: str, fields: dict[str, Any]) -> str:
+    """Return the enlarged image as a PNG in base64."""
     try:
-        data = inputs.bytes_of(text, own)
-        content, _ = off_the_hub(lambda: inputs.normalised(data, own, None, "white"))
+        data = inputs.bytes_of(text, settings())
+        limits = settings()  # the lambda may run in a thread without an app
+        content, _ = off_the_hub(lambda: inputs.normalised(data, limits, None, "white"))
     except InvalidRequest as exc:
-        raise Failed(500, "Invalid encoded image", exc.message) from exc
-    return off_the_hub(lambda: _scaled(content, sent, own.inputs.max_px))
+        raise A1111Error(500, "Invalid encoded image", exc.message) from exc
+    return off_the_hub(lambda: _scaled(content, fields, limits.inputs.max_px))
 
 
-def _scaled(content: bytes, sent: dict[str, Any], max_px: int) -> str:
+def _scaled(content: bytes, fields: dict[str, Any], max_px: int) -> str:
     with Image.open(io.BytesIO(content)) as image:
         picture = image.convert("RGB")
-    first, second = sent.get("upscaler_1", "None"), sent.get("upscaler_2", "None")
-    share = sent.get("extras_upscaler_2_visibility", 0.0)
-    made = _resized(picture, first, sent, max_px)
+    first, second = fields.get("upscaler_1", "None"), fields.get("upscaler_2", "None")
+    share = fields.get("extras_upscaler_2_visibility", 0.0)
+    enlarged = _resized(picture, first, fields, max_px)
     if second != "None" and share:
-        made = Image.blend(made, _resized(picture, second, sent, max_px).resize(made.size), share)
+        enlarged = Image.blend(enlarged, _resized(picture, second, fields, max_px).resize(enlarged.size), share)
     file = io.BytesIO()
-    made.save(file, "PNG", compress_level=1)
+    enlarged.save(file, "PNG", compress_level=1)
     return base64.b64encode(file.getvalue()).decode()
 
 
-def _resized(picture: Image.Image, upscaler: str, sent: dict[str, Any], max_px: int) -> Image.Image:
+def _resized(picture: Image.Image, upscaler: str, fields: dict[str, Any], max_px: int) -> Image.Image:
     if upscaler == "None":
         return picture
-    if sent.get("resize_mode", 0) == 0:
-        scale = sent.get("upscaling_resize", 2.0)
+    if fields.get("resize_mode", 0) == 0:
+        scale = fields.get("upscaling_resize", 2.0)
         if not 0 < scale <= 8:
             raise InvalidRequest(Problem("upscaling_resize", "must be more than 0, at most 8", scale))
         return _to(picture, round(picture.width * scale), round(picture.height * scale), upscaler, max_px)
-    width, height = sent.get("upscaling_resize_w", 512), sent.get("upscaling_resize_h", 512)
+    width, height = fields.get("upscaling_resize_w", 512), fields.get("upscaling_resize_h", 512)
     if not (0 < width <= max_px and 0 < height <= max_px):
         raise InvalidRequest(
             Problem("upscaling_resize_w", "must be, like the height, at least 1 pixel, and not too large")
         )
-    fit = max if sent.get("upscaling_crop", True) else min
+    fit = max if fields.get("upscaling_crop", True) else min
     scale = fit(width / picture.width, height / picture.height)
     larger = _to(picture, round(picture.width * scale), round(picture.height * scale), upscaler, max_px)
     if fit is min:

@@ -1,4 +1,4 @@
-"""What clients fill their menus with: models, samplers, upscalers, and what there is none of here."""
+"""The lists that clients show in their menus: models, samplers, schedules, upscalers, LoRAs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jobs.models import schedulers
 from jobs.slots.host import ram_bytes
 from jobs.store import queries
 
-#: Enlarging with these needs no model.
+#: Upscalers that need no model.
 UPSCALERS = ("None", "Lanczos", "Nearest")
 
 
@@ -21,18 +21,18 @@ def models() -> list[dict[str, Any]]:
             "title": a1111.title(spec), "model_name": spec.name, "hash": None, "sha256": None, "filename": spec.name,
             "config": None,
         }
-        for spec in options.usable()
+        for spec in options.usable_models()
     ]  # fmt: skip
 
 
 def _choices() -> list[schedulers.Choice]:
-    """The samplers with their schedules that at least one model takes."""
-    names = {name for spec in options.usable() for name in (*spec.schedulers, spec.scheduler) if name}
+    """Return the samplers with their schedules that at least one model supports."""
+    names = {name for spec in options.usable_models() for name in (*spec.schedulers, spec.scheduler) if name}
     return [choice for choice in map(schedulers.parse, sorted(names)) if choice]
 
 
 def samplers() -> list[dict[str, Any]]:
-    """Names that a request may send. Where no model takes any, one for menus that may not be empty."""
+    """List the supported samplers. If no model has any, one entry keeps menus from being empty."""
     names = sorted({choice.sampler for choice in _choices()}) or ["Euler"]
     return [
         {"name": name, "aliases": ["k_" + name.lower().replace("++", "pp").replace(" ", "_")], "options": {}}
@@ -41,7 +41,7 @@ def samplers() -> list[dict[str, Any]]:
 
 
 def noise_schedules() -> list[dict[str, Any]]:
-    """Automatic, and those that a request may send."""
+    """List Automatic and the supported schedules."""
     names = sorted({choice.schedule for choice in _choices() if choice.schedule})
     return [
         {
@@ -60,12 +60,12 @@ def upscalers() -> list[dict[str, Any]]:
 
 
 def loras() -> list[dict[str, Any]]:
-    names = sorted({name for spec in options.usable() for name in spec.lora_names()})
+    names = sorted({name for spec in options.usable_models() for name in spec.lora_names()})
     return [{"name": name, "alias": name, "path": name, "metadata": {}} for name in names]
 
 
 def memory() -> dict[str, Any]:
-    """RAM of this machine, and device memory of all GPUs, bytes."""
+    """Return the RAM of this machine and the device memory of all GPUs, in bytes."""
     total, available = ram_bytes()
     return {"ram": {"free": available, "used": total - available, "total": total}, "cuda": _devices()}
 
@@ -77,7 +77,7 @@ def _devices() -> dict[str, Any]:
         return {"error": "no slot is a GPU"}
 
     def sum_of(name: str) -> int:
-        return sum(int(one.get(f"memory_{name}_bytes") or 0) for one in facts)
+        return sum(int(device.get(f"memory_{name}_bytes") or 0) for device in facts)
 
     used = {"current": sum_of("used"), "peak": sum_of("used")}
     return {

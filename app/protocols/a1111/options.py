@@ -1,4 +1,4 @@
-"""Settings of a client, kept for its API key: which model it uses, and in which format it gets its images."""
+"""The options of a client, stored for its API key: the selected model and the format of its images."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ from typing import Any
 from app import auth
 from app.extensions import models, settings, store
 from app.payloads import a1111
-from app.protocols.a1111.access import Failed
+from app.protocols.a1111.access import A1111Error
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.spec import Kind, ModelSpec
 from jobs.store.client_state import ClientOptions
 
-#: What this protocol can make.
+#: Kinds of jobs that this protocol can submit.
 KINDS = (Kind.TEXT2IMG, Kind.IMG2IMG, Kind.INPAINT)
-#: Value of ``samples_format`` → ours.
+#: Value of ``samples_format`` → output format.
 FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
-#: Settings that clients read, with their values. Only the first two do something here.
+#: Options that clients read, with their defaults. Only the first two have an effect here.
 _DEFAULTS: dict[str, Any] = {
     "samples_format": "png", "sd_model_checkpoint": "", "sd_checkpoint_hash": "", "sd_vae": "Automatic",
     "CLIP_stop_at_last_layers": 1, "samples_save": True, "grid_save": False, "live_previews_enable": True,
     "show_progress_every_n_steps": 10, "face_restoration_model": "", "img2img_color_correction": False,
     "eta_noise_seed_delta": 0, "sd_lora": "None",
 }  # fmt: skip
-#: Longest text of a setting, characters.
+#: Maximum length of a text, characters.
 _MAX_CHARS = 1000
 
 
-def usable() -> list[ModelSpec]:
-    """The models that this caller may use by this protocol."""
+def usable_models() -> list[ModelSpec]:
+    """Return the models that the caller may use with this protocol."""
     allowed = auth.caller().models
     return [
         spec
@@ -38,37 +38,44 @@ def usable() -> list[ModelSpec]:
     ]
 
 
-def chosen() -> dict[str, Any]:
-    """All settings of this caller."""
-    kept = {name: value for name, value in _options().all().items() if name in _DEFAULTS}
-    options = {**_DEFAULTS, **kept}
+def current_options() -> dict[str, Any]:
+    """Return all options of the caller."""
+    stored = {name: value for name, value in _options().all().items() if name in _DEFAULTS}
+    options = {**_DEFAULTS, **stored}
     if not any(a1111.title(spec) == options["sd_model_checkpoint"] for spec in models()):
-        options["sd_model_checkpoint"] = _first()
+        options["sd_model_checkpoint"] = _default_title()
     return options
 
 
-def model() -> str:
-    """The model that the caller set; else the server's for this protocol, '' for the first that offers a kind."""
-    known = {a1111.title(spec): spec.name for spec in models()}
-    return known.get(_options().get("sd_model_checkpoint") or "", settings().devoid.automatic1111_model)
+def selected_model() -> str:
+    """Return the model that the caller selected, else the server's default for this protocol ('' if it has none)."""
+    names_by_title = {a1111.title(spec): spec.name for spec in models()}
+    return names_by_title.get(_options().get("sd_model_checkpoint") or "", settings().devoid.automatic1111_model)
 
 
 def samples_format(override: Any) -> str:
-    """The format of images, in our words; ``override``: the request's ``override_settings``."""
-    wanted = (override or {}).get("samples_format") or chosen()["samples_format"]
-    if str(wanted).lower() not in FORMATS:
-        raise InvalidRequest(Problem("samples_format", f"must be one of {', '.join(FORMATS)}", wanted))
-    return FORMATS[str(wanted).lower()]
+    """Return the output format of images.
 
-
-def change(sent: dict[str, Any]) -> None:
-    """Keep what was sent; settings that mean nothing here are left alone.
+    Args:
+        override: ``override_settings`` of the request.
 
     Raises:
-        InvalidRequest: a value cannot be.
-        Failed: 500, as the original: there is no such checkpoint.
+        InvalidRequest: there is no such format.
     """
-    values = {name: value for name, value in sent.items() if name in _DEFAULTS and value is not None}
+    name = str((override or {}).get("samples_format") or current_options()["samples_format"])
+    if name.lower() not in FORMATS:
+        raise InvalidRequest(Problem("samples_format", f"must be one of {', '.join(FORMATS)}", name))
+    return FORMATS[name.lower()]
+
+
+def change_options(changes: dict[str, Any]) -> None:
+    """Store changed options; unknown options are ignored.
+
+    Raises:
+        InvalidRequest: a value is not valid.
+        A1111Error: 500, as in the original: there is no such checkpoint.
+    """
+    values = {name: value for name, value in changes.items() if name in _DEFAULTS and value is not None}
     problems = [
         Problem(name, f"must be like {json.dumps(_DEFAULTS[name])}", str(value)[:80])
         for name, value in values.items()
@@ -79,26 +86,25 @@ def change(sent: dict[str, Any]) -> None:
     if problems:
         raise InvalidRequest(*problems)
     if "sd_model_checkpoint" in values:
-        values["sd_model_checkpoint"] = a1111.title(find(values["sd_model_checkpoint"]))
+        values["sd_model_checkpoint"] = a1111.title(model_with_title(values["sd_model_checkpoint"]))
     if values:
         _options().update(values)
 
 
-def find(text: str) -> ModelSpec:
-    """The model of a title or name, also with a hash behind it. Raises: Failed."""
+def model_with_title(text: str) -> ModelSpec:
+    """Return the model with this title or name, which may end in a hash. Raises: A1111Error."""
     try:
         spec = models().get(a1111.name_of(text))
     except ModelNotFound:
         spec = None
-    if spec is None or spec not in usable():
-        raise Failed(500, "", f"model {text[:200]!r} not found")
+    if spec is None or spec not in usable_models():
+        raise A1111Error(500, "", f"model {text[:200]!r} not found")
     return spec
 
 
-def _first() -> str:
-    own = settings().devoid.automatic1111_model
-    specs = usable()
-    spec = next((spec for spec in specs if spec.name == own), None)
+def _default_title() -> str:
+    default, specs = settings().devoid.automatic1111_model, usable_models()
+    spec = next((spec for spec in specs if spec.name == default), None)
     return a1111.title(spec or specs[0]) if specs else ""
 
 

@@ -10,8 +10,8 @@ from flask import Flask, Response, jsonify, request
 from flask_smorest import Api, Blueprint
 
 from app.fields import body_of
-from app.protocols.a1111 import access, bodies, extras, generating, lists, options, progress
-from app.protocols.a1111.access import Failed
+from app.protocols.a1111 import access, bodies, extras, generation, lists, options, progress
+from app.protocols.a1111.access import A1111Error
 from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import Kind
 
@@ -24,6 +24,7 @@ _OBJECT = {"requestBody": {"content": {"application/json": {"schema": {"type": "
 
 
 def register(app: Flask, api: Api) -> None:
+    """Add the routes to the app."""
     api.spec.components.schema("A1111Txt2Img", schema=bodies.schema(bodies.TXT2IMG))
     api.spec.components.schema("A1111Img2Img", schema=bodies.schema(bodies.IMG2IMG))
     api.register_blueprint(blueprint)
@@ -32,13 +33,13 @@ def register(app: Flask, api: Api) -> None:
 
 
 def _body(name: str) -> dict[str, Any]:
-    """A request with a body of this schema."""
+    """Describe a request with a body of this schema."""
     return {"requestBody": {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}}
 
 
 @root_blueprint.get(f"{access.MOUNT}/")
 def root() -> Response:
-    """What clients take for the root of an instance without a page: a Devoid Generator compares these bytes."""
+    """Return the response of an instance without a web page; Devoid Generator compares these bytes."""
     return Response('{"detail":"Not Found"}', 404, mimetype="application/json")
 
 
@@ -48,8 +49,8 @@ def root() -> Response:
 @blueprint.alt_response(422, description="A field is wrong; nothing was queued.")
 @blueprint.alt_response(429, description="The queue is full.")
 def txt2img() -> Response:
-    """Make images from a prompt; answered when they are there."""
-    return generating.generate(Kind.TEXT2IMG)
+    """Generate images from a prompt; the response is sent when they are finished."""
+    return generation.generate(Kind.TEXT2IMG)
 
 
 @blueprint.route(f"{_API}/img2img", methods=["POST"])
@@ -59,22 +60,22 @@ def txt2img() -> Response:
 @blueprint.alt_response(422, description="A field is wrong; nothing was queued.")
 @blueprint.alt_response(429, description="The queue is full.")
 def img2img() -> Response:
-    """Make images from an image; with `mask` only a part of it. Answered when they are there."""
-    return generating.generate(Kind.IMG2IMG)
+    """Generate images from an image, with `mask` in a part of it; the response is sent when they are finished."""
+    return generation.generate(Kind.IMG2IMG)
 
 
 @blueprint.route(f"{_API}/progress", methods=["GET"])
 @blueprint.response(200, description="`progress` (0 to 1), `eta_relative` (seconds), `state`, `current_image`.")
 def get_progress() -> Response:
-    """How far the oldest call of this key is."""
+    """Return the progress of the oldest request of this key."""
     skipped = request.args.get("skip_current_image", "").lower() in ("1", "true", "yes", "on")
-    return jsonify(progress.state(with_picture=not skipped))
+    return jsonify(progress.progress_body(with_picture=not skipped))
 
 
 @blueprint.route(f"{_API}/interrupt", methods=["POST"])
 @blueprint.response(200, description="An empty object.")
 def interrupt() -> Response:
-    """Stop the calls of this key that run; they are answered with what there is."""
+    """Stop the running requests of this key; their responses contain the finished images."""
     progress.interrupt()
     return jsonify({})
 
@@ -82,7 +83,7 @@ def interrupt() -> Response:
 @blueprint.route(f"{_API}/skip", methods=["POST"])
 @blueprint.response(200, description="null.")
 def skip() -> Response:
-    """Stop the batch that runs; the call's other batches go on."""
+    """Stop the running batch; the other batches of the request continue."""
     progress.skip()
     return jsonify(None)
 
@@ -90,8 +91,8 @@ def skip() -> Response:
 @blueprint.route(f"{_API}/options", methods=["GET"])
 @blueprint.response(200, description="Every setting of this key.")
 def get_options() -> Response:
-    """The settings, `sd_model_checkpoint` among them."""
-    return jsonify(options.chosen())
+    """Return the options of this key, among them `sd_model_checkpoint`."""
+    return jsonify(options.current_options())
 
 
 @blueprint.route(f"{_API}/options", methods=["POST"])
@@ -99,8 +100,8 @@ def get_options() -> Response:
 @blueprint.response(200, description="null.")
 @blueprint.alt_response(500, description="There is no such checkpoint.")
 def set_options() -> Response:
-    """Change settings of this key."""
-    options.change(body_of(request))
+    """Change the options of this key."""
+    options.change_options(body_of(request))
     return jsonify(None)
 
 
@@ -108,7 +109,7 @@ def set_options() -> Response:
 @blueprint.doc(**_OBJECT)
 @blueprint.response(200, description="`info`, `items` and `parameters`.")
 def png_info() -> Response:
-    """How an image was made, by what its file says."""
+    """Return the infotext of an image."""
     return jsonify(extras.png_info())
 
 
@@ -117,7 +118,7 @@ def png_info() -> Response:
 @blueprint.response(200, description="`image` and `html_info`.")
 def extra_single_image() -> Response:
     """Enlarge an image without a model."""
-    return jsonify(extras.single())
+    return jsonify(extras.enlarge_single())
 
 
 @blueprint.route(f"{_API}/extra-batch-images", methods=["POST"])
@@ -125,7 +126,7 @@ def extra_single_image() -> Response:
 @blueprint.response(200, description="`images` and `html_info`.")
 def extra_batch_images() -> Response:
     """Enlarge images without a model."""
-    return jsonify(extras.batch())
+    return jsonify(extras.enlarge_batch())
 
 
 @blueprint.route(f"{_API}/interrogate", methods=["POST"])
@@ -133,33 +134,33 @@ def extra_batch_images() -> Response:
 @blueprint.response(200, description="Never: there is no such model here.")
 @blueprint.alt_response(404, description="The image is missing, or there is no model that describes images.")
 def interrogate() -> Response:
-    """Describe an image: no model here does."""
+    """Describe an image: not supported by any model here."""
     image = body_of(request).get("image")
     if image is not None and not isinstance(image, str):
         raise InvalidRequest(Problem("image", "must be text"))
-    raise Failed(404, "Model not found" if image else "Image not found")
+    raise A1111Error(404, "Model not found" if image else "Image not found")
 
 
 @blueprint.route("/internal/progress", methods=["POST"])
 @blueprint.doc(**_OBJECT)
 @blueprint.response(200, description="`active`, `queued`, `completed`, `progress`, `eta`, `live_preview`.")
 def internal_progress() -> Response:
-    """How far the call with the `force_task_id` in `id_task` is."""
-    return jsonify(progress.task(body_of(request)))
+    """Return the progress of the request whose `force_task_id` is `id_task`."""
+    return jsonify(progress.task_progress(body_of(request)))
 
 
 @blueprint.route("/internal/pending-tasks", methods=["GET"])
 @blueprint.response(200, description="`size` and `tasks`.")
 def internal_pending() -> Response:
-    """The calls of this key that have not begun."""
-    return jsonify(progress.pending())
+    """List the requests of this key that have not started."""
+    return jsonify(progress.pending_tasks())
 
 
-def _plain(method: str, path: str, summary: str, read: Callable[[], Any]) -> None:
-    """A route without a body that answers with what ``read`` gives."""
+def _plain(method: str, path: str, summary: str, make_body: Callable[[], Any]) -> None:
+    """Add a route without a request body; ``make_body`` returns the body of its response."""
 
     def view() -> Response:
-        return jsonify(read())
+        return jsonify(make_body())
 
     view.__doc__, view.__name__ = summary, f"{method.lower()}_{path.replace('-', '_')}"
     described = blueprint.response(200, description="See the summary.")(view)
@@ -167,10 +168,10 @@ def _plain(method: str, path: str, summary: str, read: Callable[[], Any]) -> Non
 
 
 _plain("GET", "sd-models", "The models that this key may use.", lists.models)
-_plain("GET", "samplers", "The samplers that at least one model takes.", lists.samplers)
-_plain("GET", "schedulers", "The noise schedules that at least one model takes.", lists.noise_schedules)
-_plain("GET", "upscalers", "Ways of enlarging an image.", lists.upscalers)
-_plain("GET", "latent-upscale-modes", "Ways of enlarging latents.", lambda: [{"name": "Latent"}])
+_plain("GET", "samplers", "The samplers that at least one model supports.", lists.samplers)
+_plain("GET", "schedulers", "The noise schedules that at least one model supports.", lists.noise_schedules)
+_plain("GET", "upscalers", "The upscalers of images.", lists.upscalers)
+_plain("GET", "latent-upscale-modes", "The upscalers of latents.", lambda: [{"name": "Latent"}])
 _plain("GET", "loras", "The LoRAs that at least one model has.", lists.loras)
 _plain("GET", "memory", "RAM of this machine and memory of the GPUs.", lists.memory)
 _plain("GET", "embeddings", "Embeddings: none.", lambda: {"loaded": {}, "skipped": {}})
@@ -180,6 +181,6 @@ for _path in ("sd-vae", "hypernetworks", "face-restorers", "realesrgan-models", 
               "extensions"):  # fmt: skip
     _plain("GET", _path, f"{_path}: none.", list)
 for _path in ("refresh-checkpoints", "refresh-vae", "refresh-embeddings", "refresh-loras"):
-    _plain("POST", _path, "Nothing to do: lists are always new.", lambda: None)
+    _plain("POST", _path, "No effect: lists are always up to date.", lambda: None)
 for _path in ("unload-checkpoint", "reload-checkpoint"):
-    _plain("POST", _path, "Nothing to do: the server decides what lies in memory.", dict)
+    _plain("POST", _path, "No effect: the server decides which models stay loaded.", dict)

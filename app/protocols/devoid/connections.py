@@ -1,6 +1,6 @@
-"""The post office of a web process: knows its sockets and their mailboxes, and wakes a socket that has mail.
+"""The sockets of a web process: which subscriber queues each of them owns, and when it has messages to send.
 
-One thread listens to events of all jobs, so that an idle socket costs nothing.
+One thread listens to the events of all jobs, so that an idle socket costs nothing.
 """
 
 from __future__ import annotations
@@ -23,67 +23,68 @@ from jobs.store.subscriber_queue import RENEW_INTERVAL_S, SubscriberQueues
 
 logger = logging.getLogger(__name__)
 
+#: Name of the connections among the adapters of the app.
+CONNECTIONS = "devoid.connections"
+#: Field of an event with the subscriber queue of its job.
+_QUEUE_FIELD = "mailbox"
 
-#: Name of the post office among the adapters of the app.
-OFFICE = "devoid.office"
 
-
-class Reader(Protocol):
-    """A socket."""
+class Connection(Protocol):
+    """One open socket."""
 
     service: str
-    #: Subscriber queues that it owns; the first one gets the messages of its jobs.
+    #: Subscriber queues that it owns; the first one receives the messages of its jobs.
     queues: list[str]
 
     def wake(self) -> None:
-        """There may be mail; returns at once."""
+        """Note that a queue may have messages; return at once."""
 
 
-class PostOffice:
-    """The sockets of this process."""
+class Connections:
+    """The open sockets of this process."""
 
     def __init__(self, settings: Settings, store: JobStore, hub: EventHub) -> None:
         self._store, self._hub = store, hub
         self.owner = f"{owner_name(settings.node)}:{secrets.token_hex(4)}"
         self._lock = threading.Lock()
-        self._readers: dict[str, list[Reader]] = {}
-        self._by_queue: dict[tuple[str, str], Reader] = {}
-        self._running = False
+        self._by_service: dict[str, list[Connection]] = {}
+        self._by_queue: dict[tuple[str, str], Connection] = {}
+        self._is_running = False
 
     def queues_of(self, service: str) -> SubscriberQueues:
-        """The mailboxes of a service, as this process sees them."""
+        """Return the subscriber queues of a service, as this process uses them."""
         return SubscriberQueues(self._store, service, self.owner)
 
-    def open(self, reader: Reader) -> None:
-        """A socket opens: it has mailboxes from now on, and what lies in them. Raises: Unavailable."""
+    def open(self, connection: Connection) -> None:
+        """Register an open socket: it acquires queues, with the messages that they hold. Raises: Unavailable."""
         with self._lock:
-            if not self._running:
-                threading.Thread(target=self._run, name="post", daemon=True).start()
-                self._running = True
-        taken = self.queues_of(reader.service).acquire()
+            if not self._is_running:
+                threading.Thread(target=self._run, name="devoid-connections", daemon=True).start()
+                self._is_running = True
+        acquired = self.queues_of(connection.service).acquire()
         with self._lock:
-            self._readers.setdefault(reader.service, []).append(reader)
-            self._assign(reader, taken)
+            self._by_service.setdefault(connection.service, []).append(connection)
+            self._assign(connection, acquired)
 
-    def close(self, reader: Reader) -> None:
-        """A socket is closed: the next one of its service gets what comes."""
+    def close(self, connection: Connection) -> None:
+        """Unregister a closed socket: the next one of its service acquires its queues."""
         with self._lock:
-            readers = self._readers.get(reader.service, [])
-            if reader in readers:
-                readers.remove(reader)
-            if not readers:
-                self._readers.pop(reader.service, None)
-            for name in reader.queues:
-                self._by_queue.pop((reader.service, name), None)
+            open_ones = self._by_service.get(connection.service, [])
+            if connection in open_ones:
+                open_ones.remove(connection)
+            if not open_ones:
+                self._by_service.pop(connection.service, None)
+            for name in connection.queues:
+                self._by_queue.pop((connection.service, name), None)
         try:
-            self.queues_of(reader.service).release(reader.queues)
+            self.queues_of(connection.service).release(connection.queues)
         except Unavailable:
-            logger.warning("mailboxes are left when this process ends", extra={"service": reader.service})
+            logger.warning("subscriber queues stay until the lease lapses", extra={"service": connection.service})
 
-    def _assign(self, reader: Reader, queues: list[str]) -> None:
-        reader.queues.extend(name for name in queues if name not in reader.queues)
-        self._by_queue |= {(reader.service, name): reader for name in queues}
-        reader.wake()
+    def _assign(self, connection: Connection, queues: list[str]) -> None:
+        connection.queues.extend(name for name in queues if name not in connection.queues)
+        self._by_queue |= {(connection.service, name): connection for name in queues}
+        connection.wake()
 
     def _run(self) -> None:
         while True:
@@ -93,47 +94,47 @@ class PostOffice:
             except Unavailable:
                 time.sleep(RENEW_INTERVAL_S)
             except Exception:
-                logger.exception("the post office goes on after an error")
+                logger.exception("the thread of the sockets continues after an error")
                 time.sleep(RENEW_INTERVAL_S)
 
     def _serve(self, listener: Listener) -> None:
-        next_beat = time.monotonic()
+        next_renewal = time.monotonic()
         while True:
-            if time.monotonic() >= next_beat:
-                self._beat()
-                next_beat = time.monotonic() + RENEW_INTERVAL_S
+            if time.monotonic() >= next_renewal:
+                self._renew()
+                next_renewal = time.monotonic() + RENEW_INTERVAL_S
             try:
-                event = listener.get(next_beat - time.monotonic())
+                event = listener.get(next_renewal - time.monotonic())
             except queue.Empty:
                 continue
-            self._wake(event)
+            for connection in self._concerned(event):
+                connection.wake()
 
-    def _wake(self, event: Event | None) -> None:
-        if event is None:  # something was missed
+    def _concerned(self, event: Event | None) -> list[Connection]:
+        """Return the sockets that may have messages after an event; None stands for events that were missed."""
+        if event is None:
             with self._lock:
-                readers = [reader for some in self._readers.values() for reader in some]
-        else:
-            fields = event.fields
-            if "mailbox" not in fields or (fields["state"] == "running" and fields.get("step", "0") != "0"):
-                return
-            reader = self._by_queue.get((event.key_id, fields["mailbox"]))
-            readers = [reader] if reader else []
-        for one in readers:
-            one.wake()
+                return [connection for connections in self._by_service.values() for connection in connections]
+        fields = event.fields
+        is_step = fields["state"] == "running" and fields.get("step", "0") != "0"
+        if _QUEUE_FIELD not in fields or is_step:
+            return []
+        connection = self._by_queue.get((event.key_id, fields[_QUEUE_FIELD]))
+        return [connection] if connection else []
 
-    def _beat(self) -> None:
-        """Say that this process lives, and take over from those that do not."""
+    def _renew(self) -> None:
+        """Renew the leases of this process, and take over the queues of processes that died."""
         with self._lock:
-            services = list(self._readers)
+            services = list(self._by_service)
         for service in services:
-            found = self.queues_of(service).renew()
+            taken_over = self.queues_of(service).renew()
             with self._lock:
-                readers = self._readers.get(service)
-                if found and readers:
-                    self._assign(readers[-1], found)
+                connections = self._by_service.get(service)
+                if taken_over and connections:
+                    self._assign(connections[-1], taken_over)
 
 
-def office() -> PostOffice:
-    """The post office of the current app."""
-    found: PostOffice = extensions.current().adapters[OFFICE]
-    return found
+def connections() -> Connections:
+    """Return the sockets of the current app."""
+    registered: Connections = extensions.current().adapters[CONNECTIONS]
+    return registered

@@ -1,4 +1,4 @@
-"""The messages of the socket, both ways: their shapes, words and sizes."""
+"""The messages of the socket: parse those of clients, and build those of the server."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from jobs.store.subscriber_queue import MessageDetails
 
 EXECUTORS = ("kandinsky", "automatic1111")
 GEN_TYPES = ("text2img", "img2img", "mix2img")
-#: Clients close a socket that sends them more than 1 MiB at once.
+#: Maximum size of a message to clients, which close the socket above 1 MiB.
 MAX_MESSAGE_BYTES = 1_000_000
-#: Longer texts of a payload are images; they come back empty.
+#: Texts of a payload that are longer than this are images; they are returned empty.
 MAX_ECHOED_CHARS = 10_000
-#: Largest ``service_info`` and ``settings``, characters of JSON.
+#: Maximum size of ``service_info`` and ``settings``, in characters of JSON.
 MAX_INFO_CHARS = 100_000
-#: Shortest time that clients are told to expect, seconds.
+#: Smallest ``avg_time``, seconds.
 MIN_AVG_TIME_S = 4
 
 
 @dataclass(frozen=True)
 class Request:
-    """A ``request`` message. What is unknown in its objects is kept, and comes back as it was."""
+    """A ``request`` message. Its objects keep unknown fields, which are returned unchanged."""
 
     executor: str
     gen_type: str
@@ -34,42 +34,44 @@ class Request:
 
     @property
     def correlation(self) -> dict[str, Any]:
-        """Correlation data of every message about it."""
+        """Correlation data of every message about the request."""
         return {"executor": self.executor, "gen_type": self.gen_type, "service_info": self.service_info}
 
     @property
     def final_correlation(self) -> dict[str, Any]:
-        """Further correlation data of the last message."""
-        return {"settings": self.settings, "payload": _echoed(self.payload)}
+        """Further correlation data of the last message about the request."""
+        return {"settings": self.settings, "payload": _without_images(self.payload)}
 
 
 @dataclass(frozen=True)
 class Frame:
-    """A frame that is JSON, as far as it could be understood."""
+    """A frame with a JSON object, which need not be a valid message."""
 
     message_type: Any
     body: dict[str, Any] = field(default_factory=dict)
 
     def correlation(self) -> dict[str, Any]:
-        """Correlation data of an error about it."""
+        """Correlation data of an error about the frame."""
         known = {"executor": EXECUTORS, "gen_type": GEN_TYPES}
-        words = {
-            name: next((word for word in all_ if word == self.body.get(name)), None) for name, all_ in known.items()
+        valid = {
+            name: next((value for value in values if value == self.body.get(name)), None)
+            for name, values in known.items()
         }
-        return {**words, "service_info": self._info("service_info")}
+        return {**valid, "service_info": self._info("service_info")}
 
     def final_correlation(self) -> dict[str, Any]:
-        """Further correlation data of an error about it."""
+        """Further correlation data of an error about the frame."""
         payload = self.body.get("payload")
-        return {"settings": self._info("settings"), "payload": _echoed(payload if isinstance(payload, dict) else {})}
+        echoed = _without_images(payload) if isinstance(payload, dict) else {}
+        return {"settings": self._info("settings"), "payload": echoed}
 
     def _info(self, name: str) -> dict[str, Any]:
         value = self.body.get(name)
         return value if isinstance(value, dict) and _size(value) <= MAX_INFO_CHARS else {}
 
 
-def read_frame(data: str | bytes) -> Frame:
-    """Raises: MalformedBody."""
+def parse_frame(data: str | bytes) -> Frame:
+    """Parse a frame. Raises: MalformedBody."""
     try:
         body = json.loads(data)
     except (ValueError, RecursionError) as exc:
@@ -79,8 +81,8 @@ def read_frame(data: str | bytes) -> Frame:
     return Frame(body.get("message_type"), body)
 
 
-def read_request(frame: Frame) -> Request:
-    """Raises: InvalidRequest: with every problem found."""
+def parse_request(frame: Frame) -> Request:
+    """Check a request. Raises: InvalidRequest: names every problem."""
     body, problems = frame.body, []
     for name, allowed in (("executor", EXECUTORS), ("gen_type", GEN_TYPES)):
         if body.get(name) not in allowed:
@@ -100,21 +102,21 @@ def read_request(frame: Frame) -> Request:
     return Request(body["executor"], body["gen_type"], **objects)
 
 
-def progress(service: str, job_id: str, word: str, correlation: Mapping[str, Any], avg_time: float) -> dict[str, Any]:
-    """``queued`` or ``generating``."""
+def progress(service: str, job_id: str, status: str, correlation: Mapping[str, Any], avg_time: float) -> dict[str, Any]:
+    """Return the message ``queued`` or ``generating``."""
     return {
         "object_id": job_id, "service": service, "message_type": "response", "executor": correlation.get("executor"),
-        "gen_type": correlation.get("gen_type"), "gen_status": word, "avg_time": avg_time,
+        "gen_type": correlation.get("gen_type"), "gen_status": status, "avg_time": avg_time,
         "service_info": correlation.get("service_info", {}),
     }  # fmt: skip
 
 
 def ending(
-    service: str, job_id: str, word: str, correlation: Mapping[str, Any], final_correlation: Mapping[str, Any],
+    service: str, job_id: str, status: str, correlation: Mapping[str, Any], final_correlation: Mapping[str, Any],
     result: Mapping[str, Any], avg_time: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """``ok`` or ``error``."""
-    message = progress(service, job_id, word, correlation, avg_time)
+    """Return the message ``ok`` or ``error``."""
+    message = progress(service, job_id, status, correlation, avg_time)
     info = message.pop("service_info")
     return {
         **message, "result": result, "settings": final_correlation.get("settings", {}), "service_info": info,
@@ -123,30 +125,30 @@ def ending(
 
 
 def image(link_prefix: str, job_id: str) -> dict[str, Any]:
-    """The result of a job that went well."""
+    """Return the result of a job that succeeded."""
     name = f"{job_id}.jpg"
     return {"content_type": "image_url", "content": link_prefix + name, "file_name": name}
 
 
 def text(content: str) -> dict[str, Any]:
-    """The result of one that did not."""
+    """Return the result of a job that did not succeed."""
     return {"content_type": "text", "content": content}
 
 
 def failure_of(details: MessageDetails) -> str:
-    """Why a job ended without an image."""
+    """Return why a job ended without an image."""
     if details.error:
         return details.error["message"]
     return "the job was cancelled" if details.state == "cancelled" else "the job was deleted"
 
 
 def avg_time(quoted_s: float | None) -> float:
-    """Seconds that a job is expected to take, as clients know it."""
+    """Return the expected duration of a job, seconds, as clients receive it."""
     return max(MIN_AVG_TIME_S, round(quoted_s or 0, 2))
 
 
-def _echoed(payload: dict[str, Any]) -> dict[str, Any]:
-    """The payload without its images; nothing of one that is long all the same, or nested too deeply."""
+def _without_images(payload: dict[str, Any]) -> dict[str, Any]:
+    """Return the payload without its images, or an empty one if it is still too long or nested too deeply."""
     try:
         short: dict[str, Any] = _shortened(payload)
     except RecursionError:
@@ -155,7 +157,7 @@ def _echoed(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _size(value: Any) -> float:
-    """Characters as JSON."""
+    """Return the number of characters as JSON; infinite for values that are nested too deeply."""
     try:
         return len(json.dumps(value))
     except RecursionError:

@@ -1,4 +1,4 @@
-"""The socket of each service, and the two open HTTP routes."""
+"""The socket of each service, and the two HTTP routes that need no key."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from simple_websocket import Server
 from app import auth, extensions
 from app.downloads import send_object
 from app.extensions import objects, settings, store
-from app.protocols.devoid.connections import OFFICE, PostOffice, office
+from app.protocols.devoid.connections import CONNECTIONS, Connections, connections
 from app.protocols.devoid.session import Session
 from app.protocols.devoid.submitting import PROTOCOL
 from jobs.callers import ANYBODY, Caller, Role
 from jobs.errors import Forbidden, InvalidRequest, ObjectNotFound, Unauthorized
 from jobs.store import queries
 
-#: Pings keep proxies from closing a silent socket, and show which clients are gone, seconds.
+#: Interval of pings, seconds: they keep proxies from closing a silent socket, and detect lost clients.
 PING_INTERVAL_S = 20
 
 
@@ -33,19 +33,20 @@ _FILE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.jpg")
 
 
 def register(app: Flask, api: Api) -> None:
+    """Add the routes to the app."""
     app.config["SOCK_SERVER_OPTIONS"] = {
         "ping_interval": PING_INTERVAL_S, "max_message_size": extensions.of(app).settings.web.max_request_bytes,
     }  # fmt: skip
     parts = extensions.of(app)
-    parts.adapters[OFFICE] = PostOffice(parts.settings, parts.store, parts.hub)
+    parts.adapters[CONNECTIONS] = Connections(parts.settings, parts.store, parts.hub)
     api.register_blueprint(http_blueprint)
     app.register_blueprint(socket_blueprint)
 
 
 @http_blueprint.route("/", methods=["GET"])
-@http_blueprint.response(200, description="What Devoid Generator answers.")
+@http_blueprint.response(200, description="The response of Devoid Generator.")
 def root() -> Response:
-    """Say that a Devoid Generator's protocol is spoken here."""
+    """Identify the server as a Devoid Generator."""
     return Response(
         '{"RestAPI":"Devoid Image Generator","website":"https://web.devoid.pics/"}', mimetype="application/json"
     )
@@ -53,9 +54,9 @@ def root() -> Response:
 
 @http_blueprint.route("/img/<file_name>", methods=["GET"])
 @http_blueprint.response(200, description="The image.")
-@http_blueprint.alt_response(404, description="There is no such image (any more).")
+@http_blueprint.alt_response(404, description="The image does not exist or has expired.")
 def image(file_name: str) -> Response:
-    """Fetch an image of the socket's protocol by its name; needs no key."""
+    """Return an image of the socket's protocol by its name."""
     match = _FILE.fullmatch(file_name)
     job = queries.find(store(), match[1]) if match else None
     if match and job and job.protocol == PROTOCOL and job.outputs:
@@ -73,9 +74,9 @@ def image(file_name: str) -> Response:
 
 @socket_blueprint.before_request
 def _authenticate() -> None:
-    """Only known services; refused before the upgrade. Raises: Forbidden."""
+    """Refuse unknown services before the upgrade. Raises: Forbidden."""
     service = (request.view_args or {}).get("service") or request.headers.get("service", "")
-    caller = _identified(service)
+    caller = _authenticated_caller(service)
     if caller == ANYBODY:
         try:
             caller = replace(ANYBODY, key_id=service).check()
@@ -90,24 +91,24 @@ def _authenticate() -> None:
 
 @_sock.route("/ws/<service>", bp=socket_blueprint)
 def socket(ws: Server, service: str) -> None:
-    """Take requests and tell of jobs."""
+    """Receive requests, and send messages about their jobs."""
     _serve(ws)
 
 
 @_sock.route("/ws", bp=socket_blueprint)
 def socket_of_header(ws: Server) -> None:
-    """The same for the service that the header ``service`` names."""
+    """Serve the service that the header ``service`` names."""
     _serve(ws)
 
 
 def _serve(ws: Server) -> None:
-    own = settings()
-    prefix = own.devoid.image_endpoint or f"{own.web.public_url or request.url_root.rstrip('/')}/img/"
-    Session(ws, auth.caller().key_id, g.secret, prefix, office(), store()).run()
+    base_url = settings().web.public_url or request.url_root.rstrip("/")
+    prefix = settings().devoid.image_endpoint or f"{base_url}/img/"
+    Session(ws, auth.caller().key_id, g.secret, prefix, connections(), store()).run()
 
 
-def _identified(service: str) -> Caller:
-    """Whose key was sent; one of ``SERVICES`` is known together with its name. Raises: Forbidden."""
+def _authenticated_caller(service: str) -> Caller:
+    """Return the owner of the key; a key of ``SERVICES`` includes the service's name. Raises: Forbidden."""
     for secret in (f"{service}:{_key()}", _key()):
         try:
             caller = auth.identify(secret if _key() else None)

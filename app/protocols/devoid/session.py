@@ -1,4 +1,4 @@
-"""One socket: takes requests, and sends what its mailboxes hold."""
+"""One socket: receives requests, and sends the messages of its subscriber queues."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from simple_websocket import ConnectionClosed, Server
 
 from app import auth
 from app.protocols.devoid import messages, submitting
-from app.protocols.devoid.connections import PostOffice
+from app.protocols.devoid.connections import Connections
 from app.protocols.devoid.wire import Wire
 from jobs.callers import CLASSES
 from jobs.errors import FramemillError, InvalidRequest, Problem, Unauthorized, Unavailable
@@ -24,52 +24,53 @@ from jobs.store.subscriber_queue import Message, MessageDetails, SubscriberQueue
 
 logger = logging.getLogger(__name__)
 
-#: Pause while Redis does not answer, seconds.
+#: Pause before the next try while Redis does not respond, seconds.
 RETRY_S = 0.5
-#: The key of an open socket was revoked (RFC 6455: policy violation).
+#: Close code when the key of an open socket was revoked (RFC 6455: policy violation).
 POLICY_VIOLATION = 1008
 
 
 class Session:
-    """See :class:`app.protocols.devoid.connections.Reader`.
+    """See :class:`app.protocols.devoid.connections.Connection`.
 
     Args:
         ws: the socket.
-        service: whose it is.
-        secret: the key it was opened with.
-        link_prefix: what comes before an image's name in its link.
-        office: brings the mail.
-        store: the jobs.
+        service: the service that opened it.
+        secret: the key that it was opened with.
+        link_prefix: the part of an image's link before its name.
+        connections: the sockets of this process.
+        store: the job store.
     """
 
     def __init__(
-        self, ws: Server, service: str, secret: str, link_prefix: str, office: PostOffice, store: JobStore
+        self, ws: Server, service: str, secret: str, link_prefix: str, connections: Connections, store: JobStore
     ) -> None:
         self.service = service
         self.queues: list[str] = []
         self._wire = Wire(ws)
-        self._secret, self._link_prefix, self._office, self._store = secret, link_prefix, office, store
-        self._subscriber_queues: SubscriberQueues = office.queues_of(service)
+        self._secret, self._link_prefix = secret, link_prefix
+        self._connections, self._store = connections, store
+        self._subscriber_queues: SubscriberQueues = connections.queues_of(service)
         self._lock = threading.Lock()
         self._has_messages = self._is_sending = self._is_closed = False
 
     def run(self) -> None:
         """Serve the socket until it is closed. Raises: ConnectionClosed."""
-        self._office.open(self)
+        self._connections.open(self)
         try:
             while True:
-                self._answer(self._wire.receive())
+                self._receive(self._wire.receive())
         finally:
             self._is_closed = True
-            self._office.close(self)
+            self._connections.close(self)
 
     # ---- from the client
 
-    def _answer(self, data: str | bytes) -> None:
+    def _receive(self, data: str | bytes) -> None:
         frame = messages.Frame(None)
         try:
             auth.identify(self._secret or None)
-            frame = messages.read_frame(data)
+            frame = messages.parse_frame(data)
             if frame.message_type == "info":
                 return self._send(self._info())
             if frame.message_type == "response":
@@ -77,7 +78,7 @@ class Session:
             if frame.message_type != "request":
                 rule = "must be request or info"
                 raise InvalidRequest(Problem("message_type", rule, str(frame.message_type)))
-            submitting.submit(messages.read_request(frame), self.queues[0])
+            submitting.submit(messages.parse_request(frame), self.queues[0])
         except Unauthorized:
             self._wire.close(POLICY_VIOLATION, "this key was revoked")
         except FramemillError as exc:
@@ -87,13 +88,13 @@ class Session:
         except (ConnectionClosed, OSError):
             raise
         except Exception:
-            logger.exception("a message was not understood", extra={"service": self.service})
+            logger.exception("a message could not be processed", extra={"service": self.service})
             self._refuse(frame, "an internal error; the server's log has the details")
         return None
 
-    def _refuse(self, frame: messages.Frame, why: str) -> None:
-        """Tell that nothing was queued."""
-        result, avg_time = messages.text(why), messages.avg_time(None)
+    def _refuse(self, frame: messages.Frame, reason: str) -> None:
+        """Send an error about a message that was not queued."""
+        result, avg_time = messages.text(reason), messages.avg_time(None)
         correlation, final_correlation = frame.correlation(), frame.final_correlation()
         body = messages.ending(
             self.service, new_job_id(), "error", correlation, final_correlation, result, avg_time
@@ -155,7 +156,7 @@ class Session:
         return turn
 
     def _send_pending(self) -> int:
-        """Send what lies there now, oldest first; return their number."""
+        """Send the messages of all queues, oldest first; return their number."""
         pending = [
             (message, queue) for queue in list(self.queues) for message in self._subscriber_queues.read(queue)
         ]
@@ -170,13 +171,13 @@ class Session:
         avg_time = messages.avg_time(details.quoted_s)
         if message.notice in ("queued", "generating"):
             return messages.progress(self.service, message.job_id, message.notice, message.correlation, avg_time)
-        word, result = str(message.notice), messages.image(self._link_prefix, message.job_id)
-        if word == "error":
+        status, result = str(message.notice), messages.image(self._link_prefix, message.job_id)
+        if status == "error":
             result = messages.text(messages.failure_of(details))
         elif details.state == "succeeded" and not details.has_outputs:
-            word, result = "error", messages.text("the model gave no image")
+            status, result = "error", messages.text("the model produced no image")
         return messages.ending(
-            self.service, message.job_id, word, message.correlation, details.final_correlation, result, avg_time
+            self.service, message.job_id, status, message.correlation, details.final_correlation, result, avg_time
         )
 
     def _send(self, message: dict[str, Any]) -> None:

@@ -1,10 +1,11 @@
-"""From a request message to a job."""
+"""Submit the job of a request message."""
 
 from __future__ import annotations
 
 from app import auth
 from app.extensions import models, settings
-from app.payloads import a1111, kandinsky, sending
+from app.payloads import a1111, kandinsky
+from app.payloads.submitting import submit_mapped
 from app.protocols.devoid.messages import Request
 from jobs import moderation
 from jobs.errors import Forbidden
@@ -16,46 +17,46 @@ PROTOCOL = "devoid"
 
 
 def submit(request: Request, queue: str) -> None:
-    """Queue a job whose messages go to this subscriber queue.
+    """Submit a job whose messages go to this subscriber queue.
 
     Raises:
         InvalidRequest, Forbidden, QueueFull, Unavailable: nothing was queued; the message says why.
     """
     caller = auth.caller()
-    premium = bool(request.settings.get("premium"))
-    if premium and not (caller.is_admin or caller.job_class == "premium"):
+    is_premium = bool(request.settings.get("premium"))
+    if is_premium and not (caller.is_admin or caller.job_class == "premium"):
         raise Forbidden("this key has no premium class")
-    kind, body = Kind(request.gen_type), request.payload
     payloads = kandinsky if request.executor == "kandinsky" else a1111
-    wanted = payloads.wanted(body, kind, models(), model_of(request.executor))
-    # One image for each request, whatever the size of the batch.
-    wanted.values.update(num_images=1, output_format="jpeg")
+    mapped = payloads.map_body(request.payload, Kind(request.gen_type), models(), model_of(request.executor))
+    # Each request produces one image, whatever the batch size of its payload.
+    mapped.values.update(num_images=1, output_format="jpeg")
     job_id = new_job_id()
-    sending.submit(
-        wanted,
+    is_synced = bool(request.settings.get("sync_with_s3", 1))
+    submit_mapped(
+        mapped,
         job_id,
         payloads.NAMES,
         protocol=PROTOCOL,
-        job_class="premium" if premium else "general",
-        moderate=_moderate(request),
+        job_class="premium" if is_premium else "general",
+        moderate=_is_moderated(request),
         alias=f"{job_id}.jpg",
-        subscriber=Subscriber(
-            queue, request.correlation, request.final_correlation, synced=bool(request.settings.get("sync_with_s3", 1))
-        ),
+        subscriber=Subscriber(queue, request.correlation, request.final_correlation, synced=is_synced),
     )
 
 
 def model_of(executor: str) -> str:
-    """The model of jobs that name none: the setting, else the one that is called like the executor, as that of its
-    servers is (``jobs.models.builtin``). '': the first that offers the kind.
+    """Return the model of jobs that name none.
+
+    That is the model of the setting, else the model with the name of the executor, which back ends of this type have
+    (``jobs.models.builtin``). '' stands for the first model that supports the kind.
     """
     setting: str = getattr(settings().devoid, f"{executor}_model")
     return setting or (executor if executor in models().names() else "")
 
 
-def _moderate(request: Request) -> bool:
-    """Whether it is moderated: where the server does so, and the service does not say no or may not."""
-    own, caller = settings(), auth.caller()
-    asked = bool(request.settings.get("moderate", 1))
+def _is_moderated(request: Request) -> bool:
+    """Return whether the job is moderated. A service can skip moderation only if its key is allowed to."""
+    caller = auth.caller()
+    is_requested = bool(request.settings.get("moderate", 1))
     may_skip = caller.is_admin or caller.may_skip_moderation
-    return moderation.applies(None if asked or not may_skip else False, caller, own)
+    return moderation.applies(None if is_requested or not may_skip else False, caller, settings())

@@ -1,4 +1,4 @@
-"""A WebSocket that several threads may send through."""
+"""A WebSocket through which several threads can send."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 from simple_websocket import Server
 
-#: A client that takes no byte for so long is gone, seconds.
+#: A client that reads nothing for this long is considered lost, seconds.
 SEND_TIMEOUT_S = 30.0
 
 
-class _Whole:
-    """A socket whose ``send`` sends everything, one caller after the other.
+class _SerializedSocket:
+    """A socket whose ``send`` sends all data, for one thread at a time.
 
-    simple-websocket calls ``send`` from its own thread, too (for pongs), and does not look at how much was sent.
+    simple-websocket also calls ``send`` from its own thread (for pongs), and ignores how much was sent.
     """
 
     def __init__(self, sock: Any, lock: threading.RLock) -> None:
@@ -30,14 +30,14 @@ class _Whole:
 
 
 class Wire:
-    """Sends and receives messages. All methods raise ConnectionClosed or OSError once the client is gone."""
+    """Sends and receives messages. All methods raise ConnectionClosed or OSError when the connection is lost."""
 
     def __init__(self, ws: Server) -> None:
         self._ws = ws
-        # Compressed messages must leave in the order in which they were made.
+        # Compressed messages must be sent in the order in which they were compressed.
         self._lock = threading.RLock()
         ws.sock.settimeout(SEND_TIMEOUT_S)
-        ws.sock = _Whole(ws.sock, self._lock)
+        ws.sock = _SerializedSocket(ws.sock, self._lock)
 
     def send(self, text: str) -> None:
         with self._lock:

@@ -1,4 +1,4 @@
-"""The answer of ``txt2img`` and ``img2img``: images, the request as it was used, and how each image was made."""
+"""The response of ``txt2img`` and ``img2img``: images, the used parameters, and an infotext for each image."""
 
 from __future__ import annotations
 
@@ -22,49 +22,51 @@ from jobs.requests import infotext
 from jobs.requests.generation import GenerationRequest
 from jobs.states import JobState
 
-#: Who made it, as its own infotexts say.
+#: The program, as infotexts name it.
 VERSION = "framemill"
 
 
-def answer(jobs: list[Job], stopped: Mapping[str, str], sent: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
-    """What a call is told.
+def images_body(
+    jobs: list[Job], stopped: Mapping[str, str], fields: Mapping[str, Any], kind: Kind
+) -> dict[str, Any]:  # fmt: skip
+    """Return the body of the response.
 
     Args:
-        jobs: its batches, in order, all over.
-        stopped: the last preview (base64) of those that were stopped in their run.
-        sent: the fields of its body.
-        kind: txt2img or img2img.
+        jobs: the finished jobs of the request in order, one for each batch.
+        stopped: job id → last preview (base64), for jobs that were stopped while they ran.
+        fields: the fields of the request's body.
+        kind: text2img or img2img.
     """
     images: list[str] = []
     seeds: list[dict[str, int]] = []
-    texts: list[str] = []
-    wanted = sent.get("send_images", True)
+    infotexts: list[str] = []
+    sends_images = fields.get("send_images", True)
     for job in jobs:
-        made = _pictures(job, stopped.get(job.job_id, ""), wanted=wanted)
-        images += made
-        count = len(made) if wanted or job.state is not JobState.SUCCEEDED else len(job.outputs)
-        own = [job.request.seeds(index) for index in range(count)]
-        seeds += own
-        texts += [infotext.write({**job.request.to_dict(), **seed}) for seed in own]
-    info = _info(jobs[0], seeds, texts, sent)
+        batch = _images(job, stopped.get(job.job_id, ""), include_outputs=sends_images)
+        images += batch
+        count = len(batch) if sends_images or job.state is not JobState.SUCCEEDED else len(job.outputs)
+        batch_seeds = [job.request.seeds(index) for index in range(count)]
+        seeds += batch_seeds
+        infotexts += [infotext.write({**job.request.to_dict(), **image_seeds}) for image_seeds in batch_seeds]
+    info = _info(jobs[0], seeds, infotexts, fields)
     return {
-        "images": images if wanted else [],
-        "parameters": _parameters(jobs[0].request, sent, kind),
+        "images": images if sends_images else [],
+        "parameters": _parameters(jobs[0].request, fields, kind),
         "info": json.dumps(info),
     }
 
 
-def _pictures(job: Job, preview: str, *, wanted: bool) -> list[str]:
-    """The images of a batch, base64: all, or the last preview of one that was stopped."""
+def _images(job: Job, preview: str, *, include_outputs: bool) -> list[str]:
+    """Return the outputs of a batch in base64, or the last preview of a stopped one."""
     if job.state is JobState.SUCCEEDED:
-        if not wanted:
+        if not include_outputs:
             return []
         return [base64.b64encode(b"".join(objects().read(output.key))).decode() for output in job.outputs]
-    return [off_the_hub(lambda: _drawn(preview, job.request))] if preview else []
+    return [off_the_hub(lambda: _enlarged_preview(preview, job.request))] if preview else []
 
 
-def _drawn(preview: str, request: GenerationRequest) -> str:
-    """A preview in the size that was asked for, as a file of the original's kind."""
+def _enlarged_preview(preview: str, request: GenerationRequest) -> str:
+    """Return a preview in the requested size, as a PNG with an infotext."""
     with Image.open(io.BytesIO(base64.b64decode(preview))) as small:
         picture = small.convert("RGB").resize(request.output_size, Image.Resampling.BICUBIC)
     notes, file = PngInfo(), io.BytesIO()
@@ -73,10 +75,10 @@ def _drawn(preview: str, request: GenerationRequest) -> str:
     return base64.b64encode(file.getvalue()).decode()
 
 
-def _parameters(request: GenerationRequest, sent: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
-    """Every field of the body with its value; those that the image depends on as they were used."""
+def _parameters(request: GenerationRequest, fields: Mapping[str, Any], kind: Kind) -> dict[str, Any]:
+    """Return every field of the body, those that change the image with the values that were used."""
     table = bodies.TXT2IMG if kind is Kind.TEXT2IMG else bodies.IMG2IMG
-    values = {name: sent.get(name, default) for name, (_, default) in table.items()}
+    values = {name: fields.get(name, default) for name, (_, default) in table.items()}
     values |= {
         "seed": request.seed, "steps": request.steps, "cfg_scale": request.guidance_scale, "width": request.width,
         "height": request.height, **_sampler(request),
@@ -91,20 +93,20 @@ def _parameters(request: GenerationRequest, sent: Mapping[str, Any], kind: Kind)
 
 
 def _sampler(request: GenerationRequest) -> dict[str, Any]:
-    """Its two names; null for the one in the model's own folder."""
+    """Return the sampler and its schedule; None for the default of the model."""
     choice = schedulers.parse(request.scheduler) if request.scheduler else None
     if choice is None:
         return {"sampler_name": request.scheduler, "scheduler": None}
     return {"sampler_name": choice.sampler, "scheduler": choice.schedule or None}
 
 
-def _info(job: Job, seeds: list[dict[str, int]], texts: list[str], sent: Mapping[str, Any]) -> dict[str, Any]:
+def _info(job: Job, seeds: list[dict[str, int]], infotexts: list[str], fields: Mapping[str, Any]) -> dict[str, Any]:
     request = job.request
     started = datetime.fromtimestamp((job.started_at_ms or job.created_at_ms) / 1000).astimezone()
     return {
         "prompt": request.prompt, "all_prompts": [request.prompt] * len(seeds),
         "negative_prompt": request.negative_prompt, "all_negative_prompts": [request.negative_prompt] * len(seeds),
-        "seed": request.seed, "all_seeds": [own["seed"] for own in seeds], **_variation(request, seeds),
+        "seed": request.seed, "all_seeds": [image_seeds["seed"] for image_seeds in seeds], **_variation(request, seeds),
         "width": request.width, "height": request.height,
         "sampler_name": _sampler(request)["sampler_name"] or "model's own", "cfg_scale": request.guidance_scale,
         "steps": request.steps, "batch_size": request.num_images, "restore_faces": False,
@@ -112,20 +114,20 @@ def _info(job: Job, seeds: list[dict[str, int]], texts: list[str], sent: Mapping
         "sd_vae_hash": None, "seed_resize_from_w": -1, "seed_resize_from_h": -1,
         "denoising_strength": _strength(request),
         "extra_generation_params": {"Warnings": "; ".join(job.warnings)} if job.warnings else {},
-        "index_of_first_image": 0, "infotexts": texts, "styles": sent.get("styles") or [],
+        "index_of_first_image": 0, "infotexts": infotexts, "styles": fields.get("styles") or [],
         "job_timestamp": started.strftime("%Y%m%d%H%M%S"), "clip_skip": 1,
         "is_using_inpainting_conditioning": False, "version": VERSION,
     }  # fmt: skip
 
 
 def _strength(request: GenerationRequest) -> float | None:
-    """How far a picture is changed: the one that was sent, or that of the first pass."""
+    """Return the denoising strength: of the hires pass if there is one, else of the input image."""
     return request.hires["strength"] if request.hires else request.strength
 
 
 def _variation(request: GenerationRequest, seeds: list[dict[str, int]]) -> dict[str, Any]:
-    """The second seed of the first image and of each, if one was mixed in."""
-    used = request.variation or {}
-    seed = used.get("seed", request.seed)
-    own = [one.get("variation_seed", seed) for one in seeds]
-    return {"subseed": seed, "all_subseeds": own, "subseed_strength": used.get("strength", 0)}
+    """Return the subseeds of all images; without a variation they equal the seed."""
+    variation = request.variation or {}
+    subseed = variation.get("seed", request.seed)
+    subseeds = [image_seeds.get("variation_seed", subseed) for image_seeds in seeds]
+    return {"subseed": subseed, "all_subseeds": subseeds, "subseed_strength": variation.get("strength", 0)}

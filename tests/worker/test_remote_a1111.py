@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
-import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -169,20 +167,6 @@ def test_a_stop_hits_nobody_elses_job(fleet: Fleet) -> None:
     assert [body["prompt"] for body in fake.interrupted] == ["ours"]
     assert answers[0].status_code == 200
 
-
-def test_a_worker_that_was_killed_leaves_no_job_behind(fleet: Fleet) -> None:
-    fake = FakeA1111()
-    stack = fleet("io", a1111_1=fake)
-    fake.endless = True
-    job_id = stack.submit(**SMALL)
-    stack.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "a step")
-    os.kill(stack.child("a1111-1"), signal.SIGKILL)
-    wait_for(lambda: len(fake.interrupted) == 1, "the lost run to be stopped")
-    wait_for(lambda: len(fake.bodies) == 2, "a second run")
-    fake.endless = False
-    ended = stack.wait(job_id)
-    assert (ended["state"], ended["attempt"]) == ("succeeded", 2)
-    assert len(fake.interrupted) == 1
 
 
 def test_one_that_dies_gives_its_job_to_another(fleet: Fleet) -> None:

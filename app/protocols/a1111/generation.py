@@ -1,0 +1,183 @@
+"""``txt2img`` and ``img2img``: from a body to the response with the images, across repeats of the client."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Any
+
+from flask import Response, json, request
+
+from app import attachments, auth
+from app.extensions import dispatcher, models, store
+from app.payloads import a1111, rename_fields
+from app.protocols.a1111 import bodies, options, responses
+from app.protocols.a1111.access import A1111Error
+from app.protocols.a1111.held import ClientDisconnected, HeldConnection, hold
+from app.submit import Prepared, accept, prepare
+from jobs.errors import FramemillError, InvalidRequest, JobNotFound, ModerationRefused, Unavailable
+from jobs.models.spec import Kind, ModelSpec
+from jobs.record import Job, new_job_id
+from jobs.states import JobState
+from jobs.store import queries
+from jobs.store.held_requests import HeldRequest, HeldRequests, new_holder
+
+PROTOCOL = "a1111"
+#: Defaults of the original API for fields that neither the body nor the models file sets.
+_DEFAULTS = {"steps": 50, "width": 512, "height": 512, "guidance_scale": 7.0, "strength": 0.75}
+#: Fields with images: clients expect an invalid image as one error, whatever is wrong with it.
+_IMAGE_FIELDS = ("init_images", "image", "mask")
+
+
+def generate(kind: Kind) -> Response:
+    """Return the response to the current request when its images are finished."""
+    fields = bodies.parse_body(bodies.TXT2IMG if kind is Kind.TEXT2IMG else bodies.IMG2IMG)
+    if kind is Kind.IMG2IMG and not fields.get("init_images"):
+        raise A1111Error(404, "Init image not found")
+    requests = HeldRequests(store(), auth.caller().key_id)
+    try:
+        connection = _hold(requests, fields, kind)
+    except ClientDisconnected:
+        return _unread_response()
+    try:
+        jobs = _finished_jobs(connection, fields, kind)
+        body = _body(requests, connection.request, jobs, fields, kind)
+    except ClientDisconnected:
+        with suppress(Unavailable):
+            requests.release(connection.request)
+        return _unread_response()
+    except Unavailable:
+        raise  # accepted jobs continue, and a repeat of the request receives them
+    except FramemillError:
+        is_done = bool(fields.get("force_task_id")) and _exists(connection.request)
+        (requests.mark_delivered if is_done else requests.discard)(connection.request)
+        raise
+    response = Response(connection.deliver(body), mimetype="application/json")
+    response.content_length = len(body)
+    return response
+
+
+def _hold(requests: HeldRequests, fields: Mapping[str, Any], kind: Kind) -> HeldConnection:
+    """Open the request, or take over the one that it repeats. Raises: ClientDisconnected, A1111Error."""
+    digest = hashlib.sha256(f"{kind} ".encode() + request.get_data(cache=True)).hexdigest()
+    forced = bool(fields.get("force_task_id"))
+    connection = hold(requests, _new_request(requests.key_id, fields, kind), digest, forced=forced)
+    if connection.request.is_repeat and _has_failed(connection.request):
+        requests.discard(connection.request)  # the earlier request did not succeed: start again
+        connection = hold(requests, _new_request(requests.key_id, fields, kind), digest, forced=forced)
+    return connection
+
+
+def _new_request(key_id: str, fields: Mapping[str, Any], kind: Kind) -> HeldRequest:
+    """Return a request with new ids of its jobs, and the seed of its first image."""
+    route = "txt2img" if kind is Kind.TEXT2IMG else "img2img"
+    request_id = fields.get("force_task_id") or f"task({route}-{secrets.token_hex(8)})"
+    seed = fields.get("seed", -1)
+    job_ids = tuple(new_job_id() for _ in range(fields.get("n_iter", 1)))
+    return HeldRequest(key_id, request_id, job_ids, secrets.randbelow(2**32) if seed < 0 else seed, new_holder())
+
+
+def _finished_jobs(connection: HeldConnection, fields: Mapping[str, Any], kind: Kind) -> list[Job]:
+    """Submit the jobs unless they exist, and return them when they have finished. Raises: ClientDisconnected."""
+    if not (connection.request.is_repeat and _exists(connection.request)):
+        prepared = _prepare(fields, kind, connection.request)
+        connection.check()
+        _submit(prepared, connection.request)
+    return connection.wait(connection.request.job_ids)
+
+
+def _exists(held_request: HeldRequest) -> bool:
+    return all(queries.find(store(), job_id) is not None for job_id in held_request.job_ids)
+
+
+def _has_failed(held_request: HeldRequest) -> bool:
+    jobs = [queries.find(store(), job_id) for job_id in held_request.job_ids]
+    return any(job is not None and job.state.is_terminal and job.state is not JobState.SUCCEEDED for job in jobs)
+
+
+def _prepare(fields: Mapping[str, Any], kind: Kind, held_request: HeldRequest) -> Prepared:
+    """Check the first batch of a body. Raises: InvalidRequest, A1111Error, Forbidden."""
+    body = {name: value for name, value in fields.items() if name not in ("infotext", "n_iter")}
+    if fields.get("subseed_strength") and fields.get("subseed", -1) < 0:
+        # A random subseed, which a connection that takes the request over derives again.
+        body["subseed"] = int(held_request.job_ids[0][-8:], 16)
+    mapped = a1111.map_body(body, kind, models(), options.selected_model())
+    values = {name: value for name, value in mapped.values.items() if value is not None}
+    spec = models().get(values["model"])
+    if spec.executor != "remote":
+        _check_scripts(fields)
+    values |= _default_values(fields, values, spec)
+    values["output_format"] = options.samples_format(fields.get("override_settings"))
+    pictures = attachments.take(values, {})
+    try:
+        return prepare(values, pictures, mapped.warnings, idempotency_key="", protocol=PROTOCOL)
+    except ModerationRefused:
+        raise
+    except InvalidRequest as exc:
+        renamed = rename_fields(exc, a1111.NAMES)
+        invalid = next((problem for problem in renamed.problems if problem.field in _IMAGE_FIELDS), None)
+        if invalid is not None and pictures.contents:
+            raise A1111Error(500, "Invalid encoded image", f"{invalid.field}: {invalid.rule}") from exc
+        raise renamed from exc
+
+
+def _default_values(fields: Mapping[str, Any], values: Mapping[str, Any], spec: ModelSpec) -> dict[str, Any]:
+    """Return the values of fields that the body omits: the model's, or the original API's within the model's limits."""
+    given = {name for name, body_name in a1111.NAMES.items() if body_name in fields} | fields.keys()
+    defaults = {}
+    for name, default in _DEFAULTS.items():
+        if name not in given and (name != "strength" or "strength" in values):
+            limit = spec.limit(name)
+            defaults[name] = spec.defaults.get(name, type(default)(min(max(default, limit.low), limit.high)))
+    return defaults
+
+
+def _check_scripts(fields: Mapping[str, Any]) -> None:
+    """Raise A1111Error if the body names a script: this server has none."""
+    script = fields.get("script_name") or "None"
+    if script != "None":
+        raise A1111Error(422, f"Script '{script[:80]}' not found")
+    for name in fields.get("alwayson_scripts") or {}:
+        raise A1111Error(422, f"always on script {str(name)[:80]} not found")
+
+
+def _submit(prepared: Prepared, held_request: HeldRequest) -> None:
+    """Submit every batch, or none."""
+    job_request = prepared.submission.request
+    accepted: list[str] = []
+    try:
+        for number, job_id in enumerate(held_request.job_ids):
+            batch = job_request.batch(held_request.seed, number * job_request.num_images)
+            submission = replace(prepared.submission, request=batch)
+            accept(replace(prepared, submission=submission, job_id=job_id))
+            accepted.append(job_id)
+    except Unavailable:
+        raise
+    except FramemillError:
+        for job_id in accepted:
+            with suppress(JobNotFound):
+                dispatcher().delete(job_id)
+        raise
+
+
+def _body(
+    requests: HeldRequests, held_request: HeldRequest, jobs: list[Job], fields: Mapping[str, Any], kind: Kind
+) -> bytes:  # fmt: skip
+    """Return the body of the response. Raises: A1111Error: a job failed; the other jobs are cancelled."""
+    failed = next((job for job in jobs if job.state in (JobState.FAILED, JobState.EXPIRED)), None)
+    if failed is not None:
+        for job_id in held_request.job_ids:
+            with suppress(JobNotFound):
+                dispatcher().cancel(job_id)
+        error = failed.error or {}
+        message = str(error.get("message") or f"the job is {failed.state}")
+        raise A1111Error(500, "", f"{error.get('code', 'job_failed')}: {message}")
+    return json.dumps(responses.images_body(jobs, requests.pictures(held_request), fields, kind)).encode()
+
+
+def _unread_response() -> Response:
+    """Return a response for a client that has closed its connection."""
+    return Response(status=408)
