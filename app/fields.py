@@ -12,6 +12,14 @@ from werkzeug.exceptions import BadRequest
 
 from jobs.errors import InvalidRequest, MalformedBody, Problem
 
+#: Rule in marshmallow's words → the same rule as a predicate of the field.
+_MARSHMALLOW_RULES = {
+    "Missing data for required field": "is required",
+    "Field may not be null": "must not be null",
+    "Unknown field": "is unknown",
+    "Invalid input type": "must be an object",
+    "Not a valid boolean": "must be true or false",
+}
 #: At most as many digits as a number of the API can have.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 
@@ -103,8 +111,8 @@ def load(schema: Schema, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[
 def _rules(name: str, rules: Any) -> Iterator[tuple[str, str]]:
     """Yield names like ``mix[0].weight``, each with the rules that it broke."""
     if not isinstance(rules, Mapping):
-        text = "; ".join(str(rule) for rule in rules) if isinstance(rules, list) else str(rules)
-        yield name, text.rstrip(".")
+        texts = [str(rule).rstrip(".") for rule in (rules if isinstance(rules, list) else [rules])]
+        yield name, "; ".join(_MARSHMALLOW_RULES.get(text, text) for text in texts)
         return
     for key, inner in rules.items():
         if isinstance(key, int):

@@ -80,30 +80,30 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
     Raises:
         InvalidRequest: a field has the wrong type, an image is missing, or no model fits.
     """
-    sent = {name: value for name, value in load(_BODY, payload)[0].items() if value is not None}
+    body = {name: value for name, value in load(_BODY, payload)[0].items() if value is not None}
     inputs: dict[str, Any] = {}
-    images = sent.get("init_images", ())
+    images = body.get("init_images", ())
     if kind is Kind.IMG2IMG:
         if not images:
             raise InvalidRequest(Problem("init_images", "is required: img2img needs an image"))
         inputs["image"] = images[0]
-        if sent.get("mask"):
+        if body.get("mask"):
             kind = Kind.INPAINT
-            inputs["mask"] = sent["mask"]
-    spec = _model(sent, kind, models, model)
-    seed = sent.get("seed", -1)
+            inputs["mask"] = body["mask"]
+    spec = _model(body, kind, models, model)
+    seed = body.get("seed", -1)
     values = {
         "model": spec.name,
         "kind": str(kind),
-        "prompt": sent.get("prompt", ""),
-        "negative_prompt": sent.get("negative_prompt"),
+        "prompt": body.get("prompt", ""),
+        "negative_prompt": body.get("negative_prompt"),
         "seed": None if seed < 0 else seed,
-        "steps": sent.get("steps"),
-        "guidance_scale": sent.get("cfg_scale"),
-        "width": sent.get("width"),
-        "height": sent.get("height"),
-        "num_images": sent.get("batch_size", 1) * sent.get("n_iter", 1),
-        "strength": sent.get("denoising_strength", 0.75) if kind.has_strength else None,
+        "steps": body.get("steps"),
+        "guidance_scale": body.get("cfg_scale"),
+        "width": body.get("width"),
+        "height": body.get("height"),
+        "num_images": body.get("batch_size", 1) * body.get("n_iter", 1),
+        "strength": body.get("denoising_strength", 0.75) if kind.has_strength else None,
         **inputs,
     }
     warnings = [ONE_IMAGE] if len(images) > 1 else []
@@ -114,9 +114,9 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
     values["prompt"], loras = _loras(values["prompt"])
     if loras:
         values["loras"] = loras
-    values["scheduler"] = _scheduler(sent, spec, warnings)
-    values |= a1111_masks.values_of(sent, kind, warnings)
-    values |= a1111_passes.values_of(sent, kind, spec, warnings)
+    values["scheduler"] = _scheduler(body, spec, warnings)
+    values |= a1111_masks.values_of(body, kind, warnings)
+    values |= a1111_passes.values_of(body, kind, spec, warnings)
     return MappedBody(values, warnings)
 
 
@@ -134,8 +134,8 @@ def _matters(name: str, value: Any) -> bool:
     return value is not None and value not in _IGNORED[name]
 
 
-def _model(sent: Mapping[str, Any], kind: Kind, models: ModelRegistry, default: str) -> ModelSpec:
-    named = str(sent.get("override_settings", {}).get("sd_model_checkpoint") or "")
+def _model(body: Mapping[str, Any], kind: Kind, models: ModelRegistry, default: str) -> ModelSpec:
+    named = str(body.get("override_settings", {}).get("sd_model_checkpoint") or "")
     plain = name_of(named)
     if default in models.names() and plain not in models.names() and models.get(default).executor == "remote":
         plain = ""  # the name of a checkpoint of the back end
@@ -148,12 +148,12 @@ def _model(sent: Mapping[str, Any], kind: Kind, models: ModelRegistry, default: 
     return spec
 
 
-def _scheduler(sent: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> str | None:
+def _scheduler(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> str | None:
     """Return the scheduler for a sampler and its schedule; None, with a warning, if the model does not have it."""
-    sampler = sent.get("sampler_name") or sent.get("sampler_index")
+    sampler = body.get("sampler_name") or body.get("sampler_index")
     if not sampler:
         return None
-    schedule = sent.get("scheduler") or ""
+    schedule = body.get("scheduler") or ""
     for name in (f"{sampler} {schedule}".strip(), sampler):
         choice = schedulers.parse(name)
         if choice is not None and str(choice) in (*spec.schedulers, spec.scheduler):

@@ -36,11 +36,11 @@ class MaskFields(Schema):
     inpainting_mask_invert = Whole(allow_none=True)
 
 
-def values_of(sent: Mapping[str, Any], kind: Kind, warnings: list[str]) -> dict[str, Any]:
+def values_of(body: Mapping[str, Any], kind: Kind, warnings: list[str]) -> dict[str, Any]:
     """Return ``resize``, ``inpaint`` and ``mask_inverted``, as far as the kind has them.
 
     Args:
-        sent: the fields of the body that are not null.
+        body: the fields of the body that are not null.
         kind: the kind of the job.
         warnings: receives the differences to the original.
 
@@ -49,27 +49,27 @@ def values_of(sent: Mapping[str, Any], kind: Kind, warnings: list[str]) -> dict[
     """
     values: dict[str, Any] = {}
     if "image" in kind.inputs:
-        values["resize"] = _numbered(sent, "resize_mode", 0, _RESIZES)
-        if sent.get("resize_mode") == len(_RESIZES) - 1:
+        values["resize"] = _numbered(body, "resize_mode", 0, _RESIZES)
+        if body.get("resize_mode") == len(_RESIZES) - 1:
             warnings.append("resize_mode 3: the image was stretched, its latents are not")
     if kind is Kind.INPAINT:
-        across, down = (sent.get("mask_blur", sent.get(f"mask_blur_{axis}", 4)) for axis in "xy")
+        across, down = (body.get("mask_blur", body.get(f"mask_blur_{axis}", 4)) for axis in "xy")
         if across != down:
             warnings.append(f"mask_blur_x and mask_blur_y: their mean {(across + down) / 2:g} was used")
-        if not sent.get("mask_round", True):
+        if not body.get("mask_round", True):
             warnings.append("mask_round was ignored: a mask counts from half-way grey on")
         values["inpaint"] = {
-            "area": "masked" if sent.get("inpaint_full_res", True) else "whole",
-            "padding_px": sent.get("inpaint_full_res_padding", 0),
+            "area": "masked" if body.get("inpaint_full_res", True) else "whole",
+            "padding_px": body.get("inpaint_full_res_padding", 0),
             "blur_px": (across + down) / 2,
-            "fill": _numbered(sent, "inpainting_fill", 0, _FILLS),
+            "fill": _numbered(body, "inpainting_fill", 0, _FILLS),
         }
-        values["mask_inverted"] = bool(sent.get("inpainting_mask_invert"))
+        values["mask_inverted"] = bool(body.get("inpainting_mask_invert"))
     return values
 
 
-def _numbered(sent: Mapping[str, Any], name: str, default: int, meanings: tuple[str, ...]) -> str:
-    number = sent.get(name, default)
+def _numbered(body: Mapping[str, Any], name: str, default: int, meanings: tuple[str, ...]) -> str:
+    number = body.get(name, default)
     if not 0 <= number < len(meanings):
         raise InvalidRequest(Problem(name, f"must be between 0 and {len(meanings) - 1}", number))
     return meanings[number]

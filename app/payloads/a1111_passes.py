@@ -53,37 +53,37 @@ class PassFields(Schema):
     subseed_strength = Number(allow_none=True)
 
 
-def values_of(sent: Mapping[str, Any], kind: Kind, spec: ModelSpec, warnings: list[str]) -> dict[str, Any]:
+def values_of(body: Mapping[str, Any], kind: Kind, spec: ModelSpec, warnings: list[str]) -> dict[str, Any]:
     """Return ``hires`` and ``variation``, each None if it is not requested.
 
     Args:
-        sent: the fields of the body that are not null.
+        body: the fields of the body that are not null.
         kind: the kind of the job; only text2img has a second pass.
         spec: the model.
         warnings: receives the requested features that are not supported.
     """
-    strength = sent.get("subseed_strength", 0)
+    strength = body.get("subseed_strength", 0)
     return {
-        "variation": {"seed": sent.get("subseed", -1), "strength": strength} if strength else None,
+        "variation": {"seed": body.get("subseed", -1), "strength": strength} if strength else None,
         # Some clients always send the other fields; they apply only with enable_hr.
-        "hires": _hires(sent, spec, warnings) if sent.get("enable_hr") and kind is Kind.TEXT2IMG else None,
+        "hires": _hires(body, spec, warnings) if body.get("enable_hr") and kind is Kind.TEXT2IMG else None,
     }
 
 
-def _hires(sent: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> dict[str, Any] | None:
+def _hires(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> dict[str, Any] | None:
     if Kind.IMG2IMG not in spec.kinds:
         warnings.append(f"enable_hr was ignored: model {spec.name} offers no img2img")
         return None
-    upscaler = sent.get("hr_upscaler", "")
+    upscaler = body.get("hr_upscaler", "")
     if upscaler and not upscaler.lower().startswith(_UPSCALERS):
         warnings.append(f"there is no hr_upscaler {upscaler}; Lanczos was used")
     for name, (same_as, same) in _SAME.items():
-        if sent.get(name, "") not in ("", *same, sent.get(same_as)):
+        if body.get(name, "") not in ("", *same, body.get(same_as)):
             warnings.append(f"{name} was ignored: the second pass has that of the first")
-    sides = {"width": sent.get("hr_resize_x", 0), "height": sent.get("hr_resize_y", 0)}
-    size = {side: pixels for side, pixels in sides.items() if pixels} or {"scale": sent.get("hr_scale", 2.0)}
+    sides = {"width": body.get("hr_resize_x", 0), "height": body.get("hr_resize_y", 0)}
+    size = {side: pixels for side, pixels in sides.items() if pixels} or {"scale": body.get("hr_scale", 2.0)}
     return {
         **size,
-        "steps": sent.get("hr_second_pass_steps", 0) or None,
-        "strength": sent.get("denoising_strength"),
+        "steps": body.get("hr_second_pass_steps", 0) or None,
+        "strength": body.get("denoising_strength"),
     }

@@ -67,7 +67,7 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
         InvalidRequest: a field has the wrong type, or no model fits.
     """
     plain = {name: value for name, value in payload.items() if value != ""}
-    sent = {name: value for name, value in load(_BODY, plain)[0].items() if value is not None}
+    body = {name: value for name, value in load(_BODY, plain)[0].items() if value is not None}
     try:
         spec = models.get(model) if model else models.default_for(kind)
     except ModelNotFound as exc:
@@ -78,34 +78,34 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
     values: dict[str, Any] = {
         "model": spec.name,
         "kind": str(kind),
-        "negative_prompt": sent.get("negative_decoder_prompt"),
-        "steps": sent.get("steps"),
-        "guidance_scale": sent.get("guidance_scale"),
-        "width": sent.get("width"),
-        "height": sent.get("height"),
+        "negative_prompt": body.get("negative_decoder_prompt"),
+        "steps": body.get("steps"),
+        "guidance_scale": body.get("guidance_scale"),
+        "width": body.get("width"),
+        "height": body.get("height"),
     }
     if spec.executor == "remote":  # the back end understands all fields
         values["passthrough"] = passthrough_fields(payload, KANDINSKY_MAPPED)
     else:
-        values["scheduler"] = _scheduler(sent, spec, warnings)
-        prior_negative = sent.get("negative_prior_prompt")
+        values["scheduler"] = _scheduler(body, spec, warnings)
+        prior_negative = body.get("negative_prior_prompt")
         if spec.has_prior:
-            prior = {"steps": sent.get("prior_steps"), "guidance_scale": sent.get("prior_cf_scale")}
+            prior = {"steps": body.get("prior_steps"), "guidance_scale": body.get("prior_cf_scale")}
             values["prior"] = {**prior, "negative_prompt": prior_negative}
         else:
             values["negative_prompt"] = values["negative_prompt"] or prior_negative
     if kind is Kind.MIX2IMG:
-        values["mix"] = _mix(sent)
+        values["mix"] = _mix(body)
     else:
-        if not sent.get("prompt"):
+        if not body.get("prompt"):
             raise InvalidRequest(Problem("prompt", "is required for text2img"))
-        values["prompt"] = sent["prompt"]
+        values["prompt"] = body["prompt"]
     return MappedBody(values, warnings)
 
 
-def _scheduler(sent: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> str | None:
+def _scheduler(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> str | None:
     """Return the scheduler; None for the default of the model."""
-    sampler = sent.get("sampler")
+    sampler = body.get("sampler")
     name = _SAMPLERS.get(sampler or "")
     if name and name in (*spec.schedulers, spec.scheduler):
         return name
@@ -115,8 +115,8 @@ def _scheduler(sent: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) ->
     return None
 
 
-def _mix(sent: Mapping[str, Any]) -> list[dict[str, Any]]:
-    parts, weights = sent.get("images_texts", []), sent.get("weights", [])
+def _mix(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    parts, weights = body.get("images_texts", []), body.get("weights", [])
     if len(parts) != len(_PARTS):
         raise InvalidRequest(Problem("images_texts", "must be a text, two base64 images and a text"))
     if len(weights) != len(_PARTS):

@@ -1,1 +1,1 @@
-"""Models: what the models file says of them, by name, with the back ends that run some of them."""
+"""Models by name, as the models file describes them, and the back ends that run some of them."""

@@ -104,14 +104,14 @@ class ChoiceField(TypedField):
 class ListField(TypedField):
     """A list of strings that all pass a check; loaded as a tuple.
 
-    ``what`` describes the items in the error, such as ``patterns of module names``.
+    ``content`` describes the items in the error, such as ``patterns of module names``.
     """
 
     types = (list,)
 
-    def __init__(self, what: str, accepts: Callable[[str], bool] = bool, **options: Any) -> None:
+    def __init__(self, content: str, accepts: Callable[[str], bool] = bool, **options: Any) -> None:
         self._accepts = accepts
-        super().__init__(error_messages={"invalid": f"must be a list of {what}"}, **options)
+        super().__init__(error_messages={"invalid": f"must be a list of {content}"}, **options)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
         items = super()._deserialize(value, attr, data, **kwargs)
@@ -123,14 +123,14 @@ class ListField(TypedField):
 class TableField(TypedField):
     """A table with any keys. With ``value`` each value must pass this field.
 
-    ``what`` describes the content in the error, such as ``arguments of the pipeline's call``.
+    ``content`` describes the entries in the error, such as ``arguments of the pipeline's call``.
     """
 
     types = (dict,)
 
-    def __init__(self, what: str, value: fields.Field[Any] | None = None, **options: Any) -> None:
+    def __init__(self, content: str, value: fields.Field[Any] | None = None, **options: Any) -> None:
         self._value = value
-        super().__init__(error_messages={"invalid": f"must be a table of {what}"}, **options)
+        super().__init__(error_messages={"invalid": f"must be a table of {content}"}, **options)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, Any]:
         table: dict[str, Any] = super()._deserialize(value, attr, data, **kwargs)

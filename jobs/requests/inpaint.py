@@ -12,7 +12,7 @@ from jobs.models.spec import Kind, Range
 #: How an input image and its mask are fitted to width × height: scaled in both directions; scaled to cover, and the
 #: middle cut out; scaled to fit, and the border filled with the colours of the edge. The first one is the default.
 RESIZES = ("stretch", "crop", "pad")
-#: What is computed: the whole image, or only the region around the mask in the image's own size.
+#: The computed area: the whole image, or only the region around the mask in the image's own size.
 AREAS = ("whole", "masked")
 #: Content under the mask when the run starts: the image, the colours around the mask, noise, or one colour.
 FILLS = ("original", "blurred", "noise", "nothing")

@@ -55,6 +55,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"id": "running"}, "id", "reserved"),
     ({"id": "x" * 65}, "id", "1 to 64"),
     ({"slot": "gpu9"}, "slot", "gpu0"),
+    ({"moderate": "perhaps"}, "moderate", "must be true or false"),
 ]
 
 

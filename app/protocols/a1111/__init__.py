@@ -1,4 +1,8 @@
-"""AUTOMATIC1111's REST API: who may call and how errors look (``access``), what is asked (``bodies``, ``options``),
-calls that wait for their images (``generating``, ``holding``, ``answers``), what runs (``progress``), and all that is
-only looked at or changed in place (``lists``, ``extras``).
+"""AUTOMATIC1111's REST API.
+
+- ``access``: authentication and the shape of errors
+- ``bodies``, ``options``: the fields of requests, and the stored options of a client
+- ``generation``, ``held``, ``responses``: ``txt2img`` and ``img2img``, across repeats after a lost connection
+- ``progress``: progress of a client's requests, interrupt and skip
+- ``extras``, ``lists``: operations without a job, and the lists of menus
 """

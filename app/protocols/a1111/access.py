@@ -121,8 +121,8 @@ def _framemill_error(exc: FramemillError) -> Response:
 
 
 def _validation_error(problems: tuple[Problem, ...]) -> Response:
-    found = [{"loc": ["body", p.field], "msg": p.rule, "type": "value_error"} for p in problems]
-    response = jsonify({"detail": found})
+    details = [{"loc": ["body", p.field], "msg": p.rule, "type": "value_error"} for p in problems]
+    response = jsonify({"detail": details})
     response.status_code = 422
     return response
 

@@ -95,8 +95,8 @@ def parse_body(table: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
     """
     body = {name: value for name, value in body_of(request).items() if value is not None}
     written = {name: value for name, value in _infotext_fields(str(body.get("infotext", ""))).items() if name in table}
-    sent = {name: _whole(value) if table.get(name, ("",))[0] is Whole else value for name, value in body.items()}
-    values, _ = load(_SCHEMAS[id(table)], {**written, **sent})
+    given = {name: _whole(value) if table.get(name, ("",))[0] is Whole else value for name, value in body.items()}
+    values, _ = load(_SCHEMAS[id(table)], {**written, **given})
     _check_limits(values)
     return {**{name: value for name, value in body.items() if name not in table}, **values}
 

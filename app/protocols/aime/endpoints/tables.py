@@ -96,6 +96,6 @@ class Table:
         return str(value)
 
     def done(self) -> None:
-        """Refuse the keys that nobody took. Raises: BadSetting."""
+        """Refuse the keys that were not taken. Raises: BadSetting."""
         for key in self._remaining:
             raise self.bad(key, "unknown key")
