@@ -22,7 +22,7 @@ from typing import Any
 from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 import workers.delivery.deliver as delivering
-from app import create_app
+from app import factory
 from app.extensions import of
 from jobs.errors import Unavailable
 from jobs.slots.slot import Redelivery, owner_name
@@ -144,7 +144,8 @@ class InProcessStack(Stack):
         thread.start()
 
     def _serve(self) -> None:
-        app = create_app(self.settings)
+        self._replace(factory, "configure", lambda level: None)  # pytest's handlers of logs stay
+        app = factory.create_app(self.settings)
         self._undo.callback(of(app).hub.close)
         self._replace(of(app).dispatcher, "_revoke", lambda job_id: self._start(_stop_runs))
         self._server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
