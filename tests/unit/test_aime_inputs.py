@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import json
-import tomllib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -18,12 +17,14 @@ from app.protocols.aime.endpoints.parameters import load_inputs
 from app.protocols.aime.endpoints.spec import Endpoint, Endpoints
 from app.protocols.aime.endpoints.tables import Table
 from app.protocols.aime.inputs.checking import BadInputs, check_inputs
+from jobs.models.toml_lines import TomlFile
 from jobs.settings import Settings
 
 
 def checked(spec: str, as_text: bool = False, formats: dict[str, tuple[str, ...]] | None = None, **sent: Any) -> Any:
     text = f"[INPUTS]\n{spec}"
-    table = Table(Path("test"), text, (), tomllib.loads(text)).table("INPUTS")
+    file = TomlFile(Path("test"), text)
+    table = Table(file, (), file.tables).table("INPUTS")
     endpoint = Endpoint(name="e", title="e", description="e", inputs=load_inputs(table))
     return check_inputs(endpoint, Endpoints(formats=formats or {}), sent, Settings(), as_text=as_text)
 
