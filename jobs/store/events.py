@@ -38,6 +38,7 @@ class Event:
 
     @classmethod
     def from_json(cls, event_id: str, text: str) -> Event:
+        """Read an event as the scripts write it: the id of the job is called ``task_id``, as in version 0.1.0."""
         fields = json.loads(text)
         return cls(event_id, fields["task_id"], fields.get("key", NOBODY), fields)
 
