@@ -6,36 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
+from tests.support.aime_endpoint import LOCAL_ENDPOINT
 from tests.support.aime_peers import Client, opened, picture
 from tests.support.api import ENDLESS_STEPS, wait_for
 from tests.support.served_app import ServedApp
-
-_ENDPOINT = f"""
-[ENDPOINT]
-name = "tiny"
-version = 2
-[MODEL]
-name = "tiny-image"
-[INPUTS]
-prompt = {{ type = "string", required = true }}
-seed = {{ type = "integer", default = -1 }}
-num_inference_steps = {{ type = "integer", default = 2, minimum = 1, maximum = {ENDLESS_STEPS} }}
-width = {{ type = "integer", default = 16 }}
-height = {{ type = "integer", default = 16 }}
-image = {{ type = "image" }}
-[PROGRESS.OUTPUTS]
-progress_images = {{ type = "image_list" }}
-[OUTPUTS]
-images = {{ type = "image_list", format = "JPEG" }}
-seed = {{ type = "integer" }}
-num_inference_steps = {{ type = "integer" }}
-"""
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., ServedApp]) -> ServedApp:
     endpoints = tmp_path_factory.mktemp("endpoints")
-    (endpoints / "aime_api_endpoint.cfg").write_text(_ENDPOINT)
+    (endpoints / "aime_api_endpoint.cfg").write_text(LOCAL_ENDPOINT)
     app = serve(ENDPOINTS_DIR=endpoints)
     app.worker("tiny-image", step_s=0.01)
     return app

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.aime_endpoint import draw, write_endpoint
-from tests.support.aime_peers import Client, Worker
+from tests.support.aime_endpoint import LOCAL_ENDPOINT, draw, write_endpoint
+from tests.support.aime_peers import Client, Worker, opened
+from tests.support.api import ENDLESS_STEPS
 from tests.support.harness import Stack, running, wait_for
 
 
@@ -70,3 +71,35 @@ def test_two_web_processes_serve_one_queue(aime: Stack) -> None:
     assert results == [200] * 12
     given = [data["job_id"] for worker in workers for data in worker.given]
     assert len(given) == len(set(given)) == 12
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory, models_file: Path) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("local")
+    (folder / "endpoints").mkdir()
+    (folder / "endpoints" / "aime_api_endpoint.cfg").write_text(LOCAL_ENDPOINT)
+    with running(folder / "data", models_file, "gpu0", "io", ENDPOINTS_DIR=folder / "endpoints") as stack:
+        yield stack
+
+
+def test_a_gpu_worker_computes_a_job_of_an_endpoint(local: Stack) -> None:
+    client = Client(local.url(""), "tiny")
+    response = client.send(prompt="a fox", seed=3)
+    assert response.status_code == 200, response.text
+    result = response.json()
+    assert (result["success"], result["seed"], result["num_inference_steps"], result["auth"]) == (True, 3, 2, "gpu0")
+    (image,) = result["images"]
+    assert (opened(image).format, opened(image).size) == ("JPEG", (16, 16))
+
+
+def test_a_gpu_worker_shows_previews_of_an_endpoints_job(local: Stack) -> None:
+    client = Client(local.url(""), "tiny")
+    job_id = client.submit(prompt="a", num_inference_steps=ENDLESS_STEPS)
+
+    def preview() -> object:
+        return client.poll(job_id).json()["progress"]["progress_data"].get("progress_images")
+
+    (image,) = wait_for(preview, "a preview")
+    assert opened(image).size[0] > 0
+    assert local.cancel(job_id).status_code == 200
+    assert client.poll(job_id).status_code == 400

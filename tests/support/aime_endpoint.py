@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.aime_peers import Worker, picture
+from tests.support.api import ENDLESS_STEPS
 
 CONFIG = """
 [ENDPOINT]
@@ -62,3 +63,26 @@ def write_endpoint(folder: Path, name: str = "draw", **parts: str) -> None:
 def draw(worker: Worker, data: dict[str, Any]) -> dict[str, Any]:
     worker.send_progress(data, 50, {"progress_images": [picture("blue")], "text": "half", "secret": "x"})
     return {"images": [picture("red"), picture("green")], "seed": data["seed"], "undeclared": 1}
+
+
+#: An endpoint that the server's own GPUs compute, with the model ``tiny-image``.
+LOCAL_ENDPOINT = f"""
+[ENDPOINT]
+name = "tiny"
+version = 2
+[MODEL]
+name = "tiny-image"
+[INPUTS]
+prompt = {{ type = "string", required = true }}
+seed = {{ type = "integer", default = -1 }}
+num_inference_steps = {{ type = "integer", default = 2, minimum = 1, maximum = {ENDLESS_STEPS} }}
+width = {{ type = "integer", default = 16 }}
+height = {{ type = "integer", default = 16 }}
+image = {{ type = "image" }}
+[PROGRESS.OUTPUTS]
+progress_images = {{ type = "image_list" }}
+[OUTPUTS]
+images = {{ type = "image_list", format = "JPEG" }}
+seed = {{ type = "integer" }}
+num_inference_steps = {{ type = "integer" }}
+"""
