@@ -6,7 +6,6 @@ import errno
 import shutil
 import signal
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +65,7 @@ def test_shared_memory_is_used_where_deliveries_read_from_it(here: Settings) -> 
 
 
 def test_shared_memory_holds_no_more_than_it_may(here: Settings) -> None:
-    small = replace(here, spool_memory_bytes=2 * FRAMES.nbytes)  # the file's head is larger than nothing
+    small = here.replace(spool_memory_bytes=2 * FRAMES.nbytes)  # the file's head is larger than nothing
     spool.offer_memory(small)
     for number in (1, 2, 3):
         spooled_frames.write(small, "a", number, FRAMES, never)
@@ -76,11 +75,11 @@ def test_shared_memory_holds_no_more_than_it_may(here: Settings) -> None:
 
 
 def test_one_folder_can_be_named_instead(here: Settings, tmp_path: Path) -> None:
-    named = replace(here, spool_dir=tmp_path / "fast")
+    named = here.replace(spool_dir=tmp_path / "fast")
     spool.offer_memory(named)
     spooled_frames.write(named, "a", 1, FRAMES, never)
     assert in_spool(named, tmp_path / "fast") == ["a.1"]
-    assert replace(here, spool_memory_bytes=0).spool_memory is None
+    assert here.replace(spool_memory_bytes=0).spool_memory is None
 
 
 def test_a_folder_of_somebody_else_in_shared_memory_is_not_used(here: Settings, tmp_path: Path) -> None:
@@ -112,14 +111,14 @@ def test_a_full_disk_is_waited_for_with_the_frames_in_hand(here: Settings, monke
 
 
 def test_a_spool_is_full_by_its_bytes_or_by_its_disk(here: Settings) -> None:
-    bound = replace(here, spool_max_bytes=2 * FRAMES.nbytes)
+    bound = here.replace(spool_max_bytes=2 * FRAMES.nbytes)
     spooled_frames.write(bound, "a", 1, FRAMES, never)
     assert spool.full(bound) == ""
     spool.offer_memory(bound)
     spooled_frames.write(bound, "a", 2, FRAMES, never)  # in memory: both count
     assert spool.full(bound).startswith("delivery of computed frames")
-    assert spool.full(replace(bound, spool_max_bytes=0)) == ""
-    assert spool.full(replace(here, spool_reserve_bytes=2**60)).startswith("room on the disk")
+    assert spool.full(bound.replace(spool_max_bytes=0)) == ""
+    assert spool.full(here.replace(spool_reserve_bytes=2**60)).startswith("room on the disk")
 
 
 # ---- an object store that is away
