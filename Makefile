@@ -5,7 +5,7 @@ TORCH ?= torch==2.13.0
 # make up: number of web servers, each for one GPU (1: one server for all GPUs).
 SERVICES ?= 1
 # make test: number of processes that share the test files.
-TESTERS ?= 2
+TESTERS ?= 3
 # make chaos: number of jobs, and the seed of the random numbers.
 N ?= 300
 SEED ?= 1

@@ -28,6 +28,14 @@ for _variable in variables():
 os.environ.update(HF_HUB_OFFLINE="1", AWS_EC2_METADATA_DISABLED="true", AWS_CONFIG_FILE=os.devnull)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _logging_of_pytest() -> Iterator[None]:
+    """An app in the test's own process leaves the log handlers alone: pytest closes the streams that it captures."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.factory.configure", lambda level: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Tiny pipelines with their models file."""

@@ -103,8 +103,7 @@ def test_every_error_code_is_documented_and_none_else() -> None:
     assert set(documented) == set(codes())
 
 
-def test_every_route_is_documented_and_none_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.factory.configure", lambda level: None)  # logging stays pytest's
+def test_every_route_is_documented_and_none_else(tmp_path: Path) -> None:
     empty = tmp_path / "models.toml"
     empty.write_text("")
     app = create_app(Settings.of(redis_url="redis://127.0.0.1", data_dir=tmp_path, models_file=empty))
