@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from app import create_app, errors
 from jobs.errors import FramemillError
 from jobs.models import file as models_file
