@@ -9,7 +9,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -160,6 +160,7 @@ def groups() -> dict[str, type[Any]]:
     return {each.name: each.default_factory for each in dataclasses.fields(Settings)}  # type: ignore[misc]
 
 
+@cache
 def variables() -> dict[str, tuple[str, str]]:
     """Every environment variable: group and name of its option."""
     return {
