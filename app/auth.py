@@ -17,6 +17,9 @@ from jobs.store import queries
 from jobs.store.api_keys import KeyRing
 from jobs.store.jobs import JobStore
 
+#: Variable of the WSGI environment with the path that the client called, for routes that a prefix serves again.
+CALLED_PATH = "framemill.called_path"
+
 
 def identify(secret: str | None) -> Caller:
     """Return the caller with this secret.
@@ -56,8 +59,14 @@ def protect(blueprint: Blueprint) -> None:
         g.caller = identify(secret())
         if g.caller.role is Role.WORKER:
             raise Forbidden("a worker's key cannot use the client API")
-        if g.caller.endpoints and not request.path.startswith(g.caller.endpoints):
-            raise Forbidden("this key may not use this endpoint")
+        check_path(g.caller)
+
+
+def check_path(caller: Caller) -> None:
+    """Check that a key may call the path of the current request. Raises: Forbidden."""
+    called = (request.path, request.environ.get(CALLED_PATH, request.path))
+    if not any(caller.may_call(path) for path in called):
+        raise Forbidden("this key may not use this endpoint")
 
 
 def secret() -> str | None:

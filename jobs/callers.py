@@ -42,7 +42,7 @@ class Caller:
     max_per_minute: int = 0
     #: Models that it may use; empty: all.
     models: tuple[str, ...] = ()
-    #: Prefixes of the paths that it may call; empty: all.
+    #: Paths that it may call, with all paths below them; empty: all.
     endpoints: tuple[str, ...] = ()
     #: Whether its requests may skip moderation.
     may_skip_moderation: bool = False
@@ -60,6 +60,11 @@ class Caller:
         """Return whether it may see and stop the jobs of a key."""
         return self.is_admin or key_id == self.key_id
 
+    def may_call(self, path: str) -> bool:
+        """Return whether it may call a path: one of :attr:`endpoints`, or one below it."""
+        allowed = [prefix.rstrip("/") for prefix in self.endpoints]
+        return not allowed or any(path == prefix or path.startswith(f"{prefix}/") for prefix in allowed)
+
     def check(self) -> Caller:
         """Return the caller if its fields are valid. Raises: InvalidRequest: names every problem."""
         problems = []
@@ -75,6 +80,11 @@ class Caller:
         for name in ("max_waiting", "max_running", "max_per_minute"):
             if getattr(self, name) < 0:
                 problems.append(Problem(name, "must not be negative", getattr(self, name)))
+        problems += [
+            Problem("endpoints", "must be paths that begin with /", prefix)
+            for prefix in self.endpoints
+            if not prefix.startswith("/")
+        ]
         if problems:
             raise InvalidRequest(*problems)
         return self

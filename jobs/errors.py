@@ -21,6 +21,7 @@
     │   ├── IdempotencyMismatch  idempotency_mismatch  the key was used for another request
     │   └── NotReady         not_ready            the job has no result (yet)
     ├── QueueFull            queue_full           too many waiting jobs; try again later
+    │   └── RateLimited      rate_limited         the key submits too fast; try again later
     ├── ServiceBusy          service_busy         a service without a queue is busy
     ├── Unavailable          unavailable          Redis or the object store does not respond
     ├── JobError             (the job's code)     raised by ``AsyncResult(job_id).get()`` of a failed job
@@ -203,9 +204,17 @@ class QueueFull(FramemillError):
     code = "queue_full"
     retryable = True
 
-    def __init__(self, message: str = "", *, retry_after_s: int = 10) -> None:
+    def __init__(self, message: str = "", *, retry_after_s: int = 10, limit: int = 0) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+        #: The number of waiting jobs that was reached; 0 if it is another limit.
+        self.limit = limit
+
+
+class RateLimited(QueueFull):
+    """This key submits more jobs per minute than it may."""
+
+    code = "rate_limited"
 
 
 class ServiceBusy(FramemillError):

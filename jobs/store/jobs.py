@@ -18,6 +18,7 @@ from jobs.errors import (
     IdempotencyMismatch,
     JobNotFound,
     QueueFull,
+    RateLimited,
     ServiceBusy,
     Unavailable,
 )
@@ -176,9 +177,11 @@ def _refusal(outcome: str, details: list[Any], job_id: str, settings: Settings) 
     if outcome == "input_gone":
         return Unavailable("an input image of this job is no longer stored; send the request with it again")
     if outcome == "full":
-        return QueueFull(f"{details[0]} jobs are waiting, the limit is {settings.scheduling.max_waiting}")
+        limit = settings.scheduling.max_waiting
+        return QueueFull(f"{details[0]} jobs are waiting, the limit is {limit}", limit=limit)
     if outcome == "model_full":
-        return QueueFull(f"too many jobs are waiting for this: its queue has a max length of {details[0]}")
+        message = f"too many jobs are waiting for this: its queue has a max length of {details[0]}"
+        return QueueFull(message, limit=int(details[0]))
     if outcome == "key_full":
-        return QueueFull(f"{details[0]} jobs of this key are waiting, its limit is reached")
-    return QueueFull("this key submits more jobs per minute than it may", retry_after_s=max(1, int(details[0])))
+        return QueueFull(f"{details[0]} jobs of this key are waiting, its limit is reached", limit=int(details[0]))
+    return RateLimited(retry_after_s=max(1, int(details[0])))

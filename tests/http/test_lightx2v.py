@@ -377,6 +377,21 @@ def test_a_full_queue_is_503(services: Callable[..., Service]) -> None:
     assert int(full.headers["Retry-After"]) > 0
 
 
+def test_the_limit_that_was_reached_is_named(services: Callable[..., Service]) -> None:
+    service = services(MAX_WAITING=50)
+    admin = key(service, "boss", role="admin")
+    few, slow = (
+        key(service, name, admin=admin, **limit)
+        for name, limit in (("few", {"max_waiting": 1}), ("slow", {"max_per_minute": 1}))
+    )
+    full = [service.post("/v1/tasks/video/", json={}, headers=few) for _ in range(2)][-1]
+    assert (full.status_code, full.get_json()["detail"]) == (503, "Task queue is full (max 1 tasks)")
+    fast = [service.post("/v1/tasks/video/", json={}, headers=slow) for _ in range(3)][-1]
+    assert (fast.status_code, fast.get_json()["error"]["code"]) == (429, "rate_limited")
+    assert "full" not in fast.get_json()["detail"]
+    assert 0 < int(fast.headers["Retry-After"]) <= 60
+
+
 def test_images_by_path_come_from_one_folder(services: Callable[..., Service], tmp_path: Path) -> None:
     folder = tmp_path / "inputs"
     (folder / "assets").mkdir(parents=True)

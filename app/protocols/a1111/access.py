@@ -44,6 +44,7 @@ def mount(app: Flask) -> None:
     def mounted(environ, start_response):
         path = environ.get("PATH_INFO", "")
         if path.startswith(_MOUNTED):
+            environ[auth.CALLED_PATH] = path
             environ["PATH_INFO"] = path[len(MOUNT) :]
             environ["SCRIPT_NAME"] = environ.get("SCRIPT_NAME", "") + MOUNT
         return inner(environ, start_response)
@@ -60,8 +61,7 @@ def protect(blueprint: Blueprint) -> None:
         g.caller = _authenticated_caller()
         if g.caller.role is Role.WORKER:
             raise Forbidden("a worker's key cannot use the client API")
-        if g.caller.endpoints and not request.path.startswith(g.caller.endpoints):
-            raise Forbidden("this key may not use this endpoint")
+        auth.check_path(g.caller)
 
     @blueprint.after_request
     def _add_process_time(response: Response) -> Response:

@@ -84,8 +84,7 @@ def _authenticate() -> None:
             raise Forbidden("the path must name the service: /ws/<service>") from None
     if caller.key_id != service or caller.role is Role.WORKER:
         raise Forbidden("service or key is wrong")
-    if caller.endpoints and not request.path.startswith(caller.endpoints):
-        raise Forbidden("this key may not use this endpoint")
+    auth.check_path(caller)
     g.caller = caller
 
 

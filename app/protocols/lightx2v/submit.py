@@ -7,12 +7,11 @@ from typing import Any
 
 from flask import Response
 
-from app import auth, errors
+from app import errors
 from app import submit as core
-from app.extensions import settings
 from app.protocols.lightx2v import mapping, states
 from app.protocols.lightx2v.profile import capacity, is_single
-from jobs.errors import DuplicateJob, FramemillError, InvalidRequest, QueueFull, ServiceBusy
+from jobs.errors import DuplicateJob, FramemillError, InvalidRequest, QueueFull, RateLimited, ServiceBusy
 from tasks.dispatch import Submitted
 
 #: Errors of :func:`submit_task` for which :func:`refusal_response` has LightX2V's response.
@@ -54,9 +53,10 @@ def submit_task(body: Mapping[str, Any], *, video: bool, old: bool = False, form
 
 def refusal_response(exc: FramemillError) -> Response:
     """Return LightX2V's response to one of :data:`REFUSALS`."""
+    if isinstance(exc, RateLimited):
+        raise exc  # another limit than that of the queue, which clients of LightX2V do not know
     if isinstance(exc, QueueFull):
-        limit = auth.caller().max_waiting or settings().scheduling.max_waiting
-        response = errors.render(exc.code, f"Task queue is full (max {limit} tasks)", 503)
+        response = errors.render(exc.code, f"Task queue is full (max {exc.limit} tasks)", 503)
         response.headers["Retry-After"] = str(exc.retry_after_s)
         return response
     if isinstance(exc, ServiceBusy):

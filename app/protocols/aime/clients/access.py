@@ -83,7 +83,7 @@ def check_endpoint(endpoints: Endpoints, endpoint: Endpoint, caller: Caller, key
         is_allowed = key in endpoint.client_keys.values()
     else:
         is_allowed = not endpoint.client_keys or caller.is_admin
-    if caller.endpoints and not f"/{endpoint.name}".startswith(caller.endpoints):
+    if not caller.may_call(f"/{endpoint.name}"):
         is_allowed = False
     if caller.models and endpoint.model not in caller.models:
         is_allowed = False
