@@ -8,13 +8,14 @@ from functools import lru_cache
 from flask import g, request
 from flask_smorest import Blueprint
 
-from app.extensions import settings, store
+from app.extensions import hub, settings, store
 from jobs.callers import ANYBODY, Caller, Role
 from jobs.errors import Forbidden, JobNotFound, Unauthorized, Unavailable
 from jobs.record import Job
 from jobs.settings import Settings
 from jobs.store import queries
 from jobs.store.api_keys import KeyRing
+from jobs.store.events import Event
 from jobs.store.jobs import JobStore
 
 #: Variable of the WSGI environment with the path that the client called, for routes that a prefix serves again.
@@ -75,10 +76,16 @@ def secret() -> str | None:
     return secret.strip() if scheme.lower() == "bearer" else None
 
 
-def still_valid() -> bool:
-    """Return whether the key of the current request, whose response takes long, has not been revoked meanwhile."""
+def still_valid(event: Event | None = None) -> bool:
+    """Return whether the key of the current request, whose response takes long, has not been revoked meanwhile.
+
+    Requests with the same key that ask because of the same event share one look into the store.
+    """
+    presented = secret()
     try:
-        return identify(secret()) == caller()
+        if event is None:
+            return identify(presented) == caller()
+        return hub().shared.get(("caller", event, presented), lambda: identify(presented)) == caller()
     except Unauthorized:
         return False
 

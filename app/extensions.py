@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask, current_app
 
-from app.events import EventHub
+from app.events.hub import EventHub
 from jobs.models.registry import ModelRegistry
 from jobs.objects.base import ObjectStore
 from jobs.objects.factory import open_store

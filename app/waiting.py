@@ -12,11 +12,12 @@ from contextlib import AbstractContextManager
 
 from flask import request
 
-from app.events import Listener
+from app.events.hub import Listener
 from app.extensions import hub, store
 from jobs.errors import InvalidRequest, Problem
 from jobs.record import Job
 from jobs.states import JobState
+from jobs.store.events import Event
 
 #: Longest wait of a long poll, seconds.
 MAX_WAIT_S = 60.0
@@ -74,7 +75,7 @@ def wait_until_over(
                 return store().get(job.job_id)
             continue
         if event is None or JobState(event.fields["state"]).is_terminal:
-            job = store().get(job.job_id)
+            job = job_after(event, job.job_id)
     return job
 
 
@@ -91,8 +92,20 @@ def wait(job: Job, wait_s: float) -> Job:
             except queue.Empty:
                 return store().get(job.job_id)
             if event is None or event.fields["state"] != current.state:
-                current = store().get(job.job_id)
+                current = job_after(event, job.job_id)
         return current
+
+
+def job_after(event: Event | None, job_id: str) -> Job:
+    """Return a job as it is after an event, read once for all who wait for it; None stands for missed events.
+
+    Raises:
+        JobNotFound: it was deleted.
+    """
+    if event is None:
+        return store().get(job_id)
+    jobs = store()  # the caller that reads the job does so for requests whose context it does not have
+    return hub().shared.get(("job", event), lambda: jobs.get(job_id))
 
 
 def hung_up() -> Callable[[], bool]:

@@ -19,6 +19,10 @@ class RedisOptions(Group):
     url: str = option("REDIS_URL", "", secret=True)
     #: Longest wait for one answer, seconds.
     timeout_s: float = option("REDIS_TIMEOUT_S", 3.0)
+    #: Connections that each process opens at most; further calls wait for one.
+    connections: int = option("REDIS_CONNECTIONS", 64, at_least(1, "since nothing works without Redis"))
+    #: Longest wait for a free connection, seconds.
+    connection_wait_s: float = option("REDIS_CONNECTION_WAIT_S", 10.0)
     #: Number of events kept for listeners that reconnect.
     event_log_length: int = option("EVENT_LOG_LENGTH", 10_000)
 

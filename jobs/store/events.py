@@ -21,6 +21,8 @@ from jobs.store.scripts import Scripts, connect
 SILENCE_S = 5.0
 #: An id that is older than every event.
 BEFORE_ALL = "0-0"
+#: The largest id that a stream can have.
+NEWEST_POSSIBLE = f"{2**64 - 1}-{2**64 - 1}"
 
 _ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
@@ -62,6 +64,8 @@ class EventLog:
 
     def after(self, event_id: str) -> list[Event] | None:
         """Return the events after ``event_id``, oldest first; None when the stream no longer holds all of them."""
+        if order(event_id) == order(NEWEST_POSSIBLE):  # Redis refuses to read after it
+            return []
         oldest = self._store.call(lambda c: c.xrange(keys.EVENTS, count=1))
         if not oldest or order(event_id) < order(oldest[0][0]):
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -28,20 +29,24 @@ T = TypeVar("T")
 
 
 def connect(settings: Settings, *, timeout_s: float | None = None) -> redis.Redis:
-    """A client with a connection pool; every call ends within ``timeout_s`` (default ``REDIS_TIMEOUT_S``).
+    """A client with a connection pool; every reply comes within ``timeout_s`` (default ``REDIS_TIMEOUT_S``).
 
-    A call is retried once and without a pause, for a connection that broke while it was idle in the pool. The
-    scripts answer a repeated call as they answered the first one.
+    While all ``REDIS_CONNECTIONS`` are in use, a call waits for one, at most ``REDIS_CONNECTION_WAIT_S``. A call is
+    retried once and without a pause, for a connection that broke while it was idle in the pool. The scripts answer a
+    repeated call as they answered the first one.
     """
     timeout_s = timeout_s or settings.redis.timeout_s
     options: dict[str, Any] = {} if settings.store_url.startswith("unix://") else {"socket_connect_timeout": timeout_s}
-    return redis.Redis.from_url(
+    pool = redis.BlockingConnectionPool.from_url(
         settings.store_url,
+        max_connections=settings.redis.connections,
+        timeout=settings.redis.connection_wait_s,
         decode_responses=True,
         socket_timeout=timeout_s,
         retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         **options,
     )
+    return redis.Redis.from_pool(pool)
 
 
 class Scripts:
@@ -64,6 +69,8 @@ class Scripts:
         try:
             return reader(self.client)
         except (redis.ConnectionError, redis.TimeoutError) as exc:
+            if isinstance(exc.__context__, queue.Empty):  # how redis-py's pool says that all connections are in use
+                raise Unavailable("this server has too many requests at once; try again") from exc
             raise Unavailable("the job store does not answer") from exc
 
     def script(self, name: str, **arguments: Any) -> Any:

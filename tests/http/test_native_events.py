@@ -69,7 +69,11 @@ def test_an_id_too_old_to_replay_gets_the_present_state(service: Service) -> Non
     assert name == "status"
 
 
-@pytest.mark.parametrize("since", ["yesterday", "1", "1-2-3", "99999999999999999999-0"])
+@pytest.mark.parametrize(
+    "since",
+    ["yesterday", "1", "1-2-3", "99999999999999999999-0", "18446744073709551616-0", "1-18446744073709551616", "-1-0",
+     "1-1 ", "+", "$", "(1-1", "\u0661-\u0660", "\xff", "1" * 5000, "1-1, 2-2"],
+)  # fmt: skip
 def test_a_wrong_id_is_refused(service: Service, since: str) -> None:
     response = service.get(f"/v1/jobs/{service.submit()}/events", headers={"Last-Event-ID": since})
     assert (response.status_code, response.get_json()["error"]["fields"][0]["field"]) == (422, "Last-Event-ID")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from app.events import EventHub
+from app.events.hub import EventHub
 from jobs.errors import Unavailable
 from jobs.store import events, keys
 from jobs.store.events import BEFORE_ALL, Event, EventLog, order
@@ -108,7 +108,7 @@ def test_listeners_of_a_job_a_key_and_a_slot_get_its_events(here: Room, log: Eve
 def test_a_listener_that_does_not_read_is_told_to_look(
     here: Room, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("app.events.BACKLOG", 2)
+    monkeypatch.setattr("app.events.hub.BACKLOG", 2)
     with EventHub(log).listen() as listener:
         here.submit_many(5)
         last = here.submit()

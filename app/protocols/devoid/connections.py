@@ -13,7 +13,7 @@ import time
 from typing import Protocol
 
 from app import extensions
-from app.events import EventHub, Listener
+from app.events.hub import EventHub, Listener
 from jobs.errors import Unavailable
 from jobs.settings import Settings
 from jobs.slots.slot import owner_name

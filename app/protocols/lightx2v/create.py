@@ -7,7 +7,7 @@ from flask_smorest import Blueprint
 
 from app import auth, errors, waiting
 from app.downloads import send_object
-from app.events import Listener
+from app.events.hub import Listener
 from app.extensions import dispatcher, objects, store
 from app.fields import body_of
 from app.protocols.lightx2v import views

@@ -5,27 +5,25 @@ from __future__ import annotations
 import json
 import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from flask import Response, request, stream_with_context
 
 from app import auth
-from app.events import Listener
+from app.events.hub import Listener
+from app.events.streams import KEEPALIVE_S, event_stream, patiently
 from app.extensions import hub, store
 from app.protocols.native import previews
-from jobs.errors import InvalidRequest, JobNotFound, Problem
+from jobs.errors import InvalidRequest, JobNotFound, Problem, Unavailable
 from jobs.job_view import preview_view
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store.events import Event, order
 from jobs.store.previews import INTEREST_S, ask, newest
-
-#: Interval of comments on a silent stream, seconds. They keep proxies from closing it, and detect closed clients.
-KEEPALIVE_S = 15.0
 
 View = Callable[[Job], dict[str, Any]]
 
@@ -51,10 +49,7 @@ def stream(
         raise InvalidRequest(Problem("Last-Event-ID", "must be an id of this stream", since)) from None
     interest = _Interest(job_id) if job_id and preview != previews.NONE else None
     messages = _Stream(view, job_id, key_id, interest, with_pictures=preview == previews.DATA).messages(since)
-    response = Response(stream_with_context(_until_deleted(messages)), mimetype="text/event-stream")
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"  # nginx would buffer the events
-    return response
+    return event_stream(stream_with_context(_until_deleted(messages)))
 
 
 def _until_deleted(messages: Iterator[str]) -> Iterator[str]:
@@ -73,7 +68,8 @@ class _Interest:
         now = time.monotonic()
         if now - self._renewed_at >= INTEREST_S - KEEPALIVE_S:
             self._renewed_at = now
-            ask(store(), self._job_id)
+            with suppress(Unavailable):  # then nobody makes previews
+                ask(store(), self._job_id)
 
 
 @dataclass(frozen=True)
@@ -88,22 +84,28 @@ class _Stream:
 
     def messages(self, since: str) -> Iterator[str]:
         """Yield what was missed after ``since`` (if it is no longer known: the present state), then new events."""
+        yield from patiently(hub().start)
         with hub().listen(job_id=self.job_id, key_id=self.key_id) as listener:
             last_id = listener.last_id
-            missed = hub().missed(since, job_id=self.job_id, key_id=self.key_id) if since else None
+            missed = (yield from patiently(lambda: self._missed(since))) if since else None
             if missed is None:
-                text, over = self._snapshot(last_id)
+                text, over = yield from patiently(lambda: self._snapshot(last_id))
                 yield text
                 if over:
                     return
             for event in missed or ():
                 last_id = event.event_id
-                yield self._message(event)
+                yield (yield from self._message(event))
                 if self._ends_with(event):
                     return
-            if missed == [] and self.job_id and store().get(self.job_id).state.is_terminal:
-                return
+            if missed == [] and self.job_id:
+                _, over = yield from patiently(lambda: self._snapshot(last_id))
+                if over:
+                    return
             yield from self._live(listener, last_id)
+
+    def _missed(self, since: str) -> list[Event] | None:
+        return hub().missed(since, job_id=self.job_id, key_id=self.key_id)
 
     def _live(self, listener: Listener, last_id: str) -> Iterator[str]:
         while True:
@@ -112,23 +114,23 @@ class _Stream:
             try:
                 event = listener.get(KEEPALIVE_S)
             except queue.Empty:
-                if not auth.still_valid():
+                if not (yield from patiently(auth.still_valid)):
                     return
                 yield ": still here\n\n"
                 continue
             if event is None:  # this stream was too slow; the present state makes up for what it missed
                 if self.job_id:
-                    text, over = self._snapshot(last_id)
+                    text, over = yield from patiently(partial(self._snapshot, last_id))
                     yield text
                     if over:
                         return
                 continue
             if order(event.event_id) <= order(last_id):
                 continue
-            if _state(event).is_terminal and not auth.still_valid():
+            if _state(event).is_terminal and not (yield from patiently(partial(auth.still_valid, event))):
                 return
             last_id = event.event_id
-            yield self._message(event)
+            yield (yield from self._message(event))
             if self._ends_with(event):
                 return
 
@@ -140,13 +142,21 @@ class _Stream:
         job = store().get(self.job_id)
         return _text("status", event_id, self.view(job)), job.state.is_terminal
 
-    def _message(self, event: Event) -> str:
-        if _state(event).is_terminal:
-            with suppress(JobNotFound):  # the record was removed meanwhile; the event has the state
-                return _text("end", event.event_id, self.view(store().get(event.job_id)))
+    def _message(self, event: Event) -> Generator[str, None, str]:
+        """Return the message of an event, made once for all listeners that receive it."""
+        make = self._end if _state(event).is_terminal else None
         if self.with_pictures and "preview" in event.fields:
-            return _with_picture(event) or _without_picture(event)
-        return _without_picture(event)
+            make = _with_picture
+        if make:
+            text = yield from patiently(lambda: hub().shared.get((make.__name__, event), lambda: make(event)))
+        return (make and text) or _without_picture(event)
+
+    def _end(self, event: Event) -> str:
+        """Return the message with the finished job; '' if its record was removed meanwhile."""
+        try:
+            return _text("end", event.event_id, self.view(store().get(event.job_id)))
+        except JobNotFound:
+            return ""
 
     def _ends_with(self, event: Event) -> bool:
         return self.job_id is not None and _state(event).is_terminal
@@ -156,7 +166,6 @@ def _state(event: Event) -> JobState:
     return JobState(event.fields["state"])
 
 
-@lru_cache(maxsize=8)
 def _with_picture(event: Event) -> str:
     """Return the message of a preview with the picture as a data URL; '' if there is a newer picture."""
     picture = newest(store(), event.job_id)

@@ -5,40 +5,42 @@ from __future__ import annotations
 import json
 import queue
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from flask import Response, stream_with_context
 
 from app import waiting
-from app.extensions import store
+from app.events.streams import KEEPALIVE_S, event_stream, patiently
+from app.extensions import hub
 from app.protocols.aime.clients import views
 from app.protocols.aime.endpoints.spec import Endpoint
 from jobs.errors import JobNotFound
 from jobs.record import Job
-
-#: Interval of comments that keep a silent stream open, seconds.
-KEEPALIVE_S = 15.0
+from jobs.store.events import Event
 
 
 def stream(endpoint: Endpoint, job: Job) -> Response:
     """Return a stream that follows a job until it has finished."""
-    return _event_stream(stream_with_context(_messages(endpoint, job)))
+    return event_stream(stream_with_context(_messages(endpoint, job)))
 
 
 def error_stream(message: str) -> Response:
     """Return a stream with one error message."""
-    return _event_stream(iter([_message({"cmd": "error", "msg": message})]))
+    return event_stream(iter([_message({"cmd": "error", "msg": message})]))
 
 
 def _messages(endpoint: Endpoint, job: Job) -> Iterator[str]:
+    yield from patiently(hub().start)
     with waiting.listening(job.job_id) as listener:
         last: dict[str, Any] = {}
+        event: Event | None = None
         while True:
             try:
-                job = store().get(job.job_id)
+                job = yield from patiently(partial(waiting.job_after, event, job.job_id))
+                current = yield from patiently(partial(_progress, endpoint, job))
             except JobNotFound:
                 return
-            current = _flat(*views.progress(endpoint, job))
             if current != last:
                 yield _message(current)
                 last = current
@@ -46,10 +48,14 @@ def _messages(endpoint: Endpoint, job: Job) -> Iterator[str]:
                 return
             while True:
                 try:
-                    listener.get(KEEPALIVE_S)
+                    event = listener.get(KEEPALIVE_S)
                     break
                 except queue.Empty:
                     yield ": still here\n\n"
+
+
+def _progress(endpoint: Endpoint, job: Job) -> dict[str, Any]:
+    return _flat(*views.progress(endpoint, job))
 
 
 def _flat(body: dict[str, Any], status: int) -> dict[str, Any]:
@@ -63,10 +69,3 @@ def _flat(body: dict[str, Any], status: int) -> dict[str, Any]:
 
 def _message(data: dict[str, Any]) -> str:
     return f"data: {json.dumps(data)}\n\n"
-
-
-def _event_stream(messages: Iterator[str]) -> Response:
-    response = Response(messages, mimetype="text/event-stream")
-    response.headers["Cache-Control"] = "no-store"
-    response.headers["X-Accel-Buffering"] = "no"
-    return response

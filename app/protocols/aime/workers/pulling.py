@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.events import Listener
+from app.events.hub import Listener
 from app.extensions import hub, settings, store
 from app.protocols.aime.endpoints.spec import MODEL_PREFIX, Endpoint
 from jobs.record import Job

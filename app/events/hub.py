@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from app.events.shared_values import SharedValues
 from jobs.errors import Unavailable
 from jobs.store.events import BEFORE_ALL, Event, EventLog, order
 
@@ -60,6 +61,8 @@ class EventHub:
         self._lock = threading.Lock()
         self._last_id: str | None = None
         self._closed = threading.Event()
+        #: What all listeners of an event need, by the event and the name of the value.
+        self.shared = SharedValues()
 
     def close(self) -> None:
         """Stop the reader when its connection to Redis is lost, instead of reconnecting."""
@@ -71,7 +74,7 @@ class EventHub:
 
         ``slot`` includes the slots whose names continue it with ``~``.
         """
-        self._start()
+        self.start()
         assert self._last_id is not None
         listener = Listener(self._last_id, job_id)
         group, name = (self._by_job, job_id) if job_id else (self._by_slot, slot) if slot else (self._by_key, key_id)
@@ -92,7 +95,8 @@ class EventHub:
             return None
         return [e for e in events if job_id in (None, e.job_id) and key_id in (None, e.key_id)]
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the reader if it does not run yet. Raises: Unavailable."""
         with self._lock:
             if self._last_id is None:
                 self._last_id = self._log.newest_id()
