@@ -41,8 +41,8 @@ class ServedApp(Api):
         (self._folder / "models.toml").write_text(models)
         variables = {"DATA_DIR": self._folder, "MODELS_FILE": self._folder / "models.toml", **environment}
         self.settings = Settings.from_env({name: str(value) for name, value in variables.items()})
-        self._redis = EmbeddedRedis(self.settings)
-        self._redis.start()
+        self.redis = EmbeddedRedis(self.settings)
+        self.redis.start()
         self.app = create_app(self.settings)
         parts = extensions.of(self.app)
         self.store, self.objects = parts.store, parts.objects
@@ -63,7 +63,7 @@ class ServedApp(Api):
             worker.stop()
         self._server.shutdown()
         self._server.server_close()
-        self._redis.stop()
+        self.redis.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _respond(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
