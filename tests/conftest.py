@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from jobs.objects.local import LocalStore
 from jobs.settings import Settings
 from jobs.settings.settings import variables
 from stack.embedded_redis.server import EmbeddedRedis
-from tests.support import tiny
+from tests.support import drawn_models, tiny
 from tests.support.files_room import House
 from tests.support.harness import Stack, running
 from tests.support.input_case import Case
@@ -65,9 +66,27 @@ def stack(models_file: Path) -> Iterator[Stack]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(scope="session")
+def drawn_models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Models that are drawn, so that workers start without torch."""
+    return drawn_models.write(tmp_path_factory.mktemp("drawn"))
+
+
 @pytest.fixture
-def start(models_file: Path, short_folder: Path) -> Iterator[Callable[..., Stack]]:
-    """``start("gpu0", "io", SETTING=value)``: a stack of the test's own."""
+def start(drawn_models_file: Path, short_folder: Path) -> Iterator[Callable[..., Stack]]:
+    """``start("gpu0", "io", SETTING=value)``: a stack of the test's own, with drawn models."""
+    with ExitStack() as stacks:
+
+        def started(*workers: str, **environment: Any) -> Stack:
+            options = {"NOOP_STEP_MS": drawn_models.STEP_MS, **environment}
+            return stacks.enter_context(running(short_folder, drawn_models_file, *workers, **options))
+
+        yield started
+
+
+@pytest.fixture
+def start_genuine(models_file: Path, short_folder: Path) -> Iterator[Callable[..., Stack]]:
+    """As ``start``, with tiny pipelines."""
     with ExitStack() as stacks:
         yield lambda *workers, **environment: stacks.enter_context(
             running(short_folder, models_file, *workers, **environment)

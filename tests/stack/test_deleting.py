@@ -18,9 +18,9 @@ TINY = {"model": "tiny-image", "steps": 1}
 
 
 @pytest.fixture(scope="module")
-def server_alone(models_file: Path) -> Iterator[Stack]:
+def server_alone(drawn_models_file: Path) -> Iterator[Stack]:
     """A server without GPU workers: jobs wait; files are looked after."""
-    with TemporaryDirectory(prefix="fm-") as folder, running(Path(folder), models_file, "io") as stack:
+    with TemporaryDirectory(prefix="fm-") as folder, running(Path(folder), drawn_models_file, "io") as stack:
         yield stack
 
 

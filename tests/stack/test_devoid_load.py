@@ -16,7 +16,7 @@ from tests.support.harness import Stack
 
 SMALL = {"prompt": "x", "steps": 1, "width": 32, "height": 32}
 #: Users of each class, and the turns that are counted.
-USERS, TURNS = 401, 400
+USERS, TURNS = 121, 120
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ class Watch:
 
 
 @pytest.mark.parametrize("ratio", ["1 3", "2 1"])
-def test_four_hundred_turns_are_shared_exactly_and_none_is_idle(start: Any, models: Path, ratio: str) -> None:
+def test_turns_are_shared_exactly_and_none_is_idle(start: Any, models: Path, ratio: str) -> None:
     stack = start(
         "gpu0", "io", MODELS_FILE=models, SERVICES="telegram:service_key", GENERAL_PREMIUM_RATIO=ratio, NOOP_STEP_MS=1
     )

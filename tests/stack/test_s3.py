@@ -15,15 +15,16 @@ import pytest
 import requests
 from PIL import Image
 
+from tests.support import drawn_models
 from tests.support.harness import Stack, running, wait_for
 from tests.support.s3_server import LINK_TTL_S, S3Server
 
 
 @pytest.fixture(scope="module")
-def mill(models_file: Path, s3: S3Server) -> Iterator[Stack]:
+def mill(drawn_models_file: Path, s3: S3Server) -> Iterator[Stack]:
     """A stack that keeps its files in the bucket."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    with running(folder, models_file, "gpu0", "io", **s3.environment) as stack:
+    with running(folder, drawn_models_file, "gpu0", "io", NOOP_STEP_MS=drawn_models.STEP_MS, **s3.environment) as stack:
         yield stack
     shutil.rmtree(folder, ignore_errors=True)
 

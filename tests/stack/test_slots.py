@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from jobs.store import keys
 from jobs.store.scripts import connect
-from tests.support.harness import Stack, wait_for
+from tests.support import drawn_models
+from tests.support.harness import Stack, running, wait_for
 
 
 @pytest.fixture(scope="module")
-def pair(models_file, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:  # type: ignore[no-untyped-def]
-    import shutil
-    import tempfile
-    from pathlib import Path
-
-    from tests.support.harness import running
-
+def pair(drawn_models_file: Path) -> Iterator[Stack]:
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    with running(folder, models_file, "gpu0", "gpu1", "io", AFFINITY_PLACES=0) as stack:
+    options = {"AFFINITY_PLACES": 0, "NOOP_STEP_MS": drawn_models.STEP_MS}
+    with running(folder, drawn_models_file, "gpu0", "gpu1", "io", **options) as stack:
         yield stack
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -119,7 +118,7 @@ def test_where_a_job_is_can_be_asked_all_the_time(pair: Stack) -> None:
     wait_for(lambda: pair.queue()["idle"], "the service to be idle")
 
 
-def test_a_worker_on_another_host_joins_by_its_name_and_delivers_there(start) -> None:  # type: ignore[no-untyped-def]
+def test_a_worker_on_another_host_joins_by_its_name_and_delivers_there(start: Callable[..., Stack]) -> None:
     """Two hosts by name: frames lie on the host that computed them, so its own ``io`` worker delivers them."""
     stack = start("gpu0", "io")
     stack.worker("nodeb.gpu0", NODE_NAME="nodeb")
@@ -134,7 +133,7 @@ def test_a_worker_on_another_host_joins_by_its_name_and_delivers_there(start) ->
     assert (view["state"], view["slot"], view["attempt"]) == ("succeeded", "nodeb.gpu0", 1)
 
 
-def test_frames_on_a_host_that_never_returns_are_computed_again(start) -> None:  # type: ignore[no-untyped-def]
+def test_frames_on_a_host_that_never_returns_are_computed_again(start: Callable[..., Stack]) -> None:
     stack = start("gpu0", "io", NODE_GRACE_S=1)
     stack.worker("nodeb.gpu0", NODE_NAME="nodeb")
     wait_for(lambda: "nodeb.gpu0" in stack.get("/readyz").json()["slots"], "the other host's slot")

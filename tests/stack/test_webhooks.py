@@ -22,10 +22,10 @@ from tests.support.webhook_calls import OPTIONS, cancelled, log, settled
 
 
 @pytest.fixture(scope="module")
-def house(models_file: Path) -> Iterator[Stack]:
+def house(drawn_models_file: Path) -> Iterator[Stack]:
     """A server without GPU workers: jobs wait until they are cancelled or expire."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    with running(folder, models_file, "io", **OPTIONS) as stack:
+    with running(folder, drawn_models_file, "io", **OPTIONS) as stack:
         yield stack
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 
 import requests
 
+from jobs.files import spool
 from jobs.settings import PROJECT_ROOT, Settings
 from jobs.store.jobs import JobStore
 from stack import ports
@@ -21,7 +22,7 @@ from stack.embedded_redis.server import EmbeddedRedis
 from stack.parent import terminate_with_parent
 from tests.support.api import ENDLESS_STEPS, PATIENCE_S, Api, wait_for
 
-__all__ = ["ENDLESS_STEPS", "PATIENCE_S", "Stack", "running", "wait_for"]
+__all__ = ["ENDLESS_STEPS", "PATIENCE_S", "Stack", "in_spool", "running", "wait_for"]
 
 BIN = Path(sys.executable).parent
 
@@ -131,6 +132,12 @@ class Stack(Api):
         ready = self.get("/readyz").json()
         gpus = {name for name in workers if name.startswith("gpu")}
         return gpus <= set(ready["slots"]) and ("io" not in workers or bool(ready["delivery"]))
+
+
+def in_spool(settings: Settings, root: Path | None) -> list[str]:
+    """Return the attempts whose frames lie in a root of the spool."""
+    assert root is not None
+    return sorted(path.parent.name for path in root.glob(f"*/{spool.FRAMES}"))
 
 
 def _children(pid: int) -> list[str]:

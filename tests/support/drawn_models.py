@@ -1,0 +1,40 @@
+"""The models of :mod:`tests.support.tiny`, drawn instead of computed: their workers need no torch.
+
+A GPU child that imports torch and diffusers takes five CPU-seconds to start. Tests of queues, leases and processes
+use these models; what a pipeline does is tested with the genuine ones.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+#: Duration of a step, about that of a tiny pipeline.
+STEP_MS: Final = 8
+
+_MODELS = """
+[tiny-image]
+executor = "drawing"
+kinds = ["text2img", "img2img"]
+defaults = { steps = 4, width = 32, height = 32 }
+limits = { steps = [1, 100000], width = [16, 128], height = [16, 128], prompt_chars = [0, 200] }
+
+[tiny-video]
+executor = "drawing"
+kinds = ["text2video", "img2video"]
+size_multiple_px = 32
+frames_step = 8
+defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8 }
+limits = { steps = [1, 100000], width = [32, 64], height = [32, 64], frames = [9, 33], prompt_chars = [0, 200] }
+
+[broken]
+source = "./nothing-here"
+kinds = ["text2img"]
+"""
+
+
+def write(folder: Path) -> Path:
+    """Write the models file into a folder and return its path."""
+    path = folder / "models.toml"
+    path.write_text(_MODELS)
+    return path
