@@ -20,6 +20,8 @@ from jobs.store.jobs import JobStore
 
 #: Variable of the WSGI environment with the path that the client called, for routes that a prefix serves again.
 CALLED_PATH = "framemill.called_path"
+#: The remedy in errors.
+HOW_TO_MAKE_A_KEY = "make the first one on the server's host with 'python -m app.keys create NAME --role admin'"
 
 
 def identify(secret: str | None) -> Caller:
@@ -144,6 +146,6 @@ def refuse_open_address(settings: Settings) -> None:
     except Unavailable:
         reason = "Redis does not answer, so it is unknown whether there are keys"
     raise SystemExit(
-        f"HOST {settings.web.host} is refused: {reason}. Start on loopback and make a key with "
-        "'framemill keys create', or set API_KEYS."
+        f"HOST {settings.web.host} is refused: {reason}. Start Redis (or everything, on loopback) and "
+        f"{HOW_TO_MAKE_A_KEY}, or set API_KEYS."
     )

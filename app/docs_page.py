@@ -11,6 +11,8 @@ from pathlib import Path
 
 from flask import Blueprint, Flask, Response, abort, render_template_string, request, send_from_directory
 
+from app import browser
+
 #: The files of the package that the page needs.
 FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")
 SPEC_PATH = "/openapi.json"
@@ -64,6 +66,7 @@ def register_docs(app: Flask) -> None:
     docs = Blueprint("docs", __name__)
 
     @docs.get("/docs", strict_slashes=False)
+    @browser.page
     def page() -> str:
         return render_template_string(_PAGE, base=request.script_root, spec=SPEC_PATH)
 

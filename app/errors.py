@@ -22,6 +22,7 @@ STATUS: dict[type[errors.FramemillError], int] = {
     errors.MalformedBody: 400,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
+    errors.HostRefused: 421,
     errors.NotFound: 404,
     errors.ResultExpired: 410,
     errors.Conflict: 409,

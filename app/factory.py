@@ -7,7 +7,7 @@ from importlib.metadata import version
 from flask import Flask
 from flask_smorest import Api
 
-from app import docs_page, errors, extensions, health, metrics
+from app import browser, docs_page, errors, extensions, health, metrics
 from app.protocols.a1111 import routes as a1111
 from app.protocols.aime import setup as aime
 from app.protocols.devoid import routes as devoid
@@ -55,6 +55,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     if entries or services:
         store.until_written(lambda: KeyRing(store).seed(entries))
         store.until_written(lambda: KeyRing(store).seed_services(services))
+    browser.register(app, settings)
     api = Api(app)
     native.register(api)
     lightx2v.register(api)

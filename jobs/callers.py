@@ -14,6 +14,10 @@ CLASSES = ("premium", "general")
 NOBODY = "-"
 
 
+#: Who checked callers that have no key of the server: the files of endpoints; nobody.
+ENDPOINT_FILES, UNCHECKED = "aime", "open"
+
+
 class Role(StrEnum):
     """The purpose of a key."""
 
@@ -29,7 +33,8 @@ class Role(StrEnum):
 class Caller:
     """The sender of a request, as its API key describes it."""
 
-    #: Name of the service that has the key and owns its jobs: letters, digits, ``_`` and ``-``.
+    #: Owner of its jobs: the name of the service that has the key (letters, digits, ``_`` and ``-``), or
+    #: :func:`identity_of` a caller without a key of the server.
     key_id: str
     role: Role = Role.CLIENT
     #: Default scheduling class of its jobs.
@@ -55,6 +60,10 @@ class Caller:
     def scope(self) -> str | None:
         """The key whose jobs it may see; None: those of all keys."""
         return None if self.is_admin else self.key_id
+
+    def may_call(self, path: str) -> bool:
+        """Return whether it may call a path: one of ``endpoints``, or one below."""
+        return not self.endpoints or any(f"{path}/".startswith(f"{allowed.rstrip('/')}/") for allowed in self.endpoints)
 
     def owns(self, key_id: str) -> bool:
         """Return whether it may see and stop the jobs of a key."""
@@ -92,6 +101,14 @@ class Caller:
 
 #: The caller of every request to a server without keys, which is bound to loopback: it may do everything.
 ANYBODY = Caller(key_id=NOBODY, role=Role.ADMIN)
+
+
+def identity_of(checked_by: str, name: str) -> str:
+    """Return the owner of the jobs of a caller that has no key of the server.
+
+    Names of keys contain no dot, so a key of the same name is another caller, with other jobs, limits and webhooks.
+    """
+    return f"{checked_by}.{name}"
 
 
 def digest_of(secret: str) -> str:

@@ -9,6 +9,8 @@
     │   └── ModerationRefused  moderation_refused  moderation refuses the prompt or the outputs
     ├── Unauthorized         unauthorized         the API key is missing or unknown
     ├── Forbidden            forbidden            the API key does not permit this
+    │   ├── HostRefused      host_not_allowed     a server without keys is called by an unknown host name
+    │   └── OriginRefused    origin_not_allowed   a page of another origin sent the request
     ├── NotFound             not_found
     │   ├── JobNotFound      job_not_found
     │   ├── ModelNotFound    model_not_found
@@ -130,6 +132,18 @@ class Forbidden(FramemillError):
     """This API key does not permit this."""
 
     code = "forbidden"
+
+
+class HostRefused(Forbidden):
+    """This server is not served under this host name."""
+
+    code = "host_not_allowed"
+
+
+class OriginRefused(Forbidden):
+    """Pages of this origin may not use this server."""
+
+    code = "origin_not_allowed"
 
 
 class NotFound(FramemillError):

@@ -30,6 +30,10 @@ class WebOptions(Group):
     public_url: str = option(
         "PUBLIC_URL", "", matching(r"(https?://[^\s?#]+)?", "start with http:// or https:// and have no query")
     )
+    #: Host names, besides those of loopback, under which a server without keys is reached, comma separated.
+    allowed_hosts: str = option("ALLOWED_HOSTS", "")
+    #: Origins whose pages may use this server, comma separated; ``*``: every page. Empty: only its own pages.
+    cors_origins: str = option("CORS_ORIGINS", "")
     #: The only slot that this web server works with. Empty: all.
     service_slot: str = option("SERVICE_SLOT", "")
 
@@ -37,6 +41,15 @@ class WebOptions(Group):
         super().__post_init__()
         if self.service_slot and not is_slot(self.service_slot):
             raise BadSetting("SERVICE_SLOT must be a slot like gpu0, nodeb.gpu0 or the name of a back end")
+        if not all(re.fullmatch(r"[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]+", name) for name in hosts_of(self.allowed_hosts)):
+            raise BadSetting("ALLOWED_HOSTS must be host names or addresses without a port, separated by commas")
+        if not all(origin == "*" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#]+", origin) for origin in self.origins):
+            raise BadSetting("CORS_ORIGINS must be * or origins like https://pages.example.org, separated by commas")
+
+    @property
+    def origins(self) -> frozenset[str]:
+        """The origins of ``CORS_ORIGINS``, in lower case."""
+        return hosts_of(self.cors_origins)
 
     @property
     def is_loopback(self) -> bool:

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import requests
 
+from app import auth
+from jobs.callers import Caller, Role
+from jobs.store.api_keys import KeyRing
 from tests.support.aime_endpoint import draw, write_endpoint
 from tests.support.aime_peers import Client, Worker, opened, picture
 from tests.support.api import wait_for
@@ -212,16 +215,26 @@ def test_endpoints_describe_themselves(aime: ServedApp, worker: Worker) -> None:
     }  # fmt: skip
 
 
-def test_browsers_of_other_sites_may_call(aime: ServedApp) -> None:
+def test_pages_of_other_sites_may_call_a_server_with_keys(aime: ServedApp) -> None:
     headers = {"Origin": "http://elsewhere", "Access-Control-Request-Method": "POST",
                "Access-Control-Request-Headers": "content-type"}  # fmt: skip
     for path in ("/draw", "/draw/progress", "/draw/login", "/api/validate_key", "/api/endpoints"):
         asked = requests.options(aime.url(path), headers=headers, timeout=10)
-        assert (asked.status_code, asked.headers["Access-Control-Allow-Origin"]) == (204, "*")
-        assert asked.headers["Access-Control-Allow-Headers"] == "content-type"
-        assert "POST" in asked.headers["Access-Control-Allow-Methods"]
-    refused = requests.post(aime.url("/keyed"), json={"prompt": "a"}, headers=headers, timeout=10)
-    assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (401, "*")
+        assert asked.status_code == 403, "a server without keys trusts its own pages only"
+        assert not [name for name in asked.headers if name.startswith("Access-Control")]
+    KeyRing(aime.store).create(Caller(key_id="ops", role=Role.ADMIN))
+    auth.keys_changed()
+    try:
+        for path in ("/draw", "/draw/progress", "/draw/login", "/api/validate_key", "/api/endpoints"):
+            asked = requests.options(aime.url(path), headers=headers, timeout=10)
+            assert (asked.status_code, asked.headers["Access-Control-Allow-Origin"]) == (204, "*")
+            assert asked.headers["Access-Control-Allow-Headers"] == "content-type"
+            assert "POST" in asked.headers["Access-Control-Allow-Methods"]
+        refused = requests.post(aime.url("/keyed"), json={"prompt": "a"}, headers=headers, timeout=10)
+        assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (401, "*")
+    finally:
+        aime.store.client.delete("framemill:keys", "framemill:key_names")
+        auth.keys_changed()
 
 
 def test_a_stream_follows_a_job(aime: ServedApp, worker: Worker) -> None:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import framemill
-from app import create_app
+from app import auth, create_app, keys
 from app.auth import refuse_open_address
 from framemill.cli import main
 from framemill.errors import ApiError, JobCancelled
@@ -20,7 +20,7 @@ from framemill.records import Job
 from jobs.store.api_keys import KeyRing
 from tests.support.harness import wait_for
 from tests.support.live_server import served
-from tests.support.service import Service
+from tests.support.service import Service, first_key
 
 TINY: dict[str, Any] = {"model": "tiny-image", "steps": 1}
 Start = Callable[..., "Site"]
@@ -53,8 +53,11 @@ class Site:
     def client(self, service: str = "", **fields: Any) -> framemill.Client:
         """A client with the key of a service, which is created with these fields if necessary."""
         if service and service not in self.secrets:
-            with framemill.Client(self.url, self.secrets.get("ops")) as ops:
-                self.secrets[service] = ops.create_key(service, **fields).secret or ""
+            if "ops" not in self.secrets:
+                self.secrets["ops"] = first_key(self.service)["Authorization"].removeprefix("Bearer ")
+            if service != "ops":
+                with framemill.Client(self.url, self.secrets["ops"]) as ops:
+                    self.secrets[service] = ops.create_key(service, **fields).secret or ""
         return self._opened.enter_context(framemill.Client(self.url, self.secrets.get(service)))
 
 
@@ -74,7 +77,7 @@ def start(services: Callable[..., Service], capfd: pytest.CaptureFixture[str]) -
 def site(start: Start) -> Site:
     """An application with an admin key ``ops`` and without slots: jobs wait."""
     site = start()
-    site.client("ops", role="admin")
+    site.client("ops")
     return site
 
 
@@ -87,18 +90,30 @@ def refused(call: Callable[[], object]) -> ApiError:
 # ---- keys
 
 
-def test_from_the_first_key_to_the_last(start: Start) -> None:
+def test_from_the_first_key_to_the_last(
+    start: Start, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     site = start()
+    monkeypatch.setenv("DATA_DIR", str(site.service.settings.paths.data_dir))
+
+    def on_the_host(*words: str) -> Result:
+        return Result(keys.main(words), *capfd.readouterr())
+
     open_address = site.service.settings.replace(host="0.0.0.0")
-    with pytest.raises(SystemExit, match="keys create"):
+    with pytest.raises(SystemExit, match=r"app\.keys create"):
         refuse_open_address(open_address)
     assert "everybody" in site.command("keys", "list").err
-    refusal = site.command("keys", "create", "shop")
-    assert (refusal.code, refusal.out) == (3, "")
-    assert "role: must be admin for the first key" in refusal.err
+    for role in ("client", "admin"):
+        refusal = site.command("keys", "create", "ops", "--role", role)
+        assert (refusal.code, refusal.out) == (3, "")
+        assert "python -m app.keys create NAME --role admin" in refusal.err
+    refusal = on_the_host("create", "shop")
+    assert (refusal.code, refusal.out) == (1, "")
+    assert "`role` must be admin for the first key" in refusal.err
     assert site.command("models").code == 0
 
-    created = site.command("keys", "create", "ops", "--role", "admin")
+    created = on_the_host("create", "ops", "--role", "admin")
+    auth.keys_changed()  # the server looks once a second
     ops = created.out.strip()
     assert re.fullmatch(r"fm_[\w-]{43}", ops)
     assert "shown this once" in created.err
@@ -140,6 +155,11 @@ def test_from_the_first_key_to_the_last(start: Start) -> None:
     assert site.command("keys", "revoke", "mail", key=ops).out == "the key of mail was revoked\n"
     assert site.command("models", key=mail).code == 3
     assert site.command("keys", "revoke", "mail", key=ops).code == 3
+
+    assert on_the_host("list").out == "ops\tadmin\tgeneral\nshop\tclient\tpremium\n"
+    assert on_the_host("revoke", "shop").out == "the key of shop was revoked\n"
+    assert "last admin" in on_the_host("revoke", "ops").err
+    assert on_the_host("create", "shop", "--class", "premium", "--role", "worker").code == 0
 
 
 def test_keys_of_the_environment_open_the_server_to_others(start: Start) -> None:

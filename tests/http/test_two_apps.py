@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from app import create_app
+from app import auth, create_app
+from app.extensions import of
+from jobs.callers import Caller, Role
 from jobs.settings import PROJECT_ROOT, Settings
+from jobs.store.api_keys import KeyRing
 from jobs.store.jobs import JobStore
 from stack.embedded_redis.server import EmbeddedRedis
 
@@ -37,8 +40,8 @@ def test_a_job_of_one_app_is_unknown_to_the_other(two: tuple[FlaskClient, FlaskC
 
 def test_a_key_of_one_app_does_not_close_the_other(two: tuple[FlaskClient, FlaskClient]) -> None:
     first, second = two
-    made = first.post("/v1/admin/keys", json={"service": "operator", "role": "admin"})
-    assert made.status_code == 200
+    KeyRing(of(first.application).store).create(Caller(key_id="operator", role=Role.ADMIN))
+    auth.keys_changed()
     assert first.get("/v1/models").status_code == 401
     assert second.get("/v1/models").status_code == 200
 

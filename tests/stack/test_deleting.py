@@ -28,8 +28,7 @@ def server_alone(drawn_models_file: Path) -> Iterator[Stack]:
 def ops(server_alone: Stack) -> Iterator[framemill.Client]:
     """A client with an admin's key."""
     url = server_alone.url("")
-    with framemill.Client(url) as nobody:
-        secret = nobody.create_key("ops", role="admin").secret
+    secret = server_alone.first_key()
     with framemill.Client(url, secret) as client:
         yield client
 

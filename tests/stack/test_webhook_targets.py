@@ -41,9 +41,7 @@ def receiver() -> Iterator[Receiver]:
 def keyed(start: Callable[..., Stack]) -> tuple[Stack, dict[str, str]]:
     """A server with keys, without WEBHOOK_SECRET; secrets by service."""
     stack = start("io", **{**OPTIONS, "WEBHOOK_SECRET": ""})
-    secrets = {}
-    with framemill.Client(stack.url("")) as client:
-        secrets["ops"] = client.create_key("ops", role="admin").secret or ""
+    secrets = {"ops": stack.first_key()}
     with framemill.Client(stack.url(""), secrets["ops"]) as client:
         secrets["other"] = client.create_key("other").secret or ""
     return stack, secrets

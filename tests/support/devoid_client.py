@@ -7,6 +7,8 @@ import queue
 import socket
 import threading
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import websocket
@@ -38,13 +40,19 @@ class Client:
     """One socket; received messages are checked as the official client checks them."""
 
     def __init__(
-        self, server: Api, service: str = "telegram", key: str | None = "service_key", path: str = ""
-    ) -> None:
-        headers = {"service": service} | ({"authorization": key} if key is not None else {})
+        self, server: Api, service: str = "telegram", key: str | None = "service_key", path: str = "",
+        headers: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        sent = {"service": service} | ({"authorization": key} if key is not None else {})
+        browser = {name.lower(): value for name, value in headers.items()}
+        sent |= {name: value for name, value in headers.items() if name not in ("Origin", "Host")}
         url = server.url(path or f"/ws/{service}").replace("http:", "ws:")
         sock = socket.create_connection(("127.0.0.1", server.port), timeout=PATIENCE_S)
         try:
-            self.ws = websocket.create_connection(url, header=headers, timeout=PATIENCE_S, socket=sock)
+            self.ws = websocket.create_connection(
+                url, header=sent, timeout=PATIENCE_S, socket=sock, origin=browser.get("origin"),
+                host=browser.get("host"),
+            )  # fmt: skip
         except BaseException as exc:
             sock.close()
             if isinstance(exc, websocket.WebSocketBadStatusException):

@@ -14,8 +14,10 @@ from typing import Any, ClassVar
 
 import requests
 
+from jobs.callers import Caller, Role
 from jobs.files import spool
 from jobs.settings import PROJECT_ROOT, Settings
+from jobs.store.api_keys import KeyRing
 from jobs.store.jobs import JobStore
 from stack import ports
 from stack.embedded_redis.server import EmbeddedRedis
@@ -90,6 +92,12 @@ class Stack(Api):
         )
         log.close()
         return self.processes[name]
+
+    def first_key(self, service: str = "ops") -> str:
+        """Make an admin's key on the host of the server, whose processes know it within a second."""
+        secret = KeyRing(self.store).create(Caller(key_id=service, role=Role.ADMIN))
+        wait_for(lambda: self.get("/v1/queue").status_code == 401, "the server to ask for a key")
+        return secret
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text(errors="replace")

@@ -65,7 +65,8 @@ def protect(blueprint: Blueprint) -> None:
 
     @blueprint.after_request
     def _add_process_time(response: Response) -> Response:
-        response.headers["X-Process-Time"] = f"{time.perf_counter() - g.started:.4f}"
+        # A refused page has not come as far as the first check here.
+        response.headers["X-Process-Time"] = f"{time.perf_counter() - g.get('started', time.perf_counter()):.4f}"
         return response
 
     blueprint.register_error_handler(FramemillError, _framemill_error)

@@ -7,6 +7,7 @@ from pathlib import Path
 from flask import Blueprint, Response, abort, render_template_string, request, send_file, send_from_directory
 from jinja2.sandbox import SandboxedEnvironment
 
+from app import browser
 from app.protocols.aime.endpoints.served import endpoints
 
 blueprint = Blueprint("aime_demo", __name__)
@@ -21,6 +22,7 @@ POLICY = (
 
 
 @blueprint.get("/<endpoint:name>/demo")
+@browser.page
 def page(name: str) -> Response:
     """Return the demo page: a form with the inputs of the endpoint."""
     text = (ASSETS / "demo.html").read_text(encoding="utf-8")
@@ -41,6 +43,7 @@ def asset(name: str) -> Response:
 
 
 @blueprint.get("/<endpoint:name>/pages/<path:slug>")
+@browser.page
 def configured_page(name: str, slug: str) -> Response:
     """Return a page that the endpoint's configuration file lists."""
     endpoint = endpoints().by_name[name]

@@ -32,7 +32,8 @@ _QUEUE_FIELD = "mailbox"
 class Connection(Protocol):
     """One open socket."""
 
-    service: str
+    #: The owner of its jobs.
+    key_id: str
     #: Subscriber queues that it owns; the first one receives the messages of its jobs.
     queues: list[str]
 
@@ -47,13 +48,13 @@ class Connections:
         self._store, self._hub = store, hub
         self.owner = f"{owner_name(settings.node)}:{secrets.token_hex(4)}"
         self._lock = threading.Lock()
-        self._by_service: dict[str, list[Connection]] = {}
+        self._by_key_id: dict[str, list[Connection]] = {}
         self._by_queue: dict[tuple[str, str], Connection] = {}
         self._is_running = False
 
-    def queues_of(self, service: str) -> SubscriberQueues:
-        """Return the subscriber queues of a service, as this process uses them."""
-        return SubscriberQueues(self._store, service, self.owner)
+    def queues_of(self, key_id: str) -> SubscriberQueues:
+        """Return the subscriber queues of a key, as this process uses them."""
+        return SubscriberQueues(self._store, key_id, self.owner)
 
     def open(self, connection: Connection) -> None:
         """Register an open socket: it acquires queues, with the messages that they hold. Raises: Unavailable."""
@@ -61,29 +62,29 @@ class Connections:
             if not self._is_running:
                 threading.Thread(target=self._run, name="devoid-connections", daemon=True).start()
                 self._is_running = True
-        acquired = self.queues_of(connection.service).acquire()
+        acquired = self.queues_of(connection.key_id).acquire()
         with self._lock:
-            self._by_service.setdefault(connection.service, []).append(connection)
+            self._by_key_id.setdefault(connection.key_id, []).append(connection)
             self._assign(connection, acquired)
 
     def close(self, connection: Connection) -> None:
         """Unregister a closed socket: the next one of its service acquires its queues."""
         with self._lock:
-            open_ones = self._by_service.get(connection.service, [])
+            open_ones = self._by_key_id.get(connection.key_id, [])
             if connection in open_ones:
                 open_ones.remove(connection)
             if not open_ones:
-                self._by_service.pop(connection.service, None)
+                self._by_key_id.pop(connection.key_id, None)
             for name in connection.queues:
-                self._by_queue.pop((connection.service, name), None)
+                self._by_queue.pop((connection.key_id, name), None)
         try:
-            self.queues_of(connection.service).release(connection.queues)
+            self.queues_of(connection.key_id).release(connection.queues)
         except Unavailable:
-            logger.warning("subscriber queues stay until the lease lapses", extra={"service": connection.service})
+            logger.warning("subscriber queues stay until the lease lapses", extra={"key": connection.key_id})
 
     def _assign(self, connection: Connection, queues: list[str]) -> None:
         connection.queues.extend(name for name in queues if name not in connection.queues)
-        self._by_queue |= {(connection.service, name): connection for name in queues}
+        self._by_queue |= {(connection.key_id, name): connection for name in queues}
         connection.wake()
 
     def _run(self) -> None:
@@ -114,7 +115,7 @@ class Connections:
         """Return the sockets that may have messages after an event; None stands for events that were missed."""
         if event is None:
             with self._lock:
-                return [connection for connections in self._by_service.values() for connection in connections]
+                return [connection for connections in self._by_key_id.values() for connection in connections]
         fields = event.fields
         is_step = fields["state"] == "running" and fields.get("step", "0") != "0"
         if _QUEUE_FIELD not in fields or is_step:
@@ -125,11 +126,11 @@ class Connections:
     def _renew(self) -> None:
         """Renew the leases of this process, and take over the queues of processes that died."""
         with self._lock:
-            services = list(self._by_service)
-        for service in services:
-            taken_over = self.queues_of(service).renew()
+            key_ids = list(self._by_key_id)
+        for key_id in key_ids:
+            taken_over = self.queues_of(key_id).renew()
             with self._lock:
-                connections = self._by_service.get(service)
+                connections = self._by_key_id.get(key_id)
                 if taken_over and connections:
                     self._assign(connections[-1], taken_over)
 

@@ -11,13 +11,13 @@ from flask_smorest import Api, Blueprint
 from flask_sock import Sock
 from simple_websocket import Server
 
-from app import auth, extensions
+from app import auth, browser, extensions
 from app.downloads import send_object
 from app.extensions import objects, settings, store
 from app.protocols.devoid.connections import CONNECTIONS, Connections, connections
 from app.protocols.devoid.session import Session
 from app.protocols.devoid.submitting import PROTOCOL
-from jobs.callers import ANYBODY, Caller, Role
+from jobs.callers import ANYBODY, UNCHECKED, Caller, Role, identity_of
 from jobs.errors import Forbidden, InvalidRequest, ObjectNotFound, Unauthorized
 from jobs.store import queries
 
@@ -26,6 +26,7 @@ PING_INTERVAL_S = 20
 
 
 http_blueprint = Blueprint("devoid", __name__, description="Devoid Generator's protocol")
+browser.share(http_blueprint)  # pages of services show the images by their links
 socket_blueprint = PlainBlueprint("devoid-sockets", __name__)
 _sock = Sock()
 
@@ -45,6 +46,7 @@ def register(app: Flask, api: Api) -> None:
 
 @http_blueprint.route("/", methods=["GET"])
 @http_blueprint.response(200, description="The response of Devoid Generator.")
+@browser.page
 def root() -> Response:
     """Identify the server as a Devoid Generator."""
     return Response(
@@ -79,13 +81,17 @@ def _authenticate() -> None:
     caller = _authenticated_caller(service)
     if caller == ANYBODY:
         try:
-            caller = replace(ANYBODY, key_id=service).check()
+            replace(ANYBODY, key_id=service).check()
         except InvalidRequest:
             raise Forbidden("the path must name the service: /ws/<service>") from None
-    if caller.key_id != service or caller.role is Role.WORKER:
+        # A name that nobody checked is not that of a key, which may exist later.
+        caller = replace(ANYBODY, key_id=identity_of(UNCHECKED, service))
+    elif caller.key_id != service:
+        raise Forbidden("service or key is wrong")
+    if caller.role is Role.WORKER:
         raise Forbidden("service or key is wrong")
     auth.check_path(caller)
-    g.caller = caller
+    g.caller, g.service = caller, service
 
 
 @_sock.route("/ws/<service>", bp=socket_blueprint)
@@ -103,7 +109,7 @@ def socket_of_header(ws: Server) -> None:
 def _serve(ws: Server) -> None:
     base_url = settings().web.public_url or request.url_root.rstrip("/")
     prefix = settings().devoid.image_endpoint or f"{base_url}/img/"
-    Session(ws, auth.caller().key_id, g.secret, prefix, connections(), store()).run()
+    Session(ws, g.service, auth.caller().key_id, g.secret, prefix, connections(), store()).run()
 
 
 def _authenticated_caller(service: str) -> Caller:

@@ -35,7 +35,8 @@ class Session:
 
     Args:
         ws: the socket.
-        service: the service that opened it.
+        service: the service that opened it, as its messages name it.
+        key_id: the owner of its jobs.
         secret: the key that it was opened with.
         link_prefix: the part of an image's link before its name.
         connections: the sockets of this process.
@@ -43,14 +44,15 @@ class Session:
     """
 
     def __init__(
-        self, ws: Server, service: str, secret: str, link_prefix: str, connections: Connections, store: JobStore
-    ) -> None:
-        self.service = service
+        self, ws: Server, service: str, key_id: str, secret: str, link_prefix: str, connections: Connections,
+        store: JobStore,
+    ) -> None:  # fmt: skip
+        self.service, self.key_id = service, key_id
         self.queues: list[str] = []
         self._wire = Wire(ws)
         self._secret, self._link_prefix = secret, link_prefix
         self._connections, self._store = connections, store
-        self._subscriber_queues: SubscriberQueues = connections.queues_of(service)
+        self._subscriber_queues: SubscriberQueues = connections.queues_of(key_id)
         self._lock = threading.Lock()
         self._has_messages = self._is_sending = self._is_closed = False
 

@@ -12,8 +12,8 @@ from app import auth
 from app.extensions import settings, store
 from app.fields import Text, Whole, body_of
 from app.protocols.native import schemas
-from jobs.callers import CLASSES, Caller, Role
-from jobs.errors import InvalidRequest, Problem
+from jobs.callers import ANYBODY, CLASSES, Caller, Role
+from jobs.errors import Forbidden, InvalidRequest, Problem
 from jobs.job_view import iso
 from jobs.outbound import webhook as webhooks
 from jobs.slots.slot import ALL_SLOTS
@@ -74,20 +74,17 @@ def get_keys() -> Response:
 
 @blueprint.route("/keys", methods=["POST"])
 @blueprint.response(200, description="The key with its secret, which is shown only this once.")
+@blueprint.alt_response(403, description="The key is no admin's, or the server has no keys yet.")
 def create_key() -> Response:
     """Create an API key."""
-    auth.admin()
+    if auth.admin() == ANYBODY:
+        raise Forbidden(f"without API keys this server makes none over HTTP: {auth.HOW_TO_MAKE_A_KEY}")
     values = schemas.strict(_KEY, body_of(request))
     url, events = values.pop("webhook_url"), values.pop("webhook_events")
     lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("models", "endpoints")}
     caller = Caller(key_id=values.pop("service"), role=Role(values.pop("role")), **values, **lists)
-    ring = KeyRing(store())
-    if ring.is_empty() and not caller.is_admin:
-        raise InvalidRequest(
-            Problem("role", "must be admin for the first key: from then on every request needs a key")
-        )
     webhook = webhooks.checked(url, events, settings()) if url else None
-    secret = ring.create(caller)
+    secret = KeyRing(store()).create(caller)
     auth.keys_changed()
     shown = KeyWebhook(caller.key_id, webhook) if webhook else None
     view = {**_key_view(caller, shown), "secret": secret}

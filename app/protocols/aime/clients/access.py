@@ -10,7 +10,7 @@ from typing import Any
 from app import auth
 from app.extensions import store
 from app.protocols.aime.endpoints.spec import Endpoint, Endpoints
-from jobs.callers import ANYBODY, NOBODY, Caller, Role, digest_of
+from jobs.callers import ANYBODY, ENDPOINT_FILES, NOBODY, Caller, Role, digest_of, identity_of
 from jobs.errors import FramemillError
 from jobs.store.api_keys import KeyRing
 from jobs.store.client_state import LoginSessions, RequestCounters
@@ -66,7 +66,7 @@ def authenticate(endpoints: Endpoints, endpoint: Endpoint, fields: Mapping[str, 
 def caller_of_key(endpoints: Endpoints, key: str, endpoint: Endpoint | None = None) -> Caller:
     """Return the caller with this key of the configuration files or of the server. Raises: AccessDenied."""
     if user := endpoints.user_of(key):
-        return Caller(key_id=user)
+        return _user(user)
     caller = KeyRing(store()).authenticate(key)
     if caller is not None and caller.role is not Role.WORKER:
         return caller
@@ -129,11 +129,16 @@ def _caller_of_session(endpoints: Endpoints, session: str) -> tuple[Caller, str]
     for endpoint in endpoints.by_name.values():
         for user, key in endpoint.client_keys.items():
             if digest_of(key) == digest:
-                return Caller(key_id=user), key
+                return _user(user), key
     caller = KeyRing(store()).by_digest(digest)
     if caller is None and (anybody := _anybody()):
         return anybody, ""
     return (caller, "") if caller is not None and caller.role is not Role.WORKER else None
+
+
+def _user(name: str) -> Caller:
+    """Return a user of the configuration files."""
+    return Caller(key_id=identity_of(ENDPOINT_FILES, name))
 
 
 def _anybody() -> Caller | None:

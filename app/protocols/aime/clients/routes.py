@@ -11,7 +11,8 @@ from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, request
 
-from app import waiting
+from app import browser, waiting
+from app.errors import status_of
 from app.extensions import dispatcher, objects, store
 from app.protocols.aime.clients import requests, streams, views
 from app.protocols.aime.clients.access import (
@@ -31,7 +32,17 @@ from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.inputs.checking import BadInputs
 from app.protocols.aime.workers import sweeper
 from app.submit import Prepared, accept
-from jobs.errors import Forbidden, FramemillError, InvalidRequest, NotFound, QueueFull, ServiceBusy, Unavailable
+from jobs.errors import (
+    Forbidden,
+    FramemillError,
+    HostRefused,
+    InvalidRequest,
+    NotFound,
+    OriginRefused,
+    QueueFull,
+    ServiceBusy,
+    Unavailable,
+)
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import queries
@@ -39,6 +50,7 @@ from jobs.store.client_state import SESSION_TTL_S
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("aime", __name__)
+browser.share(blueprint)
 
 #: Interval at which the connection of a client that waits for its result is checked, seconds.
 CONNECTION_CHECK_S = 5.0
@@ -47,19 +59,11 @@ _UNKNOWN_JOB = "unknown job_id"
 View = Callable[..., Response]
 
 
-@blueprint.after_request
-def _allow_origins(response: Response) -> Response:
-    """Allow calls from pages of other sites (CORS)."""
-    response.headers["Access-Control-Allow-Origin"] = "*"
-    if request.method == "OPTIONS":
-        response.status_code = 204
-        response.set_data(b"")
-        requested = request.headers.get("Access-Control-Request-Headers")
-        response.headers["Access-Control-Allow-Headers"] = requested or "Authorization, Content-Type"
-        response.headers["Access-Control-Allow-Methods"] = "GET, POST, OPTIONS"
-        response.headers["Access-Control-Max-Age"] = "86400"
-        response.headers.remove("Content-Type")
-    return response
+@blueprint.errorhandler(HostRefused)
+@blueprint.errorhandler(OriginRefused)
+def _refuse_page(exc: FramemillError) -> tuple[Response, int]:
+    """Render the refusal of a browser's page, which comes before any view."""
+    return jsonify({"success": False, "error": [exc.message]}), status_of(exc)
 
 
 def endpoint_view(view: Callable[..., Any]) -> View:

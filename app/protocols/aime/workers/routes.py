@@ -14,6 +14,7 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from app import auth, waiting
+from app.errors import status_of
 from app.extensions import dispatcher, objects, store
 from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.endpoints.spec import Endpoint
@@ -21,7 +22,7 @@ from app.protocols.aime.inputs.media import data_uri
 from app.protocols.aime.workers import pulling, sweeper
 from app.protocols.aime.workers.results import store_outputs
 from jobs.callers import Role
-from jobs.errors import ExecutionError, FramemillError, JobNotFound, RunTimeout, Unavailable
+from jobs.errors import ExecutionError, FramemillError, HostRefused, JobNotFound, OriginRefused, RunTimeout, Unavailable
 from jobs.record import Job
 from jobs.requests.custom import EndpointRequest
 from jobs.states import JobState
@@ -38,6 +39,14 @@ UNKNOWN_TYPE_DELAY_S = 1.0
 STORE_RETRY_S = 40.0
 
 NOT_AUTHORIZED = "Worker not authorized!"
+
+
+@blueprint.errorhandler(HostRefused)
+@blueprint.errorhandler(OriginRefused)
+def _refuse_page(exc: FramemillError) -> tuple[Response, int]:
+    """Render the refusal of a browser's page with the names that workers of all versions read."""
+    body = {"success": False, "cmd": "error", "msg": exc.message, "error_msg": exc.message}
+    return jsonify(body), status_of(exc)
 
 
 @blueprint.post("/worker_check_server_status")
