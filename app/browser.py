@@ -34,8 +34,8 @@ EXPOSED = (
 )
 #: How long a browser may remember the answer to a preflight request, seconds.
 PREFLIGHT_MAX_AGE_S = 600
-#: Views that answer probes, which may come by any address of the machine.
-_PROBES = frozenset({"health.healthz", "health.readyz"})
+#: Paths of probes, which may come by any address of the machine.
+_PROBES = frozenset({"/health", "/healthz", "/readyz"})
 #: Blueprints that the pages of all origins may use if the server has keys.
 _shared: set[str] = set()
 
@@ -80,7 +80,7 @@ def register(app: Flask, settings: Settings) -> None:
 def _check_host(origins: Origins) -> None:
     """Raise HostRefused if a server without keys is called by a name that may be another's."""
     host = request.headers.get("Host")
-    if request.endpoint not in _PROBES and not origins.accepts_host(host) and auth.is_open():
+    if request.path.rstrip("/") not in _PROBES and not origins.accepts_host(host) and auth.is_open():
         raise HostRefused(
             f"without API keys this server is not served as {host[:80] if host else ''!r}: add the name to "
             "ALLOWED_HOSTS, or create a key"

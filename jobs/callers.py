@@ -61,10 +61,6 @@ class Caller:
         """The key whose jobs it may see; None: those of all keys."""
         return None if self.is_admin else self.key_id
 
-    def may_call(self, path: str) -> bool:
-        """Return whether it may call a path: one of ``endpoints``, or one below."""
-        return not self.endpoints or any(f"{path}/".startswith(f"{allowed.rstrip('/')}/") for allowed in self.endpoints)
-
     def owns(self, key_id: str) -> bool:
         """Return whether it may see and stop the jobs of a key."""
         return self.is_admin or key_id == self.key_id

@@ -266,7 +266,8 @@ def test_every_response_has_the_headers_of_a_careful_server(mill: ServedApp) -> 
     for method, path in [*routes(mill), ("GET", "/nothing"), ("GET", "/docs/static/swagger-ui.css")]:
         if path in ("/v1/events", "/ws", "/ws/telegram") or method == "POST":
             continue
-        headers = client.open(path, method=method).headers
+        with client.open(path, method=method) as response:
+            headers = response.headers
         assert headers["X-Content-Type-Options"] == "nosniff", path
         assert "frame-ancestors 'none'" in headers["Content-Security-Policy"], path
         assert headers["X-Frame-Options"] == "DENY"
