@@ -246,7 +246,7 @@ def test_limits_of_a_key(site: Site) -> None:
     narrow.cancel(narrow.submit(**TINY).id)
     # Two may be accepted at the turn of a minute.
     error = refused(lambda: [slow.submit(**TINY) for _ in range(3)])
-    assert (error.status, error.code) == (429, "queue_full")
+    assert (error.status, error.code) == (429, "rate_limited")
     assert 0 < (error.retry_after_s or 0) <= 60
     assert site.client("alice").submit(**TINY).state == "queued"  # the limits are those of one key
 
