@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from jobs.folders import make_folder
 from jobs.settings import Settings
 from jobs.slots.host import ram_bytes
 from jobs.states import JobState
@@ -69,7 +70,7 @@ def full(settings: Settings) -> str:
     if settings.spool.max_bytes and used >= settings.spool.max_bytes:
         return f"delivery of computed frames: {_size(used)} of {_size(settings.spool.max_bytes)} wait in the spool"
     with suppress(OSError):  # an unusable folder fails the run, with its own message
-        settings.spool_disk.mkdir(parents=True, exist_ok=True)
+        make_folder(settings.spool_disk)
         free = shutil.disk_usage(settings.spool_disk).free
         if free < settings.spool.reserve_bytes:
             return f"room on the disk of the spool: {_size(free)} free, {_size(settings.spool.reserve_bytes)} kept free"

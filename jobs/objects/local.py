@@ -13,7 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from jobs.errors import ObjectNotFound, Unavailable
+from jobs.errors import FramemillError, ObjectNotFound, Unavailable
+from jobs.folders import FILE_MODE, create_file, make_folder
 from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
 
 #: Prefix of the name of a file that is being written.
@@ -41,15 +42,17 @@ class LocalStore:
         try:
             size_bytes = path.stat().st_size
             media_type = json.loads(self._meta(path).read_text())["media_type"]
-        except (OSError, ValueError, KeyError):
+        except OSError as exc:
+            raise self._unreadable(exc) from exc
+        except (ValueError, KeyError):  # torn by a crash; the file is stored again
             raise ObjectNotFound() from None
         return StoredObject(key, size_bytes, media_type)
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         try:
             file = self._path(key).open("rb")
-        except OSError:
-            raise ObjectNotFound() from None
+        except OSError as exc:
+            raise self._unreadable(exc) from exc
         return _chunks(file, start, end)
 
     def url(self, key: str) -> str | None:
@@ -107,6 +110,13 @@ class LocalStore:
     def _meta(path: Path) -> Path:
         return path.with_name("." + path.name + ".meta")
 
+    def _unreadable(self, exc: OSError) -> FramemillError:
+        """Return the error for a file that cannot be opened. Too few descriptors do not mean that it is gone."""
+        is_missing = isinstance(exc, FileNotFoundError | IsADirectoryError | NotADirectoryError)
+        if is_missing and (self._root.is_dir() or not self._root.exists()):
+            return ObjectNotFound()
+        return Unavailable(f"the folder of outputs cannot be read: {exc.strerror}")
+
     def _write(self, key: str, media_type: str, source: BinaryIO) -> None:
         path = self._path(key)
         try:
@@ -115,15 +125,16 @@ class LocalStore:
             raise Unavailable(f"the folder of outputs cannot be written: {exc.strerror}") from exc
 
     def _replace(self, path: Path, media_type: str, source: BinaryIO) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._meta(path).write_text(json.dumps({"media_type": media_type}))
+        make_folder(path.parent)
+        with create_file(self._meta(path)) as meta:
+            meta.write(json.dumps({"media_type": media_type}).encode())
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=PART)
         try:
             with os.fdopen(descriptor, "wb") as target:
                 shutil.copyfileobj(source, target, CHUNK_BYTES)
                 target.flush()
                 os.fsync(target.fileno())
-            os.chmod(temporary, 0o644)
+            os.chmod(temporary, FILE_MODE)
             os.replace(temporary, path)
         except BaseException:
             Path(temporary).unlink(missing_ok=True)

@@ -17,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs.errors import ObjectNotFound, Unavailable
+from jobs.objects import upload_check
 from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
 from jobs.settings import Settings
 
@@ -34,6 +35,7 @@ class S3Store:
         self._urls, self._public_url = settings.outputs.urls, settings.s3.public_url.rstrip("/")
         self._url_ttl_s = settings.outputs.url_ttl_s
         self._encryption = {"ServerSideEncryption": settings.s3.encryption, "SSEKMSKeyId": settings.s3.kms_key_id}
+        self._part_bytes = settings.s3.part_bytes
         self._transfer = TransferConfig(
             multipart_threshold=settings.s3.part_bytes, multipart_chunksize=settings.s3.part_bytes, max_concurrency=4
         )
@@ -75,21 +77,40 @@ class S3Store:
             "Tagging": urlencode(tags or {}),
         }
         arguments = {name: value for name, value in arguments.items() if value}
-        name = self._name(key)
-        with _translated():
-            self.client.upload_file(str(path), self._bucket, name, ExtraArgs=arguments, Config=self._transfer)
+        self._put(key, path, arguments)
 
     def put_bytes(self, key: str, data: bytes, media_type: str) -> None:
-        name = self._name(key)
+        self._put(key, data, self._arguments(media_type))
+
+    def _put(self, key: str, content: Path | bytes, arguments: dict[str, Any]) -> None:
+        """Upload, then make sure that the bucket has what was sent. Raises: Unavailable."""
+        name, size = self._name(key), content.stat().st_size if isinstance(content, Path) else len(content)
         with _translated():
-            self.client.put_object(Bucket=self._bucket, Key=name, Body=data, **self._arguments(media_type))
+            if size >= self._part_bytes and isinstance(content, Path):
+                self.client.upload_file(str(content), self._bucket, name, ExtraArgs=arguments, Config=self._transfer)
+                etag = ""
+            else:
+                with upload_check.opened(content) as body:
+                    answer = self.client.put_object(Bucket=self._bucket, Key=name, Body=body, **arguments)
+                etag = answer.get("ETag", "")
+            expected = upload_check.etags_of(content, self._part_bytes)
+            # An answer with the hash of the body comes from a server that has the body.
+            if etag.strip('"') not in expected:
+                upload_check.check_stored(self.client, self._bucket, name, content, size, expected)
 
     def _arguments(self, media_type: str) -> dict[str, Any]:
         return {"ContentType": media_type, **{name: value for name, value in self._encryption.items() if value}}
 
     def stat(self, key: str) -> StoredObject:
         with _translated(may_be_missing=True):
-            head = self.client.head_object(Bucket=self._bucket, Key=self._name(key))
+            try:
+                head = self.client.head_object(Bucket=self._bucket, Key=self._name(key))
+            except ClientError as exc:
+                if _code(exc) != "404":
+                    raise
+                # The response to HEAD has no body; that to GET says whether the object is missing or the bucket.
+                self.client.get_object(Bucket=self._bucket, Key=self._name(key), Range="bytes=0-0")["Body"].close()
+                raise
         return StoredObject(key, head["ContentLength"], head.get("ContentType", "application/octet-stream"))
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
@@ -180,7 +201,7 @@ def _translated(*, may_be_missing: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except (BotoCoreError, Boto3Error, ClientError, OSError) as exc:
+    except (BotoCoreError, Boto3Error, ClientError, OSError, KeyError) as exc:  # KeyError: the answer lacks a field
         # boto3 wraps the cause of a failed upload.
         cause = exc.__context__ if isinstance(exc, S3UploadFailedError) else exc
         if not isinstance(cause, ClientError):

@@ -15,6 +15,7 @@ from jobs.record import Job, Output
 from jobs.store.queries import find
 from tasks.celery_app import DELIVER, app
 from tasks.runtime import dispatcher, settings, store
+from workers.broken_process import end_process, has_too_few_descriptors, has_too_little_memory, is_half_imported
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +38,9 @@ def deliver(job_id: str, attempt: int) -> str:
     number = store().claim(job_id, attempt, owner)
     if not number:
         return "not due"
-    from workers.delivery.deliver import encode_and_store  # imports numpy and the encoders, only in the child
-
     try:
+        from workers.delivery.deliver import encode_and_store  # imports numpy and the encoders, only in the child
+
         with _claim_renewed(job_id, attempt, owner):
             outputs = encode_and_store(store(), job_id, attempt, number)
     except ObjectNotFound:
@@ -49,7 +50,10 @@ def deliver(job_id: str, attempt: int) -> str:
     except ModerationRefused as exc:
         return _fail(job_id, attempt, code=exc.code, message=exc.message)
     except Exception as exc:
-        return _defer(job_id, attempt, owner, number, exc)
+        ended = _defer(job_id, attempt, owner, number, exc)
+        if is_half_imported(exc) or has_too_few_descriptors(exc) or has_too_little_memory(exc):
+            end_process("too little memory or too few descriptors", exc, job_id=job_id, attempt=attempt)
+        return ended
     return _publish(job_id, attempt, owner, outputs)
 
 
@@ -74,8 +78,11 @@ def _claim_renewed(job_id: str, attempt: int, owner: str) -> Iterator[None]:
 
 def _defer(job_id: str, attempt: int, owner: str, number: int, exc: Exception) -> str:
     """Retry a failed delivery later, unless it has failed too often."""
-    away = isinstance(exc, Unavailable)
+    # Too few descriptors say nothing about the output. Too little memory may: an output can be too large for this host.
+    away = isinstance(exc, Unavailable) or is_half_imported(exc) or has_too_few_descriptors(exc)
     pause_s = min(LONGEST_AWAY_S if away else LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(number - 1, 10))
+    if not away and has_too_little_memory(exc):
+        pause_s = LONGEST_PAUSE_S
     logger.warning(
         "delivery failed", exc_info=not isinstance(exc, FramemillError),
         extra={"job_id": job_id, "delivery": number, "error": repr(exc), "again_in_s": pause_s},

@@ -15,6 +15,7 @@ from jobs.moderation import hides_outputs
 from jobs.record import Job
 from jobs.slots.slot import device_label
 from tasks.runtime import settings, store
+from workers.broken_process import end_process, is_half_imported
 from workers.gpu import failures
 from workers.gpu.compute import Computed, compute
 from workers.gpu.slot_process import slot_process
@@ -54,8 +55,13 @@ def run(job_id: str, attempt: int) -> Outcome:
         outcome = _handed_back(job_id, attempt, exc)
     except Exception as exc:
         if is_device_lost(exc):
-            _end_process(job_id, attempt, exc)
+            end_process("device lost", exc, job_id=job_id, attempt=attempt)
+        half_imported = is_half_imported(exc)
+        if half_imported and not isinstance(exc, FramemillError):
+            end_process("an import failed half-way", exc, job_id=job_id, attempt=attempt)
         outcome = _failed(job_id, attempt, exc)
+        if half_imported:  # a model whose libraries do not import fails its job, but no other one
+            end_process("a model's import failed half-way", exc, job_id=job_id, attempt=attempt)
     else:
         outcome = _computed(job_id, attempt, computed)
     logger.info(
@@ -117,10 +123,3 @@ def _computed(job_id: str, attempt: int, computed: Computed) -> Outcome:
     if not still_owned:
         return Outcome("stale")
     return Outcome("computed", needs_delivery=bool(computed.node), succeeded=not computed.node)
-
-
-def _end_process(job_id: str, attempt: int, exc: Exception) -> None:
-    """End this process, which alone has lost its device: the parent starts another one and runs the job again."""
-    logger.critical("device lost, the process ends", exc_info=exc, extra={"job_id": job_id, "attempt": attempt})
-    logging.shutdown()
-    os._exit(os.EX_SOFTWARE)

@@ -19,6 +19,7 @@ import numpy as np
 from PIL import Image
 
 from jobs.errors import BackendFailed, ObjectNotFound
+from jobs.folders import FILE_MODE, create_file, make_folder
 from jobs.formats import FORMATS
 from jobs.requests.generation import GenerationRequest
 from jobs.settings import Settings
@@ -43,7 +44,7 @@ class EncodedFile:
 def folder(settings: Settings, job_id: str, attempt: int) -> Iterator[Path]:
     """Give a folder to download into; at the end of the block it is removed unless :func:`keep` has taken it."""
     partial = settings.spool_disk / f"{job_id}.{attempt}.part{os.getpid()}"
-    partial.mkdir(parents=True, exist_ok=True)
+    make_folder(partial)
     try:
         yield partial
     finally:
@@ -53,14 +54,22 @@ def folder(settings: Settings, job_id: str, attempt: int) -> Iterator[Path]:
 def keep(settings: Settings, job_id: str, attempt: int, partial: Path, files: list[EncodedFile]) -> None:
     """Make the downloaded files the outputs of the attempt."""
     entries = [{**asdict(file), "path": file.path.name} for file in files]
-    (partial / _LIST).write_text(json.dumps(entries), encoding="utf-8")
+    for file in files:
+        file.path.chmod(FILE_MODE)
+    with create_file(partial / _LIST) as listing:
+        listing.write(json.dumps(entries).encode())
     target = settings.spool_disk / f"{job_id}.{attempt}"
     shutil.rmtree(target, ignore_errors=True)
     os.replace(partial, target)
 
 
 def load(settings: Settings, job_id: str, attempt: int) -> list[EncodedFile]:
-    """Return the files of an attempt; empty if it has frames instead. Raises: ObjectNotFound: a file is missing."""
+    """Return the files of an attempt; empty if it has frames instead.
+
+    Raises:
+        ObjectNotFound: a file is missing.
+        OSError: the files cannot be read now.
+    """
     place = settings.spool_disk / f"{job_id}.{attempt}"
     try:
         entries = json.loads((place / _LIST).read_text(encoding="utf-8"))

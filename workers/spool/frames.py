@@ -18,6 +18,7 @@ import numpy as np
 
 from jobs.errors import ObjectNotFound
 from jobs.files import spool
+from jobs.folders import create_file, make_folder
 from jobs.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -51,9 +52,10 @@ def write(settings: Settings, job_id: str, attempt: int, frames: np.ndarray, che
 
 def _save(folder: Path, frames: np.ndarray) -> None:
     partial = folder.with_name(folder.name + f".part{os.getpid()}")
-    partial.mkdir(parents=True, exist_ok=True)
+    make_folder(partial)
     try:
-        np.save(partial / spool.FRAMES, frames, allow_pickle=False)
+        with create_file(partial / spool.FRAMES) as file:
+            np.save(file, frames, allow_pickle=False)
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(partial, folder)
     except BaseException:
@@ -62,10 +64,15 @@ def _save(folder: Path, frames: np.ndarray) -> None:
 
 
 def load(settings: Settings, job_id: str, attempt: int) -> np.ndarray:
-    """Return the frames of an attempt, memory-mapped. Raises: ObjectNotFound."""
+    """Return the frames of an attempt, memory-mapped.
+
+    Raises:
+        ObjectNotFound: they are missing, or were damaged by a crash of the host.
+        OSError: they cannot be read now, for example because too many files are open.
+    """
     for folder in spool.folders_of(settings, job_id, attempt):
         try:
             return np.load(folder / spool.FRAMES, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError):
+        except (FileNotFoundError, ValueError, EOFError):
             continue
     raise ObjectNotFound("the computed frames are gone")
