@@ -44,12 +44,11 @@ def test_an_import_that_stopped_half_way(
 
 
 def test_an_error_of_a_job_is_no_broken_process() -> None:
-    try:
+    with pytest.raises(KeyError) as raised:
         {}["nothing"]
-    except KeyError as exc:
-        assert not broken_process.is_half_imported(exc)
-        assert not broken_process.has_too_little_memory(exc)
-        assert not broken_process.has_too_few_descriptors(exc)
+    assert not broken_process.is_half_imported(raised.value)
+    assert not broken_process.has_too_little_memory(raised.value)
+    assert not broken_process.has_too_few_descriptors(raised.value)
 
 
 def test_too_little_of_something_is_seen_through_other_errors() -> None:

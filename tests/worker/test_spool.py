@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pytest
@@ -83,8 +83,8 @@ def test_a_full_disk_is_waited_for_with_the_frames_in_hand(here: Settings, monke
     monkeypatch.setattr(spooled_frames, "FULL_PAUSE_S", 0)
     save, waits = np.save, []
 
-    def full(path: Path, *_: Any, **__: Any) -> None:
-        path.write_bytes(b"a part")
+    def full(file: BinaryIO, *_: Any, **__: Any) -> None:
+        file.write(b"a part")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     def wait() -> None:
