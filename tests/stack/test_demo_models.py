@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from jobs.settings import PROJECT_ROOT
 from models.training.captions import Sample
 from models.training.judge import judge_clip
 from models.training.scenes import Scene, Thing, draw_clip
+from tests.stack.test_events import messages
+from tests.stack.test_previews import picture
 from tests.support.harness import Stack, running
 
 #: How far a channel may be from its colour, of 255.
@@ -25,9 +29,6 @@ COLOURS = {"red": (230, 30, 30), "blue": (40, 80, 230), "green": (30, 160, 60), 
 
 @pytest.fixture(scope="module")
 def shipped() -> Iterator[Stack]:
-    import shutil
-    import tempfile
-
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     with running(folder, PROJECT_ROOT / "models.toml", "gpu0", "io") as stack:
         yield stack
@@ -104,9 +105,7 @@ def test_a_region_is_painted_into_a_larger_picture(shipped: Stack) -> None:
         assert share(after[40:110, 60:130], "red") < 0.02
         for pair in ("Mask blur: 2", "Inpaint area: Only masked", "Masked area padding: 10", "Masked content: fill"):
             assert f", {pair}" in written
-        with Image.open(
-            io.BytesIO(shipped.get(f"/v1/jobs/{view['id']}/thumbnail?index={index}").content)
-        ) as small:
+        with Image.open(io.BytesIO(shipped.get(f"/v1/jobs/{view['id']}/thumbnail?index={index}").content)) as small:
             assert abs(small.width / small.height - 420 / 300) < 0.02
 
 
@@ -147,3 +146,22 @@ def test_a_given_picture_is_set_in_motion(shipped: Stack, words: str, motion: st
     assert np.abs(frames[0].astype(int) - first).mean() < 10  # it begins with that picture
     marks = judge_clip(wanted, frames)
     assert all(marks.values()), marks
+
+
+def likeness(preview: np.ndarray, result: np.ndarray) -> float:
+    """Correlation of two pictures of one size."""
+    return float(np.corrcoef(preview.ravel(), result.ravel())[0, 1])
+
+
+def test_previews_show_what_becomes_of_the_shipped_model(shipped: Stack) -> None:
+    """``test_preview_pictures`` sees them come nearer step by step; here a fast machine may show but one."""
+    fields = {"prompt": "a red circle on a blue background", "seed": 5, "steps": 100, "preview": True}
+    job_id = shipped.submit(model="demo-image", **fields)
+    found = [
+        picture(base64.b64decode(data["preview"]["data"].partition(",")[2]))
+        for _, event, data in messages(shipped, f"/v1/jobs/{job_id}/events?preview=data")
+        if event == "preview"
+    ]
+    result = np.asarray(Image.open(io.BytesIO(shipped.get(f"/v1/jobs/{job_id}/result").content)).convert("RGB"))
+    assert found
+    assert min(likeness(one, result.astype(float)) for one in found) > 0.6

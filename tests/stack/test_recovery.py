@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import redis
 
 from jobs.store import keys
 from jobs.store.scripts import connect
-from tests.support.harness import ENDLESS_STEPS, Stack, wait_for
+from tests.support import drawn_models
+from tests.support.harness import ENDLESS_STEPS, Stack, running, wait_for
 
 #: Long enough to be killed in the middle, short enough to run again: about 3 s of steps.
 LONG_STEPS = 400
 
 Start = Callable[..., Stack]
+
+
+@pytest.fixture(scope="module")
+def shared(drawn_models_file: Path) -> Iterator[Stack]:
+    """For tests that start again what they kill."""
+    folder = Path(tempfile.mkdtemp(prefix="fm-"))
+    with running(folder, drawn_models_file, "gpu0", "io", NOOP_STEP_MS=drawn_models.STEP_MS) as stack:
+        yield stack
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def publications(stack: Stack, job_id: str) -> list[str]:
@@ -25,7 +38,8 @@ def publications(stack: Stack, job_id: str) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.png"))
 
 
-def test_a_killed_child_runs_the_job_again(stack: Stack) -> None:
+def test_a_killed_child_runs_the_job_again(shared: Stack) -> None:
+    stack = shared
     job_id = stack.submit(steps=LONG_STEPS)
     stack.wait_until(job_id, lambda view: view["progress"]["step"] > 5, "some steps")
     os.kill(stack.child("gpu0"), signal.SIGKILL)
@@ -48,8 +62,8 @@ def test_a_job_that_kills_every_worker_is_given_up(start: Start) -> None:
     assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
 
 
-def test_a_killed_worker_is_replaced(start: Start) -> None:
-    stack = start("gpu0", "io")
+def test_a_killed_worker_is_replaced(shared: Stack) -> None:
+    stack = shared
     job_id = stack.submit(steps=LONG_STEPS)
     stack.wait_until(job_id, lambda view: view["progress"]["step"] > 5, "some steps")
     child = stack.child("gpu0")
@@ -73,8 +87,8 @@ def test_a_restarted_worker_takes_its_slot_back_before_the_lease_lapses(start: S
 
 
 @pytest.mark.parametrize("how", ["killed", "restarted"])
-def test_a_restart_of_redis_in_the_middle_of_a_job(start: Start, how: str) -> None:
-    stack = start("gpu0", "io")
+def test_a_restart_of_redis_in_the_middle_of_a_job(shared: Stack, how: str) -> None:
+    stack = shared
     job_id = stack.submit(steps=LONG_STEPS)
     waiting = stack.submit(steps=1)
     stack.wait_until(job_id, lambda view: view["progress"]["step"] > 5, "some steps")
@@ -133,8 +147,8 @@ def test_lost_frames_are_computed_again(start: Start) -> None:
     assert (view["state"], view["attempt"]) == ("succeeded", 2), view
 
 
-def test_a_worker_told_to_exit_hands_its_job_back(start: Start) -> None:
-    stack = start("gpu0", "io")
+def test_a_worker_told_to_exit_hands_its_job_back(shared: Stack) -> None:
+    stack = shared
     job_id = stack.endless()
     process = stack.processes.pop("gpu0")
     process.terminate()
@@ -163,8 +177,8 @@ def test_a_worker_told_to_exit_while_redis_is_away_exits(start: Start) -> None:
     stack.cancel(job_id)
 
 
-def test_a_web_process_that_dies_changes_nothing(start: Start) -> None:
-    stack = start("gpu0", "io")
+def test_a_web_process_that_dies_changes_nothing(shared: Stack) -> None:
+    stack = shared
     job_id = stack.submit(steps=LONG_STEPS)
     web = stack.processes.pop("web")
     os.killpg(web.pid, signal.SIGKILL)
@@ -173,8 +187,8 @@ def test_a_web_process_that_dies_changes_nothing(start: Start) -> None:
     assert stack.wait(job_id)["state"] == "succeeded"
 
 
-def test_a_process_that_hangs_is_killed_and_the_next_job_runs(start: Start) -> None:
-    stack = start("gpu0", "io")  # CANCEL_GRACE_S lasts longer than the keeper misses a run that has no process
+def test_a_process_that_hangs_is_killed_and_the_next_job_runs(shared: Stack) -> None:
+    stack = shared  # CANCEL_GRACE_S lasts longer than the keeper misses a run that has no process
     job_id = stack.endless()
     child = stack.child("gpu0")
     os.kill(child, signal.SIGSTOP)  # hangs, as in a kernel that never returns

@@ -21,6 +21,7 @@ from jobs.store import keys
 from jobs.store.jobs import JobStore
 from stack import ports
 from tests.stack.test_lightx2v_single import COUNTING
+from tests.support import drawn_models
 from tests.support.harness import ENDLESS_STEPS, PATIENCE_S, wait_for
 
 HOST = "127.0.0.1"
@@ -38,7 +39,7 @@ class Up:
         self.port = ports.next_free(HOST, 40_000 + os.getpid() % 10_000)
         self.flower_port = ports.next_free(HOST, self.port + 1)
         own = {"DATA_DIR": data_dir, "MODELS_FILE": models_file, "CPU_THREADS": "1", "PORT": self.port,
-               "FLOWER_PORT": self.flower_port}  # fmt: skip
+               "FLOWER_PORT": self.flower_port, "NOOP_STEP_MS": drawn_models.STEP_MS}  # fmt: skip
         environ = {**os.environ, **{name: str(value) for name, value in own.items()}, **environment}
         # What is shown must not wait in a buffer when the output is a file.
         environ.pop("PYTHONUNBUFFERED", None)
@@ -126,12 +127,12 @@ class Up:
 
 
 @pytest.fixture
-def up(short_folder: Path, models_file: Path) -> Iterator[Callable[..., Up]]:
+def up(short_folder: Path, drawn_models_file: Path) -> Iterator[Callable[..., Up]]:
     """``up(SETTING=value)``: start the launcher; every call of one test uses the same data folder."""
     runs: list[Up] = []
 
     def start(**environment: str) -> Up:
-        runs.append(Up(short_folder / "var", models_file, **environment))
+        runs.append(Up(short_folder / "var", drawn_models_file, **environment))
         return runs[-1]
 
     yield start
