@@ -5,6 +5,8 @@ from gevent import monkey
 # Must come before all other imports: a module with unpatched sockets or locks would block every client.
 monkey.patch_all()
 
+import resource  # noqa: E402
+
 from app.auth import refuse_open_address  # noqa: E402
 from jobs.settings import Settings  # noqa: E402
 
@@ -14,9 +16,11 @@ _host = f"[{_settings.web.host}]" if ":" in _settings.web.host else _settings.we
 
 bind = f"{_host}:{_settings.web.port}"
 workers = _settings.web.processes
-# One process serves thousands of waiting SSE and WebSocket clients.
-worker_class = "gevent"
-worker_connections = 2000
+# One process serves thousands of waiting SSE and WebSocket clients, and bounds their number itself.
+worker_class = "app.server.worker.Worker"
+# Each connection needs a file descriptor, and the soft limit is often 1024.
+_, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (_most_files, _most_files))
 # Seconds; longer than the 60 that load balancers usually keep connections.
 keepalive = 75
 # Seconds for open requests at shutdown. Streams never end by themselves; clients resume them.

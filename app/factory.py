@@ -13,6 +13,7 @@ from app.protocols.aime import setup as aime
 from app.protocols.devoid import routes as devoid
 from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.native import routes as native
+from app.server import overload
 from jobs import moderation
 from jobs.log import configure
 from jobs.models.backends import read_backends, registry_of
@@ -55,6 +56,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     if entries or services:
         store.until_written(lambda: KeyRing(store).seed(entries))
         store.until_written(lambda: KeyRing(store).seed_services(services))
+    overload.register(app)
     browser.register(app, settings)
     api = Api(app)
     native.register(api)

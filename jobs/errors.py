@@ -245,6 +245,12 @@ class Unavailable(FramemillError):
     retryable = True
 
 
+class Overloaded(Unavailable):
+    """The server answers as many requests as it may."""
+
+    code = "overloaded"
+
+
 class JobError(FramemillError):
     """The job failed."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from jobs.errors import BadSetting
 from jobs.formats import IMAGE_FORMATS, VIDEO_FORMATS
-from jobs.settings.option import PROJECT_ROOT, Group, between, matching, one_of, option
+from jobs.settings.option import PROJECT_ROOT, Group, at_least, between, matching, one_of, option
 from jobs.slots.slot import is_slot
 
 
@@ -24,6 +24,14 @@ class WebOptions(Group):
     flower_port: int = option("FLOWER_PORT", 5555)
     #: Number of web server processes.
     processes: int = option("WEB_PROCESSES", 1)
+    #: Requests that each process answers at once, streams and sockets included.
+    max_connections: int = option("MAX_CONNECTIONS", 2000, at_least(1, "or nothing is answered"))
+    #: Open connections of each process on which no request is being answered.
+    max_idle_connections: int = option("MAX_IDLE_CONNECTIONS", 1000, at_least(1, "or nothing is answered"))
+    #: The same from one address.
+    max_idle_per_address: int = option("MAX_IDLE_PER_ADDRESS", 500, at_least(1, "or nothing is answered"))
+    #: Longest wait for the header of a request, and longest silence within its body or the reading of its response.
+    request_timeout_s: float = option("REQUEST_TIMEOUT_S", 20.0, at_least(1, "as clients need some time"))
     #: Largest body of a request, bytes.
     max_request_bytes: int = option("MAX_REQUEST_BYTES", 64 * 1024 * 1024)
     #: Address of this server as others reach it, put before the links in webhooks. Empty: links without a host.

@@ -1,0 +1,1 @@
+"""How gunicorn serves the app: its worker, and the limits of connections."""

@@ -1,0 +1,154 @@
+"""One client's connection, which does not wait for the client without end."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+from gevent.socket import socket as GeventSocket
+from gunicorn.http.message import Request
+from werkzeug.exceptions import RequestTimeout
+
+#: A client that keeps a message waiting for longer than the limit must have moved this many bytes a second on average.
+LEAST_BYTES_PER_S = 1024
+
+
+class Pace:
+    """Bounds the time for which a client keeps one message waiting.
+
+    Args:
+        patience_s: longest silence; also the sum of all waiting, to which the bytes that were moved add.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = self._left_s = patience_s
+
+    def next_wait_s(self) -> float:
+        """Return how long the client may be silent now, in seconds, more than 0."""
+        return max(0.001, min(self._patience_s, self._left_s))
+
+    def moved(self, byte_count: int, waited_s: float) -> None:
+        """Count bytes that were sent or received after a wait."""
+        self._left_s += byte_count / LEAST_BYTES_PER_S - waited_s
+
+
+class Connection(GeventSocket):
+    """A connection that is idle (waits for a request) or busy (a request is being answered).
+
+    While it is idle, silence beyond the limit looks as if the client had closed it. While it is busy, writes keep to a
+    :class:`Pace`, and :class:`BodySource` reads the body of the request; other reads are those of a WebSocket.
+
+    Args:
+        accepted: the socket of the server, which is not used any more.
+        address: the client's address, '' if it has none.
+        patience_s: longest wait for the client's first byte, for the rest of its header, and within messages.
+        keepalive_s: longest wait for a further request.
+    """
+
+    timeout: float | None
+
+    def __init__(self, accepted: GeventSocket, address: str, patience_s: float, keepalive_s: float) -> None:
+        family, kind, protocol = accepted.family, accepted.type, accepted.proto
+        super().__init__(family, kind, protocol, fileno=accepted.detach())
+        self.address, self.patience_s, self._keepalive_s = address, patience_s, keepalive_s
+        self.is_busy = False
+        self._is_first = self._is_silent = True
+        self._deadline = time.monotonic() + patience_s
+        self._pace = Pace(patience_s)
+
+    def set_busy(self) -> None:
+        """A request was received, up to its body."""
+        self.is_busy, self._is_first = True, False
+        self._pace = Pace(self.patience_s)
+
+    def set_idle(self, *, is_body_unread: bool = False) -> None:
+        """The request was answered; what is left of its body is thrown away."""
+        self.is_busy, self._is_silent = False, not is_body_unread
+        self._deadline = time.monotonic() + (self.patience_s if is_body_unread else self._keepalive_s)
+
+    def has_unread_data(self) -> bool:
+        """Return whether the client has sent something that was not read yet."""
+        return bool(self._peek())
+
+    def is_gone(self) -> bool:
+        """Return whether the client has closed the connection."""
+        return self._peek() == b""
+
+    def _peek(self) -> bytes | None:
+        """Return the next byte, b'' at the end, None if there is none yet."""
+        try:
+            peeked: bytes = self._sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+        return peeked
+
+    def hang_up(self) -> None:
+        """Close the connection for whoever reads from it or writes to it."""
+        with suppress(OSError):  # the client was faster
+            self._sock.shutdown(socket.SHUT_RDWR)  # gevent's own method would raise an error in whoever waits
+
+    def recv(self, *args: Any) -> bytes:
+        if self.is_busy:
+            received: bytes = super().recv(*args)
+            return received
+        try:
+            received = self._recv_within(max(0.001, self._deadline - time.monotonic()), *args)
+        except TimeoutError:
+            return b""
+        if received and self._is_silent:
+            self._is_silent = False
+            self._deadline = time.monotonic() + self.patience_s
+        return received
+
+    def recv_body(self, *args: Any) -> bytes:
+        """Receive a part of a request's body. Raises: TimeoutError."""
+        pace, began_at = self._pace, time.monotonic()
+        received = self._recv_within(pace.next_wait_s(), *args)
+        pace.moved(len(received), time.monotonic() - began_at)
+        return received
+
+    def send(self, data: Any, flags: int = 0, timeout: Any = None) -> int:
+        """Send a part of the data, as sendall() and sendfile() do.
+
+        Raises:
+            BrokenPipeError: the client reads too slowly; servers take it for a client that has hung up.
+        """
+        pace, began_at, before_s = self._pace, time.monotonic(), self.timeout
+        self.timeout = pace.next_wait_s()
+        try:
+            sent: int = super().send(data, flags)
+        except TimeoutError:
+            raise BrokenPipeError(errno.EPIPE, "the client reads too slowly") from None
+        finally:
+            self.timeout = before_s
+        pace.moved(sent, time.monotonic() - began_at)
+        return sent
+
+    def _recv_within(self, wait_s: float, *args: Any) -> bytes:
+        before_s = self.timeout
+        self.timeout = wait_s
+        try:
+            received: bytes = super().recv(*args)
+            return received
+        finally:
+            self.timeout = before_s
+
+
+class BodySource:
+    """The socket from which gunicorn's parser reads the body of one request."""
+
+    def __init__(self, connection: Connection, request: Request) -> None:
+        self._connection, self._request = connection, request
+
+    def recv(self, *args: Any) -> bytes:
+        """Raises: RequestTimeout."""
+        try:
+            return self._connection.recv_body(*args)
+        except TimeoutError:
+            self._request.force_close()
+            raise RequestTimeout("the body of the request comes too slowly") from None

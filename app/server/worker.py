@@ -1,0 +1,63 @@
+"""gunicorn's worker: that of gevent, with limits of time and number for its connections."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterable
+from typing import Any
+
+import gevent
+from gunicorn.http.body import ChunkedReader, LengthReader
+from gunicorn.http.message import Request
+from gunicorn.workers.ggevent import GeventWorker
+
+from app import extensions
+from app.server.connection import BodySource, Connection
+from app.server.connections import Connections, Limits
+from app.server.overload import IS_BEYOND_LIMIT
+
+
+class Worker(GeventWorker):
+    """Serves the app. TLS is not offered: a reverse proxy does that."""
+
+    wsgi: Any
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        app, web = self.wsgi, extensions.of(self.wsgi).settings.web
+        limits = Limits(web.max_connections, web.max_idle_connections, web.max_idle_per_address)
+        file_descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        limits = limits.within(file_descriptors)
+        self._connections, self.worker_connections = Connections(limits), limits.most
+        self._patience_s = web.request_timeout_s
+
+        def checked(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            environ[IS_BEYOND_LIMIT] = self._connections.is_full()
+            response: Iterable[bytes] = app(environ, start_response)
+            return response
+
+        self.wsgi = checked
+
+    def handle_exit(self, sig: int, frame: Any) -> None:
+        super().handle_exit(sig, frame)
+        gevent.spawn(self._connections.close_idle)  # the process need not wait for silent clients
+
+    def handle(self, listener: Any, client: Any, addr: Any) -> None:
+        address = addr[0] if addr else ""
+        connection = Connection(client, address, self._patience_s, self.cfg.keepalive)
+        with self._connections.accepted(connection):
+            super().handle(listener, connection, addr)
+
+    def handle_request(self, listener_name: Any, req: Request, sock: Connection, addr: Any) -> None:
+        with self._connections.answering(sock):
+            sock.set_busy()
+            req.unreader.sock = BodySource(sock, req)
+            try:
+                super().handle_request(listener_name, req, sock, addr)
+            finally:
+                req.unreader.sock = sock
+                sock.set_idle(is_body_unread=_is_unread(req.body.reader))
+
+
+def _is_unread(body: ChunkedReader | LengthReader) -> bool:
+    return bool(body.parser if isinstance(body, ChunkedReader) else body.length)

@@ -1,0 +1,126 @@
+"""Connections that hold a place without using it, on a gunicorn of the module's own with small limits."""
+
+from __future__ import annotations
+
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import raw_http
+from tests.support.harness import Stack, wait_for
+from tests.support.tiny import BASE
+
+BUSY, IDLE, IDLE_PER_ADDRESS = 8, 12, 6
+HALF_HEADER = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Half:"
+STREAM = b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+PROBE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
+LAST_PROBE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def web() -> Iterator[Stack]:
+    with tempfile.TemporaryDirectory(prefix="fm-") as folder:
+        models = Path(folder) / "models.toml"
+        models.write_text(BASE)
+        stack = Stack(
+            Path(folder), models, REQUEST_TIMEOUT_S=1, MAX_CONNECTIONS=BUSY, MAX_IDLE_CONNECTIONS=IDLE,
+            MAX_IDLE_PER_ADDRESS=IDLE_PER_ADDRESS,
+        )  # fmt: skip
+        try:
+            yield stack.up()
+        finally:
+            stack.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_traceback(web: Stack) -> Iterator[None]:
+    begun = len(web.log("web"))
+    yield
+    assert "Traceback" not in web.log("web")[begun:]
+
+
+@pytest.mark.parametrize("sent", [b"", HALF_HEADER, b"GET"])
+def test_a_connection_without_a_request_is_closed(web: Stack, sent: bytes) -> None:
+    with raw_http.connect(web.port, sent) as connection:
+        assert raw_http.read_all(connection) == b""
+
+
+@pytest.mark.parametrize("sent", [b"", HALF_HEADER])
+def test_newcomers_are_served_however_many_are_silent(web: Stack, sent: bytes) -> None:
+    with raw_http.many(web.port, 5 * IDLE, sent) as connections:
+        assert web.get("/healthz").status_code == 200
+        # All but the newest ones of this address were closed before their time-out.
+        assert sum(_is_open(one) for one in connections) <= IDLE_PER_ADDRESS
+
+
+def _is_open(connection: socket.socket) -> bool:
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) != b""
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        return False
+
+
+def test_a_client_that_reuses_its_connection_is_not_closed_for_silence(web: Stack) -> None:
+    with raw_http.connect(web.port, PROBE) as connection:
+        assert raw_http.read_answer(connection)[0] == 200
+        with raw_http.connect(web.port) as silent:
+            assert raw_http.read_all(silent) == b""  # REQUEST_TIMEOUT_S has passed
+        connection.sendall(LAST_PROBE)
+        assert raw_http.status_of(raw_http.read_all(connection)) == 200
+
+
+def test_probes_are_answered_while_everything_else_is_full(web: Stack) -> None:
+    with raw_http.many(web.port, BUSY, STREAM) as streams:
+        assert all(b"200 OK" in one.recv(65536) for one in streams)
+        refused = web.get("/v1/jobs")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "overloaded")
+        assert int(refused.headers["Retry-After"]) > 0
+        assert web.get("/v1/loras").status_code == 503
+        assert web.get("/healthz").status_code == 200
+        assert web.get("/readyz").json()["status"] == "not ready"  # this stack has no workers
+        assert all(_is_open(one) for one in streams)
+    # The closed streams make room at once, although the server writes to them only after seconds.
+    wait_for(lambda: web.get("/v1/jobs").status_code == 200, "room for further requests")
+
+
+@pytest.mark.parametrize(
+    "framing", [b"Content-Length: 1000000\r\n\r\n{", b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"]
+)
+def test_a_body_that_does_not_come_is_not_waited_for(web: Stack, framing: bytes) -> None:
+    header = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    answer = raw_http.exchange(web.port, header + framing)
+    assert raw_http.status_of(answer) == 408
+    assert b'"error"' in answer
+
+
+def test_a_body_that_drips_is_not_waited_for(web: Stack) -> None:
+    header = b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n"
+    with raw_http.connect(web.port, header) as connection:
+        connection.settimeout(0.2)
+        for _ in range(100):
+            try:
+                answer = connection.recv(65536)
+                break
+            except TimeoutError:
+                connection.sendall(b" ")
+        assert raw_http.status_of(answer) == 408
+
+
+def test_a_client_that_reads_nothing_loses_its_connection(web: Stack) -> None:
+    requests = 20 * b"GET /docs/static/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.settimeout(raw_http.PATIENCE_S)
+        connection.connect(("127.0.0.1", web.port))
+        connection.sendall(requests)
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            while True:  # until the server has closed the connection
+                connection.sendall(b"GET")
+                time.sleep(0.05)
