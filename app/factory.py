@@ -5,9 +5,9 @@ from __future__ import annotations
 from importlib.metadata import version
 
 from flask import Flask
-from flask_smorest import Api
 
 from app import browser, docs_page, errors, extensions, health, metrics
+from app.openapi.document import Api, register_document
 from app.protocols.a1111 import routes as a1111
 from app.protocols.aime import setup as aime
 from app.protocols.devoid import routes as devoid
@@ -45,11 +45,6 @@ def create_app(settings: Settings | None = None) -> Flask:
     app.config.update(
         MAX_CONTENT_LENGTH=settings.web.max_request_bytes,
         MAX_FORM_MEMORY_SIZE=settings.web.max_request_bytes,
-        API_TITLE="Framemill",
-        API_VERSION=__version__,
-        OPENAPI_VERSION="3.1.0",
-        OPENAPI_URL_PREFIX="/",
-        OPENAPI_JSON_PATH="openapi.json",
     )
     store = extensions.install(app, settings, _offered(registry, settings)).store
     entries, services = settings.access.key_entries, settings.devoid.service_entries
@@ -58,7 +53,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         store.until_written(lambda: KeyRing(store).seed_services(services))
     overload.register(app)
     browser.register(app, settings)
-    api = Api(app)
+    api = Api(app, __version__)
     native.register(api)
     lightx2v.register(api)
     devoid.register(app, api)
@@ -66,6 +61,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     aime.register(app, api, settings, registry)
     api.register_blueprint(health.blueprint)
     api.register_blueprint(metrics.blueprint)
+    register_document(app, api)
     docs_page.register_docs(app)
     errors.register(app)
     return app

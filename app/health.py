@@ -5,26 +5,46 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Response, jsonify
-from flask_smorest import Blueprint
+from marshmallow import fields
 
 from app.extensions import store
+from app.openapi.answers import Answer, doc, texts
+from app.openapi.blueprint import OF_PAGES, Blueprint
 from jobs.errors import Unavailable
 from jobs.store import queries
 
-blueprint = Blueprint("health", __name__, description="Probes")
+blueprint = Blueprint("health", __name__, tag="Health and metrics", security=(), common=OF_PAGES)
 
 
-@blueprint.route("/health")
+class HealthAnswer(Answer):
+    """The process responds."""
+
+    status = fields.String(**doc(enum=["ok"]))
+
+
+class ReadyAnswer(Answer):
+    """Whether a job submitted now would be computed and delivered."""
+
+    status = fields.String(**doc(enum=["ready", "not ready"]))
+    missing = texts("What is missing.")
+    slots = texts("Slots with a worker.")
+    delivery = texts("Hosts with a delivery worker.")
+
+
+
+@blueprint.route("/health", endpoint="health")
 @blueprint.route("/healthz")
-@blueprint.response(200, description="The web process responds.")
+@blueprint.response(200, HealthAnswer, description="The web process responds.")
 def healthz() -> Response:
     """Liveness of the web process; says nothing about Redis or the workers."""
     return jsonify({"status": "ok"})
 
 
 @blueprint.route("/readyz")
-@blueprint.response(200, description="Redis responds, and a GPU worker and a delivery worker are running.")
-@blueprint.alt_response(503, description="Not ready; `missing` says why.")
+@blueprint.response(
+    200, ReadyAnswer, description="Redis responds, and a GPU worker and a delivery worker are running."
+)
+@blueprint.alt_response(503, schema=ReadyAnswer, description="Not ready; `missing` says why.")
 def readyz() -> tuple[Response, int]:
     """Readiness: whether a job submitted now would be computed and delivered."""
     missing: list[str] = []

@@ -6,17 +6,18 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from flask import Response
-from flask_smorest import Blueprint
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from app import auth
 from app.extensions import store
+from app.openapi.answers import TEXT
+from app.openapi.blueprint import Blueprint
 from jobs.store import queries
 from jobs.store.queries import Fleet
 
-blueprint = Blueprint("metrics", __name__, description="Metrics")
+blueprint = Blueprint("metrics", __name__, tag="Health and metrics")
 auth.protect(blueprint)
 
 #: Fact about a device, which names its metric → help text.
@@ -30,7 +31,7 @@ DEVICE_FACTS = {
 
 
 @blueprint.route("/metrics")
-@blueprint.response(200, description="Prometheus' text format.")
+@blueprint.response(200, TEXT, content_type="text/plain", description="Prometheus' text format.")
 def metrics() -> Response:
     """Show jobs, slots, devices, models in memory, and counters; needs an admin's key."""
     auth.admin()

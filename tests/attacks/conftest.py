@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tests.http.conftest import serve, service, services
+from tests.http.conftest import responses_fit_the_document, serve, service, services
 
-__all__ = ["serve", "service", "services"]
+__all__ = ["responses_fit_the_document", "serve", "service", "services"]

@@ -9,8 +9,16 @@ from typing import Any
 import pytest
 
 from jobs.settings import Settings
+from tests.support import documented
 from tests.support.served_app import ServedApp
 from tests.support.service import Service
+
+
+@pytest.fixture(autouse=True)
+def responses_fit_the_document() -> Iterator[None]:
+    """Every response in a test is as the OpenAPI document says."""
+    yield
+    assert documented.take_misfits() == []
 
 
 @pytest.fixture(scope="module")

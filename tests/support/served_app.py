@@ -14,7 +14,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from app import create_app, extensions
 from jobs.settings import Settings
 from stack.embedded_redis.server import EmbeddedRedis
-from tests.support import tiny
+from tests.support import documented, tiny
 from tests.support.api import Api
 from tests.support.thread_worker import ThreadWorker
 
@@ -44,6 +44,7 @@ class ServedApp(Api):
         self.redis = EmbeddedRedis(self.settings)
         self.redis.start()
         self.app = create_app(self.settings)
+        documented.watch(self.app)
         parts = extensions.of(self.app)
         self.store, self.objects = parts.store, parts.objects
         self.workers: list[ThreadWorker] = []

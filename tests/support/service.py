@@ -19,6 +19,7 @@ from jobs.callers import Caller, Role
 from jobs.record import Output
 from jobs.settings import Settings
 from jobs.store.api_keys import KeyRing
+from tests.support import documented
 from tests.support.pictures import PNG
 from tests.support.room import Room
 from tests.support.tiny import BASE
@@ -90,6 +91,7 @@ class Service:
         self.room = Room(self.settings)
         self.store, self.redis = self.room.store, self.room.redis
         self.app = create_app(self.settings)
+        documented.watch(self.app)
         self.objects = of(self.app).objects
         self.client = self.app.test_client()
 

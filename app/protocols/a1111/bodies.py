@@ -54,16 +54,17 @@ _TYPES: dict[Any, Any] = {
 }  # fmt: skip
 
 
-def schema(table: Mapping[str, tuple[Any, Any]]) -> Schema:
-    """Return the schema of a table of fields, for validation and for the API document."""
+def schema(name: str, table: Mapping[str, tuple[Any, Any]]) -> Schema:
+    """Return the schema of a table of fields, for validation and for the OpenAPI document."""
     fields_by_name = {
         name: _TYPES.get(kind, kind)(allow_none=True, metadata={"default": default})
         for name, (kind, default) in table.items()
     }
-    return Schema.from_dict(fields_by_name)(unknown=INCLUDE)
+    return Schema.from_dict(fields_by_name, name=name)(unknown=INCLUDE)
 
 
-_SCHEMAS = {id(TXT2IMG): schema(TXT2IMG), id(IMG2IMG): schema(IMG2IMG)}
+TXT2IMG_SCHEMA, IMG2IMG_SCHEMA = schema("A1111Txt2Img", TXT2IMG), schema("A1111Img2Img", IMG2IMG)
+_SCHEMAS = {id(TXT2IMG): TXT2IMG_SCHEMA, id(IMG2IMG): IMG2IMG_SCHEMA}
 #: Field → its name in an infotext.
 _OF_INFOTEXT = {
     "prompt": "Prompt", "negative_prompt": "Negative prompt", "steps": "Steps", "sampler_name": "Sampler",

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 from flask import request
-from marshmallow import INCLUDE, Schema, fields
+from marshmallow import INCLUDE, Schema, fields, validate
 from PIL import Image
 
 from app import inputs
@@ -28,7 +28,9 @@ _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _ASSUMED = {"Clip skip": "1", "Schedule type": "Automatic"}
 
 
-class _Extras(Schema):
+class A1111ExtrasSchema(Schema):
+    """Images to enlarge."""
+
     class Meta:
         unknown = INCLUDE
 
@@ -44,14 +46,30 @@ class _Extras(Schema):
     imageList = fields.List(fields.Dict(), allow_none=True)
 
 
-_EXTRAS = _Extras()
+class A1111PngInfoSchema(Schema):
+    """An image to inspect."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    image = Text(required=True, validate=validate.Length(min=1, error="must be an image in base64"))
+
+
+class A1111InterrogateSchema(Schema):
+    """An image to describe."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    image = Text(allow_none=True)
+
+
+_EXTRAS, _PNG_INFO, _INTERROGATE = A1111ExtrasSchema(), A1111PngInfoSchema(), A1111InterrogateSchema()
 
 
 def png_info() -> dict[str, Any]:
     """Return the infotext of the image in the body."""
-    text = body_of(request).get("image")
-    if not isinstance(text, str) or not text:
-        raise InvalidRequest(Problem("image", "must be an image in base64"))
+    text = load(_PNG_INFO, body_of(request))[0]["image"]
     try:
         data = inputs.bytes_of(text, settings())
         text_of_file, items = off_the_hub(lambda: _texts_of(data))
@@ -73,6 +91,12 @@ def _texts_of(data: bytes) -> tuple[str, dict[str, str]]:
         coding = "utf-16-be" if comment.startswith(b"UNICODE\0") else "utf-8"
         items.setdefault("parameters", comment[8:].decode(coding, "replace"))
     return items.pop("parameters", ""), items
+
+
+def interrogate() -> NoReturn:
+    """Check the body; no model describes images. Raises: A1111Error."""
+    values, _ = load(_INTERROGATE, body_of(request))
+    raise A1111Error(404, "Model not found" if values.get("image") else "Image not found")
 
 
 def enlarge_single() -> dict[str, Any]:

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from marshmallow import Schema
+from marshmallow.fields import Boolean, Field
+from marshmallow.validate import Length, Range
+
 from app import auth
 from app.extensions import models, settings, store
+from app.fields import Text, Whole
 from app.payloads import a1111
 from app.protocols.a1111.access import A1111Error
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
@@ -26,6 +31,24 @@ _DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 #: Maximum length of a text, characters.
 _MAX_CHARS = 1000
+#: Upper bound of a number, exclusive.
+_MAX = 2**31
+
+
+def _field(name: str, *, is_answer: bool) -> Field[Any]:
+    """Return the field of an option for the OpenAPI document; :func:`change_options` checks values itself."""
+    default, needs = _DEFAULTS[name], dict[str, Any](required=is_answer, allow_none=not is_answer)
+    if isinstance(default, bool):
+        return Boolean(**needs)
+    if isinstance(default, int):
+        return Whole(**needs, validate=Range(-_MAX, _MAX, min_inclusive=False, max_inclusive=False))
+    return Text(**needs, validate=Length(max=_MAX_CHARS))
+
+
+A1111OptionsSchema, A1111OptionsAnswer = (
+    Schema.from_dict({name: _field(name, is_answer=is_answer) for name in _DEFAULTS}, name=title)
+    for title, is_answer in (("A1111Options", False), ("A1111OptionsAnswer", True))
+)
 
 
 def usable_models() -> list[ModelSpec]:
@@ -113,7 +136,7 @@ def _is_like(value: Any, default: Any) -> bool:
         return isinstance(value, str) and len(value) <= _MAX_CHARS
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
-    return isinstance(value, int) and abs(value) < 2**31
+    return isinstance(value, int) and abs(value) < _MAX
 
 
 def _options() -> ClientOptions:

@@ -7,8 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from marshmallow import INCLUDE, Schema
+from marshmallow.fields import Boolean
+
 from app import auth
 from app.extensions import dispatcher, store
+from app.fields import Text, Whole, load
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import previews, queries
@@ -16,6 +20,20 @@ from jobs.store.held_requests import HeldRequest, HeldRequests
 
 #: A run that is about to be stopped may continue this long to produce a preview, seconds.
 PREVIEW_WAIT_S = 1.0
+
+
+class A1111TaskSchema(Schema):
+    """A request whose progress is asked for."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    id_task = Text(allow_none=True, metadata={"description": "`force_task_id` of the request."})
+    id_live_preview = Whole(allow_none=True, metadata={"description": "`id_live_preview` of the last response."})
+    live_preview = Boolean(allow_none=True, metadata={"description": "Whether to send a new preview."})
+
+
+_TASK = A1111TaskSchema()
 _COMPUTED = (JobState.DELIVERING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED)
 
 
@@ -168,9 +186,10 @@ def _last_preview(job: Job) -> previews.Preview | None:
     return preview
 
 
-def task_progress(fields: dict[str, Any]) -> dict[str, Any]:
-    """Return the body of ``internal/progress``: the state of the request with this id."""
-    request_id = str(fields.get("id_task") or "")
+def task_progress(body: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of ``internal/progress``: the state of the request with this id. Raises: InvalidRequest."""
+    fields, _ = load(_TASK, body)
+    request_id = fields.get("id_task") or ""
     held_request = held_requests().find(request_id)
     open_request = _load(held_request) if held_request else None
     if open_request is None or open_request.is_over or not open_request.jobs:

@@ -2,39 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Blueprint as PlainBlueprint
 from flask import Flask, Response, jsonify, request
-from flask_smorest import Api, Blueprint
+from marshmallow import INCLUDE, Schema
 
 from app.fields import body_of
-from app.protocols.a1111 import access, bodies, extras, generation, lists, options, progress
-from app.protocols.a1111.access import A1111Error
-from jobs.errors import InvalidRequest, Problem
+from app.openapi.answers import EMPTY, NOTHING
+from app.openapi.blueprint import Blueprint, View
+from app.openapi.document import Api
+from app.protocols.a1111 import access, answers, bodies, extras, generation, lists, options, progress
 from jobs.models.spec import Kind
 
-blueprint = Blueprint("a1111", __name__, description="AUTOMATIC1111's API; all of it also below /a1111")
+blueprint = Blueprint(
+    "a1111",
+    __name__,
+    tag="AUTOMATIC1111, also below /a1111",
+    prefix="a1111_",
+    error=answers.A1111ErrorAnswer,
+    security=("bearer", "basic"),
+)
 access.protect(blueprint)
 root_blueprint = PlainBlueprint("a1111-root", __name__)
 
 _API = "/sdapi/v1"
-_OBJECT = {"requestBody": {"content": {"application/json": {"schema": {"type": "object"}}}}}
+#: A white PNG of 16 × 16 pixels in base64, for examples.
+_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAD0lEQVR42mP4jwYYRrYAAID5/wGR6yAaAAAAAElFTkSuQmCC"
+_SKIP_IMAGE = {
+    "in": "query",
+    "name": "skip_current_image",
+    "description": "Whether to leave out `current_image`.",
+    "schema": {"type": "boolean", "default": False},
+}
 
 
 def register(app: Flask, api: Api) -> None:
     """Add the routes to the app."""
-    api.spec.components.schema("A1111Txt2Img", schema=bodies.schema(bodies.TXT2IMG))
-    api.spec.components.schema("A1111Img2Img", schema=bodies.schema(bodies.IMG2IMG))
     api.register_blueprint(blueprint)
     app.register_blueprint(root_blueprint)
     access.mount(app)
 
 
-def _body(name: str) -> dict[str, Any]:
-    """Describe a request with a body of this schema."""
-    return {"requestBody": {"content": {"application/json": {"schema": {"$ref": f"#/components/schemas/{name}"}}}}}
+def _problems(text: str) -> Callable[[View], View]:
+    """Document the error of refused fields."""
+    schema = {"oneOf": [answers.A1111ProblemsAnswer, answers.A1111ErrorAnswer]}
+    decorator: Callable[[View], View] = blueprint.alt_response(422, schema=schema, description=text)
+    return decorator
+
+
+def _generates(view: View) -> View:
+    """Document the responses of txt2img and img2img."""
+    for decorator in (
+        blueprint.response(200, answers.A1111ImagesAnswer, description="The images and how they were made."),
+        blueprint.error(408, "Never read: the client has closed its connection."),
+        blueprint.error(409, "`force_task_id` was used for another request."),
+        _problems("A field is wrong; nothing was queued."),
+        blueprint.error(429, "Too many jobs are waiting; `Retry-After` has the seconds to wait."),
+        blueprint.error(500, "An image cannot be read, or a job failed; `errors` says why."),
+    ):
+        view = decorator(view)
+    return view
 
 
 @root_blueprint.get(f"{access.MOUNT}/")
@@ -44,28 +73,25 @@ def root() -> Response:
 
 
 @blueprint.route(f"{_API}/txt2img", methods=["POST"])
-@blueprint.doc(**_body("A1111Txt2Img"))
-@blueprint.response(200, description="`images` (base64), `parameters` and `info`.")
-@blueprint.alt_response(422, description="A field is wrong; nothing was queued.")
-@blueprint.alt_response(429, description="The queue is full.")
+@blueprint.body(bodies.TXT2IMG_SCHEMA, {"prompt": "a red circle", "steps": 4, "seed": 7})
+@_generates
 def txt2img() -> Response:
     """Generate images from a prompt; the response is sent when they are finished."""
     return generation.generate(Kind.TEXT2IMG)
 
 
 @blueprint.route(f"{_API}/img2img", methods=["POST"])
-@blueprint.doc(**_body("A1111Img2Img"))
-@blueprint.response(200, description="`images` (base64), `parameters` and `info`.")
-@blueprint.alt_response(404, description="`init_images` is missing.")
-@blueprint.alt_response(422, description="A field is wrong; nothing was queued.")
-@blueprint.alt_response(429, description="The queue is full.")
+@blueprint.body(bodies.IMG2IMG_SCHEMA, {"prompt": "a red circle", "steps": 4, "init_images": [_PICTURE]})
+@_generates
+@blueprint.error(404, "`init_images` is missing.")
 def img2img() -> Response:
     """Generate images from an image, with `mask` in a part of it; the response is sent when they are finished."""
     return generation.generate(Kind.IMG2IMG)
 
 
 @blueprint.route(f"{_API}/progress", methods=["GET"])
-@blueprint.response(200, description="`progress` (0 to 1), `eta_relative` (seconds), `state`, `current_image`.")
+@blueprint.doc(parameters=[_SKIP_IMAGE])
+@blueprint.response(200, answers.A1111ProgressAnswer, description="The progress.")
 def get_progress() -> Response:
     """Return the progress of the oldest request of this key."""
     skipped = request.args.get("skip_current_image", "").lower() in ("1", "true", "yes", "on")
@@ -73,7 +99,7 @@ def get_progress() -> Response:
 
 
 @blueprint.route(f"{_API}/interrupt", methods=["POST"])
-@blueprint.response(200, description="An empty object.")
+@blueprint.response(200, EMPTY, description="An empty object.")
 def interrupt() -> Response:
     """Stop the running requests of this key; their responses contain the finished images."""
     progress.interrupt()
@@ -81,7 +107,7 @@ def interrupt() -> Response:
 
 
 @blueprint.route(f"{_API}/skip", methods=["POST"])
-@blueprint.response(200, description="null.")
+@blueprint.response(200, NOTHING, description="null.")
 def skip() -> Response:
     """Stop the running batch; the other batches of the request continue."""
     progress.skip()
@@ -89,16 +115,17 @@ def skip() -> Response:
 
 
 @blueprint.route(f"{_API}/options", methods=["GET"])
-@blueprint.response(200, description="Every setting of this key.")
+@blueprint.response(200, options.A1111OptionsAnswer, description="Every option of this key.")
 def get_options() -> Response:
     """Return the options of this key, among them `sd_model_checkpoint`."""
     return jsonify(options.current_options())
 
 
 @blueprint.route(f"{_API}/options", methods=["POST"])
-@blueprint.doc(**_OBJECT)
-@blueprint.response(200, description="null.")
-@blueprint.alt_response(500, description="There is no such checkpoint.")
+@blueprint.body(options.A1111OptionsSchema(unknown=INCLUDE), {"samples_format": "webp"})
+@blueprint.response(200, NOTHING, description="null.")
+@_problems("A value is wrong.")
+@blueprint.error(500, "There is no such checkpoint.")
 def set_options() -> Response:
     """Change the options of this key."""
     options.change_options(body_of(request))
@@ -106,81 +133,101 @@ def set_options() -> Response:
 
 
 @blueprint.route(f"{_API}/png-info", methods=["POST"])
-@blueprint.doc(**_OBJECT)
-@blueprint.response(200, description="`info`, `items` and `parameters`.")
+@blueprint.body(extras.A1111PngInfoSchema, {"image": _PICTURE})
+@blueprint.response(200, answers.A1111PngInfoAnswer, description="What the file says.")
+@_problems("The image is missing.")
+@blueprint.error(500, "The image cannot be read.")
 def png_info() -> Response:
     """Return the infotext of an image."""
     return jsonify(extras.png_info())
 
 
 @blueprint.route(f"{_API}/extra-single-image", methods=["POST"])
-@blueprint.doc(**_OBJECT)
-@blueprint.response(200, description="`image` and `html_info`.")
+@blueprint.body(extras.A1111ExtrasSchema, {"image": _PICTURE, "upscaler_1": "Lanczos", "upscaling_resize": 2})
+@blueprint.response(200, answers.A1111ImageAnswer, description="The enlarged image.")
+@_problems("A field is wrong.")
+@blueprint.error(500, "The image cannot be read.")
 def extra_single_image() -> Response:
     """Enlarge an image without a model."""
     return jsonify(extras.enlarge_single())
 
 
 @blueprint.route(f"{_API}/extra-batch-images", methods=["POST"])
-@blueprint.doc(**_OBJECT)
-@blueprint.response(200, description="`images` and `html_info`.")
+@blueprint.body(
+    extras.A1111ExtrasSchema,
+    {"imageList": [{"data": _PICTURE, "name": "a.png"}], "upscaler_1": "Lanczos", "upscaling_resize": 2},
+)
+@blueprint.response(200, answers.A1111ImageListAnswer, description="The enlarged images.")
+@_problems("A field is wrong.")
+@blueprint.error(500, "An image cannot be read.")
 def extra_batch_images() -> Response:
     """Enlarge images without a model."""
     return jsonify(extras.enlarge_batch())
 
 
 @blueprint.route(f"{_API}/interrogate", methods=["POST"])
-@blueprint.doc(**_OBJECT)
-@blueprint.response(200, description="Never: there is no such model here.")
-@blueprint.alt_response(404, description="The image is missing, or there is no model that describes images.")
+@blueprint.body(extras.A1111InterrogateSchema, {"image": _PICTURE})
+@_problems("A field is wrong.")
+@blueprint.error(404, "The image is missing, or there is no model that describes images.")
 def interrogate() -> Response:
     """Describe an image: not supported by any model here."""
-    image = body_of(request).get("image")
-    if image is not None and not isinstance(image, str):
-        raise InvalidRequest(Problem("image", "must be text"))
-    raise A1111Error(404, "Model not found" if image else "Image not found")
+    extras.interrogate()
 
 
 @blueprint.route("/internal/progress", methods=["POST"])
-@blueprint.doc(**_OBJECT)
-@blueprint.response(200, description="`active`, `queued`, `completed`, `progress`, `eta`, `live_preview`.")
+@blueprint.body(progress.A1111TaskSchema, {"id_task": "task(1)"})
+@blueprint.response(200, answers.A1111TaskProgressAnswer, description="The progress.")
+@_problems("A field is wrong.")
 def internal_progress() -> Response:
     """Return the progress of the request whose `force_task_id` is `id_task`."""
     return jsonify(progress.task_progress(body_of(request)))
 
 
 @blueprint.route("/internal/pending-tasks", methods=["GET"])
-@blueprint.response(200, description="`size` and `tasks`.")
+@blueprint.response(200, answers.A1111PendingAnswer, description="Their ids.")
 def internal_pending() -> Response:
     """List the requests of this key that have not started."""
     return jsonify(progress.pending_tasks())
 
 
-def _plain(method: str, path: str, summary: str, make_body: Callable[[], Any]) -> None:
-    """Add a route without a request body; ``make_body`` returns the body of its response."""
+def _plain(
+    method: str, path: str, summary: str, make_body: Callable[[], Any], answer: Schema | Mapping[str, Any]
+) -> None:  # fmt: skip
+    """Add a route without a request body.
+
+    Args:
+        method: the HTTP method.
+        path: the path below the API's.
+        summary: what it does.
+        make_body: returns the body of its response.
+        answer: schema of that body.
+    """
 
     def view() -> Response:
         return jsonify(make_body())
 
     view.__doc__, view.__name__ = summary, f"{method.lower()}_{path.replace('-', '_')}"
-    described = blueprint.response(200, description="See the summary.")(view)
+    described = blueprint.response(200, answer, description="See the summary.")(view)
     blueprint.route(f"{_API}/{path}", methods=[method])(described)
 
 
-_plain("GET", "sd-models", "The models that this key may use.", lists.models)
-_plain("GET", "samplers", "The samplers that at least one model supports.", lists.samplers)
-_plain("GET", "schedulers", "The noise schedules that at least one model supports.", lists.noise_schedules)
-_plain("GET", "upscalers", "The upscalers of images.", lists.upscalers)
-_plain("GET", "latent-upscale-modes", "The upscalers of latents.", lambda: [{"name": "Latent"}])
-_plain("GET", "loras", "The LoRAs that at least one model has.", lists.loras)
-_plain("GET", "memory", "RAM of this machine and memory of the GPUs.", lists.memory)
-_plain("GET", "embeddings", "Embeddings: none.", lambda: {"loaded": {}, "skipped": {}})
-_plain("GET", "cmd-flags", "Options of the original's command: none.", dict)
-_plain("GET", "scripts", "Scripts: none.", lambda: {"txt2img": [], "img2img": []})
+_plain("GET", "sd-models", "The models that this key may use.", lists.models, answers.A1111ModelAnswer(many=True))
+_plain("GET", "samplers", "The samplers that at least one model supports.", lists.samplers,
+       answers.A1111SamplerAnswer(many=True))  # fmt: skip
+_plain("GET", "schedulers", "The noise schedules that at least one model supports.", lists.noise_schedules,
+       answers.A1111ScheduleAnswer(many=True))  # fmt: skip
+_plain("GET", "upscalers", "The upscalers of images.", lists.upscalers, answers.A1111UpscalerAnswer(many=True))
+_plain("GET", "latent-upscale-modes", "The upscalers of latents.", lambda: [{"name": "Latent"}],
+       answers.A1111LatentUpscalerAnswer(many=True))  # fmt: skip
+_plain("GET", "loras", "The LoRAs that at least one model has.", lists.loras, answers.A1111LoraAnswer(many=True))
+_plain("GET", "memory", "RAM of this machine and memory of the GPUs.", lists.memory, answers.A1111MemoryAnswer())
+_plain("GET", "embeddings", "Embeddings: none.", lambda: {"loaded": {}, "skipped": {}}, answers.A1111EmbeddingsAnswer())
+_plain("GET", "cmd-flags", "Options of the original's command: none.", dict, EMPTY)
+_plain("GET", "scripts", "Scripts: none.", lambda: {"txt2img": [], "img2img": []}, answers.A1111ScriptsAnswer())
 for _path in ("sd-vae", "hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles", "script-info",
               "extensions"):  # fmt: skip
-    _plain("GET", _path, f"{_path}: none.", list)
+    _plain("GET", _path, f"{_path}: none.", list, {"type": "array", "maxItems": 0})
 for _path in ("refresh-checkpoints", "refresh-vae", "refresh-embeddings", "refresh-loras"):
-    _plain("POST", _path, "No effect: lists are always up to date.", lambda: None)
+    _plain("POST", _path, "No effect: lists are always up to date.", lambda: None, NOTHING)
 for _path in ("unload-checkpoint", "reload-checkpoint"):
-    _plain("POST", _path, "No effect: the server decides which models stay loaded.", dict)
+    _plain("POST", _path, "No effect: the server decides which models stay loaded.", dict, EMPTY)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from flask import Flask
-from flask_smorest import Api
 from werkzeug.routing import BaseConverter, ValidationError
 
 from app import extensions
+from app.openapi.document import Api
 from app.protocols.aime import pages
 from app.protocols.aime.clients import routes as clients
 from app.protocols.aime.endpoints.config import load_endpoints
 from app.protocols.aime.endpoints.served import ENDPOINTS
 from app.protocols.aime.endpoints.spec import Endpoints
 from app.protocols.aime.openapi import describe_endpoints
+from app.protocols.aime.openapi_workers import describe_workers
 from app.protocols.aime.workers import routes as workers
 from app.protocols.aime.workers.sweeper import SWEEPER, WebSweeper
 from jobs.models.registry import ModelRegistry
@@ -32,7 +33,8 @@ def register(app: Flask, api: Api, settings: Settings, models: ModelRegistry) ->
     app.url_map.converters["endpoint"] = _converter(served)
     for blueprint in (clients.blueprint, workers.blueprint, pages.blueprint):
         app.register_blueprint(blueprint)
-    describe_endpoints(api, served)
+    api.describe(lambda: describe_endpoints(api, served))
+    api.describe(lambda: describe_workers(api))
 
 
 def _converter(endpoints: Endpoints) -> type[BaseConverter]:

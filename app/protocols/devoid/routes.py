@@ -7,13 +7,16 @@ from dataclasses import replace
 
 from flask import Blueprint as PlainBlueprint
 from flask import Flask, Response, g, jsonify, request, send_file
-from flask_smorest import Api, Blueprint
 from flask_sock import Sock
+from marshmallow import fields
 from simple_websocket import Server
 
 from app import auth, browser, extensions
 from app.downloads import send_object
 from app.extensions import objects, settings, store
+from app.openapi.answers import Answer, doc
+from app.openapi.blueprint import OF_PAGES, OF_REDIS, Blueprint
+from app.openapi.document import Api
 from app.protocols.devoid.connections import CONNECTIONS, Connections, connections
 from app.protocols.devoid.session import Session
 from app.protocols.devoid.submitting import PROTOCOL
@@ -25,7 +28,22 @@ from jobs.store import queries
 PING_INTERVAL_S = 20
 
 
-http_blueprint = Blueprint("devoid", __name__, description="Devoid Generator's protocol")
+class DevoidServerAnswer(Answer):
+    """What a Devoid Generator says of itself."""
+
+    RestAPI = fields.String(**doc())
+    website = fields.String(**doc())
+
+
+class DevoidErrorAnswer(Answer):
+    """An error of Devoid Generator."""
+
+    content = fields.String(**doc())
+
+
+http_blueprint = Blueprint(
+    "devoid", __name__, tag="Devoid Generator", prefix="devoid_", security=(), common={**OF_PAGES, **OF_REDIS}
+)  # fmt: skip
 browser.share(http_blueprint)  # pages of services show the images by their links
 socket_blueprint = PlainBlueprint("devoid-sockets", __name__)
 _sock = Sock()
@@ -45,7 +63,7 @@ def register(app: Flask, api: Api) -> None:
 
 
 @http_blueprint.route("/", methods=["GET"])
-@http_blueprint.response(200, description="The response of Devoid Generator.")
+@http_blueprint.response(200, DevoidServerAnswer, description="The response of Devoid Generator.")
 @browser.page
 def root() -> Response:
     """Identify the server as a Devoid Generator."""
@@ -55,8 +73,10 @@ def root() -> Response:
 
 
 @http_blueprint.route("/img/<file_name>", methods=["GET"])
-@http_blueprint.response(200, description="The image.")
-@http_blueprint.alt_response(404, description="The image does not exist or has expired.")
+@http_blueprint.download("The image.")
+@http_blueprint.alt_response(
+    404, schema=DevoidErrorAnswer, description="The image does not exist or has expired."
+)  # fmt: skip
 def image(file_name: str) -> Response:
     """Return an image of the socket's protocol by its name."""
     match = _FILE.fullmatch(file_name)

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Response, jsonify, request
-from flask_smorest import Blueprint
 
 from app import auth, errors, waiting
 from app.downloads import send_object
 from app.events.hub import Listener
 from app.extensions import dispatcher, objects, store
 from app.fields import body_of
-from app.protocols.lightx2v import views
+from app.openapi.blueprint import FORM, JSON, Blueprint, View
+from app.openapi.parameters import IDEMPOTENCY_KEY
+from app.protocols.lightx2v import answers, schemas, views
 from app.protocols.lightx2v.profile import is_single
 from app.protocols.lightx2v.submit import REFUSALS, refusal_response, submit_task
 from jobs.errors import InvalidRequest, Problem
 from jobs.record import Job
 from jobs.states import JobState
 
-blueprint = Blueprint("lightx2v-create", __name__, url_prefix="/v1/tasks", description="LightX2V: create tasks")
+blueprint = Blueprint("lightx2v-create", __name__, url_prefix="/v1/tasks", tag="LightX2V", prefix="lightx2v_")
 auth.protect(blueprint)
 
 #: Longest wait of the synchronous route, seconds.
@@ -25,76 +28,94 @@ MAX_SYNC_S = 3600.0
 #: Interval of the checks whether the client has closed its connection, seconds.
 HUNG_UP_CHECK_S = 1.0
 
-_SCHEMA = {"schema": {"$ref": "#/components/schemas/LightX2VTask"}}
-_FORM = {"multipart/form-data": _SCHEMA}
-_JSON_OR_FORM = {"application/json": _SCHEMA, **_FORM}
-_ACCEPTED = "Accepted: `task_id`, `task_status` and the path of the output."
 _TIMES = [
-    {"in": "query", "name": name, "schema": {"type": "number", "default": default}}
-    for name, default in (("timeout_seconds", 600), ("poll_interval_seconds", 0.5))
-]
+    {"in": "query", "name": name, "description": text,
+     "schema": {"type": "number", "exclusiveMinimum": 0, "maximum": MAX_SYNC_S, "default": default}}
+    for name, text, default in (
+        ("timeout_seconds", "The task is stopped after so many seconds.", 600),
+        ("poll_interval_seconds", "Ignored: this server does not poll.", 0.5),
+    )
+]  # fmt: skip
+_EXAMPLE = {"prompt": "a red circle", "infer_steps": 4, "seed": 7}
+
+
+def _creates(*media_types: str) -> Callable[[View], View]:
+    """Document the bodies and refusals that all routes of this module have in common."""
+    schema = schemas.LightX2VTaskSchema if JSON in media_types else schemas.LightX2VFormSchema
+
+    def document(view: View) -> View:
+        for decorator in (
+            blueprint.doc(parameters=[IDEMPOTENCY_KEY]),
+            blueprint.body(schema, _EXAMPLE, *media_types),
+            blueprint.error(400, "The body is not a JSON object; in profile `single` also: the service is busy."),
+            blueprint.error(409, "The id is taken; in profile `single` this is 400."),
+            blueprint.error(429, "The key submits too fast; `Retry-After` has the seconds to wait."),
+            blueprint.error(503, "The queue is full, or Redis does not respond; `Retry-After` says when to try again."),
+        ):
+            view = decorator(view)
+        return view
+
+    return document
+
+
+_accepted = blueprint.response(200, answers.LightX2VCreatedAnswer, description="Accepted.")
 
 
 @blueprint.route("/", methods=["POST"])
-@blueprint.doc(requestBody={"content": _JSON_OR_FORM})
-@blueprint.response(200, description=_ACCEPTED)
-@blueprint.alt_response(503, description="The queue is full.")
+@_creates(JSON, FORM)
+@_accepted
 def create_task() -> Response:
     """Create a video task, as older versions do."""
     return _create(video=True, old=True)
 
 
 @blueprint.route("/video", methods=["POST"])
-@blueprint.doc(requestBody={"content": _JSON_OR_FORM})
-@blueprint.response(200, description=_ACCEPTED)
-@blueprint.alt_response(503, description="The queue is full.")
+@_creates(JSON, FORM)
+@_accepted
 def create_video() -> Response:
     """Create a video task."""
     return _create(video=True)
 
 
 @blueprint.route("/form", methods=["POST"])
-@blueprint.doc(requestBody={"content": _FORM})
-@blueprint.response(200, description=_ACCEPTED)
-@blueprint.alt_response(503, description="The queue is full.")
+@_creates(FORM)
+@_accepted
 def create_form() -> Response:
     """Create a video task by a form with the part `image_file`, as older versions do."""
     return _create(video=True, old=True, form=True, needs_file=True)
 
 
 @blueprint.route("/video/form", methods=["POST"])
-@blueprint.doc(requestBody={"content": _FORM})
-@blueprint.response(200, description=_ACCEPTED)
-@blueprint.alt_response(503, description="The queue is full.")
+@_creates(FORM)
+@_accepted
 def create_video_form() -> Response:
     """Create a video task by a form with the part `image_file`."""
     return _create(video=True, form=True, needs_file=True)
 
 
 @blueprint.route("/image", methods=["POST"])
-@blueprint.doc(requestBody={"content": _JSON_OR_FORM})
-@blueprint.response(200, description=_ACCEPTED)
-@blueprint.alt_response(503, description="The queue is full.")
+@_creates(JSON, FORM)
+@_accepted
 def create_image() -> Response:
     """Create an image task."""
     return _create(video=False)
 
 
 @blueprint.route("/image/form", methods=["POST"])
-@blueprint.doc(requestBody={"content": _FORM})
-@blueprint.response(200, description=_ACCEPTED)
-@blueprint.alt_response(503, description="The queue is full.")
+@_creates(FORM)
+@_accepted
 def create_image_form() -> Response:
     """Create an image task by a form; the part `image_file` is optional."""
     return _create(video=False, form=True)
 
 
 @blueprint.route("/image/sync", methods=["POST"])
-@blueprint.doc(requestBody={"content": _JSON_OR_FORM}, parameters=_TIMES)
-@blueprint.response(200, description="The image.")
-@blueprint.alt_response(409, description="The task was cancelled meanwhile.")
-@blueprint.alt_response(503, description="The queue is full.")
-@blueprint.alt_response(504, description="Not finished in time; the task was stopped.")
+@blueprint.doc(parameters=[*_TIMES, IDEMPOTENCY_KEY])
+@_creates(JSON, FORM)
+@blueprint.file(200, "The image.", "image/*", X_Task_Id="The id of the task.")
+@blueprint.error(409, "The id is taken, or the task was cancelled meanwhile.")
+@blueprint.error(500, "The task failed.")
+@blueprint.error(504, "Not finished in time; the task was stopped.")
 def create_image_sync() -> Response:
     """Create an image task and respond with the image. The task is stopped if the client closes its connection."""
     timeout_s = _seconds("timeout_seconds", 600.0)

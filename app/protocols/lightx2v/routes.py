@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from flask_smorest import Api
-
-from app.protocols.lightx2v import create, schemas, service, tasks
+from app.openapi.document import Api
+from app.protocols.lightx2v import answers, create, service, tasks
 
 
 def register(api: Api) -> None:
-    """Add the routes and the schema of a task."""
-    api.spec.components.schema("LightX2VTask", schema=schemas.LightX2VTaskSchema)
+    """Add the routes."""
+    listed = answers.LightX2VListedAnswer
+    api.describe(lambda: api.spec.components.schema("LightX2VListedAnswer", schema=listed))
     for module in (create, service, tasks):
         api.register_blueprint(module.blueprint)

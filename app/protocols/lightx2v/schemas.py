@@ -79,6 +79,12 @@ class LightX2VTaskSchema(Schema):
     )
 
 
+class LightX2VFormSchema(LightX2VTaskSchema):
+    """A task in a form."""
+
+    image_file = fields.Raw(metadata={"type": "string", "format": "binary", "description": "Input image: an upload."})
+
+
 TASK = LightX2VTaskSchema()
 
 #: Fields that are refused when they are not empty, with the reason.

@@ -5,24 +5,26 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from flask import Response, jsonify
-from flask_smorest import Blueprint
 
 from app import auth
 from app.downloads import send_object
 from app.extensions import models, objects, settings, store
-from app.protocols.lightx2v import views
+from app.openapi.blueprint import Blueprint
+from app.protocols.lightx2v import answers, views
 from app.protocols.lightx2v.profile import capacity, is_single
 from jobs.errors import Forbidden, ObjectNotFound
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import queries
 
-blueprint = Blueprint("lightx2v-service", __name__, url_prefix="/v1", description="LightX2V: service and files")
+blueprint = Blueprint("lightx2v-service", __name__, url_prefix="/v1", tag="LightX2V", prefix="lightx2v_")
 auth.protect(blueprint)
 
 
 @blueprint.route("/service/status", methods=["GET"])
-@blueprint.response(200, description="`idle` if a task that is sent now would start at once; counters.")
+@blueprint.response(
+    200, answers.LightX2VServiceAnswer, description="`idle` if a task that is sent now would start at once; counters."
+)
 def get_service_status() -> Response:
     """Show whether the service is busy."""
     now = capacity()
@@ -34,7 +36,7 @@ def get_service_status() -> Response:
 
 
 @blueprint.route("/tasks/queue/status", methods=["GET"])
-@blueprint.response(200, description="How many tasks are processed and wait.")
+@blueprint.response(200, answers.LightX2VQueueAnswer, description="How many tasks are processed and wait.")
 def get_queue_status() -> Response:
     """Show how full the queue is."""
     now = capacity()
@@ -43,7 +45,7 @@ def get_queue_status() -> Response:
 
 
 @blueprint.route("/service/metadata", methods=["GET"])
-@blueprint.response(200, description="Number of slots, and models.")
+@blueprint.response(200, answers.LightX2VMetadataAnswer, description="Number of slots, and models.")
 def get_metadata() -> Response:
     """Show what the service serves."""
     fleet = queries.fleet(store(), settings().web.service_slot)
@@ -54,9 +56,9 @@ def get_metadata() -> Response:
 
 
 @blueprint.route("/files/download/<path:file_path>", methods=["GET"])
-@blueprint.response(200, description="The file. Range requests are supported.")
-@blueprint.alt_response(403, description="The path leads outside of the outputs.")
-@blueprint.alt_response(404, description="No output has this path (yet).")
+@blueprint.download("The file.")
+@blueprint.error(403, "The key may not do this, or the path leads outside of the outputs.")
+@blueprint.error(404, "No output has this path (yet).")
 def download_file(file_path: str) -> Response:
     """Download an output by the path that its task was given."""
     parts = [part for part in file_path.replace("\\", "/").split("/") if part not in ("", ".")]

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from flask import Response, jsonify
-from flask_smorest import Blueprint
 
 from app import auth, errors
 from app.downloads import finished_job, send_object
 from app.extensions import dispatcher, objects, settings, store
-from app.protocols.lightx2v import views
+from app.openapi.blueprint import Blueprint
+from app.protocols.lightx2v import answers, views
 from app.protocols.lightx2v.profile import is_single
 from app.submit import forecast_of
 from jobs.errors import JobNotFound, NotReady, ObjectNotFound
 from jobs.store import queries
 
-blueprint = Blueprint("lightx2v-tasks", __name__, url_prefix="/v1", description="LightX2V: tasks")
+blueprint = Blueprint("lightx2v-tasks", __name__, url_prefix="/v1", tag="LightX2V", prefix="lightx2v_")
 auth.protect(blueprint)
 
 #: Most tasks in the list.
@@ -22,7 +22,11 @@ MAX_LISTED = 1000
 
 
 @blueprint.route("/tasks/", methods=["GET"])
-@blueprint.response(200, description="The newest 1000 tasks by id; in profile `single` those that have finished.")
+@blueprint.response(
+    200,
+    {"type": "object", "additionalProperties": {"$ref": "#/components/schemas/LightX2VListedAnswer"}},
+    description="The newest 1000 tasks by id; in profile `single` those that have finished.",
+)
 def get_tasks() -> Response:
     """List tasks."""
     single, service_slot = is_single(), settings().web.service_slot
@@ -36,8 +40,12 @@ def get_tasks() -> Response:
 
 
 @blueprint.route("/tasks/<task_id>/status", methods=["GET"])
-@blueprint.response(200, description="The status of the task; in profile `single` of an unknown id: `not_found`.")
-@blueprint.alt_response(404, description="Unknown id.")
+@blueprint.response(
+    200,
+    {"oneOf": [answers.LightX2VStatusAnswer, answers.LightX2VUnknownTaskAnswer]},
+    description="The status of the task; in profile `single` of an unknown id: `not_found`.",
+)
+@blueprint.error(404, "Unknown id.")
 def get_task_status(task_id: str) -> Response:
     """Read the status of a task."""
     try:
@@ -50,9 +58,9 @@ def get_task_status(task_id: str) -> Response:
 
 
 @blueprint.route("/tasks/<task_id>/result", methods=["GET"])
-@blueprint.response(200, description="The file. Range requests are supported.")
-@blueprint.alt_response(404, description="Unknown id, or no result (yet); the code says which.")
-@blueprint.alt_response(410, description="The files of the task have expired.")
+@blueprint.download("The file.")
+@blueprint.error(404, "Unknown id, or no result (yet); the code says which.")
+@blueprint.error(410, "The files of the task have expired.")
 def get_task_result(task_id: str) -> Response:
     """Download the output of a task."""
     try:
@@ -67,8 +75,12 @@ def get_task_result(task_id: str) -> Response:
 
 
 @blueprint.route("/tasks/<task_id>", methods=["DELETE"])
-@blueprint.response(200, description="`stop_status` is `do_nothing` if the task had finished before.")
-@blueprint.alt_response(404, description="Unknown id.")
+@blueprint.response(
+    200,
+    answers.LightX2VCancelledAnswer,
+    description="`stop_status` is `do_nothing` if the task had finished before.",
+)
+@blueprint.error(404, "Unknown id.")
 def cancel_task(task_id: str) -> Response:
     """Stop a task: a waiting task never runs, a running one ends within a step."""
     auth.visible_job(task_id)
@@ -77,21 +89,21 @@ def cancel_task(task_id: str) -> Response:
 
 
 @blueprint.route("/tasks/running", methods=["DELETE"])
-@blueprint.response(200, description="The ids of the tasks that were stopped.")
+@blueprint.response(200, answers.LightX2VStoppedAnswer, description="The tasks that were stopped.")
 def cancel_running_tasks() -> Response:
     """Stop what is computed; in profile `single` the accepted task, in whatever stage it is."""
     return jsonify(views.stopped_tasks(dispatcher().cancel_all(auth.caller(), waiting=is_single())))
 
 
 @blueprint.route("/local/video/generate/stop_running_task", methods=["GET"])
-@blueprint.response(200, description="The ids of the tasks that were stopped.")
+@blueprint.response(200, answers.LightX2VStoppedAnswer, description="The tasks that were stopped.")
 def stop_running_task() -> Response:
     """Stop what runs, as `DELETE /v1/tasks/running`; the script that LightX2V ships calls this older address."""
     return jsonify(views.stopped_tasks(dispatcher().cancel_all(auth.caller(), waiting=is_single())))
 
 
 @blueprint.route("/tasks/all/running", methods=["DELETE"])
-@blueprint.response(200, description="The ids of the tasks that were stopped.")
+@blueprint.response(200, answers.LightX2VStoppedAnswer, description="The tasks that were stopped.")
 def cancel_all_tasks() -> Response:
     """Stop every task that has not finished, waiting tasks included."""
     return jsonify(views.all_tasks_stopped(dispatcher().cancel_all(auth.caller(), waiting=True)))

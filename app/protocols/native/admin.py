@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Response, jsonify, request
-from flask_smorest import Blueprint
 from marshmallow import INCLUDE, Schema, fields, validate
 
 from app import auth
 from app.extensions import settings, store
 from app.fields import Text, Whole, body_of
+from app.openapi.blueprint import Blueprint
+from app.protocols.native import fleet_answers as answers
 from app.protocols.native import schemas
 from jobs.callers import ANYBODY, CLASSES, Caller, Role
 from jobs.errors import Forbidden, InvalidRequest, Problem
@@ -21,7 +22,7 @@ from jobs.store import queries
 from jobs.store.api_keys import KeyRing
 from jobs.store.webhook_outbox import KeyWebhook, WebhookOutbox
 
-blueprint = Blueprint("admin", __name__, url_prefix="/v1/admin", description="Operation; needs an admin's key")
+blueprint = Blueprint("admin", __name__, url_prefix="/v1/admin", tag="Framemill: keys and operation")
 auth.protect(blueprint)
 
 
@@ -64,7 +65,7 @@ def webhook_view(configured: KeyWebhook) -> dict[str, Any]:
 
 
 @blueprint.route("/keys", methods=["GET"])
-@blueprint.response(200, description="Every key without its secret.")
+@blueprint.response(200, answers.KeysAnswer, description="Every key without its secret.")
 def get_keys() -> Response:
     """List API keys."""
     auth.admin()
@@ -73,8 +74,10 @@ def get_keys() -> Response:
 
 
 @blueprint.route("/keys", methods=["POST"])
-@blueprint.response(200, description="The key with its secret, which is shown only this once.")
-@blueprint.alt_response(403, description="The key is no admin's, or the server has no keys yet.")
+@blueprint.body(KeySchema, {"service": "shop", "role": "client", "max_waiting": 20})
+@blueprint.response(200, answers.NewKeyAnswer, description="The key with its secret, which is shown only this once.")
+@blueprint.error(409, "The service has a key.")
+@blueprint.error(403, "The key is no admin's, or the server has no keys yet.")
 def create_key() -> Response:
     """Create an API key."""
     if auth.admin() == ANYBODY:
@@ -94,7 +97,11 @@ def create_key() -> Response:
 
 
 @blueprint.route("/keys/<service>", methods=["DELETE"])
-@blueprint.response(200, description="Requests with this key are refused from now on. Its jobs stay.")
+@blueprint.response(
+    200, answers.RevokedKeyAnswer, description="Requests with this key are refused from now on. Its jobs stay."
+)
+@blueprint.error(404, "There is no key for this service.")
+@blueprint.error(409, "It is the last key of an admin.")
 def revoke_key(service: str) -> Response:
     """Revoke an API key."""
     auth.admin()
@@ -104,14 +111,16 @@ def revoke_key(service: str) -> Response:
 
 
 @blueprint.route("/pause", methods=["POST"])
-@blueprint.response(200, description="Everything that is paused now.")
+@blueprint.body(PauseSchema, {})
+@blueprint.response(200, answers.PausedAnswer, description="Everything that is paused now.")
 def pause_slots() -> Response:
     """Stop assigning jobs to one slot (without `slot`: to all). Running jobs continue."""
     return _pause(resume=False)
 
 
 @blueprint.route("/resume", methods=["POST"])
-@blueprint.response(200, description="Everything that is paused now.")
+@blueprint.body(PauseSchema, {})
+@blueprint.response(200, answers.PausedAnswer, description="Everything that is paused now.")
 def resume_slots() -> Response:
     """End a pause."""
     return _pause(resume=True)
@@ -129,7 +138,11 @@ def _pause(*, resume: bool) -> Response:
 
 
 @blueprint.route("/dead", methods=["GET"])
-@blueprint.response(200, description="Jobs that failed because their workers died too often, newest first.")
+@blueprint.response(
+    200,
+    answers.DeadLettersAnswer,
+    description="Jobs that failed because their workers died too often, newest first.",
+)
 def get_dead_letters() -> Response:
     """List dead letters; `POST /v1/jobs/{id}/retry` submits one again."""
     auth.admin()

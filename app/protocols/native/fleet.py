@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from flask import Response, current_app, jsonify
-from flask_smorest import Blueprint
 
 from app import auth
 from app.extensions import settings, store
+from app.openapi.answers import EVENT_STREAM, TEXT
+from app.openapi.blueprint import Blueprint
+from app.openapi.parameters import LAST_EVENT_ID
+from app.protocols.native import fleet_answers as answers
 from app.protocols.native import jobs, streams, views
 from jobs.store import queries
 
-blueprint = Blueprint("fleet", __name__, url_prefix="/v1", description="Slots, queue and events")
+blueprint = Blueprint("fleet", __name__, url_prefix="/v1", tag="Framemill: fleet and queue")
 auth.protect(blueprint)
 
 
 @blueprint.route("/fleet", methods=["GET"])
-@blueprint.response(200, description="Every slot with what it does and what is in its memory; the delivery workers.")
+@blueprint.response(
+    200, answers.FleetAnswer, description="Every slot: what it does and what is in its memory; the delivery workers."
+)
 def get_fleet() -> Response:
     """Show the slots and the delivery workers."""
     state = queries.fleet(store(), settings().web.service_slot)
@@ -23,7 +28,9 @@ def get_fleet() -> Response:
 
 
 @blueprint.route("/queue", methods=["GET"])
-@blueprint.response(200, description="Jobs by state, waiting jobs by model and class, limits, pauses, ETA errors.")
+@blueprint.response(
+    200, answers.QueueAnswer, description="Jobs by state, waiting jobs by model and class, limits, pauses, ETA errors."
+)
 def get_queue() -> Response:
     """Show how many jobs wait and run, and for what."""
     service_slot = settings().web.service_slot
@@ -32,7 +39,11 @@ def get_queue() -> Response:
 
 
 @blueprint.route("/events", methods=["GET"])
-@blueprint.response(200, description="Server-sent events without end; `Last-Event-ID` replays.")
+@blueprint.doc(parameters=[LAST_EVENT_ID])
+@blueprint.response(
+    200, TEXT, content_type=EVENT_STREAM, description="Server-sent events without end; `Last-Event-ID` replays."
+)
+@blueprint.error(422, "`Last-Event-ID` is not an id of this stream.")
 def get_events() -> Response:
     """Follow all of your jobs (with an admin's key: all jobs)."""
     return streams.stream(jobs.view, key_id=auth.caller().scope)

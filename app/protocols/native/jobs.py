@@ -5,35 +5,34 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Response, jsonify, request
-from flask_smorest import Blueprint
 
 from app import attachments, auth, waiting
 from app.extensions import dispatcher, objects, store
 from app.fields import body_of, load
-from app.protocols.native import previews, schemas, streams, webhooks
+from app.openapi import answers as bodies
+from app.openapi.blueprint import FORM, JSON, Blueprint
+from app.openapi.parameters import IDEMPOTENCY_KEY, LAST_EVENT_ID, PREFER, WAIT
+from app.protocols.native import answers, previews, schemas, streams, webhooks
 from app.submit import accept, forecast_of, prepare
 from jobs.forecast import Forecast
 from jobs.job_view import JOBS_PATH, job_path, job_view
 from jobs.record import Job
+from jobs.states import JobState
 from jobs.store import queries
 from tasks.dispatch import Submitted
 
-blueprint = Blueprint("jobs", __name__, url_prefix=JOBS_PATH, description="Jobs")
+blueprint = Blueprint("jobs", __name__, url_prefix=JOBS_PATH, tag="Framemill: jobs")
 auth.protect(blueprint)
 
-_JSON_OR_FORM = {
-    "requestBody": {
-        "content": {
-            media: {"schema": {"$ref": "#/components/schemas/Submit"}}
-            for media in ("application/json", "multipart/form-data")
-        }
-    }
-}
-_WAIT = {"in": "query", "name": "wait", "schema": {"type": "number", "default": 0}}
+_EXAMPLE = {"prompt": "a red circle", "seed": 7}
+_LOCATION = {"Location": {"description": "The address of the job.", "schema": bodies.TEXT}}
 _LIST = [
-    {"in": "query", "name": name, "schema": {"type": kind}}
-    for name, kind in (("state", "string"), ("limit", "integer"), ("after", "string"))
-]
+    {"in": "query", "name": "state", "description": "Only jobs in this state.",
+     "schema": {"type": "string", "enum": [*JobState]}},
+    {"in": "query", "name": "limit", "description": "Jobs per page.",
+     "schema": {"type": "integer", "minimum": 1, "maximum": schemas.MAX_LISTED, "default": 50}},
+    {"in": "query", "name": "after", "description": "`next` of the previous page.", "schema": bodies.TEXT},
+]  # fmt: skip
 
 
 def view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
@@ -42,12 +41,20 @@ def view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
 
 
 @blueprint.route("", methods=["POST"])
-@blueprint.doc(**_JSON_OR_FORM, parameters=[_WAIT])
-@blueprint.response(201, description="The job was accepted and will not be lost. `Location` has its address.")
-@blueprint.alt_response(200, description="The job of an earlier request with the same `Idempotency-Key`.")
-@blueprint.alt_response(409, description="The id, or the `Idempotency-Key` with another request, was used before.")
-@blueprint.alt_response(422, description="Invalid fields, each with its rule; nothing was queued.")
-@blueprint.alt_response(429, description="Too many jobs are waiting; `Retry-After` has the seconds to wait.")
+@blueprint.doc(parameters=[WAIT, PREFER, IDEMPOTENCY_KEY])
+@blueprint.body(schemas.SubmitSchema, _EXAMPLE, JSON, FORM)
+@blueprint.response(
+    201, answers.JobAnswer, description="The job was accepted and will not be lost.", headers=_LOCATION
+)  # fmt: skip
+@blueprint.alt_response(
+    200,
+    schema=answers.JobAnswer,
+    description="The job of an earlier request with the same `Idempotency-Key`.",
+    headers=_LOCATION,
+)
+@blueprint.error(409, "The id, or the `Idempotency-Key` with another request, was used before.")
+@blueprint.error(422, "Fields are wrong, each with its rule; nothing was queued.")
+@blueprint.error(429, "Too many jobs are waiting; `Retry-After` has the seconds to wait.")
 def submit_job() -> tuple[Response, int]:
     """Submit a job. With `?wait=` or `Prefer: wait=` (seconds), respond when it has finished or the time has passed."""
     body = body_of(request)
@@ -70,7 +77,8 @@ def _created(submitted: Submitted) -> tuple[Response, int]:
 
 @blueprint.route("", methods=["GET"])
 @blueprint.doc(parameters=_LIST)
-@blueprint.response(200, description="One page, newest first. `next` is the `after` of the next page.")
+@blueprint.response(200, answers.JobPageAnswer, description="One page, newest first.")
+@blueprint.error(422, "A parameter is wrong; the error names it.")
 def get_jobs() -> Response:
     """List jobs."""
     query, _ = load(schemas.LIST, request.args)
@@ -83,8 +91,8 @@ def get_jobs() -> Response:
 
 
 @blueprint.route("/cancel", methods=["POST"])
-@blueprint.doc(requestBody={"content": {"application/json": {"schema": {"$ref": "#/components/schemas/CancelAll"}}}})
-@blueprint.response(200, description="The ids of the jobs that this call stopped.")
+@blueprint.body(schemas.CancelAllSchema, {"waiting": True})
+@blueprint.response(200, answers.CancelledJobsAnswer, description="The jobs that this call stopped.")
 def cancel_jobs() -> Response:
     """Stop all of your jobs that are being computed; with `waiting`, also those that wait or are being delivered."""
     body = schemas.strict(schemas.CANCEL_ALL, body_of(request))
@@ -92,9 +100,10 @@ def cancel_jobs() -> Response:
 
 
 @blueprint.route("/<job_id>", methods=["GET"])
-@blueprint.doc(parameters=[_WAIT])
-@blueprint.response(200, description="The job.")
-@blueprint.alt_response(404, description="Unknown id.")
+@blueprint.doc(parameters=[WAIT, PREFER])
+@blueprint.response(200, answers.JobAnswer, description="The job.")
+@blueprint.error(404, "Unknown id.")
+@blueprint.error(422, "A parameter is wrong; the error names it.")
 def get_job(job_id: str) -> Response:
     """Read a job: state, progress, position, seconds left, error, outputs.
 
@@ -105,17 +114,23 @@ def get_job(job_id: str) -> Response:
 
 
 @blueprint.route("/<job_id>/events", methods=["GET"])
-@blueprint.doc(parameters=[previews.PARAMETER])
-@blueprint.response(200, description="Server-sent events until the job has finished; `Last-Event-ID` replays.")
-@blueprint.alt_response(404, description="Unknown id.")
+@blueprint.doc(parameters=[previews.PARAMETER, LAST_EVENT_ID])
+@blueprint.response(
+    200,
+    bodies.TEXT,
+    content_type=bodies.EVENT_STREAM,
+    description="Server-sent events until the job has finished; `Last-Event-ID` replays.",
+)
+@blueprint.error(404, "Unknown id.")
+@blueprint.error(422, "A parameter is wrong; the error names it.")
 def get_job_events(job_id: str) -> Response:
     """Follow a job. `preview=1` makes previews meanwhile, `preview=data` also sends them within the events."""
     return streams.stream(view, job_id=auth.visible_job(job_id).job_id, preview=previews.requested_mode())
 
 
 @blueprint.route("/<job_id>/cancel", methods=["POST"])
-@blueprint.response(200, description="The job; `cancelled` is false if it had finished before.")
-@blueprint.alt_response(404, description="Unknown id.")
+@blueprint.response(200, answers.CancelledJobAnswer, description="The job.")
+@blueprint.error(404, "Unknown id.")
 def cancel_job(job_id: str) -> Response:
     """Stop a job: a waiting job never runs, a running one ends within a step."""
     auth.visible_job(job_id)
@@ -124,8 +139,8 @@ def cancel_job(job_id: str) -> Response:
 
 
 @blueprint.route("/<job_id>", methods=["DELETE"])
-@blueprint.response(200, description="`deleted` is false while its worker stops; `changed` is false on a repeat.")
-@blueprint.alt_response(404, description="Unknown id.")
+@blueprint.response(200, answers.DeletedJobAnswer, description="The job is deleted, or will be in a moment.")
+@blueprint.error(404, "Unknown id.")
 def delete_job(job_id: str) -> Response:
     """Delete a job: its record, its outputs, and its inputs unless another job needs them. It is stopped first."""
     key_id = store().deleted_key(job_id)
@@ -137,8 +152,9 @@ def delete_job(job_id: str) -> Response:
 
 
 @blueprint.route("/<job_id>/front", methods=["POST"])
-@blueprint.response(200, description="The job; the next free slot takes it.")
-@blueprint.alt_response(409, description="It is not waiting.")
+@blueprint.response(200, answers.JobAnswer, description="The job; the next free slot takes it.")
+@blueprint.error(404, "Unknown id.")
+@blueprint.error(409, "It is not waiting.")
 def move_job_to_front(job_id: str) -> Response:
     """Move a waiting job to the front of the queue; needs an admin's key."""
     auth.admin()
@@ -147,8 +163,10 @@ def move_job_to_front(job_id: str) -> Response:
 
 
 @blueprint.route("/<job_id>/retry", methods=["POST"])
-@blueprint.response(201, description="The new job. `Location` has its address.")
-@blueprint.alt_response(409, description="It has not finished, or it succeeded.")
+@blueprint.response(201, answers.JobAnswer, description="The new job.", headers=_LOCATION)
+@blueprint.error(404, "Unknown id.")
+@blueprint.error(409, "It has not finished, or it succeeded.")
+@blueprint.error(429, "Too many jobs are waiting; `Retry-After` has the seconds to wait.")
 def retry_job(job_id: str) -> tuple[Response, int]:
     """Submit a failed, cancelled or expired job again, as a new job."""
     auth.check_model(auth.visible_job(job_id).request.model)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from flask import Response, jsonify, request
-from flask_smorest import Blueprint
 from marshmallow import INCLUDE, Schema
 
 from app import auth, inputs
 from app.extensions import dispatcher, models, objects, settings, store
 from app.fields import Text, body_of
+from app.openapi.blueprint import Blueprint, View
+from app.protocols.native import fleet_answers as answers
 from app.protocols.native import views
 from app.protocols.native.schemas import strict
 from jobs import model_commands as commands
@@ -26,9 +28,7 @@ from jobs.slots.slot import Slot
 from jobs.store import pins, queries
 from jobs.store.queries import Fleet
 
-blueprint = Blueprint(
-    "models", __name__, url_prefix="/v1/models", description="Models, and which of them are in memory"
-)
+blueprint = Blueprint("models", __name__, url_prefix="/v1/models", tag="Framemill: models")
 auth.protect(blueprint)
 
 
@@ -41,8 +41,41 @@ class SlotSchema(Schema):
 _SLOT = SlotSchema(unknown=INCLUDE)
 
 
+def _command(status: int, text: str, conflict: str = "") -> Callable[[View], View]:
+    """Document a model command.
+
+    Args:
+        status: of a command that submits jobs (202), or does not (200).
+        text: description of that response.
+        conflict: when it responds with 409 instead.
+    """
+
+    def document(view: View) -> View:
+        decorators = [
+            blueprint.body(SlotSchema, {}),
+            blueprint.response(status, answers.ModelCommandAnswer, description=text),
+            blueprint.error(404, "There is no such model."),
+            blueprint.error(409, conflict or "No running worker has the model, or the model has no weights."),
+        ]
+        if status == 202:
+            nothing = "There is nothing to do."
+            decorators += [
+                blueprint.alt_response(200, schema=answers.ModelCommandAnswer, description=nothing),
+                blueprint.error(429, "Too many jobs are waiting; `Retry-After` has the seconds to wait."),
+            ]
+        for decorator in decorators:
+            view = decorator(view)
+        return view
+
+    return document
+
+
 @blueprint.route("", methods=["GET"])
-@blueprint.response(200, description="Models with kinds, defaults, limits, and the slots that have them in memory.")
+@blueprint.response(
+    200,
+    answers.ModelsAnswer,
+    description="Models with kinds, defaults, limits, and the slots that have them in memory.",
+)
 def get_models() -> Response:
     """List the models."""
     fleet = None
@@ -52,32 +85,28 @@ def get_models() -> Response:
 
 
 @blueprint.route("/<name>/load", methods=["POST"])
-@blueprint.response(202, description="For each slot, what will happen and the job that does it; 200: nothing to do.")
-@blueprint.alt_response(409, description="No running worker has the model, or the model has no weights.")
+@_command(202, "For each slot, what will happen and the job that does it.")
 def load_model(name: str) -> tuple[Response, int]:
     """Load a model on one slot (`slot`), or on every slot that may run it."""
     return _run("load", name)
 
 
 @blueprint.route("/<name>/unload", methods=["POST"])
-@blueprint.response(202, description="For each slot, what will happen and the job that does it; 200: nothing to do.")
-@blueprint.alt_response(409, description="The model is pinned, or no running worker has it.")
+@_command(202, "For each slot, what will happen and the job that does it.", "The model is pinned, or no worker has it.")
 def unload_model(name: str) -> tuple[Response, int]:
     """Remove a model from memory, between two jobs."""
     return _run("unload", name)
 
 
 @blueprint.route("/<name>/check", methods=["POST"])
-@blueprint.response(202, description="The job that does it; its `report` has the measurements.")
-@blueprint.alt_response(409, description="No running worker has the model, or the model has no weights.")
+@_command(202, "The job that does it; its `report` has the measurements.")
 def run_check(name: str) -> tuple[Response, int]:
     """Load a model and run it once on one slot (`slot`; default: one that has it in memory, else the first)."""
     return _run("check", name)
 
 
 @blueprint.route("/<name>/pin", methods=["POST"])
-@blueprint.response(202, description="Pinned on each slot, with the job that loads it; 200: it is in memory already.")
-@blueprint.alt_response(409, description="No running worker has the model, or the model has no weights.")
+@_command(202, "Pinned on each slot, with the job that loads it.")
 def pin_model(name: str) -> tuple[Response, int]:
     """Pin a model: load it and keep it in memory from now on, also after a restart."""
     auth.admin()
@@ -88,7 +117,7 @@ def pin_model(name: str) -> tuple[Response, int]:
 
 
 @blueprint.route("/<name>/unpin", methods=["POST"])
-@blueprint.response(200, description="Unpinned; the model stays in memory until the space is needed.")
+@_command(200, "Unpinned; the model stays in memory until the space is needed.")
 def unpin_model(name: str) -> tuple[Response, int]:
     """Unpin a model, also one that `keep` in the models file pins."""
     auth.admin()

@@ -2,28 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Response, request
-from flask_smorest import Blueprint
 
 from app import auth
 from app.downloads import finished_job, send_object
 from app.extensions import objects
+from app.openapi.blueprint import Blueprint, View
 from jobs.errors import InvalidRequest, ObjectNotFound, Problem
 from jobs.job_view import JOBS_PATH
 from jobs.record import Job, Output
 
-blueprint = Blueprint("outputs", __name__, url_prefix=JOBS_PATH, description="Files of finished jobs")
+blueprint = Blueprint("outputs", __name__, url_prefix=JOBS_PATH, tag="Framemill: jobs")
 auth.protect(blueprint)
 
-_INDEX = [{"in": "query", "name": "index", "schema": {"type": "integer", "default": 0}}]
+_INDEX = {
+    "in": "query",
+    "name": "index",
+    "description": "Which output; counts from 0.",
+    "schema": {"type": "integer", "minimum": 0, "default": 0},
+}
+
+
+def _answers(text: str) -> Callable[[View], View]:
+    """Document the responses of a route that sends a file."""
+
+    def document(view: View) -> View:
+        for decorator in (
+            blueprint.download(text, _INDEX),
+            blueprint.error(409, "The job has no result, or none yet."),
+            blueprint.error(410, "The files of the job have expired."),
+            blueprint.error(422, "There is no output with this index."),
+        ):
+            view = decorator(view)
+        return view
+
+    return document
 
 
 @blueprint.route("/<job_id>/result", methods=["GET"])
-@blueprint.doc(parameters=_INDEX)
-@blueprint.response(200, description="The file, with its own media type. Range requests are supported.")
-@blueprint.alt_response(404, description="Unknown id, or the file is no longer stored; the code says which.")
-@blueprint.alt_response(409, description="The job has no result, or none yet.")
-@blueprint.alt_response(410, description="The files of the job have expired.")
+@_answers("The file.")
+@blueprint.error(404, "Unknown id, or the file is no longer stored; the code says which.")
 def get_result(job_id: str) -> Response:
     """Download an output."""
     job, index = _requested(job_id)
@@ -31,10 +51,8 @@ def get_result(job_id: str) -> Response:
 
 
 @blueprint.route("/<job_id>/thumbnail", methods=["GET"])
-@blueprint.doc(parameters=_INDEX)
-@blueprint.response(200, description="A small WebP or JPEG; for a video, its first frame.")
-@blueprint.alt_response(404, description="Unknown id, or the output has no thumbnail.")
-@blueprint.alt_response(409, description="The job has no result, or none yet.")
+@_answers("A small WebP or JPEG; for a video, its first frame.")
+@blueprint.error(404, "Unknown id, or the output has no thumbnail.")
 def get_thumbnail(job_id: str) -> Response:
     """Download the thumbnail of an output."""
     job, index = _requested(job_id)
@@ -42,10 +60,8 @@ def get_thumbnail(job_id: str) -> Response:
 
 
 @blueprint.route("/<job_id>/poster", methods=["GET"])
-@blueprint.doc(parameters=_INDEX)
-@blueprint.response(200, description="The first frame of a video in full size, as WebP or JPEG.")
-@blueprint.alt_response(404, description="Unknown id, or the output has no poster.")
-@blueprint.alt_response(409, description="The job has no result, or none yet.")
+@_answers("The first frame of a video in full size, as WebP or JPEG.")
+@blueprint.error(404, "Unknown id, or the output has no poster.")
 def get_poster(job_id: str) -> Response:
     """Download the poster of a video."""
     job, index = _requested(job_id)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from flask import Response, request
-from flask_smorest import Blueprint
 
 from app import auth
 from app.extensions import store
+from app.openapi.blueprint import Blueprint
+from app.openapi.parameters import IF_NONE_MATCH
 from jobs.errors import InvalidRequest, NoPreview, Problem
 from jobs.job_view import JOBS_PATH
 from jobs.store import previews
 
-blueprint = Blueprint("previews", __name__, url_prefix=JOBS_PATH, description="Previews")
+blueprint = Blueprint("previews", __name__, url_prefix=JOBS_PATH, tag="Framemill: jobs")
 auth.protect(blueprint)
 
 #: Values of ``?preview=`` of a stream: no previews, links to new previews, or links and the pictures themselves.
@@ -24,9 +25,10 @@ PARAMETER = {
 
 
 @blueprint.route("/<job_id>/preview", methods=["GET"])
-@blueprint.response(200, description="The newest picture. `ETag` and `Preview-Step` change with each.")
+@blueprint.doc(parameters=[IF_NONE_MATCH])
+@blueprint.file(200, "The newest picture.", "image/*", ETag="Changes with each.", Preview_Step="Its step.")
 @blueprint.alt_response(304, description="No newer picture than the one in `If-None-Match`.")
-@blueprint.alt_response(404, description="Unknown id, or no preview now; the code says which.")
+@blueprint.error(404, "Unknown id, or no preview now; the code says which.")
 def get_preview(job_id: str) -> Response:
     """Show the intermediate result of a running job. Each request makes previews for some more seconds."""
     job = auth.visible_job(job_id)

@@ -5,14 +5,11 @@ Each module beside this one has the routes of one topic over :mod:`app.submit`, 
 
 from __future__ import annotations
 
-from flask_smorest import Api
-
-from app.protocols.native import admin, fleet, jobs, models, outputs, previews, schemas, webhooks
+from app.openapi.document import Api
+from app.protocols.native import admin, fleet, jobs, models, outputs, previews, webhooks
 
 
 def register(api: Api) -> None:
-    """Add the routes and the schema of a submission."""
-    api.spec.components.schema("Submit", schema=schemas.SubmitSchema)
-    api.spec.components.schema("CancelAll", schema=schemas.CancelAllSchema)
+    """Add the routes."""
     for module in (jobs, outputs, previews, models, fleet, admin, webhooks):
         api.register_blueprint(module.blueprint)

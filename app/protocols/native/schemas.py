@@ -19,6 +19,8 @@ from jobs.requests.schedulers_loras_mix import MAX_LORAS, MAX_MIXED
 from jobs.settings import RETENTION_CLASSES
 from jobs.states import JobState
 
+#: Most jobs of one page of the list.
+MAX_LISTED = 500
 #: Longest prompt that is read at all, characters; models have lower limits.
 MAX_TEXT_CHARS = 100_000
 #: Longest time limit that a caller can set, seconds: 30 days.
@@ -220,15 +222,12 @@ class ListSchema(Schema):
         unknown = INCLUDE
 
     state = fields.Enum(JobState, by_value=True, metadata={"description": "Only jobs in this state."})
-    limit = Whole(load_default=50, validate=validate.Range(1, 500), metadata={"description": "Jobs per page."})
+    limit = Whole(load_default=50, validate=validate.Range(1, MAX_LISTED), metadata={"description": "Jobs per page."})
     after = Text(metadata={"description": "`next` of the previous page."})
 
 
 class CancelAllSchema(Schema):
     """Which jobs to stop."""
-
-    class Meta:
-        unknown = INCLUDE
 
     waiting = fields.Boolean(
         load_default=False,
@@ -238,7 +237,7 @@ class CancelAllSchema(Schema):
 
 
 #: Instances, because building a schema costs more than using it.
-CANCEL_ALL = CancelAllSchema()
+CANCEL_ALL = CancelAllSchema(unknown=INCLUDE)
 SUBMIT = SubmitSchema()
 LIST = ListSchema()
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from flask import Response, jsonify, request
-from flask_smorest import Blueprint
 from marshmallow import INCLUDE, Schema, fields, validate
 
 from app import auth
 from app.extensions import settings, store
 from app.fields import Text, body_of
-from app.protocols.native import admin, schemas
+from app.openapi.blueprint import Blueprint
+from app.protocols.native import admin, answers, fleet_answers, schemas
 from jobs.callers import Caller
 from jobs.errors import Conflict, InvalidRequest, KeyNotFound, Problem
 from jobs.job_view import iso
@@ -21,7 +21,7 @@ from jobs.record import Job
 from jobs.store.api_keys import KeyRing
 from jobs.store.webhook_outbox import Delivery, KeyWebhook, WebhookOutbox
 
-blueprint = Blueprint("webhooks", __name__, url_prefix="/v1", description="Webhooks")
+blueprint = Blueprint("webhooks", __name__, url_prefix="/v1", tag="Framemill: webhooks")
 auth.protect(blueprint)
 
 
@@ -59,17 +59,22 @@ def requested(values: dict[str, Any], caller: Caller) -> Webhook | Literal[False
 
 
 @blueprint.route("/jobs/<job_id>/webhooks", methods=["GET"])
-@blueprint.response(200, description="The receiver, and for each event its tries and the time of the next one.")
-@blueprint.alt_response(404, description="Unknown id.")
+@blueprint.response(
+    200,
+    answers.DeliveriesAnswer,
+    description="The receiver, and for each event its tries and the time of the next one.",
+)
+@blueprint.error(404, "Unknown id.")
 def get_deliveries(job_id: str) -> Response:
     """Show the webhook deliveries of a job."""
     return jsonify(_log_view(auth.visible_job(job_id)))
 
 
 @blueprint.route("/jobs/<job_id>/webhooks/resend", methods=["POST"])
-@blueprint.response(200, description="The deliveries; the events are sent again now.")
-@blueprint.alt_response(404, description="Unknown id.")
-@blueprint.alt_response(409, description="There is no delivery to repeat.")
+@blueprint.body(ResendSchema, {"event": "job.succeeded"})
+@blueprint.response(200, answers.DeliveriesAnswer, description="The deliveries; the events are sent again now.")
+@blueprint.error(404, "Unknown id.")
+@blueprint.error(409, "There is no delivery to repeat.")
 def resend_deliveries(job_id: str) -> Response:
     """Send all events of a job again, or one (`event`), under the same `webhook-id`."""
     job = auth.visible_job(job_id)
@@ -79,8 +84,9 @@ def resend_deliveries(job_id: str) -> Response:
 
 
 @blueprint.route("/admin/keys/<service>/webhook", methods=["PUT"])
-@blueprint.response(200, description="The webhook. `secret` is present only when it is new; it is shown this once.")
-@blueprint.alt_response(404, description="There is no key for this service.")
+@blueprint.body(KeyWebhookSchema, {"url": "https://example.com/hook", "events": ["job.succeeded"]})
+@blueprint.response(200, fleet_answers.ServiceWebhookAnswer, description="The webhook.")
+@blueprint.error(404, "There is no key for this service.")
 def put_key_webhook(service: str) -> Response:
     """Set the webhook of a key's jobs (`url`, `events`), or renew its secret; needs an admin's key."""
     auth.admin()
@@ -98,8 +104,12 @@ def put_key_webhook(service: str) -> Response:
 
 
 @blueprint.route("/admin/keys/<service>/webhook", methods=["DELETE"])
-@blueprint.response(200, description="Later jobs have no webhook unless they name one; the secret is deleted.")
-@blueprint.alt_response(404, description="There is no key for this service.")
+@blueprint.response(
+    200,
+    fleet_answers.ServiceWebhookAnswer,
+    description="Later jobs have no webhook unless they name one; the secret is deleted.",
+)
+@blueprint.error(404, "There is no key for this service.")
 def delete_key_webhook(service: str) -> Response:
     """Remove the webhook of a key and its secret; needs an admin's key."""
     auth.admin()

@@ -1,0 +1,152 @@
+"""Schemas of the responses about jobs, their outputs and their webhooks."""
+
+from __future__ import annotations
+
+from marshmallow import fields
+
+from app.openapi.answers import Answer, OpenAnswer, doc, texts, time_of
+from app.openapi.requests import KINDS, RequestAnswer
+from jobs.callers import CLASSES
+from jobs.outbound.webhook import EVENTS
+from jobs.settings import RETENTION_CLASSES
+from jobs.states import JobState
+
+
+class ProgressAnswer(Answer):
+    """How far a job is."""
+
+    stage = fields.String(**doc("`loading`, `denoising`, `decoding` or `delivering`.", null=True))
+    stage_percent = fields.Integer(**doc("Progress of the stage, where it can be measured.", null=True))
+    step = fields.Integer(**doc())
+    steps = fields.Integer(**doc())
+    percent = fields.Integer(**doc("100 only for a job that has succeeded.", minimum=0, maximum=100))
+
+
+class JobErrorAnswer(Answer):
+    """Why a job failed."""
+
+    code = fields.String(**doc("Stable name of the error, for programs."))
+    message = fields.String(**doc())
+
+
+class PreviewAnswer(Answer):
+    """The newest preview."""
+
+    step = fields.Integer(**doc("The step that it shows."))
+    url = fields.String(**doc("Its address, which changes with the step."))
+    data = fields.String(**doc("The picture as a data URL, in event streams with `preview=data`.", optional=True))
+
+
+class LinksAnswer(Answer):
+    """Addresses of a job's resources."""
+
+    self = fields.String(**doc())
+    result = fields.String(**doc())
+    events = fields.String(**doc())
+    preview = fields.String(**doc())
+    cancel = fields.String(**doc())
+
+
+class OutputAnswer(Answer):
+    """A file of a finished job."""
+
+    index = fields.Integer(**doc("Counts from 0."))
+    url = fields.String(**doc("Where it can be downloaded."))
+    media_type = fields.String(**doc())
+    bytes = fields.Integer(**doc())
+    sha256 = fields.String(**doc())
+    width = fields.Integer(**doc("Pixels."))
+    height = fields.Integer(**doc("Pixels."))
+    frames = fields.Integer(**doc())
+    fps = fields.Float(**doc("Frames per second; 0 for an image."))
+    moderated = fields.Boolean(**doc("Whether moderation made it unrecognisable."))
+    thumbnail_url = fields.String(**doc(null=True))
+    poster_url = fields.String(**doc(null=True))
+    seed = fields.Integer(**doc("The seed that made it."))
+    variation_seed = fields.Integer(**doc("The second seed of a variation.", optional=True))
+
+
+class JobAnswer(Answer):
+    """A job."""
+
+    id = fields.String(**doc())
+    state = fields.String(**doc("The last four are final.", enum=[*JobState]))
+    model = fields.String(**doc())
+    kind = fields.String(**doc(enum=KINDS))
+    progress = fields.Nested(ProgressAnswer, **doc())
+    position = fields.Integer(**doc("1 is next, 0 has a slot, null is over.", null=True))
+    eta_s = fields.Float(**doc("Expected seconds until it is computed.", null=True))
+    waiting_for = fields.String(**doc("What must happen before any slot can run it.", null=True))
+    job_class = fields.String(**doc(enum=[*CLASSES]), data_key="class")
+    priority = fields.Integer(**doc())
+    retention = fields.String(**doc(enum=[*RETENTION_CLASSES]))
+    command = fields.String(**doc("The model command that it carries out.", null=True))
+    slot = fields.String(**doc(null=True))
+    device = fields.String(**doc(null=True))
+    error = fields.Nested(JobErrorAnswer, **doc(null=True))
+    report = fields.Nested(OpenAnswer, **doc("Result of a model command.", null=True))
+    attempt = fields.Integer(**doc("Number of runs that began."))
+    warnings = texts()
+    request = fields.Nested(RequestAnswer, **doc())
+    preview = fields.Nested(PreviewAnswer, **doc(null=True))
+    created_at = time_of()
+    started_at = time_of()
+    computed_at = time_of()
+    finished_at = time_of()
+    expires_at = time_of("When its files will be removed.")
+    outputs = fields.List(fields.Nested(OutputAnswer), **doc())
+    links = fields.Nested(LinksAnswer, **doc())
+
+
+class JobPageAnswer(Answer):
+    """One page of jobs."""
+
+    jobs = fields.List(fields.Nested(JobAnswer), **doc("Newest first."))
+    total = fields.Integer(**doc("Number of jobs in the whole list."))
+    next = fields.String(**doc("`after` of the next page; null on the last one.", null=True))
+
+
+class CancelledJobAnswer(JobAnswer):
+    """A job after a call that stops it."""
+
+    cancelled = fields.Boolean(**doc("False if it had finished before."))
+
+
+class CancelledJobsAnswer(Answer):
+    """The jobs that a call has stopped."""
+
+    cancelled = texts("Their ids.")
+
+
+class DeletedJobAnswer(Answer):
+    """A job that is deleted."""
+
+    id = fields.String(**doc())
+    deleted = fields.Boolean(**doc("False while its worker stops."))
+    changed = fields.Boolean(**doc("False if it was deleted before."))
+
+
+class TryAnswer(OpenAnswer):
+    """One attempt of a delivery."""
+
+    at = time_of()
+
+
+class DeliveryAnswer(Answer):
+    """The delivery of one event."""
+
+    webhook_id = fields.String(**doc("The same in all attempts."))
+    event = fields.String(**doc(enum=[*EVENTS]))
+    state = fields.String(**doc("`pending`, `delivered`, `failed` or `gone`."))
+    written_at = time_of()
+    next_try_at = time_of("Null: there is none.")
+    tries = fields.List(fields.Nested(TryAnswer), **doc("The newest attempts."))
+
+
+class DeliveriesAnswer(Answer):
+    """The webhook deliveries of a job."""
+
+    job_id = fields.String(**doc())
+    url = fields.String(**doc("The receiver; null without one.", null=True))
+    events = texts()
+    deliveries = fields.List(fields.Nested(DeliveryAnswer), **doc())
