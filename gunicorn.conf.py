@@ -8,6 +8,7 @@ monkey.patch_all()
 import resource  # noqa: E402
 
 from app.auth import refuse_open_address  # noqa: E402
+from app.server.worker import Worker  # noqa: E402
 from jobs.settings import Settings  # noqa: E402
 
 _settings = Settings.from_env()
@@ -17,7 +18,7 @@ _host = f"[{_settings.web.host}]" if ":" in _settings.web.host else _settings.we
 bind = f"{_host}:{_settings.web.port}"
 workers = _settings.web.processes
 # One process serves thousands of waiting SSE and WebSocket clients, and bounds their number itself.
-worker_class = "app.server.worker.Worker"
+worker_class = Worker
 # Each connection needs a file descriptor, and the soft limit is often 1024.
 _, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_most_files, _most_files))

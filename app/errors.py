@@ -32,8 +32,8 @@ STATUS: dict[type[errors.FramemillError], int] = {
 
 #: Codes of the errors that Flask raises, by HTTP status.
 HTTP_CODES = {
-    400: "bad_request", 404: "unknown_route", 405: "method_not_allowed", 413: "too_large",
-    415: "unsupported_media_type", 416: "range_not_satisfiable",
+    400: "bad_request", 404: "unknown_route", 405: "method_not_allowed", 408: "request_timeout",
+    413: "too_large", 415: "unsupported_media_type", 416: "range_not_satisfiable", 426: "upgrade_required",
 }  # fmt: skip
 
 #: ``Retry-After`` of 503, seconds.
@@ -83,7 +83,7 @@ def _http_error(exc: HTTPException) -> Response:
     status = exc.code or 500
     response = render(HTTP_CODES.get(status, f"http_{status}"), exc.description or exc.name, status)
     for name, value in exc.get_headers():
-        if name.lower() in ("allow", "retry-after", "content-range"):
+        if name.lower() in ("allow", "retry-after", "content-range", "sec-websocket-version"):
             response.headers[name] = value
     return response
 

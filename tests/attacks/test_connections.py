@@ -124,3 +124,66 @@ def test_a_client_that_reads_nothing_loses_its_connection(web: Stack) -> None:
             while True:  # until the server has closed the connection
                 connection.sendall(b"GET")
                 time.sleep(0.05)
+
+
+# ---- WebSockets
+
+HANDSHAKE = {
+    "Host": "localhost", "Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}  # fmt: skip
+
+
+def _upgrade(**changes: str | None) -> bytes:
+    fields = {**HANDSHAKE, **{name.replace("_", "-"): value for name, value in changes.items()}}
+    lines = [f"{name}: {value}" for name, value in fields.items() if value is not None]
+    return "\r\n".join(["GET /ws/telegram HTTP/1.1", *lines, "", ""]).encode("latin-1")
+
+
+@pytest.mark.parametrize(
+    "version", [None, "", "12", "8", "013", "13, 13", "13;", "-13", "1e1", "\xb9\xb3", "\xff", "9" * 5000]
+)
+def test_another_version_of_websockets_is_refused(web: Stack, version: str | None) -> None:
+    with raw_http.connect(web.port, _upgrade(Sec_WebSocket_Version=version)) as connection:
+        answer = connection.recv(65536)
+    assert raw_http.status_of(answer) == 426
+    assert b"Sec-WebSocket-Version: 13" in answer
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"Sec_WebSocket_Key": key} for key in (None, "", "short", "A" * 24, "\xe9" * 22 + "==", "a" * 22 + "==, x")),
+        *({"Sec_WebSocket_Protocol": name} for name in ("", "\xff", ",", "a b", "a,,b")),
+        {"Sec_WebSocket_Extensions": "permessage-deflate; \xe9"},
+        {"Upgrade": "\xff"}, {"Upgrade": "h2c"}, {"Upgrade": None}, {"Connection": "close"}, {"Connection": "\xff"},
+    ],
+)  # fmt: skip
+def test_a_malformed_handshake_is_refused(web: Stack, changes: dict[str, str | None]) -> None:
+    with raw_http.connect(web.port, _upgrade(**changes)) as connection:
+        assert raw_http.status_of(connection.recv(65536)) == 400
+
+
+@pytest.mark.parametrize(
+    "offer",
+    ["", "unknown", "permessage-deflate; client_max_window_bits=x", "permessage-deflate; server_max_window_bits=8",
+     "permessage-deflate; server_max_window_bits=99", "permessage-deflate=1", ",,", "permessage-deflate; x"],
+)  # fmt: skip
+def test_an_offer_of_an_extension_that_does_not_exist_is_declined(web: Stack, offer: str) -> None:
+    with raw_http.connect(web.port, _upgrade(Sec_WebSocket_Extensions=offer, X_Other="\xff\xfe")) as connection:
+        answer = connection.recv(65536)
+    assert raw_http.status_of(answer) == 101
+    assert b"Sec-WebSocket-Extensions" not in answer
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [b"\xff" * 14, b"\x81\x05hello", b"\x81\x80\0\0\0\0" * 3, b"\x81\x82\0\0\0\0\xff\xff", b"\x88\x81\0\0\0\0x",
+     b"\x89\xfe\x10\x00" + bytes(4100), b"\x80\x80\0\0\0\0", b"\x88\x82\0\0\0\0\x00\x01", b"\x01\x80\0\0\0\0" * 2,
+     b"\xc1\x84\0\0\0\0\xff\xff\xff\xff", b"\x81\xff\xff\xff\xff\xff\xff\xff\xff\xff\0\0\0\0"],
+)  # fmt: skip
+def test_malformed_frames_end_the_socket_or_are_answered(web: Stack, frames: bytes) -> None:
+    with raw_http.connect(web.port, _upgrade(Sec_WebSocket_Extensions="permessage-deflate")) as connection:
+        assert raw_http.status_of(connection.recv(65536)) == 101
+        connection.sendall(frames + b"\x88\x82\0\0\0\0\x03\xe8")  # then a close frame
+        assert raw_http.read_all(connection)

@@ -7,7 +7,6 @@ from dataclasses import replace
 
 from flask import Blueprint as PlainBlueprint
 from flask import Flask, Response, g, jsonify, request, send_file
-from flask_sock import Sock
 from marshmallow import fields
 from simple_websocket import Server
 
@@ -17,6 +16,7 @@ from app.extensions import objects, settings, store
 from app.openapi.answers import Answer, doc
 from app.openapi.blueprint import OF_PAGES, OF_REDIS, Blueprint
 from app.openapi.document import Api
+from app.protocols.devoid import handshake
 from app.protocols.devoid.connections import CONNECTIONS, Connections, connections
 from app.protocols.devoid.session import Session
 from app.protocols.devoid.submitting import PROTOCOL
@@ -46,16 +46,12 @@ http_blueprint = Blueprint(
 )  # fmt: skip
 browser.share(http_blueprint)  # pages of services show the images by their links
 socket_blueprint = PlainBlueprint("devoid-sockets", __name__)
-_sock = Sock()
 
 _FILE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.jpg")
 
 
 def register(app: Flask, api: Api) -> None:
     """Add the routes to the app."""
-    app.config["SOCK_SERVER_OPTIONS"] = {
-        "ping_interval": PING_INTERVAL_S, "max_message_size": extensions.of(app).settings.web.max_request_bytes,
-    }  # fmt: skip
     parts = extensions.of(app)
     parts.adapters[CONNECTIONS] = Connections(parts.settings, parts.store, parts.hub)
     api.register_blueprint(http_blueprint)
@@ -96,7 +92,9 @@ def image(file_name: str) -> Response:
 
 @socket_blueprint.before_request
 def _authenticate() -> None:
-    """Refuse unknown services before the upgrade. Raises: Forbidden."""
+    """Refuse malformed handshakes and unknown services before the upgrade. Raises: Forbidden."""
+    if request.endpoint is not None:
+        handshake.check()
     service = (request.view_args or {}).get("service") or request.headers.get("service", "")
     caller = _authenticated_caller(service)
     if caller == ANYBODY:
@@ -114,16 +112,12 @@ def _authenticate() -> None:
     g.caller, g.service = caller, service
 
 
-@_sock.route("/ws/<service>", bp=socket_blueprint)
-def socket(ws: Server, service: str) -> None:
+@socket_blueprint.route("/ws/<service>", websocket=True)
+@socket_blueprint.route("/ws", websocket=True)  # the header ``service`` names the service
+def socket(service: str = "") -> Response:
     """Receive requests, and send messages about their jobs."""
-    _serve(ws)
-
-
-@_sock.route("/ws", bp=socket_blueprint)
-def socket_of_header(ws: Server) -> None:
-    """Serve the service that the header ``service`` names."""
-    _serve(ws)
+    limit = settings().web.max_request_bytes
+    return handshake.serve(_serve, ping_interval=PING_INTERVAL_S, max_message_size=limit)
 
 
 def _serve(ws: Server) -> None:
