@@ -40,6 +40,8 @@ if not broker_url.startswith("redis+socket"):
     broker_transport_options["socket_connect_timeout"] = 2
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+# Redis that refuses commands (its disk or its memory is full) is waited for, too, instead of ending the worker.
+broker_channel_error_retry = True
 redis_socket_timeout = _settings.redis.timeout_s
 redis_socket_connect_timeout = 2
 task_publish_retry = False

@@ -26,6 +26,7 @@
     │   └── RateLimited      rate_limited         the key submits too fast; try again later
     ├── ServiceBusy          service_busy         a service without a queue is busy
     ├── Unavailable          unavailable          Redis or the object store does not respond
+    │   └── StoreRefuses     unavailable          Redis responds, but refuses this command for the moment
     ├── JobError             (the job's code)     raised by ``AsyncResult(job_id).get()`` of a failed job
     └── ExecutionError       execution_failed     the model code failed
         ├── OutOfMemory      out_of_memory
@@ -249,6 +250,10 @@ class Overloaded(Unavailable):
     """The server answers as many requests as it may."""
 
     code = "overloaded"
+
+
+class StoreRefuses(Unavailable):
+    """The job store refuses this for the moment."""
 
 
 class JobError(FramemillError):

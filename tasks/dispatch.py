@@ -95,13 +95,16 @@ class Dispatcher:
         except _AWAY as exc:
             logger.warning("delivery not sent, the sweep will", extra={"job_id": delivery.job_id, "error": repr(exc)})
 
-    def sweep(self, owner: str) -> None:
+    def sweep(self, *, after_outage: bool = False) -> None:
         """Recover the jobs of dead workers, unless another process did so within the last heartbeat.
+
+        Args:
+            after_outage: see :meth:`jobs.store.slots.SlotStore.sweep`.
 
         Raises:
             Unavailable.
         """
-        swept = self.store.sweep(owner)
+        swept = self.store.sweep(after_outage=after_outage)
         if swept is None:
             return
         for slot in swept.lost_slots:

@@ -8,7 +8,7 @@ late SUCCESS can therefore never replace a REVOKED. Tasks that are not jobs have
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+import logging
 from dataclasses import asdict
 from typing import Any
 
@@ -17,12 +17,14 @@ from celery.backends.redis import RedisBackend
 from celery.contrib.abortable import ABORTED
 from kombu.utils.encoding import bytes_to_str
 
-from jobs.errors import JobNotFound
+from jobs.errors import JobNotFound, Unavailable
 from jobs.job_view import iso
 from jobs.record import Job
 from jobs.states import JobState, celery_state
 from jobs.store.jobs import RECORD_PREFIX, JobStore
 from tasks import runtime
+
+logger = logging.getLogger(__name__)
 
 
 class JobBackend(RedisBackend):
@@ -45,8 +47,12 @@ class JobBackend(RedisBackend):
     ) -> Any:  # fmt: skip
         """Stop the job if Celery writes that it was revoked or aborted; drop every other write."""
         if state in (states.REVOKED, ABORTED):
-            with suppress(JobNotFound):
+            try:
                 runtime.dispatcher().cancel(task_id)
+            except JobNotFound:
+                pass  # a task that is not a job
+            except Unavailable as exc:  # Celery's worker would end with it
+                logger.warning("job not stopped: %s", exc.message, extra={"job_id": task_id})
         return result
 
     def get_task_meta_for_job(self, job: Job) -> dict[str, Any]:

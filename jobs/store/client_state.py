@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs.callers import digest_of
+from jobs.errors import StoreRefuses
 from jobs.store import keys
 from jobs.store.scripts import Scripts
 
@@ -28,7 +29,10 @@ class LoginSessions:
 
     def key_digest(self, session: str) -> str | None:
         """Return the digest of the API key that the session was opened with and renew the session; None: unknown."""
-        text = self._store.call(lambda c: c.getex(self._name(session), ex=SESSION_TTL_S))
+        try:
+            text = self._store.call(lambda c: c.getex(self._name(session), ex=SESSION_TTL_S))
+        except StoreRefuses:  # a session that cannot be renewed now is still valid
+            text = self._store.call(lambda c: c.get(self._name(session)))
         return str(json.loads(str(text))["key"]) if text else None
 
     def _name(self, session: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.callers import NOBODY
-from jobs.errors import Unavailable
+from jobs.errors import StoreRefuses, Unavailable
 from jobs.store import keys
 from jobs.store.scripts import Scripts, connect
 
@@ -84,7 +84,11 @@ class EventLog:
             self._store.call(lambda _: subscription.subscribe(keys.EVENTS))
             pinged = False
             while True:
-                reply = self._store.call(lambda _: subscription.parse_response(block=False, timeout=SILENCE_S))
+                try:
+                    reply = self._store.call(lambda _: subscription.parse_response(block=False, timeout=SILENCE_S))
+                except StoreRefuses:  # Redis that cannot save its data refuses even a ping, but the connection works
+                    pinged = False
+                    continue
                 if reply is None:
                     if pinged:  # the connection is half open
                         raise Unavailable("the job store does not answer")

@@ -68,7 +68,7 @@ key                       type     holds
                                    picture that a stopped job had
 ``calls:<key>``           zset     held requests of a key that were not delivered, by time of arrival, milliseconds
 ``repeats:<key>:<d>``     set      held requests with this digest that an equal body may repeat
-``lock:sweep``            string   held by the process that sweeps
+``swept_at``              string   time of the last sweep, milliseconds: one process sweeps per heartbeat
 ``lock:files``            string   held by the process that removes files
 ========================  =======  =======================================================================
 
@@ -140,8 +140,12 @@ SESSION = PREFIX + "session:"
 REQUESTS = PREFIX + "requests:"
 SESSION_VARS = PREFIX + "session_vars:"
 WATCHED = PREFIX + "watched"
-SWEEP_LOCK = PREFIX + "lock:sweep"
+SWEPT_AT = PREFIX + "swept_at"
 FILES_LOCK = PREFIX + "lock:files"
+#: A key that never exists.
+NOTHING = PREFIX + "nothing"
+#: Written to find out whether Redis accepts writes; expires at once.
+PROBE = PREFIX + "probe"
 
 #: A pinned job's lane is the slot's name behind this.
 PIN = "@"

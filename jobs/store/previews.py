@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
 
+from jobs.errors import StoreRefuses
 from jobs.store import keys
 from jobs.store.scripts import Scripts
 
@@ -32,7 +34,8 @@ class Preview:
 
 def ask(store: Scripts, job_id: str) -> None:
     """Have previews made for the next ``INTEREST_S`` while the job runs, at no additional call of its worker."""
-    store.call(lambda client: client.set(keys.PREVIEW_WANTED + job_id, 1, ex=INTEREST_S))
+    with suppress(StoreRefuses):  # the job can be read without previews
+        store.call(lambda client: client.set(keys.PREVIEW_WANTED + job_id, 1, ex=INTEREST_S))
 
 
 def newest(store: Scripts, job_id: str) -> Preview | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,7 +15,7 @@ from jobs.errors import Unavailable
 from jobs.outbound import webhook
 from jobs.settings import Settings
 from jobs.states import JobState
-from jobs.store import keys
+from jobs.store import keys, refusals
 from jobs.store.lua import loader, words
 
 #: Time after which a preview is deleted unless a newer one comes or the job ends, seconds: one step of a large video
@@ -53,7 +52,8 @@ class Scripts:
     """Calls scripts. Safe to share between threads and greenlets; create a new one after a fork.
 
     ``message`` is the template of the Celery message that scripts send to a slot's worker (:mod:`tasks.message`);
-    without it none is sent. Every method raises :class:`~jobs.errors.Unavailable` when Redis does not answer in time.
+    without it none is sent. Every method raises :class:`~jobs.errors.Unavailable` when Redis does not answer in time,
+    or refuses a command for the moment (a full disk, no memory left; see :mod:`jobs.store.refusals`).
     """
 
     def __init__(self, settings: Settings, client: redis.Redis | None = None, *, message: str = "") -> None:
@@ -65,13 +65,13 @@ class Scripts:
         }
 
     def call(self, reader: Callable[[Any], T]) -> T:
-        """Run ``reader`` with the client; errors of the connection become ``Unavailable``."""
+        """Run ``reader`` with the client; outages and refusals of Redis become ``Unavailable``."""
         try:
             return reader(self.client)
-        except (redis.ConnectionError, redis.TimeoutError) as exc:
-            if isinstance(exc.__context__, queue.Empty):  # how redis-py's pool says that all connections are in use
-                raise Unavailable("this server has too many requests at once; try again") from exc
-            raise Unavailable("the job store does not answer") from exc
+        except redis.RedisError as exc:
+            if problem := refusals.unavailable(exc):
+                raise problem from exc
+            raise
 
     def script(self, name: str, **arguments: Any) -> Any:
         """Run a script. ``arguments`` are those that ``lua/<name>.lua`` declares, by the same names."""
@@ -80,7 +80,7 @@ class Scripts:
         return self.call(lambda _client: registered(args=values))
 
     def until_written(self, write: Callable[[], T], *, pause_s: float = 0.5) -> T:
-        """Repeat a write until Redis answers: for results that a worker must not lose."""
+        """Repeat a write until Redis accepts it: for results that a worker must not lose."""
         while True:
             try:
                 return write()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +10,8 @@ from jobs.slots.slot import Redelivery
 from jobs.store import keys
 from jobs.store.scripts import Scripts
 
-#: How long a slot with a lapsed lease is watched before it is given up, in heartbeats: after an outage of Redis,
-#: living workers renew within one.
+#: How long a slot with a lapsed lease is watched before it is given up, in heartbeats: a worker that was only stopped
+#: for a moment renews within one.
 WATCH_HEARTBEATS = 1.25
 
 
@@ -106,8 +105,7 @@ class SlotStore(Scripts):
 
     def announce_node(self) -> None:
         """Announce that this host has a delivery worker."""
-        until = time.time() + self.settings.leases.slot_lease_s
-        self.call(lambda client: client.zadd(keys.NODES, {self.settings.node: until}))
+        self.script("announce_node", node=self.settings.node)
 
     def withdraw_node(self) -> None:
         """Withdraw the announcement: this host's delivery worker stops."""
@@ -122,12 +120,20 @@ class SlotStore(Scripts):
         """Whether somebody listens to Celery's events."""
         return bool(self.call(lambda client: client.exists(keys.WATCHED)))
 
-    def sweep(self, owner: str) -> Sweep | None:
-        """Repair what died; None when another process swept within the last heartbeat."""
+    def sweep(self, *, after_outage: bool = False) -> Sweep | None:
+        """Repair what died; None when another process swept within the last heartbeat.
+
+        Args:
+            after_outage: whether Redis did not answer this process, or refused its writes, since its last sweep. No
+                lease could be renewed then, so all begin anew.
+        """
         beat_ms = int(self.settings.leases.heartbeat_s * 1000)
-        if not self.call(lambda client: client.set(keys.SWEEP_LOCK, owner, nx=True, px=beat_ms)):
+        swept = self.script(
+            "sweep", beat_ms=beat_ms, watch_ms=int(WATCH_HEARTBEATS * beat_ms), after_outage=int(after_outage)
+        )
+        if swept is None:
             return None
-        redeliveries, lost, ended = self.script("sweep", watch_ms=int(WATCH_HEARTBEATS * beat_ms))
+        redeliveries, lost, ended = swept
         return Sweep(
             [Redelivery(job_id, int(attempt), node) for job_id, attempt, node in redeliveries],
             lost,

@@ -30,6 +30,8 @@ def ping(socket: Path) -> ServerState:
             client.ping()
     except redis.BusyLoadingError:
         return ServerState.LOADING
+    except redis.ResponseError:  # it cannot save its data and refuses writes, and with them pings
+        return ServerState.READY
     except redis.RedisError:
         return ServerState.NONE
     return ServerState.READY

@@ -272,8 +272,8 @@ def test_a_sweep_gives_up_deliveries_of_a_host_that_stays_away(room: Open) -> No
     due = lambda: here.redis.zadd(keys.DELIVERING, {job_id: 1})  # noqa: E731
     here.store.announce_node()
     due()
-    here.redis.delete(keys.SWEEP_LOCK)
-    sweep = here.store.sweep("test")
+    here.redis.delete(keys.SWEPT_AT)
+    sweep = here.store.sweep()
     assert sweep is not None
     assert [(one.job_id, one.node) for one in sweep.redeliveries] == [(job_id, here.store.settings.node)]
     here.store.withdraw_node()

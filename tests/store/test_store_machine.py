@@ -173,11 +173,11 @@ class StoreMachine(CallersAndRuns):
     def sweep(self) -> None:
         given_up = {name for name, slot in self.slots.items() if slot.given_up}
         sent = {(slot.holds[0], slot.holds[1], name) for name, slot in self.slots.items() if slot.holds}
-        self.redis.delete(keys.SWEEP_LOCK)
+        self.redis.delete(keys.SWEPT_AT)
         self.redis.zadd(keys.ASSIGNED, {job_id: 1 for job_id, *_ in sent} or {"-": 1}, xx=True)
-        sweep = self.store.sweep("test")
+        sweep = self.store.sweep()
         assert sweep is not None
-        assert self.store.sweep("test") is None
+        assert self.store.sweep() is None
         assert set(sweep.lost_slots) == given_up
         for name in given_up:
             self.lose_slot(self.slots.pop(name))

@@ -108,7 +108,7 @@ class InProcessStack(Stack):
             part.start()
         for slot in self._slots:
             self._start(self._compute, slot, owner)
-        self._start(self._beat, Sweeper(WORKER, owner))
+        self._start(self._beat, Sweeper(WORKER))
         self._serve()
         return self
 

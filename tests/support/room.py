@@ -117,8 +117,8 @@ class Room:
         self.sweep()
 
     def sweep(self) -> None:
-        self.redis.delete(keys.SWEEP_LOCK)
-        assert self.store.sweep("test") is not None
+        self.redis.delete(keys.SWEPT_AT)
+        assert self.store.sweep() is not None
 
     def pass_deadline(self, job_id: str) -> None:
         """The time by which a waiting job must have started is over."""

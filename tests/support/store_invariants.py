@@ -17,7 +17,7 @@ READERS = {"hash": "hgetall", "set": "smembers", "string": "get", "stream": "xle
 
 def everything(client: redis.Redis) -> dict[str, Any]:
     """Every key, read by its type; sorted sets as ``{member: score}``."""
-    names = [name for name in client.keys("*") if name != keys.SWEEP_LOCK]
+    names = [name for name in client.keys("*") if name != keys.SWEPT_AT]
     pipe = client.pipeline(transaction=False)
     for name in names:
         pipe.type(name)

@@ -34,6 +34,14 @@ def deliver(job_id: str, attempt: int) -> str:
     Returns:
         How the delivery ended, for the log.
     """
+    try:
+        return _deliver(job_id, attempt)
+    except Unavailable as exc:
+        logger.warning("not delivered yet: %s", exc.message, extra={"job_id": job_id, "attempt": attempt})
+        return "deferred"
+
+
+def _deliver(job_id: str, attempt: int) -> str:
     owner = f"{os.getpid()}:{secrets.token_hex(4)}"
     number = store().claim(job_id, attempt, owner)
     if not number:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from jobs.errors import FramemillError, Unavailable
@@ -38,7 +40,7 @@ class ParentProcess:
             self._parts.append(SlotWorker(worker, self._slot, owner))
         if settings().delivery_queue in worker.app.amqp.queues.consume_from:
             self._parts.append(DeliveryWorker())
-        self._sweeper = Sweeper(worker, owner)
+        self._sweeper = Sweeper(worker)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -61,23 +63,30 @@ class ParentProcess:
             part.stop()
 
     def _run(self) -> None:
-        redis_away = False
+        problem: Unavailable | None = None
         pause_s = 0.0  # the first beat comes at once: it asks for the models to preload
         while not self._stopping.wait(pause_s):
             pause_s = settings().leases.heartbeat_s
+            before, problem = problem, self._beat(after_outage=problem is not None)
+            if problem is None and before is not None:
+                logger.info("Redis is back")
+            elif problem is not None and (before is None or before.message != problem.message):
+                logger.warning("waiting: %s", problem.message)
+
+    def _beat(self, *, after_outage: bool) -> Unavailable | None:
+        """Call every part; one that fails does not keep the others from renewing their leases.
+
+        Returns:
+            Why Redis did not answer or refused writes; None if it accepted them.
+        """
+        problem = None
+        beats: list[Callable[[], None]] = [part.beat for part in self._parts]
+        beats.append(partial(self._sweeper.beat, after_outage=after_outage))
+        for beat in beats:
             try:
-                self._beat()
-                if redis_away:
-                    logger.info("Redis is back")
-                redis_away = False
-            except Unavailable:
-                if not redis_away:
-                    logger.warning("Redis is away")
-                redis_away = True
+                beat()
+            except Unavailable as exc:
+                problem = exc
             except Exception:
                 logger.exception("the heartbeat goes on after an error")
-
-    def _beat(self) -> None:
-        for part in self._parts:
-            part.beat()
-        self._sweeper.beat()
+        return problem

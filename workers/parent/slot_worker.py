@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import threading
 import time
+from contextlib import suppress
 from typing import Any
 
 from celery.concurrency import prefork
 from celery.worker import state as worker_state
 
-from jobs.errors import BadSetting, RunTimeout, Unavailable
+from jobs.errors import BadSetting, RunTimeout, StoreRefuses, Unavailable
 from jobs.files import spool
 from jobs.models.backends import registry_of
 from jobs.models.registry import ModelRegistry
@@ -54,6 +56,8 @@ class SlotWorker:
         self._backend = backends().get(slot)
         self._watch = BackendWatch(self._backend, self._is_free, self._note_health) if self._backend else None
         self._preloader: Preloader | None = None
+        #: When Redis last did not answer a heartbeat, or refused it (monotonic).
+        self._outage_at = -math.inf
 
     def start(self) -> None:
         """Acquire the slot. Raises: BadSetting: this worker cannot serve it."""
@@ -68,7 +72,11 @@ class SlotWorker:
     def beat(self) -> None:
         """Renew the lease, and act on what the reply says about the running job. Raises: Unavailable."""
         self._check_spool()
-        beat = self._lease.renew({} if self._watch else {"blocked": self._spool_full, **self._device_facts()})
+        try:
+            beat = self._lease.renew({} if self._watch else {"blocked": self._spool_full, **self._device_facts()})
+        except Unavailable:
+            self._outage_at = time.monotonic()
+            raise
         if self._stopping.is_set():
             return
         if not beat.held:
@@ -77,7 +85,8 @@ class SlotWorker:
         self._kill_if_overdue(beat)
         self._lost_runs.check(beat.job_id, beat.attempt)
         if self._preloader and (children := child_pids(self._worker)):
-            self._preloader.check(children[0])
+            with suppress(StoreRefuses):  # no memory is left for new jobs
+                self._preloader.check(children[0])
 
     def stop(self) -> None:
         """Drain: let the running job finish within ``DRAIN_GRACE_S``, else hand it back to the queue."""
@@ -89,8 +98,8 @@ class SlotWorker:
             if job_id := self._lease.release(deadline):
                 logger.info("job handed back", extra={"job_id": job_id, "slot": self._slot})
                 signal_children(self._worker, STOP_SIGNAL)
-        except Unavailable:
-            logger.warning("slot not given up: Redis is away; its lease will lapse", extra={"slot": self._slot})
+        except Unavailable as exc:
+            logger.warning("slot not given up, its lease will lapse: %s", exc.message, extra={"slot": self._slot})
             time.sleep(max(0.0, deadline - time.monotonic()))
             # A run cannot be told to stop now, and would keep this process alive until it ends by itself.
             signal_children(self._worker, signal.SIGKILL)
@@ -134,7 +143,11 @@ class SlotWorker:
 
     def _kill_if_overdue(self, beat: Heartbeat) -> None:
         """Kill the child if its job was ended from outside and it has not stopped within ``CANCEL_GRACE_S``."""
-        if beat.overdue_s is None or beat.overdue_s <= settings().leases.cancel_grace_s:
+        grace_s = settings().leases.cancel_grace_s
+        if beat.overdue_s is None or beat.overdue_s <= grace_s:
+            return
+        # A run that ended during an outage of Redis cannot have written its end yet.
+        if time.monotonic() - self._outage_at <= grace_s:
             return
         logger.warning("job did not stop by itself, killing its process", extra={"job_id": beat.job_id})
         # This fails a job past its run limit. The record of a job that was ended from outside does not change.

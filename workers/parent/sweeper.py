@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+from jobs.errors import StoreRefuses
 from tasks.runtime import dispatcher, store
 
 
@@ -12,16 +14,23 @@ class Sweeper:
 
     Args:
         worker: the Celery worker.
-        owner: names this process in the lock.
     """
 
-    def __init__(self, worker: Any, owner: str) -> None:
-        self._worker, self._owner = worker, owner
+    def __init__(self, worker: Any) -> None:
+        self._worker = worker
 
-    def beat(self) -> None:
-        """Raises: Unavailable."""
-        self._note_event_listeners()
-        dispatcher().sweep(self._owner)
+    def beat(self, *, after_outage: bool = False) -> None:
+        """Sweep.
+
+        Args:
+            after_outage: whether the last heartbeat of this process did not reach Redis, or was refused.
+
+        Raises:
+            Unavailable.
+        """
+        dispatcher().sweep(after_outage=after_outage)
+        with suppress(StoreRefuses):  # no memory is left; Flower shows fewer events
+            self._note_event_listeners()
 
     def _note_event_listeners(self) -> None:
         """Write to Redis whether a monitor such as Flower has turned the events of the workers on."""

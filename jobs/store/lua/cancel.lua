@@ -1,6 +1,7 @@
 -- End a job from outside. Returns {'changed'|'over'|'unknown', slot whose worker still runs it or ''}
--- include: common, lifecycle, records, recovery
+-- include: common, lifecycle, memory, records, recovery
 local id = unpack(ARGV)
+go_on_without_memory()
 
 local state, slot, attempt = unpack(redis.call('HMGET', K.JOB .. id, 'state', 'slot', 'attempt'))
 if not state then return {'unknown', ''} end

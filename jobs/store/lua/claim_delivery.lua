@@ -1,7 +1,8 @@
 -- Begin or renew a delivery. Only one process at a time delivers a job.
 -- Returns the number of this delivery, from 1, or 0 when it must not be made now.
--- include: common, records
+-- include: common, memory, records
 local id, attempt, owner = unpack(ARGV)
+go_on_without_memory()
 
 -- One delivery of a host tries whether the object store is back. The others wait this long for its result, since the
 -- process that tries may die.

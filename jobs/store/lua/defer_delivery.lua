@@ -1,7 +1,8 @@
 -- A delivery did not succeed: give its lease back and try again after `wait_ms`.
 -- `away`: '1' when the object store does not answer. Returns how many deliveries of this attempt failed otherwise.
--- include: common, records
+-- include: common, memory, records
 local id, attempt, owner, wait_ms, away = unpack(ARGV)
+go_on_without_memory()
 
 local holder, node, failures = unpack(redis.call('HMGET', K.JOB .. id, 'delivery_owner', 'node', 'failures'))
 failures = tonumber(failures or 0)

@@ -1,8 +1,9 @@
 -- Delete a job that is over, with its files.
 -- Returns 'deleted' | 'held' (will be, when its worker has stopped) | 'live' (not over) | 'gone' (deleted before)
 --   | 'unknown'
--- include: common, records, retention
+-- include: common, memory, records, retention
 local id = unpack(ARGV)
+go_on_without_memory()
 
 local state = job_get(id, 'state')
 if not state then return redis.call('EXISTS', K.DELETED .. id) == 1 and 'gone' or 'unknown' end

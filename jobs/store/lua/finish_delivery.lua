@@ -1,8 +1,9 @@
 -- delivering → succeeded: the outputs (JSON) are stored, publish them.
 -- Returns 1, or 0 when the attempt or the delivery is not current: its files are then removed. A repeated call gets the
 -- same answer.
--- include: common, files, lifecycle, records
+-- include: common, files, lifecycle, memory, records
 local id, attempt, owner, outputs = unpack(ARGV)
+go_on_without_memory()
 
 if is_current(id, attempt, STATE.SUCCEEDED) and job_get(id, 'outputs') == outputs then return 1 end
 if not is_current(id, attempt, STATE.DELIVERING) or job_get(id, 'delivery_owner') ~= owner then

@@ -4,8 +4,9 @@
 -- loading. `blocked`: why the slot takes no new job, or ''. `report`: the result of a model command (JSON), or ''.
 -- `outputs` (JSON list), `result` (JSON object): of a worker that has stored its outputs itself, or ''.
 -- Returns 1 if the attempt was current, else 0. A repeated call gets the same answer.
--- include: common, events, fairness, files, lifecycle, rates, records, recovery, states
+-- include: common, events, fairness, files, lifecycle, memory, rates, records, recovery, states
 local id, attempt, slot, node, run_s, blocked, report, outputs, result = unpack(ARGV)
+go_on_without_memory()
 
 -- Outputs that a worker stored for an attempt that is not current are not published.
 local function remove_unpublished()

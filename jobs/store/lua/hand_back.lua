@@ -1,8 +1,9 @@
 -- A slot's back end cannot run this attempt: the job goes back to its place in the queue, and the slot takes no new job
 -- until its back end is well. `counted`: '1' when the run counts towards max_attempts. `why`: for people.
 -- Returns the job's state now, or ''.
--- include: binding, records, recovery
+-- include: binding, memory, records, recovery
 local id, attempt, slot, counted, why = unpack(ARGV)
+go_on_without_memory()
 
 local job, job_attempt = unpack(redis.call('HMGET', K.SLOT .. slot, 'job', 'attempt'))
 if job == id and job_attempt == attempt then redis.call('HSET', K.SLOT .. slot, 'blocked', why) end

@@ -1,9 +1,10 @@
 -- A worker renews the lease of its slot. `facts`: of the slot.
 -- Returns {'ok', current job or '', its attempt, ms since it was ended from outside or exceeded its run limit, or -1}
 --   | {'gone'}
--- include: binding, common, slots
+-- include: binding, common, memory, slots
 local slot, owner = unpack(ARGV)
 local facts = {unpack(ARGV, 3)}
+go_on_without_memory()
 
 if redis.call('HGET', K.SLOT .. slot, 'owner') ~= owner then return {'gone'} end
 local now = now_ms()

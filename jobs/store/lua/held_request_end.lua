@@ -1,6 +1,8 @@
 -- The holder of a request lets go of it. `how`: 'leave' (its connection is gone), 'deliver' (the answer was sent) or
 -- 'drop' (nothing was started). Returns 1, or 0 when another process holds the request.
+-- include: memory
 local key, id, holder, how = unpack(ARGV)
+go_on_without_memory()
 
 local name = K.HELD_REQUEST .. key .. ':' .. id
 local current_holder, digest, forced = unpack(redis.call('HMGET', name, 'holder', 'digest', 'forced'))

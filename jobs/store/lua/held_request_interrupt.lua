@@ -1,6 +1,8 @@
 -- A job of a request is about to be stopped: keep the picture it has so far. An equal body is a new request from now
 -- on.
+-- include: memory
 local key, id, job, picture = unpack(ARGV)
+go_on_without_memory()
 
 local name = K.HELD_REQUEST .. key .. ':' .. id
 local digest = redis.call('HGET', name, 'digest')

@@ -1,7 +1,8 @@
 -- A worker stops and gives up its slot. Its job goes back to the queue; this run does not count as a lost one.
 -- Returns the job it held, or ''.
--- include: binding, common, fairness, lifecycle, rates, records
+-- include: binding, common, fairness, lifecycle, memory, rates, records
 local slot, owner = unpack(ARGV)
+go_on_without_memory()
 
 local slot_owner, id, attempt = unpack(redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'attempt'))
 if slot_owner ~= owner then return '' end

@@ -1,6 +1,7 @@
 -- The process that ran this attempt has died. Returns the job's state now, or ''.
--- include: binding, records, recovery
+-- include: binding, memory, records, recovery
 local id, attempt = unpack(ARGV)
+go_on_without_memory()
 
 local slot = job_get(id, 'slot')
 lose(id, attempt)

@@ -1,6 +1,7 @@
 -- Let a waiting job go before all others. Returns 'moved', 'unknown' or the job's state.
--- include: binding, common, events, queue
+-- include: binding, common, events, memory, queue
 local id = unpack(ARGV)
+go_on_without_memory()
 
 local PINNED_PRIORITY = 1000  -- a pinned job goes to the front of its slot's lane: above every priority of a request
 local state, slot, model, lane = unpack(redis.call('HMGET', K.JOB .. id, 'state', 'slot', 'model', 'lane'))

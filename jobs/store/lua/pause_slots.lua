@@ -1,6 +1,7 @@
 -- Pause or resume a slot, or all of them ('*'). `pause`: '1' or '0'.
--- include: binding
+-- include: binding, memory
 local slot, pause = unpack(ARGV)
+go_on_without_memory()
 
 if pause == '1' then
   redis.call('SADD', K.PAUSED, slot)

@@ -3,9 +3,10 @@
 -- have.
 -- `batch`: how many jobs it takes at once. `facts`: of the slot (models, away_lease_ms, …).
 -- Returns {slot, job or '', attempt}; {'', '', 0} when all its slots are taken.
--- include: binding, common, records, slots
+-- include: binding, common, memory, records, slots
 local base, owner, max_slots, batch = unpack(ARGV)
 local facts = {unpack(ARGV, 5)}
+go_on_without_memory()
 
 batch = math.max(tonumber(batch), tonumber(redis.call('HGET', K.SLOT .. base, 'batch') or 1))
 if redis.call('EXISTS', K.SLOT .. base) == 1 then redis.call('HSET', K.SLOT .. base, 'batch', batch) end

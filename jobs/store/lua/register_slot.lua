@@ -1,8 +1,9 @@
 -- A worker takes a slot. `takeover`: '1' when the old owner is known to be dead. `facts`: of the slot.
 -- Returns {'ok'} | {'held', owner, ms until its lease lapses}
--- include: binding, common, recovery
+-- include: binding, common, memory, recovery
 local slot, owner, takeover = unpack(ARGV)
 local facts = {unpack(ARGV, 4)}
+go_on_without_memory()
 
 local old_owner, job, attempt = unpack(redis.call('HMGET', K.SLOT .. slot, 'owner', 'job', 'attempt'))
 local now = now_ms()

@@ -1,5 +1,6 @@
 -- The slot has stopped working on an attempt that was cancelled or taken away from it.
--- include: recovery
+-- include: memory, recovery
 local id, attempt, slot = unpack(ARGV)
+go_on_without_memory()
 
 release(slot, id, attempt)

@@ -1,9 +1,10 @@
 -- queued → running: a worker begins an attempt. `run` is unique to this execution: a repeated call with the same one
 -- gets the same answer. `facts`: of the slot.
 -- Returns the record, or 0 when this attempt may not run.
--- include: common, events, records, slots, states
+-- include: common, events, memory, records, slots, states
 local id, attempt, slot, owner, device, run = unpack(ARGV)
 local facts = {unpack(ARGV, 7)}
+go_on_without_memory()
 
 if is_current(id, attempt, STATE.RUNNING) and job_get(id, 'run') == run then
   return redis.call('HGETALL', K.JOB .. id)

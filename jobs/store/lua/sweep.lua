@@ -1,16 +1,34 @@
--- Repair what died, and end or delete what is overdue. `watch_ms`: how long a slot with a lapsed lease is watched
--- before it is given up.
+-- Repair what died, and end or delete what is overdue. `beat_ms`: heartbeat interval; only one sweep is made in it.
+-- `watch_ms`: how long a slot with a lapsed lease is watched before it is given up. `after_outage`: '1' when Redis did
+-- not answer the caller, or refused its writes, since its last sweep.
 -- Returns {deliveries to send again as {id, attempt, node}, slots given up, jobs that ended as {id, state}}
--- include: binding, common, lifecycle, outputs_lost, recovery, retention, slots
-local watch_ms = unpack(ARGV)
+--   | false if another process has just swept
+-- include: binding, common, lifecycle, memory, outputs_lost, recovery, retention, slots
+local beat_ms, watch_ms, after_outage = unpack(ARGV)
+go_on_without_memory()
 
 local now = now_ms()
+
+-- Nobody could renew a lease while Redis was away or refused writes: let all leases begin anew. Whoever is dead is
+-- noticed one lease later. A long time without a sweep shows an outage too, if all processes were restarted after it.
+local function renew_all_leases()
+  for _, slot in ipairs(redis.call('ZRANGE', K.LEASES, 0, -1)) do renew_lease(slot) end
+  for _, node in ipairs(redis.call('ZRANGE', K.NODES, 0, -1)) do
+    redis.call('ZADD', K.NODES, (now + CFG.lease_ms) / 1000, node)
+  end
+end
+
+local idle_ms = now - tonumber(redis.call('GET', K.SWEPT_AT) or 0)
+if after_outage == '1' or (idle_ms > CFG.lease_ms / 2 and idle_ms < now) then renew_all_leases() end
+if idle_ms >= 0 and idle_ms < tonumber(beat_ms) then return false end
+redis.call('SET', K.SWEPT_AT, int(now))
 
 local function overdue(index, limit)
   return redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', 0, limit)
 end
 
--- After an outage of Redis every lease looks lapsed, so a slot is given up only when it stays silent while watched.
+-- A worker that was stopped for a moment renews its lease within a heartbeat, so a slot is given up only when it stays
+-- silent while watched.
 local function give_up_silent_slots()
   local lost = {}
   for _, slot in ipairs(redis.call('ZRANGEBYSCORE', K.LEASES, '-inf', int(now))) do

@@ -1,7 +1,8 @@
 -- Take up to `limit` objects that are to be removed now. An object that the caller does not forget (forget_file) is
 -- taken again after `retry_ms`. Returns the names.
--- include: common, files, records
+-- include: common, files, memory, records
 local limit, retry_ms = unpack(ARGV)
+go_on_without_memory()
 
 local now, taken = now_ms(), {}
 

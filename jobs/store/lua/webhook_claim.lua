@@ -1,7 +1,8 @@
 -- Take up to `limit` due deliveries of a receiver for `lease_ms`. `sender`: a token of the process that will send them.
 -- Returns {{id, event, delivery (JSON)}, …}
--- include: common, webhooks
+-- include: common, memory, webhooks
 local receiver, limit, lease_ms, sender = unpack(ARGV)
+go_on_without_memory()
 
 local RETRY_MS = 200
 local now, claimed = now_ms(), {}

@@ -1,8 +1,9 @@
 -- Write the outcome of a try. `delivery`: JSON. `wait_ms`: until the next try, or '' when there is none. `gone`: '1'
 -- when the receiver answered that it wants no more messages.
 -- Returns 1, or 0 when another sender has taken the delivery.
--- include: common, webhooks
+-- include: common, memory, webhooks
 local id, event, sender, delivery, wait_ms, gone = unpack(ARGV)
+go_on_without_memory()
 
 local hook = K.WEBHOOK_DELIVERIES .. id
 if redis.call('HGET', hook, 'sender') ~= sender then return 0 end

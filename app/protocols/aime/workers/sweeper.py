@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 
 from app import extensions
@@ -32,12 +31,13 @@ class WebSweeper:
                 self._is_running = True
 
     def _run(self) -> None:
-        pause = threading.Event()
+        pause, after_outage = threading.Event(), False
         while not pause.wait(self._app.settings.leases.heartbeat_s):
             try:
-                self._app.dispatcher.sweep(f"web:{os.getpid()}")
+                self._app.dispatcher.sweep(after_outage=after_outage)
+                after_outage = False
             except Unavailable:
-                continue
+                after_outage = True
             except Exception:
                 logger.exception("the sweeper continues after an error")
 
