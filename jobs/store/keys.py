@@ -70,6 +70,8 @@ key                       type     holds
 ``repeats:<key>:<d>``     set      held requests with this digest that an equal body may repeat
 ``swept_at``              string   time of the last sweep, milliseconds: one process sweeps per heartbeat
 ``lock:files``            string   held by the process that removes files
+``nothing``               none     never exists; deleting it is how a script goes on without memory
+``probe``                 string   written to find out whether Redis accepts writes; expires at once
 ========================  =======  =======================================================================
 
 The scripts build key names from ids that they read, so this layout needs one Redis, not a cluster.

@@ -19,7 +19,7 @@ local function renew_all_leases()
 end
 
 local idle_ms = now - tonumber(redis.call('GET', K.SWEPT_AT) or 0)
-if after_outage == '1' or (idle_ms > CFG.lease_ms / 2 and idle_ms < now) then renew_all_leases() end
+if after_outage == '1' or (idle_ms > CFG.lease_ms and idle_ms < now) then renew_all_leases() end
 if idle_ms >= 0 and idle_ms < tonumber(beat_ms) then return false end
 redis.call('SET', K.SWEPT_AT, int(now))
 
