@@ -9,11 +9,17 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from app import auth
 from jobs.errors import NotReady, ResultExpired
+from jobs.formats import disposition
 from jobs.job_view import iso
 from jobs.objects.base import ObjectStore
 from jobs.record import Job, Output
 from jobs.states import JobState
 
+#: Policy of files that workers made: if a browser takes one for a page, it is a page that may do nothing.
+FILE_POLICY = (
+    "sandbox; default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'; "
+    "frame-ancestors 'none'"
+)
 #: Longest time that a client may cache a file, seconds.
 YEAR_S = 31_536_000
 
@@ -64,13 +70,19 @@ def send_object(objects: ObjectStore, output: Output, *, name: str, expires_at_m
     response.cache_control.max_age = max(0, min(YEAR_S, left_s))
     response.cache_control.immutable = True
     suffix = output.key.rsplit(".", 1)[-1]
-    response.headers["X-Content-Type-Options"] = "nosniff"
-    response.headers["Content-Disposition"] = f'inline; filename="{name}.{suffix}"'
+    set_file_headers(response, output.media_type, f"{name}.{suffix}")
     if status == 206:
         response.content_range.set(start, end + 1, size)
         return response
     response.make_conditional(request)
     return response
+
+
+def set_file_headers(response: Response, media_type: str, file_name: str) -> None:
+    """Let a browser show the file if it is a picture, sound or video, and never run it."""
+    response.headers["Content-Disposition"] = disposition(media_type, file_name)
+    response.headers["Content-Security-Policy"] = FILE_POLICY
+    response.headers["X-Content-Type-Options"] = "nosniff"
 
 
 def _still_same(output: Output) -> bool:

@@ -31,9 +31,28 @@ FORMATS = {
     "mp4": Format("video/mp4", "mp4", even=True),
     "webm": Format("video/webm", "webm", even=True),
 }
+#: Media types that browsers only show or play, and never run as a page. Workers over HTTP may send other types.
+INLINE_MEDIA_TYPES = frozenset(
+    {
+        "image/png", "image/jpeg", "image/webp", "image/gif", "image/avif", "video/mp4", "video/webm",
+        "audio/mpeg", "audio/wav", "audio/x-wav", "audio/vnd.wave", "audio/ogg", "audio/flac", "audio/x-flac",
+        "audio/aac", "audio/mp4", "audio/webm",
+    }
+)  # fmt: skip
 IMAGE_FORMATS = ("png", "webp", "jpeg")
 #: GIF and WebP videos are animations.
 VIDEO_FORMATS = ("mp4", "webm", "gif", "webp")
+
+
+def is_inline(media_type: str) -> bool:
+    """Return whether a browser may show a file of this type; any other file is a download."""
+    return media_type.partition(";")[0].strip().lower() in INLINE_MEDIA_TYPES
+
+
+def disposition(media_type: str, file_name: str = "") -> str:
+    """Return the ``Content-Disposition`` of a file. ``file_name`` consists of the characters of ids and suffixes."""
+    how = "inline" if is_inline(media_type) else "attachment"
+    return f'{how}; filename="{file_name}"' if file_name else how
 
 
 def choose(

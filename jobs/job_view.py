@@ -39,7 +39,6 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str =
         objects: where its outputs are stored.
         base_url: prefix of links to this server, for readers that did not call it (webhooks).
     """
-    path = job_path(job.job_id, base_url)
     return {
         "id": job.job_id,
         "state": job.state,
@@ -66,16 +65,21 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str =
         "finished_at": iso(job.finished_at_ms),
         "expires_at": iso(job.expires_at_ms),
         "outputs": [
-            _output_view(path, index, output, objects) | job.request.seeds(index)
+            _output_view(job.job_id, index, output, objects, base_url) | job.request.seeds(index)
             for index, output in enumerate(job.outputs)
         ],
         "links": links(job.job_id, base_url),
     }
 
 
-def _output_view(path: str, index: int, output: Output, objects: ObjectStore) -> dict[str, Any]:
+def _output_view(job_id: str, index: int, output: Output, objects: ObjectStore, base_url: str) -> dict[str, Any]:
     def url(route: str, file: Output | None) -> str | None:
-        return objects.url(file.key) or f"{path}/{route}?index={index}" if file else None
+        if file is None:
+            return None
+        suffix = file.key.rpartition(".")[2]
+        name = f"{job_id}-{index}.{suffix}" if file is output else f"{job_id}-{index}-{route}.{suffix}"
+        link = objects.url(file.key, file.media_type, name)
+        return link or f"{job_path(job_id, base_url)}/{route}?index={index}"
 
     names = ("media_type", "bytes", "sha256", "width", "height", "frames", "fps", "moderated")
     return {

@@ -69,8 +69,15 @@ class ObjectStore(Protocol):
         Raises: ObjectNotFound, Unavailable.
         """
 
-    def url(self, key: str) -> str | None:
-        """Return a temporary link for downloads that bypass this server; None if the store has none."""
+    def url(self, key: str, media_type: str = "", file_name: str = "") -> str | None:
+        """Return a temporary link for downloads that bypass this server; None if the store has none.
+
+        Args:
+            key: its key.
+            media_type: its media type: whether a browser that follows the link shows or saves the file. Empty: as it
+                was stored.
+            file_name: suggested file name.
+        """
 
     def delete(self, key: str) -> None:
         """Remove a file if it exists. Raises: Unavailable."""

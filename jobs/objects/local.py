@@ -55,7 +55,7 @@ class LocalStore:
             raise self._unreadable(exc) from exc
         return _chunks(file, start, end)
 
-    def url(self, key: str) -> str | None:
+    def url(self, key: str, media_type: str = "", file_name: str = "") -> str | None:
         return None
 
     def delete(self, key: str) -> None:

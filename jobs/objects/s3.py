@@ -17,6 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs.errors import ObjectNotFound, Unavailable
+from jobs.formats import disposition, is_inline
 from jobs.objects import upload_check
 from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
 from jobs.settings import Settings
@@ -72,7 +73,7 @@ class S3Store:
             **self._arguments(media_type),
             # The key of an output is never reused. One day, because caches must not keep a file long after its removal.
             "CacheControl": "private, max-age=86400, immutable",
-            "ContentDisposition": f'inline; filename="{file_name}"' if file_name else "",
+            "ContentDisposition": disposition(media_type, file_name),
             "Metadata": {"sha256": sha256} if sha256 else {},
             "Tagging": urlencode(tags or {}),
         }
@@ -99,7 +100,8 @@ class S3Store:
                 upload_check.check_stored(self.client, self._bucket, name, content, size, expected)
 
     def _arguments(self, media_type: str) -> dict[str, Any]:
-        return {"ContentType": media_type, **{name: value for name, value in self._encryption.items() if value}}
+        encryption = {name: value for name, value in self._encryption.items() if value}
+        return {"ContentType": media_type, "ContentDisposition": disposition(media_type), **encryption}
 
     def stat(self, key: str) -> StoredObject:
         with _translated(may_be_missing=True):
@@ -126,7 +128,7 @@ class S3Store:
             return _chunks(response["Body"], start, None if end is None else end - start + 1)
         return _chunks(response["Body"])
 
-    def url(self, key: str) -> str | None:
+    def url(self, key: str, media_type: str = "", file_name: str = "") -> str | None:
         if self._urls == "proxy":
             return None
         if self._urls == "public":
@@ -135,7 +137,7 @@ class S3Store:
             return str(
                 self.client.generate_presigned_url(
                     "get_object",
-                    Params={"Bucket": self._bucket, "Key": self._name(key)},
+                    Params={"Bucket": self._bucket, "Key": self._name(key), **_overrides(media_type, file_name)},
                     ExpiresIn=self._url_ttl_s,
                 )
             )
@@ -173,6 +175,16 @@ class S3Store:
 
     def _name(self, key: str) -> str:
         return self._prefix + check_key(key)
+
+
+def _overrides(media_type: str, file_name: str) -> dict[str, str]:
+    """Return the headers that a presigned link asks the server for, whatever was stored with the object."""
+    if not media_type:
+        return {}
+    return {
+        "ResponseContentType": media_type if is_inline(media_type) else "application/octet-stream",
+        "ResponseContentDisposition": disposition(media_type, file_name),
+    }
 
 
 def _chunks(body: Any, skip: int = 0, length: int | None = None) -> Iterator[bytes]:

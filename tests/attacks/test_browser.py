@@ -109,7 +109,8 @@ def test_no_route_serves_a_page_of_another_origin(mill: ServedApp, headers: dict
 
 
 @pytest.mark.parametrize("host", REBOUND)
-def test_no_route_serves_a_name_of_others(mill: ServedApp, host: str) -> None:
+def test_no_route_serves_a_name_of_others(mill: ServedApp, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.protocols.aime.workers.routes.ERROR_DELAY_S", 0)
     client = mill.app.test_client()
     probes = {"/health", "/healthz", "/readyz"}
     for method, path in routes(mill):
@@ -143,8 +144,9 @@ def test_names_of_this_machine_and_of_the_settings_are_served(mill: ServedApp, h
      ("POST", "/worker_job_request", {"success", "cmd", "msg", "error_msg"}), ("GET", "/nothing", {"detail", "error"})],
 )  # fmt: skip
 def test_each_protocol_has_its_own_shape_of_the_refusal(
-    mill: ServedApp, method: str, path: str, shape: set[str]
+    mill: ServedApp, method: str, path: str, shape: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("app.protocols.aime.workers.routes.ERROR_DELAY_S", 0)
     for headers, status in ((PAGES["fetch"], 403), ({"Host": "evil.example"}, 421)):
         response = requests.request(method, mill.url(path), json={}, headers=headers, timeout=10)
         assert (response.status_code, set(response.json())) == (status, shape)

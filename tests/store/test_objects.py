@@ -150,6 +150,8 @@ def test_only_a_bucket_has_links_of_its_own(objects: ObjectStore, s3: S3Server) 
     link = objects.url(KEY)
     assert (link is None) == (objects is not s3.store)
     assert link is None or requests.get(link, timeout=10).content == b"x"
+    link = objects.url(KEY, "image/svg+xml", "1-0.svg")  # the signature covers what it asks for
+    assert link is None or requests.get(link, timeout=10).content == b"x"
 
 
 def test_a_store_that_cannot_be_written_says_so_and_may_be_tried_again(unusable: ObjectStore) -> None:
@@ -243,9 +245,11 @@ def test_what_a_bucket_is_told_of_an_output(s3: S3Server, recorder: str, tmp_pat
     assert expected.items() <= headers.items()
     store.put_bytes("inputs/a", b"x", "image/png")
     assert Recorder.seen[1][2]["x-amz-server-side-encryption"] == "aws:kms"  # inputs too
+    store.put_bytes("outputs/a", b"x", "image/svg+xml")
+    assert Recorder.seen[2][2]["content-disposition"] == "attachment"  # a public address of the bucket shows no page
     plain = s3.store_of(S3_ENDPOINT_URL=recorder)
     plain.put_file(KEY, path, "image/png")
-    assert not [name for name in Recorder.seen[2][2] if "encryption" in name or "tagging" in name or "meta" in name]
+    assert not [name for name in Recorder.seen[3][2] if "encryption" in name or "tagging" in name or "meta" in name]
 
 
 def test_large_files_are_sent_in_parts_of_the_size_that_was_set(s3: S3Server, recorder: str, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from app import browser
 from app.protocols.aime.endpoints.served import endpoints
+from app.protocols.aime.endpoints.spec import Endpoint
 
 blueprint = Blueprint("aime_demo", __name__)
 
@@ -18,6 +19,11 @@ FILES = ("demo.js", "demo.css")
 POLICY = (
     "default-src 'self'; img-src 'self' data: blob:; media-src 'self' data: blob:; object-src 'none'; base-uri 'none'; "
     "form-action 'none'; frame-ancestors 'none'"
+)
+#: The same of pages that an operator wrote, which may have scripts within them and libraries from elsewhere.
+OPERATOR_POLICY = (
+    "default-src 'self' https: data: blob: 'unsafe-inline' 'unsafe-eval'; object-src 'none'; base-uri 'self'; "
+    "form-action 'self'; frame-ancestors 'self'"
 )
 
 
@@ -50,8 +56,13 @@ def configured_page(name: str, slug: str) -> Response:
     path, is_template = endpoint.pages.get(slug.strip("/"), (None, False))
     if path is None:
         abort(404)
-    if not is_template:
-        return send_file(path)
+    response = _rendered(path, endpoint) if is_template else send_file(path)
+    response.headers["Content-Security-Policy"] = OPERATOR_POLICY
+    response.headers["X-Frame-Options"] = "SAMEORIGIN"
+    return response
+
+
+def _rendered(path: Path, endpoint: Endpoint) -> Response:
     template = SandboxedEnvironment(autoescape=True).from_string(path.read_text(encoding="utf-8"))
-    values = {"endpoint_title": endpoint.title, "endpoint_name": name, "endpoint_demo_url": endpoint.demo_url}
+    values = {"endpoint_title": endpoint.title, "endpoint_name": endpoint.name, "endpoint_demo_url": endpoint.demo_url}
     return Response(template.render(**values))

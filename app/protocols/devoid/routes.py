@@ -11,7 +11,7 @@ from marshmallow import fields
 from simple_websocket import Server
 
 from app import auth, browser, extensions
-from app.downloads import send_object
+from app.downloads import send_object, set_file_headers
 from app.extensions import objects, settings, store
 from app.openapi.answers import Answer, doc
 from app.openapi.blueprint import OF_PAGES, OF_REDIS, Blueprint
@@ -84,7 +84,9 @@ def image(file_name: str) -> Response:
             pass
     folder = settings().devoid.images_path
     if match and folder and (folder / file_name).is_file():
-        return send_file(folder / file_name, mimetype="image/jpeg")
+        response = send_file(folder / file_name, mimetype="image/jpeg")
+        set_file_headers(response, "image/jpeg", file_name)
+        return response
     missing = jsonify({"content": "Image not found"})
     missing.status_code = 404
     return missing

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Response, request
 
 from app import auth
+from app.downloads import set_file_headers
 from app.extensions import store
 from app.openapi.blueprint import Blueprint
 from app.openapi.parameters import IF_NONE_MATCH
@@ -38,6 +39,7 @@ def get_preview(job_id: str) -> Response:
     if newest is None:
         raise NoPreview(f"the job is {job.state}: " + ("it has no preview" if job.state.is_terminal else "none yet"))
     response = Response(newest.content, mimetype=newest.media_type)
+    set_file_headers(response, newest.media_type, f"{job_id}-preview")
     response.set_etag(f"{newest.attempt}-{newest.step}")
     response.headers["Preview-Step"] = str(newest.step)
     response.cache_control.private = True

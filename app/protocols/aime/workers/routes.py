@@ -45,6 +45,8 @@ NOT_AUTHORIZED = "Worker not authorized!"
 @blueprint.errorhandler(OriginRefused)
 def _refuse_page(exc: FramemillError) -> tuple[Response, int]:
     """Render the refusal of a browser's page with the names that workers of all versions read."""
+    if request.path == "/worker_job_request" and isinstance(exc, HostRefused):
+        time.sleep(ERROR_DELAY_S)  # a worker that was given another name of this server repeats its call at once
     body = {"success": False, "cmd": "error", "msg": exc.message, "error_msg": exc.message}
     return jsonify(body), status_of(exc)
 
