@@ -9,7 +9,7 @@ from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
 from app import auth
 from jobs.errors import NotReady, ResultExpired
-from jobs.formats import disposition
+from jobs.formats import disposition, served_type
 from jobs.job_view import iso
 from jobs.objects.base import ObjectStore
 from jobs.record import Job, Output
@@ -61,7 +61,7 @@ def send_object(objects: ObjectStore, output: Output, *, name: str, expires_at_m
         start, end, status = span[0], span[1] - 1, 206
     without_body = request.method == "HEAD" or unchanged
     body = () if without_body else objects.read(output.key, start, end if status == 206 else None)
-    response = Response(body, status, mimetype=output.media_type, direct_passthrough=True)
+    response = Response(body, status, direct_passthrough=True)
     response.content_length = end - start + 1
     response.set_etag(output.sha256)
     response.accept_ranges = "bytes"
@@ -79,7 +79,8 @@ def send_object(objects: ObjectStore, output: Output, *, name: str, expires_at_m
 
 
 def set_file_headers(response: Response, media_type: str, file_name: str) -> None:
-    """Let a browser show the file if it is a picture, sound or video, and never run it."""
+    """Let a browser show the file if it is a picture, sound or video, save any other file, and never run one."""
+    response.mimetype = served_type(media_type)
     response.headers["Content-Disposition"] = disposition(media_type, file_name)
     response.headers["Content-Security-Policy"] = FILE_POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"

@@ -39,6 +39,8 @@ INLINE_MEDIA_TYPES = frozenset(
         "audio/aac", "audio/mp4", "audio/webm",
     }
 )  # fmt: skip
+#: Media type of all other files on their way to a client.
+UNKNOWN_MEDIA_TYPE = "application/octet-stream"
 IMAGE_FORMATS = ("png", "webp", "jpeg")
 #: GIF and WebP videos are animations.
 VIDEO_FORMATS = ("mp4", "webm", "gif", "webp")
@@ -47,6 +49,11 @@ VIDEO_FORMATS = ("mp4", "webm", "gif", "webp")
 def is_inline(media_type: str) -> bool:
     """Return whether a browser may show a file of this type; any other file is a download."""
     return media_type.partition(";")[0].strip().lower() in INLINE_MEDIA_TYPES
+
+
+def served_type(media_type: str) -> str:
+    """Return the media type under which a file is sent: its own if a browser may show it."""
+    return media_type if is_inline(media_type) else UNKNOWN_MEDIA_TYPE
 
 
 def disposition(media_type: str, file_name: str = "") -> str:

@@ -10,6 +10,7 @@ from marshmallow import Schema
 
 from app.openapi.answers import ErrorAnswer
 from app.openapi.parameters import IF_NONE_MATCH, IF_RANGE, RANGE
+from jobs.formats import UNKNOWN_MEDIA_TYPE
 
 #: Status → when an operation responds with it: any operation,
 OF_PAGES = {
@@ -30,8 +31,8 @@ OF_BODIES = {
 }
 #: and one that needs Redis.
 OF_REDIS = {503: "Redis or the object store does not respond; `Retry-After` says when to try again."}
-#: Media types of files that are images or videos.
-MEDIA = ("image/*", "video/*")
+#: Media types of files: workers of endpoints also send sound, and others are downloads.
+MEDIA = ("image/*", "video/*", "audio/*", UNKNOWN_MEDIA_TYPE)
 JSON, FORM = "application/json", "multipart/form-data"
 #: Content that no schema describes.
 _BINARY = {"type": "string", "format": "binary"}

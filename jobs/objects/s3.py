@@ -17,7 +17,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from jobs.errors import ObjectNotFound, Unavailable
-from jobs.formats import disposition, is_inline
+from jobs.formats import disposition, served_type
 from jobs.objects import upload_check
 from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
 from jobs.settings import Settings
@@ -182,7 +182,7 @@ def _overrides(media_type: str, file_name: str) -> dict[str, str]:
     if not media_type:
         return {}
     return {
-        "ResponseContentType": media_type if is_inline(media_type) else "application/octet-stream",
+        "ResponseContentType": served_type(media_type),
         "ResponseContentDisposition": disposition(media_type, file_name),
     }
 

@@ -84,7 +84,7 @@ def image(file_name: str) -> Response:
             pass
     folder = settings().devoid.images_path
     if match and folder and (folder / file_name).is_file():
-        response = send_file(folder / file_name, mimetype="image/jpeg")
+        response = send_file(folder / file_name)
         set_file_headers(response, "image/jpeg", file_name)
         return response
     missing = jsonify({"content": "Image not found"})

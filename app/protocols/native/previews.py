@@ -38,7 +38,7 @@ def get_preview(job_id: str) -> Response:
     newest = previews.newest(store(), job_id)
     if newest is None:
         raise NoPreview(f"the job is {job.state}: " + ("it has no preview" if job.state.is_terminal else "none yet"))
-    response = Response(newest.content, mimetype=newest.media_type)
+    response = Response(newest.content)
     set_file_headers(response, newest.media_type, f"{job_id}-preview")
     response.set_etag(f"{newest.attempt}-{newest.step}")
     response.headers["Preview-Step"] = str(newest.step)
