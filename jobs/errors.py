@@ -6,6 +6,7 @@
     ├── BadSetting           bad_setting          a setting or a key of a configuration file is wrong (at start)
     ├── InvalidRequest       invalid_request      fields of the request are wrong; names each field and rule
     │   ├── MalformedBody    malformed_body       the body does not match its content type
+    │   │   └── TooLarge     too_large            the body exceeds a limit
     │   └── ModerationRefused  moderation_refused  moderation refuses the prompt or the outputs
     ├── Unauthorized         unauthorized         the API key is missing or unknown
     ├── Forbidden            forbidden            the API key does not permit this
@@ -115,6 +116,12 @@ class MalformedBody(InvalidRequest):
     """The body cannot be read."""
 
     code = "malformed_body"
+
+
+class TooLarge(MalformedBody):
+    """The body is too large."""
+
+    code = "too_large"
 
 
 class ModerationRefused(InvalidRequest):
