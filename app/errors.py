@@ -20,6 +20,7 @@ STATUS: dict[type[errors.FramemillError], int] = {
     errors.FramemillError: 500,
     errors.InvalidRequest: 422,
     errors.MalformedBody: 400,
+    errors.TooLarge: 413,
     errors.Unauthorized: 401,
     errors.Forbidden: 403,
     errors.HostRefused: 421,

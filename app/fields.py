@@ -6,11 +6,15 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from flask import Request
+from flask import Request, g
 from marshmallow import Schema, ValidationError, fields
-from werkzeug.exceptions import BadRequest
 
+from app.extensions import settings
+from app.form_body import form_of, is_form
+from app.json_body import Digest, json_of
+from jobs import strict_json
 from jobs.errors import InvalidRequest, MalformedBody, Problem
+from jobs.strict_json import Limits
 
 #: Rule in marshmallow's words → the same rule as a predicate of the field.
 _MARSHMALLOW_RULES = {
@@ -20,6 +24,8 @@ _MARSHMALLOW_RULES = {
     "Invalid input type": "must be an object",
     "Not a valid boolean": "must be true or false",
 }
+#: Limits of JSON that a field contains as text; the form has its own.
+_JSON_IN_TEXT = Limits(2**22, 2**22)
 #: At most as many digits as a number of the API can have.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 
@@ -71,22 +77,34 @@ class Number(fields.Float):
         return super()._deserialize(value, attr, data, **kwargs)
 
 
-def body_of(request: Request) -> dict[str, Any]:
+def body_of(request: Request, digest: Digest | None = None) -> dict[str, Any]:
     """Return the fields of a JSON body or of a form. An uploaded file is bytes under its name.
 
+    The body is read once; further calls for the same request return the same fields.
+
+    Args:
+        request: the current request.
+        digest: is updated with the bytes of the body.
+
     Raises:
-        MalformedBody: the body is not a JSON object.
+        MalformedBody: the body is not a JSON object or a form, or too large.
     """
-    if request.mimetype in ("multipart/form-data", "application/x-www-form-urlencoded"):
-        files = {name: file.read() for name, file in request.files.items() if file.filename}
-        return {**request.form.to_dict(), **files}
-    try:
-        body = request.get_json(force=True, silent=False) if request.get_data(cache=True) else {}
-    except (BadRequest, RecursionError) as exc:
-        raise MalformedBody(Problem("body", "must be JSON")) from exc
-    if not isinstance(body, dict):
-        raise MalformedBody(Problem("body", "must be a JSON object"))
-    return body
+    if "body" not in g:
+        limits = settings().web.body_limits
+        if is_form(request):
+            body: Any = form_of(request, limits, digest=digest)
+        else:
+            body = json_of(request, limits, digest=digest)
+        if not isinstance(body, dict):
+            raise MalformedBody(Problem("body", "must be a JSON object"))
+        g.body = body
+    fields: dict[str, Any] = g.body
+    return fields
+
+
+def parsed(text: str) -> Any:
+    """Return the value of JSON that a field contains as text, as in a form. Raises: InvalidRequest."""
+    return strict_json.loads(text, _JSON_IN_TEXT)
 
 
 def load(schema: Schema, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -16,7 +16,7 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from jobs.errors import MalformedBody, Problem, TooLarge
+from jobs.errors import InvalidRequest, MalformedBody, Problem, TooLarge
 
 #: Strings from this length on may be pictures, bytes. Shorter ones count as text.
 LONG_BYTES = 2048
@@ -77,15 +77,23 @@ class JsonReader:
         for start in range(0, len(data), PIECE_BYTES):
             self._scan(data[start : start + PIECE_BYTES])
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing has arrived."""
+        return not self._total_bytes
+
     def finish(self) -> Any:
-        """Return the value of the text; None for an empty text. Raises: MalformedBody: names the field."""
+        """Return the value of the text.
+
+        Raises:
+            MalformedBody: it is not JSON.
+            InvalidRequest: a value is no text or no number; names its field.
+        """
         if self._open or self._long or self._depth:
-            raise _malformed("must be JSON: it ends too early")
+            raise _malformed("must be JSON")
         try:
             text = self._text.decode("utf-8-sig")
             self._text = bytearray()
-            if not text.strip():
-                return None
             value = json.loads(text, parse_int=_whole)
         except UnicodeDecodeError:
             raise _malformed("must be JSON in UTF-8") from None
@@ -94,7 +102,7 @@ class JsonReader:
         try:
             return self._checked(value)
         except _BadValue as exc:
-            raise _malformed(exc.rule, exc.name) from None
+            raise InvalidRequest(Problem(exc.name.lstrip(".") or "body", exc.rule)) from None
 
     # ---- scanning
 
@@ -223,8 +231,7 @@ class _LongString:
     def add(self, part: bytes) -> None:
         if self.is_picture:
             plain = _unescaped(part)
-            head = None if self.plain else _DATA_URL.match(plain)
-            if not plain[head.end() if head else 0 :].translate(None, _BASE64):
+            if is_base64(plain, is_start=not self.plain):
                 self.plain.append(plain.decode("ascii"))
                 return
             self.is_picture = False
@@ -246,7 +253,7 @@ class _BadValue(Exception):
 
 
 def loads(text: str | bytes, limits: Limits, *, repair: bool = False) -> Any:
-    """Return the value of a JSON text that is in memory; see :class:`JsonReader`. Raises: TooLarge, MalformedBody."""
+    """Return the value of a JSON text that is in memory; see :class:`JsonReader`. Raises: InvalidRequest."""
     reader = JsonReader(limits, repair=repair)
     reader.feed(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text)
     return reader.finish()
@@ -263,6 +270,18 @@ def dumps(value: Any, **options: Any) -> str:
 def is_text(text: str) -> bool:
     """Return whether a string can be stored and sent: without NUL and lone surrogates."""
     return "\0" not in text and (text.isascii() or not _LONE_SURROGATE.search(text))
+
+
+def is_picture(text: str) -> bool:
+    """Return whether a text is base64, or a data URL with base64."""
+    pieces = range(0, len(text), PIECE_BYTES)
+    return text.isascii() and all(is_base64(text[at : at + PIECE_BYTES].encode(), is_start=not at) for at in pieces)
+
+
+def is_base64(data: bytes, *, is_start: bool) -> bool:
+    """Return whether a part of a text is base64; at its start, the head of a data URL may come first."""
+    head = _DATA_URL.match(data) if is_start else None
+    return not data[head.end() if head else 0 :].translate(None, _BASE64)
 
 
 def _repaired(text: str) -> str:
@@ -291,5 +310,5 @@ def _unescaped(raw: bytes) -> bytes:
         return b"\\"
 
 
-def _malformed(rule: str, name: str = "") -> MalformedBody:
-    return MalformedBody(Problem(name.lstrip(".") or "body", rule))
+def _malformed(rule: str) -> MalformedBody:
+    return MalformedBody(Problem("body", rule))

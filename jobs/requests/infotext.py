@@ -11,8 +11,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from jobs import strict_json
+from jobs.errors import InvalidRequest
 from jobs.models import schedulers
 from jobs.requests.inpaint import Inpaint
+from jobs.strict_json import Limits
 
 _NEGATIVE = "Negative prompt:"
 #: The length of names is bounded: otherwise a long line without pairs would take quadratic time.
@@ -108,6 +111,6 @@ def _unquoted(text: str) -> str:
     if not text.startswith('"'):
         return text
     try:
-        return str(json.loads(text))
-    except (ValueError, RecursionError):
+        return str(strict_json.loads(text, Limits(MAX_CHARS * 4, MAX_CHARS * 4)))
+    except InvalidRequest:
         return text

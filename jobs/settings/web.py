@@ -10,6 +10,7 @@ from jobs.errors import BadSetting
 from jobs.formats import IMAGE_FORMATS, VIDEO_FORMATS
 from jobs.settings.option import PROJECT_ROOT, Group, at_least, between, matching, one_of, option
 from jobs.slots.slot import is_slot
+from jobs.strict_json import Limits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,10 @@ class WebOptions(Group):
     request_timeout_s: float = option("REQUEST_TIMEOUT_S", 20.0, at_least(1, "as clients need some time"))
     #: Largest body of a request, bytes.
     max_request_bytes: int = option("MAX_REQUEST_BYTES", 64 * 1024 * 1024)
+    #: Largest part of a JSON body or form that remains without pictures and files, bytes.
+    max_json_bytes: int = option("MAX_JSON_BYTES", 2 * 1024 * 1024)
+    #: Largest result that a worker sends over HTTP, bytes.
+    max_result_bytes: int = option("MAX_RESULT_BYTES", 128 * 1024 * 1024)
     #: Address of this server as others reach it, put before the links in webhooks. Empty: links without a host.
     public_url: str = option(
         "PUBLIC_URL", "", matching(r"(https?://[^\s?#]+)?", "start with http:// or https:// and have no query")
@@ -58,6 +63,11 @@ class WebOptions(Group):
     def origins(self) -> frozenset[str]:
         """The origins of ``CORS_ORIGINS``, in lower case."""
         return hosts_of(self.cors_origins)
+
+    @property
+    def body_limits(self) -> Limits:
+        """Limits of the JSON that clients send."""
+        return Limits(self.max_request_bytes, self.max_json_bytes)
 
     @property
     def is_loopback(self) -> bool:

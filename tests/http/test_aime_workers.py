@@ -75,7 +75,8 @@ def test_calls_that_get_no_job(aime: ServedApp) -> None:
     }  # fmt: skip
     unknown = call(aime, "/worker_job_request", wish(job_type="x"))
     assert (unknown[0], unknown[1]["cmd"], unknown[1]["msg"]) == (200, "warning", "No job queue for job_type: x")
-    assert requests.post(aime.url("/worker_job_request"), data=b"{", timeout=60).json()["cmd"] == "warning"
+    malformed = requests.post(aime.url("/worker_job_request"), data=b"{", timeout=60)
+    assert (malformed.status_code, malformed.json()["cmd"]) == (400, "error")
 
 
 def test_an_old_worker_serves(aime: ServedApp) -> None:

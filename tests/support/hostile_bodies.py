@@ -132,6 +132,18 @@ def form_text(size: int) -> Body:
     return Body(MULTIPART, _filled(head, b"a red circle and ", b"\r\n--cut--\r\n", size))
 
 
+def form_header(size: int) -> Body:
+    """A part whose header does not end."""
+    head = b'--cut\r\nContent-Disposition: form-data; name="a"\r\nX-A: '
+    return Body(MULTIPART, head + b"a" * (size - len(head)))
+
+
+def form_headers(size: int) -> Body:
+    """A part with many headers."""
+    head = b'--cut\r\nContent-Disposition: form-data; name="a"\r\n'
+    return Body(MULTIPART, _filled(head, b"X: a\r\n", b"\r\n\r\n--cut--\r\n", size))
+
+
 def form_dashes(size: int) -> Body:
     """A file full of what could begin a boundary."""
     head = b'--cut\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
@@ -144,7 +156,7 @@ BODIES: dict[str, Callable[[int], Body]] = {
     for maker in (
         empty_lists, empty_objects, many_keys, many_numbers, many_texts, deep_lists, open_lists, one_text,
         escaped_quotes, escaped_letters, open_text, long_number, blanks, picture_in_json, many_pictures, form_fields,
-        form_escapes, form_parts, form_text, form_dashes,
+        form_escapes, form_parts, form_header, form_headers, form_text, form_dashes,
     )
 }  # fmt: skip
 #: Those that a server may accept: they weigh what they cost.

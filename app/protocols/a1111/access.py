@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import logging
 import time
 
@@ -14,7 +13,7 @@ from werkzeug.exceptions import HTTPException
 from app import auth
 from app.errors import set_retry_after, status_of
 from jobs.callers import Caller, Role
-from jobs.errors import Forbidden, FramemillError, InvalidRequest, Problem, Unauthorized
+from jobs.errors import Forbidden, FramemillError, InvalidRequest, Problem, TooLarge, Unauthorized
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +89,7 @@ def _secrets(header: str) -> list[str]:
     if scheme.lower() == "basic":
         try:
             pair = base64.b64decode(rest.strip(), validate=True).decode()
-        except (binascii.Error, UnicodeDecodeError):
+        except ValueError:  # not base64, not ASCII, or not UTF-8 inside
             return []
         return [text for text in (pair, pair.partition(":")[2]) if text]
     return [text for text in (rest.strip() if scheme.lower() == "bearer" else header,) if text]
@@ -104,7 +103,7 @@ def error_response(name: str, status: int, detail: str, text: str) -> Response:
 
 
 def _framemill_error(exc: FramemillError) -> Response:
-    if isinstance(exc, InvalidRequest):
+    if isinstance(exc, InvalidRequest) and not isinstance(exc, TooLarge):
         return _validation_error(exc.problems)
     if isinstance(exc, A1111Error):
         name = "HTTPException" if exc.status < 500 else "RuntimeError"

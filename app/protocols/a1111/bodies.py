@@ -10,6 +10,7 @@ from flask import request
 from marshmallow import INCLUDE, Schema, fields
 
 from app.fields import Number, Text, Whole, body_of, load
+from app.json_body import Digest
 from jobs.errors import InvalidRequest, Problem
 from jobs.requests import infotext
 
@@ -82,7 +83,7 @@ _WORDS: dict[str, dict[str, Any]] = {
 }
 
 
-def parse_body(table: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
+def parse_body(table: Mapping[str, tuple[Any, Any]], digest: Digest) -> dict[str, Any]:
     """Return the fields of the current request's body that are not null.
 
     An infotext in the body sets the fields that the body itself omits. Fields that are not in the table are returned
@@ -90,12 +91,15 @@ def parse_body(table: Mapping[str, tuple[Any, Any]]) -> dict[str, Any]:
 
     Args:
         table: the known fields.
+        digest: is updated with the bytes of the body.
 
     Raises:
         InvalidRequest: names every field and its rule.
     """
-    body = {name: value for name, value in body_of(request).items() if value is not None}
-    written = {name: value for name, value in _infotext_fields(str(body.get("infotext", ""))).items() if name in table}
+    body = {name: value for name, value in body_of(request, digest).items() if value is not None}
+    text = body.get("infotext")
+    parameters = _infotext_fields(text) if isinstance(text, str) else {}
+    written = {name: value for name, value in parameters.items() if name in table}
     given = {name: _whole(value) if table.get(name, ("",))[0] is Whole else value for name, value in body.items()}
     values, _ = load(_SCHEMAS[id(table)], {**written, **given})
     _check_limits(values)

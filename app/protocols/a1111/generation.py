@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
-from flask import Response, json, request
+from flask import Response
 
 from app import attachments, auth
 from app.extensions import dispatcher, models, store
@@ -24,6 +24,7 @@ from jobs.record import Job, new_job_id
 from jobs.states import JobState
 from jobs.store import queries
 from jobs.store.held_requests import HeldRequest, HeldRequests, new_holder
+from jobs.strict_json import dumps
 
 PROTOCOL = "a1111"
 #: Defaults of the original API for fields that neither the body nor the models file sets.
@@ -34,12 +35,13 @@ _IMAGE_FIELDS = ("init_images", "image", "mask")
 
 def generate(kind: Kind) -> Response:
     """Return the response to the current request when its images are finished."""
-    fields = bodies.parse_body(bodies.TXT2IMG if kind is Kind.TEXT2IMG else bodies.IMG2IMG)
+    digest = hashlib.sha256(f"{kind} ".encode())
+    fields = bodies.parse_body(bodies.TXT2IMG if kind is Kind.TEXT2IMG else bodies.IMG2IMG, digest)
     if kind is Kind.IMG2IMG and not fields.get("init_images"):
         raise A1111Error(404, "Init image not found")
     requests = HeldRequests(store(), auth.caller().key_id)
     try:
-        connection = _hold(requests, fields, kind)
+        connection = _hold(requests, fields, kind, digest.hexdigest())
     except ClientDisconnected:
         return _unread_response()
     try:
@@ -60,9 +62,8 @@ def generate(kind: Kind) -> Response:
     return response
 
 
-def _hold(requests: HeldRequests, fields: Mapping[str, Any], kind: Kind) -> HeldConnection:
+def _hold(requests: HeldRequests, fields: Mapping[str, Any], kind: Kind, digest: str) -> HeldConnection:
     """Open the request, or take over the one that it repeats. Raises: ClientDisconnected, A1111Error."""
-    digest = hashlib.sha256(f"{kind} ".encode() + request.get_data(cache=True)).hexdigest()
     forced = bool(fields.get("force_task_id"))
     connection = hold(requests, _new_request(requests.key_id, fields, kind), digest, forced=forced)
     if connection.request.is_repeat and _has_failed(connection.request):
@@ -175,7 +176,7 @@ def _body(
         error = failed.error or {}
         message = str(error.get("message") or f"the job is {failed.state}")
         raise A1111Error(500, "", f"{error.get('code', 'job_failed')}: {message}")
-    return json.dumps(responses.images_body(jobs, requests.pictures(held_request), fields, kind)).encode()
+    return dumps(responses.images_body(jobs, requests.pictures(held_request), fields, kind)).encode()
 
 
 def _unread_response() -> Response:

@@ -141,7 +141,7 @@ def create_image_sync() -> Response:
 
 def _create(*, video: bool, old: bool = False, form: bool = False, needs_file: bool = False) -> Response:
     body = body_of(request)
-    if needs_file and "image_file" not in request.files:
+    if needs_file and isinstance(body.get("image_file", ""), str):
         raise InvalidRequest(Problem("image_file", "is required as a part of the form"))
     try:
         submitted = submit_task(body, video=video, old=old, form=form)

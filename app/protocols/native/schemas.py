@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from marshmallow import INCLUDE, Schema, fields, validate
 
-from app.fields import Number, Text, Whole, load
+from app.fields import Number, Text, Whole, load, parsed
 from jobs.callers import CLASSES
 from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import Kind
@@ -35,8 +34,8 @@ class Part(fields.Nested):
     def _deserialize(self, value: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(value, str):
             try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
+                value = parsed(value)
+            except InvalidRequest:
                 raise self.make_error("type") from None
         return super()._deserialize(value, *args, **kwargs)
 
@@ -53,8 +52,8 @@ class Parts(fields.List):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
         if isinstance(value, str):
             try:
-                value = json.loads(value)
-            except (ValueError, RecursionError):
+                value = parsed(value)
+            except InvalidRequest:
                 raise self.make_error("invalid") from None
         parts: list[Any] = super()._deserialize(value, attr, data, **kwargs)
         return parts

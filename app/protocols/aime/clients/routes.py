@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ from functools import wraps
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, make_response, request
+from werkzeug.exceptions import HTTPException
 
 from app import browser, waiting
 from app.errors import status_of
@@ -25,6 +25,7 @@ from app.protocols.aime.clients.access import (
     open_session,
     uncount_request,
 )
+from app.protocols.aime.clients.fields import request_fields
 from app.protocols.aime.clients.results import final_result
 from app.protocols.aime.clients.states import STATES, reason_of
 from app.protocols.aime.endpoints.served import endpoints
@@ -41,6 +42,7 @@ from jobs.errors import (
     OriginRefused,
     QueueFull,
     ServiceBusy,
+    TooLarge,
     Unavailable,
 )
 from jobs.record import Job
@@ -101,10 +103,13 @@ def _error_of(endpoint: Endpoint, exc: Exception) -> tuple[list[str] | str, int]
         return [exc.message], exc.status
     if isinstance(exc, BadInputs):
         return exc.problems, 400
+    if isinstance(exc, HTTPException):  # the client hung up in the middle of its body
+        return [exc.description or exc.name], exc.code or 500
     if isinstance(exc, InvalidRequest):
         fields = endpoint.local_model.fields if endpoint.local_model else {}
         input_names = {field: name for name, field in fields.items()}
-        return [f"{input_names.get(problem.field, problem.field)}: {problem.rule}" for problem in exc.problems], 400
+        problems = [f"{input_names.get(problem.field, problem.field)}: {problem.rule}" for problem in exc.problems]
+        return problems, 413 if isinstance(exc, TooLarge) else 400
     if isinstance(exc, QueueFull | ServiceBusy):
         return exc.message, 400
     if isinstance(exc, Forbidden | NotFound):
@@ -115,25 +120,12 @@ def _error_of(endpoint: Endpoint, exc: Exception) -> tuple[list[str] | str, int]
     return ["an internal error; the server's log has the details"], 500
 
 
-def _request_fields() -> tuple[dict[str, Any], bool]:
-    """Return the fields of the request, and whether all of them are texts. Raises: BadInputs."""
-    if request.method == "GET" or request.mimetype == "application/x-www-form-urlencoded":
-        return {**request.args.to_dict(), **request.form.to_dict()}, True
-    try:
-        body = json.loads(request.get_data(cache=True) or b"{}")
-    except (ValueError, RecursionError):
-        body = None
-    if not isinstance(body, dict):
-        raise BadInputs(["the body must be a JSON object"])
-    return body, False
-
-
 @blueprint.route("/<endpoint:name>", methods=["GET", "POST"])
 @endpoint_view
 def submit(endpoint: Endpoint) -> Any:
     """Submit a job; the response is its result, unless ``wait_for_result`` is false."""
     sweeper.start()
-    fields, as_text = _request_fields()
+    fields, as_text = request_fields(endpoint)
     client = authenticate(endpoints(), endpoint, fields, request.remote_addr or "")
     wait = _wait_for_result(fields)
     prepared = requests.prepare(endpoint, fields, client, as_text=as_text)
@@ -176,7 +168,7 @@ def _accept_and_wait(prepared: Prepared) -> Job:
 def progress(endpoint: Endpoint) -> Any:
     """Return the progress of a job, and its result once it has finished."""
     sweeper.start()
-    job = visible_job(endpoint, _request_fields()[0])
+    job = visible_job(endpoint, request_fields(endpoint)[0])
     body, status = views.progress(endpoint, job)
     return _with_cookie(make_response(jsonify(body), status), endpoint, job)
 
@@ -185,7 +177,7 @@ def progress(endpoint: Endpoint) -> Any:
 @endpoint_view
 def cancel(endpoint: Endpoint) -> Any:
     """Cancel a job. Polls of it then receive status 400."""
-    job = visible_job(endpoint, {**request.args.to_dict(), **_request_fields()[0]})
+    job = visible_job(endpoint, {**request.args.to_dict(), **request_fields(endpoint)[0]})
     job, changed = dispatcher().cancel(job.job_id)
     return jsonify({"success": changed, "job_id": job.job_id, "job_state": STATES[job.state]})
 

@@ -19,7 +19,7 @@ from jobs.objects.base import ObjectStore
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 
-_DATA_URI = re.compile(r"data:(\w+)/([\w.+-]+)(?:;[^;,]*)*?;base64,")
+_DATA_URI = re.compile(r"data:(\w+)/([\w.+-]+)(?:;[^;,]*)*?;base64,", re.ASCII)
 _FORMAT_NAMES = {
     "vnd.wave": "wav", "x-wav": "wav", "wave": "wav", "jpg": "jpeg", "x-matroska": "mkv", "quicktime": "mov",
 }  # fmt: skip

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from typing import Any
 
 from app.protocols.aime.endpoints.spec import MEDIA, Input, Rule
+from jobs import strict_json
+from jobs.errors import InvalidRequest
+from jobs.strict_json import Limits, is_text
 
 ROLES = ("system", "user", "assistant")
+#: Longest text of an input whose file names no ``max_length``, characters.
+MAX_TEXT_CHARS = 1_000_000
+#: Most messages of a chat, and most images, sounds and videos in it.
+MAX_MESSAGES, MAX_CHAT_MEDIA = 2000, 64
+#: JSON as text, in a query or a form.
+_JSON_LIMITS = Limits(total_bytes=4 * MAX_TEXT_CHARS, text_bytes=4 * MAX_TEXT_CHARS)
 
 _WORDS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
 
@@ -75,10 +83,13 @@ def _text(spec: Input, value: Any, as_text: bool) -> str:
         if not spec.rule.convert:
             raise BadValue(f"must be a string, not {_type(value)}")
         value = str(value)
-    if spec.max_length is not None and len(value) > spec.max_length:
+    if not is_text(value):
+        raise BadValue("must not contain NUL or lone surrogates")
+    max_chars = MAX_TEXT_CHARS if spec.max_length is None else spec.max_length
+    if len(value) > max_chars:
         if not spec.rule.convert:
-            raise BadValue(f"must have at most {spec.max_length} characters, not {len(value)}")
-        value = value[: spec.max_length]
+            raise BadValue(f"must have at most {max_chars} characters, not {len(value)}")
+        value = value[:max_chars]
     return value
 
 
@@ -125,15 +136,20 @@ def _json(spec: Input, value: Any, as_text: bool) -> Any:
     if not isinstance(value, str):
         return value  # already parsed
     try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise BadValue("must be JSON") from None
+        return strict_json.loads(value, _JSON_LIMITS)
+    except InvalidRequest as exc:
+        problem = exc.problems[0]
+        where = "" if problem.field == "body" else f"{problem.field}: "
+        raise BadValue(where + problem.rule) from None
 
 
 def _chat(spec: Input, value: Any, as_text: bool) -> Any:
     messages = _json(spec, value, as_text)
     if not isinstance(messages, list):
         raise BadValue("must be a JSON list of messages")
+    if len(messages) > MAX_MESSAGES:
+        raise BadValue(f"must have at most {MAX_MESSAGES} messages, not {len(messages)}")
+    number_of_media = 0
     for number, message in enumerate(messages, 1):
         if not isinstance(message, dict) or message.get("role") not in ROLES:
             raise BadValue(f"message {number} must have a role out of {', '.join(ROLES)}")
@@ -144,6 +160,9 @@ def _chat(spec: Input, value: Any, as_text: bool) -> Any:
             raise BadValue(f"message {number} must have a text or a list of items as content")
         for item in content:
             _check_chat_item(spec, number, item)
+            number_of_media += "text" not in item
+    if number_of_media > MAX_CHAT_MEDIA:
+        raise BadValue(f"must have at most {MAX_CHAT_MEDIA} images, sounds and videos, not {number_of_media}")
     return messages
 
 

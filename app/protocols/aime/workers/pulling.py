@@ -19,6 +19,8 @@ from jobs.record import Job
 from jobs.store import queries
 from jobs.store.events import Event
 
+#: Longest text in which a worker describes itself, characters.
+MAX_FACT_CHARS = 200
 #: Maximum number of slots of one worker.
 MAX_SLOTS = 64
 #: Share of the worker's own timeout after which a long poll ends (54 of 60 s): a job that is handed over when the
@@ -53,10 +55,10 @@ class Worker:
         """
         digest = hashlib.sha256(f"{job_type} {name}".encode()).hexdigest()[:6]
         base = f"http.{job_type}.{_UNSAFE.sub('-', name)[:40].strip('-')}-{digest}"
-        description = {key: fields.get(key) for key in _FACTS}
-        description |= {"name": name, "interface_version": fields.get("version")}
+        description = {key: _fact(fields.get(key)) for key in _FACTS}
+        description |= {"name": name, "interface_version": _fact(fields.get("version"))}
         description["max_batch_size"] = batch_size_of(fields)
-        description["model"] = {key: fields.get(f"model_{key}") or "Unknown" for key in MODEL_FACTS}
+        description["model"] = {key: _fact(fields.get(f"model_{key}")) or "Unknown" for key in MODEL_FACTS}
         facts = {
             "node": _UNSAFE.sub("-", name.partition("#")[0])[:40],
             "device": "http",
@@ -89,6 +91,11 @@ def batch_size_of(fields: Mapping[str, Any]) -> int:
     """Return the number of jobs that a worker computes at once."""
     value = fields.get("max_job_batch")
     return min(MAX_SLOTS, value) if type(value) is int and value > 0 else 1
+
+
+def _fact(value: Any) -> Any:
+    """Return what a worker says about itself: a number or a short text."""
+    return value if value is None or isinstance(value, int | float) else str(value)[:MAX_FACT_CHARS]
 
 
 def next_jobs(worker: Worker, batch: int, wait_s: float, has_hung_up: Callable[[], bool]) -> list[Job]:

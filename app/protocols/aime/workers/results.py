@@ -13,14 +13,17 @@ from typing import Any
 from app.inputs import off_the_hub
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.inputs import images
+from jobs.errors import ExecutionError
 from jobs.objects.base import ObjectStore
 from jobs.record import Job, Output
 
 #: Measurements of a worker that clients receive unchanged.
 MEASURED = ("arrival_time", "finished_time", "pending_duration", "preprocessing_duration")
 
-_DATA_URI = re.compile(r"data:((?:image|audio|video)/[\w.+-]+)(?:;[^;,]*)*?;base64,")
+_DATA_URI = re.compile(r"data:((?:image|audio|video)/[\w.+-]+)(?:;[^;,]*)*?;base64,", re.ASCII)
 _EXTENSIONS = {"jpeg": "jpg", "vnd.wave": "wav", "x-wav": "wav", "mpeg": "mp3", "svg+xml": "svg"}
+#: Most files of one output.
+MAX_FILES = 256
 _FILE_TYPES = ("image", "audio", "video", "image_list")
 
 
@@ -72,6 +75,7 @@ def store_outputs(
         The stored files, and the result with the indexes of files in place of their content.
 
     Raises:
+        ExecutionError: an output has too many files.
         Unavailable: the object store does not respond.
     """
     files = OutputFiles(job, attempt, objects)
@@ -81,6 +85,8 @@ def store_outputs(
         if value is None:
             continue
         is_list = isinstance(value, list)
+        if is_list and spec.type in _FILE_TYPES and len(value) > MAX_FILES:
+            raise ExecutionError(f"the worker sent {len(value)} files as {name}; there may be {MAX_FILES}")
         indexes = [files.store(item) for item in (value if is_list else [value])] if spec.type in _FILE_TYPES else []
         if indexes and None not in indexes:
             result[name] = {"files": indexes if is_list else indexes[0]}

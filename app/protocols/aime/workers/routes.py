@@ -6,7 +6,6 @@ returns status 200 with a body that workers know, whatever happens, and delays i
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from typing import Any
@@ -20,9 +19,20 @@ from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.inputs.media import data_uri
 from app.protocols.aime.workers import pulling, sweeper
+from app.protocols.aime.workers.bodies import call_of, progress_of, results_of
 from app.protocols.aime.workers.results import store_outputs
 from jobs.callers import Role
-from jobs.errors import ExecutionError, FramemillError, HostRefused, JobNotFound, OriginRefused, RunTimeout, Unavailable
+from jobs.errors import (
+    ExecutionError,
+    FramemillError,
+    HostRefused,
+    InvalidRequest,
+    JobNotFound,
+    OriginRefused,
+    RunTimeout,
+    Unauthorized,
+    Unavailable,
+)
 from jobs.record import Job
 from jobs.requests.custom import EndpointRequest
 from jobs.states import JobState
@@ -43,10 +53,12 @@ NOT_AUTHORIZED = "Worker not authorized!"
 
 @blueprint.errorhandler(HostRefused)
 @blueprint.errorhandler(OriginRefused)
-def _refuse_page(exc: FramemillError) -> tuple[Response, int]:
-    """Render the refusal of a browser's page with the names that workers of all versions read."""
-    if request.path == "/worker_job_request" and isinstance(exc, HostRefused):
-        time.sleep(ERROR_DELAY_S)  # a worker that was given another name of this server repeats its call at once
+@blueprint.errorhandler(InvalidRequest)
+@blueprint.errorhandler(Unauthorized)
+def _refuse(exc: FramemillError) -> tuple[Response, int]:
+    """Render a refusal before the call is looked at with the names that workers of all versions read."""
+    if request.path == "/worker_job_request":
+        time.sleep(ERROR_DELAY_S)  # a worker whose key, name of this server or version is wrong repeats its call at once
     body = {"success": False, "cmd": "error", "msg": exc.message, "error_msg": exc.message}
     return jsonify(body), status_of(exc)
 
@@ -54,7 +66,7 @@ def _refuse_page(exc: FramemillError) -> tuple[Response, int]:
 @blueprint.post("/worker_check_server_status")
 def check_server_status() -> Response:
     """Return whether the server knows the worker's job type and key."""
-    fields = _json_object()
+    fields = call_of(request)
     served = _served_endpoints(fields)
     try:
         is_authorized = bool(served) and _is_authorized(served, fields)
@@ -71,7 +83,7 @@ def check_server_status() -> Response:
 @blueprint.post("/worker_login")
 def login() -> Response:
     """Register a worker that has started. Its earlier jobs go back to the queue."""
-    body = _json_object()
+    body = call_of(request)
     fields = {**_dict(body.get("worker_parameters"))}
     fields |= {f"model_{key}": value for key, value in _dict(body.get("model_parameters")).items()}
     fields |= {"worker_version": fields.get("version"), "version": fields.get("interface_version")}
@@ -91,7 +103,7 @@ def login() -> Response:
 @blueprint.post("/worker_job_request")
 def job_request() -> Response:
     """Wait for jobs (long poll)."""
-    fields = _json_object()
+    fields = call_of(request)
     served = _served_endpoints(fields)
     if not served:
         time.sleep(UNKNOWN_TYPE_DELAY_S)
@@ -133,19 +145,24 @@ def _offer(endpoint: Endpoint, job_data: list[dict[str, Any]]) -> dict[str, Any]
 @blueprint.post("/worker_job_progress")
 def job_progress() -> Response:
     """Store the progress of one or several jobs; the responses name those that were canceled."""
-    return jsonify([_update_progress_safely(fields) for fields in _json_objects()])
+    return jsonify([_update_progress_safely(fields) for fields in progress_of(request)])
 
 
 @blueprint.post("/worker_job_result")
 def job_result() -> tuple[Response, int]:
     """Store the result of one or several jobs.
 
-    The response to a late, repeated or unknown result is a warning, so that the worker does not send it again; it
-    repeats only a result that could not be stored.
+    The response to a late, repeated, unknown or unreadable result is a warning, so that the worker does not send it
+    again; it repeats only a result that could not be stored.
     """
+    try:
+        results = results_of(request)
+    except InvalidRequest as exc:
+        logger.warning("a worker's result cannot be read", extra={"error": exc.message})
+        return jsonify(_warning(exc.message)), 200
     deadline = time.monotonic() + STORE_RETRY_S
     response: dict[str, Any] = {"cmd": "ok"}
-    for fields in _json_objects():
+    for fields in results:
         while True:
             try:
                 response = _store_result(fields) if isinstance(fields, dict) else _warning("not an object")
@@ -173,8 +190,8 @@ def _update_progress(fields: dict[str, Any]) -> dict[str, Any]:
     if not _is_authorized(served, fields):
         return {"success": False, "error_msg": NOT_AUTHORIZED}
     value = fields.get("progress")
-    percent = value if isinstance(value, int | float) else 0
-    step = int(percent) if 0 <= percent < 1e9 else 0
+    percent = value if isinstance(value, int | float) and 0 <= value < 1e9 else 0
+    step = int(percent)
     if store().progress(job.job_id, attempt, "computing", min(step, 100), 100, None):
         endpoint, data = _endpoint_of(job, served), _dict(fields.get("progress_data"))
         outputs = {name: data[name] for name in endpoint.progress_outputs if data.get(name) is not None}
@@ -209,7 +226,11 @@ def _store_result(fields: dict[str, Any]) -> dict[str, Any]:
         store().fail(job.job_id, attempt, code=ExecutionError.code, message=message, slot=slot)
         dispatcher().announce("task-failed", job.job_id, exception=message[:200])
         return {"cmd": "ok"}
-    outputs, result = store_outputs(endpoint, job, attempt, fields, objects())
+    try:
+        outputs, result = store_outputs(endpoint, job, attempt, fields, objects())
+    except ExecutionError as exc:
+        store().fail(job.job_id, attempt, code=exc.code, message=exc.message, slot=slot)
+        return _warning(exc.message)
     run_s = max(0.0, time.time() - (job.started_at_ms or 0) / 1000)
     if not store().complete(job.job_id, attempt, slot=slot, run_s=run_s, outputs=outputs, result=result):
         return _warning("the job takes no result of this run any more")
@@ -278,24 +299,6 @@ def _poll_s(endpoint: Endpoint, fields: dict[str, Any]) -> float:
     if isinstance(requested, int | float) and 0 < requested < timeout_s:
         timeout_s = requested
     return pulling.POLL_SHARE * timeout_s
-
-
-def _json_object() -> dict[str, Any]:
-    """Return the object in the body; an empty one if the body is anything else."""
-    return _dict(_json())
-
-
-def _json_objects() -> list[Any]:
-    """Return the list in the body; anything else is a list of one item."""
-    body = _json()
-    return body if isinstance(body, list) else [_dict(body)]
-
-
-def _json() -> Any:
-    try:
-        return json.loads(request.get_data(cache=True) or b"{}")
-    except (ValueError, RecursionError):
-        return {}
 
 
 def _version() -> dict[str, str]:

@@ -1,0 +1,43 @@
+"""The fields of a client's request. A key in the header or the query is checked before the body is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import request
+
+from app import auth
+from app.extensions import settings
+from app.form_body import URLENCODED, form_of
+from app.json_body import json_of
+from app.protocols.aime.clients.access import authenticate
+from app.protocols.aime.endpoints.served import endpoints
+from app.protocols.aime.endpoints.spec import Endpoint
+from app.protocols.aime.inputs.checking import BadInputs
+
+#: Fields by which callers are known.
+CREDENTIALS = ("key", "client_session_auth_key")
+
+
+def request_fields(endpoint: Endpoint) -> tuple[dict[str, Any], bool]:
+    """Return the fields of the current request, and whether all of them are texts.
+
+    Credentials of the query count unless the body has its own.
+
+    Raises:
+        AccessDenied: the key of the header or the query is wrong; the body was not read.
+        BadInputs, MalformedBody: the body is not a JSON object or a form.
+    """
+    query = request.args.to_dict()
+    presented = {name: query[name] for name in CREDENTIALS if query.get(name)}
+    if presented or auth.secret():
+        authenticate(endpoints(), endpoint, presented, request.remote_addr or "")
+    limits = settings().web.body_limits
+    if request.mimetype == URLENCODED:
+        return {**query, **form_of(request, limits)}, True
+    if request.method == "GET":
+        return query, True
+    body = json_of(request, limits)
+    if not isinstance(body, dict):
+        raise BadInputs(["the body must be a JSON object"])
+    return {**presented, **body}, False
