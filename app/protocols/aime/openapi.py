@@ -116,6 +116,7 @@ class _Description:
             "400": response("Invalid inputs, each named; or the queue is full; or the job has no result.", ended),
             "401": response("The key is missing or unknown.", error),
             "402": response("The job is unknown, the key is for other endpoints, or its limit is reached.", error),
+            "413": response("The body is too large.", error),
             "503": response(_UNAVAILABLE, error),
         }
         return {**operation, "security": _KEYS, **own_keys, "responses": {**operation["responses"], **errors}}

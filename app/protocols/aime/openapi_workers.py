@@ -53,10 +53,16 @@ def describe_workers(api: Api) -> None:
     Their bodies have no types: a worker exits or repeats its call after an error, so a value that makes no sense counts
     as absent.
     """
-    for path, (summary, text, answer, fields) in _OPERATIONS.items():
+    for path, (summary, success, answer, fields) in _OPERATIONS.items():
         body = {"properties": {name: {"description": meaning} for name, meaning in fields.items()}}
         example = _EXAMPLE if "auth" in fields else {"worker_parameters": _EXAMPLE}
-        responses = {"200": response(text, answer), **refusals(answers.AimeReportAnswer)}
+        responses = {"200": response(success, answer), **refusals(answers.AimeReportAnswer)}
+        unread = {
+            "400": "The body is not JSON, or has too many jobs or values.",
+            "401": "The key of the header is not a worker's; the body was not read.",
+            "413": "The body is too large.",
+        }
+        responses |= {status: response(text, answers.AimeReportAnswer) for status, text in unread.items()}
         if path == "worker_job_result":
             responses["503"] = response("The result could not be stored; send it again.", answers.AimeReportAnswer)
         operation = {
