@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from flask import Request, g
-from marshmallow import Schema, ValidationError, fields
+from marshmallow import Schema, ValidationError, fields, validate
 
 from app.extensions import settings
 from app.form_body import form_of, is_form
@@ -24,6 +25,14 @@ _MARSHMALLOW_RULES = {
     "Invalid input type": "must be an object",
     "Not a valid boolean": "must be true or false",
 }
+#: Longest text of a field, characters; models have lower limits for prompts.
+MAX_TEXT_CHARS = 100_000
+#: Upper bound of whole numbers, exclusive.
+_MAX_WHOLE = 2**63
+#: Most unknown fields that are named.
+_MAX_UNKNOWN = 20
+#: Most problems of one request that are named.
+_MAX_PROBLEMS = 50
 #: Limits of JSON that a field contains as text; the form has its own.
 _JSON_IN_TEXT = Limits(2**22, 2**22)
 #: At most as many digits as a number of the API can have.
@@ -31,23 +40,49 @@ _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
 
 
 class Text(fields.String):
-    """A string that can be stored: without lone surrogates and NUL."""
+    """A string that can be stored: not too long, without lone surrogates and NUL."""
 
     default_error_messages = {"invalid": "must be text", "unstorable": "must not contain NUL or lone surrogates"}
+    #: Longest text, characters; None: only the body is limited.
+    max_chars: int | None = MAX_TEXT_CHARS
+
+    def __init__(self, **kwargs: Any) -> None:
+        if self.max_chars is not None:
+            bound = validate.Length(max=self.max_chars, error="must have at most {max} characters")
+            kwargs["validate"] = [bound, *_listed(kwargs.get("validate"))]
+        super().__init__(**kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
         text: str = super()._deserialize(value, attr, data, **kwargs)
-        if "\0" in text or not _is_utf8(text):
+        if not strict_json.is_text(text):
             raise self.make_error("unstorable")
         return text
 
 
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+class PictureText(Text):
+    """A picture as text: base64, a data URL or a link. ``MAX_INPUT_BYTES`` limits it when it is decoded."""
+
+    max_chars = None
+
+
+class Items(fields.List):
+    """A list of at most ``longest`` items."""
+
+    def __init__(self, item: fields.Field[Any], longest: int, **kwargs: Any) -> None:
+        bound = validate.Length(max=longest, error="must have at most {max} items")
+        super().__init__(item, validate=[bound, *_listed(kwargs.pop("validate", None))], **kwargs)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        for validator in self.validators if isinstance(value, list) else ():
+            validator(value)  # before the items are looked at
+        items: list[Any] = super()._deserialize(value, attr, data, **kwargs)
+        return items
+
+
+def _listed(validators: Any) -> list[Any]:
+    if validators is None:
+        return []
+    return list(validators) if isinstance(validators, list | tuple) else [validators]
 
 
 class Whole(fields.Integer):
@@ -63,7 +98,10 @@ class Whole(fields.Integer):
             raise self.make_error("invalid", input=value)
         if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
             value = int(value)  # a form sends text
-        return super()._deserialize(value, attr, data, **kwargs)
+        number: int = super()._deserialize(value, attr, data, **kwargs)
+        if abs(number) >= _MAX_WHOLE:
+            raise self.make_error("too_large", input=value)
+        return number
 
 
 class Number(fields.Float):
@@ -120,9 +158,11 @@ def load(schema: Schema, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[
         values: dict[str, Any] = schema.load(dict(body))
     except ValidationError as exc:
         messages = exc.normalized_messages()
-        problems = [Problem(name, rule, body.get(name)) for name, rule in _rules("", messages)]
+        problems = [Problem(name, rule, body.get(name)) for name, rule in islice(_rules("", messages), _MAX_PROBLEMS)]
         raise InvalidRequest(*problems) from exc
     unknown = sorted(str(name)[:80] for name in values.keys() - schema.fields.keys())
+    if len(unknown) > _MAX_UNKNOWN:
+        unknown = [*unknown[:_MAX_UNKNOWN], f"and {len(unknown) - _MAX_UNKNOWN} more"]
     return {name: value for name, value in values.items() if name in schema.fields}, unknown
 
 

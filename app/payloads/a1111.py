@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import INCLUDE, fields
 
-from app.fields import Number, Text, Whole, load
+from app.fields import Items, Number, PictureText, Text, Whole, load
 from app.payloads import MappedBody, a1111_masks, a1111_passes
 from app.payloads.passthrough import A1111_MAPPED, passthrough_fields
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
@@ -28,10 +28,13 @@ NAMES = {
     **a1111_masks.NAMES,
 }
 
+#: Most images of a body; all but the first are ignored.
+MAX_IMAGES = 64
 ONE_IMAGE = "all but the first of init_images were ignored"
 #: End of a checkpoint title in AUTOMATIC1111: a file extension, a hash, or both.
 _TITLE_END = re.compile(r"(\.safetensors|\.ckpt)?( \[[0-9a-f]+\])?$")
-_LORA = re.compile(r"<lora:([^:<>]+)(?::([^<>:]*))?[^<>]*>")
+#: Nothing is matched twice: otherwise a long name without an end would take quadratic time.
+_LORA = re.compile(r"<lora:([^:<>]++)(?::([^<>:]*+))?+[^<>]*+>")
 #: Fields that are not supported here → their values without effect.
 _IGNORED: dict[str, tuple[Any, ...]] = {
     "restore_faces": (False,), "tiling": (False,), "styles": ([],),
@@ -60,8 +63,8 @@ class _Body(a1111_masks.MaskFields, a1111_passes.PassFields):
     sampler_index = Text(allow_none=True)
     scheduler = Text(allow_none=True)
     denoising_strength = Number(allow_none=True)
-    init_images = fields.List(Text(), allow_none=True)
-    mask = Text(allow_none=True)
+    init_images = Items(PictureText(), MAX_IMAGES, allow_none=True)
+    mask = PictureText(allow_none=True)
     override_settings = fields.Dict(keys=fields.String(), allow_none=True)
 
 

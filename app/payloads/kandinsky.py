@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import INCLUDE, Schema, fields
+from marshmallow import INCLUDE, Schema
 
-from app.fields import Number, Text, Whole, load
+from app.fields import Items, Number, PictureText, Text, Whole, load
 from app.payloads import MappedBody
 from app.payloads.passthrough import KANDINSKY_MAPPED, passthrough_fields
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
@@ -30,13 +30,17 @@ _SAMPLERS = {"p_sampler": "DDPM", "ddim_sampler": "DDIM", "plms_sampler": "PLMS"
 _PARTS = ("text", "image", "image", "text")
 
 
+#: Longest lists that are read at all; four parts are accepted.
+MAX_PARTS = 16
+
+
 class _Body(Schema):
     class Meta:
         unknown = INCLUDE
 
     prompt = Text(allow_none=True)
-    images_texts = fields.List(Text(allow_none=True), allow_none=True)
-    weights = fields.List(Number(), allow_none=True)
+    images_texts = Items(PictureText(allow_none=True), MAX_PARTS, allow_none=True)
+    weights = Items(Number(), MAX_PARTS, allow_none=True)
     steps = Whole(allow_none=True)
     guidance_scale = Number(allow_none=True)
     width = Whole(allow_none=True)

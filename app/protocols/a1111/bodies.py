@@ -9,13 +9,15 @@ from typing import Any
 from flask import request
 from marshmallow import INCLUDE, Schema, fields
 
-from app.fields import Number, Text, Whole, body_of, load
+from app.fields import Items, Number, PictureText, Text, Whole, body_of, load
 from app.json_body import Digest
 from jobs.errors import InvalidRequest, Problem
 from jobs.requests import infotext
 
 #: Maximum number of batches of one request.
 MAX_BATCHES = 100
+#: Most items of a list, such as the arguments of a script.
+MAX_ITEMS = 1000
 #: Upper bound of all numbers of a request, exclusive.
 _MAX = 2**63
 
@@ -30,7 +32,8 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "denoising_strength": (Number, None), "s_min_uncond": (Number, None), "s_churn": (Number, None),
     "s_tmax": (Number, None), "s_tmin": (Number, None), "s_noise": (Number, None), "override_settings": (dict, None),
     "override_settings_restore_afterwards": (bool, True), "refiner_checkpoint": (Text, None),
-    "refiner_switch_at": (Number, None), "disable_extra_networks": (bool, False), "firstpass_image": (Text, None),
+    "refiner_switch_at": (Number, None), "disable_extra_networks": (bool, False),
+    "firstpass_image": (PictureText, None),
     "comments": (dict, None), "sampler_index": (Text, "Euler"), "script_name": (Text, None), "script_args": (list, []),
     "send_images": (bool, True), "save_images": (bool, False), "alwayson_scripts": (dict, {}),
     "force_task_id": (Text, None), "infotext": (Text, None),
@@ -44,14 +47,16 @@ TXT2IMG: dict[str, tuple[Any, Any]] = {
 }  # fmt: skip
 IMG2IMG: dict[str, tuple[Any, Any]] = {
     **COMMON, "denoising_strength": (Number, 0.75), "init_images": (list, None), "resize_mode": (Whole, 0),
-    "image_cfg_scale": (Number, None), "mask": (Text, None), "mask_blur": (Whole, None), "mask_blur_x": (Whole, 4),
-    "mask_blur_y": (Whole, 4), "mask_round": (bool, True), "inpainting_fill": (Whole, 0),
+    "image_cfg_scale": (Number, None), "mask": (PictureText, None), "mask_blur": (Whole, None),
+    "mask_blur_x": (Whole, 4), "mask_blur_y": (Whole, 4), "mask_round": (bool, True), "inpainting_fill": (Whole, 0),
     "inpaint_full_res": (bool, True), "inpaint_full_res_padding": (Whole, 0), "inpainting_mask_invert": (Whole, 0),
-    "initial_noise_multiplier": (Number, None), "latent_mask": (Text, None), "include_init_images": (bool, False),
+    "initial_noise_multiplier": (Number, None), "latent_mask": (PictureText, None),
+    "include_init_images": (bool, False),
 }  # fmt: skip
 
 _TYPES: dict[Any, Any] = {
-    list: partial(fields.List, fields.Raw()), dict: partial(fields.Dict, keys=fields.String()), bool: fields.Boolean,
+    list: partial(Items, fields.Raw(), MAX_ITEMS), dict: partial(fields.Dict, keys=fields.String()),
+    bool: fields.Boolean,
 }  # fmt: skip
 
 

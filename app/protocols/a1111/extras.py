@@ -13,7 +13,7 @@ from PIL import Image
 
 from app import inputs
 from app.extensions import settings
-from app.fields import Number, Text, Whole, body_of, load
+from app.fields import Items, Number, PictureText, Text, Whole, body_of, load
 from app.inputs import off_the_hub
 from app.protocols.a1111.access import A1111Error
 from app.protocols.a1111.lists import UPSCALERS
@@ -42,8 +42,8 @@ class A1111ExtrasSchema(Schema):
     upscaler_1 = Text(allow_none=True)
     upscaler_2 = Text(allow_none=True)
     extras_upscaler_2_visibility = Number(allow_none=True)
-    image = Text(allow_none=True)
-    imageList = fields.List(fields.Dict(), allow_none=True)
+    image = PictureText(allow_none=True)
+    imageList = Items(fields.Dict(), MAX_IMAGES, allow_none=True)
 
 
 class A1111PngInfoSchema(Schema):
@@ -52,7 +52,7 @@ class A1111PngInfoSchema(Schema):
     class Meta:
         unknown = INCLUDE
 
-    image = Text(required=True, validate=validate.Length(min=1, error="must be an image in base64"))
+    image = PictureText(required=True, validate=validate.Length(min=1, error="must be an image in base64"))
 
 
 class A1111InterrogateSchema(Schema):
@@ -61,7 +61,7 @@ class A1111InterrogateSchema(Schema):
     class Meta:
         unknown = INCLUDE
 
-    image = Text(allow_none=True)
+    image = PictureText(allow_none=True)
 
 
 _EXTRAS, _PNG_INFO, _INTERROGATE = A1111ExtrasSchema(), A1111PngInfoSchema(), A1111InterrogateSchema()

@@ -10,10 +10,8 @@ from typing import Any
 
 from marshmallow import INCLUDE, Schema, fields, validate
 
-from app.fields import Number, Text, Whole
+from app.fields import Items, Number, PictureText, Text, Whole
 from jobs.settings import RETENTION_CLASSES
-
-MAX_TEXT_CHARS = 100_000
 
 
 def _doc(text: str) -> dict[str, Any]:
@@ -27,22 +25,22 @@ class LightX2VTaskSchema(Schema):
         unknown = INCLUDE
 
     task_id = Text(**_doc("Your own id; must be new."))
-    prompt = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What to show."))
-    negative_prompt = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What not to show."))
-    image_path = Text(**_doc("Input image: link, data URL, base64, or a path inside the server's `INPUT_DIR`."))
+    prompt = Text(**_doc("What to show."))
+    negative_prompt = Text(**_doc("What not to show."))
+    image_path = PictureText(**_doc("Input image: link, data URL, base64, or a path inside the server's `INPUT_DIR`."))
     save_video_path = Text(**_doc("Name of the output below `/v1/files/download/`; name in older versions."))
     save_result_path = Text(**_doc("Name of the output below `/v1/files/download/`."))
     infer_steps = Whole(**_doc("Denoising steps."))
     target_video_length = Whole(**_doc("Frames of a video."))
     seed = Whole(**_doc("The same seed gives the same output."))
     target_fps = Number(**_doc("Frames per second of a video."))
-    target_shape = fields.List(Whole(), **_doc("Height and width, pixels."))
+    target_shape = Items(Whole(), 16, **_doc("Height and width, pixels."))
     aspect_ratio = Text(**_doc("Such as `16:9`: the model's default area in this shape."))
     i2i_denoise_strength = Number(**_doc("How far an input image is changed, 0 to 1."))
     # Refused when they are not empty: no model supports them.
-    audio_path = Text(**_doc("Refused: no model here takes audio."))
-    last_frame_path = Text(**_doc("Refused: no model here takes a last frame."))
-    video_path = Text(**_doc("Refused: no model here takes a video."))
+    audio_path = PictureText(**_doc("Refused: no model here takes audio."))
+    last_frame_path = PictureText(**_doc("Refused: no model here takes a last frame."))
+    video_path = PictureText(**_doc("Refused: no model here takes a video."))
     talk_objects = fields.Raw(**_doc("Refused: no model here takes audio."))
     presigned_url = Text(**_doc("Refused: outputs are stored on the server."))
     # Ignored, with a warning.
@@ -56,13 +54,13 @@ class LightX2VTaskSchema(Schema):
     disagg_phase1_receiver_engine_rank = fields.Raw(**_doc("Ignored."))
     disagg_bootstrap_room = fields.Raw(**_doc("Ignored."))
     disagg_decoder_bootstrap_room = fields.Raw(**_doc("Ignored."))
-    image_mask_path = Text(**_doc("Images: mask of the region to repaint, given like image_path."))
+    image_mask_path = PictureText(**_doc("Images: mask of the region to repaint, given like image_path."))
     lora_name = Text(**_doc("A LoRA of the model, by its file's name."))
     lora_strength = Number(**_doc("Its weight."))
     # Fields of the native API.
     model = Text(**_doc("Name of a model, see /v1/models."))
     guidance_scale = Number(**_doc("How closely the output follows the prompt."))
-    image = Text(**_doc("As `image_path`."))
+    image = PictureText(**_doc("As `image_path`."))
     steps = Whole(**_doc("As `infer_steps`."))
     frames = Whole(**_doc("As `target_video_length`."))
     fps = Number(**_doc("As `target_fps`."))

@@ -9,7 +9,7 @@ from marshmallow import INCLUDE, Schema, fields, validate
 
 from app import auth
 from app.extensions import settings, store
-from app.fields import Text, Whole, body_of
+from app.fields import Items, Text, Whole, body_of
 from app.openapi.blueprint import Blueprint
 from app.protocols.native import fleet_answers as answers
 from app.protocols.native import schemas
@@ -26,6 +26,10 @@ blueprint = Blueprint("admin", __name__, url_prefix="/v1/admin", tag="Framemill:
 auth.protect(blueprint)
 
 
+#: Most models and paths of a key.
+MAX_NAMED = 1000
+
+
 class KeySchema(Schema):
     """A new API key."""
 
@@ -36,8 +40,8 @@ class KeySchema(Schema):
     max_waiting = Whole(load_default=0)
     max_running = Whole(load_default=0)
     max_per_minute = Whole(load_default=0)
-    models = fields.List(Text(), load_default=list)
-    endpoints = fields.List(Text(), load_default=list)
+    models = Items(Text(), MAX_NAMED, load_default=list)
+    endpoints = Items(Text(), MAX_NAMED, load_default=list)
     may_skip_moderation = fields.Boolean(load_default=False)
     webhook_url = Text(allow_none=True, load_default=None)
     webhook_events = schemas.TextList(allow_none=True, load_default=None)

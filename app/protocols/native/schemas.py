@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import INCLUDE, Schema, fields, validate
 
-from app.fields import Number, Text, Whole, load, parsed
+from app.fields import Items, Number, PictureText, Text, Whole, load, parsed
 from jobs.callers import CLASSES
 from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import Kind
@@ -20,8 +20,8 @@ from jobs.states import JobState
 
 #: Most jobs of one page of the list.
 MAX_LISTED = 500
-#: Longest prompt that is read at all, characters; models have lower limits.
-MAX_TEXT_CHARS = 100_000
+#: Most texts of a list.
+MAX_LISTED = 100
 #: Longest time limit that a caller can set, seconds: 30 days.
 MAX_SECONDS = 30 * 24 * 3600
 
@@ -40,14 +40,13 @@ class Part(fields.Nested):
         return super()._deserialize(value, *args, **kwargs)
 
 
-class Parts(fields.List):
+class Parts(Items):
     """A list of objects; JSON as text in a form."""
 
     default_error_messages = {"invalid": "must be a list"}
 
     def __init__(self, schema: type[Schema], longest: int, **kwargs: Any) -> None:
-        length = validate.Length(max=longest, error="must be at most {max}")
-        super().__init__(fields.Nested(schema), validate=length, **kwargs)
+        super().__init__(fields.Nested(schema), longest, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
         if isinstance(value, str):
@@ -59,11 +58,11 @@ class Parts(fields.List):
         return parts
 
 
-class TextList(fields.List):
+class TextList(Items):
     """A list of texts: a JSON list, or one text with commas (in a form, or for a single value)."""
 
     def __init__(self, **kwargs: Any) -> None:
-        super().__init__(Text(), **kwargs)
+        super().__init__(Text(), MAX_LISTED, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
         if isinstance(value, str):
@@ -93,8 +92,8 @@ class MixSchema(Schema):
 
     error_messages = {"type": "must be an object", "unknown": "is unknown"}
 
-    text = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What to show."))
-    image = Text(**_doc("As the field `image`; in a form also the name of an uploaded file."))
+    text = Text(**_doc("What to show."))
+    image = PictureText(**_doc("As the field `image`; in a form also the name of an uploaded file."))
     weight = Number(**_doc("Weight in the mix. Default: 1."))
 
 
@@ -126,7 +125,7 @@ class PriorSchema(Schema):
 
     steps = Whole(**_doc("Steps of the prior."))
     guidance_scale = Number(**_doc("How closely the prior follows the prompt."))
-    negative_prompt = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What the prior should not show."))
+    negative_prompt = Text(**_doc("What the prior should not show."))
 
 
 class InpaintSchema(Schema):
@@ -151,8 +150,8 @@ class SubmitSchema(Schema):
 
     model = Text(**_doc("Name of a model, see /v1/models.", example="demo-image"))
     kind = Text(**_doc("What to do. Default: follows from the model and the inputs.", enum=[*Kind]))
-    prompt = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What to show.", example="a red circle"))
-    negative_prompt = Text(validate=validate.Length(max=MAX_TEXT_CHARS), **_doc("What not to show."))
+    prompt = Text(**_doc("What to show.", example="a red circle"))
+    negative_prompt = Text(**_doc("What not to show."))
     seed = Whole(**_doc("The same seed gives the same output. Default: random, and reported. Image i has seed + i."))
     steps = Whole(**_doc("Denoising steps."))
     guidance_scale = Number(**_doc("How closely the output follows the prompt."))
@@ -160,8 +159,8 @@ class SubmitSchema(Schema):
     height = Whole(**_doc("Pixels; rounded to the model's multiple."))
     frames = Whole(**_doc("Frames of a video; rounded to the model's rule."))
     fps = Number(**_doc("Frames per second of a video."))
-    image = Text(**_doc("Input image: base64, data URL or http(s) URL; in a form also an uploaded file."))
-    mask = Text(**_doc("inpaint: mask, given like `image`, of any size. White is repainted, black is kept."))
+    image = PictureText(**_doc("Input image: base64, data URL or http(s) URL; in a form also an uploaded file."))
+    mask = PictureText(**_doc("inpaint: mask, given like `image`, of any size. White is repainted, black is kept."))
     strength = Number(**_doc("img2img, inpaint: 0 keeps the image, 1 ignores it."))
     resize = Text(**_doc("How `image` and `mask` are fitted to width × height.", enum=[*RESIZES]))
     inpaint = Part(InpaintSchema, **_doc("inpaint: how the mask is used."))

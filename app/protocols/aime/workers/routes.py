@@ -58,7 +58,7 @@ NOT_AUTHORIZED = "Worker not authorized!"
 def _refuse(exc: FramemillError) -> tuple[Response, int]:
     """Render a refusal before the call is looked at with the names that workers of all versions read."""
     if request.path == "/worker_job_request":
-        time.sleep(ERROR_DELAY_S)  # a worker whose key, name of this server or version is wrong repeats its call at once
+        time.sleep(ERROR_DELAY_S)  # a worker that has the wrong name of this server, or key, repeats its call at once
     body = {"success": False, "cmd": "error", "msg": exc.message, "error_msg": exc.message}
     return jsonify(body), status_of(exc)
 
