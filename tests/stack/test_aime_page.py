@@ -3,92 +3,23 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import os
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import requests
 
-from stack import ports
 from tests.support.aime_endpoint import write_endpoint
 from tests.support.aime_peers import Worker, picture
+from tests.support.browser import Browser, browsing
 from tests.support.harness import Stack, running, wait_for
-
-_ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-
-
-class Browser:
-    """One window."""
-
-    def __init__(self, address: str, folder: Path) -> None:
-        arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                     "--disable-background-networking", f"--user-data-dir={folder}",
-                     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]  # fmt: skip
-        options = {"binary": shutil.which("chromium"), "args": arguments}
-        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
-        self._address = address
-        self._session = ""
-        self._session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
-
-    def _call(self, method: str, path: str, body: Any = None) -> Any:
-        base = self._address + (f"/session/{self._session}" if self._session else "")
-        return requests.request(method, base + path, json=body, timeout=60).json()["value"]
-
-    def open(self, url: str) -> None:
-        self._call("POST", "/url", {"url": url})
-
-    def run(self, script: str) -> Any:
-        return self._call("POST", "/execute/sync", {"script": script, "args": []})
-
-    def type(self, selector: str, text: str) -> None:
-        self._call("POST", f"/element/{self._find(selector)}/value", {"text": text})
-
-    def clear(self, selector: str) -> None:
-        self._call("POST", f"/element/{self._find(selector)}/clear", {})
-
-    def click(self, selector: str) -> None:
-        self._call("POST", f"/element/{self._find(selector)}/click", {})
-
-    def _find(self, selector: str) -> str:
-        return str(self._call("POST", "/element", {"using": "css selector", "value": selector})[_ELEMENT])
-
-    def errors(self) -> list[str]:
-        found = self._call("POST", "/se/log", {"type": "browser"})
-        return [line["message"] for line in found if line["level"] == "SEVERE"]
-
-    def close(self) -> None:
-        self._call("DELETE", "")
 
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Browser]:
-    driver = shutil.which("chromedriver")
-    if driver is None or shutil.which("chromium") is None:
-        assert not os.environ.get("CI"), "CI needs chromium and chromedriver on PATH"
-        pytest.skip("chromium or its driver is not installed (Debian: apt-get install chromium-driver)")
-    port = ports.next_free("127.0.0.1", 40_000 + os.getpid() % 10_000)
-    process = subprocess.Popen([driver, f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-
-    def answers() -> bool:
-        with contextlib.suppress(requests.ConnectionError):
-            return bool(requests.get(f"{address}/status", timeout=5).json()["value"]["ready"])
-        return False
-
-    try:
-        wait_for(answers, "the driver")
-        one = Browser(address, tmp_path / "profile")
+    with browsing(tmp_path) as one:
         yield one
-        one.close()
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.fixture

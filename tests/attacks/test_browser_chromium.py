@@ -1,0 +1,138 @@
+"""A real browser: pages on another origin and under a rebound name get nothing; an allowed page gets everything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.slots.slot import ALL_SLOTS
+from jobs.store.api_keys import KeyRing
+from tests.support.aime_endpoint import write_endpoint
+from tests.support.api import wait_for
+from tests.support.browser import Browser, browsing
+from tests.support.evil_pages import ATTACK, Rebinding, page
+from tests.support.served_app import ServedApp
+from tests.support.tiny import BASE
+
+#: What no page may achieve: nothing is read, every request that can be answered is an error.
+NOTHING = {"read": "error", "json": "error", "text": "error", "delete": "error", "options": "error", "picture": "error",
+           "script": "error", "socket": "closed", "events": "error"}  # fmt: skip
+#: The same of a page that has the origin of the server, which reads the refusal.
+REFUSED = {**NOTHING, **dict.fromkeys(("read", "json", "text", "delete", "options"), 421)}
+EVERYTHING = {"read": 200, "json": 201, "text": 201, "delete": 200, "options": 200, "picture": "load", "script": "load",
+              "socket": "info", "events": "open"}  # fmt: skip
+#: Made-up names, and the address of this machine that they lead to.
+NAMES = {"evil.example": "127.0.0.1", "friend.example": "127.0.0.1", "rebound.example": "127.0.0.2",
+         "studio.example": "127.0.0.2"}  # fmt: skip
+
+
+class Place:
+    """A server without keys, the page of another server, and a browser."""
+
+    def __init__(self, mill: ServedApp, browser: Browser, page_port: int) -> None:
+        self.mill, self.browser, self.page_port = mill, browser, page_port
+        self.log: list[tuple[str, str, int]] = []
+        inner = mill.app.wsgi_app
+
+        def logged(environ: dict[str, Any], start_response: Callable[..., Any]) -> Any:
+            def start(status: str, *rest: Any) -> Any:
+                self.log.append((environ["REQUEST_METHOD"], environ["PATH_INFO"], int(status[:3])))
+                return start_response(status, *rest)
+
+            return inner(environ, start)
+
+        mill.app.wsgi_app = logged  # type: ignore[method-assign]
+
+    def jobs(self) -> int:
+        return int(self.mill.store.client.zcard("framemill:jobs"))
+
+    def attack(self, origin: str, base: str = "") -> dict[str, Any]:
+        """Open the page of an origin, and run the attack there."""
+        self.browser.open(f"{origin}/")
+        return self.attack_here(base)
+
+    def attack_here(self, base: str) -> dict[str, Any]:
+        self.log.clear()
+        return dict(self.browser.run(ATTACK, base, self.result()))
+
+    def result(self) -> str:
+        """A job with a picture."""
+        self.mill.store.pause(ALL_SLOTS, resume=True)
+        job_id = self.mill.submit()
+        self.mill.wait(job_id)
+        return job_id
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., ServedApp]) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("browser")
+    write_endpoint(folder, timeout_s="1")
+    with ExitStack() as opened:
+        port = opened.enter_context(page())
+        browser = opened.enter_context(browsing(folder, NAMES))
+        friend = f"http://friend.example:{port}"
+        mill = serve(BASE, ENDPOINTS_DIR=folder, CORS_ORIGINS=friend, ALLOWED_HOSTS="studio.example")
+        mill.worker("tiny-image", step_s=0.001)
+        yield Place(mill, browser, port)
+
+
+def check_nothing_happened(place: Place, jobs: int) -> None:
+    assert place.jobs() == jobs
+    assert KeyRing(place.mill.store).all() == []
+    assert place.mill.queue()["paused"] == []
+
+
+@pytest.mark.timeout(180)
+def test_a_page_of_another_origin_gets_nothing(place: Place) -> None:
+    jobs = place.jobs()
+    assert place.attack(f"http://evil.example:{place.page_port}", place.mill.url("")) == NOTHING
+    check_nothing_happened(place, jobs + 1)
+    assert len([status for _, _, status in place.log if status == 403]) >= 15, place.log
+    # The same by another name of this machine: another site, whatever its address is.
+    assert place.attack(f"http://127.0.0.1:{place.page_port}", place.mill.url("")) == NOTHING
+    check_nothing_happened(place, jobs + 2)
+
+
+@pytest.mark.timeout(180)
+def test_a_page_that_the_server_allows_gets_everything(place: Place) -> None:
+    jobs = place.jobs()
+    assert place.attack(f"http://friend.example:{place.page_port}", place.mill.url("")) == EVERYTHING
+    wait_for(lambda: place.jobs() >= jobs + 4, "the jobs of the page")
+    assert KeyRing(place.mill.store).all() == []  # even this page makes no key
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(("name", "expected"), [("rebound.example", REFUSED), ("studio.example", EVERYTHING)])
+def test_a_page_under_a_rebound_name_gets_nothing(place: Place, name: str, expected: dict[str, Any]) -> None:
+    """The page has the origin of the server then, so that only ``Host`` tells them apart."""
+    rebinding = Rebinding("127.0.0.2", place.mill.port, place.page_port)
+    try:
+        jobs = place.jobs()
+        place.browser.open(f"http://{name}:{place.mill.port}/")
+        assert place.browser.run("return document.title") == "A page"
+        rebinding.rebind()
+        assert place.attack_here("") == expected
+        if expected is REFUSED:
+            check_nothing_happened(place, jobs + 1)
+            assert len([status for _, _, status in place.log if status == 421]) >= 15
+        else:
+            assert place.jobs() > jobs + 4
+    finally:
+        rebinding.close()
+
+
+@pytest.mark.timeout(180)
+def test_results_are_shown_and_links_to_pages_are_followed(place: Place, tmp_path: Path) -> None:
+    browser, mill = place.browser, place.mill
+    browser.open(mill.url(f"/v1/jobs/{place.result()}/result"))
+    wait_for(lambda: browser.run("return document.images.length && document.images[0].naturalWidth"), "the picture")
+    browser.open(f"http://evil.example:{place.page_port}/")
+    browser.run("location = arguments[0]", mill.url("/docs"))
+    wait_for(lambda: browser.run("return document.querySelectorAll('.opblock').length > 20"), "the page of the API")
+    browser.open(f"http://evil.example:{place.page_port}/")
+    browser.run("location = arguments[0]", mill.url("/v1/jobs"))
+    wait_for(lambda: "CORS_ORIGINS" in browser.run("return document.body.textContent"), "the refusal")
