@@ -54,8 +54,9 @@ def made(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., ServedAp
 
 
 @pytest.fixture
-def mill(made: ServedApp) -> Iterator[ServedApp]:
+def mill(made: ServedApp, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedApp]:
     """A server without keys that allows the pages of one other origin."""
+    monkeypatch.setattr("app.protocols.aime.workers.routes.ERROR_DELAY_S", 0)
     made.store.client.flushall()
     auth.keys_changed()
     yield made
@@ -109,8 +110,7 @@ def test_no_route_serves_a_page_of_another_origin(mill: ServedApp, headers: dict
 
 
 @pytest.mark.parametrize("host", REBOUND)
-def test_no_route_serves_a_name_of_others(mill: ServedApp, host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.protocols.aime.workers.routes.ERROR_DELAY_S", 0)
+def test_no_route_serves_a_name_of_others(mill: ServedApp, host: str) -> None:
     client = mill.app.test_client()
     probes = {"/health", "/healthz", "/readyz"}
     for method, path in routes(mill):
@@ -144,9 +144,8 @@ def test_names_of_this_machine_and_of_the_settings_are_served(mill: ServedApp, h
      ("POST", "/worker_job_request", {"success", "cmd", "msg", "error_msg"}), ("GET", "/nothing", {"detail", "error"})],
 )  # fmt: skip
 def test_each_protocol_has_its_own_shape_of_the_refusal(
-    mill: ServedApp, method: str, path: str, shape: set[str], monkeypatch: pytest.MonkeyPatch
+    mill: ServedApp, method: str, path: str, shape: set[str]
 ) -> None:
-    monkeypatch.setattr("app.protocols.aime.workers.routes.ERROR_DELAY_S", 0)
     for headers, status in ((PAGES["fetch"], 403), ({"Host": "evil.example"}, 421)):
         response = requests.request(method, mill.url(path), json={}, headers=headers, timeout=10)
         assert (response.status_code, set(response.json())) == (status, shape)
