@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
+import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
 from jobs.errors import StoreRefuses
+from jobs.settings import Settings
 from jobs.slots.slot import Redelivery
 from jobs.store import events, keys, previews, refusals
 from jobs.store.client_state import LoginSessions
 from jobs.store.events import EventLog
+from stack.embedded_redis import probe
+from stack.embedded_redis.binary import find_binary
+from stack.embedded_redis.probe import ServerState
+from tests.support.api import wait_for
 from tests.support.refusing_redis import REFUSALS, memory_full, read_only, unsaved
 from tests.support.room import OWNER, Room
 
@@ -197,3 +206,39 @@ def test_other_errors_are_not_taken_for_refusals(room: Open) -> None:
     here.redis.set("text", "x")
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         here.store.call(lambda client: client.hgetall("text"))
+
+
+# ---- a disk that is really full
+
+
+@pytest.fixture
+def small_disk(short_folder: Path) -> Iterator[tuple[Settings, Path]]:
+    """A Redis whose append-only file is on a disk of 1 MiB of its own, and this disk's folder."""
+    folder, socket = short_folder / "disk", short_folder / "redis.sock"
+    folder.mkdir()
+    mounted = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs -o size=1m none "$0" && exec "$@"']
+    if shutil.which("unshare") is None or subprocess.run([*mounted, folder, "true"], check=False).returncode:
+        pytest.skip("this machine permits no mounts of one's own")
+    server = [find_binary().path, "--dir", folder, "--unixsocket", socket, "--port", "0", "--save", "", "--appendonly"]
+    process = subprocess.Popen([*mounted, folder, *server, "yes"], stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: probe.ping(socket) is ServerState.READY, "Redis")
+        yield Settings.of(redis_url=f"unix://{socket}"), Path(f"/proc/{process.pid}/root{folder}")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_a_full_disk_is_named_and_jobs_are_accepted_when_it_has_room(small_disk: tuple[Settings, Path]) -> None:
+    settings, folder = small_disk
+    here = Room(settings)
+    here.submit(job_id="first")
+    filler = folder / "filler"
+    with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(512))
+    with pytest.raises(StoreRefuses, match=r"^the job store refuses writes: its disk is full$"):
+        here.submit_many(1000)
+    assert here.state("first") == "queued"
+    filler.unlink()
+    assert here.store.until_written(lambda: here.submit(job_id="last")) == "last"
