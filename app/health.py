@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
 
 from flask import Response, jsonify
 from marshmallow import fields
 
-from app.extensions import store
+from app import readiness
 from app.openapi.answers import Answer, doc, texts
 from app.openapi.blueprint import OF_PAGES, Blueprint
-from jobs.errors import Unavailable
-from jobs.store import queries
 
 blueprint = Blueprint("health", __name__, tag="Health and metrics", security=(), common=OF_PAGES)
 
@@ -26,10 +24,10 @@ class ReadyAnswer(Answer):
     """Whether a job submitted now would be computed and delivered."""
 
     status = fields.String(**doc(enum=["ready", "not ready"]))
-    missing = texts("What is missing.")
+    missing = texts("Why a job submitted now would not be computed and delivered.")
+    warnings = texts("What does not stop jobs yet, such as a disk that is almost full.")
     slots = texts("Slots with a worker.")
     delivery = texts("Hosts with a delivery worker.")
-
 
 
 @blueprint.route("/health", endpoint="health")
@@ -41,25 +39,10 @@ def healthz() -> Response:
 
 
 @blueprint.route("/readyz")
-@blueprint.response(
-    200, ReadyAnswer, description="Redis responds, and a GPU worker and a delivery worker are running."
-)
+@blueprint.response(200, ReadyAnswer, description="Jobs can be accepted, computed and delivered.")
 @blueprint.alt_response(503, schema=ReadyAnswer, description="Not ready; `missing` says why.")
 def readyz() -> tuple[Response, int]:
     """Readiness: whether a job submitted now would be computed and delivered."""
-    missing: list[str] = []
-    facts: dict[str, Any] = {"slots": [], "delivery": []}
-    try:
-        fleet = queries.fleet(store())
-    except Unavailable:
-        missing.append("Redis does not answer")
-    else:
-        facts["slots"] = [slot.name for slot in fleet.slots if not slot.suspect]
-        facts["delivery"] = fleet.delivery_nodes
-        missing += [f"jobs wait for model {name}, which no running worker has" for name in fleet.stuck_models]
-        if not facts["slots"]:
-            missing.append("no GPU worker is running (celery -A tasks worker -Q gpu0)")
-        if not facts["delivery"]:
-            missing.append("no delivery worker is running (celery -A tasks worker -Q io)")
-    status = "ready" if not missing else "not ready"
-    return jsonify({"status": status, "missing": missing, **facts}), 503 if missing else 200
+    now = readiness.of_this_server()
+    status = "not ready" if now.missing else "ready"
+    return jsonify({"status": status, **asdict(now)}), 503 if now.missing else 200

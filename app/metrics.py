@@ -11,9 +11,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from app import auth
-from app.extensions import store
+from app.extensions import settings, store
 from app.openapi.answers import TEXT
 from app.openapi.blueprint import Blueprint
+from jobs.files import disks
 from jobs.store import queries
 from jobs.store.queries import Fleet
 
@@ -36,15 +37,15 @@ def metrics() -> Response:
     """Show jobs, slots, devices, models in memory, and counters; needs an admin's key."""
     auth.admin()
     registry = CollectorRegistry()
-    registry.register(_Fleet(queries.fleet(store())))
+    registry.register(_Fleet(queries.fleet(store()), disks.free_bytes(settings())))
     return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
 class _Fleet(Collector):
-    """The metrics of the fleet at one moment."""
+    """The metrics of the fleet, and of the disks of this host, at one moment."""
 
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, fleet: Fleet, free_bytes: Mapping[str, int]) -> None:
+        self._fleet, self._free_bytes = fleet, free_bytes
 
     def describe(self) -> Iterable[Metric]:
         return ()
@@ -65,6 +66,8 @@ class _Fleet(Collector):
                        ["slot"], {(slot.name,): slot.ooms for slot in fleet.slots})  # fmt: skip
         held = {(slot.name, one.model, str(one.place)): one.bytes for slot in fleet.slots for one in slot.loaded_models}
         yield _gauge("model_bytes", "Models in memory: device, parked or offloaded", ["slot", "model", "place"], held)
+        free = {(name,): count for name, count in self._free_bytes.items()}
+        yield _gauge("disk_free_bytes", "Free space of the web server's disks, by what they hold", ["holds"], free)
         for fact, text in DEVICE_FACTS.items():
             values = {(slot.name,): slot.device_facts[fact] for slot in fleet.slots if fact in slot.device_facts}
             yield _gauge(f"device_{fact}", text, ["slot"], values)

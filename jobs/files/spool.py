@@ -66,14 +66,14 @@ def root_for(settings: Settings, size_bytes: int) -> Path:
 
 def full(settings: Settings) -> str:
     """Return why this host should get no new job, in words; '' while the spool has space."""
-    used = sum(used_bytes(root) for root in _roots(settings))
-    if settings.spool.max_bytes and used >= settings.spool.max_bytes:
-        return f"delivery of computed frames: {_size(used)} of {_size(settings.spool.max_bytes)} wait in the spool"
+    used, most = sum(used_bytes(root) for root in _roots(settings)), settings.spool.max_bytes
+    if most and used >= most:
+        return f"delivery of computed frames: {size_text(used)} of {size_text(most)} wait in the spool"
     with suppress(OSError):  # an unusable folder fails the run, with its own message
         make_folder(settings.spool_disk)
-        free = shutil.disk_usage(settings.spool_disk).free
-        if free < settings.spool.reserve_bytes:
-            return f"room on the disk of the spool: {_size(free)} free, {_size(settings.spool.reserve_bytes)} kept free"
+        free, reserve = shutil.disk_usage(settings.spool_disk).free, settings.spool.reserve_bytes
+        if free < reserve:
+            return f"room on the disk of the spool: {size_text(free)} free, {size_text(reserve)} kept free"
     return ""
 
 
@@ -143,7 +143,8 @@ def _is_ours(folder: Path) -> bool:
     return stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
 
 
-def _size(count: float) -> str:
+def size_text(count: float) -> str:
+    """Return a number of bytes for people, such as ``1.2 GiB``."""
     for unit in ("bytes", "KiB", "MiB"):
         if count < 1024:
             return f"{count:.3g} {unit}"

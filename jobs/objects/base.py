@@ -88,6 +88,9 @@ class ObjectStore(Protocol):
         Raises: Unavailable.
         """
 
+    def check(self) -> None:
+        """Check that files can be stored now. Raises: Unavailable: the reason."""
+
     def tidy(self, age_s: float) -> None:
         """Remove incomplete files of dead writers that are older than ``age_s``. Raises: Unavailable."""
 

@@ -75,6 +75,14 @@ class LocalStore:
     def list(self, prefix: str, after: str = "") -> Iterator[ListedObject]:
         return self._below(self._root / check_prefix(prefix), prefix, after)
 
+    def check(self) -> None:
+        try:
+            make_folder(self._root)
+            with tempfile.NamedTemporaryFile(dir=self._root, prefix=PART) as probe:
+                probe.write(bytes(4096))  # a full disk still creates an empty file
+        except OSError as exc:
+            raise self._unwritable(exc) from exc
+
     def tidy(self, age_s: float) -> None:
         latest_s = time.time() - age_s
         for folder, _, names in os.walk(self._root):
@@ -117,12 +125,17 @@ class LocalStore:
             return ObjectNotFound()
         return Unavailable(f"the folder of outputs cannot be read: {exc.strerror}")
 
+    @staticmethod
+    def _unwritable(exc: OSError) -> Unavailable:
+        """Return the error for a file that cannot be written, such as on a full disk, which may get space again."""
+        return Unavailable(f"the folder of outputs cannot be written: {exc.strerror}")
+
     def _write(self, key: str, media_type: str, source: BinaryIO) -> None:
         path = self._path(key)
         try:
             self._replace(path, media_type, source)
-        except OSError as exc:  # such as a full disk, which may get space again
-            raise Unavailable(f"the folder of outputs cannot be written: {exc.strerror}") from exc
+        except OSError as exc:
+            raise self._unwritable(exc) from exc
 
     def _replace(self, path: Path, media_type: str, source: BinaryIO) -> None:
         make_folder(path.parent)

@@ -161,6 +161,10 @@ class S3Store:
                     if key > after:  # not every server supports StartAfter
                         yield ListedObject(key, entry["LastModified"].timestamp())
 
+    def check(self) -> None:
+        with _translated():
+            self.client.head_bucket(Bucket=self._bucket)
+
     def tidy(self, age_s: float) -> None:
         """Abort unfinished multipart uploads: their parts occupy space, and no listing of objects shows them."""
         latest_s = time.time() - age_s

@@ -33,6 +33,8 @@ class PathOptions(Group):
 
     #: Folder of the embedded Redis, the spool and local objects.
     data_dir: Path = option("DATA_DIR", PROJECT_ROOT / "var")
+    #: A disk with less free space than this is warned of, bytes. 0: never.
+    min_free_disk_bytes: int = option("MIN_FREE_DISK_BYTES", 4 * 1024**3)
     #: The file that describes the models.
     models_file: Path = option("MODELS_FILE", PROJECT_ROOT / "models.toml")
     #: The file that describes back ends. It may be missing.

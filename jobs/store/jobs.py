@@ -50,6 +50,10 @@ class Capacity:
 class JobStore(RunStore, SlotStore, FileIndex):
     """The records in Redis; see :class:`~jobs.store.scripts.Scripts` for what applies to all methods."""
 
+    def check_writable(self) -> None:
+        """Check that Redis accepts writes, also those that need memory. Raises: Unavailable: the reason."""
+        self.call(lambda client: client.set(keys.PROBE, 1, px=1))
+
     def read(self, job_id: str) -> dict[str, str]:
         """Return the hash of a record. Raises: JobNotFound."""
         values = self.call(lambda client: cast("dict[str, str]", client.hgetall(keys.JOB + job_id)))

@@ -66,18 +66,6 @@ def test_others_jobs_are_not_named(service: Service) -> None:
         assert service.json("/v1/queue", headers=headers)["active"] == [job_id] * (shown is not None)
 
 
-def test_readiness_says_what_is_missing(services: Callable[..., Service]) -> None:
-    service = services()
-    service.submit()
-    response = service.get("/readyz")
-    missing = " ".join(response.get_json()["missing"])
-    assert response.status_code == 503
-    assert all(part in missing for part in ("GPU worker", "delivery worker", "model tiny-image"))
-    service.open()
-    service.redis.zadd(keys.NODES, {"host": 2e9})
-    assert service.json("/readyz") == {"status": "ready", "missing": [], "slots": ["gpu0"], "delivery": ["host"]}
-
-
 # ---- models
 
 

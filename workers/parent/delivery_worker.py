@@ -6,6 +6,7 @@ import contextlib
 
 from jobs.errors import Unavailable
 from jobs.files import spool
+from jobs.files.disks import DiskWatch
 from tasks.runtime import settings, store
 from workers.parent.janitor import Janitor
 from workers.parent.webhook_sender import WebhookSender
@@ -17,6 +18,7 @@ class DeliveryWorker:
     def __init__(self) -> None:
         self._janitor = Janitor()
         self._sender = WebhookSender()
+        self._disks = DiskWatch(settings())
 
     def start(self) -> None:
         spool.offer_memory(settings())
@@ -25,8 +27,9 @@ class DeliveryWorker:
         self._sender.start()
 
     def beat(self) -> None:
-        """Renew the announcements. Raises: Unavailable."""
+        """Renew the announcements, and look at the disks. Raises: Unavailable."""
         spool.offer_memory(settings())
+        self._disks.check()
         store().announce_node()
 
     def stop(self) -> None:
