@@ -84,15 +84,6 @@ def start(drawn_models_file: Path, short_folder: Path) -> Iterator[Callable[...,
         yield started
 
 
-@pytest.fixture
-def start_genuine(models_file: Path, short_folder: Path) -> Iterator[Callable[..., Stack]]:
-    """As ``start``, with tiny pipelines."""
-    with ExitStack() as stacks:
-        yield lambda *workers, **environment: stacks.enter_context(
-            running(short_folder, models_file, *workers, **environment)
-        )
-
-
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server with a bucket; a test that stops it starts it again."""

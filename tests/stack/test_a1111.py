@@ -52,8 +52,8 @@ def test_hires_fix_and_subseeds(stack: Stack) -> None:
     assert pixels(other) == pixels(post(stack, "txt2img", {**sent, "n_iter": 1, "subseed": 51, "subseed_strength": 1}))
 
 
-def test_a_web_process_may_die_between_submit_and_answer(start_genuine: Callable[..., Stack]) -> None:
-    stack = start_genuine("gpu0", "gpu1", "io", WEB_PROCESSES=2)
+def test_a_web_process_may_die_between_submit_and_answer(start: Callable[..., Stack]) -> None:
+    stack = start("gpu0", "gpu1", "io", WEB_PROCESSES=2)
     body = {**ENDLESS, "n_iter": 2, "seed": -1}
     call = Waiting(stack, body)
     until_running(stack, 2)  # batches run on both slots

@@ -59,6 +59,7 @@ def test_a_job_that_kills_every_worker_is_given_up(start: Start) -> None:
     view = stack.wait(job_id)
     assert (view["state"], view["error"]["code"]) == ("failed", "worker_lost")
     assert connect(stack.settings).zrange(keys.DEAD, 0, -1) == [job_id]
+    assert [dead["id"] for dead in stack.get("/v1/admin/dead").json()["dead"]] == [job_id]
     assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
 
 

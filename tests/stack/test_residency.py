@@ -257,16 +257,6 @@ def test_a_lost_device_ends_the_process_and_the_job_runs_again(roomy: Stack) -> 
     assert roomy.child("gpu0") != child
 
 
-def test_a_job_that_loses_the_device_each_time_is_given_up(roomy: Stack) -> None:
-    faults = arm(roomy, "a", "poison", times=5)
-    job_id = roomy.submit(model="a", steps=4)
-    view = roomy.wait(job_id)
-    assert (view["state"], view["error"]["code"], left(faults)) == ("failed", "worker_lost", 3)
-    assert [dead["id"] for dead in roomy.get("/v1/admin/dead").json()["dead"]] == [job_id]
-    faults.unlink()
-    use(roomy, "a")
-
-
 # ---- what stays
 
 

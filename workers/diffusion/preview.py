@@ -6,7 +6,6 @@ leaves torch's threads to the steps. The painter of a model is made when its fir
 
 from __future__ import annotations
 
-import io
 import logging
 import time
 from functools import partial
@@ -19,14 +18,10 @@ from PIL import Image
 from jobs.requests.generation import GenerationRequest
 from workers.diffusion.latents import Level, Schedule, cells, difference, rescaled, without_noise
 from workers.diffusion.painter import LatentPainter
+from workers.reporting import preview_file
 from workers.reporting.reporter import Reporter
 
 logger = logging.getLogger(__name__)
-
-#: Longest side of a preview, pixels.
-MAX_SIDE_PX = 512
-MEDIA_TYPE = "image/jpeg"
-JPEG_QUALITY = 85
 
 #: Decoder → its painter, as long as the decoder is in memory. None: it cannot be fitted.
 _painters: WeakKeyDictionary[Any, LatentPainter | None] = WeakKeyDictionary()
@@ -128,9 +123,4 @@ def _draw(
         picture = without_noise(now, level, before[0], level_before)
     else:
         picture = rescaled(now, level)
-    image = Image.fromarray(painter.paint(picture))
-    scale = min(1.0, MAX_SIDE_PX / max(request.width, request.height))
-    size = (max(1, round(request.width * scale)), max(1, round(request.height * scale)))
-    file = io.BytesIO()
-    image.resize(size, Image.Resampling.BILINEAR).save(file, "JPEG", quality=JPEG_QUALITY)
-    return file.getvalue(), MEDIA_TYPE
+    return preview_file.encode(Image.fromarray(painter.paint(picture)), request.width, request.height)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 
 import numpy as np
+from PIL import Image
 
 from jobs.requests.generation import GenerationRequest
 from workers.gpu import noop
+from workers.reporting import preview_file
 from workers.reporting.reporter import Reporter
 
 
 def draw(request: GenerationRequest, reporter: Reporter) -> np.ndarray:
-    """Count the request's steps, then draw. Equal requests give equal pictures.
+    """Count the request's steps, then draw. Equal requests give equal pictures. Previews show the first one fade in.
 
     Returns:
         (images, frames, height, width, 3) uint8 RGB.
@@ -20,8 +23,20 @@ def draw(request: GenerationRequest, reporter: Reporter) -> np.ndarray:
     Raises:
         RunCancelled: stopped, within one step.
     """
-    noop.count_steps(request, reporter)
+
+    def after_step(done: int) -> None:
+        if reporter.preview_due():
+            reporter.preview(done, partial(_preview, request, done / request.total_steps))
+
+    noop.count_steps(request, reporter, after_step)
     return np.stack([_clip(request, index) for index in range(request.num_images)])
+
+
+def _preview(request: GenerationRequest, brightness: float) -> tuple[bytes, str]:
+    """Return the file of a preview, and its media type: the first frame, black (0) to finished (1)."""
+    width, height = request.output_size
+    frame = (_clip(request, 0)[0] * brightness).astype(np.uint8)
+    return preview_file.encode(Image.fromarray(frame), width, height)
 
 
 def _clip(request: GenerationRequest, index: int) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 from jobs.requests.generation import GenerationRequest
 from workers.reporting.reporter import Reporter
@@ -12,8 +13,15 @@ from workers.reporting.reporter import Reporter
 STEP_MS_VARIABLE = "NOOP_STEP_MS"
 
 
-def count_steps(request: GenerationRequest, reporter: Reporter) -> None:
+def count_steps(
+    request: GenerationRequest, reporter: Reporter, after_step: Callable[[int], None] | None = None
+) -> None:
     """Report each step of the request.
+
+    Args:
+        request: the request.
+        reporter: of the attempt.
+        after_step: called with the number of finished steps after each one.
 
     Raises:
         RunCancelled: stopped, within one step.
@@ -24,3 +32,5 @@ def count_steps(request: GenerationRequest, reporter: Reporter) -> None:
         if step_s:
             time.sleep(step_s)
         reporter.step(done)
+        if after_step:
+            after_step(done)
