@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import errno
 import socket
+import struct
 import time
 from contextlib import suppress
 from typing import Any
 
+import gevent
 from gevent.socket import socket as GeventSocket
 from gunicorn.http.message import Request
 from werkzeug.exceptions import RequestTimeout
@@ -110,6 +112,7 @@ class Connection(GeventSocket):
         pace, began_at = self._pace, time.monotonic()
         received = self._recv_within(pace.next_wait_s(), *args)
         pace.moved(len(received), time.monotonic() - began_at)
+        gevent.sleep(0)  # whoever sends quickly takes turns with the others
         return received
 
     def send(self, data: Any, flags: int = 0, timeout: Any = None) -> int:
@@ -123,10 +126,13 @@ class Connection(GeventSocket):
         try:
             sent: int = super().send(data, flags)
         except TimeoutError:
+            # Without this, the system would go on offering the client what was written already.
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             raise BrokenPipeError(errno.EPIPE, "the client reads too slowly") from None
         finally:
             self.timeout = before_s
         pace.moved(sent, time.monotonic() - began_at)
+        gevent.sleep(0)  # whoever reads quickly takes turns with the others
         return sent
 
     def _recv_within(self, wait_s: float, *args: Any) -> bytes:

@@ -57,6 +57,7 @@ class Worker(GeventWorker):
             finally:
                 req.unreader.sock = sock
                 sock.set_idle(is_body_unread=_is_unread(req.body.reader))
+        gevent.sleep(0)  # a client that has sent many requests at once takes turns with the others
 
 
 def _is_unread(body: ChunkedReader | LengthReader) -> bool:
