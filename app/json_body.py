@@ -9,7 +9,7 @@ import time
 from typing import Any, Protocol
 
 from flask import Request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wsgi import get_input_stream
 
 from jobs.errors import MalformedBody, Problem, TooLarge
@@ -50,7 +50,7 @@ class BodyStream:
             data = self._input.read(min(size_bytes, PIECE_BYTES))
         except RequestEntityTooLarge:
             raise self._too_large() from None
-        except ClientDisconnected:
+        except HTTPException:  # the client has hung up, or sends too slowly
             raise
         except Exception as exc:  # servers have their own errors for chunks that are wrong or missing
             raise MalformedBody(Problem("body", "must be complete, and encoded as its headers say")) from exc
