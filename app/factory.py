@@ -7,6 +7,7 @@ from importlib.metadata import version
 from flask import Flask
 
 from app import browser, docs_page, errors, extensions, health, metrics
+from app.json_output import FiniteJSONProvider
 from app.openapi.document import Api, register_document
 from app.protocols.a1111 import routes as a1111
 from app.protocols.aime import setup as aime
@@ -42,7 +43,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     app = Flask("framemill", static_folder=None)
     app.url_map.strict_slashes = False  # paths with and without a trailing slash are served, without a redirect
     app.url_map.merge_slashes = False
-    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.json = FiniteJSONProvider(app)
     app.config.update(
         MAX_CONTENT_LENGTH=settings.web.max_request_bytes,
         MAX_FORM_MEMORY_SIZE=settings.web.max_request_bytes,

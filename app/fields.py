@@ -27,8 +27,6 @@ _MARSHMALLOW_RULES = {
 }
 #: Longest text of a field, characters; models have lower limits for prompts.
 MAX_TEXT_CHARS = 100_000
-#: Upper bound of whole numbers, exclusive.
-_MAX_WHOLE = 2**63
 #: Most unknown fields that are named.
 _MAX_UNKNOWN = 20
 #: Most problems of one request that are named.
@@ -98,10 +96,7 @@ class Whole(fields.Integer):
             raise self.make_error("invalid", input=value)
         if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
             value = int(value)  # a form sends text
-        number: int = super()._deserialize(value, attr, data, **kwargs)
-        if abs(number) >= _MAX_WHOLE:
-            raise self.make_error("too_large", input=value)
-        return number
+        return super()._deserialize(value, attr, data, **kwargs)
 
 
 class Number(fields.Float):

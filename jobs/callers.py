@@ -9,6 +9,8 @@ from enum import StrEnum
 from jobs.errors import InvalidRequest, Problem
 from jobs.settings import RETENTION_CLASSES
 
+#: Largest limit of a key.
+MAX_LIMIT = 1_000_000_000
 CLASSES = ("premium", "general")
 #: Key id of callers on a server without keys.
 NOBODY = "-"
@@ -83,8 +85,8 @@ class Caller:
             rule = f"must be one of {', '.join(RETENTION_CLASSES)}"
             problems.append(Problem("retention", rule, self.retention))
         for name in ("max_waiting", "max_running", "max_per_minute"):
-            if getattr(self, name) < 0:
-                problems.append(Problem(name, "must not be negative", getattr(self, name)))
+            if not 0 <= getattr(self, name) <= MAX_LIMIT:
+                problems.append(Problem(name, f"must be between 0 and {MAX_LIMIT}", getattr(self, name)))
         problems += [
             Problem("endpoints", "must be paths that begin with /", prefix)
             for prefix in self.endpoints

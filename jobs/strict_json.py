@@ -59,10 +59,11 @@ class JsonReader:
         limits: how large it may be.
         repair: replace numbers that are not finite by null, as JavaScript writes them, and what is no text by U+FFFD,
             instead of refusing them.
+        keep_texts: keep lone surrogates and NUL, for texts that are only sent back.
     """
 
-    def __init__(self, limits: Limits, *, repair: bool = False) -> None:
-        self._limits, self._repair = limits, repair
+    def __init__(self, limits: Limits, *, repair: bool = False, keep_texts: bool = False) -> None:
+        self._limits, self._repair, self._keep_texts = limits, repair, keep_texts
         self._total_bytes = self._values = self._depth = 0
         #: The text without pictures. Each picture is replaced by a name that nobody can guess.
         self._text = bytearray()
@@ -211,7 +212,7 @@ class JsonReader:
     def _checked_text(self, text: str) -> str:
         if text.startswith(self._mark):
             return self._pictures[int(text[len(self._mark) :])]
-        if is_text(text):
+        if self._keep_texts or is_text(text):
             return text
         if self._repair:
             return _repaired(text)
@@ -264,7 +265,7 @@ def dumps(value: Any, **options: Any) -> str:
     try:
         return json.dumps(value, allow_nan=False, **options)
     except ValueError:
-        return json.dumps(_finite(value), allow_nan=False, **options)
+        return json.dumps(finite(value), allow_nan=False, **options)
 
 
 def is_text(text: str) -> bool:
@@ -288,11 +289,12 @@ def _repaired(text: str) -> str:
     return _LONE_SURROGATE.sub("\ufffd", text).replace("\0", "\ufffd")
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
+    """Return a value of JSON with null for every number that is not finite."""
     if isinstance(value, dict):
-        return {name: _finite(member) for name, member in value.items()}
+        return {name: finite(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -5,6 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from jobs import strict_json
+from jobs.errors import InvalidRequest
+from jobs.strict_json import Limits
+
+#: Limits of what back ends send; callers have lower limits in bytes.
+LIMITS = Limits(total_bytes=512 * 1024 * 1024, text_bytes=16 * 1024 * 1024, values=200_000)
 #: Longest error text that is kept, characters.
 MAX_ERROR_CHARS = 500
 #: Media type → file extension, of the files that a back end may send.
@@ -12,10 +18,10 @@ ENDINGS = {"video/mp4": "mp4", "image/png": "png", "image/jpeg": "jpg", "image/w
 
 
 def json_of(content: bytes) -> Any:
-    """Return the parsed JSON; None if it does not parse."""
+    """Return the parsed JSON; None if it does not parse. Numbers that are not finite are null, as in JavaScript."""
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError):
+        return strict_json.loads(content, LIMITS, repair=True)
+    except InvalidRequest:
         return None
 
 

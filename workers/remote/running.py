@@ -31,6 +31,8 @@ logger = logging.getLogger(__name__)
 
 #: Pause between two polls of a job, and longest delay until a stop is noticed, seconds.
 POLL_S, STOP_CHECK_S = 0.4, 0.05
+#: Most steps that are believed.
+MAX_STEPS = 1_000_000_000
 #: How long a server may still report itself busy after it has finished a job, seconds.
 BUSY_PATIENCE_S = 3.0
 
@@ -112,9 +114,9 @@ class _Run:
             if progress.preview:
                 self._reporter.preview(progress.step or 0, partial(draw_preview, progress.preview))
             if progress.steps:
-                self._reporter.expect(progress.steps)
+                self._reporter.expect(min(progress.steps, MAX_STEPS))
             if progress.step:
-                self._reporter.step(progress.step)
+                self._reporter.step(min(progress.step, MAX_STEPS))
 
     def _retry(self, call: Callable[[], T]) -> T:
         """Repeat ``call`` while the back end is away. Raises: HandBack: it was away for ``lost_after_s``."""

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from flask import json
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
@@ -21,6 +20,7 @@ from jobs.record import Job
 from jobs.requests import infotext
 from jobs.requests.generation import GenerationRequest
 from jobs.states import JobState
+from jobs.strict_json import dumps
 
 #: The program, as infotexts name it.
 VERSION = "framemill"
@@ -52,7 +52,7 @@ def images_body(
     return {
         "images": images if sends_images else [],
         "parameters": _parameters(jobs[0].request, fields, kind),
-        "info": json.dumps(info),
+        "info": dumps(info),
     }
 
 

@@ -9,9 +9,10 @@ from contextlib import suppress
 from typing import Any
 
 from flask import Response, request
-from simple_websocket import ConnectionClosed, Server
+from simple_websocket import ConnectionClosed
 from werkzeug.exceptions import BadRequest, HTTPException
 
+from app.protocols.devoid.wire import ReadingServer
 from jobs.errors import Unavailable
 
 logger = logging.getLogger(__name__)
@@ -55,14 +56,14 @@ def check() -> None:
         raise BadRequest("Sec-WebSocket-Extensions must be ASCII")
 
 
-def serve(session: Callable[[Server], None], **options: Any) -> Response:
+def serve(session: Callable[[ReadingServer], None], **options: Any) -> Response:
     """Upgrade the connection of the current request, whose headers were checked, and serve it until it is closed.
 
     Args:
         session: serves the socket; ConnectionClosed and OSError mean that the client has left.
-        options: of :class:`simple_websocket.Server`.
+        options: of :class:`ReadingServer`.
     """
-    ws = Server(_checked_environ(), **options)
+    ws = ReadingServer(_checked_environ(), **options)
     code = None
     try:
         session(ws)

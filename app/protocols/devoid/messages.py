@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from app.protocols.devoid.wire import Incoming
 from jobs.errors import InvalidRequest, MalformedBody, Problem
 from jobs.store.subscriber_queue import MessageDetails
 
@@ -70,15 +71,13 @@ class Frame:
         return value if isinstance(value, dict) and _size(value) <= MAX_INFO_CHARS else {}
 
 
-def parse_frame(data: str | bytes) -> Frame:
-    """Parse a frame. Raises: MalformedBody."""
-    try:
-        body = json.loads(data)
-    except (ValueError, RecursionError) as exc:
-        raise MalformedBody(Problem("message", "must be JSON")) from exc
-    if not isinstance(body, dict):
+def parse_frame(message: Incoming) -> Frame:
+    """Return the frame of a message. Raises: InvalidRequest: it is not JSON, or not an object."""
+    if message.error is not None:
+        raise message.error
+    if not isinstance(message.value, dict):
         raise MalformedBody(Problem("message", "must be a JSON object"))
-    return Frame(body.get("message_type"), body)
+    return Frame(message.value.get("message_type"), message.value)
 
 
 def parse_request(frame: Frame) -> Request:
@@ -148,20 +147,14 @@ def avg_time(quoted_s: float | None) -> float:
 
 
 def _without_images(payload: dict[str, Any]) -> dict[str, Any]:
-    """Return the payload without its images, or an empty one if it is still too long or nested too deeply."""
-    try:
-        short: dict[str, Any] = _shortened(payload)
-    except RecursionError:
-        return {}
+    """Return the payload without its images, or an empty one if it is still too long."""
+    short: dict[str, Any] = _shortened(payload)
     return short if _size(short) <= MAX_MESSAGE_BYTES - 3 * MAX_INFO_CHARS else {}
 
 
-def _size(value: Any) -> float:
-    """Return the number of characters as JSON; infinite for values that are nested too deeply."""
-    try:
-        return len(json.dumps(value))
-    except RecursionError:
-        return float("inf")
+def _size(value: Any) -> int:
+    """Return the number of characters as JSON."""
+    return len(json.dumps(value))
 
 
 def _shortened(value: Any) -> Any:

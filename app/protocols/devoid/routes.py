@@ -8,7 +8,6 @@ from dataclasses import replace
 from flask import Blueprint as PlainBlueprint
 from flask import Flask, Response, g, jsonify, request, send_file
 from marshmallow import fields
-from simple_websocket import Server
 
 from app import auth, browser, extensions
 from app.downloads import send_object, set_file_headers
@@ -20,6 +19,7 @@ from app.protocols.devoid import handshake
 from app.protocols.devoid.connections import CONNECTIONS, Connections, connections
 from app.protocols.devoid.session import Session
 from app.protocols.devoid.submitting import PROTOCOL
+from app.protocols.devoid.wire import ReadingServer
 from jobs.callers import ANYBODY, UNCHECKED, Caller, Role, identity_of
 from jobs.errors import Forbidden, InvalidRequest, ObjectNotFound, Unauthorized
 from jobs.store import queries
@@ -118,11 +118,10 @@ def _authenticate() -> None:
 @socket_blueprint.route("/ws", websocket=True)  # the header ``service`` names the service
 def socket(service: str = "") -> Response:
     """Receive requests, and send messages about their jobs."""
-    limit = settings().web.max_request_bytes
-    return handshake.serve(_serve, ping_interval=PING_INTERVAL_S, max_message_size=limit)
+    return handshake.serve(_serve, ping_interval=PING_INTERVAL_S, limits=settings().web.body_limits)
 
 
-def _serve(ws: Server) -> None:
+def _serve(ws: ReadingServer) -> None:
     base_url = settings().web.public_url or request.url_root.rstrip("/")
     prefix = settings().devoid.image_endpoint or f"{base_url}/img/"
     Session(ws, g.service, auth.caller().key_id, g.secret, prefix, connections(), store()).run()

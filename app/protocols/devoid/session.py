@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
 from typing import Any
 
-from simple_websocket import ConnectionClosed, Server
+from simple_websocket import ConnectionClosed
 
 from app import auth
 from app.protocols.devoid import messages, submitting
 from app.protocols.devoid.connections import Connections
-from app.protocols.devoid.wire import Wire
+from app.protocols.devoid.wire import Incoming, ReadingServer, Wire
 from jobs.callers import CLASSES
 from jobs.errors import FramemillError, InvalidRequest, Problem, Unauthorized, Unavailable
 from jobs.record import new_job_id
@@ -21,6 +20,7 @@ from jobs.store import queries
 from jobs.store.events import order
 from jobs.store.jobs import JobStore
 from jobs.store.subscriber_queue import Message, MessageDetails, SubscriberQueues
+from jobs.strict_json import dumps
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Session:
     """
 
     def __init__(
-        self, ws: Server, service: str, key_id: str, secret: str, link_prefix: str, connections: Connections,
+        self, ws: ReadingServer, service: str, key_id: str, secret: str, link_prefix: str, connections: Connections,
         store: JobStore,
     ) -> None:  # fmt: skip
         self.service, self.key_id = service, key_id
@@ -68,11 +68,11 @@ class Session:
 
     # ---- from the client
 
-    def _receive(self, data: str | bytes) -> None:
+    def _receive(self, message: Incoming) -> None:
         frame = messages.Frame(None)
         try:
             auth.identify(self._secret or None)
-            frame = messages.parse_frame(data)
+            frame = messages.parse_frame(message)
             if frame.message_type == "info":
                 return self._send(self._info())
             if frame.message_type == "response":
@@ -85,8 +85,6 @@ class Session:
             self._wire.close(POLICY_VIOLATION, "this key was revoked")
         except FramemillError as exc:
             self._refuse(frame, exc.message)
-        except RecursionError:
-            self._refuse(frame, "message: is nested too deeply")
         except (ConnectionClosed, OSError):
             raise
         except Exception:
@@ -183,4 +181,4 @@ class Session:
         )
 
     def _send(self, message: dict[str, Any]) -> None:
-        self._wire.send(json.dumps(message))
+        self._wire.send(dumps(message))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import queue
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -24,6 +23,7 @@ from jobs.record import Job
 from jobs.states import JobState
 from jobs.store.events import Event, order
 from jobs.store.previews import INTEREST_S, ask, newest
+from jobs.strict_json import dumps
 
 View = Callable[[Job], dict[str, Any]]
 
@@ -207,4 +207,4 @@ def _data(event: Event) -> dict[str, Any]:
 
 
 def _text(name: str, event_id: str, data: Any) -> str:
-    return f"id: {event_id}\nevent: {name}\ndata: {json.dumps(data)}\n\n"
+    return f"id: {event_id}\nevent: {name}\ndata: {dumps(data)}\n\n"

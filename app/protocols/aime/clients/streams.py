@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import queue
 from collections.abc import Iterator
 from functools import partial
@@ -18,6 +17,7 @@ from app.protocols.aime.endpoints.spec import Endpoint
 from jobs.errors import JobNotFound
 from jobs.record import Job
 from jobs.store.events import Event
+from jobs.strict_json import dumps
 
 
 def stream(endpoint: Endpoint, job: Job) -> Response:
@@ -68,4 +68,4 @@ def _flat(body: dict[str, Any], status: int) -> dict[str, Any]:
 
 
 def _message(data: dict[str, Any]) -> str:
-    return f"data: {json.dumps(data)}\n\n"
+    return f"data: {dumps(data)}\n\n"
