@@ -127,7 +127,7 @@ def test_each_service_has_its_own_socket(devoid: ServedApp, path: str) -> None:
         (request({"init_images": ["QUJD"]}, gen_type="img2img"), "`init_images` must be a PNG, JPEG or WebP image"),
         (request({"images_texts": ["a"]}, executor="kandinsky", gen_type="mix2img"), "`images_texts` must be a text"),
         ("[" * 100_000, "`message` must not be nested deeper than 32 levels"),
-        ('{"message_type": "request", "payload": {"a": ' + "[" * 900 + "]" * 900 + "}}", "`message` must not be nested"),
+        ('{"message_type": "request", "payload": {"a": ' + "[" * 900 + "]" * 900 + "}}", "must not be nested"),
     ],
 )
 def test_a_bad_message_is_answered_and_the_socket_stays(client: Client, sent: Any, why: str) -> None:
