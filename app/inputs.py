@@ -22,6 +22,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from app import colour_profiles
 from jobs.errors import InvalidRequest, ObjectNotFound, Problem
 from jobs.objects.base import ObjectStore
 from jobs.outbound.download import download
@@ -209,6 +210,7 @@ def _checked(
     with suppress(Exception):  # cameras write broken EXIF into good pictures
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
     plain = image.mode in ("RGB", "L") and "transparency" not in image.info
+    plain = plain and not colour_profiles.has_other_colours(image)
     if plain and is_exact and orientation not in range(2, 9):
         return None
     if orientation in range(2, 9):
@@ -217,6 +219,7 @@ def _checked(
         # 16 bits of grey: convert() would clip the values at 255 instead of scaling them.
         image = image.point(lambda grey: grey * (1 / 257)).convert("L")
         image.info.pop("transparency", None)  # one of 65,536 greys, which none of the 256 greys represents
+    image = colour_profiles.to_srgb(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         flat = Image.new("RGB", image.size, backdrop)

@@ -11,10 +11,11 @@ import zlib
 from contextlib import suppress
 
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 from werkzeug.datastructures import FileStorage
 
 from jobs.errors import InvalidRequest
+from tests.support.icc_profiles import ADOBE_RGB, DISPLAY_P3, GREY_GAMMA_1
 from tests.support.input_case import Case
 from tests.support.pictures import JPEG, PNG, WEBP, animated, b64, chunk, encoded, picture, png, webp_canvas, zip_bomb
 
@@ -78,6 +79,36 @@ def test_an_inverted_mask(case: Case) -> None:
         stored = Image.open(io.BytesIO(case.content(case.store(encoded(mask, "PNG"), field="mask", inverted=True))))
         kept = [255, 255, 0] if mask is image else [0, 255, 255]
         assert [stored.convert("L").getpixel((x, 0)) for x in range(3)] == kept
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "profile", "expected"),
+    [
+        # Of the definitions of the spaces: the chromaticities of the primaries, a gamma of 2.2, and sRGB's curve.
+        ("RGB", (200, 60, 60), DISPLAY_P3, (219, 37, 49)),
+        ("RGB", (60, 200, 60), ADOBE_RGB, (0, 201, 37)),
+        ("RGBA", (200, 60, 60, 255), DISPLAY_P3, (219, 37, 49)),
+        ("RGBA", (0, 0, 0, 0), DISPLAY_P3, (255, 255, 255)),
+        ("L", 60, GREY_GAMMA_1, (133, 133, 133)),
+    ],
+)
+def test_colours_of_a_profile_become_srgb(
+    case: Case, mode: str, colour: int | tuple[int, ...], profile: bytes, expected: tuple[int, int, int]
+) -> None:
+    image = Image.new(mode, (4, 4), colour)
+    for kind in ("PNG",) if mode == "L" else ("PNG", "WEBP"):
+        data = encoded(image, kind, icc_profile=profile, **({"lossless": True} if kind == "WEBP" else {}))
+        flat = opened(case, case.store(data))
+        shown = flat.getpixel((1, 1))
+        assert all(abs(a - b) <= 1 for a, b in zip(shown, expected, strict=True)), shown  # type: ignore[arg-type]
+
+
+def test_a_profile_of_srgb_and_a_damaged_one_change_nothing(case: Case) -> None:
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    for profile in (srgb, DISPLAY_P3[:200], b"junk", GREY_GAMMA_1):  # a profile of grey cannot describe three colours
+        image = Image.new("RGB", (4, 4), (200, 60, 60))
+        stored = Image.open(io.BytesIO(case.content(case.store(encoded(image, "PNG", icc_profile=profile)))))
+        assert profile == GREY_GAMMA_1 or stored.getpixel((1, 1)) == (200, 60, 60)
 
 
 def test_an_output_as_large_as_its_image_fits_into_its_format(case: Case) -> None:

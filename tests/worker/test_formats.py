@@ -84,6 +84,23 @@ def test_videos_show_every_frame_at_their_rate(tmp_path: Path, name: str, codec:
         assert np.abs(frame - picture[:32, :46]).mean() < 12
 
 
+@pytest.mark.parametrize("name", ["mp4", "webm"])
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (480, 832), (720, 1280)])
+def test_videos_state_their_colours_and_keep_them(tmp_path: Path, name: str, height: int, width: int) -> None:
+    """Players guess the colours of a file that does not state them, differently from 720 lines on."""
+    colours = np.array([(230, 30, 30), (40, 200, 60), (20, 40, 230), (250, 220, 30)], np.uint8)
+    pictures = np.repeat(np.repeat(colours[None, None], height, 1), width // 4, 2)  # four bars
+    path = written(tmp_path, request(name, is_video=True, fps=8.0, output_quality=95), pictures)
+    with av.open(str(path)) as container:
+        context = container.streams.video[0].codec_context
+        # Numbers of ITU-T H.273: BT.709 in each table; range 1 is limited.
+        assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
+        shown = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+    for number, colour in enumerate(colours.astype(int)):
+        middle = shown[height // 2, (2 * number + 1) * width // 8]
+        assert np.abs(middle - colour).max() <= 4, (colour, middle)
+
+
 @pytest.mark.parametrize("name", ["gif", "webp"])
 @pytest.mark.parametrize("fps", [8.0, 16.0, 23.976])
 def test_animations_show_every_frame_for_the_right_time(tmp_path: Path, name: str, fps: float) -> None:

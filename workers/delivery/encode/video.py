@@ -10,6 +10,7 @@ from typing import cast
 
 import av
 import numpy as np
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
 from jobs.formats import even_size
 from workers.delivery.encode.metadata import Metadata
@@ -44,7 +45,9 @@ CODECS = {
 def write(
     frames: np.ndarray, path: Path, name: str, *, fps: float, quality: int, metadata: Metadata | None
 ) -> tuple[int, int]:
-    """Write (frames, height, width, 3) uint8 RGB as ``mp4`` or ``webm``, yuv420p.
+    """Write (frames, height, width, 3) uint8 RGB as ``mp4`` or ``webm``, yuv420p in BT.709, limited range.
+
+    The file states its colours: players guess those of a file that does not, from its height.
 
     Odd sides lose one pixel (yuv420p needs even ones).
 
@@ -60,11 +63,23 @@ def write(
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.thread_count = THREADS
         stream.options = {**codec.options, "crf": codec.crf(quality)}
+        context = stream.codec_context
+        context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
+        context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
         for picture in frames:
-            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[:height, :width]), format="rgb24")
-            container.mux(stream.encode(frame))
+            container.mux(stream.encode(_converted(picture[:height, :width])))
         container.mux(stream.encode())
     return width, height
+
+
+def _converted(picture: np.ndarray) -> av.VideoFrame:
+    """Convert (height, width, 3) uint8 RGB to yuv420p in BT.709, limited range."""
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+    return frame.reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709,
+        src_color_range=ColorRange.JPEG, dst_color_range=ColorRange.MPEG,
+        dst_color_primaries=ColorPrimaries.BT709, dst_color_trc=ColorTrc.BT709,
+    )  # fmt: skip
 
 
 def frame_rate(fps: float) -> Fraction:
