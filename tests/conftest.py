@@ -1,4 +1,4 @@
-"""Fixtures: tiny pipelines, a running stack shared by tests that leave it idle, and stacks of one's own."""
+"""Shared fixtures: tiny pipelines, a shared stack for tests that leave it idle, and private stacks."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tests.support.s3_server import S3Server
 
 for _variable in variables():
     os.environ.pop(_variable, None)
-# Nothing may reach a hub or a cloud from the tests.
+# Tests must not connect to a hub or a cloud.
 os.environ.update(HF_HUB_OFFLINE="1", AWS_EC2_METADATA_DISABLED="true", AWS_CONFIG_FILE=os.devnull)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _logging_of_pytest() -> Iterator[None]:
-    """An app in the test's own process leaves the log handlers alone: pytest closes the streams that it captures."""
+    """Keep an app in the test process from replacing the log handlers: pytest closes the streams that it captures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("app.factory.configure", lambda level: None)
         yield
@@ -39,19 +39,19 @@ def _logging_of_pytest() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiny pipelines with their models file."""
+    """Return the models file of copied tiny pipelines."""
     return tiny.copy(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")
 def families_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same with one of each family."""
+    """Return a models file with one tiny pipeline of each family."""
     return tiny.copy(tmp_path_factory.mktemp("families"), "families")
 
 
 @pytest.fixture
 def short_folder() -> Iterator[Path]:
-    """A folder with a short path: a Unix socket lies in it."""
+    """Yield a folder whose path is short enough for a Unix socket."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -59,7 +59,7 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def stack(models_file: Path) -> Iterator[Stack]:
-    """Web, gpu0 and io, shared by all tests that leave no job behind."""
+    """Yield a stack with web, gpu0 and io, shared by all tests that leave no job behind."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     with running(folder, models_file, "gpu0", "io") as shared:
         yield shared
@@ -68,13 +68,13 @@ def stack(models_file: Path) -> Iterator[Stack]:
 
 @pytest.fixture(scope="session")
 def drawn_models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Models that are drawn, so that workers start without torch."""
+    """Return a models file whose images are drawn, so that workers start without torch."""
     return drawn_models.write(tmp_path_factory.mktemp("drawn"))
 
 
 @pytest.fixture
 def start(drawn_models_file: Path, short_folder: Path) -> Iterator[Callable[..., Stack]]:
-    """``start("gpu0", "io", SETTING=value)``: a stack of the test's own, with drawn models."""
+    """``start("gpu0", "io", SETTING=value)``: return a private stack with drawn models."""
     with ExitStack() as stacks:
 
         def started(*workers: str, **environment: Any) -> Stack:
@@ -86,7 +86,7 @@ def start(drawn_models_file: Path, short_folder: Path) -> Iterator[Callable[...,
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    """An S3 server with a bucket; a test that stops it starts it again."""
+    """Yield an S3 server with a bucket; a test that stops it must start it again."""
     server = S3Server(tmp_path_factory.mktemp("s3"))
     server.start()
     yield server
@@ -95,7 +95,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Settings]:
-    """A Redis of the module's own, without anything else."""
+    """Yield settings of a Redis that belongs to the module; no other process runs."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     settings = Settings.of(data_dir=folder)
     with EmbeddedRedis(settings):
@@ -105,19 +105,19 @@ def server() -> Iterator[Settings]:
 
 @pytest.fixture
 def room(server: Settings) -> Callable[..., Room]:
-    """``room(SETTING=value)``: an empty waiting room on the module's Redis."""
+    """``room(SETTING=value)``: return an empty queue on the module's Redis."""
     return lambda **options: Room(server, **options)
 
 
 @pytest.fixture
 def case(room: Callable[..., Room], tmp_path: Path) -> Case:
-    """Where input images are stored."""
+    """Return a case that stores input images."""
     return Case(tmp_path / "objects", room().store)
 
 
 @pytest.fixture
 def house(room: Callable[..., Room], tmp_path: Path) -> House:
-    """A room with one slot, and its files."""
+    """Return a queue with one slot and stored files."""
     return House(room(), LocalStore(tmp_path / "objects"))
 
 
@@ -128,7 +128,7 @@ def settings(short_folder: Path, models_file: Path) -> Settings:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """A failed test shows the end of its processes' logs."""
+    """Add the last lines of all process logs to the report of a failed test."""
     report = yield
     if report.failed:  # type: ignore[attr-defined]
         for folder in {stack.folder for stack in Stack.alive}:

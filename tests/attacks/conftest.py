@@ -1,4 +1,4 @@
-"""Fixtures: the apps of tests/http."""
+"""Make the fixtures of tests/http available."""
 
 from __future__ import annotations
 

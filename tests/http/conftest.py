@@ -1,4 +1,4 @@
-"""Fixtures: Flask apps with a Redis, without any other process."""
+"""Fixtures: Flask apps with a Redis and no other processes."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.support.service import Service
 
 @pytest.fixture(autouse=True)
 def responses_fit_the_document() -> Iterator[None]:
-    """Every response in a test is as the OpenAPI document says."""
+    """Check that every response of a test matches the OpenAPI document."""
     yield
     assert documented.take_misfits() == []
 
 
 @pytest.fixture(scope="module")
 def services(server: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Service]]:
-    """``services(SETTING=value)``: an app on the module's emptied Redis; apps with equal settings are made once."""
+    """``services(SETTING=value)``: return an app on the emptied Redis; apps with equal settings are created once."""
     made: dict[str, Service] = {}
 
     def make(**options: Any) -> Service:
@@ -39,7 +39,7 @@ def services(server: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def service(services: Callable[..., Service]) -> Service:
-    """An app with default settings, on an emptied Redis; its slot is ``gpu0``."""
+    """Return an app with default settings and the slot ``gpu0``, on an emptied Redis."""
     service = services()
     service.open()
     return service
@@ -47,7 +47,7 @@ def service(services: Callable[..., Service]) -> Service:
 
 @pytest.fixture(scope="module")
 def serve() -> Iterator[Callable[..., ServedApp]]:
-    """``serve(models, SETTING=value)``: an app behind an HTTP server in this process, until the module ends."""
+    """``serve(models, SETTING=value)``: return an app behind an HTTP server in this process; ends with the module."""
     with ExitStack() as apps:
 
         def make(*models: str, **environment: Any) -> ServedApp:

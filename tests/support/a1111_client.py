@@ -1,4 +1,4 @@
-"""Calls of AUTOMATIC1111's API for tests, and requests that wait in a thread of their own."""
+"""Calls of AUTOMATIC1111's API for tests, and requests that wait in a separate thread."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.api import ENDLESS_STEPS, PATIENCE_S, Api, wait_for
 
 #: A body as most clients send it.
 BODY = {"prompt": "a red circle", "negative_prompt": "blur", "steps": 3, "width": 32, "height": 32, "seed": 7}
-#: One that runs until it is stopped.
+#: The same with a job that runs until it is stopped.
 ENDLESS = {**BODY, "steps": ENDLESS_STEPS}
 
 
@@ -54,7 +54,7 @@ def picture(colour: str = "red", side: int = 32) -> str:
 
 
 class Waiting:
-    """A request that waits for its answer in a thread."""
+    """A request that waits for its response in a thread."""
 
     def __init__(self, server: Api, body: Any, path: str = "txt2img", **options: Any) -> None:
         self.answer: requests.Response | None = None
@@ -69,19 +69,19 @@ class Waiting:
             self.error = exc
 
     def end(self) -> requests.Response:
-        """The answer. Raises: AssertionError: the connection broke."""
+        """Return the response. Raises: AssertionError: the connection broke."""
         self._thread.join(PATIENCE_S)
         assert self.answer is not None, self.error
         return self.answer
 
     def broken(self) -> None:
-        """Wait until the connection broke."""
+        """Wait until the connection is broken."""
         self._thread.join(PATIENCE_S)
         assert self.error is not None, self.answer
 
 
 class Impatient:
-    """A client that sends a request and hangs up when it is told to."""
+    """A client that sends a request and hangs up on demand."""
 
     def __init__(self, server: Api, body: Any, path: str = "txt2img", port: int = 0) -> None:
         data = json.dumps(body).encode()
@@ -94,20 +94,20 @@ class Impatient:
 
 
 def raw(server: Api, body: Any, path: str = "txt2img") -> requests.Response:
-    """The same bytes as :class:`Impatient` sends."""
+    """Return the bytes that :class:`Impatient` sends."""
     headers = {"Content-Type": "application/json"}
     url = server.url(f"/sdapi/v1/{path}")
     return requests.post(url, data=json.dumps(body).encode(), headers=headers, timeout=PATIENCE_S)
 
 
 def jobs(server: Api, *states: str) -> list[dict[str, Any]]:
-    """The jobs in these states, newest first."""
+    """Return the jobs in these states, newest first."""
     found = server.get("/v1/jobs", params={"limit": 500}).json()["jobs"]
     return [job for job in found if not states or job["state"] in states]
 
 
 def until_running(server: Api, number: int = 1) -> list[dict[str, Any]]:
-    """Wait until so many jobs denoise."""
+    """Wait until this many jobs denoise."""
 
     def look() -> Any:
         found = [job for job in jobs(server, "running") if job["progress"]["step"] > 0]

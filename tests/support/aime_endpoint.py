@@ -1,4 +1,4 @@
-"""An endpoint file of the AIME protocol, and what its workers compute."""
+"""An endpoint file of the AIME protocol, and the results of its workers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Independent peers of the AIME protocol: a worker and a client that behave as the published ones do on the wire.
+"""Independent peers of the AIME protocol: a worker and a client that send the same requests as the published ones.
 
-No kept connections, polls every 0.3 s, an immediate repeat where those repeat immediately. Each counts its calls, so
-that a test sees when one spins.
+They keep no connections, poll every 0.3 s, and retry at once where the originals do. Each counts its calls, so that a
+test can detect one that loops without a pause.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import requests
 from PIL import Image
 
 POLL_S = 0.3
-#: A worker that was told an error, or so many warnings one after the other, stops for good.
+#: A worker stops for good after an error, or after this many warnings in a row.
 MAX_WARNINGS = 4
 
 JobData = dict[str, Any]
 
 
 def picture(colour: str = "red", size: tuple[int, int] = (16, 8), kind: str = "PNG") -> str:
-    """A data URI."""
+    """Return a picture as a data URI."""
     buffer = io.BytesIO()
     Image.new("RGB", size, colour).save(buffer, kind)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
@@ -35,7 +35,7 @@ def opened(uri: str) -> Image.Image:
 
 
 class Worker:
-    """Takes jobs in a thread of its own."""
+    """A worker that takes jobs in a thread."""
 
     def __init__(
         self,
@@ -51,14 +51,14 @@ class Worker:
         self.url, self.job_type, self.key, self.name, self.batch, self.old = url, job_type, key, name, batch, old
         self.compute = compute or (lambda worker, data: {"seed": data.get("seed", 0)})
         self.given: list[JobData] = []
-        #: The whole answers that had jobs in them.
+        #: The complete responses that contained jobs.
         self.offers: list[dict[str, Any]] = []
         self.calls: dict[str, int] = {}
         self.replies: list[Any] = []
         self.canceled: set[str] = set()
-        #: One call with progress failed: it makes none any more.
+        #: Whether a progress call has failed; after that it sends no more progress.
         self.muted = False
-        #: Why it ended for good; '' while it works.
+        #: Why it stopped for good; '' while it works.
         self.ended = ""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -68,7 +68,7 @@ class Worker:
         return self
 
     def stop(self) -> None:
-        """It dies: what it has is never finished."""
+        """Stop without finishing the current job, like a killed worker."""
         self._stopping.set()
 
     def join(self) -> None:
@@ -95,7 +95,7 @@ class Worker:
                 time.sleep(POLL_S)
                 continue
             if response.status_code != 200:
-                continue  # at once, as they do
+                continue  # the original retries at once
             answer = response.json()
             if self._stopping.is_set():
                 return
@@ -159,7 +159,7 @@ class Worker:
 
 
 class Client:
-    """Asks for jobs as the Python client does."""
+    """A client that submits and polls like the Python client."""
 
     def __init__(self, url: str, endpoint: str, *, key: str | None = None, session: str | None = None) -> None:
         self.url, self.endpoint, self.key, self.session = url, endpoint, key, session
@@ -188,7 +188,7 @@ class Client:
         return requests.get(f"{self.url}/{self.endpoint}/progress", params=query, timeout=10)
 
     def follow(self, job_id: str, seen: list[Any] | None = None, patience_s: float = 60.0) -> dict[str, Any]:
-        """Poll until it is done; the result. As the real one, it polls for ever at a state it does not know."""
+        """Poll until the job is done; return the result. Like the original, it polls for ever at an unknown state."""
         deadline = time.monotonic() + patience_s
         while time.monotonic() < deadline:
             response = self.poll(job_id)

@@ -1,4 +1,4 @@
-"""Calls of the native API, of a server on this machine."""
+"""Calls of the native API of a server on this machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import requests
 
-#: Longest wait for anything, seconds; a test that waits longer has failed.
+#: Longest wait for any condition, seconds; a test that waits longer fails.
 PATIENCE_S = 150.0
 #: Steps of a tiny job that runs until it is stopped.
 ENDLESS_STEPS = 100_000
@@ -42,23 +42,23 @@ class Api:
         return requests.post(self.url("/v1/jobs"), json=fields, timeout=30)
 
     def submit(self, **fields: Any) -> str:
-        """Submit a tiny image (unless ``fields`` say otherwise); returns its id."""
+        """Submit a job for a tiny image, with ``fields`` replacing the defaults; return its id."""
         response = self.post(**{"model": "tiny-image", "prompt": "a red circle", **fields})
         assert response.status_code in (200, 201), response.text
         return str(response.json()["id"])
 
     def endless(self, **fields: Any) -> str:
-        """Submit a job that runs until it is stopped, and wait until it denoises."""
+        """Submit a job that runs until it is stopped, wait until it denoises, and return its id."""
         job_id = self.submit(steps=ENDLESS_STEPS, **fields)
         self.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "its first step")
         return job_id
 
     def cancel(self, job_id: str) -> requests.Response:
-        """Stop a job."""
+        """Cancel a job."""
         return requests.post(self.url(f"/v1/jobs/{job_id}/cancel"), timeout=10)
 
     def cancel_all(self, **fields: Any) -> requests.Response:
-        """Stop all jobs that are being computed."""
+        """Cancel all running jobs."""
         return requests.post(self.url("/v1/jobs/cancel"), json=fields, timeout=10)
 
     def fleet(self) -> dict[str, Any]:
@@ -85,6 +85,6 @@ class Api:
         return view
 
     def wait(self, job_id: str) -> dict[str, Any]:
-        """Wait for the end of a job; returns its status."""
+        """Wait for the end of a job; return its status."""
         ends = ("succeeded", "failed", "cancelled", "expired")
         return self.wait_until(job_id, lambda view: view.get("state") in ends, "its end")

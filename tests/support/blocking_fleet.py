@@ -15,7 +15,7 @@ TOKEN = "a:raw token"
 
 
 class Fleet:
-    """Builds a stack; its back ends are the given fakes, each a slot of its name.
+    """Builds a stack whose back ends are the given fakes; each is a slot with its name.
 
     Args:
         start: the fixture.
@@ -66,6 +66,6 @@ def await_slot(stack: Stack, name: str, state: str, **options: Any) -> dict[str,
 
 
 def other(fakes: dict[str, BlockingServer], view: dict[str, Any]) -> BlockingServer:
-    """The fake that is not the slot of this job."""
+    """Return the fake that does not have the slot of this job."""
     [found] = [fake for name, fake in fakes.items() if name.replace("_", "-") != view["slot"]]
     return found

@@ -1,4 +1,4 @@
-"""What the fakes of blocking back ends share: a threaded HTTP server whose process can die and come back."""
+"""Common parts of the fake blocking back ends: a threaded HTTP server whose process can die and start again."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from typing import Any
 
 
 class Died(Exception):
-    """The process is gone in the middle of a call."""
+    """The process died in the middle of a call."""
 
 
 class BlockingServer:
-    """One job at a time, in the order of arrival; every POST of a job is answered when it is done.
+    """Runs one job at a time, in the order of arrival; the POST of a job is answered when the job is done.
 
-    What a test wants to go wrong is set on the object while it runs.
+    Tests change its attributes while it runs to make it fail.
     """
 
     def __init__(self, step_s: float = 0.02) -> None:
         self.step_s = step_s
-        #: Jobs go on until they are stopped; status and body instead of a result; a body with status 200.
+        #: Jobs run until they are stopped; status and body instead of a result; a body sent with status 200.
         self.endless = False
         self.failure: tuple[int, Any] | None = None
         self.result: bytes | None = None
-        #: Such bodies for the next jobs alone; several servers may share the list.
+        #: Bodies to send with status 200 for the next jobs; several servers may share the list.
         self.mishaps: list[bytes] = []
-        #: Bodies of jobs in the order of arrival, and every call.
+        #: Bodies of jobs in the order of arrival; every call.
         self.bodies: list[dict[str, Any]] = []
         self.calls: list[str] = []
         self.headers: list[dict[str, str]] = []
@@ -42,7 +42,7 @@ class BlockingServer:
         self._server: ThreadingHTTPServer | None = None
         self._connections: set[socket.socket] = set()
 
-    # ---- its process
+    # ---- the process
 
     def start(self) -> Any:
         owner = self
@@ -58,7 +58,7 @@ class BlockingServer:
         return self
 
     def stop(self) -> None:
-        """The process dies: connections end without an answer, and all is forgotten."""
+        """Kill the process: connections end without a response, and its state is lost."""
         assert self._server is not None
         self.generation += 1
         self._server.shutdown()
@@ -74,17 +74,17 @@ class BlockingServer:
         self.forget()
 
     def forget(self) -> None:
-        """What a new process does not know."""
+        """Clear what a new process does not know."""
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    # ---- what it does
+    # ---- its behaviour
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[int]:
-        """One job at a time, first come first served. Gives the generation of the process."""
+        """Wait for the turn of a job, first come first served. Yields the generation of the process."""
         ticket, generation = object(), self.generation
         with self._turn:
             self._line.append(ticket)
@@ -99,12 +99,12 @@ class BlockingServer:
                 self._turn.notify_all()
 
     def check(self, generation: int) -> None:
-        """Raises: Died: the process of this generation is gone."""
+        """Raises: Died: the process of this generation has died."""
         if self.generation != generation:
             raise Died
 
     def steps(self, number: int, generation: int) -> Iterator[int]:
-        """Let time pass step by step; the last one comes again and again while jobs are endless."""
+        """Yield the steps of a job at their pace; the last one repeats while jobs are endless."""
         step = 0
         while step < number or self.endless:
             time.sleep(self.step_s)
@@ -113,7 +113,7 @@ class BlockingServer:
             yield step
 
     def answer(self, method: str, path: str, body: Any, headers: dict[str, str]) -> tuple[int, bytes, str]:
-        """Status, content and media type of an answer."""
+        """Return status, content and media type of a response."""
         raise NotImplementedError
 
 

@@ -23,7 +23,7 @@ class Browser:
     """One window.
 
     Args:
-        address: of the driver.
+        address: address of the driver.
         folder: the profile.
         names: host name → address of this machine. No other name is resolved.
     """
@@ -48,7 +48,7 @@ class Browser:
         self._call("POST", "/url", {"url": url})
 
     def run(self, script: str, *arguments: Any) -> Any:
-        """Run a script in the page; a promise that it returns is awaited."""
+        """Run a script in the page; await a promise that it returns."""
         return self._call("POST", "/execute/sync", {"script": script, "args": arguments})
 
     def type(self, selector: str, text: str) -> None:
@@ -73,7 +73,7 @@ class Browser:
 
 @contextlib.contextmanager
 def browsing(folder: Path, names: Mapping[str, str] | None = None) -> Iterator[Browser]:
-    """A browser for one ``with`` block; the test is skipped if there is none."""
+    """Yield a browser for one ``with`` block; skip the test if none is installed."""
     driver = shutil.which("chromedriver")
     if driver is None or shutil.which("chromium") is None:
         assert not os.environ.get("CI"), "CI needs chromium and chromedriver on PATH"

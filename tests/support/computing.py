@@ -1,4 +1,4 @@
-"""What a GPU child does with a request, in this process: genuine pipelines, a genuine store, one call after another."""
+"""The work of a GPU child, in this process and call by call: real pipelines and a real store."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def gradient() -> Image.Image:
 
 
 def half_mask() -> Image.Image:
-    """The lower half is white."""
+    """Return a mask whose lower half is white."""
     return Image.linear_gradient("L").point(lambda grey: 255 * (grey > 127))
 
 
 class StoppedAt(Reporter):
-    """A reporter whose job is stopped, from outside, just before its n-th look at whether to go on."""
+    """A reporter whose job is stopped from outside just before the n-th check whether to continue."""
 
     def __init__(self, store: JobStore, job_id: str, attempt: int, steps: int, stop_at: int | None) -> None:
         super().__init__(store, job_id, attempt, steps)
@@ -50,7 +50,7 @@ class StoppedAt(Reporter):
         self.looks += 1
         if self.looks == self.stop_at:
             self.store.cancel(self.job_id)
-            stop_hint.set()  # what the signal to the child does
+            stop_hint.set()  # the signal to the child does the same
         super().check()
 
     def stage(self, name: str) -> None:
@@ -63,18 +63,18 @@ class StoppedAt(Reporter):
 
 
 class Worker:
-    """One slot with every model of a models file."""
+    """A slot with every model of a models file."""
 
     def __init__(self, room: Room, models_file: Path, folder: Path) -> None:
         self.room, self.models = room, ModelRegistry.from_file(models_file)
         self.pipelines = PipelineCache(Settings.of(data_dir=folder, models_file=models_file, cpu_threads=1))
         self.objects = LocalStore(folder / "objects")
         room.open("gpu0", *self.models.names())
-        #: Of the last job.
+        #: Values of the last job.
         self.reporter: StoppedAt
 
     def _inputs(self, kind: str) -> dict[str, Any]:
-        """Stored pictures for this kind, as of a new request."""
+        """Return stored pictures for this kind, as of a new request."""
         if kind == "mix2img":
             return {"mix": [{"text": "a cat", "weight": 0.3}, {"image": self.stored(gradient()), "weight": 0.7}]}
         image = {"image": self.stored(gradient())} if kind in ("img2img", "inpaint", "img2video") else {}
@@ -87,7 +87,7 @@ class Worker:
         return store_image(buffer.getvalue(), settings=settings, objects=self.objects, records=store)
 
     def compute(self, model: str, stop_at: int | None = None, **fields: Any) -> np.ndarray:
-        """Run a job; (images, frames, height, width, 3). Raises RunCancelled at its ``stop_at``-th check."""
+        """Run a job; return (images, frames, height, width, 3). Raises RunCancelled at the ``stop_at``-th check."""
         fields = {
             "model": model,
             "prompt": "a red circle",

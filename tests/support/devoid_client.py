@@ -1,4 +1,4 @@
-"""A client of Devoid Generator's socket, written from the protocol: one job of a user at a time, 1 MiB frames."""
+"""A client of Devoid Generator's socket, written from the protocol: one job per user at a time, frames of 1 MiB."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import websocket
 
 from tests.support.api import PATIENCE_S, Api
 
-#: What the official client takes at most, bytes.
+#: Most bytes of a message that the official client accepts.
 MAX_FRAME_BYTES = 1024 * 1024
 
 
-#: One model that draws, in a models file.
+#: A models file with one model that draws.
 MODELS = """
 [drawn]
 executor = "drawing"
@@ -29,7 +29,7 @@ limits = { steps = [1, 100000], width = [16, 512], height = [16, 512] }
 
 
 class Refused(Exception):
-    """The handshake was answered with this status."""
+    """The handshake was refused with this status."""
 
     def __init__(self, status: int) -> None:
         super().__init__(status)
@@ -37,7 +37,7 @@ class Refused(Exception):
 
 
 class Client:
-    """One socket; received messages are checked as the official client checks them."""
+    """One socket; it checks received messages as the official client does."""
 
     def __init__(
         self, server: Api, service: str = "telegram", key: str | None = "service_key", path: str = "",
@@ -80,14 +80,14 @@ class Client:
         self.send(request(payload, **fields))
 
     def next(self) -> dict[str, Any]:
-        """The next message. Raises: AssertionError: the socket was closed."""
+        """Return the next message. Raises: AssertionError: the socket was closed."""
         message = self.messages.get(timeout=PATIENCE_S)
         assert message is not None, "the server closed the socket"
         self.seen.append(message)
         return message
 
     def until_over(self, number: int = 1) -> list[dict[str, Any]]:
-        """Messages up to the ends of so many requests."""
+        """Return the messages up to the end of this many requests."""
         found = []
         while sum(message.get("gen_status") in ("ok", "error") for message in found) < number:
             found.append(self.next())
@@ -100,7 +100,7 @@ class Client:
             return True
 
     def close(self) -> None:
-        """Say goodbye; what was under way is still in ``messages``, and None after it."""
+        """Close the socket; messages that were on their way are still in ``messages``, followed by None."""
         if self.ws.connected:
             self.ws.send_close()
 
@@ -118,7 +118,7 @@ def request(payload: Any = None, **fields: Any) -> dict[str, Any]:
 
 
 def connect_again(server: Api, **options: Any) -> Client:
-    """As the official client does it: try until the server is there, two seconds apart."""
+    """Reconnect like the official client: try every two seconds until the server is there."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         try:

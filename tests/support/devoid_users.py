@@ -1,4 +1,4 @@
-"""Many users of one service, served as the official client serves them: one request of each in flight."""
+"""Many users of one service, served as the official client serves them: one request in flight for each."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from tests.support.harness import PATIENCE_S, Stack
 
 
 class Service:
-    """A bot. ``requests`` are sent for each user one after the other, the next when the one before is over."""
+    """A bot. Sends ``requests`` requests for each user, each after the end of the previous one."""
 
     def __init__(self, stack: Stack, requests: dict[int, list[dict[str, Any]]]) -> None:
         self._stack = stack
         self._client = Client(stack)
         self._left = {user: deque(wanted) for user, wanted in requests.items()}
-        #: Sent, and not answered by a message yet.
+        #: Requests that were sent and have no message yet.
         self._unanswered: dict[int, dict[str, Any]] = {}
-        #: What came, in order: user and word.
+        #: Received messages in order: user and notice.
         self.told: list[tuple[int, str]] = []
         for user in self._left:
             self._send(user)
 
     @property
     def ends(self) -> Counter[int]:
-        """How many requests of each user are over."""
+        """Number of ended requests of each user."""
         return Counter(user for user, word in self.told if word in ("ok", "error"))
 
     def serve(self, messages: int) -> None:
-        """Receive so many messages. A socket that breaks is opened again after two seconds."""
+        """Receive this many messages. A broken socket is opened again after two seconds."""
         wanted = len(self.told) + messages
         while len(self.told) < wanted:
             message = self._client.messages.get(timeout=PATIENCE_S)
             if message is None:
                 self._client = connect_again(self._stack)
-                for user in list(self._unanswered):  # whether the server had taken it cannot be known
+                for user in list(self._unanswered):  # it is unknown whether the server had accepted the request
                     self._ask(user)
                 continue
             user, word = message["service_info"]["user_id"], message["gen_status"]
@@ -56,5 +56,5 @@ class Service:
             self._ask(user)
 
     def _ask(self, user: int) -> None:
-        with suppress(OSError, websocket.WebSocketException):  # a broken socket is noticed when it is read
+        with suppress(OSError, websocket.WebSocketException):  # a broken socket is detected when it is read
             self._client.ask(service_info={"user_id": user}, **self._unanswered[user])

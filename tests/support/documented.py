@@ -14,16 +14,16 @@ from app import extensions
 from app.openapi.document import Api
 from app.protocols.aime.endpoints.served import ENDPOINTS
 
-#: Routes that are no part of the API: pages, their parts, sockets, and the document itself.
+#: Routes that are not part of the API: pages and their parts, sockets, and the document itself.
 PAGES = re.compile(r"/(docs|openapi\.json|ws)\b.*|/a1111/|/<endpoint:name>/(demo|pages/.*)|/api/demo/<name>")
-#: What does not fit the document, of all apps.
+#: Mismatches of all apps.
 _misfits: list[str] = []
 #: Document of an app, by its endpoints: other settings do not change it.
 _documents: dict[str, Document] = {}
 
 
 def watch(app: Flask) -> None:
-    """Compare every response of an app; :func:`take_misfits` returns what does not fit."""
+    """Compare every response of an app; :func:`take_misfits` returns the mismatches."""
 
     @app.after_request
     def compare(response: Response) -> Response:
@@ -32,7 +32,7 @@ def watch(app: Flask) -> None:
 
 
 def take_misfits() -> list[str]:
-    """Return what did not fit since the last call."""
+    """Return the mismatches since the last call."""
     found = list(_misfits)
     _misfits.clear()
     return found
@@ -59,7 +59,7 @@ class Document:
         self.body = body
 
     def misfits(self, response: Response) -> list[str]:
-        """Return what does not fit in the response to the current request."""
+        """Return the mismatches in the response to the current request."""
         rule = request.url_rule
         if request.method in ("OPTIONS", "HEAD") or (rule and PAGES.fullmatch(rule.rule)):
             return []

@@ -1,7 +1,7 @@
 """The models of :mod:`tests.support.tiny`, drawn instead of computed: their workers need no torch.
 
-A GPU child that imports torch and diffusers takes five CPU-seconds to start. Tests of queues, leases and processes
-use these models; what a pipeline does is tested with the genuine ones.
+A GPU child that imports torch and diffusers takes five CPU-seconds to start. Tests of queues, leases and processes use
+these models; pipelines are tested with the real ones.
 """
 
 from __future__ import annotations

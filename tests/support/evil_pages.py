@@ -1,4 +1,4 @@
-"""Pages of other servers that try to use Framemill, and a name server that changes its mind."""
+"""Pages of other sites that attack Framemill, and a name that moves from one server to another."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def page(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
-    """Serve an empty page; gives its port."""
+    """Serve an empty page; yield its port."""
     with ThreadingHTTPServer((host, port), _Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
@@ -96,10 +96,10 @@ def page(host: str = "127.0.0.1", port: int = 0) -> Iterator[int]:
 
 
 class Rebinding:
-    """Stands where the made-up names of a test lead: first to the page, then to the server on 127.0.0.1.
+    """A forwarder behind made-up names: to the page first, to the server on 127.0.0.1 after :meth:`rebind`.
 
-    A name server of the attacker would answer with another address. Here the address stays and what it reaches
-    changes, so that the browser and the server see the same: an origin whose host is now Framemill.
+    An attacker's name server would answer with another address. Here the address stays and its target changes.
+    Browser and server see the same either way: an origin whose host is now Framemill.
     """
 
     def __init__(self, host: str, port: int, page_port: int) -> None:
@@ -110,7 +110,7 @@ class Rebinding:
         self._threads[0].start()
 
     def rebind(self) -> None:
-        """From now on the name leads to the server, also for connections that the browser keeps."""
+        """Forward to the server from now on, on connections that the browser keeps as well."""
         self._far_port = self._port
         self._end_all()
 

@@ -1,4 +1,4 @@
-"""AUTOMATIC1111's web UI as far as its clients can tell, without a model: one queue for all, global interrupt."""
+"""A fake of AUTOMATIC1111's web UI without a model: one queue for all clients, and a global interrupt."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ class FakeA1111(BlockingServer):
     """One server.
 
     Args:
-        ui: it serves its page, and the routes that the page needs; an instance started for the API alone does not.
+        ui: serves the page and the routes that the page needs; False: as an instance started for the API alone.
         version: before 1.8 it knows no ids of jobs.
-        mode: of the pictures, as Pillow calls it.
-        step_s: time of a step, seconds.
+        mode: mode of the pictures in Pillow.
+        step_s: duration of a step, seconds.
     """
 
     def __init__(self, *, ui: bool = True, version: float = 1.10, mode: str = "RGB", step_s: float = 0.02) -> None:
         super().__init__(step_s)
         self.ui, self.knows_ids, self.mode = ui, version != 1.7, mode
-        #: Whether /progress is there; whether interrupts are obeyed; JPEG instead of PNG.
+        #: Whether /progress exists; whether interrupts are obeyed; format of the pictures.
         self.tells_progress = True
         self.obeys = True
         self.samples_format = "PNG"
-        #: Bodies of jobs that an interrupt hit.
+        #: Bodies of jobs that were interrupted.
         self.interrupted: list[dict[str, Any]] = []
         self.forget()
 
@@ -112,7 +112,7 @@ class FakeA1111(BlockingServer):
         return f"{body.get('prompt', '')}\nSteps: {body.get('steps', 50)}, Seed: {body.get('seed', -1) + index}"
 
     def picture(self, body: dict[str, Any], text: str) -> str:
-        """Raw base64, as it sends pictures."""
+        """Return a picture in raw base64, as the original sends it."""
         size = (body.get("width", 512), body.get("height", 512))
         info, buffer = PngInfo(), io.BytesIO()
         info.add_text("parameters", text)

@@ -1,4 +1,4 @@
-"""Devoid's Kandinsky API as far as its clients can tell, without a model."""
+"""A fake of Devoid's Kandinsky API without a model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = {"RestAPI": "Kandinskiy 2.1 Model", "website": "https://web.devoid.pics/"
 
 
 class FakeKandinsky(BlockingServer):
-    """One server; ``token``: what the header ``authorization`` must hold."""
+    """One server; ``token``: the required value of the header ``authorization``."""
 
     def __init__(self, token: str = "a:raw token") -> None:
         super().__init__()

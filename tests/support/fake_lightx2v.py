@@ -1,6 +1,6 @@
-"""A LightX2V server as far as its clients can tell, of both generations, without a model: ``Fake(queues=True)``.
+"""A fake LightX2V server of either generation without a model: ``Fake(queues=True)``.
 
-What a test wants to go wrong is set on the object while it runs.
+Tests change its attributes while it runs to make it fail.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class Fake:
         self.tasks: dict[str, dict[str, Any]] = {}
         self.calls: list[str] = []
         self.uploads: list[bytes] = []
-        #: A reason to fail tasks with; tasks never end; what a result is; whether stops are obeyed.
+        #: A reason to fail tasks with; tasks never end; content of a result; whether stops are obeyed.
         self.failure = ""
         self.endless = False
         self.result: bytes | None = None
         self.obeys = True
-        #: The process is gone: open connections end without an answer.
+        #: The process is dead: open connections end without a response.
         self.dead = False
         self.lock = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -51,7 +51,7 @@ class Fake:
         return self
 
     def stop(self) -> None:
-        """The process dies: it answers nothing any more, and forgets its tasks."""
+        """Kill the process: it responds to nothing any more and forgets its tasks."""
         assert self._server is not None
         self.dead = True
         self._server.shutdown()
@@ -62,7 +62,7 @@ class Fake:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    # ---- what it does
+    # ---- its behaviour
 
     def running(self) -> str | None:
         for task_id in list(self.tasks):

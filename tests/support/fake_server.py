@@ -33,11 +33,11 @@ class FakeServer(ThreadingHTTPServer):
         self.end: str | None = None
         #: Response to a request for the job's events.
         self.events: tuple[int, Any, dict[str, str]] = (404, {"detail": "no such route"}, {})
-        #: Silence before a connection is cut, in seconds.
+        #: Silence before a connection is cut, seconds.
         self.stall_s = 0.0
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # connections cut on purpose
+        pass  # connections are cut on purpose
 
     def job(self) -> dict[str, Any]:
         state = self.end or ("running" if self.hold else STATES[min(self.steps, 3)])

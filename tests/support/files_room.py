@@ -1,4 +1,4 @@
-"""A waiting room with one slot and with stored files; and what the property test knows of files."""
+"""A queue with one slot and stored files, and the model of files for the property test."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Open = Callable[..., Room]
 
 
 class House:
-    """A room with one slot, and its files."""
+    """A queue with one slot, and its files."""
 
     def __init__(self, room: Room, objects: Any) -> None:
         self.room, self.objects = room, objects
@@ -39,14 +39,14 @@ class House:
         return name
 
     def compute(self) -> tuple[str, int]:
-        """The slot's job until its frames wait for their delivery."""
+        """Compute the slot's job; its frames then wait for delivery."""
         job_id, attempt = self.room.at()
         self.room.start()
         assert self.store.finish_run(job_id, attempt, slot="gpu0", node="host", run_s=1)
         return job_id, attempt
 
     def publish(self) -> str:
-        """The slot's job to its end, with an output, a poster beside it and what a lost delivery left."""
+        """Complete the slot's job, with an output, a poster beside it and the files of a lost delivery."""
         job_id, attempt = self.compute()
         self.objects.put_bytes(f"outputs/{job_id}/{attempt}.0/0.png", b"lost", "image/png")
         number = self.store.claim(job_id, attempt, "io")
@@ -60,7 +60,7 @@ class House:
         return [found.key for found in self.objects.list(prefix)]
 
     def pass_time(self, *names: str) -> None:
-        """Everything (or these names) may be removed by now."""
+        """Make all files (or those with these names) due for removal."""
         for name in names or self.redis.zrange(keys.DUE, 0, -1):
             self.redis.zadd(keys.DUE, {name: 1}, xx=True)
             if (job_id := name.split("/")[1]) and self.redis.hexists(keys.JOB + job_id, "expires_at"):
@@ -88,7 +88,7 @@ class Wanted(GenerationRequest):
 
 @dataclass
 class Upload:
-    """An input on its way to a job. ``lapsed``: its grace was over before the job came."""
+    """An input on its way to a job. ``lapsed``: its grace period ended before the job was submitted."""
 
     name: str
     stored: bool = False

@@ -1,4 +1,4 @@
-"""A whole Framemill on this machine, out of real processes, for one test or for all."""
+"""A complete Framemill on this machine, made of real processes, for one test or for all."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ BIN = Path(sys.executable).parent
 
 
 class Stack(Api):
-    """Redis, web, workers as processes. ``start`` what is needed; everything ends with :meth:`close`."""
+    """Redis, web server and workers as processes. Start what is needed; :meth:`close` ends everything."""
 
     alive: ClassVar[list[Stack]] = []
 
@@ -56,7 +56,7 @@ class Stack(Api):
     # ---- processes
 
     def up(self, *workers: str) -> Stack:
-        """Redis, the web server and these workers (``gpu0``, ``io``), all ready."""
+        """Start Redis, the web server and these workers (``gpu0``, ``io``), and wait until all are ready."""
         self.alive.append(self)
         self.redis.start()
         for queue in workers:
@@ -67,7 +67,7 @@ class Stack(Api):
 
     def web(self) -> None:
         self.port = self.port or ports.next_free("127.0.0.1", 20_000 + 101 * os.getpid() % 20_000)
-        # A worker whose master was killed goes on answering until it notices.
+        # A web worker whose master was killed keeps responding until it notices.
         wait_for(lambda: ports.refusal("127.0.0.1", self.port) is None, "the port of the web server to be free")
         self.run("web", "gunicorn", "app:create_app()", PORT=str(self.port))
         wait_for(lambda: self._answers("/healthz"), "the web server")
@@ -88,13 +88,13 @@ class Stack(Api):
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
-            preexec_fn=terminate_with_parent,  # a test run that is killed leaves nothing behind
+            preexec_fn=terminate_with_parent,  # a killed test run leaves no process behind
         )
         log.close()
         return self.processes[name]
 
     def first_key(self, service: str = "ops") -> str:
-        """Make an admin's key on the host of the server, whose processes know it within a second."""
+        """Create an admin key on the server's host; return its secret when the processes know it, within a second."""
         secret = KeyRing(self.store).create(Caller(key_id=service, role=Role.ADMIN))
         wait_for(lambda: self.get("/v1/queue").status_code == 401, "the server to ask for a key")
         return secret
@@ -103,12 +103,12 @@ class Stack(Api):
         return (self.folder / f"{name}.log").read_text(errors="replace")
 
     def child(self, name: str) -> int:
-        """Process id of the pool's child of a worker."""
+        """Return the process id of the pool child of a worker."""
         parent = self.processes[name].pid
         return int(wait_for(lambda: _children(parent), f"a child of {name}")[0])
 
     def kill(self, name: str, signum: int = signal.SIGKILL) -> None:
-        """Kill a process (and, as the system does for a lost parent, leave its children to themselves)."""
+        """Kill a process. Its children are left alone, as the system does when a parent dies."""
         process = self.processes.pop(name)
         process.send_signal(signum)
         process.wait(PATIENCE_S)
@@ -143,7 +143,7 @@ class Stack(Api):
 
 
 def in_spool(settings: Settings, root: Path | None) -> list[str]:
-    """Return the attempts whose frames lie in a root of the spool."""
+    """Return the attempts whose frames are in a root of the spool."""
     assert root is not None
     return sorted(path.parent.name for path in root.glob(f"*/{spool.FRAMES}"))
 
@@ -154,7 +154,7 @@ def _children(pid: int) -> list[str]:
 
 @contextlib.contextmanager
 def running(folder: Path, models_file: Path, *workers: str, **environment: Any) -> Iterator[Stack]:
-    """A stack for one ``with`` block."""
+    """Yield a stack for one ``with`` block."""
     stack = Stack(folder, models_file, **environment)
     try:
         yield stack.up(*workers)

@@ -1,4 +1,4 @@
-"""A folder of input files made to do harm, and of odd ones that do none. ``python -m tests.support.hostile FOLDER``"""
+"""A folder of malicious input files, and of odd ones that are harmless. ``python -m tests.support.hostile FOLDER``"""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from PIL import Image, PngImagePlugin
 
 from tests.support.pictures import JPEG, PNG, WEBP, animated, chunk, encoded, picture, png, webp_canvas, zip_bomb
 
-#: Rules as the answer words them.
+#: Rules as the responses word them.
 FORMAT, DAMAGED, PIXELS, ANIMATED, EMPTY = (
     "must be a PNG, JPEG or WebP image", "is damaged or incomplete", "must not have more than", "must not be animated",
     "must not be empty",
 )  # fmt: skip
 GIF = encoded(picture("L"), "GIF")
 TIFF = encoded(picture(), "TIFF")
-#: What a picture that is still readable may be told about itself.
+#: Texts about a picture that is still readable.
 SCRIPT = b"<script>alert(1)</script>"
 
 
 def gif(width: int, height: int, frames: int = 1) -> bytes:
-    """A GIF by hand: any canvas, one pixel."""
+    """Return a handmade GIF: a canvas of any size, one pixel."""
     frame = b"\x2c" + bytes(4) + struct.pack("<HH", 1, 1) + b"\0\x02\x02\x44\x01\0"
     return b"GIF89a" + struct.pack("<HH", width, height) + b"\x80\0\0\0\0\0\xff\xff\xff" + frame * frames + b"\x3b"
 
@@ -36,14 +36,14 @@ def jpeg_of_size(width: int, height: int) -> bytes:
 
 
 def many_scans(number: int) -> bytes:
-    """A progressive JPEG whose last scan is said again and again."""
+    """Return a progressive JPEG whose last scan is repeated many times."""
     data = encoded(picture(), "JPEG", progressive=True)
     last = data.rindex(b"\xff\xda")
     return data[:last] + data[last:-2] * number + data[-2:]
 
 
 def exif(*entries: tuple[int, int, int, bytes], next_ifd: int = 0) -> bytes:
-    """An APP1 segment of entries (tag, type, count, four bytes)."""
+    """Return an APP1 segment of entries (tag, type, count, four bytes)."""
     body = struct.pack("<H", len(entries)) + b"".join(struct.pack("<HHI", *e[:3]) + e[3] for e in entries)
     tiff = b"II*\0" + struct.pack("<I", 8) + body + struct.pack("<I", next_ifd)
     return b"\xff\xe1" + struct.pack(">H", len(tiff) + 8) + b"Exif\0\0" + tiff
@@ -72,13 +72,13 @@ def apng_of_size(width: int, height: int) -> bytes:
 
 
 def refused() -> Iterator[tuple[str, bytes, str]]:
-    """Name, content, and the rule that it breaks."""
+    """Yield name, content, and the rule that it breaks."""
     yield "empty.png", b"", EMPTY
     # Bombs: little data, many pixels or bytes.
     for width, height in ((65_535, 65_535), (30_000, 30_000), (2**31 - 1, 2**31 - 1), (100_000_000, 1)):
         yield f"bomb-{width}x{height}.png", png(width, height, bytes(4096)), PIXELS
     yield "bomb-65500.jpg", jpeg_of_size(65_500, 65_500), PIXELS
-    yield "bomb-16383.webp", webp_canvas(16_383, 16_383), ""  # the library refuses it itself, or by its size
+    yield "bomb-16383.webp", webp_canvas(16_383, 16_383), ""  # refused by the library itself, or by its size
     yield "bomb-65535.gif", gif(65_535, 65_535), FORMAT
     yield "bomb-frames.gif", gif(1, 1, 100_000), FORMAT
     yield "bomb-frames.apng", apng_of_size(65_535, 65_535), PIXELS
@@ -103,7 +103,7 @@ def refused() -> Iterator[tuple[str, bytes, str]]:
     yield "wrong-length.webp", WEBP[:16] + b"\xff\xff\xff\x7f" + WEBP[20:], DAMAGED
     yield "png-and-html.png", PNG[:33] + b"<html>" + SCRIPT * 50, DAMAGED
     yield "jpeg-and-webp.jpg", JPEG[:3] + WEBP, DAMAGED
-    # Something else.
+    # Not a picture.
     yield "text.png", b"hello", FORMAT
     yield "document.pdf", b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n%%EOF", FORMAT
     yield "page.html", b"<!doctype html>" + SCRIPT, FORMAT
@@ -124,23 +124,23 @@ def refused() -> Iterator[tuple[str, bytes, str]]:
     yield "picture.gif", GIF, FORMAT
     yield "animated.gif", animated("GIF"), FORMAT
     yield "nothing.bin", bytes(5000), FORMAT
-    # Two things at once.
+    # Two formats at once.
     yield "script.gif", b"GIF89a/*" + bytes(50) + b"*/=1;alert(1)//", FORMAT
     yield "page-before.jpg", SCRIPT + JPEG, FORMAT
     yield "zip-before.png", zip_of(SCRIPT) + PNG, FORMAT
-    # Moving.
+    # Animated.
     yield "animated.webp", animated("WEBP"), ANIMATED
     yield "animated.apng", animated("PNG"), ANIMATED
 
 
 def accepted() -> Iterator[tuple[str, bytes, bool]]:
-    """Name, content, and whether it is written again before it is stored (else it is stored as sent)."""
+    """Yield name, content, and whether it is encoded again before it is stored (else it is stored as sent)."""
     yield "plain.png", PNG, False
     yield "plain.jpg", JPEG, False
     yield "plain.webp", WEBP, False
     yield "png-called.jpg", PNG, False
     yield "jpeg-called.html", JPEG, False
-    # Polyglots that are a picture: what is not the picture goes.
+    # Polyglots that are also a picture: the rest is removed.
     yield "zip-behind.jpg", JPEG + zip_of(SCRIPT), True
     yield "zip-behind.png", PNG + zip_of(SCRIPT), True
     yield "script-behind.webp", WEBP + SCRIPT, True
@@ -151,7 +151,7 @@ def accepted() -> Iterator[tuple[str, bytes, bool]]:
     yield "alpha.png", encoded(picture("RGBA"), "PNG"), True
     yield "alpha.webp", encoded(picture("RGBA"), "WEBP", lossless=True), True
     yield "one-bit.png", encoded(picture("L").convert("1"), "PNG"), True
-    # EXIF that lies.
+    # False EXIF.
     orientation = 0x0112
     yield "turned.jpg", with_exif((orientation, 3, 1, struct.pack("<HH", 6, 0))), True
     yield "turned-by-99.jpg", with_exif((orientation, 3, 1, struct.pack("<HH", 99, 0))), False
@@ -159,7 +159,7 @@ def accepted() -> Iterator[tuple[str, bytes, bool]]:
     yield "turned-often.jpg", with_exif(*[(orientation, 3, 1, struct.pack("<HH", 6, 0))] * 4000), True
     yield "turned-by-many.jpg", with_exif((orientation, 3, 2**31 - 1, struct.pack("<I", 8))), False
     yield "endless-exif.jpg", with_exif((orientation, 3, 1, struct.pack("<HH", 1, 0)), next_ifd=8), False
-    # More data than pixels, or more announced than there is: readers stop when they have all pixels.
+    # More data than pixels, or more announced than present: readers stop when they have all pixels.
     yield "wrong-length.png", PNG[:33] + struct.pack(">I", 2**31 - 1) + PNG[37:], False
     yield "too-much-data.png", png(8, 8, bytes(50_000_000)), False
     comment = PngImagePlugin.PngInfo()
@@ -176,7 +176,7 @@ NAMES = (
 
 
 def build(folder: Path) -> None:
-    """Write all files, and symbolic links that lead out of the folder."""
+    """Write all files, and symbolic links that point outside the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, data, _ in (*refused(), *accepted()):
         (folder / name).write_bytes(data)

@@ -1,4 +1,4 @@
-"""Bodies that cost far more than they weigh, and texts that are no text.
+"""Bodies that cost far more than their size suggests, and invalid texts.
 
 Each maker takes a size in bytes and returns a body of at most that size. ``BODIES`` lists them by name.
 """
@@ -34,7 +34,7 @@ def _filled(head: bytes, item: bytes, tail: bytes, size: int) -> bytes:
 
 
 def empty_lists(size: int) -> Body:
-    """``{"x":[[],[],…]}``: 20 bytes of memory and more for each byte sent."""
+    """``{"x":[[],[],…]}``: at least 20 bytes of memory for each byte sent."""
     return Body(JSON, _filled(b'{"x":[', b"[],", b"]}", size))
 
 
@@ -85,22 +85,22 @@ def escaped_letters(size: int) -> Body:
 
 
 def open_text(size: int) -> Body:
-    """A text that does not end."""
+    """A text without an end."""
     return Body(JSON, b'{"prompt":"' + b"a" * (size - 11))
 
 
 def long_number(size: int) -> Body:
-    """A whole number of millions of digits."""
+    """A whole number with millions of digits."""
     return Body(JSON, b'{"seed":' + b"9" * (size - 9) + b"}")
 
 
 def blanks(size: int) -> Body:
-    """Nothing but white space."""
+    """Only white space."""
     return Body(JSON, b"{" + b" " * (size - 2) + b"}")
 
 
 def picture_in_json(size: int) -> Body:
-    """A picture that is none, in base64: the largest body that is allowed to be large."""
+    """Base64 that is no picture: the largest body that may be large."""
     return Body(JSON, b'{"image":"' + base64.b64encode(bytes((size - 20) * 3 // 4)) + b'"}')
 
 
@@ -145,7 +145,7 @@ def form_headers(size: int) -> Body:
 
 
 def form_dashes(size: int) -> Body:
-    """A file full of what could begin a boundary."""
+    """A file full of possible beginnings of a boundary."""
     head = b'--cut\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
     return Body(MULTIPART, _filled(head, b"\r\n--cu", b"\r\n--cut--\r\n", size))
 
@@ -159,27 +159,27 @@ BODIES: dict[str, Callable[[int], Body]] = {
         form_escapes, form_parts, form_header, form_headers, form_text, form_dashes,
     )
 }  # fmt: skip
-#: Those that a server may accept: they weigh what they cost.
+#: Bodies that a server may accept, because they cost no more than their size.
 HONEST = frozenset({"picture_in_json", "many_pictures", "form_dashes"})
 
 
 def lora_prompt(chars: int) -> str:
-    """A prompt with a LoRA that does not end: quadratic for a pattern that backtracks."""
+    """Return a prompt with an unterminated LoRA: quadratic for a pattern that backtracks."""
     return "<lora:" + "a" * (chars - 6)
 
 
 def progress_list(number: int, job_id: str = "0#1") -> Body:
-    """What a worker could report about so many jobs."""
+    """Return the progress that a worker could report for this many jobs."""
     item = json.dumps({"job_id": job_id, "progress": 1}).encode()
     return Body(JSON, b"[" + b",".join([item] * number) + b"]")
 
 
-#: JSON texts of strings that no UTF-8 text can hold, or that C strings end at.
+#: JSON texts with strings that no UTF-8 text can contain, or that end C strings.
 NO_TEXTS = {
     "lone high surrogate": r'"\ud800"', "lone low surrogate": r'"a\udfffb"', "swapped surrogates": r'"\udc00\ud800"',
     "NUL": r'"a\u0000b"',
 }  # fmt: skip
-#: JSON texts that Python's parser takes for numbers, and that no client can read.
+#: JSON texts that Python's parser accepts as numbers, and that no client can read.
 NO_NUMBERS = {
     "NaN": "NaN", "Infinity": "Infinity", "-Infinity": "-Infinity", "too large": "1e999", "too small": "-1e999",
     "10,000 digits": "9" * 10_000, "5,000 digits": "-" + "1" * 5_000,

@@ -1,8 +1,8 @@
-"""A whole Framemill in the process of the tests: the web server, the slots and the delivery are threads.
+"""A complete Framemill in the test process: the web server, the slots and the delivery are threads.
 
 Everything but the process boundaries is real: HTTP on a port, Redis, the messages of the slots, ``workers.gpu.run``,
-deliveries, leases, the watch over back ends, the sweep, the janitor and the webhook sender. For tests that show what
-becomes of a job; tests of processes that die need a :class:`~tests.support.harness.Stack`.
+deliveries, leases, the health checks of back ends, the sweep, the janitor and the webhook sender. It is for tests of
+what happens to a job; tests of processes that die need a :class:`~tests.support.harness.Stack`.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from workers.parent.slot_worker import SlotWorker
 from workers.parent.sweeper import Sweeper
 from workers.reporting.stop_signal import stop_hint
 
-#: Functions that remember something of the settings.
+#: Functions that cache values of the settings.
 CACHES: tuple[Any, ...] = (
     runtime.settings, runtime.backends, runtime._store_of, runtime._dispatcher_of, delivering._objects,
     webhook_sender._objects,
 )  # fmt: skip
-#: Stands for Celery's worker: it has no children.
+#: Replaces Celery's worker, without children.
 WORKER = SimpleNamespace(consumer=None, pool=SimpleNamespace(_pool=SimpleNamespace(_pool=[])))
 
 
@@ -76,7 +76,7 @@ class _SlotWorker(SlotWorker):
 
 
 class InProcessStack(Stack):
-    """Used like a :class:`~tests.support.harness.Stack`, one at a time."""
+    """Used like a :class:`~tests.support.harness.Stack`; only one can run at a time."""
 
     def __init__(self, folder: Path, models_file: Path, **environment: Any) -> None:
         defaults = {"SLOT_LEASE_S": 600, "HEARTBEAT_S": 0.2, "DRAIN_GRACE_S": 0}
@@ -144,7 +144,7 @@ class InProcessStack(Stack):
         thread.start()
 
     def _serve(self) -> None:
-        self._replace(factory, "configure", lambda level: None)  # pytest's handlers of logs stay
+        self._replace(factory, "configure", lambda level: None)  # pytest's log handlers stay
         app = factory.create_app(self.settings)
         self._undo.callback(of(app).hub.close)
         self._replace(of(app).dispatcher, "_revoke", lambda job_id: self._start(_stop_runs))
@@ -176,7 +176,7 @@ class InProcessStack(Stack):
 
 
 def _stop_runs() -> None:
-    """Do what a revocation does: have running jobs look at their records. The runs of several slots share the hint."""
+    """Do what a revocation does: make running jobs check their records. The runs of several slots share the hint."""
     for _ in range(50):
         stop_hint.set()
         time.sleep(0.02)
@@ -184,7 +184,7 @@ def _stop_runs() -> None:
 
 @contextlib.contextmanager
 def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Set these variables; functions remember nothing from before, or afterwards."""
+    """Set these variables; clear the caches of functions before and after."""
     before = dict(os.environ)
     os.environ.update(values)
     for cached in CACHES:
@@ -200,7 +200,7 @@ def _environment(values: dict[str, str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def in_process(folder: Path, models_file: Path, *workers: str, **environment: Any) -> Iterator[Stack]:
-    """A Framemill in this process for one ``with`` block, with ``gpu0`` and ``io`` unless others are named."""
+    """Yield a Framemill in this process for one ``with`` block, with ``gpu0`` and ``io`` unless others are named."""
     stack = InProcessStack(folder, models_file, **environment)
     try:
         yield stack.up(*(workers or ("gpu0", "io")))

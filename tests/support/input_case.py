@@ -1,4 +1,4 @@
-"""``store_image`` over a real folder and a real Redis."""
+"""``store_image`` with a real folder and a real Redis."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from jobs.store.jobs import JobStore
 
 
 class Store(LocalStore):
-    """Counts what is written."""
+    """Counts the files that it writes."""
 
     writes = 0
 
@@ -24,7 +24,7 @@ class Store(LocalStore):
 
 
 class Case:
-    """Inputs are stored below ``folder``."""
+    """Stores inputs below ``folder``."""
 
     def __init__(self, folder: Path, records: JobStore) -> None:
         self.records = records
@@ -51,7 +51,7 @@ class Case:
         return b"".join(self.objects.read(key))
 
     def refused(self, value: object, **settings: object) -> str:
-        """The rule that was broken; nothing may have been stored."""
+        """Return the rule that was broken; check that nothing was stored."""
         with pytest.raises(InvalidRequest) as caught:
             self.store(value, **settings)
         (problem,) = caught.value.problems

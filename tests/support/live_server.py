@@ -1,4 +1,4 @@
-"""Serve a WSGI application on a port of this process, for clients that need a socket."""
+"""Serves a WSGI application on a port of this process, for clients that need a socket."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class _Silent(WSGIRequestHandler):
 
 @contextmanager
 def served(app: Flask) -> Iterator[str]:
-    """Serve ``app`` while the block runs, one thread per request; gives its address."""
+    """Serve ``app`` while the block runs, one thread per request; yield its address."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_Silent)
     thread = threading.Thread(target=lambda: server.serve_forever(0.01))
     thread.start()

@@ -1,4 +1,4 @@
-"""Pictures for tests: plain ones, and by hand what no library writes."""
+"""Pictures for tests: plain ones, and handmade ones that no library writes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 
 def picture(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image:
-    """The same noise every time, so that no file of it is short."""
+    """Return a picture of noise, the same every time; noise keeps every file long."""
     channels = {"RGB": 3, "RGBA": 4, "L": 1, "CMYK": 4, "LA": 2}[mode]
     return Image.frombytes(mode, size, random.Random(7).randbytes(size[0] * size[1] * channels))
 
@@ -29,7 +29,7 @@ def chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def png(width: int, height: int, data: bytes = b"", extra: bytes = b"") -> bytes:
-    """A PNG by hand, 8-bit grey."""
+    """Return a handmade PNG in 8-bit grey."""
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
     return b"\x89PNG\r\n\x1a\n" + header + extra + chunk(b"IDAT", zlib.compress(data)) + chunk(b"IEND", b"")
 

@@ -1,4 +1,4 @@
-"""A server in the place of a bucket that answers 200 to everything, as captive portals and wrong proxies do."""
+"""A server in place of a bucket that answers 200 to everything, as captive portals and wrong proxies do."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAGE = b"<html><body>Please log in</body></html>"
 
 
 class Portal(ThreadingHTTPServer):
-    """What it stores of an upload is ``kept``: nothing, or a part of it."""
+    """``kept``: the part of an upload that it stores, which may be nothing."""
 
     allow_reuse_address = True
 

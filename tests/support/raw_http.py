@@ -7,7 +7,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-#: Longest wait for the server, seconds; a test that waits longer has failed.
+#: Longest wait for the server, seconds; a test that waits longer fails.
 PATIENCE_S = 60.0
 
 
@@ -33,23 +33,23 @@ def read_all(connection: socket.socket) -> bytes:
         while part := connection.recv(65536):
             parts.append(part)
     except ConnectionResetError:
-        pass  # closed while data of the client was unread
+        pass  # the server closed the connection before it had read all data
     return b"".join(parts)
 
 
 def read_answer(connection: socket.socket) -> tuple[int, bytes]:
-    """Return the status and the body of one answer with a length; the connection stays open."""
+    """Return the status and the body of one response with a length; the connection stays open."""
     response = http.client.HTTPResponse(connection)
     response.begin()
     return response.status, response.read()
 
 
 def status_of(answer: bytes) -> int:
-    """Return the status of an answer; 0 if there is none."""
+    """Return the status of a response; 0 if there is none."""
     return int(answer.split(b" ", 2)[1]) if answer.startswith(b"HTTP/1.") else 0
 
 
 def exchange(port: int, data: bytes) -> bytes:
-    """Return the answer to ``data``; the server must close the connection after it."""
+    """Return the response to ``data``; the server must close the connection after it."""
     with connect(port, data) as connection:
         return read_all(connection)

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: a real HTTP server that notes what it gets and answers as it is told."""
+"""A receiver of webhooks: a real HTTP server that records requests and sends configured responses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Message:
         return dict(json.loads(self.body))
 
     def signatures(self, secret: str) -> tuple[str, list[str]]:
-        """What the specification says this secret's signature is, and what was sent."""
+        """Return the signature that the specification requires for this secret, and the one that was sent."""
         key = base64.b64decode(secret.removeprefix("whsec_"))
         signed = b".".join([self.id.encode(), self.headers["webhook-timestamp"].encode(), self.body])
         expected = base64.b64encode(hmac.new(key, signed, hashlib.sha256).digest()).decode()
@@ -41,7 +41,7 @@ class Message:
 
 
 class Receiver(ThreadingHTTPServer):
-    """Takes the next answer of ``answers`` for each request: a status, or a function of the handler; then 204."""
+    """Uses the next of ``answers`` for each request: a status, or a function of the handler; then 204."""
 
     daemon_threads = True
 
@@ -50,11 +50,11 @@ class Receiver(ThreadingHTTPServer):
         self.url = f"http://127.0.0.1:{self.server_port}/hook"
         self.messages: list[Message] = []
         self.answers: list[Any] = []
-        #: Set: requests that hang come to an end.
+        #: When set, hanging requests end.
         self.released = threading.Event()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        pass  # senders that hang up are the point
+        pass  # senders hang up in some tests, on purpose
 
     def of(self, job_id: str) -> list[Message]:
         return [message for message in list(self.messages) if message.json["data"]["id"] == job_id]
@@ -90,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def receiving() -> Iterator[Receiver]:
-    """A receiver for one ``with`` block."""
+    """Yield a receiver for one ``with`` block."""
     server = Receiver()
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()

@@ -1,4 +1,4 @@
-"""Make a real Redis refuse writes, as it does when its memory or its disk is full, and let it accept them again."""
+"""Makes a real Redis refuse writes, as it does when its memory or its disk is full, and accept them again."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def unsaved(redis: Any) -> Iterator[None]:
 
 @contextmanager
 def read_only(redis: Any) -> Iterator[None]:
-    """READONLY: after a failover this server is a replica."""
+    """READONLY: this server is a replica, as after a failover."""
     redis.execute_command("REPLICAOF", "127.0.0.1", "1")
     try:
         yield
@@ -61,7 +61,7 @@ def too_few_replicas(redis: Any) -> Iterator[None]:
         redis.config_set("min-replicas-to-write", 0)
 
 
-#: Way of refusing → part of the reason that callers are given.
+#: Kind of refusal → part of the reason that callers receive.
 REFUSALS: dict[Callable[[Any], AbstractContextManager[None]], str] = {
     memory_full: "its memory is full",
     unsaved: "it cannot save its data to its disk",

@@ -1,4 +1,4 @@
-"""The waiting room alone: a store on a real Redis, and slots whose workers are moved by hand, call by call."""
+"""The queue alone: a store on a real Redis, and slots whose workers the test moves by hand, call by call."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ OWNER = "host:1:1"
 
 
 def request(model: str, work: int) -> GenerationRequest:
-    """A request of so many units of work (steps of one megapixel)."""
+    """Return a request of ``work`` units (steps of one megapixel)."""
     return GenerationRequest(
         model=model, kind=Kind.TEXT2IMG, prompt="", negative_prompt="", seed=0, steps=work, guidance_scale=1,
         width=1000, height=1000,
@@ -27,7 +27,7 @@ def request(model: str, work: int) -> GenerationRequest:
 
 
 class Room:
-    """An empty waiting room with these settings."""
+    """An empty queue with these settings."""
 
     def __init__(self, server: Settings, **options: Any) -> None:
         self.store = JobStore(server.replace(**options))
@@ -38,7 +38,7 @@ class Room:
     # ---- callers
 
     def accept(self, key: str = "a", *, job_id: str = "", **options: Any) -> Accepted:
-        """Submit a job; ``caller_…`` options are limits of the key, ``model`` and ``work`` its request."""
+        """Submit a job; ``caller_…`` options are limits of the key, ``model`` and ``work`` belong to the request."""
         limits = [name for name in options if name.startswith("caller_")]
         caller = Caller(key_id=key, **{name.removeprefix("caller_"): options.pop(name) for name in limits})
         wanted = request(options.pop("model", "m"), options.pop("work", 1))
@@ -52,11 +52,11 @@ class Room:
         return [self.submit(key, **options) for _ in range(number)]
 
     def limit(self, key: str, running: int) -> None:
-        """Let a key hold so many slots at once."""
+        """Limit how many slots a key may hold at once."""
         self.redis.hset(keys.LIMITS, key, running)
 
     def know(self, **seconds: float) -> None:
-        """Seconds per unit of work of models, as if measured."""
+        """Set the seconds per unit of work of models, as if they had been measured."""
         self.redis.hset(keys.RATES, mapping=seconds)
 
     def forecast(self, job_id: str) -> Forecast:
@@ -68,27 +68,27 @@ class Room:
     # ---- workers
 
     def open(self, slot: str = "gpu0", *models: str, resident: str = "") -> None:
-        """A worker takes a slot."""
+        """Register a worker for a slot."""
         facts = {"models": json.dumps(models or ["m"]), "resident": resident}
         assert self.store.register(slot, OWNER, facts) is None
 
     def load(self, slot: str, resident: str) -> None:
-        """The slot has these models in memory now."""
+        """Set the models that the slot has in memory."""
         self.redis.hset(keys.SLOT + slot, "resident", resident)
 
     def at(self, slot: str = "gpu0") -> tuple[str, int]:
-        """The job of a slot and its attempt; '' when it is free."""
+        """Return the job of a slot and its attempt; '' when it is free."""
         job_id, attempt = self.redis.hmget(keys.SLOT + slot, "job", "attempt")
         return job_id or "", int(attempt or 0)
 
     def start(self, slot: str = "gpu0") -> str:
-        """The slot's job begins to run."""
+        """Start the slot's job."""
         job_id, attempt = self.at(slot)
         assert self.store.start(job_id, attempt, slot=slot, owner=OWNER, device="cpu", run=f"{job_id}.{attempt}")
         return job_id
 
     def finish(self, slot: str = "gpu0", seconds: float = 1.0) -> str:
-        """The slot's job runs to its end, and nothing has to be delivered."""
+        """Finish the slot's job; there is nothing to deliver."""
         job_id, attempt = self.at(slot)
         if self.state(job_id) == "queued":
             self.start(slot)
@@ -97,11 +97,11 @@ class Room:
         return job_id
 
     def take(self, number: int, slot: str = "gpu0", seconds: float = 1.0) -> list[str]:
-        """The next so many jobs of a slot, in the order in which it runs them."""
+        """Finish the next ``number`` jobs of a slot; return them in the order in which they ran."""
         return [self.finish(slot, seconds) for _ in range(number)]
 
     def drain(self, slot: str = "gpu0", seconds: float = 1.0) -> list[str]:
-        """All jobs that a slot runs until nothing is left for it."""
+        """Run jobs on a slot until none is left; return them in order."""
         order = []
         while self.at(slot)[0]:
             order.append(self.finish(slot, seconds))
@@ -110,7 +110,7 @@ class Room:
     # ---- time
 
     def silence(self, slot: str) -> None:
-        """The slot's lease lapses, and it is silent for long."""
+        """Let the slot's lease lapse, and leave the slot silent for long."""
         self.redis.zadd(keys.LEASES, {slot: 1})
         self.sweep()
         self.redis.hset(keys.SLOT + slot, "suspect_at", 1)
@@ -121,10 +121,10 @@ class Room:
         assert self.store.sweep() is not None
 
     def pass_deadline(self, job_id: str) -> None:
-        """The time by which a waiting job must have started is over."""
+        """Let the time pass by which a waiting job must have started."""
         self.redis.hset(keys.JOB + job_id, "start_by", 1)
         self.redis.zadd(keys.DEADLINES, {job_id: 1}, xx=True)
 
     def active(self, key: str) -> set[str]:
-        """Jobs that count against the running limit of a key."""
+        """Return the jobs that count towards the running limit of a key."""
         return set(self.redis.smembers(keys.ACTIVE + key))

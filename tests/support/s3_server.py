@@ -1,4 +1,4 @@
-"""A real S3 server for tests: signatures are checked and links expire."""
+"""A real S3 server for tests: it checks signatures, and links expire."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINK_TTL_S = 3
 
 
 class S3Server:
-    """rclone's S3 server over a folder with one bucket. It can be stopped, started again and frozen."""
+    """rclone's S3 server over a folder with one bucket. It can be stopped, restarted and frozen."""
 
     def __init__(self, folder: Path) -> None:
         self.bucket = folder / "media"
@@ -37,7 +37,7 @@ class S3Server:
         self.process = subprocess.Popen(
             [BIN / command[0], *command[1:], "--config=/dev/null", self.bucket.parent],
             stderr=subprocess.DEVNULL,
-            preexec_fn=terminate_with_parent,  # a test run that is killed leaves nothing behind
+            preexec_fn=terminate_with_parent,  # a killed test run leaves no process behind
         )
         wait_for(self._answers, "the S3 server")
 
@@ -46,17 +46,17 @@ class S3Server:
         self.process.wait()
 
     def store_of(self, **environment: str) -> S3Store:
-        """The bucket (or what ``environment`` makes of it) as the server's processes open it."""
+        """Return the bucket as the server's processes open it; ``environment`` changes the settings."""
         environment = {**self.environment, "REDIS_URL": "redis://none", **environment}
         store = S3Store(Settings.from_env(environment))
         with pytest.MonkeyPatch.context() as patch:
             for name in environment:
                 patch.setenv(name, environment[name])
-            assert store.client  # made now, with these credentials
+            assert store.client  # created now, with these credentials
         return store
 
     def files(self, part: str = "") -> list[str]:
-        """Keys with ``part`` in them."""
+        """Return the keys that contain ``part``."""
         names = [str(path.relative_to(self.bucket)) for path in sorted(self.bucket.rglob("*")) if path.is_file()]
         return [name for name in names if part in name]
 

@@ -1,4 +1,4 @@
-"""An app behind a threaded HTTP server in the test's own process, with a Redis of its own and threads as workers."""
+"""An app behind a threaded HTTP server in the test process, with its own Redis and threads as workers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _QuietHandler(WSGIRequestHandler):
 class ServedApp(Api):
     """Serves an app on a free port.
 
-    The connection of a request has the name that gunicorn gives it, so that the app notices clients that hang up.
+    The connection of a request has the same name as in gunicorn, so that the app notices clients that hang up.
 
     Args:
         models: content of the models file.

@@ -1,4 +1,4 @@
-"""A Flask app on an emptied Redis, and slots whose workers the test moves by hand: no other process."""
+"""A Flask app on an emptied Redis, and slots whose workers the test moves by hand; no other process runs."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.support.tiny import BASE
 #: One message of an event stream: id, name, data.
 Message = tuple[str, str, dict[str, Any]]
 MODELS = ("tiny-image", "tiny-video")
-#: Longest wait for a message, seconds; a test that waits longer has failed.
+#: Longest wait for a message, seconds; a test that waits longer fails.
 PATIENCE_S = 30.0
 
 
 class Stream:
-    """The messages of an event stream as they come; a thread reads them, since a stream keeps its request's context."""
+    """The messages of an event stream. A thread reads them, because a stream keeps the context of its request."""
 
     def __init__(self, service: Service, path: str, headers: dict[str, str]) -> None:
         self.comments: list[str] = []
@@ -61,7 +61,7 @@ class Stream:
             with service.app.test_client().get(path, headers=headers, buffered=False) as response:
                 assert response.status_code == 200, response.text
                 assert response.headers["Content-Type"].startswith("text/event-stream")
-                for chunk in response.iter_encoded():  # each is one message
+                for chunk in response.iter_encoded():  # each chunk is one message
                     self._put(chunk.decode())
                     self._begun.set()
                     if self._closed.is_set():
@@ -81,7 +81,7 @@ class Stream:
 
 
 class Service:
-    """An app, called without a network, and the waiting room on its Redis."""
+    """An app, called without a network, and the queue on its Redis."""
 
     def __init__(self, server: Settings, folder: Path, **environment: Any) -> None:
         models_file = folder / "models.toml"
@@ -96,7 +96,7 @@ class Service:
         self.client = self.app.test_client()
 
     def empty(self) -> Service:
-        """Forget all jobs, slots, keys and files."""
+        """Remove all jobs, slots, keys and files."""
         self.redis.flushall()
         for prefix in ("inputs/", "outputs/"):
             for stored in list(self.objects.list(prefix)):
@@ -105,7 +105,7 @@ class Service:
         return self
 
     def close(self) -> None:
-        """End what the app has started."""
+        """Stop everything that the app has started."""
         of(self.app).hub.close()
 
     # ---- the API
@@ -120,13 +120,13 @@ class Service:
         return self.client.delete(path, **options)
 
     def json(self, path: str, **options: Any) -> Any:
-        """The body of a successful GET."""
+        """Return the body of a successful GET."""
         response = self.get(path, **options)
         assert response.status_code == 200, response.text
         return response.get_json()
 
     def submit(self, headers: dict[str, str] | None = None, **fields: Any) -> str:
-        """Submit an image (unless ``fields`` say otherwise); returns its id."""
+        """Submit an image, with ``fields`` replacing the defaults; return its id."""
         response = self.post("/v1/jobs", json={"model": "tiny-image", "prompt": "x", **fields}, headers=headers)
         assert response.status_code == 201, response.text
         return str(response.get_json()["id"])
@@ -146,25 +146,25 @@ class Service:
     # ---- workers
 
     def open(self, slot: str = "gpu0", *models: str) -> None:
-        """A worker takes a slot."""
+        """Register a worker for a slot."""
         self.room.open(slot, *(models or MODELS))
 
     def start(self, slot: str = "gpu0", step: int = 0, steps: int = 4) -> str:
-        """The slot's job begins to run, and reports ``step`` if it is not 0."""
+        """Start the slot's job; report ``step`` if it is not 0."""
         job_id = self.room.start(slot)
         if step:
             self.step(step, steps, slot)
         return job_id
 
     def step(self, step: int, steps: int = 4, slot: str = "gpu0") -> None:
-        """The slot's job reports a step."""
+        """Report a step of the slot's job."""
         job_id, attempt = self.room.at(slot)
         assert self.store.progress(job_id, attempt, "denoising", step, steps, 1.0)
 
     def finish(
         self, slot: str = "gpu0", content: bytes = PNG, media_type: str = "image/png", suffix: str = "png"
     ) -> str:
-        """The slot's job runs to its end, and its output is stored."""
+        """Finish the slot's job and store its output."""
         job_id, attempt = self.room.at(slot)
         if self.room.state(job_id) == "queued":
             self.room.start(slot)
@@ -173,7 +173,7 @@ class Service:
         return job_id
 
     def deliver(self, job_id: str, attempt: int, content: bytes, media_type: str, suffix: str) -> None:
-        """The computed job's output is stored."""
+        """Store the output of the computed job."""
         number = self.store.claim(job_id, attempt, "io")
         key = f"outputs/{job_id}/{attempt}.{number}/0.{suffix}"
         self.objects.put_bytes(key, content, media_type)
@@ -181,12 +181,12 @@ class Service:
         assert self.store.deliver(job_id, attempt, "io", [output])
 
     def release(self, slot: str = "gpu0") -> None:
-        """The slot has stopped working on a job that was stopped."""
+        """Report that the slot has stopped working on a cancelled job."""
         job_id, attempt = self.room.at(slot)
         self.store.release(job_id, attempt, slot=slot)
 
     def fail(self, slot: str = "gpu0", code: str = "execution_failed", message: str = "it broke") -> str:
-        """The slot's job fails."""
+        """Fail the slot's job."""
         job_id, attempt = self.room.at(slot)
         if self.room.state(job_id) == "queued":
             self.room.start(slot)
@@ -196,7 +196,7 @@ class Service:
 
 @contextmanager
 def later(action: Callable[..., Any], *args: Any, **kwargs: Any) -> Iterator[None]:
-    """Do something while the body waits for it; afterwards it is done."""
+    """Call a function while the body waits for its effect; it is done when the block ends."""
     timer = threading.Timer(0.2, action, args, kwargs)
     timer.start()
     yield
@@ -204,14 +204,14 @@ def later(action: Callable[..., Any], *args: Any, **kwargs: Any) -> Iterator[Non
 
 
 def first_key(service: Service, name: str = "ops") -> dict[str, str]:
-    """The header of an admin's key that was made on the host of the server."""
+    """Return the header with an admin key that was created on the server's host."""
     secret = KeyRing(service.store).create(Caller(key_id=name, role=Role.ADMIN))
     auth.keys_changed()
     return {"Authorization": f"Bearer {secret}"}
 
 
 def key(service: Service, name: str, **fields: Any) -> dict[str, str]:
-    """The header of a new API key; the first key of a service is an admin's, and made on its host."""
+    """Return the header with a new API key; the first key of a service is an admin key, created on its host."""
     admin = fields.pop("admin", None)
     if admin is None:
         return first_key(service, name)

@@ -1,4 +1,4 @@
-"""Calls of callers and of runs, as rules of ``test_store_machine.py``: each says what it must answer and change."""
+"""Rules of ``test_store_machine.py`` for callers and runs: each checks the result and the change of a call."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from jobs.store.runs import StepReply
 from tests.support.store_invariants import ENDED
 from tests.support.store_model import MODELS, Job, Message, StoreModel
 
-#: Which of the things there are.
+#: Index that selects one of the existing objects.
 which = st.integers(0, 15) | st.integers(0, 160)
 
 
@@ -109,7 +109,7 @@ class CallersAndRuns(StoreModel):
     @precondition(lambda self: any(slot.holds for slot in self.slots.values()))
     @rule(at=which, node=st.sampled_from(["", "host"]), number=st.integers(1, 3))
     def work(self, at: int, node: str, number: int) -> None:
-        """Workers do what is next: begin their job, or end it."""
+        """Let workers do the next step: start their job, or end it."""
         for _ in range(number):
             held = [
                 m

@@ -1,4 +1,4 @@
-"""What must hold of everything the store keeps in Redis, whatever was called before in which order."""
+"""Invariants of everything that the store keeps in Redis, whatever was called before, in any order."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ READERS = {"hash": "hgetall", "set": "smembers", "string": "get", "stream": "xle
 
 
 def everything(client: redis.Redis) -> dict[str, Any]:
-    """Every key, read by its type; sorted sets as ``{member: score}``."""
+    """Return every key, read by its type; sorted sets as ``{member: score}``."""
     names = [name for name in client.keys("*") if name != keys.SWEPT_AT]
     pipe = client.pipeline(transaction=False)
     for name in names:
@@ -32,7 +32,7 @@ def everything(client: redis.Redis) -> dict[str, Any]:
 
 
 class Snapshot:
-    """All of Redis at one moment, and what each part must be by the records and slots alone."""
+    """All of Redis at one moment; each check compares one part with what the records and slots imply."""
 
     def __init__(self, client: redis.Redis) -> None:
         self.all = everything(client)
@@ -51,7 +51,7 @@ class Snapshot:
         return {job_id for job_id, record in self.jobs.items() if record["state"] in states}
 
     def _same(self, prefix: str, expected: dict[str, Any]) -> None:
-        """The keys with this prefix are exactly these."""
+        """Check that exactly these keys exist with this prefix."""
         found = {name: value for name, value in self.all.items() if name.startswith(prefix)}
         assert found == {prefix + suffix: value for suffix, value in expected.items()}, prefix
         self.unexplained -= set(found)
@@ -121,7 +121,7 @@ class Snapshot:
         self._members(keys.DEAD, {i for i, r in self.jobs.items() if '"worker_lost"' in r.get("error", "")})
 
     def _files(self) -> None:
-        """Inputs that records name are counted and stay; outputs that expire are to go, kept ones are not."""
+        """Inputs named by records are counted and kept; outputs are due by their class, and kept ones never."""
         due = self.all.get(keys.DUE, {})
         uses = Counter(name for record in self.jobs.values() for name in record.get("inputs", "").split())
         assert {name: int(number) for name, number in self.all.get(keys.INPUT_USES, {}).items()} == uses
@@ -173,7 +173,7 @@ class Snapshot:
         self.unexplained -= {keys.WAITING, keys.WORK, keys.FAIR + "general", keys.FAIR + "premium"}
 
     def _webhooks(self) -> None:
-        """Each job with a webhook has told its end once, and its start if it ever ran and that is wanted."""
+        """Each job with a webhook has announced its end once, and its start if it ran and the webhook wants that."""
         due: dict[str, set[str]] = defaultdict(set)
         hooks = self._family(keys.WEBHOOK_DELIVERIES)
         for job_id, record in self.jobs.items():
@@ -187,7 +187,7 @@ class Snapshot:
                 due[f"{record['key']}|{webhook['to']}"].add(f"{job_id} {event}")
         assert not hooks
         found = {name: set(value) for name, value in self._family(keys.RECEIVER_DELIVERIES).items()}
-        assert found == due  # the sender of these tests sends nothing
+        assert found == due  # no sender runs in these tests
         first = {name: min(self.all[keys.RECEIVER_DELIVERIES + name].values()) for name in found}
         assert self.all.get(keys.RECEIVERS, {}) == first
         self.unexplained.discard(keys.RECEIVERS)
@@ -202,7 +202,7 @@ class Snapshot:
         assert not set(self._family(keys.PREVIEW_WANTED)) & self.of(*ENDED)
 
     def counters(self) -> dict[str, int]:
-        """Jobs submitted and ended since ever."""
+        """The totals of submitted and ended jobs."""
         found = self.all.get(keys.COUNTERS, {})
         self.unexplained.discard(keys.COUNTERS)
         return {name: int(found[name]) for name in ("submitted", *(str(s) for s in JobState)) if name in found}

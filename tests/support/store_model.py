@@ -1,4 +1,4 @@
-"""The plain model that the store is compared with in ``test_store_machine.py``."""
+"""The simple model that ``test_store_machine.py`` compares the store with."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LIMITS = {"a": 1, "b": 2}
 
 @dataclass
 class Job:
-    """What is known of a job."""
+    """The expected state of a job."""
 
     job_id: str
     key: str
@@ -39,7 +39,7 @@ class Job:
     lapsed: bool = False
     watched: bool = False
     outputs: list[Output] = field(default_factory=list)
-    #: The record as it was when the job ended.
+    #: The record at the moment when the job ended.
     ended: dict[str, str] | None = None
 
     @property
@@ -49,7 +49,7 @@ class Job:
 
 @dataclass
 class Slot:
-    """What is known of a slot."""
+    """The expected state of a slot."""
 
     owner: str
     holds: tuple[str, int] | None = None
@@ -60,7 +60,7 @@ class Slot:
 
 
 class Message(NamedTuple):
-    """What was sent to a slot's queue, and the owner it went to."""
+    """A message that was sent to the queue of a slot, and the owner that received it."""
 
     job: Job
     attempt: int
@@ -77,7 +77,7 @@ def _mostly(at: int, fitting: list[T], every: list[T]) -> T:
 
 
 class StoreModel(RuleBasedStateMachine):
-    """A store, and a plain model of its jobs and slots that must agree with it after every call."""
+    """A store and a simple model of its jobs and slots, which must agree after every call."""
 
     def __init__(self, server: Settings) -> None:
         super().__init__()
@@ -100,13 +100,13 @@ class StoreModel(RuleBasedStateMachine):
         return self.numbers
 
     def job(self, at: int, *states: str) -> Job:
-        """A job, mostly one in these states."""
+        """Return a job, preferably one in these states."""
         every = list(self.jobs.values())
         fitting = [job for job in every if job.state in states]
         return _mostly(at, fitting, every)
 
     def message(self, at: int, *states: str) -> Message:
-        """A message, mostly one that is valid and whose job is in these states."""
+        """Return a message, preferably a valid one whose job is in these states."""
         fitting = [m for m in self.messages if m.job.state in states and m.attempt == m.job.attempt]
         return _mostly(at, fitting, self.messages)
 
@@ -117,7 +117,7 @@ class StoreModel(RuleBasedStateMachine):
 
     def record(self, job: Job) -> dict[str, str]:
         record: dict[str, str] = self.redis.hgetall(keys.JOB + job.job_id)
-        record.pop("charged", None)  # goes when the slot is free
+        record.pop("charged", None)  # removed when the slot is free
         return record
 
     def requeue(self, job: Job) -> None:
@@ -135,7 +135,7 @@ class StoreModel(RuleBasedStateMachine):
         if slot in self.slots and self.slots[slot].holds == (job.job_id, attempt):
             self.slots[slot].holds = None
             if job.slot and job.state in ("queued", "running"):
-                self.requeue(job)  # the worker knows nothing of it, or forgot
+                self.requeue(job)  # the worker does not know of the job, or has forgotten it
 
     def may_run(self, name: str, job: Job) -> bool:
         slot = self.slots[name]
@@ -149,7 +149,7 @@ class StoreModel(RuleBasedStateMachine):
         )
 
     def follow(self) -> None:
-        """Jobs were given to slots, and jobs past their deadline may have been found on the way."""
+        """Update the model: jobs were bound to slots, and jobs past their deadline may have been found on the way."""
         for job in self.jobs.values():
             if job.overdue and job.waits and self.redis.hget(keys.JOB + job.job_id, "state") == "expired":
                 self.end(job, "expired")
@@ -165,7 +165,7 @@ class StoreModel(RuleBasedStateMachine):
             slot.holds = (job_id, attempt)
             self.messages.append(Message(job, attempt, name, slot.owner))
 
-    # ---- always
+    # ---- invariants
 
     @invariant()
     def agrees(self) -> None:
@@ -195,7 +195,7 @@ class StoreModel(RuleBasedStateMachine):
             assert not idle_for, name
 
     def teardown(self) -> None:
-        """Every job ended at most once for those who listen."""
+        """Check that every job ended at most once for its listeners."""
         events = [json.loads(entry["event"]) for _, entry in self.redis.xrange(keys.EVENTS)]
         ends = Counter(event["task_id"] for event in events if event["state"] in ENDED)
         assert all(number == 1 for number in ends.values())

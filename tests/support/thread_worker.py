@@ -1,4 +1,4 @@
-"""A GPU worker in a thread: draws pictures step by step, and delivers them as a delivery worker does."""
+"""A GPU worker in a thread: draws pictures step by step, and delivers them like a delivery worker."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from workers.reporting.reporter import Reporter
 
 #: Jobs of this model fail.
 BROKEN = "broken"
-#: Pause between two looks for a job, seconds.
+#: Interval at which it looks for a job, seconds.
 LOOK_S = 0.01
 
 
 class _NoReport:
-    """Takes the steps of pictures that are drawn at once."""
+    """Ignores the steps of pictures that are drawn at once."""
 
     def stage(self, name: str) -> None:
         pass
@@ -43,11 +43,11 @@ class ThreadWorker:
     """One slot.
 
     Args:
-        settings: of the server.
-        objects: where the outputs go.
-        slot: its name.
-        models: what it runs.
-        step_s: seconds of each step.
+        settings: settings of the server.
+        objects: store of the outputs.
+        slot: name of the slot.
+        models: models that it runs.
+        step_s: duration of each step, seconds.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class ThreadWorker:
         return self
 
     def stop(self) -> None:
-        """Leave after the present step."""
+        """Stop after the current step."""
         self._stopping.set()
         self.delivers.set()
         self._thread.join()

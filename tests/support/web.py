@@ -20,7 +20,7 @@ BODY = b"picture" * 1000
 
 
 class _Site(BaseHTTPRequestHandler):
-    """Answers by path; the server counts what it was asked."""
+    """Responds by path; the server counts the requests."""
 
     def do_GET(self) -> None:
         self.server.asked.append((self.path, self.headers))  # type: ignore[attr-defined]
@@ -75,7 +75,7 @@ def site(tls: ssl.SSLContext | None = None) -> Iterator[ThreadingHTTPServer]:
 
 @contextmanager
 def script(play: Callable[[socket.socket], None], *, read_request: bool = True) -> Iterator[int]:
-    """A server that follows a script on each connection; gives its port."""
+    """Run a server that follows a script on each connection; yield its port."""
     listener = socket.create_server(("127.0.0.1", 0))
     stopped = threading.Event()
 

@@ -1,4 +1,4 @@
-"""What tests of webhooks do: end a job, and look at its deliveries."""
+"""Helpers for tests of webhooks: end a job, and look at its deliveries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OPTIONS = {
 
 
 def cancelled(house: Stack, receiver: Receiver, **fields: Any) -> str:
-    """A job that ended, and with it an event for the receiver."""
+    """Cancel a job, which sends an event to the receiver; return its id."""
     job_id = house.submit(webhook_url=receiver.url, **fields)
     assert house.cancel(job_id).json()["cancelled"]
     return job_id
@@ -27,7 +27,7 @@ def log(house: Stack, job_id: str) -> list[dict[str, Any]]:
 
 
 def settled(house: Stack, job_id: str, state: str, tries: int = 1) -> dict[str, Any]:
-    """The job's one delivery, when it is in this state after so many tries."""
+    """Wait for the job's only delivery to be in this state after this many tries; return it."""
     found: list[dict[str, Any]] = []
 
     def look() -> bool:

@@ -1,8 +1,7 @@
-"""Tiny pipelines with random weights: genuine diffusers folders for the tests, made in seconds.
+"""Tiny pipelines with random weights: real diffusers folders for the tests, made in seconds.
 
-They load, step and stop like large ones; their pictures mean nothing.
-``python -m tests.support.tiny FOLDER [families]`` makes them.
-The modules of this package need torch; this one does not.
+They load, step and stop like large ones; their pictures are meaningless. ``python -m tests.support.tiny FOLDER
+[families]`` makes them. The modules of this package need torch; this one does not.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from jobs.settings import PROJECT_ROOT
 
-#: What most tests need: one model for images and one for video.
+#: The models that most tests need: one for images and one for video.
 BASE = """
 [tiny-image]
 source = "./tiny-image"
@@ -42,7 +41,7 @@ source = "./nothing-here"
 kinds = ["text2img"]
 """
 
-#: One model of each family, with all it can do.
+#: One model of each family, with all its features.
 FAMILIES = """
 [sd]
 source = "./sd"
@@ -170,10 +169,10 @@ limits = { width = [16, 16], height = [16, 16], guidance_scale = [0, 1] }
 
 
 def make(folder: Path, *what: str) -> Path:
-    """Make the pipelines below ``folder`` in a process of its own (it needs torch); returns the models file.
+    """Make the pipelines below ``folder`` in a separate process, which needs torch; return the models file.
 
     Args:
-        folder: where; pipelines that exist stay.
+        folder: the target; pipelines that exist there stay.
         what: nothing for the two that most tests need, ``families`` for one of each family.
     """
     command = [sys.executable, "-m", "tests.support.tiny", str(folder), *what]
@@ -184,8 +183,8 @@ def make(folder: Path, *what: str) -> Path:
 def copy(folder: Path, *what: str) -> Path:
     """Copy the pipelines into ``folder``; return the models file. Arguments as for :func:`make`.
 
-    Pipelines are made once for each version of this package and its libraries, and kept in the folder for temporary
-    files, so that the processes of a test run, and later runs, share them.
+    Pipelines are made once for each version of this package and its libraries. They are kept in the folder for
+    temporary files, so that the processes of a test run, and later runs, share them.
     """
     sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
     versions = [version(name) for name in ("torch", "diffusers", "transformers")]

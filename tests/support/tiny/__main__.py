@@ -28,7 +28,7 @@ _FAMILIES = {
 
 
 def build(folder: Path, *, families: bool) -> Path:
-    """Make what is missing; returns the models file."""
+    """Make the missing pipelines; return the models file."""
     for name, builder in (_FAMILIES if families else _BASE).items():
         if not (folder / name).exists():
             builder(folder / name)

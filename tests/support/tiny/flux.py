@@ -17,12 +17,12 @@ from tests.support.tiny.text import clip, clip_tokenizer, t5, t5_tokenizer
 
 
 def build_flux(folder: Path) -> None:
-    """A FluxPipeline with guidance: multiples of 4 px."""
+    """Write a FluxPipeline with guidance: multiples of 4 px."""
     _build(FluxPipeline, folder, in_channels=4)
 
 
 def build_flux_fill(folder: Path) -> None:
-    """A FluxFillPipeline: its transformer sees latents, those of the masked image, and 4 × 4 pixels of the mask."""
+    """Write a FluxFillPipeline: its transformer gets latents, those of the masked image, and 4 × 4 mask pixels."""
     _build(FluxFillPipeline, folder, in_channels=4 + 4 + 16, out_channels=4)
 
 

@@ -1,4 +1,4 @@
-"""Kandinsky 2.2: prior and decoder in folders of their own, and both in one."""
+"""Kandinsky 2.2: prior and decoder in separate folders, and both in one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _prior() -> KandinskyV22PriorPipeline:
     prior = PriorTransformer(
         num_attention_heads=2, attention_head_dim=12, embedding_dim=32, num_layers=1, num_embeddings=16
     )
-    prior.clip_std.data.fill_(1)  # else every embedding would be the mean
+    prior.clip_std.data.fill_(1)  # otherwise every embedding would be the mean
     vision = CLIPVisionConfig(
         hidden_size=32, image_size=28, patch_size=14, projection_dim=32, intermediate_size=37, num_attention_heads=4,
         num_hidden_layers=1,
@@ -68,7 +68,7 @@ def _scheduler() -> DDPMScheduler:
 
 
 def build_kandinsky(folder: Path) -> None:
-    """``prior``, ``decoder``, ``inpaint`` (a decoder) and ``combined`` in the folder: multiples of 64 px."""
+    """Write ``prior``, ``decoder``, ``inpaint`` (a decoder) and ``combined``: multiples of 64 px."""
     torch.manual_seed(0)
     prior = _prior()
     prior.save_pretrained(folder / "prior")

@@ -14,7 +14,7 @@ _ATTENTION = ["to_q", "to_k", "to_v", "to_out.0"]
 
 
 def build_loras(sd: Path, flux: Path, folder: Path) -> None:
-    """``grain`` and ``glow`` (which changes the text encoder too) fit Stable Diffusion, ``foreign`` fits FLUX."""
+    """Write ``grain`` and ``glow`` (which also changes the text encoder) for Stable Diffusion, ``foreign`` for FLUX."""
     torch.manual_seed(1)
     for name in ("grain", "glow"):
         pipeline = StableDiffusionPipeline.from_pretrained(sd)

@@ -1,4 +1,4 @@
-"""Stable Diffusion 1.5 and XL, and a pipeline that takes no text at all."""
+"""Stable Diffusion 1.5 and XL, and a pipeline that takes no text."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def _unet(width: int, **more: Any) -> UNet2DConditionModel:
 
 
 def build_sd(folder: Path) -> None:
-    """A StableDiffusionPipeline: 16 px and up, multiples of 8."""
+    """Write a StableDiffusionPipeline: from 16 px, multiples of 8."""
     _build_sd(StableDiffusionPipeline, folder, _ddim())
 
 
 def build_sd_fill(folder: Path) -> None:
-    """A StableDiffusionInpaintPipeline: its UNet sees latents, the mask, and the latents of the masked image."""
+    """Write a StableDiffusionInpaintPipeline: its UNet gets latents, the mask, and the latents of the masked image."""
     _build_sd(StableDiffusionInpaintPipeline, folder, _ddim(), in_channels=9)
 
 
 def build_endless_sd(folder: Path) -> None:
-    """The same with as many steps as a test of stopping can ask for, and the usual total noise."""
+    """Write one with as many steps as a test of stopping may ask for, and the usual total noise."""
     _build_sd(
         StableDiffusionPipeline,
         folder,
@@ -77,7 +77,7 @@ def _build_sd(
 
 
 def build_sdxl(folder: Path) -> None:
-    """A StableDiffusionXLPipeline: 16 px and up, multiples of 8."""
+    """Write a StableDiffusionXLPipeline: from 16 px, multiples of 8."""
     torch.manual_seed(0)
     StableDiffusionXLPipeline(
         vae=_vae(),
@@ -97,7 +97,7 @@ def build_sdxl(folder: Path) -> None:
 
 
 def build_unconditional(folder: Path) -> None:
-    """A DDIMPipeline: no text, no size, no step callback; 16 px."""
+    """Write a DDIMPipeline: no text, no size, no step callback; 16 px."""
     torch.manual_seed(0)
     DDIMPipeline(
         unet=UNet2DModel(

@@ -1,4 +1,4 @@
-"""Text and image encoders with tokenizers made here: one piece for each character."""
+"""Text and image encoders, with tokenizers made here: one token for each character."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _T5_PIECES = ["<pad>", "</s>", "<unk>", "▁", *string.ascii_letters, *string.di
 
 
 def clip_tokenizer() -> CLIPTokenizer:
-    """16 tokens long."""
+    """Return a tokenizer of 16 tokens."""
     return CLIPTokenizer(vocab={piece: i for i, piece in enumerate(_CLIP_PIECES)}, merges=[], model_max_length=16)
 
 
 def clip(width: int = 16, *, projected: bool = False) -> Any:
-    """A CLIP text encoder; with ``projected`` one that also gives an embedding of the whole text."""
+    """Return a CLIP text encoder; ``projected``: with an embedding of the whole text."""
     config = CLIPTextConfig(
         vocab_size=len(_CLIP_PIECES), hidden_size=width, intermediate_size=32, num_hidden_layers=2,
         num_attention_heads=2, max_position_embeddings=16, bos_token_id=len(_CLIP_PIECES) - 2,
@@ -39,7 +39,7 @@ def t5_tokenizer() -> T5Tokenizer:
 
 
 def t5() -> T5EncoderModel:
-    """A T5 encoder, 32 wide."""
+    """Return a T5 encoder, 32 wide."""
     return T5EncoderModel(
         T5Config(vocab_size=len(_T5_PIECES) + 8, d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
     )

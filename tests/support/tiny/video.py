@@ -25,7 +25,7 @@ from tests.support.tiny.text import t5, t5_tokenizer
 
 
 def build_ltx(folder: Path) -> None:
-    """An LTXPipeline: multiples of 32 px, 8n+1 frames; the same folder serves LTXImageToVideoPipeline."""
+    """Write an LTXPipeline: multiples of 32 px, 8n+1 frames; LTXImageToVideoPipeline uses the same folder."""
     torch.manual_seed(0)
     LTXPipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(),
@@ -48,7 +48,7 @@ def build_ltx(folder: Path) -> None:
 
 
 def build_wan(folder: Path) -> None:
-    """``t2v`` and ``i2v`` in the folder: multiples of 16 px, 4n+1 frames."""
+    """Write ``t2v`` and ``i2v``: multiples of 16 px, 4n+1 frames."""
     torch.manual_seed(0)
     shared = {
         "tokenizer": t5_tokenizer(),
@@ -74,7 +74,7 @@ def build_wan(folder: Path) -> None:
 
 
 def build_cogvideox(folder: Path) -> None:
-    """A CogVideoXPipeline: 16 px, 8n+1 frames, 16 tokens."""
+    """Write a CogVideoXPipeline: 16 px, 8n+1 frames, 16 tokens."""
     torch.manual_seed(0)
     CogVideoXPipeline(
         tokenizer=t5_tokenizer(),
