@@ -1,4 +1,4 @@
-"""Pages in a browser on the host: a server without keys refuses what they send; programs notice nothing."""
+"""Pages in a browser on the host: a server without keys refuses what they send; programs are not affected."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.tiny import BASE
 
 FOREIGN = "http://evil.example"
 FRIEND = "https://pages.example.org"
-#: What browsers send with a request that a page of another site starts.
+#: Headers that browsers send with a request started by a page of another site.
 PAGES: dict[str, dict[str, str]] = {
     "fetch": {"Origin": FOREIGN, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"},
     "old browser": {"Origin": FOREIGN},
@@ -35,7 +35,7 @@ PAGES: dict[str, dict[str, str]] = {
              "Sec-Fetch-Dest": "document"},
     "same name, other port": {"Origin": "http://127.0.0.1:1"},
 }  # fmt: skip
-#: Host names that another name server may point to this machine.
+#: Host names that an attacker's name server may resolve to this machine.
 REBOUND = ("evil.example", "evil.example:8000", "localhost.evil.example", "127.0.0.1.evil.example", "192.168.1.5",
            "", "[::2]:80", "localhost:80:80", "localhost@evil.example", "evil.example, localhost",
            "0x7f.1", "[", "a b")  # fmt: skip
@@ -55,7 +55,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., ServedAp
 
 @pytest.fixture
 def mill(made: ServedApp, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedApp]:
-    """A server without keys that allows the pages of one other origin."""
+    """Yield a server without keys that allows the pages of one other origin."""
     monkeypatch.setattr("app.protocols.aime.workers.routes.ERROR_DELAY_S", 0)
     made.store.client.flushall()
     auth.keys_changed()
@@ -65,14 +65,14 @@ def mill(made: ServedApp, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedApp
 
 
 def lock(mill: ServedApp) -> str:
-    """Make the first key on the host; returns its secret."""
+    """Create the first key on the host; return its secret."""
     secret = KeyRing(mill.store).create(Caller(key_id="ops", role=Role.ADMIN))
     auth.keys_changed()
     return secret
 
 
 def routes(mill: ServedApp) -> list[tuple[str, str]]:
-    """Every route of the server, with every method, for ids that exist or not."""
+    """Return every route of the server, with every method, for ids that exist or not."""
     values = {"name": "draw", "job_id": "job", "task_id": "job", "service": "telegram", "slug": "x",
               "file_path": "job.png", "file_name": "job.jpg", "filename": "x"}  # fmt: skip
     found = []
@@ -130,7 +130,7 @@ def test_names_of_this_machine_and_of_the_settings_are_served(mill: ServedApp, h
     assert client.get("/v1/queue", headers={"Host": host}).status_code == 200
     own = {"Host": host, "Origin": f"http://{host.lower()}", "Sec-Fetch-Site": "same-origin"}
     assert client.post("/v1/jobs", json={"model": "tiny-image"}, headers=own).status_code == 201
-    # Without Sec-Fetch-Site, as browsers send it to addresses without TLS.
+    # Without Sec-Fetch-Site, which browsers omit for addresses without TLS.
     del own["Sec-Fetch-Site"]
     assert client.post("/v1/jobs", json={"model": "tiny-image"}, headers=own).status_code == 201
 
@@ -170,7 +170,7 @@ def test_simple_requests_that_need_no_preflight_queue_nothing(mill: ServedApp) -
 
 
 def test_state_never_changes_on_get(mill: ServedApp) -> None:
-    """Endpoints of AIME, and the script of LightX2V, must allow GET; everything else only shows."""
+    """AIME's endpoints and LightX2V's script must allow GET; all other GET routes only read."""
     job_id = mill.submit()
     before = snapshot(mill)
     allowed = {"/draw", "/draw/cancel", "/draw/login", "/draw/client_login",
@@ -185,7 +185,7 @@ def test_state_never_changes_on_get(mill: ServedApp) -> None:
 
 
 def snapshot(mill: ServedApp) -> dict[str, Any]:
-    """The record of every job, the keys, the pauses and the sessions."""
+    """Return the record of every job, the keys, the pauses and the sessions."""
     redis = mill.store.client
     names = sorted(redis.keys("framemill:job:*") + redis.keys("framemill:session:*"))
     return {name: redis.hgetall(name) if ":job:" in name else redis.get(name) for name in names} | {
@@ -241,7 +241,7 @@ def test_keys_protect_a_server_that_has_them(mill: ServedApp) -> None:
     assert mill.get("/v1/queue", headers={"Host": "any.example", **key}).status_code == 200
     assert mill.get("/v1/queue", headers={**PAGES["fetch"], **key}).status_code == 200
     assert mill.get("/v1/queue", headers=PAGES["fetch"]).status_code == 401
-    # A browser sends a password that its user has typed once with what every page sends.
+    # A browser adds a password that its user has typed once to every request of every page.
     password = requests.auth._basic_auth_str("ops", key["Authorization"].removeprefix("Bearer "))
     basic = {"Authorization": password}
     assert mill.get("/sdapi/v1/options", headers=basic).status_code == 200

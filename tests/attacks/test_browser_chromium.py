@@ -1,4 +1,4 @@
-"""A real browser: pages on another origin and under a rebound name get nothing; an allowed page gets everything."""
+"""A real browser: pages of another origin or a rebound name achieve nothing; an allowed page can do everything."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.evil_pages import ATTACK, Rebinding, page
 from tests.support.served_app import ServedApp
 from tests.support.tiny import BASE
 
-#: What no page may achieve: nothing is read, every request that can be answered is an error.
+#: Results of an attack that achieved nothing: nothing was read, and every request that can be answered is an error.
 NOTHING = {"read": "error", "json": "error", "text": "error", "delete": "error", "options": "error", "picture": "error",
            "script": "error", "socket": "closed", "events": "error"}  # fmt: skip
-#: The same of a page that has the origin of the server, which reads the refusal.
+#: The same for a page that has the origin of the server, so that it can read the refusal.
 REFUSED = {**NOTHING, **dict.fromkeys(("read", "json", "text", "delete", "options"), 421)}
 EVERYTHING = {"read": 200, "json": 201, "text": 201, "delete": 200, "options": 200, "picture": "load", "script": "load",
               "socket": "info", "events": "open"}  # fmt: skip
-#: Made-up names, and the address of this machine that they lead to.
+#: Made-up names, and the address of this machine that they resolve to.
 NAMES = {"evil.example": "127.0.0.1", "friend.example": "127.0.0.1", "rebound.example": "127.0.0.2",
          "studio.example": "127.0.0.2"}  # fmt: skip
 
@@ -60,7 +60,7 @@ class Place:
         return dict(self.browser.run(ATTACK, base, self.result()))
 
     def result(self) -> str:
-        """A job with a picture."""
+        """Return a job with a picture."""
         self.mill.store.pause(ALL_SLOTS, resume=True)
         job_id = self.mill.submit()
         self.mill.wait(job_id)
@@ -92,7 +92,7 @@ def test_a_page_of_another_origin_gets_nothing(place: Place) -> None:
     assert place.attack(f"http://evil.example:{place.page_port}", place.mill.url("")) == NOTHING
     check_nothing_happened(place, jobs + 1)
     assert len([status for _, _, status in place.log if status == 403]) >= 15, place.log
-    # The same by another name of this machine: another site, whatever its address is.
+    # The same under another name of this machine: a different site, whatever its address is.
     assert place.attack(f"http://127.0.0.1:{place.page_port}", place.mill.url("")) == NOTHING
     check_nothing_happened(place, jobs + 2)
 
@@ -102,13 +102,13 @@ def test_a_page_that_the_server_allows_gets_everything(place: Place) -> None:
     jobs = place.jobs()
     assert place.attack(f"http://friend.example:{place.page_port}", place.mill.url("")) == EVERYTHING
     wait_for(lambda: place.jobs() >= jobs + 4, "the jobs of the page")
-    assert KeyRing(place.mill.store).all() == []  # even this page makes no key
+    assert KeyRing(place.mill.store).all() == []  # not even this page can create a key
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize(("name", "expected"), [("rebound.example", REFUSED), ("studio.example", EVERYTHING)])
 def test_a_page_under_a_rebound_name_gets_nothing(place: Place, name: str, expected: dict[str, Any]) -> None:
-    """The page has the origin of the server then, so that only ``Host`` tells them apart."""
+    """The page then has the origin of the server, so that only ``Host`` distinguishes them."""
     rebinding = Rebinding("127.0.0.2", place.mill.port, place.page_port)
     try:
         jobs = place.jobs()

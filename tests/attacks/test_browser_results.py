@@ -1,4 +1,4 @@
-"""Results that are no pictures: a browser saves them, and none is ever a page of the server."""
+"""Results that are not pictures: a browser saves them, and none is ever a page of the server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PAGES = ("image/svg+xml", "image/SVG+XML", "image/svg+xml;charset=utf-8", "text/
 
 
 def check(headers: object, media_type: str) -> None:
-    """The headers of a file of this type."""
+    """Check the headers of a file of this type."""
     values = dict(headers)  # type: ignore[call-overload]
     is_inline = media_type.partition(";")[0] in INLINE_MEDIA_TYPES
     assert values["Content-Type"] == (media_type if is_inline else "application/octet-stream")
@@ -61,7 +61,7 @@ def test_previews_and_images_of_sockets_too(services: Callable[..., Service], tm
     values = {"step": 1, "media_type": media_type, "attempt": attempt, "content": base64.b64encode(SCRIPT).decode()}
     service.redis.hset(f"framemill:preview:{job_id}", mapping=values)
     check(service.get(f"/v1/jobs/{job_id}/preview").headers, media_type)
-    documented.take_misfits()  # workers send no such preview, so no document names it
+    documented.take_misfits()  # workers send no such preview, so the API document does not describe it
     service.finish(content=SCRIPT, media_type=media_type, suffix="svg")
     check(service.get(f"/img/{job_id}.jpg").headers, media_type)
     (tmp_path / "old.jpg").write_bytes(SCRIPT)
@@ -86,7 +86,7 @@ def test_a_worker_cannot_store_a_page(serve: Callable[..., ServedApp], tmp_path:
 
 @pytest.fixture
 def bucket(monkeypatch: pytest.MonkeyPatch) -> S3Store:
-    """A bucket that is never asked: links are signed here."""
+    """A bucket that receives no requests: links are signed locally."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "x")
     monkeypatch.setenv("AWS_REGION", "eu-central-1")

@@ -1,4 +1,4 @@
-"""Connections that hold a place without using it, on a gunicorn of the module's own with small limits."""
+"""Connections that occupy a place without using it, on a private gunicorn of the module with small limits."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_probes_are_answered_while_everything_else_is_full(web: Stack) -> None:
         assert web.get("/healthz").status_code == 200
         assert web.get("/readyz").json()["status"] == "not ready"  # this stack has no workers
         assert all(_is_open(one) for one in streams)
-    # The closed streams make room at once, although the server writes to them only after seconds.
+    # The closed streams free their places at once, although the server writes to them only after seconds.
     wait_for(lambda: web.get("/v1/jobs").status_code == 200, "room for further requests")
 
 

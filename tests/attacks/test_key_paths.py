@@ -1,4 +1,4 @@
-"""A key that may call some paths only: it works there, under whichever prefix they are served, and nowhere else."""
+"""A key that may call only some paths: it works there, under every prefix that serves them, and nowhere else."""
 
 from __future__ import annotations
 

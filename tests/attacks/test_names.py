@@ -1,4 +1,4 @@
-"""Callers of the same name who were checked by different parts of the server are different callers."""
+"""Callers of the same name who were authenticated by different parts of the server are different callers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def mill(made: ServedApp) -> Iterator[ServedApp]:
 
 
 def key(mill: ServedApp, name: str, **fields: Any) -> dict[str, str]:
-    """The header of a new key of the server."""
+    """Return the header with a new key of the server."""
     ring = KeyRing(mill.store)
     if ring.is_empty():
         ring.create(Caller(key_id="ops", role=Role.ADMIN))
@@ -64,7 +64,7 @@ def listed(mill: ServedApp, headers: dict[str, str]) -> list[str]:
 
 
 def refusals(mill: ServedApp, job_id: str, headers: dict[str, str]) -> set[int]:
-    """The status of each route of a job that the caller must not see."""
+    """Return the status of each route of a job that the caller must not see."""
     calls = [("GET", f"/v1/jobs/{job_id}{part}") for part in ("", "/events", "/preview", "/result", "/webhooks")]
     calls += [("POST", f"/v1/jobs/{job_id}{part}") for part in ("/cancel", "/retry", "/webhooks/resend")]
     calls += [("GET", f"/v1/tasks/{job_id}/status"), ("GET", f"/v1/tasks/{job_id}/result"),
@@ -83,7 +83,7 @@ def test_a_key_and_a_user_of_an_endpoint_do_not_see_each_other(mill: ServedApp) 
     assert stop_all.json()["cancelled"] == [of_key]
     requests.delete(mill.url("/v1/tasks/all/running"), headers=anna, timeout=10)
     assert user.poll(of_user).json()["job_state"] == "queued"
-    # The other way round: a job that the key has submitted to an endpoint.
+    # The opposite direction: a job that the key has submitted to an endpoint.
     secret = anna["Authorization"].removeprefix("Bearer ")
     job = Client(mill.url(""), "draw", key=secret).submit(prompt="a")
     for endpoint in ("draw", "keyed"):
@@ -112,7 +112,7 @@ def test_events_of_one_do_not_reach_the_other(mill: ServedApp) -> None:
 
 
 def data_of(lines: Iterator[bytes]) -> bytes:
-    """The data of the next event."""
+    """Return the data of the next event."""
     return next(line for line in lines if line.startswith(b"data:"))
 
 
@@ -121,7 +121,7 @@ def test_limits_webhooks_and_options_of_the_key_are_its_own(mill: ServedApp) -> 
     WebhookOutbox(mill.store).configure("anna", Webhook("http://127.0.0.1:9/hook", ("job.cancelled",)), renew=True)
     user = Client(mill.url(""), "keyed", key=USER_KEY)
     submitted = [user.submit(prompt="a") for _ in range(3)]
-    of_key = submit(mill, anna)  # its own limits are untouched
+    of_key = submit(mill, anna)  # its own limits are not affected
     records = [mill.store.get(job_id) for job_id in submitted]
     assert {job.key_id for job in records} == {identity_of(ENDPOINT_FILES, "anna")}
     assert [job.webhook for job in records] == [None] * 3

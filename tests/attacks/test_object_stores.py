@@ -42,7 +42,7 @@ def large(tmp_path: Path) -> Path:
 
 
 def traced(store: S3Store) -> list[str]:
-    """Operations that a store sends from now on."""
+    """Record the operations that a store sends from now on."""
     sent: list[str] = []
     store.client.meta.events.register("before-send.s3", lambda request, **_: sent.append(request.method))
     return sent
@@ -63,7 +63,7 @@ def test_an_upload_that_was_cut_is_not_believed(s3: S3Server, tmp_path: Path) ->
         store = s3.store_of(S3_ENDPOINT_URL=server.url)
         with pytest.raises(Unavailable, match="another content"):
             store.put_bytes(KEY, b"image", "image/png")
-    with portal(kept=slice(0, None)) as server:  # a server without ETags that does store
+    with portal(kept=slice(0, None)) as server:  # a server without ETags that does store the file
         store = s3.store_of(S3_ENDPOINT_URL=server.url)
         store.put_bytes(KEY, b"image", "image/png")
         assert [line.partition(" ")[0] for line in server.asked] == ["PUT", "HEAD", "GET"]
@@ -118,12 +118,12 @@ def test_a_job_succeeds_when_its_file_is_in_the_bucket(short_folder: Path, tmp_p
                 bucket.stop()
 
 
-# ---- a process without descriptors
+# ---- a process without file descriptors
 
 
 @contextmanager
 def no_descriptors() -> Iterator[None]:
-    """No further file can be opened inside the block."""
+    """Let no further file be opened inside the block."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
     try:

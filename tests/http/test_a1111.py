@@ -1,4 +1,4 @@
-"""AUTOMATIC1111's API: answers, errors, lists and options as its clients know them."""
+"""AUTOMATIC1111's API: responses, errors, lists and options as its clients know them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_txt2img_answers_with_images_parameters_and_info(app: ServedApp) -> None
 def test_what_is_not_sent_is_the_models_or_the_originals(app: ServedApp) -> None:
     body = post(app, "txt2img", {"prompt": "x", "seed": -1}).json()
     assert (body["parameters"]["steps"], body["parameters"]["width"]) == (4, 32)  # the models file
-    assert body["parameters"]["cfg_scale"] == 7.0  # it says nothing of it
+    assert body["parameters"]["cfg_scale"] == 7.0  # the models file does not state it
     assert 0 <= body["parameters"]["seed"] < 2**32
     assert json.loads(body["info"])["all_seeds"] == [body["parameters"]["seed"]]
     text = f"a blue square\nSteps: 2, Sampler: Euler a, CFG scale: 3, Seed: 11, Size: 64x32, Model: {'x'}"
@@ -91,7 +91,7 @@ def test_everything_is_found_below_a1111_too(app: ServedApp) -> None:
     assert requests.get(app.url("/a1111/internal/pending-tasks"), timeout=30).json() == {"size": 0, "tasks": []}
 
 
-#: Body → status, and a part of the answer.
+#: Body → status, and a part of the response.
 REFUSED: list[tuple[str, Any, int, str]] = [
     ("txt2img", {"steps": "many"}, 422, '"steps"'),
     ("txt2img", {"prompt": 5}, 422, '"prompt"'),

@@ -1,4 +1,4 @@
-"""Requests of AUTOMATIC1111's API that are held: progress, interrupt, skip, repeats after a lost connection, ids."""
+"""Held requests of AUTOMATIC1111's API: progress, interrupt, skip, repeats after a lost connection, ids."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.a1111_client import (
 from tests.support.api import wait_for
 from tests.support.served_app import ServedApp
 
-#: Long enough to be seen running, and over soon.
+#: Runs long enough to be observed, and ends soon.
 LONG = {**BODY, "steps": 150}
 IDLE = {"progress": 0.0, "eta_relative": 0.0, "current_image": None, "textinfo": None}
 
@@ -45,7 +45,7 @@ def _fast(app: ServedApp) -> None:
 
 @pytest.fixture(autouse=True)
 def _idle(app: ServedApp) -> Iterator[None]:
-    """Each test leaves the shared stack idle."""
+    """Leave the shared app idle after each test."""
     yield
     requests.delete(app.url("/v1/tasks/all/running"), timeout=30)
     until_idle(app)
@@ -115,7 +115,7 @@ def test_a_repeat_after_a_timeout_is_given_the_same_job(app: ServedApp) -> None:
     first = raw(app, body)
     assert len(jobs(app)) == before + 1
     assert seeds(first) == [jobs(app)[0]["request"]["seed"]]
-    second = raw(app, body)  # that answer was delivered
+    second = raw(app, body)  # that response was delivered
     assert len(jobs(app)) == before + 2
     assert seeds(second) != seeds(first)
 
@@ -171,7 +171,7 @@ def test_a_chosen_id_is_always_the_same_job(app: ServedApp) -> None:
     assert len({answer.json()["images"][0] for answer in answers}) == 1
     assert len(jobs(app)) == before + 1
     assert (known()["completed"], known()["active"], known()["queued"]) == (True, False, False)
-    # Some clients have one id for all they send, one after the other.
+    # Some clients use one id for all their requests, one after the other.
     another = post(app, "txt2img", {**body, "steps": 3})
     assert another.json()["parameters"]["steps"] == 3
     assert len(jobs(app)) == before + 2

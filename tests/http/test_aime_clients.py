@@ -1,4 +1,4 @@
-"""The AIME protocol's client side, with workers over HTTP that are independent of the server's code."""
+"""The client side of the AIME protocol, with HTTP workers that are independent of the server's code."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_polling_shows_place_progress_and_the_result_as_often_as_asked(aime: Ser
         assert "progress" not in client.poll(first).json()
         assert len(client.follow(second)["images"]) == 2
     worker.join()
-    # One call per job and one that waits: nothing spins.
+    # One call per job and one that waits: no client polls without a pause.
     assert worker.calls["/worker_job_request"] <= 4
     assert {frozenset(reply) for reply in worker.replies} == {frozenset({"success", "cmd"})}
 
@@ -142,7 +142,7 @@ def test_keys_and_sessions(aime: ServedApp) -> None:
     other = bert.poll(by_key)
     assert (other.status_code, other.json()["success"]) == (402, False)
     assert anna.poll("nothing").status_code == 402
-    # A session of one endpoint does not open another.
+    # A session of one endpoint is not valid at another.
     assert Client(url, "other", session=anna.session).send(prompt="a").status_code == 402
     for job_id in (by_key, by_session):
         query = {"job_id": job_id, "client_session_auth_key": anna.session}
@@ -154,7 +154,7 @@ def test_the_request_limit_holds(aime: ServedApp) -> None:
     jobs = [carl.submit(prompt="a") for _ in range(2)]
     refused = carl.send(prompt="a")
     assert (refused.status_code, refused.json()["success"]) == (402, False)
-    assert carl.send(seed=-1).status_code == 400  # what is wrong anyway is said first
+    assert carl.send(seed=-1).status_code == 400  # errors of the fields come first
     for job_id in jobs:
         body = {"job_id": job_id, "key": carl.key}
         assert requests.post(aime.url("/other/cancel"), json=body, timeout=10).status_code == 200

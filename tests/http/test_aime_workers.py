@@ -132,7 +132,7 @@ def test_a_cancellation_reaches_the_worker_while_it_computes(aime: ServedApp) ->
     told = call(aime, "/worker_job_progress", item)[1][0]
     assert told == {"success": True, "cmd": "ok", "job_id": data["job_id"], "canceled": True}
     assert give(aime, data, seed=1)[1]["cmd"] == "warning"
-    # It has sent its result: naming the job again would silence it for good.
+    # It has sent its result: if the job were named again, the worker would be silent for good.
     assert call(aime, "/worker_job_progress", item)[1] == [{"success": True, "cmd": "ok"}]
     assert client.poll(job_id).json()["job_state"] == "canceled"
 
@@ -182,6 +182,6 @@ def test_a_call_that_was_hung_up_gets_no_job(aime: ServedApp) -> None:
     (data,) = take(aime, auth="here")
     assert give(aime, data, seed=3)[1]["cmd"] == "ok"
     assert client.follow(job_id)["seed"] == 3
-    assert aime.status(job_id)["attempt"] == 1  # what nobody received is no run
+    assert aime.status(job_id)["attempt"] == 1  # a job that nobody received is not a run
 
 

@@ -1,4 +1,4 @@
-"""The client, over real HTTP, against a small server that follows the contract."""
+"""The client over real HTTP, against a small server that follows the contract."""
 
 from __future__ import annotations
 
@@ -299,7 +299,7 @@ def test_polling_slows_down_while_nothing_moves() -> None:
     assert sleeps[5] == polling.MAX_INTERVAL_S
     assert sleeps[-1] == polling.MIN_INTERVAL_S
     error = ServerUnavailable("no_answer", "gone")
-    for _ in range(2):  # an answer in between starts the count anew
+    for _ in range(2):  # a response in between restarts the count
         now += polling.MAX_SILENCE_S + 1
         assert poll.failed(error) == polling.MAX_INTERVAL_S
         poll.received(running[-1])

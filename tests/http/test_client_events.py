@@ -1,4 +1,4 @@
-"""The client's streams, waits, safe repeats and operators' calls, against the same small server."""
+"""The client's streams, waits, safe retries and operators' calls, against the same small server."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _status(state: str = "running", step: int = 0, **more: Any) -> dict[str, Any
 
 
 def _stream(*messages: tuple[str, str, dict[str, Any]], cut: bool = False) -> Answer:
-    """A stream of (id, name, data); ``cut``: the connection breaks after them."""
+    """Return a stream of (id, name, data); ``cut``: the connection breaks after them."""
     text = ": hello\r\n\r\n" + "".join(f"id: {i}\nevent: {n}\ndata: {json.dumps(d)}\n\n" for i, n, d in messages)
     headers = {"Content-Type": "text/event-stream; charset=utf-8"}
     if cut:
@@ -121,7 +121,7 @@ def test_a_lost_stream_goes_on_where_it_broke_off(server: FakeServer, client: fr
 def test_following_begins_after_a_known_event(server: FakeServer, client: framemill.Client) -> None:
     server.first = [_stream(), _stream(("9-0", "status", _status("succeeded")))]
     assert [event.job.state for event in client.follow("a1", after="9-0")] == ["succeeded"]
-    # Nothing came after it, so the second try asks for the present state.
+    # Nothing came after it, so the second try asks for the current state.
     assert [headers.get("Last-Event-ID") for headers in server.headers] == ["9-0", None]
 
 
@@ -161,7 +161,7 @@ def test_a_watched_wait_listens_while_the_job_runs(server: FakeServer, client: f
     assert client.wait("a1", on_update=seen.append) is seen[-1]
     assert [status.step for status in seen][3:] == [*range(9), 9]
     assert [path.rpartition("/")[2] for _, path, _ in server.calls] == ["a1"] * 3 + ["events"]
-    # Its place in the queue is no event: it is asked for.
+    # Its position in the queue is not an event, so it is polled.
     assert server.queries[:3] == [{}, {"wait": ["1.0"]}, {"wait": ["1.0"]}]
 
 
@@ -194,7 +194,7 @@ def test_an_unwatched_wait_asks_for_changes_only(server: FakeServer, client: fra
 
 
 def test_an_older_server_is_not_flooded(server: FakeServer, client: framemill.Client) -> None:
-    server.hold = True  # answers at once, whatever is asked
+    server.hold = True  # answers at once, whatever is requested
     with pytest.raises(WaitTimeout):
         client.wait("a1", timeout_s=0.5)
     assert len(server.calls) < 30
@@ -333,7 +333,7 @@ def test_follow_prints_a_line_for_each_event(server: FakeServer, capsys: pytest.
     out, err = capsys.readouterr()
     assert out.endswith("failed  too large (out_of_memory)\n")
     assert err == "framemill: job a1: too large (out_of_memory)\n"
-    assert main(["--url", server.url, "follow"]) == 3  # the small server has no stream of all jobs in the end
+    assert main(["--url", server.url, "follow"]) == 3  # the small server then has no further stream of all jobs
     assert capsys.readouterr().out == "a1  succeeded\n"
 
 

@@ -1,4 +1,4 @@
-"""The command and what it shows while it waits, against a small server that follows the contract."""
+"""The command and what it displays while it waits, against a small server that follows the contract."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def test_result_names_the_file_after_the_job(
 
 def test_ctrl_c_while_waiting_cancels_the_job(server: FakeServer) -> None:
     server.hold = True
-    # A shell that starts programs in the background has them ignore SIGINT.
+    # A shell that starts programs in the background makes them ignore SIGINT.
     code = "import signal; signal.signal(2, signal.default_int_handler); from framemill.cli import main; exit(main())"
     command = [sys.executable, "-c", code, "--url", server.url, "submit", "--wait"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:

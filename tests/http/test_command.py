@@ -113,7 +113,7 @@ def test_from_the_first_key_to_the_last(
     assert site.command("models").code == 0
 
     created = on_the_host("create", "ops", "--role", "admin")
-    auth.keys_changed()  # the server looks once a second
+    auth.keys_changed()  # the server checks once a second
     ops = created.out.strip()
     assert re.fullmatch(r"fm_[\w-]{43}", ops)
     assert "shown this once" in created.err
@@ -244,7 +244,7 @@ def test_limits_of_a_key(site: Site) -> None:
     assert (error.retry_after_s or 0) > 0
     narrow.cancel(first.id)
     narrow.cancel(narrow.submit(**TINY).id)
-    # Two may be accepted at the turn of a minute.
+    # Two may be accepted when a minute ends.
     error = refused(lambda: [slow.submit(**TINY) for _ in range(3)])
     assert (error.status, error.code) == (429, "rate_limited")
     assert 0 < (error.retry_after_s or 0) <= 60

@@ -33,7 +33,7 @@ def test_without_sync_the_link_comes_before_the_upload(serve: Serve) -> None:
 
 def test_premium_jobs_get_their_share(serve: Serve) -> None:
     app = serve(MODELS, SERVICES="telegram:service_key")
-    app.store.pause()  # until all have come
+    app.store.pause()  # until all have arrived
     app.worker("drawn")
     client = Client(app)
     small = {"prompt": "x", "steps": 1, "width": 32, "height": 32}

@@ -1,4 +1,4 @@
-"""The page /docs: complete without the network, and really rendered by a browser."""
+"""The page /docs: complete without the network, and rendered by a real browser."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_browser_renders_the_operations(address: str, tmp_path: Path) -> None:
     done = subprocess.run(
         [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
-         # The browser's own services (updates, accounts) shall not be reached from a test either.
+         # Tests must not reach the browser's own services (updates, accounts) either.
          "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
          f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=10000", "--window-size=1200,1400",
          "--enable-logging=stderr", f"--log-net-log={net_log}", f"--screenshot={picture}", "--dump-dom",
@@ -126,7 +126,7 @@ def test_a_browser_renders_the_operations(address: str, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     for text in ("A small API", "Send a job", "List the jobs", "It was accepted", "a red fox", "OAS 3.1"):
         assert text in done.stdout
-    # Errors of scripts and everything the policy refused.
+    # Errors of scripts, and everything that the policy refused.
     assert [line for line in done.stderr.splitlines() if ":CONSOLE" in line] == []
     # Requests that the page made; those of the browser's own services have no origin.
     events = [event.get("params", {}) for event in json.loads(net_log.read_text())["events"]]

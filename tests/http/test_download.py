@@ -1,4 +1,4 @@
-"""Downloads of clients' links: what is taken, how much, and for how long."""
+"""Downloads of clients' links: what is accepted, how much, and for how long."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_sends_the_host_of_the_link_and_nothing_of_the_environment(monkeypatch: 
         hosts = frozenset({"pictures.example"})
         assert get(url, allow_hosts=hosts, resolve=lambda host, port: ["127.0.0.1"]) == BODY
         ((path, headers),) = server.asked  # type: ignore[attr-defined]
-        url = f"http://pictures.example.:{server.server_port}/ok"  # the dot says: no search list of the resolver
+        url = f"http://pictures.example.:{server.server_port}/ok"  # the dot means: no search list of the resolver
         assert get(url, allow_hosts=hosts, resolve=lambda host, port: ["127.0.0.1"]) == BODY
     assert path == "/ok?sig=a%2Fb"
     assert headers["Host"] == f"Pictures.example:{server.server_port}"
@@ -68,7 +68,7 @@ def test_tries_the_next_address_when_the_first_is_dead() -> None:
 
     with script(play) as port:
         addresses = ["127.9.9.9", "127.9.9.8", "127.0.0.1"]
-        # The limit of one try (a third of the time) is not the limit of the answer.
+        # The limit of one try (a third of the time) does not limit the response.
         assert get(f"http://127.0.0.1:{port}/", timeout_s=1.5, resolve=lambda host, port: addresses) == b"abc"
 
 
@@ -84,7 +84,7 @@ def test_the_limit_holds_for_announced_and_for_endless_bodies(web: str) -> None:
     assert get(f"{web}/ok", max_bytes=len(BODY)) == BODY
     assert "exceed 6999 bytes" in refused(f"{web}/ok", max_bytes=len(BODY) - 1)
     with script(lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n")) as port:
-        assert "exceed" in refused(f"http://127.0.0.1:{port}/")  # at once, not when the bytes do not come
+        assert "exceed" in refused(f"http://127.0.0.1:{port}/")  # at once, not only when the bytes do not arrive
 
     sent = 0
 
@@ -104,12 +104,12 @@ def test_the_limit_holds_for_announced_and_for_endless_bodies(web: str) -> None:
             b"10000\r\n" + piece + b"\r\n",
             "must not exceed 1000000 bytes",
         ),
-        # A negative chunk size is not HTTP: none of what follows is read.
+        # A negative chunk size is not HTTP: nothing after it is read.
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n", piece, "must send the complete file"),
     ):
         with script(lambda sock, head=head, part=part: endless(sock, head, part)) as port:  # type: ignore[misc]
             assert rule in refused(f"http://127.0.0.1:{port}/", max_bytes=1_000_000)
-        assert sent < 30_000_000  # what the buffers of the system take
+        assert sent < 30_000_000  # as much as the buffers of the system hold
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_slow_server_holds_it_no_longer_than_the_limit(scheme: str, play: Call
         assert "within 0.4 seconds" in refused(f"{scheme}://127.0.0.1:{port}/", timeout_s=0.4)
         left = [thread for thread in threading.enumerate() if thread.name == "guarded call"]
         for thread in left:
-            thread.join(1)  # long before the script ends: its connection was shut
+            thread.join(1)  # long before the script ends, because its connection was shut down
             assert not thread.is_alive()
 
 
@@ -190,7 +190,7 @@ def test_a_slow_name_server_counts_too() -> None:
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """Certificate and key of ``pictures.example``, signed by itself."""
+    """Return the certificate and key of ``pictures.example``, self-signed."""
     openssl = shutil.which("openssl")
     if openssl is None:
         assert not os.environ.get("CI"), "openssl is missing"
@@ -216,7 +216,7 @@ def test_tls_asks_for_and_checks_the_name_of_the_link(
     options = {"allow_hosts": frozenset({"pictures.example", "other.example"}), "resolve": lambda h, p: ["127.0.0.1"]}
     with site(tls) as server:
         url = "https://{}:" + str(server.server_port) + "/ok"
-        refused(url.format("pictures.example"), **options)  # not signed by anyone we know
+        refused(url.format("pictures.example"), **options)  # not signed by a known authority
         assert server.asked == []  # type: ignore[attr-defined]
         monkeypatch.setenv("SSL_CERT_FILE", certificate[0])
         assert get(url.format("pictures.example"), **options) == BODY

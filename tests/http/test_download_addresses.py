@@ -1,4 +1,4 @@
-"""Downloads of clients' links never lead into the private network."""
+"""Downloads of clients' links never reach the private network."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_a_private_name_is_refused_in_the_words_of_an_unknown_one() -> None:
 
 
 def test_connects_to_the_checked_address_though_dns_changes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """DNS rebinding: public at the check, loopback at any later question."""
+    """DNS rebinding: a public address at the check, loopback in every later lookup."""
     answers = [["93.184.216.34", "8.8.8.8"], ["127.0.0.1"], ["127.0.0.1"]]
     asked: list[str] = []
     connected: list[object] = []

@@ -1,4 +1,4 @@
-"""LightX2V's protocol as its newest version speaks it (profile queue): every route, code and body."""
+"""LightX2V's protocol in its newest version (profile queue): every route, code and body."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ IMAGE = base64.b64encode(PNG).decode()
 
 
 def create(service: Service, path: str = "/v1/tasks/video/", **fields: Any) -> dict[str, Any]:
-    """Create a task; the response's body."""
+    """Create a task; return the response's body."""
     response = service.post(path, json=fields)
     assert response.status_code == 200, response.text
     return dict(response.get_json())
@@ -31,7 +31,7 @@ def status(service: Service, task_id: str) -> dict[str, Any]:
 
 
 def finish(service: Service) -> str:
-    """The slot's video is computed and stored."""
+    """Compute and store the slot's video."""
     return service.finish(content=MP4, media_type="video/mp4", suffix="mp4")
 
 
@@ -282,7 +282,7 @@ def test_what_runs_is_stopped(service: Service, path: str) -> None:
     service.start(step=1)
     waiting = create(service)["task_id"]
     assert stop() == {"stop_status": "success", "reason": "Task stopped successfully.", "cancelled": [running]}
-    # Its route's clients do not know "cancelled": they would wait for ever.
+    # Clients of this route do not know "cancelled": they would wait for ever.
     assert status(service, running)["status"] == "failed"
     assert status(service, waiting)["status"] == "pending"
     assert stop() == {"stop_status": "do_nothing", "reason": "No running task found.", "cancelled": []}

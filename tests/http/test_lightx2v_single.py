@@ -17,7 +17,7 @@ STOP = "/v1/tasks/running"
 
 @pytest.fixture
 def single(services: Callable[..., Service]) -> Service:
-    """A service that takes one task at a time."""
+    """A service that accepts one task at a time."""
     service = services(LIGHTX2V_PROFILE="single")
     service.open()
     return service
@@ -60,7 +60,7 @@ def test_it_is_busy_in_the_instant_a_task_was_accepted(single: Service) -> None:
     assert (status["service_status"], status["task_id"], status["queue_size"]) == ("busy", task_id, 0)
     assert len(status["start_time"]) == 26
     assert refusal(single) == (400, "Service busy")
-    assert refusal(single, task_id=task_id) == (400, "Service busy")  # busy is looked at first
+    assert refusal(single, task_id=task_id) == (400, "Service busy")  # whether it is busy is checked first
     form = single.post("/v1/tasks/form", data={"image_file": (io.BytesIO(PNG), "a.png")})
     assert (form.status_code, form.get_json()["error"]["code"]) == (400, "service_busy")
     assert task_id not in single.json("/v1/tasks/")

@@ -1,4 +1,4 @@
-"""Prompts that moderation refuses, checks that operators add, and who may skip moderation."""
+"""Prompts that moderation refuses, checks that operators add, and callers who may skip moderation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def moderated(services: Callable[..., Service], tmp_path_factory: pytest.TempPat
 def plugged(
     services: Callable[..., Service], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], Service]:
-    """``plugged("breaks")``: a server whose prompts are checked by this function of the module above."""
+    """``plugged("breaks")``: return a server that checks prompts with this function of the module above."""
     (tmp_path / "framemill_test_plugin.py").write_text(PLUGIN)
     monkeypatch.syspath_prepend(tmp_path)
     return lambda name: services(
@@ -52,7 +52,7 @@ def test_a_refused_prompt_is_never_queued_and_the_answer_does_not_tell_the_list(
     assert "evil" not in answer.text.lower()
     assert moderated.json("/v1/jobs")["total"] == 0
     moderated.submit(prompt="a red circle", negative_prompt="badword")
-    moderated.submit(prompt="badword", moderate=False)  # everybody is an admin on a server without keys
+    moderated.submit(prompt="badword", moderate=False)  # on a server without keys, everybody is an admin
 
 
 def test_only_who_may_turns_it_off(moderated: Service) -> None:

@@ -15,7 +15,7 @@ def test_a_job_is_followed_to_its_end(service: Service) -> None:
     job_id = service.submit(steps=3)
     stream = service.events(f"/v1/jobs/{job_id}/events")
     first = next(stream)
-    assert (first[1], first[2]) == ("status", service.job(job_id))  # a late listener gets the present state first
+    assert (first[1], first[2]) == ("status", service.job(job_id))  # a late listener gets the current state first
     service.start()
     assert next(stream)[1:] == ("state", {
         "id": job_id, "state": "running", "slot": "gpu0", "device": "cpu", "eta_s": None,

@@ -10,7 +10,7 @@ from tests.support.service import Service, key
 
 
 def preview(service: Service, step: int, content: bytes = JPEG) -> None:
-    """The slot's job stores a preview."""
+    """Store a preview of the slot's job."""
     job_id, attempt = service.room.at()
     assert service.store.preview(job_id, attempt, step, content, "image/jpeg")
 

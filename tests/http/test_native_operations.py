@@ -39,7 +39,7 @@ def test_the_fleet_names_slots_and_what_they_do(service: Service) -> None:
 def test_the_queue_counts_what_waits_and_runs(service: Service) -> None:
     assert service.json("/v1/queue")["idle"] is True
     running = service.submit()
-    assert service.json("/v1/queue")["idle"] is False  # in the instant in which the job was accepted
+    assert service.json("/v1/queue")["idle"] is False  # at the moment when the job was accepted
     service.submit()
     service.submit(model="broken")
     queue = service.json("/v1/queue")

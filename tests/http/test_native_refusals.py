@@ -1,4 +1,4 @@
-"""Bad input gets a clear 4xx that names field and rule, and nothing is queued."""
+"""Invalid input gets a clear 4xx that names field and rule, and nothing is queued."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Readiness is about this server: its store, its outputs, its workers. Clients cannot make it unready."""
+"""Readiness concerns this server: its store, its outputs, its workers. Clients cannot make it unready."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def opened(service: Service) -> Service:
 
 
 def state(service: Service) -> tuple[int, list[str]]:
-    """Status and reasons."""
+    """Return status and reasons."""
     response = service.get("/readyz")
     return response.status_code, response.get_json()["missing"]
 

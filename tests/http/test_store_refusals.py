@@ -1,4 +1,4 @@
-"""A job store that refuses writes: every protocol says so, with the reason, and accepts the same request later."""
+"""A job store that refuses writes: every protocol reports it with the reason, and accepts the same request later."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_every_protocol_says_why_it_accepts_no_job_now(app: ServedApp, refuse: A
 
 
 def texts_of(value: Any) -> list[str]:
-    """All texts in a JSON value."""
+    """Return all strings in a JSON value."""
     if isinstance(value, str):
         return [value]
     values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()

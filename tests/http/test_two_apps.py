@@ -1,4 +1,4 @@
-"""Two apps with two Redis servers live in one process and know nothing of each other."""
+"""Two apps with two Redis servers in one process are independent of each other."""
 
 from __future__ import annotations
 

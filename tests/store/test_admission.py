@@ -1,4 +1,4 @@
-"""What is let into the waiting room, what must wait there, and what leaves it unstarted."""
+"""Admission: which jobs are accepted, which must wait, and which leave the queue without being started."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_a_refused_job_leaves_no_trace_and_counts_for_nothing(room: Open) -> Non
     assert {name: here.redis.dump(name) for name in here.redis.keys("*")} == before
 
 
-# ---- the same again
+# ---- repeated requests
 
 
 def test_an_id_is_used_once(room: Open) -> None:

@@ -1,4 +1,4 @@
-"""What is kept for clients of other protocols: logins, request counts, session variables, options."""
+"""State kept for clients of other protocols: logins, request counts, session variables, options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Deliveries: who makes one, what happens while the object store is away, and slots that wait for room in the spool."""
+"""Deliveries: which process makes one, outages of the object store, and slots that wait for space in the spool."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def test_a_slot_whose_spool_is_full_gets_nothing_until_there_is_room(room: Calla
     assert (here.at("gpu0"), here.state(first)) == (("", 0), "delivering")
     assert here.at("gpu1")[0] == second
     here.finish("gpu1")
-    assert here.at("gpu1")[0] == third  # only the other one goes on
+    assert here.at("gpu1")[0] == third  # only the other one continues
     fourth = here.submit()
     assert not here.store.heartbeat("gpu0", "host:1:1", {"blocked": "delivery"}).job_id
     here.sweep()
@@ -46,7 +46,7 @@ def test_a_job_says_that_it_waits_for_room(room: Callable[..., Room]) -> None:
 
 
 def computed(here: Room, number: int) -> list[str]:
-    """So many jobs whose frames wait on ``host``."""
+    """Return jobs whose frames wait on ``host``."""
     here.open()
     ids = here.submit_many(number)
     for job_id in ids:
@@ -59,15 +59,15 @@ def test_while_the_object_store_is_away_one_delivery_of_a_host_tries_it(room: Ca
     here = room()
     first, second, third = computed(here, 3)
     assert here.store.claim(first, 1, "io:1") == 1
-    assert here.store.claim(second, 1, "io:2") == 1  # nobody knows yet
+    assert here.store.claim(second, 1, "io:2") == 1  # the outage is not known yet
     here.store.defer(first, 1, "io:1", 60, away=True)
     assert here.store.claim(third, 1, "io:1") == 0
-    assert here.store.claim(second, 1, "io:2") == 1  # it goes on with what it has
+    assert here.store.claim(second, 1, "io:2") == 1  # it continues the delivery that it holds
     here.store.defer(second, 1, "io:2", 0, away=True)
     assert here.store.claim(third, 1, "io:1") == 1
-    assert here.store.claim(first, 1, "io:2") == 0  # one tries
+    assert here.store.claim(first, 1, "io:2") == 0  # only one tries
     assert here.store.deliver(third, 1, "io:1", [])
-    assert here.store.claim(first, 1, "io:2") == 2  # it is back
+    assert here.store.claim(first, 1, "io:2") == 2  # the object store is back
     assert here.store.claim(second, 1, "io:3") == 2
 
 
@@ -94,7 +94,7 @@ def test_a_delivery_is_made_by_one_process_until_its_lease_lapses(room: Callable
     assert here.store.claim(job_id, 1, "io:1") == 1  # renewed
     here.redis.hset(keys.JOB + job_id, "next_look_at", 1)
     assert here.store.claim(job_id, 1, "io:2") == 2
-    assert here.store.defer(job_id, 1, "io:1", 0, away=False) == 0  # it holds the delivery no more
+    assert here.store.defer(job_id, 1, "io:1", 0, away=False) == 0  # it no longer holds the delivery
     assert here.store.claim(job_id, 1, "io:2") == 2
 
 
@@ -117,7 +117,7 @@ def test_outputs_are_published_by_the_present_delivery_and_all_others_are_remove
     here.store.claim(job_id, 1, "io:2")
     assert not here.store.deliver(job_id, 1, "io:1", outputs[0])
     assert here.store.deliver(job_id, 1, "io:2", outputs[1])
-    assert here.store.deliver(job_id, 1, "io:2", outputs[1])  # the first answer was lost
+    assert here.store.deliver(job_id, 1, "io:2", outputs[1])  # the reply to the first call was lost
     assert [output.key for output in here.store.get(job_id).outputs] == [outputs[1][0].key]
     assert here.redis.zscore(keys.DUE, outputs[0][0].key) is not None
     assert here.redis.zscore(keys.DUE, outputs[1][0].key) is None

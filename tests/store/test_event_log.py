@@ -1,4 +1,4 @@
-"""The event log: what a reader finds in it, what it is told while it follows, and what it must read again."""
+"""The event log: what a reader finds, what it receives while it follows, and when it must read again."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_a_reader_learns_that_events_are_no_longer_kept(room: Open) -> None:
 
 def test_it_is_followed(here: Room, log: EventLog) -> None:
     follower = log.follow()
-    assert next(follower) is None  # from now on nothing is missed
+    assert next(follower) is None  # from now on no event is missed
     job_id = here.submit()
     event = next(follower)
     assert event == log.all()[0]
@@ -80,7 +80,7 @@ def test_a_silent_redis_is_pinged_and_then_away(
     monkeypatch.setattr(events, "SILENCE_S", 0.05)
     follower = log.follow()
     assert next(follower) is None
-    monkeypatch.setattr("redis.client.PubSub.ping", lambda _self: None)  # it goes unanswered
+    monkeypatch.setattr("redis.client.PubSub.ping", lambda _self: None)  # Redis does not respond to it
     with pytest.raises(Unavailable):
         next(follower)
 

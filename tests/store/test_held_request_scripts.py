@@ -1,4 +1,4 @@
-"""Requests that wait for several jobs: who holds one, and whether an equal body is a repeat or a new request."""
+"""Requests that wait for several jobs: which connection holds one, and whether an equal body is a repeat."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Open = Callable[..., Room]
 
 
 class Requests:
-    """The four scripts with defaults for what a test does not look at."""
+    """The four scripts, with defaults for the arguments that a test does not check."""
 
     def __init__(self, here: Room) -> None:
         self.here = here
@@ -50,10 +50,10 @@ def test_an_equal_body_waits_until_the_holder_has_answered(requests: Requests) -
     assert requests.open("one") == ["new"]
     status, [other, ticket] = requests.open("two", "h2")
     assert (status, other, ticket) == ("wait", "one", "1")
-    assert requests.open("two", "h2", tickets={"one": 1}) == ["wait", ["one", "1"]]  # asked once
+    assert requests.open("two", "h2", tickets={"one": 1}) == ["wait", ["one", "1"]]  # pinged only once
     assert requests.renew("one") == 1
     assert requests.renew("one", answered=1) == 1
-    assert requests.open("two", "h2", tickets={"one": 1}) == ["new"]  # both connections stand: two requests
+    assert requests.open("two", "h2", tickets={"one": 1}) == ["new"]  # both connections are alive: two requests
 
 
 def test_an_equal_body_takes_over_a_request_whose_holder_is_gone(requests: Requests) -> None:
@@ -86,12 +86,12 @@ def test_an_id_that_the_client_chose_decides_alone(requests: Requests) -> None:
     assert requests.open("one", forced=1) == ["new"]
     assert requests.open("two", "h2", forced=1) == ["new"]  # an equal body
     assert requests.end("one", "deliver", "any") == 1
-    assert requests.open("one", "h3", forced=1)[0] == "repeat"  # answered again alike
+    assert requests.open("one", "h3", forced=1)[0] == "repeat"  # the same response again
     requests.here.redis.hset(f"{keys.HELD_REQUEST}a:one", "until", 9e15)
-    assert requests.open("one", "h3", forced=1, digest="other") == ["mismatch"]  # somebody waits for it
+    assert requests.open("one", "h3", forced=1, digest="other") == ["mismatch"]  # a client waits for it
     requests.lapse("one")
     job_id = requests.here.submit(job_id="one-0")
-    assert requests.open("one", "h3", forced=1, digest="other") == ["mismatch"]  # its job is not over
+    assert requests.open("one", "h3", forced=1, digest="other") == ["mismatch"]  # its job has not finished
     requests.here.store.cancel(job_id)
     assert requests.open("one", "h3", forced=1, digest="other") == ["new"]
 

@@ -1,4 +1,4 @@
-"""How long input images are kept, and that an upload and a removal at the same moment lose nothing."""
+"""How long input images are kept; an upload and a removal at the same moment lose nothing."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_an_input_stays_as_long_as_a_job_names_it(house: House) -> None:
         assert house.files("inputs/") == [name]
         house.store.cancel(job_id)
         house.sweep()
-        assert house.files("inputs/") == [name]  # it could be sent again
+        assert house.files("inputs/") == [name]  # it could be submitted again
         house.store.purge(job_id)
         house.sweep()
     assert house.files("inputs/") == []
@@ -56,16 +56,16 @@ def test_an_upload_keeps_an_input_whose_last_job_is_deleted_meanwhile(house: Hou
     job_id = house.with_input(name)
     house.pass_time()
     house.sweep()
-    assert house.upload() == name  # somebody sends it again …
+    assert house.upload() == name  # a client sends it again …
     house.store.cancel(job_id)
-    house.store.purge(job_id)  # … and before the job is there the only other one goes
+    house.store.purge(job_id)  # … and before the new job is submitted, the only other job is deleted
     assert house.sweep() == []
     house.with_input(name)
     assert house.files("inputs/") == [name]
 
 
 def test_a_removal_under_way_cannot_hit_the_same_image_sent_again(case: Case) -> None:
-    """Upload and removal in every order: the steps of the one between the steps of the other."""
+    """Interleave the steps of upload and removal in every order."""
     for taken_at in range(4):
         for removed_at in range(taken_at, 4):
             case.records.client.flushall()

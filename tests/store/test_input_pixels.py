@@ -1,4 +1,4 @@
-"""What is changed in an input image before it is stored, and which images are refused."""
+"""Changes to an input image before it is stored, and images that are refused."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_transparency_becomes_white(case: Case) -> None:
 
 
 def test_transparency_of_a_mask_becomes_black(case: Case) -> None:
-    """Strokes of white on nothing: only they are painted anew."""
+    """White strokes on a transparent ground: only they are painted."""
     image = Image.new("RGBA", (2, 1), (255, 255, 255, 255))
     image.putpixel((0, 0), (255, 255, 255, 0))
     flat = opened(case, case.store(encoded(image, "PNG"), field="mask"))
@@ -71,7 +71,7 @@ def test_transparency_of_a_mask_becomes_black(case: Case) -> None:
 
 
 def test_an_inverted_mask(case: Case) -> None:
-    """Of any kind of pixels; what is transparent is black first."""
+    """Masks of any kind of pixels; transparent parts are black before the inversion."""
     image = Image.new("RGBA", (3, 1), (255, 255, 255, 255))
     image.putpixel((0, 0), (255, 255, 255, 0))
     image.putpixel((1, 0), (0, 0, 0, 255))
@@ -84,7 +84,8 @@ def test_an_inverted_mask(case: Case) -> None:
 @pytest.mark.parametrize(
     ("mode", "colour", "profile", "expected"),
     [
-        # Of the definitions of the spaces: the chromaticities of the primaries, a gamma of 2.2, and sRGB's curve.
+        # From the definitions of the colour spaces: the chromaticities of the primaries, a gamma of 2.2, and sRGB's
+        # curve.
         ("RGB", (200, 60, 60), DISPLAY_P3, (219, 37, 49)),
         ("RGB", (60, 200, 60), ADOBE_RGB, (0, 201, 37)),
         ("RGBA", (200, 60, 60, 255), DISPLAY_P3, (219, 37, 49)),
@@ -105,7 +106,7 @@ def test_colours_of_a_profile_become_srgb(
 
 def test_a_profile_of_srgb_and_a_damaged_one_change_nothing(case: Case) -> None:
     srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
-    for profile in (srgb, DISPLAY_P3[:200], b"junk", GREY_GAMMA_1):  # a profile of grey cannot describe three colours
+    for profile in (srgb, DISPLAY_P3[:200], b"junk", GREY_GAMMA_1):  # a profile for grey cannot describe three colours
         image = Image.new("RGB", (4, 4), (200, 60, 60))
         stored = Image.open(io.BytesIO(case.content(case.store(encoded(image, "PNG", icc_profile=profile)))))
         assert profile == GREY_GAMMA_1 or stored.getpixel((1, 1)) == (200, 60, 60)
@@ -228,7 +229,7 @@ def test_random_damage_is_refused_or_harmless(case: Case) -> None:
 
 @pytest.mark.parametrize("size", [(9000, 9000), (30_000, 30_000), (2**31 - 1, 2**31 - 1), (100_000_000, 1)])
 def test_a_decompression_bomb_is_refused_by_its_header(size: tuple[int, int]) -> None:
-    """In a process of its own, to see that no memory was taken for the pixels."""
+    """Runs in a separate process, to measure that no memory was allocated for the pixels."""
     jpeg = JPEG.replace(struct.pack(">HH", 30, 40), struct.pack(">HH", *(min(n, 65_000) for n in size)), 1)
     assert jpeg != JPEG
     files = [png(*size, bytes(1000))]

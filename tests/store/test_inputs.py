@@ -48,7 +48,7 @@ def test_every_form_of_the_same_image_is_one_object(case: Case) -> None:
 
 @pytest.mark.parametrize("cut", range(6))
 def test_base64_of_any_length_needs_no_padding(case: Case, cut: int) -> None:
-    text = "x" * cut  # of an upload's comment, so that the file has another length each time
+    text = "x" * cut  # the length of an upload's comment, so that each file has another length
     image = encoded(picture(), "JPEG", comment=text.encode())
     assert case.content(case.store(b64(image).rstrip("="))) == image
 

@@ -1,4 +1,4 @@
-"""Where files are kept, by the same rules in a folder and in a bucket of a real S3 server."""
+"""Object stores: a folder and a bucket of a real S3 server behave alike."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_a_stored_object_is_read_back_and_replaced(objects: ObjectStore, tmp_pat
     objects.put_bytes(KEY, b"0123456789", "image/png")
     assert (objects.stat(KEY).size_bytes, objects.stat(KEY).media_type) == (10, "image/png")
     assert _read(objects) == b"0123456789"
-    large = tmp_path / "large"  # a bucket gets it in several parts
+    large = tmp_path / "large"  # a bucket receives it in several parts
     large.write_bytes(bytes(range(256)) * 4096 * 9)
     objects.put_file("outputs/1f/1/0.mp4", large, "video/mp4")
     assert objects.stat("outputs/1f/1/0.mp4").media_type == "video/mp4"
@@ -150,7 +150,7 @@ def test_only_a_bucket_has_links_of_its_own(objects: ObjectStore, s3: S3Server) 
     link = objects.url(KEY)
     assert (link is None) == (objects is not s3.store)
     assert link is None or requests.get(link, timeout=10).content == b"x"
-    link = objects.url(KEY, "image/svg+xml", "1-0.svg")  # the signature covers what it asks for
+    link = objects.url(KEY, "image/svg+xml", "1-0.svg")  # the signature covers these parameters
     assert link is None or requests.get(link, timeout=10).content == b"x"
 
 
@@ -183,7 +183,7 @@ def test_ranges_of_a_server_that_sends_whole_files(s3: S3Server, tmp_path: Path)
 
 
 class Recorder(SimpleHTTPRequestHandler):
-    """An S3 server that takes everything; it remembers the headers, and size and hash of the last upload."""
+    """An S3 server that accepts everything. It records the headers, and size and hash of the last upload."""
 
     seen: ClassVar[list[tuple[str, str, dict[str, str]]]] = []
     #: Number → size and MD5 of each part.
@@ -220,7 +220,7 @@ class Recorder(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def recorder() -> Iterator[str]:
-    """The address of a :class:`Recorder`."""
+    """Yield the address of a :class:`Recorder`."""
     Recorder.seen.clear()
     Recorder.parts.clear()
     with ThreadingHTTPServer(("127.0.0.1", 0), Recorder) as server:
@@ -244,9 +244,9 @@ def test_what_a_bucket_is_told_of_an_output(s3: S3Server, recorder: str, tmp_pat
     }  # fmt: skip
     assert expected.items() <= headers.items()
     store.put_bytes("inputs/a", b"x", "image/png")
-    assert Recorder.seen[1][2]["x-amz-server-side-encryption"] == "aws:kms"  # inputs too
+    assert Recorder.seen[1][2]["x-amz-server-side-encryption"] == "aws:kms"  # inputs as well
     store.put_bytes("outputs/a", b"x", "image/svg+xml")
-    assert Recorder.seen[2][2]["content-disposition"] == "attachment"  # a public address of the bucket shows no page
+    assert Recorder.seen[2][2]["content-disposition"] == "attachment"  # a public address of the bucket displays no page
     plain = s3.store_of(S3_ENDPOINT_URL=recorder)
     plain.put_file(KEY, path, "image/png")
     assert not [name for name in Recorder.seen[3][2] if "encryption" in name or "tagging" in name or "meta" in name]

@@ -31,7 +31,7 @@ def test_files_that_no_record_names_are_found(found: House) -> None:
     computed, attempt = found.compute()
     needed = {*found.files(), *found.files("inputs/")} - {f"outputs/{kept}/1.0/0.png"}
     for key in (f"outputs/{computed}/{attempt}.1/0.png", f"outputs/{kept}/previews/0.jpg"):
-        found.objects.put_bytes(key, b"x", "image/png")  # of a delivery, or of a part of Framemill that came later
+        found.objects.put_bytes(key, b"x", "image/png")  # of a delivery, or of a later version of Framemill
         needed.add(key)
     for key in ("outputs/unknown/1.1/0.png", "outputs/unknown/2.1/0.png", f"inputs/{'0' * 64}.0a.png"):
         found.objects.put_bytes(key, b"x", "image/png")

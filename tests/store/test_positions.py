@@ -1,9 +1,9 @@
-"""Position and expected time against what then happens.
+"""Position and expected time, compared with what then happens.
 
-Positions are exact for one slot while jobs cost the same. Where costs differ they are computed with the mean cost of
-what waits: the order inside a key stays exact, and keys are interleaved by estimate. A job that goes ahead of its turn
-(pinned, or moved to the front) counts against its key when it runs; until then its key's other jobs are placed as if
-it did not.
+Positions are exact for one slot while jobs cost the same. If costs differ, they are computed with the mean cost of the
+waiting jobs: the order inside a key stays exact, and keys are interleaved by estimate. A job that runs before its turn
+(pinned, or moved to the front) counts against its key when it runs; until then, the other jobs of its key are placed as
+if it did not.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Open = Callable[..., Room]
 
 
 def populate(here: Room, random: Random, number: int, *, front_and_pins: bool) -> None:
-    """Jobs of random keys, classes, models and priorities; all cost the same."""
+    """Submit jobs of random keys, classes, models and priorities; all cost the same."""
     for _ in range(number):
         ahead = random.choice((None, None, None, None, "pin", "front")) if front_and_pins else None
         job_id = here.submit(
@@ -132,7 +132,7 @@ def test_no_expected_time_while_nothing_like_it_was_measured(room: Open) -> None
     assert here.forecast(waiting).eta_s is None
     here.finish(seconds=3)
     following = here.submit()
-    assert here.forecast(following).eta_s is None  # one of model n goes before it
+    assert here.forecast(following).eta_s is None  # a job of model n runs before it
     here.store.cancel(other)
     assert here.forecast(following).eta_s == pytest.approx(3 + 3, abs=0.1)
 
@@ -147,7 +147,7 @@ def test_the_error_of_expected_times_is_measured(room: Open) -> None:
     assert (eta["jobs"], eta["mean_error_s"]) == (2, pytest.approx(3, abs=0.5))
 
 
-# ---- what keeps a job from running
+# ---- what keeps a job from starting
 
 
 def test_a_job_says_what_it_waits_for(room: Open) -> None:

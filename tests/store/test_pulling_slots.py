@@ -1,4 +1,4 @@
-"""Slots whose workers pull over HTTP: open while they ask, silent while they compute."""
+"""Slots whose workers pull over HTTP: open while a call waits, silent while they compute."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_job_waits_until_the_worker_asks(room: Open) -> None:
     assert complete(here, slot, job_id, attempt)
     assert here.state(first) == "succeeded"
     assert here.store.get(first).result == {"seed": {"value": 1}}
-    assert here.at(slot) == ("", 0)  # it asked for one job
+    assert here.at(slot) == ("", 0)  # it asked for one job only
     assert pull(here)[1] == second
 
 
@@ -81,7 +81,7 @@ def test_what_no_call_takes_goes_back(room: Open) -> None:
     here = room()
     pull(here)
     job_id = here.submit()
-    assert pull(here) == ("http.m", job_id, 1)  # the call that waited has ended; this one takes it
+    assert pull(here) == ("http.m", job_id, 1)  # the call that waited has ended; this one takes the job
     here.redis.zadd(keys.ASSIGNED, {job_id: 1})
     here.sweep()
     assert here.at("http.m") == ("", 0)
@@ -124,7 +124,7 @@ def test_one_that_asks_for_the_next_job_has_little_time_to_end_the_last(room: Op
         assert least_s < lease_s(here, slot) <= max(here.store.settings.leases.slot_lease_s, least_s + 10)
         here.store.leave(f"{base}~1", OWNER)
         assert here.store.heartbeat(slot, OWNER, {}).job_id == job_id
-        assert lease_s(here, slot) > 290  # it says that it lives
+        assert lease_s(here, slot) > 290  # a heartbeat renews the lease
 
 
 def test_a_silent_one_loses_its_job_and_its_late_result(room: Open) -> None:
@@ -139,7 +139,7 @@ def test_a_silent_one_loses_its_job_and_its_late_result(room: Open) -> None:
     assert not complete(here, slot, job_id, attempt)
     start(here, *again)
     assert complete(here, *again)
-    assert complete(here, *again)  # a repeat is told the same
+    assert complete(here, *again)  # a repeated call has the same result
     assert here.state(job_id) == "succeeded"
 
 

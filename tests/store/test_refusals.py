@@ -1,4 +1,4 @@
-"""Redis that refuses writes: changes wait as during an outage, reads go on, no living worker loses its job."""
+"""Redis that refuses writes: changes wait as during an outage, reads continue, no living worker loses its job."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.room import OWNER, Room
 Open = Callable[..., Room]
 Refuse = Callable[[Any], AbstractContextManager[None]]
 every_refusal = pytest.mark.parametrize("refuse", REFUSALS, ids=lambda refuse: refuse.__name__)
-#: Refusals of every write; a full memory lets work go on that was accepted.
+#: Kinds of refusal that concern every write; with a full memory, accepted work continues.
 of_all_writes = pytest.mark.parametrize("refuse", [unsaved, read_only], ids=lambda refuse: refuse.__name__)
 
 
@@ -119,7 +119,7 @@ def test_events_are_followed_while_redis_cannot_save_its_data(room: Open, monkey
 
 
 def lapse(here: Room, *slots: str) -> None:
-    """The leases of these slots lapsed, and a sweep has watched them for long enough."""
+    """Let the leases of these slots lapse, and let a sweep watch them for long enough."""
     for slot in slots:
         here.redis.zadd(keys.LEASES, {slot: 1}, xx=True)
         here.redis.hset(keys.SLOT + slot, "suspect_at", 1)
@@ -138,7 +138,7 @@ def test_no_job_is_lost_because_its_lease_could_not_be_renewed(room: Open) -> No
     assert here.at() == (job_id, 1)
     lease_ms = here.redis.zscore(keys.LEASES, "gpu0") - here.redis.time()[0] * 1000
     assert lease_ms > 0.8 * here.store.settings.leases.slot_lease_s * 1000
-    lapse(here, "gpu0")  # the worker was dead after all: its next lapsed lease counts
+    lapse(here, "gpu0")  # the worker was really dead: its next lapsed lease counts
     here.sweep()
     assert here.state(job_id) == "queued"
     assert here.at() == ("", 0)
@@ -213,7 +213,7 @@ def test_other_errors_are_not_taken_for_refusals(room: Open) -> None:
 
 @pytest.fixture
 def small_disk(short_folder: Path) -> Iterator[tuple[Settings, Path]]:
-    """A Redis whose append-only file is on a disk of 1 MiB of its own, and this disk's folder."""
+    """Yield a Redis whose append-only file is on a separate disk of 1 MiB, and the folder of this disk."""
     folder, socket = short_folder / "disk", short_folder / "redis.sock"
     folder.mkdir()
     mounted = ["unshare", "--map-root-user", "--mount", "sh", "-c", 'mount -t tmpfs -o size=1m none "$0" && exec "$@"']

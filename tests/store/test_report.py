@@ -1,4 +1,4 @@
-"""The reporter: what it costs the steps, and what it does with previews."""
+"""The reporter: how much it delays the steps, and how it handles previews."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STEPS = 200
 
 
 class Hanging(JobStore):
-    """A store that does not answer until it is let go."""
+    """A store that does not respond until it is released."""
 
     def __init__(self, like: JobStore) -> None:
         super().__init__(like.settings)
@@ -57,7 +57,7 @@ def test_steps_never_wait_for_a_store_that_hangs(room: Callable[..., Room]) -> N
                 reporter.preview(done, drawing())
             if done == 1:
                 assert store.asked.wait(60)
-        assert not store.go.is_set()  # all steps were done while the store hung
+        assert not store.go.is_set()  # all steps were done while the store was hanging
         store.go.set()
 
 

@@ -1,4 +1,4 @@
-"""When files go, by their time and by deletion."""
+"""When files are removed, by their time and by deletion."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_the_class_of_the_job_of_its_key_or_of_the_server(
     length_ms = {"hours": 2 * HOUR_MS, "days": 72 * HOUR_MS, "keep": None}[expected]
     assert job.expires_at_ms == (job.finished_at_ms + length_ms if length_ms and job.finished_at_ms else None)
     assert house.redis.zscore(keys.DUE, f"outputs/{job.job_id}/") == job.expires_at_ms
-    assert house.redis.zscore(keys.EXPIRING, job.job_id) is None  # the record stays longer than the files
+    assert house.redis.zscore(keys.EXPIRING, job.job_id) is None  # the record is kept longer than the files
 
 
 def test_files_go_when_their_time_is_over_and_the_record_says_so(house: House) -> None:
@@ -71,7 +71,7 @@ def test_what_a_delivery_stored_that_was_never_published_goes(house: House) -> N
     key = f"outputs/{job_id}/{attempt}.{number}/0.png"
     house.objects.put_bytes(key, b"x", "image/png")
     house.store.fail(job_id, attempt, code="delivery_failed", message="")  # its worker was killed before
-    assert house.sweep() == []  # it may still be writing
+    assert house.sweep() == []  # a killed worker may still be writing
     house.pass_time()
     assert house.sweep() == [f"outputs/{job_id}/"]
     assert house.files() == []
@@ -165,7 +165,7 @@ def test_a_sweep_that_died_is_done_again_by_the_next(house: House) -> None:
     job_id = house.publish()
     house.pass_time()
     assert house.store.take_due_files(9, 60) == [f"outputs/{job_id}/"]
-    assert house.sweep() == []  # taken by the other
+    assert house.sweep() == []  # claimed by the other sweep
     house.pass_time()
     assert house.sweep() == [f"outputs/{job_id}/"]
     assert house.files() == []

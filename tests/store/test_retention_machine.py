@@ -1,7 +1,7 @@
 """Files under every call in any order: nothing that is needed is removed, and in the end nothing is left.
 
-The removals are split where other processes can come between: taken in Redis, removed, forgotten; and so are uploads:
-announced, stored, submitted.
+Operations are split where other processes can come between their steps. Removals: claimed in Redis, removed, forgotten.
+Uploads: announced, stored, submitted.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class RetentionMachine(RuleBasedStateMachine):
         self.redis.set(keys.FILES_BEGAN, 0)
         self.jobs: dict[str, Job] = {}
         self.uploads: list[Upload] = []
-        #: Taken by a sweep that has not removed them yet.
+        #: Names that a sweep has claimed and not removed yet.
         self.taken: list[str] = []
         self.ids: list[str] = []
         self.room.open("gpu0", "m")
@@ -71,7 +71,7 @@ class RetentionMachine(RuleBasedStateMachine):
 
     @initialize(jobs=st.lists(st.tuples(pictures, st.booleans(), st.integers(0, 3)), max_size=5))
     def begin(self, jobs: list[tuple[list[int], bool, int]]) -> None:
-        """Some jobs, each so far on its way."""
+        """Create some jobs in different states."""
         for chosen, kept, steps in jobs:
             self.send(chosen, kept)
             for step in range(steps):
@@ -81,7 +81,7 @@ class RetentionMachine(RuleBasedStateMachine):
 
     @rule(chosen=pictures, kept=st.booleans())
     def send(self, chosen: list[int], kept: bool) -> None:
-        """A whole request."""
+        """Send a complete request."""
         before = len(self.uploads)
         for picture in chosen:
             self.announce(picture)
@@ -127,7 +127,7 @@ class RetentionMachine(RuleBasedStateMachine):
         self.follow()
 
     def follow(self) -> None:
-        """The slot may have got a job."""
+        """Update the model: the slot may have received a job."""
         job_id, attempt = self.room.at()
         if job_id in self.jobs:
             self.jobs[job_id].attempt = attempt
@@ -174,7 +174,7 @@ class RetentionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.room.at()[0])
     @rule()
     def work(self) -> None:
-        """The slot's job starts, or is computed."""
+        """Start or compute the slot's job."""
         job_id, attempt = self.room.at()
         if not job_id or self.jobs[job_id].state in ENDS:
             return
@@ -197,7 +197,7 @@ class RetentionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.pick(0, "delivering"))
     @rule(at=st.integers(0, 9), end=st.sampled_from(["published", "published", "stale", "killed", "failed"]))
     def deliver(self, at: int, end: str) -> None:
-        """``stale``: cancelled while the files are stored; ``killed``: they are stored and nobody is told."""
+        """``stale``: cancelled while the files are stored; ``killed``: the worker dies after storing them."""
         job = self.pick(at, "delivering")
         if job is None:
             return
@@ -229,7 +229,7 @@ class RetentionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.pick(0, "succeeded"))
     @rule(at=st.integers(0, 9))
     def files_expire(self, at: int) -> None:
-        """Their time is over; a sweep may find them from now on."""
+        """Let the time of some files pass; a sweep may find them from now on."""
         job = self.pick(at, "succeeded")
         if job and not job.kept and not job.expired:
             self.redis.hset(keys.JOB + job.job_id, "expires_at", 1)
@@ -266,13 +266,13 @@ class RetentionMachine(RuleBasedStateMachine):
 
     @rule()
     def sweep(self) -> None:
-        """The whole of it."""
+        """Do a complete sweep."""
         retention.remove_due(self.store, self.objects)
 
     @precondition(lambda self: self.taken)
     @rule(at=st.integers(0, 9), dies=st.booleans())
     def remove(self, at: int, dies: bool) -> None:
-        """``dies``: it was removed and not forgotten, so that it is removed again."""
+        """``dies``: the files were removed and not forgotten, so that they are removed again."""
         name = self.taken.pop(at % len(self.taken))
         for key in [found.key for found in self.objects.list(name)] if name.endswith("/") else [name]:
             self.objects.delete(key)
@@ -285,7 +285,7 @@ class RetentionMachine(RuleBasedStateMachine):
     def look_for_orphans(self) -> None:
         retention.find_orphans(self.store, self.objects, age_s=-60)
 
-    # ---- always
+    # ---- invariants
 
     @invariant()
     def what_is_needed_is_there(self) -> None:
@@ -305,7 +305,7 @@ class RetentionMachine(RuleBasedStateMachine):
         assert set(now.jobs) == set(self.jobs)
 
     def teardown(self) -> None:
-        """When all jobs were deleted and everything has had its time, nothing is left."""
+        """Check that nothing is left when all jobs were deleted and all times have passed."""
         for job in list(self.jobs.values()):
             if job.state not in ENDS:
                 self.store.cancel(job.job_id)

@@ -17,7 +17,7 @@ OUTPUTS = [Output("outputs/a1/1.1/0.png", "image/png", 3, "0" * 64, 1, 1)]
 
 
 def running(here: Room, **options: object) -> str:
-    """A job that runs on gpu0."""
+    """Return a job that runs on gpu0."""
     job_id = here.submit(**options)
     here.open("gpu0")
     return here.start("gpu0") if here.at()[0] == job_id else job_id
@@ -126,7 +126,7 @@ def test_outputs_that_a_worker_stored_itself_are_published_once(room: Open) -> N
     assert complete(1, OUTPUTS)
     assert here.state(job_id) == "succeeded"
     assert json.loads(here.store.read(job_id)["result"]) == {"seed": 7}
-    assert complete(1, OUTPUTS)  # its first answer was lost
+    assert complete(1, OUTPUTS)  # the reply to the first call was lost
     assert here.redis.zscore(keys.DUE, OUTPUTS[0].key) is None
     other = [Output("outputs/a1/1.2/0.png", "image/png", 3, "1" * 64, 1, 1)]
     assert not complete(1, other)
@@ -221,7 +221,7 @@ def test_a_slot_is_released_by_the_attempt_that_it_holds_only(room: Open) -> Non
     assert here.at() == (after, 1)
 
 
-# ---- cancel, delete_job, move_to_front: what a caller does to a run
+# ---- cancel, delete_job, move_to_front: calls of a caller during a run
 
 
 def test_a_cancellation_says_which_worker_must_stop(room: Open) -> None:
@@ -233,7 +233,7 @@ def test_a_cancellation_says_which_worker_must_stop(room: Open) -> None:
     bound, after = here.submit(), here.submit()
     here.store.release(job_id, 1, slot="gpu0")
     assert here.at()[0] == bound
-    assert here.store.cancel(bound) == (True, None)  # its run has not started: the slot is free at once
+    assert here.store.cancel(bound) == (True, None)  # its run has not started, so the slot is free at once
     assert here.at() == (after, 1)
 
 

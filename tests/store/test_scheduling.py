@@ -1,4 +1,4 @@
-"""Who runs next: order inside a key, shares of keys and classes, models in memory, running limits."""
+"""Which job runs next: order inside a key, shares of keys and classes, models in memory, running limits."""
 
 from __future__ import annotations
 
@@ -195,7 +195,7 @@ def test_of_the_idle_slots_the_one_with_the_model_in_memory_is_chosen(room: Open
 
 
 def passed_by(here: Room, other: str, *, adversary: str, limit: int) -> int:
-    """How many jobs of the model in memory run before ``other`` while an adversary submits one after another."""
+    """Return how many jobs of the loaded model run before ``other`` while an adversary submits one after another."""
     for number in range(limit):
         here.submit(adversary)
         if here.finish() == other:

@@ -60,7 +60,7 @@ def starts_again(here: Room) -> None:
     here.open("gpu0")
 
 
-#: What keeps gpu0 from taking work, what ends it, and what a job is said to wait for meanwhile.
+#: What keeps gpu0 from taking work, what ends it, and what the forecast of a job names meanwhile.
 OBSTACLES = [
     (drains, starts_again, "model m"),
     (falls_silent, recovers, "model m"),
@@ -248,7 +248,7 @@ def test_a_job_that_must_start_at_once_is_refused_by_the_same_count(room: Open) 
     status, _, slot, forecast, path = submit("x")
     assert (status, slot, path) == ("ok", "gpu0", "")
     assert forecast[0] == 0
-    assert submit("x") == ["duplicate"]  # a repeated call is not told that its own job keeps the service busy
+    assert submit("x") == ["duplicate"]  # a repeated call is not refused because of its own job
     assert submit("y") == ["busy"]
     assert here.redis.hget(keys.COUNTERS, "submitted") == "1"
 

@@ -1,8 +1,8 @@
 """The store under every call in any order: late, repeated, stale and out of turn.
 
-A plain model of jobs and slots says what each call must answer and leave behind; which of the waiting jobs a slot
-gets is the scheduler's (``test_scheduling.py``), that it may get it is checked here. ``HYPOTHESIS_PROFILE=thorough``
-looks much longer, elsewhere each time, and shortens what it finds.
+A simple model of jobs and slots predicts the result and the effect of each call. Which of the waiting jobs a slot gets
+is up to the scheduler (``test_scheduling.py``); whether the slot may have it is checked here.
+``HYPOTHESIS_PROFILE=thorough`` searches much longer, with new seeds, and shrinks what it finds.
 """
 
 from __future__ import annotations
@@ -153,7 +153,7 @@ class StoreMachine(CallersAndRuns):
     @precondition(lambda self: self.slots and len(self.jobs) > 2)
     @rule(name=slots, long=st.booleans())
     def lapse(self, name: str, long: bool) -> None:
-        """A slot goes silent; ``long``: for so long under watch that a sweep gives it up."""
+        """Let a slot go silent; ``long``: until a sweep gives it up."""
         if slot := self.slots.get(name):
             self.redis.zadd(keys.LEASES, {name: 1})
             slot.lapsed = True
@@ -194,7 +194,7 @@ class StoreMachine(CallersAndRuns):
     @precondition(lambda self: any(job.state in ENDED for job in self.jobs.values()))
     @rule(at=which)
     def forget(self, at: int) -> None:
-        """The record of an ended job has been kept long enough."""
+        """Let the record of a finished job expire."""
         ended = [job for job in self.jobs.values() if job.state in ENDED]
         job = ended[-1 - at % len(ended)]
         self.redis.zadd(keys.EXPIRING, {job.job_id: 1})

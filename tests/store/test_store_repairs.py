@@ -1,4 +1,4 @@
-"""What the store puts right when calls come twice, too late, or after Redis lost its last moments."""
+"""How the store handles calls that come twice or too late, or after Redis lost its last moments."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Open = Callable[..., Room]
 
 
 def test_a_stopped_job_is_kept_until_its_worker_has_stopped_too(room: Open) -> None:
-    """Whatever the time records are kept: without it the slot could not be freed."""
+    """It is kept whatever the retention time is: without the record, the slot could not be freed."""
     here = room(result_ttl_s=0)
     here.open()
     hanging = here.submit()
@@ -33,7 +33,7 @@ def test_a_stopped_job_is_kept_until_its_worker_has_stopped_too(room: Open) -> N
 
 
 def test_a_job_lost_twice_waits_once(room: Open) -> None:
-    """A repeat of the call, before the job was bound again."""
+    """The call is repeated before the job is bound again."""
     here = room()
     here.open()
     job_id = here.submit()
@@ -46,7 +46,7 @@ def test_a_job_lost_twice_waits_once(room: Open) -> None:
 
 @pytest.mark.parametrize("call", ["compute", "fail", "release"])
 def test_a_run_whose_start_was_forgotten_is_queued_again_when_it_ends(room: Open, call: str) -> None:
-    """Redis came back without the start: no slot may be free while its job is bound to it, for then it never runs."""
+    """Redis lost the start. A slot must not be free while a job is bound to it, or that job would never run."""
     here = room()
     here.open()
     job_id = here.submit()
@@ -92,7 +92,7 @@ def test_the_repeat_of_a_computed_run_answers_the_same_and_frees_nothing_else(ro
 
 
 def test_a_late_worker_changes_nothing(room: Open) -> None:
-    """Its slot was given up and the job runs elsewhere."""
+    """Its slot was given up, and the job runs elsewhere."""
     here = room()
     here.open("gpu0")
     job_id = here.submit()

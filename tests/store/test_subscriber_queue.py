@@ -1,4 +1,4 @@
-"""SubscriberQueues: what is written into them and when, whose they are, and how much they hold."""
+"""Subscriber queues: what is written to them and when, who owns them, and how much they hold."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def queues(here: Room) -> SubscriberQueues:
 def test_each_change_is_written_once_and_in_order(here: Room, queues: SubscriberQueues) -> None:
     (queue,) = queues.acquire()
     first, second = send(here, queue), send(here, queue)
-    here.submit()  # of the same service, by another way
+    here.submit()  # of the same service, over another protocol
     here.open()
     here.start()
     here.silence("gpu0")  # its worker dies, and the job runs again
@@ -98,7 +98,7 @@ def test_the_next_socket_gets_what_a_closed_one_left(here: Room, queues: Subscri
     job_id = send(here, first)
     queues.release([first])
     assert SubscriberQueues(here.store, "b", "web1").acquire() not in ([first], [second])
-    assert queues.renew() == []  # the other socket has not lost anything
+    assert queues.renew() == []  # the queue of the other socket is not lost
     other = SubscriberQueues(here.store, "a", "web2")
     assert other.acquire() == [first]
     assert notices(other, first) == [(job_id, "queued")]

@@ -1,4 +1,4 @@
-"""What the outbox gives to senders: in which order, once at a time, and nothing of jobs that are forgotten."""
+"""What the outbox gives to senders: in which order, once at a time, and nothing about deleted jobs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def claim(outbox: WebhookOutbox, number: int = 10, *, sender: str = "me") -> lis
 
 
 def due_now(here: Room) -> None:
-    """As if every pause and every lease were over."""
+    """Return the due deliveries as if every pause and every lease were over."""
     for member in here.redis.zrange(keys.RECEIVER_DELIVERIES + RECEIVER, 0, -1):
         here.redis.zadd(keys.RECEIVER_DELIVERIES + RECEIVER, {member: 1})
         here.redis.hset(keys.WEBHOOK_DELIVERIES + member.split()[0], "until", 1)
@@ -37,7 +37,7 @@ def test_events_of_one_job_go_one_after_the_other(room: Open) -> None:
     assert [delivery.event for delivery in first] == ["job.started"]
     assert claim(outbox) == []
     assert outbox.settle(replace(first[0], state="delivered", next_at=None), "me")
-    here.redis.zadd(keys.RECEIVER_DELIVERIES + RECEIVER, {f"{job_id} job.succeeded": 1})  # it was put off for a moment
+    here.redis.zadd(keys.RECEIVER_DELIVERIES + RECEIVER, {f"{job_id} job.succeeded": 1})  # it was postponed briefly
     assert [delivery.event for delivery in claim(outbox)] == ["job.succeeded"]
     assert [delivery.state for delivery in outbox.log(job_id)] == ["delivered", "pending"]
 

@@ -1,4 +1,4 @@
-"""Messages of a job that are sent again, and receivers that want no more."""
+"""Webhook messages that are sent again, and receivers that reject further messages."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def settle(here: Room, job_id: str, event: str, *, gone: int = 0) -> int:
 
 
 def ended(here: Room) -> str:
-    """A job whose two messages were sent."""
+    """Return a job whose two messages were sent."""
     here.open()
     job_id = here.submit(webhook=HOOK)
     here.finish()

@@ -1,4 +1,4 @@
-"""Endpoint files of the AIME protocol: what they may say, and what a mistake is answered with."""
+"""Endpoint files of the AIME protocol: what they may contain, and the errors for mistakes."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ num_inference_steps = { type = "integer" }
 def test_the_shipped_endpoint_is_right() -> None:
     models = ModelRegistry.from_file(PROJECT_ROOT / "models.toml")
     assert list(load_endpoints(Settings(), models).by_name) == ["demo_image"]
-    # It does not keep a server with other models from starting.
+    # The example does not keep a server with other models from starting.
     assert load_endpoints(Settings(), ModelRegistry([])).by_name == {}
 
 

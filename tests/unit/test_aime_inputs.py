@@ -1,4 +1,4 @@
-"""Inputs of AIME endpoints by type: what is taken, converted, refused."""
+"""Inputs of AIME endpoints by type: what is accepted, converted and refused."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def picture(spec: str, image: Image.Image, kind: str = "png") -> Image.Image:
 
 
 def halves() -> Image.Image:
-    """Red left, blue right, 40 x 20."""
+    """Return a picture of 40 x 20: red on the left, blue on the right."""
     image = Image.new("RGB", (40, 20), "red")
     image.paste("blue", (20, 0, 40, 20))
     return image

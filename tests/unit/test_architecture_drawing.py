@@ -1,4 +1,4 @@
-"""The drawing of the rooms in ``docs/architecture.md`` is what the imports are.
+"""The drawing of the folders in ``docs/architecture.md`` matches the imports.
 
 A node stands for a folder with everything below it that has no node of its own, or for the named modules of a folder:
 ``store["jobs/store"]``, ``base["jobs: errors, log"]``. An arrow means "imports from". Arrows that follow from others
@@ -33,12 +33,12 @@ def drawing() -> str:
 
 @pytest.fixture(scope="module")
 def nodes(drawing: str) -> dict[str, str]:
-    """Label of each node by its name."""
+    """Return the label of each node by its name."""
     return dict(re.findall(r'^ *(\w+)\["([^"]+)"\]$', drawing, re.MULTILINE))
 
 
 def node_of(module: Module, nodes: dict[str, str]) -> str:
-    """The node that stands for a module."""
+    """Return the node that stands for a module."""
     matches: dict[str, str] = {}
     for node, label in nodes.items():
         folder, _, listed = (part.strip() for part in label.replace("<br/>", " ").partition(":"))
@@ -54,7 +54,7 @@ def node_of(module: Module, nodes: dict[str, str]) -> str:
 
 
 def with_code(checkout: Checkout) -> list[Module]:
-    """Every module but packages that consist of a docstring."""
+    """Return every module except packages that consist of a docstring."""
     return [module for module in checkout.modules.values() if not module.is_package or len(module.tree.body) > 1]
 
 
@@ -78,7 +78,7 @@ def reachable(graph: Graph, start: str) -> set[str]:
 
 
 def reduced(graph: Graph) -> Graph:
-    """The arrows that do not follow from others; ``graph`` has no circle."""
+    """Return the arrows that do not follow from others; ``graph`` has no circle."""
     return {
         node: {
             target for target in targets if not any(target in reachable(graph, other) for other in targets - {target})

@@ -1,4 +1,4 @@
-"""The back ends file, and what the launcher makes of it and of several services."""
+"""The back ends file, and how the launcher uses it and several services."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_models_that_back_ends_bring_along(tmp_path: Path) -> None:
     found = registry("[a-1]\n" + no_models)
     assert found.names() == ["n", "automatic1111"]
     assert found.get("automatic1111").default("steps") == 50
-    # A table of that name is taken instead.
+    # A table of that name takes precedence.
     models_file.write_text('[automatic1111]\nexecutor = "remote"\nkinds = ["text2img"]\ndefaults = { steps = 9 }\n')
     assert registry("[a-1]\n" + no_models).get("automatic1111").default("steps") == 9
 

@@ -13,7 +13,7 @@ from workers import broken_process
 
 
 def raised_by(code: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Exception:
-    """What importing a module with this code raises."""
+    """Return the error that importing a module with this code raises."""
     (folder / "library_of_test.py").write_text(code)
     monkeypatch.syspath_prepend(folder)
     sys.modules.pop("library_of_test", None)

@@ -1,4 +1,4 @@
-"""Device facts: of a host without a GPU from psutil; of a GPU from NVML, here a fake library with three devices."""
+"""Facts about devices: without a GPU from psutil; of a GPU from NVML, here a fake library with three devices."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from workers.parent import device_facts
 
 
 class NVMLError(Exception):
-    """NVML's own."""
+    """The error class of NVML."""
 
 
 def nvml(**missing: bool) -> Any:
-    """What the package pynvml offers, for two whole GPUs and a MIG part."""
+    """A fake of the package pynvml for two whole GPUs and a MIG instance."""
     uuids = ["GPU-aaaa-1", "GPU-bbbb-2"]
 
     def tell(name: str, value: Any) -> Any:

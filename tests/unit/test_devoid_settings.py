@@ -1,4 +1,4 @@
-"""The settings of a Devoid Generator: its .env file is understood."""
+"""Settings of a Devoid Generator: its .env file is understood."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_its_env_file_is_understood(env_file: Path) -> None:
     assert own.devoid.images_path is not None
     assert own.devoid.images_path.name == "gens"
     assert own.devoid.service_entries == [("telegram", "service_key"), ("discord", "service_key"), ("web", "a:b")]
-    assert process["KANDINSKY_API_TOKEN"] == "raw token"  # where back ends look for it
+    assert process["KANDINSKY_API_TOKEN"] == "raw token"  # where back ends are read from
     assert (process["AWS_ACCESS_KEY_ID"], process["AWS_SECRET_ACCESS_KEY"]) == ("access", "secret # 1")
 
 

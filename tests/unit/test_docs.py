@@ -1,4 +1,4 @@
-"""The documents tell the truth about settings, errors, routes, keys, commands and each other."""
+"""The documents are true about settings, errors, routes, keys, commands and each other."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ def text_of(path: Path) -> str:
 
 
 def section(path: Path, title: str) -> str:
-    """What stands below a heading of the second level, its own subheadings included."""
+    """Return the text below a heading of the second level, its subheadings included."""
     found = re.search(rf"^## {re.escape(title)}\n(.*?)(?=^## |\Z)", text_of(path), re.MULTILINE | re.DOTALL)
     assert found, f"{path.name} has no section {title!r}"
     return found.group(1)
 
 
 def first_cells(table: str) -> list[str]:
-    """What stands in backquotes at the start of each row."""
+    """Return the names in backquotes at the start of each row."""
     return re.findall(r"^\| `([^`]+)` ", table, re.MULTILINE)
 
 
 def tracked() -> list[Path]:
-    """Every file of the project, those that are not committed yet included."""
-    # As root git refuses another user's folder unless told not to.
+    """Return every file of the project, including those that are not committed yet."""
+    # As root, git refuses another user's folder unless told otherwise.
     command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(command, cwd=PROJECT_ROOT, check=True, capture_output=True, text=True).stdout
     paths = [PROJECT_ROOT / name for name in names.split("\0") if name]
@@ -53,7 +53,7 @@ def test_every_setting_is_documented_with_its_default_and_none_else() -> None:
 
 
 def shown(default: Any) -> str:
-    """A default as the table writes it."""
+    """Return a default as the table writes it."""
     if default in ("", None):
         return "empty"
     if isinstance(default, bool):
@@ -83,7 +83,7 @@ def test_the_examples_of_models_files_are_valid(tmp_path: Path) -> None:
 
 
 def codes() -> Iterator[str]:
-    """Every code that an answer or a failed job can have."""
+    """Yield every code that a response or a failed job can have."""
     classes = [FramemillError]
     for one in classes:
         classes += one.__subclasses__()
@@ -160,7 +160,7 @@ def without_code(markdown: str) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """Headings as links name them."""
+    """Return the headings as links name them."""
     headings = re.findall(r"^#+ (.+)$", without_code(text_of(page)), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 

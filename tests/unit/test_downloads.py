@@ -1,4 +1,4 @@
-"""Downloads through the server, condition by condition, as RFC 9110 says."""
+"""Downloads through the server, condition by condition, as in RFC 9110."""
 
 from __future__ import annotations
 

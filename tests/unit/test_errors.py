@@ -1,4 +1,4 @@
-"""Messages of refused fields."""
+"""Messages about refused fields."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How many files a field of a request or of a job touches: the lists of ``docs/architecture.md``.
+"""The number of files that a field of a request or of a job touches: the lists of ``docs/architecture.md``.
 
-Counted are the modules that have the field's name in their code. The documentation of the API comes on top. Other
-protocols and back ends that are servers of others may have the field, too.
+A module counts if its code has the name of the field. The API documentation comes on top. Other protocols and back ends
+may use the field as well.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pytest
 from jobs.settings import PROJECT_ROOT
 
 PACKAGES = ("app", "jobs", "workers", "src/framemill")
-#: What a new field may leave alone: other protocols, servers of others, infotexts.
+#: Modules that need no change for a new field: other protocols, back ends, infotexts.
 OPTIONAL = (
     "app/payloads", "app/protocols/a1111", "app/protocols/aime", "app/protocols/devoid", "app/protocols/lightx2v",
     "jobs/requests/infotext.py", "workers/remote",
@@ -33,7 +33,7 @@ LISTS = {
 
 
 def names_in(path: Path) -> set[str]:
-    """Names, attributes, arguments and texts in the code of a module."""
+    """Return the names, attributes, arguments and strings in the code of a module."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         for attribute in ("id", "attr", "arg", "value"):

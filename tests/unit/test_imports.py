@@ -1,6 +1,6 @@
 """The imports of the tree: no circles, no hidden imports by string, no Redis calls outside of ``jobs.store``.
 
-Imports for type checking and imports inside functions count like all others.
+Imports for type checking and imports inside functions count too.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-#: Package → the folder that holds it.
+#: Package → the folder that contains it.
 PACKAGES = dict.fromkeys(("jobs", "tasks", "workers", "app", "stack"), ROOT) | {"framemill": ROOT / "src"}
-#: Modules beside the packages whose strings are checked, too.
+#: Modules beside the packages whose strings are checked too.
 CONFIGURATIONS = ("celeryconfig", "gunicorn.conf")
 
-#: Strings that name a module on purpose: module → the names it may hold.
+#: Strings that name a module on purpose: module → the names that it may contain.
 NAMED_MODULES = {
     # Celery loads these by name: the back end of results, the pool, the boot step, the commands, the bodies of tasks.
     "celeryconfig": {
@@ -28,7 +28,7 @@ NAMED_MODULES = {
     },
     # Celery rebuilds a failed job's exception from the result.
     "tasks.result_backend": {"jobs.errors"},
-    # Checks of prompts and outputs are settings: an operator names a function of its own there.
+    # Checks of prompts and outputs are settings: an operator names a function there.
     "jobs.settings.web": {"jobs.moderation", "workers.delivery.moderation"},
     "jobs.moderation": {"jobs.moderation"},
 }  # fmt: skip
@@ -39,7 +39,7 @@ STORES = {"store", "_store", "records", "_records"}
 
 @cache
 def modules() -> dict[str, Path]:
-    """Every module by name; a package has the name of its folder."""
+    """Return every module by name; a package has the name of its folder."""
     found = {}
     for package, folder in PACKAGES.items():
         for path in sorted((folder / package).rglob("*.py")):
@@ -56,7 +56,7 @@ def tree_of(module: str) -> ast.Module:
 
 @cache
 def imports_of(module: str) -> frozenset[str]:
-    """The modules of the tree that a module imports, wherever the statement stands."""
+    """Return the modules of the tree that a module imports, wherever the statement is."""
     found: set[str] = set()
     for node in ast.walk(tree_of(module)):
         if isinstance(node, ast.Import):
@@ -70,14 +70,14 @@ def imports_of(module: str) -> frozenset[str]:
 
 
 def unit_of(module: str) -> str:
-    """The folder of a module; a module directly in a package, or a package itself, stands for itself."""
+    """Return the folder of a module; a module directly in a package, or a package itself, stands for itself."""
     is_package = modules()[module].name == "__init__.py"
     folder = module if is_package else module.rpartition(".")[0]
     return folder if "." in folder else module
 
 
 def circles(graph: dict[str, set[str]]) -> list[set[str]]:
-    """The groups of nodes that reach each other."""
+    """Return the groups of nodes that reach each other."""
     reached = {node: _reached(graph, node) for node in graph}
     groups = {frozenset(other for other in reached[node] if node in reached[other]) for node in graph}
     return [set(group) for group in groups if len(group) > 1]
@@ -135,7 +135,7 @@ def test_redis_is_called_in_the_store_only(module: str) -> None:
 
 
 def _is_store(node: ast.expr) -> bool:
-    """Whether an expression is called like a store: ``store``, ``self._store``, ``store()``, ``runtime.store()``."""
+    """Return whether an expression is a store: ``store``, ``self._store``, ``store()``, ``runtime.store()``."""
     if isinstance(node, ast.Call):
         node = node.func
     name = node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""

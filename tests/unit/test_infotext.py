@@ -1,4 +1,4 @@
-"""The text about a picture's making: written, read back, and read from anybody's file."""
+"""The text about how a picture was made: written, read back, and read from files of unknown origin."""
 
 from __future__ import annotations
 

@@ -25,18 +25,18 @@ MESSAGE = "".join(MessageGap)
 
 
 def code_of(source: Source) -> str:
-    """The text without comments, strings and names of constants."""
+    """Return the text without comments, strings and names of constants."""
     text = re.sub(r"'(?:\\.|[^'\\\n])*'", "''", source.text)
     return re.sub(r"--[^\n]*|\b[A-Z]+\.\w+", "", text)
 
 
 def words_of(source: Source) -> set[str]:
-    """The names that a file uses; not fields of tables."""
+    """Return the names that a file uses, without fields of tables."""
     return set(re.findall(r"(?<![\w.:])[A-Za-z_]\w*", code_of(source)))
 
 
 def exports_of(source: Source) -> set[str]:
-    """What a file defines for those that include it."""
+    """Return what a file defines for those that include it."""
     code = code_of(source)
     functions = re.findall(r"^local function (\w+)", code, re.MULTILINE)
     variables = re.findall(r"^local ([\w, ]+?)(?: =.*)?$", code, re.MULTILINE)
@@ -44,7 +44,7 @@ def exports_of(source: Source) -> set[str]:
 
 
 def variables_of(source: Source) -> set[str]:
-    """Local variables, parameters and loop variables of a file."""
+    """Return local variables, parameters and loop variables of a file."""
     code = code_of(source)
     declared = re.findall(r"\blocal (?!function\b)(\w+(?:,\s+\w+)*)", code)
     declared += re.findall(r"\bfunction \w*\(([^)]*)\)", code)
@@ -112,7 +112,7 @@ def test_included_files_take_no_arguments(source: Source) -> None:
 
 
 def calls() -> dict[str, list[set[str]]]:
-    """The names that Python passes to each script, for every call in the source."""
+    """Return the names that Python passes to each script, for every call in the source."""
     found: dict[str, list[set[str]]] = {}
     for path in JOBS.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -133,7 +133,7 @@ def test_python_passes_the_arguments_that_each_script_declares() -> None:
 
 @scripts_and_includes
 def test_words_of_the_wire_are_constants(source: Source) -> None:
-    """States and words that Python knows as well are never written out, but for names of fields."""
+    """States and values of the wire that Python knows as well are never literals, except as names of fields."""
     literals = set(re.findall(r"'([^'\n]*)'", re.sub(r"--[^\n]*", "", source.text)))
     constants = scripts.constants(Settings())
     words = {word for table in ("STATE", "OBSTACLE", "NOTICE", "DELIVERY", "GAP") for word in constants[table].values()}
@@ -172,7 +172,7 @@ def test_included_files_stand_once_and_before_their_users() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder of scripts of the test's own."""
+    """Return a folder for scripts of the test."""
     (tmp_path / "include").mkdir()
     monkeypatch.setattr(loader, "FOLDER", tmp_path)
     return tmp_path

@@ -1,4 +1,4 @@
-"""A mistake in the models file or a setting is named at start, with its place."""
+"""Mistakes in the models file or in a setting are reported at start, with their place."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ badword
 Señor Evil
 ugly
 """
-#: What a person would call skin, from light to dark, and what nobody would.
+#: Colours that a person would call skin, from light to dark, and colours that nobody would.
 SKIN = [(255, 219, 172), (224, 172, 105), (198, 134, 66), (141, 85, 36)]
 OTHER = [(0, 0, 255), (0, 160, 0), (255, 255, 255), (0, 0, 0), (128, 128, 128), (255, 255, 0), (128, 0, 128)]
 
@@ -105,7 +105,7 @@ def test_a_blurred_picture_keeps_its_size_and_its_mean() -> None:
 
 
 def detail(picture: np.ndarray) -> float:
-    """Mean difference of neighbours."""
+    """Return the mean difference of neighbouring pixels."""
     return float(np.abs(np.diff(picture, axis=1)).mean())
 
 

@@ -1,4 +1,4 @@
-"""Bodies of AUTOMATIC1111 and Kandinsky mapped to fields of the native API."""
+"""Bodies of AUTOMATIC1111 and Kandinsky, mapped to fields of the native API."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_what_is_done_to_a_mask_in_another_way_is_named(registry: ModelRegistry)
 
 
 def test_a_mask_may_be_inverted(registry: ModelRegistry) -> None:
-    """Where it is stored: a link is, too, and what is no picture is refused."""
+    """The mask is inverted when it is stored. Links are stored too, and files that are not pictures are refused."""
     taken = [attachments.take(masked(registry, inpainting_mask_invert=number), {}) for number in (0, 1)]
     assert [pictures.mask_inverted for pictures in taken] == [False, True]
     assert taken[0].fingerprint() != taken[1].fingerprint()
@@ -162,7 +162,7 @@ def test_what_is_not_done_is_named(registry: ModelRegistry) -> None:
     ]
 
 
-#: Of every body of the official Devoid client.
+#: Fields of every body of the official Devoid client.
 ALWAYS = {"hr_scale": 1, "hr_upscaler": "Latent", "hr_second_pass_steps": 0, "hr_resize_x": 768, "hr_resize_y": 1024,
           "denoising_strength": 0.7}  # fmt: skip
 
@@ -248,7 +248,7 @@ def test_settings_of_kandinskys_prior(registry: ModelRegistry) -> None:
     empty = {"prompt": "x", "prior_steps": "", "negative_prior_prompt": ""}
     request, _ = resolve(registry, kandinsky.map_body(empty, Kind.TEXT2IMG, registry, "kandinsky").values)
     assert request.prior is None
-    # A model without a prior: as if they had not been sent.
+    # For a model without a prior, the result is the same as without them.
     other = kandinsky.map_body(sent, Kind.TEXT2IMG, registry, "mixer")
     assert ("prior" in other.values, other.values["negative_prompt"], other.warnings) == (False, "bad", [])
 

@@ -1,4 +1,4 @@
-"""Taken ports are named, with their owner and the variable to change."""
+"""Ports in use are reported, with their owner and the variable to change."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stack.ports import Required
 
 @pytest.fixture
 def taken() -> Iterator[int]:
-    """A port this process listens on."""
+    """Yield a port that this process listens on."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 

@@ -1,4 +1,4 @@
-"""The mapping of a job: a submission's fields in the record, a job read from it, the accepted job, a retry."""
+"""The mapping of a job: fields of a submission in the record, a job read from the record, the accepted job, a retry."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ RUN = {
 
 
 def texts(record: dict[str, Any]) -> dict[str, str]:
-    """A record as Redis returns it."""
+    """Return a record as Redis returns it."""
     return {name: str(value) for name, value in record.items()}
 
 
@@ -106,7 +106,7 @@ def test_the_smallest_record_is_read_with_defaults() -> None:
 
 
 def test_the_accepted_job_is_the_one_that_is_read_later() -> None:
-    """But for the webhook of its key, which only Redis knows."""
+    """Except for the webhook of its key, which only Redis knows."""
     bound = {"state": "queued", "created_at": "1", "slot": "gpu1", "attempt": "1", "path": "x/y-a1.png"}
     accepted = FULL.to_job("a1", created_at_ms=1, slot="gpu1", path="x/y-a1.png")
     assert accepted == Job.from_hash("a1", texts(FULL_RECORD) | bound)

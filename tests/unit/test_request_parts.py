@@ -1,4 +1,4 @@
-"""What a model cannot do is refused by field and rule; what it can is written down in full."""
+"""Requests that a model cannot fulfil are refused by field and rule; others are completed with every default."""
 
 from __future__ import annotations
 

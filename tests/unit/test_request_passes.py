@@ -1,4 +1,4 @@
-"""Second pass, mixed noise and the prior's settings: resolved in full, or refused by field and rule."""
+"""Second pass, mixed noise and settings of the prior: completed, or refused by field and rule."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The measures of ``bench/structure.py`` on trees whose figures are known."""
+"""The measures of ``bench/structure.py`` on trees with known figures."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Make = Callable[[dict[str, str]], Checkout]
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Make:
-    """``checkout({path: text})``: a repository with these files."""
+    """``checkout({path: text})``: return a repository with these files."""
 
     def make(files: dict[str, str]) -> Checkout:
         subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)

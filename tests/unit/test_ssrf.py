@@ -1,4 +1,4 @@
-"""The addresses that clients' links may lead to."""
+"""The addresses that links of clients may point to."""
 
 from __future__ import annotations
 
