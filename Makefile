@@ -6,6 +6,8 @@ TORCH ?= torch==2.13.0
 SERVICES ?= 1
 # make test: number of processes that share the test files.
 TESTERS ?= 3
+# Each file runs in one process, in the order of their names, so that the long files of tests/stack do not come last.
+TEST_OPTIONS := -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 # make chaos: number of jobs, and the seed of the random numbers.
 N ?= 300
 SEED ?= 1
@@ -29,10 +31,10 @@ up: $(STAMP) ## start everything; Ctrl-C stops it
 	@$(BIN)/python -m stack up --services $(SERVICES)
 
 test: $(STAMP) ## run all tests
-	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile
+	@$(BIN)/python -m pytest $(TEST_OPTIONS)
 
 test-quick: $(STAMP) ## run the tests that start no processes but Redis: tests/unit, tests/store, tests/http
-	@$(BIN)/python -m pytest -n $(TESTERS) --dist loadfile tests/unit tests/store tests/http
+	@$(BIN)/python -m pytest $(TEST_OPTIONS) tests/unit tests/store tests/http
 
 lint: $(STAMP) ## check style, types and imports
 	@$(BIN)/ruff check .
