@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import tempfile
 from collections.abc import Iterator
@@ -125,6 +126,46 @@ def test_a_client_that_reads_nothing_loses_its_connection(web: Stack) -> None:
 def _is_established(connection: socket.socket) -> bool:
     """Return whether a connection is open, without reading from it."""
     return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == 1
+
+
+# ---- requests that are none
+
+REQUEST = (
+    b"POST /v1/jobs?wait=0 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\nX-Other: b\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+)
+MALFORMED = (
+    b"\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET http://[/ HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET //[:: HTTP/1.1\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    b"GET / HTTP/1.1\r\nHost: [\r\n\r\n", b"CONNECT x:1 HTTP/1.1\r\n\r\n",
+    b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\n\r\n", b"GET /\xff HTTP/1.1\r\n\r\n", b"A" * 20_000,
+    b"GET /%ff%fe/%00 HTTP/1.1\r\nHost: localhost\r\n\r\n",
+    b"GET / HTTP/1.1\r\nContent-Length: 9999999999999999999999\r\nHost: localhost\r\n\r\n",
+    b"GET / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 2000 + b"\r\n",
+    b"POST /v1/jobs HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+    b"GET / HTTP/1.1\r\nHost: localhost\r\nExpect: x\r\n\r\n",
+)  # fmt: skip
+
+
+def _changed(request: bytes, chance: random.Random) -> bytes:
+    """Return a request with a few bytes replaced, removed or inserted."""
+    content = bytearray(request)
+    for _ in range(chance.randint(1, 6)):
+        place = chance.randrange(len(content))
+        removed, inserted = chance.choice(((1, 1), (8, 0), (0, 4)))
+        content[place : place + chance.randint(min(1, removed), removed)] = chance.randbytes(inserted)
+    return bytes(content)
+
+
+def test_a_malformed_request_is_refused_without_a_traceback(web: Stack) -> None:
+    chance = random.Random(5)
+    statuses = set()
+    for request in (*MALFORMED, *(_changed(REQUEST, chance) for _ in range(200))):
+        with raw_http.connect(web.port, request) as connection:
+            connection.shutdown(socket.SHUT_WR)
+            statuses.add(raw_http.status_of(raw_http.read_all(connection)))
+    assert {400, 414, 431} < statuses
+    assert 500 not in statuses
 
 
 # ---- WebSockets
