@@ -66,10 +66,10 @@ class Connection(GeventSocket):
         self.is_busy, self._is_first = True, False
         self._pace = Pace(self.patience_s)
 
-    def set_idle(self, *, is_body_unread: bool = False) -> None:
-        """The request was answered; what is left of its body is thrown away."""
-        self.is_busy, self._is_silent = False, not is_body_unread
-        self._deadline = time.monotonic() + (self.patience_s if is_body_unread else self._keepalive_s)
+    def set_idle(self) -> None:
+        """The request was answered, and nothing of it is left to be read."""
+        self.is_busy, self._is_silent = False, True
+        self._deadline = time.monotonic() + self._keepalive_s
 
     def has_unread_data(self) -> bool:
         """Return whether the client has sent something that was not read yet."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import gevent
-from gunicorn.http.body import ChunkedReader, LengthReader
+from gunicorn.http.body import Body, ChunkedReader
 from gunicorn.http.message import Request
 from gunicorn.workers.ggevent import GeventWorker
 
@@ -15,6 +15,9 @@ from app import extensions
 from app.server.connection import BodySource, Connection
 from app.server.connections import Connections, Limits
 from app.server.overload import IS_BEYOND_LIMIT
+
+#: Size of the parts in which the rest of a body is read.
+PIECE_BYTES = 1024 * 1024
 
 
 class Worker(GeventWorker):
@@ -29,7 +32,7 @@ class Worker(GeventWorker):
         file_descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = limits.within(file_descriptors)
         self._connections, self.worker_connections = Connections(limits), limits.most
-        self._patience_s = web.request_timeout_s
+        self._patience_s, self._max_request_bytes = web.request_timeout_s, web.max_request_bytes
 
         def checked(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
             environ[IS_BEYOND_LIMIT] = self._connections.is_full()
@@ -54,11 +57,33 @@ class Worker(GeventWorker):
             req.unreader.sock = BodySource(sock, req)
             try:
                 super().handle_request(listener_name, req, sock, addr)
+            except StopIteration:  # the connection is to be closed
+                self._throw_away_rest(req)
+                raise
+            else:
+                self._throw_away_rest(req)
             finally:
                 req.unreader.sock = sock
-                sock.set_idle(is_body_unread=_is_unread(req.body.reader))
+                sock.set_idle()
         gevent.sleep(0)  # a client that has sent many requests at once takes turns with the others
 
+    def _throw_away_rest(self, req: Request) -> None:
+        """Read the part of a body that the app left, as many clients read no response before they have sent all.
 
-def _is_unread(body: ChunkedReader | LengthReader) -> bool:
-    return bool(body.parser if isinstance(body, ChunkedReader) else body.length)
+        Raises:
+            StopIteration: the connection must be closed: the rest is too long, comes too slowly or is malformed.
+        """
+        left_bytes = self._max_request_bytes
+        while _is_unread(req.body):
+            try:
+                piece = req.body.reader.read(PIECE_BYTES)
+            except Exception:
+                raise StopIteration from None
+            left_bytes -= len(piece)
+            if left_bytes < 0 or (not piece and _is_unread(req.body)):
+                raise StopIteration
+
+
+def _is_unread(body: Body) -> bool:
+    reader = body.reader
+    return bool(reader.parser if isinstance(reader, ChunkedReader) else reader.length) and not body.failed

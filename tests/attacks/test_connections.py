@@ -15,6 +15,7 @@ from tests.support.harness import Stack, wait_for
 from tests.support.tiny import BASE
 
 BUSY, IDLE, IDLE_PER_ADDRESS = 8, 12, 6
+MAX_REQUEST_BYTES = 1_000_000
 HALF_HEADER = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Half:"
 STREAM = b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PROBE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -28,7 +29,7 @@ def web() -> Iterator[Stack]:
         models.write_text(BASE)
         stack = Stack(
             Path(folder), models, REQUEST_TIMEOUT_S=1, MAX_CONNECTIONS=BUSY, MAX_IDLE_CONNECTIONS=IDLE,
-            MAX_IDLE_PER_ADDRESS=IDLE_PER_ADDRESS,
+            MAX_IDLE_PER_ADDRESS=IDLE_PER_ADDRESS, MAX_REQUEST_BYTES=MAX_REQUEST_BYTES,
         )  # fmt: skip
         try:
             yield stack.up()
@@ -111,6 +112,21 @@ def test_a_body_that_drips_is_not_waited_for(web: Stack) -> None:
             except TimeoutError:
                 connection.sendall(b" ")
         assert raw_http.status_of(answer) == 408
+
+
+def test_a_refused_body_is_read_so_that_the_answer_arrives(web: Stack) -> None:
+    header = f"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nContent-Length: {MAX_REQUEST_BYTES}\r\n\r\n".encode()
+    with raw_http.connect(web.port, header + b" " * MAX_REQUEST_BYTES) as connection:
+        assert raw_http.read_answer(connection)[0] == 404
+        connection.sendall(LAST_PROBE)
+        assert raw_http.status_of(raw_http.read_all(connection)) == 200
+
+
+def test_an_endless_refused_body_is_not_read_to_its_end(web: Stack) -> None:
+    header = b"POST /nowhere HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with raw_http.connect(web.port, header) as connection, pytest.raises((ConnectionResetError, BrokenPipeError)):
+        while True:
+            connection.sendall(b"10000\r\n" + bytes(0x10000) + b"\r\n")
 
 
 def test_a_client_that_reads_nothing_loses_its_connection(web: Stack) -> None:
