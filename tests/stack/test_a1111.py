@@ -1,4 +1,4 @@
-"""AUTOMATIC1111's API on real processes: real pipelines, web processes that die, clients that hang up and repeat."""
+"""AUTOMATIC1111's API on real processes: real pipelines, web processes that die, clients that hang up and retry."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CLIENTS, ROUNDS = 6, 4
 
 
 def test_hires_fix_and_subseeds(stack: Stack) -> None:
-    """The seed stays, the subseed goes on over batches; the infotext of an image makes it again."""
+    """The seed stays, the subseed increases over batches; the infotext of an image reproduces it."""
     sent = {**BODY, "n_iter": 2, "subseed": 50, "subseed_strength": 0.4, "enable_hr": True, "hr_resize_x": 48,
             "hr_resize_y": 64, "denoising_strength": 0.7, "hr_second_pass_steps": 2}  # fmt: skip
     body = post(stack, "txt2img", sent).json()
@@ -56,13 +56,13 @@ def test_a_web_process_may_die_between_submit_and_answer(start: Callable[..., St
     stack = start("gpu0", "gpu1", "io", WEB_PROCESSES=2)
     body = {**ENDLESS, "n_iter": 2, "seed": -1}
     call = Waiting(stack, body)
-    until_running(stack, 2)  # batches run on both slots
+    until_running(stack, 2)  # the batches run on both slots
     for pid in children(stack):
         os.kill(pid, signal.SIGKILL)
     call.broken()
     wait_for(lambda: answers(stack), "new web processes")
     repeats = [Waiting(stack, body)]
-    time.sleep(4)  # longer than any claim: nothing else may have been begun meanwhile
+    time.sleep(4)  # longer than any claim: no other job may have begun meanwhile
     assert len(jobs(stack)) == 2
     wait_for(lambda: get(stack, "progress")["current_image"], "a preview")
     post(stack, "interrupt")
@@ -115,7 +115,7 @@ def test_no_answer_is_given_twice_and_none_is_lost(start: Callable[..., Stack]) 
     assert len(set(taken)) == len(taken)
     until_idle(stack)
     assert len(taken) <= len(jobs(stack)) <= len(taken) + sum(left)
-    # What nobody took is still there for the next ones who ask, each once.
+    # Images that nobody received are given to the next callers, each once.
     spare = {job["request"]["seed"] for job in jobs(stack)} - set(taken)
     more = [seeds(raw(stack, body))[0] for _ in range(len(spare) + 1)]
     assert len(set(more)) == len(more)

@@ -1,4 +1,4 @@
-"""Clients of AUTOMATIC1111's API: the package ``webuiapi``, and others by the calls they make."""
+"""Clients of AUTOMATIC1111's API: the package ``webuiapi``, and others by the calls that they make."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_silly_tavern(stack: Stack) -> None:
             "do_not_save_samples": False, "restore_faces": False}  # fmt: skip
     call = Waiting(stack, sent)
     until_running(stack)
-    assert post(stack, "interrupt").status_code == 200  # its user went away
+    assert post(stack, "interrupt").status_code == 200  # its user has left
     assert call.end().status_code == 200
     wait_for(lambda: get(stack, "progress")["state"]["job_count"] == 0, "idleness")
 

@@ -1,4 +1,4 @@
-"""The AIME protocol over two web processes that serve one queue, and over restarts of the server."""
+"""The AIME protocol over two web processes with one queue, and over restarts of the server."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def test_nothing_spins_and_nothing_is_lost_over_a_restart_of_the_server(aime: St
     with Worker(aime.url(""), compute=slowly) as worker:
         first, second = client.submit(prompt="a"), client.submit(prompt="b")
         assert busy.wait(30)
-        os.killpg(aime.processes["web"].pid, signal.SIGKILL)  # its web processes with it
+        os.killpg(aime.processes["web"].pid, signal.SIGKILL)  # together with its web processes
         aime.kill("web")
         go_on.set()
-        time.sleep(1)  # it repeats its calls meanwhile
+        time.sleep(1)  # it retries its calls meanwhile
         aime.web()
         assert [len(client.follow(job_id)["images"]) for job_id in (first, second)] == [2, 2]
         before, begun = worker.calls["/worker_job_request"], time.monotonic()

@@ -1,4 +1,4 @@
-"""The short form of ``make chaos``: under random kills and stops nothing is lost and nothing is published twice."""
+"""The short form of ``make chaos``: under random kills and stops no job is lost and none is published twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Previews from Python and the shell."""
+"""Previews in Python and in the shell."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_the_command_keeps_the_newest_preview_in_a_file(stack: Stack, tmp_path: 
         first = file.read_bytes()
         wait_for(lambda: file.read_bytes() != first, "the next preview")
         stack.cancel(job_id)
-        assert follower.wait(30) == 5  # cancelled by somebody else
+        assert follower.wait(30) == 5  # cancelled by another client
     assert Image.open(io.BytesIO(file.read_bytes())).size == (32, 32)
     assert list(tmp_path.iterdir()) == [file]
 

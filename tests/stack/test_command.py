@@ -1,4 +1,4 @@
-"""The command and the client against a whole stack: steps of a running job, and Ctrl-C."""
+"""The command and the client against a complete stack: steps of a running job, and Ctrl-C."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_waiting_shows_every_part_of_a_job(stack: Stack) -> None:
 
 
 def test_ctrl_c_while_waiting_cancels_the_job(stack: Stack) -> None:
-    # A shell that starts programs in the background has them ignore SIGINT.
+    # A shell that starts programs in the background makes them ignore SIGINT.
     code = "import signal; signal.signal(2, signal.default_int_handler); from framemill.cli import main; exit(main())"
     words = ["submit", "--wait", "--model", "tiny-image", "--steps", str(ENDLESS_STEPS)]
     arguments = [sys.executable, "-c", code, "--url", stack.url(""), *words]

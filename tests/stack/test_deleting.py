@@ -1,4 +1,4 @@
-"""Deleting jobs by command and by client; ``tests/http/test_native_jobs.py`` has whose jobs a key may delete."""
+"""Deleting jobs by command and client; ``tests/http/test_native_jobs.py`` tests which jobs a key may delete."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TINY = {"model": "tiny-image", "steps": 1}
 
 @pytest.fixture(scope="module")
 def server_alone(drawn_models_file: Path) -> Iterator[Stack]:
-    """A server without GPU workers: jobs wait; files are looked after."""
+    """A server without GPU workers: jobs wait; files are removed when due."""
     with TemporaryDirectory(prefix="fm-") as folder, running(Path(folder), drawn_models_file, "io") as stack:
         yield stack
 
 
 @pytest.fixture(scope="module")
 def ops(server_alone: Stack) -> Iterator[framemill.Client]:
-    """A client with an admin's key."""
+    """A client with an admin key."""
     url = server_alone.url("")
     secret = server_alone.first_key()
     with framemill.Client(url, secret) as client:

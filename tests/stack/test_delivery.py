@@ -16,9 +16,9 @@ Start = Callable[..., Stack]
 # ---- an object store that is away
 
 
-@pytest.mark.timeout(400)  # it waits for several things in turn
+@pytest.mark.timeout(400)  # it waits for several conditions in turn
 def test_deliveries_of_a_store_that_is_back_begin_within_seconds(start: Start, s3: S3Server) -> None:
-    """Bound, back-pressure and return: nothing is computed twice, everything arrives once."""
+    """Limit, back-pressure and recovery: nothing is computed twice, and every output is stored once."""
     # A tiny image takes 3,200 bytes.
     stack = start("gpu0", "io", SPOOL_MAX_BYTES=8000, DELIVERY_LEASE_S=3, **s3.environment)
     assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
@@ -31,12 +31,12 @@ def test_deliveries_of_a_store_that_is_back_begin_within_seconds(start: Start, s
         )
         assert slot["waiting_for"].startswith("delivery of computed frames")
         states = [stack.status(job_id)["state"] for job_id in ids]
-        assert states == ["delivering"] * 3 + ["queued"] * 3  # the third went over the bound
+        assert states == ["delivering"] * 3 + ["queued"] * 3  # the third exceeded the limit
         assert stack.status(ids[3])["waiting_for"] == "room in the spool of slot gpu0"
         wait_for(lambda: stack.fleet()["object_store_away"], "the outage to be noticed")
         tried = stack.log("io").count("delivery failed")
         wait_for(lambda: stack.log("io").count("delivery failed") >= tried + 2, "further tries")
-        stack.kill("io")  # a restart in the middle of it
+        stack.kill("io")  # a restart during the outage
         stack.worker("io")
         assert [stack.status(job_id)["state"] for job_id in ids] == states
     finally:
@@ -50,13 +50,13 @@ def test_deliveries_of_a_store_that_is_back_begin_within_seconds(start: Start, s
     assert in_spool(stack.settings, stack.settings.spool_memory) == []
 
 
-# ---- what dies
+# ---- processes and hosts that die
 
 
 @pytest.mark.timeout(400)
 def test_frames_in_shared_memory_outlive_the_workers(start: Start) -> None:
     stack = start("gpu0", "io", SLOT_LEASE_S=600)
-    stack.processes["io"].send_signal(signal.SIGSTOP)  # it has offered its memory, and delivers nothing
+    stack.processes["io"].send_signal(signal.SIGSTOP)  # it has announced its shared memory, but delivers nothing
     job_id = stack.submit(steps=1)
     stack.wait_until(job_id, lambda view: view["state"] == "delivering", "its computation")
     assert in_spool(stack.settings, stack.settings.spool_memory) == [f"{job_id}.1"]
@@ -69,7 +69,7 @@ def test_frames_in_shared_memory_outlive_the_workers(start: Start) -> None:
 
 @pytest.mark.timeout(400)
 def test_frames_of_a_host_that_does_not_come_back_are_computed_elsewhere(start: Start) -> None:
-    """It had a GPU worker and no delivery worker; another host has both."""
+    """That host had a GPU worker and no delivery worker; another host has both."""
     stack = start("io", NODE_GRACE_S=1)
     stack.worker("nodeb.gpu0", NODE_NAME="nodeb", SPOOL_DIR=str(stack.folder / "nodeb"))
     job_id = stack.submit(steps=1)

@@ -1,4 +1,4 @@
-"""The shipped models, through the whole stack: pictures and clips show what their prompts say."""
+"""The shipped models through the complete stack: pictures and clips show what their prompts say."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.stack.test_events import messages
 from tests.stack.test_previews import picture
 from tests.support.harness import Stack, running
 
-#: How far a channel may be from its colour, of 255.
+#: Maximum deviation of a channel from its colour, of 255.
 TOLERANCE = 90
 COLOURS = {"red": (230, 30, 30), "blue": (40, 80, 230), "green": (30, 160, 60), "yellow": (250, 220, 30)}
 
@@ -36,7 +36,7 @@ def shipped() -> Iterator[Stack]:
 
 
 def share(picture: np.ndarray, colour: str) -> float:
-    """Share of the pixels of (height, width, 3) uint8 RGB that have about this colour."""
+    """Return the share of the pixels of (height, width, 3) uint8 RGB that have about this colour."""
     distance = np.abs(picture.astype(int) - COLOURS[colour]).max(axis=-1)
     return float((distance < TOLERANCE).mean())
 
@@ -58,7 +58,7 @@ def test_a_prompt_outside_their_world_gives_a_picture_all_the_same(shipped: Stac
 
 
 def png(pixels: np.ndarray) -> str:
-    """A picture as base64."""
+    """Return a picture as base64."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format="PNG")
     return base64.b64encode(file.getvalue()).decode()
@@ -81,7 +81,7 @@ def test_what_a_mask_names_is_painted_anew(shipped: Stack) -> None:
 
 
 def test_a_region_is_painted_into_a_larger_picture(shipped: Stack) -> None:
-    """The output is the picture itself, with something else where the mask is."""
+    """The output is the picture itself, repainted where the mask is white."""
     before = np.full((300, 420, 3), COLOURS["blue"], np.uint8)
     before[40:110, 60:130] = COLOURS["red"]
     before[200:260, 300:380] = COLOURS["yellow"]
@@ -99,7 +99,7 @@ def test_a_region_is_painted_into_a_larger_picture(shipped: Stack) -> None:
         with Image.open(io.BytesIO(answer.content)) as image:
             after, written = np.asarray(image.convert("RGB")), image.info["parameters"]
         reached = np.zeros((300, 420), bool)
-        reached[20:130, 40:150] = True  # by the soft border
+        reached[20:130, 40:150] = True  # the mask with its soft border
         assert np.array_equal(after[~reached], before[~reached])
         assert share(after[40:110, 60:130], "green") > 0.1
         assert share(after[40:110, 60:130], "red") < 0.02
@@ -110,7 +110,7 @@ def test_a_region_is_painted_into_a_larger_picture(shipped: Stack) -> None:
 
 
 def clip_of(shipped: Stack, **fields: object) -> np.ndarray:
-    """The clip (9, 64, 64, 3) uint8 RGB that a job of the video model gives."""
+    """Return the clip of a job of the video model: (9, 64, 64, 3) uint8 RGB."""
     job_id = shipped.submit(model="demo-video", **fields)
     view = shipped.wait(job_id)
     assert view["state"] == "succeeded", view
@@ -121,7 +121,7 @@ def clip_of(shipped: Stack, **fields: object) -> np.ndarray:
 
 
 def told(shape: str, colour: str, background: str, motion: str) -> Sample:
-    """What a clip has to show; the judge looks at shape, colours and motion only."""
+    """Return what a clip must show; the judge looks at shape, colours and motion only."""
     return Sample("", Scene(background, (Thing(shape, colour, 0.5, 0.5, 0.23),), motion), "motion")
 
 
@@ -149,12 +149,12 @@ def test_a_given_picture_is_set_in_motion(shipped: Stack, words: str, motion: st
 
 
 def likeness(preview: np.ndarray, result: np.ndarray) -> float:
-    """Correlation of two pictures of one size."""
+    """Return the correlation of two pictures of the same size."""
     return float(np.corrcoef(preview.ravel(), result.ravel())[0, 1])
 
 
 def test_previews_show_what_becomes_of_the_shipped_model(shipped: Stack) -> None:
-    """``test_preview_pictures`` sees them come nearer step by step; here a fast machine may show but one."""
+    """``test_preview_pictures`` checks that they approach the result; a fast machine may show only one here."""
     fields = {"prompt": "a red circle on a blue background", "seed": 5, "steps": 100, "preview": True}
     job_id = shipped.submit(model="demo-image", **fields)
     found = [

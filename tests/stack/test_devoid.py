@@ -1,4 +1,4 @@
-"""Devoid Generator's socket over deaths of the web server and of a worker, and images in a folder."""
+"""Devoid Generator's socket across deaths of the web server and of a worker, and images in a folder."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SERVICES = "telegram:service_key"
 
 @pytest.fixture(scope="module")
 def devoid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A stack that was given a Devoid Generator's settings."""
+    """A stack with the settings of a Devoid Generator."""
     folder = tmp_path_factory.mktemp("devoid")
     models = folder / "models.toml"
     models.write_text(MODELS)
@@ -64,7 +64,7 @@ def test_images_are_kept_in_a_folder_too(tmp_path: Path, start: Any) -> None:
     images = tmp_path / "gens"
     (tmp_path / "models.toml").write_text(MODELS)
     stack = start("gpu0", "io", MODELS_FILE=tmp_path / "models.toml", SAVE_IMAGES_LOCALLY=1, IMAGES_PATH=images)
-    client = Client(stack, key=None)  # no keys: loopback only, every service may come
+    client = Client(stack, key=None)  # no keys: loopback only, every service is accepted
     client.ask()
     *_, ok = client.until_over()
     with Image.open(images / ok["result"]["file_name"]) as saved:

@@ -15,7 +15,7 @@ from tests.support.devoid_users import Service
 from tests.support.harness import Stack
 
 SMALL = {"prompt": "x", "steps": 1, "width": 32, "height": 32}
-#: Users of each class, and the turns that are counted.
+#: Users of each class, and the number of counted turns.
 USERS, TURNS = 121, 120
 
 
@@ -27,7 +27,7 @@ def models(tmp_path: Path) -> Path:
 
 
 class Watch:
-    """Looks all the time whether a slot has nothing to do while jobs wait."""
+    """Checks continuously whether a slot is idle while jobs wait."""
 
     def __init__(self, stack: Stack) -> None:
         self.looks = 0
@@ -70,7 +70,7 @@ def test_turns_are_shared_exactly_and_none_is_idle(start: Any, models: Path, rat
     turns = Counter(order[1 : TURNS + 1])
     general, premium = map(int, ratio.split())
     assert turns[0] == pytest.approx(TURNS * general / (general + premium), abs=1), order
-    # After the counted turns one class runs out, and the other has all of them.
+    # After the counted turns, one class has no more jobs, and the other gets all turns.
     assert watch.looks > 10
     assert not watch.wasted, watch.wasted[:3]
     assert service.ends == Counter(range(2 * USERS))
@@ -87,6 +87,6 @@ def test_a_web_server_that_dies_leaves_no_user_waiting(start: Any, models: Path)
         stack.web()
     while any(service.ends[user] < each for user in range(users)):
         service.serve(1)
-    # A request on its way when the server died may have been taken, and is sent again.
+    # A request that was in flight when the server died may have been accepted, and is sent again.
     assert max(service.ends.values()) <= each + deaths
     service.close()

@@ -44,7 +44,7 @@ def test_links_lead_to_the_bucket_and_sync_waits_for_it(start: Any, s3: S3Server
             wait_for(lambda key=key: s3.files(key), "the image to be stored")
         assert s3.files(key) == [key]
         assert client.is_silent(0.3)
-    # The record goes, and both names with it.
+    # The record expires, and both names with it.
     headers = {"Authorization": "Bearer telegram:service_key"}
     requests.delete(stack.url(f"/v1/jobs/{ok['object_id']}"), headers=headers, timeout=10)
     wait_for(lambda: not s3.files(ok["object_id"]), "the image to be removed")

@@ -1,4 +1,4 @@
-"""Following jobs through a running service; ``tests/http/test_native_events.py`` has the rest."""
+"""Following jobs on a running service; ``tests/http/test_native_events.py`` tests the rest."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Message = tuple[str, str, dict[str, Any]]
 
 
 def messages(stack: Stack, path: str, since: str = "") -> Iterator[Message]:
-    """(id, event, data) of a stream until it ends."""
+    """Return the messages (id, event, data) of a stream until it ends."""
     headers = {"Last-Event-ID": since} if since else {}
     with requests.get(stack.url(path), headers=headers, stream=True, timeout=30) as response:
         assert response.status_code == 200, response.text
@@ -35,7 +35,7 @@ def messages(stack: Stack, path: str, since: str = "") -> Iterator[Message]:
 def test_a_job_is_followed_to_its_end(stack: Stack) -> None:
     job_id = stack.submit(steps=60)
     seen = list(messages(stack, f"/v1/jobs/{job_id}/events"))
-    assert seen[0][1] == "status"  # a late listener gets the present state first
+    assert seen[0][1] == "status"  # a late listener gets the current state first
     assert seen[-1][1] == "end"
     assert seen[-1][2]["state"] == "succeeded"
     assert seen[-1][2]["outputs"][0]["media_type"] == "image/png"

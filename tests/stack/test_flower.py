@@ -1,4 +1,4 @@
-"""Flower and Celery's own tools beside a stack: they show what the API shows, and their stop is a proper stop."""
+"""Flower and Celery's own tools beside a stack: they show the same as the API, and can stop jobs properly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobs.settings import PROJECT_ROOT
 from stack import ports
 from tests.support.harness import BIN, Stack, wait_for
 
-#: The words of the API, of Flower (it lives on events and knows no custom states) and of ``AsyncResult``.
+#: States in the API, in Flower (which uses events and knows no custom states) and in ``AsyncResult``.
 WORDS = {
     "queued": ("PENDING", "QUEUED"),
     "running": ("STARTED", "PROGRESS"),
@@ -35,7 +35,7 @@ class Flower:
         self.port = ports.next_free("127.0.0.1", 22_000)
         options = ("--address=127.0.0.1", f"--port={self.port}")
         stack.run("flower", "celery", "-A", "tasks", "flower", *options, FLOWER_UNAUTHENTICATED_API="1")
-        # It turns the workers' events on some seconds after its start.
+        # Flower enables the workers' events some seconds after its start.
         wait_for(self._sees_jobs, "Flower to see jobs")
 
     def get(self, path: str) -> requests.Response:
@@ -45,7 +45,7 @@ class Flower:
         return requests.post(f"http://127.0.0.1:{self.port}{path}", timeout=10)
 
     def workers(self) -> list[str]:
-        """Workers on its page."""
+        """Return the workers on its page."""
         return [worker["hostname"] for worker in self.get("/workers?json=1").json()["data"]]
 
     def task(self, job_id: str) -> dict[str, Any]:
@@ -62,7 +62,7 @@ class Flower:
         return True
 
     def agree(self, job_id: str, state: str) -> dict[str, Any]:
-        """Wait until the API, Flower and Celery's result say ``state``; returns what Flower knows."""
+        """Wait until the API, Flower and Celery's result show ``state``; return what Flower knows."""
         in_flower, in_celery = WORDS[state]
         self.stack.wait_until(job_id, lambda view: view["state"] == state, state)
         wait_for(lambda: self.task(job_id)["state"] == in_flower, f"Flower to show {in_flower}")
@@ -84,14 +84,14 @@ def _idle_afterwards(stack: Stack) -> Iterator[None]:
 
 @pytest.fixture
 def no_delivery(stack: Stack) -> Iterator[Callable[[], None]]:
-    """The delivery worker stands still until the test calls this."""
+    """Suspend the delivery worker until the test calls this."""
     stack.processes["io"].send_signal(signal.SIGSTOP)
     yield lambda: stack.processes["io"].send_signal(signal.SIGCONT)
     stack.processes["io"].send_signal(signal.SIGCONT)
 
 
 def _run(stack: Stack, *command: str) -> str:
-    """What a command beside the stack prints."""
+    """Return what a command beside the stack prints."""
     environment = {**os.environ, **stack.environment}
     done = subprocess.run(
         [BIN / command[0], *command[1:]], cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=60
@@ -101,7 +101,7 @@ def _run(stack: Stack, *command: str) -> str:
 
 
 def _slot(stack: Stack) -> tuple[int, int]:
-    """Process id of the GPU's child and how many models it has loaded."""
+    """Return the process id of the GPU child and the number of models that it has loaded."""
     return stack.child("gpu0"), stack.fleet()["slots"][0]["loads"]
 
 

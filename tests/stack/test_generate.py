@@ -1,4 +1,4 @@
-"""The main job: a request over HTTP becomes a file, images and video alike."""
+"""The main task: a request over HTTP becomes a file, for images and videos."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_video(stack: Stack) -> None:
         frames = list(container.decode(stream))
         assert (len(frames), stream.average_rate, stream.codec_context.pix_fmt) == (17, 8, "yuv420p")
         assert json.loads(container.metadata["comment"])["prompt"] == "a star"
-    # "faststart": the index comes before the data, so a player can begin at once.
+    # "faststart": the index precedes the data, so that a player can begin at once.
     assert result.content.index(b"moov") < result.content.index(b"mdat")
 
 
@@ -76,7 +76,7 @@ def test_a_seed_that_was_not_sent_is_reported_and_reproduces(stack: Stack) -> No
     hashes = [stack.status(job_id)["outputs"][0]["sha256"] for job_id in (first, again)]
     pixels = [Image.open(io.BytesIO(stack.get(f"/v1/jobs/{j}/result").content)).tobytes() for j in (first, again)]
     assert pixels[0] == pixels[1]
-    assert hashes[0] != hashes[1]  # the job's id is embedded
+    assert hashes[0] != hashes[1]  # the metadata contains the id of the job
 
 
 @pytest.mark.parametrize("how", ["base64", "data url", "upload"])

@@ -1,4 +1,4 @@
-"""A folder of hostile files sent to a running server in every form: refused by name and rule, and without effect."""
+"""A folder of malicious files, sent to a running server in every form: refused by name and rule, and without effect."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.pictures import JPEG, PNG, b64, picture
 
 REFUSED = {name: rule for name, _, rule in hostile.refused()}
 ACCEPTED = {name: rewritten for name, _, rewritten in hostile.accepted()}
-#: What the web process may take more while it refuses, MiB: one file of 60 MB that is never to be unpacked is more.
+#: Maximum growth of the web process while it refuses, MiB: less than one of the files, which has 60 MB, when unpacked.
 MAX_GROWTH_MIB = 40
 TINY = {"model": "tiny-image", "kind": "img2img", "strength": "0.5"}
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server_alone(models_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """A server without workers: what it accepts waits."""
+    """A server without workers: accepted jobs wait."""
     from tempfile import TemporaryDirectory
 
     with TemporaryDirectory(prefix="fm-") as name, running(Path(name), models_file) as stack:
@@ -41,7 +41,7 @@ def server_alone(models_file: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 class Effects:
-    """All that a request could leave behind."""
+    """Everything that a request could leave behind."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack, self.objects = stack, LocalStore(stack.settings.paths.objects_dir)
@@ -63,8 +63,8 @@ def effects(server_alone: Stack) -> Effects:
 
 
 def send(stack: Stack, name: str, data: bytes, **fields: str) -> requests.Response:
-    """As a file of a form, with this name; it may hold anything."""
-    # By hand: the HTTP library would escape the name.
+    """Send it as a file of a form under this name, which may contain any character."""
+    # Built by hand, because the HTTP library would escape the name.
     quoted = name.replace("\\", "\\\\").replace('"', '\\"').encode()
     parts = [
         b'--cut\r\nContent-Disposition: form-data; name="' + key.encode() + b'"\r\n\r\n' + value.encode() + b"\r\n"
@@ -86,7 +86,7 @@ def rule_of(response: requests.Response) -> str:
 
 
 def memory_mib(stack: Stack) -> int:
-    """Most memory that a process of the web server has ever had, MiB."""
+    """Return the peak memory of a process of the web server, MiB."""
     children = Path(f"/proc/{stack.processes['web'].pid}/task/{stack.processes['web'].pid}/children").read_text()
     found = [re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text()) for pid in children.split()]
     return max(int(match.group(1)) // 1024 for match in found if match)
@@ -105,7 +105,7 @@ def test_refuses_a_hostile_file_without_effect(server_alone: Stack, folder: Path
     for answer in answers:
         assert REFUSED[name] in rule_of(answer)
     assert effects.now() == before
-    # The body itself is held a few times on its way: as sent, as text, as bytes.
+    # The body itself exists several times on its way: as sent, as text, as bytes.
     assert memory_mib(server_alone) - memory < MAX_GROWTH_MIB + 10 * len(data) // 2**20
 
 
@@ -137,7 +137,7 @@ def test_the_name_of_an_upload_means_nothing(server_alone: Stack, effects: Effec
         assert re.fullmatch(r"inputs/[0-9a-f]{64}\.[0-9a-f]{8}\.jpg", key)
         new = {Path(path).name for path in effects.now()["files"]} - {Path(path).name for path in before}
         assert new == {Path(key).name, f".{Path(key).name}.meta"}
-    else:  # a name that breaks the form apart
+    else:  # a name that breaks the syntax of the form
         assert 400 <= answer.status_code < 500
         assert effects.now()["files"] == before
 

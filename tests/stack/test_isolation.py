@@ -1,4 +1,4 @@
-"""The API, the Celery parent and the domain stay light: no torch, no numpy."""
+"""The API, the Celery parent and the domain load no torch and no numpy."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jobs.settings import PROJECT_ROOT, Settings
 from stack.embedded_redis.server import EmbeddedRedis
 
 HEAVY = ("torch", "diffusers", "transformers", "numpy")
-#: Requests through the whole application; nothing is queued.
+#: Requests through the complete application; nothing is queued.
 API = """
 from app import create_app
 client = create_app().test_client()
@@ -30,7 +30,7 @@ assert 'tasks.generate' in app.tasks
 
 
 def loaded(code: str, models_file: Path, **environment: str) -> set[str]:
-    """Which heavy modules a fresh interpreter has after ``code``."""
+    """Return the heavy modules that a new interpreter has loaded after ``code``."""
     tail = f"\nimport sys; print(*(name for name in {HEAVY!r} if name in sys.modules))"
     done = subprocess.run(
         [sys.executable, "-c", code + tail], cwd=PROJECT_ROOT, capture_output=True, text=True,

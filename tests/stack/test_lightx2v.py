@@ -1,4 +1,4 @@
-"""LightX2V's protocol through a running service; ``tests/http/test_lightx2v.py`` has its routes."""
+"""LightX2V's protocol on a running service; ``tests/http/test_lightx2v.py`` tests its routes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def call(stack: Stack, method: str, path: str, **options: Any) -> requests.Respo
 
 
 def finish(stack: Stack, task_id: str) -> dict[str, Any]:
-    """Poll as LightX2V's clients do; the status answer of the end."""
+    """Poll like LightX2V's clients; return the final status."""
 
     def look() -> Any:
         body = stack.get(f"/v1/tasks/{task_id}/status").json()

@@ -1,4 +1,4 @@
-"""LightX2V's service as its documents describe it (profile single): a worker that dies, and a script that schedules."""
+"""LightX2V's service as its documents describe it (profile single): a worker that dies, and a scheduling script."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import requests
 from stack import ports
 from tests.support.harness import ENDLESS_STEPS, Stack, running, wait_for
 
-#: The scripts look this often, seconds.
+#: Polling interval of the scripts, seconds.
 LOOK_S = 0.5
 
 
-#: A video model that only counts steps, of 5 ms each: what is shown here does not depend on torch.
+#: A video model that only counts steps of 5 ms: these tests do not depend on torch.
 COUNTING = """
 [counting]
 executor = "noop"
@@ -39,7 +39,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def single(models: Path) -> Iterator[Stack]:
-    """One service in the profile of the documents."""
+    """One service in the documented profile."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     with running(folder, models, "gpu0", "io", LIGHTX2V_PROFILE="single", NOOP_STEP_MS=5) as stack:
         yield stack
@@ -48,7 +48,7 @@ def single(models: Path) -> Iterator[Stack]:
 
 @pytest.fixture(scope="module")
 def services(models: Path) -> Iterator[list[str]]:
-    """Two services on ports of their own, each of one slot, over the same Redis; their addresses."""
+    """Two services on separate ports, each of one slot, over the same Redis; their addresses."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     options = {"SERVICE_SLOT": "gpu0", "LIGHTX2V_PROFILE": "single", "NOOP_STEP_MS": 5}
     with running(folder, models, "gpu0", "gpu1", "io", **options) as stack:
@@ -76,7 +76,7 @@ def post(url: str, **fields: Any) -> requests.Response:
 
 
 def poll(url: str, task_id: str) -> str:
-    """As the scheduler's threads do: nothing but completed and failed ends it."""
+    """Poll like the threads of the scheduler, which end at completed and failed only."""
 
     def look() -> Any:
         word = get(url, f"/v1/tasks/{task_id}/status").json()["status"]
@@ -107,7 +107,7 @@ def test_busy_heals_when_the_worker_dies(single: Stack) -> None:
 
 
 def test_the_scheduler_of_several_servers(services: list[str]) -> None:
-    """Take the first idle server, post, look again after half a second; poll each task until completed or failed."""
+    """Take the first idle server, post, check again after half a second; poll each task until completed or failed."""
     for url in services:
         await_idle(url)
     used: list[str] = []
@@ -116,7 +116,7 @@ def test_the_scheduler_of_several_servers(services: list[str]) -> None:
     for number in range(5):
         url = wait_for(lambda: next((url for url in services if is_idle(url)), None), "an idle server")
         answer = post(url, infer_steps=400, seed=number).json()
-        assert "task_id" in answer, answer  # a server that says idle and refuses loses the job
+        assert "task_id" in answer, answer  # a server that claims to be idle and then refuses loses the job
         assert not is_idle(url) or poll(url, answer["task_id"])
         used.append(url)
 
@@ -126,7 +126,7 @@ def test_the_scheduler_of_several_servers(services: list[str]) -> None:
         threads.append(threading.Thread(target=watch))
         threads[-1].start()
         time.sleep(LOOK_S)
-    # One is stopped under it: its thread must end, too.
+    # One job is cancelled by another client: its thread must end as well.
     stopped = post(wait_for(lambda: next((u for u in services if is_idle(u)), None), "idle"), infer_steps=ENDLESS_STEPS)
     threads.append(threading.Thread(target=lambda: ends.update(stopped=poll(services[0], stopped.json()["task_id"]))))
     threads[-1].start()

@@ -1,4 +1,4 @@
-"""The longest run: ended within a step, or by force."""
+"""Maximum run time: a run is ended within a step, or by force."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A delivery worker without its check of outputs."""
+"""A delivery worker that cannot load its check of outputs."""
 
 from __future__ import annotations
 

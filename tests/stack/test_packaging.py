@@ -1,4 +1,4 @@
-"""The installed package: client and command only, importable without the server's libraries and from beside a clone."""
+"""The installed package: client and command only, importable without the server's libraries and beside a clone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ exec(sys.argv[1])
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built offline from a copy of the files that it needs."""
+    """Return the wheel, built offline from a copy of the files that it needs."""
     folder = tmp_path_factory.mktemp("wheel")
     copy_checkout(folder / "framemill")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--no-index", "--quiet"]
@@ -149,7 +149,7 @@ def test_a_script_beside_or_above_a_clone_imports_the_package(tmp_path: Path) ->
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True, timeout=60)
     [site] = venv.glob("lib/python*/site-packages")
     libraries = Path(sys.modules["pytest"].__file__ or "").parents[1]
-    # As an editable installation of the clone does, and the libraries after it.
+    # Like an editable installation of the clone, followed by the libraries.
     (site / "clone.pth").write_text(f"{clone / 'src'}\n{libraries}\n")
     script = "import framemill\nprint(framemill.__file__)\nframemill.Client().close()\n"
     environ = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

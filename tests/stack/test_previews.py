@@ -1,4 +1,4 @@
-"""Previews: asked for at submission or while a job runs, through the whole stack; never for others, never after."""
+"""Previews through the complete stack: requested at submission or during a run; for the owner only, never later."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def picture(content: bytes) -> np.ndarray:
 
 
 def newest(stack: Stack, job_id: str) -> Any:
-    """Ask for a preview until there is one."""
+    """Request previews until there is one."""
     return wait_for(lambda: (r := stack.get(f"/v1/jobs/{job_id}/preview")).status_code == 200 and r, "a preview")
 
 
@@ -51,7 +51,7 @@ def test_a_running_job_shows_what_it_has(stack: Stack, model: str) -> None:
 
 
 def test_nobody_asks_so_nothing_is_made(stack: Stack) -> None:
-    stack.store.pause()  # until somebody listens
+    stack.store.pause()  # until somebody watches
     stream = messages(stack, f"/v1/jobs/{stack.submit(steps=300)}/events")
     seen = [next(stream)]
     stack.store.pause(resume=True)
@@ -64,7 +64,7 @@ def test_a_look_turns_them_on_and_they_end_with_the_interest(stack: Stack) -> No
     job_id = stack.endless()
     assert stack.status(job_id)["preview"] is None
     first = newest(stack, job_id)
-    stack.store.client.delete(keys.PREVIEW_WANTED + job_id)  # as its time to live does
+    stack.store.client.delete(keys.PREVIEW_WANTED + job_id)  # as if its time to live had passed
     last = int(first.headers["Preview-Step"])
 
     def silent() -> bool:

@@ -1,4 +1,4 @@
-"""The commands of the README work as they are printed, against the shipped models."""
+"""The commands of the README work as they are printed, with the shipped models."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def block(heading: str, language: str) -> str:
 
 
 def run(stack: Stack, folder: Path, code: str, *command: str | Path) -> None:
-    """Run a block in an empty folder; its address becomes that of the stack."""
+    """Run a block in an empty folder, with the address replaced by that of the stack."""
     code = code.replace("http://127.0.0.1:8000", stack.url("")).replace(".venv/bin/", f"{BIN}/")
     environment = {**os.environ, "FRAMEMILL_URL": stack.url(""), "PYTHONPATH": str(PROJECT_ROOT / "src")}
     done = subprocess.run(

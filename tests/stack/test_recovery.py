@@ -1,4 +1,4 @@
-"""Whatever dies, the job is done, and published once."""
+"""Whichever process dies, the job is completed, and published once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Start = Callable[..., Stack]
 
 @pytest.fixture(scope="module")
 def shared(drawn_models_file: Path) -> Iterator[Stack]:
-    """For tests that start again what they kill."""
+    """A stack for tests that restart what they kill."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     with running(folder, drawn_models_file, "gpu0", "io", NOOP_STEP_MS=drawn_models.STEP_MS) as stack:
         yield stack
@@ -33,7 +33,7 @@ def shared(drawn_models_file: Path) -> Iterator[Stack]:
 
 
 def publications(stack: Stack, job_id: str) -> list[str]:
-    """Every stored output of a job, of any attempt."""
+    """Return every stored output of a job, of any attempt."""
     folder = stack.settings.paths.objects_dir / "outputs" / job_id
     return sorted(str(path.relative_to(folder)) for path in folder.glob("*/*.png"))
 
@@ -112,7 +112,7 @@ def test_a_restart_of_redis_in_the_middle_of_a_job(shared: Stack, how: str) -> N
 def test_a_message_that_got_lost_is_sent_again(start: Start) -> None:
     stack = start("io")
     client = connect(stack.settings)
-    # A slot whose worker never saw the message: bound, and the queue emptied behind its back.
+    # The worker of the slot never received the message: the job was bound, and the queue was emptied.
     stack.store.register("gpu0", "elsewhere:1:1", {"models": '["tiny-image"]', "node": "elsewhere"})
     job_id = stack.submit(steps=1)
     assert client.llen("gpu0") == 1
@@ -129,7 +129,7 @@ def test_a_killed_delivery_worker_delivers_later(start: Start) -> None:
     job_id = stack.submit(steps=1)
     view = stack.wait_until(job_id, lambda view: view["state"] == "delivering", "its computation")
     assert view["outputs"] == []
-    another = stack.submit(steps=1)  # the GPU goes on meanwhile
+    another = stack.submit(steps=1)  # the GPU continues meanwhile
     stack.wait_until(another, lambda view: view["state"] == "delivering", "its computation")
     stack.worker("io")
     for job in (job_id, another):
@@ -189,10 +189,10 @@ def test_a_web_process_that_dies_changes_nothing(shared: Stack) -> None:
 
 
 def test_a_process_that_hangs_is_killed_and_the_next_job_runs(shared: Stack) -> None:
-    stack = shared  # CANCEL_GRACE_S lasts longer than the keeper misses a run that has no process
+    stack = shared  # CANCEL_GRACE_S is longer than the time in which the parent notices a run without a process
     job_id = stack.endless()
     child = stack.child("gpu0")
-    os.kill(child, signal.SIGSTOP)  # hangs, as in a kernel that never returns
+    os.kill(child, signal.SIGSTOP)  # hangs, like a kernel that never returns
     following = stack.submit(steps=1)
     assert stack.cancel(job_id).json()["state"] == "cancelled"
     assert stack.wait(following)["state"] == "succeeded"

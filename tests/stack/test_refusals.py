@@ -1,4 +1,4 @@
-"""Redis that refuses writes beside real workers: nobody ends, nothing is counted, and every job succeeds afterwards."""
+"""Redis that refuses writes, with real workers: none ends, no run is counted, and every job succeeds afterwards."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def begin(stack: Stack) -> list[str]:
 
 
 def check(stack: Stack, jobs: list[str]) -> None:
-    """All jobs succeed in their first attempt, although one lost worker would have been enough to fail them."""
+    """Check that all jobs succeed in their first attempt; one lost worker would have been enough to fail them."""
     views = [stack.wait(job_id) for job_id in jobs]
     assert [(view["state"], view["attempt"]) for view in views] == [("succeeded", 1)] * len(jobs), views
     for name, process in stack.processes.items():

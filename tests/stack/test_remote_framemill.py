@@ -1,4 +1,4 @@
-"""One Framemill as the AUTOMATIC1111 back end of another, as of a Devoid Generator."""
+"""One Framemill as the AUTOMATIC1111 back end of another, as with a Devoid Generator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MODELS = '[drawn]\nexecutor = "drawing"\nkinds = ["text2img"]\nlimits = { steps 
 
 @pytest.fixture
 def far(models_file: Path, tmp_path: Path) -> Iterator[Stack]:
-    """The one that computes."""
+    """The server that computes."""
     (tmp_path / "far.toml").write_text(MODELS)
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     with running(folder, tmp_path / "far.toml", "gpu0", "io", NOOP_STEP_MS=100) as stack:
@@ -28,7 +28,7 @@ def far(models_file: Path, tmp_path: Path) -> Iterator[Stack]:
 
 @pytest.fixture
 def near(far: Stack, start: Callable[..., Stack], tmp_path: Path) -> Stack:
-    """The one that is asked; it knows the other by a Devoid Generator's list."""
+    """The server that receives requests; a Devoid Generator's list names the other one."""
     entry = {"name": "far", "exec_type": "automatic1111", "endpoint": far.url("/a1111/sdapi/v1"), "timeout": 600}
     (tmp_path / "executors.json").write_text(json.dumps([entry]))
     (tmp_path / "near.toml").write_text('[noop]\nexecutor = "noop"\nkinds = ["text2img"]\n')

@@ -53,7 +53,7 @@ def test_a_worker_that_was_killed_leaves_no_job_behind(fleet: Fleet) -> None:
 
 
 def test_a_worker_that_was_killed_leaves_no_task_behind(lightx2v: tuple[Stack, Fake]) -> None:
-    """Its next run is refused while the old one computes there; the watch over the back end stops the old one."""
+    """Its next run is refused while the back end computes the old one; the health check stops the old one."""
     stack, fake = lightx2v
     fake.endless = True
     job_id = stack.submit(model="far", steps=50)

@@ -1,4 +1,4 @@
-"""Commands about models, warm starts, pins, too little memory and a lost device, through a running service."""
+"""Model commands, models loaded at start, pins, too little memory and a lost device, on a running service."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ limits = {{ steps = [1, 100000], width = [16, 10000000], height = [16, 10000000]
 
 
 def stack_of(models: dict[str, str], models_file: Path, **environment: Any) -> Any:
-    """A stack with models of one size, each with its own further keys."""
+    """Yield a stack with models of one size, each with further keys of the models file."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     file, source = folder / "models.toml", models_file.parent / "tiny-image"
     tables = (TABLE.format(name=n, source=source, more=more) for n, more in models.items())
@@ -40,13 +40,13 @@ def stack_of(models: dict[str, str], models_file: Path, **environment: Any) -> A
 
 @pytest.fixture(scope="module")
 def size(models_file: Path) -> int:
-    """About the bytes of one model's weights."""
+    """Return the approximate bytes of one model's weights."""
     return sum(path.stat().st_size for path in (models_file.parent / "tiny-image").glob("*/*.safetensors"))
 
 
 @pytest.fixture(scope="module")
 def roomy(models_file: Path) -> Iterator[Stack]:
-    """Models a and b, room for both; n has no weights, and nobody runs elsewhere."""
+    """A stack with memory for both models a and b; n has no weights, and no worker runs elsewhere."""
     models = {"a": "", "b": "", "n": 'executor = "noop"', "elsewhere": 'slots = ["gpu7"]'}
     with stack_of(models, models_file, PROGRESS_INTERVAL_MS=1, MAX_ATTEMPTS=2) as stack:
         yield stack
@@ -66,14 +66,14 @@ def order(stack: Stack, model: str, what: str, **body: Any) -> requests.Response
 
 
 def carried_out(stack: Stack, model: str, what: str, **body: Any) -> dict[str, Any]:
-    """Give an order that needs a job, and see the job through."""
+    """Send a model command that needs a job; return the job when it has finished."""
     answer = order(stack, model, what, **body)
     assert answer.status_code == 202, answer.text
     return stack.wait(answer.json()["slots"][0]["job_id"])
 
 
 def have(stack: Stack, *models: str) -> None:
-    """See to it that just these are in memory."""
+    """Make exactly these models resident."""
     for model in {"a", "b"} - set(models):
         if order(stack, model, "unload").status_code == 202:
             wait_for(lambda gone=model: gone not in places(stack), f"{model} to go")
@@ -87,7 +87,7 @@ def use(stack: Stack, model: str) -> None:
 
 
 def arm(stack: Stack, model: str, fault: str, times: int) -> Path:
-    """Let the model's second step meet a fault, so many times."""
+    """Inject a fault into the model's second step, this many times."""
     path = stack.folder / "faults.json"
     path.write_text(json.dumps({"model": model, "fault": fault, "step": 2, "times": times}))
     return path
@@ -105,7 +105,7 @@ def test_load_check_and_unload(roomy: Stack, size: int) -> None:
     view = carried_out(roomy, "a", "load")
     assert (view["state"], view["command"], view["outputs"], view["slot"]) == ("succeeded", "load", [], "gpu0")
     assert view["report"]["read_from_disk"] is True
-    assert view["report"]["bytes"] == pytest.approx(size, rel=0.2)  # the files have headers, too
+    assert view["report"]["bytes"] == pytest.approx(size, rel=0.2)  # the files contain headers as well
     assert (places(roomy), slot(roomy)["resident"]) == ({"a": "device"}, ["a"])
 
     again = order(roomy, "a", "load")
@@ -119,7 +119,7 @@ def test_load_check_and_unload(roomy: Stack, size: int) -> None:
     assert models["b"]["memory"] == [{"slot": "gpu0", "place": "device", "bytes": report["bytes"]}]
     assert carried_out(roomy, "a", "unload")["report"] == {"unloaded": True}
     assert (places(roomy), slot(roomy)["resident"]) == ({"b": "device"}, ["b"])
-    # Commands teach nothing about how long jobs of the model take.
+    # Commands do not change the measured speed of the model.
     assert not [name for name in roomy.store.client.hkeys(keys.RATES) if name.startswith("b")]
 
 
@@ -142,7 +142,7 @@ def test_a_command_outlives_the_process_that_was_to_do_it(roomy: Stack) -> None:
     blocker = roomy.endless(model="a")
     check = order(roomy, "a", "check").json()["slots"][0]["job_id"]
     os.kill(roomy.child("gpu0"), signal.SIGKILL)
-    assert roomy.wait(check)["state"] == "succeeded"  # before the job that was put back: it is for this slot
+    assert roomy.wait(check)["state"] == "succeeded"  # before the requeued job, because it is pinned to this slot
     roomy.cancel(blocker)
 
 
@@ -226,7 +226,7 @@ def test_out_of_memory_is_tried_once_more_alone(roomy: Stack) -> None:
     view = roomy.wait(roomy.submit(model="a", steps=4))
     assert (view["state"], view["attempt"], view["progress"]["step"]) == ("succeeded", 1, 4), view
     assert (left(faults), slot(roomy)["out_of_memory"]) == (0, before + 1)
-    assert places(roomy) == {"a": "device"}  # b made room
+    assert places(roomy) == {"a": "device"}  # b was evicted
 
 
 def test_out_of_memory_twice_fails_with_advice_and_the_next_job_runs(roomy: Stack) -> None:
@@ -257,10 +257,10 @@ def test_a_lost_device_ends_the_process_and_the_job_runs_again(roomy: Stack) -> 
     assert roomy.child("gpu0") != child
 
 
-# ---- what stays
+# ---- loaded and pinned models
 
 
-@pytest.mark.timeout(600)  # three processes import torch one after the other
+@pytest.mark.timeout(600)  # three processes import torch, one after the other
 def test_warm_and_pinned_models(models_file: Path, size: int) -> None:
     models = {"w": "warm = true\nkeep = true", "b": "", "x": "warm = true"}
     with stack_of(models, models_file, MODEL_MEMORY_BYTES=int(1.5 * size)) as stack:
@@ -272,7 +272,7 @@ def test_warm_and_pinned_models(models_file: Path, size: int) -> None:
         assert (refused["state"], refused["error"]["code"]) == ("failed", "out_of_memory")
         assert "unpin one of w" in refused["error"]["message"]
         assert places(stack) == {"w": "device"}
-        use(stack, "b")  # nothing else helps: a job may put it out, a load may not
+        use(stack, "b")  # nothing else helps: a job may evict it, a load may not
         assert places(stack) == {"b": "device"}
 
         os.kill(stack.child("gpu0"), signal.SIGKILL)

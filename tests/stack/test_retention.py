@@ -22,7 +22,7 @@ def data_url() -> str:
 
 
 def end_grace(stack: Any, name: str) -> None:
-    """As if an input had been sent long ago."""
+    """Let the grace period of an input end."""
     stack.store.client.zadd(keys.DUE, {name: 1}, xx=True)
 
 
@@ -31,7 +31,7 @@ def stored(stack: Any) -> list[str]:
     return [found.key for prefix in ("inputs/", "outputs/") for found in objects.list(prefix)]
 
 
-@pytest.mark.timeout(300)  # it waits for five things in a row
+@pytest.mark.timeout(300)  # it waits for five conditions in a row
 def test_files_expire_and_are_deleted_on_a_running_server(start) -> None:  # type: ignore[no-untyped-def]
     stack = start("gpu0", "io", RETENTION_HOURS="0.0003")
     image = {"kind": "img2img", "strength": 0.5, "steps": 2, "image": data_url()}

@@ -1,4 +1,4 @@
-"""A stack that keeps its files in a bucket of a real S3 server: links, outages, wrong credentials, cancelled jobs."""
+"""A stack that stores its files in a bucket of a real S3 server: links, outages, wrong credentials, cancelled jobs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.s3_server import LINK_TTL_S, S3Server
 
 @pytest.fixture(scope="module")
 def mill(drawn_models_file: Path, s3: S3Server) -> Iterator[Stack]:
-    """A stack that keeps its files in the bucket."""
+    """A stack that stores its files in the bucket."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     with running(folder, drawn_models_file, "gpu0", "io", NOOP_STEP_MS=drawn_models.STEP_MS, **s3.environment) as stack:
         yield stack
@@ -122,7 +122,7 @@ def test_while_the_bucket_is_away_the_gpu_goes_on_and_nothing_is_lost(mill: Stac
     s3.stop()
     try:
         ids = [_delivering(mill), _delivering(mill)]
-        _logged(mill, "", "delivery failed", "EndpointConnectionError")  # one tries it for both
+        _logged(mill, "", "delivery failed", "EndpointConnectionError")  # one delivery tries for both
         assert [mill.status(job_id)["state"] for job_id in ids] == ["delivering"] * 2
         refused = mill.get(f"/v1/jobs/{before}/result")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")

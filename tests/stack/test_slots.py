@@ -1,4 +1,4 @@
-"""Two GPU workers: each runs one job at a time, idle ones are used at once, pins are kept."""
+"""Two GPU workers: each runs one job at a time, idle ones are used at once, pins are respected."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def test_first_in_first_out(pair: Stack) -> None:
 
 
 def test_where_a_job_is_can_be_asked_all_the_time(pair: Stack) -> None:
-    """ETA appears once something like it was measured."""
+    """The ETA appears once a similar job was measured."""
     pair.wait(pair.submit(steps=2))
     blockers = [pair.endless(slot="gpu0"), pair.endless(slot="gpu1")]
     job_id = pair.submit(steps=2)
@@ -119,7 +119,7 @@ def test_where_a_job_is_can_be_asked_all_the_time(pair: Stack) -> None:
 
 
 def test_a_worker_on_another_host_joins_by_its_name_and_delivers_there(start: Callable[..., Stack]) -> None:
-    """Two hosts by name: frames lie on the host that computed them, so its own ``io`` worker delivers them."""
+    """Two hosts by name: frames stay on the host that computed them, so its own ``io`` worker delivers them."""
     stack = start("gpu0", "io")
     stack.worker("nodeb.gpu0", NODE_NAME="nodeb")
     io = ("celery", "-A", "tasks", "worker", "-Q", "io", "-n", "io@nodeb", "--without-gossip", "--without-mingle")

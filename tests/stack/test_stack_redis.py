@@ -1,4 +1,4 @@
-"""The embedded Redis server, for real."""
+"""The real embedded Redis server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from stack.embedded_redis.server import EmbeddedRedis
 
 @pytest.fixture
 def settings() -> Iterator[Settings]:
-    # Not tmp_path: its long names do not fit into a socket's path.
+    # tmp_path is too long for the path of a socket.
     with tempfile.TemporaryDirectory(prefix="fm ") as folder:
         yield Settings.of(data_dir=Path(folder, "var"))
 
@@ -118,7 +118,7 @@ def test_foreground_command_stops_on_sigterm(settings: Settings) -> None:
 def test_a_server_that_cannot_start_says_why(settings: Settings) -> None:
     folder = settings.redis_socket.parent
     folder.mkdir(parents=True)
-    # Redis before 7 reads one file, newer ones a folder with a manifest: damage both.
+    # Redis before 7 reads one file, newer versions a folder with a manifest: damage both.
     (folder / "appendonly.aof").write_text("no append-only file\n")
     (folder / "appendonlydir").mkdir()
     (folder / "appendonlydir" / "appendonly.aof.manifest").write_text("nonsense\n")

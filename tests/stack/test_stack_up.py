@@ -1,4 +1,4 @@
-"""``python -m stack up`` with the project's own Procfile, as an operator runs it: started, stopped, started again."""
+"""``python -m stack up`` with the project's own Procfile, as an operator runs it: started, stopped, restarted."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from tests.support.harness import ENDLESS_STEPS, PATIENCE_S, wait_for
 HOST = "127.0.0.1"
 #: Longest time from Ctrl-C to the end of the last process, seconds.
 STOP_LIMIT_S = 10.0
-#: A job that takes seconds, on any machine longer than it takes to see its first step and to press Ctrl-C.
+#: A job that takes seconds: on any machine, longer than it takes to see its first step and to press Ctrl-C.
 SOME_STEPS = 1000
 
 
 class Up:
-    """One run of the launcher. Its processes are known by the ``DATA_DIR`` they were given."""
+    """One run of the launcher. Its processes are recognised by their ``DATA_DIR``."""
 
     def __init__(self, data_dir: Path, models_file: Path, *command: str, **environment: str) -> None:
         self.command = command or ("stack", "up")
@@ -41,7 +41,7 @@ class Up:
         own = {"DATA_DIR": data_dir, "MODELS_FILE": models_file, "CPU_THREADS": "1", "PORT": self.port,
                "FLOWER_PORT": self.flower_port, "NOOP_STEP_MS": drawn_models.STEP_MS}  # fmt: skip
         environ = {**os.environ, **{name: str(value) for name, value in own.items()}, **environment}
-        # What is shown must not wait in a buffer when the output is a file.
+        # Python must not buffer its output when it is written to a file.
         environ.pop("PYTHONUNBUFFERED", None)
         self.environ = environ
         self.settings = Settings.from_env(environ)
@@ -50,7 +50,7 @@ class Up:
             self.process = self._start(log)
 
     def _start(self, output: Any) -> subprocess.Popen[bytes]:
-        # A group of its own, as a shell gives to each command: Ctrl-C reaches all of a group.
+        # Its own group, as a shell gives to each command: Ctrl-C reaches all processes of a group.
         return subprocess.Popen(
             [sys.executable, "-m", *self.command], cwd=PROJECT_ROOT, env=self.environ, stdin=subprocess.DEVNULL,
             stdout=output, stderr=subprocess.STDOUT, start_new_session=True,
@@ -61,13 +61,13 @@ class Up:
         return self._log.read_text(errors="replace")
 
     def second(self) -> tuple[int, str]:
-        """Exit code and output of another start in the same environment."""
+        """Return exit code and output of another start in the same environment."""
         other = self._start(subprocess.PIPE)
         output, _ = other.communicate(timeout=30)
         return other.returncode, output.decode(errors="replace")
 
     def await_ready(self, *slots: str) -> None:
-        """Ready as the launcher says, with these slots."""
+        """Wait until the launcher reports that it is ready, with these slots."""
 
         def said() -> bool:
             assert self.process.poll() is None, f"exit {self.process.returncode}:\n{self.log}"
@@ -93,21 +93,21 @@ class Up:
         return dict(wait_for(look, f"job {job_id}"))
 
     def living(self) -> dict[int, str]:
-        """Every process of this run by its id."""
+        """Return every process of this run by its id."""
         folder = os.fsencode(self.settings.paths.data_dir)
         found = {}
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 environ, command = (process / "environ").read_bytes(), (process / "cmdline").read_bytes()
             except OSError:
-                continue  # ended meanwhile, or not ours to look at
+                continue  # it has ended meanwhile, or belongs to another user
             # redis-server writes its title, with the socket's path, over its environment.
             if b"\0DATA_DIR=%s\0" % folder in b"\0" + environ or folder in command:
                 found[int(process.name)] = command.replace(b"\0", b" ").decode()
         return found
 
     def ended(self) -> float:
-        """Wait until the launcher and all it started have ended; returns the seconds that took."""
+        """Wait until the launcher and everything that it started have ended; return the seconds that this took."""
         begun = time.monotonic()
         self.process.wait(PATIENCE_S)
         left = self.living()
@@ -146,7 +146,7 @@ def test_jobs_outlive_a_stop_and_each_device_is_a_slot(up: Callable[..., Up]) ->
     assert f"API http://{HOST}:{first.port}/v1  docs http://{HOST}:{first.port}/docs" in first.log
     assert f"Flower http://{HOST}:{first.flower_port}" in first.log
     assert requests.get(f"http://{HOST}:{first.flower_port}/", timeout=10).status_code == 200
-    # So that none of them is overlooked when all must be gone.
+    # So that no process is missed when all must have ended.
     commands = " ".join(first.living().values())
     for part in ("stack up", "redis-server", "gunicorn", "worker -Q gpu0", "worker -Q io", "flower"):
         assert part in commands
@@ -165,7 +165,7 @@ def test_jobs_outlive_a_stop_and_each_device_is_a_slot(up: Callable[..., Up]) ->
     assert (view["state"], view["progress"]["step"], view["attempt"]) == ("succeeded", SOME_STEPS, 1)
     assert second.get(view["links"]["result"]).content.startswith(b"\x89PNG")
 
-    # Where the model is loaded already.
+    # The job runs where the model is already loaded.
     endless = second.submit(model="tiny-image", prompt="x", steps=ENDLESS_STEPS, slot=view["slot"])
     second.await_job(endless, lambda view: view["progress"]["step"] > 0)
     os.killpg(second.process.pid, signal.SIGINT)
@@ -200,7 +200,7 @@ def test_a_taken_port_is_named_with_the_process_that_has_it(up: Callable[..., Up
 def test_several_services_have_a_slot_each(short_folder: Path) -> None:
     models = short_folder / "models.toml"
     models.write_text(COUNTING)
-    # Below the ports that the system gives to others meanwhile.
+    # Below the ports that the system assigns to other programs.
     port = ports.next_free(HOST, 10_000 + os.getpid() % 9_000)
     while ports.refusal(HOST, port + 1):
         port = ports.next_free(HOST, port + 2)

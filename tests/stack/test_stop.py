@@ -1,4 +1,4 @@
-"""Stop: within a step, only that job, with the model still loaded; waiting jobs at once."""
+"""Stop: within a step, only this job, with the model still loaded; waiting jobs at once."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def slot(stack: Stack, name: str = "gpu0") -> dict[str, Any]:
 
 @pytest.mark.parametrize("model", ["tiny-image", "tiny-video"])
 def test_a_running_job_ends_within_a_step_and_the_model_stays(stack: Stack, model: str) -> None:
-    stack.wait(stack.submit(model=model, steps=1))  # loaded from here on
+    stack.wait(stack.submit(model=model, steps=1))  # loaded from now on
     loads, child = slot(stack)["loads"], stack.child("gpu0")
     job_id = stack.endless(model=model)
     following = stack.submit(model=model, steps=2)
@@ -45,7 +45,7 @@ def test_after_a_stop_the_same_seed_gives_the_same_pixels(stack: Stack) -> None:
 
 
 def test_a_stop_while_the_model_loads(stack: Stack) -> None:
-    """No step has begun: the check after loading ends it."""
+    """No step has begun: the check after loading ends the run."""
     job_id = stack.submit(steps=ENDLESS_STEPS)
     wait_for(lambda: stack.status(job_id)["state"] == "running", "the start")
     stack.cancel(job_id)
@@ -53,7 +53,7 @@ def test_a_stop_while_the_model_loads(stack: Stack) -> None:
 
 
 def test_the_stop_of_one_job_never_hits_the_next(stack: Stack) -> None:
-    """Signals that arrive late find another job running: its record says go on."""
+    """Late signals find another job running, whose record says that it continues."""
     first = stack.endless()
     second = stack.submit(steps=600)
     stack.cancel(first)
@@ -74,5 +74,5 @@ def test_the_next_job_starts_at_once(stack: Stack) -> None:
     from datetime import datetime
 
     gap_s = datetime.fromisoformat(view["started_at"]).timestamp() - stopped_at
-    # The figure (a step + 250 ms) is the bench's; this only tells "at once" from "by the next sweep".
+    # The benchmark measures the target (a step + 250 ms); this only tells "at once" from "by the next sweep".
     assert gap_s < stack.settings.leases.heartbeat_s + 1.0

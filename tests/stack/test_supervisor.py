@@ -128,7 +128,7 @@ def test_a_second_signal_kills_at_once(supervise: Callable[..., Run]) -> None:
     run = supervise(web=STUBBORN)
     run.await_line("| up")
     run.process.send_signal(signal.SIGINT)
-    run.process.send_signal(signal.SIGINT)  # the same Ctrl-C, passed on by make
+    run.process.send_signal(signal.SIGINT)  # make passes on the same Ctrl-C
     run.await_line("stopping")
     time.sleep(1.1)
     assert run.process.poll() is None

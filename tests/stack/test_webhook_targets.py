@@ -1,4 +1,4 @@
-"""Webhooks of API keys, and the check of addresses for each delivery, over the whole stack and to real receivers."""
+"""Webhooks of API keys, and the check of addresses for each delivery, through the complete stack to real receivers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture
 def keyed(start: Callable[..., Stack]) -> tuple[Stack, dict[str, str]]:
-    """A server with keys, without WEBHOOK_SECRET; secrets by service."""
+    """A server with keys and without WEBHOOK_SECRET; the secrets by service."""
     stack = start("io", **{**OPTIONS, "WEBHOOK_SECRET": ""})
     secrets = {"ops": stack.first_key()}
     with framemill.Client(stack.url(""), secrets["ops"]) as client:
@@ -48,7 +48,7 @@ def keyed(start: Callable[..., Stack]) -> tuple[Stack, dict[str, str]]:
 
 
 def set_webhook(ops: framemill.Client) -> dict[str, Any]:
-    """What the list of keys says of the shop's."""
+    """Return what the list of keys says about the shop's webhook."""
     found = next(key.webhook for key in list(ops.keys()) if key.service == "shop")
     assert found is not None
     return dict(found)
@@ -81,7 +81,7 @@ def test_all_jobs_of_a_key_have_its_webhook_until_the_receiver_is_gone(
         expected, sent = heard(first).signatures(secret)
         assert sent == [expected]
 
-        # Nobody else sees it, or may send it again.
+        # No other key may see it, or send it again.
         with framemill.Client(stack.url(""), secrets["other"]) as other:
             for call in (other.webhooks, other.resend_webhooks):
                 with pytest.raises(ApiError) as refused:
@@ -91,7 +91,7 @@ def test_all_jobs_of_a_key_have_its_webhook_until_the_receiver_is_gone(
                 other.set_webhook("shop", receiver.url)
             assert refused.value.code == "forbidden"
 
-        # A new secret signs beside the old one.
+        # A new secret signs in addition to the old one.
         capfd.readouterr()
         assert main([*words, "webhook", "shop", "--new-secret"]) == 0
         renewed = capfd.readouterr().out.strip()
@@ -100,7 +100,7 @@ def test_all_jobs_of_a_key_have_its_webhook_until_the_receiver_is_gone(
             message.signatures(renewed)[0], message.signatures(secret)[0],
         ]  # fmt: skip
 
-        # A job may have one of its own, signed by the same secret, or none.
+        # A job may have its own webhook, signed with the same secret, or none.
         with receiving() as own:
             job_id = end(webhook_url=own.url)
             wait_for(lambda: own.of(job_id), "the job's own webhook")
@@ -118,7 +118,7 @@ def test_all_jobs_of_a_key_have_its_webhook_until_the_receiver_is_gone(
         ops.remove_webhook("shop")
         assert shop.webhooks(end())["url"] is None
         with pytest.raises(ApiError) as refused:
-            shop.submit(model="tiny-image", webhook_url=receiver.url)  # no secret any more
+            shop.submit(model="tiny-image", webhook_url=receiver.url)  # there is no secret any more
         assert refused.value.fields[0]["field"] == "webhook_url"
         with pytest.raises(ApiError) as refused:
             ops.set_webhook("nobody", receiver.url)

@@ -1,4 +1,4 @@
-"""Webhooks over the whole stack, to real receivers: what arrives, signed how, tried again when, seen where."""
+"""Webhooks through the complete stack to real receivers: content, signatures, retries, and what callers see of them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_job_tells_its_start_and_its_end_with_links_and_without_its_prompt(
     assert len(ended.body) < 4096
     assert ended.headers["content-type"] == "application/json"
 
-    # Nobody listens to a job without a webhook, and nothing is written for it.
+    # Nobody watches a job without a webhook, and nothing is written for it.
     plain = stack.submit(steps=1)
     stack.wait(plain)
     assert stack.get(f"/v1/jobs/{plain}/webhooks").json() == {
@@ -103,7 +103,7 @@ def test_only_the_wanted_events_are_sent(house: Stack, receiver: Receiver) -> No
     assert receiver.of(job_id) == []
 
 
-# ---- receivers that do not take it at once
+# ---- receivers that do not accept it at once
 
 
 @pytest.mark.parametrize("bad", [500, 404, (302, {"Location": "/elsewhere"}), (429, {"Retry-After": "0"})])
@@ -118,7 +118,7 @@ def test_what_is_refused_or_redirected_is_sent_again_under_the_same_id(
     assert {message.id for message in receiver.of(job_id)} == {delivery["webhook_id"]}
     assert {message.path for message in receiver.messages} == {"/hook"}
     assert delivery["next_try_at"] is None
-    for message in receiver.of(job_id):  # each signed for its own time
+    for message in receiver.of(job_id):  # each try is signed for its own time
         expected, sent = message.signatures(SECRET)
         assert sent == [expected]
 
@@ -149,7 +149,7 @@ def test_a_receiver_says_when_to_come_back(house: Stack, receiver: Receiver, ask
     delivery = settled(house, cancelled(house, receiver), "pending")
     assert delivery["next_try_at"] > delivery["tries"][0]["at"]
     hours = (int(delivery["next_try_at"][11:13]) - int(delivery["tries"][0]["at"][11:13])) % 24
-    assert hours == 1  # the longest pause that is set, however far the date is
+    assert hours == 1  # the longest configured pause, however far away the date is
     assert len(receiver.messages) == 1
 
 
@@ -182,7 +182,7 @@ def test_receivers_that_hang_delay_no_other_one(house: Stack, receiver: Receiver
         wait_for(lambda: len(slow.messages) == 4, "as many deliveries as one receiver may have")
         fast = [cancelled(house, receiver) for _ in range(12)]
         wait_for(lambda: all(receiver.of(job_id) for job_id in fast), "the events of the other receiver")
-        # All of this while the first four still hang.
+        # All of this happens while the first four still hang.
         assert len(slow.messages) == 4
         assert [log(house, job_id)[0]["tries"] for job_id in stuck] == [[]] * 12
         slow.answers.clear()
@@ -199,7 +199,7 @@ def test_a_receiver_that_hangs_is_given_up_after_its_time(start: Callable[..., S
 
 
 def test_a_killed_worker_leaves_its_deliveries_to_the_next_one(start: Callable[..., Stack], receiver: Receiver) -> None:
-    """Once between two tries, once in the middle of one."""
+    """One worker is killed between two tries, one in the middle of a try."""
     stack = start("io", **{**OPTIONS, "WEBHOOK_RETRY_S": "4 3600", "WEBHOOK_TIMEOUT_S": 1})
     receiver.answers = [500]
     job_id = cancelled(stack, receiver)
@@ -213,7 +213,7 @@ def test_a_killed_worker_leaves_its_deliveries_to_the_next_one(start: Callable[.
     wait_for(lambda: receiver.of(other), "the try that hangs")
     stack.kill("io")
     stack.worker("io")
-    settled(stack, other, "delivered")  # the killed try was not noted
+    settled(stack, other, "delivered")  # the interrupted try was not recorded
     assert len({message.id for message in receiver.of(other)}) == 1
     assert len(receiver.of(other)) == 2
 
@@ -226,7 +226,7 @@ def test_what_ends_while_no_worker_runs_is_sent_later(start: Callable[..., Stack
     settled(stack, job_id, "delivered")
 
 
-# ---- looking and sending again
+# ---- reading and resending
 
 
 def test_events_are_sent_again_by_route_client_and_command(

@@ -1,4 +1,4 @@
-"""Pipelines of every family: stopped anywhere they stay what they were, and no job leaves a trace in the next."""
+"""Pipelines of every family: stopped anywhere, they stay as they were, and no job affects the next."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jobs.settings import Settings
 from tests.support.computing import Worker
 from tests.support.room import Room
 
-#: The first test waits for the making of all models.
+#: The first test waits until all models are made.
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -48,18 +48,18 @@ FAMILIES = [
 @pytest.mark.parametrize(("model", "kind"), FAMILIES)
 def test_stopped_anywhere_it_ends_there_and_the_pipeline_is_as_before(worker: Worker, model: str, kind: str) -> None:
     before = worker.compute(model, kind=kind)
-    assert before.std() > 5  # a picture
+    assert before.std() > 5  # a real picture
     looks, stages = worker.reporter.looks, worker.reporter.stages
-    assert looks > max(worker.reporter.steps_done)  # it is watched within its steps, too
+    assert looks > max(worker.reporter.steps_done)  # checked more often than once a step
     assert ("prior" in stages) == model.startswith("kandinsky")
     for stop_at in sorted({1, 2, looks // 2, looks - 1, looks}):
         with pytest.raises(RunCancelled):
             worker.compute(model, stop_at=stop_at, kind=kind)
-        assert worker.reporter.looks == stop_at  # nothing went on after it
+        assert worker.reporter.looks == stop_at  # nothing ran after the stop
     assert np.array_equal(worker.compute(model, kind=kind), before)
 
 
-#: Requests that change whatever a request can change.
+#: Requests that change every state that a request can change.
 ODD: list[dict[str, Any]] = [
     {"scheduler": "Euler a"},
     {"scheduler": "DPM++ 2M SDE Karras", "steps": 6},
@@ -111,7 +111,7 @@ def test_a_scheduler_of_the_models_family_takes_the_place_of_its_own(
 
 def test_schedulers_with_more_steps_than_asked_for_count_them_all(worker: Worker) -> None:
     worker.compute("sd", scheduler="Heun", steps=4)
-    assert worker.reporter.steps_done == list(range(8))  # the first step has one evaluation, each other two
+    assert worker.reporter.steps_done == list(range(8))  # the first step has one evaluation, every other step two
 
 
 def test_the_last_of_several_images_has_the_last_step(worker: Worker) -> None:
@@ -133,7 +133,7 @@ def test_each_of_several_images_can_be_made_again_alone(worker: Worker, model: s
 
 
 def test_white_is_painted_anew_and_black_is_kept(worker: Worker) -> None:
-    """By what another prompt changes. The decoder sees a little over the border, so that is left out."""
+    """Compared with another prompt. The decoder reaches a little over the border, so that part is left out."""
     one, two = (worker.compute("sd", kind="inpaint", strength=1.0, width=64, height=64, prompt=p)[0, 0].astype(int)
                 for p in ("a", "something else entirely"))  # fmt: skip
     change = np.abs(one - two).mean(axis=(1, 2))

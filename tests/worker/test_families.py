@@ -31,7 +31,7 @@ def text_of(content: bytes) -> str:
     return base64.b64encode(content).decode()
 
 
-#: The first test waits for the making of all models and for their loading.
+#: The first test waits until all models are made and loaded.
 pytestmark = pytest.mark.timeout(300)
 
 INPUTS: dict[str, dict[str, Any]] = {
@@ -75,7 +75,7 @@ def families(families_file: Path) -> Iterator[Stack]:
 
 
 def send(stack: Stack, model: str, kind: str, fields: dict[str, Any]) -> str:
-    """Submit with a seed; returns the id."""
+    """Submit with a seed; return the id."""
     fields = {"prompt": "a red circle", "seed": 3, "steps": 4, **INPUTS.get(kind, {}), **fields}
     if kind == "mix2img":
         del fields["prompt"]
@@ -84,7 +84,7 @@ def send(stack: Stack, model: str, kind: str, fields: dict[str, Any]) -> str:
 
 @pytest.fixture(scope="module")
 def sent(families: Stack) -> dict[tuple[str, str], str]:
-    """All of them wait in the queue together."""
+    """All cases wait in the queue together."""
     return {(model, kind): send(families, model, kind, fields) for model, kind, fields in CASES}
 
 
@@ -103,7 +103,7 @@ def test_a_job_of_each_family(
         frames = decoded(content, video=kind.endswith("video"))
         assert frames.shape == (request["frames"], request["height"], request["width"], 3)
         assert frames.std() > 2
-        # What is in the file says all that is needed to make it again.
+        # The metadata of the file is sufficient to reproduce it.
         written = metadata(content, video=kind.endswith("video"))
         assert {name: written[name] for name in request if name != "mix"} == {
             name: value for name, value in request.items() if name != "mix"
@@ -218,7 +218,7 @@ def test_an_idempotent_repeat_knows_its_pictures(families: Stack) -> None:
 
 
 def decoded(content: bytes, *, video: bool) -> np.ndarray:
-    """(frames, height, width, 3)."""
+    """Return (frames, height, width, 3)."""
     if not video:
         return np.asarray(Image.open(io.BytesIO(content)))[None]
     with av.open(io.BytesIO(content)) as container:

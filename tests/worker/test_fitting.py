@@ -1,4 +1,4 @@
-"""Pictures with known marks: where each mark is after crop, pad and stretch, and which region a mask asks for."""
+"""Pictures with known marks: the place of each mark after crop, pad and stretch, and the region of a mask."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from workers.diffusion.fitting import Box, Size, fit, grown, widened
 
 
 def quarters(width: int, height: int) -> Image.Image:
-    """Red and green over blue and white."""
+    """Return red and green over blue and white."""
     pixels = np.zeros((height, width, 3), np.uint8)
     half_way, middle = height // 2, width // 2
     pixels[:half_way, :middle, 0] = pixels[:half_way, middle:, 1] = pixels[half_way:, :middle, 2] = 255
@@ -28,7 +28,7 @@ def test_a_picture_of_the_right_size_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize(("source", "target"), [((64, 32), (32, 32)), ((32, 64), (32, 32)), ((64, 32), (16, 64))])
 def test_crop_keeps_the_middle_and_its_shape(source: Size, target: Size) -> None:
-    """Every pixel tells its place: across in red, down in green."""
+    """Every pixel encodes its place: the column in red, the row in green."""
     width, height = source
     across, down = np.meshgrid(np.arange(width) * 2.0, np.arange(height) * 2.0)
     picture = Image.fromarray(np.dstack([across, down, 0 * down]).astype(np.uint8))
@@ -38,7 +38,7 @@ def test_crop_keeps_the_middle_and_its_shape(source: Size, target: Size) -> None
         part = target[axis] / scale
         places = np.arange(target[axis]) / scale + (side - part) / 2 + 0.5 / scale - 0.5
         seen = cut[..., axis].mean(axis=axis) / 2
-        middle = slice(2, -2)  # at a picture's end there is nothing to interpolate with
+        middle = slice(2, -2)  # at the edge of a picture there is nothing to interpolate with
         assert np.abs(seen - places)[middle].max() < 0.6
 
 
@@ -58,7 +58,7 @@ def test_pad_keeps_all_of_it_and_the_border_has_the_edges_colours() -> None:
 
 @pytest.mark.parametrize("how", ["stretch", "crop", "pad"])
 def test_a_mask_of_another_size_lies_over_the_whole_image(how: str) -> None:
-    """Its marks are where those of a mask of the image's size are."""
+    """Its marks cover the same parts as those of a mask of the image's size."""
     large = Image.new("L", (80, 40), 0)
     large.paste(255, (40, 0, 80, 20))
     small = large.resize((20, 40), Image.Resampling.BOX)
@@ -90,11 +90,11 @@ def test_what_was_padded_comes_back_as_it_was() -> None:
     ("box", "shape", "size", "wanted"),
     [
         ((10, 10, 20, 20), (64, 64), (100, 100), (10, 10, 20, 20)),
-        ((10, 10, 20, 20), (128, 64), (100, 100), (5, 10, 25, 20)),  # twice as wide, about its middle
+        ((10, 10, 20, 20), (128, 64), (100, 100), (5, 10, 25, 20)),  # twice as wide, around its centre
         ((10, 10, 20, 20), (64, 128), (100, 100), (10, 5, 20, 25)),
-        ((0, 0, 10, 10), (128, 64), (100, 100), (0, 0, 20, 10)),  # moved, so that the picture holds it
+        ((0, 0, 10, 10), (128, 64), (100, 100), (0, 0, 20, 10)),  # moved so that it is inside the picture
         ((90, 95, 100, 100), (64, 64), (100, 100), (90, 90, 100, 100)),
-        ((0, 40, 100, 50), (64, 64), (100, 60), (0, 0, 100, 60)),  # as far as the picture goes
+        ((0, 40, 100, 50), (64, 64), (100, 60), (0, 0, 100, 60)),  # limited by the picture
         ((0, 0, 1, 1), (64, 64), (1, 1), (0, 0, 1, 1)),
     ],
 )

@@ -1,4 +1,4 @@
-"""Every format of outputs: what is in the files, what they say about their making, what a request may ask for."""
+"""Every output format: content of the files, their metadata, and the formats that a request may name."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def request(name: str, *, is_video: bool = False, **fields: Any) -> GenerationRe
 
 
 def clip(frames: int = 1, height: int = 32, width: int = 48) -> np.ndarray:
-    """Smooth colours that move."""
+    """Return moving, smooth colours."""
     across, down = np.linspace(0, 200, width), np.linspace(0, 200, height)
     picture = np.stack(np.broadcast_arrays(across[None, :], down[:, None], 100), axis=-1).astype(np.uint8)
     return np.stack([np.roll(picture, 2 * number, axis=1) for number in range(frames)])
@@ -87,7 +87,7 @@ def test_videos_show_every_frame_at_their_rate(tmp_path: Path, name: str, codec:
 @pytest.mark.parametrize("name", ["mp4", "webm"])
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (480, 832), (720, 1280)])
 def test_videos_state_their_colours_and_keep_them(tmp_path: Path, name: str, height: int, width: int) -> None:
-    """Players guess the colours of a file that does not state them, differently from 720 lines on."""
+    """Players guess the colours of a file that does not state them, and guess differently from 720 lines on."""
     colours = np.array([(230, 30, 30), (40, 200, 60), (20, 40, 230), (250, 220, 30)], np.uint8)
     pictures = np.repeat(np.repeat(colours[None, None], height, 1), width // 4, 2)  # four bars
     path = written(tmp_path, request(name, is_video=True, fps=8.0, output_quality=95), pictures)
@@ -168,7 +168,7 @@ def test_every_format_says_how_it_was_made_unless_told_not_to(tmp_path: Path, na
     path = written(tmp_path, wanted, clip(wanted.frames))
     found = inspection.read_metadata(path)
     expected = {**wanted.to_dict(), "job_id": "j1", "index": 0}
-    del expected["image"]  # where an input lies is nobody's business
+    del expected["image"]  # the location of an input must not be published
     assert found.request == json.loads(json.dumps(expected))
     if name != "gif":
         prompt, rest = found.parameters.split("\nNegative prompt: ")
@@ -188,7 +188,7 @@ def test_every_format_says_how_it_was_made_unless_told_not_to(tmp_path: Path, na
 
 @pytest.mark.parametrize("name", ["webp", "jpeg"])
 def test_exif_keeps_what_fits(tmp_path: Path, name: str) -> None:
-    wanted = request(name, prompt="☃ " * 20_000)  # as UTF-16 more than a segment of JPEG holds
+    wanted = request(name, prompt="☃ " * 20_000)  # as UTF-16, more than a segment of JPEG holds
     found = inspection.read_metadata(written(tmp_path, wanted, clip()))
     assert (found.request["prompt"], found.parameters) == (wanted.prompt, "")
     noise = "".join(map(chr, np.random.default_rng(0).integers(0x4E00, 0x9FFF, 60_000)))
@@ -322,7 +322,7 @@ def test_the_command_inspects_jobs_links_and_files(
 @pytest.mark.parametrize("model", ["tiny-image", "tiny-video"])
 def test_thumbnails_and_posters(stack: Stack, model: str) -> None:
     view = stack.wait(stack.submit(model=model, steps=1, width=64, height=32))
-    [output] = view["outputs"]  # they are no outputs of their own
+    [output] = view["outputs"]  # they are not outputs
     thumbnail = stack.get(output["thumbnail_url"])
     assert (thumbnail.status_code, thumbnail.headers["Content-Type"]) == (200, "image/webp")
     with Image.open(io.BytesIO(thumbnail.content)) as image:

@@ -1,4 +1,4 @@
-"""``make gpu-check`` goes its whole way on a CPU too; what needs CUDA is named as skipped."""
+"""``make gpu-check`` runs completely on a CPU as well; checks that need CUDA are reported as skipped."""
 
 from __future__ import annotations
 

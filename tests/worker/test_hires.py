@@ -1,4 +1,4 @@
-"""A second, larger pass, and the prior's settings, with genuine pipelines of every family."""
+"""A second, larger pass, and settings of the prior, with real pipelines of every family."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tests.support.room import Room
 from workers.diffusion.generate import generate
 from workers.diffusion.preview import Previews
 
-#: The first test waits for the making of all models.
+#: The first test waits until all models are made.
 pytestmark = pytest.mark.timeout(300)
 
-#: Each can do text2img and img2img.
+#: Models that can do text2img and img2img.
 FAMILIES = ["sd", "sdxl", "sdxl-half", "flux", "kandinsky", "kandinsky-combined"]
 
 
@@ -52,7 +52,7 @@ def test_both_passes_are_counted_and_leave_nothing(worker: Worker, model: str) -
 
 @pytest.mark.parametrize("model", ["sd", "flux", "kandinsky"])
 def test_it_is_img2img_on_the_enlarged_first_picture(worker: Worker, model: str) -> None:
-    """What the second pass gives is what a caller gets who enlarges the first picture and sends it."""
+    """The result equals that of a caller who enlarges the first picture and sends it."""
     hires = worker.compute(model, hires={"scale": 2, "strength": 0.5})
     [[first]] = worker.compute(model)
     size = (2 * first.shape[1], 2 * first.shape[0])
@@ -67,7 +67,7 @@ def test_it_has_its_own_steps_and_the_jobs_scheduler(worker: Worker) -> None:
     other = worker.compute("sd", hires={"scale": 1.5}, scheduler="Euler a")
     assert not np.array_equal(worker.compute("sd", hires={"scale": 1.5}), other)
     worker.compute("sd", hires={"scale": 1.5, "steps": 4, "strength": 1}, scheduler="Heun")
-    assert worker.reporter.steps_done[-1] == 2 * 7  # the first step has one evaluation, each other two
+    assert worker.reporter.steps_done[-1] == 2 * 7  # the first step has one evaluation, every other step two
 
 
 def test_loras_hold_for_both_passes(worker: Worker) -> None:
@@ -113,14 +113,14 @@ def test_stopped_in_the_second_pass_it_ends_there(worker: Worker, model: str) ->
     for stop_at in sorted({first_pass + 2, (first_pass + looks) // 2, looks - 2}):
         with pytest.raises(RunCancelled):
             worker.compute(model, stop_at=stop_at, hires=hires)
-        assert worker.reporter.looks == stop_at  # nothing went on after it
+        assert worker.reporter.looks == stop_at  # nothing ran after the stop
         assert worker.reporter.steps_done[-1] >= 4
     assert np.array_equal(worker.compute(model), plain)
     assert np.array_equal(worker.compute(model, hires=hires), before)
 
 
 class Watcher:
-    """A reporter that wants every preview, and keeps their steps and sizes."""
+    """A reporter that requests every preview, and records their steps and sizes."""
 
     preview_wanted = True
 
@@ -156,10 +156,10 @@ def test_previews_go_on_in_the_second_pass(worker: Worker) -> None:
     previews = Previews(pipeline, request, watcher, None)  # type: ignore[arg-type]
     generate(pipeline, spec, request, watcher, None, previews, None,  # type: ignore[arg-type]
                  partial(worker.pipelines.get, spec, Kind.IMG2IMG))  # fmt: skip
-    # Each pass is told by two of its steps.
+    # A preview of each pass needs two of its steps.
     assert watcher.shown == [(step, (32, 32)) for step in (2, 3, 4)] + [(step, (64, 64)) for step in (6, 7, 9, 10)]
     assert watcher.steps == 10
-    # A step of four times the pixels is four times the work.
+    # A step with four times the pixels is four times the work.
     assert watcher.shares[3] == pytest.approx(2 * 4 / (2 * 4 + 4 * 6))
     assert watcher.shares[-1] == 1
 
@@ -179,14 +179,14 @@ def test_settings_of_the_prior(worker: Worker, model: str, kind: str, prior: dic
 
 def test_the_models_own_settings_of_the_prior_hold_where_nothing_was_sent(worker: Worker) -> None:
     plain = worker.compute("kandinsky")
-    assert np.array_equal(worker.compute("kandinsky", prior={"steps": 2}), plain)  # as the models file says
+    assert np.array_equal(worker.compute("kandinsky", prior={"steps": 2}), plain)  # the default of the models file
     both = worker.compute("kandinsky", negative_prompt="fog", prior={"negative_prompt": "a blue square"})
     for other in ({"negative_prompt": "fog"}, {"prior": {"negative_prompt": "a blue square"}}):
         assert not np.array_equal(worker.compute("kandinsky", **other), both)
 
 
 def likeness(one: np.ndarray, other: np.ndarray) -> float:
-    """Of two pictures, 1: the same."""
+    """Return the likeness of two pictures, 1: equal."""
     return float(np.corrcoef(one.ravel().astype(float), other.ravel().astype(float))[0, 1])
 
 
@@ -200,7 +200,7 @@ def test_a_pipeline_that_takes_no_picture_fails_clearly(worker: Worker, tmp_path
 
 
 def test_the_demo_model_draws_the_same_picture_larger(server: Settings, tmp_path: Path) -> None:
-    """Not the enlarged one, and nearer to it than to what other seeds give, whose colours are others."""
+    """It differs from the enlarged first picture, and is closer to it than pictures of other seeds."""
     worker = Worker(Room(server), PROJECT_ROOT / "models.toml", tmp_path)
     firsts = [worker.compute("demo-image", prompt="a circle", seed=seed)[0, 0] for seed in (7, 8, 9)]
     enlarged, *others = (np.asarray(Image.fromarray(one).resize((192, 192), Image.Resampling.LANCZOS))

@@ -1,4 +1,4 @@
-"""Real pipelines paint under a mask: what is kept is kept exactly, regions, soft borders, and what they begin with."""
+"""Real pipelines paint under a mask: kept pixels are exact; regions, soft borders and fills."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.support.room import Room
 from workers.diffusion.fitting import fit
 from workers.diffusion.inpainting import Painting
 
-#: The first test waits for the making of all models.
+#: The first test waits until all models are made.
 pytestmark = pytest.mark.timeout(300)
 
-#: Of the image, pixels; no model's.
+#: Size of the image, pixels; it belongs to no model.
 SIZE = (90, 60)
-#: What is white in the mask: rows and columns that no latent begins with.
+#: The white part of the mask: it begins at rows and columns inside of latents.
 HOLE = (slice(21, 43), slice(35, 61))
 
 
@@ -41,7 +41,7 @@ def worker(server: Settings, families_file: Path) -> Iterator[Worker]:
 
 
 def image() -> Image.Image:
-    """Noise: no pixel is made again by chance."""
+    """Return noise: no pixel is reproduced by chance."""
     return picture(size=SIZE)
 
 
@@ -52,13 +52,13 @@ def hole(size: tuple[int, int] = SIZE) -> Image.Image:
 
 
 def paint(worker: Worker, model: str = "sd", mask: Image.Image | None = None, **fields: Any) -> np.ndarray:
-    """(images, height, width, 3); :func:`image` painted on under a mask, :func:`hole` if there is no other."""
+    """Paint on :func:`image` under a mask, by default :func:`hole`; return (images, height, width, 3)."""
     keys = {"image": worker.stored(image()), "mask": worker.stored(mask or hole())}
     return worker.compute(model, kind="inpaint", **{"strength": 1.0, **keys, **fields})[:, 0]
 
 
 def prepared(mask: Image.Image | None = None, size: tuple[int, int] = SIZE, **fields: Any) -> Painting:
-    """What goes into a pipeline with latents of 8 pixels and comes out of it."""
+    """Return the inputs and the composition for a pipeline with latents of 8 pixels."""
     request: dict[str, Any] = {"prompt": "", "negative_prompt": "", "seed": 1, "steps": 1, "guidance_scale": 1.0}
     request |= {"model": "m", "kind": "inpaint", "width": size[0], "height": size[1], **fields}
     return Painting(image(), mask or hole(), GenerationRequest.from_dict(request), 8)
@@ -88,11 +88,11 @@ def test_of_area_masked_the_output_has_the_images_size_and_only_the_hole_is_new(
 
 
 def test_the_region_is_computed_in_full_size(worker: Worker) -> None:
-    """The pipeline sees the hole and what is around it, not the image."""
+    """The pipeline receives the hole and its surroundings, not the image."""
     region = prepared(size=(64, 64), inpaint={"area": "masked", "padding_px": 5}).of(1)
     seen, mask = np.asarray(region["image"]).astype(int), np.asarray(region["mask"]) > 0
     assert seen.shape == (64, 64, 3)
-    left, top, right, bottom = 30, 14, 66, 50  # 5 pixels around the hole, as high as it is wide
+    left, top, right, bottom = 30, 14, 66, 50  # 5 pixels around the hole, as high as wide
     cut = image().crop((left, top, right, bottom)).resize((64, 64), Image.Resampling.LANCZOS)
     assert np.abs(seen - np.asarray(cut)).max() <= 1
     assert mask.mean() == pytest.approx(22 * 26 / 36**2, abs=0.2)
@@ -127,7 +127,7 @@ def test_a_mask_without_white_keeps_everything(worker: Worker, area: str) -> Non
 
 
 def test_no_latent_that_is_white_in_part_keeps_what_is_to_go() -> None:
-    """Pipelines ask each latent's first pixel only."""
+    """Pipelines read only the first pixel of each latent."""
     mask = np.asarray(prepared().of(1)["mask"]) > 0
     assert mask[HOLE].all()
     cells = mask[:56, :88].reshape(7, 8, 11, 8).mean(axis=(1, 3))
@@ -159,7 +159,7 @@ def test_blur_mixes_at_the_border_and_reaches_no_farther(worker: Worker) -> None
 
 
 def test_the_soft_border_is_a_gaussian_in_pixels_of_the_output() -> None:
-    """White is painted over black: the output is the soft mask."""
+    """White is painted over black, so the output is the soft mask."""
     half = Image.new("L", (120, 40), 0)
     half.paste(255, (60, 0, 120, 40))
     request = {"model": "m", "kind": "inpaint", "prompt": "", "negative_prompt": "", "seed": 1, "steps": 1,
@@ -175,11 +175,11 @@ def test_the_soft_border_is_a_gaussian_in_pixels_of_the_output() -> None:
 
 
 def test_a_soft_border_lies_within_the_region() -> None:
-    """Else it would end in a hard edge."""
+    """Otherwise it would end in a hard edge."""
     painting = prepared(size=(64, 64), inpaint={"area": "masked", "blur_px": 4})
     painted = np.asarray(painting.finished(np.zeros((1, 1, 64, 64, 3), np.uint8))[0, 0])
     before = np.asarray(image()).astype(int)
-    share = 1 - painted.sum(axis=-1) / before.sum(axis=-1).clip(min=1)  # how much of a pixel is new
+    share = 1 - painted.sum(axis=-1) / before.sum(axis=-1).clip(min=1)  # share of each pixel that is new
     changed = np.argwhere(share > 0.5)
     assert (changed.min(axis=0) >= (20, 34)).all()
     assert (changed.max(axis=0) <= (43, 61)).all()
@@ -269,7 +269,7 @@ def test_any_image_and_mask(
     image_size: tuple[int, int], mask_size: tuple[int, int], size: tuple[int, int], corners: tuple[float, ...],
     resize: str, area: str, padding_px: int, blur_px: float, fill: str, cell_px: int,
 ) -> None:  # fmt: skip
-    """Sizes are right, what is not white is kept, and the pipeline paints all that is white."""
+    """Sizes are right, pixels that are not white are kept, and the pipeline paints all that is white."""
     mask = Image.new("L", mask_size, 0)
     left, right = sorted(int(mask_size[0] * share) for share in corners[:2])
     top, bottom = sorted(int(mask_size[1] * share) for share in corners[2:])

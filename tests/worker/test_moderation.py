@@ -1,4 +1,4 @@
-"""Moderation of outputs in the delivery."""
+"""Moderation of outputs during delivery."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from PIL import Image
 
 from tests.support.harness import Stack
 
-#: Refuses everything, so that the tests need no picture of anything.
+#: Refuses everything, so that the tests need no real pictures.
 PLUGIN = """
 def refuses(frames, request, settings):
     assert frames.dtype == "uint8" and frames.ndim == 4 and frames.shape[3] == 3, frames.shape
@@ -28,7 +28,7 @@ def breaks(*arguments):
 def plugged(
     start: Callable[..., Stack], short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Stack]:  # fmt: skip
-    """``plugged(SETTING=value)``: a service that can import the module ``plugin``."""
+    """``plugged(SETTING=value)``: return a service that can import the module ``plugin``."""
 
     def run(*workers: str, **options: Any) -> Stack:
         (short_folder / "plugin.py").write_text(PLUGIN)
@@ -72,7 +72,7 @@ def test_blurred_outputs_say_so_and_show_nothing(plugged: Callable[..., Stack]) 
 
 
 def detail(picture: np.ndarray) -> float:
-    """Mean difference of neighbours."""
+    """Return the mean difference of neighbouring pixels."""
     return float(np.abs(np.diff(picture, axis=1)).mean())
 
 
@@ -81,7 +81,7 @@ def test_a_check_of_outputs_that_breaks_lets_nothing_pass(
 ) -> None:
     stack = plugged("gpu0", "io", MODERATION="blur", MODERATION_OUTPUTS="plugin:breaks")
     job_id = stack.submit(prompt="a square", steps=1)
-    # Tried again later, as every delivery that fails; the tries are counted in the record.
+    # Retried later like every delivery that fails; the record counts the tries.
     stack.wait_until(job_id, lambda _: "delivery failed" in caplog.messages, "the first failure")
     assert stack.status(job_id)["state"] == "delivering"
     assert stored(stack) == []

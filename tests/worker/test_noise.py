@@ -1,4 +1,4 @@
-"""Noise of two seeds, of every family: exact at both ends, in between something of both, and gone with its job."""
+"""Noise of two seeds in every family: exact at both ends, mixed in between, and without effect on later jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.computing import Worker
 from tests.support.room import Room
 from workers.diffusion import noise
 
-#: The first test waits for the making of all models.
+#: The first test waits until all models are made.
 pytestmark = pytest.mark.timeout(300)
 
 
@@ -68,7 +68,7 @@ def test_from_one_seed_to_the_other(worker: Worker, model: str, kind: str, more:
     assert not np.array_equal(half, first)
     assert not np.array_equal(half, other)
     assert np.array_equal(varied(worker, model, 0, kind=kind, **more), first)
-    assert np.array_equal(worker.compute(model, kind=kind, **more), first)  # nothing is left of it
+    assert np.array_equal(worker.compute(model, kind=kind, **more), first)  # nothing of the variation remains
 
 
 def test_a_little_of_another_seed_changes_little(worker: Worker) -> None:
@@ -104,7 +104,7 @@ def test_a_stopped_one_leaves_nothing(worker: Worker, model: str) -> None:
 
 
 def test_noise_that_cannot_be_mixed_fails_the_job(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model whose first noise is drawn past ``torch.randn``, and one that draws none."""
+    """One model draws its first noise without ``torch.randn``, one draws none."""
     from diffusers.pipelines.stable_diffusion import pipeline_stable_diffusion as module
 
     plain = worker.compute("sd")
@@ -118,7 +118,7 @@ def test_noise_that_cannot_be_mixed_fails_the_job(worker: Worker, monkeypatch: p
         with pytest.raises(ExecutionError, match="variation: this model draws noise"):
             varied(worker, "sd", 0.5)
         with pytest.raises(ExecutionError, match="variation: this model draws noise"):
-            varied(worker, "sd", 0.5, scheduler="Euler a")  # the first noise is past it, those of the steps are not
+            varied(worker, "sd", 0.5, scheduler="Euler a")  # the first noise bypasses it, the others do not
     assert np.array_equal(worker.compute("sd"), plain)
 
 

@@ -20,7 +20,7 @@ from jobs.settings import PROJECT_ROOT
 from tests.support.harness import Stack
 from tests.support.in_process import in_process
 
-#: torch is imported and the model loaded first.
+#: torch is imported and the model is loaded first.
 pytestmark = pytest.mark.timeout(300)
 
 WANTED: dict[str, Any] = {
@@ -54,7 +54,7 @@ def test_the_answer_has_size_seeds_and_steps_of_both_passes(shipped: Stack, done
         (96, 144, 5, 40),
         (96, 144, 5, 41),
     ]
-    assert done["progress"]["steps"] == 8 + 2 * 4  # both images at once, then each alone
+    assert done["progress"]["steps"] == 8 + 2 * 4  # both images together, then each alone
     assert image(shipped, done["id"], 1).size == (96, 144)
 
 

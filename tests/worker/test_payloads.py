@@ -1,4 +1,4 @@
-"""Real pipelines compute the bodies of AUTOMATIC1111 and Kandinsky."""
+"""Real pipelines compute bodies of AUTOMATIC1111 and Kandinsky."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support import pictures
 from tests.support.computing import Worker
 from tests.support.room import Room
 
-#: The first test waits for the making of all models.
+#: The first test waits until all models are made.
 pytestmark = pytest.mark.timeout(300)
 
 SIZE = {"width": 64, "height": 64, "steps": 4}
@@ -36,7 +36,7 @@ def worker(server: Any, families_file: Path) -> Iterator[Worker]:
 
 
 def compute(worker: Worker, executor: str, kind: Kind, payload: dict[str, Any]) -> np.ndarray:
-    """(images, height, width, 3)."""
+    """Compute a body; return (images, height, width, 3)."""
     payloads, model = (a1111, "sd") if executor == "automatic1111" else (kandinsky, "kandinsky")
     found = payloads.map_body(payload, kind, worker.models, model).values
     values = {name: value for name, value in found.items() if value is not None}
@@ -78,7 +78,7 @@ def test_bodies_are_computed(worker: Worker, executor: str, kind: Kind, payload:
 
 
 def test_a_mask_keeps_the_rest_of_the_image_as_it_was(worker: Worker) -> None:
-    """By the defaults of the original API: only the region is computed."""
+    """With the defaults of the original API, only the region is computed."""
     before = pictures.picture(size=(100, 70))
     mask = Image.new("L", before.size, 255)
     mask.paste(0, (40, 30, 60, 50))

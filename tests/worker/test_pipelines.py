@@ -1,4 +1,4 @@
-"""The models of one process, with real pipelines on the CPU and budgets of a few models' size."""
+"""The models of one process, with real pipelines on the CPU and budgets of a few models."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import Settings
 from workers.pipelines.cache import PipelineCache
 
-#: In bytes; more than any test needs.
+#: More bytes than any test needs.
 PLENTY = 2**40
 
 
@@ -28,7 +28,7 @@ def spec(models_file: Path) -> ModelSpec:
 
 @pytest.fixture(scope="module")
 def size(spec: ModelSpec) -> int:
-    """Measured bytes of one model."""
+    """Return the measured bytes of one model."""
     cache = PipelineCache(Settings.of(model_memory_bytes=PLENTY))
     cache.get(spec, Kind.TEXT2IMG)
     return cache.loaded_models()[0].bytes
@@ -36,7 +36,7 @@ def size(spec: ModelSpec) -> int:
 
 @pytest.fixture
 def caches(size: int) -> Callable[..., tuple[PipelineCache, list[dict[str, str]]]]:
-    """``caches(models=2.5, parked=1.5, pinned={"a"})``: budgets in models; and what was announced, newest last."""
+    """``caches(models=2.5, parked=1.5, pinned={"a"})``: return a cache (budgets in models) and its reports."""
 
     def make(
         models: float, parked: float = 0, pinned: set[str] | None = None
@@ -53,7 +53,7 @@ Caches = Callable[..., tuple[PipelineCache, list[dict[str, str]]]]
 
 
 def places(cache: PipelineCache) -> dict[str, str]:
-    """Most recently used first."""
+    """Return the place of each model, most recently used first."""
     return {held.model: str(held.place) for held in cache.loaded_models()}
 
 
@@ -75,7 +75,7 @@ def test_the_least_recently_used_goes_first_and_everybody_is_told(caches: Caches
     use(cache, spec, "b")
     assert list(places(cache)) == ["b", "c"]
     assert cache.loads == 4
-    assert {"c": "device"} in told  # while b was loaded, a was not promised any more
+    assert {"c": "device"} in told  # a was no longer reported while b was loaded
     assert told[-1] == places(cache)
 
 
@@ -85,9 +85,9 @@ def test_what_has_to_go_is_parked_in_ram_first(caches: Caches, spec: ModelSpec) 
     assert places(cache) == {"b": "device", "a": "parked"}
     assert cache.resident == ["b"]
     use(cache, spec, "a")
-    assert (places(cache), cache.loads) == ({"a": "device", "b": "parked"}, 2)  # came back without the disk
+    assert (places(cache), cache.loads) == ({"a": "device", "b": "parked"}, 2)  # restored without the disk
     use(cache, spec, "c")
-    assert places(cache) == {"c": "device", "a": "parked"}  # b was parked the longest, and there is room for one
+    assert places(cache) == {"c": "device", "a": "parked"}  # b was parked longest, and there is memory for one
     assert told[-1] == places(cache)
 
 
@@ -106,7 +106,7 @@ def test_pinned_models_are_passed_over_and_in_the_way_they_are_named(caches: Cac
     assert all(held.pinned for held in cache.loaded_models())
     with pytest.raises(OutOfMemory, match=r"pinned ones hold .*: unpin one of a, b"):
         use(cache, spec, "c")
-    cache.make_alone("c")  # what a job does that found too little memory
+    cache.make_alone("c")  # as a job with too little memory does
     use(cache, spec, "c")
     assert list(places(cache)) == ["c"]
 
@@ -130,7 +130,7 @@ def test_loading_tells_how_far_it_is_and_stops_between_components(caches: Caches
     cache.get(spec, Kind.TEXT2IMG, lambda done, total: seen.append((done, total)))
     assert [done for done, _ in seen] == sorted(done for done, _ in seen)
     assert len({done for done, total in seen if 0 < done < total}) == 2  # after the first and the second of three
-    [model] = cache.loaded_models()  # estimated from the files
+    [model] = cache.loaded_models()  # the total was estimated from the files
     assert seen[-1][0] == seen[-1][1] == pytest.approx(model.bytes, rel=0.01)
 
     def stop(done: int, total: int) -> None:
@@ -153,7 +153,7 @@ def loaded(spec: ModelSpec, **options: object) -> tuple[PipelineCache, object]:
 
 @pytest.fixture(scope="module")
 def deep(models_file: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
-    """The tiny video model with four blocks, so that a cache has blocks to pass over."""
+    """Return the tiny video model with four blocks, so that a cache has blocks to skip."""
     from diffusers import LTXPipeline, LTXVideoTransformer3DModel
 
     source = models_file.parent / "tiny-video"
@@ -178,7 +178,7 @@ def video(pipeline: object, steps: int = 6, seed: int = 3) -> np.ndarray:
 
 
 def blocks_run(pipeline: object, **options: int) -> int:
-    """How often the last block of the transformer computed."""
+    """Return how often the last block of the transformer ran."""
     calls = 0
     block = pipeline.transformer.transformer_blocks[-1]  # type: ignore[attr-defined]
     attention = block.attn1.to_q.register_forward_hook(lambda *_: count())

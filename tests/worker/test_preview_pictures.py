@@ -1,4 +1,4 @@
-"""What previews show: the right cells of any latents, without their noise, in the colours of the model's decoder."""
+"""Content of previews: the right cells of any latents, without noise, in the colours of the model's decoder."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ STEPS = 8
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> None:
-    """Threads that wait for each other are slow where others compute, too."""
+    """Use one thread: several that wait for each other are slow when the machine is busy."""
     import torch
 
     torch.set_num_threads(1)
 
 
 class Asking:
-    """The reporter of a run whose every step is to be shown, at once."""
+    """A reporter that requests a preview of every step, at once."""
 
     preview_wanted = True
 
@@ -60,7 +60,7 @@ def shipped(name: str) -> Any:
 
 
 def run(pipeline: Any, wanted: GenerationRequest, decoder: str | None = None, **more: Any) -> tuple[Asking, np.ndarray]:
-    """The previews of all steps, and the result (of a video the middle frame), (height, width, 3)."""
+    """Return the previews of all steps, and the result (of a video the middle frame), (height, width, 3)."""
     import torch
 
     from workers.diffusion.preview import Previews
@@ -88,14 +88,14 @@ def likenesses(reporter: Asking, result: np.ndarray) -> list[float]:
 
 @pytest.fixture(scope="module")
 def image_run() -> tuple[Asking, np.ndarray]:
-    """A run of the shipped image model."""
+    """Return a run of the shipped image model."""
     return run(shipped("demo-image"), request())
 
 
 def test_previews_of_an_image_come_nearer_to_it(image_run: tuple[Asking, np.ndarray]) -> None:
     reporter, result = image_run
     found = likenesses(reporter, result)
-    assert [step for step, _ in reporter.shown] == list(range(2, STEPS + 1))  # the picture is told by two steps
+    assert [step for step, _ in reporter.shown] == list(range(2, STEPS + 1))  # a preview needs two steps
     assert found[0] > 0.6
     assert found[-1] > 0.95
     assert found[-1] > found[0]
@@ -186,7 +186,7 @@ def test_a_large_picture_is_shown_small() -> None:
 
 @pytest.mark.parametrize("layout", ["map", "video", "CogVideoX", "FLUX", "LTX"])
 def test_cells_are_found_in_every_layout(layout: str) -> None:
-    """Each is packed as the pipelines themselves do it."""
+    """The latents are packed as the pipelines themselves pack them."""
     import diffusers
     import torch
 
@@ -228,7 +228,7 @@ SOLVERS = {
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_the_picture_behind_the_noise_is_found(name: str) -> None:
-    """With a model that knows the picture, every solver goes straight to it, and so must the estimate."""
+    """With a model that knows the picture, every solver goes straight to it, and the estimate must find it."""
     import diffusers
     import torch
 
@@ -248,7 +248,7 @@ def test_the_picture_behind_the_noise_is_found(name: str) -> None:
         else:
             seen = scheduler.scale_model_input(latents, time)
             kept = scheduler.alphas_cumprod[min(999, round(float(time)))].double()
-            if float(time) != int(time):  # Heun's and others' times lie between
+            if float(time) != int(time):  # heun and others use times between whole numbers
                 kept = torch.as_tensor(np.interp(float(time), np.arange(1000), scheduler.alphas_cumprod.double()))
             predicted = (seen - kept.sqrt() * picture) / (1 - kept).sqrt()
         latents = scheduler.step(predicted, time, latents).prev_sample
@@ -262,7 +262,7 @@ def test_the_picture_behind_the_noise_is_found(name: str) -> None:
         if before is None or difference(level, before[1]):
             before = (latents, level)
     assert len(errors) >= STEPS // 2
-    assert max(errors) < 0.15  # of pictures with values about 1; the noise has them too
+    assert max(errors) < 0.15  # the values of the pictures and of the noise are about 1
     assert errors[-1] < 0.02
 
 

@@ -1,4 +1,4 @@
-"""A LightX2V server as a back end: its slot, its jobs, and every way it can let us down."""
+"""A LightX2V server as a back end: its slot, its jobs, and all of its failures."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def video() -> bytes:
 
 @pytest.fixture
 def fleet(start: Callable[..., Stack], tmp_path: Path, video: bytes) -> Iterator[Callable[..., tuple[Stack, Fake]]]:
-    """``fleet("io", queues=True)``: a stack with one back end, its fake server, and these other workers."""
+    """``fleet("io", queues=True)``: return a stack with one back end, its fake server, and these other workers."""
     fakes: list[Fake] = []
 
     def build(*workers: str, **options: Any) -> tuple[Stack, Fake]:
@@ -81,7 +81,7 @@ def test_a_job_runs_there_and_its_file_is_delivered_as_it_is(fleet: Any, video: 
     expected = {"prompt": "a cat", "negative_prompt": "blur", "seed": 7, "infer_steps": 6, "target_video_length": 9}
     assert {name: fields[name] for name in expected} == expected
     assert slot(stack)["models"] == ["far-video", "noop"]
-    # The slot is free again, and the same server takes the next one.
+    # The slot is free again, and the same server runs the next job.
     assert stack.wait(stack.submit(model="far-video", steps=1))["state"] == "succeeded"
 
 
@@ -131,9 +131,9 @@ def test_a_server_that_dies_gives_its_job_to_another_slot(fleet: Any) -> None:
     blocked = await_slot(stack, "waiting")
     assert blocked["waiting_for"].startswith("lightx2v-1 ")
     assert view["attempt"] == 1
-    # What both can run goes to the one that is there, at once.
+    # A job that both can run goes at once to the one that is available.
     assert stack.wait(stack.submit(model="noop", steps=1))["slot"] == "gpu0"
-    # It revives by itself, and the run that was lost counts.
+    # The back end recovers, and the lost run counts.
     fake.endless = False
     fake.start()
     ended = stack.wait(job_id)

@@ -1,4 +1,4 @@
-"""AUTOMATIC1111 servers as back ends: their jobs, and every way they can let us down."""
+"""AUTOMATIC1111 servers as back ends: their jobs, and all of their failures."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_all_images_come_in_the_wanted_format(fleet: Fleet) -> None:
     assert (picture.format, picture.mode) == ("JPEG", "RGB")
     assert min(picture.getpixel((5, 5))) > 250, "what is transparent is white"
     assert fake.bodies[0]["batch_size"] * fake.bodies[0]["n_iter"] == 3
-    # Nothing of its making may be told: what it wrote into the file goes, too.
+    # The request must not be revealed, so the parameters that the back end wrote into the file are removed.
     plain = stack.submit(**SMALL, embed_metadata=False)
     assert stack.wait(plain)["state"] == "succeeded"
     assert not opened(stack, plain).text
@@ -125,14 +125,14 @@ def test_a_stop_reaches_it(fleet: Fleet, options: dict[str, Any]) -> None:
     wait_for(lambda: fake.now is None, "the back end to stop")
     assert stack.status(job_id)["state"] == "cancelled"
     fake.endless = False
-    # The next job is not hit by it.
+    # The next job is not affected.
     after = stack.submit(**SMALL, prompt="second")
     assert stack.wait(after)["state"] == "succeeded"
     assert [body["prompt"] for body in fake.interrupted] == ["first"]
 
 
 def theirs(fake: FakeA1111, **body: Any) -> Any:
-    """A job of somebody else's, from a thread."""
+    """Send a job of another client, from a thread."""
     import threading
 
     answers: list[requests.Response] = []
@@ -157,7 +157,7 @@ def test_a_stop_hits_nobody_elses_job(fleet: Fleet) -> None:
     answers = theirs(fake, prompt="theirs", steps=2)
     stack.cancel(ours)
     wait_for(lambda: fake.now and fake.now["body"]["prompt"] == "theirs", "their job to run")
-    # While theirs runs, the slot gets no job, and says why.
+    # While that job runs, the slot gets no job, and states the reason.
     assert "works for another client" in await_slot(stack, "a1111-1", "waiting")["waiting_for"]
     waiting = stack.submit(**SMALL, prompt="waits")
     assert stack.status(waiting)["state"] == "queued"
@@ -182,7 +182,7 @@ def test_one_that_dies_gives_its_job_to_another(fleet: Fleet) -> None:
     )
     assert view["attempt"] == 2
     assert await_slot(stack, first, "waiting")["waiting_for"].startswith(f"{first} ")
-    # Now the other one dies, too: the job waits, and runs when one is back.
+    # Now the other back end dies as well: the job waits, and runs when one is back.
     fakes[view["slot"].replace("-", "_")].stop()
     stack.wait_until(job_id, lambda view: view["state"] == "queued", "its place in the queue")
     for fake in fakes.values():
@@ -278,4 +278,4 @@ def test_clients_of_its_own_api_reach_it_through_us(fleet: Fleet) -> None:
     [body] = fake.bodies
     kept = ("prompt", "steps", "seed", "batch_size", "sampler_name", "styles", "alwayson_scripts")
     assert {name: body[name] for name in kept} == {name: sent[name] for name in kept}
-    assert "override_settings" not in body  # it only had what the model is called here
+    assert "override_settings" not in body  # the job contained only the local name of the model

@@ -1,4 +1,4 @@
-"""Devoid's services, with the servers that a Devoid Generator would use: payloads through, pictures back."""
+"""Devoid's services with the servers of a Devoid Generator: bodies are passed on, pictures are returned."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def ended(client: Client, payload: dict[str, Any], **fields: Any) -> dict[str, A
 
 
 def linked(message: dict[str, Any]) -> Any:
-    """The picture that a link leads to."""
+    """Return the picture that a link points to."""
     assert message["gen_status"] == "ok", message["result"]
     link = message["result"]["content"]
     assert link.endswith(f"{message['object_id']}.jpg")
@@ -112,7 +112,7 @@ def test_what_cannot_be_passed_on_is_refused_by_name(fleet: Fleet) -> None:
     message = ended(client, large)
     assert message["gen_status"] == "error"
     assert "alwayson_scripts" in message["result"]["content"]
-    # A refusal of the server's comes with its own text.
+    # The server's refusal is passed on with its text.
     fake.failure = (422, {"error": "HTTPException", "detail": "always on script nothing not found", "errors": ""})
     message = ended(client, {"prompt": "x", "steps": 1})
     assert "always on script nothing not found" in message["result"]["content"]

@@ -1,4 +1,4 @@
-"""Executors of blocking back ends without a fleet: whose job is shown and hit, keys, texts of refusals."""
+"""Executors of blocking back ends without a stack: which job is shown and interrupted, keys, texts of refusals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Connect = Callable[..., RemoteExecutor]
 
 @pytest.fixture
 def connected() -> Iterator[Connect]:
-    """``connected(fake)``: an executor of it; ends both."""
+    """``connected(fake)``: return an executor for a fake; stops both at the end."""
     made: list[tuple[RemoteExecutor, BlockingServer]] = []
 
     def build(fake: BlockingServer, path: str = "", **options: Any) -> RemoteExecutor:
@@ -61,7 +61,7 @@ def request(**fields: Any) -> GenerationRequest:
 
 
 def over(executor: RemoteExecutor) -> bool:
-    """As a run asks: what is away for a moment is asked again."""
+    """Poll like a run: a back end that is away for a moment is asked again."""
     try:
         return executor.poll().done
     except BackendAway:
@@ -74,7 +74,7 @@ def fetched(executor: RemoteExecutor, folder: Path) -> list[Any]:
 
 
 def foreign(fake: FakeA1111) -> None:
-    """Somebody else's job runs."""
+    """Run a job of another client."""
     body = {"prompt": "theirs", "width": 8, "height": 8, "steps": 3}
 
     def call() -> None:
@@ -92,7 +92,7 @@ def test_behind_somebody_elses_job(connected: Connect, monkeypatch: pytest.Monke
     foreign(fake)
     with pytest.raises(BackendBusy, match="another client"):
         executor.submit(request(), {}, "a")
-    # Theirs came between our look and our job.
+    # The other client's job came between the check and this job.
     monkeypatch.setattr(executor, "health", lambda: None)
     executor.submit(request(), {}, "a")
     wait_for(lambda: fake.pending, "our job to wait there")
@@ -103,7 +103,7 @@ def test_behind_somebody_elses_job(connected: Connect, monkeypatch: pytest.Monke
     wait_for(lambda: fake.calls.count("POST /internal/progress") > looks + 1, "looks for our job")
     assert fake.interrupted == []
     assert fake.now is not None
-    fake.now["stopping"] = True  # their own interrupt
+    fake.now["stopping"] = True  # the other client's own interrupt
     stopping.join(30)
     assert [body["prompt"] for body in fake.interrupted] == ["ours"]
     wait_for(lambda: executor.poll().done, "our POST to be back")
@@ -211,7 +211,7 @@ def test_the_senders_own_split_and_checkpoint_stay() -> None:
     ids=str,
 )
 def test_a_lightx2v_server_is_not_sent_what_it_cannot_do(fields: dict[str, Any]) -> None:
-    """Nothing listens there: it is refused before that matters."""
+    """No server listens there: the job is refused before anything is sent."""
     executor = connect(Backend(name="x", type="lightx2v", endpoint="http://127.0.0.1:9", models={"m": ""}), "fm1")
     with contextlib.closing(executor), pytest.raises(BackendFailed, match=f"cannot do this: {next(iter(fields))}"):
         executor.submit(request(**fields), {}, "run")

@@ -96,7 +96,7 @@ def test_one_that_dies_in_the_middle_runs_its_job_when_it_is_back(fleet: Fleet) 
     fake.start()
     view = stack.wait(job_id)
     assert (view["state"], view["attempt"]) == ("succeeded", 2)
-    # One that does not even answer had not begun.
+    # A server that does not respond at all had not begun the job.
     fake.endless = True
     waiting = stack.submit(**SMALL)
     stack.wait_until(waiting, lambda view: view["state"] == "running" and len(fake.bodies) == 3, "its run")

@@ -1,4 +1,4 @@
-"""Names of schedulers: what people write, what is meant, and that diffusers has it."""
+"""Names of schedulers: spellings, meanings, and the classes that diffusers has for them."""
 
 from __future__ import annotations
 

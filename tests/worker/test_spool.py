@@ -1,4 +1,4 @@
-"""The spool: where computed frames lie, its bound, and a full disk."""
+"""The spool: the place of computed frames, its limit, and a full disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FRAMES = np.zeros((1, 1, 64, 64, 3), np.uint8)
 
 @pytest.fixture
 def here(short_folder: Path) -> Any:
-    """Settings with a folder of their own, in shared memory too."""
+    """Return settings with private folders, in shared memory as well."""
     settings = Settings.of(data_dir=short_folder)
     yield settings
     assert settings.spool_memory
@@ -33,7 +33,7 @@ def never() -> None:
 
 
 def test_shared_memory_is_used_where_deliveries_read_from_it(here: Settings) -> None:
-    assert spool.root_for(here, 1000) == here.spool_disk  # nobody reads there
+    assert spool.root_for(here, 1000) == here.spool_disk  # no delivery worker reads there
     spool.offer_memory(here)
     assert spool.root_for(here, 1000) == here.spool_memory
     spooled_frames.write(here, "a", 1, FRAMES, never)
@@ -41,7 +41,7 @@ def test_shared_memory_is_used_where_deliveries_read_from_it(here: Settings) -> 
     assert (spooled_frames.load(here, "a", 1) == FRAMES).all()
     assert here.spool_memory
     assert here.spool_memory.stat().st_mode & 0o777 == 0o700
-    spool.withdraw_memory(here)  # the delivery worker stops; what waits, waits
+    spool.withdraw_memory(here)  # the delivery worker stops; waiting frames stay
     assert spool.root_for(here, 1000) == here.spool_disk
     assert (spooled_frames.load(here, "a", 1) == FRAMES).all()
     spool.remove(here, "a", 1)
@@ -52,7 +52,7 @@ def test_shared_memory_is_used_where_deliveries_read_from_it(here: Settings) -> 
 
 
 def test_shared_memory_holds_no_more_than_it_may(here: Settings) -> None:
-    small = here.replace(spool_memory_bytes=2 * FRAMES.nbytes)  # the file's head is larger than nothing
+    small = here.replace(spool_memory_bytes=2 * FRAMES.nbytes)  # the header of the file takes some bytes as well
     spool.offer_memory(small)
     for number in (1, 2, 3):
         spooled_frames.write(small, "a", number, FRAMES, never)
@@ -93,7 +93,7 @@ def test_a_full_disk_is_waited_for_with_the_frames_in_hand(here: Settings, monke
 
     monkeypatch.setattr(np, "save", full)
     spooled_frames.write(here, "a", 1, FRAMES, wait)
-    assert waits == [[], [], []]  # no part is left behind meanwhile
+    assert waits == [[], [], []]  # meanwhile, no partial file is left behind
     assert (spooled_frames.load(here, "a", 1) == FRAMES).all()
 
 
@@ -102,7 +102,7 @@ def test_a_spool_is_full_by_its_bytes_or_by_its_disk(here: Settings) -> None:
     spooled_frames.write(bound, "a", 1, FRAMES, never)
     assert spool.full(bound) == ""
     spool.offer_memory(bound)
-    spooled_frames.write(bound, "a", 2, FRAMES, never)  # in memory: both count
+    spooled_frames.write(bound, "a", 2, FRAMES, never)  # in shared memory: both count
     assert spool.full(bound).startswith("delivery of computed frames")
     assert spool.full(bound.replace(spool_max_bytes=0)) == ""
     assert spool.full(here.replace(spool_reserve_bytes=2**60)).startswith("room on the disk")
