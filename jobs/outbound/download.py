@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from urllib.parse import urljoin
-
 import httpcore2
 
 from jobs.errors import InvalidRequest, Problem
 from jobs.outbound import guarded_http
-from jobs.outbound.links import LinkRefused, parse_link
+from jobs.outbound.links import LinkRefused, parse_link, redirect_target
 from jobs.outbound.ssrf import GuardedCall, Resolve, lookup
 
 MAX_REDIRECTS = 3
@@ -48,7 +46,7 @@ def _follow(call: GuardedCall, url: str, max_bytes: int) -> bytes:
         with guarded_http.request(call, "GET", parse_link(url), {"Accept": "image/*"}) as response:
             if response.status not in _REDIRECTS:
                 return _body(response, max_bytes)
-            url = urljoin(url, guarded_http.header(response, "location"))
+            url = redirect_target(url, guarded_http.raw_header(response, "location"))
     raise LinkRefused(f"the link must not redirect more than {MAX_REDIRECTS} times")
 
 

@@ -88,8 +88,12 @@ def request(
 
 def header(response: httpcore2.Response, name: str) -> str:
     """Return a header of a response; '' if it is absent."""
-    values = (value for key, value in response.headers if key.lower() == name.encode())
-    return next(values, b"").decode("latin-1")
+    return raw_header(response, name).decode("latin-1")
+
+
+def raw_header(response: httpcore2.Response, name: str) -> bytes:
+    """Return the bytes of a header of a response; b'' if it is absent."""
+    return next((value for key, value in response.headers if key.lower() == name.encode()), b"")
 
 
 @contextmanager

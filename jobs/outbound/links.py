@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 MAX_URL_CHARS = 8192  #: Presigned links with a session token reach 2 KiB.
 
@@ -39,6 +39,22 @@ def parse_link(url: str) -> SplitResult:
         raise LinkRefused("a link must name a host, without user name or password")
     path, query = quote(link.path or "/", safe="/%:@!$&'()*+,;=~"), quote(link.query, safe="/?%:@!$&'()*+,;=~[]|")
     return link._replace(path=path, query=query)
+
+
+def redirect_target(url: str, location: bytes) -> str:
+    """Return the address that a ``Location`` header names, read as browsers read it.
+
+    Text in raw UTF-8 and spaces are not allowed in the header, and common.
+
+    Args:
+        url: the address of the response.
+        location: the value of the header.
+    """
+    try:
+        target = location.decode()
+    except UnicodeDecodeError:
+        target = quote(location, safe="".join(map(chr, range(0x21, 0x7F))) + " ")
+    return urljoin(url, target.strip(" ").replace(" ", "%20"))
 
 
 def host_of(link: SplitResult) -> str:

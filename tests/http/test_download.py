@@ -38,6 +38,24 @@ def test_follows_three_redirects_and_no_more(web: str) -> None:
     assert "more than 3" in refused(f"{web}/loop")
 
 
+@pytest.mark.parametrize(
+    ("location", "path"),
+    [
+        ("/ok?name=Köln".encode(), "/ok?name=K%C3%B6ln"),
+        (b"/ok?name=a picture.png ", "/ok?name=a%20picture.png"),
+        ("/ok?name=Köln".encode("latin-1"), "/ok?name=K%F6ln"),
+        (b"/ok?name=K%C3%B6ln%20b", "/ok?name=K%C3%B6ln%20b"),
+    ],
+)
+def test_follows_redirects_to_what_headers_must_not_contain(location: bytes, path: str) -> None:
+    with site() as server:
+        redirect = b"HTTP/1.1 302 Found\r\nContent-Length: 0\r\nLocation: http://127.0.0.1:%d" % server.server_port
+        with script(lambda sock: sock.sendall(redirect + location + b"\r\n\r\n")) as port:
+            assert get(f"http://127.0.0.1:{port}/") == BODY
+        ((asked, _),) = server.asked  # type: ignore[attr-defined]
+    assert asked == path
+
+
 def test_sends_the_host_of_the_link_and_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
