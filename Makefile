@@ -3,7 +3,7 @@
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 # make up: number of web servers, each for one GPU (1: one server for all GPUs).
-SERVICES ?= 1
+WEB_SERVERS ?= 1
 # make test: number of processes that share the test files.
 TESTERS ?= 3
 # Each file runs in one process, in the order of their names, so that the long files of tests/stack do not come last.
@@ -28,7 +28,7 @@ demo: $(STAMP) ## start everything, make an image and a video, stop everything
 	@$(BIN)/python -m stack demo
 
 up: $(STAMP) ## start everything; Ctrl-C stops it
-	@$(BIN)/python -m stack up --services $(SERVICES)
+	@$(BIN)/python -m stack up --services $(WEB_SERVERS)
 
 test: $(STAMP) ## run all tests
 	@$(BIN)/python -m pytest $(TEST_OPTIONS)

@@ -1,0 +1,70 @@
+"""``make`` as the documentation prints it: what each target runs, with which variables."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.settings import PROJECT_ROOT, Settings
+
+#: Stands for the interpreter of an environment that is set up: says what it was given.
+STUB = f"""#!{sys.executable}
+import json, os, sys
+print(json.dumps([sys.argv[1:], dict(os.environ)]))
+"""
+#: Commands with ``make`` in the documentation. Two targets do not run the environment's Python.
+PRINTED = sorted(
+    {
+        command
+        for page in (PROJECT_ROOT / "README.md", *PROJECT_ROOT.glob("docs/**/*.md"))
+        for command in re.findall(r"(?m)^(?:[A-Z_]+=\S+ )*make [a-z][\w -]*(?: [A-Z_]+=\w+)*$", page.read_text())
+        if not re.search("make (setup|clean)", command)
+    }
+)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """Variables for ``make`` with a stub in the place of the environment."""
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "ruff", "mypy", "lint-imports"):
+        stub = tmp_path / "bin" / name
+        stub.write_text(STUB)
+        stub.chmod(0o755)
+    (tmp_path / ".setup-done").touch()
+    return {**os.environ, "VENV": str(tmp_path)}
+
+
+def given(environment: dict[str, str], *words: str) -> tuple[list[str], dict[str, str]]:
+    """Run ``make`` and return the arguments and variables of the first command."""
+    done = subprocess.run(
+        ["make", *words], cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    arguments, variables = json.loads(done.stdout.splitlines()[0])
+    return arguments, variables
+
+
+def test_the_number_of_web_servers(environment: dict[str, str]) -> None:
+    arguments, variables = given(environment, "up", "WEB_SERVERS=2")
+    assert arguments == ["-m", "stack", "up", "--services", "2"]
+    assert Settings.from_env({**variables, "DATA_DIR": "/nowhere"}).devoid.services == ""
+
+
+def test_the_services_of_devoid_are_a_setting(environment: dict[str, str]) -> None:
+    arguments, variables = given({**environment, "SERVICES": "telegram:a_long_service_key"}, "up")
+    assert arguments == ["-m", "stack", "up", "--services", "1"]
+    assert variables["SERVICES"] == "telegram:a_long_service_key"
+
+
+@pytest.mark.parametrize("command", PRINTED)
+def test_a_printed_command_runs(environment: dict[str, str], command: str) -> None:
+    assigned, _, target = command.partition("make ")
+    variables = dict(pair.split("=", 1) for pair in assigned.split())
+    given({**environment, **variables}, *target.split())
