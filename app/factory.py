@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from flask import Flask
 
-from app import browser, docs_page, errors, extensions, health, metrics
+from app import browser, docs_page, errors, extensions, health, methods, metrics
 from app.json_output import FiniteJSONProvider
 from app.openapi.document import Api, register_document
 from app.protocols.a1111 import routes as a1111
@@ -67,6 +67,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     api.register_blueprint(metrics.blueprint)
     register_document(app, api)
     docs_page.register_docs(app)
+    methods.register(app)
     errors.register(app)
     return app
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from contextvars import ContextVar
 from itertools import islice
 from typing import Any
 
-from flask import Request, g
+from flask import Request, g, has_request_context, request
 from marshmallow import Schema, ValidationError, fields, validate
 
 from app.extensions import settings
@@ -35,6 +36,11 @@ _MAX_PROBLEMS = 50
 _JSON_IN_TEXT = Limits(2**22, 2**22)
 #: At most as many digits as a number of the API can have.
 _WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
+_NUMBER = re.compile(
+    r"[+-]?([0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})(e[+-]?[0-9]{1,4})?|[+-]?(inf|infinity)|nan", re.IGNORECASE
+)
+#: Whether numbers and flags may be texts in what is being checked.
+_may_be_text: ContextVar[bool] = ContextVar("may_be_text", default=True)
 
 
 class Text(fields.String):
@@ -83,8 +89,12 @@ def _listed(validators: Any) -> list[Any]:
     return list(validators) if isinstance(validators, list | tuple) else [validators]
 
 
+class TextSchema(Schema):
+    """Fields whose numbers and flags may be texts, as in a form or a query; some clients do so in JSON, too."""
+
+
 class Whole(fields.Integer):
-    """A whole number, in a form also as text. A boolean is not a number."""
+    """A whole number. A boolean is not a number."""
 
     default_error_messages = {"invalid": "must be a whole number", "too_large": "is too large"}
 
@@ -94,20 +104,41 @@ class Whole(fields.Integer):
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         if isinstance(value, bool):
             raise self.make_error("invalid", input=value)
-        if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
-            value = int(value)  # a form sends text
+        if isinstance(value, str) and _may_be_text.get() and _WHOLE.fullmatch(value.strip()):
+            value = int(value)
+        elif isinstance(value, str):
+            raise self.make_error("invalid", input=value)
         return super()._deserialize(value, attr, data, **kwargs)
 
 
 class Number(fields.Float):
-    """A finite number, in a form also as text."""
+    """A finite number."""
 
     default_error_messages = {"invalid": "must be a number", "special": "must be a finite number"}
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> float:
-        if isinstance(value, bool):
+        if isinstance(value, bool) or (isinstance(value, str) and not _is_number(value)):
             raise self.make_error("invalid", input=value)
         return super()._deserialize(value, attr, data, **kwargs)
+
+
+def _is_number(text: str) -> bool:
+    """Return whether a text may stand for a number; infinities are refused as numbers."""
+    return _may_be_text.get() and _NUMBER.fullmatch(text.strip()) is not None
+
+
+class Flag(fields.Boolean):
+    """True or false."""
+
+    default_error_messages = {"invalid": "must be true or false"}
+    truthy, falsy = {"true", "1", "yes", "on", "t", "y"}, {"false", "0", "no", "off", "f", "n"}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if isinstance(value, bool):
+            return value
+        if _may_be_text.get() and (isinstance(value, str) or value in (0, 1)):
+            return super()._deserialize(str(value).strip().lower(), attr, data, **kwargs)
+        raise self.make_error("invalid", input=value)
 
 
 def body_of(request: Request, digest: Digest | None = None) -> dict[str, Any]:
@@ -141,7 +172,7 @@ def parsed(text: str) -> Any:
 
 
 def load(schema: Schema, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Check the fields of a request.
+    """Check the fields of a request. Numbers and flags may be texts in forms and in a :class:`TextSchema`.
 
     Returns:
         The known fields, and the names of unknown ones.
@@ -149,12 +180,15 @@ def load(schema: Schema, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[
     Raises:
         InvalidRequest: names every wrong field and the rule that it broke.
     """
+    token = _may_be_text.set(isinstance(schema, TextSchema) or not has_request_context() or is_form(request))
     try:
         values: dict[str, Any] = schema.load(dict(body))
     except ValidationError as exc:
         messages = exc.normalized_messages()
         problems = [Problem(name, rule, body.get(name)) for name, rule in islice(_rules("", messages), _MAX_PROBLEMS)]
         raise InvalidRequest(*problems) from exc
+    finally:
+        _may_be_text.reset(token)
     unknown = sorted(str(name)[:80] for name in values.keys() - schema.fields.keys())
     if len(unknown) > _MAX_UNKNOWN:
         unknown = [*unknown[:_MAX_UNKNOWN], f"and {len(unknown) - _MAX_UNKNOWN} more"]

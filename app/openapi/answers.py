@@ -8,6 +8,15 @@ from marshmallow import INCLUDE, Schema, fields
 
 #: Content of a response of server-sent events.
 EVENT_STREAM = "text/event-stream"
+#: Schema of one of its events.
+EVENT: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "id": {"type": "string", "description": "What `Last-Event-ID` continues from."},
+        "event": {"type": "string"},
+        "data": {"type": "string", "description": "JSON."},
+    },
+}
 #: Schemas of bodies that are no JSON objects.
 TEXT: dict[str, Any] = {"type": "string"}
 NOTHING: dict[str, Any] = {"type": "null"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from functools import cache
 from typing import Any
 
 import flask_smorest
@@ -38,6 +40,20 @@ JSON, FORM = "application/json", "multipart/form-data"
 _BINARY = {"type": "string", "format": "binary"}
 
 View = Callable[..., Any]
+
+
+@cache
+def form_of(schema: type[Schema]) -> Schema:
+    """Return the schema of the same fields in a form, where no value is null."""
+    source = schema()
+    fields = {}
+    for name, declared in source.declared_fields.items():
+        fields[name] = copy(declared)
+        fields[name].allow_none = False
+        if None in declared.metadata.get("enum", ()):
+            fields[name].metadata = {**declared.metadata, "enum": declared.metadata["enum"][:-1]}
+    name = schema.__name__.removesuffix("Schema").removesuffix("Form")
+    return Schema.from_dict(fields, name=f"{name}Form")(unknown=source.unknown)
 
 
 class Blueprint(flask_smorest.Blueprint):
@@ -85,7 +101,10 @@ class Blueprint(flask_smorest.Blueprint):
             example: a body that is accepted.
             media_types: JSON unless others are given.
         """
-        content = {name: {"schema": schema, "example": dict(example)} for name in media_types or (JSON,)}
+        content = {}
+        for name in media_types or (JSON,):
+            described = form_of(schema) if name == FORM and isinstance(schema, type) else schema
+            content[name] = {"schema": described, "example": dict(example)}
         decorator: Callable[[View], View] = self.doc(requestBody={"content": content, "required": False})
         return decorator
 

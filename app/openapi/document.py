@@ -10,12 +10,17 @@ import flask_smorest
 from flask import Blueprint, Flask, Response, json, request
 
 from app import auth
+from app.fields import Flag, Number, TextSchema, Whole
 from jobs.errors import Unavailable
 
 PATH = "/openapi.json"
 #: Extension of an operation that needs a key also on a server without keys.
 NEEDS_KEY = "x-needs-key"
 
+#: Field → its types in JSON besides text.
+_TEXT_TYPES: dict[type[Any], tuple[str, ...]] = {
+    Whole: ("integer",), Number: ("number",), Flag: ("boolean", "integer")
+}  # fmt: skip
 _DESCRIPTION = (
     "Framemill generates images and video. Its own operations are marked as Framemill's; the others are those of the "
     "servers whose clients it serves, with their errors. A server without keys needs none from its own machine."
@@ -49,6 +54,7 @@ class Api(flask_smorest.Api):
         self._lock = threading.Lock()
         app.config.update(API_TITLE="Framemill", API_VERSION=version, OPENAPI_VERSION="3.1.0")
         super().__init__(app, spec_kwargs={"info": {"description": _DESCRIPTION}})
+        self.ma_plugin.converter.add_attribute_function(_text_types)
 
     def describe(self, description: Callable[[], None]) -> None:
         """Call a function, which adds to the document, before it is written."""
@@ -71,6 +77,14 @@ class Api(flask_smorest.Api):
         # The tags of the operations, in place of the names of blueprints.
         tags = dict.fromkeys(tag for operation in operations for tag in operation["tags"])
         return {**body, "tags": [{"name": tag} for tag in tags]}
+
+
+def _text_types(converter: Any, field: Any, ret: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """Return the types of a number or flag that may also be a text."""
+    types = next((types for kind, types in _TEXT_TYPES.items() if isinstance(field, kind)), None)
+    if types is None or not isinstance(getattr(field, "root", None), TextSchema):
+        return {}
+    return {"type": [*types, "string", *(["null"] if field.allow_none else [])]}
 
 
 def register_document(app: Flask, api: Api) -> None:

@@ -26,7 +26,7 @@ IDEMPOTENCY_KEY = _header(
 )
 LAST_EVENT_ID = _header(
     "Last-Event-ID", "Id of the last event that the client has; the events after it are sent again.",
-    pattern=r"^[0-9]{1,20}-[0-9]{1,20}$",
+    pattern=r"^([0-9]{1,20}-[0-9]{1,20})?$",
 )  # fmt: skip
 IF_NONE_MATCH = _header("If-None-Match", "ETag of the client's copy: 304 if it is still the same.")
 RANGE = _header("Range", "One range of bytes, as RFC 9110 defines it.")

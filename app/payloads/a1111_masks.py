@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import Schema, fields
-
-from app.fields import Number, Whole
+from app.fields import Flag, Number, TextSchema, Whole
 from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import Kind
 
@@ -22,16 +20,16 @@ _RESIZES = ("stretch", "crop", "pad", "stretch")
 _FILLS = ("blurred", "original", "noise", "nothing")
 
 
-class MaskFields(Schema):
+class MaskFields(TextSchema):
     """The image and mask fields."""
 
     resize_mode = Whole(allow_none=True)
     mask_blur = Number(allow_none=True)
     mask_blur_x = Number(allow_none=True)
     mask_blur_y = Number(allow_none=True)
-    mask_round = fields.Boolean(allow_none=True)
+    mask_round = Flag(allow_none=True)
     inpainting_fill = Whole(allow_none=True)
-    inpaint_full_res = fields.Boolean(allow_none=True)
+    inpaint_full_res = Flag(allow_none=True)
     inpaint_full_res_padding = Whole(allow_none=True)
     inpainting_mask_invert = Whole(allow_none=True)
 

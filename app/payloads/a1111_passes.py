@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import Schema, fields
-
-from app.fields import Number, Text, Whole
+from app.fields import Flag, Number, Text, TextSchema, Whole
 from jobs.models.spec import Kind, ModelSpec
 
 #: Field of the native API → field of the body.
@@ -35,10 +33,10 @@ _SAME = {
 }
 
 
-class PassFields(Schema):
+class PassFields(TextSchema):
     """The hires fix and subseed fields. Clients may send any of them as null."""
 
-    enable_hr = fields.Boolean(allow_none=True)
+    enable_hr = Flag(allow_none=True)
     hr_scale = Number(allow_none=True)
     hr_resize_x = Whole(allow_none=True)
     hr_resize_y = Whole(allow_none=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import INCLUDE, Schema
+from marshmallow import INCLUDE
 
-from app.fields import Items, Number, PictureText, Text, Whole, load
+from app.fields import Items, Number, PictureText, Text, TextSchema, Whole, load
 from app.payloads import MappedBody
 from app.payloads.passthrough import KANDINSKY_MAPPED, passthrough_fields
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
@@ -34,7 +34,7 @@ _PARTS = ("text", "image", "image", "text")
 MAX_PARTS = 16
 
 
-class _Body(Schema):
+class _Body(TextSchema):
     class Meta:
         unknown = INCLUDE
 

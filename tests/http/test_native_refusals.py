@@ -35,7 +35,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"steps": 10**30}, "steps", "between 1 and 100000"),
     ({"seed": -1}, "seed", "must be between 0 and"),
     ({"seed": 2**63}, "seed", "must be between 0 and"),
-    ({"guidance_scale": "NaN"}, "guidance_scale", "finite"),
+    ({"guidance_scale": "NaN"}, "guidance_scale", "must be a number"),
     ({"guidance_scale": 1e9}, "guidance_scale", "between 0 and 50"),
     ({"width": 8}, "width", "between 16 and 128"),
     ({"height": 4096}, "height", "between 16 and 128"),

@@ -38,6 +38,9 @@ class _NoReport:
     def step(self, done: int) -> None:
         pass
 
+    def preview_due(self) -> bool:
+        return False
+
 
 class ThreadWorker:
     """One slot.

@@ -9,7 +9,7 @@ from typing import Any
 from flask import request
 from marshmallow import INCLUDE, Schema, fields
 
-from app.fields import Items, Number, PictureText, Text, Whole, body_of, load
+from app.fields import Flag, Items, Number, PictureText, Text, TextSchema, Whole, body_of, load
 from app.json_body import Digest
 from jobs.errors import InvalidRequest, Problem
 from jobs.requests import infotext
@@ -56,7 +56,7 @@ IMG2IMG: dict[str, tuple[Any, Any]] = {
 
 _TYPES: dict[Any, Any] = {
     list: partial(Items, fields.Raw(), MAX_ITEMS), dict: partial(fields.Dict, keys=fields.String()),
-    bool: fields.Boolean,
+    bool: Flag,
 }  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def schema(name: str, table: Mapping[str, tuple[Any, Any]]) -> Schema:
         name: _TYPES.get(kind, kind)(allow_none=True, metadata={"default": default})
         for name, (kind, default) in table.items()
     }
-    return Schema.from_dict(fields_by_name, name=name)(unknown=INCLUDE)
+    return TextSchema.from_dict(fields_by_name, name=name)(unknown=INCLUDE)
 
 
 TXT2IMG_SCHEMA, IMG2IMG_SCHEMA = schema("A1111Txt2Img", TXT2IMG), schema("A1111Img2Img", IMG2IMG)

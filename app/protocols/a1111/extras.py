@@ -13,7 +13,7 @@ from PIL import Image
 
 from app import inputs
 from app.extensions import settings
-from app.fields import Items, Number, PictureText, Text, Whole, body_of, load
+from app.fields import Flag, Items, Number, PictureText, Text, TextSchema, Whole, body_of, load
 from app.inputs import off_the_hub
 from app.protocols.a1111.access import A1111Error
 from app.protocols.a1111.lists import UPSCALERS
@@ -28,7 +28,7 @@ _EXIF_IFD, _USER_COMMENT = 0x8769, 0x9286
 _ASSUMED = {"Clip skip": "1", "Schedule type": "Automatic"}
 
 
-class A1111ExtrasSchema(Schema):
+class A1111ExtrasSchema(TextSchema):
     """Images to enlarge."""
 
     class Meta:
@@ -38,7 +38,7 @@ class A1111ExtrasSchema(Schema):
     upscaling_resize = Number(allow_none=True)
     upscaling_resize_w = Whole(allow_none=True)
     upscaling_resize_h = Whole(allow_none=True)
-    upscaling_crop = fields.Boolean(allow_none=True)
+    upscaling_crop = Flag(allow_none=True)
     upscaler_1 = Text(allow_none=True)
     upscaler_2 = Text(allow_none=True)
     extras_upscaler_2_visibility = Number(allow_none=True)

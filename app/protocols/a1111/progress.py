@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from marshmallow import INCLUDE, Schema
-from marshmallow.fields import Boolean
+from flask import request
+from marshmallow import INCLUDE
 
 from app import auth
 from app.extensions import dispatcher, store
-from app.fields import Text, Whole, load
+from app.fields import Flag, Text, TextSchema, Whole, load
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import previews, queries
@@ -22,7 +22,7 @@ from jobs.store.held_requests import HeldRequest, HeldRequests
 PREVIEW_WAIT_S = 1.0
 
 
-class A1111TaskSchema(Schema):
+class A1111TaskSchema(TextSchema):
     """A request whose progress is asked for."""
 
     class Meta:
@@ -30,10 +30,17 @@ class A1111TaskSchema(Schema):
 
     id_task = Text(allow_none=True, metadata={"description": "`force_task_id` of the request."})
     id_live_preview = Whole(allow_none=True, metadata={"description": "`id_live_preview` of the last response."})
-    live_preview = Boolean(allow_none=True, metadata={"description": "Whether to send a new preview."})
+    live_preview = Flag(allow_none=True, metadata={"description": "Whether to send a new preview."})
 
 
-_TASK = A1111TaskSchema()
+class _QuerySchema(TextSchema):
+    class Meta:
+        unknown = INCLUDE
+
+    skip_current_image = Flag()
+
+
+_TASK, _QUERY = A1111TaskSchema(), _QuerySchema()
 _COMPUTED = (JobState.DELIVERING, JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED)
 
 
@@ -109,6 +116,12 @@ def open_requests() -> list[OpenRequest]:
         else:
             unfinished.append(open_request)
     return sorted(unfinished, key=lambda open_request: not open_request.has_started)
+
+
+def skips_picture() -> bool:
+    """Return ``skip_current_image`` of the query. Raises: InvalidRequest."""
+    values, _ = load(_QUERY, request.args)
+    return bool(values.get("skip_current_image"))
 
 
 def progress_body(*, with_picture: bool) -> dict[str, Any]:

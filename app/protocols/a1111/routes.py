@@ -92,10 +92,10 @@ def img2img() -> Response:
 @blueprint.route(f"{_API}/progress", methods=["GET"])
 @blueprint.doc(parameters=[_SKIP_IMAGE])
 @blueprint.response(200, answers.A1111ProgressAnswer, description="The progress.")
+@_problems("The parameter is neither true nor false.")
 def get_progress() -> Response:
     """Return the progress of the oldest request of this key."""
-    skipped = request.args.get("skip_current_image", "").lower() in ("1", "true", "yes", "on")
-    return jsonify(progress.progress_body(with_picture=not skipped))
+    return jsonify(progress.progress_body(with_picture=not progress.skips_picture()))
 
 
 @blueprint.route(f"{_API}/interrupt", methods=["POST"])

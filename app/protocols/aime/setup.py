@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
 from flask import Flask
-from werkzeug.routing import BaseConverter, ValidationError
+from werkzeug.routing import BaseConverter
 
 from app import extensions
 from app.openapi.document import Api
@@ -41,9 +43,6 @@ def _converter(endpoints: Endpoints) -> type[BaseConverter]:
     """Return a URL converter that matches the names of endpoints only, so that other paths reach their own routes."""
 
     class Name(BaseConverter):
-        def to_python(self, value: str) -> str:
-            if value not in endpoints.by_name:
-                raise ValidationError
-            return value
+        regex = "|".join(map(re.escape, endpoints.by_name)) or "(?!)"
 
     return Name

@@ -41,12 +41,12 @@ _EXAMPLE = {"prompt": "a red circle", "infer_steps": 4, "seed": 7}
 
 def _creates(*media_types: str) -> Callable[[View], View]:
     """Document the bodies and refusals that all routes of this module have in common."""
-    schema = schemas.LightX2VTaskSchema if JSON in media_types else schemas.LightX2VFormSchema
+    all_schemas = {JSON: schemas.LightX2VTaskSchema, FORM: schemas.LightX2VFormSchema}
 
     def document(view: View) -> View:
         for decorator in (
             blueprint.doc(parameters=[IDEMPOTENCY_KEY]),
-            blueprint.body(schema, _EXAMPLE, *media_types),
+            *(blueprint.body(all_schemas[name], _EXAMPLE, name) for name in media_types),
             blueprint.error(400, "The body is not a JSON object; in profile `single` also: the service is busy."),
             blueprint.error(409, "The id is taken; in profile `single` this is 400."),
             blueprint.error(429, "The key submits too fast; `Retry-After` has the seconds to wait."),

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from marshmallow import INCLUDE, Schema, fields, validate
+from marshmallow import INCLUDE, fields, validate
 
-from app.fields import Items, Number, PictureText, Text, Whole
+from app.fields import Flag, Items, Number, PictureText, Text, TextSchema, Whole
 from jobs.settings import RETENTION_CLASSES
 
 
@@ -18,7 +18,7 @@ def _doc(text: str) -> dict[str, Any]:
     return {"metadata": {"description": text}, "allow_none": True}
 
 
-class LightX2VTaskSchema(Schema):
+class LightX2VTaskSchema(TextSchema):
     """A task."""
 
     class Meta:
@@ -44,10 +44,10 @@ class LightX2VTaskSchema(Schema):
     talk_objects = fields.Raw(**_doc("Refused: no model here takes audio."))
     presigned_url = Text(**_doc("Refused: outputs are stored on the server."))
     # Ignored, with a warning.
-    use_prompt_enhancer = fields.Boolean(**_doc("Ignored: there is no prompt enhancer."))
+    use_prompt_enhancer = Flag(**_doc("Ignored: there is no prompt enhancer."))
     num_fragments = Whole(**_doc("Ignored: a video is made in one piece."))
     video_duration = Number(**_doc("Ignored: seconds of audio-driven videos."))
-    reuse = fields.Boolean(**_doc("Ignored: no request keeps state for the next one."))
+    reuse = Flag(**_doc("Ignored: no request keeps state for the next one."))
     resize_mode = Text(**_doc("Ignored: the input image is scaled to the output's size."))
     sr_ratio = Number(**_doc("Ignored: no model here enlarges videos."))
     data_bootstrap_room = fields.Raw(**_doc("Ignored."))

@@ -7,6 +7,7 @@ from flask import Response, jsonify
 from app import auth, errors
 from app.downloads import finished_job, send_object
 from app.extensions import dispatcher, objects, settings, store
+from app.methods import changes_state
 from app.openapi.blueprint import Blueprint
 from app.protocols.lightx2v import answers, views
 from app.protocols.lightx2v.profile import is_single
@@ -97,6 +98,7 @@ def cancel_running_tasks() -> Response:
 
 @blueprint.route("/local/video/generate/stop_running_task", methods=["GET"])
 @blueprint.response(200, answers.LightX2VStoppedAnswer, description="The tasks that were stopped.")
+@changes_state
 def stop_running_task() -> Response:
     """Stop what runs, as `DELETE /v1/tasks/running`; the script that LightX2V ships calls this older address."""
     return jsonify(views.stopped_tasks(dispatcher().cancel_all(auth.caller(), waiting=is_single())))

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Response, jsonify, request
-from marshmallow import INCLUDE, Schema, fields, validate
+from marshmallow import INCLUDE, Schema, validate
 
 from app import auth
 from app.extensions import settings, store
-from app.fields import Items, Text, Whole, body_of
+from app.fields import Flag, Items, Text, Whole, body_of
 from app.openapi.blueprint import Blueprint
 from app.protocols.native import fleet_answers as answers
 from app.protocols.native import schemas
@@ -17,6 +17,7 @@ from jobs.callers import ANYBODY, CLASSES, Caller, Role
 from jobs.errors import Forbidden, InvalidRequest, Problem
 from jobs.job_view import iso
 from jobs.outbound import webhook as webhooks
+from jobs.outbound.webhook import EVENTS
 from jobs.slots.slot import ALL_SLOTS
 from jobs.store import queries
 from jobs.store.api_keys import KeyRing
@@ -42,9 +43,9 @@ class KeySchema(Schema):
     max_per_minute = Whole(load_default=0)
     models = Items(Text(), MAX_NAMED, load_default=list)
     endpoints = Items(Text(), MAX_NAMED, load_default=list)
-    may_skip_moderation = fields.Boolean(load_default=False)
+    may_skip_moderation = Flag(load_default=False)
     webhook_url = Text(allow_none=True, load_default=None)
-    webhook_events = schemas.TextList(allow_none=True, load_default=None)
+    webhook_events = schemas.TextList(EVENTS, allow_none=True, load_default=None)
 
 
 class PauseSchema(Schema):

@@ -30,7 +30,7 @@ _LIST = [
     {"in": "query", "name": "state", "description": "Only jobs in this state.",
      "schema": {"type": "string", "enum": [*JobState]}},
     {"in": "query", "name": "limit", "description": "Jobs per page.",
-     "schema": {"type": "integer", "minimum": 1, "maximum": schemas.MAX_LISTED, "default": 50}},
+     "schema": {"type": "integer", "minimum": 1, "maximum": schemas.MAX_PAGE, "default": 50}},
     {"in": "query", "name": "after", "description": "`next` of the previous page.", "schema": bodies.TEXT},
 ]  # fmt: skip
 
@@ -117,7 +117,7 @@ def get_job(job_id: str) -> Response:
 @blueprint.doc(parameters=[previews.PARAMETER, LAST_EVENT_ID])
 @blueprint.response(
     200,
-    bodies.TEXT,
+    bodies.EVENT,
     content_type=bodies.EVENT_STREAM,
     description="Server-sent events until the job has finished; `Last-Event-ID` replays.",
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from marshmallow import INCLUDE, Schema, fields, validate
 
-from app.fields import Items, Number, PictureText, Text, Whole, load, parsed
+from app.fields import Flag, Items, Number, PictureText, Text, TextSchema, Whole, load, parsed
 from jobs.callers import CLASSES
 from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import Kind
@@ -19,7 +20,7 @@ from jobs.settings import RETENTION_CLASSES
 from jobs.states import JobState
 
 #: Most jobs of one page of the list.
-MAX_LISTED = 500
+MAX_PAGE = 500
 #: Most texts of a list.
 MAX_LISTED = 100
 #: Longest time limit that a caller can set, seconds: 30 days.
@@ -61,8 +62,11 @@ class Parts(Items):
 class TextList(Items):
     """A list of texts: a JSON list, or one text with commas (in a form, or for a single value)."""
 
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(Text(), MAX_LISTED, **kwargs)
+    def __init__(self, values: Sequence[str], **kwargs: Any) -> None:
+        value = "|".join(map(re.escape, values))
+        described = {"type": ["array", "string"], "pattern": f"^ *({value}) *(, *({value}) *)*$"}
+        metadata = {**kwargs.pop("metadata", {}), **described}
+        super().__init__(Text(metadata={"enum": [*values]}), MAX_LISTED, metadata=metadata, **kwargs)
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
         if isinstance(value, str):
@@ -71,6 +75,8 @@ class TextList(Items):
 
 
 def _doc(text: str, **more: Any) -> dict[str, Any]:
+    if "enum" in more:
+        more["enum"] = [*more["enum"], None]
     return {"metadata": {"description": text, **more}, "allow_none": True}
 
 
@@ -177,8 +183,7 @@ class SubmitSchema(Schema):
     prior = Part(PriorSchema, **_doc("Settings of the prior, for models that have one."))
     output_format = Text(**_doc("Images: png, webp, jpeg. Videos: mp4, webm, gif, webp.", example="webp"))
     output_quality = Whole(**_doc("1 to 100, for lossy formats."))
-    embed_metadata = fields.Boolean(
-        error_messages={"invalid": "must be true or false"},
+    embed_metadata = Flag(
         **_doc("Store the request in the output file."),
     )
     id = Text(**_doc("Your own id: letters, digits, '_' and '-'. An id that exists is refused with 409."))
@@ -196,8 +201,7 @@ class SubmitSchema(Schema):
         validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
         **_doc("The job expires unless it starts within this many seconds. 0: no deadline."),
     )
-    preview = fields.Boolean(
-        error_messages={"invalid": "must be true or false"},
+    preview = Flag(
         **_doc("Make previews during the whole run. Default: only while somebody requests them."),
     )
     max_run_s = Number(
@@ -209,25 +213,25 @@ class SubmitSchema(Schema):
         **_doc("How long the files are kept. Default: the key's class, else the server's.", enum=[*RETENTION_CLASSES]),
     )
     webhook_url = Text(**_doc("Receiver of the job's events, instead of the key's webhook. Empty text: none."))
-    webhook_events = TextList(**_doc("Events to send. Default: those of the final states.", enum=[*EVENTS]))
-    moderate = fields.Boolean(**_doc("false: skip moderation, for keys that may."))
+    webhook_events = TextList(EVENTS, **_doc("Events to send. Default: those of the final states."))
+    moderate = Flag(**_doc("false: skip moderation, for keys that may."))
 
 
-class ListSchema(Schema):
+class ListSchema(TextSchema):
     """Query of the list of jobs."""
 
     class Meta:
         unknown = INCLUDE
 
     state = fields.Enum(JobState, by_value=True, metadata={"description": "Only jobs in this state."})
-    limit = Whole(load_default=50, validate=validate.Range(1, MAX_LISTED), metadata={"description": "Jobs per page."})
+    limit = Whole(load_default=50, validate=validate.Range(1, MAX_PAGE), metadata={"description": "Jobs per page."})
     after = Text(metadata={"description": "`next` of the previous page."})
 
 
 class CancelAllSchema(Schema):
     """Which jobs to stop."""
 
-    waiting = fields.Boolean(
+    waiting = Flag(
         load_default=False,
         error_messages={"invalid": "must be true or false"},
         metadata={"description": "Also stop jobs that wait or are being delivered."},

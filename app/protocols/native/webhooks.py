@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from flask import Response, jsonify, request
-from marshmallow import INCLUDE, Schema, fields, validate
+from marshmallow import INCLUDE, Schema, validate
 
 from app import auth
 from app.extensions import settings, store
-from app.fields import Text, body_of
+from app.fields import Flag, Text, body_of
 from app.openapi.blueprint import Blueprint
 from app.protocols.native import admin, answers, fleet_answers, schemas
 from jobs.callers import Caller
@@ -29,8 +29,8 @@ class KeyWebhookSchema(Schema):
     """Webhook of a key's jobs."""
 
     url = Text(allow_none=True, load_default=None)
-    events = schemas.TextList(allow_none=True, load_default=None)
-    new_secret = fields.Boolean(load_default=False)
+    events = schemas.TextList(EVENTS, allow_none=True, load_default=None)
+    new_secret = Flag(load_default=False)
 
 
 class ResendSchema(Schema):

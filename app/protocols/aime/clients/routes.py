@@ -11,7 +11,7 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, make_response, request
 from werkzeug.exceptions import HTTPException
 
-from app import browser, waiting
+from app import browser, methods, waiting
 from app.errors import status_of
 from app.extensions import dispatcher, objects, store
 from app.protocols.aime.clients import requests, streams, views
@@ -71,9 +71,12 @@ def _refuse_page(exc: FramemillError) -> tuple[Response, int]:
 def endpoint_view(view: Callable[..., Any]) -> View:
     """Pass the endpoint to a view, and render every error as the protocol does."""
 
+    @methods.changes_state
     @wraps(view)
     def respond(name: str) -> Response:
         endpoint = endpoints().by_name[name]
+        if request.method == "OPTIONS":
+            return methods.allowed_response([*endpoint.methods, "OPTIONS"])
         if request.method not in endpoint.methods:
             return _method_not_allowed(endpoint)
         try:
@@ -93,7 +96,7 @@ def _method_not_allowed(endpoint: Endpoint) -> Response:
     message = f"use {' or '.join(endpoint.methods)}"
     body = {"description": "Method Not Allowed", "status": 405, "message": message}
     response = make_response(jsonify(body), 405)
-    response.headers["Allow"] = ", ".join(endpoint.methods)
+    response.headers["Allow"] = ", ".join([*endpoint.methods, "OPTIONS"])
     return response
 
 
@@ -120,7 +123,7 @@ def _error_of(endpoint: Endpoint, exc: Exception) -> tuple[list[str] | str, int]
     return ["an internal error; the server's log has the details"], 500
 
 
-@blueprint.route("/<endpoint:name>", methods=["GET", "POST"])
+@blueprint.route("/<endpoint:name>", methods=["GET", "POST", "OPTIONS"])
 @endpoint_view
 def submit(endpoint: Endpoint) -> Any:
     """Submit a job; the response is its result, unless ``wait_for_result`` is false."""
@@ -163,7 +166,7 @@ def _accept_and_wait(prepared: Prepared) -> Job:
     return job
 
 
-@blueprint.route("/<endpoint:name>/progress", methods=["GET", "POST"])
+@blueprint.route("/<endpoint:name>/progress", methods=["GET", "POST", "OPTIONS"])
 @endpoint_view
 def progress(endpoint: Endpoint) -> Any:
     """Return the progress of a job, and its result once it has finished."""
@@ -173,7 +176,7 @@ def progress(endpoint: Endpoint) -> Any:
     return _with_cookie(make_response(jsonify(body), status), endpoint, job)
 
 
-@blueprint.route("/<endpoint:name>/cancel", methods=["GET", "POST"])
+@blueprint.route("/<endpoint:name>/cancel", methods=["GET", "POST", "OPTIONS"])
 @endpoint_view
 def cancel(endpoint: Endpoint) -> Any:
     """Cancel a job. Polls of it then receive status 400."""
