@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from jobs.settings import Settings as _Settings
+from jobs.startup import settings_or_exit as _settings_or_exit
 
-_settings = _Settings.from_env()
+_settings = _settings_or_exit()
 
 broker_url = _settings.broker_url
 # "class+url" is how Celery names a backend class.

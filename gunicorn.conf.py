@@ -7,12 +7,10 @@ monkey.patch_all()
 
 import resource  # noqa: E402
 
-from app.auth import refuse_open_address  # noqa: E402
 from app.server.worker import Worker  # noqa: E402
-from jobs.settings import Settings  # noqa: E402
+from jobs.startup import verified_web_settings  # noqa: E402
 
-_settings = Settings.from_env()
-refuse_open_address(_settings)
+_settings = verified_web_settings()
 _host = f"[{_settings.web.host}]" if ":" in _settings.web.host else _settings.web.host
 
 bind = f"{_host}:{_settings.web.port}"

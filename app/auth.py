@@ -10,9 +10,8 @@ from flask_smorest import Blueprint
 
 from app.extensions import hub, settings, store
 from jobs.callers import ANYBODY, Caller, Role
-from jobs.errors import Forbidden, JobNotFound, Unauthorized, Unavailable
+from jobs.errors import Forbidden, JobNotFound, Unauthorized
 from jobs.record import Job
-from jobs.settings import Settings
 from jobs.store import queries
 from jobs.store.api_keys import KeyRing
 from jobs.store.events import Event
@@ -20,8 +19,6 @@ from jobs.store.jobs import JobStore
 
 #: Variable of the WSGI environment with the path that the client called, for routes that a prefix serves again.
 CALLED_PATH = "framemill.called_path"
-#: The remedy in errors.
-HOW_TO_MAKE_A_KEY = "make the first one on the server's host with 'python -m app.keys create NAME --role admin'"
 
 
 def identify(secret: str | None) -> Caller:
@@ -129,23 +126,3 @@ def sees(job_id: str) -> bool:
         return True
     job = queries.find(store(), job_id)
     return job is not None and caller().owns(job.key_id)
-
-
-def refuse_open_address(settings: Settings) -> None:
-    """Refuse to listen on other addresses than loopback while there are no keys.
-
-    Raises:
-        SystemExit: the message says what to do.
-    """
-    if settings.web.is_loopback or settings.access.key_entries or settings.devoid.services:
-        return
-    try:
-        if not KeyRing(JobStore(settings)).is_empty():
-            return
-        reason = "there are no keys yet, so anybody who reaches it could use the GPUs"
-    except Unavailable:
-        reason = "Redis does not answer, so it is unknown whether there are keys"
-    raise SystemExit(
-        f"HOST {settings.web.host} is refused: {reason}. Start Redis (or everything, on loopback) and "
-        f"{HOW_TO_MAKE_A_KEY}, or set API_KEYS."
-    )

@@ -19,6 +19,7 @@ import click
 from jobs.errors import BadSetting
 from jobs.models.backends import read_backends
 from jobs.settings import PROJECT_ROOT, Settings
+from jobs.startup import check_open_address, verify
 from stack import devices, ports
 from stack.embedded_redis.binary import RedisStartError
 from stack.embedded_redis.server import EmbeddedRedis
@@ -66,6 +67,7 @@ def up(procfile: Path, log_dir: Path | None, services: int, start_port: int | No
         settings = Settings.from_env()
         if start_port is not None:
             settings = settings.replace(port=start_port)
+        verify(settings)
         return _run(settings, procfile, log_dir, services)
     except KeyboardInterrupt:
         return 0
@@ -138,6 +140,7 @@ def _run(settings: Settings, procfile: Path, log_dir: Path | None, services: int
                 print(f"using the Redis that already serves {server.socket}; it will be left running", flush=True)
             else:
                 companions["redis"] = server.exit_status
+        check_open_address(settings)
         names = [program.name for program in plan]
         output = LogFolder(log_dir, names) if log_dir else Terminal(names)
         supervisor = Supervisor(output, companions)

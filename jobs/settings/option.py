@@ -59,6 +59,12 @@ def at_least(least: int, why: str) -> Check:
     return validate.Range(least, error=f"be at least {least}, {why} (got {{input}})")
 
 
+def more_than_0(value: float) -> None:
+    """The number is more than 0. Raises: ValidationError."""
+    if value <= 0:
+        raise ValidationError(f"be more than 0 (got {value:g})")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Group:
     """Base of all groups: every value is checked when a group is made. Raises: BadSetting."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.settings.option import PROJECT_ROOT, Group, at_least, one_of, option
+from jobs.settings.option import PROJECT_ROOT, Group, at_least, more_than_0, one_of, option
+from jobs.settings.redis_address import check_redis_url
 
 #: How long the files of a job are kept: until it is deleted, for days, or for hours.
 RETENTION_CLASSES = ("keep", "days", "hours")
@@ -16,9 +17,9 @@ class RedisOptions(Group):
     """The Redis that holds the queue, the records and the events."""
 
     #: Its address. Empty: the embedded server's socket under ``DATA_DIR``.
-    url: str = option("REDIS_URL", "", secret=True)
+    url: str = option("REDIS_URL", "", check_redis_url, secret=True)
     #: Longest wait for one answer, seconds.
-    timeout_s: float = option("REDIS_TIMEOUT_S", 3.0)
+    timeout_s: float = option("REDIS_TIMEOUT_S", 3.0, more_than_0)
     #: Connections that each process opens at most; further calls wait for one.
     connections: int = option("REDIS_CONNECTIONS", 64, at_least(1, "since nothing works without Redis"))
     #: Longest wait for a free connection, seconds.

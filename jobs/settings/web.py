@@ -12,6 +12,9 @@ from jobs.settings.option import PROJECT_ROOT, Group, at_least, between, matchin
 from jobs.slots.slot import is_slot
 from jobs.strict_json import Limits
 
+#: A port is in this range.
+PORTS = between(1, 65_535)
+
 
 @dataclass(frozen=True, kw_only=True)
 class WebOptions(Group):
@@ -20,11 +23,11 @@ class WebOptions(Group):
     #: Address the web server binds.
     host: str = option("HOST", "127.0.0.1")
     #: Port of the web server.
-    port: int = option("PORT", 8000)
+    port: int = option("PORT", 8000, PORTS)
     #: Port of Flower.
-    flower_port: int = option("FLOWER_PORT", 5555)
+    flower_port: int = option("FLOWER_PORT", 5555, PORTS)
     #: Number of web server processes.
-    processes: int = option("WEB_PROCESSES", 1)
+    processes: int = option("WEB_PROCESSES", 1, at_least(1, "since none would serve requests"))
     #: Requests that each process answers at once, streams and sockets included.
     max_connections: int = option("MAX_CONNECTIONS", 2000, at_least(1, "or nothing is answered"))
     #: Open connections of each process on which no request is being answered.

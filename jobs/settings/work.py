@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from jobs.errors import BadSetting
-from jobs.settings.option import Group, matching, one_of, option
+from jobs.settings.option import Group, at_least, matching, more_than_0, one_of, option
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class SchedulingOptions(Group):
     #: A waiting job that sets no deadline itself must start within this, seconds. 0: no deadline.
     start_within_s: float = option("START_WITHIN_S", 0.0)
     #: Number of runs of one job that may end with a lost worker before the job fails.
-    max_attempts: int = option("MAX_ATTEMPTS", 3)
+    max_attempts: int = option("MAX_ATTEMPTS", 3, at_least(1, "since a job needs one run"))
     #: How long an Idempotency-Key is remembered, seconds.
     idempotency_ttl_s: int = option("IDEMPOTENCY_TTL_S", 24 * 3600)
 
@@ -44,7 +44,7 @@ class LeaseOptions(Group):
     """How soon the death of a process is noticed, and what happens then."""
 
     #: Interval at which a worker renews the lease of its slot, seconds.
-    heartbeat_s: float = option("HEARTBEAT_S", 2.0)
+    heartbeat_s: float = option("HEARTBEAT_S", 2.0, more_than_0)
     #: A slot whose lease was not renewed for this long is given up, seconds.
     slot_lease_s: float = option("SLOT_LEASE_S", 10.0)
     #: A job that was sent to a worker and has not started is sent again after this, seconds.

@@ -13,6 +13,8 @@ from jobs.store.scripts import Scripts
 
 #: Prefix of every secret, by which people and secret scanners recognise one.
 SECRET_PREFIX = "fm_"  # noqa: S105  (a prefix, not a secret)
+#: The remedy in errors about a server without keys.
+HOW_TO_MAKE_A_KEY = "make the first one on the server's host with 'python -m app.keys create NAME --role admin'"
 
 
 class KeyRing:
@@ -94,16 +96,7 @@ class KeyRing:
         Raises:
             BadSetting: names the entry, but not its secret.
         """
-        for number, entry in enumerate(entries, 1):
-            name, _, rest = entry.partition(":")
-            secret, *more = rest.split(":")
-            if len(secret) < 16 or len(more) > 2:
-                raise BadSetting(f"API_KEYS entry {number} must be service:secret[:role[:class]], secret of 16 or more")
-            try:
-                role = Role(more[0]) if more else Role.CLIENT
-                caller = Caller(key_id=name, role=role, job_class=more[1] if len(more) > 1 else "general").check()
-            except (ValueError, InvalidRequest) as exc:
-                raise BadSetting(f"API_KEYS entry {number} ({name}): {exc}") from exc
+        for caller, secret in callers_of(entries):
             self._put(caller, secret)
 
     def seed_services(self, entries: list[tuple[str, str]]) -> None:
@@ -130,6 +123,23 @@ class KeyRing:
     def _delete(self, digests: list[str]) -> None:
         if digests:
             self._store.call(lambda c: c.hdel(keys.API_KEYS, *digests))
+
+
+def callers_of(entries: list[str]) -> list[tuple[Caller, str]]:
+    """Return the callers of the settings' keys, with their secrets. Raises: BadSetting: as :meth:`KeyRing.seed`."""
+    callers = []
+    for number, entry in enumerate(entries, 1):
+        name, _, rest = entry.partition(":")
+        secret, *more = rest.split(":")
+        if len(secret) < 16 or len(more) > 2:
+            raise BadSetting(f"API_KEYS entry {number} must be service:secret[:role[:class]], secret of 16 or more")
+        try:
+            role = Role(more[0]) if more else Role.CLIENT
+            caller = Caller(key_id=name, role=role, job_class=more[1] if len(more) > 1 else "general").check()
+        except (ValueError, InvalidRequest) as exc:
+            raise BadSetting(f"API_KEYS entry {number} ({name}): {exc}") from exc
+        callers.append((caller, secret))
+    return callers
 
 
 def _parsed(text: str) -> Caller:

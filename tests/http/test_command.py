@@ -13,10 +13,11 @@ import pytest
 
 import framemill
 from app import auth, create_app, keys
-from app.auth import refuse_open_address
 from framemill.cli import main
 from framemill.errors import ApiError, JobCancelled
 from framemill.records import Job
+from jobs.errors import BadSetting
+from jobs.startup import check_open_address
 from jobs.store.api_keys import KeyRing
 from tests.support.harness import wait_for
 from tests.support.live_server import served
@@ -100,8 +101,8 @@ def test_from_the_first_key_to_the_last(
         return Result(keys.main(words), *capfd.readouterr())
 
     open_address = site.service.settings.replace(host="0.0.0.0")
-    with pytest.raises(SystemExit, match=r"app\.keys create"):
-        refuse_open_address(open_address)
+    with pytest.raises(BadSetting, match=r"app\.keys create"):
+        check_open_address(open_address)
     assert "everybody" in site.command("keys", "list").err
     for role in ("client", "admin"):
         refusal = site.command("keys", "create", "ops", "--role", role)
@@ -118,7 +119,7 @@ def test_from_the_first_key_to_the_last(
     assert re.fullmatch(r"fm_[\w-]{43}", ops)
     assert "shown this once" in created.err
     assert ops not in created.err
-    refuse_open_address(open_address)
+    check_open_address(open_address)
 
     keyless = site.command("models")
     assert (keyless.code, keyless.err) == (

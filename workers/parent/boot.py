@@ -13,6 +13,7 @@ from jobs.errors import BadSetting, Unavailable
 from jobs.log import configure
 from jobs.slots.residency import memory_facts
 from jobs.slots.slot import owner_name, slot_of
+from jobs.startup import cannot_start, verify
 from tasks.celery_app import app
 from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, backends, settings, store
 from workers.parent.child import prepare
@@ -54,11 +55,12 @@ def _prepare_queues(sender: str, instance: Any, **_: Any) -> None:
     """Before the pool forks: set the environment of the child, and add this host's own delivery queue to ``io``."""
     queues = list(instance.app.amqp.queues.consume_from)
     try:
+        verify(settings())
         slot = slot_of(queues, backends())
         if "io" in queues:
             moderation.verify(settings(), outputs=True)
     except BadSetting as exc:
-        raise SystemExit(f"this worker cannot start: {exc.message}") from exc  # Celery swallows other exceptions here
+        raise cannot_start(exc) from exc  # Celery swallows other exceptions here
     if slot:
         os.environ[SLOT_VARIABLE] = slot
         os.environ[OWNER_VARIABLE] = owner_name(settings().node)

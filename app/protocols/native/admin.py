@@ -20,7 +20,7 @@ from jobs.outbound import webhook as webhooks
 from jobs.outbound.webhook import EVENTS
 from jobs.slots.slot import ALL_SLOTS
 from jobs.store import queries
-from jobs.store.api_keys import KeyRing
+from jobs.store.api_keys import HOW_TO_MAKE_A_KEY, KeyRing
 from jobs.store.webhook_outbox import KeyWebhook, WebhookOutbox
 
 blueprint = Blueprint("admin", __name__, url_prefix="/v1/admin", tag="Framemill: keys and operation")
@@ -86,7 +86,7 @@ def get_keys() -> Response:
 def create_key() -> Response:
     """Create an API key."""
     if auth.admin() == ANYBODY:
-        raise Forbidden(f"without API keys this server makes none over HTTP: {auth.HOW_TO_MAKE_A_KEY}")
+        raise Forbidden(f"without API keys this server makes none over HTTP: {HOW_TO_MAKE_A_KEY}")
     values = schemas.strict(_KEY, body_of(request))
     url, events = values.pop("webhook_url"), values.pop("webhook_events")
     lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("models", "endpoints")}

@@ -1,0 +1,94 @@
+"""What each process checks before it starts, so that a wrong setting is one line, not the log of a broken server."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from pathlib import Path
+
+from jobs.errors import BadSetting, Unavailable
+from jobs.folders import make_folder
+from jobs.models.backends import registry_of
+from jobs.settings import Settings
+from jobs.store.api_keys import HOW_TO_MAKE_A_KEY, KeyRing, callers_of
+from jobs.store.connection_check import check_connection
+from jobs.store.jobs import JobStore
+
+#: Errors of a full disk. It may get space again, so processes start and wait for it.
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def settings_or_exit() -> Settings:
+    """Return the settings of the environment.
+
+    Raises:
+        SystemExit: a setting is wrong; the message is one line that names it.
+    """
+    try:
+        return Settings.from_env()
+    except BadSetting as exc:
+        raise cannot_start(exc) from None
+
+
+def verified_web_settings() -> Settings:
+    """Return the settings of a web server after all checks. Raises: SystemExit: as :func:`settings_or_exit`."""
+    settings = settings_or_exit()
+    try:
+        verify(settings)
+        check_open_address(settings)
+    except BadSetting as exc:
+        raise cannot_start(exc) from None
+    return settings
+
+
+def cannot_start(exc: BadSetting) -> SystemExit:
+    """Return the exit of a process that cannot start; the same line for all processes."""
+    return SystemExit(f"cannot start: {exc.message}")
+
+
+def verify(settings: Settings) -> None:
+    """Check what the settings refer to: files, keys, folders and Redis.
+
+    Raises:
+        BadSetting: names the setting and what is wrong.
+    """
+    registry_of(settings)
+    callers_of(settings.access.key_entries)
+    _check_writable("SPOOL_DIR" if settings.spool.dir else "DATA_DIR", settings.spool_disk)
+    if not settings.s3.bucket:
+        _check_writable("DATA_DIR", settings.paths.objects_dir)
+    if settings.embedded_redis:
+        _check_writable("DATA_DIR", settings.redis_socket.parent)
+    if settings.devoid.save_images_locally and settings.devoid.images_path:
+        _check_writable("IMAGES_PATH", settings.devoid.images_path)
+    check_connection(settings)
+
+
+def check_open_address(settings: Settings) -> None:
+    """Refuse to listen on other addresses than loopback while there are no keys.
+
+    Raises:
+        BadSetting: the message says what to do.
+    """
+    if settings.web.is_loopback or settings.access.key_entries or settings.devoid.services:
+        return
+    try:
+        if not KeyRing(JobStore(settings)).is_empty():
+            return
+        reason = "there are no keys yet, so anybody who reaches it could use the GPUs"
+    except Unavailable as exc:
+        reason = f"it is unknown whether there are keys, because {exc.message}"
+    raise BadSetting(
+        f"HOST {settings.web.host} is refused: {reason}. Start Redis (or everything, on loopback) and "
+        f"{HOW_TO_MAKE_A_KEY}, or set API_KEYS"
+    )
+
+
+def _check_writable(setting: str, folder: Path) -> None:
+    try:
+        make_folder(folder)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".part-"):
+            pass
+    except OSError as exc:
+        if exc.errno not in _FULL:
+            raise BadSetting(f"{setting}: the folder {folder} cannot be written: {exc.strerror}") from exc

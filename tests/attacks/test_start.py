@@ -1,0 +1,147 @@
+"""Settings that cannot work are named in one line before anything starts, by every command alike."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from jobs.errors import BadSetting
+from jobs.settings import PROJECT_ROOT, Settings
+from jobs.startup import check_open_address, verify
+from stack.embedded_redis.binary import find_binary
+from tests.support.api import wait_for
+
+COMMANDS = {
+    "stack": (sys.executable, "-m", "stack", "up"),
+    "web": (Path(sys.executable).parent / "gunicorn", "app:create_app()"),
+    "worker": (Path(sys.executable).parent / "celery", "-A", "tasks", "worker", "-Q", "gpu0"),
+}
+PASSWORD = "secret-of-redis"
+
+
+@pytest.fixture(scope="module")
+def locked_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a Redis with a password."""
+    folder = tmp_path_factory.mktemp("redis")
+    port = 21_000 + os.getpid() % 10_000
+    options = ["--port", str(port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", "", "--dir", folder]
+    server = subprocess.Popen([find_binary().path, *options], stdout=subprocess.DEVNULL)
+
+    def answers() -> bool:
+        try:
+            return bool(redis.Redis(port=port, password=PASSWORD).ping())
+        except redis.ConnectionError:
+            return False
+
+    try:
+        wait_for(answers, "Redis")
+        yield port
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "rule"),
+    [
+        ("WEB_PROCESSES", "0", "must be at least 1"),
+        ("PORT", "0", "must be between 1 and 65535"),
+        ("PORT", "99999", "must be between 1 and 65535"),
+        ("FLOWER_PORT", "65536", "must be between 1 and 65535"),
+        ("HEARTBEAT_S", "0", "must be more than 0"),
+        ("REDIS_TIMEOUT_S", "0", "must be more than 0"),
+        ("MAX_ATTEMPTS", "0", "must be at least 1"),
+        ("REDIS_URL", "http://127.0.0.1:6379", "must start with redis://"),
+        ("REDIS_URL", "127.0.0.1:6379", "must start with redis://"),
+        ("REDIS_URL", "redis://:pa#zzword@127.0.0.1:6379/0", "percent-encoded"),
+        ("REDIS_URL", "redis://:pa/zzword@127.0.0.1:6379/0", "percent-encoded"),
+        ("REDIS_URL", "redis://:pa?zzword@127.0.0.1:6379/0", "percent-encoded"),
+        ("REDIS_URL", "redis://:pa[zzword@127.0.0.1:6379/0", "percent-encoded"),
+        ("REDIS_URL", "redis://127.0.0.1:6379/jobs", "must end in the number of a database"),
+        ("REDIS_URL", "redis:///0", "must name a host"),
+        ("REDIS_URL", "unix:", "must start with redis://"),
+        ("REDIS_URL", "rediss://127.0.0.1:6379/0", "ssl_cert_reqs"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_work_is_named(variable: str, value: str, rule: str) -> None:
+    with pytest.raises(BadSetting, match=rule) as caught:
+        Settings.from_env({variable: value})
+    assert caught.value.message.startswith(variable)
+    assert "\n" not in caught.value.message
+    assert "zzword" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", "redis://127.0.0.1", "redis://user:p%23ss@127.0.0.1:6379/15", "redis://:p@ss@[::1]:6379/0", "unix:///r.sock",
+     "rediss://:p@host.example:6380/0?ssl_cert_reqs=required"],
+)  # fmt: skip
+def test_an_address_that_can_work_is_taken(url: str) -> None:
+    assert Settings.from_env({"REDIS_URL": url}).redis.url == url
+
+
+def refused(settings: Settings) -> str:
+    """The message of the check of settings."""
+    with pytest.raises(BadSetting) as caught:
+        verify(settings)
+    assert "\n" not in caught.value.message
+    return caught.value.message
+
+
+def test_what_settings_refer_to_is_checked(tmp_path: Path, drawn_models_file: Path, locked_port: int) -> None:
+    good = Settings.of(data_dir=tmp_path, models_file=drawn_models_file)
+    verify(good)
+
+    def check(**changes: Any) -> str:
+        return refused(good.replace(**changes))
+
+    assert check(models_file=tmp_path / "none.toml").startswith("MODELS_FILE ")
+    assert check(api_keys="shop:short").startswith("API_KEYS entry 1 must be ")
+    file = tmp_path / "file"
+    file.touch()
+    assert check(data_dir=file / "var").startswith("DATA_DIR: the folder ")
+    assert check(spool_dir=file / "spool").startswith("SPOOL_DIR: the folder ")
+    for password in ("", ":wrong@"):
+        message = check(redis_url=f"redis://{password}127.0.0.1:{locked_port}/0")
+        assert message.startswith("REDIS_URL is refused by Redis: ")
+        assert "wrong" not in message
+    right = f"redis://:{PASSWORD}@127.0.0.1:{locked_port}"
+    assert "DB index" in check(redis_url=f"{right}/99")
+    verify(good.replace(redis_url=f"{right}/0"))
+    verify(good.replace(redis_url="redis://127.0.0.1:9/0"))  # it is waited for
+
+
+def test_an_open_address_needs_a_key(tmp_path: Path, locked_port: int) -> None:
+    url = f"redis://:{PASSWORD}@127.0.0.1:{locked_port}/0"
+    check_open_address(Settings.of(redis_url=url))
+    check_open_address(Settings.of(redis_url=url, host="0.0.0.0", api_keys="shop:secret-of-the-shop"))
+    with pytest.raises(BadSetting, match=r"^HOST 0\.0\.0\.0 is refused: there are no keys yet"):
+        check_open_address(Settings.of(redis_url=url, host="0.0.0.0"))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize(
+    ("variable", "value", "line"),
+    [
+        ("PORT", "99999", "cannot start: PORT must be between 1 and 65535 (got 99999)"),
+        ("MODELS_FILE", "/none.toml", "cannot start: MODELS_FILE /none.toml cannot be read: No such file or directory"),
+    ],
+)  # fmt: skip
+def test_every_command_says_the_same_line_and_starts_nothing(
+    tmp_path: Path, command: str, variable: str, value: str, line: str
+) -> None:
+    environment = {**os.environ, "DATA_DIR": str(tmp_path), "C_FORCE_ROOT": "1", variable: value}
+    ended = subprocess.run(
+        COMMANDS[command], cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert ended.returncode != 0
+    assert ended.stderr.splitlines()[-1:] == [line]
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert not list(tmp_path.rglob("*.sock")) + list(tmp_path.rglob("*.pid"))
