@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from app import inputs
+from app.decoding import off_the_hub
 from jobs.formats import FORMATS
 from jobs.objects.base import ObjectStore
 from jobs.requests.generation import GenerationRequest
@@ -32,10 +33,14 @@ class Pictures:
 
     def fingerprint(self) -> str:
         """Return a digest that is equal for the same pictures in the same fields."""
+        return off_the_hub(self._digest) if self.contents else self._digest()
+
+    def _digest(self) -> str:
         digest = hashlib.sha256(b"inverted" if self.mask_inverted else b"")
         for name, content in sorted(self.contents.items()):
             data = content if isinstance(content, bytes) else content.encode()
-            digest.update(f"{name} {len(data)} ".encode() + data)
+            digest.update(f"{name} {len(data)} ".encode())
+            digest.update(data)
         return digest.hexdigest()
 
 

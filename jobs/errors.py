@@ -27,7 +27,8 @@
     │   └── RateLimited      rate_limited         the key submits too fast; try again later
     ├── ServiceBusy          service_busy         a service without a queue is busy
     ├── Unavailable          unavailable          Redis or the object store does not respond
-    │   └── StoreRefuses     unavailable          Redis responds, but refuses this command for the moment
+    │   ├── StoreRefuses     unavailable          Redis responds, but refuses this command for the moment
+    │   └── DecodingBusy     decoding_busy        too many pictures are being decoded; try again later
     ├── JobError             (the job's code)     raised by ``AsyncResult(job_id).get()`` of a failed job
     └── ExecutionError       execution_failed     the model code failed
         ├── OutOfMemory      out_of_memory
@@ -261,6 +262,12 @@ class Overloaded(Unavailable):
 
 class StoreRefuses(Unavailable):
     """The job store refuses this for the moment."""
+
+
+class DecodingBusy(Unavailable):
+    """Too many pictures or sounds are being decoded; try again in a few seconds."""
+
+    code = "decoding_busy"
 
 
 class JobError(FramemillError):

@@ -111,6 +111,14 @@ class InputOptions(Group):
     max_bytes: int = option("MAX_INPUT_BYTES", 32 * 1024 * 1024)
     #: Largest input image, pixels.
     max_px: int = option("MAX_INPUT_PX", 64_000_000)
+    #: Memory for decoding pictures and sound at the same time, in each web server process, bytes.
+    decode_bytes: int = option("DECODE_BUDGET_BYTES", 256 * 1024 * 1024, at_least(1024 * 1024, "a small picture"))
+    #: Threads that decode pictures and sound, in each web server process.
+    decode_threads: int = option("DECODE_THREADS", 2, between(1, 8))
+    #: Longest wait for the memory and a thread, seconds.
+    decode_wait_s: float = option("DECODE_WAIT_S", 20.0)
+    #: Longest conversion of a sound or video, seconds.
+    convert_s: float = option("CONVERT_S", 60.0)
     #: Longest download of an input image, seconds.
     url_timeout_s: float = option("INPUT_URL_TIMEOUT_S", 10.0)
     #: Hosts whose private addresses input links may use, comma separated. Empty: public addresses only.

@@ -11,8 +11,9 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from app.extensions import objects
-from app.inputs import off_the_hub
+from app.decoding import decode, to_base64
+from app.extensions import objects, settings
+from app.pictures import BYTES_PER_PX
 from app.protocols.a1111 import bodies
 from jobs.models import schedulers
 from jobs.models.spec import Kind
@@ -61,18 +62,22 @@ def _images(job: Job, preview: str, *, include_outputs: bool) -> list[str]:
     if job.state is JobState.SUCCEEDED:
         if not include_outputs:
             return []
-        return [base64.b64encode(b"".join(objects().read(output.key))).decode() for output in job.outputs]
-    return [off_the_hub(lambda: _enlarged_preview(preview, job.request))] if preview else []
+        return [to_base64(b"".join(objects().read(output.key))) for output in job.outputs]
+    if not preview:
+        return []
+    width, height = job.request.output_size
+    need_bytes = width * height * BYTES_PER_PX["png"]
+    return [to_base64(decode(need_bytes, lambda: _enlarged_preview(preview, job.request), settings()))]
 
 
-def _enlarged_preview(preview: str, request: GenerationRequest) -> str:
+def _enlarged_preview(preview: str, request: GenerationRequest) -> bytes:
     """Return a preview in the requested size, as a PNG with an infotext."""
     with Image.open(io.BytesIO(base64.b64decode(preview))) as small:
         picture = small.convert("RGB").resize(request.output_size, Image.Resampling.BICUBIC)
     notes, file = PngInfo(), io.BytesIO()
     notes.add_text("parameters", infotext.write({**request.to_dict(), **request.seeds(0)}))
     picture.save(file, "PNG", pnginfo=notes, compress_level=1)
-    return base64.b64encode(file.getvalue()).decode()
+    return file.getvalue()
 
 
 def _parameters(request: GenerationRequest, fields: Mapping[str, Any], kind: Kind) -> dict[str, Any]:

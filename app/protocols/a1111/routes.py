@@ -149,7 +149,7 @@ def png_info() -> Response:
 @blueprint.error(500, "The image cannot be read.")
 def extra_single_image() -> Response:
     """Enlarge an image without a model."""
-    return jsonify(extras.enlarge_single())
+    return extras.enlarge_single()
 
 
 @blueprint.route(f"{_API}/extra-batch-images", methods=["POST"])
@@ -162,7 +162,7 @@ def extra_single_image() -> Response:
 @blueprint.error(500, "An image cannot be read.")
 def extra_batch_images() -> Response:
     """Enlarge images without a model."""
-    return jsonify(extras.enlarge_batch())
+    return extras.enlarge_batch()
 
 
 @blueprint.route(f"{_API}/interrogate", methods=["POST"])

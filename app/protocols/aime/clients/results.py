@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.inputs import off_the_hub
+from app.extensions import settings
 from app.protocols.aime.endpoints.spec import Endpoint, LocalModel, Output
 from app.protocols.aime.inputs import images
 from app.protocols.aime.inputs.media import data_uri
@@ -91,6 +91,6 @@ def _file(job: Job, index: int, objects: ObjectStore, spec: Output | None = None
     if image_format == "jpg":
         image_format = "jpeg"
     if image_format in images.FORMATS and media_type.startswith("image/") and media_type != f"image/{image_format}":
-        content = off_the_hub(lambda: images.as_format(content, image_format))
+        content = images.as_format(content, image_format, settings())
         media_type = f"image/{image_format}"
     return data_uri(content, media_type)

@@ -7,8 +7,14 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
+from app.decoding import decode, off_the_hub
+from app.pictures import BYTES_PER_PX, OTHER_BYTES_PER_PX, has_too_many_scans
 from app.protocols.aime.endpoints.spec import Input, Rule
 from app.protocols.aime.inputs.values import BadValue, align_down, describe
+from jobs.settings import Settings
+
+#: Tags of TIFF, and the largest tile that is accepted.
+_TILE_WIDTH, _TILE_LENGTH, _MAX_TILE_PX = 322, 323, 4096 * 4096
 
 FORMATS = ("png", "jpeg", "webp", "bmp", "tiff", "gif")
 
@@ -24,26 +30,24 @@ _MODES = {
 }  # fmt: skip
 
 
-def convert_image(spec: Input, data: bytes, *, formats: tuple[str, ...], max_px: int) -> tuple[bytes, str]:
+def convert_image(spec: Input, data: bytes, formats: tuple[str, ...], settings: Settings) -> tuple[bytes, str]:
     """Return an image as its input declares it; the bytes are unchanged if it already conforms.
 
     Args:
         spec: the input.
         data: the file.
         formats: formats that the server accepts; empty: all of :data:`FORMATS`.
-        max_px: maximum number of pixels.
+        settings: limits of pixels and of decoding.
 
     Returns:
         The file, and its format.
 
     Raises:
         BadValue: it is damaged or too large, or it is not allowed and the input does not convert.
+        DecodingBusy: too many images are being decoded.
     """
-    try:
-        image: Image.Image = Image.open(io.BytesIO(data), formats=[name.upper() for name in FORMATS])
-    except Exception:
-        raise BadValue(f"must be an image: {', '.join(FORMATS)}") from None
-    kind = str(image.format).lower()
+    image = off_the_hub(lambda: _opened(data))
+    max_px, kind = settings.inputs.max_px, str(image.format).lower()
     if formats and kind not in formats:
         raise BadValue(f"must be {', '.join(formats)}, not {kind}")
     if image.width * image.height > max_px:
@@ -53,20 +57,46 @@ def convert_image(spec: Input, data: bytes, *, formats: tuple[str, ...], max_px:
     spaces = _SPACES.get(image.mode, ("other",)) + (("yuv",) if kind == "jpeg" else ())
     space = _fit_space(attributes.get("color_space"), spaces)
     size = fit_size(attributes.get("size"), image.size, keep_ratio=spec.keep_aspect_ratio)
+    if size[0] * size[1] > max_px:
+        raise BadValue(f"must not have more than {max_px} pixels after its conversion")
+
+    def converted() -> bytes:
+        try:
+            image.load()
+            if (target, size) == (kind, image.size) and space in spaces:
+                return data
+            if size == image.size:
+                changed = ImageOps.exif_transpose(image)
+            else:
+                changed = resize(image, size, crop=spec.resize_method == "crop")
+            return encode(changed, target, changed.mode if space in spaces else _MODES.get(space, "RGB"))
+        except Exception:
+            raise BadValue(f"is damaged or incomplete ({kind})") from None
+
+    return decode(_need_bytes(image, size), converted, settings), target
+
+
+def _opened(data: bytes) -> Image.Image:
+    """Read the header of an image. Raises: BadValue."""
     try:
-        image.load()
-        if (target, size) == (kind, image.size) and space in spaces:
-            return data, kind
-        if size == image.size:
-            image = ImageOps.exif_transpose(image)
-        else:
-            image = resize(image, size, crop=spec.resize_method == "crop")
-        mode = image.mode if space in spaces else _MODES.get(space, "RGB")
-        return encode(image, target, mode), target
-    except BadValue:
-        raise
+        image: Image.Image = Image.open(io.BytesIO(data), formats=[name.upper() for name in FORMATS])
+        if _tile_px(image) > _MAX_TILE_PX or has_too_many_scans(data):
+            raise ValueError
+        return image
     except Exception:
-        raise BadValue(f"is damaged or incomplete ({kind})") from None
+        raise BadValue(f"must be an image: {', '.join(FORMATS)}") from None
+
+
+def _tile_px(image: Image.Image) -> int:
+    """Return the pixels of a tile of a TIFF file, which its reader keeps in memory however small the image is."""
+    tags: Any = getattr(image, "tag_v2", {})
+    return int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0))
+
+
+def _need_bytes(image: Image.Image, size: tuple[int, int]) -> int:
+    """Return the memory that decoding an image and converting it to this size needs at most."""
+    per_px = BYTES_PER_PX.get(str(image.format).lower(), OTHER_BYTES_PER_PX)
+    return image.width * image.height * per_px + size[0] * size[1] * OTHER_BYTES_PER_PX * (size != image.size)
 
 
 def encode(image: Image.Image, kind: str, mode: str = "") -> bytes:
@@ -95,12 +125,12 @@ def encode(image: Image.Image, kind: str, mode: str = "") -> bytes:
     return buffer.getvalue()
 
 
-def as_format(data: bytes, kind: str, space: str = "") -> bytes:
-    """Return a stored image in the format of an output."""
-    image = Image.open(io.BytesIO(data))
-    if (image.format or "").lower() == kind and not space:
+def as_format(data: bytes, kind: str, settings: Settings) -> bytes:
+    """Return a stored image in the format of an output. Raises: DecodingBusy."""
+    image = Image.open(io.BytesIO(data), formats=[name.upper() for name in FORMATS])
+    if (image.format or "").lower() == kind:
         return data
-    return encode(image, kind, _MODES.get(space, "RGB"))
+    return decode(_need_bytes(image, image.size), lambda: encode(image, kind, "RGB"), settings)
 
 
 def fit_word(rule: Rule | None, word: str, what: str) -> str:
@@ -164,7 +194,7 @@ def resize(image: Image.Image, size: tuple[int, int], *, crop: bool) -> Image.Im
 def size_of(data: bytes) -> tuple[int, int]:
     """Return the width and height of an image in pixels, or zeros if the file is not an image."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=[name.upper() for name in FORMATS]) as image:
             return image.size
     except Exception:
         return 0, 0

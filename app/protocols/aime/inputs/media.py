@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from app.inputs import off_the_hub
+from app.decoding import from_base64, to_base64
+from app.inputs import store_once
 from app.protocols.aime.endpoints.spec import Endpoints, Input
 from app.protocols.aime.inputs.images import convert_image
 from app.protocols.aime.inputs.recordings import convert_recording
 from app.protocols.aime.inputs.values import BadValue
-from jobs.errors import ObjectNotFound
 from jobs.objects.base import ObjectStore
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
@@ -26,7 +23,10 @@ _FORMAT_NAMES = {
 
 
 def decode_media(spec: Input, value: Any, endpoints: Endpoints, settings: Settings) -> tuple[bytes, str]:
-    """Return the file of a data URI, converted as its input declares it, and its media type. Raises: BadValue."""
+    """Return the file of a data URI, converted as its input declares it, and its media type.
+
+    Raises: BadValue, DecodingBusy.
+    """
     head = _DATA_URI.match(value) if isinstance(value, str) else None
     if head is None:
         raise BadValue(f"must be a data URI: data:{spec.type}/<format>;base64,…")
@@ -37,22 +37,17 @@ def decode_media(spec: Input, value: Any, endpoints: Endpoints, settings: Settin
     body, max_bytes = value[head.end() :], settings.inputs.max_bytes
     if len(body) * 3 // 4 > max_bytes:
         raise BadValue(f"must not exceed {max_bytes} bytes")
-    limits: dict[str, Any] = {"formats": endpoints.formats.get(spec.type, ()), "max_px": settings.inputs.max_px}
-
-    def convert() -> tuple[bytes, str]:
-        data = _decode(body)
-        if spec.type == "image":
-            content, file_format = convert_image(spec, data, **limits)
-        else:
-            content, file_format = convert_recording(spec, data, declared, **limits)
-        return content, f"{spec.type}/{file_format}"
-
-    return off_the_hub(convert)
+    data, formats = _decode(body), endpoints.formats.get(spec.type, ())
+    if spec.type == "image":
+        content, file_format = convert_image(spec, data, formats, settings)
+    else:
+        content, file_format = convert_recording(spec, data, declared, formats, settings)
+    return content, f"{spec.type}/{file_format}"
 
 
 def data_uri(content: bytes, media_type: str) -> str:
     """Encode a file as a data URI."""
-    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
+    return f"data:{media_type};base64,{to_base64(content)}"
 
 
 def store_media(media: Mapping[str, tuple[bytes, str]], objects: ObjectStore, records: JobStore) -> dict[str, str]:
@@ -69,14 +64,10 @@ def store_media(media: Mapping[str, tuple[bytes, str]], objects: ObjectStore, re
     Raises:
         Unavailable: the object store or Redis does not respond.
     """
-    keys = {}
-    for name, (content, media_type) in media.items():
-        keys[name] = records.reserve_input(hashlib.sha256(content).hexdigest(), media_type.partition("/")[2])
-        try:
-            objects.stat(keys[name])
-        except ObjectNotFound:
-            objects.put_bytes(keys[name], content, media_type)
-    return keys
+    return {
+        name: store_once(content, media_type.partition("/")[2], media_type, objects, records)
+        for name, (content, media_type) in media.items()
+    }
 
 
 def _declared_format(kind: str, name: str) -> str:
@@ -88,8 +79,8 @@ def _declared_format(kind: str, name: str) -> str:
 
 def _decode(body: str) -> bytes:
     try:
-        data = base64.b64decode(body, validate=True)
-    except (binascii.Error, ValueError):
+        data = from_base64(body)
+    except ValueError:
         raise BadValue("must be valid base64") from None
     if not data:
         raise BadValue("must not be empty")

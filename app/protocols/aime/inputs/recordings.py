@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import time
 from dataclasses import dataclass
 from typing import Any
 
 import av
 from av.filter import Graph
 
+from app.decoding import decode
 from app.protocols.aime.endpoints.spec import Input
 from app.protocols.aime.inputs.images import fit_size, fit_word
 from app.protocols.aime.inputs.values import BadValue, fit_number
+from jobs.errors import DecodingBusy
+from jobs.settings import Settings
 
 #: Format → the codecs of sound and picture that it is encoded with.
 _CODECS = {
@@ -21,6 +25,12 @@ _CODECS = {
 }  # fmt: skip
 _PCM = {8: "pcm_u8", 16: "pcm_s16le", 32: "pcm_s32le", 64: "pcm_f64le"}
 _CONTAINERS = {"mkv": "matroska"}
+#: Memory for opening a recording, and for a conversion beside its pictures.
+_PROBE_BYTES = 16 * 1024 * 1024
+#: Frames that decoder and encoder keep: references of the one, frames that the other looks ahead.
+_FRAMES_IN_MEMORY = 32
+#: Options of encoders of pictures, for fewer frames in memory.
+_FEW_FRAMES = {"libx264": {"rc-lookahead": "8", "threads": "1"}, "libvpx-vp9": {"lag-in-frames": "8", "threads": "1"}}
 #: The only sample rates that Opus accepts.
 _OPUS_RATES = (48000, 24000, 16000, 12000, 8000)
 
@@ -38,10 +48,17 @@ class _Plan:
     duration_s: float | None = None
     size: tuple[int, int] = (0, 0)
     pixels: str = ""
+    #: Pixels of a frame, before or after the conversion.
+    frame_px: int = 0
+
+    @property
+    def need_bytes(self) -> int:
+        """Memory that the conversion needs at most, without its result."""
+        return _PROBE_BYTES + self.frame_px * _FRAMES_IN_MEMORY * 2
 
 
 def convert_recording(
-    spec: Input, data: bytes, declared: str, *, formats: tuple[str, ...], max_px: int
+    spec: Input, data: bytes, declared: str, formats: tuple[str, ...], settings: Settings
 ) -> tuple[bytes, str]:  # fmt: skip
     """Return a sound or video as its input declares it; the bytes are unchanged if it already conforms.
 
@@ -50,24 +67,62 @@ def convert_recording(
         data: the file.
         declared: the format that the caller names; needed where one container is used by several formats.
         formats: formats that the server accepts; empty: all that FFmpeg knows.
-        max_px: maximum number of pixels of a frame.
+        settings: limits of pixels, bytes and decoding.
 
     Returns:
         The file, and its format.
 
     Raises:
-        BadValue: it is damaged, or it is not allowed and the input does not convert.
+        BadValue: it is damaged, or it is not allowed and the input does not convert; or the result would be too large.
+        DecodingBusy: too many recordings are being decoded.
     """
+    max_px = settings.inputs.max_px
+
+    def checked() -> tuple[Any, _Plan]:
+        source = av.open(io.BytesIO(data), "r")
+        try:
+            return source, _plan(spec, source, declared, formats, max_px)
+        except BaseException:
+            source.close()
+            raise
+
+    def encoded() -> bytes:
+        target = _LimitedFile(settings.inputs.max_bytes)
+        try:
+            _encode(spec, source, plan, target, settings.inputs.convert_s)
+        except Exception:
+            if target.is_full:
+                raise BadValue(f"must not exceed {settings.inputs.max_bytes} bytes after its conversion") from None
+            raise
+        return target.getvalue()
+
     try:
-        with av.open(io.BytesIO(data), "r") as source:
-            plan = _plan(spec, source, declared, formats, max_px)
+        # FFmpeg decodes the first pictures of some formats to find out what they are.
+        source, plan = decode(_PROBE_BYTES, checked, settings)
+        with source:
             if not plan.changes:
                 return data, plan.format
-            return _encode(spec, source, plan), plan.format
-    except BadValue:
+            return decode(plan.need_bytes + settings.inputs.max_bytes, encoded, settings), plan.format
+    except (BadValue, DecodingBusy):
         raise
     except Exception:  # FFmpeg raises many types for damaged files
         raise BadValue(f"is damaged, or of an unknown {spec.type} format") from None
+
+
+class _LimitedFile(io.BytesIO):
+    """A file in memory that refuses to become larger than an input may be."""
+
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__()
+        self._max_bytes = max_bytes
+        #: Whether something was refused. FFmpeg hides the exception.
+        self.is_full = False
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > self._max_bytes:
+            self.is_full = True
+            raise OSError("the file is full")
+        return super().write(data)
 
 
 def _plan(spec: Input, source: Any, declared: str, formats: tuple[str, ...], max_px: int) -> _Plan:
@@ -108,6 +163,9 @@ def _plan_film(plan: _Plan, spec: Input, film: Any, max_px: int) -> None:
     plan.size = fit_size(spec.attributes.get("size"), size, keep_ratio=spec.keep_aspect_ratio)
     space = _space(film.pix_fmt or "")
     allowed_space = fit_word(spec.attributes.get("color_space"), space, "color_space ")
+    plan.frame_px = max(film.width * film.height, plan.size[0] * plan.size[1])
+    if plan.frame_px > max_px:
+        raise BadValue(f"must not have more than {max_px} pixels after its conversion")
     plan.changes |= plan.size != size or allowed_space != space
     plan.pixels = {"gray": "gray", "monochrome": "gray"}.get(allowed_space, "yuv420p")
 
@@ -120,14 +178,14 @@ def _fit(plan: _Plan, spec: Input, name: str, value: Any) -> Any:
     return fitted
 
 
-def _encode(spec: Input, source: Any, plan: _Plan) -> bytes:
+def _encode(spec: Input, source: Any, plan: _Plan, file: io.BytesIO, limit_s: float) -> None:
     sound_codec, film_codec = _CODECS.get(plan.format, ("", ""))
     if not sound_codec or (spec.type == "video" and not film_codec):
         raise BadValue(f"cannot be converted to {plan.format}")
     sound = next(iter(source.streams.audio), None)
     film = next(iter(source.streams.video), None) if spec.type == "video" else None
-    buffer = io.BytesIO()
-    with av.open(buffer, "w", format=_CONTAINERS.get(plan.format, plan.format)) as target:
+    latest = time.monotonic() + limit_s
+    with av.open(file, "w", format=_CONTAINERS.get(plan.format, plan.format)) as target:
         writers: dict[int, _Film | _Sound] = {}
         if film is not None:
             writers[film.index] = _Film(target, film, film_codec, plan, crop=spec.resize_method == "crop")
@@ -135,12 +193,13 @@ def _encode(spec: Input, source: Any, plan: _Plan) -> bytes:
             writers[sound.index] = _Sound(target, sound_codec, plan)
         streams = [stream for stream in (film, sound) if stream is not None]
         for index, frame in _frames(source, streams):
+            if time.monotonic() > latest:
+                raise BadValue(f"takes more than {limit_s:g} s to convert: send it as {plan.format}")
             if plan.duration_s is not None and frame.time is not None and frame.time >= plan.duration_s:
                 continue
             writers[index].add(frame)
         for writer in writers.values():
             writer.end()
-    return buffer.getvalue()
 
 
 def _frames(source: Any, streams: list[Any]) -> Any:
@@ -205,7 +264,7 @@ class _Film:
         if codec == "libx264" and plan.pixels == "yuv420p":
             width, height = width // 2 * 2, height // 2 * 2  # the codec needs even sides
         self._target = target
-        self._stream = target.add_stream(codec, rate=source.average_rate or 25)
+        self._stream = target.add_stream(codec, rate=source.average_rate or 25, options=_FEW_FRAMES.get(codec, {}))
         self._stream.width, self._stream.height, self._stream.pix_fmt = width, height, "yuv420p"
         filters = [("crop", _center(source.width, source.height, width, height))] if crop else []
         filters += [("scale", f"{width}:{height}"), ("format", plan.pixels), ("format", "yuv420p")]

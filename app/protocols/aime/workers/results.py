@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import re
 import time
 from collections.abc import Mapping
 from typing import Any
 
-from app.inputs import off_the_hub
+from app.decoding import from_base64, off_the_hub
+from app.inputs import put
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.inputs import images
 from jobs.errors import ExecutionError
@@ -41,8 +40,8 @@ class OutputFiles:
         if head is None:
             return None
         try:
-            content = off_the_hub(lambda: base64.b64decode(value[head.end() :], validate=True))
-        except (binascii.Error, ValueError):
+            content = from_base64(value[head.end() :])
+        except ValueError:
             return None
         self.outputs.append(self._put(content, head[1]))
         return len(self.outputs) - 1
@@ -51,9 +50,9 @@ class OutputFiles:
         subtype = media_type.partition("/")[2]
         extension = re.sub("[^a-z0-9]", "", _EXTENSIONS.get(subtype, subtype).lower()) or "bin"
         key = f"{self._folder}/{len(self.outputs)}.{extension}"
-        self._objects.put_bytes(key, content, media_type)
-        width, height = images.size_of(content) if media_type.startswith("image/") else (0, 0)
-        digest = hashlib.sha256(content).hexdigest()
+        put(self._objects, key, content, media_type)
+        width, height = off_the_hub(lambda: images.size_of(content)) if media_type.startswith("image/") else (0, 0)
+        digest = off_the_hub(lambda: hashlib.sha256(content).hexdigest())
         return Output(
             key=key, media_type=media_type, bytes=len(content), sha256=digest, width=width, height=height
         )  # fmt: skip
