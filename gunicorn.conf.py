@@ -8,8 +8,10 @@ monkey.patch_all()
 import resource  # noqa: E402
 
 from app.server.worker import Worker  # noqa: E402
+from jobs import log  # noqa: E402
 from jobs.startup import verified_web_settings  # noqa: E402
 
+log.hide_queries()
 _settings = verified_web_settings()
 _host = f"[{_settings.web.host}]" if ":" in _settings.web.host else _settings.web.host
 

@@ -34,6 +34,8 @@ def unavailable(exc: redis.RedisError) -> Unavailable | None:
     for pattern, reason in _PATTERNS:
         if pattern.search(text):
             return StoreRefuses(f"the job store {reason}")
+    if isinstance(exc, redis.AuthenticationError):
+        return Unavailable("the job store refuses the password of REDIS_URL")
     if isinstance(exc, redis.ConnectionError | redis.TimeoutError):
         if isinstance(exc.__context__, queue.Empty):  # how redis-py's pool says that all connections are in use
             return Unavailable("this server has too many requests at once; try again")

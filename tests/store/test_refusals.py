@@ -201,6 +201,12 @@ def test_each_refusal_has_its_reason(reply: str, reason: str) -> None:
     assert problem.message.startswith(f"the job store {reason}")
 
 
+def test_a_password_that_was_changed_is_named() -> None:
+    problem = refusals.unavailable(redis.AuthenticationError("invalid username-password pair or user is disabled."))
+    assert problem is not None
+    assert problem.message == "the job store refuses the password of REDIS_URL"
+
+
 def test_other_errors_are_not_taken_for_refusals(room: Open) -> None:
     here = room()
     here.redis.set("text", "x")
