@@ -9,10 +9,9 @@ from typing import Any
 from marshmallow import INCLUDE, fields
 
 from app.fields import Items, Number, PictureText, Text, Whole, load
-from app.payloads import MappedBody, a1111_masks, a1111_passes
+from app.payloads import MappedBody, a1111_masks, a1111_passes, a1111_samplers
 from app.payloads.passthrough import A1111_MAPPED, passthrough_fields
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
-from jobs.models import schedulers
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
 
@@ -117,7 +116,7 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
     values["prompt"], loras = _loras(values["prompt"])
     if loras:
         values["loras"] = loras
-    values["scheduler"] = _scheduler(body, spec, warnings)
+    values["scheduler"] = a1111_samplers.scheduler_of(body, spec, warnings)
     values |= a1111_masks.values_of(body, kind, warnings)
     values |= a1111_passes.values_of(body, kind, spec, warnings)
     return MappedBody(values, warnings)
@@ -149,22 +148,6 @@ def _model(body: Mapping[str, Any], kind: Kind, models: ModelRegistry, default: 
     if spec is None or kind not in spec.kinds:
         raise InvalidRequest(Problem("override_settings", f"cannot be used: no model here has {kind}", named))
     return spec
-
-
-def _scheduler(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> str | None:
-    """Return the scheduler for a sampler and its schedule; None, with a warning, if the model does not have it."""
-    sampler = body.get("sampler_name") or body.get("sampler_index")
-    if not sampler:
-        return None
-    schedule = body.get("scheduler") or ""
-    for name in (f"{sampler} {schedule}".strip(), sampler):
-        choice = schedulers.parse(name)
-        if choice is not None and str(choice) in (*spec.schedulers, spec.scheduler):
-            if name == sampler and schedule.lower() not in ("", "automatic"):
-                warnings.append(f"scheduler {schedule} was ignored")
-            return str(choice)
-    warnings.append(f"model {spec.name} has no sampler {sampler}; its own was used")
-    return None
 
 
 def _loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:

@@ -21,7 +21,12 @@ SCHEDULES: dict[str, dict[str, Any]] = {
     "Beta": {"use_beta_sigmas": True},
     "SGM Uniform": {"timestep_spacing": "trailing"},
 }
-_SCHEDULE_ALIASES = {"ka": "Karras", "normal": "", "automatic": "", "uniform": ""}
+#: Other names of schedules. A polyexponential schedule is by default the exponential one, ``simple`` has the timesteps
+#: of SGM Uniform, and '' is the plain schedule of the model.
+_SCHEDULE_ALIASES = {
+    "ka": "Karras", "polyexponential": "Exponential", "sgmuniform": "SGM Uniform", "simple": "SGM Uniform",
+    "normal": "", "uniform": "", "automatic": "",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,8 @@ class Sampler:
     sigmas: bool = False
     #: Whether it supports the schedule SGM Uniform (trailing timesteps).
     trailing: bool = True
+    #: Schedule that AUTOMATIC1111 uses for this sampler where a request leaves the choice to it; '' for the plain one.
+    automatic: str = ""
     aliases: tuple[str, ...] = ()
 
     def class_in(self, family: str) -> str | None:
@@ -51,22 +58,28 @@ SAMPLERS: dict[str, Sampler] = {
     "Euler a": Sampler("EulerAncestralDiscreteScheduler", aliases=("euler ancestral",)),
     "Heun": Sampler("HeunDiscreteScheduler", "FlowMatchHeunDiscreteScheduler", sigmas=True),
     "LMS": Sampler("LMSDiscreteScheduler", sigmas=True),
-    "DPM2": Sampler("KDPM2DiscreteScheduler", sigmas=True),
-    "DPM2 a": Sampler("KDPM2AncestralDiscreteScheduler", sigmas=True, aliases=("dpm2 ancestral",)),
+    "DPM2": Sampler("KDPM2DiscreteScheduler", sigmas=True, automatic="Karras"),
+    "DPM2 a": Sampler(
+        "KDPM2AncestralDiscreteScheduler", sigmas=True, automatic="Karras", aliases=("dpm2 ancestral",)
+    ),
     "DPM++ 2M": Sampler(
-        "DPMSolverMultistepScheduler", "DPMSolverMultistepScheduler", sigmas=True,
+        "DPMSolverMultistepScheduler", "DPMSolverMultistepScheduler", sigmas=True, automatic="Karras",
         options={"algorithm_type": "dpmsolver++", "solver_order": 2},
     ),
     "DPM++ 2M SDE": Sampler(
-        "DPMSolverMultistepScheduler", "DPMSolverMultistepScheduler", sigmas=True,
+        "DPMSolverMultistepScheduler", "DPMSolverMultistepScheduler", sigmas=True, automatic="Exponential",
         options={"algorithm_type": "sde-dpmsolver++", "solver_order": 2},
+    ),
+    "DPM++ 2M SDE Heun": Sampler(
+        "DPMSolverMultistepScheduler", "DPMSolverMultistepScheduler", sigmas=True, automatic="Exponential",
+        options={"algorithm_type": "sde-dpmsolver++", "solver_order": 2, "solver_type": "heun"},
     ),
     "DPM++ 3M": Sampler(
         "DPMSolverMultistepScheduler", "DPMSolverMultistepScheduler", sigmas=True,
         options={"algorithm_type": "dpmsolver++", "solver_order": 3},
     ),
     "DPM++ 3M SDE": Sampler(
-        "DPMSolverMultistepScheduler", "DPMSolverMultistepScheduler", sigmas=True,
+        "DPMSolverMultistepScheduler", "DPMSolverMultistepScheduler", sigmas=True, automatic="Exponential",
         options={"algorithm_type": "sde-dpmsolver++", "solver_order": 3},
     ),
     "DPM++ 2S": Sampler(
@@ -74,7 +87,7 @@ SAMPLERS: dict[str, Sampler] = {
         options={"algorithm_type": "dpmsolver++", "solver_order": 2, "lower_order_final": True},
     ),
     "DPM++ SDE": Sampler(
-        "DPMSolverSinglestepScheduler", sigmas=True, trailing=False,
+        "DPMSolverSinglestepScheduler", sigmas=True, automatic="Karras", trailing=False,
         options={"algorithm_type": "sde-dpmsolver++", "solver_order": 2, "lower_order_final": True},
     ),
     "DEIS": Sampler("DEISMultistepScheduler", "DEISMultistepScheduler", sigmas=True),
@@ -97,17 +110,35 @@ class Choice:
     def __str__(self) -> str:
         return f"{self.sampler} {self.schedule}".strip()
 
+    @property
+    def schedule_type(self) -> str:
+        """The schedule as AUTOMATIC1111 names it. There ``Automatic`` means another one than the plain one for some."""
+        return self.schedule or ("Uniform" if SAMPLERS[self.sampler].automatic else "Automatic")
+
 
 def parse(text: str) -> Choice | None:
-    """Return the sampler and schedule of a name; None for an unknown name."""
+    """Return the sampler and schedule of a name; None for an unknown name, and for a pair that does not exist."""
+    sampler, schedule = split(text)
+    if sampler is None or not SAMPLERS[sampler].supports(schedule_of(schedule) or ""):
+        return None
+    return Choice(sampler, schedule_of(schedule) or "")
+
+
+def split(text: str) -> tuple[str | None, str]:
+    """Return the sampler of a name (None: unknown), and what the name calls its schedule ('' for nothing)."""
     name = _normal(text)
     if name in _BY_ALIAS:
-        return Choice(_BY_ALIAS[name])
-    for alias, schedule in _BY_SCHEDULE.items():
+        return _BY_ALIAS[name], ""
+    for alias in _BY_SCHEDULE:
         sampler = _BY_ALIAS.get(name.removesuffix(" " + alias))
-        if sampler is not None and name.endswith(" " + alias) and SAMPLERS[sampler].supports(schedule):
-            return Choice(sampler, schedule)
-    return None
+        if sampler is not None and name.endswith(" " + alias):
+            return sampler, alias
+    return None, ""
+
+
+def schedule_of(text: str) -> str | None:
+    """Return the schedule of a name ('' for the plain one); None for an unknown name."""
+    return _BY_SCHEDULE.get(_normal(text))
 
 
 def names_of(family: str) -> tuple[str, ...]:

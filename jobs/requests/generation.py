@@ -13,6 +13,7 @@ from jobs.models.spec import Kind, ModelSpec, Range
 from jobs.requests.hires_variation_prior import MAX_SEED, hires_of, prior_of, random_seed, variation_of
 from jobs.requests.inpaint import inpaint_of, resize_of
 from jobs.requests.schedulers_loras_mix import loras_of, mix_of, scheduler_of
+from jobs.requests.strength import enough_for_one_step
 from jobs.settings import Settings
 
 #: Input fields, as messages name them.
@@ -142,7 +143,7 @@ def resolve(
         settings: set the format of outputs for which ``fields`` name none.
 
     Returns:
-        The request, and a warning for every value that was rounded.
+        The request, and a warning for every value that was changed.
 
     Raises:
         InvalidRequest: lists every problem, not only the first one.
@@ -151,10 +152,6 @@ def resolve(
     spec, kind = _model_and_kind(registry, fields)
     checker = _Checker(spec, kind, fields)
     request = checker.request(settings or Settings())
-    # A remote back end may accept fewer steps.
-    if spec.executor != "remote" and request.strength is not None and request.strength * request.steps < 1:
-        rule = "must be at least 1 / steps, because strength × steps is the number of steps that run"
-        checker.problems.append(Problem("strength", rule, request.strength))
     if checker.problems:
         raise InvalidRequest(*checker.problems)
     size = formats.even_size(str(request.output_format), *request.output_size)
@@ -181,8 +178,6 @@ class _Checker:
             "width": self._rounded("width", spec.size_multiple_px),
             "height": self._rounded("height", spec.size_multiple_px),
         }
-        # The mask alone limits what changes: inside of it the image is replaced, unless the model's defaults differ.
-        strength = spec.defaults.get("strength", 1.0) if kind is Kind.INPAINT else None
         return GenerationRequest(
             model=spec.name,
             kind=kind,
@@ -199,7 +194,7 @@ class _Checker:
             image=fields.get("image"),
             mask=fields.get("mask"),
             mix=mix_of(spec, fields, problems) if kind is Kind.MIX2IMG else None,
-            strength=float(self._number("strength", strength)) if kind.has_strength else None,
+            strength=self._strength(first_pass["steps"]) if kind.has_strength else None,
             variation=variation_of(fields, problems),
             hires=hires_of(spec, kind, fields, first_pass, problems, self.warnings),
             prior=prior_of(spec, fields, problems),
@@ -225,6 +220,15 @@ class _Checker:
         if nearest != value and not any(problem.field == name for problem in self.problems):
             self.warnings.append(f"{name} {value} was rounded to {nearest}")
         return nearest
+
+    def _strength(self, steps: int) -> float:
+        # The mask alone limits what changes: inside of it the image is replaced, unless the model's defaults differ.
+        default = self._spec.defaults.get("strength", 1.0) if self._kind is Kind.INPAINT else None
+        strength = float(self._number("strength", default))
+        if self._spec.executor == "remote":  # a back end has its own rule
+            return strength
+        limit = self._spec.limit("strength")
+        return enough_for_one_step("strength", strength, steps, limit, self.problems, self.warnings)
 
     def _output(self, settings: Settings) -> dict[str, Any]:
         options, is_video = settings.outputs, self._kind.is_video

@@ -11,6 +11,7 @@ from typing import Any
 
 from jobs.errors import Problem
 from jobs.models.spec import Kind, ModelSpec, Range
+from jobs.requests.strength import enough_for_one_step
 
 #: Largest seed.
 MAX_SEED = 2**63 - 1
@@ -91,9 +92,10 @@ def hires_of(
         if second[name] not in spec.limit(name):
             rule = f"must be {spec.limit(name)} for model {spec.name}"
             problems.append(Problem(f"hires.{name}", rule, second[name]))
-    if second["strength"] * second["steps"] < 1:
-        rule = "must be at least 1 / steps: strength × steps is the number of steps that run"
-        problems.append(Problem("hires.strength", rule, second["strength"]))
+    if spec.executor != "remote":  # a back end has its own rule
+        second["strength"] = enough_for_one_step(
+            "hires.strength", second["strength"], second["steps"], strengths, problems, warnings
+        )
     return second
 
 

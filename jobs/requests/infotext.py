@@ -71,7 +71,7 @@ def _pairs(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     pairs = {
         "Steps": values["steps"],
         "Sampler": choice.sampler if choice else name,
-        "Schedule type": (choice.schedule or None) if choice else None,
+        "Schedule type": choice.schedule_type if choice else None,
         "CFG scale": values["guidance_scale"],
         "Seed": values["seed"],
         "Size": f"{values['width']}x{values['height']}",

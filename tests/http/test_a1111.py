@@ -232,11 +232,13 @@ def test_models_with_samplers_and_a_mask(serve: Callable[..., ServedApp]) -> Non
     labels = {one["label"]: one["name"] for one in get(app, "schedulers")}
     assert labels["Karras"] == "karras"
     assert labels["SGM Uniform"] == "sgm_uniform"
-    assert labels["Automatic"] == "automatic"
+    assert (labels["Automatic"], labels["Uniform"]) == ("automatic", "uniform")
     for sent, used in (
         ({"sampler_name": "DPM++ 2M", "scheduler": "karras"}, ("DPM++ 2M", "Karras")),
-        ({"sampler_name": "DPM++ 2M Karras"}, ("DPM++ 2M", "Karras")),
-        ({"sampler_index": "Euler a", "scheduler": "Automatic"}, ("Euler a", None)),
+        ({"sampler_name": "DPM++ 2M Karras", "scheduler": "Karras"}, ("DPM++ 2M", "Karras")),
+        ({"sampler_name": "DPM++ 2M"}, ("DPM++ 2M", "Karras")),
+        ({"sampler_name": "DPM++ 2M", "scheduler": "Uniform"}, ("DPM++ 2M", "Uniform")),
+        ({"sampler_index": "Euler a", "scheduler": "Automatic"}, ("Euler a", "Automatic")),
         ({}, (None, None)),
     ):
         body = post(app, "txt2img", {**BODY, **sent}).json()

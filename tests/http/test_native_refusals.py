@@ -42,7 +42,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"frames": 9}, "frames", "does not apply to text2img"),
     ({"fps": 9}, "fps", "does not apply to text2img"),
     ({"strength": 0.5}, "strength", "does not apply to text2img"),
-    ({"kind": "img2img", "image": "aGk=", "strength": 0}, "strength", "at least 1 / steps"),
+    ({"kind": "img2img", "image": "aGk=", "strength": -0.1}, "strength", "between 0 and 1"),
     ({"kind": "img2img"}, "image", "needs an input image"),
     ({"kind": "text2img", "image": "aGk="}, "image", "is not an input of text2img"),
     ({"model": "tiny-video", "frames": 1000}, "frames", "between 9 and 33"),

@@ -62,28 +62,6 @@ def test_a_body_in_our_words(registry: ModelRegistry) -> None:
     assert (found["kind"], found["image"], found["strength"], found["seed"]) == ("img2img", image, 0.75, 5)
 
 
-@pytest.mark.parametrize(
-    ("sent", "scheduler", "warns"),
-    [
-        ({"sampler_name": "Euler a"}, "Euler a", False),
-        ({"sampler_index": "Euler a", "sampler_name": None}, "Euler a", False),
-        ({"sampler_name": "k_euler", "sampler_index": "Euler a"}, "Euler", False),
-        ({"sampler_name": "DPM++ 2M Karras"}, "DPM++ 2M Karras", False),
-        ({"sampler_name": "DPM++ 2M", "scheduler": "karras"}, "DPM++ 2M Karras", False),
-        ({"sampler_name": "DPM++ 2M", "scheduler": "automatic"}, "DPM++ 2M", False),
-        ({"sampler_name": "Euler", "scheduler": "Karras"}, "Euler", True),
-        ({"sampler_name": "Restart"}, None, True),
-        ({}, None, False),
-    ],
-)
-def test_samplers_with_their_schedules(
-    registry: ModelRegistry, sent: dict[str, Any], scheduler: str | None, warns: bool
-) -> None:
-    found = a1111.map_body({"prompt": "x", **sent}, Kind.TEXT2IMG, registry, "")
-    assert found.values["scheduler"] == scheduler
-    assert bool(found.warnings) == warns
-
-
 def test_loras_of_the_prompt(registry: ModelRegistry) -> None:
     found = values(registry, prompt="a <lora:paint:0.5> b <lora:ink>")
     assert found["prompt"] == "a  b "
@@ -219,7 +197,7 @@ def test_subseeds(registry: ModelRegistry) -> None:
         ({"enable_hr": True, "hr_scale": 0.5}, "hr_scale"),
         ({"enable_hr": True, "hr_resize_x": 64}, "hr_resize_x"),
         ({"enable_hr": True, "hr_second_pass_steps": 999}, "hr_second_pass_steps"),
-        ({"enable_hr": True, "denoising_strength": 0}, "denoising_strength"),
+        ({"enable_hr": True, "denoising_strength": 1.5}, "denoising_strength"),
         ({"subseed_strength": 2}, "subseed_strength"),
     ],
 )

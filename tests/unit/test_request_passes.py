@@ -17,7 +17,7 @@ from jobs.requests.generation import MAX_SEED, GenerationRequest, resolve
 MODELS = """
 [image]
 source = "hub/image"
-kinds = ["text2img", "img2img"]
+kinds = ["text2img", "img2img", "inpaint"]
 defaults = { steps = 20, width = 512, height = 768 }
 limits = { width = [64, 1024], height = [64, 1536] }
 
@@ -77,7 +77,7 @@ def registry(tmp_path: Path) -> ModelRegistry:
         ({"model": "image", "hires": {"steps": 201}}, "hires.steps", "must be between 1 and 200"),
         ({"model": "image", "hires": {"strength": 1.1}}, "hires.strength", "must be between 0 and 1"),
         ({"model": "careful", "hires": {"strength": 0.6}}, "hires.strength", "must be between 0.1 and 0.5"),
-        ({"model": "image", "hires": {"steps": 4, "strength": 0.2}}, "hires.strength", "at least 1"),
+        ({"model": "careful", "hires": {"steps": 1, "strength": 0.5}}, "hires.strength", "at least 1 / steps"),
         ({"model": "image", "variation": {"strength": 1.01}}, "variation.strength", "must be between 0 and 1"),
         ({"model": "image", "variation": {"strength": -1}}, "variation.strength", "must be between 0 and 1"),
         (
@@ -230,3 +230,35 @@ def test_batches_of_a_series_go_on_where_the_last_one_ended(registry: ModelRegis
         {"seed": 3, "variation_seed": 10},
         {"seed": 3, "variation_seed": 12},
     ]
+
+
+IMAGE = {"model": "image", "image": "inputs/x.png"}
+
+
+@pytest.mark.parametrize("kind", ["img2img", "inpaint"])
+@pytest.mark.parametrize(("steps", "strength", "used"), [(4, 0.2, 0.25), (4, 0, 0.25), (1, 0.75, 1), (20, 0.049, 0.05)])
+def test_a_low_strength_runs_one_step(
+    registry: ModelRegistry, kind: str, steps: int, strength: float, used: float
+) -> None:
+    mask = {"mask": "inputs/m.png"} if kind == "inpaint" else {}
+    request, warnings = resolve(registry, {**IMAGE, **mask, "kind": kind, "steps": steps, "strength": strength})
+    assert request.strength == used
+    assert warnings == [f"strength {strength:g} was raised to {used:g}: with {steps} steps, none would have run"]
+
+
+def test_one_step_runs_for_any_number_of_steps(registry: ModelRegistry) -> None:
+    for steps in range(1, 201):
+        request, _ = resolve(registry, {**IMAGE, "kind": "img2img", "steps": steps, "strength": 0})
+        assert int(steps * (request.strength or 0)) == 1
+
+
+def test_a_strength_that_runs_a_step_is_kept(registry: ModelRegistry) -> None:
+    request, warnings = resolve(registry, {**IMAGE, "kind": "img2img", "steps": 4, "strength": 0.3})
+    assert (request.strength, warnings) == (0.3, [])
+
+
+def test_the_second_pass_runs_at_least_one_step(registry: ModelRegistry) -> None:
+    request, warnings = resolve(registry, {"model": "image", "hires": {"steps": 4, "strength": 0.2}})
+    assert request.hires and request.hires["strength"] == 0.25
+    assert request.second_steps == 1
+    assert warnings == ["hires.strength 0.2 was raised to 0.25: with 4 steps, none would have run"]

@@ -47,7 +47,7 @@ def body_of(request: GenerationRequest, inputs: Mapping[str, bytes], checkpoint:
         "force_task_id": task_id,
     }
     if choice := schedulers.parse(request.scheduler or ""):
-        body |= {"sampler_name": choice.sampler, "scheduler": choice.schedule or "Automatic"}
+        body |= {"sampler_name": choice.sampler, "scheduler": choice.schedule_type}
     if settings := _settings(request, checkpoint):
         body["override_settings"] = settings
     else:

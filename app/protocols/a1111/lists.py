@@ -35,13 +35,16 @@ def samplers() -> list[dict[str, Any]]:
     """List the supported samplers. If no model has any, one entry keeps menus from being empty."""
     names = sorted({choice.sampler for choice in _choices()}) or ["Euler"]
     return [
-        {"name": name, "aliases": ["k_" + name.lower().replace("++", "pp").replace(" ", "_")], "options": {}}
+        {
+            "name": name, "aliases": ["k_" + name.lower().replace("++", "pp").replace(" ", "_")],
+            "options": {"scheduler": automatic.lower()} if (automatic := schedulers.SAMPLERS[name].automatic) else {},
+        }
         for name in names
-    ]
+    ]  # fmt: skip
 
 
 def noise_schedules() -> list[dict[str, Any]]:
-    """List Automatic and the supported schedules."""
+    """List Automatic, Uniform (the plain schedule) and the supported schedules."""
     names = sorted({choice.schedule for choice in _choices() if choice.schedule})
     return [
         {
@@ -49,7 +52,7 @@ def noise_schedules() -> list[dict[str, Any]]:
             "aliases": ["SGMUniform"] if name == "SGM Uniform" else None,
             "default_rho": 7.0 if name == "Karras" else -1.0, "need_inner_model": False,
         }
-        for name in ("Automatic", *names)
+        for name in ("Automatic", "Uniform", *names)
     ]  # fmt: skip
 
 

@@ -102,7 +102,7 @@ def _sampler(request: GenerationRequest) -> dict[str, Any]:
     choice = schedulers.parse(request.scheduler) if request.scheduler else None
     if choice is None:
         return {"sampler_name": request.scheduler, "scheduler": None}
-    return {"sampler_name": choice.sampler, "scheduler": choice.schedule or None}
+    return {"sampler_name": choice.sampler, "scheduler": choice.schedule_type}
 
 
 def _info(job: Job, seeds: list[dict[str, int]], infotexts: list[str], fields: Mapping[str, Any]) -> dict[str, Any]:
