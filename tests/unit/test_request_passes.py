@@ -259,6 +259,6 @@ def test_a_strength_that_runs_a_step_is_kept(registry: ModelRegistry) -> None:
 
 def test_the_second_pass_runs_at_least_one_step(registry: ModelRegistry) -> None:
     request, warnings = resolve(registry, {"model": "image", "hires": {"steps": 4, "strength": 0.2}})
-    assert request.hires and request.hires["strength"] == 0.25
+    assert request.hires == {"width": 1024, "height": 1536, "steps": 4, "strength": 0.25}
     assert request.second_steps == 1
     assert warnings == ["hires.strength 0.2 was raised to 0.25: with 4 steps, none would have run"]
