@@ -153,6 +153,25 @@ def test_a_service_that_nobody_checked_is_not_the_key_of_its_name(mill: ServedAp
     later.close()
 
 
+def test_a_worker_cannot_take_the_slot_of_another_keys_worker_of_its_name(mill: ServedApp) -> None:
+    secret = key(mill, "gpu-host", role=Role.WORKER)["Authorization"].removeprefix("Bearer ")
+    job_id = Client(mill.url(""), "keyed", key=USER_KEY).submit(prompt="a")
+
+    def call(path: str, **fields: Any) -> dict[str, Any]:
+        return dict(requests.post(mill.url(path), json=fields, timeout=30).json())
+
+    first = {"auth": "host#1", "job_type": "draw", "auth_key": "worker-secret", "version": "0.9.12"}
+    [data] = call("/worker_job_request", **first)["job_data"]
+    assert mill.store.get(job_id).state == "running"
+    for other in ({**first, "auth_key": secret}, {**first, "auth": "host#2"}):
+        assert call("/worker_login", worker_parameters=other)["success"]
+        assert call("/worker_job_request", **other, request_timeout=1)["cmd"] == "no_job"
+        assert mill.store.get(job_id).state == "running"
+    assert call("/worker_job_result", **first, job_id=data["job_id"], seed=7) == {"cmd": "ok"}
+    assert mill.store.get(job_id).state == "succeeded"
+    assert call("/worker_login", worker_parameters=first)["success"]
+
+
 @pytest.mark.parametrize("name", ["aime.anna", "open.telegram", "a.b", "-", "a b", "ä", "a|b", "a:b", "", "a" * 65])
 def test_no_key_can_have_the_name_of_another_kind_of_caller(name: str) -> None:
     with pytest.raises(InvalidRequest):

@@ -44,16 +44,19 @@ class Worker:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, name: str, job_type: str, endpoints: list[Endpoint], fields: Mapping[str, Any]) -> Worker:
+    def of(
+        cls, name: str, checked_by: str, job_type: str, endpoints: list[Endpoint], fields: Mapping[str, Any]
+    ) -> Worker:  # fmt: skip
         """Return the worker of a call.
 
         Args:
             name: how the worker calls itself.
+            checked_by: the key that vouches for it: workers of other keys never share its slots, whatever their name.
             job_type: the jobs that it computes.
             endpoints: the endpoints of this job type.
             fields: the fields of the call.
         """
-        digest = hashlib.sha256(f"{job_type} {name}".encode()).hexdigest()[:6]
+        digest = hashlib.sha256(f"{checked_by} {job_type} {name}".encode()).hexdigest()[:12]
         base = f"http.{job_type}.{_UNSAFE.sub('-', name)[:40].strip('-')}-{digest}"
         description = {key: _fact(fields.get(key)) for key in _FACTS}
         description |= {"name": name, "interface_version": _fact(fields.get("version"))}

@@ -21,7 +21,7 @@ from app.protocols.aime.inputs.media import data_uri
 from app.protocols.aime.workers import pulling, sweeper
 from app.protocols.aime.workers.bodies import call_of, progress_of, results_of
 from app.protocols.aime.workers.results import store_outputs
-from jobs.callers import Role
+from jobs.callers import ENDPOINT_FILES, UNCHECKED, Role, identity_of
 from jobs.errors import (
     ExecutionError,
     FramemillError,
@@ -91,9 +91,10 @@ def login() -> Response:
     try:
         if not served:
             return jsonify({"success": False, "error_msg": _unknown_job_type(fields)})
-        if not _is_authorized(served, fields):
+        checked_by = _checked_by(served, fields)
+        if checked_by is None:
             return jsonify({"success": False, "error_msg": NOT_AUTHORIZED})
-        pulling.restart(_worker(served, fields))
+        pulling.restart(_worker(served, fields, checked_by))
     except FramemillError as exc:
         return jsonify({"success": False, "error_msg": exc.message})
     timeout_s = round(served[0].request_timeout)
@@ -110,9 +111,10 @@ def job_request() -> Response:
         return jsonify({"cmd": "warning", "msg": _unknown_job_type(fields), **_version()})
     started = time.monotonic()
     try:
-        if not _is_authorized(served, fields):
+        checked_by = _checked_by(served, fields)
+        if checked_by is None:
             return jsonify({"cmd": "error", "msg": NOT_AUTHORIZED, **_version()})
-        worker = _worker(served, fields)
+        worker = _worker(served, fields, checked_by)
         if "version" not in fields and not pulling.slots_of(worker):
             return jsonify({"cmd": "error", "msg": f"worker {worker.name} needs to login first", **_version()})
         sweeper.start()
@@ -278,19 +280,30 @@ def _endpoint_of(job: Job, served: list[Endpoint]) -> Endpoint:
     return next((endpoint for endpoint in served if endpoint.protocol == job.protocol), served[0])
 
 
-def _worker(served: list[Endpoint], fields: dict[str, Any]) -> pulling.Worker:
-    return pulling.Worker.of(str(fields.get("auth") or "worker")[:200], served[0].job_type, served, fields)
+def _worker(served: list[Endpoint], fields: dict[str, Any], checked_by: str) -> pulling.Worker:
+    name = str(fields.get("auth") or "worker")[:200]
+    return pulling.Worker.of(name, checked_by, served[0].job_type, served, fields)
 
 
 def _is_authorized(served: list[Endpoint], fields: dict[str, Any]) -> bool:
     """Return whether the call has the key of its job type, or a worker's key of the server. Raises: Unavailable."""
+    return _checked_by(served, fields) is not None
+
+
+def _checked_by(served: list[Endpoint], fields: dict[str, Any]) -> str | None:
+    """Return what vouches for a worker: the endpoint's file, a key of the server, or (without keys) nothing.
+
+    None: nothing does, and it must be refused. Raises: Unavailable.
+    """
     key = fields.get("auth_key")
     if served and served[0].worker_key and served[0].accepts_worker_key(key):
-        return True
+        return identity_of(ENDPOINT_FILES, served[0].job_type)
     caller = KeyRing(store()).authenticate(key) if isinstance(key, str) and key else None
     if caller is not None:
-        return caller.role is Role.WORKER and (not caller.models or served[0].model in caller.models)
-    return bool(served) and not served[0].worker_key and auth.is_open()
+        is_worker = caller.role is Role.WORKER and (not caller.models or served[0].model in caller.models)
+        return caller.key_id if is_worker else None
+    is_open = served and not served[0].worker_key and auth.is_open()
+    return identity_of(UNCHECKED, served[0].job_type) if is_open else None
 
 
 def _poll_s(endpoint: Endpoint, fields: dict[str, Any]) -> float:
