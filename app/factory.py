@@ -16,11 +16,11 @@ from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.native import routes as native
 from app.server import overload
 from jobs import moderation
-from jobs.errors import BadSetting
 from jobs.log import configure
 from jobs.models.backends import read_backends, registry_of
 from jobs.models.registry import ModelRegistry
 from jobs.settings import Settings
+from jobs.startup import check_key_names
 from jobs.store.api_keys import KeyRing
 
 #: Version of the installed package.
@@ -50,8 +50,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     )
     store = extensions.install(app, settings, _offered(registry, settings)).store
     entries, services = settings.access.key_entries, settings.devoid.service_entries
-    if twice := {name for name, _ in services} & {entry.partition(":")[0] for entry in entries}:
-        raise BadSetting(f"API_KEYS and SERVICES both have a key for {', '.join(sorted(twice))}: a service has one")
+    check_key_names(settings)
     if entries or services:
         store.until_written(lambda: KeyRing(store).seed(entries))
         store.until_written(lambda: KeyRing(store).seed_services(services))

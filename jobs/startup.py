@@ -54,6 +54,7 @@ def verify(settings: Settings) -> None:
     """
     registry_of(settings)
     callers_of(settings.access.key_entries)
+    check_key_names(settings)
     _check_writable("SPOOL_DIR" if settings.spool.dir else "DATA_DIR", settings.spool_disk)
     if not settings.s3.bucket:
         _check_writable("DATA_DIR", settings.paths.objects_dir)
@@ -62,6 +63,13 @@ def verify(settings: Settings) -> None:
     if settings.devoid.save_images_locally and settings.devoid.images_path:
         _check_writable("IMAGES_PATH", settings.devoid.images_path)
     check_connection(settings)
+
+
+def check_key_names(settings: Settings) -> None:
+    """Check that no service has two keys, of which each would replace the other. Raises: BadSetting."""
+    names = {entry.partition(":")[0] for entry in settings.access.key_entries}
+    if twice := names & {name for name, _ in settings.devoid.service_entries}:
+        raise BadSetting(f"API_KEYS and SERVICES both have a key for {', '.join(sorted(twice))}: a service has one")
 
 
 def check_open_address(settings: Settings) -> None:

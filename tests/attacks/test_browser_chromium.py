@@ -25,6 +25,11 @@ NOTHING = {"read": "error", "json": "error", "text": "error", "delete": "error",
 REFUSED = {**NOTHING, **dict.fromkeys(("read", "json", "text", "delete", "options"), 421)}
 EVERYTHING = {"read": 200, "json": 201, "text": 201, "delete": 200, "options": 200, "picture": "load", "script": "load",
               "socket": "info", "events": "open"}  # fmt: skip
+#: A page of an operator, with a script and a style within it, that uses its endpoint.
+SHOP = """<!doctype html><meta charset="utf-8"><title>Shop</title><style>body { color: rgb(1, 2, 3); }</style>
+<link rel="icon" href="data:,"><body><script>
+fetch("/api/endpoints").then((answer) => answer.json()).then((body) => { document.title = body.endpoints.join(); });
+</script></body>"""
 #: Made-up names, and the address of this machine that they resolve to.
 NAMES = {"evil.example": "127.0.0.1", "friend.example": "127.0.0.1", "rebound.example": "127.0.0.2",
          "studio.example": "127.0.0.2"}  # fmt: skip
@@ -70,7 +75,8 @@ class Place:
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., ServedApp]) -> Iterator[Place]:
     folder = tmp_path_factory.mktemp("browser")
-    write_endpoint(folder, timeout_s="1")
+    write_endpoint(folder, timeout_s="1", outputs='[STATIC.shop]\nfile = "shop.html"')
+    (folder / "draw" / "shop.html").write_text(SHOP)
     with ExitStack() as opened:
         port = opened.enter_context(page())
         browser = opened.enter_context(browsing(folder, NAMES))
@@ -131,8 +137,23 @@ def test_results_are_shown_and_links_to_pages_are_followed(place: Place, tmp_pat
     browser.open(mill.url(f"/v1/jobs/{place.result()}/result"))
     wait_for(lambda: browser.run("return document.images.length && document.images[0].naturalWidth"), "the picture")
     browser.open(f"http://evil.example:{place.page_port}/")
-    browser.run("location = arguments[0]", mill.url("/docs"))
-    wait_for(lambda: browser.run("return document.querySelectorAll('.opblock').length > 20"), "the page of the API")
+    browser.run("location = arguments[0]", mill.url("/"))
+    wait_for(lambda: "Devoid" in browser.run("return document.body.textContent"), "the answer to a link")
     browser.open(f"http://evil.example:{place.page_port}/")
     browser.run("location = arguments[0]", mill.url("/v1/jobs"))
     wait_for(lambda: "CORS_ORIGINS" in browser.run("return document.body.textContent"), "the refusal")
+
+
+@pytest.mark.timeout(180)
+def test_pages_of_the_server_work_with_their_policies(place: Place) -> None:
+    browser, mill = place.browser, place.mill
+    browser.open(f"http://evil.example:{place.page_port}/")
+    browser.errors()  # those of the attacks
+    browser.open(mill.url("/draw/pages/shop"))
+    wait_for(lambda: browser.run("return document.title") == "draw", "the answer of the endpoint")
+    assert browser.run("return getComputedStyle(document.body).color") == "rgb(1, 2, 3)"
+    browser.open(mill.url("/draw/demo"))
+    wait_for(lambda: browser.run("return document.getElementById('form').dataset.ready"), "the form")
+    browser.open(mill.url("/docs"))
+    wait_for(lambda: browser.run("return document.querySelectorAll('.opblock').length > 20"), "the page of the API")
+    assert browser.errors() == []
