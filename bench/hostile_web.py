@@ -8,11 +8,12 @@ import multiprocessing
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -54,6 +55,8 @@ class Cost:
     """What a load did to the web process."""
 
     longest_stall_s: float
+    #: The longest wait for a process that does nothing but answer probes: what other work of the machine adds.
+    machine_s: float
     #: Memory at its peak beyond that of the idle process.
     peak_bytes: int
     tracebacks: int
@@ -107,23 +110,24 @@ class Web:
                 peaks.append(_peak_bytes(pid))
 
         watcher = threading.Thread(target=watch)
-        mine, its = multiprocessing.Pipe()
-        prober = multiprocessing.get_context("spawn").Process(target=_probe_until_told, args=(self.port, its))
-        prober.start()
-        mine.recv()  # it has begun
-        watcher.start()
-        try:
-            yield costs
-            time.sleep(0.5)
-        finally:
-            over.set()
-            watcher.join()
-            mine.send(None)
-            longest_stall_s = mine.recv()
-            prober.join()
+        with _child(_answer_probes) as control:
+            control_port = control.recv()
+            with _child(_probe_until_told, self.port) as prober, _child(_probe_until_told, control_port) as other:
+                prober.recv()  # both have begun when this and the next line have returned
+                other.recv()
+                watcher.start()
+                try:
+                    yield costs
+                    time.sleep(0.5)
+                finally:
+                    over.set()
+                    watcher.join()
+                    prober.send(None)
+                    other.send(None)
+                    longest_stall_s, machine_s = prober.recv(), other.recv()
         died = pid not in children(self._process.pid)
         tracebacks = self._log.read_text(errors="replace").count("Traceback (most recent call last)")
-        costs.append(Cost(longest_stall_s, max(peaks) - idle_bytes, tracebacks, died))
+        costs.append(Cost(longest_stall_s, machine_s, max(peaks) - idle_bytes, tracebacks, died))
 
 
 @contextlib.contextmanager
@@ -166,6 +170,31 @@ def _probe(port: int, timeout_s: float) -> bool:
         return False
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def _child(target: Callable[..., None], *arguments: object) -> Iterator[Connection]:
+    """Run a function in a process of its own for one ``with`` block; its last argument is the other end of the pipe."""
+    mine, its = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(target=target, args=(*arguments, its), daemon=True)
+    process.start()
+    try:
+        yield mine
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _answer_probes(told: Connection) -> None:
+    """Answer probes until the process is ended; send the port first."""
+    _precede_other_work()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        told.send(server.getsockname()[1])
+        while True:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
 
 
 def _probe_until_told(port: int, told: Connection) -> None:

@@ -16,6 +16,18 @@ from werkzeug.exceptions import RequestTimeout
 
 #: A client that keeps a message waiting for longer than the limit must have moved this many bytes a second on average.
 LEAST_BYTES_PER_S = 1024
+#: Largest part of a body that is received at once, bytes; others wait meanwhile.
+PIECE_BYTES = 64 * 1024
+#: Of events in libev: those that wait for a turn are not kept waiting by later data.
+_HIGHEST_PRIORITY = 2
+
+
+def take_turns() -> None:
+    """Let everybody else run and have their data received: for clients that send or read without a pause.
+
+    ``gevent.sleep(0)`` would not do: up to a thousand such pauses pass before gevent looks for new data.
+    """
+    gevent.idle(_HIGHEST_PRIORITY)
 
 
 class Pace:
@@ -107,12 +119,12 @@ class Connection(GeventSocket):
             self._deadline = time.monotonic() + self.patience_s
         return received
 
-    def recv_body(self, *args: Any) -> bytes:
+    def recv_body(self, size: int) -> bytes:
         """Receive a part of a request's body. Raises: TimeoutError."""
         pace, began_at = self._pace, time.monotonic()
-        received = self._recv_within(pace.next_wait_s(), *args)
+        received = self._recv_within(pace.next_wait_s(), size)
         pace.moved(len(received), time.monotonic() - began_at)
-        gevent.sleep(0)  # whoever sends quickly takes turns with the others
+        take_turns()
         return received
 
     def send(self, data: Any, flags: int = 0, timeout: Any = None) -> int:
@@ -132,7 +144,7 @@ class Connection(GeventSocket):
         finally:
             self.timeout = before_s
         pace.moved(sent, time.monotonic() - began_at)
-        gevent.sleep(0)  # whoever reads quickly takes turns with the others
+        take_turns()
         return sent
 
     def _recv_within(self, wait_s: float, *args: Any) -> bytes:
@@ -151,10 +163,10 @@ class BodySource:
     def __init__(self, connection: Connection, request: Request) -> None:
         self._connection, self._request = connection, request
 
-    def recv(self, *args: Any) -> bytes:
+    def recv(self, size: int) -> bytes:
         """Raises: RequestTimeout."""
         try:
-            return self._connection.recv_body(*args)
+            return self._connection.recv_body(min(size, PIECE_BYTES))
         except TimeoutError:
             self._request.force_close()
             raise RequestTimeout("the body of the request comes too slowly") from None
