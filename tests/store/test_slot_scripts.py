@@ -216,11 +216,25 @@ def test_capacity_counts_free_slots_less_what_they_must_do_first(room: Open) -> 
     assert (capacity.spare, set(capacity.active), capacity.waiting) == (0, {first, second}, 0)
     slot = next(name for name in ("gpu0", "gpu1") if here.at(name)[0] == first)
     here.start(slot)
+    here.store.progress(first, 1, "denoising", 1, 4, None)
     here.store.cancel(first)
     assert here.store.capacity(model="m").spare == 1  # free within a step
     here.submit()
     capacity = here.store.capacity(model="m")
     assert (capacity.spare, capacity.waiting) == (0, 1)  # … but a job waits for it
+
+
+@pytest.mark.parametrize("stage", ["starting", "loading"])
+def test_a_slot_whose_stopped_job_still_loads_its_model_is_not_free(room: Open, stage: str) -> None:
+    here = room()
+    here.open("gpu0")
+    job_id = here.submit()
+    here.start()
+    here.store.progress(job_id, 1, stage, 0, 4, None)
+    here.store.cancel(job_id)
+    assert here.store.capacity().spare == 0
+    here.store.release(job_id, 1, slot="gpu0")
+    assert here.store.capacity().spare == 1
 
 
 def test_capacity_counts_deliveries_as_work(room: Open) -> None:

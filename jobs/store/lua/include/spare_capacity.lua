@@ -18,9 +18,14 @@ local function works_on(slot, id)
   return is_current(id, attempt, STATE.QUEUED) or is_current(id, attempt, STATE.RUNNING)
 end
 
+-- Whether a slot is free within a step of its job, which was stopped. Loading a model takes longer.
+local function stops_soon(id)
+  return tonumber(job_get(id, 'step') or 0) > 0
+end
+
 -- Returns how many more jobs would start at once, the ids of the jobs that hold a slot or are being delivered, and how
 -- many jobs wait. `only_slot`: the service's only slot, or '' for all. `model`: what the next job needs, or '' for any.
--- A slot whose job was stopped is free within a step: it counts, unless a job waits for it.
+-- A slot whose job was stopped counts if it is free within a step, unless a job waits for it.
 local function spare_capacity(only_slot, model)
   local slots = has(only_slot) and {only_slot} or redis.call('SMEMBERS', K.SLOTS)
   local free, stopping, active = 0, 0, {}
@@ -33,7 +38,11 @@ local function spare_capacity(only_slot, model)
       local obstacle = obstacle_of(slot, facts)
       local is_usable = not obstacle or obstacle == OBSTACLE.CLOSED
       if is_usable and (model == '' or can_run(facts, model)) then
-        if id then stopping = stopping + 1 else free = free + 1 end
+        if not id then
+          free = free + 1
+        elseif stops_soon(id) then
+          stopping = stopping + 1
+        end
       end
     end
   end
