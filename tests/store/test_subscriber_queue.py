@@ -75,6 +75,24 @@ def test_a_job_that_ends_badly_has_one_end(here: Room, queues: SubscriberQueues)
     assert queues.details(job_id).state == ""
 
 
+@pytest.mark.parametrize(("slots", "expected"), [(1, [0, 4, 8, 12]), (2, [0, 0, 2, 4]), (0, [4, 8, 12, 16])])
+def test_before_any_job_was_measured_each_counts_four_seconds(
+    here: Room, queues: SubscriberQueues, slots: int, expected: list[float]
+) -> None:
+    """The formula is Devoid Generator's, which begins with durations of 4 s."""
+    (queue,) = queues.acquire()
+    for number in range(slots):
+        here.open(f"gpu{number}")
+    assert [queues.details(send(here, queue)).quoted_s for _ in range(4)] == expected
+
+
+def test_once_jobs_were_measured_the_time_is_the_forecast(here: Room, queues: SubscriberQueues) -> None:
+    (queue,) = queues.acquire()
+    here.know(m=10)
+    here.open("gpu0")
+    assert [queues.details(send(here, queue)).quoted_s for _ in range(2)] == [10, 20]
+
+
 def test_what_was_sent_is_not_read_again(here: Room, queues: SubscriberQueues) -> None:
     (queue,) = queues.acquire()
     ids = [send(here, queue) for _ in range(3)]

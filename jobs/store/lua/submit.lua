@@ -12,6 +12,8 @@ local id, max_waiting, key_max_waiting, key_max_per_minute, idempotency_key, fin
   only_slot = unpack(ARGV)
 local fields = {unpack(ARGV, 10)}
 
+local UNMEASURED_JOB_S = 4
+
 local record = {}
 for i = 1, #fields, 2 do record[fields[i]] = fields[i + 1] end
 local key, now = record.key, now_ms()
@@ -87,6 +89,12 @@ local function reserve_path()
   return path
 end
 
+-- The expected time that a subscriber is told. Before any job was measured, a job counts as Devoid Generator counts it.
+local function quote_s(expected)
+  if expected[2] ~= '' then return expected[2] end
+  return tostring(UNMEASURED_JOB_S * expected[1] / math.max(1, slots_for(record).count))
+end
+
 local answer = repeated()
 if answer then return answer end
 if only_if_idle == '1' and spare_capacity(only_slot, record.model) <= 0 then
@@ -106,6 +114,6 @@ if slot == '' then emit(id) end
 local expected = forecast(id)
 if expected[2] ~= '' then
   redis.call('HSET', K.JOB .. id, 'promised_s', expected[2])  -- compared with the real time when the job ends
-  if record.mailbox then redis.call('HSET', K.JOB .. id, 'quoted_s', expected[2]) end
 end
+if record.mailbox then redis.call('HSET', K.JOB .. id, 'quoted_s', quote_s(expected)) end
 return {'ok', int(now), slot, expected, path}
