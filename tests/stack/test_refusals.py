@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,3 +68,16 @@ def test_workers_wait_while_redis_cannot_save_its_data(stack: Stack) -> None:
         wait_for(lapsed, "the lease of the slot, which cannot be renewed, to lapse")
         assert stack.status(jobs[0])["state"] == "running"
     check(stack, [*jobs, stack.submit(steps=1)])
+
+
+def test_a_worker_waits_to_receive_and_can_be_stopped_meanwhile(stack: Stack) -> None:
+    with memory_full(stack.store.client):
+        stack.kill("io", signal.SIGTERM)
+        for _ in range(2):
+            seen = len(stack.log("io"))
+            stack.worker("io")
+            wait_for(lambda start=seen: "no messages are received: " in stack.log("io")[start:], "the worker to wait")
+            stack.kill("io", signal.SIGTERM)
+        stack.worker("io")
+        assert "Traceback" not in stack.log("io")
+    check(stack, [stack.submit(steps=1)])

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from contextlib import suppress
 from typing import Any
 
 from celery import bootsteps, signals
+from celery.worker.consumer.connection import Connection
+from celery.worker.state import maybe_shutdown
 
 from jobs import moderation
 from jobs.errors import BadSetting, Unavailable
@@ -18,6 +22,11 @@ from tasks.celery_app import app
 from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, backends, settings, store
 from workers.parent.child import prepare
 from workers.parent.process import ParentProcess
+
+logger = logging.getLogger(__name__)
+
+#: Pause between two looks whether Redis accepts writes, seconds.
+STORE_PAUSE_S = 0.5
 
 
 class ParentStep(bootsteps.StartStopStep):
@@ -42,7 +51,27 @@ class ParentStep(bootsteps.StartStopStep):
         self.stop(worker)
 
 
+class StoreStep(bootsteps.StartStopStep):
+    """Runs in every worker before it connects to Redis, also again: waits until Redis answers and accepts writes.
+
+    Celery itself would connect again and again at once while Redis answers but refuses to declare a queue.
+    """
+
+    def start(self, consumer: Any) -> None:
+        is_noted = False
+        while True:
+            maybe_shutdown()
+            try:
+                return store().check_writable()
+            except Unavailable as exc:
+                if not is_noted:
+                    logger.warning("no messages are received: %s", exc.message)
+                is_noted = True
+                time.sleep(STORE_PAUSE_S)
+
+
 app.steps["worker"].add(ParentStep)
+Connection.requires = (StoreStep,)
 
 
 @signals.setup_logging.connect
