@@ -65,10 +65,12 @@ def register(app: Flask, settings: Settings) -> None:
 
     @app.after_request
     def _complete(response: Response) -> Response:
-        for name, value in HEADERS.items():
-            response.headers.setdefault(name, value)
         reader = _reader(origins)
-        response.headers.setdefault("Cross-Origin-Resource-Policy", "cross-origin" if reader else "same-origin")
+        present = {name for name, _ in response.headers}
+        for name, value in HEADERS.items():
+            if name not in present:
+                response.headers.add(name, value)
+        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin" if reader else "same-origin"
         if origins.allowed - {ANY}:
             response.vary.add("Origin")
         if reader and "Origin" in request.headers:

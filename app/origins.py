@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -74,12 +75,14 @@ class Origins:
         return origin == self.own or authority.removesuffix(port) == host.lower().removesuffix(port) != ""
 
 
+@lru_cache(maxsize=64)
 def _name(host: str) -> str:
     """Return the name in a ``Host`` header, without port and in lower case; '' if the header is malformed."""
     match = _AUTHORITY.fullmatch(host.strip().lower())
     return (match[1] or match[2]).removesuffix(".") if match else ""
 
 
+@lru_cache(maxsize=64)
 def _is_loopback(name: str) -> bool:
     """Return whether a host name always means this machine: no name server is asked for it."""
     try:

@@ -27,6 +27,6 @@ def _message(exc: Exception, has_key: bool) -> str:
         if has_key:
             return "the server does not accept this API key: it is unknown or was revoked"
         return "the server needs an API key: set FRAMEMILL_API_KEY or give --api-key"
-    if isinstance(exc, ApiError) and exc.status == 403:
+    if isinstance(exc, ApiError) and exc.status == 403 and has_key:
         return f"not allowed with this API key: {exc}"
     return str(exc)

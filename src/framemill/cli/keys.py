@@ -18,13 +18,16 @@ service_name = click.argument("service", metavar="SERVICE")
 
 @click.group(short_help="Create, list and revoke API keys (admin).")
 def keys() -> None:
-    """Create, list and revoke API keys. Needs an admin key as soon as there is one."""
+    """Create, list and revoke API keys. Needs an admin key.
+
+    The first one is made on the server's host: python -m app.keys create NAME --role admin.
+    """
 
 
 @keys.command()
 @service_name
 @click.option("--role", type=click.Choice(("client", "worker", "admin")),
-              help="Default: client. The first key must be an admin key.")  # fmt: skip
+              help="Default: client.")  # fmt: skip
 @click.option("--class", "job_class", type=click.Choice(CLASSES), help="Class of the key's jobs. Default: general.")
 @click.option("--retention", type=click.Choice(RETENTION),
               help="How long the files of the key's jobs are kept. Default: the server's setting.")  # fmt: skip
