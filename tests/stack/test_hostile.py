@@ -21,7 +21,7 @@ REFUSED = {name: rule for name, _, rule in hostile.refused()}
 ACCEPTED = {name: rewritten for name, _, rewritten in hostile.accepted()}
 #: Maximum growth of the web process while it refuses, MiB: less than one of the files, which has 60 MB, when unpacked.
 MAX_GROWTH_MIB = 40
-TINY = {"model": "tiny-image", "kind": "img2img", "strength": "0.5"}
+TINY = {"model": "tiny-image", "kind": "img2img", "strength": 0.5}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def send(stack: Stack, name: str, data: bytes, **fields: str) -> requests.Respon
     # Built by hand, because the HTTP library would escape the name.
     quoted = name.replace("\\", "\\\\").replace('"', '\\"').encode()
     parts = [
-        b'--cut\r\nContent-Disposition: form-data; name="' + key.encode() + b'"\r\n\r\n' + value.encode() + b"\r\n"
+        b'--cut\r\nContent-Disposition: form-data; name="' + key.encode() + b'"\r\n\r\n' + str(value).encode() + b"\r\n"
         for key, value in {**TINY, **fields}.items()
     ]
     file = b'--cut\r\nContent-Disposition: form-data; name="image"; filename="' + quoted + b'"\r\n'
