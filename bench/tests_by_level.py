@@ -80,4 +80,4 @@ def _level(item: Any) -> str:
         return "stack"
     if re.search(r"\bWorker\b", returned):
         return "worker"
-    return "store" if re.search(r"\b(Room|House|Iterator\[Settings\])", returned) else "neither"
+    return "store" if re.search(r"\b(StoreDriver|FilesDriver|Iterator\[Settings\])", returned) else "neither"

@@ -10,7 +10,7 @@ from jobs.settings import Settings
 from stack.embedded_redis.server import EmbeddedRedis
 from tests.support.harness import Stack, wait_for
 from tests.support.receiver import SECRET, Receiver, receiving
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
 JOBS = 1000
 MESSAGES = 40
@@ -21,13 +21,13 @@ STUCK = 50
 def redis_work(webhook: Webhook | None) -> tuple[float, float]:
     """Return the Redis commands, and µs in scripts, of one job from submit to end."""
     with short_folder() as folder, EmbeddedRedis(settings := Settings.of(data_dir=folder)):
-        room = Room(settings)
-        room.open("gpu0")
-        room.redis.config_resetstat()
+        driver = StoreDriver(settings)
+        driver.open("gpu0")
+        driver.redis.config_resetstat()
         for _ in range(JOBS):
-            room.submit(webhook=webhook)
-            room.finish()
-        spent = room.redis.info("commandstats")
+            driver.submit(webhook=webhook)
+            driver.finish()
+        spent = driver.redis.info("commandstats")
         stats = {name: stat for name, stat in spent.items() if name not in ("cmdstat_info", "cmdstat_config|resetstat")}
         scripts = stats.pop("cmdstat_evalsha")
         return sum(stat["calls"] for stat in stats.values()) / JOBS, scripts["usec"] / JOBS

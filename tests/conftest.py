@@ -17,11 +17,11 @@ from jobs.settings import Settings
 from jobs.settings.settings import variables
 from stack.embedded_redis.server import EmbeddedRedis
 from tests.support import drawn_models, tiny
-from tests.support.files_room import House
+from tests.support.files_driver import FilesDriver
 from tests.support.harness import Stack, running
 from tests.support.input_case import Case
-from tests.support.room import Room
 from tests.support.s3_server import S3Server
+from tests.support.store_driver import StoreDriver
 
 for _variable in variables():
     os.environ.pop(_variable, None)
@@ -104,21 +104,21 @@ def server() -> Iterator[Settings]:
 
 
 @pytest.fixture
-def room(server: Settings) -> Callable[..., Room]:
-    """``room(SETTING=value)``: return an empty queue on the module's Redis."""
-    return lambda **options: Room(server, **options)
+def driver(server: Settings) -> Callable[..., StoreDriver]:
+    """``driver(SETTING=value)``: return an empty queue on the module's Redis."""
+    return lambda **options: StoreDriver(server, **options)
 
 
 @pytest.fixture
-def case(room: Callable[..., Room], tmp_path: Path) -> Case:
+def case(driver: Callable[..., StoreDriver], tmp_path: Path) -> Case:
     """Return a case that stores input images."""
-    return Case(tmp_path / "objects", room().store)
+    return Case(tmp_path / "objects", driver().store)
 
 
 @pytest.fixture
-def house(room: Callable[..., Room], tmp_path: Path) -> House:
+def files_driver(driver: Callable[..., StoreDriver], tmp_path: Path) -> FilesDriver:
     """Return a queue with one slot and stored files."""
-    return House(room(), LocalStore(tmp_path / "objects"))
+    return FilesDriver(driver(), LocalStore(tmp_path / "objects"))
 
 
 @pytest.fixture

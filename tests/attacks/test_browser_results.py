@@ -57,7 +57,7 @@ def test_previews_and_images_of_sockets_too(services: Callable[..., Service], tm
     job_id = service.submit()
     service.start()
     service.redis.hset(f"framemill:job:{job_id}", "protocol", "devoid")
-    _, attempt = service.room.at()
+    _, attempt = service.driver.at()
     values = {"step": 1, "media_type": media_type, "attempt": attempt, "content": base64.b64encode(SCRIPT).decode()}
     service.redis.hset(f"framemill:preview:{job_id}", mapping=values)
     check(service.get(f"/v1/jobs/{job_id}/preview").headers, media_type)

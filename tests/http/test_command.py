@@ -337,7 +337,7 @@ def test_pause_front_and_resume(start: Start) -> None:
     assert re.search(r"needs +resume of", site.command("status", first).out)
     assert site.command("resume", "gpu0").out == "paused: the whole queue\n"
     assert site.service.job(second)["state"] == "queued"
-    assert site.service.room.at() == ("", 0)
+    assert site.service.driver.at() == ("", 0)
     assert site.command("resume").out == "paused: nothing\n"
     assert [site.service.finish() for _ in range(2)] == [second, first]
 
@@ -412,7 +412,7 @@ def test_submit_can_wait_for_the_end(start: Start) -> None:
     service.open()
 
     def work() -> None:
-        wait_for(lambda: service.room.at()[0], "the job", 60)
+        wait_for(lambda: service.driver.at()[0], "the job", 60)
         service.finish()
 
     worker = threading.Thread(target=work)

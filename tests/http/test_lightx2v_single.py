@@ -70,7 +70,7 @@ def test_it_is_busy_in_the_instant_a_task_was_accepted(single: Service) -> None:
 def test_a_task_in_delivery_keeps_it_busy(single: Service) -> None:
     task_id = create(single)["task_id"]
     single.start()
-    _, attempt = single.room.at()
+    _, attempt = single.driver.at()
     assert single.store.finish_run(task_id, attempt, slot="gpu0", node="host", run_s=1)
     assert (is_idle(single), refusal(single)[0]) == (False, 400)
     single.deliver(task_id, attempt, PNG, "video/mp4", "mp4")

@@ -11,7 +11,7 @@ from tests.support.service import Service, key
 
 def preview(service: Service, step: int, content: bytes = JPEG) -> None:
     """Store a preview of the slot's job."""
-    job_id, attempt = service.room.at()
+    job_id, attempt = service.driver.at()
     assert service.store.preview(job_id, attempt, step, content, "image/jpeg")
 
 
@@ -56,7 +56,7 @@ def test_an_output_that_does_not_exist(service: Service, index: str) -> None:
 
 def test_files_beside_an_output(service: Service) -> None:
     service.submit()
-    job_id, attempt = service.room.at()
+    job_id, attempt = service.driver.at()
     service.start()
     assert service.store.finish_run(job_id, attempt, slot="gpu0", node="host", run_s=1)
     prefix = f"outputs/{job_id}/{attempt}.{service.store.claim(job_id, attempt, 'io')}/0"
@@ -114,7 +114,7 @@ def test_a_stream_asks_for_previews_and_sends_them(service: Service, how: str) -
     next(stream)
     service.start()
     assert next(stream)[1] == "state"
-    _, attempt = service.room.at()
+    _, attempt = service.driver.at()
     reply = service.store.progress(job_id, attempt, "denoising", 1, 4, 1.0)
     assert reply.name == ("GO_ON" if how == "0" else "SHOW")
     assert next(stream)[1] == "progress"

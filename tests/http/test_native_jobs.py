@@ -221,8 +221,8 @@ def test_what_is_computed_is_stopped_together(service: Service) -> None:
 def test_a_job_that_could_not_start_in_time_expires(service: Service) -> None:
     service.submit()
     late, patient = service.submit(start_within_s=0.5), service.submit(start_within_s=600)
-    service.room.pass_deadline(late)
-    service.room.sweep()
+    service.driver.pass_deadline(late)
+    service.driver.sweep()
     job = service.job(late)
     assert (job["state"], job["started_at"], job["error"]["code"]) == ("expired", None, "expired")
     assert service.job(patient)["state"] == "queued"

@@ -148,7 +148,7 @@ def test_dead_letters_are_listed_until_they_are_sent_again(services: Callable[..
     service.open()
     job_id = service.submit()
     service.start()
-    _, attempt = service.room.at()
+    _, attempt = service.driver.at()
     service.store.lose(job_id, attempt)
     [dead] = service.json("/v1/admin/dead")["dead"]
     assert (dead["id"], dead["model"], dead["error"]["code"]) == (job_id, "tiny-image", "worker_lost")

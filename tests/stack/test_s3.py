@@ -21,7 +21,7 @@ from tests.support.s3_server import LINK_TTL_S, S3Server
 
 
 @pytest.fixture(scope="module")
-def mill(drawn_models_file: Path, s3: S3Server) -> Iterator[Stack]:
+def s3_stack(drawn_models_file: Path, s3: S3Server) -> Iterator[Stack]:
     """A stack that stores its files in the bucket."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     with running(folder, drawn_models_file, "gpu0", "io", NOOP_STEP_MS=drawn_models.STEP_MS, **s3.environment) as stack:
@@ -29,19 +29,19 @@ def mill(drawn_models_file: Path, s3: S3Server) -> Iterator[Stack]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _link(mill: Stack, job_id: str) -> str:
-    return str(mill.status(job_id)["outputs"][0]["url"])
+def _link(s3_stack: Stack, job_id: str) -> str:
+    return str(s3_stack.status(job_id)["outputs"][0]["url"])
 
 
-def _delivering(mill: Stack, **fields: Any) -> str:
-    job_id = mill.submit(steps=2, **fields)
-    mill.wait_until(job_id, lambda view: view["state"] == "delivering", "its computation")
+def _delivering(s3_stack: Stack, **fields: Any) -> str:
+    job_id = s3_stack.submit(steps=2, **fields)
+    s3_stack.wait_until(job_id, lambda view: view["state"] == "delivering", "its computation")
     return job_id
 
 
-def _logged(mill: Stack, job_id: str, *words: str) -> None:
+def _logged(s3_stack: Stack, job_id: str, *words: str) -> None:
     def found() -> bool:
-        return any(all(word in line for word in (job_id, *words)) for line in mill.log("io").splitlines())
+        return any(all(word in line for word in (job_id, *words)) for line in s3_stack.log("io").splitlines())
 
     wait_for(found, f"{words} about {job_id} in the log of io")
 
@@ -49,22 +49,22 @@ def _logged(mill: Stack, job_id: str, *words: str) -> None:
 @pytest.mark.parametrize(
     ("model", "name", "media_type"), [("tiny-image", "0.png", "image/png"), ("tiny-video", "0.mp4", "video/mp4")]
 )
-def test_outputs_arrive_in_the_bucket(mill: Stack, s3: S3Server, model: str, name: str, media_type: str) -> None:
-    job_id = mill.submit(model=model, steps=2)
-    assert mill.wait(job_id)["state"] == "succeeded"
+def test_outputs_arrive_in_the_bucket(s3_stack: Stack, s3: S3Server, model: str, name: str, media_type: str) -> None:
+    job_id = s3_stack.submit(model=model, steps=2)
+    assert s3_stack.wait(job_id)["state"] == "succeeded"
     key = f"mill/outputs/{job_id}/1.1/{name}"  # first delivery of the first attempt
     previews = [key.replace(name, f"0.{role}.webp") for role in ("poster", "thumbnail")]
     assert s3.files(job_id) == sorted([key, *previews[model == "tiny-image" :]])
-    proxied, direct = mill.get(f"/v1/jobs/{job_id}/result"), requests.get(_link(mill, job_id), timeout=10)
+    proxied, direct = s3_stack.get(f"/v1/jobs/{job_id}/result"), requests.get(_link(s3_stack, job_id), timeout=10)
     assert proxied.status_code == direct.status_code == 200
     assert proxied.headers["Content-Type"] == direct.headers["Content-Type"] == media_type
     assert proxied.content == direct.content == (s3.bucket / key).read_bytes()
 
 
-def test_a_link_needs_no_credentials_cannot_be_altered_and_expires(mill: Stack, s3: S3Server) -> None:
-    job_id, other = mill.submit(steps=1), mill.submit(steps=1)
-    assert mill.wait(job_id)["state"] == mill.wait(other)["state"] == "succeeded"
-    link = _link(mill, job_id)
+def test_a_link_needs_no_credentials_cannot_be_altered_and_expires(s3_stack: Stack, s3: S3Server) -> None:
+    job_id, other = s3_stack.submit(steps=1), s3_stack.submit(steps=1)
+    assert s3_stack.wait(job_id)["state"] == s3_stack.wait(other)["state"] == "succeeded"
+    link = _link(s3_stack, job_id)
     assert link.startswith(f"{s3.url}/media/mill/outputs/{job_id}/")
     assert requests.get(link, timeout=10).status_code == 200
     altered = [
@@ -75,104 +75,104 @@ def test_a_link_needs_no_credentials_cannot_be_altered_and_expires(mill: Stack, 
     ]
     assert {requests.get(url, timeout=10).status_code for url in altered} <= {400, 403}
     wait_for(lambda: requests.get(link, timeout=10).status_code != 200, "the link to expire", 2 * LINK_TTL_S + 5)
-    assert requests.get(_link(mill, job_id), timeout=10).status_code == 200
+    assert requests.get(_link(s3_stack, job_id), timeout=10).status_code == 200
 
 
-def test_downloads_through_the_server_can_be_resumed(mill: Stack) -> None:
-    job_id = mill.submit(steps=1)
-    mill.wait(job_id)
+def test_downloads_through_the_server_can_be_resumed(s3_stack: Stack) -> None:
+    job_id = s3_stack.submit(steps=1)
+    s3_stack.wait(job_id)
     path = f"/v1/jobs/{job_id}/result"
-    whole = mill.get(path).content
+    whole = s3_stack.get(path).content
     size = len(whole)
     for wanted, (first, last) in {"10-19": (10, 19), "7-": (7, size - 1), "-5": (size - 5, size - 1)}.items():
-        part = mill.get(path, headers={"Range": f"bytes={wanted}"})
+        part = s3_stack.get(path, headers={"Range": f"bytes={wanted}"})
         assert (part.status_code, part.content) == (206, whole[first : last + 1])
         assert part.headers["Content-Range"] == f"bytes {first}-{last}/{size}"
-    assert mill.get(path, headers={"Range": f"bytes={size}-"}).status_code == 416
-    head = requests.head(mill.url(path), headers={"Range": "bytes=0-4"}, timeout=10)
+    assert s3_stack.get(path, headers={"Range": f"bytes={size}-"}).status_code == 416
+    head = requests.head(s3_stack.url(path), headers={"Range": "bytes=0-4"}, timeout=10)
     assert (head.status_code, int(head.headers["Content-Length"])) == (200, size)
-    cached = mill.get(path, headers={"Range": "bytes=0-4", "If-None-Match": head.headers["ETag"]})
+    cached = s3_stack.get(path, headers={"Range": "bytes=0-4", "If-None-Match": head.headers["ETag"]})
     assert (cached.status_code, cached.content) == (304, b"")
 
 
-def test_an_input_is_stored_once(mill: Stack, s3: S3Server) -> None:
+def test_an_input_is_stored_once(s3_stack: Stack, s3: S3Server) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (40, 24), "teal").save(buffer, "PNG")
     image = base64.b64encode(buffer.getvalue()).decode()
-    ids = [mill.submit(kind="img2img", steps=2, strength=0.5, image=image) for _ in range(2)]
-    assert [mill.wait(job_id)["state"] for job_id in ids] == ["succeeded"] * 2
-    assert len({mill.store.get(job_id).request.image for job_id in ids}) == 1
+    ids = [s3_stack.submit(kind="img2img", steps=2, strength=0.5, image=image) for _ in range(2)]
+    assert [s3_stack.wait(job_id)["state"] for job_id in ids] == ["succeeded"] * 2
+    assert len({s3_stack.store.get(job_id).request.image for job_id in ids}) == 1
     wait_for(lambda: len(s3.files("mill/inputs/")) == 1, "the server's own half-written copies to go")
     [key] = s3.files("mill/inputs/")
     assert (s3.bucket / key).read_bytes() == buffer.getvalue()
 
 
-def test_an_output_that_was_removed_is_reported_as_such(mill: Stack, s3: S3Server) -> None:
-    job_id = mill.submit(steps=1)
-    mill.wait(job_id)
+def test_an_output_that_was_removed_is_reported_as_such(s3_stack: Stack, s3: S3Server) -> None:
+    job_id = s3_stack.submit(steps=1)
+    s3_stack.wait(job_id)
     [key] = s3.files(f"{job_id}/1.1/0.png")
     s3.store.delete(key.removeprefix("mill/"))
-    gone = mill.get(f"/v1/jobs/{job_id}/result")
+    gone = s3_stack.get(f"/v1/jobs/{job_id}/result")
     assert (gone.status_code, gone.json()["error"]["code"]) == (404, "object_not_found")
 
 
-def test_while_the_bucket_is_away_the_gpu_goes_on_and_nothing_is_lost(mill: Stack, s3: S3Server) -> None:
-    before = mill.submit(steps=1)
-    mill.wait(before)
+def test_while_the_bucket_is_away_the_gpu_goes_on_and_nothing_is_lost(s3_stack: Stack, s3: S3Server) -> None:
+    before = s3_stack.submit(steps=1)
+    s3_stack.wait(before)
     s3.stop()
     try:
-        ids = [_delivering(mill), _delivering(mill)]
-        _logged(mill, "", "delivery failed", "EndpointConnectionError")  # one delivery tries for both
-        assert [mill.status(job_id)["state"] for job_id in ids] == ["delivering"] * 2
-        refused = mill.get(f"/v1/jobs/{before}/result")
+        ids = [_delivering(s3_stack), _delivering(s3_stack)]
+        _logged(s3_stack, "", "delivery failed", "EndpointConnectionError")  # one delivery tries for both
+        assert [s3_stack.status(job_id)["state"] for job_id in ids] == ["delivering"] * 2
+        refused = s3_stack.get(f"/v1/jobs/{before}/result")
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
         assert refused.headers["Retry-After"]
-        assert mill.get("/readyz").status_code == 503
+        assert s3_stack.get("/readyz").status_code == 503
     finally:
         s3.start()
     for job_id in ids:
-        view = mill.wait(job_id)
+        view = s3_stack.wait(job_id)
         assert (view["state"], view["attempt"]) == ("succeeded", 1)
         assert len(s3.files(job_id)) == 2  # with its thumbnail
 
 
-def test_a_wrong_secret_is_named_in_the_log_and_loses_nothing(mill: Stack, s3: S3Server) -> None:
-    mill.kill("io", signal.SIGTERM)
-    mill.worker("io", AWS_SECRET_ACCESS_KEY="wrong")
+def test_a_wrong_secret_is_named_in_the_log_and_loses_nothing(s3_stack: Stack, s3: S3Server) -> None:
+    s3_stack.kill("io", signal.SIGTERM)
+    s3_stack.worker("io", AWS_SECRET_ACCESS_KEY="wrong")
     try:
-        job_id = _delivering(mill)
-        _logged(mill, job_id, "delivery failed", "SignatureDoesNotMatch")
-        assert mill.status(job_id)["state"] == "delivering"
-        assert "wait for the object store" in " ".join(mill.get("/readyz").json()["missing"])
-        assert "a secret" not in mill.log("io")
+        job_id = _delivering(s3_stack)
+        _logged(s3_stack, job_id, "delivery failed", "SignatureDoesNotMatch")
+        assert s3_stack.status(job_id)["state"] == "delivering"
+        assert "wait for the object store" in " ".join(s3_stack.get("/readyz").json()["missing"])
+        assert "a secret" not in s3_stack.log("io")
     finally:
-        mill.kill("io", signal.SIGTERM)
-        mill.worker("io")
-    view = mill.wait(job_id)
+        s3_stack.kill("io", signal.SIGTERM)
+        s3_stack.worker("io")
+    view = s3_stack.wait(job_id)
     assert (view["state"], view["attempt"]) == ("succeeded", 1)
 
 
-def test_a_job_cancelled_during_its_upload_leaves_nothing_behind(mill: Stack, s3: S3Server) -> None:
+def test_a_job_cancelled_during_its_upload_leaves_nothing_behind(s3_stack: Stack, s3: S3Server) -> None:
     s3.process.send_signal(signal.SIGSTOP)
     try:
-        job_id = _delivering(mill)
-        wait_for(lambda: mill.store.read(job_id).get("delivery_owner"), "the upload to begin")
-        assert mill.cancel(job_id).json()["cancelled"]
+        job_id = _delivering(s3_stack)
+        wait_for(lambda: s3_stack.store.read(job_id).get("delivery_owner"), "the upload to begin")
+        assert s3_stack.cancel(job_id).json()["cancelled"]
     finally:
         s3.process.send_signal(signal.SIGCONT)
-    _logged(mill, job_id, "delivery was stale")
-    view = mill.status(job_id)
+    _logged(s3_stack, job_id, "delivery was stale")
+    view = s3_stack.status(job_id)
     assert (view["state"], view["outputs"], s3.files(job_id)) == ("cancelled", [], [])
 
 
-def test_a_job_cancelled_while_the_bucket_is_away_is_never_stored(mill: Stack, s3: S3Server) -> None:
+def test_a_job_cancelled_while_the_bucket_is_away_is_never_stored(s3_stack: Stack, s3: S3Server) -> None:
     s3.stop()
     try:
-        job_id = _delivering(mill)
-        _logged(mill, job_id, "delivery failed")
-        assert mill.cancel(job_id).json()["cancelled"]
+        job_id = _delivering(s3_stack)
+        _logged(s3_stack, job_id, "delivery failed")
+        assert s3_stack.cancel(job_id).json()["cancelled"]
     finally:
         s3.start()
-    later = mill.submit(steps=1)
-    assert mill.wait(later)["state"] == "succeeded"
-    assert (mill.status(job_id)["state"], s3.files(job_id)) == ("cancelled", [])
+    later = s3_stack.submit(steps=1)
+    assert s3_stack.wait(later)["state"] == "succeeded"
+    assert (s3_stack.status(job_id)["state"], s3.files(job_id)) == ("cancelled", [])

@@ -20,7 +20,7 @@ from tests.support.webhook_calls import OPTIONS, settled
 
 
 @pytest.fixture(scope="module")
-def house(drawn_models_file: Path) -> Iterator[Stack]:
+def io_stack(drawn_models_file: Path) -> Iterator[Stack]:
     """A server without GPU workers: jobs wait until they are cancelled or expire."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     with running(folder, drawn_models_file, "io", **OPTIONS) as stack:
@@ -125,12 +125,12 @@ def test_all_jobs_of_a_key_have_its_webhook_until_the_receiver_is_gone(
         assert refused.value.code == "key_not_found"
 
 
-def test_the_address_is_checked_again_for_every_try(house: Stack, receiver: Receiver) -> None:
-    job_id = house.submit(webhook_url=receiver.url)
-    record = house.store.client.hget(keys.JOB + job_id, "webhook")
+def test_the_address_is_checked_again_for_every_try(io_stack: Stack, receiver: Receiver) -> None:
+    job_id = io_stack.submit(webhook_url=receiver.url)
+    record = io_stack.store.client.hget(keys.JOB + job_id, "webhook")
     # As if a name that was public at submission had moved into the private network.
-    house.store.client.hset(keys.JOB + job_id, "webhook", record.replace("127.0.0.1", "localhost"))
-    house.cancel(job_id)
-    delivery = settled(house, job_id, "pending", tries=6)
+    io_stack.store.client.hset(keys.JOB + job_id, "webhook", record.replace("127.0.0.1", "localhost"))
+    io_stack.cancel(job_id)
+    delivery = settled(io_stack, job_id, "pending", tries=6)
     assert {one["error"] for one in delivery["tries"]} == {"the link's host must exist and have public addresses only"}
     assert receiver.messages == []

@@ -22,7 +22,7 @@ from tests.support.webhook_calls import OPTIONS, cancelled, log, settled
 
 
 @pytest.fixture(scope="module")
-def house(drawn_models_file: Path) -> Iterator[Stack]:
+def io_stack(drawn_models_file: Path) -> Iterator[Stack]:
     """A server without GPU workers: jobs wait until they are cancelled or expire."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     with running(folder, drawn_models_file, "io", **OPTIONS) as stack:
@@ -73,8 +73,8 @@ def test_a_job_tells_its_start_and_its_end_with_links_and_without_its_prompt(
     assert receiver.of(failed)[0].json["data"]["error"]["code"] == "model_load_failed"
 
 
-def test_the_signature_is_that_of_the_specification(house: Stack, receiver: Receiver) -> None:
-    job_id = cancelled(house, receiver)
+def test_the_signature_is_that_of_the_specification(io_stack: Stack, receiver: Receiver) -> None:
+    job_id = cancelled(io_stack, receiver)
     wait_for(lambda: receiver.of(job_id), "the event")
     message = receiver.of(job_id)[0]
     expected, sent = message.signatures(SECRET)
@@ -88,18 +88,18 @@ def test_the_signature_is_that_of_the_specification(house: Stack, receiver: Rece
         webhooks.verify(SECRET, {}, message.body)
 
 
-def test_an_expired_job_is_told_by_the_sweep(house: Stack, receiver: Receiver) -> None:
-    job_id = house.submit(webhook_url=receiver.url, start_within_s=0.1)
+def test_an_expired_job_is_told_by_the_sweep(io_stack: Stack, receiver: Receiver) -> None:
+    job_id = io_stack.submit(webhook_url=receiver.url, start_within_s=0.1)
     wait_for(lambda: receiver.of(job_id), "the event")
     assert receiver.types(job_id) == ["job.expired"]
     assert receiver.of(job_id)[0].json["data"]["error"]["code"] == "expired"
 
 
-def test_only_the_wanted_events_are_sent(house: Stack, receiver: Receiver) -> None:
-    job_id = cancelled(house, receiver, webhook_events=["job.succeeded"])
-    assert log(house, job_id) == []
-    told = cancelled(house, receiver)
-    settled(house, told, "delivered")
+def test_only_the_wanted_events_are_sent(io_stack: Stack, receiver: Receiver) -> None:
+    job_id = cancelled(io_stack, receiver, webhook_events=["job.succeeded"])
+    assert log(io_stack, job_id) == []
+    told = cancelled(io_stack, receiver)
+    settled(io_stack, told, "delivered")
     assert receiver.of(job_id) == []
 
 
@@ -108,11 +108,11 @@ def test_only_the_wanted_events_are_sent(house: Stack, receiver: Receiver) -> No
 
 @pytest.mark.parametrize("bad", [500, 404, (302, {"Location": "/elsewhere"}), (429, {"Retry-After": "0"})])
 def test_what_is_refused_or_redirected_is_sent_again_under_the_same_id(
-    house: Stack, receiver: Receiver, bad: Any
+    io_stack: Stack, receiver: Receiver, bad: Any
 ) -> None:
     receiver.answers = [bad, bad]
-    job_id = cancelled(house, receiver)
-    delivery = settled(house, job_id, "delivered", tries=3)
+    job_id = cancelled(io_stack, receiver)
+    delivery = settled(io_stack, job_id, "delivered", tries=3)
     status = bad[0] if isinstance(bad, tuple) else bad
     assert [one["status"] for one in delivery["tries"]] == [status, status, 204]
     assert {message.id for message in receiver.of(job_id)} == {delivery["webhook_id"]}
@@ -124,36 +124,36 @@ def test_what_is_refused_or_redirected_is_sent_again_under_the_same_id(
 
 
 def test_a_receiver_that_is_not_there_is_tried_as_often_as_set_and_then_by_hand(
-    house: Stack, receiver: Receiver
+    io_stack: Stack, receiver: Receiver
 ) -> None:
     with receiving() as dead:
         url = dead.url
-    job_id = house.submit(webhook_url=url)
-    house.cancel(job_id)
-    delivery = settled(house, job_id, "pending", tries=6)  # the seventh is an hour away
+    job_id = io_stack.submit(webhook_url=url)
+    io_stack.cancel(job_id)
+    delivery = settled(io_stack, job_id, "pending", tries=6)  # the seventh is an hour away
     assert {one["error"] for one in delivery["tries"]} == {"the connection was refused"}
     assert delivery["next_try_at"] is not None
-    assert house.get(f"/v1/jobs/{job_id}/webhooks").json()["url"] == url
+    assert io_stack.get(f"/v1/jobs/{job_id}/webhooks").json()["url"] == url
 
 
-def test_a_receiver_that_is_gone_is_not_asked_again(house: Stack, receiver: Receiver) -> None:
+def test_a_receiver_that_is_gone_is_not_asked_again(io_stack: Stack, receiver: Receiver) -> None:
     receiver.answers = [410]
-    job_id = cancelled(house, receiver)
-    assert settled(house, job_id, "gone")["next_try_at"] is None
+    job_id = cancelled(io_stack, receiver)
+    assert settled(io_stack, job_id, "gone")["next_try_at"] is None
     assert len(receiver.messages) == 1
 
 
 @pytest.mark.parametrize("asked", ["3600", "Fri, 31 Dec 2100 23:59:59 GMT"])
-def test_a_receiver_says_when_to_come_back(house: Stack, receiver: Receiver, asked: str) -> None:
+def test_a_receiver_says_when_to_come_back(io_stack: Stack, receiver: Receiver, asked: str) -> None:
     receiver.answers = [(503, {"Retry-After": asked})]
-    delivery = settled(house, cancelled(house, receiver), "pending")
+    delivery = settled(io_stack, cancelled(io_stack, receiver), "pending")
     assert delivery["next_try_at"] > delivery["tries"][0]["at"]
     hours = (int(delivery["next_try_at"][11:13]) - int(delivery["tries"][0]["at"][11:13])) % 24
     assert hours == 1  # the longest configured pause, however far away the date is
     assert len(receiver.messages) == 1
 
 
-def test_an_endless_answer_is_not_read_to_its_end(house: Stack, receiver: Receiver) -> None:
+def test_an_endless_answer_is_not_read_to_its_end(io_stack: Stack, receiver: Receiver) -> None:
     sent: list[int] = []
 
     def flood(handler: BaseHTTPRequestHandler) -> None:
@@ -165,30 +165,30 @@ def test_an_endless_answer_is_not_read_to_its_end(house: Stack, receiver: Receiv
             pass
 
     receiver.answers = [flood]
-    settled(house, cancelled(house, receiver), "delivered")
+    settled(io_stack, cancelled(io_stack, receiver), "delivered")
     assert sum(sent) < 500_000_000
 
 
-def test_an_answer_that_is_none_is_a_failure(house: Stack, receiver: Receiver) -> None:
+def test_an_answer_that_is_none_is_a_failure(io_stack: Stack, receiver: Receiver) -> None:
     receiver.answers = [lambda handler: handler.wfile.write(b"I am no HTTP\r\n\r\n"), lambda handler: None]
-    delivery = settled(house, cancelled(house, receiver), "delivered", tries=3)
+    delivery = settled(io_stack, cancelled(io_stack, receiver), "delivered", tries=3)
     assert [bool(one["error"]) for one in delivery["tries"]] == [True, True, False]
 
 
-def test_receivers_that_hang_delay_no_other_one(house: Stack, receiver: Receiver) -> None:
+def test_receivers_that_hang_delay_no_other_one(io_stack: Stack, receiver: Receiver) -> None:
     with receiving() as slow:
         slow.answers = [slow.hang] * 100
-        stuck = [cancelled(house, slow) for _ in range(12)]
+        stuck = [cancelled(io_stack, slow) for _ in range(12)]
         wait_for(lambda: len(slow.messages) == 4, "as many deliveries as one receiver may have")
-        fast = [cancelled(house, receiver) for _ in range(12)]
+        fast = [cancelled(io_stack, receiver) for _ in range(12)]
         wait_for(lambda: all(receiver.of(job_id) for job_id in fast), "the events of the other receiver")
         # All of this happens while the first four still hang.
         assert len(slow.messages) == 4
-        assert [log(house, job_id)[0]["tries"] for job_id in stuck] == [[]] * 12
+        assert [log(io_stack, job_id)[0]["tries"] for job_id in stuck] == [[]] * 12
         slow.answers.clear()
         slow.released.set()
         for job_id in stuck:
-            wait_for(lambda job_id=job_id: log(house, job_id)[0]["state"] == "delivered", "the held up ones")
+            wait_for(lambda job_id=job_id: log(io_stack, job_id)[0]["state"] == "delivered", "the held up ones")
 
 
 def test_a_receiver_that_hangs_is_given_up_after_its_time(start: Callable[..., Stack], receiver: Receiver) -> None:
@@ -230,34 +230,34 @@ def test_what_ends_while_no_worker_runs_is_sent_later(start: Callable[..., Stack
 
 
 def test_events_are_sent_again_by_route_client_and_command(
-    house: Stack, receiver: Receiver, capfd: pytest.CaptureFixture[str]
+    io_stack: Stack, receiver: Receiver, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    job_id = cancelled(house, receiver)
-    first = settled(house, job_id, "delivered")
-    answer = requests.post(house.url(f"/v1/jobs/{job_id}/webhooks/resend"), timeout=10)
+    job_id = cancelled(io_stack, receiver)
+    first = settled(io_stack, job_id, "delivered")
+    answer = requests.post(io_stack.url(f"/v1/jobs/{job_id}/webhooks/resend"), timeout=10)
     assert answer.status_code == 200
-    assert settled(house, job_id, "delivered", tries=2)["webhook_id"] == first["webhook_id"]
-    with framemill.Client(house.url("")) as client:
+    assert settled(io_stack, job_id, "delivered", tries=2)["webhook_id"] == first["webhook_id"]
+    with framemill.Client(io_stack.url("")) as client:
         client.resend_webhooks(job_id, "job.cancelled")
-        settled(house, job_id, "delivered", tries=3)
+        settled(io_stack, job_id, "delivered", tries=3)
         with pytest.raises(ApiError) as refused:
             client.resend_webhooks(job_id, "job.failed")
         assert refused.value.code == "conflict"
         with pytest.raises(ApiError) as refused:
             client.resend_webhooks(job_id, "job.lost")
         assert refused.value.code == "invalid_request"
-    assert main(["--url", house.url(""), "webhooks", "resend", job_id]) == 0
-    settled(house, job_id, "delivered", tries=4)
+    assert main(["--url", io_stack.url(""), "webhooks", "resend", job_id]) == 0
+    settled(io_stack, job_id, "delivered", tries=4)
     capfd.readouterr()
-    assert main(["--url", house.url(""), "webhooks", job_id]) == 0
+    assert main(["--url", io_stack.url(""), "webhooks", job_id]) == 0
     shown = capfd.readouterr().out.splitlines()
     assert [line.split()[:4] for line in shown[1:]] == [["job.cancelled", "delivered", "4", "204"]]
     assert len({message.id for message in receiver.of(job_id)}) == 1
 
 
-def test_a_retried_job_has_the_webhook_of_the_first(house: Stack, receiver: Receiver) -> None:
-    job_id = cancelled(house, receiver)
-    again = requests.post(house.url(f"/v1/jobs/{job_id}/retry"), timeout=10).json()["id"]
-    house.cancel(again)
+def test_a_retried_job_has_the_webhook_of_the_first(io_stack: Stack, receiver: Receiver) -> None:
+    job_id = cancelled(io_stack, receiver)
+    again = requests.post(io_stack.url(f"/v1/jobs/{job_id}/retry"), timeout=10).json()["id"]
+    io_stack.cancel(again)
     wait_for(lambda: receiver.of(again), "the event of the second job")
     assert not {message.id for message in receiver.of(job_id)} & {message.id for message in receiver.of(again)}

@@ -9,15 +9,15 @@ import pytest
 
 from jobs.errors import Conflict, DuplicateJob, IdempotencyMismatch, JobNotFound, QueueFull
 from jobs.store import keys
-from tests.support.room import OWNER, Room
+from tests.support.store_driver import OWNER, StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 
 # ---- limits
 
 
-def test_the_queue_takes_no_more_than_its_limit(room: Open) -> None:
-    here = room(max_waiting=3)
+def test_the_queue_takes_no_more_than_its_limit(driver: Open) -> None:
+    here = driver(max_waiting=3)
     here.submit_many(2, "a")
     here.submit("b")
     with pytest.raises(QueueFull, match="3 jobs are waiting, the limit is 3"):
@@ -27,16 +27,16 @@ def test_the_queue_takes_no_more_than_its_limit(room: Open) -> None:
     here.submit("c")
 
 
-def test_a_key_has_a_limit_of_waiting_jobs_of_its_own(room: Open) -> None:
-    here = room()
+def test_a_key_has_a_limit_of_waiting_jobs_of_its_own(driver: Open) -> None:
+    here = driver()
     here.submit_many(2, "a", caller_max_waiting=2)
     with pytest.raises(QueueFull, match="2 jobs of this key"):
         here.submit("a", caller_max_waiting=2)
     here.submit("b", caller_max_waiting=2)
 
 
-def test_a_key_has_a_limit_of_jobs_per_minute_and_is_told_when_to_come_back(room: Open) -> None:
-    here = room()
+def test_a_key_has_a_limit_of_jobs_per_minute_and_is_told_when_to_come_back(driver: Open) -> None:
+    here = driver()
     while time.time() % 60 > 58:
         time.sleep(0.1)
     here.submit_many(2, "a", caller_max_per_minute=2)
@@ -46,8 +46,8 @@ def test_a_key_has_a_limit_of_jobs_per_minute_and_is_told_when_to_come_back(room
     here.submit("b", caller_max_per_minute=2)
 
 
-def test_a_refused_job_leaves_no_trace_and_counts_for_nothing(room: Open) -> None:
-    here = room(max_waiting=1)
+def test_a_refused_job_leaves_no_trace_and_counts_for_nothing(driver: Open) -> None:
+    here = driver(max_waiting=1)
     here.submit("a")
     before = {name: here.redis.dump(name) for name in here.redis.keys("*")}
     for _ in range(3):
@@ -59,16 +59,16 @@ def test_a_refused_job_leaves_no_trace_and_counts_for_nothing(room: Open) -> Non
 # ---- repeated requests
 
 
-def test_an_id_is_used_once(room: Open) -> None:
-    here = room()
+def test_an_id_is_used_once(driver: Open) -> None:
+    here = driver()
     here.submit(job_id="mine")
     with pytest.raises(DuplicateJob):
         here.submit(job_id="mine")
 
 
 @pytest.mark.parametrize("fingerprint", ["body", ""])
-def test_a_repeat_with_an_idempotency_key_gives_the_first_job(room: Open, fingerprint: str) -> None:
-    here = room(max_waiting=1)
+def test_a_repeat_with_an_idempotency_key_gives_the_first_job(driver: Open, fingerprint: str) -> None:
+    here = driver(max_waiting=1)
     first = here.submit(idempotency_key="k", fingerprint=fingerprint)
     again = here.accept(idempotency_key="k", fingerprint=fingerprint)
     assert (again.job_id, again.job) == (first, None)
@@ -78,29 +78,29 @@ def test_a_repeat_with_an_idempotency_key_gives_the_first_job(room: Open, finger
     assert here.submit(idempotency_key="k", fingerprint=fingerprint) == first
 
 
-def test_an_idempotency_key_with_another_body_is_refused(room: Open) -> None:
-    here = room()
+def test_an_idempotency_key_with_another_body_is_refused(driver: Open) -> None:
+    here = driver()
     first = here.submit(idempotency_key="k", fingerprint="one")
     with pytest.raises(IdempotencyMismatch, match=first):
         here.submit(idempotency_key="k", fingerprint="two")
 
 
-def test_idempotency_keys_of_two_callers_do_not_meet(room: Open) -> None:
-    here = room()
+def test_idempotency_keys_of_two_callers_do_not_meet(driver: Open) -> None:
+    here = driver()
     first = here.submit("a", idempotency_key="k", fingerprint="one")
     assert here.submit("b", idempotency_key="k", fingerprint="two") != first
 
 
-def test_an_idempotency_key_is_forgotten_in_time(room: Open) -> None:
-    here = room(idempotency_ttl_s=1)
+def test_an_idempotency_key_is_forgotten_in_time(driver: Open) -> None:
+    here = driver(idempotency_ttl_s=1)
     first = here.submit(idempotency_key="k", fingerprint="one")
     assert 0 < here.redis.pttl(keys.IDEMPOTENCY + "a:k") <= 1000
     here.redis.pexpire(keys.IDEMPOTENCY + "a:k", 0)
     assert here.submit(idempotency_key="k", fingerprint="two") != first
 
 
-def test_an_idempotency_key_whose_job_is_no_longer_kept_is_free_again(room: Open) -> None:
-    here = room()
+def test_an_idempotency_key_whose_job_is_no_longer_kept_is_free_again(driver: Open) -> None:
+    here = driver()
     here.open()
     first = here.submit(idempotency_key="k", fingerprint="one")
     here.finish()
@@ -113,8 +113,8 @@ def test_an_idempotency_key_whose_job_is_no_longer_kept_is_free_again(room: Open
 
 
 @pytest.mark.parametrize("pin", [None, "gpu0"])
-def test_a_job_past_its_deadline_expires_when_a_slot_would_take_it(room: Open, pin: str | None) -> None:
-    here = room()
+def test_a_job_past_its_deadline_expires_when_a_slot_would_take_it(driver: Open, pin: str | None) -> None:
+    here = driver()
     late = here.submit(start_within_s=60, pin=pin)
     fine = here.submit(start_within_s=60, pin=pin)
     here.pass_deadline(late)
@@ -126,8 +126,8 @@ def test_a_job_past_its_deadline_expires_when_a_slot_would_take_it(room: Open, p
     assert error["code"] == "expired"
 
 
-def test_a_job_past_its_deadline_expires_in_a_sweep(room: Open) -> None:
-    here = room()
+def test_a_job_past_its_deadline_expires_in_a_sweep(driver: Open) -> None:
+    here = driver()
     late, fine = here.submit(start_within_s=60), here.submit(start_within_s=60)
     front = here.submit(start_within_s=60)
     here.store.move_to_front(front)
@@ -138,8 +138,8 @@ def test_a_job_past_its_deadline_expires_in_a_sweep(room: Open) -> None:
     assert here.redis.zrange(keys.DEADLINES, 0, -1) == [fine]
 
 
-def test_a_job_that_started_in_time_has_no_deadline_any_more(room: Open) -> None:
-    here = room()
+def test_a_job_that_started_in_time_has_no_deadline_any_more(driver: Open) -> None:
+    here = driver()
     here.open()
     job_id = here.submit(start_within_s=0.05)
     here.start()
@@ -152,8 +152,8 @@ def test_a_job_that_started_in_time_has_no_deadline_any_more(room: Open) -> None
     assert here.finish() == job_id
 
 
-def test_a_job_that_was_bound_in_time_keeps_its_deadline_if_it_never_started(room: Open) -> None:
-    here = room()
+def test_a_job_that_was_bound_in_time_keeps_its_deadline_if_it_never_started(driver: Open) -> None:
+    here = driver()
     here.open()
     job_id = here.submit(start_within_s=60)
     here.store.pause()
@@ -166,8 +166,8 @@ def test_a_job_that_was_bound_in_time_keeps_its_deadline_if_it_never_started(roo
 # ---- pause and the front
 
 
-def test_a_paused_queue_gives_no_jobs_until_it_goes_on(room: Open) -> None:
-    here = room()
+def test_a_paused_queue_gives_no_jobs_until_it_goes_on(driver: Open) -> None:
+    here = driver()
     here.open("gpu0")
     here.open("gpu1")
     here.store.pause()
@@ -177,8 +177,8 @@ def test_a_paused_queue_gives_no_jobs_until_it_goes_on(room: Open) -> None:
     assert {here.at("gpu0")[0], here.at("gpu1")[0]} == set(ids[:2])
 
 
-def test_a_paused_slot_ends_its_job_and_gets_no_other(room: Open) -> None:
-    here = room()
+def test_a_paused_slot_ends_its_job_and_gets_no_other(driver: Open) -> None:
+    here = driver()
     here.open("gpu0")
     first, second = here.submit_many(2)
     here.store.pause("gpu0")
@@ -192,8 +192,8 @@ def test_a_paused_slot_ends_its_job_and_gets_no_other(room: Open) -> None:
     assert here.at()[0] == third
 
 
-def test_a_heartbeat_of_a_paused_or_draining_slot_gets_no_job(room: Open) -> None:
-    here = room()
+def test_a_heartbeat_of_a_paused_or_draining_slot_gets_no_job(driver: Open) -> None:
+    here = driver()
     here.open("gpu0")
     here.open("gpu1")
     here.store.pause("gpu0")
@@ -203,8 +203,8 @@ def test_a_heartbeat_of_a_paused_or_draining_slot_gets_no_job(room: Open) -> Non
     assert here.store.heartbeat("gpu1", OWNER, {}).job_id == ""
 
 
-def test_only_waiting_jobs_move_to_the_front(room: Open) -> None:
-    here = room()
+def test_only_waiting_jobs_move_to_the_front(driver: Open) -> None:
+    here = driver()
     here.open()
     bound = here.submit()
     with pytest.raises(Conflict, match="has a slot already"):

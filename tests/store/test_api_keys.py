@@ -13,9 +13,9 @@ from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.store import keys
 from jobs.store.api_keys import SECRET_PREFIX, KeyRing
 from jobs.store.webhook_outbox import WebhookOutbox
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 
 OPS = Caller(key_id="ops", role=Role.ADMIN)
 SHOP = Caller(
@@ -25,16 +25,16 @@ SHOP = Caller(
 
 
 @pytest.fixture
-def here(room: Open) -> Room:
-    return room()
+def here(driver: Open) -> StoreDriver:
+    return driver()
 
 
 @pytest.fixture
-def ring(here: Room) -> KeyRing:
+def ring(here: StoreDriver) -> KeyRing:
     return KeyRing(here.store)
 
 
-def test_a_key_is_found_by_its_secret_alone(here: Room, ring: KeyRing) -> None:
+def test_a_key_is_found_by_its_secret_alone(here: StoreDriver, ring: KeyRing) -> None:
     assert ring.is_empty()
     secret = ring.create(SHOP)
     assert not ring.is_empty()
@@ -67,7 +67,7 @@ def test_a_wrong_field_is_named(ring: KeyRing, fields: dict[str, object], proble
     assert ring.is_empty()
 
 
-def test_a_revoked_key_leaves_nothing(here: Room, ring: KeyRing) -> None:
+def test_a_revoked_key_leaves_nothing(here: StoreDriver, ring: KeyRing) -> None:
     ring.create(OPS)
     secret = ring.create(SHOP)
     outbox = WebhookOutbox(here.store)

@@ -10,17 +10,17 @@ from jobs.callers import Caller, digest_of
 from jobs.store import keys
 from jobs.store.api_keys import KeyRing
 from jobs.store.client_state import SESSION_TTL_S, ClientOptions, LoginSessions, RequestCounters, SessionVariables
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 
 
 @pytest.fixture
-def here(room: Open) -> Room:
-    return room()
+def here(driver: Open) -> StoreDriver:
+    return driver()
 
 
-def test_a_login_is_known_by_digests_and_renewed_by_use(here: Room) -> None:
+def test_a_login_is_known_by_digests_and_renewed_by_use(here: StoreDriver) -> None:
     logins = LoginSessions(here.store)
     assert logins.key_digest("session") is None
     logins.open("session", "secret")
@@ -33,7 +33,7 @@ def test_a_login_is_known_by_digests_and_renewed_by_use(here: Room) -> None:
     assert logins.key_digest("session") is None
 
 
-def test_requests_are_counted_for_each_endpoint_and_client(here: Room) -> None:
+def test_requests_are_counted_for_each_endpoint_and_client(here: StoreDriver) -> None:
     counters = RequestCounters(here.store)
     assert [counters.increment("flux", "key:a") for _ in range(3)] == [1, 2, 3]
     assert counters.increment("flux", "key:b") == 1
@@ -43,7 +43,7 @@ def test_requests_are_counted_for_each_endpoint_and_client(here: Room) -> None:
     assert 0 < here.redis.ttl(f"{keys.REQUESTS}flux:key:a") <= SESSION_TTL_S
 
 
-def test_session_variables_are_kept_by_cookie(here: Room) -> None:
+def test_session_variables_are_kept_by_cookie(here: StoreDriver) -> None:
     variables = SessionVariables(here.store, "cookie")
     assert variables.read() == {}
     variables.update({"history": ["a", 1], "n": None})
@@ -53,7 +53,7 @@ def test_session_variables_are_kept_by_cookie(here: Room) -> None:
     assert here.redis.keys("*cookie*") == []
 
 
-def test_options_of_a_client_leave_with_its_key(here: Room) -> None:
+def test_options_of_a_client_leave_with_its_key(here: StoreDriver) -> None:
     ring = KeyRing(here.store)
     ring.create(Caller(key_id="ops", role="admin"))  # type: ignore[arg-type]
     ring.create(Caller(key_id="bot"))

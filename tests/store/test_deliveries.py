@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 from jobs.record import Output
 from jobs.store import keys
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
 # ---- a slot whose spool is full
 
 
-def test_a_slot_whose_spool_is_full_gets_nothing_until_there_is_room(room: Callable[..., Room]) -> None:
-    here = room()
+def test_a_slot_whose_spool_is_full_gets_nothing_until_there_is_room(driver: Callable[..., StoreDriver]) -> None:
+    here = driver()
     first, second, third = here.submit(), here.submit(), here.submit()
     here.open("gpu0")
     here.open("gpu1")
@@ -30,8 +30,8 @@ def test_a_slot_whose_spool_is_full_gets_nothing_until_there_is_room(room: Calla
     assert here.at("gpu0") == (fourth, 1)
 
 
-def test_a_job_says_that_it_waits_for_room(room: Callable[..., Room]) -> None:
-    here = room()
+def test_a_job_says_that_it_waits_for_room(driver: Callable[..., StoreDriver]) -> None:
+    here = driver()
     here.open("gpu0")
     here.store.heartbeat("gpu0", "host:1:1", {"blocked": "delivery"})
     job_id = here.submit()
@@ -45,7 +45,7 @@ def test_a_job_says_that_it_waits_for_room(room: Callable[..., Room]) -> None:
 # ---- an object store that is away
 
 
-def computed(here: Room, number: int) -> list[str]:
+def computed(here: StoreDriver, number: int) -> list[str]:
     """Return jobs whose frames wait on ``host``."""
     here.open()
     ids = here.submit_many(number)
@@ -55,8 +55,8 @@ def computed(here: Room, number: int) -> list[str]:
     return ids
 
 
-def test_while_the_object_store_is_away_one_delivery_of_a_host_tries_it(room: Callable[..., Room]) -> None:
-    here = room()
+def test_while_the_object_store_is_away_one_delivery_of_a_host_tries_it(driver: Callable[..., StoreDriver]) -> None:
+    here = driver()
     first, second, third = computed(here, 3)
     assert here.store.claim(first, 1, "io:1") == 1
     assert here.store.claim(second, 1, "io:2") == 1  # the outage is not known yet
@@ -71,8 +71,8 @@ def test_while_the_object_store_is_away_one_delivery_of_a_host_tries_it(room: Ca
     assert here.store.claim(second, 1, "io:3") == 2
 
 
-def test_an_outage_of_any_length_is_no_failure_of_the_output(room: Callable[..., Room]) -> None:
-    here = room()
+def test_an_outage_of_any_length_is_no_failure_of_the_output(driver: Callable[..., StoreDriver]) -> None:
+    here = driver()
     [job_id] = computed(here, 1)
     for number in range(1, 50):
         assert here.store.claim(job_id, 1, f"io:{number}") == number
@@ -85,8 +85,8 @@ def test_an_outage_of_any_length_is_no_failure_of_the_output(room: Callable[...,
 # ---- one delivery at a time
 
 
-def test_a_delivery_is_made_by_one_process_until_its_lease_lapses(room: Callable[..., Room]) -> None:
-    here = room()
+def test_a_delivery_is_made_by_one_process_until_its_lease_lapses(driver: Callable[..., StoreDriver]) -> None:
+    here = driver()
     [job_id] = computed(here, 1)
     assert here.store.claim(job_id, 2, "io:1") == 0
     assert here.store.claim(job_id, 1, "io:1") == 1
@@ -98,8 +98,8 @@ def test_a_delivery_is_made_by_one_process_until_its_lease_lapses(room: Callable
     assert here.store.claim(job_id, 1, "io:2") == 2
 
 
-def test_a_deferred_delivery_is_sent_again_at_its_time(room: Callable[..., Room]) -> None:
-    here = room()
+def test_a_deferred_delivery_is_sent_again_at_its_time(driver: Callable[..., StoreDriver]) -> None:
+    here = driver()
     [job_id] = computed(here, 1)
     here.store.claim(job_id, 1, "io:1")
     here.store.defer(job_id, 1, "io:1", 30, away=False)
@@ -108,8 +108,10 @@ def test_a_deferred_delivery_is_sent_again_at_its_time(room: Callable[..., Room]
     assert 20_000 < wait_ms <= 30_000
 
 
-def test_outputs_are_published_by_the_present_delivery_and_all_others_are_removed(room: Callable[..., Room]) -> None:
-    here = room()
+def test_outputs_are_published_by_the_present_delivery_and_all_others_are_removed(
+    driver: Callable[..., StoreDriver],
+) -> None:
+    here = driver()
     [job_id] = computed(here, 1)
     outputs = [[Output(f"outputs/{job_id}/1.{n}/0.png", "image/png", 3, "0" * 64, 1, 1)] for n in (1, 2)]
     here.store.claim(job_id, 1, "io:1")

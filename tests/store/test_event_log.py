@@ -10,18 +10,18 @@ from app.events.hub import EventHub
 from jobs.errors import Unavailable
 from jobs.store import events, keys
 from jobs.store.events import BEFORE_ALL, Event, EventLog, order
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
-Open = Callable[..., Room]
-
-
-@pytest.fixture
-def here(room: Open) -> Room:
-    return room()
+Open = Callable[..., StoreDriver]
 
 
 @pytest.fixture
-def log(here: Room) -> EventLog:
+def here(driver: Open) -> StoreDriver:
+    return driver()
+
+
+@pytest.fixture
+def log(here: StoreDriver) -> EventLog:
     return EventLog(here.store)
 
 
@@ -30,7 +30,7 @@ def states(found: list[Event] | None) -> list[tuple[str, str]]:
     return [(event.job_id, event.fields["state"]) for event in found]
 
 
-def test_it_holds_the_changes_of_all_jobs_in_order(here: Room, log: EventLog) -> None:
+def test_it_holds_the_changes_of_all_jobs_in_order(here: StoreDriver, log: EventLog) -> None:
     assert (log.newest_id(), log.all()) == (BEFORE_ALL, [])
     first, second = here.submit("a"), here.submit("b")
     here.store.cancel(first)
@@ -42,8 +42,8 @@ def test_it_holds_the_changes_of_all_jobs_in_order(here: Room, log: EventLog) ->
     assert log.after(found[-1].event_id) == []
 
 
-def test_a_reader_learns_that_events_are_no_longer_kept(room: Open) -> None:
-    here = room(event_log_length=10)
+def test_a_reader_learns_that_events_are_no_longer_kept(driver: Open) -> None:
+    here = driver(event_log_length=10)
     log = EventLog(here.store)
     assert log.after("5-0") is None
     here.submit()
@@ -55,7 +55,7 @@ def test_a_reader_learns_that_events_are_no_longer_kept(room: Open) -> None:
     assert states(log.after(log.newest_id())) == []
 
 
-def test_it_is_followed(here: Room, log: EventLog) -> None:
+def test_it_is_followed(here: StoreDriver, log: EventLog) -> None:
     follower = log.follow()
     assert next(follower) is None  # from now on no event is missed
     job_id = here.submit()
@@ -65,7 +65,7 @@ def test_it_is_followed(here: Room, log: EventLog) -> None:
     assert states([event]) == [(job_id, "queued")]
 
 
-def test_a_lost_connection_is_subscribed_again(here: Room, log: EventLog) -> None:
+def test_a_lost_connection_is_subscribed_again(here: StoreDriver, log: EventLog) -> None:
     follower = log.follow()
     assert next(follower) is None
     here.redis.client_kill_filter(_type="pubsub")
@@ -75,7 +75,7 @@ def test_a_lost_connection_is_subscribed_again(here: Room, log: EventLog) -> Non
 
 
 def test_a_silent_redis_is_pinged_and_then_away(
-    here: Room, log: EventLog, monkeypatch: pytest.MonkeyPatch
+    here: StoreDriver, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
     monkeypatch.setattr(events, "SILENCE_S", 0.05)
     follower = log.follow()
@@ -85,7 +85,7 @@ def test_a_silent_redis_is_pinged_and_then_away(
         next(follower)
 
 
-def test_listeners_of_a_job_a_key_and_a_slot_get_its_events(here: Room, log: EventLog) -> None:
+def test_listeners_of_a_job_a_key_and_a_slot_get_its_events(here: StoreDriver, log: EventLog) -> None:
     hub = EventHub(log)
     here.open("gpu0")
     with (
@@ -106,7 +106,7 @@ def test_listeners_of_a_job_a_key_and_a_slot_get_its_events(here: Room, log: Eve
 
 
 def test_a_listener_that_does_not_read_is_told_to_look(
-    here: Room, log: EventLog, monkeypatch: pytest.MonkeyPatch
+    here: StoreDriver, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.events.hub.BACKLOG", 2)
     with EventHub(log).listen() as listener:

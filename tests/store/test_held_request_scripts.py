@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from jobs.store import keys
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 
 
 class Requests:
     """The four scripts, with defaults for the arguments that a test does not check."""
 
-    def __init__(self, here: Room) -> None:
+    def __init__(self, here: StoreDriver) -> None:
         self.here = here
         self.script = here.store.script
 
@@ -42,8 +42,8 @@ class Requests:
 
 
 @pytest.fixture
-def requests(room: Open) -> Requests:
-    return Requests(room())
+def requests(driver: Open) -> Requests:
+    return Requests(driver())
 
 
 def test_an_equal_body_waits_until_the_holder_has_answered(requests: Requests) -> None:

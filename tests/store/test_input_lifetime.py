@@ -10,58 +10,58 @@ from jobs.errors import Unavailable
 from jobs.requests.generation import GenerationRequest
 from jobs.store import keys
 from jobs.submission import Submission
-from tests.support.files_room import House
+from tests.support.files_driver import FilesDriver
 from tests.support.input_case import Case
 from tests.support.pictures import PNG
-from tests.support.room import request
+from tests.support.store_driver import request
 
 
-def test_an_input_stays_as_long_as_a_job_names_it(house: House) -> None:
-    name = house.upload()
-    first, second = house.with_input(name), house.with_input(name)
-    house.pass_time()
-    assert house.sweep() == []
+def test_an_input_stays_as_long_as_a_job_names_it(files_driver: FilesDriver) -> None:
+    name = files_driver.upload()
+    first, second = files_driver.with_input(name), files_driver.with_input(name)
+    files_driver.pass_time()
+    assert files_driver.sweep() == []
     for job_id in (first, second):
-        assert house.files("inputs/") == [name]
-        house.store.cancel(job_id)
-        house.sweep()
-        assert house.files("inputs/") == [name]  # it could be submitted again
-        house.store.purge(job_id)
-        house.sweep()
-    assert house.files("inputs/") == []
-    assert not house.redis.exists(keys.INPUTS, keys.INPUT_USES, keys.DUE)
+        assert files_driver.files("inputs/") == [name]
+        files_driver.store.cancel(job_id)
+        files_driver.sweep()
+        assert files_driver.files("inputs/") == [name]  # it could be submitted again
+        files_driver.store.purge(job_id)
+        files_driver.sweep()
+    assert files_driver.files("inputs/") == []
+    assert not files_driver.redis.exists(keys.INPUTS, keys.INPUT_USES, keys.DUE)
 
 
-def test_the_inputs_of_a_job_that_succeeded_go_with_its_outputs(house: House) -> None:
-    name = house.upload()
-    job_id = house.with_input(name)
-    house.publish()
-    house.pass_time(f"outputs/{job_id}/", name)
-    house.sweep(), house.sweep()
-    assert house.files("inputs/") == house.files() == []
+def test_the_inputs_of_a_job_that_succeeded_go_with_its_outputs(files_driver: FilesDriver) -> None:
+    name = files_driver.upload()
+    job_id = files_driver.with_input(name)
+    files_driver.publish()
+    files_driver.pass_time(f"outputs/{job_id}/", name)
+    files_driver.sweep(), files_driver.sweep()
+    assert files_driver.files("inputs/") == files_driver.files() == []
 
 
-def test_an_input_that_no_job_came_for_goes_after_its_grace(house: House) -> None:
-    name = house.upload()
-    assert house.sweep() == []
-    house.pass_time()
-    assert house.sweep() == [name]
+def test_an_input_that_no_job_came_for_goes_after_its_grace(files_driver: FilesDriver) -> None:
+    name = files_driver.upload()
+    assert files_driver.sweep() == []
+    files_driver.pass_time()
+    assert files_driver.sweep() == [name]
     with pytest.raises(Unavailable, match="no longer stored"):
-        house.with_input(name)
-    assert house.redis.keys(keys.JOB + "*") == []
+        files_driver.with_input(name)
+    assert files_driver.redis.keys(keys.JOB + "*") == []
 
 
-def test_an_upload_keeps_an_input_whose_last_job_is_deleted_meanwhile(house: House) -> None:
-    name = house.upload()
-    job_id = house.with_input(name)
-    house.pass_time()
-    house.sweep()
-    assert house.upload() == name  # a client sends it again …
-    house.store.cancel(job_id)
-    house.store.purge(job_id)  # … and before the new job is submitted, the only other job is deleted
-    assert house.sweep() == []
-    house.with_input(name)
-    assert house.files("inputs/") == [name]
+def test_an_upload_keeps_an_input_whose_last_job_is_deleted_meanwhile(files_driver: FilesDriver) -> None:
+    name = files_driver.upload()
+    job_id = files_driver.with_input(name)
+    files_driver.pass_time()
+    files_driver.sweep()
+    assert files_driver.upload() == name  # a client sends it again …
+    files_driver.store.cancel(job_id)
+    files_driver.store.purge(job_id)  # … and before the new job is submitted, the only other job is deleted
+    assert files_driver.sweep() == []
+    files_driver.with_input(name)
+    assert files_driver.files("inputs/") == [name]
 
 
 def test_a_removal_under_way_cannot_hit_the_same_image_sent_again(case: Case) -> None:

@@ -8,23 +8,23 @@ import pytest
 
 from jobs.files import retention
 from jobs.objects.local import LocalStore
-from tests.support.files_room import House, Open
+from tests.support.files_driver import FilesDriver, Open
 from tests.support.s3_server import S3Server
 
 
 @pytest.fixture(params=["folder", "bucket"])
-def found(request: pytest.FixtureRequest, room: Open, s3: S3Server, tmp_path: Path) -> House:
-    house = House(room(), LocalStore(tmp_path) if request.param == "folder" else s3.store)
+def found(request: pytest.FixtureRequest, driver: Open, s3: S3Server, tmp_path: Path) -> FilesDriver:
+    files_driver = FilesDriver(driver(), LocalStore(tmp_path) if request.param == "folder" else s3.store)
     for name in s3.files():
         s3.store.delete(name.removeprefix("mill/"))
-    return house
+    return files_driver
 
 
-def search(house: House, age_s: float = -60) -> list[str]:
-    return retention.find_orphans(house.store, house.objects, age_s=age_s)
+def search(files_driver: FilesDriver, age_s: float = -60) -> list[str]:
+    return retention.find_orphans(files_driver.store, files_driver.objects, age_s=age_s)
 
 
-def test_files_that_no_record_names_are_found(found: House) -> None:
+def test_files_that_no_record_names_are_found(found: FilesDriver) -> None:
     found.with_input(found.upload())
     kept = found.publish()
     running = found.submit()
@@ -44,7 +44,7 @@ def test_files_that_no_record_names_are_found(found: House) -> None:
     assert running == computed
 
 
-def test_the_search_goes_on_where_it_ended(found: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_search_goes_on_where_it_ended(found: FilesDriver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retention, "PAGE", 3)
     names = [f"inputs/{number:064x}.0a.png" for number in range(4)] + [f"outputs/j{n}/1.1/0.png" for n in range(4)]
     for name in names:
@@ -56,7 +56,7 @@ def test_the_search_goes_on_where_it_ended(found: House, monkeypatch: pytest.Mon
     assert found.files() == found.files("inputs/") == []
 
 
-def test_an_empty_redis_empties_no_bucket(found: House) -> None:
+def test_an_empty_redis_empties_no_bucket(found: FilesDriver) -> None:
     found.objects.put_bytes("outputs/old/1.1/0.png", b"x", "image/png")
     found.redis.flushall()
     assert search(found) == []

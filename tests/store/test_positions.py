@@ -15,12 +15,12 @@ import pytest
 
 from jobs.store import keys
 from jobs.store.queries import fleet
-from tests.support.room import OWNER, Room
+from tests.support.store_driver import OWNER, StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 
 
-def populate(here: Room, random: Random, number: int, *, front_and_pins: bool) -> None:
+def populate(here: StoreDriver, random: Random, number: int, *, front_and_pins: bool) -> None:
     """Submit jobs of random keys, classes, models and priorities; all cost the same."""
     for _ in range(number):
         ahead = random.choice((None, None, None, None, "pin", "front")) if front_and_pins else None
@@ -39,9 +39,9 @@ def populate(here: Room, random: Random, number: int, *, front_and_pins: bool) -
 @pytest.mark.parametrize("ratio", ["1 3", "2 3", "1 1"])
 @pytest.mark.parametrize(("seed", "number"), [(1, 6), (2, 25), (3, 25), (4, 60)])
 def test_positions_are_the_order_in_which_jobs_run(
-    room: Open, seed: int, number: int, ratio: str, seconds: float
+    driver: Open, seed: int, number: int, ratio: str, seconds: float
 ) -> None:
-    here = room(general_premium_ratio=ratio)
+    here = driver(general_premium_ratio=ratio)
     random = Random(seed)
     here.know(m=seconds, n=seconds)
     here.open("gpu0", "m", "n")
@@ -57,8 +57,8 @@ def test_positions_are_the_order_in_which_jobs_run(
     assert sorted(positions) == list(enumerate(order, 1))
 
 
-def test_each_job_that_runs_moves_the_others_up_by_one(room: Open) -> None:
-    here = room()
+def test_each_job_that_runs_moves_the_others_up_by_one(driver: Open) -> None:
+    here = driver()
     here.open()
     ids = here.submit_many(5)
     for place in range(5):
@@ -68,8 +68,8 @@ def test_each_job_that_runs_moves_the_others_up_by_one(room: Open) -> None:
         here.finish()
 
 
-def test_with_different_costs_positions_are_right_inside_a_key_and_near_between_keys(room: Open) -> None:
-    here = room()
+def test_with_different_costs_positions_are_right_inside_a_key_and_near_between_keys(driver: Open) -> None:
+    here = driver()
     here.know(m=1)
     here.open()
     random = Random(5)
@@ -86,8 +86,8 @@ def test_with_different_costs_positions_are_right_inside_a_key_and_near_between_
     assert max(abs(positions[job_id] - real[job_id]) for job_id in waiting) <= 4
 
 
-def test_the_answer_to_a_submission_says_where_the_job_stands(room: Open) -> None:
-    here = room()
+def test_the_answer_to_a_submission_says_where_the_job_stands(driver: Open) -> None:
+    here = driver()
     here.know(m=2)
     here.open()
     assert [here.accept().forecast.position for _ in range(3)] == [0, 1, 2]
@@ -96,8 +96,8 @@ def test_the_answer_to_a_submission_says_where_the_job_stands(room: Open) -> Non
 # ---- expected times
 
 
-def test_expected_time_on_one_slot(room: Open) -> None:
-    here = room()
+def test_expected_time_on_one_slot(driver: Open) -> None:
+    here = driver()
     here.know(m=2)
     here.open()
     bound, first, second, long = *here.submit_many(3), here.submit(work=10)
@@ -110,8 +110,8 @@ def test_expected_time_on_one_slot(room: Open) -> None:
     assert here.forecast(first).eta_s == pytest.approx(1.5 + 2, abs=0.1)
 
 
-def test_expected_time_on_two_slots(room: Open) -> None:
-    here = room()
+def test_expected_time_on_two_slots(driver: Open) -> None:
+    here = driver()
     here.know(m=2)
     here.open("gpu0")
     here.open("gpu1")
@@ -124,8 +124,8 @@ def test_expected_time_on_two_slots(room: Open) -> None:
     assert expected == [1, 2, *(pytest.approx(1 + place * 2 / 2 + 2, abs=0.1) for place in range(4))]
 
 
-def test_no_expected_time_while_nothing_like_it_was_measured(room: Open) -> None:
-    here = room()
+def test_no_expected_time_while_nothing_like_it_was_measured(driver: Open) -> None:
+    here = driver()
     here.open("gpu0", "m", "n")
     here.submit()
     waiting, other = here.submit(), here.submit(model="n")
@@ -137,8 +137,8 @@ def test_no_expected_time_while_nothing_like_it_was_measured(room: Open) -> None
     assert here.forecast(following).eta_s == pytest.approx(3 + 3, abs=0.1)
 
 
-def test_the_error_of_expected_times_is_measured(room: Open) -> None:
-    here = room()
+def test_the_error_of_expected_times_is_measured(driver: Open) -> None:
+    here = driver()
     here.know(m=2)
     here.open()
     here.submit_many(2)
@@ -150,8 +150,8 @@ def test_the_error_of_expected_times_is_measured(room: Open) -> None:
 # ---- what keeps a job from starting
 
 
-def test_a_job_says_what_it_waits_for(room: Open) -> None:
-    here = room()
+def test_a_job_says_what_it_waits_for(driver: Open) -> None:
+    here = driver()
     here.know(m=1)
     job_id, pinned = here.submit(), here.submit(pin="gpu1")
     here.store.pause()
@@ -173,8 +173,8 @@ def test_a_job_says_what_it_waits_for(room: Open) -> None:
     assert answers() == [None, "resume of slot gpu1"]
 
 
-def test_a_slot_that_drains_or_is_silent_is_not_waited_for(room: Open) -> None:
-    here = room()
+def test_a_slot_that_drains_or_is_silent_is_not_waited_for(driver: Open) -> None:
+    here = driver()
     here.open("gpu0")
     here.submit()
     job_id = here.submit()
@@ -188,8 +188,8 @@ def test_a_slot_that_drains_or_is_silent_is_not_waited_for(room: Open) -> None:
     assert here.forecast(waiting).waiting_for == "model m"
 
 
-def test_bound_and_ended_jobs_have_no_place(room: Open) -> None:
-    here = room()
+def test_bound_and_ended_jobs_have_no_place(driver: Open) -> None:
+    here = driver()
     here.open()
     job_id = here.submit()
     assert here.forecast(job_id).position == 0
@@ -201,8 +201,8 @@ def test_bound_and_ended_jobs_have_no_place(room: Open) -> None:
     assert here.forecast(job_id).position is None
 
 
-def test_the_expected_time_is_that_of_the_slots_own_device(room: Open) -> None:
-    here = room()
+def test_the_expected_time_is_that_of_the_slots_own_device(driver: Open) -> None:
+    here = driver()
     here.open("fast")
     here.open("slow")
     for slot, run_s in (("fast", 1.0), ("slow", 10.0)):

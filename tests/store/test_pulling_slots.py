@@ -10,32 +10,32 @@ import pytest
 from jobs.errors import QueueFull
 from jobs.store import keys
 from jobs.store.jobs import JobStore
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 
 OWNER = "http.m:0:"
 FACTS = {"models": '["m"]', "away_lease_ms": 60_000}
 
 
-def pull(here: Room, batch: int = 1, base: str = "http.m") -> tuple[str, str, int]:
+def pull(here: StoreDriver, batch: int = 1, base: str = "http.m") -> tuple[str, str, int]:
     return here.store.pull(base, OWNER, FACTS, most=3, batch=batch)
 
 
-def start(here: Room, slot: str, job_id: str, attempt: int) -> None:
+def start(here: StoreDriver, slot: str, job_id: str, attempt: int) -> None:
     assert here.store.start(job_id, attempt, slot=slot, owner=OWNER, device="http", run=f"{job_id}.{attempt}")
 
 
-def complete(here: Room, slot: str, job_id: str, attempt: int) -> bool:
+def complete(here: StoreDriver, slot: str, job_id: str, attempt: int) -> bool:
     return here.store.complete(job_id, attempt, slot=slot, run_s=1, outputs=[], result={"seed": {"value": 1}})
 
 
-def lease_s(here: Room, slot: str = "http.m") -> float:
+def lease_s(here: StoreDriver, slot: str = "http.m") -> float:
     return float(here.redis.zscore(keys.LEASES, slot) or 0) / 1000 - time.time()
 
 
-def test_a_job_waits_until_the_worker_asks(room: Open) -> None:
-    here = room()
+def test_a_job_waits_until_the_worker_asks(driver: Open) -> None:
+    here = driver()
     first, second = here.submit(), here.submit()
     slot, job_id, attempt = pull(here)
     assert (slot, job_id, attempt) == ("http.m", first, 1)
@@ -47,16 +47,16 @@ def test_a_job_waits_until_the_worker_asks(room: Open) -> None:
     assert pull(here)[1] == second
 
 
-def test_a_slot_that_waits_is_given_what_comes(room: Open) -> None:
-    here = room()
+def test_a_slot_that_waits_is_given_what_comes(driver: Open) -> None:
+    here = driver()
     assert pull(here) == ("http.m", "", 0)
     job_id = here.submit()
     assert here.at("http.m") == (job_id, 1)
     assert here.forecast(here.submit()).waiting_for is None
 
 
-def test_a_slot_that_was_closed_is_given_nothing(room: Open) -> None:
-    here = room()
+def test_a_slot_that_was_closed_is_given_nothing(driver: Open) -> None:
+    here = driver()
     pull(here)
     assert here.store.heartbeat("http.m", OWNER, {"open": ""}).job_id == ""
     job_id = here.submit()
@@ -65,8 +65,8 @@ def test_a_slot_that_was_closed_is_given_nothing(room: Open) -> None:
     assert here.store.heartbeat("http.m", OWNER, {"open": "1"}).job_id == job_id
 
 
-def test_nothing_is_pushed_to_it(room: Open) -> None:
-    here = room()
+def test_nothing_is_pushed_to_it(driver: Open) -> None:
+    here = driver()
     here.store = JobStore(here.store.settings, message="@I@")
     pull(here)
     here.open("gpu0")
@@ -77,8 +77,8 @@ def test_nothing_is_pushed_to_it(room: Open) -> None:
     assert {here.at("gpu0")[0], here.at("http.m")[0]} == set(jobs)
 
 
-def test_what_no_call_takes_goes_back(room: Open) -> None:
-    here = room()
+def test_what_no_call_takes_goes_back(driver: Open) -> None:
+    here = driver()
     pull(here)
     job_id = here.submit()
     assert pull(here) == ("http.m", job_id, 1)  # the call that waited has ended; this one takes the job
@@ -89,8 +89,8 @@ def test_what_no_call_takes_goes_back(room: Open) -> None:
     assert pull(here) == ("http.m", job_id, 2)
 
 
-def test_a_worker_has_a_slot_for_each_of_its_jobs(room: Open) -> None:
-    here = room()
+def test_a_worker_has_a_slot_for_each_of_its_jobs(driver: Open) -> None:
+    here = driver()
     jobs = here.submit_many(4)
     taken = []
     for _ in range(3):
@@ -101,8 +101,8 @@ def test_a_worker_has_a_slot_for_each_of_its_jobs(room: Open) -> None:
     assert pull(here, batch=3) == ("", "", 0)
 
 
-def test_leases_follow_what_it_does(room: Open) -> None:
-    here = room()
+def test_leases_follow_what_it_does(driver: Open) -> None:
+    here = driver()
     job_id = here.submit(max_silence_s=300)
     slot, _, attempt = pull(here)
     start(here, slot, job_id, attempt)
@@ -113,8 +113,8 @@ def test_leases_follow_what_it_does(room: Open) -> None:
     assert lease_s(here) <= here.store.settings.leases.slot_lease_s
 
 
-def test_one_that_asks_for_the_next_job_has_little_time_to_end_the_last(room: Open) -> None:
-    here = room()
+def test_one_that_asks_for_the_next_job_has_little_time_to_end_the_last(driver: Open) -> None:
+    here = driver()
     for batch, least_s in ((1, 0), (2, 290)):
         base = f"http.m{batch}"
         job_id = here.submit(max_silence_s=300)
@@ -127,8 +127,8 @@ def test_one_that_asks_for_the_next_job_has_little_time_to_end_the_last(room: Op
         assert lease_s(here, slot) > 290  # a heartbeat renews the lease
 
 
-def test_a_silent_one_loses_its_job_and_its_late_result(room: Open) -> None:
-    here = room()
+def test_a_silent_one_loses_its_job_and_its_late_result(driver: Open) -> None:
+    here = driver()
     job_id = here.submit()
     slot, _, attempt = pull(here)
     start(here, slot, job_id, attempt)
@@ -143,8 +143,8 @@ def test_a_silent_one_loses_its_job_and_its_late_result(room: Open) -> None:
     assert here.state(job_id) == "succeeded"
 
 
-def test_its_queue_has_a_length(room: Open) -> None:
-    here = room()
+def test_its_queue_has_a_length(driver: Open) -> None:
+    here = driver()
     here.submit(model_max_waiting=1)
     with pytest.raises(QueueFull, match="max length of 1"):
         here.submit(model_max_waiting=1)

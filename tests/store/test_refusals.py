@@ -25,9 +25,9 @@ from stack.embedded_redis.binary import find_binary
 from stack.embedded_redis.probe import ServerState
 from tests.support.api import wait_for
 from tests.support.refusing_redis import REFUSALS, memory_full, read_only, unsaved
-from tests.support.room import OWNER, Room
+from tests.support.store_driver import OWNER, StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 Refuse = Callable[[Any], AbstractContextManager[None]]
 every_refusal = pytest.mark.parametrize("refuse", REFUSALS, ids=lambda refuse: refuse.__name__)
 #: Kinds of refusal that concern every write; with a full memory, accepted work continues.
@@ -35,8 +35,8 @@ of_all_writes = pytest.mark.parametrize("refuse", [unsaved, read_only], ids=lamb
 
 
 @every_refusal
-def test_a_job_is_refused_with_the_reason_and_accepted_afterwards(room: Open, refuse: Refuse) -> None:
-    here = room()
+def test_a_job_is_refused_with_the_reason_and_accepted_afterwards(driver: Open, refuse: Refuse) -> None:
+    here = driver()
     known = here.submit()
     with refuse(here.redis):
         with pytest.raises(StoreRefuses, match=f"the job store refuses writes: {REFUSALS[refuse]}"):
@@ -48,8 +48,8 @@ def test_a_job_is_refused_with_the_reason_and_accepted_afterwards(room: Open, re
 
 
 @of_all_writes
-def test_what_a_worker_must_write_waits_until_it_is_accepted(room: Open, refuse: Refuse) -> None:
-    here = room()
+def test_what_a_worker_must_write_waits_until_it_is_accepted(driver: Open, refuse: Refuse) -> None:
+    here = driver()
     job_id = here.submit()
     here.open("gpu0")
     here.start()
@@ -71,8 +71,8 @@ def test_what_a_worker_must_write_waits_until_it_is_accepted(room: Open, refuse:
     assert here.state(job_id) == "succeeded"
 
 
-def test_accepted_work_goes_on_while_the_memory_is_full(room: Open) -> None:
-    here = room()
+def test_accepted_work_goes_on_while_the_memory_is_full(driver: Open) -> None:
+    here = driver()
     first, second, third = here.submit_many(3)
     with memory_full(here.redis):
         here.open("gpu0")
@@ -90,17 +90,17 @@ def test_accepted_work_goes_on_while_the_memory_is_full(room: Open) -> None:
 
 
 @every_refusal
-def test_a_login_is_valid_while_it_cannot_be_renewed(room: Open, refuse: Refuse) -> None:
-    here = room()
+def test_a_login_is_valid_while_it_cannot_be_renewed(driver: Open, refuse: Refuse) -> None:
+    here = driver()
     sessions = LoginSessions(here.store)
     sessions.open("s", "key")
     with refuse(here.redis):
         assert sessions.key_digest("s")
 
 
-def test_events_are_followed_while_redis_cannot_save_its_data(room: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_are_followed_while_redis_cannot_save_its_data(driver: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(events, "SILENCE_S", 0.05)
-    here = room()
+    here = driver()
     following = EventLog(here.store).follow()
     assert next(following) is None
     with unsaved(here.redis):
@@ -118,15 +118,15 @@ def test_events_are_followed_while_redis_cannot_save_its_data(room: Open, monkey
 # ---- leases that nobody could renew
 
 
-def lapse(here: Room, *slots: str) -> None:
+def lapse(here: StoreDriver, *slots: str) -> None:
     """Let the leases of these slots lapse, and let a sweep watch them for long enough."""
     for slot in slots:
         here.redis.zadd(keys.LEASES, {slot: 1}, xx=True)
         here.redis.hset(keys.SLOT + slot, "suspect_at", 1)
 
 
-def test_no_job_is_lost_because_its_lease_could_not_be_renewed(room: Open) -> None:
-    here = room()
+def test_no_job_is_lost_because_its_lease_could_not_be_renewed(driver: Open) -> None:
+    here = driver()
     job_id = here.submit()
     here.open("gpu0")
     here.start()
@@ -144,8 +144,8 @@ def test_no_job_is_lost_because_its_lease_could_not_be_renewed(room: Open) -> No
     assert here.at() == ("", 0)
 
 
-def test_an_outage_counts_although_another_process_has_just_swept(room: Open) -> None:
-    here = room()
+def test_an_outage_counts_although_another_process_has_just_swept(driver: Open) -> None:
+    here = driver()
     here.open("gpu0")
     here.sweep()
     lapse(here, "gpu0")
@@ -153,8 +153,8 @@ def test_an_outage_counts_although_another_process_has_just_swept(room: Open) ->
     assert here.redis.zscore(keys.LEASES, "gpu0") > 1
 
 
-def test_a_long_time_without_a_sweep_was_an_outage(room: Open) -> None:
-    here = room(slot_lease_s=10)
+def test_a_long_time_without_a_sweep_was_an_outage(driver: Open) -> None:
+    here = driver(slot_lease_s=10)
     job_id = here.submit()
     here.open("gpu0")
     here.sweep()
@@ -164,8 +164,8 @@ def test_a_long_time_without_a_sweep_was_an_outage(room: Open) -> None:
     assert here.at() == (job_id, 1)
 
 
-def test_a_delivery_is_not_lost_because_its_host_could_not_announce_itself(room: Open) -> None:
-    here = room(node_grace_s=5)
+def test_a_delivery_is_not_lost_because_its_host_could_not_announce_itself(driver: Open) -> None:
+    here = driver(node_grace_s=5)
     job_id = here.submit()
     here.open("gpu0")
     here.start()
@@ -207,8 +207,8 @@ def test_a_password_that_was_changed_is_named() -> None:
     assert problem.message == "the job store refuses the password of REDIS_URL"
 
 
-def test_other_errors_are_not_taken_for_refusals(room: Open) -> None:
-    here = room()
+def test_other_errors_are_not_taken_for_refusals(driver: Open) -> None:
+    here = driver()
     here.redis.set("text", "x")
     with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
         here.store.call(lambda client: client.hgetall("text"))
@@ -237,7 +237,7 @@ def small_disk(short_folder: Path) -> Iterator[tuple[Settings, Path]]:
 
 def test_a_full_disk_is_named_and_jobs_are_accepted_when_it_has_room(small_disk: tuple[Settings, Path]) -> None:
     settings, folder = small_disk
-    here = Room(settings)
+    here = StoreDriver(settings)
     here.submit(job_id="first")
     filler = folder / "filler"
     with contextlib.suppress(OSError), filler.open("wb", buffering=0) as file:

@@ -10,7 +10,7 @@ from jobs.store import previews
 from jobs.store.jobs import JobStore
 from jobs.store.runs import StepReply
 from tests.support.harness import wait_for
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
 STEPS = 200
 
@@ -33,7 +33,7 @@ class Hanging(JobStore):
         return True
 
 
-def running_job(here: Room) -> str:
+def running_job(here: StoreDriver) -> str:
     job_id = here.submit(preview=True)
     here.open()
     here.start()
@@ -44,10 +44,10 @@ def drawing(content: bytes = b"picture") -> Callable[[], tuple[bytes, str]]:
     return lambda: (content, "image/jpeg")
 
 
-def test_steps_never_wait_for_a_store_that_hangs(room: Callable[..., Room]) -> None:
+def test_steps_never_wait_for_a_store_that_hangs(driver: Callable[..., StoreDriver]) -> None:
     from workers.reporting.reporter import Reporter
 
-    here = room()
+    here = driver()
     job_id = running_job(here)
     store = Hanging(here.store)
     with Reporter(store, job_id, 1, STEPS, preview=True) as reporter:
@@ -61,10 +61,10 @@ def test_steps_never_wait_for_a_store_that_hangs(room: Callable[..., Room]) -> N
         store.go.set()
 
 
-def test_previews_arrive_newest_first_and_seldom(room: Callable[..., Room]) -> None:
+def test_previews_arrive_newest_first_and_seldom(driver: Callable[..., StoreDriver]) -> None:
     from workers.reporting.reporter import Reporter
 
-    here = room()
+    here = driver()
     job_id = running_job(here)
     with Reporter(here.store, job_id, 1, STEPS, preview=True) as reporter:
         assert reporter.preview_due()
@@ -76,13 +76,13 @@ def test_previews_arrive_newest_first_and_seldom(room: Callable[..., Room]) -> N
     assert here.store.get(job_id).preview_step == 3
 
 
-def test_a_drawing_that_fails_does_not_end_the_reports(room: Callable[..., Room]) -> None:
+def test_a_drawing_that_fails_does_not_end_the_reports(driver: Callable[..., StoreDriver]) -> None:
     from workers.reporting.reporter import Reporter
 
     def broken() -> tuple[bytes, str]:
         raise ZeroDivisionError
 
-    here = room()
+    here = driver()
     job_id = running_job(here)
     with Reporter(here.store, job_id, 1, STEPS, preview=True) as reporter:
         reporter.preview(1, broken)
@@ -91,10 +91,10 @@ def test_a_drawing_that_fails_does_not_end_the_reports(room: Callable[..., Room]
         wait_for(lambda: here.store.get(job_id).step == 2, "the report of a step")
 
 
-def test_interest_is_heard_of_with_the_next_report(room: Callable[..., Room]) -> None:
+def test_interest_is_heard_of_with_the_next_report(driver: Callable[..., StoreDriver]) -> None:
     from workers.reporting.reporter import Reporter
 
-    here = room()
+    here = driver()
     job_id = here.submit()
     here.open()
     here.start()
@@ -110,10 +110,10 @@ def test_interest_is_heard_of_with_the_next_report(room: Callable[..., Room]) ->
         wait_for(lambda: not reporter.preview_wanted, "the end of the interest")
 
 
-def test_a_picture_that_must_be_checked_first_has_no_previews(room: Callable[..., Room]) -> None:
+def test_a_picture_that_must_be_checked_first_has_no_previews(driver: Callable[..., StoreDriver]) -> None:
     from workers.reporting.reporter import Reporter
 
-    here = room()
+    here = driver()
     job_id = running_job(here)
     previews.ask(here.store, job_id)
     with Reporter(here.store, job_id, 1, STEPS, preview=True, hidden=True) as reporter:
@@ -122,8 +122,8 @@ def test_a_picture_that_must_be_checked_first_has_no_previews(room: Callable[...
         assert not reporter.preview_due()
 
 
-def test_an_attempt_that_is_over_shows_nothing(room: Callable[..., Room]) -> None:
-    here = room()
+def test_an_attempt_that_is_over_shows_nothing(driver: Callable[..., StoreDriver]) -> None:
+    here = driver()
     job_id = running_job(here)
     assert here.store.preview(job_id, 1, 1, b"old", "image/jpeg")
     here.store.lose(job_id, 1)  # it waits, and is bound again at once

@@ -32,8 +32,8 @@ from jobs.settings import Settings
 from jobs.store import keys
 from jobs.submission import Submission
 from tests.store.test_store_machine import THOROUGH
-from tests.support.files_room import Job, Upload, Wanted
-from tests.support.room import Room
+from tests.support.files_driver import Job, Upload, Wanted
+from tests.support.store_driver import StoreDriver
 from tests.support.store_invariants import Snapshot
 
 ENDS = ("succeeded", "failed", "cancelled")
@@ -46,8 +46,8 @@ pictures = st.lists(st.integers(0, 1), max_size=2)
 class RetentionMachine(RuleBasedStateMachine):
     def __init__(self, server: Settings) -> None:
         super().__init__()
-        self.room = Room(server)
-        self.store, self.redis = self.room.store, self.room.redis
+        self.driver = StoreDriver(server)
+        self.store, self.redis = self.driver.store, self.driver.redis
         self.folder = Path(tempfile.mkdtemp(prefix="fm-"))
         self.objects = LocalStore(self.folder)
         self.redis.set(keys.FILES_BEGAN, 0)
@@ -56,7 +56,7 @@ class RetentionMachine(RuleBasedStateMachine):
         #: Names that a sweep has claimed and not removed yet.
         self.taken: list[str] = []
         self.ids: list[str] = []
-        self.room.open("gpu0", "m")
+        self.driver.open("gpu0", "m")
 
     def exists(self, name: str) -> bool:
         try:
@@ -128,7 +128,7 @@ class RetentionMachine(RuleBasedStateMachine):
 
     def follow(self) -> None:
         """Update the model: the slot may have received a job."""
-        job_id, attempt = self.room.at()
+        job_id, attempt = self.driver.at()
         if job_id in self.jobs:
             self.jobs[job_id].attempt = attempt
 
@@ -149,7 +149,7 @@ class RetentionMachine(RuleBasedStateMachine):
     @rule(at=st.integers(0, 9))
     def purge(self, at: int) -> None:
         if job := self.pick(at, *ENDS):
-            held = self.room.at()[0] == job.job_id
+            held = self.driver.at()[0] == job.job_id
             assert self.store.purge(job.job_id) == ("held" if held else "deleted")
             if held:
                 self.release()
@@ -171,25 +171,25 @@ class RetentionMachine(RuleBasedStateMachine):
 
     # ---- workers
 
-    @precondition(lambda self: self.room.at()[0])
+    @precondition(lambda self: self.driver.at()[0])
     @rule()
     def work(self) -> None:
         """Start or compute the slot's job."""
-        job_id, attempt = self.room.at()
+        job_id, attempt = self.driver.at()
         if not job_id or self.jobs[job_id].state in ENDS:
             return
         if self.jobs[job_id].state == "queued":
-            self.room.start()
+            self.driver.start()
             self.jobs[job_id].state = "running"
         else:
             self.store.finish_run(job_id, attempt, slot="gpu0", node="host", run_s=1)
             self.jobs[job_id].state = "delivering"
             self.follow()
 
-    @precondition(lambda self: self.room.at()[0])
+    @precondition(lambda self: self.driver.at()[0])
     @rule()
     def release(self) -> None:
-        job_id, attempt = self.room.at()
+        job_id, attempt = self.driver.at()
         if job_id and self.jobs[job_id].state in ENDS:
             self.store.release(job_id, attempt, slot="gpu0")
             self.follow()
@@ -241,9 +241,9 @@ class RetentionMachine(RuleBasedStateMachine):
     def record_expires(self, at: int) -> None:
         job = self.pick(at, *ENDS)
         kept = job and job.state == "succeeded" and (job.kept or not job.expired)
-        if job and not kept and self.room.at()[0] != job.job_id:
+        if job and not kept and self.driver.at()[0] != job.job_id:
             self.redis.zadd(keys.EXPIRING, {job.job_id: 1})
-            self.room.sweep()
+            self.driver.sweep()
             self.gone(job)
 
     @rule()
@@ -310,7 +310,7 @@ class RetentionMachine(RuleBasedStateMachine):
             if job.state not in ENDS:
                 self.store.cancel(job.job_id)
             self.store.purge(job.job_id)
-            job_id, attempt = self.room.at()
+            job_id, attempt = self.driver.at()
             if job_id:
                 self.store.release(job_id, attempt, slot="gpu0")
         self.jobs.clear()

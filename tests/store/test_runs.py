@@ -10,13 +10,13 @@ import pytest
 from jobs.record import Output
 from jobs.store import keys, previews
 from jobs.store.runs import StepReply
-from tests.support.room import OWNER, Room
+from tests.support.store_driver import OWNER, StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 OUTPUTS = [Output("outputs/a1/1.1/0.png", "image/png", 3, "0" * 64, 1, 1)]
 
 
-def running(here: Room, **options: object) -> str:
+def running(here: StoreDriver, **options: object) -> str:
     """Return a job that runs on gpu0."""
     job_id = here.submit(**options)
     here.open("gpu0")
@@ -26,8 +26,8 @@ def running(here: Room, **options: object) -> str:
 # ---- start_run
 
 
-def test_a_run_starts_on_the_slot_and_for_the_owner_that_it_was_bound_to(room: Open) -> None:
-    here = room()
+def test_a_run_starts_on_the_slot_and_for_the_owner_that_it_was_bound_to(driver: Open) -> None:
+    here = driver()
     job_id = here.submit()
     here.open("gpu0")
     call = {"slot": "gpu0", "owner": OWNER, "device": "cuda:0", "run": "r1"}
@@ -42,8 +42,8 @@ def test_a_run_starts_on_the_slot_and_for_the_owner_that_it_was_bound_to(room: O
     assert here.redis.zscore(keys.ASSIGNED, job_id) is None
 
 
-def test_the_repeat_of_a_start_is_answered_alike_and_another_execution_is_refused(room: Open) -> None:
-    here = room()
+def test_the_repeat_of_a_start_is_answered_alike_and_another_execution_is_refused(driver: Open) -> None:
+    here = driver()
     job_id = here.submit()
     here.open("gpu0")
     start = lambda run: here.store.start(job_id, 1, slot="gpu0", owner=OWNER, device="cpu", run=run)  # noqa: E731
@@ -55,8 +55,8 @@ def test_the_repeat_of_a_start_is_answered_alike_and_another_execution_is_refuse
 # ---- report_progress, store_preview
 
 
-def test_progress_is_written_and_answered_by_whether_somebody_asks_for_previews(room: Open) -> None:
-    here = room()
+def test_progress_is_written_and_answered_by_whether_somebody_asks_for_previews(driver: Open) -> None:
+    here = driver()
     job_id = running(here)
     assert here.store.progress(job_id, 1, "denoising", 2, 9, 1.25, 40) is StepReply.GO_ON
     record = here.store.read(job_id)
@@ -72,8 +72,8 @@ def test_progress_is_written_and_answered_by_whether_somebody_asks_for_previews(
     assert here.store.read(job_id)["step"] == "3"
 
 
-def test_a_preview_replaces_the_one_before_and_goes_with_the_run(room: Open) -> None:
-    here = room()
+def test_a_preview_replaces_the_one_before_and_goes_with_the_run(driver: Open) -> None:
+    here = driver()
     job_id = running(here)
     for step in (1, 2):
         assert here.store.preview(job_id, 1, step, b"picture %d" % step, "image/webp")
@@ -89,8 +89,8 @@ def test_a_preview_replaces_the_one_before_and_goes_with_the_run(room: Open) -> 
 # ---- finish_run
 
 
-def test_a_run_with_frames_waits_for_its_delivery_and_its_slot_takes_the_next_job(room: Open) -> None:
-    here = room()
+def test_a_run_with_frames_waits_for_its_delivery_and_its_slot_takes_the_next_job(driver: Open) -> None:
+    here = driver()
     job_id, after = running(here), here.submit()
     assert here.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=2)
     assert (here.at()[0], here.state(job_id)) == (after, "delivering")
@@ -100,8 +100,8 @@ def test_a_run_with_frames_waits_for_its_delivery_and_its_slot_takes_the_next_jo
     assert here.redis.zscore(keys.STATE + "delivering", job_id) is not None
 
 
-def test_a_run_moves_the_measured_rate_by_three_tenths_and_a_command_does_not(room: Open) -> None:
-    here = room()
+def test_a_run_moves_the_measured_rate_by_three_tenths_and_a_command_does_not(driver: Open) -> None:
+    here = driver()
     here.open("gpu0")
     rate = lambda: float(here.redis.hget(keys.RATES, "m") or 0)  # noqa: E731
     here.submit(work=2)
@@ -117,8 +117,8 @@ def test_a_run_moves_the_measured_rate_by_three_tenths_and_a_command_does_not(ro
     assert json.loads(here.store.read(job_id)["report"]) == {"held": 1}
 
 
-def test_outputs_that_a_worker_stored_itself_are_published_once(room: Open) -> None:
-    here = room()
+def test_outputs_that_a_worker_stored_itself_are_published_once(driver: Open) -> None:
+    here = driver()
     job_id = running(here)
     complete = lambda attempt, outputs: here.store.complete(  # noqa: E731
         job_id, attempt, slot="gpu0", run_s=1, outputs=outputs, result={"seed": 7}
@@ -138,8 +138,8 @@ def test_outputs_that_a_worker_stored_itself_are_published_once(room: Open) -> N
 # ---- fail_run, lose_run, hand_back, recompute_run, release_slot
 
 
-def test_a_failed_run_keeps_its_error_and_frees_its_slot(room: Open) -> None:
-    here = room()
+def test_a_failed_run_keeps_its_error_and_frees_its_slot(driver: Open) -> None:
+    here = driver()
     job_id = running(here)
     assert here.store.fail(job_id, 2, code="broken", message="x", slot="gpu0") is False
     assert here.at() == (job_id, 1)
@@ -150,8 +150,8 @@ def test_a_failed_run_keeps_its_error_and_frees_its_slot(room: Open) -> None:
     assert (error["code"], len(error["message"])) == ("broken", 2000)
 
 
-def test_a_lost_run_waits_at_its_place_and_fails_after_the_last_attempt(room: Open) -> None:
-    here = room(max_attempts=2)
+def test_a_lost_run_waits_at_its_place_and_fails_after_the_last_attempt(driver: Open) -> None:
+    here = driver(max_attempts=2)
     job_id, younger = running(here), here.submit()
     assert here.store.lose(job_id, 1) == "queued"
     assert here.at() == (job_id, 2)
@@ -166,8 +166,8 @@ def test_a_lost_run_waits_at_its_place_and_fails_after_the_last_attempt(room: Op
 
 
 @pytest.mark.parametrize("counted", [True, False])
-def test_a_job_that_a_back_end_hands_back_waits_and_its_slot_is_blocked(room: Open, counted: bool) -> None:
-    here = room(max_attempts=1)
+def test_a_job_that_a_back_end_hands_back_waits_and_its_slot_is_blocked(driver: Open, counted: bool) -> None:
+    here = driver(max_attempts=1)
     job_id = running(here)
     state = here.store.hand_back(job_id, 1, slot="gpu0", counted=counted, why="answers 500")
     assert here.at() == ("", 0)
@@ -183,8 +183,8 @@ def test_a_job_that_a_back_end_hands_back_waits_and_its_slot_is_blocked(room: Op
     assert here.at("gpu1") == (job_id, 2)
 
 
-def test_a_job_handed_back_late_blocks_no_slot(room: Open) -> None:
-    here = room()
+def test_a_job_handed_back_late_blocks_no_slot(driver: Open) -> None:
+    here = driver()
     job_id = running(here)
     here.store.lose(job_id, 1)
     assert here.store.hand_back(job_id, 1, slot="gpu0", counted=True, why="answers 500") == "queued"
@@ -193,8 +193,8 @@ def test_a_job_handed_back_late_blocks_no_slot(room: Open) -> None:
 
 
 @pytest.mark.parametrize("max_attempts", [1, 2])
-def test_a_job_whose_frames_are_gone_runs_again_unless_it_ran_too_often(room: Open, max_attempts: int) -> None:
-    here = room(max_attempts=max_attempts)
+def test_a_job_whose_frames_are_gone_runs_again_unless_it_ran_too_often(driver: Open, max_attempts: int) -> None:
+    here = driver(max_attempts=max_attempts)
     job_id = running(here)
     here.store.recompute(job_id, 1)
     assert here.state(job_id) == "running"
@@ -209,8 +209,8 @@ def test_a_job_whose_frames_are_gone_runs_again_unless_it_ran_too_often(room: Op
         assert here.redis.zscore(keys.DELIVERING, job_id) is None
 
 
-def test_a_slot_is_released_by_the_attempt_that_it_holds_only(room: Open) -> None:
-    here = room()
+def test_a_slot_is_released_by_the_attempt_that_it_holds_only(driver: Open) -> None:
+    here = driver()
     job_id, after = running(here), here.submit()
     here.store.cancel(job_id)
     assert here.at() == (job_id, 1)
@@ -224,8 +224,8 @@ def test_a_slot_is_released_by_the_attempt_that_it_holds_only(room: Open) -> Non
 # ---- cancel, delete_job, move_to_front: calls of a caller during a run
 
 
-def test_a_cancellation_says_which_worker_must_stop(room: Open) -> None:
-    here = room()
+def test_a_cancellation_says_which_worker_must_stop(driver: Open) -> None:
+    here = driver()
     job_id, waiting = running(here), here.submit()
     assert here.store.cancel(waiting) == (True, None)
     assert here.store.cancel(job_id) == (True, "gpu0")
@@ -237,8 +237,8 @@ def test_a_cancellation_says_which_worker_must_stop(room: Open) -> None:
     assert here.at() == (after, 1)
 
 
-def test_a_job_is_deleted_when_its_worker_has_stopped(room: Open) -> None:
-    here = room()
+def test_a_job_is_deleted_when_its_worker_has_stopped(driver: Open) -> None:
+    here = driver()
     job_id = running(here)
     delete = lambda: here.store.script("delete_job", id=job_id)  # noqa: E731
     assert delete() == "live"
@@ -253,8 +253,8 @@ def test_a_job_is_deleted_when_its_worker_has_stopped(room: Open) -> None:
     assert here.redis.exists(keys.JOB + ended) == 0
 
 
-def test_a_pinned_job_moves_to_the_front_of_its_slot_only(room: Open) -> None:
-    here = room()
+def test_a_pinned_job_moves_to_the_front_of_its_slot_only(driver: Open) -> None:
+    here = driver()
     first = running(here)
     second, third = (here.submit(pin="gpu0") for _ in range(2))
     fourth, fifth = here.submit(), here.submit()

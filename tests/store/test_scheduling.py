@@ -8,22 +8,22 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.room import OWNER, Room
+from tests.support.store_driver import OWNER, StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 
 # ---- inside a key
 
 
-def test_jobs_of_one_key_run_in_the_order_they_came(room: Open) -> None:
-    here = room()
+def test_jobs_of_one_key_run_in_the_order_they_came(driver: Open) -> None:
+    here = driver()
     ids = here.submit_many(8)
     here.open()
     assert here.drain() == ids
 
 
-def test_a_free_slot_takes_a_new_job_at_once(room: Open) -> None:
-    here = room()
+def test_a_free_slot_takes_a_new_job_at_once(driver: Open) -> None:
+    here = driver()
     here.open()
     accepted = here.accept()
     assert accepted.job is not None
@@ -31,8 +31,8 @@ def test_a_free_slot_takes_a_new_job_at_once(room: Open) -> None:
     assert here.at() == (accepted.job_id, 1)
 
 
-def test_pinned_jobs_go_first_on_their_slot_only(room: Open) -> None:
-    here = room()
+def test_pinned_jobs_go_first_on_their_slot_only(driver: Open) -> None:
+    here = driver()
     shared = here.submit_many(2)
     pinned = here.submit_many(2, pin="gpu1")
     here.open("gpu0")
@@ -45,8 +45,8 @@ def test_pinned_jobs_go_first_on_their_slot_only(room: Open) -> None:
     assert here.drain("gpu1") == [*pinned, shared]
 
 
-def test_a_job_moved_to_the_front_goes_before_all_keys_and_classes(room: Open) -> None:
-    here = room()
+def test_a_job_moved_to_the_front_goes_before_all_keys_and_classes(driver: Open) -> None:
+    here = driver()
     here.submit_many(3, "vip", job_class="premium", priority=100)
     here.submit_many(3)
     moved = here.submit("late")
@@ -55,15 +55,15 @@ def test_a_job_moved_to_the_front_goes_before_all_keys_and_classes(room: Open) -
     assert here.finish() == moved
 
 
-def test_priority_counts_before_age_inside_a_key(room: Open) -> None:
-    here = room()
+def test_priority_counts_before_age_inside_a_key(driver: Open) -> None:
+    here = driver()
     low, first, second, high = (here.submit(priority=priority) for priority in (-5, 0, 0, 5))
     here.open()
     assert here.drain() == [high, first, second, low]
 
 
-def test_priority_of_one_key_does_not_move_it_before_another(room: Open) -> None:
-    here = room()
+def test_priority_of_one_key_does_not_move_it_before_another(driver: Open) -> None:
+    here = driver()
     polite = here.submit_many(4, "a")
     here.submit_many(4, "b", priority=100)
     here.open()
@@ -73,8 +73,8 @@ def test_priority_of_one_key_does_not_move_it_before_another(room: Open) -> None
 # ---- between keys of a class
 
 
-def test_a_key_with_a_hundred_jobs_does_not_delay_a_key_with_one(room: Open) -> None:
-    here = room()
+def test_a_key_with_a_hundred_jobs_does_not_delay_a_key_with_one(driver: Open) -> None:
+    here = driver()
     here.submit_many(100, "many")
     here.open()
     here.take(5)
@@ -82,9 +82,9 @@ def test_a_key_with_a_hundred_jobs_does_not_delay_a_key_with_one(room: Open) -> 
     assert single in here.take(2)
 
 
-def test_shares_are_measured_in_seconds_not_in_jobs(room: Open) -> None:
+def test_shares_are_measured_in_seconds_not_in_jobs(driver: Open) -> None:
     """A key whose jobs take ten times as long gets a tenth of the turns."""
-    here = room()
+    here = driver()
     here.know(m=1)
     here.submit_many(20, "long", work=10)
     here.submit_many(60, "short", work=1)
@@ -98,9 +98,9 @@ def test_shares_are_measured_in_seconds_not_in_jobs(room: Open) -> None:
     assert turns == {"long": 4, "short": 40}
 
 
-def test_a_wrong_estimate_is_corrected_when_the_run_was_measured(room: Open) -> None:
+def test_a_wrong_estimate_is_corrected_when_the_run_was_measured(driver: Open) -> None:
     """Both keys ask for the same work; one of them takes ten times as long."""
-    here = room()
+    here = driver()
     here.submit_many(20, "slow")
     here.submit_many(60, "fast")
     here.open()
@@ -112,8 +112,8 @@ def test_a_wrong_estimate_is_corrected_when_the_run_was_measured(room: Open) -> 
     assert turns["fast"] in range(38, 42)
 
 
-def test_a_key_that_returns_starts_level_with_the_others(room: Open) -> None:
-    here = room()
+def test_a_key_that_returns_starts_level_with_the_others(driver: Open) -> None:
+    here = driver()
     here.submit("rare")
     here.submit_many(40, "busy")
     here.open()
@@ -130,8 +130,8 @@ def order_of_classes(ids: list[str]) -> str:
     return "".join(job_id[0] for job_id in ids)
 
 
-def test_classes_share_turns_by_weight(room: Open) -> None:
-    here = room(general_premium_ratio="1 3")
+def test_classes_share_turns_by_weight(driver: Open) -> None:
+    here = driver(general_premium_ratio="1 3")
     here.submit_many(20, "g", job_class="general")
     here.submit_many(20, "p", job_class="premium")
     here.open()
@@ -140,8 +140,8 @@ def test_classes_share_turns_by_weight(room: Open) -> None:
 
 
 @pytest.mark.parametrize("ratio", ["1 3", "2 1", "5 2"])
-def test_over_many_turns_each_class_has_its_exact_share(room: Open, ratio: str) -> None:
-    here = room(general_premium_ratio=ratio)
+def test_over_many_turns_each_class_has_its_exact_share(driver: Open, ratio: str) -> None:
+    here = driver(general_premium_ratio=ratio)
     here.submit_many(401, "g", job_class="general")
     here.submit_many(401, "p", job_class="premium")
     here.open()
@@ -150,8 +150,8 @@ def test_over_many_turns_each_class_has_its_exact_share(room: Open, ratio: str) 
     assert turns.count("g") == pytest.approx(400 * general / (general + premium), abs=1)
 
 
-def test_turns_a_class_does_not_use_go_to_the_other_at_once(room: Open) -> None:
-    here = room(general_premium_ratio="1 3")
+def test_turns_a_class_does_not_use_go_to_the_other_at_once(driver: Open) -> None:
+    here = driver(general_premium_ratio="1 3")
     here.submit_many(2, "p", job_class="premium")
     general = here.submit_many(6, "g", job_class="general")
     here.open()
@@ -160,8 +160,8 @@ def test_turns_a_class_does_not_use_go_to_the_other_at_once(room: Open) -> None:
 
 @pytest.mark.parametrize("other_waits", [True, False], ids=["while the other waits", "while nobody waits"])
 @pytest.mark.parametrize("returning", ["general", "premium"])
-def test_a_class_that_returns_has_no_saved_up_turns(room: Open, returning: str, other_waits: bool) -> None:
-    here = room(general_premium_ratio="1 3")
+def test_a_class_that_returns_has_no_saved_up_turns(driver: Open, returning: str, other_waits: bool) -> None:
+    here = driver(general_premium_ratio="1 3")
     staying = {"general": "premium", "premium": "general"}[returning]
     here.open()
     here.submit_many(100, "s", job_class=staying)
@@ -175,8 +175,8 @@ def test_a_class_that_returns_has_no_saved_up_turns(room: Open, returning: str, 
 # ---- models and slots
 
 
-def test_slots_get_only_models_they_can_run(room: Open) -> None:
-    here = room()
+def test_slots_get_only_models_they_can_run(driver: Open) -> None:
+    here = driver()
     a, b, pinned = here.submit(model="a"), here.submit(model="b"), here.submit(model="b", pin="gpu0")
     here.open("gpu0", "a")
     assert here.drain("gpu0") == [a]
@@ -185,8 +185,8 @@ def test_slots_get_only_models_they_can_run(room: Open) -> None:
     assert here.drain("gpu1") == [b]
 
 
-def test_of_the_idle_slots_the_one_with_the_model_in_memory_is_chosen(room: Open) -> None:
-    here = room()
+def test_of_the_idle_slots_the_one_with_the_model_in_memory_is_chosen(driver: Open) -> None:
+    here = driver()
     for number in range(6):
         here.open(f"gpu{number}", "a", "b", resident="b,a" if number == 4 else "b")
     first, other = here.submit(model="a"), here.submit(model="a")
@@ -194,7 +194,7 @@ def test_of_the_idle_slots_the_one_with_the_model_in_memory_is_chosen(room: Open
     assert here.store.get(other).slot not in (None, "gpu4")
 
 
-def passed_by(here: Room, other: str, *, adversary: str, limit: int) -> int:
+def passed_by(here: StoreDriver, other: str, *, adversary: str, limit: int) -> int:
     """Return how many jobs of the loaded model run before ``other`` while an adversary submits one after another."""
     for number in range(limit):
         here.submit(adversary)
@@ -205,8 +205,8 @@ def passed_by(here: Room, other: str, *, adversary: str, limit: int) -> int:
 
 @pytest.mark.parametrize("adversary", ["a", "zz"], ids=["same key", "other key"])
 @pytest.mark.parametrize("places", [0, 1, 4])
-def test_a_job_of_another_model_is_passed_a_bounded_number_of_times(room: Open, places: int, adversary: str) -> None:
-    here = room(affinity_places=places, affinity_s=1000)
+def test_a_job_of_another_model_is_passed_a_bounded_number_of_times(driver: Open, places: int, adversary: str) -> None:
+    here = driver(affinity_places=places, affinity_s=1000)
     here.open("gpu0", "m", "cold", resident="m")
     here.submit(adversary)
     other = here.submit("a", model="cold")
@@ -215,8 +215,8 @@ def test_a_job_of_another_model_is_passed_a_bounded_number_of_times(room: Open, 
     assert passed_by(here, other, adversary=adversary, limit=20) == places
 
 
-def test_a_job_of_another_model_is_passed_for_a_bounded_time(room: Open) -> None:
-    here = room(affinity_places=100_000, affinity_s=0.2)
+def test_a_job_of_another_model_is_passed_for_a_bounded_time(driver: Open) -> None:
+    here = driver(affinity_places=100_000, affinity_s=0.2)
     here.open("gpu0", "m", "cold", resident="m")
     here.submit("b")
     other = here.submit("a", model="cold")
@@ -226,8 +226,8 @@ def test_a_job_of_another_model_is_passed_for_a_bounded_time(room: Open) -> None
     assert 0.1 < time.monotonic() - begun < 5
 
 
-def test_a_job_whose_model_is_in_memory_counts_no_passes(room: Open) -> None:
-    here = room()
+def test_a_job_whose_model_is_in_memory_counts_no_passes(driver: Open) -> None:
+    here = driver()
     here.open("gpu0", "m", "cold", resident="m")
     here.submit_many(3)
     here.take(2)
@@ -237,8 +237,8 @@ def test_a_job_whose_model_is_in_memory_counts_no_passes(room: Open) -> None:
 # ---- running limits
 
 
-def test_a_key_at_its_running_limit_waits_and_others_go_on(room: Open) -> None:
-    here = room()
+def test_a_key_at_its_running_limit_waits_and_others_go_on(driver: Open) -> None:
+    here = driver()
     here.limit("a", 1)
     mine, other = here.submit_many(2, "a"), here.submit_many(2, "b")
     for slot in ("gpu0", "gpu1", "gpu2"):
@@ -249,8 +249,8 @@ def test_a_key_at_its_running_limit_waits_and_others_go_on(room: Open) -> None:
     assert mine[1] in {here.at(slot)[0] for slot in ("gpu0", "gpu1", "gpu2")}
 
 
-def test_pins_and_the_front_do_not_get_round_the_running_limit(room: Open) -> None:
-    here = room()
+def test_pins_and_the_front_do_not_get_round_the_running_limit(driver: Open) -> None:
+    here = driver()
     here.limit("a", 1)
     here.open("gpu0")
     first, pinned, front = here.submit("a"), here.submit("a", pin="gpu1"), here.submit("a")
@@ -264,8 +264,8 @@ def test_pins_and_the_front_do_not_get_round_the_running_limit(room: Open) -> No
     assert {here.at("gpu0")[0], here.at("gpu1")[0]} < {pinned, front, ""}
 
 
-def test_a_limit_that_is_free_again_feeds_the_idle_slot_that_the_next_job_needs(room: Open) -> None:
-    here = room()
+def test_a_limit_that_is_free_again_feeds_the_idle_slot_that_the_next_job_needs(driver: Open) -> None:
+    here = driver()
     here.limit("a", 1)
     here.open("gpu0", "x")
     here.open("gpu1", "y")
@@ -276,7 +276,7 @@ def test_a_limit_that_is_free_again_feeds_the_idle_slot_that_the_next_job_needs(
     assert here.at("gpu1")[0] == waiting
 
 
-ENDINGS: dict[str, Callable[[Room, str], object]] = {
+ENDINGS: dict[str, Callable[[StoreDriver, str], object]] = {
     "success": lambda here, job: here.finish(),
     "delivery": lambda here, job: here.store.finish_run(job, 1, slot="gpu0", node="host", run_s=1),
     "failure": lambda here, job: here.store.fail(job, 1, code="x", message="x", slot="gpu0"),
@@ -294,8 +294,8 @@ ENDINGS: dict[str, Callable[[Room, str], object]] = {
 
 @pytest.mark.parametrize("started", [True, False], ids=["running", "bound"])
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_every_end_of_a_run_frees_its_place_in_the_running_limit(room: Open, ending: str, started: bool) -> None:
-    here = room()
+def test_every_end_of_a_run_frees_its_place_in_the_running_limit(driver: Open, ending: str, started: bool) -> None:
+    here = driver()
     here.limit("a", 1)
     here.open()
     job_id = here.submit("a")

@@ -9,9 +9,9 @@ import pytest
 
 from jobs.store import keys
 from jobs.store.slots import SlotHeld
-from tests.support.room import OWNER, Room
+from tests.support.store_driver import OWNER, StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 FACTS = {"models": '["m"]'}
 OTHER = "host:2:2"
 
@@ -19,44 +19,44 @@ OTHER = "host:2:2"
 # ---- whether a slot takes work
 
 
-def drains(here: Room) -> None:
+def drains(here: StoreDriver) -> None:
     here.store.drain("gpu0", OWNER)
 
 
-def falls_silent(here: Room) -> None:
+def falls_silent(here: StoreDriver) -> None:
     here.redis.zadd(keys.LEASES, {"gpu0": 1})
     here.sweep()
 
 
-def recovers(here: Room) -> None:
+def recovers(here: StoreDriver) -> None:
     here.store.heartbeat("gpu0", OWNER, {})
 
 
-def is_paused(here: Room) -> None:
+def is_paused(here: StoreDriver) -> None:
     here.store.pause("gpu0")
 
 
-def resumes(here: Room) -> None:
+def resumes(here: StoreDriver) -> None:
     here.store.pause("gpu0", resume=True)
 
 
-def is_blocked(here: Room) -> None:
+def is_blocked(here: StoreDriver) -> None:
     here.store.heartbeat("gpu0", OWNER, {"blocked": "spool"})
 
 
-def is_unblocked(here: Room) -> None:
+def is_unblocked(here: StoreDriver) -> None:
     here.store.heartbeat("gpu0", OWNER, {"blocked": ""})
 
 
-def queue_pauses(here: Room) -> None:
+def queue_pauses(here: StoreDriver) -> None:
     here.store.pause()
 
 
-def queue_resumes(here: Room) -> None:
+def queue_resumes(here: StoreDriver) -> None:
     here.store.pause(resume=True)
 
 
-def starts_again(here: Room) -> None:
+def starts_again(here: StoreDriver) -> None:
     here.open("gpu0")
 
 
@@ -72,9 +72,9 @@ OBSTACLES = [
 
 @pytest.mark.parametrize(("begin", "end", "waiting_for"), OBSTACLES, ids=lambda value: getattr(value, "__name__", ""))
 def test_a_slot_that_may_take_no_work_gets_none_and_everybody_says_so(
-    room: Open, begin: Callable[[Room], None], end: Callable[[Room], None], waiting_for: str
+    driver: Open, begin: Callable[[StoreDriver], None], end: Callable[[StoreDriver], None], waiting_for: str
 ) -> None:
-    here = room()
+    here = driver()
     here.open("gpu0")
     assert here.store.capacity().spare == 1
     begin(here)
@@ -87,8 +87,8 @@ def test_a_slot_that_may_take_no_work_gets_none_and_everybody_says_so(
     assert here.at() == (job_id, 1)
 
 
-def test_several_obstacles_must_all_end(room: Open) -> None:
-    here = room()
+def test_several_obstacles_must_all_end(driver: Open) -> None:
+    here = driver()
     here.open("gpu0")
     for begin in (is_paused, is_blocked, queue_pauses):
         begin(here)
@@ -103,8 +103,8 @@ def test_several_obstacles_must_all_end(room: Open) -> None:
     assert here.at() == (job_id, 1)
 
 
-def test_a_slot_that_pulls_takes_work_while_a_request_of_its_worker_waits(room: Open) -> None:
-    here = room()
+def test_a_slot_that_pulls_takes_work_while_a_request_of_its_worker_waits(driver: Open) -> None:
+    here = driver()
     facts = {**FACTS, "away_lease_ms": 60_000}
     pull = lambda: here.store.pull("gpu0", OWNER, facts, most=1, batch=1)  # noqa: E731
     assert pull() == ("gpu0", "", 0)
@@ -118,8 +118,8 @@ def test_a_slot_that_pulls_takes_work_while_a_request_of_its_worker_waits(room: 
 # ---- register_slot, heartbeat, set_slot_facts
 
 
-def test_a_slot_is_taken_from_its_owner_only_when_the_owner_is_gone(room: Open) -> None:
-    here = room()
+def test_a_slot_is_taken_from_its_owner_only_when_the_owner_is_gone(driver: Open) -> None:
+    here = driver()
     job_id = here.submit()
     here.open("gpu0")
     held = here.store.register("gpu0", OTHER, FACTS)
@@ -133,8 +133,8 @@ def test_a_slot_is_taken_from_its_owner_only_when_the_owner_is_gone(room: Open) 
     assert here.at() == (job_id, 3)
 
 
-def test_a_heartbeat_says_for_how_long_the_job_should_have_stopped(room: Open) -> None:
-    here = room()
+def test_a_heartbeat_says_for_how_long_the_job_should_have_stopped(driver: Open) -> None:
+    here = driver()
     job_id = here.submit(max_run_s=60)
     here.open("gpu0")
     here.start()
@@ -149,8 +149,8 @@ def test_a_heartbeat_says_for_how_long_the_job_should_have_stopped(room: Open) -
     assert not here.store.heartbeat("gpu0", OTHER, {}).held
 
 
-def test_facts_of_a_slot_are_written_by_its_owner_only(room: Open) -> None:
-    here = room()
+def test_facts_of_a_slot_are_written_by_its_owner_only(driver: Open) -> None:
+    here = driver()
     here.open("gpu0")
     lease = here.redis.zscore(keys.LEASES, "gpu0")
     here.store.set_facts("gpu0", OWNER, {"resident": "m", "loads": 2})
@@ -164,8 +164,8 @@ def test_facts_of_a_slot_are_written_by_its_owner_only(room: Open) -> None:
 # ---- drain_slot, leave_slot
 
 
-def test_a_draining_slot_ends_its_job_and_takes_no_other(room: Open) -> None:
-    here = room()
+def test_a_draining_slot_ends_its_job_and_takes_no_other(driver: Open) -> None:
+    here = driver()
     first, second = here.submit(), here.submit()
     here.open("gpu0")
     assert here.store.drain("gpu0", OTHER) is None
@@ -175,8 +175,8 @@ def test_a_draining_slot_ends_its_job_and_takes_no_other(room: Open) -> None:
 
 
 @pytest.mark.parametrize("started", [True, False])
-def test_a_worker_that_leaves_hands_its_job_back_uncounted(room: Open, started: bool) -> None:
-    here = room()
+def test_a_worker_that_leaves_hands_its_job_back_uncounted(driver: Open, started: bool) -> None:
+    here = driver()
     job_id = here.submit()
     here.open("gpu0")
     if started:
@@ -190,8 +190,8 @@ def test_a_worker_that_leaves_hands_its_job_back_uncounted(room: Open, started: 
     assert here.at("gpu1") == (job_id, 2)
 
 
-def test_a_worker_that_leaves_while_its_job_is_stopped_ends_it(room: Open) -> None:
-    here = room()
+def test_a_worker_that_leaves_while_its_job_is_stopped_ends_it(driver: Open) -> None:
+    here = driver()
     job_id = here.submit()
     here.open("gpu0")
     here.start()
@@ -204,8 +204,8 @@ def test_a_worker_that_leaves_while_its_job_is_stopped_ends_it(room: Open) -> No
 # ---- capacity
 
 
-def test_capacity_counts_free_slots_less_what_they_must_do_first(room: Open) -> None:
-    here = room()
+def test_capacity_counts_free_slots_less_what_they_must_do_first(driver: Open) -> None:
+    here = driver()
     for slot in ("gpu0", "gpu1"):
         here.open(slot)
     here.open("gpu2", "n")
@@ -225,8 +225,8 @@ def test_capacity_counts_free_slots_less_what_they_must_do_first(room: Open) -> 
 
 
 @pytest.mark.parametrize("stage", ["starting", "loading"])
-def test_a_slot_whose_stopped_job_still_loads_its_model_is_not_free(room: Open, stage: str) -> None:
-    here = room()
+def test_a_slot_whose_stopped_job_still_loads_its_model_is_not_free(driver: Open, stage: str) -> None:
+    here = driver()
     here.open("gpu0")
     job_id = here.submit()
     here.start()
@@ -237,8 +237,8 @@ def test_a_slot_whose_stopped_job_still_loads_its_model_is_not_free(room: Open, 
     assert here.store.capacity().spare == 1
 
 
-def test_capacity_counts_deliveries_as_work(room: Open) -> None:
-    here = room()
+def test_capacity_counts_deliveries_as_work(driver: Open) -> None:
+    here = driver()
     job_id = here.submit()
     here.open("gpu0")
     here.start()
@@ -249,8 +249,8 @@ def test_capacity_counts_deliveries_as_work(room: Open) -> None:
     assert here.store.capacity(slot="gpu1").active == []
 
 
-def test_a_job_that_must_start_at_once_is_refused_by_the_same_count(room: Open) -> None:
-    here = room()
+def test_a_job_that_must_start_at_once_is_refused_by_the_same_count(driver: Open) -> None:
+    here = driver()
     here.open("gpu0")
     here.open("gpu1", "n")
     submit = lambda job_id, **options: here.store.script(  # noqa: E731
@@ -267,8 +267,8 @@ def test_a_job_that_must_start_at_once_is_refused_by_the_same_count(room: Open) 
     assert here.redis.hget(keys.COUNTERS, "submitted") == "1"
 
 
-def test_a_sweep_sends_the_message_of_a_job_again_that_did_not_start(room: Open) -> None:
-    here = room()
+def test_a_sweep_sends_the_message_of_a_job_again_that_did_not_start(driver: Open) -> None:
+    here = driver()
     job_id = here.submit()
     here.open("gpu0")
     here.redis.zadd(keys.ASSIGNED, {job_id: 1})
@@ -277,8 +277,8 @@ def test_a_sweep_sends_the_message_of_a_job_again_that_did_not_start(room: Open)
     assert here.at() == (job_id, 1)
 
 
-def test_a_sweep_gives_up_deliveries_of_a_host_that_stays_away(room: Open) -> None:
-    here = room(node_grace_s=5)
+def test_a_sweep_gives_up_deliveries_of_a_host_that_stays_away(driver: Open) -> None:
+    here = driver(node_grace_s=5)
     job_id = here.submit()
     here.open("gpu0")
     here.start()

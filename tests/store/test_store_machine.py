@@ -166,7 +166,7 @@ class StoreMachine(CallersAndRuns):
     def deadline_passes(self, at: int) -> None:
         timed = [job for job in self.jobs.values() if job.deadline and job.state == "queued"]
         job = timed[-1 - at % len(timed)]
-        self.room.pass_deadline(job.job_id)
+        self.driver.pass_deadline(job.job_id)
         job.overdue = True
 
     @rule()

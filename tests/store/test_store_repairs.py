@@ -8,14 +8,14 @@ import pytest
 
 from jobs.errors import JobNotFound
 from jobs.store import keys
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 
 
-def test_a_stopped_job_is_kept_until_its_worker_has_stopped_too(room: Open) -> None:
+def test_a_stopped_job_is_kept_until_its_worker_has_stopped_too(driver: Open) -> None:
     """It is kept whatever the retention time is: without the record, the slot could not be freed."""
-    here = room(result_ttl_s=0)
+    here = driver(result_ttl_s=0)
     here.open()
     hanging = here.submit()
     here.start()
@@ -32,9 +32,9 @@ def test_a_stopped_job_is_kept_until_its_worker_has_stopped_too(room: Open) -> N
         here.store.get(hanging)
 
 
-def test_a_job_lost_twice_waits_once(room: Open) -> None:
+def test_a_job_lost_twice_waits_once(driver: Open) -> None:
     """The call is repeated before the job is bound again."""
-    here = room()
+    here = driver()
     here.open()
     job_id = here.submit()
     here.start()
@@ -45,9 +45,9 @@ def test_a_job_lost_twice_waits_once(room: Open) -> None:
 
 
 @pytest.mark.parametrize("call", ["compute", "fail", "release"])
-def test_a_run_whose_start_was_forgotten_is_queued_again_when_it_ends(room: Open, call: str) -> None:
+def test_a_run_whose_start_was_forgotten_is_queued_again_when_it_ends(driver: Open, call: str) -> None:
     """Redis lost the start. A slot must not be free while a job is bound to it, or that job would never run."""
-    here = room()
+    here = driver()
     here.open()
     job_id = here.submit()
     assert not here.store.progress(job_id, 1, "denoising", 1, 2, None)
@@ -61,8 +61,8 @@ def test_a_run_whose_start_was_forgotten_is_queued_again_when_it_ends(room: Open
     assert here.finish() == job_id
 
 
-def test_a_run_whose_cancellation_was_forgotten_is_queued_again_when_it_stopped(room: Open) -> None:
-    here = room()
+def test_a_run_whose_cancellation_was_forgotten_is_queued_again_when_it_stopped(driver: Open) -> None:
+    here = driver()
     here.open()
     job_id = here.submit()
     here.start()
@@ -71,8 +71,8 @@ def test_a_run_whose_cancellation_was_forgotten_is_queued_again_when_it_stopped(
     assert here.store.get(job_id).started_at_ms is None
 
 
-def test_a_run_that_is_queued_again_goes_to_an_idle_slot_if_its_own_takes_another_job(room: Open) -> None:
-    here = room()
+def test_a_run_that_is_queued_again_goes_to_an_idle_slot_if_its_own_takes_another_job(driver: Open) -> None:
+    here = driver()
     here.open("gpu0", "m", "n")
     job_id = here.submit()
     here.open("gpu1", "m")
@@ -81,8 +81,8 @@ def test_a_run_that_is_queued_again_goes_to_an_idle_slot_if_its_own_takes_anothe
     assert [here.at(slot)[0] for slot in ("gpu0", "gpu1")] == [pinned, job_id]
 
 
-def test_the_repeat_of_a_computed_run_answers_the_same_and_frees_nothing_else(room: Open) -> None:
-    here = room()
+def test_the_repeat_of_a_computed_run_answers_the_same_and_frees_nothing_else(driver: Open) -> None:
+    here = driver()
     here.open()
     first, second = here.submit_many(2)
     here.start()
@@ -91,9 +91,9 @@ def test_the_repeat_of_a_computed_run_answers_the_same_and_frees_nothing_else(ro
         assert here.at() == (second, 1)
 
 
-def test_a_late_worker_changes_nothing(room: Open) -> None:
+def test_a_late_worker_changes_nothing(driver: Open) -> None:
     """Its slot was given up, and the job runs elsewhere."""
-    here = room()
+    here = driver()
     here.open("gpu0")
     job_id = here.submit()
     here.start("gpu0")
@@ -112,8 +112,8 @@ def test_a_late_worker_changes_nothing(room: Open) -> None:
     assert here.at("gpu1") == (job_id, 2)
 
 
-def test_a_job_that_loses_every_worker_is_given_up(room: Open) -> None:
-    here = room(max_attempts=3)
+def test_a_job_that_loses_every_worker_is_given_up(driver: Open) -> None:
+    here = driver(max_attempts=3)
     here.open()
     job_id = here.submit()
     for attempt in (1, 2, 3):
@@ -123,16 +123,16 @@ def test_a_job_that_loses_every_worker_is_given_up(room: Open) -> None:
     assert here.redis.zrange(keys.DEAD, 0, -1) == [job_id]
 
 
-def test_a_worker_that_breaks_before_every_start_does_not_turn_in_a_circle_for_ever(room: Open) -> None:
-    here = room(max_attempts=2)
+def test_a_worker_that_breaks_before_every_start_does_not_turn_in_a_circle_for_ever(driver: Open) -> None:
+    here = driver(max_attempts=2)
     here.open()
     job_id = here.submit()
     states = [here.store.lose(job_id, attempt) for attempt in range(1, 21)]
     assert states == ["queued"] * 19 + ["failed"]
 
 
-def test_a_lost_job_goes_back_to_its_own_place(room: Open) -> None:
-    here = room()
+def test_a_lost_job_goes_back_to_its_own_place(driver: Open) -> None:
+    here = driver()
     here.open()
     first, second, third = here.submit_many(3)
     here.start()

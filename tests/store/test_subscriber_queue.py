@@ -9,13 +9,13 @@ import pytest
 from jobs.store import keys
 from jobs.store.subscriber_queue import SubscriberQueues
 from jobs.submission import Subscriber
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 CORRELATION = {"executor": "kandinsky", "service_info": {"user_id": 1}}
 
 
-def send(here: Room, queue: str, **options: object) -> str:
+def send(here: StoreDriver, queue: str, **options: object) -> str:
     synced = bool(options.pop("synced", True))
     return here.submit(subscriber=Subscriber(queue, CORRELATION, {"payload": {}}, synced=synced), **options)
 
@@ -25,16 +25,16 @@ def notices(queues: SubscriberQueues, queue: str) -> list[tuple[str, str]]:
 
 
 @pytest.fixture
-def here(room: Open) -> Room:
-    return room()
+def here(driver: Open) -> StoreDriver:
+    return driver()
 
 
 @pytest.fixture
-def queues(here: Room) -> SubscriberQueues:
+def queues(here: StoreDriver) -> SubscriberQueues:
     return SubscriberQueues(here.store, "a", "web1")
 
 
-def test_each_change_is_written_once_and_in_order(here: Room, queues: SubscriberQueues) -> None:
+def test_each_change_is_written_once_and_in_order(here: StoreDriver, queues: SubscriberQueues) -> None:
     (queue,) = queues.acquire()
     first, second = send(here, queue), send(here, queue)
     here.submit()  # of the same service, over another protocol
@@ -50,7 +50,9 @@ def test_each_change_is_written_once_and_in_order(here: Room, queues: Subscriber
 
 
 @pytest.mark.parametrize("synced", [True, False])
-def test_the_good_end_comes_with_the_upload_or_before_it(here: Room, queues: SubscriberQueues, synced: bool) -> None:
+def test_the_good_end_comes_with_the_upload_or_before_it(
+    here: StoreDriver, queues: SubscriberQueues, synced: bool
+) -> None:
     (queue,) = queues.acquire()
     job_id = send(here, queue, synced=synced)
     here.open()
@@ -63,7 +65,7 @@ def test_the_good_end_comes_with_the_upload_or_before_it(here: Room, queues: Sub
     assert [word for _, word in notices(queues, queue)][2:] == ["ok"]
 
 
-def test_a_job_that_ends_badly_has_one_end(here: Room, queues: SubscriberQueues) -> None:
+def test_a_job_that_ends_badly_has_one_end(here: StoreDriver, queues: SubscriberQueues) -> None:
     (queue,) = queues.acquire()
     job_id = send(here, queue)
     assert here.store.cancel(job_id)[0]
@@ -77,7 +79,7 @@ def test_a_job_that_ends_badly_has_one_end(here: Room, queues: SubscriberQueues)
 
 @pytest.mark.parametrize(("slots", "expected"), [(1, [0, 4, 8, 12]), (2, [0, 0, 2, 4]), (0, [4, 8, 12, 16])])
 def test_before_any_job_was_measured_each_counts_four_seconds(
-    here: Room, queues: SubscriberQueues, slots: int, expected: list[float]
+    here: StoreDriver, queues: SubscriberQueues, slots: int, expected: list[float]
 ) -> None:
     """The formula is Devoid Generator's, which begins with durations of 4 s."""
     (queue,) = queues.acquire()
@@ -86,14 +88,14 @@ def test_before_any_job_was_measured_each_counts_four_seconds(
     assert [queues.details(send(here, queue)).quoted_s for _ in range(4)] == expected
 
 
-def test_once_jobs_were_measured_the_time_is_the_forecast(here: Room, queues: SubscriberQueues) -> None:
+def test_once_jobs_were_measured_the_time_is_the_forecast(here: StoreDriver, queues: SubscriberQueues) -> None:
     (queue,) = queues.acquire()
     here.know(m=10)
     here.open("gpu0")
     assert [queues.details(send(here, queue)).quoted_s for _ in range(2)] == [10, 20]
 
 
-def test_what_was_sent_is_not_read_again(here: Room, queues: SubscriberQueues) -> None:
+def test_what_was_sent_is_not_read_again(here: StoreDriver, queues: SubscriberQueues) -> None:
     (queue,) = queues.acquire()
     ids = [send(here, queue) for _ in range(3)]
     queues.acknowledge(queue, queues.read(queue)[0])
@@ -101,16 +103,16 @@ def test_what_was_sent_is_not_read_again(here: Room, queues: SubscriberQueues) -
     assert len(queues.read(queue, limit=1)) == 1
 
 
-def test_a_queue_is_bounded_and_keeps_the_newest(room: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_queue_is_bounded_and_keeps_the_newest(driver: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.store.scripts.MAILBOX_LENGTH", 5)
-    here = room()
+    here = driver()
     queues = SubscriberQueues(here.store, "a", "web1")
     (queue,) = queues.acquire()
     ids = [send(here, queue) for _ in range(8)]
     assert [job_id for job_id, _ in notices(queues, queue)] == ids[3:]
 
 
-def test_the_next_socket_gets_what_a_closed_one_left(here: Room, queues: SubscriberQueues) -> None:
+def test_the_next_socket_gets_what_a_closed_one_left(here: StoreDriver, queues: SubscriberQueues) -> None:
     (first,), (second,) = queues.acquire(), queues.acquire()
     assert first != second
     job_id = send(here, first)
@@ -123,7 +125,7 @@ def test_the_next_socket_gets_what_a_closed_one_left(here: Room, queues: Subscri
     assert notices(queues, first) == []
 
 
-def test_queues_of_a_dead_process_are_taken_over(here: Room, queues: SubscriberQueues) -> None:
+def test_queues_of_a_dead_process_are_taken_over(here: StoreDriver, queues: SubscriberQueues) -> None:
     (queue,) = queues.acquire()
     other = SubscriberQueues(here.store, "a", "web2")
     (own,) = other.acquire()

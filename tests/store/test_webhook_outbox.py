@@ -8,9 +8,9 @@ from dataclasses import replace
 from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.store import keys
 from jobs.store.webhook_outbox import Delivery, WebhookOutbox
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 HOOK = Webhook("http://example.org/hook", EVENTS)
 RECEIVER = "a|example.org:80"
 
@@ -19,15 +19,15 @@ def claim(outbox: WebhookOutbox, number: int = 10, *, sender: str = "me") -> lis
     return outbox.claim(RECEIVER, number, lease_s=60, sender=sender)
 
 
-def due_now(here: Room) -> None:
+def due_now(here: StoreDriver) -> None:
     """Return the due deliveries as if every pause and every lease were over."""
     for member in here.redis.zrange(keys.RECEIVER_DELIVERIES + RECEIVER, 0, -1):
         here.redis.zadd(keys.RECEIVER_DELIVERIES + RECEIVER, {member: 1})
         here.redis.hset(keys.WEBHOOK_DELIVERIES + member.split()[0], "until", 1)
 
 
-def test_events_of_one_job_go_one_after_the_other(room: Open) -> None:
-    here = room()
+def test_events_of_one_job_go_one_after_the_other(driver: Open) -> None:
+    here = driver()
     outbox = WebhookOutbox(here.store)
     here.open()
     job_id = here.submit(webhook=HOOK)
@@ -42,8 +42,8 @@ def test_events_of_one_job_go_one_after_the_other(room: Open) -> None:
     assert [delivery.state for delivery in outbox.log(job_id)] == ["delivered", "pending"]
 
 
-def test_a_sender_that_was_too_slow_changes_nothing(room: Open) -> None:
-    here = room()
+def test_a_sender_that_was_too_slow_changes_nothing(driver: Open) -> None:
+    here = driver()
     outbox = WebhookOutbox(here.store)
     job_id = here.submit(webhook=HOOK)
     here.store.cancel(job_id)
@@ -59,16 +59,16 @@ def test_a_sender_that_was_too_slow_changes_nothing(room: Open) -> None:
     assert here.redis.exists(keys.RECEIVERS) == 0
 
 
-def test_no_more_than_asked_for_are_given_out(room: Open) -> None:
-    here = room()
+def test_no_more_than_asked_for_are_given_out(driver: Open) -> None:
+    here = driver()
     outbox = WebhookOutbox(here.store)
     for job_id in here.submit_many(5, webhook=HOOK):
         here.store.cancel(job_id)
     assert [len(claim(outbox, 3)), len(claim(outbox, 3)), len(claim(outbox, 3))] == [3, 2, 0]
 
 
-def test_what_was_not_sent_leaves_with_its_record(room: Open) -> None:
-    here = room()
+def test_what_was_not_sent_leaves_with_its_record(driver: Open) -> None:
+    here = driver()
     outbox = WebhookOutbox(here.store)
     forgotten, removed = here.submit(webhook=HOOK), here.submit(webhook=HOOK)
     for job_id in (forgotten, removed):
@@ -82,8 +82,8 @@ def test_what_was_not_sent_leaves_with_its_record(room: Open) -> None:
     assert outbox.due() == []
 
 
-def test_a_job_without_a_webhook_leaves_nothing(room: Open) -> None:
-    here = room()
+def test_a_job_without_a_webhook_leaves_nothing(driver: Open) -> None:
+    here = driver()
     here.open()
     for options in ({}, {"webhook": False}):
         job_id = here.submit(**options)

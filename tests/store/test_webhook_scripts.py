@@ -9,21 +9,21 @@ import pytest
 
 from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.store import keys
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 HOOK = Webhook("http://example.org/hook", EVENTS)
 RECEIVER = "a|example.org:80"
 
 
-def claim(here: Room) -> list[list[str]]:
+def claim(here: StoreDriver) -> list[list[str]]:
     for member in here.redis.zrange(keys.RECEIVER_DELIVERIES + RECEIVER, 0, -1):
         here.redis.zadd(keys.RECEIVER_DELIVERIES + RECEIVER, {member: 1})
     claimed = here.store.script("webhook_claim", receiver=RECEIVER, limit=9, lease_ms=9000, sender="s")
     return list(claimed)
 
 
-def settle(here: Room, job_id: str, event: str, *, gone: int = 0) -> int:
+def settle(here: StoreDriver, job_id: str, event: str, *, gone: int = 0) -> int:
     delivery = json.dumps({"message_id": "m", "written_at": 1, "state": "gone" if gone else "delivered", "round": 3})
     settled = here.store.script(
         "webhook_settle", id=job_id, event=event, sender="s", delivery=delivery, wait_ms="", gone=gone
@@ -31,7 +31,7 @@ def settle(here: Room, job_id: str, event: str, *, gone: int = 0) -> int:
     return int(settled)
 
 
-def ended(here: Room) -> str:
+def ended(here: StoreDriver) -> str:
     """Return a job whose two messages were sent."""
     here.open()
     job_id = here.submit(webhook=HOOK)
@@ -44,8 +44,8 @@ def ended(here: Room) -> str:
 
 
 @pytest.mark.parametrize("event", ["", "job.started", "job.failed"])
-def test_messages_are_sent_again_on_request(room: Open, event: str) -> None:
-    here = room()
+def test_messages_are_sent_again_on_request(driver: Open, event: str) -> None:
+    here = driver()
     job_id = ended(here)
     expected = {"": ["job.started", "job.succeeded"], "job.started": ["job.started"], "job.failed": []}[event]
     resent = here.store.script("webhook_resend", id=job_id, event=event)
@@ -56,14 +56,14 @@ def test_messages_are_sent_again_on_request(room: Open, event: str) -> None:
         assert (delivery["state"], delivery["round"], delivery["message_id"]) == ("pending", 0, "m")
 
 
-def test_a_job_without_a_webhook_has_nothing_to_send_again(room: Open) -> None:
-    here = room()
+def test_a_job_without_a_webhook_has_nothing_to_send_again(driver: Open) -> None:
+    here = driver()
     assert here.store.script("webhook_resend", id=here.submit(), event="") == []
     assert here.store.script("webhook_resend", id="unknown", event="") == []
 
 
-def test_a_receiver_that_wants_no_more_gets_no_message_of_later_changes(room: Open) -> None:
-    here = room()
+def test_a_receiver_that_wants_no_more_gets_no_message_of_later_changes(driver: Open) -> None:
+    here = driver()
     config = json.dumps({"url": HOOK.url, "to": "example.org:80", "events": list(EVENTS)})
     here.redis.hset(keys.WEBHOOKS, "a", config)
     here.open()

@@ -19,7 +19,7 @@ from jobs.requests.generation import GenerationRequest, resolve
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 from jobs.submission import Submission
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 from workers.diffusion.generate import generate
 from workers.diffusion.preview import Previews
 from workers.pipelines.cache import PipelineCache
@@ -65,11 +65,11 @@ class StoppedAt(Reporter):
 class Worker:
     """A slot with every model of a models file."""
 
-    def __init__(self, room: Room, models_file: Path, folder: Path) -> None:
-        self.room, self.models = room, ModelRegistry.from_file(models_file)
+    def __init__(self, driver: StoreDriver, models_file: Path, folder: Path) -> None:
+        self.driver, self.models = driver, ModelRegistry.from_file(models_file)
         self.pipelines = PipelineCache(Settings.of(data_dir=folder, models_file=models_file, cpu_threads=1))
         self.objects = LocalStore(folder / "objects")
-        room.open("gpu0", *self.models.names())
+        driver.open("gpu0", *self.models.names())
         #: Values of the last job.
         self.reporter: StoppedAt
 
@@ -83,7 +83,7 @@ class Worker:
     def stored(self, picture: Image.Image) -> str:
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
-        settings, store = self.room.store.settings, self.room.store
+        settings, store = self.driver.store.settings, self.driver.store
         return store_image(buffer.getvalue(), settings=settings, objects=self.objects, records=store)
 
     def compute(self, model: str, stop_at: int | None = None, **fields: Any) -> np.ndarray:
@@ -101,11 +101,11 @@ class Worker:
 
     def run(self, request: GenerationRequest, stop_at: int | None = None) -> np.ndarray:
         """Run a job of this request; see :meth:`compute`."""
-        spec, store = self.models.get(request.model), self.room.store
+        spec, store = self.models.get(request.model), self.driver.store
         job_id = f"job{next(_NUMBERS)}"
         store.submit(job_id, Submission(request=request))
-        self.room.start()
-        _, attempt = self.room.at()
+        self.driver.start()
+        _, attempt = self.driver.at()
         try:
             with StoppedAt(store, job_id, attempt, request.total_steps, stop_at) as self.reporter:
                 pipeline, prior = self.pipelines.get(spec, request.kind), self.pipelines.prior(spec)
@@ -113,7 +113,7 @@ class Worker:
                 second = partial(self.pipelines.get, spec, Kind.IMG2IMG)
                 return generate(pipeline, spec, request, self.reporter, self.objects, previews, prior, second)
         finally:
-            if self.room.state(job_id) == "running":
-                self.room.finish()
+            if self.driver.state(job_id) == "running":
+                self.driver.finish()
             else:
                 store.release(job_id, attempt, slot="gpu0")

@@ -21,7 +21,7 @@ from jobs.settings import Settings
 from jobs.store.api_keys import KeyRing
 from tests.support import documented
 from tests.support.pictures import PNG
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 from tests.support.tiny import BASE
 
 #: One message of an event stream: id, name, data.
@@ -88,8 +88,8 @@ class Service:
         models_file.write_text(BASE)
         options = {"DATA_DIR": server.paths.data_dir, "MODELS_FILE": models_file, **environment}
         self.settings = Settings.from_env({name: str(value) for name, value in options.items()})
-        self.room = Room(self.settings)
-        self.store, self.redis = self.room.store, self.room.redis
+        self.driver = StoreDriver(self.settings)
+        self.store, self.redis = self.driver.store, self.driver.redis
         self.app = create_app(self.settings)
         documented.watch(self.app)
         self.objects = of(self.app).objects
@@ -147,27 +147,27 @@ class Service:
 
     def open(self, slot: str = "gpu0", *models: str) -> None:
         """Register a worker for a slot."""
-        self.room.open(slot, *(models or MODELS))
+        self.driver.open(slot, *(models or MODELS))
 
     def start(self, slot: str = "gpu0", step: int = 0, steps: int = 4) -> str:
         """Start the slot's job; report ``step`` if it is not 0."""
-        job_id = self.room.start(slot)
+        job_id = self.driver.start(slot)
         if step:
             self.step(step, steps, slot)
         return job_id
 
     def step(self, step: int, steps: int = 4, slot: str = "gpu0") -> None:
         """Report a step of the slot's job."""
-        job_id, attempt = self.room.at(slot)
+        job_id, attempt = self.driver.at(slot)
         assert self.store.progress(job_id, attempt, "denoising", step, steps, 1.0)
 
     def finish(
         self, slot: str = "gpu0", content: bytes = PNG, media_type: str = "image/png", suffix: str = "png"
     ) -> str:
         """Finish the slot's job and store its output."""
-        job_id, attempt = self.room.at(slot)
-        if self.room.state(job_id) == "queued":
-            self.room.start(slot)
+        job_id, attempt = self.driver.at(slot)
+        if self.driver.state(job_id) == "queued":
+            self.driver.start(slot)
         assert self.store.finish_run(job_id, attempt, slot=slot, node="host", run_s=1)
         self.deliver(job_id, attempt, content, media_type, suffix)
         return job_id
@@ -182,14 +182,14 @@ class Service:
 
     def release(self, slot: str = "gpu0") -> None:
         """Report that the slot has stopped working on a cancelled job."""
-        job_id, attempt = self.room.at(slot)
+        job_id, attempt = self.driver.at(slot)
         self.store.release(job_id, attempt, slot=slot)
 
     def fail(self, slot: str = "gpu0", code: str = "execution_failed", message: str = "it broke") -> str:
         """Fail the slot's job."""
-        job_id, attempt = self.room.at(slot)
-        if self.room.state(job_id) == "queued":
-            self.room.start(slot)
+        job_id, attempt = self.driver.at(slot)
+        if self.driver.state(job_id) == "queued":
+            self.driver.start(slot)
         assert self.store.fail(job_id, attempt, code=code, message=message, slot=slot)
         return job_id
 

@@ -32,7 +32,7 @@ class CallersAndRuns(StoreModel):
         webhook: Webhook | None,
     ) -> None:  # fmt: skip
         job = Job(f"job{self.number()}", key, model, pin, deadline=deadline)
-        accepted = self.room.accept(
+        accepted = self.driver.accept(
             key, job_id=job.job_id, model=model, work=work, pin=pin, priority=priority, job_class=job_class,
             start_within_s=600 if deadline else 0, webhook=webhook,
         )  # fmt: skip

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from jobs.record import Output
 from jobs.settings import Settings
 from jobs.store import keys
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 from tests.support.store_invariants import ENDED, Snapshot
 
 MAX_ATTEMPTS = 2
@@ -81,10 +81,10 @@ class StoreModel(RuleBasedStateMachine):
 
     def __init__(self, server: Settings) -> None:
         super().__init__()
-        self.room = Room(server, max_attempts=MAX_ATTEMPTS)
-        self.store, self.redis = self.room.store, self.room.redis
+        self.driver = StoreDriver(server, max_attempts=MAX_ATTEMPTS)
+        self.store, self.redis = self.driver.store, self.driver.redis
         for key, running in LIMITS.items():
-            self.room.limit(key, running)
+            self.driver.limit(key, running)
         self.jobs: dict[str, Job] = {}
         self.slots: dict[str, Slot] = {}
         self.paused: set[str] = set()
@@ -154,7 +154,7 @@ class StoreModel(RuleBasedStateMachine):
             if job.overdue and job.waits and self.redis.hget(keys.JOB + job.job_id, "state") == "expired":
                 self.end(job, "expired")
         for name, slot in self.slots.items():
-            job_id, attempt = self.room.at(name)
+            job_id, attempt = self.driver.at(name)
             if not job_id or slot.holds == (job_id, attempt):
                 continue
             job = self.jobs[job_id]

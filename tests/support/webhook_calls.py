@@ -15,23 +15,23 @@ OPTIONS = {
 }
 
 
-def cancelled(house: Stack, receiver: Receiver, **fields: Any) -> str:
+def cancelled(stack: Stack, receiver: Receiver, **fields: Any) -> str:
     """Cancel a job, which sends an event to the receiver; return its id."""
-    job_id = house.submit(webhook_url=receiver.url, **fields)
-    assert house.cancel(job_id).json()["cancelled"]
+    job_id = stack.submit(webhook_url=receiver.url, **fields)
+    assert stack.cancel(job_id).json()["cancelled"]
     return job_id
 
 
-def log(house: Stack, job_id: str) -> list[dict[str, Any]]:
-    return list(house.get(f"/v1/jobs/{job_id}/webhooks").json()["deliveries"])
+def log(stack: Stack, job_id: str) -> list[dict[str, Any]]:
+    return list(stack.get(f"/v1/jobs/{job_id}/webhooks").json()["deliveries"])
 
 
-def settled(house: Stack, job_id: str, state: str, tries: int = 1) -> dict[str, Any]:
+def settled(stack: Stack, job_id: str, state: str, tries: int = 1) -> dict[str, Any]:
     """Wait for the job's only delivery to be in this state after this many tries; return it."""
     found: list[dict[str, Any]] = []
 
     def look() -> bool:
-        found[:] = log(house, job_id)
+        found[:] = log(stack, job_id)
         return [(one["state"], len(one["tries"])) for one in found] == [(state, tries)]
 
     try:

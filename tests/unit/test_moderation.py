@@ -12,7 +12,7 @@ from jobs import moderation
 from jobs.callers import ANYBODY, Caller
 from jobs.errors import BadSetting, ModerationRefused, Unavailable
 from jobs.settings import Settings
-from tests.support.room import request as a_request
+from tests.support.store_driver import request as a_request
 from workers.delivery.moderation import blur, skin_share
 
 LIST = """

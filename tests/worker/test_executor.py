@@ -14,7 +14,7 @@ import pytest
 from jobs.errors import ExecutionError, RunCancelled
 from jobs.settings import Settings
 from tests.support.computing import Worker
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
 #: The first test waits until all models are made.
 pytestmark = pytest.mark.timeout(300)
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def worker(server: Settings, families_file: Path) -> Iterator[Worker]:
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    yield Worker(Room(server), families_file, folder)
+    yield Worker(StoreDriver(server), families_file, folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -90,7 +90,7 @@ def test_no_parameter_leaks_into_the_next_job(worker: Worker, odd: dict[str, Any
 
 def test_the_very_first_picture_is_the_same_after_all_that(worker: Worker, families_file: Path, tmp_path: Path) -> None:
     used = [worker.compute("sd"), worker.compute("flux"), worker.compute("kandinsky")]
-    fresh = Worker(worker.room, families_file, tmp_path)
+    fresh = Worker(worker.driver, families_file, tmp_path)
     assert all(np.array_equal(fresh.compute(m), p) for m, p in zip(("sd", "flux", "kandinsky"), used, strict=True))
 
 

@@ -19,7 +19,7 @@ from jobs.models.spec import Kind
 from jobs.requests.generation import resolve
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.support.computing import Worker
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 from workers.diffusion.generate import generate
 from workers.diffusion.preview import Previews
 
@@ -33,7 +33,7 @@ FAMILIES = ["sd", "sdxl", "sdxl-half", "flux", "kandinsky", "kandinsky-combined"
 @pytest.fixture(scope="module")
 def worker(server: Settings, families_file: Path) -> Iterator[Worker]:
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    yield Worker(Room(server), families_file, folder)
+    yield Worker(StoreDriver(server), families_file, folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -196,12 +196,12 @@ def test_a_pipeline_that_takes_no_picture_fails_clearly(worker: Worker, tmp_path
     models.write_text(f'[plain]\nsource = "{source}"\nkinds = ["text2img", "img2img"]\n'
                       "defaults = { steps = 2, width = 32, height = 32 }\n")  # fmt: skip
     with pytest.raises(ExecutionError, match="takes no image and strength for a second pass"):
-        Worker(worker.room, models, tmp_path).compute("plain", hires={"strength": 0.5})
+        Worker(worker.driver, models, tmp_path).compute("plain", hires={"strength": 0.5})
 
 
 def test_the_demo_model_draws_the_same_picture_larger(server: Settings, tmp_path: Path) -> None:
     """It differs from the enlarged first picture, and is closer to it than pictures of other seeds."""
-    worker = Worker(Room(server), PROJECT_ROOT / "models.toml", tmp_path)
+    worker = Worker(StoreDriver(server), PROJECT_ROOT / "models.toml", tmp_path)
     firsts = [worker.compute("demo-image", prompt="a circle", seed=seed)[0, 0] for seed in (7, 8, 9)]
     enlarged, *others = (np.asarray(Image.fromarray(one).resize((192, 192), Image.Resampling.LANCZOS))
                          for one in firsts)  # fmt: skip

@@ -20,7 +20,7 @@ from jobs.requests.inpaint import AREAS, FILLS, RESIZES
 from jobs.settings import Settings
 from tests.support.computing import Worker
 from tests.support.pictures import picture
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 from workers.diffusion.fitting import fit
 from workers.diffusion.inpainting import Painting
 
@@ -36,7 +36,7 @@ HOLE = (slice(21, 43), slice(35, 61))
 @pytest.fixture(scope="module")
 def worker(server: Settings, families_file: Path) -> Iterator[Worker]:
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    yield Worker(Room(server), families_file, folder)
+    yield Worker(StoreDriver(server), families_file, folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -15,7 +15,7 @@ import torch
 from jobs.errors import ExecutionError, RunCancelled
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.support.computing import Worker
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 from workers.diffusion import noise
 
 #: The first test waits until all models are made.
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(300)
 @pytest.fixture(scope="module")
 def worker(server: Settings, families_file: Path) -> Iterator[Worker]:
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    yield Worker(Room(server), families_file, folder)
+    yield Worker(StoreDriver(server), families_file, folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -149,5 +149,5 @@ def test_the_shipped_models(shipped: Worker, model: str, kind: str) -> None:
 @pytest.fixture(scope="module")
 def shipped(server: Settings) -> Iterator[Worker]:
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    yield Worker(Room(server), PROJECT_ROOT / "models.toml", folder)
+    yield Worker(StoreDriver(server), PROJECT_ROOT / "models.toml", folder)
     shutil.rmtree(folder, ignore_errors=True)

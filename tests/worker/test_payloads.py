@@ -20,7 +20,7 @@ from jobs.models.spec import Kind
 from jobs.requests.generation import resolve
 from tests.support import pictures
 from tests.support.computing import Worker
-from tests.support.room import Room
+from tests.support.store_driver import StoreDriver
 
 #: The first test waits until all models are made.
 pytestmark = pytest.mark.timeout(300)
@@ -31,7 +31,7 @@ SIZE = {"width": 64, "height": 64, "steps": 4}
 @pytest.fixture(scope="module")
 def worker(server: Any, families_file: Path) -> Iterator[Worker]:
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    yield Worker(Room(server), families_file, folder)
+    yield Worker(StoreDriver(server), families_file, folder)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -41,7 +41,7 @@ def compute(worker: Worker, executor: str, kind: Kind, payload: dict[str, Any]) 
     found = payloads.map_body(payload, kind, worker.models, model).values
     values = {name: value for name, value in found.items() if value is not None}
     sent = attachments.take(values, {})
-    settings, store = worker.room.store.settings, worker.room.store
+    settings, store = worker.driver.store.settings, worker.driver.store
     request, _ = resolve(worker.models, values, settings)
     return worker.run(attachments.store(request, sent, settings=settings, objects=worker.objects, records=store))[:, 0]
 

@@ -11,22 +11,22 @@ from jobs.record import Output
 from jobs.requests.generation import GenerationRequest
 from jobs.store import keys
 from jobs.submission import Submission
-from tests.support.room import Room, request
+from tests.support.store_driver import StoreDriver, request
 
-Open = Callable[..., Room]
+Open = Callable[..., StoreDriver]
 
 
-class House:
+class FilesDriver:
     """A queue with one slot, and its files."""
 
-    def __init__(self, room: Room, objects: Any) -> None:
-        self.room, self.objects = room, objects
-        self.store, self.redis = room.store, room.redis
-        room.open()
+    def __init__(self, driver: StoreDriver, objects: Any) -> None:
+        self.driver, self.objects = driver, objects
+        self.store, self.redis = driver.store, driver.redis
+        driver.open()
         self.redis.set(keys.FILES_BEGAN, 0)
 
     def submit(self, **options: Any) -> str:
-        return self.room.submit(**options)
+        return self.driver.submit(**options)
 
     def with_input(self, name: str, **options: Any) -> str:
         wanted = replace(request("m", 1), image=name)
@@ -40,8 +40,8 @@ class House:
 
     def compute(self) -> tuple[str, int]:
         """Compute the slot's job; its frames then wait for delivery."""
-        job_id, attempt = self.room.at()
-        self.room.start()
+        job_id, attempt = self.driver.at()
+        self.driver.start()
         assert self.store.finish_run(job_id, attempt, slot="gpu0", node="host", run_s=1)
         return job_id, attempt
 

@@ -26,7 +26,7 @@ def request(model: str, work: int) -> GenerationRequest:
     )  # fmt: skip
 
 
-class Room:
+class StoreDriver:
     """An empty queue with these settings."""
 
     def __init__(self, server: Settings, **options: Any) -> None:
