@@ -16,6 +16,7 @@ class LoraAnswer(Answer):
 
     name = fields.String(**doc())
     weight = fields.Float(**doc())
+    text_encoder_weight = fields.Float(**doc(optional=True))
 
 
 class RequestAnswer(Answer):

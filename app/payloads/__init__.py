@@ -23,7 +23,10 @@ def rename_fields(error: InvalidRequest, names: dict[str, str]) -> InvalidReques
 
     Args:
         error: names fields of the native API.
-        names: field of the native API → field of the body.
+        names: field of the native API → field of the body. The name of a list applies to its items.
     """
-    problems = [Problem(names.get(p.field, p.field), p.rule, p.value) for p in error.problems]
-    return type(error)(*problems)
+    return type(error)(*(Problem(_renamed(p.field, names), p.rule, p.value) for p in error.problems))
+
+
+def _renamed(field: str, names: dict[str, str]) -> str:
+    return names.get(field) or names.get(field.partition("[")[0], field)

@@ -8,8 +8,8 @@ from typing import Any
 
 from marshmallow import INCLUDE, fields
 
-from app.fields import Items, Number, PictureText, Text, Whole, load
-from app.payloads import MappedBody, a1111_masks, a1111_passes, a1111_samplers
+from app.fields import Flag, Items, Number, PictureText, Text, Whole, load
+from app.payloads import MappedBody, a1111_masks, a1111_passes, a1111_samplers, a1111_tags
 from app.payloads.passthrough import A1111_MAPPED, passthrough_fields
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.registry import ModelRegistry
@@ -23,6 +23,7 @@ NAMES = {
     "num_images": "batch_size",
     "image": "init_images",
     "model": "override_settings",
+    "loras": "prompt",
     **a1111_passes.NAMES,
     **a1111_masks.NAMES,
 }
@@ -32,8 +33,6 @@ MAX_IMAGES = 64
 ONE_IMAGE = "all but the first of init_images were ignored"
 #: End of a checkpoint title in AUTOMATIC1111: a file extension, a hash, or both.
 _TITLE_END = re.compile(r"(\.safetensors|\.ckpt)?( \[[0-9a-f]+\])?$")
-#: Nothing is matched twice: otherwise a long name without an end would take quadratic time.
-_LORA = re.compile(r"<lora:([^:<>]++)(?::([^<>:]*+))?+[^<>]*+>")
 #: Fields that are not supported here → their values without effect.
 _IGNORED: dict[str, tuple[Any, ...]] = {
     "restore_faces": (False,), "tiling": (False,), "styles": ([],),
@@ -64,6 +63,7 @@ class _Body(a1111_masks.MaskFields, a1111_passes.PassFields):
     denoising_strength = Number(allow_none=True)
     init_images = Items(PictureText(), MAX_IMAGES, allow_none=True)
     mask = PictureText(allow_none=True)
+    disable_extra_networks = Flag(allow_none=True)
     override_settings = fields.Dict(keys=fields.String(), allow_none=True)
 
 
@@ -113,7 +113,7 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
         # The back end is such a server itself and understands all fields.
         return MappedBody({**values, "passthrough": passthrough_fields(payload, A1111_MAPPED)}, warnings)
     warnings += [f"{name} was ignored" for name in _IGNORED if _matters(name, payload.get(name))]
-    values["prompt"], loras = _loras(values["prompt"])
+    values["prompt"], loras = a1111_tags.loras_of(body, spec, warnings)
     if loras:
         values["loras"] = loras
     values["scheduler"] = a1111_samplers.scheduler_of(body, spec, warnings)
@@ -148,14 +148,3 @@ def _model(body: Mapping[str, Any], kind: Kind, models: ModelRegistry, default: 
     if spec is None or kind not in spec.kinds:
         raise InvalidRequest(Problem("override_settings", f"cannot be used: no model here has {kind}", named))
     return spec
-
-
-def _loras(prompt: str) -> tuple[str, list[dict[str, Any]]]:
-    """Return the prompt without ``<lora:name:weight>``, and these LoRAs. Raises: InvalidRequest."""
-    loras = []
-    for name, weight in _LORA.findall(prompt):
-        try:
-            loras.append({"name": name, "weight": float(weight or 1)})
-        except ValueError:
-            raise InvalidRequest(Problem("prompt", f"must have a number as weight of lora {name}", weight)) from None
-    return _LORA.sub("", prompt), loras

@@ -12,6 +12,7 @@ from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec, Range
 from jobs.requests.hires_variation_prior import MAX_SEED, hires_of, prior_of, random_seed, variation_of
 from jobs.requests.inpaint import inpaint_of, resize_of
+from jobs.requests.prompt_tags import quoted, taken_out
 from jobs.requests.schedulers_loras_mix import loras_of, mix_of, scheduler_of
 from jobs.requests.strength import enough_for_one_step
 from jobs.settings import Settings
@@ -41,7 +42,7 @@ class GenerationRequest:
     num_images: int = 1
     #: Canonical name (see :mod:`jobs.models.schedulers`); None: the one that the model's folder names.
     scheduler: str | None = None
-    #: LoRAs, each ``{"name", "weight"}``.
+    #: LoRAs, each ``{"name", "weight"}``, and ``text_encoder_weight`` where that differs.
     loras: list[dict[str, Any]] | None = None
     #: Object-store key of the input image.
     image: str | None = None
@@ -154,6 +155,9 @@ def resolve(
     request = checker.request(settings or Settings())
     if checker.problems:
         raise InvalidRequest(*checker.problems)
+    tags = [] if spec.executor == "remote" else taken_out(request.prompt)[1]
+    if tags:
+        checker.warnings.append(f"prompt: {quoted(tags)} is read as text; LoRAs are requested by the field loras")
     size = formats.even_size(str(request.output_format), *request.output_size)
     if size != request.output_size:
         checker.warnings.append(

@@ -15,6 +15,7 @@ from jobs import strict_json
 from jobs.errors import InvalidRequest
 from jobs.models import schedulers
 from jobs.requests.inpaint import Inpaint
+from jobs.requests.prompt_tags import with_loras
 from jobs.strict_json import Limits
 
 _NEGATIVE = "Negative prompt:"
@@ -36,7 +37,7 @@ def write(values: Mapping[str, Any]) -> str:
         values: the request as a dict, with the seeds of this image: ``seed``, and ``variation_seed`` if the request has
             a variation.
     """
-    lines = [str(values["prompt"])]
+    lines = [with_loras(str(values["prompt"]), values.get("loras"))]
     if values.get("negative_prompt"):
         lines.append(f"{_NEGATIVE} {values['negative_prompt']}")
     return "\n".join([*lines, ", ".join(f"{name}: {_quoted(value)}" for name, value in _pairs(values))])

@@ -6,7 +6,6 @@ Each function returns the value for the complete request and appends the problem
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from jobs.errors import Problem
@@ -14,6 +13,7 @@ from jobs.models import loras, schedulers
 from jobs.models.spec import ModelSpec, Range
 
 MAX_LORAS = 8
+_LORA_WEIGHTS = ("weight", "text_encoder_weight")
 MAX_MIXED = 8
 #: Weight of a text or image in ``mix``.
 MIX_WEIGHT = Range(-4, 4)
@@ -39,24 +39,32 @@ def scheduler_of(spec: ModelSpec, fields: Mapping[str, Any], problems: list[Prob
 
 
 def loras_of(spec: ModelSpec, fields: Mapping[str, Any], problems: list[Problem]) -> list[dict[str, Any]] | None:
-    """Return name and weight of each requested LoRA, or of the model's default ones. An empty list requests none."""
+    """Return name and weights of each requested LoRA, or of the model's default ones. An empty list requests none.
+
+    A LoRA in a subfolder is stored by its whole name.
+    """
     if "loras" not in fields:
         return [{"name": name, "weight": weight} for name, weight in spec.default_loras.items()] or None
+    known = loras.by_short_name(spec.lora_names()) if fields["loras"] else {}
     checked: list[dict[str, Any]] = []
     for index, requested in enumerate(fields["loras"]):
-        label, name = f"loras[{index}]", str(requested["name"]).removesuffix(loras.SUFFIX)
-        weight = requested.get("weight")
-        weight = spec.default_loras.get(name, 1.0) if weight is None else weight
+        label, sent = f"loras[{index}]", str(requested["name"]).removesuffix(loras.SUFFIX)
+        name = known.get(sent, sent)
         if spec.loras is None:
-            problems.append(Problem(f"{label}.name", f"is not supported: model {spec.name} has no LoRAs", name))
-        elif loras.path_of(Path(spec.loras), name) is None:
+            problems.append(Problem(f"{label}.name", f"is not supported: model {spec.name} has no LoRAs", sent))
+        elif sent not in known:
             rule = f"is not a LoRA of model {spec.name}; known: {', '.join(spec.lora_names()) or 'none'}"
-            problems.append(Problem(f"{label}.name", rule, name))
+            problems.append(Problem(f"{label}.name", rule, sent))
         elif any(name == other["name"] for other in checked):
-            problems.append(Problem(f"{label}.name", "is named twice", name))
-        if weight not in spec.limit("lora_weight"):
-            problems.append(Problem(f"{label}.weight", f"must be {spec.limit('lora_weight')}", weight))
-        checked.append({"name": name, "weight": float(weight)})
+            problems.append(Problem(f"{label}.name", "is named twice", sent))
+        weights = {key: requested[key] for key in _LORA_WEIGHTS if requested.get(key) is not None}
+        weights.setdefault("weight", spec.default_loras.get(name, 1.0))
+        problems += [
+            Problem(f"{label}.{key}", f"must be {spec.limit('lora_weight')}", weight)
+            for key, weight in weights.items()
+            if weight not in spec.limit("lora_weight")
+        ]
+        checked.append({"name": name, **{key: float(weight) for key, weight in weights.items()}})
     if len(checked) > MAX_LORAS:
         problems.append(Problem("loras", f"must have at most {MAX_LORAS} entries", len(checked)))
     return checked or None

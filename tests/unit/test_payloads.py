@@ -62,14 +62,6 @@ def test_a_body_in_our_words(registry: ModelRegistry) -> None:
     assert (found["kind"], found["image"], found["strength"], found["seed"]) == ("img2img", image, 0.75, 5)
 
 
-def test_loras_of_the_prompt(registry: ModelRegistry) -> None:
-    found = values(registry, prompt="a <lora:paint:0.5> b <lora:ink>")
-    assert found["prompt"] == "a  b "
-    assert found["loras"] == [{"name": "paint", "weight": 0.5}, {"name": "ink", "weight": 1.0}]
-    with pytest.raises(InvalidRequest, match="weight of lora"):
-        values(registry, prompt="<lora:ink:much>")
-
-
 def masked(registry: ModelRegistry, **payload: Any) -> dict[str, Any]:
     return values(registry, Kind.IMG2IMG, init_images=[picture()], mask=picture("black"), **payload)
 

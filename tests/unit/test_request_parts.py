@@ -41,7 +41,8 @@ kinds = ["text2video"]
 def registry(tmp_path: Path) -> ModelRegistry:
     (tmp_path / "loras").mkdir()
     (tmp_path / "outside").mkdir()
-    for name in ("loras/grain", "loras/glow.v2", "outside/secret"):
+    for name in ("loras/grain", "loras/glow.v2", "outside/secret", "loras/styles/ink", "loras/.hidden/dust"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / f"{name}.safetensors").write_bytes(b"weights")
     (tmp_path / "loras/old.ckpt").write_bytes(b"pickle")
     (tmp_path / "loras/leak.safetensors").symlink_to(tmp_path / "outside/secret.safetensors")
@@ -61,11 +62,18 @@ MASKED = {"model": "rich", "image": KEY, "mask": "inputs/m.png"}
         ({"model": "rich", "scheduler": "Heun"}, "scheduler", "must be one of DPM++ 2M Karras, DDIM for model rich"),
         ({"model": "rich", "scheduler": "magic"}, "scheduler", "is not a known scheduler"),
         ({"model": "plain", "loras": [{"name": "grain"}]}, "loras[0].name", "model plain has no LoRAs"),
-        ({"model": "rich", "loras": [{"name": "dust"}]}, "loras[0].name", "known: glow.v2, grain, same"),
+        ({"model": "rich", "loras": [{"name": "dust"}]}, "loras[0].name", "known: glow.v2, grain, same, styles/ink"),
         ({"model": "rich", "loras": [{"name": "old"}]}, "loras[0].name", "is not a LoRA of model rich"),
         ({"model": "rich", "loras": [{"name": "old.ckpt"}]}, "loras[0].name", "is not a LoRA of model rich"),
         ({"model": "rich", "loras": [{"name": "leak"}]}, "loras[0].name", "is not a LoRA of model rich"),
         ({"model": "rich", "loras": [{"name": "../outside/secret"}]}, "loras[0].name", "is not a LoRA of model rich"),
+        ({"model": "rich", "loras": [{"name": "styles/../grain"}]}, "loras[0].name", "is not a LoRA of model rich"),
+        ({"model": "rich", "loras": [{"name": ".hidden/dust"}]}, "loras[0].name", "is not a LoRA of model rich"),
+        ({"model": "rich", "loras": [{"name": "ink"}, {"name": "styles/ink"}]}, "loras[1].name", "is named twice"),
+        (
+            {"model": "rich", "loras": [{"name": "grain", "text_encoder_weight": 9}]},
+            "loras[0].text_encoder_weight", "must be between -2 and 2",
+        ),
         ({"model": "rich", "loras": [{"name": "x" * 5000}]}, "loras[0].name", "is not a LoRA of model rich"),
         ({"model": "rich", "loras": [{"name": "grain"}, {"name": "grain"}]}, "loras[1].name", "is named twice"),
         ({"model": "rich", "loras": [{"name": "grain", "weight": 9}]}, "loras[0].weight", "must be between -2 and 2"),
@@ -167,7 +175,7 @@ def test_several_images_are_as_much_more_work(registry: ModelRegistry) -> None:
 def test_the_list_of_models_says_what_is_offered(registry: ModelRegistry) -> None:
     rich, plain = registry.get("rich").to_dict(), registry.get("plain").to_dict()
     assert rich["schedulers"] == ["DPM++ 2M Karras", "DDIM"]
-    assert rich["loras"] == ["glow.v2", "grain", "same"]
+    assert rich["loras"] == ["glow.v2", "grain", "same", "styles/ink"]
     assert rich["defaults"]["scheduler"] == "Euler a"
     assert rich["defaults"]["loras"] == [{"name": "grain", "weight": 0.5}]
     assert rich["limits"]["num_images"] == {"min": 1, "max": 2}

@@ -169,6 +169,19 @@ def test_a_lora_that_was_replaced_is_loaded_anew(worker: Worker, families_file: 
         copy.unlink()
 
 
+def test_the_weight_of_a_lora_in_the_text_encoder_is_its_own(worker: Worker) -> None:
+    """``glow`` changes the text encoder too, ``grain`` does not."""
+
+    def of(name: str, **weights: float) -> np.ndarray:
+        return worker.compute("sd", loras=[{"name": name, **weights}])
+
+    both, text_only = of("glow", weight=1), of("glow", weight=0, text_encoder_weight=1)
+    pictures = [worker.compute("sd"), both, text_only, of("glow", weight=1, text_encoder_weight=0)]
+    assert len({picture.tobytes() for picture in pictures}) == len(pictures)
+    assert np.array_equal(of("glow", weight=1, text_encoder_weight=1), both)
+    assert np.array_equal(of("grain", weight=1, text_encoder_weight=0), of("grain", weight=1))
+
+
 def test_loras_do_not_pile_up(worker: Worker, families_file: Path) -> None:
     folder = families_file.parent / "loras"
     plain = worker.compute("sd", steps=1)

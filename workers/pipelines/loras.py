@@ -19,7 +19,12 @@ MAX_LOADED = 8
 
 @contextmanager
 def applied(pipeline: Any, spec: ModelSpec, requested: Sequence[Mapping[str, Any]]) -> Iterator[None]:
-    """Enable the requested LoRAs (``name``, ``weight``) inside the block. If there are none, the model is unchanged.
+    """Enable the requested LoRAs inside the block. If there are none, the model is unchanged.
+
+    Args:
+        pipeline: the pipeline.
+        spec: its model.
+        requested: ``name`` and ``weight`` of each, and ``text_encoder_weight`` where that differs.
 
     Raises:
         ExecutionError: a file is missing or does not fit the model.
@@ -31,11 +36,21 @@ def applied(pipeline: Any, spec: ModelSpec, requested: Sequence[Mapping[str, Any
         raise ExecutionError(f"{type(pipeline).__name__} takes no LoRAs")
     adapters = _load(pipeline, {str(lora["name"]): _path(spec, str(lora["name"])) for lora in requested})
     pipeline.enable_lora()
-    pipeline.set_adapters(adapters, [float(lora["weight"]) for lora in requested])
+    weights = [_weights(pipeline, adapter, lora) for adapter, lora in zip(adapters, requested, strict=True)]
+    pipeline.set_adapters(adapters, weights)
     try:
         yield
     finally:
         pipeline.disable_lora()  # the base layers are again what they were, bit by bit
+
+
+def _weights(pipeline: Any, adapter: str, lora: Mapping[str, Any]) -> float | dict[str, float]:
+    """Return the weight of a LoRA, or its weight in each component that it changes."""
+    weight, text_weight = lora["weight"], lora.get("text_encoder_weight")
+    if text_weight is None:
+        return float(weight)
+    parts = [part for part, names in pipeline.get_list_adapters().items() if adapter in names]
+    return {part: float(text_weight if part.startswith("text_encoder") else weight) for part in parts}
 
 
 def _path(spec: ModelSpec, name: str) -> Path:

@@ -10,6 +10,7 @@ from jobs.models import schedulers
 from jobs.models.spec import Kind
 from jobs.requests.generation import GenerationRequest
 from jobs.requests.inpaint import Inpaint
+from jobs.requests.prompt_tags import with_loras
 
 _RESIZES = {"stretch": 0, "crop": 1, "pad": 2}
 _FILLS = {"blurred": 0, "original": 1, "noise": 2, "nothing": 3}
@@ -32,7 +33,7 @@ def body_of(request: GenerationRequest, inputs: Mapping[str, bytes], checkpoint:
     """
     body = dict(request.passthrough or {})
     body |= {
-        "prompt": " ".join([request.prompt, *_loras(request)]),
+        "prompt": with_loras(request.prompt, request.loras),
         "negative_prompt": request.negative_prompt,
         "seed": request.seed,
         "steps": request.steps,
@@ -61,10 +62,6 @@ def _settings(request: GenerationRequest, checkpoint: str) -> dict[str, Any]:
     if settings.get("sd_model_checkpoint") == request.model:
         del settings["sd_model_checkpoint"]
     return {"sd_model_checkpoint": checkpoint, **settings} if checkpoint else settings
-
-
-def _loras(request: GenerationRequest) -> list[str]:
-    return [f"<lora:{lora['name']}:{lora['weight']:g}>" for lora in request.loras or ()]
 
 
 def _batch(body: Mapping[str, Any], num_images: int) -> dict[str, int]:

@@ -64,7 +64,7 @@ def upscalers() -> list[dict[str, Any]]:
 
 def loras() -> list[dict[str, Any]]:
     names = sorted({name for spec in options.usable_models() for name in spec.lora_names()})
-    return [{"name": name, "alias": name, "path": name, "metadata": {}} for name in names]
+    return [{"name": name, "alias": name.rpartition("/")[2], "path": name, "metadata": {}} for name in names]
 
 
 def memory() -> dict[str, Any]:

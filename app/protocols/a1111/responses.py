@@ -20,6 +20,7 @@ from jobs.models.spec import Kind
 from jobs.record import Job
 from jobs.requests import infotext
 from jobs.requests.generation import GenerationRequest
+from jobs.requests.prompt_tags import with_loras
 from jobs.states import JobState
 from jobs.strict_json import dumps
 
@@ -107,9 +108,10 @@ def _sampler(request: GenerationRequest) -> dict[str, Any]:
 
 def _info(job: Job, seeds: list[dict[str, int]], infotexts: list[str], fields: Mapping[str, Any]) -> dict[str, Any]:
     request = job.request
+    prompt = with_loras(request.prompt, request.loras)
     started = datetime.fromtimestamp((job.started_at_ms or job.created_at_ms) / 1000).astimezone()
     return {
-        "prompt": request.prompt, "all_prompts": [request.prompt] * len(seeds),
+        "prompt": prompt, "all_prompts": [prompt] * len(seeds),
         "negative_prompt": request.negative_prompt, "all_negative_prompts": [request.negative_prompt] * len(seeds),
         "seed": request.seed, "all_seeds": [image_seeds["seed"] for image_seeds in seeds], **_variation(request, seeds),
         "width": request.width, "height": request.height,

@@ -91,6 +91,7 @@ class LoraSchema(Schema):
         metadata={"description": "Name of a file in the model's LoRA folder, see /v1/models."},
     )
     weight = Number(**_doc("Weight of the LoRA. Default: the model's weight for it, or 1."))
+    text_encoder_weight = Number(**_doc("Its weight in the text encoders. Default: `weight`."))
 
 
 class MixSchema(Schema):
