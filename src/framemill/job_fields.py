@@ -38,8 +38,8 @@ class JobFields(TypedDict, total=False):
     num_images: int | None
     #: Name of a scheduler that the model offers, such as ``DPM++ 2M Karras``.
     scheduler: str | None
-    #: ``{"name", "weight", "text_encoder_weight"}`` for each LoRA. An empty list uses none, not even the model's default
-    #: LoRAs.
+    #: ``{"name", "weight", "text_encoder_weight"}`` for each LoRA. An empty list uses none, not even the model's
+    #: default LoRAs.
     loras: Sequence[Mapping[str, Any]] | None
     #: ``{"text" or "image", "weight"}`` for each text or image to mix (mix2img). Images are given like ``image``.
     mix: Sequence[Mapping[str, Any]] | None
