@@ -72,6 +72,8 @@ def texts_of(value: Any) -> list[str]:
 def test_a_socket_is_told_why_and_stays_open(serve: Callable[..., ServedApp]) -> None:
     app = serve(MODELS, SERVICES="telegram:service_key")
     client = Client(app)
+    client.send({"message_type": "info"})
+    assert client.next()["message_type"] == "info"  # the server has registered the socket
     with unsaved(app.store.client):
         client.ask()
         (refused,) = client.until_over()
