@@ -1,4 +1,4 @@
-"""Child processes whose libraries were imported half-way, or that have no descriptors left, spoil no further job."""
+"""Child processes with half-imported libraries, or without free descriptors, do not affect further jobs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets in links never reach a log, whoever writes it."""
+"""Secrets in links never reach a log, whichever part of the server writes it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_messages_arguments_and_exceptions_are_covered(formatter: logging.Format
 
 @pytest.fixture(scope="module")
 def web() -> Iterator[Stack]:
-    """A gunicorn that writes an access log, too."""
+    """A gunicorn that also writes an access log."""
     with tempfile.TemporaryDirectory(prefix="fm-") as folder:
         models = Path(folder) / "models.toml"
         models.write_text(BASE)

@@ -1,4 +1,4 @@
-"""Small files that decode to much: they are refused by their header, or wait for the one budget of the process."""
+"""Small files that decode to a lot of data: refused by their header, or delayed by the budget of the process."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MAX_BYTES = 1_000_000
 
 
 def silence(seconds: int) -> bytes:
-    """A FLAC file of silence: 350 bytes a second."""
+    """Return a FLAC file of silence: 350 bytes per second."""
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="flac") as target:
         stream = target.add_stream("flac", rate=48000, layout="stereo")
@@ -47,7 +47,7 @@ def silence(seconds: int) -> bytes:
 
 
 def tile_bomb() -> bytes:
-    """A TIFF of one pixel whose only tile is 30,000 x 30,000."""
+    """Return a TIFF of one pixel whose only tile is 30,000 x 30,000."""
     data = zlib.compress(bytes(30_000 * 30_000 // 100))
     values = {256: 1, 257: 1, 258: 8, 259: 8, 262: 1, 277: 1, 322: 30_000, 323: 30_000, 324: 8, 325: len(data)}
     entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
@@ -141,7 +141,7 @@ def test_enlarged_pictures_are_limited_together(here: ServedApp, monkeypatch: py
 
 @pytest.fixture
 def nothing_left(here: ServedApp) -> Iterator[None]:
-    """Inside the test, other work uses the whole budget."""
+    """Let other work use the whole budget during the test."""
     options = here.settings.inputs
     budget = decoding._budget(options.decode_bytes, options.decode_threads, options.decode_wait_s)
     with budget.reserved(options.decode_bytes):
@@ -189,7 +189,7 @@ def test_a_socket_is_told_that_the_server_is_busy(here: ServedApp) -> None:
 
 
 def test_a_process_needs_memory_for_one_large_picture_at_a_time(server: Settings, tmp_path: Path) -> None:
-    """Four pictures of 9 megapixels at once: each takes 36 MB three times, as grey, with its colours and on white."""
+    """Four pictures of 9 megapixels at once. Each takes 36 MB three times: as grey, with its colours and on white."""
     code = """if True:
         from gevent import monkey; monkey.patch_all()
         import gevent, io, re, sys

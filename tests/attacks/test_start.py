@@ -1,4 +1,4 @@
-"""Settings that cannot work are named in one line before anything starts, by every command alike."""
+"""Settings that cannot work are reported in one line before anything starts, in the same way by every command."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PASSWORD = "secret-of-redis"
 
 @pytest.fixture(scope="module")
 def locked_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a Redis with a password."""
+    """Yield the port of a Redis with a password."""
     folder = tmp_path_factory.mktemp("redis")
     port = 21_000 + os.getpid() % 10_000
     options = ["--port", str(port), "--bind", "127.0.0.1", "--requirepass", PASSWORD, "--save", "", "--dir", folder]
@@ -88,7 +88,7 @@ def test_an_address_that_can_work_is_taken(url: str) -> None:
 
 
 def refused(settings: Settings) -> str:
-    """The message of the check of settings."""
+    """Return the message of the check of settings."""
     with pytest.raises(BadSetting) as caught:
         verify(settings)
     assert "\n" not in caught.value.message
@@ -115,7 +115,7 @@ def test_what_settings_refer_to_is_checked(tmp_path: Path, drawn_models_file: Pa
     right = f"redis://:{PASSWORD}@127.0.0.1:{locked_port}"
     assert "DB index" in check(redis_url=f"{right}/99")
     verify(good.replace(redis_url=f"{right}/0"))
-    verify(good.replace(redis_url="redis://127.0.0.1:9/0"))  # it is waited for
+    verify(good.replace(redis_url="redis://127.0.0.1:9/0"))  # the server waits for it
 
 
 def test_an_open_address_needs_a_key(tmp_path: Path, locked_port: int) -> None:

@@ -1,4 +1,4 @@
-"""``make`` as the documentation prints it: what each target runs, with which variables."""
+"""``make`` as the documentation prints it: the command of each target, with its variables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from jobs.settings import PROJECT_ROOT, Settings
 
-#: Stands for the interpreter of an environment that is set up: says what it was given.
+#: Replaces the interpreter of an installed environment: prints its arguments and variables.
 STUB = f"""#!{sys.executable}
 import json, os, sys
 print(json.dumps([sys.argv[1:], dict(os.environ)]))
@@ -31,7 +31,7 @@ PRINTED = sorted(
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """Variables for ``make`` with a stub in the place of the environment."""
+    """Return variables for ``make`` with a stub in place of the environment."""
     (tmp_path / "bin").mkdir()
     for name in ("python", "ruff", "mypy", "lint-imports"):
         stub = tmp_path / "bin" / name

@@ -1,6 +1,6 @@
 """A served app for fuzzing: all protocols, workers for their jobs, and no request that waits long.
 
-What it changes is time alone: waits end soon, and of a stream without end a client reads the beginning.
+Only times differ from a real server: waits end soon, and a client reads only the beginning of an endless stream.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ WAIT_S = 0.05
 
 
 class Errors(logging.Handler):
-    """The records of the log that name a fault of the server."""
+    """The log records that report a fault of the server."""
 
     def __init__(self) -> None:
         super().__init__(logging.ERROR)
@@ -68,7 +68,7 @@ class FuzzedApp(ServedApp):
     """An app that serves every protocol.
 
     Args:
-        with_keys: whether it has keys; :attr:`admin` is then the secret of an admin's.
+        with_keys: whether it has keys; :attr:`admin` is then the secret of an admin key.
     """
 
     def __init__(self, *, with_keys: bool, **environment: Any) -> None:
@@ -93,7 +93,7 @@ class FuzzedApp(ServedApp):
         shutil.rmtree(self._endpoints, ignore_errors=True)
 
     def _resume(self) -> None:
-        """End the pauses that fuzzed requests begin: others wait for their jobs."""
+        """End the pauses that fuzzed requests begin, because other requests wait for their jobs."""
         while not self._stopping.wait(0.05):
             for slot in self.store.client.smembers(keys.PAUSED):
                 self.store.pause(str(slot), resume=True)

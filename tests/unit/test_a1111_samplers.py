@@ -1,4 +1,4 @@
-"""Samplers and schedules of AUTOMATIC1111, and which scheduler each pair means."""
+"""Samplers and schedules of AUTOMATIC1111, and the scheduler that each pair means."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def test_what_a_model_does_not_have_is_replaced_with_one_warning(
 
 @pytest.mark.parametrize(("scheduler", "schedule"), [("DPM++ 2M", "Uniform"), ("Euler", "Automatic")])
 def test_the_plain_schedule_in_its_own_words(scheduler: str, schedule: str) -> None:
-    """Automatic would mean Karras there."""
+    """Automatic would mean Karras for this sampler."""
     request = GenerationRequest(
         model="m", kind=Kind.TEXT2IMG, prompt="x", negative_prompt="", seed=1, steps=4, guidance_scale=1, width=64,
         height=64, scheduler=scheduler,

@@ -18,7 +18,7 @@ PATIENCE_S = 30.0
 
 
 class Crowd:
-    """Pieces of work in threads, each of which ends when the test says so."""
+    """Pieces of work in threads; each ends when the test says so."""
 
     def __init__(self, budget: DecodingBudget) -> None:
         self._budget = budget
@@ -67,7 +67,7 @@ def test_work_waits_for_memory_and_nobody_overtakes(crowd: Callable[[DecodingBud
     here = crowd(DecodingBudget(100, threads=8, wait_s=PATIENCE_S))
     here.begin("a", 60)
     here.begin("b", 60)
-    here.begin("c", 10)  # there is room for it, but it came later
+    here.begin("c", 10)  # there is budget for it, but it came later
     assert [here.runs(name) for name in "abc"] == [True, False, False]
     here.end("a")
     for name in "bc":
@@ -98,7 +98,7 @@ def test_who_waits_too_long_is_refused_and_blocks_nobody() -> None:
     budget = DecodingBudget(100, threads=1, wait_s=0)
     with budget.reserved(1), pytest.raises(DecodingBusy), budget.reserved(1):
         raise AssertionError
-    with pytest.raises(ZeroDivisionError), budget.reserved(100):  # an error gives everything back
+    with pytest.raises(ZeroDivisionError), budget.reserved(100):  # an error returns the whole budget
         raise ZeroDivisionError
     with budget.reserved(100):
         pass
