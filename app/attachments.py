@@ -28,6 +28,8 @@ class Pictures:
     contents: dict[str, str | bytes] = field(default_factory=dict)
     #: Names of the uploaded files that fields refer to.
     used: set[str] = field(default_factory=set)
+    #: Whether opaque pixels of a mask with transparency are repainted, whatever their colour.
+    mask_by_alpha: bool = False
     #: Whether black is repainted and white is kept.
     mask_inverted: bool = False
 
@@ -48,13 +50,17 @@ def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
     """Replace the pictures in checked fields by :data:`UNSTORED`; an empty text counts as no picture.
 
     Args:
-        values: the fields, changed in place. Bodies of other servers' protocols may have ``mask_inverted``.
+        values: the fields, changed in place. Bodies of other servers' protocols may have ``mask_by_alpha`` and
+            ``mask_inverted``.
         uploads: contents of uploaded files by name.
 
     Returns:
         The pictures.
     """
-    pictures = Pictures(mask_inverted=bool(values.pop("mask_inverted", False)))
+    pictures = Pictures(
+        mask_by_alpha=bool(values.pop("mask_by_alpha", False)),
+        mask_inverted=bool(values.pop("mask_inverted", False)),
+    )
 
     def put(name: str, content: Any, upload: str) -> str | None:
         if upload in uploads:
@@ -90,7 +96,8 @@ def store(
     for name, content in pictures.contents.items():
         stored[name] = inputs.store_image(
             content, settings=settings, objects=objects, records=records, field=name,
-            inverted=name == "mask" and pictures.mask_inverted, max_side_px=max_side_px if name == "image" else 0,
+            by_alpha=pictures.mask_by_alpha, inverted=name == "mask" and pictures.mask_inverted,
+            max_side_px=max_side_px if name == "image" else 0,
         )  # fmt: skip
     mix = [
         {**part, "image": stored[f"mix[{index}].image"]} if "image" in part else part

@@ -11,6 +11,7 @@ import re
 from dataclasses import replace
 from typing import Protocol
 
+from app import flattening
 from app.decoding import from_base64, off_the_hub
 from app.pictures import MEDIA_TYPES, normalised, refused, too_large
 from jobs.errors import InvalidRequest, ObjectNotFound
@@ -37,13 +38,13 @@ class Readable(Protocol):
 
 def store_image(
     value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore, records: JobStore, field: str = "image",
-    inverted: bool = False, max_side_px: int = 0,
+    by_alpha: bool = False, inverted: bool = False, max_side_px: int = 0,
 ) -> str:  # fmt: skip
     """Check an input image and store it once per content.
 
     The file is stored unchanged, unless a worker would see another picture than the caller: an image with an EXIF
     orientation, transparency, a palette, CMYK or 16 bits, or with data after the image, is converted to an upright
-    8-bit RGB PNG on white (a mask, whose white is repainted: on black).
+    8-bit RGB PNG on white (a mask: see ``app.flattening``).
 
     Args:
         value: http or https link, data URL, base64 (standard or URL-safe alphabet, padding optional, white space
@@ -52,6 +53,7 @@ def store_image(
         objects: stores the image.
         records: knows which images are stored, and reserves this one for a job that is about to be submitted.
         field: name of the field for errors; ``mask`` is a mask.
+        by_alpha: whether opaque pixels of a mask with transparency are repainted, whatever their colour.
         inverted: whether black and white of a mask are exchanged first.
         max_side_px: longest side in the output's format, if the output has the size of this image; 0: no limit.
 
@@ -64,7 +66,9 @@ def store_image(
         DecodingBusy: too many pictures are being decoded.
         Unavailable: the object store or Redis does not answer.
     """
-    backdrop = "black" if field == "mask" else "white"
+    flatten = flattening.on_white
+    if field == "mask":
+        flatten = flattening.by_alpha if by_alpha else flattening.white_or_strokes
     try:
         if isinstance(value, str):
             shown = value[:80] if "@" not in value[:80] else None
@@ -73,7 +77,7 @@ def store_image(
             shown = None
             data = value if isinstance(value, bytes) else value.read(settings.inputs.max_bytes + 1)
         content, ending = normalised(
-            data, settings, shown, backdrop, inverted=inverted, max_side_px=max_side_px
+            data, settings, shown, flatten, inverted=inverted, max_side_px=max_side_px
         )  # fmt: skip
     except InvalidRequest as exc:
         raise InvalidRequest(*(replace(problem, field=field) for problem in exc.problems)) from exc

@@ -13,10 +13,13 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from app import colour_profiles
+from app import colour_profiles, flattening
 from app.decoding import decode, off_the_hub
 from jobs.errors import InvalidRequest, Problem
 from jobs.settings import Settings
+
+#: Makes an opaque RGB image of an RGBA image.
+Flatten = Callable[[Image.Image], Image.Image]
 
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
@@ -133,15 +136,16 @@ def has_too_many_scans(data: bytes) -> bool:
 
 
 def normalised(
-    data: bytes, settings: Settings, shown: str | None, backdrop: str, *, inverted: bool = False, max_side_px: int = 0
-) -> tuple[bytes, str]:
+    data: bytes, settings: Settings, shown: str | None, flatten: Flatten, *, inverted: bool = False,
+    max_side_px: int = 0,
+) -> tuple[bytes, str]:  # fmt: skip
     """Return the checked image as a file, and the suffix of its name.
 
     Args:
         data: the file.
         settings: its limits.
         shown: what an error quotes as the field's value.
-        backdrop: colour behind transparent pixels.
+        flatten: makes an opaque image of one with transparency.
         inverted: whether black and white of a mask are exchanged.
         max_side_px: longest side, pixels; 0: no limit.
 
@@ -150,14 +154,14 @@ def normalised(
         DecodingBusy: too many pictures are being decoded.
     """
     opened = open_picture(data, settings, shown)
-    changed = decode(opened.need_bytes, lambda: _rewritten(opened, backdrop, inverted, max_side_px), settings)
+    changed = decode(opened.need_bytes, lambda: _rewritten(opened, flatten, inverted, max_side_px), settings)
     return (data, opened.suffix) if changed is None else (changed, "png")
 
 
-def _rewritten(opened: Opened, backdrop: str, inverted: bool, max_side_px: int) -> bytes | None:
+def _rewritten(opened: Opened, flatten: Flatten, inverted: bool, max_side_px: int) -> bytes | None:
     """Return the image as a PNG, or None if the file is right as it is."""
     try:
-        changed = as_workers_need(opened, backdrop)
+        changed = as_workers_need(opened, flatten)
         if max_side_px and max(opened.image.size) > max_side_px:
             raise refused(f"must have at most {max_side_px} pixels a side: the output has its size", opened.shown)
         if inverted:
@@ -173,7 +177,7 @@ def _rewritten(opened: Opened, backdrop: str, inverted: bool, max_side_px: int) 
     return buffer.getvalue()
 
 
-def as_workers_need(opened: Opened, backdrop: str) -> Image.Image | None:
+def as_workers_need(opened: Opened, flatten: Flatten = flattening.on_white) -> Image.Image | None:
     """Decode an image; return it upright, opaque and in 8-bit RGB, or None if the file has it so already.
 
     Pillow's exceptions: the file is damaged.
@@ -195,10 +199,7 @@ def as_workers_need(opened: Opened, backdrop: str) -> Image.Image | None:
         image.info.pop("transparency", None)  # one of 65,536 greys, which none of the 256 greys represents
     image = colour_profiles.to_srgb(image)
     if image.has_transparency_data:
-        image = image.convert("RGBA") if image.mode != "RGBA" else image
-        flat = Image.new("RGB", image.size, backdrop)
-        flat.paste(image, mask=image)
-        return flat
+        return flatten(image.convert("RGBA") if image.mode != "RGBA" else image)
     flat = image.convert("RGB")
     flat.info.clear()  # profile, position and comments describe the source, not these pixels
     return flat

@@ -91,7 +91,8 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
         inputs["image"] = images[0]
         if body.get("mask"):
             kind = Kind.INPAINT
-            inputs["mask"] = body["mask"]
+            # The alpha channel decides before the back end sees the mask, too: it is stored without one.
+            inputs |= {"mask": body["mask"], "mask_by_alpha": True}
     spec = _model(body, kind, models, model)
     seed = body.get("seed", -1)
     values = {

@@ -70,6 +70,41 @@ def test_transparency_of_a_mask_becomes_black(case: Case) -> None:
     assert [flat.getpixel((x, 0)) for x in (0, 1)] == [(0, 0, 0), (255, 255, 255)]
 
 
+STROKES = {"black": (0, 0, 0), "red": (255, 0, 0), "white": (255, 255, 255)}
+
+
+def strokes(*colours: str, backdrop: int = 0) -> Image.Image:
+    """A column of each colour, and one of transparency (0) or of black (255)."""
+    image = Image.new("RGBA", (len(colours) + 1, 1), (0, 0, 0, backdrop))
+    for x, colour in enumerate(colours):
+        image.putpixel((x, 0), (*STROKES[colour], 255))
+    return image
+
+
+def painted(case: Case, mask: Image.Image, **options: bool) -> list[bool]:
+    """Which columns of a mask are white when it is stored."""
+    stored = Image.open(io.BytesIO(case.content(case.store(encoded(mask, "PNG"), field="mask", **options))))
+    return [stored.convert("L").getpixel((x, 0)) >= 128 for x in range(stored.width)]  # type: ignore[operator]
+
+
+def test_strokes_of_any_colour_on_transparency(case: Case) -> None:
+    mask = strokes("black", "red", "white")
+    assert painted(case, mask, by_alpha=True) == [True, True, True, False]
+    assert painted(case, mask, by_alpha=True, inverted=True) == [False, False, False, True]
+    assert painted(case, mask) == [False, False, True, False], "white is repainted, black is kept"
+    palette = strokes("black", "red").quantize(4, method=Image.Quantize.FASTOCTREE)
+    for mask in (strokes("black", "red"), palette):
+        assert painted(case, mask) == [True, True, False], "nothing is white"
+        assert painted(case, mask, by_alpha=True) == [True, True, False]
+
+
+def test_masks_without_transparency_go_by_their_colour(case: Case) -> None:
+    for by_alpha in (False, True):
+        assert painted(case, strokes("black", "white", backdrop=255), by_alpha=by_alpha) == [False, True, False]
+        assert painted(case, strokes("black", backdrop=255), by_alpha=by_alpha) == [False, False]
+        assert painted(case, Image.new("RGBA", (2, 1)), by_alpha=by_alpha) == [False, False]
+
+
 def test_an_inverted_mask(case: Case) -> None:
     """Masks of any kind of pixels; transparent parts are black before the inversion."""
     image = Image.new("RGBA", (3, 1), (255, 255, 255, 255))

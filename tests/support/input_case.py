@@ -35,14 +35,16 @@ class Case:
         self.objects = Store(folder)
 
     def store(
-        self, value: object, field: str = "image", *, inverted: bool = False, max_side_px: int = 0, **settings: object
-    ) -> str:
+        self, value: object, field: str = "image", *, by_alpha: bool = False, inverted: bool = False,
+        max_side_px: int = 0, **settings: object,
+    ) -> str:  # fmt: skip
         return store_image(
             value,  # type: ignore[arg-type]
             settings=self.settings.replace(**settings),
             objects=self.objects,
             records=self.records,
             field=field,
+            by_alpha=by_alpha,
             inverted=inverted,
             max_side_px=max_side_px,
         )

@@ -93,7 +93,7 @@ def _enlarged(text: str, fields: dict[str, Any], settings: Settings) -> BinaryIO
 
 def _written(opened: Opened, fields: dict[str, Any], max_px: int) -> BinaryIO:
     try:
-        picture = (as_workers_need(opened, "white") or opened.image).convert("RGB")
+        picture = (as_workers_need(opened) or opened.image).convert("RGB")
     except Exception as exc:
         raise A1111Error(500, "Invalid encoded image", opened.damaged().message) from exc
     first, second = fields.get("upscaler_1", "None"), fields.get("upscaler_2", "None")

@@ -1,0 +1,33 @@
+"""Ways to make an opaque picture of one with transparency: input images, and masks."""
+
+from __future__ import annotations
+
+from PIL import Image
+
+#: Darkest grey of a mask that is repainted, as workers read it.
+_WHITE = 128
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    """Return an RGBA image on white."""
+    return _on(image, "white")
+
+
+def white_or_strokes(image: Image.Image) -> Image.Image:
+    """Return an RGBA mask on black: its white is repainted. If nothing is white, strokes of any colour are."""
+    flat = _on(image, "black")
+    return flat if flat.convert("L").getextrema()[1] >= _WHITE else by_alpha(image)
+
+
+def by_alpha(image: Image.Image) -> Image.Image:
+    """Return an RGBA mask as AUTOMATIC1111 reads it: if anything is transparent, all that is opaque is repainted."""
+    alpha = image.getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        return image.convert("RGB")
+    return Image.merge("RGB", (alpha, alpha, alpha))
+
+
+def _on(image: Image.Image, backdrop: str) -> Image.Image:
+    flat = Image.new("RGB", image.size, backdrop)
+    flat.paste(image, mask=image)
+    return flat
