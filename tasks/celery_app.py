@@ -8,10 +8,12 @@ import signal
 from celery import Celery
 
 from jobs.settings import Settings
+from tasks import transport
+from tasks.transport import DELIVER as DELIVER
+from tasks.transport import GENERATE as GENERATE
 
-#: Names of the tasks, which ``workers.gpu.task`` and ``workers.delivery.task`` implement.
-GENERATE = "tasks.generate"
-DELIVER = "tasks.deliver"
+transport.install()
+
 #: Signal that stops a run: its handler makes the child check the job's record. The process and its model stay alive.
 STOP_SIGNAL = signal.SIGUSR2
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Any
+from urllib.parse import quote
 
 from flask import Response
 
@@ -36,9 +37,13 @@ def file_path(job: Job) -> str:
 
 
 def set_file_name(response: Response, job: Job) -> None:
-    """Name a download as the client named the output."""
+    """Name a download as the client named the output (RFC 6266: beyond ASCII as ``filename*``)."""
     name = PurePosixPath(file_path(job)).name
-    response.headers.set("Content-Disposition", "attachment", filename=name)
+    names = {"filename": name}
+    if not name.isascii():
+        names = {"filename": name.encode("ascii", "replace").decode().replace("?", "_")}
+        names["filename*"] = f"UTF-8''{quote(name, safe='')}"
+    response.headers.set("Content-Disposition", "attachment", **names)
 
 
 def both_paths(job: Job) -> dict[str, str]:

@@ -11,6 +11,7 @@ import time
 from typing import Any
 
 from flask import Blueprint, Response, current_app, jsonify, request
+from werkzeug.exceptions import HTTPException
 
 from app import auth, waiting
 from app.errors import status_of
@@ -61,6 +62,13 @@ def _refuse(exc: FramemillError) -> tuple[Response, int]:
         time.sleep(ERROR_DELAY_S)  # a worker that has the wrong name of this server, or key, repeats its call at once
     body = {"success": False, "cmd": "error", "msg": exc.message, "error_msg": exc.message}
     return jsonify(body), status_of(exc)
+
+
+@blueprint.errorhandler(HTTPException)
+def _refuse_request(exc: HTTPException) -> tuple[Response, int]:
+    """Render the refusal of a request that is no HTTP, such as one whose body breaks off."""
+    message = exc.description or exc.name
+    return jsonify({"success": False, "cmd": "error", "msg": message, "error_msg": message}), exc.code or 500
 
 
 @blueprint.post("/worker_check_server_status")

@@ -1,0 +1,104 @@
+"""Kombu's Redis transport for queues that others can write to: a message that makes no sense does not end its worker.
+
+Kombu and Celery parse messages inside the worker's event loop, which ends at the first exception. Nothing is lost with
+a message that is dropped: the record decides, and the sweep sends the message of a job again.
+"""
+
+from __future__ import annotations
+
+import base64
+import logging
+from queue import Empty
+from typing import Any
+
+from kombu import transport
+from kombu.transport import redis
+
+from jobs import strict_json
+from jobs.errors import InvalidRequest
+from jobs.strict_json import Limits
+
+logger = logging.getLogger(__name__)
+
+#: Names of the tasks, which ``workers.gpu.task`` and ``workers.delivery.task`` implement.
+GENERATE = "tasks.generate"
+DELIVER = "tasks.deliver"
+#: Headers of Celery that no message of a job has.
+_UNUSED = ("eta", "expires", "group", "parent_id", "shadow", "stamped_headers", "stamps", "replaced_task_nesting")
+_BODY = Limits(total_bytes=65_536, text_bytes=65_536, values=1000)
+
+
+class SturdyChannel(redis.Channel):
+    """Drops messages that are not JSON."""
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)  # type: ignore[misc]
+        except Exception as exc:
+            if isinstance(exc, (Empty, *self.connection.connection_errors, *self.connection.channel_errors)):
+                raise
+            logger.warning("a message was dropped: it is not JSON", exc_info=True)
+            return True
+
+
+class SturdyTransport(redis.Transport):
+    """Drops messages that Celery cannot understand."""
+
+    Channel = SturdyChannel
+
+    def _deliver(self, message: Any, queue: str | None) -> None:
+        if not (queue and _is_message(message) and (_is_of_celery(queue) or _is_for(message, queue))):
+            logger.warning("a message was dropped: it has not the form of a message", extra={"queue": queue})
+            return
+        try:
+            super()._deliver(message, queue)
+        except (*self.connection_errors, *self.channel_errors):
+            raise
+        except Exception:
+            logger.warning("a message was dropped: Celery cannot read it", exc_info=True, extra={"queue": queue})
+            for channel in self.channels or ():
+                channel.qos.ack(message["properties"]["delivery_tag"])  # otherwise it would come again
+
+
+def _is_message(message: Any) -> bool:
+    """Return whether a message has what kombu reads without asking."""
+    properties = message.get("properties") if isinstance(message, dict) else None
+    return (
+        isinstance(properties, dict)
+        and isinstance(properties.get("delivery_info"), dict)
+        and isinstance(properties.get("delivery_tag"), str)
+        and isinstance(message.get("headers", {}), dict)
+        and isinstance(message.get("body"), str)
+    )
+
+
+def _is_of_celery(queue: str) -> bool:
+    """Return whether a queue has Celery's own messages: remote control, its replies, or events."""
+    return queue.endswith("celery.pidbox") or queue.startswith("celeryev")
+
+
+def _is_for(message: dict[str, Any], queue: str) -> bool:
+    """Return whether a message runs or delivers an attempt of a job, and is in a queue for that."""
+    headers = message.get("headers", {})
+    if headers.get("task") != (DELIVER if queue.partition("@")[0] == "io" else GENERATE):
+        return False
+    if not isinstance(headers.get("id"), str) or not isinstance(headers.get("retries", 0), int):
+        return False
+    if any(headers.get(name) for name in _UNUSED) or headers.get("timelimit") not in (None, [None, None]):
+        return False
+    text = message["body"]
+    try:
+        if message["properties"].get("body_encoding"):
+            text = base64.b64decode(text)
+        body = strict_json.loads(text, _BODY)
+    except (ValueError, InvalidRequest):
+        return False
+    if not (isinstance(body, list) and len(body) == 3 and isinstance(body[0], list) and isinstance(body[2], dict)):
+        return False
+    arguments, options, embedded = body
+    return [type(argument) for argument in arguments] == [str, int] and options == {} and not any(embedded.values())
+
+
+def install() -> None:
+    """Use this transport for ``redis://`` and ``redis+socket://``."""
+    transport.TRANSPORT_ALIASES["redis"] = f"{__name__}:{SturdyTransport.__name__}"
