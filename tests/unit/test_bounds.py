@@ -22,7 +22,6 @@ from app.protocols.a1111 import bodies
 from app.protocols.aime.endpoints.spec import Input
 from app.protocols.aime.inputs.values import MAX_MESSAGES, MAX_TEXT_CHARS, BadValue, check_value
 from jobs.settings import PROJECT_ROOT
-from tests.support import hostile_bodies
 
 #: Where bodies are read, and what reads what this server wrote itself.
 READERS = {"app/json_body.py", "app/form_body.py"}
@@ -135,7 +134,7 @@ def seconds(pattern: re.Pattern[Any], text: Any, tries: int, *, searches: bool) 
 
 
 def is_slow(
-    pattern: re.Pattern[Any], head: str, unit: str, *, searches: bool = True, suspicious_s: float = 0.008
+    pattern: re.Pattern[Any], head: str, unit: str, *, searches: bool = True, suspicious_s: float = 0.002
 ) -> bool:
     """Return whether each doubling of a text takes more than three times as long; linear patterns take twice."""
 
@@ -160,7 +159,7 @@ def test_patterns_take_time_in_proportion_to_the_text() -> None:
         name for name in known
         if re.search(rf"\b{name.rpartition('.')[2]}\.(?:search|sub|find|split)", source_of(name.rpartition(".")[0]))
     }  # fmt: skip
-    assert {"app.payloads.a1111._LORA", "jobs.requests.infotext._PAIR", "app.inputs._DATA_URL"} <= known.keys()
+    assert {"jobs.requests.prompt_tags._TAG", "jobs.requests.infotext._PAIR", "app.inputs._DATA_URL"} <= known.keys()
     slow = [
         (name, head, unit)
         for name, pattern in known.items()
@@ -169,14 +168,3 @@ def test_patterns_take_time_in_proportion_to_the_text() -> None:
         if is_slow(pattern, head, unit, searches=name in searching)
     ]
     assert slow == []
-
-
-def test_a_lora_without_an_end_is_read_at_once() -> None:
-    from app.payloads.a1111 import _loras
-
-    begun = time.process_time()
-    assert _loras(hostile_bodies.lora_prompt(100_000))[1] == []
-    assert _loras("a <lora:x:0.5> b <lora:y> <lora:z:1:extra>")[1] == [
-        {"name": "x", "weight": 0.5}, {"name": "y", "weight": 1.0}, {"name": "z", "weight": 1.0},
-    ]  # fmt: skip
-    assert time.process_time() - begun < 5
