@@ -47,6 +47,8 @@ def form_of(request: Request, limits: Limits, *, digest: Digest | None = None) -
     fields: dict[str, Any] = {}
     text_bytes = 0
     for name, value in read(request, stream, limits):
+        if name is None:
+            raise MalformedBody(Problem("body", "must be a form whose parts have names"))
         text_bytes += len(name)
         if isinstance(value, str):
             text_bytes += 0 if len(value) > LONG_BYTES and is_picture(value) else len(value)

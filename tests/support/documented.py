@@ -83,7 +83,7 @@ class Document:
         if content is None:
             has_body = response.status_code != 304 and response.get_data()
             return ["a body is not documented"] if has_body else []
-        media_type = response.mimetype
+        media_type = response.mimetype or ""
         wildcard = media_type.partition("/")[0] + "/*"
         described = content.get(media_type) or content.get(wildcard)
         if described is None:

@@ -21,7 +21,7 @@ from app import waiting
 from app.protocols.a1111 import progress
 from app.protocols.aime.workers import routes as worker_routes
 from jobs.callers import Caller, Role
-from jobs.store import keys
+from jobs.store import keys, queries
 from jobs.store.api_keys import KeyRing
 from tests.support.aime_endpoint import LOCAL_ENDPOINT, draw, write_endpoint
 from tests.support.aime_peers import Worker
@@ -49,14 +49,15 @@ WAIT_S = 0.05
 
 
 class Errors(logging.Handler):
-    """The log records that report a fault of the server."""
+    """The log records that report a fault of the server: errors, and whatever has a traceback."""
 
     def __init__(self) -> None:
-        super().__init__(logging.ERROR)
+        super().__init__(logging.WARNING)
         self.found: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.found.append(self.format(record))
+        if record.levelno >= logging.ERROR or (record.exc_info and record.exc_info[0]):
+            self.found.append(self.format(record))
 
     def take(self) -> list[str]:
         """Return what was logged since the last call."""
@@ -144,7 +145,7 @@ def settle(app: FuzzedApp, seconds: float = 10.0) -> None:
     """Wait until no job is waiting or running."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        counts = app.queue()["counts"]
+        counts = queries.fleet(app.store).counts
         if not counts["queued"] + counts["running"] + counts["delivering"]:
             return
         time.sleep(0.02)

@@ -11,7 +11,7 @@ from app.openapi.answers import EVENT, EVENT_STREAM
 from app.openapi.blueprint import OF_PAGES
 from app.openapi.document import NEEDS_KEY, Api
 from app.protocols.aime import answers
-from app.protocols.aime.endpoints.spec import IMPLICIT, MEDIA, Endpoint, Endpoints, Input
+from app.protocols.aime.endpoints.spec import IMPLICIT, MEDIA, Endpoint, Endpoints, Input, Rule
 
 #: Heading of the operations that do not belong to one endpoint.
 TAG = "AIME API server"
@@ -248,8 +248,8 @@ def _input(spec: Input, *, as_text: bool = False) -> dict[str, Any]:
     """Return the schema of an input, in JSON or in a query or form."""
     schema = dict(_TYPES[spec.type])
     rules: tuple[tuple[str, Any], ...] = (
-        ("maxLength", spec.max_length), ("minimum", spec.rule.low), ("maximum", spec.rule.high),
-        ("multipleOf", spec.rule.align), ("enum", list(spec.rule.supported) or None),
+        ("maxLength", spec.max_length), *(_whole_rules if spec.type == "integer" else _number_rules)(spec.rule),
+        ("enum", list(spec.rule.supported) or None),
     )  # fmt: skip
     if spec.rule.convert:  # other values are accepted and converted
         schema = {"description": ", ".join(f"{key} {value}" for key, value in rules if value is not None)}
@@ -260,6 +260,20 @@ def _input(spec: Input, *, as_text: bool = False) -> dict[str, Any]:
     if not as_text and not spec.required:
         schema = _or_null(schema)
     return schema
+
+
+def _number_rules(rule: Rule) -> list[tuple[str, Any]]:
+    return [("minimum", rule.low), ("maximum", rule.high), ("multipleOf", rule.align)]
+
+
+def _whole_rules(rule: Rule) -> list[tuple[str, Any]]:
+    """Return the rules of a whole number. Fractions are cut off before they are checked, as the original does."""
+    rules: list[tuple[str, Any]] = [("description", "Fractions are cut off.")]
+    if rule.low is not None:
+        rules.append(("minimum", rule.low) if rule.low > 0 else ("exclusiveMinimum", rule.low - 1))
+    if rule.high is not None:
+        rules.append(("maximum", rule.high) if rule.high < 0 else ("exclusiveMaximum", rule.high + 1))
+    return rules
 
 
 def _or_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -91,6 +91,8 @@ def create_key() -> Response:
     url, events = values.pop("webhook_url"), values.pop("webhook_events")
     lists: dict[str, Any] = {name: tuple(values.pop(name)) for name in ("models", "endpoints")}
     caller = Caller(key_id=values.pop("service"), role=Role(values.pop("role")), **values, **lists)
+    if events is not None and not url:
+        raise InvalidRequest(Problem("webhook_events", "needs a webhook_url"))
     webhook = webhooks.checked(url, events, settings()) if url else None
     secret = KeyRing(store()).create(caller)
     auth.keys_changed()

@@ -40,4 +40,7 @@ def request_fields(endpoint: Endpoint) -> tuple[dict[str, Any], bool]:
     body = json_of(request, limits)
     if not isinstance(body, dict):
         raise BadInputs(["the body must be a JSON object"])
+    wrong = [name for name in CREDENTIALS if not isinstance(body.get(name, ""), str | None)]
+    if wrong:
+        raise BadInputs([f"{name}: must be a string" for name in wrong])
     return {**presented, **body}, False
