@@ -16,7 +16,8 @@ def on_white(image: Image.Image) -> Image.Image:
 def white_or_strokes(image: Image.Image) -> Image.Image:
     """Return an RGBA mask on black: its white is repainted. If nothing is white, strokes of any colour are."""
     flat = _on(image, "black")
-    return flat if flat.convert("L").getextrema()[1] >= _WHITE else by_alpha(image)
+    has_white = flat.convert("L").point(lambda grey: 255 * (grey >= _WHITE)).getbbox() is not None
+    return flat if has_white else by_alpha(image)
 
 
 def by_alpha(image: Image.Image) -> Image.Image:

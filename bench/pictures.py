@@ -30,9 +30,9 @@ from tests.support.harness import Stack, running
 from tests.support.pictures import b64, encoded, picture
 
 MIB = 2**20
-_DEFLATE = {"compression": "tiff_adobe_deflate"}
+_DEFLATE: dict[str, Any] = {"compression": "tiff_adobe_deflate"}
 #: Of a WebP of one colour: 38 bytes.
-_TINY = {"lossless": True, "method": 0, "quality": 0}
+_TINY: dict[str, Any] = {"lossless": True, "method": 0, "quality": 0}
 _SOUND = 'sound = { type = "audio", format = { supported = ["wav"], auto_convert = true } }'
 _ANY_SIZE = "size = { maximum = [16383, 16383], auto_convert = true }"
 
