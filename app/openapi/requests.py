@@ -29,6 +29,8 @@ class RequestAnswer(Answer):
     seed = fields.Integer(**doc(optional=True))
     steps = fields.Integer(**doc(optional=True))
     guidance_scale = fields.Float(**doc(optional=True))
+    clip_skip = fields.Integer(**doc(optional=True))
+    distilled_guidance_scale = fields.Float(**doc(optional=True))
     width = fields.Integer(**doc(optional=True))
     height = fields.Integer(**doc(optional=True))
     frames = fields.Integer(**doc(optional=True))

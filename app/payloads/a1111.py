@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import INCLUDE, fields
 
 from app.fields import Flag, Items, Number, PictureText, Text, Whole, load
-from app.payloads import MappedBody, a1111_masks, a1111_passes, a1111_samplers, a1111_tags
+from app.payloads import MappedBody, a1111_masks, a1111_overrides, a1111_passes, a1111_samplers, a1111_tags
 from app.payloads.passthrough import A1111_MAPPED, passthrough_fields
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.registry import ModelRegistry
@@ -26,6 +26,7 @@ NAMES = {
     "loras": "prompt",
     **a1111_passes.NAMES,
     **a1111_masks.NAMES,
+    **a1111_overrides.NAMES,
 }
 
 #: Most images of a body; all but the first are ignored.
@@ -37,7 +38,8 @@ _TITLE_END = re.compile(r"(\.safetensors|\.ckpt)?( \[[0-9a-f]+\])?$")
 _IGNORED: dict[str, tuple[Any, ...]] = {
     "restore_faces": (False,), "tiling": (False,), "styles": ([],),
     "refiner_checkpoint": ("", "None"), "script_name": ("", "None"), "alwayson_scripts": ({},), "eta": (0, 1),
-    "s_churn": (0,), "seed_resize_from_w": (-1, 0), "seed_resize_from_h": (-1, 0),
+    "s_churn": (0,), "s_tmin": (0,), "s_tmax": (0,), "s_noise": (0, 1), "s_min_uncond": (0,),
+    "initial_noise_multiplier": (0, 1), "seed_resize_from_w": (-1, 0), "seed_resize_from_h": (-1, 0),
     "firstpass_image": (), "latent_mask": (), "infotext": ("",),
 }  # fmt: skip
 
@@ -53,6 +55,7 @@ class _Body(a1111_masks.MaskFields, a1111_passes.PassFields):
     seed = Whole(allow_none=True)
     steps = Whole(allow_none=True)
     cfg_scale = Number(allow_none=True)
+    distilled_cfg_scale = Number(allow_none=True)
     width = Whole(allow_none=True)
     height = Whole(allow_none=True)
     batch_size = Whole(allow_none=True)
@@ -119,6 +122,7 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
         values["loras"] = loras
     values["scheduler"] = a1111_samplers.scheduler_of(body, spec, warnings)
     values |= a1111_masks.values_of(body, kind, warnings)
+    values |= a1111_overrides.values_of(body, kind, spec, warnings)
     values |= a1111_passes.values_of(body, kind, spec, warnings)
     return MappedBody(values, warnings)
 

@@ -84,6 +84,8 @@ DEFAULT_LIMITS: dict[str, Range] = {
     "strength": Range(0, 1),
     "num_images": Range(1, 4),
     "lora_weight": Range(-2, 2),
+    "clip_skip": Range(0, 11),
+    "distilled_guidance_scale": Range(0, 50),
     "prompt_chars": Range(0, 10_000),
 }
 
@@ -171,6 +173,10 @@ class ModelSpec:
         """Return the argument names that differ from the default ones for this kind."""
         return _of_kind(self.fields, kind)
 
+    def offers(self, field: str, kind: Kind | None = None) -> bool:
+        """Whether the table names an argument for a field that only some pipelines have (of a kind, or of any)."""
+        return any(self.fields_of(each).get(field) for each in ([kind] if kind else self.kinds))
+
     def lora_names(self) -> list[str]:
         """Return the names that a request may use in ``loras``. Reads the folder on each call."""
         return loras.names(Path(self.loras)) if self.loras else []
@@ -203,6 +209,8 @@ class ModelSpec:
             return not all(kind.is_video for kind in self.kinds)
         if name == "strength":
             return any(kind.has_strength for kind in self.kinds)
+        if name in ("clip_skip", "distilled_guidance_scale"):
+            return self.offers(name)
         return name != "lora_weight" or self.loras is not None
 
 

@@ -10,6 +10,7 @@ from jobs import formats
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec, Range
+from jobs.requests.declared import clip_skip_of, distilled_guidance_of
 from jobs.requests.hires_variation_prior import MAX_SEED, hires_of, prior_of, random_seed, variation_of
 from jobs.requests.inpaint import inpaint_of, resize_of
 from jobs.requests.prompt_tags import quoted, taken_out
@@ -50,6 +51,10 @@ class GenerationRequest:
     mask: str | None = None
     #: Parts of mix2img, each ``{"text" or "image" (object-store key), "weight"}``.
     mix: list[dict[str, Any]] | None = None
+    #: Number of the text encoder's last layers that are skipped; None: none.
+    clip_skip: int | None = None
+    #: Guidance that a distilled model takes as an input, beside ``guidance_scale``; None: the pipeline's default.
+    distilled_guidance_scale: float | None = None
     #: How strongly the input image is changed, 0 to 1; for img2img and inpaint.
     strength: float | None = None
     #: ``{"seed", "strength"}``: noise of a second seed, and its share from 0 to 1. The image with index i has the
@@ -198,6 +203,8 @@ class _Checker:
             image=fields.get("image"),
             mask=fields.get("mask"),
             mix=mix_of(spec, fields, problems) if kind is Kind.MIX2IMG else None,
+            clip_skip=clip_skip_of(spec, kind, fields, problems),
+            distilled_guidance_scale=distilled_guidance_of(spec, kind, fields, problems),
             strength=self._strength(first_pass["steps"]) if kind.has_strength else None,
             variation=variation_of(fields, problems),
             hires=hires_of(spec, kind, fields, first_pass, problems, self.warnings),

@@ -18,6 +18,10 @@ class JobFields(TypedDict, total=False):
     seed: int | None
     steps: int | None
     guidance_scale: float | None
+    #: Number of the text encoder's last layers to skip, for models that offer it.
+    clip_skip: int | None
+    #: Guidance of distilled models beside ``guidance_scale``, for models that offer it.
+    distilled_guidance_scale: float | None
     #: Size in pixels.
     width: int | None
     height: int | None

@@ -213,6 +213,12 @@ executor = "drawing"
 kinds = ["text2img", "img2img", "inpaint"]
 schedulers = "diffusion"
 
+[clip]
+source = "none"
+executor = "drawing"
+kinds = ["text2img"]
+fields = { clip_skip = "clip_skip" }
+
 [turbo]
 source = "none"
 executor = "drawing"
@@ -258,3 +264,21 @@ def test_models_with_samplers_and_a_mask(serve: Callable[..., ServedApp]) -> Non
     again = post(app, "img2img", {**pictures, "infotext": text})
     assert pixels(again) == pixels(masked)
     assert {name: again.json()["parameters"][name] for name in how} == how
+
+
+def test_clip_skip_as_an_option_an_override_and_in_an_infotext(serve: Callable[..., ServedApp]) -> None:
+    app = serve(MODELS)
+    app.worker("draw", "clip")
+    clip = {**BODY, "override_settings": {"sd_model_checkpoint": "clip"}}
+    layers = {"CLIP_stop_at_last_layers": 2}
+    assert post(app, "options", layers).status_code == 200
+    assert post(app, "options", {"CLIP_stop_at_last_layers": 99}).status_code == 422
+    by_option = json.loads(post(app, "txt2img", clip).json()["info"])
+    assert (by_option["clip_skip"], by_option["extra_generation_params"]) == (2, {})
+    [text] = by_option["infotexts"]
+    plain = json.loads(post(app, "txt2img", BODY).json()["info"])
+    assert plain["clip_skip"] == 1
+    assert "CLIP_stop_at_last_layers was ignored" in plain["extra_generation_params"]["Warnings"]
+    assert post(app, "options", {"CLIP_stop_at_last_layers": 1}).status_code == 200
+    by_text = {"infotext": text, "override_settings": {"sd_model_checkpoint": "clip"}}
+    assert json.loads(post(app, "txt2img", by_text).json()["info"])["clip_skip"] == 2

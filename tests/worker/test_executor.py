@@ -73,6 +73,7 @@ ODD: list[dict[str, Any]] = [
     {"kind": "img2img", "strength": 0.75},
     {"kind": "inpaint", "strength": 1.0, "loras": [{"name": "glow"}]},
     {"num_images": 3},
+    {"clip_skip": 1},
 ]
 
 
@@ -167,6 +168,10 @@ def test_a_lora_that_was_replaced_is_loaded_anew(worker: Worker, families_file: 
         assert not np.array_equal(first, second)
     finally:
         copy.unlink()
+
+
+def test_clip_skip_leaves_out_layers_of_the_text_encoder(worker: Worker) -> None:
+    assert not np.array_equal(worker.compute("sd", clip_skip=1), worker.compute("sd"))
 
 
 def test_the_weight_of_a_lora_in_the_text_encoder_is_its_own(worker: Worker) -> None:

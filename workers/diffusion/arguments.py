@@ -27,6 +27,9 @@ DEFAULT_NAMES: dict[str, str] = {
     "strength": "strength",
     "num_images": "num_images_per_prompt",
     "seed": "generator",
+    # Only passed if the models file names an argument.
+    "clip_skip": "",
+    "distilled_guidance_scale": "",
 }
 
 
@@ -68,6 +71,9 @@ def of(
     }
     if request.negative_prompt:
         values["negative_prompt"] = request.negative_prompt
+    for name in ("clip_skip", "distilled_guidance_scale"):
+        if (value := getattr(request, name)) is not None:
+            values[name] = value
     if request.kind.is_video:
         values |= {"frames": request.frames, "fps": request.fps}
     else:

@@ -14,7 +14,7 @@ from jobs.errors import ExecutionError
 from jobs.models.spec import Kind, ModelSpec
 from jobs.objects.base import ObjectStore
 from jobs.requests.generation import GenerationRequest
-from workers.diffusion import arguments, inpainting, noise, pictures
+from workers.diffusion import arguments, clip_skip, inpainting, noise, pictures
 from workers.diffusion import prior as priors
 from workers.diffusion.preview import Previews
 from workers.diffusion.progress import Share, StepCounter
@@ -111,6 +111,7 @@ class _Run:
         with (
             loras.applied(pipeline, self.spec, request.loras or ()),
             _watched(pipeline, self.reporter, self.previews),
+            clip_skip.supported(pipeline, request.clip_skip),
         ):  # fmt: skip
             for images, embedded, inputs in zip(batches.images, batches.embeddings, batches.inputs, strict=True):
                 steps.next_call(pipeline, request)

@@ -11,6 +11,7 @@ from marshmallow import INCLUDE, Schema, fields
 
 from app.fields import Flag, Items, Number, PictureText, Text, TextSchema, Whole, body_of, load
 from app.json_body import Digest
+from app.payloads.a1111_overrides import CLIP_SKIP, MAX_CLIP_SKIP
 from jobs.errors import InvalidRequest, Problem
 from jobs.requests import infotext
 
@@ -27,6 +28,7 @@ COMMON: dict[str, tuple[Any, Any]] = {
     "subseed": (Whole, -1), "subseed_strength": (Number, 0), "seed_resize_from_h": (Whole, -1),
     "seed_resize_from_w": (Whole, -1), "sampler_name": (Text, None), "scheduler": (Text, None),
     "batch_size": (Whole, 1), "n_iter": (Whole, 1), "steps": (Whole, 50), "cfg_scale": (Number, 7.0),
+    "distilled_cfg_scale": (Number, None),
     "width": (Whole, 512), "height": (Whole, 512), "restore_faces": (bool, None), "tiling": (bool, None),
     "do_not_save_samples": (bool, False), "do_not_save_grid": (bool, False), "eta": (Number, None),
     "denoising_strength": (Number, None), "s_min_uncond": (Number, None), "s_churn": (Number, None),
@@ -74,13 +76,16 @@ _SCHEMAS = {id(TXT2IMG): TXT2IMG_SCHEMA, id(IMG2IMG): IMG2IMG_SCHEMA}
 #: Field → its name in an infotext.
 _OF_INFOTEXT = {
     "prompt": "Prompt", "negative_prompt": "Negative prompt", "steps": "Steps", "sampler_name": "Sampler",
-    "scheduler": "Schedule type", "cfg_scale": "CFG scale", "seed": "Seed", "width": "Size-1", "height": "Size-2",
+    "scheduler": "Schedule type", "cfg_scale": "CFG scale", "distilled_cfg_scale": "Distilled CFG Scale",
+    "seed": "Seed", "width": "Size-1", "height": "Size-2",
     "denoising_strength": "Denoising strength", "subseed": "Variation seed",
     "subseed_strength": "Variation seed strength", "hr_scale": "Hires upscale", "hr_resize_x": "Hires resize-1",
     "hr_resize_y": "Hires resize-2", "hr_second_pass_steps": "Hires steps", "hr_upscaler": "Hires upscaler",
     "mask_blur": "Mask blur", "inpaint_full_res": "Inpaint area", "inpaint_full_res_padding": "Masked area padding",
     "inpainting_fill": "Masked content",
 }  # fmt: skip
+#: Values of "Clip skip" in an infotext.
+_CLIP_SKIPS = tuple(map(str, range(1, MAX_CLIP_SKIP + 1)))
 #: Field → its values in an infotext.
 _WORDS: dict[str, dict[str, Any]] = {
     "inpaint_full_res": {"Only masked": True, "Whole picture": False},
@@ -106,6 +111,8 @@ def parse_body(table: Mapping[str, tuple[Any, Any]], digest: Digest) -> dict[str
     parameters = _infotext_fields(text) if isinstance(text, str) else {}
     written = {name: value for name, value in parameters.items() if name in table}
     given = {name: _whole(value) if table.get(name, ("",))[0] is Whole else value for name, value in body.items()}
+    if isinstance(given.get("override_settings"), dict):
+        given["override_settings"] = {**written.get("override_settings", {}), **given["override_settings"]}
     values, _ = load(_SCHEMAS[id(table)], {**written, **given})
     _check_limits(values)
     return {**{name: value for name, value in body.items() if name not in table}, **values}
@@ -122,6 +129,8 @@ def _infotext_fields(text: str) -> dict[str, Any]:
             fields_of_text[field] = values.get(fields_of_text[field], fields_of_text[field])
     if parameters.keys() & {"Hires upscale", "Hires resize-1"}:
         fields_of_text["enable_hr"] = True
+    if parameters.get("Clip skip", "") in _CLIP_SKIPS:
+        fields_of_text["override_settings"] = {CLIP_SKIP: int(parameters["Clip skip"])}
     return fields_of_text
 
 

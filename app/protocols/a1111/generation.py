@@ -105,6 +105,8 @@ def _prepare(fields: Mapping[str, Any], kind: Kind, held_request: HeldRequest) -
     if fields.get("subseed_strength") and fields.get("subseed", -1) < 0:
         # A random subseed, which a connection that takes the request over derives again.
         body["subseed"] = int(held_request.job_ids[0][-8:], 16)
+    if overridden := options.overridden():
+        body["override_settings"] = {**overridden, **fields.get("override_settings", {})}
     mapped = a1111.map_body(body, kind, models(), options.selected_model())
     values = {name: value for name, value in mapped.values.items() if value is not None}
     spec = models().get(values["model"])

@@ -12,7 +12,7 @@ from marshmallow.validate import Length, Range
 from app import auth
 from app.extensions import models, settings, store
 from app.fields import Text, Whole
-from app.payloads import a1111
+from app.payloads import a1111, a1111_overrides
 from app.protocols.a1111.access import A1111Error
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.spec import Kind, ModelSpec
@@ -22,7 +22,7 @@ from jobs.store.client_state import ClientOptions
 KINDS = (Kind.TEXT2IMG, Kind.IMG2IMG, Kind.INPAINT)
 #: Value of ``samples_format`` → output format.
 FORMATS = {"png": "png", "jpg": "jpeg", "jpeg": "jpeg", "webp": "webp"}
-#: Options that clients read, with their defaults. Only the first two have an effect here.
+#: Options that clients read, with their defaults. Only the first two and ``CLIP_stop_at_last_layers`` have an effect.
 _DEFAULTS: dict[str, Any] = {
     "samples_format": "png", "sd_model_checkpoint": "", "sd_checkpoint_hash": "", "sd_vae": "Automatic",
     "CLIP_stop_at_last_layers": 1, "samples_save": True, "grid_save": False, "live_previews_enable": True,
@@ -70,6 +70,13 @@ def current_options() -> dict[str, Any]:
     return options
 
 
+def overridden() -> dict[str, Any]:
+    """Return the stored options that change images in the original, as far as they differ from their defaults."""
+    stored = _options().all()
+    names = (a1111_overrides.CLIP_SKIP, *a1111_overrides.IGNORED)
+    return {name: stored[name] for name in names if name in stored and stored[name] != _DEFAULTS[name]}
+
+
 def selected_model() -> str:
     """Return the model that the caller selected, else the server's default for this protocol ('' if it has none)."""
     names_by_title = {a1111.title(spec): spec.name for spec in models()}
@@ -104,6 +111,8 @@ def change_options(changes: dict[str, Any]) -> None:
         for name, value in values.items()
         if not _is_like(value, _DEFAULTS[name])
     ]
+    if values.get(a1111_overrides.CLIP_SKIP, 1) not in range(1, a1111_overrides.MAX_CLIP_SKIP + 1):
+        problems.append(Problem(a1111_overrides.CLIP_SKIP, f"must be between 1 and {a1111_overrides.MAX_CLIP_SKIP}"))
     if "samples_format" in values and str(values["samples_format"]).lower() not in FORMATS:
         problems.append(Problem("samples_format", f"must be one of {', '.join(FORMATS)}"))
     if problems:

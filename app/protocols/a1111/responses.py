@@ -122,7 +122,7 @@ def _info(job: Job, seeds: list[dict[str, int]], infotexts: list[str], fields: M
         "denoising_strength": _strength(request),
         "extra_generation_params": {"Warnings": "; ".join(job.warnings)} if job.warnings else {},
         "index_of_first_image": 0, "infotexts": infotexts, "styles": fields.get("styles") or [],
-        "job_timestamp": started.strftime("%Y%m%d%H%M%S"), "clip_skip": 1,
+        "job_timestamp": started.strftime("%Y%m%d%H%M%S"), "clip_skip": (request.clip_skip or 0) + 1,
         "is_using_inpainting_conditioning": False, "version": VERSION,
     }  # fmt: skip
 

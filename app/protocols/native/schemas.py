@@ -162,6 +162,8 @@ class SubmitSchema(Schema):
     seed = Whole(**_doc("The same seed gives the same output. Default: random, and reported. Image i has seed + i."))
     steps = Whole(**_doc("Denoising steps."))
     guidance_scale = Number(**_doc("How closely the output follows the prompt."))
+    clip_skip = Whole(**_doc("Number of the text encoder's last layers to skip, for models that offer it."))
+    distilled_guidance_scale = Number(**_doc("Guidance of distilled models beside `guidance_scale`, if they offer it."))
     width = Whole(**_doc("Pixels; rounded to the model's multiple."))
     height = Whole(**_doc("Pixels; rounded to the model's multiple."))
     frames = Whole(**_doc("Frames of a video; rounded to the model's rule."))

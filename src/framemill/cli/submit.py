@@ -23,6 +23,8 @@ REQUEST_OPTIONS = (
     click.option("--seed", type=int, metavar="N", help="Default: random."),
     click.option("--steps", type=int, metavar="N"),
     click.option("--guidance-scale", type=float, metavar="X"),
+    click.option("--clip-skip", type=int, metavar="N", help="Skip this many last layers of the text encoder."),
+    click.option("--distilled-guidance-scale", type=float, metavar="X", help="For models that offer it."),
     click.option("--width", type=int, metavar="PIXELS"),
     click.option("--height", type=int, metavar="PIXELS"),
     click.option("--frames", type=int, metavar="N", help="Number of frames of a video."),

@@ -49,6 +49,7 @@ kinds = ["text2img", "img2img", "inpaint"]
 pipelines = { img2img = "StableDiffusionImg2ImgPipeline", inpaint = "StableDiffusionInpaintPipeline" }
 schedulers = "diffusion"
 loras = "./loras"
+fields = { clip_skip = "clip_skip" }
 defaults = { steps = 4, width = 32, height = 32, strength = 0.5 }
 
 [sd-styled]
