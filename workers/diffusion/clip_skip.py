@@ -11,8 +11,8 @@ from typing import Any
 def supported(pipeline: Any, clip_skip: int | None) -> Iterator[None]:
     """Let a pipeline skip layers inside the block.
 
-    diffusers takes the final norm of ``text_encoder.text_model``; since transformers 5 that is the encoder itself. LoRAs
-    are loaded differently if this attribute exists, so it exists only during the call.
+    diffusers takes the final norm of ``text_encoder.text_model``; since transformers 5 that is the encoder itself.
+    LoRAs are loaded differently if this attribute exists, so it exists only during the call.
     """
     encoders = [
         part
