@@ -10,8 +10,8 @@ from jobs.models.spec import Kind, ModelSpec, Range
 
 #: Samplers that AUTOMATIC1111 offers under the name used here.
 _A1111_SAMPLERS = {
-    "Euler", "Euler a", "Heun", "LMS", "DPM2", "DPM2 a", "DPM++ 2M", "DPM++ 2M SDE", "DPM++ 3M SDE", "DPM++ SDE",
-    "UniPC", "DDIM", "PLMS", "LCM",
+    "Euler", "Euler a", "Heun", "LMS", "DPM2", "DPM2 a", "DPM++ 2M", "DPM++ 2M SDE", "DPM++ 2M SDE Heun",
+    "DPM++ 3M SDE", "DPM++ SDE", "UniPC", "DDIM", "PLMS", "LCM",
 }  # fmt: skip
 
 
@@ -34,6 +34,7 @@ BUILT_IN = {
         limits={**_WIDE, "num_images": Range(1, 64)},
         size_multiple_px=1,
         schedulers=_samplers(),
+        fields={"clip_skip": "CLIP_stop_at_last_layers", "distilled_guidance_scale": "distilled_cfg_scale"},
     ),
     "kandinsky": ModelSpec(
         name="kandinsky",

@@ -9,10 +9,12 @@ import pytest
 
 from app.payloads import a1111, rename_fields
 from jobs.errors import InvalidRequest
+from jobs.models.builtin import BUILT_IN
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind
 from jobs.requests import infotext
-from jobs.requests.generation import resolve
+from jobs.requests.generation import GenerationRequest, resolve
+from workers.remote import a1111_body
 
 MODELS = """
 [plain]
@@ -108,3 +110,15 @@ def test_fields_that_a_model_does_not_offer_are_refused(registry: ModelRegistry,
     assert request.clip_skip is None
     shown = [registry.get(name).to_dict()["limits"].keys() for name in ("plain", "rich")]
     assert [field in limits for limits in shown] == [False, True]
+
+
+def test_a_back_end_receives_them_by_its_own_names() -> None:
+    spec = BUILT_IN["automatic1111"]
+    assert spec.offers("clip_skip", Kind.TEXT2IMG)
+    assert spec.offers("distilled_guidance_scale", Kind.TEXT2IMG)
+    request = GenerationRequest(
+        model=spec.name, kind=Kind.TEXT2IMG, prompt="x", negative_prompt="", seed=1, steps=4, guidance_scale=1,
+        width=64, height=64, clip_skip=1, distilled_guidance_scale=3.5,
+    )  # fmt: skip
+    body = a1111_body.body_of(request, {}, "", "task")
+    assert (body["override_settings"], body["distilled_cfg_scale"]) == ({"CLIP_stop_at_last_layers": 2}, 3.5)

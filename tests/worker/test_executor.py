@@ -170,6 +170,13 @@ def test_a_lora_that_was_replaced_is_loaded_anew(worker: Worker, families_file: 
         copy.unlink()
 
 
+@pytest.mark.parametrize("model", ["sd", "flux"])
+@pytest.mark.parametrize("kind", ["img2img", "inpaint"])
+def test_the_lowest_strength_runs_one_step(worker: Worker, model: str, kind: str) -> None:
+    worker.compute(model, kind=kind, strength=0, steps=4)
+    assert worker.reporter.steps_done[-1] == 1
+
+
 def test_clip_skip_leaves_out_layers_of_the_text_encoder(worker: Worker) -> None:
     assert not np.array_equal(worker.compute("sd", clip_skip=1), worker.compute("sd"))
 

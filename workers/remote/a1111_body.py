@@ -49,6 +49,8 @@ def body_of(request: GenerationRequest, inputs: Mapping[str, bytes], checkpoint:
     }
     if choice := schedulers.parse(request.scheduler or ""):
         body |= {"sampler_name": choice.sampler, "scheduler": choice.schedule_type}
+    if request.distilled_guidance_scale is not None:
+        body["distilled_cfg_scale"] = request.distilled_guidance_scale
     if settings := _settings(request, checkpoint):
         body["override_settings"] = settings
     else:
@@ -61,6 +63,8 @@ def _settings(request: GenerationRequest, checkpoint: str) -> dict[str, Any]:
     settings = dict((request.passthrough or {}).get("override_settings") or {})
     if settings.get("sd_model_checkpoint") == request.model:
         del settings["sd_model_checkpoint"]
+    if request.clip_skip:
+        settings["CLIP_stop_at_last_layers"] = request.clip_skip + 1
     return {"sd_model_checkpoint": checkpoint, **settings} if checkpoint else settings
 
 
