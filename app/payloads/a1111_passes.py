@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.fields import Flag, Number, Text, TextSchema, Whole
+from app.payloads.a1111_samplers import scheduler_of
 from jobs.models.spec import Kind, ModelSpec
 
 #: Field of the native API → field of the body.
@@ -75,8 +76,13 @@ def _hires(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> dic
     upscaler = body.get("hr_upscaler", "")
     if upscaler and not upscaler.lower().startswith(_UPSCALERS):
         warnings.append(f"there is no hr_upscaler {upscaler}; Lanczos was used")
-    for name, (same_as, same) in _SAME.items():
-        if body.get(name, "") not in ("", *same, body.get(same_as)):
+    own = {of: body[name] for name, (of, same) in _SAME.items() if body.get(name, "") not in ("", *same)}
+    sampling: dict[str, Any] = {of: own[of] for of in ("sampler_name", "scheduler") if of in own}
+    # Other words for the same sampler and schedule are no difference.
+    scheduler = scheduler_of(body, spec, [])
+    is_same = scheduler is not None and scheduler_of({**body, **sampling}, spec, []) == scheduler
+    for name, (of, _) in _SAME.items():
+        if of in own and own[of] != body.get(of) and not (of in sampling and is_same):
             warnings.append(f"{name} was ignored: the second pass has that of the first")
     sides = {"width": body.get("hr_resize_x", 0), "height": body.get("hr_resize_y", 0)}
     size = {side: pixels for side, pixels in sides.items() if pixels} or {"scale": body.get("hr_scale", 2.0)}

@@ -14,7 +14,10 @@ import pytest
 from PIL import Image, ImageCms
 from werkzeug.datastructures import FileStorage
 
+from app import attachments
 from jobs.errors import InvalidRequest
+from jobs.models.spec import Kind
+from jobs.requests.generation import GenerationRequest
 from tests.support.icc_profiles import ADOBE_RGB, DISPLAY_P3, GREY_GAMMA_1
 from tests.support.input_case import Case
 from tests.support.pictures import JPEG, PNG, WEBP, animated, b64, chunk, encoded, picture, png, webp_canvas, zip_bomb
@@ -96,6 +99,23 @@ def test_strokes_of_any_colour_on_transparency(case: Case) -> None:
     for mask in (strokes("black", "red"), palette):
         assert painted(case, mask) == [True, True, False], "nothing is white"
         assert painted(case, mask, by_alpha=True) == [True, True, False]
+
+
+def test_the_mask_of_a_body_of_automatic1111_is_stored_by_its_alpha(case: Case) -> None:
+    mask = b64(encoded(strokes("black", "white"), "PNG"))
+    assert mask is not None
+    for by_alpha in (True, False):
+        values = {"image": b64(PNG), "mask": mask, "mask_by_alpha": by_alpha}
+        pictures = attachments.take(values, {})
+        request = GenerationRequest(
+            model="m", kind=Kind.INPAINT, prompt="", negative_prompt="", seed=1, steps=4, guidance_scale=1, width=64,
+            height=64, output_format="png", image=values["image"], mask=values["mask"],
+        )  # fmt: skip
+        stored = attachments.store(
+            request, pictures, settings=case.settings, objects=case.objects, records=case.records
+        )
+        kept = Image.open(io.BytesIO(case.content(str(stored.mask)))).convert("L")
+        assert [kept.getpixel((x, 0)) for x in range(3)] == [255 * by_alpha, 255, 0]
 
 
 def test_masks_without_transparency_go_by_their_colour(case: Case) -> None:

@@ -161,6 +161,8 @@ def test_hires_fix_with_what_is_not_done(registry: ModelRegistry) -> None:
     same = {"hr_prompt": "x", "hr_negative_prompt": "", "hr_sampler_name": "Use same sampler", "hr_scheduler": None}
     sent = {"prompt": "x", "enable_hr": True, **same}
     assert a1111.map_body(sent, Kind.TEXT2IMG, registry, "").warnings == []
+    words = {"sampler_name": "DPM++ 2M", "hr_sampler_name": "DPM++ 2M Karras", "hr_scheduler": "karras"}
+    assert not a1111.map_body({"enable_hr": True, **words}, Kind.TEXT2IMG, registry, "").warnings
     others = {"hr_prompt": "y", "hr_sampler_name": "Heun", "hr_checkpoint_name": "other", "hr_upscaler": "R-ESRGAN 4x+"}
     assert a1111.map_body({**sent, **others}, Kind.TEXT2IMG, registry, "").warnings == [
         "there is no hr_upscaler R-ESRGAN 4x+; Lanczos was used",

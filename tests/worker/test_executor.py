@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from jobs.errors import ExecutionError, RunCancelled
+from jobs.models.schedulers import SAMPLERS
 from jobs.settings import Settings
 from tests.support.computing import Worker
 from tests.support.store_driver import StoreDriver
@@ -175,6 +176,18 @@ def test_a_lora_that_was_replaced_is_loaded_anew(worker: Worker, families_file: 
 def test_the_lowest_strength_runs_one_step(worker: Worker, model: str, kind: str) -> None:
     worker.compute(model, kind=kind, strength=0, steps=4)
     assert worker.reporter.steps_done[-1] == 1
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__")  # numpy, of diffusers' DPM2
+@pytest.mark.parametrize("sampler", [name for name, sampler in SAMPLERS.items() if sampler.automatic])
+def test_the_automatic_schedules_make_pictures_of_their_own(worker: Worker, sampler: str) -> None:
+    automatic = worker.compute("sd", scheduler=f"{sampler} {SAMPLERS[sampler].automatic}")
+    assert not np.array_equal(automatic, worker.compute("sd", scheduler=sampler))
+
+
+def test_a_sampler_of_both_families(worker: Worker) -> None:
+    heun, plain = (worker.compute("wan", kind="text2video", scheduler=f"DPM++ 2M SDE{end}") for end in (" Heun", ""))
+    assert not np.array_equal(heun, plain)
 
 
 def test_clip_skip_leaves_out_layers_of_the_text_encoder(worker: Worker) -> None:
