@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from app import inputs
-from app.decoding import off_the_hub
+from app.media import inputs
+from app.media.decoding import off_the_hub
 from jobs.formats import FORMATS
 from jobs.objects.base import ObjectStore
 from jobs.requests.generation import GenerationRequest

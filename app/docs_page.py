@@ -11,7 +11,7 @@ from pathlib import Path
 
 from flask import Blueprint, Flask, Response, abort, render_template_string, request, send_from_directory
 
-from app import browser
+from app.access import browser
 
 #: The files of the package that the page needs.
 FILES = ("swagger-ui.css", "swagger-ui-bundle.js", "favicon-32x32.png")

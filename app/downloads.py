@@ -7,7 +7,7 @@ import time
 from flask import Response, request
 from werkzeug.exceptions import RequestedRangeNotSatisfiable
 
-from app import auth
+from app.access import auth
 from jobs.errors import NotReady, ResultExpired
 from jobs.formats import disposition, served_type
 from jobs.job_view import iso

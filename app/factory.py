@@ -6,9 +6,11 @@ from importlib.metadata import version
 
 from flask import Flask
 
-from app import browser, docs_page, errors, extensions, health, methods, metrics
-from app.json_output import FiniteJSONProvider
+from app import docs_page, errors, extensions, methods
+from app.access import browser
+from app.bodies.json_output import FiniteJSONProvider
 from app.openapi.document import Api, register_document
+from app.probes import health, metrics
 from app.protocols.a1111 import routes as a1111
 from app.protocols.aime import setup as aime
 from app.protocols.devoid import routes as devoid

@@ -11,9 +11,9 @@ from typing import Any
 from flask import Request, g, has_request_context, request
 from marshmallow import Schema, ValidationError, fields, validate
 
+from app.bodies.form_body import form_of, is_form
+from app.bodies.json_body import Digest, json_of
 from app.extensions import settings
-from app.form_body import form_of, is_form
-from app.json_body import Digest, json_of
 from jobs import strict_json
 from jobs.errors import InvalidRequest, MalformedBody, Problem
 from jobs.strict_json import Limits

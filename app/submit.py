@@ -10,7 +10,8 @@ from typing import Any
 
 from flask import request
 
-from app import attachments, auth, waiting
+from app import attachments, waiting
+from app.access import auth
 from app.attachments import Pictures
 from app.extensions import dispatcher, models, objects, settings, store
 from jobs import moderation

@@ -195,12 +195,15 @@ class Dispatcher:
         self.store.bury(job_id)
         return submitted
 
-    def announce(self, event: str, job_id: str, **fields: Any) -> None:
-        """Send a Celery event, for Flower, that no worker sends: the job was queued, or cancelled while it waited."""
+    def announce(self, event: str, job_id: str, *, worker: str = "", **fields: Any) -> None:
+        """Send a Celery event, for Flower, that no worker sends: the job was queued, or cancelled while it waited.
+
+        ``worker`` names the worker that computed the job if the message of the present task does not.
+        """
         if not self._is_watched():
             return
         try:
-            hostname = self._worker() or f"api@{self.settings.node}"
+            hostname = self._worker(worker) or f"api@{self.settings.node}"
             with self.celery.events.default_dispatcher(hostname=hostname) as events:
                 # The name is included because this may be the first event of the job that a listener receives.
                 events.send(event, uuid=job_id, **{"name": GENERATE, **fields})
@@ -218,9 +221,9 @@ class Dispatcher:
                 self._watched = False
         return self._watched
 
-    def _worker(self) -> str | None:
+    def _worker(self, known: str = "") -> str | None:
         """Return the worker that an event of this process belongs to: the one that computed the job, else this one."""
         task = self.celery.current_worker_task
         if task is None:
             return None
-        return str(task.request.get(COMPUTED_BY) or task.request.hostname)
+        return str(task.request.get(COMPUTED_BY) or known or task.request.hostname)

@@ -9,7 +9,7 @@ from typing import Any
 import flask_smorest
 from flask import Blueprint, Flask, Response, json, request
 
-from app import auth
+from app.access import auth
 from app.fields import Flag, Number, TextSchema, Whole
 from jobs.errors import Unavailable
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from app import auth
+from app.access import auth
 from app.extensions import of
 from jobs.callers import Caller, Role
 from jobs.store.api_keys import KeyRing

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import requests
 
-from app import auth, create_app
+from app import create_app
+from app.access import auth
 from jobs.callers import ENDPOINT_FILES, UNCHECKED, Caller, Role, identity_of
 from jobs.errors import BadSetting, InvalidRequest
 from jobs.outbound.webhook import Webhook

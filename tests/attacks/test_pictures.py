@@ -18,7 +18,7 @@ import pytest
 import requests
 from PIL import PngImagePlugin
 
-from app import decoding
+from app.media import decoding
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.support.aime_endpoint import write_endpoint
 from tests.support.devoid_client import Client as DevoidClient
@@ -194,7 +194,7 @@ def test_a_process_needs_memory_for_one_large_picture_at_a_time(server: Settings
         from gevent import monkey; monkey.patch_all()
         import gevent, io, re, sys
         from PIL import Image
-        from app.inputs import store_image
+        from app.media.inputs import store_image
         from jobs.objects.local import LocalStore
         from jobs.settings import Settings
         from jobs.store.jobs import JobStore

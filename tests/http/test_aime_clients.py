@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 
-from app import auth
+from app.access import auth
 from jobs.callers import Caller, Role
 from jobs.store.api_keys import KeyRing
 from tests.support.aime_endpoint import draw, write_endpoint

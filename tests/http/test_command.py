@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 
 import framemill
-from app import auth, create_app, keys
+from app import create_app, keys
+from app.access import auth
 from framemill.cli import main
 from framemill.errors import ApiError, JobCancelled
 from framemill.records import Job

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from app import readiness
+from app.probes import readiness
 from jobs.files.disks import DiskWatch
 from jobs.store import keys
 from tests.support.refusing_redis import REFUSALS

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from flask.testing import FlaskClient
 
-from app import auth, create_app
+from app import create_app
+from app.access import auth
 from app.extensions import of
 from jobs.callers import Caller, Role
 from jobs.settings import PROJECT_ROOT, Settings

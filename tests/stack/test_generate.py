@@ -81,7 +81,7 @@ def test_a_seed_that_was_not_sent_is_reported_and_reproduces(stack: Stack) -> No
 
 @pytest.mark.parametrize("how", ["base64", "data url", "upload"])
 def test_an_input_image(stack: Stack, how: str) -> None:
-    fields = {"model": "tiny-image", "kind": "img2img", "prompt": "x", "steps": "2", "strength": "0.5"}
+    fields = {"model": "tiny-image", "kind": "img2img", "prompt": "x", "steps": 2, "strength": 0.5}
     if how == "upload":
         response = requests.post(stack.url("/v1/jobs"), data=fields, files={"image": ("in.png", _png())}, timeout=10)
     else:

@@ -294,7 +294,7 @@ def test_a_decompression_bomb_is_refused_by_its_header(size: tuple[int, int]) ->
         files.append(webp_canvas(*size))
     code = """if True:
         import resource, sys
-        from app.inputs import store_image
+        from app.media.inputs import store_image
         from jobs.errors import InvalidRequest
         from jobs.settings import Settings
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -165,7 +165,7 @@ def test_pillow_keeps_its_global_state(case: Case) -> None:
 def test_needs_no_application_and_loads_no_numpy(server: Settings) -> None:
     code = f"""if True:
         import sys
-        from app.inputs import store_image
+        from app.media.inputs import store_image
         from jobs.objects.local import LocalStore
         from jobs.settings import Settings
         from jobs.store.jobs import JobStore
@@ -185,7 +185,7 @@ def test_decoding_stops_no_other_request_under_gevent(server: Settings) -> None:
         from gevent import monkey; monkey.patch_all()
         import gevent, io, pathlib, sys, tempfile, time
         from PIL import Image
-        from app.inputs import store_image
+        from app.media.inputs import store_image
         from jobs.errors import InvalidRequest
         from jobs.objects.local import LocalStore
         from jobs.settings import Settings

@@ -184,9 +184,9 @@ def test_while_the_bucket_is_away_nothing_is_forgotten(driver: Open, s3: S3Serve
                 files_driver.sweep()
     finally:
         s3.start()
-    assert len(s3.files(job_id)) == 3
+    assert len(s3.files(f"/{job_id}/")) == 3
     assert files_driver.sweep() == [f"outputs/{job_id}/"]
-    assert s3.files(job_id) == []
+    assert s3.files(f"/{job_id}/") == []
 
 
 def test_a_round_is_bounded(files_driver: FilesDriver, monkeypatch: pytest.MonkeyPatch) -> None:

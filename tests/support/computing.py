@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from app.inputs import store_image
+from app.media.inputs import store_image
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind
 from jobs.objects.local import LocalStore

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.inputs import store_image
+from app.media.inputs import store_image
 from jobs.errors import InvalidRequest
 from jobs.objects.local import LocalStore
 from jobs.settings import Settings

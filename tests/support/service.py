@@ -13,7 +13,8 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
-from app import auth, create_app
+from app import create_app
+from app.access import auth
 from app.extensions import of
 from jobs.callers import Caller, Role
 from jobs.record import Output

@@ -24,7 +24,7 @@ from app.protocols.aime.inputs.values import MAX_MESSAGES, MAX_TEXT_CHARS, BadVa
 from jobs.settings import PROJECT_ROOT
 
 #: Where bodies are read, and what reads what this server wrote itself.
-READERS = {"app/json_body.py", "app/form_body.py"}
+READERS = {"app/bodies/json_body.py", "app/bodies/form_body.py"}
 FORBIDDEN = {"get_json", "get_data", "form", "files", "stream", "json", "values"}
 
 
@@ -159,7 +159,8 @@ def test_patterns_take_time_in_proportion_to_the_text() -> None:
         name for name in known
         if re.search(rf"\b{name.rpartition('.')[2]}\.(?:search|sub|find|split)", source_of(name.rpartition(".")[0]))
     }  # fmt: skip
-    assert {"jobs.requests.prompt_tags._TAG", "jobs.requests.infotext._PAIR", "app.inputs._DATA_URL"} <= known.keys()
+    expected = {"jobs.requests.prompt_tags._TAG", "jobs.requests.infotext._PAIR", "app.media.inputs._DATA_URL"}
+    assert expected <= known.keys()
     slow = [
         (name, head, unit)
         for name, pattern in known.items()

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from app import decoding
-from app.decoding import DecodingBudget
+from app.media import decoding
+from app.media.decoding import DecodingBudget
 from jobs.errors import DecodingBusy
 
 PATIENCE_S = 30.0

@@ -156,7 +156,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "sd", "loras": [{"name": "grain", "colour": 1}]}, "loras[0].colour", "is unknown"),
     ({"model": "sd", "loras": "grain"}, "loras", "must be a list"),
     ({"model": "sd", "loras": ["grain"]}, "loras[0]", "must be an object"),
-    ({"model": "sd", "loras": [{"name": "grain"}] * 9}, "loras", "must be at most 8"),
+    ({"model": "sd", "loras": [{"name": "grain"}] * 9}, "loras", "must have at most 8 items"),
     ({"model": "sd", "num_images": 5}, "num_images", "must be between 1 and 4"),
     ({"model": "sd", "num_images": 1.5}, "num_images", "whole number"),
     ({"model": "wan", "num_images": 2}, "num_images", "does not apply to text2video"),

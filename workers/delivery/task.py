@@ -116,7 +116,9 @@ def _publish(job_id: str, attempt: int, owner: str, outputs: list[Output]) -> st
         spool.remove(settings(), job_id, attempt)  # not if stale: another delivery may be reading it
     if published:
         files = ", ".join(output.media_type for output in outputs)
-        dispatcher().announce("task-succeeded", job_id, result=files, runtime=_runtime_s(job))
+        # The sweep, which sends a delivery again, does not know the worker.
+        worker = f"{job.slot}@{settings().node}" if job and job.slot else ""
+        dispatcher().announce("task-succeeded", job_id, worker=worker, result=files, runtime=_runtime_s(job))
     else:
         retract(outputs)
     logger.info("delivered" if published else "delivery was stale", extra={"job_id": job_id, "attempt": attempt})

@@ -10,7 +10,7 @@ from flask import Flask, Response, g, jsonify, request
 from flask_smorest import Blueprint
 from werkzeug.exceptions import HTTPException
 
-from app import auth
+from app.access import auth
 from app.errors import set_retry_after, status_of
 from jobs.callers import Caller, Role
 from jobs.errors import Forbidden, FramemillError, InvalidRequest, Problem, TooLarge, Unauthorized

@@ -9,8 +9,8 @@ from typing import Any
 from flask import request
 from marshmallow import INCLUDE, Schema, fields
 
+from app.bodies.json_body import Digest
 from app.fields import Flag, Items, Number, PictureText, Text, TextSchema, Whole, body_of, load
-from app.json_body import Digest
 from app.payloads.a1111_overrides import CLIP_SKIP, MAX_CLIP_SKIP
 from jobs.errors import InvalidRequest, Problem
 from jobs.requests import infotext

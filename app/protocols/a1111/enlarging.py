@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 from flask import Response
 from PIL import Image
 
-from app import inputs
-from app.decoding import base64_steps, decode
-from app.pictures import Opened, as_workers_need, open_picture
+from app.media import inputs
+from app.media.decoding import base64_steps, decode
+from app.media.pictures import Opened, as_workers_need, open_picture
 from app.protocols.a1111.access import A1111Error
 from jobs.errors import InvalidRequest, Problem
 from jobs.settings import Settings

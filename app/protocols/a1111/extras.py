@@ -9,11 +9,11 @@ from flask import Response, request
 from marshmallow import INCLUDE, Schema, fields, validate
 from PIL import Image
 
-from app import inputs
-from app.decoding import off_the_hub
 from app.extensions import settings
 from app.fields import Flag, Items, Number, PictureText, Text, TextSchema, Whole, body_of, load
-from app.pictures import open_picture
+from app.media import inputs
+from app.media.decoding import off_the_hub
+from app.media.pictures import open_picture
 from app.protocols.a1111 import enlarging
 from app.protocols.a1111.access import A1111Error
 from app.protocols.a1111.lists import UPSCALERS

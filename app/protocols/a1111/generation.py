@@ -11,7 +11,8 @@ from typing import Any
 
 from flask import Response
 
-from app import attachments, auth
+from app import attachments
+from app.access import auth
 from app.extensions import dispatcher, models, store
 from app.payloads import a1111, rename_fields
 from app.protocols.a1111 import bodies, options, responses

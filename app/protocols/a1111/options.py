@@ -9,7 +9,7 @@ from marshmallow import Schema
 from marshmallow.fields import Boolean, Field
 from marshmallow.validate import Length, Range
 
-from app import auth
+from app.access import auth
 from app.extensions import models, settings, store
 from app.fields import Text, Whole
 from app.payloads import a1111, a1111_overrides

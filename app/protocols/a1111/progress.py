@@ -10,7 +10,7 @@ from typing import Any
 from flask import request
 from marshmallow import INCLUDE
 
-from app import auth
+from app.access import auth
 from app.extensions import dispatcher, store
 from app.fields import Flag, Text, TextSchema, Whole, load
 from jobs.record import Job

@@ -11,9 +11,9 @@ from typing import Any
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from app.decoding import decode, to_base64
 from app.extensions import objects, settings
-from app.pictures import BYTES_PER_PX
+from app.media.decoding import decode, to_base64
+from app.media.pictures import BYTES_PER_PX
 from app.protocols.a1111 import bodies
 from jobs.models import schedulers
 from jobs.models.spec import Kind

@@ -7,7 +7,7 @@ from pathlib import Path
 from flask import Blueprint, Response, abort, render_template_string, request, send_file, send_from_directory
 from jinja2.sandbox import SandboxedEnvironment
 
-from app import browser
+from app.access import browser
 from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.endpoints.spec import Endpoint
 

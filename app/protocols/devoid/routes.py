@@ -9,7 +9,8 @@ from flask import Blueprint as PlainBlueprint
 from flask import Flask, Response, g, jsonify, request, send_file
 from marshmallow import fields
 
-from app import auth, browser, extensions
+from app import extensions
+from app.access import auth, browser
 from app.downloads import send_object, set_file_headers
 from app.extensions import objects, settings, store
 from app.openapi.answers import Answer, doc

@@ -9,7 +9,7 @@ from typing import Any
 
 from simple_websocket import ConnectionClosed
 
-from app import auth
+from app.access import auth
 from app.protocols.devoid import messages, submitting
 from app.protocols.devoid.connections import Connections
 from app.protocols.devoid.wire import Incoming, ReadingServer, Wire

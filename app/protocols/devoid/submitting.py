@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app import auth
+from app.access import auth
 from app.extensions import models, settings
 from app.payloads import a1111, kandinsky
 from app.payloads.submitting import submit_mapped

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from flask import Response, jsonify, request
 
-from app import auth, errors, waiting
+from app import errors, waiting
+from app.access import auth
 from app.downloads import send_object
 from app.events.hub import Listener
 from app.extensions import dispatcher, objects, store

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from flask import Response, jsonify
 
-from app import auth
+from app.access import auth
 from app.downloads import send_object
 from app.extensions import models, objects, settings, store
 from app.openapi.blueprint import Blueprint

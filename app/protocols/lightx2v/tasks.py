@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from flask import Response, jsonify
 
-from app import auth, errors
+from app import errors
+from app.access import auth
 from app.downloads import finished_job, send_object
 from app.extensions import dispatcher, objects, settings, store
 from app.methods import changes_state

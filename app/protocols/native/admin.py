@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response, jsonify, request
 from marshmallow import INCLUDE, Schema, validate
 
-from app import auth
+from app.access import auth
 from app.extensions import settings, store
 from app.fields import Flag, Items, Text, Whole, body_of
 from app.openapi.blueprint import Blueprint

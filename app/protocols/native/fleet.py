@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response, current_app, jsonify
 
-from app import auth
+from app.access import auth
 from app.extensions import settings, store
 from app.openapi.answers import EVENT, EVENT_STREAM
 from app.openapi.blueprint import Blueprint

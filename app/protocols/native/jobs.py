@@ -6,7 +6,8 @@ from typing import Any
 
 from flask import Response, jsonify, request
 
-from app import attachments, auth, waiting
+from app import attachments, waiting
+from app.access import auth
 from app.extensions import dispatcher, objects, store
 from app.fields import body_of, load
 from app.openapi import answers as bodies

@@ -11,9 +11,10 @@ from typing import Any
 from flask import Response, jsonify, request
 from marshmallow import INCLUDE, Schema
 
-from app import auth, inputs
+from app.access import auth
 from app.extensions import dispatcher, models, objects, settings, store
 from app.fields import Text, body_of
+from app.media import inputs
 from app.openapi.blueprint import Blueprint, View
 from app.protocols.native import fleet_answers as answers
 from app.protocols.native import views

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from flask import Response, request
 
-from app import auth
+from app.access import auth
 from app.downloads import finished_job, send_object
 from app.extensions import objects
 from app.openapi.blueprint import Blueprint, View

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response, request
 
-from app import auth
+from app.access import auth
 from app.downloads import set_file_headers
 from app.extensions import store
 from app.openapi.blueprint import Blueprint

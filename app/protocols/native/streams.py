@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Response, request, stream_with_context
 
-from app import auth
+from app.access import auth
 from app.events.hub import Listener
 from app.events.streams import KEEPALIVE_S, event_stream, patiently
 from app.extensions import hub, store

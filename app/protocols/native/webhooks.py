@@ -7,7 +7,7 @@ from typing import Any, Literal
 from flask import Response, jsonify, request
 from marshmallow import INCLUDE, Schema, validate
 
-from app import auth
+from app.access import auth
 from app.extensions import settings, store
 from app.fields import Flag, Text, body_of
 from app.openapi.blueprint import Blueprint

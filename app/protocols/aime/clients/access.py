@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app import auth
+from app.access import auth
 from app.extensions import store
 from app.protocols.aime.endpoints.spec import Endpoint, Endpoints
 from jobs.callers import ANYBODY, ENDPOINT_FILES, NOBODY, Caller, Role, digest_of, identity_of

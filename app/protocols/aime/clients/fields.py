@@ -6,10 +6,10 @@ from typing import Any
 
 from flask import request
 
-from app import auth
+from app.access import auth
+from app.bodies.form_body import URLENCODED, form_of
+from app.bodies.json_body import json_of
 from app.extensions import settings
-from app.form_body import URLENCODED, form_of
-from app.json_body import json_of
 from app.protocols.aime.clients.access import authenticate
 from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.endpoints.spec import Endpoint

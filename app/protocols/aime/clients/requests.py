@@ -8,8 +8,8 @@ from typing import Any
 
 from flask import g, request
 
-from app import auth
 from app import submit as submitting
+from app.access import auth
 from app.attachments import UNSTORED, Pictures
 from app.extensions import objects, settings, store
 from app.protocols.aime.clients.access import Client

@@ -11,7 +11,8 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, make_response, request
 from werkzeug.exceptions import HTTPException
 
-from app import browser, methods, waiting
+from app import methods, waiting
+from app.access import browser
 from app.errors import status_of
 from app.extensions import dispatcher, objects, store
 from app.protocols.aime.clients import requests, streams, views

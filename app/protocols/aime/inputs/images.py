@@ -7,8 +7,8 @@ from typing import Any
 
 from PIL import Image, ImageOps
 
-from app.decoding import decode, off_the_hub
-from app.pictures import BYTES_PER_PX, OTHER_BYTES_PER_PX, has_too_many_scans
+from app.media.decoding import decode, off_the_hub
+from app.media.pictures import BYTES_PER_PX, OTHER_BYTES_PER_PX, has_too_many_scans
 from app.protocols.aime.endpoints.spec import Input, Rule
 from app.protocols.aime.inputs.values import BadValue, align_down, describe
 from jobs.settings import Settings

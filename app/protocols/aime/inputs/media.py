@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from app.decoding import from_base64, to_base64
-from app.inputs import store_once
+from app.media.decoding import from_base64, to_base64
+from app.media.inputs import store_once
 from app.protocols.aime.endpoints.spec import Endpoints, Input
 from app.protocols.aime.inputs.images import convert_image
 from app.protocols.aime.inputs.recordings import convert_recording

@@ -10,7 +10,7 @@ from typing import Any
 import av
 from av.filter import Graph
 
-from app.decoding import decode
+from app.media.decoding import decode
 from app.protocols.aime.endpoints.spec import Input
 from app.protocols.aime.inputs.images import fit_size, fit_word
 from app.protocols.aime.inputs.values import BadValue, fit_number

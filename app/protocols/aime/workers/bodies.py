@@ -10,9 +10,9 @@ from typing import Any
 
 from flask import Request
 
-from app import auth
+from app.access import auth
+from app.bodies.json_body import json_of
 from app.extensions import settings, store
-from app.json_body import json_of
 from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.workers.pulling import MAX_SLOTS
 from jobs.callers import Role

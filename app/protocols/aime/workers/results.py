@@ -8,8 +8,8 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from app.decoding import from_base64, off_the_hub
-from app.inputs import put
+from app.media.decoding import from_base64, off_the_hub
+from app.media.inputs import put
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.inputs import images
 from jobs.errors import ExecutionError

@@ -13,7 +13,8 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from app import auth, waiting
+from app import waiting
+from app.access import auth
 from app.errors import status_of
 from app.extensions import dispatcher, objects, store
 from app.protocols.aime.endpoints.served import endpoints

@@ -10,7 +10,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from app import auth
+from app.access import auth
 from app.extensions import settings, store
 from app.openapi.answers import TEXT
 from app.openapi.blueprint import Blueprint

@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Response, current_app, request
 
-from app import auth
-from app.origins import ANY, Origins
+from app.access import auth
+from app.access.origins import ANY, Origins
 from jobs.errors import HostRefused, OriginRefused, Unavailable
 from jobs.settings import Settings
 

@@ -13,8 +13,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
-from app import colour_profiles, flattening
-from app.decoding import decode, off_the_hub
+from app.media import colour_profiles, flattening
+from app.media.decoding import decode, off_the_hub
 from jobs.errors import InvalidRequest, Problem
 from jobs.settings import Settings
 

@@ -7,9 +7,9 @@ from dataclasses import asdict
 from flask import Response, jsonify
 from marshmallow import fields
 
-from app import readiness
 from app.openapi.answers import Answer, doc, texts
 from app.openapi.blueprint import OF_PAGES, Blueprint
+from app.probes import readiness
 
 blueprint = Blueprint("health", __name__, tag="Health and metrics", security=(), common=OF_PAGES)
 

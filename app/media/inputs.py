@@ -11,9 +11,9 @@ import re
 from dataclasses import replace
 from typing import Protocol
 
-from app import flattening
-from app.decoding import from_base64, off_the_hub
-from app.pictures import MEDIA_TYPES, normalised, refused, too_large
+from app.media import flattening
+from app.media.decoding import from_base64, off_the_hub
+from app.media.pictures import MEDIA_TYPES, normalised, refused, too_large
 from jobs.errors import InvalidRequest, ObjectNotFound
 from jobs.objects.base import ObjectStore
 from jobs.objects.local import LocalStore
@@ -44,7 +44,7 @@ def store_image(
 
     The file is stored unchanged, unless a worker would see another picture than the caller: an image with an EXIF
     orientation, transparency, a palette, CMYK or 16 bits, or with data after the image, is converted to an upright
-    8-bit RGB PNG on white (a mask: see ``app.flattening``).
+    8-bit RGB PNG on white (a mask: see ``app.media.flattening``).
 
     Args:
         value: http or https link, data URL, base64 (standard or URL-safe alphabet, padding optional, white space

@@ -1,6 +1,6 @@
 """Reads the JSON bodies of requests, piece by piece and within limits. Other requests are served meanwhile.
 
-All routes read their bodies here or in :mod:`app.form_body`; a test forbids Flask's own ways.
+All routes read their bodies here or in :mod:`app.bodies.form_body`; a test forbids Flask's own ways.
 """
 
 from __future__ import annotations

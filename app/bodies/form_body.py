@@ -12,7 +12,7 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
-from app.json_body import BodyStream, Digest
+from app.bodies.json_body import BodyStream, Digest
 from jobs.errors import InvalidRequest, MalformedBody, Problem, TooLarge
 from jobs.strict_json import LONG_BYTES, PIECE_BYTES, Limits, is_base64, is_picture, is_text
 

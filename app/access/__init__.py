@@ -1,0 +1,1 @@
+"""Who calls, and from where: keys, host names and origins of pages."""

@@ -1,0 +1,1 @@
+"""JSON and forms that callers send, read within limits; JSON that is sent."""

@@ -1,0 +1,1 @@
+"""Pictures and sound that callers send: checked, decoded within a budget, stored."""
