@@ -20,7 +20,7 @@ def picture(mode: str = "RGB", size: tuple[int, int] = (40, 30)) -> Image.Image:
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)  # type: ignore[arg-type]
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
