@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -82,3 +84,19 @@ def test_a_socket_is_told_why_and_stays_open(serve: Callable[..., ServedApp]) ->
     client.ask()
     assert client.next()["gen_status"] == "queued"
     client.close()
+
+
+def test_a_frozen_redis_is_an_outage_and_the_server_goes_on_afterwards(serve: Callable[..., ServedApp]) -> None:
+    app = serve(REDIS_TIMEOUT_S="0.5")
+    assert app.redis.pid
+    os.kill(app.redis.pid, signal.SIGSTOP)
+    try:
+        for path in ("/v1/jobs", "/v1/fleet", "/v1/tasks/"):
+            answer = requests.get(app.url(path), timeout=60)
+            assert answer.status_code == 503, (path, answer.text)
+        refused = app.post(model="tiny-image", prompt="a")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "unavailable")
+        assert "Retry-After" in refused.headers
+    finally:
+        os.kill(app.redis.pid, signal.SIGCONT)
+    assert app.post(model="tiny-image", prompt="a").status_code == 201

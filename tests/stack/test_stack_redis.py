@@ -115,6 +115,19 @@ def test_foreground_command_stops_on_sigterm(settings: Settings) -> None:
     assert probe.ping(settings.redis_socket) is ServerState.NONE
 
 
+def test_a_torn_append_only_file_loses_its_last_command_only(settings: Settings) -> None:
+    """The host lost its power while a command was written."""
+    with EmbeddedRedis(settings) as server, _client(settings) as client:
+        for number in range(100):
+            client.set(f"job:{number}", "x" * 100)
+    [file] = [path for path in server.folder.rglob("*.aof") if path.stat().st_size > 10_000]
+    with file.open("rb+") as opened:
+        opened.truncate(file.stat().st_size - 50)
+    with EmbeddedRedis(settings), _client(settings) as client:
+        assert client.exists(*(f"job:{number}" for number in range(100))) == 99
+        assert not client.exists("job:99")
+
+
 def test_a_server_that_cannot_start_says_why(settings: Settings) -> None:
     folder = settings.redis_socket.parent
     folder.mkdir(parents=True)
