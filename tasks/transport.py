@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 GENERATE = "tasks.generate"
 DELIVER = "tasks.deliver"
 #: Headers of Celery that no message of a job has.
-_UNUSED = ("eta", "expires", "group", "parent_id", "shadow", "stamped_headers", "stamps", "replaced_task_nesting")
+_UNUSED = ("eta", "expires", "group", "shadow", "stamped_headers", "stamps", "replaced_task_nesting")
 _BODY = Limits(total_bytes=65_536, text_bytes=65_536, values=1000)
 
 
@@ -83,6 +83,9 @@ def _is_for(message: dict[str, Any], queue: str) -> bool:
     if headers.get("task") != (DELIVER if queue.partition("@")[0] == "io" else GENERATE):
         return False
     if not isinstance(headers.get("id"), str) or not isinstance(headers.get("retries", 0), int):
+        return False
+    # The parent of a delivery is the task that computed the job.
+    if not isinstance(headers.get("parent_id"), str | None):
         return False
     if any(headers.get(name) for name in _UNUSED) or headers.get("timelimit") not in (None, [None, None]):
         return False

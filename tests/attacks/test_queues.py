@@ -58,6 +58,17 @@ def test_workers_go_on_after_messages_that_make_no_sense(stack: Stack) -> None:
     assert "was dropped" in stack.log("io")
 
 
+def test_messages_of_jobs_are_not_dropped(stack: Stack) -> None:
+    def dropped() -> list[int]:
+        return [stack.log(name).count("was dropped") for name in ("gpu0", "io")]
+
+    before = dropped()
+    for model in ("tiny-image", "tiny-video"):
+        view = stack.wait(stack.submit(model=model))
+        assert (view["state"], view["attempt"]) == ("succeeded", 1)
+    assert dropped() == before
+
+
 def test_remote_control_still_reaches_the_workers(stack: Stack) -> None:
     job_id = stack.endless()
     assert stack.cancel(job_id).status_code == 200

@@ -43,6 +43,8 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 def given(environment: dict[str, str], *words: str) -> tuple[list[str], dict[str, str]]:
     """Run ``make`` and return the arguments and variables of the first command."""
+    outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # of the ``make`` that runs the tests
+    environment = {name: value for name, value in environment.items() if name not in outer}
     done = subprocess.run(
         ["make", *words], cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
     )

@@ -73,11 +73,12 @@ def test_workers_wait_while_redis_cannot_save_its_data(stack: Stack) -> None:
 def test_a_worker_waits_to_receive_and_can_be_stopped_meanwhile(stack: Stack) -> None:
     with memory_full(stack.store.client):
         stack.kill("io", signal.SIGTERM)
+        before = len(stack.log("io"))  # kombu logs a traceback where a worker that was connected is refused
         for _ in range(2):
             seen = len(stack.log("io"))
             stack.worker("io")
             wait_for(lambda start=seen: "no messages are received: " in stack.log("io")[start:], "the worker to wait")
             stack.kill("io", signal.SIGTERM)
         stack.worker("io")
-        assert "Traceback" not in stack.log("io")
+        assert "Traceback" not in stack.log("io")[before:]
     check(stack, [stack.submit(steps=1)])
