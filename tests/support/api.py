@@ -15,12 +15,15 @@ ENDLESS_STEPS = 100_000
 
 
 def wait_for(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
-    """Poll until ``condition()`` is true, and return its value."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
+    """Poll until ``condition()`` is true, and return its value.
+
+    The longer it takes, the rarer are the polls: most conditions are HTTP requests, which slow down what they wait for.
+    """
+    begun = time.monotonic()
+    while (waited_s := time.monotonic() - begun) < timeout_s:
         if value := condition():
             return value
-        time.sleep(0.02)
+        time.sleep(min(0.2, max(0.02, waited_s / 20)))
     raise AssertionError(f"waited {timeout_s:g} s in vain for {what}")
 
 
