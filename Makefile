@@ -5,7 +5,7 @@ TORCH ?= torch==2.13.0
 # make up: number of web servers, each for one GPU (1: one server for all GPUs).
 WEB_SERVERS ?= 1
 # make test: number of processes that share the test files.
-TESTERS ?= 3
+TESTERS ?= 4
 # Each file runs in one process, in the order of their names, so that the long files of tests/stack do not come last.
 TEST_OPTIONS := -n $(TESTERS) --dist loadfile --no-loadscope-reorder
 # make chaos: number of jobs, and the seed of the random numbers.

@@ -1,10 +1,14 @@
-"""The shipped models through the complete stack: pictures and clips show what their prompts say."""
+"""The shipped models through the complete stack: what their pictures and clips show, and the README's commands."""
 
 from __future__ import annotations
 
 import base64
 import io
+import os
+import re
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,8 +24,9 @@ from models.training.judge import judge_clip
 from models.training.scenes import Scene, Thing, draw_clip
 from tests.stack.test_events import messages
 from tests.stack.test_previews import picture
-from tests.support.harness import Stack, running
+from tests.support.harness import BIN, PATIENCE_S, Stack, running
 
+README = (PROJECT_ROOT / "README.md").read_text(encoding="utf-8")
 #: Maximum deviation of a channel from its colour, of 255.
 TOLERANCE = 90
 COLOURS = {"red": (230, 30, 30), "blue": (40, 80, 230), "green": (30, 160, 60), "yellow": (250, 220, 30)}
@@ -31,6 +36,7 @@ COLOURS = {"red": (230, 30, 30), "blue": (40, 80, 230), "green": (30, 160, 60), 
 def shipped() -> Iterator[Stack]:
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     with running(folder, PROJECT_ROOT / "models.toml", "gpu0", "io") as stack:
+        stack.wait(stack.submit(model="demo-image", steps=1))  # or a busy machine would exceed the wait of the README
         yield stack
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -165,3 +171,43 @@ def test_previews_show_what_becomes_of_the_shipped_model(shipped: Stack) -> None
     result = np.asarray(Image.open(io.BytesIO(shipped.get(f"/v1/jobs/{job_id}/result").content)).convert("RGB"))
     assert found
     assert min(likeness(one, result.astype(float)) for one in found) > 0.6
+
+
+# ---- the commands of the README, as they are printed
+
+
+def block(heading: str, language: str) -> str:
+    """Return the first code block of a language in a section of the README."""
+    section = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", README, re.MULTILINE | re.DOTALL)
+    assert section, f"the README has no section {heading!r}"
+    code = re.search(rf"^```{language}\n(.*?)^```", section[1], re.MULTILINE | re.DOTALL)
+    assert code, f"the section {heading!r} has no {language} block"
+    return code[1]
+
+
+def run(stack: Stack, folder: Path, code: str, *command: str | Path) -> None:
+    """Run a block in an empty folder, with the address replaced by that of the stack."""
+    code = code.replace("http://127.0.0.1:8000", stack.url("")).replace(".venv/bin/", f"{BIN}/")
+    environment = {**os.environ, "FRAMEMILL_URL": stack.url(""), "PYTHONPATH": str(PROJECT_ROOT / "src")}
+    done = subprocess.run(
+        [*command, code], cwd=folder, env=environment, capture_output=True, text=True, timeout=PATIENCE_S, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_curl_commands_submit_a_job_and_fetch_its_image(shipped: Stack, tmp_path: Path) -> None:
+    run(shipped, tmp_path, block("Submit a job with curl", "sh"), "bash", "-euo", "pipefail", "-c")
+    with Image.open(tmp_path / "circle.png") as image:
+        assert image.size == (128, 128)
+
+
+def test_the_python_example_saves_an_image(shipped: Stack, tmp_path: Path) -> None:
+    run(shipped, tmp_path, block("Use it from Python or the shell", "python"), sys.executable, "-c")
+    with Image.open(tmp_path / "circle.png") as image:
+        assert image.size == (128, 128)
+
+
+def test_the_command_saves_a_video(shipped: Stack, tmp_path: Path) -> None:
+    run(shipped, tmp_path, block("Use it from Python or the shell", "sh"), "bash", "-euo", "pipefail", "-c")
+    with av.open(str(tmp_path / "star.mp4")) as video:
+        assert video.streams.video[0].frames == 9

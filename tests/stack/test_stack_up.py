@@ -36,7 +36,7 @@ class Up:
 
     def __init__(self, data_dir: Path, models_file: Path, *command: str, **environment: str) -> None:
         self.command = command or ("stack", "up")
-        self.port = ports.next_free(HOST, 40_000 + os.getpid() % 10_000)
+        self.port = ports.next_free(HOST, 11_000 + 101 * os.getpid() % 8_000)
         self.flower_port = ports.next_free(HOST, self.port + 1)
         own = {"DATA_DIR": data_dir, "MODELS_FILE": models_file, "CPU_THREADS": "1", "PORT": self.port,
                "FLOWER_PORT": self.flower_port, "NOOP_STEP_MS": drawn_models.STEP_MS}  # fmt: skip

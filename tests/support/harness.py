@@ -26,6 +26,8 @@ from tests.support.api import ENDLESS_STEPS, PATIENCE_S, Api, wait_for
 
 __all__ = ["ENDLESS_STEPS", "PATIENCE_S", "Stack", "in_spool", "running", "wait_for"]
 
+#: Ports from here to 32,000 are below those that the system gives to outgoing connections.
+_FIRST_PORT = 20_000
 BIN = Path(sys.executable).parent
 
 
@@ -66,11 +68,16 @@ class Stack(Api):
         return self
 
     def web(self) -> None:
-        self.port = self.port or ports.next_free("127.0.0.1", 20_000 + 101 * os.getpid() % 20_000)
+        self.port = self.port or ports.next_free("127.0.0.1", _FIRST_PORT + 101 * os.getpid() % 12_000)
         # A web worker whose master was killed keeps responding until it notices.
         wait_for(lambda: ports.refusal("127.0.0.1", self.port) is None, "the port of the web server to be free")
-        self.run("web", "gunicorn", "app:create_app()", PORT=str(self.port))
-        wait_for(lambda: self._answers("/healthz"), "the web server")
+        process = self.run("web", "gunicorn", "app:create_app()", PORT=str(self.port))
+
+        def answers() -> bool:
+            assert process.poll() is None, f"the web server ended:\n{self.log('web')}"
+            return self._answers("/healthz")
+
+        wait_for(answers, "the web server")
 
     def worker(self, queue: str, *options: str, **environment: str) -> subprocess.Popen[bytes]:
         name = f"{queue}@%h"
