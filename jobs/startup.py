@@ -11,8 +11,8 @@ from jobs.folders import make_folder
 from jobs.models.backends import registry_of
 from jobs.settings import Settings
 from jobs.store.api_keys import HOW_TO_MAKE_A_KEY, KeyRing, callers_of
-from jobs.store.connection_check import check_connection
 from jobs.store.jobs import JobStore
+from jobs.store.scripts import check_connection
 
 #: Errors of a full disk. It may get space again, so processes start and wait for it.
 _FULL = (errno.ENOSPC, errno.EDQUOT)

@@ -11,12 +11,13 @@ from redis.backoff import NoBackoff
 from redis.commands.core import Script as RegisteredScript
 from redis.retry import Retry
 
-from jobs.errors import Unavailable
+from jobs.errors import BadSetting, Unavailable
 from jobs.outbound import webhook
 from jobs.settings import Settings
 from jobs.states import JobState
-from jobs.store import keys, refusals
+from jobs.store import keys
 from jobs.store.lua import loader, words
+from jobs.store.outages import refusals
 
 #: Time after which a preview is deleted unless a newer one comes or the job ends, seconds: one step of a large video
 #: and its decoding may take minutes.
@@ -53,7 +54,7 @@ class Scripts:
 
     ``message`` is the template of the Celery message that scripts send to a slot's worker (:mod:`tasks.message`);
     without it none is sent. Every method raises :class:`~jobs.errors.Unavailable` when Redis does not answer in time,
-    or refuses a command for the moment (a full disk, no memory left; see :mod:`jobs.store.refusals`).
+    or refuses a command for the moment (a full disk, no memory left; see :mod:`jobs.store.outages.refusals`).
     """
 
     def __init__(self, settings: Settings, client: redis.Redis | None = None, *, message: str = "") -> None:
@@ -131,3 +132,25 @@ def tables(settings: Settings, message: str) -> dict[str, str]:
         "RETENTION_MS": f"{{{retention}}}",
         "MESSAGE": f"[==[{message}]==]",
     }
+
+
+def check_connection(settings: Settings) -> None:
+    """Check what Redis itself says about ``REDIS_URL``. A server that does not answer is waited for later.
+
+    Raises:
+        BadSetting: Redis refuses the password or the database. The message does not contain the address.
+    """
+    if settings.embedded_redis:
+        return
+    client = connect(settings)
+    try:
+        client.ping()
+    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as exc:
+        raise BadSetting(f"REDIS_URL is refused by Redis: {exc}") from exc
+    except redis.ResponseError as exc:
+        if "DB index" in str(exc):
+            raise BadSetting(f"REDIS_URL is refused by Redis: {exc}") from exc
+    except redis.RedisError:
+        pass  # it may be starting
+    finally:
+        client.close()

@@ -17,9 +17,10 @@ import redis
 from jobs.errors import StoreRefuses
 from jobs.settings import Settings
 from jobs.slots.slot import Redelivery
-from jobs.store import events, keys, previews, refusals
+from jobs.store import events, keys, previews
 from jobs.store.client_state import LoginSessions
 from jobs.store.events import EventLog
+from jobs.store.outages import refusals
 from stack.embedded_redis import probe
 from stack.embedded_redis.binary import find_binary
 from stack.embedded_redis.probe import ServerState
