@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,15 +10,13 @@ from typing import Any
 import pytest
 
 from tests.support import drawn_models
-from tests.support.harness import Stack, running, wait_for
+from tests.support.harness import Stack, wait_for
 
 
 @pytest.fixture(scope="module")
 def stack(drawn_models_file: Path) -> Iterator[Stack]:
-    folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    with running(folder, drawn_models_file, "gpu0", "io", NOOP_STEP_MS=drawn_models.STEP_MS) as stack:
+    with drawn_models.stack_in_new_folder(drawn_models_file, "gpu0", "io") as stack:
         yield stack
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def message(**parts: Any) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import redis
 from jobs.store import keys
 from jobs.store.scripts import connect
 from tests.support import drawn_models
-from tests.support.harness import ENDLESS_STEPS, Stack, running, wait_for
+from tests.support.harness import ENDLESS_STEPS, Stack, wait_for
 
 #: Long enough to be killed in the middle, short enough to run again: about 3 s of steps.
 LONG_STEPS = 400
@@ -26,10 +24,8 @@ Start = Callable[..., Stack]
 @pytest.fixture(scope="module")
 def shared(drawn_models_file: Path) -> Iterator[Stack]:
     """A stack for tests that restart what they kill."""
-    folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    with running(folder, drawn_models_file, "gpu0", "io", NOOP_STEP_MS=drawn_models.STEP_MS) as stack:
+    with drawn_models.stack_in_new_folder(drawn_models_file, "gpu0", "io") as stack:
         yield stack
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def publications(stack: Stack, job_id: str) -> list[str]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import pytest
 
 from jobs.store import keys
 from tests.support import drawn_models
-from tests.support.harness import Stack, running, wait_for
+from tests.support.harness import Stack, wait_for
 from tests.support.refusing_redis import memory_full, unsaved
 
 NUMBER = 6
@@ -22,11 +20,9 @@ STEPS = 150
 
 @pytest.fixture(scope="module")
 def stack(drawn_models_file: Path) -> Iterator[Stack]:
-    folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    options = {"NOOP_STEP_MS": drawn_models.STEP_MS, "RESEND_AFTER_S": 1, "DELIVERY_LEASE_S": 3, "MAX_ATTEMPTS": 1}
-    with running(folder, drawn_models_file, "gpu0", "io", **options) as stack:
+    options = {"RESEND_AFTER_S": 1, "DELIVERY_LEASE_S": 3, "MAX_ATTEMPTS": 1}
+    with drawn_models.stack_in_new_folder(drawn_models_file, "gpu0", "io", **options) as stack:
         yield stack
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def begin(stack: Stack) -> list[str]:

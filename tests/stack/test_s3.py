@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-import shutil
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,17 +14,15 @@ import requests
 from PIL import Image
 
 from tests.support import drawn_models
-from tests.support.harness import Stack, running, wait_for
+from tests.support.harness import Stack, wait_for
 from tests.support.s3_server import LINK_TTL_S, S3Server
 
 
 @pytest.fixture(scope="module")
 def s3_stack(drawn_models_file: Path, s3: S3Server) -> Iterator[Stack]:
     """A stack that stores its files in the bucket."""
-    folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    with running(folder, drawn_models_file, "gpu0", "io", NOOP_STEP_MS=drawn_models.STEP_MS, **s3.environment) as stack:
+    with drawn_models.stack_in_new_folder(drawn_models_file, "gpu0", "io", **s3.environment) as stack:
         yield stack
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _link(s3_stack: Stack, job_id: str) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,16 +11,14 @@ import pytest
 from jobs.store import keys
 from jobs.store.scripts import connect
 from tests.support import drawn_models
-from tests.support.harness import Stack, running, wait_for
+from tests.support.harness import Stack, wait_for
 
 
 @pytest.fixture(scope="module")
 def pair(drawn_models_file: Path) -> Iterator[Stack]:
-    folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    options = {"AFFINITY_PLACES": 0, "NOOP_STEP_MS": drawn_models.STEP_MS}
-    with running(folder, drawn_models_file, "gpu0", "gpu1", "io", **options) as stack:
+    options = {"AFFINITY_PLACES": 0}
+    with drawn_models.stack_in_new_folder(drawn_models_file, "gpu0", "gpu1", "io", **options) as stack:
         yield stack
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_two_slots_share_the_work_and_never_run_two_jobs_each(pair: Stack) -> None:

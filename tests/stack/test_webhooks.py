@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -16,7 +14,8 @@ import framemill
 from framemill import webhooks
 from framemill.cli import main
 from framemill.errors import ApiError, WrongSignature
-from tests.support.harness import Stack, running, wait_for
+from tests.support import drawn_models
+from tests.support.harness import Stack, wait_for
 from tests.support.receiver import SECRET, Receiver, receiving
 from tests.support.webhook_calls import OPTIONS, cancelled, log, settled
 
@@ -24,10 +23,8 @@ from tests.support.webhook_calls import OPTIONS, cancelled, log, settled
 @pytest.fixture(scope="module")
 def io_stack(drawn_models_file: Path) -> Iterator[Stack]:
     """A server without GPU workers: jobs wait until they are cancelled or expire."""
-    folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    with running(folder, drawn_models_file, "io", **OPTIONS) as stack:
+    with drawn_models.stack_in_new_folder(drawn_models_file, "io", **OPTIONS) as stack:
         yield stack
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture

@@ -6,8 +6,14 @@ these models; pipelines are tested with the real ones.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from tests.support.harness import Stack, running
 
 #: Duration of a step, about that of a tiny pipeline.
 STEP_MS: Final = 8
@@ -38,3 +44,12 @@ def write(folder: Path) -> Path:
     path = folder / "models.toml"
     path.write_text(_MODELS)
     return path
+
+
+@contextmanager
+def stack_in_new_folder(models_file: Path, *workers: str, **environment: Any) -> Iterator[Stack]:
+    """Run a stack with drawn models in a folder with a short path, which is removed afterwards."""
+    folder = Path(tempfile.mkdtemp(prefix="fm-"))
+    with running(folder, models_file, *workers, **{"NOOP_STEP_MS": STEP_MS, **environment}) as stack:
+        yield stack
+    shutil.rmtree(folder, ignore_errors=True)
