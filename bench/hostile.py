@@ -45,7 +45,7 @@ class Load:
     name: str
     #: Sends the requests; returns what came back, and the number of bytes sent.
     send: Callable[[int], clients.Outcome]
-    #: Bytes of the decoded pictures.
+    #: Bytes of the decoded pictures: Pillow keeps 4 of each pixel.
     pictures_bytes: int = 0
     #: Keys of the server; '' if it has none.
     keys: str = ""
@@ -68,8 +68,8 @@ def loads() -> Iterable[Load]:
     yield _body("prompt <lora:aaa… of 20,000 characters", "/v1/jobs", _lora)
     yield _body("… AUTOMATIC1111: prompt <lora:aaa…", "/sdapi/v1/txt2img", _lora)
     yield _body("progress of 50,000 jobs, AIME worker", "/worker_job_progress", lambda: progress_list(50_000))
-    yield _body("png-info, 13,000 × 13,000", "/sdapi/v1/png-info", _large, pictures=13_000**2 * 3)
-    pictures, path = (4000**2 + 8000**2) * 3, "/sdapi/v1/extra-batch-images"
+    yield _body("png-info, 13,000 × 13,000", "/sdapi/v1/png-info", _large, pictures=13_000**2 * 4)
+    pictures, path = (4000**2 + 8000**2) * 4, "/sdapi/v1/extra-batch-images"
     yield _body("extra-batch-images, 10 of 4000 × 4000, doubled", path, _batch, pictures=pictures)
     yield _body("… extra-batch-images by 10 clients", path, _batch, number=10, pictures=pictures)
     yield _body("FLAC of an hour of silence, AIME", "/sound", _sound)

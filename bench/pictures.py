@@ -81,12 +81,12 @@ CASES: dict[str, Callable[[], list[Request]]] = {
     "png-info, 60 MB of text": lambda: [("/sdapi/v1/png-info", {"image": _texts(60)})] * 2,
     "img2img, PNG 64 MP RGBA, 4 at once": lambda: [img2img(plain(8000, mode="RGBA"))] * 4,
     "img2img, JPEG 64 MP progressive, 4 at once": lambda: [img2img(plain(8000, "JPEG", progressive=True))] * 4,
-    "img2img, WebP 64 MP, 4 at once": lambda: [img2img(plain(8000, "WEBP", **_TINY))] * 4,
+    "img2img, WebP 31 MP, 4 at once": lambda: [img2img(plain(5600, "WEBP", **_TINY))] * 4,
     "img2img, PNG noise of 27 MB": lambda: [img2img(noise(3000, compress_level=1))] * 3,
     "extra-batch-images, 10 x 4 MP doubled, 4 at once": lambda: [batch(*[plain(2000)] * 10, scale=2)] * 4,
     "extra-batch-images, 1 MP times 8, 3 at once": lambda: [batch(noise(1000), scale=8)] * 3,
     "AIME, TIFF 64 MP to PNG, 3 at once": lambda: [aime(image=_uri("image/tiff", plain(8000, "TIFF", **_DEFLATE)))] * 3,
-    "AIME, WebP 64 MP to PNG": lambda: [aime(image=_uri("image/webp", plain(8000, "WEBP", **_TINY)))] * 2,
+    "AIME, WebP 31 MP to PNG": lambda: [aime(image=_uri("image/webp", plain(5600, "WEBP", **_TINY)))] * 2,
     "AIME, FLAC of silence to WAV, 2 at once": lambda: [aime(sound=_uri("audio/flac", silence(1200)))] * 2,
 }  # fmt: skip
 

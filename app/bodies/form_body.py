@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -78,19 +79,19 @@ def _multipart(request: Request, stream: BodyStream, limits: Limits) -> Iterator
     try:
         decoder = MultipartDecoder(options.get("boundary", "").encode("ascii"), MAX_BUFFER_BYTES, max_parts=MAX_FIELDS)
         part: Field | File | None = None
-        content, is_bounded = bytearray(), False
+        content, is_bounded = io.BytesIO(), False
         for event in _events(decoder, stream):
             if isinstance(event, Field | File):
-                part, content, is_bounded = event, bytearray(), False
+                part, content, is_bounded = event, io.BytesIO(), False
             elif isinstance(event, Data) and part is not None:
-                is_bounded |= isinstance(part, Field) and not is_base64(event.data, is_start=not content)
-                content += event.data
-                if is_bounded and len(content) > limits.text_bytes:
+                is_bounded |= isinstance(part, Field) and not is_base64(event.data, is_start=not content.tell())
+                content.write(event.data)
+                if is_bounded and content.tell() > limits.text_bytes:
                     raise _too_much_text(limits)
                 if not event.more_data and isinstance(part, Field):
-                    yield part.name, content.decode(errors="replace")
-                elif not event.more_data:
-                    yield part.name, bytes(content) if isinstance(part, File) and part.filename else None
+                    yield part.name, str(content.getbuffer(), "utf-8", "replace")
+                elif not event.more_data:  # getvalue() does not copy
+                    yield part.name, content.getvalue() if isinstance(part, File) and part.filename else None
     except RequestEntityTooLarge:
         rule = f"must not have more than {MAX_FIELDS} fields, or fields with long headers"
         raise MalformedBody(Problem("body", rule)) from None

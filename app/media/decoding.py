@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TypeVar
@@ -77,6 +77,19 @@ class DecodingBudget:
             self._free_bytes -= turn.need_bytes
             self._free_threads -= 1
             turn.has_come.set()
+
+
+def one_long_request(settings: Settings) -> AbstractContextManager[None]:
+    """Let one request at a time have many pictures worked on, so that the pictures of all others get their turns.
+
+    Raises: DecodingBusy: the turn did not come within ``DECODE_WAIT_S``.
+    """
+    return _long_requests(settings.inputs.decode_wait_s).reserved(0)
+
+
+@lru_cache(maxsize=8)
+def _long_requests(wait_s: float) -> DecodingBudget:
+    return DecodingBudget(max_bytes=0, threads=1, wait_s=wait_s)
 
 
 @lru_cache(maxsize=8)

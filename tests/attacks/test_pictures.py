@@ -16,9 +16,10 @@ from typing import Any
 import av
 import pytest
 import requests
-from PIL import PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 from app.media import decoding
+from app.media.pictures import MAX_WEBP_PX
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.support.aime_endpoint import write_endpoint
 from tests.support.devoid_client import Client as DevoidClient
@@ -81,6 +82,13 @@ def test_a1111_refuses_a_picture_of_too_many_pixels(here: ServedApp, path: str) 
     response = a1111(here, path, image=b64(png(13_000, 13_000, bytes(1000))))
     assert (response.status_code, response.json()["detail"]) == (500, "Invalid encoded image")
     assert f"{MAX_PX} pixels" in response.json()["errors"]
+
+
+@pytest.mark.parametrize("path", ["png-info", "extra-single-image"])
+def test_a_webp_has_a_lower_limit(serve: Callable[..., ServedApp], path: str) -> None:
+    image = b64(encoded(Image.new("RGB", (5_700, 5_700)), "WEBP", lossless=True, method=0, quality=0))
+    response = a1111(serve(API_KEYS="caller:key-of-the-caller"), path, image=image)
+    assert (response.status_code, f"{MAX_WEBP_PX} pixels" in response.json()["errors"]) == (500, True)
 
 
 def test_png_info_decodes_no_pixels(here: ServedApp) -> None:
@@ -173,6 +181,19 @@ def test_every_protocol_says_in_its_own_shape_that_it_is_busy(here: ServedApp) -
     assert responses["a1111"].json()["error"] == responses["extras"].json()["error"] == "HTTPException"
     assert responses["aime"].json()["success"] is False
     assert a1111(here, "png-info", image=image).status_code == 200  # needs no memory
+
+
+def test_one_request_of_many_pictures_at_a_time(here: ServedApp) -> None:
+    image = b64(PNG)
+    with decoding.one_long_request(here.settings):
+        refused = a1111(here, "extra-batch-images", imageList=[{"data": image, "name": "a"}], upscaler_1="Nearest")
+        assert (refused.status_code, refused.headers.get("Retry-After")) == (503, "2"), refused.text
+        fields = {"model": "tiny-image", "kind": "img2img", "strength": 0.5, "image": image, "prompt": "a"}
+        submitted = requests.post(
+            here.url("/v1/jobs"), json=fields, headers={"Authorization": f"Bearer {KEY}"}, timeout=60
+        )
+        assert submitted.status_code == 201, submitted.text
+    assert a1111(here, "extra-single-image", image=image, upscaler_1="Nearest").status_code == 200
 
 
 @pytest.mark.usefixtures("nothing_left")

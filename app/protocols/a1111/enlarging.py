@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from flask import Response
 from PIL import Image
 
 from app.media import inputs
-from app.media.decoding import base64_steps, decode
+from app.media.decoding import base64_steps, decode, one_long_request
 from app.media.pictures import Opened, as_workers_need, open_picture
 from app.protocols.a1111.access import A1111Error
 from jobs.errors import InvalidRequest, Problem
@@ -25,6 +26,10 @@ _FILTERS = {"Lanczos": Image.Resampling.LANCZOS, "Nearest": Image.Resampling.NEA
 _RESULT_BYTES_PER_PX = 12
 #: Rows that are blended at once: blending keeps the interpreter to itself.
 _BLENDED_ROWS = 128
+#: Rows that are scaled at once.
+_SCALED_ROWS = 128
+#: Pixels on each side of a pixel that Lanczos looks at, of the larger one of the two images.
+_LANCZOS_SUPPORT_PX = 3
 _FILE_STEP_BYTES = 3 * 64 * 1024
 _Size = tuple[int, int]
 
@@ -42,7 +47,7 @@ def enlarged(texts: Sequence[str], fields: dict[str, Any], settings: Settings) -
         InvalidRequest: an image would become too large.
         DecodingBusy: too many images are being decoded.
     """
-    with ExitStack() as unfinished:
+    with one_long_request(settings), ExitStack() as unfinished:
         files: list[BinaryIO] = []
         left_bytes = MAX_RESULT_BYTES
         for text in texts:
@@ -93,7 +98,9 @@ def _enlarged(text: str, fields: dict[str, Any], settings: Settings) -> BinaryIO
 
 def _written(opened: Opened, fields: dict[str, Any], max_px: int) -> BinaryIO:
     try:
-        picture = (as_workers_need(opened) or opened.image).convert("RGB")
+        picture = as_workers_need(opened) or opened.image
+        if picture.mode != "RGB":  # convert() would copy it
+            picture = picture.convert("RGB")
     except Exception as exc:
         raise A1111Error(500, "Invalid encoded image", opened.damaged().message) from exc
     first, second = fields.get("upscaler_1", "None"), fields.get("upscaler_2", "None")
@@ -119,11 +126,36 @@ def _resized(picture: Image.Image, upscaler: str, fields: dict[str, Any], max_px
     if upscaler == "None":
         return picture.copy()
     larger, target = _sizes(picture.size, fields, max_px)
-    result = picture.resize(larger, _FILTERS[upscaler])
+    result = _scaled_picture(picture, larger, _FILTERS[upscaler])
     if target == larger:
         return result
     left, top = (larger[0] - target[0]) // 2, (larger[1] - target[1]) // 2
     return result.crop((left, top, left + target[0], top + target[1]))
+
+
+def _scaled_picture(picture: Image.Image, size: _Size, resampling: Image.Resampling) -> Image.Image:
+    """Return a picture of another size.
+
+    It is scaled in bands of rows, each one first in width, then in height: scaling all of it at once needs an image of
+    the new width and the old height as well. A band is scaled from all rows that its pixels depend on, so that there
+    are no seams.
+    """
+    if resampling == Image.Resampling.NEAREST:  # which needs no other image
+        return picture.resize(size, resampling)
+    (width, height), old_height = size, picture.height
+    result = Image.new(picture.mode, size)
+    # Rows around a band, in the picture and in the result.
+    around = math.ceil(_LANCZOS_SUPPORT_PX * max(1.0, old_height / height)) + 1
+    around_result = math.ceil(around * height / old_height)
+    for top in range(0, height, _SCALED_ROWS):
+        bottom = min(height, top + _SCALED_ROWS)
+        first, last = max(0, top - around_result), min(height, bottom + around_result)
+        start, end = first * old_height / height, last * old_height / height
+        old_first, old_last = max(0, math.floor(start)), min(old_height, math.ceil(end))
+        wide = picture.resize((width, old_last - old_first), resampling, (0, old_first, picture.width, old_last))
+        band = wide.resize((width, last - first), resampling, (0, start - old_first, width, end - old_first))
+        result.paste(band.crop((0, top - first, width, bottom - first)), (0, top))
+    return result
 
 
 def _largest_px(size: _Size, fields: dict[str, Any], max_px: int) -> int:

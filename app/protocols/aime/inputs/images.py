@@ -8,7 +8,7 @@ from typing import Any
 from PIL import Image, ImageOps
 
 from app.media.decoding import decode, off_the_hub
-from app.media.pictures import BYTES_PER_PX, OTHER_BYTES_PER_PX, has_too_many_scans
+from app.media.pictures import BYTES_PER_PX, OTHER_BYTES_PER_PX, has_too_many_scans, max_px_of
 from app.protocols.aime.endpoints.spec import Input, Rule
 from app.protocols.aime.inputs.values import BadValue, align_down, describe
 from jobs.settings import Settings
@@ -50,8 +50,9 @@ def convert_image(spec: Input, data: bytes, formats: tuple[str, ...], settings: 
     max_px, kind = settings.inputs.max_px, str(image.format).lower()
     if formats and kind not in formats:
         raise BadValue(f"must be {', '.join(formats)}, not {kind}")
-    if image.width * image.height > max_px:
-        raise BadValue(f"must not have more than {max_px} pixels")
+    most_px = max_px_of(kind, settings)
+    if image.width * image.height > most_px:
+        raise BadValue(f"must not have more than {most_px} pixels")
     attributes = spec.attributes
     target = fit_word(attributes.get("format"), kind, "format ")
     spaces = _SPACES.get(image.mode, ("other",)) + (("yuv",) if kind == "jpeg" else ())
