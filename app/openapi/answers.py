@@ -8,14 +8,10 @@ from marshmallow import INCLUDE, Schema, fields
 
 #: Content of a response of server-sent events.
 EVENT_STREAM = "text/event-stream"
-#: Schema of one of its events.
-EVENT: dict[str, Any] = {
-    "type": "object",
-    "properties": {
-        "id": {"type": "string", "description": "What `Last-Event-ID` continues from."},
-        "event": {"type": "string"},
-        "data": {"type": "string", "description": "JSON."},
-    },
+#: Its schema: the stream as one text, as clients read it that know no events.
+EVENTS: dict[str, Any] = {
+    "type": "string",
+    "description": "Events with `id` (what `Last-Event-ID` continues from), `event` and `data` (JSON).",
 }
 #: Schemas of bodies that are no JSON objects.
 TEXT: dict[str, Any] = {"type": "string"}

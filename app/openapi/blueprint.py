@@ -34,7 +34,7 @@ OF_BODIES = {
 #: and one that needs Redis.
 OF_REDIS = {503: "Redis or the object store does not respond; `Retry-After` says when to try again."}
 #: Media types of files: workers of endpoints also send sound, and others are downloads.
-MEDIA = ("image/*", "video/*", "audio/*", UNKNOWN_MEDIA_TYPE)
+MEDIA = ("image/*", "video/*", "audio/*")
 JSON, FORM = "application/json", "multipart/form-data"
 #: Content that no schema describes.
 _BINARY = {"type": "string", "format": "binary"}
@@ -121,7 +121,8 @@ class Blueprint(flask_smorest.Blueprint):
             name.replace("_", "-"): {"description": words, "schema": {"type": "string"}}
             for name, words in headers.items()
         }
-        content = {name: {"schema": _BINARY} for name in media_types or MEDIA}
+        # Generated clients read a file as bytes if it may have the media type of any file.
+        content = {name: {"schema": _BINARY} for name in (*(media_types or MEDIA), UNKNOWN_MEDIA_TYPE)}
         response = {"description": text, "content": content, "headers": described, "content_type": None}
         decorator: Callable[[View], View] = self.alt_response(status, response)
         return decorator

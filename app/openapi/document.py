@@ -72,7 +72,7 @@ class Api(flask_smorest.Api):
             self.spec.components.security_scheme(name, scheme)
         for description in self._descriptions:
             description()
-        body: dict[str, Any] = self.spec.to_dict()
+        body: dict[str, Any] = _with_plain_choices(self.spec.to_dict())
         operations = [operation for item in body["paths"].values() for operation in _operations(item).values()]
         # The tags of the operations, in place of the names of blueprints.
         tags = dict.fromkeys(tag for operation in operations for tag in operation["tags"])
@@ -85,6 +85,25 @@ def _text_types(converter: Any, field: Any, ret: dict[str, Any], **kwargs: Any) 
     if types is None or not isinstance(getattr(field, "root", None), TextSchema):
         return {}
     return {"type": [*types, "string", *(["null"] if field.allow_none else [])]}
+
+
+def _with_plain_choices(part: Any) -> Any:
+    """Return a part of the document in which null stands beside the choices of a field.
+
+    Generators of clients make one type of ``anyOf: [choices, null]``, but several of choices that include null.
+    """
+    if isinstance(part, list):
+        return [_with_plain_choices(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    choices = part.get("enum")
+    if isinstance(choices, list) and None in choices:
+        choice = {"enum": [value for value in choices if value is not None]}
+        names = [name for name in part.get("type", ()) if name != "null"]
+        choice |= {"type": names[0] if len(names) == 1 else names} if names else {}
+        rest = {name: value for name, value in part.items() if name not in ("enum", "type")}
+        return {**rest, "anyOf": [choice, {"type": "null"}]}
+    return {name: _with_plain_choices(value) for name, value in part.items()}
 
 
 def register_document(app: Flask, api: Api) -> None:

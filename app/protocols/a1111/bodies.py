@@ -64,8 +64,9 @@ _TYPES: dict[Any, Any] = {
 
 def schema(name: str, table: Mapping[str, tuple[Any, Any]]) -> Schema:
     """Return the schema of a table of fields, for validation and for the OpenAPI document."""
+    # Generators of clients refuse a default that is an object.
     fields_by_name = {
-        name: _TYPES.get(kind, kind)(allow_none=True, metadata={"default": default})
+        name: _TYPES.get(kind, kind)(allow_none=True, metadata={} if kind is dict else {"default": default})
         for name, (kind, default) in table.items()
     }
     return TextSchema.from_dict(fields_by_name, name=name)(unknown=INCLUDE)

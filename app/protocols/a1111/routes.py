@@ -226,7 +226,7 @@ _plain("GET", "cmd-flags", "Options of the original's command: none.", dict, EMP
 _plain("GET", "scripts", "Scripts: none.", lambda: {"txt2img": [], "img2img": []}, answers.A1111ScriptsAnswer())
 for _path in ("sd-vae", "hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles", "script-info",
               "extensions"):  # fmt: skip
-    _plain("GET", _path, f"{_path}: none.", list, {"type": "array", "maxItems": 0})
+    _plain("GET", _path, f"{_path}: none.", list, {"type": "array", "items": {}, "maxItems": 0})
 for _path in ("refresh-checkpoints", "refresh-vae", "refresh-embeddings", "refresh-loras"):
     _plain("POST", _path, "No effect: lists are always up to date.", lambda: None, NOTHING)
 for _path in ("unload-checkpoint", "reload-checkpoint"):

@@ -7,7 +7,7 @@ from typing import Any
 
 from werkzeug.routing import Rule as Route
 
-from app.openapi.answers import EVENT, EVENT_STREAM
+from app.openapi.answers import EVENT_STREAM, EVENTS
 from app.openapi.blueprint import OF_PAGES
 from app.openapi.document import NEEDS_KEY, Api
 from app.protocols.aime import answers
@@ -221,7 +221,7 @@ def _shared_operations() -> dict[str, dict[str, Any]]:
         "/stream_progress": {
             "summary": "Stream the progress of a job as server-sent events until it has finished",
             "parameters": _parameters(_IDS),
-            "responses": {"200": response("Events; the last one may be an error.", EVENT, EVENT_STREAM)},
+            "responses": {"200": response("Events; the last one may be an error.", EVENTS, EVENT_STREAM)},
         },
     }
 

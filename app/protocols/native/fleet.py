@@ -6,7 +6,7 @@ from flask import Response, current_app, jsonify
 
 from app.access import auth
 from app.extensions import settings, store
-from app.openapi.answers import EVENT, EVENT_STREAM
+from app.openapi.answers import EVENT_STREAM, EVENTS
 from app.openapi.blueprint import Blueprint
 from app.openapi.parameters import LAST_EVENT_ID
 from app.protocols.native import fleet_answers as answers
@@ -41,7 +41,7 @@ def get_queue() -> Response:
 @blueprint.route("/events", methods=["GET"])
 @blueprint.doc(parameters=[LAST_EVENT_ID])
 @blueprint.response(
-    200, EVENT, content_type=EVENT_STREAM, description="Server-sent events without end; `Last-Event-ID` replays."
+    200, EVENTS, content_type=EVENT_STREAM, description="Server-sent events without end; `Last-Event-ID` replays."
 )
 @blueprint.error(422, "`Last-Event-ID` is not an id of this stream.")
 def get_events() -> Response:

@@ -118,7 +118,7 @@ def get_job(job_id: str) -> Response:
 @blueprint.doc(parameters=[previews.PARAMETER, LAST_EVENT_ID])
 @blueprint.response(
     200,
-    bodies.EVENT,
+    bodies.EVENTS,
     content_type=bodies.EVENT_STREAM,
     description="Server-sent events until the job has finished; `Last-Event-ID` replays.",
 )
