@@ -51,7 +51,9 @@ key                       type     holds
 ``limits``                hash     key → how many of its jobs may hold a slot at once
 ``session:<digest>``      hash     a login at an endpoint: the caller, and the digest of its key
 ``requests:<who>``        string   number of requests of a session or key at an endpoint that limits them
-``session_vars:<digest>`` hash     what a browser's session keeps from one job to the next
+``session_vars:<digest>`` hash     what a browser's session keeps from one job to the next; ``…:<id>``: a job whose
+                                   result was added to it
+``worker:<slot>``         string   how a worker over HTTP described itself, by its first slot (JSON)
 ``options:<key>``         hash     settings of an AUTOMATIC1111 client: name → value (JSON)
 ``watched``               string   exists while somebody listens to Celery's events
 ``webhooks``              hash     key → webhook of all its jobs: url, receiver, events (JSON)
@@ -141,6 +143,7 @@ WEB_PROCESSES = PREFIX + "webs"
 SESSION = PREFIX + "session:"
 REQUESTS = PREFIX + "requests:"
 SESSION_VARS = PREFIX + "session_vars:"
+WORKER = PREFIX + "worker:"
 WATCHED = PREFIX + "watched"
 SWEPT_AT = PREFIX + "swept_at"
 FILES_LOCK = PREFIX + "lock:files"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -184,12 +183,6 @@ def holds(store: JobStore, slot: str, job_id: str, attempt: int) -> bool:
     """Return whether a slot works on this attempt of a job, which may be over already."""
     facts = store.call(lambda c: c.hmget(keys.SLOT + slot, "job", "attempt"))
     return list(facts) == [job_id, str(attempt)]
-
-
-def slot_description(store: JobStore, slot: str) -> dict[str, Any]:
-    """Return the description that a worker over HTTP gave of itself; empty for other slots."""
-    text = store.call(lambda c: c.hget(keys.SLOT + slot, "about"))
-    return dict(json.loads(str(text))) if text else {}
 
 
 def waiting_for(store: JobStore, model: str) -> int:
