@@ -44,7 +44,7 @@ key                       type     holds
 ``counters``              hash     submitted, succeeded, failed, … since the data was created; ``sequence``; ETA errors
 ``events``                stream   the newest events of all jobs
 ``idempotency:<key>:<k>`` string   job id and fingerprint of a request sent with an ``Idempotency-Key``
-``file:<key>:<path>``     string   the job whose output the caller gave this path
+``file:<key>:<path>``     string   the newest finished job whose output the caller gave this path
 ``minute:<key>:<minute>`` string   number of jobs that a key submitted in one minute
 ``keys``                  hash     SHA-256 of an API key → its service and permissions
 ``key_names``             hash     service → SHA-256 of its key: a service has one

@@ -191,7 +191,7 @@ def waiting_for(store: JobStore, model: str) -> int:
 
 
 def job_id_of_path(store: JobStore, key_id: str, path: str) -> str | None:
-    """Return the id of the job to whose output a caller of this key gave this name, or None."""
+    """Return the id of the newest finished job to whose output a caller of this key gave this name, or None."""
     job_id = store.call(lambda c: c.get(f"{keys.FILE}{key_id}:{path}"))
     return str(job_id) if job_id else None
 
