@@ -14,6 +14,8 @@ SEED ?= 1
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
+# Tools for tests, checks and benchmarks, which running Framemill does not need.
+TOOLS_STAMP := $(VENV)/.tools-done
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-quick lint bench chaos gpu-check clean
@@ -30,24 +32,24 @@ demo: $(STAMP) ## start everything, make an image and a video, stop everything
 up: $(STAMP) ## start everything; Ctrl-C stops it
 	@$(BIN)/python -m stack up --services $(WEB_SERVERS)
 
-test: $(STAMP) ## run all tests
+test: $(TOOLS_STAMP) ## run all tests
 	@$(BIN)/python -m pytest $(TEST_OPTIONS)
 
-test-quick: $(STAMP) ## run the tests that start no processes but Redis: tests/unit, tests/store, tests/http
+test-quick: $(TOOLS_STAMP) ## run the tests that start no processes but Redis: tests/unit, tests/store, tests/http
 	@$(BIN)/python -m pytest $(TEST_OPTIONS) tests/unit tests/store tests/http
 
-lint: $(STAMP) ## check style, types and imports
+lint: $(TOOLS_STAMP) ## check style, types and imports
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 
-bench: $(STAMP) ## run all benchmarks in a short form; bench/RESULTS.md explains the figures
+bench: $(TOOLS_STAMP) ## run all benchmarks in a short form; bench/RESULTS.md explains the figures
 	@$(BIN)/python -m bench
 
-chaos: $(STAMP) ## kill processes at random while N jobs run (SEED=1); no job may be lost
+chaos: $(TOOLS_STAMP) ## kill processes at random while N jobs run (SEED=1); no job may be lost
 	@$(BIN)/python -m bench.chaos --jobs $(N) --seed $(SEED)
 
-gpu-check: $(STAMP) ## on a machine with a CUDA device: checks and measurements that need one
+gpu-check: $(TOOLS_STAMP) ## on a machine with a CUDA device: checks and measurements that need one
 	@$(BIN)/python -m bench.gpu_check
 
 clean: ## remove the environment and caches; jobs and outputs (var, outputs) are kept
@@ -64,8 +66,9 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt
 	    echo "Framemill needs Python 3.11 or newer; python3 is $$(python3 --version 2>/dev/null || echo missing)." >&2; exit 1; \
 	fi; \
 	if [ ! -x $(BIN)/python ]; then echo "creating $(VENV) with $$python"; $$python -m venv $(VENV); fi; \
-	echo "installing $(TORCH) (large on the first run)"; \
-	$(BIN)/python -m pip install --quiet -c constraints.txt '$(TORCH)'; \
-	echo "installing Framemill and its dependencies"; \
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'; \
+	$(BIN)/python -m stack.environment --torch '$(TORCH)' server,worker; \
 	touch $(STAMP)
+
+$(TOOLS_STAMP): $(STAMP)
+	@$(BIN)/python -m stack.environment test
+	@touch $(TOOLS_STAMP)

@@ -6,7 +6,7 @@ import pytest
 
 from jobs.record import Output
 from tests.support.pictures import JPEG, PNG
-from tests.support.service import Service, key
+from tests.support.service import Service, key, later
 
 
 def preview(service: Service, step: int, content: bytes = JPEG) -> None:
@@ -44,6 +44,17 @@ def test_a_result_that_is_not_ready_is_a_conflict(service: Service, leaf: str) -
         assert refused.get_json()["detail"] == message
         if message.endswith("yet"):
             service.fail()
+
+
+def test_a_result_is_waited_for(service: Service) -> None:
+    job_id = service.submit()
+    path = f"/v1/jobs/{job_id}/result"
+    assert service.get(f"{path}?wait=0.1").status_code == 409
+    with later(service.finish):
+        assert service.get(f"{path}?wait=60").data == PNG
+    assert service.get(path, headers={"Prefer": "wait=60"}).data == PNG
+    assert service.get("/v1/jobs/unknown/result?wait=60").status_code == 404
+    assert service.get(f"{path}?wait=soon").get_json()["error"]["fields"][0]["field"] == "wait"
 
 
 @pytest.mark.parametrize("index", ["1", "-1", "first", ""])

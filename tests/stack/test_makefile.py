@@ -38,19 +38,24 @@ def environment(tmp_path: Path) -> dict[str, str]:
         stub.write_text(STUB)
         stub.chmod(0o755)
     (tmp_path / ".setup-done").touch()
+    (tmp_path / ".tools-done").touch()
     return {**os.environ, "VENV": str(tmp_path)}
 
 
 def given(environment: dict[str, str], *words: str) -> tuple[list[str], dict[str, str]]:
     """Run ``make`` and return the arguments and variables of the first command."""
+    return all_given(environment, *words)[0]
+
+
+def all_given(environment: dict[str, str], *words: str) -> list[tuple[list[str], dict[str, str]]]:
+    """Run ``make`` and return the arguments and variables of each command."""
     outer = ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")  # of the ``make`` that runs the tests
     environment = {name: value for name, value in environment.items() if name not in outer}
     done = subprocess.run(
         ["make", *words], cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
-    arguments, variables = json.loads(done.stdout.splitlines()[0])
-    return arguments, variables
+    return [(*json.loads(line),) for line in done.stdout.splitlines() if line.startswith("[")]
 
 
 def test_the_number_of_web_servers(environment: dict[str, str]) -> None:
@@ -70,3 +75,14 @@ def test_a_printed_command_runs(environment: dict[str, str], command: str) -> No
     assigned, _, target = command.partition("make ")
     variables = dict(pair.split("=", 1) for pair in assigned.split())
     given({**environment, **variables}, *target.split())
+
+
+def test_setup_installs_what_running_needs_and_the_tests_their_tools(environment: dict[str, str]) -> None:
+    for stamp in (".setup-done", ".tools-done"):
+        (Path(environment["VENV"]) / stamp).unlink()
+    running = ["-m", "stack.environment", "--torch", "torch==2.13.0", "server,worker"]
+    tools = ["-m", "stack.environment", "test"]
+    assert [arguments for arguments, _ in all_given(environment, "setup")] == [running]
+    assert [arguments for arguments, _ in all_given(environment, "setup")] == []
+    assert [arguments for arguments, _ in all_given(environment, "lint")] == [tools, ["check", "."], [], []]
+    assert given(environment, "up")[0][:3] == ["-m", "stack", "up"]

@@ -109,9 +109,7 @@ class HeldConnection:
         return False
 
 
-def hold(
-    requests: HeldRequests, new_request: HeldRequest, digest: str, *, forced: bool, random: bool
-) -> HeldConnection:  # fmt: skip
+def hold(requests: HeldRequests, new_request: HeldRequest, digest: str, *, forced: bool) -> HeldConnection:
     """Open a request, or take over the earlier request that it repeats.
 
     Args:
@@ -119,7 +117,6 @@ def hold(
         new_request: the request if it is new.
         digest: digest of the body.
         forced: whether the client chose the id.
-        random: whether the seed is random.
 
     Raises:
         ClientDisconnected: the client has closed its connection.
@@ -129,7 +126,7 @@ def hold(
     has_hung_up = waiting.hung_up()
     pings: dict[str, int] = {}
     while True:
-        opening = requests.open(new_request, digest, forced=forced, random=random, pings=pings)
+        opening = requests.open(new_request, digest, forced=forced, pings=pings)
         if opening.request is not None:
             connection.request = opening.request
             return connection

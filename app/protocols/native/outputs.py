@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from flask import Response, request
 
+from app import waiting
 from app.access import auth
 from app.downloads import finished_job, send_object
 from app.extensions import objects
 from app.openapi.blueprint import Blueprint, View
+from app.openapi.parameters import PREFER, WAIT
 from jobs.errors import InvalidRequest, ObjectNotFound, Problem
 from jobs.job_view import JOBS_PATH
 from jobs.record import Job, Output
@@ -25,15 +28,15 @@ _INDEX = {
 }
 
 
-def _answers(text: str) -> Callable[[View], View]:
+def _answers(text: str, *parameters: Mapping[str, Any]) -> Callable[[View], View]:
     """Document the responses of a route that sends a file."""
 
     def document(view: View) -> View:
         for decorator in (
-            blueprint.download(text, _INDEX),
+            blueprint.download(text, _INDEX, *parameters),
             blueprint.error(409, "The job has no result, or none yet."),
             blueprint.error(410, "The files of the job have expired."),
-            blueprint.error(422, "There is no output with this index."),
+            blueprint.error(422, "There is no output with this index, or a parameter is wrong."),
         ):
             view = decorator(view)
         return view
@@ -42,10 +45,13 @@ def _answers(text: str) -> Callable[[View], View]:
 
 
 @blueprint.route("/<job_id>/result", methods=["GET"])
-@_answers("The file.")
+@_answers("The file.", WAIT, PREFER)
 @blueprint.error(404, "Unknown id, or the file is no longer stored; the code says which.")
 def get_result(job_id: str) -> Response:
-    """Download an output."""
+    """Download an output. With `?wait=` (seconds), respond when the job has finished or the time has passed."""
+    if wait_s := waiting.requested_wait_s():
+        with waiting.listening(job_id) as listener:
+            waiting.wait_until_over(auth.visible_job(job_id), wait_s, listener)
     job, index = _requested(job_id)
     return _send(job, job.outputs[index], f"{job_id}-{index}")
 
