@@ -16,6 +16,7 @@ from jobs.errors import FramemillError, InvalidRequest, Problem
 from jobs.settings import Settings
 from jobs.store.api_keys import KeyRing
 from jobs.store.jobs import JobStore
+from jobs.store.scripts import check_connection
 
 _service = click.argument("service", metavar="SERVICE")
 
@@ -24,7 +25,9 @@ _service = click.argument("service", metavar="SERVICE")
 @click.pass_context
 def keys(context: click.Context) -> None:
     """Create, list and revoke API keys. Needs the settings of the server: run it in the folder of the checkout."""
-    context.obj = KeyRing(JobStore(Settings.from_env()))
+    settings = Settings.from_env()
+    check_connection(settings)
+    context.obj = KeyRing(JobStore(settings))
 
 
 @keys.command()
@@ -54,7 +57,7 @@ def list_keys(ring: KeyRing) -> None:
 @_service
 @click.pass_obj
 def revoke(ring: KeyRing, service: str) -> None:
-    """Revoke the key of SERVICE. The last admin key stays."""
+    """Revoke the key of SERVICE. The last admin key and the last key stay."""
     ring.revoke(service)
     click.echo(f"the key of {service} was revoked")
 

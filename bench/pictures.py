@@ -27,7 +27,7 @@ from bench.common import clean_environment, machine, short_folder
 from tests.support import drawn_models
 from tests.support.aime_endpoint import write_endpoint
 from tests.support.harness import Stack, running
-from tests.support.pictures import b64, encoded, picture
+from tests.support.pictures import b64, chunk, encoded, picture, png
 
 MIB = 2**20
 _DEFLATE: dict[str, Any] = {"compression": "tiff_adobe_deflate"}
@@ -79,6 +79,8 @@ def batch(*images: str, scale: float) -> Request:
 CASES: dict[str, Callable[[], list[Request]]] = {
     "png-info, 169 MP": lambda: [("/sdapi/v1/png-info", {"image": plain(13_000)})] * 2,
     "png-info, 60 MB of text": lambda: [("/sdapi/v1/png-info", {"image": _texts(60)})] * 2,
+    "img2img, 60 MB of text": lambda: [img2img(_texts(60))] * 2,
+    "png-info, 100,000 chunks": lambda: [("/sdapi/v1/png-info", {"image": _chunks(99_990)})] * 2,
     "img2img, PNG 64 MP RGBA, 4 at once": lambda: [img2img(plain(8000, mode="RGBA"))] * 4,
     "img2img, JPEG 64 MP progressive, 4 at once": lambda: [img2img(plain(8000, "JPEG", progressive=True))] * 4,
     "img2img, WebP 31 MP, 4 at once": lambda: [img2img(plain(5600, "WEBP", **_TINY))] * 4,
@@ -102,6 +104,10 @@ def _texts(mib: int) -> str:
     for number in range(mib):
         notes.add_text(f"t{number}", "a" * (MIB - 100), zip=True)
     return b64(encoded(picture(), "PNG", pnginfo=notes))
+
+
+def _chunks(number: int) -> str:
+    return b64(png(8, 8, bytes(72), extra=chunk(b"teXt", b"") * number))
 
 
 class _Watch:

@@ -85,17 +85,16 @@ class Submission(JobOptions):
         subscription = self.subscriber.to_record() if self.subscriber else {}
         return {**encode(self), **{name: value for name, value in scheduling.items() if value != ""}, **subscription}
 
-    def to_job(self, job_id: str, *, created_at_ms: int, slot: str | None, path: str) -> Job:
+    def to_job(self, job_id: str, *, created_at_ms: int, slot: str | None) -> Job:
         """Return the job as it was accepted.
 
         Args:
             job_id: its id.
             created_at_ms: when it was accepted, milliseconds since 1970.
             slot: the slot it was bound to at once, or None.
-            path: the name of its output.
         """
         options = {name: getattr(self, name) for name in storage_of(JobOptions)}
-        options |= {"webhook": self.webhook or None, "path": path}
+        options["webhook"] = self.webhook or None
         return Job(
             **options, job_id=job_id, state=JobState.QUEUED, key_id=self.caller.key_id, created_at_ms=created_at_ms,
             slot=slot, attempt=1 if slot else 0, steps=self.request.total_steps,

@@ -9,6 +9,10 @@ from jobs.settings import PROJECT_ROOT
 if sys.path.count(str(PROJECT_ROOT)) < 2:
     sys.path.append(str(PROJECT_ROOT))
 
-from tasks.celery_app import app
+from tasks import flower
+
+flower.prepare_if_started()
+
+from tasks.celery_app import app  # noqa: E402
 
 __all__ = ["app"]

@@ -15,6 +15,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from app.media import colour_profiles, flattening
 from app.media.decoding import decode, off_the_hub
+from jobs import png_chunks
 from jobs.errors import InvalidRequest, Problem
 from jobs.settings import Settings
 
@@ -49,8 +50,9 @@ _JPEG_SCAN = b"\xff\xda"
 _SEARCH_STEP_BYTES = 1024 * 1024
 _EXIF_ORIENTATION = 0x0112
 
-# Texts in a PNG may be compressed: without this limit of the process, 60 KB of them become 64 MB.
-PngImagePlugin.MAX_TEXT_MEMORY = 8 * 1024 * 1024
+# Texts in a PNG may be compressed: without this limit of the process, 60 KB of them become 64 MB. Files are opened
+# without the texts that exceed it.
+PngImagePlugin.MAX_TEXT_MEMORY = png_chunks.MAX_TEXT_BYTES
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,8 @@ class Opened:
 
     #: Its format, as the suffix of a file.
     suffix: str
+    #: The file, without texts and profiles that are too large.
+    data: bytes
     image: Image.Image
     #: Whether the file ends where the image does.
     is_exact: bool
@@ -123,13 +127,16 @@ def _opened(
     try:
         if has_too_many_scans(data):
             raise refused(f"must not have more than {MAX_JPEG_SCANS} scans", shown)
-        opened = Opened(suffix, reader(io.BytesIO(data)), _ENDS[suffix](data), shown)
+        data = png_chunks.without_large_texts(data)
+        opened = Opened(suffix, data, reader(io.BytesIO(data)), _ENDS[suffix](data), shown)
         most_px = max_px_of(suffix, settings)
         if opened.image.width * opened.image.height > most_px:
             raise refused(f"must not have more than {most_px} pixels", shown)
         return opened
     except InvalidRequest:
         raise
+    except png_chunks.TooManyChunks:
+        raise refused(f"must not have more than {png_chunks.MAX_CHUNKS} chunks", shown) from None
     except Exception:  # Pillow raises a dozen types of exceptions for damaged files
         raise refused(f"is damaged or incomplete ({MEDIA_TYPES[suffix]})", shown) from None
 
@@ -163,7 +170,7 @@ def normalised(
     """
     opened = open_picture(data, settings, shown)
     changed = decode(opened.need_bytes, lambda: _rewritten(opened, flatten, inverted, max_side_px), settings)
-    return (data, opened.suffix) if changed is None else (changed, "png")
+    return (opened.data, opened.suffix) if changed is None else (changed, "png")
 
 
 def _rewritten(opened: Opened, flatten: Flatten, inverted: bool, max_side_px: int) -> bytes | None:

@@ -30,6 +30,7 @@ from jobs.models.toml_fields import (
 )
 from jobs.models.toml_lines import TomlFile
 from jobs.slots.slot import is_slot
+from jobs.suggestions import did_you_mean
 
 EXECUTORS = ("diffusers", "noop", "drawing", "remote")
 DTYPES = ("auto", "float32", "float16", "bfloat16")
@@ -76,13 +77,15 @@ class _Scheduler(TypedField):
 
     types = (str,)
     default_error_messages = {
-        "invalid": f"unknown scheduler; known: {', '.join(schedulers.SAMPLERS)}, some followed by a schedule"
+        "invalid": "must be the name of a scheduler",
+        "unknown": f"unknown scheduler{{hint}} known: {', '.join(schedulers.SAMPLERS)}, some followed by a schedule",
     }
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        choice = schedulers.parse(super()._deserialize(value, attr, data, **kwargs))
+        text = super()._deserialize(value, attr, data, **kwargs)
+        choice = schedulers.parse(text)
         if choice is None:
-            raise self.make_error("invalid")
+            raise self.make_error("unknown", hint=did_you_mean(text, schedulers.names_of("diffusion")) or ";")
         return str(choice)
 
 
@@ -183,6 +186,7 @@ class ModelSchema(LoadOptionsSchema):
         for name, weight in weights.items():
             if loras.path_of(self._folder / table["loras"], name) is None:
                 rule = f"{table['loras']} has no {loras.SUFFIX} file of this name"
+                rule += did_you_mean(name, loras.names(self._folder / table["loras"]))
                 raise ValidationError({"default_loras": {name: [rule]}})
             if weight not in limit:
                 raise ValidationError({"default_loras": {name: [f"must be {limit}"]}})

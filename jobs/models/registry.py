@@ -11,6 +11,7 @@ from pathlib import Path
 from jobs.errors import ModelNotFound
 from jobs.models import file as models_file
 from jobs.models.spec import Kind, ModelSpec, Range
+from jobs.suggestions import did_you_mean
 
 __all__ = ["Kind", "ModelRegistry", "ModelSpec", "Range"]
 
@@ -37,7 +38,9 @@ class ModelRegistry:
         try:
             return self._specs[name]
         except KeyError:
-            raise ModelNotFound(f"model {name!r} does not exist; known: {', '.join(self._specs) or 'none'}") from None
+            hint = did_you_mean(name, self._specs)
+            known = ", ".join(self._specs) or "none"
+            raise ModelNotFound(f"model {name!r} does not exist{hint or ';'} known: {known}") from None
 
     def default_for(self, kind: Kind) -> ModelSpec | None:
         """Return the default model of a kind; None if no model offers it."""

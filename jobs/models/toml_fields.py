@@ -7,10 +7,15 @@ from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
 
+from jobs.suggestions import did_you_mean
 
-def unknown_key(known: Collection[str]) -> str:
-    """Return the rule that an unknown key breaks."""
-    return f"unknown key; known: {', '.join(sorted(known))}"
+#: Stands for the rule that an unknown key breaks until its name is known.
+_UNKNOWN = "unknown key"
+
+
+def unknown_key(known: Collection[str], key: str = "") -> str:
+    """Return the rule that an unknown key breaks, with the known key that is most like it."""
+    return f"unknown key{did_you_mean(key, known) or ';'} known: {', '.join(sorted(known))}"
 
 
 class TableSchema(Schema):
@@ -23,7 +28,14 @@ class TableSchema(Schema):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.error_messages |= {"unknown": unknown_key(self.fields), "type": self.type_rule}
+        self.error_messages |= {"unknown": _UNKNOWN, "type": self.type_rule}
+
+    def handle_error(self, error: ValidationError, data: Any, **kwargs: Any) -> None:
+        """Name the known key that is most like each unknown one."""
+        known = [field.data_key or name for name, field in self.fields.items()]
+        for key, rules in error.messages.items() if isinstance(error.messages, dict) else ():
+            if rules == [_UNKNOWN]:
+                error.messages[key] = [unknown_key(known, str(key))]
 
 
 class TypedField(fields.Field[Any]):

@@ -17,6 +17,7 @@ from jobs.requests.prompt_tags import quoted, taken_out
 from jobs.requests.schedulers_loras_mix import loras_of, mix_of, scheduler_of
 from jobs.requests.strength import enough_for_one_step
 from jobs.settings import Settings
+from jobs.suggestions import did_you_mean
 
 #: Input fields, as messages name them.
 _INPUTS = {"image": "an input image", "mask": "a mask", "mix": "a mix of texts and images"}
@@ -291,6 +292,7 @@ def _model_and_kind(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple
             spec: ModelSpec | None = registry.get(fields["model"])
         except ModelNotFound:
             rule = f"must be one of {', '.join(registry.names()) or 'none'}"
+            rule += did_you_mean(fields["model"], registry.names())
             raise InvalidRequest(Problem("model", rule, fields["model"])) from None
     else:
         spec = registry.default_for(kind or _closest(tuple(Kind), inputs))

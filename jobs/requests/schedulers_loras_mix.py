@@ -11,6 +11,7 @@ from typing import Any
 from jobs.errors import Problem
 from jobs.models import loras, schedulers
 from jobs.models.spec import ModelSpec, Range
+from jobs.suggestions import did_you_mean
 
 MAX_LORAS = 8
 _LORA_WEIGHTS = ("weight", "text_encoder_weight")
@@ -33,7 +34,8 @@ def scheduler_of(spec: ModelSpec, fields: Mapping[str, Any], problems: list[Prob
     elif name:
         rule = f"must be one of {known} for model {spec.name}"
     else:
-        rule = f"is not a known scheduler; model {spec.name} has {known}"
+        hint = did_you_mean(requested, spec.schedulers or [spec.scheduler or ""])
+        rule = f"is not a known scheduler{hint or ';'} model {spec.name} has {known}"
     problems.append(Problem("scheduler", rule, requested))
     return None
 
@@ -53,7 +55,8 @@ def loras_of(spec: ModelSpec, fields: Mapping[str, Any], problems: list[Problem]
         if spec.loras is None:
             problems.append(Problem(f"{label}.name", f"is not supported: model {spec.name} has no LoRAs", sent))
         elif sent not in known:
-            rule = f"is not a LoRA of model {spec.name}; known: {', '.join(spec.lora_names()) or 'none'}"
+            hint = did_you_mean(sent, known)
+            rule = f"is not a LoRA of model {spec.name}{hint or ';'} known: {', '.join(spec.lora_names()) or 'none'}"
             problems.append(Problem(f"{label}.name", rule, sent))
         elif any(name == other["name"] for other in checked):
             problems.append(Problem(f"{label}.name", "is named twice", sent))

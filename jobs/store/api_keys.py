@@ -73,18 +73,21 @@ class KeyRing:
     def revoke(self, key_id: str) -> None:
         """Revoke the key of a service.
 
-        The last admin key cannot be revoked: without it nobody could operate the server, and a server without any key
-        accepts every caller.
+        The last admin key cannot be revoked, because without it nobody could operate the server. Nor can the last key
+        of all, because a server without any key accepts every caller.
 
         Raises:
             KeyNotFound: the service has no key.
-            Conflict: it is the last admin key.
+            Conflict: it is the last admin key, or the last key.
         """
         callers = self._stored()
         digests = [digest for digest, caller in callers.items() if caller.key_id == key_id]
         if not digests:
             raise KeyNotFound(f"there is no key for {key_id[:64]!r}")
-        if all(digest in digests or not caller.is_admin for digest, caller in callers.items()):
+        others = [caller for digest, caller in callers.items() if digest not in digests]
+        if not others:
+            raise Conflict("this is the last key; a server without keys accepts every caller: make another one first")
+        if any(callers[digest].is_admin for digest in digests) and not any(caller.is_admin for caller in others):
             raise Conflict("this is the last admin's key: make another one first")
         self._delete(digests)
         names = (keys.LIMITS, keys.API_KEY_NAMES, keys.WEBHOOKS, keys.WEBHOOK_SECRETS)

@@ -1,8 +1,12 @@
-"""State that servers of other protocols keep for their clients: logins, request counts, session variables, options."""
+"""State that servers of other protocols keep for their clients and workers.
+
+Logins, request counts, session variables, options, and how workers described themselves.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,9 +15,18 @@ from jobs.errors import StoreRefuses
 from jobs.store import keys
 from jobs.store.scripts import Scripts
 
-#: Lifetime of a login and of session variables, renewed by use; also the period in which requests are counted,
-#: in seconds.
+#: Lifetime of a login, of session variables and of a worker's description, renewed by use; also the period in which
+#: requests are counted, in seconds.
 SESSION_TTL_S = 30 * 24 * 3600
+
+
+def _renewed(store: Scripts, name: str) -> str:
+    """Return a text that is kept for ``SESSION_TTL_S`` after its last use; '' if there is none."""
+    try:
+        text = store.call(lambda c: c.getex(name, ex=SESSION_TTL_S))
+    except StoreRefuses:  # what cannot be renewed now is still valid
+        text = store.call(lambda c: c.get(name))
+    return str(text or "")
 
 
 class LoginSessions:
@@ -29,11 +42,8 @@ class LoginSessions:
 
     def key_digest(self, session: str) -> str | None:
         """Return the digest of the API key that the session was opened with and renew the session; None: unknown."""
-        try:
-            text = self._store.call(lambda c: c.getex(self._name(session), ex=SESSION_TTL_S))
-        except StoreRefuses:  # a session that cannot be renewed now is still valid
-            text = self._store.call(lambda c: c.get(self._name(session)))
-        return str(json.loads(str(text))["key"]) if text else None
+        text = _renewed(self._store, self._name(session))
+        return str(json.loads(text)["key"]) if text else None
 
     def _name(self, session: str) -> str:
         return keys.SESSION + digest_of(session)
@@ -77,10 +87,40 @@ class SessionVariables:
         texts: dict[str, str] = self._store.call(lambda c: c.hgetall(self._name))
         return {name: json.loads(text) for name, text in texts.items()}
 
-    def update(self, values: Mapping[str, Any]) -> None:
-        """Set these values and renew the session."""
+    def update(self, values: Mapping[str, Any], job_id: str, kept_s: float) -> None:
+        """Set the values that the result of a job has, and renew the session.
+
+        A result that is read again within ``kept_s`` changes nothing: newer jobs may have set the values since.
+        """
         texts = {name: json.dumps(value) for name, value in values.items()}
-        self._store.call(lambda c: (c.hset(self._name, mapping=texts), c.expire(self._name, SESSION_TTL_S)))
+        added = f"{self._name}:{job_id}"
+
+        def add(connection: Any) -> None:
+            if connection.exists(added):
+                return
+            pipe = connection.pipeline()
+            pipe.hset(self._name, mapping=texts)
+            pipe.expire(self._name, SESSION_TTL_S)
+            pipe.set(added, 1, ex=max(1, math.ceil(kept_s)))
+            pipe.execute()
+
+        self._store.call(add)
+
+
+class WorkerFacts:
+    """How a worker over HTTP described itself, by the name of its first slot; kept while it has no slot."""
+
+    def __init__(self, store: Scripts, slot: str) -> None:
+        self._store, self._name = store, keys.WORKER + slot
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the description and renew it; None: the worker is unknown."""
+        text = _renewed(self._store, self._name)
+        return dict(json.loads(text)) if text else None
+
+    def write(self, facts: Mapping[str, Any]) -> None:
+        """Set the description."""
+        self._store.call(lambda c: c.set(self._name, json.dumps(facts), ex=SESSION_TTL_S))
 
 
 class ClientOptions:

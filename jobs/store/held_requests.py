@@ -53,7 +53,7 @@ class HeldRequests:
         self._store, self.key_id = store, key_id
 
     def open(
-        self, request: HeldRequest, digest: str, *, forced: bool, pings: Mapping[str, int] | None = None
+        self, request: HeldRequest, digest: str, *, forced: bool, random: bool, pings: Mapping[str, int] | None = None
     ) -> Opening:  # fmt: skip
         """Open a request, or take over the one that it repeats.
 
@@ -61,11 +61,12 @@ class HeldRequests:
             request: the request if it is new, with its holder.
             digest: digest of the body; equal ones may be repeats.
             forced: whether the client chose the id, which then decides alone.
+            random: whether each new request gets other images: what was delivered is then not given to a repeat.
             pings: the pings of earlier tries.
         """
         outcome, *reply = self._store.script(
             "held_request_open", key=self.key_id, digest=digest, id=request.request_id, forced=int(forced),
-            jobs=json.dumps(request.job_ids), seed=request.seed, holder=request.holder,
+            random=int(random), jobs=json.dumps(request.job_ids), seed=request.seed, holder=request.holder,
             claim_ms=int(LONG_CLAIM_S * 1000), kept_ms=int(self._store.settings.scheduling.idempotency_ttl_s * 1000),
             tickets=pings or {},
         )  # fmt: skip
@@ -93,7 +94,7 @@ class HeldRequests:
         self._end(request, "leave")
 
     def mark_delivered(self, request: HeldRequest) -> None:
-        """Record that the answer was sent: an equal body is a new request, unless the client chose the id."""
+        """Record that the answer was sent: an equal body is a new request, unless the client chose id and seed."""
         self._end(request, "deliver")
 
     def discard(self, request: HeldRequest) -> None:

@@ -88,8 +88,8 @@ class JobStore(RunStore, SlotStore, FileIndex):
             return Accepted(reply[0])
         if outcome != "ok":
             raise _refusal(outcome, reply, job_id, self.settings)
-        created_at_ms, slot, forecast, path = reply
-        job = submission.to_job(job_id, created_at_ms=int(created_at_ms), slot=slot or None, path=path)
+        created_at_ms, slot, forecast = reply
+        job = submission.to_job(job_id, created_at_ms=int(created_at_ms), slot=slot or None)
         return Accepted(job_id, job, Forecast.from_reply(forecast))
 
     def forecast(self, *job_ids: str) -> list[Forecast]:

@@ -44,14 +44,16 @@ key                       type     holds
 ``counters``              hash     submitted, succeeded, failed, … since the data was created; ``sequence``; ETA errors
 ``events``                stream   the newest events of all jobs
 ``idempotency:<key>:<k>`` string   job id and fingerprint of a request sent with an ``Idempotency-Key``
-``file:<key>:<path>``     string   the job whose output the caller gave this path
+``file:<key>:<path>``     string   the newest finished job whose output the caller gave this path
 ``minute:<key>:<minute>`` string   number of jobs that a key submitted in one minute
 ``keys``                  hash     SHA-256 of an API key → its service and permissions
 ``key_names``             hash     service → SHA-256 of its key: a service has one
 ``limits``                hash     key → how many of its jobs may hold a slot at once
 ``session:<digest>``      hash     a login at an endpoint: the caller, and the digest of its key
 ``requests:<who>``        string   number of requests of a session or key at an endpoint that limits them
-``session_vars:<digest>`` hash     what a browser's session keeps from one job to the next
+``session_vars:<digest>`` hash     what a browser's session keeps from one job to the next; ``…:<id>``: a job whose
+                                   result was added to it
+``worker:<slot>``         string   how a worker over HTTP described itself, by its first slot (JSON)
 ``options:<key>``         hash     settings of an AUTOMATIC1111 client: name → value (JSON)
 ``watched``               string   exists while somebody listens to Celery's events
 ``webhooks``              hash     key → webhook of all its jobs: url, receiver, events (JSON)
@@ -141,6 +143,7 @@ WEB_PROCESSES = PREFIX + "webs"
 SESSION = PREFIX + "session:"
 REQUESTS = PREFIX + "requests:"
 SESSION_VARS = PREFIX + "session_vars:"
+WORKER = PREFIX + "worker:"
 WATCHED = PREFIX + "watched"
 SWEPT_AT = PREFIX + "swept_at"
 FILES_LOCK = PREFIX + "lock:files"

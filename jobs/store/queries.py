@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -186,19 +185,13 @@ def holds(store: JobStore, slot: str, job_id: str, attempt: int) -> bool:
     return list(facts) == [job_id, str(attempt)]
 
 
-def slot_description(store: JobStore, slot: str) -> dict[str, Any]:
-    """Return the description that a worker over HTTP gave of itself; empty for other slots."""
-    text = store.call(lambda c: c.hget(keys.SLOT + slot, "about"))
-    return dict(json.loads(str(text))) if text else {}
-
-
 def waiting_for(store: JobStore, model: str) -> int:
     """Return the number of waiting jobs of a model."""
     return int(store.call(lambda c: c.hget(keys.WAITING, f"model:{model}")) or 0)
 
 
 def job_id_of_path(store: JobStore, key_id: str, path: str) -> str | None:
-    """Return the id of the job to whose output a caller of this key gave this name, or None."""
+    """Return the id of the newest finished job to whose output a caller of this key gave this name, or None."""
     job_id = store.call(lambda c: c.get(f"{keys.FILE}{key_id}:{path}"))
     return str(job_id) if job_id else None
 

@@ -61,7 +61,9 @@ class SlotStore(Scripts):
             return SlotHeld(reply[1], reply[2] / 1000)
         return None
 
-    def pull(self, base: str, owner: str, facts: Mapping[str, Any], *, most: int, batch: int) -> tuple[str, str, int]:
+    def pull(
+        self, base: str, owner: str, facts: Mapping[str, Any], *, most: int, first: int = 0
+    ) -> tuple[str, str, int]:  # fmt: skip
         """A worker over HTTP asks for a job: open one of its slots.
 
         The slot takes part in the queue until it has a job or is closed by a :meth:`heartbeat` with the fact ``open``
@@ -72,13 +74,13 @@ class SlotStore(Scripts):
             owner: the process that holds the slot.
             facts: of the slot.
             most: how many slots the worker may have.
-            batch: how many jobs it takes at once.
+            first: number of the first slot that may be free, which saves looking at those before it.
 
         Returns:
             The slot ('' when all are taken), the job that it got at once or '', and the attempt.
         """
         slot, job_id, attempt = self.script(
-            "pull_job", base=base, owner=owner, max_slots=most, batch=batch, facts=facts
+            "pull_job", base=base, owner=owner, max_slots=most, first=first, facts=facts
         )
         return str(slot), str(job_id), int(attempt)
 

@@ -5,25 +5,31 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import redis
 
 from jobs.errors import BadSetting
-from jobs.settings import PROJECT_ROOT, Settings
+from jobs.settings import PROJECT_ROOT, Settings, environment
 from jobs.startup import check_open_address, verify
 from stack.embedded_redis.binary import find_binary
+from tasks import flower
 from tests.support.api import wait_for
+from tests.support.harness import Stack
 
 COMMANDS = {
     "stack": (sys.executable, "-m", "stack", "up"),
     "web": (Path(sys.executable).parent / "gunicorn", "app:create_app()"),
     "worker": (Path(sys.executable).parent / "celery", "-A", "tasks", "worker", "-Q", "gpu0"),
+    "flower": (Path(sys.executable).parent / "celery", "-A", "tasks", "flower", "--address=127.0.0.1"),
 }
-PASSWORD = "secret-of-redis"
+KEYS = (sys.executable, "-m", "app.keys", "list")
+#: With all characters that mean something in an address.
+PASSWORD = "p:a/s?s#w[o]r@d%41+&= ä"
 
 
 @pytest.fixture(scope="module")
@@ -112,36 +118,71 @@ def test_what_settings_refer_to_is_checked(tmp_path: Path, drawn_models_file: Pa
         message = check(redis_url=f"redis://{password}127.0.0.1:{locked_port}/0")
         assert message.startswith("REDIS_URL is refused by Redis: ")
         assert "wrong" not in message
-    right = f"redis://:{PASSWORD}@127.0.0.1:{locked_port}"
+    right = f"redis://:{quote(PASSWORD, safe='')}@127.0.0.1:{locked_port}"
     assert "DB index" in check(redis_url=f"{right}/99")
     verify(good.replace(redis_url=f"{right}/0"))
     verify(good.replace(redis_url="redis://127.0.0.1:9/0"))  # the server waits for it
 
 
 def test_an_open_address_needs_a_key(tmp_path: Path, locked_port: int) -> None:
-    url = f"redis://:{PASSWORD}@127.0.0.1:{locked_port}/0"
+    url = f"redis://:{quote(PASSWORD, safe='')}@127.0.0.1:{locked_port}/0"
     check_open_address(Settings.of(redis_url=url))
     check_open_address(Settings.of(redis_url=url, host="0.0.0.0", api_keys="shop:secret-of-the-shop"))
     with pytest.raises(BadSetting, match=r"^HOST 0\.0\.0\.0 is refused: there are no keys yet"):
         check_open_address(Settings.of(redis_url=url, host="0.0.0.0"))
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+_PORT = ("PORT", "99999", "cannot start: PORT must be between 1 and 65535 (got 99999)")
+_FILE = ("MODELS_FILE", "/none.toml", "cannot start: MODELS_FILE /none.toml cannot be read: No such file or directory")
+
+
 @pytest.mark.parametrize(
-    ("variable", "value", "line"),
-    [
-        ("PORT", "99999", "cannot start: PORT must be between 1 and 65535 (got 99999)"),
-        ("MODELS_FILE", "/none.toml", "cannot start: MODELS_FILE /none.toml cannot be read: No such file or directory"),
-    ],
-)  # fmt: skip
+    ("command", "variable", "value", "line"),
+    [(name, *case) for name in COMMANDS for case in (_PORT, _FILE)[: 1 if name == "flower" else 2]],
+)
 def test_every_command_says_the_same_line_and_starts_nothing(
     tmp_path: Path, command: str, variable: str, value: str, line: str
 ) -> None:
-    environment = {**os.environ, "DATA_DIR": str(tmp_path), "C_FORCE_ROOT": "1", variable: value}
+    assert end_of(COMMANDS[command], tmp_path, **{variable: value}) == line
+    assert not list(tmp_path.rglob("*.sock")) + list(tmp_path.rglob("*.pid"))
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, "keys"])
+def test_every_command_says_that_redis_refuses_its_password(tmp_path: Path, locked_port: int, command: str) -> None:
+    line = end_of(COMMANDS.get(command, KEYS), tmp_path, REDIS_URL=f"redis://:wrong@127.0.0.1:{locked_port}/0")
+    begin = "app.keys" if command == "keys" else "cannot start"
+    assert line.startswith(f"{begin}: REDIS_URL is refused by Redis: invalid username-password pair")
+
+
+def test_flower_finds_what_the_file_of_settings_says_about_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = {"FLOWER_PORT": "5777", "FLOWER_BASIC_AUTH": "anna:secret"}
+    monkeypatch.setattr(environment, "dotenv_values", lambda file, **_: lines)
+    for name in lines:
+        monkeypatch.setenv(name, "")  # also removes what the test sets
+    flower.prepare_if_started()
+    assert os.environ["FLOWER_PORT"] == ""  # this process is not Flower
+    monkeypatch.setattr(sys, "argv", ["/bin/celery", "-A", "tasks", "flower"])
+    flower.prepare_if_started()
+    assert {name: os.environ[name] for name in lines} == lines
+
+
+def test_a_password_with_odd_characters_opens_redis_for_every_process(
+    start: Callable[..., Stack], locked_port: int
+) -> None:
+    stack = start("gpu0", "io", REDIS_URL=f"redis://:{quote(PASSWORD, safe='')}@127.0.0.1:{locked_port}/0")
+    assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
+    listed = subprocess.run(
+        KEYS, cwd=PROJECT_ROOT, env={**os.environ, **stack.environment}, capture_output=True, text=True, timeout=60
+    )
+    assert (listed.returncode, listed.stdout, listed.stderr) == (0, "", "")
+
+
+def end_of(command: Sequence[str | Path], folder: Path, **environment: str) -> str:
+    """Return the last line of a command that cannot start."""
+    environment = {**os.environ, "DATA_DIR": str(folder), "C_FORCE_ROOT": "1", **environment}
     ended = subprocess.run(
-        COMMANDS[command], cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=PROJECT_ROOT, env=environment, capture_output=True, text=True, timeout=120, check=False
     )
     assert ended.returncode != 0
-    assert ended.stderr.splitlines()[-1:] == [line]
     assert "Traceback" not in ended.stdout + ended.stderr
-    assert not list(tmp_path.rglob("*.sock")) + list(tmp_path.rglob("*.pid"))
+    return ended.stderr.splitlines()[-1]

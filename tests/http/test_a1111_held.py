@@ -167,14 +167,32 @@ def test_a_chosen_id_is_always_the_same_job(app: ServedApp) -> None:
     assert 0 < active["progress"] < 1
     other = post(app, "txt2img", {**body, "steps": 3})
     assert (other.status_code, set(other.json())) == (409, {"error", "detail", "body", "errors"})
-    answers = [call.end() for call in calls] + [post(app, "txt2img", body)]
-    assert len({answer.json()["images"][0] for answer in answers}) == 1
+    assert len({call.end().json()["images"][0] for call in calls}) == 1
     assert len(jobs(app)) == before + 1
     assert (known()["completed"], known()["active"], known()["queued"]) == (True, False, False)
     # Some clients use one id for all their requests, one after the other.
     another = post(app, "txt2img", {**body, "steps": 3})
     assert another.json()["parameters"]["steps"] == 3
     assert len(jobs(app)) == before + 2
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_random"),
+    [({"seed": -1}, True), ({"seed": 7}, False), ({}, True), ({"seed": 7, "subseed_strength": 0.5}, True),
+     ({"seed": 7, "subseed": 3, "subseed_strength": 0.5}, False)],
+)  # fmt: skip
+def test_a_chosen_id_is_new_work_if_the_seed_is_random(
+    app: ServedApp, fields: dict[str, Any], is_random: bool
+) -> None:  # fmt: skip
+    """An example with an id is pasted again and again, and nobody wants the picture of the first time."""
+    body = {**BODY, **fields, "prompt": str(fields), "force_task_id": f"example {fields}"}
+    if "seed" not in fields:
+        del body["seed"]
+    before = len(jobs(app))
+    answers = [post(app, "txt2img", body) for _ in range(2)]
+    seeds = {tuple(json.loads(answer.json()["info"])[name] for name in ("seed", "subseed")) for answer in answers}
+    assert len(jobs(app)) == before + 1 + is_random
+    assert len(seeds) == 1 + is_random
 
 
 def test_a_chosen_id_is_tried_again_after_a_stop(app: ServedApp) -> None:

@@ -259,4 +259,26 @@ def test_a_session_keeps_what_the_worker_gives_back(aime: ServedApp) -> None:
         for _ in range(3):
             assert browser.post(aime.url("/draw"), json=body, timeout=30).status_code == 200
     worker.join()
-    assert [data["mood"] for data in worker.given] == ["calm", "calm", "calm!"]
+    assert [data["mood"] for data in worker.given] == ["calm", "calm!", "calm!!"]
+
+
+def test_a_result_that_is_read_again_does_not_set_the_session_back(aime: ServedApp) -> None:
+    def moody(worker: Worker, data: dict[str, Any]) -> dict[str, Any]:
+        return {"seed": 1, "mood": data["mood"] + "!"}
+
+    browser = requests.Session()
+
+    def is_done(job_id: str) -> bool:
+        poll = browser.get(aime.url("/draw/progress"), params={"job_id": job_id}, timeout=10)
+        return bool(poll.json()["job_state"] == "done")
+
+    with Worker(aime.url(""), compute=moody) as worker:
+        jobs = []
+        for _ in range(2):
+            body = {"prompt": "a", "wait_for_result": False}
+            jobs.append(browser.post(aime.url("/draw"), json=body, timeout=30).json()["job_id"])
+            wait_for(lambda: is_done(jobs[-1]), "the result")
+        assert is_done(jobs[0])
+        assert browser.post(aime.url("/draw"), json={"prompt": "a"}, timeout=30).status_code == 200
+    worker.join()
+    assert [data["mood"] for data in worker.given] == ["calm", "calm!", "calm!!"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,6 +12,7 @@ import requests
 
 from tests.support.aime_endpoint import draw, write_endpoint
 from tests.support.aime_peers import Client, Worker, picture
+from tests.support.api import wait_for
 from tests.support.served_app import ServedApp
 
 
@@ -19,7 +21,22 @@ def aime(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., ServedAp
     endpoints = tmp_path_factory.mktemp("endpoints")
     write_endpoint(endpoints, endpoint="job_inactivity_timeout = 4", timeout_s="1")
     write_endpoint(endpoints, "twin", outputs='error = { type = "string" }', timeout_s="1")
+    (endpoints / "many").mkdir()
+    (endpoints / "many" / "aime_api_endpoint.cfg").write_text(MANY)
     return serve(ENDPOINTS_DIR=endpoints, HEARTBEAT_S=0.5, SLOT_LEASE_S=3)
+
+
+MANY = """
+[ENDPOINT]
+name = "many"
+[WORKER]
+job_type = "many"
+auth_key = "worker-secret"
+[INPUTS]
+prompt = { type = "string" }
+[OUTPUTS]
+seed = { type = "integer" }
+"""
 
 
 def call(app: ServedApp, path: str, body: Any) -> tuple[int, Any]:
@@ -155,23 +172,117 @@ def test_the_job_of_a_dead_worker_is_given_again(aime: ServedApp) -> None:
     with Worker(aime.url(""), name="lives", compute=draw) as worker:
         result = client.follow(job_id)
         assert result["auth"] == "lives"
-        late = give(aime, dead, seed=99)
+        late = give(aime, dead, auth="dies", seed=99)
         assert (late[0], late[1]["cmd"]) == (200, "warning")
         assert client.follow(job_id) == result
     worker.join()
 
 
-def test_a_worker_that_starts_anew_loses_what_it_had(aime: ServedApp) -> None:
+def test_a_login_leaves_running_jobs_alone(aime: ServedApp) -> None:
     client = Client(aime.url(""), "draw")
     job_id = client.submit(prompt="a")
-    (before,) = take(aime, auth="again")
+    (data,) = take(aime, auth="again")
     about = {"auth": "again", "job_type": "draw", "auth_key": "worker-secret", "interface_version": "1"}
     assert call(aime, "/worker_login", {"worker_parameters": about})[1]["success"]
-    (after,) = take(aime, auth="again")
-    assert before["job_id"] != after["job_id"]
-    assert give(aime, before, seed=1)[1]["cmd"] == "warning"
-    assert give(aime, after, seed=2)[1]["cmd"] == "ok"
+    assert call(aime, "/worker_job_request", wish(auth="again"))[1]["cmd"] == "no_job"
+    assert give(aime, data, auth="again", seed=2) == (200, {"cmd": "ok"})
     assert client.follow(job_id)["seed"] == 2
+
+
+def test_two_workers_of_one_name(aime: ServedApp) -> None:
+    client = Client(aime.url(""), "draw")
+    first = client.submit(prompt="a")
+    (silent,) = take(aime, auth="host")  # it computes for a long time and sends no progress
+    second = client.submit(prompt="b")
+    (other,) = take(aime, auth="host")
+    assert (silent["prompt"], other["prompt"]) == ("a", "b")
+    assert give(aime, other, auth="host", seed=2) == (200, {"cmd": "ok"})
+    deadline = time.monotonic() + aime.settings.leases.slot_lease_s + 0.5
+    while time.monotonic() < deadline:
+        assert call(aime, "/worker_job_request", wish(auth="host"))[1]["cmd"] == "no_job"
+    assert give(aime, silent, auth="host", seed=1) == (200, {"cmd": "ok"})
+    assert [client.follow(job_id)["seed"] for job_id in (first, second)] == [1, 2]
+    assert aime.status(first)["attempt"] == 1
+
+
+def test_only_the_worker_that_holds_a_job_reports_on_it(aime: ServedApp) -> None:
+    client = Client(aime.url(""), "draw")
+    job_id = client.submit(prompt="a")
+    (data,) = take(aime, auth="holder")
+    ours = {**wish(auth="holder"), "job_id": data["job_id"], "progress": 20, "progress_data": {"text": "mine"}}
+    assert call(aime, "/worker_job_progress", ours) == (200, [{"success": True, "cmd": "ok"}])
+    theirs = {**ours, "auth": "stranger", "progress": 90, "progress_data": {"text": "theirs"}}
+    (refused,) = call(aime, "/worker_job_progress", theirs)[1]
+    assert (refused["success"], refused["msg"]) == (
+        False, f"Job with job id {data['job_id']} not found in worker stranger!",
+    )  # fmt: skip
+    in_batch = {**theirs, "progress_data": {"text": "theirs", "auth": "stranger"}}
+    del in_batch["auth"]  # batches of progress name their worker in the data only
+    assert not call(aime, "/worker_job_progress", [in_batch])[1][0]["success"]
+    answer = give(aime, data, auth="stranger", seed=99)
+    assert (answer[0], answer[1]["cmd"]) == (200, "warning")
+    progress = client.poll(job_id).json()["progress"]
+    assert (progress["progress"], progress["progress_data"]) == (20, {"text": "mine"})
+    unnamed = {key: value for key, value in ours.items() if key != "auth"} | {"progress": 30, "progress_data": None}
+    assert call(aime, "/worker_job_progress", unnamed) == (200, [{"success": True, "cmd": "ok"}])
+    assert client.poll(job_id).json()["progress"]["progress"] == 30
+    assert give(aime, data, auth="holder", seed=1) == (200, {"cmd": "ok"})
+    assert client.follow(job_id)["seed"] == 1
+
+
+def workers(app: ServedApp) -> dict[str, Any]:
+    described = requests.get(app.url("/api/endpoints/draw"), timeout=10).json()
+    return {worker["name"]: worker for worker in described["workers"]}
+
+
+def test_a_waiting_worker_whose_connection_broke_is_not_listed(aime: ServedApp) -> None:
+    waits = threading.Thread(target=call, args=(aime, "/worker_job_request", wish(auth="stays")))
+    with pytest.raises(requests.Timeout):
+        requests.post(aime.url("/worker_job_request"), json=wish(auth="broke"), timeout=0.3)
+    waits.start()
+    begun = time.monotonic()
+    wait_for(lambda: "broke" not in workers(aime) and "stays" in workers(aime), "the worker to disappear", 10)
+    assert time.monotonic() - begun < 3
+    waits.join()
+    assert "stays" in workers(aime)  # its call ended as it should: it is about to ask again
+    # It is known still: without "version", a call introduces nobody.
+    known = {key: value for key, value in wish(auth="broke").items() if key != "version"}
+    assert call(aime, "/worker_job_request", known)[1]["cmd"] == "no_job"
+
+
+def test_what_a_login_told_survives_the_next_requests(aime: ServedApp) -> None:
+    about = {
+        "auth": "told", "job_type": "draw", "auth_key": "worker-secret", "interface_version": "1.0", "version": 3,
+        "gpu_name": "H200", "num_gpus": 2, "framework": "vllm", "framework_version": "0.9", "pytorch_version": "2.7",
+        "max_batch_size": 256,
+    }  # fmt: skip
+    model = {"label": "Llama", "quantization": "fp8", "size": "8B", "family": "Llama", "type": "LLM", "repo_name": "r"}
+    assert call(aime, "/worker_login", {"worker_parameters": about, "model_parameters": model})[1]["success"]
+    told = workers(aime)["told"]
+    bare = {"auth": "told", "job_type": "draw", "auth_key": "worker-secret", "max_job_batch": 8}
+    for request in (bare, {**bare, "version": "1.0", "gpu_name": "", "model_label": None}):
+        assert call(aime, "/worker_job_request", request)[1]["cmd"] == "no_job"
+        assert workers(aime)["told"] == told
+    assert told == {
+        "name": "told", "state": "waiting", "max_batch_size": 256, "free_slots": 256, "gpu_name": "H200", "num_gpus": 2,
+        "framework": "vllm", "framework_version": "0.9", "pytorch_version": "2.7", "model": model,
+    }  # fmt: skip
+
+
+def test_a_large_batch(aime: ServedApp) -> None:
+    client = Client(aime.url(""), "many")
+    jobs = [client.submit(prompt=str(number)) for number in range(70)]
+    given = take(aime, auth="large", job_type="many", max_job_batch=256)
+    assert [data["prompt"] for data in given] == [str(number) for number in range(70)]
+    items = [{**wish(auth="large"), "job_id": data["job_id"], "progress": 1} for data in given]
+    assert call(aime, "/worker_job_progress", items) == (200, [{"success": True, "cmd": "ok"}] * 70)
+    (worker,) = requests.get(aime.url("/api/endpoints/many"), timeout=10).json()["workers"]
+    assert (worker["max_batch_size"], worker["free_slots"]) == (256, 186)
+    for data in given:
+        assert give(aime, data, auth="large", seed=int(data["prompt"])) == (200, {"cmd": "ok"})
+    assert client.follow(jobs[69])["seed"] == 69
+    assert call(aime, "/worker_job_request", wish(auth="largest", max_job_batch=5000))[1]["cmd"] == "no_job"
+    assert workers(aime)["largest"]["max_batch_size"] == 1024
 
 
 def test_a_call_that_was_hung_up_gets_no_job(aime: ServedApp) -> None:
@@ -180,7 +291,7 @@ def test_a_call_that_was_hung_up_gets_no_job(aime: ServedApp) -> None:
     client = Client(aime.url(""), "draw")
     job_id = client.submit(prompt="a")
     (data,) = take(aime, auth="here")
-    assert give(aime, data, seed=3)[1]["cmd"] == "ok"
+    assert give(aime, data, auth="here", seed=3)[1]["cmd"] == "ok"
     assert client.follow(job_id)["seed"] == 3
     assert aime.status(job_id)["attempt"] == 1  # a job that nobody received is not a run
 

@@ -76,14 +76,29 @@ def test_the_status_has_the_keys_of_all_versions_and_the_progress(service: Servi
     assert (body["end_time"], body["success"], body["slot"]) == (None, False, "gpu0")
 
 
-def test_the_same_path_twice_stays_one_file_each(service: Service) -> None:
-    first, second = (create(service, infer_steps=1, save_result_path="twice.mp4", seed=seed) for seed in (1, 2))
-    assert first["save_result_path"] == "twice.mp4"
-    assert second["save_result_path"] == f"twice-{second['task_id']}.mp4"
-    service.finish(content=b"first", media_type="video/mp4", suffix="mp4")
-    service.finish(content=b"second", media_type="video/mp4", suffix="mp4")
-    files = [service.get(f"/v1/files/download/{task['save_result_path']}").data for task in (first, second)]
-    assert files == [b"first", b"second"]
+def test_the_newest_file_of_a_path_replaces_the_earlier_one(service: Service) -> None:
+    first, second, failed = (create(service, infer_steps=1, save_result_path="twice.mp4", seed=i) for i in range(3))
+
+    def content(path: str) -> bytes | None:
+        response = service.get(path)
+        return response.data if response.status_code == 200 else None
+
+    def by_path() -> bytes | None:
+        return content("/v1/files/download/twice.mp4")
+
+    assert {task["save_result_path"] for task in (first, second, failed)} == {"twice.mp4"}
+    assert by_path() is None
+    for name in (b"first", b"second"):
+        service.finish(content=name, media_type="video/mp4", suffix="mp4")
+        assert by_path() == name
+    service.delete(f"/v1/tasks/{failed['task_id']}")
+    assert by_path() == b"second"  # only a new file replaces one
+    results = [content(f"/v1/tasks/{task['task_id']}/result") for task in (first, second)]
+    assert results == [b"first", b"second"]  # unlike in LightX2V's service, each task keeps its own
+    service.delete(f"/v1/jobs/{first['task_id']}")
+    assert by_path() == b"second"
+    service.delete(f"/v1/jobs/{second['task_id']}")
+    assert by_path() is None
 
 
 def test_a_default_path_has_the_id_and_the_ending(service: Service) -> None:

@@ -92,6 +92,21 @@ def test_the_last_key_of_an_admin_stays(ring: KeyRing) -> None:
     assert [caller.key_id for caller in ring.all()] == ["more", "shop"]
 
 
+def test_the_last_key_stays_although_it_is_no_admins(ring: KeyRing) -> None:
+    ring.seed([f"shop:{'a' * 16}", f"bot:{'b' * 16}"])  # such as those of API_KEYS
+    ring.revoke("bot")
+    with pytest.raises(Conflict, match="a server without keys accepts every caller"):
+        ring.revoke("shop")
+    assert not ring.is_empty()
+
+
+def test_a_server_is_opened_by_deleting_two_hashes(here: StoreDriver, ring: KeyRing) -> None:
+    ring.create(OPS)
+    here.redis.delete(keys.API_KEYS, keys.API_KEY_NAMES)
+    assert ring.is_empty()
+    assert ring.authenticate(ring.create(OPS)) == OPS
+
+
 def test_keys_of_the_settings_replace_earlier_ones(ring: KeyRing) -> None:
     first, second = "a" * 16, "b" * 16
     ring.seed([f"ops:{first}:admin", f"shop:{second}"])

@@ -21,8 +21,8 @@ class Requests:
         self.script = here.store.script
 
     def open(self, id: str, holder: str = "h1", **options: Any) -> Any:
-        values = {"digest": "d", "forced": 0, "jobs": f'["{id}-0"]', "seed": 7, "claim_ms": 9000, "kept_ms": 60_000,
-                  "tickets": {}, **options}  # fmt: skip
+        values = {"digest": "d", "forced": 0, "random": 0, "jobs": f'["{id}-0"]', "seed": 7, "claim_ms": 9000,
+                  "kept_ms": 60_000, "tickets": {}, **options}  # fmt: skip
         return self.script("held_request_open", key="a", id=id, holder=holder, **values)
 
     def renew(self, id: str, holder: str = "h1", answered: int = 0) -> int:
@@ -87,6 +87,10 @@ def test_an_id_that_the_client_chose_decides_alone(requests: Requests) -> None:
     assert requests.open("two", "h2", forced=1) == ["new"]  # an equal body
     assert requests.end("one", "deliver", "any") == 1
     assert requests.open("one", "h3", forced=1)[0] == "repeat"  # the same response again
+    requests.here.redis.hset(f"{keys.HELD_REQUEST}a:one", "until", 9e15)
+    assert requests.open("one", "h3", forced=1, random=1)[0] == "repeat"  # another connection waits for it
+    requests.lapse("one")
+    assert requests.open("one", "h3", forced=1, random=1) == ["new"]  # another seed
     requests.here.redis.hset(f"{keys.HELD_REQUEST}a:one", "until", 9e15)
     assert requests.open("one", "h3", forced=1, digest="other") == ["mismatch"]  # a client waits for it
     requests.lapse("one")

@@ -56,6 +56,13 @@ def _is_dark(image: Image.Image, xy: tuple[int, int]) -> bool:
     return xy[0] < image.width and xy[1] < image.height and sum(image.getpixel(xy)) < 100  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", [b"zTXt", b"iCCP"])
+def test_texts_and_profiles_of_any_size_are_no_damage(case: Case, kind: bytes) -> None:
+    pixels, large = b"\0" + bytes(range(8)), chunk(kind, b"workflow\0\0" + zlib.compress(bytes(5_000_000)))
+    key = case.store(png(8, 1, pixels, extra=large))
+    assert case.content(key) == png(8, 1, pixels)  # workers read it with the same library
+
+
 def test_transparency_becomes_white(case: Case) -> None:
     image = Image.new("RGBA", (2, 2), (255, 0, 0, 255))
     image.putpixel((0, 0), (0, 0, 0, 0))

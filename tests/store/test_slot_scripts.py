@@ -106,7 +106,7 @@ def test_several_obstacles_must_all_end(driver: Open) -> None:
 def test_a_slot_that_pulls_takes_work_while_a_request_of_its_worker_waits(driver: Open) -> None:
     here = driver()
     facts = {**FACTS, "away_lease_ms": 60_000}
-    pull = lambda: here.store.pull("gpu0", OWNER, facts, most=1, batch=1)  # noqa: E731
+    pull = lambda: here.store.pull("gpu0", OWNER, facts, most=1)  # noqa: E731
     assert pull() == ("gpu0", "", 0)
     here.store.heartbeat("gpu0", OWNER, {"open": ""})
     job_id = here.submit()

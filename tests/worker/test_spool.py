@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import shutil
+import zlib
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,8 +13,12 @@ import pytest
 
 from jobs.errors import ObjectNotFound
 from jobs.files import spool
+from jobs.models.spec import Kind
+from jobs.requests.generation import GenerationRequest
 from jobs.settings import Settings
 from tests.support.harness import in_spool
+from tests.support.pictures import chunk, png
+from workers.spool import encoded_files
 from workers.spool import frames as spooled_frames
 
 FRAMES = np.zeros((1, 1, 64, 64, 3), np.uint8)
@@ -106,3 +111,19 @@ def test_a_spool_is_full_by_its_bytes_or_by_its_disk(here: Settings) -> None:
     assert spool.full(bound).startswith("delivery of computed frames")
     assert spool.full(bound.replace(spool_max_bytes=0)) == ""
     assert spool.full(here.replace(spool_reserve_bytes=2**60)).startswith("room on the disk")
+
+
+def test_pictures_of_back_ends_may_have_texts_of_any_size(tmp_path: Path) -> None:
+    text = chunk(b"zTXt", b"parameters\0\0" + zlib.compress(bytes(5_000_000)))
+    path, plain = tmp_path / "0.png", tmp_path / "1.png"
+    path.write_bytes(png(8, 1, bytes(9), extra=text))
+    plain.write_bytes(png(8, 1, bytes(9)))
+    file = encoded_files.inspect(path, "image/png")
+    assert (file.width, file.height) == (8, 1)
+    assert encoded_files.decode(file, whole=True).shape == (1, 1, 8, 3)
+    request = GenerationRequest(
+        model="a", kind=Kind.TEXT2IMG, prompt="", negative_prompt="", seed=1, steps=1, guidance_scale=1, width=8,
+        height=8, output_format="png", embed_metadata=False,
+    )  # fmt: skip
+    assert not encoded_files.is_publishable(file, request)  # the text may be the request
+    assert encoded_files.is_publishable(encoded_files.inspect(plain, "image/png"), request)

@@ -23,6 +23,7 @@ from jobs.slots.slot import device_label, visible_device
 from jobs.states import JobState
 from jobs.store import queries
 from jobs.store.slots import Heartbeat
+from jobs.suggestions import did_you_mean
 from tasks.celery_app import STOP_SIGNAL
 from tasks.runtime import backends, settings, store
 from workers.parent import device_facts
@@ -118,7 +119,8 @@ class SlotWorker:
         """Return what the slot announces when it registers. Raises: BadSetting: the back end's models are unknown."""
         models = self._backend.offered(registry) if self._backend else registry.for_slot(self._slot)
         if self._backend and (unknown := self._backend.models.keys() - set(registry.names())):
-            raise BadSetting(f"[{self._slot}] models: the models file has no {', '.join(sorted(unknown))}")
+            hints = [name + did_you_mean(name, registry.names()) for name in sorted(unknown)]
+            raise BadSetting(f"[{self._slot}] models: the models file has no {', '.join(hints)}")
         return {
             "node": settings().node,
             "pid": os.getpid(),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from jobs.png_chunks import without_large_texts
 from workers.remote.base import HandBack, RemoteFile
 from workers.remote.responses import ENDINGS, media_type_of
 
@@ -38,7 +39,7 @@ def write_result(content: bytes, folder: Path, index: int, name: str) -> RemoteF
 def draw_preview(picture: str) -> tuple[bytes, str]:
     """Return a back end's picture so far (an image file in base64) as a small JPEG, with its media type."""
     content = base64.b64decode(picture.partition(",")[2] or picture)
-    with Image.open(io.BytesIO(content)) as image:
+    with Image.open(io.BytesIO(without_large_texts(content))) as image:
         small = image.convert("RGB")
     small.thumbnail((PREVIEW_PX, PREVIEW_PX))
     file = io.BytesIO()

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import shutil
@@ -21,6 +22,7 @@ from PIL import Image
 from jobs.errors import BackendFailed, ObjectNotFound
 from jobs.folders import FILE_MODE, create_file, make_folder
 from jobs.formats import FORMATS
+from jobs.png_chunks import without_large_texts
 from jobs.requests.generation import GenerationRequest
 from jobs.settings import Settings
 
@@ -85,7 +87,7 @@ def inspect(path: Path, media_type: str) -> EncodedFile:
     """Read size, frames and frame rate of a downloaded file. Raises: BackendFailed: it does not decode."""
     try:
         if media_type.startswith("image/"):
-            with Image.open(path) as image:
+            with _opened(path) as image:
                 image.load()
                 return EncodedFile(path, media_type, *image.size)
         with av.open(str(path)) as container:
@@ -100,7 +102,7 @@ def inspect(path: Path, media_type: str) -> EncodedFile:
 def decode(file: EncodedFile, *, whole: bool) -> np.ndarray:
     """Return (frames, height, width, 3) uint8 RGB: all frames if ``whole``, else only the first."""
     if file.media_type.startswith("image/"):
-        with Image.open(file.path) as image:
+        with _opened(file.path) as image:
             return np.asarray(_opaque(image))[None]
     with av.open(str(file.path)) as container:
         decoded = islice(container.decode(video=0), None if whole else 1)
@@ -118,9 +120,17 @@ def is_publishable(file: EncodedFile, request: GenerationRequest) -> bool:
         return False
     if request.embed_metadata is not False:
         return True
-    with Image.open(file.path) as image:
+    content = file.path.read_bytes()
+    if without_large_texts(content) is not content:
+        return False
+    with _opened(file.path) as image:
         image.load()
         return not image.info.keys() & {"parameters", "exif", "comment"}
+
+
+def _opened(path: Path) -> Image.Image:
+    """Open a picture without those of its texts that Pillow would take for damage."""
+    return Image.open(io.BytesIO(without_large_texts(path.read_bytes())))
 
 
 def _opaque(image: Image.Image) -> Image.Image:

@@ -65,12 +65,21 @@ def generate(kind: Kind) -> Response:
 
 def _hold(requests: HeldRequests, fields: Mapping[str, Any], kind: Kind, digest: str) -> HeldConnection:
     """Open the request, or take over the one that it repeats. Raises: ClientDisconnected, A1111Error."""
-    forced = bool(fields.get("force_task_id"))
-    connection = hold(requests, _new_request(requests.key_id, fields, kind), digest, forced=forced)
+    how = {"forced": bool(fields.get("force_task_id")), "random": _is_random(fields)}
+    connection = hold(requests, _new_request(requests.key_id, fields, kind), digest, **how)
     if connection.request.is_repeat and _has_failed(connection.request):
         requests.discard(connection.request)  # the earlier request did not succeed: start again
-        connection = hold(requests, _new_request(requests.key_id, fields, kind), digest, forced=forced)
+        connection = hold(requests, _new_request(requests.key_id, fields, kind), digest, **how)
     return connection
+
+
+def _is_random(fields: Mapping[str, Any]) -> bool:
+    """Return whether equal bodies ask for different images."""
+    return fields.get("seed", -1) < 0 or _has_random_subseed(fields)
+
+
+def _has_random_subseed(fields: Mapping[str, Any]) -> bool:
+    return bool(fields.get("subseed_strength")) and fields.get("subseed", -1) < 0
 
 
 def _new_request(key_id: str, fields: Mapping[str, Any], kind: Kind) -> HeldRequest:
@@ -103,7 +112,7 @@ def _has_failed(held_request: HeldRequest) -> bool:
 def _prepare(fields: Mapping[str, Any], kind: Kind, held_request: HeldRequest) -> Prepared:
     """Check the first batch of a body. Raises: InvalidRequest, A1111Error, Forbidden."""
     body = {name: value for name, value in fields.items() if name not in ("infotext", "n_iter")}
-    if fields.get("subseed_strength") and fields.get("subseed", -1) < 0:
+    if _has_random_subseed(fields):
         # A random subseed, which a connection that takes the request over derives again.
         body["subseed"] = int(held_request.job_ids[0][-8:], 16)
     if overridden := options.overridden():

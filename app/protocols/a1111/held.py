@@ -109,7 +109,9 @@ class HeldConnection:
         return False
 
 
-def hold(requests: HeldRequests, new_request: HeldRequest, digest: str, *, forced: bool) -> HeldConnection:
+def hold(
+    requests: HeldRequests, new_request: HeldRequest, digest: str, *, forced: bool, random: bool
+) -> HeldConnection:  # fmt: skip
     """Open a request, or take over the earlier request that it repeats.
 
     Args:
@@ -117,6 +119,7 @@ def hold(requests: HeldRequests, new_request: HeldRequest, digest: str, *, force
         new_request: the request if it is new.
         digest: digest of the body.
         forced: whether the client chose the id.
+        random: whether the seed is random.
 
     Raises:
         ClientDisconnected: the client has closed its connection.
@@ -126,7 +129,7 @@ def hold(requests: HeldRequests, new_request: HeldRequest, digest: str, *, force
     has_hung_up = waiting.hung_up()
     pings: dict[str, int] = {}
     while True:
-        opening = requests.open(new_request, digest, forced=forced, pings=pings)
+        opening = requests.open(new_request, digest, forced=forced, random=random, pings=pings)
         if opening.request is not None:
             connection.request = opening.request
             return connection

@@ -108,7 +108,7 @@ def create_key() -> Response:
     200, answers.RevokedKeyAnswer, description="Requests with this key are refused from now on. Its jobs stay."
 )
 @blueprint.error(404, "There is no key for this service.")
-@blueprint.error(409, "It is the last key of an admin.")
+@blueprint.error(409, "It is the last key of an admin, or the last key.")
 def revoke_key(service: str) -> Response:
     """Revoke an API key."""
     auth.admin()

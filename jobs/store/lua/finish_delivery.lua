@@ -14,5 +14,8 @@ if not is_current(id, attempt, STATE.DELIVERING) or job_get(id, 'delivery_owner'
 end
 redis.call('HDEL', K.AWAY, job_get(id, 'node'))
 redis.call('HSET', K.JOB .. id, 'outputs', outputs)
+-- The newest file of a path replaces an earlier one, as it would on a disk. The earlier job keeps its output.
+local key, path = unpack(redis.call('HMGET', K.JOB .. id, 'key', 'path'))
+if has(path) then redis.call('SET', K.FILE .. key .. ':' .. path, id) end
 finish(id, STATE.SUCCEEDED)
 return 1

@@ -13,7 +13,7 @@ if how == 'leave' then
 end
 redis.call('ZREM', K.HELD_REQUESTS .. key, id)
 if forced == '1' and how == 'deliver' then  -- the client may send its id again to get the same answer
-  redis.call('HSET', name, 'until', 0)
+  redis.call('HSET', name, 'until', 0, 'answer_read', 1)
   return 1
 end
 redis.call('SREM', K.REPEATABLE_REQUESTS .. key .. ':' .. digest, id)

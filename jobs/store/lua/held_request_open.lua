@@ -1,11 +1,12 @@
 -- Open a request that waits for several jobs, or find the one that it repeats.
--- `digest`: of its body. `id`: of the request if it is new. `forced`: '1' when the client chose that id. `jobs`: their
--- ids (JSON). `claim_ms`: how long a holder keeps its claim. `kept_ms`: how long a request is remembered.
+-- `digest`: of its body. `id`: of the request if it is new. `forced`: '1' when the client chose that id. `random`: '1'
+-- when its seed is random: a delivered answer is then not given again. `jobs`: their ids (JSON). `claim_ms`: how long a
+-- holder keeps its claim. `kept_ms`: how long a request is remembered.
 -- `tickets`: id, ticket, … of the last try: questions to the holders of requests with an equal body.
 -- Returns {'new'} | {'repeat', id, jobs, seed} | {'wait', {id, ticket, …}} | {'mismatch'}
 -- include: common, records
-local key, digest, id, forced, jobs, seed, holder, claim_ms, kept_ms = unpack(ARGV)
-local tickets = {unpack(ARGV, 10)}
+local key, digest, id, forced, random, jobs, seed, holder, claim_ms, kept_ms = unpack(ARGV)
+local tickets = {unpack(ARGV, 11)}
 
 local name, repeats, now = K.HELD_REQUEST .. key .. ':' .. id, K.REPEATABLE_REQUESTS .. key .. ':' .. digest, now_ms()
 
@@ -44,11 +45,14 @@ local function find_repeated()
   return #unanswered > 0 and {'wait', unanswered} or nil
 end
 
-local known = redis.call('HMGET', name, 'digest', 'jobs', 'seed', 'until')
-local known_digest, known_jobs, known_seed, lapses_at = unpack(known)
-if known_digest == digest then return {'repeat', id, known_jobs, known_seed} end
+local known = redis.call('HMGET', name, 'digest', 'jobs', 'seed', 'until', 'answer_read')
+local known_digest, known_jobs, known_seed, lapses_at, is_read = unpack(known)
 if known_digest then
-  if is_in_use(lapses_at, known_jobs) then return {'mismatch'} end
+  local in_use = is_in_use(lapses_at, known_jobs)
+  if known_digest == digest and (in_use or not is_read or random ~= '1') then
+    return {'repeat', id, known_jobs, known_seed}
+  end
+  if in_use then return {'mismatch'} end
   redis.call('DEL', name)
 end
 if forced ~= '1' then

@@ -3,7 +3,7 @@
 -- `idempotency_key`: '' for none. `fingerprint`: of the request. `start_within_ms`: 0 for no deadline.
 -- `only_if_idle`: '1' to refuse a job that would not start at once; `only_slot`: the only slot it may then take, or ''.
 -- `fields`: field, value, … of the record (key, class, model, lane, work, …).
--- Returns {'ok', created_at, slot that runs it at once or '', forecast, path or ''}
+-- Returns {'ok', created_at, slot that runs it at once or '', forecast}
 --   | {'duplicate'} | {'repeat', id} | {'mismatch', id}
 --   | {'busy'} | {'full', waiting} | {'model_full', limit} | {'key_full', waiting} | {'too_fast', seconds to wait}
 --   | {'input_gone', name}
@@ -74,21 +74,6 @@ local function write_record()
   redis.call('HINCRBY', K.COUNTERS, 'submitted', 1)
 end
 
--- Reserve the path that the caller chose for the output. A path names one job until that job's record is deleted: while
--- it is taken, the id is added to the file's name. Returns the path in use, or ''.
-local function reserve_path()
-  local path = record.path
-  if not path then return '' end
-  local holder = redis.call('GET', K.FILE .. key .. ':' .. path)
-  if holder and redis.call('EXISTS', K.JOB .. holder) == 1 then
-    local stem, ending = path:match('^(.*[^/])(%.[^./]+)$')
-    path = (stem or path) .. '-' .. id .. (ending or '')
-    redis.call('HSET', K.JOB .. id, 'path', path)
-  end
-  redis.call('SET', K.FILE .. key .. ':' .. path, id)
-  return path
-end
-
 -- The expected time that a subscriber is told. Before any job was measured, a job counts as Devoid Generator counts it.
 local function quote_s(expected)
   if expected[2] ~= '' then return expected[2] end
@@ -104,7 +89,6 @@ end
 local refusal = unusable() or over_limit()
 if refusal then return refusal end
 write_record()
-local path = reserve_path()
 use_inputs(record.inputs or '')
 set_state(id, STATE.QUEUED)
 enqueue(id)
@@ -116,4 +100,4 @@ if expected[2] ~= '' then
   redis.call('HSET', K.JOB .. id, 'promised_s', expected[2])  -- compared with the real time when the job ends
 end
 if record.mailbox then redis.call('HSET', K.JOB .. id, 'quoted_s', quote_s(expected)) end
-return {'ok', int(now), slot, expected, path}
+return {'ok', int(now), slot, expected}

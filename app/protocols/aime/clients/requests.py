@@ -84,7 +84,7 @@ def update_session(endpoint: Endpoint, job: Job) -> str | None:
     if not endpoint.session_vars:
         return None
     cookie = request.cookies.get(COOKIE)
-    variables = job.result.get("_session", {})
-    if cookie and variables:
-        SessionVariables(store(), cookie).update(variables)
-    return None if cookie else secrets.token_urlsafe(24)
+    new_cookie = None if cookie else secrets.token_urlsafe(24)
+    if variables := job.result.get("_session"):
+        SessionVariables(store(), cookie or str(new_cookie)).update(variables, job.job_id, endpoint.result_lifetime)
+    return new_cookie

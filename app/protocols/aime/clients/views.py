@@ -17,6 +17,7 @@ from jobs.requests.custom import EndpointRequest
 from jobs.slots.slot import Slot
 from jobs.states import JobState
 from jobs.store import previews, queries
+from jobs.store.client_state import WorkerFacts
 from jobs.store.jobs import JobStore
 
 #: A body with its HTTP status.
@@ -131,7 +132,7 @@ def _describe_workers(model: str) -> list[dict[str, Any]]:
 
 
 def _describe_worker(worker: str, slots: Iterable[Slot]) -> dict[str, Any]:
-    facts = queries.slot_description(store(), worker)
+    facts = WorkerFacts(store(), worker).read() or {}
     busy = sum(1 for slot in slots if slot.job_id)
     batch_size = facts.get("max_batch_size") or 1
     first = next(iter(slots))

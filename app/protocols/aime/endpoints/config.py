@@ -15,6 +15,7 @@ from jobs.callers import Caller, digest_of
 from jobs.errors import BadSetting, InvalidRequest
 from jobs.models.registry import ModelRegistry
 from jobs.settings import PROJECT_ROOT, Settings
+from jobs.suggestions import did_you_mean
 
 logger = logging.getLogger(__name__)
 
@@ -195,7 +196,8 @@ def _load_local_model(table: Table, inputs: Mapping[str, Input], models: ModelRe
         return None
     name, kind, field_names = table.text("name"), table.text("kind", None), table.table("fields")
     if name not in models.names():
-        raise table.bad("name", f"there is no such model; known: {', '.join(models.names()) or 'none'}")
+        hint, known = did_you_mean(name, models.names()), ", ".join(models.names()) or "none"
+        raise table.bad("name", f"there is no such model{hint or ';'} known: {known}")
     kinds = [str(offered) for offered in models.get(name).kinds]
     if kind is not None and kind not in kinds:
         raise table.bad("kind", f"the model offers {', '.join(kinds)}")

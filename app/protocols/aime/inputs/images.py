@@ -11,6 +11,7 @@ from app.media.decoding import decode, off_the_hub
 from app.media.pictures import BYTES_PER_PX, OTHER_BYTES_PER_PX, has_too_many_scans, max_px_of
 from app.protocols.aime.endpoints.spec import Input, Rule
 from app.protocols.aime.inputs.values import BadValue, align_down, describe
+from jobs.png_chunks import without_large_texts
 from jobs.settings import Settings
 
 #: Tags of TIFF, and the largest tile that is accepted.
@@ -46,7 +47,7 @@ def convert_image(spec: Input, data: bytes, formats: tuple[str, ...], settings: 
         BadValue: it is damaged or too large, or it is not allowed and the input does not convert.
         DecodingBusy: too many images are being decoded.
     """
-    image = off_the_hub(lambda: _opened(data))
+    data, image = off_the_hub(lambda: _opened(data))
     max_px, kind = settings.inputs.max_px, str(image.format).lower()
     if formats and kind not in formats:
         raise BadValue(f"must be {', '.join(formats)}, not {kind}")
@@ -77,13 +78,14 @@ def convert_image(spec: Input, data: bytes, formats: tuple[str, ...], settings: 
     return decode(_need_bytes(image, size), converted, settings), target
 
 
-def _opened(data: bytes) -> Image.Image:
-    """Read the header of an image. Raises: BadValue."""
+def _opened(data: bytes) -> tuple[bytes, Image.Image]:
+    """Read the header of an image; return the file without large texts, and the image. Raises: BadValue."""
     try:
+        data = without_large_texts(data)
         image: Image.Image = Image.open(io.BytesIO(data), formats=[name.upper() for name in FORMATS])
         if _tile_px(image) > _MAX_TILE_PX or has_too_many_scans(data):
             raise ValueError
-        return image
+        return data, image
     except Exception:
         raise BadValue(f"must be an image: {', '.join(FORMATS)}") from None
 
@@ -128,7 +130,7 @@ def encode(image: Image.Image, kind: str, mode: str = "") -> bytes:
 
 def as_format(data: bytes, kind: str, settings: Settings) -> bytes:
     """Return a stored image in the format of an output. Raises: DecodingBusy."""
-    image = Image.open(io.BytesIO(data), formats=[name.upper() for name in FORMATS])
+    image = Image.open(io.BytesIO(without_large_texts(data)), formats=[name.upper() for name in FORMATS])
     if (image.format or "").lower() == kind:
         return data
     return decode(_need_bytes(image, image.size), lambda: encode(image, kind, "RGB"), settings)
@@ -195,7 +197,7 @@ def resize(image: Image.Image, size: tuple[int, int], *, crop: bool) -> Image.Im
 def size_of(data: bytes) -> tuple[int, int]:
     """Return the width and height of an image in pixels, or zeros if the file is not an image."""
     try:
-        with Image.open(io.BytesIO(data), formats=[name.upper() for name in FORMATS]) as image:
+        with Image.open(io.BytesIO(without_large_texts(data)), formats=[name.upper() for name in FORMATS]) as image:
             return image.size
     except Exception:
         return 0, 0

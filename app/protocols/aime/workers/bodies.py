@@ -22,8 +22,10 @@ from jobs.strict_json import Limits
 
 #: Largest progress of all jobs of a worker, with its previews, bytes.
 MAX_PROGRESS_BYTES = 32 * 1024 * 1024
-#: Values in the results of a worker: a transcription has several for each word.
-MAX_RESULT_VALUES = 100_000
+#: The same without its previews: the text so far of every job of the largest batch.
+MAX_BATCH_TEXT_BYTES = 8 * 1024 * 1024
+#: Values in what a worker sends: a transcription has several for each word, and a batch for each job.
+MAX_VALUES = 100_000
 
 
 def call_of(request: Request) -> dict[str, Any]:
@@ -35,13 +37,13 @@ def call_of(request: Request) -> dict[str, Any]:
 
 def progress_of(request: Request) -> list[Any]:
     """Return what a worker reports about each of its jobs. Raises: MalformedBody, Unauthorized."""
-    return _items(_read(request, Limits(MAX_PROGRESS_BYTES, settings().web.max_json_bytes)))
+    return _items(_read(request, Limits(MAX_PROGRESS_BYTES, MAX_BATCH_TEXT_BYTES, MAX_VALUES)))
 
 
 def results_of(request: Request) -> list[Any]:
     """Return the results that a worker sends. Raises: MalformedBody, Unauthorized."""
     options = settings().web
-    return _items(_read(request, Limits(options.max_result_bytes, options.max_json_bytes, MAX_RESULT_VALUES)))
+    return _items(_read(request, Limits(options.max_result_bytes, options.max_json_bytes, MAX_VALUES)))
 
 
 def _read(request: Request, limits: Limits) -> Any:

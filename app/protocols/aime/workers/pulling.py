@@ -17,12 +17,17 @@ from app.extensions import hub, settings, store
 from app.protocols.aime.endpoints.spec import MODEL_PREFIX, Endpoint
 from jobs.record import Job
 from jobs.store import queries
+from jobs.store.client_state import WorkerFacts
 from jobs.store.events import Event
 
 #: Longest text in which a worker describes itself, characters.
 MAX_FACT_CHARS = 200
-#: Maximum number of slots of one worker.
-MAX_SLOTS = 64
+#: Name of a worker that sends none.
+UNNAMED = "worker"
+#: Maximum number of slots of one worker, which is the largest batch that it may ask for.
+MAX_SLOTS = 1024
+#: Interval at which the connection of a waiting worker is checked, seconds.
+CONNECTION_CHECK_S = 0.5
 #: Share of the worker's own timeout after which a long poll ends (54 of 60 s): a job that is handed over when the
 #: worker stops waiting would be lost.
 POLL_SHARE = 0.9
@@ -42,43 +47,59 @@ class Worker:
     #: Name of its first slot; the names of further slots end in ``~1``, ``~2``, ….
     base: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    #: Its description.
+    about: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether it has introduced itself before.
+    is_known: bool = True
 
     @classmethod
     def of(
-        cls, name: str, checked_by: str, job_type: str, endpoints: list[Endpoint], fields: Mapping[str, Any]
+        cls, name: str, checked_by: str, endpoint: Endpoint, fields: Mapping[str, Any], known: Mapping[str, Any] | None
     ) -> Worker:  # fmt: skip
         """Return the worker of a call.
 
         Args:
             name: how the worker calls itself.
             checked_by: the key that vouches for it: workers of other keys never share its slots, whatever their name.
-            job_type: the jobs that it computes.
-            endpoints: the endpoints of this job type.
+            endpoint: the first endpoint of the jobs that it computes.
             fields: the fields of the call.
+            known: its description so far, of which stays what the call does not name; None for a new worker.
         """
-        digest = hashlib.sha256(f"{checked_by} {job_type} {name}".encode()).hexdigest()[:12]
-        base = f"http.{job_type}.{_UNSAFE.sub('-', name)[:40].strip('-')}-{digest}"
-        description = {key: _fact(fields.get(key)) for key in _FACTS}
-        description |= {"name": name, "interface_version": _fact(fields.get("version"))}
-        description["max_batch_size"] = batch_size_of(fields)
-        description["model"] = {key: _fact(fields.get(f"model_{key}")) or "Unknown" for key in MODEL_FACTS}
+        about = {"name": name, **_described(fields, known or {})}
         facts = {
             "node": _UNSAFE.sub("-", name.partition("#")[0])[:40],
             "device": "http",
-            "device_name": str(fields.get("gpu_name") or "")[:100],
-            "models": json.dumps([MODEL_PREFIX + job_type]),
-            "away_lease_ms": int(2000 * endpoints[0].request_timeout),
-            "about": json.dumps(description),
+            "device_name": str(about["gpu_name"] or "")[:100],
+            "models": json.dumps([MODEL_PREFIX + endpoint.job_type]),
+            "away_lease_ms": int(2000 * endpoint.request_timeout),
         }
-        return cls(name, job_type, base, facts)
+        base = base_of(name, checked_by, endpoint.job_type)
+        return cls(name, endpoint.job_type, base, facts, about, known is not None)
 
     @property
     def owner(self) -> str:
         """The owner of its slots' leases."""
         return f"{self.base}:0:"
 
-    def owns(self, slot: str | None) -> bool:
-        return slot is not None and slot.partition("~")[0] == self.base
+
+def base_of(name: str, checked_by: str, job_type: str) -> str:
+    """Return the name of the first slot of a worker that a key vouches for."""
+    digest = hashlib.sha256(f"{checked_by} {job_type} {name}".encode()).hexdigest()[:12]
+    return f"http.{job_type}.{_UNSAFE.sub('-', name)[:40].strip('-')}-{digest}"
+
+
+def _described(fields: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a worker's description: what the call names, else what is known."""
+    about = {key: _fact(fields.get(key)) or known.get(key) for key in _FACTS}
+    about["interface_version"] = _fact(fields.get("version")) or known.get("interface_version")
+    # A login names the whole batch of the worker. A request may ask for the rest of a batch that is being computed.
+    largest = _whole(fields.get("max_batch_size"))
+    about["max_batch_size"] = largest or max(batch_size_of(fields), known.get("max_batch_size") or 1)
+    model = known.get("model") or {}
+    about["model"] = {
+        key: _fact(fields.get(f"model_{key}")) or model.get(key) or "Unknown" for key in MODEL_FACTS
+    }  # fmt: skip
+    return about
 
 
 @dataclass(frozen=True)
@@ -91,9 +112,13 @@ class Binding:
 
 
 def batch_size_of(fields: Mapping[str, Any]) -> int:
-    """Return the number of jobs that a worker computes at once."""
-    value = fields.get("max_job_batch")
-    return min(MAX_SLOTS, value) if type(value) is int and value > 0 else 1
+    """Return the number of jobs that a worker asks for at once."""
+    return _whole(fields.get("max_job_batch")) or 1
+
+
+def _whole(value: Any) -> int:
+    """Return the size of a batch, at most ``MAX_SLOTS``; 0 if it is none."""
+    return min(MAX_SLOTS, value) if type(value) is int and value > 0 else 0
 
 
 def _fact(value: Any) -> Any:
@@ -116,10 +141,10 @@ def next_jobs(worker: Worker, batch: int, wait_s: float, has_hung_up: Callable[[
     Raises:
         Unavailable: Redis does not respond.
     """
-    first = LongPoll(worker, batch, time.monotonic() + wait_s, has_hung_up).run()
+    first = LongPoll(worker, time.monotonic() + wait_s, has_hung_up).run()
     jobs = [first] if first else []
     while jobs and len(jobs) < batch:
-        binding = _pull(worker, batch)
+        binding = _pull(worker, after=jobs[-1].slot or "")
         job = _start(worker, binding)
         if job is None:
             if binding.slot and not binding.job_id:
@@ -134,10 +159,13 @@ def next_jobs(worker: Worker, batch: int, wait_s: float, has_hung_up: Callable[[
 
 
 class LongPoll:
-    """One wait of a worker for a job. The slot is open to new jobs and its lease is renewed until the wait ends."""
+    """One wait of a worker for a job. The slot is open to new jobs and its lease is renewed until the wait ends.
 
-    def __init__(self, worker: Worker, batch: int, deadline: float, has_hung_up: Callable[[], bool]) -> None:
-        self._worker, self._batch, self._deadline, self._has_hung_up = worker, batch, deadline, has_hung_up
+    The slot of a worker that has hung up is removed at once, so that nobody counts on it.
+    """
+
+    def __init__(self, worker: Worker, deadline: float, has_hung_up: Callable[[], bool]) -> None:
+        self._worker, self._deadline, self._has_hung_up = worker, deadline, has_hung_up
         self._slot = ""
         self._next_heartbeat = 0.0
 
@@ -147,28 +175,37 @@ class LongPoll:
             if job := self._acquire_slot():
                 return job
             while True:
-                now = time.monotonic()
-                is_over = now >= self._deadline or self._has_hung_up()
-                event = None if is_over else self._next_event(listener, now)
+                is_gone = self._has_hung_up()
+                is_over = is_gone or time.monotonic() >= self._deadline
+                event = None if is_over else self._next_event(listener)
                 if event is not None:
                     is_own = event.fields["state"] == "queued" and event.fields.get("slot") == self._slot
                     if is_own and (job := self._start_bound(event)):
                         return job
-                    if not is_own and now < self._next_heartbeat:  # it concerns another slot of the worker
+                    if not is_own and time.monotonic() < self._next_heartbeat:  # of another slot of the worker
                         continue
+                elif not is_over and time.monotonic() < self._next_heartbeat:
+                    continue
                 if job := self._heartbeat(is_over):
                     return job
+                if is_gone and self._slot:
+                    store().leave(self._slot, self._worker.owner)
                 if is_over:
                     return None
 
-    def _next_event(self, listener: Listener, now: float) -> Event | None:
+    def _next_event(self, listener: Listener) -> Event | None:
+        """Return the next event, or None when something else is due. Missed events make a heartbeat due."""
+        due = min(self._deadline, self._next_heartbeat, time.monotonic() + CONNECTION_CHECK_S)
         try:
-            return listener.get(min(self._deadline, self._next_heartbeat) - now)
+            event = listener.get(due - time.monotonic())
         except queue.Empty:
             return None
+        if event is None:
+            self._next_heartbeat = 0.0
+        return event
 
     def _acquire_slot(self) -> Job | None:
-        binding = _pull(self._worker, self._batch)
+        binding = _pull(self._worker)
         self._slot = binding.slot
         self._schedule_heartbeat()
         return _start(self._worker, binding)
@@ -208,28 +245,49 @@ def is_held(job: Job, attempt: int) -> bool:
     return queries.holds(store(), job.slot or "", job.job_id, attempt)
 
 
-def restart(worker: Worker) -> None:
-    """Register a worker that was started again. Its earlier jobs are lost and go back to the queue."""
-    facts = {**worker.facts, "pulls": "1"}
-    for slot in slots_of(worker):
-        if slot != worker.base:
-            store().register(slot, worker.owner, facts)
-            store().leave(slot, worker.owner)
-    store().register(worker.base, worker.owner, facts)
+def introduced(name: str, checked_by: str, endpoint: Endpoint, fields: Mapping[str, Any]) -> Worker:
+    """Return the worker of a call, and remember how it described itself. Raises: Unavailable."""
+    name = name or UNNAMED
+    described = WorkerFacts(store(), base_of(name, checked_by, endpoint.job_type))
+    known = described.read()
+    worker = Worker.of(name, checked_by, endpoint, fields, known)
+    if worker.about != known and (worker.is_known or "version" in fields):
+        described.write(worker.about)
+    return worker
 
 
-def slots_of(worker: Worker) -> list[str]:
-    """Return the present slots of a worker."""
-    return [slot for slot in queries.slot_names(store()) if worker.owns(slot)]
+def holds(slot: str | None, name: str, checked_by: str, endpoint: Endpoint) -> bool:
+    """Return whether a slot belongs to the worker of this name; '' for a call without one. Raises: Unavailable."""
+    base = (slot or "").partition("~")[0]
+    if not name:  # the oldest packages send no name with their progress: the key decides
+        name = str((WorkerFacts(store(), base).read() or {}).get("name") or UNNAMED)
+    return base == base_of(name, checked_by, endpoint.job_type)
 
 
-def _pull(worker: Worker, batch: int) -> Binding:
+def log_in(worker: Worker) -> None:
+    """Register a worker that has started.
+
+    Its jobs are left alone: another worker of the same name may be computing them.
+    """
+    slot = queries.slot(store(), worker.base)
+    if slot is None:
+        store().register(worker.base, worker.owner, {**worker.facts, "pulls": "1"})
+    if slot is None or not slot.job_id:
+        store().heartbeat(worker.base, worker.owner, worker.facts)
+
+
+def _pull(worker: Worker, after: str = "") -> Binding:
     """Open one of the worker's slots.
+
+    Args:
+        worker: the worker.
+        after: a slot of it; it and the ones before it are taken.
 
     Returns:
         The slot ('' if all are taken) with the job that was bound to it at once ('' for none).
     """
-    slot, job_id, attempt = store().pull(worker.base, worker.owner, worker.facts, most=MAX_SLOTS, batch=batch)
+    first = int(after.partition("~")[2] or 0) + 1 if after else 0
+    slot, job_id, attempt = store().pull(worker.base, worker.owner, worker.facts, most=MAX_SLOTS, first=first)
     return Binding(job_id, attempt, slot)
 
 

@@ -91,7 +91,7 @@ def check_server_status() -> Response:
 
 @blueprint.post("/worker_login")
 def login() -> Response:
-    """Register a worker that has started. Its earlier jobs go back to the queue."""
+    """Register a worker that has started."""
     body = call_of(request)
     fields = {**_dict(body.get("worker_parameters"))}
     fields |= {f"model_{key}": value for key, value in _dict(body.get("model_parameters")).items()}
@@ -103,7 +103,7 @@ def login() -> Response:
         checked_by = _checked_by(served, fields)
         if checked_by is None:
             return jsonify({"success": False, "error_msg": NOT_AUTHORIZED})
-        pulling.restart(_worker(served, fields, checked_by))
+        pulling.log_in(pulling.introduced(_name_in(fields), checked_by, served[0], fields))
     except FramemillError as exc:
         return jsonify({"success": False, "error_msg": exc.message})
     timeout_s = round(served[0].request_timeout)
@@ -123,8 +123,8 @@ def job_request() -> Response:
         checked_by = _checked_by(served, fields)
         if checked_by is None:
             return jsonify({"cmd": "error", "msg": NOT_AUTHORIZED, **_version()})
-        worker = _worker(served, fields, checked_by)
-        if "version" not in fields and not pulling.slots_of(worker):
+        worker = pulling.introduced(_name_in(fields), checked_by, served[0], fields)
+        if "version" not in fields and not worker.is_known:
             return jsonify({"cmd": "error", "msg": f"worker {worker.name} needs to login first", **_version()})
         sweeper.start()
         batch, wait_s = pulling.batch_size_of(fields), _poll_s(served[0], fields)
@@ -198,8 +198,8 @@ def _update_progress(fields: dict[str, Any]) -> dict[str, Any]:
     job, attempt, served = _job_of(fields)
     if job is None:
         return _progress_response()
-    if not _is_authorized(served, fields):
-        return {"success": False, "error_msg": NOT_AUTHORIZED}
+    if refusal := _refusal(job, served, fields):
+        return {"success": False, "cmd": "warning", "msg": refusal, "error_msg": refusal}
     value = fields.get("progress")
     percent = value if isinstance(value, int | float) and 0 <= value < 1e9 else 0
     step = int(percent)
@@ -226,8 +226,8 @@ def _store_result(fields: dict[str, Any]) -> dict[str, Any]:
     job, attempt, served = _job_of(fields)
     if job is None:
         return _warning("unknown job")
-    if not _is_authorized(served, fields):
-        return {"success": False, "error_msg": NOT_AUTHORIZED}
+    if refusal := _refusal(job, served, fields):
+        return {"success": False, "error_msg": refusal, **_warning(refusal)}
     if job.state is not JobState.RUNNING or job.attempt != attempt:
         store().release(job.job_id, attempt, slot=job.slot or "")  # it was canceled, and the worker has stopped now
         return _warning(f"the job is {job.state} and takes no result of this run")
@@ -289,9 +289,20 @@ def _endpoint_of(job: Job, served: list[Endpoint]) -> Endpoint:
     return next((endpoint for endpoint in served if endpoint.protocol == job.protocol), served[0])
 
 
-def _worker(served: list[Endpoint], fields: dict[str, Any], checked_by: str) -> pulling.Worker:
-    name = str(fields.get("auth") or "worker")[:200]
-    return pulling.Worker.of(name, checked_by, served[0].job_type, served, fields)
+def _refusal(job: Job, served: list[Endpoint], fields: dict[str, Any]) -> str:
+    """Return why a worker may not report on a job; '' if it may: it holds the job. Raises: Unavailable."""
+    checked_by = _checked_by(served, fields)
+    if checked_by is None:
+        return NOT_AUTHORIZED
+    name = _name_in(fields)
+    if not pulling.holds(job.slot, name, checked_by, served[0]):
+        return f"Job with job id {fields['job_id']} not found in worker {name}!"
+    return ""
+
+
+def _name_in(fields: dict[str, Any]) -> str:
+    """Return how a worker calls itself in a call, '' if it does not. Batches of progress name it in their data."""
+    return str(fields.get("auth") or _dict(fields.get("progress_data")).get("auth") or "")[: pulling.MAX_FACT_CHARS]
 
 
 def _is_authorized(served: list[Endpoint], fields: dict[str, Any]) -> bool:

@@ -37,7 +37,8 @@ local function delete_record(id)
     if has(outputs) then remove_outputs_at(id, now_ms()) end
     if has(deleted) then redis.call('SET', K.DELETED .. id, key, 'PX', int(CFG.result_ttl_ms)) end
     if has(webhook) then delete_webhook_deliveries(id, key, webhook) end
-    if has(path) then redis.call('DEL', K.FILE .. key .. ':' .. path) end
+    local file = has(path) and K.FILE .. key .. ':' .. path
+    if file and redis.call('GET', file) == id then redis.call('DEL', file) end
     redis.call('DEL', K.JOB .. id)
   end
   redis.call('ZREM', K.DEAD, id)
