@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import requests
 
+from jobs.store import keys
 from tests.support.aime_endpoint import draw, write_endpoint
 from tests.support.aime_peers import Client, Worker, picture
 from tests.support.api import wait_for
@@ -152,6 +153,28 @@ def test_a_cancellation_reaches_the_worker_while_it_computes(aime: ServedApp) ->
     # It has sent its result: if the job were named again, the worker would be silent for good.
     assert call(aime, "/worker_job_progress", item)[1] == [{"success": True, "cmd": "ok"}]
     assert client.poll(job_id).json()["job_state"] == "canceled"
+
+
+def test_the_estimate_counts_down(aime: ServedApp) -> None:
+    aime.store.client.hset(keys.RATES, mapping={"aime:draw": 60})
+    client = Client(aime.url(""), "draw")
+    job_id, waiting = client.submit(prompt="a"), client.submit(prompt="b")
+    assert client.poll(job_id).json()["progress"]["estimate"] == -1  # no worker
+    (data,) = take(aime)
+    wait_for(lambda: client.poll(waiting).json()["progress"]["num_workers_online"], "the worker in the list", 10)
+    seen = []
+    for percent in (10, 50, 90):
+        item = {**wish(), "job_id": data["job_id"], "progress": percent, "progress_data": None}
+        assert call(aime, "/worker_job_progress", item)[1][0]["success"]
+        time.sleep(0.25)
+        seen.append([client.poll(one).json()["progress"]["estimate"] for one in (job_id, waiting)])
+    for own, other in seen:
+        assert (own, other) == (pytest.approx(60, abs=5), pytest.approx(120, abs=5))
+    assert seen[0][0] > seen[1][0] > seen[2][0]
+    assert seen[0][1] > seen[1][1] > seen[2][1]
+    assert give(aime, data, seed=1)[1] == {"cmd": "ok"}
+    (other,) = take(aime)
+    assert give(aime, other, seed=1)[1] == {"cmd": "ok"}
 
 
 def test_an_error_is_an_output_where_it_is_declared(aime: ServedApp) -> None:

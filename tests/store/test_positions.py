@@ -110,6 +110,32 @@ def test_expected_time_on_one_slot(driver: Open) -> None:
     assert here.forecast(first).eta_s == pytest.approx(1.5 + 2, abs=0.1)
 
 
+def test_expected_time_counts_down_while_a_job_runs(driver: Open) -> None:
+    here = driver()
+    here.know(m=60)
+    here.open()
+    running, waiting = here.submit_many(2)
+    assert here.forecast(running).eta_s == 60
+    here.start()
+
+    def in_the_past(field: str, seconds: int) -> None:
+        here.redis.hincrby(keys.JOB + running, field, -1000 * seconds)
+
+    def expected() -> list[float | None]:
+        return [here.forecast(job_id).eta_s for job_id in (running, waiting)]
+
+    in_the_past("started_at", 20)
+    assert expected() == [pytest.approx(40, abs=2), pytest.approx(100, abs=2)]
+    here.store.progress(running, 1, "denoising", 1, 4, 30)
+    assert expected() == [pytest.approx(30, abs=2), pytest.approx(90, abs=2)]
+    in_the_past("eta_at", 10)
+    assert expected() == [pytest.approx(20, abs=2), pytest.approx(80, abs=2)]
+    here.store.progress(running, 1, "decoding", 4, 4, None)  # nothing is known about this stage
+    assert expected() == [pytest.approx(40, abs=2), pytest.approx(100, abs=2)]
+    in_the_past("started_at", 600)
+    assert expected() == [0, pytest.approx(60, abs=2)]
+
+
 def test_expected_time_on_two_slots(driver: Open) -> None:
     here = driver()
     here.know(m=2)
@@ -121,7 +147,7 @@ def test_expected_time_on_two_slots(driver: Open) -> None:
         here.start(slot)
         here.store.progress(job_id, 1, "denoising", 1, 4, left)
     expected = [here.forecast(job_id).eta_s for job_id in ids]
-    assert expected == [1, 2, *(pytest.approx(1 + place * 2 / 2 + 2, abs=0.1) for place in range(4))]
+    assert expected == pytest.approx([1, 2, *(1 + place * 2 / 2 + 2 for place in range(4))], abs=0.1)
 
 
 def test_no_expected_time_while_nothing_like_it_was_measured(driver: Open) -> None:

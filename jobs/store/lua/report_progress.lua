@@ -5,7 +5,8 @@ local id, attempt, stage, step, steps, eta_s, stage_percent = unpack(ARGV)
 go_on_without_memory()
 
 if not is_current(id, attempt, STATE.RUNNING) then return 0 end
-redis.call('HSET', K.JOB .. id, 'stage', stage, 'step', step, 'steps', steps, 'eta_s', eta_s)
+redis.call('HSET', K.JOB .. id, 'stage', stage, 'step', step, 'steps', steps, 'eta_s', eta_s,
+  'eta_at', int(now_ms()))
 if has(stage_percent) then
   redis.call('HSET', K.JOB .. id, 'stage_percent', stage_percent)
 else

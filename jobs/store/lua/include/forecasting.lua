@@ -1,6 +1,13 @@
 -- Where a waiting job stands and when it will be done. Exact for one slot while all jobs cost the same.
 -- include: common, fairness, queue, rates, slots
 
+-- The fields of a job by name, false for missing ones.
+local function job_fields(id, names)
+  local values, record = redis.call('HMGET', K.JOB .. id, unpack(names)), {}
+  for i, name in ipairs(names) do record[name] = values[i] end
+  return record
+end
+
 -- How many of n things at start, start + step, … come before `mine`; a tie counts when `wins`.
 local function count_before(n, start, step, mine, wins)
   local x = (mine - start) / step
@@ -76,14 +83,22 @@ local function place_of(id, record)
   return ahead + before_in_other_classes(record.class, ahead) + front_before('+inf') + 1
 end
 
+-- Seconds until a bound job is computed: what its worker reported last, less the time since then; otherwise the average
+-- of its model, less the time that it has been running. nil when neither is known.
+local function computed_in_s(id, record)
+  if has(record.eta_s) then
+    local since_ms = has(record.eta_at) and now_ms() - record.eta_at or 0
+    return math.max(0, record.eta_s - since_ms / 1000)
+  end
+  local rate = rate_of(record.model, has(record.slot) and record.slot)
+  return rate and math.max(0, rate * record.work - elapsed_s(id)) or nil
+end
+
 -- Seconds until a slot is done with its present job, as far as that is known.
 local function remaining_s(id)
-  local record = redis.call('HMGET', K.JOB .. id, 'state', 'eta_s', 'model', 'work', 'slot')
-  local state, eta_s, model, work, slot = unpack(record)
-  if state ~= STATE.QUEUED and state ~= STATE.RUNNING then return 0 end
-  if has(eta_s) then return tonumber(eta_s) end
-  local rate = rate_of(model, slot)
-  return rate and math.max(0, rate * work - elapsed_s(id)) or 0
+  local record = job_fields(id, {'state', 'eta_s', 'eta_at', 'model', 'work', 'slot'})
+  if record.state ~= STATE.QUEUED and record.state ~= STATE.RUNNING then return 0 end
+  return computed_in_s(id, record) or 0
 end
 
 local function first_name(name, other)
@@ -128,15 +143,16 @@ end
 -- {position, eta_s or '', what the job waits for or ''}. The position is 0 once the job is bound and -1 when it is
 -- over.
 local function forecast(id)
-  local names = {'state', 'slot', 'model', 'work', 'lane', 'class', 'key', 'eta_s', 'pin'}
-  local values, record = redis.call('HMGET', K.JOB .. id, unpack(names)), {}
-  for i, name in ipairs(names) do record[name] = values[i] end
+  local record = job_fields(id, {'state', 'slot', 'model', 'work', 'lane', 'class', 'key', 'eta_s', 'eta_at', 'pin'})
   if record.state == STATE.DELIVERING then return {0, '', ''} end
   if record.state ~= STATE.QUEUED and record.state ~= STATE.RUNNING then return {-1, '', ''} end
-  local rate = rate_of(record.model, has(record.slot) and record.slot)
-  local run_s = rate and rate * record.work
-  if has(record.slot) then return {0, has(record.eta_s) and record.eta_s or run_s and tostring(run_s) or '', ''} end
+  if has(record.slot) then
+    local left_s = computed_in_s(id, record)
+    return {0, left_s and string.format('%.3f', left_s) or '', ''}
+  end
 
+  local rate = rate_of(record.model)
+  local run_s = rate and rate * record.work
   local slots = slots_for(record)
   -- The slots take their pinned jobs first, all at the same time.
   local place = place_of(id, record) + (has(record.pin) and 0 or (slots.pins or 0) * slots.count)
