@@ -47,10 +47,18 @@ class Opening:
 
 
 class HeldRequests:
-    """The held requests of one API key. Every method raises Unavailable when Redis does not answer."""
+    """The held requests of one caller. Every method raises Unavailable when Redis does not answer.
 
-    def __init__(self, store: Scripts, key_id: str) -> None:
+    Args:
+        store: the store.
+        key_id: API key of the caller, or another name of it.
+        repeat_s: how long after the loss of its connection a request may be repeated, seconds; None: while it is kept.
+    """
+
+    def __init__(self, store: Scripts, key_id: str, repeat_s: float | None = None) -> None:
         self._store, self.key_id = store, key_id
+        self._kept_ms = int(store.settings.scheduling.idempotency_ttl_s * 1000)
+        self._repeat_ms = self._kept_ms if repeat_s is None else int(repeat_s * 1000)
 
     def open(
         self, request: HeldRequest, digest: str, *, forced: bool, random: bool, pings: Mapping[str, int] | None = None
@@ -67,7 +75,7 @@ class HeldRequests:
         outcome, *reply = self._store.script(
             "held_request_open", key=self.key_id, digest=digest, id=request.request_id, forced=int(forced),
             random=int(random), jobs=json.dumps(request.job_ids), seed=request.seed, holder=request.holder,
-            claim_ms=int(LONG_CLAIM_S * 1000), kept_ms=int(self._store.settings.scheduling.idempotency_ttl_s * 1000),
+            claim_ms=int(LONG_CLAIM_S * 1000), kept_ms=self._kept_ms, repeat_ms=self._repeat_ms,
             tickets=pings or {},
         )  # fmt: skip
         if outcome == "new":

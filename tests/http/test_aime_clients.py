@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -248,6 +249,39 @@ def test_a_stream_follows_a_job(aime: ServedApp, worker: Worker) -> None:
     assert len(messages[-1]["job_result"]["images"]) == 2
     refused = requests.get(aime.url("/stream_progress?job_id=x"), timeout=10)
     assert json.loads(refused.text[6:])["cmd"] == "error"
+
+
+def test_a_repeat_of_a_lost_request_gets_the_running_job(aime: ServedApp) -> None:
+    body, go_on = {"prompt": "lost", "seed": 5}, threading.Event()
+
+    def slowly(worker: Worker, data: dict[str, Any]) -> dict[str, Any]:
+        assert go_on.wait(30)
+        return {"seed": 5}
+
+    def send(body: dict[str, Any], timeout_s: float = 30, **options: Any) -> Any:
+        return requests.post(aime.url("/draw"), json=body, timeout=timeout_s, **options).json()
+
+    def waiting() -> int:
+        return 4 - int(requests.get(aime.url("/api/endpoints/draw"), timeout=10).json()["free_queue_slots"])
+
+    with Worker(aime.url(""), compute=slowly) as worker, ThreadPoolExecutor() as pool:
+        with pytest.raises(requests.Timeout):
+            send(body, 0.5)
+        repeat = pool.submit(send, body)
+        wait_for(lambda: len(worker.given) == 1, "the job")
+        others = [
+            pool.submit(send, body),  # the repeat waits for the first job: this is one more request
+            pool.submit(send, {**body, "seed": 6}),
+            pool.submit(send, body, cookies={"session": "other browser"}),
+        ]
+        wait_for(lambda: waiting() == 3, "the other jobs")
+        go_on.set()
+        results = [future.result() for future in (repeat, *others)]
+        assert all(result["success"] for result in results)
+        assert len({result["job_id"] for result in results}) == 4
+        assert send(body)["job_id"] not in {result["job_id"] for result in results}  # all were delivered
+    worker.join()
+    assert len(worker.given) == 5
 
 
 def test_a_session_keeps_what_the_worker_gives_back(aime: ServedApp) -> None:

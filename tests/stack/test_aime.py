@@ -7,10 +7,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from tests.support.aime_endpoint import LOCAL_ENDPOINT, draw, write_endpoint
 from tests.support.aime_peers import Client, Worker, opened
@@ -36,15 +38,27 @@ def test_nothing_spins_and_nothing_is_lost_over_a_restart_of_the_server(aime: St
         assert go_on.wait(60)
         return draw(worker, data)
 
-    with Worker(aime.url(""), compute=slowly) as worker:
-        first, second = client.submit(prompt="a"), client.submit(prompt="b")
+    def ask_and_repeat() -> Any:
+        while True:
+            try:
+                return client.send(prompt="c").json()
+            except requests.RequestException:
+                time.sleep(0.3)
+
+    with Worker(aime.url(""), compute=slowly) as worker, ThreadPoolExecutor() as pool:
+        waits = pool.submit(ask_and_repeat)
         assert busy.wait(30)
+        first, second = client.submit(prompt="a"), client.submit(prompt="b")
         os.killpg(aime.processes["web"].pid, signal.SIGKILL)  # together with its web processes
         aime.kill("web")
         go_on.set()
         time.sleep(1)  # it retries its calls meanwhile
         aime.web()
         assert [len(client.follow(job_id)["images"]) for job_id in (first, second)] == [2, 2]
+        result = waits.result(60)
+        assert (result["success"], len(result["images"])) == (True, 2)
+        assert [data["prompt"] for data in worker.given] == ["c", "a", "b"]
+        assert worker.given[0]["job_id"].startswith(result["job_id"])
         before, begun = worker.calls["/worker_job_request"], time.monotonic()
         wait_for(lambda: time.monotonic() - begun > 4, "idle calls")
         assert worker.calls["/worker_job_request"] - before <= 4

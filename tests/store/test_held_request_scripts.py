@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,7 @@ class Requests:
 
     def open(self, id: str, holder: str = "h1", **options: Any) -> Any:
         values = {"digest": "d", "forced": 0, "random": 0, "jobs": f'["{id}-0"]', "seed": 7, "claim_ms": 9000,
-                  "kept_ms": 60_000, "tickets": {}, **options}  # fmt: skip
+                  "kept_ms": 60_000, "repeat_ms": 60_000, "tickets": {}, **options}  # fmt: skip
         return self.script("held_request_open", key="a", id=id, holder=holder, **values)
 
     def renew(self, id: str, holder: str = "h1", answered: int = 0) -> int:
@@ -37,8 +38,8 @@ class Requests:
     def interrupt(self, id: str, job: str = "j", picture: str = "image/png AAAA") -> int:
         return int(self.script("held_request_interrupt", key="a", id=id, job=job, picture=picture))
 
-    def lapse(self, id: str) -> None:
-        self.here.redis.hset(f"{keys.HELD_REQUEST}a:{id}", "until", 1)
+    def lapse(self, id: str, ago_s: float = 1) -> None:
+        self.here.redis.hset(f"{keys.HELD_REQUEST}a:{id}", "until", int((time.time() - ago_s) * 1000))
 
 
 @pytest.fixture
@@ -65,6 +66,14 @@ def test_an_equal_body_takes_over_a_request_whose_holder_is_gone(requests: Reque
     assert requests.renew("one", "h2") == 0
     assert requests.end("one", "leave", "h2") == 1
     assert requests.open("three", "h3")[:2] == ["repeat", "one"]
+
+
+def test_a_request_that_was_lost_long_ago_is_not_repeated(requests: Requests) -> None:
+    requests.open("one")
+    requests.lapse("one", ago_s=58)
+    assert requests.open("two", "h2")[:2] == ["repeat", "one"]
+    requests.lapse("one", ago_s=62)
+    assert requests.open("three", "h3") == ["new"]
 
 
 def test_a_holder_finds_its_own_request_again(requests: Requests) -> None:

@@ -14,16 +14,15 @@ from flask import Response
 from app import attachments
 from app.access import auth
 from app.extensions import dispatcher, models, store
+from app.held import ClientDisconnected, HeldConnection, RequestMismatch, exists, hold, unread_response
 from app.payloads import a1111, rename_fields
 from app.protocols.a1111 import bodies, options, responses
 from app.protocols.a1111.access import A1111Error
-from app.protocols.a1111.held import ClientDisconnected, HeldConnection, hold
 from app.submit import Prepared, accept, prepare
 from jobs.errors import FramemillError, InvalidRequest, JobNotFound, ModerationRefused, Unavailable
 from jobs.models.spec import Kind, ModelSpec
 from jobs.record import Job, new_job_id
 from jobs.states import JobState
-from jobs.store import queries
 from jobs.store.held_requests import HeldRequest, HeldRequests, new_holder
 from jobs.strict_json import dumps
 
@@ -44,33 +43,32 @@ def generate(kind: Kind) -> Response:
     try:
         connection = _hold(requests, fields, kind, digest.hexdigest())
     except ClientDisconnected:
-        return _unread_response()
+        return unread_response()
     try:
         jobs = _finished_jobs(connection, fields, kind)
         body = _body(requests, connection.request, jobs, fields, kind)
     except ClientDisconnected:
         with suppress(Unavailable):
             requests.release(connection.request)
-        return _unread_response()
+        return unread_response()
     except Unavailable:
         raise  # accepted jobs continue, and a repeat of the request receives them
     except FramemillError:
-        is_done = bool(fields.get("force_task_id")) and _exists(connection.request)
+        is_done = bool(fields.get("force_task_id")) and exists(connection.request)
         (requests.mark_delivered if is_done else requests.discard)(connection.request)
         raise
-    response = Response(connection.deliver(body), mimetype="application/json")
+    response = Response(connection.deliver([body]), mimetype="application/json")
     response.content_length = len(body)
     return response
 
 
 def _hold(requests: HeldRequests, fields: Mapping[str, Any], kind: Kind, digest: str) -> HeldConnection:
     """Open the request, or take over the one that it repeats. Raises: ClientDisconnected, A1111Error."""
-    how = {"forced": bool(fields.get("force_task_id")), "random": _is_random(fields)}
-    connection = hold(requests, _new_request(requests.key_id, fields, kind), digest, **how)
-    if connection.request.is_repeat and _has_failed(connection.request):
-        requests.discard(connection.request)  # the earlier request did not succeed: start again
-        connection = hold(requests, _new_request(requests.key_id, fields, kind), digest, **how)
-    return connection
+    try:
+        how = {"forced": bool(fields.get("force_task_id")), "random": _is_random(fields)}
+        return hold(requests, lambda: _new_request(requests.key_id, fields, kind), digest, **how)
+    except RequestMismatch:
+        raise A1111Error(409, "force_task_id was used for another request") from None
 
 
 def _is_random(fields: Mapping[str, Any]) -> bool:
@@ -93,20 +91,11 @@ def _new_request(key_id: str, fields: Mapping[str, Any], kind: Kind) -> HeldRequ
 
 def _finished_jobs(connection: HeldConnection, fields: Mapping[str, Any], kind: Kind) -> list[Job]:
     """Submit the jobs unless they exist, and return them when they have finished. Raises: ClientDisconnected."""
-    if not (connection.request.is_repeat and _exists(connection.request)):
+    if not (connection.request.is_repeat and exists(connection.request)):
         prepared = _prepare(fields, kind, connection.request)
         connection.check()
         _submit(prepared, connection.request)
     return connection.wait(connection.request.job_ids)
-
-
-def _exists(held_request: HeldRequest) -> bool:
-    return all(queries.find(store(), job_id) is not None for job_id in held_request.job_ids)
-
-
-def _has_failed(held_request: HeldRequest) -> bool:
-    jobs = [queries.find(store(), job_id) for job_id in held_request.job_ids]
-    return any(job is not None and job.state.is_terminal and job.state is not JobState.SUCCEEDED for job in jobs)
 
 
 def _prepare(fields: Mapping[str, Any], kind: Kind, held_request: HeldRequest) -> Prepared:
@@ -189,8 +178,3 @@ def _body(
         message = str(error.get("message") or f"the job is {failed.state}")
         raise A1111Error(500, "", f"{error.get('code', 'job_failed')}: {message}")
     return dumps(responses.images_body(jobs, requests.pictures(held_request), fields, kind)).encode()
-
-
-def _unread_response() -> Response:
-    """Return a response for a client that has closed its connection."""
-    return Response(status=408)

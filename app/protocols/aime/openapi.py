@@ -144,11 +144,13 @@ class _Description:
             accepted = {**content(body), **content(form, _FORM)}
             accepted = {name: {**one, "example": example} for name, one in accepted.items()}
             described = {"requestBody": {"content": accepted}}
+        either = {"oneOf": [self._result(), answers.AimeAcceptedAnswer]}
         return {
             "summary": "Submit a job; the response is its result, unless wait_for_result is false",
             **described,
             "responses": {
-                "200": response("The result, or the job's id.", {"oneOf": [self._result(), answers.AimeAcceptedAnswer]})
+                "200": response("The result, or the job's id.", either),
+                "408": {"description": "Never read: the client has closed its connection."},
             },
         }
 

@@ -1,12 +1,13 @@
 -- Open a request that waits for several jobs, or find the one that it repeats.
 -- `digest`: of its body. `id`: of the request if it is new. `forced`: '1' when the client chose that id. `random`: '1'
 -- when its seed is random: a delivered answer is then not given again. `jobs`: their ids (JSON). `claim_ms`: how long a
--- holder keeps its claim. `kept_ms`: how long a request is remembered.
+-- holder keeps its claim. `kept_ms`: how long a request is remembered. `repeat_ms`: how long after the end of its claim
+-- an equal body repeats it.
 -- `tickets`: id, ticket, … of the last try: questions to the holders of requests with an equal body.
 -- Returns {'new'} | {'repeat', id, jobs, seed} | {'wait', {id, ticket, …}} | {'mismatch'}
 -- include: common, records
-local key, digest, id, forced, random, jobs, seed, holder, claim_ms, kept_ms = unpack(ARGV)
-local tickets = {unpack(ARGV, 11)}
+local key, digest, id, forced, random, jobs, seed, holder, claim_ms, kept_ms, repeat_ms = unpack(ARGV)
+local tickets = {unpack(ARGV, 12)}
 
 local name, repeats, now = K.HELD_REQUEST .. key .. ':' .. id, K.REPEATABLE_REQUESTS .. key .. ':' .. digest, now_ms()
 
@@ -29,7 +30,7 @@ local function find_repeated()
     local other_name = K.HELD_REQUEST .. key .. ':' .. other
     local values = redis.call('HMGET', other_name, 'until', 'answered', 'jobs', 'seed', 'holder')
     local lapses_at, answered, other_jobs, other_seed, other_holder = unpack(values)
-    if not lapses_at then
+    if not lapses_at or now - lapses_at > tonumber(repeat_ms) then
       redis.call('SREM', repeats, other)
     elseif tonumber(lapses_at) < now or other_holder == holder then
       redis.call('HSET', other_name, 'holder', holder, 'until', int(now + claim_ms))

@@ -8,7 +8,7 @@ from flask import request
 
 from app.access import auth
 from app.bodies.form_body import URLENCODED, form_of
-from app.bodies.json_body import json_of
+from app.bodies.json_body import Digest, json_of
 from app.extensions import settings
 from app.protocols.aime.clients.access import authenticate
 from app.protocols.aime.endpoints.served import endpoints
@@ -19,10 +19,10 @@ from app.protocols.aime.inputs.checking import BadInputs
 CREDENTIALS = ("key", "client_session_auth_key")
 
 
-def request_fields(endpoint: Endpoint) -> tuple[dict[str, Any], bool]:
+def request_fields(endpoint: Endpoint, digest: Digest | None = None) -> tuple[dict[str, Any], bool]:
     """Return the fields of the current request, and whether all of them are texts.
 
-    Credentials of the query count unless the body has its own.
+    Credentials of the query count unless the body has its own. ``digest`` is updated with the bytes of the body.
 
     Raises:
         AccessDenied: the key of the header or the query is wrong; the body was not read.
@@ -34,10 +34,10 @@ def request_fields(endpoint: Endpoint) -> tuple[dict[str, Any], bool]:
         authenticate(endpoints(), endpoint, presented, request.remote_addr or "")
     limits = settings().web.body_limits
     if request.mimetype == URLENCODED:
-        return {**query, **form_of(request, limits)}, True
+        return {**query, **form_of(request, limits, digest=digest)}, True
     if request.method == "GET":
         return query, True
-    body = json_of(request, limits)
+    body = json_of(request, limits, digest=digest)
     if not isinstance(body, dict):
         raise BadInputs(["the body must be a JSON object"])
     wrong = [name for name in CREDENTIALS if not isinstance(body.get(name, ""), str | None)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -11,11 +12,11 @@ from typing import Any
 from flask import Blueprint, Response, jsonify, make_response, request
 from werkzeug.exceptions import HTTPException
 
-from app import methods, waiting
+from app import methods
 from app.access import browser
 from app.errors import status_of
-from app.extensions import dispatcher, objects, store
-from app.protocols.aime.clients import requests, streams, views
+from app.extensions import dispatcher, store
+from app.protocols.aime.clients import blocking, requests, streams, views
 from app.protocols.aime.clients.access import (
     BAD_KEY,
     AccessDenied,
@@ -26,14 +27,14 @@ from app.protocols.aime.clients.access import (
     open_session,
     uncount_request,
 )
+from app.protocols.aime.clients.blocking import with_cookie
 from app.protocols.aime.clients.fields import request_fields
-from app.protocols.aime.clients.results import final_result
-from app.protocols.aime.clients.states import STATES, reason_of
+from app.protocols.aime.clients.states import STATES
 from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.inputs.checking import BadInputs
 from app.protocols.aime.workers import sweeper
-from app.submit import Prepared, accept
+from app.submit import accept
 from jobs.errors import (
     Forbidden,
     FramemillError,
@@ -47,16 +48,12 @@ from jobs.errors import (
     Unavailable,
 )
 from jobs.record import Job
-from jobs.states import JobState
 from jobs.store import queries
-from jobs.store.client_state import SESSION_TTL_S
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("aime", __name__)
 browser.share(blueprint)
 
-#: Interval at which the connection of a client that waits for its result is checked, seconds.
-CONNECTION_CHECK_S = 5.0
 _UNKNOWN_JOB = "unknown job_id"
 
 View = Callable[..., Response]
@@ -129,23 +126,20 @@ def _error_of(endpoint: Endpoint, exc: Exception) -> tuple[list[str] | str, int]
 def submit(endpoint: Endpoint) -> Any:
     """Submit a job; the response is its result, unless ``wait_for_result`` is false."""
     sweeper.start()
-    fields, as_text = request_fields(endpoint)
+    digest = hashlib.sha256()
+    fields, as_text = request_fields(endpoint, digest)
     client = authenticate(endpoints(), endpoint, fields, request.remote_addr or "")
-    wait = _wait_for_result(fields)
+    if _wait_for_result(fields):
+        return blocking.respond(endpoint, fields, client, digest, as_text=as_text)
     prepared = requests.prepare(endpoint, fields, client, as_text=as_text)
     count_request(endpoint, client)
     try:
-        job = _accept_and_wait(prepared) if wait else accept(prepared).job
+        job = accept(prepared).job
     except FramemillError:
         uncount_request(endpoint, client)
         raise
-    if not wait:
-        body = {"success": True, "job_id": job.job_id, "ep_version": endpoint.version}
-        return _with_cookie(jsonify(body), endpoint, job)
-    if job.state is JobState.SUCCEEDED:
-        return _with_cookie(jsonify(final_result(endpoint, job, objects())), endpoint, job)
-    body, status = views.ended(endpoint, job, reason_of(job), state=STATES[job.state])
-    return jsonify(body), status
+    body = {"success": True, "job_id": job.job_id, "ep_version": endpoint.version}
+    return with_cookie(jsonify(body), endpoint, job)
 
 
 def _wait_for_result(fields: dict[str, Any]) -> bool:
@@ -157,16 +151,6 @@ def _wait_for_result(fields: dict[str, Any]) -> bool:
     return str(value).lower() == "true"
 
 
-def _accept_and_wait(prepared: Prepared) -> Job:
-    """Accept a job; return it when it has finished, or when the client has closed its connection."""
-    with waiting.listening(prepared.job_id) as listener:
-        job = accept(prepared).job
-        has_hung_up = waiting.hung_up()
-        while not job.state.is_terminal and not has_hung_up():
-            job = waiting.wait_until_over(job, CONNECTION_CHECK_S, listener)
-    return job
-
-
 @blueprint.route("/<endpoint:name>/progress", methods=["GET", "POST", "OPTIONS"])
 @endpoint_view
 def progress(endpoint: Endpoint) -> Any:
@@ -174,7 +158,7 @@ def progress(endpoint: Endpoint) -> Any:
     sweeper.start()
     job = visible_job(endpoint, request_fields(endpoint)[0])
     body, status = views.progress(endpoint, job)
-    return _with_cookie(make_response(jsonify(body), status), endpoint, job)
+    return with_cookie(make_response(jsonify(body), status), endpoint, job)
 
 
 @blueprint.route("/<endpoint:name>/cancel", methods=["GET", "POST", "OPTIONS"])
@@ -272,10 +256,3 @@ def stream_progress() -> Response:
     endpoint = endpoints().of_protocol(job.protocol)
     assert endpoint is not None
     return streams.stream(endpoint, job)
-
-
-def _with_cookie(response: Response, endpoint: Endpoint, job: Job) -> Response:
-    cookie = requests.update_session(endpoint, job)
-    if cookie:
-        response.set_cookie(requests.COOKIE, cookie, max_age=SESSION_TTL_S, httponly=True, samesite="Lax")
-    return response

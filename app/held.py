@@ -7,19 +7,19 @@ import math
 import socket
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
 
-from flask import request
+from flask import Response, request
 
 from app import waiting
 from app.extensions import store
-from app.protocols.a1111.access import A1111Error
 from jobs.errors import Unavailable
 from jobs.record import Job
 from jobs.states import JobState
+from jobs.store import queries
 from jobs.store.held_requests import LONG_CLAIM_S, HeldRequest, HeldRequests
 
 logger = logging.getLogger(__name__)
@@ -34,6 +34,10 @@ CONFIRM_TIMEOUT_S = 5.0
 
 class ClientDisconnected(Exception):
     """The client has closed its connection and receives no response."""
+
+
+class RequestMismatch(Exception):
+    """The client has used this id for a request with another body."""
 
 
 class HeldConnection:
@@ -76,16 +80,20 @@ class HeldConnection:
                     break
         return jobs
 
-    def deliver(self, body: bytes) -> Iterator[bytes]:
+    def discard(self) -> None:
+        """Forget the request: an equal body is a new one."""
+        self._requests.discard(self.request)
+
+    def deliver(self, body: Iterable[bytes]) -> Iterator[bytes]:
         """Yield the body of the response; without proof that the client received it, the request waits for a repeat."""
         is_received = False
         try:
             if self._has_hung_up():
-                yield body
+                yield from body
             else:
                 with suppress(Unavailable):
                     self._requests.renew(self.request, self._answered, LONG_CLAIM_S)
-                yield body
+                yield from body
                 is_received = self._is_received()  # the server continues here after it has written the body
         finally:  # also after a failed write: the server closes an iterator that it does not exhaust
             with suppress(Unavailable):
@@ -110,21 +118,31 @@ class HeldConnection:
 
 
 def hold(
-    requests: HeldRequests, new_request: HeldRequest, digest: str, *, forced: bool, random: bool
+    requests: HeldRequests, new: Callable[[], HeldRequest], digest: str, *, forced: bool = False, random: bool = False
 ) -> HeldConnection:  # fmt: skip
-    """Open a request, or take over the earlier request that it repeats.
+    """Open a request, or take over the earlier request that it repeats, unless that one has failed.
 
     Args:
         requests: the held requests of the caller.
-        new_request: the request if it is new.
+        new: returns the request if it is new.
         digest: digest of the body.
         forced: whether the client chose the id.
         random: whether the seed is random.
 
     Raises:
         ClientDisconnected: the client has closed its connection.
-        A1111Error: the id was used with another body.
+        RequestMismatch: the id was used with another body.
     """
+    connection = _hold(requests, new(), digest, forced, random)
+    if connection.request.is_repeat and _has_failed(connection.request):
+        requests.discard(connection.request)
+        connection = _hold(requests, new(), digest, forced, random)
+    return connection
+
+
+def _hold(
+    requests: HeldRequests, new_request: HeldRequest, digest: str, forced: bool, random: bool
+) -> HeldConnection:  # fmt: skip
     connection = HeldConnection(requests, new_request)
     has_hung_up = waiting.hung_up()
     pings: dict[str, int] = {}
@@ -134,8 +152,23 @@ def hold(
             connection.request = opening.request
             return connection
         if not opening.pings:
-            raise A1111Error(409, "force_task_id was used for another request")
+            raise RequestMismatch
         pings |= opening.pings
         if has_hung_up():
             raise ClientDisconnected
         time.sleep(PING_INTERVAL_S)
+
+
+def exists(held_request: HeldRequest) -> bool:
+    """Return whether all jobs of a request were accepted."""
+    return all(queries.find(store(), job_id) is not None for job_id in held_request.job_ids)
+
+
+def _has_failed(held_request: HeldRequest) -> bool:
+    jobs = [queries.find(store(), job_id) for job_id in held_request.job_ids]
+    return any(job is not None and job.state.is_terminal and job.state is not JobState.SUCCEEDED for job in jobs)
+
+
+def unread_response() -> Response:
+    """Return a response for a client that has closed its connection."""
+    return Response(status=408)
