@@ -3,10 +3,9 @@
     import framemill
 
     with framemill.Client("http://127.0.0.1:8000") as client:
-        job = client.submit(model="demo-image", prompt="a red circle on a blue background")
-        client.wait(job.id)
-        client.result(job.id, "circle.png")
+        client.generate("circle.png", model="demo-image", prompt="a red circle on a blue background")
 
+``generate`` submits a job, waits for it and saves its outputs; :class:`Client` also has a method for each step.
 :class:`AsyncClient` has the same methods with ``await``; :mod:`framemill.errors` lists the exceptions that they raise.
 The ``framemill`` command does the same from a shell. The package imports no server code: it only speaks HTTP.
 """
@@ -30,7 +29,7 @@ from framemill.errors import (
     WrongSignature,
 )
 from framemill.keys import Key
-from framemill.records import Cancellation, Deletion, Event, Job, JobPage, Output, Preview
+from framemill.records import Cancellation, Deletion, Event, Generated, Job, JobPage, Output, Preview
 
 __all__ = [
     "ApiError",
@@ -40,6 +39,7 @@ __all__ = [
     "ClientError",
     "Deletion",
     "Event",
+    "Generated",
     "Job",
     "JobCancelled",
     "JobFailed",

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Unpack, overload
 
 import httpx2
 
-from framemill.errors import ApiError
+from framemill.errors import ApiError, ClientError, WaitTimeout
 from framemill.job_fields import JobFields
-from framemill.records import Event, Job, JobPage
-from framemill.transport import routes, wire
+from framemill.records import Event, Generated, Job, JobPage
+from framemill.transport import files, routes, wire
 from framemill.transport.operations import AsyncOperations
 from framemill.transport.polling import Poll
 
@@ -27,6 +27,27 @@ class AsyncClient(AsyncOperations):
         api_key: sent as ``Authorization: Bearer``; None: no key.
         timeout_s: maximum wait for a connection and for each part of a response, in seconds.
     """
+
+    async def generate(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        on_update: Callable[[Job], object] | None = None,
+        timeout_s: float | None = None,
+        **fields: Unpack[JobFields],
+    ) -> Generated:
+        """Submit a job, wait, and save its outputs; see :meth:`framemill.client.Client.generate`.
+
+        The job is also cancelled if the task that awaits it is cancelled.
+        """
+        job = await self._json(routes.submit(files.idempotent(files.with_format(fields, path))), Job.from_dict)
+        try:
+            job = await self.wait(job.id, on_update, timeout_s)
+        except (WaitTimeout, asyncio.CancelledError):
+            with suppress(ClientError):
+                await self.cancel(job.id)
+            raise
+        return Generated(job=job, files=() if path is None else await self.save(job, path))
 
     async def submit(self, **fields: Unpack[JobFields]) -> Job:
         """Submit a job; see :meth:`framemill.client.Client.submit`."""
@@ -102,6 +123,10 @@ class AsyncClient(AsyncOperations):
         finally:
             part.unlink(missing_ok=True)
         return target
+
+    async def save(self, job: Job, path: str | PathLike[str]) -> tuple[Path, ...]:
+        """Download all outputs of a job; see :meth:`framemill.client.Client.save`."""
+        return tuple([await self.result(job.id, target, index) for index, target in files.targets(job, path)])
 
     async def list(self, state: str | None = None, limit: int | None = None, after: str | None = None) -> JobPage:
         """Return one page of the jobs; see :meth:`framemill.client.Client.list`."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from os import PathLike
 from pathlib import Path
 from typing import Unpack, overload
 
 import httpx2
 
-from framemill.errors import ApiError
+from framemill.errors import ApiError, ClientError, WaitTimeout
 from framemill.job_fields import JobFields
-from framemill.records import Event, Job, JobPage
-from framemill.transport import routes, wire
+from framemill.records import Event, Generated, Job, JobPage
+from framemill.transport import files, routes, wire
 from framemill.transport.operations import Operations
 from framemill.transport.polling import Poll
 
@@ -31,6 +31,42 @@ class Client(Operations):
         api_key: sent as ``Authorization: Bearer``; None: no key.
         timeout_s: maximum wait for a connection and for each part of a response, in seconds.
     """
+
+    def generate(
+        self,
+        path: str | PathLike[str] | None = None,
+        *,
+        on_update: Callable[[Job], object] | None = None,
+        timeout_s: float | None = None,
+        **fields: Unpack[JobFields],
+    ) -> Generated:
+        """Submit a job, wait until it has succeeded, and save its outputs: all in one call.
+
+        Args:
+            path: file for the output, or a folder. Several outputs are saved as ``circle.png``, ``circle-1.png`` and so
+                on. An extension that the server knows sets ``output_format``. None: save nothing; :meth:`result` and
+                :meth:`save` fetch the outputs later.
+            on_update: called with every state of the job, as in :meth:`wait`.
+            timeout_s: maximum wait in seconds, after which the job is cancelled. None: no limit.
+            fields: see :class:`~framemill.job_fields.JobFields`. The submission is repeated safely if the connection
+                breaks, because an ``idempotency_key`` is added.
+
+        Returns:
+            The job, with its seed, duration and outputs, and the files that were saved.
+
+        Raises:
+            JobFailed, JobCancelled: as in :meth:`wait`.
+            WaitTimeout: the time limit has passed. The job is cancelled, as it is by Ctrl-C.
+            ApiError, OSError, ValueError: as in :meth:`submit` and :meth:`result`.
+        """
+        job = self._json(routes.submit(files.idempotent(files.with_format(fields, path))), Job.from_dict)
+        try:
+            job = self.wait(job.id, on_update, timeout_s)
+        except (WaitTimeout, KeyboardInterrupt):
+            with suppress(ClientError):
+                self.cancel(job.id)
+            raise
+        return Generated(job=job, files=() if path is None else self.save(job, path))
 
     def submit(self, **fields: Unpack[JobFields]) -> Job:
         """Submit a job; see :class:`~framemill.job_fields.JobFields`. Retried only with an ``idempotency_key``.
@@ -143,6 +179,15 @@ class Client(Operations):
         finally:
             part.unlink(missing_ok=True)
         return target
+
+    def save(self, job: Job, path: str | PathLike[str]) -> tuple[Path, ...]:
+        """Download all outputs of a job that has succeeded, and return the files.
+
+        Args:
+            job: the job.
+            path: file for the first output, or a folder; see :meth:`generate`.
+        """
+        return tuple(self.result(job.id, target, index) for index, target in files.targets(job, path))
 
     def list(self, state: str | None = None, limit: int | None = None, after: str | None = None) -> JobPage:
         """Return one page of the jobs, newest first.

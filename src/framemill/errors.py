@@ -102,7 +102,7 @@ class NoMetadata(ClientError):
 
 
 class MissingPackage(ClientError, ImportError):
-    """An optional package is not installed; the message names the extra that installs it."""
+    """An optional package is not installed; the message says how to install it."""
 
 
 class WrongSignature(ClientError):

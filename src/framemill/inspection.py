@@ -69,7 +69,7 @@ def _of_image(path: Path) -> tuple[str, str]:
     try:
         from PIL import Image, UnidentifiedImageError
     except ImportError as exc:
-        raise MissingPackage("reading images needs Pillow: pip install 'framemill[inspect]'") from exc
+        raise MissingPackage("reading images needs Pillow: pip install pillow") from exc
 
     try:
         # Only the header is read: the size of the picture does not matter.
@@ -92,7 +92,7 @@ def _of_video(path: Path) -> tuple[str, str]:
     try:
         import av
     except ImportError as exc:
-        raise MissingPackage("reading videos needs PyAV: pip install 'framemill[inspect]'") from exc
+        raise MissingPackage("reading videos needs PyAV: pip install av") from exc
 
     try:
         with av.open(str(path)) as container:

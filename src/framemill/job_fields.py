@@ -28,7 +28,8 @@ class JobFields(TypedDict, total=False):
     frames: int | None
     #: Frames per second.
     fps: float | None
-    #: Input image: a path, the contents of a file, or a str with an http(s) link, a data URL or base64.
+    #: Input image: a path (a str is one if the file exists), the contents of a file, or a str with an http(s) link, a
+    #: data URL, base64 or the reference ``job:<id>``. Never pass text of strangers: it may name one of your files.
     image: str | bytes | PathLike[str] | None
     #: Mask, given like ``image``. White regions are repainted.
     mask: str | bytes | PathLike[str] | None

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
 from typing import Any, Self
 
 #: Final states: a job in one of them never changes again.
@@ -97,12 +99,12 @@ class Job:
     request: Mapping[str, Any] = field(default_factory=dict)
     #: Measurements of a model check.
     report: Mapping[str, Any] | None = None
-    #: Times as the server writes them; None for events that have not happened yet.
-    created_at: Any = None
-    started_at: Any = None
-    finished_at: Any = None
+    #: When it was submitted, last began to run, and finished; None for what has not happened yet.
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
     #: When the job's files are deleted; None if it has no files, or if they are kept until the job is deleted.
-    expires_at: Any = None
+    expires_at: datetime | None = None
     outputs: tuple[Output, ...] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     raw: Mapping[str, Any] = field(default_factory=dict, repr=False)
@@ -112,11 +114,27 @@ class Job:
         """True if the job is in a final state."""
         return self.state in FINAL_STATES
 
+    @property
+    def prompt(self) -> str | None:
+        """The prompt; None if the response has no request."""
+        return self.request.get("prompt")
+
+    @property
+    def seed(self) -> int | None:
+        """Seed of the first output; None if the response has no request."""
+        return self.request.get("seed")
+
+    @property
+    def duration_s(self) -> float | None:
+        """Seconds from the start of the last run to the end of the job; None before that."""
+        if self.started_at is None or self.finished_at is None:
+            return None
+        return (self.finished_at - self.started_at).total_seconds()
+
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
         progress, error = body.get("progress") or {}, body.get("error") or {}
-        names = ("model", "kind", "eta_s", "position", "waiting_for", "device", "slot", "attempt", "report",
-                 "created_at", "started_at", "finished_at", "expires_at")  # fmt: skip
+        names = ("model", "kind", "eta_s", "position", "waiting_for", "device", "slot", "attempt", "report")
         return cls(
             id=body["id"],
             state=body["state"],
@@ -130,7 +148,23 @@ class Job:
             raw=body,
             **{name: progress.get(name) for name in ("step", "steps", "percent", "stage", "stage_percent")},
             **{name: body.get(name) for name in names},
+            created_at=_time(body.get("created_at")),
+            started_at=_time(body.get("started_at")),
+            finished_at=_time(body.get("finished_at")),
+            expires_at=_time(body.get("expires_at")),
         )
+
+
+def _time(text: str | None) -> datetime | None:
+    return None if text is None else datetime.fromisoformat(text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """A job that has succeeded, and the files that were saved: one for each output."""
+
+    job: Job
+    files: tuple[Path, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,7 @@ def resume(session: Session, slot: str | None) -> None:
 def dead(session: Session) -> None:
     """List the jobs that failed because their workers died. Needs an admin key."""
     jobs = session.client.dead()
-    rows = [(job["id"], job.get("model") or "", (job.get("error") or {}).get("message") or "") for job in jobs]
+    rows = [(job["id"], job["model"], job["error"]["message"] if job["error"] else "") for job in jobs]
     session.print({"dead": list(jobs)}, table(("id", "model", "error"), rows) if rows else "")
     if not session.as_json:
         note("'framemill retry ID' submits one again" if rows else "there are none")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import mimetypes
 import sys
-from pathlib import Path
 
 import click
 
@@ -15,9 +13,7 @@ from framemill.cli.watch import PreviewFile, cancellation_text
 from framemill.client import Client
 from framemill.errors import JobCancelled, JobFailed
 from framemill.records import Job, Output
-
-#: File extensions of media types that Python or the system may not know.
-_EXTENSIONS = {"image/webp": ".webp", "image/jpeg": ".jpg", "video/webm": ".webm"}
+from framemill.transport.files import extension_of, targets
 
 job_id_argument = click.argument("job_id", metavar="ID")
 
@@ -29,6 +25,10 @@ def status(session: Session, job_id: str) -> None:
     """Show the state of job ID."""
     job = session.client.get(job_id)
     lines = [f"{'state':10}{job.state}"]
+    for name in ("model", "kind", "prompt", "seed"):
+        value = getattr(job, name)
+        if value not in (None, ""):
+            lines.append(f"{name:10}{value}")
     if job.steps:
         lines.append(f"{'step':10}{job.step or 0}/{job.steps}")
     for name in ("position", "stage", "slot", "device", "attempt"):
@@ -39,6 +39,8 @@ def status(session: Session, job_id: str) -> None:
         lines.append(f"{'needs':10}{job.waiting_for}")
     if job.eta_s is not None and not job.finished:
         lines.append(f"{'left':10}{duration(job.eta_s)}")
+    if job.duration_s is not None:
+        lines.append(f"{'took':10}{duration(job.duration_s)}")
     if job.error_code:
         lines.append(f"{'error':10}{job.error_message} ({job.error_code})")
     lines += [f"{'note':10}{warning}" for warning in job.warnings]
@@ -57,8 +59,7 @@ def result(session: Session, job_id: str, output: str | None) -> None:
     # Outputs are requested even if the job has none: the server's error says why.
     outputs = job.outputs or (Output(index=0, url="", media_type="application/octet-stream"),)
     media_type = outputs[0].media_type
-    extension = _EXTENSIONS.get(media_type) or mimetypes.guess_extension(media_type) or ".bin"
-    name = output or job_id.replace("/", "_") + extension
+    name = output or job_id.replace("/", "_") + extension_of(media_type)
     save_outputs(session.client, job, name)
     if name != "-":
         session.print(job.raw, "")
@@ -148,7 +149,7 @@ def follow(session: Session, job_id: str | None, preview: str | None) -> None:
 def list_jobs(session: Session, state: str | None, limit: int | None, after: str | None) -> None:
     """List jobs, newest first."""
     page = session.client.list(state, limit, after)
-    rows = [(job.id, job.state, percent(job), str(job.created_at or "")) for job in page.jobs]
+    rows = [(job.id, job.state, percent(job), str(job.raw.get("created_at") or "")) for job in page.jobs]
     text = table(("id", "state", "done", "created"), rows)
     session.print({"jobs": [job.raw for job in page.jobs], "total": page.total, "next": page.next}, text)
     if page.next and not session.as_json:
@@ -157,13 +158,10 @@ def list_jobs(session: Session, state: str | None, limit: int | None, after: str
 
 def save_outputs(client: Client, job: Job, name: str) -> None:
     """Download all outputs of a job to ``name``, ``name-1``, …; for ``-``, write the first one to standard output."""
-    indexes = [output.index for output in job.outputs] or [0]
     if name == "-":
-        sys.stdout.buffer.write(client.result(job.id, index=indexes[0]))
+        sys.stdout.buffer.write(client.result(job.id, index=job.outputs[0].index if job.outputs else 0))
         return
-    first = Path(name)
-    for index in indexes:
-        path = first if index == indexes[0] else first.with_name(f"{first.stem}-{index}{first.suffix}")
+    for index, path in targets(job, name):
         client.result(job.id, path, index)
         note(f"saved {path}")
 

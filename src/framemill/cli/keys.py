@@ -41,7 +41,7 @@ def keys() -> None:
 @webhook_options("of the key's jobs")
 @click.option("--may-skip-moderation", is_flag=True, help="Requests with this key may turn moderation off.")
 @pass_session
-def create(session: Session, service: str, **options: Any) -> None:
+def create(session: Session, /, service: str, **options: Any) -> None:
     """Create a key for SERVICE (letters, digits, '_' and '-') and print its secret, once."""
     # Options that were not given are left to the server's defaults.
     key = session.client.create_key(service, **{name: _listed(value) for name, value in options.items() if value})

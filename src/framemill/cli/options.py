@@ -16,7 +16,7 @@ EVENTS = ("job.started", "job.succeeded", "job.failed", "job.cancelled", "job.ex
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
-class FileOrLink(click.ParamType):
+class FileOrLink(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
     """A path, or an http(s) link as text."""
 
     name = "file"
@@ -25,7 +25,7 @@ class FileOrLink(click.ParamType):
         return value if isinstance(value, str) and value.startswith(("http://", "https://")) else Path(value)
 
 
-class Size(click.ParamType):
+class Size(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
     """``2`` as a scale, ``1024x1536`` as width and height."""
 
     name = "size"
@@ -40,7 +40,7 @@ class Size(click.ParamType):
             self.fail(f"{value!r} must be a scale such as 1.5, or a size such as 1024x1536", param, ctx)
 
 
-class Weighted(click.ParamType):
+class Weighted(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
     """``VALUE=0.5`` as ``{field: VALUE, "weight": 0.5}``. Without a number at its end, the whole text is the value."""
 
     name = "weighted"

@@ -212,7 +212,7 @@ def job_fields(values: Mapping[str, Any]) -> dict[str, Any]:
 @click.command(cls=SubmitCommand, short_help="Submit a job.")
 @options(*REQUEST_OPTIONS, *IMAGE_OPTIONS, *PASS_OPTIONS, *OUTPUT_OPTIONS, *JOB_OPTIONS, *WAIT_OPTIONS)
 @pass_session
-def submit(session: Session, until_done: bool, output: str | None, preview: str | None, **fields: Any) -> None:
+def submit(session: Session, /, until_done: bool, output: str | None, preview: str | None, **fields: Any) -> None:
     """Submit a job and print its id.
 
     With --wait, -o or --preview, the command waits until the job has finished, and shows its progress.

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, Unpack
 
 import httpx2
 
 from framemill.errors import ApiError
 from framemill.keys import Key, KeyFields
 from framemill.records import Cancellation, Deletion, Job, Preview
+from framemill.responses import DeadLetter, Deliveries, Fleet, Model, ModelCommand, Queue, ServiceWebhook
 from framemill.transport import routes, wire
 from framemill.transport.connection import AsyncConnection, Connection
+
+T = TypeVar("T")
 
 
 class Operations(Connection):
@@ -62,7 +65,7 @@ class Operations(Connection):
         """End :meth:`pause` of the same ``slot``; return everything that is still paused (admin)."""
         return self._json(routes.pause(slot, resume=True), _paused)
 
-    def dead(self) -> Sequence[Mapping[str, Any]]:
+    def dead(self) -> Sequence[DeadLetter]:
         """Return the jobs that failed because their workers died, newest first (admin). See :meth:`retry`."""
         return self._json(routes.DEAD, lambda body: body["dead"])
 
@@ -85,7 +88,7 @@ class Operations(Connection):
 
     def set_webhook(
         self, service: str, url: str | None = None, events: Sequence[str] | None = None, *, new_secret: bool = False
-    ) -> Mapping[str, Any]:
+    ) -> ServiceWebhook:
         """Set the webhook for the events of a key's later jobs (admin).
 
         Args:
@@ -97,25 +100,25 @@ class Operations(Connection):
         Returns:
             ``service``, ``webhook`` and, if it is new, ``secret``. Only this response contains the secret.
         """
-        return self._json(routes.set_webhook(service, url, events, new_secret=new_secret), dict)
+        return self._json(routes.set_webhook(service, url, events, new_secret=new_secret), _as(ServiceWebhook))
 
     def remove_webhook(self, service: str) -> None:
         """Remove a key's webhook and its signing secret (admin)."""
         self._json(routes.remove_webhook(service), dict)
 
-    def webhooks(self, job_id: str) -> Mapping[str, Any]:
+    def webhooks(self, job_id: str) -> Deliveries:
         """Return the webhooks of a job: ``url``, ``events`` and ``deliveries``, each with its ``tries``."""
-        return self._json(routes.job("GET", job_id, "/webhooks"), dict)
+        return self._json(routes.job("GET", job_id, "/webhooks"), _as(Deliveries))
 
-    def resend_webhooks(self, job_id: str, event: str | None = None) -> Mapping[str, Any]:
+    def resend_webhooks(self, job_id: str, event: str | None = None) -> Deliveries:
         """Send one event of a job, or (None) all events, again. Returns and raises as :meth:`webhooks` does."""
-        return self._json(routes.resend_webhooks(job_id, event), dict)
+        return self._json(routes.resend_webhooks(job_id, event), _as(Deliveries))
 
-    def models(self) -> Sequence[Mapping[str, Any]]:
+    def models(self) -> Sequence[Model]:
         """Return the models with their kinds, defaults and limits."""
         return self._json(routes.MODELS, lambda body: body["models"])
 
-    def model_command(self, name: str, command: str, slot: str | None = None) -> Mapping[str, Any]:
+    def model_command(self, name: str, command: str, slot: str | None = None) -> ModelCommand:
         """Load, unload, pin, unpin or check a model (admin).
 
         Args:
@@ -129,15 +132,15 @@ class Operations(Connection):
         Raises:
             ApiError: ``conflict``: the model is pinned, or no worker offers it; ``model_not_found``.
         """
-        return self._json(routes.model_command(name, command, slot), dict)
+        return self._json(routes.model_command(name, command, slot), _as(ModelCommand))
 
-    def fleet(self) -> Mapping[str, Any]:
+    def fleet(self) -> Fleet:
         """Return the slots with their devices, jobs and models, and the delivery workers."""
-        return self._json(routes.FLEET, dict)
+        return self._json(routes.FLEET, _as(Fleet))
 
-    def queue(self) -> Mapping[str, Any]:
+    def queue(self) -> Queue:
         """Return the number of jobs by state, the waiting jobs, the limits and the pauses."""
-        return self._json(routes.QUEUE, dict)
+        return self._json(routes.QUEUE, _as(Queue))
 
 
 class AsyncOperations(AsyncConnection):
@@ -184,7 +187,7 @@ class AsyncOperations(AsyncConnection):
         """End :meth:`pause` of the same ``slot``; return everything that is still paused (admin)."""
         return await self._json(routes.pause(slot, resume=True), _paused)
 
-    async def dead(self) -> Sequence[Mapping[str, Any]]:
+    async def dead(self) -> Sequence[DeadLetter]:
         """Return the jobs that failed because their workers died, newest first (admin)."""
         return await self._json(routes.DEAD, lambda body: body["dead"])
 
@@ -202,37 +205,37 @@ class AsyncOperations(AsyncConnection):
 
     async def set_webhook(
         self, service: str, url: str | None = None, events: Sequence[str] | None = None, *, new_secret: bool = False
-    ) -> Mapping[str, Any]:
+    ) -> ServiceWebhook:
         """Set the webhook for the events of a key's later jobs (admin); see :meth:`Operations.set_webhook`."""
-        return await self._json(routes.set_webhook(service, url, events, new_secret=new_secret), dict)
+        return await self._json(routes.set_webhook(service, url, events, new_secret=new_secret), _as(ServiceWebhook))
 
     async def remove_webhook(self, service: str) -> None:
         """Remove a key's webhook and its signing secret (admin)."""
         await self._json(routes.remove_webhook(service), dict)
 
-    async def webhooks(self, job_id: str) -> Mapping[str, Any]:
+    async def webhooks(self, job_id: str) -> Deliveries:
         """Return the webhooks of a job: ``url``, ``events`` and ``deliveries``, each with its ``tries``."""
-        return await self._json(routes.job("GET", job_id, "/webhooks"), dict)
+        return await self._json(routes.job("GET", job_id, "/webhooks"), _as(Deliveries))
 
-    async def resend_webhooks(self, job_id: str, event: str | None = None) -> Mapping[str, Any]:
+    async def resend_webhooks(self, job_id: str, event: str | None = None) -> Deliveries:
         """Send one event of a job, or (None) all events, again. Returns and raises as :meth:`webhooks` does."""
-        return await self._json(routes.resend_webhooks(job_id, event), dict)
+        return await self._json(routes.resend_webhooks(job_id, event), _as(Deliveries))
 
-    async def models(self) -> Sequence[Mapping[str, Any]]:
+    async def models(self) -> Sequence[Model]:
         """Return the models with their kinds, defaults and limits."""
         return await self._json(routes.MODELS, lambda body: body["models"])
 
-    async def model_command(self, name: str, command: str, slot: str | None = None) -> Mapping[str, Any]:
+    async def model_command(self, name: str, command: str, slot: str | None = None) -> ModelCommand:
         """Load, unload, pin, unpin or check a model (admin)."""
-        return await self._json(routes.model_command(name, command, slot), dict)
+        return await self._json(routes.model_command(name, command, slot), _as(ModelCommand))
 
-    async def fleet(self) -> Mapping[str, Any]:
+    async def fleet(self) -> Fleet:
         """Return the slots with their devices, jobs and models, and the delivery workers."""
-        return await self._json(routes.FLEET, dict)
+        return await self._json(routes.FLEET, _as(Fleet))
 
-    async def queue(self) -> Mapping[str, Any]:
+    async def queue(self) -> Queue:
         """Return the number of jobs by state, the waiting jobs, the limits and the pauses."""
-        return await self._json(routes.QUEUE, dict)
+        return await self._json(routes.QUEUE, _as(Queue))
 
 
 def _read_preview(response: httpx2.Response) -> Preview:
@@ -241,6 +244,11 @@ def _read_preview(response: httpx2.Response) -> Preview:
 
 async def _aread_preview(response: httpx2.Response) -> Preview:
     return wire.preview_of(response, await response.aread())
+
+
+def _as(kind: Callable[..., T]) -> Callable[[Mapping[str, Any]], T]:
+    """Return a function that reads a JSON object as a type of :mod:`framemill.responses`."""
+    return lambda body: kind(**body)
 
 
 def _paused(body: Mapping[str, Any]) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -14,6 +15,11 @@ import httpx2
 
 #: Failures that occur before the request leaves this machine. Repeating such a request is always safe.
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
+
+#: Longer texts are not paths, but encoded pictures.
+MAX_PATH_CHARS = 4096
+#: The end of a picture's name. Base64 has no dot.
+_PICTURE_NAME = re.compile(r"\.(png|jpe?g|webp|gif|bmp|tiff?|avif)$", re.IGNORECASE)
 
 #: An event stream without data for this long is considered dead, in seconds. The server sends a comment every 15 s.
 SILENCE_S = 30.0
@@ -82,10 +88,25 @@ def submit(fields: Mapping[str, Any]) -> Call:
 
 
 def _encoded(value: Any) -> Any:
-    """Encode a file, or its contents, as base64; return anything else unchanged. Raises: OSError."""
-    if isinstance(value, PathLike):
+    """Encode a file, or its contents, as base64; return anything else unchanged.
+
+    Text is a path if there is such a file, or if it ends like the name of a picture and is nothing else.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if isinstance(value, PathLike) or (isinstance(value, str) and _is_path(value)):
         value = Path(value).read_bytes()
     return base64.b64encode(value).decode("ascii") if isinstance(value, bytes | bytearray) else value
+
+
+def _is_path(text: str) -> bool:
+    if len(text) > MAX_PATH_CHARS or "\n" in text or re.match(r"[a-z]+:", text):  # base64, a link, a reference
+        return False
+    try:
+        return _PICTURE_NAME.search(text) is not None or Path(text).is_file()
+    except (OSError, ValueError):  # no file system has such a name
+        return False
 
 
 def job(method: str, job_id: str, leaf: str = "", **params: Any) -> Call:

@@ -1,0 +1,214 @@
+"""Types of the responses that the client returns as the server sent them: dictionaries with these keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NotRequired, TypedDict
+
+
+class ErrorDetails(TypedDict):
+    """Why a job failed."""
+
+    code: str
+    message: str
+
+
+class LoadedModel(TypedDict):
+    """A model in a slot's memory."""
+
+    model: str
+    #: ``device`` or ``ram``.
+    place: str
+    #: Size of its weights.
+    bytes: int
+    pinned: bool
+
+
+class DeviceFacts(TypedDict, total=False):
+    """What a device reports; values that cannot be measured are absent."""
+
+    name: str
+    memory_total_bytes: int
+    memory_used_bytes: int
+    memory_free_bytes: int
+    utilization_percent: float
+    temperature_c: float
+    load_1min: float
+    cores: int
+
+
+class Slot(TypedDict):
+    """A place that runs one job at a time."""
+
+    name: str
+    node: str
+    device: str
+    device_name: str
+    #: ``idle``, ``busy``, ``paused``, ``waiting``, ``draining`` or ``lost``.
+    state: str
+    #: Your job that it computes.
+    job_id: str | None
+    #: Models that it may run, and those in its memory with which a job starts at once.
+    models: list[str]
+    resident: list[str]
+    #: Number of models read from disk since it started.
+    loads: int
+    #: Why it gets no job now.
+    waiting_for: str | None
+    out_of_memory: int
+    held: list[LoadedModel]
+    device_facts: DeviceFacts
+
+
+class Fleet(TypedDict):
+    """The slots and the delivery workers."""
+
+    slots: list[Slot]
+    #: Hosts with a delivery worker, and those whose deliveries wait for the object store.
+    delivery: list[str]
+    object_store_away: list[str]
+    #: Version of the server.
+    version: str
+
+
+class WaitingJobs(TypedDict):
+    """Number of waiting jobs."""
+
+    total: int
+    by_model: dict[str, int]
+    by_class: dict[str, int]
+
+
+class EtaAccuracy(TypedDict):
+    """Accuracy of the expected times."""
+
+    jobs: int
+    mean_error_s: float
+    mean_actual_s: float
+
+
+class Queue(TypedDict):
+    """The queue."""
+
+    #: Whether a job that is submitted now would start at once.
+    idle: bool
+    #: Your jobs that are computed or delivered.
+    active: list[str]
+    #: Number of jobs by state.
+    counts: dict[str, int]
+    submitted: int
+    waiting: WaitingJobs
+    #: Models that no live worker has.
+    waiting_for: list[str]
+    max_waiting: int
+    #: Paused slots; ``*`` is the whole queue.
+    paused: list[str]
+    eta: EtaAccuracy
+
+
+class Limit(TypedDict):
+    """A range of allowed values."""
+
+    min: float
+    max: float
+
+
+class ModelCopy(TypedDict):
+    """Where a model is in memory."""
+
+    slot: str
+    place: str
+    bytes: int
+
+
+class Model(TypedDict):
+    """A model."""
+
+    name: str
+    description: str
+    kinds: list[str]
+    #: Values of fields that a request omits.
+    defaults: dict[str, Any]
+    #: Range of allowed values by field.
+    limits: dict[str, Limit]
+    size_multiple_px: int
+    frames_step: int
+    schedulers: list[str]
+    loras: list[str]
+    #: Slots that may run it; empty: all.
+    slots: list[str]
+    warm: bool
+    #: Slots that keep it, and where it is in memory; None while Redis does not respond.
+    pinned: list[str] | None
+    memory: list[ModelCopy] | None
+
+
+class CommandOnSlot(TypedDict):
+    """What a model command does on a slot."""
+
+    slot: str
+    #: What will happen.
+    will: str
+    #: The job that does it; absent if there is nothing to do.
+    job_id: NotRequired[str]
+    position: NotRequired[int | None]
+    links: NotRequired[Mapping[str, str]]
+
+
+class ModelCommand(TypedDict):
+    """The response to a model command."""
+
+    model: str
+    command: str
+    slots: list[CommandOnSlot]
+
+
+class DeadLetter(TypedDict):
+    """A job whose workers died too often."""
+
+    id: str
+    model: str
+    error: ErrorDetails | None
+
+
+class KeyWebhook(TypedDict):
+    """The webhook of a key's jobs."""
+
+    url: str
+    events: list[str]
+    #: When the receiver answered 410 and was given up.
+    gone_at: str | None
+
+
+class ServiceWebhook(TypedDict):
+    """The webhook of a service's key."""
+
+    service: str
+    webhook: KeyWebhook | None
+    #: The signing secret; only if it is new, and only in this response.
+    secret: NotRequired[str]
+
+
+class Delivery(TypedDict):
+    """The delivery of one event."""
+
+    #: The same in all tries.
+    webhook_id: str
+    event: str
+    #: ``pending``, ``delivered``, ``failed`` or ``gone``.
+    state: str
+    written_at: str | None
+    #: None: there is no further try.
+    next_try_at: str | None
+    #: The newest tries, each with ``at`` and ``status`` or ``error``.
+    tries: list[dict[str, Any]]
+
+
+class Deliveries(TypedDict):
+    """The webhook deliveries of a job."""
+
+    job_id: str
+    #: The receiver; None without one.
+    url: str | None
+    events: list[str]
+    deliveries: list[Delivery]
