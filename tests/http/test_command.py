@@ -160,7 +160,7 @@ def test_from_the_first_key_to_the_last(
 
     assert on_the_host("list").out == "ops\tadmin\tgeneral\nshop\tclient\tpremium\n"
     assert on_the_host("revoke", "shop").out == "the key of shop was revoked\n"
-    assert "last admin" in on_the_host("revoke", "ops").err
+    assert "last key" in on_the_host("revoke", "ops").err
     assert on_the_host("create", "shop", "--class", "premium", "--role", "worker").code == 0
 
 
