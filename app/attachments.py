@@ -9,6 +9,7 @@ from typing import Any
 
 from app.media import inputs
 from app.media.decoding import off_the_hub
+from app.media.inputs import StoredImage
 from jobs.formats import FORMATS
 from jobs.objects.base import ObjectStore
 from jobs.requests.generation import GenerationRequest
@@ -78,17 +79,36 @@ def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
     return pictures
 
 
+@dataclass(frozen=True)
+class StoredPictures:
+    """Stored pictures by field, as in :class:`Pictures`."""
+
+    by_field: Mapping[str, StoredImage] = field(default_factory=dict)
+
+    @property
+    def image_size(self) -> tuple[int, int] | None:
+        """Width and height of the field ``image`` in pixels; None without one."""
+        return self.by_field["image"].size if "image" in self.by_field else None
+
+    def put_into(self, request: GenerationRequest) -> GenerationRequest:
+        """Return the request with the keys of the pictures."""
+        keys = {name: stored.key for name, stored in self.by_field.items()}
+        mix = [
+            {**part, "image": keys[f"mix[{index}].image"]} if "image" in part else part
+            for index, part in enumerate(request.mix or ())
+        ]
+        return replace(request, image=keys.get("image"), mask=keys.get("mask"), mix=mix or None)
+
+
 def store(
     request: GenerationRequest, pictures: Pictures, *, settings: Settings, objects: ObjectStore, records: JobStore
-) -> GenerationRequest:
-    """Store the pictures; return the request with their keys.
+) -> StoredPictures:
+    """Store the pictures of a request.
 
     Raises:
         InvalidRequest: a picture cannot be used; names its field.
         Unavailable: the object store or Redis does not answer.
     """
-    if not pictures.contents:
-        return request
     # With area ``masked`` the output has the size of the image, which its format must be able to hold.
     as_large_as_image = Inpaint.of(request.inpaint).area == "masked"
     max_side_px = FORMATS[str(request.output_format)].max_side_px if as_large_as_image else 0
@@ -99,8 +119,4 @@ def store(
             by_alpha=pictures.mask_by_alpha, inverted=name == "mask" and pictures.mask_inverted,
             max_side_px=max_side_px if name == "image" else 0,
         )  # fmt: skip
-    mix = [
-        {**part, "image": stored[f"mix[{index}].image"]} if "image" in part else part
-        for index, part in enumerate(request.mix or ())
-    ]
-    return replace(request, image=stored.get("image"), mask=stored.get("mask"), mix=mix or None)
+    return StoredPictures(stored)

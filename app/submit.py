@@ -56,9 +56,11 @@ def prepare(values: Mapping[str, Any], pictures: Pictures, warnings: list[str], 
         values["kind"] = settings().lightx2v.bare_kind(with_image=bool(pictures.contents))
     client_id = check_job_id(values["id"]) if values.get("id") else None
     resolved, rounded = generation.resolve(models(), values, settings())
-    submission = _submission(values, resolved, rounded + warnings, pictures, queueing)
+    submission = _submission(values, resolved, pictures, queueing)
     stored = attachments.store(resolved, pictures, settings=settings(), objects=objects(), records=store())
-    submission = replace(submission, request=stored)
+    if stored.image_size:  # it decides about the size of the output
+        resolved, rounded = generation.resolve(models(), values, settings(), stored.image_size)
+    submission = replace(submission, request=stored.put_into(resolved), warnings=rounded + warnings)
     return Prepared(submission, client_id or new_job_id(), client_id is not None)
 
 
@@ -88,7 +90,6 @@ def forecast_of(job: Job) -> Forecast:
 def _submission(
     values: Mapping[str, Any],
     resolved: GenerationRequest,
-    warnings: list[str],
     pictures: Pictures,
     queueing: Mapping[str, Any],
 ) -> Submission:
@@ -100,7 +101,6 @@ def _submission(
     defaults |= {
         "request": resolved,
         "caller": caller,
-        "warnings": warnings,
         "pin": _pinned_slot(values.get("slot"), resolved.model),
         "start_within_s": _time_limit("start_within_s", values, spec),
         "max_run_s": _time_limit("max_run_s", values, spec),

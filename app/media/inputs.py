@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from app.media import flattening
@@ -36,10 +36,21 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
+@dataclass(frozen=True)
+class StoredImage:
+    """A checked and stored input image."""
+
+    #: The object's key, ``inputs/<sha256>.<token>.<png|jpg|webp>``. It is kept for ``UNUSED_FILES_GRACE_S``, and as
+    #: long as a job needs it that is submitted within that time.
+    key: str
+    #: Width and height as a viewer shows it, pixels.
+    size: tuple[int, int]
+
+
 def store_image(
     value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore, records: JobStore, field: str = "image",
     by_alpha: bool = False, inverted: bool = False, max_side_px: int = 0,
-) -> str:  # fmt: skip
+) -> StoredImage:  # fmt: skip
     """Check an input image and store it once per content.
 
     The file is stored unchanged, unless a worker would see another picture than the caller: an image with an EXIF
@@ -57,10 +68,6 @@ def store_image(
         inverted: whether black and white of a mask are exchanged first.
         max_side_px: longest side in the output's format, if the output has the size of this image; 0: no limit.
 
-    Returns:
-        The object's key, ``inputs/<sha256>.<token>.<png|jpg|webp>``. It is kept for ``UNUSED_FILES_GRACE_S``, and as
-        long as a job needs it that is submitted within that time.
-
     Raises:
         InvalidRequest: names the field; nothing was stored.
         DecodingBusy: too many pictures are being decoded.
@@ -76,12 +83,11 @@ def store_image(
         else:
             shown = None
             data = value if isinstance(value, bytes) else value.read(settings.inputs.max_bytes + 1)
-        content, ending = normalised(
-            data, settings, shown, flatten, inverted=inverted, max_side_px=max_side_px
-        )  # fmt: skip
+        image = normalised(data, settings, shown, flatten, inverted=inverted, max_side_px=max_side_px)
     except InvalidRequest as exc:
         raise InvalidRequest(*(replace(problem, field=field) for problem in exc.problems)) from exc
-    return store_once(content, ending, MEDIA_TYPES[ending], objects, records)
+    key = store_once(image.content, image.suffix, MEDIA_TYPES[image.suffix], objects, records)
+    return StoredImage(key, image.size)
 
 
 def store_once(content: bytes, ending: str, media_type: str, objects: ObjectStore, records: JobStore) -> str:

@@ -79,6 +79,17 @@ class Opened:
         return refused(f"is damaged or incomplete ({MEDIA_TYPES[self.suffix]})", self.shown)
 
 
+@dataclass(frozen=True)
+class Normalised:
+    """A picture as workers need it."""
+
+    content: bytes
+    #: Its format, as the suffix of a file.
+    suffix: str
+    #: Width and height as a viewer shows it, pixels.
+    size: tuple[int, int]
+
+
 def refused(rule: str, shown: str | None = None) -> InvalidRequest:
     """Return the error for a picture that is not accepted. It names the field ``image``."""
     return InvalidRequest(Problem("image", rule, shown))
@@ -153,8 +164,8 @@ def has_too_many_scans(data: bytes) -> bool:
 def normalised(
     data: bytes, settings: Settings, shown: str | None, flatten: Flatten, *, inverted: bool = False,
     max_side_px: int = 0,
-) -> tuple[bytes, str]:  # fmt: skip
-    """Return the checked image as a file, and the suffix of its name.
+) -> Normalised:  # fmt: skip
+    """Return the checked image as a file.
 
     Args:
         data: the file.
@@ -170,10 +181,10 @@ def normalised(
     """
     opened = open_picture(data, settings, shown)
     changed = decode(opened.need_bytes, lambda: _rewritten(opened, flatten, inverted, max_side_px), settings)
-    return (opened.data, opened.suffix) if changed is None else (changed, "png")
+    return changed or Normalised(opened.data, opened.suffix, opened.image.size)
 
 
-def _rewritten(opened: Opened, flatten: Flatten, inverted: bool, max_side_px: int) -> bytes | None:
+def _rewritten(opened: Opened, flatten: Flatten, inverted: bool, max_side_px: int) -> Normalised | None:
     """Return the image as a PNG, or None if the file is right as it is."""
     try:
         changed = as_workers_need(opened, flatten)
@@ -189,7 +200,7 @@ def _rewritten(opened: Opened, flatten: Flatten, inverted: bool, max_side_px: in
         return None
     buffer = io.BytesIO()
     changed.save(buffer, "PNG", compress_level=1)  # stored for hours, read once: speed matters more than size
-    return buffer.getvalue()
+    return Normalised(buffer.getvalue(), "png", changed.size)
 
 
 def as_workers_need(opened: Opened, flatten: Flatten = flattening.on_white) -> Image.Image | None:

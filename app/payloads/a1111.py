@@ -110,6 +110,8 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
         "height": body.get("height"),
         "num_images": body.get("batch_size", 1) * body.get("n_iter", 1),
         "strength": body.get("denoising_strength", 0.75) if kind.has_strength else None,
+        # Says that an omitted size is the model's, not the image's, as in the original.
+        "resize": "stretch" if "image" in kind.inputs else None,
         **inputs,
     }
     warnings = [ONE_IMAGE] if len(images) > 1 else []

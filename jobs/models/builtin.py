@@ -20,7 +20,7 @@ def _samplers() -> tuple[str, ...]:
     return tuple(str(choice) for choice in choices if choice is not None and choice.sampler in _A1111_SAMPLERS)
 
 
-_WIDE = {"steps": Range(1, 1000), "guidance_scale": Range(0, 100), "prompt_chars": Range(0, 100_000)}
+_WIDE = {"steps": Range(1, 1000), "guidance_scale": Range(0, 100)}
 
 #: By type of back end, which is also the model's name.
 BUILT_IN = {

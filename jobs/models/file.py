@@ -20,6 +20,7 @@ from jobs.models.spec import DEFAULT_LIMITS, DEFAULTS, Kind, ModelSpec, Range
 from jobs.models.toml_fields import (
     ChoiceField,
     CountField,
+    FlagField,
     ListField,
     NumberField,
     StringField,
@@ -139,6 +140,7 @@ class ModelSchema(LoadOptionsSchema):
     description = TextField()
     defaults = fields.Nested(_Defaults)
     limits = fields.Nested(_Limits)
+    clamp = FlagField()
     size_multiple_px = CountField()
     frames_step = CountField()
     scheduler = _Scheduler()

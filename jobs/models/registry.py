@@ -6,6 +6,7 @@ The API validates requests against them, without torch; workers load pipelines f
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from jobs.errors import ModelNotFound
@@ -46,6 +47,13 @@ class ModelRegistry:
         """Return the default model of a kind; None if no model offers it."""
         return next((spec for spec in self if kind in spec.kinds), None)
 
+    def drawing(self) -> ModelRegistry:
+        """Return the models for ``TEST_MODE``, which draws: of any size, and all kinds of their medium.
+
+        Models of back ends stay as they are, because the back ends do not draw.
+        """
+        return ModelRegistry([spec if spec.executor == "remote" else _drawn(spec) for spec in self])
+
     def for_slot(self, slot: str, only: Collection[str] | None = None) -> list[ModelSpec]:
         """Return the models that a slot may run.
 
@@ -59,3 +67,10 @@ class ModelRegistry:
             if (not spec.slots or slot in spec.slots)
             and (spec.executor != "remote" if only is None else spec.name in only)
         ]
+
+
+def _drawn(spec: ModelSpec) -> ModelSpec:
+    media = {kind.is_video for kind in spec.kinds}
+    kinds = tuple(dict.fromkeys([*spec.kinds, *(kind for kind in Kind if kind.is_video in media)]))
+    limits = {name: limit for name, limit in spec.limits.items() if name not in ("width", "height", "frames", "fps")}
+    return replace(spec, kinds=kinds, limits=limits, clamp=True, size_multiple_px=1, frames_step=1)

@@ -59,6 +59,10 @@ class Range:
         low, high = _number(self.low), _number(self.high)
         return low if low == high else f"between {low} and {high}"
 
+    def clamped(self, value: float) -> float:
+        """Return the nearest value of the interval."""
+        return min(max(value, self.low), self.high)
+
     def nearest(self, value: float, step: int, offset: int = 0) -> int:
         """Return the number ``step`` × n + ``offset`` inside the interval that is nearest to ``value``."""
         nearest = round((value - offset) / step) * step + offset
@@ -86,7 +90,6 @@ DEFAULT_LIMITS: dict[str, Range] = {
     "lora_weight": Range(-2, 2),
     "clip_skip": Range(0, 11),
     "distilled_guidance_scale": Range(0, 50),
-    "prompt_chars": Range(0, 10_000),
 }
 
 #: Values of fields that apply where neither the request nor the models file sets one.
@@ -121,6 +124,9 @@ class ModelSpec:
     description: str = ""
     defaults: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Range] = field(default_factory=dict)
+    #: Whether steps, sizes and the like outside of the limits are changed to the nearest allowed value, with a warning,
+    #: instead of being refused.
+    clamp: bool = False
     #: Width and height are rounded to a multiple of this many pixels.
     size_multiple_px: int = 8
     #: The number of frames is rounded to ``frames_step * n + 1``.
@@ -194,6 +200,7 @@ class ModelSpec:
                 "loras": [{"name": name, "weight": weight} for name, weight in self.default_loras.items()],
             },
             "limits": {n: {"min": self.limit(n).low, "max": self.limit(n).high} for n in names},
+            "clamp": self.clamp,
             "size_multiple_px": self.size_multiple_px,
             "frames_step": self.frames_step,
             "schedulers": list(self.schedulers),

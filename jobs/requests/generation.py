@@ -13,8 +13,10 @@ from jobs.models.spec import Kind, ModelSpec, Range
 from jobs.requests.declared import clip_skip_of, distilled_guidance_of
 from jobs.requests.hires_variation_prior import MAX_SEED, hires_of, prior_of, random_seed, variation_of
 from jobs.requests.inpaint import inpaint_of, resize_of
+from jobs.requests.limits import rounded, within
 from jobs.requests.prompt_tags import quoted, taken_out
 from jobs.requests.schedulers_loras_mix import loras_of, mix_of, scheduler_of
+from jobs.requests.size import size_of
 from jobs.requests.strength import enough_for_one_step
 from jobs.settings import Settings
 from jobs.suggestions import did_you_mean
@@ -139,8 +141,9 @@ class GenerationRequest:
 
 
 def resolve(
-    registry: ModelRegistry, fields: Mapping[str, Any], settings: Settings | None = None
-) -> tuple[GenerationRequest, list[str]]:
+    registry: ModelRegistry, fields: Mapping[str, Any], settings: Settings | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> tuple[GenerationRequest, list[str]]:  # fmt: skip
     """Fill in the model's defaults and check its limits.
 
     Args:
@@ -148,6 +151,8 @@ def resolve(
         fields: the fields that the caller sent, with checked types; None counts as absent. ``image``, ``mask`` and the
             images in ``mix`` are object-store keys.
         settings: set the format of outputs for which ``fields`` name none.
+        image_size: width and height of the field ``image``, pixels. Its shape is that of the output, unless the fields
+            say otherwise. None: not known yet.
 
     Returns:
         The request, and a warning for every value that was changed.
@@ -157,7 +162,7 @@ def resolve(
     """
     fields = {name: value for name, value in fields.items() if value is not None}
     spec, kind = _model_and_kind(registry, fields)
-    checker = _Checker(spec, kind, fields)
+    checker = _Checker(spec, kind, fields, image_size)
     request = checker.request(settings or Settings())
     if checker.problems:
         raise InvalidRequest(*checker.problems)
@@ -175,19 +180,18 @@ def resolve(
 class _Checker:
     """Checks the fields of a request against a model, and collects all problems and warnings."""
 
-    def __init__(self, spec: ModelSpec, kind: Kind, fields: Mapping[str, Any]) -> None:
-        self._spec, self._kind, self._fields = spec, kind, fields
+    def __init__(
+        self, spec: ModelSpec, kind: Kind, fields: Mapping[str, Any], image_size: tuple[int, int] | None
+    ) -> None:
+        self._spec, self._kind, self._fields, self._image_size = spec, kind, fields, image_size
         self.problems = _inapplicable(spec, kind, fields)
         self.warnings: list[str] = []
 
     def request(self, settings: Settings) -> GenerationRequest:
         """Return the complete request. It is only valid if there are no problems."""
         spec, kind, fields, problems = self._spec, self._kind, self._fields, self.problems
-        first_pass = {
-            "steps": self._number("steps"),
-            "width": self._rounded("width", spec.size_multiple_px),
-            "height": self._rounded("height", spec.size_multiple_px),
-        }
+        size = size_of(spec, kind, fields, self._image_size, problems, self.warnings)
+        first_pass = {"steps": self._number("steps"), "width": size.width, "height": size.height}
         return GenerationRequest(
             model=spec.name,
             kind=kind,
@@ -196,9 +200,9 @@ class _Checker:
             seed=self._within("seed", fields["seed"], Range(0, MAX_SEED)) if "seed" in fields else random_seed(),
             guidance_scale=float(self._number("guidance_scale")),
             **first_pass,
-            frames=self._rounded("frames", spec.frames_step, 1) if kind.is_video else 1,
+            frames=self._frames() if kind.is_video else 1,
             fps=float(self._number("fps")) if kind.is_video else 0.0,
-            num_images=1 if kind.is_video else int(self._number("num_images")),
+            num_images=1 if kind.is_video else self._num_images(),
             scheduler=scheduler_of(spec, fields, problems),
             loras=loras_of(spec, fields, problems),
             image=fields.get("image"),
@@ -210,33 +214,37 @@ class _Checker:
             variation=variation_of(fields, problems),
             hires=hires_of(spec, kind, fields, first_pass, problems, self.warnings),
             prior=prior_of(spec, fields, problems),
-            resize=resize_of(kind, fields, problems),
+            resize=size.resize or resize_of(kind, fields, problems),
             inpaint=inpaint_of(kind, fields, problems),
             **self._output(settings),
             embed_metadata=None if fields.get("embed_metadata", settings.outputs.embed_metadata) else False,
             passthrough=fields.get("passthrough") if spec.executor == "remote" else None,
         )
 
-    def _number(self, name: str, default: Any = None) -> Any:
-        default = self._spec.default(name) if default is None else default
-        return self._within(name, self._fields.get(name, default), self._spec.limit(name))
+    def _number(self, name: str) -> Any:
+        value = self._fields.get(name, self._spec.default(name))
+        return within(name, value, self._spec, self.problems, self.warnings)
 
     def _within(self, name: str, value: Any, allowed: Range) -> Any:
+        """Return a value that no model changes, because the output would not be what was asked for."""
         if value not in allowed:
             self.problems.append(Problem(name, f"must be {allowed} for model {self._spec.name}", value))
         return value
 
-    def _rounded(self, name: str, step: int, offset: int = 0) -> int:
-        value = int(self._number(name))
-        nearest = self._spec.limit(name).nearest(value, step, offset)
-        if nearest != value and not any(problem.field == name for problem in self.problems):
-            self.warnings.append(f"{name} {value} was rounded to {nearest}")
-        return nearest
+    def _num_images(self) -> int:
+        value = self._fields.get("num_images", self._spec.default("num_images"))
+        return int(self._within("num_images", value, self._spec.limit("num_images")))
+
+    def _frames(self) -> int:
+        spec, value = self._spec, self._fields.get("frames", self._spec.default("frames"))
+        return rounded("frames", value, spec, spec.frames_step, 1, self.problems, self.warnings)
 
     def _strength(self, steps: int) -> float:
         # The mask alone limits what changes: inside of it the image is replaced, unless the model's defaults differ.
         default = self._spec.defaults.get("strength", 1.0) if self._kind is Kind.INPAINT else None
-        strength = float(self._number("strength", default))
+        if default is None:
+            default = self._spec.default("strength")
+        strength = float(self._within("strength", self._fields.get("strength", default), self._spec.limit("strength")))
         if self._spec.executor == "remote":  # a back end has its own rule
             return strength
         limit = self._spec.limit("strength")
@@ -255,12 +263,8 @@ class _Checker:
 
 
 def _inapplicable(spec: ModelSpec, kind: Kind, fields: Mapping[str, Any]) -> list[Problem]:
-    """Return problems of inputs that are missing, of fields that this kind does not have, and of too long texts."""
-    problems = [
-        Problem(name, f"must have {spec.limit('prompt_chars')} characters", fields[name])
-        for name in ("prompt", "negative_prompt")
-        if name in fields and len(str(fields[name])) not in spec.limit("prompt_chars")
-    ]
+    """Return problems of inputs that are missing, and of fields that this kind does not have."""
+    problems = []
     for name, description in _INPUTS.items():
         if name in kind.inputs and not fields.get(name):
             problems.append(Problem(name, f"is required: {kind} needs {description}"))

@@ -11,6 +11,8 @@ from typing import Any
 
 from jobs.errors import Problem
 from jobs.models.spec import Kind, ModelSpec, Range
+from jobs.requests.limits import clamps, within
+from jobs.requests.size import within_limits
 from jobs.requests.strength import enough_for_one_step
 
 #: Largest seed.
@@ -54,9 +56,6 @@ def prior_of(spec: ModelSpec, fields: Mapping[str, Any], problems: list[Problem]
         for name, allowed in _PRIOR.items()
         if name in prior and prior[name] not in allowed
     ]
-    chars = spec.limit("prompt_chars")
-    if len(prior.get("negative_prompt", "")) not in chars:
-        problems.append(Problem("prior.negative_prompt", f"must have {chars} characters", prior["negative_prompt"]))
     return prior
 
 
@@ -86,12 +85,13 @@ def hires_of(
     hires = _object(fields, "hires")
     second: dict[str, Any] = _size(spec, hires, first, problems, warnings)
     strengths = spec.limit("strength")
-    second["steps"] = int(hires.get("steps", first["steps"]))
+    second["steps"] = int(
+        within("steps", hires.get("steps", first["steps"]), spec, problems, warnings, field="hires.steps")
+    )
     second["strength"] = float(hires.get("strength", min(max(HIRES_STRENGTH, strengths.low), strengths.high)))
-    for name in ("steps", "strength"):
-        if second[name] not in spec.limit(name):
-            rule = f"must be {spec.limit(name)} for model {spec.name}"
-            problems.append(Problem(f"hires.{name}", rule, second[name]))
+    if second["strength"] not in strengths:
+        rule = f"must be {strengths} for model {spec.name}"
+        problems.append(Problem("hires.strength", rule, second["strength"]))
     if spec.executor != "remote":  # a back end has its own rule
         second["strength"] = enough_for_one_step(
             "hires.strength", second["strength"], second["steps"], strengths, problems, warnings
@@ -114,8 +114,16 @@ def _size(
     if named:
         scale = hires[named[0]] / max(1, first[named[0]])
     size = {}
-    for name in sides:
-        requested, limit = hires.get(name, first[name] * scale), spec.limit(name)
+    requested_size = {name: hires.get(name, first[name] * scale) for name in sides}
+    outside = [requested for name, requested in requested_size.items() if requested not in spec.limit(name)]
+    if outside and all(clamps(spec, requested) for requested in outside):
+        fitted = dict(zip(sides, within_limits(spec, *requested_size.values()), strict=True))
+        size = {name: max(fitted[name], first[name]) for name in sides}
+        sent, used = (" × ".join(str(round(side)) for side in pixels.values()) for pixels in (requested_size, size))
+        warnings.append(f"hires: {sent} was changed to {used}, which is within the limits of model {spec.name}")
+        return size
+    for name, requested in requested_size.items():
+        limit = spec.limit(name)
         size[name] = side = limit.nearest(requested, spec.size_multiple_px)
         if requested not in limit:
             problems.append(_size_problem(name, named, f"{limit} for model {spec.name}", round(requested)))

@@ -85,9 +85,6 @@ def mix_of(spec: ModelSpec, fields: Mapping[str, Any], problems: list[Problem]) 
             problems.append(Problem(label, "must have either a text or an image"))
             continue
         [name] = names
-        if name == "text" and len(part["text"]) not in spec.limit("prompt_chars"):
-            rule = f"must have {spec.limit('prompt_chars')} characters"
-            problems.append(Problem(f"{label}.text", rule, part["text"]))
         if weight not in MIX_WEIGHT:
             problems.append(Problem(f"{label}.weight", f"must be {MIX_WEIGHT}", weight))
         checked.append({name: part[name], "weight": weight})

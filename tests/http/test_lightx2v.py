@@ -12,7 +12,7 @@ import pytest
 
 from app.protocols.lightx2v.states import QUEUE_WORDS, SINGLE_WORDS
 from jobs.states import JobState
-from tests.support.pictures import PNG
+from tests.support.pictures import PNG, b64, encoded, picture
 from tests.support.service import Service, key, later
 
 MP4 = b"\0\0\0\x18ftypmp42" + bytes(range(100))
@@ -152,7 +152,18 @@ def test_a_form_with_an_upload(service: Service, path: str) -> None:
             "image_file": (io.BytesIO(PNG), "a.png")}  # fmt: skip
     body = status(service, service.post(path, data=form).get_json()["task_id"])
     assert (body["request"]["kind"], body["request"]["steps"], body["request"]["seed"]) == ("img2video", 2, 42)
-    assert body["warnings"] == []
+    assert body["warnings"] == ["25% of the image (40 × 30) was cut off: the output is 32 × 32"]
+
+
+def test_a_portrait_gives_a_portrait(service: Service) -> None:
+    portrait = b64(encoded(picture(size=(72, 128)), "PNG"))
+    found = {}
+    for fields in ({}, {"target_shape": [32, 64]}, {"aspect_ratio": "2:1"}):
+        task = create(service, "/v1/tasks/", image_path=portrait, **fields)
+        request = status(service, task["task_id"])["request"]
+        found[next(iter(fields), "")] = (request["width"], request["height"], request.get("resize"))
+    # The original crops, too, where the shapes differ.
+    assert found == {"": (32, 64, "crop"), "target_shape": (64, 32, "crop"), "aspect_ratio": (64, 32, "crop")}
 
 
 def test_a_form_needs_its_part_but_not_a_file_in_it(service: Service) -> None:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from jobs.files import retention
 from jobs.store import keys
-from tests.support.pictures import PNG
+from tests.support.pictures import PNG, b64, encoded, picture
 from tests.support.service import Service, key
 
 JOB_FIELDS = {
@@ -53,6 +54,27 @@ def test_a_job_from_its_submission_to_its_result(service: Service) -> None:
     [output] = done["outputs"]
     assert (output["index"], output["media_type"], output["bytes"]) == (0, "image/png", len(PNG))
     assert service.get(output["url"]).data == PNG
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, (24, 48, None)),
+        ({"width": 64}, (64, 128, None)),
+        ({"width": 64, "height": 64}, (64, 64, None)),
+        ({"resize": "stretch"}, (32, 32, None)),
+        ({"resize": "pad"}, (32, 32, "pad")),
+    ],
+)
+def test_the_output_has_the_shape_of_the_input_unless_the_request_says_otherwise(
+    service: Service, fields: dict[str, Any], expected: tuple[int, int, str | None]
+) -> None:
+    # Turned by its EXIF orientation: 60 × 120.
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    portrait = b64(encoded(picture(size=(120, 60)), "JPEG", exif=exif))
+    request = service.job(service.submit(kind="img2img", image=portrait, **fields))["request"]
+    assert (request["width"], request["height"], request.get("resize")) == expected
 
 
 def test_a_failed_job_says_why(service: Service) -> None:

@@ -120,7 +120,7 @@ def test_the_mask_of_a_body_of_automatic1111_is_stored_by_its_alpha(case: Case) 
         )  # fmt: skip
         stored = attachments.store(
             request, pictures, settings=case.settings, objects=case.objects, records=case.records
-        )
+        ).put_into(request)
         kept = Image.open(io.BytesIO(case.content(str(stored.mask)))).convert("L")
         assert [kept.getpixel((x, 0)) for x in range(3)] == [255 * by_alpha, 255, 0]
 

@@ -200,7 +200,7 @@ def test_decoding_stops_no_other_request_under_gevent(server: Settings) -> None:
         started = time.monotonic(); ticks = 0
         while not job.ready():
             gevent.sleep(0.005); ticks += 1
-        print(job.get()[-4:], ticks >= 5, time.monotonic() - started)
+        print(job.get().key[-4:], ticks >= 5, time.monotonic() - started)
         try: store_image(b"junk", settings=settings, objects=None, records=records)
         except InvalidRequest: print("refused")
         """

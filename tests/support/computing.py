@@ -84,7 +84,7 @@ class Worker:
         buffer = io.BytesIO()
         picture.save(buffer, "PNG")
         settings, store = self.driver.store.settings, self.driver.store
-        return store_image(buffer.getvalue(), settings=settings, objects=self.objects, records=store)
+        return store_image(buffer.getvalue(), settings=settings, objects=self.objects, records=store).key
 
     def compute(self, model: str, stop_at: int | None = None, **fields: Any) -> np.ndarray:
         """Run a job; return (images, frames, height, width, 3). Raises RunCancelled at the ``stop_at``-th check."""

@@ -13,36 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from tests.support import tiny
 from tests.support.harness import Stack, running
 
 #: Duration of a step, about that of a tiny pipeline.
 STEP_MS: Final = 8
 
-_MODELS = """
-[tiny-image]
-executor = "drawing"
-kinds = ["text2img", "img2img"]
-defaults = { steps = 4, width = 32, height = 32 }
-limits = { steps = [1, 100000], width = [16, 128], height = [16, 128], prompt_chars = [0, 200] }
-
-[tiny-video]
-executor = "drawing"
-kinds = ["text2video", "img2video"]
-size_multiple_px = 32
-frames_step = 8
-defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8 }
-limits = { steps = [1, 100000], width = [32, 64], height = [32, 64], frames = [9, 33], prompt_chars = [0, 200] }
-
-[broken]
-source = "./nothing-here"
-kinds = ["text2img"]
-"""
-
 
 def write(folder: Path) -> Path:
     """Write the models file into a folder and return its path."""
     path = folder / "models.toml"
-    path.write_text(_MODELS)
+    path.write_text(tiny.DRAWN)
     return path
 
 

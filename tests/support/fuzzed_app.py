@@ -34,13 +34,14 @@ kinds = ["text2img", "img2img", "inpaint", "mix2img"]
 executor = "drawing"
 schedulers = ["Euler", "DPM++ 2M Karras"]
 defaults = { steps = 2, width = 16, height = 16 }
-limits = { steps = [1, 8], width = [16, 64], height = [16, 64], prompt_chars = [0, 200] }
+limits = { steps = [1, 8], width = [16, 64], height = [16, 64] }
 
 [tiny-video]
 kinds = ["text2video", "img2video"]
 executor = "drawing"
 defaults = { steps = 2, width = 16, height = 16, frames = 3, fps = 8 }
-limits = { steps = [1, 8], width = [16, 32], height = [16, 32], frames = [1, 5], prompt_chars = [0, 200] }
+limits = { steps = [1, 8], width = [16, 32], height = [16, 32], frames = [1, 5] }
+clamp = true
 """
 #: Messages of a stream that a client reads.
 MESSAGES = 2

@@ -47,7 +47,7 @@ class Case:
             by_alpha=by_alpha,
             inverted=inverted,
             max_side_px=max_side_px,
-        )
+        ).key
 
     def content(self, key: str) -> bytes:
         return b"".join(self.objects.read(key))

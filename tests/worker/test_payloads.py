@@ -43,7 +43,8 @@ def compute(worker: Worker, executor: str, kind: Kind, payload: dict[str, Any]) 
     sent = attachments.take(values, {})
     settings, store = worker.driver.store.settings, worker.driver.store
     request, _ = resolve(worker.models, values, settings)
-    return worker.run(attachments.store(request, sent, settings=settings, objects=worker.objects, records=store))[:, 0]
+    stored = attachments.store(request, sent, settings=settings, objects=worker.objects, records=store)
+    return worker.run(stored.put_into(request))[:, 0]
 
 
 def picture(colour: str = "red", size: tuple[int, int] = (64, 64)) -> str:

@@ -18,7 +18,7 @@ MODELS = """
 executor = "remote"
 kinds = ["text2video", "img2video"]
 defaults = { steps = 5, width = 32, height = 32, frames = 9, fps = 8 }
-limits = { steps = [1, 100000], prompt_chars = [0, 200] }
+limits = { steps = [1, 100000] }
 
 [noop]
 executor = "noop"

@@ -14,6 +14,7 @@ from app.protocols.lightx2v import schemas
 from app.protocols.lightx2v.paths import output_path, read_image
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.spec import Kind, ModelSpec
+from jobs.requests.size import default_area
 
 #: LightX2V's name of a field → the native one.
 NATIVE_NAMES = {"task_id": "id", "infer_steps": "steps", "target_video_length": "frames", "target_fps": "fps",
@@ -75,6 +76,8 @@ def map_task(body: Mapping[str, Any], *, video: bool, form: bool) -> Task:
         native |= dict(zip(("width", "height"), size, strict=True))
         source = "target_shape" if values.get("target_shape") else "aspect_ratio"
         client_names |= {"width": source, "height": source}
+    if "image" in pictures.contents and native.keys() >= {"width", "height"}:
+        native["resize"] = "crop"  # as the original does; without a size, the output has the shape of the image
     requested_path = values.get("save_result_path") or values.get("save_video_path") or ""
     path, warning = output_path(requested_path, ".mp4" if video else ".png")
     return Task(native, pictures, path, [*warnings, warning] if warning else warnings, client_names)
@@ -137,7 +140,7 @@ def _size(values: Mapping[str, Any], native: Mapping[str, Any]) -> tuple[int, in
     if not 0.1 <= ratio <= 10:
         raise InvalidRequest(Problem("aspect_ratio", "must be like 16:9, from 1:10 to 10:1", text))
     spec = _spec(native)
-    return _fitted(ratio, spec) if spec else None
+    return default_area(spec, ratio) if spec else None
 
 
 def _spec(native: Mapping[str, Any]) -> ModelSpec | None:
@@ -147,13 +150,3 @@ def _spec(native: Mapping[str, Any]) -> ModelSpec | None:
         return registry.get(native["model"]) if "model" in native else registry.default_for(native["kind"])
     except ModelNotFound:
         return None
-
-
-def _fitted(ratio: float, spec: ModelSpec) -> tuple[int, int]:
-    """Return about the model's default area in this shape, in the model's multiple, within its limits, in pixels."""
-    area = spec.default("width") * spec.default("height")
-    ideal = math.sqrt(area * ratio), math.sqrt(area / ratio)
-    scale = min(1.0, spec.limit("width").high / ideal[0], spec.limit("height").high / ideal[1])
-    multiple = spec.size_multiple_px
-    width, height = (max(multiple, round(side * scale / multiple) * multiple) for side in ideal)
-    return width, height

@@ -48,7 +48,7 @@ class LightX2VTaskSchema(TextSchema):
     num_fragments = Whole(**_doc("Ignored: a video is made in one piece."))
     video_duration = Number(**_doc("Ignored: seconds of audio-driven videos."))
     reuse = Flag(**_doc("Ignored: no request keeps state for the next one."))
-    resize_mode = Text(**_doc("Ignored: the input image is scaled to the output's size."))
+    resize_mode = Text(**_doc("Ignored: a video has the shape of its image, or `target_shape`."))
     sr_ratio = Number(**_doc("Ignored: no model here enlarges videos."))
     data_bootstrap_room = fields.Raw(**_doc("Ignored."))
     disagg_phase1_receiver_engine_rank = fields.Raw(**_doc("Ignored."))

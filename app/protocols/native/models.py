@@ -138,7 +138,7 @@ def _run(command: str, name: str) -> tuple[Response, int]:
         raise Conflict(f"model {spec.name} is pinned on {', '.join(pinned)}: unpin it first")
     image = None
     if command == "check" and all("image" in kind.inputs for kind in spec.kinds):
-        image = inputs.store_image(_grey_png(), settings=settings(), objects=objects(), records=store())
+        image = inputs.store_image(_grey_png(), settings=settings(), objects=objects(), records=store()).key
     return _response(spec, command, [_entry(command, spec, slot, image) for slot in slots])
 
 

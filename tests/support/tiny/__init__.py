@@ -18,28 +18,32 @@ from pathlib import Path
 
 from jobs.settings import PROJECT_ROOT
 
-#: The models that most tests need: one for images and one for video.
-BASE = """
+_BASE = """
 [tiny-image]
-source = "./tiny-image"
+{image}
 kinds = ["text2img", "img2img"]
-pipelines = { img2img = "StableDiffusionImg2ImgPipeline" }
-defaults = { steps = 4, width = 32, height = 32 }
-limits = { steps = [1, 100000], width = [16, 128], height = [16, 128], prompt_chars = [0, 200] }
+defaults = {{ steps = 4, width = 32, height = 32 }}
+limits = {{ steps = [1, 100000], width = [16, 128], height = [16, 128] }}
 
 [tiny-video]
-source = "./tiny-video"
+{video}
 kinds = ["text2video", "img2video"]
-pipelines = { img2video = "LTXImageToVideoPipeline" }
 size_multiple_px = 32
 frames_step = 8
-defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8 }
-limits = { steps = [1, 100000], width = [32, 64], height = [32, 64], frames = [9, 33], prompt_chars = [0, 200] }
+defaults = {{ steps = 4, width = 32, height = 32, frames = 9, fps = 8 }}
+limits = {{ steps = [1, 100000], width = [32, 64], height = [32, 64], frames = [9, 33] }}
 
 [broken]
 source = "./nothing-here"
 kinds = ["text2img"]
 """
+#: The models that most tests need: one for images and one for video.
+BASE = _BASE.format(
+    image='source = "./tiny-image"\npipelines = { img2img = "StableDiffusionImg2ImgPipeline" }',
+    video='source = "./tiny-video"\npipelines = { img2video = "LTXImageToVideoPipeline" }',
+)
+#: The same models, drawn.
+DRAWN = _BASE.format(image='executor = "drawing"', video='executor = "drawing"')
 
 #: One model of each family, with all its features.
 FAMILIES = """

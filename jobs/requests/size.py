@@ -1,0 +1,120 @@
+"""The size of an output: as requested, in the shape of the input image, or the model's default; within the limits."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jobs.errors import Problem
+from jobs.models.spec import Kind, ModelSpec
+from jobs.requests import limits
+
+Size = tuple[int, int]
+SIDES = ("width", "height")
+#: Largest share of an input image that is cut off without a warning, to make the sides multiples.
+MAX_SILENT_CUT = 0.05
+#: Weight of the area against the shape, where multiples miss both.
+AREA_WEIGHT = 0.25
+
+
+class OutputSize(NamedTuple):
+    """Width and height of an output in pixels."""
+
+    width: int
+    height: int
+    #: How the input image is fitted to it, if the image decided about the size; None: as the request says.
+    resize: str | None = None
+
+
+def size_of(
+    spec: ModelSpec, kind: Kind, fields: Mapping[str, Any], image_size: Size | None, problems: list[Problem],
+    warnings: list[str],
+) -> OutputSize:  # fmt: skip
+    """Return the size of the output, in the model's multiple.
+
+    Args:
+        spec: the model.
+        kind: the kind of job.
+        fields: the fields that the caller sent.
+        image_size: size of the input image; None: it has none, or its size is not known yet.
+        problems: receives a problem for each refused side.
+        warnings: receives a warning if a size is changed, or much of the image is cut off.
+    """
+    sent = {side: fields[side] for side in SIDES if side in fields}
+    if image_size and len(sent) < len(SIDES) and _image_decides(kind, fields):
+        return _in_shape(spec, sent, image_size, problems, warnings)
+    size = {side: sent.get(side, spec.default(side)) for side in SIDES}
+    outside = [value for side, value in size.items() if value not in spec.limit(side)]
+    if outside and all(limits.clamps(spec, value) for value in outside):
+        fitted = within_limits(spec, size["width"], size["height"])
+        allowed = f"width must be {spec.limit('width')} and height {spec.limit('height')} for model {spec.name}"
+        warnings.append(f"{size['width']} × {size['height']} was changed to {fitted[0]} × {fitted[1]}: {allowed}")
+        return OutputSize(*fitted)
+    width, height = (
+        limits.rounded(side, value, spec, spec.size_multiple_px, 0, problems, warnings) for side, value in size.items()
+    )
+    return OutputSize(width, height)
+
+
+def _image_decides(kind: Kind, fields: Mapping[str, Any]) -> bool:
+    """Return whether an output has the shape of its input image, as far as the request names no size.
+
+    A request with ``resize`` means the model's default size. With area ``masked``, the size is that of the region
+    around the mask.
+    """
+    is_region = (fields.get("inpaint") or {}).get("area") == "masked"
+    return "image" in kind.inputs and "resize" not in fields and not is_region
+
+
+def default_area(spec: ModelSpec, ratio: float) -> Size:
+    """Return about the model's default area in a shape: ``ratio`` is width / height. Sides are within the limits."""
+    area = spec.default("width") * spec.default("height")
+    return within_limits(spec, math.sqrt(area * ratio), math.sqrt(area / ratio))
+
+
+def within_limits(spec: ModelSpec, width: float, height: float) -> Size:
+    """Scale a size until it is within the model's limits; an extreme shape is changed.
+
+    Of the multiples around the scaled size, those in nearly the same shape are returned.
+    """
+    sides, multiple = {"width": width, "height": height}, spec.size_multiple_px
+    scale = min([1.0, *(spec.limit(side).high / length for side, length in sides.items())])
+    scale = max([scale, *(spec.limit(side).low / length for side, length in sides.items())])
+    across, down = (
+        [spec.limit(side).nearest(part * multiple, multiple) for part in _around(length * scale / multiple)]
+        for side, length in sides.items()
+    )
+
+    def difference(size: Size) -> float:
+        shape = abs(math.log(size[0] / size[1] * height / width))
+        return shape + AREA_WEIGHT * abs(math.log(size[0] * size[1] / (width * height * scale**2)))
+
+    return min(itertools.product(across, down), key=difference)
+
+
+def _around(number: float) -> tuple[int, int]:
+    return math.floor(number), math.ceil(number)
+
+
+def _in_shape(
+    spec: ModelSpec, sent: Mapping[str, int], shape: Size, problems: list[Problem], warnings: list[str]
+) -> OutputSize:
+    """Return the size for an image: its shape, with the side that was sent or the model's default area."""
+    ratio = shape[0] / shape[1]
+    if not sent:
+        size = default_area(spec, ratio)
+    else:
+        [(side, value)] = sent.items()
+        pixels = limits.rounded(side, value, spec, spec.size_multiple_px, 0, problems, warnings)
+        if side == "width":
+            size = (pixels, spec.limit("height").nearest(pixels / ratio, spec.size_multiple_px))
+        else:
+            size = (spec.limit("width").nearest(pixels * ratio, spec.size_multiple_px), pixels)
+    cut = 1 - min(ratio * size[1] / size[0], size[0] / size[1] / ratio)
+    if cut > MAX_SILENT_CUT:
+        warnings.append(
+            f"{cut:.0%} of the image ({shape[0]} × {shape[1]}) was cut off: the output is {size[0]} × {size[1]}"
+        )
+    return OutputSize(*size, resize="crop" if shape[0] * size[1] != shape[1] * size[0] else None)
