@@ -32,6 +32,11 @@ DEFAULT_NAMES: dict[str, str] = {
     "distilled_guidance_scale": "",
 }
 
+#: Pipelines that take width for height and height for width, and turn the input image accordingly.
+SWAPPING_SIDES = frozenset(
+    {"KandinskyImg2ImgPipeline", "KandinskyV22Img2ImgPipeline", "KandinskyV22ControlnetImg2ImgPipeline"}
+)
+
 
 def batches(pipeline: Any, spec: ModelSpec, request: GenerationRequest, *, has_prior: bool) -> list[list[int]]:
     """Return the indexes of the images of each call: all in one call if each image is then reproducible, else one each.
@@ -80,6 +85,8 @@ def of(
         values["num_images"] = len(generators)
     if request.strength is not None:
         values["strength"] = request.strength
+    if type(pipeline).__name__ in SWAPPING_SIDES:
+        values |= {"width": request.height, "height": request.width}
     names = _names(pipeline, spec, request)
     arguments = {names[name]: value for name, value in values.items() if name in names}
     if "output_type" in accepted(pipeline):
