@@ -107,8 +107,8 @@ def test_the_smallest_record_is_read_with_defaults() -> None:
 
 def test_the_accepted_job_is_the_one_that_is_read_later() -> None:
     """Except for the webhook of its key, which only Redis knows."""
-    bound = {"state": "queued", "created_at": "1", "slot": "gpu1", "attempt": "1", "path": "x/y-a1.png"}
-    accepted = FULL.to_job("a1", created_at_ms=1, slot="gpu1", path="x/y-a1.png")
+    bound = {"state": "queued", "created_at": "1", "slot": "gpu1", "attempt": "1"}
+    accepted = FULL.to_job("a1", created_at_ms=1, slot="gpu1")
     assert accepted == Job.from_hash("a1", texts(FULL_RECORD) | bound)
 
 
@@ -138,7 +138,7 @@ def test_every_option_of_a_job_is_stored() -> None:
 
 def test_callers_set_and_see_options_by_their_names() -> None:
     assert CALLER_OPTIONS == ("job_class", "priority", "retention")
-    job = FULL.to_job("a1", created_at_ms=1, slot=None, path="")
+    job = FULL.to_job("a1", created_at_ms=1, slot=None)
     assert shown(job) == {
         "class": "general", "priority": 3, "retention": "keep", "command": "check", "slot": None, "device": None,
         "error": None, "report": None,
