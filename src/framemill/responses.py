@@ -131,6 +131,8 @@ class Model(TypedDict):
     defaults: dict[str, Any]
     #: Range of allowed values by field.
     limits: dict[str, Limit]
+    #: Whether values outside the limits are changed, with a warning, not refused.
+    clamp: bool
     size_multiple_px: int
     frames_step: int
     schedulers: list[str]
