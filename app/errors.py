@@ -11,6 +11,7 @@ from typing import Any
 from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
+from app.access import unrouted
 from jobs import errors
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,8 @@ def _framemill_error(exc: errors.FramemillError) -> Response:
     status = status_of(exc)
     if status == 500:
         return _bug(exc)
+    if owner := unrouted.owner_of_request():
+        return owner.refuse(status, exc.message)
     response = render(exc.code, exc.message, status, getattr(exc, "problems", ()))
     if isinstance(exc, errors.Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
@@ -82,7 +85,10 @@ def set_retry_after(response: Response, exc: errors.FramemillError) -> None:
 
 def _http_error(exc: HTTPException) -> Response:
     status = exc.code or 500
-    response = render(HTTP_CODES.get(status, f"http_{status}"), exc.description or exc.name, status)
+    message, owner = exc.description or exc.name, unrouted.owner_of_request()
+    response = (
+        owner.refuse(status, message) if owner else render(HTTP_CODES.get(status, f"http_{status}"), message, status)
+    )
     for name, value in exc.get_headers():
         if name.lower() in ("allow", "retry-after", "content-range", "sec-websocket-version"):
             response.headers[name] = value

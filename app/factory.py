@@ -63,11 +63,11 @@ def create_app(settings: Settings | None = None) -> Flask:
     lightx2v.register(api)
     devoid.register(app, api)
     a1111.register(app, api)
-    aime.register(app, api, settings, registry)
     api.register_blueprint(health.blueprint)
     api.register_blueprint(metrics.blueprint)
     register_document(app, api)
     docs_page.register_docs(app)
+    aime.register(app, api, settings, registry)  # endpoints and their pages have the names that the others leave
     methods.register(app)
     errors.register(app)
     return app

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Response, current_app, request
 
-from app.access import auth
+from app.access import auth, unrouted
 from app.access.origins import ANY, Origins
 from jobs.errors import HostRefused, OriginRefused, Unavailable
 from jobs.settings import Settings
@@ -116,9 +116,13 @@ def _reader(origins: Origins) -> str:
     if allowed := origins.allowed_origin(request.headers):
         return allowed
     try:
-        return ANY if request.blueprint in _shared and not auth.is_open() else ""
+        return ANY if _is_shared() and not auth.is_open() else ""
     except Unavailable:
         return ""
+
+
+def _is_shared() -> bool:
+    return request.blueprint in _shared or unrouted.owner_of_request() is not None
 
 
 def _preflight(origins: Origins) -> Response | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from tests.support.aime_endpoint import write_endpoint
 from tests.support.pictures import PNG
 from tests.support.raw_http import exchange, status_of
 from tests.support.served_app import ServedApp
@@ -19,7 +20,7 @@ SECRET = "a line of a file that is no output"
 #: Ways up; each is followed by the rest of a path.
 UPS = ["../", "..%2f", "%2e%2e/", "%2e%2e%2f", "..%252f", "..\\", "..%5c", "....//", "..;/", "/", "%2f", "//", "./../",
        "x/../../", "%c0%ae%c0%ae/", "..%00/", "\xef\xbc\x8e\xef\xbc\x8e/", "~/", "C:\\"]  # fmt: skip
-ROUTES = ["/v1/files/download/{}", "/img/{}", "/docs/static/{}", "/draw/pages/{}", "/api/demo/{}", "/{}",
+ROUTES = ["/v1/files/download/{}", "/img/{}", "/docs/static/{}", "/published/{}", "/api/demo/{}", "/{}",
           "/v1/jobs/{}/result", "/v1/jobs/{}/thumbnail", "/v1/tasks/{}/result"]  # fmt: skip
 NAMES = ["../secret.txt", "..\\secret.txt", "/etc/cron.d/x", "a/../../secret.txt", "secret.txt\0.png", "\0", "..", ".",
          "C:\\x.png", "~root/x", "a" * 5000, "%2e%2e%2fsecret.txt", "\r\nX: 1", "CON",
@@ -29,7 +30,10 @@ NAMES = ["../secret.txt", "..\\secret.txt", "/etc/cron.d/x", "a/../../secret.txt
 @pytest.fixture(scope="module")
 def served(serve: Callable[..., ServedApp]) -> Iterator[ServedApp]:
     parent = Path(tempfile.mkdtemp(prefix="fm-"))  # short, for the socket of Redis
-    app = serve(BASE, DATA_DIR=parent / "data")
+    write_endpoint(parent / "endpoints", pages="[STATIC]\n'/published' = { path = 'public' }")
+    (parent / "endpoints" / "draw" / "public").mkdir()
+    (parent / "endpoints" / "draw" / "secret.txt").write_text(SECRET)
+    app = serve(BASE, DATA_DIR=parent / "data", ENDPOINTS_DIR=parent / "endpoints")
     for folder in (app.settings.paths.data_dir, app.settings.paths.objects_dir):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "secret.txt").write_text(SECRET)

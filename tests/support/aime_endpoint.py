@@ -23,6 +23,7 @@ auth_key = "worker-secret"
 request_timeout = {timeout_s}
 
 [CLIENTS]
+provide_worker_meta_data = true
 {clients}
 
 [INPUTS]
@@ -46,13 +47,14 @@ text = {{ type = "string" }}
 images = {{ type = "image_list", format = "PNG", color_space = "RGB" }}
 seed = {{ type = "integer" }}
 {outputs}
+{pages}
 """
 
 SIZE = "size = { maximum = [32, 32], align = 8, auto_convert = true }"
 
 
 def write_endpoint(folder: Path, name: str = "draw", **parts: str) -> None:
-    omitted = dict.fromkeys(("endpoint", "clients", "inputs", "outputs"), "")
+    omitted = dict.fromkeys(("endpoint", "clients", "inputs", "outputs", "pages"), "")
     text = CONFIG.format(**{**omitted, "size": SIZE, "timeout_s": "3", **parts})
     text = text.replace('name = "draw"', f'name = "{name}"')
     path = folder / name
@@ -70,6 +72,8 @@ LOCAL_ENDPOINT = f"""
 [ENDPOINT]
 name = "tiny"
 version = 2
+[CLIENTS]
+provide_worker_meta_data = true
 [MODEL]
 name = "tiny-image"
 [INPUTS]

@@ -11,11 +11,12 @@ import jsonschema_rs
 from flask import Flask, Response, request
 
 from app import extensions
+from app.access.unrouted import owner_of_request
 from app.openapi.document import Api
 from app.protocols.aime.endpoints.served import ENDPOINTS
 
 #: Routes that are not part of the API: pages and their parts, sockets, and the document itself.
-PAGES = re.compile(r"/(docs|openapi\.json|ws)\b.*|/a1111/|/<endpoint:name>/(demo|pages/.*)|/api/demo/<name>")
+PAGES = re.compile(r"/(docs|openapi\.json|ws)\b.*|/a1111/|/<endpoint:name>/demo|/<aime_page:address>|/api/demo/<name>")
 #: Mismatches of all apps.
 _misfits: list[str] = []
 #: Document of an app, by its endpoints: other settings do not change it.
@@ -61,7 +62,7 @@ class Document:
     def misfits(self, response: Response) -> list[str]:
         """Return the mismatches in the response to the current request."""
         rule = request.url_rule
-        if request.method in ("OPTIONS", "HEAD") or (rule and PAGES.fullmatch(rule.rule)):
+        if request.method in ("OPTIONS", "HEAD") or (rule and PAGES.fullmatch(rule.rule)) or owner_of_request():
             return []
         call = f"{request.method} {request.path} → {response.status_code}"
         if response.status_code == 405:  # belongs to the path, not to an operation

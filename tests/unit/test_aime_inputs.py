@@ -267,3 +267,65 @@ def test_videos_are_converted() -> None:
     assert refusal("type = 'video', size = { maximum = [32, 32] }", sent) == (
         "size must be at most (32, 32), not 64 x 32"
     )
+
+
+# ---- shapes and colours of pictures
+
+
+RATIO = "size = { minimum = [8, 8], maximum = [64, 64], aspect_ratio_min = 0.5, aspect_ratio_max = 1.5, %s }"
+
+
+def test_aspect_ratios_are_kept_within_their_limits() -> None:
+    wide, tall = halves().resize((64, 16)), halves().resize((16, 64))
+    crop, scale = RATIO % "auto_convert = true, resize_method = 'crop'", RATIO % "auto_convert = true"
+    assert [picture(crop, image).size for image in (wide, tall, halves().resize((24, 16)))] == [
+        (24, 16), (16, 32), (24, 16),
+    ]  # fmt: skip
+    assert picture(scale, wide).size == (24, 16)
+    stripes = Image.new("RGB", (64, 16), "red")
+    stripes.paste("blue", (16, 0, 48, 16))
+    # Cropping keeps the middle, scaling all.
+    assert picture(crop, stripes).getpixel((1, 8)) == (0, 0, 255)
+    assert picture(scale, stripes).getpixel((1, 8)) == (255, 0, 0)
+    # The same beside the size, and without a size.
+    assert picture("aspect_ratio_max = 1.0, auto_convert = true", wide).size == (16, 16)
+    assert refusal(f"type = 'image', {RATIO % 'auto_convert = false'}", uri(wide, "png")) == (
+        "must have an aspect ratio of at least 0.5 and of at most 1.5, not 64 x 16"
+    )
+
+
+def test_pictures_lose_their_colours() -> None:
+    gray = picture("option_convert_bw = true", Image.new("RGB", (8, 8), "red")).convert("RGB").getpixel((0, 0))
+    assert gray == (76, 76, 76)
+    assert picture("option_convert_bw = false", Image.new("RGB", (8, 8), "red")).getpixel((0, 0)) == (255, 0, 0)
+
+
+def test_a_format_has_two_names() -> None:
+    sent = picture("format = { supported = ['JPG'], default = 'JPG', auto_convert = true }", halves())
+    assert sent.format == "JPEG"
+
+
+# ---- what counts as sent
+
+
+@pytest.mark.parametrize("kind", ["chat_context", "json", "image", "audio"])
+def test_an_empty_text_is_no_chat_and_no_picture(kind: str) -> None:
+    assert checked(f"a = {{ type = '{kind}', default = '' }}").params == {}
+    assert checked(f"a = {{ type = '{kind}' }}", a="").params == {}
+    with pytest.raises(BadInputs, match="a: is required"):
+        checked(f"a = {{ type = '{kind}', required = true }}", a="")
+
+
+def test_a_default_does_not_stand_in_for_what_is_required() -> None:
+    spec = "a = { type = 'string', default = 'x', required = true }"
+    with pytest.raises(BadInputs, match="a: is required"):
+        checked(spec)
+    assert checked(spec, a="").params == {"a": ""}
+    with pytest.raises(BadInputs, match="a: is required"):
+        checked(spec, as_text=True, a="")
+    assert checked("a = { type = 'string', default = 'x' }", as_text=True, a="").params == {"a": "x"}
+
+
+def test_a_default_may_be_a_value_of_the_file() -> None:
+    assert checked("a = { type = 'json', default = [] }").params == {"a": []}
+    assert checked("a = { type = 'int', default = 0, minimum = 5, auto_convert = true }").params == {"a": 5}

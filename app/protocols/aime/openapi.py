@@ -125,7 +125,7 @@ class _Description:
         inputs = {name: _input(spec) for name, spec in self._endpoint.inputs.items()}
         as_text = {name: _input(spec, as_text=True) for name, spec in self._endpoint.inputs.items()}
         credentials = {name: {"type": ["string", "null"]} for name, kind in IMPLICIT.items() if kind == "string"}
-        required = [name for name, spec in self._endpoint.inputs.items() if spec.required and spec.default is None]
+        required = [name for name, spec in self._endpoint.inputs.items() if spec.required]
         implicit = {**credentials, "wait_for_result": _WAIT}
         if method == "get":
             described: dict[str, Any] = {

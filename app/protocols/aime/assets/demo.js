@@ -19,7 +19,7 @@ function element(name, attributes, ...children) {
 
 function controlOf(name, spec) {
   const type = spec.type || "string";
-  const shared = { id: `in-${name}`, name, required: spec.required && spec.default === undefined };
+  const shared = { id: `in-${name}`, name, required: spec.required };
   if (["integer", "int", "float"].includes(type)) {
     const step = spec.align || (type === "float" ? "any" : 1);
     const min = spec.minimum ?? spec.min, max = spec.maximum ?? spec.max;

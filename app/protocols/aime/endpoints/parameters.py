@@ -15,8 +15,9 @@ ATTRIBUTES: dict[str, dict[str, type | tuple[type, ...]]] = {
 }  # fmt: skip
 ATTRIBUTES["video"] = {**ATTRIBUTES["image"], **ATTRIBUTES["audio"]}
 
+#: Type → the types of its default in a file. JSON and chats may be written as text or as TOML's own values.
 _SCALARS: dict[str, type | tuple[type, ...]] = {
-    "string": str, "text_context": str, "chat_context": str, "json": str, "integer": (int, float),
+    "string": str, "text_context": str, "chat_context": (str, list), "integer": (int, float),
     "float": (int, float), "bool": bool, "image": str, "audio": str, "video": str,
 }  # fmt: skip
 _WITH_MAX_LENGTH = ("string", "text_context", "chat_context", "json")
@@ -29,7 +30,7 @@ def load_inputs(table: Table, *, implicit: bool = True) -> dict[str, Input]:
 
     Args:
         table: the section.
-        implicit: whether the names of the implicit inputs are reserved.
+        implicit: whether the names of the implicit inputs, which files may repeat, are left out.
 
     Raises:
         BadSetting: names the file, line and key.
@@ -37,7 +38,8 @@ def load_inputs(table: Table, *, implicit: bool = True) -> dict[str, Input]:
     inputs = {}
     for name in table.names():
         if implicit and name in IMPLICIT:
-            raise table.bad(name, f"is an input of every endpoint: {', '.join(IMPLICIT)}")
+            table.any(name)
+            continue
         inputs[name] = _load_input(name, table.table(name))
     return inputs
 
@@ -85,7 +87,7 @@ def _rule(kind: str, table: Table, default: Any, convert: bool) -> Rule:
     supported = table.take("supported", list, "must be a list of the values to choose from")
     if not supported:
         raise table.bad("supported", "is missing: the list of values to choose from")
-    if default is not None and default not in supported:
+    if default is not None and default not in supported and not convert:
         raise table.bad("default", "must be one of supported")
     return Rule(tuple(supported), default, convert=convert)
 
@@ -108,23 +110,39 @@ def _load_media(kind: str, table: Table, convert: bool) -> dict[str, Any]:
     attributes = {
         name: _load_attribute(name, value_type, table.table(name), convert)
         for name, value_type in ATTRIBUTES[kind].items()
-        if name in table.values
+        if name in table.values and name != "size"
     }
     for key in _IGNORED:
         table.any(key)
-    size = table.values.get("size")
-    keep = isinstance(size, dict) and bool(size.get("keep_aspect_ratio"))
+    if kind == "audio":
+        return {"attributes": attributes}
+    size = table.table("size")
+    fits = [_load_fit(holder) for holder in (size, table)]
+    if size:
+        attributes["size"] = _size_rule(size, convert)
     return {
         "attributes": attributes,
-        "resize_method": table.one_of("resize_method", ("scale", "crop"), "scale"),
-        "keep_aspect_ratio": table.flag("keep_aspect_ratio", keep),
+        # Files name these beside the size or within it.
+        **{key: fits[0][key] if fits[0][key] is not None else fits[1][key] for key in fits[0]},
+        "black_and_white": table.flag("option_convert_bw"),
+        "convert": attributes["size"].convert if size else convert,
     }
+
+
+def _load_fit(table: Table) -> dict[str, Any]:
+    """Load how pictures are brought to their size; None where the table does not say it."""
+    method = table.text("resize_method", None)
+    if method is not None and method.lower() not in ("scale", "crop"):
+        raise table.bad("resize_method", "must be one of crop, scale")
+    low, high = (table.number(f"aspect_ratio_{end}", least=0) for end in ("min", "max"))
+    if (low or 0) > (high or float("inf")) or 0 in (low, high):
+        raise table.bad("aspect_ratio_min", "must be above 0, and not above aspect_ratio_max")
+    keep = table.take("keep_aspect_ratio", bool, "must be true or false")
+    return {"resize_method": method and method.lower(), "min_ratio": low, "max_ratio": high, "keep_aspect_ratio": keep}
 
 
 def _load_attribute(name: str, value_type: type | tuple[type, ...], table: Table, convert: bool) -> Rule:
     convert = table.flag("auto_convert", convert)
-    if name == "size":
-        return _size_rule(table, convert)
     supported = tuple(table.take("supported", list, "must be a list", []))
     default = table.any("default")
     for key, values in (("supported", supported), ("default", () if default is None else (default,))):
@@ -132,15 +150,20 @@ def _load_attribute(name: str, value_type: type | tuple[type, ...], table: Table
             raise table.bad(key, "holds a value of a wrong type")
     if value_type is str:
         table.done()
-        lowered = tuple(value.lower() for value in supported)
-        return Rule(lowered, str(default).lower() if default else None, convert=convert)
+        words = tuple(word_of(value) for value in supported)
+        return Rule(words, word_of(default) if default else None, convert=convert)
     rule = _number_rule(table, default, convert)
     table.done()
     return Rule(supported, default, rule.low, rule.high, rule.align, convert)
 
 
+def word_of(name: str) -> str:
+    """Return a format or color space as it is compared: files write ``JPG`` for ``jpeg``."""
+    return {"jpg": "jpeg", "tif": "tiff"}.get(name.lower(), name.lower())
+
+
 def _size_rule(table: Table, convert: bool) -> Rule:
-    table.flag("keep_aspect_ratio")
+    convert = table.flag("auto_convert", convert)
     choices = tuple(_size(table, "supported", size) for size in table.take("supported", list, "must be a list", []))
     sizes = {key: _size(table, key, table.any(key)) for key in ("default", "minimum", "min", "maximum", "max")}
     align = table.any("align")
@@ -170,6 +193,6 @@ def _number_rule(table: Table, default: Any, convert: bool) -> Rule:
     if low is not None and high is not None and low > high:
         raise table.bad("minimum" if "minimum" in table.values else "min", "must not be above the maximum")
     is_outside = default is not None and ((low is not None and default < low) or (high is not None and default > high))
-    if is_outside:
+    if is_outside and not convert:
         raise table.bad("default", "must be within minimum and maximum")
     return Rule((), default, low, high, align, convert)

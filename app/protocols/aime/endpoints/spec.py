@@ -50,8 +50,16 @@ class Input:
     max_length: int | None = None
     #: Rules for the attributes of an image, sound or video: ``format``, ``size``, ….
     attributes: Mapping[str, Rule] = field(default_factory=dict)
-    resize_method: str = "scale"
-    keep_aspect_ratio: bool = False
+    #: How pictures are brought to their size: ``scale`` (also None), or ``crop`` to the center first.
+    resize_method: str | None = None
+    keep_aspect_ratio: bool | None = False
+    #: Limits of the width in relation to the height.
+    min_ratio: float | None = None
+    max_ratio: float | None = None
+    #: Whether pictures lose their colours.
+    black_and_white: bool = False
+    #: Whether pictures of other shapes are changed instead of refused.
+    convert: bool = False
     #: Of a chat context: the media types that it may contain beside text, each with its attributes.
     items: Mapping[str, Input] = field(default_factory=dict)
     #: The table of the file, as clients and workers receive it.
@@ -78,6 +86,18 @@ class LocalModel:
     kind: str | None = None
     #: Input of the endpoint → field of a generation request.
     fields: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A file or folder that a configuration file publishes."""
+
+    #: The file or folder.
+    path: Path
+    #: For a template: where it and what it extends are looked up. Empty: the file is sent as it is.
+    template_folders: tuple[Path, ...] = ()
+    #: What a template may show.
+    context: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +128,7 @@ class Endpoint:
     #: User → key. Empty: callers use the keys of the server.
     client_keys: Mapping[str, str] = field(default_factory=dict)
     #: Whether results name the worker that computed them.
-    worker_meta: bool = True
+    worker_meta: bool = False
     #: Maximum number of requests of one session or key; 0: no limit.
     request_limit: int = 0
     inputs: Mapping[str, Input] = field(default_factory=dict)
@@ -117,8 +137,6 @@ class Endpoint:
     #: Variables of a browser session; their defaults are the initial values.
     session_vars: Mapping[str, Input] = field(default_factory=dict)
     local_model: LocalModel | None = None
-    #: URL path below the endpoint → the served file, and whether it is a template.
-    pages: Mapping[str, tuple[Path, bool]] = field(default_factory=dict)
 
     @property
     def model(self) -> str:
@@ -142,6 +160,10 @@ class Endpoints:
     by_name: Mapping[str, Endpoint] = field(default_factory=dict)
     #: Media type → the formats that the server accepts; an endpoint cannot allow more.
     formats: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: Path of an address, without slashes at its ends → what is served there.
+    pages: Mapping[str, Page] = field(default_factory=dict)
+    #: Name of an endpoint whose file has an error → the error.
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     def of_job_type(self, job_type: str) -> list[Endpoint]:
         """Return the endpoints that workers of this type serve, in the order of their files."""

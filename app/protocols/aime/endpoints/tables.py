@@ -1,17 +1,21 @@
-"""Parse TOML tables; every error names the file, line and key."""
+"""Parse TOML tables; every error and warning names the file, line and key."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from jobs.errors import BadSetting
 from jobs.models.toml_lines import TomlFile
+from jobs.suggestions import did_you_mean
+
+logger = logging.getLogger(__name__)
 
 
 class Table:
-    """One table of a file. Callers take its keys one by one; :meth:`done` refuses the keys that are left over.
+    """One table of a file. Callers take its keys one by one; :meth:`done` warns of the keys that are left over.
 
     A schema does not fit here: the keys of a table depend on the values of others, and several names mean the same.
     """
@@ -21,6 +25,9 @@ class Table:
         if not isinstance(values, dict):
             raise self.bad("", "must be a table")
         self._remaining = dict(values)
+        self._known: set[str] = set()
+        #: Key → the table of another file that it is from, and its name there.
+        self._filled: dict[str, tuple[Table, str]] = {}
         self.values: Mapping[str, Any] = values
 
     @classmethod
@@ -34,12 +41,21 @@ class Table:
         return self._file.path.parent
 
     def bad(self, key: str, rule: str) -> BadSetting:
-        """Return the error for a key of this table."""
+        """Return the error for a key of this table, or of the file that the key is from."""
+        if key in self._filled:
+            source, name = self._filled[key]
+            return source.bad(name, rule)
         return self._file.error((*self._names, key) if key else self._names, rule)
 
-    def fill(self, key: str, value: Any) -> None:
-        """Set the value of a key that the file omits."""
-        self._remaining.setdefault(key, value)
+    def warn(self, key: str, text: str) -> None:
+        """Log that a key has no effect, or not the one that its writer expects."""
+        logger.warning("%s", self.bad(key, text))
+
+    def fill(self, key: str, source: Table, name: str) -> None:
+        """Set a key that the file omits to the value of a key of another file."""
+        if key not in self._remaining and key not in self.values:
+            self._remaining[key] = source.values[name]
+            self._filled[key] = (source, name)
 
     def __bool__(self) -> bool:
         return bool(self.values)
@@ -50,11 +66,12 @@ class Table:
 
     def table(self, key: str) -> Table:
         """Take a nested table; an omitted one is empty."""
+        self._known.add(key)
         return Table(self._file, (*self._names, key), self._remaining.pop(key, {}))
 
     def take(self, key: str, kind: type | tuple[type, ...], rule: str, default: Any = None) -> Any:
         """Take a value of a type. Raises: BadSetting: it has another type."""
-        value = self._remaining.pop(key, default)
+        value = self.any(key, default)
         if value is default:
             return value
         kinds = kind if isinstance(kind, tuple) else (kind,)
@@ -87,6 +104,7 @@ class Table:
         return tuple(values)
 
     def any(self, key: str, default: Any = None) -> Any:
+        self._known.add(key)
         return self._remaining.pop(key, default)
 
     def one_of(self, key: str, allowed: Iterable[str], default: str) -> str:
@@ -96,6 +114,6 @@ class Table:
         return str(value)
 
     def done(self) -> None:
-        """Refuse the keys that were not taken. Raises: BadSetting."""
+        """Warn of the keys that were not taken."""
         for key in self._remaining:
-            raise self.bad(key, "unknown key")
+            self.warn(key, f"unknown key{did_you_mean(key, self._known)}")

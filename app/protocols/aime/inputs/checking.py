@@ -11,6 +11,9 @@ from app.protocols.aime.inputs.media import data_uri, decode_media
 from app.protocols.aime.inputs.values import BadValue, check_value
 from jobs.settings import Settings
 
+#: Types of inputs for which clients and files write an empty text if there is no value.
+_NEVER_EMPTY = MEDIA | {"json", "chat_context"}
+
 
 class BadInputs(Exception):
     """A request is not valid; one text for each problem."""
@@ -47,12 +50,12 @@ def check_inputs(
     checked = CheckedInputs()
     problems = _unknown_fields(endpoint, fields)
     for name, spec in endpoint.inputs.items():
-        value = spec.default if fields.get(name) is None else fields[name]
-        if value is None:
-            if spec.required:
-                problems.append(f"{name}: is required")
+        is_given = _is_given(spec, fields.get(name), as_text=as_text)
+        value = fields[name] if is_given else spec.default
+        if spec.required and not is_given:  # a default does not stand in for a required value
+            problems.append(f"{name}: is required")
             continue
-        if spec.type in MEDIA and value == "" and not spec.required:
+        if not _is_given(spec, value):
             continue
         try:
             if spec.type in MEDIA:
@@ -67,6 +70,11 @@ def check_inputs(
     if problems:
         raise BadInputs(problems)
     return checked
+
+
+def _is_given(spec: Input, value: Any, *, as_text: bool = False) -> bool:
+    """Return whether a value counts as sent: an empty text does only where it can be the value itself."""
+    return value is not None and not (value == "" and (as_text or spec.type in _NEVER_EMPTY))
 
 
 def _unknown_fields(endpoint: Endpoint, fields: Mapping[str, Any]) -> list[str]:

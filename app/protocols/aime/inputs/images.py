@@ -58,20 +58,22 @@ def convert_image(spec: Input, data: bytes, formats: tuple[str, ...], settings: 
     target = fit_word(attributes.get("format"), kind, "format ")
     spaces = _SPACES.get(image.mode, ("other",)) + (("yuv",) if kind == "jpeg" else ())
     space = _fit_space(attributes.get("color_space"), spaces)
-    size = fit_size(attributes.get("size"), image.size, keep_ratio=spec.keep_aspect_ratio)
+    size = fit_size(spec, image.size)
     if size[0] * size[1] > max_px:
         raise BadValue(f"must not have more than {max_px} pixels after its conversion")
 
     def converted() -> bytes:
         try:
             image.load()
-            if (target, size) == (kind, image.size) and space in spaces:
+            colours = spec.black_and_white and image.mode not in ("1", "L", "LA", "I", "I;16")
+            if (target, size) == (kind, image.size) and space in spaces and not colours:
                 return data
             if size == image.size:
                 changed = ImageOps.exif_transpose(image)
             else:
                 changed = resize(image, size, crop=spec.resize_method == "crop")
-            return encode(changed, target, changed.mode if space in spaces else _MODES.get(space, "RGB"))
+            mode = changed.mode if space in spaces else _MODES.get(space, "RGB")
+            return encode(_without_colours(changed) if colours else changed, target, mode)
         except Exception:
             raise BadValue(f"is damaged or incomplete ({kind})") from None
 
@@ -152,20 +154,21 @@ def _fit_space(rule: Rule | None, spaces: tuple[str, ...]) -> str:
     return allowed[0] if allowed else fit_word(rule, spaces[0], "color_space ")
 
 
-def fit_size(rule: Rule | None, size: tuple[int, int], *, keep_ratio: bool) -> tuple[int, int]:
-    """Return a width and height in pixels that the rule allows. Raises: BadValue."""
-    if rule is None:
-        return size
+def fit_size(spec: Input, size: tuple[int, int]) -> tuple[int, int]:
+    """Return a width and height in pixels that the input allows. Raises: BadValue."""
+    rule = spec.attributes.get("size", Rule(convert=spec.convert))
     width, height = size
     if rule.supported and size not in rule.supported:
         width, height = rule.default or min(
             rule.supported, key=lambda allowed: abs(allowed[0] - width) + abs(allowed[1] - height)
         )
-    if keep_ratio:
+    if spec.keep_aspect_ratio:
         width, height = _scaled_into(rule, width, height)
-    for limit, clamp in ((rule.low, max), (rule.high, min)):
-        if limit:
-            width, height = clamp(width, limit[0]), clamp(height, limit[1])
+    width, height = _clamped(rule, width, height)
+    if not _has_ratio(spec, width, height):
+        if not rule.convert:
+            raise BadValue(f"must have an aspect ratio {_ratios(spec)}, not {size[0]} x {size[1]}")
+        width, height = _clamped(rule, *_with_ratio(spec, width, height))
     if rule.align:
         low = rule.low or (None, None)
         width, height = align_down(width, rule.align[0], low[0]), align_down(height, rule.align[1], low[1])
@@ -173,6 +176,31 @@ def fit_size(rule: Rule | None, size: tuple[int, int], *, keep_ratio: bool) -> t
     if (width, height) != size and not rule.convert:
         raise BadValue(f"size must be {describe(rule)}, not {size[0]} x {size[1]}")
     return width, height
+
+
+def _clamped(rule: Rule, width: int, height: int) -> tuple[int, int]:
+    for limit, clamp in ((rule.low, max), (rule.high, min)):
+        if limit:
+            width, height = clamp(width, limit[0]), clamp(height, limit[1])
+    return width, height
+
+
+def _has_ratio(spec: Input, width: int, height: int) -> bool:
+    return (spec.min_ratio or 0) <= width / height <= (spec.max_ratio or float("inf"))
+
+
+def _with_ratio(spec: Input, width: int, height: int) -> tuple[int, int]:
+    """Shorten the longer side until the aspect ratio is within its limits."""
+    if spec.max_ratio and width > height * spec.max_ratio:
+        width = max(1, int(height * spec.max_ratio))
+    if spec.min_ratio and width < height * spec.min_ratio:
+        height = max(1, int(width / spec.min_ratio))
+    return width, height
+
+
+def _ratios(spec: Input) -> str:
+    limits = (("of at least", spec.min_ratio), ("of at most", spec.max_ratio))
+    return " and ".join(f"{words} {limit:g}" for words, limit in limits if limit)
 
 
 def _scaled_into(rule: Rule, width: int, height: int) -> tuple[int, int]:
@@ -192,6 +220,11 @@ def resize(image: Image.Image, size: tuple[int, int], *, crop: bool) -> Image.Im
     if crop:
         return ImageOps.fit(image, size, Image.Resampling.LANCZOS)
     return image.resize(size, Image.Resampling.LANCZOS)
+
+
+def _without_colours(image: Image.Image) -> Image.Image:
+    """Return an image in shades of gray; transparency is kept."""
+    return image.convert("LA" if image.has_transparency_data else "L")
 
 
 def size_of(data: bytes) -> tuple[int, int]:

@@ -160,7 +160,7 @@ def _plan_film(plan: _Plan, spec: Input, film: Any, max_px: int) -> None:
     if film.width * film.height > max_px:
         raise BadValue(f"must not have more than {max_px} pixels")
     size = (film.width, film.height)
-    plan.size = fit_size(spec.attributes.get("size"), size, keep_ratio=spec.keep_aspect_ratio)
+    plan.size = fit_size(spec, size)
     space = _space(film.pix_fmt or "")
     allowed_space = fit_word(spec.attributes.get("color_space"), space, "color_space ")
     plan.frame_px = max(film.width * film.height, plan.size[0] * plan.size[1])
