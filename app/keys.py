@@ -14,6 +14,7 @@ import click
 from jobs.callers import CLASSES, Caller, Role
 from jobs.errors import FramemillError, InvalidRequest, Problem
 from jobs.settings import Settings
+from jobs.store import link_secret
 from jobs.store.api_keys import KeyRing
 from jobs.store.jobs import JobStore
 from jobs.store.scripts import check_connection
@@ -60,6 +61,16 @@ def revoke(ring: KeyRing, service: str) -> None:
     """Revoke the key of SERVICE. The last admin key and the last key stay."""
     ring.revoke(service)
     click.echo(f"the key of {service} was revoked")
+
+
+@keys.command(name="renew-links")
+def renew_links() -> None:
+    """Make all signed links invalid that were given out so far."""
+    store = JobStore(Settings.from_env())
+    if store.settings.access.link_secrets:
+        raise InvalidRequest(Problem("LINK_SECRET", "is set: change it there, and restart web servers and io workers"))
+    link_secret.renew(store)
+    click.echo("links that were signed before are refused within a few seconds")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,6 +10,7 @@
     │   └── ModerationRefused  moderation_refused  moderation refuses the prompt or the outputs
     ├── Unauthorized         unauthorized         the API key is missing or unknown
     ├── Forbidden            forbidden            the API key does not permit this
+    │   ├── LinkExpired      link_expired         a signed link is older than its lifetime
     │   ├── HostRefused      host_not_allowed     a server without keys is called by an unknown host name
     │   └── OriginRefused    origin_not_allowed   a page of another origin sent the request
     ├── NotFound             not_found
@@ -141,6 +142,12 @@ class Forbidden(FramemillError):
     """This API key does not permit this."""
 
     code = "forbidden"
+
+
+class LinkExpired(Forbidden):
+    """This link has expired: read the job again for a new one."""
+
+    code = "link_expired"
 
 
 class HostRefused(Forbidden):

@@ -9,6 +9,7 @@ from jobs.forecast import Forecast
 from jobs.objects.base import ObjectStore
 from jobs.record import Job, Output
 from jobs.record_fields import shown
+from jobs.signed_links import SIGNED_QUERY, LinkSigner, address
 
 #: Path of the collection of jobs.
 JOBS_PATH = "/v1/jobs"
@@ -19,24 +20,30 @@ def job_path(job_id: str, base_url: str = "") -> str:
     return f"{base_url}{JOBS_PATH}/{job_id}"
 
 
-def links(job_id: str, base_url: str = "") -> dict[str, str]:
-    """Return the addresses of a job's resources by name."""
-    path = job_path(job_id, base_url)
-    return {"self": path} | {name: f"{path}/{name}" for name in ("result", "events", "preview", "cancel")}
+def links(job_id: str, signer: LinkSigner | None, base_url: str = "") -> dict[str, str]:
+    """Return the addresses of a job's resources by name. Those that a page shows are signed."""
+    path = job_path(job_id)
+    shown_by_pages = {name: address(f"{path}/{name}", {}, signer, base_url) for name in ("result", "events", "preview")}
+    return {"self": base_url + path, **shown_by_pages, "cancel": f"{base_url}{path}/cancel"}
 
 
-def preview_view(job_id: str, step: int | None, base_url: str = "") -> dict[str, Any] | None:
+def preview_view(job_id: str, step: int | None, signer: LinkSigner | None, base_url: str = "") -> dict[str, Any] | None:
     """Return the newest preview: its step and its address, which changes with the step so that pages reload it."""
-    return None if step is None else {"step": step, "url": f"{job_path(job_id, base_url)}/preview?step={step}"}
+    if step is None:
+        return None
+    return {"step": step, "url": address(f"{job_path(job_id)}/preview", {"step": str(step)}, signer, base_url)}
 
 
-def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str = "") -> dict[str, Any]:
+def job_view(
+    job: Job, forecast: Forecast, objects: ObjectStore, signer: LinkSigner | None, base_url: str = ""
+) -> dict[str, Any]:
     """Return a job as JSON.
 
     Args:
         job: the job.
         forecast: its position and the seconds left.
         objects: where its outputs are stored.
+        signer: signs links for the reader; None on a server without keys.
         base_url: prefix of links to this server, for readers that did not call it (webhooks).
     """
     return {
@@ -58,28 +65,30 @@ def job_view(job: Job, forecast: Forecast, objects: ObjectStore, base_url: str =
         "attempt": job.starts,
         "warnings": job.warnings,
         "request": job.request.shown(),
-        "preview": preview_view(job.job_id, job.preview_step, base_url),
+        "preview": preview_view(job.job_id, job.preview_step, signer, base_url),
         "created_at": iso(job.created_at_ms),
         "started_at": iso(job.started_at_ms),
         "computed_at": iso(job.computed_at_ms),
         "finished_at": iso(job.finished_at_ms),
         "expires_at": iso(job.expires_at_ms),
         "outputs": [
-            _output_view(job.job_id, index, output, objects, base_url) | job.request.seeds(index)
+            _output_view(job.job_id, index, output, objects, signer, base_url) | job.request.seeds(index)
             for index, output in enumerate(job.outputs)
         ],
-        "links": links(job.job_id, base_url),
+        "links": links(job.job_id, signer, base_url),
     }
 
 
-def _output_view(job_id: str, index: int, output: Output, objects: ObjectStore, base_url: str) -> dict[str, Any]:
+def _output_view(
+    job_id: str, index: int, output: Output, objects: ObjectStore, signer: LinkSigner | None, base_url: str
+) -> dict[str, Any]:
     def url(route: str, file: Output | None) -> str | None:
         if file is None:
             return None
         suffix = file.key.rpartition(".")[2]
         name = f"{job_id}-{index}.{suffix}" if file is output else f"{job_id}-{index}-{route}.{suffix}"
         link = objects.url(file.key, file.media_type, name)
-        return link or f"{job_path(job_id, base_url)}/{route}?index={index}"
+        return link or address(f"{job_path(job_id)}/{route}", {SIGNED_QUERY: str(index)}, signer, base_url)
 
     names = ("media_type", "bytes", "sha256", "width", "height", "frames", "fps", "moderated")
     return {

@@ -1,4 +1,7 @@
-"""Authenticates callers by ``Authorization: Bearer <key>``. On a server without keys, every caller is an admin."""
+"""Authenticates callers by ``Authorization: Bearer <key>``, or by a signed link that a key's owner was shown.
+
+On a server without keys, every caller is an admin.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,12 @@ from functools import lru_cache
 from flask import g, request
 from flask_smorest import Blueprint
 
+from app.access import links
 from app.extensions import hub, settings, store
 from jobs.callers import ANYBODY, Caller, Role
 from jobs.errors import Forbidden, JobNotFound, Unauthorized
 from jobs.record import Job
+from jobs.signed_links import SIGNATURE, LinkSigner
 from jobs.store import queries
 from jobs.store.api_keys import KeyRing
 from jobs.store.events import Event
@@ -56,10 +61,18 @@ def protect(blueprint: Blueprint) -> None:
 
     @blueprint.before_request
     def _authenticate() -> None:
-        g.caller = identify(secret())
+        g.caller = _identified()
         if g.caller.role is Role.WORKER:
             raise Forbidden("a worker's key cannot use the client API")
         check_path(g.caller)
+
+
+def _identified() -> Caller:
+    """Return who sent the current request: the owner of its key, or of the key that its link was made for.
+
+    Raises: Unauthorized, Forbidden.
+    """
+    return links.caller_of_link() if links.is_followed() and not is_open() else identify(secret())
 
 
 def check_path(caller: Caller) -> None:
@@ -76,16 +89,17 @@ def secret() -> str | None:
 
 
 def still_valid(event: Event | None = None) -> bool:
-    """Return whether the key of the current request, whose response takes long, has not been revoked meanwhile.
+    """Return whether the current request, whose response takes long, would still be accepted.
 
-    Requests with the same key that ask because of the same event share one look into the store.
+    Its key may have been revoked meanwhile, and its link may have expired. Requests with the same key or link that ask
+    because of the same event share one look into the store.
     """
-    presented = secret()
+    presented = secret() or request.args.get(SIGNATURE)
     try:
         if event is None:
-            return identify(presented) == caller()
-        return hub().shared.get(("caller", event, presented), lambda: identify(presented)) == caller()
-    except Unauthorized:
+            return _identified() == caller()
+        return hub().shared.get(("caller", event, presented), _identified) == caller()
+    except (Unauthorized, Forbidden):
         return False
 
 
@@ -93,6 +107,11 @@ def caller() -> Caller:
     """Return the caller of the current request."""
     current: Caller = g.caller
     return current
+
+
+def signer() -> LinkSigner | None:
+    """Return the signer of the links that the caller is shown; None on a server without keys."""
+    return links.signer_for(caller())
 
 
 def admin() -> Caller:

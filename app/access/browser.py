@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Response, current_app, request
 
-from app.access import auth, unrouted
+from app.access import auth, links, unrouted
 from app.access.origins import ANY, Origins
 from jobs.errors import HostRefused, OriginRefused, Unavailable
 from jobs.settings import Settings
@@ -110,8 +110,11 @@ def _is_visit() -> bool:
 
 
 def _reader(origins: Origins) -> str:
-    """Return who may read the response besides this server's own pages: an origin, :data:`ANY`, or '' for nobody."""
-    if ANY in origins.allowed:
+    """Return who may read the response besides this server's own pages: an origin, :data:`ANY`, or '' for nobody.
+
+    Whoever has a signed link may read what it leads to, as with links of a bucket: no browser adds such a link itself.
+    """
+    if ANY in origins.allowed or links.expires_s() is not None:
         return ANY
     if allowed := origins.allowed_origin(request.headers):
         return allowed

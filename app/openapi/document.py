@@ -27,6 +27,12 @@ _DESCRIPTION = (
 )
 _SECURITY_SCHEMES: dict[str, dict[str, Any]] = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "An API key: `Authorization: Bearer <key>`."},
+    "signedLink": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "signature",
+        "description": "A link from a response, as it is: valid for a time, without a key.",
+    },
     "basic": {
         "type": "http",
         "scheme": "basic",

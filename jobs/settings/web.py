@@ -12,6 +12,8 @@ from jobs.settings.option import PROJECT_ROOT, Group, at_least, between, matchin
 from jobs.slots.slot import is_slot
 from jobs.strict_json import Limits
 
+#: Shortest secret that signs links, characters.
+MIN_LINK_SECRET_CHARS = 32
 #: A port is in this range.
 PORTS = between(1, 65_535)
 
@@ -87,8 +89,20 @@ class AccessOptions(Group):
 
     #: Keys: ``service:secret[:role[:class]]``, comma separated.
     api_keys: str = option("API_KEYS", "", secret=True)
+    #: Secrets that sign links, comma separated, newest first. Empty: one that the server makes and keeps in Redis.
+    link_secret: str = option("LINK_SECRET", "", secret=True)
     #: A file with such entries, one per line; lines that begin with # are comments.
     api_keys_file: str = option("API_KEYS_FILE", "")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if any(len(secret) < MIN_LINK_SECRET_CHARS for secret in self.link_secrets):
+            raise BadSetting(f"LINK_SECRET must be secrets of {MIN_LINK_SECRET_CHARS} or more characters")
+
+    @property
+    def link_secrets(self) -> tuple[str, ...]:
+        """The secrets of ``LINK_SECRET``, newest first."""
+        return tuple(secret.strip() for secret in self.link_secret.split(",") if secret.strip())
 
     @property
     def key_entries(self) -> list[str]:
@@ -152,8 +166,8 @@ class OutputOptions(Group):
     thumbnail_format: str = option("THUMBNAIL_FORMAT", "webp", one_of("webp", "jpeg"))
     #: How clients fetch outputs of a bucket: ``presigned``, ``public`` (below ``S3_PUBLIC_URL``) or ``proxy``.
     urls: str = option("RESULT_URLS", "presigned", one_of("presigned", "public", "proxy"))
-    #: Lifetime of a presigned download link, seconds.
-    url_ttl_s: int = option("RESULT_URL_TTL_S", 3600)
+    #: Longest lifetime of signed and presigned links, seconds.
+    url_ttl_s: int = option("RESULT_URL_TTL_S", 3600, at_least(1, "or no link works"))
 
 
 @dataclass(frozen=True, kw_only=True)

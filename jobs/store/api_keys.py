@@ -36,6 +36,11 @@ class KeyRing:
         text = self._store.call(lambda c: c.hget(keys.API_KEYS, digest))
         return _parsed(str(text)) if text else None
 
+    def by_name(self, key_id: str) -> Caller | None:
+        """Return the caller with this name, or None."""
+        digest = self._store.call(lambda c: c.hget(keys.API_KEY_NAMES, key_id))
+        return self.by_digest(str(digest)) if digest else None
+
     def create(self, caller: Caller, *, secret: str | None = None) -> str:
         """Create a key.
 

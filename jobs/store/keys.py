@@ -49,6 +49,7 @@ key                       type     holds
 ``keys``                  hash     SHA-256 of an API key → its service and permissions
 ``key_names``             hash     service → SHA-256 of its key: a service has one
 ``limits``                hash     key → how many of its jobs may hold a slot at once
+``link_secret``           string   the secret that signs links, unless ``LINK_SECRET`` is set
 ``session:<digest>``      hash     a login at an endpoint: the caller, and the digest of its key
 ``requests:<who>``        string   number of requests of a session or key at an endpoint that limits them
 ``session_vars:<digest>`` hash     what a browser's session keeps from one job to the next; ``…:<id>``: a job whose
@@ -128,6 +129,7 @@ MINUTE = PREFIX + "minute:"
 API_KEYS = PREFIX + "keys"
 API_KEY_NAMES = PREFIX + "key_names"
 LIMITS = PREFIX + "limits"
+LINK_SECRET = PREFIX + "link_secret"
 HELD_REQUEST = PREFIX + "call:"
 HELD_REQUESTS = PREFIX + "calls:"
 REPEATABLE_REQUESTS = PREFIX + "repeats:"

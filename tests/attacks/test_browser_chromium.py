@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from jobs.slots.slot import ALL_SLOTS
 from jobs.store.api_keys import KeyRing
@@ -30,6 +33,30 @@ SHOP = """<!doctype html><meta charset="utf-8"><title>Shop</title><style>body { 
 <link rel="icon" href="data:,"><body><script>
 fetch("/api/endpoints").then((answer) => answer.json()).then((body) => { document.title = body.endpoints.join(); });
 </script></body>"""
+#: What an app's page does with the links that its server has read with a key. Returns what it has shown.
+GALLERY = """
+const [base, links] = arguments;
+const shown = {};
+const loaded = (tag, src, event, width) => new Promise((resolve) => {
+  const element = Object.assign(document.createElement(tag), {src: base + src});
+  element.addEventListener(event, () => resolve(element[width]));
+  element.addEventListener("error", () => resolve("error"));
+  document.body.append(element);
+});
+return (async () => {
+  const end = new Promise((resolve) => {
+    const events = new EventSource(base + links.events + "&preview=1");
+    events.addEventListener("end", (event) => { events.close(); resolve(JSON.parse(event.data)); });
+    events.onerror = () => { events.close(); resolve(null); };
+  });
+  shown.image = await loaded("img", links.image, "load", "naturalWidth");
+  shown.video = await loaded("video", links.video, "loadeddata", "videoWidth");
+  const job = await end;
+  shown.state = job ? job.state : "error";
+  shown.result = job ? await loaded("img", job.outputs[0].url, "load", "naturalWidth") : "error";
+  return shown;
+})();
+"""
 #: Made-up names, and the address of this machine that they resolve to.
 NAMES = {"evil.example": "127.0.0.1", "friend.example": "127.0.0.1", "rebound.example": "127.0.0.2",
          "studio.example": "127.0.0.2"}  # fmt: skip
@@ -157,3 +184,33 @@ def test_pages_of_the_server_work_with_their_policies(place: Place) -> None:
     browser.open(mill.url("/docs"))
     wait_for(lambda: browser.run("return document.querySelectorAll('.opblock').length > 20"), "the page of the API")
     assert browser.errors() == []
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("where", ["another origin", "the same origin"])
+def test_a_page_shows_the_outputs_of_a_server_with_keys_by_signed_links(
+    place: Place, serve: Callable[..., ServedApp], where: str
+) -> None:
+    """The page has no key: pictures, videos and event streams are asked for by the browser itself."""
+    mill = serve(BASE, API_KEYS=f"ops:{'o' * 20}:admin,shop:{'s' * 20}")
+    worker = mill.worker("tiny-image", "tiny-video", step_s=0.01)
+    headers = {"Authorization": f"Bearer {'s' * 20}"}
+
+    def job(wait_s: int = 60, **fields: Any) -> dict[str, Any]:
+        body = {"model": "tiny-image", "prompt": "a cat", **fields}
+        return dict(requests.post(mill.url(f"/v1/jobs?wait={wait_s}"), json=body, headers=headers, timeout=90).json())
+
+    image, video = job()["outputs"][0], job(model="tiny-video", frames=9)["outputs"][0]
+    links = {"image": image["url"], "video": video["url"]}
+    worker.delivers.clear()  # so that the page sees the job before its end
+    links["events"] = job(wait_s=0)["links"]["events"]
+    base, page_url = mill.url(""), f"http://friend.example:{place.page_port}/"
+    if where == "the same origin":
+        base, page_url = "", mill.url("/docs")
+    place.browser.open(page_url)
+    threading.Timer(1, worker.delivers.set).start()
+    shown = place.browser.run(GALLERY, base, links)
+    width = image["width"]
+    assert shown == {"image": width, "video": video["width"], "state": "succeeded", "result": width}
+    unsigned = {name: re.sub("signature=[^&]*", "signature=x", link) for name, link in links.items()}
+    assert set(place.browser.run(GALLERY, base, unsigned).values()) == {"error"}

@@ -19,6 +19,7 @@ from app.extensions import of
 from jobs.callers import Caller, Role
 from jobs.record import Output
 from jobs.settings import Settings
+from jobs.store import link_secret
 from jobs.store.api_keys import KeyRing
 from tests.support import documented
 from tests.support.pictures import PNG
@@ -103,6 +104,7 @@ class Service:
             for stored in list(self.objects.list(prefix)):
                 self.objects.delete(stored.key)
         auth.keys_changed()
+        link_secret.changed()
         return self
 
     def close(self) -> None:

@@ -15,6 +15,7 @@ from collections import Counter
 from dataclasses import replace
 from functools import cache
 
+from jobs.callers import NOBODY
 from jobs.errors import FramemillError, JobNotFound, Unavailable
 from jobs.forecast import OVER
 from jobs.job_view import iso, job_view
@@ -23,6 +24,8 @@ from jobs.objects.factory import open_store
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.post import PostResult, post
 from jobs.record import Job
+from jobs.signed_links import LinkSigner
+from jobs.store.link_secret import secrets_of
 from jobs.store.webhook_outbox import MAX_TRIES, Delivery, WebhookOutbox
 from tasks.runtime import settings, store
 
@@ -137,7 +140,10 @@ def _post(job: Job, delivery: Delivery, keys: list[str]) -> PostResult:
         return PostResult(error="there is no secret that signs")
     # The body is built now, not when the delivery was written: links to outputs expire.
     forecast = OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
-    view = job_view(job, forecast, _objects(), settings().web.public_url.rstrip("/"))
+    signer = LinkSigner.lasting(secrets_of(store())[0], job.key_id, settings().outputs.url_ttl_s)
+    # A job without the owner of a key is one of a server without keys, where links need no signature.
+    base_url = settings().web.public_url.rstrip("/")
+    view = job_view(job, forecast, _objects(), None if job.key_id == NOBODY else signer, base_url)
     body = webhooks.message(delivery.event, iso(delivery.written_at), view)
     headers = webhooks.signed_headers(keys, delivery.message_id, int(time.time()), body)
     headers["Content-Type"] = "application/json"

@@ -38,7 +38,7 @@ class PreviewAnswer(Answer):
 
 
 class LinksAnswer(Answer):
-    """Addresses of a job's resources."""
+    """Addresses of a job's resources. On a server with keys, those of result, events and preview are signed."""
 
     self = fields.String(**doc())
     result = fields.String(**doc())
@@ -51,7 +51,7 @@ class OutputAnswer(Answer):
     """A file of a finished job."""
 
     index = fields.Integer(**doc("Counts from 0."))
-    url = fields.String(**doc("Where it can be downloaded."))
+    url = fields.String(**doc("Where it can be downloaded; with keys a signed link, which needs none."))
     media_type = fields.String(**doc())
     bytes = fields.Integer(**doc())
     sha256 = fields.String(**doc())

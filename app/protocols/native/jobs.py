@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response, jsonify, request
 
 from app import attachments, waiting
-from app.access import auth
+from app.access import auth, links
 from app.extensions import dispatcher, objects, store
 from app.fields import body_of, load
 from app.openapi import answers as bodies
@@ -38,7 +38,7 @@ _LIST = [
 
 def view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
     """Return a job as JSON; its position is looked up unless it is given."""
-    return job_view(job, forecast or forecast_of(job), objects())
+    return job_view(job, forecast or forecast_of(job), objects(), auth.signer())
 
 
 @blueprint.route("", methods=["POST"])
@@ -115,7 +115,7 @@ def get_job(job_id: str) -> Response:
 
 
 @blueprint.route("/<job_id>/events", methods=["GET"])
-@blueprint.doc(parameters=[previews.PARAMETER, LAST_EVENT_ID])
+@blueprint.doc(parameters=[previews.PARAMETER, LAST_EVENT_ID, *links.PARAMETERS], security=links.SECURITY)
 @blueprint.response(
     200,
     bodies.EVENTS,
@@ -124,6 +124,7 @@ def get_job(job_id: str) -> Response:
 )
 @blueprint.error(404, "Unknown id.")
 @blueprint.error(422, "A parameter is wrong; the error names it.")
+@links.followed_by_links
 def get_job_events(job_id: str) -> Response:
     """Follow a job. `preview=1` makes previews meanwhile, `preview=data` also sends them within the events."""
     return streams.stream(view, job_id=auth.visible_job(job_id).job_id, preview=previews.requested_mode())

@@ -150,7 +150,7 @@ def _entry(command: str, spec: ModelSpec, slot: Slot, image: str | None) -> dict
         submission = commands.submission(command, models(), spec, slot.name, image=image, caller=auth.caller())
         submitted = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
         job_id = submitted.job.job_id
-        entry |= {"job_id": job_id, "position": submitted.forecast.position, "links": links(job_id)}
+        entry |= {"job_id": job_id, "position": submitted.forecast.position, "links": links(job_id, auth.signer())}
     return entry
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response, request
 
 from app import waiting
-from app.access import auth
+from app.access import auth, links
 from app.downloads import finished_job, send_object
 from app.extensions import objects
 from app.openapi.blueprint import Blueprint, View
@@ -33,7 +33,8 @@ def _answers(text: str, *parameters: Mapping[str, Any]) -> Callable[[View], View
 
     def document(view: View) -> View:
         for decorator in (
-            blueprint.download(text, _INDEX, *parameters),
+            blueprint.doc(security=links.SECURITY),
+            blueprint.download(text, _INDEX, *parameters, *links.PARAMETERS),
             blueprint.error(409, "The job has no result, or none yet."),
             blueprint.error(410, "The files of the job have expired."),
             blueprint.error(422, "There is no output with this index, or a parameter is wrong."),
@@ -47,6 +48,7 @@ def _answers(text: str, *parameters: Mapping[str, Any]) -> Callable[[View], View
 @blueprint.route("/<job_id>/result", methods=["GET"])
 @_answers("The file.", WAIT, PREFER)
 @blueprint.error(404, "Unknown id, or the file is no longer stored; the code says which.")
+@links.followed_by_links
 def get_result(job_id: str) -> Response:
     """Download an output. With `?wait=` (seconds), respond when the job has finished or the time has passed."""
     if wait_s := waiting.requested_wait_s():
@@ -59,6 +61,7 @@ def get_result(job_id: str) -> Response:
 @blueprint.route("/<job_id>/thumbnail", methods=["GET"])
 @_answers("A small WebP or JPEG; for a video, its first frame.")
 @blueprint.error(404, "Unknown id, or the output has no thumbnail.")
+@links.followed_by_links
 def get_thumbnail(job_id: str) -> Response:
     """Download the thumbnail of an output."""
     job, index = _requested(job_id)
@@ -68,6 +71,7 @@ def get_thumbnail(job_id: str) -> Response:
 @blueprint.route("/<job_id>/poster", methods=["GET"])
 @_answers("The first frame of a video in full size, as WebP or JPEG.")
 @blueprint.error(404, "Unknown id, or the output has no poster.")
+@links.followed_by_links
 def get_poster(job_id: str) -> Response:
     """Download the poster of a video."""
     job, index = _requested(job_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response, request
 
-from app.access import auth
+from app.access import auth, links
 from app.downloads import set_file_headers
 from app.extensions import store
 from app.openapi.blueprint import Blueprint
@@ -26,10 +26,11 @@ PARAMETER = {
 
 
 @blueprint.route("/<job_id>/preview", methods=["GET"])
-@blueprint.doc(parameters=[IF_NONE_MATCH])
+@blueprint.doc(parameters=[IF_NONE_MATCH, *links.PARAMETERS], security=links.SECURITY)
 @blueprint.file(200, "The newest picture.", "image/*", ETag="Changes with each.", Preview_Step="Its step.")
 @blueprint.alt_response(304, description="No newer picture than the one in `If-None-Match`.")
 @blueprint.error(404, "Unknown id, or no preview now; the code says which.")
+@links.followed_by_links
 def get_preview(job_id: str) -> Response:
     """Show the intermediate result of a running job. Each request makes previews for some more seconds."""
     job = auth.visible_job(job_id)

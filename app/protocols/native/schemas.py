@@ -168,7 +168,7 @@ class SubmitSchema(Schema):
     height = Whole(**_doc("Pixels; rounded to the model's multiple."))
     frames = Whole(**_doc("Frames of a video; rounded to the model's rule."))
     fps = Number(**_doc("Frames per second of a video."))
-    image = PictureText(**_doc("Input image: base64, data URL or http(s) URL; in a form also an uploaded file."))
+    image = PictureText(**_doc("Input image: base64, data URL, URL or `job:<id>`; in a form also an uploaded file."))
     mask = PictureText(**_doc("inpaint: mask, given like `image`, of any size. White is repainted, black is kept."))
     strength = Number(**_doc("img2img, inpaint: 0 keeps the image, 1 ignores it."))
     resize = Text(**_doc("How `image` and `mask` are fitted to width × height.", enum=[*RESIZES]))

@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Response, request, stream_with_context
 
-from app.access import auth
+from app.access import auth, links
 from app.events.hub import Listener
 from app.events.streams import KEEPALIVE_S, event_stream, patiently
 from app.extensions import hub, store
@@ -20,6 +20,7 @@ from app.protocols.native import previews
 from jobs.errors import InvalidRequest, JobNotFound, Problem, Unavailable
 from jobs.job_view import preview_view
 from jobs.record import Job
+from jobs.signed_links import LinkSigner
 from jobs.states import JobState
 from jobs.store.events import Event, order
 from jobs.store.previews import INTEREST_S, ask, newest
@@ -118,6 +119,8 @@ class _Stream:
                     return
                 yield ": still here\n\n"
                 continue
+            if links.is_over():
+                return
             if event is None:  # this stream was too slow; the present state makes up for what it missed
                 if self.job_id:
                     text, over = yield from patiently(partial(self._snapshot, last_id))
@@ -143,13 +146,16 @@ class _Stream:
         return _text("status", event_id, self.view(job)), job.state.is_terminal
 
     def _message(self, event: Event) -> Generator[str, None, str]:
-        """Return the message of an event, made once for all listeners that receive it."""
-        make = self._end if _state(event).is_terminal else None
+        """Return the message of an event, made once for all listeners that receive it with the same links."""
+        make: Callable[[Event], str] | None = self._end if _state(event).is_terminal else None
+        has_links = make is not None or "preview" in event.fields
+        signer = (yield from patiently(auth.signer)) if has_links else None
         if self.with_pictures and "preview" in event.fields:
-            make = _with_picture
+            make = partial(_with_picture, signer=signer)
         if make:
-            text = yield from patiently(lambda: hub().shared.get((make.__name__, event), lambda: make(event)))
-        return (make and text) or _without_picture(event)
+            name = ("picture" if isinstance(make, partial) else "end", event, signer)
+            text = yield from patiently(lambda: hub().shared.get(name, lambda: make(event)))
+        return (make and text) or _without_picture(event, signer)
 
     def _end(self, event: Event) -> str:
         """Return the message with the finished job; '' if its record was removed meanwhile."""
@@ -166,25 +172,25 @@ def _state(event: Event) -> JobState:
     return JobState(event.fields["state"])
 
 
-def _with_picture(event: Event) -> str:
+def _with_picture(event: Event, signer: LinkSigner | None) -> str:
     """Return the message of a preview with the picture as a data URL; '' if there is a newer picture."""
     picture = newest(store(), event.job_id)
     if picture is None or picture.step != int(event.fields["preview"]):
         return ""
-    data = _data(event)
+    data = _data(event, signer)
     data["preview"]["data"] = f"data:{picture.media_type};base64,{picture.base64}"
     return _text("preview", event.event_id, data)
 
 
 @lru_cache(maxsize=256)
-def _without_picture(event: Event) -> str:
-    """Return the message of an event, which is the same for every listener."""
-    data = _data(event)
+def _without_picture(event: Event, signer: LinkSigner | None) -> str:
+    """Return the message of an event, which is the same for every listener with the same links."""
+    data = _data(event, signer)
     name = "preview" if "preview" in data else "progress" if data["progress"]["step"] else "state"
     return _text(name, event.event_id, data)
 
 
-def _data(event: Event) -> dict[str, Any]:
+def _data(event: Event, signer: LinkSigner | None) -> dict[str, Any]:
     """Return the part of a job that an event carries."""
     fields = event.fields
     step, steps = int(fields.get("step", 0)), int(fields.get("steps", 0))
@@ -202,7 +208,7 @@ def _data(event: Event) -> dict[str, Any]:
     }
     data |= {name: fields[name] for name in ("slot", "device") if name in fields}
     if "preview" in fields:
-        data["preview"] = preview_view(event.job_id, int(fields["preview"]))
+        data["preview"] = preview_view(event.job_id, int(fields["preview"]), signer)
     return data
 
 
