@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from app import own_outputs
 from app.media import inputs
 from app.media.decoding import off_the_hub
 from app.media.inputs import StoredImage
@@ -25,7 +26,8 @@ UNSTORED = "inputs/unstored"
 class Pictures:
     """The pictures of a request."""
 
-    #: A link, a data URL, base64 or the bytes of an upload, by field: ``image``, ``mask``, ``mix[0].image``.
+    #: ``job:<id>``, a link, a data URL, base64 or the bytes of an upload, by field: ``image``, ``mask``,
+    #: ``mix[0].image``.
     contents: dict[str, str | bytes] = field(default_factory=dict)
     #: Names of the uploaded files that fields refer to.
     used: set[str] = field(default_factory=set)
@@ -114,8 +116,9 @@ def store(
     max_side_px = FORMATS[str(request.output_format)].max_side_px if as_large_as_image else 0
     stored = {}
     for name, content in pictures.contents.items():
+        picture = own_outputs.picture_of(content, name) if isinstance(content, str) else content
         stored[name] = inputs.store_image(
-            content, settings=settings, objects=objects, records=records, field=name,
+            picture, settings=settings, objects=objects, records=records, field=name,
             by_alpha=pictures.mask_by_alpha, inverted=name == "mask" and pictures.mask_inverted,
             max_side_px=max_side_px if name == "image" else 0,
         )  # fmt: skip

@@ -1,7 +1,7 @@
 """Signed links: addresses of this server that are valid without a key for a time, as a page needs them.
 
 The signature proves that a key's owner was shown the link. What the link leads to is decided when it is followed, by
-what this key may see then. [docs/decisions/0042](../docs/decisions/0043-signed-links.md) has the reasons.
+what this key may see then. [docs/decisions/0044](../docs/decisions/0044-signed-links.md) has the reasons.
 """
 
 from __future__ import annotations

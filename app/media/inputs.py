@@ -140,7 +140,7 @@ def _from_base64(text: str, start: int, settings: Settings) -> bytes:
             raise ValueError
         return from_base64(digits + "=" * (-len(digits) % 4))
     except ValueError:
-        raise refused("must be an http or https link, a data URL or valid base64", shown) from None
+        raise refused("must be job:<id>, an http or https link, a data URL or valid base64", shown) from None
 
 
 def _cleaned(text: str) -> str:

@@ -79,6 +79,12 @@ class ObjectStore(Protocol):
             file_name: suggested file name.
         """
 
+    def key_of(self, url: str) -> str | None:
+        """Return the key of the file that a link made by :meth:`url` leads to; None for other links.
+
+        The link may have expired: its signature is not checked.
+        """
+
     def delete(self, key: str) -> None:
         """Remove a file if it exists. Raises: Unavailable."""
 
@@ -95,9 +101,14 @@ class ObjectStore(Protocol):
         """Remove incomplete files of dead writers that are older than ``age_s``. Raises: Unavailable."""
 
 
+def is_key(text: str) -> bool:
+    """Return whether a text is a valid key."""
+    return _KEY.fullmatch(text) is not None
+
+
 def check_key(key: str) -> str:
     """Return the key if it is valid. Raises: ObjectNotFound."""
-    if not _KEY.fullmatch(key):
+    if not is_key(key):
         raise ObjectNotFound()
     return key
 

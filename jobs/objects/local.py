@@ -58,6 +58,9 @@ class LocalStore:
     def url(self, key: str, media_type: str = "", file_name: str = "") -> str | None:
         return None
 
+    def key_of(self, url: str) -> str | None:
+        return None
+
     def delete(self, key: str) -> None:
         path = self._path(key)
         try:

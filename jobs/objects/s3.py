@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import boto3
 from boto3.exceptions import Boto3Error, S3UploadFailedError
@@ -19,8 +20,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from jobs.errors import ObjectNotFound, Unavailable
 from jobs.formats import disposition, served_type
 from jobs.objects import upload_check
-from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
+from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix, is_key
 from jobs.settings import Settings
+
+#: A key that shows what links look like.
+_ANY_KEY = "any"
 
 
 class _NoMultipart(Unavailable):
@@ -35,6 +39,7 @@ class S3Store:
         self._prefix = settings.s3.prefix.strip("/") + "/" if settings.s3.prefix.strip("/") else ""
         self._urls, self._public_url = settings.outputs.urls, settings.s3.public_url.rstrip("/")
         self._url_ttl_s = settings.outputs.url_ttl_s
+        self._public_endpoint_url = settings.s3.public_endpoint_url
         self._encryption = {"ServerSideEncryption": settings.s3.encryption, "SSEKMSKeyId": settings.s3.kms_key_id}
         self._part_bytes = settings.s3.part_bytes
         self._transfer = TransferConfig(
@@ -128,6 +133,14 @@ class S3Store:
             return _chunks(response["Body"], start, None if end is None else end - start + 1)
         return _chunks(response["Body"])
 
+    @cached_property
+    def _signing_client(self) -> Any:
+        """The client that signs links; they lead to the address that callers reach."""
+        if not self._public_endpoint_url:
+            return self.client
+        with self._lock:
+            return boto3.session.Session().client("s3", **{**self._options, "endpoint_url": self._public_endpoint_url})
+
     def url(self, key: str, media_type: str = "", file_name: str = "") -> str | None:
         if self._urls == "proxy":
             return None
@@ -135,12 +148,29 @@ class S3Store:
             return f"{self._public_url}/{quote(self._name(key))}"
         with _translated():
             return str(
-                self.client.generate_presigned_url(
+                self._signing_client.generate_presigned_url(
                     "get_object",
                     Params={"Bucket": self._bucket, "Key": self._name(key), **_overrides(media_type, file_name)},
                     ExpiresIn=self._url_ttl_s,
                 )
             )
+
+    @cached_property
+    def _beginning_of_links(self) -> tuple[str, str]:
+        """Host and port, and the beginning of the path, of all links of :meth:`url`; empty if there are none."""
+        link = urlsplit(self.url(_ANY_KEY) or "")
+        return link.netloc.lower(), link.path.removesuffix(_ANY_KEY)
+
+    def key_of(self, url: str) -> str | None:
+        place, beginning = self._beginning_of_links
+        try:
+            link = urlsplit(url)
+        except ValueError:
+            return None
+        if not place or link.netloc.lower() != place or not link.path.startswith(beginning):
+            return None
+        key = unquote(link.path.removeprefix(beginning))
+        return key if is_key(key) else None
 
     def delete(self, key: str) -> None:
         name = self._name(key)

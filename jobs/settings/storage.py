@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.settings.option import PROJECT_ROOT, Group, at_least, more_than_0, one_of, option
+from jobs.settings.option import PROJECT_ROOT, Group, at_least, matching, more_than_0, one_of, option
 from jobs.settings.redis_address import check_redis_url
 
+_AN_ADDRESS = "start with http:// or https:// and have no query"
 #: How long the files of a job are kept: until it is deleted, for days, or for hours.
 RETENTION_CLASSES = ("keep", "days", "hours")
 
@@ -69,6 +70,8 @@ class S3Options(Group):
     part_bytes: int = option("S3_PART_BYTES", 8 * 1024 * 1024, at_least(5 * 1024 * 1024, "the smallest part of S3"))
     #: Whether outputs get the tag ``retention`` with the job's class, for lifecycle rules of the bucket.
     tag_retention: bool = option("S3_TAG_RETENTION", False)
+    #: Endpoint under which callers reach the server, put into presigned links. Empty: ``S3_ENDPOINT_URL``.
+    public_endpoint_url: str = option("S3_PUBLIC_ENDPOINT_URL", "", matching(r"(https?://[^\s?#]+)?", _AN_ADDRESS))
     #: Address at which the bucket's keys can be read without a signature, such as a CDN.
     public_url: str = option("S3_PUBLIC_URL", "")
 

@@ -283,3 +283,30 @@ def test_the_links_of_a_bucket_are_of_the_kind_that_was_set(s3: S3Server) -> Non
 def test_a_wrong_setting_is_named(environment: dict[str, str]) -> None:
     with pytest.raises(BadSetting, match="|".join(environment)):
         Settings.from_env(environment)
+
+
+def test_links_lead_to_the_address_that_callers_reach(s3: S3Server) -> None:
+    """A signature covers the host, so a proxy cannot put another one into a finished link."""
+    s3.store.put_bytes(KEY, b"content", "image/png")
+    reached = s3.url.replace("127.0.0.1", "localhost")
+    store = s3.store_of(S3_PUBLIC_ENDPOINT_URL=reached)
+    link = str(store.url(KEY, "image/png", "a.png"))
+    assert link.startswith(f"{reached}/media/mill/{KEY}?")
+    assert requests.get(link, timeout=10).content == b"content"
+    other = str(s3.store.url(KEY)).replace(s3.url, reached)
+    assert requests.get(other, timeout=10).status_code == 403
+
+
+def test_a_link_tells_its_object(s3: S3Server, tmp_path: Path) -> None:
+    for store in (s3.store, s3.store_of(S3_PUBLIC_ENDPOINT_URL="https://s3.example.org"), s3.store_of(S3_PREFIX=""),
+                  s3.store_of(RESULT_URLS="public", S3_PUBLIC_URL="https://cdn.example.org/files/")):  # fmt: skip
+        link = str(store.url(KEY))
+        place, _, path = link.partition("://")[2].partition("/")
+        assert store.key_of(link) == store.key_of(link.partition("?")[0]) == KEY
+        places = ("evil.example", f"{place}.evil.example", f"{place}@evil.example")
+        others = [link.replace(place, name) for name in places] + [link.replace(path, path[1:]), "", "x", "https://[x"]
+        others += [link.replace(KEY, name) for name in ("outputs/../secret", "%2e%2e/secret")]
+        for other in others:
+            assert store.key_of(other) is None, other
+    assert s3.store_of(RESULT_URLS="proxy").key_of(str(s3.store.url(KEY))) is None
+    assert LocalStore(tmp_path).key_of(f"/v1/jobs/1f/{KEY}") is None

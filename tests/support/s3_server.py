@@ -53,6 +53,7 @@ class S3Server:
             for name in environment:
                 patch.setenv(name, environment[name])
             assert store.client  # created now, with these credentials
+            store.url("any")  # as is the client that signs links
         return store
 
     def files(self, part: str = "") -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from flask import Response
 from PIL import Image
 
-from app.media import inputs
+from app import own_outputs
 from app.media.decoding import base64_steps, decode, one_long_request
 from app.media.pictures import Opened, as_workers_need, open_picture
 from app.protocols.a1111.access import A1111Error
@@ -86,7 +86,7 @@ def response(files: list[BinaryIO], *, is_list: bool) -> Response:
 
 def _enlarged(text: str, fields: dict[str, Any], settings: Settings) -> BinaryIO:
     try:
-        opened = open_picture(inputs.bytes_of(text, settings), settings)
+        opened = open_picture(own_outputs.bytes_of(text), settings)
     except InvalidRequest as exc:
         raise A1111Error(500, "Invalid encoded image", exc.message) from exc
     width, height = opened.image.size

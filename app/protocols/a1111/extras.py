@@ -9,9 +9,9 @@ from flask import Response, request
 from marshmallow import INCLUDE, Schema, fields, validate
 from PIL import Image
 
+from app import own_outputs
 from app.extensions import settings
 from app.fields import Flag, Items, Number, PictureText, Text, TextSchema, Whole, body_of, load
-from app.media import inputs
 from app.media.decoding import off_the_hub
 from app.media.pictures import open_picture
 from app.protocols.a1111 import enlarging
@@ -70,7 +70,7 @@ def png_info() -> dict[str, Any]:
     """Return the infotext of the image in the body."""
     text = load(_PNG_INFO, body_of(request))[0]["image"]
     try:
-        opened = open_picture(inputs.bytes_of(text, settings()), settings(), may_be_animated=True)
+        opened = open_picture(own_outputs.bytes_of(text), settings(), may_be_animated=True)
         text_of_file, items = off_the_hub(lambda: _texts_of(opened.image))
     except (InvalidRequest, OSError, SyntaxError, ValueError) as exc:
         raise A1111Error(500, "Invalid encoded image", str(exc)[:200]) from exc

@@ -15,6 +15,7 @@ from app import attachments
 from app.access import auth
 from app.extensions import dispatcher, models, store
 from app.held import ClientDisconnected, HeldConnection, RequestMismatch, exists, hold, unread_response
+from app.own_outputs import OutputNotUsable
 from app.payloads import a1111, rename_fields
 from app.protocols.a1111 import bodies, options, responses
 from app.protocols.a1111.access import A1111Error
@@ -121,7 +122,7 @@ def _prepare(fields: Mapping[str, Any], kind: Kind, held_request: HeldRequest) -
     except InvalidRequest as exc:
         renamed = rename_fields(exc, a1111.NAMES)
         invalid = next((problem for problem in renamed.problems if problem.field in _IMAGE_FIELDS), None)
-        if invalid is not None and pictures.contents:
+        if invalid is not None and pictures.contents and not isinstance(exc, OutputNotUsable):
             raise A1111Error(500, "Invalid encoded image", f"{invalid.field}: {invalid.rule}") from exc
         raise renamed from exc
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from app import own_outputs
 from jobs.errors import InvalidRequest, Problem
 from jobs.settings import PROJECT_ROOT, Settings
 
@@ -16,7 +17,7 @@ _MANY = re.compile(r",\s*(?:https?://|data:)")
 
 
 def read_image(text: str, settings: Settings, field: str = "image_path") -> str | bytes:
-    """Return the image of ``image_path``: a link, data URL or base64 unchanged, or the contents of that file.
+    """Return the image of ``image_path``: ``job:<id>``, a link or base64 unchanged, or the contents of that file.
 
     Raises:
         InvalidRequest: several images, or a path that may not be read. The message does not say whether a file outside
@@ -25,9 +26,10 @@ def read_image(text: str, settings: Settings, field: str = "image_path") -> str 
     text = text.strip()
     if _MANY.search(text):
         raise InvalidRequest(Problem(field, "must be one image, not a list"))
-    if re.match(r"(?:https?://|data:)", text, re.IGNORECASE) or text.startswith(_BASE64_IMAGE):
+    is_link = re.match(r"(?:https?://|data:)", text, re.IGNORECASE) is not None
+    if is_link or text.startswith(_BASE64_IMAGE) or own_outputs.is_reference(text):
         return text
-    rule = "must be a link, a data URL, base64 of an image, or a path inside the server's input folder"
+    rule = "must be job:<id>, a link, a data URL, base64 of an image, or a path inside the server's input folder"
     if not settings.inputs.dir:
         raise InvalidRequest(Problem(field, rule + ", but INPUT_DIR is not set", text))
     folder = (PROJECT_ROOT / settings.inputs.dir).resolve()

@@ -34,8 +34,8 @@ def prepare(endpoint: Endpoint, fields: Mapping[str, Any], client: Client, *, as
         BadInputs, InvalidRequest: names every problem; nothing was stored.
         Forbidden, Unavailable: as in :func:`app.submit.prepare`.
     """
-    checked = check_inputs(endpoint, endpoints(), fields, settings(), as_text=as_text)
     g.caller = client.caller
+    checked = check_inputs(endpoint, endpoints(), fields, settings(), as_text=as_text)
     queueing: dict[str, Any] = {"protocol": endpoint.protocol, "model_max_waiting": endpoint.max_queue_length}
     if endpoint.local_model:
         return _prepare_local(endpoint, endpoint.local_model, checked, queueing)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from app import own_outputs
 from app.media.decoding import from_base64, to_base64
 from app.media.inputs import store_once
 from app.protocols.aime.endpoints.spec import Endpoints, Input
@@ -23,13 +24,15 @@ _FORMAT_NAMES = {
 
 
 def decode_media(spec: Input, value: Any, endpoints: Endpoints, settings: Settings) -> tuple[bytes, str]:
-    """Return the file of a data URI, converted as its input declares it, and its media type.
+    """Return the file of a data URI, or an output of a job, converted as its input declares it, and its media type.
 
     Raises: BadValue, DecodingBusy.
     """
+    if (own := _own_output(spec, value)) is not None:
+        return _converted(spec, own[0], own[1].partition("/")[2], endpoints, settings)
     head = _DATA_URI.match(value) if isinstance(value, str) else None
     if head is None:
-        raise BadValue(f"must be a data URI: data:{spec.type}/<format>;base64,…")
+        raise BadValue(f"must be a data URI (data:{spec.type}/<format>;base64,…) or job:<id>")
     kind, declared = head[1].lower(), _declared_format(head[1].lower(), head[2].lower())
     # Browsers give recorded sound a file type of video.
     if kind != spec.type and (kind, spec.type) != ("video", "audio"):
@@ -37,7 +40,21 @@ def decode_media(spec: Input, value: Any, endpoints: Endpoints, settings: Settin
     body, max_bytes = value[head.end() :], settings.inputs.max_bytes
     if len(body) * 3 // 4 > max_bytes:
         raise BadValue(f"must not exceed {max_bytes} bytes")
-    data, formats = _decode(body), endpoints.formats.get(spec.type, ())
+    return _converted(spec, _decode(body), declared, endpoints, settings)
+
+
+def _own_output(spec: Input, value: Any) -> tuple[bytes, str] | None:
+    """Return content and media type of the output of a job that a value names; None for another value."""
+    try:
+        return own_outputs.file_of(value, "", spec.type) if isinstance(value, str) else None
+    except own_outputs.OutputNotUsable as exc:
+        raise BadValue(exc.problems[0].rule) from exc
+
+
+def _converted(
+    spec: Input, data: bytes, declared: str, endpoints: Endpoints, settings: Settings
+) -> tuple[bytes, str]:  # fmt: skip
+    formats = endpoints.formats.get(spec.type, ())
     if spec.type == "image":
         content, file_format = convert_image(spec, data, formats, settings)
     else:
