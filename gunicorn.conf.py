@@ -9,6 +9,7 @@ import resource  # noqa: E402
 
 from app.server.worker import Worker  # noqa: E402
 from jobs import log  # noqa: E402
+from jobs.settings.without_effect import without_effect  # noqa: E402
 from jobs.startup import verified_web_settings  # noqa: E402
 
 log.hide_queries()
@@ -32,3 +33,9 @@ accesslog = None
 errorlog = "-"
 loglevel = _settings.process.log_level.lower()
 proc_name = "framemill"
+
+
+def on_starting(server):  # type: ignore[no-untyped-def]
+    """Name the settings that change nothing."""
+    for sentence in without_effect(_settings):
+        server.log.warning(sentence)
