@@ -13,8 +13,9 @@ import json
 import math
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from jobs.errors import InvalidRequest, MalformedBody, Problem, TooLarge
 
@@ -52,6 +53,19 @@ class Limits:
     depth: int = 32
 
 
+class FileSink(Protocol):
+    """Takes the content of one data URL, which then stands in the value instead of its text."""
+
+    def add(self, digits: bytes) -> None:
+        """Take a part of its base64."""
+
+    def spoil(self) -> None:
+        """Something that is no base64 follows."""
+
+    def finish(self) -> None:
+        """The data URL is complete."""
+
+
 class JsonReader:
     """Reads one JSON text that arrives in pieces.
 
@@ -60,14 +74,18 @@ class JsonReader:
         repair: replace numbers that are not finite by null, as JavaScript writes them, and what is no text by U+FFFD,
             instead of refusing them.
         keep_texts: keep lone surrogates and NUL, for texts that are only sent back.
+        files: returns what takes the content of a long data URL with this head, so that it is never in memory.
     """
 
-    def __init__(self, limits: Limits, *, repair: bool = False, keep_texts: bool = False) -> None:
-        self._limits, self._repair, self._keep_texts = limits, repair, keep_texts
+    def __init__(
+        self, limits: Limits, *, repair: bool = False, keep_texts: bool = False,
+        files: Callable[[str], FileSink] | None = None,
+    ) -> None:  # fmt: skip
+        self._limits, self._repair, self._keep_texts, self._files = limits, repair, keep_texts, files
         self._total_bytes = self._values = self._depth = 0
         #: The text without pictures. Each picture is replaced by a name that nobody can guess.
         self._text = bytearray()
-        self._pictures: list[str] = []
+        self._pictures: list[str | FileSink] = []
         self._mark = secrets.token_hex(8) + ":"
         #: The beginning of a string that is not complete.
         self._open = b""
@@ -126,12 +144,12 @@ class JsonReader:
         self._count(b"".join(parts[::3]))
         for index in range(1, len(parts), 3):
             if len(parts[index]) > LONG_BYTES:
-                long = _LongString()
+                long = _LongString(self._files)
                 long.add(parts[index][1:])
                 parts[index], parts[index + 1] = self._literal(long), b""
         self._text += b"".join(parts)
         if len(self._open) > LONG_BYTES:
-            self._long = _LongString()
+            self._long = _LongString(self._files)
             self._open = self._continue(self._open[1:])
         self._check_length()
 
@@ -156,7 +174,9 @@ class JsonReader:
         """Return the literal that stands for a long string in the text."""
         if not long.is_picture:
             return b'"' + b"".join(long.raw) + b'"'
-        self._pictures.append("".join(long.plain))
+        if long.file is not None:
+            long.file.finish()
+        self._pictures.append("".join(long.plain) if long.file is None else long.file)
         return f'"{self._mark}{len(self._pictures) - 1}"'.encode()
 
     def _check_length(self) -> None:
@@ -209,7 +229,7 @@ class JsonReader:
                 raise exc.inside("." + _repaired(name)[:80]) from None
         return checked
 
-    def _checked_text(self, text: str) -> str:
+    def _checked_text(self, text: str) -> Any:
         if text.startswith(self._mark):
             return self._pictures[int(text[len(self._mark) :])]
         if self._keep_texts or is_text(text):
@@ -222,8 +242,10 @@ class JsonReader:
 class _LongString:
     """A long string literal: a picture, whose content is kept without escapes, or a text, which is kept as it came."""
 
-    def __init__(self) -> None:
-        self.is_picture = True
+    def __init__(self, files: Callable[[str], FileSink] | None) -> None:
+        self.is_picture, self._is_start, self._files = True, True, files
+        #: Takes the content of a data URL.
+        self.file: FileSink | None = None
         #: The parts of a picture, and those of a text.
         self.plain: list[str] = []
         self.raw: list[bytes] = []
@@ -232,14 +254,27 @@ class _LongString:
     def add(self, part: bytes) -> None:
         if self.is_picture:
             plain = _unescaped(part)
-            if is_base64(plain, is_start=not self.plain):
-                self.plain.append(plain.decode("ascii"))
+            if is_base64(plain, is_start=self._is_start):
+                self._add_picture(plain)
+                return
+            if self.file is not None:
+                self.file.spoil()
                 return
             self.is_picture = False
             self.raw = [json.dumps(earlier)[1:-1].encode() for earlier in self.plain]
             self.length_bytes = sum(map(len, self.raw))
         self.raw.append(part)
         self.length_bytes += len(part)
+
+    def _add_picture(self, plain: bytes) -> None:
+        head = _DATA_URL.match(plain) if self._is_start and self._files else None
+        self._is_start = False
+        if self._files and head and head[0].endswith(b";base64,"):
+            self.file, plain = self._files(head[0].decode()), plain[head.end() :]
+        if self.file is not None:
+            self.file.add(plain)
+        else:
+            self.plain.append(plain.decode("ascii"))
 
 
 class _BadValue(Exception):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Protocol
 
 from app.media import flattening
@@ -109,6 +110,14 @@ def put(objects: ObjectStore, key: str, content: bytes, media_type: str) -> None
         off_the_hub(lambda: objects.put_bytes(key, content, media_type))
     else:
         objects.put_bytes(key, content, media_type)
+
+
+def put_file(objects: ObjectStore, key: str, path: Path, media_type: str, sha256: str) -> None:
+    """Store a file of this server in the same way. Raises: Unavailable."""
+    if isinstance(objects, LocalStore):
+        off_the_hub(lambda: objects.put_file(key, path, media_type, sha256=sha256))
+    else:
+        objects.put_file(key, path, media_type, sha256=sha256)
 
 
 def bytes_of(text: str, settings: Settings) -> bytes:

@@ -17,6 +17,7 @@ from app.protocols.aime.clients import requests, views
 from app.protocols.aime.clients.access import Client, count_request, uncount_request
 from app.protocols.aime.clients.results import final_result
 from app.protocols.aime.clients.states import STATES, reason_of
+from app.protocols.aime.clients.stored_files import JsonBody
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.submit import accept
 from jobs.errors import FramemillError, Unavailable
@@ -101,11 +102,11 @@ def _response(connection: HeldConnection, endpoint: Endpoint, job: Job) -> Respo
     """Return the result of a job. Raises: NotFound, Unavailable."""
     if job.state is not JobState.SUCCEEDED:
         connection.discard()
-        body, status = views.ended(endpoint, job, reason_of(job), state=STATES[job.state])
-        return make_response(jsonify(body), status)
-    content = jsonify(final_result(endpoint, job, objects())).get_data()
-    response = with_cookie(Response(connection.deliver([content]), mimetype="application/json"), endpoint, job)
-    response.content_length = len(content)
+        error, status = views.ended(endpoint, job, reason_of(job), state=STATES[job.state])
+        return make_response(jsonify(error), status)
+    body = JsonBody(final_result(endpoint, job, objects()), objects())
+    response = with_cookie(Response(connection.deliver(body.parts()), mimetype="application/json"), endpoint, job)
+    response.content_length = body.size_bytes
     return response
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.extensions import settings
+from app.protocols.aime.clients.stored_files import StoredFile
 from app.protocols.aime.endpoints.spec import Endpoint, LocalModel, Output
 from app.protocols.aime.inputs import images
 from app.protocols.aime.inputs.media import data_uri
@@ -16,7 +17,7 @@ from jobs.requests.custom import EndpointRequest
 
 
 def final_result(endpoint: Endpoint, job: Job, objects: ObjectStore) -> dict[str, Any]:
-    """Return the result of a job that succeeded.
+    """Return the result of a job that succeeded. Its files are read later, by :class:`JsonBody`.
 
     Raises:
         ObjectNotFound: its files were removed.
@@ -81,16 +82,16 @@ def _outputs_of_local_model(
     return outputs
 
 
-def _file(job: Job, index: int, objects: ObjectStore, spec: Output | None = None) -> str:
-    """Return a file of a job as a data URI, converted to the image format that its output declares."""
+def _file(job: Job, index: int, objects: ObjectStore, spec: Output | None = None) -> StoredFile | str:
+    """Return a file of a job, or its data URI after a conversion to the image format that its output declares."""
     if index >= len(job.outputs):
         raise ObjectNotFound("the output was removed")
     output = job.outputs[index]
-    content, media_type = b"".join(objects.read(output.key)), output.media_type
     image_format = spec.format.lower() if spec else ""
     if image_format == "jpg":
         image_format = "jpeg"
-    if image_format in images.FORMATS and media_type.startswith("image/") and media_type != f"image/{image_format}":
-        content = images.as_format(content, image_format, settings())
-        media_type = f"image/{image_format}"
-    return data_uri(content, media_type)
+    is_image = output.media_type.startswith("image/")
+    if image_format in images.FORMATS and is_image and output.media_type != f"image/{image_format}":
+        content = images.as_format(b"".join(objects.read(output.key)), image_format, settings())
+        return data_uri(content, f"image/{image_format}")
+    return StoredFile(output.key, output.media_type, objects.stat(output.key).size_bytes)

@@ -15,7 +15,7 @@ from werkzeug.exceptions import HTTPException
 from app import methods
 from app.access import browser
 from app.errors import status_of
-from app.extensions import dispatcher, store
+from app.extensions import dispatcher, objects, store
 from app.protocols.aime.clients import blocking, requests, streams, views
 from app.protocols.aime.clients.access import (
     BAD_KEY,
@@ -30,6 +30,7 @@ from app.protocols.aime.clients.access import (
 from app.protocols.aime.clients.blocking import with_cookie
 from app.protocols.aime.clients.fields import request_fields
 from app.protocols.aime.clients.states import STATES
+from app.protocols.aime.clients.stored_files import JsonBody
 from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.inputs.checking import BadInputs
@@ -158,7 +159,7 @@ def progress(endpoint: Endpoint) -> Any:
     sweeper.start()
     job = visible_job(endpoint, request_fields(endpoint)[0])
     body, status = views.progress(endpoint, job)
-    return with_cookie(make_response(jsonify(body), status), endpoint, job)
+    return with_cookie(JsonBody(body, objects()).response(status), endpoint, job)
 
 
 @blueprint.route("/<endpoint:name>/cancel", methods=["GET", "POST", "OPTIONS"])

@@ -11,13 +11,13 @@ from flask import Response, stream_with_context
 
 from app import waiting
 from app.events.streams import KEEPALIVE_S, event_stream, patiently
-from app.extensions import hub
+from app.extensions import hub, objects
 from app.protocols.aime.clients import views
+from app.protocols.aime.clients.stored_files import JsonBody
 from app.protocols.aime.endpoints.spec import Endpoint
 from jobs.errors import JobNotFound
 from jobs.record import Job
 from jobs.store.events import Event
-from jobs.strict_json import dumps
 
 
 def stream(endpoint: Endpoint, job: Job) -> Response:
@@ -68,4 +68,4 @@ def _flat(body: dict[str, Any], status: int) -> dict[str, Any]:
 
 
 def _message(data: dict[str, Any]) -> str:
-    return f"data: {dumps(data)}\n\n"
+    return b"".join((b"data: ", *JsonBody(data, objects()).parts(), b"\n\n")).decode()

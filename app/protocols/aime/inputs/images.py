@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageOps
@@ -227,10 +228,11 @@ def _without_colours(image: Image.Image) -> Image.Image:
     return image.convert("LA" if image.has_transparency_data else "L")
 
 
-def size_of(data: bytes) -> tuple[int, int]:
+def size_of(data: bytes | Path) -> tuple[int, int]:
     """Return the width and height of an image in pixels, or zeros if the file is not an image."""
     try:
-        with Image.open(io.BytesIO(without_large_texts(data)), formats=[name.upper() for name in FORMATS]) as image:
+        file = data if isinstance(data, Path) else io.BytesIO(without_large_texts(data))
+        with Image.open(file, formats=[name.upper() for name in FORMATS]) as image:
             return image.size
     except Exception:
         return 0, 0

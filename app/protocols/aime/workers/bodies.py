@@ -6,26 +6,35 @@ a measurement would lose the job.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from flask import Request
 
 from app.access import auth
-from app.bodies.json_body import json_of
+from app.bodies.file_strings import FileString
+from app.bodies.json_body import BodyStream, json_of
 from app.extensions import settings, store
 from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.workers.pulling import MAX_SLOTS
 from jobs.callers import Role
-from jobs.errors import MalformedBody, Problem, Unauthorized
+from jobs.errors import FramemillError, InvalidRequest, MalformedBody, Problem, Unauthorized
 from jobs.store.api_keys import KeyRing
-from jobs.strict_json import Limits
+from jobs.strict_json import PIECE_BYTES, JsonReader, Limits
 
 #: Largest progress of all jobs of a worker, with its previews, bytes.
 MAX_PROGRESS_BYTES = 32 * 1024 * 1024
 #: The same without its previews: the text so far of every job of the largest batch.
 MAX_BATCH_TEXT_BYTES = 8 * 1024 * 1024
+#: A body is read up to this length, to answer it: a worker repeats what it could not send to the end, without a pause.
+MAX_READ_BYTES = 4 * 1024**3
 #: Values in what a worker sends: a transcription has several for each word, and a batch for each job.
 MAX_VALUES = 100_000
+
+#: A member of an object that names a worker or its job. Quotes inside of texts follow a backslash.
+_NAME = re.compile(rb'(?<!\\)"(job_id|job_type|auth|auth_key)"\s*:\s*"([^"\\]*)"')
 
 
 def call_of(request: Request) -> dict[str, Any]:
@@ -36,21 +45,75 @@ def call_of(request: Request) -> dict[str, Any]:
 
 
 def progress_of(request: Request) -> list[Any]:
-    """Return what a worker reports about each of its jobs. Raises: MalformedBody, Unauthorized."""
-    return _items(_read(request, Limits(MAX_PROGRESS_BYTES, MAX_BATCH_TEXT_BYTES, MAX_VALUES)))
+    """Return what a worker reports about each of its jobs. Raises: TooMuch, MalformedBody, Unauthorized."""
+    _check_header()
+    return _items(_read_all(request, Limits(MAX_PROGRESS_BYTES, MAX_BATCH_TEXT_BYTES, MAX_VALUES)))
 
 
-def results_of(request: Request) -> list[Any]:
-    """Return the results that a worker sends. Raises: MalformedBody, Unauthorized."""
+@contextmanager
+def results_of(request: Request) -> Iterator[list[Any]]:
+    """Return the results that a worker sends, with their files on the disk until the end of the block.
+
+    Raises:
+        TooMuch: they exceed a limit.
+        MalformedBody, InvalidRequest: they make no sense.
+        Unauthorized: the header has a wrong key.
+        Unavailable: the disk is full.
+    """
+    _check_header()
     options = settings().web
-    return _items(_read(request, Limits(options.max_result_bytes, options.max_json_bytes, MAX_VALUES)))
+    limits = Limits(options.max_result_bytes, options.max_json_bytes, MAX_VALUES)
+    with ExitStack() as files:
+        folder = settings().paths.data_dir / "tmp"
+        yield _items(_read_all(request, limits, lambda head: files.enter_context(FileString(head, folder))))
+
+
+class TooMuch(FramemillError):
+    """A body that exceeds a limit. It was read to its end, or the worker would send it again.
+
+    Attributes:
+        fields: what names the worker and its job in it.
+    """
+
+    def __init__(self, problem: FramemillError, fields: dict[str, str]) -> None:
+        super().__init__(problem.message)
+        self.fields = fields
+
+
+def _read_all(request: Request, limits: Limits, files: Callable[[str], FileString] | None = None) -> Any:
+    """Return the body. Raises: TooMuch, MalformedBody, InvalidRequest, Unavailable."""
+    stream = BodyStream(request, MAX_READ_BYTES)
+    reader: JsonReader | None = JsonReader(limits, repair=True, files=files)
+    problem: InvalidRequest | None = None
+    first = last = b""
+    while data := stream.read():
+        first = first or data
+        last = (last + data)[-PIECE_BYTES:]
+        try:
+            if reader is not None:
+                reader.feed(data)
+        except InvalidRequest as exc:
+            problem, reader = exc, None
+    if problem is not None:
+        raise TooMuch(problem, _names_in(first) | _names_in(last))
+    assert reader is not None
+    return {} if reader.is_empty else reader.finish()
+
+
+def _names_in(part: bytes) -> dict[str, str]:
+    """Return what names a worker and its job in a part of a body."""
+    return {name.decode(): value.decode("utf-8", "replace") for name, value in _NAME.findall(part)}
 
 
 def _read(request: Request, limits: Limits) -> Any:
-    """Return the body. A key in the header is checked before; workers of today send theirs in the body."""
+    _check_header()
+    return json_of(request, limits, repair=True)
+
+
+def _check_header() -> None:
+    """Check a key in the header before the body is read; workers of today send theirs in the body."""
     if (secret := auth.secret()) is not None and not _is_worker_key(secret):
         raise Unauthorized("this key is not a worker's")
-    return json_of(request, limits, repair=True)
 
 
 def _is_worker_key(secret: str) -> bool:

@@ -16,12 +16,12 @@ from werkzeug.exceptions import HTTPException
 from app import waiting
 from app.access import auth
 from app.errors import status_of
-from app.extensions import dispatcher, objects, store
+from app.extensions import dispatcher, objects, settings, store
 from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.inputs.media import data_uri
 from app.protocols.aime.workers import pulling, sweeper
-from app.protocols.aime.workers.bodies import call_of, progress_of, results_of
+from app.protocols.aime.workers.bodies import TooMuch, call_of, progress_of, results_of
 from app.protocols.aime.workers.results import store_outputs
 from jobs.callers import ENDPOINT_FILES, UNCHECKED, Role, identity_of
 from jobs.errors import (
@@ -156,7 +156,12 @@ def _offer(endpoint: Endpoint, job_data: list[dict[str, Any]]) -> dict[str, Any]
 @blueprint.post("/worker_job_progress")
 def job_progress() -> Response:
     """Store the progress of one or several jobs; the responses name those that were canceled."""
-    return jsonify([_update_progress_safely(fields) for fields in progress_of(request)])
+    try:
+        items = progress_of(request)
+    except TooMuch as exc:
+        logger.warning("a worker's progress is too large", extra={"error": exc.message})
+        return jsonify([{**_progress_response(), "success": False, **_warning(exc.message)}])
+    return jsonify([_update_progress_safely(fields) for fields in items])
 
 
 @blueprint.post("/worker_job_result")
@@ -164,25 +169,39 @@ def job_result() -> tuple[Response, int]:
     """Store the result of one or several jobs.
 
     The response to a late, repeated, unknown or unreadable result is a warning, so that the worker does not send it
-    again; it repeats only a result that could not be stored.
+    again; it repeats only a result that could not be stored. A job whose result is too large fails.
     """
     try:
-        results = results_of(request)
+        with results_of(request) as results:
+            return _store_results(results)
+    except TooMuch as exc:
+        logger.warning("a worker's result is too large", extra={"error": exc.message})
+        return _store_results([exc.fields], f"the result of worker {exc.fields.get('auth', '')}: {exc.message}")
     except InvalidRequest as exc:
         logger.warning("a worker's result cannot be read", extra={"error": exc.message})
         return jsonify(_warning(exc.message)), 200
+    except Unavailable as exc:
+        return _try_again(exc)
+
+
+def _store_results(results: list[Any], problem: str = "") -> tuple[Response, int]:
+    """Store results, or fail their jobs for this problem."""
     deadline = time.monotonic() + STORE_RETRY_S
     response: dict[str, Any] = {"cmd": "ok"}
     for fields in results:
         while True:
             try:
-                response = _store_result(fields) if isinstance(fields, dict) else _warning("not an object")
+                response = _store_result(fields, problem) if isinstance(fields, dict) else _warning("not an object")
                 break
             except Unavailable as exc:
                 if time.monotonic() > deadline:
-                    return jsonify({"cmd": "error", "error_msg": exc.message, "msg": exc.message}), 503
+                    return _try_again(exc)
                 time.sleep(1.0)
     return jsonify(response), 200
+
+
+def _try_again(exc: Unavailable) -> tuple[Response, int]:
+    return jsonify({"cmd": "error", "error_msg": exc.message, "msg": exc.message}), 503
 
 
 def _update_progress_safely(fields: Any) -> dict[str, Any]:
@@ -222,7 +241,7 @@ def _progress_response(canceled: str = "") -> dict[str, Any]:
     return {"success": True, "cmd": "ok", **({"job_id": canceled, "canceled": True} if canceled else {})}
 
 
-def _store_result(fields: dict[str, Any]) -> dict[str, Any]:
+def _store_result(fields: dict[str, Any], problem: str) -> dict[str, Any]:
     job, attempt, served = _job_of(fields)
     if job is None:
         return _warning("unknown job")
@@ -238,9 +257,12 @@ def _store_result(fields: dict[str, Any]) -> dict[str, Any]:
         dispatcher().announce("task-failed", job.job_id, exception=message[:200])
         return {"cmd": "ok"}
     try:
-        outputs, result = store_outputs(endpoint, job, attempt, fields, objects())
+        if problem:
+            raise ExecutionError(problem)
+        outputs, result = store_outputs(endpoint, job, attempt, fields, objects(), settings().web.max_json_bytes)
     except ExecutionError as exc:
         store().fail(job.job_id, attempt, code=exc.code, message=exc.message, slot=slot)
+        dispatcher().announce("task-failed", job.job_id, exception=exc.message[:200])
         return _warning(exc.message)
     run_s = max(0.0, time.time() - (job.started_at_ms or 0) / 1000)
     if not store().complete(job.job_id, attempt, slot=slot, run_s=run_s, outputs=outputs, result=result):

@@ -1,0 +1,120 @@
+"""Files that JSON bodies hold as data URLs. They are decoded onto the disk while the body arrives."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from jobs.errors import Unavailable
+from jobs.folders import make_folder
+
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+
+
+class FileString(AbstractContextManager["FileString"]):
+    """One such file. It has no name, and is gone when it is closed.
+
+    Args:
+        head: the beginning of the data URL, up to its comma.
+        folder: a folder of this server that has space.
+    """
+
+    def __init__(self, head: str, folder: Path) -> None:
+        self.head, self.size_bytes, self.is_valid = head.strip(), 0, True
+        self._digest, self._rest, self._is_padded = hashlib.sha256(), b"", False
+        try:
+            make_folder(folder)
+            self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (closed by __exit__)
+        except OSError as exc:
+            raise _unwritable(folder, exc) from exc
+        self._folder = folder
+
+    def add(self, digits: bytes) -> None:
+        """Decode the next part of the base64. Raises: Unavailable: the disk is full."""
+        if not self.is_valid:
+            return
+        digits = self._rest + digits.translate(_URL_SAFE, b"\r\n")
+        if self._is_padded and digits:
+            self.spoil()
+            return
+        end = len(digits) // 4 * 4
+        whole, self._rest = digits[:end], digits[end:]
+        self._is_padded = b"=" in whole
+        try:
+            self._write(binascii.a2b_base64(whole, strict_mode=True))
+        except binascii.Error:
+            self.spoil()
+
+    def spoil(self) -> None:
+        """Note that it is no base64."""
+        self.is_valid = False
+
+    def finish(self) -> None:
+        """Decode the end, whose padding may be missing. Raises: Unavailable: the disk is full."""
+        if self.is_valid and self._rest:
+            rest, self._rest = self._rest, b""
+            self.add(rest + b"=" * (-len(rest) % 4))
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+    @property
+    def path(self) -> Path:
+        """A path of the open file."""
+        self.file.flush()
+        self.file.seek(0)
+        return Path(f"/dev/fd/{self.file.fileno()}")
+
+    def text(self) -> str:
+        """Return the data URL."""
+        self.file.seek(0)
+        return self.head + base64.b64encode(self.file.read()).decode()
+
+    def __exit__(self, *_: object) -> None:
+        self.file.close()
+
+    def _write(self, data: bytes) -> None:
+        try:
+            self.file.write(data)
+        except OSError as exc:
+            raise _unwritable(self._folder, exc) from exc
+        self._digest.update(data)
+        self.size_bytes += len(data)
+
+
+def texts_in(value: Any) -> Any:
+    """Return a value with data URLs in place of its files."""
+    if isinstance(value, FileString):
+        return value.text()
+    if isinstance(value, dict):
+        return {name: texts_in(member) for name, member in value.items()}
+    return [texts_in(item) for item in value] if isinstance(value, list) else value
+
+
+def size_in(value: Any) -> int:
+    """Return how many bytes of files a value holds."""
+    return sum(file.size_bytes for file in _files_in(value))
+
+
+def is_sound(value: Any) -> bool:
+    """Return whether all files of a value could be decoded."""
+    return all(file.is_valid for file in _files_in(value))
+
+
+def _files_in(value: Any) -> Iterator[FileString]:
+    if isinstance(value, FileString):
+        yield value
+    elif isinstance(value, dict | list):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from _files_in(member)
+
+
+def _unwritable(folder: Path, exc: OSError) -> Unavailable:
+    return Unavailable(f"{folder} cannot be written: {exc.strerror}")
