@@ -10,7 +10,7 @@ from app import docs_page, errors, extensions, methods
 from app.access import browser
 from app.bodies.json_output import FiniteJSONProvider
 from app.openapi.document import Api, register_document
-from app.probes import health, metrics
+from app.probes import front_page, health, metrics
 from app.protocols.a1111 import routes as a1111
 from app.protocols.aime import setup as aime
 from app.protocols.devoid import routes as devoid
@@ -63,6 +63,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     lightx2v.register(api)
     devoid.register(app, api)
     a1111.register(app, api)
+    api.register_blueprint(front_page.blueprint)
     api.register_blueprint(health.blueprint)
     api.register_blueprint(metrics.blueprint)
     register_document(app, api)

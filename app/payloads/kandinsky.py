@@ -101,9 +101,9 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
     if kind is Kind.MIX2IMG:
         values["mix"] = _mix(body)
     else:
-        if not body.get("prompt"):
-            raise InvalidRequest(Problem("prompt", "is required for text2img"))
-        values["prompt"] = body["prompt"]
+        if payload.get("prompt") is None:
+            raise InvalidRequest(Problem("prompt", "is required for text2img; it may be empty"))
+        values["prompt"] = body.get("prompt", "")
     return MappedBody(values, warnings)
 
 

@@ -241,11 +241,31 @@ def test_info_tells_of_queue_and_slots(client: Client) -> None:
 
 
 def test_the_two_open_routes(devoid: ServedApp) -> None:
-    assert devoid.get("/").text == '{"RestAPI":"Devoid Image Generator","website":"https://web.devoid.pics/"}'
     for name in ("5f0000000000000000000000.jpg", "x.png", "..%2Fmodels.toml", "a.jpg"):
         missing = devoid.get(f"/img/{name}")
         assert missing.status_code == 404
     assert devoid.get("/img/a.jpg").json() == {"content": "Image not found"}
+
+
+def test_the_front_page_is_that_of_whoever_asks(devoid: ServedApp) -> None:
+    line = '{"RestAPI":"Devoid Image Generator","website":"https://web.devoid.pics/"}'
+    assert devoid.get("/", headers={"service": "telegram", "authorization": "service_key"}).text == line
+    for headers in ({}, {"Accept": "application/json"}, {"Accept": "image/png"}):
+        server = devoid.get("/", headers=headers)
+        assert server.json()["name"] == "Framemill"
+        assert devoid.get(server.json()["openapi"]).status_code == 200
+    browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+    page = devoid.get("/", headers={"Accept": browser}, allow_redirects=False)
+    assert (page.status_code, page.headers["Location"], page.headers["Vary"]) == (307, "/docs", "Accept, service")
+    assert "Framemill API" in devoid.get("/", headers={"Accept": browser}).text
+
+
+def test_an_empty_prompt_is_a_prompt(client: Client) -> None:
+    for executor in ("kandinsky", "automatic1111"):
+        client.ask({"prompt": "", "steps": 2, "width": 32, "height": 32}, executor=executor)
+        assert client.until_over()[-1]["gen_status"] == "ok"
+    client.ask({"steps": 2}, executor="kandinsky")
+    assert client.until_over()[-1]["result"]["content"] == "`prompt` is required for text2img; it may be empty"
 
 
 def test_a_revoked_key_ends_the_socket(devoid: ServedApp) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from dataclasses import replace
 
 from flask import Blueprint as PlainBlueprint
 from flask import Flask, Response, g, jsonify, request, send_file
 from marshmallow import fields
 
-from app import extensions
+from app import extensions, waiting
 from app.access import auth, browser
 from app.downloads import send_object, set_file_headers
 from app.extensions import objects, settings, store
@@ -22,18 +23,15 @@ from app.protocols.devoid.session import Session
 from app.protocols.devoid.submitting import PROTOCOL
 from app.protocols.devoid.wire import ReadingServer
 from jobs.callers import ANYBODY, UNCHECKED, Caller, Role, identity_of
-from jobs.errors import Forbidden, InvalidRequest, ObjectNotFound, Unauthorized
+from jobs.errors import Forbidden, InvalidRequest, JobNotFound, ObjectNotFound, Unauthorized
+from jobs.states import JobState
 from jobs.store import queries
 
 #: Interval of pings, seconds: they keep proxies from closing a silent socket, and detect lost clients.
 PING_INTERVAL_S = 20
-
-
-class DevoidServerAnswer(Answer):
-    """What a Devoid Generator says of itself."""
-
-    RestAPI = fields.String(**doc())
-    website = fields.String(**doc())
+#: Longest wait for an image that is being stored, seconds.
+DELIVERY_WAIT_S = 30.0
+_IDENTITY = '{"RestAPI":"Devoid Image Generator","website":"https://web.devoid.pics/"}'
 
 
 class DevoidErrorAnswer(Answer):
@@ -59,14 +57,14 @@ def register(app: Flask, api: Api) -> None:
     app.register_blueprint(socket_blueprint)
 
 
-@http_blueprint.route("/", methods=["GET"])
-@http_blueprint.response(200, DevoidServerAnswer, description="The response of Devoid Generator.")
-@browser.page
-def root() -> Response:
-    """Identify the server as a Devoid Generator."""
-    return Response(
-        '{"RestAPI":"Devoid Image Generator","website":"https://web.devoid.pics/"}', mimetype="application/json"
-    )
+@http_blueprint.before_app_request
+def _identify() -> Response | None:
+    """Answer ``/`` as a Devoid Generator to its own clients, whose requests name a service."""
+    if request.path != "/" or request.method not in ("GET", "HEAD") or "service" not in request.headers:
+        return None
+    response = Response(_IDENTITY, mimetype="application/json")
+    response.vary.update(["Accept", "service"])
+    return response
 
 
 @http_blueprint.route("/img/<file_name>", methods=["GET"])
@@ -75,9 +73,13 @@ def root() -> Response:
     404, schema=DevoidErrorAnswer, description="The image does not exist or has expired."
 )  # fmt: skip
 def image(file_name: str) -> Response:
-    """Return an image of the socket's protocol by its name."""
+    """Return an image of the socket's protocol by its name; one that is being stored, when that is done."""
     match = _FILE.fullmatch(file_name)
     job = queries.find(store(), match[1]) if match else None
+    if job and job.protocol == PROTOCOL and job.state is JobState.DELIVERING:
+        with suppress(JobNotFound):  # deleted meanwhile
+            # With sync_with_s3 0, clients have the link before the image is stored.
+            job = waiting.wait(job, DELIVERY_WAIT_S)
     if match and job and job.protocol == PROTOCOL and job.outputs:
         try:
             return send_object(objects(), job.outputs[0], name=match[1], expires_at_ms=job.expires_at_ms)

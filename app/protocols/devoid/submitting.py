@@ -27,7 +27,16 @@ def submit(request: Request, queue: str) -> None:
     if is_premium and not (caller.is_admin or caller.job_class == "premium"):
         raise Forbidden("this key has no premium class")
     payloads = kandinsky if request.executor == "kandinsky" else a1111
-    mapped = payloads.map_body(request.payload, Kind(request.gen_type), models(), model_of(request.executor))
+    kind = Kind(request.gen_type)
+    # Nothing looks at the image then, and the example of the official client sends none.
+    is_drawn_without_image = (
+        kind is Kind.IMG2IMG and settings().devoid.test_mode and not request.payload.get("init_images")
+    )
+    if is_drawn_without_image:
+        kind = Kind.TEXT2IMG
+    mapped = payloads.map_body(request.payload, kind, models(), model_of(request.executor))
+    if is_drawn_without_image:
+        mapped.warnings.append("init_images is missing: TEST_MODE draws without it")
     # Each request produces one image, whatever the batch size of its payload.
     mapped.values.update(num_images=1, output_format="jpeg")
     job_id = new_job_id()

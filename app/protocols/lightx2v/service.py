@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import PurePosixPath
+from typing import Any
 
 from flask import Response, jsonify
 
@@ -27,12 +28,17 @@ auth.protect(blueprint)
 )
 def get_service_status() -> Response:
     """Show whether the service is busy."""
+    return jsonify(service_state())
+
+
+def service_state() -> dict[str, Any]:
+    """Return the state of the service as the caller sees it."""
     now = capacity()
     active = [job_id for job_id in now.active if auth.sees(job_id)]
     current = queries.find(store(), active[0]) if active else None
     counts = queries.fleet(store(), settings().web.service_slot).counts
     queue_size = 0 if is_single() else settings().scheduling.max_waiting
-    return jsonify(views.service_state(now, active, current, counts, queue_size))
+    return views.service_state(now, active, current, counts, queue_size)
 
 
 @blueprint.route("/tasks/queue/status", methods=["GET"])

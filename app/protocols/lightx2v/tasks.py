@@ -8,12 +8,12 @@ from app import errors
 from app.access import auth
 from app.downloads import finished_job, send_object
 from app.extensions import dispatcher, objects, settings, store
-from app.methods import changes_state
 from app.openapi.blueprint import Blueprint
 from app.protocols.lightx2v import answers, views
 from app.protocols.lightx2v.profile import is_single
 from app.submit import forecast_of
 from jobs.errors import JobNotFound, NotReady, ObjectNotFound
+from jobs.record import Job
 from jobs.store import queries
 
 blueprint = Blueprint("lightx2v-tasks", __name__, url_prefix="/v1", tag="LightX2V", prefix="lightx2v_")
@@ -31,14 +31,19 @@ MAX_LISTED = 1000
 )
 def get_tasks() -> Response:
     """List tasks."""
-    single, service_slot = is_single(), settings().web.service_slot
+    single = is_single()
+    return jsonify({job.job_id: views.listed_task(job, single=single) for job in listed_jobs(only_finished=single)})
+
+
+def listed_jobs(*, only_finished: bool) -> list[Job]:
+    """Return the newest jobs of the caller that this service runs, oldest first."""
+    service_slot = settings().web.service_slot
     jobs, _, _ = queries.list_jobs(store(), key_id=auth.caller().scope, limit=MAX_LISTED)
-    listed = [
+    return [
         job
-        for job in jobs
-        if (not service_slot or service_slot in (job.slot, job.pin)) and (not single or job.state.is_terminal)
+        for job in reversed(jobs)
+        if (not service_slot or service_slot in (job.slot, job.pin)) and (not only_finished or job.state.is_terminal)
     ]
-    return jsonify({job.job_id: views.listed_task(job, single=single) for job in reversed(listed)})
 
 
 @blueprint.route("/tasks/<task_id>/status", methods=["GET"])
@@ -94,14 +99,6 @@ def cancel_task(task_id: str) -> Response:
 @blueprint.response(200, answers.LightX2VStoppedAnswer, description="The tasks that were stopped.")
 def cancel_running_tasks() -> Response:
     """Stop what is computed; in profile `single` the accepted task, in whatever stage it is."""
-    return jsonify(views.stopped_tasks(dispatcher().cancel_all(auth.caller(), waiting=is_single())))
-
-
-@blueprint.route("/local/video/generate/stop_running_task", methods=["GET"])
-@blueprint.response(200, answers.LightX2VStoppedAnswer, description="The tasks that were stopped.")
-@changes_state
-def stop_running_task() -> Response:
-    """Stop what runs, as `DELETE /v1/tasks/running`; the script that LightX2V ships calls this older address."""
     return jsonify(views.stopped_tasks(dispatcher().cancel_all(auth.caller(), waiting=is_single())))
 
 
