@@ -150,7 +150,7 @@ class _Description:
             **described,
             "responses": {
                 "200": response("The result, or the job's id.", either),
-                "408": {"description": "Never read: the client has closed its connection."},
+                "408": response("Never read: the client has closed its connection.", answers.AimeErrorAnswer),
             },
         }
 
