@@ -29,6 +29,9 @@
     ├── ServiceBusy          service_busy         a service without a queue is busy
     ├── Unavailable          unavailable          Redis or the object store does not respond
     │   ├── StoreRefuses     unavailable          Redis responds, but refuses this command for the moment
+    │   ├── ObjectStoreAway  unavailable          the object store does not respond, or refuses
+    │   │   ├── ObjectStoreMisset  unavailable    … until an operator corrects its set-up
+    │   │   └── ObjectRefused  unavailable        … this one file
     │   └── DecodingBusy     decoding_busy        too many pictures are being decoded; try again later
     ├── JobError             (the job's code)     raised by ``AsyncResult(job_id).get()`` of a failed job
     └── ExecutionError       execution_failed     the model code failed
@@ -269,6 +272,18 @@ class Overloaded(Unavailable):
 
 class StoreRefuses(Unavailable):
     """The job store refuses this for the moment."""
+
+
+class ObjectStoreAway(Unavailable):
+    """The object store does not respond."""
+
+
+class ObjectStoreMisset(ObjectStoreAway):
+    """The object store refuses until an operator corrects its set-up: bucket, credentials, permissions."""
+
+
+class ObjectRefused(ObjectStoreAway):
+    """The object store refuses this file, and may take others."""
 
 
 class DecodingBusy(Unavailable):

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import errno
+import logging
 import tempfile
 from pathlib import Path
 
-from jobs.errors import BadSetting, Unavailable
+from jobs.errors import BadSetting, ObjectStoreMisset, Unavailable
+from jobs.files import disks
 from jobs.folders import make_folder
+from jobs.log import configure
 from jobs.models.backends import registry_of
+from jobs.objects.factory import open_store
 from jobs.settings import Settings
 from jobs.store.api_keys import HOW_TO_MAKE_A_KEY, KeyRing, callers_of
 from jobs.store.jobs import JobStore
 from jobs.store.scripts import check_connection
 
+logger = logging.getLogger(__name__)
+
+#: Longest wait for a bucket, seconds.
+_PATIENCE_S = 3.0
 #: Errors of a full disk. It may get space again, so processes start and wait for it.
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -34,11 +42,19 @@ def verified_web_settings() -> Settings:
     """Return the settings of a web server after all checks. Raises: SystemExit: as :func:`settings_or_exit`."""
     settings = settings_or_exit()
     try:
-        verify(settings)
+        notes = verify(settings)
         check_open_address(settings)
     except BadSetting as exc:
         raise cannot_start(exc) from None
+    configure(settings.process.log_level)
+    log_notes(notes)
     return settings
+
+
+def log_notes(notes: list[str]) -> None:
+    """Log what does not keep this process from starting, but will be noticed."""
+    for note in notes:
+        logger.warning("at start: %s", note)
 
 
 def cannot_start(exc: BadSetting) -> SystemExit:
@@ -46,8 +62,12 @@ def cannot_start(exc: BadSetting) -> SystemExit:
     return SystemExit(f"cannot start: {exc.message}")
 
 
-def verify(settings: Settings) -> None:
-    """Check what the settings refer to: files, keys, folders and Redis.
+def verify(settings: Settings) -> list[str]:
+    """Check what the settings refer to: files, keys, folders, the bucket and Redis.
+
+    Returns:
+        A sentence for each thing that does not keep a process from starting, because it may pass: an object store
+        that does not answer yet, a disk that is almost full.
 
     Raises:
         BadSetting: names the setting and what is wrong.
@@ -63,6 +83,21 @@ def verify(settings: Settings) -> None:
     if settings.devoid.save_images_locally and settings.devoid.images_path:
         _check_writable("IMAGES_PATH", settings.devoid.images_path)
     check_connection(settings)
+    return [*_check_bucket(settings), *disks.warnings(settings)]
+
+
+def _check_bucket(settings: Settings) -> list[str]:
+    """Store a file in the bucket and remove it. Raises: BadSetting: only a change of the settings will help."""
+    if not settings.s3.bucket:
+        return []
+    try:
+        open_store(settings, patience_s=_PATIENCE_S).check_write()
+    except ObjectStoreMisset as exc:
+        at = f" at {settings.s3.endpoint_url}" if settings.s3.endpoint_url else ""
+        raise BadSetting(f"S3_BUCKET {settings.s3.bucket}{at}: {exc.message}") from exc
+    except Unavailable as exc:
+        return [f"outputs cannot be stored yet: {exc.message}"]
+    return []
 
 
 def check_key_names(settings: Settings) -> None:

@@ -67,7 +67,8 @@ def up(procfile: Path, log_dir: Path | None, services: int, start_port: int | No
         settings = Settings.from_env()
         if start_port is not None:
             settings = settings.replace(port=start_port)
-        verify(settings)
+        for note in verify(settings):
+            print(f"note: {note}", flush=True)
         return _run(settings, procfile, log_dir, services)
     except KeyboardInterrupt:
         return 0

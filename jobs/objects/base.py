@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,10 @@ class ObjectStore(Protocol):
         """
 
     def check(self) -> None:
-        """Check that files can be stored now. Raises: Unavailable: the reason."""
+        """Check that files can be stored now, at little cost. Raises: Unavailable: the reason."""
+
+    def check_write(self) -> None:
+        """Check that files can be stored now: store one and remove it. Raises: Unavailable: the reason."""
 
     def tidy(self, age_s: float) -> None:
         """Remove incomplete files of dead writers that are older than ``age_s``. Raises: Unavailable."""
@@ -104,6 +108,12 @@ class ObjectStore(Protocol):
 def is_key(text: str) -> bool:
     """Return whether a text is a valid key."""
     return _KEY.fullmatch(text) is not None
+
+
+def probe_key() -> str:
+    """Return the key of a file that only shows whether files can be stored. The search for orphans removes one that
+    was left behind: there is no such job."""
+    return f"outputs/write-check/0.0/{secrets.token_hex(4)}"
 
 
 def check_key(key: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -13,12 +14,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from jobs.errors import FramemillError, ObjectNotFound, Unavailable
+from jobs.errors import FramemillError, ObjectNotFound, ObjectStoreAway, ObjectStoreMisset
 from jobs.folders import FILE_MODE, create_file, make_folder
 from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
 
 #: Prefix of the name of a file that is being written.
 PART = ".part-"
+#: Errors of a folder that stay until an operator corrects something: permissions, read-only disks, a file in its place.
+_SETUP = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 class LocalStore:
@@ -67,7 +70,7 @@ class LocalStore:
             path.unlink(missing_ok=True)
             self._meta(path).unlink(missing_ok=True)
         except OSError as exc:
-            raise Unavailable(f"the folder of outputs cannot be changed: {exc.strerror}") from exc
+            raise ObjectStoreAway(f"the folder of outputs cannot be changed: {exc.strerror}") from exc
         # Remove the empty folders of the job, but keep the first one below the root.
         for folder in list(path.parents)[: max(0, len(Path(key).parts) - 2)]:
             try:
@@ -86,6 +89,9 @@ class LocalStore:
         except OSError as exc:
             raise self._unwritable(exc) from exc
 
+    def check_write(self) -> None:
+        self.check()
+
     def tidy(self, age_s: float) -> None:
         latest_s = time.time() - age_s
         for folder, _, names in os.walk(self._root):
@@ -103,7 +109,7 @@ class LocalStore:
         except FileNotFoundError:
             return
         except OSError as exc:
-            raise Unavailable(f"the folder of outputs cannot be read: {exc.strerror}") from exc
+            raise ObjectStoreAway(f"the folder of outputs cannot be read: {exc.strerror}") from exc
         for name, entry in sorted(entries, key=lambda entry: entry[0]):
             key = prefix + name
             if name.startswith(".") or (key <= after and not after.startswith(key)):
@@ -126,12 +132,13 @@ class LocalStore:
         is_missing = isinstance(exc, FileNotFoundError | IsADirectoryError | NotADirectoryError)
         if is_missing and (self._root.is_dir() or not self._root.exists()):
             return ObjectNotFound()
-        return Unavailable(f"the folder of outputs cannot be read: {exc.strerror}")
+        return ObjectStoreAway(f"the folder of outputs cannot be read: {exc.strerror}")
 
     @staticmethod
-    def _unwritable(exc: OSError) -> Unavailable:
+    def _unwritable(exc: OSError) -> ObjectStoreAway:
         """Return the error for a file that cannot be written, such as on a full disk, which may get space again."""
-        return Unavailable(f"the folder of outputs cannot be written: {exc.strerror}")
+        kind = ObjectStoreMisset if exc.errno in _SETUP else ObjectStoreAway
+        return kind(f"the folder of outputs cannot be written: {exc.strerror}")
 
     def _write(self, key: str, media_type: str, source: BinaryIO) -> None:
         path = self._path(key)

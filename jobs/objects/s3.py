@@ -5,36 +5,33 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 import boto3
-from boto3.exceptions import Boto3Error, S3UploadFailedError
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import ClientError
 
-from jobs.errors import ObjectNotFound, Unavailable
+from jobs.errors import ObjectNotFound, ObjectStoreMisset
 from jobs.formats import disposition, served_type
 from jobs.objects import upload_check
-from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix, is_key
+from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix, is_key, probe_key
+from jobs.objects.s3_errors import NoMultipart, code_of, translated
 from jobs.settings import Settings
 
 #: A key that shows what links look like.
 _ANY_KEY = "any"
 
 
-class _NoMultipart(Unavailable):
-    """The server does not support multipart uploads, or reports in this way that there are none."""
-
-
 class S3Store:
     """One bucket and prefix. Credentials, region and role come from the standard AWS variables and files."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, patience_s: float | None = None) -> None:
+        """``patience_s``: longest wait for a connection and for an answer, without another attempt; None: as usual."""
         self._bucket = settings.s3.bucket
         self._prefix = settings.s3.prefix.strip("/") + "/" if settings.s3.prefix.strip("/") else ""
         self._urls, self._public_url = settings.outputs.urls, settings.s3.public_url.rstrip("/")
@@ -51,9 +48,9 @@ class S3Store:
                 s3=cast(Any, {"addressing_style": settings.s3.addressing_style}),
                 signature_version="s3v4",
                 # Give up on a server that hangs after 30 s: deliveries are retried anyway, and clients wait.
-                connect_timeout=3,
-                read_timeout=15,
-                retries={"total_max_attempts": 2, "mode": "standard"},
+                connect_timeout=patience_s or 3,
+                read_timeout=patience_s or 15,
+                retries={"total_max_attempts": 1 if patience_s else 2, "mode": "standard"},
                 # Servers other than AWS reject boto3's newer default checksums.
                 request_checksum_calculation="when_required",
                 response_checksum_validation="when_required",
@@ -91,7 +88,7 @@ class S3Store:
     def _put(self, key: str, content: Path | bytes, arguments: dict[str, Any]) -> None:
         """Upload, then make sure that the bucket has what was sent. Raises: Unavailable."""
         name, size = self._name(key), content.stat().st_size if isinstance(content, Path) else len(content)
-        with _translated():
+        with translated():
             if size >= self._part_bytes and isinstance(content, Path):
                 self.client.upload_file(str(content), self._bucket, name, ExtraArgs=arguments, Config=self._transfer)
                 etag = ""
@@ -109,11 +106,11 @@ class S3Store:
         return {"ContentType": media_type, "ContentDisposition": disposition(media_type), **encryption}
 
     def stat(self, key: str) -> StoredObject:
-        with _translated(may_be_missing=True):
+        with translated(may_be_missing=True):
             try:
                 head = self.client.head_object(Bucket=self._bucket, Key=self._name(key))
             except ClientError as exc:
-                if _code(exc) != "404":
+                if code_of(exc) != "404":
                     raise
                 # The response to HEAD has no body; that to GET says whether the object is missing or the bucket.
                 self.client.get_object(Bucket=self._bucket, Key=self._name(key), Range="bytes=0-0")["Body"].close()
@@ -122,11 +119,11 @@ class S3Store:
 
     def read(self, key: str, start: int = 0, end: int | None = None) -> Iterator[bytes]:
         ranged = {"Range": f"bytes={start}-{'' if end is None else end}"} if start or end is not None else {}
-        with _translated(may_be_missing=True):
+        with translated(may_be_missing=True):
             try:
                 response = self.client.get_object(Bucket=self._bucket, Key=self._name(key), **ranged)
             except ClientError as exc:
-                if _code(exc) in ("416", "InvalidRange"):
+                if code_of(exc) in ("416", "InvalidRange"):
                     return iter(())
                 raise
         if ranged and "ContentRange" not in response:  # a server without range support sends the whole file
@@ -146,7 +143,7 @@ class S3Store:
             return None
         if self._urls == "public":
             return f"{self._public_url}/{quote(self._name(key))}"
-        with _translated():
+        with translated():
             return str(
                 self._signing_client.generate_presigned_url(
                     "get_object",
@@ -174,7 +171,7 @@ class S3Store:
 
     def delete(self, key: str) -> None:
         name = self._name(key)
-        with suppress(ObjectNotFound), _translated(may_be_missing=True):
+        with suppress(ObjectNotFound), translated(may_be_missing=True):
             self.client.delete_object(Bucket=self._bucket, Key=name)
 
     def list(self, prefix: str, after: str = "") -> Iterator[ListedObject]:
@@ -184,7 +181,7 @@ class S3Store:
         return self._pages(query, after)
 
     def _pages(self, query: dict[str, str], after: str) -> Iterator[ListedObject]:
-        with _translated():
+        with translated():
             for page in self.client.get_paginator("list_objects_v2").paginate(**query):
                 for entry in page.get("Contents", ()):
                     key = entry["Key"].removeprefix(self._prefix)
@@ -192,13 +189,23 @@ class S3Store:
                         yield ListedObject(key, entry["LastModified"].timestamp())
 
     def check(self) -> None:
-        with _translated():
-            self.client.head_bucket(Bucket=self._bucket)
+        try:
+            with translated():
+                self.client.head_bucket(Bucket=self._bucket)
+        except ObjectStoreMisset:
+            # Who may store files need not be allowed to list the bucket, and an answer to HEAD has no reason.
+            self.check_write()
+
+    def check_write(self) -> None:
+        key = probe_key()
+        self.put_bytes(key, b"", "application/octet-stream")
+        with suppress(ObjectStoreMisset):  # the credentials may not remove files
+            self.delete(key)
 
     def tidy(self, age_s: float) -> None:
         """Abort unfinished multipart uploads: their parts occupy space, and no listing of objects shows them."""
         latest_s = time.time() - age_s
-        with suppress(_NoMultipart), _translated():
+        with suppress(NoMultipart), translated():
             query = {"Bucket": self._bucket, "Prefix": self._prefix}
             for page in self.client.get_paginator("list_multipart_uploads").paginate(**query):
                 for upload in page.get("Uploads", ()):
@@ -222,7 +229,7 @@ def _overrides(media_type: str, file_name: str) -> dict[str, str]:
 
 
 def _chunks(body: Any, skip: int = 0, length: int | None = None) -> Iterator[bytes]:
-    with body, _translated():
+    with body, translated():
         for chunk in body.iter_chunks(CHUNK_BYTES):
             part, skip = chunk[skip:], max(0, skip - len(chunk))
             if length is not None:
@@ -232,27 +239,3 @@ def _chunks(body: Any, skip: int = 0, length: int | None = None) -> Iterator[byt
                 yield part
             if length == 0:
                 return
-
-
-def _code(exc: ClientError) -> str:
-    return str(exc.response.get("Error", {}).get("Code", "unknown error"))
-
-
-@contextmanager
-def _translated(*, may_be_missing: bool = False) -> Iterator[None]:
-    """Translate the errors of boto3 inside the block.
-
-    Args:
-        may_be_missing: whether "not found" concerns the object; otherwise it concerns the bucket or the endpoint.
-    """
-    try:
-        yield
-    except (BotoCoreError, Boto3Error, ClientError, OSError, KeyError) as exc:  # KeyError: the answer lacks a field
-        # boto3 wraps the cause of a failed upload.
-        cause = exc.__context__ if isinstance(exc, S3UploadFailedError) else exc
-        if not isinstance(cause, ClientError):
-            raise Unavailable(f"S3 cannot be used: {type(cause or exc).__name__}") from exc
-        if may_be_missing and _code(cause) in ("404", "NoSuchKey", "NotFound"):
-            raise ObjectNotFound() from exc
-        kind = _NoMultipart if _code(cause) in ("NotImplemented", "MethodNotAllowed", "NoSuchUpload") else Unavailable
-        raise kind(f"S3 refused: {_code(cause)}") from exc

@@ -12,7 +12,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from jobs.errors import Unavailable
+from jobs.errors import ObjectStoreAway
 from jobs.objects.base import CHUNK_BYTES
 
 
@@ -53,16 +53,16 @@ def check_stored(client: Any, bucket: str, name: str, content: Path | bytes, siz
         etags: its possible ETags.
 
     Raises:
-        Unavailable: the bucket has no such object, or another one.
+        ObjectStoreAway: the bucket has no such object, or another one.
     """
     try:
         head = client.head_object(Bucket=bucket, Key=name)
     except ClientError as exc:
         if exc.response["Error"]["Code"] != "404":
             raise
-        raise Unavailable("S3 accepted an upload, but does not have the object") from exc
+        raise ObjectStoreAway("S3 accepted an upload, but does not have the object") from exc
     if head.get("ContentLength") != size_bytes:
-        raise Unavailable(f"S3 accepted {size_bytes} bytes, but has {head.get('ContentLength')}")
+        raise ObjectStoreAway(f"S3 accepted {size_bytes} bytes, but has {head.get('ContentLength')}")
     # The ETags of objects encrypted by KMS do not depend on the content. Reading all of them back would be too much.
     if head.get("ETag", "").strip('"') in etags or head.get("ServerSideEncryption", "").startswith("aws:kms"):
         return
@@ -71,7 +71,7 @@ def check_stored(client: Any, bucket: str, name: str, content: Path | bytes, siz
         stored.update(chunk)
     with opened(content) as file:
         if stored.digest() != hashlib.file_digest(file, "sha256").digest():
-            raise Unavailable("S3 accepted an upload, but has another content")
+            raise ObjectStoreAway("S3 accepted an upload, but has another content")
 
 
 def _md5(data: bytes = b"") -> Any:

@@ -29,6 +29,7 @@ key                       type     holds
 ``assigned``              zset     jobs sent to a worker, by the time they may be sent again
 ``delivering``            zset     jobs being delivered, by the time they may be sent again
 ``away``                  hash     host → time at which it may try an unreachable object store again, ms
+``away_why``              hash     host → what its deliveries wait for, for people
 ``deadlines``             zset     waiting jobs by the time they must have started
 ``expiring``              zset     ended jobs without files by the time their record is deleted
 ``due``                   zset     stored objects by the time they may be removed; ``…/`` stands for all objects below
@@ -109,6 +110,7 @@ NODES = PREFIX + "nodes"
 ASSIGNED = PREFIX + "assigned"
 DELIVERING = PREFIX + "delivering"
 AWAY = PREFIX + "away"
+AWAY_WHY = PREFIX + "away_why"
 DEADLINES = PREFIX + "deadlines"
 EXPIRING = PREFIX + "expiring"
 DUE = PREFIX + "due"

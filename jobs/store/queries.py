@@ -28,8 +28,8 @@ class Fleet:
     submitted: int
     #: Hosts with a delivery worker.
     delivery_nodes: list[str]
-    #: Hosts whose deliveries wait for the object store.
-    away_nodes: list[str]
+    #: Hosts whose deliveries wait for the object store, each with the reason; '' if it is unknown.
+    away_nodes: dict[str, str]
     #: Paused slots; ``*`` for the whole queue.
     paused: list[str]
     #: Number of waiting jobs by model.
@@ -138,16 +138,19 @@ def fleet(store: JobStore, only_slot: str = "") -> Fleet:
         ("hgetall", keys.WAITING),
         ("hgetall", keys.COUNTERS),
         ("hgetall", keys.PINS),
+        ("hgetall", keys.AWAY_WHY),
     ]
     commands += [("zcard", keys.STATE + state) for state in JobState]
     replies = store.call(lambda c: _pipelined(c, commands))
-    names, nodes, away, paused, waiting, counters, pins = replies[:7]
+    names, nodes, away, paused, waiting, counters, pins, reasons = replies[:8]
     return Fleet(
-        counts=dict(zip(map(str, JobState), replies[7:], strict=True)),
+        counts=dict(zip(map(str, JobState), replies[8:], strict=True)),
         slots=_slots(store, sorted(name for name in names if only_slot in ("", name))),
         submitted=int(counters.get("submitted") or 0),
         delivery_nodes=sorted(nodes),
-        away_nodes=sorted(node for node, at in away.items() if int(at) / 1000 > now - AWAY_SHOWN_S),
+        away_nodes={
+            node: reasons.get(node, "") for node, at in sorted(away.items()) if int(at) / 1000 > now - AWAY_SHOWN_S
+        },
         paused=sorted(paused),
         waiting_models=_counted("model:", waiting),
         waiting_classes=_counted("class:", waiting),

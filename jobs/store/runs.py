@@ -167,16 +167,22 @@ class RunStore(Scripts):
         """
         return int(self.script("claim_delivery", id=job_id, attempt=attempt, owner=owner))
 
-    def defer(self, job_id: str, attempt: int, owner: str, wait_s: float, *, away: bool) -> int:
+    def defer(self, job_id: str, attempt: int, owner: str, wait_s: float, *, away: bool, why: str = "") -> int:
         """Give a delivery up for now; the sweep sends it again after ``wait_s``.
 
-        ``away``: the object store does not answer. Until it does, one delivery of the host tries it at a time.
+        Args:
+            job_id, attempt: the job.
+            owner: who claimed the delivery.
+            wait_s: pause before the next attempt, seconds.
+            away: the object store does not answer. Until it does, one delivery of the host tries it at a time.
+            why: what the delivery waits for; callers are shown it.
 
         Returns:
             How many deliveries of this attempt failed for another reason.
         """
         failures = self.script(
-            "defer_delivery", id=job_id, attempt=attempt, owner=owner, wait_ms=int(wait_s * 1000), away=int(away)
+            "defer_delivery", id=job_id, attempt=attempt, owner=owner, wait_ms=int(wait_s * 1000), away=int(away),
+            why=why[:MAX_REASON_CHARS],
         )
         return int(failures)
 

@@ -72,6 +72,33 @@ def test_a_terminal_shows_one_line_in_place(monkeypatch: pytest.MonkeyPatch) -> 
     assert terminal.getvalue().count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("job", "text"),
+    [
+        ({"state": "queued", "position": 1, "waiting_for": "model sdxl"},
+         "waiting, position 1, for a worker with model sdxl; none is running"),
+        ({"state": "queued", "position": 3, "waiting_for": "resume of the queue"},
+         "waiting, position 3, for resume of the queue"),
+        ({"state": "delivering", "waiting_for": "the object store: S3 refused: the bucket does not exist"},
+         "saving, for the object store: S3 refused: the bucket does not exist"),
+        ({"state": "delivering", "waiting_for": "a delivery worker"}, "saving, for a delivery worker"),
+    ],
+)  # fmt: skip
+def test_the_reason_of_a_wait_is_shown_whole(
+    monkeypatch: pytest.MonkeyPatch, job: dict[str, object], text: str
+) -> None:
+    for name, value in {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    terminal, log = Terminal(), io.StringIO()
+    with ProgressBar("", terminal) as bar, ProgressBar("", log) as lines:
+        bar.update(Job(id="a", **{**job, "waiting_for": None}))  # type: ignore[arg-type]
+        bar.update(Job(id="a", **job))  # type: ignore[arg-type]
+        lines.update(Job(id="a", **{**job, "waiting_for": None}))  # type: ignore[arg-type]
+        lines.update(Job(id="a", **job))  # type: ignore[arg-type]
+    assert terminal.getvalue().rpartition("\r\x1b[2K")[2].partition("\n")[0].strip() == text
+    assert log.getvalue().splitlines()[-1] == text
+
+
 def test_a_narrow_terminal_keeps_to_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "44")

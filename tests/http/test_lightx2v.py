@@ -45,7 +45,7 @@ def test_a_video_from_text(service: Service, path: str) -> None:
     assert created == {
         "task_id": task_id, "task_status": "pending", "save_video_path": "cats/boxing.mp4",
         "save_result_path": "cats/boxing.mp4", "status": "pending", "state": "queued", "model": "tiny-video",
-        "position": 0, "eta_s": None, "warnings": [],
+        "position": 0, "eta_s": None, "waiting_for": None, "warnings": [],
     }  # fmt: skip
     finish(service)
     ended = status(service, task_id)
@@ -70,7 +70,7 @@ def test_the_status_has_the_keys_of_all_versions_and_the_progress(service: Servi
     assert set(body) == {
         "task_id", "status", "success", "start_time", "end_time", "completion_time", "error", "error_type",
         "save_video_path", "save_result_path", "state", "model", "stage", "step", "steps", "percent", "position",
-        "eta_s", "slot", "device", "warnings", "request",
+        "waiting_for", "eta_s", "slot", "device", "warnings", "request",
     }  # fmt: skip
     assert (body["status"], body["step"], body["steps"], body["percent"]) == ("processing", 2, 4, 50)
     assert (body["end_time"], body["success"], body["slot"]) == (None, False, "gpu0")

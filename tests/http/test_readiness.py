@@ -92,7 +92,8 @@ def test_a_missing_bucket_and_a_dead_endpoint_are_named(
 ) -> None:
     store = lambda **options: s3.store_of(**options).check  # noqa: E731
     assert readiness.Check(store(), "it").problem() == ""
-    assert readiness.Check(store(S3_BUCKET="missing"), "it").problem() == "S3 refused: 404"
+    missing = readiness.Check(store(S3_BUCKET="missing"), "it").problem()
+    assert missing == "S3 refused: the bucket does not exist (NoSuchBucket)"
     dead = readiness.Check(store(S3_ENDPOINT_URL="http://127.0.0.1:9"), "it").problem()
     assert dead == "S3 cannot be used: EndpointConnectionError"
 
@@ -101,6 +102,8 @@ def test_deliveries_that_wait_for_the_object_store_are_named(services: Callable[
     service = opened(services())
     service.redis.hset(keys.AWAY, "host", int(service.redis.time()[0] * 1000))
     assert state(service) == (503, ["deliveries of host wait for the object store"])
+    service.redis.hset(keys.AWAY_WHY, "host", "the object store: S3 refused: SlowDown")
+    assert state(service) == (503, ["deliveries of host wait for the object store: S3 refused: SlowDown"])
 
 
 def test_a_check_that_hangs_delays_nobody_and_runs_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,8 +32,10 @@ def test_deliveries_of_a_store_that_is_back_begin_within_seconds(start: Start, s
         assert slot["waiting_for"].startswith("delivery of computed frames")
         states = [stack.status(job_id)["state"] for job_id in ids]
         assert states == ["delivering"] * 3 + ["queued"] * 3  # the third exceeded the limit
-        assert stack.status(ids[3])["waiting_for"] == "room in the spool of slot gpu0"
         wait_for(lambda: stack.fleet()["object_store_away"], "the outage to be noticed")
+        waiting_for = stack.status(ids[3])["waiting_for"]
+        assert waiting_for.startswith("room in the spool of slot gpu0 (delivery of computed frames: ")
+        assert waiting_for.endswith("for the object store: S3 cannot be used: EndpointConnectionError)")
         tried = stack.log("io").count("delivery failed")
         wait_for(lambda: stack.log("io").count("delivery failed") >= tried + 2, "further tries")
         stack.kill("io")  # a restart during the outage

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,13 @@ import pytest
 import requests
 from PIL import Image
 
+import framemill
+from framemill.cli.progress import ProgressBar
 from tests.support import drawn_models
 from tests.support.harness import Stack, wait_for
 from tests.support.s3_server import LINK_TTL_S, S3Server
+
+Misset = Callable[[S3Server], AbstractContextManager[None]]
 
 
 @pytest.fixture(scope="module")
@@ -132,20 +138,61 @@ def test_while_the_bucket_is_away_the_gpu_goes_on_and_nothing_is_lost(s3_stack: 
         assert len(s3.files(job_id)) == 2  # with its thumbnail
 
 
-def test_a_wrong_secret_is_named_in_the_log_and_loses_nothing(s3_stack: Stack, s3: S3Server) -> None:
-    s3_stack.kill("io", signal.SIGTERM)
-    s3_stack.worker("io", AWS_SECRET_ACCESS_KEY="wrong")
+@contextmanager
+def _refused_credentials(s3: S3Server) -> Iterator[None]:
+    s3.stop()
+    s3.start(secret="another one")
     try:
-        job_id = _delivering(s3_stack)
-        _logged(s3_stack, job_id, "delivery failed", "SignatureDoesNotMatch")
-        assert s3_stack.status(job_id)["state"] == "delivering"
-        assert "wait for the object store" in " ".join(s3_stack.get("/readyz").json()["missing"])
-        assert "a secret" not in s3_stack.log("io")
+        yield
     finally:
-        s3_stack.kill("io", signal.SIGTERM)
-        s3_stack.worker("io")
-    view = s3_stack.wait(job_id)
-    assert (view["state"], view["attempt"]) == ("succeeded", 1)
+        s3.stop()
+        s3.start()
+
+
+@contextmanager
+def _missing_bucket(s3: S3Server) -> Iterator[None]:
+    elsewhere = s3.bucket.parent.with_name("elsewhere")
+    s3.stop()
+    s3.bucket.rename(elsewhere)
+    s3.start()  # a running one remembers its buckets
+    try:
+        yield
+    finally:
+        s3.stop()
+        elsewhere.rename(s3.bucket)
+        s3.start()
+
+
+@pytest.mark.parametrize(
+    ("misset", "reason"),
+    [
+        (_refused_credentials, "S3 refused: the secret key is wrong (SignatureDoesNotMatch)"),
+        (_missing_bucket, "S3 refused: the bucket does not exist (NoSuchBucket)"),
+    ],
+)
+def test_what_an_operator_must_correct_is_said_everywhere_and_loses_nothing(
+    s3_stack: Stack, s3: S3Server, capsys: pytest.CaptureFixture[str], misset: Misset, reason: str
+) -> None:
+    waits = f"the object store: {reason}"
+    with misset(s3):
+        job_id, other = _delivering(s3_stack), _delivering(s3_stack)
+        for each in (job_id, other):  # the delivery that tries, and the one that waits for its result
+            s3_stack.wait_until(each, lambda view: view["waiting_for"] == waits, "the reason in its status")
+            assert s3_stack.status(each)["state"] == "delivering"
+        missing = s3_stack.get("/readyz").json()["missing"]
+        assert reason in missing
+        assert any(line.startswith("deliveries of ") and line.endswith(f" wait for {waits}") for line in missing)
+        _logged(s3_stack, "", "ERROR", "delivery failed", reason)
+        assert "a secret" not in s3_stack.log("io")
+        ends_waiting = pytest.raises(framemill.WaitTimeout)
+        with framemill.Client(s3_stack.url("")) as client, ProgressBar(clock=count().__next__) as bar, ends_waiting:
+            client.wait(job_id, bar.update, timeout_s=1.5)
+        assert f"saving, for {waits}\n" in capsys.readouterr().err
+        refused = s3_stack.start_refused("celery", "-A", "tasks", "worker", "-Q", "io", "-n", "second")
+        assert refused == f"cannot start: S3_BUCKET media at {s3.url}: {reason}"
+    for each in (job_id, other):
+        view = s3_stack.wait(each)
+        assert (view["state"], view["attempt"], view["waiting_for"]) == ("succeeded", 1, None)
 
 
 def test_a_job_cancelled_during_its_upload_leaves_nothing_behind(s3_stack: Stack, s3: S3Server) -> None:

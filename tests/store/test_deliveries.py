@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from jobs.record import Output
-from jobs.store import keys
+from jobs.store import keys, queries
 from tests.support.store_driver import StoreDriver
 
 # ---- a slot whose spool is full
@@ -35,7 +35,7 @@ def test_a_job_says_that_it_waits_for_room(driver: Callable[..., StoreDriver]) -
     here.open("gpu0")
     here.store.heartbeat("gpu0", "host:1:1", {"blocked": "delivery"})
     job_id = here.submit()
-    assert (here.at(), here.forecast(job_id).waiting_for) == (("", 0), "room in the spool of slot gpu0")
+    assert (here.at(), here.forecast(job_id).waiting_for) == (("", 0), "room in the spool of slot gpu0 (delivery)")
     here.store.register("gpu0", "host:1:1", {"models": '["m"]', "blocked": "delivery"})
     assert here.at() == ("", 0)
     here.store.register("gpu0", "host:1:1", {"models": '["m"]', "blocked": ""})
@@ -69,6 +69,51 @@ def test_while_the_object_store_is_away_one_delivery_of_a_host_tries_it(driver: 
     assert here.store.deliver(third, 1, "io:1", [])
     assert here.store.claim(first, 1, "io:2") == 2  # the object store is back
     assert here.store.claim(second, 1, "io:3") == 2
+
+
+def test_a_job_says_what_its_delivery_waits_for(driver: Callable[..., StoreDriver]) -> None:
+    here = driver()
+    first, second, third = computed(here, 3)
+
+    def reasons() -> list[str | None]:
+        return [here.forecast(job_id).waiting_for for job_id in (first, second, third)]
+
+    assert reasons() == ["a delivery worker"] * 3
+    here.redis.zadd(keys.NODES, {"host": 2e9})
+    assert reasons() == [None] * 3
+    assert here.store.claim(first, 1, "io:1") == 1
+    here.store.defer(first, 1, "io:1", 60, away=True, why="the object store: it is away")
+    assert here.store.claim(second, 1, "io:1") == 0
+    assert reasons() == ["the object store: it is away"] * 2 + [None]  # the third has not been tried
+    assert queries.fleet(here.store).away_nodes == {"host": "the object store: it is away"}
+    waiting = here.submit()
+    here.store.heartbeat("gpu0", "host:1:1", {"blocked": "delivery", "node": "host"})
+    here.start()
+    here.store.finish_run(waiting, 1, slot="gpu0", node="host", run_s=1, blocked="delivery")
+    assert here.forecast(here.submit()).waiting_for == (
+        "room in the spool of slot gpu0 (delivery, for the object store: it is away)"
+    )
+    here.store.defer(first, 1, "io:1", 0, away=True)  # no longer its delivery: changes nothing
+    here.redis.hset(keys.AWAY, "host", 1)
+    assert here.store.claim(first, 1, "io:2") == 2
+    assert here.store.deliver(first, 1, "io:2", [])
+    assert reasons()[0] is None
+    assert here.store.claim(second, 1, "io:2") == 1
+    here.store.defer(second, 1, "io:2", 0, away=False, why="another attempt to store its output")
+    assert reasons()[1] == "another attempt to store its output"
+    assert queries.fleet(here.store).away_nodes == {}
+
+
+def test_listeners_of_a_delivery_hear_the_reason_once(driver: Callable[..., StoreDriver]) -> None:
+    here = driver()
+    [job_id] = computed(here, 1)
+    before = here.redis.xlen(keys.EVENTS)
+    for number in range(3):
+        here.store.claim(job_id, 1, f"io:{number}")
+        here.store.defer(job_id, 1, f"io:{number}", 0, away=True, why="the object store: it is away")
+    [(_, newest)] = here.redis.xrevrange(keys.EVENTS, count=1)
+    assert '"delivery_problem":"the object store: it is away"' in newest["event"]
+    assert here.redis.xlen(keys.EVENTS) == before + 1
 
 
 def test_an_outage_of_any_length_is_no_failure_of_the_output(driver: Callable[..., StoreDriver]) -> None:

@@ -16,9 +16,18 @@ import pytest
 import requests
 from botocore.exceptions import ClientError
 
-from jobs.errors import BadSetting, ObjectNotFound, Unavailable
+from jobs.errors import (
+    BadSetting,
+    ObjectNotFound,
+    ObjectRefused,
+    ObjectStoreAway,
+    ObjectStoreMisset,
+    Unavailable,
+)
 from jobs.objects.base import CHUNK_BYTES, ObjectStore
 from jobs.objects.local import LocalStore
+from jobs.objects.s3 import S3Store
+from jobs.objects.s3_errors import translated
 from jobs.settings import Settings
 from tests.support.s3_server import S3Server
 
@@ -163,6 +172,50 @@ def test_a_store_that_cannot_be_written_says_so_and_may_be_tried_again(unusable:
         unusable.stat(KEY)
     link = unusable.url(KEY)
     assert link is None or requests.get(link, timeout=10).status_code == 404
+
+
+def test_a_store_shows_that_it_can_be_written_and_keeps_nothing(objects: ObjectStore, unusable: ObjectStore) -> None:
+    objects.check_write()
+    assert list(objects.list("outputs/write-check/")) == []
+    for check in (unusable.check, unusable.check_write):
+        with pytest.raises(ObjectStoreMisset, match=r"does not exist \(NoSuchBucket\)|Not a directory|File exists"):
+            check()
+
+
+@pytest.mark.parametrize(
+    ("environment", "kind", "reason"),
+    [
+        ({"AWS_SECRET_ACCESS_KEY": "wrong"}, ObjectStoreMisset, "the secret key is wrong (SignatureDoesNotMatch)"),
+        ({"AWS_ACCESS_KEY_ID": "wrong"}, ObjectStoreMisset, "(AccessDenied)|(InvalidAccessKeyId)"),
+        ({"S3_BUCKET": "No Bucket"}, ObjectStoreMisset, "no bucket can have this name (ParamValidationError)"),
+        ({"S3_ENDPOINT_URL": "http://127.0.0.1:9"}, ObjectStoreAway, "EndpointConnectionError"),
+    ],
+)  # fmt: skip
+def test_what_only_an_operator_can_end_is_told_from_what_passes(
+    s3: S3Server, environment: dict[str, str], kind: type[ObjectStoreAway], reason: str
+) -> None:
+    with pytest.raises(ObjectStoreAway) as caught:
+        s3.store_of(**environment).check()
+    assert type(caught.value) is kind
+    assert any(part in caught.value.message for part in reason.split("|"))
+
+
+def test_an_endpoint_that_is_no_address_is_named() -> None:
+    with pytest.raises(ObjectStoreMisset, match="S3_ENDPOINT_URL is not an address"):
+        S3Store(Settings.from_env({"S3_BUCKET": "media", "S3_ENDPOINT_URL": "nonsense"})).check()
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("EntityTooLarge", ObjectRefused), ("ExpiredToken", ObjectStoreMisset), ("SlowDown", ObjectStoreAway),
+        ("InternalError", ObjectStoreAway), ("503", ObjectStoreAway), ("413", ObjectRefused),
+    ],
+)  # fmt: skip
+def test_a_code_of_s3_is_of_one_kind(code: str, kind: type[ObjectStoreAway]) -> None:
+    with pytest.raises(ObjectStoreAway, match=code) as caught, translated():
+        raise ClientError({"Error": {"Code": code}}, "PutObject")
+    assert type(caught.value) is kind
 
 
 def test_ranges_of_a_server_that_sends_whole_files(s3: S3Server, tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ OBSTACLES = [
     (drains, starts_again, "model m"),
     (falls_silent, recovers, "model m"),
     (is_paused, resumes, "resume of slot gpu0"),
-    (is_blocked, is_unblocked, "room in the spool of slot gpu0"),
+    (is_blocked, is_unblocked, "room in the spool of slot gpu0 (spool)"),
     (queue_pauses, queue_resumes, "resume of the queue"),
 ]
 
@@ -95,7 +95,7 @@ def test_several_obstacles_must_all_end(driver: Open) -> None:
     job_id = here.submit()
     assert here.forecast(job_id).waiting_for == "resume of slot gpu0"
     resumes(here)
-    assert here.forecast(job_id).waiting_for == "room in the spool of slot gpu0"
+    assert here.forecast(job_id).waiting_for == "room in the spool of slot gpu0 (spool)"
     is_unblocked(here)
     assert here.forecast(job_id).waiting_for == "resume of the queue"
     assert here.at() == ("", 0)

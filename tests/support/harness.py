@@ -100,6 +100,15 @@ class Stack(Api):
         log.close()
         return self.processes[name]
 
+    def start_refused(self, command: str, *arguments: str, **environment: str) -> str:
+        """Run a process that cannot start; return the last line that it writes."""
+        done = subprocess.run(
+            [BIN / command, *arguments], cwd=PROJECT_ROOT, env={**os.environ, **self.environment, **environment},
+            capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        assert done.returncode != 0
+        return done.stderr.splitlines()[-1]
+
     def first_key(self, service: str = "ops") -> str:
         """Create an admin key on the server's host; return its secret when the processes know it, within a second."""
         secret = KeyRing(self.store).create(Caller(key_id=service, role=Role.ADMIN))

@@ -32,8 +32,8 @@ class S3Server:
         }  # fmt: skip
         self.store = self.store_of()
 
-    def start(self) -> None:
-        command = ["rclone", "serve", "s3", f"--addr=127.0.0.1:{self.port}", "--auth-key=framemill,a secret"]
+    def start(self, secret: str = "a secret") -> None:
+        command = ["rclone", "serve", "s3", f"--addr=127.0.0.1:{self.port}", f"--auth-key=framemill,{secret}"]
         self.process = subprocess.Popen(
             [BIN / command[0], *command[1:], "--config=/dev/null", self.bucket.parent],
             stderr=subprocess.DEVNULL,

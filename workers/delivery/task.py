@@ -16,15 +16,12 @@ from jobs.store.queries import find
 from tasks.celery_app import DELIVER, app
 from tasks.runtime import dispatcher, settings, store
 from workers.broken_process import end_process, has_too_few_descriptors, has_too_little_memory, is_half_imported
+from workers.delivery import problems
 
 logger = logging.getLogger(__name__)
 
-#: A delivery fails for good after this many failures, those of an unavailable object store not counted.
-MAX_FAILURES = 4
 #: Pause before the next attempt, seconds; doubled after each failure.
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
-#: Longest pause while the object store is away, seconds. Short, because only one delivery of the host retries then.
-LONGEST_AWAY_S = 5.0
+FIRST_PAUSE_S = 2.0
 
 
 @app.task(name=DELIVER, ignore_result=True)
@@ -86,18 +83,19 @@ def _claim_renewed(job_id: str, attempt: int, owner: str) -> Iterator[None]:
 
 def _defer(job_id: str, attempt: int, owner: str, number: int, exc: Exception) -> str:
     """Retry a failed delivery later, unless it has failed too often."""
-    # Too few descriptors say nothing about the output. Too little memory may: an output can be too large for this host.
-    away = isinstance(exc, Unavailable) or is_half_imported(exc) or has_too_few_descriptors(exc)
-    pause_s = min(LONGEST_AWAY_S if away else LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(number - 1, 10))
-    if not away and has_too_little_memory(exc):
-        pause_s = LONGEST_PAUSE_S
-    logger.warning(
+    problem = problems.of(exc)
+    pause_s = min(problem.longest_pause_s, FIRST_PAUSE_S * 2 ** min(number - 1, 10))
+    if not problem.away and has_too_little_memory(exc):
+        pause_s = problem.longest_pause_s
+    logger.log(
+        logging.ERROR if problem.needs_operator else logging.WARNING,
         "delivery failed", exc_info=not isinstance(exc, FramemillError),
         extra={"job_id": job_id, "delivery": number, "error": repr(exc), "again_in_s": pause_s},
     )  # fmt: skip
-    if store().defer(job_id, attempt, owner, pause_s, away=away) < MAX_FAILURES:
+    failures = store().defer(job_id, attempt, owner, pause_s, away=problem.away, why=problem.waiting_for)
+    if failures < problem.most_failures:
         return "deferred"
-    return _fail(job_id, attempt, code="delivery_failed", message=f"the output could not be stored: {exc}")
+    return _fail(job_id, attempt, code="delivery_failed", message=f"the output could not be stored: {problem.text}")
 
 
 def _fail(job_id: str, attempt: int, *, code: str, message: str) -> str:

@@ -17,7 +17,7 @@ from jobs.errors import BadSetting, Unavailable
 from jobs.log import configure
 from jobs.slots.residency import memory_facts
 from jobs.slots.slot import owner_name, slot_of
-from jobs.startup import cannot_start, verify
+from jobs.startup import cannot_start, log_notes, verify
 from tasks.celery_app import app
 from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, backends, settings, store
 from workers.parent.child import prepare
@@ -84,7 +84,7 @@ def _prepare_queues(sender: str, instance: Any, **_: Any) -> None:
     """Before the pool forks: set the environment of the child, and add this host's own delivery queue to ``io``."""
     queues = list(instance.app.amqp.queues.consume_from)
     try:
-        verify(settings())
+        log_notes(verify(settings()))
         slot = slot_of(queues, backends())
         if "io" in queues:
             moderation.verify(settings(), outputs=True)

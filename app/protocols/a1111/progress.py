@@ -13,6 +13,7 @@ from marshmallow import INCLUDE
 from app.access import auth
 from app.extensions import dispatcher, store
 from app.fields import Flag, Text, TextSchema, Whole, load
+from app.submit import forecast_of
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import previews, queries
@@ -136,8 +137,20 @@ def progress_body(*, with_picture: bool) -> dict[str, Any]:
         "eta_relative": current.eta_s,
         "state": _state(current),
         "current_image": current.picture() if with_picture else None,
-        "textinfo": None if current.has_started else "Waiting...",
+        "textinfo": _text(current),
     }
+
+
+def _text(current: OpenRequest) -> str | None:
+    """Return what the request waits for, if anything."""
+    return _reason(current) or (None if current.has_started else "Waiting...")
+
+
+def _reason(current: OpenRequest) -> str:
+    """Return what keeps the request from going on; '' if nothing does."""
+    job = current.current_job
+    waiting_for = forecast_of(job).waiting_for if job else None
+    return f"Waiting for {waiting_for}" if waiting_for else ""
 
 
 def _state(current: OpenRequest | None) -> dict[str, Any]:
@@ -210,6 +223,8 @@ def task_progress(body: dict[str, Any]) -> dict[str, Any]:
     if not open_request.has_started:
         waiting = pending_tasks()["tasks"]
         place = f"In queue: {waiting.index(request_id) + 1}/{len(waiting)}" if request_id in waiting else "Waiting..."
+        if reason := _reason(open_request):
+            place = f"{place}. {reason}" if request_id in waiting else reason
         return _task(queued=True, textinfo=place)
     job = open_request.running_job
     step = (job.preview_step if job else None) or -1

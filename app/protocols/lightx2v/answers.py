@@ -23,6 +23,7 @@ class LightX2VCreatedAnswer(Answer):
     state = fields.String(**doc("State of the job.", enum=[*JobState]))
     model = fields.String(**doc())
     position = fields.Integer(**doc("1 is next, 0 has a slot, null is over.", null=True))
+    waiting_for = fields.String(**doc("What keeps it from going on.", null=True))
     eta_s = fields.Float(**doc("Expected seconds until it is computed.", null=True))
     warnings = texts()
 
@@ -52,6 +53,7 @@ class LightX2VStatusAnswer(LightX2VSummaryAnswer):
     steps = fields.Integer(**doc())
     percent = fields.Integer(**doc())
     position = fields.Integer(**doc(null=True))
+    waiting_for = fields.String(**doc("What keeps it from going on.", null=True))
     eta_s = fields.Float(**doc(null=True))
     slot = fields.String(**doc(null=True))
     device = fields.String(**doc(null=True))

@@ -67,7 +67,7 @@ def created_task(job: Job, forecast: Forecast, *, single: bool) -> dict[str, Any
 
 def _place(forecast: Forecast) -> dict[str, Any]:
     eta_s = None if forecast.eta_s is None else round(forecast.eta_s, 2)
-    return {"position": forecast.position, "eta_s": eta_s}
+    return {"position": forecast.position, "eta_s": eta_s, "waiting_for": forecast.waiting_for}
 
 
 def times(job: Job) -> dict[str, Any]:

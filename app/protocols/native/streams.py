@@ -207,6 +207,8 @@ def _data(event: Event, signer: LinkSigner | None) -> dict[str, Any]:
         "eta_s": float(fields["eta_s"]) if "eta_s" in fields else None,
     }
     data |= {name: fields[name] for name in ("slot", "device") if name in fields}
+    if "delivery_problem" in fields:
+        data["waiting_for"] = fields["delivery_problem"]
     if "preview" in fields:
         data["preview"] = preview_view(event.job_id, int(fields["preview"]), signer)
     return data

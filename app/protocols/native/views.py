@@ -24,7 +24,7 @@ def fleet_view(fleet: Fleet, version: str, sees: Callable[[str], bool]) -> dict[
     return {
         "slots": [slot_view(slot, fleet, sees) for slot in fleet.slots],
         "delivery": fleet.delivery_nodes,
-        "object_store_away": fleet.away_nodes,
+        "object_store_away": list(fleet.away_nodes),
         "version": version,
     }
 

@@ -1,6 +1,6 @@
 -- Begin or renew a delivery. Only one process at a time delivers a job.
 -- Returns the number of this delivery, from 1, or 0 when it must not be made now.
--- include: common, memory, records
+-- include: common, delivery_problems, memory, records
 local id, attempt, owner = unpack(ARGV)
 go_on_without_memory()
 
@@ -18,6 +18,7 @@ if not is_renewal then
   if retry_at and tonumber(retry_at) > now then
     -- The object store is away: encoding now would be wasted.
     redis.call('ZADD', K.DELIVERING, retry_at, id)
+    note_problem(id, redis.call('HGET', K.AWAY_WHY, node))
     return 0
   elseif retry_at then
     redis.call('HSET', K.AWAY, node, int(now + PROBE_MS))

@@ -1,7 +1,7 @@
 -- delivering → succeeded: the outputs (JSON) are stored, publish them.
 -- Returns 1, or 0 when the attempt or the delivery is not current: its files are then removed. A repeated call gets the
 -- same answer.
--- include: common, files, lifecycle, memory, records
+-- include: common, delivery_problems, files, lifecycle, memory, records
 local id, attempt, owner, outputs = unpack(ARGV)
 go_on_without_memory()
 
@@ -12,7 +12,7 @@ if not is_current(id, attempt, STATE.DELIVERING) or job_get(id, 'delivery_owner'
   end
   return 0
 end
-redis.call('HDEL', K.AWAY, job_get(id, 'node'))
+object_store_is_back(job_get(id, 'node'))
 redis.call('HSET', K.JOB .. id, 'outputs', outputs)
 -- The newest file of a path replaces an earlier one, as it would on a disk. The earlier job keeps its output.
 local key, path = unpack(redis.call('HMGET', K.JOB .. id, 'key', 'path'))

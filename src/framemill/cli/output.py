@@ -60,6 +60,8 @@ def summary(job: Job) -> str:
     if job.state == "running":
         parts.append(f"step {job.step or 0}/{job.steps}" if job.steps else job.stage or "")
         parts.append(percent(job))
+    if job.waiting_for:
+        parts.append(f"needs {job.waiting_for}")
     if job.eta_s is not None and not job.finished:
         parts.append(f"{duration(job.eta_s)} left")
     if job.slot and not job.finished:

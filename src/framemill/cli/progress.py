@@ -45,7 +45,7 @@ class ProgressBar:
         in_place = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
         self._update = self._redraw if in_place else self._write_line
-        self._last_state: tuple[str, str | None] | None = None
+        self._last_state: tuple[str | None, ...] | None = None
         self._last_written = 0.0
         self._last_text = ""
 
@@ -76,7 +76,7 @@ class ProgressBar:
         self._last_text = text
 
     def _write_line(self, job: Job, text: str) -> None:
-        now, state = self._clock(), (job.state, job.stage)
+        now, state = self._clock(), (job.state, job.stage, job.waiting_for)
         if state == self._last_state and now - self._last_written < PLAIN_INTERVAL_S:
             return
         self._last_state, self._last_written, self._last_text = state, now, text
@@ -89,7 +89,7 @@ def progress_text(job: Job) -> str:
     left = "" if job.eta_s is None else f", {duration(job.eta_s)} left"
     if job.state == "queued":
         # Position 0: the job is already on its way to a worker.
-        return (f"waiting, position {job.position}" if job.position else "waiting") + left
+        return (f"waiting, position {job.position}" if job.position else "waiting") + left + waiting_text(job)
     if job.state == "running" and not job.steps:
         return (job.stage or "starting") + left
     if job.state == "running":
@@ -97,11 +97,23 @@ def progress_text(job: Job) -> str:
         text = f"step {step}/{job.steps}{left}"
         percent = "" if job.stage_percent is None else f" {job.stage_percent} %"
         return f"{text}, {job.stage}{percent}" if job.stage and step == 0 else text
-    return {"delivering": "saving", "succeeded": "done"}.get(job.state, job.state)
+    if job.state == "delivering":
+        return "saving" + waiting_text(job)
+    return "done" if job.state == "succeeded" else job.state
+
+
+def waiting_text(job: Job) -> str:
+    """Format what keeps a job from going on, such as ``, for resume of the queue``; empty if nothing does."""
+    thing = job.waiting_for or ""
+    if thing.startswith("model "):
+        return f", for a worker with {thing}; none is running"
+    return f", for {thing}" if thing else ""
 
 
 def done_share(job: Job) -> float | None:
     """Return the part of the steps that is done, 0 to 1; None for a state without a bar."""
+    if job.waiting_for:
+        return None  # the reason needs the room
     if job.state in ("delivering", "succeeded"):
         return 1.0
     if job.state == "running" and job.steps:

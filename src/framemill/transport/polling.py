@@ -60,7 +60,8 @@ class Poll:
         if not self._watched:
             wait_s = LONG_POLL_S
         else:
-            wait_s = PLACE_POLL_S if self._last is not None and self._last.state == "queued" else 0.0
+            waits = self._last is not None and self._last.state in ("queued", "delivering")
+            wait_s = PLACE_POLL_S if waits else 0.0
         return wait_s if self._timeout_s is None else max(0.0, min(wait_s, self._left_s(self._timeout_s)))
 
     def received(self, job: Job) -> float:
@@ -100,8 +101,11 @@ class Poll:
 
     @property
     def streams(self) -> bool:
-        """True if the next request should be a stream of events: the job is watched and in progress."""
-        return self._may_stream and self._last is not None and self._last.state in ("running", "delivering")
+        """True if the next request should be a stream of events: the job is watched and runs.
+
+        While it waits, for a worker or for its delivery, polls also show what it waits for.
+        """
+        return self._may_stream and self._last is not None and self._last.state == "running"
 
     def stream_ended(self, events: int, error: ApiError | None = None) -> float:
         """Return the seconds to sleep after a stream of ``events`` events has ended."""

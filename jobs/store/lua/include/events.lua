@@ -4,7 +4,7 @@
 -- Publish the job's present state. `preview_step`: the step of a preview that was just stored, or nil.
 local function emit(id, preview_step)
   local names = {'state', 'attempt', 'slot', 'device', 'stage', 'stage_percent', 'step', 'steps', 'eta_s', 'key',
-    'mailbox'}
+    'mailbox', 'delivery_problem'}
   local values = redis.call('HMGET', K.JOB .. id, unpack(names))
   local event = {task_id = id, preview = preview_step}
   for i, name in ipairs(names) do

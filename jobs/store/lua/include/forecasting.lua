@@ -134,17 +134,29 @@ local function waits_for(record, slots)
   if slots.count > 0 then return is_queue_paused() and 'resume of the queue' or nil end
   if slots.blocked then
     -- Only a GPU is blocked by its spool; a back end is blocked while it is away.
-    return (slots.blocked:find('gpu%d+$') and 'room in the spool of slot ' or 'slot ') .. slots.blocked
+    if not slots.blocked:find('gpu%d+$') then return 'slot ' .. slots.blocked end
+    local node, why = unpack(redis.call('HMGET', K.SLOT .. slots.blocked, 'node', 'blocked'))
+    local store_why = redis.call('HGET', K.AWAY_WHY, node or '')
+    if has(store_why) then why = why .. ', for ' .. store_why end
+    return 'room in the spool of slot ' .. slots.blocked .. ' (' .. why .. ')'
   end
   if slots.paused then return 'resume of slot ' .. slots.paused end
   return has(record.pin) and 'slot ' .. record.pin or 'model ' .. record.model
 end
 
+-- What a delivery waits for, for people; '' when it is being made.
+local function delivery_waits_for(record)
+  local announced_until = tonumber(redis.call('ZSCORE', K.NODES, record.node or '') or 0)
+  if announced_until < now_ms() / 1000 then return 'a delivery worker' end
+  return has(record.delivery_problem) and record.delivery_problem or ''
+end
+
 -- {position, eta_s or '', what the job waits for or ''}. The position is 0 once the job is bound and -1 when it is
 -- over.
 local function forecast(id)
-  local record = job_fields(id, {'state', 'slot', 'model', 'work', 'lane', 'class', 'key', 'eta_s', 'eta_at', 'pin'})
-  if record.state == STATE.DELIVERING then return {0, '', ''} end
+  local record = job_fields(id, {'state', 'slot', 'model', 'work', 'lane', 'class', 'key', 'eta_s', 'eta_at', 'pin',
+    'node', 'delivery_problem'})
+  if record.state == STATE.DELIVERING then return {0, '', delivery_waits_for(record)} end
   if record.state ~= STATE.QUEUED and record.state ~= STATE.RUNNING then return {-1, '', ''} end
   if has(record.slot) then
     local left_s = computed_in_s(id, record)

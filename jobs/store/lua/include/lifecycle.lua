@@ -21,7 +21,7 @@ local function finish(id, state)
   set_state(id, state)
   redis.call('HDEL', K.JOB .. id, 'stage', 'stage_percent', 'eta_s', 'eta_at', 'delivery_owner', 'deliveries',
     'failures', 'next_look_at', 'node_gone_at', 'assigned_at', 'lane', 'sequence', 'node', 'run', 'skips',
-    'skipped_at', 'start_by', 'handed_back')
+    'skipped_at', 'start_by', 'handed_back', 'delivery_problem')
   redis.call('HSET', K.JOB .. id, 'finished_at', int(now))
   redis.call('HINCRBY', K.COUNTERS, state, 1)
   schedule_removal(id, state, now)
@@ -45,7 +45,7 @@ local function requeue(id)
   settle_charge(id, 0)
   redis.call('HDEL', K.JOB .. id, 'slot', 'device', 'run', 'assigned_at', 'started_at', 'stage', 'stage_percent',
     'step', 'eta_s', 'eta_at', 'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'failures',
-    'next_look_at', 'node_gone_at')
+    'next_look_at', 'node_gone_at', 'delivery_problem')
   redis.call('ZREM', K.ASSIGNED, id)
   redis.call('ZREM', K.DELIVERING, id)
   delete_previews(id)
