@@ -21,6 +21,7 @@ from jobs.store import link_secret
 from jobs.store.api_keys import KeyRing
 from tests.support.pictures import PNG
 from tests.support.service import Service, first_key, key
+from workers.parent.webhook_sender import view_of
 
 OLD, NEW, OTHER = "o" * 32, "n" * 32, "x" * 32
 
@@ -141,6 +142,17 @@ def test_pages_of_all_origins_may_read_what_a_link_leads_to(here: Here) -> None:
         assert "Access-Control-Allow-Origin" not in wrong.headers
     plain = here.follow(f"/v1/jobs/{job['id']}/result", headers={**page, **here.shop})
     assert "Access-Control-Allow-Origin" not in plain.headers
+
+
+def test_links_of_webhooks_are_signed_for_the_owner_of_the_job(services: Callable[..., Service]) -> None:
+    here = Here(services(PUBLIC_URL="https://mill.example/gpu/"))
+    job = here.job()
+    view = view_of(here.service.store.get(job["id"]), here.service.store, here.service.objects)
+    for link in (view["outputs"][0]["url"], view["links"]["events"]):
+        assert link.startswith("https://mill.example/gpu/v1/jobs/")
+        assert here.follow(link.removeprefix("https://mill.example/gpu")).status_code == 200
+    here.service.delete("/v1/admin/keys/shop", headers=here.admin)
+    assert code(here.follow(view["links"]["result"].removeprefix("https://mill.example/gpu"))) == REFUSED
 
 
 def test_a_server_without_keys_shows_plain_links(services: Callable[..., Service]) -> None:

@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from jobs.callers import NOBODY
 from jobs.errors import FramemillError, JobNotFound, Unavailable
@@ -25,6 +26,7 @@ from jobs.outbound import webhook as webhooks
 from jobs.outbound.post import PostResult, post
 from jobs.record import Job
 from jobs.signed_links import LinkSigner
+from jobs.store.jobs import JobStore
 from jobs.store.link_secret import secrets_of
 from jobs.store.webhook_outbox import MAX_TRIES, Delivery, WebhookOutbox
 from tasks.runtime import settings, store
@@ -139,16 +141,21 @@ def _post(job: Job, delivery: Delivery, keys: list[str]) -> PostResult:
     if not job.webhook or not keys:
         return PostResult(error="there is no secret that signs")
     # The body is built now, not when the delivery was written: links to outputs expire.
-    forecast = OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
-    signer = LinkSigner.lasting(secrets_of(store())[0], job.key_id, settings().outputs.url_ttl_s)
-    # A job without the owner of a key is one of a server without keys, where links need no signature.
-    base_url = settings().web.public_url.rstrip("/")
-    view = job_view(job, forecast, _objects(), None if job.key_id == NOBODY else signer, base_url)
-    body = webhooks.message(delivery.event, iso(delivery.written_at), view)
+    body = webhooks.message(delivery.event, iso(delivery.written_at), view_of(job, store(), _objects()))
     headers = webhooks.signed_headers(keys, delivery.message_id, int(time.time()), body)
     headers["Content-Type"] = "application/json"
     options = settings().webhooks
     return post(job.webhook.url, body, headers, timeout_s=options.timeout_s, allow_hosts=options.allowed_hosts)
+
+
+def view_of(job: Job, records: JobStore, objects: ObjectStore) -> dict[str, Any]:
+    """Return a job as its webhook shows it, with links for the owner of its key."""
+    options = records.settings
+    forecast = OVER if job.state.is_terminal else records.forecast(job.job_id)[0]
+    signer = None
+    if job.key_id != NOBODY:  # else the server has no keys, and its links need no signature
+        signer = LinkSigner.lasting(secrets_of(records)[0], job.key_id, options.outputs.url_ttl_s)
+    return job_view(job, forecast, objects, signer, options.web.public_url.rstrip("/"))
 
 
 def _settled(
