@@ -1,7 +1,7 @@
 """Read how an image or video was made from the metadata in its file.
 
 ``workers/delivery/encode/metadata.py`` writes the metadata and documents where it is stored. Files of other programs
-yield the text that A1111 writes. Pillow and PyAV, which read the files, are optional and imported when needed.
+yield the text that A1111 writes. Pillow and PyAV, which read all but PNG files, are optional and imported when needed.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from framemill.errors import MissingPackage, NoMetadata
 
 _EXIF_IFD, _USER_COMMENT, _MAKER_NOTE = 0x8769, 0x9286, 0x927C
 _MAKER = b"framemill\0"
+_PNG = b"\x89PNG\r\n\x1a\n"
 #: Larger than any request, in bytes. Limits what a hostile file can unpack to.
 _MAX_JSON_BYTES = 4 * 1024 * 1024
 
@@ -53,7 +54,8 @@ def read_metadata(path: str | PathLike[str]) -> FileMetadata:
     with path.open("rb") as file:
         start = file.read(12)
     is_video = start[4:8] == b"ftyp" or start[:4] == b"\x1aE\xdf\xa3"
-    text, parameters = _of_video(path) if is_video else _of_image(path)
+    read = _of_png if start.startswith(_PNG) else _of_video if is_video else _of_image
+    text, parameters = read(path)
     try:
         request = json.loads(text) if text else {}
     except (ValueError, RecursionError):
@@ -63,6 +65,37 @@ def read_metadata(path: str | PathLike[str]) -> FileMetadata:
     if not request and not parameters:
         raise NoMetadata(f"{path} does not say how it was made")
     return FileMetadata(request, parameters)
+
+
+def _of_png(path: Path) -> tuple[str, str]:
+    """Read the texts of a PNG without Pillow, which takes a file with large texts of other programs for damaged."""
+    texts: dict[bytes, str] = {}
+    with path.open("rb") as file:
+        file.seek(len(_PNG))
+        while head := file.read(8):
+            length, kind = int.from_bytes(head[:4], "big"), head[4:]
+            if len(head) < 8 or not kind.isalpha():
+                raise NoMetadata(f"{path} is a broken PNG file")
+            if kind == b"IEND":
+                break
+            if kind in (b"tEXt", b"zTXt", b"iTXt") and length <= _MAX_JSON_BYTES:
+                name, _, content = file.read(length).partition(b"\0")
+                if name in (b"framemill", b"parameters"):
+                    texts[name] = _text_of_chunk(kind, content)
+                length = 0
+            file.seek(length + 4, 1)  # with the checksum
+    return texts.get(b"framemill", ""), texts.get(b"parameters", "")
+
+
+def _text_of_chunk(kind: bytes, content: bytes) -> str:
+    """Return the text behind the name in a chunk; '' if it is damaged."""
+    is_compressed = kind == b"zTXt" or (kind == b"iTXt" and content[:1] == b"\1")
+    text = {b"tEXt": content, b"zTXt": content[1:], b"iTXt": content[2:].split(b"\0", 2)[-1]}[kind]
+    try:
+        data = zlib.decompressobj().decompress(text, _MAX_JSON_BYTES) if is_compressed else text
+        return data.decode("utf-8" if kind == b"iTXt" else "latin-1")
+    except (zlib.error, UnicodeDecodeError):
+        return ""
 
 
 def _of_image(path: Path) -> tuple[str, str]:
@@ -75,13 +108,10 @@ def _of_image(path: Path) -> tuple[str, str]:
         # Only the header is read: the size of the picture does not matter.
         with (
             warnings.catch_warnings(action="ignore"),
-            Image.open(path, formats=("PNG", "WEBP", "JPEG", "GIF")) as image,
+            Image.open(path, formats=("WEBP", "JPEG", "GIF")) as image,
         ):
-            info = image.info
-            if image.format == "PNG":
-                return _text(info.get("framemill")), _text(info.get("parameters"))
             if image.format == "GIF":
-                return _text(info.get("comment")), ""
+                return _text(image.info.get("comment")), ""
             fields = image.getexif().get_ifd(_EXIF_IFD)
     except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as exc:
         raise NoMetadata(f"{path} is not a PNG, WebP, JPEG, GIF, MP4 or WebM file") from exc

@@ -6,6 +6,7 @@ import json
 import socket
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import requests
@@ -120,8 +121,10 @@ def test_a_file_name_in_any_script_is_downloaded_under_it(service: Service) -> N
         assert response.status_code == 200, response.text
         service.finish()
         task = response.get_json()["task_id"]
-        download = service.get(f"/v1/tasks/{task}/result")
-        assert download.status_code == 200
-        disposition = download.headers["Content-Disposition"]
-        assert disposition.isascii()
-        assert name.isascii() or "filename*=UTF-8''" in disposition
+        for path in (f"/v1/tasks/{task}/result", f"/v1/files/download/{quote(name)}"):
+            for options in ({}, {"headers": {"Range": "bytes=0-3"}}, {"method": "HEAD"}):
+                download = service.client.open(path, **options)
+                assert download.status_code in (200, 206)
+                disposition = download.headers["Content-Disposition"]
+                assert disposition.isascii()
+                assert name.isascii() or f"filename*=UTF-8''{quote(name)}" in disposition

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import zlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from jobs.models.spec import Kind
 from jobs.requests.generation import GenerationRequest, resolve
 from jobs.settings import Settings
 from tests.support.harness import Stack
+from tests.support.pictures import chunk, png
 from workers.delivery import encode
 from workers.delivery.encode import animation, images, video
 
@@ -209,6 +211,23 @@ def test_a_file_of_another_program_is_shown_as_it_is(tmp_path: Path) -> None:
     info = images.Metadata("{}", "a cat\nSteps: 5, Seed: 1")
     Image.new("RGB", (8, 8)).save(tmp_path / "a.jpg", **{**info.exif(), "format": "JPEG"})
     assert inspection.read_metadata(tmp_path / "a.jpg") == inspection.FileMetadata({}, "a cat\nSteps: 5, Seed: 1")
+
+
+def test_large_texts_of_other_programs_do_not_hide_the_own_one(tmp_path: Path) -> None:
+    path = written(tmp_path, request("png"), clip())
+    expected = inspection.read_metadata(path)
+    content = path.read_bytes()
+    for kind in (b"zTXt", b"iTXt"):
+        head = b"workflow\0\1\0\0\0" if kind == b"iTXt" else b"workflow\0\0"
+        large = chunk(kind, head + zlib.compress(bytes(50_000_000)))
+        path.write_bytes(content[:33] + large + content[33:])
+        assert inspection.read_metadata(path) == expected
+    plain = "Steps: 5, Seed: 1, Größe"
+    text = plain.encode("latin-1")
+    for part in (chunk(b"tEXt", b"parameters\0" + text), chunk(b"zTXt", b"parameters\0\0" + zlib.compress(text)),
+                 chunk(b"iTXt", b"parameters\0\0\0de\0\0" + plain.encode())):  # fmt: skip
+        path.write_bytes(png(8, 1, bytes(9), extra=part))
+        assert inspection.read_metadata(path).parameters == plain
 
 
 @pytest.mark.parametrize(
