@@ -17,7 +17,7 @@ class LoadedModel(TypedDict):
     """A model in a slot's memory."""
 
     model: str
-    #: ``device`` or ``ram``.
+    #: ``device``, ``parked`` (in RAM) or ``offloaded``.
     place: str
     #: Size of its weights.
     bytes: int

@@ -61,12 +61,13 @@ class ThreadWorker:
         #: Deliveries wait while this is not set.
         self.delivers = threading.Event()
         self.delivers.set()
-        self._owner = f"thread:1:{secrets.token_hex(4)}"
+        #: Holder of the slot's lease.
+        self.owner = f"thread:1:{secrets.token_hex(4)}"
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"worker {slot}", daemon=True)
 
     def start(self) -> ThreadWorker:
-        self._store.register(self.slot, self._owner, {"models": json.dumps(self._models), "resident": ""})
+        self._store.register(self.slot, self.owner, {"models": json.dumps(self._models), "resident": ""})
         self._thread.start()
         return self
 
@@ -78,13 +79,13 @@ class ThreadWorker:
 
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_S):
-            beat = self._store.heartbeat(self.slot, self._owner, {})
+            beat = self._store.heartbeat(self.slot, self.owner, {})
             if beat.job_id:
                 self._compute(beat.job_id, beat.attempt)
 
     def _compute(self, job_id: str, attempt: int) -> None:
         run = secrets.token_hex(8)
-        job = self._store.start(job_id, attempt, slot=self.slot, owner=self._owner, device="cpu", run=run)
+        job = self._store.start(job_id, attempt, slot=self.slot, owner=self.owner, device="cpu", run=run)
         if job is None:
             return
         begun = time.monotonic()
@@ -113,9 +114,9 @@ class ThreadWorker:
 
     def _deliver(self, job: Job, attempt: int) -> None:
         self.delivers.wait()
-        number = self._store.claim(job.job_id, attempt, self._owner)
+        number = self._store.claim(job.job_id, attempt, self.owner)
         outputs = self._outputs(job, f"outputs/{job.job_id}/{attempt}.{number}")
-        self._store.deliver(job.job_id, attempt, self._owner, outputs)
+        self._store.deliver(job.job_id, attempt, self.owner, outputs)
 
     def _outputs(self, job: Job, prefix: str) -> list[Output]:
         request, report = job.request, _NoReport()

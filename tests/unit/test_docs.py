@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from app import create_app, errors
+from app.protocols.lightx2v.schemas import LightX2VFormSchema
 from jobs.errors import FramemillError
 from jobs.models import file as models_file
 from jobs.models import registry as models
@@ -65,8 +66,16 @@ def shown(default: Any) -> str:
 
 def test_every_key_of_the_models_file_is_documented_and_none_else() -> None:
     cells = re.findall(r"^\| (`[^|]+`) \|", section(DOCS / "configuration.md", "The models file"), re.MULTILINE)
-    documented = {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+    listed = [name for cell in cells for name in re.findall(r"`(\w+)`", cell)]
+    documented = set(listed)
+    assert len(documented) == len(listed), "a key is listed twice"
     assert documented == models_file.KEYS | model_spec.DEFAULT_LIMITS.keys() | model_spec.DEFAULTS.keys()
+
+
+def test_every_field_of_a_lightx2v_task_is_documented() -> None:
+    page = text_of(DOCS / "protocols" / "lightx2v.md")
+    fields = {field.data_key or name for name, field in LightX2VFormSchema().fields.items()}
+    assert {name for name in fields if f"`{name}`" not in page} == set()
 
 
 def test_the_examples_of_models_files_are_valid(tmp_path: Path) -> None:

@@ -1,0 +1,176 @@
+"""The commands in the documents: each is sent as it is printed, and its response has the keys that are printed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from framemill.cli.app import framemill
+from jobs.callers import Caller, Role
+from jobs.settings import PROJECT_ROOT
+from jobs.store import keys, queries
+from jobs.store.api_keys import KeyRing
+from tests.support.api import wait_for
+from tests.support.doc_examples import Example, differences, examples, parse
+from tests.support.pictures import PNG
+from tests.support.served_app import ServedApp
+from workers.parent import device_facts
+
+PAGES = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").glob("*.md")),
+         *sorted((PROJECT_ROOT / "docs" / "protocols").glob("*.md"))]  # fmt: skip
+EXAMPLES = [example for page in PAGES for example in examples(page)]
+SERVER = "http://127.0.0.1:8000"
+#: The examples that send requests to the server.
+SENT = [one for one in EXAMPLES if SERVER in one.command
+        and (one.is_python or one.command.startswith(("curl", "sleep")))]  # fmt: skip
+#: Section whose server has keys.
+KEYS = "Keys"
+#: Job of the documents that is stopped before it has finished.
+UNFINISHED = "6b01b68c17d71d15422472a4"
+#: Models that the documents name, besides those that come with Framemill.
+MODELS = """
+[sdxl]
+kinds = ["text2img", "img2img", "inpaint"]
+executor = "drawing"
+schedulers = ["DPM++ 2M Karras"]
+loras = "FOLDER"
+defaults = { steps = 4, width = 64, height = 64 }
+
+[kandinsky]
+kinds = ["text2img", "mix2img"]
+executor = "drawing"
+defaults = { steps = 4, width = 64, height = 64 }
+"""
+
+
+class Reader:
+    """A reader of the documents, who enters the commands in a folder with the pictures that they name."""
+
+    def __init__(self, folder: Path, *, with_keys: bool) -> None:
+        self.folder = folder
+        (folder / "loras").mkdir()
+        (folder / "loras" / "watercolour.safetensors").write_bytes(b"")
+        for name in ("circle", "barn", "hole", "cat", "photo"):
+            (folder / f"{name}.png").write_bytes(PNG)
+        shipped = (PROJECT_ROOT / "models.toml").read_text().replace('source = "', f'source = "{PROJECT_ROOT}/')
+        models = MODELS.replace("FOLDER", str(folder / "loras"))
+        self.app = ServedApp(shipped + models, WEBHOOK_ALLOW="localhost", WEBHOOK_SECRET=f"whsec_{'x' * 32}")
+        self.app.store.client.zadd(keys.NODES, {"vm": 2e9})
+        self.worker = self.app.worker("demo-image", "demo-video", "sdxl", "kandinsky")
+        facts = {"device_facts": json.dumps(device_facts.measure("gpu0"))}
+        self.app.store.set_facts("gpu0", self.worker.owner, facts)
+        self.key = KeyRing(self.app.store).create(Caller(key_id="ops", role=Role.ADMIN)) if with_keys else ""
+
+    def enter(self, example: Example) -> str:
+        """Enter a command, and return what it prints. Jobs have finished before, unless it shows one at work."""
+        if "/preview" not in example.command:
+            wait_for(self._is_idle, "the jobs")
+            slow = ('"preview"', UNFINISHED, "/ev/")
+            self.worker.step_s = 0.05 if any(part in example.command for part in slow) else 0.0
+        if UNFINISHED in example.command:
+            self.app.submit(id=UNFINISHED, model="demo-image", steps=100)
+        if "/ev/" in example.command:
+            self.app.submit(id="ev", model="demo-image")
+        command = example.command.replace(SERVER, self.app.url("")).replace("fm_…", self.key)
+        command = command.replace("//shop.example.org", "//localhost")  # a name that has an address
+        interpreter = [sys.executable] if example.is_python else ["bash", "-euo", "pipefail"]
+        done = subprocess.run(
+            [*interpreter, "-c", command], cwd=self.folder, env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT / "src")},
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{example}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def _is_idle(self) -> bool:
+        counts = queries.fleet(self.app.store).counts
+        return not any(counts[state] for state in ("queued", "running", "delivering"))
+
+    def close(self) -> None:
+        self.app.close()
+
+
+@pytest.fixture(scope="module", params=[page.name for page in PAGES])
+def page(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize("with_keys", [False, True])
+def test_the_requests_of_a_page_are_answered_as_printed(page: str, with_keys: bool, tmp_path: Path) -> None:
+    sent = [one for one in SENT if one.page == page and (one.section == KEYS) == with_keys]
+    if not sent:
+        return
+    reader = Reader(tmp_path, with_keys=with_keys)
+    try:
+        found = [
+            f"{example}\n  {difference}" for example in sent for difference in compared(example, reader.enter(example))
+        ]
+    finally:
+        reader.close()
+    assert found == []
+
+
+def compared(example: Example, output: str) -> Iterator[str]:
+    """Yield the differences between what a document prints and what was sent."""
+    if example.printed.startswith("HTTP/"):
+        own = {"server", "date", "connection"}  # of the web server
+        yield from headers(example.printed) - headers(output) - own
+    elif example.printed.startswith("id: "):
+        real = dict(re.findall(r"event: (\w+)\ndata: (.*)", output))
+        assert {"status", "progress", "end"} <= set(real)
+        for name, data in re.findall(r"event: (\w+)\ndata: (.*(?:\n(?!id: |\n).+)*)", example.printed):
+            if name in real:
+                yield from differences(parse(data), json.loads(real[name]))
+    elif example.printed:
+        yield from differences(parse(example.printed), json.loads(output))
+
+
+def headers(text: str) -> set[str]:
+    return {line.partition(":")[0].lower() for line in text.splitlines()[1:] if ":" in line}
+
+
+def test_most_examples_are_requests() -> None:
+    assert len(SENT) > 25
+    assert len([one for one in EXAMPLES if one.printed.startswith("{")]) > 15
+
+
+COMMANDS = [one for one in EXAMPLES if re.match(r"(?:\.venv/bin/)?framemill ", one.command)]
+
+
+@pytest.mark.parametrize("example", COMMANDS, ids=str)
+def test_the_command_has_the_printed_options(example: Example) -> None:
+    words = shlex.split(example.command, comments=True)[1:]
+    for operator in ("|", ">", "&&", ";"):
+        words = words[: words.index(operator)] if operator in words else words
+    command: click.Command = framemill
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FRAMEMILL_URL", "http://127.0.0.1:9")
+        context = None
+        while True:
+            context = command.make_context(words[0] if words else "framemill", words, parent=context)
+            if not isinstance(command, click.Group) or not context._protected_args:
+                break
+            name, command, words = command.resolve_command(context, [*context._protected_args, *context.args])
+            assert command is not None, name
+
+
+def test_printed_json_is_compared() -> None:
+    printed = parse('{"a": 1, "b": [{"c": null}], "d": {"e": "x", …}}')
+    real: dict[str, Any] = {"a": 2, "b": [{"c": "y"}], "d": {"e": "z", "more": 1}}
+    assert list(differences(printed, real)) == []
+    assert list(differences(printed, {**real, "new": 1})) == [
+        "the body: printed but not sent: [], sent but not printed: ['new']"
+    ]
+    assert list(differences(printed, {**real, "a": "2"})) == [".a is '2', not like 1.0"]
+    assert list(differences(printed, {**real, "b": [{}]})) == [
+        ".b[0]: printed but not sent: ['c'], sent but not printed: []"
+    ]
