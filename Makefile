@@ -32,6 +32,9 @@ demo: $(STAMP) ## start everything, make an image and a video, stop everything
 up: $(STAMP) ## start everything; Ctrl-C stops it
 	@$(BIN)/python -m stack up --services $(WEB_SERVERS)
 
+# Each of the processes would compile the modules of all tests again.
+test test-quick: export PYTHONDONTWRITEBYTECODE :=
+
 test: $(TOOLS_STAMP) ## run all tests
 	@$(BIN)/python -m pytest $(TEST_OPTIONS)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -11,22 +13,44 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.remote import Producer
 
 from jobs.objects.local import LocalStore
 from jobs.settings import Settings
 from jobs.settings.settings import variables
 from stack.embedded_redis.server import EmbeddedRedis
 from tests.support import drawn_models, tiny
+from tests.support.distribution import Distribution, imported_torch, longest_groups_first
 from tests.support.files_driver import FilesDriver
 from tests.support.harness import Stack, running
 from tests.support.input_case import Case
 from tests.support.s3_server import S3Server
 from tests.support.store_driver import StoreDriver
 
+# A sixth of the time of importing and collecting the tests.
+gc.disable()
+
 for _variable in variables():
     os.environ.pop(_variable, None)
 # Tests must not connect to a hub or a cloud.
 os.environ.update(HF_HUB_OFFLINE="1", AWS_EC2_METADATA_DISABLED="true", AWS_CONFIG_FILE=os.devnull)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Distribution | None:
+    """With ``--dist loadfile``, let files that share a stack or torch run in one process."""
+    return Distribution(config, log) if config.getoption("dist") == "loadfile" else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):  # one of several processes
+        longest_groups_first(items)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Keep the garbage collector from looking at modules and tests again and again; turn it on."""
+    session.config.stash[imported_torch] = "torch" in sys.modules
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(scope="session", autouse=True)

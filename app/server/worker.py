@@ -28,6 +28,7 @@ class Worker(GeventWorker):
         # The garbage collector need not look at the modules again: each time would stall all requests for 0.2 s.
         gc.collect()
         gc.freeze()
+        gc.enable()  # gunicorn.conf.py has turned it off
         app, web = self.wsgi, extensions.of(self.wsgi).settings.web
         limits = Limits(web.max_connections, web.max_idle_connections, web.max_idle_per_address)
         file_descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)

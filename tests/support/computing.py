@@ -1,4 +1,8 @@
-"""The work of a GPU child, in this process and call by call: real pipelines and a real store."""
+"""The work of a GPU child, in this process and call by call: real pipelines and a real store.
+
+Torch is imported when it is used: each process of a test run imports the modules of all tests, and few of them run
+tests that need torch.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +24,6 @@ from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 from jobs.submission import Submission
 from tests.support.store_driver import StoreDriver
-from workers.diffusion.generate import generate
-from workers.diffusion.preview import Previews
-from workers.pipelines.cache import PipelineCache
 from workers.reporting.reporter import Reporter
 from workers.reporting.stop_signal import stop_hint
 
@@ -66,6 +67,8 @@ class Worker:
     """A slot with every model of a models file."""
 
     def __init__(self, driver: StoreDriver, models_file: Path, folder: Path) -> None:
+        from workers.pipelines.cache import PipelineCache
+
         self.driver, self.models = driver, ModelRegistry.from_file(models_file)
         self.pipelines = PipelineCache(Settings.of(data_dir=folder, models_file=models_file, cpu_threads=1))
         self.objects = LocalStore(folder / "objects")
@@ -101,6 +104,9 @@ class Worker:
 
     def run(self, request: GenerationRequest, stop_at: int | None = None) -> np.ndarray:
         """Run a job of this request; see :meth:`compute`."""
+        from workers.diffusion.generate import generate
+        from workers.diffusion.preview import Previews
+
         spec, store = self.models.get(request.model), self.driver.store
         job_id = f"job{next(_NUMBERS)}"
         store.submit(job_id, Submission(request=request))

@@ -5,12 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
 from jobs.errors import ExecutionError
 from jobs.models.registry import ModelRegistry
 from jobs.requests.generation import resolve
-from workers.diffusion import arguments
 
 MODELS = """
 [flux]
@@ -35,6 +33,10 @@ class Distilled:
 
 
 def test_distilled_guidance_is_passed_beside_the_other(tmp_path: Path) -> None:
+    import torch
+
+    from workers.diffusion import arguments
+
     (tmp_path / "models.toml").write_text(MODELS)
     models = ModelRegistry.from_file(tmp_path / "models.toml")
 

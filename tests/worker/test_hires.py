@@ -20,8 +20,6 @@ from jobs.requests.generation import resolve
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.support.computing import Worker
 from tests.support.store_driver import StoreDriver
-from workers.diffusion.generate import generate
-from workers.diffusion.preview import Previews
 
 #: The first test waits until all models are made.
 pytestmark = pytest.mark.timeout(300)
@@ -149,6 +147,9 @@ class Watcher:
 
 
 def test_previews_go_on_in_the_second_pass(worker: Worker) -> None:
+    from workers.diffusion.generate import generate
+    from workers.diffusion.preview import Previews
+
     fields = {"model": "sd", "steps": 4, "num_images": 2, "hires": {"scale": 2, "strength": 0.5, "steps": 6}}
     request, _ = resolve(worker.models, fields)
     spec, watcher = worker.models.get("sd"), Watcher()

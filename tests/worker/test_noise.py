@@ -6,17 +6,18 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-import torch
 
 from jobs.errors import ExecutionError, RunCancelled
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.support.computing import Worker
 from tests.support.store_driver import StoreDriver
-from workers.diffusion import noise
+
+if TYPE_CHECKING:
+    import torch
 
 #: The first test waits until all models are made.
 pytestmark = pytest.mark.timeout(300)
@@ -92,6 +93,8 @@ def test_image_i_has_the_seed_and_the_other_seed_plus_i(worker: Worker, model: s
 
 @pytest.mark.parametrize("model", ["sd", "kandinsky"])
 def test_a_stopped_one_leaves_nothing(worker: Worker, model: str) -> None:
+    import torch
+
     plain = worker.compute(model)
     randn = torch.randn
     varied(worker, model, 0.5)
@@ -105,6 +108,7 @@ def test_a_stopped_one_leaves_nothing(worker: Worker, model: str) -> None:
 
 def test_noise_that_cannot_be_mixed_fails_the_job(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
     """One model draws its first noise without ``torch.randn``, one draws none."""
+    import torch
     from diffusers.pipelines.stable_diffusion import pipeline_stable_diffusion as module
 
     plain = worker.compute("sd")
@@ -123,6 +127,10 @@ def test_noise_that_cannot_be_mixed_fails_the_job(worker: Worker, monkeypatch: p
 
 
 def test_on_the_arc_noise_stays_as_strong() -> None:
+    import torch
+
+    from workers.diffusion import noise
+
     one, other = (torch.randn(4, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
     for share in (0.1, 0.5, 0.8):
         assert float(noise.between(one, other, share).std()) == pytest.approx(1, abs=0.02)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 
 from jobs.errors import ModelLoadFailed, OutOfMemory, RunCancelled
 from jobs.models.load_options import LoadOptions
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import Settings
-from workers.pipelines.cache import PipelineCache
+
+if TYPE_CHECKING:
+    from workers.pipelines.cache import PipelineCache
 
 #: More bytes than any test needs.
 PLENTY = 2**40
@@ -29,6 +31,8 @@ def spec(models_file: Path) -> ModelSpec:
 @pytest.fixture(scope="module")
 def size(spec: ModelSpec) -> int:
     """Return the measured bytes of one model."""
+    from workers.pipelines.cache import PipelineCache
+
     cache = PipelineCache(Settings.of(model_memory_bytes=PLENTY))
     cache.get(spec, Kind.TEXT2IMG)
     return cache.loaded_models()[0].bytes
@@ -37,6 +41,8 @@ def size(spec: ModelSpec) -> int:
 @pytest.fixture
 def caches(size: int) -> Callable[..., tuple[PipelineCache, list[dict[str, str]]]]:
     """``caches(models=2.5, parked=1.5, pinned={"a"})``: return a cache (budgets in models) and its reports."""
+
+    from workers.pipelines.cache import PipelineCache
 
     def make(
         models: float, parked: float = 0, pinned: set[str] | None = None
@@ -49,7 +55,7 @@ def caches(size: int) -> Callable[..., tuple[PipelineCache, list[dict[str, str]]
     return make
 
 
-Caches = Callable[..., tuple[PipelineCache, list[dict[str, str]]]]
+Caches = Callable[..., "tuple[PipelineCache, list[dict[str, str]]]"]
 
 
 def places(cache: PipelineCache) -> dict[str, str]:
@@ -147,6 +153,8 @@ def test_loading_tells_how_far_it_is_and_stops_between_components(caches: Caches
 
 
 def loaded(spec: ModelSpec, **options: object) -> tuple[PipelineCache, object]:
+    from workers.pipelines.cache import PipelineCache
+
     cache = PipelineCache(Settings.of(model_memory_bytes=PLENTY))
     return cache, cache.get(replace(spec, load=LoadOptions(**options)), spec.kinds[0])  # type: ignore[arg-type]
 
@@ -154,6 +162,7 @@ def loaded(spec: ModelSpec, **options: object) -> tuple[PipelineCache, object]:
 @pytest.fixture(scope="module")
 def deep(models_file: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelSpec:
     """Return the tiny video model with four blocks, so that a cache has blocks to skip."""
+    import torch
     from diffusers import LTXPipeline, LTXVideoTransformer3DModel
 
     source = models_file.parent / "tiny-video"
@@ -168,6 +177,8 @@ def deep(models_file: Path, tmp_path_factory: pytest.TempPathFactory) -> ModelSp
 
 
 def video(pipeline: object, steps: int = 6, seed: int = 3) -> np.ndarray:
+    import torch
+
     with torch.inference_mode():
         frames = pipeline(  # type: ignore[operator]
             "a star", num_inference_steps=steps, width=32, height=32, num_frames=9, output_type="np",
@@ -221,6 +232,8 @@ def test_other_step_caches_run_fewer_attentions(deep: ModelSpec, options: dict[s
 
 
 def test_layerwise_casting_halves_the_denoiser_in_memory_and_still_computes(deep: ModelSpec) -> None:
+    import torch
+
     plain, _ = loaded(replace(deep, dtype="bfloat16"))
     casted, second = loaded(replace(deep, dtype="bfloat16"), layerwise_casting="float8_e4m3fn")
     assert casted.loaded_models()[0].bytes < 0.9 * plain.loaded_models()[0].bytes

@@ -42,7 +42,10 @@ class SlotProcess:
 
     @cached_property
     def pipelines(self) -> PipelineCache:
-        from workers.pipelines.cache import PipelineCache  # imports torch
+        from workers.pipelines.libraries import import_libraries
+
+        import_libraries()
+        from workers.pipelines.cache import PipelineCache
 
         return PipelineCache(settings(), self._pinned_models, self._announce)
 
