@@ -8,14 +8,14 @@ from contextvars import ContextVar
 from itertools import islice
 from typing import Any
 
-from flask import Request, g, has_request_context, request
+from flask import Request, g, has_request_context
 from marshmallow import Schema, ValidationError, fields, validate
 
-from app.bodies.form_body import form_of, is_form
-from app.bodies.json_body import Digest, json_of
+from app.bodies.body_stream import Digest
+from app.bodies.fields_body import read_fields
 from app.extensions import settings
 from jobs import strict_json
-from jobs.errors import InvalidRequest, MalformedBody, Problem
+from jobs.errors import InvalidRequest, Problem
 from jobs.strict_json import Limits
 
 #: Rule in marshmallow's words → the same rule as a predicate of the field.
@@ -35,10 +35,12 @@ _MAX_PROBLEMS = 50
 #: Limits of JSON that a field contains as text; the form has its own.
 _JSON_IN_TEXT = Limits(2**22, 2**22)
 #: At most as many digits as a number of the API can have.
-_WHOLE = re.compile(r"[+-]?[0-9]{1,20}")
+_WHOLE = re.compile(r"[+-]?[0-9]{1,20}(?:\.0{0,20})?")
 _NUMBER = re.compile(
     r"[+-]?([0-9]{1,400}\.?[0-9]{0,400}|\.[0-9]{1,400})(e[+-]?[0-9]{1,4})?|[+-]?(inf|infinity)|nan", re.IGNORECASE
 )
+#: Floats from here on are far beyond every whole number of the API.
+_MAX_FLOAT = 1e20
 #: Whether numbers and flags may be texts in what is being checked.
 _may_be_text: ContextVar[bool] = ContextVar("may_be_text", default=True)
 
@@ -94,7 +96,7 @@ class TextSchema(Schema):
 
 
 class Whole(fields.Integer):
-    """A whole number. A boolean is not a number."""
+    """A whole number, also with a point and zeros. A boolean is not a number."""
 
     default_error_messages = {"invalid": "must be a whole number", "too_large": "is too large"}
 
@@ -105,9 +107,11 @@ class Whole(fields.Integer):
         if isinstance(value, bool):
             raise self.make_error("invalid", input=value)
         if isinstance(value, str) and _may_be_text.get() and _WHOLE.fullmatch(value.strip()):
-            value = int(value)
+            value = int(value.strip().partition(".")[0])
         elif isinstance(value, str):
             raise self.make_error("invalid", input=value)
+        elif isinstance(value, float) and value.is_integer() and abs(value) < _MAX_FLOAT:
+            value = int(value)  # 128.0 is what JavaScript and Lua make of 128
         return super()._deserialize(value, attr, data, **kwargs)
 
 
@@ -154,16 +158,19 @@ def body_of(request: Request, digest: Digest | None = None) -> dict[str, Any]:
         MalformedBody: the body is not a JSON object or a form, or too large.
     """
     if "body" not in g:
-        limits = settings().web.body_limits
-        if is_form(request):
-            body: Any = form_of(request, limits, digest=digest)
-        else:
-            body = json_of(request, limits, digest=digest)
-        if not isinstance(body, dict):
-            raise MalformedBody(Problem("body", "must be a JSON object"))
-        g.body = body
+        g.body, g.body_is_form = read_fields(request, settings().web.body_limits, digest)
     fields: dict[str, Any] = g.body
     return fields
+
+
+def query_of(request: Request) -> dict[str, str]:
+    """Return the parameters of a query. As in forms, the first of equal names counts, and a blank one is left out."""
+    return {name: value for name, value in request.args.items() if value.strip()}
+
+
+def _is_typed() -> bool:
+    """Return whether the current request has JSON of the native API, whose numbers and flags are no texts."""
+    return has_request_context() and not g.get("body_is_form", False)
 
 
 def parsed(text: str) -> Any:
@@ -180,7 +187,10 @@ def load(schema: Schema, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[
     Raises:
         InvalidRequest: names every wrong field and the rule that it broke.
     """
-    token = _may_be_text.set(isinstance(schema, TextSchema) or not has_request_context() or is_form(request))
+    may_be_text = isinstance(schema, TextSchema) or not _is_typed()
+    token = _may_be_text.set(may_be_text)
+    if may_be_text:
+        body = {name: value for name, value in body.items() if not _is_left_out(schema.fields.get(name), value)}
     try:
         values: dict[str, Any] = schema.load(dict(body))
     except ValidationError as exc:
@@ -193,6 +203,11 @@ def load(schema: Schema, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[
     if len(unknown) > _MAX_UNKNOWN:
         unknown = [*unknown[:_MAX_UNKNOWN], f"and {len(unknown) - _MAX_UNKNOWN} more"]
     return {name: value for name, value in values.items() if name in schema.fields}, unknown
+
+
+def _is_left_out(field: fields.Field[Any] | None, value: Any) -> bool:
+    """Return whether a value is a blank text where a number or a flag belongs."""
+    return isinstance(field, Whole | Number | Flag) and isinstance(value, str) and not value.strip()
 
 
 def _rules(name: str, rules: Any) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from flask import request
 
 from app.events.hub import Listener
 from app.extensions import hub, store
+from app.fields import query_of
 from jobs.errors import InvalidRequest, Problem
 from jobs.record import Job
 from jobs.states import JobState
@@ -25,7 +26,7 @@ MAX_WAIT_S = 60.0
 
 def requested_wait_s() -> float:
     """Return ``?wait=`` or ``Prefer: wait=`` in seconds, 0 without either. Raises: InvalidRequest."""
-    text = request.args.get("wait")
+    text = query_of(request).get("wait")
     if text is None:
         preferences = [part.strip() for part in request.headers.get("Prefer", "").split(",")]
         text = next((part[5:] for part in preferences if part.startswith("wait=")), "0")

@@ -130,7 +130,7 @@ def _fields(model: dict[str, Any]) -> dict[str, Any]:
     """Return a request with as many steps as the model allows."""
     kinds = model["kinds"]
     kind = next((kind for kind in kinds if kind.startswith("text2")), kinds[0])
-    fields = {"model": model["name"], "kind": kind, "steps": int(model["limits"]["steps"]["max"])}
+    fields = {"model": model["name"], "kind": kind, "prompt": "x", "steps": int(model["limits"]["steps"]["max"])}
     if not kind.startswith("text2"):
         from PIL import Image
 

@@ -96,7 +96,7 @@ class Problem:
         shown = isinstance(self.value, bool | int | float) or (
             isinstance(self.value, str) and 0 < len(self.value) <= _MAX_SHOWN_CHARS
         )
-        got = f" (got {json.dumps(self.value, ensure_ascii=False)})" if shown else ""
+        got = f" (got {json.dumps(_exact(self.value), ensure_ascii=False)})" if shown else ""
         return f"`{self.field}`{separator}{self.rule}{got}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -105,6 +105,12 @@ class Problem:
         if isinstance(value, str) and len(value) > 80:
             value = value[:77] + "..."
         return {"field": self.field, "rule": self.rule, "value": value}
+
+
+def _exact(value: Any) -> Any:
+    """Return a value as it is to be printed: whole numbers without an exponent."""
+    is_whole = isinstance(value, float) and value.is_integer() and abs(value) < 1e20
+    return int(value) if is_whole else value
 
 
 class InvalidRequest(FramemillError):

@@ -30,7 +30,7 @@ MAX_DIGITS = 40
 _STRING = re.compile(rb'("(?:[^"\\]++|\\.)*+)("|\\?\Z)', re.DOTALL)
 #: The rest of a string up to its closing quote, or up to an escape that is not complete yet.
 _REST = re.compile(rb'(?:[^"\\]++|\\(?:u[0-9A-Fa-f]{4}|[^u]))*+', re.DOTALL)
-_DATA_URL = re.compile(rb"\s*data:[A-Za-z0-9/+.;=_-]{0,200},")
+_DATA_URL = re.compile(rb"\s*data:[\x20-\x2b\x2d-\x7e]{0,200},", re.IGNORECASE)
 #: Both alphabets of RFC 4648, padding and the ends of lines.
 _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/-_=\r\n"
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
@@ -117,7 +117,8 @@ class JsonReader:
         except UnicodeDecodeError:
             raise _malformed("must be JSON in UTF-8") from None
         except (ValueError, RecursionError):
-            raise _malformed("must be JSON") from None
+            is_wide = "\0" in text  # UTF-16 or UTF-32
+            raise _malformed("must be JSON in UTF-8" if is_wide else "must be JSON") from None
         try:
             return self._checked(value)
         except _BadValue as exc:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import time
+import re
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -13,9 +13,11 @@ from werkzeug.exceptions import RequestEntityTooLarge
 from werkzeug.http import parse_options_header
 from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, MultipartDecoder, NeedData
 
-from app.bodies.json_body import BodyStream, Digest
+from app.bodies.body_stream import BodyStream
+from app.bodies.charsets import codec_of
 from jobs.errors import InvalidRequest, MalformedBody, Problem, TooLarge
 from jobs.strict_json import LONG_BYTES, PIECE_BYTES, Limits, is_base64, is_picture, is_text
+from jobs.turns import take_turns
 
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 #: Most fields and files of a form.
@@ -24,27 +26,34 @@ MAX_FIELDS = 200
 MAX_URLENCODED_BYTES = 32 * 1024 * 1024
 #: Most bytes of a multipart form that are held back, such as the headers of a part.
 MAX_BUFFER_BYTES = 4 * PIECE_BYTES
+#: The beginning of a file in base64: of any data URL, or of a PNG, JPEG, WebP or GIF. Colon, semicolon, comma and slash
+#: may be escaped.
+_FILE = re.compile(
+    rb"data(?::|%3A)[^,&]{0,200}?base64(?:,|%2C)|iVBORw0KGgo|(?:/|%2F)9j(?:/|%2F)|UklGR|R0lGOD", re.IGNORECASE
+)
 
 
 def is_form(request: Request) -> bool:
-    """Return whether the body of a request is a form."""
+    """Return whether the body of a request is a form, as its header says."""
     return request.mimetype in (URLENCODED, MULTIPART)
 
 
-def form_of(request: Request, limits: Limits, *, digest: Digest | None = None) -> dict[str, Any]:
+def read_form(request: Request, stream: BodyStream, limits: Limits) -> dict[str, Any]:
     """Return the fields of a form: texts, the contents of files as bytes, and None for a file that was not chosen.
 
-    Of equal names, the first field counts.
+    Of equal names, the first field counts. A blank text counts as left out.
+
+    Args:
+        request: its headers tell the kind of form.
+        stream: its body.
+        limits: how large the form may be.
 
     Raises:
         TooLarge: it exceeds a limit in bytes.
         MalformedBody: it is no form, or has too many fields.
         InvalidRequest: a value is no text; names its field.
     """
-    is_multipart = request.mimetype == MULTIPART
-    max_bytes = limits.total_bytes if is_multipart else min(limits.total_bytes, MAX_URLENCODED_BYTES)
-    stream = BodyStream(request, max_bytes, digest)
-    read = _multipart if is_multipart else _urlencoded
+    read = _multipart if request.mimetype == MULTIPART else _urlencoded
     fields: dict[str, Any] = {}
     text_bytes = 0
     for name, value in read(request, stream, limits):
@@ -56,6 +65,8 @@ def form_of(request: Request, limits: Limits, *, digest: Digest | None = None) -
             _check_text(name, value)
         if text_bytes > limits.text_bytes:
             raise _too_much_text(limits)
+        if isinstance(value, str) and not value.strip():
+            continue
         # A file takes precedence over a text.
         if name not in fields or (isinstance(value, bytes) and isinstance(fields[name], str)):
             fields[name] = value
@@ -89,7 +100,7 @@ def _multipart(request: Request, stream: BodyStream, limits: Limits) -> Iterator
                 if is_bounded and content.tell() > limits.text_bytes:
                     raise _too_much_text(limits)
                 if not event.more_data and isinstance(part, Field):
-                    yield part.name, str(content.getbuffer(), "utf-8", "replace")
+                    yield part.name, _text(part.name, content.getbuffer(), _codec_of_part(part))
                 elif not event.more_data:  # getvalue() does not copy
                     yield part.name, content.getvalue() if isinstance(part, File) and part.filename else None
     except RequestEntityTooLarge:
@@ -97,6 +108,20 @@ def _multipart(request: Request, stream: BodyStream, limits: Limits) -> Iterator
         raise MalformedBody(Problem("body", rule)) from None
     except ValueError:
         raise MalformedBody(Problem("body", "must be a form with the boundary that its header names")) from None
+
+
+def _codec_of_part(part: Field) -> str:
+    """Return the codec of the charset that a part declares. Raises: MalformedBody."""
+    _, options = parse_options_header(part.headers.get("Content-Type"))
+    return codec_of(options.get("charset"))
+
+
+def _text(name: str | None, data: bytes | memoryview, codec: str) -> str:
+    """Return a value as text. Raises: InvalidRequest."""
+    try:
+        return str(data, codec)
+    except UnicodeError:
+        raise InvalidRequest(Problem((name or "body")[:80], f"must be text in {codec.upper()}")) from None
 
 
 def _events(decoder: MultipartDecoder, stream: BodyStream) -> Iterator[Event]:
@@ -110,6 +135,7 @@ def _events(decoder: MultipartDecoder, stream: BodyStream) -> Iterator[Event]:
 
 
 def _urlencoded(request: Request, stream: BodyStream, limits: Limits) -> Iterator[tuple[str, str | bytes | None]]:
+    codec = codec_of(request.mimetype_params.get("charset"))
     body = bytearray()
     number = 1
     while data := stream.read():
@@ -117,6 +143,8 @@ def _urlencoded(request: Request, stream: BodyStream, limits: Limits) -> Iterato
         if number > MAX_FIELDS:
             raise MalformedBody(Problem("body", f"must not have more than {MAX_FIELDS} fields"))
         body += data
+        if len(body) > MAX_URLENCODED_BYTES:
+            raise TooLarge(Problem("body", f"must not exceed {MAX_URLENCODED_BYTES} bytes as a url-encoded form"))
     start = 0
     while start < len(body):
         end = body.find(b"&", start)
@@ -124,19 +152,22 @@ def _urlencoded(request: Request, stream: BodyStream, limits: Limits) -> Iterato
         equals = body.find(b"=", start, end)
         middle = end if equals < 0 else equals
         if end > start:
-            yield _unquoted(body, start, middle), _unquoted(body, middle + 1, end)
+            name = _text(None, _unquoted(body, start, middle), codec)
+            # Clients that do not escape a file in base64 send its plus signs, which mean spaces elsewhere.
+            is_file = _FILE.match(body, middle + 1, end) is not None
+            yield name, _text(name, _unquoted(body, middle + 1, end, plus=b"+" if is_file else b" "), codec)
         start = end + 1
 
 
-def _unquoted(body: bytearray, start: int, end: int) -> str:
-    """Return a name or value of a url-encoded form as text. Other requests are served meanwhile."""
+def _unquoted(body: bytearray, start: int, end: int, *, plus: bytes = b" ") -> bytes:
+    """Return a name or value of a url-encoded form without escapes. Other requests are served meanwhile."""
     parts = []
     while start < end:
         stop = min(end, start + PIECE_BYTES)
         if stop < end:  # an escape is not divided
             percent = body.rfind(b"%", stop - 2, stop)
             stop = percent if percent > start else stop
-        parts.append(unquote_to_bytes(bytes(body[start:stop]).replace(b"+", b" ")))
-        time.sleep(0)
+        parts.append(unquote_to_bytes(bytes(body[start:stop]).replace(b"+", plus)))
+        take_turns()
         start = stop
-    return b"".join(parts).decode(errors="replace")
+    return b"".join(parts)

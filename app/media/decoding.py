@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from typing import TypeVar
 
 from jobs.errors import DecodingBusy
 from jobs.settings import Settings
+from jobs.turns import runs_on_gevent
 
 #: Most pieces of work that wait for the budget; further ones are refused at once.
 MAX_WAITING = 256
@@ -118,16 +118,14 @@ def off_the_hub(work: Callable[[], _T]) -> _T:
 
     Decoding takes up to a second, during which a greenlet would block every other request; Pillow releases the GIL.
     """
-    if "gevent" in sys.modules:
-        from gevent import get_hub
-        from gevent.monkey import is_module_patched
+    if not runs_on_gevent():
+        return work()
+    from gevent import get_hub
 
-        if is_module_patched("socket"):
-            # A Future transports the exception: gevent prints the traceback of an exception that leaves its thread.
-            result: Future[_T] = Future()
-            get_hub().threadpool.apply(_settle, (result, work))
-            return result.result(0)
-    return work()
+    # A Future transports the exception: gevent prints the traceback of an exception that leaves its thread.
+    result: Future[_T] = Future()
+    get_hub().threadpool.apply(_settle, (result, work))
+    return result.result(0)
 
 
 def _settle(result: Future[_T], work: Callable[[], _T]) -> None:

@@ -101,7 +101,7 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
     values = {
         "model": spec.name,
         "kind": str(kind),
-        "prompt": body.get("prompt", ""),
+        "prompt": body.get("prompt"),
         "negative_prompt": body.get("negative_prompt"),
         "seed": None if seed < 0 else seed,
         "steps": body.get("steps"),
@@ -119,7 +119,8 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
         # The back end is such a server itself and understands all fields.
         return MappedBody({**values, "passthrough": passthrough_fields(payload, A1111_MAPPED)}, warnings)
     warnings += [f"{name} was ignored" for name in _IGNORED if _matters(name, payload.get(name))]
-    values["prompt"], loras = a1111_tags.loras_of(body, spec, warnings)
+    prompt, loras = a1111_tags.loras_of(body, spec, warnings)
+    values["prompt"] = prompt if "prompt" in body else None
     if loras:
         values["loras"] = loras
     values["scheduler"] = a1111_samplers.scheduler_of(body, spec, warnings)

@@ -9,25 +9,16 @@ import time
 from contextlib import suppress
 from typing import Any
 
-import gevent
 from gevent.socket import socket as GeventSocket
 from gunicorn.http.message import Request
 from werkzeug.exceptions import RequestTimeout
+
+from jobs.turns import take_turns
 
 #: A client that keeps a message waiting for longer than the limit must have moved this many bytes a second on average.
 LEAST_BYTES_PER_S = 1024
 #: Largest part of a body that is received at once, bytes; others wait meanwhile.
 PIECE_BYTES = 64 * 1024
-#: Of events in libev: those that wait for a turn are not kept waiting by later data.
-_HIGHEST_PRIORITY = 2
-
-
-def take_turns() -> None:
-    """Let everybody else run and have their data received: for clients that send or read without a pause.
-
-    ``gevent.sleep(0)`` would not do: up to a thousand such pauses pass before gevent looks for new data.
-    """
-    gevent.idle(_HIGHEST_PRIORITY)
 
 
 class Pace:

@@ -13,9 +13,10 @@ from gunicorn.http.message import Request
 from gunicorn.workers.ggevent import GeventWorker
 
 from app import extensions
-from app.server.connection import PIECE_BYTES, BodySource, Connection, take_turns
+from app.server.connection import PIECE_BYTES, BodySource, Connection
 from app.server.connections import Connections, Limits
 from app.server.overload import IS_BEYOND_LIMIT
+from jobs.turns import take_turns
 
 
 class Worker(GeventWorker):

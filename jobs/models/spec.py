@@ -74,7 +74,8 @@ class Range:
 
 
 def _number(value: float) -> str:
-    return str(value) if isinstance(value, int) else f"{value:g}"
+    """Return a bound exactly, without an exponent where it is a whole number."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 #: Limits that apply where the models file sets none.
@@ -182,6 +183,11 @@ class ModelSpec:
     def offers(self, field: str, kind: Kind | None = None) -> bool:
         """Whether the table names an argument for a field that only some pipelines have (of a kind, or of any)."""
         return any(self.fields_of(each).get(field) for each in ([kind] if kind else self.kinds))
+
+    def needs_prompt(self, kind: Kind) -> bool:
+        """Return whether a request of this kind needs a prompt: it has no other input, and the model reads one."""
+        reads_it = self.executor != "noop" and self.fields_of(kind).get("prompt") != ""
+        return reads_it and not kind.inputs and "prompt" not in self.arguments_of(kind)
 
     def lora_names(self) -> list[str]:
         """Return the names that a request may use in ``loras``. Reads the folder on each call."""

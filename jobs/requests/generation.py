@@ -174,6 +174,8 @@ def resolve(
         checker.warnings.append(
             f"{request.output_format} requires even sides: the output is cropped to {size[0]} × {size[1]}"
         )
+    if spec.needs_prompt(kind) and not request.prompt.strip():
+        checker.warnings.append("prompt is empty: the output shows whatever the model makes of no text")
     return request, checker.warnings
 
 
@@ -197,7 +199,7 @@ class _Checker:
             kind=kind,
             prompt=str(fields.get("prompt", "")),
             negative_prompt=str(fields.get("negative_prompt", spec.default("negative_prompt"))),
-            seed=self._within("seed", fields["seed"], Range(0, MAX_SEED)) if "seed" in fields else random_seed(),
+            seed=self._seed(),
             guidance_scale=float(self._number("guidance_scale")),
             **first_pass,
             frames=self._frames() if kind.is_video else 1,
@@ -224,6 +226,16 @@ class _Checker:
     def _number(self, name: str) -> Any:
         value = self._fields.get(name, self._spec.default(name))
         return within(name, value, self._spec, self.problems, self.warnings)
+
+    def _seed(self) -> int:
+        """Return the seed; a negative one stands for a random one."""
+        seed = int(self._fields.get("seed", -1))
+        if seed < 0:
+            return random_seed()
+        if seed > MAX_SEED:
+            rule = f"must be {Range(0, MAX_SEED)}, or negative for a random seed"
+            self.problems.append(Problem("seed", rule, seed))
+        return seed
 
     def _within(self, name: str, value: Any, allowed: Range) -> Any:
         """Return a value that no model changes, because the output would not be what was asked for."""
@@ -265,6 +277,8 @@ class _Checker:
 def _inapplicable(spec: ModelSpec, kind: Kind, fields: Mapping[str, Any]) -> list[Problem]:
     """Return problems of inputs that are missing, and of fields that this kind does not have."""
     problems = []
+    if "prompt" not in fields and spec.needs_prompt(kind):
+        problems.append(Problem("prompt", f"is required: {kind} needs a text that says what to show"))
     for name, description in _INPUTS.items():
         if name in kind.inputs and not fields.get(name):
             problems.append(Problem(name, f"is required: {kind} needs {description}"))

@@ -130,10 +130,10 @@ def test_names_of_this_machine_and_of_the_settings_are_served(mill: ServedApp, h
     client = mill.app.test_client()
     assert client.get("/v1/queue", headers={"Host": host}).status_code == 200
     own = {"Host": host, "Origin": f"http://{host.lower()}", "Sec-Fetch-Site": "same-origin"}
-    assert client.post("/v1/jobs", json={"model": "tiny-image"}, headers=own).status_code == 201
+    assert client.post("/v1/jobs", json={"model": "tiny-image", "prompt": "x"}, headers=own).status_code == 201
     # Without Sec-Fetch-Site, which browsers omit for addresses without TLS.
     del own["Sec-Fetch-Site"]
-    assert client.post("/v1/jobs", json={"model": "tiny-image"}, headers=own).status_code == 201
+    assert client.post("/v1/jobs", json={"model": "tiny-image", "prompt": "x"}, headers=own).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_an_allowed_page_uses_everything(mill: ServedApp) -> None:
     assert asked.headers["Access-Control-Allow-Headers"] == "x-y"
     assert "DELETE" in asked.headers["Access-Control-Allow-Methods"]
     assert asked.headers["Access-Control-Allow-Private-Network"] == "true"
-    sent = requests.post(mill.url("/v1/jobs"), json={"model": "tiny-image"}, headers=headers, timeout=10)
+    sent = requests.post(mill.url("/v1/jobs"), json={"model": "tiny-image", "prompt": "x"}, headers=headers, timeout=10)
     assert (sent.status_code, sent.headers["Access-Control-Allow-Origin"]) == (201, FRIEND)
     assert "Location" in sent.headers["Access-Control-Expose-Headers"]
     assert "Origin" in sent.headers["Vary"]

@@ -65,7 +65,7 @@ def test_no_name_of_a_client_becomes_a_path(served: ServedApp, name: str) -> Non
     image = {"image": (name, PNG, "image/png")}
     answers = [
         requests.post(served.url("/v1/jobs"), data={"model": "tiny-image"}, files=image, timeout=20),
-        requests.post(served.url("/v1/jobs"), json={"model": "tiny-image", "id": name}, timeout=20),
+        requests.post(served.url("/v1/jobs"), json={"model": "tiny-image", "prompt": "x", "id": name}, timeout=20),
         requests.post(served.url("/v1/tasks/"), json={"prompt": "x", "save_result_path": name}, timeout=20),
         requests.post(served.url("/v1/tasks/"), json={"prompt": "x", "task_id": name}, timeout=20),
         requests.post(served.url("/v1/tasks/"), json={"prompt": "x", "image_path": name}, timeout=20),

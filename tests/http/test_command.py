@@ -24,7 +24,8 @@ from tests.support.harness import wait_for
 from tests.support.live_server import served
 from tests.support.service import Service, first_key
 
-TINY: dict[str, Any] = {"model": "tiny-image", "steps": 1}
+TINY: dict[str, Any] = {"model": "tiny-image", "prompt": "x", "steps": 1}
+SUBMIT = ("submit", "--model", "tiny-image", "--prompt", "x")
 Start = Callable[..., "Site"]
 
 
@@ -262,7 +263,7 @@ def test_what_a_key_may_use(site: Site) -> None:
     for call in (worker.models, worker.list, worker.keys, lambda: worker.submit(**TINY)):
         assert "worker" in str(refused(call))
     narrow = site.client("narrow", models=["tiny-image"], endpoints=["/v1/jobs"])
-    assert refused(lambda: narrow.submit(model="tiny-video")).status == 403
+    assert refused(lambda: narrow.submit(model="tiny-video", prompt="x")).status == 403
     assert refused(narrow.models).status == 403
     assert narrow.submit(**TINY).state == "queued"
 
@@ -277,23 +278,23 @@ def test_a_revoked_key_is_refused_at_once(site: Site) -> None:
 
 def test_an_idempotent_submit(site: Site) -> None:
     alice, bob = site.client("alice"), site.client("bob")
-    first = alice.submit(**TINY, prompt="one", idempotency_key="order-1")
-    again = alice.submit(**TINY, prompt="one", idempotency_key="order-1")
+    first = alice.submit(**{**TINY, "prompt": "one"}, idempotency_key="order-1")
+    again = alice.submit(**{**TINY, "prompt": "one"}, idempotency_key="order-1")
     assert (again.id, again.request) == (first.id, first.request)
-    error = refused(lambda: alice.submit(**TINY, prompt="two", idempotency_key="order-1"))
+    error = refused(lambda: alice.submit(**{**TINY, "prompt": "two"}, idempotency_key="order-1"))
     assert (error.status, error.code) == (409, "idempotency_mismatch")
     # Keys of different services are different.
-    assert bob.submit(**TINY, prompt="one", idempotency_key="order-1").id != first.id
-    words = ("submit", "--model", "tiny-image", "--idempotency-key", "order-2", "--priority", "3", "--max-run", "60")
+    assert bob.submit(**{**TINY, "prompt": "one"}, idempotency_key="order-1").id != first.id
+    words = (*SUBMIT, "--idempotency-key", "order-2", "--priority", "3", "--max-run", "60")
     ids = {site.command(*words, key="alice").out for _ in range(2)}
     assert len(ids) == 1
     assert alice.get(ids.pop().strip()).raw["priority"] == 3
 
 
 def test_the_caller_may_choose_the_id(site: Site) -> None:
-    assert site.command("submit", "--model", "tiny-image", "--id", "circle", key="ops").out == "circle\n"
+    assert site.command(*SUBMIT, "--id", "circle", key="ops").out == "circle\n"
     assert site.client("ops").submit(**TINY, id="square").id == "square"
-    assert site.command("submit", "--model", "tiny-image", "--id", "circle", key="ops").code == 3
+    assert site.command(*SUBMIT, "--id", "circle", key="ops").code == 3
 
 
 # ---- administration
@@ -305,7 +306,7 @@ def test_a_dead_letter_is_sent_again(start: Start) -> None:
     service = site.service
     service.open("far")
     service.store.pause("far")
-    job_id = site.command("submit", "--model", "tiny-image", key="ops").out.strip()
+    job_id = site.command(*SUBMIT, key="ops").out.strip()
     assert site.command("front", job_id, key="ops").out == f"{job_id}: position 1\n"
     service.store.pause("far", resume=True)
     service.start("far")

@@ -21,7 +21,7 @@ IMAGE = base64.b64encode(PNG).decode()
 
 def create(service: Service, path: str = "/v1/tasks/video/", **fields: Any) -> dict[str, Any]:
     """Create a task; return the response's body."""
-    response = service.post(path, json=fields)
+    response = service.post(path, json={"prompt": "a red circle", **fields})
     assert response.status_code == 200, response.text
     return dict(response.get_json())
 
@@ -169,10 +169,12 @@ def test_a_portrait_gives_a_portrait(service: Service) -> None:
 def test_a_form_needs_its_part_but_not_a_file_in_it(service: Service) -> None:
     missing = service.post("/v1/tasks/form", data={"prompt": "x"}, content_type="multipart/form-data")
     assert (missing.status_code, missing.get_json()["error"]["fields"][0]["field"]) == (422, "image_file")
-    empty = b'--b\r\nContent-Disposition: form-data; name="image_file"; filename=""\r\n\r\n\r\n--b--\r\n'
+    head = b'--b\r\nContent-Disposition: form-data; name='
+    empty = head + b'"prompt"\r\n\r\nx\r\n' + head + b'"image_file"; filename=""\r\n\r\n\r\n--b--\r\n'
     video = service.post("/v1/tasks/form", data=empty, content_type="multipart/form-data; boundary=b").get_json()
     assert status(service, video["task_id"])["request"]["kind"] == "text2video"
-    image = service.post("/v1/tasks/image/form", data={"infer_steps": "1"}, content_type="multipart/form-data")
+    parts = {"prompt": "x", "infer_steps": "1"}
+    image = service.post("/v1/tasks/image/form", data=parts, content_type="multipart/form-data")
     request = status(service, image.get_json()["task_id"])["request"]
     assert (request["kind"], request["seed"]) == ("text2img", 42)
 
@@ -223,7 +225,7 @@ def test_fields_without_effect_and_unknown_ones_are_named(service: Service) -> N
     ],
 )
 def test_refusals_name_the_clients_own_field(service: Service, fields: dict[str, Any], named: str) -> None:
-    refused = service.post("/v1/tasks/video/", json=fields)
+    refused = service.post("/v1/tasks/video/", json={"prompt": "x", **fields})
     assert refused.status_code == 422, refused.text
     assert named in {problem["field"] for problem in refused.get_json()["error"]["fields"]}
     assert isinstance(refused.get_json()["detail"], str)
@@ -245,7 +247,7 @@ def test_every_task_of_the_oldest_route_is_a_video(service: Service, fields: dic
 
 def test_a_used_id(service: Service) -> None:
     assert create(service, task_id="AB12-CD34")["task_id"] == "AB12-CD34"
-    again = service.post("/v1/tasks/video/", json={"task_id": "AB12-CD34"})
+    again = service.post("/v1/tasks/video/", json={"prompt": "x", "task_id": "AB12-CD34"})
     assert (again.status_code, again.get_json()["detail"]) == (409, "Task ID AB12-CD34 already exists")
 
 
@@ -264,7 +266,7 @@ def test_an_image_at_once(service: Service) -> None:
 
 
 def test_an_image_that_is_not_done_in_time_is_stopped(service: Service) -> None:
-    answer = service.post("/v1/tasks/image/sync?timeout_seconds=0.2", json={"task_id": "too-slow"})
+    answer = service.post("/v1/tasks/image/sync?timeout_seconds=0.2", json={"prompt": "x", "task_id": "too-slow"})
     assert (answer.status_code, "too-slow" in answer.get_json()["detail"]) == (504, True)
     assert status(service, "too-slow")["status"] == "cancelled"
     assert service.post("/v1/tasks/image/sync?timeout_seconds=soon", json={}).status_code == 422
@@ -273,10 +275,10 @@ def test_an_image_that_is_not_done_in_time_is_stopped(service: Service) -> None:
 
 def test_an_image_that_fails_or_is_cancelled_says_so(service: Service) -> None:
     with later(service.fail, code="out_of_memory", message="too large"):
-        failed = service.post("/v1/tasks/image/sync", json={})
+        failed = service.post("/v1/tasks/image/sync", json={"prompt": "x"})
     assert (failed.status_code, failed.get_json()["error"]["code"]) == (500, "out_of_memory")
     with later(service.cancel, "mine"):
-        cancelled = service.post("/v1/tasks/image/sync", json={"task_id": "mine"})
+        cancelled = service.post("/v1/tasks/image/sync", json={"prompt": "x", "task_id": "mine"})
     assert (cancelled.status_code, cancelled.get_json()["detail"]) == (409, "Task cancelled")
 
 
@@ -365,7 +367,7 @@ def test_the_list_is_keyed_by_id(service: Service) -> None:
 def test_a_key_sees_its_own_tasks_only(service: Service) -> None:
     ops = key(service, "ops", role="admin")
     alice, bob = key(service, "alice", admin=ops), key(service, "bob", admin=ops)
-    task_id = service.post("/v1/tasks/", json={}, headers=alice).get_json()["task_id"]
+    task_id = service.post("/v1/tasks/", json={"prompt": "x"}, headers=alice).get_json()["task_id"]
     assert list(service.json("/v1/tasks/", headers=alice)) == [task_id]
     assert service.json("/v1/tasks/", headers=bob) == {}
     assert service.get(f"/v1/tasks/{task_id}/status", headers=bob).status_code == 404
@@ -396,8 +398,8 @@ def test_every_error_is_json(service: Service, method: str, path: str, code: int
 
 def test_a_full_queue_is_503(services: Callable[..., Service]) -> None:
     service = services(MAX_WAITING=1)
-    codes = [service.post("/v1/tasks/", json={"image_path": ""}).status_code for _ in range(2)]
-    full = service.post("/v1/tasks/video/", json={})
+    codes = [service.post("/v1/tasks/", json={"prompt": "x", "image_path": ""}).status_code for _ in range(2)]
+    full = service.post("/v1/tasks/video/", json={"prompt": "x"})
     assert (codes, full.status_code) == ([200, 503], 503)
     assert full.get_json()["detail"] == "Task queue is full (max 1 tasks)"
     assert int(full.headers["Retry-After"]) > 0
@@ -410,9 +412,9 @@ def test_the_limit_that_was_reached_is_named(services: Callable[..., Service]) -
         key(service, name, admin=admin, **limit)
         for name, limit in (("few", {"max_waiting": 1}), ("slow", {"max_per_minute": 1}))
     )
-    full = [service.post("/v1/tasks/video/", json={}, headers=few) for _ in range(2)][-1]
+    full = [service.post("/v1/tasks/video/", json={"prompt": "x"}, headers=few) for _ in range(2)][-1]
     assert (full.status_code, full.get_json()["detail"]) == (503, "Task queue is full (max 1 tasks)")
-    fast = [service.post("/v1/tasks/video/", json={}, headers=slow) for _ in range(3)][-1]
+    fast = [service.post("/v1/tasks/video/", json={"prompt": "x"}, headers=slow) for _ in range(3)][-1]
     assert (fast.status_code, fast.get_json()["error"]["code"]) == (429, "rate_limited")
     assert "full" not in fast.get_json()["detail"]
     assert 0 < int(fast.headers["Retry-After"]) <= 60

@@ -74,7 +74,7 @@ def test_only_who_may_turns_it_off(moderated: Service) -> None:
 
 def test_a_server_that_does_not_moderate_does_not_pretend_to(service: Service) -> None:
     for moderate in (True, "perhaps"):
-        answer = service.post("/v1/jobs", json={"model": "tiny-image", "moderate": moderate})
+        answer = service.post("/v1/jobs", json={"model": "tiny-image", "prompt": "x", "moderate": moderate})
         assert (answer.status_code, answer.get_json()["error"]["fields"][0]["field"]) == (422, "moderate")
     service.submit(moderate=False)
 
@@ -87,7 +87,8 @@ def test_a_check_of_prompts_that_breaks_lets_nothing_in(plugged: Callable[[str],
 
 def test_a_check_that_the_operator_adds_names_the_field(plugged: Callable[[str], Service]) -> None:
     service = plugged("prompts")
-    error = service.post("/v1/jobs", json={"model": "tiny-image", "negative_prompt": "no"}).get_json()["error"]
+    fields = {"model": "tiny-image", "prompt": "x", "negative_prompt": "no"}
+    error = service.post("/v1/jobs", json=fields).get_json()["error"]
     assert (error["code"], error["fields"][0]["field"]) == ("moderation_refused", "negative_prompt")
     image = "data:image/png;base64,iVBORw0KGgo="
     assert service.post("/v1/jobs", json={"image": image}).status_code == 422

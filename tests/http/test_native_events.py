@@ -139,14 +139,15 @@ def test_a_long_poll_ends_in_time(service: Service) -> None:
 def test_submit_can_wait_for_the_end(service: Service, how: str) -> None:
     path, headers = ("?wait=30", {}) if how == "query" else ("", {"Prefer": "respond-async, wait=30"})
     with later(service.finish):
-        response = service.post(f"/v1/jobs{path}", json={"model": "tiny-image", "steps": 1}, headers=headers)
+        fields = {"model": "tiny-image", "prompt": "x", "steps": 1}
+        response = service.post(f"/v1/jobs{path}", json=fields, headers=headers)
     job = response.get_json()
     assert (response.status_code, job["state"], job["position"]) == (201, "succeeded", None)
     assert service.get(job["outputs"][0]["url"]).status_code == 200
 
 
 def test_submit_waits_for_the_first_job_of_a_repeated_key(service: Service) -> None:
-    fields, headers = {"model": "tiny-image", "steps": 1}, {"Idempotency-Key": "once"}
+    fields, headers = {"model": "tiny-image", "prompt": "x", "steps": 1}, {"Idempotency-Key": "once"}
     first = service.post("/v1/jobs", json=fields, headers=headers).get_json()["id"]
     with later(service.finish):
         repeat = service.post("/v1/jobs?wait=30", json=fields, headers=headers)

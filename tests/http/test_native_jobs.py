@@ -20,7 +20,7 @@ JOB_FIELDS = {
     "device", "attempt", "error", "warnings", "command", "report", "request", "preview", "created_at", "started_at",
     "computed_at", "finished_at", "retention", "expires_at", "outputs", "links",
 }  # fmt: skip
-TINY = {"model": "tiny-image", "steps": 1}
+TINY = {"model": "tiny-image", "prompt": "x", "steps": 1}
 IMAGE = base64.b64encode(PNG).decode()
 
 
@@ -97,7 +97,8 @@ def test_both_slash_forms_are_served_without_a_redirect(service: Service) -> Non
 
 
 def test_rounded_and_unknown_fields_are_reported(service: Service) -> None:
-    fields = {"model": "tiny-video", "steps": 1, "width": 50, "frames": 14, "colour": "red", "num_frames": 3}
+    fields = {"model": "tiny-video", "prompt": "x", "steps": 1, "width": 50, "frames": 14, "colour": "red",
+              "num_frames": 3}  # fmt: skip
     accepted = service.post("/v1/jobs", json=fields).get_json()
     assert (accepted["request"]["width"], accepted["request"]["frames"]) == (64, 17)
     assert accepted["warnings"] == [
@@ -120,7 +121,7 @@ def test_rounded_and_unknown_fields_are_reported(service: Service) -> None:
 def test_the_model_follows_from_the_kind_and_the_kind_from_the_model(
     service: Service, fields: dict[str, Any], model: str, kind: str
 ) -> None:
-    request = service.post("/v1/jobs", json={**fields, "steps": 1}).get_json()["request"]
+    request = service.post("/v1/jobs", json={"prompt": "x", **fields, "steps": 1}).get_json()["request"]
     assert (request["model"], request["kind"]) == (model, kind)
 
 
@@ -130,14 +131,14 @@ def test_a_prompt_alone_may_mean_a_video(services: Callable[..., Service]) -> No
     assert service.job(service.submit(model=None, image=IMAGE))["kind"] == "img2video"
 
 
-def test_an_empty_body_asks_for_the_defaults(service: Service) -> None:
-    response = service.post("/v1/jobs")
+def test_a_prompt_alone_asks_for_the_defaults(service: Service) -> None:
+    response = service.post("/v1/jobs", json={"prompt": "a red circle"})
     assert response.status_code == 201
     assert response.get_json()["request"]["model"] == "tiny-image"
 
 
 def test_a_form_with_and_without_a_file(service: Service) -> None:
-    response = service.post("/v1/jobs", data={"model": "tiny-image", "steps": "2"})
+    response = service.post("/v1/jobs", data={"model": "tiny-image", "prompt": "x", "steps": "2"})
     assert response.get_json()["request"]["steps"] == 2
     form = {"kind": "img2img", "steps": "2", "strength": "1", "image": (io.BytesIO(PNG), "a.png"),
             "other": (io.BytesIO(PNG), "b.png")}  # fmt: skip

@@ -42,7 +42,7 @@ def test_follow_prints_steps_until_the_end(stack: Stack, capfd: pytest.CaptureFi
 def test_waiting_shows_every_part_of_a_job(stack: Stack) -> None:
     with framemill.Client(stack.url("")) as client:
         seen: list[Job] = []
-        job = client.submit(model="tiny-image", steps=ENDLESS_STEPS)
+        job = client.submit(model="tiny-image", prompt="x", steps=ENDLESS_STEPS)
 
         def watch(update: Job) -> None:
             seen.append(update)
@@ -53,7 +53,7 @@ def test_waiting_shows_every_part_of_a_job(stack: Stack) -> None:
             client.wait(job.id, on_update=watch)
         assert seen[-1].state == "cancelled"
         # An unwatched wait receives its response when the state changes.
-        done = client.submit(model="tiny-image", steps=1, wait_s=30)
+        done = client.submit(model="tiny-image", prompt="x", steps=1, wait_s=30)
         assert (done.state, client.wait(done.id).state) == ("succeeded", "succeeded")
 
 

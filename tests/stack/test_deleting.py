@@ -14,7 +14,7 @@ import framemill
 from framemill.cli import main
 from tests.support.harness import Stack, running
 
-TINY = {"model": "tiny-image", "steps": 1}
+TINY = {"model": "tiny-image", "prompt": "x", "steps": 1}
 
 
 @pytest.fixture(scope="module")

@@ -212,7 +212,7 @@ def test_several_services_have_a_slot_each(short_folder: Path) -> None:
         urls = [f"http://{HOST}:{port + number}" for number in range(2)]
         assert f"gpu1 alone: API {urls[1]}/v1" in run.log
         for number, url in enumerate(urls):
-            answer = requests.post(f"{url}/v1/tasks/", json={"infer_steps": ENDLESS_STEPS}, timeout=30)
+            answer = requests.post(f"{url}/v1/tasks/", json={"prompt": "x", "infer_steps": ENDLESS_STEPS}, timeout=30)
             assert answer.status_code == 200, answer.text
             status = requests.get(f"{url}/v1/service/status", timeout=30).json()
             assert (status["service_status"], status["task_id"]) == ("busy", answer.json()["task_id"])

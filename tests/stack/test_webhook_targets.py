@@ -66,7 +66,7 @@ def test_all_jobs_of_a_key_have_its_webhook_until_the_receiver_is_gone(
         }  # fmt: skip
 
         def end(**fields: Any) -> str:
-            task = shop.submit(model="tiny-image", **fields)
+            task = shop.submit(model="tiny-image", prompt="x", **fields)
             shop.cancel(task.id)
             return task.id
 
@@ -115,7 +115,7 @@ def test_all_jobs_of_a_key_have_its_webhook_until_the_receiver_is_gone(
         ops.remove_webhook("shop")
         assert shop.webhooks(end())["url"] is None
         with pytest.raises(ApiError) as refused:
-            shop.submit(model="tiny-image", webhook_url=receiver.url)  # there is no secret any more
+            shop.submit(model="tiny-image", prompt="x", webhook_url=receiver.url)  # there is no secret any more
         assert refused.value.fields[0]["field"] == "webhook_url"
         with pytest.raises(ApiError) as refused:
             ops.set_webhook("nobody", receiver.url)

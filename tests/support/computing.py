@@ -19,10 +19,11 @@ from app.media.inputs import store_image
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind
 from jobs.objects.local import LocalStore
-from jobs.requests.generation import GenerationRequest, resolve
+from jobs.requests.generation import GenerationRequest
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 from jobs.submission import Submission
+from tests.support.resolving import resolve
 from tests.support.store_driver import StoreDriver
 from workers.reporting.reporter import Reporter
 from workers.reporting.stop_signal import stop_hint

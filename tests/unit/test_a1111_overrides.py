@@ -13,7 +13,8 @@ from jobs.models.builtin import BUILT_IN
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind
 from jobs.requests import infotext
-from jobs.requests.generation import GenerationRequest, resolve
+from jobs.requests.generation import GenerationRequest
+from tests.support.resolving import resolve
 from workers.remote import a1111_body
 
 MODELS = """

@@ -10,7 +10,8 @@ import pytest
 from jobs.errors import BadSetting, InvalidRequest
 from jobs.models import loras
 from jobs.models.registry import ModelRegistry
-from jobs.requests.generation import GenerationRequest, resolve
+from jobs.requests.generation import GenerationRequest
+from tests.support.resolving import resolve
 
 MODELS = """
 [plain]
@@ -98,7 +99,7 @@ MASKED = {"model": "rich", "image": KEY, "mask": "inputs/m.png"}
         ({"model": "mixing", "mix": [{"text": "a", "image": KEY}]}, "mix[0]", "either a text or an image"),
         ({"model": "mixing", "mix": [{"text": "a"}, {"text": "b", "weight": 5}]}, "mix[1].weight", "between -4 and 4"),
         ({"model": "mixing", "mix": [{"text": "a"}], "prompt": "b"}, "prompt", "put texts into mix"),
-        ({"model": "plain", "mix": [{"text": "a"}]}, "mix", "is not an input of text2img"),
+        ({"model": "plain", "prompt": "x", "mix": [{"text": "a"}]}, "mix", "is not an input of text2img"),
     ],
 )
 def test_what_a_model_cannot_do(registry: ModelRegistry, fields: dict[str, Any], field: str, rule: str) -> None:

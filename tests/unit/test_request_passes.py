@@ -12,7 +12,8 @@ from app.protocols.native.schemas import SUBMIT
 from framemill.cli.submit import job_fields, submit
 from jobs.errors import InvalidRequest
 from jobs.models.registry import ModelRegistry
-from jobs.requests.generation import MAX_SEED, GenerationRequest, resolve
+from jobs.requests.generation import MAX_SEED, GenerationRequest
+from tests.support.resolving import resolve
 
 MODELS = """
 [image]

@@ -24,10 +24,11 @@ from jobs.errors import InvalidRequest
 from jobs.formats import IMAGE_FORMATS, VIDEO_FORMATS
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind
-from jobs.requests.generation import GenerationRequest, resolve
+from jobs.requests.generation import GenerationRequest
 from jobs.settings import Settings
 from tests.support.harness import Stack
 from tests.support.pictures import chunk, png
+from tests.support.resolving import resolve
 from workers.delivery import encode
 from workers.delivery.encode import animation, images, video
 

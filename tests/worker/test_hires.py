@@ -16,9 +16,9 @@ from PIL import Image
 
 from jobs.errors import ExecutionError, RunCancelled
 from jobs.models.spec import Kind
-from jobs.requests.generation import resolve
 from jobs.settings import PROJECT_ROOT, Settings
 from tests.support.computing import Worker
+from tests.support.resolving import resolve
 from tests.support.store_driver import StoreDriver
 
 #: The first test waits until all models are made.

@@ -9,7 +9,7 @@ from typing import Any
 from flask import request
 from marshmallow import INCLUDE, Schema, fields
 
-from app.bodies.json_body import Digest
+from app.bodies.body_stream import Digest
 from app.fields import Flag, Items, Number, PictureText, Text, TextSchema, Whole, body_of, load
 from app.payloads.a1111_overrides import CLIP_SKIP, MAX_CLIP_SKIP
 from jobs.errors import InvalidRequest, Problem
@@ -111,7 +111,7 @@ def parse_body(table: Mapping[str, tuple[Any, Any]], digest: Digest) -> dict[str
     text = body.get("infotext")
     parameters = _infotext_fields(text) if isinstance(text, str) else {}
     written = {name: value for name, value in parameters.items() if name in table}
-    given = {name: _whole(value) if table.get(name, ("",))[0] is Whole else value for name, value in body.items()}
+    given = dict(body)
     if isinstance(given.get("override_settings"), dict):
         given["override_settings"] = {**written.get("override_settings", {}), **given["override_settings"]}
     values, _ = load(_SCHEMAS[id(table)], {**written, **given})
@@ -154,7 +154,3 @@ def _check_limits(values: Mapping[str, Any]) -> None:
 def _is_id(text: str) -> bool:
     return len(text) <= 128 and text.isprintable()
 
-
-def _whole(value: Any) -> Any:
-    """Convert a float such as 512.0, which the original accepts as a whole number."""
-    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _MAX else value

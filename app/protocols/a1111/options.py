@@ -105,7 +105,7 @@ def change_options(changes: dict[str, Any]) -> None:
         InvalidRequest: a value is not valid.
         A1111Error: 500, as in the original: there is no such checkpoint.
     """
-    values = {name: value for name, value in changes.items() if name in _DEFAULTS and value is not None}
+    values = {name: _whole(value) for name, value in changes.items() if name in _DEFAULTS and value is not None}
     problems = [
         Problem(name, f"must be like {json.dumps(_DEFAULTS[name])}", str(value)[:80])
         for name, value in values.items()
@@ -146,6 +146,11 @@ def _is_like(value: Any, default: Any) -> bool:
     if isinstance(default, bool) or isinstance(value, bool):
         return isinstance(default, bool) and isinstance(value, bool)
     return isinstance(value, int) and abs(value) < _MAX
+
+
+def _whole(value: Any) -> Any:
+    """Return a float such as 2.0 as the whole number that it stands for."""
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _MAX else value
 
 
 def _options() -> ClientOptions:

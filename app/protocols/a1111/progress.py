@@ -12,7 +12,7 @@ from marshmallow import INCLUDE
 
 from app.access import auth
 from app.extensions import dispatcher, store
-from app.fields import Flag, Text, TextSchema, Whole, load
+from app.fields import Flag, Text, TextSchema, Whole, load, query_of
 from app.submit import forecast_of
 from jobs.record import Job
 from jobs.states import JobState
@@ -121,7 +121,7 @@ def open_requests() -> list[OpenRequest]:
 
 def skips_picture() -> bool:
     """Return ``skip_current_image`` of the query. Raises: InvalidRequest."""
-    values, _ = load(_QUERY, request.args)
+    values, _ = load(_QUERY, query_of(request))
     return bool(values.get("skip_current_image"))
 
 

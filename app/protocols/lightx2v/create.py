@@ -11,7 +11,7 @@ from app.access import auth
 from app.downloads import send_object
 from app.events.hub import Listener
 from app.extensions import dispatcher, objects, store
-from app.fields import body_of
+from app.fields import body_of, query_of
 from app.openapi.blueprint import FORM, JSON, Blueprint, View
 from app.openapi.parameters import IDEMPOTENCY_KEY
 from app.protocols.lightx2v import answers, schemas, views
@@ -153,7 +153,7 @@ def _create(*, video: bool, old: bool = False, form: bool = False, needs_file: b
 
 def _seconds(name: str, default: float) -> float:
     """Return a time of the query in seconds. Raises: InvalidRequest."""
-    text = request.args.get(name, "")
+    text = query_of(request).get(name, "")
     try:
         value = float(text) if text else default
     except ValueError:

@@ -9,7 +9,7 @@ from flask import Response, jsonify, request
 from app import attachments, waiting
 from app.access import auth, links
 from app.extensions import dispatcher, objects, store
-from app.fields import body_of, load
+from app.fields import body_of, load, query_of
 from app.openapi import answers as bodies
 from app.openapi.blueprint import FORM, JSON, Blueprint
 from app.openapi.parameters import IDEMPOTENCY_KEY, LAST_EVENT_ID, PREFER, WAIT
@@ -82,7 +82,7 @@ def _created(submitted: Submitted) -> tuple[Response, int]:
 @blueprint.error(422, "A parameter is wrong; the error names it.")
 def get_jobs() -> Response:
     """List jobs."""
-    query, _ = load(schemas.LIST, request.args)
+    query, _ = load(schemas.LIST, query_of(request))
     jobs, after, total = queries.list_jobs(
         store(), key_id=auth.caller().scope, state=query.get("state"), limit=query["limit"], after=query.get("after")
     )

@@ -11,6 +11,7 @@ from app import waiting
 from app.access import auth, links
 from app.downloads import finished_job, send_object
 from app.extensions import objects
+from app.fields import query_of
 from app.openapi.blueprint import Blueprint, View
 from app.openapi.parameters import PREFER, WAIT
 from jobs.errors import InvalidRequest, ObjectNotFound, Problem
@@ -85,7 +86,7 @@ def _requested(job_id: str) -> tuple[Job, int]:
         JobNotFound, NotReady, ResultExpired, InvalidRequest.
     """
     job = finished_job(job_id)
-    index = request.args.get("index", "0")
+    index = query_of(request).get("index", "0")
     if not index.isdecimal() or int(index) >= len(job.outputs):
         raise InvalidRequest(Problem("index", f"must be between 0 and {len(job.outputs) - 1}", index))
     return job, int(index)

@@ -7,6 +7,7 @@ from flask import Response, request
 from app.access import auth, links
 from app.downloads import set_file_headers
 from app.extensions import store
+from app.fields import query_of
 from app.openapi.blueprint import Blueprint
 from app.openapi.parameters import IF_NONE_MATCH
 from jobs.errors import InvalidRequest, NoPreview, Problem
@@ -51,7 +52,7 @@ def get_preview(job_id: str) -> Response:
 
 def requested_mode() -> str:
     """Return ``?preview=`` of a stream. Raises: InvalidRequest."""
-    value = request.args.get("preview", NONE)
+    value = query_of(request).get("preview", NONE)
     if value not in (NONE, LINKS, DATA):
         raise InvalidRequest(Problem("preview", "must be 1 (links), data (the pictures themselves) or 0", value))
     return value

@@ -159,7 +159,7 @@ class SubmitSchema(Schema):
     kind = Text(**_doc("What to do. Default: follows from the model and the inputs.", enum=[*Kind]))
     prompt = Text(**_doc("What to show.", example="a red circle"))
     negative_prompt = Text(**_doc("What not to show."))
-    seed = Whole(**_doc("The same seed gives the same output. Default: random, and reported. Image i has seed + i."))
+    seed = Whole(**_doc("The same seed gives the same output. Default, or if negative: random, and reported."))
     steps = Whole(**_doc("Denoising steps."))
     guidance_scale = Number(**_doc("How closely the output follows the prompt."))
     clip_skip = Whole(**_doc("Number of the text encoder's last layers to skip, for models that offer it."))

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from flask import Response, jsonify, make_response, request
 
-from app.bodies.json_body import Digest
+from app.bodies.body_stream import Digest
 from app.extensions import objects, store
 from app.held import ClientDisconnected, HeldConnection, exists, hold, unread_response
 from app.protocols.aime.clients import requests, views

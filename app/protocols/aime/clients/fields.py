@@ -7,9 +7,11 @@ from typing import Any
 from flask import request
 
 from app.access import auth
-from app.bodies.form_body import URLENCODED, form_of
-from app.bodies.json_body import Digest, json_of
+from app.bodies.body_stream import Digest
+from app.bodies.fields_body import read_fields
+from app.bodies.form_body import URLENCODED
 from app.extensions import settings
+from app.fields import query_of
 from app.protocols.aime.clients.access import authenticate
 from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.endpoints.spec import Endpoint
@@ -28,18 +30,15 @@ def request_fields(endpoint: Endpoint, digest: Digest | None = None) -> tuple[di
         AccessDenied: the key of the header or the query is wrong; the body was not read.
         BadInputs, MalformedBody: the body is not a JSON object or a form.
     """
-    query = request.args.to_dict()
+    query = query_of(request)
     presented = {name: query[name] for name in CREDENTIALS if query.get(name)}
     if presented or auth.secret():
         authenticate(endpoints(), endpoint, presented, request.remote_addr or "")
-    limits = settings().web.body_limits
-    if request.mimetype == URLENCODED:
-        return {**query, **form_of(request, limits, digest=digest)}, True
-    if request.method == "GET":
+    if request.method == "GET" and request.mimetype != URLENCODED:
         return query, True
-    body = json_of(request, limits, digest=digest)
-    if not isinstance(body, dict):
-        raise BadInputs(["the body must be a JSON object"])
+    body, is_form = read_fields(request, settings().web.body_limits, digest)
+    if is_form:
+        return {**query, **body}, True
     wrong = [name for name in CREDENTIALS if not isinstance(body.get(name, ""), str | None)]
     if wrong:
         raise BadInputs([f"{name}: must be a string" for name in wrong])

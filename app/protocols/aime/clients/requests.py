@@ -60,9 +60,6 @@ def _prepare_local(
     endpoint: Endpoint, model: LocalModel, checked: CheckedInputs, queueing: dict[str, Any]
 ) -> Prepared:  # fmt: skip
     values: dict[str, Any] = {model.fields[name]: value for name, value in checked.params.items()}
-    seed = values.get("seed")
-    if isinstance(seed, int) and seed < 0:
-        del values["seed"]  # clients of this protocol ask for a random seed this way
     pictures = Pictures({model.fields[name]: data_uri(*media) for name, media in checked.media.items()})
     values |= {"model": model.name, "kind": model.kind, "start_within_s": endpoint.max_time_in_queue}
     values |= dict.fromkeys(pictures.contents, UNSTORED)

@@ -16,6 +16,7 @@ from app import methods
 from app.access import browser
 from app.errors import status_of
 from app.extensions import dispatcher, objects, store
+from app.fields import query_of
 from app.protocols.aime.clients import blocking, requests, streams, views
 from app.protocols.aime.clients.access import (
     BAD_KEY,
@@ -166,7 +167,7 @@ def progress(endpoint: Endpoint) -> Any:
 @endpoint_view
 def cancel(endpoint: Endpoint) -> Any:
     """Cancel a job. Polls of it then receive status 400."""
-    job = visible_job(endpoint, {**request.args.to_dict(), **request_fields(endpoint)[0]})
+    job = visible_job(endpoint, {**query_of(request), **request_fields(endpoint)[0]})
     job, changed = dispatcher().cancel(job.job_id)
     return jsonify({"success": changed, "job_id": job.job_id, "job_state": STATES[job.state]})
 
@@ -251,7 +252,7 @@ def describe(name: str) -> tuple[Response, int]:
 def stream_progress() -> Response:
     """Stream the progress of a job as server-sent events until it has finished."""
     try:
-        job = visible_job(None, request.args.to_dict())
+        job = visible_job(None, query_of(request))
     except FramemillError as exc:
         return streams.error_stream(exc.message)
     endpoint = endpoints().of_protocol(job.protocol)

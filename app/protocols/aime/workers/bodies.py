@@ -14,8 +14,9 @@ from typing import Any
 from flask import Request
 
 from app.access import auth
+from app.bodies.body_stream import BodyStream
 from app.bodies.file_strings import FileString
-from app.bodies.json_body import BodyStream, json_of
+from app.bodies.json_body import json_of
 from app.extensions import settings, store
 from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.workers.pulling import MAX_SLOTS
