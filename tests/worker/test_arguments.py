@@ -8,9 +8,7 @@ import pytest
 
 from jobs.errors import ExecutionError
 from jobs.models.registry import ModelRegistry
-from jobs.requests.generation import resolve
 from tests.support.resolving import resolve
-from workers.diffusion import arguments
 
 MODELS = """
 [flux]
