@@ -176,7 +176,7 @@ def test_pages_of_the_server_work_with_their_policies(place: Place) -> None:
     browser, mill = place.browser, place.mill
     browser.open(f"http://evil.example:{place.page_port}/")
     browser.errors()  # those of the attacks
-    browser.open(mill.url("/draw/pages/shop"))
+    browser.open(mill.url("/shop"))
     wait_for(lambda: browser.run("return document.title") == "draw", "the answer of the endpoint")
     assert browser.run("return getComputedStyle(document.body).color") == "rgb(1, 2, 3)"
     browser.open(mill.url("/draw/demo"))

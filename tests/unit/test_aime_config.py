@@ -110,6 +110,7 @@ def test_the_shipped_endpoint_is_right() -> None:
         ("[ENDPOINT]\nname = 'x'\n[INPUTS]\na = { type = 'image', aspect_ratio_min = 0 }", r"ratio_min: .* above 0"),
         ("[ENDPOINT]\nname = 'x'\n[INPUTS]\na = { type = 'image', size = { max = 3 } }", r"a.size.max: must be \["),
         ("[ENDPOINT]\nname = 'x'\n[CLIENTS]\nauthorization_keys = { 'a b' = 'k' }", r"authorization_keys: user 'a b'"),
+        ("[ENDPOINT]\nname = 'x'\n[INPUTS]\na = 5", r":4: \[INPUTS\] a: must be a table"),
         ("[ENDPOINT]\nname = 'x'\n[MODEL]\nname = 'none'", r":4: \[MODEL\] name: there is no such model"),
         ("[ENDPOINT]\nname = 'x'\n[CLIENTS]\nresult_lifetime = 'x'", r":4: \[CLIENTS\] result_lifetime: must"),
         ("[ENDPOINT]\nname = 'x'\n[STATIC]\na = { compile = 'less' }", r"\[STATIC\] a.compile: must be one of"),

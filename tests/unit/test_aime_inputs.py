@@ -326,6 +326,14 @@ def test_a_default_does_not_stand_in_for_what_is_required() -> None:
     assert checked("a = { type = 'string', default = 'x' }", as_text=True, a="").params == {"a": "x"}
 
 
+def test_a_chat_may_name_its_media_by_flags() -> None:
+    red = uri(Image.new("RGB", (8, 8), "red"), "png")
+    spec, chat = "c = { type = 'chat_context', image = %s }", [{"role": "user", "content": [{"image": red}]}]
+    assert checked(spec % "true", c=chat).params["c"] == chat
+    with pytest.raises(BadInputs, match="takes no image here"):
+        checked(spec % "false", c=chat)
+
+
 def test_a_default_may_be_a_value_of_the_file() -> None:
     assert checked("a = { type = 'json', default = [] }").params == {"a": []}
     assert checked("a = { type = 'int', default = 0, minimum = 5, auto_convert = true }").params == {"a": 5}

@@ -99,6 +99,10 @@ def _load_chat_items(table: Table, convert: bool) -> dict[str, Input]:
         raise table.bad("support", f"must be out of {', '.join(sorted(MEDIA))}, not {unknown[0]}")
     items = {}
     for kind in sorted(MEDIA):
+        if isinstance(table.values.get(kind), bool):  # between 0.9.0 and 0.9.6, in place of support
+            if table.flag(kind):
+                items[kind] = Input(kind, kind)
+            continue
         attributes = table.table(kind)
         if kind in types or attributes:
             items[kind] = Input(kind, kind, **_load_media(kind, attributes, convert))

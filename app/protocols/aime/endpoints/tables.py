@@ -22,12 +22,12 @@ class Table:
 
     def __init__(self, file: TomlFile, names: tuple[str, ...], values: Any) -> None:
         self._file, self._names = file, names
+        #: Key → the table of another file that it is from, and its name there.
+        self._filled: dict[str, tuple[Table, str]] = {}
         if not isinstance(values, dict):
             raise self.bad("", "must be a table")
         self._remaining = dict(values)
         self._known: set[str] = set()
-        #: Key → the table of another file that it is from, and its name there.
-        self._filled: dict[str, tuple[Table, str]] = {}
         self.values: Mapping[str, Any] = values
 
     @classmethod
