@@ -81,7 +81,7 @@ def test_values_are_taken(spec: str, given: Any, taken: Any) -> None:
         ("type = 'json'", "{", "must be JSON"),
         ("type = 'chat_context'", "[1]", "message 1 must have a role out of system, user, assistant"),
         ("type = 'image'", "data:audio/wav;base64,AA", "must be of type image, not audio"),
-        ("type = 'image'", "AAAA", "must be a data URI: data:image/<format>;base64,…"),
+        ("type = 'image'", "AAAA", "must be a data URI (data:image/<format>;base64,…) or job:<id>"),
         ("type = 'image'", "data:image/png;base64,A", "must be valid base64"),
     ],
 )  # fmt: skip
