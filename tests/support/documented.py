@@ -65,6 +65,8 @@ class Document:
         if request.method in ("OPTIONS", "HEAD") or (rule and PAGES.fullmatch(rule.rule)) or owner_of_request():
             return []
         call = f"{request.method} {request.path} → {response.status_code}"
+        if response.status_code == 408:  # nobody reads it: the client has closed its connection
+            return []
         if response.status_code == 405:  # belongs to the path, not to an operation
             return [] if response.allow else [f"{call}: without Allow"]
         if rule is None:
