@@ -67,7 +67,7 @@ def picture_of(text: str, field: str = "image") -> str | bytes:
     return text if found is None else found[0]
 
 
-def bytes_of(text: str) -> bytes:
+def picture_bytes(text: str) -> bytes:
     """Return the picture of a text: an output of a job, a link, a data URL or base64.
 
     Raises:

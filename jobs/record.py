@@ -22,7 +22,7 @@ from jobs.record_fields import (
     JSON,
     SECONDS,
     SECONDS_AS_MS,
-    Codec,
+    FieldCodec,
     decode,
     stored,
 )
@@ -87,13 +87,13 @@ class Output:
 MAX_PRIORITY = 100
 
 #: The request, as compact JSON.
-_REQUEST = Codec(
+_REQUEST = FieldCodec(
     lambda request: json.dumps(request.to_dict(), separators=(",", ":"), ensure_ascii=False),
     lambda text: request_from(json.loads(text)),
 )
 #: False (no webhook at all) is stored as the empty text, which is read as None.
-_WEBHOOK = Codec(lambda webhook: webhook.to_json() if webhook else "", Webhook.from_json)
-_OUTPUTS = Codec(
+_WEBHOOK = FieldCodec(lambda webhook: webhook.to_json() if webhook else "", Webhook.from_json)
+_OUTPUTS = FieldCodec(
     lambda outputs: json.dumps([output.to_dict() for output in outputs]),
     lambda text: [Output.from_dict(output) for output in json.loads(text)],
 )
@@ -140,7 +140,7 @@ class Job(JobOptions):
     """One record. Times are milliseconds since 1970, None until they happened."""
 
     job_id: str
-    state: JobState = field(metadata=stored("state", Codec(str, JobState)))
+    state: JobState = field(metadata=stored("state", FieldCodec(str, JobState)))
     #: The API key it belongs to, ``-`` on a server without keys.
     key_id: str = field(default="-", metadata=stored("key"))
     created_at_ms: int = field(metadata=stored("created_at", INTEGER))

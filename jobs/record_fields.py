@@ -20,24 +20,24 @@ _STORED = "stored"
 
 
 @dataclass(frozen=True)
-class Codec:
+class FieldCodec:
     """Converts the values of a field to and from the texts of a Redis hash."""
 
     encode: Callable[[Any], str | int | float]
     decode: Callable[[str], Any]
 
 
-TEXT = Codec(str, str)
-INTEGER = Codec(int, int)
+TEXT = FieldCodec(str, str)
+INTEGER = FieldCodec(int, int)
 #: Seconds as a decimal number.
-SECONDS = Codec(float, float)
+SECONDS = FieldCodec(float, float)
 #: Seconds, stored as whole milliseconds.
-SECONDS_AS_MS = Codec(lambda seconds: int(seconds * 1000), lambda text: int(text) / 1000)
-JSON = Codec(json.dumps, json.loads)
+SECONDS_AS_MS = FieldCodec(lambda seconds: int(seconds * 1000), lambda text: int(text) / 1000)
+JSON = FieldCodec(json.dumps, json.loads)
 #: A flag that is stored when it is set.
-IF_TRUE = Codec(int, bool)
+IF_TRUE = FieldCodec(int, bool)
 #: A flag that is stored when it is not set.
-IF_FALSE = Codec(lambda value: int(not value), lambda text: not text)
+IF_FALSE = FieldCodec(lambda value: int(not value), lambda text: not text)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Stored:
 
     #: Name in the hash.
     name: str
-    codec: Codec
+    codec: FieldCodec
     #: Whether it is written even if it equals its default.
     always: bool
     #: Whether a retry of the job has the same value.
@@ -58,8 +58,8 @@ class Stored:
 
 
 def stored(
-    name: str, codec: Codec = TEXT, *, always: bool = False, kept_by_retry: bool = True, set_by_caller: bool = False,
-    shown_as: str = "",
+    name: str, codec: FieldCodec = TEXT, *, always: bool = False, kept_by_retry: bool = True,
+    set_by_caller: bool = False, shown_as: str = "",
 ) -> Mapping[str, Stored]:  # fmt: skip
     """Return the metadata of a stored field; arguments as in :class:`Stored`."""
     return {_STORED: Stored(name, codec, always, kept_by_retry, set_by_caller, shown_as)}

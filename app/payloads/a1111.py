@@ -119,14 +119,14 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
         # The back end is such a server itself and understands all fields.
         return MappedBody({**values, "passthrough": passthrough_fields(payload, A1111_MAPPED)}, warnings)
     warnings += [f"{name} was ignored" for name in _IGNORED if _matters(name, payload.get(name))]
-    prompt, loras = a1111_tags.loras_of(body, spec, warnings)
+    prompt, loras = a1111_tags.loras_of_tags(body, spec, warnings)
     values["prompt"] = prompt if "prompt" in body else None
     if loras:
         values["loras"] = loras
-    values["scheduler"] = a1111_samplers.scheduler_of(body, spec, warnings)
-    values |= a1111_masks.values_of(body, kind, warnings)
-    values |= a1111_overrides.values_of(body, kind, spec, warnings)
-    values |= a1111_passes.values_of(body, kind, spec, warnings)
+    values["scheduler"] = a1111_samplers.scheduler_of_sampler(body, spec, warnings)
+    values |= a1111_masks.mask_values(body, kind, warnings)
+    values |= a1111_overrides.override_values(body, kind, spec, warnings)
+    values |= a1111_passes.pass_values(body, kind, spec, warnings)
     return MappedBody(values, warnings)
 
 

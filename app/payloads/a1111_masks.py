@@ -34,7 +34,7 @@ class MaskFields(TextSchema):
     inpainting_mask_invert = Whole(allow_none=True)
 
 
-def values_of(body: Mapping[str, Any], kind: Kind, warnings: list[str]) -> dict[str, Any]:
+def mask_values(body: Mapping[str, Any], kind: Kind, warnings: list[str]) -> dict[str, Any]:
     """Return ``resize``, ``inpaint`` and ``mask_inverted``, as far as the kind has them.
 
     Args:

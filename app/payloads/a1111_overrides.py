@@ -28,7 +28,7 @@ _OTHERS = (
 )  # fmt: skip
 
 
-def values_of(body: Mapping[str, Any], kind: Kind, spec: ModelSpec, warnings: list[str]) -> dict[str, Any]:
+def override_values(body: Mapping[str, Any], kind: Kind, spec: ModelSpec, warnings: list[str]) -> dict[str, Any]:
     """Return ``clip_skip`` and ``distilled_guidance_scale``, as far as the model has them.
 
     Args:

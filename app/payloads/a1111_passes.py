@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from app.fields import Flag, Number, Text, TextSchema, Whole
-from app.payloads.a1111_samplers import scheduler_of
+from app.payloads.a1111_samplers import scheduler_of_sampler
 from jobs.models.spec import Kind, ModelSpec
 
 #: Field of the native API → field of the body.
@@ -52,7 +52,7 @@ class PassFields(TextSchema):
     subseed_strength = Number(allow_none=True)
 
 
-def values_of(body: Mapping[str, Any], kind: Kind, spec: ModelSpec, warnings: list[str]) -> dict[str, Any]:
+def pass_values(body: Mapping[str, Any], kind: Kind, spec: ModelSpec, warnings: list[str]) -> dict[str, Any]:
     """Return ``hires`` and ``variation``, each None if it is not requested.
 
     Args:
@@ -79,8 +79,8 @@ def _hires(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> dic
     own = {of: body[name] for name, (of, same) in _SAME.items() if body.get(name, "") not in ("", *same)}
     sampling: dict[str, Any] = {of: own[of] for of in ("sampler_name", "scheduler") if of in own}
     # Other words for the same sampler and schedule are no difference.
-    scheduler = scheduler_of(body, spec, [])
-    is_same = scheduler is not None and scheduler_of({**body, **sampling}, spec, []) == scheduler
+    scheduler = scheduler_of_sampler(body, spec, [])
+    is_same = scheduler is not None and scheduler_of_sampler({**body, **sampling}, spec, []) == scheduler
     for name, (of, _) in _SAME.items():
         if of in own and own[of] != body.get(of) and not (of in sampling and is_same):
             warnings.append(f"{name} was ignored: the second pass has that of the first")

@@ -13,7 +13,7 @@ from jobs.models.spec import ModelSpec
 _AUTOMATIC = ("", "automatic")
 
 
-def scheduler_of(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> str | None:
+def scheduler_of_sampler(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> str | None:
     """Return the scheduler for a sampler and its schedule; None for the model's own.
 
     A schedule in the name of the sampler precedes the field ``scheduler``, and without either the sampler decides, as

@@ -14,7 +14,7 @@ from jobs.requests.prompt_tags import Tag, quoted, taken_out
 _LORA = ("lora", "lyco")
 
 
-def loras_of(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> tuple[str, list[dict[str, Any]]]:
+def loras_of_tags(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> tuple[str, list[dict[str, Any]]]:
     """Return the prompt without tags, and the LoRAs that they name. As in the original, unusable tags are left out.
 
     Args:

@@ -12,30 +12,30 @@ import pytest
 from jobs.settings import Settings
 from jobs.store import scripts
 from jobs.store.lua import loader
-from jobs.store.lua.loader import BadScript, Source
+from jobs.store.lua.loader import BadScript, LuaFile
 from jobs.store.lua.words import MessageGap
 
 JOBS = Path(loader.FOLDER).parents[1]
-SCRIPTS = [Source.read(path.stem) for path in sorted(loader.FOLDER.glob("*.lua"))]
-INCLUDES = [Source.read(path.stem, path.parent) for path in sorted((loader.FOLDER / "include").glob("*.lua"))]
+SCRIPTS = [LuaFile.read(path.stem) for path in sorted(loader.FOLDER.glob("*.lua"))]
+INCLUDES = [LuaFile.read(path.stem, path.parent) for path in sorted((loader.FOLDER / "include").glob("*.lua"))]
 FILES = {("include/" if source in INCLUDES else "") + source.name: source for source in (*SCRIPTS, *INCLUDES)}
 #: Tables that the loader defines where they are used.
 TABLES = {"CLASS_WEIGHTS", "RETENTION_MS", "MESSAGE"}
 MESSAGE = "".join(MessageGap)
 
 
-def code_of(source: Source) -> str:
+def code_of(source: LuaFile) -> str:
     """Return the text without comments, strings and names of constants."""
     text = re.sub(r"'(?:\\.|[^'\\\n])*'", "''", source.text)
     return re.sub(r"--[^\n]*|\b[A-Z]+\.\w+", "", text)
 
 
-def words_of(source: Source) -> set[str]:
+def words_of(source: LuaFile) -> set[str]:
     """Return the names that a file uses, without fields of tables."""
     return set(re.findall(r"(?<![\w.:])[A-Za-z_]\w*", code_of(source)))
 
 
-def exports_of(source: Source) -> set[str]:
+def exports_of(source: LuaFile) -> set[str]:
     """Return what a file defines for those that include it."""
     code = code_of(source)
     functions = re.findall(r"^local function (\w+)", code, re.MULTILINE)
@@ -43,7 +43,7 @@ def exports_of(source: Source) -> set[str]:
     return {*functions, *(name for names in variables for name in names.split(", "))}
 
 
-def variables_of(source: Source) -> set[str]:
+def variables_of(source: LuaFile) -> set[str]:
     """Return local variables, parameters and loop variables of a file."""
     code = code_of(source)
     declared = re.findall(r"\blocal (?!function\b)(\w+(?:,\s+\w+)*)", code)
@@ -57,13 +57,13 @@ scripts_and_includes = pytest.mark.parametrize("source", [pytest.param(one, id=n
 
 
 @scripts_and_includes
-def test_a_file_includes_exactly_the_files_whose_functions_it_uses(source: Source) -> None:
+def test_a_file_includes_exactly_the_files_whose_functions_it_uses(source: LuaFile) -> None:
     used = {OWNER[name] for name in words_of(source) & set(OWNER)} - {source.name}
     assert source.includes == tuple(sorted(used))
 
 
 @scripts_and_includes
-def test_every_function_that_a_file_calls_is_defined(source: Source) -> None:
+def test_every_function_that_a_file_calls_is_defined(source: LuaFile) -> None:
     code = code_of(source)
     called = set(re.findall(r"(?<![\w.:])(\w+)\(", code)) - {"function"}
     builtin = {"tonumber", "tostring", "ipairs", "pairs", "unpack", "next"}
@@ -83,7 +83,7 @@ def test_no_name_is_defined_in_two_included_files() -> None:
 
 
 @scripts_and_includes
-def test_no_function_shadows_another_or_a_variable(source: Source) -> None:
+def test_no_function_shadows_another_or_a_variable(source: LuaFile) -> None:
     functions = re.findall(r"local function (\w+)", code_of(source))
     assert len(functions) == len(set(functions))
     included = {name for part in source.chain() if part is not source for name in exports_of(part)}
@@ -92,7 +92,7 @@ def test_no_function_shadows_another_or_a_variable(source: Source) -> None:
 
 
 @pytest.mark.parametrize("source", SCRIPTS, ids=lambda source: source.name)
-def test_arguments_are_named_before_any_other_code(source: Source) -> None:
+def test_arguments_are_named_before_any_other_code(source: LuaFile) -> None:
     declared = [line for line in re.sub(r",\n\s+", ", ", source.text).splitlines() if "ARGV" in line]
     first_code = [line for line in re.sub(r",\n\s+", ", ", source.text).splitlines() if line and line[:2] != "--"]
     assert declared == first_code[: len(declared)]
@@ -102,12 +102,12 @@ def test_arguments_are_named_before_any_other_code(source: Source) -> None:
 
 
 @scripts_and_includes
-def test_lines_are_short(source: Source) -> None:
+def test_lines_are_short(source: LuaFile) -> None:
     assert [line for line in source.text.splitlines() if len(line) > 120] == []
 
 
 @pytest.mark.parametrize("source", INCLUDES, ids=lambda source: source.name)
-def test_included_files_take_no_arguments(source: Source) -> None:
+def test_included_files_take_no_arguments(source: LuaFile) -> None:
     assert "ARGV" not in source.text
 
 
@@ -132,7 +132,7 @@ def test_python_passes_the_arguments_that_each_script_declares() -> None:
 
 
 @scripts_and_includes
-def test_words_of_the_wire_are_constants(source: Source) -> None:
+def test_words_of_the_wire_are_constants(source: LuaFile) -> None:
     """States and values of the wire that Python knows as well are never literals, except as names of fields."""
     literals = set(re.findall(r"'([^'\n]*)'", re.sub(r"--[^\n]*", "", source.text)))
     constants = scripts.constants(Settings())
@@ -180,7 +180,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def load(folder: Path, text: str) -> loader.Script:
     (folder / "some.lua").write_text(text)
-    return loader._load(Source.read("some", folder), {"K": {"JOB": "'job:'"}}, {})
+    return loader._load(LuaFile.read("some", folder), {"K": {"JOB": "'job:'"}}, {})
 
 
 def test_arguments_are_passed_in_the_declared_order(folder: Path) -> None:

@@ -133,12 +133,12 @@ def test_on_the_arc_noise_stays_as_strong() -> None:
 
     one, other = (torch.randn(4, 64, 64, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
     for share in (0.1, 0.5, 0.8):
-        assert float(noise.between(one, other, share).std()) == pytest.approx(1, abs=0.02)
+        assert float(noise.interpolated(one, other, share).std()) == pytest.approx(1, abs=0.02)
         assert float(torch.lerp(one, other, share).std()) < 0.92
-    assert torch.equal(noise.between(one, other, 0), one)
-    assert torch.equal(noise.between(one, other, 1), other)
-    assert torch.allclose(noise.between(one, one, 0.3), one)
-    half = noise.between(one.half(), other.half(), 0.5)
+    assert torch.equal(noise.interpolated(one, other, 0), one)
+    assert torch.equal(noise.interpolated(one, other, 1), other)
+    assert torch.allclose(noise.interpolated(one, one, 0.3), one)
+    half = noise.interpolated(one.half(), other.half(), 0.5)
     assert half.dtype == torch.float16
 
 

@@ -24,7 +24,7 @@ _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, err
 
 
 @dataclass(frozen=True)
-class Problem:
+class DeliveryProblem:
     """Why a delivery failed."""
 
     #: The problem in words that callers may read: no paths, no secrets.
@@ -40,23 +40,23 @@ class Problem:
     most_failures: int = MAX_FAILURES
 
 
-def of(exc: Exception) -> Problem:
+def of(exc: Exception) -> DeliveryProblem:
     """Return what an error of a delivery means."""
     text = exc.message if isinstance(exc, FramemillError) else type(exc).__name__
     if isinstance(exc, ObjectRefused):
-        return Problem(text, f"the object store: {text}", needs_operator=True, most_failures=MAX_REFUSALS)
+        return DeliveryProblem(text, f"the object store: {text}", needs_operator=True, most_failures=MAX_REFUSALS)
     if isinstance(exc, ObjectStoreMisset):
-        return Problem(
+        return DeliveryProblem(
             text, f"the object store: {text}", away=True, needs_operator=True, longest_pause_s=LONGEST_MISSET_S
         )
     if isinstance(exc, ObjectStoreAway):
-        return Problem(text, f"the object store: {text}", away=True, longest_pause_s=LONGEST_AWAY_S)
+        return DeliveryProblem(text, f"the object store: {text}", away=True, longest_pause_s=LONGEST_AWAY_S)
     if isinstance(exc, Unavailable):
-        return Problem(text, text, away=True, longest_pause_s=LONGEST_AWAY_S)
+        return DeliveryProblem(text, text, away=True, longest_pause_s=LONGEST_AWAY_S)
     if isinstance(exc, OSError) and exc.errno in _DISK:
         text = f"files of the delivery worker cannot be written: {os.strerror(exc.errno)}"
-        return Problem(text, text, away=True, needs_operator=True, longest_pause_s=LONGEST_MISSET_S)
+        return DeliveryProblem(text, text, away=True, needs_operator=True, longest_pause_s=LONGEST_MISSET_S)
     # Too few descriptors say nothing about the output. Too little memory may: an output can be too large for this host.
     if is_half_imported(exc) or has_too_few_descriptors(exc):
-        return Problem(text, "a new process of the delivery worker", away=True, longest_pause_s=LONGEST_AWAY_S)
-    return Problem(text, "another attempt to store its output")
+        return DeliveryProblem(text, "a new process of the delivery worker", away=True, longest_pause_s=LONGEST_AWAY_S)
+    return DeliveryProblem(text, "another attempt to store its output")

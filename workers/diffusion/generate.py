@@ -62,7 +62,7 @@ def generate(
     reporter.stage("denoising")
     frames = run.denoise(pipeline, request, steps, _Batches(batches, embeddings, pictures_in))
     if second_request is not None:
-        enlarged = [{"image": pictures.enlarged(picture, second_request.output_size)} for [picture] in frames]
+        enlarged = [{"image": pictures.scaled_to_cover(picture, second_request.output_size)} for [picture] in frames]
         pipeline = second_pipeline()
         if not arguments.takes(pipeline, spec, second_request, "image", "strength"):
             raise ExecutionError(f"hires: {type(pipeline).__name__} takes no image and strength for a second pass")

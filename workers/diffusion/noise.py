@@ -16,7 +16,7 @@ import torch
 from jobs.errors import ExecutionError
 from jobs.requests.generation import GenerationRequest
 
-#: Noises with a smaller sine of the angle between them are mixed linearly.
+#: Noises with a smaller sine of the angle interpolated them are mixed linearly.
 _LEAST_SINE = 1e-3
 
 
@@ -41,7 +41,7 @@ class MixedGenerator(torch.Generator):
     def draw(self, randn: Callable[[torch.Generator], torch.Tensor]) -> torch.Tensor:
         """Draw from both seeds and mix. Raises: ExecutionError: see :meth:`check`."""
         self._check_state()
-        noise = between(randn(self), randn(self._other), self._share)
+        noise = interpolated(randn(self), randn(self._other), self._share)
         self._state, self._drawn = self.get_state(), True
         return noise
 
@@ -100,7 +100,7 @@ def mixed(used: Sequence[torch.Generator]) -> Iterator[None]:
         mixture.check()
 
 
-def between(first: torch.Tensor, second: torch.Tensor, share: float) -> torch.Tensor:
+def interpolated(first: torch.Tensor, second: torch.Tensor, share: float) -> torch.Tensor:
     """Interpolate on the arc from the first noise (0) to the second (1), which preserves their strength."""
     start, end = first.float(), second.float()
     cosine = (start * end).sum() / (start.norm() * end.norm())

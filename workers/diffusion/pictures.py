@@ -20,7 +20,7 @@ def load_picture(objects: ObjectStore, key: str, mode: str = "RGB") -> Image.Ima
     return Image.open(io.BytesIO(read_all(objects, key))).convert(mode)
 
 
-def enlarged(picture: np.ndarray, size: tuple[int, int]) -> Image.Image:
+def scaled_to_cover(picture: np.ndarray, size: tuple[int, int]) -> Image.Image:
     """Scale (height, width, 3) uint8 RGB until it covers ``size`` (width, height in pixels), and crop to its middle."""
     image = Image.fromarray(picture)
     return fitting.fit(image.size, size, "crop").apply(image)

@@ -18,8 +18,8 @@ from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import Settings
 from jobs.slots.residency import Place
 from workers.pipelines import device, load_options, memory
-from workers.pipelines.loading import OnProgress, Source, ignore_progress
-from workers.pipelines.residency import Entry, Residency, prior_of
+from workers.pipelines.loading import ModelFolder, OnProgress, ignore_progress
+from workers.pipelines.residency import Entry, Residency, prior_entry_of
 
 logger = logging.getLogger(__name__)
 
@@ -94,7 +94,7 @@ class PipelineCache(Residency):
         if spec.prior:
             prior_spec = replace(
                 spec,
-                name=prior_of(spec.name),
+                name=prior_entry_of(spec.name),
                 source=spec.prior,
                 revision=spec.prior_revision,
                 prior=None,
@@ -107,7 +107,7 @@ class PipelineCache(Residency):
     def _load(self, spec: ModelSpec, progress: OnProgress) -> Entry:
         begun = time.monotonic()
         progress(0, 0)
-        source = Source(spec, self.device)
+        source = ModelFolder(spec, self.device)
         self.make_room(source.device_bytes, spec.name)
         try:
             pipeline = source.load(progress)

@@ -27,7 +27,7 @@ def ignore_progress(done_bytes: int, total_bytes: int) -> None:
     """Do nothing."""
 
 
-class Source:
+class ModelFolder:
     """The folder of a model.
 
     Raises:

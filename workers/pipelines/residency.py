@@ -19,7 +19,7 @@ from jobs.slots.residency import LoadedModel, Place
 logger = logging.getLogger(__name__)
 
 
-def prior_of(model: str) -> str:
+def prior_entry_of(model: str) -> str:
     """Return the name of the entry of a model's prior, if the prior has a folder of its own."""
     return f"{model}/prior"
 
@@ -140,7 +140,7 @@ class Residency(ABC):
 
     def unload(self, model: str) -> bool:
         """Remove a model from all memory. Return whether it was there."""
-        entries = [self._entries.pop(name) for name in (model, prior_of(model)) if name in self._entries]
+        entries = [self._entries.pop(name) for name in (model, prior_entry_of(model)) if name in self._entries]
         if not entries:
             return False
         for entry in entries:

@@ -86,7 +86,7 @@ def response(files: list[BinaryIO], *, is_list: bool) -> Response:
 
 def _enlarged(text: str, fields: dict[str, Any], settings: Settings) -> BinaryIO:
     try:
-        opened = open_picture(own_outputs.bytes_of(text), settings)
+        opened = open_picture(own_outputs.picture_bytes(text), settings)
     except InvalidRequest as exc:
         raise A1111Error(500, "Invalid encoded image", exc.message) from exc
     width, height = opened.image.size

@@ -70,7 +70,7 @@ def png_info() -> dict[str, Any]:
     """Return the infotext of the image in the body."""
     text = load(_PNG_INFO, body_of(request))[0]["image"]
     try:
-        opened = open_picture(own_outputs.bytes_of(text), settings(), may_be_animated=True)
+        opened = open_picture(own_outputs.picture_bytes(text), settings(), may_be_animated=True)
         text_of_file, items = off_the_hub(lambda: _texts_of(opened.image))
     except (InvalidRequest, OSError, SyntaxError, ValueError) as exc:
         raise A1111Error(500, "Invalid encoded image", str(exc)[:200]) from exc

@@ -38,7 +38,7 @@ def service_state() -> dict[str, Any]:
     current = queries.find(store(), active[0]) if active else None
     counts = queries.fleet(store(), settings().web.service_slot).counts
     queue_size = 0 if is_single() else settings().scheduling.max_waiting
-    return views.service_state(now, active, current, counts, queue_size)
+    return views.service_view(now, active, current, counts, queue_size)
 
 
 @blueprint.route("/tasks/queue/status", methods=["GET"])

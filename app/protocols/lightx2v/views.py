@@ -138,7 +138,7 @@ def listed_task(job: Job, *, single: bool) -> dict[str, Any]:
     return view
 
 
-def service_state(
+def service_view(
     capacity: Capacity, active: list[str], current: Job | None, counts: Mapping[str, int], queue_size: int
 ) -> dict[str, Any]:
     """Return the state of the service.

@@ -30,12 +30,13 @@ _REST = re.compile(r"^local (\w+) = (?:ARGV|\{unpack\(ARGV, (\d+)\)\})$", re.MUL
 #: A string, a comment, or a dotted name such as ``K.JOB``.
 _TOKEN = re.compile(r"(?P<string>'(?:\\.|[^'\\\n])*')|(?P<comment>[ \t]*--[^\n]*)|\b(?P<table>[A-Z]+)\.(?P<name>\w+)")
 
+
 class BadScript(Exception):
     """A Lua script that cannot be loaded."""
 
 
 @dataclass(frozen=True)
-class Source:
+class LuaFile:
     """One file of Lua."""
 
     name: str
@@ -43,23 +44,23 @@ class Source:
     includes: tuple[str, ...]
 
     @classmethod
-    def read(cls, name: str, folder: Path = FOLDER) -> Source:
+    def read(cls, name: str, folder: Path = FOLDER) -> LuaFile:
         text = (folder / f"{name}.lua").read_text(encoding="utf-8")
         match = _INCLUDES.search(text)
         return cls(name, text, tuple(match[1].split(", ")) if match else ())
 
-    def chain(self) -> list[Source]:
+    def chain(self) -> list[LuaFile]:
         """All files that this one includes, each after those that it includes itself; then this one."""
-        chain: dict[str, Source] = {}
+        chain: dict[str, LuaFile] = {}
         self._collect(chain, ())
         return list(chain.values())
 
-    def _collect(self, chain: dict[str, Source], includers: tuple[str, ...]) -> None:
+    def _collect(self, chain: dict[str, LuaFile], includers: tuple[str, ...]) -> None:
         if self.name in includers:
             raise BadScript(f"{' includes '.join((*includers, self.name))}: a circle")
         for name in self.includes:
             if name not in chain:
-                Source.read(name, FOLDER / "include")._collect(chain, (*includers, self.name))
+                LuaFile.read(name, FOLDER / "include")._collect(chain, (*includers, self.name))
         chain[self.name] = self
 
 
@@ -99,16 +100,16 @@ def scripts(constants: Mapping[str, Mapping[str, str | int]], tables: Mapping[st
         for table, values in constants.items()
     }
     for path in sorted(FOLDER.glob("*.lua")):
-        yield _load(Source.read(path.stem), literals, tables)
+        yield _load(LuaFile.read(path.stem), literals, tables)
 
 
-def _load(source: Source, literals: Mapping[str, Mapping[str, str]], tables: Mapping[str, str]) -> Script:
+def _load(source: LuaFile, literals: Mapping[str, Mapping[str, str]], tables: Mapping[str, str]) -> Script:
     body = "".join(_compiled(part, literals) for part in source.chain())
     head = "".join(f"local {table} = {value}\n" for table, value in tables.items() if re.search(rf"\b{table}\b", body))
     return Script(source.name, head + body, *declared_arguments(source))
 
 
-def declared_arguments(source: Source) -> tuple[tuple[str, ...], str]:
+def declared_arguments(source: LuaFile) -> tuple[tuple[str, ...], str]:
     """The names of a script's arguments, and of the one that takes all further values ('' for none).
 
     Raises:
@@ -123,7 +124,7 @@ def declared_arguments(source: Source) -> tuple[tuple[str, ...], str]:
     return names, rest[1] if rest else ""
 
 
-def _compiled(source: Source, literals: Mapping[str, Mapping[str, str]]) -> str:
+def _compiled(source: LuaFile, literals: Mapping[str, Mapping[str, str]]) -> str:
     """The text without comments, constants replaced by their values."""
 
     def replaced(match: re.Match[str]) -> str:

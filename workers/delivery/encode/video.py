@@ -20,7 +20,7 @@ THREADS = min(8, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True)
-class Codec:
+class VideoCodec:
     """An encoder with its options, which ``python -m bench.delivery`` compares (bench/RESULTS.md)."""
 
     name: str
@@ -36,9 +36,9 @@ class Codec:
 
 CODECS = {
     # faststart puts the index first, so that a player can begin before it has the whole file. Quality 80 is crf 18.
-    "mp4": Codec("libx264", {"preset": "veryfast"}, 51, 33 / 80, {"movflags": "+faststart"}),
+    "mp4": VideoCodec("libx264", {"preset": "veryfast"}, 51, 33 / 80, {"movflags": "+faststart"}),
     # Quality 80 is crf 25.
-    "webm": Codec("libvpx-vp9", {"deadline": "realtime", "cpu-used": "7", "row-mt": "1", "b": "0"}, 63, 38 / 80),
+    "webm": VideoCodec("libvpx-vp9", {"deadline": "realtime", "cpu-used": "7", "row-mt": "1", "b": "0"}, 63, 38 / 80),
 }
 
 
