@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.support import drawn_models
 from tests.support.aime_endpoint import LOCAL_ENDPOINT, draw, write_endpoint
 from tests.support.aime_peers import Client, Worker, opened
 from tests.support.api import ENDLESS_STEPS
@@ -88,11 +89,12 @@ def test_two_web_processes_serve_one_queue(aime: Stack) -> None:
 
 
 @pytest.fixture(scope="module")
-def local(tmp_path_factory: pytest.TempPathFactory, models_file: Path) -> Iterator[Stack]:
+def local(tmp_path_factory: pytest.TempPathFactory, drawn_models_file: Path) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("local")
     (folder / "endpoints").mkdir()
     (folder / "endpoints" / "aime_api_endpoint.cfg").write_text(LOCAL_ENDPOINT)
-    with running(folder / "data", models_file, "gpu0", "io", ENDPOINTS_DIR=folder / "endpoints") as stack:
+    settings = {"ENDPOINTS_DIR": folder / "endpoints", "NOOP_STEP_MS": drawn_models.STEP_MS}
+    with running(folder / "data", drawn_models_file, "gpu0", "io", **settings) as stack:
         yield stack
 
 

@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
+
+from tests.support import drawn_models
 from tests.support.harness import Stack
+
+DEFAULT_S = 0.5
+
+
+@pytest.fixture(scope="module")
+def limited(drawn_models_file: Path) -> Iterator[Stack]:
+    """A stack whose settings limit every run."""
+    settings = {"CANCEL_GRACE_S": 1, "MAX_RUN_S": DEFAULT_S}
+    with drawn_models.stack_in_new_folder(drawn_models_file, "gpu0", "io", **settings) as stack:
+        yield stack
 
 
 def test_a_job_past_its_run_limit_fails_and_the_model_stays(stack: Stack) -> None:
@@ -18,8 +33,8 @@ def test_a_job_past_its_run_limit_fails_and_the_model_stays(stack: Stack) -> Non
     assert stack.wait(stack.submit(steps=1, max_run_s=60))["state"] == "succeeded"
 
 
-def test_a_run_that_does_not_heed_its_limit_is_killed(start) -> None:  # type: ignore[no-untyped-def]
-    stack = start("gpu0", "io", CANCEL_GRACE_S=1)
+def test_a_run_that_does_not_heed_its_limit_is_killed(limited: Stack) -> None:
+    stack = limited
     stack.wait(stack.submit(steps=1))
     job_id = stack.submit(steps=100_000, max_run_s=5)
     stack.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "its first step")
@@ -29,7 +44,7 @@ def test_a_run_that_does_not_heed_its_limit_is_killed(start) -> None:  # type: i
     assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
 
 
-def test_the_settings_give_the_default(start) -> None:  # type: ignore[no-untyped-def]
-    stack = start("gpu0", "io", MAX_RUN_S=0.5)
+def test_the_settings_give_the_default(limited: Stack) -> None:
+    stack = limited
     assert stack.wait(stack.submit(steps=100_000))["error"]["code"] == "run_timeout"
     assert stack.wait(stack.submit(steps=1, max_run_s=0))["state"] == "succeeded"

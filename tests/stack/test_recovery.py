@@ -24,7 +24,8 @@ Start = Callable[..., Stack]
 @pytest.fixture(scope="module")
 def shared(drawn_models_file: Path) -> Iterator[Stack]:
     """A stack for tests that restart what they kill."""
-    with drawn_models.stack_in_new_folder(drawn_models_file, "gpu0", "io") as stack:
+    settings = {"MAX_ATTEMPTS": 2, "DELIVERY_LEASE_S": 2}
+    with drawn_models.stack_in_new_folder(drawn_models_file, "gpu0", "io", **settings) as stack:
         yield stack
 
 
@@ -44,8 +45,8 @@ def test_a_killed_child_runs_the_job_again(shared: Stack) -> None:
     assert len(publications(stack, job_id)) == 1
 
 
-def test_a_job_that_kills_every_worker_is_given_up(start: Start) -> None:
-    stack = start("gpu0", "io", MAX_ATTEMPTS=2)
+def test_a_job_that_kills_every_worker_is_given_up(shared: Stack) -> None:
+    stack = shared
     job_id = stack.submit(steps=ENDLESS_STEPS)
     for attempt in (1, 2):
         stack.wait_until(
@@ -105,9 +106,11 @@ def test_a_restart_of_redis_in_the_middle_of_a_job(shared: Stack, how: str) -> N
     assert len(publications(stack, job_id)) == 1
 
 
-def test_a_message_that_got_lost_is_sent_again(start: Start) -> None:
-    stack = start("io")
+def test_a_message_that_got_lost_is_sent_again(shared: Stack) -> None:
+    stack = shared
     client = connect(stack.settings)
+    stack.kill("gpu0", signal.SIGTERM)
+    wait_for(lambda: not stack.fleet()["slots"], "the slot to be left")
     # The worker of the slot never received the message: the job was bound, and the queue was emptied.
     stack.store.register("gpu0", "elsewhere:1:1", {"models": '["tiny-image"]', "node": "elsewhere"})
     job_id = stack.submit(steps=1)
@@ -120,8 +123,9 @@ def test_a_message_that_got_lost_is_sent_again(start: Start) -> None:
     assert (view["state"], view["attempt"]) == ("succeeded", 1), view
 
 
-def test_a_killed_delivery_worker_delivers_later(start: Start) -> None:
-    stack = start("gpu0", DELIVERY_LEASE_S=2)
+def test_a_killed_delivery_worker_delivers_later(shared: Stack) -> None:
+    stack = shared
+    stack.kill("io")
     job_id = stack.submit(steps=1)
     view = stack.wait_until(job_id, lambda view: view["state"] == "delivering", "its computation")
     assert view["outputs"] == []
@@ -133,11 +137,15 @@ def test_a_killed_delivery_worker_delivers_later(start: Start) -> None:
         assert (view["state"], view["attempt"]) == ("succeeded", 1), view
 
 
-def test_lost_frames_are_computed_again(start: Start) -> None:
-    stack = start("gpu0")
+def test_lost_frames_are_computed_again(shared: Stack) -> None:
+    stack = shared
+    stack.kill("io")
     job_id = stack.submit(steps=1)
     stack.wait_until(job_id, lambda view: view["state"] == "delivering", "its computation")
-    for frames in stack.settings.spool_disk.glob("*/frames.npy"):
+    roots = [root for root in (stack.settings.spool_memory, stack.settings.spool_disk) if root]
+    lost = [frames for root in roots for frames in root.glob(f"{job_id}.*/frames.npy")]
+    assert lost
+    for frames in lost:
         frames.unlink()
     stack.worker("io")
     view = stack.wait(job_id)
@@ -158,8 +166,8 @@ def test_a_worker_told_to_exit_hands_its_job_back(shared: Stack) -> None:
     stack.cancel(job_id)
 
 
-def test_a_worker_told_to_exit_while_redis_is_away_exits(start: Start) -> None:
-    stack = start("gpu0", "io")
+def test_a_worker_told_to_exit_while_redis_is_away_exits(shared: Stack) -> None:
+    stack = shared
     job_id = stack.endless()
     stack.redis.stop()
     process = stack.processes.pop("gpu0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -15,7 +16,7 @@ from framemill import webhooks
 from framemill.cli import main
 from framemill.errors import ApiError, WrongSignature
 from tests.support import drawn_models
-from tests.support.harness import Stack, wait_for
+from tests.support.harness import ENDLESS_STEPS, Stack, wait_for
 from tests.support.receiver import SECRET, Receiver, receiving
 from tests.support.webhook_calls import OPTIONS, cancelled, log, settled
 
@@ -24,6 +25,14 @@ from tests.support.webhook_calls import OPTIONS, cancelled, log, settled
 def io_stack(drawn_models_file: Path) -> Iterator[Stack]:
     """A server without GPU workers: jobs wait until they are cancelled or expire."""
     with drawn_models.stack_in_new_folder(drawn_models_file, "io", **OPTIONS) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="module")
+def impatient(drawn_models_file: Path) -> Iterator[Stack]:
+    """The same, with a timeout of a second and a long pause between two tries."""
+    options = {**OPTIONS, "WEBHOOK_RETRY_S": "4 3600", "WEBHOOK_TIMEOUT_S": 1}
+    with drawn_models.stack_in_new_folder(drawn_models_file, "io", **options) as stack:
         yield stack
 
 
@@ -64,10 +73,10 @@ def test_a_job_tells_its_start_and_its_end_with_links_and_without_its_prompt(
     }  # fmt: skip
     assert not [name for name in stack.store.client.keys("*hook*") if plain in name]
 
-    failed = stack.submit(model="broken", webhook_url=receiver.url)
+    failed = stack.submit(steps=ENDLESS_STEPS, max_run_s=0.2, webhook_url=receiver.url)
     wait_for(lambda: receiver.of(failed), "the failure")
     assert receiver.types(failed) == ["job.failed"]
-    assert receiver.of(failed)[0].json["data"]["error"]["code"] == "model_load_failed"
+    assert receiver.of(failed)[0].json["data"]["error"]["code"] == "run_timeout"
 
 
 def test_the_signature_is_that_of_the_specification(io_stack: Stack, receiver: Receiver) -> None:
@@ -188,16 +197,15 @@ def test_receivers_that_hang_delay_no_other_one(io_stack: Stack, receiver: Recei
             wait_for(lambda job_id=job_id: log(io_stack, job_id)[0]["state"] == "delivered", "the held up ones")
 
 
-def test_a_receiver_that_hangs_is_given_up_after_its_time(start: Callable[..., Stack], receiver: Receiver) -> None:
-    stack = start("io", **OPTIONS, WEBHOOK_TIMEOUT_S=1)
+def test_a_receiver_that_hangs_is_given_up_after_its_time(impatient: Stack, receiver: Receiver) -> None:
     receiver.answers = [receiver.hang]
-    delivery = settled(stack, cancelled(stack, receiver), "delivered", tries=2)
+    delivery = settled(impatient, cancelled(impatient, receiver), "delivered", tries=2)
     assert delivery["tries"][0]["error"] == "no answer within 1 seconds"
 
 
-def test_a_killed_worker_leaves_its_deliveries_to_the_next_one(start: Callable[..., Stack], receiver: Receiver) -> None:
+def test_a_killed_worker_leaves_its_deliveries_to_the_next_one(impatient: Stack, receiver: Receiver) -> None:
     """One worker is killed between two tries, one in the middle of a try."""
-    stack = start("io", **{**OPTIONS, "WEBHOOK_RETRY_S": "4 3600", "WEBHOOK_TIMEOUT_S": 1})
+    stack = impatient
     receiver.answers = [500]
     job_id = cancelled(stack, receiver)
     settled(stack, job_id, "pending")
@@ -215,8 +223,9 @@ def test_a_killed_worker_leaves_its_deliveries_to_the_next_one(start: Callable[.
     assert len(receiver.of(other)) == 2
 
 
-def test_what_ends_while_no_worker_runs_is_sent_later(start: Callable[..., Stack], receiver: Receiver) -> None:
-    stack = start(**OPTIONS)
+def test_what_ends_while_no_worker_runs_is_sent_later(io_stack: Stack, receiver: Receiver) -> None:
+    stack = io_stack
+    stack.kill("io", signal.SIGTERM)
     job_id = cancelled(stack, receiver)
     assert [one["tries"] for one in log(stack, job_id)] == [[]]
     stack.worker("io")
