@@ -153,9 +153,9 @@ def test_a_name_is_used_once(tmp_path: Path) -> None:
 
 def test_paths_of_the_server_are_no_names(tmp_path: Path) -> None:
     app = Flask("test", static_folder=None)
-    for path in ("/metrics", "/jobs/<job_id>", "/tools/progress", "/v1/<name>"):
+    for path in ("/metrics", "/jobs/<job_id>", "/tools/progress", "/v1/<name>", "/mount/"):
         app.add_url_rule(path, path, str)
-    for name in ("metrics", "jobs", "tools", "v1", "worker_login"):
+    for name in ("metrics", "jobs", "tools", "v1", "mount", "worker_login"):
         below = tmp_path / "endpoints" / name
         below.mkdir(parents=True)
         (below / "aime_api_endpoint.cfg").write_text(GOOD.replace("paint", name, 1))
@@ -163,7 +163,7 @@ def test_paths_of_the_server_are_no_names(tmp_path: Path) -> None:
     # An endpoint has paths below its name: /jobs/<job_id> would be its progress.
     assert list(found.by_name) == []
     assert {error.rpartition(": ")[2] for error in found.broken.values()} == {
-        ", ".join(sorted(["jobs", "metrics", "tools", "v1", *(path for path in SHARED if "/" not in path)]))
+        ", ".join(sorted(["jobs", "metrics", "mount", "tools", "v1", *(path for path in SHARED if "/" not in path)]))
     }
 
 

@@ -27,7 +27,8 @@ class OwnPaths:
 
     def has(self, path: str) -> bool:
         """Return whether a route serves a path, which is given without slashes at its ends."""
-        return path in SHARED or bool(self._routes and self._routes.allowed_methods(f"/{path}"))
+        spellings = (f"/{path}", f"/{path}/")  # the same to this server
+        return path in SHARED or any(self._routes and self._routes.allowed_methods(each) for each in spellings)
 
     def names(self, below: Iterable[str]) -> list[str]:
         """Return the names that themselves or with one of these paths below them belong to a route."""
