@@ -8,9 +8,8 @@ from marshmallow import INCLUDE, Schema, fields
 
 #: Content of a response of server-sent events.
 EVENT_STREAM = "text/event-stream"
-#: Its schema: the stream as one text, as clients read it that know no events.
+#: Its schema. It has no type: some clients read the whole stream as one text, others each event as an object.
 EVENTS: dict[str, Any] = {
-    "type": "string",
     "description": "Events with `id` (what `Last-Event-ID` continues from), `event` and `data` (JSON).",
 }
 #: Schemas of bodies that are no JSON objects.
