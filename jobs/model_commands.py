@@ -10,12 +10,17 @@ from dataclasses import replace
 
 from jobs.callers import ANYBODY, Caller
 from jobs.models.registry import ModelRegistry
-from jobs.models.spec import ModelSpec
+from jobs.models.spec import Kind, ModelSpec
 from jobs.requests import generation as requests
 from jobs.submission import Submission
 
 #: ``check`` loads the model and computes a job with the fewest steps.
 COMMANDS = ("load", "unload", "check")
+
+
+def default_kind(spec: ModelSpec) -> Kind:
+    """Return the kind that a command uses if it names none: one without inputs if there is one."""
+    return next((kind for kind in spec.kinds if not kind.inputs), spec.kinds[0])
 
 
 def submission(
@@ -24,6 +29,7 @@ def submission(
     spec: ModelSpec,
     slot: str,
     *,
+    kind: Kind | None = None,
     image: str | None = None,
     caller: Caller = ANYBODY,
 ) -> Submission:
@@ -34,10 +40,11 @@ def submission(
         models: the models.
         spec: the model.
         slot: name of the slot.
+        kind: kind of the job that a check computes; None: the first one without inputs, else the first.
         image: object-store key of an input image, to check a model that needs one.
         caller: who gives the command.
     """
-    kind = next((kind for kind in spec.kinds if not kind.inputs), spec.kinds[0])
+    kind = kind or default_kind(spec)
     steps = int(max(1, spec.limit("steps").low))
     fields = {"model": spec.name, "kind": kind, "prompt": "", "steps": steps, "seed": 0}
     fields |= dict.fromkeys(kind.inputs & {"image", "mask"}, image or "none")

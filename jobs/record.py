@@ -163,6 +163,8 @@ class Job(JobOptions):
     run_eta_s: float | None = field(default=None, metadata=stored("eta_s", SECONDS))
     #: ``code`` and ``message`` of a failure.
     error: dict[str, str] | None = field(default=None, metadata=stored("error", JSON, shown_as="error"))
+    #: What a library said about the failure. It may name paths of the host, so only admins are shown it.
+    cause: str = field(default="", metadata=stored("cause"))
     outputs: list[Output] = field(default_factory=list, metadata=stored("outputs", _OUTPUTS))
     #: The step of the newest preview; None: there is none.
     preview_step: int | None = field(default=None, metadata=stored("preview_step", INTEGER))

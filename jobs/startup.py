@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import re
 import tempfile
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from jobs.errors import BadSetting, ObjectStoreMisset, Unavailable
 from jobs.files import disks
 from jobs.folders import make_folder
 from jobs.log import configure
+from jobs.models import presence
 from jobs.models.backends import registry_of
+from jobs.models.spec import ModelSpec
 from jobs.objects.factory import open_store
 from jobs.settings import Settings
 from jobs.store.api_keys import HOW_TO_MAKE_A_KEY, KeyRing, callers_of
@@ -47,8 +50,32 @@ def verified_web_settings() -> Settings:
     except BadSetting as exc:
         raise cannot_start(exc) from None
     configure(settings.process.log_level)
+    try:
+        check_weights(settings)
+    except BadSetting as exc:
+        notes.append(f"{exc.message}. The workers that load it do not start")
     log_notes(notes)
     return settings
+
+
+def check_weights(settings: Settings, slot: str = "") -> None:
+    """Check that the folders and classes of the models exist that are loaded on this host.
+
+    Args:
+        settings: the models file, and whether models are loaded at all.
+        slot: only models that this slot may run; empty: those of every GPU.
+
+    Raises:
+        BadSetting: names file, line and key.
+    """
+    if settings.devoid.test_mode:
+        return
+
+    def is_loaded(spec: ModelSpec) -> bool:
+        mine = [name for name in spec.slots if name == slot or (not slot and re.fullmatch(r"gpu[0-9]+", name))]
+        return bool(mine) or not spec.slots
+
+    presence.check(settings.paths.models_file, is_loaded)
 
 
 def log_notes(notes: list[str]) -> None:

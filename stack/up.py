@@ -19,7 +19,7 @@ import click
 from jobs.errors import BadSetting
 from jobs.models.backends import read_backends
 from jobs.settings import PROJECT_ROOT, Settings
-from jobs.startup import check_open_address, verify
+from jobs.startup import check_open_address, check_weights, verify
 from stack import devices, ports
 from stack.embedded_redis.binary import RedisStartError
 from stack.embedded_redis.server import EmbeddedRedis
@@ -69,6 +69,7 @@ def up(procfile: Path, log_dir: Path | None, services: int, start_port: int | No
             settings = settings.replace(port=start_port)
         for note in verify(settings):
             print(f"note: {note}", flush=True)
+        check_weights(settings)
         return _run(settings, procfile, log_dir, services)
     except KeyboardInterrupt:
         return 0

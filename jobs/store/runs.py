@@ -125,11 +125,24 @@ class RunStore(Scripts):
         """Free a slot that has stopped working on an attempt that is over."""
         self.script("release_slot", id=job_id, attempt=attempt, slot=slot)
 
-    def fail(self, job_id: str, attempt: int, *, code: str, message: str, slot: str = "") -> bool:
-        """running or delivering → failed. Frees the slot in any case. Return whether the attempt was current."""
+    def fail(
+        self, job_id: str, attempt: int, *, code: str, message: str, slot: str = "", cause: str = ""
+    ) -> bool:  # fmt: skip
+        """running or delivering → failed. Frees the slot in any case.
+
+        Args:
+            job_id, attempt: the binding.
+            code, message: the error; every caller may read it.
+            slot: the slot that it ran on; '' for a delivery.
+            cause: what a library said about it; only admins are shown it.
+
+        Returns:
+            Whether the attempt was current.
+        """
         current = self.script(
-            "fail_run", id=job_id, attempt=attempt, slot=slot, code=code, message=message[:MAX_MESSAGE_CHARS]
-        )
+            "fail_run", id=job_id, attempt=attempt, slot=slot, code=code, message=message[:MAX_MESSAGE_CHARS],
+            cause=cause[:MAX_MESSAGE_CHARS],
+        )  # fmt: skip
         return bool(current)
 
     def lose(self, job_id: str, attempt: int) -> str:

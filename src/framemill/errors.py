@@ -6,6 +6,7 @@
     ├── ApiError             the server refused the request
     │   └── ServerUnavailable    no answer, or 502, 503, 504: the same call may succeed later
     ├── JobFailed            the job failed or expired
+    ├── ChecksFailed         models of a check do not work
     ├── JobCancelled         the job was cancelled
     ├── WaitTimeout          the job did not finish within the time given to wait()
     ├── NoMetadata           a file holds no record of how it was made
@@ -95,6 +96,10 @@ class WaitTimeout(ClientError, TimeoutError):
     def __init__(self, job_id: str, timeout_s: float, job: Job | None) -> None:
         self.job = job
         super().__init__(f"job {job_id} has not finished after {timeout_s:g} s")
+
+
+class ChecksFailed(ClientError):
+    """Checks of models have failed; each was reported on its own."""
 
 
 class NoMetadata(ClientError):

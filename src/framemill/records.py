@@ -93,6 +93,8 @@ class Job:
     preview_step: int | None = None
     error_code: str | None = None
     error_message: str | None = None
+    #: What a library said about the failure; only admins receive it.
+    error_cause: str | None = None
     #: One sentence for each change that the server made to the request.
     warnings: tuple[str, ...] = ()
     #: The complete request: the submitted fields, the model's defaults and the seed.
@@ -141,6 +143,7 @@ class Job:
             preview_step=(body.get("preview") or {}).get("step"),
             error_code=error.get("code"),
             error_message=error.get("message"),
+            error_cause=error.get("cause"),
             warnings=tuple(body.get("warnings") or ()),
             request=body.get("request") or {},
             outputs=tuple(Output.from_dict(output) for output in body.get("outputs") or ()),

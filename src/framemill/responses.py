@@ -11,6 +11,8 @@ class ErrorDetails(TypedDict):
 
     code: str
     message: str
+    #: What a library said; only admins receive it.
+    cause: NotRequired[str]
 
 
 class LoadedModel(TypedDict):

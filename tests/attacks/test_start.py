@@ -20,6 +20,7 @@ from stack.embedded_redis.binary import find_binary
 from tasks import flower
 from tests.support.api import wait_for
 from tests.support.harness import Stack
+from tests.support.s3_server import S3Server
 
 COMMANDS = {
     "stack": (sys.executable, "-m", "stack", "up"),
@@ -152,6 +153,31 @@ def test_every_command_says_that_redis_refuses_its_password(tmp_path: Path, lock
     line = end_of(COMMANDS.get(command, KEYS), tmp_path, REDIS_URL=f"redis://:wrong@127.0.0.1:{locked_port}/0")
     begin = "app.keys" if command == "keys" else "cannot start"
     assert line.startswith(f"{begin}: REDIS_URL is refused by Redis: invalid username-password pair")
+
+
+def test_what_loads_a_missing_model_does_not_start(tmp_path: Path) -> None:
+    models = tmp_path / "models.toml"
+    models.write_text("[m]\nkinds = ['text2img']\nsource = './gone'\n")
+    line = f"cannot start: {models}:3: [m] source: there is no folder {tmp_path}/gone"
+    for command in ("stack", "worker"):
+        assert end_of(COMMANDS[command], tmp_path / "data", MODELS_FILE=str(models)) == line
+
+
+def test_a_bucket_that_an_operator_has_to_correct_is_named(tmp_path: Path, s3: S3Server, locked_port: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in s3.environment.items():
+            patch.setenv(name, value)
+        good = Settings.from_env({**s3.environment, "DATA_DIR": str(tmp_path)})
+        assert not [note for note in verify(good) if "S3" in note]
+        assert not [name for name in s3.files() if "write-check" in name]
+        message = refused(good.replace(s3_bucket="missing"))
+        assert message == f"S3_BUCKET missing at {s3.url}: S3 refused: the bucket does not exist (NoSuchBucket)"
+        away = good.replace(s3_endpoint_url="http://127.0.0.1:9")
+        assert "outputs cannot be stored yet: S3 cannot be used: EndpointConnectionError" in verify(away)
+        full = good.replace(min_free_disk_bytes=2**60)
+        assert any("MIN_FREE_DISK_BYTES is" in note for note in verify(full))
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "wrong")
+        assert refused(good).endswith("S3 refused: the secret key is wrong (SignatureDoesNotMatch)")
 
 
 def test_flower_finds_what_the_file_of_settings_says_about_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,6 +129,33 @@ def test_durations_for_people() -> None:
 # --- command
 
 
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (("-o", "star.tiff"), "star.tiff: no output can be a .tiff file; known: .png, "),
+        (("-o", "star.mp4", "--format", "png"), "star.mp4 is a name for mp4, but the format is png"),
+    ],
+)
+def test_a_name_that_no_output_can_have_is_refused_before_anything_is_sent(
+    server: FakeServer, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], problem: str
+) -> None:
+    assert main(["--url", server.url, "submit", "--prompt", "a star", *words]) == 2
+    assert problem in capsys.readouterr().err
+    assert server.calls == []
+
+
+def test_the_name_of_the_file_chooses_the_format(
+    server: FakeServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, expected in (("star.mp4", "mp4"), ("star.JPG", "jpeg"), ("star", None)):
+        main(["--url", server.url, "submit", "--prompt", "a star", "-o", str(tmp_path / name)])
+        submitted = [call for call in server.calls if call[0] == "POST"][-1]
+        assert submitted[2].get("output_format") == expected
+    # The small server made a picture all the same.
+    assert not (tmp_path / "star.mp4").exists()
+    assert "star.mp4 is a name for mp4, but the output is image/png: name it star.png" in capsys.readouterr().err
+
+
 def test_submit_prints_the_id(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--url", server.url, "submit", "--prompt", "a red circle", "--guidance-scale", "4"]) == 0
     out, err = capsys.readouterr()

@@ -84,6 +84,24 @@ def test_a_failed_job_says_why(service: Service) -> None:
     assert (job["state"], job["error"]) == ("failed", {"code": "out_of_memory", "message": "too large"})
 
 
+def test_only_admins_are_shown_what_a_library_said(service: Service) -> None:
+    ops = key(service, "ops", role="admin")
+    shop = key(service, "shop", admin=ops)
+    job_id = service.submit(shop)
+    cause = "OSError: no file model.safetensors in /srv/models/sdxl"
+    service.fail(code="model_load_failed", message="model sdxl could not be loaded: OSError", cause=cause)
+    for path in (f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}?wait=1"):
+        assert service.json(path, headers=ops)["error"]["cause"] == cause
+    assert service.json("/v1/jobs", headers=ops)["jobs"][0]["error"]["cause"] == cause
+    others = [f"/v1/jobs/{job_id}", "/v1/jobs", f"/v1/jobs/{job_id}/events", f"/v1/tasks/{job_id}/status"]
+    for path in others:
+        text = service.get(path, headers=shop).get_data(as_text=True)
+        assert "could not be loaded" in text
+        assert "/srv/models" not in text
+    # What streams send is made once for all listeners.
+    assert "/srv/models" not in service.get(f"/v1/jobs/{job_id}/events", headers=ops).get_data(as_text=True)
+
+
 def test_both_slash_forms_are_served_without_a_redirect(service: Service) -> None:
     job_id = service.submit()
     service.finish()

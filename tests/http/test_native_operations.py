@@ -110,6 +110,18 @@ def test_a_pinned_model_is_not_unloaded(service: Service) -> None:
     assert run(service, "tiny-image", "unload")[0] == 200
 
 
+def test_a_check_computes_the_kind_that_is_asked_for(service: Service) -> None:
+    for kind in ("text2img", "img2img"):
+        code, answer = run(service, "tiny-image", "check", kind=kind)
+        job = service.job(answer["slots"][0]["job_id"])
+        assert (code, job["kind"], job["command"]) == (202, kind, "check")
+        assert bool(service.store.get(job["id"]).request.image) == (kind == "img2img")
+    code, answer = run(service, "tiny-image", "check", kind="text2video")
+    assert (code, answer["error"]["fields"][0]["rule"]) == (
+        422, "must be one of text2img, img2img for model tiny-image",
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("model", "body", "code", "text"),
     [
@@ -118,6 +130,8 @@ def test_a_pinned_model_is_not_unloaded(service: Service) -> None:
         ("tiny-image", {"slot": "gpu9"}, 422, "must be a slot that runs tiny-image: gpu0"),
         ("broken", {"slot": "gpu0"}, 422, "must be a slot that runs broken: none is available now"),
         ("tiny-image", {"where": "gpu0"}, 422, "is unknown"),
+        ("tiny-image", {"kind": "text2img"}, 422, "is unknown"),
+        ("tiny-imgae", {}, 404, "did you mean tiny-image?"),
     ],
 )
 def test_wrong_model_commands(service: Service, model: str, body: dict[str, Any], code: int, text: str) -> None:

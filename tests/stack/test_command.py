@@ -57,6 +57,22 @@ def test_waiting_shows_every_part_of_a_job(stack: Stack) -> None:
         assert (done.state, client.wait(done.id).state) == ("succeeded", "succeeded")
 
 
+def test_every_kind_of_every_model_is_checked(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--url", stack.url(""), "models", "check"]) == 1
+    out, err = capfd.readouterr()
+    rows = {tuple(line.split()[:2]): line for line in out.splitlines()}
+    checked = {("tiny-image", "text2img"), ("tiny-image", "img2img"), ("tiny-video", "text2video"),
+               ("tiny-video", "img2video")}  # fmt: skip
+    for row in checked:
+        assert re.search(r"gpu0 \(cpu\) .* 1 step\(s\) .* 32 x 32 px", rows[row]), rows[row]
+    assert "failed" in rows["broken", "text2img"]
+    [cause] = [line for line in out.splitlines() if line.startswith("broken text2img: ")]
+    assert re.search(r"could not be loaded: \w+ \(model_load_failed\): \w+: .*/broken", cause)
+    assert "1 of 5 checks failed" in err
+    assert main(["--url", stack.url(""), "models", "check", "tiny-image", "--kind", "img2img"]) == 0
+    assert "in memory" in capfd.readouterr().out
+
+
 def test_ctrl_c_while_waiting_cancels_the_job(stack: Stack) -> None:
     # A shell that starts programs in the background makes them ignore SIGINT.
     code = "import signal; signal.signal(2, signal.default_int_handler); from framemill.cli import main; exit(main())"

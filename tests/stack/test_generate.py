@@ -104,6 +104,7 @@ def test_a_model_that_cannot_be_loaded_fails_with_a_reason_and_the_next_job_runs
     view = stack.wait(stack.submit(model="broken"))
     assert (view["state"], view["error"]["code"]) == ("failed", "model_load_failed")
     assert "/" not in view["error"]["message"]  # no server path
+    assert "/broken" in view["error"]["cause"]  # every caller of a server without keys is an admin
     missing = stack.get(view["links"]["result"])
     assert (missing.status_code, missing.json()["error"]["code"]) == (409, "not_ready")
     assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"

@@ -24,6 +24,7 @@ def write(folder: Path) -> Path:
     """Write the models file into a folder and return its path."""
     path = folder / "models.toml"
     path.write_text(tiny.DRAWN)
+    tiny.write_broken(folder)
     return path
 
 

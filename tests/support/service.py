@@ -188,12 +188,14 @@ class Service:
         job_id, attempt = self.driver.at(slot)
         self.store.release(job_id, attempt, slot=slot)
 
-    def fail(self, slot: str = "gpu0", code: str = "execution_failed", message: str = "it broke") -> str:
+    def fail(
+        self, slot: str = "gpu0", code: str = "execution_failed", message: str = "it broke", cause: str = ""
+    ) -> str:
         """Fail the slot's job."""
         job_id, attempt = self.driver.at(slot)
         if self.driver.state(job_id) == "queued":
             self.driver.start(slot)
-        assert self.store.fail(job_id, attempt, code=code, message=message, slot=slot)
+        assert self.store.fail(job_id, attempt, code=code, message=message, slot=slot, cause=cause)
         return job_id
 
 

@@ -122,7 +122,7 @@ def test_the_command_line(roomy: Stack, capsys: pytest.CaptureFixture[str]) -> N
     assert "gpu0 0.4 MiB" in listed["a"]
     assert "gpu0" not in listed["n"]
     checked = framemill("check", "a")
-    assert "already in memory" in checked
+    assert "in memory" in checked
     assert "32 x 32 px" in checked
     framemill("pin", "a")
     assert "pinned" in framemill()

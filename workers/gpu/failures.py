@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 
 from jobs.errors import ExecutionError, FramemillError, OutOfMemory
+from jobs.log import without_queries
 from jobs.models.spec import ModelSpec
 from jobs.requests.generation import GenerationRequest
 from workers.pipelines.device_errors import is_out_of_memory
 
 #: File names in a library's message.
 _PATH = re.compile(r"(/[^\s/'\"]+){2,}")
+_MAX_CAUSE_CHARS = 1000
 #: Offload option of a model → the next one, which needs less memory on the device.
 _NEXT_OFFLOAD = {"none": "model", "model": "group", "group": "sequential"}
 
@@ -25,6 +27,12 @@ def explain(exc: Exception) -> tuple[str, str]:
     if isinstance(exc, ValueError):  # pipelines refuse arguments with it, and say why
         message += ": " + _PATH.sub("…", str(exc).partition("\n")[0])[:300]
     return ExecutionError.code, message
+
+
+def cause_of(exc: Exception) -> str:
+    """Return what a library said, for admins: type and text of the exception behind an error; '' if there is none."""
+    behind = exc.__cause__ if isinstance(exc, FramemillError) else exc
+    return without_queries(f"{type(behind).__name__}: {behind}")[:_MAX_CAUSE_CHARS] if behind else ""
 
 
 def out_of_memory_alone(request: GenerationRequest, spec: ModelSpec) -> OutOfMemory:

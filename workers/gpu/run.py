@@ -106,10 +106,10 @@ def _handed_back(job_id: str, attempt: int, exc: HandBack) -> Outcome:
 
 
 def _failed(job_id: str, attempt: int, exc: Exception) -> Outcome:
-    code, message = failures.explain(exc)
+    (code, message), cause = failures.explain(exc), failures.cause_of(exc)
     logger.error("run failed", exc_info=not isinstance(exc, FramemillError), extra={"job_id": job_id, "code": code})
     release_tensors(exc)
-    fail = partial(store().fail, job_id, attempt, code=code, message=message, slot=slot_process().slot)
+    fail = partial(store().fail, job_id, attempt, code=code, message=message, slot=slot_process().slot, cause=cause)
     still_owned = store().until_written(fail)
     return Outcome("failed", failure=f"{code}: {message}" if still_owned else "")
 

@@ -17,7 +17,7 @@ from jobs.errors import BadSetting, Unavailable
 from jobs.log import configure
 from jobs.slots.residency import memory_facts
 from jobs.slots.slot import owner_name, slot_of
-from jobs.startup import cannot_start, log_notes, verify
+from jobs.startup import cannot_start, check_weights, log_notes, verify
 from tasks.celery_app import app
 from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, backends, settings, store
 from workers.parent.child import prepare
@@ -86,6 +86,8 @@ def _prepare_queues(sender: str, instance: Any, **_: Any) -> None:
     try:
         log_notes(verify(settings()))
         slot = slot_of(queues, backends())
+        if slot and slot not in backends():
+            check_weights(settings(), slot)
         if "io" in queues:
             moderation.verify(settings(), outputs=True)
     except BadSetting as exc:

@@ -27,6 +27,7 @@ class JobErrorAnswer(Answer):
 
     code = fields.String(**doc("Stable name of the error, for programs."))
     message = fields.String(**doc())
+    cause = fields.String(**doc("What a library said. Only admins are shown it: it may name paths.", optional=True))
 
 
 class PreviewAnswer(Answer):

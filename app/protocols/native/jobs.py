@@ -37,8 +37,16 @@ _LIST = [
 
 
 def view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
-    """Return a job as JSON; its position is looked up unless it is given."""
+    """Return a job as JSON; its position is looked up unless it is given. For all who may see the job."""
     return job_view(job, forecast or forecast_of(job), objects(), auth.signer())
+
+
+def view_for_caller(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
+    """Return a job as JSON, for an admin with the cause of its failure, which may name paths of the host."""
+    shown = view(job, forecast)
+    if job.error and job.cause and auth.caller().is_admin:
+        shown["error"] = {**job.error, "cause": job.cause}
+    return shown
 
 
 @blueprint.route("", methods=["POST"])
@@ -71,7 +79,7 @@ def submit_job() -> tuple[Response, int]:
 
 
 def _created(submitted: Submitted) -> tuple[Response, int]:
-    response = jsonify(view(submitted.job, submitted.forecast))
+    response = jsonify(view_for_caller(submitted.job, submitted.forecast))
     response.headers["Location"] = job_path(submitted.job.job_id)
     return response, 200 if submitted.repeated else 201
 
@@ -87,7 +95,7 @@ def get_jobs() -> Response:
         store(), key_id=auth.caller().scope, state=query.get("state"), limit=query["limit"], after=query.get("after")
     )
     forecasts = store().forecast(*(job.job_id for job in jobs))
-    views = [view(job, forecast) for job, forecast in zip(jobs, forecasts, strict=True)]
+    views = [view_for_caller(job, forecast) for job, forecast in zip(jobs, forecasts, strict=True)]
     return jsonify({"jobs": views, "total": total, "next": after})
 
 
@@ -111,7 +119,7 @@ def get_job(job_id: str) -> Response:
     With `?wait=` (seconds), respond when its state changes or the time has passed.
     """
     job, wait_s = auth.visible_job(job_id), waiting.requested_wait_s()
-    return jsonify(view(waiting.wait(job, wait_s)))
+    return jsonify(view_for_caller(waiting.wait(job, wait_s)))
 
 
 @blueprint.route("/<job_id>/events", methods=["GET"])

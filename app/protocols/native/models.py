@@ -22,7 +22,7 @@ from app.protocols.native.schemas import strict
 from jobs import model_commands as commands
 from jobs.errors import Conflict, InvalidRequest, Problem, Unavailable
 from jobs.job_view import links
-from jobs.models.spec import ModelSpec
+from jobs.models.spec import Kind, ModelSpec
 from jobs.record import new_job_id
 from jobs.slots.residency import Place
 from jobs.slots.slot import Slot
@@ -39,21 +39,28 @@ class SlotSchema(Schema):
     slot = Text(allow_none=True, load_default=None)
 
 
-_SLOT = SlotSchema(unknown=INCLUDE)
+class CheckSchema(SlotSchema):
+    """The slot of a check, and the kind of job that it computes; without them, one that suits."""
+
+    kind = Text(allow_none=True, load_default=None)
 
 
-def _command(status: int, text: str, conflict: str = "") -> Callable[[View], View]:
+_SLOT, _CHECK = SlotSchema(unknown=INCLUDE), CheckSchema(unknown=INCLUDE)
+
+
+def _command(status: int, text: str, conflict: str = "", schema: type[Schema] = SlotSchema) -> Callable[[View], View]:
     """Document a model command.
 
     Args:
         status: of a command that submits jobs (202), or does not (200).
         text: description of that response.
         conflict: when it responds with 409 instead.
+        schema: of its body.
     """
 
     def document(view: View) -> View:
         decorators = [
-            blueprint.body(SlotSchema, {}),
+            blueprint.body(schema, {}),
             blueprint.response(status, answers.ModelCommandAnswer, description=text),
             blueprint.error(404, "There is no such model."),
             blueprint.error(409, conflict or "No running worker has the model, or the model has no weights."),
@@ -100,9 +107,9 @@ def unload_model(name: str) -> tuple[Response, int]:
 
 
 @blueprint.route("/<name>/check", methods=["POST"])
-@_command(202, "The job that does it; its `report` has the measurements.")
+@_command(202, "The job that does it; its `report` has the measurements.", schema=CheckSchema)
 def run_check(name: str) -> tuple[Response, int]:
-    """Load a model and run it once on one slot (`slot`; default: one that has it in memory, else the first)."""
+    """Load a model and run one `kind` once on one slot (`slot`; default: one that has it in memory, else the first)."""
     return _run("check", name)
 
 
@@ -136,18 +143,32 @@ def _run(command: str, name: str) -> tuple[Response, int]:
         slots = [next((slot for slot in slots if _place(slot, spec)), slots[0])]
     if command == "unload" and (pinned := [slot.name for slot in slots if pins.is_pinned(fleet.pins, slot.name, spec)]):
         raise Conflict(f"model {spec.name} is pinned on {', '.join(pinned)}: unpin it first")
+    kind = _kind(spec) if command == "check" else commands.default_kind(spec)
     image = None
-    if command == "check" and all("image" in kind.inputs for kind in spec.kinds):
+    if command == "check" and "image" in kind.inputs:
         image = inputs.store_image(_grey_png(), settings=settings(), objects=objects(), records=store()).key
-    return _response(spec, command, [_entry(command, spec, slot, image) for slot in slots])
+    return _response(spec, command, [_entry(command, spec, slot, kind, image) for slot in slots])
 
 
-def _entry(command: str, spec: ModelSpec, slot: Slot, image: str | None) -> dict[str, Any]:
+def _kind(spec: ModelSpec) -> Kind:
+    """Return the kind that a check computes. Raises: InvalidRequest: the model does not offer it."""
+    requested = strict(_CHECK, body_of(request))["kind"]
+    if requested is None:
+        return commands.default_kind(spec)
+    if requested not in spec.kinds:
+        rule = f"must be one of {', '.join(spec.kinds)} for model {spec.name}"
+        raise InvalidRequest(Problem("kind", rule, requested))
+    return Kind(requested)
+
+
+def _entry(command: str, spec: ModelSpec, slot: Slot, kind: Kind, image: str | None) -> dict[str, Any]:
     """Return what the command does on a slot, and submit the job that does it, if any."""
     will = _will(command, _place(slot, spec))
     entry: dict[str, Any] = {"slot": slot.name, "will": will}
     if not will.startswith("nothing"):
-        submission = commands.submission(command, models(), spec, slot.name, image=image, caller=auth.caller())
+        submission = commands.submission(
+            command, models(), spec, slot.name, kind=kind, image=image, caller=auth.caller()
+        )
         submitted = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
         job_id = submitted.job.job_id
         entry |= {"job_id": job_id, "position": submitted.forecast.position, "links": links(job_id, auth.signer())}
@@ -181,7 +202,8 @@ def _target(name: str) -> tuple[ModelSpec, Fleet, list[Slot]]:
         ModelNotFound, Conflict, InvalidRequest.
     """
     spec = models().get(name)
-    requested_slot = strict(_SLOT, body_of(request))["slot"]
+    schema = _CHECK if request.path.endswith("/check") else _SLOT
+    requested_slot = strict(schema, body_of(request))["slot"]
     if spec.executor != "diffusers":
         raise Conflict(f"model {name} has no weights to load")
     fleet = queries.fleet(store())

@@ -1,10 +1,14 @@
 -- running or delivering → failed. Frees the slot ('' for a delivery) in any case.
+-- `cause`: what a library said, which may name paths of the host; '' for nothing.
 -- Returns 1 if the attempt was current, else 0.
--- include: lifecycle, memory, records, recovery
-local id, attempt, slot, code, message = unpack(ARGV)
+-- include: common, lifecycle, memory, records, recovery
+local id, attempt, slot, code, message, cause = unpack(ARGV)
 go_on_without_memory()
 
 local is_live = is_current(id, attempt, STATE.RUNNING) or is_current(id, attempt, STATE.DELIVERING)
-if is_live then fail(id, code, message) end
+if is_live then
+  if has(cause) then redis.call('HSET', K.JOB .. id, 'cause', cause) end
+  fail(id, code, message)
+end
 release(slot, id, attempt)
 return is_live and 1 or 0

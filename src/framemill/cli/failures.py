@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from framemill.cli.output import note
-from framemill.errors import ApiError, JobCancelled, JobFailed, MissingPackage, NoMetadata, ServerUnavailable
+from framemill.errors import (
+    ApiError,
+    ChecksFailed,
+    JobCancelled,
+    JobFailed,
+    MissingPackage,
+    NoMetadata,
+    ServerUnavailable,
+)
 
 
 def report(exc: Exception, *, has_key: bool) -> int:
@@ -17,7 +25,7 @@ def report(exc: Exception, *, has_key: bool) -> int:
         return 4 if isinstance(exc, ServerUnavailable) else 3
     if isinstance(exc, JobCancelled):
         return 5
-    if isinstance(exc, JobFailed | NoMetadata | MissingPackage | OSError):
+    if isinstance(exc, JobFailed | ChecksFailed | NoMetadata | MissingPackage | OSError):
         return 1
     return 2
 

@@ -13,7 +13,7 @@ from framemill.cli.watch import PreviewFile, cancellation_text
 from framemill.client import Client
 from framemill.errors import JobCancelled, JobFailed
 from framemill.records import Job, Output
-from framemill.transport.files import extension_of, targets
+from framemill.transport.files import check_output, extension_of, targets
 
 job_id_argument = click.argument("job_id", metavar="ID")
 
@@ -43,6 +43,8 @@ def status(session: Session, job_id: str) -> None:
         lines.append(f"{'took':10}{duration(job.duration_s)}")
     if job.error_code:
         lines.append(f"{'error':10}{job.error_message} ({job.error_code})")
+    if job.error_cause:
+        lines.append(f"{'cause':10}{job.error_cause}")
     lines += [f"{'note':10}{warning}" for warning in job.warnings]
     lines += [f"{'output':10}{line}" for line in links(session.client, job).splitlines()]
     session.print(job.raw, "\n".join(lines))
@@ -161,6 +163,7 @@ def save_outputs(client: Client, job: Job, name: str) -> None:
     if name == "-":
         sys.stdout.buffer.write(client.result(job.id, index=job.outputs[0].index if job.outputs else 0))
         return
+    check_output(name, job)
     for index, path in targets(job, name):
         client.result(job.id, path, index)
         note(f"saved {path}")

@@ -11,6 +11,7 @@ from framemill.cli.output import note, table
 from framemill.cli.session import Session, pass_session
 from framemill.cli.watch import wait
 from framemill.client import Client
+from framemill.errors import ApiError, ChecksFailed, JobFailed
 
 slot_option = click.option("--slot", metavar="NAME", help="Default: every slot that may run the model.")
 wait_option = click.option("--wait", "until_done", is_flag=True, help="Wait until it is done.")
@@ -55,23 +56,25 @@ _add("unpin", "Allow model NAME to be evicted from memory again.")
 
 
 @models.command()
-@model_name
+@click.argument("name", metavar="[NAME]", required=False)
+@click.option("--kind", metavar="KIND", help="Check only this kind.")
 @click.option("--slot", metavar="NAME", help="Default: a slot that offers the model.")
 @pass_session
-def check(session: Session, name: str, slot: str | None) -> None:
-    """Load model NAME, run it once, and print the measurements."""
-    result = session.client.model_command(name, "check", slot)
-    job = wait(session.client, result["slots"][0]["job_id"])
-    report: Mapping[str, Any] = job.report or {}
-    facts = {
-        "model": name,
-        "slot": f"{job.slot} ({report.get('device')})",
-        "weights": f"{size(report.get('bytes') or 0)}, on {report.get('place')}",
-        "load": f"{report.get('load_s')} s" if report.get("read_from_disk") else "already in memory",
-        "run": f"{report.get('run_s')} s for {report.get('steps')} step(s) of {report.get('kind')}",
-        "output": f"{report.get('width')} x {report.get('height')} px, {report.get('frames')} frame(s)",
-    }
-    session.print(job.raw, "\n".join(f"{label:9}{value}" for label, value in facts.items()))
+def check(session: Session, name: str | None, kind: str | None, slot: str | None) -> None:
+    """Load model NAME, or every model, run every kind of it once, and print the measurements or what failed."""
+    found = [model for model in session.client.models() if name in (None, model["name"])]
+    if not found:  # the server names the models that there are
+        session.client.model_command(str(name), "check", slot)
+    checks = [
+        Check(session.client, model["name"], each, slot, may_skip=name is None)
+        for model in found
+        for each in ([kind] if kind else model.get("kinds", ()))
+    ]
+    rows = [one.run() for one in checks]
+    text = table(("model", "kind", "slot", "weights", "load", "run", "output"), rows)
+    session.print([one.answer for one in checks], "\n".join([text, *(one.problem for one in checks if one.problem)]))
+    if any(one.problem for one in checks):
+        raise ChecksFailed(f"{sum(bool(one.problem) for one in checks)} of {len(checks)} checks failed")
 
 
 @models.command()
@@ -88,6 +91,51 @@ def warm(session: Session, slot: str | None, until_done: bool) -> None:
         note("no model has 'warm = true' in the models file or is pinned")
     if until_done:
         _wait_for(client, results)
+
+
+class Check:
+    """The check of one kind of one model."""
+
+    def __init__(self, client: Client, model: str, kind: str, slot: str | None, *, may_skip: bool) -> None:
+        """``may_skip``: a model without weights, or without a worker, is no failure."""
+        self._client, self._model, self._kind, self._slot, self._may_skip = client, model, kind, slot, may_skip
+        #: What failed, in one line; '' if nothing did.
+        self.problem = ""
+        #: The server's description of the job, or of the refusal.
+        self.answer: Mapping[str, Any] = {}
+
+    def run(self) -> tuple[str, ...]:
+        """Wait for the check and return its row of the table."""
+        try:
+            result = self._client.model_command(self._model, "check", self._slot, self._kind)
+        except ApiError as exc:
+            self.answer = {"model": self._model, "kind": self._kind, "error": {"code": exc.code, "message": str(exc)}}
+            if exc.code == "conflict" and self._may_skip:
+                return self._model, self._kind, "", f"not checked: {exc.message}", "", "", ""
+            return self._failed("", exc.message)
+        job_id = result["slots"][0]["job_id"]
+        try:
+            wait(self._client, job_id)
+        except JobFailed:
+            job = self._client.get(job_id)  # with the cause
+            self.answer = job.raw
+            cause = f": {job.error_cause}" if job.error_cause else ""
+            return self._failed(job.slot or "", f"{job.error_message} ({job.error_code}){cause}")
+        job = self._client.get(job_id)
+        self.answer, report = job.raw, job.report or {}
+        return (
+            self._model,
+            self._kind,
+            f"{job.slot} ({report.get('device')})",
+            f"{size(report.get('bytes') or 0)}, on {report.get('place')}",
+            f"{report.get('load_s')} s" if report.get("read_from_disk") else "in memory",
+            f"{report.get('run_s')} s for {report.get('steps')} step(s)",
+            f"{report.get('width')} x {report.get('height')} px, {report.get('frames')} frame(s)",
+        )
+
+    def _failed(self, slot: str, text: str) -> tuple[str, ...]:
+        self.problem = f"{self._model} {self._kind}: {text}"
+        return self._model, self._kind, slot, "failed", "", "", ""
 
 
 def size(size_bytes: int) -> str:

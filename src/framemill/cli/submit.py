@@ -13,6 +13,7 @@ from framemill.cli.options import CLASSES, FILE_OR_LINK, KINDS, RETENTION, Size,
 from framemill.cli.output import duration, note
 from framemill.cli.session import Session, pass_session
 from framemill.cli.watch import wait
+from framemill.transport import files
 
 #: What to generate.
 REQUEST_OPTIONS = (
@@ -179,7 +180,12 @@ JOB_OPTIONS = (
 #: What the command does after the submission.
 WAIT_OPTIONS = (
     click.option("--wait", "until_done", is_flag=True, help="Wait for the result. Ctrl-C cancels the job."),
-    click.option("-o", "--output", metavar="FILE", help="Wait, and save the result there (- is standard output)."),
+    click.option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Wait, and save the result there (- is standard output). Its suffix chooses the format.",
+    ),
     click.option("--preview", metavar="FILE", help="Wait, and keep the newest preview in this file."),
 )
 
@@ -219,7 +225,8 @@ def submit(session: Session, /, until_done: bool, output: str | None, preview: s
     """
     client = session.client
     started = time.monotonic()
-    job = client.submit(**job_fields(fields), preview=True if preview else None)
+    files.check_name(output, fields["output_format"])
+    job = client.submit(**files.with_format(job_fields(fields), output), preview=True if preview else None)
     for warning in job.warnings:
         note(f"note: {warning}")
     if not (until_done or output or preview):

@@ -44,6 +44,34 @@ def with_format(fields: Mapping[str, Any], path: str | PathLike[str] | None) -> 
     return {"output_format": asked, **fields} if asked else dict(fields)
 
 
+def check_name(path: str | None, output_format: str | None) -> None:
+    """Check that the name of a file and ``output_format`` agree.
+
+    Raises:
+        ValueError: they do not, or the name is that of a picture or video that no output can be.
+    """
+    suffix = Path(path or "").suffix.lower()
+    asked = _FORMATS.get(suffix)
+    if asked and output_format and asked != output_format:
+        raise ValueError(f"{path} is a name for {asked}, but the format is {output_format}")
+    if asked is None and (mimetypes.guess_type(f"x{suffix}")[0] or "").startswith(("image/", "video/")):
+        raise ValueError(f"{path}: no output can be a {suffix} file; known: {', '.join(_FORMATS)}")
+
+
+def check_output(path: str | PathLike[str], job: Job) -> None:
+    """Raises: ValueError: the name of a file asks for another format than the outputs of a job have."""
+    asked = _FORMATS.get(Path(path).suffix.lower())
+    found = {output.media_type for output in job.outputs} & {_media_type(name) for name in _FORMATS.values()}
+    if asked and found and _media_type(asked) not in found:
+        media_type = sorted(found)[0]
+        name = Path(path).with_suffix(extension_of(media_type)).name
+        raise ValueError(f"{path} is a name for {asked}, but the output is {media_type}: name it {name}")
+
+
+def _media_type(output_format: str) -> str:
+    return f"{'video' if output_format in ('mp4', 'webm') else 'image'}/{output_format}"
+
+
 def idempotent(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a job with an idempotency key, so that the client may send them again."""
     return {"idempotency_key": secrets.token_hex(16), **fields}

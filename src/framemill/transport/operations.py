@@ -118,13 +118,16 @@ class Operations(Connection):
         """Return the models with their kinds, defaults and limits."""
         return self._json(routes.MODELS, lambda body: body["models"])
 
-    def model_command(self, name: str, command: str, slot: str | None = None) -> ModelCommand:
+    def model_command(
+        self, name: str, command: str, slot: str | None = None, kind: str | None = None
+    ) -> ModelCommand:  # fmt: skip
         """Load, unload, pin, unpin or check a model (admin).
 
         Args:
             name: the model.
             command: ``load``, ``unload``, ``pin``, ``unpin`` or ``check``.
             slot: the slot; None: every slot that may run the model (``check``: one of them).
+            kind: kind of the job that ``check`` computes; None: one without inputs if the model has one.
 
         Returns:
             ``slots`` states for each slot what ``will`` happen, with the ``job_id`` of the job that does it.
@@ -132,7 +135,7 @@ class Operations(Connection):
         Raises:
             ApiError: ``conflict``: the model is pinned, or no worker offers it; ``model_not_found``.
         """
-        return self._json(routes.model_command(name, command, slot), _as(ModelCommand))
+        return self._json(routes.model_command(name, command, slot, kind), _as(ModelCommand))
 
     def fleet(self) -> Fleet:
         """Return the slots with their devices, jobs and models, and the delivery workers."""
@@ -225,9 +228,11 @@ class AsyncOperations(AsyncConnection):
         """Return the models with their kinds, defaults and limits."""
         return await self._json(routes.MODELS, lambda body: body["models"])
 
-    async def model_command(self, name: str, command: str, slot: str | None = None) -> ModelCommand:
+    async def model_command(
+        self, name: str, command: str, slot: str | None = None, kind: str | None = None
+    ) -> ModelCommand:  # fmt: skip
         """Load, unload, pin, unpin or check a model (admin)."""
-        return await self._json(routes.model_command(name, command, slot), _as(ModelCommand))
+        return await self._json(routes.model_command(name, command, slot, kind), _as(ModelCommand))
 
     async def fleet(self) -> Fleet:
         """Return the slots with their devices, jobs and models, and the delivery workers."""

@@ -156,12 +156,13 @@ def pause(slot: str | None, *, resume: bool) -> Call:
     return Call(method="POST", path=path, json={"slot": slot} if slot is not None else {}, repeatable=True)
 
 
-def model_command(name: str, command: str, slot: str | None) -> Call:
+def model_command(name: str, command: str, slot: str | None, kind: str | None = None) -> Call:
     """Run ``load``, ``unload``, ``pin``, ``unpin`` or ``check`` on a model. Raises: ValueError: invalid name."""
     if name in ("", ".", ".."):
         raise ValueError(f"{name!r} is not a model name")
     path = f"/v1/models/{quote(name, safe='')}/{command}"
-    return Call(method="POST", path=path, json={"slot": slot} if slot is not None else {})
+    body = {name: value for name, value in (("slot", slot), ("kind", kind)) if value is not None}
+    return Call(method="POST", path=path, json=body)
 
 
 def create_key(service: str, fields: Mapping[str, Any]) -> Call:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -34,7 +35,7 @@ defaults = {{ steps = 4, width = 32, height = 32, frames = 9, fps = 8 }}
 limits = {{ steps = [1, 100000], width = [32, 64], height = [32, 64], frames = [9, 33] }}
 
 [broken]
-source = "./nothing-here"
+source = "./broken"
 kinds = ["text2img"]
 """
 #: The models that most tests need: one for images and one for video.
@@ -171,6 +172,13 @@ output = "images"
 defaults = { steps = 4, width = 16, height = 16, guidance_scale = 0.0 }
 limits = { width = [16, 16], height = [16, 16], guidance_scale = [0, 1] }
 """
+
+
+def write_broken(folder: Path) -> None:
+    """Write the model of BASE that looks sound until it is loaded: it has no weights."""
+    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    (folder / "broken").mkdir(exist_ok=True)
+    (folder / "broken" / "model_index.json").write_text(json.dumps(index))
 
 
 def make(folder: Path, *what: str) -> Path:

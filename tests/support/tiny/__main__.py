@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.support.tiny import BASE, FAMILIES
+from tests.support.tiny import BASE, FAMILIES, write_broken
 from tests.support.tiny.flux import build_flux, build_flux_fill
 from tests.support.tiny.kandinsky import build_kandinsky
 from tests.support.tiny.loras import build_loras
@@ -34,6 +34,8 @@ def build(folder: Path, *, families: bool) -> Path:
             builder(folder / name)
     if families and not (folder / "loras").exists():
         build_loras(folder / "sd", folder / "flux", folder / "loras")
+    if not families:
+        write_broken(folder)
     models = folder / ("families.toml" if families else "models.toml")
     models.write_text(FAMILIES if families else BASE)
     return models

@@ -1,0 +1,100 @@
+"""Whether the folders and classes that the models file names exist, found out without torch.
+
+Only the hosts that load a model need its folder, so a web server by itself only notes what is missing. A hub id is not
+looked up: that would need the network.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from jobs.models import file as models_file
+from jobs.models.spec import ModelSpec
+from jobs.models.toml_lines import TomlFile
+from jobs.suggestions import did_you_mean
+
+#: ``model`` or ``organisation/model``.
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+
+
+def check(path: Path, is_loaded: Callable[[ModelSpec], bool]) -> None:
+    """Check the models that ``is_loaded`` accepts.
+
+    Args:
+        path: the models file.
+        is_loaded: whether a model is loaded on this host.
+
+    Raises:
+        BadSetting: the first folder or class that is missing, with file and line.
+    """
+    file: TomlFile | None = None
+    for spec in models_file.read(path):
+        if spec.executor != "diffusers" or not is_loaded(spec):
+            continue
+        for keys, rule in _problems(spec, path.parent):
+            file = file or TomlFile.read(path, "MODELS_FILE")
+            raise file.error((spec.name, *keys), rule)
+
+
+def _problems(spec: ModelSpec, folder: Path) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the keys of wrong values, and what is wrong with them."""
+    for key, source in (("source", spec.source), ("prior", spec.prior)):
+        if source and (rule := _source_problem(source, folder)):
+            yield (key,), rule
+    decoder = spec.preview_decoder
+    if decoder and Path(decoder).is_absolute() and not Path(decoder).is_dir():
+        yield ("preview_decoder",), _no_folder(decoder)
+    for kind, name in spec.pipelines.items():
+        if rule := _class_problem(name):
+            yield ("pipelines", str(kind)), rule
+
+
+def _source_problem(source: str, folder: Path) -> str:
+    """Return what is wrong with a folder or hub id; '' if nothing is."""
+    path = Path(source)
+    if not path.is_absolute():  # the models file makes the path of an existing folder absolute
+        first = source.partition("/")[0]
+        if not _HUB_ID.fullmatch(source) or ("/" in source and (folder / first).is_dir()):
+            return _no_folder(str(folder / source), shown=source)
+        return ""
+    index = path / "model_index.json"
+    if not path.is_dir():
+        return _no_folder(source)
+    try:
+        described = json.loads(index.read_text(encoding="utf-8"))
+        name = described.get("_class_name")
+    except FileNotFoundError:
+        return f"the folder {source} is no model: it has no model_index.json"
+    except (OSError, ValueError, AttributeError):
+        return f"{index} cannot be read"
+    return _class_problem(name) if isinstance(name, str) else f"{index} names no class"
+
+
+def _no_folder(path: str, shown: str = "") -> str:
+    beside = [entry.name for entry in Path(path).parent.iterdir()] if Path(path).parent.is_dir() else []
+    return f"there is no folder {shown or path}{did_you_mean(Path(path).name, beside)}"
+
+
+def _class_problem(name: str) -> str:
+    known = _diffusers_names()
+    if not known or name in known:
+        return ""
+    pipelines = [one for one in known if one.endswith("Pipeline")]
+    return f"diffusers has no pipeline class {name}{did_you_mean(name, pipelines)}"
+
+
+@cache
+def _diffusers_names() -> frozenset[str]:
+    """Return all names that diffusers offers, read from its source: importing it would import torch.
+
+    Empty if it is not installed here.
+    """
+    spec = find_spec("diffusers")
+    if spec is None or spec.origin is None:
+        return frozenset()
+    return frozenset(re.findall(r'"([A-Za-z_]\w*)"', Path(spec.origin).read_text(encoding="utf-8")))
