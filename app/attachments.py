@@ -35,6 +35,8 @@ class Pictures:
     mask_by_alpha: bool = False
     #: Whether black is repainted and white is kept.
     mask_inverted: bool = False
+    #: Whether GIFs and other animations are accepted, of which the first picture counts.
+    may_be_animated: bool = False
 
     def fingerprint(self) -> str:
         """Return a digest that is equal for the same pictures in the same fields."""
@@ -53,8 +55,8 @@ def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
     """Replace the pictures in checked fields by :data:`UNSTORED`; an empty text counts as no picture.
 
     Args:
-        values: the fields, changed in place. Bodies of other servers' protocols may have ``mask_by_alpha`` and
-            ``mask_inverted``.
+        values: the fields, changed in place. Bodies of other servers' protocols may have ``mask_by_alpha``,
+            ``mask_inverted`` and ``may_be_animated``.
         uploads: contents of uploaded files by name.
 
     Returns:
@@ -63,6 +65,7 @@ def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
     pictures = Pictures(
         mask_by_alpha=bool(values.pop("mask_by_alpha", False)),
         mask_inverted=bool(values.pop("mask_inverted", False)),
+        may_be_animated=bool(values.pop("may_be_animated", False)),
     )
 
     def put(name: str, content: Any, upload: str) -> str | None:
@@ -120,6 +123,6 @@ def store(
         stored[name] = inputs.store_image(
             picture, settings=settings, objects=objects, records=records, field=name,
             by_alpha=pictures.mask_by_alpha, inverted=name == "mask" and pictures.mask_inverted,
-            max_side_px=max_side_px if name == "image" else 0,
+            max_side_px=max_side_px if name == "image" else 0, may_be_animated=pictures.may_be_animated,
         )  # fmt: skip
     return StoredPictures(stored)

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import unquote_to_bytes
 
 from app.media import flattening
 from app.media.decoding import from_base64, off_the_hub
@@ -23,10 +24,9 @@ from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 
 _SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]{0,20}:")
-#: RFC 2397. Browsers write octet-stream for files of an unknown type.
-_DATA_URL = re.compile(
-    r"\s*data:(?:image/(?:png|jpe?g|webp)|application/octet-stream)?(?:;[^;,]*)*?;base64,", re.IGNORECASE
-)
+#: RFC 2397. The media type may be any or none: programs and browsers write what they like.
+_DATA_URL = re.compile(r"\s*data:([^,]{0,1000}),", re.IGNORECASE)
+_BASE64 = ";base64"
 #: Characters of base64 that are cleaned at once: cleaning keeps the interpreter to itself.
 _STEP_CHARS = 1024 * 1024
 
@@ -50,7 +50,7 @@ class StoredImage:
 
 def store_image(
     value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore, records: JobStore, field: str = "image",
-    by_alpha: bool = False, inverted: bool = False, max_side_px: int = 0,
+    by_alpha: bool = False, inverted: bool = False, max_side_px: int = 0, may_be_animated: bool = False,
 ) -> StoredImage:  # fmt: skip
     """Check an input image and store it once per content.
 
@@ -68,6 +68,7 @@ def store_image(
         by_alpha: whether opaque pixels of a mask with transparency are repainted, whatever their colour.
         inverted: whether black and white of a mask are exchanged first.
         max_side_px: longest side in the output's format, if the output has the size of this image; 0: no limit.
+        may_be_animated: whether a GIF or another animation is accepted, of which the first picture counts.
 
     Raises:
         InvalidRequest: names the field; nothing was stored.
@@ -84,7 +85,9 @@ def store_image(
         else:
             shown = None
             data = value if isinstance(value, bytes) else value.read(settings.inputs.max_bytes + 1)
-        image = normalised(data, settings, shown, flatten, inverted=inverted, max_side_px=max_side_px)
+        image = normalised(
+            data, settings, shown, flatten, inverted=inverted, max_side_px=max_side_px, may_be_animated=may_be_animated
+        )
     except InvalidRequest as exc:
         raise InvalidRequest(*(replace(problem, field=field) for problem in exc.problems)) from exc
     key = store_once(image.content, image.suffix, MEDIA_TYPES[image.suffix], objects, records)
@@ -122,10 +125,11 @@ def put_file(objects: ObjectStore, key: str, path: Path, media_type: str, sha256
 
 def bytes_of(text: str, settings: Settings) -> bytes:
     """Return the contents of a link, data URL or base64. Raises: InvalidRequest: names the field ``image``."""
-    if data_url := _DATA_URL.match(text):
+    data_url = _DATA_URL.match(text)
+    if data_url and f";{data_url[1]}".rstrip().lower().endswith(_BASE64):
         return _from_base64(text, data_url.end(), settings)
     if text[:80].lstrip().lower().startswith("data:"):
-        raise refused("a data URL must be an image/png, image/jpeg or image/webp in base64", text[:80])
+        raise refused("must be base64, if it is a data URL: data:image/png;base64,…", text[:80])
     if _SCHEME.match(text):
         return download(
             text.strip(),
@@ -141,6 +145,8 @@ def _from_base64(text: str, start: int, settings: Settings) -> bytes:
     shown = text[:80]
     steps = range(start, len(text), _STEP_CHARS)
     cleaned = off_the_hub(lambda: "".join(_cleaned(text[at : at + _STEP_CHARS]) for at in steps))
+    if "%" in cleaned and start:  # the content of a data URL may be escaped
+        cleaned = unquote_to_bytes(cleaned).decode("ascii", "replace")
     digits = cleaned.rstrip("=")
     if len(digits) * 3 // 4 > settings.inputs.max_bytes:
         raise too_large(settings, shown)

@@ -6,9 +6,10 @@ import io
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image, ImageOps, PngImagePlugin
+from PIL.GifImagePlugin import GifImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
@@ -22,7 +23,7 @@ from jobs.settings import Settings
 #: Makes an opaque RGB image of an RGBA image.
 Flatten = Callable[[Image.Image], Image.Image]
 
-MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "gif": "image/gif"}
 
 #: Pillow's readers by file signature. They are called directly: ``Image.open`` imports the readers of 40 more formats,
 #: has a global limit, and reads the JPEGs of many phones as files with two pictures.
@@ -30,16 +31,18 @@ _READERS: tuple[tuple[re.Pattern[bytes], str, Callable[[io.BytesIO], Image.Image
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "png", PngImageFile),
     (re.compile(rb"\xff\xd8\xff"), "jpg", JpegImageFile),
     (re.compile(rb"RIFF....WEBPVP8[ LX]", re.DOTALL), "webp", WebPImageFile),
+    (re.compile(rb"GIF8[79]a"), "gif", GifImageFile),
 )
 #: Whether a file ends where its image does. Data after the image (a zip archive, a script) is not stored.
 _ENDS: dict[str, Callable[[bytes], bool]] = {
     "png": lambda data: data.endswith(b"\0\0\0\0IEND\xaeB`\x82"),
     "jpg": lambda data: data.endswith(b"\xff\xd9"),
     "webp": lambda data: len(data) == int.from_bytes(data[4:8], "little") + 8,
+    "gif": lambda data: False,  # workers read no GIF
 }
 #: Memory of decoding, converting and encoding again, bytes per pixel. Pillow keeps 4 bytes of a colour; a progressive
 #: JPEG has its coefficients in memory too, and the reader of WebP three more copies.
-BYTES_PER_PX = {"png": 16, "jpg": 20, "jpeg": 20, "webp": 32}
+BYTES_PER_PX = {"png": 16, "jpg": 20, "jpeg": 20, "webp": 32, "gif": 20}
 #: The same of other formats.
 OTHER_BYTES_PER_PX = 20
 #: Most pixels of a WebP: its reader copies them while it keeps the interpreter to itself, for 80 ms if it has so many.
@@ -114,7 +117,7 @@ def open_picture(
         data: the file.
         settings: its limits.
         shown: what an error quotes as the field's value.
-        may_be_animated: whether an animation is accepted.
+        may_be_animated: whether a GIF or another animation is accepted, of which the first picture counts.
 
     Raises:
         InvalidRequest: names the field ``image``.
@@ -124,12 +127,13 @@ def open_picture(
     if len(data) > settings.inputs.max_bytes:
         raise too_large(settings, shown)
     format_ = next(((suffix, reader) for signature, suffix, reader in _READERS if signature.match(data)), None)
-    if format_ is None:
+    if format_ is None or (format_[0] == "gif" and not may_be_animated):
         raise refused("must be a PNG, JPEG or WebP image", shown)
     opened = off_the_hub(lambda: _opened(data, *format_, settings, shown))
-    if getattr(opened.image, "is_animated", False) and not may_be_animated:
+    is_animated = getattr(opened.image, "is_animated", False)
+    if is_animated and not may_be_animated:
         raise refused("must not be animated", shown)
-    return opened
+    return replace(opened, is_exact=opened.is_exact and not is_animated)
 
 
 def _opened(
@@ -163,7 +167,7 @@ def has_too_many_scans(data: bytes) -> bool:
 
 def normalised(
     data: bytes, settings: Settings, shown: str | None, flatten: Flatten, *, inverted: bool = False,
-    max_side_px: int = 0,
+    max_side_px: int = 0, may_be_animated: bool = False,
 ) -> Normalised:  # fmt: skip
     """Return the checked image as a file.
 
@@ -174,12 +178,13 @@ def normalised(
         flatten: makes an opaque image of one with transparency.
         inverted: whether black and white of a mask are exchanged.
         max_side_px: longest side, pixels; 0: no limit.
+        may_be_animated: see :func:`open_picture`.
 
     Raises:
         InvalidRequest: names the field ``image``.
         DecodingBusy: too many pictures are being decoded.
     """
-    opened = open_picture(data, settings, shown)
+    opened = open_picture(data, settings, shown, may_be_animated=may_be_animated)
     changed = decode(opened.need_bytes, lambda: _rewritten(opened, flatten, inverted, max_side_px), settings)
     return changed or Normalised(opened.data, opened.suffix, opened.image.size)
 

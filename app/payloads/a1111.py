@@ -91,7 +91,7 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
     if kind is Kind.IMG2IMG:
         if not images:
             raise InvalidRequest(Problem("init_images", "is required: img2img needs an image"))
-        inputs["image"] = images[0]
+        inputs |= {"image": images[0], "may_be_animated": True}
         if body.get("mask"):
             kind = Kind.INPAINT
             # The alpha channel decides before the back end sees the mask, too: it is stored without one.

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from app.protocols.lightx2v.states import QUEUE_WORDS, SINGLE_WORDS
 from jobs.states import JobState
-from tests.support.pictures import PNG, b64, encoded, picture
+from tests.support.pictures import PNG, animated, b64, encoded, picture
 from tests.support.service import Service, key, later
 
 MP4 = b"\0\0\0\x18ftypmp42" + bytes(range(100))
@@ -144,6 +145,19 @@ def test_a_video_from_an_image_in_the_body(service: Service, prefix: str) -> Non
     task = create(service, "/v1/tasks/", image_path=prefix + IMAGE, target_shape=[32, 64])
     request = status(service, task["task_id"])["request"]
     assert (request["kind"], request["width"], request["height"]) == ("img2video", 64, 32)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_the_first_picture_of_an_animation_is_the_input(service: Service, kind: str) -> None:
+    head = f"data:image/{kind.lower()};base64,"
+    task = create(service, image_path=head + base64.b64encode(animated(kind)).decode())
+    key = service.store.get(task["task_id"]).request.image
+    assert str(key).endswith(".png")
+    with Image.open(io.BytesIO(b"".join(service.objects.read(str(key))))) as stored:
+        assert (stored.format, stored.mode, stored.size) == ("PNG", "RGB", (40, 30))
+        assert not getattr(stored, "is_animated", False)
+        first = picture() if kind == "PNG" else None
+        assert first is None or stored.tobytes() == first.tobytes()
 
 
 @pytest.mark.parametrize("path", ["/v1/tasks/form", "/v1/tasks/video/form", "/v1/tasks/form/"])

@@ -124,11 +124,21 @@ def test_refuses_what_is_no_base64(case: Case, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", ["data:text/html;base64,", "data:image/svg+xml;base64,", "data:image/gif;base64,", "data:image/png,",
-             "data:,", "data:image/png;base64", "data:image/png;utf8;", "data:" + ";" * 100_000]
+    "head", ["data:image/png,", "data:,", "data:image/png;base64", "data:image/png;utf8;", "data:" + ";" * 100_000,
+             "data:base64x,", "data:image/png;base64;x,"]
 )  # fmt: skip
-def test_refuses_data_urls_of_another_type(case: Case, head: str) -> None:
+def test_refuses_data_urls_that_are_not_base64(case: Case, head: str) -> None:
     assert "data URL" in case.refused(head + b64(PNG))
+
+
+@pytest.mark.parametrize(
+    "head", ["data:text/html;base64,", "data:image/gif;base64,", "data:binary/octet-stream;base64,", "data:image/*;base64,",
+             "data:image/x-png;base64,", "data:;base64,", "data:base64,", "data:nonsense;base64,", "DATA:image/PNG;BASE64,",
+             'data:image/png;name="my file.png";base64,', "data:image/jpeg;charset=utf-8;base64 ,"]
+)  # fmt: skip
+def test_the_content_of_a_data_url_decides_whatever_its_type(case: Case, head: str) -> None:
+    assert case.store(head + b64(PNG)) == case.store(PNG)
+    assert case.store(head + b64(PNG).replace("+", "%2B").replace("/", "%2f")) == case.store(PNG)
 
 
 def test_the_byte_limit_holds_before_base64_is_decoded(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

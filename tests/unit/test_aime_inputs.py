@@ -89,6 +89,17 @@ def test_values_are_refused(spec: str, given: Any, rule: str) -> None:
     assert refusal(spec, given) == rule
 
 
+@pytest.mark.parametrize(
+    "head", ["data:;base64,", "data:binary/octet-stream;base64,", "data:image/*;base64,", "data:image;base64,",
+             "data:application/octet-stream;name=a.png;base64,", "DATA:image/x-png;BASE64,"]
+)  # fmt: skip
+def test_the_content_of_a_data_uri_decides_whatever_its_type(head: str) -> None:
+    red = Image.new("RGB", (8, 8), "red")
+    plain = checked("i = { type = 'image' }", i=uri(red, "png")).media["i"]
+    sent = head + uri(red, "png").partition(",")[2]
+    assert checked("i = { type = 'image' }", i=sent).media["i"] == plain
+
+
 def test_a_query_carries_every_type() -> None:
     assert value("type = 'integer'", "5", as_text=True) == 5
     assert value("type = 'bool'", "true", as_text=True) is True

@@ -102,7 +102,7 @@ def _checked(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
 def _pictures(body: Mapping[str, Any]) -> tuple[Pictures, str]:
     """Return image and mask, and the name of the field that the image came in. Raises: InvalidRequest."""
     image_field = next((name for name in ("image_file", "image_path", "image") if body.get(name)), "image_path")
-    pictures = Pictures()
+    pictures = Pictures(may_be_animated=True)
     for name, field in (("image", image_field), ("mask", "image_mask_path")):
         if picture := _picture(body.get(field), field):
             pictures.contents[name] = picture

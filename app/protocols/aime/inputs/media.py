@@ -9,7 +9,7 @@ from typing import Any
 from app import own_outputs
 from app.media.decoding import from_base64, to_base64
 from app.media.inputs import store_once
-from app.protocols.aime.endpoints.spec import Endpoints, Input
+from app.protocols.aime.endpoints.spec import MEDIA, Endpoints, Input
 from app.protocols.aime.inputs.images import convert_image
 from app.protocols.aime.inputs.recordings import convert_recording
 from app.protocols.aime.inputs.values import BadValue
@@ -17,7 +17,7 @@ from jobs.objects.base import ObjectStore
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 
-_DATA_URI = re.compile(r"data:(\w+)/([\w.+-]+)(?:;[^;,]*)*?;base64,", re.ASCII)
+_DATA_URI = re.compile(r"data:(\w*)(?:/([\w.+*-]*))?[^,]{0,1000}?;base64,", re.ASCII | re.IGNORECASE)
 _FORMAT_NAMES = {
     "vnd.wave": "wav", "x-wav": "wav", "wave": "wav", "jpg": "jpeg", "x-matroska": "mkv", "quicktime": "mov",
 }  # fmt: skip
@@ -33,9 +33,9 @@ def decode_media(spec: Input, value: Any, endpoints: Endpoints, settings: Settin
     head = _DATA_URI.match(value) if isinstance(value, str) else None
     if head is None:
         raise BadValue(f"must be a data URI (data:{spec.type}/<format>;base64,…) or job:<id>")
-    kind, declared = head[1].lower(), _declared_format(head[1].lower(), head[2].lower())
-    # Browsers give recorded sound a file type of video.
-    if kind != spec.type and (kind, spec.type) != ("video", "audio"):
+    kind, declared = head[1].lower(), _declared_format(head[1].lower(), (head[2] or "").lower())
+    # Browsers give recorded sound a file type of video. Other types, such as that of unknown files, say nothing.
+    if kind in MEDIA and kind != spec.type and (kind, spec.type) != ("video", "audio"):
         raise BadValue(f"must be of type {spec.type}, not {kind}")
     body, max_bytes = value[head.end() :], settings.inputs.max_bytes
     if len(body) * 3 // 4 > max_bytes:
