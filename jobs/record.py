@@ -131,6 +131,8 @@ class JobOptions:
     moderate: bool = field(default=True, metadata=stored("unmoderated", IF_FALSE))
     #: An additional key, at the top of the object store, for the first output; '' for none.
     alias: str = field(default="", metadata=stored("alias", kept_by_retry=False))
+    #: Fields of the request that have no effect, and that its protocol shows again as they were sent.
+    sent: dict[str, Any] = field(default_factory=dict, metadata=stored("sent", JSON))
     #: Name that the caller gave the output, a relative path; '' for none.
     path: str = field(default="", metadata=stored("path", kept_by_retry=False))
 

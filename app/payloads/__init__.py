@@ -16,6 +16,8 @@ class MappedBody:
     values: dict[str, Any]
     #: Requested features that are not supported.
     warnings: list[str] = field(default_factory=list)
+    #: Field of the native API → field of this body, beside those that all bodies have in common.
+    names: dict[str, str] = field(default_factory=dict)
 
 
 def rename_fields(error: InvalidRequest, names: dict[str, str]) -> InvalidRequest:

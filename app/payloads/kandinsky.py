@@ -98,13 +98,14 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
             values["prior"] = {**prior, "negative_prompt": prior_negative}
         else:
             values["negative_prompt"] = values["negative_prompt"] or prior_negative
+    names: dict[str, str] = {}
     if kind is Kind.MIX2IMG:
-        values["mix"] = _mix(body)
+        values["mix"], names = _mix(body)
     else:
         if payload.get("prompt") is None:
             raise InvalidRequest(Problem("prompt", "is required for text2img; it may be empty"))
         values["prompt"] = body.get("prompt", "")
-    return MappedBody(values, warnings)
+    return MappedBody(values, warnings, names)
 
 
 def _scheduler(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> str | None:
@@ -119,14 +120,18 @@ def _scheduler(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) ->
     return None
 
 
-def _mix(body: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _mix(body: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """Return the field ``mix``, and the names of its parts in the body."""
     parts, weights = body.get("images_texts", []), body.get("weights", [])
     if len(parts) != len(_PARTS):
         raise InvalidRequest(Problem("images_texts", "must be a text, two base64 images and a text"))
     if len(weights) != len(_PARTS):
         raise InvalidRequest(Problem("weights", f"must be {len(_PARTS)} numbers"))
-    pairs = zip(_PARTS, parts, weights, strict=True)
-    mix = [{name: part, "weight": weight} for name, part, weight in pairs if part]
-    if not mix:
+    given = [index for index, part in enumerate(parts) if part]
+    if not given:
         raise InvalidRequest(Problem("images_texts", "must contain at least one text or image"))
-    return mix
+    names = {}
+    for number, index in enumerate(given):
+        names[f"mix[{number}].{_PARTS[index]}"] = names[f"mix[{number}]"] = f"images_texts[{index}]"
+        names[f"mix[{number}].weight"] = f"weights[{index}]"
+    return [{_PARTS[index]: parts[index], "weight": weights[index]} for index in given], names

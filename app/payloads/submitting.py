@@ -35,4 +35,4 @@ def submit_mapped(mapped: MappedBody, job_id: str, names: dict[str, str], **queu
         prepared = submitting.prepare(values, pictures, mapped.warnings, idempotency_key="", **queueing)
         return submitting.accept(replace(prepared, job_id=job_id)).job
     except InvalidRequest as exc:
-        raise rename_fields(exc, names) from exc
+        raise rename_fields(exc, {**names, **mapped.names}) from exc

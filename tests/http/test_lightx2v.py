@@ -50,7 +50,7 @@ def test_a_video_from_text(service: Service, path: str) -> None:
     }  # fmt: skip
     finish(service)
     ended = status(service, task_id)
-    assert (ended["status"], ended["success"], ended["error"], ended["error_type"]) == ("completed", True, None, None)
+    assert (ended["status"], ended["success"], ended["error"], ended["error_type"]) == ("completed", True, None, "")
     for name in ("start_time", "end_time", "completion_time"):
         assert len(ended[name]) == len("2026-01-01T00:00:00.000000"), name
     assert ended["save_result_path"] == ended["save_video_path"] == "cats/boxing.mp4"
@@ -158,6 +158,31 @@ def test_the_first_picture_of_an_animation_is_the_input(service: Service, kind: 
         assert not getattr(stored, "is_animated", False)
         first = picture() if kind == "PNG" else None
         assert first is None or stored.tobytes() == first.tobytes()
+
+
+def test_the_list_shows_what_was_sent(service: Service, tmp_path: Path) -> None:
+    fields = {"use_prompt_enhancer": True, "num_fragments": 2, "video_duration": 9}
+    sent = create(service, image_path=IMAGE, **fields)["task_id"]
+    plain = create(service)["task_id"]
+    form = {"prompt": "x", "use_prompt_enhancer": "true", "image_file": (io.BytesIO(PNG), "a.png")}
+    uploaded = service.post("/v1/tasks/video/form", data=form).get_json()["task_id"]
+    tasks = service.json("/v1/tasks/")
+    assert {name: tasks[sent]["message"][name] for name in fields} == fields
+    assert tasks[uploaded]["message"]["use_prompt_enhancer"] is True
+    name = tasks[sent]["message"]["image_path"]
+    assert (len(name), name[-4:]) == (68, ".png")
+    assert tasks[uploaded]["message"]["image_path"] == name
+    assert tasks[plain]["message"]["use_prompt_enhancer"] is False
+    assert (tasks[plain]["message"]["image_path"], tasks[plain]["error_type"]) == ("", "")
+
+
+def test_a_shape_out_of_the_limits_names_the_side(service: Service) -> None:
+    fields = {"prompt": "x", "target_shape": [1000, 2000]}
+    problems = service.post("/v1/tasks/image/", json=fields).get_json()["error"]["fields"]
+    assert sorted((problem["field"], problem["rule"]) for problem in problems) == [
+        ("target_shape", "must give a height between 16 and 128 for model tiny-image"),
+        ("target_shape", "must give a width between 16 and 128 for model tiny-image"),
+    ]
 
 
 @pytest.mark.parametrize("path", ["/v1/tasks/form", "/v1/tasks/video/form", "/v1/tasks/form/"])

@@ -41,7 +41,7 @@ def test_a_video_from_text(stack: Stack) -> None:
     assert body["task_status"] == "pending"
     assert body["save_result_path"] == body["save_video_path"]
     ended = finish(stack, body["task_id"])
-    assert (ended["status"], ended["success"], ended["error"], ended["error_type"]) == ("completed", True, None, None)
+    assert (ended["status"], ended["success"], ended["error"], ended["error_type"]) == ("completed", True, None, "")
     for name in ("start_time", "end_time", "completion_time"):
         assert len(ended[name]) == len("2026-01-01T00:00:00.000000"), name
     assert ended["save_result_path"] == body["save_result_path"]

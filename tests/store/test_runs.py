@@ -176,7 +176,7 @@ def test_a_job_that_a_back_end_hands_back_waits_and_its_slot_is_blocked(driver: 
     if counted:
         error = here.store.get(job_id).error
         assert error is not None
-        assert "answers 500" in error["message"]
+        assert error["message"] == "all 1 attempts failed; last error of the back end: answers 500"
         return
     assert here.redis.hget(keys.JOB + job_id, "starts") == "0"
     here.open("gpu1")

@@ -38,7 +38,7 @@ class LightX2VSummaryAnswer(Answer):
     end_time = fields.String(**doc(null=True))
     completion_time = fields.String(**doc("Only of tasks that succeeded.", null=True))
     error = fields.String(**doc(null=True))
-    error_type = fields.String(**doc("Stable name of the error.", null=True))
+    error_type = fields.String(**doc("Stable name of the error; empty without one."))
     save_video_path = fields.String(**doc())
     save_result_path = fields.String(**doc())
     state = fields.String(**doc(enum=[*JobState]))

@@ -11,7 +11,7 @@ from app.attachments import UNSTORED, Pictures
 from app.extensions import models, settings
 from app.fields import load
 from app.protocols.lightx2v import schemas
-from app.protocols.lightx2v.paths import output_path, read_image
+from app.protocols.lightx2v.paths import is_content, output_path, read_image
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.spec import Kind, ModelSpec
 from jobs.requests.size import default_area
@@ -22,6 +22,10 @@ NATIVE_NAMES = {"task_id": "id", "infer_steps": "steps", "target_video_length": 
 #: Fields with the same name in both.
 _SAME = ("prompt", "negative_prompt", "seed", "model", "guidance_scale", "width", "height", "slot", "priority",
          "start_within_s", "max_run_s", "retention", "steps", "frames", "fps", "strength")  # fmt: skip
+#: Fields without effect that the list of tasks shows, with the value that it shows otherwise.
+SHOWN_AGAIN: dict[str, Any] = {"use_prompt_enhancer": False, "num_fragments": 1, "video_duration": None}
+#: Longest link or path that the list shows, characters.
+MAX_SHOWN_CHARS = 2000
 #: Seed where the client sends none: in forms, and in profile ``single``.
 DEFAULT_SEED = 42
 
@@ -37,10 +41,20 @@ class Task:
     warnings: list[str]
     #: Native field name → the name that the client sent.
     client_names: Mapping[str, str]
+    #: Fields that the list of tasks shows as they were sent.
+    sent: Mapping[str, Any]
 
     def renamed(self, exc: InvalidRequest) -> InvalidRequest:
         """Return the error with the field names that the client sent."""
-        return InvalidRequest(*(replace(p, field=self.client_names.get(p.field, p.field)) for p in exc.problems))
+        return InvalidRequest(*(self._renamed(problem) for problem in exc.problems))
+
+    def _renamed(self, problem: Problem) -> Problem:
+        name = self.client_names.get(problem.field, problem.field)
+        if name in ("target_shape", "aspect_ratio") and problem.field in ("width", "height"):
+            # One field has both sides.
+            rule = problem.rule.removeprefix("must be ")
+            return replace(problem, field=name, rule=f"must give a {problem.field} {rule}")
+        return replace(problem, field=name)
 
 
 def map_task(body: Mapping[str, Any], *, video: bool, form: bool) -> Task:
@@ -80,7 +94,16 @@ def map_task(body: Mapping[str, Any], *, video: bool, form: bool) -> Task:
         native["resize"] = "crop"  # as the original does; without a size, the output has the shape of the image
     requested_path = values.get("save_result_path") or values.get("save_video_path") or ""
     path, warning = output_path(requested_path, ".mp4" if video else ".png")
-    return Task(native, pictures, path, [*warnings, warning] if warning else warnings, client_names)
+    warnings = [*warnings, warning] if warning else warnings
+    return Task(native, pictures, path, warnings, client_names, _sent(values, body.get(image_field)))
+
+
+def _sent(values: Mapping[str, Any], image: Any) -> dict[str, Any]:
+    """Return the fields that the list of tasks shows as they were sent; the content of an image is none of them."""
+    sent = {name: values[name] for name, neutral in SHOWN_AGAIN.items() if values.get(name, neutral) != neutral}
+    if isinstance(image, str) and len(image) <= MAX_SHOWN_CHARS and not is_content(image):
+        sent["image_path"] = image.strip()
+    return sent
 
 
 def _checked(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:

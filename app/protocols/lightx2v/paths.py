@@ -41,6 +41,12 @@ def read_image(text: str, settings: Settings, field: str = "image_path") -> str 
     raise InvalidRequest(Problem(field, rule, text))
 
 
+def is_content(text: str) -> bool:
+    """Return whether a text is an image itself, and no link or path."""
+    text = text.lstrip()
+    return text.startswith(_BASE64_IMAGE) or text[:5].lower() == "data:"
+
+
 def output_path(text: str, suffix: str) -> tuple[str, str | None]:
     """Return a client's path for its output as a relative path with the right suffix; '' for none.
 

@@ -38,7 +38,7 @@ def submit_task(body: Mapping[str, Any], *, video: bool, old: bool = False, form
         raise ServiceBusy()
     try:
         prepared = core.prepare(
-            task.values, task.pictures, task.warnings, path=task.path, only_if_idle=single,
+            task.values, task.pictures, task.warnings, path=task.path, sent=dict(task.sent), only_if_idle=single,
             protocol=states.OLD_PROTOCOL if old else states.PROTOCOL,
         )  # fmt: skip
     except InvalidRequest as exc:

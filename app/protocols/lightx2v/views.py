@@ -81,11 +81,11 @@ def times(job: Job) -> dict[str, Any]:
 
 
 def failure(job: Job) -> dict[str, Any]:
-    """Return why the task did not succeed, as a text and as a code; null if there is no failure."""
+    """Return why the task did not succeed, as a text and as a code; null and '' if there is no failure."""
     if job.state is JobState.CANCELLED:
         return {"error": "Task cancelled by user", "error_type": "cancelled"}
     error = job.error or {}
-    return {"error": error.get("message"), "error_type": error.get("code")}
+    return {"error": error.get("message"), "error_type": error.get("code", "")}
 
 
 def task_summary(job: Job, *, single: bool) -> dict[str, Any]:
@@ -123,11 +123,17 @@ def request_fields(job: Job) -> dict[str, Any]:
     request = job.request
     return {
         "task_id": job.job_id, "prompt": request.prompt, "use_prompt_enhancer": False,
-        "negative_prompt": request.negative_prompt, "image_path": "", "num_fragments": 1,
+        "negative_prompt": request.negative_prompt, "image_path": _input_name(request.image), "num_fragments": 1,
         **both_paths(job), "infer_steps": request.steps, "target_video_length": request.frames, "seed": request.seed,
         "audio_path": "", "video_duration": round(request.frames / request.fps) if request.fps else 0,
-        "target_fps": request.fps, "target_shape": list(reversed(request.output_size)),
+        "target_fps": request.fps, "target_shape": list(reversed(request.output_size)), **job.sent,
     }  # fmt: skip
+
+
+def _input_name(key: str | None) -> str:
+    """Return the name of an uploaded image, which is made of its content; '' without one."""
+    digest, _, ending = (key or "").rpartition("/")[2].partition(".")
+    return f"{digest}.{ending.rpartition('.')[2]}" if key else ""
 
 
 def listed_task(job: Job, *, single: bool) -> dict[str, Any]:

@@ -27,7 +27,9 @@ local function lose(id, attempt)
   if tonumber(starts or 0) >= CFG.max_attempts or tonumber(attempt) >= 10 * CFG.max_attempts then
     settle_charge(id, elapsed_s(id))
     local why = job_get(id, 'handed_back')
-    fail(id, 'worker_lost', 'the worker died in each of ' .. attempt .. ' attempts' .. (has(why) and ': ' .. why or ''))
+    local reason = 'the worker died in each of ' .. attempt .. ' attempts'
+    if has(why) then reason = 'all ' .. attempt .. ' attempts failed; last error of the back end: ' .. why end
+    fail(id, 'worker_lost', reason)
     redis.call('ZADD', K.DEAD, int(now_ms()), id)
   else
     requeue(id)
