@@ -108,6 +108,10 @@ def test_each_service_has_its_own_socket(devoid: ServedApp, path: str) -> None:
     client.close()
 
 
+def mixed(parts: list[str], weights: list[float]) -> dict[str, Any]:
+    return request({"images_texts": parts, "weights": weights}, executor="kandinsky", gen_type="mix2img")
+
+
 @pytest.mark.parametrize(
     ("sent", "why"),
     [
@@ -126,10 +130,8 @@ def test_each_service_has_its_own_socket(devoid: ServedApp, path: str) -> None:
         (request({"prompt": "x"}, gen_type="img2img"), "`init_images` is required: img2img needs an image"),
         (request({"init_images": ["QUJD"]}, gen_type="img2img"), "`init_images` must be a PNG, JPEG or WebP image"),
         (request({"images_texts": ["a"]}, executor="kandinsky", gen_type="mix2img"), "`images_texts` must be a text"),
-        (request({"images_texts": ["", "", "QUJD", "b"], "weights": [1, 1, 1, 1]}, executor="kandinsky", gen_type="mix2img"),
-         "`images_texts[2]` must be a PNG, JPEG or WebP image"),
-        (request({"images_texts": ["", "QUJD", "", "b"], "weights": [1, 1, 1, 9]}, executor="kandinsky", gen_type="mix2img"),
-         "`weights[3]` must be between -4 and 4"),
+        (mixed(["", "", "QUJD", "b"], [1, 1, 1, 1]), "`images_texts[2]` must be a PNG, JPEG or WebP image"),
+        (mixed(["", "QUJD", "", "b"], [1, 1, 1, 9]), "`weights[3]` must be between -4 and 4"),
         ("[" * 100_000, "`message` must not be nested deeper than 32 levels"),
         ('{"message_type": "request", "payload": {"a": ' + "[" * 900 + "]" * 900 + "}}", "must not be nested"),
     ],

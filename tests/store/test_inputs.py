@@ -132,8 +132,9 @@ def test_refuses_data_urls_that_are_not_base64(case: Case, head: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "head", ["data:text/html;base64,", "data:image/gif;base64,", "data:binary/octet-stream;base64,", "data:image/*;base64,",
-             "data:image/x-png;base64,", "data:;base64,", "data:base64,", "data:nonsense;base64,", "DATA:image/PNG;BASE64,",
+    "head", ["data:text/html;base64,", "data:image/gif;base64,", "data:binary/octet-stream;base64,",
+             "data:image/*;base64,", "data:image/x-png;base64,", "data:;base64,", "data:base64,",
+             "data:nonsense;base64,", "DATA:image/PNG;BASE64,",
              'data:image/png;name="my file.png";base64,', "data:image/jpeg;charset=utf-8;base64 ,"]
 )  # fmt: skip
 def test_the_content_of_a_data_url_decides_whatever_its_type(case: Case, head: str) -> None:
