@@ -31,7 +31,7 @@ def preview_view(job_id: str, step: int | None, signer: LinkSigner | None, base_
     """Return the newest preview: its step and its address, which changes with the step so that pages reload it."""
     if step is None:
         return None
-    return {"step": step, "url": address(f"{job_path(job_id)}/preview", {"step": str(step)}, signer, base_url)}
+    return {"step": step, "url": address(f"{job_path(job_id)}/preview", {"step": step}, signer, base_url)}
 
 
 def job_view(
@@ -88,7 +88,7 @@ def _output_view(
         suffix = file.key.rpartition(".")[2]
         name = f"{job_id}-{index}.{suffix}" if file is output else f"{job_id}-{index}-{route}.{suffix}"
         link = objects.url(file.key, file.media_type, name)
-        return link or address(f"{job_path(job_id)}/{route}", {SIGNED_QUERY: str(index)}, signer, base_url)
+        return link or address(f"{job_path(job_id)}/{route}", {SIGNED_QUERY: index}, signer, base_url)
 
     names = ("media_type", "bytes", "sha256", "width", "height", "frames", "fps", "moderated")
     return {

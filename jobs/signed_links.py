@@ -12,7 +12,7 @@ import hmac
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from urllib.parse import urlencode
+from urllib.parse import quote
 
 #: Names in the query: when the link expires (seconds since 1970), the key that it acts for, and the proof.
 EXPIRES, SIGNER, SIGNATURE = "expires", "signer", "signature"
@@ -49,17 +49,18 @@ class LinkSigner:
         expires_s = int(time.time()) // step_s * step_s + lifetime_s
         return cls(secret, key_id, expires_s if latest_s is None else min(expires_s, latest_s))
 
-    def query(self, path: str, index: str) -> dict[str, str]:
+    def query(self, path: str, index: str) -> str:
         """Return the query that makes a link to this path (and output) valid."""
-        expires = str(self.expires_s)
-        signature = _signature(self.secret, path, index, expires, self.key_id)
-        return {EXPIRES: expires, SIGNER: self.key_id, SIGNATURE: signature}
+        signature = _signature(self.secret, path, index, str(self.expires_s), self.key_id)
+        return f"{EXPIRES}={self.expires_s}&{SIGNER}={quote(self.key_id, safe='')}&{SIGNATURE}={signature}"
 
 
-def address(path: str, query: Mapping[str, str], signer: LinkSigner | None, base_url: str = "") -> str:
+def address(path: str, query: Mapping[str, int], signer: LinkSigner | None, base_url: str = "") -> str:
     """Return the address of a path with this query; it is signed if there is a signer."""
-    proof = signer.query(path, query.get(SIGNED_QUERY, "")) if signer else {}
-    text = urlencode({**query, **proof})
+    parts = [f"{name}={value}" for name, value in query.items()]
+    if signer:
+        parts.append(signer.query(path, str(query.get(SIGNED_QUERY, ""))))
+    text = "&".join(parts)
     return f"{base_url}{path}?{text}" if text else base_url + path
 
 
