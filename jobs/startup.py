@@ -93,8 +93,8 @@ def verify(settings: Settings) -> list[str]:
     """Check what the settings refer to: files, keys, folders, the bucket and Redis.
 
     Returns:
-        A sentence for each thing that does not keep a process from starting, because it may pass: an object store
-        that does not answer yet, a disk that is almost full.
+        A sentence for each thing that does not keep a process from starting, because it may pass or be meant: an object
+        store that does not answer yet, a disk that is almost full, ``TEST_MODE``.
 
     Raises:
         BadSetting: names the setting and what is wrong.
@@ -110,7 +110,10 @@ def verify(settings: Settings) -> list[str]:
     if settings.devoid.save_images_locally and settings.devoid.images_path:
         _check_writable("IMAGES_PATH", settings.devoid.images_path)
     check_connection(settings)
-    return [*_check_bucket(settings), *disks.warnings(settings)]
+    notes = [*_check_bucket(settings), *disks.warnings(settings)]
+    if settings.devoid.test_mode:  # the .env of a Devoid Generator has it, where it had no effect
+        notes.append("TEST_MODE is set: pictures are drawn, and no model of this server runs")
+    return notes
 
 
 def _check_bucket(settings: Settings) -> list[str]:

@@ -12,6 +12,7 @@ import requests
 from PIL import Image
 
 from app.protocols.devoid import routes
+from jobs.startup import verify
 from tests.support.api import wait_for
 from tests.support.devoid_client import Client
 from tests.support.pictures import encoded, picture
@@ -45,6 +46,7 @@ def test_the_example_of_the_official_client_gets_three_pictures(serve: Callable[
     client = Client(app, "discord", "service-token")
     image = base64.b64encode(encoded(picture(), "PNG")).decode()
     mix = {**KANDINSKY, "images_texts": ["first prompt", image, image, "second prompt"], "weights": [0.25] * 4}
+    assert verify(app.settings) == ["TEST_MODE is set: pictures are drawn, and no model of this server runs"]
     sizes = []
     for executor, gen_type, payload in (
         ("kandinsky", "mix2img", mix), ("automatic1111", "text2img", A1111), ("automatic1111", "img2img", A1111),

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from tests.stack.test_lightx2v import png
 from tests.support import blocking_fleet
 from tests.support.fake_lightx2v import Fake, small_video
 from tests.support.harness import Stack, wait_for
+from tests.support.pictures import encoded, picture
 
 MODELS = """
 [far-video]
@@ -90,10 +90,13 @@ def test_an_input_image_arrives(fleet: Any, queues: bool) -> None:
     import base64
 
     stack, fake = fleet("io", queues=queues)
-    image = png("blue")
+    image = encoded(picture(size=(36, 64)), "PNG")
     job_id = stack.submit(model="far-video", image=base64.b64encode(image).decode(), steps=1)
     assert stack.wait(job_id)["state"] == "succeeded"
     assert fake.uploads == [image]
+    if queues:  # the older server takes no size
+        [fields] = [task["fields"] for task in fake.tasks.values()]
+        assert fields["target_shape"] == [40, 24]
 
 
 @pytest.mark.parametrize("queues", [True, False])

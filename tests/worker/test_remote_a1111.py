@@ -98,6 +98,20 @@ def test_pictures_and_how_they_are_used_arrive(fleet: Fleet) -> None:
     assert {name: second[name] for name in expected} == expected
 
 
+def test_a_portrait_stays_one_unless_the_original_s_default_is_meant(fleet: Fleet) -> None:
+    fake = FakeA1111()
+    stack = fleet("io", a1111_1=fake)
+    portrait = io.BytesIO()
+    Image.new("RGB", (72, 128), "blue").save(portrait, "PNG")
+    image = text(portrait.getvalue())
+    job_id = stack.submit(model=MODEL, kind="img2img", image=image, steps=1)
+    assert stack.wait(job_id)["state"] == "succeeded"
+    body = {"init_images": [image], "steps": 1}
+    assert requests.post(stack.url("/sdapi/v1/img2img"), json=body, timeout=60).status_code == 200
+    sizes = [(body["width"], body["height"], body.get("resize_mode", 0)) for body in fake.bodies]
+    assert sizes == [(384, 683, 1), (512, 512, 0)]
+
+
 def test_progress_and_previews_are_passed_on(fleet: Fleet) -> None:
     fake = FakeA1111()
     fake.endless = True
