@@ -48,10 +48,7 @@ def size_of(
     size = {side: sent.get(side, spec.default(side)) for side in SIDES}
     outside = [value for side, value in size.items() if value not in spec.limit(side)]
     if outside and all(limits.clamps(spec, value) for value in outside):
-        fitted = within_limits(spec, size["width"], size["height"])
-        allowed = f"width must be {spec.limit('width')} and height {spec.limit('height')} for model {spec.name}"
-        warnings.append(f"{size['width']} × {size['height']} was changed to {fitted[0]} × {fitted[1]}: {allowed}")
-        return OutputSize(*fitted)
+        return OutputSize(*_clamped(spec, size["width"], size["height"], warnings))
     width, height = (
         limits.rounded(side, value, spec, spec.size_multiple_px, 0, problems, warnings) for side, value in size.items()
     )
@@ -94,6 +91,14 @@ def within_limits(spec: ModelSpec, width: float, height: float) -> Size:
     return min(itertools.product(across, down), key=difference)
 
 
+def _clamped(spec: ModelSpec, width: float, height: float, warnings: list[str]) -> Size:
+    """Return :func:`within_limits`, with a warning."""
+    size = within_limits(spec, width, height)
+    allowed = f"width must be {spec.limit('width')} and height {spec.limit('height')} for model {spec.name}"
+    warnings.append(f"{round(width)} × {round(height)} was changed to {size[0]} × {size[1]}: {allowed}")
+    return size
+
+
 def _around(number: float) -> tuple[int, int]:
     return math.floor(number), math.ceil(number)
 
@@ -107,11 +112,16 @@ def _in_shape(
         size = default_area(spec, ratio)
     else:
         [(side, value)] = sent.items()
-        pixels = limits.rounded(side, value, spec, spec.size_multiple_px, 0, problems, warnings)
-        if side == "width":
-            size = (pixels, spec.limit("height").nearest(pixels / ratio, spec.size_multiple_px))
+        width, height = (value, value / ratio) if side == "width" else (value * ratio, value)
+        is_outside = width not in spec.limit("width") or height not in spec.limit("height")
+        if is_outside and limits.clamps(spec, value):
+            size = _clamped(spec, width, height, warnings)
         else:
-            size = (spec.limit("width").nearest(pixels * ratio, spec.size_multiple_px), pixels)
+            pixels = limits.rounded(side, value, spec, spec.size_multiple_px, 0, problems, warnings)
+            if side == "width":
+                size = (pixels, spec.limit("height").nearest(pixels / ratio, spec.size_multiple_px))
+            else:
+                size = (spec.limit("width").nearest(pixels * ratio, spec.size_multiple_px), pixels)
     cut = 1 - min(ratio * size[1] / size[0], size[0] / size[1] / ratio)
     if cut > MAX_SILENT_CUT:
         warnings.append(

@@ -10,8 +10,9 @@ import pytest
 from jobs.errors import InvalidRequest
 from jobs.models.backends import registry_of
 from jobs.models.registry import ModelRegistry
-from jobs.requests.generation import GenerationRequest, resolve
+from jobs.requests.generation import GenerationRequest
 from jobs.settings import PROJECT_ROOT, Settings
+from tests.support.resolving import resolve
 
 MODELS = """
 [video]
@@ -168,6 +169,9 @@ def test_a_second_pass_is_clamped(registry: ModelRegistry) -> None:
 
 def test_a_picture_s_shape_within_small_limits(registry: ModelRegistry) -> None:
     assert size(resolved(registry, (720, 1280), model="small", image=KEY)) == (96, 168, "crop")
+    request, [warning] = resolve(registry, {"model": "small", "image": KEY, "width": 1024}, image_size=(720, 1280))
+    assert size(request) == (144, 256, None)
+    assert warning.startswith("1024 × 1820 was changed to 144 × 256: width must be between 64 and 256")
 
 
 def test_the_demo_models_take_the_defaults_of_clients() -> None:
