@@ -57,7 +57,7 @@ class JsonBody:
     def __init__(self, body: Any, objects: ObjectStore) -> None:
         self._objects, self._files = objects, list[StoredFile]()
         self._mark = secrets.token_hex(8)
-        self._texts = re.split(rf'"{self._mark}"', current_app.json.dumps(self._marked(body)))
+        self._texts = re.split(rf'"{self._mark}"', current_app.json.dumps(self._marked(body), separators=(",", ":")))
 
     @property
     def size_bytes(self) -> int:
