@@ -80,14 +80,25 @@ class Scripts:
         values = script.positional(arguments)
         return self.call(lambda _client: registered(args=values))
 
-    def until_written(self, write: Callable[[], T], *, pause_s: float = 0.5) -> T:
-        """Repeat a write until Redis accepts it: for results that a worker must not lose."""
+    def until_written(
+        self, write: Callable[[], T], *, pause_s: float = 0.5, longest_pause_s: float = 5.0,
+        check: Callable[[], None] = lambda: None,
+    ) -> T:  # fmt: skip
+        """Repeat a write until Redis accepts it: for results that a worker must not lose.
+
+        Args:
+            write: the write.
+            pause_s: seconds until the second try; each pause is twice the one before.
+            longest_pause_s: upper limit of the pauses, seconds.
+            check: called before each further try. An exception that it raises ends the wait.
+        """
         while True:
             try:
                 return write()
             except Unavailable:
-                time.sleep(pause_s)
-                pause_s = min(5.0, pause_s * 2)
+                time.sleep(min(pause_s, longest_pause_s))
+                pause_s *= 2
+                check()
 
 
 def constants(settings: Settings) -> dict[str, dict[str, str | int]]:

@@ -166,20 +166,62 @@ def test_a_worker_told_to_exit_hands_its_job_back(shared: Stack) -> None:
     stack.cancel(job_id)
 
 
-def test_a_worker_told_to_exit_while_redis_is_away_exits(shared: Stack) -> None:
+def told_to_exit(stack: Stack, queue: str) -> int:
+    """Tell a worker to exit, and return its exit code."""
+    process = stack.processes.pop(queue)
+    process.terminate()
+    return process.wait(60)
+
+
+def test_a_worker_told_to_exit_in_a_call_that_does_not_end_exits(shared: Stack) -> None:
     stack = shared
     job_id = stack.endless()
-    stack.redis.stop()
-    process = stack.processes.pop("gpu0")
+    os.kill(stack.child("gpu0"), signal.SIGSTOP)  # as if it were in a long decode
+    assert told_to_exit(stack, "gpu0") == 0, stack.log("gpu0")
+    view = stack.status(job_id)
+    assert (view["state"], view["attempt"]) == ("queued", 0)
+
+    # The same, and Redis goes away before the child can write that its run has ended.
+    stack.worker("gpu0")
+    stack.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "its second run")
+    child = stack.child("gpu0")
+    os.kill(child, signal.SIGSTOP)
+    process = stack.processes["gpu0"]
     process.terminate()
-    process.wait(60)
+    stack.wait_until(job_id, lambda view: view["state"] == "queued", "the job to be handed back")
+    stack.redis.stop()
+    os.kill(child, signal.SIGCONT)
+    assert process.wait(60) == 0, stack.log("gpu0")
+
+    # Workers that find no Redis when they start.
+    stack.kill("io")
+    for queue in ("gpu0", "io"):
+        stack.worker(queue)
+        stack.child(queue)  # once it has one, it waits for Redis
+        assert told_to_exit(stack, queue) == 0, stack.log(queue)
     stack.redis.start()
     stack.worker("gpu0")
+    stack.worker("io")
+    stack.cancel(job_id)
+
+
+def test_a_worker_told_to_exit_while_redis_is_away_exits(shared: Stack) -> None:
+    stack = shared
+    os.kill(stack.child("io"), signal.SIGSTOP)
+    delivered = stack.submit()
+    stack.wait_until(delivered, lambda view: view["state"] == "delivering", "the delivery")
+    job_id = stack.endless()
+    stack.redis.stop()
+    assert [told_to_exit(stack, queue) for queue in ("io", "gpu0")] == [0, 0]
+    stack.redis.start()
+    stack.worker("gpu0")
+    stack.worker("io")
     view = stack.wait_until(
         job_id, lambda view: view["attempt"] == 2 and view["progress"]["step"] > 0, "its second run"
     )
     assert view["state"] == "running"
     stack.cancel(job_id)
+    assert stack.wait(delivered)["state"] == "succeeded"
 
 
 def test_a_web_process_that_dies_changes_nothing(shared: Stack) -> None:

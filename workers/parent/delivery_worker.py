@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 
+from celery.worker.state import maybe_shutdown
+
 from jobs.errors import Unavailable
 from jobs.files import spool
 from jobs.files.disks import DiskWatch
 from tasks.runtime import settings, store
 from workers.parent.janitor import Janitor
 from workers.parent.webhook_sender import WebhookSender
+
+#: Longest pause between two attempts to announce this host, seconds.
+ANNOUNCE_PAUSE_S = 1.0
 
 
 class DeliveryWorker:
@@ -21,8 +26,9 @@ class DeliveryWorker:
         self._disks = DiskWatch(settings())
 
     def start(self) -> None:
+        """Announce this host, and start the threads. Raises: WorkerShutdown: it was told to exit meanwhile."""
         spool.offer_memory(settings())
-        store().until_written(store().announce_node)
+        store().until_written(store().announce_node, longest_pause_s=ANNOUNCE_PAUSE_S, check=maybe_shutdown)
         self._janitor.start()
         self._sender.start()
 

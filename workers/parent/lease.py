@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
+from celery.worker.state import maybe_shutdown
+
 from jobs.errors import BadSetting
 from jobs.slots.slot import start_ticks
 from jobs.store.slots import Heartbeat, SlotHeld
@@ -15,7 +17,7 @@ from tasks.runtime import settings, store
 
 logger = logging.getLogger(__name__)
 
-#: Pause between two attempts to acquire a slot that a worker of another host holds, seconds.
+#: Pause between two attempts to acquire a slot, seconds.
 ACQUIRE_PAUSE_S = 1.0
 #: Pause between two checks whether the running job has ended, seconds.
 DRAIN_PAUSE_S = 0.1
@@ -37,12 +39,13 @@ class SlotLease:
 
         Raises:
             BadSetting: a living worker serves the slot.
+            WorkerShutdown: this worker was told to exit meanwhile.
         """
         deadline = time.monotonic() + 2 * settings().leases.slot_lease_s
         takeover = False
         while True:
             register = partial(store().register, self._slot, self._owner, facts, takeover=takeover)
-            result = store().until_written(register)
+            result = store().until_written(register, longest_pause_s=ACQUIRE_PAUSE_S, check=maybe_shutdown)
             if not isinstance(result, SlotHeld):
                 logger.info("slot taken", extra={"slot": self._slot, "owner": self._owner, "device": facts["device"]})
                 return
@@ -54,6 +57,7 @@ class SlotLease:
                 raise BadSetting(f"the slot is served by a worker on host {node}; name this one {settings().node}.gpu0")
             logger.info("slot held elsewhere, waiting", extra={"slot": self._slot, "owner": result.owner})
             time.sleep(min(ACQUIRE_PAUSE_S, result.lapses_in_s))
+            maybe_shutdown()
 
     def reacquire(self, facts: Mapping[str, Any]) -> None:
         """Register a slot again that was given up because its lease had lapsed. Raises: Unavailable."""

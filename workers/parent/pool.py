@@ -25,8 +25,9 @@ class TaskPool(prefork.TaskPool):
 
 
 def child_pids(worker: Any) -> list[int]:
-    """Return the process ids of the pool's children."""
-    return [process.pid for process in list(worker.pool._pool._pool)]
+    """Return the process ids of the pool's children; none when the pool has ended."""
+    pool = worker.pool._pool if worker.pool else None
+    return [process.pid for process in list(pool._pool)] if pool else []
 
 
 def signal_children(worker: Any, signum: int) -> None:

@@ -8,18 +8,27 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
 
 from jobs.errors import FramemillError, Unavailable
-from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, settings
+from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
 from workers.parent.delivery_worker import DeliveryWorker
+from workers.parent.pool import signal_children
 from workers.parent.slot_worker import SlotWorker
 from workers.parent.sweeper import Sweeper
 
 logger = logging.getLogger(__name__)
+
+#: Pause between two looks at children that have to end, seconds.
+EXIT_CHECK_S = 0.5
+#: How often children are killed before the process ends without its pool: they end at once, unless the device's driver
+#: keeps them.
+KILL_ATTEMPTS = 20
 
 
 class _Part(Protocol):
@@ -36,6 +45,8 @@ class ParentProcess:
         owner = os.environ.get(OWNER_VARIABLE, f"io:{os.getpid()}")
         #: In the order in which they start; the slot's drain comes last.
         self._parts: list[_Part] = []
+        self._started: list[_Part] = []
+        self._worker = worker
         if self._slot:
             self._parts.append(SlotWorker(worker, self._slot, owner))
         if settings().delivery_queue in worker.app.amqp.queues.consume_from:
@@ -45,22 +56,56 @@ class ParentProcess:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def start(self) -> None:
-        """Start all parts. Ends the process with a message if the slot cannot be served."""
+        """Start all parts. Ends the process with a message if the slot cannot be served.
+
+        Raises:
+            WorkerShutdown: this worker was told to exit while it waited for Redis or its slot.
+        """
         try:
             for part in self._parts:
                 part.start()
+                self._started.append(part)
         except FramemillError as exc:
             logger.critical("cannot serve %s: %s", self._slot, exc.message)
             raise SystemExit(1) from exc
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop all parts; the running job of a slot may finish within ``DRAIN_GRACE_S``."""
+        """Stop all parts; the running job of a slot may finish within ``DRAIN_GRACE_S``.
+
+        The pool then waits for its child, which has ``CANCEL_GRACE_S`` more.
+        """
         if self._stopping.is_set():
             return
         self._stopping.set()
-        for part in reversed(self._parts):
+        for part in reversed(self._started):
             part.stop()
+        threading.Thread(target=self._end_children, name="exit", daemon=True).start()
+
+    def _end_children(self) -> None:
+        """Kill children that would keep this process alive: in a call that does not end, or waiting for Redis.
+
+        Nothing is lost. The job of a slot was handed back, and a delivery is made again when its claim has lapsed.
+        """
+        grace_s = settings().leases.cancel_grace_s
+        waits_since = time.monotonic()
+        while time.monotonic() - waits_since < grace_s:
+            time.sleep(EXIT_CHECK_S)
+            if not self._slot and self._redis_answers():
+                waits_since = time.monotonic()  # a delivery may take its time
+        logger.warning("the child does not end, killing it")
+        for _ in range(KILL_ATTEMPTS):  # the pool may have started another child meanwhile
+            signal_children(self._worker, signal.SIGKILL)
+            time.sleep(EXIT_CHECK_S)
+        logger.error("the worker does not end by itself")
+        os._exit(1)
+
+    def _redis_answers(self) -> bool:
+        try:
+            store().check_writable()
+        except Unavailable:
+            return False
+        return True
 
     def _run(self) -> None:
         problem: Unavailable | None = None

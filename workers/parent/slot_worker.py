@@ -101,7 +101,8 @@ class SlotWorker:
                 signal_children(self._worker, STOP_SIGNAL)
         except Unavailable as exc:
             logger.warning("slot not given up, its lease will lapse: %s", exc.message, extra={"slot": self._slot})
-            time.sleep(max(0.0, deadline - time.monotonic()))
+            if worker_state.active_requests:
+                time.sleep(max(0.0, deadline - time.monotonic()))
             # A run cannot be told to stop now, and would keep this process alive until it ends by itself.
             signal_children(self._worker, signal.SIGKILL)
 
