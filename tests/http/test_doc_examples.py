@@ -79,7 +79,8 @@ class Reader:
         self.app.store.set_facts("gpu0", self.worker.owner, facts)
         self.key = KeyRing(self.app.store).create(Caller(key_id="ops", role=Role.ADMIN)) if with_keys else ""
         if with_keys:  # the other examples submit their job themselves
-            body, headers = {"id": "circle", "model": "demo-image"}, {"Authorization": f"Bearer {self.key}"}
+            body = {"id": "circle", "model": "demo-image", "prompt": "a red circle"}
+            headers = {"Authorization": f"Bearer {self.key}"}
             assert requests.post(self.app.url("/v1/jobs"), json=body, headers=headers, timeout=10).ok
 
     def enter(self, example: Example) -> str:
