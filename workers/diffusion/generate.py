@@ -12,7 +12,7 @@ import torch
 
 from jobs.errors import ExecutionError
 from jobs.models.spec import Kind, ModelSpec
-from jobs.objects.base import ObjectStore
+from jobs.objects.reading import Readable
 from jobs.requests.generation import GenerationRequest
 from workers.diffusion import arguments, clip_skip, inpainting, noise, pictures
 from workers.diffusion import prior as priors
@@ -23,7 +23,7 @@ from workers.reporting.reporter import Reporter
 
 
 def generate(
-    pipeline: Any, spec: ModelSpec, request: GenerationRequest, reporter: Reporter, objects: ObjectStore | None,
+    pipeline: Any, spec: ModelSpec, request: GenerationRequest, reporter: Reporter, objects: Readable | None,
     previews: Previews, prior: Any, second_pipeline: Callable[[], Any],
 ) -> np.ndarray:  # fmt: skip
     """Compute one request. The pipeline is afterwards in the same state as before.
@@ -90,7 +90,7 @@ class _Run:
     request: GenerationRequest
     reporter: Reporter
     previews: Previews
-    objects: ObjectStore | None
+    objects: Readable | None
 
     def embeddings(self, prior: Any, batches: list[list[int]]) -> list[dict[str, Any]]:
         """Run the prior for each batch (of one image)."""

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch.nn.functional import interpolate, pad
 
-from jobs.objects.base import ObjectStore
+from jobs.objects.reading import Readable
 from jobs.requests.generation import GenerationRequest
 from jobs.requests.inpaint import Inpaint
 from workers.diffusion import fitting, pictures
@@ -96,7 +96,7 @@ class Painting(Inputs):
         return np.asarray(output)
 
 
-def inputs_of(pipeline: Any, request: GenerationRequest, objects: ObjectStore | None) -> Inputs:
+def inputs_of(pipeline: Any, request: GenerationRequest, objects: Readable | None) -> Inputs:
     """Read the pictures of a request. Raises: ObjectNotFound, Unavailable."""
     if request.image is None or objects is None:
         return Inputs()

@@ -10,12 +10,11 @@ import torch
 from PIL import Image
 
 from jobs.errors import ExecutionError
-from jobs.objects.base import ObjectStore
-from jobs.objects.reading import read_all
+from jobs.objects.reading import Readable, read_all
 from workers.diffusion import fitting
 
 
-def load_picture(objects: ObjectStore, key: str, mode: str = "RGB") -> Image.Image:
+def load_picture(objects: Readable, key: str, mode: str = "RGB") -> Image.Image:
     """Return a stored picture in this mode of Pillow."""
     return Image.open(io.BytesIO(read_all(objects, key))).convert(mode)
 

@@ -8,7 +8,7 @@ import torch
 
 from jobs.errors import ExecutionError
 from jobs.models.spec import ModelSpec
-from jobs.objects.base import ObjectStore
+from jobs.objects.reading import Readable
 from jobs.requests.generation import GenerationRequest
 from workers.diffusion import arguments, noise, pictures
 
@@ -17,7 +17,7 @@ _ARGUMENTS = {"steps": "num_inference_steps", "guidance_scale": "guidance_scale"
 
 
 def embeddings(
-    prior: Any, spec: ModelSpec, request: GenerationRequest, objects: ObjectStore | None, generator: torch.Generator
+    prior: Any, spec: ModelSpec, request: GenerationRequest, objects: Readable | None, generator: torch.Generator
 ) -> dict[str, Any]:
     """Return the embeddings for one image by name (``image_embeds``, ``negative_image_embeds``).
 
@@ -46,7 +46,7 @@ def embeddings(
         return dict(prior.interpolate(parts, weights, negative_prompt=request.negative_prompt, **common))
 
 
-def _mixed(request: GenerationRequest, objects: ObjectStore | None) -> tuple[list[Any], list[float]]:
+def _mixed(request: GenerationRequest, objects: Readable | None) -> tuple[list[Any], list[float]]:
     """Return the texts and pictures of the mix, and their weights."""
     mix = request.mix or [{"text": request.prompt, "weight": 1.0}]
     parts = [

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from jobs.models.spec import Kind, ModelSpec
+from jobs.objects.reading import ReadObjects
 from jobs.record import Job
 from tasks.runtime import backends, settings
 from workers.gpu import failures
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 logger = logging.getLogger(__name__)
+
+#: Stages of a run that cannot go on.
+_STORE_AWAY, _SPOOL_FULL = "waiting for the object store", "waiting for room in the spool"
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,8 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
     if backend := backends().get(process.slot):
         from workers.remote import running
 
-        run_s = running.compute(job, attempt, backend, reporter, settings(), process.inputs_of)
+        read_inputs = partial(process.inputs_of, waiting=partial(reporter.stage, _STORE_AWAY))
+        run_s = running.compute(job, attempt, backend, reporter, settings(), read_inputs)
         return Computed(run_s, settings().node)
     spec = process.models.get(job.request.model)
     if spec.executor == "noop":
@@ -86,7 +91,7 @@ def _spooled(job: Job, attempt: int, frames: np.ndarray, run_s: float, reporter:
 
     begun = time.monotonic()
     reporter.check()
-    spool.write(settings(), job.job_id, attempt, frames, reporter.check)
+    spool.write(settings(), job.job_id, attempt, frames, partial(reporter.stage, _SPOOL_FULL))
     return Computed(run_s + time.monotonic() - begun, settings().node)
 
 
@@ -123,11 +128,13 @@ def _generate(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[np.ndarray
     from workers.gpu import faults
 
     process, request = slot_process(), job.request
+    objects = None
+    if request.inputs:
+        objects = ReadObjects(process.inputs_of(request, partial(reporter.stage, _STORE_AWAY)))
     reporter.stage("loading")
     pipeline = process.pipelines.get(spec, request.kind, reporter.loading)
     prior = process.pipelines.prior(spec, reporter.loading)
     begun = time.monotonic()
-    objects = process.objects if request.inputs else None
     second_pipeline = partial(process.pipelines.get, spec, Kind.IMG2IMG, reporter.loading)
     previews = Previews(pipeline, request, reporter, spec.preview_decoder)
     with faults.armed(pipeline, spec.name):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Callable
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -49,9 +50,12 @@ class SlotProcess:
 
         return PipelineCache(settings(), self._pinned_models, self._announce)
 
-    def inputs_of(self, request: GenerationRequest) -> dict[str, bytes]:
-        """Return the content of the request's input files by their keys."""
-        return {key: read_all(self.objects, key) for key in request.inputs}
+    def inputs_of(self, request: GenerationRequest, waiting: Callable[[], None]) -> dict[str, bytes]:
+        """Return the content of the request's input files by their keys.
+
+        ``waiting`` is called again and again while the object store does not answer; it may raise to give up.
+        """
+        return {key: read_all(self.objects, key, waiting) for key in request.inputs}
 
     def _pinned_models(self) -> set[str]:
         """Return the models that must stay in this slot's memory."""

@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 FULL_PAUSE_S = 1.0
 
 
-def write(settings: Settings, job_id: str, attempt: int, frames: np.ndarray, check: Callable[[], None]) -> None:
+def write(settings: Settings, job_id: str, attempt: int, frames: np.ndarray, waiting: Callable[[], None]) -> None:
     """Write the frames of one attempt; while the disk is full, keep them in memory and try again.
 
     Args:
@@ -35,7 +35,7 @@ def write(settings: Settings, job_id: str, attempt: int, frames: np.ndarray, che
         job_id: the job.
         attempt: its attempt number.
         frames: (images, frames, height, width, 3) uint8 RGB.
-        check: called between two attempts to write; may raise to give up.
+        waiting: called between two attempts to write; may raise to give up.
     """
     name = f"{job_id}.{attempt}"
     while True:
@@ -46,7 +46,7 @@ def write(settings: Settings, job_id: str, attempt: int, frames: np.ndarray, che
             if exc.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             logger.warning("the spool is full, waiting for space", extra={"job_id": job_id, "folder": str(root)})
-        check()
+        waiting()
         time.sleep(FULL_PAUSE_S)
 
 

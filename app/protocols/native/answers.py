@@ -15,7 +15,9 @@ from jobs.states import JobState
 class ProgressAnswer(Answer):
     """How far a job is."""
 
-    stage = fields.String(**doc("`loading`, `denoising`, `decoding` or `delivering`.", null=True))
+    stage = fields.String(
+        **doc("`loading`, `denoising`, `decoding`, `delivering`, or `waiting for` and what it waits for.", null=True)
+    )
     stage_percent = fields.Integer(**doc("Progress of the stage, where it can be measured.", null=True))
     step = fields.Integer(**doc())
     steps = fields.Integer(**doc())

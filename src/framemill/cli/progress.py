@@ -96,7 +96,8 @@ def progress_text(job: Job) -> str:
         step = job.step or 0
         text = f"step {step}/{job.steps}{left}"
         percent = "" if job.stage_percent is None else f" {job.stage_percent} %"
-        return f"{text}, {job.stage}{percent}" if job.stage and step == 0 else text
+        shows_stage = job.stage and (step == 0 or job.stage.startswith("waiting for "))
+        return f"{text}, {job.stage}{percent}" if shows_stage else text
     if job.state == "delivering":
         return "saving" + waiting_text(job)
     return "done" if job.state == "succeeded" else job.state
