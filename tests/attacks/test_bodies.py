@@ -25,8 +25,7 @@ REFUSED = sorted(set(hostile_bodies.BODIES) - hostile_bodies.HONEST - {"escaped_
 #: Where a key may be in the header or the query.
 WITH_KEYS = ("/v1/jobs", "/v1/tasks/", "/sdapi/v1/txt2img", "/draw", "/draw?key=wrong", "/worker_job_result")
 ROUTES = ("/v1/jobs", "/v1/jobs/cancel", "/v1/tasks/", "/v1/tasks/image/", "/sdapi/v1/txt2img", "/sdapi/v1/options",
-          "/internal/progress", "/draw", "/draw/cancel", "/worker_login", "/worker_job_progress",
-          "/worker_check_server_status")  # fmt: skip
+          "/internal/progress", "/draw", "/draw/cancel", "/worker_login", "/worker_check_server_status")  # fmt: skip
 KEY = {"Authorization": "Bearer admin-secret-of-ops"}
 
 
@@ -54,9 +53,12 @@ def test_it_is_refused_on_every_route(made: ServedApp, name: str) -> None:
         assert response.json()
 
 
-def test_a_result_that_cannot_be_read_is_answered_so_that_it_is_not_sent_again(made: ServedApp) -> None:
-    response = post(made, "/worker_job_result", hostile_bodies.empty_lists(SIZE), Authorization="")
-    assert (response.status_code, response.json()["cmd"]) == (200, "warning")
+@pytest.mark.parametrize("path", ["/worker_job_result", "/worker_job_progress"])
+def test_what_a_worker_would_send_again_without_end_is_read_and_answered(made: ServedApp, path: str) -> None:
+    response = post(made, path, hostile_bodies.empty_lists(SIZE), Authorization="")
+    answers = response.json()
+    answer = answers[0] if isinstance(answers, list) else answers
+    assert (response.status_code, answer["cmd"]) == (200, "warning")
 
 
 def test_the_socket_refuses_it_and_stays(made: ServedApp) -> None:
@@ -105,8 +107,10 @@ def test_a_list_of_progress_asks_the_store_for_nothing_if_it_is_too_long(made: S
 
 
 def test_a_lora_without_an_end_is_a_long_prompt(made: ServedApp) -> None:
-    body = Body(JSON, json.dumps({"prompt": hostile_bodies.lora_prompt(90_000)}).encode())
-    assert post(made, "/sdapi/v1/txt2img", body).status_code == 422
+    prompt = hostile_bodies.lora_prompt(90_000)
+    assert post(made, "/v1/jobs", Body(JSON, json.dumps({"prompt": prompt}).encode())).status_code == 201
+    refused = post(made, "/sdapi/v1/txt2img", Body(JSON, json.dumps({"prompt": prompt, "steps": 0}).encode()))
+    assert (refused.status_code, "steps" in refused.text) == (422, True)
 
 
 def test_pictures_may_be_as_large_as_before(made: ServedApp) -> None:
