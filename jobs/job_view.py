@@ -7,9 +7,9 @@ from typing import Any
 
 from jobs.forecast import Forecast
 from jobs.objects.base import ObjectStore
+from jobs.outbound.signed_links import SIGNED_QUERY, LinkSigner, address
 from jobs.record import Job, Output
 from jobs.record_fields import shown
-from jobs.signed_links import SIGNED_QUERY, LinkSigner, address
 
 #: Path of the collection of jobs.
 JOBS_PATH = "/v1/jobs"

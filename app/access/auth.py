@@ -15,8 +15,8 @@ from app.access import links
 from app.extensions import hub, settings, store
 from jobs.callers import ANYBODY, Caller, Role
 from jobs.errors import Forbidden, JobNotFound, Unauthorized
+from jobs.outbound.signed_links import SIGNATURE, LinkSigner
 from jobs.record import Job
-from jobs.signed_links import SIGNATURE, LinkSigner
 from jobs.store import queries
 from jobs.store.api_keys import KeyRing
 from jobs.store.events import Event

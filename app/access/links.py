@@ -9,10 +9,10 @@ from typing import Any, TypeVar
 from flask import current_app, g, request
 
 from app.extensions import settings, store
-from jobs import signed_links
 from jobs.callers import NOBODY, Caller
 from jobs.errors import Forbidden, LinkExpired
-from jobs.signed_links import EXPIRES, SIGNATURE, SIGNER, LinkSigner
+from jobs.outbound import signed_links
+from jobs.outbound.signed_links import EXPIRES, SIGNATURE, SIGNER, LinkSigner
 from jobs.store.api_keys import KeyRing
 from jobs.store.link_secret import secrets_of
 

@@ -16,8 +16,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from app.media import colour_profiles, flattening
 from app.media.decoding import decode, off_the_hub
-from jobs import png_chunks
 from jobs.errors import InvalidRequest, Problem
+from jobs.files import png_chunks
 from jobs.settings import Settings
 
 #: Makes an opaque RGB image of an RGBA image.

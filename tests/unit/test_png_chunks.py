@@ -10,7 +10,7 @@ from PIL import Image
 
 from app.media.pictures import open_picture
 from jobs.errors import InvalidRequest
-from jobs.png_chunks import MAX_CHUNK_BYTES, MAX_CHUNKS, MAX_TEXT_BYTES, without_large_texts
+from jobs.files.png_chunks import MAX_CHUNK_BYTES, MAX_CHUNKS, MAX_TEXT_BYTES, without_large_texts
 from jobs.settings import Settings
 from tests.support.pictures import JPEG, PNG, chunk, encoded, picture, png
 

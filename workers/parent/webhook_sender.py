@@ -24,8 +24,8 @@ from jobs.objects.base import ObjectStore
 from jobs.objects.factory import open_store
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.post import PostResult, post
+from jobs.outbound.signed_links import LinkSigner
 from jobs.record import Job
-from jobs.signed_links import LinkSigner
 from jobs.store.jobs import JobStore
 from jobs.store.link_secret import secrets_of
 from jobs.store.webhook_outbox import MAX_TRIES, Delivery, WebhookOutbox

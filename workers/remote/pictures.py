@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from jobs.png_chunks import without_large_texts
+from jobs.files.png_chunks import without_large_texts
 from workers.remote.base import HandBack, RemoteFile
 from workers.remote.responses import ENDINGS, media_type_of
 

@@ -19,8 +19,8 @@ from app.extensions import hub, store
 from app.protocols.native import previews
 from jobs.errors import InvalidRequest, JobNotFound, Problem, Unavailable
 from jobs.job_view import preview_view
+from jobs.outbound.signed_links import LinkSigner
 from jobs.record import Job
-from jobs.signed_links import LinkSigner
 from jobs.states import JobState
 from jobs.store.events import Event, order
 from jobs.store.previews import INTEREST_S, ask, newest

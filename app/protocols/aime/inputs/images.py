@@ -12,7 +12,7 @@ from app.media.decoding import decode, off_the_hub
 from app.media.pictures import BYTES_PER_PX, OTHER_BYTES_PER_PX, has_too_many_scans, max_px_of
 from app.protocols.aime.endpoints.spec import Input, Rule
 from app.protocols.aime.inputs.values import BadValue, align_down, describe
-from jobs.png_chunks import without_large_texts
+from jobs.files.png_chunks import without_large_texts
 from jobs.settings import Settings
 
 #: Tags of TIFF, and the largest tile that is accepted.
