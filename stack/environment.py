@@ -36,7 +36,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.lines: list[str] = []
-        self._activity = "asking for versions"
+        self._activity = "looking for packages"
         self._packages: set[str] = set()
         self._megabytes = 0.0
 
@@ -51,12 +51,17 @@ class Progress:
                 self._activity = f"downloading {name} ({size} {unit})"
                 self._megabytes += float(size) * _UNITS.get(unit, 0.0)
         elif line.startswith("Installing collected packages:"):
-            self._activity = f"unpacking {line.count(',') + 1} packages"
+            self._activity = f"unpacking {_counted(line.count(',') + 1)}"
+        elif "build" in line.lower():
+            self._activity = "building Framemill"
 
     def __str__(self) -> str:
         downloaded = f", {self._megabytes:.0f} MB" if self._megabytes >= 1 else ""
-        count = len(self._packages)
-        return f"{count} package{'' if count == 1 else 's'}{downloaded}: {self._activity}"
+        return f"{_counted(len(self._packages))}{downloaded}: {self._activity}"
+
+
+def _counted(packages: int) -> str:
+    return f"{packages} package{'' if packages == 1 else 's'}"
 
 
 @contextmanager

@@ -90,9 +90,9 @@ class Reader:
             slow = ('"preview"', UNFINISHED, "/ev/")
             self.worker.step_s = 0.05 if any(part in example.command for part in slow) else 0.0
         if UNFINISHED in example.command:
-            self.app.submit(id=UNFINISHED, model="demo-image", steps=100)
+            self.app.submit(id=UNFINISHED, model="demo-image", prompt="a circle", steps=100)
         if "/ev/" in example.command:
-            self.app.submit(id="ev", model="demo-image")
+            self.app.submit(id="ev", model="demo-image", prompt="a circle")
         command = example.command.replace(SERVER, self.app.url("")).replace("fm_…", self.key)
         command = command.replace("//shop.example.org", "//localhost")  # a name that has an address
         interpreter = [sys.executable] if example.is_python else ["bash", "-euo", "pipefail"]

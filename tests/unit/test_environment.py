@@ -24,7 +24,7 @@ Processing /wheels/torch-2.13.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl
 
 def test_the_progress_names_packages_and_sizes() -> None:
     progress = environment.Progress()
-    assert str(progress) == "0 packages: asking for versions"
+    assert str(progress) == "0 packages: looking for packages"
     seen = []
     for line in OUTPUT.splitlines():
         progress.read(line)
