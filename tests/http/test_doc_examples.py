@@ -108,6 +108,8 @@ class Reader:
         return not any(counts[state] for state in ("queued", "running", "delivering"))
 
     def close(self) -> None:
+        """Stop the server when all outputs are delivered: a thread that delivers would miss Redis."""
+        wait_for(self._is_idle, "the jobs")
         self.app.close()
 
 

@@ -23,7 +23,6 @@ from app.protocols.aime.workers import routes as worker_routes
 from jobs.callers import Caller, Role
 from jobs.store import keys, queries
 from jobs.store.api_keys import KeyRing
-from tests.support import documented
 from tests.support.aime_endpoint import LOCAL_ENDPOINT, draw, write_endpoint
 from tests.support.aime_peers import Worker
 from tests.support.served_app import ServedApp
@@ -141,7 +140,6 @@ def fuzzed_app(*, with_keys: bool, **environment: Any) -> Iterator[tuple[FuzzedA
         finally:
             logging.getLogger().removeHandler(errors)
             app.close()
-            documented.take_misfits()  # of requests of its peer while Redis stopped
 
 
 def settle(app: FuzzedApp, seconds: float = 10.0) -> None:
