@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -14,6 +15,8 @@ from typing import Any
 from jobs.errors import Unavailable
 from jobs.folders import make_folder
 
+#: The free space is looked up whenever this much was written, bytes.
+CHECK_BYTES = 8 * 1024 * 1024
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
@@ -22,10 +25,14 @@ class FileString(AbstractContextManager["FileString"]):
 
     Args:
         head: the beginning of the data URL, up to its comma.
-        folder: a folder of this server that has space.
+        folder: a folder of this server.
+        reserve_bytes: space on its disk that stays free.
+
+    Raises:
+        Unavailable: the disk is full.
     """
 
-    def __init__(self, head: str, folder: Path) -> None:
+    def __init__(self, head: str, folder: Path, reserve_bytes: int) -> None:
         self.head, self.size_bytes, self.is_valid = head.strip(), 0, True
         self._digest, self._rest, self._is_padded = hashlib.sha256(), b"", False
         try:
@@ -33,7 +40,8 @@ class FileString(AbstractContextManager["FileString"]):
             self.file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115  (closed by __exit__)
         except OSError as exc:
             raise _unwritable(folder, exc) from exc
-        self._folder = folder
+        self._folder, self._reserve_bytes = folder, reserve_bytes
+        self._check_disk()
 
     def add(self, digits: bytes) -> None:
         """Decode the next part of the base64. Raises: Unavailable: the disk is full."""
@@ -86,7 +94,15 @@ class FileString(AbstractContextManager["FileString"]):
         except OSError as exc:
             raise _unwritable(self._folder, exc) from exc
         self._digest.update(data)
-        self.size_bytes += len(data)
+        before_bytes, self.size_bytes = self.size_bytes, self.size_bytes + len(data)
+        if self.size_bytes // CHECK_BYTES > before_bytes // CHECK_BYTES:
+            self._check_disk()
+
+    def _check_disk(self) -> None:
+        """Raise Unavailable if the reserve is touched: whoever sends large bodies must not fill the disk."""
+        if shutil.disk_usage(self._folder).free < self._reserve_bytes:
+            self.file.close()
+            raise Unavailable(f"the disk of {self._folder} has too little space for files of results")
 
 
 def texts_in(value: Any) -> Any:

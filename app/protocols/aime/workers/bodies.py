@@ -64,9 +64,10 @@ def results_of(request: Request) -> Iterator[list[Any]]:
     _check_header()
     options = settings().web
     limits = Limits(options.max_result_bytes, options.max_json_bytes, MAX_VALUES)
+    folder, reserve_bytes = settings().paths.data_dir / "tmp", settings().spool.reserve_bytes
     with ExitStack() as files:
-        folder = settings().paths.data_dir / "tmp"
-        yield _items(_read_all(request, limits, lambda head: files.enter_context(FileString(head, folder))))
+        opened = lambda head: files.enter_context(FileString(head, folder, reserve_bytes))  # noqa: E731
+        yield _items(_read_all(request, limits, opened))
 
 
 class TooMuch(FramemillError):
