@@ -57,7 +57,7 @@ def test_a_video_from_text(stack: Stack) -> None:
 
 
 def test_a_client_that_hangs_up_stops_its_image(stack: Stack) -> None:
-    sent = {"infer_steps": ENDLESS_STEPS, "task_id": "hung-up"}
+    sent = {"prompt": "a cat", "infer_steps": ENDLESS_STEPS, "task_id": "hung-up"}
     with pytest.raises(requests.ReadTimeout):
         requests.post(stack.url("/v1/tasks/image/sync"), json=sent, timeout=1)
     assert finish(stack, "hung-up")["status"] == "cancelled"
