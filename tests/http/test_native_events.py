@@ -37,6 +37,20 @@ def test_a_job_is_followed_to_its_end(service: Service) -> None:
     assert ids == sorted(ids)
 
 
+def test_a_stream_says_what_a_delivery_waits_for(service: Service) -> None:
+    job_id = service.submit(steps=3)
+    service.start()
+    stream = service.events(f"/v1/jobs/{job_id}/events")
+    next(stream)
+    assert service.store.finish_run(job_id, 1, slot="gpu0", node="host", run_s=1)
+    assert "waiting_for" not in next(stream)[2]
+    service.store.claim(job_id, 1, "io")
+    service.store.defer(job_id, 1, "io", 60, away=True, why="the object store: S3 refused: SlowDown")
+    _, _, data = next(stream)
+    assert (data["state"], data["waiting_for"]) == ("delivering", "the object store: S3 refused: SlowDown")
+    stream.close()
+
+
 def test_a_finished_job_answers_at_once(service: Service) -> None:
     job_id = service.submit()
     service.finish()
