@@ -16,7 +16,7 @@ from tests.support.harness import Stack
 
 SMALL = {"prompt": "x", "steps": 1, "width": 32, "height": 32}
 #: Users of each class, and the number of counted turns.
-USERS, TURNS = 121, 120
+USERS, TURNS = 61, 60
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def test_a_pinned_job_waits_for_its_slot_and_others_pass_it(pair: Stack) -> None
 
 
 def test_an_unknown_slot_is_refused(pair: Stack) -> None:
-    response = pair.post(model="tiny-image", slot="gpu7")
+    response = pair.post(model="tiny-image", prompt="x", slot="gpu7")
     assert response.status_code == 422
     [problem] = response.json()["error"]["fields"]
     assert problem["field"] == "slot"
@@ -114,9 +115,9 @@ def test_where_a_job_is_can_be_asked_all_the_time(pair: Stack) -> None:
     wait_for(lambda: pair.queue()["idle"], "the service to be idle")
 
 
-def test_a_worker_on_another_host_joins_by_its_name_and_delivers_there(start: Callable[..., Stack]) -> None:
+def test_a_worker_on_another_host_joins_by_its_name_and_delivers_there(pair: Stack) -> None:
     """Two hosts by name: frames stay on the host that computed them, so its own ``io`` worker delivers them."""
-    stack = start("gpu0", "io")
+    stack = pair
     stack.worker("nodeb.gpu0", NODE_NAME="nodeb")
     io = ("celery", "-A", "tasks", "worker", "-Q", "io", "-n", "io@nodeb", "--without-gossip", "--without-mingle")
     wait_for(lambda: "nodeb.gpu0" in stack.get("/readyz").json()["slots"], "the other host's slot")
@@ -127,6 +128,8 @@ def test_a_worker_on_another_host_joins_by_its_name_and_delivers_there(start: Ca
     stack.run("io-nodeb", *io, NODE_NAME="nodeb")
     view = stack.wait(job_id)
     assert (view["state"], view["slot"], view["attempt"]) == ("succeeded", "nodeb.gpu0", 1)
+    for name in ("nodeb.gpu0", "io-nodeb"):
+        stack.kill(name, signal.SIGTERM)
 
 
 def test_frames_on_a_host_that_never_returns_are_computed_again(start: Callable[..., Stack]) -> None:

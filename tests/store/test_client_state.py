@@ -46,9 +46,11 @@ def test_requests_are_counted_for_each_endpoint_and_client(here: StoreDriver) ->
 def test_session_variables_are_kept_by_cookie(here: StoreDriver) -> None:
     variables = SessionVariables(here.store, "cookie")
     assert variables.read() == {}
-    variables.update({"history": ["a", 1], "n": None})
-    variables.update({"n": 2})
+    variables.update({"history": ["a", 1], "n": None}, "first", 60)
+    variables.update({"n": 2}, "second", 60)
     assert variables.read() == {"history": ["a", 1], "n": 2}
+    variables.update({"n": None}, "first", 60)  # its result is read once more
+    assert variables.read()["n"] == 2
     assert SessionVariables(here.store, "other").read() == {}
     assert here.redis.keys("*cookie*") == []
 

@@ -259,8 +259,8 @@ def test_a_job_that_must_start_at_once_is_refused_by_the_same_count(driver: Open
         fields={"key": "a", "class": "general", "model": "m", "lane": "general|a|m", "work": 1, "request": "{}"},
     )  # fmt: skip
     assert submit("x", only_slot="gpu2") == ["busy"]
-    status, _, slot, forecast, path = submit("x")
-    assert (status, slot, path) == ("ok", "gpu0", "")
+    status, _, slot, forecast = submit("x")
+    assert (status, slot) == ("ok", "gpu0")
     assert forecast[0] == 0
     assert submit("x") == ["duplicate"]  # a repeated call is not refused because of its own job
     assert submit("y") == ["busy"]
