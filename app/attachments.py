@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,6 +12,9 @@ from app import own_outputs
 from app.media import inputs
 from app.media.decoding import off_the_hub
 from app.media.inputs import StoredImage
+from app.media.pictures import Normalised
+from app.problems import Problems
+from jobs.errors import Unavailable
 from jobs.formats import FORMATS
 from jobs.objects.base import ObjectStore
 from jobs.requests.generation import GenerationRequest
@@ -111,18 +115,36 @@ def store(
     """Store the pictures of a request.
 
     Raises:
-        InvalidRequest: a picture cannot be used; names its field.
+        InvalidRequest: pictures cannot be used; names their fields.
         Unavailable: the object store or Redis does not answer.
     """
+    problems = Problems()
     # With area ``masked`` the output has the size of the image, which its format must be able to hold.
     as_large_as_image = Inpaint.of(request.inpaint).area == "masked"
     max_side_px = FORMATS[str(request.output_format)].max_side_px if as_large_as_image else 0
     stored = {}
-    for name, content in pictures.contents.items():
-        picture = own_outputs.picture_of(content, name) if isinstance(content, str) else content
-        stored[name] = inputs.store_image(
-            picture, settings=settings, objects=objects, records=records, field=name,
-            by_alpha=pictures.mask_by_alpha, inverted=name == "mask" and pictures.mask_inverted,
-            max_side_px=max_side_px if name == "image" else 0, may_be_animated=pictures.may_be_animated,
-        )  # fmt: skip
+    for name in pictures.contents:
+        with problems.collected():
+            image = _checked(pictures, name, settings, max_side_px if name == "image" else 0)
+            if not problems:
+                stored[name] = inputs.stored(image, objects, records)
+    problems.check()
     return StoredPictures(stored)
+
+
+def check(pictures: Pictures, problems: Problems, *, settings: Settings) -> None:
+    """Add the problems of the pictures of a request that is refused for other fields."""
+    for name in pictures.contents:
+        with problems.collected(), suppress(Unavailable):  # the other problems are said now
+            _checked(pictures, name, settings, 0)
+
+
+def _checked(pictures: Pictures, name: str, settings: Settings, max_side_px: int) -> Normalised:
+    """Return a picture as it is to be stored. Raises: InvalidRequest, Unavailable."""
+    content = pictures.contents[name]
+    picture = own_outputs.picture_of(content, name) if isinstance(content, str) else content
+    return inputs.checked_image(
+        picture, settings=settings, field=name, by_alpha=pictures.mask_by_alpha,
+        inverted=name == "mask" and pictures.mask_inverted, max_side_px=max_side_px,
+        may_be_animated=pictures.may_be_animated,
+    )  # fmt: skip

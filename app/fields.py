@@ -17,6 +17,7 @@ from app.extensions import settings
 from jobs import strict_json
 from jobs.errors import InvalidRequest, Problem
 from jobs.strict_json import Limits
+from jobs.suggestions import misspelt
 
 #: Rule in marshmallow's words → the same rule as a predicate of the field.
 _MARSHMALLOW_RULES = {
@@ -187,22 +188,47 @@ def load(schema: Schema, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[
     Raises:
         InvalidRequest: names every wrong field and the rule that it broke.
     """
+    values, unknown, problems = load_all(schema, body)
+    if problems:
+        raise InvalidRequest(*problems)
+    return values, unknown
+
+
+def load_all(schema: Schema, body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], list[Problem]]:
+    """As :func:`load`, but return what is wrong, so that it is reported with what else is.
+
+    Returns:
+        The known fields that are right (of lists and objects, their right parts), the names of unknown ones, and a
+        problem for each rule that is broken.
+    """
     may_be_text = isinstance(schema, TextSchema) or not _is_typed()
     token = _may_be_text.set(may_be_text)
     if may_be_text:
         body = {name: value for name, value in body.items() if not _is_left_out(schema.fields.get(name), value)}
+    problems: list[Problem] = []
     try:
         values: dict[str, Any] = schema.load(dict(body))
     except ValidationError as exc:
-        messages = exc.normalized_messages()
-        problems = [Problem(name, rule, body.get(name)) for name, rule in islice(_rules("", messages), _MAX_PROBLEMS)]
-        raise InvalidRequest(*problems) from exc
+        rules = islice(_rules("", exc.normalized_messages()), _MAX_PROBLEMS)
+        problems = [Problem(name, _with_hint(schema, name, rule), body.get(name)) for name, rule in rules]
+        values = exc.valid_data if isinstance(exc.valid_data, dict) else {}
     finally:
         _may_be_text.reset(token)
     unknown = sorted(str(name)[:80] for name in values.keys() - schema.fields.keys())
     if len(unknown) > _MAX_UNKNOWN:
         unknown = [*unknown[:_MAX_UNKNOWN], f"and {len(unknown) - _MAX_UNKNOWN} more"]
-    return {name: value for name, value in values.items() if name in schema.fields}, unknown
+    return {name: value for name, value in values.items() if name in schema.fields}, unknown, problems
+
+
+def _with_hint(schema: Schema, name: str, rule: str) -> str:
+    """Return the rule, for an unknown part of an object with the known part that was probably meant."""
+    root, _, part = name.rpartition(".")
+    field = schema.fields.get(root.partition("[")[0])
+    inner = getattr(field, "inner", field)
+    if rule != "is unknown" or not isinstance(inner, fields.Nested):
+        return rule
+    match = misspelt(part, inner.schema.fields)
+    return f"{rule}; did you mean {match}?" if match else rule
 
 
 def _is_left_out(field: fields.Field[Any] | None, value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from app import attachments, waiting
 from app.access import auth
 from app.attachments import Pictures
 from app.extensions import dispatcher, models, objects, settings, store
+from app.problems import Problems, root_of
 from jobs import moderation
 from jobs.errors import Forbidden, InvalidRequest, Problem
 from jobs.forecast import OVER, Forecast
@@ -23,9 +24,12 @@ from jobs.requests import generation
 from jobs.requests.generation import GenerationRequest
 from jobs.store import queries
 from jobs.submission import CALLER_OPTIONS, Submission
+from jobs.suggestions import listed
 from tasks.dispatch import Submitted
 
 MAX_IDEMPOTENCY_KEY_CHARS = 255
+#: Fields without which little can be said about the others.
+_DECISIVE = {"model", "kind", "mix"}
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,19 @@ class Prepared:
     chosen_by_client: bool
 
 
-def prepare(values: Mapping[str, Any], pictures: Pictures, warnings: list[str], **queueing: Any) -> Prepared:
-    """Check all fields, then store the pictures.
+def prepare(
+    values: Mapping[str, Any], pictures: Pictures, warnings: list[str], *, refused: Collection[str] = (),
+    **queueing: Any,
+) -> Prepared:  # fmt: skip
+    """Check all fields and pictures, and store the pictures.
 
     Args:
         values: fields by their names in the native API, with checked types. None counts as not sent, and
             :data:`app.attachments.UNSTORED` stands for each picture.
         pictures: as the caller sent them.
         warnings: shown with the job, after those about the values themselves.
+        refused: fields and parts that the protocol refuses already: the others are checked, nothing is stored, and
+            InvalidRequest is raised in any case, with what else is wrong.
         queueing: fields of :class:`~jobs.submission.Submission` that the protocol decides.
 
     Raises:
@@ -54,14 +63,25 @@ def prepare(values: Mapping[str, Any], pictures: Pictures, warnings: list[str], 
     values = dict(values)
     if not values.get("model") and not values.get("kind") and pictures.contents.keys() <= {"image"}:
         values["kind"] = settings().lightx2v.bare_kind(with_image=bool(pictures.contents))
-    client_id = check_job_id(values["id"]) if values.get("id") else None
-    resolved, rounded = generation.resolve(models(), values, settings())
-    submission = _submission(values, resolved, pictures, queueing)
+    problems = Problems()
+    client_id = str(values.get("id") or "")
+    with problems.collected():
+        check_job_id(client_id or new_job_id())
+    with problems.collected():
+        _idempotency_key()
+    resolved, submission, rounded = None, None, list[str]()
+    if not _DECISIVE & {root_of(name) for name in refused}:
+        with problems.collected():
+            resolved, rounded = generation.resolve(models(), values, settings())
+            submission = _submission(values, resolved, pictures, queueing)
+    if refused or resolved is None or submission is None or problems:
+        attachments.check(pictures, problems, settings=settings())
+        raise InvalidRequest(*problems.besides(refused))
     stored = attachments.store(resolved, pictures, settings=settings(), objects=objects(), records=store())
     if stored.image_size:  # it decides about the size of the output
         resolved, rounded = generation.resolve(models(), values, settings(), stored.image_size)
     submission = replace(submission, request=stored.put_into(resolved), warnings=rounded + warnings)
-    return Prepared(submission, client_id or new_job_id(), client_id is not None)
+    return Prepared(submission, client_id or new_job_id(), bool(client_id))
 
 
 def accept(prepared: Prepared, wait_s: float = 0) -> Submitted:
@@ -153,6 +173,6 @@ def _pinned_slot(name: str | None, model: str) -> str | None:
     if service_slot:
         slots = [slot for slot in slots if slot == service_slot]
     if name not in slots:
-        rule = f"must be a slot that runs {model}: {', '.join(slots) or 'none is available now'}"
+        rule = f"must be a slot that runs {model}: {listed(slots, name) or 'none is available now'}"
         raise InvalidRequest(Problem("slot", rule, name))
     return name

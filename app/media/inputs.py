@@ -10,12 +10,12 @@ import hashlib
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from app.media import flattening
 from app.media.decoding import from_base64, off_the_hub
-from app.media.pictures import MEDIA_TYPES, normalised, refused, too_large
+from app.media.pictures import MEDIA_TYPES, Normalised, normalised, refused, too_large
 from jobs.errors import InvalidRequest, ObjectNotFound
 from jobs.objects.base import ObjectStore
 from jobs.objects.local import LocalStore
@@ -50,11 +50,19 @@ class StoredImage:
 
 def store_image(
     value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore, records: JobStore, field: str = "image",
-    by_alpha: bool = False, inverted: bool = False, max_side_px: int = 0, may_be_animated: bool = False,
+    **options: Any,
 ) -> StoredImage:  # fmt: skip
-    """Check an input image and store it once per content.
+    """Check an input image and store it once per content; see :func:`checked_image` and :func:`stored`."""
+    return stored(checked_image(value, settings=settings, field=field, **options), objects, records)
 
-    The file is stored unchanged, unless a worker would see another picture than the caller: an image with an EXIF
+
+def checked_image(
+    value: str | bytes | Readable, *, settings: Settings, field: str = "image", by_alpha: bool = False,
+    inverted: bool = False, max_side_px: int = 0, may_be_animated: bool = False,
+) -> Normalised:  # fmt: skip
+    """Check an input image; return it as it is to be stored.
+
+    The file is unchanged, unless a worker would see another picture than the caller: an image with an EXIF
     orientation, transparency, a palette, CMYK or 16 bits, or with data after the image, is converted to an upright
     8-bit RGB PNG on white (a mask: see ``app.media.flattening``).
 
@@ -62,8 +70,6 @@ def store_image(
         value: http or https link, data URL, base64 (standard or URL-safe alphabet, padding optional, white space
             ignored), or an upload.
         settings: ``max_input_bytes``, ``max_input_px``, ``input_url_timeout_s``, ``input_url_allow``.
-        objects: stores the image.
-        records: knows which images are stored, and reserves this one for a job that is about to be submitted.
         field: name of the field for errors; ``mask`` is a mask.
         by_alpha: whether opaque pixels of a mask with transparency are repainted, whatever their colour.
         inverted: whether black and white of a mask are exchanged first.
@@ -71,9 +77,8 @@ def store_image(
         may_be_animated: whether a GIF or another animation is accepted, of which the first picture counts.
 
     Raises:
-        InvalidRequest: names the field; nothing was stored.
+        InvalidRequest: names the field.
         DecodingBusy: too many pictures are being decoded.
-        Unavailable: the object store or Redis does not answer.
     """
     flatten = flattening.on_white
     if field == "mask":
@@ -85,11 +90,15 @@ def store_image(
         else:
             shown = None
             data = value if isinstance(value, bytes) else value.read(settings.inputs.max_bytes + 1)
-        image = normalised(
+        return normalised(
             data, settings, shown, flatten, inverted=inverted, max_side_px=max_side_px, may_be_animated=may_be_animated
         )
     except InvalidRequest as exc:
         raise InvalidRequest(*(replace(problem, field=field) for problem in exc.problems)) from exc
+
+
+def stored(image: Normalised, objects: ObjectStore, records: JobStore) -> StoredImage:
+    """Store a checked image once per content, reserved for a job that is about to be submitted. Raises: Unavailable."""
     key = store_once(image.content, image.suffix, MEDIA_TYPES[image.suffix], objects, records)
     return StoredImage(key, image.size)
 

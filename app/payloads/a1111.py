@@ -14,6 +14,7 @@ from app.payloads.passthrough import A1111_MAPPED, passthrough_fields
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
+from jobs.suggestions import misspelt
 
 #: Field of the native API → field of the body.
 NAMES = {
@@ -85,7 +86,8 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
     Raises:
         InvalidRequest: a field has the wrong type, an image is missing, or no model fits.
     """
-    body = {name: value for name, value in load(_BODY, payload)[0].items() if value is not None}
+    known, unknown = load(_BODY, payload)
+    body = {name: value for name, value in known.items() if value is not None}
     inputs: dict[str, Any] = {}
     images = body.get("init_images", ())
     if kind is Kind.IMG2IMG:
@@ -119,6 +121,8 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
         # The back end is such a server itself and understands all fields.
         return MappedBody({**values, "passthrough": passthrough_fields(payload, A1111_MAPPED)}, warnings)
     warnings += [f"{name} was ignored" for name in _IGNORED if _matters(name, payload.get(name))]
+    meant = {name: misspelt(name, _BODY.fields) for name in unknown if name not in _IGNORED}
+    warnings += [f"{name} was ignored; did you mean {field}?" for name, field in meant.items() if field]
     prompt, loras = a1111_tags.loras_of_tags(body, spec, warnings)
     values["prompt"] = prompt if "prompt" in body else None
     if loras:

@@ -19,7 +19,7 @@ from jobs.requests.schedulers_loras_mix import loras_of, mix_of, scheduler_of
 from jobs.requests.size import size_of
 from jobs.requests.strength import enough_for_one_step
 from jobs.settings import Settings
-from jobs.suggestions import did_you_mean
+from jobs.suggestions import did_you_mean, listed
 
 #: Input fields, as messages name them.
 _INPUTS = {"image": "an input image", "mask": "a mask", "mix": "a mix of texts and images"}
@@ -309,13 +309,13 @@ def _model_and_kind(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple
         try:
             spec: ModelSpec | None = registry.get(fields["model"])
         except ModelNotFound:
-            rule = f"must be one of {', '.join(registry.names()) or 'none'}"
+            rule = f"must be one of {listed(registry.names(), fields['model']) or 'none'}"
             rule += did_you_mean(fields["model"], registry.names())
             raise InvalidRequest(Problem("model", rule, fields["model"])) from None
     else:
         spec = registry.default_for(kind or _closest(tuple(Kind), inputs))
     if spec is None:
-        rule = f"is required: no model has {kind or 'these inputs'}; known: {', '.join(registry.names())}"
+        rule = f"is required: no model has {kind or 'these inputs'}; known: {listed(registry.names())}"
         raise InvalidRequest(Problem("model", rule))
     kind = kind or _closest(spec.kinds, inputs)
     if kind not in spec.kinds:

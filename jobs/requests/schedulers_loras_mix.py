@@ -11,7 +11,7 @@ from typing import Any
 from jobs.errors import Problem
 from jobs.models import loras, schedulers
 from jobs.models.spec import ModelSpec, Range
-from jobs.suggestions import did_you_mean
+from jobs.suggestions import did_you_mean, listed
 
 MAX_LORAS = 8
 _LORA_WEIGHTS = ("weight", "text_encoder_weight")
@@ -28,7 +28,7 @@ def scheduler_of(spec: ModelSpec, fields: Mapping[str, Any], problems: list[Prob
     name = str(schedulers.parse(requested) or "")
     if name == spec.scheduler or name in spec.schedulers:
         return name
-    known = ", ".join(spec.schedulers or filter(None, [spec.scheduler]))
+    known = listed(spec.schedulers or [*filter(None, [spec.scheduler])], requested)
     if not known:
         rule = f"is not supported: model {spec.name} only has its own scheduler"
     elif name:
@@ -50,13 +50,15 @@ def loras_of(spec: ModelSpec, fields: Mapping[str, Any], problems: list[Problem]
     known = loras.by_short_name(spec.lora_names()) if fields["loras"] else {}
     checked: list[dict[str, Any]] = []
     for index, requested in enumerate(fields["loras"]):
+        if "name" not in requested:  # refused before
+            continue
         label, sent = f"loras[{index}]", str(requested["name"]).removesuffix(loras.SUFFIX)
         name = known.get(sent, sent)
         if spec.loras is None:
             problems.append(Problem(f"{label}.name", f"is not supported: model {spec.name} has no LoRAs", sent))
         elif sent not in known:
             hint = did_you_mean(sent, known)
-            rule = f"is not a LoRA of model {spec.name}{hint or ';'} known: {', '.join(spec.lora_names()) or 'none'}"
+            rule = f"is not a LoRA of model {spec.name}{hint or ';'} known: {listed(spec.lora_names(), sent) or 'none'}"
             problems.append(Problem(f"{label}.name", rule, sent))
         elif any(name == other["name"] for other in checked):
             problems.append(Problem(f"{label}.name", "is named twice", sent))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from tests.support.pictures import PNG
 from tests.support.service import Service
 
 
@@ -16,6 +18,7 @@ def nothing_is_queued(service: Service) -> Iterator[None]:
     assert service.json("/v1/queue")["submitted"] == 0
 
 
+IMAGE = base64.b64encode(PNG).decode()
 REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"model": "nope"}, "model", "must be one of tiny-image, tiny-video"),
     ({"model": 5}, "model", "must be text"),
@@ -42,7 +45,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"frames": 9}, "frames", "does not apply to text2img"),
     ({"fps": 9}, "fps", "does not apply to text2img"),
     ({"strength": 0.5}, "strength", "does not apply to text2img"),
-    ({"kind": "img2img", "image": "aGk=", "strength": -0.1}, "strength", "between 0 and 1"),
+    ({"kind": "img2img", "image": IMAGE, "strength": -0.1}, "strength", "between 0 and 1"),
     ({"kind": "img2img"}, "image", "needs an input image"),
     ({"kind": "text2img", "image": "aGk="}, "image", "is not an input of text2img"),
     ({"model": "tiny-video", "frames": 1000}, "frames", "between 9 and 33"),
@@ -75,6 +78,36 @@ def test_every_problem_is_named_at_once(service: Service) -> None:
     fields = {"model": "tiny-image", "prompt": "x", "steps": 0, "width": 1, "seed": 2**63}
     response = service.post("/v1/jobs", json=fields)
     assert {problem["field"] for problem in response.get_json()["error"]["fields"]} == {"steps", "width", "seed"}
+
+
+def test_problems_of_all_kinds_are_named_at_once(service: Service) -> None:
+    fields = {"model": "tiny-image", "kind": "img2img", "prompt": "x", "steps": "many", "width": 8, "height": 4096,
+              "image": "http://127.0.0.1:9/x.png", "id": "../../etc", "loras": [{"name": "ink"}, {"nam": "ink"}],
+              "webhook_url": "ftp://x", "strenght": 0.5}  # fmt: skip
+    problems = service.post("/v1/jobs", json=fields).get_json()["error"]["fields"]
+    rules = {problem["field"]: problem["rule"] for problem in problems}
+    assert rules.keys() >= {"steps", "width", "height", "image", "id", "loras[1].nam", "webhook_url", "strenght"}
+    assert rules["loras[1].nam"] == "is unknown; did you mean name?"
+    assert rules["strenght"] == "is unknown; did you mean strength?"
+    task = {"infer_steps": "many", "image_path": "nothing here", "target_shape": [1, 9999], "aspect_ratio": "wide",
+            "task_id": "../x", "audio_path": "a.wav", "save_result_path": "../../x", "lora_name": "ink"}  # fmt: skip
+    problems = service.post("/v1/tasks/video/", json=task).get_json()["error"]["fields"]
+    named = {problem["field"] for problem in problems}
+    assert named == {
+        "infer_steps", "image_path", "target_shape", "task_id", "audio_path", "save_result_path", "lora_name"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("sent", "meant"),
+    [("promt", "prompt"), ("Prompt", "prompt"), ("negativePrompt", "negative_prompt"), ("seeds", "seed"),
+     ("step", "steps"), ("widht", "width"), ("lora", "loras"), ("images", "image"),
+     ("num-images", "num_images"), ("guidence_scale", "guidance_scale"), ("output_fromat", "output_format")],
+)  # fmt: skip
+def test_a_misspelt_field_is_refused(service: Service, sent: str, meant: str) -> None:
+    prompt = {} if meant == "prompt" else {"prompt": "x"}
+    [problem] = service.post("/v1/jobs", json={**prompt, sent: "x"}).get_json()["error"]["fields"]
+    assert (problem["field"], problem["rule"]) == (sent, f"is unknown; did you mean {meant}?")
 
 
 def test_an_absurd_size_is_refused_at_once(service: Service) -> None:

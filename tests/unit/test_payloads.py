@@ -12,6 +12,7 @@ from PIL import Image
 
 from app import attachments
 from app.payloads import a1111, kandinsky, rename_fields
+from app.protocols.a1111 import bodies
 from jobs.errors import InvalidRequest, ModerationRefused, Problem
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind
@@ -293,3 +294,12 @@ def test_what_cannot_be_passed_on_is_refused(far: ModelRegistry, value: Any) -> 
     with pytest.raises(InvalidRequest) as refused:
         a1111.map_body({"prompt": "x", "eta": 1, "script_args": [value]}, Kind.TEXT2IMG, far, "far")
     assert [problem.field for problem in refused.value.problems] == ["script_args"]
+
+
+def test_a_misspelt_field_has_a_warning_and_real_ones_have_none(registry: ModelRegistry) -> None:
+    body = {"prompt": "x", "stepz": 3, "negative-prompt": "y", "use_async": False, "sampler_index": "Euler"}
+    warnings = a1111.map_body(body, Kind.TEXT2IMG, registry, "").warnings
+    assert "stepz was ignored; did you mean steps?" in warnings
+    assert "negative-prompt was ignored; did you mean negative_prompt?" in warnings
+    real = dict.fromkeys((*bodies.TXT2IMG, *bodies.IMG2IMG, "use_async"))
+    assert a1111.map_body({**real, "prompt": "x"}, Kind.TEXT2IMG, registry, "").warnings == []

@@ -9,12 +9,14 @@ from typing import Any
 
 from app.attachments import UNSTORED, Pictures
 from app.extensions import models, settings
-from app.fields import load
+from app.fields import load_all
+from app.problems import Problems
 from app.protocols.lightx2v import schemas
 from app.protocols.lightx2v.paths import is_content, output_path, read_image
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.spec import Kind, ModelSpec
 from jobs.requests.size import default_area
+from jobs.suggestions import misspelt
 
 #: LightX2V's name of a field → the native one.
 NATIVE_NAMES = {"task_id": "id", "infer_steps": "steps", "target_video_length": "frames", "target_fps": "fps",
@@ -22,6 +24,10 @@ NATIVE_NAMES = {"task_id": "id", "infer_steps": "steps", "target_video_length": 
 #: Fields with the same name in both.
 _SAME = ("prompt", "negative_prompt", "seed", "model", "guidance_scale", "width", "height", "slot", "priority",
          "start_within_s", "max_run_s", "retention", "steps", "frames", "fps", "strength")  # fmt: skip
+#: Fields that stand for native ones of other names.
+_NATIVE_PARTS = {"image_path": ("image",), "image_file": ("image",), "image_mask_path": ("mask",),
+                 "lora_name": ("loras",), "lora_strength": ("loras",), "target_shape": ("width", "height"),
+                 "aspect_ratio": ("width", "height")}  # fmt: skip
 #: Fields without effect that the list of tasks shows, with the value that it shows otherwise.
 SHOWN_AGAIN: dict[str, Any] = {"use_prompt_enhancer": False, "num_fragments": 1, "video_duration": None}
 #: Longest link or path that the list shows, characters.
@@ -43,6 +49,14 @@ class Task:
     client_names: Mapping[str, str]
     #: Fields that the list of tasks shows as they were sent.
     sent: Mapping[str, Any]
+    #: What is wrong so far, with the names that the client sent.
+    problems: Problems
+
+    @property
+    def refused(self) -> set[str]:
+        """The native names of the fields that are wrong so far."""
+        names = {NATIVE_NAMES.get(name, name) for name in self.problems.fields}
+        return names | {native for name in self.problems.fields for native in _NATIVE_PARTS.get(name, ())}
 
     def renamed(self, exc: InvalidRequest) -> InvalidRequest:
         """Return the error with the field names that the client sent."""
@@ -65,18 +79,20 @@ def map_task(body: Mapping[str, Any], *, video: bool, form: bool) -> Task:
         video: whether the task is a video, else an image.
         form: whether it came by one of the ``/form`` routes, which set a seed.
 
-    Raises:
-        InvalidRequest: names each field as the client does.
+    Returns:
+        The task, with the problems of its fields.
     """
-    values, warnings = _checked(body)
-    pictures, image_field = _pictures(body)
+    values, warnings, problems = _checked(body)
+    pictures, image_field = _pictures(body, problems)
+    # Wrong inputs are inputs, too: they decide about the kind.
+    inputs = {*pictures.contents, *(("image",) if image_field in problems.fields else ())}
     native = {name: values[name] for name in _SAME if name in values}
     native |= {name: values[field] for field, name in NATIVE_NAMES.items() if field in values}
     # The suffixes of the paths are those of the formats.
-    native |= {"kind": _kind(video, pictures.contents), "output_format": "mp4" if video else "png"}
+    native |= {"kind": _kind(video, inputs), "output_format": "mp4" if video else "png"}
     if "seed" not in native and (form or settings().lightx2v.profile == "single"):
         native["seed"] = DEFAULT_SEED
-    native |= dict.fromkeys(pictures.contents, UNSTORED)
+    native |= dict.fromkeys(inputs, UNSTORED)
     if lora := values.get("lora_name", "").strip():
         native["loras"] = [{"name": lora, "weight": values.get("lora_strength")}]
     client_names = {name: field for field, name in NATIVE_NAMES.items() if field in values}
@@ -86,16 +102,21 @@ def map_task(body: Mapping[str, Any], *, video: bool, form: bool) -> Task:
         "loras[0].name": "lora_name",
         "loras[0].weight": "lora_strength",
     }
-    if size := _size(values, native):
+    size = None
+    with problems.collected():
+        size = _size(values, native)
+    if size:
         native |= dict(zip(("width", "height"), size, strict=True))
         source = "target_shape" if values.get("target_shape") else "aspect_ratio"
         client_names |= {"width": source, "height": source}
     if "image" in pictures.contents and native.keys() >= {"width", "height"}:
         native["resize"] = "crop"  # as the original does; without a size, the output has the shape of the image
     requested_path = values.get("save_result_path") or values.get("save_video_path") or ""
-    path, warning = output_path(requested_path, ".mp4" if video else ".png")
+    path, warning = "", None
+    with problems.collected():
+        path, warning = output_path(requested_path, ".mp4" if video else ".png")
     warnings = [*warnings, warning] if warning else warnings
-    return Task(native, pictures, path, warnings, client_names, _sent(values, body.get(image_field)))
+    return Task(native, pictures, path, warnings, client_names, _sent(values, body.get(image_field)), problems)
 
 
 def _sent(values: Mapping[str, Any], image: Any) -> dict[str, Any]:
@@ -106,29 +127,38 @@ def _sent(values: Mapping[str, Any], image: Any) -> dict[str, Any]:
     return sent
 
 
-def _checked(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """Return the fields that have a value, and warnings about those without effect. Raises: InvalidRequest."""
-    values, unknown = load(schemas.TASK, {name: value for name, value in body.items() if not isinstance(value, bytes)})
+def _checked(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], Problems]:
+    """Return the fields that have a value, warnings about those without effect, and what is wrong."""
+    texts = {name: value for name, value in body.items() if not isinstance(value, bytes)}
+    values, unknown, wrong = load_all(schemas.TASK, texts)
     values = {name: value for name, value in values.items() if value is not None}
-    refused = [Problem(name, rule) for name, rule in schemas.REFUSED.items() if body.get(name) or values.get(name)]
-    if refused:
-        raise InvalidRequest(*refused)
-    warnings = [f"unknown field {name!r} was ignored" for name in unknown]
+    problems = Problems(wrong)
+    problems.add(
+        Problem(name, rule) for name, rule in schemas.REFUSED.items() if body.get(name) or values.get(name)
+    )  # fmt: skip
+    warnings = [f"unknown field {name!r} was ignored{_hint(name)}" for name in unknown]
     warnings += [
         f"{name} has no effect here"
         for name, neutral in schemas.IGNORED.items()
         if values.get(name, neutral) not in (neutral, "")
     ]
-    return values, warnings
+    return values, warnings, problems
 
 
-def _pictures(body: Mapping[str, Any]) -> tuple[Pictures, str]:
-    """Return image and mask, and the name of the field that the image came in. Raises: InvalidRequest."""
+def _hint(name: str) -> str:
+    """Return the end of a warning about an unknown field that may be misspelt."""
+    match = misspelt(name, schemas.TASK.fields)
+    return f"; did you mean {match}?" if match else ""
+
+
+def _pictures(body: Mapping[str, Any], problems: Problems) -> tuple[Pictures, str]:
+    """Return image and mask, and the name of the field that the image came in."""
     image_field = next((name for name in ("image_file", "image_path", "image") if body.get(name)), "image_path")
     pictures = Pictures(may_be_animated=True)
     for name, field in (("image", image_field), ("mask", "image_mask_path")):
-        if picture := _picture(body.get(field), field):
-            pictures.contents[name] = picture
+        with problems.collected():
+            if picture := _picture(body.get(field), field):
+                pictures.contents[name] = picture
     return pictures, image_field
 
 

@@ -11,7 +11,7 @@ from app import errors
 from app import submit as core
 from app.protocols.lightx2v import mapping, states
 from app.protocols.lightx2v.profile import capacity, is_single
-from jobs.errors import DuplicateJob, FramemillError, InvalidRequest, QueueFull, RateLimited, ServiceBusy
+from jobs.errors import DuplicateJob, FramemillError, QueueFull, RateLimited, ServiceBusy
 from tasks.dispatch import Submitted
 
 #: Errors of :func:`submit_task` for which :func:`refusal_response` has LightX2V's response.
@@ -34,15 +34,15 @@ def submit_task(body: Mapping[str, Any], *, video: bool, old: bool = False, form
     """
     task = mapping.map_task(body, video=video, form=form)
     single = is_single()
-    if single and capacity().spare <= 0:  # before an image is downloaded; the script that accepts jobs checks again
+    # Before an image is downloaded; the script that accepts jobs checks again.
+    if single and not task.problems and capacity().spare <= 0:
         raise ServiceBusy()
-    try:
+    with task.problems.collected(task.renamed):
         prepared = core.prepare(
-            task.values, task.pictures, task.warnings, path=task.path, sent=dict(task.sent), only_if_idle=single,
-            protocol=states.OLD_PROTOCOL if old else states.PROTOCOL,
+            task.values, task.pictures, task.warnings, refused=task.refused, path=task.path, sent=dict(task.sent),
+            only_if_idle=single, protocol=states.OLD_PROTOCOL if old else states.PROTOCOL,
         )  # fmt: skip
-    except InvalidRequest as exc:
-        raise task.renamed(exc) from exc
+    task.problems.check()
     try:
         return core.accept(prepared)
     except DuplicateJob as exc:

@@ -9,17 +9,20 @@ from flask import Response, jsonify, request
 from app import attachments, waiting
 from app.access import auth, links
 from app.extensions import dispatcher, objects, store
-from app.fields import body_of, load, query_of
+from app.fields import body_of, load, load_all, query_of
 from app.openapi import answers as bodies
 from app.openapi.blueprint import FORM, JSON, Blueprint
 from app.openapi.parameters import IDEMPOTENCY_KEY, LAST_EVENT_ID, PREFER, WAIT
+from app.problems import Problems
 from app.protocols.native import answers, previews, schemas, streams, webhooks
 from app.submit import accept, forecast_of, prepare
+from jobs.errors import Problem
 from jobs.forecast import Forecast
 from jobs.job_view import JOBS_PATH, job_path, job_view
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import queries
+from jobs.suggestions import misspelt
 from tasks.dispatch import Submitted
 
 blueprint = Blueprint("jobs", __name__, url_prefix=JOBS_PATH, tag="Framemill: jobs")
@@ -69,12 +72,25 @@ def submit_job() -> tuple[Response, int]:
     body = body_of(request)
     wait_s = waiting.requested_wait_s()
     uploads = {name: value for name, value in body.items() if isinstance(value, bytes)}
-    values, unknown = load(schemas.SUBMIT, {**body, **dict.fromkeys(uploads, attachments.UNSTORED)})
+    values, unknown, wrong = load_all(schemas.SUBMIT, {**body, **dict.fromkeys(uploads, attachments.UNSTORED)})
+    problems = Problems(wrong)
     pictures = attachments.take(values, uploads)
-    warnings = [f"unknown field {name!r} was ignored" for name in unknown if name not in uploads]
+    # Wrong inputs are inputs, too: they decide about the kind.
+    values |= {name: attachments.UNSTORED for name in ("image", "mask") if name in problems.fields}
+    unknown = [name for name in unknown if name not in uploads]
+    meant = {name: misspelt(name, schemas.SUBMIT_NAMES) for name in unknown}
+    problems.add(Problem(name, f"is unknown; did you mean {known}?") for name, known in meant.items() if known)
+    warnings = [f"unknown field {name!r} was ignored" for name in unknown]
     warnings += [f"unused file {name!r} was ignored" for name in sorted(uploads.keys() - pictures.used)]
-    webhook = webhooks.requested(values, auth.caller())
-    prepared = prepare(values, pictures, warnings, preview=bool(values.get("preview")), webhook=webhook)
+    webhook: Any = None
+    with problems.collected():
+        webhook = webhooks.requested(values, auth.caller())
+    refused = problems.names | {known for known in meant.values() if known}
+    with problems.collected():
+        prepared = prepare(
+            values, pictures, warnings, refused=refused, preview=bool(values.get("preview")), webhook=webhook
+        )
+    problems.check()
     return _created(accept(prepared, wait_s))
 
 

@@ -18,6 +18,7 @@ from jobs.requests.inpaint import AREAS, FILLS, RESIZES
 from jobs.requests.schedulers_loras_mix import MAX_LORAS, MAX_MIXED
 from jobs.settings import RETENTION_CLASSES
 from jobs.states import JobState
+from jobs.suggestions import did_you_mean
 
 #: Most jobs of one page of the list.
 MAX_PAGE = 500
@@ -245,11 +246,13 @@ class CancelAllSchema(Schema):
 CANCEL_ALL = CancelAllSchema(unknown=INCLUDE)
 SUBMIT = SubmitSchema()
 LIST = ListSchema()
+#: Names of the fields of a job in a request.
+SUBMIT_NAMES = tuple(field.data_key or name for name, field in SUBMIT.fields.items())
 
 
 def strict(schema: Schema, body: Mapping[str, Any]) -> dict[str, Any]:
     """Load a body that must not have unknown fields. Raises: InvalidRequest."""
     values, unknown = load(schema, body)
     if unknown:
-        raise InvalidRequest(*(Problem(name, "is unknown") for name in unknown))
+        raise InvalidRequest(*(Problem(name, "is unknown" + did_you_mean(name, schema.fields)) for name in unknown))
     return values

@@ -10,6 +10,7 @@ from app.protocols.aime.endpoints.spec import IMPLICIT, MEDIA, Endpoint, Endpoin
 from app.protocols.aime.inputs.media import data_uri, decode_media
 from app.protocols.aime.inputs.values import BadValue, check_value
 from jobs.settings import Settings
+from jobs.suggestions import listed
 
 #: Types of inputs for which clients and files write an empty text if there is no value.
 _NEVER_EMPTY = MEDIA | {"json", "chat_context"}
@@ -78,9 +79,8 @@ def _is_given(spec: Input, value: Any, *, as_text: bool = False) -> bool:
 
 
 def _unknown_fields(endpoint: Endpoint, fields: Mapping[str, Any]) -> list[str]:
-    known = ", ".join(endpoint.inputs) or "none"
     return [
-        f"{str(name)[:80]}: unknown parameter; known: {known}"
+        f"{str(name)[:80]}: unknown parameter; known: {listed(endpoint.inputs, str(name)) or 'none'}"
         for name in fields
         if name not in endpoint.inputs and name not in IMPLICIT
     ]
