@@ -9,7 +9,14 @@ import pytest
 from jobs.callers import Caller, digest_of
 from jobs.store import keys
 from jobs.store.api_keys import KeyRing
-from jobs.store.client_state import SESSION_TTL_S, ClientOptions, LoginSessions, RequestCounters, SessionVariables
+from jobs.store.client_state import (
+    SESSION_TTL_S,
+    ClientOptions,
+    LoginSessions,
+    RequestCounters,
+    SessionVariables,
+    WorkerFacts,
+)
 from tests.support.store_driver import StoreDriver
 
 Open = Callable[..., StoreDriver]
@@ -51,8 +58,20 @@ def test_session_variables_are_kept_by_cookie(here: StoreDriver) -> None:
     assert variables.read() == {"history": ["a", 1], "n": 2}
     variables.update({"n": None}, "first", 60)  # its result is read once more
     assert variables.read()["n"] == 2
+    added = [key for key in here.redis.keys(keys.SESSION_VARS + "*") if key.endswith(":first")]
+    assert [0 < here.redis.ttl(key) <= 60 for key in added] == [True]
     assert SessionVariables(here.store, "other").read() == {}
     assert here.redis.keys("*cookie*") == []
+
+
+def test_how_a_worker_described_itself_is_kept(here: StoreDriver) -> None:
+    facts = WorkerFacts(here.store, "http.draw.w")
+    assert facts.read() is None
+    facts.write({"name": "w", "num_gpus": 2})
+    here.redis.expire(keys.WORKER + "http.draw.w", 5)
+    assert facts.read() == {"name": "w", "num_gpus": 2}
+    assert here.redis.ttl(keys.WORKER + "http.draw.w") > 5  # renewed by its use
+    assert WorkerFacts(here.store, "http.draw.x").read() is None
 
 
 def test_options_of_a_client_leave_with_its_key(here: StoreDriver) -> None:

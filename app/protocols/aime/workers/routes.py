@@ -14,16 +14,15 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from app import waiting
-from app.access import auth
 from app.errors import status_of
 from app.extensions import dispatcher, objects, settings, store
 from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.inputs.media import data_uri
 from app.protocols.aime.workers import pulling, sweeper
+from app.protocols.aime.workers.access import NOT_AUTHORIZED, checked_by, name_in, refusal_of
 from app.protocols.aime.workers.bodies import TooMuch, call_of, progress_of, results_of
 from app.protocols.aime.workers.results import store_outputs
-from jobs.callers import ENDPOINT_FILES, UNCHECKED, Role, identity_of
 from jobs.errors import (
     ExecutionError,
     FramemillError,
@@ -38,7 +37,6 @@ from jobs.errors import (
 from jobs.record import Job
 from jobs.requests.custom import EndpointRequest
 from jobs.states import JobState
-from jobs.store.api_keys import KeyRing
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("aime_workers", __name__)
@@ -49,8 +47,6 @@ ERROR_DELAY_S = 3.0
 UNKNOWN_TYPE_DELAY_S = 1.0
 #: Storing a result is retried this long, seconds; a worker waits longer for the response.
 STORE_RETRY_S = 40.0
-
-NOT_AUTHORIZED = "Worker not authorized!"
 
 
 @blueprint.errorhandler(HostRefused)
@@ -78,7 +74,7 @@ def check_server_status() -> Response:
     fields = call_of(request)
     served = _served_endpoints(fields)
     try:
-        is_authorized = bool(served) and _is_authorized(served, fields)
+        is_authorized = bool(served) and checked_by(served, fields) is not None
     except Unavailable:
         is_authorized = True  # it is checked again with each job request
     status = {"logged_in": is_authorized, "job_type_present": bool(served), "key_valid": is_authorized}
@@ -100,10 +96,10 @@ def login() -> Response:
     try:
         if not served:
             return jsonify({"success": False, "error_msg": _unknown_job_type(fields)})
-        checked_by = _checked_by(served, fields)
-        if checked_by is None:
+        vouched_by = checked_by(served, fields)
+        if vouched_by is None:
             return jsonify({"success": False, "error_msg": NOT_AUTHORIZED})
-        pulling.log_in(pulling.introduced(_name_in(fields), checked_by, served[0], fields))
+        pulling.log_in(pulling.introduced(name_in(fields), vouched_by, served[0], fields))
     except FramemillError as exc:
         return jsonify({"success": False, "error_msg": exc.message})
     timeout_s = round(served[0].request_timeout)
@@ -120,10 +116,10 @@ def job_request() -> Response:
         return jsonify({"cmd": "warning", "msg": _unknown_job_type(fields), **_version()})
     started = time.monotonic()
     try:
-        checked_by = _checked_by(served, fields)
-        if checked_by is None:
+        vouched_by = checked_by(served, fields)
+        if vouched_by is None:
             return jsonify({"cmd": "error", "msg": NOT_AUTHORIZED, **_version()})
-        worker = pulling.introduced(_name_in(fields), checked_by, served[0], fields)
+        worker = pulling.introduced(name_in(fields), vouched_by, served[0], fields)
         if "version" not in fields and not worker.is_known:
             return jsonify({"cmd": "error", "msg": f"worker {worker.name} needs to login first", **_version()})
         sweeper.start()
@@ -217,7 +213,7 @@ def _update_progress(fields: dict[str, Any]) -> dict[str, Any]:
     job, attempt, served = _job_of(fields)
     if job is None:
         return _progress_response()
-    if refusal := _refusal(job, served, fields):
+    if refusal := refusal_of(job, served, fields):
         return {"success": False, "cmd": "warning", "msg": refusal, "error_msg": refusal}
     value = fields.get("progress")
     percent = value if isinstance(value, int | float) and 0 <= value < 1e9 else 0
@@ -245,7 +241,7 @@ def _store_result(fields: dict[str, Any], problem: str) -> dict[str, Any]:
     job, attempt, served = _job_of(fields)
     if job is None:
         return _warning("unknown job")
-    if refusal := _refusal(job, served, fields):
+    if refusal := refusal_of(job, served, fields):
         return {"success": False, "error_msg": refusal, **_warning(refusal)}
     if job.state is not JobState.RUNNING or job.attempt != attempt:
         store().release(job.job_id, attempt, slot=job.slot or "")  # it was canceled, and the worker has stopped now
@@ -309,43 +305,6 @@ def _served_endpoints(fields: dict[str, Any]) -> list[Endpoint]:
 
 def _endpoint_of(job: Job, served: list[Endpoint]) -> Endpoint:
     return next((endpoint for endpoint in served if endpoint.protocol == job.protocol), served[0])
-
-
-def _refusal(job: Job, served: list[Endpoint], fields: dict[str, Any]) -> str:
-    """Return why a worker may not report on a job; '' if it may: it holds the job. Raises: Unavailable."""
-    checked_by = _checked_by(served, fields)
-    if checked_by is None:
-        return NOT_AUTHORIZED
-    name = _name_in(fields)
-    if not pulling.holds(job.slot, name, checked_by, served[0]):
-        return f"Job with job id {fields['job_id']} not found in worker {name}!"
-    return ""
-
-
-def _name_in(fields: dict[str, Any]) -> str:
-    """Return how a worker calls itself in a call, '' if it does not. Batches of progress name it in their data."""
-    return str(fields.get("auth") or _dict(fields.get("progress_data")).get("auth") or "")[: pulling.MAX_FACT_CHARS]
-
-
-def _is_authorized(served: list[Endpoint], fields: dict[str, Any]) -> bool:
-    """Return whether the call has the key of its job type, or a worker's key of the server. Raises: Unavailable."""
-    return _checked_by(served, fields) is not None
-
-
-def _checked_by(served: list[Endpoint], fields: dict[str, Any]) -> str | None:
-    """Return what vouches for a worker: the endpoint's file, a key of the server, or (without keys) nothing.
-
-    None: nothing does, and it must be refused. Raises: Unavailable.
-    """
-    key = fields.get("auth_key")
-    if served and served[0].worker_key and served[0].accepts_worker_key(key):
-        return identity_of(ENDPOINT_FILES, served[0].job_type)
-    caller = KeyRing(store()).authenticate(key) if isinstance(key, str) and key else None
-    if caller is not None:
-        is_worker = caller.role is Role.WORKER and (not caller.models or served[0].model in caller.models)
-        return caller.key_id if is_worker else None
-    is_open = served and not served[0].worker_key and auth.is_open()
-    return identity_of(UNCHECKED, served[0].job_type) if is_open else None
 
 
 def _poll_s(endpoint: Endpoint, fields: dict[str, Any]) -> float:
