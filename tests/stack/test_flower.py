@@ -32,7 +32,7 @@ class Flower:
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
-        self.port = ports.next_free("127.0.0.1", 22_000)
+        self.port = ports.next_free("127.0.0.1", 20_000 + 41 * os.getpid() % 4_000)
         options = ("--address=127.0.0.1", f"--port={self.port}")
         stack.run("flower", "celery", "-A", "tasks", "flower", *options, FLOWER_UNAUTHENTICATED_API="1")
         # Flower enables the workers' events some seconds after its start.

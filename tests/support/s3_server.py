@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
 
@@ -23,7 +24,8 @@ class S3Server:
     def __init__(self, folder: Path) -> None:
         self.bucket = folder / "media"
         self.bucket.mkdir()
-        self.port = ports.next_free("127.0.0.1", 21_000)
+        # Not the first free port for all: two processes that start servers at the same time would find the same one.
+        self.port = ports.next_free("127.0.0.1", 20_000 + 37 * os.getpid() % 4_000)
         self.url = f"http://127.0.0.1:{self.port}"
         self.environment = {
             "S3_BUCKET": self.bucket.name, "S3_ENDPOINT_URL": self.url, "S3_ADDRESSING_STYLE": "path",
@@ -40,6 +42,7 @@ class S3Server:
             preexec_fn=terminate_with_parent,  # a killed test run leaves no process behind
         )
         wait_for(self._answers, "the S3 server")
+        assert self.process.poll() is None, "another process has taken the port of the S3 server"
 
     def stop(self) -> None:
         self.process.kill()
