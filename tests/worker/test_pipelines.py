@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from jobs.models.load_options import LoadOptions
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import Settings
+from workers.pipelines.libraries import import_libraries
 
 if TYPE_CHECKING:
     from workers.pipelines.cache import PipelineCache
@@ -288,3 +290,11 @@ def test_offload_is_nothing_on_a_cpu(deep: ModelSpec) -> None:
     cache, pipeline = loaded(deep, offload="group")
     assert places(cache) == {deep.name: "device"}
     assert np.isfinite(video(pipeline)).all()
+
+
+def test_the_garbage_collector_is_on_after_the_import_and_leaves_the_libraries_alone() -> None:
+    gc.unfreeze()
+    gc.enable()
+    import_libraries()
+    assert gc.isenabled()
+    assert gc.get_freeze_count() > 100_000
