@@ -76,7 +76,7 @@ def test_the_command_keeps_the_newest_preview_in_a_file(stack: Stack, tmp_path: 
 
 def test_the_command_submits_with_previews(stack: Stack, tmp_path: Path) -> None:
     file = tmp_path / "newest.jpg"
-    command = [*FRAMEMILL, "--url", stack.url(""), "submit", "--model", "tiny-image", "--steps", "600"]
+    command = [*FRAMEMILL, "--url", stack.url(""), "submit", "--model", "tiny-image", "--prompt", "x", "--steps", "600"]
     done = subprocess.run([*command, "--preview", str(file)], capture_output=True, text=True, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     assert Image.open(io.BytesIO(file.read_bytes())).size == (32, 32)

@@ -76,7 +76,7 @@ def test_every_kind_of_every_model_is_checked(stack: Stack, capfd: pytest.Captur
 def test_ctrl_c_while_waiting_cancels_the_job(stack: Stack) -> None:
     # A shell that starts programs in the background makes them ignore SIGINT.
     code = "import signal; signal.signal(2, signal.default_int_handler); from framemill.cli import main; exit(main())"
-    words = ["submit", "--wait", "--model", "tiny-image", "--steps", str(ENDLESS_STEPS)]
+    words = ["submit", "--wait", "--model", "tiny-image", "--prompt", "x", "--steps", str(ENDLESS_STEPS)]
     arguments = [sys.executable, "-c", code, "--url", stack.url(""), *words]
     with subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, env={**os.environ}) as process:
         assert process.stderr is not None

@@ -44,7 +44,7 @@ def test_the_command(server_alone: Stack, ops: framemill.Client, capsys: pytest.
     assert json.loads(capsys.readouterr().out)["changed"] is False
     assert main([*words, "delete", "never-was"]) == 3
     assert "does not exist" in capsys.readouterr().err
-    assert main([*words, "submit", "--model", "tiny-image", "--retention", "keep"]) == 0
+    assert main([*words, "submit", "--model", "tiny-image", "--prompt", "x", "--retention", "keep"]) == 0
     job_id = capsys.readouterr().out.strip()
     assert ops.get(job_id).raw["retention"] == "keep"
 
