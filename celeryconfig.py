@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.log import hide_queries as _hide_queries
+from jobs.process.log import hide_queries as _hide_queries
 from jobs.startup import settings_or_exit as _settings_or_exit
 
 _hide_queries()

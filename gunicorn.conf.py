@@ -13,7 +13,7 @@ import resource  # noqa: E402
 gc.disable()
 
 from app.server.worker import Worker  # noqa: E402
-from jobs import log  # noqa: E402
+from jobs.process import log  # noqa: E402
 from jobs.settings.without_effect import without_effect  # noqa: E402
 from jobs.startup import verified_web_settings  # noqa: E402
 

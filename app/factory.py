@@ -18,12 +18,12 @@ from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.native import routes as native
 from app.server import overload
 from jobs import moderation
-from jobs.log import configure
 from jobs.models.backends import read_backends, registry_of
 from jobs.models.registry import ModelRegistry
+from jobs.process.log import configure
 from jobs.settings import Settings
 from jobs.startup import check_key_names
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 
 #: Version of the installed package.
 __version__ = version("framemill")

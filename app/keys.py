@@ -14,8 +14,8 @@ import click
 from jobs.callers import CLASSES, Caller, Role
 from jobs.errors import FramemillError, InvalidRequest, Problem
 from jobs.settings import Settings
-from jobs.store import link_secret
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials import link_secret
+from jobs.store.credentials.api_keys import KeyRing
 from jobs.store.jobs import JobStore
 from jobs.store.scripts import check_connection
 

@@ -10,14 +10,14 @@ from pathlib import Path
 
 from jobs.errors import BadSetting, ObjectStoreMisset, Unavailable
 from jobs.files import disks
-from jobs.folders import make_folder
-from jobs.log import configure
 from jobs.models import presence
 from jobs.models.backends import registry_of
 from jobs.models.spec import ModelSpec
 from jobs.objects.factory import open_store
+from jobs.process.folders import make_folder
+from jobs.process.log import configure
 from jobs.settings import Settings
-from jobs.store.api_keys import HOW_TO_MAKE_A_KEY, KeyRing, callers_of
+from jobs.store.credentials.api_keys import HOW_TO_MAKE_A_KEY, KeyRing, callers_of
 from jobs.store.jobs import JobStore
 from jobs.store.scripts import check_connection
 

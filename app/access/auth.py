@@ -18,7 +18,7 @@ from jobs.errors import Forbidden, JobNotFound, Unauthorized
 from jobs.outbound.signed_links import SIGNATURE, LinkSigner
 from jobs.record import Job
 from jobs.store import queries
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from jobs.store.events import Event
 from jobs.store.jobs import JobStore
 

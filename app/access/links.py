@@ -13,8 +13,8 @@ from jobs.callers import NOBODY, Caller
 from jobs.errors import Forbidden, LinkExpired
 from jobs.outbound import signed_links
 from jobs.outbound.signed_links import EXPIRES, SIGNATURE, SIGNER, LinkSigner
-from jobs.store.api_keys import KeyRing
-from jobs.store.link_secret import secrets_of
+from jobs.store.credentials.api_keys import KeyRing
+from jobs.store.credentials.link_secret import secrets_of
 
 _View = TypeVar("_View", bound=Callable[..., Any])
 

@@ -9,8 +9,8 @@ from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
 from werkzeug.wsgi import get_input_stream
 
 from jobs.errors import MalformedBody, Problem, TooLarge
+from jobs.process.turns import take_turns
 from jobs.strict_json import PIECE_BYTES
-from jobs.turns import take_turns
 
 #: Encodings of bodies that need no decoding.
 _PLAIN = ("", "identity")

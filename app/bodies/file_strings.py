@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import Unavailable
-from jobs.folders import make_folder
+from jobs.process.folders import make_folder
 
 #: The free space is looked up whenever this much was written, bytes.
 CHECK_BYTES = 8 * 1024 * 1024

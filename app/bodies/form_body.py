@@ -16,8 +16,8 @@ from werkzeug.sansio.multipart import Data, Epilogue, Event, Field, File, Multip
 from app.bodies.body_stream import BodyStream
 from app.bodies.charsets import codec_of
 from jobs.errors import InvalidRequest, MalformedBody, Problem, TooLarge
+from jobs.process.turns import take_turns
 from jobs.strict_json import LONG_BYTES, PIECE_BYTES, Limits, is_base64, is_picture, is_text
-from jobs.turns import take_turns
 
 URLENCODED, MULTIPART = "application/x-www-form-urlencoded", "multipart/form-data"
 #: Most fields and files of a form.

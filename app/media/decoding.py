@@ -18,8 +18,8 @@ from functools import lru_cache
 from typing import TypeVar
 
 from jobs.errors import DecodingBusy
+from jobs.process.turns import runs_on_gevent
 from jobs.settings import Settings
-from jobs.turns import runs_on_gevent
 
 #: Most pieces of work that wait for the budget; further ones are refused at once.
 MAX_WAITING = 256

@@ -13,7 +13,7 @@ from gevent.socket import socket as GeventSocket
 from gunicorn.http.message import Request
 from werkzeug.exceptions import RequestTimeout
 
-from jobs.turns import take_turns
+from jobs.process.turns import take_turns
 
 #: A client that keeps a message waiting for longer than the limit must have moved this many bytes a second on average.
 LEAST_BYTES_PER_S = 1024

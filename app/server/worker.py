@@ -16,7 +16,7 @@ from app import extensions
 from app.server.connection import PIECE_BYTES, BodySource, Connection
 from app.server.connections import Connections, Limits
 from app.server.overload import IS_BEYOND_LIMIT
-from jobs.turns import take_turns
+from jobs.process.turns import take_turns
 
 
 class Worker(GeventWorker):

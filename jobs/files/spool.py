@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from jobs.folders import make_folder
+from jobs.process.folders import make_folder
 from jobs.settings import Settings
 from jobs.slots.host import ram_bytes
 from jobs.states import JobState

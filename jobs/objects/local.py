@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from jobs.errors import FramemillError, ObjectNotFound, ObjectStoreAway, ObjectStoreMisset
-from jobs.folders import FILE_MODE, create_file, make_folder
 from jobs.objects.base import CHUNK_BYTES, ListedObject, StoredObject, check_key, check_prefix
+from jobs.process.folders import FILE_MODE, create_file, make_folder
 
 #: Prefix of the name of a file that is being written.
 PART = ".part-"

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from jobs.errors import ObjectStoreAway
 from jobs.objects.base import CHUNK_BYTES
-from jobs.turns import take_turns
+from jobs.process.turns import take_turns
 
 
 @contextmanager

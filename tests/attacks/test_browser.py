@@ -12,7 +12,7 @@ import requests
 from app.access import auth
 from app.extensions import of
 from jobs.callers import Caller, Role
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from tests.support.aime_endpoint import write_endpoint
 from tests.support.api import wait_for
 from tests.support.devoid_client import Client, Refused

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from jobs.slots.slot import ALL_SLOTS
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from tests.support.aime_endpoint import write_endpoint
 from tests.support.api import wait_for
 from tests.support.browser import Browser, browsing

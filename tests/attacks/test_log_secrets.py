@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.log import LineFormatter, SafeRecord, without_queries
+from jobs.process.log import LineFormatter, SafeRecord, without_queries
 from tests.support import raw_http
 from tests.support.harness import Stack, wait_for
 from tests.support.tiny import BASE

@@ -13,7 +13,7 @@ from app.access import auth
 from jobs.callers import ENDPOINT_FILES, UNCHECKED, Caller, Role, identity_of
 from jobs.errors import BadSetting, InvalidRequest
 from jobs.outbound.webhook import Webhook
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from jobs.store.webhook_outbox import WebhookOutbox
 from tests.support.aime_endpoint import write_endpoint
 from tests.support.aime_peers import Client

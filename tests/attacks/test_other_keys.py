@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.callers import Caller, Role
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from tests.support.service import Service
 
 UNKNOWN = "0123456789abcdef01234567"

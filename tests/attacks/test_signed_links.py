@@ -17,8 +17,8 @@ from jobs.callers import Caller, Role
 from jobs.errors import BadSetting
 from jobs.record import Output
 from jobs.settings import Settings
-from jobs.store import link_secret
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials import link_secret
+from jobs.store.credentials.api_keys import KeyRing
 from tests.support.pictures import PNG
 from tests.support.service import Service, first_key, key
 from workers.parent.webhook_sender import view_of

@@ -13,7 +13,7 @@ import requests
 
 from app.access import auth
 from jobs.callers import Caller, Role
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from tests.support.aime_endpoint import draw, write_endpoint
 from tests.support.aime_peers import Client, Worker, opened, picture
 from tests.support.api import wait_for

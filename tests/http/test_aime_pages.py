@@ -10,7 +10,7 @@ import requests
 
 from app.access import auth
 from jobs.callers import Caller, Role
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from tests.support.aime_endpoint import write_endpoint
 from tests.support.aime_peers import Client
 from tests.support.raw_http import exchange, status_of

@@ -19,7 +19,7 @@ from framemill.errors import ApiError, JobCancelled
 from framemill.records import Job
 from jobs.errors import BadSetting
 from jobs.startup import check_open_address
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from tests.support.harness import wait_for
 from tests.support.live_server import served
 from tests.support.service import Service, first_key

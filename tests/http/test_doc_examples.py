@@ -20,7 +20,7 @@ from framemill.cli.app import framemill
 from jobs.callers import Caller, Role
 from jobs.settings import PROJECT_ROOT
 from jobs.store import keys, queries
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from tests.support.api import wait_for
 from tests.support.doc_examples import Example, differences, examples, parse
 from tests.support.pictures import PNG

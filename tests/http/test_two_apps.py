@@ -15,7 +15,7 @@ from app.access import auth
 from app.extensions import of
 from jobs.callers import Caller, Role
 from jobs.settings import PROJECT_ROOT, Settings
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from jobs.store.jobs import JobStore
 from stack.embedded_redis.server import EmbeddedRedis
 

@@ -11,7 +11,7 @@ from jobs.callers import ANYBODY, Caller, Role, digest_of
 from jobs.errors import BadSetting, Conflict, InvalidRequest, KeyNotFound
 from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.store import keys
-from jobs.store.api_keys import SECRET_PREFIX, KeyRing
+from jobs.store.credentials.api_keys import SECRET_PREFIX, KeyRing
 from jobs.store.webhook_outbox import WebhookOutbox
 from tests.support.store_driver import StoreDriver
 

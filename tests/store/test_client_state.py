@@ -8,7 +8,6 @@ import pytest
 
 from jobs.callers import Caller, digest_of
 from jobs.store import keys
-from jobs.store.api_keys import KeyRing
 from jobs.store.client_state import (
     SESSION_TTL_S,
     ClientOptions,
@@ -17,6 +16,7 @@ from jobs.store.client_state import (
     SessionVariables,
     WorkerFacts,
 )
+from jobs.store.credentials.api_keys import KeyRing
 from tests.support.store_driver import StoreDriver
 
 Open = Callable[..., StoreDriver]

@@ -22,7 +22,7 @@ from app.protocols.a1111 import progress
 from app.protocols.aime.workers import routes as worker_routes
 from jobs.callers import Caller, Role
 from jobs.store import keys, queries
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from tests.support.aime_endpoint import LOCAL_ENDPOINT, draw, write_endpoint
 from tests.support.aime_peers import Worker
 from tests.support.served_app import ServedApp

@@ -17,7 +17,7 @@ import requests
 from jobs.callers import Caller, Role
 from jobs.files import spool
 from jobs.settings import PROJECT_ROOT, Settings
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from jobs.store.jobs import JobStore
 from stack import ports
 from stack.embedded_redis.server import EmbeddedRedis

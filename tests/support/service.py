@@ -19,8 +19,8 @@ from app.extensions import of
 from jobs.callers import Caller, Role
 from jobs.record import Output
 from jobs.settings import Settings
-from jobs.store import link_secret
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials import link_secret
+from jobs.store.credentials.api_keys import KeyRing
 from tests.support import documented
 from tests.support.pictures import PNG
 from tests.support.store_driver import StoreDriver

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from jobs.errors import ExecutionError, FramemillError, OutOfMemory
-from jobs.log import without_queries
 from jobs.models.spec import ModelSpec
+from jobs.process.log import without_queries
 from jobs.requests.generation import GenerationRequest
 from workers.pipelines.device_errors import is_out_of_memory
 

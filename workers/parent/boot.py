@@ -14,7 +14,7 @@ from celery.worker.state import maybe_shutdown
 
 from jobs import moderation
 from jobs.errors import BadSetting, Unavailable
-from jobs.log import configure
+from jobs.process.log import configure
 from jobs.slots.residency import memory_facts
 from jobs.slots.slot import owner_name, slot_of
 from jobs.startup import cannot_start, check_weights, log_notes, verify

@@ -26,8 +26,8 @@ from jobs.outbound import webhook as webhooks
 from jobs.outbound.post import PostResult, post
 from jobs.outbound.signed_links import LinkSigner
 from jobs.record import Job
+from jobs.store.credentials.link_secret import secrets_of
 from jobs.store.jobs import JobStore
-from jobs.store.link_secret import secrets_of
 from jobs.store.webhook_outbox import MAX_TRIES, Delivery, WebhookOutbox
 from tasks.runtime import settings, store
 

@@ -21,8 +21,8 @@ from PIL import Image
 
 from jobs.errors import BackendFailed, ObjectNotFound
 from jobs.files.png_chunks import without_large_texts
-from jobs.folders import FILE_MODE, create_file, make_folder
 from jobs.formats import FORMATS
+from jobs.process.folders import FILE_MODE, create_file, make_folder
 from jobs.requests.generation import GenerationRequest
 from jobs.settings import Settings
 

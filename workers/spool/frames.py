@@ -18,7 +18,7 @@ import numpy as np
 
 from jobs.errors import ObjectNotFound
 from jobs.files import spool
-from jobs.folders import create_file, make_folder
+from jobs.process.folders import create_file, make_folder
 from jobs.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from jobs.job_view import iso
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.record import Job
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from jobs.store.webhook_outbox import Delivery, KeyWebhook, WebhookOutbox
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/v1", tag="Framemill: webhooks")

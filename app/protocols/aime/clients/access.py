@@ -12,8 +12,8 @@ from app.extensions import store
 from app.protocols.aime.endpoints.spec import Endpoint, Endpoints
 from jobs.callers import ANYBODY, ENDPOINT_FILES, NOBODY, Caller, Role, digest_of, identity_of
 from jobs.errors import FramemillError
-from jobs.store.api_keys import KeyRing
 from jobs.store.client_state import LoginSessions, RequestCounters
+from jobs.store.credentials.api_keys import KeyRing
 
 #: Texts that older clients compare.
 UNKNOWN_SESSION = "Client session authentication key not registered in API Server"

@@ -10,7 +10,7 @@ from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.workers import pulling
 from jobs.callers import ENDPOINT_FILES, UNCHECKED, Role, identity_of
 from jobs.record import Job
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 
 NOT_AUTHORIZED = "Worker not authorized!"
 

@@ -22,7 +22,7 @@ from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.workers.pulling import MAX_SLOTS
 from jobs.callers import Role
 from jobs.errors import FramemillError, InvalidRequest, MalformedBody, Problem, Unauthorized
-from jobs.store.api_keys import KeyRing
+from jobs.store.credentials.api_keys import KeyRing
 from jobs.strict_json import PIECE_BYTES, JsonReader, Limits
 
 #: Largest progress of all jobs of a worker, with its previews, bytes.

@@ -1,0 +1,1 @@
+"""What every process has, whatever it does: its log, its folders, and turns between its pieces of work."""

@@ -1,0 +1,1 @@
+"""What proves who sent a request: API keys, and the secret that signs links."""
