@@ -78,7 +78,8 @@ def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
             content = uploads[upload]
         elif not content:
             return None
-        pictures.contents[name] = content
+        if isinstance(content, str | bytes):  # else its type was refused, while the other fields are still checked
+            pictures.contents[name] = content
         return UNSTORED
 
     for name in ("image", "mask"):

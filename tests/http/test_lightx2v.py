@@ -36,6 +36,15 @@ def finish(service: Service) -> str:
     return service.finish(content=MP4, media_type="video/mp4", suffix="mp4")
 
 
+@pytest.mark.parametrize("path", ["/v1/tasks/video/", "/v1/tasks/image/"])
+@pytest.mark.parametrize("field", ["image_path", "image", "image_mask_path"])
+@pytest.mark.parametrize("value", [{"a": 1}, [1], 7, True])
+def test_an_image_of_another_type_is_refused(service: Service, path: str, field: str, value: Any) -> None:
+    response = service.post(path, json={"prompt": "x", field: value, "infer_steps": 0})
+    problems = response.get_json()["error"]["fields"]
+    assert (response.status_code, {problem["field"] for problem in problems}) == (422, {field, "infer_steps"})
+
+
 @pytest.mark.parametrize("path", ["/v1/tasks/video/", "/v1/tasks/video", "/v1/tasks/", "/v1/tasks"])
 def test_a_video_from_text(service: Service, path: str) -> None:
     created = create(

@@ -60,7 +60,7 @@ def test_files_expire_and_are_deleted_on_a_running_server(start) -> None:  # typ
     wait_for(lambda: stored(stack) == [], "all files to go")
     again = stack.delete(f"/v1/jobs/{kept}").json()
     assert (again["deleted"], again["changed"]) == (True, False)
-    assert stack.post(id=kept).status_code == 409
+    assert stack.post(id=kept, prompt="x").status_code == 409
 
     running = stack.endless()
     stack.delete(f"/v1/jobs/{running}")

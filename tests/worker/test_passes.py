@@ -94,13 +94,13 @@ def test_without_a_variation_the_text_has_the_images_own_seed(shipped: Stack) ->
 def test_refused_before_anything_is_queued(shipped: Stack) -> None:
     before = shipped.queue()["submitted"]
     for fields, field in [
-        ({"hires": {"width": 512, "height": 96}}, "hires.width"),
-        ({"hires": {"scale": 9}}, "hires.scale"),
+        ({"hires": {"scale": 0.5}}, "hires.scale"),
+        ({"hires": {"scale": -1}}, "hires.scale"),
         ({"hires": {"scale": "big"}}, "hires.scale"),
         ({"variation": {"strength": 2}}, "variation.strength"),
         ({"prior": {"steps": 2}}, "prior"),
     ]:
-        answer = shipped.post(model="demo-image", **fields)
+        answer = shipped.post(model="demo-image", prompt="x", **fields)
         assert answer.status_code == 422, answer.text
         assert field in [problem["field"] for problem in answer.json()["error"]["fields"]]
     assert shipped.queue()["submitted"] == before

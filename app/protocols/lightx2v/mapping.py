@@ -165,7 +165,7 @@ def _pictures(body: Mapping[str, Any], problems: Problems) -> tuple[Pictures, st
 def _picture(value: Any, field: str) -> str | bytes | None:
     if isinstance(value, str):
         return read_image(value, settings(), field) if value.strip() else None
-    return value or None
+    return value if isinstance(value, bytes) and value else None  # the types of others are refused
 
 
 def _kind(video: bool, pictures: Collection[str]) -> Kind:
