@@ -24,7 +24,7 @@ from PIL import Image
 from bench import hostile_clients as clients
 from bench.common import machine, table
 from bench.hostile_web import MB, PROBE_TIMEOUT_S, Cost, Web, web
-from tests.support.hostile_bodies import BODIES, Body, lora_prompt, progress_list
+from tests.support.hostile_bodies import BODIES, HONEST, Body, lora_prompt, progress_list
 
 #: Targets: the longest stall in seconds, and memory beyond the pictures of a request in bytes.
 MAX_STALL_S, MAX_BYTES = 0.1, 64 * MB
@@ -57,7 +57,7 @@ def loads() -> Iterable[Load]:
     """Return all loads; what they send is made when it is needed."""
     yield Load("nothing, for 3 s", clients.nothing)
     for name, make in BODIES.items():
-        yield _body(f"60 MB: {name}", "/v1/jobs", partial(make, LARGE))
+        yield _body(f"60 MB: {name}", "/v1/jobs", partial(make, LARGE), pictures=LARGE if name in HONEST else 0)
     for name, path, keys in (
         ("LightX2V", "/v1/tasks/image", ""), ("AUTOMATIC1111", "/sdapi/v1/txt2img", ""),
         ("AIME client without a key", "/sound", KEYS), ("AIME worker without a key", "/worker_job_result", KEYS),

@@ -6,15 +6,18 @@ checked before the work that they limit: bytes before base64, pixels before deco
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import io
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
 from app.media import flattening
-from app.media.decoding import from_base64, off_the_hub
+from app.media.decoding import off_the_hub
 from app.media.pictures import MEDIA_TYPES, Normalised, normalised, refused, too_large
 from jobs.errors import InvalidRequest, ObjectNotFound
 from jobs.objects.base import ObjectStore
@@ -27,7 +30,7 @@ _SCHEME = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]{0,20}:")
 #: RFC 2397. The media type may be any or none: programs and browsers write what they like.
 _DATA_URL = re.compile(r"\s*data:([^,]{0,1000}),", re.IGNORECASE)
 _BASE64 = ";base64"
-#: Characters of base64 that are cleaned at once: cleaning keeps the interpreter to itself.
+#: Characters of base64 that are decoded at once: that keeps the interpreter to itself.
 _STEP_CHARS = 1024 * 1024
 
 
@@ -152,20 +155,43 @@ def bytes_of(text: str, settings: Settings) -> bytes:
 def _from_base64(text: str, start: int, settings: Settings) -> bytes:
     """Decode base64 in either alphabet of RFC 4648 from position ``start`` on; padding is optional."""
     shown = text[:80]
-    steps = range(start, len(text), _STEP_CHARS)
-    cleaned = off_the_hub(lambda: "".join(_cleaned(text[at : at + _STEP_CHARS]) for at in steps))
-    if "%" in cleaned and start:  # the content of a data URL may be escaped
-        cleaned = unquote_to_bytes(cleaned).decode("ascii", "replace")
-    digits = cleaned.rstrip("=")
-    if len(digits) * 3 // 4 > settings.inputs.max_bytes:
-        raise too_large(settings, shown)
     try:
-        if len(cleaned) - len(digits) > 2:
-            raise ValueError
-        return from_base64(digits + "=" * (-len(digits) % 4))
+        content = off_the_hub(lambda: _decoded(_pieces(text, start), settings.inputs.max_bytes))
     except ValueError:
         raise refused("must be job:<id>, an http or https link, a data URL or valid base64", shown) from None
+    if len(content) > settings.inputs.max_bytes:
+        raise too_large(settings, shown)
+    return content
 
 
-def _cleaned(text: str) -> str:
-    return "".join(text.split()).translate({ord("-"): "+", ord("_"): "/"})
+def _pieces(text: str, start: int) -> Iterator[str]:
+    """Yield the digits and the padding, without white space. The content of a data URL may be escaped."""
+    is_escaped = start > 0 and text.find("%", start) >= 0
+    held = ""
+    for at in range(start, len(text), _STEP_CHARS):
+        piece = held + text[at : at + _STEP_CHARS]
+        if is_escaped:
+            percent = piece.rfind("%", len(piece) - 2) if at + _STEP_CHARS < len(text) else -1
+            piece, held = (piece, "") if percent < 0 else (piece[:percent], piece[percent:])
+            piece = unquote_to_bytes(piece).decode("ascii", "replace")
+        yield "".join(piece.split()).translate({ord("-"): "+", ord("_"): "/"})
+
+
+def _decoded(pieces: Iterable[str], max_bytes: int) -> bytes:
+    """Return what the pieces encode, or its beginning if it is longer than ``max_bytes``. Raises: ValueError."""
+    content, left, padding = io.BytesIO(), "", 0
+    for piece in pieces:
+        digits = piece.rstrip("=")
+        if "=" in digits or (padding and digits):
+            raise ValueError("padding within the data")
+        padding += len(piece) - len(digits)
+        digits = left + digits
+        whole = len(digits) // 4 * 4
+        left = digits[whole:]
+        content.write(base64.b64decode(digits[:whole], validate=True))
+        if content.tell() > max_bytes:
+            return content.getvalue()
+    if padding > 2:
+        raise ValueError("too much padding")
+    content.write(base64.b64decode(left + "=" * (-len(left) % 4), validate=True))
+    return content.getvalue()

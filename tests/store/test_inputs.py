@@ -5,17 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import random
 import re
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import quote
 
 import pytest
 from PIL import Image, ImageFile
 from werkzeug.datastructures import FileStorage
 
+from app.media import inputs
+from jobs.errors import InvalidRequest
 from jobs.settings import Settings
 from tests.support.input_case import Case
 from tests.support.pictures import JPEG, PNG, WEBP, b64, encoded, picture
@@ -142,7 +146,7 @@ def test_the_content_of_a_data_url_decides_whatever_its_type(case: Case, head: s
     assert case.store(head + b64(PNG).replace("+", "%2B").replace("/", "%2f")) == case.store(PNG)
 
 
-def test_the_byte_limit_holds_before_base64_is_decoded(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_base64_is_decoded_to_the_byte_limit_only(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(PNG)
     for form in (b64(PNG), b64(PNG).rstrip("="), PNG, io.BytesIO(PNG)):
         assert case.store(form, max_input_bytes=size)
@@ -152,9 +156,35 @@ def test_the_byte_limit_holds_before_base64_is_decoded(case: Case, monkeypatch: 
     case.folder = case.folder / "unused"
     for form in (PNG, io.BytesIO(PNG)):
         assert f"{size - 1} bytes" in case.refused(form, max_input_bytes=size - 1)
-    monkeypatch.setattr(base64, "b64decode", lambda *args, **options: pytest.fail("decoded"))
+    decode, decoded = base64.b64decode, list[int]()
+
+    def counted(text: str, **options: bool) -> bytes:
+        decoded.append(len(text))
+        return decode(text, **options)
+
+    monkeypatch.setattr(inputs, "_STEP_CHARS", 1000)
+    monkeypatch.setattr(base64, "b64decode", counted)
     for form in (b64(PNG), f"data:image/png;base64,{b64(PNG)}", "A" * 10_000_000):
+        decoded.clear()
         assert f"{size - 1} bytes" in case.refused(form, max_input_bytes=size - 1)
+        assert sum(decoded) <= size * 4 / 3 + 1000
+
+
+@pytest.mark.parametrize("step", [1, 2, 3, 5, 7, 64, 1000])
+def test_pieces_of_any_length_are_decoded(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "_STEP_CHARS", step)
+    settings = Settings.of()
+    for length in range(60, 70):
+        data = random.Random(length).randbytes(length)
+        text = b64(data)
+        escaped = quote(text[:40], safe="") + text[40:].replace("=", "%3D").replace("+", "%2b")
+        for form in (text, text.rstrip("="), text.replace("+", "-").replace("/", "_"), "\n ".join(text),
+                     f"data:;base64,{escaped}", f"data:image/png;base64,{text}"):  # fmt: skip
+            assert inputs.bytes_of(form, settings) == data
+        for wrong in (text[:9] + "=" + text[9:], text[:8] + "==" + text[8:], text.rstrip("=") + "===",
+                      text[:5] + "%" + text[5:], text[:5] + "ä" + text[5:], text[:61]):  # fmt: skip
+            with pytest.raises(InvalidRequest, match="valid base64"):
+                inputs.bytes_of(wrong, settings)
 
 
 def test_an_upload_is_read_to_the_limit_only(case: Case) -> None:
