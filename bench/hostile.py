@@ -66,7 +66,7 @@ def loads() -> Iterable[Load]:
         yield _body(f"60 MB of lists, {name}", path, _lists, keys=keys)
     yield Load("60 MB of lists, Devoid's socket", lambda port: clients.socket_message(port, _lists().content))
     yield _body("prompt <lora:aaa… of 20,000 characters", "/v1/jobs", _lora)
-    yield _body("… AUTOMATIC1111: prompt <lora:aaa…", "/sdapi/v1/txt2img", _lora)
+    yield _body("… AUTOMATIC1111: prompt <lora:aaa…", "/sdapi/v1/txt2img", partial(_lora, steps=0))
     yield _body("progress of 50,000 jobs, AIME worker", "/worker_job_progress", lambda: progress_list(50_000))
     yield _body("png-info, 13,000 × 13,000", "/sdapi/v1/png-info", _large, pictures=13_000**2 * 4)
     pictures, path = (4000**2 + 8000**2) * 4, "/sdapi/v1/extra-batch-images"
@@ -96,8 +96,8 @@ def _lists() -> Body:
     return BODIES["empty_lists"](LARGE)
 
 
-def _lora() -> Body:
-    return _json(model="noop", prompt=lora_prompt(20_000))
+def _lora(**fields: int) -> Body:
+    return _json(model="noop", prompt=lora_prompt(20_000), **fields)
 
 
 def _large() -> Body:
