@@ -232,8 +232,7 @@ def submit(session: Session, /, until_done: bool, output: str | None, preview: s
     if not (until_done or output or preview):
         session.print(job.raw, job.id)
         return
-    note(f"job {job.id}, seed {job.request.get('seed', 'unknown')}")
-    job = wait(client, job.id, preview)
+    job = wait(client, job.id, preview, f"job {job.id}, seed {job.request.get('seed', 'unknown')}")
     note(f"done in {duration(time.monotonic() - started)}")
     if output:
         save_outputs(client, job, output)

@@ -41,14 +41,30 @@ class PreviewFile:
         self._step = job.preview_step
 
 
-def wait(client: Client, job_id: str, preview: str | None = None) -> Job:
+def wait(client: Client, job_id: str, preview: str | None = None, first_line: str = "") -> Job:
     """Wait for a job with a progress bar. Ctrl-C cancels the job.
 
     Args:
         client: the client.
         job_id: the job.
         preview: file for the newest preview, or None.
+        first_line: printed before the bar. Whoever has read it can rely on Ctrl-C.
     """
+    try:
+        if first_line:
+            note(first_line)
+        return _watched(client, job_id, preview)
+    except KeyboardInterrupt:
+        try:
+            cancellation = client.cancel(job_id)
+        except ClientError as exc:
+            note(f"job {job_id} could not be cancelled: {exc}")
+        else:
+            note(cancellation_text(cancellation))
+        raise
+
+
+def _watched(client: Client, job_id: str, preview: str | None) -> Job:
     from framemill.cli.progress import ProgressBar  # commands that do not wait start faster without rich
 
     preview_file = PreviewFile(client, preview) if preview else None
@@ -59,17 +75,7 @@ def wait(client: Client, job_id: str, preview: str | None = None) -> Job:
             if preview_file:
                 preview_file.update(job)
 
-        try:
-            return client.wait(job_id, on_update=on_update)
-        except KeyboardInterrupt:
-            bar.close()
-            try:
-                cancellation = client.cancel(job_id)
-            except ClientError as exc:
-                note(f"job {job_id} could not be cancelled: {exc}")
-            else:
-                note(cancellation_text(cancellation))
-            raise
+        return client.wait(job_id, on_update=on_update)
 
 
 def cancellation_text(cancellation: Cancellation) -> str:
