@@ -197,8 +197,8 @@ def test_a_worker_told_to_exit_in_a_call_that_does_not_end_exits(shared: Stack) 
     stack.kill("io")
     for queue in ("gpu0", "io"):
         stack.worker(queue)
-        stack.child(queue)  # once it has one, it waits for Redis
-        assert told_to_exit(stack, queue) == 0, stack.log(queue)
+        stack.child(queue)  # once it has one, it waits for Redis, or is about to and has no handler yet
+        assert told_to_exit(stack, queue) in (0, -signal.SIGTERM), stack.log(queue)
     stack.redis.start()
     stack.worker("gpu0")
     stack.worker("io")
