@@ -11,6 +11,7 @@ from typing import Any
 
 from flask import Flask, current_app
 
+from app.events.current_jobs import CurrentJobs
 from app.events.hub import EventHub
 from jobs.models.registry import ModelRegistry
 from jobs.objects.base import ObjectStore
@@ -36,6 +37,8 @@ class Extensions:
     #: Where inputs and outputs are kept.
     objects: ObjectStore
     hub: EventHub
+    #: Jobs as this process has read them.
+    current_jobs: CurrentJobs
     dispatcher: Dispatcher
     #: What protocol adapters keep with the app, by name.
     adapters: dict[str, Any] = field(default_factory=dict)
@@ -51,6 +54,7 @@ def install(app: Flask, settings: Settings, models: ModelRegistry) -> Extensions
         models=models,
         objects=open_store(settings),
         hub=EventHub(EventLog(store)),
+        current_jobs=CurrentJobs(store),
         dispatcher=Dispatcher(settings, store, celery),
     )
     app.extensions[_NAME] = extensions
@@ -91,6 +95,11 @@ def objects() -> ObjectStore:
 def hub() -> EventHub:
     """Return the event hub of the current app."""
     return current().hub
+
+
+def current_jobs() -> CurrentJobs:
+    """Return the jobs as the process of the current app has read them."""
+    return current().current_jobs
 
 
 def dispatcher() -> Dispatcher:

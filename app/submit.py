@@ -13,11 +13,11 @@ from flask import request
 from app import attachments, waiting
 from app.access import auth
 from app.attachments import Pictures
-from app.extensions import dispatcher, models, objects, settings, store
+from app.extensions import current_jobs, dispatcher, models, objects, settings, store
 from app.problems import Problems, root_of
 from jobs import moderation
 from jobs.errors import Forbidden, InvalidRequest, Problem
-from jobs.forecast import OVER, Forecast
+from jobs.forecast import Forecast
 from jobs.models.spec import ModelSpec
 from jobs.record import Job, check_job_id, new_job_id
 from jobs.requests import generation
@@ -103,8 +103,8 @@ def _dispatch(prepared: Prepared) -> Submitted:
 
 
 def forecast_of(job: Job) -> Forecast:
-    """Return where a job stands now."""
-    return OVER if job.state.is_terminal else store().forecast(job.job_id)[0]
+    """Return where a job stands now, or stood at most a second ago."""
+    return current_jobs().forecast(job)
 
 
 def _submission(

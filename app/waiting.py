@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager
 from flask import request
 
 from app.events.hub import Listener
-from app.extensions import hub, store
+from app.extensions import current_jobs, hub
 from app.fields import query_of
 from jobs.errors import InvalidRequest, Problem
 from jobs.record import Job
@@ -73,7 +73,7 @@ def wait_until_over(
             event = listener.get(min(check_interval_s, deadline - time.monotonic()))
         except queue.Empty:
             if time.monotonic() >= deadline:
-                return store().get(job.job_id)
+                return current_jobs().get(job.job_id)
             continue
         if event is None or JobState(event.fields["state"]).is_terminal:
             job = job_after(event, job.job_id)
@@ -86,12 +86,12 @@ def wait(job: Job, wait_s: float) -> Job:
         return job
     deadline = time.monotonic() + wait_s
     with listening(job.job_id) as listener:
-        current = store().get(job.job_id)  # it may have changed before the listener was opened
+        current = current_jobs().get(job.job_id)  # it may have changed before the listener was opened
         while current.state == job.state:
             try:
                 event = listener.get(deadline - time.monotonic())
             except queue.Empty:
-                return store().get(job.job_id)
+                return current_jobs().get(job.job_id)
             if event is None or event.fields["state"] != current.state:
                 current = job_after(event, job.job_id)
         return current
@@ -103,10 +103,8 @@ def job_after(event: Event | None, job_id: str) -> Job:
     Raises:
         JobNotFound: it was deleted.
     """
-    if event is None:
-        return store().get(job_id)
-    jobs = store()  # the caller that reads the job does so for requests whose context it does not have
-    return hub().shared.get(("job", event), lambda: jobs.get(job_id))
+    jobs = current_jobs()  # the caller that reads the job does so for requests whose context it does not have
+    return hub().shared.get(("job", event), lambda: jobs.get(job_id)) if event else jobs.get(job_id)
 
 
 def hung_up() -> Callable[[], bool]:

@@ -9,8 +9,8 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
 from jobs.errors import InvalidRequest, Problem
@@ -24,6 +24,8 @@ from jobs.record_fields import (
     SECONDS_AS_MS,
     FieldCodec,
     decode,
+    default_of,
+    storage_of,
     stored,
 )
 from jobs.requests.custom import request_from
@@ -194,3 +196,26 @@ class Job(JobOptions):
         decoded = decode(cls, values)
         decoded.setdefault("steps", decoded["request"].total_steps)
         return cls(job_id=job_id, **decoded)
+
+    def updated(self, texts: Sequence[str | None]) -> Job | None:
+        """Return the job with these texts of :data:`CHANGING`; None if its other fields may have changed as well."""
+        present = {name: text for name, text in zip(CHANGING, texts, strict=True) if text}
+        decoded = {**_CHANGING_DEFAULTS, "steps": self.request.total_steps, **decode(Job, present)}
+        if (decoded.get("state"), decoded.get("created_at_ms")) != (self.state, self.created_at_ms):
+            return None  # also: another job has got its id
+        return replace(self, **decoded)
+
+
+#: Fields of a job that never change, and those that are written together with a change of its state.
+_CONSTANT = frozenset(storage_of(JobOptions)) - {"priority"} | {"key_id"}
+_CHANGED_WITH_STATE = frozenset({"error", "cause", "outputs", "result", "report"})
+_CHANGING = {
+    attribute: storage.name
+    for attribute, storage in storage_of(Job).items()
+    if attribute not in _CONSTANT | _CHANGED_WITH_STATE
+}
+#: Names in the Redis hash of all other fields. They are short, and while they are the same, so is the job.
+CHANGING = tuple(_CHANGING.values())
+_CHANGING_DEFAULTS = {
+    name: default_of(Job, name) for name in _CHANGING if name not in ("state", "created_at_ms", "steps")
+}

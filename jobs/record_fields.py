@@ -93,6 +93,11 @@ def storage_of(cls: Any) -> dict[str, Stored]:
     return {attribute: storage for attribute, storage, _ in _table(cls)}
 
 
+def default_of(cls: Any, attribute: str) -> Any:
+    """Return the default of a stored field."""
+    return next(default for name, _, default in _table(cls) if name == attribute)
+
+
 @cache
 def _table(cls: Any) -> tuple[tuple[str, Stored, Any], ...]:
     """Attribute, storage and default of every stored field."""

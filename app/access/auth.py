@@ -12,7 +12,7 @@ from flask import g, request
 from flask_smorest import Blueprint
 
 from app.access import links
-from app.extensions import hub, settings, store
+from app.extensions import current_jobs, hub, settings, store
 from jobs.callers import ANYBODY, Caller, Role
 from jobs.errors import Forbidden, JobNotFound, Unauthorized
 from jobs.outbound.signed_links import SIGNATURE, LinkSigner
@@ -133,7 +133,7 @@ def visible_job(job_id: str) -> Job:
     Raises:
         JobNotFound: unknown id, or a job of another key.
     """
-    job = store().get(job_id)
+    job = current_jobs().get(job_id)
     if not caller().owns(job.key_id):
         raise JobNotFound(f"job {job_id!r} does not exist")
     return job

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from jobs.errors import InvalidRequest, JobNotFound, Problem
-from jobs.record import Job
+from jobs.record import CHANGING, Job
 from jobs.slots.slot import Slot
 from jobs.states import JobState
 from jobs.store import keys
@@ -209,3 +210,13 @@ def find(store: JobStore, job_id: str) -> Job | None:
         return store.get(job_id)
     except JobNotFound:
         return None
+
+
+def changing_fields(store: JobStore, job_id: str) -> list[str | None]:
+    """Return the texts of a job's fields that change (:data:`jobs.record.CHANGING`); all None for an unknown job."""
+    return list(store.call(lambda c: c.hmget(keys.JOB + job_id, CHANGING)))
+
+
+def changing_of(record: Mapping[str, str]) -> list[str | None]:
+    """Return the same texts of a record that was read as a whole."""
+    return [record.get(name) for name in CHANGING]

@@ -46,6 +46,7 @@ class ServedApp(Api):
         self.app = create_app(self.settings)
         documented.watch(self.app)
         parts = extensions.of(self.app)
+        parts.current_jobs.fresh_s = 0  # tests see at once what they change
         self.store, self.objects = parts.store, parts.objects
         self.workers: list[ThreadWorker] = []
         self._server = make_server("127.0.0.1", 0, self._respond, threaded=True, request_handler=_QuietHandler)

@@ -94,6 +94,7 @@ class Service:
         self.store, self.redis = self.driver.store, self.driver.redis
         self.app = create_app(self.settings)
         documented.watch(self.app)
+        of(self.app).current_jobs.fresh_s = 0  # tests see at once what they change
         self.objects = of(self.app).objects
         self.client = self.app.test_client()
 

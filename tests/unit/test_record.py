@@ -11,7 +11,7 @@ import pytest
 from jobs.callers import Caller
 from jobs.models.spec import Kind
 from jobs.outbound.webhook import Webhook
-from jobs.record import Job, JobOptions, Output
+from jobs.record import CHANGING, Job, JobOptions, Output
 from jobs.record_fields import shown, storage_of
 from jobs.requests.custom import EndpointRequest
 from jobs.requests.generation import GenerationRequest
@@ -143,3 +143,19 @@ def test_callers_set_and_see_options_by_their_names() -> None:
         "class": "general", "priority": 3, "retention": "keep", "command": "check", "slot": None, "device": None,
         "error": None, "report": None,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", [name for name in CHANGING if name not in ("state", "created_at")])
+def test_a_job_is_updated_by_each_field_that_changes(name: str) -> None:
+    record = {**texts(FULL_RECORD), **RUN}
+    job = Job.from_hash("a", record)
+    for changed in ({**record, name: "7"}, {key: text for key, text in record.items() if key != name}):
+        updated = job.updated([changed.get(one) for one in CHANGING])
+        assert updated == Job.from_hash("a", changed)
+
+
+@pytest.mark.parametrize("change", [{"state": "failed"}, {"created_at": "1001"}, {"state": "", "created_at": ""}])
+def test_a_job_in_another_state_must_be_read_as_a_whole(change: dict[str, str]) -> None:
+    record = {**texts(FULL_RECORD), **RUN}
+    changed = {**record, **change}
+    assert Job.from_hash("a", record).updated([changed.get(one) for one in CHANGING]) is None

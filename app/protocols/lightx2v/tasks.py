@@ -6,8 +6,9 @@ from flask import Response, jsonify
 
 from app import errors
 from app.access import auth
+from app.bodies.json_output import json_body, json_response
 from app.downloads import finished_job, send_object
-from app.extensions import dispatcher, objects, settings, store
+from app.extensions import current_jobs, dispatcher, objects, settings, store
 from app.openapi.blueprint import Blueprint
 from app.protocols.lightx2v import answers, views
 from app.protocols.lightx2v.profile import is_single
@@ -61,7 +62,11 @@ def get_task_status(task_id: str) -> Response:
         if is_single():
             return jsonify({"status": "not_found", "task_id": task_id})
         raise
-    return jsonify(views.task_status(job, forecast_of(job), single=is_single()))
+    forecast, single = forecast_of(job), is_single()
+    body = current_jobs().body(
+        job, ("lightx2v", forecast), lambda: json_body(views.task_status(job, forecast, single=single))
+    )
+    return json_response(body)
 
 
 @blueprint.route("/tasks/<task_id>/result", methods=["GET"])

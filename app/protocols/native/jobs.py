@@ -8,7 +8,8 @@ from flask import Response, jsonify, request
 
 from app import attachments, waiting
 from app.access import auth, links
-from app.extensions import dispatcher, objects, store
+from app.bodies.json_output import json_body, json_response
+from app.extensions import current_jobs, dispatcher, objects, store
 from app.fields import body_of, load, load_all, query_of
 from app.openapi import answers as bodies
 from app.openapi.blueprint import FORM, JSON, Blueprint
@@ -135,7 +136,10 @@ def get_job(job_id: str) -> Response:
     With `?wait=` (seconds), respond when its state changes or the time has passed.
     """
     job, wait_s = auth.visible_job(job_id), waiting.requested_wait_s()
-    return jsonify(view_for_caller(waiting.wait(job, wait_s)))
+    job = waiting.wait(job, wait_s)
+    forecast, caller = forecast_of(job), auth.caller()
+    reader = ("native", forecast, caller.is_admin, auth.signer())
+    return json_response(current_jobs().body(job, reader, lambda: json_body(view_for_caller(job, forecast))))
 
 
 @blueprint.route("/<job_id>/events", methods=["GET"])

@@ -1,0 +1,126 @@
+"""Polls of a job: what each costs in Redis, and that it shows every change at once, whoever made it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from app.extensions import of
+from tests.support.service import Service
+
+PATHS = ("/v1/jobs/{}", "/v1/tasks/{}/status")
+
+
+@pytest.fixture
+def service(service: Service) -> Iterator[Service]:
+    """Return an app that reuses forecasts, for longer than any test takes."""
+    jobs = of(service.app).current_jobs
+    jobs.fresh_s = 600.0
+    yield service
+    jobs.fresh_s = 0
+
+
+def commands(service: Service, call: Callable[[], object]) -> dict[str, int]:
+    """Return the commands that Redis runs during a call, those of scripts included."""
+    before = service.redis.info("commandstats")
+    call()
+    after = service.redis.info("commandstats")
+    counts = {name: one["calls"] - before.get(name, {"calls": 0})["calls"] for name, one in after.items()}
+    return {name.removeprefix("cmdstat_"): count for name, count in counts.items() if count and "info" not in name}
+
+
+def jobs_in_all_states(service: Service) -> dict[str, str]:
+    finished = service.submit()
+    service.finish()
+    running, waiting = service.submit(), service.submit()
+    service.start(step=1)
+    return {"succeeded": finished, "running": running, "queued": waiting}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_poll_of_an_unchanged_job_is_one_small_read(service: Service, path: str) -> None:
+    for state, job_id in jobs_in_all_states(service).items():
+        address = path.format(job_id)
+        first = service.get(address)
+        assert first.status_code == 200
+        assert commands(service, lambda: [service.get(address) for _ in range(5)]) == {"hmget": 5}, state  # noqa: B023
+        assert service.get(address).data == first.data
+
+
+def test_a_job_that_moves_on_is_read_once_more_when_its_state_changes(service: Service) -> None:
+    running = jobs_in_all_states(service)["running"]
+    service.job(running)
+    service.step(2)
+    assert set(commands(service, lambda: service.job(running))) & {"hgetall"} == set()
+    service.finish()
+    assert commands(service, lambda: service.job(running))["hgetall"] == 1
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_change_by_another_process_is_shown_at_once(service: Service, path: str) -> None:
+    ids = jobs_in_all_states(service)
+    running, waiting = ids["running"], ids["queued"]
+
+    def seen(job_id: str) -> dict[str, object]:
+        return dict(service.json(path.format(job_id)))
+
+    def step(job_id: str) -> object:
+        view = seen(job_id)
+        return view["step"] if "step" in view else view["progress"]["step"]  # type: ignore[index]
+
+    assert (step(running), step(waiting)) == (1, 0)
+    service.step(3)
+    assert step(running) == 3
+    service.driver.store.cancel(waiting)
+    assert seen(waiting)["state"] == "cancelled"
+    service.finish()
+    assert seen(running)["state"] == "succeeded"
+
+
+def test_a_new_job_with_the_id_of_a_deleted_one_is_another_job(service: Service) -> None:
+    job_id = service.submit(id="mine", prompt="the first")
+    assert service.job(job_id)["request"]["prompt"] == "the first"
+    service.driver.store.cancel(job_id)
+    service.release()
+    service.redis.delete(*service.redis.keys("*mine*"))
+    assert service.get(f"/v1/jobs/{job_id}").status_code == 404
+    service.redis.flushall()
+    service.open()
+    service.submit(id="mine", prompt="the second")
+    assert service.job(job_id)["request"]["prompt"] == "the second"
+
+
+def test_position_and_time_are_looked_up_again_when_the_job_changes(service: Service) -> None:
+    service.driver.know(**{"tiny-image": 1.0})
+    running, waiting = service.submit(), service.submit()
+    service.start(step=1)
+    assert [service.job(job_id)["position"] for job_id in (running, waiting)] == [0, 1]
+    service.finish()  # the waiting job gets the slot
+    assert service.job(waiting)["position"] == 0
+    assert service.job(running)["position"] is None
+
+
+def test_a_silent_run_comes_nearer_to_its_end_without_further_reads(service: Service) -> None:
+    job_id = service.submit()
+    service.start(step=1)  # 1 s is left
+    jobs = of(service.app).current_jobs
+    jobs.fresh_s = 0
+    first = service.job(job_id)["eta_s"]
+    spent = commands(service, lambda: service.job(job_id))
+    assert spent == {"hmget": 1}
+    assert 0 <= service.job(job_id)["eta_s"] < first
+
+
+def test_the_records_that_are_kept_are_bounded(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.events.current_jobs.MAX_RECORDS", 3)
+    ids = [service.submit() for _ in range(6)]
+    for _ in range(2):
+        assert [service.job(job_id)["id"] for job_id in ids] == ids
+    assert len(of(service.app).current_jobs) == 3
+    assert commands(service, lambda: service.job(ids[-1])) == {"hmget": 1}
+    monkeypatch.setattr("app.events.current_jobs.MAX_CHARS", 100)  # no record is as short as a sixteenth of this
+    too_long = service.submit()
+    service.cancel(too_long)
+    for _ in range(2):
+        assert commands(service, lambda: service.job(too_long)) == {"hgetall": 1}
