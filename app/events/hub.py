@@ -11,17 +11,20 @@ import logging
 import queue
 import threading
 from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from app.events.shared_values import SharedValues
 from jobs.errors import Unavailable
+from jobs.process.turns import take_turns
 from jobs.store.events import BEFORE_ALL, Event, EventLog, order
 
 logger = logging.getLogger(__name__)
 
 #: Events that wait for one listener; a slower one is given the present state instead.
 BACKLOG = 1000
+#: Listeners that are given an event before other work of the process goes on.
+TURN = 1000
 #: Pause before the reader connects to Redis again, seconds.
 RECONNECT_AFTER_S = 0.5
 #: Stands for the jobs of every key among the groups of listeners.
@@ -33,21 +36,30 @@ class Listener:
 
     def __init__(self, last_id: str, job_id: str | None) -> None:
         self.job_id = job_id
-        self._queue: queue.Queue[Event | None] = queue.Queue(BACKLOG)
+        self._queue: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._is_waiting = False
         #: The newest event when the listener was registered.
         self.last_id = last_id
+        #: Handles an event at once, in the reader and while the listener waits; False: the listener must do it.
+        self.handle_now: Callable[[Event], bool] | None = None
 
     def put(self, event: Event | None) -> None:
-        try:
-            self._queue.put_nowait(event)
-        except queue.Full:
-            while not self._queue.empty():
-                self._queue.get_nowait()
-            self._queue.put_nowait(None)
+        if self.handle_now and self._is_waiting and event and self._queue.empty() and self.handle_now(event):
+            return
+        if self._queue.qsize() >= BACKLOG:
+            with suppress(queue.Empty):
+                while True:
+                    self._queue.get_nowait()
+            event = None
+        self._queue.put(event)
 
     def get(self, timeout_s: float) -> Event | None:
         """Return the next event. Raises: queue.Empty after ``timeout_s``."""
-        return self._queue.get(timeout=max(0.0, timeout_s))
+        self._is_waiting = True
+        try:
+            return self._queue.get(timeout=max(0.0, timeout_s))
+        finally:
+            self._is_waiting = False
 
 
 class EventHub:
@@ -136,8 +148,10 @@ class EventHub:
         if order(event.event_id) <= order(self._last_id or BEFORE_ALL):
             return
         self._last_id = event.event_id
-        for listener in self._listeners(event):
+        for number, listener in enumerate(self._listeners(event)):
             listener.put(event)
+            if number % TURN == TURN - 1:
+                take_turns()
 
     def _listeners(self, event: Event) -> list[Listener]:
         return [

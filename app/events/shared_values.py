@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
-#: A value is handed out for this long, seconds: the waiting requests of one event ask within moments.
+#: A value is kept for this long, seconds: the waiting requests of one event ask within moments.
 LIFETIME_S = 2.0
 #: Values that are kept at most.
 CAPACITY = 256
@@ -33,13 +33,17 @@ class SharedValues:
                 future = Future()
                 self._made[key] = time.monotonic(), future
                 self._made.move_to_end(key)
-                if len(self._made) > CAPACITY:
-                    self._made.popitem(last=False)
+                self._drop_old()
         assert future is not None
         if is_first:
             self._settle(key, future, make)
         value: T = future.result()
         return value
+
+    def _drop_old(self) -> None:
+        now = time.monotonic()
+        while len(self._made) > CAPACITY or now - next(iter(self._made.values()))[0] > LIFETIME_S:
+            self._made.popitem(last=False)
 
     def _settle(self, key: Hashable, future: Future[Any], make: Callable[[], Any]) -> None:
         try:

@@ -138,6 +138,15 @@ class Connection(GeventSocket):
         take_turns()
         return sent
 
+    def send_now(self, data: bytes) -> int:
+        """Send what the system takes without waiting; return the number of bytes, 0 also if the client is gone."""
+        try:
+            sent: int = self._sock.send(data, socket.MSG_DONTWAIT)
+        except OSError:
+            return 0
+        self._pace.moved(sent, 0.0)
+        return sent
+
     def _recv_within(self, wait_s: float, *args: Any) -> bytes:
         before_s = self.timeout
         self.timeout = wait_s

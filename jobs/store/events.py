@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from jobs.callers import NOBODY
@@ -103,6 +104,7 @@ class EventLog:
                     yield Event.from_json(event_id, text)
 
 
+@lru_cache(maxsize=1024)
 def order(event_id: str) -> tuple[int, int]:
     """An event id as a value that sorts by age. Raises: ValueError."""
     match = _ID.fullmatch(event_id)

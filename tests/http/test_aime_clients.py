@@ -12,8 +12,11 @@ import pytest
 import requests
 
 from app.access import auth
+from app.protocols.aime.clients import streams
+from app.protocols.aime.endpoints import served
 from jobs.callers import Caller, Role
 from jobs.store.credentials.api_keys import KeyRing
+from jobs.store.events import Event
 from tests.support.aime_endpoint import draw, write_endpoint
 from tests.support.aime_peers import Client, Worker, opened, picture
 from tests.support.api import wait_for
@@ -249,6 +252,21 @@ def test_a_stream_follows_a_job(aime: ServedApp, worker: Worker) -> None:
     assert len(messages[-1]["job_result"]["images"]) == 2
     refused = requests.get(aime.url("/stream_progress?job_id=x"), timeout=10)
     assert json.loads(refused.text[6:])["cmd"] == "error"
+
+
+def test_the_progress_of_a_job_is_made_once_for_all_its_streams(
+    aime: ServedApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    progress = streams.views.progress
+    monkeypatch.setattr(streams.views, "progress", lambda *given: asked.append(1) or progress(*given))
+    job_id = Client(aime.url(""), "draw").submit(prompt="a")
+    event = Event("1-1", job_id, "-", {"state": "queued"})
+    with aime.app.test_request_context():
+        endpoint, job = served.endpoints().by_name["draw"], aime.store.get(job_id)
+        messages = {streams._message_after(event, endpoint, job) for _ in range(8)}
+    assert (len(messages), len(asked)) == (1, 1)
+    aime.store.cancel(job_id)
 
 
 def test_a_repeat_of_a_lost_request_gets_the_running_job(aime: ServedApp) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from flask import Response, request, stream_with_context
 
 from app.access import auth, links
+from app.events import direct
 from app.events.hub import Listener
 from app.events.streams import KEEPALIVE_S, event_stream, patiently
 from app.extensions import hub, store
@@ -73,7 +74,7 @@ class _Interest:
                 ask(store(), self._job_id)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Stream:
     """The messages of one stream."""
 
@@ -82,33 +83,41 @@ class _Stream:
     key_id: str | None
     interest: _Interest | None
     with_pictures: bool
+    #: The newest event that the client was sent.
+    last_id: str = ""
 
     def messages(self, since: str) -> Iterator[str]:
         """Yield what was missed after ``since`` (if it is no longer known: the present state), then new events."""
         yield from patiently(hub().start)
         with hub().listen(job_id=self.job_id, key_id=self.key_id) as listener:
-            last_id = listener.last_id
+            self.last_id = listener.last_id
             missed = (yield from patiently(lambda: self._missed(since))) if since else None
             if missed is None:
-                text, over = yield from patiently(lambda: self._snapshot(last_id))
+                text, over = yield from patiently(self._snapshot)
                 yield text
                 if over:
                     return
             for event in missed or ():
-                last_id = event.event_id
+                self.last_id = event.event_id
                 yield (yield from self._message(event))
                 if self._ends_with(event):
                     return
-            if missed == [] and self.job_id:
-                _, over = yield from patiently(lambda: self._snapshot(last_id))
-                if over:
-                    return
-            yield from self._live(listener, last_id)
+            if missed == []:
+                if self.job_id:
+                    _, over = yield from patiently(self._snapshot)
+                    if over:
+                        return
+                yield ": nothing was missed\n\n"
+            yield from self._live(listener)
 
     def _missed(self, since: str) -> list[Event] | None:
         return hub().missed(since, job_id=self.job_id, key_id=self.key_id)
 
-    def _live(self, listener: Listener, last_id: str) -> Iterator[str]:
+    def _live(self, listener: Listener) -> Iterator[str]:
+        """Yield new events. Those that all listeners receive alike are written by the reader of the events."""
+        writer = direct.writer()
+        if writer:
+            listener.handle_now = partial(self._write_now, writer, links.expires_s())
         while True:
             if self.interest:
                 self.interest.renew()
@@ -119,31 +128,45 @@ class _Stream:
                     return
                 yield ": still here\n\n"
                 continue
+            if writer:
+                writer.flush()
             if links.is_over():
                 return
             if event is None:  # this stream was too slow; the present state makes up for what it missed
                 if self.job_id:
-                    text, over = yield from patiently(partial(self._snapshot, last_id))
+                    text, over = yield from patiently(self._snapshot)
                     yield text
                     if over:
                         return
                 continue
-            if order(event.event_id) <= order(last_id):
+            if order(event.event_id) <= order(self.last_id):
                 continue
             if _state(event).is_terminal and not (yield from patiently(partial(auth.still_valid, event))):
                 return
-            last_id = event.event_id
+            self.last_id = event.event_id
             yield (yield from self._message(event))
             if self._ends_with(event):
                 return
 
-    def _snapshot(self, event_id: str) -> tuple[str, bool]:
+    def _write_now(self, writer: direct.DirectWriter, link_expires_s: int | None, event: Event) -> bool:
+        """Write the message of an event, unless it needs the request: then return False."""
+        chunk = _chunk(event)
+        if not chunk or (link_expires_s is not None and link_expires_s <= time.time()):
+            return False
+        if order(event.event_id) <= order(self.last_id):
+            return True
+        is_written = writer.write(chunk)
+        if is_written or writer.has_begun:
+            self.last_id = event.event_id
+        return is_written
+
+    def _snapshot(self) -> tuple[str, bool]:
         """Return the message with the present state, and whether the job has finished."""
         if not self.job_id:
             # A message without data is not an event, but its id is where a client that reconnects continues.
-            return f"id: {event_id}\n: listening\n\n", False
+            return f"id: {self.last_id}\n: listening\n\n", False
         job = store().get(self.job_id)
-        return _text("status", event_id, self.view(job)), job.state.is_terminal
+        return _text("status", self.last_id, self.view(job)), job.state.is_terminal
 
     def _message(self, event: Event) -> Generator[str, None, str]:
         """Return the message of an event, made once for all listeners that receive it with the same links."""
@@ -188,6 +211,14 @@ def _without_picture(event: Event, signer: LinkSigner | None) -> str:
     data = _data(event, signer)
     name = "preview" if "preview" in data else "progress" if data["progress"]["step"] else "state"
     return _text(name, event.event_id, data)
+
+
+@lru_cache(maxsize=256)
+def _chunk(event: Event) -> bytes:
+    """Return the message that every listener receives alike; b'' if it has links or the job has finished."""
+    if _state(event).is_terminal or "preview" in event.fields:
+        return b""
+    return direct.chunk_of(_without_picture(event, None))
 
 
 def _data(event: Event, signer: LinkSigner | None) -> dict[str, Any]:

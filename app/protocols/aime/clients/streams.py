@@ -33,16 +33,16 @@ def error_stream(message: str) -> Response:
 def _messages(endpoint: Endpoint, job: Job) -> Iterator[str]:
     yield from patiently(hub().start)
     with waiting.listening(job.job_id) as listener:
-        last: dict[str, Any] = {}
+        last = ""
         event: Event | None = None
         while True:
             try:
                 job = yield from patiently(partial(waiting.job_after, event, job.job_id))
-                current = yield from patiently(partial(_progress, endpoint, job))
+                current = yield from patiently(partial(_message_after, event, endpoint, job))
             except JobNotFound:
                 return
             if current != last:
-                yield _message(current)
+                yield current
                 last = current
             if job.state.is_terminal:
                 return
@@ -54,8 +54,16 @@ def _messages(endpoint: Endpoint, job: Job) -> Iterator[str]:
                     yield ": still here\n\n"
 
 
-def _progress(endpoint: Endpoint, job: Job) -> dict[str, Any]:
-    return _flat(*views.progress(endpoint, job))
+def _message_after(event: Event | None, endpoint: Endpoint, job: Job) -> str:
+    """Return the message with the progress of a job, made once for all streams that an event reaches."""
+
+    def make() -> str:
+        return _message(_flat(*views.progress(endpoint, job)))
+
+    # The result of a finished job may be large, and is not kept for others.
+    if event is None or job.state.is_terminal:
+        return make()
+    return hub().shared.get(("aime", event, endpoint.name), make)
 
 
 def _flat(body: dict[str, Any], status: int) -> dict[str, Any]:
