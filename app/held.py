@@ -15,6 +15,7 @@ from termios import TIOCOUTQ
 from flask import Response, request
 
 from app import waiting
+from app.events.hub import Listener
 from app.extensions import store
 from jobs.errors import Unavailable
 from jobs.record import Job
@@ -30,6 +31,8 @@ CHECK_INTERVAL_S = 0.5
 PING_INTERVAL_S = 0.1
 #: A client that has not received the rest of its response after this long is considered lost, seconds.
 CONFIRM_TIMEOUT_S = 5.0
+#: A body of at most this length is written at once, bytes: the claim need not be renewed for that.
+SHORT_BYTES = 64 * 1024
 
 
 class ClientDisconnected(Exception):
@@ -49,15 +52,16 @@ class HeldConnection:
         self._socket = request.environ.get("gunicorn.socket")
         #: The number of the newest ping that a connection check has answered.
         self._answered = 0
-        self._checked_at = 0.0
+        #: The request is opened with a claim.
+        self._renewed_at = time.monotonic()
 
     def check(self) -> None:
-        """Check the connection if a check is due, and renew the claim. Raises: ClientDisconnected."""
-        if time.monotonic() < self._checked_at + CHECK_INTERVAL_S:
+        """Check the connection, and renew the claim if that is due. Raises: ClientDisconnected."""
+        if self._has_hung_up():
+            raise ClientDisconnected
+        if time.monotonic() < self._renewed_at + CHECK_INTERVAL_S:
             return
         while True:
-            if self._has_hung_up():
-                raise ClientDisconnected
             try:
                 newest_ping = self._requests.renew(self.request, self._answered)
             except Unavailable:
@@ -65,7 +69,9 @@ class HeldConnection:
             if newest_ping <= self._answered:
                 break
             self._answered = newest_ping  # the ping asks about the connection as it is now: check once more
-        self._checked_at = time.monotonic()
+            if self._has_hung_up():
+                raise ClientDisconnected
+        self._renewed_at = time.monotonic()
 
     def wait(self, job_ids: tuple[str, ...]) -> list[Job]:
         """Return the jobs when all have finished, or those up to the first failed one. Raises: ClientDisconnected."""
@@ -73,26 +79,35 @@ class HeldConnection:
         with ExitStack() as stack:
             listeners = [stack.enter_context(waiting.listening(job_id)) for job_id in job_ids]
             for job_id, listener in zip(job_ids, listeners, strict=True):
-                job = store().get(job_id)
-                job = waiting.wait_until_over(job, math.inf, listener, self.check, CHECK_INTERVAL_S)
+                job = self.wait_for(store().get(job_id), listener)
                 jobs.append(job)
                 if job.state in (JobState.FAILED, JobState.EXPIRED):
                     break
         return jobs
 
+    def wait_for(self, job: Job, listener: Listener) -> Job:
+        """Return a job when it has finished; the listener was opened before it was read. Raises: ClientDisconnected."""
+        return waiting.wait_until_over(job, math.inf, listener, self.check, CHECK_INTERVAL_S)
+
     def discard(self) -> None:
         """Forget the request: an equal body is a new one."""
         self._requests.discard(self.request)
 
-    def deliver(self, body: Iterable[bytes]) -> Iterator[bytes]:
-        """Yield the body of the response; without proof that the client received it, the request waits for a repeat."""
+    def deliver(self, body: Iterable[bytes], size_bytes: int | None = None) -> Iterator[bytes]:
+        """Yield the body of the response; without proof that the client received it, the request waits for a repeat.
+
+        Args:
+            body: the body in parts.
+            size_bytes: its length; None if it may be long.
+        """
         is_received = False
         try:
             if self._has_hung_up():
                 yield from body
             else:
-                with suppress(Unavailable):
-                    self._requests.renew(self.request, self._answered, LONG_CLAIM_S)
+                if size_bytes is None or size_bytes > SHORT_BYTES:
+                    with suppress(Unavailable):
+                        self._requests.renew(self.request, self._answered, LONG_CLAIM_S)
                 yield from body
                 is_received = self._is_received()  # the server continues here after it has written the body
         finally:  # also after a failed write: the server closes an iterator that it does not exhaust

@@ -21,6 +21,7 @@ from app.protocols.aime.openapi import describe_endpoints
 from app.protocols.aime.openapi_workers import describe_workers
 from app.protocols.aime.unrouted import owner_of
 from app.protocols.aime.workers import routes as workers
+from app.protocols.aime.workers.memory import MEMORY, Memory
 from app.protocols.aime.workers.sweeper import SWEEPER, WebSweeper
 from jobs.models.registry import ModelRegistry
 from jobs.settings import Settings
@@ -36,6 +37,7 @@ def register(app: Flask, api: Api, settings: Settings, models: ModelRegistry) ->
     served = Endpoints() if settings.web.service_slot else load_endpoints(settings, models, OwnPaths(app))
     extensions.of(app).adapters[ENDPOINTS] = served
     extensions.of(app).adapters[SWEEPER] = WebSweeper(extensions.of(app))
+    extensions.of(app).adapters[MEMORY] = Memory()
     app.url_map.converters["endpoint"] = _converter(served.by_name)
     app.url_map.converters["aime_page"] = pages.converter(served)
     for blueprint in (clients.blueprint, workers.blueprint, pages.blueprint):

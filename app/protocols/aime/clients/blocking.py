@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from flask import Response, jsonify, make_response, request
 
+from app import waiting
 from app.bodies.body_stream import Digest
 from app.extensions import objects, store
 from app.held import ClientDisconnected, HeldConnection, exists, hold, unread_response
@@ -86,16 +87,20 @@ def _finished_job(
 ) -> Job:  # fmt: skip
     """Submit the job unless it exists, and return it when it has finished. Raises: ClientDisconnected."""
     job_ids = connection.request.job_ids
-    if not (connection.request.is_repeat and exists(connection.request)):
-        prepared = replace(requests.prepare(endpoint, fields, client, as_text=as_text), job_id=job_ids[0])
+    if connection.request.is_repeat and exists(connection.request):
+        return connection.wait(job_ids)[0]
+    prepared = replace(requests.prepare(endpoint, fields, client, as_text=as_text), job_id=job_ids[0])
+    with waiting.listening(prepared.job_id) as listener:  # before the job is accepted: it need not be read again
         connection.check()
         count_request(endpoint, client)
         try:
-            job_ids = (accept(prepared).job.job_id,)  # an Idempotency-Key may name another job
+            job = accept(prepared).job
         except FramemillError:
             uncount_request(endpoint, client)
             raise
-    return connection.wait(job_ids)[0]
+        if job.job_id == prepared.job_id:
+            return connection.wait_for(job, listener)
+    return connection.wait((job.job_id,))[0]  # an Idempotency-Key names another job
 
 
 def _response(connection: HeldConnection, endpoint: Endpoint, job: Job) -> Response:
@@ -105,7 +110,8 @@ def _response(connection: HeldConnection, endpoint: Endpoint, job: Job) -> Respo
         error, status = views.ended(endpoint, job, reason_of(job), state=STATES[job.state])
         return make_response(jsonify(error), status)
     body = JsonBody(final_result(endpoint, job, objects()), objects())
-    response = with_cookie(Response(connection.deliver(body.parts()), mimetype="application/json"), endpoint, job)
+    content = connection.deliver(body.parts(), body.size_bytes)
+    response = with_cookie(Response(content, mimetype="application/json"), endpoint, job)
     response.content_length = body.size_bytes
     return response
 

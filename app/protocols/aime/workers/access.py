@@ -8,20 +8,20 @@ from app.access import auth
 from app.extensions import store
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.workers import pulling
+from app.protocols.aime.workers.memory import Run
 from jobs.callers import ENDPOINT_FILES, UNCHECKED, Role, identity_of
-from jobs.record import Job
 from jobs.store.credentials.api_keys import KeyRing
 
 NOT_AUTHORIZED = "Worker not authorized!"
 
 
-def refusal_of(job: Job, served: list[Endpoint], fields: dict[str, Any]) -> str:
-    """Return why a worker may not report on a job; '' if it may: it holds the job. Raises: Unavailable."""
+def refusal_of(run: Run, served: list[Endpoint], fields: dict[str, Any]) -> str:
+    """Return why a worker may not report on a run; '' if it may: the run is its own. Raises: Unavailable."""
     vouched_by = checked_by(served, fields)
     if vouched_by is None:
         return NOT_AUTHORIZED
     name = name_in(fields)
-    if not pulling.holds(job.slot, name, vouched_by, served[0]):
+    if not pulling.holds(run.slot, name, vouched_by, served[0]):
         return f"Job with job id {fields['job_id']} not found in worker {name}!"
     return ""
 

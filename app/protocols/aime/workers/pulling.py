@@ -15,6 +15,7 @@ from typing import Any
 from app.events.hub import Listener
 from app.extensions import hub, settings, store
 from app.protocols.aime.endpoints.spec import MODEL_PREFIX, Endpoint
+from app.protocols.aime.workers.memory import Run, memory
 from jobs.record import Job
 from jobs.store import queries
 from jobs.store.client_state import WorkerFacts
@@ -229,30 +230,38 @@ class LongPoll:
         self._next_heartbeat = time.monotonic() + settings().leases.heartbeat_s
 
 
-def renew(job: Job) -> float | None:
-    """Renew the lease of a running job.
+def renew(run: Run) -> float | None:
+    """Renew the lease of a run.
 
     Returns:
         None while the job may run; otherwise the seconds since it was ended or exceeded its run limit.
     """
-    slot = job.slot or ""
-    beat = store().heartbeat(slot, _owner_of(slot), {})
-    return beat.overdue_s if beat.job_id == job.job_id else None
+    beat = store().heartbeat(run.slot, _owner_of(run.slot), {})
+    return beat.overdue_s if beat.job_id == run.job_id else None
 
 
-def is_held(job: Job, attempt: int) -> bool:
-    """Return whether the job's slot still works on this attempt, even if the job has finished."""
-    return queries.holds(store(), job.slot or "", job.job_id, attempt)
+def is_held(run: Run) -> bool:
+    """Return whether the slot still works on this attempt, even if the job has finished."""
+    return queries.holds(store(), run.slot, run.job_id, run.attempt)
 
 
 def introduced(name: str, checked_by: str, endpoint: Endpoint, fields: Mapping[str, Any]) -> Worker:
     """Return the worker of a call, and remember how it described itself. Raises: Unavailable."""
     name = name or UNNAMED
-    described = WorkerFacts(store(), base_of(name, checked_by, endpoint.job_type))
+    base = base_of(name, checked_by, endpoint.job_type)
+    known = memory().worker(base)
+    if known is not None:
+        worker = Worker.of(name, checked_by, endpoint, fields, known)
+        if worker.about == known:
+            return worker
+    described = WorkerFacts(store(), base)
     known = described.read()
     worker = Worker.of(name, checked_by, endpoint, fields, known)
     if worker.about != known and (worker.is_known or "version" in fields):
         described.write(worker.about)
+        known = worker.about
+    if known is not None:
+        memory().add_worker(base, known)
     return worker
 
 
@@ -296,9 +305,12 @@ def _start(worker: Worker, binding: Binding) -> Job | None:
     if not binding.job_id:
         return None
     device, run = str(worker.facts["device_name"] or "http"), secrets.token_hex(8)
-    return store().start(
+    job = store().start(
         binding.job_id, binding.attempt, slot=binding.slot, owner=worker.owner, device=device, run=run
     )  # fmt: skip
+    if job is not None:
+        memory().add_run(job)
+    return job
 
 
 def _owner_of(slot: str) -> str:

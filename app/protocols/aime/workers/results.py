@@ -13,9 +13,10 @@ from app.media.decoding import from_base64, off_the_hub
 from app.media.inputs import put, put_file
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.inputs import images
+from app.protocols.aime.workers.memory import Run
 from jobs.errors import ExecutionError
 from jobs.objects.base import ObjectStore
-from jobs.record import Job, Output
+from jobs.record import Output
 
 #: Measurements of a worker that clients receive unchanged.
 MEASURED = ("arrival_time", "finished_time", "pending_duration", "preprocessing_duration")
@@ -30,10 +31,10 @@ _FILE_TYPES = ("image", "audio", "video", "image_list")
 class OutputFiles:
     """The stored files of one attempt."""
 
-    def __init__(self, job: Job, attempt: int, objects: ObjectStore) -> None:
+    def __init__(self, run: Run, objects: ObjectStore) -> None:
         self.outputs: list[Output] = []
         self._objects = objects
-        self._folder = f"outputs/{job.job_id}/{attempt}.{time.time_ns()}"
+        self._folder = f"outputs/{run.job_id}/{run.attempt}.{time.time_ns()}"
 
     def store(self, value: Any) -> int | None:
         """Store a data URI and return its index, or None if the value is not a valid data URI."""
@@ -89,14 +90,13 @@ def _value(name: str, value: Any, max_bytes: int) -> Any:
 
 
 def store_outputs(
-    endpoint: Endpoint, job: Job, attempt: int, fields: Mapping[str, Any], objects: ObjectStore, max_value_bytes: int
+    endpoint: Endpoint, run: Run, fields: Mapping[str, Any], objects: ObjectStore, max_value_bytes: int
 ) -> tuple[list[Output], dict[str, Any]]:
     """Store the files of a result.
 
     Args:
         endpoint: declares the outputs; other fields are ignored.
-        job: the job.
-        attempt: the attempt that computed it.
+        run: the attempt that computed it.
         fields: the result as the worker sent it.
         objects: the object store.
         max_value_bytes: longest value that is no file.
@@ -108,7 +108,7 @@ def store_outputs(
         ExecutionError: an output has too many files, or is a long text in base64 that is no file.
         Unavailable: the object store does not respond.
     """
-    files = OutputFiles(job, attempt, objects)
+    files = OutputFiles(run, objects)
     result: dict[str, Any] = {}
     for name, spec in endpoint.outputs.items():
         value = fields.get(name)

@@ -15,28 +15,25 @@ from werkzeug.exceptions import HTTPException
 
 from app import waiting
 from app.errors import status_of
-from app.extensions import dispatcher, objects, settings, store
+from app.extensions import objects, store
 from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.inputs.media import data_uri
 from app.protocols.aime.workers import pulling, sweeper
-from app.protocols.aime.workers.access import NOT_AUTHORIZED, checked_by, name_in, refusal_of
+from app.protocols.aime.workers.access import NOT_AUTHORIZED, checked_by, name_in
 from app.protocols.aime.workers.bodies import TooMuch, call_of, progress_of, results_of
-from app.protocols.aime.workers.results import store_outputs
+from app.protocols.aime.workers.reports import endpoint_of, progress_reply, store_result, update_progress, warning
 from jobs.errors import (
     ExecutionError,
     FramemillError,
     HostRefused,
     InvalidRequest,
-    JobNotFound,
     OriginRefused,
-    RunTimeout,
     Unauthorized,
     Unavailable,
 )
 from jobs.record import Job
 from jobs.requests.custom import EndpointRequest
-from jobs.states import JobState
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("aime_workers", __name__)
@@ -132,7 +129,7 @@ def job_request() -> Response:
         return jsonify({"cmd": "no_job", **_version()})
     if not job_data:
         return jsonify({"cmd": "no_job", **_version()})
-    return jsonify(_offer(_endpoint_of(jobs[0], served), job_data))
+    return jsonify(_offer(endpoint_of(jobs[0].protocol, served), job_data))
 
 
 def _offer(endpoint: Endpoint, job_data: list[dict[str, Any]]) -> dict[str, Any]:
@@ -156,7 +153,7 @@ def job_progress() -> Response:
         items = progress_of(request)
     except TooMuch as exc:
         logger.warning("a worker's progress is too large", extra={"error": exc.message})
-        return jsonify([{**_progress_response(), "success": False, **_warning(exc.message)}])
+        return jsonify([{**progress_reply(), "success": False, **warning(exc.message)}])
     return jsonify([_update_progress_safely(fields) for fields in items])
 
 
@@ -175,7 +172,7 @@ def job_result() -> tuple[Response, int]:
         return _store_results([exc.fields], f"the result of worker {exc.fields.get('auth', '')}: {exc.message}")
     except InvalidRequest as exc:
         logger.warning("a worker's result cannot be read", extra={"error": exc.message})
-        return jsonify(_warning(exc.message)), 200
+        return jsonify(warning(exc.message)), 200
     except Unavailable as exc:
         return _try_again(exc)
 
@@ -187,7 +184,7 @@ def _store_results(results: list[Any], problem: str = "") -> tuple[Response, int
     for fields in results:
         while True:
             try:
-                response = _store_result(fields, problem) if isinstance(fields, dict) else _warning("not an object")
+                response = store_result(fields, problem) if isinstance(fields, dict) else warning("not an object")
                 break
             except Unavailable as exc:
                 if time.monotonic() > deadline:
@@ -203,85 +200,10 @@ def _try_again(exc: Unavailable) -> tuple[Response, int]:
 def _update_progress_safely(fields: Any) -> dict[str, Any]:
     """Return a response even after an error: a worker whose progress call fails once sends no progress any more."""
     try:
-        return _update_progress(fields if isinstance(fields, dict) else {})
+        return update_progress(fields if isinstance(fields, dict) else {})
     except Exception as exc:
         _log_error(exc, "progress was not stored")
-        return _progress_response()
-
-
-def _update_progress(fields: dict[str, Any]) -> dict[str, Any]:
-    job, attempt, served = _job_of(fields)
-    if job is None:
-        return _progress_response()
-    if refusal := refusal_of(job, served, fields):
-        return {"success": False, "cmd": "warning", "msg": refusal, "error_msg": refusal}
-    value = fields.get("progress")
-    percent = value if isinstance(value, int | float) and 0 <= value < 1e9 else 0
-    step = int(percent)
-    if store().progress(job.job_id, attempt, "computing", min(step, 100), 100, None):
-        endpoint, data = _endpoint_of(job, served), _dict(fields.get("progress_data"))
-        outputs = {name: data[name] for name in endpoint.progress_outputs if data.get(name) is not None}
-        reported = {"progress": percent, "progress_data": outputs}
-        store().keep_worker_progress(job.job_id, reported, endpoint.job_inactivity_timeout)
-        if pulling.renew(job) is None:
-            return _progress_response()
-        store().fail(job.job_id, attempt, code=RunTimeout.code, message=str(RunTimeout()), slot=job.slot or "")
-        return _progress_response(canceled=fields["job_id"])
-    if job.state.is_terminal and pulling.is_held(job, attempt):
-        pulling.renew(job)
-        return _progress_response(canceled=fields["job_id"])
-    return _progress_response()
-
-
-def _progress_response(canceled: str = "") -> dict[str, Any]:
-    return {"success": True, "cmd": "ok", **({"job_id": canceled, "canceled": True} if canceled else {})}
-
-
-def _store_result(fields: dict[str, Any], problem: str) -> dict[str, Any]:
-    job, attempt, served = _job_of(fields)
-    if job is None:
-        return _warning("unknown job")
-    if refusal := refusal_of(job, served, fields):
-        return {"success": False, "error_msg": refusal, **_warning(refusal)}
-    if job.state is not JobState.RUNNING or job.attempt != attempt:
-        store().release(job.job_id, attempt, slot=job.slot or "")  # it was canceled, and the worker has stopped now
-        return _warning(f"the job is {job.state} and takes no result of this run")
-    endpoint, slot = _endpoint_of(job, served), job.slot or ""
-    if fields.get("error") and "error" not in endpoint.outputs:
-        message = str(fields["error"])
-        store().fail(job.job_id, attempt, code=ExecutionError.code, message=message, slot=slot)
-        dispatcher().announce("task-failed", job.job_id, exception=message[:200])
-        return {"cmd": "ok"}
-    try:
-        if problem:
-            raise ExecutionError(problem)
-        outputs, result = store_outputs(endpoint, job, attempt, fields, objects(), settings().web.max_json_bytes)
-    except ExecutionError as exc:
-        store().fail(job.job_id, attempt, code=exc.code, message=exc.message, slot=slot)
-        dispatcher().announce("task-failed", job.job_id, exception=exc.message[:200])
-        return _warning(exc.message)
-    run_s = max(0.0, time.time() - (job.started_at_ms or 0) / 1000)
-    if not store().complete(job.job_id, attempt, slot=slot, run_s=run_s, outputs=outputs, result=result):
-        return _warning("the job takes no result of this run any more")
-    dispatcher().announce("task-succeeded", job.job_id, result=f"{len(outputs)} files", runtime=run_s)
-    return {"cmd": "ok"}
-
-
-def _job_of(fields: dict[str, Any]) -> tuple[Job | None, int, list[Endpoint]]:
-    """Return the job that a worker names with its attempt and endpoints; None if the name is not valid."""
-    job_id, _, attempt = str(fields.get("job_id", "")).partition("#")
-    try:
-        job = store().get(job_id)
-    except JobNotFound:
-        return None, 0, []
-    served = [
-        endpoint
-        for endpoint in endpoints().by_name.values()
-        if endpoint.model == job.request.model and endpoint.job_type
-    ]
-    if not served or not attempt.isdecimal():
-        return None, 0, []
-    return job, int(attempt), served
+        return progress_reply()
 
 
 def _job_data(job: Job) -> dict[str, Any] | None:
@@ -303,10 +225,6 @@ def _served_endpoints(fields: dict[str, Any]) -> list[Endpoint]:
     return endpoints().of_job_type(str(fields.get("job_type")))
 
 
-def _endpoint_of(job: Job, served: list[Endpoint]) -> Endpoint:
-    return next((endpoint for endpoint in served if endpoint.protocol == job.protocol), served[0])
-
-
 def _poll_s(endpoint: Endpoint, fields: dict[str, Any]) -> float:
     requested = fields.get("request_timeout")
     timeout_s = endpoint.request_timeout
@@ -325,10 +243,6 @@ def _log_error(exc: Exception, message: str) -> None:
 
 def _dict(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
-
-
-def _warning(message: str) -> dict[str, Any]:
-    return {"cmd": "warning", "msg": message}
 
 
 def _unknown_job_type(fields: dict[str, Any]) -> str:

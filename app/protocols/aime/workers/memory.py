@@ -1,0 +1,99 @@
+"""What this process remembers of the workers that it serves, which saves reads while they work.
+
+Nothing is decided by it: every script checks the attempt that it is told, and what it refuses is read again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from app import extensions
+from jobs.record import Job
+from jobs.states import JobState
+
+#: Name of the memory among the adapters of the app.
+MEMORY = "aime.memory"
+#: Runs that are remembered; the oldest ones are forgotten first.
+MAX_RUNS = 4096
+#: A worker's description is read again after this long, seconds: another process may have changed it.
+DESCRIPTION_S = 10.0
+#: Descriptions that are remembered.
+MAX_WORKERS = 1024
+
+
+@dataclass(frozen=True)
+class Run:
+    """An attempt of a job that a worker names, and what the job's record says about it."""
+
+    job_id: str
+    attempt: int
+    model: str
+    protocol: str
+    slot: str
+    started_at_ms: int
+    #: Of the job. It is remembered as running, and may have changed since.
+    state: JobState
+    #: Whether the job was in this attempt.
+    is_latest: bool = True
+
+    @classmethod
+    def of(cls, job: Job, attempt: int) -> Run:
+        """Return the attempt of a job with this number."""
+        return cls(
+            job.job_id, attempt, job.request.model, job.protocol, job.slot or "", job.started_at_ms or 0, job.state,
+            job.attempt == attempt,
+        )  # fmt: skip
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this attempt was running."""
+        return self.state is JobState.RUNNING and self.is_latest
+
+
+class Memory:
+    """Runs that this process has handed over, and the descriptions of their workers."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: OrderedDict[tuple[str, int], Run] = OrderedDict()
+        self._workers: OrderedDict[str, tuple[float, Mapping[str, Any]]] = OrderedDict()
+
+    def add_run(self, job: Job) -> None:
+        """Remember a job that a worker has started."""
+        with self._lock:
+            self._runs[job.job_id, job.attempt] = Run.of(job, job.attempt)
+            if len(self._runs) > MAX_RUNS:
+                self._runs.popitem(last=False)
+
+    def run(self, job_id: str, attempt: int) -> Run | None:
+        """Return a run that was remembered, or None."""
+        return self._runs.get((job_id, attempt))
+
+    def drop_run(self, run: Run) -> None:
+        """Forget a run that has ended."""
+        with self._lock:
+            self._runs.pop((run.job_id, run.attempt), None)
+
+    def add_worker(self, base: str, about: Mapping[str, Any]) -> None:
+        """Remember the description of the worker whose first slot has this name."""
+        with self._lock:
+            self._workers[base] = time.monotonic() + DESCRIPTION_S, about
+            self._workers.move_to_end(base)
+            if len(self._workers) > MAX_WORKERS:
+                self._workers.popitem(last=False)
+
+    def worker(self, base: str) -> Mapping[str, Any] | None:
+        """Return the description of a worker, or None if it must be read."""
+        valid_until, about = self._workers.get(base, (0.0, None))
+        return about if time.monotonic() < valid_until else None
+
+
+def memory() -> Memory:
+    """Return the memory of the current app."""
+    found: Memory = extensions.current().adapters[MEMORY]
+    return found
