@@ -125,7 +125,7 @@ def bare_route() -> Iterator[tuple[int, int]]:
     with short_folder() as folder, (folder / "log").open("wb") as log:
         port = ports.next_free("127.0.0.1", 30_000 + os.getpid() % 10_000)
         environment = {**os.environ, "DATA_DIR": str(folder), "PORT": str(port)}
-        command = [BIN / "gunicorn", "bench.bare_route:app"]
+        command = [str(BIN / "gunicorn"), "bench.bare_route:app"]
         process = subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stdout=log, stderr=log)
         try:
             wait_for(lambda: _listens(port), "the bare route")

@@ -10,7 +10,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from jobs.errors import JobNotFound
@@ -60,12 +61,26 @@ class CurrentJobs:
         seen = self._seen.get(job_id)
         if seen is None:
             return self._read(job_id)
-        texts = queries.changing_fields(self._store, job_id)
+        return self._current(seen, *queries.changing_fields(self._store, [job_id]))
+
+    def find(self, job_ids: Sequence[str]) -> list[Job]:
+        """Return those of these jobs that exist, as they are now. Known ones are read in one round trip."""
+        known = [seen for job_id in job_ids if (seen := self._seen.get(job_id))]
+        texts = queries.changing_fields(self._store, [seen.job.job_id for seen in known]) if known else []
+        by_id = {seen.job.job_id: (seen, changing) for seen, changing in zip(known, texts, strict=True)}
+        jobs = []
+        for job_id in job_ids:
+            with suppress(JobNotFound):
+                jobs.append(self._current(*by_id[job_id]) if job_id in by_id else self._read(job_id))
+        return jobs
+
+    def _current(self, seen: _Seen, texts: list[str | None]) -> Job:
+        """Return a job with these texts. Raises: JobNotFound."""
         if texts == seen.texts:
             return seen.job
         job = seen.job.updated(texts)
         if job is None:
-            return self._read(job_id)
+            return self._read(seen.job.job_id)
         self._keep(_Seen(job, texts, seen.chars))
         return job
 

@@ -131,11 +131,18 @@ class HeldRequests:
 
     def all(self) -> list[HeldRequest]:
         """Return the requests that were not delivered, oldest first."""
-        ids = self._store.call(lambda client: client.zrange(keys.HELD_REQUESTS + self.key_id, 0, -1))
-        requests = {request_id: self.find(request_id) for request_id in ids}
-        if expired := [request_id for request_id, request in requests.items() if request is None]:
-            self._store.call(lambda client: client.zrem(keys.HELD_REQUESTS + self.key_id, *expired))
-        return [request for request in requests.values() if request is not None]
+        listed, hash_name = keys.HELD_REQUESTS + self.key_id, self._name("*")
+        wanted = ("#", f"{hash_name}->jobs", f"{hash_name}->seed")
+        rows: list[tuple[str, str | None, str]] = self._store.call(
+            lambda client: client.sort(listed, by="nosort", get=wanted, groups=True)
+        )
+        if expired := [request_id for request_id, job_ids, _ in rows if not job_ids]:
+            self._store.call(lambda client: client.zrem(listed, *expired))
+        return [
+            HeldRequest(self.key_id, request_id, tuple(json.loads(job_ids)), int(seed), is_repeat=True)
+            for request_id, job_ids, seed in rows
+            if job_ids
+        ]
 
     def unlist(self, request: HeldRequest) -> None:
         """Take a request whose jobs are over out of :meth:`all`."""

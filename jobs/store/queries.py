@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -212,9 +212,11 @@ def find(store: JobStore, job_id: str) -> Job | None:
         return None
 
 
-def changing_fields(store: JobStore, job_id: str) -> list[str | None]:
-    """Return the texts of a job's fields that change (:data:`jobs.record.CHANGING`); all None for an unknown job."""
-    return list(store.call(lambda c: c.hmget(keys.JOB + job_id, CHANGING)))
+def changing_fields(store: JobStore, job_ids: Sequence[str]) -> list[list[str | None]]:
+    """Return the texts of the fields that change (:data:`jobs.record.CHANGING`) of jobs; all None for unknown ones."""
+    if len(job_ids) == 1:
+        return [store.call(lambda c: c.hmget(keys.JOB + job_ids[0], CHANGING))]
+    return store.call(lambda c: _pipelined(c, [("hmget", keys.JOB + job_id, *CHANGING) for job_id in job_ids]))
 
 
 def changing_of(record: Mapping[str, str]) -> list[str | None]:

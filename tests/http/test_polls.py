@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from app.extensions import of
+from jobs.callers import NOBODY
+from jobs.store.held_requests import HeldRequest, HeldRequests
 from tests.support.service import Service
 
+_OTHERS = {"cmdstat_info", "cmdstat_exists"}
 PATHS = ("/v1/jobs/{}", "/v1/tasks/{}/status")
 
 
@@ -22,12 +25,15 @@ def service(service: Service) -> Iterator[Service]:
 
 
 def commands(service: Service, call: Callable[[], object]) -> dict[str, int]:
-    """Return the commands that Redis runs during a call, those of scripts included."""
+    """Return the commands that Redis runs during a call, those of scripts included.
+
+    Once a second, each web process asks whether the server has keys; this is left out.
+    """
     before = service.redis.info("commandstats")
     call()
     after = service.redis.info("commandstats")
     counts = {name: one["calls"] - before.get(name, {"calls": 0})["calls"] for name, one in after.items()}
-    return {name.removeprefix("cmdstat_"): count for name, count in counts.items() if count and "info" not in name}
+    return {name.removeprefix("cmdstat_"): count for name, count in counts.items() if count and name not in _OTHERS}
 
 
 def jobs_in_all_states(service: Service) -> dict[str, str]:
@@ -46,6 +52,26 @@ def test_a_poll_of_an_unchanged_job_is_one_small_read(service: Service, path: st
         assert first.status_code == 200
         assert commands(service, lambda: [service.get(address) for _ in range(5)]) == {"hmget": 5}, state  # noqa: B023
         assert service.get(address).data == first.data
+
+
+def test_progress_of_held_requests_is_one_sort_and_one_small_read_of_each_job(service: Service) -> None:
+    auth_key = NOBODY
+    requests = HeldRequests(service.store, auth_key)
+    ids = [[service.submit() for _ in range(2)] for _ in range(3)]
+    for number, job_ids in enumerate(ids):
+        request = HeldRequest(auth_key, f"task({number})", tuple(job_ids), 1, holder="held")
+        assert requests.open(request, f"digest {number}", forced=True, random=False).request == request
+    service.start(step=1)
+    paths = ("/sdapi/v1/progress", "/sdapi/v1/progress?skip_current_image=true")
+    for path in paths:
+        service.json(path)  # asks for previews
+    for path in paths:
+        assert service.json(path)["state"]["sampling_step"] == 1
+        # Within SORT, Redis looks up fields by itself.
+        assert commands(service, lambda: service.json(path)) == {"sort": 1, "hmget": 6}  # noqa: B023
+    task = {"id_task": "task(0)", "live_preview": False}
+    service.post("/internal/progress", json=task)
+    assert commands(service, lambda: service.post("/internal/progress", json=task)) == {"hmget": 3}
 
 
 def test_a_job_that_moves_on_is_read_once_more_when_its_state_changes(service: Service) -> None:

@@ -47,6 +47,8 @@ class TaskState(StrEnum):
 class Automatic1111Executor:
     """See :class:`workers.remote.base.RemoteExecutor`."""
 
+    tells_progress = True
+
     def __init__(self, backend: Backend, namespace: str) -> None:
         self._backend = backend
         self._server = Server(backend, backend.endpoint.removesuffix("/sdapi/v1"))
@@ -80,6 +82,10 @@ class Automatic1111Executor:
         body = a1111_body.body_of(request, inputs, checkpoint, self._task_id)
         self._num_images = request.num_images
         self._post = self._server.post(a1111_body.path_of(request), body)
+
+    def wait(self, seconds: float) -> bool:
+        assert self._post is not None
+        return self._post.wait(seconds)
 
     def poll(self, *, preview: bool = False) -> RemoteProgress:
         assert self._post is not None

@@ -61,6 +61,10 @@ class RemoteExecutor(Protocol):
     Every method raises :class:`BackendAway` if the server cannot be reached or answers with a server error.
     """
 
+    #: Whether :meth:`poll` has more to tell, between two returns of :meth:`wait`, than whether the job is over. It may
+    #: then be called by another thread meanwhile.
+    tells_progress: bool
+
     def health(self) -> str | None:
         """Return None if the back end could take a job now, else the reason. Stops a job of an earlier, lost run."""
 
@@ -76,6 +80,9 @@ class RemoteExecutor(Protocol):
             BackendBusy: it works for another client.
             ExecutionError: it refuses the job.
         """
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until :meth:`poll` may tell the end of the job, at most ``seconds``; return whether it may."""
 
     def poll(self, *, preview: bool = False) -> RemoteProgress:
         """Return the progress of the job.

@@ -29,6 +29,8 @@ _PRIOR = {"steps": "prior_steps", "guidance_scale": "prior_cf_scale", "negative_
 class KandinskyExecutor:
     """See :class:`workers.remote.base.RemoteExecutor`."""
 
+    tells_progress = False
+
     def __init__(self, backend: Backend, namespace: str) -> None:
         self._backend = backend
         # The key is sent without a scheme. The other header skips the page that an ngrok tunnel shows to browsers.
@@ -48,6 +50,10 @@ class KandinskyExecutor:
             raise BackendAway(why)
         path = "/mix2images" if request.kind is Kind.MIX2IMG else "/text2img"
         self._post = self._server.post(path, body_of(request, inputs))
+
+    def wait(self, seconds: float) -> bool:
+        assert self._post is not None
+        return self._post.wait(seconds)
 
     def poll(self, *, preview: bool = False) -> RemoteProgress:
         assert self._post is not None

@@ -7,6 +7,7 @@ has a queue, takes base64, and stops tasks by id. The response of the queue's st
 from __future__ import annotations
 
 import base64
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from workers.remote.base import BackendAway, BackendBusy, RemoteFile, RemoteProg
 from workers.remote.responses import ENDINGS, media_type_of
 from workers.remote.server import Server, detail
 
+#: Pause between two polls: a share of the time since the job was submitted, within these limits, seconds.
+POLL_SHARE, SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.02, 0.4
 #: Fields of a request that change the picture and that the server does not have.
 _UNSUPPORTED = ("variation", "hires", "prior")
 
@@ -25,12 +28,15 @@ _UNSUPPORTED = ("variation", "hires", "prior")
 class LightX2VExecutor:
     """See :class:`workers.remote.base.RemoteExecutor`."""
 
+    tells_progress = False
+
     def __init__(self, backend: Backend, namespace: str) -> None:
         self._server = Server(backend)
         self._backend = backend
         self._namespace = namespace
         self._task_id = ""
         self._queues = False
+        self._submitted_at = self._next_poll_at = 0.0
 
     def health(self) -> str | None:
         status, body = self._server.call("GET", "/v1/service/status")
@@ -58,8 +64,26 @@ class LightX2VExecutor:
         if status != 200 or not body.get("task_id"):
             raise BackendFailed(f"the back end refuses the job ({status}): {detail(body)}")
         self._task_id = str(body["task_id"])
+        self._submitted_at = time.monotonic()
+        self._plan_poll()
+
+    def wait(self, seconds: float) -> bool:
+        time.sleep(max(0.0, min(seconds, self._next_poll_at - time.monotonic())))
+        return time.monotonic() >= self._next_poll_at
 
     def poll(self, *, preview: bool = False) -> RemoteProgress:
+        try:
+            return self._status()
+        finally:
+            self._plan_poll()
+
+    def _plan_poll(self) -> None:
+        """Plan the next poll: the longer the job takes, the rarer, so its end is noticed after a small share of it."""
+        now = time.monotonic()
+        pause_s = POLL_SHARE * (now - self._submitted_at)
+        self._next_poll_at = now + min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, pause_s))
+
+    def _status(self) -> RemoteProgress:
         status, body = self._server.call("GET", f"/v1/tasks/{self._task_id}/status")
         state = body.get("status") if status == 200 else "not_found"
         if state == "completed":

@@ -1,4 +1,4 @@
-"""Run one attempt on a back end: submit, poll, fetch. A job that is stopped here is stopped there."""
+"""Run one attempt on a back end: submit, wait, fetch. A job that is stopped here is stopped there."""
 
 from __future__ import annotations
 
@@ -17,8 +17,17 @@ from jobs.models.backends import Backend
 from jobs.record import Job
 from jobs.requests.generation import GenerationRequest
 from jobs.settings import Settings
-from workers.remote.base import BackendAway, BackendBusy, HandBack, RemoteExecutor, RemoteFile, TaskGone
+from workers.remote.base import (
+    BackendAway,
+    BackendBusy,
+    HandBack,
+    RemoteExecutor,
+    RemoteFile,
+    RemoteProgress,
+    TaskGone,
+)
 from workers.remote.connecting import connect, namespace_of
+from workers.remote.look import Look
 from workers.remote.pictures import draw_preview
 from workers.reporting.reporter import Reporter
 from workers.spool import encoded_files
@@ -29,8 +38,10 @@ ReadInputs = Callable[[GenerationRequest], Mapping[str, bytes]]
 
 logger = logging.getLogger(__name__)
 
-#: Pause between two polls of a job, and longest delay until a stop is noticed, seconds.
-POLL_S, STOP_CHECK_S = 0.4, 0.05
+#: Pause between two looks at the progress of a job, and longest delay until a stop is noticed, seconds.
+LOOK_S, STOP_CHECK_S = 0.4, 0.05
+#: First pause before a busy server is asked again, seconds; each further one is twice as long, up to ``LOOK_S``.
+FIRST_PAUSE_S = 0.02
 #: Most steps that are believed.
 MAX_STEPS = 1_000_000_000
 #: How long a server may still report itself busy after it has finished a job, seconds.
@@ -76,6 +87,8 @@ class _Run:
     def __init__(self, backend: Backend, executor: RemoteExecutor, reporter: Reporter) -> None:
         self._backend, self._executor, self._reporter = backend, executor, reporter
         self._deadline = time.monotonic() + (backend.run_timeout_s or math.inf)
+        #: When the back end was first found away, and not found since; monotonic seconds.
+        self._away_since: float | None = None
 
     def outputs(
         self, request: GenerationRequest, inputs: Mapping[str, bytes], run_id: str, folder: Path
@@ -92,44 +105,73 @@ class _Run:
             raise
 
     def _submit(self, request: GenerationRequest, inputs: Mapping[str, bytes], run_id: str) -> None:
-        deadline = time.monotonic() + BUSY_PATIENCE_S
+        deadline, pause_s = time.monotonic() + BUSY_PATIENCE_S, FIRST_PAUSE_S
         while True:
             try:
                 return self._executor.submit(request, inputs, run_id)
             except BackendAway as exc:
                 if not isinstance(exc, BackendBusy) or time.monotonic() > deadline:
                     raise HandBack(f"{self._backend.name} {exc}", counted=False) from exc
-            self._sleep(POLL_S)
+            self._sleep(pause_s)
+            pause_s = min(2 * pause_s, LOOK_S)
 
     def _watch(self) -> None:
-        """Report progress and previews until the job is done there."""
+        """Wait until the job is done there, and report progress and previews meanwhile."""
+        look: Look | None = None
+        next_look_at = time.monotonic() + LOOK_S
         while True:
-            self._sleep(POLL_S)
-            progress = self._retry(partial(self._executor.poll, preview=self._reporter.preview_due()))
-            if progress.done:
-                return
+            if self._executor.wait(STOP_CHECK_S):
+                progress = self._retry(self._executor.poll)
+                if progress.done:
+                    return
+                self._report(progress)
+            self._reporter.check()
             if time.monotonic() > self._deadline:
                 limit = f"{self._backend.run_timeout_s:g} s"
                 raise RunTooLong(f"{self._backend.name} took longer than {limit}", counted=True)
-            if progress.preview:
-                self._reporter.preview(progress.step or 0, partial(draw_preview, progress.preview))
-            if progress.steps:
-                self._reporter.expect(min(progress.steps, MAX_STEPS))
-            if progress.step:
-                self._reporter.step(min(progress.step, MAX_STEPS))
+            if look is not None and look.is_over:
+                self._note(look)
+                look, next_look_at = None, time.monotonic() + LOOK_S
+            elif look is None and self._executor.tells_progress and time.monotonic() >= next_look_at:
+                look = Look(partial(self._executor.poll, preview=self._reporter.preview_due()))
+
+    def _note(self, look: Look) -> None:
+        """Report what a look has found. Raises: HandBack: the back end has been away for ``lost_after_s``."""
+        try:
+            progress = look.progress()
+        except BackendAway as exc:
+            self._away(exc)
+        else:
+            self._away_since = None
+            self._report(progress)
+
+    def _report(self, progress: RemoteProgress) -> None:
+        if progress.preview:
+            self._reporter.preview(progress.step or 0, partial(draw_preview, progress.preview))
+        if progress.steps:
+            self._reporter.expect(min(progress.steps, MAX_STEPS))
+        if progress.step:
+            self._reporter.step(min(progress.step, MAX_STEPS))
 
     def _retry(self, call: Callable[[], T]) -> T:
         """Repeat ``call`` while the back end is away. Raises: HandBack: it was away for ``lost_after_s``."""
-        deadline = time.monotonic() + self._backend.lost_after_s
         while True:
             try:
-                return call()
+                result = call()
             except BackendAway as exc:
-                if isinstance(exc, TaskGone) or time.monotonic() > deadline:
-                    raise HandBack(f"{self._backend.name} {exc}", counted=True) from exc
-                fields = {"backend": self._backend.name, "error": str(exc)}
-                logger.warning("back end away during a run", extra=fields)
-            self._sleep(POLL_S)
+                self._away(exc)
+            else:
+                self._away_since = None
+                return result
+            self._sleep(LOOK_S)
+
+    def _away(self, exc: BackendAway) -> None:
+        """Note that the back end is away. Raises: HandBack: for ``lost_after_s``, or it has lost the job."""
+        now = time.monotonic()
+        self._away_since = now if self._away_since is None else self._away_since
+        if isinstance(exc, TaskGone) or now > self._away_since + self._backend.lost_after_s:
+            raise HandBack(f"{self._backend.name} {exc}", counted=True) from exc
+        logger.warning("back end away during a run", extra={"backend": self._backend.name, "error": str(exc)})
 
     def _sleep(self, seconds: float) -> None:
         """Sleep. Raises: RunCancelled, RunTimeout: within ``STOP_CHECK_S`` after the job was stopped."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +39,7 @@ class Server:
             "timeout": httpx2.Timeout(backend.timeout_s),
             "trust_env": False,  # a proxy in the environment is not meant for machines of the local network
             "follow_redirects": False,
+            "verify": _tls(),
         }
         self._name, self._timeout_s = backend.name, backend.timeout_s
         self._client = httpx2.Client(**self._options)
@@ -79,12 +82,18 @@ class Server:
     def post(self, path: str, body: Mapping[str, Any]) -> PendingPost:
         """Send a POST whose response is the result."""
         timeout = httpx2.Timeout(self._timeout_s, read=None)
-        transport = httpx2.HTTPTransport(socket_options=KEEP_ALIVE)
+        transport = httpx2.HTTPTransport(socket_options=KEEP_ALIVE, verify=_tls())
         client = httpx2.Client(**{**self._options, "timeout": timeout, "transport": transport})
         return PendingPost(client, path, body, self._name)
 
     def close(self) -> None:
         self._client.close()
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    """Return the TLS settings of all connections. To read the certificates takes longer than many a call."""
+    return httpx2.create_ssl_context(trust_env=False)
 
 
 def secret_of(backend: Backend) -> str:

@@ -11,12 +11,12 @@ from flask import request
 from marshmallow import INCLUDE
 
 from app.access import auth
-from app.extensions import dispatcher, store
+from app.extensions import current_jobs, dispatcher, hub, store
 from app.fields import Flag, Text, TextSchema, Whole, load, query_of
 from app.submit import forecast_of
 from jobs.record import Job
 from jobs.states import JobState
-from jobs.store import previews, queries
+from jobs.store import previews
 from jobs.store.held_requests import HeldRequest, HeldRequests
 
 #: A run that is about to be stopped may continue this long to produce a preview, seconds.
@@ -96,9 +96,16 @@ class OpenRequest:
         job = self.running_job
         if job is None:
             return None
-        previews.ask(store(), job.job_id)
-        preview = previews.newest(store(), job.job_id)
-        return preview.base64 if preview else None
+        hub().shared.get(("preview is wanted", job.job_id), lambda: previews.ask(store(), job.job_id))
+        if job.preview_step is None:
+            return None
+        return current_jobs().body(job, "preview", lambda: _preview_of(job)).decode() or None
+
+
+def _preview_of(job: Job) -> bytes:
+    """Return the newest preview of a job in base64; b'' if the run has just ended."""
+    preview = previews.newest(store(), job.job_id)
+    return preview.base64.encode() if preview else b""
 
 
 def held_requests() -> HeldRequests:
@@ -110,10 +117,9 @@ def open_requests() -> list[OpenRequest]:
     """Return the caller's unfinished requests, oldest first, started ones before waiting ones."""
     requests = held_requests()
     unfinished = []
-    for held_request in requests.all():
-        open_request = _load(held_request)
+    for open_request in _load(requests.all()):
         if open_request.is_over:
-            requests.unlist(held_request)
+            requests.unlist(open_request.held_request)
         else:
             unfinished.append(open_request)
     return sorted(unfinished, key=lambda open_request: not open_request.has_started)
@@ -186,9 +192,10 @@ def skip() -> None:
             return
 
 
-def _load(held_request: HeldRequest) -> OpenRequest:
-    jobs = (queries.find(store(), job_id) for job_id in held_request.job_ids)
-    return OpenRequest(held_request, [job for job in jobs if job is not None])
+def _load(held_requests: list[HeldRequest]) -> list[OpenRequest]:
+    ids = [job_id for held_request in held_requests for job_id in held_request.job_ids]
+    jobs = {job.job_id: job for job in current_jobs().find(ids)} if ids else {}
+    return [OpenRequest(one, [jobs[job_id] for job_id in one.job_ids if job_id in jobs]) for one in held_requests]
 
 
 def _stop(held_request: HeldRequest, job: Job) -> None:
@@ -217,7 +224,7 @@ def task_progress(body: dict[str, Any]) -> dict[str, Any]:
     fields, _ = load(_TASK, body)
     request_id = fields.get("id_task") or ""
     held_request = held_requests().find(request_id)
-    open_request = _load(held_request) if held_request else None
+    open_request = _load([held_request])[0] if held_request else None
     if open_request is None or open_request.is_over or not open_request.jobs:
         return _task(completed=open_request is not None and open_request.is_over)
     if not open_request.has_started:
