@@ -18,7 +18,7 @@ STAMP := $(VENV)/.setup-done
 TOOLS_STAMP := $(VENV)/.tools-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-quick lint bench chaos gpu-check clean
+.PHONY: help setup demo up logs doctor test test-quick lint bench chaos gpu-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,12 @@ demo: $(STAMP) ## start everything, make an image and a video, stop everything
 
 up: $(STAMP) ## start everything; Ctrl-C stops it
 	@$(BIN)/python -m stack up --services $(WEB_SERVERS)
+
+logs: $(STAMP) ## follow the logs of what make up has started
+	@$(BIN)/python -m stack logs
+
+doctor: $(STAMP) ## check settings, models, Redis, store, disks, devices and ports, and say what to do
+	@$(BIN)/python -m framemill doctor
 
 # Each of the processes would compile the modules of all tests again.
 test test-quick: export PYTHONDONTWRITEBYTECODE :=

@@ -102,6 +102,16 @@ def verify(settings: Settings) -> list[str]:
     registry_of(settings)
     callers_of(settings.access.key_entries)
     check_key_names(settings)
+    check_folders(settings)
+    check_connection(settings)
+    notes = [*check_bucket(settings), *disks.warnings(settings)]
+    if settings.devoid.test_mode:  # the .env of a Devoid Generator has it, where it had no effect
+        notes.append("TEST_MODE is set: pictures are drawn, and no model of this server runs")
+    return notes
+
+
+def check_folders(settings: Settings) -> None:
+    """Check that this host can write to its folders. Raises: BadSetting."""
     _check_writable("SPOOL_DIR" if settings.spool.dir else "DATA_DIR", settings.spool_disk)
     if not settings.s3.bucket:
         _check_writable("DATA_DIR", settings.paths.objects_dir)
@@ -109,14 +119,9 @@ def verify(settings: Settings) -> list[str]:
         _check_writable("DATA_DIR", settings.redis_socket.parent)
     if settings.devoid.save_images_locally and settings.devoid.images_path:
         _check_writable("IMAGES_PATH", settings.devoid.images_path)
-    check_connection(settings)
-    notes = [*_check_bucket(settings), *disks.warnings(settings)]
-    if settings.devoid.test_mode:  # the .env of a Devoid Generator has it, where it had no effect
-        notes.append("TEST_MODE is set: pictures are drawn, and no model of this server runs")
-    return notes
 
 
-def _check_bucket(settings: Settings) -> list[str]:
+def check_bucket(settings: Settings) -> list[str]:
     """Store a file in the bucket and remove it. Raises: BadSetting: only a change of the settings will help."""
     if not settings.s3.bucket:
         return []

@@ -1,4 +1,4 @@
-"""``python -m stack``: commands ``up``, ``demo`` and ``redis``."""
+"""``python -m stack``: commands ``up``, ``demo``, ``doctor``, ``logs`` and ``redis``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import sys
 
 import click
 
+from stack.checks import doctor
 from stack.demo import demo
 from stack.embedded_redis.server import redis
+from stack.logs.follow import logs
 from stack.up import up
 
 
@@ -16,7 +18,7 @@ def stack() -> None:
     """Run a complete Framemill on this machine."""
 
 
-for _command in (up, demo, redis):
+for _command in (up, demo, doctor, logs, redis):
     stack.add_command(_command)
 
 

@@ -18,16 +18,16 @@ from pathlib import Path
 import click
 
 import framemill
-from framemill.cli.output import duration
-from framemill.cli.progress import ProgressBar
+from framemill.cli.display.output import duration
+from framemill.cli.display.progress import ProgressBar
 from framemill.errors import ClientError
 from jobs.errors import BadSetting
 from jobs.settings import PROJECT_ROOT, Settings
 from stack import check, ports
+from stack.checks import FLOWER_HOST
 from stack.parent import terminate_with_parent
 from stack.process import kill_group
 from stack.readiness import local_url, readiness
-from stack.up import FLOWER_HOST
 
 OUTPUT_DIR = PROJECT_ROOT / "outputs" / "demo"
 #: Maximum time for the start, in seconds. The first start imports torch in two workers, slowly on a slow disk.
@@ -78,7 +78,7 @@ def demo() -> int:
             url = local_url(settings.web.host, port)
             _await_ready(stack, url)
             print(f"started in {duration(time.monotonic() - started)}: {url}", flush=True)
-            _make(url)
+            files = _make(url)
             print("stopping", flush=True)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
@@ -88,6 +88,7 @@ def demo() -> int:
         _show_logs(logs, exc.logs if isinstance(exc, DemoFailed) else ("web", "gpu0", "io"))
         return 1
     print(f"demo complete in {duration(time.monotonic() - started)}")
+    _say_what_is_next(files, local_url(settings.web.host, settings.web.port))
     return 0
 
 
@@ -144,7 +145,9 @@ def _await_ready(stack: subprocess.Popen[bytes], url: str) -> None:
         time.sleep(0.2)
 
 
-def _make(url: str) -> None:
+def _make(url: str) -> list[Path]:
+    """Make an image and a video, check them, and return the files."""
+    files = []
     OUTPUT_DIR.mkdir(parents=True, exist_ok=True)
     with framemill.Client(url, api_key=os.environ.get("FRAMEMILL_API_KEY")) as client:
         submitted = [client.submit(model=job.model, kind=job.kind, prompt=job.prompt) for job in JOBS]
@@ -160,9 +163,19 @@ def _make(url: str) -> None:
                 if extension is None:
                     raise DemoFailed(f"the output of {demo_job.kind} is {output.media_type}", "io")
                 path = client.result(job.id, OUTPUT_DIR / f"{demo_job.kind}-seed{seed}{extension}", output.index)
+                files.append(path)
                 print(f"  {path}: {check.summary_of(path)}, in {took}", flush=True)
             if not job.outputs:
                 raise DemoFailed(f"{demo_job.kind} succeeded without an output", "io", "gpu0")
+    return files
+
+
+def _say_what_is_next(files: list[Path], url: str) -> None:
+    print("\nWhat to open next:")
+    for path in files:
+        print(f"  {path}")
+    print(f"  {url}  after 'make up', which keeps the server running\n"
+          '  framemill submit "a green square" -o square.png  in another terminal, with .venv/bin on PATH')  # fmt: skip
 
 
 def _show_logs(folder: Path, names: tuple[str, ...]) -> None:

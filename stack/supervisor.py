@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
-from stack.output import Terminal
+from stack.logs.output import Terminal
 from stack.process import GroupProcess
 from stack.procfile import Program
 
@@ -115,7 +115,7 @@ class Supervisor:
         for name, status in statuses.items():
             if status is not None:
                 how = f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
-                self._output.say(f"{name} ended by itself ({how}); stopping the rest")
+                self._output.ended(name, how)
                 self._begin_stop(1)
                 return
 

@@ -16,20 +16,21 @@ from pathlib import Path
 
 import click
 
+from framemill.cli.display.findings import PROBLEM, line
 from jobs.errors import BadSetting
 from jobs.models.backends import read_backends
 from jobs.settings import PROJECT_ROOT, Settings
-from jobs.startup import check_open_address, check_weights, verify
-from stack import devices, ports
+from jobs.startup import check_open_address
+from stack import devices
+from stack.checks import findings
 from stack.embedded_redis.binary import RedisStartError
 from stack.embedded_redis.server import EmbeddedRedis
-from stack.output import LogFolder, Terminal
+from stack.logs.output import LogFolder, Terminal
 from stack.procfile import Program, programs
 from stack.readiness import local_url, readiness
+from stack.summary import summary
 from stack.supervisor import Supervisor
 
-#: Address that the Procfile binds Flower to.
-FLOWER_HOST = "127.0.0.1"
 #: Interval at which a stack that is not ready says what it waits for, in seconds.
 NOT_READY_NOTE_S = 15.0
 
@@ -48,8 +49,9 @@ class CannotStart(Exception):
 @click.option(
     "--log-dir",
     type=click.Path(path_type=Path),
-    help="Write NAME.log files to this folder, instead of writing to the terminal.",
+    help="Folder of the log files NAME.log. Default: DATA_DIR/logs.",
 )
+@click.option("-v", "--verbose", is_flag=True, help="Write all lines to the terminal, instead of to log files.")
 @click.option(
     "--services",
     type=int,
@@ -59,18 +61,19 @@ class CannotStart(Exception):
     help="Start N web servers on consecutive ports, each for one GPU. A single one uses all GPUs.",
 )
 @click.option("--start-port", type=int, metavar="PORT", help="Port of the first web server. Default: PORT.")
-def up(procfile: Path, log_dir: Path | None, services: int, start_port: int | None) -> int:
-    """Start Redis, web server, workers and Flower; Ctrl-C stops them."""
+def up(procfile: Path, log_dir: Path | None, verbose: bool, services: int, start_port: int | None) -> int:
+    """Check this machine, then start Redis, web server, workers and Flower; Ctrl-C stops them.
+
+    Exit codes: 0 stopped by Ctrl-C or SIGTERM, 1 a process ended by itself, 2 something was wrong at the start.
+    """
     # Until the supervisor takes over, SIGTERM ends the start like Ctrl-C.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         settings = Settings.from_env()
         if start_port is not None:
             settings = settings.replace(port=start_port)
-        for note in verify(settings):
-            print(f"note: {note}", flush=True)
-        check_weights(settings)
-        return _run(settings, procfile, log_dir, services)
+        folder = None if verbose else log_dir or settings.paths.data_dir / "logs"
+        return _run(settings, procfile, folder, services)
     except KeyboardInterrupt:
         return 0
     except (CannotStart, BadSetting, RedisStartError, OSError) as exc:
@@ -84,6 +87,8 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str
         **environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
+        # Warnings of libraries about their own code say nothing that an operator could change.
+        "PYTHONWARNINGS": environ.get("PYTHONWARNINGS", "ignore"),
         "PORT": str(settings.web.port),
         "FLOWER_PORT": str(settings.web.flower_port),
     }
@@ -131,10 +136,12 @@ def planned(settings: Settings, procfile: str, services: int, gpus: int) -> list
 
 def _run(settings: Settings, procfile: Path, log_dir: Path | None, services: int) -> int:
     companions = {}
+    started = time.monotonic()
     with contextlib.ExitStack() as stack:
+        # Checked first: a second stack would find the ports taken, which is not what is wrong.
         stack.enter_context(only_one(settings.paths.data_dir))
         plan = planned(settings, procfile.read_text(encoding="utf-8"), services, devices.cuda_devices(os.environ))
-        _check_ports(settings, services)
+        _check(settings, services)
         if settings.embedded_redis:
             # Leaving the block stops Redis, after all processes that write to it.
             server = stack.enter_context(EmbeddedRedis(settings, reuse=True))
@@ -144,44 +151,36 @@ def _run(settings: Settings, procfile: Path, log_dir: Path | None, services: int
                 companions["redis"] = server.exit_status
         check_open_address(settings)
         names = [program.name for program in plan]
+        print(f"starting {', '.join((*companions, *names))}", flush=True)
         output = LogFolder(log_dir, names) if log_dir else Terminal(names)
         supervisor = Supervisor(output, companions)
-        return supervisor.run(
-            plan,
-            environment(settings, os.environ),
-            PROJECT_ROOT,
-            on_started=lambda: _announce(supervisor, output, settings, plan, services),
-        )
+        urls = [local_url(settings.web.host, settings.web.port + number) for number in range(services)]
+
+        def announce() -> None:
+            if _await_ready(supervisor, output, urls):
+                took_s = time.monotonic() - started
+                output.say(summary(settings, urls, has_flower="flower" in names, logs=log_dir, took_s=took_s))
+
+        return supervisor.run(plan, environment(settings, os.environ), PROJECT_ROOT, on_started=announce)
 
 
-def _check_ports(settings: Settings, services: int) -> None:
-    """Raises: CannotStart: a port cannot be used."""
-    required = [
-        ports.Required(
-            "PORT" if not number else f"PORT+{number}", settings.web.host, settings.web.port + number, "the web server"
-        )
-        for number in range(services)
-    ]
-    required.append(ports.Required("FLOWER_PORT", FLOWER_HOST, settings.web.flower_port, "Flower"))
-    if problems := ports.problems(required):
-        raise CannotStart("\n  ".join(problems))
+def _check(settings: Settings, services: int) -> None:
+    """Print what is found on this machine. Raises: CannotStart: something is wrong."""
+    for finding in findings(settings, services):
+        if finding.state == PROBLEM:
+            raise CannotStart(f"{finding.text}{f'; {finding.remedy}' if finding.remedy else ''}")
+        print(line(finding), flush=True)
 
 
-def _announce(supervisor: Supervisor, output: Terminal, settings: Settings, plan: list[Program], services: int) -> None:
-    """Wait until the servers are ready, then print the addresses. Runs in a thread."""
-    urls = [local_url(settings.web.host, settings.web.port + number) for number in range(services)]
-    url, noted = urls[0], time.monotonic()
+def _await_ready(supervisor: Supervisor, output: Terminal, urls: list[str]) -> bool:
+    """Wait until the servers are ready; say what they wait for. Returns False if the stack stops before."""
+    noted = time.monotonic()
     while not supervisor.stopping:
         why = next(filter(None, map(readiness, urls)), None)
         if why is None:
-            output.say(f"Framemill is ready. API {url}/v1  docs {url}/docs")
-            for number, further in enumerate(urls[1:], 1):
-                output.say(f"gpu{number} alone: API {further}/v1")
-            if any(program.name == "flower" for program in plan):
-                output.say(f"Flower {local_url(FLOWER_HOST, settings.web.flower_port)}")
-            output.say("Ctrl-C stops everything")
-            return
+            return True
         if time.monotonic() - noted > NOT_READY_NOTE_S:
             noted = time.monotonic()
             output.say(f"not ready yet: {why}")
         time.sleep(0.2)
+    return False

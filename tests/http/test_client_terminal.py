@@ -20,8 +20,8 @@ import pytest
 import framemill
 from framemill.cli import main
 from framemill.cli.app import framemill as framemill_command
-from framemill.cli.output import duration
-from framemill.cli.progress import ProgressBar
+from framemill.cli.display.output import duration
+from framemill.cli.display.progress import ProgressBar
 from framemill.records import Job
 from framemill.transport import polling, wire
 from tests.support.fake_server import PNG, FakeServer, refusal, serving
@@ -189,7 +189,7 @@ def test_exit_codes(server: FakeServer, capsys: pytest.CaptureFixture[str], tmp_
     assert main([*base, "submit", "--wait"]) == 5
     assert main([*base, "submit", "--image", str(tmp_path / "missing.png")]) == 1
     assert main([*base, "submit", "--steps", "1000"]) == 3
-    assert "  steps: must be 1 to 100" in capsys.readouterr().err
+    assert capsys.readouterr().err.splitlines()[-1] == "framemill: steps: must be 1 to 100"
     assert main([*base, "status", "unknown"]) == 3
     server.first = [refusal(503, "unavailable", {"Retry-After": "5"})]
     assert main([*base, "models"]) == 4
@@ -197,14 +197,17 @@ def test_exit_codes(server: FakeServer, capsys: pytest.CaptureFixture[str], tmp_
     assert main(["--url", "nonsense", "models"]) == 2
     capsys.readouterr()
     assert main(["submit", "--kind", "poem"]) == 2
-    assert "Invalid value for '--kind'" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert err.startswith("framemill: Invalid value for '--kind'")
+    assert err.endswith("; see 'framemill submit --help'\n")
+    assert err.count("\n") == 1
     assert main([]) == 2
 
 
 def test_tables_and_json(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
     base = ["--url", server.url]
     for words, expected in (
-        (["list", "--limit", "1"], r"id  state .*\na1  queued  50 %"),
+        (["list", "--limit", "1"], r"id  state +model .*\na1  queued #2 .* ago"),
         (["models"], r"demo-image  text2img  +Shapes\."),
         (["service"], r"queue +2 queued\nversion +0\.2\.0\ndelivery +here\n\nno slots"),
         (["queue"], r"^queue +2 queued\n$"),
@@ -248,16 +251,34 @@ def test_ctrl_c_while_waiting_cancels_the_job(server: FakeServer) -> None:
     assert "job a1 was cancelled on the server" in err
 
 
-def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
-    def names(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-        yield path
-        for name, inner in getattr(command, "commands", {}).items():
+def names(command: click.Command, path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+    """Yield the words that call each command."""
+    yield path
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
             yield from names(inner, (*path, name))
 
+
+def command_of(path: tuple[str, ...]) -> click.Command:
+    command: click.Command = framemill_command
+    for name in path:
+        assert isinstance(command, click.Group)
+        inner = command.get_command(click.Context(command), name)
+        assert inner is not None
+        command = inner
+    return command
+
+
+def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     for path in names(framemill_command, ()):
-        if path != ("up",):
+        if path not in (("up",), ("logs",)):
             assert main([*path, "--help"]) == 0
             assert f"Usage: {' '.join(('framemill', *path))} " in capsys.readouterr().out
+            if path:
+                assert "--json" in {option for one in command_of(path).params for option in one.opts}
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
@@ -292,4 +313,4 @@ def test_runs_as_a_module(server: FakeServer) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "framemill", "--help"], capture_output=True, text=True, timeout=30, check=True
     )
-    assert "exit codes:" in done.stdout
+    assert "Exit codes:" in done.stdout

@@ -126,7 +126,7 @@ def test_from_the_first_key_to_the_last(
     keyless = site.command("models")
     assert (keyless.code, keyless.err) == (
         3,
-        "framemill: the server needs an API key: set FRAMEMILL_API_KEY or give --api-key\n",
+        "framemill: the server needs an API key: run 'framemill login', or set FRAMEMILL_API_KEY\n",
     )
     assert site.service.get("/v1/models").headers["WWW-Authenticate"] == "Bearer"
     assert site.service.get("/healthz").status_code == 200

@@ -40,7 +40,7 @@ def loaded(code: str, models_file: Path, **environment: str) -> set[str]:
     return set(done.stdout.split())
 
 
-CLIENT = "import framemill, framemill.cli, framemill.cli.progress, framemill.inspection"
+CLIENT = "import framemill, framemill.cli, framemill.cli.display.progress, framemill.inspection"
 
 
 @pytest.mark.parametrize("code", [PARENT, CLIENT], ids=["parent", "client"])

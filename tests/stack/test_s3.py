@@ -16,7 +16,7 @@ import requests
 from PIL import Image
 
 import framemill
-from framemill.cli.progress import ProgressBar
+from framemill.cli.display.progress import ProgressBar
 from tests.support import drawn_models
 from tests.support.harness import Stack, wait_for
 from tests.support.s3_server import LINK_TTL_S, S3Server

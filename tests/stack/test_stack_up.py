@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -59,6 +60,10 @@ class Up:
     @property
     def log(self) -> str:
         return self._log.read_text(errors="replace")
+
+    def log_of(self, name: str) -> str:
+        """Return what a process has written."""
+        return (self.settings.paths.data_dir / "logs" / f"{name}.log").read_text(errors="replace")
 
     def second(self) -> tuple[int, str]:
         """Return exit code and output of another start in the same environment."""
@@ -143,8 +148,14 @@ def up(short_folder: Path, drawn_models_file: Path) -> Iterator[Callable[..., Up
 def test_jobs_outlive_a_stop_and_each_device_is_a_slot(up: Callable[..., Up]) -> None:
     first = up(DRAIN_GRACE_S="0")
     first.await_ready("gpu0")
-    assert f"API http://{HOST}:{first.port}/v1  docs http://{HOST}:{first.port}/docs" in first.log
-    assert f"Flower http://{HOST}:{first.flower_port}" in first.log
+    url = f"http://{HOST}:{first.port}"
+    summary = dict(line.split(maxsplit=1) for line in first.log.splitlines() if line.startswith("  "))
+    assert [summary[name] for name in ("console", "API", "docs")] == [url, f"{url}/v1", f"{url}/docs"]
+    assert summary["Flower"] == f"http://{HOST}:{first.flower_port}"
+    assert {"tiny-image", "tiny-video"} <= set(summary["models"].split(", "))
+    assert summary["slots"].startswith("gpu0 (cpu")
+    found = [line.split()[1] for line in first.log.splitlines() if line.startswith("✓ ")]
+    assert found == ["settings", "models", "keys", "disk", "redis", "store", "devices", "ports"]
     assert requests.get(f"http://{HOST}:{first.flower_port}/", timeout=10).status_code == 200
     # So that no process is missed when all must have ended.
     commands = " ".join(first.living().values())
@@ -155,7 +166,10 @@ def test_jobs_outlive_a_stop_and_each_device_is_a_slot(up: Callable[..., Up]) ->
     first.process.terminate()
     assert first.ended() < STOP_LIMIT_S
     assert first.process.returncode == 0, first.log
-    assert f"job handed back job_id={job_id}" in first.log
+    assert f"job handed back job_id={job_id}" in first.log_of("gpu0")
+    for name in ("web", "gpu0", "io", "flower"):
+        for line in first.log_of(name).splitlines():
+            assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", line), (name, line)
 
     second = up(CUDA_VISIBLE_DEVICES="0,1")
     second.await_ready("gpu0", "gpu1")
@@ -172,7 +186,7 @@ def test_jobs_outlive_a_stop_and_each_device_is_a_slot(up: Callable[..., Up]) ->
     assert second.ended() < STOP_LIMIT_S
     assert second.process.returncode == 0, second.log
     # The running job had the whole DRAIN_GRACE_S, and still nothing had to be killed.
-    assert f"job handed back job_id={endless}" in second.log
+    assert f"job handed back job_id={endless}" in second.log_of(view["slot"])
     assert "did not stop in time" not in second.log, second.log[-3000:]
 
 
@@ -184,7 +198,7 @@ def test_a_lost_worker_ends_all_of_it(up: Callable[..., Up]) -> None:
     os.kill(worker, signal.SIGKILL)
     assert run.ended() < STOP_LIMIT_S
     assert run.process.returncode == 1
-    assert "gpu0 ended by itself (killed by SIGKILL); stopping the rest" in run.log
+    assert "gpu0 ended by itself (killed by SIGKILL); stopping the rest\nits last lines:\n" in run.log
 
 
 def test_a_taken_port_is_named_with_the_process_that_has_it(up: Callable[..., Up]) -> None:
@@ -210,7 +224,7 @@ def test_several_services_have_a_slot_each(short_folder: Path) -> None:
         run.port = port
         run.await_ready("gpu0", "gpu1")
         urls = [f"http://{HOST}:{port + number}" for number in range(2)]
-        assert f"gpu1 alone: API {urls[1]}/v1" in run.log
+        assert re.search(rf"^  gpu1 +{urls[1]}/v1, for this GPU alone$", run.log, re.MULTILINE)
         for number, url in enumerate(urls):
             answer = requests.post(f"{url}/v1/tasks/", json={"prompt": "x", "infer_steps": ENDLESS_STEPS}, timeout=30)
             assert answer.status_code == 200, answer.text

@@ -15,6 +15,8 @@ import psutil
 import pytest
 
 from jobs.settings import PROJECT_ROOT
+from stack.logs import follow
+from stack.logs.lines import Tidy
 from stack.procfile import programs
 from tests.support.harness import wait_for
 
@@ -22,7 +24,7 @@ CODE = """
 import os, sys
 from pathlib import Path
 from stack import supervisor
-from stack.output import LogFolder, Terminal
+from stack.logs.output import LogFolder, Terminal
 from stack.procfile import programs
 
 procfile, kill_after_s, log_folder = sys.argv[1:]
@@ -170,8 +172,57 @@ def test_output_goes_to_log_files(supervise: Callable[..., Run], tmp_path: Path)
     run.await_line("started")
     run.process.terminate()
     run.await_end()
-    assert log.read_text() == "out\n"
-    assert {line[9:] for line in run.log.splitlines()} == {"system | started", "system | stopping"}
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d +out\n", log.read_text())
+    assert run.log.splitlines() == ["started", "stopping"]
+
+
+def test_the_terminal_shows_errors_and_the_last_lines_of_what_ended(
+    supervise: Callable[..., Run], tmp_path: Path
+) -> None:
+    folder = tmp_path / "logs"
+    script = "echo '12:00:00.000 ERROR   jobs it broke job=1'; echo '12:00:01.000 INFO    jobs one more'; exit 3"
+    for _ in range(2):
+        run = supervise(a=script, log_folder=str(folder))
+        run.await_end()
+    assert re.search(r"^[\d:]+ a +\| ERROR +jobs it broke job=1$", run.log, re.MULTILINE), run.log
+    tail = run.log.partition("its last lines:\n")[2].splitlines()
+    assert [line.split(maxsplit=2)[2] for line in tail] == ["ERROR   jobs it broke job=1", "INFO    jobs one more"]
+    assert sorted(path.name for path in folder.iterdir()) == ["a.log", "a.log.1"]
+
+
+def test_lines_of_all_processes_get_one_form() -> None:
+    tidy = Tidy("flower", now=lambda: 0.0)
+    today = time.strftime("%Y-%m-%d", time.localtime(0))
+    given = [
+        "[2026-11-30 01:11:54 +0000] [11740] [INFO] Starting gunicorn 27.0.1",
+        "[W 261130 01:11:53 inspector:98] Inspect method stats failed",
+        "01:11:54.178 INFO    workers.parent.lease slot taken slot=gpu0",
+        "", "Traceback (most recent call last):", "  File x", "ValueError: y", "01:11:55.000 ERROR   jobs z",
+    ]  # fmt: skip
+    assert [tidy.line(line) for line in given] == [
+        "2026-11-30 01:11:54.000 INFO    gunicorn Starting gunicorn 27.0.1",
+        f"{today} 01:11:53.000 WARNING flower Inspect method stats failed",
+        f"{today} 01:11:54.178 INFO    workers.parent.lease slot taken slot=gpu0",
+        None, "Traceback (most recent call last):", "  File x", "ValueError: y", f"{today} 01:11:55.000 ERROR   jobs z",
+    ]  # fmt: skip
+    assert tidy.level == "ERROR"
+
+
+def test_logs_are_shown_in_order_and_followed(tmp_path: Path) -> None:
+    web, gpu = tmp_path / "web.log", tmp_path / "gpu0.log"
+    web.write_text("2026-01-01 10:00:00.000 INFO    a\n2026-01-01 10:00:02.000 INFO    c\n")
+    gpu.write_text("2026-01-01 10:00:01.000 INFO    b\nTraceback\n")
+    files = follow.files_of(tmp_path, [])
+    shown = follow.lines_of(files, 10, follows=True)
+    assert [next(shown)[1][-1] for _ in range(4)] == ["a", "b", "k", "c"]
+    with web.open("a") as file:
+        file.write("2026-01-01 10:00:03.000 INFO    d\nhalf")
+    assert next(shown) == ("web", "2026-01-01 10:00:03.000 INFO    d")
+    web.replace(tmp_path / "web.log.1")
+    web.write_text("e\n")
+    assert next(shown) == ("web", "e")
+    with pytest.raises(OSError, match="there are: gpu0, web"):
+        follow.files_of(tmp_path, ["io"])
 
 
 def test_entries_are_repeated_for_devices_services_and_back_ends() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from app.fields import load
 from app.protocols.native.schemas import SUBMIT
-from framemill.cli.submit import job_fields, submit
+from framemill.cli.commands.jobs.submit import submit
+from framemill.cli.commands.jobs.submit_options import job_fields
 from jobs.errors import InvalidRequest
 from jobs.models.registry import ModelRegistry
 from jobs.requests.generation import MAX_SEED, GenerationRequest

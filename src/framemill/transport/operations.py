@@ -33,6 +33,10 @@ class Operations(Connection):
                 raise
             return None
 
+    def thumbnail(self, job_id: str, index: int = 0) -> bytes:
+        """Return the thumbnail of an output. ApiError 404: it has none."""
+        return self._send(routes.job("GET", job_id, "/thumbnail", index=index), httpx2.Response.read)
+
     def cancel(self, job_id: str) -> Cancellation:
         """Cancel one job. ``cancelled`` of the result is False if the job had already finished."""
         return self._json(routes.cancel(job_id), Cancellation.from_dict)
@@ -161,6 +165,10 @@ class AsyncOperations(AsyncConnection):
             if error.code != "no_preview":
                 raise
             return None
+
+    async def thumbnail(self, job_id: str, index: int = 0) -> bytes:
+        """Return the thumbnail of an output. ApiError 404: it has none."""
+        return await self._send(routes.job("GET", job_id, "/thumbnail", index=index), httpx2.Response.aread)
 
     async def cancel(self, job_id: str) -> Cancellation:
         """Cancel one job. ``cancelled`` of the result is False if the job had already finished."""

@@ -56,7 +56,7 @@ def options(base_url: str, api_key: str | None, timeout_s: float) -> dict[str, A
         "headers": headers,
         "timeout": timeout_s,
         # A proxy from the environment cannot reach a server on this machine's loopback interface.
-        "trust_env": not _is_loopback(url.host),
+        "trust_env": not is_loopback(url.host),
     }
 
 
@@ -114,7 +114,8 @@ def bad_answer(response: httpx2.Response) -> ApiError:
     return ApiError("bad_answer", f"{response.url} did not answer like a Framemill server", response.status_code)
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Return whether a host of an address is this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,23 +1,23 @@
-"""``framemill submit``: submit a job and, if requested, wait for its result."""
+"""Options of ``framemill submit``: the fields of a job."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 import click
 
-from framemill.cli.jobs import links, save_outputs
-from framemill.cli.options import CLASSES, FILE_OR_LINK, KINDS, RETENTION, Size, Weighted, options, webhook_options
-from framemill.cli.output import duration, note
-from framemill.cli.session import Session, pass_session
-from framemill.cli.watch import wait
-from framemill.transport import files
+from framemill.cli.context.arguments import complete_model
+from framemill.cli.context.options import CLASSES, FILE_OR_LINK, KINDS, RETENTION, Size, Weighted, webhook_options
 
 #: What to generate.
 REQUEST_OPTIONS = (
-    click.option("--model", metavar="NAME", help="Default: the first model that supports the kind."),
+    click.option(
+        "--model",
+        metavar="NAME",
+        shell_complete=complete_model,
+        help="Default: the first model that supports the kind.",
+    ),
     click.option("--kind", type=click.Choice(KINDS), help="Default: determined by the other options."),
     click.option("--prompt", metavar="TEXT"),
     click.option("--negative-prompt", metavar="TEXT"),
@@ -31,7 +31,7 @@ REQUEST_OPTIONS = (
     click.option("--frames", type=int, metavar="N", help="Number of frames of a video."),
     click.option("--fps", type=float, metavar="X", help="Frames per second."),
     click.option("--num-images", type=int, metavar="N", help="Number of images. Image i has the seed + i."),
-    click.option("--scheduler", metavar="NAME", help="For example 'DPM++ 2M Karras'; see `framemill --json models`."),
+    click.option("--scheduler", metavar="NAME", help="For example 'DPM++ 2M Karras'; see `framemill models --json`."),
     click.option(
         "--lora",
         "loras",
@@ -177,18 +177,6 @@ JOB_OPTIONS = (
     ),
 )
 
-#: What the command does after the submission.
-WAIT_OPTIONS = (
-    click.option("--wait", "until_done", is_flag=True, help="Wait for the result. Ctrl-C cancels the job."),
-    click.option(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="Wait, and save the result there (- is standard output). Its suffix chooses the format.",
-    ),
-    click.option("--preview", metavar="FILE", help="Wait, and keep the newest preview in this file."),
-)
-
 
 class SubmitCommand(click.Command):
     """Joins ``--mix-text`` and ``--mix-image`` to one list ``mix``, in the order of the command line."""
@@ -213,28 +201,3 @@ def job_fields(values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             fields[name] = list(value) if isinstance(value, tuple) else value
     return fields
-
-
-@click.command(cls=SubmitCommand, short_help="Submit a job.")
-@options(*REQUEST_OPTIONS, *IMAGE_OPTIONS, *PASS_OPTIONS, *OUTPUT_OPTIONS, *JOB_OPTIONS, *WAIT_OPTIONS)
-@pass_session
-def submit(session: Session, /, until_done: bool, output: str | None, preview: str | None, **fields: Any) -> None:
-    """Submit a job and print its id.
-
-    With --wait, -o or --preview, the command waits until the job has finished, and shows its progress.
-    """
-    client = session.client
-    started = time.monotonic()
-    files.check_name(output, fields["output_format"])
-    job = client.submit(**files.with_format(job_fields(fields), output), preview=True if preview else None)
-    for warning in job.warnings:
-        note(f"note: {warning}")
-    if not (until_done or output or preview):
-        session.print(job.raw, job.id)
-        return
-    job = wait(client, job.id, preview, f"job {job.id}, seed {job.request.get('seed', 'unknown')}")
-    note(f"done in {duration(time.monotonic() - started)}")
-    if output:
-        save_outputs(client, job, output)
-    if output != "-":
-        session.print(job.raw, "" if output else links(client, job))

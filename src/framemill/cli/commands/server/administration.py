@@ -6,16 +6,16 @@ from collections.abc import Sequence
 
 import click
 
-from framemill.cli.jobs import job_id_argument
-from framemill.cli.output import note, table
-from framemill.cli.service import paused_text
-from framemill.cli.session import Session, pass_session
+from framemill.cli.commands.server.service import paused_text
+from framemill.cli.context.arguments import job_id as job_id_argument
+from framemill.cli.context.session import Session, pass_session
+from framemill.cli.display.tables import Column, table
 
 slot_name = click.argument("slot", metavar="[SLOT]", required=False)
 
 
-@click.command(short_help="Move a waiting job to the front of the queue (admin).")
-@job_id_argument
+@click.command()
+@job_id_argument()
 @pass_session
 def front(session: Session, job_id: str) -> None:
     """Move the waiting job ID to the front of the queue. Needs an admin key."""
@@ -24,7 +24,7 @@ def front(session: Session, job_id: str) -> None:
     session.print(job.raw, f"{job.id}: {place}")
 
 
-@click.command(short_help="Start no more jobs; running ones continue (admin).")
+@click.command()
 @slot_name
 @pass_session
 def pause(session: Session, slot: str | None) -> None:
@@ -32,7 +32,7 @@ def pause(session: Session, slot: str | None) -> None:
     _print(session, session.client.pause(slot))
 
 
-@click.command(short_help="End a pause (admin).")
+@click.command()
 @slot_name
 @pass_session
 def resume(session: Session, slot: str | None) -> None:
@@ -40,15 +40,15 @@ def resume(session: Session, slot: str | None) -> None:
     _print(session, session.client.resume(slot))
 
 
-@click.command(short_help="List jobs that failed because their workers died (admin).")
+@click.command()
 @pass_session
 def dead(session: Session) -> None:
     """List the jobs that failed because their workers died. Needs an admin key."""
     jobs = session.client.dead()
     rows = [(job["id"], job["model"], job["error"]["message"] if job["error"] else "") for job in jobs]
-    session.print({"dead": list(jobs)}, table(("id", "model", "error"), rows) if rows else "")
-    if not session.as_json:
-        note("'framemill retry ID' submits one again" if rows else "there are none")
+    columns = ("id", "model", Column("error", flexible="wrap"))
+    session.print({"dead": list(jobs)}, table(columns, rows) if rows else "")
+    session.note("'framemill retry ID' submits one again" if rows else "there are none")
 
 
 def _print(session: Session, paused: Sequence[str]) -> None:

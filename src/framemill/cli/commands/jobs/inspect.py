@@ -10,14 +10,14 @@ import click
 import httpx2
 
 from framemill import inspection
-from framemill.cli.session import Session, pass_session
+from framemill.cli.context.session import Session, pass_session
 from framemill.errors import NoMetadata
 
 #: Ids of jobs. File names contain a dot before their extension.
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 
 
-@click.command(short_help="Show how an image or video was made.")
+@click.command()
 @click.argument("name", metavar="FILE")
 @click.option("--index", type=int, default=0, show_default=True, metavar="N", help="Index of the job's output.")
 @pass_session

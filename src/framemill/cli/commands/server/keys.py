@@ -7,16 +7,20 @@ from typing import Any
 
 import click
 
-from framemill.cli.options import CLASSES, RETENTION, webhook_options
-from framemill.cli.output import note, table
-from framemill.cli.service import joined
-from framemill.cli.session import Session, pass_session
+from framemill.cli.commands.server.service import joined
+from framemill.cli.context.options import CLASSES, RETENTION, webhook_options
+from framemill.cli.context.session import Session, pass_session
+from framemill.cli.display.output import note
+from framemill.cli.display.tables import Column, table
 from framemill.keys import Key
 
+COLUMNS = (Column("service"), Column("role"), Column("class", spare=2), Column("waiting", right=True, spare=3),
+           Column("running", right=True, spare=3), Column("per minute", right=True, spare=3),
+           Column("models", flexible="wrap", spare=1), Column("endpoints", flexible="wrap", spare=1))  # fmt: skip
 service_name = click.argument("service", metavar="SERVICE")
 
 
-@click.group(short_help="Create, list and revoke API keys (admin).")
+@click.group()
 def keys() -> None:
     """Create, list and revoke API keys. Needs an admin key.
 
@@ -81,11 +85,10 @@ def webhook(
 def list_keys(session: Session) -> None:
     """List the keys, without their secrets."""
     found = session.client.keys()
-    head = ("service", "role", "class", "waiting", "running", "per minute", "models", "endpoints")
     rows = [_row(key) for key in found]
-    session.print({"keys": [key.raw for key in found]}, table(head, rows) if rows else "")
-    if not rows and not session.as_json:
-        note("there are none: everybody who can reach the server may administer it")
+    session.print({"keys": [key.raw for key in found]}, table(COLUMNS, rows) if rows else "")
+    if not rows:
+        session.note("there are none: everybody who can reach the server may administer it")
 
 
 @keys.command()

@@ -1,4 +1,4 @@
-"""Progress of one job.
+"""Progress of one job, or of many.
 
 On a terminal, one line with a bar is redrawn in place. Elsewhere (a pipe, a log file), plain lines are written, at most
 one every two seconds unless the state changes.
@@ -17,7 +17,7 @@ from rich.progress_bar import ProgressBar as Bar
 from rich.table import Table
 from rich.text import Text
 
-from framemill.cli.output import duration
+from framemill.cli.display.output import duration
 from framemill.records import Job
 
 #: Minimum interval between two plain lines with the same state, in seconds.
@@ -26,8 +26,8 @@ PLAIN_INTERVAL_S = 2.0
 _BAR_COLUMNS = 24
 
 
-class ProgressBar:
-    """Shows the progress of a job. Use it in a ``with`` block so that the last line is completed.
+class StatusLine:
+    """One line that changes. Use it in a ``with`` block so that the last line is completed.
 
     Args:
         label: text before the bar.
@@ -42,10 +42,9 @@ class ProgressBar:
         self._stream = sys.stderr if stream is None else stream
         self._clock = clock
         console = Console(file=self._stream, highlight=False)
-        in_place = console.is_terminal and not console.is_dumb_terminal
+        self._in_place = console.is_terminal and not console.is_dumb_terminal
         self._live = Live(console=console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
-        self._update = self._redraw if in_place else self._write_line
-        self._last_state: tuple[str | None, ...] | None = None
+        self._last_state: object = None
         self._last_written = 0.0
         self._last_text = ""
 
@@ -55,19 +54,30 @@ class ProgressBar:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def update(self, job: Job) -> None:
-        """Show the progress of ``job``. Suitable as ``on_update`` of :meth:`framemill.Client.wait`."""
-        text = progress_text(job)
-        if text != self._last_text:
-            self._update(job, text)
+    def show(self, text: str, share: float | None, state: object = "") -> None:
+        """Show a text, with a bar unless ``share`` (0 to 1) is None. A new ``state`` is always written."""
+        if text == self._last_text:
+            return
+        if self._in_place:
+            self._redraw(text, share)
+        else:
+            self._write_line(text, state)
+
+    def clear(self) -> None:
+        """Remove the line, so that other lines can be written; the next :meth:`show` draws it again."""
+        if self._in_place and self._live.is_started:
+            self._live.update(Text(""), refresh=True)
+            self._live.stop()
+            self._stream.write("\x1b[1A\x1b[2K")
+            self._stream.flush()
+            self._last_text = ""
 
     def close(self) -> None:
         """Complete the line, so that later output starts on a new line."""
         self._live.stop()
 
-    def _redraw(self, job: Job, text: str) -> None:
+    def _redraw(self, text: str, share: float | None) -> None:
         line = Table.grid(padding=(0, 1))
-        share = done_share(job)
         bar = () if share is None else (Bar(1.0, share, width=_BAR_COLUMNS),)
         label = (Text(self._label),) if self._label else ()
         line.add_row(*label, *bar, Text(text, overflow="ellipsis", no_wrap=True))
@@ -75,8 +85,8 @@ class ProgressBar:
         self._live.update(line, refresh=True)
         self._last_text = text
 
-    def _write_line(self, job: Job, text: str) -> None:
-        now, state = self._clock(), (job.state, job.stage, job.waiting_for)
+    def _write_line(self, text: str, state: object) -> None:
+        now = self._clock()
         if state == self._last_state and now - self._last_written < PLAIN_INTERVAL_S:
             return
         self._last_state, self._last_written, self._last_text = state, now, text
@@ -84,17 +94,25 @@ class ProgressBar:
         self._stream.flush()
 
 
-def progress_text(job: Job) -> str:
-    """Format the state of a job: ``step 10/20, 3 s left``."""
-    left = "" if job.eta_s is None else f", {duration(job.eta_s)} left"
+class ProgressBar(StatusLine):
+    """Shows the progress of a job."""
+
+    def update(self, job: Job) -> None:
+        """Show the progress of ``job``. Suitable as ``on_update`` of :meth:`framemill.Client.wait`."""
+        self.show(progress_text(job), done_share(job), (job.state, job.stage, job.waiting_for))
+
+
+def progress_text(job: Job, *, left: bool = True) -> str:
+    """Format the state of a job: ``step 10/20, 3 s left``. Without ``left``, the remaining time is left out."""
+    rest = "" if job.eta_s is None or not left else f", {duration(job.eta_s)} left"
     if job.state == "queued":
         # Position 0: the job is already on its way to a worker.
-        return (f"waiting, position {job.position}" if job.position else "waiting") + left + waiting_text(job)
+        return (f"waiting, position {job.position}" if job.position else "waiting") + rest + waiting_text(job)
     if job.state == "running" and not job.steps:
-        return (job.stage or "starting") + left
+        return (job.stage or "starting") + rest
     if job.state == "running":
         step = job.step or 0
-        text = f"step {step}/{job.steps}{left}"
+        text = f"step {step}/{job.steps}{rest}"
         percent = "" if job.stage_percent is None else f" {job.stage_percent} %"
         shows_stage = job.stage and (step == 0 or job.stage.startswith("waiting for "))
         return f"{text}, {job.stage}{percent}" if shows_stage else text

@@ -7,18 +7,21 @@ from typing import Any
 
 import click
 
-from framemill.cli.output import note, table
-from framemill.cli.session import Session, pass_session
-from framemill.cli.watch import wait
+from framemill.cli.commands.jobs.watch import wait
+from framemill.cli.context.arguments import complete_model
+from framemill.cli.context.session import Session, pass_session
+from framemill.cli.display.tables import Column, table
 from framemill.client import Client
 from framemill.errors import ApiError, ChecksFailed, JobFailed
 
 slot_option = click.option("--slot", metavar="NAME", help="Default: every slot that may run the model.")
 wait_option = click.option("--wait", "until_done", is_flag=True, help="Wait until it is done.")
-model_name = click.argument("name", metavar="NAME")
+model_name = click.argument("name", metavar="NAME", shell_complete=complete_model)
+COLUMNS = (Column("model"), Column("kinds", flexible="wrap"), Column("in memory", spare=1),
+           Column("description", flexible="wrap", spare=2))  # fmt: skip
 
 
-@click.group(invoke_without_command=True, short_help="List the models; load, unload, pin and check them (admin).")
+@click.group(invoke_without_command=True)
 @click.pass_context
 def models(context: click.Context) -> None:
     """List the models and the slots that hold them in memory. The subcommands need an admin key."""
@@ -31,7 +34,7 @@ def models(context: click.Context) -> None:
 def _list(session: Session) -> None:
     found = session.client.models()
     rows = [(m["name"], ", ".join(m.get("kinds", ())), _memory(m), str(m.get("description") or "")) for m in found]
-    session.print({"models": list(found)}, table(("model", "kinds", "in memory", "description"), rows))
+    session.print({"models": list(found)}, table(COLUMNS, rows))
 
 
 def _add(command_name: str, text: str, *options: Callable[[Any], Any]) -> None:
@@ -88,7 +91,7 @@ def warm(session: Session, slot: str | None, until_done: bool) -> None:
     results = [client.model_command(name, "load", slot) for name in names]
     _print(session, results)
     if not results:
-        note("no model has 'warm = true' in the models file or is pinned")
+        session.note("no model has 'warm = true' in the models file or is pinned")
     if until_done:
         _wait_for(client, results)
 

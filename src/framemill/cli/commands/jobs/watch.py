@@ -1,12 +1,15 @@
-"""Watch a job until it finishes: with a progress bar, and with a file that holds its newest preview."""
+"""``framemill watch``, and how commands wait for jobs: with a progress bar, and with a file for the newest preview."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from framemill.cli.output import note
+import click
+
+from framemill.cli.context.session import Session, pass_session
+from framemill.cli.display.output import note
 from framemill.client import Client
-from framemill.errors import ClientError
+from framemill.errors import ClientError, JobCancelled, JobFailed
 from framemill.records import FINAL_STATES, Cancellation, Job
 from framemill.transport import wire
 
@@ -53,22 +56,18 @@ def wait(client: Client, job_id: str, preview: str | None = None, first_line: st
     try:
         if first_line:
             note(first_line)
-        return _watched(client, job_id, preview)
+        return watched(client, job_id, preview)
     except KeyboardInterrupt:
-        try:
-            cancellation = client.cancel(job_id)
-        except ClientError as exc:
-            note(f"job {job_id} could not be cancelled: {exc}")
-        else:
-            note(cancellation_text(cancellation))
+        cancel_all(client, [job_id])
         raise
 
 
-def _watched(client: Client, job_id: str, preview: str | None) -> Job:
-    from framemill.cli.progress import ProgressBar  # commands that do not wait start faster without rich
+def watched(client: Client, job_id: str, preview: str | None = None, label: str = "") -> Job:
+    """Wait for a job with a progress bar. Ctrl-C ends the wait only."""
+    from framemill.cli.display.progress import ProgressBar  # commands that do not wait start faster without rich
 
     preview_file = PreviewFile(client, preview) if preview else None
-    with ProgressBar() as bar:
+    with ProgressBar(label) as bar:
 
         def on_update(job: Job) -> None:
             bar.update(job)
@@ -76,6 +75,15 @@ def _watched(client: Client, job_id: str, preview: str | None) -> Job:
                 preview_file.update(job)
 
         return client.wait(job_id, on_update=on_update)
+
+
+def cancel_all(client: Client, job_ids: list[str]) -> None:
+    """Cancel jobs, and say what became of each."""
+    for job_id in job_ids:
+        try:
+            note(cancellation_text(client.cancel(job_id)))
+        except ClientError as exc:
+            note(f"job {job_id} could not be cancelled: {exc}")
 
 
 def cancellation_text(cancellation: Cancellation) -> str:
@@ -86,3 +94,27 @@ def cancellation_text(cancellation: Cancellation) -> str:
         return f"job {cancellation.id} was {cancellation.state} on the server"
     # The worker first completes its current step.
     return f"job {cancellation.id} is being cancelled by the server"
+
+
+@click.command()
+@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.option("--preview", metavar="FILE", help="Keep the newest preview in this file (one job only).")
+@pass_session
+def watch(session: Session, ids: tuple[str, ...], preview: str | None) -> None:
+    """Watch each job ID with a progress bar until it has finished. Ctrl-C ends the command only; jobs continue."""
+    if preview and len(ids) > 1:
+        raise click.UsageError("--preview needs one job")
+    failure: ClientError | None = None
+    for job_id in ids:
+        try:
+            job = watched(session.client, job_id, preview, job_id if len(ids) > 1 else "")
+            session.print(job.raw, "")
+        except (JobFailed, JobCancelled) as exc:
+            if len(ids) == 1:
+                raise
+            session.print(exc.job.raw, "")
+            if failure:
+                note(f"framemill: {failure}")
+            failure = exc
+    if failure:
+        raise failure

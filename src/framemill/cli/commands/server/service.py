@@ -7,15 +7,18 @@ from typing import Any
 
 import click
 
-from framemill.cli.output import duration, table
-from framemill.cli.session import Session, pass_session
+from framemill.cli.context.session import Session, pass_session
+from framemill.cli.display.output import duration
+from framemill.cli.display.tables import Column, table
 from framemill.records import FINAL_STATES
 
+SLOT_COLUMNS = (Column("slot"), Column("state", is_state=True), Column("device", spare=1), Column("job"),
+                Column("models in memory", flexible="wrap", spare=2))  # fmt: skip
 #: Name of the whole queue in the server's list of paused slots.
 _WHOLE_QUEUE = "*"
 
 
-@click.command(short_help="Show queue and slots.")
+@click.command()
 @pass_session
 def service(session: Session) -> None:
     """Show the queue and the slots."""
@@ -24,7 +27,7 @@ def service(session: Session) -> None:
     session.print({"queue": queue_state, "fleet": fleet_state}, text)
 
 
-@click.command(short_help="Show the queue.")
+@click.command()
 @pass_session
 def queue(session: Session) -> None:
     """Show the number of jobs by state, and what the waiting jobs wait for."""
@@ -32,7 +35,7 @@ def queue(session: Session) -> None:
     session.print(state, _queue_text(state))
 
 
-@click.command(short_help="Show the slots and their jobs.")
+@click.command()
 @pass_session
 def fleet(session: Session) -> None:
     """Show the slots with their devices, jobs and models, and the delivery workers."""
@@ -70,7 +73,7 @@ def _fleet_text(state: Mapping[str, Any]) -> str:
     ]
     if not rows:
         return f"{facts}\n\nno slots: no GPU worker runs"
-    return f"{facts}\n\n{table(('slot', 'state', 'device', 'job', 'models in memory'), rows)}"
+    return f"{facts}\n\n{table(SLOT_COLUMNS, rows)}"
 
 
 def _facts(facts: Mapping[str, Any]) -> str:

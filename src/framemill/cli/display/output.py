@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterable
-from typing import Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from framemill.records import Job
-
-#: Width of tables that do not go to a terminal, in columns: nothing is wrapped, one row is one line.
-_UNLIMITED = 100_000
+if TYPE_CHECKING:
+    from framemill.records import Job
 
 
 def print_text(text: str) -> None:
@@ -28,23 +25,6 @@ def print_json(raw: Any) -> None:
 def note(text: str) -> None:
     """Print a message for people."""
     click.echo(text, err=True)
-
-
-def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    """Format a table. Columns are two spaces apart; on a terminal, long cells are wrapped."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for title in head:
-        grid.add_column(Text(title))
-    for row in rows:
-        grid.add_row(*map(Text, row))
-    console = Console(width=None if sys.stdout.isatty() else _UNLIMITED)
-    with console.capture() as captured:
-        console.print(grid)
-    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def percent(job: Job) -> str:
@@ -79,3 +59,17 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
+
+
+def ago(time: datetime | None, now: datetime | None = None) -> str:
+    """Format how long ago a time was: ``just now``, ``40 s ago``, ``2 min ago``, ``3 h ago``, ``5 days ago``."""
+    if time is None:
+        return ""
+    seconds = ((now or datetime.now(UTC)) - time).total_seconds()
+    if seconds < 5:
+        return "just now"
+    for unit, length_s, limit_s in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 86400)):
+        if seconds < limit_s:
+            return f"{int(seconds // length_s)} {unit} ago"
+    days = int(seconds // 86400)
+    return f"{days} day{'' if days == 1 else 's'} ago"

@@ -1,0 +1,1 @@
+"""Commands for this machine: its remembered servers, its checkout, its shell."""

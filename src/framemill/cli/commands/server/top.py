@@ -1,0 +1,103 @@
+"""``framemill top``: slots and jobs, refreshed in place until q or Ctrl-C."""
+
+from __future__ import annotations
+
+import select
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from framemill.cli.context.session import Session, pass_session
+from framemill.cli.display import terminal
+from framemill.client import Client
+from framemill.errors import ServerUnavailable
+
+if TYPE_CHECKING:
+    from framemill.cli.display.dashboard import Snapshot
+
+#: Most jobs that are requested for one view.
+_MOST_JOBS = 100
+
+
+@click.command()
+@click.option("--interval", type=click.FloatRange(0.2), default=1.0, show_default=True, metavar="SECONDS",
+              help="Time between two views.")  # fmt: skip
+@click.option("--once", is_flag=True, help="Print one view and end. The default where there is no terminal.")
+@pass_session
+def top(session: Session, interval: float, once: bool) -> None:
+    """Show slots, jobs, steps and remaining times, like top. q or Ctrl-C ends it."""
+    from framemill.cli.display.dashboard import view
+
+    client = session.client
+    snapshot = taken(client)
+    if session.as_json:
+        session.print(snapshot.raw(), "")
+        return
+    if once or not terminal.is_terminal(sys.stdout):
+        from rich.console import Console
+
+        wide = {} if terminal.is_terminal(sys.stdout) else {"width": 160}
+        Console(highlight=False, **wide).print(view(snapshot, None))  # type: ignore[arg-type]
+        return
+    _watch(client, snapshot, interval)
+
+
+def taken(client: Client) -> Snapshot:
+    """Ask the server for everything that is shown."""
+    from framemill.cli.display.dashboard import Snapshot
+
+    running = client.list("running", _MOST_JOBS)
+    delivering = client.list("delivering", _MOST_JOBS)
+    queued = client.list("queued", _MOST_JOBS)
+    return Snapshot(
+        client.base_url, client.fleet(), client.queue(), (*running.jobs, *delivering.jobs, *queued.jobs), queued.total
+    )
+
+
+def _watch(client: Client, snapshot: Snapshot, interval_s: float) -> None:
+    from rich.console import Console
+    from rich.live import Live
+
+    from framemill.cli.display.dashboard import view
+
+    console = Console(highlight=False)
+    trouble = ""
+    with _single_keys(), Live(console=console, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(view(snapshot, console.height, trouble), refresh=True)
+            if _quit_within(interval_s):
+                return
+            try:
+                snapshot, trouble = taken(client), ""
+            except ServerUnavailable as exc:
+                trouble = str(exc)
+
+
+@contextmanager
+def _single_keys() -> Iterator[None]:
+    """Read keys without Enter while the block runs, if a person types them."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    import termios
+    import tty
+
+    before: Any = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSANOW, before)
+
+
+def _quit_within(seconds: float) -> bool:
+    """Wait, and return whether q was pressed. Another key refreshes at once."""
+    if not sys.stdin.isatty():
+        time.sleep(seconds)
+        return False
+    readable, _, _ = select.select([sys.stdin], [], [], seconds)
+    return bool(readable) and sys.stdin.read(1) in ("q", "Q", "")

@@ -1,0 +1,1 @@
+"""What people see: text, tables, bars and pictures, fitted to the terminal."""
