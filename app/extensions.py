@@ -13,6 +13,7 @@ from flask import Flask, current_app
 
 from app.events.current_jobs import CurrentJobs
 from app.events.hub import EventHub
+from app.events.shared_reads import SharedReads
 from jobs.models.registry import ModelRegistry
 from jobs.objects.base import ObjectStore
 from jobs.objects.factory import open_store
@@ -40,6 +41,8 @@ class Extensions:
     #: Jobs as this process has read them.
     current_jobs: CurrentJobs
     dispatcher: Dispatcher
+    #: What many requests ask for at the same time.
+    reads: SharedReads = field(default_factory=SharedReads)
     #: What protocol adapters keep with the app, by name.
     adapters: dict[str, Any] = field(default_factory=dict)
 

@@ -6,6 +6,7 @@ On a server without keys, every caller is an admin.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import lru_cache
 
 from flask import g, request
@@ -139,9 +140,7 @@ def visible_job(job_id: str) -> Job:
     return job
 
 
-def sees(job_id: str) -> bool:
-    """Return whether the caller may see this job."""
-    if caller().is_admin:
-        return True
-    job = queries.find(store(), job_id)
-    return job is not None and caller().owns(job.key_id)
+def visible_ids(job_ids: Sequence[str]) -> list[str]:
+    """Return those of these ids whose jobs the caller may see, found in one round trip."""
+    scope = caller().scope
+    return list(job_ids) if scope is None else queries.of_key(store(), scope, job_ids)

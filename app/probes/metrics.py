@@ -1,26 +1,26 @@
-"""``GET /metrics``: the fleet and the queue in Prometheus' text format, read from Redis on each request."""
+"""``GET /metrics``: the fleet and the queue in Prometheus' text format, at most a second old."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from flask import Response
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
 
+from app import fleet
 from app.access import auth
-from app.extensions import settings, store
+from app.extensions import settings
 from app.openapi.answers import TEXT
 from app.openapi.blueprint import Blueprint
 from jobs.files import disks
-from jobs.store import queries
 from jobs.store.queries import Fleet
 
 blueprint = Blueprint("metrics", __name__, tag="Health and metrics")
 auth.protect(blueprint)
 
+#: Media type of Prometheus' text format.
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 #: Fact about a device, which names its metric → help text.
 DEVICE_FACTS = {
     "memory_total_bytes": "Memory of the device (a CPU: RAM)",
@@ -31,59 +31,66 @@ DEVICE_FACTS = {
 }
 
 
+#: What the values of labels must not contain as they are.
+_ESCAPED = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
 @blueprint.route("/metrics")
 @blueprint.response(200, TEXT, content_type="text/plain", description="Prometheus' text format.")
 def metrics() -> Response:
     """Show jobs, slots, devices, models in memory, and counters; needs an admin's key."""
     auth.admin()
-    registry = CollectorRegistry()
-    registry.register(_Fleet(queries.fleet(store()), disks.free_bytes(settings())))
-    return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
+    return Response(text_of(fleet.recent(), disks.free_bytes(settings())), content_type=CONTENT_TYPE)
 
 
-class _Fleet(Collector):
-    """The metrics of the fleet, and of the disks of this host, at one moment."""
+def text_of(fleet: Fleet, free_bytes: Mapping[str, int]) -> str:
+    """Return the metrics of the fleet, and of the disks of this host. A family is written in one pass: slots are many.
 
-    def __init__(self, fleet: Fleet, free_bytes: Mapping[str, int]) -> None:
-        self._fleet, self._free_bytes = fleet, free_bytes
-
-    def describe(self) -> Iterable[Metric]:
-        return ()
-
-    def collect(self) -> Iterator[Metric]:
-        fleet = self._fleet
-        yield _gauge("jobs", "Jobs on record", ["state"], {(state,): n for state, n in fleet.counts.items()})
-        waiting = {(model,): n for model, n in fleet.waiting_models.items()}
-        yield _gauge("waiting_jobs", "Waiting jobs", ["model"], waiting)
-        yield _counter("submitted_jobs", "Jobs accepted since the data was begun", [], {(): fleet.submitted})
-        ended = {(state,): n for state, n in fleet.ended.items()}
-        yield _counter("ended_jobs", "Jobs that ended since the data was begun", ["state"], ended)
-        states = {(slot.name, fleet.state_of(slot)): 1 for slot in fleet.slots}
-        yield _gauge("slot", "Slots by state", ["slot", "state"], states)
-        yield _counter("slot_model_loads", "Models read from disk since the slot's process started", ["slot"],
-                       {(slot.name,): slot.loads for slot in fleet.slots})  # fmt: skip
-        yield _counter("slot_out_of_memory", "Runs that found too little memory since the slot's process started",
-                       ["slot"], {(slot.name,): slot.ooms for slot in fleet.slots})  # fmt: skip
-        held = {(slot.name, one.model, str(one.place)): one.bytes for slot in fleet.slots for one in slot.loaded_models}
-        yield _gauge("model_bytes", "Models in memory: device, parked or offloaded", ["slot", "model", "place"], held)
-        free = {(name,): count for name, count in self._free_bytes.items()}
-        yield _gauge("disk_free_bytes", "Free space of the web server's disks, by what they hold", ["holds"], free)
-        for fact, text in DEVICE_FACTS.items():
-            values = {(slot.name,): slot.device_facts[fact] for slot in fleet.slots if fact in slot.device_facts}
-            yield _gauge(f"device_{fact}", text, ["slot"], values)
+    Args:
+        fleet: the state of the service.
+        free_bytes: what a disk holds → its free space.
+    """
+    return "".join(_families(fleet, free_bytes))
 
 
-def _gauge(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> Metric:
-    return _filled(GaugeMetricFamily(f"framemill_{name}", text, labels=labels), values)
+def _families(fleet: Fleet, free_bytes: Mapping[str, int]) -> Iterator[str]:
+    yield from _gauge("jobs", "Jobs on record", ["state"], {(state,): n for state, n in fleet.counts.items()})
+    waiting = {(model,): n for model, n in fleet.waiting_models.items()}
+    yield from _gauge("waiting_jobs", "Waiting jobs", ["model"], waiting)
+    yield from _counter("submitted_jobs", "Jobs accepted since the data was begun", [], {(): fleet.submitted})
+    ended = {(state,): n for state, n in fleet.ended.items()}
+    yield from _counter("ended_jobs", "Jobs that ended since the data was begun", ["state"], ended)
+    states = {(slot.name, fleet.state_of(slot)): 1 for slot in fleet.slots}
+    yield from _gauge("slot", "Slots by state", ["slot", "state"], states)
+    yield from _counter("slot_model_loads", "Models read from disk since the slot's process started", ["slot"],
+                        {(slot.name,): slot.loads for slot in fleet.slots})  # fmt: skip
+    yield from _counter("slot_out_of_memory", "Runs that found too little memory since the slot's process started",
+                        ["slot"], {(slot.name,): slot.ooms for slot in fleet.slots})  # fmt: skip
+    held = {(slot.name, one.model, str(one.place)): one.bytes for slot in fleet.slots for one in slot.loaded_models}
+    yield from _gauge("model_bytes", "Models in memory: device, parked or offloaded", ["slot", "model", "place"], held)
+    free = {(name,): count for name, count in free_bytes.items()}
+    yield from _gauge("disk_free_bytes", "Free space of the web server's disks, by what they hold", ["holds"], free)
+    for fact, text in DEVICE_FACTS.items():
+        values = {(slot.name,): slot.device_facts[fact] for slot in fleet.slots if fact in slot.device_facts}
+        yield from _gauge(f"device_{fact}", text, ["slot"], values)
 
 
-def _counter(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> Metric:
-    return _filled(CounterMetricFamily(f"framemill_{name}", text, labels=labels), values)
+def _gauge(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> Iterator[str]:
+    return _family("gauge", f"framemill_{name}", text, labels, values)
 
 
-def _filled(
-    family: GaugeMetricFamily | CounterMetricFamily, values: Mapping[Any, float]
-) -> Metric:  # fmt: skip
-    for labels, value in values.items():
-        family.add_metric(list(labels), value)
-    return family
+def _counter(name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> Iterator[str]:
+    return _family("counter", f"framemill_{name}_total", text, labels, values)
+
+
+def _family(kind: str, name: str, text: str, labels: list[str], values: Mapping[Any, float]) -> Iterator[str]:
+    yield f"# HELP {name} {text}\n# TYPE {name} {kind}\n"
+    names = ",".join(f'{label}="%s"' for label in labels)
+    line = f"{name}{{{names}}} " if labels else f"{name} "
+    for shown, value in values.items():
+        yield f"{line % tuple(map(_escaped, shown))}{value}\n"
+
+
+@lru_cache(maxsize=8192)
+def _escaped(text: str) -> str:
+    return text.translate(_ESCAPED)

@@ -10,10 +10,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from app import fleet
 from app.extensions import Extensions, current
 from jobs.errors import Unavailable
 from jobs.files import disks
-from jobs.store import queries
 from jobs.store.queries import Fleet
 
 #: How long the result of a check is used, seconds. Anybody may ask, so the checks must not follow every request.
@@ -80,15 +80,15 @@ def of_this_server() -> Readiness:
     missing = [problem for check in checks if (problem := check.problem())]
     low = disks.warnings(app.settings)
     try:
-        fleet = queries.fleet(app.store)
+        state = fleet.recent()
     except Unavailable as exc:
         return Readiness(list(dict.fromkeys([*missing, exc.message])), low)
-    slots = [slot.name for slot in fleet.slots if not slot.suspect]
+    slots = [slot.name for slot in state.slots if not slot.suspect]
     return Readiness(
-        [*missing, *_missing_workers(fleet, slots, app.settings.web.service_slot)],
-        [*low, *(f"jobs wait for model {name}, which no running worker has" for name in fleet.stuck_models)],
+        [*missing, *_missing_workers(state, slots, app.settings.web.service_slot)],
+        [*low, *(f"jobs wait for model {name}, which no running worker has" for name in state.stuck_models)],
         slots,
-        fleet.delivery_nodes,
+        state.delivery_nodes,
     )
 
 

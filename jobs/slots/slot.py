@@ -16,6 +16,12 @@ from jobs.slots.residency import LoadedModel, device_facts_from, loaded_models_f
 #: Stands for every slot when the queue is paused.
 ALL_SLOTS = "*"
 
+#: Names in the hash of a slot of what :class:`Slot` has.
+FACTS = (
+    "node", "device", "device_name", "models", "job", "draining", "suspect_at", "loads", "resident", "blocked", "held",
+    "device_facts", "ooms",
+)  # fmt: skip
+
 _GPU_QUEUE = re.compile(r"(?:(?P<node>[A-Za-z0-9_-]+)\.)?gpu(?P<index>\d{1,3})")
 #: Names of back ends, which are slots too. The hyphen distinguishes them from mistyped devices and other queues.
 MAX_BACKEND_NAME_CHARS = 32

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from jobs.errors import InvalidRequest, JobNotFound, Problem
 from jobs.record import CHANGING, Job
-from jobs.slots.slot import Slot
+from jobs.record_fields import storage_of
+from jobs.slots.slot import FACTS, Slot
 from jobs.states import JobState
 from jobs.store import keys
 from jobs.store.jobs import JobStore
@@ -17,6 +19,8 @@ from jobs.store.pins import Pins, pins_from
 
 #: An object store is shown as away for this long after the last failed attempt, in seconds.
 AWAY_SHOWN_S = 60.0
+#: Names in the Redis hash of the fields of jobs in lists.
+_LISTED = tuple(one.name for attribute, one in storage_of(Job).items() if attribute != "result")
 
 
 @dataclass(frozen=True)
@@ -90,25 +94,42 @@ def list_jobs(
     Returns:
         The jobs, the ``after`` of the next page (None at the end), and the number of all jobs in the list.
 
+    Results of workers over HTTP, which may be large and are shown nowhere in lists, are not read.
+
     Raises:
         InvalidRequest: ``after`` is not, or no longer, in this list.
     """
     index = (keys.STATE + state if state else keys.JOBS) + (f":{key_id}" if key_id else "")
 
-    def read(client: Any) -> tuple[list[str], int]:
+    def read(client: Any) -> list[Any]:
         first = 0
         if after is not None:
             rank = client.zrevrank(index, after)
             if rank is None:
                 raise InvalidRequest(Problem("after", "must be an id of this list", after))
             first = rank + 1
-        return client.zrevrange(index, first, first + limit), client.zcard(index)
+        return _pipelined(client, [("zrevrange", index, str(first), str(first + limit)), ("zcard", index)])
 
     ids, total = store.call(read)
     page = ids[:limit]
-    records = store.call(lambda c: _pipelined(c, [("hgetall", keys.JOB + job_id) for job_id in page]))
-    jobs = [Job.from_hash(job_id, record) for job_id, record in zip(page, records, strict=True) if record]
-    return jobs, page[-1] if len(ids) > limit else None, total
+    return listed(store, page), page[-1] if len(ids) > limit else None, total
+
+
+def listed(store: JobStore, job_ids: Sequence[str]) -> list[Job]:
+    """Return those of these jobs that exist, without results of workers over HTTP, in one round trip."""
+    if not job_ids:
+        return []
+    records = store.call(lambda c: _pipelined(c, [("hmget", keys.JOB + job_id, *_LISTED) for job_id in job_ids]))
+    present = [(job_id, dict(zip(_LISTED, texts, strict=True))) for job_id, texts in zip(job_ids, records, strict=True)]
+    return [Job.from_hash(job_id, record) for job_id, record in present if record["state"]]
+
+
+def of_key(store: JobStore, key_id: str, job_ids: Sequence[str]) -> list[str]:
+    """Return those of these ids whose jobs belong to a key."""
+    if not job_ids:
+        return []
+    found = store.call(lambda c: c.zmscore(f"{keys.JOBS}:{key_id}", list(job_ids)))
+    return [job_id for job_id, score in zip(job_ids, found, strict=True) if score is not None]
 
 
 def ids_in_state(store: JobStore, *states: JobState, key_id: str | None = None) -> list[str]:
@@ -124,8 +145,18 @@ def ids_in_state(store: JobStore, *states: JobState, key_id: str | None = None) 
 
 def dead(store: JobStore, limit: int = 100) -> list[Job]:
     """Return the jobs of the dead-letter list, which failed because their workers died, newest first."""
-    ids = store.call(lambda c: c.zrevrange(keys.DEAD, 0, limit - 1))
-    return [job for job in (find(store, job_id) for job_id in ids) if job]
+    return listed(store, store.call(lambda c: c.zrevrange(keys.DEAD, 0, limit - 1)))
+
+
+def counts(store: JobStore) -> dict[str, int]:
+    """Return the number of jobs by state."""
+    numbers = store.call(lambda c: _pipelined(c, [("zcard", keys.STATE + state) for state in JobState]))
+    return dict(zip(map(str, JobState), numbers, strict=True))
+
+
+def paused(store: JobStore) -> list[str]:
+    """Return the paused slots; ``*`` for the whole queue."""
+    return sorted(store.call(lambda c: c.smembers(keys.PAUSED)))
 
 
 def fleet(store: JobStore, only_slot: str = "") -> Fleet:
@@ -162,8 +193,14 @@ def fleet(store: JobStore, only_slot: str = "") -> Fleet:
 
 
 def _slots(store: JobStore, names: list[str]) -> list[Slot]:
-    facts = store.call(lambda c: _pipelined(c, [("hgetall", keys.SLOT + name) for name in names]))
-    return [Slot.from_hash(name, values) for name, values in zip(names, facts, strict=True) if values]
+    facts = store.call(lambda c: _pipelined(c, [("hmget", keys.SLOT + name, *FACTS) for name in names]))
+    return [_slot(name, tuple(values)) for name, values in zip(names, facts, strict=True) if any(values)]
+
+
+@lru_cache(maxsize=4096)
+def _slot(name: str, values: tuple[str | None, ...]) -> Slot:
+    """Return a slot with these values of :data:`FACTS`: the same object as before if none of them has changed."""
+    return Slot.from_hash(name, {fact: value for fact, value in zip(FACTS, values, strict=True) if value})
 
 
 def _eta_accuracy(counters: dict[str, str]) -> dict[str, float]:

@@ -72,7 +72,12 @@ class WebhookOutbox:
     def of_key(self, service: str) -> KeyWebhook | None:
         """Return the webhook of a key, or None."""
         text = self._store.call(lambda c: c.hget(keys.WEBHOOKS, service))
-        return KeyWebhook(service, Webhook.from_json(text), json.loads(text).get("gone_at")) if text else None
+        return _key_webhook(service, text) if text else None
+
+    def of_all_keys(self) -> dict[str, KeyWebhook]:
+        """Return the webhooks of all keys that have one, by the service."""
+        texts = self._store.call(lambda c: c.hgetall(keys.WEBHOOKS))
+        return {service: _key_webhook(service, text) for service, text in texts.items() if text}
 
     def configure(self, service: str, webhook: Webhook | None, *, renew: bool = False) -> str | None:
         """Set or remove the webhook of a key; existing jobs keep theirs.
@@ -157,3 +162,7 @@ class WebhookOutbox:
     def resend(self, job_id: str, event: str = "") -> list[str]:
         """Send an event of a job ('': all of them) again, with the full number of attempts; return the events."""
         return list(self._store.script("webhook_resend", id=job_id, event=event))
+
+
+def _key_webhook(service: str, text: str) -> KeyWebhook:
+    return KeyWebhook(service, Webhook.from_json(text), json.loads(text).get("gone_at"))

@@ -47,6 +47,7 @@ class ServedApp(Api):
         documented.watch(self.app)
         parts = extensions.of(self.app)
         parts.current_jobs.fresh_s = 0  # tests see at once what they change
+        parts.reads.recent_s = 0
         self.store, self.objects = parts.store, parts.objects
         self.workers: list[ThreadWorker] = []
         self._server = make_server("127.0.0.1", 0, self._respond, threaded=True, request_handler=_QuietHandler)

@@ -95,6 +95,7 @@ class Service:
         self.app = create_app(self.settings)
         documented.watch(self.app)
         of(self.app).current_jobs.fresh_s = 0  # tests see at once what they change
+        of(self.app).reads.recent_s = 0
         self.objects = of(self.app).objects
         self.client = self.app.test_client()
 

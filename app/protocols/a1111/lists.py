@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.extensions import settings, store
+from app import fleet
+from app.extensions import settings
 from app.payloads import a1111
 from app.protocols.a1111 import options
 from jobs.models import schedulers
 from jobs.slots.host import ram_bytes
-from jobs.store import queries
 
 #: Upscalers that need no model.
 UPSCALERS = ("None", "Lanczos", "Nearest")
@@ -74,7 +74,7 @@ def memory() -> dict[str, Any]:
 
 
 def _devices() -> dict[str, Any]:
-    slots = queries.fleet(store(), settings().web.service_slot).slots
+    slots = fleet.now(settings().web.service_slot).slots
     facts = [slot.device_facts for slot in slots if slot.device.startswith("cuda") and slot.device_facts]
     if not facts:
         return {"error": "no slot is a GPU"}

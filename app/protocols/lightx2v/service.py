@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Response, jsonify
 
+from app import fleet
 from app.access import auth
 from app.downloads import send_object
 from app.extensions import models, objects, settings, store
@@ -34,9 +35,9 @@ def get_service_status() -> Response:
 def service_state() -> dict[str, Any]:
     """Return the state of the service as the caller sees it."""
     now = capacity()
-    active = [job_id for job_id in now.active if auth.sees(job_id)]
+    active = auth.visible_ids(now.active)
     current = queries.find(store(), active[0]) if active else None
-    counts = queries.fleet(store(), settings().web.service_slot).counts
+    counts = queries.counts(store())
     queue_size = 0 if is_single() else settings().scheduling.max_waiting
     return views.service_view(now, active, current, counts, queue_size)
 
@@ -46,7 +47,7 @@ def service_state() -> dict[str, Any]:
 def get_queue_status() -> Response:
     """Show how full the queue is."""
     now = capacity()
-    active = [job_id for job_id in now.active if auth.sees(job_id)]
+    active = auth.visible_ids(now.active)
     return jsonify(views.queue_counters(active, now.waiting, settings().scheduling.max_waiting))
 
 
@@ -54,11 +55,11 @@ def get_queue_status() -> Response:
 @blueprint.response(200, answers.LightX2VMetadataAnswer, description="Number of slots, and models.")
 def get_metadata() -> Response:
     """Show what the service serves."""
-    fleet = queries.fleet(store(), settings().web.service_slot)
+    slots = fleet.now(settings().web.service_slot).slots
     names = models().names()
     video = next((spec.name for spec in models() if any(kind.is_video for kind in spec.kinds)), None)
     model = video or (names[0] if names else "")
-    return jsonify({"nproc_per_node": len(fleet.slots), "model_cls": model, "model_path": model, "models": names})
+    return jsonify({"nproc_per_node": len(slots), "model_cls": model, "model_path": model, "models": names})
 
 
 @blueprint.route("/files/download/<path:file_path>", methods=["GET"])

@@ -74,8 +74,8 @@ def webhook_view(configured: KeyWebhook) -> dict[str, Any]:
 def get_keys() -> Response:
     """List API keys."""
     auth.admin()
-    outbox = WebhookOutbox(store())
-    return jsonify({"keys": [_key_view(caller, outbox.of_key(caller.key_id)) for caller in KeyRing(store()).all()]})
+    configured = WebhookOutbox(store()).of_all_keys()
+    return jsonify({"keys": [_key_view(caller, configured.get(caller.key_id)) for caller in KeyRing(store()).all()]})
 
 
 @blueprint.route("/keys", methods=["POST"])
@@ -136,12 +136,11 @@ def resume_slots() -> Response:
 def _pause(*, resume: bool) -> Response:
     auth.admin()
     slot = schemas.strict(_PAUSE, body_of(request))["slot"] or ALL_SLOTS
-    fleet = queries.fleet(store())
-    known = {ALL_SLOTS, *(slot.name for slot in fleet.slots), *fleet.paused}
+    known = {ALL_SLOTS, *queries.slot_names(store()), *queries.paused(store())}
     if slot not in known:
         raise InvalidRequest(Problem("slot", f"must be one of {', '.join(sorted(known))}", slot))
     store().pause(slot, resume=resume)
-    return jsonify({"paused": queries.fleet(store()).paused})
+    return jsonify({"paused": queries.paused(store())})
 
 
 @blueprint.route("/dead", methods=["GET"])

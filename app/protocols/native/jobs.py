@@ -18,7 +18,7 @@ from app.problems import Problems
 from app.protocols.native import answers, previews, schemas, streams, webhooks
 from app.submit import accept, forecast_of, prepare
 from jobs.errors import Problem
-from jobs.forecast import Forecast
+from jobs.forecast import OVER, Forecast
 from jobs.job_view import JOBS_PATH, job_path, job_view
 from jobs.record import Job
 from jobs.states import JobState
@@ -111,8 +111,9 @@ def get_jobs() -> Response:
     jobs, after, total = queries.list_jobs(
         store(), key_id=auth.caller().scope, state=query.get("state"), limit=query["limit"], after=query.get("after")
     )
-    forecasts = store().forecast(*(job.job_id for job in jobs))
-    views = [view_for_caller(job, forecast) for job, forecast in zip(jobs, forecasts, strict=True)]
+    open_ids = [job.job_id for job in jobs if not job.state.is_terminal]
+    forecasts = dict(zip(open_ids, store().forecast(*open_ids), strict=True))
+    views = [view_for_caller(job, forecasts.get(job.job_id, OVER)) for job in jobs]
     return jsonify({"jobs": views, "total": total, "next": after})
 
 

@@ -14,6 +14,7 @@ from marshmallow import INCLUDE, Schema
 from app.access import auth
 from app.extensions import dispatcher, models, objects, settings, store
 from app.fields import Text, body_of
+from app.fleet import now as fleet_now
 from app.media import inputs
 from app.openapi.blueprint import Blueprint, View
 from app.protocols.native import fleet_answers as answers
@@ -26,7 +27,7 @@ from jobs.models.spec import Kind, ModelSpec
 from jobs.record import new_job_id
 from jobs.slots.residency import Place
 from jobs.slots.slot import Slot
-from jobs.store import pins, queries
+from jobs.store import pins
 from jobs.store.queries import Fleet
 
 blueprint = Blueprint("models", __name__, url_prefix="/v1/models", tag="Framemill: models")
@@ -88,7 +89,7 @@ def get_models() -> Response:
     """List the models."""
     fleet = None
     with suppress(Unavailable):  # the models file is known without Redis
-        fleet = queries.fleet(store())
+        fleet = fleet_now()
     return jsonify({"models": [views.model_view(spec, fleet) for spec in models()]})
 
 
@@ -206,7 +207,7 @@ def _target(name: str) -> tuple[ModelSpec, Fleet, list[Slot]]:
     requested_slot = strict(schema, body_of(request))["slot"]
     if spec.executor != "diffusers":
         raise Conflict(f"model {name} has no weights to load")
-    fleet = queries.fleet(store())
+    fleet = fleet_now()
     slots = [slot for slot in fleet.slots if name in slot.models and not slot.suspect]
     if requested_slot is not None and requested_slot not in [slot.name for slot in slots]:
         names = ", ".join(slot.name for slot in slots) or "none is available now"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Collection
 from typing import Any
 
 from jobs.models.spec import ModelSpec
@@ -13,27 +13,34 @@ from jobs.store.pins import is_pinned
 from jobs.store.queries import Fleet
 
 
-def fleet_view(fleet: Fleet, version: str, sees: Callable[[str], bool]) -> dict[str, Any]:
+def fleet_view(fleet: Fleet, version: str, visible: Collection[str]) -> dict[str, Any]:
     """Return the slots and the delivery workers.
 
     Args:
         fleet: slots, delivery workers and pins.
         version: of this server.
-        sees: whether the caller may see the job of this id; others are left out.
+        visible: ids of the jobs that the caller may see; others are left out.
     """
     return {
-        "slots": [slot_view(slot, fleet, sees) for slot in fleet.slots],
+        "slots": [slot_view(slot, fleet, visible) for slot in fleet.slots],
         "delivery": fleet.delivery_nodes,
         "object_store_away": list(fleet.away_nodes),
         "version": version,
     }
 
 
-def queue_view(fleet: Fleet, capacity: Capacity, max_waiting: int, sees: Callable[[str], bool]) -> dict[str, Any]:
-    """Return the queue. ``idle``: a job that is submitted now would start at once. ``sees``: see :func:`fleet_view`."""
+def queue_view(fleet: Fleet, capacity: Capacity, max_waiting: int, visible: list[str]) -> dict[str, Any]:
+    """Return the queue.
+
+    Args:
+        fleet: its counts and pauses.
+        capacity: how many jobs that are submitted now would start at once, and the waiting jobs.
+        max_waiting: most jobs that may wait.
+        visible: ids of the active jobs that the caller may see.
+    """
     return {
         "idle": capacity.spare > 0,
-        "active": [job_id for job_id in capacity.active if sees(job_id)],
+        "active": visible,
         "counts": fleet.counts,
         "submitted": fleet.submitted,
         "waiting": {"total": capacity.waiting, "by_model": fleet.waiting_models, "by_class": fleet.waiting_classes},
@@ -44,7 +51,7 @@ def queue_view(fleet: Fleet, capacity: Capacity, max_waiting: int, sees: Callabl
     }
 
 
-def slot_view(slot: Slot, fleet: Fleet, sees: Callable[[str], bool]) -> dict[str, Any]:
+def slot_view(slot: Slot, fleet: Fleet, visible: Collection[str]) -> dict[str, Any]:
     """Return a slot: what it does, and what is in its memory."""
     return {
         "name": slot.name,
@@ -52,7 +59,7 @@ def slot_view(slot: Slot, fleet: Fleet, sees: Callable[[str], bool]) -> dict[str
         "device": slot.device,
         "device_name": slot.device_name,
         "state": fleet.state_of(slot),
-        "job_id": slot.job_id if slot.job_id and sees(slot.job_id) else None,
+        "job_id": slot.job_id if slot.job_id in visible else None,
         "models": list(slot.models),
         "resident": list(slot.resident),
         "loads": slot.loads,
