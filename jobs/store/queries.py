@@ -19,8 +19,13 @@ from jobs.store.pins import Pins, pins_from
 
 #: An object store is shown as away for this long after the last failed attempt, in seconds.
 AWAY_SHOWN_S = 60.0
+#: Fields of a job that no list shows: what may be large, and what only workers and senders need.
+_UNLISTED = frozenset({
+    "result", "webhook", "max_run_s", "max_silence_s", "preview", "retry_of", "moderate", "alias", "handed_back",
+    "run_eta_s",
+})  # fmt: skip
 #: Names in the Redis hash of the fields of jobs in lists.
-_LISTED = tuple(one.name for attribute, one in storage_of(Job).items() if attribute != "result")
+_LISTED = tuple(one.name for attribute, one in storage_of(Job).items() if attribute not in _UNLISTED)
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def list_jobs(
     Returns:
         The jobs, the ``after`` of the next page (None at the end), and the number of all jobs in the list.
 
-    Results of workers over HTTP, which may be large and are shown nowhere in lists, are not read.
+    Fields that no list shows are not read: results of workers over HTTP may be large.
 
     Raises:
         InvalidRequest: ``after`` is not, or no longer, in this list.
@@ -116,7 +121,7 @@ def list_jobs(
 
 
 def listed(store: JobStore, job_ids: Sequence[str]) -> list[Job]:
-    """Return those of these jobs that exist, without results of workers over HTTP, in one round trip."""
+    """Return those of these jobs that exist, with the fields that lists show, in one round trip."""
     if not job_ids:
         return []
     records = store.call(lambda c: _pipelined(c, [("hmget", keys.JOB + job_id, *_LISTED) for job_id in job_ids]))
