@@ -102,6 +102,8 @@ class StoredPictures:
 
     def put_into(self, request: GenerationRequest) -> GenerationRequest:
         """Return the request with the keys of the pictures."""
+        if not self.by_field:
+            return request
         keys = {name: stored.key for name, stored in self.by_field.items()}
         mix = [
             {**part, "image": keys[f"mix[{index}].image"]} if "image" in part else part

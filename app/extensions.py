@@ -72,7 +72,8 @@ def of(app: Flask) -> Extensions:
 
 def current() -> Extensions:
     """Return the parts of the app of the current request."""
-    return of(current_app)
+    # Every access to an attribute of the proxy itself would look the app up again.
+    return of(current_app._get_current_object())  # type: ignore[attr-defined]
 
 
 def settings() -> Settings:

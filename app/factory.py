@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 from flask import Flask
 
@@ -29,6 +31,14 @@ from jobs.store.credentials.api_keys import KeyRing
 __version__ = version("framemill")
 
 
+class App(Flask):
+    """Flask for views that are ordinary functions."""
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function. Flask itself looks ten times per request whether it is a coroutine."""
+        return func
+
+
 def create_app(settings: Settings | None = None) -> Flask:
     """Create an app with its own store, models and events.
 
@@ -42,7 +52,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     configure(settings.process.log_level)
     moderation.verify(settings)
     registry = registry_of(settings)
-    app = Flask("framemill", static_folder=None)
+    app = App("framemill", static_folder=None)
     app.url_map.strict_slashes = False  # paths with and without a trailing slash are served, without a redirect
     app.url_map.merge_slashes = False
     app.json = FiniteJSONProvider(app)

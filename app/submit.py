@@ -66,7 +66,7 @@ def prepare(
     problems = Problems()
     client_id = str(values.get("id") or "")
     with problems.collected():
-        check_job_id(client_id or new_job_id())
+        job_id = check_job_id(client_id) if client_id else new_job_id()
     with problems.collected():
         _idempotency_key()
     resolved, submission, rounded = None, None, list[str]()
@@ -81,7 +81,7 @@ def prepare(
     if stored.image_size:  # it decides about the size of the output
         resolved, rounded = generation.resolve(models(), values, settings(), stored.image_size)
     submission = replace(submission, request=stored.put_into(resolved), warnings=rounded + warnings)
-    return Prepared(submission, client_id or new_job_id(), bool(client_id))
+    return Prepared(submission, job_id, bool(client_id))
 
 
 def accept(prepared: Prepared, wait_s: float = 0) -> Submitted:
@@ -124,9 +124,9 @@ def _submission(
         "pin": _pinned_slot(values.get("slot"), resolved.model),
         "start_within_s": _time_limit("start_within_s", values, spec),
         "max_run_s": _time_limit("max_run_s", values, spec),
-        "idempotency_key": _idempotency_key(),
-        "fingerprint": _fingerprint(values, pictures),
     }
+    if idempotency_key := _idempotency_key():
+        defaults |= {"idempotency_key": idempotency_key, "fingerprint": _fingerprint(values, pictures)}
     if "moderate" not in queueing:
         defaults["moderate"] = moderation.applies(values.get("moderate"), caller, settings())
     return Submission(**{**defaults, **queueing})

@@ -104,7 +104,7 @@ def job_after(event: Event | None, job_id: str) -> Job:
         JobNotFound: it was deleted.
     """
     jobs = current_jobs()  # the caller that reads the job does so for requests whose context it does not have
-    return hub().shared.get(("job", event), lambda: jobs.get(job_id)) if event else jobs.get(job_id)
+    return hub().shared.get(("job", event), lambda: jobs.after(event)) if event else jobs.get(job_id)
 
 
 def hung_up() -> Callable[[], bool]:

@@ -61,7 +61,7 @@ def register(app: Flask, settings: Settings) -> None:
     def _check() -> Response | None:
         _check_host(origins)
         _check_origin(origins)
-        return _preflight(origins) if "Access-Control-Request-Method" in request.headers else None
+        return _preflight(origins) if "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in request.environ else None
 
     @app.after_request
     def _complete(response: Response) -> Response:
@@ -73,7 +73,7 @@ def register(app: Flask, settings: Settings) -> None:
         response.headers["Cross-Origin-Resource-Policy"] = "cross-origin" if reader else "same-origin"
         if origins.allowed - {ANY}:
             response.vary.add("Origin")
-        if reader and "Origin" in request.headers:
+        if reader and "HTTP_ORIGIN" in request.environ:
             response.headers["Access-Control-Allow-Origin"] = reader
             response.headers["Access-Control-Expose-Headers"] = EXPOSED
         return response
@@ -89,9 +89,15 @@ def _check_host(origins: Origins) -> None:
         )
 
 
+def _is_of_page() -> bool:
+    """Return whether a page may have sent the request: programs send none of these headers."""
+    environ = request.environ
+    return "HTTP_ORIGIN" in environ or "HTTP_REFERER" in environ or "HTTP_SEC_FETCH_SITE" in environ
+
+
 def _check_origin(origins: Origins) -> None:
     """Raise OriginRefused if a page of another origin would act in the name of this machine or of a logged-in user."""
-    if not origins.is_foreign(request.headers) or _is_visit():
+    if not _is_of_page() or not origins.is_foreign(request.headers) or _is_visit():
         return
     # Nothing else of a browser's own authenticates: the cookie of AIME endpoints only names session variables.
     is_logged_in = request.headers.get("Authorization", "").lower().startswith("basic ")
@@ -116,7 +122,7 @@ def _reader(origins: Origins) -> str:
     """
     if ANY in origins.allowed or links.expires_s() is not None:
         return ANY
-    if allowed := origins.allowed_origin(request.headers):
+    if _is_of_page() and (allowed := origins.allowed_origin(request.headers)):
         return allowed
     try:
         return ANY if _is_shared() and not auth.is_open() else ""

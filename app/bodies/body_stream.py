@@ -12,6 +12,8 @@ from jobs.errors import MalformedBody, Problem, TooLarge
 from jobs.process.turns import take_turns
 from jobs.strict_json import PIECE_BYTES
 
+#: Reads of a body before others get a turn: all of a small one, and its end.
+_READS_PER_TURN = 2
 #: Encodings of bodies that need no decoding.
 _PLAIN = ("", "identity")
 
@@ -37,7 +39,7 @@ class BodyStream:
 
     def __init__(self, request: Request, max_bytes: int, digest: Digest | None = None) -> None:
         self._max_bytes, self._digest = max_bytes, digest
-        self._ahead = b""
+        self._ahead, self._reads = b"", 0
         encoding = request.headers.get("Content-Encoding", "").strip().lower()
         if encoding not in _PLAIN:
             raise MalformedBody(Problem("body", f"must not be compressed: Content-Encoding is {encoding[:20]}"))
@@ -53,7 +55,9 @@ class BodyStream:
             return data
         # A client that sends faster than this process reads would otherwise keep the greenlet of every other request
         # from running: reading what has arrived already does not switch to them.
-        take_turns()
+        self._reads += 1
+        if self._reads > _READS_PER_TURN:
+            take_turns()
         try:
             data = self._input.read(min(size_bytes, PIECE_BYTES))
         except RequestEntityTooLarge:

@@ -19,6 +19,7 @@ from jobs.forecast import OVER, Forecast
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import queries
+from jobs.store.events import Event
 from jobs.store.jobs import JobStore
 
 #: Longest time for which the forecast of an unchanged job and bodies made of it are reused, seconds.
@@ -119,12 +120,20 @@ class CurrentJobs:
             seen.bodies[depends_on] = now, body
         return body
 
+    def after(self, event: Event) -> Job:
+        """Return a job as it is after an event, which has the record of a job that is over. Raises: JobNotFound."""
+        record = event.record
+        return self.get(event.job_id) if record is None else self._taken(event.job_id, record)
+
     def _read(self, job_id: str) -> Job:
         try:
             record = self._store.read(job_id)
         except JobNotFound:
             self._forget(job_id)
             raise
+        return self._taken(job_id, record)
+
+    def _taken(self, job_id: str, record: dict[str, str]) -> Job:
         job = Job.from_hash(job_id, record)
         self._keep(_Seen(job, queries.changing_of(record), sum(map(len, record.values()))))
         return job

@@ -19,6 +19,10 @@ from jobs.process.turns import take_turns
 LEAST_BYTES_PER_S = 1024
 #: Largest part of a body that is received at once, bytes; others wait meanwhile.
 PIECE_BYTES = 64 * 1024
+#: Pieces of a message that are moved before others get a turn; they have one after each message in any case.
+_PIECES_PER_TURN = 2
+#: The end of the head of a response, and a field of it that says that the body follows.
+_END_OF_HEAD, _LENGTH = b"\r\n\r\n", b"\r\nContent-Length: "
 
 
 class Pace:
@@ -30,6 +34,8 @@ class Pace:
 
     def __init__(self, patience_s: float) -> None:
         self._patience_s = self._left_s = patience_s
+        #: Number of pieces that were moved.
+        self.pieces = 0
 
     def next_wait_s(self) -> float:
         """Return how long the client may be silent now, in seconds, more than 0."""
@@ -38,6 +44,7 @@ class Pace:
     def moved(self, byte_count: int, waited_s: float) -> None:
         """Count bytes that were sent or received after a wait."""
         self._left_s += byte_count / LEAST_BYTES_PER_S - waited_s
+        self.pieces += 1
 
 
 class Connection(GeventSocket):
@@ -63,10 +70,13 @@ class Connection(GeventSocket):
         self._is_first = self._is_silent = True
         self._deadline = time.monotonic() + patience_s
         self._pace = Pace(patience_s)
+        #: The head of a response, which is sent together with the beginning of its body: each packet wakes the client.
+        self._head = b""
+        self._is_unanswered = False
 
     def set_busy(self) -> None:
         """A request was received, up to its body."""
-        self.is_busy, self._is_first = True, False
+        self.is_busy, self._is_first, self._is_unanswered = True, False, True
         self._pace = Pace(self.patience_s)
 
     def set_idle(self) -> None:
@@ -115,8 +125,28 @@ class Connection(GeventSocket):
         pace, began_at = self._pace, time.monotonic()
         received = self._recv_within(pace.next_wait_s(), size)
         pace.moved(len(received), time.monotonic() - began_at)
-        take_turns()
+        if pace.pieces > _PIECES_PER_TURN:
+            take_turns()
         return received
+
+    def sendall(self, data: Any, flags: int = 0) -> None:
+        """Send the data; the head of a response with a body is held back until something follows, or :meth:`flush`."""
+        if self._is_unanswered and data.endswith(_END_OF_HEAD) and _LENGTH in data:
+            self._head, self._is_unanswered = data, False
+            return
+        if self._head and len(data) <= PIECE_BYTES:
+            data, self._head = self._head + data, b""
+        super().sendall(data, flags)
+
+    def flush(self) -> None:
+        """Send the head of a response that has no body."""
+        if self._head:
+            with suppress(OSError):  # the client has hung up; whoever reads from it notices
+                self._send_head()
+
+    def _send_head(self) -> None:
+        head, self._head = self._head, b""
+        super().sendall(head)
 
     def send(self, data: Any, flags: int = 0, timeout: Any = None) -> int:
         """Send a part of the data, as sendall() and sendfile() do.
@@ -124,6 +154,9 @@ class Connection(GeventSocket):
         Raises:
             BrokenPipeError: the client reads too slowly; servers take it for a client that has hung up.
         """
+        self._is_unanswered = False
+        if self._head:
+            self._send_head()
         pace, began_at, before_s = self._pace, time.monotonic(), self.timeout
         self.timeout = pace.next_wait_s()
         try:
@@ -135,7 +168,8 @@ class Connection(GeventSocket):
         finally:
             self.timeout = before_s
         pace.moved(sent, time.monotonic() - began_at)
-        take_turns()
+        if pace.pieces > _PIECES_PER_TURN:
+            take_turns()
         return sent
 
     def send_now(self, data: bytes) -> int:

@@ -61,9 +61,11 @@ class Worker(GeventWorker):
             try:
                 super().handle_request(listener_name, req, sock, addr)
             except StopIteration:  # the connection is to be closed
+                sock.flush()
                 self._throw_away_rest(req)
                 raise
             else:
+                sock.flush()
                 self._throw_away_rest(req)
             finally:
                 req.unreader.sock = sock

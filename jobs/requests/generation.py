@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs import formats
@@ -122,7 +122,7 @@ class GenerationRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the request as JSON values. Omits fields that are None."""
-        values = {key: value for key, value in asdict(self).items() if value is not None}
+        values = {name: value for name, value in vars(self).items() if value is not None}
         if self.num_images == 1:
             del values["num_images"]  # keeps records small
         return values

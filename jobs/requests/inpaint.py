@@ -55,7 +55,9 @@ def resize_of(kind: Kind, fields: Mapping[str, Any], problems: list[Problem]) ->
 
 def inpaint_of(kind: Kind, fields: Mapping[str, Any], problems: list[Problem]) -> dict[str, Any] | None:
     """Return the values of :class:`Inpaint` that differ from the defaults; None if none does."""
-    values = {name: value for name, value in fields.get("inpaint", {}).items() if value is not None}
+    if not fields.get("inpaint"):
+        return None
+    values = {name: value for name, value in fields["inpaint"].items() if value is not None}
     for name, choices in (("area", AREAS), ("fill", FILLS)):
         if name in values and values[name] not in choices:
             problems.append(Problem(f"inpaint.{name}", f"must be one of {', '.join(choices)}", values[name]))

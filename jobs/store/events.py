@@ -16,7 +16,8 @@ from typing import Any
 from jobs.callers import NOBODY
 from jobs.errors import StoreRefuses, Unavailable
 from jobs.store import keys
-from jobs.store.scripts import Scripts, connect
+from jobs.store.connection import connect
+from jobs.store.scripts import Scripts
 
 #: After this much silence the reader pings Redis, which has as long again to answer, in seconds.
 SILENCE_S = 5.0
@@ -38,12 +39,22 @@ class Event:
     key_id: str
     #: The fields of the event, as strings. The id alone tells events apart, so events can be keys of a cache.
     fields: dict[str, Any] = field(compare=False)
+    #: JSON of the record of a job that is over (field, value, …); '' if the message had none.
+    record_text: str = field(default="", compare=False, repr=False)
 
     @classmethod
-    def from_json(cls, event_id: str, text: str) -> Event:
+    def from_json(cls, event_id: str, text: str, record_text: str = "") -> Event:
         """Read an event as the scripts write it: the id of the job is called ``task_id``, as in version 0.1.0."""
         fields = json.loads(text)
-        return cls(event_id, fields["task_id"], fields.get("key", NOBODY), fields)
+        return cls(event_id, fields["task_id"], fields.get("key", NOBODY), fields, record_text)
+
+    @property
+    def record(self) -> dict[str, str] | None:
+        """The record of the job, which is over with this event; None if it must be read."""
+        if not self.record_text:
+            return None
+        parts = json.loads(self.record_text)
+        return dict(zip(parts[::2], parts[1::2], strict=True))
 
 
 class EventLog:
@@ -100,8 +111,9 @@ class EventLog:
                 if reply[0] == "subscribe":  # also when redis-py has reconnected by itself
                     yield None
                 elif reply[0] == "message":
-                    event_id, _, text = reply[2].partition(" ")
-                    yield Event.from_json(event_id, text)
+                    event_id, _, texts = reply[2].partition(" ")
+                    text, _, record_text = texts.partition("\n")
+                    yield Event.from_json(event_id, text, record_text)
 
 
 @lru_cache(maxsize=1024)

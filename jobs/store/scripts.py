@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import redis
-from redis.backoff import NoBackoff
 from redis.commands.core import Script as RegisteredScript
-from redis.retry import Retry
+from redis.exceptions import NoScriptError
 
 from jobs.errors import BadSetting, Unavailable
 from jobs.outbound import webhook
 from jobs.settings import Settings
 from jobs.states import JobState
 from jobs.store import keys
+from jobs.store.connection import connect
 from jobs.store.lua import loader, words
 from jobs.store.outages import refusals
 
@@ -26,27 +26,6 @@ PREVIEW_TTL_S = 300
 MAILBOX_LENGTH = 10_000
 
 T = TypeVar("T")
-
-
-def connect(settings: Settings, *, timeout_s: float | None = None) -> redis.Redis:
-    """A client with a connection pool; every reply comes within ``timeout_s`` (default ``REDIS_TIMEOUT_S``).
-
-    While all ``REDIS_CONNECTIONS`` are in use, a call waits for one, at most ``REDIS_CONNECTION_WAIT_S``. A call is
-    retried once and without a pause, for a connection that broke while it was idle in the pool. The scripts answer a
-    repeated call as they answered the first one.
-    """
-    timeout_s = timeout_s or settings.redis.timeout_s
-    options: dict[str, Any] = {} if settings.store_url.startswith("unix://") else {"socket_connect_timeout": timeout_s}
-    pool = redis.BlockingConnectionPool.from_url(
-        settings.store_url,
-        max_connections=settings.redis.connections,
-        timeout=settings.redis.connection_wait_s,
-        decode_responses=True,
-        socket_timeout=timeout_s,
-        retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-        **options,
-    )
-    return redis.Redis.from_pool(pool)
 
 
 class Scripts:
@@ -78,7 +57,7 @@ class Scripts:
         """Run a script. ``arguments`` are those that ``lua/<name>.lua`` declares, by the same names."""
         script, registered = self._scripts[name]
         values = script.positional(arguments)
-        return self.call(lambda _client: registered(args=values))
+        return self.call(lambda client: _run(client, registered, values))
 
     def until_written(
         self, write: Callable[[], T], *, pause_s: float = 0.5, longest_pause_s: float = 5.0,
@@ -99,6 +78,13 @@ class Scripts:
                 time.sleep(min(pause_s, longest_pause_s))
                 pause_s *= 2
                 check()
+
+
+def _run(client: redis.Redis, script: RegisteredScript, values: list[Any]) -> Any:
+    try:
+        return client.execute_command("EVALSHA", script.sha, 0, *values)  # type: ignore[no-untyped-call]
+    except NoScriptError:  # Redis was restarted
+        return script(args=values)
 
 
 def constants(settings: Settings) -> dict[str, dict[str, str | int]]:

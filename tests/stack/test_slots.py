@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.store import keys
-from jobs.store.scripts import connect
+from jobs.store.connection import connect
 from tests.support import drawn_models
 from tests.support.harness import Stack, wait_for
 

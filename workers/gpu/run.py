@@ -13,7 +13,6 @@ from jobs.errors import FramemillError, RunCancelled
 from jobs.files import spool
 from jobs.moderation import hides_outputs
 from jobs.record import Job
-from jobs.slots.slot import device_label
 from tasks.runtime import settings, store
 from workers.broken_process import end_process, is_half_imported
 from workers.gpu import failures
@@ -79,7 +78,7 @@ def _start(job_id: str, attempt: int) -> Job | None:
     """Mark the job as running. None: this attempt may not run (cancelled, or delivered twice)."""
     process = slot_process()
     start = partial(
-        store().start, job_id, attempt, slot=process.slot, owner=process.owner, device=device_label(process.slot),
+        store().start, job_id, attempt, slot=process.slot, owner=process.owner, device=process.device,
         run=f"{os.getpid()}:{secrets.token_hex(4)}", facts=process.facts,
     )  # fmt: skip
     return store().until_written(start)

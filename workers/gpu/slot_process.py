@@ -16,6 +16,7 @@ from jobs.objects.factory import open_store
 from jobs.objects.reading import read_all
 from jobs.requests.generation import GenerationRequest
 from jobs.slots.residency import memory_facts
+from jobs.slots.slot import device_label
 from jobs.store.pins import Pins, all_pins, is_pinned
 from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
 
@@ -32,6 +33,11 @@ class SlotProcess:
         self.facts: dict[str, Any] = {}
         #: The pins as they were last read.
         self._pins: Pins = {}
+
+    @cached_property
+    def device(self) -> str:
+        """Where it computes, for people."""
+        return device_label(self.slot)
 
     @cached_property
     def models(self) -> ModelRegistry:

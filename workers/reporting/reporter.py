@@ -8,6 +8,7 @@ previews, which the same thread draws.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from jobs.errors import RunCancelled, RunTimeout, Unavailable
 from jobs.store.jobs import JobStore
 from jobs.store.runs import StepReply
+from workers.reporting.pacer import Pacer
 from workers.reporting.stop_signal import stop_hint
 
 logger = logging.getLogger(__name__)
@@ -70,20 +72,18 @@ class Reporter:
         self._pending_preview: tuple[int, Draw] | None = None
         self._next_preview_at = 0.0
         self._over = threading.Event()
-        self._closed = threading.Event()
         self._denoising_since: float | None = None
-        self._thread = threading.Thread(target=self._run, name="reporter", daemon=True)
 
     def __enter__(self) -> Reporter:
         stop_hint.clear()
-        self._thread.start()
+        self._pacer = Pacer.begin(self._report, FIRST_REPORT_S)
         return self
 
     def __exit__(self, error: object, *_: object) -> None:
-        if error is None:
-            self._reported = self._progress  # the caller writes the end of the run next, which contains all of it
-        self._closed.set()
-        self._thread.join()
+        self._pacer.end()
+        # After a success the caller writes the end of the run next, which contains all of its progress.
+        if error is not None and not self._over.is_set() and self._progress != self._reported:
+            self._send()
 
     def stage(self, name: str) -> None:
         """Enter a stage: ``loading``, ``prior``, ``denoising`` or ``decoding``.
@@ -150,18 +150,13 @@ class Reporter:
         if self._over.is_set():
             raise RunCancelled()
 
-    def _run(self) -> None:
-        interval_s = self._store.settings.process.progress_interval_ms / 1000
-        self._closed.wait(FIRST_REPORT_S)
-        while not self._over.is_set():
-            closed = self._closed.is_set()
-            if self._progress != self._reported:
-                self._send()
-            if closed:
-                return
-            if self._pending_preview is not None and not self._over.is_set():
-                self._publish_preview(*self._pending_preview)
-            self._closed.wait(interval_s)
+    def _report(self) -> float:
+        """Send what is new; return the seconds until the next report."""
+        if not self._over.is_set() and self._progress != self._reported:
+            self._send()
+        if self._pending_preview is not None and not self._over.is_set():
+            self._publish_preview(*self._pending_preview)
+        return math.inf if self._over.is_set() else self._store.settings.process.progress_interval_ms / 1000
 
     def _send(self) -> None:
         progress = self._progress

@@ -1,0 +1,90 @@
+"""Connections to Redis. A command does what the store needs, and nothing else.
+
+redis-py's own client measures every command for OpenTelemetry, builds an object for its retries, and asks the system
+before each command whether the idle connection is still open. That is more work than sending the command, and each
+job needs several.
+"""
+
+from __future__ import annotations
+
+import queue
+from typing import Any
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from jobs.settings import Settings
+
+#: A connection may have broken while it was idle, and its next command may have to wait for a new one.
+_RETRIES = 1
+
+
+class Pool(redis.BlockingConnectionPool):
+    """A pool that does not look at a connection before it hands it out: a broken one shows at its next command."""
+
+    def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
+        """Return a connection. Raises: redis.ConnectionError: all are in use, or Redis cannot be reached."""
+        self._checkpid()
+        try:
+            connection = self.pool.get(timeout=self.timeout)
+        except queue.Empty:
+            raise redis.ConnectionError("No connection available.")  # noqa: B904  (the context tells it from outages)
+        try:
+            connection = connection or self.make_connection()  # type: ignore[no-untyped-call]
+            if not connection.is_connected:
+                connection.connect()
+        except BaseException:
+            self.release(connection)
+            raise
+        return connection
+
+    def release(self, connection: Any) -> None:
+        """Take a connection back, which has no reply to be read any more."""
+        self._checkpid()
+        if connection is None or connection.pid != self.pid:  # not made, or made before this process was forked
+            self.pool.put_nowait(None)
+        else:
+            self.pool.put_nowait(connection)
+
+
+class Client(redis.Redis):
+    """A client of a :class:`Pool`. A command is sent a second time if its connection has broken."""
+
+    connection_pool: Pool
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:
+        pool = self.connection_pool
+        connection = pool.get_connection()
+        try:
+            for tries_left in reversed(range(_RETRIES + 1)):
+                try:
+                    connection.send_command(*args)
+                    return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
+                except redis.ConnectionError:
+                    connection.disconnect()
+                    if not tries_left:
+                        raise
+        finally:
+            pool.release(connection)
+
+
+def connect(settings: Settings, *, timeout_s: float | None = None) -> redis.Redis:
+    """A client with a connection pool; every reply comes within ``timeout_s`` (default ``REDIS_TIMEOUT_S``).
+
+    While all ``REDIS_CONNECTIONS`` are in use, a call waits for one, at most ``REDIS_CONNECTION_WAIT_S``. A call is
+    retried once and without a pause, for a connection that broke while it was idle in the pool. The scripts answer a
+    repeated call as they answered the first one.
+    """
+    timeout_s = timeout_s or settings.redis.timeout_s
+    options: dict[str, Any] = {} if settings.store_url.startswith("unix://") else {"socket_connect_timeout": timeout_s}
+    pool = Pool.from_url(
+        settings.store_url,
+        max_connections=settings.redis.connections,
+        timeout=settings.redis.connection_wait_s,
+        decode_responses=True,
+        socket_timeout=timeout_s,
+        retry=Retry(NoBackoff(), _RETRIES, supported_errors=(redis.ConnectionError,)),
+        **options,
+    )
+    return Client.from_pool(pool)
