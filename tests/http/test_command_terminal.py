@@ -261,7 +261,6 @@ def test_failures_among_many_are_reported_and_the_rest_goes_on(
         (("one", "two", "-o", "-"), "-o - is for one job, and there are 2"),
         (("one", "two", "--id", "x"), "--id is for one job, and there are 2"),
         (("one", "-"), "stands alone"),
-        (("--prompts", "missing.txt"), "does not exist"),
     ],
 )
 def test_prompts_that_do_not_fit_are_refused(
@@ -303,7 +302,7 @@ def test_top_prints_one_view_in_a_pipe(server: FakeServer, capsys: pytest.Captur
     running = {"id": "a1", "state": "running", "slot": "gpu0", "eta_s": 4, "model": "demo-image",
                "progress": {"step": 5, "steps": 20}, "request": {"prompt": "a red circle"}}  # fmt: skip
     waiting = {"id": "b2", "state": "queued", "position": 1, "waiting_for": "model sdxl"}
-    pages = [{"jobs": jobs, "total": len(jobs), "next": None} for jobs in ([running], [], [waiting])]
+    pages = [{"jobs": jobs, "total": len(jobs), "next": None} for jobs in ([waiting], [running], [])]
     fleet = {"slots": [SLOT], "delivery": ["here"], "version": "0.2.0"}
     server.first = [(200, body, {}) for body in (*pages, fleet)]
     assert main(["--url", server.url, "top"]) == 0
@@ -324,11 +323,13 @@ def test_top_fits_the_height_of_the_terminal() -> None:
     queue: Any = {"counts": {"queued": 90}}
     for width, height in ((100, 30), (40, 12)):
         console = Console(width=width, height=height, file=io.StringIO())
-        lines = console.render_lines(view(Snapshot("http://x", fleet, queue, jobs, 90), height), pad=False)
+        lines = console.render_lines(view(Snapshot("http://x", fleet, queue, jobs, 90), width, height), pad=False)
         assert len(lines) <= height
         text = "\n".join("".join(segment.text for segment in line) for line in lines)
         assert re.search(r"and \d+ more waiting", text)
         assert "job1 " in text
+        assert "…" not in text.partition("slot")[2]
+        assert ("16.0/64 GiB" in text) == (width == 100)
 
 
 # --- remembered servers
@@ -434,7 +435,7 @@ def test_the_terminal_says_what_it_shows(
 @pytest.mark.parametrize(
     ("columns", "lines", "pixels", "method", "expected"),
     [
-        (80, 24, (1024, 1024), "blocks", (40, 20)), (200, 60, (1024, 1024), "kitty", (72, 36)),
+        (80, 24, (1024, 1024), "blocks", (40, 20)), (200, 60, (1024, 1024), "kitty", (48, 24)),
         (200, 60, (100, 100), "kitty", (20, 10)), (30, 50, (1024, 512), "blocks", (29, 7)),
     ],
 )  # fmt: skip

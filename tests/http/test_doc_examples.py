@@ -177,6 +177,46 @@ def test_the_command_has_the_printed_options(example: Example) -> None:
             assert command is not None, name
 
 
+#: The page whose commands are entered, and what they print compared line by line.
+ENTERED = [one for one in EXAMPLES if one.page == "command-line.md" and one.printed]
+#: What differs from run to run, and a word for it.
+_VARYING = (
+    (r"\b[0-9a-f]{24}\b", "ID"), (r"http://127\.0\.0\.1:\d+", "URL"), (r"just now|\d+ (?:s|min) ago", "AGE"),
+    (r"\d+ min \d+ s|\d+ s\b", "TIME"), (r"[\d.]+/\d+ GiB", "MEMORY"), (r"(?<= )\d+\.\d+(?= )", "NUMBER"), (r" +", " "),
+)  # fmt: skip
+
+
+def shape(line: str) -> str:
+    for pattern, word in _VARYING:
+        line = re.sub(pattern, word, line)
+    return line.strip()
+
+
+def test_the_commands_of_the_page_print_what_it_shows(tmp_path: Path) -> None:
+    reader = Reader(tmp_path, with_keys=False)
+    (tmp_path / "framemill").write_text(f'#!/bin/sh\nexec {sys.executable} -m framemill "$@"\n')
+    (tmp_path / "framemill").chmod(0o755)
+    environ = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT / "src"), "FRAMEMILL_URL": reader.app.url("").rstrip("/"),
+               "PATH": f"{tmp_path}:{os.environ['PATH']}", "XDG_CONFIG_HOME": str(tmp_path)}  # fmt: skip
+    try:
+        for example in (one for one in EXAMPLES if one.page == "command-line.md"):
+            if example not in ENTERED and not example.command.startswith("printf"):
+                continue
+            done = subprocess.run(
+                ["bash", "-euo", "pipefail", "-c", f"exec 2>&1\n{example.command}"], cwd=tmp_path, env=environ,
+                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, f"{example}\n{done.stdout}"
+            real = {shape(line) for line in done.stdout.splitlines()}
+            printed = [shape(line) for line in example.printed.splitlines() if line.strip() not in ("", "…")]
+            assert [line for line in printed if line not in real] == [], f"{example}\n{done.stdout}"
+            if "…" not in example.printed:
+                assert len(done.stdout.splitlines()) == len(example.printed.splitlines()), f"{example}\n{done.stdout}"
+    finally:
+        reader.close()
+    assert len(ENTERED) > 8
+
+
 def test_printed_json_is_compared() -> None:
     printed = parse('{"a": 1, "b": [{"c": null}], "d": {"e": "x", …}}')
     real: dict[str, Any] = {"a": 2, "b": [{"c": "y"}], "d": {"e": "z", "more": 1}}

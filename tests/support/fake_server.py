@@ -33,6 +33,7 @@ class FakeServer(ThreadingHTTPServer):
         self.end: str | None = None
         #: Response to a request for the job's events.
         self.events: tuple[int, Any, dict[str, str]] = (404, {"detail": "no such route"}, {})
+        self.fleet: dict[str, Any] = {"slots": [], "delivery": ["here"], "version": "0.2.0"}
         #: Silence before a connection is cut, seconds.
         self.stall_s = 0.0
 
@@ -78,7 +79,7 @@ class FakeServer(ThreadingHTTPServer):
         if path == "/v1/models":
             return 200, {"models": [{"name": "demo-image", "kinds": ["text2img"], "description": "Shapes."}]}, {}
         if path == "/v1/fleet":
-            return 200, {"slots": [], "delivery": ["here"], "version": "0.2.0"}, {}
+            return 200, self.fleet, {}
         if path == "/v1/queue":
             return 200, {"idle": True, "counts": {"queued": 2}}, {}
         return 404, {"detail": "no such job", "error": {"code": "job_not_found", "message": "no such job"}}, {}

@@ -43,7 +43,7 @@ def usage_line(exc: click.ClickException) -> str:
 
 def _refusal(exc: ApiError, session: Session) -> str:
     if exc.status is None:
-        return f"{exc}; is it running? 'framemill doctor' looks, --url or 'framemill login' name another server"
+        return f"{exc}; 'framemill doctor' checks it, --url names another server"
     if exc.status == 401:
         if session.api_key:
             return "the server does not accept this API key: it is unknown or was revoked; see 'framemill login --help'"

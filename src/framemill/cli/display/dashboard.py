@@ -29,7 +29,7 @@ class Snapshot:
     url: str
     fleet: Fleet
     queue: Queue
-    #: Unfinished jobs: running ones first, then those being delivered, then the waiting ones.
+    #: Unfinished jobs.
     jobs: Sequence[Job]
     #: Number of waiting jobs, of which ``jobs`` may have only the newest.
     queued: int
@@ -39,21 +39,23 @@ class Snapshot:
         return {"fleet": self.fleet, "queue": self.queue, "jobs": [job.raw for job in self.jobs]}
 
 
-def view(snapshot: Snapshot, height: int | None, trouble: str = "") -> RenderableType:
+def view(snapshot: Snapshot, width: int, height: int | None, trouble: str = "") -> RenderableType:
     """Return what is drawn.
 
     Args:
         snapshot: the state.
+        width: columns of the terminal; the fewer there are, the fewer facts are shown.
         height: lines of the terminal; None: everything is drawn.
         trouble: why the state is not current; "": it is.
     """
     slots = snapshot.fleet["slots"]
     jobs = sorted(snapshot.jobs, key=_order)
     room = len(jobs) if height is None else max(1, height - _OTHER_LINES - len(slots))
-    hidden = snapshot.queued + sum(job.state != "queued" for job in jobs) - len(jobs[:room])
-    parts: list[RenderableType] = [_header(snapshot, trouble), Text(), _slots(slots, snapshot.jobs), Text()]
+    shown = sum(job.state == "queued" for job in jobs[:room])
+    hidden = snapshot.queued - shown
+    parts: list[RenderableType] = [_header(snapshot, trouble), Text(), _slots(slots, snapshot.jobs, width), Text()]
     if jobs:
-        parts.append(_jobs(jobs[:room]))
+        parts.append(_jobs(jobs[:room], width))
     if hidden > 0:
         parts.append(Text(f"and {hidden} more waiting", style="dim"))
     if not jobs:
@@ -83,27 +85,25 @@ def _header(snapshot: Snapshot, trouble: str) -> Text:
     return text
 
 
-def _slots(slots: Sequence[Slot], jobs: Sequence[Job]) -> RenderableType:
+def _slots(slots: Sequence[Slot], jobs: Sequence[Job], width: int) -> RenderableType:
     if not slots:
         return Text("no slots: no GPU worker runs", style="red")
     running = {job.slot: job for job in jobs if job.state == "running"}
-    table = _table()
-    table.add_column("slot", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("load", no_wrap=True, justify="right")
-    table.add_column("memory", no_wrap=True, justify="right")
-    table.add_column("job", no_wrap=True)
-    table.add_column("progress", no_wrap=True, overflow="ellipsis", ratio=1)
+    table = _Table(width)
+    table.column("slot")
+    table.column("state")
+    table.column("load", 90, justify="right")
+    table.column("memory", 90, justify="right")
+    table.column("job", 70)
+    table.column("progress", overflow="ellipsis", ratio=1)
     for slot in slots:
         state = f"{slot['state']}: {slot['waiting_for']}" if slot.get("waiting_for") else slot["state"]
         job = running.get(slot["name"])
         progress: RenderableType = Text(", ".join(slot.get("resident") or ()), style="dim")
         if job is not None:
             progress = _progress(job)
-        table.add_row(
-            slot["name"], _state(state), *_device(slot), "" if job is None else job.id, progress
-        )  # fmt: skip
-    return table
+        table.row(slot["name"], _state(state), *_device(slot), "" if job is None else job.id, progress)
+    return table.grid
 
 
 def _device(slot: Slot) -> tuple[str, str]:
@@ -119,22 +119,22 @@ def _device(slot: Slot) -> tuple[str, str]:
     return load, f"{used:.1f}/{total:.0f} GiB"
 
 
-def _jobs(jobs: Sequence[Job]) -> Table:
-    table = _table()
-    table.add_column("job", no_wrap=True)
-    table.add_column("state", no_wrap=True)
-    table.add_column("model", no_wrap=True, overflow="ellipsis", max_width=20)
-    table.add_column("age", no_wrap=True, justify="right")
-    table.add_column("left", no_wrap=True, justify="right")
-    table.add_column("prompt", no_wrap=True, overflow="ellipsis", ratio=1)
+def _jobs(jobs: Sequence[Job], width: int) -> Table:
+    table = _Table(width)
+    table.column("job")
+    table.column("state")
+    table.column("model", 90, overflow="ellipsis", max_width=20)
+    table.column("age", 80, justify="right")
+    table.column("left", justify="right")
+    table.column("prompt", 60, overflow="ellipsis", ratio=1)
     for job in jobs:
         state = f"queued #{job.position}" if job.state == "queued" and job.position else job.state
         left = "" if job.eta_s is None else duration(job.eta_s)
         reason = f"needs {job.waiting_for}" if job.waiting_for else " ".join((job.prompt or "").split())
         style = "yellow" if job.waiting_for else ""
         age = ago(job.created_at).removesuffix(" ago")
-        table.add_row(job.id, _state(state), job.model or "", age, left, Text(reason, style=style))
-    return table
+        table.row(job.id, _state(state), job.model or "", age, left, Text(reason, style=style))
+    return table.grid
 
 
 def _progress(job: Job) -> RenderableType:
@@ -151,5 +151,20 @@ def _state(text: str) -> Text:
     return Text(text, style=STATE_COLOURS.get(text.split()[0].rstrip(":"), ""))
 
 
-def _table() -> Table:
-    return Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=True, header_style="bold")
+class _Table:
+    """A table whose columns are shown where the terminal is wide enough for them."""
+
+    def __init__(self, width: int) -> None:
+        self.grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, expand=True, header_style="bold")
+        self._width = width
+        self._shown: list[bool] = []
+
+    def column(self, title: str, least_width: int = 0, **options: Any) -> None:
+        """Add a column that is shown in terminals of at least ``least_width`` columns."""
+        self._shown.append(self._width >= least_width)
+        if self._shown[-1]:
+            self.grid.add_column(title, no_wrap=True, **options)
+
+    def row(self, *cells: RenderableType) -> None:
+        """Add a row, with a cell for each column."""
+        self.grid.add_row(*(cell for cell, is_shown in zip(cells, self._shown, strict=True) if is_shown))

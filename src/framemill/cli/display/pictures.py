@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 METHODS = ("auto", "kitty", "iterm2", "sixel", "blocks", "off")
 #: Larger outputs are shown as their thumbnails, bytes.
 _MOST_BYTES = 8 * 2**20
-#: Most columns of a picture, and lines that are left for the prompt.
-_MOST_COLUMNS, _FREE_LINES = 72, 4
+#: Most columns and lines of a picture, and lines that are left for other text.
+_MOST_COLUMNS, _MOST_LINES, _FREE_LINES = 64, 24, 4
 
 
 def show(client: Client, job: Job, *, wanted: bool | None) -> None:
@@ -83,7 +83,7 @@ def _draw(picture: Any, method: str) -> None:
 def size(width_px: int, height_px: int, method: str) -> tuple[int, int]:
     """Return columns and lines of a picture: it keeps its proportions and fits into the terminal."""
     terminal_columns, terminal_lines = shutil.get_terminal_size()
-    most_columns, most_lines = min(terminal_columns - 1, _MOST_COLUMNS), terminal_lines - _FREE_LINES
+    most_columns, most_lines = min(terminal_columns - 1, _MOST_COLUMNS), min(terminal_lines - _FREE_LINES, _MOST_LINES)
     cell_width, cell_height = (1, 2) if method == "blocks" else graphics.CELL_PX
     scale = min(most_columns * cell_width / width_px, most_lines * cell_height / height_px)
     if method != "blocks":

@@ -82,12 +82,14 @@ class Batch:
                 except ApiError as exc:
                     if not self._jobs or isinstance(exc, ServerUnavailable):
                         raise
+                    line.clear()
                     note(f"framemill: prompt {number}: {exc}")
                     self._failed += 1
                     continue
                 self._jobs.append((number, job))
                 self._unfinished[job.id] = None
                 for warning in job.warnings:
+                    line.clear()
                     note(f"note: prompt {number}: {warning}")
                 if prints:
                     line.clear()

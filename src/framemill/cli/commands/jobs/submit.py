@@ -20,7 +20,7 @@ from framemill.transport import files
 
 #: What the command does after the submission.
 WAIT_OPTIONS = (
-    click.option("--prompts", "prompts_file", metavar="FILE", type=click.Path(exists=True, allow_dash=True),
+    click.option("--prompts", "prompts_file", metavar="FILE", type=click.Path(allow_dash=True),
                  help="Submit a job for each line of FILE (- is standard input)."),
     click.option("--wait", "until_done", is_flag=True, help="Wait for the result. Ctrl-C cancels the job."),
     click.option("-o", "--output", metavar="FILE",

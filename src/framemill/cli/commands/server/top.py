@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: Most jobs that are requested for one view.
 _MOST_JOBS = 100
+#: Columns of the view where there is no terminal.
+_PIPE_COLUMNS = 160
 
 
 @click.command()
@@ -40,8 +42,8 @@ def top(session: Session, interval: float, once: bool) -> None:
     if once or not terminal.is_terminal(sys.stdout):
         from rich.console import Console
 
-        wide = {} if terminal.is_terminal(sys.stdout) else {"width": 160}
-        Console(highlight=False, **wide).print(view(snapshot, None))  # type: ignore[arg-type]
+        width = terminal.width() if terminal.is_terminal(sys.stdout) else _PIPE_COLUMNS
+        Console(highlight=False, width=width).print(view(snapshot, width, None))
         return
     _watch(client, snapshot, interval)
 
@@ -50,12 +52,11 @@ def taken(client: Client) -> Snapshot:
     """Ask the server for everything that is shown."""
     from framemill.cli.display.dashboard import Snapshot
 
-    running = client.list("running", _MOST_JOBS)
-    delivering = client.list("delivering", _MOST_JOBS)
-    queued = client.list("queued", _MOST_JOBS)
-    return Snapshot(
-        client.base_url, client.fleet(), client.queue(), (*running.jobs, *delivering.jobs, *queued.jobs), queued.total
-    )
+    pages = [client.list(state, _MOST_JOBS) for state in ("queued", "running", "delivering")]
+    # A job may go on between two requests: its newest state is shown, once, and nothing if it has finished.
+    jobs = {job.id: job for page in pages for job in page.jobs}
+    unfinished = [job for job in jobs.values() if not job.finished]
+    return Snapshot(client.base_url, client.fleet(), client.queue(), unfinished, pages[0].total)
 
 
 def _watch(client: Client, snapshot: Snapshot, interval_s: float) -> None:
@@ -68,7 +69,7 @@ def _watch(client: Client, snapshot: Snapshot, interval_s: float) -> None:
     trouble = ""
     with _single_keys(), Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            live.update(view(snapshot, console.height, trouble), refresh=True)
+            live.update(view(snapshot, console.width, console.height, trouble), refresh=True)
             if _quit_within(interval_s):
                 return
             try:
