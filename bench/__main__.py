@@ -7,6 +7,12 @@ import time
 
 from bench import delivery, latency, overhead, queue
 from bench.common import machine
+from bench.day.population import Size
+from bench.day.run import simulate
+from bench.fleet.comparison import short_report
+
+#: A small service with a short day.
+SMALL = Size(slots=40, users=300, models=8, groups=4, jobs=3000)
 
 
 def main() -> int:
@@ -15,6 +21,8 @@ def main() -> int:
     for title, measure in (
         ("Overhead (python -m bench.overhead)", lambda: overhead.report(overhead.measure(rounds=3, seconds=3))),
         ("Long queues (python -m bench.queue)", lambda: queue.report((10, 10_000), samples=100)),
+        ("Large fleets (python -m bench.fleet)", short_report),
+        ("A simulated day (python -m bench.day)", lambda: simulate(SMALL)),
         ("Latency (python -m bench.latency)", lambda: latency.report(short=True)),
         ("Delivery (python -m bench.delivery)", lambda: delivery.report(rounds=1)),
     ):
