@@ -11,6 +11,8 @@ from flask import Flask
 from app import docs_page, errors, extensions, methods
 from app.access import browser
 from app.bodies.json_output import FiniteJSONProvider
+from app.console import pages as console_pages
+from app.console import session
 from app.openapi.document import Api, register_document
 from app.probes import front_page, health, metrics
 from app.protocols.a1111 import routes as a1111
@@ -73,6 +75,8 @@ def create_app(settings: Settings | None = None) -> Flask:
     lightx2v.register(api)
     devoid.register(app, api)
     a1111.register(app, api)
+    api.register_blueprint(session.blueprint)
+    app.register_blueprint(console_pages.blueprint)
     api.register_blueprint(front_page.blueprint)
     api.register_blueprint(health.blueprint)
     api.register_blueprint(metrics.blueprint)

@@ -1,4 +1,5 @@
-"""Authenticates callers by ``Authorization: Bearer <key>``, or by a signed link that a key's owner was shown.
+"""Authenticates callers by ``Authorization: Bearer <key>``, by a signed link that a key's owner was shown, or by the
+session of the console.
 
 On a server without keys, every caller is an admin.
 """
@@ -12,7 +13,7 @@ from functools import lru_cache
 from flask import g, request
 from flask_smorest import Blueprint
 
-from app.access import links
+from app.access import links, sessions
 from app.extensions import current_jobs, hub, settings, store
 from jobs.callers import ANYBODY, Caller, Role
 from jobs.errors import Forbidden, JobNotFound, Unauthorized
@@ -69,11 +70,16 @@ def protect(blueprint: Blueprint) -> None:
 
 
 def _identified() -> Caller:
-    """Return who sent the current request: the owner of its key, or of the key that its link was made for.
+    """Return who sent the current request: the owner of its key, or of the key of its link or of its session.
 
     Raises: Unauthorized, Forbidden.
     """
-    return links.caller_of_link() if links.is_followed() and not is_open() else identify(secret())
+    if secret() is None and not is_open():
+        if links.is_followed():
+            return links.caller_of_link()
+        if caller := sessions.caller_of_session():
+            return caller
+    return identify(secret())
 
 
 def check_path(caller: Caller) -> None:
@@ -92,10 +98,10 @@ def secret() -> str | None:
 def still_valid(event: Event | None = None) -> bool:
     """Return whether the current request, whose response takes long, would still be accepted.
 
-    Its key may have been revoked meanwhile, and its link may have expired. Requests with the same key or link that ask
-    because of the same event share one look into the store.
+    Its key may have been revoked meanwhile, and its link may have expired. Requests with the same key, link or session
+    that ask because of the same event share one look into the store.
     """
-    presented = secret() or request.args.get(SIGNATURE)
+    presented = secret() or request.args.get(SIGNATURE) or sessions.cookie()
     try:
         if event is None:
             return _identified() == caller()

@@ -68,6 +68,16 @@ class Origins:
         # The browser compared the origins itself; a proxy may have changed the host.
         return bool(origin) and site != "same-origin" and not self._is_own(origin, headers.get("Host", ""))
 
+    def is_own_page(self, headers: Headers, *, changes: bool) -> bool:
+        """Return whether a page of this server sent a request, or its user by the address bar.
+
+        Browsers that send no ``Sec-Fetch-Site`` name the origin of requests that may change something.
+        """
+        site, origin = headers.get("Sec-Fetch-Site", ""), headers.get("Origin", "").lower()
+        if site:
+            return site in ("same-origin", "none")
+        return self._is_own(origin, headers.get("Host", "")) if origin else not changes
+
     def _is_own(self, origin: str, host: str) -> bool:
         """Return whether an origin is this server's. The scheme is unknown here: a proxy may add TLS."""
         scheme, _, authority = origin.partition("://")

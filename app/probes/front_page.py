@@ -1,14 +1,15 @@
-"""``/``: the page of the API for browsers, and what this server is for programs."""
+"""``/``: the console for browsers, and what this server is for programs."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 
-from flask import Response, jsonify, request, url_for
+from flask import Response, jsonify, request
 from marshmallow import fields
 
 from app.access import browser
-from app.openapi.answers import Answer, doc
+from app.console import pages
+from app.openapi.answers import TEXT, Answer, doc
 from app.openapi.blueprint import OF_PAGES, Blueprint
 
 blueprint = Blueprint("front-page", __name__, tag="Health and metrics", security=(), common=OF_PAGES)
@@ -39,13 +40,16 @@ class ServerAnswer(Answer):
     {"oneOf": [ServerAnswer, _DEVOID]},
     description="For programs: what this server is. For clients of Devoid (header `service`): Devoid's line.",
 )
-@blueprint.alt_response(307, description="For browsers (`Accept: text/html`): the address of the page of the API.")
+@blueprint.alt_response(
+    200, schema=TEXT, content_type="text/html", description="For browsers (`Accept: text/html`): the console."
+)
+@blueprint.alt_response(304, description="The browser has this page, as `If-None-Match` says.")
 @browser.page
 def get_server() -> Response:
-    """Show what this server is. A browser is sent to the page of the API; a client of Devoid gets Devoid's line."""
+    """Show what this server is. A browser gets the console; a client of Devoid gets Devoid's line."""
     response: Response
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
-        response = Response(status=307, headers={"Location": url_for("docs.page")})
+        response = pages.page()
     else:
         base = request.script_root
         paths = {"docs": "/docs", "openapi": "/openapi.json", "jobs": "/v1/jobs", "models": "/v1/models",

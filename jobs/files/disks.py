@@ -20,6 +20,11 @@ def free_bytes(settings: Settings) -> dict[str, int]:
     return {name: shutil.disk_usage(folder).free for name, folder in _folders(settings).items()}
 
 
+def total_bytes(settings: Settings) -> dict[str, int]:
+    """Return the size of these disks, bytes."""
+    return {name: shutil.disk_usage(folder).total for name, folder in _folders(settings).items()}
+
+
 def warnings(settings: Settings) -> list[str]:
     """Return a sentence for each disk with less than ``MIN_FREE_DISK_BYTES``; empty if there are none."""
     least = settings.paths.min_free_disk_bytes

@@ -242,6 +242,18 @@ def job_id_of_path(store: JobStore, key_id: str, path: str) -> str | None:
     return str(job_id) if job_id else None
 
 
+def rate_of(store: JobStore, model: str) -> float | None:
+    """Return how many seconds a model needs for a unit of work on average; None before the first measurement."""
+    found = store.call(lambda c: c.hget(keys.RATES, model))
+    return float(found) if found else None
+
+
+def waiting_work(store: JobStore) -> dict[str, float]:
+    """Return the work of the waiting jobs by model."""
+    found: dict[str, str] = store.call(lambda c: c.hgetall(keys.WORK))
+    return {model: float(work) for model, work in found.items()}
+
+
 def _counted(beginning: str, waiting: dict[str, str]) -> dict[str, int]:
     return {name.removeprefix(beginning): int(count) for name, count in waiting.items() if name.startswith(beginning)}
 

@@ -32,7 +32,8 @@ class Browser:
         rules = [f"MAP {name} {place}" for name, place in names.items()]
         rules += ["MAP * ~NOTFOUND", "EXCLUDE 127.0.0.1", *(f"EXCLUDE {place}" for place in names.values())]
         arguments = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
-                     "--disable-background-networking", f"--user-data-dir={folder}",
+                     "--disable-background-networking", "--disable-quic", "--disable-component-update",
+                     "--disable-sync", f"--user-data-dir={folder}",
                      f"--host-resolver-rules={', '.join(rules)}"]  # fmt: skip
         options = {"binary": shutil.which("chromium"), "args": arguments}
         wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
@@ -62,6 +63,32 @@ class Browser:
 
     def _find(self, selector: str) -> str:
         return str(self._call("POST", "/element", {"using": "css selector", "value": selector})[_ELEMENT])
+
+    def resize(self, width: int, height: int) -> None:
+        """Give the page this size, pixels, also below the smallest window."""
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self.command("Emulation.setDeviceMetricsOverride", **metrics)
+
+    def command(self, name: str, **parameters: Any) -> Any:
+        """Send a command of the DevTools protocol."""
+        return self._call("POST", "/goog/cdp/execute", {"cmd": name, "params": parameters})
+
+    def keys(self, text: str) -> None:
+        """Press keys, one after the other, where the focus is; WebDriver has codes for keys without a character."""
+        pressed = [{"type": kind, "value": key} for key in text for kind in ("keyDown", "keyUp")]
+        self._call("POST", "/actions", {"actions": [{"type": "key", "id": "keyboard", "actions": pressed}]})
+
+    def new_tab(self) -> str:
+        """Open a tab, and return the handle of the present one."""
+        present = str(self._call("GET", "/window"))
+        self.switch(self._call("POST", "/window/new", {"type": "tab"})["handle"])
+        return present
+
+    def close_tab(self) -> None:
+        self._call("DELETE", "/window")
+
+    def switch(self, handle: str) -> None:
+        self._call("POST", "/window", {"handle": handle})
 
     def errors(self) -> list[str]:
         found = self._call("POST", "/se/log", {"type": "browser"})

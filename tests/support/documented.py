@@ -16,7 +16,9 @@ from app.openapi.document import Api
 from app.protocols.aime.endpoints.served import ENDPOINTS
 
 #: Routes that are not part of the API: pages and their parts, sockets, and the document itself.
-PAGES = re.compile(r"/(docs|openapi\.json|ws)\b.*|/a1111/|/<endpoint:name>/demo|/<aime_page:address>|/api/demo/<name>")
+PAGES = re.compile(
+    r"/(docs|openapi\.json|ws|console)\b.*|/a1111/|/<endpoint:name>/demo|/<aime_page:address>|/api/demo/<name>"
+)
 #: Mismatches of all apps.
 _misfits: list[str] = []
 #: Document of an app, by its endpoints: other settings do not change it.

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import socket
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -50,10 +53,24 @@ class ServedApp(Api):
         parts.reads.recent_s = 0
         self.store, self.objects = parts.store, parts.objects
         self.workers: list[ThreadWorker] = []
-        self._server = make_server("127.0.0.1", 0, self._respond, threaded=True, request_handler=_QuietHandler)
+        self.port = 0
+        self.serve_again()
+
+    def serve_again(self) -> None:
+        """Listen on the port of before, at first on a free one."""
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._server = make_server("127.0.0.1", self.port, self._respond, threaded=True, request_handler=_QuietHandler)
         self._server.daemon_threads = True  # type: ignore[attr-defined]
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def stop_serving(self) -> None:
+        """Refuse connections, and cut those that are open; the workers go on."""
+        self._server.shutdown()
+        self._server.server_close()
+        for connection in list(self._connections):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def worker(self, *models: str, slot: str = "gpu0", **options: Any) -> ThreadWorker:
         """Start a worker that draws the jobs of these models."""
@@ -64,11 +81,11 @@ class ServedApp(Api):
     def close(self) -> None:
         for worker in self.workers:
             worker.stop()
-        self._server.shutdown()
-        self._server.server_close()
+        self.stop_serving()
         self.redis.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _respond(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         environ["gunicorn.socket"] = environ["werkzeug.socket"]
+        self._connections.add(environ["werkzeug.socket"])
         return self.app(environ, start_response)

@@ -60,7 +60,7 @@ class Stream:
 
     def _read(self, service: Service, path: str, headers: dict[str, str]) -> None:
         try:
-            with service.app.test_client().get(path, headers=headers, buffered=False) as response:
+            with service.app.test_client(use_cookies=False).get(path, headers=headers, buffered=False) as response:
                 assert response.status_code == 200, response.text
                 assert response.headers["Content-Type"].startswith("text/event-stream")
                 for chunk in response.iter_encoded():  # each chunk is one message

@@ -15,6 +15,7 @@ from app.protocols.native import fleet_answers as answers
 from app.protocols.native import schemas
 from jobs.callers import ANYBODY, CLASSES, Caller, Role
 from jobs.errors import Forbidden, InvalidRequest, Problem
+from jobs.files import disks
 from jobs.job_view import iso
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.webhook import EVENTS
@@ -154,3 +155,19 @@ def get_dead_letters() -> Response:
     auth.admin()
     jobs = queries.dead(store())
     return jsonify({"dead": [{"id": job.job_id, "model": job.request.model, "error": job.error} for job in jobs]})
+
+
+@blueprint.route("/storage", methods=["GET"])
+@blueprint.response(200, answers.StorageAnswer, description="The bucket or the folder, the retention, and the disks.")
+def get_storage() -> Response:
+    """Show where files are stored, how long they are kept, and the space on the disks of this host."""
+    auth.admin()
+    retention, bucket = settings().retention, settings().s3.bucket
+    free, total = disks.free_bytes(settings()), disks.total_bytes(settings())
+    return jsonify(
+        {
+            "bucket": bucket or None,
+            "retention": {"default": retention.default_class, "days": retention.days, "hours": retention.hours},
+            "disks": [{"name": name, "free_bytes": free[name], "total_bytes": total[name]} for name in sorted(free)],
+        }
+    )

@@ -73,6 +73,7 @@ class JobAnswer(Answer):
     """A job."""
 
     id = fields.String(**doc())
+    key = fields.String(**doc("Name of the key that it belongs to. Only admins are shown it.", optional=True))
     state = fields.String(**doc("The last four are final.", enum=[*JobState]))
     model = fields.String(**doc())
     kind = fields.String(**doc(enum=KINDS))

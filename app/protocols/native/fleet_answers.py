@@ -10,6 +10,7 @@ from app.protocols.native.answers import JobErrorAnswer, LinksAnswer
 from jobs.callers import CLASSES, Role
 from jobs.models.spec import Kind
 from jobs.outbound.webhook import EVENTS
+from jobs.settings import RETENTION_CLASSES
 from jobs.slots.residency import Place
 
 _PLACES = [*Place]
@@ -229,3 +230,27 @@ class DeadLettersAnswer(Answer):
     """The dead letters."""
 
     dead = fields.List(fields.Nested(DeadLetterAnswer), **doc("Newest first."))
+
+
+class RetentionAnswer(Answer):
+    """How long files are kept."""
+
+    default = fields.String(**doc("Class of jobs that name none.", enum=[*RETENTION_CLASSES]))
+    days = fields.Float(**doc("Class `days`: days after the end of the job."))
+    hours = fields.Float(**doc("Class `hours`: hours after the end of the job."))
+
+
+class DiskAnswer(Answer):
+    """The disk of a folder on the host of the web server."""
+
+    name = fields.String(**doc("What is in the folder: `outputs`, `spool` or `redis`."))
+    free_bytes = fields.Integer(**doc())
+    total_bytes = fields.Integer(**doc())
+
+
+class StorageAnswer(Answer):
+    """Where files are stored, and for how long."""
+
+    bucket = fields.String(**doc("Null: a local folder.", null=True))
+    retention = fields.Nested(RetentionAnswer, **doc())
+    disks = fields.List(fields.Nested(DiskAnswer), **doc())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from flask import Response, jsonify, request
@@ -17,12 +18,16 @@ from app.openapi.parameters import IDEMPOTENCY_KEY, LAST_EVENT_ID, PREFER, WAIT
 from app.problems import Problems
 from app.protocols.native import answers, previews, schemas, streams, webhooks
 from app.submit import accept, forecast_of, prepare
-from jobs.errors import Problem
+from jobs.callers import ANYBODY
+from jobs.errors import Conflict, Problem
 from jobs.forecast import OVER, Forecast
 from jobs.job_view import JOBS_PATH, job_path, job_view
-from jobs.record import Job
+from jobs.record import Job, new_job_id
+from jobs.requests.custom import EndpointRequest
+from jobs.requests.hires_variation_prior import random_seed
 from jobs.states import JobState
 from jobs.store import queries
+from jobs.submission import Submission
 from jobs.suggestions import misspelt
 from tasks.dispatch import Submitted
 
@@ -46,8 +51,10 @@ def view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
 
 
 def view_for_caller(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
-    """Return a job as JSON, for an admin with the cause of its failure, which may name paths of the host."""
+    """Return a job as JSON, for an admin with its key and the cause of a failure, which may name paths of the host."""
     shown = view(job, forecast)
+    if auth.caller().is_admin and auth.caller() != ANYBODY:
+        shown["key"] = job.key_id
     if job.error and job.cause and auth.caller().is_admin:
         shown["error"] = {**job.error, "cause": job.cause}
     return shown
@@ -202,3 +209,22 @@ def retry_job(job_id: str) -> tuple[Response, int]:
     """Submit a failed, cancelled or expired job again, as a new job."""
     auth.check_model(auth.visible_job(job_id).request.model)
     return _created(dispatcher().resend(job_id, auth.caller()))
+
+
+@blueprint.route("/<job_id>/repeat", methods=["POST"])
+@blueprint.body(schemas.RepeatSchema, {"seed": -1})
+@blueprint.response(201, answers.JobAnswer, description="The new job.", headers=_LOCATION)
+@blueprint.error(404, "Unknown id.")
+@blueprint.error(409, "It is a model command, or a job of an endpoint.")
+@blueprint.error(429, "Too many jobs are waiting; `Retry-After` has the seconds to wait.")
+def repeat_job(job_id: str) -> tuple[Response, int]:
+    """Submit a job of any state again, as a new job, with another `seed` if one is given."""
+    old = auth.visible_job(job_id)
+    seed = schemas.strict(schemas.REPEAT, body_of(request))["seed"]
+    auth.check_model(old.request.model)
+    if old.command or isinstance(old.request, EndpointRequest):
+        raise Conflict("only jobs that a model computes can be repeated")
+    seed = old.request.seed if seed is None else random_seed() if seed < 0 else seed
+    again = Submission.again(old, auth.caller())
+    submission = replace(again, request=replace(old.request, seed=seed), retry_of=None)
+    return _created(dispatcher().submit(submission, new_job_id(), chosen_by_client=False))

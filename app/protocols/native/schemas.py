@@ -14,6 +14,7 @@ from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import Kind
 from jobs.outbound.webhook import EVENTS
 from jobs.record import MAX_PRIORITY
+from jobs.requests.hires_variation_prior import MAX_SEED
 from jobs.requests.inpaint import AREAS, FILLS, RESIZES
 from jobs.requests.schedulers_loras_mix import MAX_LORAS, MAX_MIXED
 from jobs.settings import RETENTION_CLASSES
@@ -242,8 +243,19 @@ class CancelAllSchema(Schema):
     )
 
 
+class RepeatSchema(Schema):
+    """What differs from the job that is repeated."""
+
+    seed = Whole(
+        validate=validate.Range(-1, MAX_SEED, error="must be {min} to {max}"),
+        load_default=None,
+        **_doc("Default: the same; -1: random."),
+    )
+
+
 #: Instances, because building a schema costs more than using it.
 CANCEL_ALL = CancelAllSchema(unknown=INCLUDE)
+REPEAT = RepeatSchema(unknown=INCLUDE)
 SUBMIT = SubmitSchema()
 LIST = ListSchema()
 #: Names of the fields of a job in a request.

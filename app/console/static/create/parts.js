@@ -1,0 +1,56 @@
+// Fields that are lists: LoRAs with their weights, and the texts and pictures of a mix.
+import { html } from "../lib/html.js";
+import { Button } from "../lib/ui.js";
+import { PictureInput } from "./picture.js";
+
+const Weight = ({ value, onChange, label, limit = { min: 0, max: 5 } }) => html`
+  <input class="weight" type="number" step="0.05" min=${limit.min} max=${limit.max} aria-label=${label} value=${value ?? ""} placeholder="1"
+    onInput=${(event) => onChange(event.target.value === "" ? undefined : Number(event.target.value))} />
+`;
+
+export function Loras({ model, value, onChange, problem }) {
+  const chosen = value ?? model.defaults.loras;
+  const free = model.loras.filter((name) => !chosen.some((one) => one.name === name));
+  const replace = (index, fields) => onChange(chosen.map((one, place) => (place === index ? { ...one, ...fields } : one)));
+  return html`
+    <div class=${`field ${problem ? "wrong" : ""}`} data-field="loras">
+      <span class="label">LoRAs</span>
+      ${chosen.map((one, index) => html`
+        <div class="row part">
+          <span class="part-name">${one.name}</span>
+          <${Weight} label=${`Weight of ${one.name}`} value=${one.weight} limit=${model.limits.lora_weight} onChange=${(weight) => replace(index, { weight })} />
+          <${Button} kind="quiet small" icon="close" label=${`Remove ${one.name}`} onClick=${() => onChange(chosen.filter((_, place) => place !== index))} />
+        </div>
+      `)}
+      ${free.length > 0 && html`<select aria-label="Add a LoRA" value="" onChange=${(event) => { onChange([...chosen, { name: event.target.value }]); event.target.value = ""; }}>
+        <option value="">Add a LoRA…</option>${free.map((name) => html`<option value=${name}>${name}</option>`)}
+      </select>`}
+      ${problem && html`<p class="field-problem">${problem}</p>`}
+    </div>
+  `;
+}
+
+export function Mix({ value, onChange, problem }) {
+  const replace = (index, fields) => onChange(value.map((one, place) => (place === index ? { ...one, ...fields } : one)));
+  const drop = (index) => onChange(value.filter((_, place) => place !== index));
+  return html`
+    <div class=${`field ${problem ? "wrong" : ""}`} data-field="mix">
+      <span class="label">Mix of texts and pictures</span>
+      ${value.map((one, index) => html`
+        <div class="mix-part" key=${index}>
+          ${"image" in one
+            ? html`<${PictureInput} label=${`Picture ${index + 1}`} picture=${one.image} onChange=${(image) => replace(index, { image })} />`
+            : html`<input type="text" aria-label=${`Text ${index + 1}`} placeholder="A text" value=${one.text} onInput=${(event) => replace(index, { text: event.target.value })} />`}
+          <${Weight} label=${`Weight of part ${index + 1}`} value=${one.weight} onChange=${(weight) => replace(index, { weight })} />
+          <${Button} kind="quiet small" icon="close" label=${`Remove part ${index + 1}`} onClick=${() => drop(index)} />
+        </div>
+      `)}
+      <div class="row">
+        <${Button} kind="small" icon="plus" onClick=${() => onChange([...value, { text: "" }])}>Text</${Button}>
+        <${Button} kind="small" icon="plus" onClick=${() => onChange([...value, { image: null }])}>Picture</${Button}>
+      </div>
+      ${problem && html`<p class="field-problem">${problem}</p>`}
+    </div>
+  `;
+}
+

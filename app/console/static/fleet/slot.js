@@ -1,0 +1,72 @@
+// One slot: its device, what it computes, what is in its memory.
+import { isAdmin, post } from "../lib/api.js";
+import { bytes, title } from "../lib/format.js";
+import { html, useEffect } from "../lib/html.js";
+import { read, useJob } from "../lib/jobs.js";
+import { Icon } from "../lib/icons.js";
+import { Button, toast } from "../lib/ui.js";
+import { openJob } from "../jobs/actions.js";
+import { Progress } from "../jobs/progress.js";
+import { historyOf, look } from "./history.js";
+import { Spark } from "./spark.js";
+
+const STATES = { idle: "Idle", busy: "Computing", paused: "Paused", waiting: "Waiting", draining: "Draining", lost: "Lost" };
+const PLACES = { device: "", parked: "in RAM", offloaded: "offloaded" };
+
+/** Send a model command, and say what it does. */
+export async function command(model, name, slot) {
+  const answer = await post(`/v1/models/${encodeURIComponent(model)}/${name}`, slot ? { slot } : {});
+  toast(answer.slots.map((one) => `${one.slot}: ${one.will}`).join("; "));
+  await look();
+}
+
+export async function pause(slot, isPaused) {
+  await post(`/v1/admin/${isPaused ? "resume" : "pause"}`, slot ? { slot } : {});
+  await look();
+}
+
+export function Slot({ slot, isPaused }) {
+  const history = historyOf(slot.name);
+  const facts = slot.device_facts;
+  return html`
+    <article class="card slot" data-slot=${slot.name} data-state=${slot.state}>
+      <header class="row between">
+        <div><h3>${slot.name}</h3><p class="hint">${[slot.device_name || facts.name || slot.device, slot.node].filter(Boolean).join(" · ")}</p></div>
+        <span class=${`state ${{ busy: "running", lost: "failed", paused: "expired", draining: "expired", waiting: "expired" }[slot.state] ?? ""}`}>${STATES[slot.state] ?? slot.state}</span>
+      </header>
+      ${slot.job_id ? html`<${SlotJob} id=${slot.job_id} />` : html`<p class="quiet slot-job">${slot.waiting_for ? `Waits for ${slot.waiting_for}` : slot.state === "busy" ? "Computes a job of another key" : "No job"}</p>`}
+      <div class="sparks">
+        <${Spark} name="Memory" values=${history.map((one) => one.memory)} text=${facts.memory_used_bytes !== undefined ? `${bytes(facts.memory_used_bytes)} of ${bytes(facts.memory_total_bytes)}` : ""} />
+        <${Spark} name="Load" values=${history.map((one) => one.busy)} text=${`${facts.utilization_percent} %`} />
+        <${Spark} name="Temperature" values=${history.map((one) => one.temperature)} low=${20} high=${95} text=${`${facts.temperature_c} °C`} />
+      </div>
+      <${Held} slot=${slot} />
+      <footer class="row between">
+        <span class="hint">${[slot.loads ? `${slot.loads} loads` : "", slot.out_of_memory ? `${slot.out_of_memory} × out of memory` : ""].filter(Boolean).join(" · ")}</span>
+        ${isAdmin() && html`<${Button} kind="quiet small" icon=${isPaused ? "play" : "pause"} onClick=${() => pause(slot.name, isPaused)}>${isPaused ? "Resume" : "Pause"}</${Button}>`}
+      </footer>
+    </article>
+  `;
+}
+
+function SlotJob({ id }) {
+  const job = useJob(id);
+  useEffect(() => { if (!job) read(id); }, [id]);
+  if (!job) return html`<p class="quiet slot-job">…</p>`;
+  return html`<div class="slot-job"><button type="button" class="job-title" onClick=${() => openJob(job)}>${title(job)}</button><${Progress} job=${job} /></div>`;
+}
+
+function Held({ slot }) {
+  if (!slot.held.length) return html`<p class="hint">No model in memory</p>`;
+  return html`
+    <ul class="held">${slot.held.map((held) => html`
+      <li class="row between" key=${held.model}>
+        <span class="row">${held.pinned && html`<${Icon} name="pin" />`}<span>${held.model}</span><small class="quiet">${[held.bytes ? bytes(held.bytes) : "", PLACES[held.place]].filter(Boolean).join(" ")}</small></span>
+        ${isAdmin() && html`<span class="row">
+          <${Button} kind="quiet small" icon=${held.pinned ? "unpin" : "pin"} label=${held.pinned ? `Unpin ${held.model}` : `Pin ${held.model}`} onClick=${() => command(held.model, held.pinned ? "unpin" : "pin", slot.name)} />
+          ${!held.pinned && html`<${Button} kind="quiet small" icon="close" label=${`Unload ${held.model}`} onClick=${() => command(held.model, "unload", slot.name)} />`}
+        </span>`}
+      </li>`)}
+    </ul>
+  `;
+}

@@ -1,0 +1,420 @@
+"""The console in a real browser: all its pages, with keys and without, on a phone, and while the server is away."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.support.api import wait_for
+from tests.support.browser import Browser, browsing
+from tests.support.console_page import ConsolePage
+from tests.support.pictures import PNG
+from tests.support.served_app import ServedApp
+
+MODELS = """
+[paint]
+executor = "drawing"
+kinds = ["text2img", "img2img", "inpaint", "mix2img"]
+schedulers = ["Euler", "DDIM"]
+description = "Pictures of every kind."
+defaults = { steps = 4, width = 64, height = 64 }
+limits = { steps = [1, 100000], width = [32, 128], height = [32, 128], num_images = [1, 3] }
+
+[film]
+executor = "drawing"
+kinds = ["text2video", "img2video"]
+defaults = { steps = 3, width = 64, height = 64, frames = 5, fps = 8 }
+limits = { steps = [1, 50], width = [32, 64], height = [32, 64], frames = [1, 9] }
+"""
+#: The checks of accessibility, as a script.
+AXE = (Path(__file__).parents[1] / "support" / "axe" / "axe.min.js").read_text(encoding="utf-8")
+ADMIN, SHOP, OTHER = "o" * 20, "s" * 20, "t" * 20
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browsing(tmp_path_factory.mktemp("console")) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def serve() -> Iterator[Callable[..., ServedApp]]:
+    with ExitStack() as apps:
+
+        def make(**environment: str) -> ServedApp:
+            app = ServedApp(MODELS, **environment)
+            apps.callback(app.close)
+            app.worker("paint", "film", step_s=0.02)
+            return app
+
+        yield make
+
+
+@pytest.fixture(scope="module")
+def mill(serve: Callable[..., ServedApp]) -> ServedApp:
+    return serve()
+
+
+@pytest.fixture(scope="module")
+def keyed(serve: Callable[..., ServedApp]) -> ServedApp:
+    return serve(API_KEYS=f"ops:{ADMIN}:admin,shop:{SHOP},other:{OTHER}")
+
+
+@pytest.fixture
+def page(browser: Browser, mill: ServedApp) -> ConsolePage:
+    """Return the console of a server without keys, with an empty form."""
+    return fresh(browser, mill)
+
+
+def fresh(browser: Browser, server: ServedApp) -> ConsolePage:
+    browser.resize(1280, 900)
+    browser.open(server.url("/healthz"))
+    browser.run("localStorage.clear()")
+    browser.errors()
+    page = ConsolePage(browser, server.url(""))
+    page.open()
+    return page
+
+
+def test_a_prompt_becomes_a_picture(page: ConsolePage, mill: ServedApp) -> None:
+    page.fill("prompt", "a lighthouse")
+    page.shows("Starts at once")
+    page.press("Create")
+    job_id = page.newest("succeeded")
+    wait_for(lambda: page.run('return document.querySelector(".job img")?.naturalWidth') == 64, "the picture")
+    assert mill.status(job_id)["request"]["prompt"] == "a lighthouse"
+    assert page.errors() == []
+
+
+@pytest.mark.parametrize("kind", ["Image to image", "Inpaint", "Mix", "Text to video", "Image to video"])
+def test_every_kind_is_made(page: ConsolePage, mill: ServedApp, tmp_path: Path, kind: str) -> None:
+    picture = tmp_path / "in.png"
+    picture.write_bytes(PNG)
+    if "video" in kind:
+        page.fill("model", "film")
+    page.press(kind)
+    if kind == "Mix":
+        page.press("Text")
+        page.type(".mix-part input", "a fox")
+    elif kind != "Text to video":
+        page.choose_file("Input picture", str(picture))
+    if kind == "Inpaint":
+        wait_for(lambda: page.run('return Boolean(document.querySelector(".mask canvas"))'), "the canvas")
+        paint(page)
+    if kind != "Mix":
+        page.fill("prompt", kind)
+    before = len(page.states())
+    page.press("Create")
+    wait_for(lambda: len(page.states()) > before or page.problem("image"), "a card")
+    assert page.problem("image") == ""
+    job = mill.status(page.newest("succeeded"))
+    assert job["kind"] == {"Image to image": "img2img", "Inpaint": "inpaint", "Mix": "mix2img",
+                           "Text to video": "text2video", "Image to video": "img2video"}[kind]  # fmt: skip
+    assert page.errors() == []
+
+
+def paint(page: ConsolePage) -> None:
+    """Paint a line across the picture."""
+    box = page.run('return document.querySelector(".mask canvas").getBoundingClientRect().toJSON()')
+    at = {"y": box["y"] + box["height"] / 2, "button": "left", "clickCount": 1}
+    page.browser.command("Input.dispatchMouseEvent", type="mousePressed", x=box["x"] + 5, **at)
+    page.browser.command("Input.dispatchMouseEvent", type="mouseMoved", x=box["x"] + box["width"] - 5, **at)
+    page.browser.command("Input.dispatchMouseEvent", type="mouseReleased", x=box["x"] + box["width"] - 5, **at)
+    page.lacks("Paint over what is to be drawn anew.")
+
+
+def test_wrong_fields_are_marked_where_they_are(page: ConsolePage) -> None:
+    page.fill("prompt", "x")
+    page.fill("steps", 1_000_000)
+    wait_for(lambda: "Must be between 1 and 100000" in page.problem("steps"), "the problem of the estimate")
+    page.fill("steps", 2)
+    wait_for(lambda: page.problem("steps") == "", "its end")
+    page.fill("prompt", "")
+    page.press("Create")
+    wait_for(lambda: page.problem("prompt"), "the problem of the prompt")
+
+
+def test_a_running_job_shows_steps_and_a_preview_and_stops(page: ConsolePage, mill: ServedApp) -> None:
+    page.fill("prompt", "endless")
+    page.fill("steps", 50_000)
+    page.press("Create")
+    page.newest("running")
+    page.shows("Step ")
+    wait_for(lambda: page.run('return Boolean(document.querySelector(".job .pending img"))'), "a preview")
+    page.shows(" left")
+    page.press("Stop")
+    page.newest("cancelled")
+    assert mill.status(page.newest("cancelled"))["state"] == "cancelled"
+
+
+def test_a_reload_in_the_middle_loses_nothing(page: ConsolePage, mill: ServedApp) -> None:
+    page.fill("prompt", "in the middle")
+    page.fill("steps", 50_000)
+    page.press("Create")
+    job_id = page.newest("running")
+    page.open()
+    assert page.newest("running") == job_id
+    assert page.run('return document.getElementById("f-prompt").value') == "in the middle"
+    mill.cancel(job_id)
+    page.newest("cancelled")
+
+
+def test_two_tabs_show_the_same(page: ConsolePage, mill: ServedApp) -> None:
+    first = page.browser.new_tab()
+    try:
+        page.open()
+        page.fill("prompt", "seen by both")
+        page.press("Create")
+        job_id = page.newest("succeeded")
+    finally:
+        page.browser.close_tab()
+        page.browser.switch(first)
+    assert page.newest("succeeded") == job_id
+
+
+def test_a_server_that_goes_away_and_comes_back(page: ConsolePage, mill: ServedApp) -> None:
+    page.shows("Connected")
+    mill.stop_serving()
+    page.shows("The server does not answer.")
+    mill.serve_again()
+    page.lacks("The server does not answer.")
+    job_id = mill.submit(model="paint", prompt="after the outage")
+    page.shows("after the outage")
+    assert page.newest("succeeded") == job_id
+
+
+def test_jobs_of_others_appear_by_themselves(page: ConsolePage, mill: ServedApp) -> None:
+    page.shows("Connected")
+    mill.submit(model="paint", prompt="from elsewhere")
+    page.shows("from elsewhere")
+    page.newest("succeeded")
+
+
+def test_vary_run_again_edit_and_use_as_input(page: ConsolePage, mill: ServedApp) -> None:
+    page.fill("prompt", "the first")
+    page.fill("seed", 5)
+    page.press("Create")
+    first = page.newest("succeeded")
+    page.press("Run again")
+    again = next_job(page, mill, first)
+    assert again["request"] == mill.status(first)["request"]
+    page.press("Vary")
+    varied = next_job(page, mill, again["id"])
+    assert varied["request"]["seed"] != 5
+    page.press("Edit in the form")
+    wait_for(
+        lambda: page.run('return document.getElementById("f-seed").value') == str(varied["request"]["seed"]), "the form"
+    )
+    page.press("Use as input")
+    page.fill("prompt", "the second")
+    page.press("Create")
+    second = next_job(page, mill, varied["id"])
+    assert (second["kind"], second["request"]["prompt"]) == ("img2img", "the second")
+    page.press("Delete")
+    page.confirm()
+    wait_for(lambda: mill.get(f"/v1/jobs/{second['id']}").status_code == 404, "the end of the job")
+
+
+def next_job(page: ConsolePage, mill: ServedApp, before: str) -> dict[str, object]:
+    """Return the job of the next card, when it has succeeded."""
+    wait_for(lambda: page.run('return all(".job")[0].dataset.job') != before, "another card")
+    return mill.status(page.newest("succeeded"))
+
+
+def test_details_show_all_parameters(page: ConsolePage, mill: ServedApp) -> None:
+    job_id = mill.submit(model="paint", prompt="all about it", seed=11, num_images=2)
+    mill.wait(job_id)
+    page.open(f"create?job={job_id}")
+    for text in ("all about it", "Seed", "11", "Guidance", "64 × 64, image/png", job_id):
+        page.shows(text)
+    page.open("create?job=unknown")
+    page.shows("There is no job with this id")
+
+
+def test_login_wrong_key_jobs_of_other_keys_and_a_revoked_key(browser: Browser, keyed: ServedApp) -> None:
+    def submit(key: str, prompt: str) -> str:
+        headers = {"Authorization": f"Bearer {key}"}
+        answer = requests.post(
+            keyed.url("/v1/jobs?wait=30"), json={"model": "paint", "prompt": prompt}, headers=headers, timeout=60
+        )
+        return str(answer.json()["id"])
+
+    submit(OTHER, "a secret of another key")
+    submit(SHOP, "my own picture")
+    page = fresh(browser, keyed)
+    page.log_in("fm_wrong")
+    page.shows("This key is unknown.")
+    browser.errors()  # the browser notes the refusal
+    page.log_in(SHOP)
+    page.shows("my own picture")
+    wait_for(lambda: page.run('return document.querySelector(".job img")?.naturalWidth') == 64, "the picture")
+    assert "a secret of another key" not in page.text()
+    assert SHOP not in page.run(
+        "return document.documentElement.outerHTML + JSON.stringify(localStorage) + document.cookie"
+    )
+    page.open()
+    page.shows("my own picture")
+    assert page.errors() == []
+    headers = {"Authorization": f"Bearer {ADMIN}"}
+    assert requests.delete(keyed.url("/v1/admin/keys/shop"), headers=headers, timeout=10).status_code == 200
+    page.fill("prompt", "too late")
+    page.press("Create")
+    page.shows("Log in with an API key")
+    page.log_in(ADMIN)
+    page.shows("Connected")
+    page.press("Log out")
+    page.shows("Log in with an API key")
+    page.open()
+    page.shows("Log in with an API key")
+
+
+def test_filters_stand_in_the_address(page: ConsolePage, mill: ServedApp) -> None:
+    for number in range(3):
+        mill.wait(mill.submit(model="paint", prompt=f"searched {number}"))
+    mill.wait(mill.submit(model="film", prompt="searched as a film"))
+    page.open("jobs?text=searched&model=film")
+    page.shows("searched as a film")
+    assert "searched 0" not in page.text()
+    page.press("Clear")
+    page.shows("searched 0")
+    page.type(".search input", "searched 2")
+    page.lacks("searched 1")
+    wait_for(lambda: "text=searched+2" in page.run("return location.hash"), "the filter in the address")
+    page.open("jobs?state=failed")
+    page.shows("No job matches")
+    assert page.errors() == []
+
+
+def test_many_jobs_are_stopped_and_deleted_and_only_rows_on_the_screen_exist(
+    page: ConsolePage, serve: Callable[..., ServedApp]
+) -> None:
+    mill = serve()
+    mill.store.pause("*", resume=False)
+    for number in range(120):
+        mill.submit(model="paint", prompt=f"row {number}")
+    page = fresh(page.browser, mill)
+    page.open("jobs")
+    page.shows("row 119")
+    page.shows("120 jobs")
+    assert page.run('return document.querySelectorAll(".job-row").length') < 40
+    page.run("scrollTo(0, 120 * 76 / 2)")
+    page.shows("row 60")
+    page.run('document.querySelector(".bulk input").click()')
+    page.press("Stop 120")
+    wait_for(lambda: mill.queue()["counts"]["cancelled"] == 120, "the end of the jobs")
+    page.press("Delete 120")
+    page.confirm()
+    page.shows("No jobs yet")
+    assert mill.get("/v1/jobs").json()["total"] == 0
+
+
+def test_the_gallery_moves_by_keys_and_compares_two(page: ConsolePage, mill: ServedApp) -> None:
+    mill.wait(mill.submit(model="paint", prompt="a pair", num_images=2, seed=1, steps=3))
+    page.open("gallery?text=a+pair")
+    wait_for(lambda: page.run('return document.querySelectorAll(".tile img").length') == 2, "the pictures")
+    page.run('document.querySelector("[data-place]").focus()')
+    page.browser.keys(" \ue014 ")
+    page.press("Compare")
+    page.shows("Seed")
+    shown = page.run(
+        'return [...document.querySelectorAll(".differences tbody tr")].map((row) => row.innerText.split(/\\s+/))'
+    )
+    assert sorted(shown[0][1:]) == ["1", "2"]
+    assert len(shown) == 1
+    assert page.errors() == []
+
+
+def test_the_fleet_shows_what_slots_do_and_pauses_them(page: ConsolePage, mill: ServedApp) -> None:
+    job_id = mill.submit(model="paint", prompt="on the slot", steps=50_000)
+    page.open("fleet")
+    page.shows("on the slot")
+    page.shows("Step ")
+    page.press("Pause the queue")
+    page.shows("The queue is paused")
+    assert mill.queue()["paused"] == ["*"]
+    page.press("Resume the queue")
+    page.lacks("The queue is paused")
+    mill.cancel(job_id)
+    page.shows("Idle")
+    assert page.errors() == []
+
+
+def test_snippets_make_the_same_picture(page: ConsolePage, mill: ServedApp) -> None:
+    job_id = mill.submit(model="paint", prompt='it\'s a "quoted" text', seed=3, num_images=2)
+    first = mill.wait(job_id)
+    page.open(f"jobs?job={job_id}")
+    page.press("As code")
+    page.shows("curl")
+    command = page.run('return document.querySelector(".snippets pre").textContent')
+    made = json.loads(subprocess.run(["bash", "-c", command], capture_output=True, check=True, timeout=60).stdout)
+    assert mill.wait(made["id"])["request"] == first["request"]
+    page.press("Python")
+    program = page.run('return document.querySelector(".snippets pre").textContent')
+    compile(program, "snippet", "exec")
+    assert "client.submit(" in program
+    page.press("OpenAI JSON")
+    body = json.loads(page.run('return document.querySelector(".snippets pre").textContent'))
+    assert (body["n"], body["size"]) == (2, "64x64")
+
+
+def test_keys_are_made_and_shown_once(browser: Browser, keyed: ServedApp) -> None:
+    page = fresh(browser, keyed)
+    page.log_in(ADMIN)
+    page.shows("Connected")
+    page.press("Admin")
+    page.shows("other")
+    page.press("New key")
+    page.fill("service", "a b")
+    page.press("Make the key")
+    wait_for(lambda: "Must be" in page.problem("service"), "the problem of the name")
+    page.fill("service", "studio")
+    page.fill("max_waiting", 5)
+    page.press("Make the key")
+    page.shows("it is shown this once only")
+    secret = page.run('return document.querySelector(".secret code").textContent')
+    page.press("Done")
+    page.shows("5 jobs waiting")
+    assert secret not in page.run("return document.documentElement.outerHTML")
+    headers = {"Authorization": f"Bearer {secret}"}
+    assert requests.get(keyed.url("/v1/jobs"), headers=headers, timeout=10).status_code == 200
+    page.run('document.querySelector("[data-key=studio] footer .button:last-child").click()')
+    page.confirm()
+    wait_for(
+        lambda: requests.get(keyed.url("/v1/jobs"), headers=headers, timeout=10).status_code == 401,
+        "the end of the key",
+    )
+    page.press("Log out")
+
+
+@pytest.mark.parametrize("name", ["create", "jobs", "gallery", "fleet", "admin", "job"])
+def test_pages_fit_a_phone_and_are_accessible(page: ConsolePage, mill: ServedApp, name: str) -> None:
+    job_id = mill.submit(model="paint", prompt="for everybody")
+    mill.wait(job_id)
+    path = f"jobs?job={job_id}" if name == "job" else name
+    for width, colours in ((1280, "light"), (360, "dark")):
+        page.browser.resize(width, 800)
+        page.browser.command(
+            "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": colours}]
+        )
+        page.open(path)
+        page.shows(
+            "for everybody"
+            if name in ("create", "jobs", "job")
+            else {"gallery": "Gallery", "fleet": "Models", "admin": "no keys"}[name]
+        )
+        assert page.run("return document.documentElement.scrollWidth") <= width
+        found = page.browser.run(AXE + "; return axe.run(document, {resultTypes: ['violations']});")["violations"]
+        serious = [
+            (one["id"], [node["html"][:200] for node in one["nodes"]])
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
+        assert serious == [], f"{name}, {width} px, {colours}"
+    page.browser.command("Emulation.setEmulatedMedia", features=[])
+    assert page.errors() == []
