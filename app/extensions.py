@@ -25,6 +25,8 @@ from tasks.dispatch import Dispatcher
 from tasks.message import job_message
 
 _NAME = "framemill"
+#: How long events for Flower are collected before they are sent, seconds.
+EVENTS_DELAY_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def install(app: Flask, settings: Settings, models: ModelRegistry) -> Extensions
         objects=open_store(settings),
         hub=EventHub(EventLog(store)),
         current_jobs=CurrentJobs(store),
-        dispatcher=Dispatcher(settings, store, celery),
+        dispatcher=Dispatcher(settings, store, celery, events_delay_s=EVENTS_DELAY_S),
     )
     app.extensions[_NAME] = extensions
     return extensions

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import logging
-import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
-from celery.exceptions import CeleryError
-from kombu.exceptions import KombuError, OperationalError
 
 from jobs import moderation
 from jobs.callers import Caller
-from jobs.errors import Conflict, DuplicateJob, JobNotFound, Unavailable
+from jobs.errors import Conflict, DuplicateJob, JobNotFound
 from jobs.forecast import Forecast
 from jobs.record import Job, new_job_id
 from jobs.settings import Settings
@@ -23,18 +20,13 @@ from jobs.states import JobState
 from jobs.store import queries
 from jobs.store.jobs import JobStore
 from jobs.submission import Submission
+from tasks.announcing import AWAY, Announcer
 from tasks.celery_app import DELIVER, GENERATE, STOP_SIGNAL
 
 logger = logging.getLogger(__name__)
 
-#: Exceptions of a publication while Redis does not answer. The record is not affected; the sweep sends again.
-_AWAY = (OperationalError, KombuError, CeleryError, OSError)
-
 #: Header of a delivery's message: the Celery worker that computed the job.
 COMPUTED_BY = "computed_by"
-
-#: Interval of the check whether anybody listens to Celery's events, seconds.
-WATCH_LOOKUP_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -49,14 +41,18 @@ class Submitted:
 
 
 class Dispatcher:
-    """Sends, stops and announces jobs through one store and one Celery app."""
+    """Sends, stops and announces jobs through one store and one Celery app.
 
-    def __init__(self, settings: Settings, store: JobStore, celery: Celery) -> None:
+    ``events_delay_s``: see :class:`~tasks.announcing.Announcer`.
+    """
+
+    def __init__(
+        self, settings: Settings, store: JobStore, celery: Celery, *, events_delay_s: float = 0.0
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.store = store
         self.celery = celery
-        self._watched = False
-        self._next_lookup_at = 0.0
+        self._announcer = Announcer(store, celery, events_delay_s)
 
     def submit(self, submission: Submission, job_id: str, *, chosen_by_client: bool) -> Submitted:
         """Accept a job and, if a slot is free, send it.
@@ -92,7 +88,7 @@ class Dispatcher:
         args, queue = (delivery.job_id, delivery.attempt), f"io@{delivery.node}"
         try:
             self.celery.send_task(DELIVER, args, queue=queue, retry=False, ignore_result=True, headers=headers)
-        except _AWAY as exc:
+        except AWAY as exc:
             logger.warning("delivery not sent, the sweep will", extra={"job_id": delivery.job_id, "error": repr(exc)})
 
     def sweep(self, *, after_outage: bool = False) -> None:
@@ -135,7 +131,7 @@ class Dispatcher:
     def _revoke(self, job_id: str) -> None:
         try:
             self.celery.control.revoke(job_id, terminate=True, signal=STOP_SIGNAL.name)
-        except _AWAY as exc:
+        except AWAY as exc:
             # The run stops anyway: its next report finds the final record.
             logger.warning("revocation not sent", extra={"job_id": job_id, "error": repr(exc)})
 
@@ -200,26 +196,10 @@ class Dispatcher:
 
         ``worker`` names the worker that computed the job if the message of the present task does not.
         """
-        if not self._is_watched():
-            return
-        try:
+        if self._announcer.is_watched():
             hostname = self._worker(worker) or f"api@{self.settings.node}"
-            with self.celery.events.default_dispatcher(hostname=hostname) as events:
-                # The name is included because this may be the first event of the job that a listener receives.
-                events.send(event, uuid=job_id, **{"name": GENERATE, **fields})
-        except _AWAY as exc:
-            logger.debug("event not sent", extra={"event": event, "job_id": job_id, "error": repr(exc)})
-
-    def _is_watched(self) -> bool:
-        """Return whether anybody listens to Celery's events; looked up once a second."""
-        now = time.monotonic()
-        if now >= self._next_lookup_at:
-            self._next_lookup_at = now + WATCH_LOOKUP_S
-            try:
-                self._watched = self.store.is_watched()
-            except Unavailable:
-                self._watched = False
-        return self._watched
+            # The name is included because this may be the first event of the job that a listener receives.
+            self._announcer.send(hostname, event, uuid=job_id, **{"name": GENERATE, **fields})
 
     def _worker(self, known: str = "") -> str | None:
         """Return the worker that an event of this process belongs to: the one that computed the job, else this one."""

@@ -64,6 +64,12 @@ class CurrentJobs:
             return self._read(job_id)
         return self._current(seen, *queries.changing_fields(self._store, [job_id]))
 
+    def get_with_progress(self, job_id: str) -> tuple[Job, str]:
+        """As :meth:`get`, and what a worker over HTTP reported last (JSON; '' for nothing), in the same read."""
+        texts, reported = queries.changing_fields_and_progress(self._store, job_id)
+        seen = self._seen.get(job_id)
+        return (self._read(job_id) if seen is None else self._current(seen, texts)), reported
+
     def find(self, job_ids: Sequence[str]) -> list[Job]:
         """Return those of these jobs that exist, as they are now. Known ones are read in one round trip."""
         known = [seen for job_id in job_ids if (seen := self._seen.get(job_id))]

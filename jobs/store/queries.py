@@ -72,7 +72,7 @@ class Fleet:
         return sorted(set(self.waiting_models) - runnable)
 
 
-def _pipelined(client: Any, commands: list[tuple[str, ...]]) -> list[Any]:
+def _pipelined(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
     pipe = client.pipeline(transaction=False)
     for name, *args in commands:
         getattr(pipe, name)(*args)
@@ -271,6 +271,13 @@ def changing_fields(store: JobStore, job_ids: Sequence[str]) -> list[list[str | 
     if len(job_ids) == 1:
         return [store.call(lambda c: c.hmget(keys.JOB + job_ids[0], CHANGING))]
     return store.call(lambda c: _pipelined(c, [("hmget", keys.JOB + job_id, *CHANGING) for job_id in job_ids]))
+
+
+def changing_fields_and_progress(store: JobStore, job_id: str) -> tuple[list[str | None], str]:
+    """As :func:`changing_fields`, and what a worker over HTTP reported last (JSON; '' for nothing)."""
+    commands: list[tuple[Any, ...]] = [("hmget", keys.JOB + job_id, CHANGING), ("get", keys.PROGRESS + job_id)]
+    texts, reported = store.call(lambda c: _pipelined(c, commands))
+    return list(texts), reported or ""
 
 
 def changing_of(record: Mapping[str, str]) -> list[str | None]:

@@ -14,8 +14,9 @@ from werkzeug.exceptions import HTTPException
 
 from app import methods
 from app.access import browser
+from app.bodies.json_output import json_response
 from app.errors import status_of
-from app.extensions import dispatcher, objects, store
+from app.extensions import current_jobs, dispatcher, objects
 from app.fields import query_of
 from app.protocols.aime.clients import blocking, requests, streams, views
 from app.protocols.aime.clients.access import (
@@ -42,6 +43,7 @@ from jobs.errors import (
     FramemillError,
     HostRefused,
     InvalidRequest,
+    JobNotFound,
     NotFound,
     OriginRefused,
     QueueFull,
@@ -50,12 +52,13 @@ from jobs.errors import (
     Unavailable,
 )
 from jobs.record import Job
-from jobs.store import queries
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("aime", __name__)
 browser.share(blueprint)
 
+#: Longest progress of a worker with which the response to a poll is kept for the next polls, characters.
+MAX_KEPT_CHARS = 16 * 1024
 _UNKNOWN_JOB = "unknown job_id"
 
 View = Callable[..., Response]
@@ -158,9 +161,16 @@ def _wait_for_result(fields: dict[str, Any]) -> bool:
 def progress(endpoint: Endpoint) -> Any:
     """Return the progress of a job, and its result once it has finished."""
     sweeper.start()
-    job = visible_job(endpoint, request_fields(endpoint)[0])
-    body, status = views.progress(endpoint, job)
+    job, reported = _visible_job(endpoint, request_fields(endpoint)[0])
+    if views.is_reported(job) and len(reported) <= MAX_KEPT_CHARS:
+        make = lambda: _json_of(views.progress(endpoint, job, reported))  # noqa: E731
+        return with_cookie(json_response(current_jobs().body(job, ("aime", reported), make)), endpoint, job)
+    body, status = views.progress(endpoint, job, reported)
     return with_cookie(JsonBody(body, objects()).response(status), endpoint, job)
+
+
+def _json_of(view: views.View) -> bytes:
+    return b"".join(JsonBody(view[0], objects()).parts())
 
 
 @blueprint.route("/<endpoint:name>/cancel", methods=["GET", "POST", "OPTIONS"])
@@ -178,10 +188,18 @@ def visible_job(endpoint: Endpoint | None, fields: dict[str, Any]) -> Job:
     Raises:
         AccessDenied: 402 for an unknown job, 401 for an unknown caller.
     """
+    return _visible_job(endpoint, fields)[0]
+
+
+def _visible_job(endpoint: Endpoint | None, fields: dict[str, Any]) -> tuple[Job, str]:
+    """As :func:`visible_job`, and what the worker of the job reported last (JSON; '' for nothing)."""
     job_id = str(fields.get("job_id") or "")
-    job = queries.find(store(), job_id)
-    if job is None:
-        raise AccessDenied(_UNKNOWN_JOB if job_id else "job_id is missing", 402)
+    if not job_id:
+        raise AccessDenied("job_id is missing", 402)
+    try:
+        job, reported = current_jobs().get_with_progress(job_id)
+    except JobNotFound:
+        raise AccessDenied(_UNKNOWN_JOB, 402) from None
     job_endpoint = endpoints().of_protocol(job.protocol)
     if job_endpoint is None or endpoint not in (None, job_endpoint):
         raise AccessDenied(_UNKNOWN_JOB, 402)
@@ -189,7 +207,7 @@ def visible_job(endpoint: Endpoint | None, fields: dict[str, Any]) -> Job:
     age_s = time.time() - job.finished_at_ms / 1000 if job.finished_at_ms else 0.0
     if age_s > job_endpoint.result_lifetime or not client.caller.owns(job.key_id):
         raise AccessDenied(_UNKNOWN_JOB, 402)
-    return job
+    return job, reported
 
 
 @blueprint.route("/<endpoint:name>/login", methods=["GET", "POST"])

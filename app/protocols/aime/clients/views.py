@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from functools import lru_cache
@@ -11,6 +12,7 @@ from app.extensions import objects, store
 from app.protocols.aime.clients.results import final_result
 from app.protocols.aime.clients.states import ENDED_STATUS, STATES, reason_of
 from app.protocols.aime.endpoints.spec import IMPLICIT, Endpoint
+from app.submit import forecast_of
 from jobs.errors import NotFound
 from jobs.record import Job
 from jobs.requests.custom import EndpointRequest
@@ -24,8 +26,13 @@ from jobs.store.jobs import JobStore
 View = tuple[dict[str, Any], int]
 
 
-def progress(endpoint: Endpoint, job: Job) -> View:
-    """Return the response to a poll."""
+def is_reported(job: Job) -> bool:
+    """Return whether a worker over HTTP computes the job, or will: its progress is what the worker reports."""
+    return not job.state.is_terminal and isinstance(job.request, EndpointRequest)
+
+
+def progress(endpoint: Endpoint, job: Job, reported: str | None = None) -> View:
+    """Return the response to a poll; ``reported`` is what the worker reported last (JSON), None if it must be read."""
     state = STATES[job.state]
     head: dict[str, Any] = {"success": True, "job_id": job.job_id, "ep_version": endpoint.version}
     if job.state is JobState.SUCCEEDED:
@@ -35,7 +42,7 @@ def progress(endpoint: Endpoint, job: Job) -> View:
             return ended(endpoint, job, exc.message, state="lapsed")
     if job.state.is_terminal:
         return ended(endpoint, job, reason_of(job), state=state)
-    return {**head, "job_state": state, "progress": _progress(endpoint, job)}, 200
+    return {**head, "job_state": state, "progress": _progress(endpoint, job, reported)}, 200
 
 
 def ended(endpoint: Endpoint, job: Job, error: str, *, state: str) -> View:
@@ -51,11 +58,11 @@ def ended(endpoint: Endpoint, job: Job, error: str, *, state: str) -> View:
     }, ENDED_STATUS
 
 
-def _progress(endpoint: Endpoint, job: Job) -> dict[str, Any]:
-    forecast = store().forecast(job.job_id)[0]
+def _progress(endpoint: Endpoint, job: Job, reported: str | None) -> dict[str, Any]:
+    forecast = forecast_of(job)
     workers = max(_count_workers(endpoint.model), 1 if job.slot else 0)
     is_queued = job.state is JobState.QUEUED
-    percent, data = _reported_progress(endpoint, job)
+    percent, data = _reported_progress(endpoint, job, reported)
     return {
         "progress": 0 if is_queued else percent,
         "progress_data": data,
@@ -65,13 +72,13 @@ def _progress(endpoint: Endpoint, job: Job) -> dict[str, Any]:
     }
 
 
-def _reported_progress(endpoint: Endpoint, job: Job) -> tuple[float, dict[str, Any]]:
+def _reported_progress(endpoint: Endpoint, job: Job, text: str | None) -> tuple[float, dict[str, Any]]:
     """Return the percentage of a job, and the progress outputs of a running one."""
     if job.state is not JobState.RUNNING:
         return job.percent, {}
     if not isinstance(job.request, EndpointRequest):
         return job.percent, _preview(endpoint, job)
-    reported = store().worker_progress(job.job_id)
+    reported = store().worker_progress(job.job_id) if text is None else json.loads(text or "{}")
     return reported.get("progress", job.percent), reported.get("progress_data", {})
 
 
