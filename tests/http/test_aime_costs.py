@@ -28,9 +28,10 @@ LOOKED_UP = {"exists", "info"}
 def aime(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., ServedApp]) -> ServedApp:
     endpoints = tmp_path_factory.mktemp("endpoints")
     write_endpoint(endpoints, timeout_s="60")
-    write_endpoint(endpoints, "held", timeout_s="60")
-    path = endpoints / "held" / "aime_api_endpoint.cfg"
-    path.write_text(path.read_text().replace('job_type = "draw"', 'job_type = "held"'))
+    for name in ("held", "told"):
+        write_endpoint(endpoints, name, timeout_s="60")
+        path = endpoints / name / "aime_api_endpoint.cfg"
+        path.write_text(path.read_text().replace('job_type = "draw"', f'job_type = "{name}"'))
     return serve(ENDPOINTS_DIR=endpoints, HEARTBEAT_S=60, SLOT_LEASE_S=200)
 
 
@@ -87,6 +88,20 @@ def test_a_job_costs_six_scripts_and_one_read_of_its_record(aime: ServedApp, cal
     assert calls == dict.fromkeys((*scripts, "a record"), JOBS)
     assert used["getex"] == 0
     assert used.total() / JOBS <= 250
+
+
+def test_progress_is_one_script_and_one_write(aime: ServedApp, calls: Counter[str]) -> None:
+    def report(worker: Worker, data: JobData) -> JobData:
+        calls.clear()
+        sent = commands(aime, lambda: [worker.send_progress(data, step, {"text": "x"}) for step in range(JOBS)])
+        used.append((dict(calls), sent["set"], sent["get"]))
+        return {"seed": 1}
+
+    used: list[tuple[dict[str, int], int, int]] = []
+    with Worker(aime.url(""), job_type="told", compute=report) as worker:
+        assert Client(aime.url(""), "told").send(prompt="a").status_code == 200
+    worker.stop()
+    assert used == [({"report_progress": JOBS}, JOBS, 0)]
 
 
 @pytest.fixture

@@ -61,14 +61,17 @@ class Memory:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._runs: OrderedDict[tuple[str, int], Run] = OrderedDict()
+        self._renewed_at: dict[tuple[str, int], float] = {}
         self._workers: OrderedDict[str, tuple[float, Mapping[str, Any]]] = OrderedDict()
 
     def add_run(self, job: Job) -> None:
         """Remember a job that a worker has started."""
         with self._lock:
             self._runs[job.job_id, job.attempt] = Run.of(job, job.attempt)
+            self._renewed_at[job.job_id, job.attempt] = time.monotonic()
             if len(self._runs) > MAX_RUNS:
-                self._runs.popitem(last=False)
+                oldest, _ = self._runs.popitem(last=False)
+                self._renewed_at.pop(oldest, None)
 
     def run(self, job_id: str, attempt: int) -> Run | None:
         """Return a run that was remembered, or None."""
@@ -78,6 +81,17 @@ class Memory:
         """Forget a run that has ended."""
         with self._lock:
             self._runs.pop((run.job_id, run.attempt), None)
+            self._renewed_at.pop((run.job_id, run.attempt), None)
+
+    def renewal_due(self, run: Run, interval_s: float) -> bool:
+        """Return whether the lease of a run is to be renewed, which then counts as done."""
+        now, name = time.monotonic(), (run.job_id, run.attempt)
+        with self._lock:
+            if now < self._renewed_at.get(name, 0.0) + interval_s:
+                return False
+            if name in self._runs:
+                self._renewed_at[name] = now
+        return True
 
     def add_worker(self, base: str, about: Mapping[str, Any]) -> None:
         """Remember the description of the worker whose first slot has this name."""

@@ -49,7 +49,9 @@ def update_progress(fields: dict[str, Any]) -> Reply:
     outputs = {name: data[name] for name in endpoint.progress_outputs if data.get(name) is not None}
     reported = {"progress": percent, "progress_data": outputs}
     store().keep_worker_progress(run.job_id, reported, endpoint.job_inactivity_timeout)
-    if pulling.renew(run) is None:
+    # Whether the run was cancelled is known already; the lease need not be renewed with each step.
+    interval_s = min(settings().leases.heartbeat_s, endpoint.job_inactivity_timeout / 4)
+    if not memory().renewal_due(run, interval_s) or pulling.renew(run) is None:
         return progress_reply()
     store().fail(run.job_id, run.attempt, code=RunTimeout.code, message=str(RunTimeout()), slot=run.slot)
     return progress_reply(canceled=fields["job_id"])
