@@ -119,6 +119,8 @@ class CurrentJobs:
             return make()
         made_at, body = seen.bodies.get(depends_on, (0.0, b""))
         if not body or now > made_at + self.fresh_s:
+            if body:  # other polls are answered with the old one while a new one is made
+                seen.bodies[depends_on] = now, body
             body = make()
             for other, (made_at, _) in list(seen.bodies.items()):
                 if now > made_at + self.fresh_s:

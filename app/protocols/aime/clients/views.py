@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any
 
-from app.extensions import objects, store
+from app.extensions import hub, objects, store
 from app.protocols.aime.clients.results import final_result
 from app.protocols.aime.clients.states import ENDED_STATUS, STATES, reason_of
 from app.protocols.aime.endpoints.spec import IMPLICIT, Endpoint
@@ -20,7 +19,6 @@ from jobs.slots.slot import Slot
 from jobs.states import JobState
 from jobs.store import previews, queries
 from jobs.store.client_state import WorkerFacts
-from jobs.store.jobs import JobStore
 
 #: A body with its HTTP status.
 View = tuple[dict[str, Any], int]
@@ -79,7 +77,7 @@ def _reported_progress(endpoint: Endpoint, job: Job, text: str | None) -> tuple[
     if not isinstance(job.request, EndpointRequest):
         return job.percent, _preview(endpoint, job)
     reported = store().worker_progress(job.job_id) if text is None else json.loads(text or "{}")
-    return reported.get("progress", job.percent), reported.get("progress_data", {})
+    return reported.get("progress", 0), reported.get("progress_data", {})
 
 
 def _preview(endpoint: Endpoint, job: Job) -> dict[str, Any]:
@@ -163,12 +161,9 @@ def _count_workers(model: str) -> int:
 
 def _present_slots() -> list[Slot]:
     """Return the slots whose lease has not lapsed; looked up once a second."""
-    return _slots_in(store(), int(time.monotonic()))
-
-
-@lru_cache(maxsize=8)
-def _slots_in(job_store: JobStore, second: int) -> list[Slot]:
-    return [slot for slot in queries.fleet(job_store).slots if not slot.suspect]
+    job_store = store()
+    look_up = lambda: [slot for slot in queries.fleet(job_store).slots if not slot.suspect]  # noqa: E731
+    return hub().shared.get(("slots", int(time.monotonic())), look_up)
 
 
 def _worker_of(slot: str) -> str:
