@@ -99,6 +99,9 @@ class Client:
             self._connection.close()
             raise
 
+    def close(self) -> None:
+        self._connection.close()
+
     def __enter__(self) -> Self:
         return self
 
