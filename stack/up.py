@@ -35,6 +35,16 @@ from stack.supervisor import Supervisor
 NOT_READY_NOTE_S = 15.0
 
 
+#: Variables that keep progress bars, and what libraries say about themselves, out of the logs. Those that are set stay.
+_QUIET = {
+    "PYTHONWARNINGS": "ignore",
+    "TQDM_DISABLE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+    "DIFFUSERS_VERBOSITY": "error",
+}
+
+
 class CannotStart(Exception):
     """The stack cannot start; the message says why and what to change."""
 
@@ -87,8 +97,7 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str
         **environ,
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
-        # Warnings of libraries about their own code say nothing that an operator could change.
-        "PYTHONWARNINGS": environ.get("PYTHONWARNINGS", "ignore"),
+        **{name: environ.get(name, value) for name, value in _QUIET.items()},
         "PORT": str(settings.web.port),
         "FLOWER_PORT": str(settings.web.flower_port),
     }

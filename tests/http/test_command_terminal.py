@@ -72,6 +72,15 @@ print("imported:", *(name for name in heavy if name in sys.modules), file=sys.st
     assert "submit " in done.stdout
 
 
+def test_the_many_options_of_submit_are_in_sections(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["submit", "--help"]) == 0
+    out = capsys.readouterr().out
+    heads = [line for line in out.splitlines() if re.fullmatch(r"[A-Z].*:", line)]
+    assert heads == ["What to generate:", "Input images:", "Noise and passes:", "Output file:", "Job:",
+                     "Many prompts, and waiting:", "Other:"]  # fmt: skip
+    assert out.index("--prompts") > out.index("Many prompts") > out.index("--webhook-url")
+
+
 # --- the line
 
 

@@ -167,6 +167,7 @@ def test_jobs_outlive_a_stop_and_each_device_is_a_slot(up: Callable[..., Up]) ->
     assert first.ended() < STOP_LIMIT_S
     assert first.process.returncode == 0, first.log
     assert f"job handed back job_id={job_id}" in first.log_of("gpu0")
+    assert not re.search(r"\[queues\]|SecurityWarning|it/s", "".join(map(first.log_of, ("gpu0", "io"))))
     for name in ("web", "gpu0", "io", "flower"):
         for line in first.log_of(name).splitlines():
             assert re.match(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", line), (name, line)

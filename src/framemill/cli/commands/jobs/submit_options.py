@@ -178,8 +178,27 @@ JOB_OPTIONS = (
 )
 
 
+#: First option of each section of ``--help``, and its title.
+_SECTIONS = {
+    "model": "What to generate", "image": "Input images", "variation__strength": "Noise and passes",
+    "output_format": "Output file", "id": "Job", "prompts_file": "Many prompts, and waiting", "as_json": "Other",
+}  # fmt: skip
+
+
 class SubmitCommand(click.Command):
     """Joins ``--mix-text`` and ``--mix-image`` to one list ``mix``, in the order of the command line."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        sections: dict[str, list[tuple[str, str]]] = {}
+        title = ""
+        for param in self.get_params(ctx):
+            title = _SECTIONS.get(param.name or "", title)
+            record = param.get_help_record(ctx)
+            if record:
+                sections.setdefault(title, []).append(record)
+        for heading, records in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         _, _, order = self.make_parser(ctx).parse_args(list(args))
