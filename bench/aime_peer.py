@@ -1,7 +1,7 @@
 """A server of the AIME protocol that costs what the AIME API server costs: what Framemill is measured against.
 
 It keeps its jobs in memory, as the original does, and knows only what :mod:`bench.aime` asks. Its event loop and its
-parser do less than the original's framework, so each request and each connection burns the difference.
+parser do less than the original's framework, so each POST burns the difference.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-#: CPU time that a request burns by its method, and that each connection burns, milliseconds.
-REQUEST_MS, CONNECTION_MS = {"POST": 0.75, "GET": 0.25}, 0.2
+#: CPU time that each POST burns, milliseconds; a poll costs as much without.
+POST_MS = 0.4
 #: How near the figures of the stand-in are to those of the original.
 CALIBRATION = (
-    "CPU ms per call of the stand-in and of AIME API server 0.9.6, alternately on two busy cores: 5.0 and 5.3 with\n"
-    "a worker that connects for each call, 2.9 and 3.8 with a kept connection, 1.2 and 1.0 for one poll."
+    "CPU ms per call of the stand-in and of AIME API server 0.9.6, alternately on two busy cores: 3.6 and 4.2 with\n"
+    "a worker that connects for each call, 2.3 and 3.7 with a kept connection, 0.7 and 0.9 for one poll."
 )
 _LONG_POLL_S = 60.0
 
@@ -109,7 +109,6 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
-        burn(CONNECTION_MS)
 
     def data_received(self, data: bytes) -> None:
         self._data.append(data)
@@ -124,7 +123,8 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().create_task(self._respond(method, target, body))
 
     async def _respond(self, method: str, target: str, body: bytes) -> None:
-        burn(REQUEST_MS[method])
+        if method == "POST":
+            burn(POST_MS)
         url = urlsplit(target)
         fields = json.loads(body) if body else {name: values[0] for name, values in parse_qs(url.query).items()}
         content = json.dumps(await self._jobs.answer(url.path, fields)).encode()
