@@ -23,6 +23,10 @@ from tests.support.harness import Stack
 BROKEN_CODE = "model_load_failed"
 #: Indexes in Redis that must be empty when no job is left.
 _TRANSIENT = (keys.ASSIGNED, keys.DELIVERING, keys.WAITING, keys.WORK, keys.DEADLINES)
+#: Beginnings of names that must not exist then.
+_TRANSIENT_FAMILIES = (
+    keys.LANE, keys.KEY_LANES, keys.READY, keys.ORDER, keys.ACTIVE, keys.UNFILLED, keys.STOPPING,
+)  # fmt: skip
 
 _ASK_CELERY = """
 import json, sys
@@ -173,7 +177,7 @@ def _left_over(verdict: Verdict, stack: Stack) -> None:
             held = client.hgetall(name) if kind == "hash" else client.zrange(name, 0, -1)
             verdict.bad["left over in Redis"].append(f"{name}: {held}")
     for name in client.scan_iter(keys.PREFIX + "*"):
-        if name.startswith((keys.LANE, keys.KEY_MODELS, keys.FAIR, keys.ACTIVE)):
+        if name.startswith(_TRANSIENT_FAMILIES):
             verdict.bad["left over in Redis"].append(name)
         if name.startswith(keys.SLOT) and client.hget(name, "job"):
             verdict.bad["left over in Redis"].append(f"{name}: {client.hgetall(name)}")

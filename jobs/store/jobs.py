@@ -82,7 +82,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
             key_max_per_minute=caller.max_per_minute, idempotency_key=submission.idempotency_key,
             fingerprint=submission.fingerprint, start_within_ms=int(submission.start_within_s * 1000),
             only_if_idle=int(submission.only_if_idle), only_slot=submission.pin or "",
-            fields={**submission.to_record(), "lane": _lane(submission)},
+            fields={**submission.to_record(), "line": _line(submission)},
         )  # fmt: skip
         if outcome == "repeat":
             return Accepted(reply[0])
@@ -161,13 +161,13 @@ class JobStore(RunStore, SlotStore, FileIndex):
     def pause(self, slot: str = keys.ALL, *, resume: bool = False) -> None:
         """Stop binding jobs to a slot (or to all slots), or resume."""
         self.script("pause_slots", slot=slot, pause=int(not resume))
+        if resume:
+            self.fill_slots()
 
 
-def _lane(submission: Submission) -> str:
-    """Return the lane of the queue in which a job waits, see :mod:`jobs.store.keys`."""
-    if submission.pin:
-        return keys.PIN + submission.pin
-    return f"{submission.job_class}|{submission.caller.key_id}|{submission.request.model}"
+def _line(submission: Submission) -> str:
+    """Return the line in which a job waits, see :mod:`jobs.store.keys`."""
+    return keys.PIN + submission.pin if submission.pin else submission.job_class
 
 
 def _refusal(outcome: str, details: list[Any], job_id: str, settings: Settings) -> FramemillError:

@@ -9,22 +9,36 @@ key                       type     holds
 ``jobs:<key>``            zset     the same for one API key
 ``state:<state>``         zset     the same for one state
 ``state:<state>:<key>``   zset     the same for one state and one API key
-``lane:<lane>``           zset     waiting jobs by priority and age. A lane is ``<class>|<key>|<model>``;
-                                   ``@<slot>`` for pinned jobs; ``!<model>`` for jobs moved to the front
-``models:<class>|<key>``  set      models for which this key has waiting jobs
-``waiting``               hash     number of waiting jobs by model, by ``<class>|<key>`` and by class
+``lane:<lane>``           zset     waiting jobs of one line, API key and model, by priority and age. A lane is
+                                   ``<line>|<key>|<model>``; the line is the class, ``@<slot>`` for pinned jobs,
+                                   ``!`` for jobs moved to the front
+``lanes:<key>``           set      ``<line>|<model>`` for which this key has waiting jobs
+``ready:<line>|<model>``  zset     keys with such jobs, by GPU seconds served (virtual time); in the lines of pinned
+                                   jobs and of the front, by their first job. A key at its running limit: ``inf``
+``order:<line>|<model>``  zset     waiting jobs by the virtual time at which their turn comes, or as in their lane
+``waiting``               hash     number of waiting jobs: ``model:<model>``, ``class:<class>``, ``pin:<slot>``,
+                                   ``pins`` and ``front``
 ``work``                  hash     model → waiting units of work
-``fair:<class>``          zset     keys with waiting jobs, by GPU seconds served (virtual time)
 ``served``                hash     ``<class>|<key>`` → GPU seconds served, ``v:<class>`` → of the key taken last;
+                                   ``last:<class>|<key>`` → virtual time after its last waiting job;
                                    ``pass:<class>`` → turns taken by weight, ``v`` → of the class taken last
 ``active:<key>``          set      jobs of a key that hold a slot
 ``rates``                 hash     ``<model>`` and ``<model>|<device>`` → measured seconds per unit of work
 ``slots``                 set      names of slots
-``slot:<slot>``           hash     owner, device, models, current job and attempt, facts
-``idle``                  set      slots that could start a job now, but for a pause
+``slot:<slot>``           hash     owner, device, models, current job and attempt, facts; where the slot is indexed
+``offers``                hash     offer → the models (JSON list) that its slots run
+``offers:<model>``        set      offers that include a model
+``slots:<offer>``         zset     slots of an offer by standing: 0 takes jobs, 1 paused, 2 blocked
+``idle:<offer>``          zset     slots of an offer that would start a job now, by the time since they are idle, ms
+``busy:<offer>``          zset     slots of an offer that take jobs and have one, by the expected end of it, ms
+``warm:<model>``          zset     idle slots that have a model in memory, by the time since they are idle, ms
+``unfilled``              zset     idle slots for which jobs may wait: not yet looked at after a pause or a new limit
+``stopping``              set      slots whose job was stopped and whose worker still runs it
 ``paused``                set      slots that get no job; ``*`` stands for all
 ``pins``                  hash     ``<slot>|<model>`` → 1 or 0: operator override of whether the model stays in memory
-``leases``                zset     slots by the time their lease lapses, milliseconds
+``leases``                zset     slots by the time their lease lapses, milliseconds; of a silent slot that is watched,
+                                   by the time it is given up
+``renewals``              zset     slots whose lease begins anew after an outage and was not renewed yet
 ``nodes``                 zset     hosts with a delivery worker, by the time their announcement lapses, seconds
 ``assigned``              zset     jobs sent to a worker, by the time they may be sent again
 ``delivering``            zset     jobs being delivered, by the time they may be sent again
@@ -42,7 +56,7 @@ key                       type     holds
 ``preview:<id>``          hash     the newest preview of a running job (step, media type, base64), until its run ends
 ``progress:<id>``         string   what a worker over HTTP reported last about its run (JSON), until it ends
 ``preview_wanted:<id>``   string   exists while somebody asks for previews
-``counters``              hash     submitted, succeeded, failed, … since the data was created; ``sequence``; ETA errors
+``counters``              hash     submitted, succeeded, failed, … since the data was created; ETA errors
 ``events``                stream   the newest events of all jobs
 ``idempotency:<key>:<k>`` string   job id and fingerprint of a request sent with an ``Idempotency-Key``
 ``file:<key>:<path>``     string   the newest finished job whose output the caller gave this path
@@ -93,19 +107,28 @@ JOB = PREFIX + "job:"
 JOBS = PREFIX + "jobs"
 STATE = PREFIX + "state:"
 LANE = PREFIX + "lane:"
-KEY_MODELS = PREFIX + "models:"
+KEY_LANES = PREFIX + "lanes:"
+READY = PREFIX + "ready:"
+ORDER = PREFIX + "order:"
 WAITING = PREFIX + "waiting"
 WORK = PREFIX + "work"
-FAIR = PREFIX + "fair:"
 SERVED = PREFIX + "served"
 ACTIVE = PREFIX + "active:"
 RATES = PREFIX + "rates"
 SLOTS = PREFIX + "slots"
 SLOT = PREFIX + "slot:"
-IDLE = PREFIX + "idle"
+OFFERS = PREFIX + "offers"
+MODEL_OFFERS = PREFIX + "offers:"
+OFFER_SLOTS = PREFIX + "slots:"
+IDLE = PREFIX + "idle:"
+BUSY = PREFIX + "busy:"
+WARM = PREFIX + "warm:"
+UNFILLED = PREFIX + "unfilled"
+STOPPING = PREFIX + "stopping"
 PAUSED = PREFIX + "paused"
 PINS = PREFIX + "pins"
 LEASES = PREFIX + "leases"
+RENEWALS = PREFIX + "renewals"
 NODES = PREFIX + "nodes"
 ASSIGNED = PREFIX + "assigned"
 DELIVERING = PREFIX + "delivering"
@@ -156,9 +179,9 @@ NOTHING = PREFIX + "nothing"
 #: Written to find out whether Redis accepts writes; expires at once.
 PROBE = PREFIX + "probe"
 
-#: A pinned job's lane is the slot's name behind this.
+#: The line of jobs pinned to a slot is the slot's name behind this.
 PIN = "@"
-#: A job that was moved to the front waits in the lane of its model behind this.
+#: The line of jobs that were moved to the front.
 FRONT = "!"
 #: The member of ``paused`` that stands for the whole queue.
 ALL = ALL_SLOTS

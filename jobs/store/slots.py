@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from jobs.record import Job
 from jobs.slots.slot import Redelivery
 from jobs.store import keys
 from jobs.store.scripts import Scripts
@@ -13,6 +15,8 @@ from jobs.store.scripts import Scripts
 #: How long a slot with a lapsed lease is watched before it is given up, in heartbeats: a worker that was only stopped
 #: for a moment renews within one.
 WATCH_HEARTBEATS = 1.25
+#: How many idle slots look for a job in one call, so that it does not hold Redis for long.
+SLOTS_PER_CALL = 20
 
 
 @dataclass(frozen=True)
@@ -26,6 +30,18 @@ class Heartbeat:
     attempt: int = 0
     #: Seconds since the slot's job was ended from outside or exceeded its run limit; None while it may run.
     overdue_s: float | None = None
+
+
+class Pulled(NamedTuple):
+    """The answer to a worker over HTTP that asks for a job."""
+
+    #: '' when all its slots are taken.
+    slot: str
+    #: The job that the slot got at once; '' for none.
+    job_id: str
+    attempt: int
+    #: The job, if it was started as well.
+    job: Job | None = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +78,9 @@ class SlotStore(Scripts):
         return None
 
     def pull(
-        self, base: str, owner: str, facts: Mapping[str, Any], *, most: int, first: int = 0
-    ) -> tuple[str, str, int]:  # fmt: skip
+        self, base: str, owner: str, facts: Mapping[str, Any], *, most: int, first: int = 0, device: str = "",
+        run: str = "",
+    ) -> Pulled:  # fmt: skip
         """A worker over HTTP asks for a job: open one of its slots.
 
         The slot takes part in the queue until it has a job or is closed by a :meth:`heartbeat` with the fact ``open``
@@ -75,14 +92,14 @@ class SlotStore(Scripts):
             facts: of the slot.
             most: how many slots the worker may have.
             first: number of the first slot that may be free, which saves looking at those before it.
-
-        Returns:
-            The slot ('' when all are taken), the job that it got at once or '', and the attempt.
+            device, run: as in :meth:`~jobs.store.runs.RunStore.start`; with ``run``, a job that the slot gets at once
+                is also started.
         """
-        slot, job_id, attempt = self.script(
-            "pull_job", base=base, owner=owner, max_slots=most, first=first, facts=facts
+        slot, job_id, attempt, record = self.script(
+            "pull_job", base=base, owner=owner, max_slots=most, first=first, device=device, run=run, facts=facts
         )
-        return str(slot), str(job_id), int(attempt)
+        job = Job.from_hash(job_id, dict(zip(record[::2], record[1::2], strict=True))) if record else None
+        return Pulled(str(slot), str(job_id), int(attempt), job)
 
     def heartbeat(self, slot: str, owner: str, facts: Mapping[str, Any]) -> Heartbeat:
         """Renew the lease."""
@@ -125,19 +142,30 @@ class SlotStore(Scripts):
     def sweep(self, *, after_outage: bool = False) -> Sweep | None:
         """Repair what died; None when another process swept within the last heartbeat.
 
+        Each call of the script does a part of it; a sweep that takes longer than a heartbeat goes on in the next one.
+
         Args:
             after_outage: whether Redis did not answer this process, or refused its writes, since its last sweep. No
                 lease could be renewed then, so all begin anew.
         """
         beat_ms = int(self.settings.leases.heartbeat_s * 1000)
-        swept = self.script(
-            "sweep", beat_ms=beat_ms, watch_ms=int(WATCH_HEARTBEATS * beat_ms), after_outage=int(after_outage)
-        )
-        if swept is None:
-            return None
-        redeliveries, lost, ended = swept
-        return Sweep(
-            [Redelivery(job_id, int(attempt), node) for job_id, attempt, node in redeliveries],
-            lost,
-            [(job_id, state) for job_id, state in ended],
-        )
+        sweep, goes_on, until = Sweep([], [], []), False, time.monotonic() + beat_ms / 1000
+        while True:
+            part = self.script(
+                "sweep", beat_ms=beat_ms, watch_ms=int(WATCH_HEARTBEATS * beat_ms), after_outage=int(after_outage),
+                goes_on=int(goes_on),
+            )  # fmt: skip
+            if part is None:
+                return None
+            redeliveries, lost, ended, is_more = part
+            sweep.redeliveries.extend(Redelivery(job_id, int(attempt), node) for job_id, attempt, node in redeliveries)
+            sweep.lost_slots.extend(lost)
+            sweep.ended.extend((job_id, state) for job_id, state in ended)
+            if not is_more or time.monotonic() > until:
+                return sweep
+            goes_on, after_outage = True, False
+
+    def fill_slots(self) -> None:
+        """Let the idle slots take jobs for which jobs may wait since the queue was resumed or a limit was raised."""
+        while self.script("fill_slots", limit=SLOTS_PER_CALL):
+            pass

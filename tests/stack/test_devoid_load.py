@@ -38,7 +38,7 @@ class Watch:
     def _run(self) -> None:
         while not self._ended.wait(0.002):
             both = self._stack.store.client.pipeline(transaction=True)
-            both.smembers(keys.IDLE).hgetall(keys.WAITING)
+            both.hexists(keys.SLOT + "gpu0", "idle_since").hgetall(keys.WAITING)
             idle, waiting = both.execute()
             self.looks += 1
             if idle and any(name.startswith("class:") for name in waiting):

@@ -19,7 +19,7 @@ FACTS = {"models": '["m"]', "away_lease_ms": 60_000}
 
 
 def pull(here: StoreDriver, first: int = 0) -> tuple[str, str, int]:
-    return here.store.pull("http.m", OWNER, FACTS, most=3, first=first)
+    return here.store.pull("http.m", OWNER, FACTS, most=3, first=first)[:3]
 
 
 def start(here: StoreDriver, slot: str, job_id: str, attempt: int) -> None:

@@ -41,7 +41,7 @@ def test_a_job_lost_twice_waits_once(driver: Open) -> None:
     here.store.pause()
     for _ in range(3):
         assert here.store.lose(job_id, 1) == "queued"
-    assert here.redis.hgetall(keys.WAITING) == {"model:m": "1", "general|a": "1", "class:general": "1"}
+    assert here.redis.hgetall(keys.WAITING) == {"model:m": "1", "class:general": "1"}
 
 
 @pytest.mark.parametrize("call", ["compute", "fail", "release"])

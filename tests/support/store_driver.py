@@ -53,7 +53,7 @@ class StoreDriver:
 
     def limit(self, key: str, running: int) -> None:
         """Limit how many slots a key may hold at once."""
-        self.redis.hset(keys.LIMITS, key, running)
+        self.store.script("limit_key", key=key, limit=running)
 
     def know(self, **seconds: float) -> None:
         """Set the seconds per unit of work of models, as if they had been measured."""
@@ -74,7 +74,7 @@ class StoreDriver:
 
     def load(self, slot: str, resident: str) -> None:
         """Set the models that the slot has in memory."""
-        self.redis.hset(keys.SLOT + slot, "resident", resident)
+        self.store.set_facts(slot, OWNER, {"resident": resident})
 
     def at(self, slot: str = "gpu0") -> tuple[str, int]:
         """Return the job of a slot and its attempt; '' when it is free."""
@@ -114,6 +114,7 @@ class StoreDriver:
         self.redis.zadd(keys.LEASES, {slot: 1})
         self.sweep()
         self.redis.hset(keys.SLOT + slot, "suspect_at", 1)
+        self.redis.zadd(keys.LEASES, {slot: 1})
         self.sweep()
 
     def sweep(self) -> None:

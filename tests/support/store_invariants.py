@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter, defaultdict
 from typing import Any
 
+import pytest
 import redis
 
 from jobs.states import TERMINAL, JobState
@@ -37,6 +39,7 @@ class Snapshot:
     def __init__(self, client: redis.Redis) -> None:
         self.all = everything(client)
         self.unexplained = set(self.all) - {keys.EVENTS, keys.RATES, keys.LIMITS, keys.PAUSED, keys.SERVED}
+        self.paused = self.all.get(keys.PAUSED, set())
         self.jobs = self._family(keys.JOB)
         self.slots = self._family(keys.SLOT)
         self.waiting = {i: r for i, r in self.jobs.items() if r["state"] == "queued" and not r.get("slot")}
@@ -73,10 +76,6 @@ class Snapshot:
     def _slots(self) -> None:
         self._members(keys.SLOTS, set(self.slots))
         self._members(keys.LEASES, set(self.slots))
-        idle = {
-            name for name, facts in self.slots.items() if not {"job", "draining", "suspect_at"} & set(facts)
-        }  # fmt: skip
-        self._members(keys.IDLE, idle)
         held = [(facts["job"], name, facts["attempt"]) for name, facts in self.slots.items() if "job" in facts]
         assert len({job_id for job_id, *_ in held}) == len(held), "two slots with one job"
         for job_id, name, attempt in held:
@@ -90,6 +89,35 @@ class Snapshot:
             active[self.jobs[job_id]["key"]].add(job_id)
         self._same(keys.ACTIVE, dict(active))
         assert {job_id for job_id, record in self.jobs.items() if "charged" in record} == held_ids
+        self._members(keys.STOPPING, {name for job_id, name, _ in held if self.jobs[job_id]["state"] == "cancelled"})
+        self._offers()
+
+    def _offers(self) -> None:
+        """Each slot that takes jobs is indexed by what it offers, and as idle or busy; nothing else is."""
+        offers: dict[str, str] = {}
+        slots: dict[str, dict[str, float]] = defaultdict(dict)
+        found: dict[str, set[str]] = defaultdict(set)
+        for name, facts in self.slots.items():
+            if {"draining", "suspect_at"} & set(facts):
+                continue
+            models = facts.get("models", "[]")
+            offer = hashlib.sha1(models.encode()).hexdigest()[:16]
+            offers[offer] = models
+            for model in json.loads(models):
+                found[f"{keys.MODEL_OFFERS}{model}"].add(offer)
+            standing = 1 if name in self.paused else 2 if facts.get("blocked") else 0
+            slots[offer][name] = standing
+            if standing == 0 and "job" in facts:
+                found[keys.BUSY + offer].add(name)
+            elif standing == 0 and not ("pulls" in facts and "open" not in facts):
+                found[keys.IDLE + offer].add(name)
+                for model in set(facts.get("resident", "").split(",")) & set(json.loads(models)):
+                    found[keys.WARM + model].add(name)
+        assert self.all.get(keys.OFFERS, {}) == offers
+        self._same(keys.OFFER_SLOTS, slots)
+        indexes = (keys.MODEL_OFFERS, keys.IDLE, keys.BUSY, keys.WARM)
+        assert {n: set(v) for n, v in self.all.items() if n.startswith(indexes)} == found
+        self.unexplained -= {keys.OFFERS, *found}
 
     def _records(self) -> None:
         for job_id, record in self.jobs.items():
@@ -98,7 +126,7 @@ class Snapshot:
             if job_id in self.waiting:
                 assert not fields & {"slot", "device", "run", "started_at", "stage", "step", "node", "run_s"}, job_id
             if record["state"] in ENDED:
-                assert not fields & {"lane", "sequence", "stage", "eta_s", "delivery_owner", "node", "start_by"}, job_id
+                assert not fields & {"line", "sequence", "stage", "eta_s", "delivery_owner", "node", "start_by"}, job_id
             if record["state"] != "delivering":
                 assert not fields & {"delivery_owner", "deliveries", "next_look_at"}, job_id
 
@@ -141,36 +169,47 @@ class Snapshot:
         self.unexplained -= {name for name in self.unexplained if name.startswith(keys.DELETED)}
 
     def _queue(self) -> None:
+        """Every index of waiting jobs is what a walk through all records finds."""
         lanes: dict[str, dict[str, float]] = defaultdict(dict)
-        models: dict[str, set[str]] = defaultdict(set)
+        of_key: dict[str, set[str]] = defaultdict(set)
+        order: dict[str, set[str]] = defaultdict(set)
         counts: Counter[str] = Counter()
         work: dict[str, float] = defaultdict(float)
-        fair: dict[str, set[str]] = defaultdict(set)
         for job_id, record in self.waiting.items():
-            lane = record["lane"]
-            lanes[lane][job_id] = int(record["sequence"]) - 1e12 * int(record.get("priority") or 0)
-            counts["model:" + record["model"]] += 1
-            work[record["model"]] += float(record["work"])
-            if lane[0] not in (keys.PIN, keys.FRONT):
-                who = f"{record['class']}|{record['key']}"
-                assert lane == f"{who}|{record['model']}"
-                models[who].add(record["model"])
-                counts[who] += 1
-                counts["class:" + record["class"]] += 1
-                fair[record["class"]].add(record["key"])
+            line, key, model = record["line"], record["key"], record["model"]
+            assert line in (record["class"], keys.FRONT) if "pin" not in record else line == keys.PIN + record["pin"]
+            lanes[f"{line}|{key}|{model}"][job_id] = int(record["sequence"]) - 1e12 * int(record.get("priority") or 0)
+            of_key[key].add(f"{line}|{model}")
+            order[f"{line}|{model}"].add(job_id)
+            counts["model:" + model] += 1
+            pin = f"pin:{record.get('pin')}"
+            counts["front" if line == keys.FRONT else pin if "pin" in record else f"class:{line}"] += 1
+            counts["pins"] += "pin" in record
+            work[model] += float(record["work"])
         self._same(keys.LANE, dict(lanes))
-        self._same(keys.KEY_MODELS, dict(models))
-        assert {name: int(value) for name, value in self.all.get(keys.WAITING, {}).items()} == counts
+        self._same(keys.KEY_LANES, dict(of_key))
+        assert {name: set(jobs) for name, jobs in self._family(keys.ORDER).items()} == order
+        self._ready(lanes)
+        assert {name: int(value) for name, value in self.all.get(keys.WAITING, {}).items()} == +counts
         found = {model: round(float(value), 6) for model, value in self.all.get(keys.WORK, {}).items()}
         assert found == {model: round(value, 6) for model, value in work.items()}
-        served = self.all.get(keys.SERVED, {})
-        for job_class in ("general", "premium"):
-            scores = self.all.get(keys.FAIR + job_class, {})
-            assert set(scores) == fair[job_class]
-            for key, score in scores.items():
-                assert abs(score - float(served[f"{job_class}|{key}"])) < 1e-6
-        assert all(float(value) > -1e-6 for value in served.values())
-        self.unexplained -= {keys.WAITING, keys.WORK, keys.FAIR + "general", keys.FAIR + "premium"}
+        assert all(float(value) > -1e-6 for value in self.all.get(keys.SERVED, {}).values())
+        assert not self.all.get(keys.UNFILLED)
+        self.unexplained -= {keys.WAITING, keys.WORK}
+
+    def _ready(self, lanes: dict[str, dict[str, float]]) -> None:
+        """Keys stand by what they were served, or by their first job; those at their limit at the end."""
+        served, limits = self.all.get(keys.SERVED, {}), self.all.get(keys.LIMITS, {})
+        expected: dict[str, dict[str, float]] = defaultdict(dict)
+        for lane, jobs in lanes.items():
+            line, key, model = lane.split("|")
+            score = min(jobs.values()) if line[0] in (keys.PIN, keys.FRONT) else float(served.get(f"{line}|{key}", 0))
+            is_at_limit = len(self.all.get(keys.ACTIVE + key, ())) >= int(limits.get(key, 1_000_000))
+            expected[f"{line}|{model}"][key] = float("inf") if is_at_limit else score
+        found = self._family(keys.READY)
+        assert set(found) == set(expected)
+        for name, places in expected.items():
+            assert found[name] == pytest.approx(places, abs=1e-6), name
 
     def _webhooks(self) -> None:
         """Each job with a webhook has announced its end once, and its start if it ran and the webhook wants that."""

@@ -62,13 +62,10 @@ class KeyRing:
             pipe = client.pipeline()
             pipe.hset(keys.API_KEYS, digest_of(secret), json.dumps(asdict(caller)))
             pipe.hset(keys.API_KEY_NAMES, caller.key_id, digest_of(secret))
-            if caller.max_running:
-                pipe.hset(keys.LIMITS, caller.key_id, caller.max_running)
-            else:
-                pipe.hdel(keys.LIMITS, caller.key_id)
             pipe.execute()
 
         self._store.call(write)
+        self._store.script("limit_key", key=caller.key_id, limit=caller.max_running)
         return secret
 
     def all(self) -> list[Caller]:
@@ -95,7 +92,8 @@ class KeyRing:
         if any(callers[digest].is_admin for digest in digests) and not any(caller.is_admin for caller in others):
             raise Conflict("this is the last admin's key: make another one first")
         self._delete(digests)
-        names = (keys.LIMITS, keys.API_KEY_NAMES, keys.WEBHOOKS, keys.WEBHOOK_SECRETS)
+        self._store.script("limit_key", key=key_id, limit=0)
+        names = (keys.API_KEY_NAMES, keys.WEBHOOKS, keys.WEBHOOK_SECRETS)
         self._store.call(lambda c: [c.hdel(name, key_id) for name in names] + [c.delete(keys.OPTIONS + key_id)])
 
     def seed(self, entries: list[str]) -> None:

@@ -1,9 +1,10 @@
 -- End a job from outside. Returns {'changed'|'over'|'unknown', slot whose worker still runs it or ''}
--- include: common, lifecycle, memory, records, recovery
+-- include: binding, common, lifecycle, memory, records, recovery
 local id = unpack(ARGV)
 go_on_without_memory()
 
-local state, slot, attempt = unpack(redis.call('HMGET', K.JOB .. id, 'state', 'slot', 'attempt'))
+local record = job_of(id)
+local state, slot, attempt = record.state, record.slot, record.attempt
 if not state then return {'unknown', ''} end
 if is_over(state) then return {'over', ''} end
 finish(id, STATE.CANCELLED)
@@ -12,4 +13,6 @@ if state == STATE.QUEUED and has(slot) then
   release(slot, id, attempt)
   return {'changed', ''}
 end
+if state == STATE.RUNNING then redis.call('SADD', K.STOPPING, slot) end
+offer_freed()
 return {'changed', state == STATE.RUNNING and slot or ''}

@@ -10,9 +10,9 @@ local PROBE_MS = 5000
 
 if not is_current(id, attempt, STATE.DELIVERING) then return 0 end
 local now = now_ms()
-local holder, lapses_at, node = unpack(redis.call('HMGET', K.JOB .. id, 'delivery_owner', 'next_look_at', 'node'))
-local is_renewal = holder == owner
-if has(holder) and not is_renewal and tonumber(lapses_at or 0) > now then return 0 end
+local record = job_of(id)
+local node, is_renewal = record.node, record.delivery_owner == owner
+if has(record.delivery_owner) and not is_renewal and tonumber(record.next_look_at or 0) > now then return 0 end
 if not is_renewal then
   local retry_at = redis.call('HGET', K.AWAY, node)
   if retry_at and tonumber(retry_at) > now then
@@ -25,7 +25,7 @@ if not is_renewal then
   end
 end
 local lease_until = int(now + CFG.delivery_lease_ms)
-redis.call('HSET', K.JOB .. id, 'delivery_owner', owner, 'next_look_at', lease_until, 'stored', '1')
+local deliveries = tonumber(record.deliveries or 0) + (is_renewal and 0 or 1)
+set_job(id, {delivery_owner = owner, next_look_at = lease_until, stored = '1', deliveries = int(deliveries)})
 redis.call('ZADD', K.DELIVERING, lease_until, id)
-if is_renewal then return tonumber(job_get(id, 'deliveries')) end
-return redis.call('HINCRBY', K.JOB .. id, 'deliveries', 1)
+return deliveries

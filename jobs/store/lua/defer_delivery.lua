@@ -5,11 +5,11 @@
 local id, attempt, owner, wait_ms, away, why = unpack(ARGV)
 go_on_without_memory()
 
-local holder, node, failures = unpack(redis.call('HMGET', K.JOB .. id, 'delivery_owner', 'node', 'failures'))
-failures = tonumber(failures or 0)
-if not is_current(id, attempt, STATE.DELIVERING) or holder ~= owner then return failures end
+local record = job_of(id)
+local node, failures = record.node, tonumber(record.failures or 0)
+if not is_current(id, attempt, STATE.DELIVERING) or record.delivery_owner ~= owner then return failures end
 local retry_at = int(now_ms() + wait_ms)
-redis.call('HDEL', K.JOB .. id, 'delivery_owner', 'next_look_at')
+unset_job(id, {'delivery_owner', 'next_look_at'})
 redis.call('ZADD', K.DELIVERING, retry_at, id)
 note_problem(id, why)
 if away == '1' then
@@ -18,4 +18,5 @@ if away == '1' then
   return failures
 end
 object_store_is_back(node)
-return redis.call('HINCRBY', K.JOB .. id, 'failures', 1)
+set_job(id, {failures = int(failures + 1)})
+return failures + 1

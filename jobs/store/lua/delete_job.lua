@@ -5,10 +5,10 @@
 local id = unpack(ARGV)
 go_on_without_memory()
 
-local state = job_get(id, 'state')
+local state = job_of(id).state
 if not state then return redis.call('EXISTS', K.DELETED .. id) == 1 and 'gone' or 'unknown' end
 if not is_over(state) then return 'live' end
-redis.call('HSET', K.JOB .. id, 'deleted', '1')
+set_job(id, {deleted = '1'})
 if not holds_slot(id) then
   delete_record(id)
   return 'deleted'

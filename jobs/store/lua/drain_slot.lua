@@ -1,10 +1,9 @@
 -- A worker is about to stop: its slot takes no new job. Returns the job that still runs, or ''.
--- include: memory
+-- include: memory, offers, records
 local slot, owner = unpack(ARGV)
 go_on_without_memory()
 
-local slot_owner, job = unpack(redis.call('HMGET', K.SLOT .. slot, 'owner', 'job'))
-if slot_owner ~= owner then return '' end
-redis.call('SREM', K.IDLE, slot)
-redis.call('HSET', K.SLOT .. slot, 'draining', '1')
-return job or ''
+if slot_of(slot).owner ~= owner then return '' end
+set_slot(slot, {draining = '1'})
+index_slot(slot)
+return slot_of(slot).job or ''

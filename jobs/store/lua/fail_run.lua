@@ -7,7 +7,7 @@ go_on_without_memory()
 
 local is_live = is_current(id, attempt, STATE.RUNNING) or is_current(id, attempt, STATE.DELIVERING)
 if is_live then
-  if has(cause) then redis.call('HSET', K.JOB .. id, 'cause', cause) end
+  if has(cause) then set_job(id, {cause = cause}) end
   fail(id, code, message)
 end
 release(slot, id, attempt)

@@ -5,17 +5,17 @@
 local id, attempt, owner, outputs = unpack(ARGV)
 go_on_without_memory()
 
-if is_current(id, attempt, STATE.SUCCEEDED) and job_get(id, 'outputs') == outputs then return 1 end
-if not is_current(id, attempt, STATE.DELIVERING) or job_get(id, 'delivery_owner') ~= owner then
+if is_current(id, attempt, STATE.SUCCEEDED) and job_of(id).outputs == outputs then return 1 end
+if not is_current(id, attempt, STATE.DELIVERING) or job_of(id).delivery_owner ~= owner then
   for _, output in ipairs(cjson.decode(outputs)) do
     for _, file in pairs({output, output.thumbnail, output.poster}) do remove_at(file.key, now_ms()) end
   end
   return 0
 end
-object_store_is_back(job_get(id, 'node'))
-redis.call('HSET', K.JOB .. id, 'outputs', outputs)
+local record = job_of(id)
+object_store_is_back(record.node)
+set_job(id, {outputs = outputs})
 -- The newest file of a path replaces an earlier one, as it would on a disk. The earlier job keeps its output.
-local key, path = unpack(redis.call('HMGET', K.JOB .. id, 'key', 'path'))
-if has(path) then redis.call('SET', K.FILE .. key .. ':' .. path, id) end
+if has(record.path) then redis.call('SET', K.FILE .. record.key .. ':' .. record.path, id) end
 finish(id, STATE.SUCCEEDED)
 return 1

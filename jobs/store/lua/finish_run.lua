@@ -4,7 +4,7 @@
 -- loading. `blocked`: why the slot takes no new job, or ''. `report`: the result of a model command (JSON), or ''.
 -- `outputs` (JSON list), `result` (JSON object): of a worker that has stored its outputs itself, or ''.
 -- Returns 1 if the attempt was current, else 0. A repeated call gets the same answer.
--- include: common, events, fairness, files, lifecycle, memory, rates, records, recovery, states
+-- include: common, events, fairness, files, lifecycle, memory, offers, rates, records, recovery, states
 local id, attempt, slot, node, run_s, blocked, report, outputs, result = unpack(ARGV)
 go_on_without_memory()
 
@@ -19,37 +19,36 @@ local function add_eta_error(created_at, promised_s)
   redis.call('HINCRBY', K.COUNTERS, 'eta_jobs', 1)
   redis.call('HINCRBYFLOAT', K.COUNTERS, 'eta_error_s', math.abs(actual_s - promised_s))
   redis.call('HINCRBYFLOAT', K.COUNTERS, 'eta_actual_s', actual_s)
-  redis.call('HDEL', K.JOB .. id, 'promised_s')
+  unset_job(id, {'promised_s'})
 end
 
 local function end_run()
-  local now = now_ms()
-  local record = redis.call('HMGET', K.JOB .. id, 'model', 'work', 'steps', 'created_at', 'promised_s', 'command')
-  local model, work, steps, created_at, promised_s, command = unpack(record)
-  redis.call('HSET', K.JOB .. id, 'computed_at', int(now), 'run_s', run_s, 'step', steps or 0, 'eta_s', '')
+  local record = job_of(id)
+  set_job(id, {computed_at = int(now_ms()), run_s = run_s, step = record.steps or 0, eta_s = ''})
   settle_charge(id, tonumber(run_s))
-  redis.call('HDEL', K.JOB .. id, 'stage_percent')
-  if has(report) then redis.call('HSET', K.JOB .. id, 'report', report) end
-  if not has(command) then
-    add_rate(model, slot, run_s / math.max(work, 1e-9))
-    if has(promised_s) then add_eta_error(created_at, promised_s) end
+  unset_job(id, {'stage_percent'})
+  if has(report) then set_job(id, {report = report}) end
+  if not has(record.command) then
+    add_rate(record.model, slot, run_s / math.max(record.work, 1e-9))
+    if has(record.promised_s) then add_eta_error(record.created_at, record.promised_s) end
   end
   if node == '' then
-    if has(outputs) then redis.call('HSET', K.JOB .. id, 'outputs', outputs, 'result', result) end
+    if has(outputs) then set_job(id, {outputs = outputs, result = result}) end
     finish(id, STATE.SUCCEEDED)
   else
-    redis.call('HSET', K.JOB .. id, 'node', node, 'stage', STATE.DELIVERING)
-    redis.call('ZADD', K.DELIVERING, int(now + CFG.resend_after_ms), id)
+    set_job(id, {node = node, stage = STATE.DELIVERING})
+    redis.call('ZADD', K.DELIVERING, int(now_ms() + CFG.resend_after_ms), id)
     set_state(id, STATE.DELIVERING)
     emit(id)
   end
 end
 
-if node ~= '' and redis.call('HGET', K.SLOT .. slot, 'job') == id then
-  redis.call('HSET', K.SLOT .. slot, 'blocked', blocked)
+if node ~= '' and slot_of(slot).job == id and (slot_of(slot).blocked or '') ~= blocked then
+  set_slot(slot, {blocked = blocked})
+  index_slot(slot)
 end
 if has(outputs) and is_current(id, attempt, STATE.SUCCEEDED) then
-  local is_same = job_get(id, 'outputs') == outputs
+  local is_same = job_of(id).outputs == outputs
   if not is_same then remove_unpublished() end
   return is_same and 1 or 0
 end

@@ -15,7 +15,7 @@ local name, repeats, now = K.HELD_REQUEST .. key .. ':' .. id, K.REPEATABLE_REQU
 local function is_in_use(lapses_at, job_ids)
   if tonumber(lapses_at) >= now then return true end
   for _, job in ipairs(cjson.decode(job_ids)) do
-    local state = job_get(job, 'state')
+    local state = field_of(K.JOB .. job, 'state')
     if state and not is_over(state) then return true end
   end
   return false

@@ -24,6 +24,9 @@ from typing import Any
 
 FOLDER = Path(__file__).parent
 
+#: A script that includes this file runs as a function; when that returns, the changed records are written.
+_RECORDS = "records"
+
 _INCLUDES = re.compile(r"^-- include: ([\w, ]+)$", re.MULTILINE)
 _ARGUMENTS = re.compile(r"^local (\w+(?:,\s+\w+)*) = unpack\(ARGV\)$", re.MULTILINE)
 _REST = re.compile(r"^local (\w+) = (?:ARGV|\{unpack\(ARGV, (\d+)\)\})$", re.MULTILINE)
@@ -104,7 +107,11 @@ def scripts(constants: Mapping[str, Mapping[str, str | int]], tables: Mapping[st
 
 
 def _load(source: LuaFile, literals: Mapping[str, Mapping[str, str]], tables: Mapping[str, str]) -> Script:
-    body = "".join(_compiled(part, literals) for part in source.chain())
+    *included, _ = source.chain()
+    main = _compiled(source, literals)
+    if any(part.name == _RECORDS for part in included):
+        main = f"local function main()\n{main}end\nlocal reply = main()\nwrite_records()\nreturn reply\n"
+    body = "".join(_compiled(part, literals) for part in included) + main
     head = "".join(f"local {table} = {value}\n" for table, value in tables.items() if re.search(rf"\b{table}\b", body))
     return Script(source.name, head + body, *declared_arguments(source))
 

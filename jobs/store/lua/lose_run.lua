@@ -3,9 +3,9 @@
 local id, attempt = unpack(ARGV)
 go_on_without_memory()
 
-local slot = job_get(id, 'slot')
+local slot = job_of(id).slot
 lose(id, attempt)
 -- The job must be back in the queue before the slot looks for its next one.
 if slot then release(slot, id, attempt) end
-fill_idle_slots()
-return job_get(id, 'state') or ''
+offer_freed()
+return job_of(id).state or ''

@@ -1,19 +1,15 @@
 -- Let a waiting job go before all others. Returns 'moved', 'unknown' or the job's state.
--- include: binding, common, events, memory, queue
+-- include: binding, common, events, memory, queue, records
 local id = unpack(ARGV)
 go_on_without_memory()
 
 local PINNED_PRIORITY = 1000  -- a pinned job goes to the front of its slot's lane: above every priority of a request
-local state, slot, model, lane = unpack(redis.call('HMGET', K.JOB .. id, 'state', 'slot', 'model', 'lane'))
-if not state then return 'unknown' end
-if state ~= STATE.QUEUED or has(slot) then return state end
+local record = job_of(id)
+if not record.state then return 'unknown' end
+if record.state ~= STATE.QUEUED or has(record.slot) then return record.state end
 dequeue(id)
-if lane:sub(1, 1) == K.PIN then
-  redis.call('HSET', K.JOB .. id, 'priority', PINNED_PRIORITY)
-else
-  redis.call('HSET', K.JOB .. id, 'lane', K.FRONT .. model)
-end
+set_job(id, pin_of(record.line) and {priority = PINNED_PRIORITY} or {line = K.FRONT})
 enqueue(id)
 emit(id)
-fill_idle_slots(model)
+offer_job(id)
 return 'moved'

@@ -1,11 +1,12 @@
--- Pause or resume a slot, or all of them ('*'). `pause`: '1' or '0'.
--- include: binding, memory
+-- Pause or resume a slot, or all of them ('*'). `pause`: '1' or '0'. After a resume of all, fill_slots does the rest.
+-- include: binding, memory, offers
 local slot, pause = unpack(ARGV)
 go_on_without_memory()
 
-if pause == '1' then
-  redis.call('SADD', K.PAUSED, slot)
-else
-  redis.call('SREM', K.PAUSED, slot)
-  fill_idle_slots()
+redis.call(pause == '1' and 'SADD' or 'SREM', K.PAUSED, slot)
+if slot == K.ALL and pause ~= '1' then
+  refill_idle_slots()
+elseif slot ~= K.ALL then
+  if pause == '1' then index_slot(slot) else fill_slot(slot) end
 end
+return 1

@@ -5,4 +5,4 @@ go_on_without_memory()
 
 if not is_current(id, attempt, STATE.DELIVERING) then return end
 lose_frames(id)
-fill_idle_slots()
+offer_freed()

@@ -5,12 +5,11 @@ local id, attempt, stage, step, steps, eta_s, stage_percent = unpack(ARGV)
 go_on_without_memory()
 
 if not is_current(id, attempt, STATE.RUNNING) then return 0 end
-redis.call('HSET', K.JOB .. id, 'stage', stage, 'step', step, 'steps', steps, 'eta_s', eta_s,
-  'eta_at', int(now_ms()))
+set_job(id, {stage = stage, step = step, steps = steps, eta_s = eta_s, eta_at = int(now_ms())})
 if has(stage_percent) then
-  redis.call('HSET', K.JOB .. id, 'stage_percent', stage_percent)
+  set_job(id, {stage_percent = stage_percent})
 else
-  redis.call('HDEL', K.JOB .. id, 'stage_percent')
+  unset_job(id, {'stage_percent'})
 end
 emit(id)
 return 1 + redis.call('EXISTS', K.PREVIEW_WANTED .. id)

@@ -7,6 +7,6 @@ local id, attempt, step, media_type, content = unpack(ARGV)
 if not is_current(id, attempt, STATE.RUNNING) then return 0 end
 redis.call('HSET', K.PREVIEW .. id, 'attempt', attempt, 'step', step, 'media_type', media_type, 'content', content)
 redis.call('PEXPIRE', K.PREVIEW .. id, CFG.preview_ttl_ms)
-redis.call('HSET', K.JOB .. id, 'preview_step', step)
+set_job(id, {preview_step = step})
 emit(id, step)
 return 1

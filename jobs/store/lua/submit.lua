@@ -1,13 +1,13 @@
--- Accept a job: write its record, put it in the queue, and bind it if a slot is idle.
+-- Accept a job: write its record, and bind it if a slot is idle, otherwise put it in the queue.
 -- `max_waiting`: of the whole queue. `key_max_waiting`, `key_max_per_minute`: of the API key; 0: no limit.
 -- `idempotency_key`: '' for none. `fingerprint`: of the request. `start_within_ms`: 0 for no deadline.
 -- `only_if_idle`: '1' to refuse a job that would not start at once; `only_slot`: the only slot it may then take, or ''.
--- `fields`: field, value, … of the record (key, class, model, lane, work, …).
+-- `fields`: field, value, … of the record (key, class, model, line, work, …).
 -- Returns {'ok', created_at, slot that runs it at once or '', forecast}
 --   | {'duplicate'} | {'repeat', id} | {'mismatch', id}
 --   | {'busy'} | {'full', waiting} | {'model_full', limit} | {'key_full', waiting} | {'too_fast', seconds to wait}
 --   | {'input_gone', name}
--- include: binding, common, events, files, forecasting, queue, records, spare_capacity, states
+-- include: binding, common, events, files, forecasting, offers, queue, records, slots, spare_capacity, states
 local id, max_waiting, key_max_waiting, key_max_per_minute, idempotency_key, fingerprint, start_within_ms, only_if_idle,
   only_slot = unpack(ARGV)
 local fields = {unpack(ARGV, 10)}
@@ -16,7 +16,7 @@ local UNMEASURED_JOB_S = 4
 
 local record = {}
 for i = 1, #fields, 2 do record[fields[i]] = fields[i + 1] end
-local key, now = record.key, now_ms()
+local key, line, now = record.key, record.line, now_ms()
 local idempotency_name = K.IDEMPOTENCY .. key .. ':' .. idempotency_key
 
 -- The answer to a request whose idempotency key was used before; nil for a new one.
@@ -47,8 +47,10 @@ local function over_limit()
     local of_model = tonumber(redis.call('HGET', K.WAITING, 'model:' .. record.model) or 0)
     if of_model >= tonumber(record.model_max_waiting) then return {'model_full', record.model_max_waiting} end
   end
-  local of_key = redis.call('ZCARD', K.STATE .. STATE.QUEUED .. ':' .. key)
-  if key_max_waiting ~= '0' and of_key >= tonumber(key_max_waiting) then return {'key_full', of_key} end
+  if key_max_waiting ~= '0' then
+    local of_key = redis.call('ZCARD', K.STATE .. STATE.QUEUED .. ':' .. key)
+    if of_key >= tonumber(key_max_waiting) then return {'key_full', of_key} end
+  end
   if key_max_per_minute == '0' then return nil end
   local minute = K.MINUTE .. key .. ':' .. int(math.floor(now / 60000))
   if tonumber(redis.call('GET', minute) or 0) >= tonumber(key_max_per_minute) then
@@ -59,25 +61,32 @@ local function over_limit()
 end
 
 local function write_record()
-  local sequence = int(redis.call('HINCRBY', K.COUNTERS, 'sequence', 1))
-  redis.call('HSET', K.JOB .. id, 'sequence', sequence, 'created_at', int(now), 'attempt', 0, unpack(fields))
+  local sequence = int(redis.call('HINCRBY', K.COUNTERS, 'submitted', 1))
+  new_record(K.JOB .. id, fields)
+  set_job(id, {sequence = sequence, created_at = int(now), attempt = '0'})
   if record.webhook == nil then
     local of_key = redis.call('HGET', K.WEBHOOKS, key)  -- receives the events of all jobs of the key
-    if of_key and not cjson.decode(of_key).gone_at then redis.call('HSET', K.JOB .. id, 'webhook', of_key) end
+    if of_key and not cjson.decode(of_key).gone_at then set_job(id, {webhook = of_key}) end
   end
-  if start_within_ms ~= '0' then redis.call('HSET', K.JOB .. id, 'start_by', int(now + start_within_ms)) end
+  if start_within_ms ~= '0' then set_job(id, {start_by = int(now + start_within_ms)}) end
   redis.call('ZADD', K.JOBS, int(now), id)
   if key ~= K.NOBODY then redis.call('ZADD', K.JOBS .. ':' .. key, int(now), id) end
   if idempotency_key ~= '' then
     redis.call('SET', idempotency_name, id .. ' ' .. fingerprint, 'PX', CFG.idempotency_ttl_ms)
   end
-  redis.call('HINCRBY', K.COUNTERS, 'submitted', 1)
+end
+
+-- An idle slot has looked at all waiting jobs, so it can take this one unless its key is at its limit.
+local function idle_slot()
+  if is_paused(K.ALL) or redis.call('EXISTS', K.UNFILLED) == 1 or is_at_limit(key) then return nil end
+  return idle_slot_for(pin_of(line), record.model)
 end
 
 -- The expected time that a subscriber is told. Before any job was measured, a job counts as Devoid Generator counts it.
 local function quote_s(expected)
   if expected[2] ~= '' then return expected[2] end
-  return tostring(UNMEASURED_JOB_S * expected[1] / math.max(1, slots_for(record).count))
+  local slots = fitting_slots(pin_of(line), record.model)
+  return tostring(UNMEASURED_JOB_S * expected[1] / math.max(1, slots.count))
 end
 
 local answer = repeated()
@@ -91,13 +100,16 @@ if refusal then return refusal end
 write_record()
 use_inputs(record.inputs or '')
 set_state(id, STATE.QUEUED)
-enqueue(id)
-fill_idle_slots(record.model)
-local slot = job_get(id, 'slot') or ''
-if slot == '' then emit(id) end
-local expected = forecast(id)
-if expected[2] ~= '' then
-  redis.call('HSET', K.JOB .. id, 'promised_s', expected[2])  -- compared with the real time when the job ends
+local slot = idle_slot()
+if slot then
+  if takes_turns(line) then join_turns(line, key) end
+  bind(slot, id)
+else
+  enqueue(id)
+  offer_job(id)
+  if not has(job_of(id).slot) then emit(id) end
 end
-if record.mailbox then redis.call('HSET', K.JOB .. id, 'quoted_s', quote_s(expected)) end
-return {'ok', int(now), slot, expected}
+local expected = forecast(id)
+if expected[2] ~= '' then set_job(id, {promised_s = expected[2]}) end  -- compared with the real time when it ends
+if record.mailbox then set_job(id, {quoted_s = quote_s(expected)}) end
+return {'ok', int(now), job_of(id).slot or '', expected}

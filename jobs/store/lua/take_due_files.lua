@@ -20,9 +20,9 @@ end
 local function take(name)
   if is_kept(name) then redis.call('HDEL', K.INPUTS, digest_of(name)) end
   local id = job_of_outputs(name)
-  if id and has(job_get(id, 'outputs')) then
-    redis.call('HDEL', K.JOB .. id, 'outputs')
-    redis.call('HSET', K.JOB .. id, 'removed_at', int(now))
+  if id and has(job_of(id).outputs) then
+    unset_job(id, {'outputs'})
+    set_job(id, {removed_at = int(now)})
     redis.call('ZADD', K.EXPIRING, int(now + CFG.result_ttl_ms), id)
     free_inputs(id)  -- inputs are kept for a retry, and a job that succeeded is not retried
   end

@@ -31,8 +31,6 @@ class Obstacle(StrEnum):
     PAUSED = "paused"
     #: Its back end is away, or its host's spool is full.
     BLOCKED = "blocked"
-    #: An operator paused the whole queue.
-    QUEUE_PAUSED = "queue_paused"
     #: Its worker fetches jobs over HTTP, and no request of it waits for one at the moment.
     CLOSED = "closed"
 

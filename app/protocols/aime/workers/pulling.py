@@ -296,7 +296,7 @@ def _pull(worker: Worker, after: str = "") -> Binding:
         The slot ('' if all are taken) with the job that was bound to it at once ('' for none).
     """
     first = int(after.partition("~")[2] or 0) + 1 if after else 0
-    slot, job_id, attempt = store().pull(worker.base, worker.owner, worker.facts, most=MAX_SLOTS, first=first)
+    slot, job_id, attempt, _ = store().pull(worker.base, worker.owner, worker.facts, most=MAX_SLOTS, first=first)
     return Binding(job_id, attempt, slot)
 
 

@@ -1,57 +1,95 @@
 -- Giving waiting jobs to slots.
--- include: common, events, fairness, lifecycle, queue, records, selection, slots
+-- include: attempts, common, events, fairness, lifecycle, offers, queue, records, selection, slots
 
--- Put the job's Celery message into the slot's queue, as kombu does it. Does nothing for a slot that pulls.
+-- At most this many jobs past their deadline are ended while one is looked for.
+local MAX_EXPIRED = 20
+
+-- Put the job's Celery message into the slot's queue, as kombu does it. Nothing is sent to a slot whose worker fetches
+-- its jobs over HTTP.
 local function send_message(id, attempt, slot)
-  if MESSAGE == '' or pulls(slot) then return end
+  if MESSAGE == '' or has(slot_of(slot).pulls) then return end
   local values = {[GAP.JOB_ID] = id, [GAP.ATTEMPT] = attempt, [GAP.RETRIES] = int(attempt - 1), [GAP.SLOT] = slot}
   redis.call('LPUSH', slot, (MESSAGE:gsub('@%a@', values)))
 end
 
--- Give a job to a slot and send its message. Returns the attempt.
-local function bind(slot, id)
-  take_turn(id, slot)
+-- Give a job to a slot, and start it there or send its message (`start`: as for start_attempt, or nil). Returns the
+-- attempt.
+local function bind(slot, id, start)
   dequeue(id)
-  redis.call('SREM', K.IDLE, slot)
-  local attempt = int(redis.call('HINCRBY', K.JOB .. id, 'attempt', 1))
-  local now = now_ms()
-  redis.call('HSET', K.JOB .. id, 'slot', slot, 'assigned_at', int(now))
-  redis.call('HSET', K.SLOT .. slot, 'job', id, 'attempt', attempt)
-  redis.call('HDEL', K.SLOT .. slot, 'open')  -- a slot that pulls gets one job for each request
+  take_turn(id, slot)
+  local attempt, now = int(job_of(id).attempt + 1), now_ms()
+  set_job(id, {slot = slot, attempt = attempt, assigned_at = int(now)})
+  set_slot(slot, {job = id, attempt = attempt})
+  unset_slot(slot, {'open'})  -- a slot that pulls gets one job for each request
+  index_slot(slot)
+  if start then
+    start_attempt(id, slot, start.device, start.run)
+    return attempt
+  end
   redis.call('ZADD', K.ASSIGNED, int(now + CFG.resend_after_ms), id)
   emit(id)
   send_message(id, attempt, slot)
   return attempt
 end
 
--- Give a slot its next job, or index it as idle. Returns the job and its attempt, or nil.
-local function fill_slot(slot)
-  local facts = slot_facts(slot)
-  if not has(facts[OWNER]) or has(facts[JOB]) then return nil end
-  local obstacle = obstacle_of(slot, facts)
-  while not obstacle do
-    local id = next_job(slot, facts[MODELS])
+-- Give a slot its next job, or index it as idle. `start`: to start the job at once. Returns the job and its attempt, or
+-- nil.
+local function fill_slot(slot, start)
+  local expired = 0
+  while not has(slot_of(slot).job) and not obstacle_of(slot) and not is_paused(K.ALL) do
+    local id = next_job(slot)
     if not id then break end
-    local start_by = job_get(id, 'start_by')
-    if not has(start_by) or tonumber(start_by) > now_ms() then return id, bind(slot, id) end
+    local start_by = field_of(K.JOB .. id, 'start_by')
+    if not has(start_by) or tonumber(start_by) > now_ms() then return id, bind(slot, id, start) end
+    if expired == MAX_EXPIRED then
+      redis.call('ZADD', K.UNFILLED, int(now_ms()), slot)
+      break
+    end
     expire(id)
+    expired = expired + 1
   end
-  -- A paused slot stays indexed, so that it is filled when the operator resumes it.
-  if not obstacle or obstacle == OBSTACLE.PAUSED or obstacle == OBSTACLE.QUEUE_PAUSED then
-    redis.call('SADD', K.IDLE, slot)
-  else
-    redis.call('SREM', K.IDLE, slot)
+  index_slot(slot)
+end
+
+-- Let idle slots take a job that has begun to wait.
+local function offer_job(id)
+  local record = job_of(id)
+  while record.line and record.state == STATE.QUEUED and not has(record.slot) and not is_paused(K.ALL) do
+    local slot = not is_at_limit(record.key) and idle_slot_for(pin_of(record.line), record.model)
+    if not slot or not fill_slot(slot) then return end
   end
 end
 
--- Fill every idle slot, those that have `model` in memory first.
-local function fill_idle_slots(model)
-  local loaded, others = {}, {}
-  for _, slot in ipairs(redis.call('SMEMBERS', K.IDLE)) do
-    local resident = ',' .. (model and redis.call('HGET', K.SLOT .. slot, 'resident') or '') .. ','
-    local is_loaded = model and resident:find(',' .. model .. ',', 1, true)
-    table.insert(is_loaded and loaded or others, slot)
+-- Let idle slots take jobs of a key that may hold more slots than before. Returns whether it may hold still more.
+local function offer_key(key, limit)
+  for _, lane in ipairs(redis.call('SMEMBERS', K.KEY_LANES .. key)) do
+    local line, model = lane:match('^(.-)|(.*)$')
+    while not is_at_limit(key) and not is_paused(K.ALL) do
+      local slot = idle_slot_for(pin_of(line), model)
+      if not slot or not fill_slot(slot) then break end
+      limit = limit - 1
+      if limit == 0 then return true end
+    end
   end
-  for _, slot in ipairs(loaded) do fill_slot(slot) end
-  for _, slot in ipairs(others) do fill_slot(slot) end
+  return false
+end
+
+-- Let idle slots take the jobs that can run because of what this script did.
+local function offer_freed()
+  for _, id in ipairs(requeued) do offer_job(id) end
+  for key, _ in pairs(freed_keys) do offer_key(key, 1) end
+end
+
+-- Let all idle slots look for a job: the first few now, and the others when fill_unfilled is called again.
+local function refill_idle_slots()
+  local indexes = {}
+  for _, offer_id in ipairs(redis.call('HKEYS', K.OFFERS)) do table.insert(indexes, K.IDLE .. offer_id) end
+  if indexes[1] then redis.call('ZUNIONSTORE', K.UNFILLED, #indexes, unpack(indexes)) end
+end
+
+-- Returns 1 while there are more of them.
+local function fill_unfilled(limit)
+  local slots = redis.call('ZPOPMIN', K.UNFILLED, limit)
+  for i = 1, #slots, 2 do fill_slot(slots[i]) end
+  return redis.call('EXISTS', K.UNFILLED)
 end

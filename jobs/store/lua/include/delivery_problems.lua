@@ -9,7 +9,7 @@ end
 
 -- Note in a job what its delivery waits for, and tell its listeners if that is new.
 local function note_problem(id, why)
-  if not has(why) or job_get(id, 'delivery_problem') == why then return end
-  redis.call('HSET', K.JOB .. id, 'delivery_problem', why)
+  if not has(why) or job_of(id).delivery_problem == why then return end
+  set_job(id, {delivery_problem = why})
   emit(id)
 end

@@ -25,7 +25,7 @@ end
 -- The same for all files of a job, including the one under a name that its caller chose.
 local function remove_outputs_at(id, at)
   remove_at(outputs_of(id), at)
-  local alias = job_get(id, 'alias')
+  local alias = field_of(K.JOB .. id, 'alias')
   if has(alias) then remove_at(alias, at) end
 end
 
@@ -50,11 +50,11 @@ end
 
 -- The job needs its inputs no more. An upload that reserved the same image and was not submitted yet keeps its grace.
 local function free_inputs(id)
-  for name in (job_get(id, 'inputs') or ''):gmatch('%S+') do
+  for name in (job_of(id).inputs or ''):gmatch('%S+') do
     if redis.call('HINCRBY', K.INPUT_USES, name, -1) <= 0 then
       redis.call('HDEL', K.INPUT_USES, name)
       redis.call('ZADD', K.DUE, 'NX', int(now_ms()), name)
     end
   end
-  redis.call('HDEL', K.JOB .. id, 'inputs')
+  unset_job(id, {'inputs'})
 end

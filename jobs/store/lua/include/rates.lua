@@ -3,21 +3,30 @@
 
 -- The rate of a model on this slot's kind of device, else on any device; false before the first measurement.
 local function rate_of(model, slot)
-  local device = slot and redis.call('HGET', K.SLOT .. slot, 'device_name')
-  return has(device) and redis.call('HGET', K.RATES, model .. '|' .. device) or redis.call('HGET', K.RATES, model)
+  local device = slot and slot_of(slot).device_name
+  if not has(device) then return redis.call('HGET', K.RATES, model) end
+  local of_device, of_all = unpack(redis.call('HMGET', K.RATES, model .. '|' .. device, model))
+  return of_device or of_all
+end
+
+-- Seconds that a job is expected to take (on this slot); 1 before the first measurement.
+local function expected_s(model, work, slot)
+  local rate = tonumber(rate_of(model, slot) or 0)
+  return rate > 0 and rate * work or 1
 end
 
 -- Add a measurement to the moving averages: the newest one counts for three tenths.
 local function add_rate(model, slot, rate)
-  local device = redis.call('HGET', K.SLOT .. slot, 'device_name')
-  for _, name in ipairs({model, has(device) and model .. '|' .. device or nil}) do
-    local known = redis.call('HGET', K.RATES, name)
-    redis.call('HSET', K.RATES, name, tostring(known and (0.7 * known + 0.3 * rate) or rate))
+  local device = slot_of(slot).device_name
+  local names = {model, has(device) and model .. '|' .. device or nil}
+  local known = redis.call('HMGET', K.RATES, unpack(names))
+  for i, name in ipairs(names) do
+    note_change(K.RATES, name, tostring(known[i] and (0.7 * known[i] + 0.3 * rate) or rate))
   end
 end
 
 -- Seconds since the run of this job began; 0 when it has not begun.
 local function elapsed_s(id)
-  local started = job_get(id, 'started_at')
+  local started = job_of(id).started_at
   return has(started) and (now_ms() - started) / 1000 or 0
 end

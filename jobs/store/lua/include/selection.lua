@@ -1,92 +1,104 @@
 -- Which waiting job a slot runs next: pinned to it, moved to the front, or by class, key, priority and age.
--- include: common, fairness
+-- include: common, offers, queue, records, slots, turns
 
--- The first job of a key that needs one of these models, and its model.
-local function first_of_key(class, key, models)
-  local best, best_score, best_model
-  for _, model in ipairs(redis.call('SMEMBERS', K.KEY_MODELS .. class .. '|' .. key)) do
-    if models[model] then
-      local first = redis.call('ZRANGE', K.LANE .. class .. '|' .. key .. '|' .. model, 0, 0, 'WITHSCORES')
-      if first[1] and (not best or tonumber(first[2]) < best_score) then
-        best, best_score, best_model = first[1], tonumber(first[2]), model
+-- The key that is first in a line among those that are ready to run jobs of these models, and its score. Also the
+-- models of which it has such jobs.
+local function first_ready(line, models)
+  local first, score, of
+  for _, model in ipairs(models) do
+    local key, place = unpack(redis.call('ZRANGE', K.READY .. line .. '|' .. model, 0, 0, 'WITHSCORES'))
+    if key and place ~= 'inf' then
+      place = tonumber(place)
+      if key == first and place == score then
+        table.insert(of, model)
+      elseif not first or place < score or (place == score and key < first) then
+        first, score, of = key, place, {model}
       end
     end
   end
-  return best, best_model
+  return first, score, of
 end
 
--- The first job of a lane shared by keys that needs one of these models and whose key may run more; and its score.
-local function first_of_lane(lane, models)
-  local from, allowed = 0, {}
-  repeat
-    local jobs = redis.call('ZRANGE', K.LANE .. lane, from, from + 49, 'WITHSCORES')
-    for i = 1, #jobs, 2 do
-      local model, key = unpack(redis.call('HMGET', K.JOB .. jobs[i], 'model', 'key'))
-      if allowed[key] == nil then allowed[key] = may_run_more(key) end
-      if models[model] and allowed[key] then return jobs[i], tonumber(jobs[i + 1]) end
-    end
-    from = from + 50
-  until not jobs[1]
+-- The first job of a key in a line that needs one of these models; nil when there is none.
+local function first_job(line, key, models)
+  local first, score
+  for _, model in ipairs(models or {}) do
+    local id, place = unpack(redis.call('ZRANGE', lane_of(line, key, model), 0, 0, 'WITHSCORES'))
+    if id and (not first or tonumber(place) < score) then first, score = id, tonumber(place) end
+  end
+  return first
+end
+
+local function first_of_line(line, models)
+  local key, _, of = first_ready(line, models)
+  return first_job(line, key, of)
 end
 
 -- Whether other jobs may still go before this one to avoid loading a model. Both the number and the time are bounded.
 local function may_be_skipped(id)
-  local skips, skipped_at = unpack(redis.call('HMGET', K.JOB .. id, 'skips', 'skipped_at'))
-  local now = now_ms()
-  return tonumber(skips or 0) < CFG.affinity_places and now - (skipped_at or now) < CFG.affinity_ms
+  local record, now = job_of(id), now_ms()
+  return tonumber(record.skips or 0) < CFG.affinity_places and now - (record.skipped_at or now) < CFG.affinity_ms
 end
 
--- The next job of a class. A job whose model is resident may go before the job whose turn it is.
-local function next_of_class(class, models, resident)
-  local keys = redis.call('ZRANGE', K.FAIR .. class, 0, -1)
-  for place, key in ipairs(keys) do
-    local id, model
-    if may_run_more(key) then id, model = first_of_key(class, key, models) end
-    if id then
-      if not next(resident) or resident[model] or not may_be_skipped(id) then return id end
-      for other = place, #keys do
-        local loaded = may_run_more(keys[other]) and first_of_key(class, keys[other], resident)
-        if loaded then
-          redis.call('HINCRBY', K.JOB .. id, 'skips', 1)
-          redis.call('HSETNX', K.JOB .. id, 'skipped_at', int(now_ms()))
-          return loaded
-        end
-      end
-      return id
-    end
+-- The next job of a class. A job whose model is in memory may go before the job whose turn it is.
+local function next_of_class(class, models, warm)
+  local id = first_of_line(class, models)
+  if not id or not warm[1] then return id end
+  for _, model in ipairs(warm) do
+    if field_of(K.JOB .. id, 'model') == model then return id end
   end
+  local other = may_be_skipped(id) and first_of_line(class, warm)
+  if not other then return id end
+  local record = job_of(id)
+  set_job(id, {skips = int((record.skips or 0) + 1), skipped_at = record.skipped_at or int(now_ms())})
+  return other
 end
 
-local function classes_by_turn()
-  local classes, pass = {}, {}
+-- The classes with waiting jobs, by turn. `waiting`: the number of waiting jobs by class.
+local function classes_by_turn(waiting)
+  local classes = {}
   for class, _ in pairs(CLASS_WEIGHTS) do
-    table.insert(classes, class)
-    pass[class] = pass_of(class)
+    if waiting[class] then table.insert(classes, class) end
   end
   table.sort(classes, function(a, b)
-    if pass[a] ~= pass[b] then return pass[a] < pass[b] end
+    local pass, other = pass_of(a), pass_of(b)
+    if pass ~= other then return pass < other end
     return wins_tie(a, b)
   end)
   return classes
 end
 
--- The next job for a slot that runs these models (JSON list), or nil.
-local function next_job(slot, models_json)
-  local list = cjson.decode(models_json or '[]')
-  local models, resident = set_of(list), {}
-  local pinned = first_of_lane(K.PIN .. slot, models)
-  if pinned then return pinned end
-  local front, front_score
-  for _, model in ipairs(list) do
-    local id, score = first_of_lane(K.FRONT .. model, models)
-    if id and (not front or score < front_score) then front, front_score = id, score end
+-- Of these names, those that have a counter in K.WAITING, as a list and as a set. `prefix`: of the counters.
+local function waiting_of(prefix, names)
+  local fields, list, set = {}, {}, {}
+  for i, name in ipairs(names) do fields[i] = prefix .. name end
+  local counts = fields[1] and redis.call('HMGET', K.WAITING, unpack(fields)) or {}
+  for i, name in ipairs(names) do
+    if counts[i] then
+      table.insert(list, name)
+      set[name] = true
+    end
   end
-  if front then return front end
-  for model in string.gmatch(redis.call('HGET', K.SLOT .. slot, 'resident') or '', '[^,]+') do
-    if models[model] then resident[model] = true end
+  return list, set
+end
+
+-- The next job for a slot, or nil.
+local function next_job(slot)
+  local models, is_waiting = waiting_of('model:', models_of(slot))
+  if not models[1] then return nil end
+  local names = {'pin:' .. slot, 'front'}
+  for class, _ in pairs(CLASS_WEIGHTS) do table.insert(names, 'class:' .. class) end
+  local _, lines = waiting_of('', names)
+  local id = lines['pin:' .. slot] and first_of_line(K.PIN .. slot, models)
+  id = id or lines.front and first_of_line(K.FRONT, models)
+  if id then return id end
+  local warm, classes = {}, {}
+  for model, _ in pairs(warm_models(slot)) do
+    if is_waiting[model] then table.insert(warm, model) end
   end
-  for _, class in ipairs(classes_by_turn()) do
-    local id = next_of_class(class, models, resident)
+  for class, _ in pairs(CLASS_WEIGHTS) do classes[class] = lines['class:' .. class] end
+  for _, class in ipairs(classes_by_turn(classes)) do
+    id = next_of_class(class, models, warm)
     if id then return id end
   end
 end

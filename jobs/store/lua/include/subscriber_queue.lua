@@ -9,7 +9,7 @@ local function notice_of(id, state)
   if state == STATE.SUCCEEDED then return NOTICE.OK end
   if state == STATE.DELIVERING then
     -- An unsynced subscriber does not wait for the upload: the link to the output is valid already.
-    return has(job_get(id, 'unsynced')) and NOTICE.OK or nil
+    return has(job_of(id).unsynced) and NOTICE.OK or nil
   end
   return NOTICE.ERROR
 end
@@ -19,9 +19,11 @@ local function add_notice(id, key, mailbox, state)
   local notice = notice_of(id, state)
   if not notice then return end
   local is_end = notice == NOTICE.OK or notice == NOTICE.ERROR
-  if redis.call('HSETNX', K.JOB .. id, is_end and 'told_end' or 'told_' .. notice, notice) == 0 then return end
+  local record, told = job_of(id), is_end and 'told_end' or 'told_' .. notice
+  if record[told] then return end
+  set_job(id, {[told] = notice})
   local name = K.SUBSCRIBER_QUEUE .. key .. ':' .. mailbox
-  local ticket = job_get(id, 'ticket') or '{}'
-  redis.call('XADD', name, 'MAXLEN', CFG.mailbox_length, '*', 'id', id, 'word', notice, 'ticket', ticket)
+  redis.call('XADD', name, 'MAXLEN', CFG.mailbox_length, '*', 'id', id, 'word', notice, 'ticket',
+    record.ticket or '{}')
   redis.call('PEXPIRE', name, CFG.result_ttl_ms)
 end

@@ -22,7 +22,7 @@ local function add_webhook_delivery(id, key, webhook, state)
   local subscribed = set_of(cjson.decode(webhook).events)[event]
   if not subscribed or redis.call('HEXISTS', K.WEBHOOK_DELIVERIES .. id, 'gone') == 1 then return end
   local now = now_ms()
-  local message_id = 'msg_' .. id .. '_' .. job_get(id, 'created_at') .. '_' .. event:sub(#EVENT.PREFIX + 1)
+  local message_id = 'msg_' .. id .. '_' .. job_of(id).created_at .. '_' .. event:sub(#EVENT.PREFIX + 1)
   local delivery = cjson.encode({message_id = message_id, written_at = now, next_at = now, state = DELIVERY.PENDING})
   if redis.call('HSETNX', K.WEBHOOK_DELIVERIES .. id, event, delivery) == 0 then return end  -- a later run
   local receiver = receiver_of(key, webhook)

@@ -1,0 +1,16 @@
+-- The start of an attempt.
+-- include: common, events, records, slots, states
+
+-- queued → running: the worker of a slot begins an attempt. `device`: where it computes, for people. `run`: unique to
+-- this execution.
+local function start_attempt(id, slot, device, run)
+  redis.call('ZREM', K.ASSIGNED, id)
+  unset_job(id, {'start_by'})  -- the deadline was met; a later run of this job has none
+  set_job(id, {starts = int((job_of(id).starts or 0) + 1), started_at = int(now_ms()), device = device, run = run})
+  if has(slot_of(slot).pulls) then
+    unset_slot(slot, {'open'})
+    renew_lease(slot)
+  end
+  set_state(id, STATE.RUNNING)
+  emit(id)
+end
