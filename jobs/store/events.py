@@ -39,7 +39,7 @@ class Event:
     key_id: str
     #: The fields of the event, as strings. The id alone tells events apart, so events can be keys of a cache.
     fields: dict[str, Any] = field(compare=False)
-    #: JSON of the record of a job that is over (field, value, …); '' if the message had none.
+    #: JSON of the record of a job that is over; '' if the message had none.
     record_text: str = field(default="", compare=False, repr=False)
 
     @classmethod
@@ -53,8 +53,8 @@ class Event:
         """The record of the job, which is over with this event; None if it must be read."""
         if not self.record_text:
             return None
-        parts = json.loads(self.record_text)
-        return dict(zip(parts[::2], parts[1::2], strict=True))
+        record: dict[str, str] = json.loads(self.record_text)
+        return record
 
 
 class EventLog:

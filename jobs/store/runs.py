@@ -49,7 +49,7 @@ class RunStore(Scripts):
         record = self.script(
             "start_run", id=job_id, attempt=attempt, slot=slot, owner=owner, device=device, run=run, facts=facts or {}
         )
-        return Job.from_hash(job_id, dict(zip(record[::2], record[1::2], strict=True))) if record else None
+        return Job.from_hash(job_id, json.loads(record)) if record else None
 
     def progress(
         self, job_id: str, attempt: int, stage: str, step: int, steps: int, eta_s: float | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -98,7 +99,7 @@ class SlotStore(Scripts):
         slot, job_id, attempt, record = self.script(
             "pull_job", base=base, owner=owner, max_slots=most, first=first, device=device, run=run, facts=facts
         )
-        job = Job.from_hash(job_id, dict(zip(record[::2], record[1::2], strict=True))) if record else None
+        job = Job.from_hash(job_id, json.loads(record)) if record else None
         return Pulled(str(slot), str(job_id), int(attempt), job)
 
     def heartbeat(self, slot: str, owner: str, facts: Mapping[str, Any]) -> Heartbeat:

@@ -24,9 +24,9 @@ end
 
 local function end_run()
   local record = job_of(id)
-  set_job(id, {computed_at = int(now_ms()), run_s = run_s, step = record.steps or 0, eta_s = ''})
+  set_job(id, {computed_at = int(now_ms()), run_s = run_s, step = record.steps or '0'})
   settle_charge(id, tonumber(run_s))
-  unset_job(id, {'stage_percent'})
+  unset_job(id, {'stage_percent', 'eta_s'})
   if has(report) then set_job(id, {report = report}) end
   if not has(record.command) then
     add_rate(record.model, slot, run_s / math.max(record.work, 1e-9))

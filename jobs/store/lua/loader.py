@@ -6,9 +6,10 @@ A script begins with comments that say what it does and what it returns, then na
     local slot, owner, takeover = unpack(ARGV)
     local facts = {unpack(ARGV, 4)}
 
-``include`` names the files of ``lua/include/`` whose functions the script calls. They may include others; every file
-stands once, before the files that include it. The next line declares the arguments, and the last one (if any) takes
-all further values. Python passes them by the same names (:meth:`jobs.store.scripts.Scripts.script`).
+``include`` names the files of ``lua/include/`` whose functions the script calls. They may include others. The script is
+joined with the functions that it reaches (:mod:`jobs.store.lua.linking`). The next line declares the arguments, and the
+last one (if any) takes all further values. Python passes them by the same names
+(:meth:`jobs.store.scripts.Scripts.script`).
 
 Constants such as ``K.JOB`` or ``STATE.QUEUED`` are replaced by their values, so they cost nothing at run time and a
 misspelled one is found when the script is loaded.
@@ -22,10 +23,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parent
+from jobs.store.lua.linking import link
 
-#: A script that includes this file runs as a function; when that returns, the changed records are written.
-_RECORDS = "records"
+FOLDER = Path(__file__).parent
 
 _INCLUDES = re.compile(r"^-- include: ([\w, ]+)$", re.MULTILINE)
 _ARGUMENTS = re.compile(r"^local (\w+(?:,\s+\w+)*) = unpack\(ARGV\)$", re.MULTILINE)
@@ -107,11 +107,8 @@ def scripts(constants: Mapping[str, Mapping[str, str | int]], tables: Mapping[st
 
 
 def _load(source: LuaFile, literals: Mapping[str, Mapping[str, str]], tables: Mapping[str, str]) -> Script:
-    *included, _ = source.chain()
-    main = _compiled(source, literals)
-    if any(part.name == _RECORDS for part in included):
-        main = f"local function main()\n{main}end\nlocal reply = main()\nwrite_records()\nreturn reply\n"
-    body = "".join(_compiled(part, literals) for part in included) + main
+    *included, main = (_compiled(part, literals) for part in source.chain())
+    body = link(included, main)
     head = "".join(f"local {table} = {value}\n" for table, value in tables.items() if re.search(rf"\b{table}\b", body))
     return Script(source.name, head + body, *declared_arguments(source))
 

@@ -3,8 +3,8 @@
 -- have. `first`: number of the first slot that may be free; those before it are not looked at.
 -- `device`, `run`: as in start_run, to start a job that waits already; '' to bind it only.
 -- `facts`: of the slot (models, away_lease_ms, …).
--- Returns {slot, job or '', attempt, its record as field, value, … if it was started}; {'', '', 0, {}} when all its
--- slots are taken.
+-- Returns {slot, job or '', attempt, its record (JSON) if it was started or ''}; {'', '', 0, ''} when all its slots are
+-- taken.
 -- include: attempts, binding, common, memory, records, slots
 local base, owner, max_slots, first, device, run = unpack(ARGV)
 local facts = {unpack(ARGV, 7)}
@@ -22,7 +22,7 @@ local function open_slot(slot)
   unset_slot(slot, {'suspect_at'})
   renew_lease(slot)
   local id, attempt = fill_slot(slot, start)
-  return {slot, id or '', tonumber(attempt or 0), id and start and job_list(id) or {}}
+  return {slot, id or '', tonumber(attempt or 0), id and start and cjson.encode(job_of(id)) or ''}
 end
 
 for i = tonumber(first), max_slots - 1 do
@@ -32,10 +32,10 @@ for i = tonumber(first), max_slots - 1 do
   if has(job) and is_current(job, attempt, STATE.QUEUED) and job_of(job).slot == slot then
     -- It was bound for an earlier request that ended before it could take the job.
     if start then start_attempt(job, slot, device, run) end
-    return {slot, job, tonumber(attempt), start and job_list(job) or {}}
+    return {slot, job, tonumber(attempt), start and cjson.encode(job_of(job)) or ''}
   end
   -- A slot with a running job is left alone. Two workers may share a name, so the one that asks need not be the one
   -- that computes.
   if not has(job) and not has(record.open) then return open_slot(slot) end
 end
-return {'', '', 0, {}}
+return {'', '', 0, ''}

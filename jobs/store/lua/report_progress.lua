@@ -5,11 +5,11 @@ local id, attempt, stage, step, steps, eta_s, stage_percent = unpack(ARGV)
 go_on_without_memory()
 
 if not is_current(id, attempt, STATE.RUNNING) then return 0 end
-set_job(id, {stage = stage, step = step, steps = steps, eta_s = eta_s, eta_at = int(now_ms())})
-if has(stage_percent) then
-  set_job(id, {stage_percent = stage_percent})
-else
-  unset_job(id, {'stage_percent'})
-end
+if not has(eta_s) then unset_job(id, {'eta_s'}) end
+if not has(stage_percent) then unset_job(id, {'stage_percent'}) end
+set_job(id, {
+  stage = stage, step = step, steps = steps, eta_at = int(now_ms()), eta_s = has(eta_s) and eta_s or nil,
+  stage_percent = has(stage_percent) and stage_percent or nil,
+})
 emit(id)
 return 1 + redis.call('EXISTS', K.PREVIEW_WANTED .. id)

@@ -14,8 +14,7 @@ local fields = {unpack(ARGV, 10)}
 
 local UNMEASURED_JOB_S = 4
 
-local record = {}
-for i = 1, #fields, 2 do record[fields[i]] = fields[i + 1] end
+local record = table_of(fields)
 local key, line, now = record.key, record.line, now_ms()
 local idempotency_name = K.IDEMPOTENCY .. key .. ':' .. idempotency_key
 

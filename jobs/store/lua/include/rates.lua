@@ -21,7 +21,7 @@ local function add_rate(model, slot, rate)
   local names = {model, has(device) and model .. '|' .. device or nil}
   local known = redis.call('HMGET', K.RATES, unpack(names))
   for i, name in ipairs(names) do
-    note_change(K.RATES, name, tostring(known[i] and (0.7 * known[i] + 0.3 * rate) or rate))
+    write_field(K.RATES, name, tostring(known[i] and (0.7 * known[i] + 0.3 * rate) or rate))
   end
 end
 

@@ -1,15 +1,20 @@
 -- Records of jobs and slots. A script reads each hash once; what it changed is written when it returns
 -- (jobs/store/lua/loader.py adds that call).
 
--- Records by the name of their hash; changed fields by the same name, false for removed ones.
-local records, changes = {}, {}
+-- By the name of a hash: its fields; what to write, as field, value, …; the names of removed fields.
+local records, written, removed = {}, {}, {}
+
+-- A table from a list of field, value, ….
+local function table_of(list)
+  local fields = {}
+  for i = 1, #list, 2 do fields[list[i]] = list[i + 1] end
+  return fields
+end
 
 local function read_record(name)
   local record = records[name]
   if not record then
-    record = {}
-    local values = redis.call('HGETALL', name)
-    for i = 1, #values, 2 do record[values[i]] = values[i + 1] end
+    record = table_of(redis.call('HGETALL', name))
     records[name] = record
   end
   return record
@@ -31,17 +36,28 @@ local function field_of(name, field)
   return redis.call('HGET', name, field)
 end
 
--- Note a change of a hash that is not read as a record.
-local function note_change(name, field, value)
-  changes[name] = changes[name] or {}
-  changes[name][field] = value
+-- Note a field of a hash that is not read as a record, and the same for a record.
+local function write_field(name, field, value)
+  local list = written[name]
+  if not list then
+    list = {}
+    written[name] = list
+  end
+  list[#list + 1] = field
+  list[#list + 1] = value
 end
 
 local function set_fields(name, fields)
-  local record = read_record(name)
+  local record, list, gone = read_record(name), written[name], removed[name]
+  if not list then
+    list = {}
+    written[name] = list
+  end
   for field, value in pairs(fields) do
-    record[field] = tostring(value)
-    note_change(name, field, record[field])
+    record[field] = value
+    list[#list + 1] = field
+    list[#list + 1] = value
+    if gone then gone[field] = nil end
   end
 end
 
@@ -50,7 +66,8 @@ local function unset_fields(name, fields)
   for _, field in ipairs(fields) do
     if record[field] then
       record[field] = nil
-      note_change(name, field, false)
+      removed[name] = removed[name] or {}
+      removed[name][field] = true
     end
   end
 end
@@ -71,43 +88,23 @@ local function unset_slot(slot, fields)
   unset_fields(K.SLOT .. slot, fields)
 end
 
--- A job as field, value, …
-local function job_list(id)
-  local list = {}
-  for field, value in pairs(job_of(id)) do
-    list[#list + 1] = field
-    list[#list + 1] = value
-  end
-  return list
-end
-
--- Begin a record that does not exist, with these fields (field, value, …).
-local function new_record(name, fields)
-  records[name] = {}
-  for i = 1, #fields, 2 do
-    records[name][fields[i]] = fields[i + 1]
-    note_change(name, fields[i], fields[i + 1])
-  end
+-- Begin a record that does not exist. `list`: its fields as field, value, …; not to be used afterwards.
+local function new_record(name, list)
+  records[name], written[name] = table_of(list), list
 end
 
 local function delete_hash(name)
   redis.call('DEL', name)
-  records[name], changes[name] = {}, nil
+  records[name], written[name], removed[name] = {}, nil, nil
 end
 
+-- Fields that were set before they were removed are removed; those that were set again afterwards are not.
 local function write_records()
-  for name, fields in pairs(changes) do
-    local set, removed = {}, {}
-    for field, value in pairs(fields) do
-      if value then
-        set[#set + 1] = field
-        set[#set + 1] = value
-      else
-        removed[#removed + 1] = field
-      end
-    end
-    if removed[1] then redis.call('HDEL', name, unpack(removed)) end
-    if set[1] then redis.call('HSET', name, unpack(set)) end
+  for name, list in pairs(written) do redis.call('HSET', name, unpack(list)) end
+  for name, fields in pairs(removed) do
+    local names = {}
+    for field, _ in pairs(fields) do names[#names + 1] = field end
+    if names[1] then redis.call('HDEL', name, unpack(names)) end
   end
 end
 

@@ -20,7 +20,7 @@ end
 
 local function set_turn(name, value)
   turns[name] = value
-  note_change(K.SERVED, name, string.format('%.6f', value))
+  write_field(K.SERVED, name, string.format('%.6f', value))
 end
 
 -- GPU seconds that a key was served in a class.
