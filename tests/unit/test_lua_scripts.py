@@ -11,7 +11,7 @@ import pytest
 
 from jobs.settings import Settings
 from jobs.store import scripts
-from jobs.store.lua import loader
+from jobs.store.lua import linking, loader
 from jobs.store.lua.loader import BadScript, LuaFile
 from jobs.store.lua.words import MessageGap
 
@@ -74,7 +74,7 @@ def test_every_function_that_a_file_calls_is_defined(source: LuaFile) -> None:
 def test_every_included_function_is_used() -> None:
     for name, owner in OWNER.items():
         uses = sum(len(re.findall(rf"\b{name}\b", code_of(source))) for source in FILES.values())
-        uses += name == "write_records"  # called by what the loader adds
+        uses += name == linking.WRITE_RECORDS  # called by what the loader adds
         assert uses > 1, f"{owner}.lua: {name}"
 
 
@@ -151,7 +151,7 @@ def loaded(message: str = MESSAGE) -> dict[str, loader.Script]:
 def test_constants_are_replaced_by_their_values() -> None:
     text = loaded()["store_preview"].text
     assert "redis.call('PEXPIRE', 'framemill:preview:' .. id, 300000)" in text
-    assert "if not is_current(id, attempt, 'running') then return 0 end" in text
+    assert "if not F.is_current(id, attempt, 'running') then return 0 end" in text
     for script in loaded().values():
         assert not re.search(r"\b(K|CFG|STATE|OBSTACLE|NOTICE|EVENT|DELIVERY|GAP)\.\w", script.text)
         assert "--" not in re.sub(r"'(?:\\.|[^'\\\n])*'", "", script.text.replace(MESSAGE, ""))
@@ -159,7 +159,7 @@ def test_constants_are_replaced_by_their_values() -> None:
 
 def test_a_script_gets_only_the_tables_that_it_uses() -> None:
     for script in loaded().values():
-        defined = set(re.findall(r"^local (\w+) = ", script.text.split("local function")[0], re.MULTILINE)) & TABLES
+        defined = set(re.findall(r"^local (\w+) = ", script.text.split("local F =")[0], re.MULTILINE)) & TABLES
         assert defined == {table for table in TABLES if len(re.findall(rf"\b{table}\b", script.text)) > 1}, script.name
 
 
@@ -169,6 +169,31 @@ def test_included_files_stand_once_and_before_their_users() -> None:
         assert len(chain) == len(set(chain))
         for part in source.chain():
             assert all(chain.index(name) < chain.index(part.name) for name in part.includes)
+
+
+def test_a_script_gets_only_the_functions_that_it_reaches() -> None:
+    text = loaded()["report_progress"].text
+    assert "function F.emit(" in text
+    assert "F.enqueue" not in text
+    assert not re.search(r"^local function (?!main)", text, re.MULTILINE)
+
+
+def test_linked_functions_call_each_other_in_one_table() -> None:
+    included = "local LIMIT, seen = 3, {}\nlocal last\nlocal function a(x) return x + LIMIT end\n"
+    unused = "local function b() end\n"
+    assert linking.link([included + unused], "return a(ARGV[1]) .. 'a(id)' .. id.a\n").splitlines() == [
+        "local F = {LIMIT = false, seen = false, a = false}",
+        "F.LIMIT, F.seen = 3, {}",
+        "function F.a(x) return x + F.LIMIT end",
+        "return F.a(ARGV[1]) .. 'a(id)' .. id.a",
+    ]
+
+
+def test_no_field_in_braces_has_the_name_of_a_function() -> None:
+    """The names are replaced in the text, and such a field would be replaced too."""
+    for name, source in FILES.items():
+        braces = " ".join(re.findall(r"{[^{}]*}", code_of(source)))
+        assert not set(re.findall(r"(\w+) = ", braces)) & set(OWNER), name
 
 
 @pytest.fixture
