@@ -135,7 +135,7 @@ def test_the_message_about_the_end_of_a_job_may_have_its_record() -> None:
     text = '{"task_id": "j", "state": "succeeded", "key": "a"}'
     plain = Event.from_json("1-0", text)
     assert (plain.job_id, plain.key_id, plain.record) == ("j", "a", None)
-    full = Event.from_json("1-0", text, '["state", "succeeded", "prompt", "two\\nlines"]')
+    full = Event.from_json("1-0", text, '{"state": "succeeded", "prompt": "two\\nlines"}')
     assert full.record == {"state": "succeeded", "prompt": "two\nlines"}
     assert full == plain
 
@@ -143,7 +143,7 @@ def test_the_message_about_the_end_of_a_job_may_have_its_record() -> None:
 def test_a_message_is_read_with_its_record(here: StoreDriver, log: EventLog) -> None:
     follower = log.follow()
     assert next(follower) is None
-    here.redis.publish(keys.EVENTS, '1-0 {"task_id": "j", "state": "failed"}\n["state", "failed", "model", "m"]')
+    here.redis.publish(keys.EVENTS, '1-0 {"task_id": "j", "state": "failed"}\n{"state": "failed", "model": "m"}')
     event = next(follower)
     assert event is not None
     assert (event.job_id, event.fields, event.record) == (
