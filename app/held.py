@@ -15,22 +15,25 @@ from termios import TIOCOUTQ
 from flask import Response, request
 
 from app import waiting
+from app.events.held_watch import HeldWatch
 from app.events.hub import Listener
-from app.extensions import store
+from app.extensions import current, store
 from jobs.errors import Unavailable
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import queries
-from jobs.store.held_requests import LONG_CLAIM_S, HeldRequest, HeldRequests
+from jobs.store.held_requests import LONG_CLAIM_S, Claim, HeldRequest, HeldRequests
 
 logger = logging.getLogger(__name__)
 
-#: Interval of connection checks, seconds.
-CHECK_INTERVAL_S = 0.5
+#: Interval at which a waiting request looks at its connection itself, beside the watch, seconds.
+IDLE_CHECK_S = 600.0
 #: Interval at which a repeat asks whether the holders of equal requests have checked their connections, seconds.
 PING_INTERVAL_S = 0.1
 #: A client that has not received the rest of its response after this long is considered lost, seconds.
 CONFIRM_TIMEOUT_S = 5.0
+#: Name of the watch among the adapters of the app.
+_WATCH = "held.watch"
 #: A body of at most this length is written at once, bytes: the claim need not be renewed for that.
 SHORT_BYTES = 64 * 1024
 
@@ -47,31 +50,26 @@ class HeldConnection:
     """A held request, and the connection that waits for its response."""
 
     def __init__(self, requests: HeldRequests, held_request: HeldRequest) -> None:
-        self.request, self._requests = held_request, requests
-        self._has_hung_up = waiting.hung_up()
+        self.claim, self._requests = Claim(held_request), requests
+        self.has_hung_up = waiting.hung_up()
         self._socket = request.environ.get("gunicorn.socket")
-        #: The number of the newest ping that a connection check has answered.
-        self._answered = 0
-        #: The request is opened with a claim.
-        self._renewed_at = time.monotonic()
+        self._listener: Listener | None = None
+        self._is_lost = False
+
+    @property
+    def request(self) -> HeldRequest:
+        return self.claim.request
 
     def check(self) -> None:
-        """Check the connection, and renew the claim if that is due. Raises: ClientDisconnected."""
-        if self._has_hung_up():
+        """Check the connection. Raises: ClientDisconnected."""
+        if self._is_lost or self.has_hung_up():
             raise ClientDisconnected
-        if time.monotonic() < self._renewed_at + CHECK_INTERVAL_S:
-            return
-        while True:
-            try:
-                newest_ping = self._requests.renew(self.request, self._answered)
-            except Unavailable:
-                break  # the claim lapses unless Redis is back in time
-            if newest_ping <= self._answered:
-                break
-            self._answered = newest_ping  # the ping asks about the connection as it is now: check once more
-            if self._has_hung_up():
-                raise ClientDisconnected
-        self._renewed_at = time.monotonic()
+
+    def lose(self) -> None:
+        """End the wait: the client has closed the connection."""
+        self._is_lost = True
+        if self._listener is not None:
+            self._listener.put(None)
 
     def wait(self, job_ids: tuple[str, ...]) -> list[Job]:
         """Return the jobs when all have finished, or those up to the first failed one. Raises: ClientDisconnected."""
@@ -87,7 +85,9 @@ class HeldConnection:
 
     def wait_for(self, job: Job, listener: Listener) -> Job:
         """Return a job when it has finished; the listener was opened before it was read. Raises: ClientDisconnected."""
-        return waiting.wait_until_over(job, math.inf, listener, self.check, CHECK_INTERVAL_S)
+        self._listener = listener
+        with _watch().watching(self):
+            return waiting.wait_until_over(job, math.inf, listener, self.check, IDLE_CHECK_S)
 
     def discard(self) -> None:
         """Forget the request: an equal body is a new one."""
@@ -102,12 +102,12 @@ class HeldConnection:
         """
         is_received = False
         try:
-            if self._has_hung_up():
+            if self.has_hung_up():
                 yield from body
             else:
                 if size_bytes is None or size_bytes > SHORT_BYTES:
                     with suppress(Unavailable):
-                        self._requests.renew(self.request, self._answered, LONG_CLAIM_S)
+                        self._requests.renew(self.claim, LONG_CLAIM_S)
                 yield from body
                 is_received = self._is_received()  # the server continues here after it has written the body
         finally:  # also after a failed write: the server closes an iterator that it does not exhaust
@@ -164,7 +164,7 @@ def _hold(
     while True:
         opening = requests.open(new_request, digest, forced=forced, random=random, pings=pings)
         if opening.request is not None:
-            connection.request = opening.request
+            connection.claim = Claim(opening.request)
             return connection
         if not opening.pings:
             raise RequestMismatch
@@ -172,6 +172,13 @@ def _hold(
         if has_hung_up():
             raise ClientDisconnected
         time.sleep(PING_INTERVAL_S)
+
+
+def _watch() -> HeldWatch:
+    """Return the watch of the current app."""
+    parts = current()
+    watch: HeldWatch = parts.adapters.setdefault(_WATCH, HeldWatch(parts.store))
+    return watch
 
 
 def exists(held_request: HeldRequest) -> bool:

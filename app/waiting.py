@@ -9,6 +9,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import cast
 
 from flask import request
 
@@ -113,6 +114,8 @@ def hung_up() -> Callable[[], bool]:
     Servers other than gunicorn do not offer the connection; the function then returns False.
     """
     connection = request.environ.get("gunicorn.socket")
+    if is_gone := getattr(connection, "is_gone", None):  # a connection of our worker for gunicorn
+        return cast("Callable[[], bool]", is_gone)
 
     def check() -> bool:
         if connection is None:

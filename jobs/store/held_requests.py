@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from jobs.store import keys
 from jobs.store.scripts import Scripts
@@ -20,6 +20,8 @@ from jobs.store.scripts import Scripts
 CLAIM_S = 2.5
 #: The same while the request is prepared or its answer is sent: nobody checks the connection then.
 LONG_CLAIM_S = 10.0
+#: Claims that one call renews at most; other calls of Redis wait meanwhile.
+CLAIMS_PER_CALL = 200
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,19 @@ class HeldRequest:
     holder: str = ""
     #: Whether an earlier connection opened it.
     is_repeat: bool = False
+
+
+@dataclass(frozen=True)
+class Claim:
+    """The claim of a connection on the request that it holds."""
+
+    request: HeldRequest
+    #: The number of the newest ping that a connection check has answered.
+    answered: int = 0
+
+    def answering(self, ping: int) -> Claim:
+        """Return the claim when the pings up to this number are answered."""
+        return replace(self, answered=ping)
 
 
 @dataclass(frozen=True)
@@ -89,13 +104,9 @@ class HeldRequests:
             return Opening(pings=dict(zip(reply[0][::2], map(int, reply[0][1::2]), strict=True)))
         return Opening()
 
-    def renew(self, request: HeldRequest, answered: int, claim_s: float = CLAIM_S) -> int:
-        """Renew the claim and answer the pings up to ``answered``; return the number of the newest ping."""
-        newest = self._store.script(
-            "held_request_renew", key=self.key_id, id=request.request_id, holder=request.holder,
-            claim_ms=int(claim_s * 1000), answered=answered,
-        )  # fmt: skip
-        return int(newest)
+    def renew(self, claim: Claim, claim_s: float) -> None:
+        """Renew the claim of a request."""
+        renew_claims(self._store, [claim], claim_s)
 
     def release(self, request: HeldRequest) -> None:
         """Give up the claim of a lost connection: the next equal body takes the request over."""
@@ -153,6 +164,23 @@ class HeldRequests:
 
     def _name(self, request_id: str) -> str:
         return f"{keys.HELD_REQUEST}{self.key_id}:{request_id}"
+
+
+def renew_claims(store: Scripts, claims: Sequence[Claim], claim_s: float = CLAIM_S) -> list[int]:
+    """Renew claims whose connections were checked, and answer their pings.
+
+    Returns:
+        The number of the newest ping for each; -1 if another connection holds the request. Raises: Unavailable.
+    """
+    newest: list[int] = []
+    for first in range(0, len(claims), CLAIMS_PER_CALL):
+        values = [
+            value
+            for claim in claims[first : first + CLAIMS_PER_CALL]
+            for value in (claim.request.key_id, claim.request.request_id, claim.request.holder, claim.answered)
+        ]
+        newest += store.script("held_request_renew", claim_ms=int(claim_s * 1000), claims=values)
+    return newest
 
 
 def new_holder() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from jobs.store import keys
+from jobs.store.held_requests import Claim, HeldRequest, renew_claims
 from tests.support.store_driver import StoreDriver
 
 Open = Callable[..., StoreDriver]
@@ -27,10 +28,8 @@ class Requests:
         return self.script("held_request_open", key="a", id=id, holder=holder, **values)
 
     def renew(self, id: str, holder: str = "h1", answered: int = 0) -> int:
-        reply = self.script(
-            "held_request_renew", key="a", id=id, holder=holder, claim_ms=9000, answered=answered
-        )
-        return int(reply)
+        [newest] = self.script("held_request_renew", claim_ms=9000, claims=["a", id, holder, answered])
+        return int(newest)
 
     def end(self, id: str, how: str, holder: str = "h1") -> int:
         return int(self.script("held_request_end", key="a", id=id, holder=holder, how=how))
@@ -123,3 +122,15 @@ def test_a_forgotten_request_is_no_repeat(requests: Requests) -> None:
     requests.here.redis.delete(f"{keys.HELD_REQUEST}a:one")
     assert requests.open("two", "h2") == ["new"]
     assert requests.here.redis.smembers(f"{keys.REPEATABLE_REQUESTS}a:d") == {"two"}
+
+
+def test_many_claims_are_renewed_in_one_call(requests: Requests) -> None:
+    for name in ("one", "two", "three"):
+        requests.open(name, digest=name)
+        requests.lapse(name)
+    requests.open("four", "h4", digest="two")  # takes over the second one
+    held = [HeldRequest("a", name, (), 0, holder="h1") for name in ("one", "two", "three")]
+    before = requests.here.redis.info("commandstats")["cmdstat_evalsha"]["calls"]
+    assert renew_claims(requests.here.store, [Claim(one) for one in held]) == [0, -1, 0]
+    assert requests.here.redis.info("commandstats")["cmdstat_evalsha"]["calls"] == before + 1
+    assert requests.open("five", "h5", digest="one")[0] != "repeat"
