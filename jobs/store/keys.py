@@ -19,14 +19,15 @@ key                       type     holds
 ``waiting``               hash     number of waiting jobs: ``model:<model>``, ``class:<class>``, ``pin:<slot>``,
                                    ``pins`` and ``front``
 ``work``                  hash     model → waiting units of work
-``served``                hash     ``<class>|<key>`` → GPU seconds served, ``v:<class>`` → of the key taken last;
-                                   ``last:<class>|<key>`` → virtual time after its last waiting job;
-                                   ``pass:<class>`` → turns taken by weight, ``v`` → of the class taken last
+``served``                hash     ``<class>|<key>`` → GPU seconds served, ``v:<class>|<offer>`` → of the key that was
+                                   taken last; ``last:<class>|<key>`` → virtual time after its last waiting job;
+                                   ``pass:<class>|<offer>`` → turns taken by weight, ``pass|<offer>`` → of the class
+                                   that was taken last
 ``active:<key>``          set      jobs of a key that hold a slot
 ``rates``                 hash     ``<model>`` and ``<model>|<device>`` → measured seconds per unit of work
 ``slots``                 set      names of slots
 ``slot:<slot>``           hash     owner, device, models, current job and attempt, facts; where the slot is indexed
-``offers``                hash     offer → the models (JSON list) that its slots run
+``offers``                hash     offer (a digest of its models) → the models (JSON list) that its slots run
 ``offers:<model>``        set      offers that include a model
 ``slots:<offer>``         zset     slots of an offer by standing: 0 takes jobs, 1 paused, 2 blocked
 ``idle:<offer>``          zset     slots of an offer that would start a job now, by the time since they are idle, ms

@@ -1,6 +1,6 @@
 -- What jobs cost their key. Each job adds its GPU seconds to what its key was served: estimated when the job is bound,
 -- corrected when the run ends.
--- include: queue, rates, records, turns
+-- include: offers, queue, rates, records, turns
 
 -- Keys with a running limit that hold fewer slots than before.
 local freed_keys = {}
@@ -18,11 +18,11 @@ local function take_turn(id, slot)
   local seconds = expected_s(record.model, record.work, slot)
   redis.call('SADD', K.ACTIVE .. key, id)
   set_job(id, {charged = string.format('%.6f', seconds)})
-  read_turns({class .. '|' .. key, 'pass:' .. class})
+  local offer = offer_name(slot)
+  read_turns({class .. '|' .. key, 'pass:' .. class .. '|' .. offer, 'pass|' .. offer})
   if takes_turns(record.line) then
-    set_turn('v:' .. class, served_of(class, key))
-    set_turn('v', pass_of(class))
-    set_turn('pass:' .. class, pass_of(class) + stride_of(class))
+    set_turn('v:' .. class .. '|' .. offer, served_of(class, key))
+    pass_on(class, offer)
   end
   charge(class, key, tonumber(job_of(id).charged))
 end

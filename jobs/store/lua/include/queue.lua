@@ -51,17 +51,19 @@ local function index_key(key)
   end
 end
 
--- A class and a key that return start level with the others: what they did not use is not saved up.
-local function join_turns(class, key)
-  local who = class .. '|' .. key
-  read_turns({'pass:' .. class, 'v', who, 'v:' .. class, 'last:' .. who})
-  if redis.call('HEXISTS', K.WAITING, 'class:' .. class) == 0 and turn_of('v') > pass_of(class) then
-    set_turn('pass:' .. class, turn_of('v'))
+-- A key that returns starts level with the others at the slots that run its model: what it did not use is not saved up.
+local function join_turns(class, key, model)
+  local who, levels = class .. '|' .. key, {}
+  for _, offer in ipairs(redis.call('SMEMBERS', K.MODEL_OFFERS .. model)) do
+    table.insert(levels, 'v:' .. class .. '|' .. offer)
   end
+  read_turns({who, 'last:' .. who, unpack(levels)})
   for _, lane in ipairs(redis.call('SMEMBERS', K.KEY_LANES .. key)) do
     if lane:sub(1, #class + 1) == class .. '|' then return end
   end
-  if turn_of('v:' .. class) > turn_of(who) then set_turn(who, turn_of('v:' .. class)) end
+  for _, level in ipairs(levels) do
+    if turn_of(level) > turn_of(who) then set_turn(who, turn_of(level)) end
+  end
   set_turn('last:' .. who, turn_of(who))
 end
 
@@ -81,7 +83,7 @@ local function enqueue(id)
   local record = job_of(id)
   local line, key, model, score = record.line, record.key, record.model, score_of(record)
   local is_by_turn = takes_turns(line)
-  if is_by_turn then join_turns(line, key) end
+  if is_by_turn then join_turns(line, key, model) end
   redis.call('ZADD', lane_of(line, key, model), score, id)
   local place = is_by_turn and string.format('%.6f', virtual_time(id, record)) or score
   redis.call('ZADD', K.ORDER .. line .. '|' .. model, place, id)

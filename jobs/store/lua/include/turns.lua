@@ -1,7 +1,8 @@
 -- Whose turn it is: how much each class and key was given (K.SERVED).
 --
--- Between classes: stride scheduling. Each job taken moves the "pass" of its class on by the stride of the class, which
--- is the smaller the heavier the class. The class with the smallest pass is next.
+-- Between classes: stride scheduling, for each offer by itself (slots of one offer run the same models). Each job taken
+-- moves the "pass" of its class on by the stride of the class, which is the smaller the heavier the class. The class
+-- with the smallest pass is next.
 -- Within a class: start-time fair queueing over API keys, by the GPU seconds that each key was served.
 -- include: records
 
@@ -28,15 +29,24 @@ local function served_of(class, key)
   return turn_of(class .. '|' .. key)
 end
 
-local function pass_of(class)
-  return turn_of('pass:' .. class)
-end
-
 -- Strides are whole numbers, so that equal passes compare as equal.
 local function stride_of(class)
   local product = 1
   for _, weight in pairs(CLASS_WEIGHTS) do product = product * weight end
   return product / (CLASS_WEIGHTS[class] or 1)
+end
+
+-- The pass of a class at the slots of an offer. A class that returns starts level with the others: turns that it did
+-- not use are not saved up.
+local function pass_of(class, offer)
+  return math.max(turn_of('pass:' .. class .. '|' .. offer), turn_of('pass|' .. offer))
+end
+
+-- A class has its turn at a slot of this offer.
+local function pass_on(class, offer)
+  local pass = pass_of(class, offer)
+  set_turn('pass|' .. offer, pass)
+  set_turn('pass:' .. class .. '|' .. offer, pass + stride_of(class))
 end
 
 -- Whether a class goes before another one when their passes are equal.
