@@ -33,6 +33,8 @@ from jobs.submission import Accepted, Submission
 
 #: Prefix of the Redis keys of records; the result backend's ``task_keyprefix``.
 RECORD_PREFIX = keys.JOB
+#: How many forecasts are made in one call, so that it does not hold Redis for long.
+FORECASTS_PER_CALL = 20
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ class JobStore(RunStore, SlotStore, FileIndex):
 
     def forecast(self, *job_ids: str) -> list[Forecast]:
         """Return the forecasts of jobs, at a cost that does not depend on the number of waiting jobs."""
-        return [Forecast.from_reply(reply) for reply in self.script("forecast", ids=job_ids)] if job_ids else []
+        parts = [job_ids[i : i + FORECASTS_PER_CALL] for i in range(0, len(job_ids), FORECASTS_PER_CALL)]
+        return [Forecast.from_reply(reply) for part in parts for reply in self.script("forecast", ids=part)]
 
     def capacity(self, slot: str = "", model: str = "") -> Capacity:
         """Return the load and spare capacity of a service.

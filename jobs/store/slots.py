@@ -17,7 +17,7 @@ from jobs.store.scripts import Scripts
 #: for a moment renews within one.
 WATCH_HEARTBEATS = 1.25
 #: How many idle slots look for a job in one call, so that it does not hold Redis for long.
-SLOTS_PER_CALL = 20
+SLOTS_PER_CALL = 10
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,9 @@
 local beat_ms, watch_ms, after_outage, goes_on = unpack(ARGV)
 go_on_without_memory()
 
--- How many of each are dealt with in one call, so that it does not hold Redis for long.
-local MAX_RENEWALS, MAX_SLOTS, MAX_MESSAGES, MAX_DEADLINES, MAX_RECORDS = 200, 10, 50, 20, 50
+-- How many leases are renewed in one call, and how many slots, jobs and deliveries are dealt with, so that it does not
+-- hold Redis for long.
+local MAX_RENEWALS, left = 200, 20
 local now, is_more = now_ms(), false
 
 -- Nobody could renew a lease while Redis was away or refused writes: let all leases begin anew. Whoever is dead is
@@ -36,9 +37,10 @@ renew_leases()
 if goes_on ~= '1' and idle_ms >= 0 and idle_ms < tonumber(beat_ms) then return false end
 redis.call('SET', K.SWEPT_AT, int(now))
 
-local function overdue(index, limit)
-  local members = redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', 0, limit)
-  is_more = is_more or #members == limit
+local function overdue(index)
+  local members = redis.call('ZRANGEBYSCORE', index, '-inf', int(now), 'LIMIT', 0, left)
+  left = left - #members
+  is_more = is_more or left == 0
   return members
 end
 
@@ -46,7 +48,7 @@ end
 -- silent while watched.
 local function give_up_silent_slots()
   local lost = {}
-  for _, slot in ipairs(overdue(K.LEASES, MAX_SLOTS)) do
+  for _, slot in ipairs(overdue(K.LEASES)) do
     local record = slot_of(slot)
     local suspect_at, job, attempt = record.suspect_at, record.job, record.attempt
     if has(suspect_at) and now - suspect_at >= tonumber(watch_ms) then
@@ -64,7 +66,7 @@ end
 
 -- Jobs that were sent to a worker and not started: the message may be lost between the broker and the worker.
 local function resend_messages()
-  for _, id in ipairs(overdue(K.ASSIGNED, MAX_MESSAGES)) do
+  for _, id in ipairs(overdue(K.ASSIGNED)) do
     local record = job_of(id)
     redis.call('ZADD', K.ASSIGNED, int(now + CFG.resend_after_ms), id)
     if has(record.slot) and has(slot_of(record.slot).pulls) then
@@ -81,7 +83,7 @@ end
 -- Deliveries whose lease has lapsed. Returns those to send again; a host that stays away has lost its frames.
 local function find_lapsed_deliveries()
   local redeliveries = {}
-  for _, id in ipairs(overdue(K.DELIVERING, MAX_MESSAGES)) do
+  for _, id in ipairs(overdue(K.DELIVERING)) do
     local record = job_of(id)
     redis.call('ZADD', K.DELIVERING, int(now + 2 * CFG.resend_after_ms), id)
     if tonumber(redis.call('ZSCORE', K.NODES, record.node) or 0) * 1000 > now then
@@ -97,7 +99,7 @@ local function find_lapsed_deliveries()
 end
 
 local function delete_old_records()
-  for _, id in ipairs(overdue(K.EXPIRING, MAX_RECORDS)) do
+  for _, id in ipairs(overdue(K.EXPIRING)) do
     if holds_slot(id) then
       redis.call('ZADD', K.EXPIRING, int(now + CFG.lease_ms), id)  -- ended from outside, its worker has not stopped yet
     else
@@ -110,8 +112,8 @@ local is_renewing = redis.call('EXISTS', K.RENEWALS) == 1
 local lost = is_renewing and {} or give_up_silent_slots()
 resend_messages()
 local redeliveries = find_lapsed_deliveries()
-for _, id in ipairs(overdue(K.DEADLINES, MAX_DEADLINES)) do expire(id) end
+for _, id in ipairs(overdue(K.DEADLINES)) do expire(id) end
 delete_old_records()
 offer_freed()
-is_more = fill_unfilled(MAX_SLOTS) == 1 and not is_paused(K.ALL) or is_more or is_renewing
+is_more = fill_unfilled(math.max(1, left)) == 1 and not is_paused(K.ALL) or is_more or is_renewing
 return {redeliveries, lost, ended, is_more and 1 or 0}

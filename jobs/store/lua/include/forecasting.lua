@@ -5,6 +5,9 @@
 -- of one without pinned jobs.
 local SOONEST, MAX_PINNED = 3, 32
 
+-- What was found for a slot and model, for the other jobs of the same call.
+local slots_found = {}
+
 -- Seconds until a bound job is computed: what its worker reported last, less the time since then; otherwise the average
 -- of its model, less the time that it has been running. nil when neither is known.
 local function computed_in_s(id)
@@ -28,7 +31,7 @@ end
 -- What is known of the slots that could run a job: `count`, seconds until the first is free (`free_in_s`), `pins`: jobs
 -- pinned to each of them; `paused` and `blocked` name the first slot that only an operator or its back end keeps from
 -- running the job.
-local function fitting_slots(pin, model)
+local function find_slots(pin, model)
   local found = {count = 0, pins = 0}
   local function note(name, slot)
     if slot and (not found[name] or slot < found[name]) then found[name] = slot end
@@ -69,6 +72,12 @@ local function fitting_slots(pin, model)
     end
   end
   return found
+end
+
+local function fitting_slots(pin, model)
+  local name = (pin or '') .. '|' .. model
+  if not slots_found[name] then slots_found[name] = find_slots(pin, model) end
+  return slots_found[name]
 end
 
 -- What a job waits for when no slot can run it at the moment, for people; nil when one can.

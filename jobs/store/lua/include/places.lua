@@ -3,7 +3,10 @@
 -- include: offers, queue, rivals, turns
 
 -- Lanes of other keys that are counted one by one.
-local MAX_LANES = 100
+local MAX_LANES = 40
+
+-- Counts that were made for other jobs of the same call.
+local counts_found = {}
 
 -- How many of n things at start, start + step, … come before `mine`; a tie counts when `wins`.
 local function count_before(n, start, step, mine, wins)
@@ -23,17 +26,28 @@ local function count_in_order(line, models, limit)
   return count
 end
 
+-- Number of all waiting jobs of a line and these models.
+local function count_line(line, models)
+  counts_found[models] = counts_found[models] or {}
+  local known = counts_found[models]
+  known[line] = known[line]
+    or redis.call('HEXISTS', K.WAITING, counter_of(line)) == 1 and count_in_order(line, models, '+inf') or 0
+  return known[line]
+end
+
 -- Number of waiting jobs of other keys that come before virtual time `mine`, one lane after the other; nil when there
 -- are too many lanes.
 local function count_others(class, key, models, mine, cost)
   local keys, places, jobs, lanes = {}, {}, {}, 0
   for _, model in ipairs(models) do
+    lanes = lanes + redis.call('ZCOUNT', K.READY .. class .. '|' .. model, '-inf', mine + cost)
+    if lanes > MAX_LANES then return nil end
+  end
+  for _, model in ipairs(models) do
     local index = K.READY .. class .. '|' .. model
-    local ready = redis.call('ZRANGEBYSCORE', index, '-inf', mine + cost, 'WITHSCORES', 'LIMIT', 0, MAX_LANES + 1)
+    local ready = redis.call('ZRANGEBYSCORE', index, '-inf', mine + cost, 'WITHSCORES')
     for i = 1, #ready, 2 do
       local other = ready[i]
-      lanes = lanes + 1
-      if lanes > MAX_LANES then return nil end
       if other ~= key then
         if not jobs[other] then table.insert(keys, other) end
         places[other] = tonumber(ready[i + 1])
@@ -67,8 +81,8 @@ end
 local function before_in_other_classes(class, ahead, models, offer)
   local count, pass = 0, pass_of(class, offer) + ahead * stride_of(class)
   for other, _ in pairs(CLASS_WEIGHTS) do
-    if other ~= class and redis.call('HEXISTS', K.WAITING, 'class:' .. other) == 1 then
-      local n = count_in_order(other, models, '+inf')
+    local n = other ~= class and count_line(other, models) or 0
+    if n > 0 then
       count = count + count_before(n, pass_of(other, offer), stride_of(other), pass, wins_tie(other, class))
     end
   end
@@ -80,7 +94,6 @@ local function place_of(id, record, models)
   local line = record.line
   if not takes_turns(line) then return count_in_order(line, models, '(' .. score_of(record)) + 1 end
   local ahead = before_in_class(id, record, models)
-  local front = redis.call('HEXISTS', K.WAITING, 'front') == 1 and count_in_order(K.FRONT, models, '+inf') or 0
   local offer = offers_of(record.model)[1] or ''
-  return ahead + before_in_other_classes(line, ahead, models, offer) + front + 1
+  return ahead + before_in_other_classes(line, ahead, models, offer) + count_line(K.FRONT, models) + 1
 end

@@ -4,8 +4,11 @@
 -- At most this many offers of a model are looked at.
 local MAX_OFFERS = 16
 
+-- What was found for a slot and model, for the other jobs of the same call.
+local rivals_found, means_found = {}, {}
+
 -- The models of a job's rivals, its own among them. A job that no slot can run is placed among all waiting jobs.
-local function rival_models(pin, model)
+local function find_rivals(pin, model)
   local models, seen = {}, {}
   local function add(list)
     for _, name in ipairs(list) do
@@ -27,9 +30,16 @@ local function rival_models(pin, model)
   return models
 end
 
+local function rival_models(pin, model)
+  local name = (pin or '') .. '|' .. model
+  if not rivals_found[name] then rivals_found[name] = find_rivals(pin, model) end
+  return rivals_found[name]
+end
+
 -- Average GPU seconds that take_turn will charge for a waiting job of these models, and whether all of them were
 -- measured.
 local function mean_seconds(models)
+  if means_found[models] then return unpack(means_found[models]) end
   local total, count, is_measured, counters = 0, 0, true, {}
   for i, model in ipairs(models) do counters[i] = 'model:' .. model end
   local waiting = redis.call('HMGET', K.WAITING, unpack(counters))
@@ -42,6 +52,7 @@ local function mean_seconds(models)
       count = count + jobs
     end
   end
-  if count == 0 then return 1, is_measured end
-  return math.max(1e-6, tonumber(string.format('%.6f', total / count))), is_measured
+  local mean = count > 0 and math.max(1e-6, tonumber(string.format('%.6f', total / count))) or 1
+  means_found[models] = {mean, is_measured}
+  return mean, is_measured
 end
