@@ -57,6 +57,7 @@ key                       type     holds
 ``preview:<id>``          hash     the newest preview of a running job (step, media type, base64), until its run ends
 ``progress:<id>``         string   what a worker over HTTP reported last about its run (JSON), until it ends
 ``preview_wanted:<id>``   string   exists while somebody asks for previews
+``layout``                string   version of these keys; see ``adopt_queue.lua``
 ``counters``              hash     submitted, succeeded, failed, … since the data was created; ETA errors
 ``events``                stream   the newest events of all jobs
 ``idempotency:<key>:<k>`` string   job id and fingerprint of a request sent with an ``Idempotency-Key``
@@ -147,6 +148,7 @@ DEAD = PREFIX + "dead"
 PREVIEW = PREFIX + "preview:"
 PROGRESS = PREFIX + "progress:"
 PREVIEW_WANTED = PREFIX + "preview_wanted:"
+LAYOUT = PREFIX + "layout"
 COUNTERS = PREFIX + "counters"
 EVENTS = PREFIX + "events"
 IDEMPOTENCY = PREFIX + "idempotency:"
@@ -175,6 +177,10 @@ WORKER = PREFIX + "worker:"
 WATCHED = PREFIX + "watched"
 SWEPT_AT = PREFIX + "swept_at"
 FILES_LOCK = PREFIX + "lock:files"
+#: Keys of version 0.2, see ``adopt_queue.lua``.
+OLD_IDLE = PREFIX + "idle"
+OLD_FAIR = PREFIX + "fair:"
+OLD_MODELS = PREFIX + "models:"
 #: A key that never exists.
 NOTHING = PREFIX + "nothing"
 #: Written to find out whether Redis accepts writes; expires at once.

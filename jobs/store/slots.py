@@ -18,6 +18,8 @@ from jobs.store.scripts import Scripts
 WATCH_HEARTBEATS = 1.25
 #: How many idle slots look for a job in one call, so that it does not hold Redis for long.
 SLOTS_PER_CALL = 10
+#: Version of the keys in Redis; 0.2 and older had none.
+LAYOUT = 2
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,9 @@ class SlotHeld:
 
 class SlotStore(Scripts):
     """The side of slots and hosts; part of :class:`jobs.store.jobs.JobStore`."""
+
+    #: Whether this process has seen to it that the data are those of this version.
+    _is_current = False
 
     def register(
         self, slot: str, owner: str, facts: Mapping[str, Any], *, takeover: bool = False
@@ -149,6 +154,9 @@ class SlotStore(Scripts):
             after_outage: whether Redis did not answer this process, or refused its writes, since its last sweep. No
                 lease could be renewed then, so all begin anew.
         """
+        if not self._is_current:
+            self.script("adopt_queue", layout=LAYOUT)
+            self._is_current = True
         beat_ms = int(self.settings.leases.heartbeat_s * 1000)
         sweep, goes_on, until = Sweep([], [], []), False, time.monotonic() + beat_ms / 1000
         while True:

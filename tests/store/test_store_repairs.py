@@ -8,6 +8,7 @@ import pytest
 
 from jobs.errors import JobNotFound
 from jobs.store import keys
+from jobs.store.jobs import JobStore
 from tests.support.store_driver import StoreDriver
 
 Open = Callable[..., StoreDriver]
@@ -141,3 +142,35 @@ def test_a_lost_job_goes_back_to_its_own_place(driver: Open) -> None:
     assert [here.forecast(job_id).position for job_id in (first, second, third)] == [1, 2, 3]
     here.store.pause(resume=True)
     assert here.drain() == [first, second, third]
+
+
+def test_jobs_that_waited_under_version_0_2_are_adopted(driver: Open) -> None:
+    """Its lanes had other names, its slots no index, and its counters one field more."""
+    here = driver()
+    first, pinned, front = here.submit("a"), here.submit("b", pin="gpu1"), here.submit("c")
+    new = here.submit("d")
+    here.store.move_to_front(front)
+    here.open("gpu0", "other")
+    lanes = {first: "general|a|m", pinned: "@gpu1", front: "!m"}
+    for name in here.redis.keys("framemill:*"):
+        if name.startswith(("framemill:lane", "framemill:ready", "framemill:order", "framemill:offers")):
+            here.redis.delete(name)
+        elif name.startswith(("framemill:slots:", "framemill:idle:")):
+            here.redis.delete(name)
+    for number, (job_id, lane) in enumerate(lanes.items()):
+        here.redis.hset(keys.JOB + job_id, "lane", lane)
+        here.redis.hdel(keys.JOB + job_id, "line")
+        here.redis.zadd(keys.LANE + lane, {job_id: number})
+    here.redis.hdel(keys.SLOT + "gpu0", "offer", "standing", "idle_since")
+    here.redis.hset(keys.WAITING, mapping={"model:m": 9, "general|a": 1})
+    here.redis.delete(keys.LAYOUT)
+    here.redis.zrem(keys.STATE + "queued", new)
+    here.redis.delete(keys.JOB + new)
+    assert here.forecast(first).position == 1
+    JobStore(here.store.settings).sweep()
+    assert here.redis.hgetall(keys.WAITING) == {
+        "model:m": "3", "class:general": "1", "pin:gpu1": "1", "pins": "1", "front": "1",
+    }  # fmt: skip
+    assert [here.forecast(job_id).position for job_id in (front, first)] == [1, 2]
+    here.open("gpu1")
+    assert here.drain("gpu1") == [pinned, front, first]

@@ -38,7 +38,7 @@ class Snapshot:
 
     def __init__(self, client: redis.Redis) -> None:
         self.all = everything(client)
-        self.unexplained = set(self.all) - {keys.EVENTS, keys.RATES, keys.LIMITS, keys.PAUSED, keys.SERVED}
+        self.unexplained = set(self.all) - {keys.EVENTS, keys.RATES, keys.LIMITS, keys.PAUSED, keys.SERVED, keys.LAYOUT}
         self.paused = self.all.get(keys.PAUSED, set())
         self.jobs = self._family(keys.JOB)
         self.slots = self._family(keys.SLOT)

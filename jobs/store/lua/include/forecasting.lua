@@ -113,6 +113,7 @@ local function forecast(id)
     return {0, left_s and string.format('%.3f', left_s) or '', ''}
   end
 
+  if not record.line then return {1, '', ''} end  -- written by an older version, and not adopted yet
   local pin, rate = pin_of(record.line), rate_of(record.model)
   local models, slots = rival_models(pin, record.model), fitting_slots(pin, record.model)
   -- The slots take their pinned jobs first, all at the same time.

@@ -79,6 +79,13 @@ local function virtual_time(id, record)
   return served_of(class, key) + cost * redis.call('ZRANK', lane, id)
 end
 
+local function add_to_counters(record)
+  redis.call('HINCRBY', K.WAITING, 'model:' .. record.model, 1)
+  redis.call('HINCRBY', K.WAITING, counter_of(record.line), 1)
+  if pin_of(record.line) then redis.call('HINCRBY', K.WAITING, 'pins', 1) end
+  redis.call('HINCRBYFLOAT', K.WORK, record.model, record.work)
+end
+
 local function enqueue(id)
   local record = job_of(id)
   local line, key, model, score = record.line, record.key, record.model, score_of(record)
@@ -87,10 +94,7 @@ local function enqueue(id)
   redis.call('ZADD', lane_of(line, key, model), score, id)
   local place = is_by_turn and string.format('%.6f', virtual_time(id, record)) or score
   redis.call('ZADD', K.ORDER .. line .. '|' .. model, place, id)
-  redis.call('HINCRBY', K.WAITING, 'model:' .. model, 1)
-  redis.call('HINCRBY', K.WAITING, counter_of(line), 1)
-  if pin_of(line) then redis.call('HINCRBY', K.WAITING, 'pins', 1) end
-  redis.call('HINCRBYFLOAT', K.WORK, model, record.work)
+  add_to_counters(record)
   if has(record.start_by) then redis.call('ZADD', K.DEADLINES, record.start_by, id) end
   local is_new = redis.call('SADD', K.KEY_LANES .. key, line .. '|' .. model) == 1
   if is_new or not is_by_turn then
