@@ -12,6 +12,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from jobs.store import keys
 from jobs.store.scripts import Scripts
@@ -142,16 +143,21 @@ class HeldRequests:
 
     def all(self) -> list[HeldRequest]:
         """Return the requests that were not delivered, oldest first."""
-        listed, hash_name = keys.HELD_REQUESTS + self.key_id, self._name("*")
-        wanted = ("#", f"{hash_name}->jobs", f"{hash_name}->seed")
-        rows: list[tuple[str, str | None, str]] = self._store.call(
-            lambda client: client.sort(listed, by="nosort", get=wanted, groups=True)
-        )
-        if expired := [request_id for request_id, job_ids, _ in rows if not job_ids]:
+        listed = keys.HELD_REQUESTS + self.key_id
+
+        def read(client: Any) -> list[tuple[str, list[str | None]]]:
+            ids = client.zrange(listed, 0, -1)
+            pipe = client.pipeline(transaction=False)
+            for request_id in ids:
+                pipe.hmget(self._name(request_id), "jobs", "seed")
+            return list(zip(ids, pipe.execute() if ids else [], strict=True))
+
+        rows = self._store.call(read)
+        if expired := [request_id for request_id, (job_ids, _) in rows if not job_ids]:
             self._store.call(lambda client: client.zrem(listed, *expired))
         return [
-            HeldRequest(self.key_id, request_id, tuple(json.loads(job_ids)), int(seed), is_repeat=True)
-            for request_id, job_ids, seed in rows
+            HeldRequest(self.key_id, request_id, tuple(json.loads(job_ids)), int(seed or 0), is_repeat=True)
+            for request_id, (job_ids, seed) in rows
             if job_ids
         ]
 

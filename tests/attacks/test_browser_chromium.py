@@ -165,7 +165,7 @@ def test_results_are_shown_and_links_to_pages_are_followed(place: Place, tmp_pat
     wait_for(lambda: browser.run("return document.images.length && document.images[0].naturalWidth"), "the picture")
     browser.open(f"http://evil.example:{place.page_port}/")
     browser.run("location = arguments[0]", mill.url("/"))
-    wait_for(lambda: "Devoid" in browser.run("return document.body.textContent"), "the answer to a link")
+    wait_for(lambda: "Framemill" in browser.run("return document.title"), "the console")
     browser.open(f"http://evil.example:{place.page_port}/")
     browser.run("location = arguments[0]", mill.url("/v1/jobs"))
     wait_for(lambda: "CORS_ORIGINS" in browser.run("return document.body.textContent"), "the refusal")

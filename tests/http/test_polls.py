@@ -54,7 +54,7 @@ def test_a_poll_of_an_unchanged_job_is_one_small_read(service: Service, path: st
         assert service.get(address).data == first.data
 
 
-def test_progress_of_held_requests_is_one_sort_and_one_small_read_of_each_job(service: Service) -> None:
+def test_progress_is_one_small_read_of_each_held_request_and_of_each_job(service: Service) -> None:
     auth_key = NOBODY
     requests = HeldRequests(service.store, auth_key)
     ids = [[service.submit() for _ in range(2)] for _ in range(3)]
@@ -67,8 +67,7 @@ def test_progress_of_held_requests_is_one_sort_and_one_small_read_of_each_job(se
         service.json(path)  # asks for previews
     for path in paths:
         assert service.json(path)["state"]["sampling_step"] == 1
-        # Within SORT, Redis looks up fields by itself.
-        assert commands(service, lambda: service.json(path)) == {"sort": 1, "hmget": 6}  # noqa: B023
+        assert commands(service, lambda: service.json(path)) == {"zrange": 1, "hmget": 9}  # noqa: B023
     task = {"id_task": "task(0)", "live_preview": False}
     service.post("/internal/progress", json=task)
     assert commands(service, lambda: service.post("/internal/progress", json=task)) == {"hmget": 3}

@@ -152,10 +152,9 @@ def test_jobs_that_waited_under_version_0_2_are_adopted(driver: Open) -> None:
     here.store.move_to_front(front)
     here.open("gpu0", "other")
     lanes = {first: "general|a|m", pinned: "@gpu1", front: "!m"}
-    for name in here.redis.keys("framemill:*"):
-        if name.startswith(("framemill:lane", "framemill:ready", "framemill:order", "framemill:offers")):
-            here.redis.delete(name)
-        elif name.startswith(("framemill:slots:", "framemill:idle:")):
+    indexes = ("lane", "ready", "order", "offers", "slots:", "idle:")
+    for name in here.redis.keys(keys.PREFIX + "*"):
+        if name.removeprefix(keys.PREFIX).startswith(indexes):
             here.redis.delete(name)
     for number, (job_id, lane) in enumerate(lanes.items()):
         here.redis.hset(keys.JOB + job_id, "lane", lane)
