@@ -65,7 +65,8 @@ def test_pages_ask_redis_as_often_with_many_slots_and_jobs(service: Service, cal
                 assert service.get(path, headers=headers).status_code in (200, 503)
                 asked.setdefault((who, path), []).append(len(calls))
                 assert len(calls) <= most + 1, (path, who)
-    assert all(few >= many for few, many in asked.values()), asked
+    # Once a second, an app asks whether the server has keys; ten slots more would be ten calls more.
+    assert all(few + 1 >= many for few, many in asked.values()), asked
 
 
 def test_a_key_is_shown_its_own_jobs_on_the_slots(service: Service) -> None:
