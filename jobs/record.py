@@ -201,12 +201,13 @@ class Job(JobOptions):
         """Return the job with these texts of :data:`CHANGING`; None if its other fields may have changed as well."""
         present = {name: text for name, text in zip(CHANGING, texts, strict=True) if text}
         decoded = {**_CHANGING_DEFAULTS, "steps": self.request.total_steps, **decode(Job, present)}
-        if (decoded.get("state"), decoded.get("created_at_ms")) != (self.state, self.created_at_ms):
-            return None  # also: another job has got its id
+        same = ("state", "created_at_ms", "removed_at_ms")  # also: another job has got its id; its outputs were removed
+        if [decoded.get(name) for name in same] != [getattr(self, name) for name in same]:
+            return None
         return replace(self, **decoded)
 
 
-#: Fields of a job that never change, and those that are written together with a change of its state.
+#: Fields of a job that never change, and those that change together with its state or when its files are removed.
 _CONSTANT = frozenset(storage_of(JobOptions)) - {"priority"} | {"key_id"}
 _CHANGED_WITH_STATE = frozenset({"error", "cause", "outputs", "result", "report"})
 _CHANGING = {

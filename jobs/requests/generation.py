@@ -122,7 +122,7 @@ class GenerationRequest:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the request as JSON values. Omits fields that are None."""
-        values = {name: value for name, value in vars(self).items() if value is not None}
+        values = {name: value for name in self.__dataclass_fields__ if (value := getattr(self, name)) is not None}
         if self.num_images == 1:
             del values["num_images"]  # keeps records small
         return values

@@ -57,6 +57,8 @@ key                       type     holds
 ``preview:<id>``          hash     the newest preview of a running job (step, media type, base64), until its run ends
 ``progress:<id>``         string   what a worker over HTTP reported last about its run (JSON), until it ends
 ``preview_wanted:<id>``   string   exists while somebody asks for previews
+``fair:<class>``          zset     of version 0.2, deleted: keys by GPU seconds served
+``models:<class>|<key>``  set      of version 0.2, deleted: models for which a key had waiting jobs
 ``layout``                string   version of these keys; see ``adopt_queue.lua``
 ``counters``              hash     submitted, succeeded, failed, … since the data was created; ETA errors
 ``events``                stream   the newest events of all jobs

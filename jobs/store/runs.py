@@ -119,7 +119,7 @@ class RunStore(Scripts):
     def worker_progress(self, job_id: str) -> dict[str, Any]:
         """What :meth:`keep_worker_progress` kept last; empty when there is nothing."""
         text = self.call(lambda client: client.get(keys.PROGRESS + job_id))
-        return json.loads(str(text)) if text else {}
+        return worker_progress_from(str(text or ""))
 
     def release(self, job_id: str, attempt: int, *, slot: str) -> None:
         """Free a slot that has stopped working on an attempt that is over."""
@@ -207,6 +207,11 @@ class RunStore(Scripts):
     def recompute(self, job_id: str, attempt: int) -> None:
         """delivering → queued, or → failed after ``MAX_ATTEMPTS`` runs: the frames are gone."""
         self.script("recompute_run", id=job_id, attempt=attempt)
+
+
+def worker_progress_from(text: str) -> dict[str, Any]:
+    """Read what :meth:`RunStore.keep_worker_progress` has written; '' is nothing."""
+    return json.loads(text) if text else {}
 
 
 def _json(value: Mapping[str, Any]) -> str:

@@ -84,6 +84,8 @@ class Job:
     position: int | None = None
     #: What a waiting job needs before it can start, such as a worker with its model.
     waiting_for: str | None = None
+    #: Name of the API key that it belongs to; only admins receive it.
+    key: str | None = None
     #: Device and slot that the job runs on.
     device: str | None = None
     slot: str | None = None
@@ -136,7 +138,7 @@ class Job:
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
         progress, error = body.get("progress") or {}, body.get("error") or {}
-        names = ("model", "kind", "eta_s", "position", "waiting_for", "device", "slot", "attempt", "report")
+        names = ("model", "kind", "eta_s", "position", "waiting_for", "key", "device", "slot", "attempt", "report")
         return cls(
             id=body["id"],
             state=body["state"],

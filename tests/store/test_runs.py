@@ -65,7 +65,7 @@ def test_progress_is_written_and_answered_by_whether_somebody_asks_for_previews(
     previews.ask(here.store, job_id)
     assert here.store.progress(job_id, 1, "denoising", 3, 9, None) is StepReply.SHOW
     record = here.store.read(job_id)
-    assert (record["step"], record["eta_s"], record.get("stage_percent")) == ("3", "", None)
+    assert (record["step"], record.get("eta_s"), record.get("stage_percent")) == ("3", None, None)
     assert here.store.progress(job_id, 2, "denoising", 4, 9, None) is StepReply.STOP
     here.store.cancel(job_id)
     assert here.store.progress(job_id, 1, "denoising", 4, 9, None) is StepReply.STOP

@@ -145,7 +145,7 @@ def test_callers_set_and_see_options_by_their_names() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", [name for name in CHANGING if name not in ("state", "created_at")])
+@pytest.mark.parametrize("name", [name for name in CHANGING if name not in ("state", "created_at", "removed_at")])
 def test_a_job_is_updated_by_each_field_that_changes(name: str) -> None:
     record = {**texts(FULL_RECORD), **RUN}
     job = Job.from_hash("a", record)
@@ -154,7 +154,10 @@ def test_a_job_is_updated_by_each_field_that_changes(name: str) -> None:
         assert updated == Job.from_hash("a", changed)
 
 
-@pytest.mark.parametrize("change", [{"state": "failed"}, {"created_at": "1001"}, {"state": "", "created_at": ""}])
+@pytest.mark.parametrize(
+    "change",
+    [{"state": "failed"}, {"created_at": "1001"}, {"state": "", "created_at": ""}, {"removed_at": "7", "outputs": ""}],
+)
 def test_a_job_in_another_state_must_be_read_as_a_whole(change: dict[str, str]) -> None:
     record = {**texts(FULL_RECORD), **RUN}
     changed = {**record, **change}

@@ -12,7 +12,7 @@ import pytest
 
 from framemill.cli import main
 from jobs.store import keys
-from tests.support.harness import Stack
+from tests.support.harness import Stack, wait_for
 from tests.support.in_process import in_process
 from tests.support.model_memory import (
     arm,
@@ -143,6 +143,12 @@ def test_the_device_and_what_lies_in_it_are_shown(roomy: Stack) -> None:
     assert facts["memory_used_bytes"] + facts["memory_free_bytes"] == facts["memory_total_bytes"] > 2**30
     assert facts["name"]
     assert facts["load_1min"] >= 0
+
+    def is_shown() -> bool:
+        text = roomy.get("/metrics").text
+        return "framemill_model_bytes{" in text and 'framemill_slot{slot="gpu0",state="idle"} 1' in text
+
+    wait_for(is_shown, "metrics, which may be a second old")
     text = roomy.get("/metrics").text
     lines = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     held = slot(roomy)["held"][0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -19,6 +18,7 @@ from jobs.slots.slot import Slot
 from jobs.states import JobState
 from jobs.store import previews, queries
 from jobs.store.client_state import WorkerFacts
+from jobs.store.runs import worker_progress_from
 
 #: A body with its HTTP status.
 View = tuple[dict[str, Any], int]
@@ -76,7 +76,7 @@ def _reported_progress(endpoint: Endpoint, job: Job, text: str | None) -> tuple[
         return job.percent, {}
     if not isinstance(job.request, EndpointRequest):
         return job.percent, _preview(endpoint, job)
-    reported = store().worker_progress(job.job_id) if text is None else json.loads(text or "{}")
+    reported = store().worker_progress(job.job_id) if text is None else worker_progress_from(text)
     return reported.get("progress", 0), reported.get("progress_data", {})
 
 

@@ -17,7 +17,7 @@ from jobs.objects.base import ObjectStore
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 
-_DATA_URI = re.compile(r"data:(\w*)(?:/([\w.+*-]*))?[^,]{0,1000}?;base64,", re.ASCII | re.IGNORECASE)
+_DATA_URI = re.compile(r"data:(\w*+)(?:/([\w.+*-]*+))?[^,]{0,1000}?;base64,", re.ASCII | re.IGNORECASE)
 _FORMAT_NAMES = {
     "vnd.wave": "wav", "x-wav": "wav", "wave": "wav", "jpg": "jpeg", "x-matroska": "mkv", "quicktime": "mov",
 }  # fmt: skip
