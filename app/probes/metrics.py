@@ -66,8 +66,8 @@ def _families(fleet: Fleet, free_bytes: Mapping[str, int]) -> Iterator[str]:
                         {(slot.name,): slot.loads for slot in fleet.slots})  # fmt: skip
     yield from _counter("slot_out_of_memory", "Runs that found too little memory since the slot's process started",
                         ["slot"], {(slot.name,): slot.ooms for slot in fleet.slots})  # fmt: skip
-    held = {(slot.name, one.model, str(one.place)): one.bytes for slot in fleet.slots for one in slot.loaded_models}
-    yield from _gauge("model_bytes", "Models in memory: device, parked or offloaded", ["slot", "model", "place"], held)
+    held = {(one.model, str(one.place), slot.name): one.bytes for slot in fleet.slots for one in slot.loaded_models}
+    yield from _gauge("model_bytes", "Models in memory: device, parked or offloaded", ["model", "place", "slot"], held)
     free = {(name,): count for name, count in free_bytes.items()}
     yield from _gauge("disk_free_bytes", "Free space of the web server's disks, by what they hold", ["holds"], free)
     for fact, text in DEVICE_FACTS.items():

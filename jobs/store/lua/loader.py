@@ -31,7 +31,9 @@ _INCLUDES = re.compile(r"^-- include: ([\w, ]+)$", re.MULTILINE)
 _ARGUMENTS = re.compile(r"^local (\w+(?:,\s+\w+)*) = unpack\(ARGV\)$", re.MULTILINE)
 _REST = re.compile(r"^local (\w+) = (?:ARGV|\{unpack\(ARGV, (\d+)\)\})$", re.MULTILINE)
 #: A string, a comment, or a dotted name such as ``K.JOB``.
-_TOKEN = re.compile(r"(?P<string>'(?:\\.|[^'\\\n])*')|(?P<comment>(?<![ \t])[ \t]*--[^\n]*)|\b(?P<table>[A-Z]+)\.(?P<name>\w+)")
+_TOKEN = re.compile(
+    r"(?P<string>'(?:\\.|[^'\\\n])*')|(?P<comment>(?<![ \t])[ \t]*--[^\n]*)|\b(?P<table>[A-Z]+)\.(?P<name>\w+)"
+)
 
 
 class BadScript(Exception):
