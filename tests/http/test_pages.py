@@ -60,13 +60,16 @@ def test_pages_ask_redis_as_often_with_many_slots_and_jobs(service: Service, cal
         _busy_slots(service, numbers, alice)
         for who, headers in (("ops", ops), ("alice", alice)):
             for path, most in PAGES.items() if who == "alice" else (PAGES | ADMIN_PAGES).items():
-                service.get(path, headers=headers)
-                calls.clear()
                 assert service.get(path, headers=headers).status_code in (200, 503)
-                asked.setdefault((who, path), []).append(len(calls))
-                assert len(calls) <= most + 1, (path, who)
-    # Once a second, an app asks whether the server has keys; ten slots more would be ten calls more.
-    assert all(few + 1 >= many for few, many in asked.values()), asked
+                # Now and then, an app also asks whether the server has keys and a key still counts.
+                tries = []
+                for _ in range(3):
+                    calls.clear()
+                    service.get(path, headers=headers)
+                    tries.append(len(calls))
+                asked.setdefault((who, path), []).append(min(tries))
+                assert min(tries) <= most, (path, who)
+    assert all(few >= many for few, many in asked.values()), asked
 
 
 def test_a_key_is_shown_its_own_jobs_on_the_slots(service: Service) -> None:
