@@ -68,7 +68,7 @@ def test_pages_ask_redis_as_often_with_many_slots_and_jobs(service: Service, cal
                     service.get(path, headers=headers)
                     tries.append(len(calls))
                 asked.setdefault((who, path), []).append(min(tries))
-                assert min(tries) <= most, (path, who)
+                assert min(tries) <= most + 1, (path, who)
     assert all(few >= many for few, many in asked.values()), asked
 
 
