@@ -21,8 +21,7 @@ key                       type     holds
 ``work``                  hash     model → waiting units of work
 ``served``                hash     ``<class>|<key>`` → GPU seconds served, ``v:<class>|<offer>`` → of the key that was
                                    taken last; ``last:<class>|<key>`` → virtual time after its last waiting job;
-                                   ``pass:<class>|<offer>`` → turns taken by weight, ``pass|<offer>`` → of the class
-                                   that was taken last
+                                   ``pass:<class>`` → turns taken by weight, ``pass`` → of the class taken last
 ``active:<key>``          set      jobs of a key that hold a slot
 ``rates``                 hash     ``<model>`` and ``<model>|<device>`` → measured seconds per unit of work
 ``slots``                 set      names of slots

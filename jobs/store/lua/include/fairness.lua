@@ -19,10 +19,10 @@ local function take_turn(id, slot)
   redis.call('SADD', K.ACTIVE .. key, id)
   set_job(id, {charged = string.format('%.6f', seconds)})
   local offer = offer_name(slot)
-  read_turns({class .. '|' .. key, 'pass:' .. class .. '|' .. offer, 'pass|' .. offer})
+  read_turns({class .. '|' .. key, 'pass:' .. class, 'pass'})
   if takes_turns(record.line) then
     set_turn('v:' .. class .. '|' .. offer, served_of(class, key))
-    pass_on(class, offer)
+    pass_on(class)
   end
   charge(class, key, tonumber(job_of(id).charged))
 end

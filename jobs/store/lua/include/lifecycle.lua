@@ -5,11 +5,6 @@
 -- put back into the queue.
 local ended, requeued = {}, {}
 
-local function delete_previews(id)
-  redis.call('DEL', K.PREVIEW .. id, K.PROGRESS .. id)
-  unset_job(id, {'preview_step'})
-end
-
 -- End a job in this final state, whatever it did before.
 local function finish(id, state)
   table.insert(ended, {id, state})
@@ -20,12 +15,11 @@ local function finish(id, state)
   elseif record.state == STATE.DELIVERING then
     redis.call('ZREM', K.DELIVERING, id)
   end
-  delete_previews(id)
-  redis.call('DEL', K.PREVIEW_WANTED .. id)
+  redis.call('DEL', K.PREVIEW .. id, K.PROGRESS .. id, K.PREVIEW_WANTED .. id)
   set_state(id, state)
   unset_job(id, {'stage', 'stage_percent', 'eta_s', 'eta_at', 'delivery_owner', 'deliveries', 'failures',
     'next_look_at', 'node_gone_at', 'assigned_at', 'line', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by',
-    'handed_back', 'delivery_problem'})
+    'handed_back', 'delivery_problem', 'preview_step'})
   set_job(id, {finished_at = int(now)})
   redis.call('HINCRBY', K.COUNTERS, state, 1)
   schedule_removal(id, state, now)
@@ -49,10 +43,10 @@ local function requeue(id)
   settle_charge(id, 0)
   unset_job(id, {'slot', 'device', 'run', 'assigned_at', 'started_at', 'stage', 'stage_percent', 'step', 'eta_s',
     'eta_at', 'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'failures', 'next_look_at',
-    'node_gone_at', 'delivery_problem'})
+    'node_gone_at', 'delivery_problem', 'preview_step'})
   redis.call('ZREM', K.ASSIGNED, id)
   redis.call('ZREM', K.DELIVERING, id)
-  delete_previews(id)
+  redis.call('DEL', K.PREVIEW .. id, K.PROGRESS .. id)
   set_state(id, STATE.QUEUED)
   enqueue(id)
   emit(id)

@@ -1,6 +1,6 @@
 -- Where a waiting job stands among its rivals. Exact for one slot while all jobs cost the same and few keys wait;
 -- otherwise an estimate from the virtual times at which the jobs began to wait.
--- include: offers, queue, rivals, turns
+-- include: queue, rivals, turns
 
 -- Lanes of other keys that are counted one by one.
 local MAX_LANES = 40
@@ -76,14 +76,13 @@ local function before_in_class(id, record, models)
   return math.max(own, count_in_order(class, models, '(' .. time))
 end
 
--- Number of jobs of other classes that go before the job that has `ahead` jobs of its own class before it, at the slots
--- of one of the offers that include its model.
-local function before_in_other_classes(class, ahead, models, offer)
-  local count, pass = 0, pass_of(class, offer) + ahead * stride_of(class)
+-- Number of jobs of other classes that go before the job that has `ahead` jobs of its own class before it.
+local function before_in_other_classes(class, ahead, models)
+  local count, pass = 0, pass_of(class) + ahead * stride_of(class)
   for other, _ in pairs(CLASS_WEIGHTS) do
     local n = other ~= class and count_line(other, models) or 0
     if n > 0 then
-      count = count + count_before(n, pass_of(other, offer), stride_of(other), pass, wins_tie(other, class))
+      count = count + count_before(n, pass_of(other), stride_of(other), pass, wins_tie(other, class))
     end
   end
   return count
@@ -94,6 +93,5 @@ local function place_of(id, record, models)
   local line = record.line
   if not takes_turns(line) then return count_in_order(line, models, '(' .. score_of(record)) + 1 end
   local ahead = before_in_class(id, record, models)
-  local offer = offers_of(record.model)[1] or ''
-  return ahead + before_in_other_classes(line, ahead, models, offer) + count_line(K.FRONT, models) + 1
+  return ahead + before_in_other_classes(line, ahead, models) + count_line(K.FRONT, models) + 1
 end

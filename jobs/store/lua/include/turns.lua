@@ -1,8 +1,7 @@
 -- Whose turn it is: how much each class and key was given (K.SERVED).
 --
--- Between classes: stride scheduling, for each offer by itself (slots of one offer run the same models). Each job taken
--- moves the "pass" of its class on by the stride of the class, which is the smaller the heavier the class. The class
--- with the smallest pass is next.
+-- Between classes: stride scheduling. Each job taken moves the "pass" of its class on by the stride of the class, which
+-- is the smaller the heavier the class. The class with the smallest pass is next.
 -- Within a class: start-time fair queueing over API keys, by the GPU seconds that each key was served.
 -- include: records
 
@@ -36,17 +35,17 @@ local function stride_of(class)
   return product / (CLASS_WEIGHTS[class] or 1)
 end
 
--- The pass of a class at the slots of an offer. A class that returns starts level with the others: turns that it did
--- not use are not saved up.
-local function pass_of(class, offer)
-  return math.max(turn_of('pass:' .. class .. '|' .. offer), turn_of('pass|' .. offer))
+-- The pass of a class, at least that of the class that was taken last: turns that a class did not use, because nothing
+-- of it waited for the slots that were free, are not saved up.
+local function pass_of(class)
+  return math.max(turn_of('pass:' .. class), turn_of('pass'))
 end
 
--- A class has its turn at a slot of this offer.
-local function pass_on(class, offer)
-  local pass = pass_of(class, offer)
-  set_turn('pass|' .. offer, pass)
-  set_turn('pass:' .. class .. '|' .. offer, pass + stride_of(class))
+-- A class has its turn.
+local function pass_on(class)
+  local pass = pass_of(class)
+  set_turn('pass', pass)
+  set_turn('pass:' .. class, pass + stride_of(class))
 end
 
 -- Whether a class goes before another one when their passes are equal.
