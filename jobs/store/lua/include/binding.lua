@@ -60,24 +60,20 @@ local function offer_job(id)
   end
 end
 
--- Let idle slots take jobs of a key that may hold more slots than before. Returns whether it may hold still more.
-local function offer_key(key, limit)
+-- Let an idle slot take a job of a key that may hold one slot more.
+local function offer_key(key)
+  if is_at_limit(key) or is_paused(K.ALL) then return end
   for _, lane in ipairs(redis.call('SMEMBERS', K.KEY_LANES .. key)) do
     local line, model = lane:match('^(.-)|(.*)$')
-    while not is_at_limit(key) and not is_paused(K.ALL) do
-      local slot = idle_slot_for(pin_of(line), model)
-      if not slot or not fill_slot(slot) then break end
-      limit = limit - 1
-      if limit == 0 then return true end
-    end
+    local slot = idle_slot_for(pin_of(line), model)
+    if slot and fill_slot(slot) then return end
   end
-  return false
 end
 
 -- Let idle slots take the jobs that can run because of what this script did.
 local function offer_freed()
   for _, id in ipairs(requeued) do offer_job(id) end
-  for key, _ in pairs(freed_keys) do offer_key(key, 1) end
+  for key, _ in pairs(freed_keys) do offer_key(key) end
 end
 
 -- Let all idle slots look for a job: the first few now, and the others when fill_unfilled is called again.

@@ -18,10 +18,9 @@ local function take_turn(id, slot)
   local seconds = expected_s(record.model, record.work, slot)
   redis.call('SADD', K.ACTIVE .. key, id)
   set_job(id, {charged = string.format('%.6f', seconds)})
-  local offer = offer_name(slot)
   read_turns({class .. '|' .. key, 'pass:' .. class, 'pass'})
   if takes_turns(record.line) then
-    set_turn('v:' .. class .. '|' .. offer, served_of(class, key))
+    set_turn('v:' .. class .. '|' .. offer_name(slot), served_of(class, key))
     pass_on(class)
   end
   charge(class, key, tonumber(job_of(id).charged))

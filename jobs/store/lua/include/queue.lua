@@ -1,6 +1,6 @@
 -- The jobs that wait, by line, key and model. The line of a job is its class, '@<slot>' if it is pinned to a slot, or
 -- '!' if an operator moved it to the front. A lane holds the jobs of one key and model in a line, by priority and age.
--- include: common, rates, records, turns
+-- include: common, offers, rates, records, turns
 
 -- Higher priorities come first, then older jobs.
 local function score_of(record)
@@ -54,7 +54,7 @@ end
 -- A key that returns starts level with the others at the slots that run its model: what it did not use is not saved up.
 local function join_turns(class, key, model)
   local who, levels = class .. '|' .. key, {}
-  for _, offer in ipairs(redis.call('SMEMBERS', K.MODEL_OFFERS .. model)) do
+  for _, offer in ipairs(offers_of(model)) do
     table.insert(levels, 'v:' .. class .. '|' .. offer)
   end
   read_turns({who, 'last:' .. who, unpack(levels)})
