@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import requests
 
+from jobs.callers import ANYBODY
+from jobs.store.held_requests import HeldRequest, HeldRequests
 from tests.support.a1111_client import (
     BODY,
     ENDLESS,
@@ -25,6 +27,7 @@ from tests.support.a1111_client import (
 )
 from tests.support.api import wait_for
 from tests.support.served_app import ServedApp
+from tests.support.service import Service
 
 #: Runs long enough to be observed, and ends soon.
 LONG = {**BODY, "steps": 150}
@@ -223,6 +226,16 @@ def test_waiting_tasks_are_listed(app: ServedApp) -> None:
     assert (get(app, "progress")["progress"], state(app)["job_count"]) == (0.0, 1)
     requests.delete(app.url("/v1/tasks/all/running"), timeout=30)
     assert call.end().json()["images"] == []
+
+
+def test_a_request_whose_job_is_being_submitted_is_queued(service: Service) -> None:
+    """It is listed from the moment it is opened."""
+    name = ANYBODY.key_id
+    opened = HeldRequest(name, "early", ("job",), 1, holder="a connection")
+    HeldRequests(service.store, name).open(opened, "digest", forced=False, random=False)
+    assert service.json("/internal/pending-tasks") == {"size": 1, "tasks": ["early"]}
+    found = service.post("/internal/progress", json={"id_task": "early"}).get_json()
+    assert (found["queued"], found["completed"], found["textinfo"]) == (True, False, "In queue: 1/1")
 
 
 def test_what_was_delivered_is_done_anew_on_the_same_connection(app: ServedApp) -> None:

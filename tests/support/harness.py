@@ -24,11 +24,16 @@ from stack.embedded_redis.server import EmbeddedRedis
 from stack.parent import terminate_with_parent
 from tests.support.api import ENDLESS_STEPS, PATIENCE_S, Api, wait_for
 
-__all__ = ["ENDLESS_STEPS", "PATIENCE_S", "Stack", "in_spool", "running", "wait_for"]
+__all__ = ["ENDLESS_STEPS", "PATIENCE_S", "Stack", "files_below", "in_spool", "running", "wait_for"]
 
 #: Ports from here to 32,000 are below those that the system gives to outgoing connections.
 _FIRST_PORT = 20_000
 BIN = Path(sys.executable).parent
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files of a folder that others may be changing: Path.rglob fails if a folder goes while it is read."""
+    return [Path(parent, name) for parent, _, names in os.walk(folder) for name in names]
 
 
 class Stack(Api):

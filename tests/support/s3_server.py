@@ -13,7 +13,7 @@ from jobs.objects.s3 import S3Store
 from jobs.settings import Settings
 from stack import ports
 from stack.parent import terminate_with_parent
-from tests.support.harness import BIN, wait_for
+from tests.support.harness import BIN, files_below, wait_for
 
 LINK_TTL_S = 3
 
@@ -61,7 +61,7 @@ class S3Server:
 
     def files(self, part: str = "") -> list[str]:
         """Return the keys that contain ``part``."""
-        names = [str(path.relative_to(self.bucket)) for path in sorted(self.bucket.rglob("*")) if path.is_file()]
+        names = sorted(str(path.relative_to(self.bucket)) for path in files_below(self.bucket))
         return [name for name in names if part in name]
 
     def _answers(self) -> bool:

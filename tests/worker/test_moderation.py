@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.support.harness import Stack
+from tests.support.harness import Stack, files_below
 
 #: Refuses everything, so that the tests need no real pictures.
 PLUGIN = """
@@ -39,7 +39,7 @@ def plugged(
 
 
 def stored(stack: Stack) -> list[Path]:
-    return [path for path in (stack.folder / "objects").rglob("*") if path.is_file() and "outputs" in path.parts]
+    return [path for path in files_below(stack.folder / "objects") if "outputs" in path.parts]
 
 
 def test_blocked_outputs_are_never_stored(plugged: Callable[..., Stack]) -> None:

@@ -225,8 +225,8 @@ def task_progress(body: dict[str, Any]) -> dict[str, Any]:
     request_id = fields.get("id_task") or ""
     held_request = held_requests().find(request_id)
     open_request = _load([held_request])[0] if held_request else None
-    if open_request is None or open_request.is_over or not open_request.jobs:
-        return _task(completed=open_request is not None and open_request.is_over)
+    if open_request is None or open_request.is_over:
+        return _task(completed=open_request is not None)
     if not open_request.has_started:
         waiting = pending_tasks()["tasks"]
         place = f"In queue: {waiting.index(request_id) + 1}/{len(waiting)}" if request_id in waiting else "Waiting..."
