@@ -17,8 +17,9 @@ from jobs.record import new_job_id
 from jobs.requests.generation import GenerationRequest
 from jobs.settings import Settings
 from jobs.states import JobState
-from jobs.store import keys, queries
+from jobs.store import keys, listing
 from jobs.store.jobs import JobStore
+from jobs.store.listing import JobFilter
 from jobs.submission import Submission
 from stack.embedded_redis.server import EmbeddedRedis
 
@@ -126,7 +127,7 @@ class Fleet:
 
     def page(self) -> list[str]:
         """Read the newest page of a list; return the ids of its jobs."""
-        jobs, _, _ = queries.list_jobs(self.store)
+        jobs = listing.page(self.store, JobFilter(), limit=50).jobs
         return [job.job_id for job in jobs]
 
     # ---- workers

@@ -1,4 +1,4 @@
-"""Queries: single jobs and slots, lists of jobs, the fleet. Nothing here writes."""
+"""Queries: single jobs and slots, the fleet. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from jobs.errors import InvalidRequest, JobNotFound, Problem
+from jobs.errors import JobNotFound
 from jobs.record import CHANGING, Job
 from jobs.record_fields import storage_of
 from jobs.slots.slot import FACTS, Slot
@@ -72,59 +72,19 @@ class Fleet:
         return sorted(set(self.waiting_models) - runnable)
 
 
-def _pipelined(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+def pipelined(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Return the replies of commands that are sent together."""
     pipe = client.pipeline(transaction=False)
     for name, *args in commands:
         getattr(pipe, name)(*args)
     return list(pipe.execute())
 
 
-def list_jobs(
-    store: JobStore,
-    *,
-    key_id: str | None = None,
-    state: JobState | None = None,
-    limit: int = 50,
-    after: str | None = None,
-) -> tuple[list[Job], str | None, int]:
-    """Return one page of jobs, newest first.
-
-    Args:
-        store: the store.
-        key_id: only jobs of this key.
-        state: only jobs in this state.
-        limit: number of jobs per page.
-        after: the last id of the previous page.
-
-    Returns:
-        The jobs, the ``after`` of the next page (None at the end), and the number of all jobs in the list.
-
-    Fields that no list shows are not read: results of workers over HTTP may be large.
-
-    Raises:
-        InvalidRequest: ``after`` is not, or no longer, in this list.
-    """
-    index = (keys.STATE + state if state else keys.JOBS) + (f":{key_id}" if key_id else "")
-
-    def read(client: Any) -> list[Any]:
-        first = 0
-        if after is not None:
-            rank = client.zrevrank(index, after)
-            if rank is None:
-                raise InvalidRequest(Problem("after", "must be an id of this list", after))
-            first = rank + 1
-        return _pipelined(client, [("zrevrange", index, str(first), str(first + limit)), ("zcard", index)])
-
-    ids, total = store.call(read)
-    page = ids[:limit]
-    return listed(store, page), page[-1] if len(ids) > limit else None, total
-
-
 def listed(store: JobStore, job_ids: Sequence[str]) -> list[Job]:
     """Return those of these jobs that exist, with the fields that lists show, in one round trip."""
     if not job_ids:
         return []
-    records = store.call(lambda c: _pipelined(c, [("hmget", keys.JOB + job_id, *_LISTED) for job_id in job_ids]))
+    records = store.call(lambda c: pipelined(c, [("hmget", keys.JOB + job_id, *_LISTED) for job_id in job_ids]))
     present = [(job_id, dict(zip(_LISTED, texts, strict=True))) for job_id, texts in zip(job_ids, records, strict=True)]
     return [Job.from_hash(job_id, record) for job_id, record in present if record["state"]]
 
@@ -143,7 +103,7 @@ def ids_in_state(store: JobStore, *states: JobState, key_id: str | None = None) 
     names = [keys.STATE + state + suffix for state in states]
     return [
         job_id
-        for ids in store.call(lambda c: _pipelined(c, [("zrange", n, "0", "-1") for n in names]))
+        for ids in store.call(lambda c: pipelined(c, [("zrange", n, "0", "-1") for n in names]))
         for job_id in ids
     ]
 
@@ -155,7 +115,7 @@ def dead(store: JobStore, limit: int = 100) -> list[Job]:
 
 def counts(store: JobStore) -> dict[str, int]:
     """Return the number of jobs by state."""
-    numbers = store.call(lambda c: _pipelined(c, [("zcard", keys.STATE + state) for state in JobState]))
+    numbers = store.call(lambda c: pipelined(c, [("zcard", keys.STATE + state) for state in JobState]))
     return dict(zip(map(str, JobState), numbers, strict=True))
 
 
@@ -178,7 +138,7 @@ def fleet(store: JobStore, only_slot: str = "") -> Fleet:
         ("hgetall", keys.AWAY_WHY),
     ]
     commands += [("zcard", keys.STATE + state) for state in JobState]
-    replies = store.call(lambda c: _pipelined(c, commands))
+    replies = store.call(lambda c: pipelined(c, commands))
     names, nodes, away, paused, waiting, counters, pins, reasons = replies[:8]
     return Fleet(
         counts=dict(zip(map(str, JobState), replies[8:], strict=True)),
@@ -198,7 +158,7 @@ def fleet(store: JobStore, only_slot: str = "") -> Fleet:
 
 
 def _slots(store: JobStore, names: list[str]) -> list[Slot]:
-    facts = store.call(lambda c: _pipelined(c, [("hmget", keys.SLOT + name, *FACTS) for name in names]))
+    facts = store.call(lambda c: pipelined(c, [("hmget", keys.SLOT + name, *FACTS) for name in names]))
     return [_slot(name, tuple(values)) for name, values in zip(names, facts, strict=True) if any(values)]
 
 
@@ -270,13 +230,13 @@ def changing_fields(store: JobStore, job_ids: Sequence[str]) -> list[list[str | 
     """Return the texts of the fields that change (:data:`jobs.record.CHANGING`) of jobs; all None for unknown ones."""
     if len(job_ids) == 1:
         return [store.call(lambda c: c.hmget(keys.JOB + job_ids[0], CHANGING))]
-    return store.call(lambda c: _pipelined(c, [("hmget", keys.JOB + job_id, *CHANGING) for job_id in job_ids]))
+    return store.call(lambda c: pipelined(c, [("hmget", keys.JOB + job_id, *CHANGING) for job_id in job_ids]))
 
 
 def changing_fields_and_progress(store: JobStore, job_id: str) -> tuple[list[str | None], str]:
     """As :func:`changing_fields`, and what a worker over HTTP reported last (JSON; '' for nothing)."""
     commands: list[tuple[Any, ...]] = [("hmget", keys.JOB + job_id, CHANGING), ("get", keys.PROGRESS + job_id)]
-    texts, reported = store.call(lambda c: _pipelined(c, commands))
+    texts, reported = store.call(lambda c: pipelined(c, commands))
     return list(texts), reported or ""
 
 

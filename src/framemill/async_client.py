@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import aclosing, suppress
+from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from typing import Unpack, overload
@@ -128,6 +129,11 @@ class AsyncClient(AsyncOperations):
         """Download all outputs of a job; see :meth:`framemill.client.Client.save`."""
         return tuple([await self.result(job.id, target, index) for index, target in files.targets(job, path)])
 
-    async def list(self, state: str | None = None, limit: int | None = None, after: str | None = None) -> JobPage:
+    async def list(
+        self, state: str | Iterable[str] | None = None, limit: int | None = None, after: str | None = None,
+        *, model: str | None = None, text: str | None = None, since: datetime | str | None = None,
+        until: datetime | str | None = None, key: str | None = None,
+    ) -> JobPage:  # fmt: skip
         """Return one page of the jobs; see :meth:`framemill.client.Client.list`."""
-        return await self._json(routes.list_jobs(state, limit, after), JobPage.from_dict)
+        filters = {"model": model, "text": text, "since": since, "until": until, "key": key}
+        return await self._json(routes.list_jobs(state, limit, after, filters), JobPage.from_dict)

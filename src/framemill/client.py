@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing, suppress
+from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from typing import Unpack, overload
@@ -189,12 +190,24 @@ class Client(Operations):
         """
         return tuple(self.result(job.id, target, index) for index, target in files.targets(job, path))
 
-    def list(self, state: str | None = None, limit: int | None = None, after: str | None = None) -> JobPage:
+    def list(
+        self, state: str | Iterable[str] | None = None, limit: int | None = None, after: str | None = None,
+        *, model: str | None = None, text: str | None = None, since: datetime | str | None = None,
+        until: datetime | str | None = None, key: str | None = None,
+    ) -> JobPage:  # fmt: skip
         """Return one page of the jobs, newest first.
 
+        With ``model`` or ``text``, a page may have fewer jobs than ``limit`` although more follow.
+
         Args:
-            state: only jobs in this state.
-            limit: number of jobs per page; None: 50.
+            state: only jobs in this state, or in one of these.
+            limit: most jobs of the page; None: 50.
             after: ``next`` of the previous page.
+            model: only jobs of this model.
+            text: only jobs with all of these words in the prompt or the error, or at the beginning of the id.
+            since: only jobs that were created at this time or later.
+            until: only jobs that were created before this time.
+            key: only jobs of this API key (admin).
         """
-        return self._json(routes.list_jobs(state, limit, after), JobPage.from_dict)
+        filters = {"model": model, "text": text, "since": since, "until": until, "key": key}
+        return self._json(routes.list_jobs(state, limit, after, filters), JobPage.from_dict)

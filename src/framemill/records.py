@@ -192,13 +192,14 @@ class JobPage:
     """One page of the list of jobs. ``next`` is the ``after`` argument for the next page, None on the last page."""
 
     jobs: tuple[Job, ...]
-    total: int
+    #: Number of jobs in the whole list; None in lists by model or text.
+    total: int | None
     next: str | None
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
         jobs = tuple(Job.from_dict(job) for job in body["jobs"])
-        return cls(jobs=jobs, total=body.get("total") or 0, next=body.get("next"))
+        return cls(jobs=jobs, total=body.get("total"), next=body.get("next"))
 
 
 @dataclass(frozen=True, kw_only=True)

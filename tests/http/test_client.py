@@ -7,6 +7,7 @@ import base64
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,12 @@ def test_the_other_calls(server: FakeServer, client: framemill.Client) -> None:
     page = client.list(state="running", limit=1)
     assert ([job.id for job in page.jobs], page.total, page.next) == (["a1"], 2, "a1")
     assert server.calls[-1][2] == {"state": ["running"], "limit": ["1"]}
+    noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    client.list(["queued", "running"], model="m", text="red circle", since=noon, until="2026-02-01", key="shop")
+    assert server.calls[-1][2] == {
+        "state": ["queued,running"], "model": ["m"], "text": ["red circle"], "since": [noon.isoformat()],
+        "until": ["2026-02-01"], "key": ["shop"],
+    }  # fmt: skip
     assert client.cancel("a1").cancelled
     assert client.cancel_all() == ("a1",)
     assert server.calls[-1] == ("POST", "/v1/jobs/cancel", {"waiting": False})

@@ -376,3 +376,47 @@ def test_an_input_goes_with_the_last_job_that_needs_it(service: Service) -> None
     assert not removed()
     service.delete(f"/v1/jobs/{again}")
     assert removed()
+
+
+def listed(service: Service, query: str, headers: dict[str, str] | None = None) -> list[str]:
+    return [job["id"] for job in service.json(f"/v1/jobs?{query}", headers=headers)["jobs"]]
+
+
+def test_the_list_is_filtered_by_states_model_words_and_times(service: Service) -> None:
+    circle = service.submit(prompt='A red "Circle"\non ÜBER blue', id="circle-1")
+    square = service.submit(prompt="a red square")
+    film = service.submit(model="tiny-video", prompt="a red film")
+    service.open()
+    service.fail(message="the GPU fell off")  # the circle
+    service.start()
+    assert listed(service, "state=running,queued") == [film, square]
+    assert listed(service, "state=failed&state=running") == [square, circle]
+    assert listed(service, "state=queued,%20queued") == [film]
+    assert listed(service, "model=tiny-video") == [film]
+    assert listed(service, "model=unknown") == []
+    assert listed(service, "text=RED") == [film, square, circle]
+    assert listed(service, "text=circle%22%20Über") == [circle]
+    assert listed(service, "text=fell%20red") == [circle]
+    assert listed(service, "text=circle-") == [circle]
+    assert listed(service, "text=red%20moon") == []
+    assert listed(service, "text=red&model=tiny-image&state=running") == [square]
+    at = service.job(square)["created_at"]
+    assert {square, film} <= {*listed(service, f"since={at}")}
+    assert square not in listed(service, f"until={at}")
+    assert listed(service, "since=2020-01-01&until=2020-01-01T10:00:00+02:00") == []
+    assert listed(service, "until=2020-01-01T10:00:00%2B02:00") == []
+    assert service.json("/v1/jobs?since=2020-01-01")["total"] == 3
+    assert service.json("/v1/jobs?state=queued,running")["total"] == 2
+    assert service.json("/v1/jobs?text=red")["total"] is None
+
+
+def test_admins_list_the_jobs_of_one_key(service: Service) -> None:
+    ops = key(service, "ops")
+    alice = key(service, "alice", admin=ops)
+    job_id = service.submit(alice)
+    service.submit(ops)
+    assert listed(service, "key=alice", ops) == [job_id]
+    assert listed(service, "key=alice&state=queued&text=x", ops) == [job_id]
+    assert listed(service, "key=nobody", ops) == []
+    refused = service.get("/v1/jobs?key=ops", headers=alice)
+    assert (refused.status_code, "`key`" in refused.get_json()["error"]["message"]) == (403, True)

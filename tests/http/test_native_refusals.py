@@ -153,8 +153,11 @@ def test_an_unknown_id(service: Service, method: str, path: str, job_id: str) ->
 
 
 @pytest.mark.parametrize(
-    ("query", "field"), [("state=asleep", "state"), ("limit=0", "limit"), ("limit=x", "limit"), ("after=nope", "after")]
-)
+    ("query", "field"), [("state=asleep", "state"), ("state=queued,", "state"), ("state=queued&state=x", "state"),
+                         ("limit=0", "limit"), ("limit=x", "limit"), ("after=nope", "after"),
+                         ("since=yesterday", "since"), ("until=2026-01-31T09:00:00", "until"),
+                         ("text=" + "x" * 501, "text")]
+)  # fmt: skip
 def test_a_wrong_list_query(service: Service, query: str, field: str) -> None:
     response = service.get(f"/v1/jobs?{query}")
     assert response.status_code == 422

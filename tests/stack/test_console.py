@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from jobs.store import listing
 from tests.support.api import wait_for
 from tests.support.browser import Browser, browsing
 from tests.support.console_page import ConsolePage
@@ -287,6 +288,41 @@ def test_filters_stand_in_the_address(page: ConsolePage, mill: ServedApp) -> Non
     page.lacks("searched 1")
     wait_for(lambda: "text=searched+2" in page.run("return location.hash"), "the filter in the address")
     page.open("jobs?state=failed")
+    page.shows("No job matches")
+    assert page.errors() == []
+
+
+def test_a_filter_finds_a_job_however_old_it_is(
+    page: ConsolePage, serve: Callable[..., ServedApp], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mill = serve(API_KEYS=f"ops:{ADMIN}:admin,shop:{SHOP}")
+    monkeypatch.setattr(listing, "MAX_EXAMINED", 2)
+    mill.store.pause("*", resume=False)
+
+    def submit(prompt: str, key: str) -> None:
+        body, headers = {"model": "paint", "prompt": prompt}, {"Authorization": f"Bearer {key}"}
+        assert requests.post(mill.url("/v1/jobs"), json=body, headers=headers, timeout=10).status_code == 201
+
+    submit("a needle", SHOP)
+    for number in range(56):
+        submit(f"hay {number}", ADMIN)
+    page = fresh(page.browser, mill)
+    page.log_in(ADMIN)
+    page.open("jobs?text=needle")
+    page.shows("Many jobs were looked at.")  # fifty of them
+    page.press("Search older jobs")
+    page.shows("Search older jobs")
+    for _ in range(3):
+        page.press("Search older jobs")
+    page.shows("a needle")
+    page.shows("1 job")
+    page.lacks("Search older jobs")
+    page.press("Clear")
+    page.shows("hay 55")
+    page.type("select[aria-label='All keys']", "shop")
+    page.shows("a needle")
+    page.lacks("hay 55")
+    page.type("select[aria-label='All states']", "over")
     page.shows("No job matches")
     assert page.errors() == []
 

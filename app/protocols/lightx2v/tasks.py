@@ -15,7 +15,8 @@ from app.protocols.lightx2v.profile import is_single
 from app.submit import forecast_of
 from jobs.errors import JobNotFound, NotReady, ObjectNotFound
 from jobs.record import Job
-from jobs.store import queries
+from jobs.store import listing
+from jobs.store.listing import JobFilter
 
 blueprint = Blueprint("lightx2v-tasks", __name__, url_prefix="/v1", tag="LightX2V", prefix="lightx2v_")
 auth.protect(blueprint)
@@ -39,7 +40,7 @@ def get_tasks() -> Response:
 def listed_jobs(*, only_finished: bool) -> list[Job]:
     """Return the newest jobs of the caller that this service runs, oldest first."""
     service_slot = settings().web.service_slot
-    jobs, _, _ = queries.list_jobs(store(), key_id=auth.caller().scope, limit=MAX_LISTED)
+    jobs = listing.page(store(), JobFilter(key_id=auth.caller().scope), limit=MAX_LISTED).jobs
     return [
         job
         for job in reversed(jobs)

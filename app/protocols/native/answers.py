@@ -106,7 +106,7 @@ class JobPageAnswer(Answer):
     """One page of jobs."""
 
     jobs = fields.List(fields.Nested(JobAnswer), **doc("Newest first."))
-    total = fields.Integer(**doc("Number of jobs in the whole list."))
+    total = fields.Integer(**doc("Number of jobs in the whole list; null with `model` or `text`.", null=True))
     next = fields.String(**doc("`after` of the next page; null on the last one.", null=True))
 
 

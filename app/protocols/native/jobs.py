@@ -11,12 +11,12 @@ from app import attachments, waiting
 from app.access import auth, links
 from app.bodies.json_output import json_body, json_response
 from app.extensions import current_jobs, dispatcher, objects, store
-from app.fields import body_of, load, load_all, query_of
+from app.fields import body_of, load_all
 from app.openapi import answers as bodies
 from app.openapi.blueprint import FORM, JSON, Blueprint
 from app.openapi.parameters import IDEMPOTENCY_KEY, LAST_EVENT_ID, PREFER, WAIT
 from app.problems import Problems
-from app.protocols.native import answers, previews, schemas, streams, webhooks
+from app.protocols.native import answers, job_list, previews, schemas, streams, webhooks
 from app.submit import accept, forecast_of, prepare
 from jobs.callers import ANYBODY
 from jobs.errors import Conflict, Problem
@@ -25,8 +25,7 @@ from jobs.job_view import JOBS_PATH, job_path, job_view
 from jobs.record import Job, new_job_id
 from jobs.requests.custom import EndpointRequest
 from jobs.requests.hires_variation_prior import random_seed
-from jobs.states import JobState
-from jobs.store import queries
+from jobs.store import listing
 from jobs.submission import Submission
 from jobs.suggestions import misspelt
 from tasks.dispatch import Submitted
@@ -36,13 +35,6 @@ auth.protect(blueprint)
 
 _EXAMPLE = {"prompt": "a red circle", "seed": 7}
 _LOCATION = {"Location": {"description": "The address of the job.", "schema": bodies.TEXT}}
-_LIST = [
-    {"in": "query", "name": "state", "description": "Only jobs in this state.",
-     "schema": {"type": "string", "enum": [*JobState]}},
-    {"in": "query", "name": "limit", "description": "Jobs per page.",
-     "schema": {"type": "integer", "minimum": 1, "maximum": schemas.MAX_PAGE, "default": 50}},
-    {"in": "query", "name": "after", "description": "`next` of the previous page.", "schema": bodies.TEXT},
-]  # fmt: skip
 
 
 def view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
@@ -109,19 +101,18 @@ def _created(submitted: Submitted) -> tuple[Response, int]:
 
 
 @blueprint.route("", methods=["GET"])
-@blueprint.doc(parameters=_LIST)
+@blueprint.doc(parameters=job_list.PARAMETERS)
 @blueprint.response(200, answers.JobPageAnswer, description="One page, newest first.")
+@blueprint.error(403, "`key` needs an admin's key.")
 @blueprint.error(422, "A parameter is wrong; the error names it.")
 def get_jobs() -> Response:
     """List jobs."""
-    query, _ = load(schemas.LIST, query_of(request))
-    jobs, after, total = queries.list_jobs(
-        store(), key_id=auth.caller().scope, state=query.get("state"), limit=query["limit"], after=query.get("after")
-    )
-    open_ids = [job.job_id for job in jobs if not job.state.is_terminal]
+    wanted, limit, after = job_list.requested(request)
+    page = listing.page(store(), wanted, limit=limit, after=after)
+    open_ids = [job.job_id for job in page.jobs if not job.state.is_terminal]
     forecasts = dict(zip(open_ids, store().forecast(*open_ids), strict=True))
-    views = [view_for_caller(job, forecasts.get(job.job_id, OVER)) for job in jobs]
-    return jsonify({"jobs": views, "total": total, "next": after})
+    views = [view_for_caller(job, forecasts.get(job.job_id, OVER)) for job in page.jobs]
+    return jsonify({"jobs": views, "total": page.total, "next": page.next})
 
 
 @blueprint.route("/cancel", methods=["POST"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from marshmallow import INCLUDE, Schema, fields, validate
 
-from app.fields import Flag, Items, Number, PictureText, Text, TextSchema, Whole, load, parsed
+from app.fields import Flag, Items, Number, PictureText, Text, Whole, load, parsed
 from jobs.callers import CLASSES
 from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import Kind
@@ -18,11 +18,8 @@ from jobs.requests.hires_variation_prior import MAX_SEED
 from jobs.requests.inpaint import AREAS, FILLS, RESIZES
 from jobs.requests.schedulers_loras_mix import MAX_LORAS, MAX_MIXED
 from jobs.settings import RETENTION_CLASSES
-from jobs.states import JobState
 from jobs.suggestions import did_you_mean
 
-#: Most jobs of one page of the list.
-MAX_PAGE = 500
 #: Most texts of a list.
 MAX_LISTED = 100
 #: Longest time limit that a caller can set, seconds: 30 days.
@@ -222,17 +219,6 @@ class SubmitSchema(Schema):
     moderate = Flag(**_doc("false: skip moderation, for keys that may."))
 
 
-class ListSchema(TextSchema):
-    """Query of the list of jobs."""
-
-    class Meta:
-        unknown = INCLUDE
-
-    state = fields.Enum(JobState, by_value=True, metadata={"description": "Only jobs in this state."})
-    limit = Whole(load_default=50, validate=validate.Range(1, MAX_PAGE), metadata={"description": "Jobs per page."})
-    after = Text(metadata={"description": "`next` of the previous page."})
-
-
 class CancelAllSchema(Schema):
     """Which jobs to stop."""
 
@@ -257,7 +243,6 @@ class RepeatSchema(Schema):
 CANCEL_ALL = CancelAllSchema(unknown=INCLUDE)
 REPEAT = RepeatSchema(unknown=INCLUDE)
 SUBMIT = SubmitSchema()
-LIST = ListSchema()
 #: Names of the fields of a job in a request.
 SUBMIT_NAMES = tuple(field.data_key or name for name, field in SUBMIT.fields.items())
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -142,13 +143,23 @@ def events(job_id: str | None, after: str = "", *, previews: bool = False) -> Ca
     )
 
 
-def list_jobs(state: str | None, limit: int | None, after: str | None) -> Call:
-    params = {"state": state, "limit": limit, "after": after}
+def list_jobs(
+    state: str | Iterable[str] | None, limit: int | None, after: str | None, filters: Mapping[str, Any]
+) -> Call:
+    states = state if state is None or isinstance(state, str) else ",".join(state)
+    params = {"state": states or None, **filters, "limit": limit, "after": after}
     return Call(
         method="GET",
         path="/v1/jobs",
-        params={name: value for name, value in params.items() if value is not None},
+        params={name: _as_text(value) for name, value in params.items() if value is not None},
     )
+
+
+def _as_text(value: str | int | datetime) -> str:
+    """Return a parameter of a query. A time without an offset is local."""
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.astimezone()).isoformat()
+    return str(value)
 
 
 def pause(slot: str | None, *, resume: bool) -> Call:

@@ -5,7 +5,7 @@ import { Icon } from "../lib/icons.js";
 import { go } from "../lib/router.js";
 import { Button, Empty, Problem } from "../lib/ui.js";
 import { Windowed } from "../lib/windowed.js";
-import { Filters, filterOf } from "../jobs/filters.js";
+import { Filters, SearchFurther, filterOf } from "../jobs/filters.js";
 import { useJobs } from "../jobs/listing.js";
 import { Thumbnail } from "../jobs/media.js";
 import { openJob } from "../jobs/actions.js";
@@ -15,7 +15,7 @@ const TILE_PX = 190;
 
 export function GalleryPage({ query, caller }) {
   const filter = { ...filterOf(query), state: "succeeded" };
-  const { jobs, more, total, error, busy } = useJobs(filter, (job) => job.outputs.length > 0 && !job.command && Date.parse(job.expires_at ?? "9999") > Date.now());
+  const { jobs, more, error, busy, isTired } = useJobs(filter, (job) => job.outputs.length > 0 && !job.command && Date.parse(job.expires_at ?? "9999") > Date.now());
   const [width, setWidth] = useState(innerWidth);
   const [pair, setPair] = useState([]);
   const [isComparing, setComparing] = useState(false);
@@ -55,7 +55,8 @@ export function GalleryPage({ query, caller }) {
       ${items.length > 0 && html`<${Windowed} items=${items} height_px=${side} columns=${columns} onEnd=${more} label="Pictures"
         row=${(item, place) => html`<${Tile} key=${item.id} item=${item} place=${place} isChosen=${pair.includes(item.id)} onChoose=${choose} />`} />`}
     </div>
-    ${!items.length && (busy || (total === null && !error) ? html`<div class="card skeleton rows"></div>`
+    <${SearchFurther} isTired=${isTired} more=${more} />
+    ${!items.length && !error && !isTired && (busy ? html`<div class="card skeleton rows"></div>`
       : isFiltered ? html`<${Empty} icon="search" title="No picture matches"><button type="button" class="link" onClick=${() => go("gallery", {}, { replace: true })}>Show all pictures</button></${Empty}>`
         : html`<${Empty} icon="gallery" title="No pictures yet"><a href="#/create">Create the first one</a></${Empty}>`)}
     ${isComparing && chosen.length === 2 && html`<${Compare} pair=${chosen} onClose=${() => setComparing(false)} onSwap=${() => setPair(([a, b]) => [b, a])} />`}

@@ -1,5 +1,6 @@
 // The filters of a list. They stand in the address, so a list can be kept and shared.
 import { models, readModels } from "../create/draft.js";
+import { get } from "../lib/api.js";
 import { STATES } from "../lib/format.js";
 import { html, useEffect, useState } from "../lib/html.js";
 import { Icon } from "../lib/icons.js";
@@ -17,10 +18,15 @@ export const filterOf = ({ state, model, key, text, time }) => ({ state, model, 
 export function Filters({ page, query, caller, states = true }) {
   const known = useStore(models);
   useStore(revision);
-  useEffect(() => { if (!known) readModels().catch(() => {}); }, []);
+  const [keyNames, setKeyNames] = useState([]);
+  const hasKeys = caller.role === "admin" && caller.service !== "-";
+  useEffect(() => {
+    if (!known) readModels().catch(() => {});
+    if (hasKeys) get("/v1/admin/keys").then((answer) => setKeyNames(answer.keys.map((key) => key.service)), () => {});
+  }, []);
   const set = (name, value) => go(page, { ...query, [name]: value }, { replace: true });
-  const keys = caller.role === "admin" ? [...new Set(select((job) => job.key && job.key !== "-").map((job) => job.key))].sort() : [];
-  if (query.key && !keys.includes(query.key)) keys.push(query.key);
+  const ofJobs = hasKeys ? select((job) => job.key).map((job) => job.key) : []; // also of keys that were revoked
+  const keys = [...new Set([...keyNames, ...ofJobs, ...(query.key ? [query.key] : [])])].sort();
   const names = [...new Set([...(known ?? []).map((one) => one.name), ...(query.model ? [query.model] : [])])];
   const choices = [
     states && ["state", "All states", [["active", "Not over"], ["over", "Over"], ...Object.entries(STATES)]],
@@ -42,6 +48,10 @@ export function Filters({ page, query, caller, states = true }) {
     </div>
   `;
 }
+
+/** Offers to go on where a list was read often without finding much. */
+export const SearchFurther = ({ isTired, more }) => isTired && html`
+  <p class="row centre"><span class="quiet">Many jobs were looked at.</span><${Button} icon="search" onClick=${more}>Search older jobs</${Button}></p>`;
 
 function Search({ value, onChange }) {
   const [text, setText] = useState(value);

@@ -9,7 +9,7 @@ import { Button, Empty, Problem, confirmed, toast } from "../lib/ui.js";
 import { Windowed } from "../lib/windowed.js";
 import { Actions, openJob, stop } from "./actions.js";
 import { DeadLetters } from "./dead.js";
-import { Filters, filterOf } from "./filters.js";
+import { Filters, SearchFurther, filterOf } from "./filters.js";
 import { useJobs } from "./listing.js";
 import { Thumbnail } from "./media.js";
 import { Progress, State } from "./progress.js";
@@ -18,22 +18,24 @@ const ROW_PX = 76;
 const AT_ONCE = 6;
 
 export function JobsPage({ query, caller }) {
-  const { jobs, more, total, error, busy, isComplete } = useJobs(filterOf(query));
+  const { jobs, more, total, error, busy, isComplete, isTired } = useJobs(filterOf(query));
   const [chosen, setChosen] = useState(new Set());
   const present = jobs.filter((job) => chosen.has(job.id));
   const toggle = (id, isOn) => setChosen((known) => { const next = new Set(known); next[isOn ? "add" : "delete"](id); return next; });
   const isFiltered = Object.values(filterOf(query)).some(Boolean);
   return html`
-    <div class="page-head"><h1>Jobs</h1><span class="quiet">${!isFiltered && total !== null ? count(total, "job") : isComplete ? count(jobs.length, "job") : ""}</span></div>
+    <div class="page-head"><h1>Jobs</h1><span class="quiet">${isComplete ? count(jobs.length, "job") : total === null ? "" : count(total, "job")}</span></div>
     <${Filters} page="jobs" query=${query} caller=${caller} />
     ${caller.role === "admin" && html`<${DeadLetters} />`}
     <${Bulk} jobs=${jobs} chosen=${present} onChoose=${(ids) => setChosen(new Set(ids))} />
     ${error && html`<${Problem} error=${error} onRetry=${more} />`}
-    ${jobs.length ? html`
+    ${jobs.length > 0 && html`
       <${Windowed} items=${jobs} height_px=${ROW_PX} onEnd=${more} label="Jobs"
         row=${(job) => html`<${Row} key=${job.id} id=${job.id} isChosen=${chosen.has(job.id)} onChoose=${toggle} />`} />
       ${busy && html`<p class="quiet centre">Reading more…</p>`}
-    ` : busy || (total === null && !error) ? html`<div class="card skeleton rows"></div>`
+    `}
+    <${SearchFurther} isTired=${isTired} more=${more} />
+    ${jobs.length > 0 || error || isTired ? null : busy ? html`<div class="card skeleton rows"></div>`
       : isFiltered ? html`<${Empty} icon="search" title="No job matches"><button type="button" class="link" onClick=${() => go("jobs", {}, { replace: true })}>Show all jobs</button></${Empty}>`
         : html`<${Empty} icon="jobs" title="No jobs yet"><a href="#/create">Create the first one</a></${Empty}>`}
   `;

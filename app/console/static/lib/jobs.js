@@ -81,11 +81,10 @@ export async function read(id) {
   }
 }
 
-/** Read one page of the list, and return `{jobs, next, total}`. */
-export async function readPage({ state = "", after = "", limit = 100 } = {}) {
+/** Read one page of the list, and return `{jobs, next, total}`. `filters`: parameters of the list; empty ones are left out. */
+export async function readPage({ limit = 100, ...filters } = {}) {
   const query = new URLSearchParams({ limit });
-  if (state) query.set("state", state);
-  if (after) query.set("after", after);
+  Object.entries(filters).forEach(([name, value]) => value && query.set(name, value));
   const page = await get(`/v1/jobs?${query}`);
   put(...page.jobs);
   return page;

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 KINDS = ("text2img", "img2img", "inpaint", "mix2img", "text2video", "img2video")
+STATES = ("queued", "running", "delivering", "succeeded", "failed", "cancelled", "expired")
 CLASSES = ("general", "premium")
 RETENTION = ("keep", "days", "hours")
 EVENTS = ("job.started", "job.succeeded", "job.failed", "job.cancelled", "job.expired")
@@ -40,6 +43,40 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic in the newest 
             self.fail(f"{value!r} must be a scale such as 1.5, or a size such as 1024x1536", param, ctx)
 
 
+class StateList(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """``queued,running`` as the names of states."""
+
+    name = "states"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        names = value if isinstance(value, tuple) else tuple(value.split(","))
+        if wrong := [name for name in names if name not in STATES]:
+            self.fail(f"{wrong[0]!r} must be one of {', '.join(STATES)}", param, ctx)
+        return names
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        return [CompletionItem(state) for state in STATES if state.startswith(incomplete)]
+
+
+class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """``2h`` as the time two hours ago; a date or a time, local unless it has an offset."""
+
+    name = "time"
+    _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        if isinstance(value, datetime):
+            return value
+        unit = self._UNITS.get(value[-1:])
+        try:
+            if unit and value[:-1].isdecimal():
+                return datetime.now(UTC) - timedelta(**{unit: int(value[:-1])})
+            return datetime.fromisoformat(value).astimezone()
+        except (ValueError, OverflowError):
+            rule = "must be an age such as 30m, 2h, 3d or 1w, or a time such as 2026-01-31T09:00"
+            self.fail(f"{value!r} {rule}", param, ctx)
+
+
 class Weighted(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
     """``VALUE=0.5`` as ``{field: VALUE, "weight": 0.5}``. Without a number at its end, the whole text is the value."""
 
@@ -63,6 +100,7 @@ class Weighted(click.ParamType):  # type: ignore[type-arg]  # generic in the new
 
 
 FILE_OR_LINK = FileOrLink()
+MOMENT = Moment()
 
 
 def options(*decorators: Decorator) -> Decorator:

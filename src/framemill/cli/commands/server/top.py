@@ -56,7 +56,7 @@ def taken(client: Client) -> Snapshot:
     # A job may go on between two requests: its newest state is shown, once, and nothing if it has finished.
     jobs = {job.id: job for page in pages for job in page.jobs}
     unfinished = [job for job in jobs.values() if not job.finished]
-    return Snapshot(client.base_url, client.fleet(), client.queue(), unfinished, pages[0].total)
+    return Snapshot(client.base_url, client.fleet(), client.queue(), unfinished, pages[0].total or 0)
 
 
 def _watch(client: Client, snapshot: Snapshot, interval_s: float) -> None:
