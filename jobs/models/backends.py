@@ -27,7 +27,7 @@ from jobs.settings import PROJECT_ROOT, Settings
 from jobs.slots.slot import MAX_BACKEND_NAME_CHARS, is_backend_name
 
 #: Protocols of back ends; each has a module in ``workers/remote``.
-TYPES = ("lightx2v", "automatic1111", "kandinsky")
+TYPES = ("lightx2v", "automatic1111", "kandinsky", "openai")
 
 #: Type → the environment variable with its key, unless the table names another one.
 _CREDENTIALS = {"kandinsky": "KANDINSKY_API_TOKEN"}

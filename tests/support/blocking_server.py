@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import socket
 import threading
@@ -10,6 +11,8 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from werkzeug.formparser import parse_form_data
 
 
 class Died(Exception):
@@ -145,6 +148,24 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         self._serve("POST")
 
+    def do_DELETE(self) -> None:
+        self._serve("DELETE")
+
+    def _body(self, content: bytes) -> dict[str, Any]:
+        """Return the fields of a body: JSON, or a form, whose files are bytes."""
+        if not (self.headers.get("Content-Type") or "").startswith("multipart/"):
+            return dict(json.loads(content)) if content else {}
+        environ = {
+            "wsgi.input": io.BytesIO(content), "CONTENT_TYPE": self.headers["Content-Type"],
+            "CONTENT_LENGTH": str(len(content)), "REQUEST_METHOD": "POST",
+        }  # fmt: skip
+        _, texts, files = parse_form_data(environ)
+        body: dict[str, Any] = texts.to_dict()
+        for name, file in files.items():
+            with contextlib.closing(file):
+                body[name] = file.read()
+        return body
+
     def _serve(self, method: str) -> None:
         fake = self.fake
         content = self.rfile.read(int(self.headers.get("Content-Length") or 0))
@@ -152,7 +173,7 @@ class Handler(BaseHTTPRequestHandler):
         with fake.lock:
             fake.calls.append(f"{method} {path}")
             fake.headers.append({name.lower(): value for name, value in self.headers.items()})
-        body = json.loads(content) if content else {}
+        body = self._body(content)
         try:
             status, answer, media_type = fake.answer(method, path, body | ({"query": query} if query else {}),
                                                      fake.headers[-1])  # fmt: skip

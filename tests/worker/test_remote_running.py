@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobs.models.backends import Backend
-from workers.remote import lightx2v, running
+from workers.remote import pace, running
 from workers.remote.base import BackendAway, HandBack, RemoteProgress, TaskGone
 from workers.remote.lightx2v import LightX2VExecutor
 
@@ -156,7 +156,7 @@ def test_the_end_of_a_task_is_noticed_within_a_small_share_of_its_length(
         nonlocal now_s
         now_s += seconds
 
-    monkeypatch.setattr(lightx2v, "time", SimpleNamespace(monotonic=lambda: now_s, sleep=sleep))
+    monkeypatch.setattr(pace, "time", SimpleNamespace(monotonic=lambda: now_s, sleep=sleep))
     executor, polls = LightX2VExecutor(backend(), "fm"), 0
 
     def call(method: str, path: str, **_: Any) -> tuple[int, Any]:
@@ -165,7 +165,6 @@ def test_the_end_of_a_task_is_noticed_within_a_small_share_of_its_length(
         return 200, {"status": "completed" if now_s >= length_s else "processing"}
 
     monkeypatch.setattr(executor, "_server", SimpleNamespace(call=call, close=lambda: None))
-    executor._plan_poll()
     while not (executor.wait(running.STOP_CHECK_S) and executor.poll().done):
         pass
     assert polls <= most_polls

@@ -81,7 +81,7 @@ class Automatic1111Executor:
         checkpoint = self._backend.models.get(request.model, "")
         body = a1111_body.body_of(request, inputs, checkpoint, self._task_id)
         self._num_images = request.num_images
-        self._post = self._server.post(a1111_body.path_of(request), body)
+        self._post = self._server.post(a1111_body.path_of(request), json=body)
 
     def wait(self, seconds: float) -> bool:
         assert self._post is not None

@@ -11,12 +11,14 @@ from workers.remote.automatic1111 import Automatic1111Executor
 from workers.remote.base import RemoteExecutor
 from workers.remote.kandinsky import KandinskyExecutor
 from workers.remote.lightx2v import LightX2VExecutor
+from workers.remote.openai import OpenAIExecutor
 
 #: Back end type → its executor.
 EXECUTORS: dict[str, Callable[[Backend, str], RemoteExecutor]] = {
     "automatic1111": Automatic1111Executor,
     "kandinsky": KandinskyExecutor,
     "lightx2v": LightX2VExecutor,
+    "openai": OpenAIExecutor,
 }
 
 

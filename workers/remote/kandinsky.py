@@ -49,7 +49,7 @@ class KandinskyExecutor:
         if why := self.health():
             raise BackendAway(why)
         path = "/mix2images" if request.kind is Kind.MIX2IMG else "/text2img"
-        self._post = self._server.post(path, body_of(request, inputs))
+        self._post = self._server.post(path, json=body_of(request, inputs))
 
     def wait(self, seconds: float) -> bool:
         assert self._post is not None

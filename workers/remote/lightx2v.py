@@ -7,7 +7,6 @@ has a queue, takes base64, and stops tasks by id. The response of the queue's st
 from __future__ import annotations
 
 import base64
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,11 +15,10 @@ from jobs.errors import BackendFailed
 from jobs.models.backends import Backend
 from jobs.requests.generation import GenerationRequest
 from workers.remote.base import BackendAway, BackendBusy, RemoteFile, RemoteProgress, TaskGone
-from workers.remote.responses import ENDINGS, media_type_of
+from workers.remote.pace import Pace
+from workers.remote.pictures import keep_download
 from workers.remote.server import Server, detail
 
-#: Pause between two polls: a share of the time since the job was submitted, within these limits, seconds.
-POLL_SHARE, SHORTEST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 0.02, 0.4
 #: Fields of a request that change the picture and that the server does not have.
 _UNSUPPORTED = ("variation", "hires", "prior")
 
@@ -36,7 +34,7 @@ class LightX2VExecutor:
         self._namespace = namespace
         self._task_id = ""
         self._queues = False
-        self._submitted_at = self._next_poll_at = 0.0
+        self._pace = Pace()
 
     def health(self) -> str | None:
         status, body = self._server.call("GET", "/v1/service/status")
@@ -64,24 +62,16 @@ class LightX2VExecutor:
         if status != 200 or not body.get("task_id"):
             raise BackendFailed(f"the back end refuses the job ({status}): {detail(body)}")
         self._task_id = str(body["task_id"])
-        self._submitted_at = time.monotonic()
-        self._plan_poll()
+        self._pace = Pace()
 
     def wait(self, seconds: float) -> bool:
-        time.sleep(max(0.0, min(seconds, self._next_poll_at - time.monotonic())))
-        return time.monotonic() >= self._next_poll_at
+        return self._pace.wait(seconds)
 
     def poll(self, *, preview: bool = False) -> RemoteProgress:
         try:
             return self._status()
         finally:
-            self._plan_poll()
-
-    def _plan_poll(self) -> None:
-        """Plan the next poll: the longer the job takes, the rarer, so its end is noticed after a small share of it."""
-        now = time.monotonic()
-        pause_s = POLL_SHARE * (now - self._submitted_at)
-        self._next_poll_at = now + min(LONGEST_PAUSE_S, max(SHORTEST_PAUSE_S, pause_s))
+            self._pace.plan()
 
     def _status(self) -> RemoteProgress:
         status, body = self._server.call("GET", f"/v1/tasks/{self._task_id}/status")
@@ -104,9 +94,7 @@ class LightX2VExecutor:
     def fetch(self, folder: Path) -> list[RemoteFile]:
         part = folder / "0.part"
         declared = self._server.download(f"/v1/tasks/{self._task_id}/result", part)
-        media_type = _media_type(part, declared)
-        path = part.rename(folder / f"0.{ENDINGS[media_type]}")
-        return [RemoteFile(path, media_type)]
+        return [keep_download(part, declared)]
 
     def close(self) -> None:
         self._server.close()
@@ -151,11 +139,3 @@ class LightX2VExecutor:
             fields["model"] = name_there  # another Framemill has several models
         return fields
 
-
-def _media_type(path: Path, declared: str) -> str:
-    """Return the media type by content: older servers declare every picture as image/jpeg. Raises: BackendFailed."""
-    with path.open("rb") as file:
-        media_type = media_type_of(file.read(12))
-    if not media_type:
-        raise BackendFailed(f"the back end sent {declared or 'a file'}, which is neither MP4 nor PNG, JPEG or WebP")
-    return media_type

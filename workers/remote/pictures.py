@@ -1,4 +1,4 @@
-"""Pictures of back ends: results as files, and previews."""
+"""Files of back ends: results, and previews."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from jobs.errors import BackendFailed
 from jobs.files.png_chunks import without_large_texts
 from workers.remote.base import HandBack, RemoteFile
 from workers.remote.responses import ENDINGS, media_type_of
@@ -34,6 +35,23 @@ def write_result(content: bytes, folder: Path, index: int, name: str) -> RemoteF
     path = folder / f"{index}.{ENDINGS[media_type]}"
     path.write_bytes(content)
     return RemoteFile(path, media_type)
+
+
+def keep_download(part: Path, declared: str) -> RemoteFile:
+    """Give a downloaded file the name that its content asks for: some servers declare every picture as image/jpeg.
+
+    Args:
+        part: the file, named after its number among the outputs: ``0.part``.
+        declared: the media type that the back end declared, for the error text.
+
+    Raises:
+        BackendFailed: it is no output.
+    """
+    with part.open("rb") as file:
+        media_type = media_type_of(file.read(12))
+    if not media_type:
+        raise BackendFailed(f"the back end sent {declared or 'a file'}, which is neither MP4 nor PNG, JPEG or WebP")
+    return RemoteFile(part.rename(part.with_suffix(f".{ENDINGS[media_type]}")), media_type)
 
 
 def draw_preview(picture: str) -> tuple[bytes, str]:

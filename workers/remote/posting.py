@@ -42,12 +42,12 @@ class PendingPost:
     Args:
         client: used for this call alone and closed at its end.
         path: path to call.
-        body: sent as JSON.
+        content: the body as httpx2 takes it: ``json`` or ``files``.
         name: name of the back end, for error texts.
     """
 
-    def __init__(self, client: httpx2.Client, path: str, body: Mapping[str, Any], name: str) -> None:
-        self._client, self._path, self._body, self._name = client, path, body, name
+    def __init__(self, client: httpx2.Client, path: str, content: Mapping[str, Any], name: str) -> None:
+        self._client, self._path, self._content, self._name = client, path, content, name
         self._over = threading.Event()
         self._response: PostResponse | None = None
         self._error: HandBack | None = None
@@ -89,7 +89,7 @@ class PendingPost:
     def _call(self) -> PostResponse:
         content = bytearray()
         extensions = {"trace": self._note_socket}
-        with self._client.stream("POST", self._path, json=self._body, extensions=extensions) as response:
+        with self._client.stream("POST", self._path, **self._content, extensions=extensions) as response:
             for chunk in response.iter_bytes():
                 content += chunk
                 if len(content) > MAX_RESULT_BYTES:

@@ -28,8 +28,8 @@ def json_of(content: bytes) -> Any:
 def error_text(body: Any) -> str:
     """Return the short text of an error response; '' if it has none.
 
-    Understands a bare text, ``{"detail": text or [{"loc", "msg"}]}``, and AUTOMATIC1111's
-    ``{"error": class, "detail", "errors"}``.
+    Understands a bare text, ``{"detail": text or [{"loc", "msg"}]}``, AUTOMATIC1111's
+    ``{"error": class, "detail", "errors"}``, and OpenAI's ``{"error": {"message", "param"}}``.
     """
     if isinstance(body, str):
         return body[:MAX_ERROR_CHARS]
@@ -59,6 +59,9 @@ def _text_of(value: Any) -> str:
         return value.strip()
     if isinstance(value, list):
         return "; ".join(filter(None, map(_field_error, value)))
+    if isinstance(value, dict) and isinstance(value.get("message"), str):
+        text, field = value["message"].strip(), value.get("param")
+        return f"{field}: {text}" if isinstance(field, str) and field not in text else text
     return json.dumps(value) if value else ""
 
 

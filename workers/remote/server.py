@@ -11,14 +11,19 @@ from typing import Any
 
 import httpx2
 
-from jobs.errors import BackendFailed
+from jobs.errors import BackendFailed, InvalidRequest
 from jobs.models.backends import Backend
+from jobs.outbound.download import download
 from workers.remote.base import BackendAway
 from workers.remote.posting import KEEP_ALIVE, PendingPost
 from workers.remote.responses import error_text, json_of
 
 #: Largest response that is read (files excepted), bytes.
 MAX_RESPONSE_BYTES = 8 * 1024 * 1024
+#: Redirects of a download that are followed.
+MAX_REDIRECTS = 3
+#: Limits of a file that the back end stores elsewhere: its length in bytes, and the time of its download in seconds.
+MAX_FILE_BYTES, LINK_TIMEOUT_S = 512 * 1024 * 1024, 120.0
 
 
 class Server:
@@ -61,16 +66,25 @@ class Server:
             raise BackendAway(f"answers {response.status_code} to {method} {path}: {detail(body)}")
         return response.status_code, body
 
-    def download(self, path: str, target: Path) -> str:
-        """Download a file; return its media type as the back end declares it.
+    def download(self, path: str, target: Path, *, redirects: int = MAX_REDIRECTS) -> str:
+        """Download a file; return its media type as the back end declares it ('' behind a link to another server).
+
+        Args:
+            path: its path, or a link that the back end sent.
+            target: where to write it.
+            redirects: how many redirects are followed.
 
         Raises:
-            BackendFailed: the status is not 200.
+            BackendFailed: the status is not 200, or the file lies behind a link that may not be followed.
         """
+        if not self._is_own(path):
+            return self._download_elsewhere(path, target)
         try:
             with self._client.stream("GET", path) as response, target.open("wb") as file:
                 if response.status_code >= 500:
                     raise BackendAway(f"answers {response.status_code} to GET {path}")
+                if response.next_request is not None and redirects:
+                    return self.download(str(response.next_request.url), target, redirects=redirects - 1)
                 if response.status_code != 200:
                     raise BackendFailed(f"the back end answers {response.status_code} instead of a result")
                 for chunk in response.iter_bytes():
@@ -79,12 +93,27 @@ class Server:
             raise _away(exc) from exc
         return str(response.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
 
-    def post(self, path: str, body: Mapping[str, Any]) -> PendingPost:
-        """Send a POST whose response is the result."""
+    def _is_own(self, link: str) -> bool:
+        """Return whether a link leads to the back end itself, which gets the key."""
+        base, url = self._client.base_url, httpx2.URL(link)
+        return not url.host or (url.scheme, url.host, url.port) == (base.scheme, base.host, base.port)
+
+    def _download_elsewhere(self, url: str, target: Path) -> str:
+        """Download from another server, without the key: one with a public address, or on the host of the back end."""
+        host = frozenset({self._client.base_url.host.lower()})
+        try:
+            content = download(url, max_bytes=MAX_FILE_BYTES, timeout_s=LINK_TIMEOUT_S, allow_hosts=host)
+        except InvalidRequest as exc:
+            raise BackendFailed(f"the back end sent a link to its result that {exc.problems[0].rule}") from exc
+        target.write_bytes(content)
+        return ""
+
+    def post(self, path: str, **content: Any) -> PendingPost:
+        """Send a POST whose response is the result. ``content``: the body, as ``json`` or ``files``."""
         timeout = httpx2.Timeout(self._timeout_s, read=None)
         transport = httpx2.HTTPTransport(socket_options=KEEP_ALIVE, verify=_tls())
         client = httpx2.Client(**{**self._options, "timeout": timeout, "transport": transport})
-        return PendingPost(client, path, body, self._name)
+        return PendingPost(client, path, content, self._name)
 
     def close(self) -> None:
         self._client.close()
