@@ -46,16 +46,17 @@ def remove_due(store: JobStore, objects: ObjectStore, *, again_after_s: float = 
     return names
 
 
-def find_orphans(store: JobStore, objects: ObjectStore, *, age_s: float) -> list[str]:
-    """Check the next ``PAGE`` stored objects, and mark those that Redis does not know for removal.
+def walk(store: JobStore, objects: ObjectStore, *, orphan_age_s: float) -> list[str]:
+    """Go on with the walk through the stored objects: count the next ``PAGE`` of them, and find orphans.
 
-    Orphans are left behind by processes that were killed, and by a Redis that lost its last moments. Files older than
-    the data in Redis stay: they may belong to another Redis, and an empty Redis must not empty a bucket.
+    Those that Redis does not know are marked for removal. They are left behind by processes that were killed, and by a
+    Redis that lost its last moments. Files older than the data in Redis stay: they may belong to another Redis, and an
+    empty Redis must not empty a bucket.
 
     Args:
         store: the job store.
         objects: the object store.
-        age_s: younger files are skipped, because their record may not be written yet; seconds.
+        orphan_age_s: younger files are no orphans, because their record may not be written yet; seconds. 0: none is.
 
     Returns:
         The names that the next call of :func:`remove_due` removes.
@@ -63,12 +64,17 @@ def find_orphans(store: JobStore, objects: ObjectStore, *, age_s: float) -> list
     Raises:
         Unavailable: Redis or the object store does not answer.
     """
-    began_s, cursor = store.files_began_s(), store.orphan_cursor()
-    entries = chain.from_iterable(objects.list(prefix, cursor) for prefix in OBJECT_PREFIXES)
+    present = store.file_walk()
+    entries = chain.from_iterable(objects.list(prefix, present.cursor) for prefix in OBJECT_PREFIXES)
     page = list(islice(entries, PAGE))
-    latest_s = time.time() - age_s
-    orphans = store.mark_orphans([entry.key for entry in page if began_s < entry.modified_s < latest_s])
+    orphans: list[str] = []
+    if orphan_age_s:
+        began_s, latest_s = store.files_began_s(), time.time() - orphan_age_s
+        orphans = store.mark_orphans([entry.key for entry in page if began_s < entry.modified_s < latest_s])
+        if len(page) < PAGE:
+            objects.tidy(orphan_age_s)
     if len(page) < PAGE:
-        objects.tidy(age_s)
-    store.set_orphan_cursor(page[-1].key if len(page) == PAGE else "")
+        store.end_file_walk(present.seen(page))
+    else:
+        store.set_file_walk(present.seen(page))
     return orphans

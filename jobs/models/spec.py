@@ -193,6 +193,11 @@ class ModelSpec:
         """Return the names that a request may use in ``loras``. Reads the folder on each call."""
         return loras.names(Path(self.loras)) if self.loras else []
 
+    @property
+    def loadable(self) -> bool:
+        """Whether it has weights, which a worker loads into its memory."""
+        return self.executor == "diffusers"
+
     def to_dict(self) -> dict[str, Any]:
         """Return the description for ``GET /v1/models``. Omits sources, which may be paths of the server."""
         names = [name for name in DEFAULT_LIMITS if self._shows(name)]
@@ -212,6 +217,7 @@ class ModelSpec:
             "schedulers": list(self.schedulers),
             "loras": self.lora_names(),
             "slots": list(self.slots),
+            "loadable": self.loadable,
         }
 
     def _shows(self, name: str) -> bool:

@@ -32,6 +32,7 @@ class ListedObject:
     key: str
     #: When it was stored, Unix time in seconds.
     modified_s: float
+    size_bytes: int
 
 
 class ObjectStore(Protocol):

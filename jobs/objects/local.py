@@ -118,7 +118,8 @@ class LocalStore:
                 yield from self._below(folder / name, key, after)
             elif key > after:
                 with suppress(FileNotFoundError):
-                    yield ListedObject(key, entry.stat().st_mtime)
+                    stat = entry.stat()
+                    yield ListedObject(key, stat.st_mtime, stat.st_size)
 
     def _path(self, key: str) -> Path:
         return self._root / check_key(key)

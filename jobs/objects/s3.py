@@ -186,7 +186,7 @@ class S3Store:
                 for entry in page.get("Contents", ()):
                     key = entry["Key"].removeprefix(self._prefix)
                     if key > after:  # not every server supports StartAfter
-                        yield ListedObject(key, entry["LastModified"].timestamp())
+                        yield ListedObject(key, entry["LastModified"].timestamp(), entry["Size"])
 
     def check(self) -> None:
         try:

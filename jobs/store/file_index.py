@@ -5,15 +5,55 @@ Names are those of the object store; one that ends in ``/`` stands for all objec
 
 from __future__ import annotations
 
+import json
 import secrets
 import time
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
 
+from jobs.objects.base import ListedObject
 from jobs.store import keys
 from jobs.store.scripts import Scripts
 
 #: Prefixes of the names of all stored objects.
 OBJECT_PREFIXES = (keys.INPUT_OBJECTS, keys.OUTPUT_OBJECTS)
+
+
+@dataclass(frozen=True)
+class Amount:
+    """A number of files, and their size."""
+
+    files: int = 0
+    bytes: int = 0
+
+
+@dataclass(frozen=True)
+class FileWalk:
+    """A walk through all stored objects, in the order of their names."""
+
+    #: The last object that was seen; '' at the beginning.
+    cursor: str = ""
+    inputs: Amount = Amount()
+    outputs: Amount = Amount()
+    #: Milliseconds since 1970; None while it goes on.
+    ended_at_ms: int | None = None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> FileWalk:
+        return cls(**{**values, **{name: Amount(**values[name]) for name in ("inputs", "outputs")}})
+
+    def seen(self, objects: Sequence[ListedObject]) -> FileWalk:
+        """Return the walk after these objects."""
+        if not objects:
+            return self
+        inputs = [one.size_bytes for one in objects if one.key.startswith(keys.INPUT_OBJECTS)]
+        outputs = [one.size_bytes for one in objects if one.key.startswith(keys.OUTPUT_OBJECTS)]
+        return FileWalk(
+            objects[-1].key,
+            Amount(self.inputs.files + len(inputs), self.inputs.bytes + sum(inputs)),
+            Amount(self.outputs.files + len(outputs), self.outputs.bytes + sum(outputs)),
+        )
 
 
 class FileIndex(Scripts):
@@ -47,10 +87,25 @@ class FileIndex(Scripts):
         self.call(lambda client: client.set(keys.FILES_BEGAN, f"{time.time():.3f}", nx=True))
         return float(self.call(lambda client: client.get(keys.FILES_BEGAN)) or time.time())
 
-    def orphan_cursor(self) -> str:
-        """The last object that the search for orphans has seen; '' at its beginning."""
-        return str(self.call(lambda client: client.get(keys.ORPHAN_CURSOR)) or "")
+    def file_walk(self) -> FileWalk:
+        """Return how far the walk through the stored objects is."""
+        found = self.call(lambda client: client.get(keys.FILE_WALK))
+        return FileWalk.from_dict(json.loads(found)) if found else FileWalk()
 
-    def set_orphan_cursor(self, name: str) -> None:
-        """Move the search for orphans on."""
-        self.call(lambda client: client.set(keys.ORPHAN_CURSOR, name))
+    def set_file_walk(self, walk: FileWalk) -> None:
+        """Move the walk on."""
+        self.call(lambda client: client.set(keys.FILE_WALK, json.dumps(asdict(walk))))
+
+    def end_file_walk(self, walk: FileWalk) -> None:
+        """The walk has seen all objects: keep its counts, and begin anew."""
+        counts = json.dumps(asdict(walk) | {"cursor": "", "ended_at_ms": int(time.time() * 1000)})
+
+        def write(client: Any) -> None:
+            client.pipeline().set(keys.FILE_COUNTS, counts).delete(keys.FILE_WALK).execute()
+
+        self.call(write)
+
+    def file_counts(self) -> FileWalk | None:
+        """Return the last complete walk; None before the first one has ended."""
+        found = self.call(lambda client: client.get(keys.FILE_COUNTS))
+        return FileWalk.from_dict(json.loads(found)) if found else None

@@ -51,7 +51,8 @@ key                       type     holds
 ``input_uses``            hash     object of an input image → number of records that need it
 ``deleted:<id>``          string   API key of a deleted job, whose id is not used again for a while
 ``files_began``           string   time since which files are indexed, seconds; older ones are left alone
-``orphan_cursor``         string   the last object that the search for orphans has seen
+``file_walk``             string   the walk through the stored objects: the last one seen, what was counted (JSON)
+``file_counts``           string   number and bytes of the files that the last complete walk counted (JSON)
 ``dead``                  zset     failed jobs that lost ``max_attempts`` workers
 ``preview:<id>``          hash     the newest preview of a running job (step, media type, base64), until its run ends
 ``progress:<id>``         string   what a worker over HTTP reported last about its run (JSON), until it ends
@@ -144,7 +145,8 @@ INPUTS = PREFIX + "inputs"
 INPUT_USES = PREFIX + "input_uses"
 DELETED = PREFIX + "deleted:"
 FILES_BEGAN = PREFIX + "files_began"
-ORPHAN_CURSOR = PREFIX + "orphan_cursor"
+FILE_WALK = PREFIX + "file_walk"
+FILE_COUNTS = PREFIX + "file_counts"
 DEAD = PREFIX + "dead"
 PREVIEW = PREFIX + "preview:"
 PROGRESS = PREFIX + "progress:"

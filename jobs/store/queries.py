@@ -57,7 +57,7 @@ class Fleet:
         """Return ``lost``, ``draining``, ``busy``, ``paused``, ``waiting`` or ``idle``."""
         if slot.suspect:
             return "lost"
-        if slot.draining:
+        if slot.draining or (slot.job_id and slot.name in self.paused):
             return "draining"
         if slot.job_id:
             return "busy"

@@ -141,6 +141,8 @@ class Model(TypedDict):
     loras: list[str]
     #: Slots that may run it; empty: all.
     slots: list[str]
+    #: Whether it has weights, which can be loaded, pinned and checked.
+    loadable: bool
     warm: bool
     #: Slots that keep it, and where it is in memory; None while Redis does not respond.
     pinned: list[str] | None
@@ -165,6 +167,61 @@ class ModelCommand(TypedDict):
     model: str
     command: str
     slots: list[CommandOnSlot]
+
+
+class Amount(TypedDict):
+    """A number of files, and their size."""
+
+    files: int
+    bytes: int
+
+
+class Stored(TypedDict):
+    """What the object store has."""
+
+    inputs: Amount
+    outputs: Amount
+    #: When they were counted.
+    counted_at: str | None
+
+
+class Retention(TypedDict):
+    """How long files are kept."""
+
+    #: Class of jobs that name none: ``keep``, ``days`` or ``hours``.
+    default: str
+    #: After the end of the job, for the classes ``days`` and ``hours``.
+    days: float
+    hours: float
+
+
+class Disk(TypedDict):
+    """The disk of a folder on the host of the web server."""
+
+    #: ``outputs``, ``spool`` or ``redis``.
+    name: str
+    free_bytes: int
+    total_bytes: int
+
+
+class Storage(TypedDict):
+    """Where files are stored, how many, and for how long."""
+
+    #: None: a local folder.
+    bucket: str | None
+    #: None before they were counted for the first time.
+    stored: Stored | None
+    retention: Retention
+    disks: list[Disk]
+
+
+class Drain(TypedDict):
+    """A slot that gets no new job."""
+
+    slot: str
+    drained: bool
+    #: The job that it still runs.
+    job_id: str | None
 
 
 class DeadLetter(TypedDict):

@@ -236,6 +236,12 @@ def test_async_client_streams_too(server: FakeServer) -> None:
 
 KEY = {"service": "shop", "role": "client", "class": "premium", "max_waiting": 3, "models": ["demo-image"]}
 NEW_KEY = {**KEY, "secret": "fm_secret"}
+STORAGE: dict[str, Any] = {
+    "bucket": None, "retention": {"default": "days", "days": 30.0, "hours": 6.0},
+    "stored": {"outputs": {"files": 3, "bytes": 1536 * 2**20}, "inputs": {"files": 1, "bytes": 7 * 2**20},
+               "counted_at": None},
+    "disks": [{"name": "spool", "free_bytes": 2**30, "total_bytes": 2**32}],
+}  # fmt: skip
 OPERATIONS: list[tuple[Callable[[Any], Any], dict[str, Any], tuple[str, str, Any]]] = [
     (lambda c: c.delete("a1"), {"id": "a1", "deleted": True, "changed": True}, ("DELETE", "/v1/jobs/a1", {})),
     (lambda c: c.cancel("a1"), {"id": "a1", "state": "cancelled", "cancelled": True},
@@ -250,7 +256,10 @@ OPERATIONS: list[tuple[Callable[[Any], Any], dict[str, Any], tuple[str, str, Any
     (lambda c: c.pause(), {"paused": ["*"]}, ("POST", "/v1/admin/pause", {})),
     (lambda c: c.pause("gpu0"), {"paused": ["gpu0"]}, ("POST", "/v1/admin/pause", {"slot": "gpu0"})),
     (lambda c: c.resume("gpu0"), {"paused": []}, ("POST", "/v1/admin/resume", {"slot": "gpu0"})),
+    (lambda c: c.drain("gpu0", 5), {"slot": "gpu0", "drained": True, "job_id": None},
+     ("POST", "/v1/admin/slots/gpu0/drain", {})),
     (lambda c: c.dead(), {"dead": []}, ("GET", "/v1/admin/dead", {})),
+    (lambda c: c.storage(), STORAGE, ("GET", "/v1/admin/storage", {})),
     (lambda c: c.keys(), {"keys": [KEY]}, ("GET", "/v1/admin/keys", {})),
     (lambda c: c.create_key("shop", job_class="premium", max_waiting=3, models=["demo-image"], role=None), NEW_KEY,
      ("POST", "/v1/admin/keys",
@@ -314,6 +323,8 @@ def test_tables_for_operators(server: FakeServer, capsys: pytest.CaptureFixture[
         (["pause"], {"paused": ["*"]}, r"paused: the whole queue"),
         (["resume"], {"paused": []}, r"paused: nothing"),
         (["dead"], {"dead": [lost]}, r"a1 +demo-image +the worker died"),
+        (["storage"], STORAGE,
+         r"outputs +3 files, 1\.5 GiB\ninputs +1 files, 7\.0 MiB\nkept +30 days\ndisk +spool: 1\.0 GiB of 4\.0 GiB"),
         (["front", "a1"], _status("queued", position=1), r"a1: position 1"),
         (["retry", "a1"], _status("queued"), r"^a1\n$"),
     ):  # fmt: skip

@@ -22,7 +22,7 @@ from jobs.startup import check_open_address
 from jobs.store.credentials.api_keys import KeyRing
 from tests.support.harness import wait_for
 from tests.support.live_server import served
-from tests.support.service import Service, first_key
+from tests.support.service import Service, first_key, later
 
 TINY: dict[str, Any] = {"model": "tiny-image", "prompt": "x", "steps": 1}
 SUBMIT = ("submit", "--model", "tiny-image", "--prompt", "x")
@@ -298,6 +298,24 @@ def test_the_caller_may_choose_the_id(site: Site) -> None:
 
 
 # ---- administration
+
+
+def test_slots_are_drained_and_resumed(site: Site) -> None:
+    site.service.open("gpu0")
+    site.service.open("gpu1")
+    ops = site.client("ops")
+    job_id = ops.submit(**TINY).id
+    [busy] = [slot["name"] for slot in ops.fleet()["slots"] if slot["job_id"]]
+    assert site.command("drain", key="ops").code == 2
+    assert site.command("drain", busy, "--no-wait", key="ops").out == f"{busy} is draining: it runs job {job_id}\n"
+    with later(site.service.finish, busy):
+        done = site.command("drain", "--all", key="ops")
+    assert (done.code, done.out) == (0, "gpu0 is drained\ngpu1 is drained\n")
+    assert json.loads(site.command("--json", "drain", "gpu1", key="ops").out)["slots"][0]["drained"]
+    assert "no slot 'gpu7'" in site.command("drain", "gpu7", key="ops").err
+    assert site.command("resume", "gpu0", key="ops").out == "paused: gpu1\n"
+    site.command("pause", key="ops")
+    assert site.command("resume", "--all", key="ops").out == "paused: nothing\n"
 
 
 def test_a_dead_letter_is_sent_again(start: Start) -> None:

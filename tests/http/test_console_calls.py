@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from jobs.files import retention
 from tests.support.pictures import PNG
 from tests.support.service import Service, key
 
@@ -91,6 +92,13 @@ def test_storage_is_shown_to_admins(services: Callable[..., Service]) -> None:
     service.open()
     shown = service.json("/v1/admin/storage")
     assert (shown["bucket"], shown["retention"]["default"]) == (None, "hours")
+    assert shown["stored"] is None
+    service.submit()
+    service.finish(content=b"x" * 50)
+    retention.walk(service.store, service.objects, orphan_age_s=0)
+    stored = service.json("/v1/admin/storage")["stored"]
+    assert (stored["outputs"], stored["inputs"]) == ({"files": 1, "bytes": 50}, {"files": 0, "bytes": 0})
+    assert stored["counted_at"].endswith("Z") or "+00:00" in stored["counted_at"]
     assert {"outputs", "spool"} <= {disk["name"] for disk in shown["disks"]}
     assert all(0 < disk["free_bytes"] <= disk["total_bytes"] for disk in shown["disks"])
     admin = key(service, "ops")

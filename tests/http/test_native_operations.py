@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobs.store import keys
-from tests.support.service import Service, key
+from tests.support.service import PATIENCE_S, Service, key, later
 
 
 def run(service: Service, model: str, command: str, **body: Any) -> tuple[int, dict[str, Any]]:
@@ -64,6 +64,39 @@ def test_others_jobs_are_not_named(service: Service) -> None:
     for headers, shown in ((alice, job_id), (ops, job_id), (bob, None)):
         assert service.json("/v1/fleet", headers=headers)["slots"][0]["job_id"] == shown
         assert service.json("/v1/queue", headers=headers)["active"] == [job_id] * (shown is not None)
+
+
+def test_a_drained_slot_finishes_its_job_and_takes_no_other(service: Service) -> None:
+    running = service.submit()
+    service.start()
+    waiting = service.submit()
+    drain = "/v1/admin/slots/gpu0/drain"
+    assert service.post(drain).get_json() == {"slot": "gpu0", "drained": False, "job_id": running}
+    assert service.json("/v1/fleet")["slots"][0]["state"] == "draining"
+    with later(service.finish):
+        drained = service.post(f"{drain}?wait={PATIENCE_S}")
+    assert drained.get_json() == {"slot": "gpu0", "drained": True, "job_id": None}
+    assert service.json("/v1/fleet")["slots"][0]["state"] == "paused"
+    assert service.job(waiting)["slot"] is None
+    assert service.post("/v1/admin/resume", json={"slot": "gpu0"}).get_json() == {"paused": []}
+    assert service.job(waiting)["slot"] == "gpu0"
+
+
+def test_draining_waits_for_the_worker_of_a_stopped_job(service: Service) -> None:
+    job_id = service.submit()
+    service.start()
+    service.cancel(job_id)
+    drain = "/v1/admin/slots/gpu0/drain"
+    assert service.post(f"{drain}?wait=0.2").get_json()["job_id"] == job_id
+    with later(service.release):
+        assert service.post(f"{drain}?wait={PATIENCE_S}").get_json()["drained"]
+
+
+def test_wrong_drains_are_refused(service: Service) -> None:
+    unknown = service.post("/v1/admin/slots/gpu7/drain")
+    assert (unknown.status_code, unknown.get_json()["error"]["code"]) == (404, "not_found")
+    wrong = service.post("/v1/admin/slots/gpu0/drain?wait=soon")
+    assert (wrong.status_code, service.json("/v1/queue")["paused"]) == (422, [])
 
 
 # ---- models
@@ -195,7 +228,8 @@ def test_the_first_key_is_made_on_the_host(service: Service) -> None:
     [("GET", "/v1/admin/keys"), ("POST", "/v1/admin/keys"), ("DELETE", "/v1/admin/keys/ops"), ("GET", "/v1/admin/dead"),
      ("POST", "/v1/admin/pause"), ("POST", "/v1/admin/resume"), ("POST", "/v1/models/tiny-image/load"),
      ("POST", "/v1/models/tiny-image/unpin"), ("POST", "/v1/jobs/x/front"), ("PUT", "/v1/admin/keys/ops/webhook"),
-     ("DELETE", "/v1/admin/keys/ops/webhook"), ("GET", "/metrics")],
+     ("DELETE", "/v1/admin/keys/ops/webhook"), ("GET", "/metrics"), ("GET", "/v1/admin/storage"),
+     ("POST", "/v1/admin/slots/gpu0/drain")],
 )  # fmt: skip
 def test_operation_needs_an_admins_key(service: Service, method: str, path: str) -> None:
     client = key(service, "web", admin=key(service, "ops", role="admin"))

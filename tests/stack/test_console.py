@@ -376,8 +376,18 @@ def test_the_fleet_shows_what_slots_do_and_pauses_them(page: ConsolePage, mill: 
     assert mill.queue()["paused"] == ["*"]
     page.press("Resume the queue")
     page.lacks("The queue is paused")
+    page.shows("Pictures of every kind.")
+    assert not page.run('return all(".models .commands button").length')  # drawn models have no weights to load
+    page.press("Drain")
+    page.shows("It finishes its job and takes no new one")
+    page.confirm()
+    page.shows("Draining")
+    assert mill.queue()["paused"] == ["gpu0"]
     mill.cancel(job_id)
+    page.shows("Drained")
+    page.press("Resume")
     page.shows("Idle")
+    assert mill.queue()["paused"] == []
     assert page.errors() == []
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from jobs.files import retention
 from jobs.objects.local import LocalStore
+from jobs.store.file_index import Amount
 from tests.support.files_driver import FilesDriver, Open
 from tests.support.s3_server import S3Server
 
@@ -21,7 +22,7 @@ def found(request: pytest.FixtureRequest, driver: Open, s3: S3Server, tmp_path: 
 
 
 def search(files_driver: FilesDriver, age_s: float = -60) -> list[str]:
-    return retention.find_orphans(files_driver.store, files_driver.objects, age_s=age_s)
+    return retention.walk(files_driver.store, files_driver.objects, orphan_age_s=age_s)
 
 
 def test_files_that_no_record_names_are_found(found: FilesDriver) -> None:
@@ -51,7 +52,7 @@ def test_the_search_goes_on_where_it_ended(found: FilesDriver, monkeypatch: pyte
         found.objects.put_bytes(name, b"x", "image/png")
     rounds = [search(found) for _ in range(3)]
     assert [len(part) for part in rounds] == [3, 3, 2]
-    assert found.store.orphan_cursor() == ""
+    assert found.store.file_walk().cursor == ""
     found.sweep()
     assert found.files() == found.files("inputs/") == []
 
@@ -62,3 +63,23 @@ def test_an_empty_redis_empties_no_bucket(found: FilesDriver) -> None:
     assert search(found) == []
     found.sweep()
     assert found.files() == ["outputs/old/1.1/0.png"]
+
+
+def test_files_and_bytes_are_counted_by_the_walk(found: FilesDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retention, "PAGE", 2)
+    assert found.store.file_counts() is None
+    for name, size in (("inputs/a.0a.png", 1), ("outputs/j/1.1/0.png", 10), ("outputs/j/1.1/0.poster.jpg", 100)):
+        found.objects.put_bytes(name, b"x" * size, "image/png")
+    retention.walk(found.store, found.objects, orphan_age_s=0)
+    assert found.store.file_counts() is None
+    retention.walk(found.store, found.objects, orphan_age_s=0)
+    counted = found.store.file_counts()
+    assert counted is not None
+    assert (counted.inputs, counted.outputs) == (Amount(1, 1), Amount(2, 110))
+    assert counted.ended_at_ms
+    found.objects.delete("outputs/j/1.1/0.png")
+    assert found.store.file_counts() == counted  # until the next walk has ended
+    retention.walk(found.store, found.objects, orphan_age_s=0)
+    retention.walk(found.store, found.objects, orphan_age_s=0)
+    assert (found.store.file_counts() or counted).outputs == Amount(1, 100)
+    assert found.sweep() == []

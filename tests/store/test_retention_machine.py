@@ -283,7 +283,7 @@ class RetentionMachine(RuleBasedStateMachine):
 
     @rule()
     def look_for_orphans(self) -> None:
-        retention.find_orphans(self.store, self.objects, age_s=-60)
+        retention.walk(self.store, self.objects, orphan_age_s=-60)
 
     # ---- invariants
 
@@ -317,7 +317,7 @@ class RetentionMachine(RuleBasedStateMachine):
         for _ in range(20):
             self.redis.zadd(keys.DUE, dict.fromkeys(self.redis.zrange(keys.DUE, 0, -1), 1) or {"-": 1}, xx=True)
             removed = retention.remove_due(self.store, self.objects, again_after_s=0)
-            if not removed and not retention.find_orphans(self.store, self.objects, age_s=-60):
+            if not removed and not retention.walk(self.store, self.objects, orphan_age_s=-60):
                 break
         left = [str(path) for path in self.folder.rglob("*") if path.is_file()]
         shutil.rmtree(self.folder)

@@ -21,7 +21,10 @@ PAIRS: list[tuple[Any, type[Schema]]] = [
     (responses.ModelCommand, fleet_answers.ModelCommandAnswer), (responses.DeadLetter, fleet_answers.DeadLetterAnswer),
     (responses.KeyWebhook, fleet_answers.KeyWebhookAnswer),
     (responses.ServiceWebhook, fleet_answers.ServiceWebhookAnswer), (responses.Delivery, answers.DeliveryAnswer),
-    (responses.Deliveries, answers.DeliveriesAnswer),
+    (responses.Deliveries, answers.DeliveriesAnswer), (responses.Storage, fleet_answers.StorageAnswer),
+    (responses.Stored, fleet_answers.StoredAnswer),
+    (responses.Drain, fleet_answers.DrainAnswer), (responses.Amount, fleet_answers.AmountAnswer),
+    (responses.Retention, fleet_answers.RetentionAnswer), (responses.Disk, fleet_answers.DiskAnswer),
 ]  # fmt: skip
 
 

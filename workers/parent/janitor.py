@@ -18,8 +18,8 @@ from tasks.runtime import settings, store
 
 logger = logging.getLogger(__name__)
 
-#: Interval between two searches for orphaned files, seconds.
-ORPHANS_EVERY_S = 60.0
+#: The walk through the stored files goes on for a moment each minute, seconds.
+WALK_S, WALK_EVERY_S = 1.0, 60.0
 
 
 class Janitor:
@@ -29,7 +29,7 @@ class Janitor:
         self._owner = f"janitor:{settings().node}:{os.getpid()}"
         self._stopping = threading.Event()
         self._objects: ObjectStore | None = None
-        self._next_spool_at = self._next_orphans_at = 0.0
+        self._next_spool_at = self._next_walk_at = 0.0
 
     def start(self) -> None:
         threading.Thread(target=self._run, name="janitor", daemon=True).start()
@@ -65,7 +65,15 @@ class Janitor:
         self._objects = self._objects or open_store(settings())
         for name in retention.remove_due(store(), self._objects):
             logger.info("files removed", extra={"files": name})
-        if settings().retention.orphan_age_s and time.monotonic() >= self._next_orphans_at:
-            for name in retention.find_orphans(store(), self._objects, age_s=settings().retention.orphan_age_s):
+        if time.monotonic() >= self._next_walk_at:
+            self._walk(self._objects)
+            self._next_walk_at = time.monotonic() + WALK_EVERY_S
+
+    def _walk(self, objects: ObjectStore) -> None:
+        """Count stored files and find orphans, for a moment or to the end of the walk."""
+        until = time.monotonic() + WALK_S
+        while not self._stopping.is_set():
+            for name in retention.walk(store(), objects, orphan_age_s=settings().retention.orphan_age_s):
                 logger.warning("orphaned files found", extra={"files": name})
-            self._next_orphans_at = time.monotonic() + ORPHANS_EVERY_S
+            if time.monotonic() > until or not store().file_walk().cursor:
+                return

@@ -160,14 +160,19 @@ def get_dead_letters() -> Response:
 @blueprint.route("/storage", methods=["GET"])
 @blueprint.response(200, answers.StorageAnswer, description="The bucket or the folder, the retention, and the disks.")
 def get_storage() -> Response:
-    """Show where files are stored, how long they are kept, and the space on the disks of this host."""
+    """Show where files are stored, how many, how long they are kept, and the space on the disks of this host."""
     auth.admin()
-    retention, bucket = settings().retention, settings().s3.bucket
+    retention, bucket, counted = settings().retention, settings().s3.bucket, store().file_counts()
     free, total = disks.free_bytes(settings()), disks.total_bytes(settings())
     return jsonify(
         {
             "bucket": bucket or None,
             "retention": {"default": retention.default_class, "days": retention.days, "hours": retention.hours},
+            "stored": counted and {
+                "inputs": vars(counted.inputs),
+                "outputs": vars(counted.outputs),
+                "counted_at": iso(counted.ended_at_ms),
+            },
             "disks": [{"name": name, "free_bytes": free[name], "total_bytes": total[name]} for name in sorted(free)],
         }
     )

@@ -131,6 +131,7 @@ class ModelAnswer(Answer):
     schedulers = texts()
     loras = texts()
     slots = texts("Slots that may run it; empty: all.")
+    loadable = fields.Boolean(**doc("Whether it has weights, which can be loaded, pinned and checked."))
     warm = fields.Boolean(**doc())
     pinned = texts("Slots that keep it; null while Redis does not respond.", null=True)
     memory = fields.List(fields.Nested(CopyAnswer), **doc(null=True))
@@ -218,6 +219,14 @@ class PausedAnswer(Answer):
     paused = texts("Slots; `*` is the whole queue.")
 
 
+class DrainAnswer(Answer):
+    """A slot that gets no new job."""
+
+    slot = fields.String(**doc())
+    drained = fields.Boolean(**doc("Whether it has no job any more."))
+    job_id = fields.String(**doc("The job that it still runs.", null=True))
+
+
 class DeadLetterAnswer(Answer):
     """A job whose workers died too often."""
 
@@ -248,9 +257,25 @@ class DiskAnswer(Answer):
     total_bytes = fields.Integer(**doc())
 
 
+class AmountAnswer(Answer):
+    """A number of files, and their size."""
+
+    files = fields.Integer(**doc())
+    bytes = fields.Integer(**doc())
+
+
+class StoredAnswer(Answer):
+    """What the object store has."""
+
+    inputs = fields.Nested(AmountAnswer, **doc("Input images."))
+    outputs = fields.Nested(AmountAnswer, **doc("Outputs with their thumbnails and posters."))
+    counted_at = time_of("When they were counted.")
+
+
 class StorageAnswer(Answer):
-    """Where files are stored, and for how long."""
+    """Where files are stored, how many, and for how long."""
 
     bucket = fields.String(**doc("Null: a local folder.", null=True))
+    stored = fields.Nested(StoredAnswer, **doc("Null before they were counted for the first time.", null=True))
     retention = fields.Nested(RetentionAnswer, **doc())
     disks = fields.List(fields.Nested(DiskAnswer), **doc())

@@ -205,7 +205,7 @@ def _target(name: str) -> tuple[ModelSpec, Fleet, list[Slot]]:
     spec = models().get(name)
     schema = _CHECK if request.path.endswith("/check") else _SLOT
     requested_slot = strict(schema, body_of(request))["slot"]
-    if spec.executor != "diffusers":
+    if not spec.loadable:
         raise Conflict(f"model {name} has no weights to load")
     fleet = fleet_now()
     slots = [slot for slot in fleet.slots if name in slot.models and not slot.suspect]

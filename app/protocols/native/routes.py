@@ -6,10 +6,10 @@ Each module beside this one has the routes of one topic over :mod:`app.submit`, 
 from __future__ import annotations
 
 from app.openapi.document import Api
-from app.protocols.native import admin, estimate, fleet, inputs, jobs, models, outputs, previews, webhooks
+from app.protocols.native import admin, draining, estimate, fleet, inputs, jobs, models, outputs, previews, webhooks
 
 
 def register(api: Api) -> None:
     """Add the routes."""
-    for module in (jobs, estimate, inputs, outputs, previews, models, fleet, admin, webhooks):
+    for module in (jobs, estimate, inputs, outputs, previews, models, fleet, admin, draining, webhooks):
         api.register_blueprint(module.blueprint)

@@ -66,7 +66,9 @@ SECTIONS = {
         "front": Row("server.administration", "front", "Move a waiting job to the front of the queue (admin)."),
         "pause": Row("server.administration", "pause", "Start no more jobs; running ones continue (admin)."),
         "resume": Row("server.administration", "resume", "End a pause (admin)."),
+        "drain": Row("server.administration", "drain", "Pause slots and wait until they run no job (admin)."),
         "dead": Row("server.administration", "dead", "List jobs that failed because their workers died (admin)."),
+        "storage": Row("server.administration", "storage", "Show stored files and the space on the disks (admin)."),
         "keys": Row("server.keys", "keys", "Create, list and revoke API keys (admin)."),
     },
     "This machine": {

@@ -10,7 +10,17 @@ import httpx2
 from framemill.errors import ApiError
 from framemill.keys import Key, KeyFields
 from framemill.records import Cancellation, Deletion, Job, Preview
-from framemill.responses import DeadLetter, Deliveries, Fleet, Model, ModelCommand, Queue, ServiceWebhook
+from framemill.responses import (
+    DeadLetter,
+    Deliveries,
+    Drain,
+    Fleet,
+    Model,
+    ModelCommand,
+    Queue,
+    ServiceWebhook,
+    Storage,
+)
 from framemill.transport import routes, wire
 from framemill.transport.connection import AsyncConnection, Connection
 
@@ -69,9 +79,20 @@ class Operations(Connection):
         """End :meth:`pause` of the same ``slot``; return everything that is still paused (admin)."""
         return self._json(routes.pause(slot, resume=True), _paused)
 
+    def drain(self, slot: str, wait_s: float = 0) -> Drain:
+        """Pause a slot, and say which job it still runs: after ``wait_s`` seconds, or as soon as there is none (admin).
+
+        :meth:`resume` ends it.
+        """
+        return self._json(routes.drain(slot, wait_s), _as(Drain))
+
     def dead(self) -> Sequence[DeadLetter]:
         """Return the jobs that failed because their workers died, newest first (admin). See :meth:`retry`."""
         return self._json(routes.DEAD, lambda body: body["dead"])
+
+    def storage(self) -> Storage:
+        """Return where files are stored, how many, how long they are kept, and the space on the disks (admin)."""
+        return self._json(routes.STORAGE, _as(Storage))
 
     def keys(self) -> Sequence[Key]:
         """Return the API keys, without their secrets (admin)."""
@@ -198,9 +219,20 @@ class AsyncOperations(AsyncConnection):
         """End :meth:`pause` of the same ``slot``; return everything that is still paused (admin)."""
         return await self._json(routes.pause(slot, resume=True), _paused)
 
+    async def drain(self, slot: str, wait_s: float = 0) -> Drain:
+        """Pause a slot, and say which job it still runs: after ``wait_s`` seconds, or as soon as there is none (admin).
+
+        :meth:`resume` ends it.
+        """
+        return await self._json(routes.drain(slot, wait_s), _as(Drain))
+
     async def dead(self) -> Sequence[DeadLetter]:
         """Return the jobs that failed because their workers died, newest first (admin)."""
         return await self._json(routes.DEAD, lambda body: body["dead"])
+
+    async def storage(self) -> Storage:
+        """Return where files are stored, how many, how long they are kept, and the space on the disks (admin)."""
+        return await self._json(routes.STORAGE, _as(Storage))
 
     async def keys(self) -> Sequence[Key]:
         """Return the API keys, without their secrets (admin)."""

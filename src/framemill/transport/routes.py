@@ -167,6 +167,15 @@ def pause(slot: str | None, *, resume: bool) -> Call:
     return Call(method="POST", path=path, json={"slot": slot} if slot is not None else {}, repeatable=True)
 
 
+def drain(slot: str, wait_s: float) -> Call:
+    """Raises: ValueError: invalid name."""
+    if slot in ("", ".", ".."):
+        raise ValueError(f"{slot!r} is not the name of a slot")
+    path = f"/v1/admin/slots/{quote(slot, safe='')}/drain"
+    params = {"wait": round(wait_s, 3)} if wait_s else {}
+    return Call(method="POST", path=path, params=params, json={}, wait_s=wait_s, repeatable=True)
+
+
 def model_command(name: str, command: str, slot: str | None, kind: str | None = None) -> Call:
     """Run ``load``, ``unload``, ``pin``, ``unpin`` or ``check`` on a model. Raises: ValueError: invalid name."""
     if name in ("", ".", ".."):
@@ -214,4 +223,5 @@ MODELS = Call(method="GET", path="/v1/models")
 FLEET = Call(method="GET", path="/v1/fleet")
 QUEUE = Call(method="GET", path="/v1/queue")
 DEAD = Call(method="GET", path="/v1/admin/dead")
+STORAGE = Call(method="GET", path="/v1/admin/storage")
 KEYS = Call(method="GET", path="/v1/admin/keys")

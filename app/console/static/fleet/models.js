@@ -25,12 +25,12 @@ export function Models() {
             <td>${model.kinds.map((kind) => KINDS[kind]).join(", ")}</td>
             <td>${(model.memory ?? []).map((copy) => `${copy.slot}${copy.bytes ? ` (${bytes(copy.bytes)})` : ""}${copy.place === "device" ? "" : ` ${copy.place}`}`).join(", ") || html`<span class="quiet">–</span>`}
               ${model.pinned?.length > 0 && html`<span class="quiet"> · pinned on ${model.pinned.join(", ")}</span>`}</td>
-            ${isAdmin() && html`<td class="commands">
+            ${isAdmin() && html`<td class="commands">${model.loadable && html`
               <${Button} kind="quiet small" onClick=${() => act(model, "load")}>Load</${Button}>
               ${model.pinned?.length ? html`<${Button} kind="quiet small" onClick=${() => act(model, "unpin")}>Unpin</${Button}>` : html`<${Button} kind="quiet small" onClick=${() => act(model, "pin")}>Pin</${Button}>`}
               ${(model.memory ?? []).length > 0 && html`<${Button} kind="quiet small" onClick=${() => act(model, "unload")}>Unload</${Button}>`}
               <${Button} kind="quiet small" onClick=${() => act(model, "check")}>Check</${Button}>
-            </td>`}
+            `}</td>`}
           </tr>`)}
         </tbody>
       </table></div>

@@ -4,13 +4,15 @@ import { bytes, title } from "../lib/format.js";
 import { html, useEffect } from "../lib/html.js";
 import { read, useJob } from "../lib/jobs.js";
 import { Icon } from "../lib/icons.js";
-import { Button, toast } from "../lib/ui.js";
+import { useStore } from "../lib/store.js";
+import { models } from "../create/draft.js";
+import { Button, confirmed, toast } from "../lib/ui.js";
 import { openJob } from "../jobs/actions.js";
 import { Progress } from "../jobs/progress.js";
 import { historyOf, look } from "./history.js";
 import { Spark } from "./spark.js";
 
-const STATES = { idle: "Idle", busy: "Computing", paused: "Paused", waiting: "Waiting", draining: "Draining", lost: "Lost" };
+const STATES = { idle: "Idle", busy: "Computing", paused: "Drained", waiting: "Waiting", draining: "Draining", lost: "Lost" };
 const PLACES = { device: "", parked: "in RAM", offloaded: "offloaded" };
 
 /** Send a model command, and say what it does. */
@@ -25,6 +27,14 @@ export async function pause(slot, isPaused) {
   await look();
 }
 
+/** Let a slot finish its job and take no other. */
+async function drain(slot) {
+  const text = slot.job_id || slot.state === "busy" ? "It finishes its job and takes no new one" : "It takes no new job";
+  if (!(await confirmed(`Drain ${slot.name}?`, `${text} until somebody resumes it.`, "Drain"))) return;
+  await post(`/v1/admin/slots/${encodeURIComponent(slot.name)}/drain`);
+  await look();
+}
+
 export function Slot({ slot, isPaused }) {
   const history = historyOf(slot.name);
   const facts = slot.device_facts;
@@ -34,7 +44,7 @@ export function Slot({ slot, isPaused }) {
         <div><h3>${slot.name}</h3><p class="hint">${[slot.device_name || facts.name || slot.device, slot.node].filter(Boolean).join(" · ")}</p></div>
         <span class=${`state ${{ busy: "running", lost: "failed", paused: "expired", draining: "expired", waiting: "expired" }[slot.state] ?? ""}`}>${STATES[slot.state] ?? slot.state}</span>
       </header>
-      ${slot.job_id ? html`<${SlotJob} id=${slot.job_id} />` : html`<p class="quiet slot-job">${slot.waiting_for ? `Waits for ${slot.waiting_for}` : slot.state === "busy" ? "Computes a job of another key" : "No job"}</p>`}
+      ${slot.job_id ? html`<${SlotJob} id=${slot.job_id} />` : html`<p class="quiet slot-job">${slot.waiting_for ? `Waits for ${slot.waiting_for}` : ["busy", "draining"].includes(slot.state) ? "Computes a job of another key" : "No job"}</p>`}
       <div class="sparks">
         <${Spark} name="Memory" values=${history.map((one) => one.memory)} text=${facts.memory_used_bytes !== undefined ? `${bytes(facts.memory_used_bytes)} of ${bytes(facts.memory_total_bytes)}` : ""} />
         <${Spark} name="Load" values=${history.map((one) => one.busy)} text=${`${facts.utilization_percent} %`} />
@@ -43,7 +53,8 @@ export function Slot({ slot, isPaused }) {
       <${Held} slot=${slot} />
       <footer class="row between">
         <span class="hint">${[slot.loads ? `${slot.loads} loads` : "", slot.out_of_memory ? `${slot.out_of_memory} × out of memory` : ""].filter(Boolean).join(" · ")}</span>
-        ${isAdmin() && html`<${Button} kind="quiet small" icon=${isPaused ? "play" : "pause"} onClick=${() => pause(slot.name, isPaused)}>${isPaused ? "Resume" : "Pause"}</${Button}>`}
+        ${isAdmin() && (isPaused ? html`<${Button} kind="quiet small" icon="play" onClick=${() => pause(slot.name, true)}>Resume</${Button}>`
+          : html`<${Button} kind="quiet small" icon="pause" onClick=${() => drain(slot)}>Drain</${Button}>`)}
       </footer>
     </article>
   `;
@@ -57,12 +68,14 @@ function SlotJob({ id }) {
 }
 
 function Held({ slot }) {
+  const known = useStore(models);
+  const isLoadable = (name) => known?.find((model) => model.name === name)?.loadable;
   if (!slot.held.length) return html`<p class="hint">No model in memory</p>`;
   return html`
     <ul class="held">${slot.held.map((held) => html`
       <li class="row between" key=${held.model}>
         <span class="row">${held.pinned && html`<${Icon} name="pin" />`}<span>${held.model}</span><small class="quiet">${[held.bytes ? bytes(held.bytes) : "", PLACES[held.place]].filter(Boolean).join(" ")}</small></span>
-        ${isAdmin() && html`<span class="row">
+        ${isAdmin() && isLoadable(held.model) && html`<span class="row">
           <${Button} kind="quiet small" icon=${held.pinned ? "unpin" : "pin"} label=${held.pinned ? `Unpin ${held.model}` : `Pin ${held.model}`} onClick=${() => command(held.model, held.pinned ? "unpin" : "pin", slot.name)} />
           ${!held.pinned && html`<${Button} kind="quiet small" icon="close" label=${`Unload ${held.model}`} onClick=${() => command(held.model, "unload", slot.name)} />`}
         </span>`}

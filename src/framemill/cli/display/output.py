@@ -61,6 +61,12 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
+def size(size_bytes: int) -> str:
+    """Format a number of bytes: ``312 MiB``, ``6.9 GiB``."""
+    mib = size_bytes / 2**20
+    return f"{mib / 1024:.1f} GiB" if mib >= 1000 else f"{mib:.0f} MiB" if mib >= 10 else f"{mib:.1f} MiB"
+
+
 def ago(time: datetime | None, now: datetime | None = None) -> str:
     """Format how long ago a time was: ``just now``, ``40 s ago``, ``2 min ago``, ``3 h ago``, ``5 days ago``."""
     if time is None:

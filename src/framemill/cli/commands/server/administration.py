@@ -1,15 +1,20 @@
-"""Commands of operators for the queue: front, pause, resume, dead."""
+"""Commands of operators: front, pause, resume, drain, dead, storage."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 import click
 
 from framemill.cli.commands.server.service import paused_text
 from framemill.cli.context.arguments import job_id as job_id_argument
 from framemill.cli.context.session import Session, pass_session
+from framemill.cli.display.output import ago, size
 from framemill.cli.display.tables import Column, table
+
+#: How long the server may delay its response while a slot is drained, seconds.
+_DRAIN_WAIT_S = 30.0
 
 slot_name = click.argument("slot", metavar="[SLOT]", required=False)
 
@@ -34,10 +39,46 @@ def pause(session: Session, slot: str | None) -> None:
 
 @click.command()
 @slot_name
+@click.option("--all", "everything", is_flag=True, help="End every pause: of the queue and of all slots.")
 @pass_session
-def resume(session: Session, slot: str | None) -> None:
+def resume(session: Session, slot: str | None, everything: bool) -> None:
     """End the pause of SLOT, or of the whole queue. Needs an admin key."""
-    _print(session, session.client.resume(slot))
+    if slot and everything:
+        raise click.UsageError("give a slot, or --all")
+    paused = session.client.resume(slot)
+    for name in paused if everything else ():
+        paused = session.client.resume(name)
+    _print(session, paused)
+
+
+@click.command()
+@click.argument("slots", metavar="[SLOT...]", nargs=-1)
+@click.option("--all", "everything", is_flag=True, help="Drain all slots that there are now.")
+@click.option("--no-wait", is_flag=True, help="Do not wait for the running jobs.")
+@pass_session
+def drain(session: Session, slots: Sequence[str], everything: bool, no_wait: bool) -> None:
+    """Start no more jobs on SLOT, and wait until it runs none. 'framemill resume' ends this. Needs an admin key.
+
+    Ctrl-C ends the command; the slots stay paused.
+    """
+    client = session.client
+    if bool(slots) == everything:
+        raise click.UsageError("give the names of slots, or --all")
+    names = [slot["name"] for slot in client.fleet()["slots"]] if everything else slots
+    drains = [client.drain(name) for name in names]  # all of them, before any is waited for
+    for number, state in enumerate(drains):
+        if state["job_id"] and not no_wait:
+            session.note(f"{state['slot']} finishes job {state['job_id']}")
+        while not (state["drained"] or no_wait):
+            state = client.drain(state["slot"], _DRAIN_WAIT_S)
+        drains[number] = state
+        text = "is drained" if state["drained"] else f"is draining: it runs job {state['job_id']}"
+        if not session.as_json:
+            session.print(state, f"{state['slot']} {text}")
+    if session.as_json:
+        session.print({"slots": drains}, "")
+    elif not drains:
+        session.note("there are no slots")
 
 
 @click.command()
@@ -49,6 +90,28 @@ def dead(session: Session) -> None:
     columns = ("id", "model", Column("error", flexible="wrap"))
     session.print({"dead": list(jobs)}, table(columns, rows) if rows else "")
     session.note("'framemill retry ID' submits one again" if rows else "there are none")
+
+
+@click.command()
+@pass_session
+def storage(session: Session) -> None:
+    """Show how many files are stored, how long they are kept, and the space on the disks. Needs an admin key."""
+    state = session.client.storage()
+    stored, kept = state.get("stored"), state["retention"]
+    lines = [f"{'store':13}{f'bucket {bucket}' if (bucket := state['bucket']) else 'a folder'}"]
+    for name, amount in (("outputs", stored["outputs"]), ("inputs", stored["inputs"])) if stored else ():
+        lines.append(f"{name:13}{amount['files']} files, {size(amount['bytes'])}")
+    lasts = {"hours": f"{kept['hours']:g} h", "days": f"{kept['days']:g} days", "keep": "until their job is deleted"}
+    lines.append(f"{'kept':13}{lasts[kept['default']]}")
+    lines += [
+        f"{'disk':13}{disk['name']}: {size(disk['free_bytes'])} of {size(disk['total_bytes'])} free"
+        for disk in state["disks"]
+    ]
+    session.print(state, "\n".join(lines))
+    if stored:
+        session.note(f"counted {ago(datetime.fromisoformat(stored['counted_at']))}" if stored["counted_at"] else "")
+    else:
+        session.note("files are not counted yet: delivery workers count them")
 
 
 def _print(session: Session, paused: Sequence[str]) -> None:

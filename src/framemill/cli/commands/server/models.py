@@ -10,6 +10,7 @@ import click
 from framemill.cli.commands.jobs.watch import wait
 from framemill.cli.context.arguments import complete_model
 from framemill.cli.context.session import Session, pass_session
+from framemill.cli.display.output import size
 from framemill.cli.display.tables import Column, table
 from framemill.client import Client
 from framemill.errors import ApiError, ChecksFailed, JobFailed
@@ -139,12 +140,6 @@ class Check:
     def _failed(self, slot: str, text: str) -> tuple[str, ...]:
         self.problem = f"{self._model} {self._kind}: {text}"
         return self._model, self._kind, slot, "failed", "", "", ""
-
-
-def size(size_bytes: int) -> str:
-    """Format a number of bytes: ``312 MiB``, ``6.9 GiB``."""
-    mib = size_bytes / 2**20
-    return f"{mib / 1024:.1f} GiB" if mib >= 1000 else f"{mib:.0f} MiB" if mib >= 10 else f"{mib:.1f} MiB"
 
 
 def _memory(model: Mapping[str, Any]) -> str:
