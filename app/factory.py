@@ -18,6 +18,7 @@ from app.probes import front_page, health, metrics
 from app.protocols.a1111 import routes as a1111
 from app.protocols.aime import setup as aime
 from app.protocols.devoid import routes as devoid
+from app.protocols.huggingface import routes as huggingface
 from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.native import routes as native
 from app.server import overload
@@ -75,6 +76,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     lightx2v.register(api)
     devoid.register(app, api)
     a1111.register(app, api)
+    huggingface.register(api)
     api.register_blueprint(session.blueprint)
     app.register_blueprint(console_pages.blueprint)
     api.register_blueprint(front_page.blueprint)

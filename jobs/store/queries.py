@@ -191,6 +191,16 @@ def holds(store: JobStore, slot: str, job_id: str, attempt: int) -> bool:
     return list(facts) == [job_id, str(attempt)]
 
 
+def can_run(store: JobStore, model: str) -> bool:
+    """Return whether a slot runs jobs of a model now, busy or not: it is alive, not paused and not blocked."""
+
+    def read(client: Any) -> bool:
+        offers = client.smembers(keys.MODEL_OFFERS + model)
+        return any(_pipelined(client, [("zcount", keys.OFFER_SLOTS + offer, 0, 0) for offer in offers]))
+
+    return bool(store.call(read))
+
+
 def waiting_for(store: JobStore, model: str) -> int:
     """Return the number of waiting jobs of a model."""
     return int(store.call(lambda c: c.hget(keys.WAITING, f"model:{model}")) or 0)
