@@ -196,7 +196,7 @@ def can_run(store: JobStore, model: str) -> bool:
 
     def read(client: Any) -> bool:
         offers = client.smembers(keys.MODEL_OFFERS + model)
-        return any(_pipelined(client, [("zcount", keys.OFFER_SLOTS + offer, 0, 0) for offer in offers]))
+        return any(pipelined(client, [("zcount", keys.OFFER_SLOTS + offer, 0, 0) for offer in offers]))
 
     return bool(store.call(read))
 

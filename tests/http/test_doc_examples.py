@@ -98,8 +98,10 @@ class Reader:
         command = example.command.replace(SERVER, self.app.url("")).replace("fm_…", self.key)
         command = command.replace("//shop.example.org", "//localhost")  # a name that has an address
         interpreter = [sys.executable] if example.is_python else ["bash", "-euo", "pipefail"]
+        # huggingface_hub is to call this server, and no hub.
+        environment = {**os.environ, "PYTHONPATH": str(PROJECT_ROOT / "src"), "HF_HUB_OFFLINE": "0"}
         done = subprocess.run(
-            [*interpreter, "-c", command], cwd=self.folder, env={**os.environ, "PYTHONPATH": str(PROJECT_ROOT / "src")},
+            [*interpreter, "-c", command], cwd=self.folder, env=environment,
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{example}\n{done.stdout}{done.stderr}"

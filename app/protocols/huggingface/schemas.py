@@ -13,6 +13,10 @@ def _doc(text: str, **more: Any) -> dict[str, Any]:
     return {"metadata": {"description": text, **more}, "allow_none": True}
 
 
+#: The types of :class:`Texts` in JSON, besides null.
+_TEXTS: dict[str, Any] = {"type": ["string", "array"], "items": {"type": "string"}}
+
+
 class Texts(Text):
     """A text, or a list of texts, which are joined: videos take several negative prompts."""
 
@@ -39,7 +43,7 @@ class HuggingFaceParametersSchema(TextSchema):
         unknown = INCLUDE
 
     prompt = Text(**_doc("What to show, if `inputs` is an image."))
-    negative_prompt = Texts(**_doc("What not to show; a list of texts is joined.", type=["string", "array", "null"]))
+    negative_prompt = Texts(**_doc("What not to show; a list of texts is joined.", **_TEXTS))
     num_inference_steps = Whole(**_doc("Denoising steps."))
     guidance_scale = Number(**_doc("How closely the output follows the prompt."))
     width = Whole(**_doc("Pixels."))
