@@ -2,8 +2,9 @@
 
 ``python -m bench.day [--jobs 20000] [--slots 100] [--users 1000] [--models 25] [--groups 5] [--plot day.svg]``, or
 ``--full`` for 1,000 slots, 10,000 users, 100 models in 20 groups and 1,000,000 jobs. The scripts, Redis and the methods
-of the store are real; the time that the scripts see, the workers and the users are simulated. Heartbeats are a minute
-apart and leases last four, because the 500 heartbeats of a second would take most of the computing time.
+of the store are real; the time that the scripts see, the workers and the users are simulated. Heartbeats are two
+minutes apart and leases last eight, because the 500 heartbeats of a second would take most of the computing time.
+Progress is printed to stderr.
 """
 
 from __future__ import annotations

@@ -21,6 +21,8 @@ _PLACEHOLDERS: dict[str, Any] = {
 }  # fmt: skip
 
 Handler = Callable[[Any], None]
+#: So many calls are sent before the flush, so that Redis runs them while further ones are prepared.
+SENT_TOGETHER = 8
 
 
 class ClockedStore(JobStore):
@@ -34,7 +36,8 @@ class ClockedStore(JobStore):
     def __init__(self, settings: Settings, weights: Mapping[str, int]) -> None:
         super().__init__(settings)
         self.now_s = 0.0
-        self._pending: list[tuple[list[Any], Handler]] = []
+        self._pending: list[list[Any]] = []
+        self._handlers: list[Handler] = []
         self._handler: Handler | None = None
         classes = ", ".join(f"{name} = {weight}" for name, weight in weights.items())
         values = {**tables(settings, ""), "CLASS_WEIGHTS": f"{{{classes}}}"}
@@ -46,6 +49,7 @@ class ClockedStore(JobStore):
             "scripts read the time in another way"
         )
         self._read_to = "-"
+        self._connection: Any = self.client.connection_pool.get_connection()
 
     def script(self, name: str, **arguments: Any) -> Any:
         script, sha = self._clocked[name]
@@ -53,9 +57,12 @@ class ClockedStore(JobStore):
         microseconds = int((self.now_s - seconds) * 1e6)
         command = ["EVALSHA", sha, 2, seconds, microseconds, *script.positional(arguments)]
         if self._handler is None:
-            assert not self._pending, "calls are made in the order of their times"
+            assert not self._handlers, "calls are made in the order of their times"
             return self.client.execute_command(*command)
-        self._pending.append((command, self._handler))
+        self._pending.append(command)
+        self._handlers.append(self._handler)
+        if len(self._pending) == SENT_TOGETHER:
+            self._send()
         return _PLACEHOLDERS[name]
 
     def later(self, now_s: float, handler: Handler, call: Callable[[], object]) -> None:
@@ -64,16 +71,19 @@ class ClockedStore(JobStore):
         call()
         self._handler = None
 
+    def _send(self) -> None:
+        self._connection.send_packed_command(self._connection.pack_commands(self._pending))
+        self._pending.clear()
+
     def flush(self) -> list[str]:
         """Send what is pending; return the events of all calls since the last flush, as JSON."""
-        pending, self._pending = self._pending, []
-        with self.client.pipeline(transaction=False) as pipe:
-            for command, _ in pending:
-                pipe.execute_command(*command)
-            pipe.xrange(keys.EVENTS, self._read_to)
-            *replies, events = pipe.execute()
-        for (_, handler), reply in zip(pending, replies, strict=True):
+        self._pending.append(["XRANGE", keys.EVENTS, self._read_to, "+"])
+        self._send()
+        handlers, self._handlers = self._handlers, []
+        replies = [self._connection.read_response() for _ in handlers]
+        events: Any = self._connection.read_response()
+        for handler, reply in zip(handlers, replies, strict=True):
             handler(reply)
         if events:
             self._read_to = f"({events[-1][0]}"
-        return [fields["event"] for _, fields in events]
+        return [fields[1] for _, fields in events]

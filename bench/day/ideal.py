@@ -1,22 +1,24 @@
-"""The ideal that fair shares are compared with: GPU time flows to all waiting users at once.
+"""The ideal that fair shares are compared with: GPU time flows to all who wait at once.
 
 In each step of time, the GPU time that each group of slots spent is divided among the classes by their weights, and
-within a class among the users equally, as far as they have jobs for the group (max-min fairness).
+what a class got in each group is divided among its users equally, as far as they have jobs for the group. Shares count
+over all groups (max-min fairness). The two levels are compared apart from each other: many divisions of the groups
+among the classes give each class the same time in all, so there is no single ideal of how much a class should have got
+of one group.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
-from typing import Any, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T", bound=Hashable)
 #: Seconds by who and by group.
 Table = dict[T, dict[int, float]]
-#: Ideal and real seconds.
-Pairs = dict[Any, list[float]]
 
-#: Passes over the groups; each brings the shares closer to max-min fairness over all groups.
+#: Passes over the groups; each brings the shares closer to max-min fairness over all groups. More than these change
+#: nothing that can be seen in the results.
 PASSES = 4
 #: Both sides are compared after this many steps, and begin at zero again.
 WINDOW = 60
@@ -63,6 +65,53 @@ def divide(demands: Table[T], weights: Mapping[T, float], capacity: Mapping[int,
     return shares
 
 
+class Level(Generic[T]):
+    """Those who share the GPU time of the groups: what they wait for, what they got, and what they get in the ideal."""
+
+    def __init__(self, weights: Mapping[T, float] | None = None) -> None:
+        self._weights = weights
+        #: Seconds of work that they would still wait for.
+        self._backlog: Table[T] = defaultdict(lambda: defaultdict(float))
+        self._served: Table[T] = defaultdict(lambda: defaultdict(float))
+        self._capacity: dict[int, float] = defaultdict(float)
+        #: GPU seconds in contended steps since the last comparison: ideal, real.
+        self.window: dict[T, list[float]] = defaultdict(lambda: [0.0, 0.0])
+
+    def submitted(self, who: T, group: int, seconds: float) -> None:
+        self._backlog[who][group] += seconds
+
+    def served(self, who: T, group: int, seconds: float) -> None:
+        self._served[who][group] += seconds
+        self._capacity[group] += seconds
+
+    def contended(self, enough_s: float) -> set[int]:
+        """Return the groups that got work and for which more than these seconds of it wait."""
+        waiting: dict[int, float] = defaultdict(float)
+        for of in self._backlog.values():
+            for group, seconds in of.items():
+                waiting[group] += max(0.0, seconds)
+        return {group for group in self._capacity if waiting[group] > enough_s}
+
+    def step(self, contended: set[int]) -> None:
+        """Divide what was served since the last step."""
+        wanted = {who: {group: max(0.0, s) for group, s in of.items()} for who, of in self._backlog.items()}
+        left = dict(self._capacity)
+        for who, of in divide(wanted, self._weights or dict.fromkeys(wanted, 1.0), self._capacity).items():
+            for group, share in of.items():
+                self._backlog[who][group] -= share
+                left[group] = left.get(group, 0.0) - share
+                if group in contended:
+                    self.window[who][0] += share
+        for who, of in self._served.items():
+            for group in contended & of.keys():
+                self.window[who][1] += of[group]
+        self._served.clear()
+        # What could not be divided, because more was served than was waiting in whole, is divided with the next step.
+        self._capacity = defaultdict(float, {group: seconds for group, seconds in left.items() if abs(seconds) > 1e-6})
+        for who in [who for who, of in self._backlog.items() if all(abs(seconds) < 1e-6 for seconds in of.values())]:
+            del self._backlog[who]
+
+
 class Ideal:
     """Follows what users submit and are served, and compares what both sides got while slots were contended.
 
@@ -72,94 +121,62 @@ class Ideal:
         room_s: GPU seconds that the slots of a group have in a step.
     """
 
-    def __init__(self, weights: Mapping[str, int], job_s: float, room_s: float) -> None:
+    def __init__(self, weights: Mapping[str, float], job_s: float, room_s: float) -> None:
         self._job_s, self._room_s = job_s, room_s
-        self._weights = {name: float(weight) for name, weight in weights.items()}
-        #: Seconds of work that users would still wait for: class → user → group.
-        self._backlog: dict[str, Table[str]] = {name: defaultdict(lambda: defaultdict(float)) for name in weights}
-        self._served: dict[str, Table[str]] = {name: defaultdict(lambda: defaultdict(float)) for name in weights}
-        self._capacity: dict[int, float] = defaultdict(float)
+        self._by_class: Level[str] = Level(weights)
+        self._users: dict[str, Level[str]] = {name: Level() for name in weights}
         self._steps = 0
-        #: GPU seconds of this window in contended steps: (class, user) → ideal, real.
-        self._window: Pairs = defaultdict(lambda: [0.0, 0.0])
-        #: GPU seconds of all windows: by class; that went to others; … by more than a job; … to other classes.
-        self.classes: Pairs = defaultdict(lambda: [0.0, 0.0])
-        self._contended_s = self._strayed_s = self._strayed_jobs_s = self._strayed_classes_s = 0.0
+        #: GPU seconds of all windows by class: ideal, real.
+        self._classes: dict[str, list[float]] = {name: [0.0, 0.0] for name in weights}
+        #: GPU seconds in all; that went to other classes; to other users; … by more than a job.
+        self._contended_s = self._classes_s = self._users_s = self._users_jobs_s = 0.0
 
     def submitted(self, job_class: str, user: str, group: int, seconds: float) -> None:
         """Note work that begins to wait; negative: that does not wait any more."""
-        self._backlog[job_class][user][group] += seconds
+        self._by_class.submitted(job_class, group, seconds)
+        self._users[job_class].submitted(user, group, seconds)
 
     def served(self, job_class: str, user: str, group: int, seconds: float) -> None:
         """Note GPU time that a user got; negative: that was lost with a worker."""
-        self._served[job_class][user][group] += seconds
-        self._capacity[group] += seconds
+        self._by_class.served(job_class, group, seconds)
+        self._users[job_class].served(user, group, seconds)
 
     def step(self) -> None:
         """End a step of time."""
-        demands = {job_class: _summed(users) for job_class, users in self._backlog.items()}
-        by_class = divide(demands, self._weights, self._capacity)
-        left = dict(self._capacity)
-        enough_s = CONTENDED * self._room_s
-        contended = {g for g in self._capacity if sum(of.get(g, 0.0) for of in demands.values()) > enough_s}
-        for job_class, users in self._backlog.items():
-            wanted = {user: {group: max(0.0, seconds) for group, seconds in of.items()} for user, of in users.items()}
-            shares = divide(wanted, dict.fromkeys(users, 1.0), by_class[job_class])
-            for user, of in shares.items():
-                for group, share in of.items():
-                    users[user][group] -= share
-                    left[group] = left.get(group, 0.0) - share
-                    if group in contended:
-                        self._window[job_class, user][0] += share
-            for user, of in self._served[job_class].items():
-                for group in contended & of.keys():
-                    self._window[job_class, user][1] += of[group]
-            self._served[job_class].clear()
-            _forget_empty(users)
-        # What could not be divided, because more was served than was waiting in whole, is divided with the next step.
-        self._capacity = defaultdict(float, {group: seconds for group, seconds in left.items() if abs(seconds) > 1e-6})
-
+        contended = self._by_class.contended(CONTENDED * self._room_s)
+        self._by_class.step(contended)
+        for users in self._users.values():
+            users.step(contended)
         self._steps += 1
         if self._steps % WINDOW == 0:
             self.compare()
 
     def compare(self) -> None:
         """Compare both sides since the last comparison."""
-        classes: Pairs = defaultdict(lambda: [0.0, 0.0])
-        for (job_class, _), pair in self._window.items():
-            for side in (0, 1):
-                classes[job_class][side] += pair[side]
-                self.classes[job_class][side] += pair[side]
         # What one gets too much, another one gets too little.
-        self._contended_s += sum(sum(pair) for pair in classes.values()) / 2
-        self._strayed_s += sum(abs(ideal - real) for ideal, real in self._window.values()) / 2
-        self._strayed_jobs_s += sum(max(0.0, abs(i - real) - self._job_s) for i, real in self._window.values()) / 2
-        self._strayed_classes_s += sum(abs(ideal - real) for ideal, real in classes.values()) / 2
-        self._window.clear()
+        for name, pair in self._by_class.window.items():
+            self._contended_s += sum(pair) / 2
+            self._classes_s += abs(pair[0] - pair[1]) / 2
+            for side in (0, 1):
+                self._classes[name][side] += pair[side]
+        for users in self._users.values():
+            for ideal_s, real_s in users.window.values():
+                self._users_s += abs(ideal_s - real_s) / 2
+                self._users_jobs_s += max(0.0, abs(ideal_s - real_s) - self._job_s) / 2
+            users.window.clear()
+        self._by_class.window.clear()
 
     def deviations(self) -> tuple[float, float, float]:
         """Return the shares of the contended GPU time that others got than in the ideal.
 
         Returns:
-            Between users, between users when one job for each user and window is forgiven, and between classes.
+            Between users of a class, between them when one job for each user and window is forgiven, and between
+            classes.
         """
         total_s = self._contended_s or 1.0
-        return self._strayed_s / total_s, self._strayed_jobs_s / total_s, self._strayed_classes_s / total_s
+        return self._users_s / total_s, self._users_jobs_s / total_s, self._classes_s / total_s
 
     def class_shares(self) -> dict[str, tuple[float, float]]:
         """Return by class the ideal and the real share of the contended GPU time."""
-        ideal_s, real_s = (sum(pair[side] for pair in self.classes.values()) or 1.0 for side in (0, 1))
-        return {name: (self.classes[name][0] / ideal_s, self.classes[name][1] / real_s) for name in self._weights}
-
-
-def _summed(users: Table[str]) -> dict[int, float]:
-    total: dict[int, float] = defaultdict(float)
-    for of in users.values():
-        for group, seconds in of.items():
-            total[group] += max(0.0, seconds)
-    return total
-
-
-def _forget_empty(users: Table[str]) -> None:
-    for user in [user for user, of in users.items() if all(abs(seconds) < 1e-6 for seconds in of.values())]:
-        del users[user]
+        ideal_s, real_s = (sum(pair[side] for pair in self._classes.values()) or 1.0 for side in (0, 1))
+        return {name: (pair[0] / ideal_s, pair[1] / real_s) for name, pair in self._classes.items()}

@@ -24,8 +24,8 @@ def tables(measures: Measures, counters: dict[str, str], size: Size) -> str:
         ["jobs lost (accepted and never ended)", int(counters["submitted"]) - ended, "0"],
         ["runs that ended twice", counts["runs finished"] - counts["jobs succeeded"], "0"],
         ["contended GPU time of an hour that other classes got than in the ideal", _percent(by_class), "≤ 2 %"],
-        ["… other users, beyond one job for each user", _percent(beyond_a_job), "≤ 2 %"],
-        ["… other users, in all", _percent(by_user), ""],
+        ["… other users of the class, beyond one job for each user", _percent(beyond_a_job), "≤ 2 %"],
+        ["… other users of the class, in all", _percent(by_user), ""],
         ["GPU time idle while a job waits that fits", _percent(measures.idle_s / measures.slot_s, 4), "≤ 0.1 %"],
     ]
     for when in ("when submitted", "while waiting"):

@@ -14,7 +14,7 @@ from jobs.settings import Settings
 from jobs.store import keys
 from stack.embedded_redis.server import EmbeddedRedis
 
-HEARTBEAT_S, LEASE_S = 60.0, 240.0
+HEARTBEAT_S, LEASE_S = 120.0, 480.0
 
 
 def simulate(size: Size, seed: int = 1, plot: Path | None = None) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import heapq
 import itertools
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +20,7 @@ from bench.day.population import MEAN_RUN_S, WEIGHTS, Order, Population
 from bench.day.worker import Worker
 from bench.fleet.fleet import REQUEST
 from jobs.forecast import Forecast
+from jobs.requests.generation import GenerationRequest
 from jobs.submission import Submission
 
 T = TypeVar("T")
@@ -25,6 +28,8 @@ T = TypeVar("T")
 MOMENT_S = 0.2
 #: Length of a step of the measurement, seconds.
 STEP_S = 60.0
+#: Progress is printed each time that so many jobs have ended.
+TOLD_EACH = 10_000
 #: Waiting jobs whose position is asked for in each step.
 ASKED = 20
 #: Shares of the jobs that are cancelled, and how long after their submission at most, seconds.
@@ -44,6 +49,11 @@ class Task:
     guesses: list[tuple[str, Guess]] = field(default_factory=list)
 
 
+@functools.cache
+def _request(model: str, steps: int) -> GenerationRequest:
+    return dataclasses.replace(REQUEST, model=model, steps=steps)
+
+
 class Simulation:
     """One day. ``run`` returns when every job has ended."""
 
@@ -54,6 +64,7 @@ class Simulation:
         self.measures = Measures(Ideal(WEIGHTS, MEAN_RUN_S, room_s))
         self.now_s = self._began_s = float(int(time.time()))
         self._orders_left = True
+        self._real_start_s, self._ended = time.monotonic(), 0
         self._agenda: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = itertools.count()
         size = population.size
@@ -117,7 +128,7 @@ class Simulation:
         """Return how many slots are idle although a job waits that they could run."""
         idle = 0
         for group, waiting in enumerate(self._waiting):
-            if waiting:
+            if waiting and None in [worker.task for worker in self._by_group[group]]:
                 free = [worker for worker in self._by_group[group] if worker.task is None and worker.is_alive]
                 idle += min(len(free), len(waiting))
         return idle
@@ -143,7 +154,7 @@ class Simulation:
         self.live[task.job_id] = task
         self.count("jobs submitted")
         self.measures.ideal.submitted(user.caller.job_class, user.caller.key_id, order.model.group, order.run_s)
-        request = dataclasses.replace(REQUEST, model=order.model.name, steps=order.steps)
+        request = _request(order.model.name, order.steps)
 
         def accepted(reply: Any) -> None:
             assert reply[0] == "ok", reply
@@ -222,6 +233,9 @@ class Simulation:
         self.count(f"jobs {state}")
         group, caller = task.order.model.group, task.order.user.caller
         del self.live[task.job_id]
+        self._ended += 1
+        if self._ended % TOLD_EACH == 0:
+            self._tell_progress()
         if self._waiting[group].pop(task.job_id, None):
             self.measures.ideal.submitted(caller.job_class, caller.key_id, group, -task.order.run_s)
         if task.worker and task.worker.task is task and not (state == "cancelled" and task.worker.is_alive):
@@ -230,6 +244,16 @@ class Simulation:
             for when, guess in task.guesses:
                 if guess.eta_s is not None:
                     self.measures.etas[when].append((guess.eta_s, self.now_s - guess.at_s))
+
+    def _tell_progress(self) -> None:
+        seconds = time.monotonic() - self._real_start_s
+        hours, size = (self.now_s - self._began_s) / 3600, self.population.size
+        waiting = sum(map(len, self._waiting))
+        print(
+            f"{self._ended:,} of {size.jobs:,} jobs ended, {hours:.1f} of {size.day_s / 3600:.1f} h, {waiting:,} wait; "
+            f"{seconds:.0f} s, {self._ended / seconds:.0f} jobs/s",
+            file=sys.stderr, flush=True,
+        )  # fmt: skip
 
     def finished(self, task: Task, is_current: bool) -> None:
         """A run has ended."""

@@ -19,9 +19,13 @@ key                       type     holds
 ``waiting``               hash     number of waiting jobs: ``model:<model>``, ``class:<class>``, ``pin:<slot>``,
                                    ``pins`` and ``front``
 ``work``                  hash     model → waiting units of work
-``served``                hash     ``<class>|<key>`` → GPU seconds served, ``v:<class>|<offer>`` → of the key that was
-                                   taken last; ``last:<class>|<key>`` → virtual time after its last waiting job;
-                                   ``pass:<class>`` → turns taken by weight, ``pass`` → of the class taken last
+``served``                hash     ``<class>|<key>|<model>`` → GPU seconds served, as they count for jobs of the model;
+                                   ``v:<class>|<offer>`` → of the key that was taken last;
+                                   ``last:<class>|<key>|<model>`` → virtual time after its last waiting job;
+                                   ``pass:<class>|<offer>`` → GPU seconds of the class by weight, ``away:…`` → part of
+                                   it from other slots, ``pass|<offer>`` → of the class taken last;
+                                   ``given:<class>`` → GPU seconds of the class by weight at all slots,
+                                   ``seen:<class>|<offer>`` → as they were counted there last
 ``active:<key>``          set      jobs of a key that hold a slot
 ``rates``                 hash     ``<model>`` and ``<model>|<device>`` → measured seconds per unit of work
 ``slots``                 set      names of slots

@@ -89,6 +89,7 @@ class Snapshot:
             active[self.jobs[job_id]["key"]].add(job_id)
         self._same(keys.ACTIVE, dict(active))
         assert {job_id for job_id, record in self.jobs.items() if "charged" in record} == held_ids
+        assert {job_id for job_id, record in self.jobs.items() if "charged_offer" in record} <= held_ids
         self._members(keys.STOPPING, {name for job_id, name, _ in held if self.jobs[job_id]["state"] == "cancelled"})
         self._offers()
 
@@ -203,7 +204,11 @@ class Snapshot:
         expected: dict[str, dict[str, float]] = defaultdict(dict)
         for lane, jobs in lanes.items():
             line, key, model = lane.split("|")
-            score = min(jobs.values()) if line[0] in (keys.PIN, keys.FRONT) else float(served.get(f"{line}|{key}", 0))
+            score = (
+                min(jobs.values())
+                if line[0] in (keys.PIN, keys.FRONT)
+                else float(served.get(f"{line}|{key}|{model}", 0))
+            )
             is_at_limit = len(self.all.get(keys.ACTIVE + key, ())) >= int(limits.get(key, 1_000_000))
             expected[f"{line}|{model}"][key] = float("inf") if is_at_limit else score
         found = self._family(keys.READY)

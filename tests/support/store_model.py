@@ -18,6 +18,8 @@ from tests.support.store_invariants import ENDED, Snapshot
 MAX_ATTEMPTS = 2
 MODELS = {"gpu0": ("m",), "gpu1": ("m", "n"), "gpu2": ("n",)}
 LIMITS = {"a": 1, "b": 2}
+#: Fields of the jobs that hold a slot: what was charged for them.
+CHARGES = ("charged", "charged_offer")
 
 
 @dataclass
@@ -117,7 +119,8 @@ class StoreModel(RuleBasedStateMachine):
 
     def record(self, job: Job) -> dict[str, str]:
         record: dict[str, str] = self.redis.hgetall(keys.JOB + job.job_id)
-        record.pop("charged", None)  # removed when the slot is free
+        for name in CHARGES:  # removed when the slot is free
+            record.pop(name, None)
         return record
 
     def requeue(self, job: Job) -> None:
@@ -180,7 +183,8 @@ class StoreModel(RuleBasedStateMachine):
             assert found[2:] == (job.attempt, job.starts)
             assert found[1] == job.slot
             if job.ended is not None:
-                record.pop("charged", None)
+                for name in CHARGES:
+                    record.pop(name, None)
                 assert record == job.ended
         for name, slot in self.slots.items():
             facts = now.slots[name]

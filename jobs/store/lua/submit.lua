@@ -101,7 +101,7 @@ use_inputs(record.inputs or '')
 set_state(id, STATE.QUEUED)
 local slot = idle_slot()
 if slot then
-  if takes_turns(line) then join_turns(line, key, record.model) end
+  if takes_turns(line) then join_turns(line, key, record.model, models_of(slot)) end
   bind(slot, id)
 else
   enqueue(id)

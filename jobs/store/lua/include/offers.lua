@@ -6,6 +6,9 @@
 local STANDING = {[OBSTACLE.CLOSED] = '0', [OBSTACLE.PAUSED] = '1', [OBSTACLE.BLOCKED] = '2'}
 local USABLE, IS_PAUSED, IS_BLOCKED = '0', '1', '2'
 
+-- The offers that include a model, by model, as they were read.
+local offers_found = {}
+
 local function offer_name(slot)
   return redis.sha1hex(slot_of(slot).models or '[]'):sub(1, 16)
 end
@@ -20,11 +23,13 @@ local function index_standing(slot, standing)
       local models = cjson.decode(redis.call('HGET', K.OFFERS, record.offer))
       for _, model in ipairs(models) do redis.call('SREM', K.MODEL_OFFERS .. model, record.offer) end
       redis.call('HDEL', K.OFFERS, record.offer)
+      offers_found = {}
     end
   end
   if not offer then return unset_slot(slot, {'offer', 'standing'}) end
   if redis.call('HSETNX', K.OFFERS, offer, record.models or '[]') == 1 then
     for _, model in ipairs(models_of(slot)) do redis.call('SADD', K.MODEL_OFFERS .. model, offer) end
+    offers_found = {}
   end
   redis.call('ZADD', K.OFFER_SLOTS .. offer, standing, slot)
   set_slot(slot, {offer = offer, standing = standing})
@@ -109,7 +114,8 @@ end
 
 -- The offers that include a model.
 local function offers_of(model)
-  return redis.call('SMEMBERS', K.MODEL_OFFERS .. model)
+  offers_found[model] = offers_found[model] or redis.call('SMEMBERS', K.MODEL_OFFERS .. model)
+  return offers_found[model]
 end
 
 -- An idle slot that can run a job of this line and model: one that has the model in memory, otherwise the one that has

@@ -1,6 +1,6 @@
 -- Where a waiting job stands among its rivals. Exact for one slot while all jobs cost the same and few keys wait;
 -- otherwise an estimate from the virtual times at which the jobs began to wait.
--- include: queue, rivals, turns
+-- include: offers, queue, rivals, turns
 
 -- Lanes of other keys that are counted one by one.
 local MAX_LANES = 40
@@ -70,19 +70,22 @@ local function before_in_class(id, record, models)
     own = own + redis.call('ZCOUNT', lane_of(class, key, model), '-inf', '(' .. score)
   end
   local cost = mean_seconds(models)
-  local others = count_others(class, key, models, served_of(class, key) + own * cost, cost)
+  local others = count_others(class, key, models, served_of(class, key, record.model) + own * cost, cost)
   if others then return own + others end
   local time = redis.call('ZSCORE', K.ORDER .. class .. '|' .. record.model, id)
   return math.max(own, count_in_order(class, models, '(' .. time))
 end
 
--- Number of jobs of other classes that go before the job that has `ahead` jobs of its own class before it.
-local function before_in_other_classes(class, ahead, models)
-  local count, pass = 0, pass_of(class) + ahead * stride_of(class)
-  for other, _ in pairs(CLASS_WEIGHTS) do
+-- Number of jobs of other classes that go before the job of this model that has `ahead` jobs of its own class before
+-- it.
+local function before_in_other_classes(class, ahead, model, models)
+  local count, cost = 0, mean_seconds(models)
+  local found = passes_at(offers_of(model)[1] or '')
+  local pass = found[class].pass + ahead * stride_of(class) * cost
+  for other, of in pairs(found) do
     local n = other ~= class and count_line(other, models) or 0
     if n > 0 then
-      count = count + count_before(n, pass_of(other), stride_of(other), pass, wins_tie(other, class))
+      count = count + count_before(n, of.pass, stride_of(other) * cost, pass, wins_tie(other, class))
     end
   end
   return count
@@ -93,5 +96,5 @@ local function place_of(id, record, models)
   local line = record.line
   if not takes_turns(line) then return count_in_order(line, models, '(' .. score_of(record)) + 1 end
   local ahead = before_in_class(id, record, models)
-  return ahead + before_in_other_classes(line, ahead, models) + count_line(K.FRONT, models) + 1
+  return ahead + before_in_other_classes(line, ahead, record.model, models) + count_line(K.FRONT, models) + 1
 end

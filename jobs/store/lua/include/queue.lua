@@ -1,6 +1,6 @@
 -- The jobs that wait, by line, key and model. The line of a job is its class, '@<slot>' if it is pinned to a slot, or
 -- '!' if an operator moved it to the front. A lane holds the jobs of one key and model in a line, by priority and age.
--- include: common, offers, rates, records, turns
+-- include: common, rates, records, rivals, turns
 
 -- Higher priorities come first, then older jobs.
 local function score_of(record)
@@ -36,13 +36,13 @@ end
 
 -- The place of a key among those that are ready to run a job of this line and model.
 local function ready_score(line, key, model)
-  if takes_turns(line) then return string.format('%.6f', served_of(line, key)) end
+  if takes_turns(line) then return string.format('%.6f', served_of(line, key, model)) end
   return redis.call('ZRANGE', lane_of(line, key, model), 0, 0, 'WITHSCORES')[2]
 end
 
 -- Bring the places of a key up to date, after it was charged or its number of running jobs or its limit changed.
-local function index_key(key)
-  local lanes = redis.call('SMEMBERS', K.KEY_LANES .. key)
+-- `lanes`: those of the key.
+local function index_lanes(key, lanes)
   if not lanes[1] then return end
   local at_limit = is_at_limit(key)
   for _, lane in ipairs(lanes) do
@@ -51,32 +51,43 @@ local function index_key(key)
   end
 end
 
--- A key that returns starts level with the others at the slots that run its model: what it did not use is not saved up.
-local function join_turns(class, key, model)
-  local who, levels = class .. '|' .. key, {}
-  for _, offer in ipairs(offers_of(model)) do
-    table.insert(levels, 'v:' .. class .. '|' .. offer)
-  end
-  read_turns({who, 'last:' .. who, unpack(levels)})
+local function index_key(key)
+  index_lanes(key, redis.call('SMEMBERS', K.KEY_LANES .. key))
+end
+
+-- A job of a key begins to wait, or is bound without waiting. A key that returns starts level with the others at the
+-- slots that run its model: what it did not use is not saved up. `models`: those that the same slots run. Returns the
+-- virtual time after the last waiting job of the key for these slots, as it was estimated when that job began to wait.
+local function join_turns(class, key, model, models)
+  local who, waiting, lasts, served = served_name(class, key, model), {}, {}, {}
+  local is_rival = set_of(models)
   for _, lane in ipairs(redis.call('SMEMBERS', K.KEY_LANES .. key)) do
-    if lane:sub(1, #class + 1) == class .. '|' then return end
+    local line, other = lane:match('^(.-)|(.*)$')
+    if line == class and is_rival[other] then
+      table.insert(waiting, served_name(class, key, other))
+      table.insert(lasts, 'last:' .. served_name(class, key, other))
+    end
   end
-  for _, level in ipairs(levels) do
-    if turn_of(level) > turn_of(who) then set_turn(who, turn_of(level)) end
+  if not waiting[1] then
+    for i, other in ipairs(models) do served[i] = served_name(class, key, other) end
+    for _, level in ipairs(level_names(class, model)) do table.insert(served, level) end
   end
-  set_turn('last:' .. who, turn_of(who))
+  read_turns({who, unpack(waiting)})
+  read_turns({unpack(served[1] and served or lasts)})
+  local start = highest_of(waiting[1] and waiting or served)
+  if turn_of(who) ~= start then set_turn(who, start) end
+  return math.max(start, highest_of(lasts))
 end
 
 -- The virtual time at which the turn of a job will come, as it is estimated when the job begins to wait: after the
--- waiting jobs of its key. A job that is not the last of its lane comes after those before it in the lane.
-local function virtual_time(id, record)
-  local class, key, lane = record.line, record.key, lane_of(record.line, record.key, record.model)
-  local cost = expected_s(record.model, record.work)
-  local last = 'last:' .. class .. '|' .. key
-  local time = math.max(turn_of(last), served_of(class, key))
-  set_turn(last, time + cost)
-  if redis.call('ZREVRANK', lane, id) == 0 then return time end
-  return served_of(class, key) + cost * redis.call('ZRANK', lane, id)
+-- waiting jobs of its key. A job that is not the last of its lane comes after those before it in the lane. `last`: as
+-- join_turns returned it.
+local function virtual_time(id, record, last)
+  local class, key, model = record.line, record.key, record.model
+  local lane, cost = lane_of(class, key, model), expected_s(model, record.work)
+  set_turn('last:' .. served_name(class, key, model), last + cost)
+  if redis.call('ZREVRANK', lane, id) == 0 then return last end
+  return served_of(class, key, model) + cost * redis.call('ZRANK', lane, id)
 end
 
 local function add_to_counters(record)
@@ -90,9 +101,9 @@ local function enqueue(id)
   local record = job_of(id)
   local line, key, model, score = record.line, record.key, record.model, score_of(record)
   local is_by_turn = takes_turns(line)
-  if is_by_turn then join_turns(line, key, model) end
+  local last = is_by_turn and join_turns(line, key, model, rival_models(nil, model))
   redis.call('ZADD', lane_of(line, key, model), score, id)
-  local place = is_by_turn and string.format('%.6f', virtual_time(id, record)) or score
+  local place = is_by_turn and string.format('%.6f', virtual_time(id, record, last)) or score
   redis.call('ZADD', K.ORDER .. line .. '|' .. model, place, id)
   add_to_counters(record)
   if has(record.start_by) then redis.call('ZADD', K.DEADLINES, record.start_by, id) end

@@ -54,14 +54,14 @@ local function next_of_class(class, models, warm)
   return other
 end
 
--- The classes with waiting jobs, by turn. `waiting`: the number of waiting jobs by class.
-local function classes_by_turn(waiting)
-  local classes = {}
+-- The classes with waiting jobs, by turn at the slots of an offer. `waiting`: the number of waiting jobs by class.
+local function classes_by_turn(offer, waiting)
+  local classes, found = {}, passes_at(offer)
   for class, _ in pairs(CLASS_WEIGHTS) do
     if waiting[class] then table.insert(classes, class) end
   end
   table.sort(classes, function(a, b)
-    local pass, other = pass_of(a), pass_of(b)
+    local pass, other = found[a].pass, found[b].pass
     if pass ~= other then return pass < other end
     return wins_tie(a, b)
   end)
@@ -97,7 +97,7 @@ local function next_job(slot)
     if is_waiting[model] then table.insert(warm, model) end
   end
   for class, _ in pairs(CLASS_WEIGHTS) do classes[class] = lines['class:' .. class] end
-  for _, class in ipairs(classes_by_turn(classes)) do
+  for _, class in ipairs(classes_by_turn(offer_name(slot), classes)) do
     id = next_of_class(class, models, warm)
     if id then return id end
   end

@@ -1,16 +1,27 @@
--- Whose turn it is: how much each class and key was given (K.SERVED).
+-- Whose turn it is at the slots of an offer: what each class and key was given (K.SERVED), in GPU seconds.
 --
--- Between classes: stride scheduling. Each job taken moves the "pass" of its class on by the stride of the class, which
--- is the smaller the heavier the class. The class with the smallest pass is next.
--- Within a class: start-time fair queueing over API keys, by the GPU seconds that each key was served.
--- include: records
+-- Between classes: stride scheduling. Each job taken moves the "pass" of its class on, by its seconds over the weight
+-- of the class. The class with the smallest pass is next. What a class is given at slots of other offers moves its pass
+-- here too, but is forgotten by and by: the passes of two offers rise at different speeds, so a class that was ahead
+-- there would wait here long after its jobs there are done.
+-- Within a class: start-time fair queueing over API keys (include/fairness.lua).
+-- include: offers, records
 
-local turns = {}
+-- What a class was given elsewhere is forgotten by this share with each job taken here. Less of it, and the classes get
+-- unequal shares of single groups of slots; more, and they get unequal shares of all of them.
+local FORGOTTEN = 0.15
+
+local turns, passes = {}, {}
 
 -- Read these numbers at once.
 local function read_turns(names)
-  local values = redis.call('HMGET', K.SERVED, unpack(names))
-  for i, name in ipairs(names) do turns[name] = turns[name] or tonumber(values[i] or 0) end
+  local unknown = {}
+  for _, name in ipairs(names) do
+    if not turns[name] then unknown[#unknown + 1] = name end
+  end
+  if not unknown[1] then return end
+  local values = redis.call('HMGET', K.SERVED, unpack(unknown))
+  for i, name in ipairs(unknown) do turns[name] = tonumber(values[i] or 0) end
 end
 
 local function turn_of(name)
@@ -18,34 +29,66 @@ local function turn_of(name)
   return turns[name]
 end
 
+-- Numbers are compared as they are stored, so that equal ones compare as equal.
 local function set_turn(name, value)
-  turns[name] = value
-  write_field(K.SERVED, name, string.format('%.6f', value))
+  local text = string.format('%.6f', math.max(0, value))
+  turns[name] = tonumber(text)
+  write_field(K.SERVED, name, text)
 end
 
--- GPU seconds that a key was served in a class.
-local function served_of(class, key)
-  return turn_of(class .. '|' .. key)
-end
-
--- Strides are whole numbers, so that equal passes compare as equal.
+-- How far a second of GPU time moves the pass of a class. Strides are whole numbers, so that equal passes compare as
+-- equal.
 local function stride_of(class)
   local product = 1
   for _, weight in pairs(CLASS_WEIGHTS) do product = product * weight end
   return product / (CLASS_WEIGHTS[class] or 1)
 end
 
--- The pass of a class, at least that of the class that was taken last: turns that a class did not use, because nothing
--- of it waited for the slots that were free, are not saved up.
-local function pass_of(class)
-  return math.max(turn_of('pass:' .. class), turn_of('pass'))
+-- By class: its pass at the slots of an offer and the part of it that comes from other slots (`away`). A pass is at
+-- least that of the class that was taken here last: turns that a class did not use, because nothing of it waited for
+-- the slots that were free, are not saved up.
+local function passes_at(offer)
+  if passes[offer] then return passes[offer] end
+  local names, found = {'pass|' .. offer}, {}
+  for class, _ in pairs(CLASS_WEIGHTS) do
+    local here = class .. '|' .. offer
+    for _, name in ipairs({'pass:' .. here, 'away:' .. here, 'seen:' .. here, 'given:' .. class}) do
+      table.insert(names, name)
+    end
+  end
+  read_turns(names)
+  local level = turn_of(names[1])
+  for class, _ in pairs(CLASS_WEIGHTS) do
+    local here = class .. '|' .. offer
+    local pass = math.max(turn_of('pass:' .. here), level)
+    local known = math.min(turn_of('away:' .. here), pass - level)
+    local away = (1 - FORGOTTEN) * known + turn_of('given:' .. class) - turn_of('seen:' .. here)
+    found[class] = {pass = pass - known + away, away = away}
+  end
+  passes[offer] = found
+  return found
 end
 
--- A class has its turn.
-local function pass_on(class)
-  local pass = pass_of(class)
-  set_turn('pass', pass)
-  set_turn('pass:' .. class, pass + stride_of(class))
+-- Correct what a class was given at the slots of an offer.
+local function add_to_pass(class, offer, seconds)
+  local step = stride_of(class) * seconds
+  for _, name in ipairs({'pass:' .. class .. '|' .. offer, 'seen:' .. class .. '|' .. offer, 'given:' .. class}) do
+    set_turn(name, turn_of(name) + step)
+  end
+  passes[offer] = nil
+end
+
+-- A class has its turn at the slots of an offer, for a job that takes so many seconds.
+local function pass_on(class, offer, seconds)
+  local found = passes_at(offer)
+  set_turn('pass|' .. offer, found[class].pass)
+  for name, of in pairs(found) do
+    local here = name .. '|' .. offer
+    set_turn('pass:' .. here, of.pass)
+    set_turn('away:' .. here, of.away)
+    set_turn('seen:' .. here, turn_of('given:' .. name))
+  end
+  add_to_pass(class, offer, seconds)
 end
 
 -- Whether a class goes before another one when their passes are equal.
@@ -53,4 +96,28 @@ local function wins_tie(class, other)
   local weight, other_weight = CLASS_WEIGHTS[class], CLASS_WEIGHTS[other]
   if weight ~= other_weight then return weight > other_weight end
   return class < other
+end
+
+-- GPU seconds that a key was served in a class, as they count for jobs of a model.
+local function served_name(class, key, model)
+  return class .. '|' .. key .. '|' .. model
+end
+
+local function served_of(class, key, model)
+  return turn_of(served_name(class, key, model))
+end
+
+-- The names of the levels of a class at the slots that run a model: what the keys that were taken there last had been
+-- served.
+local function level_names(class, model)
+  local names = {}
+  for i, offer in ipairs(offers_of(model)) do names[i] = 'v:' .. class .. '|' .. offer end
+  return names
+end
+
+-- The highest of these numbers.
+local function highest_of(names)
+  local highest = 0
+  for _, name in ipairs(names) do highest = math.max(highest, turn_of(name)) end
+  return highest
 end
