@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import time
 from functools import lru_cache
@@ -52,8 +53,11 @@ def file(version: str, name: str) -> Response:
     current, names = _version()
     if name not in names:
         abort(404)
-    path = FOLDER / name
-    response = Response(path.read_bytes(), mimetype=MEDIA_TYPES[path.suffix])
+    packs = request.accept_encodings.quality("gzip") > 0
+    response = Response(_content(current, name, packed=packs), mimetype=MEDIA_TYPES[Path(name).suffix])
+    response.vary.add("Accept-Encoding")
+    if packs:
+        response.content_encoding = "gzip"
     if version == current:
         response.cache_control.max_age = _YEAR_S
         response.cache_control.immutable = True
@@ -63,6 +67,13 @@ def file(version: str, name: str) -> Response:
     response.add_etag()
     response.make_conditional(request)
     return response
+
+
+@lru_cache(maxsize=256)
+def _content(version: str, name: str, *, packed: bool) -> bytes:
+    """Return a file as it was when the folder had this ``version``, compressed if so wished."""
+    content = (FOLDER / name).read_bytes()
+    return gzip.compress(content, mtime=0) if packed else content
 
 
 def _version() -> tuple[str, list[str]]:

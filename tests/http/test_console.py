@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,20 @@ def test_files_have_their_types_and_are_kept_by_version(service: Service) -> Non
         etag = {"If-None-Match": file.headers["ETag"]}
         assert service.get(f"/console/static/{found[1]}/{name}", headers=etag).status_code == 304
     assert "immutable" not in service.get("/console/static/older/style.css").headers["Cache-Control"]
+
+
+def test_files_are_compressed_for_those_who_read_it(service: Service) -> None:
+    path = "/console/static/older/vendor/preact.js"
+    content = (FOLDER / "vendor/preact.js").read_bytes()
+    for accepted in ("", "identity", "br", "gzip;q=0"):
+        plain = service.get(path, headers={"Accept-Encoding": accepted})
+        assert (plain.data, plain.headers.get("Content-Encoding")) == (content, None)
+        assert plain.headers["Vary"] == "Accept-Encoding"
+    packed = service.get(path, headers={"Accept-Encoding": "gzip, deflate, br"})
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert gzip.decompress(packed.data) == content
+    assert len(packed.data) < len(content) / 2
+    assert packed.headers["ETag"] != plain.headers["ETag"]
 
 
 @pytest.mark.parametrize("name", ["nothing.js", "../pages.py", "..%2fpages.py", "%2fetc%2fpasswd", "vendor", ""])

@@ -93,6 +93,24 @@ def test_a_prompt_becomes_a_picture(page: ConsolePage, mill: ServedApp) -> None:
     assert page.errors() == []
 
 
+def test_the_first_view_is_small_however_long_the_history_is(browser: Browser, serve: Callable[..., ServedApp]) -> None:
+    mill = serve()
+    mill.store.pause("*", resume=False)
+    for number in range(120):
+        mill.submit(model="paint", prompt=f"row {number}")
+    page = fresh(browser, mill)
+    browser.command("Network.clearBrowserCache")
+    page.open()
+    page.shows("row 119")
+    sizes = page.run("""
+        return performance.getEntries().map((one) => [one.name.replace(location.origin, ""), one.transferSize ?? 0])
+    """)
+    read = {name: size for name, size in sizes if size}
+    assert any(name.endswith("/main.js") for name in read)
+    assert any(name.startswith("/v1/jobs?") for name in read)
+    assert sum(read.values()) <= 200_000, read
+
+
 @pytest.mark.parametrize("kind", ["Image to image", "Inpaint", "Mix", "Text to video", "Image to video"])
 def test_every_kind_is_made(page: ConsolePage, mill: ServedApp, tmp_path: Path, kind: str) -> None:
     picture = tmp_path / "in.png"
@@ -117,6 +135,7 @@ def test_every_kind_is_made(page: ConsolePage, mill: ServedApp, tmp_path: Path, 
     job = mill.status(page.newest("succeeded"))
     assert job["kind"] == {"Image to image": "img2img", "Inpaint": "inpaint", "Mix": "mix2img",
                            "Text to video": "text2video", "Image to video": "img2video"}[kind]  # fmt: skip
+    assert page.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     assert page.errors() == []
 
 
@@ -363,6 +382,26 @@ def test_the_gallery_moves_by_keys_and_compares_two(page: ConsolePage, mill: Ser
     )
     assert sorted(shown[0][1:]) == ["1", "2"]
     assert len(shown) == 1
+    assert page.errors() == []
+
+
+def test_a_video_and_a_picture_are_compared_side_by_side(page: ConsolePage, mill: ServedApp) -> None:
+    mill.wait(mill.submit(model="paint", prompt="both media", seed=1))
+    mill.wait(mill.submit(model="film", prompt="both media", seed=1))
+    page.open("gallery?text=both+media")
+    wait_for(lambda: page.run('return document.querySelectorAll(".tile").length') == 2, "the tiles")
+    page.run('document.querySelectorAll(".tile-choose").forEach((one) => one.click())')
+    page.press("Compare")
+    page.shows("Frames per second")
+    rows = page.run("""
+        const texts = (row) => [...row.cells].map((cell) => cell.innerText);
+        return [...document.querySelectorAll(".differences tbody tr")].map(texts);
+    """)
+    shown = {name: (left, right) for name, left, right in rows}
+    assert shown["Kind"] == ("Text to video", "Text to image")
+    assert (shown["Frames"], shown["Frames per second"]) == (("5", "–"), ("8", "–"))
+    widths = page.run('return [...document.querySelectorAll(".side-by-side > *")].map((one) => one.clientWidth)')
+    assert min(widths) > 300
     assert page.errors() == []
 
 

@@ -18,7 +18,7 @@ export function AdminPage({ caller }) {
     <div class="page-head"><h1>API keys</h1>${!isOpen && html`<${Button} kind="primary" icon="plus" onClick=${() => setMaking(true)}>New key</${Button}>`}</div>
     ${error && html`<${Problem} error=${error} onRetry=${read} />`}
     ${isOpen && html`<${Empty} icon="admin" title="This server has no keys">
-      <span>Every program of its machine may do everything. Make the first key on the server's host, then log in with it:</span>
+      <span>Every program on its machine may do everything. Make the first key on the server's host, then log in with it:</span>
       <code class="block">python -m app.keys create ops --role admin</code>
     </${Empty}>`}
     ${!isOpen && (keys ? html`<div class="key-list">${keys.map((key) => html`<${KeyCard} key=${key.service} of=${key} isOwn=${key.service === caller.service} onChange=${read} />`)}</div>` : !error && html`<div class="card skeleton rows"></div>`)}

@@ -44,7 +44,7 @@ function Queue({ queue }) {
       <div class="figure"><b>${running}</b><span>running</span></div>
       <div class="figure"><b>${queue.submitted.toLocaleString()}</b><span>submitted in all</span></div>
       ${eta.jobs > 0 && html`<div class="figure" title=${`Mean error of the time given at submission, of ${count(eta.jobs, "job")}`}><b>± ${Math.round(eta.mean_error_s * 10) / 10} s</b><span>error of times</span></div>`}
-      ${waiting.total > 0 && html`<div class="amounts">${rows(waiting.by_model, "model")}${rows(waiting.by_class, "class")}</div>`}
+      ${waiting.total > 0 && html`<div class="amounts">${rows(waiting.by_model, "model")}${Object.keys(waiting.by_class).length > 1 && rows(waiting.by_class, "class")}</div>`}
     </section>
   `;
 }

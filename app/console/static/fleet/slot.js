@@ -1,6 +1,6 @@
 // One slot: its device, what it computes, what is in its memory.
 import { isAdmin, post } from "../lib/api.js";
-import { bytes, title } from "../lib/format.js";
+import { bytes, count, title } from "../lib/format.js";
 import { html, useEffect } from "../lib/html.js";
 import { read, useJob } from "../lib/jobs.js";
 import { Icon } from "../lib/icons.js";
@@ -52,7 +52,7 @@ export function Slot({ slot, isPaused }) {
       </div>
       <${Held} slot=${slot} />
       <footer class="row between">
-        <span class="hint">${[slot.loads ? `${slot.loads} loads` : "", slot.out_of_memory ? `${slot.out_of_memory} × out of memory` : ""].filter(Boolean).join(" · ")}</span>
+        <span class="hint">${[slot.loads ? count(slot.loads, "load") : "", slot.out_of_memory ? `${slot.out_of_memory} × out of memory` : ""].filter(Boolean).join(" · ")}</span>
         ${isAdmin() && (isPaused ? html`<${Button} kind="quiet small" icon="play" onClick=${() => pause(slot.name, true)}>Resume</${Button}>`
           : html`<${Button} kind="quiet small" icon="pause" onClick=${() => drain(slot)}>Drain</${Button}>`)}
       </footer>

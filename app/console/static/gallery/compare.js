@@ -27,7 +27,10 @@ const Shown = ({ item: { job, output, index } }) => (isVideo(output)
   : html`<img src=${files.result(job, index)} alt=${`${job.request.prompt ?? ""}, seed ${output.seed}`} draggable="false" />`);
 
 /** What is compared of an output: its request, with its own seed. */
-const parameters = ({ job, output }) => ({ model: job.model, kind: KINDS[job.kind] ?? job.kind, ...job.request, seed: output.seed, width: output.width, height: output.height });
+function parameters({ job, output }) {
+  const { frames, fps, ...request } = job.request;
+  return { ...request, ...(frames > 1 ? { frames, fps } : {}), kind: KINDS[job.kind] ?? job.kind, seed: output.seed, width: output.width, height: output.height };
+}
 
 function Differences({ pair }) {
   const [left, right] = pair.map(parameters);

@@ -42,13 +42,7 @@ export function GalleryPage({ query, caller }) {
   };
   const isFiltered = Object.values({ ...filterOf(query), state: "" }).some(Boolean);
   return html`
-    <div class="page-head"><h1>Gallery</h1>
-      ${pair.length > 0 && html`<div class="row">
-        <span class="quiet">${chosen.length === 2 ? "Two chosen" : "Choose one more to compare"}</span>
-        <${Button} icon="compare" kind="primary" disabled=${chosen.length !== 2} onClick=${() => setComparing(true)}>Compare</${Button}>
-        <${Button} kind="quiet" icon="close" label="Choose none" onClick=${() => setPair([])} />
-      </div>`}
-    </div>
+    <div class="page-head"><h1>Gallery</h1></div>
     <${Filters} page="gallery" query=${query} caller=${caller} states=${false} />
     ${error && html`<${Problem} error=${error} onRetry=${more} />`}
     <div class="gallery" ref=${box} onKeyDown=${keys}>
@@ -59,6 +53,11 @@ export function GalleryPage({ query, caller }) {
     ${!items.length && !error && !isTired && (busy ? html`<div class="card skeleton rows"></div>`
       : isFiltered ? html`<${Empty} icon="search" title="No picture matches"><button type="button" class="link" onClick=${() => go("gallery", {}, { replace: true })}>Show all pictures</button></${Empty}>`
         : html`<${Empty} icon="gallery" title="No pictures yet"><a href="#/create">Create the first one</a></${Empty}>`)}
+    ${pair.length > 0 && html`<div class="card row chosen-bar">
+      <span class="quiet" role="status">${chosen.length === 2 ? "Two chosen" : "Choose one more to compare"}</span>
+      <${Button} icon="compare" kind="primary" disabled=${chosen.length !== 2} onClick=${() => setComparing(true)}>Compare</${Button}>
+      <${Button} kind="quiet" icon="close" label="Choose none" onClick=${() => setPair([])} />
+    </div>`}
     ${isComparing && chosen.length === 2 && html`<${Compare} pair=${chosen} onClose=${() => setComparing(false)} onSwap=${() => setPair(([a, b]) => [b, a])} />`}
   `;
 }

@@ -61,5 +61,5 @@ function Facts({ job }) {
     job.state === "succeeded" && seconds !== null ? duration(seconds) : "",
     ago(job.finished_at ?? job.created_at, now),
   ].filter(Boolean);
-  return html`<p class="facts">${job.state !== "succeeded" && html`<${State} job=${job} />`}${parts.join(" · ")}</p>`;
+  return html`<p class="facts">${job.state !== "succeeded" && html`<${State} job=${job} />`}${parts.join("\u00a0· ")}</p>`;
 }

@@ -35,7 +35,7 @@ export function JobDetails({ id }) {
         <div class="details-text">
           <div class="row between"><${State} job=${job} /><span class="quiet">${job.model}</span></div>
           ${isRunning && html`<${Progress} job=${job} />`}
-          ${job.error && html`<div class="job-error long"><p>${job.error.message}</p>${job.error.cause && html`<pre>${job.error.cause}</pre>`}<p class="quiet">${job.error.code}</p></div>`}
+          ${job.error && html`<div class="job-error long"><p>${job.error.message}</p>${job.error.cause && !job.error.message.includes(job.error.cause) && html`<pre>${job.error.cause}</pre>`}<p class="quiet">${job.error.code}</p></div>`}
           ${job.warnings.map((warning) => html`<p class="hint">${warning}</p>`)}
           <${Actions} job=${job} index=${shown} after=${closeJob} />
           <${Parameters} job=${job} index=${shown} />

@@ -90,10 +90,13 @@ export async function readPage({ limit = 100, ...filters } = {}) {
   return page;
 }
 
+/** Jobs that a page reads first: more than any page shows before it asks for more. */
+const FIRST = 24;
+
 /** Bring everything up to date after a gap: the newest jobs, and those that were not over. */
 export async function resync() {
   const unfinished = select((job) => !isFinal(job)).map((job) => job.id);
-  const page = await readPage();
+  const page = await readPage(known.size ? {} : { limit: FIRST });
   const listed = new Set(page.jobs.map((job) => job.id));
   const oldest = page.next ? page.jobs.at(-1).created_at : "";
   // What the server no longer lists in this span of time was deleted meanwhile.

@@ -61,6 +61,7 @@ export function Dialog({ title, onClose, children, wide = false, actions }) {
   useEffect(() => {
     const dialog = ref.current;
     dialog.showModal();
+    dialog.querySelector(".dialog-body :is(input, select, textarea)")?.focus();
     return () => dialog.close();
   }, []);
   return html`
