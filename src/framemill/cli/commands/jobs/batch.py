@@ -1,16 +1,18 @@
-"""Many jobs of one ``framemill submit``: submitted one after the other, with one bar for all."""
+"""Many jobs of one ``framemill submit``: submitted one after the other, reported as they end, with one bar for all."""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 from framemill.cli.commands.jobs.result import links, open_files
+from framemill.cli.commands.jobs.states_of_many import StatesOfMany
 from framemill.cli.commands.jobs.watch import cancel_all
 from framemill.cli.context.session import Session
 from framemill.cli.display.output import duration, note
@@ -35,68 +37,83 @@ class Batch:
     """
 
     def __init__(self, session: Session, requests: Sequence[Mapping[str, Any]]) -> None:
+        from framemill.cli.display.progress import StatusLine
+
         self._session, self._client = session, session.client
         self._requests = requests
-        #: The jobs that were accepted, with their numbers from 1; and the ids of those that may still run.
-        self._jobs: list[tuple[int, Job]] = []
-        self._unfinished: dict[str, None] = {}
-        self._failed = self._done = 0
+        self._states = StatesOfMany(session.client)
+        self._line = StatusLine()
+        #: Numbers of the prompts, from 1, by the id of the job.
+        self._numbers: dict[str, list[int]] = {}
+        self._submitted = self._failed = self._done = 0
+        #: Part of the steps that is done, by the id of a running job.
+        self._running: dict[str, float] = {}
+        self._folder: Path | None = None
+        self._saved: list[Path] = []
         self._left_s: float | None = None
-        self._looked_at = 0.0
+        self._asked_at = 0.0
 
     def run(self, *, waits: bool, folder: str | None, opens: bool) -> None:
-        """Submit the jobs; if requested, wait for them and save their outputs. Ctrl-C then cancels what is unfinished.
+        """Submit the jobs; if requested, report and save each as it ends. Ctrl-C then cancels what is unfinished.
 
         Raises:
             click.exceptions.Exit: some jobs failed; each was reported.
         """
         started = time.monotonic()
-        target = None if folder is None else Path(folder)
+        self._folder = target = None if folder is None else Path(folder)
         if target is not None:
             target.mkdir(parents=True, exist_ok=True)
-        saved: list[Path] = []
         try:
-            self._submit(prints=not waits)
-            if waits:
-                saved = self._collect(target)
+            with self._line:
+                for number, fields in enumerate(self._requests, 1):
+                    self._submit(number, fields, waits=waits)
+                while self._states.unfinished:
+                    self._take(self._states.next(_PAUSE_S))
+                if waits:
+                    self._line.show(self._counts(), 1.0)
+                else:
+                    self._line.clear()
         except KeyboardInterrupt:
             if waits:
-                cancel_all(self._client, list(self._unfinished))
+                cancel_all(self._client, self._states.unfinished)
             raise
+        except ServerUnavailable:
+            if waits and self._states.unfinished:
+                note(f"{self._counts()}; the other jobs go on when the server is back: 'framemill list' shows them")
+            raise
+        if target is not None:
+            note(f"saved {len(self._saved)} file{'' if len(self._saved) == 1 else 's'} in {target}")
         if waits:
             note(f"{self._done} of {len(self._requests)} done in {duration(time.monotonic() - started)}")
         if opens and target is not None:
-            open_files([target] if len(saved) > 1 else saved)
+            open_files([target] if len(self._saved) > 1 else self._saved)
         if self._failed:
             raise click.exceptions.Exit(1)
 
-    def _submit(self, *, prints: bool) -> None:
-        from framemill.cli.display.progress import StatusLine
+    def _submit(self, number: int, fields: Mapping[str, Any], *, waits: bool) -> None:
+        try:
+            job = self._accepted(fields)
+        except ApiError as exc:
+            if not self._submitted or isinstance(exc, ServerUnavailable):
+                raise
+            self._report(f"framemill: prompt {number}: {exc}")
+            self._failed += 1
+            return
+        self._submitted = number
+        self._numbers.setdefault(job.id, []).append(number)
+        for warning in job.warnings:
+            self._report(f"note: prompt {number}: {warning}")
+        if not waits:
+            self._line.clear()
+            self._session.print(job.raw, job.id)
+            self._show(f"submitting {number} of {len(self._requests)}")
+            return
+        self._states.add(job.id)
+        while (state := self._states.next(0)) is not None:
+            self._take(state)
+        self._show()
 
-        total = len(self._requests)
-        with StatusLine() as line:
-            for number, fields in enumerate(self._requests, 1):
-                line.show(f"submitting {number} of {total}", (number - 1) / total)
-                try:
-                    job = self._accepted(fields, line, number)
-                except ApiError as exc:
-                    if not self._jobs or isinstance(exc, ServerUnavailable):
-                        raise
-                    line.clear()
-                    note(f"framemill: prompt {number}: {exc}")
-                    self._failed += 1
-                    continue
-                self._jobs.append((number, job))
-                self._unfinished[job.id] = None
-                for warning in job.warnings:
-                    line.clear()
-                    note(f"note: prompt {number}: {warning}")
-                if prints:
-                    line.clear()
-                    self._session.print(job.raw, job.id)
-            line.clear()
-
-    def _accepted(self, fields: Mapping[str, Any], line: Any, number: int) -> Job:
+    def _accepted(self, fields: Mapping[str, Any]) -> Job:
         repeatable: Any = files.idempotent(fields)
         while True:
             try:
@@ -104,45 +121,57 @@ class Batch:
             except ApiError as exc:
                 if exc.code not in _FULL:
                     raise
-                pause_s = exc.retry_after_s or _PAUSE_S
-                line.show(f"{number - 1} of {len(self._requests)} submitted; {exc}", None)
-                time.sleep(pause_s)
+                self._show(f"{self._submitted} of {len(self._requests)} submitted; {exc}")
+                again_at = time.monotonic() + (exc.retry_after_s or _PAUSE_S)
+                while (left_s := again_at - time.monotonic()) > 0:
+                    self._take(self._states.next(left_s))
 
-    def _collect(self, folder: Path | None) -> list[Path]:
-        """Wait for each job in turn, and save its outputs. Returns the files."""
-        from framemill.cli.display.progress import StatusLine, done_share, progress_text
+    def _take(self, job: Job | None) -> None:
+        """Show a state of a job; report the job and save its outputs if it has ended."""
+        from framemill.cli.display.progress import done_share, progress_text
 
-        saved: list[Path] = []
+        if job is None:
+            self._show("the server does not respond" if self._states.is_away else "")
+            return
+        if not job.finished:
+            share = done_share(job)
+            if share is not None:
+                self._running[job.id] = share
+            self._show(progress_text(job, left=False))
+            return
+        self._running.pop(job.id, None)
+        for number in self._numbers.pop(job.id):
+            self._finish(number, job)
+        self._show()
+
+    def _finish(self, number: int, job: Job) -> None:
+        if job.state == "succeeded":
+            self._done += 1
+            if self._folder is not None:
+                self._saved += self._client.save(job, self._folder / _file_name(number, job))
+        else:
+            self._failed += 1
+            error = JobCancelled(job) if job.state == "cancelled" else JobFailed(job)
+            self._report(f"framemill: prompt {number}: {error}")
+        text = links(self._client, job) if self._folder is None else ""
+        if text or self._session.as_json:
+            self._line.clear()
+            self._session.print(job.raw, text)
+
+    def _report(self, text: str) -> None:
+        self._line.clear()
+        note(text)
+
+    def _show(self, now: str = "") -> None:
+        """Draw the line. ``now``: what the newest event says; with several running jobs, their number."""
         total = len(self._requests)
-        with StatusLine() as line:
-
-            def on_update(job: Job) -> None:
-                share = done_share(job) if not job.finished else 1.0
-                finished = self._done + self._failed
-                line.show(f"{self._counts()}{self._left()}: {progress_text(job, left=False)}",
-                          (finished + (share or 0.0)) / total)  # fmt: skip
-
-            for number, job in self._jobs:
-                try:
-                    finished = self._client.wait(job.id, on_update=on_update)
-                except (JobFailed, JobCancelled) as exc:
-                    self._failed += 1
-                    line.clear()
-                    note(f"framemill: prompt {number}: {exc}")
-                    finished = exc.job
-                else:
-                    self._done += 1
-                    if folder is not None:
-                        saved += self._client.save(finished, folder / _file_name(number, finished))
-                self._unfinished.pop(job.id, None)
-                text = links(self._client, finished) if folder is None else ""
-                if text or self._session.as_json:
-                    line.clear()
-                    self._session.print(finished.raw, text)
-            line.show(self._counts(), (self._done + self._failed) / total)
-        if folder is not None:
-            note(f"saved {len(saved)} file{'' if len(saved) == 1 else 's'} in {folder}")
-        return saved
+        if not self._states.unfinished:
+            self._line.show(now or f"submitting {self._submitted + 1} of {total}", self._submitted / total)
+            return
+        if len(self._running) > 1 and not self._states.is_away:
+            now = f"{len(self._running)} running"
+        text = f"{self._counts()}{self._left()}" + (f": {now}" if now else "")
+        self._line.show(text, (self._done + self._failed + sum(self._running.values())) / total)
 
     def _counts(self) -> str:
         failed = f", {self._failed} failed" if self._failed else ""
@@ -151,9 +180,10 @@ class Batch:
     def _left(self) -> str:
         """Return the time until the last job ends, asked for now and then."""
         now = time.monotonic()
-        if now - self._looked_at > _LOOK_S:
-            self._looked_at = now
-            self._left_s = self._client.get(self._jobs[-1][1].id).eta_s
+        if now - self._asked_at > _LOOK_S and not self._states.is_away:
+            self._asked_at = now
+            with suppress(ApiError):
+                self._left_s = self._client.get(self._states.unfinished[-1]).eta_s
         return "" if self._left_s is None else f", {duration(self._left_s)} left"
 
 
