@@ -352,6 +352,7 @@ def test_follow_prints_a_line_for_each_event(server: FakeServer, capsys: pytest.
     ("key", "answer", "message"),
     [
         ([], _error(401, "unauthorized"), "the server needs an API key: run 'framemill login', or set "),
+        (["--api-key", "old"], _error(401, "unauthorized"), "others can read the key in --api-key"),
         (["--api-key", "old"], _error(401, "unauthorized"), "does not accept this API key: it is unknown or was"),
         (["--api-key", "own"], _error(403, "needs an admin's key"), "not allowed with this API key: needs an admin's"),
     ],

@@ -84,7 +84,7 @@ def test_a_short_job_is_saved_while_a_long_one_before_it_runs(
     assert [path.name for path in folder.iterdir()] == ["002-short.png"]
     err = capsys.readouterr().err
     assert "framemill: prompt 1: " in err
-    assert err.splitlines()[-1].startswith("1 of 2 done in ")
+    assert err.splitlines()[-1].startswith("1 of 2 done, 1 failed in ")
 
 
 def test_a_deleted_job_is_reported_and_the_rest_goes_on(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,6 +94,16 @@ def test_ctrl_c_cancels_every_job_of_a_batch(server: FakeServer, start: Start) -
     assert "job a1 was cancelled on the server" in terminal.text
     assert server.calls[-1][:2] == ("POST", "/v1/jobs/a1/cancel")
     assert "Traceback" not in terminal.text
+
+
+def test_the_bar_leaves_room_for_what_the_terminal_writes_of_ctrl_c(server: FakeServer, start: Start) -> None:
+    server.hold = True
+    for columns in (40, 60):
+        terminal = start("submit", "one", "two", "--wait", columns=columns)
+        terminal.await_text("0 of 2 done, 3 s left")
+        lines = [re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", line) for line in re.split("[\r\n]", terminal.raw)]
+        bars = [len(line.rstrip()) for line in lines if "0 of 2 done" in line]
+        assert 20 < max(bars) <= columns - 3
 
 
 def test_ctrl_c_ends_a_watch_and_leaves_the_job(server: FakeServer, start: Start) -> None:

@@ -14,9 +14,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from framemill.cli import main
+from framemill.cli.app import framemill
 from framemill.cli.context import servers
 from framemill.cli.display import graphics, pictures, tables, terminal
 from framemill.cli.display.output import ago
@@ -463,3 +465,27 @@ def test_a_job_without_a_result_is_reported_once(server: FakeServer, capsys: pyt
     assert main(["--url", server.url, "submit", "x", "--wait"]) == 1
     assert capsys.readouterr().err.count(str(JobFailed(Job(id="a1", state="failed", error_message="too large",
                                                            error_code="out_of_memory")))) == 1  # fmt: skip
+
+
+# --- help
+
+
+def test_the_help_of_every_command_fits_80_columns(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def pages(command: click.Command, words: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
+        yield words
+        for name, inner in getattr(command, "commands", {}).items():
+            yield from pages(inner, (*words, name))
+
+    context = click.Context(framemill)
+    for name in ["", *framemill.list_commands(context)]:
+        command = framemill.get_command(context, name) if name else click.Command("framemill")
+        assert command
+        for words in pages(command, (name,) if name else ()):
+            assert main([*words, "--help"]) == 0
+            shown = capsys.readouterr().out
+            assert [line for line in shown.splitlines() if len(line) > 80] == [], words
+            assert not re.search(r"(?m)[a-z]\.\.\.$", shown), f"{words}: a text is cut"

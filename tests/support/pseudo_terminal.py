@@ -61,7 +61,9 @@ class PseudoTerminal:
         deadline = time.monotonic() + PATIENCE_S
         while text not in self.raw and text not in self.text:
             assert time.monotonic() < deadline, f"no {text!r} in {self.raw!r}"
-            assert self._read() or self.process.poll() is None, f"ended without {text!r}: {self.raw!r}"
+            # Looked at first: a command may write and end after a read that found nothing.
+            has_ended = self.process.poll() is not None
+            assert self._read() or not has_ended, f"ended without {text!r}: {self.raw!r}"
 
     def press(self, keys: str) -> None:
         """Press keys; ``\\x03`` is Ctrl-C."""
@@ -70,8 +72,11 @@ class PseudoTerminal:
     def await_end(self) -> int:
         """Wait until the command has ended, and return its exit code."""
         deadline = time.monotonic() + PATIENCE_S
-        while self._read() or self.process.poll() is None:
+        while self.process.poll() is None:
+            self._read()
             assert time.monotonic() < deadline, f"still runs: {self.raw!r}"
+        while self._read():  # what it wrote last
+            pass
         return self.process.wait()
 
     def _read(self) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -64,7 +65,7 @@ def no_answer(call: Call, base_url: str, exc: httpx2.RequestError) -> ServerUnav
     """Return the error for a call that got no response."""
     was_sent = not isinstance(exc, NOT_SENT)
     doubt = " (the request may have arrived)" if was_sent and call.method != "GET" else ""
-    reason = str(exc) or type(exc).__name__
+    reason = re.sub(r"^\[Errno -?\d+\] ", "", str(exc)) or type(exc).__name__
     return ServerUnavailable(
         "no_answer", f"no answer from {base_url}: {reason}{doubt}", maybe_received=was_sent and call.method != "GET"
     )

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from framemill.cli.context.session import LOCAL_URL, Session
+from framemill.cli.display.output import note
 
 
 def _stores(attribute: str) -> Callable[[click.Context, click.Parameter, Any], None]:
@@ -18,6 +19,12 @@ def _stores(attribute: str) -> Callable[[click.Context, click.Parameter, Any], N
             setattr(context.find_root().ensure_object(Session), attribute, value)
 
     return store
+
+
+def _given_key(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+    _stores("given_key")(context, parameter, value)
+    if value:
+        note("note: others can read the key in --api-key; use 'framemill login', or set FRAMEMILL_API_KEY")
 
 
 def _options(*, hidden: bool) -> list[click.Option]:
@@ -48,8 +55,8 @@ def _options(*, hidden: bool) -> list[click.Option]:
             help="Maximum time to wait for a response. Default: 30.",
             **common,
         ),
-        # Other users of the machine can read command lines. The option stays for programs that use it.
-        click.Option(["--api-key", "given_key"], metavar="KEY", hidden=True, callback=_stores("given_key"), **common),
+        # The option stays for programs that use it.
+        click.Option(["--api-key", "given_key"], metavar="KEY", hidden=True, callback=_given_key, **common),
     ]
 
 

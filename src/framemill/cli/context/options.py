@@ -119,6 +119,6 @@ def webhook_options(purpose: str) -> Decorator:
 
     return options(
         click.option("--webhook-url", metavar="URL", help=f"URL that receives the events {purpose}."),
-        click.option("--webhook-event", "webhook_events", multiple=True, type=click.Choice(EVENTS),
-                     help="Event to send; may be repeated. Default: every final state."),
+        click.option("--webhook-event", "webhook_events", multiple=True, type=click.Choice(EVENTS), metavar="EVENT",
+                     help=f"Event to send; may be repeated: {', '.join(EVENTS)}. Default: every final state."),
     )  # fmt: skip

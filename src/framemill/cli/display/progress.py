@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Self, TextIO
 
 from rich.console import Console
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.progress_bar import ProgressBar as Bar
 from rich.table import Table
@@ -23,7 +24,10 @@ from framemill.records import Job
 #: Minimum interval between two plain lines with the same state, in seconds.
 PLAIN_INTERVAL_S = 2.0
 
-_BAR_COLUMNS = 24
+#: Most and fewest columns of a bar; it takes a quarter of a narrow terminal.
+_MAX_BAR_COLUMNS, _MIN_BAR_COLUMNS = 24, 8
+#: Columns that stay free: a terminal writes ``^C`` there, which would wrap, and the line would be drawn twice.
+_FREE_COLUMNS = 3
 
 
 class StatusLine:
@@ -78,11 +82,12 @@ class StatusLine:
 
     def _redraw(self, text: str, share: float | None) -> None:
         line = Table.grid(padding=(0, 1))
-        bar = () if share is None else (Bar(1.0, share, width=_BAR_COLUMNS),)
+        columns = max(_MIN_BAR_COLUMNS, min(_MAX_BAR_COLUMNS, self._live.console.width // 4))
+        bar = () if share is None else (Bar(1.0, share, width=columns),)
         label = (Text(self._label),) if self._label else ()
         line.add_row(*label, *bar, Text(text, overflow="ellipsis", no_wrap=True))
         self._live.start()
-        self._live.update(line, refresh=True)
+        self._live.update(Constrain(line, self._live.console.width - _FREE_COLUMNS), refresh=True)
         self._last_text = text
 
     def _write_line(self, text: str, state: object) -> None:

@@ -69,10 +69,11 @@ class Batch:
                     self._submit(number, fields, waits=waits)
                 while self._states.unfinished:
                     self._take(self._states.next(_PAUSE_S))
+                self._line.clear()
+                if target is not None:
+                    note(f"saved {len(self._saved)} file{'' if len(self._saved) == 1 else 's'} in {target}")
                 if waits:
-                    self._line.show(self._counts(), 1.0)
-                else:
-                    self._line.clear()
+                    self._line.show(f"{self._counts()} in {duration(time.monotonic() - started)}", 1.0, "end")
         except KeyboardInterrupt:
             if waits:
                 cancel_all(self._client, self._states.unfinished)
@@ -81,10 +82,6 @@ class Batch:
             if waits and self._states.unfinished:
                 note(f"{self._counts()}; the other jobs go on when the server is back: 'framemill list' shows them")
             raise
-        if target is not None:
-            note(f"saved {len(self._saved)} file{'' if len(self._saved) == 1 else 's'} in {target}")
-        if waits:
-            note(f"{self._done} of {len(self._requests)} done in {duration(time.monotonic() - started)}")
         if opens and target is not None:
             open_files([target] if len(self._saved) > 1 else self._saved)
         if self._failed:

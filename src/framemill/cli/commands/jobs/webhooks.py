@@ -14,7 +14,8 @@ COLUMNS = (Column("event"), Column("state"), Column("tries", right=True), Column
 
 @click.command()
 @click.argument("words", metavar="[resend] ID", nargs=-1, required=True)
-@click.option("--event", type=click.Choice(EVENTS), help="With resend: send only this event. Default: all events.")
+@click.option("--event", type=click.Choice(EVENTS), metavar="EVENT",
+              help=f"With resend: send only this event ({', '.join(EVENTS)}). Default: all events.")  # fmt: skip
 @pass_session
 def webhooks(session: Session, words: tuple[str, ...], event: str | None) -> None:
     """Show the webhooks that were sent for job ID, or send them again."""

@@ -28,7 +28,7 @@ def keys() -> None:
     """
 
 
-@keys.command()
+@keys.command(short_help="Create a key for SERVICE and print its secret, once.")
 @service_name
 @click.option("--role", type=click.Choice(("client", "worker", "admin")),
               help="Default: client.")  # fmt: skip

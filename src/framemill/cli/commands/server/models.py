@@ -59,7 +59,7 @@ _add("pin", "Load model NAME and keep it in memory, also after a restart.", wait
 _add("unpin", "Allow model NAME to be evicted from memory again.")
 
 
-@models.command()
+@models.command(short_help="Run every kind of model NAME, or of every model, once.")
 @click.argument("name", metavar="[NAME]", required=False)
 @click.option("--kind", metavar="KIND", help="Check only this kind.")
 @click.option("--slot", metavar="NAME", help="Default: a slot that offers the model.")
