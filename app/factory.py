@@ -20,6 +20,7 @@ from app.protocols.aime import setup as aime
 from app.protocols.devoid import routes as devoid
 from app.protocols.huggingface import routes as huggingface
 from app.protocols.lightx2v import routes as lightx2v
+from app.protocols.mcp import routes as mcp
 from app.protocols.native import routes as native
 from app.server import overload
 from jobs import moderation
@@ -77,6 +78,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     devoid.register(app, api)
     a1111.register(app, api)
     huggingface.register(api)
+    mcp.register(api)
     api.register_blueprint(session.blueprint)
     app.register_blueprint(console_pages.blueprint)
     api.register_blueprint(front_page.blueprint)

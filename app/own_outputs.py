@@ -117,13 +117,13 @@ def file_of(text: str, field: str, kind: str) -> tuple[bytes, str] | None:
     if output.bytes > settings().inputs.max_bytes:
         raise refused(f"must not exceed {settings().inputs.max_bytes} bytes")
     try:
-        return _read(output.key), output.media_type
+        return read_whole(output.key), output.media_type
     except ObjectNotFound:
         raise refused("names an output that is no longer stored") from None
 
 
-def _read(key: str) -> bytes:
-    """Read a file; a disk, which gevent cannot wait for, is read in a thread."""
+def read_whole(key: str) -> bytes:
+    """Read a stored file; a disk, which gevent cannot wait for, is read in a thread."""
     stored = objects()
     if isinstance(stored, LocalStore):
         return off_the_hub(lambda: b"".join(stored.read(key)))

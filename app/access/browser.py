@@ -29,8 +29,8 @@ HEADERS = {
 }
 #: Headers of responses that pages of allowed origins may read besides the usual ones.
 EXPOSED = (
-    "Accept-Ranges, Content-Disposition, Content-Range, ETag, Idempotency-Key, Location, Preview-Step, Retry-After, "
-    "X-Process-Time, X-Task-Id"
+    "Accept-Ranges, Content-Disposition, Content-Range, ETag, Idempotency-Key, Location, Mcp-Session-Id, "
+    "Preview-Step, Retry-After, X-Process-Time, X-Task-Id"
 )
 #: How long a browser may remember the answer to a preflight request, seconds.
 PREFLIGHT_MAX_AGE_S = 600

@@ -212,6 +212,12 @@ def job_id_of_path(store: JobStore, key_id: str, path: str) -> str | None:
     return str(job_id) if job_id else None
 
 
+def job_id_of_idempotency_key(store: JobStore, key_id: str, idempotency_key: str) -> str | None:
+    """Return the id of the job that a caller of this key submitted with this idempotency key, or None."""
+    found = store.call(lambda c: c.get(f"{keys.IDEMPOTENCY}{key_id}:{idempotency_key}"))
+    return str(found).partition(" ")[0] if found else None
+
+
 def rate_of(store: JobStore, model: str) -> float | None:
     """Return how many seconds a model needs for a unit of work on average; None before the first measurement."""
     found = store.call(lambda c: c.hget(keys.RATES, model))
