@@ -74,6 +74,8 @@ class Level(Generic[T]):
         self._backlog: Table[T] = defaultdict(lambda: defaultdict(float))
         self._served: Table[T] = defaultdict(lambda: defaultdict(float))
         self._capacity: dict[int, float] = defaultdict(float)
+        #: GPU seconds that they got in the ideal, less what they really got.
+        self.owed: Table[T] = defaultdict(lambda: defaultdict(float))
         #: GPU seconds in contended steps since the last comparison: ideal, real.
         self.window: dict[T, list[float]] = defaultdict(lambda: [0.0, 0.0])
 
@@ -83,6 +85,7 @@ class Level(Generic[T]):
     def served(self, who: T, group: int, seconds: float) -> None:
         self._served[who][group] += seconds
         self._capacity[group] += seconds
+        self.owed[who][group] -= seconds
 
     def contended(self, enough_s: float) -> set[int]:
         """Return the groups that got work and for which more than these seconds of it wait."""
@@ -99,6 +102,7 @@ class Level(Generic[T]):
         for who, of in divide(wanted, self._weights or dict.fromkeys(wanted, 1.0), self._capacity).items():
             for group, share in of.items():
                 self._backlog[who][group] -= share
+                self.owed[who][group] += share
                 left[group] = left.get(group, 0.0) - share
                 if group in contended:
                     self.window[who][0] += share
@@ -140,6 +144,14 @@ class Ideal:
         """Note GPU time that a user got; negative: that was lost with a worker."""
         self._by_class.served(job_class, group, seconds)
         self._users[job_class].served(user, group, seconds)
+
+    def owed_to_class(self, job_class: str) -> float:
+        """Return the GPU seconds that a class got too little so far, in all groups."""
+        return sum(self._by_class.owed[job_class].values())
+
+    def owed_to_user(self, job_class: str, user: str, group: int) -> float:
+        """Return the GPU seconds of a group that a user got too little so far, of what the class got there."""
+        return self._users[job_class].owed[user][group]
 
     def step(self) -> None:
         """End a step of time."""

@@ -23,10 +23,10 @@ def tables(measures: Measures, counters: dict[str, str], size: Size) -> str:
     rows: list[list[Any]] = [
         ["jobs lost (accepted and never ended)", int(counters["submitted"]) - ended, "0"],
         ["runs that ended twice", counts["runs finished"] - counts["jobs succeeded"], "0"],
-        ["contended GPU time of an hour that other classes got than in the ideal", _percent(by_class), "≤ 2 %"],
-        ["… other users of the class, beyond one job for each user", _percent(beyond_a_job), "≤ 2 %"],
-        ["… other users of the class, in all", _percent(by_user), ""],
-        ["GPU time idle while a job waits that fits", _percent(measures.idle_s / measures.slot_s, 4), "≤ 0.1 %"],
+        ["contended GPU time of an hour that other classes got than in the ideal", percent(by_class), "≤ 2 %"],
+        ["… other users of the class, beyond one job for each user", percent(beyond_a_job), "≤ 2 %"],
+        ["… other users of the class, in all", percent(by_user), ""],
+        ["GPU time idle while a job waits that fits", percent(measures.idle_s / measures.slot_s, 4), "≤ 0.1 %"],
     ]
     for when in ("when submitted", "while waiting"):
         places, times = measures.places[when], measures.etas[when]
@@ -40,7 +40,7 @@ def tables(measures: Measures, counters: dict[str, str], size: Size) -> str:
             [f"seconds told {when}: error", _errors(times), ""],
         ]
     shares = [
-        [name, weight, _percent(ideal.class_shares()[name][0]), _percent(ideal.class_shares()[name][1])]
+        [name, weight, percent(ideal.class_shares()[name][0]), percent(ideal.class_shares()[name][1])]
         for name, weight in WEIGHTS.items()
     ]
     events = [[name, f"{count:,}"] for name, count in sorted(counts.items())]
@@ -55,7 +55,7 @@ def tables(measures: Measures, counters: dict[str, str], size: Size) -> str:
     )
 
 
-def _percent(share: float, digits: int = 2) -> str:
+def percent(share: float, digits: int = 2) -> str:
     return f"{100 * share:.{digits}f} %"
 
 
@@ -64,7 +64,7 @@ def _errors(pairs: Sequence[tuple[float, float]]) -> str:
     real = quantile([real for _, real in pairs], 0.5)
     share = sum(errors) / (sum(real for _, real in pairs) or 1)
     return (
-        f"median {quantile(errors, 0.5):.0f}, p95 {quantile(errors, 0.95):.0f}, {_percent(share, 0)} of all "
+        f"median {quantile(errors, 0.5):.0f}, p95 {quantile(errors, 0.95):.0f}, {percent(share, 0)} of all "
         f"(real: median {real:.0f}; {len(pairs):,} jobs)"
     )
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bench.day.floor import Floor
 from bench.day.ideal import WINDOW, Ideal, divide
+from bench.day.population import Size
 
 
 def test_demands_that_are_small_are_met_and_the_rest_is_divided_equally() -> None:
@@ -47,3 +49,26 @@ def test_a_day_without_contention_has_no_deviation() -> None:
     ideal.step()
     ideal.compare()
     assert ideal.deviations() == (0, 0, 0)
+
+
+def test_users_are_compared_with_what_their_class_got_in_each_group() -> None:
+    """Each class got a group for itself, which is as good a division as half of each group."""
+    ideal = Ideal({"general": 1, "premium": 1}, job_s=1, room_s=10)
+    for job_class in ("general", "premium"):
+        for group in (0, 1):
+            ideal.submitted(job_class, f"{job_class}-{group}", group, 1e6)
+            ideal.submitted(job_class, f"{job_class}-both", group, 1e6)
+    for _ in range(WINDOW):
+        for group, job_class in enumerate(("general", "premium")):
+            for user in ("both", str(group)):
+                ideal.served(job_class, f"{job_class}-{user}", group, 5)
+        ideal.step()
+    by_user, _, by_class = ideal.deviations()
+    assert (by_user, by_class) == (pytest.approx(0), pytest.approx(0))
+
+
+def test_a_scheduler_that_knows_the_ideal_comes_near_to_it() -> None:
+    users, beyond_a_job, classes = Floor(Size(slots=8, users=40, models=4, groups=2, jobs=800), seed=1).run()
+    assert 0 < users < 0.1
+    assert beyond_a_job < users
+    assert classes < 0.03
