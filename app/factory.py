@@ -22,6 +22,7 @@ from app.protocols.huggingface import routes as huggingface
 from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.mcp import routes as mcp
 from app.protocols.native import routes as native
+from app.protocols.replicate import routes as replicate
 from app.server import overload
 from jobs import moderation
 from jobs.models.backends import read_backends, registry_of
@@ -79,6 +80,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     a1111.register(app, api)
     huggingface.register(api)
     mcp.register(api)
+    replicate.register(app, api)
     api.register_blueprint(session.blueprint)
     app.register_blueprint(console_pages.blueprint)
     api.register_blueprint(front_page.blueprint)

@@ -26,6 +26,8 @@ from jobs.store.jobs import JobStore
 
 #: Variable of the WSGI environment with the path that the client called, for routes that a prefix serves again.
 CALLED_PATH = "framemill.called_path"
+#: Schemes of keys in the header ``Authorization``; older clients of Replicate's API send ``Token``.
+_SCHEMES = ("bearer", "token")
 
 
 def identify(secret: str | None) -> Caller:
@@ -92,7 +94,7 @@ def check_path(caller: Caller) -> None:
 def secret() -> str | None:
     """Return the secret of the current request, or None."""
     scheme, _, secret = request.headers.get("Authorization", "").partition(" ")
-    return secret.strip() if scheme.lower() == "bearer" else None
+    return secret.strip() if scheme.lower() in _SCHEMES else None
 
 
 def still_valid(event: Event | None = None) -> bool:

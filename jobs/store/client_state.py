@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -144,3 +145,46 @@ class ClientOptions:
         """Set these options."""
         texts = {name: json.dumps(value) for name, value in values.items()}
         self._store.call(lambda c: c.hset(self._name, mapping=texts))
+
+
+class UploadedFiles:
+    """Files that a client of Replicate's API has uploaded with its key, by their ids, until they expire."""
+
+    #: Most files of one key; the oldest are forgotten.
+    MAX_FILES = 1000
+
+    def __init__(self, store: Scripts, key_id: str) -> None:
+        self._store = store
+        self._name = keys.UPLOADS + key_id
+
+    def add(self, file_id: str, record: Mapping[str, Any], kept_s: float) -> None:
+        """Keep what is known of a file; ``record`` has ``created_at_ms`` and ``expires_at_ms``."""
+        files = self.all()
+        kept = sorted(files, key=lambda name: files[name]["created_at_ms"])[-self.MAX_FILES + 1 :]
+        forgotten = files.keys() - kept
+
+        def add(connection: Any) -> None:
+            pipe = connection.pipeline()
+            if forgotten:
+                pipe.hdel(self._name, *forgotten)
+            pipe.hset(self._name, file_id, json.dumps(record))
+            pipe.expire(self._name, max(1, math.ceil(kept_s)))
+            pipe.execute()
+
+        self._store.call(add)
+
+    def get(self, file_id: str) -> dict[str, Any] | None:
+        """Return what is known of a file; None if it is unknown or has expired."""
+        text = self._store.call(lambda c: c.hget(self._name, file_id))
+        record = json.loads(str(text)) if text else None
+        return record if record and record["expires_at_ms"] > time.time() * 1000 else None
+
+    def all(self) -> dict[str, dict[str, Any]]:
+        """Return all files by their ids."""
+        texts: dict[str, str] = self._store.call(lambda c: c.hgetall(self._name))
+        now_ms, files = time.time() * 1000, {name: json.loads(text) for name, text in texts.items()}
+        return {name: record for name, record in files.items() if record["expires_at_ms"] > now_ms}
+
+    def remove(self, file_id: str) -> bool:
+        """Forget a file; return whether it was known."""
+        return bool(self._store.call(lambda c: c.hdel(self._name, file_id)))

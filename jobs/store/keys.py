@@ -79,6 +79,7 @@ key                       type     holds
                                    result was added to it
 ``worker:<slot>``         string   how a worker over HTTP described itself, by its first slot (JSON)
 ``options:<key>``         hash     settings of an AUTOMATIC1111 client: name → value (JSON)
+``uploads:<key>``         hash     files that clients of Replicate's API have uploaded, by id; JSON
 ``watched``               string   exists while somebody listens to Celery's events
 ``webhooks``              hash     key → webhook of all its jobs: url, receiver, events (JSON)
 ``webhook_secrets``       hash     key → secrets that sign its messages (JSON list, newest first)
@@ -169,6 +170,7 @@ HELD_REQUEST = PREFIX + "call:"
 HELD_REQUESTS = PREFIX + "calls:"
 REPEATABLE_REQUESTS = PREFIX + "repeats:"
 OPTIONS = PREFIX + "options:"
+UPLOADS = PREFIX + "uploads:"
 WEBHOOKS = PREFIX + "webhooks"
 WEBHOOK_SECRETS = PREFIX + "webhook_secrets"
 WEBHOOK_DELIVERIES = PREFIX + "hook:"

@@ -5,6 +5,7 @@ It is not a task of the ``io`` queue, because a receiver that hangs would block 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import random
@@ -25,6 +26,7 @@ from jobs.objects.factory import open_store
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.post import PostResult, post
 from jobs.outbound.signed_links import LinkSigner
+from jobs.prediction_view import PROTOCOL, prediction_view
 from jobs.record import Job
 from jobs.store.credentials.link_secret import secrets_of
 from jobs.store.jobs import JobStore
@@ -141,21 +143,34 @@ def _post(job: Job, delivery: Delivery, keys: list[str]) -> PostResult:
     if not job.webhook or not keys:
         return PostResult(error="there is no secret that signs")
     # The body is built now, not when the delivery was written: links to outputs expire.
-    body = webhooks.message(delivery.event, iso(delivery.written_at), view_of(job, store(), _objects()))
+    body = message_of(job, delivery, store(), _objects())
     headers = webhooks.signed_headers(keys, delivery.message_id, int(time.time()), body)
     headers["Content-Type"] = "application/json"
     options = settings().webhooks
     return post(job.webhook.url, body, headers, timeout_s=options.timeout_s, allow_hosts=options.allowed_hosts)
 
 
+def message_of(job: Job, delivery: Delivery, records: JobStore, objects: ObjectStore) -> bytes:
+    """Return the body: a message of the native API, or the prediction of a job of Replicate's."""
+    if job.protocol != PROTOCOL:
+        return webhooks.message(delivery.event, iso(delivery.written_at), view_of(job, records, objects))
+    base_url = records.settings.web.public_url.rstrip("/")
+    prediction = prediction_view(job, objects, _signer(job, records), base_url)
+    return json.dumps(prediction, ensure_ascii=False).encode()
+
+
 def view_of(job: Job, records: JobStore, objects: ObjectStore) -> dict[str, Any]:
     """Return a job as its webhook shows it, with links for the owner of its key."""
     options = records.settings
     forecast = OVER if job.state.is_terminal else records.forecast(job.job_id)[0]
-    signer = None
-    if job.key_id != NOBODY:  # else the server has no keys, and its links need no signature
-        signer = LinkSigner.lasting(secrets_of(records)[0], job.key_id, options.outputs.url_ttl_s)
-    return job_view(job, forecast, objects, signer, options.web.public_url.rstrip("/"))
+    return job_view(job, forecast, objects, _signer(job, records), options.web.public_url.rstrip("/"))
+
+
+def _signer(job: Job, records: JobStore) -> LinkSigner | None:
+    """Return the signer of links for the owner of a job's key."""
+    if job.key_id == NOBODY:  # the server has no keys, and its links need no signature
+        return None
+    return LinkSigner.lasting(secrets_of(records)[0], job.key_id, records.settings.outputs.url_ttl_s)
 
 
 def _settled(
