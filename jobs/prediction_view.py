@@ -111,7 +111,9 @@ def _data_uri(key: str, media_type: str, objects: ObjectStore) -> str:
 
 def _input(job: Job, base_url: str) -> dict[str, Any]:
     """Return the input with all values that were used; images are links."""
-    used = job.request.shown()
+    used, is_video = job.request.shown(), getattr(job.request, "frames", 1) > 1
+    for name in ("num_images",) if is_video else ("frames", "fps"):
+        used.pop(name, None)
     values = {sent: used[name] for name, sent in INPUT_NAMES.items() if used.get(name) not in (None, "")}
     links = {
         name: f"{job_path(job.job_id, base_url)}/inputs/{name}"

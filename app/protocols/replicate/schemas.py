@@ -80,9 +80,7 @@ class ReplicateFileSchema(TextSchema):
     class Meta:
         unknown = INCLUDE
 
-    content = fields.Raw(
-        required=True, metadata={"type": "string", "format": "binary", "description": "The file: an image."}
-    )
+    content = fields.Raw(metadata={"type": "string", "format": "binary", "description": "The file: an image."})
     filename = Text(**_doc("Its name."))
     metadata = fields.Raw(metadata={"type": "string", "description": "An object of your own, as JSON."})
 
