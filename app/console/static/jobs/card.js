@@ -52,14 +52,17 @@ export const Pages = ({ job, shown, onShow }) => html`
   </div>
 `;
 
+/** Keep a number and its unit on one line. */
+const whole = (text) => text.replaceAll(" ", "\u00a0");
+
 function Facts({ job }) {
   const now = useNow(true, 30_000);
   const seconds = computedSeconds(job);
   const parts = [
     job.command ? job.model : `${job.model}, ${KINDS[job.kind]?.toLowerCase() ?? job.kind}`,
     job.outputs.length > 1 ? count(job.outputs.length, "picture") : "",
-    job.state === "succeeded" && seconds !== null ? duration(seconds) : "",
-    ago(job.finished_at ?? job.created_at, now),
+    job.state === "succeeded" && seconds !== null ? whole(duration(seconds)) : "",
+    whole(ago(job.finished_at ?? job.created_at, now)),
   ].filter(Boolean);
   return html`<p class="facts">${job.state !== "succeeded" && html`<${State} job=${job} />`}${parts.join("\u00a0· ")}</p>`;
 }
