@@ -30,6 +30,7 @@ key                       type     holds
 ``rates``                 hash     ``<model>`` and ``<model>|<device>`` → measured seconds per unit of work
 ``slots``                 set      names of slots
 ``slot:<slot>``           hash     owner, device, models, current job and attempt, facts; where the slot is indexed
+``history:<slot>``        zset     samples of its device in the last hour (JSON), by their time, seconds
 ``offers``                hash     offer (a digest of its models) → the models (JSON list) that its slots run
 ``offers:<model>``        set      offers that include a model
 ``slots:<offer>``         zset     slots of an offer by standing: 0 takes jobs, 1 paused, 2 blocked
@@ -89,6 +90,8 @@ key                       type     holds
 ``receivers``             zset     receivers by the time their first delivery is due
 ``mail:<key>:<queue>``    stream   subscriber queue of a service: job id, notice, correlation data
 ``mailboxes:<key>``       hash     subscriber queue → web process that serves it; '' when its socket was closed
+``tried``                 zset     ``<id> <event>`` of the newest tries of webhooks, by their time, milliseconds
+``given_up``              zset     the same of deliveries without a further try that were not delivered
 ``webs``                  zset     web processes with sockets by the time their lease lapses, milliseconds
 ``call:<key>:<request>``  hash     a held request: digest of its body, jobs, seed, holder; ``until`` (ms) its claim
                                    lapses; ``asked``, ``answered``: questions to its holder; ``stopped:<id>``: the
@@ -126,6 +129,7 @@ ACTIVE = PREFIX + "active:"
 RATES = PREFIX + "rates"
 SLOTS = PREFIX + "slots"
 SLOT = PREFIX + "slot:"
+SLOT_HISTORY = PREFIX + "history:"
 OFFERS = PREFIX + "offers"
 MODEL_OFFERS = PREFIX + "offers:"
 OFFER_SLOTS = PREFIX + "slots:"
@@ -178,6 +182,8 @@ RECEIVER_DELIVERIES = PREFIX + "hooks:"
 RECEIVERS = PREFIX + "receivers"
 SUBSCRIBER_QUEUE = PREFIX + "mail:"
 SUBSCRIBER_QUEUES = PREFIX + "mailboxes:"
+WEBHOOKS_TRIED = PREFIX + "tried"
+WEBHOOKS_GIVEN_UP = PREFIX + "given_up"
 WEB_PROCESSES = PREFIX + "webs"
 SESSION = PREFIX + "session:"
 REQUESTS = PREFIX + "requests:"

@@ -21,6 +21,8 @@ from jobs.store.scripts import Scripts
 MAX_SECRETS = 2
 #: Number of attempts that are kept with a delivery.
 MAX_TRIES = 30
+#: Number of deliveries that are found without their job: of the newest, and of the newest that were given up.
+MAX_INDEXED = 1000
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,16 @@ class Delivery:
         values = {name: value for name, value in vars(self).items() if name not in ("job_id", "event")}
         # The scripts would write an empty list as an empty table.
         return json.dumps({name: value for name, value in values.items() if value not in (None, [])})
+
+
+@dataclass(frozen=True)
+class TriedDelivery:
+    """A delivery that was tried, with what its job says about it."""
+
+    delivery: Delivery
+    key_id: str
+    #: Host and port of the receiver. The rest of its URL may contain secrets.
+    receiver: str
 
 
 @dataclass(frozen=True)
@@ -149,9 +161,53 @@ class WebhookOutbox:
             "webhook_settle", id=delivery.job_id, event=delivery.event, sender=sender, delivery=delivery.to_json(),
             wait_ms="" if wait_s is None else int(wait_s * 1000), gone=int(delivery.state == DeliveryState.GONE),
         )  # fmt: skip
+        if settled:
+            self._index(delivery)
         return bool(settled)
 
     # ---- log and resending
+
+    def _index(self, delivery: Delivery) -> None:
+        """Remember a delivery among the newest of all jobs. A process that dies before forgets one line of a log."""
+        member, now = f"{delivery.job_id} {delivery.event}", int(time.time() * 1000)
+        is_given_up = delivery.state in (DeliveryState.FAILED, DeliveryState.GONE)
+
+        def write(client: Any) -> None:
+            pipe = client.pipeline(transaction=False)
+            for index, belongs in ((keys.WEBHOOKS_TRIED, True), (keys.WEBHOOKS_GIVEN_UP, is_given_up)):
+                if belongs:
+                    pipe.zadd(index, {member: now}).zremrangebyrank(index, 0, -MAX_INDEXED - 1)
+                else:
+                    pipe.zrem(index, member)
+            pipe.execute()
+
+        self._store.call(write)
+
+    def newest(self, limit: int, *, given_up: bool = False) -> list[TriedDelivery]:
+        """Return the deliveries of all jobs that were tried last, newest first.
+
+        Args:
+            limit: how many.
+            given_up: only those that were not delivered and have no further try.
+        """
+        index = keys.WEBHOOKS_GIVEN_UP if given_up else keys.WEBHOOKS_TRIED
+
+        def read(client: Any) -> list[tuple[str, str | None, list[str | None]]]:
+            members = client.zrevrange(index, 0, limit - 1)
+            pipe = client.pipeline(transaction=False)
+            for job_id, event in map(_parts, members):
+                pipe.hget(keys.WEBHOOK_DELIVERIES + job_id, event).hmget(keys.JOB + job_id, "key", "webhook")
+            replies = pipe.execute()
+            return list(zip(members, replies[::2], replies[1::2], strict=True))
+
+        found = self._store.call(read)
+        if forgotten := [member for member, text, _ in found if not text]:  # their records were deleted
+            self._store.call(lambda c: c.zrem(index, *forgotten))
+        return [
+            TriedDelivery(Delivery.from_json(*_parts(member), text), key, json.loads(webhook)["to"])
+            for member, text, (key, webhook) in found
+            if text and key and webhook
+        ]
 
     def log(self, job_id: str) -> list[Delivery]:
         """Return the deliveries of a job, oldest first."""
@@ -161,7 +217,17 @@ class WebhookOutbox:
 
     def resend(self, job_id: str, event: str = "") -> list[str]:
         """Send an event of a job ('': all of them) again, with the full number of attempts; return the events."""
-        return list(self._store.script("webhook_resend", id=job_id, event=event))
+        resent = list(self._store.script("webhook_resend", id=job_id, event=event))
+        if resent:
+            members = [f"{job_id} {one}" for one in resent]
+            self._store.call(lambda c: c.zrem(keys.WEBHOOKS_GIVEN_UP, *members))
+        return resent
+
+
+def _parts(member: str) -> tuple[str, str]:
+    """Return job and event of a delivery in an index."""
+    job_id, _, event = member.partition(" ")
+    return job_id, event
 
 
 def _key_webhook(service: str, text: str) -> KeyWebhook:

@@ -73,6 +73,34 @@ class Fleet(TypedDict):
     version: str
 
 
+class Sample(TypedDict):
+    """Means of a minute; values that cannot be measured are absent."""
+
+    at: str | None
+    memory_total_bytes: NotRequired[int]
+    memory_used_bytes: NotRequired[int]
+    utilization_percent: NotRequired[float]
+    temperature_c: NotRequired[float]
+    load_1min: NotRequired[float]
+    cores: NotRequired[int]
+
+
+class SlotHistory(TypedDict):
+    """The last hour of a slot's device."""
+
+    name: str
+    #: Oldest first; empty for back ends.
+    samples: list[Sample]
+
+
+class FleetHistory(TypedDict):
+    """The last hour of all slots."""
+
+    #: Seconds between two samples.
+    interval_s: int
+    slots: list[SlotHistory]
+
+
 class WaitingJobs(TypedDict):
     """Number of waiting jobs."""
 
@@ -263,6 +291,25 @@ class Delivery(TypedDict):
     next_try_at: str | None
     #: The newest tries, each with ``at`` and ``status`` or ``error``.
     tries: list[dict[str, Any]]
+
+
+class TriedDelivery(TypedDict):
+    """The delivery of one event of one job."""
+
+    job_id: str
+    #: Name of the job's key.
+    key: str
+    event: str
+    #: Host and port of the receiver.
+    receiver: str
+    #: ``pending``, ``delivered``, ``failed`` or ``gone``.
+    state: str
+    attempts: int
+    #: Of the last try; None without a response.
+    status: int | None
+    error: str | None
+    tried_at: str | None
+    next_try_at: str | None
 
 
 class Deliveries(TypedDict):

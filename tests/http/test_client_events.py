@@ -236,6 +236,10 @@ def test_async_client_streams_too(server: FakeServer) -> None:
 
 KEY = {"service": "shop", "role": "client", "class": "premium", "max_waiting": 3, "models": ["demo-image"]}
 NEW_KEY = {**KEY, "secret": "fm_secret"}
+TRIED: dict[str, Any] = {
+    "job_id": "a1", "key": "shop", "event": "job.failed", "receiver": "example.org:80", "state": "failed",
+    "attempts": 7, "status": 500, "error": None, "tried_at": None, "next_try_at": None,
+}  # fmt: skip
 STORAGE: dict[str, Any] = {
     "bucket": None, "retention": {"default": "days", "days": 30.0, "hours": 6.0},
     "stored": {"outputs": {"files": 3, "bytes": 1536 * 2**20}, "inputs": {"files": 1, "bytes": 7 * 2**20},
@@ -249,6 +253,8 @@ OPERATIONS: list[tuple[Callable[[Any], Any], dict[str, Any], tuple[str, str, Any
     (lambda c: c.webhooks("a1"), {"deliveries": []}, ("GET", "/v1/jobs/a1/webhooks", {})),
     (lambda c: c.resend_webhooks("a1", "job.failed"), {"deliveries": []},
      ("POST", "/v1/jobs/a1/webhooks/resend", {"event": "job.failed"})),
+    (lambda c: c.newest_webhooks(5, failed=True), {"deliveries": []},
+     ("GET", "/v1/admin/webhooks", {"limit": ["5"], "failed": ["true"]})),
     (lambda c: c.model_command("demo-image", "load", "gpu0"), {"slots": []},
      ("POST", "/v1/models/demo-image/load", {"slot": "gpu0"})),
     (lambda c: c.retry("a1"), _status("queued"), ("POST", "/v1/jobs/a1/retry", {})),
@@ -259,6 +265,7 @@ OPERATIONS: list[tuple[Callable[[Any], Any], dict[str, Any], tuple[str, str, Any
     (lambda c: c.drain("gpu0", 5), {"slot": "gpu0", "drained": True, "job_id": None},
      ("POST", "/v1/admin/slots/gpu0/drain", {})),
     (lambda c: c.dead(), {"dead": []}, ("GET", "/v1/admin/dead", {})),
+    (lambda c: c.fleet_history(), {"interval_s": 60, "slots": []}, ("GET", "/v1/fleet/history", {})),
     (lambda c: c.storage(), STORAGE, ("GET", "/v1/admin/storage", {})),
     (lambda c: c.keys(), {"keys": [KEY]}, ("GET", "/v1/admin/keys", {})),
     (lambda c: c.create_key("shop", job_class="premium", max_waiting=3, models=["demo-image"], role=None), NEW_KEY,
@@ -325,6 +332,7 @@ def test_tables_for_operators(server: FakeServer, capsys: pytest.CaptureFixture[
         (["dead"], {"dead": [lost]}, r"a1 +demo-image +the worker died"),
         (["storage"], STORAGE,
          r"outputs +3 files, 1\.5 GiB\ninputs +1 files, 7\.0 MiB\nkept +30 days\ndisk +spool: 1\.0 GiB of 4\.0 GiB"),
+        (["webhooks", "--failed"], {"deliveries": [TRIED]}, r"a1 +job\.failed +example\.org:80 +failed +7 +500 +shop"),
         (["front", "a1"], _status("queued", position=1), r"a1: position 1"),
         (["retry", "a1"], _status("queued"), r"^a1\n$"),
     ):  # fmt: skip

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from jobs.store import keys
+from jobs.store import keys, slot_history
+from jobs.store.webhook_outbox import WebhookOutbox
 from tests.support.service import PATIENCE_S, Service, key, later
 
 
@@ -64,6 +66,13 @@ def test_others_jobs_are_not_named(service: Service) -> None:
     for headers, shown in ((alice, job_id), (ops, job_id), (bob, None)):
         assert service.json("/v1/fleet", headers=headers)["slots"][0]["job_id"] == shown
         assert service.json("/v1/queue", headers=headers)["active"] == [job_id] * (shown is not None)
+
+
+def test_the_last_hour_of_the_slots(service: Service) -> None:
+    assert service.json("/v1/fleet/history") == {"interval_s": 60, "slots": [{"name": "gpu0", "samples": []}]}
+    sample = {"at": "2026-01-31T09:00:00.000+00:00", "memory_used_bytes": 5, "memory_total_bytes": 10}
+    slot_history.add(service.store, "gpu0", sample)
+    assert service.json("/v1/fleet/history")["slots"] == [{"name": "gpu0", "samples": [sample]}]
 
 
 def test_a_drained_slot_finishes_its_job_and_takes_no_other(service: Service) -> None:
@@ -229,12 +238,33 @@ def test_the_first_key_is_made_on_the_host(service: Service) -> None:
      ("POST", "/v1/admin/pause"), ("POST", "/v1/admin/resume"), ("POST", "/v1/models/tiny-image/load"),
      ("POST", "/v1/models/tiny-image/unpin"), ("POST", "/v1/jobs/x/front"), ("PUT", "/v1/admin/keys/ops/webhook"),
      ("DELETE", "/v1/admin/keys/ops/webhook"), ("GET", "/metrics"), ("GET", "/v1/admin/storage"),
-     ("POST", "/v1/admin/slots/gpu0/drain")],
+     ("POST", "/v1/admin/slots/gpu0/drain"), ("GET", "/v1/admin/webhooks")],
 )  # fmt: skip
 def test_operation_needs_an_admins_key(service: Service, method: str, path: str) -> None:
     client = key(service, "web", admin=key(service, "ops", role="admin"))
     refused = service.client.open(path, method=method, headers=client)
     assert (refused.status_code, refused.get_json()["error"]["code"]) == (403, "forbidden")
+
+
+def test_the_newest_deliveries_of_all_jobs(services: Callable[..., Service]) -> None:
+    service = services(WEBHOOK_ALLOW="127.0.0.1", WEBHOOK_SECRET=f"whsec_{'x' * 32}")
+    outbox = WebhookOutbox(service.store)
+    job_id = service.submit(webhook_url="http://127.0.0.1:9/hook?token=secret")
+    assert service.json("/v1/admin/webhooks") == {"deliveries": []}
+    service.cancel(job_id)
+    [claimed] = outbox.claim("-|127.0.0.1:9", 1, lease_s=60, sender="me")
+    tries = [{"at": 1000, "duration_ms": 5, "status": 500, "error": "the receiver answered 500"}]
+    outbox.settle(replace(claimed, state="failed", next_at=None, tries=tries), "me")
+    shown = {"job_id": job_id, "key": "-", "event": "job.cancelled", "receiver": "127.0.0.1:9", "state": "failed",
+             "attempts": 1, "status": 500, "error": "the receiver answered 500",
+             "tried_at": "1970-01-01T00:00:01.000+00:00", "next_try_at": None}  # fmt: skip
+    for query in ("", "?failed=true"):
+        assert service.json(f"/v1/admin/webhooks{query}") == {"deliveries": [shown]}
+    service.post(f"/v1/jobs/{job_id}/webhooks/resend", json={})
+    assert service.json("/v1/admin/webhooks?failed=true")["deliveries"] == []
+    assert service.json("/v1/admin/webhooks?limit=5")["deliveries"][0]["state"] == "pending"
+    wrong = service.get("/v1/admin/webhooks?limit=1001&failed=maybe").get_json()["error"]["fields"]
+    assert {one["field"] for one in wrong} == {"limit", "failed"}
 
 
 def test_the_webhook_of_a_key(services: Callable[..., Service]) -> None:

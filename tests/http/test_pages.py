@@ -19,6 +19,7 @@ from tests.support.service import Service, key
 #: Path → calls of the job store at most, also for a key that may see some jobs only.
 PAGES = {
     "/v1/fleet": 4,
+    "/v1/fleet/history": 3,
     "/v1/queue": 5,
     "/v1/models": 3,
     "/v1/jobs": 4,

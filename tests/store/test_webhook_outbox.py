@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from jobs.outbound.webhook import EVENTS, Webhook
-from jobs.store import keys
+from jobs.store import keys, webhook_outbox
 from jobs.store.webhook_outbox import Delivery, WebhookOutbox
 from tests.support.store_driver import StoreDriver
 
@@ -91,3 +93,33 @@ def test_a_job_without_a_webhook_leaves_nothing(driver: Open) -> None:
         assert WebhookOutbox(here.store).log(job_id) == []
         assert here.store.get(job_id).webhook is None
     assert [name for name in here.redis.keys("*") if "hook" in name or "receivers" in name] == []
+
+
+def test_the_newest_tries_of_all_jobs_are_found(driver: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhook_outbox, "MAX_INDEXED", 2)
+    here = driver()
+    outbox = WebhookOutbox(here.store)
+    jobs = here.submit_many(3, webhook=HOOK)
+
+    def end(job_id: str, state: str, **fields: object) -> None:
+        here.store.cancel(job_id)
+        outbox.resend(job_id)
+        due_now(here)
+        claimed = {one.job_id: one for one in claim(outbox, sender=job_id)}
+        assert outbox.settle(replace(claimed[job_id], state=state, **fields), job_id)  # type: ignore[arg-type]
+
+    def ids(*, given_up: bool = False) -> list[str]:
+        return [one.delivery.job_id for one in outbox.newest(10, given_up=given_up)]
+
+    assert ids() == []
+    for job_id, state in zip(jobs, ("failed", "delivered", "pending"), strict=True):
+        end(job_id, state, tries=[{"at": 5, "status": 500}])
+    assert ids() == jobs[:0:-1]
+    assert ids(given_up=True) == jobs[:1]  # although it is not among the newest any more
+    (found,) = outbox.newest(10, given_up=True)
+    assert (found.key_id, found.receiver, found.delivery.state) == ("a", "example.org:80", "failed")
+    end(jobs[0], "delivered")
+    assert (ids(given_up=True), ids()) == ([], [jobs[0], jobs[2]])
+    here.store.purge(jobs[2])
+    assert ids() == jobs[:1]
+    assert here.redis.zrange(keys.WEBHOOKS_TRIED, 0, -1) == [f"{jobs[0]} job.cancelled"]

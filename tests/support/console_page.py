@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from tests.support.api import wait_for
 from tests.support.browser import Browser
 
+#: The checks of accessibility, as a script.
+_AXE = (Path(__file__).parent / "axe" / "axe.min.js").read_text(encoding="utf-8")
 #: Finds what is shown: a button or link by its label, a field by its name, a card by its state.
 _HELPERS = """
 const all = (selector) => [...document.querySelectorAll(selector)].filter((one) => one.checkVisibility());
@@ -78,6 +81,15 @@ class ConsolePage:
     def errors(self) -> list[str]:
         """Return the errors in the browser's console. A preview may be gone when it is asked for."""
         return [line for line in self.browser.errors() if "/preview?step=" not in line]
+
+    def violations(self) -> list[tuple[str, list[str]]]:
+        """Return the serious problems of accessibility, each with the elements that have it."""
+        found = self.browser.run(_AXE + "; return axe.run(document, {resultTypes: ['violations']});")["violations"]
+        return [
+            (one["id"], [node["html"][:200] for node in one["nodes"]])
+            for one in found
+            if one["impact"] in ("serious", "critical")
+        ]
 
     def states(self) -> list[str]:
         """Return the states of the cards that are shown, newest first."""

@@ -21,13 +21,14 @@ from jobs.models.backends import registry_of
 from jobs.models.registry import ModelRegistry
 from jobs.slots.slot import device_label, visible_device
 from jobs.states import JobState
-from jobs.store import queries
+from jobs.store import queries, slot_history
 from jobs.store.slots import Heartbeat
 from jobs.suggestions import did_you_mean
 from tasks.celery_app import STOP_SIGNAL
 from tasks.runtime import backends, settings, store
 from workers.parent import device_facts
 from workers.parent.backend_watch import BackendWatch
+from workers.parent.device_history import DeviceHistory
 from workers.parent.lease import SlotLease
 from workers.parent.pool import child_pids, signal_children
 from workers.parent.preload import Preloader
@@ -54,6 +55,9 @@ class SlotWorker:
         self._stopping = threading.Event()
         #: Why this host can take no more frames; '' if it can.
         self._spool_full = ""
+        #: The newest facts of the device; empty for a back end.
+        self._measured: dict[str, Any] = {}
+        self._history = DeviceHistory(self._add_sample)
         self._backend = backends().get(slot)
         self._watch = BackendWatch(self._backend, self._is_free, self._note_health) if self._backend else None
         self._preloader: Preloader | None = None
@@ -83,6 +87,8 @@ class SlotWorker:
         if not beat.held:
             self._lease.reacquire(self._facts(registry_of(settings())))
             return
+        if self._measured:
+            self._history.add(self._measured)
         self._kill_if_overdue(beat)
         self._lost_runs.check(beat.job_id, beat.attempt)
         if self._preloader and (children := child_pids(self._worker)):
@@ -134,7 +140,12 @@ class SlotWorker:
     def _device_facts(self) -> dict[str, str]:
         if self._backend:
             return {}
-        return {"device_facts": json.dumps(device_facts.measure(self._slot), separators=(",", ":"))}
+        self._measured = device_facts.measure(self._slot)
+        return {"device_facts": json.dumps(self._measured, separators=(",", ":"))}
+
+    def _add_sample(self, sample: dict[str, Any]) -> None:
+        with suppress(Unavailable):  # a gap in a graph
+            slot_history.add(store(), self._slot, sample)
 
     def _check_spool(self) -> None:
         why = spool.full(settings())

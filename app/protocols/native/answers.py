@@ -147,6 +147,27 @@ class DeliveryAnswer(Answer):
     tries = fields.List(fields.Nested(TryAnswer), **doc("The newest attempts."))
 
 
+class TriedDeliveryAnswer(Answer):
+    """The delivery of one event of one job."""
+
+    job_id = fields.String(**doc())
+    key = fields.String(**doc("Name of the job's key."))
+    event = fields.String(**doc(enum=[*EVENTS]))
+    receiver = fields.String(**doc("Its host and port."))
+    state = fields.String(**doc("`pending`, `delivered`, `failed` or `gone`."))
+    attempts = fields.Integer(**doc("Number of tries; of many, those that are kept."))
+    status = fields.Integer(**doc("HTTP status of the last try; null without a response.", null=True))
+    error = fields.String(**doc("What went wrong in the last try.", null=True))
+    tried_at = time_of("The last try.")
+    next_try_at = time_of("Null: there is none.")
+
+
+class NewestDeliveriesAnswer(Answer):
+    """The newest webhook deliveries of all jobs."""
+
+    deliveries = fields.List(fields.Nested(TriedDeliveryAnswer), **doc("Newest try first."))
+
+
 class DeliveriesAnswer(Answer):
     """The webhook deliveries of a job."""
 

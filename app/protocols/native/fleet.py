@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from flask import Response, current_app, jsonify
 
 from app import fleet
@@ -13,6 +15,7 @@ from app.openapi.blueprint import Blueprint
 from app.openapi.parameters import LAST_EVENT_ID
 from app.protocols.native import fleet_answers as answers
 from app.protocols.native import jobs, streams, views
+from jobs.store import slot_history
 
 blueprint = Blueprint("fleet", __name__, url_prefix="/v1", tag="Framemill: fleet and queue")
 auth.protect(blueprint)
@@ -33,6 +36,23 @@ def _fleet_body() -> bytes:
     state, version = fleet.now(settings().web.service_slot), current_app.config["API_VERSION"]
     visible = auth.visible_ids([slot.job_id for slot in state.slots if slot.job_id])
     return json_body(views.fleet_view(state, version, set(visible)))
+
+
+@blueprint.route("/fleet/history", methods=["GET"])
+@blueprint.response(
+    200, answers.FleetHistoryAnswer, description="One sample a minute of the device of each slot, oldest first."
+)
+def get_fleet_history() -> Response:
+    """Show how memory, load and temperature of the slots were in the last hour. It may be a second old."""
+    return json_response(current().reads.recent("fleet history", _history_body))
+
+
+def _history_body() -> bytes:
+    slots = (  # the samples are JSON already
+        f'{{"name":{json.dumps(name)},"samples":[{",".join(samples)}]}}'
+        for name, samples in slot_history.of_all(store()).items()
+    )
+    return f'{{"interval_s":{slot_history.INTERVAL_S},"slots":[{",".join(slots)}]}}\n'.encode()
 
 
 @blueprint.route("/queue", methods=["GET"])

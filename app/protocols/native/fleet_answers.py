@@ -65,6 +65,32 @@ class FleetAnswer(Answer):
     version = fields.String(**doc("Version of the server."))
 
 
+class SampleAnswer(Answer):
+    """Means of a minute; values that cannot be measured are absent."""
+
+    at = time_of()
+    memory_total_bytes = fields.Integer(**doc(optional=True))
+    memory_used_bytes = fields.Integer(**doc(optional=True))
+    utilization_percent = fields.Float(**doc(optional=True))
+    temperature_c = fields.Float(**doc(optional=True))
+    load_1min = fields.Float(**doc(optional=True))
+    cores = fields.Integer(**doc(optional=True))
+
+
+class SlotHistoryAnswer(Answer):
+    """The last hour of a slot's device."""
+
+    name = fields.String(**doc())
+    samples = fields.List(fields.Nested(SampleAnswer), **doc("Oldest first; empty for back ends."))
+
+
+class FleetHistoryAnswer(Answer):
+    """The last hour of all slots."""
+
+    interval_s = fields.Integer(**doc("Seconds between two samples."))
+    slots = fields.List(fields.Nested(SlotHistoryAnswer), **doc())
+
+
 class WaitingAnswer(Answer):
     """Waiting jobs."""
 

@@ -9,7 +9,7 @@ from marshmallow import INCLUDE, Schema, validate
 
 from app.access import auth
 from app.extensions import settings, store
-from app.fields import Flag, Text, body_of
+from app.fields import Flag, Text, TextSchema, Whole, body_of, load, query_of
 from app.openapi.blueprint import Blueprint
 from app.protocols.native import admin, answers, fleet_answers, schemas
 from jobs.callers import Caller
@@ -19,7 +19,7 @@ from jobs.outbound import webhook as webhooks
 from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.record import Job
 from jobs.store.credentials.api_keys import KeyRing
-from jobs.store.webhook_outbox import Delivery, KeyWebhook, WebhookOutbox
+from jobs.store.webhook_outbox import MAX_INDEXED, Delivery, KeyWebhook, TriedDelivery, WebhookOutbox
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/v1", tag="Framemill: webhooks")
 auth.protect(blueprint)
@@ -39,7 +39,23 @@ class ResendSchema(Schema):
     event = Text(allow_none=True, load_default=None, validate=validate.OneOf(EVENTS))
 
 
-_KEY_WEBHOOK, _RESEND = KeyWebhookSchema(unknown=INCLUDE), ResendSchema(unknown=INCLUDE)
+class NewestSchema(TextSchema):
+    """Which of the newest deliveries."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    failed = Flag(load_default=False)
+    limit = Whole(load_default=100, validate=validate.Range(1, MAX_INDEXED, error="must be {min} to {max}"))
+
+
+_KEY_WEBHOOK, _RESEND, _NEWEST = KeyWebhookSchema(unknown=INCLUDE), ResendSchema(unknown=INCLUDE), NewestSchema()
+_NEWEST_PARAMETERS = [
+    {"in": "query", "name": "failed", "description": "Only those that were not delivered and have no further try.",
+     "schema": {"type": "boolean", "default": False}},
+    {"in": "query", "name": "limit", "description": "How many.",
+     "schema": {"type": "integer", "minimum": 1, "maximum": MAX_INDEXED, "default": 100}},
+]  # fmt: skip
 
 
 def requested(values: dict[str, Any], caller: Caller) -> Webhook | Literal[False] | None:
@@ -81,6 +97,18 @@ def resend_deliveries(job_id: str) -> Response:
     if not WebhookOutbox(store()).resend(job_id, schemas.strict(_RESEND, body_of(request))["event"] or ""):
         raise Conflict("this job has no webhook deliveries")
     return jsonify(_log_view(job))
+
+
+@blueprint.route("/admin/webhooks", methods=["GET"])
+@blueprint.doc(parameters=_NEWEST_PARAMETERS)
+@blueprint.response(200, answers.NewestDeliveriesAnswer, description="The deliveries that were tried last.")
+@blueprint.error(422, "A parameter is wrong; the error names it.")
+def get_newest_deliveries() -> Response:
+    """List the newest webhook deliveries of all jobs; needs an admin's key."""
+    auth.admin()
+    query, _ = load(_NEWEST, query_of(request))
+    newest = WebhookOutbox(store()).newest(query["limit"], given_up=query["failed"])
+    return jsonify({"deliveries": [_tried_view(one) for one in newest]})
 
 
 @blueprint.route("/admin/keys/<service>/webhook", methods=["PUT"])
@@ -136,4 +164,21 @@ def _delivery_view(delivery: Delivery) -> dict[str, Any]:
         "written_at": iso(delivery.written_at),
         "next_try_at": iso(delivery.next_at),
         "tries": [{**one, "at": iso(one["at"])} for one in delivery.tries],
+    }
+
+
+def _tried_view(tried: TriedDelivery) -> dict[str, Any]:
+    delivery = tried.delivery
+    last = delivery.tries[-1] if delivery.tries else {}
+    return {
+        "job_id": delivery.job_id,
+        "key": tried.key_id,
+        "event": delivery.event,
+        "receiver": tried.receiver,
+        "state": delivery.state,
+        "attempts": len(delivery.tries),
+        "status": last.get("status"),
+        "error": last.get("error") or None,
+        "tried_at": iso(last.get("at")),
+        "next_try_at": iso(delivery.next_at),
     }

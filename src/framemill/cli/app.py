@@ -52,7 +52,7 @@ SECTIONS = {
         "retry": Row("jobs.changes", "retry", "Submit failed, cancelled or expired jobs again."),
         "delete": Row("jobs.changes", "delete", "Delete jobs and their files; cancel unfinished ones first."),
         "events": Row("jobs.events", "events", "Print the events of a job, or of all jobs."),
-        "webhooks": Row("jobs.webhooks", "webhooks", "Show the webhooks of a job, or send them again."),
+        "webhooks": Row("jobs.webhooks", "webhooks", "Show the webhooks of a job, or of all; send them again."),
         "inspect": Row("jobs.inspect", "inspect", "Show how an image or video was made."),
     },
     "Server": {

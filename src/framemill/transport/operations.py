@@ -15,11 +15,13 @@ from framemill.responses import (
     Deliveries,
     Drain,
     Fleet,
+    FleetHistory,
     Model,
     ModelCommand,
     Queue,
     ServiceWebhook,
     Storage,
+    TriedDelivery,
 )
 from framemill.transport import routes, wire
 from framemill.transport.connection import AsyncConnection, Connection
@@ -135,6 +137,10 @@ class Operations(Connection):
         """Return the webhooks of a job: ``url``, ``events`` and ``deliveries``, each with its ``tries``."""
         return self._json(routes.job("GET", job_id, "/webhooks"), _as(Deliveries))
 
+    def newest_webhooks(self, limit: int = 100, *, failed: bool = False) -> Sequence[TriedDelivery]:
+        """Return the deliveries of all jobs that were tried last; with ``failed`` those that were given up (admin)."""
+        return self._json(routes.newest_webhooks(limit, failed=failed), lambda body: body["deliveries"])
+
     def resend_webhooks(self, job_id: str, event: str | None = None) -> Deliveries:
         """Send one event of a job, or (None) all events, again. Returns and raises as :meth:`webhooks` does."""
         return self._json(routes.resend_webhooks(job_id, event), _as(Deliveries))
@@ -165,6 +171,10 @@ class Operations(Connection):
     def fleet(self) -> Fleet:
         """Return the slots with their devices, jobs and models, and the delivery workers."""
         return self._json(routes.FLEET, _as(Fleet))
+
+    def fleet_history(self) -> FleetHistory:
+        """Return memory, load and temperature of the slots' devices in the last hour, one sample a minute."""
+        return self._json(routes.FLEET_HISTORY, _as(FleetHistory))
 
     def queue(self) -> Queue:
         """Return the number of jobs by state, the waiting jobs, the limits and the pauses."""
@@ -260,6 +270,10 @@ class AsyncOperations(AsyncConnection):
         """Return the webhooks of a job: ``url``, ``events`` and ``deliveries``, each with its ``tries``."""
         return await self._json(routes.job("GET", job_id, "/webhooks"), _as(Deliveries))
 
+    async def newest_webhooks(self, limit: int = 100, *, failed: bool = False) -> Sequence[TriedDelivery]:
+        """Return the deliveries of all jobs that were tried last; with ``failed`` those that were given up (admin)."""
+        return await self._json(routes.newest_webhooks(limit, failed=failed), lambda body: body["deliveries"])
+
     async def resend_webhooks(self, job_id: str, event: str | None = None) -> Deliveries:
         """Send one event of a job, or (None) all events, again. Returns and raises as :meth:`webhooks` does."""
         return await self._json(routes.resend_webhooks(job_id, event), _as(Deliveries))
@@ -277,6 +291,10 @@ class AsyncOperations(AsyncConnection):
     async def fleet(self) -> Fleet:
         """Return the slots with their devices, jobs and models, and the delivery workers."""
         return await self._json(routes.FLEET, _as(Fleet))
+
+    async def fleet_history(self) -> FleetHistory:
+        """Return memory, load and temperature of the slots' devices in the last hour, one sample a minute."""
+        return await self._json(routes.FLEET_HISTORY, _as(FleetHistory))
 
     async def queue(self) -> Queue:
         """Return the number of jobs by state, the waiting jobs, the limits and the pauses."""

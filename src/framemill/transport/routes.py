@@ -209,6 +209,10 @@ def remove_webhook(service: str) -> Call:
     return Call(method="DELETE", path=_key_path(service) + "/webhook", repeatable=True)
 
 
+def newest_webhooks(limit: int, *, failed: bool) -> Call:
+    return Call(method="GET", path="/v1/admin/webhooks", params={"limit": limit, "failed": failed})
+
+
 def resend_webhooks(job_id: str, event: str | None) -> Call:
     return replace(job("POST", job_id, "/webhooks/resend"), json={} if event is None else {"event": event})
 
@@ -221,6 +225,7 @@ def _key_path(service: str) -> str:
 
 MODELS = Call(method="GET", path="/v1/models")
 FLEET = Call(method="GET", path="/v1/fleet")
+FLEET_HISTORY = Call(method="GET", path="/v1/fleet/history")
 QUEUE = Call(method="GET", path="/v1/queue")
 DEAD = Call(method="GET", path="/v1/admin/dead")
 STORAGE = Call(method="GET", path="/v1/admin/storage")

@@ -1,8 +1,9 @@
-// Admin: API keys with their limits and webhooks, and the storage.
+// Admin: API keys with their limits and webhooks, the newest webhook deliveries, and the storage.
 import { get } from "../lib/api.js";
 import { html, useEffect, useState } from "../lib/html.js";
 import { Button, Empty, Problem } from "../lib/ui.js";
 import { KeyCard } from "./key.js";
+import { Deliveries } from "./deliveries.js";
 import { Storage } from "./storage.js";
 import { NewKey } from "./new-key.js";
 
@@ -22,6 +23,7 @@ export function AdminPage({ caller }) {
       <code class="block">python -m app.keys create ops --role admin</code>
     </${Empty}>`}
     ${!isOpen && (keys ? html`<div class="key-list">${keys.map((key) => html`<${KeyCard} key=${key.service} of=${key} isOwn=${key.service === caller.service} onChange=${read} />`)}</div>` : !error && html`<div class="card skeleton rows"></div>`)}
+    <${Deliveries} />
     <${Storage} />
     ${isMaking && html`<${NewKey} onClose=${() => { setMaking(false); read(); }} />`}
   `;

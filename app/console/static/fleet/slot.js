@@ -36,7 +36,8 @@ async function drain(slot) {
 }
 
 export function Slot({ slot, isPaused }) {
-  const history = historyOf(slot.name);
+  const history = historyOf(slot);
+  const valuesOf = (name) => history.map((one) => [one.at, one[name]]);
   const facts = slot.device_facts;
   return html`
     <article class="card slot" data-slot=${slot.name} data-state=${slot.state}>
@@ -46,9 +47,9 @@ export function Slot({ slot, isPaused }) {
       </header>
       ${slot.job_id ? html`<${SlotJob} id=${slot.job_id} />` : html`<p class="quiet slot-job">${slot.waiting_for ? `Waits for ${slot.waiting_for}` : ["busy", "draining"].includes(slot.state) ? "Computes a job of another key" : "No job"}</p>`}
       <div class="sparks">
-        <${Spark} name="Memory" values=${history.map((one) => one.memory)} text=${facts.memory_used_bytes !== undefined ? `${bytes(facts.memory_used_bytes)} of ${bytes(facts.memory_total_bytes)}` : ""} />
-        <${Spark} name="Load" values=${history.map((one) => one.busy)} text=${`${facts.utilization_percent} %`} />
-        <${Spark} name="Temperature" values=${history.map((one) => one.temperature)} low=${20} high=${95} text=${`${facts.temperature_c} °C`} />
+        <${Spark} name="Memory" values=${valuesOf("memory")} text=${facts.memory_used_bytes !== undefined ? `${bytes(facts.memory_used_bytes)} of ${bytes(facts.memory_total_bytes)}` : ""} />
+        <${Spark} name="Load" values=${valuesOf("busy")} text=${facts.utilization_percent === undefined ? `${facts.load_1min} on ${count(facts.cores ?? 1, "core")}` : `${facts.utilization_percent} %`} />
+        <${Spark} name="Temperature" values=${valuesOf("temperature")} low=${20} high=${95} text=${`${facts.temperature_c} °C`} />
       </div>
       <${Held} slot=${slot} />
       <footer class="row between">

@@ -1,20 +1,24 @@
-// A small graph of the last minutes.
+// A small graph of the last hour.
 import { html } from "../lib/html.js";
 
 const WIDTH = 120;
 const HEIGHT = 28;
-const POINTS = 150;
+const SHOWN_MS = 3_600_000;
 
-/** `values`: oldest first, null where nothing was measured. `text`: the present value. */
+/** `values`: `[at, value]`, oldest first; null where nothing was measured. `text`: the present value. */
 export function Spark({ name, values, low = 0, high = 1, text }) {
-  const step = WIDTH / (POINTS - 1);
-  const start = WIDTH - (values.length - 1) * step;
-  const points = values.map((value, place) => (value === null ? null : `${(start + place * step).toFixed(1)},${(HEIGHT - 1 - ((Math.min(high, Math.max(low, value)) - low) / (high - low)) * (HEIGHT - 2)).toFixed(1)}`)).filter(Boolean);
-  if (!points.length) return null;
-  const area = `${points[0].split(",")[0]},${HEIGHT} ${points.join(" ")} ${WIDTH},${HEIGHT}`;
+  const now = Date.now();
+  const measured = values.filter(([, value]) => value !== null && value !== undefined);
+  if (!measured.length) return null;
+  const points = measured.map(([at, value]) => {
+    const x = WIDTH * (1 - (now - at) / SHOWN_MS);
+    const share = (Math.min(high, Math.max(low, value)) - low) / (high - low);
+    return `${x.toFixed(1)},${(HEIGHT - 1 - share * (HEIGHT - 2)).toFixed(1)}`;
+  });
+  const [first, last] = [points[0], points.at(-1)].map((point) => point.split(",")[0]);
   return html`
-    <div class="spark"><span>${name}</span><b>${text}</b>
-      <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true"><polygon points=${area} /><polyline points=${points.join(" ")} /></svg>
+    <div class="spark" data-points=${points.length}><span>${name}</span><b>${text}</b>
+      <svg viewBox=${`0 0 ${WIDTH} ${HEIGHT}`} preserveAspectRatio="none" aria-hidden="true"><polygon points=${`${first},${HEIGHT} ${points.join(" ")} ${last},${HEIGHT}`} /><polyline points=${points.join(" ")} /></svg>
     </div>
   `;
 }
