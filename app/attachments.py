@@ -35,8 +35,9 @@ class Pictures:
     contents: dict[str, str | bytes] = field(default_factory=dict)
     #: Names of the uploaded files that fields refer to.
     used: set[str] = field(default_factory=set)
-    #: Whether opaque pixels of a mask with transparency are repainted, whatever their colour.
-    mask_by_alpha: bool = False
+    #: Which pixels of a mask with transparency are repainted, ``opaque`` or ``transparent``, whatever their colour; ''
+    #: for white ones.
+    mask_repaints: str = ""
     #: Whether black is repainted and white is kept.
     mask_inverted: bool = False
     #: Whether GIFs and other animations are accepted, of which the first picture counts.
@@ -59,7 +60,7 @@ def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
     """Replace the pictures in checked fields by :data:`UNSTORED`; an empty text counts as no picture.
 
     Args:
-        values: the fields, changed in place. Bodies of other servers' protocols may have ``mask_by_alpha``,
+        values: the fields, changed in place. Bodies of other servers' protocols may have ``mask_repaints``,
             ``mask_inverted`` and ``may_be_animated``.
         uploads: contents of uploaded files by name.
 
@@ -67,7 +68,7 @@ def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
         The pictures.
     """
     pictures = Pictures(
-        mask_by_alpha=bool(values.pop("mask_by_alpha", False)),
+        mask_repaints=values.pop("mask_repaints", ""),
         mask_inverted=bool(values.pop("mask_inverted", False)),
         may_be_animated=bool(values.pop("may_be_animated", False)),
     )
@@ -147,7 +148,7 @@ def _checked(pictures: Pictures, name: str, settings: Settings, max_side_px: int
     content = pictures.contents[name]
     picture = own_outputs.picture_of(content, name) if isinstance(content, str) else content
     return inputs.checked_image(
-        picture, settings=settings, field=name, by_alpha=pictures.mask_by_alpha,
+        picture, settings=settings, field=name, repainted=pictures.mask_repaints,
         inverted=name == "mask" and pictures.mask_inverted, max_side_px=max_side_px,
         may_be_animated=pictures.may_be_animated,
     )  # fmt: skip

@@ -22,6 +22,7 @@ from app.protocols.huggingface import routes as huggingface
 from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.mcp import routes as mcp
 from app.protocols.native import routes as native
+from app.protocols.openai import routes as openai
 from app.protocols.replicate import routes as replicate
 from app.server import overload
 from jobs import moderation
@@ -81,6 +82,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     huggingface.register(api)
     mcp.register(api)
     replicate.register(app, api)
+    openai.register(api)
     api.register_blueprint(session.blueprint)
     app.register_blueprint(console_pages.blueprint)
     api.register_blueprint(front_page.blueprint)

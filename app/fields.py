@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextvars import ContextVar
 from copy import copy
 from itertools import islice
@@ -147,7 +147,9 @@ class Flag(fields.Boolean):
         raise self.make_error("invalid", input=value)
 
 
-def body_of(request: Request, digest: Digest | None = None) -> dict[str, Any]:
+def body_of(
+    request: Request, digest: Digest | None = None, repeated: Collection[str] = ()
+) -> dict[str, Any]:  # fmt: skip
     """Return the fields of a JSON body or of a form. An uploaded file is bytes under its name.
 
     The body is read once; further calls for the same request return the same fields.
@@ -155,12 +157,13 @@ def body_of(request: Request, digest: Digest | None = None) -> dict[str, Any]:
     Args:
         request: the current request.
         digest: is updated with the bytes of the body.
+        repeated: names of which all fields of a form count, as lists; other fields may be named once.
 
     Raises:
         MalformedBody: the body is not a JSON object or a form, or too large.
     """
     if "body" not in g:
-        g.body, g.body_is_form = read_fields(request, settings().web.body_limits, digest)
+        g.body, g.body_is_form = read_fields(request, settings().web.body_limits, digest, repeated)
     fields: dict[str, Any] = g.body
     return fields
 

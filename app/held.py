@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
 
@@ -85,9 +85,18 @@ class HeldConnection:
 
     def wait_for(self, job: Job, listener: Listener) -> Job:
         """Return a job when it has finished; the listener was opened before it was read. Raises: ClientDisconnected."""
+        with self.watched(listener):
+            return waiting.wait_until_over(job, math.inf, listener, self.check, IDLE_CHECK_S)
+
+    @contextmanager
+    def watched(self, listener: Listener) -> Iterator[None]:
+        """Have the connection checked and its claim renewed inside the block.
+
+        If the client closes the connection, the listener is woken and :meth:`check` raises.
+        """
         self._listener = listener
         with _watch().watching(self):
-            return waiting.wait_until_over(job, math.inf, listener, self.check, IDLE_CHECK_S)
+            yield
 
     def discard(self) -> None:
         """Forget the request: an equal body is a new one."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from app.attachments import Pictures
 from app.extensions import current_jobs, dispatcher, models, objects, settings, store
 from app.problems import Problems, root_of
 from jobs import moderation
-from jobs.errors import Forbidden, InvalidRequest, Problem
+from jobs.errors import Forbidden, FramemillError, InvalidRequest, JobNotFound, Problem, Unavailable
 from jobs.forecast import Forecast
 from jobs.models.spec import ModelSpec
 from jobs.record import Job, check_job_id, new_job_id
@@ -96,6 +97,31 @@ def accept(prepared: Prepared, wait_s: float = 0) -> Submitted:
         submitted = _dispatch(prepared)
         job = waiting.wait_until_over(submitted.job, wait_s, listener)
     return replace(submitted, job=job, forecast=forecast_of(job))
+
+
+def submit_batches(prepared: Prepared, batches: Mapping[str, GenerationRequest]) -> None:
+    """Accept every batch of a request as a job, or none.
+
+    Args:
+        prepared: what the batches have in common.
+        batches: id of the job → its request.
+
+    Raises:
+        QueueFull: none was accepted.
+        Unavailable: some may have been accepted; submitting them again does no harm.
+    """
+    accepted: list[str] = []
+    try:
+        for job_id, batch in batches.items():
+            accept(replace(prepared, submission=replace(prepared.submission, request=batch), job_id=job_id))
+            accepted.append(job_id)
+    except Unavailable:
+        raise
+    except FramemillError:
+        for job_id in accepted:
+            with suppress(JobNotFound):
+                dispatcher().delete(job_id)
+        raise
 
 
 def _dispatch(prepared: Prepared) -> Submitted:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from flask import Request
@@ -16,7 +17,9 @@ from jobs.strict_json import Limits
 _BEFORE = b"\xef\xbb\xbf \t\r\n"
 
 
-def read_fields(request: Request, limits: Limits, digest: Digest | None = None) -> tuple[dict[str, Any], bool]:
+def read_fields(
+    request: Request, limits: Limits, digest: Digest | None = None, repeated: Collection[str] = ()
+) -> tuple[dict[str, Any], bool]:  # fmt: skip
     """Return the fields of a body, and whether it is a form.
 
     A body that begins like a JSON object is read as one, whatever its header says: curl calls all bodies forms.
@@ -25,6 +28,7 @@ def read_fields(request: Request, limits: Limits, digest: Digest | None = None) 
         request: the request.
         limits: how large the body may be.
         digest: is updated with the bytes of the body.
+        repeated: names of which all fields of a form count, as lists.
 
     Raises:
         TooLarge: it exceeds a limit in bytes.
@@ -33,7 +37,7 @@ def read_fields(request: Request, limits: Limits, digest: Digest | None = None) 
     """
     stream = BodyStream(request, limits.total_bytes, digest)
     if is_form(request) and not stream.head().lstrip(_BEFORE).startswith(b"{"):
-        return read_form(request, stream, limits), True
+        return read_form(request, stream, limits, repeated), True
     body = read_json(request, stream, limits)
     if not isinstance(body, dict):
         raise MalformedBody(Problem("body", "must be a JSON object"))

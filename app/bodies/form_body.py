@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -38,15 +38,18 @@ def is_form(request: Request) -> bool:
     return request.mimetype in (URLENCODED, MULTIPART)
 
 
-def read_form(request: Request, stream: BodyStream, limits: Limits) -> dict[str, Any]:
+def read_form(
+    request: Request, stream: BodyStream, limits: Limits, repeated: Collection[str] = ()
+) -> dict[str, Any]:  # fmt: skip
     """Return the fields of a form: texts, the contents of files as bytes, and None for a file that was not chosen.
 
-    Of equal names, the first field counts. A blank text counts as left out.
+    Of equal names, the first field counts, but for names that may be repeated. A blank text counts as left out.
 
     Args:
         request: its headers tell the kind of form.
         stream: its body.
         limits: how large the form may be.
+        repeated: names of which all fields count: their values are lists.
 
     Raises:
         TooLarge: it exceeds a limit in bytes.
@@ -67,8 +70,11 @@ def read_form(request: Request, stream: BodyStream, limits: Limits) -> dict[str,
             raise _too_much_text(limits)
         if isinstance(value, str) and not value.strip():
             continue
+        if name in repeated:
+            if value is not None:
+                fields.setdefault(name, []).append(value)
         # A file takes precedence over a text.
-        if name not in fields or (isinstance(value, bytes) and isinstance(fields[name], str)):
+        elif name not in fields or (isinstance(value, bytes) and isinstance(fields[name], str)):
             fields[name] = value
     return fields
 

@@ -18,7 +18,7 @@ RETRY_S = 1.0
 T = TypeVar("T")
 
 
-def event_stream(messages: Iterator[str]) -> Response:
+def event_stream(messages: Iterator[str] | Iterator[bytes]) -> Response:
     """Return a response of server-sent events."""
     response = Response(messages, mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 #: Darkest grey of a mask that is repainted, as workers read it.
 _WHITE = 128
@@ -26,6 +26,19 @@ def by_alpha(image: Image.Image) -> Image.Image:
     if alpha.getextrema()[0] == 255:
         return image.convert("RGB")
     return Image.merge("RGB", (alpha, alpha, alpha))
+
+
+def by_transparency(image: Image.Image) -> Image.Image:
+    """Return an RGBA mask as OpenAI reads it: if anything is transparent, that is repainted, more or less."""
+    alpha = image.getchannel("A")
+    if alpha.getextrema()[0] == 255:
+        return image.convert("RGB")
+    holes = ImageOps.invert(alpha)
+    return Image.merge("RGB", (holes, holes, holes))
+
+
+#: Ways to read a mask with transparency, by the part of it that is repainted; '' for its white.
+OF_MASKS = {"": white_or_strokes, "opaque": by_alpha, "transparent": by_transparency}
 
 
 def _on(image: Image.Image, backdrop: str) -> Image.Image:

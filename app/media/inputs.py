@@ -60,7 +60,7 @@ def store_image(
 
 
 def checked_image(
-    value: str | bytes | Readable, *, settings: Settings, field: str = "image", by_alpha: bool = False,
+    value: str | bytes | Readable, *, settings: Settings, field: str = "image", repainted: str = "",
     inverted: bool = False, max_side_px: int = 0, may_be_animated: bool = False,
 ) -> Normalised:  # fmt: skip
     """Check an input image; return it as it is to be stored.
@@ -74,7 +74,8 @@ def checked_image(
             ignored), or an upload.
         settings: ``max_input_bytes``, ``max_input_px``, ``input_url_timeout_s``, ``input_url_allow``.
         field: name of the field for errors; ``mask`` is a mask.
-        by_alpha: whether opaque pixels of a mask with transparency are repainted, whatever their colour.
+        repainted: which pixels of a mask with transparency are repainted, ``opaque`` or ``transparent``, whatever their
+            colour; '' for white ones.
         inverted: whether black and white of a mask are exchanged first.
         max_side_px: longest side in the output's format, if the output has the size of this image; 0: no limit.
         may_be_animated: whether a GIF or another animation is accepted, of which the first picture counts.
@@ -85,7 +86,7 @@ def checked_image(
     """
     flatten = flattening.on_white
     if field == "mask":
-        flatten = flattening.by_alpha if by_alpha else flattening.white_or_strokes
+        flatten = flattening.OF_MASKS[repainted]
     try:
         if isinstance(value, str):
             shown = value[:80] if "@" not in value[:80] else None

@@ -67,6 +67,7 @@ class Blueprint(flask_smorest.Blueprint):
         error: schema of its errors.
         security: names of the security schemes, each of which is sufficient; empty for operations without keys.
         common: status → description of the errors that each of its operations can respond with.
+        of_bodies: the same for those with a request body.
         options: as in Flask.
     """
 
@@ -80,10 +81,11 @@ class Blueprint(flask_smorest.Blueprint):
         error: type[Schema] = ErrorAnswer,
         security: Sequence[str] = ("bearer",),
         common: Mapping[int, str] = {**OF_KEYS, **OF_REDIS},
+        of_bodies: Mapping[int, str] = OF_BODIES,
         **options: Any,
     ) -> None:
         super().__init__(name, import_name, **options)
-        self.tag, self._prefix, self._error, self._common = tag, prefix, error, common
+        self.tag, self._prefix, self._error, self._common, self._of_bodies = tag, prefix, error, common, of_bodies
         self._security: list[dict[str, list[str]]] = [{scheme: []} for scheme in security]
 
     def error(self, status: int, text: str) -> Callable[[View], View]:
@@ -167,7 +169,7 @@ class Blueprint(flask_smorest.Blueprint):
         manual.setdefault("operationId", operation_id)
         manual.setdefault("security", self._security)
         responses = operation.setdefault("response", {}).setdefault("responses", {})
-        errors = {**self._common, **(OF_BODIES if "requestBody" in manual else {})}
+        errors = {**self._common, **(self._of_bodies if "requestBody" in manual else {})}
         for status, text in errors.items():
             described = {"schema": self._error(), "description": text, "content_type": None}
             responses.setdefault(status, [described])

@@ -1,4 +1,4 @@
-"""Map request bodies of other servers to fields of the native API. Several protocols accept these bodies."""
+"""Bodies of other servers: requests as fields of the native API, and lists. Several protocols have them."""
 
 from __future__ import annotations
 

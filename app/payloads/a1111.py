@@ -97,7 +97,7 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
         if body.get("mask"):
             kind = Kind.INPAINT
             # The alpha channel decides before the back end sees the mask, too: it is stored without one.
-            inputs |= {"mask": body["mask"], "mask_by_alpha": True}
+            inputs |= {"mask": body["mask"], "mask_repaints": "opaque"}
     spec = _model(body, kind, models, model)
     seed = body.get("seed", -1)
     values = {

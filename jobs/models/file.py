@@ -16,7 +16,7 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 from jobs.models import loras, schedulers
 from jobs.models.load_options import KEYS as LOAD_OPTION_KEYS
 from jobs.models.load_options import LoadOptions, LoadOptionsSchema
-from jobs.models.spec import DEFAULT_LIMITS, DEFAULTS, Kind, ModelSpec, Range
+from jobs.models.spec import DEFAULT_LIMITS, DEFAULTS, Kind, ModelSpec, Range, is_alias
 from jobs.models.toml_fields import (
     ChoiceField,
     CountField,
@@ -138,6 +138,7 @@ class ModelSchema(LoadOptionsSchema):
     dtype = ChoiceField(DTYPES)
     variant = TextField()
     description = TextField()
+    aliases = ListField("names such as gpt-image-* (letters, digits, '.', '_', ':', '/', '-' and '*')", is_alias)
     defaults = fields.Nested(_Defaults)
     limits = fields.Nested(_Limits)
     clamp = FlagField()

@@ -43,6 +43,16 @@ class ModelRegistry:
             known = ", ".join(self._specs) or "none"
             raise ModelNotFound(f"model {name!r} does not exist{hint or ';'} known: {known}") from None
 
+    def called(self, name: str, kind: Kind) -> ModelSpec:
+        """Return the model of this name, else the first one with this alias: one that offers the kind if there is one.
+
+        Raises: ModelNotFound.
+        """
+        if name in self._specs:
+            return self._specs[name]
+        called = [spec for spec in self if spec.is_called(name)]
+        return next((spec for spec in called if kind in spec.kinds), called[0]) if called else self.get(name)
+
     def default_for(self, kind: Kind) -> ModelSpec | None:
         """Return the default model of a kind; None if no model offers it."""
         return next((spec for spec in self if kind in spec.kinds), None)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,14 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
+_ALIAS = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._:/*-]{0,63}")
+
+
+def is_alias(text: str) -> bool:
+    """Return whether a text may be another name of a model."""
+    return _ALIAS.fullmatch(text) is not None
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelSpec:
     """A model: one table of the models file."""
@@ -123,6 +133,8 @@ class ModelSpec:
     #: Weight variant, for example ``fp16``.
     variant: str | None = None
     description: str = ""
+    #: Other names of it for clients of OpenAI's API, which cannot choose a name; ``*`` stands for any characters.
+    aliases: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Range] = field(default_factory=dict)
     #: Whether steps, sizes and the like outside of the limits are changed to the nearest allowed value, with a warning,
@@ -166,6 +178,10 @@ class ModelSpec:
         """Whether the models file declares a prior. ``prior_arguments`` declares one in the model's own folder."""
         return self.prior is not None or self.prior_arguments is not None
 
+    def is_called(self, name: str) -> bool:
+        """Return whether an alias of the model is this name."""
+        return any(fnmatchcase(name, alias) for alias in self.aliases)
+
     def limit(self, name: str) -> Range:
         return self.limits.get(name, DEFAULT_LIMITS[name])
 
@@ -204,6 +220,7 @@ class ModelSpec:
         return {
             "name": self.name,
             "description": self.description,
+            "aliases": list(self.aliases),
             "kinds": [str(kind) for kind in self.kinds],
             "defaults": {
                 **{n: self.default(n) for n in names if n in DEFAULTS},

@@ -99,20 +99,26 @@ def painted(case: Case, mask: Image.Image, **options: bool) -> list[bool]:
 
 def test_strokes_of_any_colour_on_transparency(case: Case) -> None:
     mask = strokes("black", "red", "white")
-    assert painted(case, mask, by_alpha=True) == [True, True, True, False]
-    assert painted(case, mask, by_alpha=True, inverted=True) == [False, False, False, True]
+    assert painted(case, mask, repainted="opaque") == [True, True, True, False]
+    assert painted(case, mask, repainted="opaque", inverted=True) == [False, False, False, True]
     assert painted(case, mask) == [False, False, True, False], "white is repainted, black is kept"
     palette = strokes("black", "red").quantize(4, method=Image.Quantize.FASTOCTREE)
     for mask in (strokes("black", "red"), palette):
         assert painted(case, mask) == [True, True, False], "nothing is white"
-        assert painted(case, mask, by_alpha=True) == [True, True, False]
+        assert painted(case, mask, repainted="opaque") == [True, True, False]
+
+
+def test_the_transparent_part_of_a_mask_is_repainted_where_openai_means_it(case: Case) -> None:
+    mask = strokes("black", "red", "white")
+    assert painted(case, mask, repainted="transparent") == [False, False, False, True]
+    assert painted(case, mask.quantize(4, method=Image.Quantize.FASTOCTREE), repainted="transparent")[3]
 
 
 def test_the_mask_of_a_body_of_automatic1111_is_stored_by_its_alpha(case: Case) -> None:
     mask = b64(encoded(strokes("black", "white"), "PNG"))
     assert mask is not None
-    for by_alpha in (True, False):
-        values = {"image": b64(PNG), "mask": mask, "mask_by_alpha": by_alpha}
+    for repainted in ("opaque", ""):
+        values = {"image": b64(PNG), "mask": mask, "mask_repaints": repainted}
         pictures = attachments.take(values, {})
         request = GenerationRequest(
             model="m", kind=Kind.INPAINT, prompt="", negative_prompt="", seed=1, steps=4, guidance_scale=1, width=64,
@@ -122,14 +128,15 @@ def test_the_mask_of_a_body_of_automatic1111_is_stored_by_its_alpha(case: Case) 
             request, pictures, settings=case.settings, objects=case.objects, records=case.records
         ).put_into(request)
         kept = Image.open(io.BytesIO(case.content(str(stored.mask)))).convert("L")
-        assert [kept.getpixel((x, 0)) for x in range(3)] == [255 * by_alpha, 255, 0]
+        assert [kept.getpixel((x, 0)) for x in range(3)] == [255 * bool(repainted), 255, 0]
 
 
 def test_masks_without_transparency_go_by_their_colour(case: Case) -> None:
-    for by_alpha in (False, True):
-        assert painted(case, strokes("black", "white", backdrop=255), by_alpha=by_alpha) == [False, True, False]
-        assert painted(case, strokes("black", backdrop=255), by_alpha=by_alpha) == [False, False]
-        assert painted(case, Image.new("RGBA", (2, 1)), by_alpha=by_alpha) == [False, False]
+    for repainted in ("", "opaque", "transparent"):
+        assert painted(case, strokes("black", "white", backdrop=255), repainted=repainted) == [False, True, False]
+        assert painted(case, strokes("black", backdrop=255), repainted=repainted) == [False, False]
+        everything = repainted == "transparent"
+        assert painted(case, Image.new("RGBA", (2, 1)), repainted=repainted) == [everything, everything]
 
 
 def test_an_inverted_mask(case: Case) -> None:

@@ -86,7 +86,8 @@ class Impatient:
     def __init__(self, server: Api, body: Any, path: str = "txt2img", port: int = 0) -> None:
         data = json.dumps(body).encode()
         self._socket = socket.create_connection(("127.0.0.1", port or server.port), timeout=PATIENCE_S)
-        head = f"POST /sdapi/v1/{path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}\r\n"
+        path = path if path.startswith("/") else f"/sdapi/v1/{path}"
+        head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}\r\n"
         self._socket.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + data)
 
     def hang_up(self) -> None:

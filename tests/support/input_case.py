@@ -35,7 +35,7 @@ class Case:
         self.objects = Store(folder)
 
     def store(
-        self, value: object, field: str = "image", *, by_alpha: bool = False, inverted: bool = False,
+        self, value: object, field: str = "image", *, repainted: str = "", inverted: bool = False,
         max_side_px: int = 0, **settings: object,
     ) -> str:  # fmt: skip
         return store_image(
@@ -44,7 +44,7 @@ class Case:
             objects=self.objects,
             records=self.records,
             field=field,
-            by_alpha=by_alpha,
+            repainted=repainted,
             inverted=inverted,
             max_side_px=max_side_px,
         ).key

@@ -122,7 +122,7 @@ def test_a_mask_may_be_inverted(registry: ModelRegistry) -> None:
     """The mask is inverted when it is stored. Links are stored too, and files that are not pictures are refused."""
     taken = [attachments.take(masked(registry, inpainting_mask_invert=number), {}) for number in (0, 1)]
     assert [pictures.mask_inverted for pictures in taken] == [False, True]
-    assert all(pictures.mask_by_alpha for pictures in taken)
+    assert all(pictures.mask_repaints == "opaque" for pictures in taken)
     assert taken[0].fingerprint() != taken[1].fingerprint()
 
 

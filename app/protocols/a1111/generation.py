@@ -6,7 +6,6 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import replace
 from typing import Any
 
 from flask import Response
@@ -19,7 +18,7 @@ from app.own_outputs import OutputNotUsable
 from app.payloads import a1111, rename_fields
 from app.protocols.a1111 import bodies, options, responses
 from app.protocols.a1111.access import A1111Error
-from app.submit import Prepared, accept, prepare
+from app.submit import Prepared, prepare, submit_batches
 from jobs.errors import FramemillError, InvalidRequest, JobNotFound, ModerationRefused, Unavailable
 from jobs.models.spec import Kind, ModelSpec
 from jobs.record import Job, new_job_id
@@ -95,7 +94,12 @@ def _finished_jobs(connection: HeldConnection, fields: Mapping[str, Any], kind: 
     if not (connection.request.is_repeat and exists(connection.request)):
         prepared = _prepare(fields, kind, connection.request)
         connection.check()
-        _submit(prepared, connection.request)
+        job_request, held_request = prepared.submission.request, connection.request
+        batches = (
+            job_request.batch(held_request.seed, number * job_request.num_images)
+            for number in range(len(held_request.job_ids))
+        )
+        submit_batches(prepared, dict(zip(held_request.job_ids, batches, strict=True)))
     return connection.wait(connection.request.job_ids)
 
 
@@ -145,25 +149,6 @@ def _check_scripts(fields: Mapping[str, Any]) -> None:
         raise A1111Error(422, f"Script '{script[:80]}' not found")
     for name in fields.get("alwayson_scripts") or {}:
         raise A1111Error(422, f"always on script {str(name)[:80]} not found")
-
-
-def _submit(prepared: Prepared, held_request: HeldRequest) -> None:
-    """Submit every batch, or none."""
-    job_request = prepared.submission.request
-    accepted: list[str] = []
-    try:
-        for number, job_id in enumerate(held_request.job_ids):
-            batch = job_request.batch(held_request.seed, number * job_request.num_images)
-            submission = replace(prepared.submission, request=batch)
-            accept(replace(prepared, submission=submission, job_id=job_id))
-            accepted.append(job_id)
-    except Unavailable:
-        raise
-    except FramemillError:
-        for job_id in accepted:
-            with suppress(JobNotFound):
-                dispatcher().delete(job_id)
-        raise
 
 
 def _body(

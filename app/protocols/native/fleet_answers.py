@@ -6,6 +6,7 @@ from marshmallow import fields
 
 from app.openapi.answers import Answer, OpenAnswer, doc, numbers_by_name, texts, time_of
 from app.openapi.requests import LoraAnswer
+from app.payloads.openai_models import ModelEntryAnswer
 from app.protocols.native.answers import JobErrorAnswer, LinksAnswer
 from jobs.callers import CLASSES, Role
 from jobs.models.spec import Kind
@@ -148,6 +149,7 @@ class ModelAnswer(Answer):
 
     name = fields.String(**doc())
     description = fields.String(**doc())
+    aliases = texts("Other names of it for clients of OpenAI's API.")
     kinds = fields.List(fields.String(metadata={"enum": [*Kind]}), **doc())
     defaults = fields.Nested(DefaultsAnswer, **doc())
     limits = fields.Dict(values=fields.Nested(LimitAnswer), **doc("By field."))
@@ -167,6 +169,8 @@ class ModelsAnswer(Answer):
     """All models."""
 
     models = fields.List(fields.Nested(ModelAnswer), **doc())
+    object = fields.String(**doc("`list`."))
+    data = fields.List(fields.Nested(ModelEntryAnswer), **doc("The models that the key may use, as OpenAI's API."))
 
 
 class CommandOnSlotAnswer(Answer):

@@ -17,6 +17,7 @@ from app.fields import Text, body_of
 from app.fleet import now as fleet_now
 from app.media import inputs
 from app.openapi.blueprint import Blueprint, View
+from app.payloads import openai_models
 from app.protocols.native import fleet_answers as answers
 from app.protocols.native import views
 from app.protocols.native.schemas import strict
@@ -86,11 +87,12 @@ def _command(status: int, text: str, conflict: str = "", schema: type[Schema] = 
     description="Models with kinds, defaults, limits, and the slots that have them in memory.",
 )
 def get_models() -> Response:
-    """List the models."""
+    """List the models; `object` and `data` are for clients of OpenAI's API."""
     fleet = None
     with suppress(Unavailable):  # the models file is known without Redis
         fleet = fleet_now()
-    return jsonify({"models": [views.model_view(spec, fleet) for spec in models()]})
+    shown = [views.model_view(spec, fleet) for spec in models()]
+    return jsonify({"models": shown, "object": "list", "data": openai_models.all_entries()})
 
 
 @blueprint.route("/<name>/load", methods=["POST"])

@@ -1,0 +1,59 @@
+"""Schemas of responses."""
+
+from __future__ import annotations
+
+from marshmallow import fields
+
+from app.openapi.answers import Answer, doc, texts
+
+
+class OpenAIErrorDetails(Answer):
+    """What went wrong."""
+
+    message = fields.String(**doc("What is wrong, the rule, and what to do."))
+    type = fields.String(**doc("Such as `invalid_request_error`."))
+    param = fields.String(**doc("The refused field.", null=True))
+    code = fields.String(**doc("Stable name of the error, for programs.", null=True))
+
+
+class OpenAIErrorAnswer(Answer):
+    """An error in OpenAI's shape."""
+
+    error = fields.Nested(OpenAIErrorDetails, **doc())
+
+
+class OpenAIImageAnswer(Answer):
+    """An image."""
+
+    b64_json = fields.String(**doc("The file in base64.", optional=True))
+    url = fields.String(**doc("A link to the file, with `response_format: url`.", optional=True))
+    seed = fields.Integer(**doc("The same seed and fields give the same image."))
+
+
+class OpenAITokensAnswer(Answer):
+    """Numbers of tokens: nothing here counts them."""
+
+    image_tokens = fields.Integer(**doc())
+    text_tokens = fields.Integer(**doc())
+
+
+class OpenAIUsageAnswer(Answer):
+    """Usage: nothing here counts tokens."""
+
+    input_tokens = fields.Integer(**doc())
+    output_tokens = fields.Integer(**doc())
+    total_tokens = fields.Integer(**doc())
+    input_tokens_details = fields.Nested(OpenAITokensAnswer, **doc())
+
+
+class OpenAIImagesAnswer(Answer):
+    """Images."""
+
+    created = fields.Integer(**doc("Seconds since 1970."))
+    data = fields.List(fields.Nested(OpenAIImageAnswer), **doc())
+    background = fields.String(**doc("`opaque`."))
+    output_format = fields.String(**doc())
+    size = fields.String(**doc("Of the first image, such as `1024x1024`."))
+    quality = fields.String(**doc("As it was sent.", optional=True))
+    usage = fields.Nested(OpenAIUsageAnswer, **doc())
+    warnings = texts("Values that were changed or ignored.", optional=True)

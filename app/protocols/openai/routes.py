@@ -1,0 +1,101 @@
+"""The routes for images and models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flask import Response, jsonify
+
+from app.access import auth
+from app.extensions import models
+from app.openapi.answers import EVENT_STREAM
+from app.openapi.blueprint import FORM, JSON, OF_BODIES, Blueprint, View
+from app.openapi.document import Api
+from app.openapi.parameters import IDEMPOTENCY_KEY
+from app.payloads import openai_models
+from app.protocols.openai import access, answers, images, schemas
+from jobs.errors import ModelNotFound
+from jobs.models.spec import Kind
+
+TAG = "OpenAI"
+#: Errors of operations with a body: a wrong field is 400 here.
+_OF_BODIES = {400: "A field is wrong; `param` names it. Nothing was queued.", 413: OF_BODIES[413]}
+#: A white PNG of 16 × 16 pixels in base64, for examples.
+_PICTURE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAD0lEQVR42mP4jwYYRrYAAID5/wGR6yAaAAAAAElFTkSuQmCC"
+_EVENTS: dict[str, Any] = {"description": "Events with `event` and `data` (JSON)."}
+
+
+def new_blueprint(name: str) -> Blueprint:
+    """Return a blueprint of this protocol."""
+    blueprint = Blueprint(
+        name, __name__, tag=TAG, prefix="openai_", error=answers.OpenAIErrorAnswer, of_bodies=_OF_BODIES
+    )
+    access.protect(blueprint)
+    return blueprint
+
+
+blueprint = new_blueprint("openai")
+
+
+def register(api: Api) -> None:
+    """Add the routes."""
+    api.register_blueprint(blueprint)
+
+
+def _makes_images(bodies: Mapping[str, Any], example: Mapping[str, Any]) -> Callable[[View], View]:
+    """Document a route that makes images; ``bodies``: media type → schema."""
+    content = {
+        JSON: {"schema": answers.OpenAIImagesAnswer},
+        EVENT_STREAM: {"schema": _EVENTS},
+    }
+    text = "The images; with `stream`, events: previews, and each image."
+
+    def document(view: View) -> View:
+        for decorator in (
+            blueprint.doc(parameters=[IDEMPOTENCY_KEY]),
+            *(blueprint.body(schema, example, name) for name, schema in bodies.items()),
+            blueprint.alt_response(200, {"description": text, "content": content, "content_type": None}),
+            blueprint.error(404, "There is no such model."),
+            blueprint.error(429, "Too many jobs are waiting; `Retry-After` has the seconds to wait."),
+            blueprint.error(500, "A job failed; `code` and `message` say why."),
+        ):
+            view = decorator(view)
+        return view
+
+    return document
+
+
+@blueprint.route("/v1/images/generations", methods=["POST"])
+@_makes_images({JSON: schemas.OpenAIImageSchema, FORM: schemas.OpenAIImageSchema}, {"prompt": "a red circle"})
+def create_images() -> Response:
+    """Generate images from a prompt."""
+    return images.respond(images.GENERATIONS)
+
+
+@blueprint.route("/v1/images/edits", methods=["POST"])
+@_makes_images(
+    {FORM: schemas.OpenAIImageEditForm, JSON: schemas.OpenAIImageEditSchema},
+    {"prompt": "a red circle", "image": _PICTURE},
+)
+def edit_images() -> Response:
+    """Change an image, with `mask` in a part of it."""
+    return images.respond(images.EDITS)
+
+
+@blueprint.route("/v1/images/variations", methods=["POST"])
+@_makes_images({FORM: schemas.OpenAIVariationForm}, {"image": _PICTURE})
+def vary_images() -> Response:
+    """Vary an image without a prompt."""
+    return images.respond(images.VARIATIONS)
+
+
+@blueprint.route("/v1/models/<name>", methods=["GET"])
+@blueprint.response(200, openai_models.ModelEntryAnswer, description="The model.")
+@blueprint.error(404, "There is no such model.")
+def get_model(name: str) -> Response:
+    """Return a model, also by one of its aliases."""
+    spec = models().called(name, Kind.TEXT2IMG)
+    if auth.caller().models and spec.name not in auth.caller().models:
+        raise ModelNotFound(f"model {name!r} does not exist")
+    return jsonify(openai_models.entry(name))
