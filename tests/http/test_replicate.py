@@ -237,6 +237,10 @@ def test_a_file_is_an_input(service: Service) -> None:
 def test_wrong_files_are_refused(service: Service) -> None:
     assert upload(service, b"no picture").get_json()["invalid_fields"][0]["field"] == "content"
     assert service.post("/v1/files", json={}).status_code == 422
+    for metadata in ("[1]", "{", '{"a": ' * 9000):
+        form = {"content": (io.BytesIO(PNG), "a.png"), "metadata": metadata}
+        refused = service.post("/v1/files", data=form, content_type="multipart/form-data")
+        assert refused.get_json()["invalid_fields"][0]["field"] == "metadata"
 
 
 def test_files_and_predictions_belong_to_their_key(service: Service) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import secrets
 import time
@@ -13,7 +12,7 @@ from flask import request
 
 from app.access import auth
 from app.extensions import objects, settings, store
-from app.fields import body_of
+from app.fields import body_of, parsed
 from app.media import inputs
 from app.media.decoding import off_the_hub
 from app.media.pictures import MEDIA_TYPES
@@ -53,8 +52,8 @@ def _metadata(body: dict[str, Any]) -> dict[str, Any]:
     sent = body.get("metadata") or "{}"
     text = sent.decode("utf-8", "replace") if isinstance(sent, bytes) else str(sent)
     try:
-        metadata = json.loads(text) if len(text) <= _MAX_METADATA_CHARS else None
-    except (ValueError, RecursionError):
+        metadata = parsed(text) if len(text) <= _MAX_METADATA_CHARS else None
+    except InvalidRequest:
         metadata = None
     if not isinstance(metadata, dict):
         raise InvalidRequest(Problem("metadata", f"must be a JSON object of at most {_MAX_METADATA_CHARS} characters"))
