@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from jobs.store import keys
 from jobs.store.connection import connect
@@ -40,6 +41,23 @@ def test_two_slots_share_the_work_and_never_run_two_jobs_each(pair: Stack) -> No
         else:
             running = {name: other for name, other in running.items() if other != job}
     assert used == {"gpu0", "gpu1"}
+
+
+def test_workers_sample_their_devices_and_drain(pair: Stack) -> None:
+    def samples() -> list[list[dict[str, float]]]:
+        return [slot["samples"] for slot in pair.get("/v1/fleet/history").json()["slots"]]
+
+    wait_for(lambda: len(samples()) == 2 and all(samples()), "a sample of each")
+    assert all(sample["memory_used_bytes"] > 0 for found in samples() for sample in found)
+    job_id = pair.submit(slot="gpu0", steps=20)
+    wait_for(lambda: pair.status(job_id)["state"] == "running", "the run")
+    drained = requests.post(pair.url("/v1/admin/slots/gpu0/drain?wait=60"), timeout=70).json()
+    assert drained == {"slot": "gpu0", "drained": True, "job_id": None}
+    waiting = pair.submit(slot="gpu0")
+    assert pair.status(waiting)["position"] == 1
+    resumed = requests.post(pair.url("/v1/admin/resume"), json={"slot": "gpu0"}, timeout=10)
+    assert resumed.json() == {"paused": []}
+    assert pair.wait(waiting)["state"] == "succeeded"
 
 
 def test_a_pinned_job_waits_for_its_slot_and_others_pass_it(pair: Stack) -> None:
