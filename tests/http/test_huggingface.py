@@ -29,7 +29,7 @@ PROMPT = {"inputs": "a red circle"}
 
 @pytest.fixture(scope="module")
 def app(serve: Callable[..., ServedApp]) -> ServedApp:
-    app = serve(tiny.DRAWN)
+    app = serve(tiny.DRAWN.replace("[tiny-image]", '[tiny-image]\naliases = ["owner/known"]'))
     app.worker("tiny-image", "tiny-video", "broken")
     return app
 
@@ -158,6 +158,14 @@ def test_wrong_requests_are_refused(app: ServedApp, body: Any, status: int, word
     response = call(app, body)
     assert (response.status_code, set(response.json())) == (status, {"error", "error_type"})
     assert words in response.json()["error"]
+
+
+def test_a_model_has_other_names(app: ServedApp) -> None:
+    assert request_of(app, call(app, PROMPT, "owner/known"))["model"] == "tiny-image"
+    for model in ("owner/known", "any/tiny-image"):
+        url = app.url(f"/v1/models/{model}/predictions")
+        made = requests.post(url, json={"input": {"prompt": "x"}}, timeout=30).json()
+        assert made["model"].endswith("/tiny-image")
 
 
 def test_an_unknown_model_is_not_found(app: ServedApp) -> None:

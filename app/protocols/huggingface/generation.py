@@ -23,7 +23,7 @@ from app.protocols.huggingface.mapping import Mapped, map_body
 from app.protocols.huggingface.states import STATUS
 from app.submit import Prepared, accept, prepare
 from jobs.errors import InvalidRequest, Unavailable
-from jobs.models.spec import ModelSpec
+from jobs.models.spec import Kind, ModelSpec
 from jobs.record import Job, Output, new_job_id
 from jobs.states import JobState
 from jobs.store import queries
@@ -38,7 +38,7 @@ _MAX_WARNING_CHARS = 500
 
 def generate(model: str) -> Response:
     """Return the response to the current request when its job has finished. Raises: FramemillError."""
-    spec = models().get(model.strip("/"))
+    spec = models().called(model.strip("/"), Kind.TEXT2IMG)
     auth.check_model(spec.name)
     digest = hashlib.sha256(f"{spec.name} {request.headers.get('Accept', '')} ".encode())
     mapped = map_body(read_body(digest), spec)

@@ -8,7 +8,7 @@ from typing import Any
 from app.extensions import models
 from app.protocols.replicate import schemas
 from jobs.errors import ModelNotFound
-from jobs.models.spec import ModelSpec
+from jobs.models.spec import Kind, ModelSpec
 from jobs.prediction_view import DEFAULT_OWNER, version_of
 
 #: Nobody knows when a model was made.
@@ -25,11 +25,11 @@ _FLOATS = ("guidance_scale", "fps", "prompt_strength")
 
 
 def of_path(owner: str, name: str) -> ModelSpec:
-    """Return the model of ``owner/name``, or of the name with any owner. Raises: ModelNotFound."""
+    """Return the model with the alias ``owner/name``, or of the name with any owner. Raises: ModelNotFound."""
     try:
-        return models().get(f"{owner}/{name}")
+        return models().called(f"{owner}/{name}", Kind.TEXT2IMG)
     except ModelNotFound:
-        return models().get(name)
+        return models().called(name, Kind.TEXT2IMG)
 
 
 def of_version(version: str) -> tuple[str, ModelSpec]:
