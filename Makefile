@@ -62,7 +62,7 @@ gpu-check: $(TOOLS_STAMP) ## on a machine with a CUDA device: checks and measure
 	@$(BIN)/python -m bench.gpu_check
 
 clean: ## remove the environment and caches; jobs and outputs (var, outputs) are kept
-	rm -rf $(VENV) .clients tests/clients/npm/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info src/*.egg-info
+	rm -rf $(VENV) .clients tests/clients/npm*/node_modules .pytest_cache .mypy_cache .ruff_cache .import_linter_cache build *.egg-info src/*.egg-info
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(STAMP): setup.cfg pyproject.toml constraints.txt

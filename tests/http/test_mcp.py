@@ -135,6 +135,17 @@ def test_a_header_in_base64_is_read(service: Service) -> None:
     assert result(stateless(service, "tools/call", {"name": "list_models"}, Mcp_Name=name))["resultType"] == "complete"
 
 
+def test_methods_of_tasks_need_no_name_in_a_header(service: Service) -> None:
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientCapabilities": TASKS,
+    }
+    job_id = task(service)["taskId"]
+    body = {"jsonrpc": "2.0", "id": 1, "method": "tasks/get", "params": {"_meta": meta, "taskId": job_id}}
+    headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tasks/get"}
+    assert result(service.post("/mcp", json=body, headers=headers))["taskId"] == job_id
+
+
 def test_an_unknown_version_is_told_which_are_served(service: Service) -> None:
     response = post(service, "tools/list", headers={"MCP-Protocol-Version": "2099-01-01"})
     error = response.get_json()["error"]

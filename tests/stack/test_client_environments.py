@@ -20,9 +20,10 @@ def test_every_package_of_an_environment_has_its_version(pins: Path) -> None:
     assert [line for line in lines if not re.fullmatch(r"[\w.-]+==[\w.+-]+", line)] == []
 
 
-def test_the_packages_of_node_have_versions_and_digests_and_no_address() -> None:
-    lock = json.loads((clients.NODE / "package-lock.json").read_text())
-    wanted = json.loads((clients.NODE / "package.json").read_text())["dependencies"]
+@pytest.mark.parametrize("folder", sorted(clients.PINS.glob("npm*")), ids=lambda path: path.name)
+def test_the_packages_of_node_have_versions_and_digests_and_no_address(folder: Path) -> None:
+    lock = json.loads((folder / "package-lock.json").read_text())
+    wanted = json.loads((folder / "package.json").read_text())["dependencies"]
     packages = {name.rpartition("node_modules/")[2]: one for name, one in lock["packages"].items() if name}
     assert wanted == {name: packages[name]["version"] for name in wanted}
     assert all("integrity" in package and "resolved" not in package for package in packages.values())

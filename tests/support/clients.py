@@ -1,7 +1,7 @@
 """Other people's clients, outside the environment of the tests: their dependencies conflict with ours and each other's.
 
-``tests/clients/NAME.txt`` pins every package of one Python environment, ``tests/clients/npm`` those of Node. They are
-installed when a test first needs them, and again when the pins change; later runs need no network.
+``tests/clients/NAME.txt`` pins every package of a Python environment, ``npm`` and ``npm-mcp`` beside it those of Node.
+They are installed when a test first needs them, and again when the pins change; later runs need no network.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ def python(name: str) -> Path:
     return folder / "bin" / "python"
 
 
-def node() -> str:
-    """Return the path of Node. Modules in ``tests/clients/npm`` import the packages that are pinned there."""
+def node(folder: Path = NODE) -> str:
+    """Return the path of Node. Modules in ``folder`` import the packages that are pinned there."""
     program, npm = shutil.which("node"), shutil.which("npm")
     if program is None or npm is None:
         _missing("node and npm are not installed (Debian: apt-get install nodejs npm)")
@@ -55,10 +55,10 @@ def node() -> str:
     def install() -> None:
         # Nothing but files: packages run no code when they are installed.
         options = ("--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier")
-        _run(str(npm), "ci", "--prefix", str(NODE), *options)
+        _run(str(npm), "ci", "--prefix", str(folder), *options)
 
-    pins = (NODE / "package.json").read_bytes() + (NODE / "package-lock.json").read_bytes()
-    _installed(NODE / "node_modules", pins, install)
+    pins = (folder / "package.json").read_bytes() + (folder / "package-lock.json").read_bytes()
+    _installed(folder / "node_modules", pins, install)
     return str(program)
 
 

@@ -32,6 +32,8 @@ from jobs.record import Job
 
 #: Interval at which a wait looks at the place in the queue, and whether the client is still there, seconds.
 LOOK_S = 1.0
+#: How long a client waits before it reconnects, milliseconds. Some try only twice: a server may take so long to start.
+RETRY_MS = 5000
 #: Smallest step of the progress, which must grow with each notification.
 _LEAST = 0.001
 
@@ -145,7 +147,7 @@ class _Stream:
     def _beginning(self) -> Iterator[str]:
         """Yield the id of the stream, with which a client can resume it before anything has happened."""
         if self._place and self._call.version >= KNOWS_EMPTY_EVENTS:
-            yield f"id: {self._place}\nretry: {int(LOOK_S * 1000)}\ndata: \n\n"
+            yield f"id: {self._place}\nretry: {RETRY_MS}\ndata: \n\n"
         else:
             yield ": waiting\n\n"
 

@@ -26,6 +26,8 @@ from app.protocols.mcp.wire.messages import (
 STATELESS = "2026-07-28"
 HANDSHAKE = ("2025-06-18", "2025-11-25")
 SUPPORTED = (*HANDSHAKE, STATELESS)
+#: Revisions that a header may name besides, because nothing differs in the requests that are served.
+_OLDER = ("2024-11-05", "2025-03-26")
 #: The first revision whose clients know events without data.
 KNOWS_EMPTY_EVENTS = "2025-11-25"
 #: This server, as clients show it.
@@ -109,7 +111,7 @@ def call_of(message: Message) -> Call:
         return Call(message, STATELESS)
     if header == STATELESS or _VERSION in message.meta or message.method == "server/discover":
         return _stateless(message, header)
-    if header is not None and header not in HANDSHAKE:
+    if header is not None and header not in (*HANDSHAKE, *_OLDER):
         raise _unsupported(header)
     session = request.headers.get(SESSION, "")
     if session and not _SESSION_ID.fullmatch(session):
@@ -134,7 +136,10 @@ def _stateless(message: Message, version_header: str | None) -> Call:
         raise RpcError(HEADER_MISMATCH, "the header Mcp-Method must be the method of the body")
     named_by = _NAMED_BY.get(message.method)
     name = message.params.get(named_by) if named_by else None
-    if isinstance(name, str) and _decoded(request.headers.get("Mcp-Name", "")) != name:
+    header = request.headers.get("Mcp-Name")
+    if header is None and message.method.startswith("tasks/"):
+        header = str(name)  # fastmcp sends none with these
+    if isinstance(name, str) and _decoded(header or "") != name:
         raise RpcError(HEADER_MISMATCH, f"the header Mcp-Name must be params.{named_by}")
     if named != STATELESS:
         raise _unsupported(named)
