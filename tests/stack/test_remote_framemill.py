@@ -1,4 +1,4 @@
-"""One Framemill as the AUTOMATIC1111 back end of another, as with a Devoid Generator."""
+"""One Framemill as the back end of another: by AUTOMATIC1111's API, as with a Devoid Generator, and by OpenAI's."""
 
 from __future__ import annotations
 
@@ -51,5 +51,43 @@ def test_jobs_go_there_one_after_the_other_and_stops_reach_it(near: Stack, far: 
     near.cancel(stopped)
     wait_for(lambda: far.queue()["counts"]["cancelled"] == 1, "the stop there")
     after = near.wait(near.submit(prompt="four", **wanted))
+    assert after["state"] == "succeeded"
+    assert far.queue()["counts"]["failed"] == 0
+
+
+@pytest.fixture
+def near_by_openai(far: Stack, start: Callable[..., Stack], tmp_path: Path) -> Stack:
+    """The server that receives requests; it gives the other one's only model a name of its own."""
+    table = f'[far-1]\ntype = "openai"\nendpoint = "{far.url("/v1")}"\nmodels = ["shapes"]\n'
+    (tmp_path / "backends.toml").write_text(table)
+    limits = "limits = { steps = [1, 1000], width = [16, 512] }"
+    (tmp_path / "near.toml").write_text(f'[shapes]\nexecutor = "remote"\nkinds = ["text2img"]\n{limits}\n')
+    return start(
+        "far-1", "io", MODELS_FILE=tmp_path / "near.toml", BACKENDS_FILE=tmp_path / "backends.toml",
+        PROGRESS_INTERVAL_MS=50, CANCEL_GRACE_S=20,
+    )  # fmt: skip
+
+
+def test_an_openai_back_end_gets_every_field_and_a_job_after_a_stopped_one(near_by_openai: Stack, far: Stack) -> None:
+    near = near_by_openai
+    wanted: dict[str, Any] = {"model": "shapes", "width": 64, "height": 32, "steps": 2, "seed": 4}
+    # The files from there name the job that they come from; without metadata, equal pictures are equal files.
+    pair = {**wanted, "num_images": 2, "negative_prompt": "fog", "guidance_scale": 3.5, "embed_metadata": False}
+    view = near.wait(near.submit(prompt="one", **pair))
+    assert (view["state"], view["slot"]) == ("succeeded", "far-1"), view
+    assert [(output["width"], output["height"]) for output in view["outputs"]] == [(64, 32)] * 2
+    asked = [job["request"] for job in far.get("/v1/jobs").json()["jobs"]]
+    for request in asked:
+        assert (request["prompt"], request["negative_prompt"], request["steps"], request["guidance_scale"]) == (
+            "one", "fog", 2, 3.5,
+        )  # fmt: skip
+    again = near.wait(near.submit(prompt="one", **pair))
+    assert [output["sha256"] for output in again["outputs"]] == [output["sha256"] for output in view["outputs"]]
+
+    stopped = near.submit(prompt="three", **{**wanted, "steps": 30})
+    wait_for(lambda: far.queue()["counts"]["running"] == 1, "its run there")
+    near.cancel(stopped)
+    assert near.wait(stopped)["state"] == "cancelled"
+    after = near.wait(near.submit(prompt="four", **wanted))  # behind the stopped one, which a repeat could fetch there
     assert after["state"] == "succeeded"
     assert far.queue()["counts"]["failed"] == 0
