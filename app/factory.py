@@ -15,13 +15,13 @@ from app.console import pages as console_pages
 from app.console import session
 from app.openapi.document import Api, register_document
 from app.probes import front_page, health, metrics
+from app.protocols import native
 from app.protocols.a1111 import routes as a1111
 from app.protocols.aime import setup as aime
 from app.protocols.devoid import routes as devoid
 from app.protocols.huggingface import routes as huggingface
 from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.mcp import routes as mcp
-from app.protocols.native import routes as native
 from app.protocols.openai import routes as openai
 from app.protocols.replicate import routes as replicate
 from app.server import overload

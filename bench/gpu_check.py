@@ -27,7 +27,7 @@ from jobs.errors import RunCancelled
 from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import PROJECT_ROOT, Settings
 from jobs.slots.residency import Place
-from workers.parent import device_facts
+from workers.parent.devices import facts as device_facts
 from workers.pipelines import device, device_errors
 from workers.pipelines.cache import PipelineCache
 

@@ -22,7 +22,7 @@ CALLER_OPTIONS = tuple(name for name, storage in storage_of(JobOptions).items() 
 class Subscriber:
     """The subscriber queue that receives the messages about a job, and the correlation data they carry."""
 
-    #: Name of the queue (:mod:`jobs.store.subscriber_queue`).
+    #: Name of the queue (:mod:`jobs.store.outgoing.subscriber_queue`).
     queue: str
     #: Correlation data of every message.
     correlation: Mapping[str, Any]

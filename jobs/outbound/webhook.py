@@ -1,6 +1,7 @@
 """Webhooks: their URL and events, and the signature of their messages (Standard Webhooks).
 
-:mod:`jobs.store.webhook_outbox` stores pending deliveries, and :mod:`workers.parent.webhook_sender` sends them.
+:mod:`jobs.store.outgoing.webhook_outbox` stores pending deliveries, and :mod:`workers.parent.webhook_sender` sends
+them.
 """
 
 from __future__ import annotations

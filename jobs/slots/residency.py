@@ -48,6 +48,6 @@ def loaded_models_from(facts: Mapping[str, str]) -> tuple[LoadedModel, ...]:
 
 
 def device_facts_from(facts: Mapping[str, str]) -> dict[str, Any]:
-    """Read what ``workers.parent.device_facts`` measured last from the facts of a slot; empty before the first beat."""
+    """Read from the facts of a slot what ``workers.parent.devices.facts`` measured last; empty at first."""
     measured: dict[str, Any] = json.loads(facts.get("device_facts") or "{}")
     return measured

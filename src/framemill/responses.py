@@ -155,6 +155,8 @@ class Model(TypedDict):
     """A model."""
 
     name: str
+    #: Other names of it for clients of OpenAI's API; ``*`` stands for any part.
+    aliases: list[str]
     description: str
     kinds: list[str]
     #: Values of fields that a request omits.

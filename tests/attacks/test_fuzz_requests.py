@@ -24,7 +24,8 @@ ANSWERS_500 = re.compile(r"/sdapi/v1/(txt2img|img2img|options|png-info|extra-.*)
 #: Values of parameters in paths, one of which exists.
 IN_PATHS = {
     "job_id": "known", "task_id": "known", "name": "tiny-image", "service": "shop", "file_name": "known.jpg",
-    "file_path": "known.png",
+    "file_path": "known.png", "model": "tiny-image", "owner": "anybody", "version_id": "tiny-image", "slot": "gpu0",
+    "prediction_id": "known", "file_id": "known", "video_id": "known",
 }  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from jobs.callers import ENDPOINT_FILES, UNCHECKED, Caller, Role, identity_of
 from jobs.errors import BadSetting, InvalidRequest
 from jobs.outbound.webhook import Webhook
 from jobs.store.credentials.api_keys import KeyRing
-from jobs.store.webhook_outbox import WebhookOutbox
+from jobs.store.outgoing.webhook_outbox import WebhookOutbox
 from tests.support.aime_endpoint import write_endpoint
 from tests.support.aime_peers import Client
 from tests.support.api import wait_for

@@ -26,7 +26,7 @@ from tests.support.api import wait_for
 from tests.support.doc_examples import Example, differences, examples, parse
 from tests.support.pictures import PNG
 from tests.support.served_app import ServedApp
-from workers.parent import device_facts
+from workers.parent.devices import facts as device_facts
 
 PAGES = [PROJECT_ROOT / "README.md", *sorted((PROJECT_ROOT / "docs").glob("*.md")),
          *sorted((PROJECT_ROOT / "docs" / "protocols").glob("*.md"))]  # fmt: skip

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from jobs.store import keys, slot_history
-from jobs.store.webhook_outbox import WebhookOutbox
+from jobs.store.outgoing.webhook_outbox import WebhookOutbox
 from tests.support.service import PATIENCE_S, Service, key, later
 
 

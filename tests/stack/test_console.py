@@ -14,7 +14,7 @@ import pytest
 import requests
 
 from jobs.store import listing, slot_history
-from jobs.store.webhook_outbox import WebhookOutbox
+from jobs.store.outgoing.webhook_outbox import WebhookOutbox
 from tests.support.api import wait_for
 from tests.support.browser import Browser, browsing
 from tests.support.console_page import ConsolePage

@@ -12,7 +12,7 @@ from jobs.errors import BadSetting, Conflict, InvalidRequest, KeyNotFound
 from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.store import keys
 from jobs.store.credentials.api_keys import SECRET_PREFIX, KeyRing
-from jobs.store.webhook_outbox import WebhookOutbox
+from jobs.store.outgoing.webhook_outbox import WebhookOutbox
 from tests.support.store_driver import StoreDriver
 
 Open = Callable[..., StoreDriver]

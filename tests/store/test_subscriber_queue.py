@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from jobs.store import keys
-from jobs.store.subscriber_queue import SubscriberQueues
+from jobs.store.outgoing.subscriber_queue import SubscriberQueues
 from jobs.submission import Subscriber
 from tests.support.store_driver import StoreDriver
 

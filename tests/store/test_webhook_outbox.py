@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from jobs.outbound.webhook import EVENTS, Webhook
-from jobs.store import keys, webhook_outbox
-from jobs.store.webhook_outbox import Delivery, WebhookOutbox
+from jobs.store import keys
+from jobs.store.outgoing import webhook_outbox
+from jobs.store.outgoing.webhook_outbox import Delivery, WebhookOutbox
 from tests.support.store_driver import StoreDriver
 
 Open = Callable[..., StoreDriver]

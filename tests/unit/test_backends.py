@@ -89,7 +89,7 @@ def test_the_document_has_every_key_and_its_examples_are_valid(tmp_path: Path) -
     registry = backends.registry_of(Settings.of(models_file=path, backends_file=written(tmp_path, tables)))
     offered = {name: [spec.name for spec in backend.offered(registry)] for name, backend in found.items()}
     own = {"a1111-main": ["automatic1111"], "kandinsky-1": ["kandinsky"]}
-    assert offered == {"lightx2v-1": ["wan-2-1"], "other-site": ["wan-2-1"], **own}
+    assert offered == {"lightx2v-1": ["wan-2-1"], "other-site": ["wan-2-1"], "vllm-1": ["wan-2-1"], **own}
 
 
 def test_the_documents_list_of_a_devoid_generator(tmp_path: Path) -> None:

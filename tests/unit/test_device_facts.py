@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import BadSetting
-from workers.parent import device_facts
+from workers.parent.devices import facts as device_facts
 
 
 class NVMLError(Exception):

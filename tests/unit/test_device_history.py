@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from workers.parent.device_history import DeviceHistory
+from workers.parent.devices.history import DeviceHistory
 
 
 def test_a_sample_a_minute_has_the_means_since_the_one_before() -> None:

@@ -10,6 +10,7 @@ from marshmallow import Schema, ValidationError
 
 from app import fields
 from app.protocols.lightx2v import schemas as lightx2v
+from app.protocols.native import job_list
 from app.protocols.native import schemas as native
 
 BODIES = 400
@@ -54,5 +55,5 @@ def test_a_schema_without_the_fields_that_were_not_sent_gives_the_same_outcome(c
 def test_only_sent_fields_are_looked_at() -> None:
     reduced = fields._of_sent_fields(native.SUBMIT, {"prompt": "x", "class": "general", "unknown": 1})
     assert list(reduced.load_fields) == ["prompt", "job_class"]
-    assert list(fields._of_sent_fields(native.LIST, {}).load_fields) == ["limit"]  # it has a default
+    assert list(fields._of_sent_fields(job_list.ListSchema(), {}).load_fields) == ["limit"]  # it has a default
     assert list(fields._of_sent_fields(native.LoraSchema(), {}).load_fields) == ["name"]  # it is required

@@ -26,9 +26,9 @@ from jobs.store.slots import Heartbeat
 from jobs.suggestions import did_you_mean
 from tasks.celery_app import STOP_SIGNAL
 from tasks.runtime import backends, settings, store
-from workers.parent import device_facts
 from workers.parent.backend_watch import BackendWatch
-from workers.parent.device_history import DeviceHistory
+from workers.parent.devices import facts as device_facts
+from workers.parent.devices.history import DeviceHistory
 from workers.parent.lease import SlotLease
 from workers.parent.pool import child_pids, signal_children
 from workers.parent.preload import Preloader

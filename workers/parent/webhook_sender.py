@@ -30,7 +30,7 @@ from jobs.prediction_view import PROTOCOL, prediction_view
 from jobs.record import Job
 from jobs.store.credentials.link_secret import secrets_of
 from jobs.store.jobs import JobStore
-from jobs.store.webhook_outbox import MAX_TRIES, Delivery, WebhookOutbox
+from jobs.store.outgoing.webhook_outbox import MAX_TRIES, Delivery, WebhookOutbox
 from tasks.runtime import settings, store
 
 logger = logging.getLogger(__name__)

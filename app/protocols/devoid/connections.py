@@ -19,7 +19,7 @@ from jobs.settings import Settings
 from jobs.slots.slot import owner_name
 from jobs.store.events import Event
 from jobs.store.jobs import JobStore
-from jobs.store.subscriber_queue import RENEW_INTERVAL_S, SubscriberQueues
+from jobs.store.outgoing.subscriber_queue import RENEW_INTERVAL_S, SubscriberQueues
 
 logger = logging.getLogger(__name__)
 

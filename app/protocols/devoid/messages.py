@@ -9,7 +9,7 @@ from typing import Any
 
 from app.protocols.devoid.wire import Incoming
 from jobs.errors import InvalidRequest, MalformedBody, Problem
-from jobs.store.subscriber_queue import MessageDetails
+from jobs.store.outgoing.subscriber_queue import MessageDetails
 
 EXECUTORS = ("kandinsky", "automatic1111")
 GEN_TYPES = ("text2img", "img2img", "mix2img")

@@ -19,7 +19,7 @@ from jobs.record import new_job_id
 from jobs.store import queries
 from jobs.store.events import order
 from jobs.store.jobs import JobStore
-from jobs.store.subscriber_queue import Message, MessageDetails, SubscriberQueues
+from jobs.store.outgoing.subscriber_queue import Message, MessageDetails, SubscriberQueues
 from jobs.strict_json import dumps
 
 logger = logging.getLogger(__name__)

@@ -22,7 +22,7 @@ from jobs.outbound.webhook import EVENTS
 from jobs.slots.slot import ALL_SLOTS
 from jobs.store import queries
 from jobs.store.credentials.api_keys import HOW_TO_MAKE_A_KEY, KeyRing
-from jobs.store.webhook_outbox import KeyWebhook, WebhookOutbox
+from jobs.store.outgoing.webhook_outbox import KeyWebhook, WebhookOutbox
 
 blueprint = Blueprint("admin", __name__, url_prefix="/v1/admin", tag="Framemill: keys and operation")
 auth.protect(blueprint)

@@ -19,7 +19,7 @@ from jobs.outbound import webhook as webhooks
 from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.record import Job
 from jobs.store.credentials.api_keys import KeyRing
-from jobs.store.webhook_outbox import MAX_INDEXED, Delivery, KeyWebhook, TriedDelivery, WebhookOutbox
+from jobs.store.outgoing.webhook_outbox import MAX_INDEXED, Delivery, KeyWebhook, TriedDelivery, WebhookOutbox
 
 blueprint = Blueprint("webhooks", __name__, url_prefix="/v1", tag="Framemill: webhooks")
 auth.protect(blueprint)

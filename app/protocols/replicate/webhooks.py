@@ -10,7 +10,7 @@ from app.extensions import settings, store
 from jobs.errors import InvalidRequest, Problem
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.webhook import ENDS, STARTED, Webhook
-from jobs.store.webhook_outbox import WebhookOutbox
+from jobs.store.outgoing.webhook_outbox import WebhookOutbox
 
 #: Event of this protocol → those of a job. An output exists when the job is over, and no message is sent for a log.
 _EVENTS: dict[str, tuple[str, ...]] = {

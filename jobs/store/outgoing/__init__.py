@@ -1,0 +1,1 @@
+"""Messages that wait until their receivers have them: of webhooks, and of Devoid's sockets."""

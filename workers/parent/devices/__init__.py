@@ -1,0 +1,1 @@
+"""What the device of a slot is like now, and was in the last hour."""
