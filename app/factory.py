@@ -22,7 +22,7 @@ from app.protocols.devoid import routes as devoid
 from app.protocols.huggingface import routes as huggingface
 from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.mcp import routes as mcp
-from app.protocols.openai import routes as openai
+from app.protocols.openai import setup as openai
 from app.protocols.replicate import routes as replicate
 from app.server import overload
 from jobs import moderation

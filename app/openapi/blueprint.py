@@ -94,19 +94,19 @@ class Blueprint(flask_smorest.Blueprint):
         return decorator
 
     def body(
-        self, schema: type[Schema] | Schema, example: Mapping[str, Any], *media_types: str
+        self, schema: type[Schema] | Schema, example: Mapping[str, Any] | None, *media_types: str
     ) -> Callable[[View], View]:
         """Document the request body.
 
         Args:
             schema: its fields.
-            example: a body that is accepted.
+            example: a body that is accepted; None: it needs a file.
             media_types: JSON unless others are given.
         """
         content = {}
         for name in media_types or (JSON,):
             described = form_of(schema) if name == FORM and isinstance(schema, type) else schema
-            content[name] = {"schema": described, "example": dict(example)}
+            content[name] = {"schema": described, **({} if example is None else {"example": dict(example)})}
         decorator: Callable[[View], View] = self.doc(requestBody={"content": content, "required": False})
         return decorator
 

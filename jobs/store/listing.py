@@ -1,4 +1,4 @@
-"""Lists of jobs, newest first: page by page, with filters. Nothing here writes."""
+"""Lists of jobs, newest or oldest first: page by page, with filters. Nothing here writes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jobs.errors import InvalidRequest, Problem
+from jobs.models.spec import Kind
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import keys
@@ -18,6 +19,7 @@ from jobs.store.queries import listed, pipelined
 MAX_EXAMINED, EXAMINED_AT_ONCE = 2000, 500
 #: Fields of a record that such a filter looks at.
 _EXAMINED = ("request", "error", "command")
+_VIDEO_KINDS = frozenset(kind for kind in Kind if kind.is_video)
 #: Times have fewer digits.
 _MAX_DIGITS = 16
 
@@ -34,11 +36,14 @@ class JobFilter:
     model: str | None = None
     #: Case-folded words, each of which is in the prompt or the error, or begins the id.
     words: tuple[str, ...] = ()
+    #: Videos only, and the oldest first.
+    only_videos: bool = False
+    oldest_first: bool = False
 
     @property
     def examines(self) -> bool:
         """Whether the records must be looked at, because no index has what the filter asks for."""
-        return self.model is not None or bool(self.words)
+        return self.model is not None or bool(self.words) or self.only_videos
 
     @property
     def indexes(self) -> list[str]:
@@ -58,6 +63,8 @@ class JobFilter:
             return False
         values = json.loads(request)
         if self.model is not None and values["model"] != self.model:
+            return False
+        if self.only_videos and (command or values.get("kind") not in _VIDEO_KINDS):
             return False
         searched = _searched(values, error or "", command or "") if self.words else ""
         return all(word in searched or job_id.casefold().startswith(word) for word in self.words)
@@ -135,19 +142,32 @@ def _read(store: JobStore, jobs: JobFilter, after: Place | None, count: int) -> 
     """Return the next places of the list, and how many jobs it has in all, in one round trip."""
     least = "-inf" if jobs.since_ms is None else str(jobs.since_ms)
     below = "+inf" if jobs.until_ms is None else f"({jobs.until_ms}"
-    ranges: list[tuple[Any, ...]] = [(below, least, 0, count)]
-    if after and (jobs.until_ms is None or after.created_at_ms < jobs.until_ms):
-        at = after.created_at_ms
-        # All jobs of the same millisecond, which are few, are in the order of their ids.
-        ranges = [(at, max(at, jobs.since_ms or 0), None, None), (f"({at}", least, 0, count)]
     commands: list[tuple[Any, ...]] = [("zcount", index, least, below) for index in jobs.indexes]
     for index in jobs.indexes:
-        commands += [("zrevrangebyscore", index, *bounds, True) for bounds in ranges]
+        for low, high, *limit in _ranges(jobs, after, least, below, count):
+            if jobs.oldest_first:
+                commands.append(("zrangebyscore", index, low, high, *limit, True))
+            else:
+                commands.append(("zrevrangebyscore", index, high, low, *limit, True))
     replies = store.call(lambda c: pipelined(c, commands))
     counts, found = replies[: len(jobs.indexes)], replies[len(jobs.indexes) :]
     places = {Place(int(score), job_id) for part in found for job_id, score in part}
-    ordered = sorted((place for place in places if after is None or place < after), reverse=True)
-    return ordered[:count], sum(counts)
+    if after is not None:
+        places = {place for place in places if (place > after if jobs.oldest_first else place < after)}
+    return sorted(places, reverse=not jobs.oldest_first)[:count], sum(counts)
+
+
+def _ranges(jobs: JobFilter, after: Place | None, least: str, below: str, count: int) -> list[tuple[Any, ...]]:
+    """Return the ranges of times in which the next places are, each with the first one and their number."""
+    at = None if after is None else after.created_at_ms
+    if at is None or (jobs.since_ms is not None and at < jobs.since_ms and jobs.oldest_first):
+        return [(least, below, 0, count)]
+    if jobs.until_ms is not None and at >= jobs.until_ms and not jobs.oldest_first:
+        return [(least, below, 0, count)]
+    # All jobs of the same millisecond, which are few, are in the order of their ids.
+    last = at if jobs.until_ms is None else min(at, jobs.until_ms - 1)
+    same = (max(at, jobs.since_ms or 0), last, None, None)
+    return [same, (f"({at}", below, 0, count) if jobs.oldest_first else (least, f"({at}", 0, count)]
 
 
 def _passing(store: JobStore, jobs: JobFilter, places: list[Place]) -> list[Place]:

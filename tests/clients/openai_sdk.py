@@ -10,6 +10,8 @@ import base64
 import io
 import struct
 import sys
+import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from contextlib import contextmanager
 import openai
 from openai import AsyncOpenAI, OpenAI
 
+warnings.simplefilter("ignore", DeprecationWarning)  # videos and variations, which OpenAI itself no longer offers
 BASE_URL, KEY = sys.argv[1:3]
 #: Strict validation refuses every response that does not have the types of the SDK.
 client = OpenAI(base_url=BASE_URL, api_key=KEY, _strict_response_validation=True, max_retries=0)
@@ -155,6 +158,55 @@ def a_failed_job_is_not_tried_again() -> None:
         patient.images.generate(prompt="x", model="broken")
     with refused(openai.APIError, code="model_load_failed"):
         list(patient.images.generate(prompt="x", model="broken", stream=True))
+
+
+@check
+def a_video_is_made_and_downloaded() -> None:
+    video = client.videos.create_and_poll(
+        model="sora-2", prompt="a star", size="1280x720", seconds="4", poll_interval_ms=100, extra_body={"seed": 5}
+    )
+    assert (video.status, video.progress, video.size, video.error) == ("completed", 100, "1280x720", None)
+    assert client.videos.download_content(video.id).read()[4:8] == b"ftyp"
+    assert client.videos.download_content(video.id, variant="thumbnail").read()[:4] == b"RIFF"
+    assert client.videos.download_content(video.id, variant="spritesheet").read()[:2] == b"\xff\xd8"
+    remixed = client.videos.remix(video.id, prompt="a moon")
+    assert (remixed.remixed_from_video_id, remixed.prompt) == (video.id, "a moon")
+    assert client.videos.poll(remixed.id).status == "completed"
+    assert [client.videos.delete(one).deleted for one in (video.id, remixed.id)] == [True, True]
+
+
+@check
+def a_real_video_begins_with_an_image() -> None:
+    video = lenient.videos.create_and_poll(model="tiny-video", prompt="a star", input_reference=png(b"\xff\0\0"))
+    assert (video.status, video.size) == ("completed", "32x32"), video
+
+
+@check
+def a_failed_video_is_no_exception() -> None:
+    video = lenient.videos.create_and_poll(model="broken-video", prompt="a star")
+    assert (video.status, video.error.code) == ("failed", "model_load_failed")  # type: ignore
+
+
+@check
+def videos_are_listed_stopped_and_deleted() -> None:
+    long = {"steps": 100_000}
+    endless = [
+        client.videos.create(prompt="x", size="1280x720", model="sora-2", extra_body=long) for _ in range(3)
+    ]
+    while (video := client.videos.retrieve(endless[0].id)).progress == 0 and video.status != "in_progress":
+        time.sleep(0.05)
+    with refused(openai.BadRequestError, code="video_not_ready"):
+        client.videos.download_content(video.id)
+    newest = [one.id for one in lenient.videos.list(limit=2)]
+    assert newest[:3] == [one.id for one in reversed(endless)]
+    assert [one.id for one in lenient.videos.list(limit=2, order="asc")] == newest[::-1]
+    for one in endless:
+        assert client.videos.delete(one.id).deleted
+    with refused(openai.NotFoundError, code="job_not_found"):
+        while client.videos.retrieve(endless[0].id).status == "failed":  # until its worker has stopped
+            time.sleep(0.05)
+    with refused(openai.BadRequestError, param="seconds"):
+        client.videos.create(prompt="x", seconds="-4")  # type: ignore
 
 
 @check

@@ -18,35 +18,9 @@ from jobs.callers import Caller
 from jobs.store.credentials.api_keys import KeyRing
 from tests.support.a1111_client import Impatient
 from tests.support.api import ENDLESS_STEPS, PATIENCE_S, wait_for
+from tests.support.openai_models import MODELS, png
 from tests.support.served_app import ServedApp
 
-MODELS = """
-[painter]
-kinds = ["text2img", "img2img", "inpaint"]
-executor = "drawing"
-aliases = ["gpt-image-*", "dall-e-2"]
-loras = "."
-defaults = { steps = 4, width = 32, height = 32 }
-limits = { steps = [1, 100000], width = [16, 128], height = [16, 128], num_images = [1, 4] }
-
-[mixer]
-kinds = ["text2img", "mix2img"]
-executor = "drawing"
-defaults = { steps = 4, width = 32, height = 32 }
-limits = { num_images = [1, 1] }
-
-[film]
-kinds = ["text2video", "img2video"]
-executor = "drawing"
-aliases = ["sora-*"]
-frames_step = 8
-defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8 }
-limits = { steps = [1, 100000], width = [32, 64], height = [32, 64], frames = [9, 33] }
-
-[broken]
-kinds = ["text2img"]
-executor = "drawing"
-"""
 BODY = {"prompt": "a red circle", "size": "32x32", "seed": 7}
 
 
@@ -79,12 +53,6 @@ def opened(content: str | bytes) -> Image.Image:
     image = Image.open(io.BytesIO(base64.b64decode(content) if isinstance(content, str) else content))
     image.load()
     return image
-
-
-def png(colour: Any = "red", size: tuple[int, int] = (32, 32), mode: str = "RGB") -> bytes:
-    file = io.BytesIO()
-    Image.new(mode, size, colour).save(file, "PNG")
-    return file.getvalue()
 
 
 def jobs(app: ServedApp) -> list[dict[str, Any]]:
@@ -280,6 +248,7 @@ def test_a_stream_has_previews_of_the_running_job_and_each_image(app: ServedApp)
     *partial, first, second = events(post(app, "generations", body))
     assert [event["type"] for event in partial] == ["image_generation.partial_image"] * 2
     assert [event["partial_image_index"] for event in partial] == [0, 1]
+    assert 3 < partial[0]["step"] < partial[1]["step"] <= 20
     assert [event["type"] for event in (first, second)] == ["image_generation.completed"] * 2
     assert opened(partial[0]["b64_json"]).format == partial[0]["output_format"].upper()
     assert (first["seed"], second["seed"]) == (7, 8)
@@ -321,6 +290,7 @@ class Waiting(threading.Thread):
 
 
 def test_a_stopped_job_is_an_error(app: ServedApp) -> None:
+    app.workers[0].step_s = 0.05
     waiting = Waiting(app, {**BODY, "steps": ENDLESS_STEPS})
     wait_for(lambda: newest(app)["state"] == "running", "the run")
     app.cancel(newest(app)["id"])

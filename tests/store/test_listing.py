@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -115,3 +116,23 @@ def test_a_filter_ends_a_page_in_the_middle_of_what_was_examined(driver: Open) -
     assert ids(here, 3, model="a") == jobs[6::-2]
     assert ids(here, 3, model="a", key_id="a", states=frozenset({JobState.QUEUED})) == jobs[6::-2]
     assert ids(here, 3, model="a", key_id="other") == []
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 50])
+def test_the_oldest_jobs_come_first_if_asked_for(driver: Open, limit: int) -> None:
+    here = driver()
+    jobs = here.submit_many(6)
+    for number, job_id in enumerate(jobs):
+        created(here, job_id, 1000 + number // 2)  # two of each millisecond
+    expected = sorted(jobs, key=lambda job_id: (1000 + jobs.index(job_id) // 2, job_id))
+    assert ids(here, limit, oldest_first=True) == expected
+    assert ids(here, limit, oldest_first=True, since_ms=1001, until_ms=1002) == expected[2:4]
+    assert ids(here, limit) == expected[::-1]
+
+
+def test_videos_are_listed_alone(driver: Open) -> None:
+    here = driver()
+    jobs = here.submit_many(3)
+    request = json.loads(here.redis.hget(keys.JOB + jobs[1], "request"))
+    here.redis.hset(keys.JOB + jobs[1], "request", json.dumps({**request, "kind": "img2video"}))
+    assert ids(here, only_videos=True) == [jobs[1]]

@@ -1,7 +1,6 @@
 """OpenAI's API for images and videos.
 
-- ``access``: authentication and the shape of errors
-- ``schemas``, ``lora_lists``, ``input_images``, ``mapping``: from the fields of a request to those of the native API
-- ``images``, ``streams``, ``views``: ``/v1/images``, across repeats after a lost connection
-- ``routes``, ``answers``: the routes and the schemas of their responses
+- ``wire``: what both have in common: access, errors, schemas, mapping, and repeats of requests
+- ``images``, ``videos``: their mapping, requests, views and routes
+- ``setup``: adds the routes
 """

@@ -46,6 +46,23 @@ const CHECKS = {
     assert(types.includes("image_generation.partial_image"));
   },
 
+  async videosAreMadeListedAndDeleted() {
+    let video = await client.videos.create(
+      { model: "sora-2", prompt: "x", size: "1280x720", seconds: "2", input_reference: await toFile(PNG, "a.png", { type: "image/png" }) });
+    while (["queued", "in_progress"].includes(video.status)) {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      video = await client.videos.retrieve(video.id);
+    }
+    assert.deepEqual([video.status, video.progress, video.error], ["completed", 100, null]);
+    const content = Buffer.from(await (await client.videos.downloadContent(video.id)).arrayBuffer());
+    assert.equal(content.subarray(4, 8).toString(), "ftyp");
+    const ids = [];
+    for await (const one of client.videos.list({ limit: 1 })) ids.push(one.id);
+    assert.equal(ids[0], video.id);
+    assert.equal((await client.videos.delete(video.id)).deleted, true);
+    await assert.rejects(client.videos.retrieve(video.id), OpenAI.NotFoundError);
+  },
+
   async errorsHaveTheirClasses() {
     await assert.rejects(client.images.generate({ prompt: "x", n: 11 }),
       (error) => error instanceof OpenAI.BadRequestError && error.param === "n" && error.code === "invalid_value");

@@ -11,7 +11,7 @@ from flask import request
 from app.access import auth
 from app.extensions import objects, settings
 from app.media.decoding import to_base64
-from app.protocols.openai.schemas import QUALITIES, URL
+from app.protocols.openai.wire.schemas import QUALITIES, URL
 from jobs.forecast import OVER
 from jobs.job_view import job_view
 from jobs.record import Job, Output
@@ -69,6 +69,7 @@ def partial_image(kind: str, fields: Mapping[str, Any], index: int, job: Job, pr
     return {
         "type": f"{kind}.partial_image",
         "partial_image_index": index,
+        "step": preview.step,
         "b64_json": preview.base64,
         "output_format": _FORMATS.get(preview.media_type, "jpeg"),
         "size": "{}x{}".format(*job.request.output_size),

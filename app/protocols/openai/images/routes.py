@@ -6,45 +6,31 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from flask import Response, jsonify
+from marshmallow import Schema
 
 from app.access import auth
 from app.extensions import models
 from app.openapi.answers import EVENT_STREAM
-from app.openapi.blueprint import FORM, JSON, OF_BODIES, Blueprint, View
-from app.openapi.document import Api
+from app.openapi.blueprint import FORM, JSON, View
 from app.openapi.parameters import IDEMPOTENCY_KEY
 from app.payloads import openai_models
-from app.protocols.openai import access, answers, images, schemas
+from app.protocols.openai.images import requests as images
+from app.protocols.openai.wire import answers, schemas
+from app.protocols.openai.wire.blueprints import new_blueprint
 from jobs.errors import ModelNotFound
 from jobs.models.spec import Kind
 
-TAG = "OpenAI"
-#: Errors of operations with a body: a wrong field is 400 here.
-_OF_BODIES = {400: "A field is wrong; `param` names it. Nothing was queued.", 413: OF_BODIES[413]}
 #: A white PNG of 16 × 16 pixels in base64, for examples.
 _PICTURE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAD0lEQVR42mP4jwYYRrYAAID5/wGR6yAaAAAAAElFTkSuQmCC"
+_TEXT = {"prompt": "a red circle"}
 _EVENTS: dict[str, Any] = {"description": "Events with `event` and `data` (JSON)."}
-
-
-def new_blueprint(name: str) -> Blueprint:
-    """Return a blueprint of this protocol."""
-    blueprint = Blueprint(
-        name, __name__, tag=TAG, prefix="openai_", error=answers.OpenAIErrorAnswer, of_bodies=_OF_BODIES
-    )
-    access.protect(blueprint)
-    return blueprint
 
 
 blueprint = new_blueprint("openai")
 
 
-def register(api: Api) -> None:
-    """Add the routes."""
-    api.register_blueprint(blueprint)
-
-
-def _makes_images(bodies: Mapping[str, Any], example: Mapping[str, Any]) -> Callable[[View], View]:
-    """Document a route that makes images; ``bodies``: media type → schema."""
+def _makes_images(*bodies: tuple[str, type[Schema], Mapping[str, Any] | None]) -> Callable[[View], View]:
+    """Document a route that makes images; ``bodies``: media types with schemas and examples."""
     content = {
         JSON: {"schema": answers.OpenAIImagesAnswer},
         EVENT_STREAM: {"schema": _EVENTS},
@@ -54,7 +40,7 @@ def _makes_images(bodies: Mapping[str, Any], example: Mapping[str, Any]) -> Call
     def document(view: View) -> View:
         for decorator in (
             blueprint.doc(parameters=[IDEMPOTENCY_KEY]),
-            *(blueprint.body(schema, example, name) for name, schema in bodies.items()),
+            *(blueprint.body(schema, example, name) for name, schema, example in bodies),
             blueprint.alt_response(200, {"description": text, "content": content, "content_type": None}),
             blueprint.error(404, "There is no such model."),
             blueprint.error(429, "Too many jobs are waiting; `Retry-After` has the seconds to wait."),
@@ -67,7 +53,7 @@ def _makes_images(bodies: Mapping[str, Any], example: Mapping[str, Any]) -> Call
 
 
 @blueprint.route("/v1/images/generations", methods=["POST"])
-@_makes_images({JSON: schemas.OpenAIImageSchema, FORM: schemas.OpenAIImageSchema}, {"prompt": "a red circle"})
+@_makes_images((JSON, schemas.OpenAIImageSchema, _TEXT), (FORM, schemas.OpenAIImageSchema, _TEXT))
 def create_images() -> Response:
     """Generate images from a prompt."""
     return images.respond(images.GENERATIONS)
@@ -75,8 +61,7 @@ def create_images() -> Response:
 
 @blueprint.route("/v1/images/edits", methods=["POST"])
 @_makes_images(
-    {FORM: schemas.OpenAIImageEditForm, JSON: schemas.OpenAIImageEditSchema},
-    {"prompt": "a red circle", "image": _PICTURE},
+    (FORM, schemas.OpenAIImageEditForm, None), (JSON, schemas.OpenAIImageEditSchema, {**_TEXT, "image": _PICTURE})
 )
 def edit_images() -> Response:
     """Change an image, with `mask` in a part of it."""
@@ -84,7 +69,7 @@ def edit_images() -> Response:
 
 
 @blueprint.route("/v1/images/variations", methods=["POST"])
-@_makes_images({FORM: schemas.OpenAIVariationForm}, {"image": _PICTURE})
+@_makes_images((FORM, schemas.OpenAIVariationForm, None))
 def vary_images() -> Response:
     """Vary an image without a prompt."""
     return images.respond(images.VARIATIONS)

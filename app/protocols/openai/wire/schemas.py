@@ -7,7 +7,7 @@ from typing import Any
 from marshmallow import INCLUDE, fields, validate
 
 from app.fields import Flag, Number, PictureText, Text, TextSchema, Whole
-from app.protocols.openai.lora_lists import Loras
+from app.protocols.openai.wire.lora_lists import Loras
 from jobs.requests.inpaint import RESIZES
 from jobs.settings import RETENTION_CLASSES
 
@@ -114,4 +114,41 @@ class OpenAIVariationForm(OpenAIImageSchema):
     image = _file("The image.")
 
 
-IMAGE = OpenAIImageSchema()
+class OpenAIVideoSchema(OpenAIExtraSchema):
+    """A video to generate, in JSON."""
+
+    prompt = Text(**_doc("What to show."))
+    model = Text(**_doc("Name or alias of a model. Default: the first that does this."))
+    seconds = Number(
+        validate=validate.Range(0, 3600, min_inclusive=False, error="must be more than 0 and at most {max}"),
+        **_doc("Length. Default: the model's."),
+    )
+    size = Text(**_doc("Width and height, such as `1280x720`; default: the model's, or the shape of the image."))
+    frames = Whole(**_doc("Number of frames, instead of `seconds`."))
+    num_frames = Whole(**_doc("As `frames`."))
+    fps = Number(**_doc("Frames per second."))
+    user = Text(**_doc("Without effect."))
+    input_reference: fields.Field[Any] = fields.Raw(
+        **_doc("First image: an object with `image_url`, or a text with a link or base64.")
+    )
+
+
+class OpenAIVideoForm(OpenAIVideoSchema):
+    """A video to generate, in a form."""
+
+    input_reference = _file("The first image.")
+
+
+class OpenAIRemixSchema(TextSchema):
+    """What differs from the video that is remixed."""
+
+    class Meta:
+        unknown = INCLUDE
+
+    prompt = Text(
+        required=True, validate=validate.Length(min=1, error="is required"), metadata={"description": "What to show."}
+    )
+    seed = Whole(**_doc("Default: the same; negative: random."))
+
+
+IMAGE, VIDEO, REMIX = OpenAIImageSchema(), OpenAIVideoSchema(), OpenAIRemixSchema()

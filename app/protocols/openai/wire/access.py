@@ -34,11 +34,11 @@ _CODES = {"is required": "missing_required_parameter", "is unknown": "unknown_pa
 _KEPT_HEADERS = ("allow", "retry-after", "content-range")
 
 
-class JobFailed(FramemillError):
-    """A job of a request has failed, was stopped, or did not start in time.
+class OpenAIError(FramemillError):
+    """An error of this protocol: a job without an output, or what no model here can do.
 
     Attributes:
-        code: that of the job's error.
+        code: name of the error, such as that of the job.
         status: the HTTP status.
     """
 
@@ -62,7 +62,7 @@ def details(message: str, type_: str, code: str | None, param: str | None = None
 
 def details_of(exc: FramemillError) -> dict[str, Any]:
     """Return the body of an error that is no server's bug."""
-    if isinstance(exc, JobFailed):
+    if isinstance(exc, OpenAIError):
         return details(exc.message, _SERVER if exc.status >= 500 else _INVALID, exc.code)
     type_, code = next(
         (_NAMES[base] for base in type(exc).__mro__ if base in _NAMES),
@@ -80,15 +80,15 @@ def _code_of(problem: Problem) -> str:
 
 
 def _framemill_error(exc: FramemillError) -> Response:
-    status = exc.status if isinstance(exc, JobFailed) else status_of(exc)
-    if status == 500 and not isinstance(exc, JobFailed):
+    status = exc.status if isinstance(exc, OpenAIError) else status_of(exc)
+    if status == 500 and not isinstance(exc, OpenAIError):
         return _internal_error(exc)
     is_refusal = isinstance(exc, InvalidRequest | errors.Conflict) and not isinstance(exc, errors.TooLarge)
     response = jsonify(details_of(exc))
     response.status_code = 400 if is_refusal else status
     if isinstance(exc, errors.Unauthorized):
         response.headers["WWW-Authenticate"] = "Bearer"
-    if isinstance(exc, JobFailed):
+    if isinstance(exc, OpenAIError):
         response.headers["X-Should-Retry"] = "false"
     set_retry_after(response, exc)
     return response

@@ -12,13 +12,14 @@ from app.access import auth
 from app.extensions import dispatcher
 from app.fields import body_of
 from app.held import ClientDisconnected, HeldConnection, exists, unread_response
-from app.protocols.openai import streams, views
-from app.protocols.openai.access import JobFailed
-from app.protocols.openai.holding import held_connection, let_go
-from app.protocols.openai.input_images import IMAGE_FIELDS
-from app.protocols.openai.lora_lists import REPEATED_FIELDS as LORA_FIELDS
-from app.protocols.openai.mapping import Mapped, map_images
-from app.protocols.openai.states import PROTOCOL, error_of
+from app.protocols.openai.images import streams, views
+from app.protocols.openai.images.mapping import map_images
+from app.protocols.openai.wire.access import OpenAIError
+from app.protocols.openai.wire.holding import held_connection, let_go
+from app.protocols.openai.wire.input_images import IMAGE_FIELDS
+from app.protocols.openai.wire.lora_lists import REPEATED_FIELDS as LORA_FIELDS
+from app.protocols.openai.wire.mapping import Mapped
+from app.protocols.openai.wire.states import PROTOCOL, error_of
 from app.submit import Prepared, prepare, submit_batches
 from jobs.errors import JobNotFound
 from jobs.models.spec import ModelSpec
@@ -117,7 +118,7 @@ def _batches(job_request: GenerationRequest, held: HeldRequest, parts: list[int]
 
 
 def _finished(connection: HeldConnection, mapped: Mapped) -> bytes:
-    """Return the body when all jobs have finished. Raises: ClientDisconnected, JobFailed."""
+    """Return the body when all jobs have finished. Raises: ClientDisconnected, OpenAIError."""
     jobs = connection.wait(connection.request.job_ids)
     for job in jobs:
         check_succeeded(job, connection.request)
@@ -125,10 +126,10 @@ def _finished(connection: HeldConnection, mapped: Mapped) -> bytes:
 
 
 def check_succeeded(job: Job, held: HeldRequest) -> None:
-    """Raise JobFailed if a job has ended without its images; the other jobs of the request are stopped."""
+    """Raise OpenAIError if a job has ended without its images; the other jobs of the request are stopped."""
     if (error := error_of(job)) is None:
         return
     for job_id in held.job_ids:
         with suppress(JobNotFound):
             dispatcher().cancel(job_id)
-    raise JobFailed(error["code"], error["message"], 500 if job.state is JobState.FAILED else 400)
+    raise OpenAIError(error["code"], error["message"], 500 if job.state is JobState.FAILED else 400)

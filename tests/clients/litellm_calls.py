@@ -1,4 +1,4 @@
-"""Uses LiteLLM as its users do, and checks what it returns: ``litellm_images.py BASE_URL KEY``.
+"""Uses LiteLLM as its users do, and checks what it returns: ``litellm_calls.py BASE_URL KEY``.
 
 It prints the name of each check that has passed.
 """
@@ -9,6 +9,7 @@ import asyncio
 import base64
 import io
 import sys
+import time
 from collections.abc import Callable
 
 import litellm
@@ -55,6 +56,21 @@ def images_are_edited() -> None:
     image.name = "a.png"
     made = litellm.image_edit(image=image, prompt="a dog", model="openai/gpt-image-1", **SERVER)
     assert is_png(made.data[0].b64_json)
+
+
+@check
+def videos_are_made_by_both_providers() -> None:
+    for provider in ("openai", "hosted_vllm"):
+        video = litellm.video_generation(
+            model=f"{provider}/sora-2", prompt="x", seconds="2", size="1280x720", **SERVER
+        )
+        while video.status in ("queued", "in_progress"):
+            time.sleep(0.1)
+            video = litellm.video_status(video_id=video.id, **SERVER)
+        assert (video.status, video.progress) == ("completed", 100), video
+        assert litellm.video_content(video_id=video.id, **SERVER)[4:8] == b"ftyp"
+        listed = litellm.video_list(custom_llm_provider=provider, **SERVER)
+        assert listed["data"][0]["status"] == "completed"
 
 
 @check

@@ -16,8 +16,8 @@ from app.events.hub import Listener
 from app.events.streams import KEEPALIVE_S, event_stream, patiently
 from app.extensions import hub, store
 from app.held import ClientDisconnected, HeldConnection
-from app.protocols.openai import views
-from app.protocols.openai.access import details_of
+from app.protocols.openai.images import views
+from app.protocols.openai.wire.access import details_of
 from jobs.errors import FramemillError
 from jobs.record import Job
 from jobs.states import JobState
@@ -94,16 +94,16 @@ class _Stream:
             return job
 
     def _is_due(self, event: Event) -> bool:
-        """Return whether to send the newest preview now: they are spread over the steps.
+        """Return whether to send the newest preview now: each belongs to another part of the steps.
 
-        An older one is sent if no other has come for half of the steps between two of them.
+        It is sent when it is made; one of an earlier part only if this part has none until its end.
         """
         self._is_new |= "preview" in event.fields
         if self._sent >= self._most or not self._is_new or "step" not in event.fields:
             return False
         step = int(event.fields.get("preview") or event.fields["step"])
         share = step / max(1, int(event.fields["steps"])) * (self._most + 1)
-        return share >= self._sent + (1 if "preview" in event.fields else 1.5)
+        return share >= self._sent + (0.5 if "preview" in event.fields else 1.5)
 
     def _preview(self, job: Job, event: Event) -> Iterator[str]:
         preview = yield from patiently(lambda: previews.newest(store(), event.job_id))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from marshmallow import fields
 
 from app.openapi.answers import Answer, doc, texts
+from app.protocols.openai.wire.states import VIDEO_WORDS
 
 
 class OpenAIErrorDetails(Answer):
@@ -57,3 +58,50 @@ class OpenAIImagesAnswer(Answer):
     quality = fields.String(**doc("As it was sent.", optional=True))
     usage = fields.Nested(OpenAIUsageAnswer, **doc())
     warnings = texts("Values that were changed or ignored.", optional=True)
+
+
+class OpenAIVideoErrorAnswer(Answer):
+    """Why there is no video."""
+
+    code = fields.String(**doc("Stable name of the error, for programs."))
+    message = fields.String(**doc())
+
+
+class OpenAIVideoAnswer(Answer):
+    """A video."""
+
+    id = fields.String(**doc())
+    object = fields.String(**doc("`video`."))
+    model = fields.String(**doc())
+    status = fields.String(**doc(enum=[*dict.fromkeys(VIDEO_WORDS.values())]))
+    progress = fields.Integer(**doc("0 to 100."))
+    created_at = fields.Integer(**doc("Seconds since 1970."))
+    completed_at = fields.Integer(**doc("Seconds since 1970.", null=True))
+    expires_at = fields.Integer(**doc("When its files are removed, seconds since 1970.", null=True))
+    size = fields.String(**doc("Such as `1280x720`."))
+    seconds = fields.String(**doc("Its length."))
+    prompt = fields.String(**doc(null=True))
+    remixed_from_video_id = fields.String(**doc(null=True))
+    error = fields.Nested(OpenAIVideoErrorAnswer, **doc(null=True))
+    seed = fields.Integer(**doc("The same seed and fields give the same video."))
+    position = fields.Integer(**doc("Place in the queue, from 1.", null=True))
+    eta_s = fields.Float(**doc("Seconds until it is computed.", null=True))
+    warnings = texts("Values that were changed or ignored.")
+
+
+class OpenAIVideosAnswer(Answer):
+    """One page of videos."""
+
+    object = fields.String(**doc("`list`."))
+    data = fields.List(fields.Nested(OpenAIVideoAnswer), **doc())
+    first_id = fields.String(**doc(null=True))
+    last_id = fields.String(**doc("`after` of the next page.", null=True))
+    has_more = fields.Boolean(**doc())
+
+
+class OpenAIVideoDeletedAnswer(Answer):
+    """A deleted video."""
+
+    id = fields.String(**doc())
+    object = fields.String(**doc("`video.deleted`."))
+    deleted = fields.Boolean(**doc("true."))

@@ -1,0 +1,1 @@
+"""``/v1/images`` and ``/v1/models``: mapping, requests, streams, views and routes."""

@@ -1,0 +1,1 @@
+"""``/v1/videos``: mapping, requests, views, sprite sheets and routes."""
