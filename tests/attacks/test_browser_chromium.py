@@ -182,7 +182,8 @@ def test_pages_of_the_server_work_with_their_policies(place: Place) -> None:
     browser.open(mill.url("/draw/demo"))
     wait_for(lambda: browser.run("return document.getElementById('form').dataset.ready"), "the form")
     browser.open(mill.url("/docs"))
-    wait_for(lambda: browser.run("return document.querySelectorAll('.opblock').length > 20"), "the page of the API")
+    # The page draws only the operations in sight.
+    wait_for(lambda: browser.run("return document.querySelectorAll('.opblock').length > 2"), "the page of the API")
     assert browser.errors() == []
 
 

@@ -67,8 +67,8 @@ def test_a_terminal_shows_one_line_in_place(monkeypatch: pytest.MonkeyPatch) -> 
         bar.update(Job(id="a", state="succeeded"))
     first, *lines = terminal.getvalue().split("\r\x1b[2K")
     assert first.endswith("text2img waiting, position 2, 1 min 01 s left")
-    assert lines[0] == f"text2img {'━' * 12}{' ' * 12} step 10/20, 3 s left"
-    assert lines[-1].startswith(f"text2img {'━' * 24} done\n")
+    assert lines[0] == f"text2img {'━' * 7}╸{' ' * 7} step 10/20, 3 s left"
+    assert lines[-1].startswith(f"text2img {'━' * 15} done\n")
     assert terminal.getvalue().count("\n") == 1
 
 

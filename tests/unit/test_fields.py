@@ -16,7 +16,8 @@ from jobs.settings import PROJECT_ROOT
 PACKAGES = ("app", "jobs", "workers", "src/framemill")
 #: Modules that need no change for a new field: other protocols, back ends, infotexts.
 OPTIONAL = (
-    "app/payloads", "app/protocols/a1111", "app/protocols/aime", "app/protocols/devoid", "app/protocols/lightx2v",
+    "app/payloads", "app/protocols/a1111", "app/protocols/aime", "app/protocols/devoid", "app/protocols/huggingface",
+    "app/protocols/lightx2v", "app/protocols/mcp", "app/protocols/openai", "app/protocols/replicate",
     "jobs/requests/infotext.py", "workers/remote",
 )  # fmt: skip
 LISTS = {

@@ -8,7 +8,7 @@ from app.openapi.answers import Answer, doc, texts
 from app.protocols.openai.wire.states import VIDEO_WORDS
 
 
-class OpenAIErrorDetails(Answer):
+class OpenAIErrorDetailsAnswer(Answer):
     """What went wrong."""
 
     message = fields.String(**doc("What is wrong, the rule, and what to do."))
@@ -20,7 +20,7 @@ class OpenAIErrorDetails(Answer):
 class OpenAIErrorAnswer(Answer):
     """An error in OpenAI's shape."""
 
-    error = fields.Nested(OpenAIErrorDetails, **doc())
+    error = fields.Nested(OpenAIErrorDetailsAnswer, **doc())
 
 
 class OpenAIImageAnswer(Answer):

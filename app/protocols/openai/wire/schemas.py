@@ -14,6 +14,8 @@ from jobs.settings import RETENTION_CLASSES
 #: Most images of a request.
 MAX_IMAGES = 10
 MAX_PARTIAL_IMAGES = 3
+#: Most input images that are read, to say which models take how many.
+MAX_INPUT_IMAGES = 16
 #: OpenAI's words for the quality of an image, and what the responses call it.
 QUALITIES = {"auto": "auto", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max",
              "standard": "medium", "hd": "high", "lossless": "max"}  # fmt: skip
@@ -97,7 +99,11 @@ class OpenAIImageEditSchema(OpenAIImageSchema):
     """An image to edit, in JSON."""
 
     image = PictureText(**_doc("The image: base64, data URL, link or `job:<id>`."))
-    images = fields.List(fields.Raw(), **_doc("Images, each a text like `image` or an object with `image_url`."))
+    images = fields.List(
+        fields.Raw(),
+        validate=validate.Length(max=MAX_INPUT_IMAGES, error="must have at most {max} images"),
+        **_doc("Images, each a text like `image` or an object with `image_url`."),
+    )
     mask = PictureText(**_doc("Its transparent part is repainted; without transparency, its white part."))
 
 
