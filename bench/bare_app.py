@@ -7,13 +7,10 @@ Redis socket in ``BARE_REDIS_SOCKET``, outside the project's folder, where gunic
 from __future__ import annotations
 
 import os
-import sys
 from typing import Any
 
-sys.modules["hiredis"] = None  # type: ignore[assignment]  # Celery waits for a result with less CPU time without it
-
-from celery import Celery  # noqa: E402
-from flask import Flask, Response, jsonify, request  # noqa: E402
+from celery import Celery
+from flask import Flask, Response, jsonify, request
 
 _SOCKET = os.environ["BARE_REDIS_SOCKET"]
 
