@@ -10,22 +10,10 @@ import argparse
 import itertools
 from collections.abc import Callable
 
-from bench.common import (
-    SHIPPED,
-    Client,
-    Sample,
-    clean_environment,
-    closed_loop,
-    machine,
-    median_sample,
-    short_folder,
-    table,
-)
-from tests.support.harness import Stack
+from bench.common import Client, machine
+from bench.drawn_images import NATIVE, compare, native
 
-CLIENTS = (1, 16)
-MODELS = '[drawn]\nexecutor = "drawing"\nkinds = ["text2img"]\ndefaults = { steps = 1, width = 64, height = 64 }\n'
-SIDES = ("txt2img", "txt2img with force_task_id", "native: submit, wait, result")
+SIDES = ("txt2img", "txt2img with force_task_id", NATIVE)
 
 
 def calls(port: int, side: str) -> Callable[[], Callable[[], None]]:
@@ -45,42 +33,9 @@ def calls(port: int, side: str) -> Callable[[], Callable[[], None]]:
             assert status == 200, answer
             assert len(answer["images"]) == 1
 
-        def native() -> None:
-            status, answer = client.send("POST", "/v1/jobs?wait=30", {"prompt": "a red circle", "steps": 1})
-            assert status == 201, answer
-            status, content = client.fetch("GET", f"/v1/jobs/{answer['id']}/result")
-            assert status == 200, content[:200]
-
-        return native if side == SIDES[2] else txt2img
+        return (lambda: native(client)) if side == NATIVE else txt2img
 
     return make
-
-
-def measure(rounds: int, seconds: float) -> str:
-    clean_environment()
-    samples: dict[tuple[str, int], list[Sample]] = {}
-    with short_folder() as folder:
-        (folder / "models.toml").write_text(MODELS)
-        stack = Stack(folder, folder / "models.toml", **SHIPPED)
-        try:
-            stack.up("gpu0", "io")
-            for side in SIDES:
-                closed_loop(calls(stack.port, side), 2, 1.0)
-            for _ in range(rounds):
-                for clients in CLIENTS:
-                    for side in SIDES:
-                        sample = closed_loop(calls(stack.port, side), clients, seconds)
-                        samples.setdefault((side, clients), []).append(sample)
-        finally:
-            stack.close()
-    middle = {key: median_sample(rounds_) for key, rounds_ in samples.items()}
-    rows = [
-        [side, clients, one.per_s, one.p50_ms, one.p99_ms, one.per_s / middle[SIDES[2], clients].per_s]
-        for clients in CLIENTS
-        for side in SIDES
-        for one in [middle[side, clients]]
-    ]
-    return table(("a drawn image", "clients", "images/s", "p50 ms", "p99 ms", "of the native API"), rows)
 
 
 def main() -> None:
@@ -89,7 +44,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one round")
     options = parser.parse_args()
     print(machine())
-    print(measure(options.rounds, options.seconds))
+    print(compare(SIDES, calls, options.rounds, options.seconds))
 
 
 if __name__ == "__main__":

@@ -15,27 +15,11 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from bench.common import (
-    SHIPPED,
-    Client,
-    Sample,
-    clean_environment,
-    closed_loop,
-    machine,
-    median_sample,
-    short_folder,
-    table,
-)
+from bench.common import SHIPPED, Client, machine, short_folder, table
+from bench.drawn_images import MODELS, NATIVE, compare, native
 from tests.support.harness import Stack
 
-CLIENTS = (1, 16)
-MODELS = """
-[drawn]
-executor = "drawing"
-kinds = ["text2img"]
-defaults = { steps = 1, width = 64, height = 64 }
-"""
-SIDES = ("images/generations", "images/generations, url", "native: submit, wait, result")
+SIDES = ("images/generations", "images/generations, url", NATIVE)
 #: Streams whose partial images are timed, their steps, and the duration of each, ms.
 STREAMS, STEPS, STEP_MS = 20, 30, 50
 
@@ -56,13 +40,7 @@ def calls(port: int, side: str) -> Callable[[], Callable[[], None]]:
             assert status == 200, answer
             assert len(answer["data"]) == 1
 
-        def native() -> None:
-            status, answer = client.send("POST", "/v1/jobs?wait=30", {"prompt": "a red circle"})
-            assert status == 201, answer
-            status, content = client.fetch("GET", f"/v1/jobs/{answer['id']}/result")
-            assert status == 200, content[:200]
-
-        return native if side == SIDES[2] else generations
+        return (lambda: native(client)) if side == NATIVE else generations
 
     return make
 
@@ -86,33 +64,6 @@ def partial_delays_ms(port: int) -> list[float]:
     return delays
 
 
-def measure(rounds: int, seconds: float) -> str:
-    clean_environment()
-    samples: dict[tuple[str, int], list[Sample]] = {}
-    with short_folder() as folder:
-        (folder / "models.toml").write_text(MODELS)
-        stack = Stack(folder, folder / "models.toml", **SHIPPED)
-        try:
-            stack.up("gpu0", "io")
-            for side in SIDES:
-                closed_loop(calls(stack.port, side), 2, 1.0)
-            for _ in range(rounds):
-                for clients in CLIENTS:
-                    for side in SIDES:
-                        sample = closed_loop(calls(stack.port, side), clients, seconds)
-                        samples.setdefault((side, clients), []).append(sample)
-        finally:
-            stack.close()
-    middle = {key: median_sample(rounds_) for key, rounds_ in samples.items()}
-    rows = [
-        [side, clients, one.per_s, one.p50_ms, one.p99_ms, one.per_s / middle[SIDES[2], clients].per_s]
-        for clients in CLIENTS
-        for side in SIDES
-        for one in [middle[side, clients]]
-    ]
-    return table(("a drawn image", "clients", "images/s", "p50 ms", "p99 ms", "of the native API"), rows)
-
-
 def measure_partial_images() -> str:
     with short_folder() as folder:
         (folder / "models.toml").write_text(MODELS)
@@ -132,7 +83,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="length of one round")
     options = parser.parse_args()
     print(machine())
-    print(measure(options.rounds, options.seconds))
+    print(compare(SIDES, calls, options.rounds, options.seconds))
     print(measure_partial_images())
 
 

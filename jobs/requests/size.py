@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from jobs.errors import Problem
+from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import Kind, ModelSpec
 from jobs.requests import limits
 
@@ -63,6 +63,18 @@ def _image_decides(kind: Kind, fields: Mapping[str, Any]) -> bool:
     """
     is_region = (fields.get("inpaint") or {}).get("area") == "masked"
     return "image" in kind.inputs and "resize" not in fields and not is_region
+
+
+def shape_of(text: str, field: str) -> float:
+    """Return width / height of an aspect ratio such as ``16:9``. Raises: InvalidRequest: for ``field``."""
+    try:
+        across, down = (float(part) for part in text.split(":"))
+        ratio = across / down
+    except (ValueError, ZeroDivisionError):
+        ratio = math.nan
+    if not 0.1 <= ratio <= 10:
+        raise InvalidRequest(Problem(field, "must be like 16:9, from 1:10 to 10:1", text))
+    return ratio
 
 
 def default_area(spec: ModelSpec, ratio: float) -> Size:

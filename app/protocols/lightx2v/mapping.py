@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +14,7 @@ from app.protocols.lightx2v import schemas
 from app.protocols.lightx2v.paths import is_content, output_path, read_image
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.spec import Kind, ModelSpec
-from jobs.requests.size import default_area
+from jobs.requests.size import default_area, shape_of
 from jobs.suggestions import misspelt
 
 #: LightX2V's name of a field → the native one.
@@ -185,13 +184,7 @@ def _size(values: Mapping[str, Any], native: Mapping[str, Any]) -> tuple[int, in
     text = values.get("aspect_ratio", "").strip()
     if not text:
         return None
-    try:
-        across, down = (float(part) for part in text.split(":"))
-        ratio = across / down
-    except (ValueError, ZeroDivisionError):
-        ratio = math.nan
-    if not 0.1 <= ratio <= 10:
-        raise InvalidRequest(Problem("aspect_ratio", "must be like 16:9, from 1:10 to 10:1", text))
+    ratio = shape_of(text, "aspect_ratio")
     spec = _spec(native)
     return default_area(spec, ratio) if spec else None
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,10 +10,9 @@ from typing import Any
 from app.attachments import UNSTORED, Pictures
 from app.fields import load
 from app.protocols.replicate import files, schemas
-from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import ModelSpec
 from jobs.prediction_view import INPUT_NAMES
-from jobs.requests.size import default_area
+from jobs.requests.size import default_area, shape_of
 
 #: Native name → the inputs that mean it, of which the first counts.
 _INPUTS = {
@@ -86,12 +84,5 @@ def _add_size(sent: Mapping[str, Any], values: dict[str, Any], names: dict[str, 
     ratio = sent.get("aspect_ratio", "").strip()
     if not ratio or ratio in ("custom", "match_input_image"):
         return
-    try:
-        across, down = (float(part) for part in ratio.split(":"))
-        shape = across / down
-    except (ValueError, ZeroDivisionError):
-        shape = math.nan
-    if not 0.1 <= shape <= 10:
-        raise InvalidRequest(Problem("input.aspect_ratio", "must be like 16:9, from 1:10 to 10:1", ratio))
-    values["width"], values["height"] = default_area(spec, shape)
+    values["width"], values["height"] = default_area(spec, shape_of(ratio, "input.aspect_ratio"))
     names["width"] = names["height"] = "input.aspect_ratio"
