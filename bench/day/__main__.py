@@ -4,7 +4,7 @@
 ``--full`` for 1,000 slots, 10,000 users, 100 models in 20 groups and 1,000,000 jobs. The scripts, Redis and the methods
 of the store are real; the time that the scripts see, the workers and the users are simulated. Heartbeats are two
 minutes apart and leases last eight, because the 500 heartbeats of a second would take most of the computing time.
-Progress is printed to stderr.
+Progress is printed to stderr. Ctrl-C ends the submissions; the report is printed when all jobs have ended.
 """
 
 from __future__ import annotations

@@ -47,12 +47,16 @@ def tables(measures: Measures, counters: dict[str, str], size: Size) -> str:
     models = f"{size.models} models in {size.groups} groups"
     return "\n\n".join(
         [
-            f"{size.slots:,} slots, {size.users:,} users, {models}, {size.jobs:,} jobs in {size.day_s / 3600:.1f} h",
+            f"{size.slots:,} slots, {size.users:,} users, {models}, {_jobs(measures)}",
             table(("day", "measured", "target"), rows),
             table(("class", "weight", "ideal share of contended GPU time", "measured"), shares),
             table(("events of the day", "number"), events),
         ]
     )
+
+
+def _jobs(measures: Measures) -> str:
+    return f"{measures.counts['jobs submitted']:,} jobs in {measures.moments[-1].at_s / 3600:.1f} h"
 
 
 def percent(share: float, digits: int = 2) -> str:
@@ -87,7 +91,7 @@ def plot(measures: Measures, size: Size) -> str:
         ("have a job", [mean([moments[n].busy for n in point]) for point in points]),
         ("alive", [mean([moments[n].alive for n in point]) for point in points]),
     ]
-    title = f"{size.jobs:,} jobs of {size.users:,} users on {size.slots:,} slots"
+    title = f"{measures.counts['jobs submitted']:,} jobs of {size.users:,} users on {size.slots:,} slots"
     panels = [
         Panel("Waiting jobs", waiting, lambda value: f"{value:,.0f}"),
         Panel("Wait of the jobs that got a slot, minutes", waits, lambda value: f"{value:,.1f}"),

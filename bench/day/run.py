@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -18,7 +19,7 @@ HEARTBEAT_S, LEASE_S = 120.0, 480.0
 
 
 def simulate(size: Size, seed: int = 1, plot: Path | None = None) -> str:
-    """Return the report of a day."""
+    """Return the report of a day. A SIGINT or SIGTERM ends the submissions."""
     with short_folder() as folder:
         settings = Settings.of(
             data_dir=folder, max_waiting=10_000_000, event_log_length=50_000, heartbeat_s=HEARTBEAT_S,
@@ -30,6 +31,8 @@ def simulate(size: Size, seed: int = 1, plot: Path | None = None) -> str:
             store.client.config_set("slowlog-log-slower-than", 10_000)
             begun, cpu = time.monotonic(), time.process_time()
             day = Simulation(store, Population(size, seed), HEARTBEAT_S)
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: day.submit_no_more())
             measures = day.run()
             scripts = store.client.info("commandstats")["cmdstat_evalsha"]["calls"]
             used = store.client.info("cpu")

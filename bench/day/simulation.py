@@ -110,6 +110,10 @@ class Simulation:
         self.measures.ideal.compare()
         return self.measures
 
+    def submit_no_more(self) -> None:
+        """Cut the day short: what has been submitted still runs."""
+        self._orders_left = False
+
     def _moment(self) -> None:
         began_s = self._agenda[0][0]
         idle_s = self._idle_slots() * (began_s - self.now_s)
@@ -137,14 +141,15 @@ class Simulation:
 
     def _submit_next(self, orders: Iterator[tuple[float, Order]]) -> None:
         at_s, order = next(orders, (0.0, None))
-        if order is None:
-            self._orders_left = False
+        if order is None or not self._orders_left:
+            self.submit_no_more()
             return
         due_s = self._began_s + at_s
 
         def submit() -> None:
-            self._submit(order)
-            self._submit_next(orders)
+            if self._orders_left:
+                self._submit(order)
+                self._submit_next(orders)
 
         heapq.heappush(self._agenda, (max(self.now_s, due_s), next(self._numbers), submit))
 
