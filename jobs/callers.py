@@ -27,6 +27,8 @@ class Role(StrEnum):
     CLIENT = "client"
     #: Pulls jobs over HTTP as a worker.
     WORKER = "worker"
+    #: Reads ``/metrics``, and nothing else.
+    METRICS = "metrics"
     #: May do everything, with the jobs of all keys.
     ADMIN = "admin"
 
@@ -57,6 +59,15 @@ class Caller:
     @property
     def is_admin(self) -> bool:
         return self.role is Role.ADMIN
+
+    @property
+    def is_client(self) -> bool:
+        """Whether it may use the APIs of clients."""
+        return self.role in (Role.CLIENT, Role.ADMIN)
+
+    @property
+    def may_read_metrics(self) -> bool:
+        return self.role in (Role.METRICS, Role.ADMIN)
 
     @property
     def scope(self) -> str | None:

@@ -125,4 +125,3 @@ def _result(job: Job) -> dict[str, Any]:
         "device": job.device,
         "attempt": job.starts,
     }
-

@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 logger = logging.getLogger(__name__)
 
 
-
 def is_half_imported(exc: BaseException) -> bool:
     """Return whether an import stopped half-way.
 

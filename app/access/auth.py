@@ -15,7 +15,7 @@ from flask_smorest import Blueprint
 
 from app.access import links, sessions
 from app.extensions import current_jobs, hub, settings, store
-from jobs.callers import ANYBODY, Caller, Role
+from jobs.callers import ANYBODY, Caller
 from jobs.errors import Forbidden, JobNotFound, Unauthorized
 from jobs.outbound.signed_links import SIGNATURE, LinkSigner
 from jobs.record import Job
@@ -66,9 +66,25 @@ def protect(blueprint: Blueprint) -> None:
     @blueprint.before_request
     def _authenticate() -> None:
         g.caller = _identified()
-        if g.caller.role is Role.WORKER:
-            raise Forbidden("a worker's key cannot use the client API")
+        check_client(g.caller)
         check_path(g.caller)
+
+
+def protect_metrics(blueprint: Blueprint) -> None:
+    """Let the requests of a blueprint in that come with a key for metrics or an admin's key."""
+
+    @blueprint.before_request
+    def _authenticate() -> None:
+        g.caller = _identified()
+        if not g.caller.may_read_metrics:
+            raise Forbidden("this needs an admin's key, or one with the role metrics")
+        check_path(g.caller)
+
+
+def check_client(caller: Caller) -> None:
+    """Check that a caller may use the APIs of clients. Raises: Forbidden."""
+    if not caller.is_client:
+        raise Forbidden(f"a key with the role {caller.role} cannot use the client API")
 
 
 def _identified() -> Caller:

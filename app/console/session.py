@@ -86,8 +86,8 @@ def log_in() -> Response:
         raise InvalidRequest(*(Problem(name, "is unknown") for name in unknown))
     key = values["key"].strip()
     caller = auth.identify(key or "-")
-    if caller.role is Role.WORKER:
-        raise Forbidden("a worker's key cannot use the console")
+    if not caller.is_client:
+        raise Forbidden(f"a key with the role {caller.role} cannot use the console")
     if not all(caller.may_call(path) for path in NEEDED):
         raise Forbidden("this key may not use the routes that the console needs")
     response = _view(caller)

@@ -10,7 +10,7 @@ from typing import Any, Self, TypedDict
 class KeyFields(TypedDict, total=False):
     """Arguments of ``create_key`` besides the name of the service."""
 
-    #: ``client`` (the default), ``worker`` or ``admin``.
+    #: ``client`` (the default), ``worker``, ``metrics`` or ``admin``.
     role: str | None
     #: Scheduling class of the key's jobs: ``general`` (the default) or ``premium``.
     job_class: str | None

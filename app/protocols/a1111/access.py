@@ -12,8 +12,8 @@ from werkzeug.exceptions import HTTPException
 
 from app.access import auth
 from app.errors import set_retry_after, status_of
-from jobs.callers import Caller, Role
-from jobs.errors import Forbidden, FramemillError, InvalidRequest, Problem, TooLarge, Unauthorized
+from jobs.callers import Caller
+from jobs.errors import FramemillError, InvalidRequest, Problem, TooLarge, Unauthorized
 
 logger = logging.getLogger(__name__)
 
@@ -58,8 +58,7 @@ def protect(blueprint: Blueprint) -> None:
     def _authenticate() -> None:
         g.started = time.perf_counter()
         g.caller = _authenticated_caller()
-        if g.caller.role is Role.WORKER:
-            raise Forbidden("a worker's key cannot use the client API")
+        auth.check_client(g.caller)
         auth.check_path(g.caller)
 
     @blueprint.after_request

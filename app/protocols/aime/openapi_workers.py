@@ -74,5 +74,3 @@ def describe_workers(api: Api) -> None:
             "responses": responses,
         }
         api.spec.path(rule=Route(f"/{path}"), operations={"post": operation})
-
-

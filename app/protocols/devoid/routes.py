@@ -22,7 +22,7 @@ from app.protocols.devoid.connections import CONNECTIONS, Connections, connectio
 from app.protocols.devoid.session import Session
 from app.protocols.devoid.submitting import PROTOCOL
 from app.protocols.devoid.wire import ReadingServer
-from jobs.callers import ANYBODY, UNCHECKED, Caller, Role, identity_of
+from jobs.callers import ANYBODY, UNCHECKED, Caller, identity_of
 from jobs.errors import Forbidden, InvalidRequest, JobNotFound, ObjectNotFound, Unauthorized
 from jobs.states import JobState
 from jobs.store import queries
@@ -111,7 +111,7 @@ def _authenticate() -> None:
         caller = replace(ANYBODY, key_id=identity_of(UNCHECKED, service))
     elif caller.key_id != service:
         raise Forbidden("service or key is wrong")
-    if caller.role is Role.WORKER:
+    if not caller.is_client:
         raise Forbidden("service or key is wrong")
     auth.check_path(caller)
     g.caller, g.service = caller, service

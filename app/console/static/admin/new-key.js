@@ -7,7 +7,8 @@ import { useStore } from "../lib/store.js";
 import { Button, Dialog } from "../lib/ui.js";
 import { Secret } from "./secret.js";
 
-const ROLES = [["client", "Client: its own jobs"], ["worker", "Worker over HTTP"], ["admin", "Admin: everything"]];
+const ROLES = [["client", "Client: its own jobs"], ["worker", "Worker over HTTP"],
+  ["metrics", "Metrics: for Prometheus"], ["admin", "Admin: everything"]];
 const listed = (text) => (text ?? "").split(/[\s,]+/).filter(Boolean);
 
 export function NewKey({ onClose }) {

@@ -10,7 +10,7 @@ from typing import Any
 from app.access import auth
 from app.extensions import store
 from app.protocols.aime.endpoints.spec import Endpoint, Endpoints
-from jobs.callers import ANYBODY, ENDPOINT_FILES, NOBODY, Caller, Role, digest_of, identity_of
+from jobs.callers import ANYBODY, ENDPOINT_FILES, NOBODY, Caller, digest_of, identity_of
 from jobs.errors import FramemillError
 from jobs.store.client_state import LoginSessions, RequestCounters
 from jobs.store.credentials.api_keys import KeyRing
@@ -68,7 +68,7 @@ def caller_of_key(endpoints: Endpoints, key: str, endpoint: Endpoint | None = No
     if user := endpoints.user_of(key):
         return _user(user)
     caller = KeyRing(store()).authenticate(key)
-    if caller is not None and caller.role is not Role.WORKER:
+    if caller is not None and caller.is_client:
         return caller
     checked = [endpoint] if endpoint else endpoints.by_name.values()
     needs_key = any(candidate.client_keys for candidate in checked)
@@ -133,7 +133,7 @@ def _caller_of_session(endpoints: Endpoints, session: str) -> tuple[Caller, str]
     caller = KeyRing(store()).by_digest(digest)
     if caller is None and (anybody := _anybody()):
         return anybody, ""
-    return (caller, "") if caller is not None and caller.role is not Role.WORKER else None
+    return (caller, "") if caller is not None and caller.is_client else None
 
 
 def _user(name: str) -> Caller:

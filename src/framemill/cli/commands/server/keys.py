@@ -30,7 +30,7 @@ def keys() -> None:
 
 @keys.command(short_help="Create a key for SERVICE and print its secret, once.")
 @service_name
-@click.option("--role", type=click.Choice(("client", "worker", "admin")),
+@click.option("--role", type=click.Choice(("client", "worker", "metrics", "admin")),
               help="Default: client.")  # fmt: skip
 @click.option("--class", "job_class", type=click.Choice(CLASSES), help="Class of the key's jobs. Default: general.")
 @click.option("--retention", type=click.Choice(RETENTION),
