@@ -110,13 +110,16 @@ class Blueprint(flask_smorest.Blueprint):
         decorator: Callable[[View], View] = self.doc(requestBody={"content": content, "required": False})
         return decorator
 
-    def file(self, status: int, text: str, *media_types: str, **headers: str) -> Callable[[View], View]:
+    def file(
+        self, status: int, text: str, *media_types: str, or_json: type[Schema] | None = None, **headers: str
+    ) -> Callable[[View], View]:  # fmt: skip
         """Document a response with a file.
 
         Args:
             status: the HTTP status.
             text: description.
             media_types: of the file; those of images and videos unless others are given.
+            or_json: schema of the JSON that may be sent instead.
             headers: name (with ``_`` for ``-``) → description of the response's headers.
         """
         described = {
@@ -124,7 +127,11 @@ class Blueprint(flask_smorest.Blueprint):
             for name, words in headers.items()
         }
         # Generated clients read a file as bytes if it may have the media type of any file.
-        content = {name: {"schema": _BINARY} for name in (*(media_types or MEDIA), UNKNOWN_MEDIA_TYPE)}
+        content: dict[str, Any] = {
+            name: {"schema": _BINARY} for name in (*(media_types or MEDIA), UNKNOWN_MEDIA_TYPE)
+        }  # fmt: skip
+        if or_json is not None:
+            content[JSON] = {"schema": or_json}
         response = {"description": text, "content": content, "headers": described, "content_type": None}
         decorator: Callable[[View], View] = self.alt_response(status, response)
         return decorator

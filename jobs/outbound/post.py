@@ -1,4 +1,4 @@
-"""Post a message to a link that a client sent."""
+"""Send a message or a file to a link that a client sent."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from urllib.parse import SplitResult
 
 import httpcore2
 
 from jobs.outbound import guarded_http
-from jobs.outbound.links import LinkRefused, parse_link
+from jobs.outbound.links import LinkRefused, host_of, parse_link, port_of
 from jobs.outbound.ssrf import GuardedCall, Resolve, lookup
 
 #: Limits for reading the body of the response. It is not used; reading it lets the server finish its response.
@@ -35,7 +36,7 @@ class PostResult:
 
 def post(
     url: str, body: bytes, headers: dict[str, str], *, timeout_s: float, allow_hosts: frozenset[str] = frozenset(),
-    resolve: Resolve = lookup,
+    resolve: Resolve = lookup, method: str = "POST",
 ) -> PostResult:  # fmt: skip
     """Send a message. Redirects are not followed. Never raises.
 
@@ -46,16 +47,28 @@ def post(
         timeout_s: limit for the total of name resolution, connection and response, seconds.
         allow_hosts: hosts in lower case, spelled as in the link, that may have private addresses.
         resolve: host and port → addresses; called once.
+        method: ``POST``, or ``PUT`` for a file.
     """
     call = GuardedCall(timeout_s, allow_hosts, resolve)
     try:
-        return call.run(lambda: _post(call, url, body, headers))
+        return call.run(lambda: _send(call, method, url, body, headers))
     except LinkRefused as exc:
         return PostResult(error=str(exc))
     except TimeoutError:
         return PostResult(error=f"no answer within {timeout_s:g} seconds")
     except guarded_http.SERVER_ERRORS as exc:
         return PostResult(error=_reason(exc))
+
+
+def check_address(url: str, *, timeout_s: float, allow_hosts: frozenset[str], resolve: Resolve = lookup) -> SplitResult:
+    """Return the parts of a link that may be sent to; its host is resolved. Raises: LinkRefused."""
+    link = parse_link(url)
+    call = GuardedCall(timeout_s, allow_hosts, resolve)
+    try:
+        call.run(lambda: call.addresses(host_of(link), port_of(link)))
+    except TimeoutError:
+        raise LinkRefused("the link's host could not be resolved in time") from None
+    return link
 
 
 def _reason(error: Exception) -> str:
@@ -67,8 +80,8 @@ def _reason(error: Exception) -> str:
     return f"no correct answer: {type(cause).__name__}"
 
 
-def _post(call: GuardedCall, url: str, body: bytes, headers: dict[str, str]) -> PostResult:
-    with guarded_http.request(call, "POST", parse_link(url), headers, body, body_read_s=RESPONSE_BODY_S) as response:
+def _send(call: GuardedCall, method: str, url: str, body: bytes, headers: dict[str, str]) -> PostResult:
+    with guarded_http.request(call, method, parse_link(url), headers, body, body_read_s=RESPONSE_BODY_S) as response:
         _read_body(response)
         retry_after_s = _seconds(guarded_http.header(response, "retry-after"))
         return PostResult(response.status, retry_after_s=retry_after_s)

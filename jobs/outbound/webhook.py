@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import InvalidRequest, Problem
-from jobs.outbound.links import LinkRefused, host_of, parse_link, port_of, receiver
-from jobs.outbound.ssrf import GuardedCall
+from jobs.outbound.links import LinkRefused, parse_link, receiver
+from jobs.outbound.post import check_address
 from jobs.settings import Settings
 
 EVENT_PREFIX = "job."
@@ -71,14 +71,11 @@ def checked(
     if unknown or not requested:
         problems.append(Problem(fields[1], f"must be one or more of {', '.join(EVENTS)}", ", ".join(unknown) or None))
     shown = None if "@" in url or "?" in url else url  # it may contain a password or a token
-    call = GuardedCall(settings.webhooks.timeout_s, settings.webhooks.allowed_hosts)
+    options = settings.webhooks
     try:
-        link = parse_link(url)
-        call.run(lambda: call.addresses(host_of(link), port_of(link)))
+        link = check_address(url, timeout_s=options.timeout_s, allow_hosts=options.allowed_hosts)
     except LinkRefused as exc:
         problems.append(Problem(fields[0], f"is not allowed: {exc}", shown))
-    except TimeoutError:
-        problems.append(Problem(fields[0], "is not allowed: the link's host could not be resolved in time", shown))
     if problems:
         raise InvalidRequest(*problems)
     return Webhook(link._replace(fragment="").geturl(), requested)

@@ -168,6 +168,15 @@ class OutputOptions(Group):
     urls: str = option("RESULT_URLS", "presigned", one_of("presigned", "public", "proxy"))
     #: Longest lifetime of signed and presigned links, seconds.
     url_ttl_s: int = option("RESULT_URL_TTL_S", 3600, at_least(1, "or no link works"))
+    #: Hosts whose private addresses outputs may be uploaded to, comma separated. Empty: public addresses only.
+    upload_allow: str = option("UPLOAD_ALLOW", "")
+    #: Longest upload of an output, all tries together, seconds.
+    upload_timeout_s: float = option("UPLOAD_TIMEOUT_S", 60.0, at_least(1, "or no upload succeeds"))
+
+    @property
+    def upload_hosts(self) -> frozenset[str]:
+        """Hosts whose private addresses outputs may be uploaded to."""
+        return hosts_of(self.upload_allow)
 
 
 @dataclass(frozen=True, kw_only=True)

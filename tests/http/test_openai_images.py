@@ -199,6 +199,8 @@ def test_an_image_is_edited(app: ServedApp) -> None:
     response = post(app, "edits", data={"prompt": "a dog", "n": "2", "strength": "0.5"}, files=files)
     assert [opened(image["b64_json"]).size for image in response.json()["data"]] == [(48, 24)] * 2, "its shape"
     assert (newest(app)["kind"], newest(app)["request"]["strength"]) == ("img2img", 0.5)
+    by_lightx2v = post(app, "edits", data={"prompt": "a dog", "i2i_denoise_strength": "0.4"}, files={"image": png()})
+    assert (by_lightx2v.status_code, newest(app)["request"]["strength"]) == (200, 0.4)
     data_url = f"data:image/png;base64,{base64.b64encode(png()).decode()}"
     for image in ({"image": data_url}, {"images": [{"image_url": data_url}]}, {"image": f"job:{newest(app)['id']}"}):
         assert post(app, "edits", {"prompt": "a dog", "size": "64x64", **image}).status_code == 200

@@ -23,6 +23,7 @@ class Message:
     path: str
     headers: dict[str, str]
     body: bytes
+    method: str = "POST"
 
     @property
     def id(self) -> str:
@@ -69,10 +70,13 @@ class Receiver(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Receiver
 
+    def do_PUT(self) -> None:
+        self.do_POST()
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        self.server.messages.append(Message(self.path, headers, body))
+        self.server.messages.append(Message(self.path, headers, body, self.command))
         answer = self.server.answers.pop(0) if self.server.answers else 204
         if callable(answer):
             answer(self)

@@ -28,6 +28,16 @@ class LightX2VCreatedAnswer(Answer):
     warnings = texts()
 
 
+class LightX2VUploadedAnswer(Answer):
+    """A task whose image was uploaded."""
+
+    task_id = fields.String(**doc())
+    task_status = fields.String(**doc(enum=["completed"]))
+    uploaded_to_presigned_url = fields.Boolean(**doc())
+    presigned_url = fields.String(**doc("The link, as it was sent."))
+    warnings = texts()
+
+
 class LightX2VSummaryAnswer(Answer):
     """What the status and the list of tasks have in common. Times are the server's, without a zone."""
 

@@ -14,7 +14,7 @@ from app.extensions import dispatcher, objects, store
 from app.fields import body_of, query_of
 from app.openapi.blueprint import FORM, JSON, Blueprint, View
 from app.openapi.parameters import IDEMPOTENCY_KEY
-from app.protocols.lightx2v import answers, schemas, views
+from app.protocols.lightx2v import answers, schemas, uploading, views
 from app.protocols.lightx2v.profile import is_single
 from app.protocols.lightx2v.submit import REFUSALS, refusal_response, submit_task
 from jobs.errors import InvalidRequest, Problem
@@ -113,22 +113,30 @@ def create_image_form() -> Response:
 @blueprint.route("/image/sync", methods=["POST"])
 @blueprint.doc(parameters=[*_TIMES, IDEMPOTENCY_KEY])
 @_creates(JSON, FORM)
-@blueprint.file(200, "The image.", "image/*", X_Task_Id="The id of the task.")
+@blueprint.file(
+    200, "The image; with `presigned_url`, that it was uploaded.", "image/*", or_json=answers.LightX2VUploadedAnswer,
+    X_Task_Id="The id of the task.",
+)  # fmt: skip
 @blueprint.error(409, "The id is taken, or the task was cancelled meanwhile.")
 @blueprint.error(500, "The task failed.")
+@blueprint.error(502, "The image could not be uploaded; the task is completed.")
 @blueprint.error(504, "Not finished in time; the task was stopped.")
 def create_image_sync() -> Response:
-    """Create an image task and respond with the image. The task is stopped if the client closes its connection."""
+    """Create an image task and respond with the image, or upload it to `presigned_url`.
+
+    The task is stopped if the client closes its connection.
+    """
     timeout_s = _seconds("timeout_seconds", 600.0)
     _seconds("poll_interval_seconds", 0.5)  # checked only: this server does not poll
+    body = body_of(request)
     try:
-        job = submit_task(body_of(request), video=False).job
+        job = submit_task(body, video=False, uploads=True).job
     except REFUSALS as exc:
         return refusal_response(exc)
     with waiting.listening(job.job_id) as listener:
         job = _wait(store().get(job.job_id), listener, timeout_s)
     if job.state is JobState.SUCCEEDED:
-        response = send_object(objects(), job.outputs[0], name="result")
+        response = _image_response(job, uploading.link_of(body))
         response.headers["X-Task-Id"] = job.job_id
         return response
     if job.state is JobState.CANCELLED:
@@ -149,6 +157,17 @@ def _create(*, video: bool, old: bool = False, form: bool = False, needs_file: b
     except REFUSALS as exc:
         return refusal_response(exc)
     return jsonify(views.created_task(submitted.job, submitted.forecast, single=is_single()))
+
+
+def _image_response(job: Job, url: str) -> Response:
+    """Return the response with the image of a job, or the one that says that it was uploaded to a link."""
+    if not url:
+        return send_object(objects(), job.outputs[0], name="result")
+    try:
+        uploading.upload_image(job, url)
+    except uploading.UploadFailed as exc:
+        return errors.render("upload_failed", f"{exc}; GET /v1/tasks/{job.job_id}/result has the image", 502)
+    return jsonify(views.uploaded_task(job, url))
 
 
 def _seconds(name: str, default: float) -> float:

@@ -10,7 +10,7 @@ from app.attachments import UNSTORED, Pictures
 from app.extensions import models, settings
 from app.fields import load_all
 from app.problems import Problems
-from app.protocols.lightx2v import schemas
+from app.protocols.lightx2v import schemas, uploading
 from app.protocols.lightx2v.paths import is_content, output_path, read_image
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.spec import Kind, ModelSpec
@@ -70,18 +70,23 @@ class Task:
         return replace(problem, field=name)
 
 
-def map_task(body: Mapping[str, Any], *, video: bool, form: bool) -> Task:
+def map_task(body: Mapping[str, Any], *, video: bool, form: bool, uploads: bool = False) -> Task:
     """Check and translate a task.
 
     Args:
         body: fields of a JSON body or a form; an upload is bytes under ``image_file``.
         video: whether the task is a video, else an image.
         form: whether it came by one of the ``/form`` routes, which set a seed.
+        uploads: whether its output may be uploaded to a link.
 
     Returns:
         The task, with the problems of its fields.
     """
-    values, warnings, problems = _checked(body)
+    refused = {name: rule for name, rule in schemas.REFUSED.items() if not (uploads and name == uploading.FIELD)}
+    values, warnings, problems = _checked(body, refused)
+    if uploads:
+        with problems.collected():
+            uploading.check_link(body)
     pictures, image_field = _pictures(body, problems)
     # Wrong inputs are inputs, too: they decide about the kind.
     inputs = {*pictures.contents, *(("image",) if image_field in problems.fields else ())}
@@ -126,15 +131,15 @@ def _sent(values: Mapping[str, Any], image: Any) -> dict[str, Any]:
     return sent
 
 
-def _checked(body: Mapping[str, Any]) -> tuple[dict[str, Any], list[str], Problems]:
+def _checked(
+    body: Mapping[str, Any], refused: Mapping[str, str]
+) -> tuple[dict[str, Any], list[str], Problems]:  # fmt: skip
     """Return the fields that have a value, warnings about those without effect, and what is wrong."""
     texts = {name: value for name, value in body.items() if not isinstance(value, bytes)}
     values, unknown, wrong = load_all(schemas.TASK, texts)
     values = {name: value for name, value in values.items() if value is not None}
     problems = Problems(wrong)
-    problems.add(
-        Problem(name, rule) for name, rule in schemas.REFUSED.items() if body.get(name) or values.get(name)
-    )  # fmt: skip
+    problems.add(Problem(name, rule) for name, rule in refused.items() if body.get(name) or values.get(name))
     warnings = [f"unknown field {name!r} was ignored{_hint(name)}" for name in unknown]
     warnings += [
         f"{name} has no effect here"

@@ -42,7 +42,7 @@ class LightX2VTaskSchema(TextSchema):
     last_frame_path = PictureText(**_doc("Refused: no model here takes a last frame."))
     video_path = PictureText(**_doc("Refused: no model here takes a video."))
     talk_objects = fields.Raw(**_doc("Refused: no model here takes audio."))
-    presigned_url = Text(**_doc("Refused: outputs are stored on the server."))
+    presigned_url = Text(**_doc("Of `/v1/tasks/image/sync`: link that the image is uploaded to (PUT). Else refused."))
     # Ignored, with a warning.
     use_prompt_enhancer = Flag(**_doc("Ignored: there is no prompt enhancer."))
     num_fragments = Whole(**_doc("Ignored: a video is made in one piece."))
@@ -93,7 +93,7 @@ REFUSED = {
     "last_frame_path": "is not supported: no model here takes a last frame",
     "last_frame_file": "is not supported: no model here takes a last frame",
     "video_path": "is not supported: no model here takes a video",
-    "presigned_url": "is not supported: outputs are stored on the server; fetch the result instead",
+    "presigned_url": "is for POST /v1/tasks/image/sync only: fetch the result instead",
 }
 
 #: Fields that are ignored, with the value that needs no warning.

@@ -18,7 +18,9 @@ from tasks.dispatch import Submitted
 REFUSALS = (QueueFull, DuplicateJob, ServiceBusy)
 
 
-def submit_task(body: Mapping[str, Any], *, video: bool, old: bool = False, form: bool = False) -> Submitted:
+def submit_task(
+    body: Mapping[str, Any], *, video: bool, old: bool = False, form: bool = False, uploads: bool = False
+) -> Submitted:  # fmt: skip
     """Accept a task.
 
     Args:
@@ -26,13 +28,14 @@ def submit_task(body: Mapping[str, Any], *, video: bool, old: bool = False, form
         video: whether the task is a video, else an image.
         old: whether the request came by a route of the older versions, whose clients do not know ``cancelled``.
         form: whether it came by one of the ``/form`` routes, which set a seed.
+        uploads: whether its output may be uploaded to a link.
 
     Raises:
         InvalidRequest: names the fields as the client does.
         ServiceBusy: the profile is ``single``, and the service has a task.
         DuplicateJob, QueueFull, Unavailable.
     """
-    task = mapping.map_task(body, video=video, form=form)
+    task = mapping.map_task(body, video=video, form=form, uploads=uploads)
     single = is_single()
     # Before an image is downloaded; the script that accepts jobs checks again.
     if single and not task.problems and capacity().spare <= 0:

@@ -65,6 +65,17 @@ def created_task(job: Job, forecast: Forecast, *, single: bool) -> dict[str, Any
     }
 
 
+def uploaded_task(job: Job, url: str) -> dict[str, Any]:
+    """Return the response to a task whose image was uploaded to a link."""
+    return {
+        "task_id": job.job_id,
+        "task_status": "completed",
+        "uploaded_to_presigned_url": True,
+        "presigned_url": url,
+        "warnings": job.warnings,
+    }
+
+
 def _place(forecast: Forecast) -> dict[str, Any]:
     eta_s = None if forecast.eta_s is None else round(forecast.eta_s, 2)
     return {"position": forecast.position, "eta_s": eta_s, "waiting_for": forecast.waiting_for}

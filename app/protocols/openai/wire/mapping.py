@@ -17,13 +17,14 @@ from jobs.models.spec import ModelSpec
 from jobs.suggestions import misspelt
 
 #: Fields with the same name in the native API.
-_SAME = ("prompt", "negative_prompt", "seed", "distilled_guidance_scale", "clip_skip", "strength", "width", "height",
+_SAME = ("prompt", "negative_prompt", "seed", "distilled_guidance_scale", "clip_skip", "width", "height",
          "resize", "scheduler", "slot", "priority", "start_within_s", "max_run_s", "retention", "moderate",
          "embed_metadata")  # fmt: skip
 #: Native field → the names that it may have here, of which the first that was sent counts.
 NAMES = {
     "steps": ("steps", "num_inference_steps"),
     "guidance_scale": ("guidance_scale", "true_cfg_scale", "cfg_scale"),
+    "strength": ("strength", "i2i_denoise_strength"),
     "loras": ("loras", "lora"),
     "frames": ("frames", "num_frames"),
     "fps": ("fps",),

@@ -50,6 +50,7 @@ class OpenAIExtraSchema(TextSchema):
     distilled_guidance_scale = Number(**_doc("Guidance of distilled models, if they offer it."))
     clip_skip = Whole(**_doc("Number of the text encoder's last layers to skip, for models that offer it."))
     strength = Number(**_doc("With an image: 0 keeps it, 1 ignores it."))
+    i2i_denoise_strength = Number(**_doc("As `strength`; LightX2V's name."))
     width = Whole(**_doc("Pixels, instead of `size`."))
     height = Whole(**_doc("Pixels, instead of `size`."))
     resize = Text(**_doc(f"How an image is fitted to the size: {', '.join(RESIZES)}."))
