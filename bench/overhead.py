@@ -79,10 +79,7 @@ def bare_app() -> Iterator[tuple[int, dict[str, int]]]:
             started = {
                 role: subprocess.Popen(
                     [sys.executable, "-c", _RUN.format(name), *more],
-                    cwd=folder,
-                    env=environment,
-                    stdout=log,
-                    stderr=log,
+                    cwd=folder, env=environment, stdout=log, stderr=log,
                 )
                 for role, (name, *more) in commands.items()
             }

@@ -125,3 +125,4 @@ def _result(job: Job) -> dict[str, Any]:
         "device": job.device,
         "attempt": job.starts,
     }
+

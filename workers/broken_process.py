@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 logger = logging.getLogger(__name__)
 
 
+
 def is_half_imported(exc: BaseException) -> bool:
     """Return whether an import stopped half-way.
 

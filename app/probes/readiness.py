@@ -104,5 +104,7 @@ def _missing_workers(fleet: Fleet, slots: list[str], service_slot: str) -> list[
         missing.append(f"no worker of this server's slot is running (celery -A tasks worker -Q {service_slot})")
     if not fleet.delivery_nodes:
         missing.append("no delivery worker is running (celery -A tasks worker -Q io)")
-    missing += [f"deliveries of {node} wait for {why or 'the object store'}" for node, why in fleet.away_nodes.items()]
+    missing += [
+        f"deliveries of {node} wait for {why or 'the object store'}" for node, why in fleet.away_nodes.items()
+    ]
     return missing

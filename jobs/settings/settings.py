@@ -172,4 +172,6 @@ def variables() -> dict[str, tuple[str, str]]:
 
 def defaults() -> dict[str, Any]:
     """Every environment variable with its default."""
-    return {variable: option.default for group in groups().values() for variable, option in options_of(group).items()}
+    return {
+        variable: option.default for group in groups().values() for variable, option in options_of(group).items()
+    }

@@ -98,7 +98,9 @@ class RunStore(Scripts):
         Returns:
             Whether the attempt was current; the outputs of any other attempt are removed.
         """
-        return self._finish_run(job_id, attempt, slot=slot, run_s=run_s, outputs=_listed(outputs), result=_json(result))
+        return self._finish_run(
+            job_id, attempt, slot=slot, run_s=run_s, outputs=_listed(outputs), result=_json(result)
+        )
 
     def _finish_run(
         self, job_id: str, attempt: int, *, slot: str, run_s: float, node: str = "", blocked: str = "",
@@ -192,12 +194,7 @@ class RunStore(Scripts):
             How many deliveries of this attempt failed for another reason.
         """
         failures = self.script(
-            "defer_delivery",
-            id=job_id,
-            attempt=attempt,
-            owner=owner,
-            wait_ms=int(wait_s * 1000),
-            away=int(away),
+            "defer_delivery", id=job_id, attempt=attempt, owner=owner, wait_ms=int(wait_s * 1000), away=int(away),
             why=why[:MAX_REASON_CHARS],
         )
         return int(failures)

@@ -71,7 +71,9 @@ class SlotStore(Scripts):
     #: Whether this process has seen to it that the data are those of this version.
     _is_current = False
 
-    def register(self, slot: str, owner: str, facts: Mapping[str, Any], *, takeover: bool = False) -> SlotHeld | None:
+    def register(
+        self, slot: str, owner: str, facts: Mapping[str, Any], *, takeover: bool = False
+    ) -> SlotHeld | None:
         """Take a slot, unless another worker holds it.
 
         ``facts`` need ``models`` (JSON list). ``takeover``: the old owner is known to be dead.

@@ -16,7 +16,7 @@ from tests.support.harness import Stack, running
 
 #: Fails the first import of a part of numpy in the child of a slot and in that of a delivery worker, as too little
 #: memory does. Like torch, numpy cannot be imported again in the same process. Python imports this at its start.
-_HOOK = """
+_HOOK = '''
 import os, sys
 
 class FailsOnce:
@@ -28,7 +28,7 @@ class FailsOnce:
                 raise MemoryError
 
 sys.meta_path.insert(0, FailsOnce())
-"""
+'''
 
 
 @pytest.fixture(scope="module")

@@ -61,7 +61,9 @@ def images_are_edited() -> None:
 @check
 def videos_are_made_by_both_providers() -> None:
     for provider in ("openai", "hosted_vllm"):
-        video = litellm.video_generation(model=f"{provider}/sora-2", prompt="x", seconds="2", size="1280x720", **SERVER)
+        video = litellm.video_generation(
+            model=f"{provider}/sora-2", prompt="x", seconds="2", size="1280x720", **SERVER
+        )
         while video.status in ("queued", "in_progress"):
             time.sleep(0.1)
             video = litellm.video_status(video_id=video.id, **SERVER)

@@ -75,11 +75,7 @@ def models_are_listed() -> None:
 @check
 def a_real_model_generates() -> None:
     made = lenient.images.generate(
-        model="tiny-image",
-        prompt="a red circle",
-        n=2,
-        size="64x32",
-        extra_body={"seed": 5, "steps": 3},  # type: ignore
+        model="tiny-image", prompt="a red circle", n=2, size="64x32", extra_body={"seed": 5, "steps": 3}  # type: ignore
     )
     assert [size_of(image.b64_json) for image in made.data or []] == [(64, 32)] * 2
     assert made.data[0].seed == 5  # type: ignore
@@ -194,7 +190,9 @@ def a_failed_video_is_no_exception() -> None:
 @check
 def videos_are_listed_stopped_and_deleted() -> None:
     long = {"steps": 100_000}
-    endless = [client.videos.create(prompt="x", size="1280x720", model="sora-2", extra_body=long) for _ in range(3)]
+    endless = [
+        client.videos.create(prompt="x", size="1280x720", model="sora-2", extra_body=long) for _ in range(3)
+    ]
     while (video := client.videos.retrieve(endless[0].id)).progress == 0 and video.status != "in_progress":
         time.sleep(0.05)
     with refused(openai.BadRequestError, code="video_not_ready"):

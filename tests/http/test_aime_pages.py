@@ -49,10 +49,10 @@ BROKEN = "[ENDPOINT]\nname = 'broken'\n[WORKER]\njob_type = ''\n"
 @pytest.fixture(scope="module")
 def aime(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., ServedApp]) -> ServedApp:
     folder = tmp_path_factory.mktemp("aime")
-    inputs = """
+    inputs = '''
 note = { type = "string", default = "", required = true }
 chat_context = { type = "chat_context", default = "" }
-"""
+'''
     write_endpoint(folder / "endpoints", endpoint='demo_url = "drawing"', pages=PAGES, inputs=inputs, timeout_s="1")
     for name, text in {**FILES, "endpoints/broken/aime_api_endpoint.cfg": BROKEN}.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -426,3 +426,5 @@ def test_a_call_that_was_hung_up_gets_no_job(aime: ServedApp) -> None:
     assert give(aime, data, auth="here", seed=3)[1]["cmd"] == "ok"
     assert client.follow(job_id)["seed"] == 3
     assert aime.status(job_id)["attempt"] == 1  # a job that nobody received is not a run
+
+

@@ -141,11 +141,8 @@ def test_a_shell_gets_its_script(capsys: pytest.CaptureFixture[str], shell: str)
 
 @pytest.mark.parametrize(
     ("line", "found"),
-    [
-        ("framemill sto", {"stop", "storage"}),
-        ("framemill submit --model d", {"demo-image"}),
-        ("framemill show a", {"a1"}),
-    ],
+    [("framemill sto", {"stop", "storage"}), ("framemill submit --model d", {"demo-image"}),
+     ("framemill show a", {"a1"})],
 )
 def test_a_shell_completes_commands_and_names(server: FakeServer, line: str, found: set[str]) -> None:
     words = line.split()

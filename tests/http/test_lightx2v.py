@@ -218,7 +218,7 @@ def test_a_portrait_gives_a_portrait(service: Service) -> None:
 def test_a_form_needs_its_part_but_not_a_file_in_it(service: Service) -> None:
     missing = service.post("/v1/tasks/form", data={"prompt": "x"}, content_type="multipart/form-data")
     assert (missing.status_code, missing.get_json()["error"]["fields"][0]["field"]) == (422, "image_file")
-    head = b"--b\r\nContent-Disposition: form-data; name="
+    head = b'--b\r\nContent-Disposition: form-data; name='
     empty = head + b'"prompt"\r\n\r\nx\r\n' + head + b'"image_file"; filename=""\r\n\r\n\r\n--b--\r\n'
     video = service.post("/v1/tasks/form", data=empty, content_type="multipart/form-data; boundary=b").get_json()
     assert status(service, video["task_id"])["request"]["kind"] == "text2video"

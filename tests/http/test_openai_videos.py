@@ -128,7 +128,7 @@ def test_content_is_the_video_a_picture_or_a_sheet_of_frames(app: ServedApp) -> 
 
 
 def test_a_failed_video_is_no_error_of_http(serve: Callable[..., ServedApp]) -> None:
-    app = serve(MODELS.replace('[broken]\nkinds = ["text2img"]', '[broken]\nkinds = ["text2video"]'))
+    app = serve(MODELS.replace("[broken]\nkinds = [\"text2img\"]", "[broken]\nkinds = [\"text2video\"]"))
     app.worker("broken")
     video = finished(app, created(app, model="broken")["id"])
     assert video["status"] == "failed"

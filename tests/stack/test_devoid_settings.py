@@ -49,3 +49,5 @@ def test_links_lead_to_the_bucket_and_sync_waits_for_it(start: Any, s3: S3Server
     requests.delete(stack.url(f"/v1/jobs/{ok['object_id']}"), headers=headers, timeout=10)
     wait_for(lambda: not s3.files(ok["object_id"]), "the image to be removed")
     client.close()
+
+

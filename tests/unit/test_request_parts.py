@@ -73,8 +73,7 @@ MASKED = {"model": "rich", "image": KEY, "mask": "inputs/m.png"}
         ({"model": "rich", "loras": [{"name": "ink"}, {"name": "styles/ink"}]}, "loras[1].name", "is named twice"),
         (
             {"model": "rich", "loras": [{"name": "grain", "text_encoder_weight": 9}]},
-            "loras[0].text_encoder_weight",
-            "must be between -2 and 2",
+            "loras[0].text_encoder_weight", "must be between -2 and 2",
         ),
         ({"model": "rich", "loras": [{"name": "x" * 5000}]}, "loras[0].name", "is not a LoRA of model rich"),
         ({"model": "rich", "loras": [{"name": "grain"}, {"name": "grain"}]}, "loras[1].name", "is named twice"),

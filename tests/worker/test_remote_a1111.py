@@ -182,6 +182,7 @@ def test_a_stop_hits_nobody_elses_job(fleet: Fleet) -> None:
     assert answers[0].status_code == 200
 
 
+
 def test_one_that_dies_gives_its_job_to_another(fleet: Fleet) -> None:
     fakes = {"a1111_1": FakeA1111(), "a1111_2": FakeA1111()}
     stack = fleet("io", **fakes)

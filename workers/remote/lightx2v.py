@@ -138,3 +138,4 @@ class LightX2VExecutor:
         if name_there := self._backend.models.get(request.model):
             fields["model"] = name_there  # another Framemill has several models
         return fields
+

@@ -153,3 +153,4 @@ def _check_limits(values: Mapping[str, Any]) -> None:
 
 def _is_id(text: str) -> bool:
     return len(text) <= 128 and text.isprintable()
+

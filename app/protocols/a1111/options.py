@@ -55,7 +55,9 @@ def usable_models() -> list[ModelSpec]:
     """Return the models that the caller may use with this protocol."""
     allowed = auth.caller().models
     return [
-        spec for spec in models() if any(kind in spec.kinds for kind in KINDS) and (not allowed or spec.name in allowed)
+        spec
+        for spec in models()
+        if any(kind in spec.kinds for kind in KINDS) and (not allowed or spec.name in allowed)
     ]
 
 

@@ -74,3 +74,5 @@ def describe_workers(api: Api) -> None:
             "responses": responses,
         }
         api.spec.path(rule=Route(f"/{path}"), operations={"post": operation})
+
+

@@ -157,7 +157,9 @@ class Session:
 
     def _send_pending(self) -> int:
         """Send the messages of all queues, oldest first; return their number."""
-        pending = [(message, queue) for queue in list(self.queues) for message in self._subscriber_queues.read(queue)]
+        pending = [
+            (message, queue) for queue in list(self.queues) for message in self._subscriber_queues.read(queue)
+        ]
         for message, queue in sorted(pending, key=lambda pair: order(pair[0].message_id)):
             if self._is_closed:
                 return 0

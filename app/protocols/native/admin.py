@@ -168,8 +168,7 @@ def get_storage() -> Response:
         {
             "bucket": bucket or None,
             "retention": {"default": retention.default_class, "days": retention.days, "hours": retention.hours},
-            "stored": counted
-            and {
+            "stored": counted and {
                 "inputs": vars(counted.inputs),
                 "outputs": vars(counted.outputs),
                 "counted_at": iso(counted.ended_at_ms),

@@ -29,32 +29,17 @@ DEFAULT_LIMIT, MAX_PAGE = 50, 500
 
 
 @click.command()
-@click.option(
-    "--state",
-    "states",
-    type=StateList(),
-    multiple=True,
-    metavar="STATE[,STATE…]",
-    help=f"Only jobs in one of these states: {', '.join(STATES)}. May be repeated.",
-)
+@click.option("--state", "states", type=StateList(), multiple=True, metavar="STATE[,STATE…]",
+              help=f"Only jobs in one of these states: {', '.join(STATES)}. May be repeated.")
 @click.option("--model", metavar="NAME", shell_complete=complete_model, help="Only jobs of this model.")
-@click.option(
-    "--text",
-    metavar="WORDS",
-    help="Only jobs with all of these words in the prompt or the error, or at the beginning of the id.",
-)
-@click.option(
-    "--since", type=MOMENT, metavar="TIME", help="Only jobs created since: an age (30m, 2h, 3d, 1w), or a date or time."
-)
+@click.option("--text", metavar="WORDS",
+              help="Only jobs with all of these words in the prompt or the error, or at the beginning of the id.")
+@click.option("--since", type=MOMENT, metavar="TIME",
+              help="Only jobs created since: an age (30m, 2h, 3d, 1w), or a date or time.")
 @click.option("--until", type=MOMENT, metavar="TIME", help="Only jobs created before.")
 @click.option("--key", metavar="NAME", help="Only jobs of this API key. Needs an admin key.")
-@click.option(
-    "--limit",
-    type=click.IntRange(min=1),
-    metavar="N",
-    default=DEFAULT_LIMIT,
-    help=f"Number of jobs. Default: {DEFAULT_LIMIT}.",
-)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", default=DEFAULT_LIMIT,
+              help=f"Number of jobs. Default: {DEFAULT_LIMIT}.")
 @click.option("--after", metavar="PLACE", help="Go on where an earlier list ended.")
 @pass_session
 def list_jobs(

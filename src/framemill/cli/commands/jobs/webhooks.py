@@ -19,12 +19,8 @@ COLUMNS = (Column("event"), Column("state"), Column("tries", right=True), Column
 
 @click.command()
 @click.argument("words", metavar="[[resend] ID]", nargs=-1)
-@click.option(
-    "--event",
-    type=click.Choice(EVENTS),
-    metavar="EVENT",
-    help=f"With resend: send only this event ({', '.join(EVENTS)}). Default: all events.",
-)
+@click.option("--event", type=click.Choice(EVENTS), metavar="EVENT",
+              help=f"With resend: send only this event ({', '.join(EVENTS)}). Default: all events.")
 @click.option("--failed", is_flag=True, help="Without ID: only those that were given up.")
 @click.option("--limit", type=click.IntRange(1, 1000), default=50, metavar="N",
               help="Without ID: number of deliveries. Default: 50.")  # fmt: skip
