@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from app.submit import MAX_IDEMPOTENCY_KEY_CHARS
@@ -10,6 +11,11 @@ from app.waiting import MAX_WAIT_S
 
 def _header(name: str, text: str, **schema: Any) -> dict[str, Any]:
     return {"in": "header", "name": name, "description": text, "schema": {"type": "string", **schema}}
+
+
+def query_parameter(name: str, text: str, schema: Mapping[str, Any] | None = None, **more: Any) -> dict[str, Any]:
+    """Return a parameter of the query: a text, if no schema says otherwise."""
+    return {"in": "query", "name": name, "description": text, "schema": dict(schema or {"type": "string"}), **more}
 
 
 WAIT: dict[str, Any] = {

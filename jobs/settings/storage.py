@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from jobs.settings.option import PROJECT_ROOT, Group, at_least, matching, more_than_0, one_of, option
+from jobs.settings.option import PROJECT_ROOT, Group, at_least, between, matching, more_than_0, one_of, option
 from jobs.settings.redis_address import check_redis_url
 
 _AN_ADDRESS = "start with http:// or https:// and have no query"
@@ -102,6 +102,8 @@ class RetentionOptions(Group):
     hours: float = option("RETENTION_HOURS", 24.0)
     #: How long a finished job's record is kept, from its end or from the removal of its files, seconds.
     result_ttl_s: int = option("RESULT_TTL_S", 7 * 24 * 3600)
+    #: How long it is kept what each key used, days. 0: it is not counted.
+    usage_days: int = option("USAGE_DAYS", 400, between(0, 3660))
     #: Files that no job needs yet or needs any more are kept for this long, seconds.
     unused_files_grace_s: float = option("UNUSED_FILES_GRACE_S", 600.0)
     #: Files that no record names are removed when they are older than this, seconds. 0: never.

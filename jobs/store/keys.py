@@ -99,6 +99,8 @@ key                       type     holds
 ``calls:<key>``           zset     held requests of a key that were not delivered, by time of arrival, milliseconds
 ``repeats:<key>:<d>``     set      held requests with this digest that an equal body may repeat
 ``swept_at``              string   time of the last sweep, milliseconds: one process sweeps per heartbeat
+``usage:<key>:<period>``  hash     ``<day>|<model>`` → what the key used (:mod:`jobs.store.usage`), for 30 days each
+``usage_keys``            zset     keys with such numbers, by the time of the newest, milliseconds
 ``lock:files``            string   held by the process that removes files
 ``nothing``               none     never exists; deleting it is how a script goes on without memory
 ``probe``                 string   written to find out whether Redis accepts writes; expires at once
@@ -191,6 +193,8 @@ SESSION_VARS = PREFIX + "session_vars:"
 WORKER = PREFIX + "worker:"
 WATCHED = PREFIX + "watched"
 SWEPT_AT = PREFIX + "swept_at"
+USAGE = PREFIX + "usage:"
+USAGE_KEYS = PREFIX + "usage_keys"
 FILES_LOCK = PREFIX + "lock:files"
 #: Keys of version 0.2, see ``adopt_queue.lua``.
 OLD_IDLE = PREFIX + "idle"

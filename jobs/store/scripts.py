@@ -116,6 +116,7 @@ def _limits(settings: Settings) -> dict[str, float]:
         "event_log_length": settings.redis.event_log_length,
         "mailbox_length": MAILBOX_LENGTH,
         "preview_ttl_ms": PREVIEW_TTL_S * 1000,
+        "usage_ms": settings.retention.usage_days * 86_400_000,
         "files_grace_ms": settings.retention.unused_files_grace_s * 1000,
     }
 

@@ -245,6 +245,41 @@ class Storage(TypedDict):
     disks: list[Disk]
 
 
+class Used(TypedDict):
+    """What was used: GPU time, jobs and files."""
+
+    #: Seconds of all runs on their slots, lost ones included.
+    gpu_s: float
+    #: The part of them whose work was lost with a worker.
+    lost_gpu_s: float
+    succeeded: int
+    failed: int
+    cancelled: int
+    expired: int
+    images: int
+    videos: int
+    #: Playing time of the videos.
+    video_s: float
+    output_bytes: int
+
+
+class UsageRow(Used):
+    """What was used in a group: a day, a key, a model, or several of these."""
+
+    day: NotRequired[str]
+    key: NotRequired[str]
+    model: NotRequired[str]
+
+
+class Usage(TypedDict):
+    """What was used from one day to another, both included."""
+
+    since: str
+    until: str
+    rows: list[UsageRow]
+    total: Used
+
+
 class Drain(TypedDict):
     """A slot that gets no new job."""
 

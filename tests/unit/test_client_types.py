@@ -7,7 +7,7 @@ from typing import Any, NotRequired, get_origin, get_type_hints
 import pytest
 from marshmallow import Schema
 
-from app.protocols.native import answers, fleet_answers
+from app.protocols.native import answers, fleet_answers, usage
 from framemill import responses
 from framemill.records import Job, Output
 
@@ -25,6 +25,8 @@ PAIRS: list[tuple[Any, type[Schema]]] = [
     (responses.ServiceWebhook, fleet_answers.ServiceWebhookAnswer), (responses.Delivery, answers.DeliveryAnswer),
     (responses.TriedDelivery, answers.TriedDeliveryAnswer),
     (responses.Deliveries, answers.DeliveriesAnswer), (responses.Storage, fleet_answers.StorageAnswer),
+    (responses.Used, usage.UsedAnswer), (responses.UsageRow, usage.UsageRowAnswer),
+    (responses.Usage, usage.UsageAnswer),
     (responses.Stored, fleet_answers.StoredAnswer),
     (responses.Drain, fleet_answers.DrainAnswer), (responses.Amount, fleet_answers.AmountAnswer),
     (responses.Retention, fleet_answers.RetentionAnswer), (responses.Disk, fleet_answers.DiskAnswer),

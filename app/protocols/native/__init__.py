@@ -7,10 +7,10 @@ others have schemas of requests and views of responses.
 from __future__ import annotations
 
 from app.openapi.document import Api
-from app.protocols.native import admin, estimate, fleet, inputs, jobs, models, outputs, previews, webhooks
+from app.protocols.native import admin, estimate, fleet, inputs, jobs, models, outputs, previews, usage, webhooks
 
 
 def register(api: Api) -> None:
     """Add the routes."""
-    for module in (jobs, estimate, inputs, outputs, previews, models, fleet, admin, webhooks):
+    for module in (jobs, estimate, inputs, outputs, previews, models, fleet, usage, admin, webhooks):
         api.register_blueprint(module.blueprint)

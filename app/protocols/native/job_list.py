@@ -10,7 +10,7 @@ from marshmallow import INCLUDE, fields, validate
 
 from app.access import auth
 from app.fields import Text, TextSchema, Whole, load, query_of
-from app.openapi.answers import TEXT
+from app.openapi.parameters import query_parameter
 from jobs.errors import Forbidden
 from jobs.states import JobState
 from jobs.store.listing import MAX_EXAMINED, JobFilter
@@ -68,36 +68,32 @@ class ListSchema(TextSchema):
 _LIST = ListSchema()
 
 
-def _parameter(name: str, description: str, schema: dict[str, Any] = TEXT, **more: Any) -> dict[str, Any]:
-    return {"in": "query", "name": name, "description": description, "schema": schema, **more}
-
-
 _TIME = {"type": "string", "format": "date-time"}
 #: The parameters in the OpenAPI document.
 PARAMETERS = [
-    _parameter(
+    query_parameter(
         "state",
         "Only jobs in one of these states.",
         {"type": "array", "items": {"type": "string", "enum": [*JobState]}},
         style="form",
         explode=False,
     ),
-    _parameter("model", "Only jobs of this model."),
-    _parameter(
+    query_parameter("model", "Only jobs of this model."),
+    query_parameter(
         "text",
         "Only jobs with all of these words in the prompt or the error, or at the beginning of the id; in any case.",
         {"type": "string", "maxLength": MAX_SEARCH_CHARS},
     ),
-    _parameter("since", "Only jobs that were created at this time or later.", _TIME),
-    _parameter("until", "Only jobs that were created before this time.", _TIME),
-    _parameter("key", "Only jobs of this API key; needs an admin's key."),
-    _parameter(
+    query_parameter("since", "Only jobs that were created at this time or later.", _TIME),
+    query_parameter("until", "Only jobs that were created before this time.", _TIME),
+    query_parameter("key", "Only jobs of this API key; needs an admin's key."),
+    query_parameter(
         "limit",
         "Most jobs of a page. With `model` or `text` a page may have fewer, even none, before the end of the list: it "
         f"looks at {MAX_EXAMINED} jobs.",
         {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 50},
     ),
-    _parameter("after", "`next` of the previous page."),
+    query_parameter("after", "`next` of the previous page."),
 ]
 
 

@@ -69,6 +69,7 @@ SECTIONS = {
         "drain": Row("server.administration", "drain", "Pause slots and wait until they run no job (admin)."),
         "dead": Row("server.administration", "dead", "List jobs that failed because their workers died (admin)."),
         "storage": Row("server.administration", "storage", "Show stored files and the space on the disks (admin)."),
+        "usage": Row("server.usage", "usage", "Show GPU time, jobs and files by day, key and model."),
         "keys": Row("server.keys", "keys", "Create, list and revoke API keys (admin)."),
     },
     "This machine": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import date
 from typing import Any, TypeVar, Unpack
 
 import httpx2
@@ -22,6 +23,7 @@ from framemill.responses import (
     ServiceWebhook,
     Storage,
     TriedDelivery,
+    Usage,
 )
 from framemill.transport import routes, wire
 from framemill.transport.connection import AsyncConnection, Connection
@@ -95,6 +97,19 @@ class Operations(Connection):
     def storage(self) -> Storage:
         """Return where files are stored, how many, how long they are kept, and the space on the disks (admin)."""
         return self._json(routes.STORAGE, _as(Storage))
+
+    def usage(
+        self, since: str | date | None = None, until: str | date | None = None, *,
+        by: Sequence[str] | None = None, key: str | None = None,
+    ) -> Usage:  # fmt: skip
+        """Return what this key (an admin's: all keys) used.
+
+        Args:
+            since, until: first and last day in UTC; None: the 30 days that end today.
+            by: what each row stands for: one or more of ``day``, ``key`` and ``model``.
+            key: only this key (admin).
+        """
+        return self._json(routes.usage(by, {"since": since, "until": until, "key": key}), _as(Usage))
 
     def keys(self) -> Sequence[Key]:
         """Return the API keys, without their secrets (admin)."""
@@ -243,6 +258,13 @@ class AsyncOperations(AsyncConnection):
     async def storage(self) -> Storage:
         """Return where files are stored, how many, how long they are kept, and the space on the disks (admin)."""
         return await self._json(routes.STORAGE, _as(Storage))
+
+    async def usage(
+        self, since: str | date | None = None, until: str | date | None = None, *,
+        by: Sequence[str] | None = None, key: str | None = None,
+    ) -> Usage:  # fmt: skip
+        """Return what this key (an admin's: all keys) used; see :meth:`Operations.usage`."""
+        return await self._json(routes.usage(by, {"since": since, "until": until, "key": key}), _as(Usage))
 
     async def keys(self) -> Sequence[Key]:
         """Return the API keys, without their secrets (admin)."""

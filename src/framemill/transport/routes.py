@@ -6,7 +6,7 @@ import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -153,6 +153,12 @@ def list_jobs(
         path="/v1/jobs",
         params={name: _as_text(value) for name, value in params.items() if value is not None},
     )
+
+
+def usage(by: Iterable[str] | None, period: Mapping[str, str | date | None]) -> Call:
+    given = {**period, "by": None if by is None else ",".join(by)}
+    params = {name: str(value) for name, value in given.items() if value is not None}
+    return Call(method="GET", path="/v1/usage", params=params)
 
 
 def _as_text(value: str | int | datetime) -> str:

@@ -4,7 +4,7 @@
 -- The seconds count in full for the models that the same slots run. For models of other slots, they lift a key at most
 -- AHEAD such jobs above the level there: while the key gets enough elsewhere it is not next here, and when its jobs
 -- elsewhere are done it is next soon. So keys share all GPU time, whichever slots they use (max-min fairness).
--- include: common, offers, queue, rates, records, slots, turns
+-- include: common, offers, queue, rates, records, slots, turns, usage
 
 -- A key that is served faster elsewhere is served there again before the level here has risen by a job. Two, because
 -- jobs do not end at even intervals.
@@ -66,6 +66,7 @@ local function settle_charge(id, seconds)
   if not record.charged then return end
   redis.call('SREM', K.ACTIVE .. record.key, id)
   if redis.call('HEXISTS', K.LIMITS, record.key) == 1 then freed_keys[record.key] = true end
+  if seconds > 0 then add_usage(record, {gpu_s = seconds}) end
   local error_s = seconds - record.charged
   if record.charged_offer then add_to_pass(record.class, record.charged_offer, error_s) end
   charge(record.class, record.key, record.model, record.slot, error_s)

@@ -1,5 +1,5 @@
 -- The end of a job, and its way back into the queue.
--- include: common, events, fairness, queue, records, retention, states
+-- include: common, events, fairness, queue, rates, records, retention, states, usage
 
 -- Jobs that this script has ended, as {id, state}: the process that called the script announces them. Jobs that it has
 -- put back into the queue.
@@ -22,6 +22,7 @@ local function finish(id, state)
     'handed_back', 'delivery_problem', 'preview_step'})
   set_job(id, {finished_at = int(now)})
   redis.call('HINCRBY', K.COUNTERS, state, 1)
+  add_ended(record, state)
   schedule_removal(id, state, now)
   emit(id)
 end
@@ -40,6 +41,7 @@ end
 
 -- Put a job back into the queue. It keeps its sequence number, so younger jobs stay behind it.
 local function requeue(id)
+  add_lost_run(job_of(id), elapsed_s(id))
   settle_charge(id, 0)
   unset_job(id, {'slot', 'device', 'run', 'assigned_at', 'started_at', 'stage', 'stage_percent', 'step', 'eta_s',
     'eta_at', 'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'failures', 'next_look_at',

@@ -1,5 +1,5 @@
 -- The end of an attempt: its slot becomes free, or its worker is lost.
--- include: binding, common, fairness, lifecycle, rates, records, retention, slots
+-- include: binding, common, fairness, lifecycle, rates, records, retention, slots, usage
 
 -- The slot has stopped working on this attempt: give it its next job.
 local function release(slot, id, attempt)
@@ -26,7 +26,8 @@ local function lose(id, attempt)
   if record.state ~= STATE.QUEUED and record.state ~= STATE.RUNNING then return settle_charge(id, elapsed_s(id)) end
   -- Attempts are limited as well as starts: a worker may break before it starts the run.
   if tonumber(record.starts or 0) >= CFG.max_attempts or tonumber(attempt) >= 10 * CFG.max_attempts then
-    settle_charge(id, elapsed_s(id))
+    add_lost_run(record, elapsed_s(id))
+    settle_charge(id, 0)
     local why, reason = record.handed_back, 'the worker died in each of ' .. attempt .. ' attempts'
     if has(why) then reason = 'all ' .. attempt .. ' attempts failed; last error of the back end: ' .. why end
     fail(id, 'worker_lost', reason)

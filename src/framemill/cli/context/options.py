@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -43,19 +43,22 @@ class Size(click.ParamType):  # type: ignore[type-arg]  # generic in the newest 
             self.fail(f"{value!r} must be a scale such as 1.5, or a size such as 1024x1536", param, ctx)
 
 
-class StateList(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
-    """``queued,running`` as the names of states."""
+class WordList(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """``queued,running`` as a tuple of known words."""
 
-    name = "states"
+    name = "words"
+
+    def __init__(self, words: Sequence[str]) -> None:
+        self._words = words
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         names = value if isinstance(value, tuple) else tuple(value.split(","))
-        if wrong := [name for name in names if name not in STATES]:
-            self.fail(f"{wrong[0]!r} must be one of {', '.join(STATES)}", param, ctx)
+        if wrong := [name for name in names if name not in self._words]:
+            self.fail(f"{wrong[0]!r} must be one of {', '.join(self._words)}", param, ctx)
         return names
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        return [CompletionItem(state) for state in STATES if state.startswith(incomplete)]
+        return [CompletionItem(word) for word in self._words if word.startswith(incomplete)]
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from framemill.cli.context.arguments import complete_model
-from framemill.cli.context.options import MOMENT, STATES, StateList
+from framemill.cli.context.options import MOMENT, STATES, WordList
 from framemill.cli.context.session import Session, pass_session
 from framemill.cli.display.output import ago, duration
 from framemill.cli.display.tables import Column, table
@@ -29,7 +29,7 @@ DEFAULT_LIMIT, MAX_PAGE = 50, 500
 
 
 @click.command()
-@click.option("--state", "states", type=StateList(), multiple=True, metavar="STATE[,STATE…]",
+@click.option("--state", "states", type=WordList(STATES), multiple=True, metavar="STATE[,STATE…]",
               help=f"Only jobs in one of these states: {', '.join(STATES)}. May be repeated.")
 @click.option("--model", metavar="NAME", shell_complete=complete_model, help="Only jobs of this model.")
 @click.option("--text", metavar="WORDS",

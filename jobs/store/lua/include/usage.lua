@@ -1,0 +1,58 @@
+-- What each API key used, by day (UTC) and model, for USAGE_DAYS. Model commands are not counted.
+-- include: common, records
+
+local DAY_MS = 86400000
+-- Days that share a hash, which expires as a whole.
+local PERIOD_DAYS = 30
+
+-- Numbers of a day and model in the order of jobs/store/usage.py, separated by spaces.
+local USED = {gpu_s = 1, lost_gpu_s = 2, succeeded = 3, failed = 4, cancelled = 5, expired = 6, images = 7, videos = 8,
+  video_s = 9, bytes = 10}
+local USED_NUMBERS = 10
+
+-- Add numbers, by their names, to what the key of a job used today.
+local function add_usage(record, added)
+  if CFG.usage_ms == 0 or has(record.command) then return end
+  local day = math.floor(now_ms() / DAY_MS)
+  local name = K.USAGE .. record.key .. ':' .. int(math.floor(day / PERIOD_DAYS))
+  local field, numbers = int(day) .. '|' .. record.model, {}
+  for number in (redis.call('HGET', name, field) or ''):gmatch('%S+') do numbers[#numbers + 1] = number end
+  for i = 1, USED_NUMBERS do numbers[i] = numbers[i] or '0' end
+  for what, number in pairs(added) do
+    numbers[USED[what]] = string.format('%.14g', numbers[USED[what]] + number)
+  end
+  redis.call('HSET', name, field, table.concat(numbers, ' '))
+  redis.call('PEXPIRE', name, int(CFG.usage_ms + PERIOD_DAYS * DAY_MS))
+  redis.call('ZADD', K.USAGE_KEYS, int(now_ms()), record.key)
+end
+
+-- The files of a job that has succeeded.
+local function made_by(record)
+  local made = {images = 0, videos = 0, video_s = 0, bytes = 0}
+  for _, output in ipairs(cjson.decode(has(record.outputs) and record.outputs or '[]')) do
+    for _, file in pairs({output, output.thumbnail, output.poster}) do made.bytes = made.bytes + file.bytes end
+    if output.media_type:sub(1, 6) == 'video/' then
+      made.videos = made.videos + 1
+      if output.fps and output.fps > 0 then made.video_s = made.video_s + (output.frames or 1) / output.fps end
+    elseif output.media_type:sub(1, 6) == 'image/' then
+      made.images = made.images + 1
+    end
+  end
+  return made
+end
+
+-- The work of a run was lost, with its worker or before it could be stored. `seconds`: since its start.
+local function add_lost_run(record, seconds)
+  if record.state == STATE.RUNNING then
+    add_usage(record, {gpu_s = seconds, lost_gpu_s = seconds})
+  elseif record.state == STATE.DELIVERING then
+    add_usage(record, {lost_gpu_s = record.run_s})  -- its seconds were counted when it ended
+  end
+end
+
+-- A job has ended in this state.
+local function add_ended(record, state)
+  local added = state == STATE.SUCCEEDED and made_by(record) or {}
+  added[state] = 1
+  add_usage(record, added)
+end
