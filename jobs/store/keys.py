@@ -99,7 +99,7 @@ key                       type     holds
 ``calls:<key>``           zset     held requests of a key that were not delivered, by time of arrival, milliseconds
 ``repeats:<key>:<d>``     set      held requests with this digest that an equal body may repeat
 ``swept_at``              string   time of the last sweep, milliseconds: one process sweeps per heartbeat
-``usage:<key>:<period>``  hash     ``<day>|<model>`` → what the key used (:mod:`jobs.store.usage`), for 30 days each
+``usage:<key>:<period>``  hash     ``<day>|<model>`` → what the key used; 30 days each
 ``usage_keys``            zset     keys with such numbers, by the time of the newest, milliseconds
 ``lock:files``            string   held by the process that removes files
 ``nothing``               none     never exists; deleting it is how a script goes on without memory

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from app.protocols.native import schemas
-from app.protocols.native.admin import KeySchema
+from app.protocols.native.operation.admin import KeySchema
 from jobs.settings import PROJECT_ROOT
 from tests.support.service import Service
 

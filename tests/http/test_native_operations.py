@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from jobs.store import keys, slot_history
+from jobs.store import keys
 from jobs.store.outgoing.webhook_outbox import WebhookOutbox
+from jobs.store.statistics import slot_history
 from tests.support.service import PATIENCE_S, Service, key, later
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from jobs.store import listing, slot_history
+from jobs.store import listing
 from jobs.store.outgoing.webhook_outbox import WebhookOutbox
+from jobs.store.statistics import slot_history
 from tests.support.api import wait_for
 from tests.support.browser import Browser, browsing
 from tests.support.console_page import ConsolePage

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs.store import keys, slot_history
+from jobs.store import keys
+from jobs.store.statistics import slot_history
 from tests.support.store_driver import StoreDriver
 
 Open = Callable[..., StoreDriver]
@@ -23,7 +24,7 @@ def test_samples_of_the_last_hour_are_returned_oldest_first(driver: Open, monkey
     here.open("gpu0")
     here.open("gpu1")
     now = [1_000_000.0]
-    monkeypatch.setattr("jobs.store.slot_history.time.time", lambda: now[0])
+    monkeypatch.setattr("jobs.store.statistics.slot_history.time.time", lambda: now[0])
     for minute in range(100):
         now[0] += 60
         slot_history.add(here.store, "gpu0", {"at": str(minute), "value": minute})

@@ -8,8 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from jobs.record import Output
-from jobs.store import keys, usage
-from jobs.store.usage import Used
+from jobs.store import keys
+from jobs.store.statistics import usage
+from jobs.store.statistics.usage import Used
 from tests.support.store_driver import StoreDriver
 
 Open = Callable[..., StoreDriver]

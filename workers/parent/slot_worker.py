@@ -21,8 +21,9 @@ from jobs.models.backends import registry_of
 from jobs.models.registry import ModelRegistry
 from jobs.slots.slot import device_label, visible_device
 from jobs.states import JobState
-from jobs.store import queries, slot_history
+from jobs.store import queries
 from jobs.store.slots import Heartbeat
+from jobs.store.statistics import slot_history
 from jobs.suggestions import did_you_mean
 from tasks.celery_app import STOP_SIGNAL
 from tasks.runtime import backends, settings, store

@@ -18,7 +18,8 @@ from app.protocols.native import fleet_answers as answers
 from app.protocols.native import jobs, streams, views
 from jobs.errors import NotFound
 from jobs.states import JobState
-from jobs.store import queries, slot_history
+from jobs.store import queries
+from jobs.store.statistics import slot_history
 
 blueprint = Blueprint("fleet", __name__, url_prefix="/v1", tag="Framemill: fleet and queue")
 auth.protect(blueprint)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from jobs.store.slot_history import INTERVAL_S
+from jobs.store.statistics.slot_history import INTERVAL_S
 
 #: Facts that change all the time; a sample has their means.
 _MEASURED = ("memory_used_bytes", "memory_total_bytes", "utilization_percent", "temperature_c", "load_1min", "cores")

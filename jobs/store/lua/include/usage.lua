@@ -5,7 +5,7 @@ local DAY_MS = 86400000
 -- Days that share a hash, which expires as a whole.
 local PERIOD_DAYS = 30
 
--- Numbers of a day and model in the order of jobs/store/usage.py, separated by spaces.
+-- Numbers of a day and model in the order of jobs/store/statistics/usage.py, separated by spaces.
 local USED = {gpu_s = 1, lost_gpu_s = 2, succeeded = 3, failed = 4, cancelled = 5, expired = 6, images = 7, videos = 8,
   video_s = 9, bytes = 10}
 local USED_NUMBERS = 10

@@ -20,8 +20,8 @@ from app.openapi.answers import TEXT, Answer, doc
 from app.openapi.blueprint import Blueprint
 from app.openapi.parameters import query_parameter
 from jobs.errors import Forbidden, InvalidRequest, Problem
-from jobs.store import usage
-from jobs.store.usage import Row, Used
+from jobs.store.statistics import usage
+from jobs.store.statistics.usage import Row, Used
 
 blueprint = Blueprint("usage", __name__, url_prefix="/v1", tag="Framemill: fleet and queue")
 auth.protect(blueprint)

@@ -1,0 +1,1 @@
+"""Operation: keys and pauses, usage, the webhooks of all jobs."""
