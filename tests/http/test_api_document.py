@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from app.protocols.native import schemas
-from app.protocols.native.operation.admin import KeySchema
+from app.protocols.native.admin import KeySchema
+from app.protocols.native.wire import schemas
 from jobs.settings import PROJECT_ROOT
 from tests.support.service import Service
 

@@ -82,7 +82,7 @@ def test_every_list_and_text_of_a_schema_is_bounded() -> None:
 
 
 def test_a_list_that_is_too_long_is_refused_before_its_items_are_looked_at() -> None:
-    from app.protocols.native.schemas import SUBMIT
+    from app.protocols.native.wire.schemas import SUBMIT
 
     with pytest.raises(marshmallow.ValidationError) as caught:
         SUBMIT.load({"loras": [{"no": "name"}] * 10_000})

@@ -7,8 +7,8 @@ from typing import Any, NotRequired, get_origin, get_type_hints
 import pytest
 from marshmallow import Schema
 
-from app.protocols.native import answers, fleet_answers
-from app.protocols.native.operation import usage
+from app.protocols.native import usage
+from app.protocols.native.wire import answers, fleet_answers
 from framemill import responses
 from framemill.records import Job, Output
 

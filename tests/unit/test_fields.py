@@ -22,14 +22,14 @@ OPTIONAL = (
 )  # fmt: skip
 LISTS = {
     "hires": {
-        "app/openapi/requests.py", "app/protocols/native/schemas.py", "jobs/requests/generation.py",
+        "app/openapi/requests.py", "app/protocols/native/wire/schemas.py", "jobs/requests/generation.py",
         "jobs/requests/hires_variation_prior.py",
         "src/framemill/cli/commands/jobs/submit_options.py", "src/framemill/job_fields.py",
         "workers/diffusion/generate.py",
     },
     # ``jobs/store/lua/include/queue.lua`` uses it.
     "priority": {
-        "app/protocols/native/answers.py", "app/protocols/native/schemas.py", "jobs/record.py",
+        "app/protocols/native/wire/answers.py", "app/protocols/native/wire/schemas.py", "jobs/record.py",
         "src/framemill/cli/commands/jobs/submit_options.py",
         "src/framemill/job_fields.py",
     },

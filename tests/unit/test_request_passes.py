@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.fields import load
-from app.protocols.native.schemas import SUBMIT
+from app.protocols.native.wire.schemas import SUBMIT
 from framemill.cli.commands.jobs.submit import submit
 from framemill.cli.commands.jobs.submit_options import job_fields
 from jobs.errors import InvalidRequest

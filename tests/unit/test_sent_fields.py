@@ -10,8 +10,8 @@ from marshmallow import Schema, ValidationError
 
 from app import fields
 from app.protocols.lightx2v import schemas as lightx2v
-from app.protocols.native import job_list
-from app.protocols.native import schemas as native
+from app.protocols.native.wire import job_list
+from app.protocols.native.wire import schemas as native
 
 BODIES = 400
 #: Values of which each is right for some fields and wrong for others.

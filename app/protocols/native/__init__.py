@@ -7,8 +7,7 @@ others have schemas of requests and views of responses.
 from __future__ import annotations
 
 from app.openapi.document import Api
-from app.protocols.native import estimate, fleet, inputs, jobs, models, outputs, previews
-from app.protocols.native.operation import admin, usage, webhooks
+from app.protocols.native import admin, estimate, fleet, inputs, jobs, models, outputs, previews, usage, webhooks
 
 
 def register(api: Api) -> None:

@@ -14,7 +14,7 @@ from app.fields import body_of, load_all
 from app.openapi.answers import Answer, ProblemAnswer, doc, texts
 from app.openapi.blueprint import JSON, Blueprint
 from app.problems import Problems
-from app.protocols.native import schemas
+from app.protocols.native.wire import schemas
 from jobs.job_view import JOBS_PATH
 from jobs.models.spec import Kind
 from jobs.requests import generation

@@ -14,8 +14,9 @@ from app.extensions import current, settings, store
 from app.openapi.answers import EVENT_STREAM, EVENTS
 from app.openapi.blueprint import Blueprint
 from app.openapi.parameters import LAST_EVENT_ID, PREFER, WAIT
-from app.protocols.native import fleet_answers as answers
-from app.protocols.native import jobs, streams, views
+from app.protocols.native import jobs, streams
+from app.protocols.native.wire import fleet_answers as answers
+from app.protocols.native.wire import views
 from jobs.errors import NotFound
 from jobs.states import JobState
 from jobs.store import queries

@@ -16,8 +16,8 @@ from app.openapi import answers as bodies
 from app.openapi.blueprint import FORM, JSON, Blueprint
 from app.openapi.parameters import IDEMPOTENCY_KEY, LAST_EVENT_ID, PREFER, WAIT
 from app.problems import Problems
-from app.protocols.native import answers, job_list, previews, schemas, streams
-from app.protocols.native.operation import webhooks
+from app.protocols.native import previews, streams, webhooks
+from app.protocols.native.wire import answers, job_list, schemas
 from app.submit import accept, forecast_of, prepare
 from jobs.callers import ANYBODY
 from jobs.errors import Conflict, Problem

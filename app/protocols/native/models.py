@@ -18,9 +18,9 @@ from app.fleet import now as fleet_now
 from app.media import inputs
 from app.openapi.blueprint import Blueprint, View
 from app.payloads import openai_models
-from app.protocols.native import fleet_answers as answers
-from app.protocols.native import views
-from app.protocols.native.schemas import strict
+from app.protocols.native.wire import fleet_answers as answers
+from app.protocols.native.wire import views
+from app.protocols.native.wire.schemas import strict
 from jobs import model_commands as commands
 from jobs.errors import Conflict, InvalidRequest, Problem, Unavailable
 from jobs.job_view import links

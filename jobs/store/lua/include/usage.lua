@@ -1,5 +1,5 @@
 -- What each API key used, by day (UTC) and model, for USAGE_DAYS. Model commands are not counted.
--- include: common, records
+-- include: common
 
 local DAY_MS = 86400000
 -- Days that share a hash, which expires as a whole.

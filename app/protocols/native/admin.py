@@ -11,8 +11,8 @@ from app.access import auth
 from app.extensions import settings, store
 from app.fields import Flag, Items, Text, Whole, body_of
 from app.openapi.blueprint import Blueprint
-from app.protocols.native import fleet_answers as answers
-from app.protocols.native import schemas
+from app.protocols.native.wire import fleet_answers as answers
+from app.protocols.native.wire import schemas
 from jobs.callers import ANYBODY, CLASSES, Caller, Role
 from jobs.errors import Forbidden, InvalidRequest, Problem
 from jobs.files import disks

@@ -7,7 +7,7 @@ from marshmallow import fields
 from app.openapi.answers import Answer, OpenAnswer, doc, numbers_by_name, texts, time_of
 from app.openapi.requests import LoraAnswer
 from app.payloads.openai_models import ModelEntryAnswer
-from app.protocols.native.answers import JobErrorAnswer, LinksAnswer
+from app.protocols.native.wire.answers import JobErrorAnswer, LinksAnswer
 from jobs.callers import CLASSES, Role
 from jobs.models.spec import Kind
 from jobs.outbound.webhook import EVENTS

@@ -11,8 +11,8 @@ from app.access import auth
 from app.extensions import settings, store
 from app.fields import Flag, Text, TextSchema, Whole, body_of, load, query_of
 from app.openapi.blueprint import Blueprint
-from app.protocols.native import answers, fleet_answers, schemas
-from app.protocols.native.operation import admin
+from app.protocols.native import admin
+from app.protocols.native.wire import answers, fleet_answers, schemas
 from jobs.callers import Caller
 from jobs.errors import Conflict, InvalidRequest, KeyNotFound, Problem
 from jobs.job_view import iso

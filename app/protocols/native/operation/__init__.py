@@ -1,1 +1,0 @@
-"""Operation: keys and pauses, usage, the webhooks of all jobs."""
