@@ -55,6 +55,8 @@ class HeldConnection:
         self._socket = request.environ.get("gunicorn.socket")
         self._listener: Listener | None = None
         self._is_lost = False
+        #: Whether a repeat is to get the jobs although a response was sent: it says "later".
+        self._awaits_repeat = False
 
     @property
     def request(self) -> HeldRequest:
@@ -102,6 +104,29 @@ class HeldConnection:
         """Forget the request: an equal body is a new one."""
         self._requests.discard(self.request)
 
+    @contextmanager
+    def let_go_on_error(self, *, keeps_id: bool = False) -> Iterator[None]:
+        """Decide what a repeat of the request gets if the block raises an exception, which is raised again.
+
+        If the client is gone, or Redis or the object store is away, accepted jobs continue, and a repeat receives
+        them. After any other exception the request is forgotten, so that an equal body is a new one.
+
+        Args:
+            keeps_id: whether the client may look the id of the request up afterwards, if its jobs were accepted.
+        """
+        try:
+            yield
+        except (ClientDisconnected, Unavailable):
+            self._awaits_repeat = True
+            with suppress(Unavailable):
+                self._requests.release(self.request)
+            raise
+        except Exception:
+            with suppress(Unavailable):
+                is_kept = keeps_id and exists(self.request)
+                (self._requests.mark_delivered if is_kept else self._requests.discard)(self.request)
+            raise
+
     def deliver(self, body: Iterable[bytes], size_bytes: int | None = None) -> Iterator[bytes]:
         """Yield the body of the response; without proof that the client received it, the request waits for a repeat.
 
@@ -118,7 +143,8 @@ class HeldConnection:
                     with suppress(Unavailable):
                         self._requests.renew(self.claim, LONG_CLAIM_S)
                 yield from body
-                is_received = self._is_received()  # the server continues here after it has written the body
+                # The server continues here after it has written the body.
+                is_received = not self._awaits_repeat and self._is_received()
         finally:  # also after a failed write: the server closes an iterator that it does not exhaust
             with suppress(Unavailable):
                 (self._requests.mark_delivered if is_received else self._requests.release)(self.request)

@@ -80,9 +80,11 @@ def test_a_job_costs_six_scripts(aime: ServedApp, calls: Counter[str]) -> None:
 
         first = 1
         wait_for(lambda: calls["pull_job"] == 2, "the worker to wait")
+        wait_for(lambda: calls["held_request_end"] == 1, "the end of the call, after its response")
         calls.clear()
         used = commands(aime, work)
         wait_for(lambda: calls["pull_job"] == JOBS, "the last call of the worker")
+        wait_for(lambda: calls["held_request_end"] == JOBS, "the end of the last call")
     worker.stop()
     scripts = ("held_request_open", "submit", "start_run", "finish_run", "held_request_end", "pull_job")
     assert calls.pop("a record", 0) < JOBS  # one that ended before its caller began to wait

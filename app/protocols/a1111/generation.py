@@ -19,7 +19,7 @@ from app.payloads import a1111, rename_fields
 from app.protocols.a1111 import bodies, options, responses
 from app.protocols.a1111.access import A1111Error
 from app.submit import Prepared, prepare, submit_batches
-from jobs.errors import FramemillError, InvalidRequest, JobNotFound, ModerationRefused, Unavailable
+from jobs.errors import InvalidRequest, JobNotFound, ModerationRefused
 from jobs.models.spec import Kind, ModelSpec
 from jobs.record import Job, new_job_id
 from jobs.states import JobState
@@ -42,21 +42,11 @@ def generate(kind: Kind) -> Response:
     requests = HeldRequests(store(), auth.caller().key_id)
     try:
         connection = _hold(requests, fields, kind, digest.hexdigest())
+        with connection.let_go_on_error(keeps_id=bool(fields.get("force_task_id"))):
+            jobs = _finished_jobs(connection, fields, kind)
+            body = _body(requests, connection.request, jobs, fields, kind)
     except ClientDisconnected:
         return unread_response()
-    try:
-        jobs = _finished_jobs(connection, fields, kind)
-        body = _body(requests, connection.request, jobs, fields, kind)
-    except ClientDisconnected:
-        with suppress(Unavailable):
-            requests.release(connection.request)
-        return unread_response()
-    except Unavailable:
-        raise  # accepted jobs continue, and a repeat of the request receives them
-    except FramemillError:
-        is_done = bool(fields.get("force_task_id")) and exists(connection.request)
-        (requests.mark_delivered if is_done else requests.discard)(connection.request)
-        raise
     response = Response(connection.deliver([body]), mimetype="application/json")
     response.content_length = len(body)
     return response

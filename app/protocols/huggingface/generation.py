@@ -6,7 +6,6 @@ import hashlib
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 
 from flask import Response, request
@@ -22,7 +21,7 @@ from app.protocols.huggingface.errors import GenerationEnded, ModelLoading
 from app.protocols.huggingface.mapping import Mapped, map_body
 from app.protocols.huggingface.states import STATUS
 from app.submit import Prepared, accept, prepare
-from jobs.errors import InvalidRequest, Unavailable
+from jobs.errors import InvalidRequest
 from jobs.models.spec import Kind, ModelSpec
 from jobs.record import Job, Output, new_job_id
 from jobs.states import JobState
@@ -48,19 +47,10 @@ def generate(model: str) -> Response:
     try:
         new = _new_request(requests.key_id, mapped)
         connection = hold(requests, lambda: new, digest.hexdigest(), random=mapped.is_random)
+        with connection.let_go_on_error():
+            return _response(connection, _finished_job(connection, mapped))
     except ClientDisconnected:
         return unread_response()
-    try:
-        return _response(connection, _finished_job(connection, mapped))
-    except ClientDisconnected:
-        with suppress(Unavailable):
-            requests.release(connection.request)
-        return unread_response()
-    except Unavailable:
-        raise  # an accepted job continues, and a repeat of the request receives it
-    except Exception:
-        connection.discard()
-        raise
 
 
 def _check_slots(spec: ModelSpec, mapped: Mapped) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -21,7 +20,7 @@ from app.protocols.aime.clients.states import STATES, reason_of
 from app.protocols.aime.clients.stored_files import JsonBody
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.submit import accept
-from jobs.errors import FramemillError, Unavailable
+from jobs.errors import FramemillError
 from jobs.record import Job, new_job_id
 from jobs.states import JobState
 from jobs.store.client_state import SESSION_TTL_S
@@ -54,20 +53,11 @@ def respond(endpoint: Endpoint, fields: Mapping[str, Any], client: Client, diges
     held_requests = HeldRequests(store(), f"{endpoint.protocol} {client.counter}", REPEAT_S)
     try:
         connection = hold(held_requests, lambda: _new_request(held_requests), _digest(endpoint, digest))
+        with connection.let_go_on_error():
+            job = _finished_job(connection, endpoint, fields, client, as_text=as_text)
+            return _response(connection, endpoint, job)
     except ClientDisconnected:
         return unread_response()
-    try:
-        job = _finished_job(connection, endpoint, fields, client, as_text=as_text)
-        return _response(connection, endpoint, job)
-    except ClientDisconnected:
-        with suppress(Unavailable):
-            held_requests.release(connection.request)
-        return unread_response()
-    except Unavailable:
-        raise  # an accepted job continues, and a repeat of the request receives it
-    except Exception:
-        held_requests.discard(connection.request)
-        raise
 
 
 def _digest(endpoint: Endpoint, digest: Hash) -> str:

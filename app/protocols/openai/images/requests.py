@@ -15,7 +15,7 @@ from app.held import ClientDisconnected, HeldConnection, exists, unread_response
 from app.protocols.openai.images import streams, views
 from app.protocols.openai.images.mapping import map_images
 from app.protocols.openai.wire.access import OpenAIError
-from app.protocols.openai.wire.holding import held_connection, let_go
+from app.protocols.openai.wire.holding import held_connection
 from app.protocols.openai.wire.input_images import IMAGE_FIELDS
 from app.protocols.openai.wire.lora_lists import REPEATED_FIELDS as LORA_FIELDS
 from app.protocols.openai.wire.mapping import Mapped
@@ -60,7 +60,7 @@ def respond(route: Route) -> Response:
     jobs = -(-images // _most_images(mapped.spec))
     try:
         connection = held_connection(route.name, body, mapped.fields, jobs)
-        with let_go(connection):
+        with connection.let_go_on_error():
             _submit(connection, mapped, images)
             if mapped.fields.get("stream"):
                 return streams.respond(connection, route.events, mapped.fields, check_succeeded)

@@ -61,7 +61,7 @@ class _Stream:
         """Yield the events until the last image, or until an error. Raises: ClientDisconnected."""
         yield from patiently(hub().start)
         try:
-            with ExitStack() as stack:
+            with self._connection.let_go_on_error(), ExitStack() as stack:
                 job_ids = self._connection.request.job_ids
                 listeners = [stack.enter_context(waiting.listening(job_id)) for job_id in job_ids]
                 for job_id, listener in zip(job_ids, listeners, strict=True):
@@ -74,7 +74,6 @@ class _Stream:
                         yield _text((yield from patiently(event)))
         except FramemillError as exc:
             yield _text({"type": "error", **details_of(exc)})
-            self._connection.discard()
 
     def _follow(self, job_id: str, listener: Listener) -> Generator[str, None, Job]:
         """Yield the previews of a job, and return it when it has finished."""

@@ -18,7 +18,7 @@ from app.protocols.openai.videos.mapping import REFERENCE_FIELDS, map_video
 from app.protocols.openai.videos.sprite_sheets import sheet_of
 from app.protocols.openai.videos.views import REMIXED_FROM, poll_after_ms, video_view
 from app.protocols.openai.wire.access import OpenAIError
-from app.protocols.openai.wire.holding import held_connection, let_go
+from app.protocols.openai.wire.holding import held_connection
 from app.protocols.openai.wire.lora_lists import REPEATED_FIELDS
 from app.protocols.openai.wire.mapping import Mapped
 from app.protocols.openai.wire.schemas import REMIX
@@ -71,7 +71,7 @@ def create() -> Response:
     auth.check_model(mapped.spec.name)
     try:
         connection = held_connection("videos", body, mapped.fields, 1)
-        with let_go(connection):
+        with connection.let_go_on_error():
             job = _submitted(connection, mapped)
             text = dumps(video_view(job, forecast_of(job))).encode()
     except ClientDisconnected:

@@ -1,12 +1,11 @@
-"""Requests whose repeats get the same jobs: how one is recognised, opened, and let go of."""
+"""Requests whose repeats get the same jobs: how one is recognised and opened."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import secrets
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
 from typing import Any
 
 from flask import request
@@ -14,9 +13,9 @@ from flask import request
 from app import held
 from app.access import auth
 from app.extensions import store
-from app.held import ClientDisconnected, HeldConnection, RequestMismatch
+from app.held import HeldConnection, RequestMismatch
 from app.media.decoding import off_the_hub
-from jobs.errors import FramemillError, IdempotencyMismatch, Unavailable
+from jobs.errors import IdempotencyMismatch
 from jobs.record import new_job_id
 from jobs.store.held_requests import HeldRequest, HeldRequests, new_holder
 
@@ -52,27 +51,6 @@ def held_connection(route: str, body: Mapping[str, Any], fields: Mapping[str, An
         return held.hold(requests, new, digest, forced=bool(key), random=seed < 0 and not key)
     except RequestMismatch:
         raise IdempotencyMismatch() from None
-
-
-@contextmanager
-def let_go(connection: HeldConnection) -> Iterator[None]:
-    """Decide what a repeat of the request gets if the block raises an exception.
-
-    If the connection was lost or Redis is away, accepted jobs continue, and the repeat receives them. After any other
-    error it is a new request.
-    """
-    requests = HeldRequests(store(), connection.request.key_id)
-    try:
-        yield
-    except ClientDisconnected:
-        with suppress(Unavailable):
-            requests.release(connection.request)
-        raise
-    except Unavailable:
-        raise
-    except FramemillError:
-        connection.discard()
-        raise
 
 
 def _digest(route: str, body: Mapping[str, Any]) -> str:
