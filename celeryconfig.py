@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from jobs.process.log import hide_queries as _hide_queries
 from jobs.startup import settings_or_exit as _settings_or_exit
+from tasks.broker import broker_settings as _broker_settings
 
 _hide_queries()
 _settings = _settings_or_exit()
 
-broker_url = _settings.broker_url
-# "class+url" is how Celery names a backend class.
-result_backend = f"tasks.result_backend.JobBackend+{_settings.backend_url}"
+_broker = _broker_settings(_settings)
+broker_url = _broker["broker_url"]
+broker_use_ssl = _broker["broker_use_ssl"]
+broker_transport_options = _broker["broker_transport_options"]
+result_backend = "tasks.result_backend.JobBackend"
 imports = ("workers.gpu.task", "workers.delivery.task", "workers.parent.control", "workers.parent.boot")
 
 # JSON only: a message can carry no code.
@@ -32,22 +35,10 @@ worker_send_task_events = False
 worker_hijack_root_logger = False
 worker_redirect_stdouts = False
 
-# The timeouts detect a dead connection; with retry_on_timeout the worker would hang for ever.
-broker_transport_options = {
-    "socket_timeout": 5,
-    "socket_keepalive": True,
-    "health_check_interval": 5,
-    # No message has a priority: one list for each queue instead of four, of which Redis would watch each.
-    "priority_steps": [0],
-}
-if not broker_url.startswith("redis+socket"):
-    broker_transport_options["socket_connect_timeout"] = 2
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
 # Redis that refuses commands (its disk or its memory is full) is waited for, too, instead of ending the worker.
 broker_channel_error_retry = True
-redis_socket_timeout = _settings.redis.timeout_s
-redis_socket_connect_timeout = 2
 task_publish_retry = False
 result_expires = _settings.retention.result_ttl_s
 event_queue_ttl = 5

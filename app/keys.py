@@ -14,10 +14,10 @@ import click
 from jobs.callers import CLASSES, Caller, Role
 from jobs.errors import FramemillError, InvalidRequest, Problem
 from jobs.settings import Settings
+from jobs.store.connecting.checks import check_connection
 from jobs.store.credentials import link_secret
 from jobs.store.credentials.api_keys import KeyRing
 from jobs.store.jobs import JobStore
-from jobs.store.scripts import check_connection
 
 _service = click.argument("service", metavar="SERVICE")
 

@@ -17,9 +17,9 @@ from jobs.objects.factory import open_store
 from jobs.process.folders import make_folder
 from jobs.process.log import configure
 from jobs.settings import Settings
+from jobs.store.connecting.checks import check_connection
 from jobs.store.credentials.api_keys import HOW_TO_MAKE_A_KEY, KeyRing, callers_of
 from jobs.store.jobs import JobStore
-from jobs.store.scripts import check_connection
 
 logger = logging.getLogger(__name__)
 

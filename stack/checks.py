@@ -22,9 +22,9 @@ from jobs.settings import Settings, environment
 from jobs.settings.settings import defaults
 from jobs.settings.without_effect import without_effect
 from jobs.startup import check_bucket, check_folders, check_key_names, check_weights
+from jobs.store.connecting.checks import check_connection
 from jobs.store.credentials.api_keys import callers_of
 from jobs.store.jobs import JobStore
-from jobs.store.scripts import check_connection
 from stack import devices, ports
 from stack.embedded_redis import binary, probe
 from stack.embedded_redis.binary import RedisStartError

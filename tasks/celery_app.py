@@ -9,6 +9,7 @@ from celery import Celery
 
 from jobs.settings import Settings
 from tasks import transport
+from tasks.broker import broker_settings
 from tasks.transport import DELIVER as DELIVER
 from tasks.transport import GENERATE as GENERATE
 
@@ -22,7 +23,7 @@ def create_celery(settings: Settings) -> Celery:
     """Return a Celery app that sends to the Redis of these settings."""
     celery = Celery("framemill", set_as_current=False)
     celery.config_from_object("celeryconfig")
-    celery.conf["broker_url"] = settings.broker_url
+    celery.conf.update(broker_settings(settings))
     return celery
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jobs.errors import BadSetting
 from jobs.startup import cannot_start, settings_or_exit
-from jobs.store.scripts import check_connection
+from jobs.store.connecting.checks import check_connection
 
 
 def prepare_if_started() -> None:

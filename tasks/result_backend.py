@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import asdict
+from functools import cached_property
 from typing import Any
 
 from celery import states
@@ -21,6 +22,7 @@ from jobs.errors import JobNotFound, Unavailable
 from jobs.job_view import iso
 from jobs.record import Job
 from jobs.states import JobState, celery_state
+from jobs.store.connecting.client import connect
 from jobs.store.jobs import RECORD_PREFIX, JobStore
 from tasks import runtime
 
@@ -34,6 +36,11 @@ class JobBackend(RedisBackend):
     READY_STATES = states.READY_STATES | {"EXPIRED"}
     EXCEPTION_STATES = states.EXCEPTION_STATES | {"EXPIRED"}
     PROPAGATE_STATES = states.PROPAGATE_STATES | {"EXPIRED"}
+
+    @cached_property
+    def client(self) -> Any:
+        """The store's way to Redis: TLS, logins and Sentinels are its business. Used for subscriptions only."""
+        return connect(runtime.settings())
 
     @property
     def jobs(self) -> JobStore:
@@ -125,4 +132,3 @@ def _result(job: Job) -> dict[str, Any]:
         "device": job.device,
         "attempt": job.starts,
     }
-

@@ -17,6 +17,8 @@ from kombu.transport import redis
 
 from jobs import strict_json
 from jobs.errors import InvalidRequest
+from jobs.settings.redis_address import RedisAddress
+from jobs.store.connecting.primary import PrimaryConnection, connection_class, pool
 from jobs.strict_json import Limits
 
 logger = logging.getLogger(__name__)
@@ -61,6 +63,32 @@ class SturdyTransport(redis.Transport):
             logger.warning("a message was dropped: Celery cannot read it", exc_info=True, extra={"queue": queue})
             for channel in self.channels or ():
                 channel.qos.ack(message["properties"]["delivery_tag"])  # otherwise it would come again
+
+
+class PrimaryChannel(SturdyChannel):
+    """Connects to the primary that the Sentinels name."""
+
+    # Channels get these options of the transport as attributes.
+    from_transport_options = (*redis.Channel.from_transport_options, "redis_address")
+    redis_address: RedisAddress
+
+    @property
+    def connection_class(self) -> type[PrimaryConnection]:
+        return connection_class(self.redis_address)
+
+    connection_class_ssl = connection_class
+
+    def _get_pool(self, asynchronous: bool = False) -> Any:
+        options = self._connparams(asynchronous)
+        self.keyprefix_fanout = self.keyprefix_fanout.format(db=options["db"])
+        return pool(self.redis_address, {k: v for k, v in options.items() if k not in ("host", "port")})
+
+
+class PrimaryTransport(SturdyTransport):
+    """The same with Sentinels."""
+
+    default_port = 26379
+    Channel = PrimaryChannel
 
 
 def _is_message(message: Any) -> bool:
@@ -108,5 +136,7 @@ def _is_for(message: dict[str, Any], queue: str) -> bool:
 
 
 def install() -> None:
-    """Use this transport for ``redis://`` and ``redis+socket://``."""
-    transport.TRANSPORT_ALIASES["redis"] = f"{__name__}:{SturdyTransport.__name__}"
+    """Use these transports for all addresses of Redis; ``redis`` is also that of ``redis+socket://``."""
+    for alias in ("redis", "rediss"):
+        transport.TRANSPORT_ALIASES[alias] = f"{__name__}:{SturdyTransport.__name__}"
+    transport.TRANSPORT_ALIASES["sentinel"] = f"{__name__}:{PrimaryTransport.__name__}"

@@ -17,6 +17,7 @@ from jobs.errors import BadSetting
 from jobs.settings import environment
 from jobs.settings.option import options_of, read_group
 from jobs.settings.protocols import DevoidOptions, LightX2VOptions
+from jobs.settings.redis_address import RedisAddress
 from jobs.settings.storage import PathOptions, RedisOptions, RetentionOptions, S3Options, SpoolOptions
 from jobs.settings.web import (
     AccessOptions,
@@ -114,22 +115,13 @@ class Settings:
 
     @property
     def store_url(self) -> str:
-        """The Redis address as redis-py takes it."""
+        """The Redis address as it was given, or the embedded server's."""
         return self.redis.url or f"unix://{self.redis_socket}"
 
-    @property
-    def broker_url(self) -> str:
-        """The Redis address as kombu takes it."""
-        if self.store_url.startswith("unix://"):
-            return "redis+socket://" + self.store_url.removeprefix("unix://")
-        return self.store_url
-
-    @property
-    def backend_url(self) -> str:
-        """The Redis address as Celery's Redis result backend takes it."""
-        if self.store_url.startswith("unix://"):
-            return "socket://" + self.store_url.removeprefix("unix://")
-        return self.store_url
+    @cached_property
+    def redis_address(self) -> RedisAddress:
+        """The same, taken apart for connections."""
+        return RedisAddress.from_url(self.redis.url) if self.redis.url else RedisAddress.of_socket(self.redis_socket)
 
     @property
     def spool_disk(self) -> Path:
@@ -172,6 +164,4 @@ def variables() -> dict[str, tuple[str, str]]:
 
 def defaults() -> dict[str, Any]:
     """Every environment variable with its default."""
-    return {
-        variable: option.default for group in groups().values() for variable, option in options_of(group).items()
-    }
+    return {variable: option.default for group in groups().values() for variable, option in options_of(group).items()}

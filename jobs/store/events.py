@@ -16,7 +16,7 @@ from typing import Any
 from jobs.callers import NOBODY
 from jobs.errors import StoreRefuses, Unavailable
 from jobs.store import keys
-from jobs.store.connection import connect
+from jobs.store.connecting.client import connect
 from jobs.store.scripts import Scripts
 
 #: After this much silence the reader pings Redis, which has as long again to answer, in seconds.

@@ -10,12 +10,12 @@ import redis
 from redis.commands.core import Script as RegisteredScript
 from redis.exceptions import NoScriptError
 
-from jobs.errors import BadSetting, Unavailable
+from jobs.errors import Unavailable
 from jobs.outbound import webhook
 from jobs.settings import Settings
 from jobs.states import JobState
 from jobs.store import keys
-from jobs.store.connection import connect
+from jobs.store.connecting.client import connect
 from jobs.store.lua import loader, words
 from jobs.store.outages import refusals
 
@@ -130,25 +130,3 @@ def tables(settings: Settings, message: str) -> dict[str, str]:
         "RETENTION_MS": f"{{{retention}}}",
         "MESSAGE": f"[==[{message}]==]",
     }
-
-
-def check_connection(settings: Settings) -> None:
-    """Check what Redis itself says about ``REDIS_URL``. A server that does not answer is waited for later.
-
-    Raises:
-        BadSetting: Redis refuses the password or the database. The message does not contain the address.
-    """
-    if settings.embedded_redis:
-        return
-    client = connect(settings)
-    try:
-        client.ping()
-    except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as exc:
-        raise BadSetting(f"REDIS_URL is refused by Redis: {exc}") from exc
-    except redis.ResponseError as exc:
-        if "DB index" in str(exc):
-            raise BadSetting(f"REDIS_URL is refused by Redis: {exc}") from exc
-    except redis.RedisError:
-        pass  # it may be starting
-    finally:
-        client.close()

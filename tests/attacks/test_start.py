@@ -74,7 +74,7 @@ def locked_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         ("REDIS_URL", "redis://127.0.0.1:6379/jobs", "must end in the number of a database"),
         ("REDIS_URL", "redis:///0", "must name a host"),
         ("REDIS_URL", "unix:", "must start with redis://"),
-        ("REDIS_URL", "rediss://127.0.0.1:6379/0", "ssl_cert_reqs"),
+        ("REDIS_URL", "rediss://127.0.0.1:6379/0?ssl_cert_reqs=maybe", "ssl_cert_reqs"),
     ],
 )  # fmt: skip
 def test_a_value_that_cannot_work_is_named(variable: str, value: str, rule: str) -> None:

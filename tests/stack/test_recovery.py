@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from jobs.store import keys
-from jobs.store.connection import connect
+from jobs.store.connecting.client import connect
 from tests.support import drawn_models
 from tests.support.harness import ENDLESS_STEPS, Stack, wait_for
 

@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from jobs.store import keys
-from jobs.store.connection import connect
+from jobs.store.connecting.client import connect
 from tests.support import drawn_models
 from tests.support.harness import Stack, wait_for
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from jobs.errors import Unavailable
-from jobs.store.connection import connect
+from jobs.store.connecting.client import connect
 from tests.support.store_driver import StoreDriver
 
 Open = Callable[..., StoreDriver]

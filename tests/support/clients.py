@@ -1,7 +1,8 @@
 """Other people's clients, outside the environment of the tests: their dependencies conflict with ours and each other's.
 
 ``tests/clients/NAME.txt`` pins every package of a Python environment, ``npm`` and ``npm-mcp`` beside it those of Node.
-They are installed when a test first needs them, and again when the pins change; later runs need no network.
+Programs of Debian that must not be on PATH are here, too. Everything is installed when a test first needs it, and again
+when the pins change; later runs need no network.
 """
 
 from __future__ import annotations
@@ -62,6 +63,23 @@ def node(folder: Path = NODE) -> str:
     return str(program)
 
 
+def debian(name: str, *packages: str) -> Path:
+    """Return a folder with the files of Debian's packages, which are not installed: PATH does not lead to them."""
+    folder = INSTALLED / name
+
+    def install() -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        _run("apt-get", "download", *packages, cwd=folder)
+        for file in folder.glob("*.deb"):
+            _run("dpkg-deb", "-x", str(file), str(folder))
+
+    if shutil.which("apt-get") is None:
+        _missing(f"apt-get is not here, which downloads {', '.join(packages)}")
+    _installed(folder, " ".join(packages).encode(), install)
+    return folder
+
+
 def run(interpreter: str | Path, script: Path, *arguments: str, **environment: str) -> str:
     """Run a program that uses a client; return what it prints. The test fails if the program does."""
     # Without the paths of the tests: the program has its own packages.
@@ -96,7 +114,8 @@ def _missing(reason: str) -> None:
     pytest.skip(reason)
 
 
-def _run(*command: str) -> None:
+def _run(*command: str, cwd: Path | None = None) -> None:
     subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
-    )
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True,
+        cwd=cwd,
+    )  # fmt: skip

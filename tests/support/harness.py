@@ -65,7 +65,8 @@ class Stack(Api):
     def up(self, *workers: str) -> Stack:
         """Start Redis, the web server and these workers (``gpu0``, ``io``), and wait until all are ready."""
         self.alive.append(self)
-        self.redis.start()
+        if self.settings.embedded_redis:
+            self.redis.start()
         for queue in workers:
             self.worker(queue)
         self.web()

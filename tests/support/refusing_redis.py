@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -26,18 +25,17 @@ def memory_full(redis: Any) -> Iterator[None]:
 @contextmanager
 def unsaved(redis: Any) -> Iterator[None]:
     """MISCONF: a snapshot could not be written, and Redis must not accept what it cannot save."""
-    folder = redis.config_get("dir")["dir"]
-    with tempfile.TemporaryDirectory(prefix="fm-gone-") as gone:
-        redis.config_set("dir", gone)
-        Path(gone).rmdir()
+    names = redis.config_get("d*")
+    snapshot = Path(names["dir"], names["dbfilename"])
+    snapshot.unlink(missing_ok=True)
+    snapshot.mkdir()  # no file can be put there
+    try:
         redis.config_set("save", "3600 1000000")
         redis.bgsave()
         _await_snapshot(redis, "err")
-        Path(gone).mkdir()
-    try:
         yield
     finally:
-        redis.config_set("dir", folder)
+        snapshot.rmdir()
         redis.config_set("save", "")
 
 

@@ -25,7 +25,13 @@ _REASONS = (
     (r"is busy running a script", "does not answer: a script keeps it busy"),
     (r"link with MASTER is down", "does not answer: it is a replica without its master"),
 )
+_OF_REPLICA = re.compile(r"can't write against a read only replica", re.IGNORECASE)
 _PATTERNS = [(re.compile(pattern, re.IGNORECASE | re.DOTALL), reason) for pattern, reason in _REASONS]
+
+
+def is_of_replica(exc: redis.RedisError) -> bool:
+    """Return whether a server refused a write because it is a replica. It has written nothing."""
+    return bool(_OF_REPLICA.search(str(exc)))
 
 
 def unavailable(exc: redis.RedisError) -> Unavailable | None:

@@ -15,13 +15,24 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from jobs.settings import Settings
+from jobs.settings.redis_address import RedisAddress
+from jobs.store.connecting import primary
+from jobs.store.connecting.primary import Primary
+from jobs.store.outages import refusals
 
 #: A connection may have broken while it was idle, and its next command may have to wait for a new one.
 _RETRIES = 1
 
 
 class Pool(redis.BlockingConnectionPool):
-    """A pool that does not look at a connection before it hands it out: a broken one shows at its next command."""
+    """A pool that does not look at a connection before it hands it out: a broken one shows at its next command.
+
+    With ``primary``, connections to a server that is not the primary any more are replaced.
+    """
+
+    def __init__(self, *, primary: Primary | None = None, **options: Any) -> None:
+        self.primary = primary
+        super().__init__(**options)
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
         """Return a connection. Raises: redis.ConnectionError: all are in use, or Redis cannot be reached."""
@@ -32,6 +43,8 @@ class Pool(redis.BlockingConnectionPool):
             raise redis.ConnectionError("No connection available.")  # noqa: B904  (the context tells it from outages)
         try:
             connection = connection or self.make_connection()  # type: ignore[no-untyped-call]
+            if self.primary and connection.is_connected and (connection.host, connection.port) != self.primary.found:
+                connection.disconnect()
             if not connection.is_connected:
                 connection.connect()
         except BaseException:
@@ -65,6 +78,13 @@ class Client(redis.Redis):
                     connection.disconnect()
                     if not tries_left:
                         raise
+                except redis.ResponseError as exc:
+                    # A primary that became a replica has done nothing; the next connection is to the new primary.
+                    if not pool.primary or not refusals.is_of_replica(exc):
+                        raise
+                    connection.disconnect()
+                    if not tries_left:
+                        raise
         finally:
             pool.release(connection)
 
@@ -77,14 +97,28 @@ def connect(settings: Settings, *, timeout_s: float | None = None) -> redis.Redi
     repeated call as they answered the first one.
     """
     timeout_s = timeout_s or settings.redis.timeout_s
-    options: dict[str, Any] = {} if settings.store_url.startswith("unix://") else {"socket_connect_timeout": timeout_s}
-    pool = Pool.from_url(
-        settings.store_url,
+    pool = Pool(
         max_connections=settings.redis.connections,
         timeout=settings.redis.connection_wait_s,
         decode_responses=True,
         socket_timeout=timeout_s,
         retry=Retry(NoBackoff(), _RETRIES, supported_errors=(redis.ConnectionError,)),
-        **options,
+        **_way_to(settings.redis_address, timeout_s),
     )
     return Client.from_pool(pool)
+
+
+def _way_to(address: RedisAddress, timeout_s: float) -> dict[str, Any]:
+    """Return redis-py's options that lead to the server."""
+    options: dict[str, Any] = address.login
+    if not address.hosts:
+        return options | {"connection_class": redis.UnixDomainSocketConnection, "path": address.path}
+    options |= {"socket_connect_timeout": timeout_s, **(address.tls or {})}
+    if address.service:
+        found = Primary(address)
+        return options | {
+            "connection_class": primary.connection_class(address), "connection_pool": found, "primary": found
+        }  # fmt: skip
+    host, port = address.hosts[0]
+    kind = redis.Connection if address.tls is None else redis.SSLConnection
+    return options | {"connection_class": kind, "host": host, "port": port}
