@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, parse_qs, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, unquote, urlencode, urlsplit
 
 from marshmallow import ValidationError
 
@@ -100,8 +100,11 @@ class RedisAddress:
         if not self.hosts:
             return f"redis+socket://{login}{quote(self.path)}" + (f"?virtual_host={self.db}" if self.db else "")
         host, port = self.hosts[0]
-        scheme = "sentinel" if self.service else "rediss" if self.tls is not None else "redis"
-        return f"{scheme}://{login}{f'[{host}]' if ':' in host else host}:{port}/{self.db}"
+        at = f"{login}{f'[{host}]' if ':' in host else host}:{port}/{self.db}"
+        if self.service:
+            return f"sentinel://{at}"
+        # kombu takes the TLS options of a copy of the address from its query.
+        return f"redis://{at}" if self.tls is None else f"rediss://{at}?{urlencode(self.tls)}"
 
     def unreadable_file(self) -> str:
         """Say which file of the TLS options cannot be read; '' if all can."""

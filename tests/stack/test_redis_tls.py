@@ -100,14 +100,14 @@ def test_jobs_run_stop_and_are_followed(
                    capture_output=True, timeout=120)  # fmt: skip
     assert stack.wait(revoked)["state"] == "cancelled"
     for name in ("web", "gpu0", "io", "flower"):
+        assert "insecure" not in stack.log(name)
         assert PASSWORD not in stack.log(name)
         assert quote(PASSWORD, safe="") not in stack.log(name)
 
 
 def test_nothing_was_denied(tls_redis: RedisServer) -> None:
     denied = tls_redis.client.execute_command("ACL", "LOG")
-    print([(one["reason"], one["object"], one["client-info"]) for one in denied])
-    assert not denied, denied
+    assert not denied, [(one["reason"], one["object"], one["client-info"]) for one in denied]
 
 
 def test_what_is_wrong_with_tls_is_said_at_the_start(tls_redis: RedisServer, files: dict[str, Path]) -> None:
