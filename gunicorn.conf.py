@@ -21,6 +21,11 @@ log.hide_queries()
 _settings = verified_web_settings()
 _host = f"[{_settings.web.host}]" if ":" in _settings.web.host else _settings.web.host
 
+# gunicorn itself believes nobody: TRUSTED_PROXIES decides, in app/access/forwarded.py.
+forwarded_allow_ips = ""
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
+
 bind = f"{_host}:{_settings.web.port}"
 workers = _settings.web.processes
 # One process serves thousands of waiting SSE and WebSocket clients, and bounds their number itself.

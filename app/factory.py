@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask
 
 from app import docs_page, errors, extensions, methods
-from app.access import browser
+from app.access import browser, forwarded
 from app.bodies.json_output import FiniteJSONProvider
 from app.console import pages as console_pages
 from app.console import session
@@ -93,6 +93,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     aime.register(app, api, settings, registry)  # endpoints and their pages have the names that the others leave
     methods.register(app)
     errors.register(app)
+    forwarded.register(app, settings)  # outermost: what proxies say counts for all others
     return app
 
 

@@ -12,7 +12,7 @@ from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
 
 from flask import request
 
-from app.access import auth
+from app.access import addresses, auth
 from app.extensions import objects, settings, store
 from app.media import inputs
 from app.media.decoding import off_the_hub
@@ -159,16 +159,20 @@ def _reference_of(text: str) -> _Reference | None:
 
 
 def _own_path(link: SplitResult) -> str | None:
-    """Return the path of a link on this server; None for other servers."""
+    """Return the path of a link on this server, without the prefix of a proxy; None for other servers."""
     if not link.scheme:
-        return None if link.netloc else link.path
+        return None if link.netloc else _below(addresses.prefix(), link.path) or link.path
     public = urlsplit(settings().web.public_url)
     if public.netloc and _place(link) == _place(public):
-        prefix = public.path.rstrip("/")
-        return link.path.removeprefix(prefix) if link.path.startswith(f"{prefix}/") else None
-    # The scheme is not compared: a proxy that adds TLS is invisible here.
+        return _below(public.path.rstrip("/"), link.path)
+    # The scheme is not compared: a proxy that adds TLS may be invisible here.
     here = urlsplit(f"{link.scheme}://{request.host}")
-    return link.path if _place(link) == _place(here) else None
+    return _below(addresses.prefix(), link.path) if _place(link) == _place(here) else None
+
+
+def _below(prefix: str, path: str) -> str | None:
+    """Return the rest of a path after a prefix; None if the path is not below it."""
+    return path.removeprefix(prefix) if path.startswith(f"{prefix}/") else None
 
 
 def _place(link: SplitResult) -> tuple[str | None, int | None]:

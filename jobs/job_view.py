@@ -44,7 +44,7 @@ def job_view(
         forecast: its position and the seconds left.
         objects: where its outputs are stored.
         signer: signs links for the reader; None on a server without keys.
-        base_url: prefix of links to this server, for readers that did not call it (webhooks).
+        base_url: what links to this server begin with: a path prefix for callers, an address for others (webhooks).
     """
     return {
         "id": job.job_id,

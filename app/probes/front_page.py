@@ -7,7 +7,7 @@ from importlib.metadata import version
 from flask import Response, jsonify, request
 from marshmallow import fields
 
-from app.access import browser
+from app.access import addresses, browser
 from app.console import pages
 from app.openapi.answers import TEXT, Answer, doc
 from app.openapi.blueprint import OF_PAGES, Blueprint
@@ -51,7 +51,7 @@ def get_server() -> Response:
     if request.accept_mimetypes.best_match(["application/json", "text/html"]) == "text/html":
         response = pages.page()
     else:
-        base = request.script_root
+        base = addresses.prefix()
         paths = {"docs": "/docs", "openapi": "/openapi.json", "jobs": "/v1/jobs", "models": "/v1/models",
                  "health": "/healthz"}  # fmt: skip
         response = jsonify(

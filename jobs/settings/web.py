@@ -12,6 +12,9 @@ from jobs.settings.option import PROJECT_ROOT, Group, at_least, between, matchin
 from jobs.slots.slot import is_slot
 from jobs.strict_json import Limits
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 #: Shortest secret that signs links, characters.
 MIN_LINK_SECRET_CHARS = 32
 #: A port is in this range.
@@ -52,6 +55,8 @@ class WebOptions(Group):
     allowed_hosts: str = option("ALLOWED_HOSTS", "")
     #: Origins whose pages may use this server, comma separated; ``*``: every page. Empty: only its own pages.
     cors_origins: str = option("CORS_ORIGINS", "")
+    #: Addresses and networks of reverse proxies whose ``X-Forwarded-*`` fields count, comma separated. Empty: none.
+    trusted_proxies: str = option("TRUSTED_PROXIES", "")
     #: The only slot that this web server works with. Empty: all.
     service_slot: str = option("SERVICE_SLOT", "")
 
@@ -63,6 +68,16 @@ class WebOptions(Group):
             raise BadSetting("ALLOWED_HOSTS must be host names or addresses without a port, separated by commas")
         if not all(origin == "*" or re.fullmatch(r"[a-z][a-z0-9+.-]*://[^\s/?#]+", origin) for origin in self.origins):
             raise BadSetting("CORS_ORIGINS must be * or origins like https://pages.example.org, separated by commas")
+
+        try:
+            _ = self.proxies
+        except ValueError as exc:
+            raise BadSetting(f"TRUSTED_PROXIES must be addresses or networks, separated by commas: {exc}") from None
+
+    @property
+    def proxies(self) -> tuple[Network, ...]:
+        """The networks of ``TRUSTED_PROXIES``."""
+        return tuple(ipaddress.ip_network(text) for text in sorted(hosts_of(self.trusted_proxies)))
 
     @property
     def origins(self) -> frozenset[str]:

@@ -11,7 +11,7 @@ from flask import Flask, Response, g, jsonify, request, send_file
 from marshmallow import fields
 
 from app import extensions, waiting
-from app.access import auth, browser
+from app.access import addresses, auth, browser
 from app.downloads import send_object, set_file_headers
 from app.extensions import objects, settings, store
 from app.openapi.answers import Answer, doc
@@ -125,8 +125,7 @@ def socket(service: str = "") -> Response:
 
 
 def _serve(ws: ReadingServer) -> None:
-    base_url = settings().web.public_url or request.url_root.rstrip("/")
-    prefix = settings().devoid.image_endpoint or f"{base_url}/img/"
+    prefix = settings().devoid.image_endpoint or f"{addresses.base_url()}/img/"
     Session(ws, g.service, auth.caller().key_id, g.secret, prefix, connections(), store()).run()
 
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from flask import request
-
 from app import errors
-from app.access import auth
-from app.extensions import objects, settings
+from app.access import addresses, auth
+from app.extensions import objects
 from app.protocols.mcp.previews import image_blocks
 from app.submit import forecast_of
 from jobs.errors import FramemillError, InvalidRequest, QueueFull, Unavailable
@@ -76,13 +74,8 @@ def progress_text(job: Job, forecast: Forecast) -> str:
     return f"{stage}, {job.stage_percent} %" if job.stage_percent is not None else stage
 
 
-def base_url() -> str:
-    """Return the address of this server as the client knows it."""
-    return settings().web.public_url.rstrip("/") or request.url_root.rstrip("/")
-
-
 def _structured(job: Job, forecast: Forecast) -> dict[str, Any]:
-    view = job_view(job, forecast, objects(), auth.signer(), base_url())
+    view = job_view(job, forecast, objects(), auth.signer(), addresses.base_url())
     outputs = [] if job.removed_at_ms else view["outputs"]
     return {
         "job_id": job.job_id,

@@ -8,7 +8,7 @@ from typing import Any
 from flask import Response, jsonify, request
 
 from app import attachments, waiting
-from app.access import auth, links
+from app.access import addresses, auth, links
 from app.bodies.json_output import json_body, json_response
 from app.extensions import current_jobs, dispatcher, objects, store
 from app.fields import body_of, load_all
@@ -40,7 +40,7 @@ _LOCATION = {"Location": {"description": "The address of the job.", "schema": bo
 
 def view(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
     """Return a job as JSON; its position is looked up unless it is given. For all who may see the job."""
-    return job_view(job, forecast or forecast_of(job), objects(), auth.signer())
+    return job_view(job, forecast or forecast_of(job), objects(), auth.signer(), addresses.prefix())
 
 
 def view_for_caller(job: Job, forecast: Forecast | None = None) -> dict[str, Any]:
@@ -97,7 +97,7 @@ def submit_job() -> tuple[Response, int]:
 
 def _created(submitted: Submitted) -> tuple[Response, int]:
     response = jsonify(view_for_caller(submitted.job, submitted.forecast))
-    response.headers["Location"] = job_path(submitted.job.job_id)
+    response.headers["Location"] = job_path(submitted.job.job_id, addresses.prefix())
     return response, 200 if submitted.repeated else 201
 
 

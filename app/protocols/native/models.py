@@ -11,7 +11,7 @@ from typing import Any
 from flask import Response, jsonify, request
 from marshmallow import INCLUDE, Schema
 
-from app.access import auth
+from app.access import addresses, auth
 from app.extensions import dispatcher, models, objects, settings, store
 from app.fields import Text, body_of
 from app.fleet import now as fleet_now
@@ -174,7 +174,8 @@ def _entry(command: str, spec: ModelSpec, slot: Slot, kind: Kind, image: str | N
         )
         submitted = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
         job_id = submitted.job.job_id
-        entry |= {"job_id": job_id, "position": submitted.forecast.position, "links": links(job_id, auth.signer())}
+        shown = links(job_id, auth.signer(), addresses.prefix())
+        entry |= {"job_id": job_id, "position": submitted.forecast.position, "links": shown}
     return entry
 
 

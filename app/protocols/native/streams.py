@@ -12,7 +12,7 @@ from typing import Any
 
 from flask import Response, request, stream_with_context
 
-from app.access import auth, links
+from app.access import addresses, auth, links
 from app.events import direct
 from app.events.hub import Listener
 from app.events.streams import KEEPALIVE_S, event_stream, patiently
@@ -172,13 +172,13 @@ class _Stream:
         """Return the message of an event, made once for all listeners that receive it with the same links."""
         make: Callable[[Event], str] | None = self._end if _state(event).is_terminal else None
         has_links = make is not None or "preview" in event.fields
-        signer = (yield from patiently(auth.signer)) if has_links else None
+        signer, prefix = ((yield from patiently(auth.signer)), addresses.prefix()) if has_links else (None, "")
         if self.with_pictures and "preview" in event.fields:
-            make = partial(_with_picture, signer=signer)
+            make = partial(_with_picture, signer=signer, prefix=prefix)
         if make:
-            name = ("picture" if isinstance(make, partial) else "end", event, signer)
+            name = ("picture" if isinstance(make, partial) else "end", event, signer, prefix)
             text = yield from patiently(lambda: hub().shared.get(name, lambda: make(event)))
-        return (make and text) or _without_picture(event, signer)
+        return (make and text) or _without_picture(event, signer, prefix)
 
     def _end(self, event: Event) -> str:
         """Return the message with the finished job; '' if its record was removed meanwhile."""
@@ -195,20 +195,20 @@ def _state(event: Event) -> JobState:
     return JobState(event.fields["state"])
 
 
-def _with_picture(event: Event, signer: LinkSigner | None) -> str:
+def _with_picture(event: Event, signer: LinkSigner | None, prefix: str) -> str:
     """Return the message of a preview with the picture as a data URL; '' if there is a newer picture."""
     picture = newest(store(), event.job_id)
     if picture is None or picture.step != int(event.fields["preview"]):
         return ""
-    data = _data(event, signer)
+    data = _data(event, signer, prefix)
     data["preview"]["data"] = f"data:{picture.media_type};base64,{picture.base64}"
     return _text("preview", event.event_id, data)
 
 
 @lru_cache(maxsize=256)
-def _without_picture(event: Event, signer: LinkSigner | None) -> str:
+def _without_picture(event: Event, signer: LinkSigner | None, prefix: str) -> str:
     """Return the message of an event, which is the same for every listener with the same links."""
-    data = _data(event, signer)
+    data = _data(event, signer, prefix)
     name = "preview" if "preview" in data else "progress" if data["progress"]["step"] else "state"
     return _text(name, event.event_id, data)
 
@@ -218,10 +218,10 @@ def _chunk(event: Event) -> bytes:
     """Return the message that every listener receives alike; b'' if it has links or the job has finished."""
     if _state(event).is_terminal or "preview" in event.fields:
         return b""
-    return direct.chunk_of(_without_picture(event, None))
+    return direct.chunk_of(_without_picture(event, None, ""))
 
 
-def _data(event: Event, signer: LinkSigner | None) -> dict[str, Any]:
+def _data(event: Event, signer: LinkSigner | None, prefix: str) -> dict[str, Any]:
     """Return the part of a job that an event carries."""
     fields = event.fields
     step, steps = int(fields.get("step", 0)), int(fields.get("steps", 0))
@@ -241,7 +241,7 @@ def _data(event: Event, signer: LinkSigner | None) -> dict[str, Any]:
     if "delivery_problem" in fields:
         data["waiting_for"] = fields["delivery_problem"]
     if "preview" in fields:
-        data["preview"] = preview_view(event.job_id, int(fields["preview"]), signer)
+        data["preview"] = preview_view(event.job_id, int(fields["preview"]), signer, prefix)
     return data
 
 

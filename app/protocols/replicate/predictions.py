@@ -9,8 +9,8 @@ from typing import Any
 
 from flask import request
 
-from app.access import auth
-from app.extensions import dispatcher, objects, settings, store
+from app.access import addresses, auth
+from app.extensions import dispatcher, objects, store
 from app.fields import query_of
 from app.payloads import rename_fields
 from app.protocols.replicate import mapping, models, webhooks
@@ -44,14 +44,9 @@ _DURATION = re.compile(r"(?=.)(?:(\d{1,4})h)?(?:(\d{1,6})m)?(?:(\d{1,6})s?)?")
 MIN_DEADLINE_S = 5
 
 
-def base_url() -> str:
-    """Return the address of this server as its clients know it."""
-    return (settings().web.public_url or request.url_root).rstrip("/")
-
-
 def view(job: Job) -> dict[str, Any]:
     """Return a prediction as JSON."""
-    return prediction_view(job, objects(), auth.signer(), base_url())
+    return prediction_view(job, objects(), auth.signer(), addresses.base_url())
 
 
 def create_of_version(body: Mapping[str, Any]) -> dict[str, Any]:
@@ -98,7 +93,7 @@ def page() -> dict[str, Any]:
     """Return a page of the caller's predictions, newest first. Raises: InvalidRequest: the cursor is wrong."""
     cursor = query_of(request).get("cursor")
     found = listing.page(store(), JobFilter(key_id=auth.caller().scope), limit=PAGE, after=cursor)
-    following = f"{base_url()}{PREDICTIONS_PATH}?cursor={found.next}" if found.next else None
+    following = f"{addresses.base_url()}{PREDICTIONS_PATH}?cursor={found.next}" if found.next else None
     shown = [view(replace(job, sent={**job.sent, AS_DATA: False})) for job in found.jobs if not job.command]
     return {"previous": None, "next": following, "results": shown}
 

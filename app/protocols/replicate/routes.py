@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask, Response, jsonify, request
 from werkzeug.routing import BaseConverter
 
-from app.access import auth, links
+from app.access import addresses, auth, links
 from app.extensions import store
 from app.fields import body_of
 from app.openapi import answers as bodies
@@ -126,7 +126,7 @@ def stream_prediction(prediction_id: str) -> Response:
 @blueprint.error(404, "There is no such model.")
 def get_model(owner: str, name: str) -> Response:
     """Describe a model; any owner will do."""
-    return jsonify(models.model_view(owner, models.of_path(owner, name), predictions.base_url()))
+    return jsonify(models.model_view(owner, models.of_path(owner, name), addresses.base_url()))
 
 
 @blueprint.route(f"{_MODEL}/versions", methods=["GET"])
@@ -154,7 +154,7 @@ def get_version(owner: str, name: str, version_id: str) -> Response:
 def create_file() -> tuple[Response, int]:
     """Upload an image."""
     file_id, record = files.upload()
-    return jsonify(files.view(file_id, record, predictions.base_url())), 201
+    return jsonify(files.view(file_id, record, addresses.base_url())), 201
 
 
 @blueprint.route("/files", methods=["GET"])
@@ -163,7 +163,7 @@ def list_files() -> Response:
     """List the files that were uploaded with this key and have not expired."""
     found = UploadedFiles(store(), auth.caller().key_id).all()
     newest_first = sorted(found, key=lambda file_id: -found[file_id]["created_at_ms"])
-    shown = [files.view(file_id, found[file_id], predictions.base_url()) for file_id in newest_first]
+    shown = [files.view(file_id, found[file_id], addresses.base_url()) for file_id in newest_first]
     return jsonify({"previous": None, "next": None, "results": shown})
 
 
@@ -172,7 +172,7 @@ def list_files() -> Response:
 @blueprint.error(404, "Unknown id, or the file has expired.")
 def get_file(file_id: str) -> Response:
     """Describe an uploaded file."""
-    return jsonify(files.view(file_id, files.get(file_id), predictions.base_url()))
+    return jsonify(files.view(file_id, files.get(file_id), addresses.base_url()))
 
 
 @blueprint.route("/files/<file_id>", methods=["DELETE"])

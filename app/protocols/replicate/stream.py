@@ -9,10 +9,9 @@ from contextlib import suppress
 from flask import Response, stream_with_context
 
 from app import waiting
-from app.access import auth, links
+from app.access import addresses, auth, links
 from app.events.streams import KEEPALIVE_S, event_stream, patiently
 from app.extensions import hub, objects, store
-from app.protocols.replicate import predictions
 from jobs.errors import JobNotFound
 from jobs.prediction_view import logs_of, output_of, progress_bar, status_of
 from jobs.record import Job
@@ -23,7 +22,7 @@ from jobs.strict_json import dumps
 def stream(job_id: str) -> Response:
     """Return the events of a prediction until it is over. Raises: JobNotFound."""
     auth.visible_job(job_id)
-    return event_stream(stream_with_context(_until_deleted(job_id, predictions.base_url())))
+    return event_stream(stream_with_context(_until_deleted(job_id, addresses.base_url())))
 
 
 def _until_deleted(job_id: str, base_url: str) -> Iterator[str]:

@@ -61,6 +61,14 @@ def options(base_url: str, api_key: str | None, timeout_s: float) -> dict[str, A
     }
 
 
+def address_of(base_url: str, link: str) -> str:
+    """Return a link of a response as an address. A server that does not know its path prefix leaves the prefix out."""
+    if "://" in link:
+        return link
+    prefix = httpx2.URL(base_url).path.rstrip("/")
+    return (base_url.removesuffix(prefix) if link.startswith(f"{prefix}/") else base_url) + link
+
+
 def no_answer(call: Call, base_url: str, exc: httpx2.RequestError) -> ServerUnavailable:
     """Return the error for a call that got no response."""
     was_sent = not isinstance(exc, NOT_SENT)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from flask import Response, jsonify, make_response, request
 
 from app import waiting
+from app.access import addresses
 from app.bodies.body_stream import Digest
 from app.extensions import objects, store
 from app.held import ClientDisconnected, HeldConnection, exists, hold, unread_response
@@ -110,5 +111,6 @@ def with_cookie(response: Response, endpoint: Endpoint, job: Job) -> Response:
     """Store the session variables of a job's result; a browser without a cookie gets one."""
     cookie = requests.update_session(endpoint, job)
     if cookie:
-        response.set_cookie(requests.COOKIE, cookie, max_age=SESSION_TTL_S, httponly=True, samesite="Lax")
+        path = f"{addresses.prefix()}/"
+        response.set_cookie(requests.COOKIE, cookie, max_age=SESSION_TTL_S, path=path, httponly=True, samesite="Lax")
     return response

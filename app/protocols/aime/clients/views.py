@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from app.access import addresses
 from app.extensions import hub, objects, store
 from app.protocols.aime.clients.results import final_result
 from app.protocols.aime.clients.states import ENDED_STATUS, STATES, reason_of
@@ -104,7 +105,7 @@ def describe_endpoint(endpoint: Endpoint) -> dict[str, Any]:
         "http_methods": list(endpoint.methods),
         "version": endpoint.version,
         "category": endpoint.category,
-        "demo_url": endpoint.demo_url or f"/{endpoint.name}/demo",
+        "demo_url": endpoint.demo_url or f"{addresses.prefix()}/{endpoint.name}/demo",
         "max_queue_length": endpoint.max_queue_length,
         "max_time_in_queue": endpoint.max_time_in_queue,
         "free_queue_slots": max(0, endpoint.max_queue_length - waiting),

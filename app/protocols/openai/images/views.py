@@ -6,10 +6,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from flask import request
-
-from app.access import auth
-from app.extensions import objects, settings
+from app.access import addresses, auth
+from app.extensions import objects
 from app.media.decoding import to_base64
 from app.protocols.openai.wire.schemas import QUALITIES, URL
 from jobs.forecast import OVER
@@ -43,8 +41,7 @@ def images_body(jobs: Sequence[Job], fields: Mapping[str, Any]) -> dict[str, Any
 
 def _data(job: Job, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if fields.get("response_format") == URL:
-        base_url = settings().web.public_url or request.url_root.rstrip("/")
-        for output in job_view(job, OVER, objects(), auth.signer(), base_url)["outputs"]:
+        for output in job_view(job, OVER, objects(), auth.signer(), addresses.base_url())["outputs"]:
             yield {"url": output["url"], "seed": output["seed"]}
         return
     for index, output in enumerate(job.outputs):

@@ -13,6 +13,7 @@ from framemill.cli.display.output import note
 from framemill.client import Client
 from framemill.records import Job, Output
 from framemill.transport.files import check_output, extension_of, targets
+from framemill.transport.wire import address_of
 
 
 @click.command()
@@ -67,4 +68,4 @@ def open_files(paths: list[Path]) -> None:
 def links(client: Client, job: Job) -> str:
     """Return the absolute links of a job's outputs, one per line."""
     urls = (output.url for output in job.outputs if output.url)
-    return "\n".join(url if "://" in url else client.base_url + url for url in urls)
+    return "\n".join(address_of(client.base_url, url) for url in urls)
