@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import shutil
@@ -36,7 +37,7 @@ class Browser:
                      "--disable-sync", f"--user-data-dir={folder}",
                      f"--host-resolver-rules={', '.join(rules)}"]  # fmt: skip
         options = {"binary": shutil.which("chromium"), "args": arguments}
-        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}, "acceptInsecureCerts": True}
         self._address = address
         self._session = ""
         self._session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})["sessionId"]
@@ -89,6 +90,10 @@ class Browser:
 
     def switch(self, handle: str) -> None:
         self._call("POST", "/window", {"handle": handle})
+
+    def picture(self, path: Path) -> None:
+        """Write a picture of what is shown, PNG."""
+        path.write_bytes(base64.b64decode(self._call("GET", "/screenshot")))
 
     def errors(self) -> list[str]:
         found = self._call("POST", "/se/log", {"type": "browser"})
