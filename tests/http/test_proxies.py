@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 from flask import request
 
+from app.extensions import of
 from jobs.errors import BadSetting
 from jobs.settings import Settings
 from tests.support.aime_endpoint import write_endpoint
@@ -260,6 +261,20 @@ def test_events_have_the_links_of_their_reader(services: Callable[..., Service])
         shown[name] = [data["links"]["self"] for _, _, data in stream if "links" in data]
     assert set(shown["below"]) == {f"{PREFIX}/v1/jobs/{job_id}"}
     assert set(shown["plain"]) == {f"/v1/jobs/{job_id}"}
+
+
+def test_a_body_that_readers_share_has_the_links_of_each(behind: Service) -> None:
+    of(behind.app).current_jobs.fresh_s = 60.0
+    job_id = behind.submit()
+    for _ in range(2):
+        for arguments, prefix in (
+            (sent(), PREFIX),
+            (sent(by="127.0.0.1"), ""),
+            (sent({"X-Forwarded-Prefix": "/b"}), "/b"),
+        ):
+            links = behind.get(f"/v1/jobs/{job_id}", **arguments).get_json()["links"]
+            assert links["self"] == f"{prefix}/v1/jobs/{job_id}"
+    of(behind.app).current_jobs.fresh_s = 0
 
 
 def test_a_link_below_the_prefix_names_an_own_output(keyed: tuple[Service, dict[str, str]]) -> None:

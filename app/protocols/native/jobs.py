@@ -138,7 +138,7 @@ def get_job(job_id: str) -> Response:
     job, wait_s = auth.visible_job(job_id), waiting.requested_wait_s()
     job = waiting.wait(job, wait_s)
     forecast, caller = forecast_of(job), auth.caller()
-    reader = ("native", forecast, caller.is_admin, auth.signer())
+    reader = ("native", forecast, caller.is_admin, auth.signer(), addresses.prefix())
     return json_response(current_jobs().body(job, reader, lambda: json_body(view_for_caller(job, forecast))))
 
 
