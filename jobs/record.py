@@ -85,6 +85,10 @@ class Output:
         return cls(**{**values, **previews})
 
 
+#: Version of what records say. Raise it when a field is added that no worker may ignore, or one changes its meaning:
+#: an older worker hands such a job back, and a newer one runs it.
+RECORD_VERSION = 1
+
 #: Priorities go from minus this to this.
 MAX_PRIORITY = 100
 
@@ -107,6 +111,8 @@ class JobOptions:
 
     request: GenerationRequest = field(metadata=stored("request", _REQUEST, always=True))
     warnings: list[str] = field(default_factory=list, metadata=stored("warnings", JSON))
+    #: Version of the Framemill that wrote it; records of the first version do not state it.
+    version: int = field(default=1, metadata=stored("version", INTEGER, kept_by_retry=False))
     #: Wire protocol it was submitted by.
     protocol: str = field(default="native", metadata=stored("protocol", always=True))
     #: The only slot that may run it.

@@ -20,6 +20,7 @@ from jobs.settings import Settings
 from jobs.store.connecting.checks import check_connection
 from jobs.store.credentials.api_keys import HOW_TO_MAKE_A_KEY, KeyRing, callers_of
 from jobs.store.jobs import JobStore
+from jobs.store.layout import check_layout
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +105,7 @@ def verify(settings: Settings) -> list[str]:
     check_key_names(settings)
     check_folders(settings)
     check_connection(settings)
+    check_layout(settings)
     notes = [*check_bucket(settings), *disks.warnings(settings)]
     if settings.devoid.test_mode:  # the .env of a Devoid Generator has it, where it had no effect
         notes.append("TEST_MODE is set: pictures are drawn, and no model of this server runs")

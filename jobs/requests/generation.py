@@ -137,7 +137,9 @@ class GenerationRequest:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> GenerationRequest:
-        return cls(**{**values, "kind": Kind(values["kind"])})
+        """Return the request that a record stores. Fields that only a newer version knows are left out."""
+        known = {name: value for name, value in values.items() if name in cls.__dataclass_fields__}
+        return cls(**{**known, "kind": Kind(values["kind"])})
 
 
 def resolve(

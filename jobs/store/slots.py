@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from jobs.errors import BadSetting
 from jobs.record import Job
 from jobs.slots.slot import Redelivery
 from jobs.store import keys
+from jobs.store.layout import LAYOUT, too_new
 from jobs.store.scripts import Scripts
 
 #: How long a slot with a lapsed lease is watched before it is given up, in heartbeats: a worker that was only stopped
@@ -18,8 +20,6 @@ from jobs.store.scripts import Scripts
 WATCH_HEARTBEATS = 1.25
 #: How many idle slots look for a job in one call, so that it does not hold Redis for long.
 SLOTS_PER_CALL = 10
-#: Version of the keys in Redis; 0.2 and older had none.
-LAYOUT = 2
 
 
 @dataclass(frozen=True)
@@ -153,10 +153,12 @@ class SlotStore(Scripts):
         Args:
             after_outage: whether Redis did not answer this process, or refused its writes, since its last sweep. No
                 lease could be renewed then, so all begin anew.
+
+        Raises:
+            BadSetting: a newer version of Framemill wrote the data.
         """
         if not self._is_current:
-            self.script("adopt_queue", layout=LAYOUT)
-            self._is_current = True
+            self._adopt_queue()
         beat_ms = int(self.settings.leases.heartbeat_s * 1000)
         sweep, goes_on, until = Sweep([], [], []), False, time.monotonic() + beat_ms / 1000
         while True:
@@ -173,6 +175,13 @@ class SlotStore(Scripts):
             if not is_more or time.monotonic() > until:
                 return sweep
             goes_on, after_outage = True, False
+
+    def _adopt_queue(self) -> None:
+        """Bring older data up to date. Raises: BadSetting: a newer version wrote them."""
+        newer = self.script("adopt_queue", layout=LAYOUT)
+        if newer:
+            raise BadSetting(too_new(newer))
+        self._is_current = True
 
     def fill_slots(self) -> None:
         """Let the idle slots take jobs for which jobs may wait since the queue was resumed or a limit was raised."""

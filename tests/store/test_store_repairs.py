@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from jobs.errors import JobNotFound
+from jobs.errors import BadSetting, JobNotFound
 from jobs.store import keys
 from jobs.store.jobs import JobStore
+from jobs.store.layout import LAYOUT, check_layout
 from tests.support.store_driver import StoreDriver
 
 Open = Callable[..., StoreDriver]
@@ -173,3 +174,19 @@ def test_jobs_that_waited_under_version_0_2_are_adopted(driver: Open) -> None:
     assert [here.forecast(job_id).position for job_id in (front, first)] == [1, 2]
     here.open("gpu1")
     assert here.drain("gpu1") == [pinned, front, first]
+
+
+def test_data_of_a_newer_version_are_left_alone(driver: Callable[..., StoreDriver]) -> None:
+    here = driver()
+    waiting = here.submit()
+    here.redis.set(keys.LAYOUT, LAYOUT + 1)
+    store = JobStore(here.store.settings)
+    with pytest.raises(BadSetting, match="written by a newer Framemill"):
+        store.sweep()
+    with pytest.raises(BadSetting, match="restore a backup"):
+        check_layout(here.store.settings)
+    assert here.redis.get(keys.LAYOUT) == str(LAYOUT + 1)
+    here.redis.set(keys.LAYOUT, LAYOUT)
+    check_layout(here.store.settings)
+    assert store.sweep() is not None
+    assert here.state(waiting) == "queued"

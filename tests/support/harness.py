@@ -73,11 +73,12 @@ class Stack(Api):
         wait_for(lambda: self._ready(workers), "the stack to be ready")
         return self
 
-    def web(self) -> None:
+    def web(self, *, root: Path = PROJECT_ROOT) -> None:
+        """Start the web server from the checkout in ``root``."""
         self.port = self.port or ports.next_free("127.0.0.1", _FIRST_PORT + 101 * os.getpid() % 12_000)
         # A web worker whose master was killed keeps responding until it notices.
         wait_for(lambda: ports.refusal("127.0.0.1", self.port) is None, "the port of the web server to be free")
-        process = self.run("web", "gunicorn", "app:create_app()", PORT=str(self.port))
+        process = self.run("web", "gunicorn", "app:create_app()", root=root, PORT=str(self.port))
 
         def answers() -> bool:
             assert process.poll() is None, f"the web server ended:\n{self.log('web')}"
@@ -85,18 +86,22 @@ class Stack(Api):
 
         wait_for(answers, "the web server")
 
-    def worker(self, queue: str, *options: str, **environment: str) -> subprocess.Popen[bytes]:
+    def worker(
+        self, queue: str, *options: str, root: Path = PROJECT_ROOT, **environment: str
+    ) -> subprocess.Popen[bytes]:
         name = f"{queue}@%h"
         command = ("celery", "-A", "tasks", "worker", "-Q", queue, "-n", name, "--without-gossip", "--without-mingle")
-        return self.run(queue, *command, *options, **environment)
+        return self.run(queue, *command, *options, root=root, **environment)
 
-    def run(self, name: str, command: str, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Start one process in its own group; its output goes to ``<name>.log``."""
+    def run(
+        self, name: str, command: str, *arguments: str, root: Path = PROJECT_ROOT, **environment: str
+    ) -> subprocess.Popen[bytes]:
+        """Start one process in its own group, from the checkout in ``root``; its output goes to ``<name>.log``."""
         log = (self.folder / f"{name}.log").open("ab")
         self.processes[name] = subprocess.Popen(
             [BIN / command, *arguments],
-            cwd=PROJECT_ROOT,
-            env={**os.environ, **self.environment, **environment},
+            cwd=root,
+            env={**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}", **self.environment, **environment},
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

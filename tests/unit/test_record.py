@@ -11,7 +11,7 @@ import pytest
 from jobs.callers import Caller
 from jobs.models.spec import Kind
 from jobs.outbound.webhook import Webhook
-from jobs.record import CHANGING, Job, JobOptions, Output
+from jobs.record import CHANGING, RECORD_VERSION, Job, JobOptions, Output
 from jobs.record_fields import shown, storage_of
 from jobs.requests.custom import EndpointRequest
 from jobs.requests.generation import GenerationRequest
@@ -162,3 +162,29 @@ def test_a_job_in_another_state_must_be_read_as_a_whole(change: dict[str, str]) 
     record = {**texts(FULL_RECORD), **RUN}
     changed = {**record, **change}
     assert Job.from_hash("a", record).updated([changed.get(one) for one in CHANGING]) is None
+
+
+def test_a_new_field_of_records_has_a_version() -> None:
+    """An older worker must not ignore a new field without notice.
+
+    If it may (the field is only shown, say), add the field here; else raise RECORD_VERSION, too.
+    """
+    names = {*storage_of(JobOptions), *GenerationRequest.__dataclass_fields__, *EndpointRequest.__dataclass_fields__}
+    assert (RECORD_VERSION, names) == (1, FIELDS_OF_RECORDS)
+
+
+def test_a_record_of_a_newer_version_is_read_without_its_new_fields() -> None:
+    request = json.dumps({**json.loads(REQUEST_TEXT), "sound": True})
+    texts = {"request": request, "state": "queued", "created_at": "1", "version": "2", "not_before": "9"}
+    job = Job.from_hash("a1", texts)
+    assert (job.request, job.version) == (REQUEST, 2)
+
+
+FIELDS_OF_RECORDS = {
+    "alias", "clip_skip", "command", "distilled_guidance_scale", "embed_metadata", "endpoint", "fps", "frames",
+    "guidance_scale", "height", "hires", "image", "inpaint", "job_class", "kind", "loras", "mask", "max_run_s",
+    "max_silence_s", "media", "mix", "model", "moderate", "negative_prompt", "num_images", "output_format",
+    "output_quality", "params", "passthrough", "path", "pin", "preview", "prior", "priority", "prompt",
+    "protocol", "request", "resize", "retention", "retry_of", "scheduler", "seed", "sent", "steps", "strength",
+    "variation", "version", "warnings", "webhook", "width",
+}  # fmt: skip

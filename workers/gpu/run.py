@@ -12,7 +12,7 @@ from functools import partial
 from jobs.errors import FramemillError, RunCancelled
 from jobs.files import spool
 from jobs.moderation import hides_outputs
-from jobs.record import Job
+from jobs.record import RECORD_VERSION, Job
 from tasks.runtime import settings, store
 from workers.broken_process import end_process, is_half_imported
 from workers.gpu import failures
@@ -46,6 +46,7 @@ def run(job_id: str, attempt: int) -> Outcome:
         return Outcome("refused")
     begun = time.monotonic()
     try:
+        _check_version(job)
         with _reporter(job, attempt) as reporter:
             computed = compute(job, attempt, reporter)
     except RunCancelled:
@@ -82,6 +83,12 @@ def _start(job_id: str, attempt: int) -> Job | None:
         run=f"{os.getpid()}:{secrets.token_hex(4)}", facts=process.facts,
     )  # fmt: skip
     return store().until_written(start)
+
+
+def _check_version(job: Job) -> None:
+    """Raises: HandBack: a newer web server accepted the job, and this worker may not know all of its fields."""
+    if job.version > RECORD_VERSION:
+        raise HandBack("the worker is older than the job: upgrade it", counted=False)
 
 
 def _reporter(job: Job, attempt: int) -> Reporter:
