@@ -17,8 +17,8 @@ from flask import Response, request
 from app import waiting
 from app.events.held_watch import HeldWatch
 from app.events.hub import Listener
-from app.extensions import current, store
-from jobs.errors import Unavailable
+from app.extensions import current, dispatcher, store
+from jobs.errors import JobNotFound, Unavailable
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import queries
@@ -32,6 +32,8 @@ IDLE_CHECK_S = 600.0
 PING_INTERVAL_S = 0.1
 #: A client that has not received the rest of its response after this long is considered lost, seconds.
 CONFIRM_TIMEOUT_S = 5.0
+#: Preference of a client (header ``Prefer``) that does not repeat a request whose connection was lost.
+CANCEL_ON_DISCONNECT = "cancel-on-disconnect"
 #: Name of the watch among the adapters of the app.
 _WATCH = "held.watch"
 #: A body of at most this length is written at once, bytes: the claim need not be renewed for that.
@@ -52,6 +54,7 @@ class HeldConnection:
     def __init__(self, requests: HeldRequests, held_request: HeldRequest) -> None:
         self.claim, self._requests = Claim(held_request), requests
         self.has_hung_up = waiting.hung_up()
+        self._dispatcher, self._is_repeatable = dispatcher(), CANCEL_ON_DISCONNECT not in waiting.preferences()
         self._socket = request.environ.get("gunicorn.socket")
         self._listener: Listener | None = None
         self._is_lost = False
@@ -109,14 +112,19 @@ class HeldConnection:
         """Decide what a repeat of the request gets if the block raises an exception, which is raised again.
 
         If the client is gone, or Redis or the object store is away, accepted jobs continue, and a repeat receives
-        them. After any other exception the request is forgotten, so that an equal body is a new one.
+        them. After any other exception the request is forgotten, so that an equal body is a new one. A client that has
+        said so stops its jobs when it closes the connection.
 
         Args:
             keeps_id: whether the client may look the id of the request up afterwards, if its jobs were accepted.
         """
         try:
             yield
-        except (ClientDisconnected, Unavailable):
+        except ClientDisconnected:
+            with suppress(Unavailable):
+                self._abandon()
+            raise
+        except Unavailable:
             self._awaits_repeat = True
             with suppress(Unavailable):
                 self._requests.release(self.request)
@@ -126,6 +134,15 @@ class HeldConnection:
                 is_kept = keeps_id and exists(self.request)
                 (self._requests.mark_delivered if is_kept else self._requests.discard)(self.request)
             raise
+
+    def _abandon(self) -> None:
+        """Let a repeat receive the jobs of a client that is gone, or stop them if it does not come back."""
+        if self._is_repeatable:
+            self._requests.release(self.request)
+        elif self._requests.discard(self.request):  # no other connection has taken the request over
+            for job_id in self.request.job_ids:
+                with suppress(JobNotFound):
+                    self._dispatcher.cancel(job_id)
 
     def deliver(self, body: Iterable[bytes], size_bytes: int | None = None) -> Iterator[bytes]:
         """Yield the body of the response; without proof that the client received it, the request waits for a repeat.
@@ -143,11 +160,15 @@ class HeldConnection:
                     with suppress(Unavailable):
                         self._requests.renew(self.claim, LONG_CLAIM_S)
                 yield from body
-                # The server continues here after it has written the body.
-                is_received = not self._awaits_repeat and self._is_received()
+                is_received = self._is_received()  # the server continues here after it has written the body
         finally:  # also after a failed write: the server closes an iterator that it does not exhaust
             with suppress(Unavailable):
-                (self._requests.mark_delivered if is_received else self._requests.release)(self.request)
+                if self._awaits_repeat:
+                    self._requests.release(self.request)
+                elif is_received:
+                    self._requests.mark_delivered(self.request)
+                else:
+                    self._abandon()
 
     def _is_received(self) -> bool:
         """Return whether the client has acknowledged all that was written, and has not refused the rest."""

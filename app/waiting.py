@@ -29,8 +29,7 @@ def requested_wait_s() -> float:
     """Return ``?wait=`` or ``Prefer: wait=`` in seconds, 0 without either. Raises: InvalidRequest."""
     text = query_of(request).get("wait")
     if text is None:
-        preferences = [part.strip() for part in request.headers.get("Prefer", "").split(",")]
-        text = next((part[5:] for part in preferences if part.startswith("wait=")), "0")
+        text = next((part[5:] for part in preferences() if part.startswith("wait=")), "0")
     try:
         wait_s = float(text)
     except ValueError:
@@ -38,6 +37,11 @@ def requested_wait_s() -> float:
     if not 0 <= wait_s < float("inf"):
         raise InvalidRequest(Problem("wait", "must be seconds, 0 or more", text))
     return min(wait_s, MAX_WAIT_S)
+
+
+def preferences() -> list[str]:
+    """Return the parts of the header ``Prefer`` of the current request (RFC 7240)."""
+    return [part.strip() for part in request.headers.get("Prefer", "").split(",")]
 
 
 def listening(job_id: str) -> AbstractContextManager[Listener]:

@@ -25,6 +25,9 @@ WAIT: dict[str, Any] = {
     "schema": {"type": "number", "minimum": 0, "default": 0},
 }
 PREFER = _header("Prefer", "`wait=` seconds: the same as the parameter `wait`, which precedes it.")
+ON_DISCONNECT = _header(
+    "Prefer", "`cancel-on-disconnect`: the jobs stop when the connection is closed, instead of waiting for a repeat."
+)
 IDEMPOTENCY_KEY = _header(
     "Idempotency-Key",
     "Any text of yours. A repetition with the same text returns the job of the first request instead of a new one.",

@@ -117,9 +117,9 @@ class HeldRequests:
         """Record that the answer was sent: an equal body is a new request, unless the client chose id and seed."""
         self._end(request, "deliver")
 
-    def discard(self, request: HeldRequest) -> None:
-        """Forget a request that came to nothing."""
-        self._end(request, "drop")
+    def discard(self, request: HeldRequest) -> bool:
+        """Forget a request that came to nothing. Return whether this connection still held it."""
+        return self._end(request, "drop")
 
     def interrupt(self, request: HeldRequest, job_id: str, picture: str, media_type: str) -> None:
         """Keep the last picture (base64) of a job that is about to be stopped; a repeat is then a new request."""
@@ -165,8 +165,9 @@ class HeldRequests:
         """Take a request whose jobs are over out of :meth:`all`."""
         self._store.call(lambda client: client.zrem(keys.HELD_REQUESTS + self.key_id, request.request_id))
 
-    def _end(self, request: HeldRequest, how: str) -> None:
-        self._store.script("held_request_end", key=self.key_id, id=request.request_id, holder=request.holder, how=how)
+    def _end(self, request: HeldRequest, how: str) -> bool:
+        values = {"key": self.key_id, "id": request.request_id, "holder": request.holder, "how": how}
+        return bool(self._store.script("held_request_end", **values))
 
     def _name(self, request_id: str) -> str:
         return f"{keys.HELD_REQUEST}{self.key_id}:{request_id}"

@@ -84,10 +84,18 @@ def test_an_openai_back_end_gets_every_field_and_a_job_after_a_stopped_one(near_
     again = near.wait(near.submit(prompt="one", **pair))
     assert [output["sha256"] for output in again["outputs"]] == [output["sha256"] for output in view["outputs"]]
 
-    stopped = near.submit(prompt="three", **{**wanted, "steps": 30})
+    stopped = near.submit(prompt="three", **{**wanted, "steps": 1000})
     wait_for(lambda: far.queue()["counts"]["running"] == 1, "its run there")
     near.cancel(stopped)
     assert near.wait(stopped)["state"] == "cancelled"
-    after = near.wait(near.submit(prompt="four", **wanted))  # behind the stopped one, which a repeat could fetch there
+    wait_for(lambda: far.queue()["counts"]["cancelled"] == 1, "the stop there")
+    after = near.wait(near.submit(prompt="four", **wanted))
     assert after["state"] == "succeeded"
+
+    lost = near.submit(prompt="five", **{**wanted, "steps": 40})
+    wait_for(lambda: far.queue()["counts"]["running"] == 1, "its run there")
+    near.kill("far-1")
+    wait_for(lambda: far.queue()["counts"]["cancelled"] == 2, "the stop of what nobody waits for any more")
+    near.worker("far-1")
+    assert near.wait(lost)["state"] == "succeeded"
     assert far.queue()["counts"]["failed"] == 0

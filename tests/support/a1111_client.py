@@ -83,12 +83,12 @@ class Waiting:
 class Impatient:
     """A client that sends a request and hangs up on demand."""
 
-    def __init__(self, server: Api, body: Any, path: str = "txt2img", port: int = 0) -> None:
+    def __init__(self, server: Api, body: Any, path: str = "txt2img", port: int = 0, headers: str = "") -> None:
         data = json.dumps(body).encode()
         self._socket = socket.create_connection(("127.0.0.1", port or server.port), timeout=PATIENCE_S)
         path = path if path.startswith("/") else f"/sdapi/v1/{path}"
         head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}\r\n"
-        self._socket.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + data)
+        self._socket.sendall(head.encode() + b"Content-Type: application/json\r\n" + headers.encode() + b"\r\n" + data)
 
     def hang_up(self) -> None:
         self._socket.close()

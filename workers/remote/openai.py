@@ -1,7 +1,8 @@
 """Executor for servers with OpenAI's API: vLLM-Omni, SGLang, LocalAI, OpenAI itself, or another Framemill.
 
-Images are one blocking POST; videos are a task that is asked for. The server tells nobody what it works on, so a job
-that a killed worker had begun is computed to its end there.
+Images are one blocking POST, which ends with its connection if the server notices that; another Framemill is asked to.
+Videos are a task that is asked for. The server tells nobody what it works on, so a video that a killed worker had begun
+is computed to its end there.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from workers.remote.pictures import keep_download, write_result
 from workers.remote.posting import PendingPost, PostResponse
 from workers.remote.responses import json_of
 from workers.remote.server import Server, detail
+
+#: Asks a Framemill to stop the images of a request whose connection is closed; others ignore it (RFC 7240).
+_HEADERS = {"Prefer": "cancel-on-disconnect"}
 
 
 class _Task(Protocol):
@@ -114,13 +118,13 @@ class _Images:
         self._response: PostResponse | None = None
         fields = openai_fields.image_fields(request, model)
         if request.kind is Kind.TEXT2IMG:
-            self._post: PendingPost = server.post("/v1/images/generations", json=fields)
+            self._post: PendingPost = server.post("/v1/images/generations", json=fields, headers=_HEADERS)
             return
         image = inputs[str(request.image)]
         parts = openai_fields.form(fields) | {"image": openai_fields.picture_part(image, "image")}
         if request.mask:
             parts["mask"] = openai_fields.mask_part(inputs[request.mask], image)
-        self._post = server.post("/v1/images/edits", files=parts)
+        self._post = server.post("/v1/images/edits", files=parts, headers=_HEADERS)
 
     def wait(self, seconds: float) -> bool:
         return self._post.wait(seconds)

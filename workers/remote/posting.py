@@ -42,7 +42,7 @@ class PendingPost:
     Args:
         client: used for this call alone and closed at its end.
         path: path to call.
-        content: the body as httpx2 takes it: ``json`` or ``files``.
+        content: the body and headers as httpx2 takes them: ``json`` or ``files``, ``headers``.
         name: name of the back end, for error texts.
     """
 

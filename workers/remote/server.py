@@ -109,7 +109,7 @@ class Server:
         return ""
 
     def post(self, path: str, **content: Any) -> PendingPost:
-        """Send a POST whose response is the result. ``content``: the body, as ``json`` or ``files``."""
+        """Send a POST whose response is the result. ``content``: the body, as ``json`` or ``files``, and headers."""
         timeout = httpx2.Timeout(self._timeout_s, read=None)
         transport = httpx2.HTTPTransport(socket_options=KEEP_ALIVE, verify=_tls())
         client = httpx2.Client(**{**self._options, "timeout": timeout, "transport": transport})

@@ -13,6 +13,7 @@ from app.fields import body_of
 from app.openapi.answers import EMPTY, NOTHING
 from app.openapi.blueprint import Blueprint, View
 from app.openapi.document import Api
+from app.openapi.parameters import ON_DISCONNECT
 from app.protocols.a1111 import access, answers, bodies, extras, generation, lists, options, progress
 from jobs.models.spec import Kind
 
@@ -55,6 +56,7 @@ def _problems(text: str) -> Callable[[View], View]:
 def _generates(view: View) -> View:
     """Document the responses of txt2img and img2img."""
     for decorator in (
+        blueprint.doc(parameters=[ON_DISCONNECT]),
         blueprint.response(200, answers.A1111ImagesAnswer, description="The images and how they were made."),
         blueprint.error(408, "Never read: the client has closed its connection."),
         blueprint.error(409, "`force_task_id` was used for another request."),

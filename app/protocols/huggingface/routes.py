@@ -7,6 +7,7 @@ from flask import Response
 from app.access import auth
 from app.openapi.blueprint import Blueprint
 from app.openapi.document import Api
+from app.openapi.parameters import ON_DISCONNECT
 from app.protocols.huggingface import answers, errors, generation, schemas
 
 blueprint = Blueprint(
@@ -37,7 +38,7 @@ def register(api: Api) -> None:
 
 
 @blueprint.route("/<path:model>", methods=["POST"])
-@blueprint.doc(parameters=_HEADERS, requestBody={"content": {"application/octet-stream": _BINARY}})
+@blueprint.doc(parameters=[*_HEADERS, ON_DISCONNECT], requestBody={"content": {"application/octet-stream": _BINARY}})
 @blueprint.body(schemas.HuggingFaceSchema, _EXAMPLE)
 @blueprint.file(200, "The picture or video.", "image/*", "video/*", X_Request_Id="The id of the job.",
                 X_HF_Warning="What was changed or ignored, after a word and a semicolon.")  # fmt: skip

@@ -12,7 +12,7 @@ from app.access import auth
 from app.extensions import models
 from app.openapi.answers import EVENT_STREAM
 from app.openapi.blueprint import FORM, JSON, View
-from app.openapi.parameters import IDEMPOTENCY_KEY
+from app.openapi.parameters import IDEMPOTENCY_KEY, ON_DISCONNECT
 from app.payloads import openai_models
 from app.protocols.openai.images import requests as images
 from app.protocols.openai.wire import answers, schemas
@@ -39,7 +39,7 @@ def _makes_images(*bodies: tuple[str, type[Schema], Mapping[str, Any] | None]) -
 
     def document(view: View) -> View:
         for decorator in (
-            blueprint.doc(parameters=[IDEMPOTENCY_KEY]),
+            blueprint.doc(parameters=[IDEMPOTENCY_KEY, ON_DISCONNECT]),
             *(blueprint.body(schema, example, name) for name, schema, example in bodies),
             blueprint.alt_response(200, {"description": text, "content": content, "content_type": None}),
             blueprint.error(404, "There is no such model."),

@@ -1,4 +1,4 @@
-"""What a repeat of a held request gets after an error while its client waited: the same in every protocol."""
+"""The end of a held request without a response that was received: the same in every protocol."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from app import waiting
 from app.protocols.openai.images import views
 from jobs.errors import Unavailable
 from tests.support import documented, tiny
+from tests.support.a1111_client import Impatient
 from tests.support.aime_endpoint import LOCAL_ENDPOINT
 from tests.support.api import PATIENCE_S, wait_for
 from tests.support.served_app import ServedApp
@@ -85,6 +86,22 @@ def test_while_redis_is_away_the_job_is_kept_for_a_repeat(app: ServedApp, fault:
     assert send(app, protocol).status_code == 503
     repeat = send(app, protocol)
     assert (repeat.status_code, len(job_ids(app))) == (200, before + 1), repeat.text[:300]
+
+
+@pytest.mark.parametrize("protocol", [*CALLS, "a stream"])
+def test_a_client_may_ask_that_its_jobs_stop_with_the_connection(app: ServedApp, protocol: str) -> None:
+    path, body = CALLS["openai" if protocol == "a stream" else protocol]
+    sent = {**body, **({"stream": True} if protocol == "a stream" else {})}
+    before = len(job_ids(app))
+    requests.post(app.url("/v1/admin/pause"), json={}, timeout=PATIENCE_S)
+    client = Impatient(app, sent, path, headers="Prefer: respond-async, cancel-on-disconnect\r\n")
+    wait_for(lambda: len(job_ids(app)) == before + 1, "the job")
+    client.hang_up()
+    (stopped, *_) = job_ids(app)
+    assert app.wait(stopped)["state"] == "cancelled"
+    requests.post(app.url("/v1/admin/resume"), json={}, timeout=PATIENCE_S)
+    repeat = requests.post(app.url(path), json=sent, timeout=PATIENCE_S)
+    assert (repeat.status_code, len(job_ids(app))) == (200, before + 2)
 
 
 def test_a_stream_ends_as_a_response_does(app: ServedApp, monkeypatch: pytest.MonkeyPatch) -> None:
