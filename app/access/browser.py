@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from flask import Blueprint, Flask, Response, current_app, request
 
-from app.access import auth, links, unrouted
+from app.access import auth, links
 from app.access.origins import ANY, Origins
 from jobs.errors import HostRefused, OriginRefused, Unavailable
 from jobs.settings import Settings
@@ -29,14 +29,15 @@ HEADERS = {
 }
 #: Headers of responses that pages of allowed origins may read besides the usual ones.
 EXPOSED = (
-    "Accept-Ranges, Content-Disposition, Content-Range, ETag, Idempotency-Key, Location, Mcp-Session-Id, "
-    "Preview-Step, Retry-After, X-Process-Time, X-Task-Id"
+    "Accept-Ranges, Allow, Content-Disposition, Content-Range, ETag, Location, Mcp-Session-Id, OpenAI-Poll-After-Ms, "
+    "Preview-Step, Retry-After, WWW-Authenticate, X-Error-Message, X-HF-Warning, X-Process-Time, X-Request-Id, "
+    "X-Should-Retry, X-Task-Id"
 )
 #: How long a browser may remember the answer to a preflight request, seconds.
 PREFLIGHT_MAX_AGE_S = 600
 #: Paths of probes, which may come by any address of the machine.
 _PROBES = frozenset({"/health", "/healthz", "/readyz"})
-#: Blueprints that the pages of all origins may use if the server has keys.
+#: Blueprints whose addresses are secrets, which the pages of all origins may show if the server has keys.
 _shared: set[str] = set()
 
 _View = TypeVar("_View", bound=Callable[..., Any])
@@ -49,7 +50,7 @@ def page(view: _View) -> _View:
 
 
 def share(blueprint: Blueprint) -> None:
-    """Let pages of all origins use a blueprint, as its original does, if the server has keys."""
+    """Let pages of all origins show the files of a blueprint, whose addresses are secrets, if the server has keys."""
     _shared.add(blueprint.name)
 
 
@@ -125,13 +126,9 @@ def _reader(origins: Origins) -> str:
     if _is_of_page() and (allowed := origins.allowed_origin(request.headers)):
         return allowed
     try:
-        return ANY if _is_shared() and not auth.is_open() else ""
+        return ANY if request.blueprint in _shared and not auth.is_open() else ""
     except Unavailable:
         return ""
-
-
-def _is_shared() -> bool:
-    return request.blueprint in _shared or unrouted.owner_of_request() is not None
 
 
 def _preflight(origins: Origins) -> Response | None:

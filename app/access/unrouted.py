@@ -1,4 +1,4 @@
-"""Paths without a route that belong to a protocol: refused in its form, with the headers of its routes.
+"""Paths without a route that belong to a protocol: refused in its form.
 
 A route for all of them would have every method, so that ``Allow`` and ``OPTIONS`` of the others were wrong.
 """
@@ -24,7 +24,7 @@ class Owner:
 
 
 def register(app: Flask, owner: Owner) -> None:
-    """Refuse what is no route among the paths of a protocol as the protocol does. Pages of all origins may read it."""
+    """Refuse what is no route among the paths of a protocol as the protocol does."""
     app.extensions.setdefault(_NAME, []).append(owner)
 
 

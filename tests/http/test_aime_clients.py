@@ -220,7 +220,7 @@ def test_endpoints_describe_themselves(aime: ServedApp, worker: Worker) -> None:
     }  # fmt: skip
 
 
-def test_pages_of_other_sites_may_call_a_server_with_keys(aime: ServedApp) -> None:
+def test_pages_of_other_sites_may_not_call_a_server(aime: ServedApp) -> None:
     headers = {"Origin": "http://elsewhere", "Access-Control-Request-Method": "POST",
                "Access-Control-Request-Headers": "content-type"}  # fmt: skip
     for path in ("/draw", "/draw/progress", "/draw/login", "/api/validate_key", "/api/endpoints"):
@@ -232,11 +232,10 @@ def test_pages_of_other_sites_may_call_a_server_with_keys(aime: ServedApp) -> No
     try:
         for path in ("/draw", "/draw/progress", "/draw/login", "/api/validate_key", "/api/endpoints"):
             asked = requests.options(aime.url(path), headers=headers, timeout=10)
-            assert (asked.status_code, asked.headers["Access-Control-Allow-Origin"]) == (204, "*")
-            assert asked.headers["Access-Control-Allow-Headers"] == "content-type"
-            assert "POST" in asked.headers["Access-Control-Allow-Methods"]
+            assert not [name for name in asked.headers if name.startswith("Access-Control")]
         refused = requests.post(aime.url("/keyed"), json={"prompt": "a"}, headers=headers, timeout=10)
-        assert (refused.status_code, refused.headers["Access-Control-Allow-Origin"]) == (401, "*")
+        assert refused.status_code == 401
+        assert "Access-Control-Allow-Origin" not in refused.headers
     finally:
         aime.store.client.delete("framemill:keys", "framemill:key_names")
         auth.keys_changed()

@@ -43,7 +43,7 @@ class DevoidErrorAnswer(Answer):
 http_blueprint = Blueprint(
     "devoid", __name__, tag="Devoid Generator", prefix="devoid_", security=(), common={**OF_PAGES, **OF_REDIS}
 )  # fmt: skip
-browser.share(http_blueprint)  # pages of services show the images by their links
+browser.share(http_blueprint)  # pages of services show the images, which have ids that cannot be guessed
 socket_blueprint = PlainBlueprint("devoid-sockets", __name__)
 
 _FILE = re.compile(r"([A-Za-z0-9][A-Za-z0-9_-]{0,63})\.jpg")

@@ -13,7 +13,6 @@ from flask import Blueprint, Response, jsonify, make_response, request
 from werkzeug.exceptions import HTTPException
 
 from app import methods
-from app.access import browser
 from app.bodies.json_output import json_response
 from app.errors import status_of
 from app.extensions import current_jobs, dispatcher, objects
@@ -55,7 +54,6 @@ from jobs.record import Job
 
 logger = logging.getLogger(__name__)
 blueprint = Blueprint("aime", __name__)
-browser.share(blueprint)
 
 #: Longest progress of a worker with which the response to a poll is kept for the next polls, characters.
 MAX_KEPT_CHARS = 16 * 1024
