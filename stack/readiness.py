@@ -1,11 +1,15 @@
-"""Ask a web server on this machine whether it is ready."""
+"""Ask a server on this machine whether it answers and is ready."""
 
 from __future__ import annotations
 
 import http.client
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
+
+#: Longest wait for an answer, seconds.
+PATIENCE_S = 2.0
 
 
 def local_url(host: str, port: int) -> str:
@@ -16,16 +20,22 @@ def local_url(host: str, port: int) -> str:
 
 def readiness(url: str) -> str | None:
     """Return None if the server at ``url`` is ready, else the reason that it gives."""
+    return unanswered(f"{url}/readyz")
+
+
+def unanswered(url: str) -> str | None:
+    """Return None if a server on this machine answers ``GET url`` with success, else what it does instead."""
     # No proxy from the environment: the server runs on this machine.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    parts = urllib.parse.urlsplit(url)
     try:
-        with opener.open(f"{url}/readyz", timeout=2):
+        with opener.open(url, timeout=PATIENCE_S):
             return None
     except urllib.error.HTTPError as exc:
         with exc:
-            return f"/readyz answers {exc.code} {_detail(exc.read(5000))}"
+            return f"{parts.path} answers {exc.code} {_detail(exc.read(5000))}"
     except (OSError, http.client.HTTPException) as exc:
-        return f"{url} does not answer ({exc})"
+        return f"{parts.scheme}://{parts.netloc} does not answer ({exc})"
 
 
 def _detail(body: bytes) -> str:

@@ -180,6 +180,27 @@ def slot(store: JobStore, name: str) -> Slot | None:
     return Slot.from_hash(name, values) if values else None
 
 
+def lease_holder(store: JobStore, slot: str) -> str:
+    """Return the host whose worker holds the lease of a slot; '' if it has lapsed or there is no worker."""
+    commands = [("hmget", keys.SLOT + slot, "owner", "suspect_at"), ("zscore", keys.LEASES, slot), ("time",)]
+    (owner, suspect_at), lapses_at, (now_s, _) = store.call(lambda c: pipelined(c, commands))
+    is_held = owner and not suspect_at and float(lapses_at or 0) > 1000 * now_s
+    return str(owner).rsplit(":", 2)[0] if is_held else ""
+
+
+def delivers(store: JobStore, node: str) -> bool:
+    """Return whether a host has a delivery worker."""
+    lapses_at, (now_s, _) = store.call(lambda c: pipelined(c, [("zscore", keys.NODES, node), ("time",)]))
+    return bool(float(lapses_at or 0) > now_s)
+
+
+def undelivered(store: JobStore, node: str) -> list[str]:
+    """Return the ids of the jobs whose computed outputs wait on a host for delivery."""
+    job_ids = ids_in_state(store, JobState.DELIVERING)
+    nodes = store.call(lambda c: pipelined(c, [("hget", keys.JOB + job_id, "node") for job_id in job_ids]))
+    return [job_id for job_id, its_node in zip(job_ids, nodes, strict=True) if its_node == node]
+
+
 def slot_names(store: JobStore) -> list[str]:
     """Return the names of all slots."""
     return list(store.call(lambda c: c.smembers(keys.SLOTS)))
