@@ -127,7 +127,7 @@ class Services:
 
 @pytest.fixture(scope="module")
 def services() -> Iterator[Services]:
-    """Yield all services of the profiles ``cpu`` and ``ops`` but Prometheus and Grafana."""
+    """Yield all services of the profiles ``cpu`` and ``ops`` but Prometheus."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     services = Services(folder)
     try:
@@ -176,6 +176,16 @@ def test_flower_asks_for_its_login(services: Services) -> None:
     assert requests.get(url, timeout=30).status_code == 401
     workers = wait_for(lambda: requests.get(url, auth=("me", "pw"), timeout=30).json()["data"], "workers in Flower")
     assert {worker["hostname"].partition("@")[0] for worker in workers} <= {"gpu0", "io"}
+
+
+def test_prometheus_may_read_the_metrics(services: Services) -> None:
+    config = deployment.compose(services.environ)["configs"]["prometheus"]["content"]
+    secret = re.search(r'credentials: "(.+)"', config)
+    assert secret
+    headers = {"Authorization": f"Bearer {secret[1]}"}
+    paths = ("/metrics", "/v1/jobs")
+    statuses = [requests.get(services.url(path), headers=headers, timeout=30).status_code for path in paths]
+    assert statuses == [200, 403]
 
 
 def test_nothing_was_written_beside_the_code(services: Services) -> None:

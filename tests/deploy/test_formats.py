@@ -118,18 +118,19 @@ def installed_units(tmp_path: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def _systemd_analyze() -> str:
-    found = shutil.which("systemd-analyze")
+def _program(name: str, package: str) -> str:
+    """Return the path of a program of Debian; without it the test is skipped, in CI it fails."""
+    found = shutil.which(name)
     if not found:
-        assert not os.environ.get("CI"), "systemd-analyze is missing: apt-get install systemd"
-        pytest.skip("systemd-analyze is missing")
+        assert not os.environ.get("CI"), f"{name} is missing: apt-get install {package}"
+        pytest.skip(f"{name} is missing")
     return found
 
 
 def test_systemd_accepts_the_units(installed_units: list[Path]) -> None:
     assert len(installed_units) == 5
     # It also writes warnings to standard error, such as of unknown settings, and exits with 0.
-    report = deployment.output_of(_systemd_analyze(), "verify", "--man=no", *installed_units)
+    report = deployment.output_of(_program("systemd-analyze", "systemd"), "verify", "--man=no", *installed_units)
     assert [line for line in report.splitlines() if "framemill" in line] == []
 
 
@@ -138,8 +139,35 @@ def test_the_units_are_confined(installed_units: list[Path]) -> None:
     for unit in installed_units:
         if unit.suffix == ".service":
             most = 35 if "worker" in unit.name else 20  # a worker opens the devices of the GPU
-            command = (_systemd_analyze(), "security", "--offline=true", "--no-pager", f"--threshold={most}", unit)
+            command = (
+                _program("systemd-analyze", "systemd"),
+                "security",
+                "--offline=true",
+                "--no-pager",
+                f"--threshold={most}",
+                unit,
+            )
             assert linted(*command) == ""
+
+
+def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
+    configuration = deployment.compose(deployment.filled_example())["configs"]["prometheus"]["content"]
+    file = tmp_path / "prometheus.yml"
+    file.write_text(configuration.replace("/etc/prometheus/monitoring", str(DEPLOY / "monitoring")))
+    assert linted(_program("promtool", "prometheus"), "check", "config", file) == ""
+    other = yaml.safe_load((DEPLOY / "monitoring" / "prometheus.yml").read_text())
+    [job], [of_compose] = other["scrape_configs"], yaml.safe_load(configuration)["scrape_configs"]
+    assert set(job) == set(of_compose)
+    assert other["global"] == yaml.safe_load(configuration)["global"]
+
+
+def test_prometheus_accepts_the_queries_of_the_chart(tmp_path: Path) -> None:
+    [scaled] = [one["spec"] for one in deployment.rendered(FULL) if one["kind"] == "ScaledObject"]
+    rules = [{"record": "query", "expr": trigger["metadata"]["query"], "labels": {"number": str(number)}}
+             for number, trigger in enumerate(scaled["triggers"])]  # fmt: skip
+    file = tmp_path / "rules.yml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": rules}]}))
+    assert linted(_program("promtool", "prometheus"), "check", "rules", file) == ""
 
 
 def test_the_chart_passes_the_linter_of_helm(values: dict[str, Any]) -> None:
