@@ -166,8 +166,10 @@ class HeldRequests:
         self._store.call(lambda client: client.zrem(keys.HELD_REQUESTS + self.key_id, request.request_id))
 
     def _end(self, request: HeldRequest, how: str) -> bool:
-        values = {"key": self.key_id, "id": request.request_id, "holder": request.holder, "how": how}
-        return bool(self._store.script("held_request_end", **values))
+        held = self._store.script(
+            "held_request_end", key=self.key_id, id=request.request_id, holder=request.holder, how=how
+        )
+        return bool(held)
 
     def _name(self, request_id: str) -> str:
         return f"{keys.HELD_REQUEST}{self.key_id}:{request_id}"

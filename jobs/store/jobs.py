@@ -84,7 +84,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
             key_max_per_minute=caller.max_per_minute, idempotency_key=submission.idempotency_key,
             fingerprint=submission.fingerprint, start_within_ms=int(submission.start_within_s * 1000),
             only_if_idle=int(submission.only_if_idle), only_slot=submission.pin or "",
-            fields={**submission.to_record(), "line": _line(submission)},
+            fields={**submission.to_record(), "line": _line(submission), **_indexed(submission)},
         )  # fmt: skip
         if outcome == "repeat":
             return Accepted(reply[0])
@@ -166,6 +166,11 @@ class JobStore(RunStore, SlotStore, FileIndex):
         self.script("pause_slots", slot=slot, pause=int(not resume))
         if resume:
             self.fill_slots()
+
+
+def _indexed(submission: Submission) -> dict[str, int]:
+    """Return the fields by which the record of a video is found, see :mod:`jobs.store.keys`."""
+    return {"video": 1} if submission.request.kind.is_video and not submission.command else {}
 
 
 def _line(submission: Submission) -> str:

@@ -7,6 +7,8 @@ key                       type     holds
                                    uses the same name, so that the record is the result
 ``jobs``                  zset     all jobs by time of creation, milliseconds
 ``jobs:<key>``            zset     the same for one API key
+``videos``                zset     the same for videos
+``videos:<key>``          zset     the same for videos of one API key
 ``state:<state>``         zset     the same for one state
 ``state:<state>:<key>``   zset     the same for one state and one API key
 ``lane:<lane>``           zset     waiting jobs of one line, API key and model, by priority and age. A lane is
@@ -119,6 +121,7 @@ PREFIX = "framemill:"
 #: Also ``task_keyprefix`` of the result backend.
 JOB = PREFIX + "job:"
 JOBS = PREFIX + "jobs"
+VIDEOS = PREFIX + "videos"
 STATE = PREFIX + "state:"
 LANE = PREFIX + "lane:"
 KEY_LANES = PREFIX + "lanes:"

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jobs.errors import InvalidRequest, Problem
-from jobs.models.spec import Kind
 from jobs.record import Job
 from jobs.states import JobState
 from jobs.store import keys
@@ -19,7 +18,6 @@ from jobs.store.queries import listed, pipelined
 MAX_EXAMINED, EXAMINED_AT_ONCE = 2000, 500
 #: Fields of a record that such a filter looks at.
 _EXAMINED = ("request", "error", "command")
-_VIDEO_KINDS = frozenset(kind for kind in Kind if kind.is_video)
 #: Times have fewer digits.
 _MAX_DIGITS = 16
 
@@ -36,14 +34,14 @@ class JobFilter:
     model: str | None = None
     #: Case-folded words, each of which is in the prompt or the error, or begins the id.
     words: tuple[str, ...] = ()
-    #: Videos only, and the oldest first.
+    #: Videos only, in any state.
     only_videos: bool = False
     oldest_first: bool = False
 
     @property
     def examines(self) -> bool:
         """Whether the records must be looked at, because no index has what the filter asks for."""
-        return self.model is not None or bool(self.words) or self.only_videos
+        return self.model is not None or bool(self.words)
 
     @property
     def indexes(self) -> list[str]:
@@ -52,6 +50,8 @@ class JobFilter:
         They are in the order of a job's states: one that changes its state meanwhile is seen twice rather than never.
         """
         suffix = f":{self.key_id}" if self.key_id else ""
+        if self.only_videos:
+            return [keys.VIDEOS + suffix]
         if self.states and len(self.states) < len(JobState):
             return [keys.STATE + state + suffix for state in JobState if state in self.states]
         return [keys.JOBS + suffix]
@@ -63,8 +63,6 @@ class JobFilter:
             return False
         values = json.loads(request)
         if self.model is not None and values["model"] != self.model:
-            return False
-        if self.only_videos and (command or values.get("kind") not in _VIDEO_KINDS):
             return False
         searched = _searched(values, error or "", command or "") if self.words else ""
         return all(word in searched or job_id.casefold().startswith(word) for word in self.words)

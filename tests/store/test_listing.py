@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from jobs.errors import InvalidRequest
+from jobs.models.spec import Kind
 from jobs.states import JobState
 from jobs.store import keys, listing
 from jobs.store.listing import JobFilter
@@ -130,9 +130,27 @@ def test_the_oldest_jobs_come_first_if_asked_for(driver: Open, limit: int) -> No
     assert ids(here, limit) == expected[::-1]
 
 
-def test_videos_are_listed_alone(driver: Open) -> None:
+def test_videos_have_a_list_of_their_own_whose_pages_cost_the_same_among_many_other_jobs(driver: Open) -> None:
     here = driver()
-    jobs = here.submit_many(3)
-    request = json.loads(here.redis.hget(keys.JOB + jobs[1], "request"))
-    here.redis.hset(keys.JOB + jobs[1], "request", json.dumps({**request, "kind": "img2video"}))
-    assert ids(here, only_videos=True) == [jobs[1]]
+    videos = [here.submit("a", kind=kind) for kind in (Kind.TEXT2VIDEO, Kind.IMG2VIDEO) for _ in range(3)]
+    of_b = here.submit("b", kind=Kind.TEXT2VIDEO)
+
+    def commands() -> int:
+        return sum(one["calls"] for one in here.redis.info("commandstats").values())
+
+    def cost() -> int:
+        before = commands()
+        found = listing.page(here.store, JobFilter(key_id="a", only_videos=True), limit=4)
+        assert ([job.job_id for job in found.jobs], found.total) == (videos[:1:-1], 6)
+        assert listing.page(here.store, JobFilter(key_id="a", only_videos=True), limit=4, after=found.next).next is None
+        return commands() - before
+
+    alone = cost()
+    for key in "ab":
+        here.submit_many(50, key)
+    assert cost() == alone
+    assert ids(here, 4, only_videos=True) == [of_b, *videos[::-1]]
+    assert ids(here, 4, only_videos=True, oldest_first=True, key_id="a") == videos
+    here.store.cancel(videos[0])
+    here.store.purge(videos[0])
+    assert ids(here, only_videos=True, key_id="a") == videos[:0:-1]

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
 from jobs.errors import Conflict
+from jobs.models.spec import Kind
 from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.store import keys, previews
 from jobs.store.runs import StepReply
@@ -35,6 +36,7 @@ class CallersAndRuns(StoreModel):
         accepted = self.driver.accept(
             key, job_id=job.job_id, model=model, work=work, pin=pin, priority=priority, job_class=job_class,
             start_within_s=600 if deadline else 0, webhook=webhook,
+            kind=Kind.TEXT2VIDEO if work == 2 else Kind.TEXT2IMG,  # the store keeps a list of videos
         )  # fmt: skip
         self.jobs[job.job_id] = job
         self.counts["submitted"] += 1

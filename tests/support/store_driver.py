@@ -18,10 +18,10 @@ from jobs.submission import Accepted, Submission
 OWNER = "host:1:1"
 
 
-def request(model: str, work: int) -> GenerationRequest:
+def request(model: str, work: int, kind: Kind = Kind.TEXT2IMG) -> GenerationRequest:
     """Return a request of ``work`` units (steps of one megapixel)."""
     return GenerationRequest(
-        model=model, kind=Kind.TEXT2IMG, prompt="", negative_prompt="", seed=0, steps=work, guidance_scale=1,
+        model=model, kind=kind, prompt="", negative_prompt="", seed=0, steps=work, guidance_scale=1,
         width=1000, height=1000,
     )  # fmt: skip
 
@@ -38,10 +38,10 @@ class StoreDriver:
     # ---- callers
 
     def accept(self, key: str = "a", *, job_id: str = "", **options: Any) -> Accepted:
-        """Submit a job; ``caller_…`` options are limits of the key, ``model`` and ``work`` belong to the request."""
+        """Submit a job; ``caller_…`` options are limits of the key, ``model``, ``work`` and ``kind`` of the request."""
         limits = [name for name in options if name.startswith("caller_")]
         caller = Caller(key_id=key, **{name.removeprefix("caller_"): options.pop(name) for name in limits})
-        wanted = request(options.pop("model", "m"), options.pop("work", 1))
+        wanted = request(options.pop("model", "m"), options.pop("work", 1), options.pop("kind", Kind.TEXT2IMG))
         job_id = job_id or f"{key}{next(self._numbers)}"
         return self.store.submit(job_id, Submission(request=wanted, caller=caller, **options))
 

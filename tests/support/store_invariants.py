@@ -135,11 +135,12 @@ class Snapshot:
         every: dict[str, dict[str, float]] = defaultdict(dict)
         for job_id, record in self.jobs.items():
             created = float(record["created_at"])
-            for index in (keys.JOBS, keys.STATE + record["state"]):
+            for index in (keys.JOBS, keys.STATE + record["state"], *([keys.VIDEOS] if "video" in record else [])):
                 every[index][job_id] = created
                 if record["key"] != keys.NOBODY:
                     every[f"{index}:{record['key']}"][job_id] = created
-        found = {n: v for n, v in self.all.items() if n.startswith((keys.JOBS + ":", keys.STATE)) or n == keys.JOBS}
+        beginnings, names = (keys.JOBS + ":", keys.VIDEOS + ":", keys.STATE), (keys.JOBS, keys.VIDEOS)
+        found = {n: v for n, v in self.all.items() if n.startswith(beginnings) or n in names}
         assert found == every
         self.unexplained -= set(found)
         self._members(keys.ASSIGNED, set(self.bound))

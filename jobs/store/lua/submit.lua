@@ -2,7 +2,7 @@
 -- `max_waiting`: of the whole queue. `key_max_waiting`, `key_max_per_minute`: of the API key; 0: no limit.
 -- `idempotency_key`: '' for none. `fingerprint`: of the request. `start_within_ms`: 0 for no deadline.
 -- `only_if_idle`: '1' to refuse a job that would not start at once; `only_slot`: the only slot it may then take, or ''.
--- `fields`: field, value, … of the record (key, class, model, line, work, …).
+-- `fields`: field, value, … of the record (key, class, model, line, work, …); `video` if its output is one.
 -- Returns {'ok', created_at, slot that runs it at once or '', forecast}
 --   | {'duplicate'} | {'repeat', id} | {'mismatch', id}
 --   | {'busy'} | {'full', waiting} | {'model_full', limit} | {'key_full', waiting} | {'too_fast', seconds to wait}
@@ -68,8 +68,10 @@ local function write_record()
     if of_key and not cjson.decode(of_key).gone_at then set_job(id, {webhook = of_key}) end
   end
   if start_within_ms ~= '0' then set_job(id, {start_by = int(now + start_within_ms)}) end
-  redis.call('ZADD', K.JOBS, int(now), id)
-  if key ~= K.NOBODY then redis.call('ZADD', K.JOBS .. ':' .. key, int(now), id) end
+  for _, index in ipairs(record.video and {K.JOBS, K.VIDEOS} or {K.JOBS}) do
+    redis.call('ZADD', index, int(now), id)
+    if key ~= K.NOBODY then redis.call('ZADD', index .. ':' .. key, int(now), id) end
+  end
   if idempotency_key ~= '' then
     redis.call('SET', idempotency_name, id .. ' ' .. fingerprint, 'PX', CFG.idempotency_ttl_ms)
   end

@@ -25,6 +25,7 @@ from app.protocols.openai.wire.schemas import REMIX
 from app.protocols.openai.wire.states import PROTOCOL, error_of
 from app.submit import Prepared, forecast_of, prepare, submit_batches
 from jobs.errors import JobNotFound, NotReady, ObjectNotFound
+from jobs.forecast import OVER
 from jobs.record import Job, Output, new_job_id
 from jobs.requests.custom import EndpointRequest
 from jobs.requests.hires_variation_prior import random_seed
@@ -35,8 +36,6 @@ from jobs.submission import Submission
 
 #: Videos of one page of the list, at most and by default.
 MAX_PAGE, DEFAULT_PAGE = 100, 20
-#: Pages of jobs that are searched for the videos of a page of the list.
-_MAX_PAGES = 20
 VIDEO, THUMBNAIL, SPRITE_SHEET = "video", "thumbnail", "spritesheet"
 
 
@@ -126,19 +125,15 @@ def list_page() -> dict[str, Any]:
     wanted, _ = load(_LIST, query_of(request))
     limit, after = wanted.get("limit", DEFAULT_PAGE), wanted.get("after")
     jobs = JobFilter(key_id=auth.caller().scope, only_videos=True, oldest_first=wanted.get("order") == "asc")
-    found: list[Job] = []
-    for _ in range(_MAX_PAGES):  # one more than asked for tells whether there are more
-        page = listing.page(store(), jobs, limit=limit + 1 - len(found), after=after)
-        found, after = found + page.jobs, page.next
-        if after is None or len(found) > limit:
-            break
-    shown = found[:limit]
+    page = listing.page(store(), jobs, limit=limit, after=after)
+    open_ids = [job.job_id for job in page.jobs if not job.state.is_terminal]
+    forecasts = dict(zip(open_ids, store().forecast(*open_ids), strict=True))
     return {
         "object": "list",
-        "data": [video_view(job, forecast_of(job)) for job in shown],
-        "first_id": shown[0].job_id if shown else None,
-        "last_id": shown[-1].job_id if shown else None,
-        "has_more": len(found) > limit,
+        "data": [video_view(job, forecasts.get(job.job_id, OVER)) for job in page.jobs],
+        "first_id": page.jobs[0].job_id if page.jobs else None,
+        "last_id": page.jobs[-1].job_id if page.jobs else None,
+        "has_more": page.next is not None,
     }
 
 

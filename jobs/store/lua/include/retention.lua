@@ -29,7 +29,9 @@ end
 local function delete_record(id)
   local record = job_of(id)
   if record.state then
-    for _, index in ipairs({K.STATE .. record.state, K.JOBS}) do
+    local indexes = {K.STATE .. record.state, K.JOBS}
+    if has(record.video) then table.insert(indexes, K.VIDEOS) end
+    for _, index in ipairs(indexes) do
       redis.call('ZREM', index, id)
       if record.key ~= K.NOBODY then redis.call('ZREM', index .. ':' .. record.key, id) end
     end
