@@ -19,10 +19,12 @@ from jobs.models.toml_fields import (
     IntegerField,
     ListField,
     NumberField,
+    SecondsField,
     StringField,
     TableSchema,
     TypedField,
 )
+from jobs.settings import Settings
 
 #: Quantization method → the Python package that it needs.
 QUANTIZATIONS: dict[str, str] = {
@@ -119,6 +121,8 @@ class LoadOptions:
     keep: bool = False
     #: The model is loaded when its worker starts.
     warm: bool = False
+    #: The model is unloaded when no job has used it for this long, in seconds; 0: as ``UNLOAD_AFTER_S`` says.
+    unload_after_s: float = 0.0
     #: Method that stores weights in fewer bits, one of :data:`QUANTIZATIONS`; '' for none.
     quantization: str = ""
     #: Components that are quantized; empty: the denoiser.
@@ -136,6 +140,11 @@ class LoadOptions:
     #: ``method`` (one of :data:`STEP_CACHES`) and its options; empty for none.
     step_cache: Mapping[str, Any] = field(default_factory=dict)
 
+    def unload_after(self, settings: Settings) -> float:
+        """Return the seconds without use after which the model is unloaded; 0: never."""
+        stays = self.keep or self.warm
+        return 0.0 if stays else self.unload_after_s or settings.memory.unload_after_s
+
 
 KEYS = frozenset(option.name for option in fields(LoadOptions))
 
@@ -145,6 +154,7 @@ class LoadOptionsSchema(TableSchema):
 
     keep = FlagField()
     warm = FlagField()
+    unload_after_s = SecondsField()
     vae_tiling = FlagField()
     vae_slicing = FlagField()
     quantization = ChoiceField(QUANTIZATIONS)
@@ -162,6 +172,8 @@ class LoadOptionsSchema(TableSchema):
             raise ValidationError("needs the key quantization", "quantize")
         if "quantization" in table and "layerwise_casting" in table:
             raise ValidationError("cannot be combined with quantization", "layerwise_casting")
+        if table.get("unload_after_s") and (stays := next((key for key in ("keep", "warm") if table.get(key)), "")):
+            raise ValidationError(f"has no effect with {stays}, which keeps the model in memory", "unload_after_s")
         if table.get("offload") in ("group", "sequential") and table.get("keep"):
             rule = f"has no effect with offload = {table['offload']!r}, which keeps the model in RAM"
             raise ValidationError(rule, "keep")

@@ -75,6 +75,8 @@ class MemoryOptions(Group):
     #: RAM for models moved off the device, bytes. 0: on a GPU as much as leaves a quarter of the RAM free, on a CPU
     #: none.
     parking_bytes: int = option("PARKING_BYTES", 0)
+    #: A model that no job has used for this long is unloaded, seconds. 0: models stay until the space is needed.
+    unload_after_s: float = option("UNLOAD_AFTER_S", 0.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,7 +44,8 @@ def memory_facts(models: Iterable[LoadedModel]) -> dict[str, str]:
 def loaded_models_from(facts: Mapping[str, str]) -> tuple[LoadedModel, ...]:
     """Read the models from the facts of a slot."""
     entries = json.loads(facts.get("held") or "[]")
-    return tuple(LoadedModel(**{**entry, "place": Place(entry["place"])}) for entry in entries)
+    known = ({name: entry[name] for name in LoadedModel.__dataclass_fields__ if name in entry} for entry in entries)
+    return tuple(LoadedModel(**{**entry, "place": Place(entry["place"])}) for entry in known)
 
 
 def device_facts_from(facts: Mapping[str, str]) -> dict[str, Any]:

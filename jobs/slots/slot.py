@@ -19,7 +19,7 @@ ALL_SLOTS = "*"
 #: Names in the hash of a slot of what :class:`Slot` has.
 FACTS = (
     "node", "device", "device_name", "models", "job", "draining", "suspect_at", "loads", "resident", "blocked", "held",
-    "device_facts", "ooms",
+    "device_facts", "ooms", "yielded",
 )  # fmt: skip
 
 _GPU_QUEUE = re.compile(r"(?:(?P<node>[A-Za-z0-9_-]+)\.)?gpu(?P<index>\d{1,3})")
@@ -61,6 +61,8 @@ class Slot:
     blocked: str = ""
     #: All models in its memory.
     loaded_models: tuple[LoadedModel, ...] = ()
+    #: Whether it has given up the memory of its device, see ``framemill yield``.
+    yielded: bool = False
     #: Memory, load and temperature of the device; values that cannot be measured are missing.
     device_facts: Mapping[str, Any] = field(default_factory=dict)
     #: Number of runs that found too little memory since its process started.
@@ -83,6 +85,7 @@ class Slot:
             loaded_models=loaded_models_from(values),
             device_facts=device_facts_from(values),
             ooms=int(values.get("ooms") or 0),
+            yielded=bool(values.get("yielded")),
         )
 
 

@@ -161,9 +161,12 @@ class JobStore(RunStore, SlotStore, FileIndex):
         """Remove a job from the dead-letter list."""
         self.call(lambda client: client.zrem(keys.DEAD, job_id))
 
-    def pause(self, slot: str = keys.ALL, *, resume: bool = False) -> None:
-        """Stop binding jobs to a slot (or to all slots), or resume."""
-        self.script("pause_slots", slot=slot, pause=int(not resume))
+    def pause(self, slot: str = keys.ALL, *, resume: bool = False, yields: bool = False) -> None:
+        """Stop binding jobs to a slot (or to all slots), or resume.
+
+        ``yields``: the slot is to give up the memory of its device, too, until it is resumed.
+        """
+        self.script("pause_slots", slot=slot, pause=int(not resume), yields=int(yields))
         if resume:
             self.fill_slots()
 

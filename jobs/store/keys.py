@@ -42,6 +42,7 @@ key                       type     holds
 ``unfilled``              zset     idle slots for which jobs may wait: not yet looked at after a pause or a new limit
 ``stopping``              set      slots whose job was stopped and whose worker still runs it
 ``paused``                set      slots that get no job; ``*`` stands for all
+``yielded``               set      paused slots that give up the memory of their device
 ``pins``                  hash     ``<slot>|<model>`` → 1 or 0: operator override of whether the model stays in memory
 ``leases``                zset     slots by the time their lease lapses, milliseconds; of a silent slot that is watched,
                                    by the time it is given up
@@ -144,6 +145,7 @@ WARM = PREFIX + "warm:"
 UNFILLED = PREFIX + "unfilled"
 STOPPING = PREFIX + "stopping"
 PAUSED = PREFIX + "paused"
+YIELDED = PREFIX + "yielded"
 PINS = PREFIX + "pins"
 LEASES = PREFIX + "leases"
 RENEWALS = PREFIX + "renewals"

@@ -11,6 +11,7 @@ from typing import Any
 from jobs.errors import JobNotFound
 from jobs.record import CHANGING, Job
 from jobs.record_fields import storage_of
+from jobs.slots.model_use import USE_FACTS, ModelUse
 from jobs.slots.slot import FACTS, Slot
 from jobs.states import JobState
 from jobs.store import keys
@@ -199,6 +200,12 @@ def undelivered(store: JobStore, node: str) -> list[str]:
     job_ids = ids_in_state(store, JobState.DELIVERING)
     nodes = store.call(lambda c: pipelined(c, [("hget", keys.JOB + job_id, "node") for job_id in job_ids]))
     return [job_id for job_id, its_node in zip(job_ids, nodes, strict=True) if its_node == node]
+
+
+def model_use(store: JobStore, slot: str) -> ModelUse:
+    """Return when the models in a slot's memory were used last."""
+    values = store.call(lambda c: c.hmget(keys.SLOT + slot, USE_FACTS))
+    return ModelUse.from_hash({name: value for name, value in zip(USE_FACTS, values, strict=True) if value})
 
 
 def slot_names(store: JobStore) -> list[str]:

@@ -33,6 +33,8 @@ class Heartbeat:
     attempt: int = 0
     #: Seconds since the slot's job was ended from outside or exceeded its run limit; None while it may run.
     overdue_s: float | None = None
+    #: Whether the slot gives up the memory of its device.
+    yields: bool = False
 
 
 class Pulled(NamedTuple):
@@ -112,9 +114,9 @@ class SlotStore(Scripts):
         reply = self.script("heartbeat", slot=slot, owner=owner, facts=facts)
         if reply[0] == "gone":
             return Heartbeat(held=False)
-        _, job_id, attempt, overdue_ms = reply
+        _, job_id, attempt, overdue_ms, yields = reply
         overdue_s = None if overdue_ms < 0 else overdue_ms / 1000
-        return Heartbeat(True, job_id, attempt, overdue_s)
+        return Heartbeat(True, job_id, attempt, overdue_s, bool(yields))
 
     def set_facts(self, slot: str, owner: str, facts: Mapping[str, Any]) -> None:
         """Write facts of a slot; its lease and job stay. Does nothing unless ``owner`` holds the slot."""

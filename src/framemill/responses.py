@@ -289,6 +289,18 @@ class Drain(TypedDict):
     job_id: str | None
 
 
+class YieldedSlot(TypedDict):
+    """A slot that gets no new job and gives up the memory of its device."""
+
+    slot: str
+    yielded: bool
+    #: The job that it still runs.
+    job_id: str | None
+    #: By all processes, as it was measured last.
+    memory_used_bytes: int | None
+    memory_total_bytes: int | None
+
+
 class DeadLetter(TypedDict):
     """A job whose workers died too often."""
 

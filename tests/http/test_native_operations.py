@@ -13,6 +13,7 @@ from jobs.store import keys
 from jobs.store.outgoing.webhook_outbox import WebhookOutbox
 from jobs.store.statistics import slot_history
 from tests.support.service import PATIENCE_S, Service, key, later
+from tests.support.store_driver import OWNER
 
 
 def run(service: Service, model: str, command: str, **body: Any) -> tuple[int, dict[str, Any]]:
@@ -239,7 +240,7 @@ def test_the_first_key_is_made_on_the_host(service: Service) -> None:
      ("POST", "/v1/admin/pause"), ("POST", "/v1/admin/resume"), ("POST", "/v1/models/tiny-image/load"),
      ("POST", "/v1/models/tiny-image/unpin"), ("POST", "/v1/jobs/x/front"), ("PUT", "/v1/admin/keys/ops/webhook"),
      ("DELETE", "/v1/admin/keys/ops/webhook"), ("GET", "/metrics"), ("GET", "/v1/admin/storage"),
-     ("POST", "/v1/admin/slots/gpu0/drain"), ("GET", "/v1/admin/webhooks")],
+     ("POST", "/v1/admin/slots/gpu0/drain"), ("POST", "/v1/admin/slots/gpu0/yield"), ("GET", "/v1/admin/webhooks")],
 )  # fmt: skip
 def test_operation_needs_an_admins_key(service: Service, method: str, path: str) -> None:
     client = key(service, "web", admin=key(service, "ops", role="admin"))
@@ -310,3 +311,18 @@ def test_openapi_names_every_route_and_field(service: Service) -> None:
     assert {"id", "model", "kind", "prompt", "seed", "steps", "width", "height", "frames", "image"} <= set(fields)
     assert "task_id" not in fields
     assert all(field.get("description") for field in fields.values())
+
+
+def test_a_slot_yields_when_its_worker_says_so(service: Service) -> None:
+    service.open("remote-one")
+    assert service.post("/v1/admin/slots/gpu9/yield").status_code == 404
+    back_end = service.post("/v1/admin/slots/remote-one/yield")
+    assert (back_end.status_code, back_end.get_json()["error"]["code"]) == (409, "conflict")
+    running = service.submit()
+    answer = service.post("/v1/admin/slots/gpu0/yield?wait=0.1").get_json()
+    assert (answer["yielded"], answer["job_id"]) == (False, running)
+    service.finish()
+    with later(lambda: service.store.set_facts("gpu0", OWNER, {"yielded": "1"})):
+        answer = service.post("/v1/admin/slots/gpu0/yield?wait=30").get_json()
+    assert (answer["slot"], answer["yielded"], answer["job_id"]) == ("gpu0", True, None)
+    assert service.json("/v1/queue")["paused"] == ["gpu0"]

@@ -300,3 +300,21 @@ def test_a_sweep_gives_up_deliveries_of_a_host_that_stays_away(driver: Open) -> 
     assert here.state(job_id) == "queued"
     assert json.loads(here.redis.hget(keys.SLOT + "gpu0", "models") or "") == ["m"]
     assert here.at() == (job_id, 2)
+
+
+def test_a_slot_yields_from_its_pause_to_its_resumption(driver: Callable[..., StoreDriver]) -> None:
+    here = driver()
+    here.open("gpu0")
+    beat = lambda: here.store.heartbeat("gpu0", OWNER, {}).yields  # noqa: E731
+    assert not beat()
+    here.store.pause("gpu0")
+    assert not beat()
+    here.store.pause("gpu0", yields=True)
+    assert beat()
+    here.store.pause("gpu0")  # a further pause changes nothing
+    assert beat()
+    job_id = here.submit()
+    assert here.at("gpu0")[0] == ""
+    here.store.pause("gpu0", resume=True)
+    assert not beat()
+    assert here.at("gpu0")[0] == job_id

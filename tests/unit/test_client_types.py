@@ -29,7 +29,8 @@ PAIRS: list[tuple[Any, type[Schema]]] = [
     (responses.Used, usage.UsedAnswer), (responses.UsageRow, usage.UsageRowAnswer),
     (responses.Usage, usage.UsageAnswer),
     (responses.Stored, fleet_answers.StoredAnswer),
-    (responses.Drain, fleet_answers.DrainAnswer), (responses.Amount, fleet_answers.AmountAnswer),
+    (responses.Drain, fleet_answers.DrainAnswer), (responses.YieldedSlot, fleet_answers.YieldAnswer),
+    (responses.Amount, fleet_answers.AmountAnswer),
     (responses.Retention, fleet_answers.RetentionAnswer), (responses.Disk, fleet_answers.DiskAnswer),
 ]  # fmt: skip
 

@@ -62,9 +62,10 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
         return Computed(time.monotonic() - begun)
     if spec.executor == "drawing" or settings().devoid.test_mode:
         return _draw(job, attempt, reporter)
-    if job.command:
-        return _carry_out(job, spec, reporter)
-    frames, run_s = _generate_or_retry_alone(job, spec, reporter)
+    with process.in_use(spec):
+        if job.command:
+            return _carry_out(job, spec, reporter)
+        frames, run_s = _generate_or_retry_alone(job, spec, reporter)
     return _spooled(job, attempt, frames, run_s, reporter)
 
 

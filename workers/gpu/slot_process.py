@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import Unavailable
 from jobs.models.backends import registry_of
 from jobs.models.registry import ModelRegistry
+from jobs.models.spec import ModelSpec
 from jobs.objects.base import ObjectStore
 from jobs.objects.factory import open_store
 from jobs.objects.reading import read_all
@@ -31,6 +34,8 @@ class SlotProcess:
         self.slot, self.owner = slot, owner
         #: What this process holds, as it was last announced to the slot.
         self.facts: dict[str, Any] = {}
+        #: When each model was used last, seconds since 1970.
+        self._used_at: dict[str, int] = {}
         #: The pins as they were last read.
         self._pins: Pins = {}
 
@@ -62,6 +67,27 @@ class SlotProcess:
         ``waiting`` is called again and again while the object store does not answer; it may raise to give up.
         """
         return {key: read_all(self.objects, key, waiting) for key in request.inputs}
+
+    @contextlib.contextmanager
+    def in_use(self, spec: ModelSpec) -> Iterator[None]:
+        """Tell the slot that a model is in use, if it is one that is unloaded when nobody uses it.
+
+        The end of the use is told with the next job that starts.
+        """
+        if not spec.load.unload_after(settings()):
+            yield
+            return
+        self._note_use(spec.name)
+        with contextlib.suppress(Unavailable):  # the model may be unloaded too early
+            store().set_facts(self.slot, self.owner, self.facts)
+        try:
+            yield
+        finally:
+            self._note_use(spec.name)
+
+    def _note_use(self, model: str) -> None:
+        self._used_at[model] = int(time.time())
+        self.facts["used_at"] = json.dumps(self._used_at, separators=(",", ":"))
 
     def _pinned_models(self) -> set[str]:
         """Return the models that must stay in this slot's memory."""

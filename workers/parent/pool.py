@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from typing import Any
 
@@ -28,6 +29,32 @@ def child_pids(worker: Any) -> list[int]:
     """Return the process ids of the pool's children; none when the pool has ended."""
     pool = worker.pool._pool if worker.pool else None
     return [process.pid for process in list(pool._pool)] if pool else []
+
+
+def replace_children(worker: Any, patience_s: float) -> bool:
+    """End every child of the pool without a message about it; the pool starts another one.
+
+    Returns:
+        Whether all of them ended within ``patience_s``.
+    """
+    pool = worker.pool._pool if worker.pool else None
+    processes = list(pool._pool) if pool else []
+    for process in processes:
+        process.terminate_controlled()
+    deadline = time.monotonic() + patience_s
+    while any(_exists(process.pid) for process in processes):
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def signal_children(worker: Any, signum: int) -> None:

@@ -19,6 +19,7 @@ from jobs.errors import BadSetting, RunTimeout, StoreRefuses, Unavailable
 from jobs.files import spool
 from jobs.models.backends import registry_of
 from jobs.models.registry import ModelRegistry
+from jobs.slots.residency import memory_facts
 from jobs.slots.slot import device_label, visible_device
 from jobs.states import JobState
 from jobs.store import queries
@@ -30,14 +31,17 @@ from tasks.runtime import backends, settings, store
 from workers.parent.backend_watch import BackendWatch
 from workers.parent.devices import facts as device_facts
 from workers.parent.devices.history import DeviceHistory
+from workers.parent.idle_models import IdleModels
 from workers.parent.lease import SlotLease
-from workers.parent.pool import child_pids, signal_children
+from workers.parent.pool import child_pids, replace_children, signal_children
 from workers.parent.preload import Preloader
 
 logger = logging.getLogger(__name__)
 
 #: Heartbeats in a row in which the record says "running here" and no process runs the job, before the run is lost.
 MISSING_BEATS = 2
+#: Longest wait for the end of an idle child in one heartbeat, seconds.
+PATIENCE_OF_EXIT_S = 1.0
 
 
 class SlotWorker:
@@ -62,6 +66,9 @@ class SlotWorker:
         self._backend = backends().get(slot)
         self._watch = BackendWatch(self._backend, self._is_free, self._note_health) if self._backend else None
         self._preloader: Preloader | None = None
+        self._idle_models: IdleModels | None = None
+        #: Whether the memory of the device was given up.
+        self._yielded = False
         #: When Redis last did not answer a heartbeat, or refused it (monotonic).
         self._outage_at = -math.inf
 
@@ -71,6 +78,7 @@ class SlotWorker:
         registry = registry_of(settings())
         if self._backend is None:
             self._preloader = Preloader(self._slot, registry)
+            self._idle_models = IdleModels(self._slot, registry)
         self._lease.acquire(self._facts(registry))
         if self._watch:
             self._watch.start()
@@ -92,9 +100,12 @@ class SlotWorker:
             self._history.add(self._measured)
         self._kill_if_overdue(beat)
         self._lost_runs.check(beat.job_id, beat.attempt)
-        if self._preloader and (children := child_pids(self._worker)):
+        self._yield_memory(beat)
+        if self._preloader and not beat.yields and (children := child_pids(self._worker)):
             with suppress(StoreRefuses):  # no memory is left for new jobs
                 self._preloader.check(children[0])
+                if self._idle_models:
+                    self._idle_models.check()
 
     def stop(self) -> None:
         """Drain: let the running job finish within ``DRAIN_GRACE_S``, else hand it back to the queue."""
@@ -112,6 +123,17 @@ class SlotWorker:
                 time.sleep(max(0.0, deadline - time.monotonic()))
             # A run cannot be told to stop now, and would keep this process alive until it ends by itself.
             signal_children(self._worker, signal.SIGKILL)
+
+    def _yield_memory(self, beat: Heartbeat) -> None:
+        """Replace an idle child if the slot is to give up its memory: only the end of a process frees all of it."""
+        if self._backend or beat.yields == self._yielded or (beat.yields and beat.job_id):
+            return
+        if beat.yields and not replace_children(self._worker, PATIENCE_OF_EXIT_S):
+            return
+        gone = memory_facts(()) if beat.yields else {}
+        self._lease.renew({"yielded": "1" if beat.yields else "", **gone, **self._device_facts()})
+        self._yielded = beat.yields
+        logger.info("memory given up" if beat.yields else "memory may be used again", extra={"slot": self._slot})
 
     def _check_worker(self) -> None:
         if self._worker.concurrency != 1:
@@ -135,6 +157,7 @@ class SlotWorker:
             "device": device_label(self._slot),
             "models": json.dumps([spec.name for spec in models]),
             "blocked": self._watch.blocked if self._watch else spool.full(settings()),
+            "yielded": "1" if self._yielded else "",
             **self._device_facts(),
         }
 

@@ -17,7 +17,8 @@ from app.openapi.parameters import LAST_EVENT_ID, PREFER, WAIT
 from app.protocols.native import jobs, streams
 from app.protocols.native.wire import fleet_answers as answers
 from app.protocols.native.wire import views
-from jobs.errors import NotFound
+from jobs.errors import Conflict, NotFound
+from jobs.slots.slot import is_gpu
 from jobs.states import JobState
 from jobs.store import queries
 from jobs.store.statistics import slot_history
@@ -103,6 +104,43 @@ def drain_slot(slot: str) -> Response:
     store().pause(slot, resume=False)
     job_id = _job_after(slot, wait_s)
     return jsonify({"slot": slot, "drained": job_id is None, "job_id": job_id})
+
+
+@blueprint.route("/admin/slots/<slot>/yield", methods=["POST"])
+@blueprint.doc(parameters=[WAIT, PREFER])
+@blueprint.response(
+    200, answers.YieldAnswer, description="Whether the memory is free, or the job that the slot still runs."
+)
+@blueprint.error(404, "There is no such slot with a worker.")
+@blueprint.error(409, "The slot is a back end: it has no memory of its own.")
+@blueprint.error(422, "A parameter is wrong; the error names it.")
+def yield_slot(slot: str) -> Response:
+    """Pause a slot, and give up the memory of its device when it has no job: no process of its worker holds any.
+
+    `POST /v1/admin/resume` ends this. With `?wait=` (seconds), respond when the memory is free or the time has passed.
+    """
+    auth.admin()
+    deadline = time.monotonic() + waiting.requested_wait_s()
+    if slot not in queries.slot_names(store()):
+        raise NotFound(f"there is no slot {slot[:64]!r} with a worker")
+    if not is_gpu(slot):
+        raise Conflict(f"{slot} is a back end: it has no memory of its own")
+    store().pause(slot, yields=True)
+    job_id = _job_after(slot, deadline - time.monotonic())
+    while not (state := queries.slot(store(), slot)) or not state.yielded:
+        if job_id or time.monotonic() > deadline:
+            break
+        time.sleep(_LOOK_S)
+    facts = state.device_facts if state else {}
+    return jsonify(
+        {
+            "slot": slot,
+            "yielded": bool(state and state.yielded),
+            "job_id": job_id,
+            "memory_used_bytes": facts.get("memory_used_bytes"),
+            "memory_total_bytes": facts.get("memory_total_bytes"),
+        }
+    )
 
 
 def _job_after(name: str, wait_s: float) -> str | None:

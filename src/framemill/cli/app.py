@@ -67,6 +67,7 @@ SECTIONS = {
         "pause": Row("server.administration", "pause", "Start no more jobs; running ones continue (admin)."),
         "resume": Row("server.administration", "resume", "End a pause (admin)."),
         "drain": Row("server.administration", "drain", "Pause slots and wait until they run no job (admin)."),
+        "yield": Row("server.administration", "yield_memory", "Pause slots and free their GPU's memory (admin)."),
         "dead": Row("server.administration", "dead", "List jobs that failed because their workers died (admin)."),
         "storage": Row("server.administration", "storage", "Show stored files and the space on the disks (admin)."),
         "usage": Row("server.usage", "usage", "Show GPU time, jobs and files by day, key and model."),

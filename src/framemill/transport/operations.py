@@ -24,6 +24,7 @@ from framemill.responses import (
     Storage,
     TriedDelivery,
     Usage,
+    YieldedSlot,
 )
 from framemill.transport import routes, wire
 from framemill.transport.connection import AsyncConnection, Connection
@@ -89,6 +90,14 @@ class Operations(Connection):
         :meth:`resume` ends it.
         """
         return self._json(routes.drain(slot, wait_s), _as(Drain))
+
+    def yield_slot(self, slot: str, wait_s: float = 0) -> YieldedSlot:
+        """Pause a slot and give up the memory of its device, for other processes (admin).
+
+        Returns:
+            The state after ``wait_s`` seconds, or as soon as the memory is free. :meth:`resume` ends it.
+        """
+        return self._json(routes.yield_slot(slot, wait_s), _as(YieldedSlot))
 
     def dead(self) -> Sequence[DeadLetter]:
         """Return the jobs that failed because their workers died, newest first (admin). See :meth:`retry`."""
@@ -250,6 +259,10 @@ class AsyncOperations(AsyncConnection):
         :meth:`resume` ends it.
         """
         return await self._json(routes.drain(slot, wait_s), _as(Drain))
+
+    async def yield_slot(self, slot: str, wait_s: float = 0) -> YieldedSlot:
+        """Pause a slot and give up the memory of its device (admin); see :meth:`Operations.yield_slot`."""
+        return await self._json(routes.yield_slot(slot, wait_s), _as(YieldedSlot))
 
     async def dead(self) -> Sequence[DeadLetter]:
         """Return the jobs that failed because their workers died, newest first (admin)."""

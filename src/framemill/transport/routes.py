@@ -175,9 +175,18 @@ def pause(slot: str | None, *, resume: bool) -> Call:
 
 def drain(slot: str, wait_s: float) -> Call:
     """Raises: ValueError: invalid name."""
+    return _of_slot(slot, "drain", wait_s)
+
+
+def yield_slot(slot: str, wait_s: float) -> Call:
+    """Raises: ValueError: invalid name."""
+    return _of_slot(slot, "yield", wait_s)
+
+
+def _of_slot(slot: str, action: str, wait_s: float) -> Call:
     if slot in ("", ".", ".."):
         raise ValueError(f"{slot!r} is not the name of a slot")
-    path = f"/v1/admin/slots/{quote(slot, safe='')}/drain"
+    path = f"/v1/admin/slots/{quote(slot, safe='')}/{action}"
     params = {"wait": round(wait_s, 3)} if wait_s else {}
     return Call(method="POST", path=path, params=params, json={}, wait_s=wait_s, repeatable=True)
 

@@ -257,6 +257,18 @@ class DrainAnswer(Answer):
     job_id = fields.String(**doc("The job that it still runs.", null=True))
 
 
+class YieldAnswer(Answer):
+    """A slot that gets no new job and gives up the memory of its device."""
+
+    slot = fields.String(**doc())
+    yielded = fields.Boolean(**doc("Whether its worker holds no memory of the device any more."))
+    job_id = fields.String(**doc("The job that it still runs.", null=True))
+    memory_used_bytes = fields.Integer(
+        **doc("Memory of the device that is used, by all processes, as it was measured last.", null=True)
+    )
+    memory_total_bytes = fields.Integer(**doc("All memory of the device.", null=True))
+
+
 class DeadLetterAnswer(Answer):
     """A job whose workers died too often."""
 

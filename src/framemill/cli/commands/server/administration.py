@@ -1,4 +1,4 @@
-"""Commands of operators: front, pause, resume, drain, dead, storage."""
+"""Commands of operators: front, pause, resume, drain, yield, dead, storage."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from framemill.cli.context.arguments import job_id as job_id_argument
 from framemill.cli.context.session import Session, pass_session
 from framemill.cli.display.output import ago, size
 from framemill.cli.display.tables import Column, table
+from framemill.responses import YieldedSlot
 
 #: How long the server may delay its response while a slot is drained, seconds.
 _DRAIN_WAIT_S = 30.0
@@ -79,6 +80,37 @@ def drain(session: Session, slots: Sequence[str], everything: bool, no_wait: boo
         session.print({"slots": drains}, "")
     elif not drains:
         session.note("there are no slots")
+
+
+@click.command("yield")
+@click.argument("slots", metavar="SLOT...", nargs=-1, required=True)
+@click.option("--no-wait", is_flag=True, help="Do not wait for the running jobs.")
+@pass_session
+def yield_memory(session: Session, slots: Sequence[str], no_wait: bool) -> None:
+    """Free the GPU memory of SLOT for other programs, between two jobs. 'framemill resume SLOT' ends this.
+
+    The slot starts no more jobs, and its models leave the memory, pinned ones too. Needs an admin key.
+    """
+    client = session.client
+    states = [client.yield_slot(name) for name in slots]  # all of them, before any is waited for
+    for number, state in enumerate(states):
+        if state["job_id"] and not no_wait:
+            session.note(f"{state['slot']} finishes job {state['job_id']}")
+        while not (state["yielded"] or no_wait):
+            state = client.yield_slot(state["slot"], _DRAIN_WAIT_S)
+        states[number] = state
+        if not session.as_json:
+            session.print(state, f"{state['slot']} {_yielded_text(state)}")
+    if session.as_json:
+        session.print({"slots": states}, "")
+
+
+def _yielded_text(state: YieldedSlot) -> str:
+    if not state["yielded"]:
+        return f"gives up its memory after job {state['job_id']}" if state["job_id"] else "is giving up its memory"
+    used, total = state["memory_used_bytes"], state["memory_total_bytes"]
+    measured = f"; {size(used)} of {size(total)} are used" if used is not None and total else ""
+    return f"holds no GPU memory{measured}"
 
 
 @click.command()
