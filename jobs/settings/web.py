@@ -31,6 +31,8 @@ class WebOptions(Group):
     port: int = option("PORT", 8000, PORTS)
     #: Port of Flower.
     flower_port: int = option("FLOWER_PORT", 5555, PORTS)
+    #: Whether Flower's pages show prompts, and other texts of requests.
+    flower_prompts: bool = option("FLOWER_PROMPTS", False)
     #: Number of web server processes.
     processes: int = option("WEB_PROCESSES", 1, at_least(1, "since none would serve requests"))
     #: Requests that each process answers at once, streams and sockets included.

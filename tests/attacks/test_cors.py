@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
+from werkzeug.wrappers import Response
 
 from app.access import auth
 from tests.support import documented
@@ -69,7 +70,7 @@ def asked(service: Service, path: str, method: str, origin: str) -> TestResponse
     return service.client.open(path, method="OPTIONS", headers=headers)
 
 
-def allowances(response: TestResponse) -> dict[str, str]:
+def allowances(response: Response) -> dict[str, str]:
     return {name: value for name, value in response.headers if name.startswith("Access-Control")}
 
 

@@ -192,6 +192,21 @@ def test_flower_finds_what_the_file_of_settings_says_about_it(monkeypatch: pytes
     assert {name: os.environ[name] for name in lines} == lines
 
 
+@pytest.mark.parametrize(
+    ("options", "environment", "reason"),
+    [
+        ((), {}, "would serve all addresses without a login"),
+        (("--address=0.0.0.0",), {}, "would serve 0.0.0.0 without a login"),
+        (("--address=::1",), {"FLOWER_URL_PREFIX": "a"}, "has FLOWER_URL_PREFIX, as behind a proxy, and no login"),
+    ],
+)
+def test_flower_serves_others_with_a_login_only(
+    tmp_path: Path, options: tuple[str, ...], environment: dict[str, str], reason: str
+) -> None:
+    line = end_of((*COMMANDS["flower"][:-1], *options), tmp_path, **environment)
+    assert line.startswith(f"cannot start: Flower {reason}: set FLOWER_BASIC_AUTH=user:password")
+
+
 def test_a_password_with_odd_characters_opens_redis_for_every_process(
     start: Callable[..., Stack], locked_port: int
 ) -> None:
