@@ -16,10 +16,10 @@ from app.events.hub import EventHub
 from app.events.shared_reads import SharedReads
 from jobs.models.registry import ModelRegistry
 from jobs.objects.base import ObjectStore
-from jobs.objects.factory import open_store
 from jobs.settings import Settings
 from jobs.store.events import EventLog
 from jobs.store.jobs import JobStore
+from jobs.store.measuring.objects import open_measured
 from tasks.celery_app import create_celery
 from tasks.dispatch import Dispatcher
 from tasks.message import job_message
@@ -57,7 +57,7 @@ def install(app: Flask, settings: Settings, models: ModelRegistry) -> Extensions
         settings=settings,
         store=store,
         models=models,
-        objects=open_store(settings),
+        objects=open_measured(settings, store.measures),
         hub=EventHub(EventLog(store)),
         current_jobs=CurrentJobs(store),
         dispatcher=Dispatcher(settings, store, celery, events_delay_s=EVENTS_DELAY_S),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response, request
 
 from app import docs_page, errors, extensions, methods
 from app.access import browser, forwarded
@@ -32,6 +33,7 @@ from jobs.process.log import configure
 from jobs.settings import Settings
 from jobs.startup import check_key_names
 from jobs.store.credentials.api_keys import KeyRing
+from jobs.store.measuring.families import REQUEST
 
 #: Version of the installed package.
 __version__ = version("framemill")
@@ -39,6 +41,18 @@ __version__ = version("framemill")
 
 class App(Flask):
     """Flask for views that are ordinary functions."""
+
+    def full_dispatch_request(self) -> Response:
+        """Answer the current request, and measure how long it took until the response begins."""
+        began = time.perf_counter()
+        response = super().full_dispatch_request()
+        # A method that no route has is whatever the client wrote. A WebSocket lasts as long as its client likes.
+        rule = request.url_rule
+        method, route = (request.method, rule.rule) if rule else ("", "")
+        if rule is None or not rule.websocket:
+            labels = (method, route, f"{response.status_code // 100}xx")
+            extensions.of(self).store.measures.observe(REQUEST, *labels, seconds=time.perf_counter() - began)
+        return response
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Return the function. Flask itself looks ten times per request whether it is a coroutine."""

@@ -18,7 +18,6 @@ from app.media import inputs
 from app.media.decoding import off_the_hub
 from jobs.errors import InvalidRequest, JobNotFound, ObjectNotFound, Problem
 from jobs.job_view import JOBS_PATH, iso
-from jobs.objects.local import LocalStore
 from jobs.outbound.links import MAX_URL_CHARS
 from jobs.record import Job, Output
 from jobs.states import JobState
@@ -125,7 +124,7 @@ def file_of(text: str, field: str, kind: str) -> tuple[bytes, str] | None:
 def read_whole(key: str) -> bytes:
     """Read a stored file; a disk, which gevent cannot wait for, is read in a thread."""
     stored = objects()
-    if isinstance(stored, LocalStore):
+    if stored.is_local:
         return off_the_hub(lambda: b"".join(stored.read(key)))
     return b"".join(stored.read(key))
 

@@ -21,7 +21,6 @@ from app.media.decoding import off_the_hub
 from app.media.pictures import MEDIA_TYPES, Normalised, normalised, refused, too_large
 from jobs.errors import InvalidRequest, ObjectNotFound
 from jobs.objects.base import ObjectStore
-from jobs.objects.local import LocalStore
 from jobs.outbound.download import download
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
@@ -122,7 +121,7 @@ def store_once(content: bytes, ending: str, media_type: str, objects: ObjectStor
 
 def put(objects: ObjectStore, key: str, content: bytes, media_type: str) -> None:
     """Store a file; a disk, which gevent cannot wait for, is written in a thread. Raises: Unavailable."""
-    if isinstance(objects, LocalStore):
+    if objects.is_local:
         off_the_hub(lambda: objects.put_bytes(key, content, media_type))
     else:
         objects.put_bytes(key, content, media_type)
@@ -130,7 +129,7 @@ def put(objects: ObjectStore, key: str, content: bytes, media_type: str) -> None
 
 def put_file(objects: ObjectStore, key: str, path: Path, media_type: str, sha256: str) -> None:
     """Store a file of this server in the same way. Raises: Unavailable."""
-    if isinstance(objects, LocalStore):
+    if objects.is_local:
         off_the_hub(lambda: objects.put_file(key, path, media_type, sha256=sha256))
     else:
         objects.put_file(key, path, media_type, sha256=sha256)

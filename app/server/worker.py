@@ -30,7 +30,8 @@ class Worker(GeventWorker):
         gc.collect()
         gc.freeze()
         gc.enable()  # gunicorn.conf.py has turned it off
-        app, web = self.wsgi, extensions.of(self.wsgi).settings.web
+        app, parts = self.wsgi, extensions.of(self.wsgi)
+        web, self._measures = parts.settings.web, parts.store.measures
         limits = Limits(web.max_connections, web.max_idle_connections, web.max_idle_per_address)
         file_descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = limits.within(file_descriptors)
@@ -47,6 +48,10 @@ class Worker(GeventWorker):
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
         gevent.spawn(self._connections.close_idle)  # the process need not wait for silent clients
+
+    def run(self) -> None:
+        super().run()
+        self._measures.close()
 
     def handle(self, listener: Any, client: Any, addr: Any) -> None:
         address = addr[0] if addr else ""

@@ -41,6 +41,9 @@ class ObjectStore(Protocol):
     Every method raises ObjectNotFound for an invalid key (``../x``, an absolute path).
     """
 
+    #: Whether the files are on a disk, which gevent cannot wait for.
+    is_local: bool
+
     def put_file(
         self, key: str, path: Path, media_type: str, *,
         sha256: str = "", file_name: str = "", tags: Mapping[str, str] | None = None,

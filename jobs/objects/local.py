@@ -27,6 +27,8 @@ _SETUP = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 class LocalStore:
     """A folder. Files appear complete or not at all: they are written under another name, then renamed."""
 
+    is_local = True
+
     def __init__(self, root: Path) -> None:
         self._root = root
 

@@ -30,6 +30,8 @@ _ANY_KEY = "any"
 class S3Store:
     """One bucket and prefix. Credentials, region and role come from the standard AWS variables and files."""
 
+    is_local = False
+
     def __init__(self, settings: Settings, *, patience_s: float | None = None) -> None:
         """``patience_s``: longest wait for a connection and for an answer, without another attempt; None: as usual."""
         self._bucket = settings.s3.bucket

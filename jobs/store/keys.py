@@ -68,7 +68,11 @@ key                       type     holds
 ``fair:<class>``          zset     of version 0.2, deleted: keys by GPU seconds served
 ``models:<class>|<key>``  set      of version 0.2, deleted: models for which a key had waiting jobs
 ``layout``                string   version of these keys; see ``adopt_queue.lua``
-``counters``              hash     submitted, succeeded, failed, … since the data was created; ETA errors
+``counters``              hash     submitted, succeeded, failed, … since the data was created; ETA errors;
+                                   lost leases and runs, dead letters
+``measures``              hash     series of measurements (JSON: family, labels) → its numbers, ``name:number …``
+``measured``              zset     these series by the time of their last measurement, milliseconds
+``batch:<process>``       string   number of the last batch of measurements of a process
 ``events``                stream   the newest events of all jobs
 ``idempotency:<key>:<k>`` string   job id and fingerprint of a request sent with an ``Idempotency-Key``
 ``file:<key>:<path>``     string   the newest finished job whose output the caller gave this path
@@ -169,6 +173,9 @@ PROGRESS = PREFIX + "progress:"
 PREVIEW_WANTED = PREFIX + "preview_wanted:"
 LAYOUT = PREFIX + "layout"
 COUNTERS = PREFIX + "counters"
+MEASURES = PREFIX + "measures"
+MEASURED = PREFIX + "measured"
+BATCH = PREFIX + "batch:"
 EVENTS = PREFIX + "events"
 IDEMPOTENCY = PREFIX + "idempotency:"
 FILE = PREFIX + "file:"

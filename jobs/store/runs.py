@@ -10,6 +10,7 @@ from typing import Any
 
 from jobs.record import Job, Output
 from jobs.store import keys
+from jobs.store.measuring import families, runs
 from jobs.store.scripts import Scripts
 
 #: Longest error message and longest reason that are kept.
@@ -49,7 +50,11 @@ class RunStore(Scripts):
         record = self.script(
             "start_run", id=job_id, attempt=attempt, slot=slot, owner=owner, device=device, run=run, facts=facts or {}
         )
-        return Job.from_hash(job_id, json.loads(record)) if record else None
+        if not record:
+            return None
+        job = Job.from_hash(job_id, json.loads(record))
+        runs.started(self.measures, job)
+        return job
 
     def progress(
         self, job_id: str, attempt: int, stage: str, step: int, steps: int, eta_s: float | None,
@@ -106,10 +111,15 @@ class RunStore(Scripts):
         self, job_id: str, attempt: int, *, slot: str, run_s: float, node: str = "", blocked: str = "",
         report: str = "", outputs: str = "", result: str = "",
     ) -> bool:  # fmt: skip
-        current = self.script(
+        current, model, eta_error_s, stopped_ms = self.script(
             "finish_run", id=job_id, attempt=attempt, slot=slot, node=node, run_s=f"{run_s:.4f}", blocked=blocked,
             report=report, outputs=outputs, result=result,
         )  # fmt: skip
+        if model:
+            self.measures.observe(families.RUN, model, seconds=run_s)
+        if eta_error_s:
+            self.measures.observe(families.ETA_ERROR, model, seconds=float(eta_error_s))
+        runs.ended(self.measures, "computed" if model else "", stopped_ms)
         return bool(current)
 
     def keep_worker_progress(self, job_id: str, data: Mapping[str, Any], lasts_s: float) -> None:
@@ -123,7 +133,7 @@ class RunStore(Scripts):
 
     def release(self, job_id: str, attempt: int, *, slot: str) -> None:
         """Free a slot that has stopped working on an attempt that is over."""
-        self.script("release_slot", id=job_id, attempt=attempt, slot=slot)
+        runs.ended(self.measures, "", self.script("release_slot", id=job_id, attempt=attempt, slot=slot))
 
     def fail(
         self, job_id: str, attempt: int, *, code: str, message: str, slot: str = "", cause: str = ""
@@ -139,10 +149,11 @@ class RunStore(Scripts):
         Returns:
             Whether the attempt was current.
         """
-        current = self.script(
+        current, stopped_ms = self.script(
             "fail_run", id=job_id, attempt=attempt, slot=slot, code=code, message=message[:MAX_MESSAGE_CHARS],
             cause=cause[:MAX_MESSAGE_CHARS],
         )  # fmt: skip
+        runs.ended(self.measures, "failed" if current and slot else "", stopped_ms)
         return bool(current)
 
     def lose(self, job_id: str, attempt: int) -> str:
@@ -151,7 +162,9 @@ class RunStore(Scripts):
         Returns:
             The job's state now; '' for an unknown job.
         """
-        return str(self.script("lose_run", id=job_id, attempt=attempt))
+        state, stopped_ms = self.script("lose_run", id=job_id, attempt=attempt)
+        runs.ended(self.measures, "", stopped_ms)
+        return str(state)
 
     def hand_back(self, job_id: str, attempt: int, *, slot: str, counted: bool, why: str) -> str:
         """The slot's back end cannot run this attempt: back to the queue; the slot is blocked until it is well.
@@ -167,6 +180,7 @@ class RunStore(Scripts):
         state = self.script(
             "hand_back", id=job_id, attempt=attempt, slot=slot, counted=int(counted), why=why[:MAX_REASON_CHARS]
         )
+        runs.ended(self.measures, "handed_back" if state in ("queued", "failed") else "")
         return str(state)
 
     # ---- delivery
@@ -201,7 +215,11 @@ class RunStore(Scripts):
 
     def deliver(self, job_id: str, attempt: int, owner: str, outputs: list[Output]) -> bool:
         """delivering → succeeded. False: the delivery is not current; its outputs are removed."""
-        published = self.script("finish_delivery", id=job_id, attempt=attempt, owner=owner, outputs=_listed(outputs))
+        published, model, took_ms = self.script(
+            "finish_delivery", id=job_id, attempt=attempt, owner=owner, outputs=_listed(outputs)
+        )
+        if model:
+            self.measures.observe(families.DELIVERY, model, seconds=took_ms / 1000)
         return bool(published)
 
     def recompute(self, job_id: str, attempt: int) -> None:

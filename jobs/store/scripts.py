@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 import redis
@@ -17,6 +17,7 @@ from jobs.states import JobState
 from jobs.store import keys
 from jobs.store.connecting.client import connect
 from jobs.store.lua import loader, words
+from jobs.store.measuring.measures import Measures
 from jobs.store.outages import refusals
 
 #: Time after which a preview is deleted unless a newer one comes or the job ends, seconds: one step of a large video
@@ -24,6 +25,9 @@ from jobs.store.outages import refusals
 PREVIEW_TTL_S = 300
 #: Messages that a subscriber queue holds; older ones are dropped.
 MAILBOX_LENGTH = 10_000
+#: How long a series of measurements is kept after its last one, seconds: that of a model or route that was removed
+#: must not be shown for ever.
+SERIES_KEPT_S = 14 * 24 * 3600
 
 T = TypeVar("T")
 
@@ -43,6 +47,8 @@ class Scripts:
             script.name: (script, self.client.register_script(script.text))
             for script in loader.scripts(constants(settings), tables(settings, message))
         }
+        #: What this process has measured.
+        self.measures = Measures(self._add_measures)
 
     def call(self, reader: Callable[[Any], T]) -> T:
         """Run ``reader`` with the client; outages and refusals of Redis become ``Unavailable``."""
@@ -58,6 +64,9 @@ class Scripts:
         script, registered = self._scripts[name]
         values = script.positional(arguments)
         return self.call(lambda client: _run(client, registered, values))
+
+    def _add_measures(self, process: str, batch: int, deltas: Mapping[str, str]) -> None:
+        self.script("add_measures", process=process, batch=batch, kept_ms=int(SERIES_KEPT_S * 1000), deltas=deltas)
 
     def until_written(
         self, write: Callable[[], T], *, pause_s: float = 0.5, longest_pause_s: float = 5.0,

@@ -13,6 +13,7 @@ from jobs.record import Job
 from jobs.slots.slot import Redelivery
 from jobs.store import keys
 from jobs.store.layout import LAYOUT, too_new
+from jobs.store.measuring import runs
 from jobs.store.scripts import Scripts
 
 #: How long a slot with a lapsed lease is watched before it is given up, in heartbeats: a worker that was only stopped
@@ -107,6 +108,8 @@ class SlotStore(Scripts):
             "pull_job", base=base, owner=owner, max_slots=most, first=first, device=device, run=run, facts=facts
         )
         job = Job.from_hash(job_id, json.loads(record)) if record else None
+        if job is not None:
+            runs.started(self.measures, job)
         return Pulled(str(slot), str(job_id), int(attempt), job)
 
     def heartbeat(self, slot: str, owner: str, facts: Mapping[str, Any]) -> Heartbeat:

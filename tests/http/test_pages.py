@@ -31,7 +31,7 @@ PAGES = {
     "/readyz": 4,
     "/sdapi/v1/memory": 3,
 }
-ADMIN_PAGES = {"/metrics": 3, "/v1/admin/keys": 3, "/v1/admin/dead": 3}
+ADMIN_PAGES = {"/metrics": 4, "/v1/admin/keys": 3, "/v1/admin/dead": 3}
 
 
 @pytest.fixture

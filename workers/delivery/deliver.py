@@ -18,10 +18,10 @@ from jobs import moderation
 from jobs.errors import Unavailable
 from jobs.formats import FORMATS
 from jobs.objects.base import ObjectStore
-from jobs.objects.factory import open_store
 from jobs.record import Job, Output
 from jobs.store.jobs import JobStore
-from tasks.runtime import settings
+from jobs.store.measuring.objects import open_measured
+from tasks.runtime import settings, store
 from workers.delivery import encode
 from workers.delivery.encode.images import write_preview
 from workers.delivery.moderation import moderated
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @cache
 def _objects() -> ObjectStore:
-    return open_store(settings())
+    return open_measured(settings(), store().measures)
 
 
 def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) -> list[Output]:

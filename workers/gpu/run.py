@@ -93,8 +93,8 @@ def _check_version(job: Job) -> None:
 
 def _reporter(job: Job, attempt: int) -> Reporter:
     return Reporter(
-        store(), job.job_id, attempt, job.request.total_steps, max_run_s=job.max_run_s, preview=job.preview,
-        hidden=hides_outputs(settings(), moderate=job.moderate),
+        store(), job.job_id, attempt, job.request.total_steps, model=job.request.model, max_run_s=job.max_run_s,
+        preview=job.preview, hidden=hides_outputs(settings(), moderate=job.moderate),
     )  # fmt: skip
 
 

@@ -15,11 +15,12 @@ from jobs.models.backends import registry_of
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import ModelSpec
 from jobs.objects.base import ObjectStore
-from jobs.objects.factory import open_store
 from jobs.objects.reading import read_all
 from jobs.requests.generation import GenerationRequest
 from jobs.slots.residency import memory_facts
 from jobs.slots.slot import device_label
+from jobs.store.measuring import families
+from jobs.store.measuring.objects import open_measured
 from jobs.store.pins import Pins, all_pins, is_pinned
 from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
 
@@ -50,7 +51,7 @@ class SlotProcess:
 
     @cached_property
     def objects(self) -> ObjectStore:
-        return open_store(settings())
+        return open_measured(settings(), store().measures)
 
     @cached_property
     def pipelines(self) -> PipelineCache:
@@ -59,7 +60,7 @@ class SlotProcess:
         import_libraries()
         from workers.pipelines.cache import PipelineCache
 
-        return PipelineCache(settings(), self._pinned_models, self._announce)
+        return PipelineCache(settings(), self._pinned_models, self._announce, _measure_load)
 
     def inputs_of(self, request: GenerationRequest, waiting: Callable[[], None]) -> dict[str, bytes]:
         """Return the content of the request's input files by their keys.
@@ -102,6 +103,10 @@ class SlotProcess:
         self.facts |= memory_facts(pipelines.loaded_models())
         with contextlib.suppress(Unavailable):  # used for display and for choosing jobs; the run needs no Redis
             store().set_facts(self.slot, self.owner, self.facts)
+
+
+def _measure_load(model: str, seconds: float) -> None:
+    store().measures.observe(families.LOAD, model, seconds=seconds)
 
 
 @cache

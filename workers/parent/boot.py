@@ -103,6 +103,12 @@ def _prepare_queues(sender: str, instance: Any, **_: Any) -> None:
         instance.app.amqp.queues.select_add(settings().delivery_queue)
 
 
+@signals.worker_process_shutdown.connect
+def _publish_measures(**_: Any) -> None:
+    """Runs in the pool's child when it ends."""
+    store().measures.close()
+
+
 @signals.worker_process_init.connect
 def _prepare_child(**_: Any) -> None:
     """Runs in the pool's child. Must be quick, because Celery waits for it."""

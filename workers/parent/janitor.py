@@ -13,7 +13,7 @@ import time
 from jobs.errors import FramemillError
 from jobs.files import retention, spool
 from jobs.objects.base import ObjectStore
-from jobs.objects.factory import open_store
+from jobs.store.measuring.objects import open_measured
 from tasks.runtime import settings, store
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ class Janitor:
 
     def _remove_files(self) -> None:
         """Remove files of the whole service."""
-        self._objects = self._objects or open_store(settings())
+        self._objects = self._objects or open_measured(settings(), store().measures)
         for name in retention.remove_due(store(), self._objects):
             logger.info("files removed", extra={"files": name})
         if time.monotonic() >= self._next_walk_at:

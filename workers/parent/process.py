@@ -80,6 +80,7 @@ class ParentProcess:
         self._stopping.set()
         for part in reversed(self._started):
             part.stop()
+        store().measures.close()
         threading.Thread(target=self._end_children, name="exit", daemon=True).start()
 
     def _end_children(self) -> None:

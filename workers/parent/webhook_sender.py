@@ -22,7 +22,6 @@ from jobs.errors import FramemillError, JobNotFound, Unavailable
 from jobs.forecast import OVER
 from jobs.job_view import iso, job_view
 from jobs.objects.base import ObjectStore
-from jobs.objects.factory import open_store
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.post import PostResult, post
 from jobs.outbound.signed_links import LinkSigner
@@ -30,6 +29,8 @@ from jobs.prediction_view import PROTOCOL, prediction_view
 from jobs.record import Job
 from jobs.store.credentials.link_secret import secrets_of
 from jobs.store.jobs import JobStore
+from jobs.store.measuring import families
+from jobs.store.measuring.objects import open_measured
 from jobs.store.outgoing.webhook_outbox import MAX_TRIES, Delivery, WebhookOutbox
 from tasks.runtime import settings, store
 
@@ -48,7 +49,7 @@ _GONE = 410
 
 @cache
 def _objects() -> ObjectStore:
-    return open_store(settings())
+    return open_measured(settings(), store().measures)
 
 
 class WebhookSender:
@@ -124,13 +125,15 @@ def send(delivery: Delivery, sender: str) -> None:
         job = store().get(delivery.job_id)
     except JobNotFound:
         return  # the delivery has been removed with the record
-    begun = time.time()
+    begun, began = time.time(), time.monotonic()
     response = _post(job, delivery, outbox.secrets(job.key_id))
     attempt = {
         "at": int(begun * 1000), "duration_ms": int((time.time() - begun) * 1000), "status": response.status,
         "error": response.error,
     }  # fmt: skip
     settled, wait_s = _settled(delivery, response, attempt)
+    outcome = "retried" if settled.state == "pending" else settled.state
+    store().measures.observe(families.WEBHOOK, outcome, seconds=time.monotonic() - began)
     store().until_written(lambda: outbox.settle(settled, sender, wait_s=wait_s))
     logger.log(
         logging.INFO if response.accepted else logging.WARNING, "webhook %s", settled.state,

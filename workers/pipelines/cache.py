@@ -31,6 +31,7 @@ class PipelineCache(Residency):
         settings: budgets and CPU threads.
         pinned: as in :class:`~workers.pipelines.residency.Residency`.
         changed: as in :class:`~workers.pipelines.residency.Residency`.
+        loaded: called with the name of a model that was read from disk, and the seconds that it took.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class PipelineCache(Residency):
         settings: Settings,
         pinned: Callable[[], Collection[str]] = tuple,
         changed: Callable[[], None] = lambda: None,
+        loaded: Callable[[str, float], None] = lambda model, seconds: None,
     ) -> None:
         super().__init__(pinned, changed)
-        self._settings = settings
+        self._settings, self._loaded = settings, loaded
         self.device, self.device_name = device.select(settings.process.cpu_threads)
         #: Number of models whose weights were read from disk.
         self.loads = 0
@@ -119,8 +121,9 @@ class PipelineCache(Residency):
         place = Place.OFFLOADED if offloaded else Place.DEVICE
         entry = Entry(spec.name, pipeline, memory.weights_bytes(pipeline), place, hooked=pipeline)
         self.loads += 1
-        load_s = round(time.monotonic() - begun, 2)
-        logger.info("model loaded", extra={"model": spec.name, "load_s": load_s, "bytes": entry.bytes})
+        load_s = time.monotonic() - begun
+        self._loaded(spec.name, load_s)
+        logger.info("model loaded", extra={"model": spec.name, "load_s": round(load_s, 2), "bytes": entry.bytes})
         self.add(entry)
         return entry
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from jobs.errors import RunCancelled, RunTimeout, Unavailable
 from jobs.store.jobs import JobStore
+from jobs.store.measuring import families
 from jobs.store.runs import StepReply
 from workers.reporting.pacer import Pacer
 from workers.reporting.stop_signal import stop_hint
@@ -52,6 +53,7 @@ class Reporter:
         job_id: the job.
         attempt: its attempt number.
         steps: expected number of steps.
+        model: under whose name the steps are measured; '' for none.
         max_run_s: run limit, seconds; None for no limit.
         preview: whether to draw previews even if no caller asks for them.
         hidden: whether previews are forbidden because the outputs must be moderated first.
@@ -59,10 +61,10 @@ class Reporter:
 
     def __init__(
         self, store: JobStore, job_id: str, attempt: int, steps: int, *,
-        max_run_s: float | None = None, preview: bool = False, hidden: bool = False,
+        model: str = "", max_run_s: float | None = None, preview: bool = False, hidden: bool = False,
     ) -> None:  # fmt: skip
         self._store, self._job_id, self._attempt, self._steps = store, job_id, attempt, steps
-        self._max_run_s = max_run_s
+        self._model, self._max_run_s = model, max_run_s
         self._deadline = time.monotonic() + max_run_s if max_run_s else None
         self._progress = _Progress("starting")
         self._reported: _Progress | None = None
@@ -73,6 +75,8 @@ class Reporter:
         self._next_preview_at = 0.0
         self._over = threading.Event()
         self._denoising_since: float | None = None
+        #: When the last step was done, or the first one began (monotonic); None outside of denoising.
+        self._step_at: float | None = None
 
     def __enter__(self) -> Reporter:
         stop_hint.clear()
@@ -93,8 +97,9 @@ class Reporter:
         """
         self.check()
         self._progress = _Progress(name, self._progress.step)
+        self._step_at = time.monotonic() if name == "denoising" else None
         if name == "denoising":
-            self._denoising_since = time.monotonic()
+            self._denoising_since = self._step_at
 
     def loading(self, done_bytes: int, total_bytes: int) -> None:
         """Report how much of the model has been loaded into memory.
@@ -121,9 +126,14 @@ class Reporter:
             RunCancelled, RunTimeout: see :meth:`check`.
         """
         self.check()
-        since = self._denoising_since or time.monotonic()
+        now, before = time.monotonic(), self._progress.step
+        if self._model and self._step_at is not None and done > before:
+            step_s = (now - self._step_at) / (done - before)
+            self._store.measures.observe(families.STEP, self._model, seconds=step_s, times=done - before)
+        self._step_at = now
+        since = self._denoising_since or now
         share = max(1, done) / self._steps if share is None else share
-        eta_s = (time.monotonic() - since) * max(0.0, 1 / share - 1)
+        eta_s = (now - since) * max(0.0, 1 / share - 1)
         self._progress = _Progress("denoising", done, eta_s)
 
     def preview_due(self) -> bool:

@@ -3,7 +3,8 @@
 -- `node`: the host whose spool holds the frames, or '' when nothing is to be delivered. `run_s`: measured, without
 -- loading. `blocked`: why the slot takes no new job, or ''. `report`: the result of a model command (JSON), or ''.
 -- `outputs` (JSON list), `result` (JSON object): of a worker that has stored its outputs itself, or ''.
--- Returns 1 if the attempt was current, else 0. A repeated call gets the same answer.
+-- Returns {1 if the attempt was current, else 0: a repeated call gets the same; the model, or '' if this call did not
+--   end the run of a request; seconds by which the promised time was wrong, or ''; ms since it was cancelled, or -1}
 -- include: common, events, fairness, files, lifecycle, memory, offers, rates, records, recovery, states
 local id, attempt, slot, node, run_s, blocked, report, outputs, result = unpack(ARGV)
 go_on_without_memory()
@@ -13,9 +14,13 @@ local function remove_unpublished()
   for _, output in ipairs(cjson.decode(has(outputs) and outputs or '[]')) do remove_at(output.key, now_ms()) end
 end
 
+-- What is measured of the run.
+local model, eta_error_s = '', ''
+
 -- Count how far off the time was that the caller was promised.
 local function add_eta_error(created_at, promised_s)
   local actual_s = (now_ms() - created_at) / 1000
+  eta_error_s = string.format('%.3f', math.abs(actual_s - promised_s))
   redis.call('HINCRBY', K.COUNTERS, 'eta_jobs', 1)
   redis.call('HINCRBYFLOAT', K.COUNTERS, 'eta_error_s', math.abs(actual_s - promised_s))
   redis.call('HINCRBYFLOAT', K.COUNTERS, 'eta_actual_s', actual_s)
@@ -29,6 +34,7 @@ local function end_run()
   unset_job(id, {'stage_percent', 'eta_s'})
   if has(report) then set_job(id, {report = report}) end
   if not has(record.command) then
+    model = record.model
     add_rate(record.model, slot, run_s / math.max(record.work, 1e-9))
     if has(record.promised_s) then add_eta_error(record.created_at, record.promised_s) end
   end
@@ -50,7 +56,7 @@ end
 if has(outputs) and is_current(id, attempt, STATE.SUCCEEDED) then
   local is_same = job_of(id).outputs == outputs
   if not is_same then remove_unpublished() end
-  return is_same and 1 or 0
+  return {is_same and 1 or 0, '', '', -1}
 end
 local is_repeat = is_current(id, attempt, STATE.DELIVERING) or (node == '' and is_current(id, attempt, STATE.SUCCEEDED))
 local is_running = is_current(id, attempt, STATE.RUNNING)
@@ -59,5 +65,5 @@ if is_running then
 elseif not is_repeat then
   remove_unpublished()
 end
-release(slot, id, attempt)
-return (is_running or is_repeat) and 1 or 0
+local stopped_ms = release(slot, id, attempt)
+return {(is_running or is_repeat) and 1 or 0, model, eta_error_s, stopped_ms}

@@ -50,10 +50,12 @@ local function give_up_silent_slots()
   local lost = {}
   for _, slot in ipairs(overdue(K.LEASES)) do
     local record = slot_of(slot)
-    local suspect_at, job, attempt = record.suspect_at, record.job, record.attempt
+    local suspect_at, job, attempt, pulls = record.suspect_at, record.job, record.attempt, has(record.pulls)
     if has(suspect_at) and now - suspect_at >= tonumber(watch_ms) then
       remove_slot(slot)
-      if has(job) then lose(job, attempt) end
+      -- A worker over HTTP without a job ends by asking for no other one.
+      if has(job) or not pulls then redis.call('HINCRBY', K.COUNTERS, 'lost_leases', 1) end
+      if has(job) and lose(job, attempt) then redis.call('HINCRBY', K.COUNTERS, 'lost_runs', 1) end
       table.insert(lost, slot)
     else
       if not has(suspect_at) then set_slot(slot, {suspect_at = int(now)}) end

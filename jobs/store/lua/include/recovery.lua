@@ -1,10 +1,12 @@
 -- The end of an attempt: its slot becomes free, or its worker is lost.
 -- include: binding, common, fairness, lifecycle, rates, records, retention, slots, usage
 
--- The slot has stopped working on this attempt: give it its next job.
+-- The slot has stopped working on this attempt: give it its next job. Returns the time since the attempt was cancelled
+-- in ms, or -1 if it was not, or did not hold the slot.
 local function release(slot, id, attempt)
   local record, job = slot_of(slot), job_of(id)
-  if record.job ~= id or record.attempt ~= tostring(attempt) then return end
+  if record.job ~= id or record.attempt ~= tostring(attempt) then return -1 end
+  local stopped_ms = job.state == STATE.CANCELLED and now_ms() - job.finished_at or -1
   settle_charge(id, elapsed_s(id))
   unset_slot(slot, {'job', 'attempt'})
   if job.state == STATE.CANCELLED then redis.call('SREM', K.STOPPING, slot) end
@@ -15,15 +17,21 @@ local function release(slot, id, attempt)
   fill_slot(slot)
   offer_freed()  -- another slot than this one may be able to take the job, or the next one of its key
   if has(job.deleted) then delete_record(id) end  -- the record was kept only until its worker stopped
+  return stopped_ms
 end
 
--- The worker of this attempt is gone: run the job again, or give it up after too many attempts.
+-- The worker of this attempt is gone: run the job again, or give it up after too many attempts. Returns whether it had
+-- begun the run.
 local function lose(id, attempt)
   local record = job_of(id)
   if record.attempt ~= tostring(attempt) or not has(record.slot) then
-    return  -- a newer attempt exists, or the job waits already
+    return false  -- a newer attempt exists, or the job waits already
   end
-  if record.state ~= STATE.QUEUED and record.state ~= STATE.RUNNING then return settle_charge(id, elapsed_s(id)) end
+  local was_running = record.state == STATE.RUNNING
+  if record.state ~= STATE.QUEUED and not was_running then
+    settle_charge(id, elapsed_s(id))
+    return false
+  end
   -- Attempts are limited as well as starts: a worker may break before it starts the run.
   if tonumber(record.starts or 0) >= CFG.max_attempts or tonumber(attempt) >= 10 * CFG.max_attempts then
     add_lost_run(record, elapsed_s(id))
@@ -32,7 +40,9 @@ local function lose(id, attempt)
     if has(why) then reason = 'all ' .. attempt .. ' attempts failed; last error of the back end: ' .. why end
     fail(id, 'worker_lost', reason)
     redis.call('ZADD', K.DEAD, int(now_ms()), id)
+    redis.call('HINCRBY', K.COUNTERS, 'dead_letters', 1)
   else
     requeue(id)
   end
+  return was_running
 end

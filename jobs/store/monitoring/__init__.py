@@ -1,0 +1,1 @@
+"""What monitors read of the whole service."""
