@@ -276,6 +276,10 @@ class Overloaded(Unavailable):
     code = "overloaded"
 
 
+class StoreBusy(Unavailable):
+    """All of this process's connections to the job store are in use. It says nothing about the store."""
+
+
 class StoreRefuses(Unavailable):
     """The job store refuses this for the moment."""
 

@@ -1,6 +1,7 @@
 """Whether this server can accept, compute and deliver jobs, and what will soon be short.
 
-Clients cannot make a server unready: a job that waits for a model without a worker is a warning.
+Clients cannot make a server unready. A job that waits for a model without a worker is a warning. A server that is too
+busy to look keeps what it knew: a load balancer that took it away would overload the others.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 
 from app import fleet
 from app.extensions import Extensions, current
-from jobs.errors import Unavailable
+from jobs.errors import StoreBusy, Unavailable
 from jobs.files import disks
 from jobs.store.queries import Fleet
 
@@ -20,6 +21,8 @@ from jobs.store.queries import Fleet
 RESULT_LASTS_S = 2.0
 #: Longest wait for a check, seconds.
 PATIENCE_S = 2.0
+#: A check that takes longer is no problem before it has not succeeded for this long, seconds: the process may be busy.
+SLOW_S = 15.0
 #: Name of the checks among the adapters of the app.
 _NAME = "readiness"
 
@@ -51,6 +54,8 @@ class Check:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._problem, self._until = "", 0.0
+        #: When it last succeeded.
+        self._good_at = float("-inf")
 
     def problem(self) -> str:
         """Return what is wrong; '' if nothing is."""
@@ -61,32 +66,50 @@ class Check:
                 thread.start()
         assert thread is not None
         thread.join(PATIENCE_S)
-        return f"{self._subject} does not respond" if thread.is_alive() else self._problem
+        if not thread.is_alive():
+            return self._problem
+        return "" if time.monotonic() < self._good_at + SLOW_S else f"{self._subject} does not respond"
 
     def _run(self) -> None:
         try:
             self._check()
+        except StoreBusy:
+            pass  # nothing was learned
         except Unavailable as exc:
             self._problem = exc.message
         else:
-            self._problem = ""
+            self._problem, self._good_at = "", time.monotonic()
         self._until = time.monotonic() + RESULT_LASTS_S
+
+
+@dataclass
+class _Memory:
+    """What an app keeps from one look to the next."""
+
+    checks: list[Check]
+    #: The fleet as it was read last.
+    fleet: Fleet | None = None
 
 
 def of_this_server() -> Readiness:
     """Return the readiness of the current app."""
     app = current()
-    checks: list[Check] = app.adapters.setdefault(_NAME, _checks(app))
-    missing = [problem for check in checks if (problem := check.problem())]
-    low = disks.warnings(app.settings)
+    memory: _Memory = app.adapters.setdefault(_NAME, _Memory(_checks(app)))
+    missing = [problem for check in memory.checks if (problem := check.problem())]
+    warnings = disks.warnings(app.settings)
     try:
-        state = fleet.recent()
+        memory.fleet = fleet.recent()
+    except StoreBusy as exc:
+        warnings.append(exc.message)
     except Unavailable as exc:
-        return Readiness(list(dict.fromkeys([*missing, exc.message])), low)
+        return Readiness(list(dict.fromkeys([*missing, exc.message])), warnings)
+    state = memory.fleet
+    if state is None:
+        return Readiness(missing, warnings)
     slots = [slot.name for slot in state.slots if not slot.suspect]
     return Readiness(
         [*missing, *_missing_workers(state, slots, app.settings.web.service_slot)],
-        [*low, *(f"jobs wait for model {name}, which no running worker has" for name in state.stuck_models)],
+        [*warnings, *(f"jobs wait for model {name}, which no running worker has" for name in state.stuck_models)],
         slots,
         state.delivery_nodes,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.extensions import of
 from app.probes import readiness
 from jobs.files.disks import DiskWatch
 from jobs.store import keys
@@ -120,6 +121,61 @@ def test_a_check_that_hangs_delays_nobody_and_runs_once(monkeypatch: pytest.Monk
     go_on.set()
     monkeypatch.setattr(readiness, "PATIENCE_S", 30)
     assert check.problem() == ""
+
+
+def test_a_check_that_is_slow_for_a_moment_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    may_end = threading.Event()
+    may_end.set()
+    check = readiness.Check(lambda: _wait(may_end), "the object store")
+    monkeypatch.setattr(readiness, "PATIENCE_S", 30.0)
+    assert check.problem() == ""
+    may_end.clear()
+    monkeypatch.setattr(readiness, "PATIENCE_S", 0.01)
+    assert check.problem() == ""  # it succeeded a moment ago
+    monkeypatch.setattr(readiness, "SLOW_S", 0.0)
+    assert check.problem() == "the object store does not respond"
+    may_end.set()
+
+
+def _wait(event: threading.Event) -> None:
+    event.wait(30)
+
+
+def test_clients_that_use_every_connection_to_redis_are_a_warning(services: Callable[..., Service]) -> None:
+    service = opened(services(REDIS_CONNECTIONS=1, REDIS_CONNECTION_WAIT_S=0.05))
+    store = of(service.app).store
+    assert state(service) == (200, [])
+    taken = store.client.connection_pool.get_connection()
+    try:
+        assert state(service) == (200, [])
+        busy = service.json("/readyz")
+        assert any("too many requests at once" in warning for warning in busy["warnings"])
+        assert (busy["slots"], busy["delivery"]) == (["gpu0"], ["host"])
+        assert service.get("/v1/queue").status_code == 503
+    finally:
+        store.client.connection_pool.release(taken)
+    assert state(service) == (200, [])
+
+
+def test_no_request_of_a_client_makes_the_server_unready(services: Callable[..., Service]) -> None:
+    """A full queue, a model without a worker, broken files, unknown routes: each is refused, and is no reason."""
+    service = services(MAX_WAITING=3)
+    service.open("gpu0", "tiny-image")
+    service.redis.zadd(keys.NODES, {"host": 2e9})
+    service.submit(model="tiny-video", frames=9)
+    statuses = set()
+    for _ in range(6):
+        statuses.add(service.post("/v1/jobs", json={"model": "tiny-image", "prompt": "x"}).status_code)
+        broken = {"model": "tiny-image", "prompt": "x", "kind": "img2img", "image": "data:image/png;base64,AAAA"}
+        statuses.add(service.post("/v1/jobs", json=broken).status_code)
+        statuses.add(service.post("/v1/jobs", data=b"{" * 5000, content_type="application/json").status_code)
+        statuses.add(service.get("/nowhere").status_code)
+        assert state(service) == (200, [])
+    assert statuses >= {201, 404, 422}
+    assert 503 in statuses or 429 in statuses
+    service.start()
+    service.fail()
+    assert state(service) == (200, [])
 
 
 def test_results_are_remembered_however_often_anybody_asks(monkeypatch: pytest.MonkeyPatch) -> None:

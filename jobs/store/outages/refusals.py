@@ -11,7 +11,7 @@ import re
 
 import redis
 
-from jobs.errors import StoreRefuses, Unavailable
+from jobs.errors import StoreBusy, StoreRefuses, Unavailable
 
 #: Part of Redis' reply → reason, which continues "the job store ". A reply may quote the error inside a script, and
 #: redis-py removes some of the leading codes, so only sentences that Redis (or Valkey) itself writes are looked for.
@@ -44,6 +44,6 @@ def unavailable(exc: redis.RedisError) -> Unavailable | None:
         return Unavailable("the job store refuses the password of REDIS_URL")
     if isinstance(exc, redis.ConnectionError | redis.TimeoutError):
         if isinstance(exc.__context__, queue.Empty):  # how redis-py's pool says that all connections are in use
-            return Unavailable("this server has too many requests at once; try again")
+            return StoreBusy("this server has too many requests at once; try again")
         return Unavailable("the job store does not answer")
     return None
