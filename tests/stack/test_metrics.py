@@ -6,6 +6,7 @@ import json
 import os
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,6 @@ def test_a_real_prometheus_shows_every_panel(monitored: tuple[Stack, str], tmp_p
         stack.kill("io", signal.SIGTERM)
         wait_for(lambda: stack.get("/readyz").status_code == 503, "an error of the server")
         for expression in board_expressions():
-            wait_for(lambda shown=expression: prometheus.query(shown), f"data of {expression}")
+            wait_for(partial(prometheus.query, expression), f"data of {expression}")
         wait_for(lambda: "FramemillSlotWaits" in prometheus.alerts(), "an alert of the blocked slot")
         assert "FramemillDown" not in prometheus.alerts()
