@@ -16,7 +16,7 @@ from app.extensions import of
 from jobs.errors import BadSetting
 from jobs.settings import Settings
 from tests.support.aime_endpoint import write_endpoint
-from tests.support.service import Service, first_key
+from tests.support.service import Service, first_key, key
 
 PROXY, FURTHER_PROXY, CLIENT = "10.0.0.2", "10.1.7.7", "198.51.100.7"
 TRUSTED = "10.0.0.2, 10.1.0.0/16, ::1"
@@ -311,3 +311,18 @@ def test_the_pages_name_their_files_below_the_prefix(behind: Service) -> None:
             assert follow(behind, file) == 200, file
     assert behind.get("/openapi.json", **sent()).get_json()["servers"] == [{"url": PREFIX}]
     assert json.loads(behind.get("/", **sent()).text)["docs"] == f"{PREFIX}/docs"
+
+
+def test_a_key_for_some_paths_is_held_to_them_below_the_prefix(keyed: tuple[Service, dict[str, str]]) -> None:
+    service, admin = keyed
+    jobs = key(service, "jobs", endpoints=["/v1/jobs"], admin=admin)
+    pictures = key(service, "pictures", endpoints=["/a1111"], admin=admin)
+
+    def status(path: str, of: dict[str, str], **changed: str) -> int:
+        return service.get(path, **sent(of | changed)).status_code
+
+    assert (status("/v1/jobs", jobs), status("/v1/queue", jobs)) == (200, 403)
+    assert (status("/a1111/sdapi/v1/sd-models", pictures), status("/sdapi/v1/sd-models", pictures)) == (200, 403)
+    # A prefix that looks like an allowed path does not make the rest allowed.
+    assert status("/v1/queue", jobs, **{"X-Forwarded-Prefix": "/v1/jobs"}) == 403
+    assert status("/sdapi/v1/sd-models", pictures, **{"X-Forwarded-Prefix": "/a1111"}) == 403
