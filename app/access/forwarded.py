@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 from flask import Flask
@@ -73,6 +74,7 @@ def _client(environ: Environ, trusted: tuple[Network, ...]) -> str:
     return client
 
 
+@lru_cache(maxsize=1024)
 def _address(text: str) -> Address | None:
     """Return the address in a text; None if it is none."""
     match = _NODE.fullmatch(text.strip())
@@ -83,5 +85,6 @@ def _address(text: str) -> Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+@lru_cache(maxsize=1024)
 def _is_trusted(address: Address | None, trusted: tuple[Network, ...]) -> bool:
     return address is not None and any(address in network for network in trusted)
