@@ -6,6 +6,7 @@ would only end the jobs that still run: workers count as alive then.
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 
@@ -44,7 +45,10 @@ def web(settings: Settings) -> None:
 @click.pass_obj
 def flower(settings: Settings) -> None:
     """Check that the Flower of this host answers."""
-    _check(f"{local_url('127.0.0.1', settings.web.flower_port)}/healthcheck")
+    # Flower's own variable: the path below which a proxy serves it.
+    prefix = os.environ.get("FLOWER_URL_PREFIX", "").strip("/")
+    path = f"/{prefix}/healthcheck" if prefix else "/healthcheck"
+    _check(local_url("127.0.0.1", settings.web.flower_port) + path)
 
 
 @health.command()

@@ -51,6 +51,7 @@ CUSTOM = {
                     "type": "object", "additionalProperties": False, "required": ["type", "metadata"],
                     "properties": {
                         "type": {"const": "prometheus"},
+                        "metricType": {"enum": ["Value", "AverageValue"]},
                         "metadata": {
                             "type": "object", "additionalProperties": False,
                             "required": [*QUERY],

@@ -13,6 +13,7 @@ import pytest
 
 from jobs.settings import PROJECT_ROOT
 from jobs.store import queries
+from stack import ports
 from tests.support.harness import PATIENCE_S, Stack, wait_for
 
 Start = Callable[..., Stack]
@@ -78,6 +79,17 @@ def test_workers_count_as_healthy_while_redis_is_away(start: Start) -> None:
         assert (code, output.partition(":")[0]) == (0, "unknown"), arguments
     assert check(stack, "web") == (0, "")
     stack.redis.start()
+
+
+def test_flower_is_found_below_the_path_of_its_proxy(start: Start) -> None:
+    stack = start()
+    port = str(ports.next_free("127.0.0.1", stack.port + 1))
+    prefix = {"FLOWER_URL_PREFIX": "/framemill/flower/", "FLOWER_BASIC_AUTH": "me:pw", "FLOWER_PORT": port}
+    stack.run("flower", "celery", "-A", "tasks", "flower", "--address=127.0.0.1", **prefix)
+    wait_for(lambda: check(stack, "flower", **prefix)[0] == 0, "the check to succeed")
+    code, output = check(stack, "flower", FLOWER_PORT=port)
+    assert code == 1
+    assert "/healthcheck answers 404" in output
 
 
 def test_a_wrong_setting_is_named(start: Start) -> None:
