@@ -103,7 +103,7 @@ def _identified() -> Caller:
 def check_path(caller: Caller) -> None:
     """Check that a key may call the path of the current request. Raises: Forbidden."""
     called = (request.path, request.environ.get(CALLED_PATH, request.path))
-    if not any(caller.may_call(path) for path in called):
+    if not any(caller.may_call(path) for path in called) and not links.may_follow(caller):
         raise Forbidden("this key may not use this endpoint")
 
 

@@ -26,17 +26,39 @@ PARAMETERS: list[dict[str, Any]] = [
 ]
 
 
+#: Paths of other protocols whose responses have links to outputs.
+_LINKING_PATHS = ("/mcp", "/v1/images", "/v1/predictions", "/v1/models")
+
+
 def followed_by_links(view: _View) -> _View:
     """Mark a view that signed links may lead to. It changes nothing, and shows what its path names only."""
     view.is_followed_by_links = True  # type: ignore[attr-defined]
     return view
 
 
+def leads_to_output(view: _View) -> _View:
+    """Mark a view as :func:`followed_by_links` does, which sends an output that other protocols link to."""
+    view.leads_to_output = True  # type: ignore[attr-defined]
+    return followed_by_links(view)
+
+
 def is_followed() -> bool:
     """Return whether the current request was made by following a link: it has a signature, and no key."""
     if request.method not in ("GET", "HEAD") or SIGNATURE not in request.args or "Authorization" in request.headers:
         return False
-    return getattr(current_app.view_functions.get(request.endpoint or ""), "is_followed_by_links", False)
+    return _has_mark("is_followed_by_links")
+
+
+def may_follow(caller: Caller) -> bool:
+    """Return whether the current request follows a link to an output that a protocol shows which the key may use.
+
+    A key that is limited to ``/mcp`` may not call the route of outputs, but gets links that lead there.
+    """
+    return is_followed() and _has_mark("leads_to_output") and any(map(caller.may_call, _LINKING_PATHS))
+
+
+def _has_mark(name: str) -> bool:
+    return getattr(current_app.view_functions.get(request.endpoint or ""), name, False)
 
 
 def caller_of_link() -> Caller:

@@ -545,6 +545,19 @@ def test_links_are_signed_and_models_are_those_of_the_key(service: Service) -> N
     assert service.get(output["url"]).data == PNG
 
 
+def test_a_key_for_agents_only_follows_its_links_and_calls_nothing_else(service: Service) -> None:
+    admin = key(service, "ops")
+    agent = key(service, "agent", admin=admin, endpoints=["/mcp"])
+    job_id = call(service, "generate_image", agent, prompt="x")["structuredContent"]["job_id"]
+    service.finish()
+    (output,) = call(service, "get_job", agent, job_id=job_id)["structuredContent"]["outputs"]
+    assert service.get(output["url"]).data == PNG
+    for path in (f"/v1/jobs/{job_id}", f"/v1/jobs/{job_id}/result", "/v1/jobs"):
+        assert service.get(path, headers=agent).status_code == 403, path
+    assert service.get(output["url"].replace("/result", "/events")).status_code == 403
+    assert service.get(output["url"], headers=agent).status_code == 403, "a key counts before the link"
+
+
 def test_a_page_of_another_origin_gets_an_error_of_json_rpc(service: Service) -> None:
     response = post(service, "tools/list", headers={"Origin": "https://evil.example"})
     assert (response.status_code, response.get_json()["error"]["data"]) == (403, {"code": "origin_not_allowed"})

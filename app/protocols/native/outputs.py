@@ -49,7 +49,7 @@ def _answers(text: str, *parameters: Mapping[str, Any]) -> Callable[[View], View
 @blueprint.route("/<job_id>/result", methods=["GET"])
 @_answers("The file.", WAIT, PREFER)
 @blueprint.error(404, "Unknown id, or the file is no longer stored; the code says which.")
-@links.followed_by_links
+@links.leads_to_output
 def get_result(job_id: str) -> Response:
     """Download an output. With `?wait=` (seconds), respond when the job has finished or the time has passed."""
     if wait_s := waiting.requested_wait_s():
