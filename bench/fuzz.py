@@ -24,7 +24,7 @@ MAX_EXAMPLES = 40
 OPERATIONS = 130
 
 
-def run(app: FuzzedApp, *, seed: int, max_examples: int, phases: str) -> tuple[int, str]:
+def run(app: FuzzedApp, *, seed: int, max_examples: int, phases: str, paths: str = "") -> tuple[int, str]:
     """Run schemathesis once.
 
     Args:
@@ -32,12 +32,14 @@ def run(app: FuzzedApp, *, seed: int, max_examples: int, phases: str) -> tuple[i
         seed: of its random numbers.
         max_examples: examples for each operation.
         phases: as its option.
+        paths: pattern of the paths that are called; '' for all.
 
     Returns:
         The number of cases, and its report; the report is empty if nothing failed.
     """
     options = ["--phases", phases, "--max-examples", str(max_examples), "--seed", str(seed)]
     options += ["--continue-on-failure", "--no-shrink", "--suppress-health-check", "all", "--request-timeout", "60"]
+    options += ["--include-path-regex", paths] if paths else []
     program = Path(sys.executable).with_name("st")
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
@@ -49,14 +51,16 @@ def run(app: FuzzedApp, *, seed: int, max_examples: int, phases: str) -> tuple[i
     return int(counted[1]) if counted else 0, "" if done.returncode == 0 else done.stdout + done.stderr
 
 
-def fuzz(cases: int, *, with_keys: bool, seed: int, phases: str = "examples,coverage,fuzzing,stateful") -> list[str]:
+def fuzz(
+    cases: int, *, with_keys: bool, seed: int, phases: str = "examples,coverage,fuzzing,stateful", paths: str = ""
+) -> list[str]:  # fmt: skip
     """Run until so many cases have been tried; return what was found, each with its report."""
     found: list[str] = []
     tried = 0
     with fuzzed_app(with_keys=with_keys) as (app, errors):
         while tried < cases and not found:
             examples = max(1, min(MAX_EXAMPLES, (cases - tried) // OPERATIONS))
-            number, report = run(app, seed=seed, max_examples=examples, phases=phases)
+            number, report = run(app, seed=seed, max_examples=examples, phases=phases, paths=paths)
             tried, seed = tried + number, seed + 1
             new = [*([report] if report else []), *errors.take()]
             found += new
@@ -70,12 +74,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--paths", default="", help="pattern of the paths to call, such as '^/v1/images'")
     arguments = parser.parse_args()
     clean_environment()
     found = [
         report
         for with_keys in (True, False)
-        for report in fuzz(arguments.cases // 2, with_keys=with_keys, seed=arguments.seed)
+        for report in fuzz(arguments.cases // 2, with_keys=with_keys, seed=arguments.seed, paths=arguments.paths)
     ]
     print(f"{len(found)} reports" if found else "nothing was found")
     return 1 if found else 0

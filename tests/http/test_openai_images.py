@@ -207,6 +207,35 @@ def test_an_image_is_edited(app: ServedApp) -> None:
         assert newest(app)["request"]["resize"] == "crop"
 
 
+@pytest.mark.parametrize(
+    ("route", "query", "fields", "images"),
+    [
+        # open-webui with a model that sends links, for Azure, and InvokeAI with its further options
+        ("generations", "?api-version=2025-04-01-preview", {"model": "gpt-image-1", "n": 2, "size": "64x64"}, 0),
+        ("generations", "", {"model": "gpt-image-1", "n": 1, "size": "64x32", "output_format": "png",
+                             "quality": "high", "background": "opaque"}, 0),
+        ("edits", "", {"model": "dall-e-2", "n": 2, "size": "32x32", "background": "opaque",
+                       "response_format": "b64_json"}, 1),
+        ("edits", "", {"model": "gpt-image-1", "n": 1, "size": "64x32", "output_format": "png",
+                       "input_fidelity": "high"}, 1),
+        ("edits", "", {"model": "mixer", "n": 1, "size": "32x32", "response_format": "b64_json"}, 2),
+    ],
+)  # fmt: skip
+def test_what_open_webui_and_invokeai_send(
+    app: ServedApp, route: str, query: str, fields: dict[str, Any], images: int
+) -> None:
+    body = {"prompt": "a fox", **fields}
+    if images:
+        files = [("image[]" if images > 1 else "image", (f"{i}.png", png(), "image/png")) for i in range(images)]
+        response = post(app, route + query, data=body, files=files)
+    else:
+        response = post(app, route + query, body)
+    assert response.status_code == 200, response.text
+    sizes = ["{}x{}".format(*opened(image["b64_json"]).size) for image in response.json()["data"]]
+    assert sizes == [fields["size"]] * fields["n"]
+    assert app.status(response.headers["X-Request-Id"])["state"] == "succeeded"
+
+
 def test_the_transparent_part_of_the_mask_is_repainted(app: ServedApp) -> None:
     mask = Image.new("RGBA", (32, 32), "white")
     mask.paste((0, 0, 0, 0), (0, 0, 16, 32))

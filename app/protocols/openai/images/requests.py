@@ -63,12 +63,12 @@ def respond(route: Route) -> Response:
         with connection.let_go_on_error():
             _submit(connection, mapped, images)
             if mapped.fields.get("stream"):
-                return streams.respond(connection, route.events, mapped.fields, check_succeeded)
-            text = _finished(connection, mapped)
+                response = streams.respond(connection, route.events, mapped.fields, check_succeeded)
+            else:
+                response = _response(connection, mapped)
     except ClientDisconnected:
         return unread_response()
-    response = Response(connection.deliver([text]), mimetype="application/json")
-    response.content_length = len(text)
+    response.headers["X-Request-Id"] = connection.request.job_ids[0]
     return response
 
 
@@ -117,12 +117,15 @@ def _batches(job_request: GenerationRequest, held: HeldRequest, parts: list[int]
     return batches
 
 
-def _finished(connection: HeldConnection, mapped: Mapped) -> bytes:
-    """Return the body when all jobs have finished. Raises: ClientDisconnected, OpenAIError."""
+def _response(connection: HeldConnection, mapped: Mapped) -> Response:
+    """Return the response when all jobs have finished. Raises: ClientDisconnected, OpenAIError."""
     jobs = connection.wait(connection.request.job_ids)
     for job in jobs:
         check_succeeded(job, connection.request)
-    return dumps(views.images_body(jobs, mapped.fields)).encode()
+    text = dumps(views.images_body(jobs, mapped.fields)).encode()
+    response = Response(connection.deliver([text]), mimetype="application/json")
+    response.content_length = len(text)
+    return response
 
 
 def check_succeeded(job: Job, held: HeldRequest) -> None:

@@ -24,6 +24,7 @@ from jobs.models.spec import Kind
 _PICTURE = "iVBORw0KGgoAAAANSUhEUgAAABAAAAAQCAAAAAA6mKC9AAAAD0lEQVR42mP4jwYYRrYAAID5/wGR6yAaAAAAAElFTkSuQmCC"
 _TEXT = {"prompt": "a red circle"}
 _EVENTS: dict[str, Any] = {"description": "Events with `event` and `data` (JSON)."}
+_REQUEST_ID = {"X-Request-Id": {"description": "Id of the first job.", "schema": {"type": "string"}}}
 
 
 blueprint = new_blueprint("openai")
@@ -41,7 +42,9 @@ def _makes_images(*bodies: tuple[str, type[Schema], Mapping[str, Any] | None]) -
         for decorator in (
             blueprint.doc(parameters=[IDEMPOTENCY_KEY, ON_DISCONNECT]),
             *(blueprint.body(schema, example, name) for name, schema, example in bodies),
-            blueprint.alt_response(200, {"description": text, "content": content, "content_type": None}),
+            blueprint.alt_response(
+                200, {"description": text, "content": content, "headers": _REQUEST_ID, "content_type": None}
+            ),
             blueprint.error(404, "There is no such model."),
             blueprint.error(429, "Too many jobs are waiting; `Retry-After` has the seconds to wait."),
             blueprint.error(500, "A job failed; `code` and `message` say why."),
