@@ -243,6 +243,14 @@ def test_wrong_files_are_refused(service: Service) -> None:
         assert refused.get_json()["invalid_fields"][0]["field"] == "metadata"
 
 
+def test_the_name_of_a_file_has_a_bound(service: Service) -> None:
+    for length, status in ((255, 201), (256, 422)):
+        form = {"content": (io.BytesIO(PNG), "a.png"), "filename": "n" * length}
+        response = service.post("/v1/files", data=form, content_type="multipart/form-data")
+        assert response.status_code == status
+    assert response.get_json()["invalid_fields"][0]["field"] == "filename"
+
+
 def test_files_and_predictions_belong_to_their_key(service: Service) -> None:
     boss = first_key(service)
     shop, other = (key(service, name, admin=boss) for name in ("shop", "other"))

@@ -12,10 +12,11 @@ from flask import request
 
 from app.access import auth
 from app.extensions import objects, settings, store
-from app.fields import body_of, parsed
+from app.fields import body_of, load, parsed
 from app.media import inputs
 from app.media.decoding import off_the_hub
 from app.media.pictures import MEDIA_TYPES
+from app.protocols.replicate.schemas import FILE
 from jobs.errors import InvalidRequest, ObjectNotFound, Problem
 from jobs.job_view import iso
 from jobs.store.client_state import UploadedFiles
@@ -30,7 +31,8 @@ _MAX_METADATA_CHARS = 10_000
 def upload() -> tuple[str, dict[str, Any]]:
     """Store the file of the current request; return its id and what is kept of it. Raises: InvalidRequest."""
     body = body_of(request)
-    content = body.get("content")
+    fields, _ = load(FILE, body)
+    content = fields.get("content")
     if not isinstance(content, bytes):
         raise InvalidRequest(Problem("content", "is required: a file in a multipart form"))
     image = inputs.store_image(
@@ -41,7 +43,7 @@ def upload() -> tuple[str, dict[str, Any]]:
     kept_s = settings().retention.unused_files_grace_s
     record = {
         "key": image.key, "size": len(content), "sha256": sha256, "md5": md5, "metadata": _metadata(body),
-        "name": str(body.get("filename") or "file")[:255], "created_at_ms": now_ms,
+        "name": fields.get("filename") or "file", "created_at_ms": now_ms,
         "expires_at_ms": now_ms + int(kept_s * 1000),
     }  # fmt: skip
     UploadedFiles(store(), auth.caller().key_id).add(file_id, record, kept_s)

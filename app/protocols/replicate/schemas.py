@@ -74,6 +74,10 @@ class ReplicateVersionSchema(ReplicatePredictionSchema):
     )
 
 
+#: Longest name of an uploaded file, characters.
+MAX_NAME_CHARS = 255
+
+
 class ReplicateFileSchema(TextSchema):
     """An uploaded file, in a form."""
 
@@ -81,8 +85,11 @@ class ReplicateFileSchema(TextSchema):
         unknown = INCLUDE
 
     content = fields.Raw(metadata={"type": "string", "format": "binary", "description": "The file: an image."})
-    filename = Text(**_doc("Its name."))
+    filename = Text(
+        validate=validate.Length(max=MAX_NAME_CHARS, error="must have at most {max} characters"), **_doc("Its name.")
+    )
     metadata = fields.Raw(metadata={"type": "string", "description": "An object of your own, as JSON."})
 
 
+FILE = ReplicateFileSchema()
 PREDICTION, OF_VERSION, INPUT = ReplicatePredictionSchema(), ReplicateVersionSchema(), ReplicateInputSchema()
