@@ -307,3 +307,14 @@ def test_the_documented_secret_has_what_the_chart_reads() -> None:
     assert {"REDIS_URL", "API_KEYS", "METRICS_KEY", "FLOWER_BASIC_AUTH"} <= names
     values = (CHART / "values.yaml").read_text()
     assert [name for name in names if name not in values] == []
+
+
+def test_the_metrics_that_the_chart_asks_for_exist() -> None:
+    documented = (DOCS / "operating.md").read_text() + (PROJECT_ROOT / "app" / "probes" / "metrics.py").read_text()
+    [scaled] = [one["spec"] for one in deployment.rendered(FULL) if one["kind"] == "ScaledObject"]
+    names = {
+        name for trigger in scaled["triggers"] for name in re.findall(r"framemill_(\w+)", trigger["metadata"]["query"])
+    }
+    assert names == {"backlog_seconds", "slot"}
+    for name in names:
+        assert re.search(rf'`framemill_{name}[`{{]|"{name}"', documented), name

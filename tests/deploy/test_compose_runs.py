@@ -127,7 +127,7 @@ class Services:
 
 @pytest.fixture(scope="module")
 def services() -> Iterator[Services]:
-    """Yield all services of the profiles ``cpu`` and ``ops`` but Prometheus."""
+    """Yield all services of the profiles ``cpu`` and ``ops`` but Prometheus and Grafana."""
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
     services = Services(folder)
     try:

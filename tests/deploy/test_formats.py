@@ -162,6 +162,14 @@ def test_prometheus_accepts_its_configuration(tmp_path: Path) -> None:
     assert other["global"] == yaml.safe_load(configuration)["global"]
 
 
+def test_the_data_source_of_grafana_is_that_of_its_board() -> None:
+    content = deployment.compose(deployment.filled_example())["configs"]["grafana-datasource"]["content"]
+    [of_compose] = yaml.safe_load(content)["datasources"]
+    folder = DEPLOY / "monitoring" / "grafana" / "provisioning" / "datasources"
+    [other] = yaml.safe_load((folder / "framemill.yml").read_text())["datasources"]
+    assert {**of_compose, "url": ""} == {**other, "url": ""}
+
+
 def test_prometheus_accepts_the_queries_of_the_chart(tmp_path: Path) -> None:
     [scaled] = [one["spec"] for one in deployment.rendered(FULL) if one["kind"] == "ScaledObject"]
     rules = [{"record": "query", "expr": trigger["metadata"]["query"], "labels": {"number": str(number)}}

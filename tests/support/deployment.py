@@ -24,7 +24,7 @@ TARGETS = ("web", "io", "worker-cpu", "worker-cuda")
 FILLED = {
     "REDIS_PASSWORD": "a-password-of-redis", "API_KEYS": "ops:0123456789abcdef-ops:admin", "FLOWER_BASIC_AUTH": "me:pw",
     "AWS_ACCESS_KEY_ID": "framemill", "AWS_SECRET_ACCESS_KEY": "a-secret-of-s3",
-    "METRICS_KEY": "0123456789abcdef-metrics", "AWS_DEFAULT_REGION": "us-east-1",
+    "METRICS_KEY": "0123456789abcdef-metrics", "AWS_DEFAULT_REGION": "us-east-1", "GRAFANA_PASSWORD": "pw",
 }  # fmt: skip
 
 
