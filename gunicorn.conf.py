@@ -30,6 +30,8 @@ bind = f"{_host}:{_settings.web.port}"
 workers = _settings.web.processes
 # One process serves thousands of waiting SSE and WebSocket clients, and bounds their number itself.
 worker_class = Worker
+# The parser that tests/attacks attacks, also where gunicorn's other one (gunicorn_h1c) is installed.
+http_parser = "python"
 # Each connection needs a file descriptor, and the soft limit is often 1024.
 _, _most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (_most_files, _most_files))

@@ -102,8 +102,10 @@ class CurrentJobs:
             return seen.forecast
         if seen.forecast is not None and seen.forecast.eta_s is not None and job.state is JobState.RUNNING:
             # A run that reports nothing new comes nearer to its end with the time.
-            return replace(seen.forecast, eta_s=max(0.0, seen.forecast.eta_s - (now - seen.forecast_at)))
-        seen.forecast, seen.forecast_at = self._store.forecast(job.job_id)[0], now
+            seen.forecast = replace(seen.forecast, eta_s=max(0.0, seen.forecast.eta_s - (now - seen.forecast_at)))
+        else:
+            seen.forecast = self._store.forecast(job.job_id)[0]
+        seen.forecast_at = now
         return seen.forecast
 
     def body(self, job: Job, depends_on: Hashable, make: Callable[[], bytes]) -> bytes:

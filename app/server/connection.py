@@ -50,8 +50,9 @@ class Pace:
 class Connection(GeventSocket):
     """A connection that is idle (waits for a request) or busy (a request is being answered).
 
-    While it is idle, silence beyond the limit looks as if the client had closed it. While it is busy, writes keep to a
-    :class:`Pace`, and :class:`BodySource` reads the body of the request; other reads are those of a WebSocket.
+    While it is idle, :class:`app.server.connections.Connections` closes it after too long a silence. While it is busy,
+    writes keep to a :class:`Pace`, and :class:`BodySource` reads the body of the request; other reads are those of a
+    WebSocket.
 
     Args:
         accepted: the socket of the server, which is not used any more.
@@ -84,6 +85,10 @@ class Connection(GeventSocket):
         self.is_busy, self._is_silent = False, True
         self._deadline = time.monotonic() + self._keepalive_s
 
+    def is_overdue(self) -> bool:
+        """Return whether an idle connection has waited for its client for too long."""
+        return time.monotonic() > self._deadline
+
     def has_unread_data(self) -> bool:
         """Return whether the client has sent something that was not read yet."""
         return bool(self._peek())
@@ -108,14 +113,8 @@ class Connection(GeventSocket):
             self._sock.shutdown(socket.SHUT_RDWR)  # gevent's own method would raise an error in whoever waits
 
     def recv(self, *args: Any) -> bytes:
-        if self.is_busy:
-            received: bytes = super().recv(*args)
-            return received
-        try:
-            received = self._recv_within(max(0.001, self._deadline - time.monotonic()), *args)
-        except TimeoutError:
-            return b""
-        if received and self._is_silent:
+        received: bytes = super().recv(*args)
+        if received and self._is_silent and not self.is_busy:
             self._is_silent = False
             self._deadline = time.monotonic() + self.patience_s
         return received
@@ -134,8 +133,14 @@ class Connection(GeventSocket):
         if self._is_unanswered and data.endswith(_END_OF_HEAD) and _LENGTH in data:
             self._head, self._is_unanswered = data, False
             return
-        if self._head and len(data) <= PIECE_BYTES:
-            data, self._head = self._head + data, b""
+        if len(data) <= PIECE_BYTES and not flags:
+            data, self._head, self._is_unanswered = self._head + data, b"", False
+            sent = self.send_now(data)
+            if self._pace.pieces > _PIECES_PER_TURN:
+                take_turns()
+            if sent == len(data):
+                return
+            data = memoryview(data)[sent:]
         super().sendall(data, flags)
 
     def flush(self) -> None:

@@ -14,6 +14,8 @@ from app.server.connection import Connection
 OTHER_FILES = 300
 #: While the process is full, it looks for clients that have hung up this often, seconds.
 LOOK_INTERVAL_S = 1.0
+#: Idle connections are closed this long after their limit of time, seconds.
+OVERDUE_INTERVAL_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,16 @@ class Connections:
             self._busy.discard(connection)
             self._gone.discard(connection)
             self._add(connection)
+
+    def close_overdue(self) -> None:
+        """Close the idle connections whose clients were silent for too long, now and at every interval from then on.
+
+        One look at all of them costs less than a timer for each read.
+        """
+        while True:
+            for connection in [connection for connection in self._idle if connection.is_overdue()]:
+                connection.hang_up()
+            time.sleep(OVERDUE_INTERVAL_S)
 
     def close_idle(self) -> None:
         """Close all connections on which no request is being answered."""

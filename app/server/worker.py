@@ -5,9 +5,11 @@ from __future__ import annotations
 import gc
 import resource
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import gevent
+from gunicorn.config import Config
 from gunicorn.http.body import Body, ChunkedReader
 from gunicorn.http.message import Request
 from gunicorn.workers.ggevent import GeventWorker
@@ -19,13 +21,30 @@ from app.server.overload import IS_BEYOND_LIMIT
 from jobs.process.turns import take_turns
 
 
+class FixedConfig:
+    """The values of gunicorn's settings, which do not change while a worker runs.
+
+    gunicorn's own object looks each one up in its table of settings, about twenty times for a request.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        for name in (*config.settings, "is_ssl", "forwarded_allow_networks"):
+            setattr(self, name, getattr(config, name))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._config, name)
+
+
 class Worker(GeventWorker):
     """Serves the app. TLS is not offered: a reverse proxy does that."""
 
+    cfg: Any
     wsgi: Any
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
+        self.cfg = FixedConfig(self.cfg)
         # The garbage collector need not look at the modules again: each time would stall all requests for 0.2 s.
         gc.collect()
         gc.freeze()
@@ -44,6 +63,11 @@ class Worker(GeventWorker):
             return response
 
         self.wsgi = checked
+        gevent.spawn(self._connections.close_overdue)
+
+    def timeout_ctx(self) -> AbstractContextManager[None]:
+        """Return the limit of time for the head of a request: none, as the connections have one."""
+        return nullcontext()
 
     def handle_exit(self, sig: int, frame: Any) -> None:
         super().handle_exit(sig, frame)
@@ -75,7 +99,8 @@ class Worker(GeventWorker):
             finally:
                 req.unreader.sock = sock
                 sock.set_idle()
-        take_turns()  # the client may have sent many requests at once
+        if req.unreader.buf.getbuffer() or sock.has_unread_data():
+            take_turns()  # a client that is never waited for keeps all others waiting
 
     def _throw_away_rest(self, req: Request) -> None:
         """Read the part of a body that the app left, as many clients read no response before they have sent all.

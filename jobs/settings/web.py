@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from functools import cached_property
 
 from jobs.errors import BadSetting
 from jobs.formats import IMAGE_FORMATS, VIDEO_FORMATS
@@ -91,7 +92,7 @@ class WebOptions(Group):
         """Limits of the JSON that clients send."""
         return Limits(self.max_request_bytes, self.max_json_bytes)
 
-    @property
+    @cached_property
     def is_loopback(self) -> bool:
         """Whether only this machine can reach the web server."""
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import tempfile
@@ -21,6 +22,8 @@ HALF_HEADER = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Half:"
 STREAM = b"GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n"
 PROBE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LAST_PROBE = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+#: A parser that gunicorn would use where it is installed, and that could parse nothing.
+OTHER_PARSER = "LimitRequestLine = None"
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +31,11 @@ def web() -> Iterator[Stack]:
     with tempfile.TemporaryDirectory(prefix="fm-") as folder:
         models = Path(folder) / "models.toml"
         models.write_text(BASE)
+        (Path(folder) / "gunicorn_h1c.py").write_text(OTHER_PARSER)
+        python_path = os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])
         stack = Stack(
             Path(folder), models, REQUEST_TIMEOUT_S=1, MAX_CONNECTIONS=BUSY, MAX_IDLE_CONNECTIONS=IDLE,
-            MAX_IDLE_PER_ADDRESS=IDLE_PER_ADDRESS, MAX_REQUEST_BYTES=MAX_REQUEST_BYTES,
+            MAX_IDLE_PER_ADDRESS=IDLE_PER_ADDRESS, MAX_REQUEST_BYTES=MAX_REQUEST_BYTES, PYTHONPATH=python_path,
         )  # fmt: skip
         try:
             yield stack.up()
