@@ -59,18 +59,21 @@ class RequestCounters:
     def increment(self, endpoint: str, client: str) -> int:
         """Count one request; return the number with it."""
 
-        def count(connection: Any) -> int:
-            name = self._name(endpoint, client)
-            pipe = connection.pipeline()
-            pipe.set(name, 0, ex=SESSION_TTL_S, nx=True)
-            pipe.incr(name)
-            return int(pipe.execute()[1])
-
-        return self._store.call(count)
+        return self._add(endpoint, client, 1)
 
     def decrement(self, endpoint: str, client: str) -> None:
         """Take one request back that was not accepted."""
-        self._store.call(lambda c: c.decr(self._name(endpoint, client)))
+        self._add(endpoint, client, -1)
+
+    def _add(self, endpoint: str, client: str, number: int) -> int:
+        def count(connection: Any) -> int:
+            name = self._name(endpoint, client)
+            pipe = connection.pipeline()
+            pipe.set(name, 0, ex=SESSION_TTL_S, nx=True)  # a number that has expired begins anew, and expires, too
+            pipe.incrby(name, number)
+            return int(pipe.execute()[1])
+
+        return self._store.call(count)
 
     def _name(self, endpoint: str, client: str) -> str:
         return f"{keys.REQUESTS}{endpoint}:{client}"

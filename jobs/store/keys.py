@@ -28,6 +28,9 @@ key                       type     holds
                                    it from other slots, ``pass|<offer>`` → of the class taken last;
                                    ``given:<class>`` → GPU seconds of the class by weight at all slots,
                                    ``seen:<class>|<offer>`` → as they were counted there last
+``served_walk``           hash     the walk through these fields: ``began_at`` (ms), and ``cursor`` while it goes on
+``unused``                hash     field of ``served`` whose key has no job, or whose offer no slot → its value and the
+                                   time (ms) since which it is known to be so
 ``active:<key>``          set      jobs of a key that hold a slot
 ``rates``                 hash     ``<model>`` and ``<model>|<device>`` → measured seconds per unit of work
 ``slots``                 set      names of slots
@@ -135,6 +138,8 @@ ORDER = PREFIX + "order:"
 WAITING = PREFIX + "waiting"
 WORK = PREFIX + "work"
 SERVED = PREFIX + "served"
+SERVED_WALK = PREFIX + "served_walk"
+UNUSED = PREFIX + "unused"
 ACTIVE = PREFIX + "active:"
 RATES = PREFIX + "rates"
 SLOTS = PREFIX + "slots"

@@ -113,9 +113,9 @@ def test_an_event_is_rendered_once_for_all_listeners(service: Service, monkeypat
     rendered: list[str] = []
     render = streams._data
 
-    def counting(event: Any, signer: Any) -> dict[str, Any]:
+    def counting(event: Any, *reader: Any) -> dict[str, Any]:
         rendered.append(event.event_id)
-        return render(event, signer)
+        return render(event, *reader)
 
     monkeypatch.setattr(streams, "_data", counting)
     job_id = service.submit(steps=STEPS)

@@ -72,7 +72,9 @@ def test_a_revoked_key_leaves_nothing(here: StoreDriver, ring: KeyRing) -> None:
     secret = ring.create(SHOP)
     outbox = WebhookOutbox(here.store)
     outbox.configure("shop", Webhook("http://example.org/hook", EVENTS))
+    here.redis.hset(keys.SUBSCRIBER_QUEUES + "shop", "1", "")
     ring.revoke("shop")
+    assert not here.redis.exists(keys.SUBSCRIBER_QUEUES + "shop")
     assert ring.authenticate(secret) is None
     assert ring.all() == [OPS]
     assert outbox.of_key("shop") is None

@@ -22,7 +22,7 @@ ROUNDS = 4
 #: Jobs that expire at once, and records that are deleted at once.
 EXPIRING = 200
 #: Calls that are made in slices, by the beginning of their names, and the largest mean number of commands of a slice.
-SLICED, MAX_SLICE = ("resume the queue", f"{EXPIRING} "), 1500
+SLICED, MAX_SLICE = ("resume the queue", "sweep", f"{EXPIRING} "), 1500
 
 #: A list of jobs of other models does not share what it reads; each job costs no more than asked for alone.
 LIST, OF_A_LIST, ONE = "list of 50 with forecasts", 50, "status with position and ETA"

@@ -191,6 +191,20 @@ class StoreMachine(CallersAndRuns):
             job = self.jobs[delivery.job_id]
             assert (job.state, job.attempt, delivery.node) == ("delivering", delivery.attempt, "host")
 
+    @precondition(lambda self: self.counts["submitted"] > 2)
+    @rule()
+    def forget_keys(self) -> None:
+        """Let keys that have no job, and offers without slots, be forgotten."""
+        for _ in range(2):
+            self.redis.delete(keys.SERVED_WALK)
+            self.sweep()
+            for name, note in self.redis.hgetall(keys.UNUSED).items():
+                self.redis.hset(keys.UNUSED, name, note.split()[0] + " 1")
+        busy = {job.key for job in self.jobs.values() if job.waits}
+        busy |= {self.jobs[slot.holds[0]].key for slot in self.slots.values() if slot.holds}
+        of_keys = [name.split("|") for name in self.redis.hkeys(keys.SERVED) if name.count("|") == 2]
+        assert {key for _, key, _ in of_keys} <= busy
+
     @precondition(lambda self: any(job.state in ENDED for job in self.jobs.values()))
     @rule(at=which)
     def forget(self, at: int) -> None:

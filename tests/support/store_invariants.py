@@ -196,8 +196,9 @@ class Snapshot:
         found = {model: round(float(value), 6) for model, value in self.all.get(keys.WORK, {}).items()}
         assert found == {model: round(value, 6) for model, value in work.items()}
         assert all(float(value) > -1e-6 for value in self.all.get(keys.SERVED, {}).values())
+        assert set(self.all.get(keys.UNUSED, {})) <= set(self.all.get(keys.SERVED, {}))
         assert not self.all.get(keys.UNFILLED)
-        self.unexplained -= {keys.WAITING, keys.WORK}
+        self.unexplained -= {keys.WAITING, keys.WORK, keys.UNUSED, keys.SERVED_WALK}
 
     def _ready(self, lanes: dict[str, dict[str, float]]) -> None:
         """Keys stand by what they were served, or by their first job; those at their limit at the end."""

@@ -181,7 +181,7 @@ def test_a_script_gets_only_the_functions_that_it_reaches() -> None:
 def test_linked_functions_call_each_other_in_one_table() -> None:
     included = "local LIMIT, seen = 3, {}\nlocal last\nlocal function a(x) return x + LIMIT end\n"
     unused = "local function b() end\n"
-    assert linking.link([included + unused], "return a(ARGV[1]) .. 'a(id)' .. id.a\n").splitlines() == [
+    assert linking.Linker().link([included + unused], "return a(ARGV[1]) .. 'a(id)' .. id.a\n").splitlines() == [
         "local F = {LIMIT = false, seen = false, a = false}",
         "F.LIMIT, F.seen = 3, {}",
         "function F.a(x) return x + F.LIMIT end",
@@ -206,7 +206,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def load(folder: Path, text: str) -> loader.Script:
     (folder / "some.lua").write_text(text)
-    return loader._load(LuaFile.read("some", folder), {"K": {"JOB": "'job:'"}}, {})
+    return loader._Loader({"K": {"JOB": "'job:'"}}, {}).load(LuaFile.read("some", folder))
 
 
 def test_arguments_are_passed_in_the_declared_order(folder: Path) -> None:

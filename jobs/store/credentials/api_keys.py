@@ -94,7 +94,8 @@ class KeyRing:
         self._delete(digests)
         self._store.script("limit_key", key=key_id, limit=0)
         names = (keys.API_KEY_NAMES, keys.WEBHOOKS, keys.WEBHOOK_SECRETS)
-        self._store.call(lambda c: [c.hdel(name, key_id) for name in names] + [c.delete(keys.OPTIONS + key_id)])
+        own = [prefix + key_id for prefix in (keys.OPTIONS, keys.UPLOADS, keys.SUBSCRIBER_QUEUES)]
+        self._store.call(lambda c: [c.hdel(name, key_id) for name in names] + [c.delete(*own)])
 
     def seed(self, entries: list[str]) -> None:
         """Store the keys of the settings, ``service:secret[:role[:class]]``; a service's earlier key is replaced.

@@ -39,41 +39,60 @@ class _Block:
         assert match, text
         return cls(tuple(match[1].split(", ")), text, frozenset(_WORD.findall(text)))
 
-    def linked(self, names: Iterable[str]) -> str:
-        """The definition as an assignment to ``F``; nothing for a variable without a value."""
-        text = _linked(self.text, frozenset(names))
-        if self.text.startswith("local function"):
-            return text.removeprefix("local ")
-        return text.removeprefix("local ") if _VARIABLES.match(self.text)[2] else ""  # type: ignore[index]
+    @property
+    def is_assigned(self) -> bool:
+        """Whether the definition gives its names a value."""
+        return self.text.startswith("local function") or bool(_VARIABLES.match(self.text)[2])  # type: ignore[index]
 
 
-def link(included: Iterable[str], main: str) -> str:
-    """Return a script as one text.
+class Linker:
+    """Joins scripts with included files. What it has made of a file serves all scripts that include the file."""
 
-    Args:
-        included: the texts of the included files, each after those that it uses. They define functions and variables,
-            and do nothing else.
-        main: the text of the script itself.
-    """
-    blocks = [_Block.read(text) for part in included for text in _BLOCK.split(part)[1:]]
-    owners = {name: block for block in blocks for name in block.names}
-    reached: set[str] = set()
-    waiting = set(_WORD.findall(main)) | {WRITE_RECORDS}
-    if not waiting & set(owners):
-        return main
-    while waiting:
-        name = waiting.pop()
-        if name in owners and name not in reached:
-            reached.update(owners[name].names)
-            waiting |= owners[name].words - reached
-    used = [block for block in blocks if reached.intersection(block.names)]
-    names = [name for block in used for name in block.names]
-    # The table has room for all of them from the beginning.
-    table = "local F = {" + ", ".join(f"{name} = false" for name in names) + "}\n"
-    body = _linked(main, frozenset(names))
-    if WRITE_RECORDS in reached:
-        body = f"local function main()\n{body}end\nlocal reply = main()\nF.{WRITE_RECORDS}()\nreturn reply\n"
-    return table + "".join(block.linked(names) for block in used) + body
+    def __init__(self) -> None:
+        self._blocks: dict[str, list[_Block]] = {}
+        self._linked: dict[tuple[str, frozenset[str]], str] = {}
+
+    def link(self, included: Iterable[str], main: str) -> str:
+        """Return a script as one text.
+
+        Args:
+            included: the texts of the included files, each after those that it uses. They define functions and
+                variables, and do nothing else.
+            main: the text of the script itself.
+        """
+        blocks = [block for text in included for block in self._blocks_of(text)]
+        owners = {name: block for block in blocks for name in block.names}
+        reached: set[str] = set()
+        waiting = set(_WORD.findall(main)) | {WRITE_RECORDS}
+        if not waiting & set(owners):
+            return main
+        while waiting:
+            name = waiting.pop()
+            if name in owners and name not in reached:
+                reached.update(owners[name].names)
+                waiting |= owners[name].words - reached
+        used = [block for block in blocks if reached.intersection(block.names)]
+        names = [name for block in used for name in block.names]
+        # The table has room for all of them from the beginning.
+        table = "local F = {" + ", ".join(f"{name} = false" for name in names) + "}\n"
+        body = _linked(main, frozenset(names))
+        if WRITE_RECORDS in reached:
+            body = f"local function main()\n{body}end\nlocal reply = main()\nF.{WRITE_RECORDS}()\nreturn reply\n"
+        return table + "".join(self._text_of(block, frozenset(names)) for block in used) + body
+
+    def _blocks_of(self, text: str) -> list[_Block]:
+        if text not in self._blocks:
+            self._blocks[text] = [_Block.read(part) for part in _BLOCK.split(text)[1:]]
+        return self._blocks[text]
+
+    def _text_of(self, block: _Block, names: frozenset[str]) -> str:
+        """Return a definition as an assignment to ``F``; nothing for a variable without a value."""
+        if not block.is_assigned:
+            return ""
+        key = block.text, block.words & names
+        if key not in self._linked:
+            self._linked[key] = _linked(*key).removeprefix("local ")
+        return self._linked[key]
 
 
 def _linked(text: str, names: frozenset[str]) -> str:

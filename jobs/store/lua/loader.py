@@ -18,12 +18,13 @@ misspelled one is found when the script is loaded.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jobs.store.lua.linking import link
+from jobs.store.lua.linking import Linker
 
 FOLDER = Path(__file__).parent
 
@@ -54,18 +55,22 @@ class LuaFile:
         match = _INCLUDES.search(text)
         return cls(name, text, tuple(match[1].split(", ")) if match else ())
 
-    def chain(self) -> list[LuaFile]:
-        """All files that this one includes, each after those that it includes itself; then this one."""
+    def chain(self, read: Callable[[str], LuaFile] | None = None) -> list[LuaFile]:
+        """All files that this one includes, each after those that it includes itself; then this one.
+
+        Args:
+            read: reads an included file.
+        """
         chain: dict[str, LuaFile] = {}
-        self._collect(chain, ())
+        self._collect(chain, (), read or (lambda name: LuaFile.read(name, FOLDER / "include")))
         return list(chain.values())
 
-    def _collect(self, chain: dict[str, LuaFile], includers: tuple[str, ...]) -> None:
+    def _collect(self, chain: dict[str, LuaFile], includers: tuple[str, ...], read: Callable[[str], LuaFile]) -> None:
         if self.name in includers:
             raise BadScript(f"{' includes '.join((*includers, self.name))}: a circle")
         for name in self.includes:
             if name not in chain:
-                LuaFile.read(name, FOLDER / "include")._collect(chain, (*includers, self.name))
+                read(name)._collect(chain, (*includers, self.name), read)
         chain[self.name] = self
 
 
@@ -93,6 +98,23 @@ class Script:
         return [values[name] for name in self.arguments] + (_flat(values[self.rest]) if self.rest else [])
 
 
+class _Loader:
+    """Makes scripts. What it has read and made of an included file serves all scripts that include the file."""
+
+    def __init__(self, literals: Mapping[str, Mapping[str, str]], tables: Mapping[str, str]) -> None:
+        self._tables, self._linker = tables, Linker()
+        self._read = cache(lambda name: LuaFile.read(name, FOLDER / "include"))
+        self._compiled = cache(lambda source: _compiled(source, literals))
+
+    def load(self, source: LuaFile) -> Script:
+        """Return a script as Redis runs it. Raises: BadScript."""
+        *included, main = (self._compiled(part) for part in source.chain(self._read))
+        body = self._linker.link(included, main)
+        tables = {name: value for name, value in self._tables.items() if re.search(rf"\b{name}\b", body)}
+        head = "".join(f"local {name} = {value}\n" for name, value in tables.items())
+        return Script(source.name, head + body, *declared_arguments(source))
+
+
 def scripts(constants: Mapping[str, Mapping[str, str | int]], tables: Mapping[str, str]) -> Iterator[Script]:
     """All scripts, ready for Redis.
 
@@ -104,15 +126,9 @@ def scripts(constants: Mapping[str, Mapping[str, str | int]], tables: Mapping[st
         table: {name: str(value) if isinstance(value, int) else f"'{value}'" for name, value in values.items()}
         for table, values in constants.items()
     }
+    loader = _Loader(literals, tables)
     for path in sorted(FOLDER.glob("*.lua")):
-        yield _load(LuaFile.read(path.stem), literals, tables)
-
-
-def _load(source: LuaFile, literals: Mapping[str, Mapping[str, str]], tables: Mapping[str, str]) -> Script:
-    *included, main = (_compiled(part, literals) for part in source.chain())
-    body = link(included, main)
-    head = "".join(f"local {table} = {value}\n" for table, value in tables.items() if re.search(rf"\b{table}\b", body))
-    return Script(source.name, head + body, *declared_arguments(source))
+        yield loader.load(LuaFile.read(path.stem))
 
 
 def declared_arguments(source: LuaFile) -> tuple[tuple[str, ...], str]:

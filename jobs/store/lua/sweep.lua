@@ -6,7 +6,7 @@
 -- Returns {deliveries to send again as {id, attempt, node}, slots given up, jobs that ended as {id, state}, 1 if there
 --   is more}
 --   | false if another process has just swept
--- include: binding, common, lifecycle, memory, offers, outputs_lost, records, recovery, retention, slots
+-- include: binding, common, forgetting, lifecycle, memory, offers, outputs_lost, records, recovery, retention, slots
 local beat_ms, watch_ms, after_outage, goes_on = unpack(ARGV)
 go_on_without_memory()
 
@@ -116,6 +116,7 @@ resend_messages()
 local redeliveries = find_lapsed_deliveries()
 for _, id in ipairs(overdue(K.DEADLINES)) do expire(id) end
 delete_old_records()
+walk_served()
 offer_freed()
 is_more = fill_unfilled(math.max(1, left)) == 1 and not is_paused(K.ALL) or is_more or is_renewing
 return {redeliveries, lost, ended, is_more and 1 or 0}
