@@ -122,6 +122,11 @@ def page(store: JobStore, jobs: JobFilter, *, limit: int, after: str | None = No
     return JobPage(listed(store, ids), None if is_end else str(place), None if jobs.examines else total)
 
 
+def first_ids(store: JobStore, jobs: JobFilter, *, limit: int) -> list[str]:
+    """Return the ids of the first jobs of a list. The filter must not examine records."""
+    return [place.job_id for place in _read(store, jobs, None, limit)[0]]
+
+
 def _place(store: JobStore, jobs: JobFilter, after: str | None) -> Place | None:
     """Return the place after which a page begins; None for the first page. Raises: InvalidRequest."""
     if after is None:

@@ -83,11 +83,21 @@ def pipelined(client: Any, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
 
 def listed(store: JobStore, job_ids: Sequence[str]) -> list[Job]:
     """Return those of these jobs that exist, with the fields that lists show, in one round trip."""
+    return [listed_job(job_id, texts) for job_id, texts in listed_texts(store, job_ids)]
+
+
+def listed_texts(store: JobStore, job_ids: Sequence[str]) -> list[tuple[str, tuple[str | None, ...]]]:
+    """Return those of these jobs that exist, each as its id and the texts of the fields that lists show."""
     if not job_ids:
         return []
     records = store.call(lambda c: pipelined(c, [("hmget", keys.JOB + job_id, *_LISTED) for job_id in job_ids]))
-    present = [(job_id, dict(zip(_LISTED, texts, strict=True))) for job_id, texts in zip(job_ids, records, strict=True)]
-    return [Job.from_hash(job_id, record) for job_id, record in present if record["state"]]
+    state = _LISTED.index("state")
+    return [(job_id, tuple(texts)) for job_id, texts in zip(job_ids, records, strict=True) if texts[state]]
+
+
+def listed_job(job_id: str, texts: Sequence[str | None]) -> Job:
+    """Return the job that has these texts in a list."""
+    return Job.from_hash(job_id, {name: text for name, text in zip(_LISTED, texts, strict=True) if text is not None})
 
 
 def of_key(store: JobStore, key_id: str, job_ids: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from app.bodies.json_output import json_body
 from app.protocols.lightx2v.states import QUEUE_WORDS, SINGLE_WORDS
 from jobs.states import JobState
 from tests.support.pictures import PNG, animated, b64, encoded, picture
@@ -218,7 +219,7 @@ def test_a_portrait_gives_a_portrait(service: Service) -> None:
 def test_a_form_needs_its_part_but_not_a_file_in_it(service: Service) -> None:
     missing = service.post("/v1/tasks/form", data={"prompt": "x"}, content_type="multipart/form-data")
     assert (missing.status_code, missing.get_json()["error"]["fields"][0]["field"]) == (422, "image_file")
-    head = b'--b\r\nContent-Disposition: form-data; name='
+    head = b"--b\r\nContent-Disposition: form-data; name="
     empty = head + b'"prompt"\r\n\r\nx\r\n' + head + b'"image_file"; filename=""\r\n\r\n\r\n--b--\r\n'
     video = service.post("/v1/tasks/form", data=empty, content_type="multipart/form-data; boundary=b").get_json()
     assert status(service, video["task_id"])["request"]["kind"] == "text2video"
@@ -411,6 +412,9 @@ def test_the_list_is_keyed_by_id(service: Service) -> None:
     assert (listed[done]["status"], listed[done]["message"]["prompt"]) == ("completed", "listed")
     assert (listed[running]["status"], listed[running]["end_time"]) == ("pending", None)
     assert listed == service.json("/v1/tasks/?limit=1")
+    assert service.get("/v1/tasks/").data == json_body(listed)
+    service.delete(f"/v1/tasks/{running}")  # every change is shown, although texts are kept
+    assert service.json("/v1/tasks/")[running]["state"] == "cancelled"
 
 
 def test_a_key_sees_its_own_tasks_only(service: Service) -> None:

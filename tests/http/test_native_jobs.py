@@ -304,6 +304,10 @@ def test_the_key_gives_the_retention_class(service: Service) -> None:
     assert given == ["hours", "days", "keep"]
     listed = service.json("/v1/admin/keys", headers=ops)["keys"]
     assert {one["service"]: one["retention"] for one in listed} == {"ops": "", "alice": "hours", "bob": ""}
+    assert service.delete("/v1/admin/keys/alice", headers=ops).status_code == 200
+    key(service, "alice", admin=ops, retention="keep")
+    listed = service.json("/v1/admin/keys", headers=ops)["keys"]
+    assert [(one["service"], one["retention"]) for one in listed] == [("alice", "keep"), ("bob", ""), ("ops", "")]
     for path, body in (("/v1/jobs", TINY), ("/v1/admin/keys", {"service": "eve"})):
         refused = service.post(path, json={**body, "retention": "for ever"}, headers=ops)
         [problem] = refused.get_json()["error"]["fields"]

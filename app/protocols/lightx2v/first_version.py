@@ -21,7 +21,7 @@ from app.protocols.lightx2v import answers, schemas, views
 from app.protocols.lightx2v.profile import is_single
 from app.protocols.lightx2v.service import service_state
 from app.protocols.lightx2v.submit import REFUSALS, submit_task
-from app.protocols.lightx2v.tasks import listed_jobs
+from app.protocols.lightx2v.tasks import list_response
 from jobs.errors import JobNotFound, RateLimited
 
 blueprint = Blueprint(
@@ -93,7 +93,7 @@ def get_service_status() -> Response:
 )
 def get_all_tasks() -> Response:
     """List finished tasks."""
-    return jsonify({job.job_id: views.listed_task(job, single=True) for job in listed_jobs(only_finished=True)})
+    return list_response(single=True)
 
 
 @blueprint.route("/task_status", methods=["POST"])

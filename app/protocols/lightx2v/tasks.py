@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+from typing import NamedTuple
+
 from flask import Response, jsonify
 
 from app import errors
@@ -14,8 +17,7 @@ from app.protocols.lightx2v import answers, views
 from app.protocols.lightx2v.profile import is_single
 from app.submit import forecast_of
 from jobs.errors import JobNotFound, NotReady, ObjectNotFound
-from jobs.record import Job
-from jobs.store import listing
+from jobs.store import listing, queries
 from jobs.store.listing import JobFilter
 
 blueprint = Blueprint("lightx2v-tasks", __name__, url_prefix="/v1", tag="LightX2V", prefix="lightx2v_")
@@ -33,19 +35,35 @@ MAX_LISTED = 1000
 )
 def get_tasks() -> Response:
     """List tasks."""
-    single = is_single()
-    return jsonify({job.job_id: views.listed_task(job, single=single) for job in listed_jobs(only_finished=single)})
+    return list_response(single=is_single())
 
 
-def listed_jobs(*, only_finished: bool) -> list[Job]:
-    """Return the newest jobs of the caller that this service runs, oldest first."""
+def list_response(*, single: bool) -> Response:
+    """Return the response with the newest tasks of the caller that this service runs, oldest first.
+
+    The text of a task is kept until the task changes: clients ask for the whole list again and again.
+    """
     service_slot = settings().web.service_slot
-    jobs = listing.page(store(), JobFilter(key_id=auth.caller().scope), limit=MAX_LISTED).jobs
-    return [
-        job
-        for job in reversed(jobs)
-        if (not service_slot or service_slot in (job.slot, job.pin)) and (not only_finished or job.state.is_terminal)
+    ids = listing.first_ids(store(), JobFilter(key_id=auth.caller().scope), limit=MAX_LISTED)
+    tasks = [_listed(job_id, texts, single) for job_id, texts in reversed(queries.listed_texts(store(), ids))]
+    shown = [
+        task.text for task in tasks if (not service_slot or service_slot in task.slots) and (not single or task.is_over)
     ]
+    return json_response(b"{" + b",".join(shown) + b"}\n")
+
+
+class _ListedTask(NamedTuple):
+    #: ``"<id>":{…}``.
+    text: bytes
+    slots: tuple[str | None, ...]
+    is_over: bool
+
+
+@lru_cache(maxsize=4 * MAX_LISTED)
+def _listed(job_id: str, texts: tuple[str | None, ...], single: bool) -> _ListedTask:
+    job = queries.listed_job(job_id, texts)
+    member = json_body({job_id: views.listed_task(job, single=single)})
+    return _ListedTask(member.strip()[1:-1], (job.slot, job.pin), job.state.is_terminal)
 
 
 @blueprint.route("/tasks/<task_id>/status", methods=["GET"])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from flask import Response, jsonify, request
 from marshmallow import INCLUDE, Schema, validate
 
 from app.access import auth
+from app.bodies.json_output import json_body, json_response
 from app.extensions import settings, store
 from app.fields import Flag, Items, Text, Whole, body_of
 from app.openapi.blueprint import Blueprint
@@ -21,7 +23,7 @@ from jobs.outbound import webhook as webhooks
 from jobs.outbound.webhook import EVENTS
 from jobs.slots.slot import ALL_SLOTS
 from jobs.store import queries
-from jobs.store.credentials.api_keys import HOW_TO_MAKE_A_KEY, KeyRing
+from jobs.store.credentials.api_keys import HOW_TO_MAKE_A_KEY, MAX_PARSED, KeyRing
 from jobs.store.outgoing.webhook_outbox import KeyWebhook, WebhookOutbox
 
 blueprint = Blueprint("admin", __name__, url_prefix="/v1/admin", tag="Framemill: keys and operation")
@@ -64,6 +66,11 @@ def _key_view(caller: Caller, webhook: KeyWebhook | None) -> dict[str, Any]:
     return {name: value for name, value in view.items() if name not in ("key_id", "job_class")}
 
 
+@lru_cache(maxsize=MAX_PARSED)
+def _key_body(caller: Caller, webhook: KeyWebhook | None) -> bytes:
+    return json_body(_key_view(caller, webhook)).strip()
+
+
 def webhook_view(configured: KeyWebhook) -> dict[str, Any]:
     """Return the webhook of a key. ``gone_at``: when the receiver answered 410 and was given up."""
     webhook = configured.webhook
@@ -76,7 +83,8 @@ def get_keys() -> Response:
     """List API keys."""
     auth.admin()
     configured = WebhookOutbox(store()).of_all_keys()
-    return jsonify({"keys": [_key_view(caller, configured.get(caller.key_id)) for caller in KeyRing(store()).all()]})
+    views = [_key_body(caller, configured.get(caller.key_id)) for caller in KeyRing(store()).all()]
+    return json_response(b'{"keys":[' + b",".join(views) + b"]}\n")
 
 
 @blueprint.route("/keys", methods=["POST"])
@@ -168,7 +176,8 @@ def get_storage() -> Response:
         {
             "bucket": bucket or None,
             "retention": {"default": retention.default_class, "days": retention.days, "hours": retention.hours},
-            "stored": counted and {
+            "stored": counted
+            and {
                 "inputs": vars(counted.inputs),
                 "outputs": vars(counted.outputs),
                 "counted_at": iso(counted.ended_at_ms),

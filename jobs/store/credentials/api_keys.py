@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 from dataclasses import asdict
+from functools import lru_cache
 
 from jobs.callers import Caller, Role, digest_of
 from jobs.errors import BadSetting, Conflict, InvalidRequest, KeyNotFound
@@ -13,6 +14,8 @@ from jobs.store.scripts import Scripts
 
 #: Prefix of every secret, by which people and secret scanners recognise one.
 SECRET_PREFIX = "fm_"  # noqa: S105  (a prefix, not a secret)
+#: Most callers that a process keeps, by the texts that describe them: every request has one.
+MAX_PARSED = 32_768
 #: The remedy in errors about a server without keys.
 HOW_TO_MAKE_A_KEY = "make the first one on the server's host with 'python -m app.keys create NAME --role admin'"
 
@@ -149,6 +152,7 @@ def callers_of(entries: list[str]) -> list[tuple[Caller, str]]:
     return callers
 
 
+@lru_cache(maxsize=MAX_PARSED)
 def _parsed(text: str) -> Caller:
     values = json.loads(text)
     lists = {"models": tuple(values["models"]), "endpoints": tuple(values["endpoints"])}
