@@ -30,7 +30,7 @@ def mentions(here: StoreDriver, word: str) -> list[str]:
 
 
 def test_a_key_without_jobs_leaves_nothing_behind(driver: Open) -> None:
-    here = driver(result_ttl_s=0, event_log_length=1)
+    here = driver(result_ttl_s=0, event_log_length=1, usage_days=0)
     here.open("gpu0", "m", "n")
     for model in ("m", "n"):
         here.submit_many(2, "customer", model=model)
@@ -40,6 +40,17 @@ def test_a_key_without_jobs_leaves_nothing_behind(driver: Open) -> None:
     forget(here)
     assert mentions(here, "customer") == []
     assert not here.redis.exists(keys.UNUSED)
+
+
+def test_a_key_whose_usage_has_expired_is_not_listed_for_ever(driver: Open) -> None:
+    here = driver(usage_days=1)
+    here.open()
+    here.submit("a")
+    here.submit("b")
+    here.drain()
+    here.redis.zadd(keys.USAGE_KEYS, {"a": 1})
+    here.sweep()
+    assert here.redis.zrange(keys.USAGE_KEYS, 0, -1) == ["b"]
 
 
 def test_what_a_key_was_served_counts_until_it_is_forgotten(driver: Open) -> None:

@@ -71,6 +71,7 @@ class Snapshot:
         self._previews()
         self._files()
         self._webhooks()
+        self._usage()
         assert not self.unexplained
 
     def _slots(self) -> None:
@@ -237,6 +238,11 @@ class Snapshot:
         first = {name: min(self.all[keys.RECEIVER_DELIVERIES + name].values()) for name in found}
         assert self.all.get(keys.RECEIVERS, {}) == first
         self.unexplained.discard(keys.RECEIVERS)
+
+    def _usage(self) -> None:
+        """The keys that have used something are listed."""
+        used = {name.rpartition(":")[0] for name in self._family(keys.USAGE)}
+        self._members(keys.USAGE_KEYS, used)
 
     def _previews(self) -> None:
         shown = {job_id: r for job_id, r in self.jobs.items() if "preview_step" in r}

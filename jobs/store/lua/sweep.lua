@@ -116,7 +116,7 @@ resend_messages()
 local redeliveries = find_lapsed_deliveries()
 for _, id in ipairs(overdue(K.DEADLINES)) do expire(id) end
 delete_old_records()
-walk_served()
+forget_keys()
 offer_freed()
 is_more = fill_unfilled(math.max(1, left)) == 1 and not is_paused(K.ALL) or is_more or is_renewing
 return {redeliveries, lost, ended, is_more and 1 or 0}

@@ -1,6 +1,6 @@
 -- Forget what keys were served, and what classes were given at the slots of an offer (K.SERVED), when the key has had
 -- no job, or the offer no slot, for as long as records are kept. A key that returns then starts level with the others.
--- include: common
+-- include: common, usage
 
 -- Fields that are looked at in one call, so that it does not hold Redis for long, and the least time from the beginning
 -- of one walk through all of them to that of the next.
@@ -52,4 +52,10 @@ local function walk_served()
   else
     redis.call('HSET', K.SERVED_WALK, 'cursor', next_cursor)
   end
+end
+
+-- Do a part of all this.
+local function forget_keys()
+  walk_served()
+  forget_usage_keys()
 end

@@ -4,6 +4,8 @@
 local DAY_MS = 86400000
 -- Days that share a hash, which expires as a whole.
 local PERIOD_DAYS = 30
+-- Keys that are forgotten in one call.
+local MOST_FORGOTTEN = 100
 
 -- Numbers of a day and model in the order of jobs/store/statistics/usage.py, separated by spaces.
 local USED = {gpu_s = 1, lost_gpu_s = 2, succeeded = 3, failed = 4, cancelled = 5, expired = 6, images = 7, videos = 8,
@@ -24,6 +26,13 @@ local function add_usage(record, added)
   redis.call('HSET', name, field, table.concat(numbers, ' '))
   redis.call('PEXPIRE', name, int(CFG.usage_ms + PERIOD_DAYS * DAY_MS))
   redis.call('ZADD', K.USAGE_KEYS, int(now_ms()), record.key)
+end
+
+-- Forget some of the keys whose numbers have expired.
+local function forget_usage_keys()
+  local expired = int(now_ms() - CFG.usage_ms - PERIOD_DAYS * DAY_MS)
+  local keys = redis.call('ZRANGEBYSCORE', K.USAGE_KEYS, '-inf', expired, 'LIMIT', 0, MOST_FORGOTTEN)
+  if keys[1] then redis.call('ZREM', K.USAGE_KEYS, unpack(keys)) end
 end
 
 -- The files of a job that has succeeded.
