@@ -318,3 +318,14 @@ def test_the_metrics_that_the_chart_asks_for_exist() -> None:
     assert names == {"backlog_seconds", "slot"}
     for name in names:
         assert re.search(rf'`framemill_{name}[`{{]|"{name}"', documented), name
+
+
+def test_what_prometheus_scrapes_has_the_job_of_the_alerts() -> None:
+    jobs = set(re.findall(r'job="([^"]+)"', (DEPLOY / "monitoring" / "alerts.yml").read_text()))
+    configuration = deployment.compose(deployment.filled_example())["configs"]["prometheus"]["content"]
+    assert {one["job_name"] for one in yaml.safe_load(configuration)["scrape_configs"]} == jobs
+    objects = deployment.rendered(FULL)
+    [monitor] = [one["spec"] for one in objects if one["kind"] == "ServiceMonitor"]
+    wanted = monitor["selector"]["matchLabels"].items()
+    services = [one["metadata"]["labels"] for one in objects if one["kind"] == "Service"]
+    assert {labels[monitor["jobLabel"]] for labels in services if wanted <= labels.items()} == jobs

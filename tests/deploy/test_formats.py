@@ -65,6 +65,7 @@ CUSTOM = {
     "ServiceMonitor": {
         "type": "object", "additionalProperties": False, "required": ["selector", "endpoints"],
         "properties": {
+            "jobLabel": {"type": "string"},
             "selector": {"type": "object", "required": ["matchLabels"]},
             "endpoints": {
                 "type": "array",
