@@ -25,6 +25,7 @@ from jobs.callers import Caller, Role
 from jobs.record import new_job_id
 from jobs.slots.residency import LoadedModel, Place, memory_facts
 from jobs.store.credentials.api_keys import KeyRing
+from jobs.store.measuring.families import HISTOGRAMS
 from jobs.submission import Submission
 from tests.support.harness import Stack
 
@@ -81,6 +82,7 @@ def service(size: Size) -> Iterator[tuple[Stack, dict[str, str]]]:
                 _submit(stack, number)
             stack.store.pause()
             list(pool.map(lambda number: _submit(stack, number % size.keys), range(size.jobs - busy)))
+        _measure(stack)
         time.sleep(1.5)  # the server learns that it has keys
         yield stack, secrets
 
@@ -107,6 +109,17 @@ def _slot(stack: Stack, number: int) -> None:
         **memory_facts(held),
     }  # fmt: skip
     assert stack.store.register(f"node{number // 8}.gpu{number % 8}", f"node{number // 8}:{number}:1", facts) is None
+
+
+def _measure(stack: Stack) -> None:
+    """Measure something of each family, as a service does that has ten models and sixty routes in use."""
+    observe = stack.store.measures.observe
+    for family in HISTOGRAMS:
+        for number in range(10 if family.labels == ("model",) else 180 if "route" in family.labels else 6):
+            labels = [f"{name}-{number}" for name in family.labels]
+            for seconds in (0.02, 0.4, 3.0):
+                observe(family, *labels, seconds=seconds)
+    stack.store.measures.close()
 
 
 def measure(stack: Stack, secret: str, path: str, samples: int) -> tuple[str, str, str, str, str]:
