@@ -14,10 +14,16 @@ UNMEASURED_S = 1.0
 
 def slots_by_model(fleet: Fleet) -> Counter[str]:
     """Return the number of slots that run jobs of a model now, busy or not; one of several models counts for each."""
-    return Counter(model for slot in fleet.slots if fleet.state_of(slot) in ("idle", "busy") for model in slot.models)
+    offers = Counter(slot.models for slot in fleet.slots if fleet.state_of(slot) in ("idle", "busy"))
+    found = Counter[str]()
+    for models, slots in offers.items():  # most slots run the same models
+        found.update(dict.fromkeys(models, slots))
+    return found
 
 
-def backlog_seconds(fleet: Fleet, figures: Figures, models: Iterable[str]) -> dict[str, float]:
+def backlog_seconds(
+    fleet: Fleet, figures: Figures, models: Iterable[str], slots: Counter[str]
+) -> dict[str, float]:  # fmt: skip
     """Return the expected GPU seconds of waiting jobs by model, each divided by the slots that run it.
 
     Without such a slot, the seconds are those that one slot would need.
@@ -26,8 +32,8 @@ def backlog_seconds(fleet: Fleet, figures: Figures, models: Iterable[str]) -> di
         fleet: the slots, and the numbers of waiting jobs.
         figures: work that waits, and how long it takes.
         models: those of the service; ones that jobs wait for, or that a slot runs, are added.
+        slots: number of slots by model.
     """
-    slots = slots_by_model(fleet)
     names = sorted({*models, *slots, *fleet.waiting_models})
     return {model: _expected_s(model, fleet, figures) / max(1, slots[model]) for model in names}
 

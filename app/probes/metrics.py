@@ -61,7 +61,8 @@ def text_of(fleet: Fleet, measured: Figures, models: Sequence[str], free_bytes: 
 
 def _queue(fleet: Fleet, measured: Figures, models: Sequence[str]) -> Iterator[str]:
     yield from gauge("jobs", "Jobs on record", ["state"], {(state,): n for state, n in fleet.counts.items()})
-    backlog = {(model,): round(value, 3) for model, value in backlog_seconds(fleet, measured, models).items()}
+    slots = slots_by_model(fleet)
+    backlog = {(model,): round(s, 3) for model, s in backlog_seconds(fleet, measured, models, slots).items()}
     waiting = {(model,): fleet.waiting_models.get(model, 0) for (model,) in backlog}
     yield from gauge("waiting_jobs", "Waiting jobs", ["model"], waiting)
     yield from counter("submitted_jobs", "Jobs accepted since the data was begun", [], {(): fleet.submitted})
@@ -69,7 +70,6 @@ def _queue(fleet: Fleet, measured: Figures, models: Sequence[str]) -> Iterator[s
     yield from counter("ended_jobs", "Jobs that ended since the data was begun", ["state"], ended)
     yield from gauge("backlog_seconds", "Expected time of waiting jobs, divided by the slots that run them", ["model"],
                      backlog)  # fmt: skip
-    slots = slots_by_model(fleet)
     running = {(model,): slots[model] for (model,) in backlog}
     yield from gauge("model_slots", "Slots that run jobs of a model, busy or not", ["model"], running)
     oldest = {(): round(measured.oldest_wait_s, 3)}
