@@ -61,6 +61,14 @@ def _logging_of_pytest() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_measured_in_the_background() -> Iterator[None]:
+    """Keep the stores of the test process from sending measurements: tests compare what is in Redis."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("jobs.store.measuring.measures.INTERVAL_S", 24 * 3600.0)
+        yield
+
+
 @pytest.fixture(scope="session")
 def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the models file of copied tiny pipelines."""

@@ -10,15 +10,9 @@ import pytest
 
 from app.extensions import of
 from jobs.store import keys
-from jobs.store.measuring import measures
 from jobs.store.measuring.families import COUNTERS, HISTOGRAMS
 from tests.support.prometheus import labelled, promtool, samples
 from tests.support.service import Service
-
-
-@pytest.fixture(autouse=True)
-def _by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measures, "INTERVAL_S", 3600.0)
 
 
 def shown(service: Service) -> str:

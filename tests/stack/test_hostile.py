@@ -13,6 +13,7 @@ import requests
 from PIL import Image
 
 from jobs.objects.local import LocalStore
+from jobs.store import keys
 from tests.support import hostile
 from tests.support.harness import Stack, running
 from tests.support.pictures import JPEG, PNG, b64, picture
@@ -21,6 +22,8 @@ REFUSED = {name: rule for name, _, rule in hostile.refused()}
 ACCEPTED = {name: rewritten for name, _, rewritten in hostile.accepted()}
 #: Maximum growth of the web process while it refuses, MiB: less than one of the files, which has 60 MB, when unpacked.
 MAX_GROWTH_MIB = 40
+#: Keys of what the processes measure, also of refused requests.
+MEASUREMENTS = (keys.MEASURES, keys.MEASURED, keys.BATCH)
 TINY = {"model": "tiny-image", "kind": "img2img", "strength": 0.5}
 
 
@@ -50,7 +53,7 @@ class Effects:
         counters = self.stack.store.client.keys("*")
         files = [path for path in self.stack.settings.paths.data_dir.rglob("*") if "redis" not in path.parts]
         return {
-            "redis": sorted(counters),
+            "redis": sorted(name for name in counters if not name.startswith(MEASUREMENTS)),
             "files": sorted(str(path) for path in files if path.is_file() and path.suffix != ".log"),
             "submitted": self.stack.store.client.hgetall("framemill:counters"),
         }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pytest
 from jobs.callers import Caller, Role
 from jobs.store import keys
 from jobs.store.credentials.api_keys import KeyRing
+from jobs.store.monitoring import figures
 from tests.support.harness import Stack, running, wait_for
 from tests.support.prometheus import (
     Prometheus,
@@ -126,3 +127,14 @@ def test_a_real_prometheus_shows_every_panel(monitored: tuple[Stack, str], tmp_p
             wait_for(partial(prometheus.query, expression), f"data of {expression}")
         wait_for(lambda: "FramemillSlotWaits" in prometheus.alerts(), "an alert of the blocked slot")
         assert "FramemillDown" not in prometheus.alerts()
+
+
+def test_a_process_that_ends_sends_what_it_has_measured(start: Callable[..., Stack]) -> None:
+    stack = start("gpu0", "io")
+    assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
+    for name in ("gpu0", "io", "web"):
+        stack.kill(name, signal.SIGTERM)
+    sent = {(one.family, *one.labels) for one in figures.read(stack.store).series}
+    assert ("run_seconds", "tiny-image") in sent  # of the child of gpu0
+    assert ("delivery_seconds", "tiny-image") in sent  # of the child of io
+    assert ("http_request_seconds", "POST", "/v1/jobs", "2xx") in sent

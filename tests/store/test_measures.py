@@ -15,12 +15,6 @@ from jobs.store.scripts import Scripts
 from tests.support.store_driver import StoreDriver
 
 
-@pytest.fixture(autouse=True)
-def _by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is sent but by the test."""
-    monkeypatch.setattr(measures, "INTERVAL_S", 3600.0)
-
-
 def values(store: Scripts, family: Histogram | Counter, *labels: str) -> dict[str, float]:
     """Return what all processes have measured."""
     found = [one for one in figures.read(store).series if (one.family, one.labels) == (family.name, labels)]
