@@ -104,9 +104,9 @@ def verify(settings: Settings) -> list[str]:
     callers_of(settings.access.key_entries)
     check_key_names(settings)
     check_folders(settings)
-    check_connection(settings)
+    notes = check_connection(settings)
     check_layout(settings)
-    notes = [*check_bucket(settings), *disks.warnings(settings)]
+    notes += [*check_bucket(settings), *disks.warnings(settings)]
     if settings.devoid.test_mode:  # the .env of a Devoid Generator has it, where it had no effect
         notes.append("TEST_MODE is set: pictures are drawn, and no model of this server runs")
     return notes

@@ -110,7 +110,8 @@ def _disk(settings: Settings) -> Iterator[Finding]:
 
 def _redis(settings: Settings) -> Iterator[Finding]:
     if not settings.embedded_redis:
-        check_connection(settings)
+        for sentence in check_connection(settings):
+            yield Finding("data", NOTE, sentence)
         try:
             JobStore(settings).check_writable()
         except Unavailable as exc:

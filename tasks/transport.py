@@ -18,7 +18,7 @@ from kombu.transport import redis
 from jobs import strict_json
 from jobs.errors import InvalidRequest
 from jobs.settings.redis_address import RedisAddress
-from jobs.store.connecting.primary import PrimaryConnection, connection_class, pool
+from jobs.store.connecting.primary import Primary, PrimaryConnection, PrimaryTLSConnection
 from jobs.strict_json import Limits
 
 logger = logging.getLogger(__name__)
@@ -71,17 +71,12 @@ class PrimaryChannel(SturdyChannel):
     # Channels get these options of the transport as attributes.
     from_transport_options = (*redis.Channel.from_transport_options, "redis_address")
     redis_address: RedisAddress
+    connection_class = PrimaryConnection
+    connection_class_ssl = PrimaryTLSConnection
 
-    @property
-    def connection_class(self) -> type[PrimaryConnection]:
-        return connection_class(self.redis_address)
-
-    connection_class_ssl = connection_class
-
-    def _get_pool(self, asynchronous: bool = False) -> Any:
-        options = self._connparams(asynchronous)
-        self.keyprefix_fanout = self.keyprefix_fanout.format(db=options["db"])
-        return pool(self.redis_address, {k: v for k, v in options.items() if k not in ("host", "port")})
+    def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
+        options = super()._connparams(asynchronous)  # type: ignore[misc]
+        return {**options, "primary": Primary(self.redis_address)}
 
 
 class PrimaryTransport(SturdyTransport):

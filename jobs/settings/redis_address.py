@@ -108,13 +108,13 @@ class RedisAddress:
 
     def unreadable_file(self) -> str:
         """Say which file of the TLS options cannot be read; '' if all can."""
-        for name in _TLS_FILES:
+        named = {name: path for name, path in (self.tls or {}).items() if name in _TLS_FILES}
+        for name, path in named.items():
             try:
-                if self.tls and self.tls.get(name):
-                    with open(self.tls[name], "rb"):
-                        pass
+                with open(path, "rb"):
+                    pass
             except OSError as exc:
-                return f"{name} {self.tls[name]} cannot be read: {exc.strerror}"
+                return f"{name} {path} cannot be read: {exc.strerror}"
         return ""
 
 

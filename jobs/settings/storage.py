@@ -25,6 +25,8 @@ class RedisOptions(Group):
     connections: int = option("REDIS_CONNECTIONS", 64, at_least(1, "since nothing works without Redis"))
     #: Longest wait for a free connection, seconds.
     connection_wait_s: float = option("REDIS_CONNECTION_WAIT_S", 10.0)
+    #: Replicas that must have a new job before it is accepted. 0: the primary alone accepts it.
+    wait_replicas: int = option("REDIS_WAIT_REPLICAS", 0)
     #: Number of events kept for listeners that reconnect.
     event_log_length: int = option("EVENT_LOG_LENGTH", 10_000)
 

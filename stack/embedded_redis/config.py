@@ -18,7 +18,7 @@ def write_config(folder: Path, socket: Path, log: Path, binary: RedisBinary) -> 
     if binary.version < (7, 0) and any(newer.glob("*")):
         raise RedisStartError(
             f"{newer} was written by Redis 7 or newer; {binary.path} is older and would not see the jobs in it. "
-            "Put a newer redis-server on PATH, or choose another DATA_DIR"
+            "Put that redis-server on PATH (it may have been the one of a newer Python), or choose another DATA_DIR"
         )
     options = {
         "port": "0",

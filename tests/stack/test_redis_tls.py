@@ -18,7 +18,7 @@ from jobs.settings import PROJECT_ROOT, Settings
 from jobs.store.connecting.checks import check_connection
 from stack import ports
 from tests.support.harness import BIN, Stack, wait_for
-from tests.support.redis_servers import RedisServer, certificates, serving
+from tests.support.redis_servers import RedisServer, certificates, client_tls, server_tls, serving
 
 #: With all characters that mean something in an address.
 PASSWORD = "p:a/s?s#w[o]r@d%41+&=,;"
@@ -34,12 +34,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def tls_redis(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Yield the server."""
     [rule] = re.findall(r"^user framemill .*$", (PROJECT_ROOT / "docs" / "operating.md").read_text(), re.MULTILINE)
-    options = {
-        "tls-cert-file": files["server.crt"], "tls-key-file": files["server.key"], "tls-ca-cert-file": files["ca.crt"],
-        "tls-auth-clients": "yes", "user default on >admin ~* &*": "+@all", "appendonly": "yes",
-    }  # fmt: skip
-    tls = {"ssl_ca_certs": files["ca.crt"], "ssl_certfile": files["client.crt"], "ssl_keyfile": files["client.key"]}
-    client = {"password": "admin", "ssl": True, **tls}
+    options = {**server_tls(files), "user default on >admin ~* &*": "+@all", "appendonly": "yes"}
+    client = {"password": "admin", **client_tls(files)}
     server = RedisServer(tmp_path_factory.mktemp("redis"), options, client=client, tls=True)
     with serving(server):
         server.client.execute_command("ACL", "SETUSER", *rule.replace(">PASSWORD", f">{PASSWORD}").split()[1:])

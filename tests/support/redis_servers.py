@@ -121,6 +121,18 @@ def certificates(folder: Path) -> dict[str, Path]:
     return files
 
 
+def server_tls(files: dict[str, Path]) -> dict[str, Any]:
+    """Return the options of a server that asks its clients for a certificate."""
+    names = {"cert": files["server.crt"], "key": files["server.key"], "ca-cert": files["ca.crt"]}
+    return {f"tls-{name}-file": file for name, file in names.items()} | {"tls-auth-clients": "yes"}
+
+
+def client_tls(files: dict[str, Path]) -> dict[str, Any]:
+    """Return redis-py's options of a client with a certificate."""
+    names = {"ca_certs": files["ca.crt"], "certfile": files["client.crt"], "keyfile": files["client.key"]}
+    return {f"ssl_{name}": file for name, file in names.items()} | {"ssl": True}
+
+
 def _with_tls() -> tuple[Path, dict[str, str]]:
     """Return a redis-server that was built with TLS, and its environment. The one in the wheel was not."""
     root = debian("redis", *_PACKAGES)

@@ -17,7 +17,7 @@ from redis.retry import Retry
 from jobs.settings import Settings
 from jobs.settings.redis_address import RedisAddress
 from jobs.store.connecting import primary
-from jobs.store.connecting.primary import Primary
+from jobs.store.connecting.primary import PrimaryConnection
 from jobs.store.outages import refusals
 
 #: A connection may have broken while it was idle, and its next command may have to wait for a new one.
@@ -27,12 +27,8 @@ _RETRIES = 1
 class Pool(redis.BlockingConnectionPool):
     """A pool that does not look at a connection before it hands it out: a broken one shows at its next command.
 
-    With ``primary``, connections to a server that is not the primary any more are replaced.
+    A connection to a server that is not the primary any more is replaced.
     """
-
-    def __init__(self, *, primary: Primary | None = None, **options: Any) -> None:
-        self.primary = primary
-        super().__init__(**options)
 
     def get_connection(self, command_name: Any = None, *keys: Any, **options: Any) -> Any:
         """Return a connection. Raises: redis.ConnectionError: all are in use, or Redis cannot be reached."""
@@ -43,8 +39,8 @@ class Pool(redis.BlockingConnectionPool):
             raise redis.ConnectionError("No connection available.")  # noqa: B904  (the context tells it from outages)
         try:
             connection = connection or self.make_connection()  # type: ignore[no-untyped-call]
-            if self.primary and connection.is_connected and (connection.host, connection.port) != self.primary.found:
-                connection.disconnect()
+            if isinstance(connection, PrimaryConnection) and connection.is_stale:
+                connection.disconnect()  # type: ignore[no-untyped-call]
             if not connection.is_connected:
                 connection.connect()
         except BaseException:
@@ -67,26 +63,32 @@ class Client(redis.Redis):
     connection_pool: Pool
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
+        """Send a command and return its reply. ``replicas``: wait until so many have what it wrote."""
+        replicas = options.pop("replicas", 0)
         pool = self.connection_pool
         connection = pool.get_connection()
         try:
             for tries_left in reversed(range(_RETRIES + 1)):
                 try:
                     connection.send_command(*args)
-                    return self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
+                    reply = self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
+                    if replicas:
+                        _await_replicas(connection, replicas)
+                    return reply
                 except redis.ConnectionError:
-                    connection.disconnect()
-                    if not tries_left:
-                        raise
-                except redis.ResponseError as exc:
-                    # A primary that became a replica has done nothing; the next connection is to the new primary.
-                    if not pool.primary or not refusals.is_of_replica(exc):
-                        raise
                     connection.disconnect()
                     if not tries_left:
                         raise
         finally:
             pool.release(connection)
+
+
+def _await_replicas(connection: Any, replicas: int) -> None:
+    """Wait until replicas have everything that was written before. Raises: refusals.TooFewReplicas."""
+    timeout_ms = int(connection.socket_timeout * 500)  # the reply must come before the connection is given up
+    connection.send_command("WAIT", replicas, timeout_ms)
+    if (count := connection.read_response()) < replicas:
+        raise refusals.TooFewReplicas(f"{count} of {replicas}")
 
 
 def connect(settings: Settings, *, timeout_s: float | None = None) -> redis.Redis:
@@ -97,7 +99,7 @@ def connect(settings: Settings, *, timeout_s: float | None = None) -> redis.Redi
     repeated call as they answered the first one.
     """
     timeout_s = timeout_s or settings.redis.timeout_s
-    pool = Pool(
+    pool = Pool(  # type: ignore[no-untyped-call]
         max_connections=settings.redis.connections,
         timeout=settings.redis.connection_wait_s,
         decode_responses=True,
@@ -115,10 +117,7 @@ def _way_to(address: RedisAddress, timeout_s: float) -> dict[str, Any]:
         return options | {"connection_class": redis.UnixDomainSocketConnection, "path": address.path}
     options |= {"socket_connect_timeout": timeout_s, **(address.tls or {})}
     if address.service:
-        found = Primary(address)
-        return options | {
-            "connection_class": primary.connection_class(address), "connection_pool": found, "primary": found
-        }  # fmt: skip
+        return options | primary.options_of(address)
     host, port = address.hosts[0]
     kind = redis.Connection if address.tls is None else redis.SSLConnection
     return options | {"connection_class": kind, "host": host, "port": port}

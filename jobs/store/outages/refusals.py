@@ -29,6 +29,10 @@ _OF_REPLICA = re.compile(r"can't write against a read only replica", re.IGNORECA
 _PATTERNS = [(re.compile(pattern, re.IGNORECASE | re.DOTALL), reason) for pattern, reason in _REASONS]
 
 
+class TooFewReplicas(redis.RedisError):
+    """The primary has done what it was asked for, but too few replicas have it yet. The message says how many."""
+
+
 def is_of_replica(exc: redis.RedisError) -> bool:
     """Return whether a server refused a write because it is a replica. It has written nothing."""
     return bool(_OF_REPLICA.search(str(exc)))
@@ -36,6 +40,11 @@ def is_of_replica(exc: redis.RedisError) -> bool:
 
 def unavailable(exc: redis.RedisError) -> Unavailable | None:
     """Return the error that callers get for an outage or a refusal; None for an error that will not pass."""
+    if isinstance(exc, TooFewReplicas):
+        return Unavailable(
+            f"this is accepted, but only {exc} replicas of the job store have it: send the request again, "
+            "with the same Idempotency-Key"
+        )
     text = str(exc)
     for pattern, reason in _PATTERNS:
         if pattern.search(text):
