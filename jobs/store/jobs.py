@@ -80,8 +80,7 @@ class JobStore(RunStore, SlotStore, FileIndex):
         submission = submission.completed(self.settings)
         caller = submission.caller
         outcome, *reply = self.script(
-            "submit", replicas=self.settings.redis.wait_replicas, id=job_id,
-            max_waiting=self.settings.scheduling.max_waiting, key_max_waiting=caller.max_waiting,
+            "submit", id=job_id, max_waiting=self.settings.scheduling.max_waiting, key_max_waiting=caller.max_waiting,
             key_max_per_minute=caller.max_per_minute, idempotency_key=submission.idempotency_key,
             fingerprint=submission.fingerprint, start_within_ms=int(submission.start_within_s * 1000),
             only_if_idle=int(submission.only_if_idle), only_slot=submission.pin or "",

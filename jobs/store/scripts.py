@@ -28,6 +28,8 @@ MAILBOX_LENGTH = 10_000
 #: How long a series of measurements is kept after its last one, seconds: that of a model or route that was removed
 #: must not be shown for ever.
 SERIES_KEPT_S = 14 * 24 * 3600
+#: Scripts that accept a job: they have succeeded when ``REDIS_WAIT_REPLICAS`` have what they wrote.
+_ACCEPTING = ("submit",)
 
 T = TypeVar("T")
 
@@ -59,12 +61,10 @@ class Scripts:
                 raise problem from exc
             raise
 
-    def script(self, name: str, *, replicas: int = 0, **arguments: Any) -> Any:
-        """Run a script. ``arguments`` are those that ``lua/<name>.lua`` declares, by the same names.
-
-        With ``replicas``, wait until so many have what it wrote. Raises: Unavailable: they have not; the primary has.
-        """
+    def script(self, name: str, **arguments: Any) -> Any:
+        """Run a script. ``arguments`` are those that ``lua/<name>.lua`` declares, by the same names."""
         script, registered = self._scripts[name]
+        replicas = self.settings.redis.wait_replicas if name in _ACCEPTING else 0
         values = script.positional(arguments)
         return self.call(lambda client: _run(client, registered, values, replicas))
 

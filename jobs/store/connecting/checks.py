@@ -60,7 +60,7 @@ def _judged(info: dict[str, Any]) -> list[str]:
     version = str(info.get("valkey_version") or info["redis_version"])
     if "valkey_version" not in info and tuple(map(int, version.split(".")[:2])) < MIN_VERSION:
         raise BadSetting(f"REDIS_URL: Redis {version} is too old; {'.'.join(map(str, MIN_VERSION))} or newer is needed")
-    if info.get("redis_mode") == "sentinel":
+    if "sentinel" in (info.get("redis_mode"), info.get("server_mode")):  # Valkey has the latter
         raise BadSetting("REDIS_URL names a Sentinel as if it were the server: begin it with sentinel://")
     if info.get("cluster_enabled"):
         raise BadSetting("REDIS_URL: Redis runs as a cluster, in which scripts cannot find their keys; use one server")
