@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.settings import Settings
+from jobs.settings import PROJECT_ROOT, Settings
 from jobs.store import scripts
 from jobs.store.lua import linking, loader
 from jobs.store.lua.loader import BadScript, LuaFile
@@ -247,3 +247,10 @@ def test_a_circle_of_includes_is_refused(folder: Path) -> None:
 def test_comments_and_strings_are_left_out_of_the_constants(folder: Path) -> None:
     script = load(folder, "local id = unpack(ARGV)\n-- K.NONE\nreturn K.JOB .. 'K.JOB -- ' .. id  -- it's\n")
     assert script.text == "local id = unpack(ARGV)\n\nreturn 'job:' .. 'K.JOB -- ' .. id\n"
+
+
+@scripts_and_includes
+def test_the_documented_user_of_redis_may_run_every_command(source: LuaFile) -> None:
+    [rule] = re.findall(r"^user framemill .*$", (PROJECT_ROOT / "docs" / "operating.md").read_text(), re.MULTILINE)
+    commands = set(re.findall(r"redis\.p?call\(\s*'(\w+)'", source.text))
+    assert not {command.lower() for command in commands} - set(re.findall(r"\+(\S+)", rule))
