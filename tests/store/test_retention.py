@@ -152,7 +152,8 @@ def test_nothing_is_left_of_a_deleted_job_but_its_name(files_driver: FilesDriver
     files_driver.pass_time()
     while files_driver.sweep():
         pass
-    new = set(files_driver.redis.keys("*")) - before - {keys.EVENTS, keys.COUNTERS, keys.RATES, keys.SERVED}
+    usage = {keys.USAGE_KEYS, *files_driver.redis.keys(keys.USAGE + "*")}  # of the key and model, without the job
+    new = set(files_driver.redis.keys("*")) - before - usage - {keys.EVENTS, keys.COUNTERS, keys.RATES, keys.SERVED}
     assert new == {keys.DELETED + "secret-job"}
     assert files_driver.files() == files_driver.files("inputs/") == []
 
