@@ -18,13 +18,16 @@ STAMP := $(VENV)/.setup-done
 TOOLS_STAMP := $(VENV)/.tools-done
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up logs doctor test test-quick lint bench chaos gpu-check clean
+.PHONY: help setup traces demo up logs doctor test test-quick lint bench chaos gpu-check clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## create the Python environment in .venv
 	@echo "$(VENV) is ready"
+
+traces: $(STAMP) ## install what traces need (OTEL_EXPORTER_OTLP_ENDPOINT)
+	@$(BIN)/python -m stack.environment tracing
 
 demo: $(STAMP) ## start everything, make an image and a video, stop everything
 	@$(BIN)/python -m stack demo

@@ -12,8 +12,9 @@ import resource  # noqa: E402
 # the collector on again when it has loaded the app.
 gc.disable()
 
+from app.server.request_log import Logger  # noqa: E402
 from app.server.worker import Worker  # noqa: E402
-from jobs.process import log  # noqa: E402
+from jobs.process import log, tracing  # noqa: E402
 from jobs.settings.without_effect import without_effect  # noqa: E402
 from jobs.startup import verified_web_settings  # noqa: E402
 
@@ -41,10 +42,17 @@ keepalive = 75
 graceful_timeout = 3
 # The supervisor starts and stops gunicorn.
 control_socket_disable = True
+# The app logs its requests itself, see docs/operating.md; --access-logfile adds gunicorn's own lines.
 accesslog = None
+logger_class = Logger
 errorlog = "-"
 loglevel = _settings.process.log_level.lower()
 proc_name = "framemill"
+
+
+def worker_exit(server, worker):  # type: ignore[no-untyped-def]
+    """Send the last spans."""
+    tracing.flush()
 
 
 def on_starting(server):  # type: ignore[no-untyped-def]

@@ -12,6 +12,7 @@ from flask import Flask, Response, jsonify
 from werkzeug.exceptions import HTTPException
 
 from app.access import unrouted
+from app.server import request_log
 from jobs import errors
 
 logger = logging.getLogger(__name__)
@@ -96,5 +97,5 @@ def _http_error(exc: HTTPException) -> Response:
 
 
 def _bug(exc: Exception) -> Response:
-    logger.error("request failed", exc_info=exc)
+    logger.error("request failed", exc_info=exc, extra={"request_id": request_log.request_id()})
     return render("internal_error", "an internal error; the server's log has the details", 500)

@@ -6,6 +6,7 @@ can run in one process. The functions below return the parts of the app of the c
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,8 +50,20 @@ class Extensions:
     adapters: dict[str, Any] = field(default_factory=dict)
 
 
-def install(app: Flask, settings: Settings, models: ModelRegistry) -> Extensions:
-    """Create the parts of an app and attach them to it. Raises: BadSetting."""
+def install(
+    app: Flask, settings: Settings, models: ModelRegistry, *, note_job: Callable[[str], None] = lambda job_id: None,
+    trace: Callable[[], str] | None = None,
+) -> Extensions:
+    """Create the parts of an app and attach them to it.
+
+    Args:
+        app, settings: of this process.
+        models: models that this service offers.
+        note_job, trace: see :class:`~tasks.dispatch.Dispatcher`.
+
+    Raises:
+        BadSetting.
+    """
     celery = create_celery(settings)
     store = JobStore(settings, message=job_message(celery))
     extensions = Extensions(
@@ -60,7 +73,7 @@ def install(app: Flask, settings: Settings, models: ModelRegistry) -> Extensions
         objects=open_measured(settings, store.measures),
         hub=EventHub(EventLog(store)),
         current_jobs=CurrentJobs(store),
-        dispatcher=Dispatcher(settings, store, celery, events_delay_s=EVENTS_DELAY_S),
+        dispatcher=Dispatcher(settings, store, celery, events_delay_s=EVENTS_DELAY_S, note_job=note_job, trace=trace),
     )
     app.extensions[_NAME] = extensions
     return extensions

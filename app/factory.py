@@ -25,10 +25,11 @@ from app.protocols.lightx2v import routes as lightx2v
 from app.protocols.mcp import routes as mcp
 from app.protocols.openai import setup as openai
 from app.protocols.replicate import routes as replicate
-from app.server import overload
+from app.server import overload, request_log, request_trace
 from jobs import moderation
 from jobs.models.backends import read_backends, registry_of
 from jobs.models.registry import ModelRegistry
+from jobs.process import tracing
 from jobs.process.log import configure
 from jobs.settings import Settings
 from jobs.startup import check_key_names
@@ -69,7 +70,7 @@ def create_app(settings: Settings | None = None) -> Flask:
         BadSetting: a setting or the models file is wrong.
     """
     settings = settings or Settings.from_env()
-    configure(settings.process.log_level)
+    configure(settings.process.log_level, settings.process.log_format)
     moderation.verify(settings)
     registry = registry_of(settings)
     app = App("framemill", static_folder=None)
@@ -80,13 +81,16 @@ def create_app(settings: Settings | None = None) -> Flask:
         MAX_CONTENT_LENGTH=settings.web.max_request_bytes,
         MAX_FORM_MEMORY_SIZE=settings.web.max_request_bytes,
     )
-    store = extensions.install(app, settings, _offered(registry, settings)).store
+    trace = request_trace.trace_of_request if tracing.is_on() else None
+    offered = _offered(registry, settings)
+    store = extensions.install(app, settings, offered, note_job=request_log.note_job, trace=trace).store
     entries, services = settings.access.key_entries, settings.devoid.service_entries
     check_key_names(settings)
     if entries or services:
         store.until_written(lambda: KeyRing(store).seed(entries))
         store.until_written(lambda: KeyRing(store).seed_services(services))
     overload.register(app)
+    request_log.register(app)
     browser.register(app, settings)
     api = Api(app, __version__)
     native.register(api)

@@ -141,6 +141,8 @@ class JobOptions:
     alias: str = field(default="", metadata=stored("alias", kept_by_retry=False))
     #: Fields of the request that have no effect, and that its protocol shows again as they were sent.
     sent: dict[str, Any] = field(default_factory=dict, metadata=stored("sent", JSON))
+    #: The trace that it belongs to: ``traceparent`` of the request that submitted it (W3C Trace Context); '' for none.
+    trace: str = field(default="", metadata=stored("trace", kept_by_retry=False))
     #: Name that the caller gave the output, a relative path; '' for none.
     path: str = field(default="", metadata=stored("path", kept_by_retry=False))
 
@@ -156,6 +158,8 @@ class Job(JobOptions):
     created_at_ms: int = field(metadata=stored("created_at", INTEGER))
     started_at_ms: int | None = field(default=None, metadata=stored("started_at", INTEGER))
     computed_at_ms: int | None = field(default=None, metadata=stored("computed_at", INTEGER))
+    #: Duration of the computation without loading, seconds.
+    run_s: float | None = field(default=None, metadata=stored("run_s", SECONDS))
     finished_at_ms: int | None = field(default=None, metadata=stored("finished_at", INTEGER))
     #: Fencing token: number of times it was bound to a slot.
     attempt: int = field(default=0, metadata=stored("attempt", INTEGER))
@@ -182,6 +186,10 @@ class Job(JobOptions):
     result: dict[str, Any] = field(default_factory=dict, metadata=stored("result", JSON))
     #: Result of a model command.
     report: dict[str, Any] | None = field(default=None, metadata=stored("report", JSON, shown_as="report"))
+    #: When it was put back into the queue, the last time. Only for jobs with a trace, as is the next field.
+    queued_at_ms: int | None = field(default=None, metadata=stored("queued_at", INTEGER))
+    #: Runs whose process died: when each was queued, started and lost, its attempt, and its slot.
+    lost_runs: list[tuple[int, int, int, int, str]] = field(default_factory=list, metadata=stored("lost_runs", JSON))
     #: Why a back end returned it to the queue, the last time.
     handed_back: str = field(default="", metadata=stored("handed_back"))
     #: When its files expire; None before it has any, and for files that are kept.
@@ -215,7 +223,7 @@ class Job(JobOptions):
 
 #: Fields of a job that never change, and those that change together with its state or when its files are removed.
 _CONSTANT = frozenset(storage_of(JobOptions)) - {"priority"} | {"key_id"}
-_CHANGED_WITH_STATE = frozenset({"error", "cause", "outputs", "result", "report"})
+_CHANGED_WITH_STATE = frozenset({"error", "cause", "outputs", "result", "report", "run_s", "queued_at_ms", "lost_runs"})
 _CHANGING = {
     attribute: storage.name
     for attribute, storage in storage_of(Job).items()

@@ -14,8 +14,9 @@ from jobs.models import presence
 from jobs.models.backends import registry_of
 from jobs.models.spec import ModelSpec
 from jobs.objects.factory import open_store
+from jobs.process import tracing
 from jobs.process.folders import make_folder
-from jobs.process.log import configure
+from jobs.process.log import configure, take_over
 from jobs.settings import Settings
 from jobs.store.connecting.checks import check_connection
 from jobs.store.credentials.api_keys import HOW_TO_MAKE_A_KEY, KeyRing, callers_of
@@ -50,7 +51,8 @@ def verified_web_settings() -> Settings:
         check_open_address(settings)
     except BadSetting as exc:
         raise cannot_start(exc) from None
-    configure(settings.process.log_level)
+    configure(settings.process.log_level, settings.process.log_format)
+    take_over()
     try:
         check_weights(settings)
     except BadSetting as exc:
@@ -107,6 +109,8 @@ def verify(settings: Settings) -> list[str]:
     notes = check_connection(settings)
     check_layout(settings)
     notes += [*check_bucket(settings), *disks.warnings(settings)]
+    if tracing.is_missing():
+        notes.append("an OTLP endpoint is set, but there are no traces: run make traces")
     if settings.devoid.test_mode:  # the .env of a Devoid Generator has it, where it had no effect
         notes.append("TEST_MODE is set: pictures are drawn, and no model of this server runs")
     return notes

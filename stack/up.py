@@ -98,6 +98,8 @@ def environment(settings: Settings, environ: Mapping[str, str]) -> dict[str, str
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{environ.get('PATH', os.defpath)}",
         "PYTHONUNBUFFERED": "1",
         **{name: environ.get(name, value) for name, value in _QUIET.items()},
+        # The launcher writes the files for `framemill logs`, which people read.
+        "LOG_FORMAT": settings.process.log_format.replace("auto", "text"),
         "PORT": str(settings.web.port),
         "FLOWER_PORT": str(settings.web.flower_port),
     }

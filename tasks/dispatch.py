@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from celery import Celery
@@ -22,6 +23,7 @@ from jobs.store.jobs import JobStore
 from jobs.submission import Submission
 from tasks.announcing import AWAY, Announcer
 from tasks.celery_app import DELIVER, GENERATE, STOP_SIGNAL
+from tasks.job_end import report_end, report_end_of
 
 logger = logging.getLogger(__name__)
 
@@ -43,13 +45,19 @@ class Submitted:
 class Dispatcher:
     """Sends, stops and announces jobs through one store and one Celery app.
 
-    ``events_delay_s``: see :class:`~tasks.announcing.Announcer`.
+    Args:
+        settings, store, celery: of the process.
+        events_delay_s: see :class:`~tasks.announcing.Announcer`.
+        note_job: called with the id of each job that is submitted.
+        trace: returns the ``traceparent`` of the request that submits a job, or ''; None: there are no traces.
     """
 
     def __init__(
-        self, settings: Settings, store: JobStore, celery: Celery, *, events_delay_s: float = 0.0
+        self, settings: Settings, store: JobStore, celery: Celery, *, events_delay_s: float = 0.0,
+        note_job: Callable[[str], None] = lambda job_id: None, trace: Callable[[], str] | None = None,
     ) -> None:  # fmt: skip
         self.settings = settings
+        self._note_job, self._trace = note_job, trace
         self.store = store
         self.celery = celery
         self._announcer = Announcer(store, celery, events_delay_s)
@@ -66,12 +74,15 @@ class Dispatcher:
             QueueFull, ServiceBusy, Unavailable: not accepted.
         """
         moderation.check_prompts(submission.request, self.settings, moderate=submission.moderate)
+        if self._trace is not None:
+            submission = replace(submission, trace=self._trace())
         try:
             accepted = self.store.submit(job_id, submission)
         except DuplicateJob:
             if chosen_by_client:
                 raise
             return self._known(job_id, repeated=False)  # a generated id: the first try arrived, its reply was lost
+        self._note_job(accepted.job_id)
         if accepted.job is None:
             return self._known(accepted.job_id, repeated=True)
         queue = submission.pin or "waiting room"
@@ -106,6 +117,7 @@ class Dispatcher:
         for slot in swept.lost_slots:
             logger.warning("slot lost: its lease lapsed", extra={"slot": slot})
         for job_id, state in swept.ended:
+            report_end_of(self.store, job_id)
             self.announce("task-expired" if state == "expired" else "task-failed", job_id, exception=state)
         for delivery in swept.redeliveries:
             self.send_delivery(delivery)
@@ -126,7 +138,10 @@ class Dispatcher:
             self._revoke(job_id)
         elif changed:
             self.announce("task-revoked", job_id, terminated=False, signum=None, expired=False)
-        return self.store.get(job_id), changed
+        job = self.store.get(job_id)
+        if changed:
+            report_end(job)
+        return job, changed
 
     def _revoke(self, job_id: str) -> None:
         try:

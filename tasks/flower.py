@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import BadSetting
+from jobs.process.log import configure, take_over
 from jobs.settings import Settings
 from jobs.startup import cannot_start, settings_or_exit
 from jobs.store.connecting.checks import check_connection
@@ -32,6 +33,9 @@ def prepare_if_started() -> None:
             check_connection(settings)
         except BadSetting as exc:
             raise cannot_start(exc) from None
+        # Tornado adds no handler where there is one, and sets the level that --logging names.
+        configure(settings.process.log_level, settings.process.log_format)
+        take_over()
         _adapt(settings)
 
 

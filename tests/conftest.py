@@ -57,7 +57,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def _logging_of_pytest() -> Iterator[None]:
     """Keep an app in the test process from replacing the log handlers: pytest closes the streams that it captures."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.factory.configure", lambda level: None)
+        patch.setattr("app.factory.configure", lambda level, form: None)
         yield
 
 

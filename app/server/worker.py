@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import resource
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
@@ -15,10 +16,23 @@ from gunicorn.http.message import Request
 from gunicorn.workers.ggevent import GeventWorker
 
 from app import extensions
+from app.server import request_trace
 from app.server.connection import PIECE_BYTES, BodySource, Connection
 from app.server.connections import Connections, Limits
 from app.server.overload import IS_BEYOND_LIMIT
+from jobs.process import tracing
 from jobs.process.turns import take_turns
+
+logger = logging.getLogger(__name__)
+
+
+def log_failed_greenlets() -> None:
+    """Log the exceptions that end a greenlet; gevent itself prints them."""
+
+    def log(context: Any, kind: Any, exc: Any, traceback: Any) -> None:
+        logger.error("a greenlet failed", exc_info=(kind, exc, traceback), extra={"greenlet": str(context)})
+
+    gevent.get_hub().print_exception = log
 
 
 class FixedConfig:
@@ -41,6 +55,7 @@ class Worker(GeventWorker):
 
     cfg: Any
     wsgi: Any
+    log: Any
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
@@ -51,6 +66,7 @@ class Worker(GeventWorker):
         gc.enable()  # gunicorn.conf.py has turned it off
         app, parts = self.wsgi, extensions.of(self.wsgi)
         web, self._measures = parts.settings.web, parts.store.measures
+        self.log.shown, self.log.traces = parts.settings.process.log_requests, tracing.is_on()
         limits = Limits(web.max_connections, web.max_idle_connections, web.max_idle_per_address)
         file_descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = limits.within(file_descriptors)
@@ -62,8 +78,16 @@ class Worker(GeventWorker):
             response: Iterable[bytes] = app(environ, start_response)
             return response
 
-        self.wsgi = checked
+        def traced(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+            request_trace.begin(environ)
+            return checked(environ, start_response)
+
+        self.wsgi = traced if tracing.is_on() else checked
         gevent.spawn(self._connections.close_overdue)
+
+    def init_process(self) -> None:
+        log_failed_greenlets()
+        super().init_process()
 
     def timeout_ctx(self) -> AbstractContextManager[None]:
         """Return the limit of time for the head of a request: none, as the connections have one."""

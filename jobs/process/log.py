@@ -1,40 +1,25 @@
-"""Logging: one line format for all processes, configured once when a process starts, and no secrets of links in it."""
+"""Logging: one form for the lines of all processes, configured when a process starts, and no secrets of links in it."""
 
 from __future__ import annotations
 
-import json
 import logging
-import re
+import os
 import sys
-import time
-from typing import Any
+import threading
+import warnings
+from types import TracebackType
+from typing import Any, TextIO
 
-#: The query of a link, and what may be one in a request line that is malformed.
-_QUERY = re.compile(r"(?<=[^\s?])\?[^\s\"'<>]+")
-_MALFORMED_REQUEST = re.compile(r"(Invalid request from ip=\S+ [^'\"?]*).*", re.DOTALL)
+from jobs.process.log_lines import JsonFormatter, SafeRecord, TextFormatter
 
+logger = logging.getLogger(__name__)
 
-def without_queries(text: str) -> str:
-    """Hide the queries of all links in a text: ``?key=…`` and the signatures of presigned links are secrets."""
-    return _QUERY.sub("?…", _MALFORMED_REQUEST.sub(r"\1…", text))
-
-
-class SafeRecord(logging.LogRecord):
-    """A log record that shows links without their queries, whichever logger and handler it passes."""
-
-    _safe_exc_text: str | None = None
-
-    def getMessage(self) -> str:
-        return without_queries(super().getMessage())
-
-    @property
-    def exc_text(self) -> str | None:
-        """The formatted exception, which formatters keep here."""
-        return self._safe_exc_text
-
-    @exc_text.setter
-    def exc_text(self, text: str | None) -> None:
-        self._safe_exc_text = without_queries(text) if text else text
+#: Loggers whose lower levels say nothing about Framemill. The worker logs one line at the end of each run, with more
+#: details than Celery's "received" and "succeeded".
+_NOISY = (
+    "celery.worker.strategy", "celery.app.trace", "botocore", "boto3", "urllib3", "s3transfer", "PIL", "kombu", "amqp",
+    "filelock", "httpx",
+)  # fmt: skip
 
 
 def hide_queries() -> None:
@@ -42,36 +27,60 @@ def hide_queries() -> None:
     logging.setLogRecordFactory(SafeRecord)
 
 
-_STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "data", "_safe_exc_text"}
+def configure(level: str, form: str = "auto") -> None:
+    """Log messages of at least this level to standard error. Called when a process starts, never at import.
 
-
-class LineFormatter(logging.Formatter):
-    """Formats ``time level logger message key=value …``; keys and values come from ``extra``."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
-        line = f"{clock}.{int(record.msecs):03d} {record.levelname:<7} {record.name} {record.getMessage()}"
-        line += "".join(f" {key}={_text(value)}" for key, value in vars(record).items() if key not in _STANDARD)
-        if record.exc_info:
-            record.exc_text = record.exc_text or self.formatException(record.exc_info)
-            line += f"\n{record.exc_text}"
-        return line
-
-
-def configure(level: str) -> None:
-    """Log messages of at least this level to standard error. Called when a process starts, never at import."""
+    Args:
+        level: name of the level.
+        form: ``text``, ``json``, or ``auto``: text on a terminal, JSON otherwise.
+    """
     hide_queries()
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(LineFormatter())
+    formatter = _formatter(form, sys.stderr)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [_handler(formatter, logging.NOTSET)]
     root.setLevel(level)
-    # The worker logs one line at the end of each run, with more details than Celery's "received" and "succeeded".
-    quiet = ("celery.worker.strategy", "celery.app.trace")
-    for noisy in (*quiet, "botocore", "boto3", "urllib3", "s3transfer", "PIL", "kombu", "amqp", "filelock", "httpx"):
+    # For loggers that do not propagate and have no handler: billiard's.
+    logging.lastResort = _handler(formatter, logging.WARNING)
+    for noisy in _NOISY:
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 
-def _text(value: Any) -> str:
-    text = without_queries(str(value))
-    return json.dumps(text, ensure_ascii=False) if " " in text or not text else text
+def take_over() -> None:
+    """Log what Python itself would print: warnings, and exceptions that nothing handles. For whole processes only."""
+    logging.captureWarnings(True)
+    warnings.formatwarning = _format_warning
+    sys.excepthook = _log_uncaught
+    threading.excepthook = _log_uncaught_of_thread
+
+
+def _handler(formatter: logging.Formatter, level: int) -> Any:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(formatter)
+    handler.setLevel(level)
+    return handler
+
+
+def _formatter(form: str, stream: TextIO) -> logging.Formatter:
+    is_terminal = stream.isatty()
+    if form == "json" or (form == "auto" and not is_terminal):
+        return JsonFormatter()
+    return TextFormatter(colours=is_terminal and not os.environ.get("NO_COLOR"))
+
+
+def _format_warning(message: Any, category: type[Warning], filename: str, lineno: int, line: Any = None) -> str:
+    return f"{category.__name__}: {message} ({filename}:{lineno})"
+
+
+def _log_uncaught(kind: type[BaseException], exc: BaseException, traceback: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, exc, traceback)
+        return
+    logger.critical("uncaught exception", exc_info=(kind, exc, traceback))
+
+
+def _log_uncaught_of_thread(args: threading.ExceptHookArgs) -> None:
+    if args.exc_value is None or issubclass(args.exc_type, SystemExit):
+        return
+    name = args.thread.name if args.thread else "-"
+    exc_info = (args.exc_type, args.exc_value, args.exc_traceback)
+    logger.critical("uncaught exception in a thread", exc_info=exc_info, extra={"thread_name": name})

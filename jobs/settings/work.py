@@ -87,6 +87,10 @@ class ProcessOptions(Group):
     node_name: str = option("NODE_NAME", "")
     #: ``DEBUG``, ``INFO``, ``WARNING`` or ``ERROR``.
     log_level: str = option("LOG_LEVEL", "INFO", one_of("DEBUG", "INFO", "WARNING", "ERROR"))
+    #: ``text``, ``json``, or ``auto``: text on a terminal and from the launcher, JSON otherwise.
+    log_format: str = option("LOG_FORMAT", "auto", one_of("auto", "text", "json"))
+    #: Which requests are logged at the level INFO: ``changes`` (and what fails), ``all`` or ``none``.
+    log_requests: str = option("LOG_REQUESTS", "changes", one_of("changes", "all", "none"))
     #: Number of threads that torch may use on a CPU. 0: torch decides.
     cpu_threads: int = option("CPU_THREADS", 0)
     #: Shortest time between two progress reports of one job, milliseconds.

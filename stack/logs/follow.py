@@ -11,6 +11,7 @@ import click
 
 from jobs.errors import BadSetting
 from jobs.settings import Settings
+from stack.logs.lines import for_people, record_of
 from stack.logs.output import Prefixes
 
 #: Interval at which the files are looked at, in seconds.
@@ -83,7 +84,8 @@ def _in_order(lines: list[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return lines by their time; those without one stay behind the line before them."""
     keyed, key = [], ""
     for line, name in lines:
-        key = line[:23] if line[:1].isdigit() else key
+        if (shown := for_people(line) if record_of(line) else line)[:1].isdigit():
+            key = shown[:23]
         keyed.append((key, line, name))
     return [(line, name) for _, line, name in sorted(keyed, key=lambda one: one[0])]
 
@@ -101,7 +103,8 @@ def logs(names: tuple[str, ...], count: int, no_follow: bool, log_dir: Path | No
         files = files_of(folder, names)
         prefixes = Prefixes([file.name for file in files])
         for name, line in lines_of(files, count, follows=not no_follow):
-            sys.stdout.write(f"{prefixes.of(name)}{line}\n")
+            for part in for_people(line, colours=prefixes.are_coloured).splitlines():
+                sys.stdout.write(f"{prefixes.of(name)}{part}\n")
         sys.stdout.flush()
     except (KeyboardInterrupt, BrokenPipeError):
         return 0

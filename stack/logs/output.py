@@ -15,7 +15,7 @@ from typing import IO
 import click
 
 from framemill.cli.display import terminal
-from stack.logs.lines import SERIOUS, Tidy
+from stack.logs.lines import SERIOUS, Tidy, for_people
 
 #: Name of the stack's own lines.
 SYSTEM = "system"
@@ -63,6 +63,8 @@ class Terminal:
                 self._take(name, line if line.endswith(b"\n") else line + b"\n")
 
     def _take(self, name: str, line: bytes) -> None:
+        if line.startswith(b"{"):
+            line = _without_date(for_people(line.decode(errors="replace").rstrip()))
         self._write(name, line)
 
     def _write(self, name: str, line: bytes) -> None:
@@ -84,7 +86,7 @@ class LogFolder(Terminal):
     def __init__(self, folder: Path, names: Sequence[str]) -> None:
         super().__init__(names)
         self._folder = folder
-        self._tidy = {name: Tidy(name) for name in names}
+        self._tidy = {name: Tidy() for name in names}
         self._tails: dict[str, deque[str]] = {name: deque(maxlen=TAIL_LINES) for name in names}
         self._files: dict[str, IO[bytes]] = {}
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,11 +121,16 @@ class LogFolder(Terminal):
         text = tidy.line(line.decode(errors="replace"))
         if text is None:
             return
-        self._tails[name].append(text)
+        self._tails[name].extend(for_people(text).splitlines())
         with contextlib.suppress(OSError, ValueError):  # the disk is full, or the stack has ended
             self._files[name].write(f"{text}\n".encode())
         if tidy.level in SERIOUS and not text[0].isspace():
-            self._write(name, f"{text.partition(' ')[2].partition(' ')[2]}\n".encode())
+            self._write(name, _without_date(for_people(text).partition("\n")[0], parts=2))
+
+
+def _without_date(text: str, parts: int = 1) -> bytes:
+    """Return a line without the first words, its date and time, of which the prefix says what matters."""
+    return f"{text.split(' ', parts)[-1] if text[:1].isdigit() else text}\n".encode()
 
 
 class Prefixes:
@@ -136,9 +143,10 @@ class Prefixes:
     def __init__(self, names: Sequence[str]) -> None:
         self._width = max(map(len, names), default=0)
         self._colours = {name: _COLOURS[number % len(_COLOURS)] for number, name in enumerate(names)}
-        self._is_coloured = terminal.has_colours(sys.stdout)
+        #: Whether standard output shows colours.
+        self.are_coloured = terminal.has_colours(sys.stdout)
 
     def of(self, name: str) -> str:
         """Return what stands before a line of a process."""
         prefix = f"{name:{self._width}} | "
-        return click.style(prefix, fg=self._colours.get(name)) if self._is_coloured else prefix
+        return click.style(prefix, fg=self._colours.get(name)) if self.are_coloured else prefix

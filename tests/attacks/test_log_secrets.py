@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.process.log import LineFormatter, SafeRecord, without_queries
+from jobs.process.log_lines import JsonFormatter, SafeRecord, TextFormatter, without_queries
 from tests.support import raw_http
 from tests.support.harness import Stack, wait_for
 from tests.support.tiny import BASE
@@ -39,7 +39,7 @@ def test_other_texts_stay_as_they_are(text: str) -> None:
     assert without_queries(text) == text
 
 
-@pytest.mark.parametrize("formatter", [LineFormatter(), logging.Formatter("%(message)s")])
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter(), logging.Formatter("%(message)s")])
 def test_messages_arguments_and_exceptions_are_covered(formatter: logging.Formatter) -> None:
     written = io.StringIO()
     handler = logging.StreamHandler(written)

@@ -16,7 +16,7 @@ import pytest
 
 from jobs.settings import PROJECT_ROOT
 from stack.logs import follow
-from stack.logs.lines import Tidy
+from stack.logs.lines import Tidy, for_people
 from stack.procfile import programs
 from tests.support.harness import wait_for
 
@@ -35,6 +35,11 @@ output = LogFolder(Path(log_folder), names) if log_folder else Terminal(names)
 run = supervisor.Supervisor(output, {})
 sys.exit(run.run(processes, os.environ, Path.cwd(), on_started=lambda: output.say("started")))
 """
+#: A line of a log with LOG_FORMAT=json.
+JSON_LINE = (
+    '{"time":"2026-11-30T00:53:20.178Z","level":"WARNING","logger":"workers.parent.lease","message":"slot taken",'
+    '"pid":7,"slot":"gpu0","note":"a b"}'
+)
 #: Ends only when it is killed.
 STUBBORN = "trap '' TERM; echo up; while :; do sleep 0.1; done"
 #: Takes a moment to end. Its child reports a signal that it should not receive.
@@ -190,18 +195,36 @@ def test_the_terminal_shows_errors_and_the_last_lines_of_what_ended(
     assert sorted(path.name for path in folder.iterdir()) == ["a.log", "a.log.1"]
 
 
+def test_json_lines_are_text_where_people_read_them() -> None:
+    clock = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(1796000000))
+    text = f"{clock}.178 WARNING workers.parent.lease slot taken slot=gpu0 note=\"a b\""
+    assert for_people(JSON_LINE) == text
+    assert for_people(JSON_LINE, colours=True) == text.replace("WARNING", "\x1b[33mWARNING\x1b[0m")
+    assert for_people(JSON_LINE[:-1] + ',"exception":"Traceback:\\n  x"}') == f"{text}\nTraceback:\n  x"
+    for other in ("{not json}", '{"message": "of something else"}', "plain"):
+        assert for_people(other, colours=True) == other
+
+
+def test_json_lines_of_a_stack_stay_json_in_the_files(supervise: Callable[..., Run], tmp_path: Path) -> None:
+    folder = tmp_path / "logs"
+    error = JSON_LINE.replace("WARNING", "ERROR")
+    run = supervise(a=f"echo '{JSON_LINE}'; echo '{error}'; exit 3", log_folder=str(folder))
+    run.await_end()
+    assert (folder / "a.log").read_text().splitlines() == [JSON_LINE, error]
+    assert re.search(r"^[\d:]+ a +\| ERROR +workers.parent.lease slot taken slot=gpu0", run.log, re.MULTILINE), run.log
+    assert "{" not in run.log
+
+
 def test_lines_of_all_processes_get_one_form() -> None:
-    tidy = Tidy("flower", now=lambda: 0.0)
+    tidy = Tidy(now=lambda: 0.0)
     today = time.strftime("%Y-%m-%d", time.localtime(0))
     given = [
-        "[2026-11-30 01:11:54 +0000] [11740] [INFO] Starting gunicorn 27.0.1",
-        "[W 261130 01:11:53 inspector:98] Inspect method stats failed",
+        JSON_LINE,
         "01:11:54.178 INFO    workers.parent.lease slot taken slot=gpu0",
         "", "Traceback (most recent call last):", "  File x", "ValueError: y", "01:11:55.000 ERROR   jobs z",
     ]  # fmt: skip
     assert [tidy.line(line) for line in given] == [
-        "2026-11-30 01:11:54.000 INFO    gunicorn Starting gunicorn 27.0.1",
-        f"{today} 01:11:53.000 WARNING flower Inspect method stats failed",
+        JSON_LINE,
         f"{today} 01:11:54.178 INFO    workers.parent.lease slot taken slot=gpu0",
         None, "Traceback (most recent call last):", "  File x", "ValueError: y", f"{today} 01:11:55.000 ERROR   jobs z",
     ]  # fmt: skip

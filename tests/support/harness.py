@@ -47,6 +47,7 @@ class Stack(Api):
             "DATA_DIR": str(folder),
             "MODELS_FILE": str(models_file),
             "CPU_THREADS": "1",
+            "LOG_FORMAT": "text",
             "HEARTBEAT_S": "0.5",
             "SLOT_LEASE_S": "3",
             "RESEND_AFTER_S": "2",

@@ -6,14 +6,19 @@ import logging
 import os
 import secrets
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from jobs.errors import FramemillError, ModerationRefused, ObjectNotFound, Unavailable
 from jobs.files import spool
+from jobs.process import tracing
 from jobs.record import Job, Output
 from jobs.store.queries import find
+from tasks import job_trace
 from tasks.celery_app import DELIVER, app
+from tasks.job_end import report_end_of
+from tasks.job_log import log_end
 from tasks.runtime import dispatcher, settings, store
 from workers.broken_process import end_process, has_too_few_descriptors, has_too_little_memory, is_half_imported
 from workers.delivery import problems
@@ -31,11 +36,22 @@ def deliver(job_id: str, attempt: int) -> str:
     Returns:
         How the delivery ended, for the log.
     """
+    begun_ms = int(time.time() * 1000)
     try:
-        return _deliver(job_id, attempt)
+        ended = _deliver(job_id, attempt)
+        if tracing.is_on() and ended != "not due":
+            _trace(job_id, attempt, begun_ms, ended)
+        return ended
     except Unavailable as exc:
         logger.warning("not delivered yet: %s", exc.message, extra={"job_id": job_id, "attempt": attempt})
         return "deferred"
+
+
+def _trace(job_id: str, attempt: int, begun_ms: int, outcome: str) -> None:
+    with suppress(Unavailable):
+        job = find(store(), job_id)
+        if job is not None and job.trace:
+            job_trace.delivered(job, attempt, begun_ms, outcome=outcome)
 
 
 def _deliver(job_id: str, attempt: int) -> str:
@@ -101,6 +117,7 @@ def _defer(job_id: str, attempt: int, owner: str, number: int, exc: Exception) -
 def _fail(job_id: str, attempt: int, *, code: str, message: str) -> str:
     store().until_written(lambda: store().fail(job_id, attempt, code=code, message=message))
     spool.remove(settings(), job_id, attempt)
+    report_end_of(store(), job_id)
     dispatcher().announce("task-failed", job_id, exception=f"{code}: {message}")
     return "failed"
 
@@ -113,13 +130,15 @@ def _publish(job_id: str, attempt: int, owner: str, outputs: list[Output]) -> st
     if job is None or job.state.is_terminal:
         spool.remove(settings(), job_id, attempt)  # not if stale: another delivery may be reading it
     if published:
+        if job is not None:
+            log_end(job)
         files = ", ".join(output.media_type for output in outputs)
         # The sweep, which sends a delivery again, does not know the worker.
         worker = f"{job.slot}@{settings().node}" if job and job.slot else ""
         dispatcher().announce("task-succeeded", job_id, worker=worker, result=files, runtime=_runtime_s(job))
     else:
         retract(outputs)
-    logger.info("delivered" if published else "delivery was stale", extra={"job_id": job_id, "attempt": attempt})
+        logger.info("delivery was stale", extra={"job_id": job_id, "attempt": attempt})
     return "delivered" if published else "stale"
 
 

@@ -6,7 +6,7 @@ import re
 
 from jobs.errors import ExecutionError, FramemillError, OutOfMemory
 from jobs.models.spec import ModelSpec
-from jobs.process.log import without_queries
+from jobs.process.log_lines import without_queries
 from jobs.requests.generation import GenerationRequest
 from workers.pipelines.device_errors import is_out_of_memory
 

@@ -12,7 +12,11 @@ from functools import partial
 from jobs.errors import FramemillError, RunCancelled
 from jobs.files import spool
 from jobs.moderation import hides_outputs
+from jobs.process import tracing
 from jobs.record import RECORD_VERSION, Job
+from jobs.states import JobState
+from tasks import job_trace
+from tasks.job_log import as_ended, log_end
 from tasks.runtime import settings, store
 from workers.broken_process import end_process, is_half_imported
 from workers.gpu import failures
@@ -21,6 +25,7 @@ from workers.gpu.slot_process import slot_process
 from workers.pipelines.device_errors import is_device_lost, release_tensors
 from workers.remote.base import HandBack
 from workers.reporting.reporter import Reporter
+from workers.reporting.run_events import RunEvents
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +42,13 @@ class Outcome:
     succeeded: bool = False
     #: Error code and message if the job has failed.
     failure: str = ""
+    #: Duration of the computation without loading, seconds, if it succeeded.
+    run_s: float | None = None
+
+    @property
+    def ending(self) -> JobState | None:
+        """The final state of the job; None if it goes on, or if somebody else has ended it."""
+        return JobState.SUCCEEDED if self.succeeded else JobState.FAILED if self.failure else None
 
 
 def run(job_id: str, attempt: int) -> Outcome:
@@ -45,9 +57,10 @@ def run(job_id: str, attempt: int) -> Outcome:
     if job is None:
         return Outcome("refused")
     begun = time.monotonic()
+    events = RunEvents(job.request.total_steps) if job.trace and tracing.is_on() else None
     try:
         _check_version(job)
-        with _reporter(job, attempt) as reporter:
+        with _reporter(job, attempt, events) as reporter:
             computed = compute(job, attempt, reporter)
     except RunCancelled:
         outcome = _cancelled(job_id, attempt)
@@ -69,9 +82,15 @@ def run(job_id: str, attempt: int) -> Outcome:
         extra={
             "job_id": job_id, "attempt": attempt, "ended": outcome.ended, "model": job.request.model,
             "kind": job.request.kind, "steps": job.request.steps, "run_s": round(time.monotonic() - begun, 3),
-            "error": outcome.failure or "-",
+            "error": outcome.failure or None,
         },
     )  # fmt: skip
+    code = outcome.failure.partition(":")[0]
+    if events is not None:
+        error = code or ("handed_back" if outcome.ended == "handed back" else "")
+        job_trace.run_ended(job, attempt, outcome=outcome.ended, error=error, events=events.list)
+    if outcome.ending is not None:
+        log_end(as_ended(job, outcome.ending, run_s=outcome.run_s, code=code))
     return outcome
 
 
@@ -91,10 +110,10 @@ def _check_version(job: Job) -> None:
         raise HandBack("the worker is older than the job: upgrade it", counted=False)
 
 
-def _reporter(job: Job, attempt: int) -> Reporter:
+def _reporter(job: Job, attempt: int, events: RunEvents | None) -> Reporter:
     return Reporter(
         store(), job.job_id, attempt, job.request.total_steps, model=job.request.model, max_run_s=job.max_run_s,
-        preview=job.preview, hidden=hides_outputs(settings(), moderate=job.moderate),
+        preview=job.preview, hidden=hides_outputs(settings(), moderate=job.moderate), events=events,
     )  # fmt: skip
 
 
@@ -128,4 +147,4 @@ def _computed(job_id: str, attempt: int, computed: Computed) -> Outcome:
     still_owned = store().until_written(write)
     if not still_owned:
         return Outcome("stale")
-    return Outcome("computed", needs_delivery=bool(computed.node), succeeded=not computed.node)
+    return Outcome("computed", needs_delivery=bool(computed.node), succeeded=not computed.node, run_s=computed.run_s)

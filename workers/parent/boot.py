@@ -14,7 +14,8 @@ from celery.worker.state import maybe_shutdown
 
 from jobs import moderation
 from jobs.errors import BadSetting, Unavailable
-from jobs.process.log import configure
+from jobs.process import tracing
+from jobs.process.log import configure, take_over
 from jobs.slots.residency import memory_facts
 from jobs.slots.slot import owner_name, slot_of
 from jobs.startup import cannot_start, check_weights, log_notes, verify
@@ -76,7 +77,8 @@ Connection.requires = (StoreStep,)
 
 @signals.setup_logging.connect
 def _configure_logging(**_: Any) -> None:
-    configure(settings().process.log_level)
+    configure(settings().process.log_level, settings().process.log_format)
+    take_over()
 
 
 @signals.celeryd_after_setup.connect
@@ -107,6 +109,13 @@ def _prepare_queues(sender: str, instance: Any, **_: Any) -> None:
 def _publish_measures(**_: Any) -> None:
     """Runs in the pool's child when it ends."""
     store().measures.close()
+
+
+@signals.worker_process_shutdown.connect
+@signals.worker_shutdown.connect
+def _send_last_spans(**_: Any) -> None:
+    """Runs when the pool's child ends, and when the parent does."""
+    tracing.flush()
 
 
 @signals.worker_process_init.connect

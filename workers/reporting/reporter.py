@@ -19,6 +19,7 @@ from jobs.store.jobs import JobStore
 from jobs.store.measuring import families
 from jobs.store.runs import StepReply
 from workers.reporting.pacer import Pacer
+from workers.reporting.run_events import RunEvents
 from workers.reporting.stop_signal import stop_hint
 
 logger = logging.getLogger(__name__)
@@ -57,14 +58,16 @@ class Reporter:
         max_run_s: run limit, seconds; None for no limit.
         preview: whether to draw previews even if no caller asks for them.
         hidden: whether previews are forbidden because the outputs must be moderated first.
+        events: collects stages and steps for a trace; None: there is none.
     """
 
     def __init__(
         self, store: JobStore, job_id: str, attempt: int, steps: int, *,
         model: str = "", max_run_s: float | None = None, preview: bool = False, hidden: bool = False,
+        events: RunEvents | None = None,
     ) -> None:  # fmt: skip
         self._store, self._job_id, self._attempt, self._steps = store, job_id, attempt, steps
-        self._model, self._max_run_s = model, max_run_s
+        self._model, self._max_run_s, self._events = model, max_run_s, events
         self._deadline = time.monotonic() + max_run_s if max_run_s else None
         self._progress = _Progress("starting")
         self._reported: _Progress | None = None
@@ -98,6 +101,8 @@ class Reporter:
         self.check()
         self._progress = _Progress(name, self._progress.step)
         self._step_at = time.monotonic() if name == "denoising" else None
+        if self._events is not None:
+            self._events.stage(name)
         if name == "denoising":
             self._denoising_since = self._step_at
 
@@ -135,6 +140,8 @@ class Reporter:
         share = max(1, done) / self._steps if share is None else share
         eta_s = (now - since) * max(0.0, 1 / share - 1)
         self._progress = _Progress("denoising", done, eta_s)
+        if self._events is not None:
+            self._events.step(done)
 
     def preview_due(self) -> bool:
         """Return whether a preview of this step would be shown."""

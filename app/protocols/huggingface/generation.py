@@ -20,6 +20,7 @@ from app.protocols.huggingface.bodies import read_body
 from app.protocols.huggingface.errors import GenerationEnded, ModelLoading
 from app.protocols.huggingface.mapping import Mapped, map_body
 from app.protocols.huggingface.states import STATUS
+from app.server import request_log
 from app.submit import Prepared, accept, prepare
 from jobs.errors import InvalidRequest
 from jobs.models.spec import Kind, ModelSpec
@@ -100,7 +101,7 @@ def _response(connection: HeldConnection, job: Job) -> Response:
     response = Response(connection.deliver(_content(output), output.bytes), direct_passthrough=True)
     response.content_length = output.bytes
     set_file_headers(response, output.media_type, f"{job.job_id}.{output.key.rpartition('.')[2]}")
-    response.headers["X-Request-Id"] = job.job_id
+    request_log.set_request_id(job.job_id)  # as Hugging Face's clients show it
     for warning in job.warnings:  # the Python client logs them, each topic once
         text = warning.encode("ascii", "replace").decode()[:_MAX_WARNING_CHARS].replace(";", ",")
         response.headers.add("X-HF-Warning", f"{text.partition(' ')[0]}; {text}")

@@ -11,6 +11,8 @@ if is_current(id, attempt, STATE.RUNNING) then
   set_job(id, {handed_back = why})
   if counted ~= '1' then set_job(id, {starts = int(job_of(id).starts - 1)}) end
   lose(id, attempt)
+  -- The child, which is alive, reports this run and those before it.
+  if has(job_of(id).lost_runs) then unset_job(id, {'lost_runs'}) end
 end
 release(slot, id, attempt)
 offer_freed()

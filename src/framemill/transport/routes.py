@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
@@ -50,7 +51,7 @@ class Call:
             "url": self.path,
             "params": self.params,
             "json": self.json,
-            "headers": self.headers,
+            "headers": {**_trace_context(), **self.headers},
             "timeout": httpx2.Timeout(timeout_s, read=read_s),
             # Only reads follow a redirect (to a presigned download link).
             "follow_redirects": self.method == "GET",
@@ -61,6 +62,16 @@ class Call:
         if isinstance(exc, httpx2.TimeoutException):
             return False
         return self.method == "GET" or self.repeatable or isinstance(exc, NOT_SENT)
+
+
+def _trace_context() -> dict[str, str]:
+    """Return the headers that continue the trace of the calling program, if it uses OpenTelemetry and has one."""
+    headers: dict[str, str] = {}
+    if "opentelemetry.trace" in sys.modules:
+        from opentelemetry.propagate import inject
+
+        inject(headers)
+    return headers
 
 
 def submit(fields: Mapping[str, Any]) -> Call:

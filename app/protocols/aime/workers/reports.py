@@ -13,6 +13,7 @@ from app.protocols.aime.workers.access import refusal_of
 from app.protocols.aime.workers.memory import Run, memory
 from app.protocols.aime.workers.results import store_outputs
 from jobs.errors import ExecutionError, JobNotFound, RunTimeout
+from tasks.job_end import report_end_of
 
 Reply = dict[str, Any]
 
@@ -89,6 +90,7 @@ def store_result(fields: dict[str, Any], problem: str) -> Reply:
     memory().drop_run(run)
     if not store().complete(run.job_id, run.attempt, slot=run.slot, run_s=run_s, outputs=outputs, result=result):
         return _late_result(_read(fields))
+    report_end_of(store(), run.job_id, with_run=True)
     dispatcher().announce("task-succeeded", run.job_id, result=f"{len(outputs)} files", runtime=run_s)
     return {"cmd": "ok"}
 
@@ -98,6 +100,7 @@ def _fail(run: Run, fields: dict[str, Any], code: str, message: str) -> Reply | 
     memory().drop_run(run)
     if not store().fail(run.job_id, run.attempt, code=code, message=message, slot=run.slot):
         return _late_result(_read(fields))
+    report_end_of(store(), run.job_id, with_run=True)
     dispatcher().announce("task-failed", run.job_id, exception=message[:200])
     return None
 

@@ -49,6 +49,7 @@ local function requeue(id)
   redis.call('ZREM', K.ASSIGNED, id)
   redis.call('ZREM', K.DELIVERING, id)
   redis.call('DEL', K.PREVIEW .. id, K.PROGRESS .. id)
+  if has(job_of(id).trace) then set_job(id, {queued_at = int(now_ms())}) end
   set_state(id, STATE.QUEUED)
   enqueue(id)
   emit(id)

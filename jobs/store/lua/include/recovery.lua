@@ -20,6 +20,17 @@ local function release(slot, id, attempt)
   return stopped_ms
 end
 
+-- Keep what the trace of a job lacks: a run whose process died cannot report itself.
+local function note_lost_run(id)
+  local record = job_of(id)
+  if not has(record.trace) or not has(record.started_at) then return end
+  local runs = has(record.lost_runs) and cjson.decode(record.lost_runs) or {}
+  local queued_at = has(record.queued_at) and record.queued_at or record.created_at
+  table.insert(runs, {
+    tonumber(queued_at), tonumber(record.started_at), math.floor(now_ms()), tonumber(record.attempt), record.slot})
+  set_job(id, {lost_runs = cjson.encode(runs)})
+end
+
 -- The worker of this attempt is gone: run the job again, or give it up after too many attempts. Returns whether it had
 -- begun the run.
 local function lose(id, attempt)
@@ -42,6 +53,7 @@ local function lose(id, attempt)
     redis.call('ZADD', K.DEAD, int(now_ms()), id)
     redis.call('HINCRBY', K.COUNTERS, 'dead_letters', 1)
   else
+    note_lost_run(id)
     requeue(id)
   end
   return was_running
