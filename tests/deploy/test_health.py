@@ -99,9 +99,12 @@ def test_a_wrong_setting_is_named(start: Start) -> None:
 
 
 def test_the_last_outputs_of_a_host_are_awaited(start: Start) -> None:
-    """As a pod ends: the worker gets SIGTERM, and the delivery worker is told to wait at the same time."""
+    """As a pod ends: the worker gets SIGTERM, and the delivery worker is told to wait at the same time.
+
+    The job takes longer than a lease lasts, so a worker that did not renew it while it stops would lose the run.
+    """
     stack = start("gpu0", "io", DRAIN_GRACE_S=PATIENCE_S)
-    running = stack.submit(steps=400)
+    running = stack.submit(steps=1000)
     waiting = stack.submit(steps=1)
     stack.wait_until(running, lambda view: view["progress"]["step"] > 0, "its first step")
     hook = started(stack, "delivered", "gpu0")
@@ -112,6 +115,7 @@ def test_the_last_outputs_of_a_host_are_awaited(start: Start) -> None:
     assert (hook.returncode, output) == (0, "")
     states = {name: stack.status(job_id)["state"] for name, job_id in (("running", running), ("waiting", waiting))}
     assert states == {"running": "succeeded", "waiting": "queued"}
+    assert stack.status(running)["attempt"] == 1
     assert stack.processes["gpu0"].wait(PATIENCE_S) == 0
 
 
