@@ -74,7 +74,7 @@ class Stack(Api):
         wait_for(lambda: self._ready(workers), "the stack to be ready")
         return self
 
-    def web(self, *, root: Path = PROJECT_ROOT) -> None:
+    def web(self, *, root: Path | str = PROJECT_ROOT) -> None:
         """Start the web server from the checkout in ``root``."""
         self.port = self.port or ports.next_free("127.0.0.1", _FIRST_PORT + 101 * os.getpid() % 12_000)
         # A web worker whose master was killed keeps responding until it notices.
@@ -88,21 +88,21 @@ class Stack(Api):
         wait_for(answers, "the web server")
 
     def worker(
-        self, queue: str, *options: str, root: Path = PROJECT_ROOT, **environment: str
+        self, queue: str, *options: str, root: Path | str = PROJECT_ROOT, **environment: str
     ) -> subprocess.Popen[bytes]:
         name = f"{queue}@%h"
         command = ("celery", "-A", "tasks", "worker", "-Q", queue, "-n", name, "--without-gossip", "--without-mingle")
         return self.run(queue, *command, *options, root=root, **environment)
 
     def run(
-        self, name: str, command: str, *arguments: str, root: Path = PROJECT_ROOT, **environment: str
+        self, name: str, command: str, *arguments: str, root: Path | str = PROJECT_ROOT, **environment: str
     ) -> subprocess.Popen[bytes]:
         """Start one process in its own group, from the checkout in ``root``; its output goes to ``<name>.log``."""
         log = (self.folder / f"{name}.log").open("ab")
         self.processes[name] = subprocess.Popen(
             [BIN / command, *arguments],
             cwd=root,
-            env={**os.environ, "PYTHONPATH": f"{root / 'src'}:{root}", **self.environment, **environment},
+            env={**os.environ, "PYTHONPATH": f"{root}/src:{root}", **self.environment, **environment},
             stdout=log,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
