@@ -110,6 +110,17 @@ def test_an_old_worker_serves(aime: ServedApp) -> None:
     assert not worker.ended
 
 
+def test_the_end_of_a_job_is_one_line_in_the_log(aime: ServedApp, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "tasks.jobs")
+    Client(aime.url(""), "draw").submit(prompt="a private wish")
+    [data] = take(aime)
+    give(aime, data, error="it broke")
+    [line] = [record for record in caplog.records if record.name == "tasks.jobs"]
+    told = vars(line)
+    assert (told["outcome"], told["error"], told["attempts"]) == ("failed", "execution_failed", 1)
+    assert "a private wish" not in repr(told)
+
+
 def test_what_waits_is_taken_as_a_batch(aime: ServedApp) -> None:
     client = Client(aime.url(""), "draw")
     jobs = [client.submit(prompt=str(number)) for number in range(3)]
