@@ -17,8 +17,9 @@ runpy.run_path("gunicorn.conf.py")
 states = [gc.isenabled()]
 from app import create_app
 from app.server.worker import Worker
+from gunicorn.config import Config
 worker = Worker.__new__(Worker)
-worker.app = SimpleNamespace(wsgi=create_app)
+worker.app, worker.cfg, worker.log = SimpleNamespace(wsgi=create_app), Config(), SimpleNamespace()
 worker.load_wsgi()
 states.append(gc.isenabled())
 print(*states, gc.get_freeze_count() > 100_000)

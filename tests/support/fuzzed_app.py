@@ -127,7 +127,7 @@ def fuzzed_app(*, with_keys: bool, **environment: Any) -> Iterator[tuple[FuzzedA
     """An app for fuzzing, and the errors that it logs."""
     errors = Errors()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("app.factory.configure", lambda level: None)
+        patch.setattr("app.factory.configure", lambda level, form: None)
         patch.setattr(waiting, "MAX_WAIT_S", WAIT_S)
         patch.setattr(progress, "PREVIEW_WAIT_S", WAIT_S)
         patch.setattr(worker_routes, "ERROR_DELAY_S", 0.0)

@@ -144,7 +144,7 @@ class InProcessStack(Stack):
         thread.start()
 
     def _serve(self) -> None:
-        self._replace(factory, "configure", lambda level: None)  # pytest's log handlers stay
+        self._replace(factory, "configure", lambda level, form: None)  # pytest's log handlers stay
         app = factory.create_app(self.settings)
         self._undo.callback(of(app).hub.close)
         self._replace(of(app).dispatcher, "_revoke", lambda job_id: self._start(_stop_runs))

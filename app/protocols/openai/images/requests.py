@@ -20,6 +20,7 @@ from app.protocols.openai.wire.input_images import IMAGE_FIELDS
 from app.protocols.openai.wire.lora_lists import REPEATED_FIELDS as LORA_FIELDS
 from app.protocols.openai.wire.mapping import Mapped
 from app.protocols.openai.wire.states import PROTOCOL, error_of
+from app.server import request_log
 from app.submit import Prepared, prepare, submit_batches
 from jobs.errors import JobNotFound
 from jobs.models.spec import ModelSpec
@@ -68,7 +69,7 @@ def respond(route: Route) -> Response:
                 response = _response(connection, mapped)
     except ClientDisconnected:
         return unread_response()
-    response.headers["X-Request-Id"] = connection.request.job_ids[0]
+    request_log.set_request_id(connection.request.job_ids[0])
     return response
 
 
