@@ -19,7 +19,7 @@ from tests.support.served_app import ServedApp
 
 JOBS = 5
 #: Scripts and commands that time causes, and not the number of jobs or polls.
-BY_TIME = {"held_request_renew", "heartbeat", "sweep"}
+BY_TIME = {"held_request_renew", "heartbeat", "sweep", "add_measures"}
 #: Looked up once a second: whether there are keys, and whether Flower listens.
 LOOKED_UP = {"exists", "info"}
 
