@@ -87,7 +87,7 @@ def test_a_job_costs_six_scripts(aime: ServedApp, calls: Counter[str]) -> None:
         wait_for(lambda: calls["held_request_end"] == JOBS, "the end of the last call")
     worker.stop()
     scripts = ("held_request_open", "submit", "start_run", "finish_run", "held_request_end", "pull_job")
-    assert calls.pop("a record", 0) < JOBS  # one that ended before its caller began to wait
+    assert calls.pop("a record", 0) <= JOBS  # of those that ended before their callers began to wait
     assert calls == dict.fromkeys(scripts, JOBS)
     assert used["getex"] == 0
     assert used.total() / JOBS <= 250

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import requests
 
+from jobs.store import keys
 from tests.support.a1111_client import (
     BODY,
     ENDLESS,
@@ -57,6 +58,7 @@ def test_a_web_process_may_die_between_submit_and_answer(start: Callable[..., St
     body = {**ENDLESS, "n_iter": 2, "seed": -1}
     call = Waiting(stack, body)
     until_running(stack, 2)  # the batches run on both slots
+    wait_for(lambda: claims_lapse_within(stack, 3), "the claim of a request that waits, not of one that is prepared")
     for pid in children(stack):
         os.kill(pid, signal.SIGKILL)
     call.broken()
@@ -71,6 +73,12 @@ def test_a_web_process_may_die_between_submit_and_answer(start: Callable[..., St
     first = min(job["request"]["seed"] for job in jobs(stack))
     assert seeds(answer)
     assert set(seeds(answer)) <= {first, first + 1}
+
+
+def claims_lapse_within(stack: Stack, seconds: float) -> bool:
+    redis = stack.store.client
+    lapse = [int(str(redis.hget(name, "until"))) for name in redis.keys(f"{keys.HELD_REQUEST}*")]
+    return all(at_ms < 1000 * (time.time() + seconds) for at_ms in lapse)
 
 
 def children(stack: Stack) -> list[int]:

@@ -33,9 +33,9 @@ def test_deliveries_of_a_store_that_is_back_begin_within_seconds(start: Start, s
         states = [stack.status(job_id)["state"] for job_id in ids]
         assert states == ["delivering"] * 3 + ["queued"] * 3  # the third exceeded the limit
         wait_for(lambda: stack.fleet()["object_store_away"], "the outage to be noticed")
-        waiting_for = stack.status(ids[3])["waiting_for"]
-        assert waiting_for.startswith("room in the spool of slot gpu0 (delivery of computed frames: ")
-        assert waiting_for.endswith("for the object store: S3 cannot be used: EndpointConnectionError)")
+        away = "for the object store: S3 cannot be used: EndpointConnectionError)"  # it is looked up once a second
+        view = stack.wait_until(ids[3], lambda view: view["waiting_for"].endswith(away), "the reason of the outage")
+        assert view["waiting_for"].startswith("room in the spool of slot gpu0 (delivery of computed frames: ")
         tried = stack.log("io").count("delivery failed")
         wait_for(lambda: stack.log("io").count("delivery failed") >= tried + 2, "further tries")
         stack.kill("io")  # a restart during the outage
