@@ -54,6 +54,7 @@ class Client(threading.Thread):
         super().__init__(daemon=True)
         self.connection, self.yielded = Connection(room), 0
         self._service, self._path = service, path
+        wait_for(lambda: _has_read_all(service), "the reader to know the events so far")
         self.start()
         wait_for(lambda: self.yielded, "the stream to begin")
 
@@ -63,6 +64,12 @@ class Client(threading.Thread):
             for part in response.iter_encoded():
                 self.connection.written += direct.chunk_of(part.decode())
                 self.yielded += 1
+
+
+def _has_read_all(service: Service) -> bool:
+    """Return whether the reader of events will tell a new listener nothing that its first state contains already."""
+    hub = of(service.app).hub
+    return hub._last_id in (None, hub._log.newest_id())
 
 
 def _is_parked(service: Service, job_id: str, count: int) -> bool:
