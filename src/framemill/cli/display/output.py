@@ -62,8 +62,10 @@ def duration(seconds: float) -> str:
 
 
 def size(size_bytes: int) -> str:
-    """Format a number of bytes: ``312 MiB``, ``6.9 GiB``."""
+    """Format a number of bytes: ``31 KiB``, ``312 MiB``, ``6.9 GiB``."""
     mib = size_bytes / 2**20
+    if 0 < mib < 0.1:
+        return f"{max(1, size_bytes / 1024):.0f} KiB"
     return f"{mib / 1024:.1f} GiB" if mib >= 1000 else f"{mib:.0f} MiB" if mib >= 10 else f"{mib:.1f} MiB"
 
 
