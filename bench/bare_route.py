@@ -12,7 +12,8 @@ from flask import Flask, Response, jsonify
 from jobs.settings import Settings
 
 app = Flask("bare")
-app.extensions["framemill"] = SimpleNamespace(settings=Settings.from_env())  # for the worker
+_store = SimpleNamespace(measures=SimpleNamespace(close=lambda: None))
+app.extensions["framemill"] = SimpleNamespace(settings=Settings.from_env(), store=_store)  # for the worker
 
 
 @app.get("/constant")
