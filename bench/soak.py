@@ -185,10 +185,13 @@ class Soak:
 
 
 def _memory_bytes(pid: int) -> int:
-    """Return the memory of a process, shared pages divided by the number of those that share them."""
+    """Return the memory that a process has written to, shared pages divided by the number of those that share them.
+
+    Pages of libraries are left out: other processes that come and go share them.
+    """
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines():
-            if line.startswith("Pss:"):
+            if line.startswith("Pss_Anon:"):
                 return int(line.split()[1]) * 1024
     return 0
 
