@@ -77,7 +77,9 @@ def run(job_id: str, attempt: int) -> Outcome:
             end_process("a model's import failed half-way", exc, job_id=job_id, attempt=attempt)
     else:
         outcome = _computed(job_id, attempt, computed)
-    logger.info(
+    # The line of the job says the same of a run that has computed it.
+    logger.log(
+        logging.DEBUG if outcome.ended == "computed" else logging.INFO,
         "run ended",
         extra={
             "job_id": job_id, "attempt": attempt, "ended": outcome.ended, "model": job.request.model,
