@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TypeVar
 
 import click
 
@@ -12,10 +13,12 @@ from framemill.cli.context.arguments import job_id as job_id_argument
 from framemill.cli.context.session import Session, pass_session
 from framemill.cli.display.output import ago, size
 from framemill.cli.display.tables import Column, table
-from framemill.responses import YieldedSlot
+from framemill.responses import Drain, YieldedSlot
 
 #: How long the server may delay its response while a slot is drained, seconds.
 _DRAIN_WAIT_S = 30.0
+
+S = TypeVar("S", Drain, YieldedSlot)
 
 slot_name = click.argument("slot", metavar="[SLOT]", required=False)
 
@@ -66,19 +69,8 @@ def drain(session: Session, slots: Sequence[str], everything: bool, no_wait: boo
     if bool(slots) == everything:
         raise click.UsageError("give the names of slots, or --all")
     names = [slot["name"] for slot in client.fleet()["slots"]] if everything else slots
-    drains = [client.drain(name) for name in names]  # all of them, before any is waited for
-    for number, state in enumerate(drains):
-        if state["job_id"] and not no_wait:
-            session.note(f"{state['slot']} finishes job {state['job_id']}")
-        while not (state["drained"] or no_wait):
-            state = client.drain(state["slot"], _DRAIN_WAIT_S)
-        drains[number] = state
-        text = "is drained" if state["drained"] else f"is draining: it runs job {state['job_id']}"
-        if not session.as_json:
-            session.print(state, f"{state['slot']} {text}")
-    if session.as_json:
-        session.print({"slots": drains}, "")
-    elif not drains:
+    _take_out(session, names, client.drain, lambda state: state["drained"], _drained_text, no_wait=no_wait)
+    if not names and not session.as_json:
         session.note("there are no slots")
 
 
@@ -91,18 +83,29 @@ def yield_memory(session: Session, slots: Sequence[str], no_wait: bool) -> None:
 
     The slot starts no more jobs, and its models leave the memory, pinned ones too. Needs an admin key.
     """
-    client = session.client
-    states = [client.yield_slot(name) for name in slots]  # all of them, before any is waited for
+    _take_out(session, slots, session.client.yield_slot, lambda state: state["yielded"], _yielded_text, no_wait=no_wait)
+
+
+def _take_out(
+    session: Session, names: Sequence[str], ask: Callable[[str, float], S], is_done: Callable[[S], bool],
+    text: Callable[[S], str], *, no_wait: bool,
+) -> None:  # fmt: skip
+    """Ask slots to take no more jobs, wait until each has done what was asked for, and print their states."""
+    states = [ask(name, 0) for name in names]  # all of them, before any is waited for
     for number, state in enumerate(states):
         if state["job_id"] and not no_wait:
             session.note(f"{state['slot']} finishes job {state['job_id']}")
-        while not (state["yielded"] or no_wait):
-            state = client.yield_slot(state["slot"], _DRAIN_WAIT_S)
+        while not (is_done(state) or no_wait):
+            state = ask(state["slot"], _DRAIN_WAIT_S)
         states[number] = state
         if not session.as_json:
-            session.print(state, f"{state['slot']} {_yielded_text(state)}")
+            session.print(state, f"{state['slot']} {text(state)}")
     if session.as_json:
         session.print({"slots": states}, "")
+
+
+def _drained_text(state: Drain) -> str:
+    return "is drained" if state["drained"] else f"is draining: it runs job {state['job_id']}"
 
 
 def _yielded_text(state: YieldedSlot) -> str:
