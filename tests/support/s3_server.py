@@ -60,9 +60,9 @@ class S3Server:
         return store
 
     def files(self, part: str = "") -> list[str]:
-        """Return the keys that contain ``part``."""
+        """Return the keys that contain ``part``, without the copies that rclone has half written or left behind."""
         names = sorted(str(path.relative_to(self.bucket)) for path in files_below(self.bucket))
-        return [name for name in names if part in name]
+        return [name for name in names if part in name and not name.endswith(".partial")]
 
     def _answers(self) -> bool:
         try:
