@@ -42,7 +42,7 @@ keepalive = 75
 graceful_timeout = 3
 # The supervisor starts and stops gunicorn.
 control_socket_disable = True
-# The app logs its requests itself, see docs/operating.md; --access-logfile adds gunicorn's own lines.
+# The app logs its requests itself, see docs/operating/monitoring.md; --access-logfile adds gunicorn's own lines.
 accesslog = None
 logger_class = Logger
 errorlog = "-"

@@ -310,7 +310,8 @@ def test_the_documented_secret_has_what_the_chart_reads() -> None:
 
 
 def test_the_metrics_that_the_chart_asks_for_exist() -> None:
-    documented = (DOCS / "operating.md").read_text() + (PROJECT_ROOT / "app" / "probes" / "metrics.py").read_text()
+    page, module = DOCS / "operating" / "monitoring.md", PROJECT_ROOT / "app" / "probes" / "metrics.py"
+    documented = page.read_text() + module.read_text()
     [scaled] = [one["spec"] for one in deployment.rendered(FULL) if one["kind"] == "ScaledObject"]
     names = {
         name for trigger in scaled["triggers"] for name in re.findall(r"framemill_(\w+)", trigger["metadata"]["query"])

@@ -1,4 +1,4 @@
-"""A backup of Redis, made while everything runs, brings the jobs of that moment back (docs/operating.md, "Back up")."""
+"""A backup of Redis, made while everything runs, brings the jobs of that moment back (docs/operating/upgrading.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Redis that asks for a certificate, a user and a password, and lets that user do what operating.md lists only."""
+"""A Redis that asks for a certificate, a user and a password, and lets that user do only what the documents list."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def tls_redis(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
     """Yield the server."""
-    [rule] = re.findall(r"^user framemill .*$", (PROJECT_ROOT / "docs" / "operating.md").read_text(), re.MULTILINE)
+    page = PROJECT_ROOT / "docs" / "operating" / "redis.md"
+    [rule] = re.findall(r"^user framemill .*$", page.read_text(), re.MULTILINE)
     options = {**server_tls(files), "user default on >admin ~* &*": "+@all", "appendonly": "yes"}
     client = {"password": "admin", **client_tls(files)}
     server = RedisServer(tmp_path_factory.mktemp("redis"), options, client=client, tls=True)

@@ -21,7 +21,7 @@ from jobs.store.layout import LAYOUT
 from tests.support import drawn_models
 from tests.support.harness import Stack, wait_for
 
-#: The oldest commit whose processes work beside those of today; see "Upgrade" in docs/operating.md.
+#: The oldest commit whose processes work beside those of today; see "Upgrade" in docs/operating/upgrading.md.
 OLDEST_BESIDE = "768ff0a76b8f2f415e7f32dc2eba98f9215268f0"
 
 

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jobs.settings import PROJECT_ROOT
+
 _BLOCK = re.compile(r"^```(console|sh|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _TOKEN = re.compile(r'\s*("(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?|true|false|null|…|[{}\[\]:,])')
 _CONSTANTS = {"true": True, "false": False, "null": None}
@@ -18,6 +20,7 @@ _CONSTANTS = {"true": True, "false": False, "null": None}
 class Example:
     """A command of a document, or a program in Python."""
 
+    #: Path from the project's folder.
     page: str
     section: str
     command: str
@@ -40,14 +43,14 @@ class Shortened:
 
 def examples(page: Path) -> Iterator[Example]:
     """Yield the commands in the shell blocks of a page, in their order."""
-    text = page.read_text(encoding="utf-8")
+    text, name = page.read_text(encoding="utf-8"), str(page.relative_to(PROJECT_ROOT))
     for block in _BLOCK.finditer(text):
         headings = re.findall(r"^#+ (.+)$", text[: block.start()], re.MULTILINE)
         if block[1] == "python":
-            yield Example(page.name, headings[-1], block[2], is_python=True)
+            yield Example(name, headings[-1], block[2], is_python=True)
             continue
         for command, printed in _commands(block[2], prompted=block[1] == "console"):
-            yield Example(page.name, headings[-1], command, printed)
+            yield Example(name, headings[-1], command, printed)
 
 
 def _commands(block: str, *, prompted: bool) -> Iterator[tuple[str, str]]:

@@ -13,7 +13,7 @@ import yaml
 from jobs.settings import PROJECT_ROOT
 from tests.support.prometheus import FOLDER, alerts, board_expressions, promtool
 
-OPERATING = PROJECT_ROOT / "docs" / "operating.md"
+OPERATING = PROJECT_ROOT / "docs" / "operating" / "monitoring.md"
 
 
 def test_promtool_accepts_configuration_and_alerts(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_every_alert_has_a_line_of_the_runbook_and_none_else() -> None:
     documented = re.findall(r"^\| `(Framemill\w+)` \|", runbook, re.MULTILINE)
     assert documented == [alert["alert"] for alert in alerts()]
     for alert in alerts():
-        assert alert["annotations"]["runbook_url"] == "docs/operating.md#alerts"
+        assert alert["annotations"]["runbook_url"] == "docs/operating/monitoring.md#alerts"
         assert alert["labels"]["severity"] in ("critical", "warning")
 
 
