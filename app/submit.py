@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from app.problems import Problems, root_of
 from jobs import moderation
 from jobs.errors import Forbidden, FramemillError, InvalidRequest, JobNotFound, Problem, Unavailable
 from jobs.forecast import Forecast
+from jobs.job_view import iso
 from jobs.models.spec import ModelSpec
 from jobs.record import Job, check_job_id, new_job_id
 from jobs.requests import generation
@@ -148,6 +150,7 @@ def _submission(
         "request": resolved,
         "caller": caller,
         "pin": _pinned_slot(values.get("slot"), resolved.model),
+        "not_before_ms": _start_time(values.get("not_before_ms")),
         "start_within_s": _time_limit("start_within_s", values, spec),
         "max_run_s": _time_limit("max_run_s", values, spec),
     }
@@ -177,6 +180,17 @@ def _time_limit(name: str, values: Mapping[str, Any], spec: ModelSpec) -> float:
     """Return a time limit in seconds: the request's, else the model's, else the server's."""
     requested = values.get(name)
     return float(requested if requested is not None else getattr(spec, name) or getattr(settings().scheduling, name))
+
+
+def _start_time(not_before_ms: int | None) -> int | None:
+    """Return the time before which the job must not start; None if that is over. Raises: InvalidRequest."""
+    if not_before_ms is None:
+        return None
+    ahead_s = not_before_ms / 1000 - time.time()
+    max_s = settings().scheduling.not_before_max_s
+    if ahead_s > max_s:
+        raise InvalidRequest(Problem("not_before", f"must be at most {max_s:g} seconds ahead", iso(not_before_ms)))
+    return not_before_ms if ahead_s > 0 else None
 
 
 def _fingerprint(values: Mapping[str, Any], pictures: Pictures) -> str:

@@ -67,6 +67,7 @@ def job_view(
         "request": job.request.shown(),
         "preview": preview_view(job.job_id, job.preview_step, signer, base_url),
         "created_at": iso(job.created_at_ms),
+        "not_before": iso(job.not_before_ms),
         "started_at": iso(job.started_at_ms),
         "computed_at": iso(job.computed_at_ms),
         "finished_at": iso(job.finished_at_ms),

@@ -121,6 +121,8 @@ class JobOptions:
     job_class: str = field(default="", metadata=stored("class", set_by_caller=True, shown_as="class"))
     #: Jobs of the same caller and class run in the order of their priorities, highest first.
     priority: int = field(default=0, metadata=stored("priority", INTEGER, set_by_caller=True, shown_as="priority"))
+    #: When it may start at the earliest, milliseconds since 1970; None: at once.
+    not_before_ms: int | None = field(default=None, metadata=stored("not_before", INTEGER, kept_by_retry=False))
     #: Longest run, in seconds; 0: no limit.
     max_run_s: float = field(default=0, metadata=stored("max_run_ms", SECONDS_AS_MS))
     #: Longest silence of a worker over HTTP before its run counts as lost, in seconds; 0: the slot's lease.

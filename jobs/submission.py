@@ -44,7 +44,7 @@ class Submission(JobOptions):
     """A job to be accepted."""
 
     caller: Caller = ANYBODY
-    #: The job expires unless it starts within this time, in seconds; 0: no deadline.
+    #: The job expires unless it starts within this time, in seconds; 0: no deadline. Counts from ``not_before_ms``.
     start_within_s: float = 0
     #: A repeat with the same key within a day is answered with the first job; '' for none.
     idempotency_key: str = ""

@@ -27,6 +27,8 @@ class SchedulingOptions(Group):
     max_run_s: float = option("MAX_RUN_S", 0.0)
     #: A waiting job that sets no deadline itself must start within this, seconds. 0: no deadline.
     start_within_s: float = option("START_WITHIN_S", 0.0)
+    #: How far ahead a job's ``not_before`` may be, seconds.
+    not_before_max_s: float = option("NOT_BEFORE_MAX_S", 7 * 86_400.0)
     #: Number of runs of one job that may end with a lost worker before the job fails.
     max_attempts: int = option("MAX_ATTEMPTS", 3, at_least(1, "since a job needs one run"))
     #: How long an Idempotency-Key is remembered, seconds.

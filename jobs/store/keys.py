@@ -55,6 +55,7 @@ key                       type     holds
 ``delivering``            zset     jobs being delivered, by the time they may be sent again
 ``away``                  hash     host → time at which it may try an unreachable object store again, ms
 ``away_why``              hash     host → what its deliveries wait for, for people
+``not_before``            zset     waiting jobs that may not start yet, by the time from which they may, milliseconds
 ``deadlines``             zset     waiting jobs by the time they must have started
 ``expiring``              zset     ended jobs without files by the time their record is deleted
 ``due``                   zset     stored objects by the time they may be removed; ``…/`` stands for all objects below
@@ -163,6 +164,7 @@ ASSIGNED = PREFIX + "assigned"
 DELIVERING = PREFIX + "delivering"
 AWAY = PREFIX + "away"
 AWAY_WHY = PREFIX + "away_why"
+NOT_BEFORE = PREFIX + "not_before"
 DEADLINES = PREFIX + "deadlines"
 EXPIRING = PREFIX + "expiring"
 DUE = PREFIX + "due"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from os import PathLike
 from typing import Any, TypedDict
 
@@ -68,7 +69,9 @@ class JobFields(TypedDict, total=False):
     priority: int | None
     #: Scheduling class, ``premium`` or ``general``. Default: the class of the API key.
     job_class: str | None
-    #: The job expires unless it starts within this many seconds; 0: no deadline.
+    #: Start no earlier: a datetime, a text such as ``2026-01-31T18:00:00Z``, or seconds since 1970.
+    not_before: datetime | str | float | None
+    #: The job expires unless it starts within this many seconds (after ``not_before``); 0: no deadline.
     start_within_s: float | None
     #: Maximum run time in seconds, after which the job fails; 0: no limit.
     max_run_s: float | None

@@ -80,7 +80,7 @@ class Job:
     stage_percent: int | None = None
     #: Estimated seconds until the result; None if unknown.
     eta_s: float | None = None
-    #: Position in the queue; 0 or None if the job is not waiting.
+    #: Position in the queue; 0 or None if the job is not waiting, None if it may not start yet.
     position: int | None = None
     #: What a waiting job needs before it can start, such as a worker with its model.
     waiting_for: str | None = None
@@ -103,6 +103,8 @@ class Job:
     request: Mapping[str, Any] = field(default_factory=dict)
     #: Measurements of a model check.
     report: Mapping[str, Any] | None = None
+    #: When it may start at the earliest; None: at once.
+    not_before: datetime | None = None
     #: When it was submitted, last began to run, and finished; None for what has not happened yet.
     created_at: datetime | None = None
     started_at: datetime | None = None
@@ -153,6 +155,7 @@ class Job:
             raw=body,
             **{name: progress.get(name) for name in ("step", "steps", "percent", "stage", "stage_percent")},
             **{name: body.get(name) for name in names},
+            not_before=_time(body.get("not_before")),
             created_at=_time(body.get("created_at")),
             started_at=_time(body.get("started_at")),
             finished_at=_time(body.get("finished_at")),

@@ -169,6 +169,16 @@ class StoreMachine(CallersAndRuns):
         self.driver.pass_deadline(job.job_id)
         job.overdue = True
 
+    @precondition(lambda self: any(job.early and job.has_no_slot for job in self.jobs.values()))
+    @rule(at=which)
+    def time_comes(self, at: int) -> None:
+        """A job may start from now on."""
+        early = [job for job in self.jobs.values() if job.early and job.has_no_slot]
+        job = early[-1 - at % len(early)]
+        self.driver.let_time_come(job.job_id)
+        job.early = False
+        self.sweep()
+
     @rule()
     def sweep(self) -> None:
         given_up = {name for name, slot in self.slots.items() if slot.given_up}
@@ -184,7 +194,7 @@ class StoreMachine(CallersAndRuns):
         for slot in self.slots.values():
             slot.suspect = slot.suspect or slot.lapsed
         for job in self.jobs.values():
-            if job.overdue and job.waits:
+            if job.overdue and job.has_no_slot:
                 self.end(job, "expired")
         self.follow()
         for delivery in sweep.redeliveries:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
@@ -26,16 +28,18 @@ class CallersAndRuns(StoreModel):
         key=st.sampled_from(["a", "b", keys.NOBODY]), model=st.sampled_from(["m", "n"]), deadline=st.booleans(),
         pin=st.sampled_from([None, None, None, "gpu0", "gpu1"]), priority=st.sampled_from([0, 0, 3]),
         job_class=st.sampled_from(["general", "premium"]), work=st.integers(1, 3),
+        early=st.sampled_from([False, False, True]),
         webhook=st.sampled_from([None, Webhook("http://example.org/"), Webhook("http://example.com:81/", EVENTS)]),
     )  # fmt: skip
     def submit(
         self, key: str, model: str, deadline: bool, pin: str | None, priority: int, job_class: str, work: int,
-        webhook: Webhook | None,
+        webhook: Webhook | None, early: bool,
     ) -> None:  # fmt: skip
-        job = Job(f"job{self.number()}", key, model, pin, deadline=deadline)
+        job = Job(f"job{self.number()}", key, model, pin, deadline=deadline, early=early)
         accepted = self.driver.accept(
             key, job_id=job.job_id, model=model, work=work, pin=pin, priority=priority, job_class=job_class,
             start_within_s=600 if deadline else 0, webhook=webhook,
+            not_before_ms=int(1000 * time.time()) + 3_600_000 if early else None,
             kind=Kind.TEXT2VIDEO if work == 2 else Kind.TEXT2IMG,  # the store keeps a list of videos
         )  # fmt: skip
         self.jobs[job.job_id] = job
@@ -46,7 +50,7 @@ class CallersAndRuns(StoreModel):
     @rule(key=st.sampled_from(["a", "b", keys.NOBODY]), model=st.sampled_from(["m", "n"]), number=st.integers(1, 4))
     def submit_some(self, key: str, model: str, number: int) -> None:
         for _ in range(number):
-            self.submit(key, model, False, None, 0, "general", 1, None)
+            self.submit(key, model, False, None, 0, "general", 1, None, False)
 
     @precondition(lambda self: self.jobs)
     @rule(at=which)
@@ -69,9 +73,9 @@ class CallersAndRuns(StoreModel):
         try:
             self.store.move_to_front(job.job_id)
         except Conflict:
-            assert not job.waits
+            assert not job.has_no_slot
         else:
-            assert job.waits
+            assert job.has_no_slot
             self.follow()
 
     @precondition(lambda self: len(self.jobs) > 2)

@@ -126,6 +126,11 @@ class StoreDriver:
         self.redis.hset(keys.JOB + job_id, "start_by", 1)
         self.redis.zadd(keys.DEADLINES, {job_id: 1}, xx=True)
 
+    def let_time_come(self, job_id: str) -> None:
+        """Let the time pass before which a waiting job may not start. The next sweep notices it."""
+        self.redis.hset(keys.JOB + job_id, "not_before", 1)
+        self.redis.zadd(keys.NOT_BEFORE, {job_id: 1}, xx=True)
+
     def active(self, key: str) -> set[str]:
         """Return the jobs that count towards the running limit of a key."""
         return set(self.redis.smembers(keys.ACTIVE + key))

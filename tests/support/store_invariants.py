@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import Counter, defaultdict
 from typing import Any
 
@@ -43,6 +44,7 @@ class Snapshot:
         self.jobs = self._family(keys.JOB)
         self.slots = self._family(keys.SLOT)
         self.waiting = {i: r for i, r in self.jobs.items() if r["state"] == "queued" and not r.get("slot")}
+        self.early = {i: r for i, r in self.waiting.items() if int(r.get("not_before", 0)) > 1000 * time.time()}
         self.bound = {i: r for i, r in self.jobs.items() if r["state"] == "queued" and r.get("slot")}
 
     def _family(self, prefix: str) -> dict[str, dict[str, str]]:
@@ -151,6 +153,8 @@ class Snapshot:
         kept = {i for i, record in self.jobs.items() if record["state"] in ENDED and "outputs" in record}
         self._members(keys.EXPIRING, self.of(*ENDED) - kept)
         self._members(keys.DEADLINES, {i for i, record in self.waiting.items() if "start_by" in record})
+        assert self.all.get(keys.NOT_BEFORE, {}) == {i: int(r["not_before"]) for i, r in self.early.items()}
+        self.unexplained.discard(keys.NOT_BEFORE)
         self._members(keys.DEAD, {i for i, r in self.jobs.items() if '"worker_lost"' in r.get("error", "")})
 
     def _files(self) -> None:
@@ -180,7 +184,8 @@ class Snapshot:
         order: dict[str, set[str]] = defaultdict(set)
         counts: Counter[str] = Counter()
         work: dict[str, float] = defaultdict(float)
-        for job_id, record in self.waiting.items():
+        for job_id in set(self.waiting) - set(self.early):
+            record = self.waiting[job_id]
             line, key, model = record["line"], record["key"], record["model"]
             assert line in (record["class"], keys.FRONT) if "pin" not in record else line == keys.PIN + record["pin"]
             lanes[f"{line}|{key}|{model}"][job_id] = int(record["sequence"]) - 1e12 * int(record.get("priority") or 0)

@@ -35,6 +35,8 @@ class Job:
     attempt: int = 0
     starts: int = 0
     run: str = ""
+    #: Whether it may not start yet.
+    early: bool = False
     deadline: bool = False
     overdue: bool = False
     deliverer: str = ""
@@ -45,8 +47,13 @@ class Job:
     ended: dict[str, str] | None = None
 
     @property
-    def waits(self) -> bool:
+    def has_no_slot(self) -> bool:
         return self.state == "queued" and self.slot is None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a slot may take it."""
+        return self.has_no_slot and not self.early
 
 
 @dataclass

@@ -32,14 +32,14 @@ HOOK = Webhook("https://example.org/hook")
 #: A submission with every option, and its record: the fields of version 0.1.0.
 FULL = Submission(
     request=REQUEST, caller=CALLER, warnings=["rounded"], protocol="devoid", pin="gpu1", job_class="general",
-    priority=3, max_run_s=9.5, max_silence_s=60, preview=True, retention="keep", retry_of="old", command="check",
+    priority=3, not_before_ms=8000, max_run_s=9.5, max_silence_s=60, preview=True, retention="keep", retry_of="old", command="check",
     webhook=HOOK,
     moderate=False, alias="a.jpg", path="x/y.png", start_within_s=5, idempotency_key="k", fingerprint="f",
     only_if_idle=True, model_max_waiting=4, subscriber=Subscriber("7", {"id": 1}, {"payload": {}}, synced=False),
 )  # fmt: skip
 FULL_RECORD = {
     "key": "shop", "class": "general", "model": "m", "work": 20 * 512 * 256 / 1e6, "request": REQUEST_TEXT, "steps": 20,
-    "protocol": "devoid", "retention": "keep", "pin": "gpu1", "priority": 3, "max_run_ms": 9500, "preview": 1,
+    "protocol": "devoid", "retention": "keep", "pin": "gpu1", "priority": 3, "not_before": 8000, "max_run_ms": 9500, "preview": 1,
     "model_max_waiting": 4, "max_silence_ms": 60000, "retry_of": "old", "command": "check", "path": "x/y.png",
     "inputs": "inputs/1.2.png", "webhook": HOOK.to_json(), "unmoderated": 1, "alias": "a.jpg", "mailbox": "7",
     "ticket": '{"id":1}', "echo": '{"payload":{}}', "unsynced": "1", "warnings": '["rounded"]',
@@ -115,7 +115,7 @@ def test_the_accepted_job_is_the_one_that_is_read_later() -> None:
 def test_a_retry_has_the_options_of_the_job_but_not_its_names() -> None:
     job = Job.from_hash("a1", texts(FULL_RECORD) | RUN)
     again = Submission.again(job, Caller(key_id="ops"))
-    own = {"retry_of": "a1", "alias": "", "path": ""}
+    own = {"retry_of": "a1", "not_before_ms": None, "alias": "", "path": ""}
     for name in storage_of(JobOptions):
         assert getattr(again, name) == own.get(name, getattr(job, name)), name
     assert again.caller.key_id == "shop"
@@ -175,7 +175,7 @@ def test_a_new_field_of_records_has_a_version() -> None:
 
 def test_a_record_of_a_newer_version_is_read_without_its_new_fields() -> None:
     request = json.dumps({**json.loads(REQUEST_TEXT), "sound": True})
-    texts = {"request": request, "state": "queued", "created_at": "1", "version": "2", "not_before": "9"}
+    texts = {"request": request, "state": "queued", "created_at": "1", "version": "2", "mood": "9"}
     job = Job.from_hash("a1", texts)
     assert (job.request, job.version) == (REQUEST, 2)
 
@@ -183,8 +183,8 @@ def test_a_record_of_a_newer_version_is_read_without_its_new_fields() -> None:
 FIELDS_OF_RECORDS = {
     "alias", "clip_skip", "command", "distilled_guidance_scale", "embed_metadata", "endpoint", "fps", "frames",
     "guidance_scale", "height", "hires", "image", "inpaint", "job_class", "kind", "loras", "mask", "max_run_s",
-    "max_silence_s", "media", "mix", "model", "moderate", "negative_prompt", "num_images", "output_format",
-    "output_quality", "params", "passthrough", "path", "pin", "preview", "prior", "priority", "prompt",
+    "max_silence_s", "media", "mix", "model", "moderate", "negative_prompt", "not_before_ms", "num_images",
+    "output_format", "output_quality", "params", "passthrough", "path", "pin", "preview", "prior", "priority", "prompt",
     "protocol", "request", "resize", "retention", "retry_of", "scheduler", "seed", "sent", "steps", "strength", "trace",
     "variation", "version", "warnings", "webhook", "width",
 }  # fmt: skip

@@ -16,7 +16,7 @@ for class, _ in pairs(CLASS_WEIGHTS) do redis.call('DEL', K.OLD_FAIR .. class) e
 for _, id in ipairs(redis.call('ZRANGE', K.STATE .. STATE.QUEUED, 0, -1)) do
   local record = job_of(id)
   if record.line and not has(record.slot) then
-    add_to_counters(record)
+    if not redis.call('ZSCORE', K.NOT_BEFORE, id) then add_to_counters(record) end
   elseif record.lane then
     redis.call('ZREM', K.LANE .. record.lane, id)
     redis.call('DEL', K.OLD_MODELS .. record.class .. '|' .. record.key)

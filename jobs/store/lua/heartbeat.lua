@@ -14,6 +14,7 @@ renew_lease(slot)
 local yields = redis.call('SISMEMBER', K.YIELDED, slot)
 unset_slot(slot, {'suspect_at'})
 if not has(record.job) then
+  admit_due_jobs(MAX_ADMITTED)
   local bound_id, bound_attempt = fill_slot(slot)
   return {'ok', bound_id or '', tonumber(bound_attempt or 0), -1, yields}
 end

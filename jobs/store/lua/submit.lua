@@ -1,6 +1,7 @@
 -- Accept a job: write its record, and bind it if a slot is idle, otherwise put it in the queue.
 -- `max_waiting`: of the whole queue. `key_max_waiting`, `key_max_per_minute`: of the API key; 0: no limit.
--- `idempotency_key`: '' for none. `fingerprint`: of the request. `start_within_ms`: 0 for no deadline.
+-- `idempotency_key`: '' for none. `fingerprint`: of the request. `start_within_ms`: 0 for no deadline; counts from
+-- the time from which the job may start.
 -- `only_if_idle`: '1' to refuse a job that would not start at once; `only_slot`: the only slot it may then take, or ''.
 -- `fields`: field, value, … of the record (key, class, model, line, work, …); `video` if its output is one.
 -- Returns {'ok', created_at, slot that runs it at once or '', forecast}
@@ -67,7 +68,9 @@ local function write_record()
     local of_key = redis.call('HGET', K.WEBHOOKS, key)  -- receives the events of all jobs of the key
     if of_key and not cjson.decode(of_key).gone_at then set_job(id, {webhook = of_key}) end
   end
-  if start_within_ms ~= '0' then set_job(id, {start_by = int(now + start_within_ms)}) end
+  if start_within_ms ~= '0' then
+    set_job(id, {start_by = int(math.max(now, tonumber(record.not_before or 0)) + start_within_ms)})
+  end
   for _, index in ipairs(record.video and {K.JOBS, K.VIDEOS} or {K.JOBS}) do
     redis.call('ZADD', index, int(now), id)
     if key ~= K.NOBODY then redis.call('ZADD', index .. ':' .. key, int(now), id) end
@@ -79,7 +82,8 @@ end
 
 -- An idle slot has looked at all waiting jobs, so it can take this one unless its key is at its limit.
 local function idle_slot()
-  if is_paused(K.ALL) or redis.call('EXISTS', K.UNFILLED) == 1 or is_at_limit(key) then return nil end
+  if is_early(record) or is_paused(K.ALL) or is_at_limit(key) then return nil end
+  if redis.call('EXISTS', K.UNFILLED) == 1 then return nil end
   return idle_slot_for(pin_of(line), record.model)
 end
 

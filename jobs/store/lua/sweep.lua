@@ -116,6 +116,8 @@ resend_messages()
 local redeliveries = find_lapsed_deliveries()
 for _, id in ipairs(overdue(K.DEADLINES)) do expire(id) end
 delete_old_records()
+left = left - admit_due_jobs(math.max(0, left))
+is_more = is_more or left <= 0
 forget_keys()
 offer_freed()
 is_more = fill_unfilled(math.max(1, left)) == 1 and not is_paused(K.ALL) or is_more or is_renewing

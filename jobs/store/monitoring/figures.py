@@ -1,4 +1,4 @@
-"""Read what all processes have measured, and what else the metrics need, in one round trip."""
+"""Read what all processes have measured, and what else the metrics need, in two round trips."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from jobs.store.scripts import Scripts
 
 #: Series that are kept as they were parsed: most do not change from one look to the next.
 _PARSED = 16384
+#: How many of the oldest queued jobs are looked at in search of one that could run, and how many at a time.
+_MAX_OLDEST, _PAGE = 1000, 100
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,10 @@ def read(store: Scripts) -> Figures:
         ("hgetall", keys.MEASURES),
         ("hmget", keys.COUNTERS, "lost_leases", "lost_runs", "dead_letters"),
         ("zcard", keys.DEAD),
-        ("zrange", keys.STATE + JobState.QUEUED, 0, 0, False, True),
         ("hgetall", keys.WORK),
         ("hgetall", keys.RATES),
     ]
-    measures, lost, dead, oldest, work, rates = store.call(lambda c: pipelined(c, commands))
+    measures, lost, dead, work, rates = store.call(lambda c: pipelined(c, commands))
     lost_leases, lost_runs, dead_letters = (int(number or 0) for number in lost)
     return Figures(
         series=[_series(name, text) for name, text in sorted(measures.items())],
@@ -65,10 +66,23 @@ def read(store: Scripts) -> Figures:
         lost_runs=lost_runs,
         dead_letters=dead_letters,
         dead=dead,
-        oldest_wait_s=max(0.0, time.time() - oldest[0][1] / 1000) if oldest else 0.0,
+        oldest_wait_s=store.call(_oldest_wait_s),
         work=_numbers(work),
         rates=_numbers(rates),
     )
+
+
+def _oldest_wait_s(client: Any) -> float:
+    """Return for how long the oldest job waits that could run; jobs that wait for their time are left out."""
+    now_ms = 1000 * time.time()
+    for start in range(0, _MAX_OLDEST, _PAGE):
+        oldest = client.zrange(keys.STATE + JobState.QUEUED, start, start + _PAGE - 1, withscores=True)
+        times = pipelined(client, [("hget", keys.JOB + job_id, "not_before") for job_id, _ in oldest])
+        since = [max(created_ms, float(time_ms or 0)) for (_, created_ms), time_ms in zip(oldest, times, strict=True)]
+        waiting = [since_ms for since_ms in since if since_ms <= now_ms]
+        if waiting or len(oldest) < _PAGE:
+            return (now_ms - min(waiting)) / 1000 if waiting else 0.0
+    return 0.0
 
 
 @lru_cache(maxsize=_PARSED)

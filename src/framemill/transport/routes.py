@@ -85,6 +85,8 @@ def submit(fields: Mapping[str, Any]) -> Call:
     body |= {name: dict(value) for name, value in body.items() if isinstance(value, Mapping)}
     if "job_class" in body:
         body["class"] = body.pop("job_class")
+    if isinstance(body.get("not_before"), datetime):
+        body["not_before"] = _as_text(body["not_before"])
     key, wait_s = body.pop("idempotency_key", None), body.pop("wait_s", 0)
     if key is not None and not (key.strip() and key.isascii() and key.isprintable()):
         raise ValueError("idempotency_key must be printable ASCII text")

@@ -70,7 +70,7 @@ function Parameters({ job, index }) {
     ["File", output && `${output.width} × ${output.height}, ${output.media_type}, ${bytes(output.bytes)}`],
   ];
   const history = [
-    ["Submitted", moment(job.created_at)], ["Started", moment(job.started_at)], ["Finished", moment(job.finished_at)],
+    ["Submitted", moment(job.created_at)], ["Not before", moment(job.not_before)], ["Started", moment(job.started_at)], ["Finished", moment(job.finished_at)],
     ["Computed in", computedSeconds(job) !== null ? duration(computedSeconds(job)) : ""], ["Files kept until", moment(job.expires_at)],
     ["Slot", [job.slot, job.device].filter(Boolean).join(", ")], ["Class", job.class], ["Attempt", job.attempt > 1 ? job.attempt : ""],
     ["Key", job.key !== "-" && session.get().caller.role === "admin" ? job.key : ""], ["Id", job.id],

@@ -1,5 +1,5 @@
 // How far a job is, in words and as a bar.
-import { STATES, duration, isFinal } from "../lib/format.js";
+import { STATES, duration, isFinal, moment } from "../lib/format.js";
 import { html } from "../lib/html.js";
 import { useNow } from "../lib/store.js";
 
@@ -12,6 +12,7 @@ export function secondsLeft(job, now) {
 export function stage(job) {
   const { stage: name, step, steps, stage_percent: percent } = job.progress;
   if (job.state === "queued") {
+    if (job.waiting_for?.startsWith("the time ")) return `Not before ${moment(job.not_before)}`;
     if (job.waiting_for) return `Waiting for ${job.waiting_for}`;
     return job.position > 0 ? `Place ${job.position} in the queue` : "About to start";
   }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from flask import Request
@@ -11,6 +11,7 @@ from marshmallow import INCLUDE, fields, validate
 from app.access import auth
 from app.fields import Text, TextSchema, Whole, load, query_of
 from app.openapi.parameters import query_parameter
+from app.protocols.native.wire.times import milliseconds
 from jobs.errors import Forbidden
 from jobs.states import JobState
 from jobs.store.listing import MAX_EXAMINED, JobFilter
@@ -19,7 +20,6 @@ from jobs.store.listing import MAX_EXAMINED, JobFilter
 MAX_PAGE = 500
 #: Longest text to search for, characters.
 MAX_SEARCH_CHARS = 500
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class States(fields.Field[frozenset[JobState]]):
@@ -46,7 +46,7 @@ class Moment(fields.Field[int]):
             raise self.make_error("invalid") from None
         if moment.tzinfo is None and "T" in value:
             raise self.make_error("invalid")
-        return ((moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH) // timedelta(milliseconds=1)
+        return milliseconds(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
 
 
 class ListSchema(TextSchema):

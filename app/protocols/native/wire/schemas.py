@@ -9,6 +9,7 @@ from typing import Any
 from marshmallow import INCLUDE, Schema, fields, validate
 
 from app.fields import Flag, Items, Number, PictureText, Text, Whole, load, parsed
+from app.protocols.native.wire.times import StartTime
 from jobs.callers import CLASSES
 from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import Kind
@@ -199,9 +200,14 @@ class SubmitSchema(Schema):
         validate=validate.Range(-MAX_PRIORITY, MAX_PRIORITY, error="must be {min} to {max}"),
         **_doc("Higher values run first, among your own jobs."),
     )
+    not_before_ms = StartTime(
+        data_key="not_before",
+        **_doc("Start no earlier: a time with its offset, or seconds since 1970.", type=["string", "number", "null"],
+               example="2026-01-31T18:00:00Z"),
+    )
     start_within_s = Number(
         validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
-        **_doc("The job expires unless it starts within this many seconds. 0: no deadline."),
+        **_doc("The job expires unless it starts within this many seconds (after `not_before`). 0: no deadline."),
     )
     preview = Flag(
         **_doc("Make previews during the whole run. Default: only while somebody requests them."),

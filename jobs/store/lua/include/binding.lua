@@ -1,8 +1,9 @@
 -- Giving waiting jobs to slots.
 -- include: attempts, common, events, fairness, lifecycle, offers, queue, records, selection, slots
 
--- At most this many jobs past their deadline are ended while one is looked for.
-local MAX_EXPIRED = 20
+-- At most this many jobs past their deadline are ended while one is looked for, and this many jobs whose time has come
+-- begin to wait when a slot becomes free. The sweep deals with the others.
+local MAX_EXPIRED, MAX_ADMITTED = 20, 2
 
 -- Put the job's Celery message into the slot's queue, as kombu does it. Nothing is sent to a slot whose worker fetches
 -- its jobs over HTTP.
@@ -54,10 +55,26 @@ end
 -- Let idle slots take a job that has begun to wait.
 local function offer_job(id)
   local record = job_of(id)
-  while record.line and record.state == STATE.QUEUED and not has(record.slot) and not is_paused(K.ALL) do
+  while record.line and record.state == STATE.QUEUED and not has(record.slot) and not is_paused(K.ALL)
+    and not is_early(record) do
     local slot = not is_at_limit(record.key) and idle_slot_for(pin_of(record.line), record.model)
     if not slot or not fill_slot(slot) then return end
   end
+end
+
+-- Let jobs wait for a slot that may start from now on, at most `limit` of them. Returns their number.
+local function admit_due_jobs(limit)
+  local due = redis.call('ZRANGEBYSCORE', K.NOT_BEFORE, '-inf', int(now_ms()), 'LIMIT', 0, limit)
+  for _, id in ipairs(due) do
+    redis.call('ZREM', K.NOT_BEFORE, id)
+    if job_of(id).state == STATE.QUEUED and not has(job_of(id).slot) then
+      dequeue(id)
+      enqueue(id)
+      offer_job(id)
+      if not has(job_of(id).slot) then emit(id) end
+    end
+  end
+  return #due
 end
 
 -- Let an idle slot take a job of a key that may hold one slot more.

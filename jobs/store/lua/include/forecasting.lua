@@ -103,7 +103,7 @@ local function delivery_waits_for(record)
 end
 
 -- {position, eta_s or '', what the job waits for or ''}. The position is 0 once the job is bound and -1 when it is
--- over.
+-- over, or may not start yet. Such a job waits for a time: digits, ms since 1970.
 local function forecast(id)
   local record = job_of(id)
   if record.state == STATE.DELIVERING then return {0, '', delivery_waits_for(record)} end
@@ -115,6 +115,10 @@ local function forecast(id)
 
   if not record.line then return {1, '', ''} end  -- written by an older version, and not adopted yet
   local pin, rate = pin_of(record.line), rate_of(record.model)
+  if is_early(record) then
+    local early_s = (record.not_before - now_ms()) / 1000
+    return {-1, rate and string.format('%.3f', early_s + rate * record.work) or '', record.not_before}
+  end
   local models, slots = rival_models(pin, record.model), fitting_slots(pin, record.model)
   -- The slots take their pinned jobs first, all at the same time.
   local place = place_of(id, record, models) + slots.pins * slots.count

@@ -1,5 +1,6 @@
 -- The jobs that wait, by line, key and model. The line of a job is its class, '@<slot>' if it is pinned to a slot, or
 -- '!' if an operator moved it to the front. A lane holds the jobs of one key and model in a line, by priority and age.
+-- A job that may not start yet waits outside of them, in K.NOT_BEFORE.
 -- include: common, rates, records, rivals, turns
 
 -- Higher priorities come first, then older jobs.
@@ -90,6 +91,11 @@ local function virtual_time(id, record, last)
   return served_of(class, key, model) + cost * redis.call('ZRANK', lane, id)
 end
 
+-- Whether a job may not start yet.
+local function is_early(record)
+  return has(record.not_before) and tonumber(record.not_before) > now_ms()
+end
+
 local function add_to_counters(record)
   redis.call('HINCRBY', K.WAITING, 'model:' .. record.model, 1)
   redis.call('HINCRBY', K.WAITING, counter_of(record.line), 1)
@@ -99,6 +105,8 @@ end
 
 local function enqueue(id)
   local record = job_of(id)
+  if has(record.start_by) then redis.call('ZADD', K.DEADLINES, record.start_by, id) end
+  if is_early(record) then return redis.call('ZADD', K.NOT_BEFORE, record.not_before, id) end
   local line, key, model, score = record.line, record.key, record.model, score_of(record)
   local is_by_turn = takes_turns(line)
   local last = is_by_turn and join_turns(line, key, model, rival_models(nil, model))
@@ -106,7 +114,6 @@ local function enqueue(id)
   local place = is_by_turn and string.format('%.6f', virtual_time(id, record, last)) or score
   redis.call('ZADD', K.ORDER .. line .. '|' .. model, place, id)
   add_to_counters(record)
-  if has(record.start_by) then redis.call('ZADD', K.DEADLINES, record.start_by, id) end
   local is_new = redis.call('SADD', K.KEY_LANES .. key, line .. '|' .. model) == 1
   if is_new or not is_by_turn then
     local ready = is_at_limit(key) and 'inf' or ready_score(line, key, model)
@@ -123,10 +130,11 @@ end
 local function dequeue(id)
   local record = job_of(id)
   local line, key, model = record.line, record.key, record.model
+  if has(record.start_by) then redis.call('ZREM', K.DEADLINES, id) end
+  if has(record.not_before) and redis.call('ZREM', K.NOT_BEFORE, id) == 1 then return end
   local lane = line and lane_of(line, key, model)
   if not line or redis.call('ZREM', lane, id) == 0 then return end
   redis.call('ZREM', K.ORDER .. line .. '|' .. model, id)
-  if has(record.start_by) then redis.call('ZREM', K.DEADLINES, id) end
   count_down(K.WORK, model, record.work)
   count_down(K.WAITING, 'model:' .. model, 1)
   if redis.call('HEXISTS', K.WAITING, 'model:' .. model) == 0 then redis.call('HDEL', K.WORK, model) end

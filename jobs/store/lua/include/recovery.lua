@@ -14,6 +14,7 @@ local function release(slot, id, attempt)
   -- A record that still says queued or running: Redis lost its last writes, and with them the start or end of this run.
   local is_lost = is_current(id, attempt, STATE.QUEUED) or is_current(id, attempt, STATE.RUNNING)
   if is_lost and has(job.slot) then requeue(id) end
+  admit_due_jobs(MAX_ADMITTED)
   fill_slot(slot)
   offer_freed()  -- another slot than this one may be able to take the job, or the next one of its key
   if has(job.deleted) then delete_record(id) end  -- the record was kept only until its worker stopped

@@ -67,16 +67,21 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     name = "time"
     _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
+    def __init__(self, *, ahead: bool = False) -> None:
+        """``ahead``: ``2h`` is the time in two hours."""
+        self._direction = 1 if ahead else -1
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         if isinstance(value, datetime):
             return value
         unit = self._UNITS.get(value[-1:])
         try:
             if unit and value[:-1].isdecimal():
-                return datetime.now(UTC) - timedelta(**{unit: int(value[:-1])})
+                return datetime.now(UTC) + self._direction * timedelta(**{unit: int(value[:-1])})
             return datetime.fromisoformat(value).astimezone()
         except (ValueError, OverflowError):
-            rule = "must be an age such as 30m, 2h, 3d or 1w, or a time such as 2026-01-31T09:00"
+            kind = "an age" if self._direction < 0 else "a delay"
+            rule = f"must be {kind} such as 30m, 2h, 3d or 1w, or a time such as 2026-01-31T09:00"
             self.fail(f"{value!r} {rule}", param, ctx)
 
 

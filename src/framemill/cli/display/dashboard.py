@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar as Bar
 from rich.table import Table
 from rich.text import Text
 
-from framemill.cli.display.output import ago, duration
+from framemill.cli.display.output import ago, duration, need
 from framemill.cli.display.progress import done_share, progress_text
 from framemill.cli.display.terminal import STATE_COLOURS
 from framemill.records import FINAL_STATES, Job
@@ -130,7 +130,7 @@ def _jobs(jobs: Sequence[Job], width: int) -> Table:
     for job in jobs:
         state = f"queued #{job.position}" if job.state == "queued" and job.position else job.state
         left = "" if job.eta_s is None else duration(job.eta_s)
-        reason = f"needs {job.waiting_for}" if job.waiting_for else " ".join((job.prompt or "").split())
+        reason = need(job) or " ".join((job.prompt or "").split())
         style = "yellow" if job.waiting_for else ""
         age = ago(job.created_at).removesuffix(" ago")
         table.row(job.id, _state(state), job.model or "", age, left, Text(reason, style=style))

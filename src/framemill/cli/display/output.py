@@ -40,8 +40,7 @@ def summary(job: Job) -> str:
     if job.state == "running":
         parts.append(f"step {job.step or 0}/{job.steps}" if job.steps else job.stage or "")
         parts.append(percent(job))
-    if job.waiting_for:
-        parts.append(f"needs {job.waiting_for}")
+    parts.append(need(job))
     if job.eta_s is not None and not job.finished:
         parts.append(f"{duration(job.eta_s)} left")
     if job.slot and not job.finished:
@@ -67,6 +66,20 @@ def size(size_bytes: int) -> str:
     if 0 < mib < 0.1:
         return f"{max(1, size_bytes / 1024):.0f} KiB"
     return f"{mib / 1024:.1f} GiB" if mib >= 1000 else f"{mib:.0f} MiB" if mib >= 10 else f"{mib:.1f} MiB"
+
+
+def clock(time: datetime) -> str:
+    """Format a time for people, in their zone: ``18:00`` today, ``2026-01-31 18:00`` on any other day."""
+    local = time.astimezone()
+    return f"{local:%H:%M}" if local.date() == datetime.now().astimezone().date() else f"{local:%Y-%m-%d %H:%M}"
+
+
+def need(job: Job) -> str:
+    """Format what a job waits for: ``needs model sdxl``, ``not before 18:00``; '' for nothing."""
+    thing = job.waiting_for or ""
+    if thing.startswith("the time ") and job.not_before:
+        return f"not before {clock(job.not_before)}"
+    return f"needs {thing}" if thing else ""
 
 
 def ago(time: datetime | None, now: datetime | None = None) -> str:

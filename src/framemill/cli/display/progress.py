@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar as Bar
 from rich.table import Table
 from rich.text import Text
 
-from framemill.cli.display.output import duration
+from framemill.cli.display.output import duration, need
 from framemill.records import Job
 
 #: Minimum interval between two plain lines with the same state, in seconds.
@@ -129,6 +129,8 @@ def progress_text(job: Job, *, left: bool = True) -> str:
 def waiting_text(job: Job) -> str:
     """Format what keeps a job from going on, such as ``, for resume of the queue``; empty if nothing does."""
     thing = job.waiting_for or ""
+    if thing.startswith("the time "):
+        return f", {need(job)}"
     if thing.startswith("model "):
         return f", for a worker with {thing}; none is running"
     return f", for {thing}" if thing else ""

@@ -10,7 +10,7 @@ from framemill.cli.commands.jobs.result import links, open_files, save_outputs
 from framemill.cli.context.arguments import job_id as job_id_argument
 from framemill.cli.context.session import Session, pass_session
 from framemill.cli.display import pictures
-from framemill.cli.display.output import ago, duration
+from framemill.cli.display.output import ago, clock, duration
 from framemill.cli.display.terminal import coloured_state
 from framemill.records import Job
 
@@ -46,7 +46,9 @@ def facts(job: Job) -> Iterator[tuple[str, str]]:
         value = getattr(job, name)
         if value not in (None, ""):
             yield name, str(value)
-    if job.waiting_for:
+    if job.not_before and job.state == "queued":
+        yield "earliest", clock(job.not_before)
+    if job.waiting_for and not job.waiting_for.startswith("the time "):
         yield "needs", job.waiting_for
     if job.eta_s is not None and not job.finished:
         yield "left", duration(job.eta_s)

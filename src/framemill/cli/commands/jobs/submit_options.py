@@ -8,7 +8,16 @@ from typing import Any
 import click
 
 from framemill.cli.context.arguments import complete_model
-from framemill.cli.context.options import CLASSES, FILE_OR_LINK, KINDS, RETENTION, Size, Weighted, webhook_options
+from framemill.cli.context.options import (
+    CLASSES,
+    FILE_OR_LINK,
+    KINDS,
+    RETENTION,
+    Moment,
+    Size,
+    Weighted,
+    webhook_options,
+)
 
 #: What to generate.
 REQUEST_OPTIONS = (
@@ -149,6 +158,12 @@ JOB_OPTIONS = (
     click.option("--priority", type=int, metavar="N", help="-100 to 100; higher values run first among your own jobs."),
     click.option(
         "--class", "job_class", type=click.Choice(CLASSES), help="Scheduling class. Default: the key's class."
+    ),
+    click.option(
+        "--not-before",
+        type=Moment(ahead=True),
+        metavar="TIME",
+        help="Start no earlier: a local time such as 2026-01-31T18:00, or a delay such as 30m, 8h or 1d.",
     ),
     click.option(
         "--start-within",
