@@ -151,7 +151,8 @@ BLANK = ["seed", "model", "kind", "steps", "guidance_scale", "width", "height", 
          "strength", "num_images", "scheduler", "loras", "mix", "output_format", "output_quality", "embed_metadata",
          "id", "slot",
          "class",
-         "priority", "start_within_s", "preview", "max_run_s", "retention", "webhook_url", "webhook_events", "moderate",
+         "priority", "not_before", "start_within_s", "preview", "max_run_s", "retention", "webhook_url",
+         "webhook_events", "moderate",
          "resize", "inpaint", "variation", "hires", "prior", "clip_skip", "negative_prompt"]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -72,6 +73,11 @@ def test_submit_names_things_as_the_server_does(server: FakeServer, client: fram
         job_class="premium", priority=5, start_within_s=60, max_run_s=9.5, idempotency_key="order 7", wait_s=20
     )
     assert server.calls[0][2] == {"class": "premium", "priority": 5, "start_within_s": 60, "max_run_s": 9.5}
+    client.submit(not_before=datetime(2030, 1, 31, 18, tzinfo=UTC))
+    client.submit(not_before="2030-01-31T18:00:00Z")
+    assert [call[2] for call in server.calls[1:]] == [
+        {"not_before": "2030-01-31T18:00:00+00:00"}, {"not_before": "2030-01-31T18:00:00Z"}
+    ]  # fmt: skip
     assert server.queries[0] == {"wait": ["20"]}
     assert server.headers[0]["Idempotency-Key"] == "order 7"
 

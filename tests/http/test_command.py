@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
@@ -291,6 +292,17 @@ def test_an_idempotent_submit(site: Site) -> None:
     ids = {site.command(*words, key="alice").out for _ in range(2)}
     assert len(ids) == 1
     assert alice.get(ids.pop().strip()).raw["priority"] == 3
+
+
+def test_a_job_for_the_evening_waits_for_it(site: Site) -> None:
+    job_id = site.command(*SUBMIT, "--not-before", "8h", key="ops").out.strip()
+    job = site.client("ops").get(job_id)
+    assert job.not_before is not None
+    assert 7.9 < (job.not_before - datetime.now(UTC)).total_seconds() / 3600 < 8
+    assert job.waiting_for == f"the time {job.not_before:%Y-%m-%dT%H:%M:%SZ}"
+    local = job.not_before.astimezone()
+    assert re.search(rf"^earliest  .*{local:%H:%M}$", site.command("status", job_id, key="ops").out, re.MULTILINE)
+    assert "must be a delay such as 30m" in site.command(*SUBMIT, "--not-before", "soon", key="ops").err
 
 
 def test_the_caller_may_choose_the_id(site: Site) -> None:

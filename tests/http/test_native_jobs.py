@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -17,10 +18,11 @@ from tests.support.service import Service, key
 
 JOB_FIELDS = {
     "id", "state", "model", "kind", "progress", "position", "eta_s", "waiting_for", "class", "priority", "slot",
-    "device", "attempt", "error", "warnings", "command", "report", "request", "preview", "created_at", "started_at",
-    "computed_at", "finished_at", "retention", "expires_at", "outputs", "links",
+    "device", "attempt", "error", "warnings", "command", "report", "request", "preview", "created_at", "not_before",
+    "started_at", "computed_at", "finished_at", "retention", "expires_at", "outputs", "links",
 }  # fmt: skip
 TINY = {"model": "tiny-image", "prompt": "x", "steps": 1}
+TOKYO = timezone(timedelta(hours=9))
 IMAGE = base64.b64encode(PNG).decode()
 
 
@@ -269,6 +271,32 @@ def test_a_job_that_could_not_start_in_time_expires(service: Service) -> None:
     job = service.job(late)
     assert (job["state"], job["started_at"], job["error"]["code"]) == ("expired", None, "expired")
     assert service.job(patient)["state"] == "queued"
+
+
+@pytest.mark.parametrize("as_text", [True, False])
+def test_a_job_does_not_start_before_its_time(service: Service, as_text: bool) -> None:
+    start = datetime.now(UTC).replace(microsecond=0) + timedelta(hours=8)
+    body = {"prompt": "x", "not_before": start.astimezone(TOKYO).isoformat() if as_text else start.timestamp()}
+    job = service.post("/v1/jobs", json=body).get_json()
+    assert (job["state"], job["position"], job["slot"]) == ("queued", None, None)
+    assert datetime.fromisoformat(job["not_before"]) == start
+    assert job["waiting_for"] == f"the time {start:%Y-%m-%dT%H:%M:%SZ}"
+    service.driver.let_time_come(job["id"])
+    service.driver.sweep()
+    assert service.job(job["id"])["position"] == 0
+
+
+def test_a_retry_of_a_job_with_a_time_starts_at_once(service: Service) -> None:
+    start = (datetime.now(UTC) + timedelta(hours=8)).isoformat()
+    job_id = service.post("/v1/jobs", json={"prompt": "x", "not_before": start}).get_json()["id"]
+    service.post(f"/v1/jobs/{job_id}/cancel")
+    again = service.post(f"/v1/jobs/{job_id}/retry").get_json()
+    assert (again["not_before"], again["position"]) == (None, 0)
+
+
+def test_a_time_that_is_over_means_at_once(service: Service) -> None:
+    job = service.post("/v1/jobs", json={"prompt": "x", "not_before": "2020-01-31T18:00:00Z"}).get_json()
+    assert (job["not_before"], job["position"]) == (None, 0)
 
 
 def test_only_what_did_not_succeed_is_sent_again(service: Service) -> None:

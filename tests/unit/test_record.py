@@ -32,14 +32,15 @@ HOOK = Webhook("https://example.org/hook")
 #: A submission with every option, and its record: the fields of version 0.1.0.
 FULL = Submission(
     request=REQUEST, caller=CALLER, warnings=["rounded"], protocol="devoid", pin="gpu1", job_class="general",
-    priority=3, not_before_ms=8000, max_run_s=9.5, max_silence_s=60, preview=True, retention="keep", retry_of="old", command="check",
-    webhook=HOOK,
+    priority=3, not_before_ms=8000, max_run_s=9.5, max_silence_s=60, preview=True, retention="keep", retry_of="old",
+    command="check", webhook=HOOK,
     moderate=False, alias="a.jpg", path="x/y.png", start_within_s=5, idempotency_key="k", fingerprint="f",
     only_if_idle=True, model_max_waiting=4, subscriber=Subscriber("7", {"id": 1}, {"payload": {}}, synced=False),
 )  # fmt: skip
 FULL_RECORD = {
     "key": "shop", "class": "general", "model": "m", "work": 20 * 512 * 256 / 1e6, "request": REQUEST_TEXT, "steps": 20,
-    "protocol": "devoid", "retention": "keep", "pin": "gpu1", "priority": 3, "not_before": 8000, "max_run_ms": 9500, "preview": 1,
+    "protocol": "devoid", "retention": "keep", "pin": "gpu1", "priority": 3, "not_before": 8000, "max_run_ms": 9500,
+    "preview": 1,
     "model_max_waiting": 4, "max_silence_ms": 60000, "retry_of": "old", "command": "check", "path": "x/y.png",
     "inputs": "inputs/1.2.png", "webhook": HOOK.to_json(), "unmoderated": 1, "alias": "a.jpg", "mailbox": "7",
     "ticket": '{"id":1}', "echo": '{"payload":{}}', "unsynced": "1", "warnings": '["rounded"]',

@@ -202,8 +202,11 @@ class SubmitSchema(Schema):
     )
     not_before_ms = StartTime(
         data_key="not_before",
-        **_doc("Start no earlier: a time with its offset, or seconds since 1970.", type=["string", "number", "null"],
-               example="2026-01-31T18:00:00Z"),
+        **_doc(
+            "Start no earlier: a time with its offset, or seconds since 1970.",
+            type=["string", "number"],
+            example="2026-01-31T18:00:00Z",
+        ),
     )
     start_within_s = Number(
         validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),

@@ -27,10 +27,14 @@ class StartTime(Number):
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         moment = _time_of(value) if isinstance(value, str) else None
-        since_1970_ms = milliseconds(moment) if moment else int(1000 * super()._deserialize(value, attr, data, **kwargs))
-        if not 0 <= since_1970_ms <= 1000 * _MAX_S:
+        if moment is None:
+            seconds = super()._deserialize(value, attr, data, **kwargs)
+            if not 0 <= seconds <= _MAX_S:
+                raise self.make_error("range")
+            return int(1000 * seconds)
+        if moment < _EPOCH:
             raise self.make_error("range")
-        return since_1970_ms
+        return milliseconds(moment)
 
 
 def _time_of(text: str) -> datetime | None:
