@@ -39,7 +39,7 @@
         ├── RunTimeout       run_timeout          the run exceeded its limit
         ├── BackendFailed    backend_failed       a remote back end reported a failure
         └── ModelLoadFailed  model_load_failed
-    RunCancelled (a BaseException, so that library code that catches Exception does not swallow it)
+    RunCancelled, RunInterrupted (each a BaseException, so that library code that catches Exception does not swallow it)
 
 ``app/errors.py`` maps the codes to HTTP status codes.
 """
@@ -344,3 +344,12 @@ class BackendFailed(ExecutionError):
 
 class RunCancelled(BaseException):
     """The running job was cancelled. Control flow instead of an error, so it is not an Exception."""
+
+
+class RunInterrupted(BaseException):
+    """The run gives its slot back: its checkpoint is stored, or it has computed nothing. As :class:`RunCancelled`."""
+
+    def __init__(self, step: int = 0) -> None:
+        super().__init__(step)
+        #: Finished steps of the whole run.
+        self.step = step

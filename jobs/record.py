@@ -192,6 +192,19 @@ class Job(JobOptions):
     queued_at_ms: int | None = field(default=None, metadata=stored("queued_at", INTEGER))
     #: Runs whose process died: when each was queued, started and lost, its attempt, and its slot.
     lost_runs: list[tuple[int, int, int, int, str]] = field(default_factory=list, metadata=stored("lost_runs", JSON))
+    #: The newest stored checkpoint of its runs: ``step``, ``attempt``, ``at_ms``, ``node`` and ``key`` in the object
+    #: store ('' when it is not there).
+    checkpoint: dict[str, Any] | None = field(default=None, metadata=stored("checkpoint", JSON))
+    #: The step after which its present or last run went on; None: the run began at the first step.
+    resumed_from_step: int | None = field(default=None, metadata=stored("resumed_from_step", INTEGER))
+    #: Whether its present run can be interrupted and go on later.
+    resumable: bool = field(default=False, metadata=stored("resumable", IF_TRUE))
+    #: Why it cannot; '' if that is not known.
+    not_resumable: str = field(default="", metadata=stored("not_resumable"))
+    #: Why its present run is to give its slot back after the present step (:class:`jobs.store.lua.words.Interrupt`).
+    interrupt: str = field(default="", metadata=stored("interrupt"))
+    #: Warnings about its runs.
+    run_warnings: list[str] = field(default_factory=list, metadata=stored("run_warnings", JSON))
     #: Why a back end returned it to the queue, the last time.
     handed_back: str = field(default="", metadata=stored("handed_back"))
     #: When its files expire; None before it has any, and for files that are kept.

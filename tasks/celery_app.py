@@ -17,6 +17,8 @@ transport.install()
 
 #: Signal that stops a run: its handler makes the child check the job's record. The process and its model stay alive.
 STOP_SIGNAL = signal.SIGUSR2
+#: Control command that sends this signal to the runs of some jobs.
+CHECK_RUNS = "check_runs"
 
 
 def create_celery(settings: Settings) -> Celery:

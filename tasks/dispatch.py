@@ -20,9 +20,10 @@ from jobs.slots.slot import Redelivery
 from jobs.states import JobState
 from jobs.store import queries
 from jobs.store.jobs import JobStore
+from jobs.store.lua.words import Interrupt
 from jobs.submission import Submission
 from tasks.announcing import AWAY, Announcer
-from tasks.celery_app import DELIVER, GENERATE, STOP_SIGNAL
+from tasks.celery_app import CHECK_RUNS, DELIVER, GENERATE, STOP_SIGNAL
 from tasks.job_end import report_end, report_end_of
 
 logger = logging.getLogger(__name__)
@@ -149,6 +150,21 @@ class Dispatcher:
         except AWAY as exc:
             # The run stops anyway: its next report finds the final record.
             logger.warning("revocation not sent", extra={"job_id": job_id, "error": repr(exc)})
+
+    def interrupt(self, job_id: str, why: Interrupt) -> bool:
+        """Ask the run of a job to give its slot back after its present step; see ``JobStore.interrupt``."""
+        accepted = self.store.interrupt(job_id, why)
+        if accepted:
+            self.check_runs(job_id)
+        return accepted
+
+    def check_runs(self, *job_ids: str) -> None:
+        """Have the runs of interrupted jobs learn of it before their present step ends."""
+        try:
+            self.celery.control.broadcast(CHECK_RUNS, arguments={"job_ids": list(job_ids)})
+        except AWAY as exc:
+            # They learn of it with their next report, one step later at most.
+            logger.warning("runs not told of their interruption", extra={"jobs": job_ids, "error": repr(exc)})
 
     def cancel_all(self, caller: Caller, *, waiting: bool = False) -> list[str]:
         """Stop the caller's jobs (an admin's: all jobs) that are bound to a slot.

@@ -3,7 +3,8 @@
 The scripts are in ``jobs/store/lua``. Each checks the old state and the attempt number before it writes, so a worker of
 an older attempt can change nothing. A script that binds a job to a slot also sends the message to the slot's queue.
 This module has the calls of callers and operators; those of workers are in :mod:`jobs.store.runs`,
-:mod:`jobs.store.slots` and :mod:`jobs.store.file_index`. :mod:`jobs.store.queries` reads for display.
+:mod:`jobs.store.checkpoints`, :mod:`jobs.store.slots` and :mod:`jobs.store.file_index`. :mod:`jobs.store.queries`
+reads for display.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from jobs.forecast import Forecast
 from jobs.record import Job
 from jobs.settings import Settings
 from jobs.store import keys
+from jobs.store.checkpoints import CheckpointStore
 from jobs.store.file_index import FileIndex
 from jobs.store.runs import RunStore
 from jobs.store.slots import SlotStore
@@ -49,7 +51,7 @@ class Capacity:
     waiting: int
 
 
-class JobStore(RunStore, SlotStore, FileIndex):
+class JobStore(RunStore, CheckpointStore, SlotStore, FileIndex):
     """The records in Redis; see :class:`~jobs.store.scripts.Scripts` for what applies to all methods."""
 
     def check_writable(self) -> None:

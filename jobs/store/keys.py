@@ -230,6 +230,8 @@ PIN = "@"
 FRONT = "!"
 #: The member of ``paused`` that stands for the whole queue.
 ALL = ALL_SLOTS
-#: Beginnings of the names of stored objects: ``inputs/<sha256>.<token>.<ending>``, ``outputs/<id>/…``.
+#: Beginnings of the names of stored objects: ``inputs/<sha256>.<token>.<ending>``, ``outputs/<id>/…``,
+#: ``checkpoints/<id>/…``.
 INPUT_OBJECTS = "inputs/"
 OUTPUT_OBJECTS = "outputs/"
+CHECKPOINT_OBJECTS = "checkpoints/"

@@ -25,6 +25,8 @@ class StepReply(IntEnum):
     GO_ON = 1
     #: Go on and draw previews: somebody asks for them at the moment.
     SHOW = 2
+    #: Stop after the present step: store a checkpoint and give the slot back.
+    INTERRUPT = 3
 
 
 class RunStore(Scripts):
@@ -58,12 +60,16 @@ class RunStore(Scripts):
 
     def progress(
         self, job_id: str, attempt: int, stage: str, step: int, steps: int, eta_s: float | None,
-        stage_percent: int | None = None,
+        stage_percent: int | None = None, *, resumable: bool = False, not_resumable: str = "",
     ) -> StepReply:  # fmt: skip
-        """Write the progress of a run. ``STOP``: the attempt is over."""
+        """Write the progress of a run. ``STOP``: the attempt is over.
+
+        ``resumable``: the run can be interrupted now and go on later; ``not_resumable``: why it cannot, if it is known.
+        """
         reply = self.script(
             "report_progress", id=job_id, attempt=attempt, stage=stage, step=step, steps=steps,
             eta_s="" if eta_s is None else f"{eta_s:.2f}", stage_percent="" if stage_percent is None else stage_percent,
+            resumable="1" if resumable else "", not_resumable=not_resumable[:MAX_REASON_CHARS],
         )  # fmt: skip
         return StepReply(reply)
 

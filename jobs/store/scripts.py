@@ -105,7 +105,7 @@ def constants(settings: Settings) -> dict[str, dict[str, str | int]]:
     """The constants of the scripts, by table: ``K.JOB``, ``STATE.QUEUED``, ``CFG.lease_ms`` …"""
     enums = {
         "STATE": JobState, "OBSTACLE": words.Obstacle, "NOTICE": words.Notice, "DELIVERY": words.DeliveryState,
-        "GAP": words.MessageGap,
+        "GAP": words.MessageGap, "INTERRUPT": words.Interrupt,
     }  # fmt: skip
     return {
         "K": {name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)},

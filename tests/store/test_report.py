@@ -22,7 +22,7 @@ class Hanging(JobStore):
         super().__init__(like.settings)
         self.asked, self.go = threading.Event(), threading.Event()
 
-    def progress(self, *_: Any) -> StepReply:
+    def progress(self, *_: Any, **__: Any) -> StepReply:
         self.asked.set()
         assert self.go.wait(60)
         return StepReply.GO_ON

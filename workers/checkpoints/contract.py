@@ -6,18 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from jobs.errors import RunInterrupted as RunInterrupted
+
 
 class CheckpointRefused(Exception):
     """A checkpoint cannot be made, or a run cannot go on from this file. The message says why."""
-
-
-class RunInterrupted(BaseException):
-    """The run was interrupted and its checkpoint is stored. Not an Exception, as :class:`jobs.errors.RunCancelled`."""
-
-    def __init__(self, step: int = 0) -> None:
-        super().__init__(step)
-        #: Finished steps of the whole run.
-        self.step = step
 
 
 class Snapshot(Protocol):

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from jobs.models.spec import Kind, ModelSpec
 from jobs.objects.reading import ReadObjects
 from jobs.record import Job
-from tasks.runtime import backends, settings
+from tasks.runtime import backends, settings, store
+from workers.checkpoints.keeper import RunKeeper
 from workers.gpu import failures
 from workers.gpu.slot_process import slot_process
 from workers.pipelines.device_errors import is_out_of_memory, release_tensors
@@ -43,6 +44,7 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
 
     Raises:
         RunCancelled, RunTimeout: stopped.
+        RunInterrupted: stopped, with a checkpoint.
         HandBack: the slot's back end is away or busy.
         Exception: whatever the model raises.
     """
@@ -58,7 +60,7 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
         from workers.gpu import noop
 
         begun = time.monotonic()
-        noop.count_steps(job.request, reporter)
+        noop.count_steps(job.request, reporter, keeper=_keeper(job, attempt, reporter))
         return Computed(time.monotonic() - begun)
     if spec.executor == "drawing" or settings().devoid.test_mode:
         return _draw(job, attempt, reporter)
@@ -69,11 +71,16 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
     return _spooled(job, attempt, frames, run_s, reporter)
 
 
+def _keeper(job: Job, attempt: int, reporter: Reporter) -> RunKeeper:
+    """Return the keeper of a run that can make checkpoints."""
+    return RunKeeper(store(), job, attempt, reporter)
+
+
 def _draw(job: Job, attempt: int, reporter: Reporter) -> Computed:
     from workers.gpu import drawing
 
     begun = time.monotonic()
-    frames = drawing.draw(job.request, reporter)
+    frames = drawing.draw(job.request, reporter, _keeper(job, attempt, reporter))
     return _spooled(job, attempt, frames, time.monotonic() - begun, reporter)
 
 

@@ -9,12 +9,13 @@ import numpy as np
 from PIL import Image
 
 from jobs.requests.generation import GenerationRequest
+from workers.checkpoints.contract import Keeper
 from workers.gpu import noop
 from workers.reporting import preview_file
 from workers.reporting.reporter import Reporter
 
 
-def draw(request: GenerationRequest, reporter: Reporter) -> np.ndarray:
+def draw(request: GenerationRequest, reporter: Reporter, keeper: Keeper | None = None) -> np.ndarray:
     """Count the request's steps, then draw. Equal requests give equal pictures. Previews show the first one fade in.
 
     Returns:
@@ -22,13 +23,14 @@ def draw(request: GenerationRequest, reporter: Reporter) -> np.ndarray:
 
     Raises:
         RunCancelled: stopped, within one step.
+        RunInterrupted: stopped, within one step, with a checkpoint.
     """
 
     def after_step(done: int) -> None:
         if reporter.preview_due():
             reporter.preview(done, partial(_preview, request, done / request.total_steps))
 
-    noop.count_steps(request, reporter, after_step)
+    noop.count_steps(request, reporter, after_step, keeper)
     return np.stack([_clip(request, index) for index in range(request.num_images)])
 
 

@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass
 from functools import partial
 
-from jobs.errors import FramemillError, RunCancelled
+from jobs.errors import FramemillError, RunCancelled, RunInterrupted
 from jobs.files import spool
 from jobs.moderation import hides_outputs
 from jobs.process import tracing
@@ -64,6 +64,8 @@ def run(job_id: str, attempt: int) -> Outcome:
             computed = compute(job, attempt, reporter)
     except RunCancelled:
         outcome = _cancelled(job_id, attempt)
+    except RunInterrupted:
+        outcome = _interrupted(job_id, attempt)
     except HandBack as exc:
         outcome = _handed_back(job_id, attempt, exc)
     except Exception as exc:
@@ -115,13 +117,18 @@ def _check_version(job: Job) -> None:
 def _reporter(job: Job, attempt: int, events: RunEvents | None) -> Reporter:
     return Reporter(
         store(), job.job_id, attempt, job.request.total_steps, model=job.request.model, max_run_s=job.max_run_s,
-        preview=job.preview, hidden=hides_outputs(settings(), moderate=job.moderate), events=events,
+        step=job.step or 0, preview=job.preview, hidden=hides_outputs(settings(), moderate=job.moderate), events=events,
     )  # fmt: skip
 
 
 def _cancelled(job_id: str, attempt: int) -> Outcome:
     store().until_written(lambda: store().release(job_id, attempt, slot=slot_process().slot))
     return Outcome("cancelled")
+
+
+def _interrupted(job_id: str, attempt: int) -> Outcome:
+    store().until_written(lambda: store().hand_over(job_id, attempt, slot=slot_process().slot))
+    return Outcome("interrupted")
 
 
 def _handed_back(job_id: str, attempt: int, exc: HandBack) -> Outcome:

@@ -12,10 +12,12 @@ from typing import Any
 
 from celery.utils.functional import maybe_list
 from celery.worker import control
+from celery.worker import state as worker_state
 
 from jobs.errors import FramemillError
-from tasks.celery_app import GENERATE, STOP_SIGNAL
+from tasks.celery_app import CHECK_RUNS, GENERATE, STOP_SIGNAL
 from tasks.runtime import SLOT_VARIABLE, store
+from workers.parent.pool import signal_children
 
 _revoke = control.Panel.data["revoke"]
 _resize = {name: control.Panel.data[name] for name in ("pool_grow", "pool_shrink")}
@@ -42,6 +44,16 @@ def revoke(state: Any, task_id: Any, terminate: bool = False, signal: Any = None
 def terminate(state: Any, signal: Any, task_id: Any, **kwargs: Any) -> Any:
     """Cancel jobs, whichever signal was asked for; terminate other tasks as Celery does."""
     return revoke(state, task_id, terminate=True, signal=signal, **kwargs)
+
+
+@control.control_command(name=CHECK_RUNS, variadic="job_ids", signature="[id1 [id2 [... [idN]]]]")
+def check_runs(state: Any, job_ids: Any, **kwargs: Any) -> Any:
+    """Have the runs of these jobs look at their records at once, instead of with their next report."""
+    ids = set(maybe_list(job_ids) or [])
+    running = [request.id for request in list(worker_state.active_requests) if request.id in ids]
+    if running and os.environ.get(SLOT_VARIABLE):
+        signal_children(state.consumer.controller, STOP_SIGNAL)
+    return {"ok": running}
 
 
 @control.control_command(name="pool_grow", args=[("n", int)], signature="[N=1]")

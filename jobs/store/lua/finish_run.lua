@@ -35,7 +35,10 @@ local function end_run()
   if has(report) then set_job(id, {report = report}) end
   if not has(record.command) then
     model = record.model
-    add_rate(record.model, slot, run_s / math.max(record.work, 1e-9))
+    -- A resumed run has less work, but encodes its inputs and decodes its outputs as any other.
+    if not record.whole_work or 2 * record.work >= tonumber(record.whole_work) then
+      add_rate(record.model, slot, run_s / math.max(record.work, 1e-9))
+    end
     if has(record.promised_s) then add_eta_error(record.created_at, record.promised_s) end
   end
   if node == '' then

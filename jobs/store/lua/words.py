@@ -35,6 +35,17 @@ class Obstacle(StrEnum):
     CLOSED = "closed"
 
 
+class Interrupt(StrEnum):
+    """Why a run is asked to give its slot back after its present step."""
+
+    #: Another job takes its slot.
+    PREEMPT = "preempt"
+    #: Its worker stops.
+    DRAIN = "drain"
+    #: Its caller pauses the job.
+    PAUSE = "pause"
+
+
 class Notice(StrEnum):
     """What a subscriber is told about a job."""
 

@@ -66,4 +66,4 @@ ATTEMPTS = Counter("attempts_total", "Runs that ended, by how", ("outcome",))
 HISTOGRAMS = (WAIT, LOAD, RUN, STEP, DELIVERY, CANCEL, ETA_ERROR, REQUEST, WEBHOOK, OBJECTS)
 COUNTERS = (ATTEMPTS,)
 #: How a run ends, besides ``lost``, which the scripts count.
-OUTCOMES = ("computed", "failed", "cancelled", "handed_back")
+OUTCOMES = ("computed", "failed", "cancelled", "handed_back", "interrupted")

@@ -29,6 +29,11 @@ local function remove_outputs_at(id, at)
   if has(alias) then remove_at(alias, at) end
 end
 
+-- The same for the checkpoints of a job.
+local function remove_checkpoints_at(id, at)
+  remove_at(K.CHECKPOINT_OBJECTS .. id .. '/', at)
+end
+
 -- The SHA-256 in the name of an input; '' for other names.
 local function digest_of(name)
   return name:match('^' .. K.INPUT_OBJECTS .. '(%x+)%.') or ''

@@ -1,5 +1,5 @@
 -- The end of a job, and its way back into the queue.
--- include: common, events, fairness, queue, rates, records, retention, states, usage
+-- include: checkpoints, common, events, fairness, files, queue, rates, records, retention, states, usage
 
 -- Jobs that this script has ended, as {id, state}: the process that called the script announces them. Jobs that it has
 -- put back into the queue.
@@ -16,10 +16,11 @@ local function finish(id, state)
     redis.call('ZREM', K.DELIVERING, id)
   end
   redis.call('DEL', K.PREVIEW .. id, K.PROGRESS .. id, K.PREVIEW_WANTED .. id)
+  if checkpoint_of(id) then remove_checkpoints_at(id, now) end
   set_state(id, state)
   unset_job(id, {'stage', 'stage_percent', 'eta_s', 'eta_at', 'delivery_owner', 'deliveries', 'failures',
     'next_look_at', 'node_gone_at', 'assigned_at', 'line', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by',
-    'handed_back', 'delivery_problem', 'preview_step'})
+    'handed_back', 'delivery_problem', 'preview_step', 'interrupt', 'resumable', 'not_resumable', 'checkpoint'})
   set_job(id, {finished_at = int(now)})
   redis.call('HINCRBY', K.COUNTERS, state, 1)
   add_ended(record, state)
@@ -39,13 +40,20 @@ local function expire(id)
   finish(id, STATE.EXPIRED)
 end
 
--- Put a job back into the queue. It keeps its sequence number, so younger jobs stay behind it.
-local function requeue(id)
-  add_lost_run(job_of(id), elapsed_s(id))
-  settle_charge(id, 0)
+-- Take a job from its slot. Its checkpoint is kept, and what the run did before that is charged.
+local function end_attempt(id)
+  local elapsed, lost, checkpoint = elapsed_s(id), unkept_s(id), checkpoint_of(id)
+  add_lost_run(job_of(id), lost)
+  settle_charge(id, elapsed - lost)
   unset_job(id, {'slot', 'device', 'run', 'assigned_at', 'started_at', 'stage', 'stage_percent', 'step', 'eta_s',
     'eta_at', 'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'failures', 'next_look_at',
-    'node_gone_at', 'delivery_problem', 'preview_step'})
+    'node_gone_at', 'delivery_problem', 'preview_step', 'interrupt', 'resumable', 'not_resumable'})
+  if checkpoint then set_step(id, checkpoint.step) end
+end
+
+-- Put a job back into the queue. It keeps its sequence number, so younger jobs stay behind it.
+local function requeue(id)
+  end_attempt(id)
   redis.call('ZREM', K.ASSIGNED, id)
   redis.call('ZREM', K.DELIVERING, id)
   redis.call('DEL', K.PREVIEW .. id, K.PROGRESS .. id)

@@ -1,0 +1,14 @@
+-- A run that was interrupted gives its slot back: its checkpoint is stored (`keep_checkpoint.lua`), or it has computed
+-- nothing yet. The job goes back to its place in the queue. The run does not count as a lost one.
+-- Returns {the job's state now or '', ms since it was cancelled or -1}
+-- include: binding, common, lifecycle, memory, records, recovery
+local id, attempt, slot = unpack(ARGV)
+go_on_without_memory()
+
+if is_current(id, attempt, STATE.RUNNING) then
+  set_job(id, {starts = int(job_of(id).starts - 1)})
+  requeue(id)
+end
+local stopped_ms = release(slot, id, attempt)
+offer_freed()
+return {job_of(id).state or '', stopped_ms}
