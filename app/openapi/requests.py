@@ -27,6 +27,7 @@ class RequestAnswer(Answer):
     prompt = fields.String(**doc(optional=True))
     negative_prompt = fields.String(**doc(optional=True))
     seed = fields.Integer(**doc(optional=True))
+    quality = fields.String(**doc(optional=True))
     steps = fields.Integer(**doc(optional=True))
     guidance_scale = fields.Float(**doc(optional=True))
     clip_skip = fields.Integer(**doc(optional=True))

@@ -13,9 +13,11 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate, validates_schema
 
-from jobs.models import loras, schedulers
+from jobs.models import loras
 from jobs.models.load_options import KEYS as LOAD_OPTION_KEYS
 from jobs.models.load_options import LoadOptions, LoadOptionsSchema
+from jobs.models.quality import QualitiesField
+from jobs.models.scheduler_fields import SchedulerField, SchedulersField
 from jobs.models.spec import DEFAULT_LIMITS, DEFAULTS, Kind, ModelSpec, Range, is_alias
 from jobs.models.toml_fields import (
     ChoiceField,
@@ -73,38 +75,6 @@ class _ArgumentName(StringField):
     default_error_messages = {"invalid": "must be the name of an argument, or empty to pass none"}
 
 
-class _Scheduler(TypedField):
-    """A scheduler under any of its names; loaded as its canonical name."""
-
-    types = (str,)
-    default_error_messages = {
-        "invalid": "must be the name of a scheduler",
-        "unknown": f"unknown scheduler{{hint}} known: {', '.join(schedulers.SAMPLERS)}, some followed by a schedule",
-    }
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
-        text = super()._deserialize(value, attr, data, **kwargs)
-        choice = schedulers.parse(text)
-        if choice is None:
-            raise self.make_error("unknown", hint=did_you_mean(text, schedulers.names_of("diffusion")) or ";")
-        return str(choice)
-
-
-class _Schedulers(TypedField):
-    """A list of schedulers, or the name of a family for all that it has."""
-
-    types = (list, str)
-    default_error_messages = {"invalid": f"must be one of {', '.join(schedulers.FAMILIES)}, or a list of schedulers"}
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> tuple[str, ...]:
-        value = super()._deserialize(value, attr, data, **kwargs)
-        if isinstance(value, list):
-            return tuple(str(_Scheduler().deserialize(name)) for name in value)
-        if value not in schedulers.FAMILIES:
-            raise self.make_error("invalid")
-        return schedulers.names_of(value)
-
-
 def _seconds() -> NumberField:
     return NumberField(validate=validate.Range(min=0, error="must be at least 0 seconds"))
 
@@ -138,14 +108,15 @@ class ModelSchema(LoadOptionsSchema):
     dtype = ChoiceField(DTYPES)
     variant = TextField()
     description = TextField()
+    quality = QualitiesField()
     aliases = ListField("names such as gpt-image-* (letters, digits, '.', '_', ':', '/', '-' and '*')", is_alias)
     defaults = fields.Nested(_Defaults)
     limits = fields.Nested(_Limits)
     clamp = FlagField()
     size_multiple_px = CountField()
     frames_step = CountField()
-    scheduler = _Scheduler()
-    schedulers = _Schedulers()
+    scheduler = SchedulerField()
+    schedulers = SchedulersField()
     loras = TextField()
     default_loras = TableField("names and weights", NumberField())
     arguments = TableField("arguments of the pipeline's call")
@@ -182,17 +153,37 @@ class ModelSchema(LoadOptionsSchema):
 
     @validates_schema
     def _check_loras(self, table: dict[str, Any], **kwargs: Any) -> None:
-        weights = table.get("default_loras", {})
+        if errors := self._errors_of_loras(table, table.get("default_loras", {})):
+            raise ValidationError({"default_loras": errors})
+
+    @validates_schema
+    def _check_qualities(self, table: dict[str, Any], **kwargs: Any) -> None:
+        offered = {table.get("scheduler"), *table.get("schedulers", ())}
+        for name, quality in table.get("quality", {}).items():
+            errors: dict[str, Any] = {
+                field: [f"must be {limit}"]
+                for field, value in quality.items()
+                if field in DEFAULT_LIMITS and value not in (limit := _limit(table, field))
+            }
+            if quality.get("scheduler") not in (None, *offered):
+                errors["scheduler"] = ["must be one of the model's schedulers"]
+            if weights := self._errors_of_loras(table, quality.get("loras", {})):
+                errors["loras"] = weights
+            if errors:
+                raise ValidationError({"quality": {name: errors}})
+
+    def _errors_of_loras(self, table: dict[str, Any], weights: dict[str, float]) -> Any:
+        """Return what is wrong with the names and weights of LoRAs, as marshmallow reports it; empty for nothing."""
         if weights and "loras" not in table:
-            raise ValidationError("needs the key loras, the folder of the files", "default_loras")
-        limit = _limit(table, "lora_weight")
+            return ["needs the key loras, the folder of the files"]
+        limit, errors = _limit(table, "lora_weight"), {}
         for name, weight in weights.items():
             if loras.path_of(self._folder / table["loras"], name) is None:
                 rule = f"{table['loras']} has no {loras.SUFFIX} file of this name"
-                rule += did_you_mean(name, loras.names(self._folder / table["loras"]))
-                raise ValidationError({"default_loras": {name: [rule]}})
-            if weight not in limit:
-                raise ValidationError({"default_loras": {name: [f"must be {limit}"]}})
+                errors[name] = [rule + did_you_mean(name, loras.names(self._folder / table["loras"]))]
+            elif weight not in limit:
+                errors[name] = [f"must be {limit}"]
+        return errors
 
 
 #: Every key of a model's table.

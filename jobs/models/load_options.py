@@ -13,16 +13,13 @@ from typing import Any
 
 from marshmallow import ValidationError, validates_schema
 
+from jobs.models.step_caches import StepCacheField
 from jobs.models.toml_fields import (
     ChoiceField,
     FlagField,
-    IntegerField,
     ListField,
-    NumberField,
     SecondsField,
-    StringField,
     TableSchema,
-    TypedField,
 )
 from jobs.settings import Settings
 
@@ -44,73 +41,6 @@ ATTENTIONS = (
     "native", "_native_cudnn", "_native_efficient", "_native_flash", "_native_math", "flex", "flash", "flash_hub",
     "_flash_3", "_flash_3_hub", "flash_4_hub", "sage", "sage_hub", "xformers",
 )  # fmt: skip
-
-
-class _TimestepRange(TypedField):
-    """Two timesteps, lowest and highest."""
-
-    types = (list,)
-    default_error_messages = {"invalid": "must be two timesteps, [lowest, highest]"}
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        pair = super()._deserialize(value, attr, data, **kwargs)
-        if len(pair) != 2 or not all(isinstance(item, int) and not isinstance(item, bool) for item in pair):
-            raise self.make_error("invalid")
-        return pair
-
-
-class FirstBlock(TableSchema):
-    threshold = NumberField()
-
-
-class PyramidAttention(TableSchema):
-    spatial_attention_block_skip_range = IntegerField()
-    temporal_attention_block_skip_range = IntegerField()
-    cross_attention_block_skip_range = IntegerField()
-    spatial_attention_timestep_skip_range = _TimestepRange()
-    temporal_attention_timestep_skip_range = _TimestepRange()
-    cross_attention_timestep_skip_range = _TimestepRange()
-
-
-class FasterCache(TableSchema):
-    spatial_attention_block_skip_range = IntegerField()
-    temporal_attention_block_skip_range = IntegerField()
-    spatial_attention_timestep_skip_range = _TimestepRange()
-    unconditional_batch_skip_range = IntegerField()
-    unconditional_batch_timestep_skip_range = _TimestepRange()
-    tensor_format = StringField()
-
-
-class TaylorSeer(TableSchema):
-    cache_interval = IntegerField()
-    disable_cache_before_step = IntegerField()
-    disable_cache_after_step = IntegerField()
-    max_order = IntegerField()
-    cache_identifiers = ListField("patterns of module names", lambda _: True)
-    use_lite_mode = FlagField()
-
-
-#: Step cache method → its options, by the names of diffusers' configuration classes.
-STEP_CACHES: dict[str, TableSchema] = {
-    "first_block": FirstBlock(),
-    "pyramid_attention": PyramidAttention(),
-    "faster": FasterCache(),
-    "taylorseer": TaylorSeer(),
-}
-
-
-class _StepCache(TypedField):
-    """A table with ``method`` and the options of this method."""
-
-    types = (dict,)
-    default_error_messages = {"invalid": f"must be a table whose method is one of {', '.join(STEP_CACHES)}"}
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Any:
-        options = dict(super()._deserialize(value, attr, data, **kwargs))
-        method = options.pop("method", None)
-        if not isinstance(method, str) or method not in STEP_CACHES:
-            raise self.make_error("invalid")
-        return {"method": method, **STEP_CACHES[method].load(options)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +67,7 @@ class LoadOptions:
     offload: str = "none"
     vae_tiling: bool = False
     vae_slicing: bool = False
-    #: ``method`` (one of :data:`STEP_CACHES`) and its options; empty for none.
+    #: ``method`` and its options (:mod:`jobs.models.step_caches`); empty for none.
     step_cache: Mapping[str, Any] = field(default_factory=dict)
 
     def unload_after(self, settings: Settings) -> float:
@@ -163,7 +93,7 @@ class LoadOptionsSchema(TableSchema):
     attention = ChoiceField(ATTENTIONS)
     offload = ChoiceField(OFFLOADS)
     quantize = ListField("the pipeline's components, such as transformer")
-    step_cache = _StepCache()
+    step_cache = StepCacheField()
 
     @validates_schema
     def _check_load_options(self, table: dict[str, Any], **kwargs: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from jobs.models import loras
 from jobs.models.load_options import LoadOptions
+from jobs.models.quality import STANDARD, fields_of
 
 
 class Kind(StrEnum):
@@ -137,6 +138,8 @@ class ModelSpec:
     aliases: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Range] = field(default_factory=dict)
+    #: Values of the requests of each quality (:mod:`jobs.models.quality`).
+    quality: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     #: Whether steps, sizes and the like outside of the limits are changed to the nearest allowed value, with a warning,
     #: instead of being refused.
     clamp: bool = False
@@ -188,6 +191,16 @@ class ModelSpec:
     def default(self, name: str) -> Any:
         return self.defaults.get(name, DEFAULTS[name])
 
+    @property
+    def qualities(self) -> tuple[str, ...]:
+        """The names that a request may give as its quality."""
+        return tuple(self.quality if STANDARD in self.quality else (STANDARD, *self.quality))
+
+    def step_cache(self, quality: str | None) -> Mapping[str, Any]:
+        """Return ``method`` and options of the step cache of requests with this quality; empty for none."""
+        table = self.quality.get(quality or STANDARD, {})
+        return table.get("step_cache", self.load.step_cache)
+
     def arguments_of(self, kind: Kind) -> dict[str, Any]:
         """Return the additional arguments of the pipeline's call for this kind."""
         return _of_kind(self.arguments, kind)
@@ -228,6 +241,7 @@ class ModelSpec:
                 "loras": [{"name": name, "weight": weight} for name, weight in self.default_loras.items()],
             },
             "limits": {n: {"min": self.limit(n).low, "max": self.limit(n).high} for n in names},
+            "quality": {name: fields_of(self.quality.get(name, {})) for name in self.qualities if self.quality},
             "clamp": self.clamp,
             "size_multiple_px": self.size_multiple_px,
             "frames_step": self.frames_step,

@@ -1,6 +1,7 @@
-"""Checks of fields that only some pipelines have: ``clip_skip`` and ``distilled_guidance_scale``.
+"""Checks of fields that only some models have: ``clip_skip``, ``distilled_guidance_scale`` and ``quality``.
 
-The models file says that a pipeline takes such a field by naming an argument for it in ``fields``.
+The models file says that a pipeline takes one of the first two by naming an argument for it in ``fields``, and has a
+table for each quality.
 """
 
 from __future__ import annotations
@@ -9,7 +10,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from jobs.errors import Problem
+from jobs.models.quality import STANDARD, fields_of
 from jobs.models.spec import Kind, ModelSpec
+from jobs.suggestions import did_you_mean, listed
+
+
+def with_quality(spec: ModelSpec, fields: Mapping[str, Any], problems: list[Problem]) -> Mapping[str, Any]:
+    """Return the fields with the values of the requested quality; fields that the caller sent take precedence."""
+    requested = fields.get("quality")
+    if requested is not None and requested not in spec.qualities:
+        hint, known = did_you_mean(requested, spec.qualities), listed(spec.qualities, requested)
+        problems.append(Problem("quality", f"is not one of model {spec.name}{hint or ';'} it has {known}", requested))
+    return {**fields_of(spec.quality.get(requested or STANDARD, {})), **fields}
 
 
 def clip_skip_of(spec: ModelSpec, kind: Kind, fields: Mapping[str, Any], problems: list[Problem]) -> int | None:

@@ -10,7 +10,7 @@ from jobs import formats
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec, Range
-from jobs.requests.declared import clip_skip_of, distilled_guidance_of
+from jobs.requests.declared import clip_skip_of, distilled_guidance_of, with_quality
 from jobs.requests.hires_variation_prior import MAX_SEED, hires_of, prior_of, random_seed, variation_of
 from jobs.requests.inpaint import inpaint_of, resize_of
 from jobs.requests.limits import rounded, within
@@ -44,6 +44,8 @@ class GenerationRequest:
     #: Frames per second; 0 for an image.
     fps: float = 0.0
     num_images: int = 1
+    #: Name of one of the model's qualities; None: the standard one.
+    quality: str | None = None
     #: Canonical name (see :mod:`jobs.models.schedulers`); None: the one that the model's folder names.
     scheduler: str | None = None
     #: LoRAs, each ``{"name", "weight"}``, and ``text_encoder_weight`` where that differs.
@@ -187,8 +189,9 @@ class _Checker:
     def __init__(
         self, spec: ModelSpec, kind: Kind, fields: Mapping[str, Any], image_size: tuple[int, int] | None
     ) -> None:
-        self._spec, self._kind, self._fields, self._image_size = spec, kind, fields, image_size
+        self._spec, self._kind, self._image_size = spec, kind, image_size
         self.problems = _inapplicable(spec, kind, fields)
+        self._fields = with_quality(spec, fields, self.problems)
         self.warnings: list[str] = []
 
     def request(self, settings: Settings) -> GenerationRequest:
@@ -207,6 +210,7 @@ class _Checker:
             frames=self._frames() if kind.is_video else 1,
             fps=float(self._number("fps")) if kind.is_video else 0.0,
             num_images=1 if kind.is_video else self._num_images(),
+            quality=fields.get("quality"),
             scheduler=scheduler_of(spec, fields, problems),
             loras=loras_of(spec, fields, problems),
             image=fields.get("image"),

@@ -17,6 +17,8 @@ class JobFields(TypedDict, total=False):
     prompt: str | None
     negative_prompt: str | None
     seed: int | None
+    #: One of the model's qualities, such as ``draft``: values for the fields that are not sent.
+    quality: str | None
     steps: int | None
     guidance_scale: float | None
     #: Number of the text encoder's last layers to skip, for models that offer it.

@@ -163,6 +163,8 @@ class Model(TypedDict):
     defaults: dict[str, Any]
     #: Range of allowed values by field.
     limits: dict[str, Limit]
+    #: Values of each quality that a request may have; empty if there is only one.
+    quality: dict[str, dict[str, Any]]
     #: Whether values outside the limits are changed, with a warning, not refused.
     clamp: bool
     size_multiple_px: int

@@ -190,49 +190,6 @@ def video(pipeline: object, steps: int = 6, seed: int = 3) -> np.ndarray:
     return np.asarray(frames)
 
 
-def blocks_run(pipeline: object, **options: int) -> int:
-    """Return how often the last block of the transformer ran."""
-    calls = 0
-    block = pipeline.transformer.transformer_blocks[-1]  # type: ignore[attr-defined]
-    attention = block.attn1.to_q.register_forward_hook(lambda *_: count())
-
-    def count() -> None:
-        nonlocal calls
-        calls += 1
-
-    try:
-        video(pipeline, **options)
-    finally:
-        attention.remove()
-    return calls
-
-
-def test_a_first_block_cache_passes_over_blocks_and_keeps_nothing_for_the_next_job(deep: ModelSpec) -> None:
-    _, plain = loaded(deep)
-    _, cached = loaded(deep, step_cache={"method": "first_block", "threshold": 0.5})
-    assert blocks_run(plain) == 6
-    assert 0 < blocks_run(cached) < 6
-    first = video(cached)
-    video(cached, seed=9)
-    assert np.array_equal(video(cached), first)
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"method": "pyramid_attention", "spatial_attention_block_skip_range": 2,
-         "spatial_attention_timestep_skip_range": [0, 1000]},
-        {"method": "taylorseer", "cache_interval": 2, "disable_cache_before_step": 1},
-    ],
-    ids=lambda options: options["method"],
-)  # fmt: skip
-def test_other_step_caches_run_fewer_attentions(deep: ModelSpec, options: dict[str, object]) -> None:
-    _, pipeline = loaded(deep, step_cache=options)
-    assert blocks_run(pipeline) < 6
-    first = video(pipeline)
-    assert np.array_equal(video(pipeline), first)
-
-
 def test_layerwise_casting_halves_the_denoiser_in_memory_and_still_computes(deep: ModelSpec) -> None:
     import torch
 
@@ -284,6 +241,9 @@ def test_what_cannot_be_done_is_named(deep: ModelSpec, options: dict[str, str], 
 def test_a_model_without_the_part_an_option_needs(spec: ModelSpec) -> None:
     with pytest.raises(ModelLoadFailed, match="option step_cache: UNet2DConditionModel has no enable_cache"):
         loaded(spec, step_cache={"method": "first_block"})
+    draft = replace(spec, quality={"draft": {"step_cache": {"method": "first_block"}}})
+    with pytest.raises(ModelLoadFailed, match="option step_cache: UNet2DConditionModel has no enable_cache"):
+        loaded(draft)
 
 
 def test_offload_is_nothing_on_a_cpu(deep: ModelSpec) -> None:

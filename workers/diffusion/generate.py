@@ -18,7 +18,7 @@ from workers.diffusion import arguments, clip_skip, inpainting, noise, pictures
 from workers.diffusion import prior as priors
 from workers.diffusion.preview import Previews
 from workers.diffusion.progress import Share, StepCounter
-from workers.pipelines import loras, schedulers
+from workers.pipelines import loras, schedulers, step_caches
 from workers.reporting.reporter import Reporter
 
 
@@ -112,6 +112,7 @@ class _Run:
             loras.applied(pipeline, self.spec, request.loras or ()),
             _watched(pipeline, self.reporter, self.previews),
             clip_skip.supported(pipeline, request.clip_skip),
+            step_caches.applied(pipeline, self.spec.step_cache(request.quality), request.steps),
         ):  # fmt: skip
             for images, embedded, inputs in zip(batches.images, batches.embeddings, batches.inputs, strict=True):
                 steps.next_call(pipeline, request)

@@ -19,9 +19,6 @@ logger = logging.getLogger(__name__)
 #: The components that run in every step, as pipelines name them.
 DENOISERS = ("transformer", "transformer_2", "unet", "prior", "decoder")
 
-#: Attention modules of repeated blocks. The default of diffusers leaves out numbered ones (``attn1``).
-ATTENTIONS_OF_BLOCKS = r".*blocks\.\d+\.attn\d*"
-
 
 def denoisers(pipeline: Any) -> dict[str, Any]:
     """Return the modules that run in every step, by name."""
@@ -67,7 +64,10 @@ def _importable(package: str) -> bool:
 
 
 def apply(pipeline: Any, options: LoadOptions, dtype: torch.dtype) -> None:
-    """Apply all options except ``quantization`` (used while loading) and ``offload`` (set for each derived pipeline).
+    """Apply the options that last as long as the model.
+
+    These are all but ``quantization`` (used while loading), ``offload`` (set for each derived pipeline) and
+    ``step_cache`` (put on for each run).
 
     Raises:
         ModelLoadFailed: the model or an installed package does not support an option; names the option.
@@ -76,21 +76,20 @@ def apply(pipeline: Any, options: LoadOptions, dtype: torch.dtype) -> None:
     for module in modules:
         if options.layerwise_casting:
             storage = getattr(torch, options.layerwise_casting)
-            _do("layerwise_casting", module, "enable_layerwise_casting", storage_dtype=storage, compute_dtype=dtype)
+            enable("layerwise_casting", module, "enable_layerwise_casting", storage_dtype=storage, compute_dtype=dtype)
         if options.attention:
-            _do("attention", module, "set_attention_backend", options.attention)
-        if options.step_cache:
-            _do("step_cache", module, "enable_cache", _step_cache(pipeline, options))
+            enable("attention", module, "set_attention_backend", options.attention)
         if options.compile:
             # Compile only the repeated blocks: the hooks on the whole module, which stop a run, stay outside.
-            _do("compile", module, "compile_repeated_blocks", mode=options.compile)
+            enable("compile", module, "compile_repeated_blocks", mode=options.compile)
     if options.vae_tiling:
-        _do("vae_tiling", getattr(pipeline, "vae", None), "enable_tiling")
+        enable("vae_tiling", getattr(pipeline, "vae", None), "enable_tiling")
     if options.vae_slicing:
-        _do("vae_slicing", getattr(pipeline, "vae", None), "enable_slicing")
+        enable("vae_slicing", getattr(pipeline, "vae", None), "enable_slicing")
 
 
-def _do(option: str, module: Any, method: str, *arguments: Any, **named: Any) -> None:
+def enable(option: str, module: Any, method: str, *arguments: Any, **named: Any) -> None:
+    """Call a method that switches an option on. Raises: ModelLoadFailed: the module does not support the option."""
     call = getattr(module, method, None)
     if call is None:
         raise ModelLoadFailed(f"option {option}: {type(module).__name__} has no {method}")
@@ -101,26 +100,6 @@ def _do(option: str, module: Any, method: str, *arguments: Any, **named: Any) ->
             raise
         reason = str(exc).partition("\n")[0][:300]
         raise ModelLoadFailed(f"option {option}: {type(module).__name__} refuses it: {reason}") from exc
-
-
-def _step_cache(pipeline: Any, options: LoadOptions) -> Any:
-    arguments = {name: value for name, value in options.step_cache.items() if name != "method"}
-    arguments |= {
-        name: tuple(value) for name, value in arguments.items() if name.endswith("_range") and isinstance(value, list)
-    }
-    method = options.step_cache["method"]
-    if method == "first_block":
-        return diffusers.FirstBlockCacheConfig(**arguments)
-    if method == "taylorseer":
-        if not arguments.get("use_lite_mode"):
-            arguments.setdefault("cache_identifiers", [ATTENTIONS_OF_BLOCKS])
-        return diffusers.TaylorSeerCacheConfig(**arguments)
-
-    def timestep() -> int:
-        return int(pipeline._current_timestep)
-
-    config = diffusers.PyramidAttentionBroadcastConfig if method == "pyramid_attention" else diffusers.FasterCacheConfig
-    return config(**arguments, current_timestep_callback=timestep)
 
 
 def offload(pipeline: Any, options: LoadOptions, device: torch.device) -> bool:
@@ -135,11 +114,11 @@ def offload(pipeline: Any, options: LoadOptions, device: torch.device) -> bool:
     if options.offload == "none" or device.type == "cpu":
         return False
     if options.offload == "group":
-        _do(
+        enable(
             "offload", pipeline, "enable_group_offload", onload_device=device, offload_device=torch.device("cpu"),
             offload_type="leaf_level", use_stream=True,
         )  # fmt: skip
     else:
         method = "enable_model_cpu_offload" if options.offload == "model" else "enable_sequential_cpu_offload"
-        _do("offload", pipeline, method, device=device)
+        enable("offload", pipeline, method, device=device)
     return True

@@ -14,7 +14,7 @@ import torch
 from jobs.errors import FramemillError, ModelLoadFailed
 from jobs.models.spec import ModelSpec
 from workers.pipelines import device as devices
-from workers.pipelines import load_options, memory
+from workers.pipelines import load_options, memory, step_caches
 from workers.pipelines.device_errors import is_device_lost, is_out_of_memory
 
 logger = logging.getLogger(__name__)
@@ -83,6 +83,8 @@ class ModelFolder:
                 self.folder, variant=spec.variant, dtype=self.dtype, use_safetensors=True, **parts
             )
             load_options.apply(pipeline, spec.load, self.dtype)
+            for quality in spec.qualities:
+                step_caches.check(pipeline, spec.step_cache(quality))
             if not load_options.offload(pipeline, spec.load, self._device):
                 pipeline.to(self._device, silence_dtype_warnings=True)
             progress(total, total)

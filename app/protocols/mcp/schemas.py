@@ -59,6 +59,7 @@ class GenerationArguments(WaitArguments):
     model = Text(**_doc("Name of the model. Default: the first one that can do this."))
     width = Whole(**_doc("Pixels; rounded to the model's multiple."))
     height = Whole(**_doc("Pixels; rounded to the model's multiple."))
+    quality = Text(**_doc("One of the model's qualities, see list_models: sets what you do not send."))
     steps = Whole(**_doc("Denoising steps: more take longer and show more detail."))
     guidance_scale = Number(**_doc("How closely the output follows the prompt."))
     seed = Whole(**_doc("The same seed gives the same output. Default: random, and reported."))

@@ -98,6 +98,7 @@ def _properties(spec: ModelSpec, is_video: bool) -> dict[str, Any]:
     names += ["aspect_ratio", *sorted(inputs & {"image", "mask"})]
     names += ["num_frames", "fps"] if is_video else ["num_outputs"]
     names += ["prompt_strength"] if any(kind.has_strength for kind in spec.kinds) else []
+    names += ["quality"] if spec.quality else []
     names += ["scheduler"] if spec.schedulers else []
     names += ["clip_skip"] if spec.offers("clip_skip") else []
     names += ["output_format", "output_quality"]
@@ -111,8 +112,8 @@ def _property(name: str, spec: ModelSpec) -> dict[str, Any]:
         return {**described, "type": "string", "format": "uri"}
     if name in ("seed", "output_quality"):
         return {**described, "type": "integer"}
-    if name == "scheduler":
-        return {**described, "type": "string", "enum": list(spec.schedulers)}
+    if name in ("quality", "scheduler"):
+        return {**described, "type": "string", "enum": list(spec.qualities if name == "quality" else spec.schedulers)}
     if name not in _LIMITS:
         return {**described, "type": "string"}
     limit, default = spec.limit(_LIMITS[name]), None if name == "clip_skip" else spec.default(_LIMITS[name])

@@ -29,6 +29,7 @@ class ReplicateInputSchema(TextSchema):
     prompt_strength = Number(**_doc("How far an image is changed, 0 to 1."))
     strength = Number(**_doc("The same."))
     seed = Whole(**_doc("The same seed gives the same output. Random unless it is sent."))
+    quality = Text(**_doc("One of the model's qualities: values for the inputs that are not sent."))
     num_inference_steps = Whole(**_doc("Denoising steps."))
     steps = Whole(**_doc("The same."))
     guidance_scale = Number(**_doc("How closely the output follows the prompt."))

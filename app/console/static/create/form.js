@@ -78,6 +78,7 @@ export function Form() {
         ${has("num_images") && html`<${NumberField} ...${field("num_images")} />`}
         ${isVideo && html`<${NumberField} ...${field("frames")} step=${spec.frames_step} /><${NumberField} ...${field("fps")} />`}
         <${NumberField} ...${field("seed")} fallback="random" limit=${{ min: 0 }} />
+        ${has("quality") && html`<${SelectField} ...${field("quality")} options=${Object.keys(spec.quality)} fallback="The model's own" />`}
         <${NumberField} ...${field("steps")} slider />
         <${NumberField} ...${field("guidance_scale")} slider step=${0.5} />
       </div>
@@ -112,7 +113,7 @@ export function Form() {
 
 /** Fields that show their problem themselves. */
 const PLACED = new Set([
-  "model", "image", "mask", "mix", "prompt", "strength", "width", "height", "num_images", "frames", "fps", "seed", "steps",
+  "model", "image", "mask", "mix", "prompt", "strength", "width", "height", "num_images", "frames", "fps", "seed", "quality", "steps",
   "guidance_scale", "negative_prompt", "scheduler", "loras", "clip_skip", "distilled_guidance_scale", "output_format",
   "output_quality", "retention", "priority", "class",
 ]);

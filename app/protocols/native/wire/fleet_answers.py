@@ -153,6 +153,9 @@ class ModelAnswer(Answer):
     kinds = fields.List(fields.String(metadata={"enum": [*Kind]}), **doc())
     defaults = fields.Nested(DefaultsAnswer, **doc())
     limits = fields.Dict(values=fields.Nested(LimitAnswer), **doc("By field."))
+    quality = fields.Dict(
+        values=fields.Dict(), **doc("Values of each quality that a request may have; empty if there is only one.")
+    )
     clamp = fields.Boolean(**doc("Whether values outside the limits are changed, with a warning, not refused."))
     size_multiple_px = fields.Integer(**doc())
     frames_step = fields.Integer(**doc())

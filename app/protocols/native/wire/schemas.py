@@ -160,6 +160,7 @@ class SubmitSchema(Schema):
     prompt = Text(**_doc("What to show.", example="a red circle"))
     negative_prompt = Text(**_doc("What not to show."))
     seed = Whole(**_doc("The same seed gives the same output. Default, or if negative: random, and reported."))
+    quality = Text(**_doc("One of the model's qualities: values for the fields that are not sent.", example="draft"))
     steps = Whole(**_doc("Denoising steps."))
     guidance_scale = Number(**_doc("How closely the output follows the prompt."))
     clip_skip = Whole(**_doc("Number of the text encoder's last layers to skip, for models that offer it."))

@@ -43,7 +43,7 @@ def map_images(body: Mapping[str, Any], *, needs_image: bool, needs_prompt: bool
     mapped = Mapped(spec, native_values(values), Pictures(mask_repaints="transparent"), problems, warnings)
     mapped.fields = values
     mapped.names |= {"num_images": "n", "output_quality": "output_compression"} | sent_names(values)
-    mapped.values |= {"kind": kind, "model": spec.name if spec else None} | _output(values)
+    mapped.values |= {"kind": kind, "model": spec.name if spec else None} | _output(values) | _quality(values, spec)
     add_size(mapped, values, problems)
     _add_images(mapped, kind, images, masks)
     return mapped
@@ -68,6 +68,12 @@ def _model(
         rule = f"does not offer {wanted}: {spec.name} has {', '.join(spec.kinds)}"
         problems.add([Problem("model", rule, name)])
     return spec, wanted
+
+
+def _quality(values: Mapping[str, Any], spec: ModelSpec | None) -> dict[str, str]:
+    """Return the model's quality that is meant; without one, OpenAI's word has no effect."""
+    name = schemas.MODEL_QUALITIES.get(schemas.QUALITIES[values.get("quality", "auto")], "")
+    return {"quality": name} if spec and name in spec.quality else {}
 
 
 def _output(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,9 @@ MAX_PARTIAL_IMAGES = 3
 MAX_INPUT_IMAGES = 16
 #: OpenAI's words for the quality of an image, and what the responses call it.
 QUALITIES = {"auto": "auto", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max",
-             "standard": "medium", "hd": "high", "lossless": "max"}  # fmt: skip
+             "standard": "medium", "hd": "high", "lossless": "max", "draft": "low"}  # fmt: skip
+#: What the responses call a quality → the model's quality.
+MODEL_QUALITIES = {"low": "draft", "medium": "standard", "high": "high", "xhigh": "high", "max": "high"}
 B64, URL = "b64_json", "url"
 
 
@@ -73,7 +75,7 @@ class OpenAIImageSchema(OpenAIExtraSchema):
     model = Text(**_doc("Name or alias of a model. Default: the first that does this."))
     n = Whole(validate=_between(1, MAX_IMAGES), **_doc("Number of images, 1 to 10. Default: 1."))
     size = Text(**_doc("Width and height, such as `1024x1024`; `auto`: the model's, or the shape of the image."))
-    quality = Text(validate=_one_of(*QUALITIES), **_doc("Accepted and reported; `steps` has an effect."))
+    quality = Text(validate=_one_of(*QUALITIES), **_doc("Chooses one of the model's qualities, if it has them."))
     background = Text(
         validate=validate.OneOf(("auto", "opaque"), error="must be auto or opaque: no model here makes transparency"),
         **_doc("`auto` or `opaque`."),

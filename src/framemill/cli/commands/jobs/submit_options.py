@@ -31,6 +31,7 @@ REQUEST_OPTIONS = (
     click.option("--prompt", metavar="TEXT"),
     click.option("--negative-prompt", metavar="TEXT"),
     click.option("--seed", type=int, metavar="N", help="Default: random."),
+    click.option("--quality", metavar="NAME", help="One of the model's qualities, such as draft, standard or high."),
     click.option("--steps", type=int, metavar="N"),
     click.option("--guidance-scale", type=float, metavar="X"),
     click.option("--clip-skip", type=int, metavar="N", help="Skip this many last layers of the text encoder."),
@@ -140,7 +141,7 @@ OUTPUT_OPTIONS = (
         type=click.Choice(("png", "webp", "jpeg", "mp4", "webm", "gif")),
         help="Images: png, webp, jpeg. Videos: mp4, webm, gif, webp.",
     ),
-    click.option("--quality", "output_quality", type=int, metavar="N", help="Quality of lossy formats, 1 to 100."),
+    click.option("--output-quality", type=int, metavar="N", help="Quality of lossy formats, 1 to 100."),
     click.option(
         "--no-metadata",
         "embed_metadata",
