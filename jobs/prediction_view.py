@@ -38,7 +38,8 @@ INPUT_NAMES = {
     "prompt": "prompt", "negative_prompt": "negative_prompt", "seed": "seed", "steps": "num_inference_steps",
     "guidance_scale": "guidance_scale", "width": "width", "height": "height", "num_images": "num_outputs",
     "scheduler": "scheduler", "frames": "num_frames", "fps": "fps", "strength": "prompt_strength",
-    "output_format": "output_format", "output_quality": "output_quality", "clip_skip": "clip_skip", "quality": "quality",
+    "output_format": "output_format", "output_quality": "output_quality", "clip_skip": "clip_skip",
+    "quality": "quality",
 }  # fmt: skip
 #: Width of a progress bar, characters.
 _BAR_CHARS = 10

@@ -10,7 +10,7 @@ from marshmallow import ValidationError, fields
 
 from jobs.models.scheduler_fields import SchedulerField
 from jobs.models.step_caches import StepCacheField
-from jobs.models.toml_fields import NumberField, TableField, TableSchema, TypedField
+from jobs.models.toml_fields import NumberField, TableField, TableSchema
 
 #: The quality of requests that name none: the model's defaults, whether or not it has a table for it.
 STANDARD = "standard"
@@ -32,22 +32,18 @@ class QualitySchema(TableSchema):
 REQUEST_FIELDS = ("steps", "guidance_scale", "distilled_guidance_scale", "scheduler", "loras")
 
 
-class QualitiesField(TypedField):
+class QualitiesField(TableField):
     """A table of qualities by name."""
 
-    types = (dict,)
-    default_error_messages = {"invalid": "must be a table of qualities, such as { draft = { steps = 8 } }"}
+    def __init__(self) -> None:
+        super().__init__("qualities by name, each a table", fields.Nested(QualitySchema))
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, Any]:
-        tables: dict[str, Any] = super()._deserialize(value, attr, data, **kwargs)
-        for name in tables:
-            if not _NAME.fullmatch(str(name)):
-                rule = "must be at most 32 lower-case letters, digits, '_' and '-', and begin with a letter"
-                raise ValidationError({name: [rule]})
-        return {name: _TABLE.deserialize(table, name, tables) for name, table in tables.items()}
-
-
-_TABLE = fields.Nested(QualitySchema)
+        tables = super()._deserialize(value, attr, data, **kwargs)
+        rule = "must be at most 32 lower-case letters, digits, '_' and '-', and begin with a letter"
+        if errors := {name: [rule] for name in tables if not _NAME.fullmatch(name)}:
+            raise ValidationError(errors)
+        return tables
 
 
 def fields_of(quality: Mapping[str, Any]) -> dict[str, Any]:

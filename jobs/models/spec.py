@@ -198,8 +198,8 @@ class ModelSpec:
 
     def step_cache(self, quality: str | None) -> Mapping[str, Any]:
         """Return ``method`` and options of the step cache of requests with this quality; empty for none."""
-        table = self.quality.get(quality or STANDARD, {})
-        return table.get("step_cache", self.load.step_cache)
+        cache: Mapping[str, Any] | None = self.quality.get(quality or STANDARD, {}).get("step_cache")
+        return self.load.step_cache if cache is None else cache
 
     def arguments_of(self, kind: Kind) -> dict[str, Any]:
         """Return the additional arguments of the pipeline's call for this kind."""

@@ -63,6 +63,18 @@ def registry(folder: Path, text: str) -> ModelRegistry:
             "[m]\n" + GOOD + "step_cache = { method = 'faster', unconditional_batch_timestep_skip_range = [1] }",
             "two timesteps",
         ),
+        ("[m]\n" + GOOD + "step_cache = { method = 'mag' }", "[m] step_cache.mag_ratios: must be a list"),
+        ("[m]\n" + GOOD + "step_cache = { method = 'mag', mag_ratios = ['x'] }", "[m] step_cache.mag_ratios"),
+        ("[m]\n" + GOOD + "step_cache = { method = 'text_kv', taste = 1 }", "[m] step_cache.taste"),
+        ("[m]\n" + GOOD + "quality = 'draft'", "[m] quality: must be a table of qualities"),
+        ("[m]\n" + GOOD + "quality = { 'A b' = {} }", "[m] quality.A b: must be at most 32 lower-case letters"),
+        ("[m]\n" + GOOD + "quality = { draft = 8 }", "[m] quality.draft: must be a table"),
+        ("[m]\n" + GOOD + "quality = { draft = { taste = 1 } }", "[m] quality.draft.taste: unknown key"),
+        ("[m]\n" + GOOD + "quality = { draft = { steps = 900 } }", "[m] quality.draft.steps: must be between"),
+        ("[m]\n" + GOOD + "quality = { draft = { scheduler = 'LCM' } }", "[m] quality.draft.scheduler: must be one of"),
+        ("[m]\n" + GOOD + "quality = { draft = { scheduler = 'best' } }", "[m] quality.draft.scheduler: unknown"),
+        ("[m]\n" + GOOD + "quality = { draft = { loras = { a = 1 } } }", "[m] quality.draft.loras: needs the key"),
+        ("[m]\n" + GOOD + "quality = { draft = { step_cache = { method = 'x' } } }", "[m] quality.draft.step_cache"),
     ],
 )
 def test_a_mistake_names_file_model_and_key(tmp_path: Path, table: str, message: str) -> None:

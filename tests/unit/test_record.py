@@ -186,6 +186,6 @@ FIELDS_OF_RECORDS = {
     "guidance_scale", "height", "hires", "image", "inpaint", "job_class", "kind", "loras", "mask", "max_run_s",
     "max_silence_s", "media", "mix", "model", "moderate", "negative_prompt", "not_before_ms", "num_images",
     "output_format", "output_quality", "params", "passthrough", "path", "pin", "preview", "prior", "priority", "prompt",
-    "protocol", "request", "resize", "retention", "retry_of", "scheduler", "seed", "sent", "steps", "strength", "trace",
-    "variation", "version", "warnings", "webhook", "width",
+    "protocol", "quality", "request", "resize", "retention", "retry_of", "scheduler", "seed", "sent", "steps",
+    "strength", "trace", "variation", "version", "warnings", "webhook", "width",
 }  # fmt: skip

@@ -59,6 +59,7 @@ class ModelAnswer(OpenAnswer):
     kinds = texts()
     defaults = fields.Dict(**doc("Values of arguments that are not sent."))
     limits = fields.Dict(**doc("Smallest (`min`) and largest (`max`) values."))
+    quality = fields.Dict(**doc("Values of each quality; empty if there is only one."))
     schedulers = texts()
     loras = texts()
 
