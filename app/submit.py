@@ -163,8 +163,8 @@ def _submission(
 
 def _check_class(name: str | None) -> None:
     """Check that the caller may use a scheduling class. Raises: Forbidden."""
-    if name == "premium" and not (auth.caller().is_admin or auth.caller().job_class == "premium"):
-        raise Forbidden("this key has no premium class")
+    if name is not None and not auth.caller().may_use_class(name):
+        raise Forbidden(f"this key has no {name} class")
 
 
 def _idempotency_key() -> str:

@@ -11,7 +11,8 @@ from jobs.settings import RETENTION_CLASSES
 
 #: Largest limit of a key.
 MAX_LIMIT = 1_000_000_000
-CLASSES = ("premium", "general")
+#: Scheduling classes, highest first. Jobs of the last one run only while no other job waits for the slot.
+CLASSES = ("premium", "general", "off-peak")
 #: Key id of callers on a server without keys.
 NOBODY = "-"
 
@@ -82,6 +83,10 @@ class Caller:
         """Return whether it may call a path: one of :attr:`endpoints`, or one below it."""
         allowed = [prefix.rstrip("/") for prefix in self.endpoints]
         return not allowed or any(path == prefix or path.startswith(f"{prefix}/") for prefix in allowed)
+
+    def may_use_class(self, job_class: str) -> bool:
+        """Return whether its jobs may have a scheduling class: its own, or a lower one."""
+        return self.is_admin or CLASSES.index(job_class) >= CLASSES.index(self.job_class)
 
     def check(self) -> Caller:
         """Return the caller if its fields are valid. Raises: InvalidRequest: names every problem."""

@@ -9,7 +9,7 @@ from jobs.settings import Settings
 from jobs.store import keys
 from jobs.store.jobs import JobStore
 from jobs.store.lua import loader
-from jobs.store.scripts import constants, tables
+from jobs.store.scripts import constants, tables, weights_table
 
 #: How the scripts read the time, and what replaces it: two keys that each call passes.
 REAL_TIME, GIVEN_TIME = "redis.call('TIME')", "KEYS"
@@ -39,8 +39,7 @@ class ClockedStore(JobStore):
         self._pending: list[list[Any]] = []
         self._handlers: list[Handler] = []
         self._handler: Handler | None = None
-        classes = ", ".join(f"{name} = {weight}" for name, weight in weights.items())
-        values = {**tables(settings, ""), "CLASS_WEIGHTS": f"{{{classes}}}"}
+        values = {**tables(settings, ""), "CLASS_WEIGHTS": weights_table(weights)}
         self._clocked: dict[str, tuple[loader.Script, str]] = {}
         for script in loader.scripts(constants(settings), values):
             sha: Any = self.client.script_load(script.text.replace(REAL_TIME, GIVEN_TIME))

@@ -36,9 +36,9 @@ class SchedulingOptions(Group):
 
     @property
     def class_weights(self) -> dict[str, int]:
-        """Weight by class."""
+        """Weight by class. Those of weight 0 get what the others leave."""
         general, premium = self.general_premium_ratio.split()
-        return {"general": int(general), "premium": int(premium)}
+        return {"general": int(general), "premium": int(premium), "off-peak": 0}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,7 +86,7 @@ class JobStore(RunStore, CheckpointStore, SlotStore, FileIndex):
             key_max_per_minute=caller.max_per_minute, idempotency_key=submission.idempotency_key,
             fingerprint=submission.fingerprint, start_within_ms=int(submission.start_within_s * 1000),
             only_if_idle=int(submission.only_if_idle), only_slot=submission.pin or "",
-            fields={**submission.to_record(), "line": _line(submission), **_indexed(submission)},
+            fields={**submission.to_record(), "line": _line(submission, self.settings), **_indexed(submission)},
         )  # fmt: skip
         if outcome == "repeat":
             return Accepted(reply[0])
@@ -178,9 +178,12 @@ def _indexed(submission: Submission) -> dict[str, int]:
     return {"video": 1} if submission.request.kind.is_video and not submission.command else {}
 
 
-def _line(submission: Submission) -> str:
+def _line(submission: Submission, settings: Settings) -> str:
     """Return the line in which a job waits, see :mod:`jobs.store.keys`."""
-    return keys.PIN + submission.pin if submission.pin else submission.job_class
+    if not submission.pin:
+        return submission.job_class
+    takes_turns = settings.scheduling.class_weights.get(submission.job_class, 1) or submission.command
+    return (keys.PIN if takes_turns else keys.LATE_PIN) + submission.pin
 
 
 def _refusal(outcome: str, details: list[Any], job_id: str, settings: Settings) -> FramemillError:

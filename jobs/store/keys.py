@@ -12,14 +12,14 @@ key                       type     holds
 ``state:<state>``         zset     the same for one state
 ``state:<state>:<key>``   zset     the same for one state and one API key
 ``lane:<lane>``           zset     waiting jobs of one line, API key and model, by priority and age. A lane is
-                                   ``<line>|<key>|<model>``; the line is the class, ``@<slot>`` for pinned jobs,
-                                   ``!`` for jobs moved to the front
+                                   ``<line>|<key>|<model>``; the line is the class, ``@<slot>`` for pinned jobs
+                                   (``~<slot>`` of the class off-peak), ``!`` for jobs moved to the front
 ``lanes:<key>``           set      ``<line>|<model>`` for which this key has waiting jobs
 ``ready:<line>|<model>``  zset     keys with such jobs, by GPU seconds served (virtual time); in the lines of pinned
                                    jobs and of the front, by their first job. A key at its running limit: ``inf``
 ``order:<line>|<model>``  zset     waiting jobs by the virtual time at which their turn comes, or as in their lane
 ``waiting``               hash     number of waiting jobs: ``model:<model>``, ``class:<class>``, ``pin:<slot>``,
-                                   ``pins`` and ``front``
+                                   ``pins``, ``late:<slot>`` (off-peak, pinned) and ``front``
 ``work``                  hash     model → waiting units of work
 ``served``                hash     ``<class>|<key>|<model>`` → GPU seconds served, as they count for jobs of the model;
                                    ``v:<class>|<offer>`` → of the key that was taken last;
@@ -226,6 +226,8 @@ PROBE = PREFIX + "probe"
 
 #: The line of jobs pinned to a slot is the slot's name behind this.
 PIN = "@"
+#: The same for jobs of a class that takes no turns (off-peak): they come after all others.
+LATE_PIN = "~"
 #: The line of jobs that were moved to the front.
 FRONT = "!"
 #: The member of ``paused`` that stands for the whole queue.

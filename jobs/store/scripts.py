@@ -137,10 +137,16 @@ def _limits(settings: Settings) -> dict[str, float]:
 
 def tables(settings: Settings, message: str) -> dict[str, str]:
     """Lua values that scripts use by these names."""
-    weights = ", ".join(f"{name} = {weight:g}" for name, weight in settings.scheduling.class_weights.items())
+    weights = settings.scheduling.class_weights
     retention = ", ".join(f"{name} = {kept_s * 1000:.0f}" for name, kept_s in settings.retention.files_kept_s.items())
     return {
-        "CLASS_WEIGHTS": f"{{{weights}}}",
+        "CLASS_WEIGHTS": weights_table(weights),
+        "OFF_PEAK_CLASSES": f"{{{', '.join(repr(name) for name, weight in weights.items() if not weight)}}}",
         "RETENTION_MS": f"{{{retention}}}",
         "MESSAGE": f"[==[{message}]==]",
     }
+
+
+def weights_table(weights: Mapping[str, int]) -> str:
+    """The Lua table of the classes that take turns."""
+    return f"{{{', '.join(f'{name} = {weight:g}' for name, weight in weights.items() if weight)}}}"

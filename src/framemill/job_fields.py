@@ -69,7 +69,8 @@ class JobFields(TypedDict, total=False):
     slot: str | None
     #: -100 to 100; higher values run first among the caller's own jobs.
     priority: int | None
-    #: Scheduling class, ``premium`` or ``general``. Default: the class of the API key.
+    #: Scheduling class: ``premium``, ``general``, or ``off-peak``, which runs only while nothing else waits.
+    #: Default: the class of the API key.
     job_class: str | None
     #: Start no earlier: a datetime, a text such as ``2026-01-31T18:00:00Z``, or seconds since 1970.
     not_before: datetime | str | float | None

@@ -12,7 +12,7 @@ class KeyFields(TypedDict, total=False):
 
     #: ``client`` (the default), ``worker``, ``metrics`` or ``admin``.
     role: str | None
-    #: Scheduling class of the key's jobs: ``general`` (the default) or ``premium``.
+    #: Scheduling class of the key's jobs: ``general`` (the default), ``premium`` or ``off-peak``.
     job_class: str | None
     #: How long the files of its jobs are kept: ``keep``, ``days`` or ``hours``. Default: the server's setting.
     retention: str | None

@@ -294,6 +294,17 @@ def test_an_idempotent_submit(site: Site) -> None:
     assert alice.get(ids.pop().strip()).raw["priority"] == 3
 
 
+def test_a_key_may_use_its_class_and_lower_ones(site: Site) -> None:
+    night, ops = site.client("night", job_class="off-peak"), site.client("ops")
+    assert night.submit(**TINY).raw["class"] == "off-peak"
+    for job_class in ("general", "premium"):
+        error = refused(lambda job_class=job_class: night.submit(**TINY, job_class=job_class))
+        assert (error.status, str(error)) == (403, f"this key has no {job_class} class")
+    assert site.client("alice").submit(**TINY, job_class="off-peak").raw["class"] == "off-peak"
+    assert site.command(*SUBMIT, "--class", "off-peak", key="ops").code == 0
+    assert ops.queue()["waiting"]["by_class"]["off-peak"] > 1
+
+
 def test_a_job_for_the_evening_waits_for_it(site: Site) -> None:
     job_id = site.command(*SUBMIT, "--not-before", "8h", key="ops").out.strip()
     job = site.client("ops").get(job_id)

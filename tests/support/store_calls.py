@@ -27,7 +27,7 @@ class CallersAndRuns(StoreModel):
     @rule(
         key=st.sampled_from(["a", "b", keys.NOBODY]), model=st.sampled_from(["m", "n"]), deadline=st.booleans(),
         pin=st.sampled_from([None, None, None, "gpu0", "gpu1"]), priority=st.sampled_from([0, 0, 3]),
-        job_class=st.sampled_from(["general", "premium"]), work=st.integers(1, 3),
+        job_class=st.sampled_from(["general", "premium", "off-peak"]), work=st.integers(1, 3),
         early=st.sampled_from([False, False, True]),
         webhook=st.sampled_from([None, Webhook("http://example.org/"), Webhook("http://example.com:81/", EVENTS)]),
     )  # fmt: skip

@@ -187,14 +187,16 @@ class Snapshot:
         for job_id in set(self.waiting) - set(self.early):
             record = self.waiting[job_id]
             line, key, model = record["line"], record["key"], record["model"]
-            assert line in (record["class"], keys.FRONT) if "pin" not in record else line == keys.PIN + record["pin"]
+            late = record["class"] == "off-peak" and record.get("priority") != "1000"  # not moved to the front
+            pin = (keys.LATE_PIN if late else keys.PIN) + record.get("pin", "")
+            assert line in (record["class"], keys.FRONT) if "pin" not in record else line == pin
             lanes[f"{line}|{key}|{model}"][job_id] = int(record["sequence"]) - 1e12 * int(record.get("priority") or 0)
             of_key[key].add(f"{line}|{model}")
             order[f"{line}|{model}"].add(job_id)
             counts["model:" + model] += 1
-            pin = f"pin:{record.get('pin')}"
-            counts["front" if line == keys.FRONT else pin if "pin" in record else f"class:{line}"] += 1
-            counts["pins"] += "pin" in record
+            of_slot = f"{'late' if late else 'pin'}:{record.get('pin')}"
+            counts["front" if line == keys.FRONT else of_slot if "pin" in record else f"class:{line}"] += 1
+            counts["pins"] += "pin" in record and not late
             work[model] += float(record["work"])
         self._same(keys.LANE, dict(lanes))
         self._same(keys.KEY_LANES, dict(of_key))
@@ -216,7 +218,7 @@ class Snapshot:
             line, key, model = lane.split("|")
             score = (
                 min(jobs.values())
-                if line[0] in (keys.PIN, keys.FRONT)
+                if line[0] in (keys.PIN, keys.LATE_PIN, keys.FRONT)
                 else float(served.get(f"{line}|{key}|{model}", 0))
             )
             is_at_limit = len(self.all.get(keys.ACTIVE + key, ())) >= int(limits.get(key, 1_000_000))

@@ -13,7 +13,6 @@ from app.access import auth
 from app.protocols.devoid import messages, submitting
 from app.protocols.devoid.connections import Connections
 from app.protocols.devoid.wire import Incoming, ReadingServer, Wire
-from jobs.callers import CLASSES
 from jobs.errors import FramemillError, InvalidRequest, Problem, Unauthorized, Unavailable
 from jobs.record import new_job_id
 from jobs.store import queries
@@ -109,7 +108,7 @@ class Session:
             "queue": {
                 "waiting": fleet.counts["queued"],
                 "running": fleet.counts["running"],
-                **{name: fleet.waiting_classes.get(name, 0) for name in CLASSES},
+                **{name: fleet.waiting_classes.get(name, 0) for name in ("premium", "general")},
             },
             "slots": [
                 {

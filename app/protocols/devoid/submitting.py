@@ -23,9 +23,11 @@ def submit(request: Request, queue: str) -> None:
         InvalidRequest, Forbidden, QueueFull, Unavailable: nothing was queued; the message says why.
     """
     caller = auth.caller()
-    is_premium = bool(request.settings.get("premium"))
-    if is_premium and not (caller.is_admin or caller.job_class == "premium"):
-        raise Forbidden("this key has no premium class")
+    job_class = "premium" if request.settings.get("premium") else "general"
+    if not caller.may_use_class(job_class):
+        if job_class == "premium":
+            raise Forbidden("this key has no premium class")
+        job_class = caller.job_class
     payloads = kandinsky if request.executor == "kandinsky" else a1111
     kind = Kind(request.gen_type)
     # Nothing looks at the image then, and the example of the official client sends none.
@@ -46,7 +48,7 @@ def submit(request: Request, queue: str) -> None:
         job_id,
         payloads.NAMES,
         protocol=PROTOCOL,
-        job_class="premium" if is_premium else "general",
+        job_class=job_class,
         moderate=_is_moderated(request),
         alias=f"{job_id}.jpg",
         subscriber=Subscriber(queue, request.correlation, request.final_correlation, synced=is_synced),

@@ -8,7 +8,8 @@ local record = job_of(id)
 if not record.state then return 'unknown' end
 if record.state ~= STATE.QUEUED or has(record.slot) then return record.state end
 dequeue(id)
-set_job(id, pin_of(record.line) and {priority = PINNED_PRIORITY} or {line = K.FRONT})
+local pin = pin_of(record.line)
+set_job(id, pin and {line = K.PIN .. pin, priority = PINNED_PRIORITY} or {line = K.FRONT})
 enqueue(id)
 emit(id)
 offer_job(id)

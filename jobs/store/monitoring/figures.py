@@ -66,19 +66,23 @@ def read(store: Scripts) -> Figures:
         lost_runs=lost_runs,
         dead_letters=dead_letters,
         dead=dead,
-        oldest_wait_s=store.call(_oldest_wait_s),
+        oldest_wait_s=store.call(lambda client: _oldest_wait_s(client, store.settings.scheduling.class_weights)),
         work=_numbers(work),
         rates=_numbers(rates),
     )
 
 
-def _oldest_wait_s(client: Any) -> float:
-    """Return for how long the oldest job waits that could run; jobs that wait for their time are left out."""
+def _oldest_wait_s(client: Any, weights: Mapping[str, int]) -> float:
+    """Return for how long the oldest job waits; jobs that wait for their time, or run off-peak, are left out."""
     now_ms = 1000 * time.time()
     for start in range(0, _MAX_OLDEST, _PAGE):
         oldest = client.zrange(keys.STATE + JobState.QUEUED, start, start + _PAGE - 1, withscores=True)
-        times = pipelined(client, [("hget", keys.JOB + job_id, "not_before") for job_id, _ in oldest])
-        since = [max(created_ms, float(time_ms or 0)) for (_, created_ms), time_ms in zip(oldest, times, strict=True)]
+        records = pipelined(client, [("hmget", keys.JOB + job_id, "class", "not_before") for job_id, _ in oldest])
+        since = [
+            max(created_ms, float(not_before_ms or 0))
+            for (_, created_ms), (job_class, not_before_ms) in zip(oldest, records, strict=True)
+            if weights.get(job_class, 1)
+        ]
         waiting = [since_ms for since_ms in since if since_ms <= now_ms]
         if waiting or len(oldest) < _PAGE:
             return (now_ms - min(waiting)) / 1000 if waiting else 0.0

@@ -23,7 +23,7 @@ export function KeyCard({ of: key, isOwn, onChange }) {
   ].filter(Boolean);
   return html`
     <article class="card key" data-key=${key.service}>
-      <header class="row between"><div class="row"><h3>${key.service}</h3><span class=${`state ${key.role === "admin" ? "running" : ""}`}>${key.role}</span>${key.class === "premium" && html`<span class="state succeeded">premium</span>`}</div>
+      <header class="row between"><div class="row"><h3>${key.service}</h3><span class=${`state ${key.role === "admin" ? "running" : ""}`}>${key.role}</span>${key.class !== "general" && html`<span class="state succeeded">${key.class}</span>`}</div>
         ${isOwn && html`<span class="hint">You</span>`}</header>
       <p class="quiet">${limits.length ? limits.join(" · ") : "No limits"}</p>
       <p class="hint">${key.webhook ? `Webhook ${key.webhook.url}${key.webhook.gone_at ? `, given up ${moment(key.webhook.gone_at)} because it answered 410` : ""}` : "No webhook"}</p>

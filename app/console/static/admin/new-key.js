@@ -53,7 +53,7 @@ export function NewKey({ onClose }) {
         <${NumberField} ...${field("max_per_minute")} label="Jobs a minute" limit=${{ min: 0 }} fallback="no limit" />
       </div>
       <div class="grid two">
-        <${SelectField} ...${field("class")} options=${["general", "premium"]} fallback="general" />
+        <${SelectField} ...${field("class")} options=${["general", "premium", "off-peak"]} fallback="general" />
         <${SelectField} ...${field("retention")} options=${["hours", "days", "keep"]} fallback="The server's" hint="How long its files are kept." />
       </div>
       ${known?.length > 1 && html`<div class="field"><span class="label">Models</span>

@@ -94,7 +94,7 @@ export function Form() {
           ${LOSSY.includes(format) && html`<${NumberField} ...${field("output_quality")} limit=${{ min: 1, max: 100 }} />`}
           <${SelectField} ...${field("retention")} options=${["hours", "days", "keep"]} fallback="The server's" hint="How long the files are kept." />
           <${NumberField} ...${field("priority")} limit=${{ min: -100, max: 100 }} fallback=${0} hint="Higher runs first, among your own jobs." />
-          ${(session.get().caller.role === "admin" || session.get().caller.class === "premium") && html`<${SelectField} ...${field("class")} options=${["general", "premium"]} fallback="The key's" />`}
+          <${SelectField} ...${field("class")} options=${usableClasses(session.get().caller)} fallback="The key's" hint="Off-peak: only while nothing else waits." />
         </div>
         <${CheckField} name="embed_metadata" label="Store the parameters in the file" value=${form.values.embed_metadata ?? true} onChange=${(value) => set("embed_metadata")(value ? undefined : false)} />
       </details>
@@ -117,6 +117,10 @@ const PLACED = new Set([
   "guidance_scale", "negative_prompt", "scheduler", "loras", "clip_skip", "distilled_guidance_scale", "output_format",
   "output_quality", "retention", "priority", "class",
 ]);
+
+/** The scheduling classes that a caller's jobs may have: its own and lower ones. */
+const CLASSES = ["premium", "general", "off-peak"];
+const usableClasses = (caller) => (caller.role === "admin" ? CLASSES : CLASSES.slice(CLASSES.indexOf(caller.class)));
 
 const rootOf = (name) => name.split(/[.[]/)[0];
 const sentence = ({ rule }) => rule.charAt(0).toUpperCase() + rule.slice(1) + (/[.!?]$/.test(rule) ? "" : ".");

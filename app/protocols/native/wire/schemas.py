@@ -195,7 +195,9 @@ class SubmitSchema(Schema):
     job_class = Text(
         data_key="class",
         validate=validate.OneOf(CLASSES, error="must be one of {choices}"),
-        **_doc("Scheduling class; `premium` needs a premium key.", enum=[*CLASSES]),
+        **_doc(
+            "Scheduling class: the key's or a lower one. `off-peak`: only while nothing else waits.", enum=[*CLASSES]
+        ),
     )
     priority = Whole(
         validate=validate.Range(-MAX_PRIORITY, MAX_PRIORITY, error="must be {min} to {max}"),

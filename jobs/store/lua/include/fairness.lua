@@ -54,8 +54,10 @@ local function take_turn(id, slot)
   if takes_turns(record.line) then
     local offer = offer_name(slot)
     set_turn('v:' .. class .. '|' .. offer, served_of(class, key, model))
-    pass_on(class, offer, tonumber(seconds))
-    set_job(id, {charged_offer = offer})
+    if CLASS_WEIGHTS[class] then
+      pass_on(class, offer, tonumber(seconds))
+      set_job(id, {charged_offer = offer})
+    end
   end
   charge(class, key, model, slot, tonumber(seconds))
 end

@@ -125,7 +125,8 @@ local function forecast(id)
   local obstacle = waits_for(record, slots)
   if obstacle then return {place, '', obstacle} end
   local mean, is_measured = mean_seconds(models)
-  if not rate or not is_measured then return {place, '', ''} end
+  local others = is_off_peak(record.line) and count_classes(models) > 0 and 'jobs of other classes' or ''
+  if not rate or not is_measured then return {place, '', others} end
   local wait_s = slots.free_in_s + (place - 1) * mean / slots.count
-  return {place, string.format('%.3f', wait_s + rate * record.work), ''}
+  return {place, string.format('%.3f', wait_s + rate * record.work), others}
 end

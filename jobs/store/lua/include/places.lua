@@ -76,9 +76,17 @@ local function before_in_class(id, record, models)
   return math.max(own, count_in_order(class, models, '(' .. time))
 end
 
+-- Number of waiting jobs of these models in classes that take turns.
+local function count_classes(models)
+  local count = 0
+  for class, _ in pairs(CLASS_WEIGHTS) do count = count + count_line(class, models) end
+  return count
+end
+
 -- Number of jobs of other classes that go before the job of this model that has `ahead` jobs of its own class before
 -- it.
 local function before_in_other_classes(class, ahead, model, models)
+  if is_off_peak(class) then return count_classes(models) end
   local count, cost = 0, mean_seconds(models)
   local found = passes_at(offers_of(model)[1] or '')
   local pass = found[class].pass + ahead * stride_of(class) * cost
@@ -94,7 +102,14 @@ end
 -- The place of a waiting job, from 1. Jobs pinned to other slots are not counted.
 local function place_of(id, record, models)
   local line = record.line
-  if not takes_turns(line) then return count_in_order(line, models, '(' .. score_of(record)) + 1 end
+  if not takes_turns(line) then
+    local others = 0
+    if is_off_peak(line) then
+      local pinned = tonumber(redis.call('HGET', K.WAITING, counter_of(K.PIN .. pin_of(line))) or 0)
+      others = pinned + count_classes(models) + count_line(K.FRONT, models)
+    end
+    return others + count_in_order(line, models, '(' .. score_of(record)) + 1
+  end
   local ahead = before_in_class(id, record, models)
   return ahead + before_in_other_classes(line, ahead, record.model, models) + count_line(K.FRONT, models) + 1
 end

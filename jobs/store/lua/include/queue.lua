@@ -1,6 +1,6 @@
--- The jobs that wait, by line, key and model. The line of a job is its class, '@<slot>' if it is pinned to a slot, or
--- '!' if an operator moved it to the front. A lane holds the jobs of one key and model in a line, by priority and age.
--- A job that may not start yet waits outside of them, in K.NOT_BEFORE.
+-- The jobs that wait, by line, key and model. The line of a job is its class, '@<slot>' if it is pinned to a slot
+-- ('~<slot>' for the class off-peak), or '!' if an operator moved it to the front. A lane holds the jobs of one key and
+-- model in a line, by priority and age. A job that may not start yet waits outside of them, in K.NOT_BEFORE.
 -- include: common, rates, records, rivals, turns
 
 -- Higher priorities come first, then older jobs.
@@ -10,10 +10,16 @@ end
 
 -- The slot to which the jobs of a line are pinned; nil for other lines.
 local function pin_of(line)
-  return line:sub(1, 1) == K.PIN and line:sub(2) or nil
+  local first = line:sub(1, 1)
+  return (first == K.PIN or first == K.LATE_PIN) and line:sub(2) or nil
 end
 
--- Whether classes and keys take turns for the jobs of this line. Pinned jobs and jobs at the front skip the turns.
+-- Whether the jobs of a line run only while no other job waits for the slot.
+local function is_off_peak(line)
+  return line:sub(1, 1) == K.LATE_PIN or set_of(OFF_PEAK_CLASSES)[line]
+end
+
+-- Whether keys take turns for the jobs of this line. Pinned jobs and jobs at the front skip the turns.
 local function takes_turns(line)
   return line ~= K.FRONT and not pin_of(line)
 end
@@ -21,8 +27,8 @@ end
 -- The counter of a line in K.WAITING.
 local function counter_of(line)
   if line == K.FRONT then return 'front' end
-  local pin = pin_of(line)
-  return pin and 'pin:' .. pin or 'class:' .. line
+  local first, name = line:sub(1, 1), line:sub(2)
+  return first == K.PIN and 'pin:' .. name or first == K.LATE_PIN and 'late:' .. name or 'class:' .. line
 end
 
 local function lane_of(line, key, model)
@@ -99,7 +105,7 @@ end
 local function add_to_counters(record)
   redis.call('HINCRBY', K.WAITING, 'model:' .. record.model, 1)
   redis.call('HINCRBY', K.WAITING, counter_of(record.line), 1)
-  if pin_of(record.line) then redis.call('HINCRBY', K.WAITING, 'pins', 1) end
+  if record.line:sub(1, 1) == K.PIN then redis.call('HINCRBY', K.WAITING, 'pins', 1) end
   redis.call('HINCRBYFLOAT', K.WORK, record.model, record.work)
 end
 
@@ -139,7 +145,7 @@ local function dequeue(id)
   count_down(K.WAITING, 'model:' .. model, 1)
   if redis.call('HEXISTS', K.WAITING, 'model:' .. model) == 0 then redis.call('HDEL', K.WORK, model) end
   count_down(K.WAITING, counter_of(line), 1)
-  if pin_of(line) then count_down(K.WAITING, 'pins', 1) end
+  if line:sub(1, 1) == K.PIN then count_down(K.WAITING, 'pins', 1) end
   if redis.call('EXISTS', lane) == 0 then
     redis.call('SREM', K.KEY_LANES .. key, line .. '|' .. model)
     redis.call('ZREM', K.READY .. line .. '|' .. model, key)

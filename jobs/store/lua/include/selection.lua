@@ -1,4 +1,5 @@
--- Which waiting job a slot runs next: pinned to it, moved to the front, or by class, key, priority and age.
+-- Which waiting job a slot runs next: pinned to it, moved to the front, or by class, key, priority and age. Jobs of a
+-- class that takes no turns come last.
 -- include: common, offers, queue, records, slots, turns
 
 -- The key that is first in a line among those that are ready to run jobs of these models, and its score. Also the
@@ -86,8 +87,9 @@ end
 local function next_job(slot)
   local models, is_waiting = waiting_of('model:', models_of(slot))
   if not models[1] then return nil end
-  local names = {'pin:' .. slot, 'front'}
+  local names = {'pin:' .. slot, 'front', 'late:' .. slot}
   for class, _ in pairs(CLASS_WEIGHTS) do table.insert(names, 'class:' .. class) end
+  for _, class in ipairs(OFF_PEAK_CLASSES) do table.insert(names, 'class:' .. class) end
   local _, lines = waiting_of('', names)
   local id = lines['pin:' .. slot] and first_of_line(K.PIN .. slot, models)
   id = id or lines.front and first_of_line(K.FRONT, models)
@@ -101,4 +103,9 @@ local function next_job(slot)
     id = next_of_class(class, models, warm)
     if id then return id end
   end
+  id = lines['late:' .. slot] and first_of_line(K.LATE_PIN .. slot, models)
+  for _, class in ipairs(OFF_PEAK_CLASSES) do
+    id = id or lines['class:' .. class] and next_of_class(class, models, warm)
+  end
+  return id
 end

@@ -4,6 +4,7 @@
 -- of the class. The class with the smallest pass is next. What a class is given at slots of other offers moves its pass
 -- here too, but is forgotten by and by: the passes of two offers rise at different speeds, so a class that was ahead
 -- there would wait here long after its jobs there are done.
+-- Classes that run off-peak take no turns: they get what the others leave.
 -- Within a class: start-time fair queueing over API keys (include/fairness.lua).
 -- include: offers, records
 

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 KINDS = ("text2img", "img2img", "inpaint", "mix2img", "text2video", "img2video")
 STATES = ("queued", "running", "delivering", "succeeded", "failed", "cancelled", "expired")
-CLASSES = ("general", "premium")
+CLASSES = ("general", "premium", "off-peak")
 RETENTION = ("keep", "days", "hours")
 EVENTS = ("job.started", "job.succeeded", "job.failed", "job.cancelled", "job.expired")
 

@@ -158,7 +158,10 @@ JOB_OPTIONS = (
     click.option("--slot", metavar="NAME", help="Run on this slot only."),
     click.option("--priority", type=int, metavar="N", help="-100 to 100; higher values run first among your own jobs."),
     click.option(
-        "--class", "job_class", type=click.Choice(CLASSES), help="Scheduling class. Default: the key's class."
+        "--class",
+        "job_class",
+        type=click.Choice(CLASSES),
+        help="Scheduling class; off-peak: only while nothing else waits. Default: the key's class.",
     ),
     click.option(
         "--not-before",
