@@ -12,7 +12,7 @@ from celery import Celery
 
 from jobs import moderation
 from jobs.callers import Caller
-from jobs.errors import Conflict, DuplicateJob, JobNotFound
+from jobs.errors import Conflict, DuplicateJob, JobNotFound, Unavailable
 from jobs.forecast import Forecast
 from jobs.record import Job, new_job_id
 from jobs.settings import Settings
@@ -21,10 +21,11 @@ from jobs.states import JobState
 from jobs.store import queries
 from jobs.store.jobs import JobStore
 from jobs.store.lua.words import Interrupt
+from jobs.store.runs import MAX_ENDS
 from jobs.submission import Submission
 from tasks.announcing import AWAY, Announcer
 from tasks.celery_app import CHECK_RUNS, DELIVER, GENERATE, STOP_SIGNAL
-from tasks.job_end import report_end, report_end_of
+from tasks.job_end import report_end
 
 logger = logging.getLogger(__name__)
 
@@ -115,13 +116,32 @@ class Dispatcher:
         swept = self.store.sweep(after_outage=after_outage)
         if swept is None:
             return
+        self.report_ends()
         for slot in swept.lost_slots:
             logger.warning("slot lost: its lease lapsed", extra={"slot": slot})
-        for job_id, state in swept.ended:
-            report_end_of(self.store, job_id)
-            self.announce("task-expired" if state == "expired" else "task-failed", job_id, exception=state)
         for delivery in swept.redeliveries:
             self.send_delivery(delivery)
+
+    def report_ends(self, *, announced: str = "") -> None:
+        """Report the ends of jobs that nobody has reported: in the log, in traces, and as Celery events.
+
+        An end is taken from a list before it is reported, so each has one line, whichever process comes first: the one
+        that has caused it, or the next sweep. A process that is killed between the two has taken the line with it.
+
+        Args:
+            announced: a job whose end the caller announces itself.
+        """
+        while True:
+            try:
+                ends = self.store.take_ends()
+            except Unavailable:
+                return  # the next sweep takes them
+            for job_id, state in ends:
+                report_end(self.store, job_id, state)
+                if job_id != announced and state != "cancelled":
+                    self.announce("task-expired" if state == "expired" else "task-failed", job_id, exception=state)
+            if len(ends) < MAX_ENDS:
+                return
 
     def cancel(self, job_id: str) -> tuple[Job, bool]:
         """Stop one job in any stage.
@@ -139,10 +159,9 @@ class Dispatcher:
             self._revoke(job_id)
         elif changed:
             self.announce("task-revoked", job_id, terminated=False, signum=None, expired=False)
-        job = self.store.get(job_id)
         if changed:
-            report_end(job)
-        return job, changed
+            self.report_ends()
+        return self.store.get(job_id), changed
 
     def _revoke(self, job_id: str) -> None:
         try:

@@ -19,6 +19,11 @@ def log_end(job: Job) -> None:
         logger.info("job ended", extra=_fields(job))
 
 
+def log_unread_end(job_id: str, state: str) -> None:
+    """Log that a job is over whose record cannot be read, because it was deleted or Redis is away."""
+    logger.info("job ended", extra={"job_id": job_id, "outcome": state})
+
+
 def as_ended(job: Job, state: JobState, *, run_s: float | None = None, code: str = "") -> Job:
     """Return a job as its record says that it ended now, without reading it."""
     now_ms = int(time.time() * 1000)

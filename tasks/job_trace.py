@@ -14,6 +14,7 @@ from typing import ParamSpec
 
 from jobs.process import tracing
 from jobs.record import Job
+from jobs.requests.custom import EndpointRequest
 
 logger = logging.getLogger(__name__)
 
@@ -53,12 +54,11 @@ def run_ended(job: Job, attempt: int, *, outcome: str, error: str = "", events: 
 
 
 @_harmless
-def job_ended(job: Job, *, with_run: bool = False) -> None:
-    """Report what no process of a run has reported about a job that is over.
+def job_ended(job: Job) -> None:
+    """Report what no process of a run has reported about a job that is over: a worker over HTTP reports none.
 
     Args:
         job: its final record.
-        with_run: whether its run is to be reported, because it was that of a worker over HTTP.
     """
     if not (job.trace and tracing.is_on()):
         return
@@ -66,7 +66,7 @@ def job_ended(job: Job, *, with_run: bool = False) -> None:
     if job.started_at_ms is None:
         _report_lost(job)
         _queued(job, _waited_since(job), ended_ms, job.attempt, outcome=str(job.state), error=code)
-    elif with_run or code == "worker_lost":
+    elif isinstance(job.request, EndpointRequest) or code == "worker_lost":
         _report_lost(job)
         _queued(job, _waited_since(job), job.started_at_ms, job.attempt)
         _run(job, job.started_at_ms, ended_ms, job.attempt, job.slot, outcome=str(job.state), error=code)

@@ -58,6 +58,7 @@ key                       type     holds
 ``not_before``            zset     waiting jobs that may not start yet, by the time from which they may, milliseconds
 ``deadlines``             zset     waiting jobs by the time they must have started
 ``expiring``              zset     ended jobs without files by the time their record is deleted
+``ends``                  list     ``<id> <state>`` of ended jobs whose end no process has reported yet
 ``due``                   zset     stored objects by the time they may be removed; ``…/`` stands for all objects below
 ``inputs``                hash     SHA-256 of an input image → the object that holds it
 ``input_uses``            hash     object of an input image → number of records that need it
@@ -167,6 +168,7 @@ AWAY_WHY = PREFIX + "away_why"
 NOT_BEFORE = PREFIX + "not_before"
 DEADLINES = PREFIX + "deadlines"
 EXPIRING = PREFIX + "expiring"
+ENDS = PREFIX + "ends"
 DUE = PREFIX + "due"
 INPUTS = PREFIX + "inputs"
 INPUT_USES = PREFIX + "input_uses"

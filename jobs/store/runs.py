@@ -16,6 +16,8 @@ from jobs.store.scripts import Scripts
 #: Longest error message and longest reason that are kept.
 MAX_MESSAGE_CHARS = 2000
 MAX_REASON_CHARS = 500
+#: How many ends of jobs are taken at a time.
+MAX_ENDS = 100
 
 
 class StepReply(IntEnum):
@@ -181,7 +183,7 @@ class RunStore(Scripts):
             why: shown with the slot, and with the job if it fails in the end.
 
         Returns:
-            The job's state now; '' for an unknown job.
+            The job's state now; '' if it was over before, or is unknown.
         """
         state = self.script(
             "hand_back", id=job_id, attempt=attempt, slot=slot, counted=int(counted), why=why[:MAX_REASON_CHARS]
@@ -227,6 +229,15 @@ class RunStore(Scripts):
         if model:
             self.measures.observe(families.DELIVERY, model, seconds=took_ms / 1000)
         return bool(published)
+
+    def take_ends(self) -> list[tuple[str, str]]:
+        """Take the ends of jobs that no process has reported yet, some at a time: the caller reports them.
+
+        Returns:
+            Ids and final states, in their order. A record may have been deleted since.
+        """
+        ends = self.call(lambda client: client.rpop(keys.ENDS, MAX_ENDS)) or []
+        return [(job_id, state) for job_id, state in map(str.split, ends)]
 
     def recompute(self, job_id: str, attempt: int) -> None:
         """delivering → queued, or → failed after ``MAX_ATTEMPTS`` runs: the frames are gone."""

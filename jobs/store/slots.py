@@ -56,8 +56,6 @@ class Sweep:
 
     redeliveries: list[Redelivery]
     lost_slots: list[str]
-    #: Jobs that the sweep ended, with their states.
-    ended: list[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -165,7 +163,7 @@ class SlotStore(Scripts):
         if not self._is_current:
             self._adopt_queue()
         beat_ms = int(self.settings.leases.heartbeat_s * 1000)
-        sweep, goes_on, until = Sweep([], [], []), False, time.monotonic() + beat_ms / 1000
+        sweep, goes_on, until = Sweep([], []), False, time.monotonic() + beat_ms / 1000
         while True:
             part = self.script(
                 "sweep", beat_ms=beat_ms, watch_ms=int(WATCH_HEARTBEATS * beat_ms), after_outage=int(after_outage),
@@ -173,10 +171,9 @@ class SlotStore(Scripts):
             )  # fmt: skip
             if part is None:
                 return None
-            redeliveries, lost, ended, is_more = part
+            redeliveries, lost, is_more = part
             sweep.redeliveries.extend(Redelivery(job_id, int(attempt), node) for job_id, attempt, node in redeliveries)
             sweep.lost_slots.extend(lost)
-            sweep.ended.extend((job_id, state) for job_id, state in ended)
             if not is_more or time.monotonic() > until:
                 return sweep
             goes_on, after_outage = True, False

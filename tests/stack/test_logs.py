@@ -127,6 +127,29 @@ def test_a_lost_job_says_why(stack: Stack) -> None:
     assert (end["outcome"], end["error"], end["attempts"]) == ("failed", "worker_lost", 1)
 
 
+def test_a_job_that_expires_or_is_revoked_has_its_line(stack: Stack) -> None:
+    running, waiting, late = stack.endless(), stack.submit(), stack.submit(start_within_s=0.5)
+    assert end_of(stack, late)["outcome"] == "expired"
+    for job_id in (waiting, running):
+        assert stack.run("revoke", "celery", "-A", "tasks", "control", "revoke", job_id).wait(30) == 0
+        del stack.processes["revoke"]
+        assert end_of(stack, job_id)["outcome"] == "cancelled"
+
+
+def test_a_worker_that_dies_is_reported_by_another_process(stack: Stack) -> None:
+    job_id, child = stack.endless(), stack.child("gpu0")
+    stack.kill("gpu0")
+    os.kill(child, signal.SIGKILL)
+    end = end_of(stack, job_id)
+    assert (end["outcome"], end["error"]) == ("failed", "worker_lost")
+    stack.worker("gpu0")
+
+
+def test_no_end_was_reported_twice(stack: Stack) -> None:
+    ends = [one["job_id"] for one in lines(stack, "web", "gpu0", "io") if one["message"] == "job ended"]
+    assert len(set(ends)) == len(ends) > 4
+
+
 def test_lines_of_gunicorn_celery_and_flower_have_the_same_form(stack: Stack) -> None:
     options = ("--address=127.0.0.1", f"--port={ports.next_free('127.0.0.1', 24_000)}", "--logging=info")
     stack.run("flower", "celery", "-A", "tasks", "flower", *options)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 
 import pytest
@@ -181,6 +182,23 @@ def test_a_job_that_a_back_end_hands_back_waits_and_its_slot_is_blocked(driver: 
     assert here.redis.hget(keys.JOB + job_id, "starts") == "0"
     here.open("gpu1")
     assert here.at("gpu1") == (job_id, 2)
+
+
+def test_an_end_is_listed_once_unless_its_process_reports_it(driver: Open) -> None:
+    here = driver(max_attempts=1)
+    succeeded, handed_back = running(here), here.submit()
+    here.store.finish_run(succeeded, 1, slot="gpu0", node="", run_s=1)
+    here.start()
+    assert here.store.hand_back(handed_back, 1, slot="gpu0", counted=True, why="answers 500") == "failed"
+    assert here.store.hand_back(handed_back, 1, slot="gpu0", counted=True, why="answers 500") == ""  # it was over
+    assert here.store.take_ends() == []
+    cancelled, late = here.submit(), here.submit(start_within_s=0.001)
+    here.store.cancel(cancelled)
+    time.sleep(0.01)
+    here.open("gpu1")  # looks for a job, and ends those past their deadline
+    assert here.state(late) == "expired"
+    assert here.store.take_ends() == [(cancelled, "cancelled"), (late, "expired")]
+    assert here.store.take_ends() == []
 
 
 def test_a_job_handed_back_late_blocks_no_slot(driver: Open) -> None:

@@ -28,6 +28,8 @@ def everything(client: redis.Redis) -> dict[str, Any]:
     for name, kind in zip(names, types, strict=True):
         if kind == "zset":
             pipe.zrange(name, 0, -1, withscores=True)
+        elif kind == "list":
+            pipe.lrange(name, 0, -1)
         else:
             getattr(pipe, READERS[kind])(name)
     values = pipe.execute()
@@ -70,6 +72,7 @@ class Snapshot:
         self._records()
         self._indexes()
         self._queue()
+        self._ends()
         self._previews()
         self._files()
         self._webhooks()
@@ -156,6 +159,16 @@ class Snapshot:
         assert self.all.get(keys.NOT_BEFORE, {}) == {i: int(r["not_before"]) for i, r in self.early.items()}
         self.unexplained.discard(keys.NOT_BEFORE)
         self._members(keys.DEAD, {i for i, r in self.jobs.items() if '"worker_lost"' in r.get("error", "")})
+
+    def _ends(self) -> None:
+        """Each end is listed once, if not the process that causes it reports it; these tests take none from the list."""
+        listed = [entry.split(" ") for entry in self.all.get(keys.ENDS, ())]
+        ends = dict(listed)
+        assert len(ends) == len(listed), "a job with two ends"
+        for job_id, record in self.jobs.items():
+            expected = record["state"] if record["state"] in ENDED - {"succeeded"} else None
+            assert ends.get(job_id) == expected, job_id
+        self.unexplained.discard(keys.ENDS)
 
     def _files(self) -> None:
         """Inputs named by records are counted and kept; outputs are due by their class, and kept ones never."""

@@ -17,7 +17,6 @@ from jobs.record import Job, Output
 from jobs.store.queries import find
 from tasks import job_trace
 from tasks.celery_app import DELIVER, app
-from tasks.job_end import report_end_of
 from tasks.job_log import log_end
 from tasks.runtime import dispatcher, settings, store
 from workers.broken_process import end_process, has_too_few_descriptors, has_too_little_memory, is_half_imported
@@ -67,6 +66,7 @@ def _deliver(job_id: str, attempt: int) -> str:
     except ObjectNotFound:
         logger.warning("frames are gone, the job runs again", extra={"job_id": job_id, "attempt": attempt})
         store().recompute(job_id, attempt)
+        dispatcher().report_ends()  # unless it has run too often
         return "recompute"
     except ModerationRefused as exc:
         return _fail(job_id, attempt, code=exc.code, message=exc.message)
@@ -117,7 +117,7 @@ def _defer(job_id: str, attempt: int, owner: str, number: int, exc: Exception) -
 def _fail(job_id: str, attempt: int, *, code: str, message: str) -> str:
     store().until_written(lambda: store().fail(job_id, attempt, code=code, message=message))
     spool.remove(settings(), job_id, attempt)
-    report_end_of(store(), job_id)
+    dispatcher().report_ends(announced=job_id)
     dispatcher().announce("task-failed", job_id, exception=f"{code}: {message}")
     return "failed"
 
@@ -127,11 +127,11 @@ def _publish(job_id: str, attempt: int, owner: str, outputs: list[Output]) -> st
 
     published = store().until_written(lambda: store().deliver(job_id, attempt, owner, outputs))
     job = find(store(), job_id)
+    if published and job is not None:
+        log_end(job)
     if job is None or job.state.is_terminal:
         spool.remove(settings(), job_id, attempt)  # not if stale: another delivery may be reading it
     if published:
-        if job is not None:
-            log_end(job)
         files = ", ".join(output.media_type for output in outputs)
         # The sweep, which sends a delivery again, does not know the worker.
         worker = f"{job.slot}@{settings().node}" if job and job.slot else ""

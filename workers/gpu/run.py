@@ -17,7 +17,7 @@ from jobs.record import RECORD_VERSION, Job
 from jobs.states import JobState
 from tasks import job_trace
 from tasks.job_log import as_ended, log_end
-from tasks.runtime import settings, store
+from tasks.runtime import dispatcher, settings, store
 from workers.broken_process import end_process, is_half_imported
 from workers.gpu import failures
 from workers.gpu.compute import Computed, compute
@@ -47,8 +47,9 @@ class Outcome:
 
     @property
     def ending(self) -> JobState | None:
-        """The final state of the job; None if it goes on, or if somebody else has ended it."""
-        return JobState.SUCCEEDED if self.succeeded else JobState.FAILED if self.failure else None
+        """The final state that only this process reports; None if the job goes on, or if its end is listed."""
+        given_up = self.failure and self.ended == "handed back"
+        return JobState.SUCCEEDED if self.succeeded else JobState.FAILED if given_up else None
 
 
 def run(job_id: str, attempt: int) -> Outcome:
@@ -95,6 +96,8 @@ def run(job_id: str, attempt: int) -> Outcome:
         job_trace.run_ended(job, attempt, outcome=outcome.ended, error=error, events=events.list)
     if outcome.ending is not None:
         log_end(as_ended(job, outcome.ending, run_s=outcome.run_s, code=code))
+    elif outcome.failure:
+        dispatcher().report_ends(announced=job_id)
     return outcome
 
 

@@ -16,7 +16,7 @@ from celery.worker import state as worker_state
 
 from jobs.errors import FramemillError
 from tasks.celery_app import CHECK_RUNS, GENERATE, STOP_SIGNAL
-from tasks.runtime import SLOT_VARIABLE, store
+from tasks.runtime import SLOT_VARIABLE, dispatcher, store
 from workers.parent.pool import signal_children
 
 _revoke = control.Panel.data["revoke"]
@@ -80,6 +80,8 @@ def _cancel(state: Any, job_id: str) -> bool:
         changed, slot = store().cancel(job_id)
     except FramemillError:  # unknown, or Redis is away
         return False
+    if changed:
+        dispatcher().report_ends()
     if changed and not slot:
         fields = {"name": GENERATE, "terminated": False, "signum": None, "expired": False}
         state.consumer.event_dispatcher.send("task-revoked", uuid=job_id, **fields)

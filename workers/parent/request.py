@@ -11,8 +11,7 @@ from celery.worker.state import task_ready
 
 from jobs.errors import FramemillError
 from tasks.celery_app import STOP_SIGNAL
-from tasks.job_end import report_end_of
-from tasks.runtime import store
+from tasks.runtime import dispatcher, store
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +60,7 @@ class JobRequest(Request):
         if state == "queued":
             self.send_event("task-retried", exception=repr(exc))
         elif state == "failed":
-            report_end_of(store(), job_id)
+            dispatcher().report_ends(announced=job_id)
             self.send_event("task-failed", exception=repr(exc))
         return None
 

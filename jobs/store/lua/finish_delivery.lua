@@ -4,6 +4,7 @@
 -- include: common, delivery_problems, files, lifecycle, memory, records
 local id, attempt, owner, outputs = unpack(ARGV)
 go_on_without_memory()
+reported_id = id
 
 if is_current(id, attempt, STATE.SUCCEEDED) and job_of(id).outputs == outputs then return {1, '', 0} end
 if not is_current(id, attempt, STATE.DELIVERING) or job_of(id).delivery_owner ~= owner then

@@ -8,6 +8,7 @@
 -- include: common, events, fairness, files, lifecycle, memory, offers, rates, records, recovery, states
 local id, attempt, slot, node, run_s, blocked, report, outputs, result = unpack(ARGV)
 go_on_without_memory()
+reported_id = id
 
 -- Outputs that a worker stored for an attempt that is not current are not published.
 local function remove_unpublished()

@@ -1,11 +1,12 @@
 -- A slot's back end cannot run this attempt: the job goes back to its place in the queue, and the slot takes no new job
 -- until its back end is well. `counted`: '1' when the run counts towards max_attempts. `why`: for people.
--- Returns the job's state now, or ''.
--- include: binding, common, memory, records, recovery
+-- Returns the job's state now, or '' if it was over before.
+-- include: binding, common, lifecycle, memory, records, recovery
 local id, attempt, slot, counted, why = unpack(ARGV)
 go_on_without_memory()
+reported_id = id
 
-local holder = slot_of(slot)
+local holder, was_over = slot_of(slot), is_over(job_of(id).state)
 if holder.job == id and holder.attempt == attempt then set_slot(slot, {blocked = why}) end
 if is_current(id, attempt, STATE.RUNNING) then
   set_job(id, {handed_back = why})
@@ -16,4 +17,4 @@ if is_current(id, attempt, STATE.RUNNING) then
 end
 release(slot, id, attempt)
 offer_freed()
-return job_of(id).state or ''
+return not was_over and job_of(id).state or ''

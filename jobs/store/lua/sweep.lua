@@ -3,8 +3,7 @@
 -- `beat_ms`: heartbeat interval; only one sweep is begun in it. `watch_ms`: how long a slot with a lapsed lease is
 -- watched before it is given up. `after_outage`: '1' when Redis did not answer the caller, or refused its writes, since
 -- its last sweep. `goes_on`: '1' for a further part of a sweep.
--- Returns {deliveries to send again as {id, attempt, node}, slots given up, jobs that ended as {id, state}, 1 if there
---   is more}
+-- Returns {deliveries to send again as {id, attempt, node}, slots given up, 1 if there is more}
 --   | false if another process has just swept
 -- include: binding, common, forgetting, lifecycle, memory, offers, outputs_lost, records, recovery, retention, slots
 local beat_ms, watch_ms, after_outage, goes_on = unpack(ARGV)
@@ -121,4 +120,4 @@ is_more = is_more or left <= 0
 forget_keys()
 offer_freed()
 is_more = fill_unfilled(math.max(1, left)) == 1 and not is_paused(K.ALL) or is_more or is_renewing
-return {redeliveries, lost, ended, is_more and 1 or 0}
+return {redeliveries, lost, is_more and 1 or 0}

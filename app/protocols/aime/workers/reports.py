@@ -13,7 +13,7 @@ from app.protocols.aime.workers.access import refusal_of
 from app.protocols.aime.workers.memory import Run, memory
 from app.protocols.aime.workers.results import store_outputs
 from jobs.errors import ExecutionError, JobNotFound, RunTimeout
-from tasks.job_end import report_end_of
+from tasks.job_end import report_end
 
 Reply = dict[str, Any]
 
@@ -54,7 +54,7 @@ def update_progress(fields: dict[str, Any]) -> Reply:
     interval_s = min(settings().leases.heartbeat_s, endpoint.job_inactivity_timeout / 4)
     if not memory().renewal_due(run, interval_s) or pulling.renew(run) is None:
         return progress_reply()
-    store().fail(run.job_id, run.attempt, code=RunTimeout.code, message=str(RunTimeout()), slot=run.slot)
+    fail(run.job_id, run.attempt, run.slot, RunTimeout.code, str(RunTimeout()))
     return progress_reply(canceled=fields["job_id"])
 
 
@@ -90,7 +90,7 @@ def store_result(fields: dict[str, Any], problem: str) -> Reply:
     memory().drop_run(run)
     if not store().complete(run.job_id, run.attempt, slot=run.slot, run_s=run_s, outputs=outputs, result=result):
         return _late_result(_read(fields))
-    report_end_of(store(), run.job_id, with_run=True)
+    report_end(store(), run.job_id, "succeeded")
     dispatcher().announce("task-succeeded", run.job_id, result=f"{len(outputs)} files", runtime=run_s)
     return {"cmd": "ok"}
 
@@ -98,11 +98,16 @@ def store_result(fields: dict[str, Any], problem: str) -> Reply:
 def _fail(run: Run, fields: dict[str, Any], code: str, message: str) -> Reply | None:
     """Fail the job of a run. Return the reply if the run had ended already, else None."""
     memory().drop_run(run)
-    if not store().fail(run.job_id, run.attempt, code=code, message=message, slot=run.slot):
-        return _late_result(_read(fields))
-    report_end_of(store(), run.job_id, with_run=True)
-    dispatcher().announce("task-failed", run.job_id, exception=message[:200])
-    return None
+    return None if fail(run.job_id, run.attempt, run.slot, code, message) else _late_result(_read(fields))
+
+
+def fail(job_id: str, attempt: int, slot: str, code: str, message: str) -> bool:
+    """Fail the job of a run. Return whether the run was current. Raises: Unavailable."""
+    if not store().fail(job_id, attempt, code=code, message=message, slot=slot):
+        return False
+    dispatcher().report_ends(announced=job_id)
+    dispatcher().announce("task-failed", job_id, exception=message[:200])
+    return True
 
 
 def _late_result(run: Run | None) -> Reply:

@@ -15,11 +15,11 @@ from werkzeug.exceptions import HTTPException
 
 from app import waiting
 from app.errors import status_of
-from app.extensions import objects, store
+from app.extensions import objects
 from app.protocols.aime.endpoints.served import endpoints
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.protocols.aime.inputs.media import data_uri
-from app.protocols.aime.workers import pulling, sweeper
+from app.protocols.aime.workers import pulling, reports, sweeper
 from app.protocols.aime.workers.access import NOT_AUTHORIZED, checked_by, name_in
 from app.protocols.aime.workers.bodies import TooMuch, call_of, progress_of, results_of
 from app.protocols.aime.workers.reports import endpoint_of, progress_reply, store_result, update_progress, warning
@@ -215,7 +215,7 @@ def _job_data(job: Job) -> dict[str, Any] | None:
             data[name] = data_uri(b"".join(objects().read(key)), objects().stat(key).media_type)
     except FramemillError as exc:
         message = f"the input could not be read: {exc.message}"
-        store().fail(job.job_id, job.attempt, code=ExecutionError.code, message=message, slot=job.slot or "")
+        reports.fail(job.job_id, job.attempt, job.slot or "", ExecutionError.code, message)
         return None
     times = {"start_time": job.created_at_ms / 1000, "start_time_compute": (job.started_at_ms or 0) / 1000}
     return {**data, "job_id": f"{job.job_id}#{job.attempt}", **times}

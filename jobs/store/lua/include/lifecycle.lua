@@ -1,13 +1,16 @@
 -- The end of a job, and its way back into the queue.
 -- include: checkpoints, common, events, fairness, files, queue, rates, records, retention, states, usage
 
--- Jobs that this script has ended, as {id, state}: the process that called the script announces them. Jobs that it has
--- put back into the queue.
-local ended, requeued = {}, {}
+-- The job whose end the process that called the script reports in its log and traces. All other ends wait in K.ENDS
+-- until a process takes them to report them.
+local reported_id
+
+-- Jobs that this script has put back into the queue.
+local requeued = {}
 
 -- End a job in this final state, whatever it did before.
 local function finish(id, state)
-  table.insert(ended, {id, state})
+  if id ~= reported_id then redis.call('LPUSH', K.ENDS, id .. ' ' .. state) end
   local now, record = now_ms(), job_of(id)
   if record.state == STATE.QUEUED then
     dequeue(id)
