@@ -161,7 +161,7 @@ class Snapshot:
         self._members(keys.DEAD, {i for i, r in self.jobs.items() if '"worker_lost"' in r.get("error", "")})
 
     def _ends(self) -> None:
-        """Each end is listed once, if not the process that causes it reports it; these tests take none from the list."""
+        """Each end that its process does not report is listed once; these tests take none from the list."""
         listed = [entry.split(" ") for entry in self.all.get(keys.ENDS, ())]
         ends = dict(listed)
         assert len(ends) == len(listed), "a job with two ends"
