@@ -153,6 +153,7 @@ def _submission(
         "not_before_ms": _start_time(values.get("not_before_ms")),
         "start_within_s": _time_limit("start_within_s", values, spec),
         "max_run_s": _time_limit("max_run_s", values, spec),
+        "checkpoint_interval_s": values.get("checkpoint_interval_s"),
     }
     if idempotency_key := _idempotency_key():
         defaults |= {"idempotency_key": idempotency_key, "fingerprint": _fingerprint(values, pictures)}

@@ -63,7 +63,7 @@ def job_view(
         "waiting_for": forecast.waiting_for,
         **shown(job),
         "attempt": job.starts,
-        "warnings": job.warnings,
+        "warnings": job.all_warnings,
         "request": job.request.shown(),
         "preview": preview_view(job.job_id, job.preview_step, signer, base_url),
         "created_at": iso(job.created_at_ms),

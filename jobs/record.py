@@ -125,6 +125,8 @@ class JobOptions:
     not_before_ms: int | None = field(default=None, metadata=stored("not_before", INTEGER, kept_by_retry=False))
     #: Longest run, in seconds; 0: no limit.
     max_run_s: float = field(default=0, metadata=stored("max_run_ms", SECONDS_AS_MS))
+    #: How often its runs store a checkpoint, in seconds; 0: only when they are interrupted. None: as the model says.
+    checkpoint_interval_s: float | None = field(default=None, metadata=stored("checkpoint_interval_s", SECONDS))
     #: Longest silence of a worker over HTTP before its run counts as lost, in seconds; 0: the slot's lease.
     max_silence_s: float = field(default=0, metadata=stored("max_silence_ms", SECONDS_AS_MS))
     #: Whether previews are made throughout the run, even if nobody asks for them.
@@ -196,7 +198,9 @@ class Job(JobOptions):
     #: store ('' when it is not there).
     checkpoint: dict[str, Any] | None = field(default=None, metadata=stored("checkpoint", JSON))
     #: The step after which its present or last run went on; None: the run began at the first step.
-    resumed_from_step: int | None = field(default=None, metadata=stored("resumed_from_step", INTEGER))
+    resumed_from_step: int | None = field(
+        default=None, metadata=stored("resumed_from_step", INTEGER, shown_as="resumed_from_step")
+    )
     #: Whether its present run can be interrupted and go on later.
     resumable: bool = field(default=False, metadata=stored("resumable", IF_TRUE))
     #: Why it cannot; '' if that is not known.
@@ -211,6 +215,11 @@ class Job(JobOptions):
     expires_at_ms: int | None = field(default=None, metadata=stored("expires_at", INTEGER))
     #: When its files were removed.
     removed_at_ms: int | None = field(default=None, metadata=stored("removed_at", INTEGER))
+
+    @property
+    def all_warnings(self) -> list[str]:
+        """Warnings about the request and about the runs."""
+        return [*self.warnings, *self.run_warnings]
 
     @property
     def percent(self) -> int:

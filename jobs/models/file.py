@@ -127,6 +127,7 @@ class ModelSchema(LoadOptionsSchema):
     executor = ChoiceField(EXECUTORS)
     max_run_s = _seconds()
     start_within_s = _seconds()
+    checkpoint_interval_s = _seconds()
     slots = ListField("slots such as gpu0, nodeb.gpu0 or the name of a back end", is_slot)
 
     def __init__(self, folder: Path) -> None:

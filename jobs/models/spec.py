@@ -171,6 +171,8 @@ class ModelSpec:
     #: Run limit and start deadline of jobs that set none, seconds. 0: the server's setting applies.
     max_run_s: float = 0
     start_within_s: float = 0
+    #: How often its runs store a checkpoint, seconds; 0: only when they are interrupted. None: as the server says.
+    checkpoint_interval_s: float | None = None
     #: Slots that may run it (``gpu0``, ``nodeb.gpu0``). Empty: all.
     slots: tuple[str, ...] = ()
     #: How it is loaded and kept in memory.

@@ -18,7 +18,14 @@ from jobs.settings import environment
 from jobs.settings.option import options_of, read_group
 from jobs.settings.protocols import DevoidOptions, LightX2VOptions
 from jobs.settings.redis_address import RedisAddress
-from jobs.settings.storage import PathOptions, RedisOptions, RetentionOptions, S3Options, SpoolOptions
+from jobs.settings.storage import (
+    CheckpointOptions,
+    PathOptions,
+    RedisOptions,
+    RetentionOptions,
+    S3Options,
+    SpoolOptions,
+)
 from jobs.settings.web import (
     AccessOptions,
     InputOptions,
@@ -47,6 +54,7 @@ class Settings:
     paths: PathOptions = field(default_factory=PathOptions)
     s3: S3Options = field(default_factory=S3Options)
     spool: SpoolOptions = field(default_factory=SpoolOptions)
+    checkpoints: CheckpointOptions = field(default_factory=CheckpointOptions)
     retention: RetentionOptions = field(default_factory=RetentionOptions)
     web: WebOptions = field(default_factory=WebOptions)
     access: AccessOptions = field(default_factory=AccessOptions)

@@ -93,6 +93,21 @@ class SpoolOptions(Group):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CheckpointOptions(Group):
+    """Checkpoints, from which a run that was lost or interrupted goes on."""
+
+    #: A run stores one this often, seconds. 0: only when it is interrupted.
+    interval_s: float = option("CHECKPOINT_INTERVAL_S", 30.0)
+    #: ``host``: they stay on the disk of the spool; ``objects``: they go to the object store, too, so that any host can
+    #: go on.
+    store: str = option("CHECKPOINT_STORE", "host", one_of("host", "objects"))
+    #: Largest checkpoint, bytes. 0: no limit.
+    max_bytes: int = option("CHECKPOINT_MAX_BYTES", 8 * 1024**3)
+    #: Limit of all checkpoints on a host, bytes. 0: no limit.
+    host_max_bytes: int = option("CHECKPOINTS_MAX_BYTES", 32 * 1024**3)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RetentionOptions(Group):
     """How long records and files are kept."""
 

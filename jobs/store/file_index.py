@@ -9,15 +9,19 @@ import json
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from jobs.objects.base import ListedObject
 from jobs.store import keys
 from jobs.store.scripts import Scripts
 
-#: Prefixes of the names of all stored objects.
-OBJECT_PREFIXES = (keys.INPUT_OBJECTS, keys.OUTPUT_OBJECTS)
+#: Prefixes of the names of all stored objects, in their order.
+OBJECT_PREFIXES = (keys.CHECKPOINT_OBJECTS, keys.INPUT_OBJECTS, keys.OUTPUT_OBJECTS)
+#: What a walk counts → the prefix of such objects.
+_COUNTED = {
+    "inputs": keys.INPUT_OBJECTS, "outputs": keys.OUTPUT_OBJECTS, "checkpoints": keys.CHECKPOINT_OBJECTS,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -36,24 +40,24 @@ class FileWalk:
     cursor: str = ""
     inputs: Amount = Amount()
     outputs: Amount = Amount()
+    checkpoints: Amount = Amount()
     #: Milliseconds since 1970; None while it goes on.
     ended_at_ms: int | None = None
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> FileWalk:
-        return cls(**{**values, **{name: Amount(**values[name]) for name in ("inputs", "outputs")}})
+        amounts = {name: Amount(**values[name]) for name in _COUNTED if name in values}
+        return cls(**{**values, **amounts})
 
     def seen(self, objects: Sequence[ListedObject]) -> FileWalk:
         """Return the walk after these objects."""
         if not objects:
             return self
-        inputs = [one.size_bytes for one in objects if one.key.startswith(keys.INPUT_OBJECTS)]
-        outputs = [one.size_bytes for one in objects if one.key.startswith(keys.OUTPUT_OBJECTS)]
-        return FileWalk(
-            objects[-1].key,
-            Amount(self.inputs.files + len(inputs), self.inputs.bytes + sum(inputs)),
-            Amount(self.outputs.files + len(outputs), self.outputs.bytes + sum(outputs)),
-        )
+        amounts: dict[str, Any] = {}
+        for name, prefix in _COUNTED.items():
+            sizes, before = [one.size_bytes for one in objects if one.key.startswith(prefix)], getattr(self, name)
+            amounts[name] = Amount(before.files + len(sizes), before.bytes + sum(sizes))
+        return replace(self, cursor=objects[-1].key, **amounts)
 
 
 class FileIndex(Scripts):

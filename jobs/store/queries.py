@@ -23,7 +23,7 @@ AWAY_SHOWN_S = 60.0
 #: Fields of a job that no list shows: what may be large, and what only workers and senders need.
 _UNLISTED = frozenset({
     "result", "webhook", "max_run_s", "max_silence_s", "preview", "retry_of", "moderate", "alias", "handed_back",
-    "run_eta_s",
+    "run_eta_s", "checkpoint", "checkpoint_interval_s", "resumable", "not_resumable", "interrupt",
 })  # fmt: skip
 #: Names in the Redis hash of the fields of jobs in lists.
 _LISTED = tuple(one.name for attribute, one in storage_of(Job).items() if attribute not in _UNLISTED)

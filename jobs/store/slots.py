@@ -123,9 +123,14 @@ class SlotStore(Scripts):
         """Write facts of a slot; its lease and job stay. Does nothing unless ``owner`` holds the slot."""
         self.script("set_slot_facts", slot=slot, owner=owner, facts=facts)
 
-    def drain(self, slot: str, owner: str) -> str | None:
-        """Take no new job. Returns the one that still runs."""
-        return self.script("drain_slot", slot=slot, owner=owner) or None
+    def drain(self, slot: str, owner: str) -> tuple[str, bool]:
+        """Take no new job, and interrupt the run if it can go on later.
+
+        Returns:
+            The job that still runs, '' for none, and whether its run is to give the slot back after its present step.
+        """
+        job_id, interrupted = self.script("drain_slot", slot=slot, owner=owner)
+        return str(job_id), bool(interrupted)
 
     def leave(self, slot: str, owner: str) -> str | None:
         """Give the slot up; its job goes back to the queue without counting as a lost run. Return the job."""

@@ -97,7 +97,10 @@ class Job:
     error_message: str | None = None
     #: What a library said about the failure; only admins receive it.
     error_cause: str | None = None
-    #: One sentence for each change that the server made to the request.
+    #: The step after which its last run went on from a checkpoint; None: it began at the first one.
+    resumed_from_step: int | None = None
+    #: One sentence for each change that the server made to the request, and for each thing that went wrong in its runs
+    #: without failing them.
     warnings: tuple[str, ...] = ()
     #: The complete request: the submitted fields, the model's defaults and the seed.
     request: Mapping[str, Any] = field(default_factory=dict)
@@ -140,7 +143,8 @@ class Job:
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
         progress, error = body.get("progress") or {}, body.get("error") or {}
-        names = ("model", "kind", "eta_s", "position", "waiting_for", "key", "device", "slot", "attempt", "report")
+        names = ("model", "kind", "eta_s", "position", "waiting_for", "key", "device", "slot", "attempt", "report",
+                 "resumed_from_step")  # fmt: skip
         return cls(
             id=body["id"],
             state=body["state"],

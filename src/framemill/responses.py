@@ -213,6 +213,7 @@ class Stored(TypedDict):
 
     inputs: Amount
     outputs: Amount
+    checkpoints: Amount
     #: When they were counted.
     counted_at: str | None
 

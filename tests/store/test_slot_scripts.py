@@ -168,8 +168,8 @@ def test_a_draining_slot_ends_its_job_and_takes_no_other(driver: Open) -> None:
     here = driver()
     first, second = here.submit(), here.submit()
     here.open("gpu0")
-    assert here.store.drain("gpu0", OTHER) is None
-    assert here.store.drain("gpu0", OWNER) == first
+    assert here.store.drain("gpu0", OTHER) == ("", False)
+    assert here.store.drain("gpu0", OWNER) == (first, False)
     here.finish()
     assert (here.at(), here.state(second)) == (("", 0), "queued")
 

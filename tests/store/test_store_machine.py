@@ -137,7 +137,7 @@ class StoreMachine(CallersAndRuns):
             return
         held = slot.holds[0] if slot.holds else None
         if not off:
-            assert self.store.drain(name, slot.owner) == held
+            assert self.store.drain(name, slot.owner) == (held or "", False)
             slot.draining = True
             return
         handed_back = self.store.leave(name, slot.owner)

@@ -31,6 +31,10 @@ class Keeper(Protocol):
     def wants_draft(self) -> bool:
         """Whether a draft of the result is to be shown with the next checkpoint."""
 
+    @property
+    def max_bytes(self) -> int:
+        """Largest size of the tensors of a checkpoint, bytes; 0: any."""
+
     def candidates(self) -> Iterator[Path]:
         """Yield the files to go on from, newest first."""
 

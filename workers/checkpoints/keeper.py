@@ -1,14 +1,18 @@
-"""Where a run gets checkpoints from and where it leaves them: files of this host."""
+"""Where a run gets checkpoints from and where it leaves them: files of this host, and the object store."""
 
 from __future__ import annotations
 
 import logging
+import math
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from jobs.errors import RunInterrupted, Unavailable
-from jobs.files import checkpoints
+from jobs.errors import FramemillError, RunInterrupted, Unavailable
+from jobs.files import checkpoint_objects, checkpoints
+from jobs.files.checkpoints import CheckpointFile
+from jobs.objects.base import ObjectStore
 from jobs.record import Job
 from jobs.store.jobs import JobStore
 from workers.checkpoints.contract import Snapshot
@@ -16,61 +20,192 @@ from workers.reporting.reporter import Reporter
 
 logger = logging.getLogger(__name__)
 
+#: Largest share of a run's time in which checkpoints are being stored: after one that took long, the next comes later.
+WRITING_SHARE = 0.1
+#: A run is worth checkpoints if it is expected to take this many intervals.
+LEAST_INTERVALS = 2
+
 
 class RunKeeper:
-    """The checkpoints of one attempt; see :class:`~workers.checkpoints.contract.Keeper`.
+    """The checkpoints of one attempt; see :class:`~workers.checkpoints.contract.Keeper`. Use it as a context manager
+    around the run.
 
     Args:
         store: the job store.
         job: the job, as its run began.
         attempt: its attempt number.
         reporter: of the attempt.
+        interval_s: seconds between two checkpoints; 0: only when the run is interrupted.
+        open_objects: returns the object store; called if checkpoints go there.
     """
 
-    def __init__(self, store: JobStore, job: Job, attempt: int, reporter: Reporter) -> None:
+    def __init__(
+        self, store: JobStore, job: Job, attempt: int, reporter: Reporter, interval_s: float,
+        open_objects: Callable[[], ObjectStore],
+    ) -> None:  # fmt: skip
         self._store, self._job, self._attempt, self._reporter = store, job, attempt, reporter
-        self._has_resumed = False
+        self._settings, self._interval_s = store.settings, interval_s
+        self._objects = open_objects() if store.settings.checkpoints.store == "objects" else None
+        self._began = time.monotonic()
+        self._next_at = self._began + interval_s if interval_s else math.inf
+        self._writing: threading.Thread | None = None
+        self._is_over = self._is_unable = self._has_failed = False
+        self._has_begun = False
         reporter.can_resume()
+
+    def __enter__(self) -> RunKeeper:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # A checkpoint that is being written is removed by the thread that writes it, or when the job is over.
+        self._is_over = True
 
     @property
     def wants_draft(self) -> bool:
         return False
 
+    @property
+    def max_bytes(self) -> int:
+        return self._settings.checkpoints.max_bytes
+
     def candidates(self) -> Iterator[Path]:
-        yield from checkpoints.found(self._store.settings, self._job.job_id)
-        if not self._has_resumed and self._job.step:
+        """Yield the files to go on from, latest step first; after the last one, the run begins anew."""
+        if self._attempt > 1:
+            yield from self._files()
+        if self._job.checkpoint and not self._has_begun:
             self._begin_at(0)
 
+    def _files(self) -> Iterator[Path]:
+        here = checkpoints.found(self._settings, self._job.job_id)
+        elsewhere = self._listed(besides=here)
+        if not here and not elsewhere and (checkpoint := self._job.checkpoint):
+            self._warn(f"the run began anew: its checkpoint is on the host {checkpoint['node']}")
+        for file in sorted([*here, *elsewhere], key=lambda file: file.step, reverse=True):
+            if file in here or self._fetched(file):
+                yield file.path(self._settings)
+
+    def _listed(self, besides: list[CheckpointFile]) -> list[CheckpointFile]:
+        """Return those of the object store that are not on this host."""
+        try:
+            listed = checkpoint_objects.listed(self._objects, self._job.job_id) if self._objects else []
+        except FramemillError as exc:
+            if besides:
+                logger.warning("checkpoints not listed: %s", exc.message, extra=self._about)
+            else:
+                self.refused(exc.message)
+            return []
+        return [file for file in listed if file not in besides]
+
+    def _fetched(self, file: CheckpointFile) -> bool:
+        assert self._objects is not None
+        try:
+            checkpoint_objects.fetch(self._settings, self._objects, file)
+        except (OSError, FramemillError) as exc:
+            self.refused(exc.message if isinstance(exc, FramemillError) else str(exc))
+            return False
+        return True
+
     def resumed(self, step: int) -> None:
-        self._has_resumed = True
+        logger.info("run resumed", extra={**self._about, "step": step})
         self._begin_at(step)
 
-    def refused(self, why: str) -> None:
-        text = f"a checkpoint could not be used: {why}"
-        logger.warning(text, extra={"job_id": self._job.job_id, "attempt": self._attempt})
-        self._store.until_written(lambda: self._store.warn_of_run(self._job.job_id, self._attempt, text))
-
-    def unable(self, why: str) -> None:
-        self._reporter.cannot_resume(why)
-
-    def is_due(self, step: int) -> bool:
-        return self._reporter.interrupted
-
-    def keep(self, snapshot: Snapshot) -> None:
-        begun, job_id = time.monotonic(), self._job.job_id
-        checkpoints.write(self._store.settings, job_id, self._attempt, snapshot.step, snapshot.write)
-        self._store.until_written(
-            lambda: self._store.keep_checkpoint(
-                job_id, self._attempt, step=snapshot.step, age_s=time.monotonic() - begun,
-                node=self._store.settings.node,
-            )
-        )  # fmt: skip
-        if self._reporter.interrupted:
-            raise RunInterrupted(snapshot.step)
-
     def _begin_at(self, step: int) -> None:
+        self._has_begun = True
         self._reporter.resume(step)
         try:
             self._store.resume_run(self._job.job_id, self._attempt, step)
-        except Unavailable:
-            logger.warning("not noted where the run goes on", extra={"job_id": self._job.job_id, "step": step})
+        except Unavailable as exc:  # shown only
+            logger.warning("not noted where the run goes on: %s", exc.message, extra=self._about)
+
+    def refused(self, why: str) -> None:
+        self._has_begun = False
+        self._warn(f"a checkpoint could not be used: {why}")
+
+    def _warn(self, text: str) -> None:
+        logger.warning(text, extra=self._about)
+        try:
+            self._store.warn_of_run(self._job.job_id, self._attempt, text)
+        except Unavailable as exc:
+            logger.warning("a warning was not noted: %s", exc.message, extra=self._about)
+
+    def unable(self, why: str) -> None:
+        logger.info("run without checkpoints", extra={**self._about, "why": why})
+        self._is_unable = True
+        self._reporter.cannot_resume(why)
+
+    def is_due(self, step: int) -> bool:
+        if self._is_unable:
+            return False
+        if self._reporter.interrupted:
+            return True
+        now = time.monotonic()
+        if now < self._next_at or (self._writing is not None and self._writing.is_alive()):
+            return False
+        expected_s = now - self._began + (self._reporter.eta_s or 0)
+        return expected_s >= LEAST_INTERVALS * self._interval_s
+
+    def keep(self, snapshot: Snapshot) -> None:
+        taken_at = time.monotonic()
+        self._next_at = taken_at + self._interval_s if self._interval_s else math.inf
+        if not self._reporter.interrupted:
+            self._writing = threading.Thread(
+                target=self._write, args=(snapshot, taken_at), name="checkpoint", daemon=True
+            )
+            self._writing.start()
+            return
+        if self._writing is not None:
+            self._writing.join()
+        if self._write(snapshot, taken_at):
+            raise RunInterrupted(snapshot.step)
+        self.unable("its checkpoint could not be stored")
+
+    def _write(self, snapshot: Snapshot, taken_at: float) -> bool:
+        """Store a checkpoint. Returns whether it is stored; a failure does not end the run."""
+        file = CheckpointFile(self._job.job_id, self._attempt, snapshot.step)
+        try:
+            checkpoints.write(self._settings, file, snapshot.write)
+            key = self._uploaded(file)
+            is_current = self._note(file, key, taken_at)
+        except Exception as exc:
+            self._note_failure(exc)
+            return False
+        if self._is_over or not is_current:
+            file.path(self._settings).unlink(missing_ok=True)
+            return is_current
+        checkpoints.remove_older(self._settings, file)
+        if self._objects and key:
+            checkpoint_objects.remove_older(self._objects, file)
+        took_s = time.monotonic() - taken_at
+        logger.debug("checkpoint stored", extra={**self._about, "step": file.step, "took_s": round(took_s, 3)})
+        self._next_at = max(self._next_at, taken_at + took_s / WRITING_SHARE if self._interval_s else math.inf)
+        return True
+
+    def _uploaded(self, file: CheckpointFile) -> str:
+        """Store a checkpoint in the object store, too. Returns its key there; '' if it is on this host only."""
+        if self._objects is None:
+            return ""
+        try:
+            self._objects.put_file(file.key, file.path(self._settings), checkpoint_objects.MEDIA_TYPE)
+        except FramemillError as exc:  # the file of this host is better than none
+            self._note_failure(exc)
+            return ""
+        return file.key
+
+    def _note(self, file: CheckpointFile, key: str, taken_at: float) -> bool:
+        def note() -> bool:
+            age_s = time.monotonic() - taken_at
+            return self._store.keep_checkpoint(
+                file.job_id, file.attempt, step=file.step, age_s=age_s, node=self._settings.node, key=key
+            )
+
+        return self._store.until_written(note, check=self._reporter.check) if self._reporter.interrupted else note()
+
+    def _note_failure(self, exc: Exception) -> None:
+        why = exc.message if isinstance(exc, FramemillError) else str(exc)
+        if not self._has_failed:
+            logger.warning("a checkpoint could not be stored: %s", why, extra=self._about)
+        self._has_failed = True
+
+    @property
+    def _about(self) -> dict[str, object]:
+        return {"job_id": self._job.job_id, "attempt": self._attempt}

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from jobs.errors import FramemillError, ModerationRefused, ObjectNotFound, Unavailable
-from jobs.files import spool
+from jobs.files import checkpoints, spool
 from jobs.process import tracing
 from jobs.record import Job, Output
 from jobs.store.queries import find
@@ -116,10 +116,16 @@ def _defer(job_id: str, attempt: int, owner: str, number: int, exc: Exception) -
 
 def _fail(job_id: str, attempt: int, *, code: str, message: str) -> str:
     store().until_written(lambda: store().fail(job_id, attempt, code=code, message=message))
-    spool.remove(settings(), job_id, attempt)
+    _remove_files(job_id, attempt)
     dispatcher().report_ends(announced=job_id)
     dispatcher().announce("task-failed", job_id, exception=f"{code}: {message}")
     return "failed"
+
+
+def _remove_files(job_id: str, attempt: int) -> None:
+    """Remove what this host has of a job that is over."""
+    spool.remove(settings(), job_id, attempt)
+    checkpoints.remove(settings(), job_id)
 
 
 def _publish(job_id: str, attempt: int, owner: str, outputs: list[Output]) -> str:
@@ -130,7 +136,7 @@ def _publish(job_id: str, attempt: int, owner: str, outputs: list[Output]) -> st
     if published and job is not None:
         log_end(job)
     if job is None or job.state.is_terminal:
-        spool.remove(settings(), job_id, attempt)  # not if stale: another delivery may be reading it
+        _remove_files(job_id, attempt)  # not if stale: another delivery may be reading it
     if published:
         files = ", ".join(output.media_type for output in outputs)
         # The sweep, which sends a delivery again, does not know the worker.

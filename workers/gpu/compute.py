@@ -60,10 +60,11 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
         from workers.gpu import noop
 
         begun = time.monotonic()
-        noop.count_steps(job.request, reporter, keeper=_keeper(job, attempt, reporter))
+        with _keeper(job, attempt, spec, reporter) as keeper:
+            noop.count_steps(job.request, reporter, keeper=keeper)
         return Computed(time.monotonic() - begun)
     if spec.executor == "drawing" or settings().devoid.test_mode:
-        return _draw(job, attempt, reporter)
+        return _draw(job, attempt, spec, reporter)
     with process.in_use(spec):
         if job.command:
             return _carry_out(job, spec, reporter)
@@ -71,16 +72,19 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
     return _spooled(job, attempt, frames, run_s, reporter)
 
 
-def _keeper(job: Job, attempt: int, reporter: Reporter) -> RunKeeper:
+def _keeper(job: Job, attempt: int, spec: ModelSpec, reporter: Reporter) -> RunKeeper:
     """Return the keeper of a run that can make checkpoints."""
-    return RunKeeper(store(), job, attempt, reporter)
+    intervals = (job.checkpoint_interval_s, spec.checkpoint_interval_s, settings().checkpoints.interval_s)
+    interval_s = next(interval for interval in intervals if interval is not None)
+    return RunKeeper(store(), job, attempt, reporter, interval_s, lambda: slot_process().objects)
 
 
-def _draw(job: Job, attempt: int, reporter: Reporter) -> Computed:
+def _draw(job: Job, attempt: int, spec: ModelSpec, reporter: Reporter) -> Computed:
     from workers.gpu import drawing
 
     begun = time.monotonic()
-    frames = drawing.draw(job.request, reporter, _keeper(job, attempt, reporter))
+    with _keeper(job, attempt, spec, reporter) as keeper:
+        frames = drawing.draw(job.request, reporter, keeper)
     return _spooled(job, attempt, frames, time.monotonic() - begun, reporter)
 
 

@@ -6,11 +6,12 @@ import logging
 import os
 import secrets
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
-from jobs.errors import FramemillError, RunCancelled, RunInterrupted
-from jobs.files import spool
+from jobs.errors import FramemillError, RunCancelled, RunInterrupted, Unavailable
+from jobs.files import checkpoints, spool
 from jobs.moderation import hides_outputs
 from jobs.process import tracing
 from jobs.record import RECORD_VERSION, Job
@@ -80,6 +81,7 @@ def run(job_id: str, attempt: int) -> Outcome:
             end_process("a model's import failed half-way", exc, job_id=job_id, attempt=attempt)
     else:
         outcome = _computed(job_id, attempt, computed)
+    _remove_checkpoints(job_id)
     # The line of the job says the same of a run that has computed it.
     logger.log(
         logging.DEBUG if outcome.ended == "computed" else logging.INFO,
@@ -109,6 +111,12 @@ def _start(job_id: str, attempt: int) -> Job | None:
         run=f"{os.getpid()}:{secrets.token_hex(4)}", facts=process.facts,
     )  # fmt: skip
     return store().until_written(start)
+
+
+def _remove_checkpoints(job_id: str) -> None:
+    """Remove the checkpoints of a job that is over. Others go with its delivery, or with the janitor."""
+    with suppress(Unavailable):
+        checkpoints.remove_if_over(settings(), store(), job_id)
 
 
 def _check_version(job: Job) -> None:

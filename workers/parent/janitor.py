@@ -11,13 +11,15 @@ import threading
 import time
 
 from jobs.errors import FramemillError
-from jobs.files import retention, spool
+from jobs.files import checkpoints, retention, spool
 from jobs.objects.base import ObjectStore
 from jobs.store.measuring.objects import open_measured
 from tasks.runtime import settings, store
 
 logger = logging.getLogger(__name__)
 
+#: How often the spool and the checkpoints of this host are tidied, seconds.
+TIDY_EVERY_S = 60.0
 #: The walk through the stored files goes on for a moment each minute, seconds.
 WALK_S, WALK_EVERY_S = 1.0, 60.0
 
@@ -58,7 +60,9 @@ class Janitor:
         if time.monotonic() >= self._next_spool_at:
             for name in spool.tidy(settings(), store()):
                 logger.info("spool tidied", extra={"folder": name})
-            self._next_spool_at = time.monotonic() + spool.TIDY_AGE_S
+            for job_id in checkpoints.tidy(settings(), store()):
+                logger.info("checkpoints removed", extra={"job_id": job_id})
+            self._next_spool_at = time.monotonic() + TIDY_EVERY_S
 
     def _remove_files(self) -> None:
         """Remove files of the whole service."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -68,8 +68,14 @@ class SlotLease:
         """Renew the lease and update these facts of the slot. Raises: Unavailable."""
         return store().heartbeat(self._slot, self._owner, facts)
 
-    def release(self, deadline: float) -> str | None:
+    def release(self, deadline: float, interrupt: Callable[[], None]) -> str | None:
         """Take no more jobs, wait for the running one until ``deadline`` (monotonic), then give the slot up.
+
+        A run that can go on later is interrupted, and gives its job back after its present step.
+
+        Args:
+            deadline: longest wait, monotonic seconds.
+            interrupt: called once when the run was asked to give its job back, so that it notices at once.
 
         Returns:
             The job that did not end in time and went back to the queue; None if there was none.
@@ -77,7 +83,14 @@ class SlotLease:
         Raises:
             Unavailable.
         """
-        while store().drain(self._slot, self._owner) and time.monotonic() < deadline:
+        is_told = False
+        while True:
+            job_id, interrupted = store().drain(self._slot, self._owner)
+            if interrupted and not is_told:
+                interrupt()
+                is_told = True
+            if not job_id or time.monotonic() >= deadline:
+                break
             time.sleep(DRAIN_PAUSE_S)
         return store().leave(self._slot, self._owner)
 

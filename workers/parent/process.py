@@ -71,7 +71,7 @@ class ParentProcess:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop all parts; the running job of a slot may finish within ``DRAIN_GRACE_S``.
+        """Stop all parts; the run of a slot has ``DRAIN_GRACE_S`` to end or to store a checkpoint.
 
         The pool then waits for its child, which has ``CANCEL_GRACE_S`` more.
         """

@@ -108,13 +108,16 @@ class SlotWorker:
                     self._idle_models.check()
 
     def stop(self) -> None:
-        """Drain: let the running job finish within ``DRAIN_GRACE_S``, else hand it back to the queue."""
+        """Drain: wait up to ``DRAIN_GRACE_S`` for the run, then hand its job back to the queue.
+
+        A run that can go on later stores a checkpoint after its present step and hands the job back itself.
+        """
         self._stopping.set()
         if self._watch:
             self._watch.stop()
         deadline = time.monotonic() + settings().leases.drain_grace_s
         try:
-            if job_id := self._lease.release(deadline):
+            if job_id := self._lease.release(deadline, lambda: signal_children(self._worker, STOP_SIGNAL)):
                 logger.info("job handed back", extra={"job_id": job_id, "slot": self._slot})
                 signal_children(self._worker, STOP_SIGNAL)
         except Unavailable as exc:

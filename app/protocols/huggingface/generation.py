@@ -102,7 +102,7 @@ def _response(connection: HeldConnection, job: Job) -> Response:
     response.content_length = output.bytes
     set_file_headers(response, output.media_type, f"{job.job_id}.{output.key.rpartition('.')[2]}")
     request_log.set_request_id(job.job_id)  # as Hugging Face's clients show it
-    for warning in job.warnings:  # the Python client logs them, each topic once
+    for warning in job.all_warnings:  # the Python client logs them, each topic once
         text = warning.encode("ascii", "replace").decode()[:_MAX_WARNING_CHARS].replace(";", ",")
         response.headers.add("X-HF-Warning", f"{text.partition(' ')[0]}; {text}")
     return response

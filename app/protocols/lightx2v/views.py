@@ -61,7 +61,7 @@ def created_task(job: Job, forecast: Forecast, *, single: bool) -> dict[str, Any
         "state": job.state,
         "model": job.request.model,
         **_place(forecast),
-        "warnings": job.warnings,
+        "warnings": job.all_warnings,
     }
 
 
@@ -72,7 +72,7 @@ def uploaded_task(job: Job, url: str) -> dict[str, Any]:
         "task_status": "completed",
         "uploaded_to_presigned_url": True,
         "presigned_url": url,
-        "warnings": job.warnings,
+        "warnings": job.all_warnings,
     }
 
 
@@ -124,7 +124,7 @@ def task_status(job: Job, forecast: Forecast, *, single: bool) -> dict[str, Any]
         **_place(forecast),
         "slot": job.slot,
         "device": job.device,
-        "warnings": job.warnings,
+        "warnings": job.all_warnings,
         "request": job.request.shown(),
     }
 

@@ -180,6 +180,7 @@ def get_storage() -> Response:
             and {
                 "inputs": vars(counted.inputs),
                 "outputs": vars(counted.outputs),
+                "checkpoints": vars(counted.checkpoints),
                 "counted_at": iso(counted.ended_at_ms),
             },
             "disks": [{"name": name, "free_bytes": free[name], "total_bytes": total[name]} for name in sorted(free)],

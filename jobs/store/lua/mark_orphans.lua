@@ -6,6 +6,11 @@ local names = ARGV
 -- What to remove because of this object; false when something needs it.
 local function orphan_of(name)
   if is_input(name) then return not is_kept(name) and not is_used(name) and name end
+  local checkpointed = name:match('^' .. K.CHECKPOINT_OBJECTS .. '([^/]+)/')
+  if checkpointed then
+    local state_now = redis.call('HGET', K.JOB .. checkpointed, 'state')
+    return (not state_now or is_over(state_now)) and checkpoints_of(checkpointed)
+  end
   -- Files of a delivery are stored in a folder of their own, <attempt>.<delivery>.
   local id, delivery = name:match('^' .. K.OUTPUT_OBJECTS .. '([^/]+)/([^/]+/)')
   if not id then return false end

@@ -21,7 +21,8 @@ export function stage(job) {
   if (name === "loading") return percent === null ? "Loading the model" : `Loading the model, ${percent} %`;
   if (name === "decoding") return "Decoding";
   if (name?.startsWith("waiting")) return name.charAt(0).toUpperCase() + name.slice(1);
-  return step ? `Step ${step} of ${steps}` : "Starting";
+  const resumed = job.resumed_from_step ? `, resumed after ${job.resumed_from_step}` : "";
+  return step ? `Step ${step} of ${steps}${resumed}` : "Starting";
 }
 
 export function Progress({ job, quiet = false }) {

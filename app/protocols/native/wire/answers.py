@@ -89,7 +89,10 @@ class JobAnswer(Answer):
     device = fields.String(**doc(null=True))
     error = fields.Nested(JobErrorAnswer, **doc(null=True))
     report = fields.Nested(OpenAnswer, **doc("Result of a model command.", null=True))
-    attempt = fields.Integer(**doc("Number of runs that began."))
+    attempt = fields.Integer(**doc("Number of runs that began. Those that were interrupted are not counted."))
+    resumed_from_step = fields.Integer(
+        **doc("The step after which its last run went on from a checkpoint; null: it began anew.", null=True)
+    )
     warnings = texts()
     request = fields.Nested(RequestAnswer, **doc())
     preview = fields.Nested(PreviewAnswer, **doc(null=True))

@@ -314,6 +314,7 @@ class StoredAnswer(Answer):
 
     inputs = fields.Nested(AmountAnswer, **doc("Input images."))
     outputs = fields.Nested(AmountAnswer, **doc("Outputs with their thumbnails and posters."))
+    checkpoints = fields.Nested(AmountAnswer, **doc("Checkpoints of runs."))
     counted_at = time_of("When they were counted.")
 
 

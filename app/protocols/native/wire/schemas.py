@@ -222,6 +222,10 @@ class SubmitSchema(Schema):
         validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
         **_doc("Longest run, seconds, after which the job fails. 0: no limit."),
     )
+    checkpoint_interval_s = Number(
+        validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
+        **_doc("Seconds between two checkpoints of a run. 0: only when it is interrupted. Default: the model's."),
+    )
     retention = Text(
         validate=validate.OneOf(RETENTION_CLASSES, error="must be one of {choices}"),
         **_doc("How long the files are kept. Default: the key's class, else the server's.", enum=[*RETENTION_CLASSES]),

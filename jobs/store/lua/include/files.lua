@@ -29,9 +29,8 @@ local function remove_outputs_at(id, at)
   if has(alias) then remove_at(alias, at) end
 end
 
--- The same for the checkpoints of a job.
-local function remove_checkpoints_at(id, at)
-  remove_at(K.CHECKPOINT_OBJECTS .. id .. '/', at)
+local function checkpoints_of(id)
+  return K.CHECKPOINT_OBJECTS .. id .. '/'
 end
 
 -- The SHA-256 in the name of an input; '' for other names.

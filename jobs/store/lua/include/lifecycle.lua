@@ -19,7 +19,7 @@ local function finish(id, state)
     redis.call('ZREM', K.DELIVERING, id)
   end
   redis.call('DEL', K.PREVIEW .. id, K.PROGRESS .. id, K.PREVIEW_WANTED .. id)
-  if checkpoint_of(id) then remove_checkpoints_at(id, now) end
+  if checkpoint_of(id) then remove_at(checkpoints_of(id), now) end
   set_state(id, state)
   unset_job(id, {'stage', 'stage_percent', 'eta_s', 'eta_at', 'delivery_owner', 'deliveries', 'failures',
     'next_look_at', 'node_gone_at', 'assigned_at', 'line', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by',

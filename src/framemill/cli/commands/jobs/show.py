@@ -41,7 +41,8 @@ def facts(job: Job) -> Iterator[tuple[str, str]]:
         if value not in (None, ""):
             yield name, str(value)
     if job.steps:
-        yield "step", f"{job.step or 0}/{job.steps}"
+        resumed = "" if job.resumed_from_step is None else f", resumed after {job.resumed_from_step}"
+        yield "step", f"{job.step or 0}/{job.steps}{resumed}"
     for name in ("position", "stage", "slot", "device", "attempt"):
         value = getattr(job, name)
         if value not in (None, ""):
