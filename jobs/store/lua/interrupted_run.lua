@@ -8,6 +8,8 @@ go_on_without_memory()
 if is_current(id, attempt, STATE.RUNNING) then
   set_job(id, {starts = int(job_of(id).starts - 1)})
   requeue(id)
+  -- The child, which is alive, reports this run and those before it.
+  if has(job_of(id).lost_runs) then unset_job(id, {'lost_runs'}) end
 end
 local stopped_ms = release(slot, id, attempt)
 offer_freed()
