@@ -19,6 +19,8 @@ class Format:
     lossy: bool = True
     #: Whether width and height must be even (yuv420p video).
     even: bool = False
+    #: Whether it can hold the sound of a video.
+    has_sound: bool = False
     #: Longest side, pixels; 0: no limit that matters here.
     max_side_px: int = 0
 
@@ -28,8 +30,8 @@ FORMATS = {
     "webp": Format("image/webp", "webp", max_side_px=16_383),
     "jpeg": Format("image/jpeg", "jpg", max_side_px=65_500),
     "gif": Format("image/gif", "gif", lossy=False),
-    "mp4": Format("video/mp4", "mp4", even=True),
-    "webm": Format("video/webm", "webm", even=True),
+    "mp4": Format("video/mp4", "mp4", even=True, has_sound=True),
+    "webm": Format("video/webm", "webm", even=True, has_sound=True),
 }
 #: Media types that browsers only show or play, and never run as a page. Workers over HTTP may send other types.
 INLINE_MEDIA_TYPES = frozenset(

@@ -96,6 +96,8 @@ def _output_view(
         "index": index,
         "url": url("result", output),
         **{name: getattr(output, name) for name in names},
+        "has_audio": output.audio_sample_rate_hz > 0,
+        "audio_sample_rate_hz": output.audio_sample_rate_hz or None,
         "thumbnail_url": url("thumbnail", output.thumbnail),
         "poster_url": url("poster", output.poster),
     }

@@ -63,6 +63,8 @@ class Output:
     height: int
     frames: int = 1
     fps: float = 0.0
+    #: Samples per second of its sound; 0: it has none.
+    audio_sample_rate_hz: int = 0
     #: Whether it was made unrecognisable because the check of outputs refused it.
     moderated: bool = False
     thumbnail: Output | None = None
@@ -82,7 +84,8 @@ class Output:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Output:
         previews = {name: cls.from_dict(values[name]) for name in ("thumbnail", "poster") if values.get(name)}
-        return cls(**{**values, **previews})
+        known = {name: value for name, value in values.items() if name in cls.__dataclass_fields__}
+        return cls(**{**known, **previews})
 
 
 #: Version of what records say. Raise it when a field is added that no worker may ignore, or one changes its meaning:

@@ -48,6 +48,7 @@ class RequestAnswer(Answer):
     inpaint = fields.Dict(**doc(optional=True))
     output_format = fields.String(**doc(optional=True))
     output_quality = fields.Integer(**doc(optional=True))
+    audio_output = fields.Boolean(**doc(optional=True))
     embed_metadata = fields.Boolean(**doc(optional=True))
     endpoint = fields.String(**doc("Of a job of an AIME endpoint.", optional=True))
     params = fields.Dict(**doc("Inputs of a job of an AIME endpoint.", optional=True))

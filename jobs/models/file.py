@@ -40,7 +40,7 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 #: Fields of a request that the call of a pipeline may have under another name.
 RENAMABLE_FIELDS = (
     "prompt", "negative_prompt", "steps", "guidance_scale", "width", "height", "frames", "fps", "image", "mask",
-    "strength", "num_images", "seed", "clip_skip", "distilled_guidance_scale",
+    "strength", "num_images", "seed", "audio_output", "clip_skip", "distilled_guidance_scale",
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -80,8 +80,9 @@ def _seconds() -> NumberField:
 
 
 _Limits = TableSchema.from_dict({name: _Interval() for name in DEFAULT_LIMITS}, name="Limits")
+_NOT_NUMBERS = {"negative_prompt": StringField, "audio_output": FlagField}
 _Defaults = TableSchema.from_dict(
-    {name: StringField() if name == "negative_prompt" else NumberField() for name in DEFAULTS}, name="Defaults"
+    {name: _NOT_NUMBERS.get(name, NumberField)() for name in DEFAULTS}, name="Defaults"
 )
 _Pipelines = TableSchema.from_dict({str(kind): TextField() for kind in Kind}, name="Pipelines")
 _ArgumentNames = TableSchema.from_dict({name: _ArgumentName() for name in RENAMABLE_FIELDS}, name="ArgumentNames")

@@ -99,7 +99,7 @@ DEFAULT_LIMITS: dict[str, Range] = {
 #: Values of fields that apply where neither the request nor the models file sets one.
 DEFAULTS: dict[str, Any] = {
     "steps": 30, "width": 512, "height": 512, "guidance_scale": 5.0, "frames": 17, "fps": 16.0, "strength": 0.6,
-    "num_images": 1, "negative_prompt": "",
+    "num_images": 1, "negative_prompt": "", "audio_output": None,
 }  # fmt: skip
 
 
@@ -136,6 +136,7 @@ class ModelSpec:
     description: str = ""
     #: Other names of it for clients of OpenAI's API, which cannot choose a name; ``*`` stands for any characters.
     aliases: tuple[str, ...] = ()
+    #: Values of fields that requests omit. Only models that make sound have ``audio_output``, whether videos have it.
     defaults: Mapping[str, Any] = field(default_factory=dict)
     limits: Mapping[str, Range] = field(default_factory=dict)
     #: Values of the requests of each quality (:mod:`jobs.models.quality`).
@@ -239,6 +240,7 @@ class ModelSpec:
             "kinds": [str(kind) for kind in self.kinds],
             "defaults": {
                 **{n: self.default(n) for n in names if n in DEFAULTS},
+                **{n: self.defaults[n] for n in ("audio_output",) if n in self.defaults},
                 "scheduler": self.scheduler,
                 "loras": [{"name": name, "weight": weight} for name, weight in self.default_loras.items()],
             },

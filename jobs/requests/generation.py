@@ -17,6 +17,7 @@ from jobs.requests.limits import rounded, within
 from jobs.requests.prompt_tags import quoted, taken_out
 from jobs.requests.schedulers_loras_mix import loras_of, mix_of, scheduler_of
 from jobs.requests.size import size_of
+from jobs.requests.sound import audio_output_of
 from jobs.requests.strength import enough_for_one_step
 from jobs.settings import Settings
 from jobs.suggestions import did_you_mean, listed
@@ -79,6 +80,8 @@ class GenerationRequest:
     output_quality: int | None = None
     #: Whether the output embeds this request; None: yes.
     embed_metadata: bool | None = None
+    #: Whether a video has sound, of models that make sound; None: as the pipeline does it.
+    audio_output: bool | None = None
     #: Fields that only back ends of the client's protocol understand; None: none.
     passthrough: dict[str, Any] | None = None
 
@@ -198,6 +201,7 @@ class _Checker:
         """Return the complete request. It is only valid if there are no problems."""
         spec, kind, fields, problems = self._spec, self._kind, self._fields, self.problems
         size = size_of(spec, kind, fields, self._image_size, problems, self.warnings)
+        output = self._output(settings)
         first_pass = {"steps": self._number("steps"), "width": size.width, "height": size.height}
         return GenerationRequest(
             model=spec.name,
@@ -224,8 +228,9 @@ class _Checker:
             prior=prior_of(spec, fields, problems),
             resize=size.resize or resize_of(kind, fields, problems),
             inpaint=inpaint_of(kind, fields, problems),
-            **self._output(settings),
+            **output,
             embed_metadata=None if fields.get("embed_metadata", settings.outputs.embed_metadata) else False,
+            audio_output=audio_output_of(spec, kind, fields, output.get("output_format"), problems, self.warnings),
             passthrough=fields.get("passthrough") if spec.executor == "remote" else None,
         )
 

@@ -61,6 +61,8 @@ class JobFields(TypedDict, total=False):
     output_format: str | None
     #: 1 to 100, for lossy formats.
     output_quality: int | None
+    #: Whether a video has sound, for models that make sound. Default: the model's.
+    audio_output: bool | None
     #: False: do not store the request in the output file.
     embed_metadata: bool | None
     #: Id of the job, chosen by the caller.

@@ -29,6 +29,9 @@ class Output:
     height: int | None = None
     frames: int | None = None
     fps: float | None = None
+    #: Whether a video has a sound track, and its samples per second.
+    has_audio: bool | None = None
+    audio_sample_rate_hz: int | None = None
     thumbnail_url: str | None = None
     #: The first frame of a video.
     poster_url: str | None = None
@@ -38,8 +41,8 @@ class Output:
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
-        names = ("bytes", "sha256", "width", "height", "frames", "fps", "thumbnail_url", "poster_url", "seed",
-                 "variation_seed")  # fmt: skip
+        names = ("bytes", "sha256", "width", "height", "frames", "fps", "has_audio", "audio_sample_rate_hz",
+                 "thumbnail_url", "poster_url", "seed", "variation_seed")  # fmt: skip
         return cls(
             index=body.get("index", 0),
             url=body.get("url") or "",

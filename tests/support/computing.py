@@ -27,6 +27,7 @@ from tests.support.resolving import resolve
 from tests.support.store_driver import StoreDriver
 from workers.reporting.reporter import Reporter
 from workers.reporting.stop_signal import stop_hint
+from workers.spool.sound import Sound
 
 _NUMBERS = count(1)
 
@@ -76,6 +77,7 @@ class Worker:
         driver.open("gpu0", *self.models.names())
         #: Values of the last job.
         self.reporter: StoppedAt
+        self.sound: Sound | None = None
 
     def _inputs(self, kind: str) -> dict[str, Any]:
         """Return stored pictures for this kind, as of a new request."""
@@ -118,7 +120,9 @@ class Worker:
                 pipeline, prior = self.pipelines.get(spec, request.kind), self.pipelines.prior(spec)
                 previews = Previews(pipeline, request, self.reporter, spec.preview_decoder)
                 second = partial(self.pipelines.get, spec, Kind.IMG2IMG)
-                return generate(pipeline, spec, request, self.reporter, self.objects, previews, prior, second)
+                made = generate(pipeline, spec, request, self.reporter, self.objects, previews, prior, second)
+                self.sound = made.sound
+                return made.frames
         finally:
             if self.driver.state(job_id) == "running":
                 self.driver.finish()

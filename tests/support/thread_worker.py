@@ -125,13 +125,13 @@ class ThreadWorker:
         with tempfile.TemporaryDirectory() as folder:
             for index, clip in enumerate(draw(request, report)):  # type: ignore[arg-type]
                 path = Path(folder, f"{index}.{FORMATS[name].suffix}")
-                width, height = encode.write(clip, path, request, {"job_id": job.job_id, "index": index})
+                written = encode.write(clip, path, request, {"job_id": job.job_id, "index": index})
                 content, media_type = path.read_bytes(), FORMATS[name].media_type
                 self._objects.put_bytes(f"{prefix}/{path.name}", content, media_type)
                 outputs.append(
                     Output(
-                        key=f"{prefix}/{path.name}", media_type=media_type, bytes=len(content), width=width,
-                        height=height, sha256=hashlib.sha256(content).hexdigest(), frames=len(clip),
+                        key=f"{prefix}/{path.name}", media_type=media_type, bytes=len(content), width=written.width,
+                        height=written.height, sha256=hashlib.sha256(content).hexdigest(), frames=len(clip),
                     )
                 )  # fmt: skip
         return outputs

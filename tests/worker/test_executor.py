@@ -39,6 +39,7 @@ FAMILIES = [
     ("kandinsky-combined", "text2img"),
     ("kandinsky-inpaint", "inpaint"),
     ("ltx", "text2video"),
+    ("ltx2", "text2video"),
     ("wan", "text2video"),
     ("wan-i2v", "img2video"),
     ("cogvideox", "text2video"),

@@ -59,6 +59,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("kandinsky-combined", "mix2img", {}),
     ("ltx", "text2video", {}),
     ("ltx", "img2video", {}),
+    ("ltx2", "text2video", {}),
+    ("ltx2", "img2video", {"audio_output": False}),
     ("wan", "text2video", {"scheduler": "Euler", "frames": 7}),
     ("wan-i2v", "img2video", {}),
     ("cogvideox", "text2video", {}),

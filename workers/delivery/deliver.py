@@ -23,9 +23,11 @@ from jobs.store.jobs import JobStore
 from jobs.store.measuring.objects import open_measured
 from tasks.runtime import settings, store
 from workers.delivery import encode
+from workers.delivery.encode import tracks
 from workers.delivery.encode.images import write_preview
 from workers.delivery.moderation import moderated
 from workers.spool import encoded_files, frames
+from workers.spool import sound as sounds
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,9 @@ def encode_and_store(store: JobStore, job_id: str, attempt: int, number: int) ->
             if unchanged:
                 outputs = [delivery.store_file(file) for file in files]
             else:
-                outputs = [delivery.encode(clip, index) for index, clip in enumerate(clips)]
+                # The sound of a refused video was not checked.
+                sound = None if files or any(blurred) else sounds.load(settings(), job_id, attempt)
+                outputs = [delivery.encode(clip, index, sound) for index, clip in enumerate(clips)]
         return [
             replace(output, thumbnail=small.get("thumbnail"), poster=small.get("poster"), moderated=is_blurred)
             for output, small, is_blurred in zip(outputs, previews, blurred, strict=True)
@@ -86,18 +90,30 @@ class _Delivery:
     def __init__(self, job: Job, prefix: str, folder: Path, stored: list[Output]) -> None:
         self._job, self._prefix, self._folder, self._stored = job, prefix, folder, stored
 
-    def encode(self, clip: np.ndarray, index: int) -> Output:
-        """Encode and store one image or video: (frames, height, width, 3) uint8 RGB."""
+    def encode(self, clip: np.ndarray, index: int, sound: sounds.Sound | None) -> Output:
+        """Encode and store one image or video: (frames, height, width, 3) uint8 RGB, and its sound."""
         request = self._job.request
         name = encode.output_format(request)
         path = self._folder / f"{index}.{FORMATS[name].suffix}"
-        size = encode.write(clip, path, request, {"job_id": self._job.job_id, "index": index})
-        return self._store(path, FORMATS[name].media_type, size, frames=len(clip), fps=request.fps)
+        written = encode.write(clip, path, request, {"job_id": self._job.job_id, "index": index}, sound)
+        return self._store(
+            path, FORMATS[name].media_type, (written.width, written.height), frames=len(clip), fps=request.fps,
+            audio_sample_rate_hz=written.audio_sample_rate_hz,
+        )  # fmt: skip
 
     def store_file(self, file: encoded_files.EncodedFile) -> Output:
-        """Store a file unchanged. The spool keeps its copy until the job is over."""
-        path = Path(shutil.copyfile(file.path, self._folder / file.path.name))
-        return self._store(path, file.media_type, (file.width, file.height), frames=file.frames, fps=file.fps)
+        """Store a file as it is, without its sound if the request wants none. The spool keeps its copy until the job
+        is over."""
+        path, rate_hz = self._folder / file.path.name, file.audio_sample_rate_hz
+        if rate_hz and self._job.request.audio_output is False:
+            tracks.copy_without_sound(file.path, path)
+            rate_hz = 0
+        else:
+            shutil.copyfile(file.path, path)
+        return self._store(
+            path, file.media_type, (file.width, file.height), frames=file.frames, fps=file.fps,
+            audio_sample_rate_hz=rate_hz,
+        )  # fmt: skip
 
     def previews(self, frame: np.ndarray, index: int) -> dict[str, Output]:
         """Store the thumbnail, and of a video the poster: its first frame in full size."""
@@ -114,13 +130,14 @@ class _Delivery:
         return outputs
 
     def _store(
-        self, path: Path, media_type: str, size: tuple[int, int], *, frames: int = 1, fps: float = 0.0
+        self, path: Path, media_type: str, size: tuple[int, int], *, frames: int = 1, fps: float = 0.0,
+        audio_sample_rate_hz: int = 0,
     ) -> Output:  # fmt: skip
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         output = Output(
             key=f"{self._prefix}/{path.name}", media_type=media_type, bytes=path.stat().st_size, sha256=sha256,
-            width=size[0], height=size[1], frames=frames, fps=fps,
+            width=size[0], height=size[1], frames=frames, fps=fps, audio_sample_rate_hz=audio_sample_rate_hz,
         )  # fmt: skip
         name = f"{self._job.job_id}-{path.name}"
         tags = {"retention": self._job.retention} if settings().s3.tag_retention else None

@@ -27,6 +27,7 @@ DEFAULT_NAMES: dict[str, str] = {
     "strength": "strength",
     "num_images": "num_images_per_prompt",
     "seed": "generator",
+    "audio_output": "sample_audio",
     # Only passed if the models file names an argument.
     "clip_skip": "",
     "distilled_guidance_scale": "",
@@ -81,6 +82,8 @@ def of(
             values[name] = value
     if request.kind.is_video:
         values |= {"frames": request.frames, "fps": request.fps}
+        if request.audio_output is not None:
+            values["audio_output"] = request.audio_output
     else:
         values["num_images"] = len(generators)
     if request.strength is not None:

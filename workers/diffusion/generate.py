@@ -14,18 +14,30 @@ from jobs.errors import ExecutionError
 from jobs.models.spec import Kind, ModelSpec
 from jobs.objects.reading import Readable
 from jobs.requests.generation import GenerationRequest
-from workers.diffusion import arguments, clip_skip, inpainting, noise, pictures
+from workers.diffusion import arguments, clip_skip, inpainting, noise, pictures, sounds
 from workers.diffusion import prior as priors
 from workers.diffusion.preview import Previews
 from workers.diffusion.progress import Share, StepCounter
 from workers.pipelines import loras, schedulers, step_caches
 from workers.reporting.reporter import Reporter
+from workers.spool.sound import Sound
+
+
+@dataclass(frozen=True)
+class Generated:
+    """The outputs of one request."""
+
+    #: (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image. The size is that of the request or
+    #: (inpaint with area ``masked``) of the input image.
+    frames: np.ndarray
+    #: The sound of a video; None: the pipeline made none, or the request wants none.
+    sound: Sound | None = None
 
 
 def generate(
     pipeline: Any, spec: ModelSpec, request: GenerationRequest, reporter: Reporter, objects: Readable | None,
     previews: Previews, prior: Any, second_pipeline: Callable[[], Any],
-) -> np.ndarray:  # fmt: skip
+) -> Generated:  # fmt: skip
     """Compute one request. The pipeline is afterwards in the same state as before.
 
     Args:
@@ -37,10 +49,6 @@ def generate(
         previews: receives the latents of every step.
         prior: the pipeline that computes the embeddings; None if the model has none.
         second_pipeline: returns the pipeline of the second pass, when the first pass is over.
-
-    Returns:
-        (images, frames, height, width, 3) uint8 RGB; frames is 1 for an image. The size is that of the request or
-        (inpaint with area ``masked``) of the input image.
 
     Raises:
         RunCancelled: stopped, within one step. The pipeline stays usable.
@@ -60,17 +68,19 @@ def generate(
     steps = StepCounter(reporter, previews, _shares(request, second_request, batches))
     pictures_in = [inputs.of(**request.seeds(images[0])) for images in batches]
     reporter.stage("denoising")
-    frames = run.denoise(pipeline, request, steps, _Batches(batches, embeddings, pictures_in))
+    generated = run.denoise(pipeline, request, steps, _Batches(batches, embeddings, pictures_in))
     if second_request is not None:
-        enlarged = [{"image": pictures.scaled_to_cover(picture, second_request.output_size)} for [picture] in frames]
+        enlarged = [
+            {"image": pictures.scaled_to_cover(picture, second_request.output_size)} for [picture] in generated.frames
+        ]
         pipeline = second_pipeline()
         if not arguments.takes(pipeline, spec, second_request, "image", "strength"):
             raise ExecutionError(f"hires: {type(pipeline).__name__} takes no image and strength for a second pass")
         batches = [[index] for index in range(request.num_images)]
         embeddings = embeddings if prior is not None else [{} for _ in batches]
-        frames = run.denoise(pipeline, second_request, steps, _Batches(batches, embeddings, enlarged))
+        generated = run.denoise(pipeline, second_request, steps, _Batches(batches, embeddings, enlarged))
     reporter.check()
-    return inputs.finished(frames)
+    return replace(generated, frames=inputs.finished(generated.frames))
 
 
 @dataclass(frozen=True)
@@ -105,9 +115,10 @@ class _Run:
 
     def denoise(
         self, pipeline: Any, request: GenerationRequest, steps: StepCounter, batches: _Batches
-    ) -> np.ndarray:  # fmt: skip
-        """Run one pass: call the pipeline for each batch; return the frames of all images."""
+    ) -> Generated:  # fmt: skip
+        """Run one pass: call the pipeline for each batch; return the frames of all images, and the sound of a video."""
         parameters, frames = arguments.accepted(pipeline), []
+        sound: Sound | None = None
         with (
             loras.applied(pipeline, self.spec, request.loras or ()),
             _watched(pipeline, self.reporter, self.previews),
@@ -126,8 +137,11 @@ class _Run:
                     on_step = steps.step
                 with schedulers.fresh(pipeline, request.scheduler, on_step), noise.mixed(generators):
                     output = pipeline(**call)
-                frames.append(pictures.of_output(output, self.spec.output))
-        return np.concatenate(frames)
+                is_video = request.kind.is_video
+                frames.append(pictures.of_output(output, self.spec.output, is_video=is_video))
+                if is_video and request.audio_output is not False:
+                    sound = sounds.of_output(pipeline, output)
+        return Generated(np.concatenate(frames), sound)
 
 
 def _shares(

@@ -21,6 +21,9 @@ from workers.reporting.reporter import Reporter
 if TYPE_CHECKING:
     import numpy as np
 
+    from workers.diffusion.generate import Generated
+    from workers.spool.sound import Sound
+
 logger = logging.getLogger(__name__)
 
 #: Stages of a run that cannot go on.
@@ -68,8 +71,8 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
     with process.in_use(spec):
         if job.command:
             return _carry_out(job, spec, reporter)
-        frames, run_s = _generate_or_retry_alone(job, spec, reporter)
-    return _spooled(job, attempt, frames, run_s, reporter)
+        made, run_s = _generate_or_retry_alone(job, spec, reporter)
+    return _spooled(job, attempt, made.frames, run_s, reporter, made.sound)
 
 
 def _keeper(job: Job, attempt: int, spec: ModelSpec, reporter: Reporter) -> RunKeeper:
@@ -93,21 +96,23 @@ def _carry_out(job: Job, spec: ModelSpec, reporter: Reporter) -> Computed:
 
     begun = time.monotonic()
     report = model_commands.carry_out(
-        job, spec, slot_process().pipelines, reporter, lambda: _generate_or_retry_alone(job, spec, reporter)[0]
+        job, spec, slot_process().pipelines, reporter, lambda: _generate_or_retry_alone(job, spec, reporter)[0].frames
     )
     return Computed(time.monotonic() - begun, report=report)
 
 
-def _spooled(job: Job, attempt: int, frames: np.ndarray, run_s: float, reporter: Reporter) -> Computed:
+def _spooled(
+    job: Job, attempt: int, frames: np.ndarray, run_s: float, reporter: Reporter, sound: Sound | None = None
+) -> Computed:
     from workers.spool import frames as spool
 
     begun = time.monotonic()
     reporter.check()
-    spool.write(settings(), job.job_id, attempt, frames, partial(reporter.stage, _SPOOL_FULL))
+    spool.write(settings(), job.job_id, attempt, frames, partial(reporter.stage, _SPOOL_FULL), sound)
     return Computed(run_s + time.monotonic() - begun, settings().node)
 
 
-def _generate_or_retry_alone(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[np.ndarray, float]:
+def _generate_or_retry_alone(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[Generated, float]:
     """Call :func:`_generate`; if memory is short, once more with no other model on the device.
 
     Raises:
@@ -133,8 +138,8 @@ def _generate_or_retry_alone(job: Job, spec: ModelSpec, reporter: Reporter) -> t
     raise failures.out_of_memory_alone(job.request, spec)
 
 
-def _generate(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[np.ndarray, float]:
-    """Return the frames of one request, and the seconds it took without loading."""
+def _generate(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[Generated, float]:
+    """Return the outputs of one request, and the seconds it took without loading."""
     from workers.diffusion.generate import generate
     from workers.diffusion.preview import Previews
     from workers.gpu import faults
@@ -150,5 +155,5 @@ def _generate(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[np.ndarray
     second_pipeline = partial(process.pipelines.get, spec, Kind.IMG2IMG, reporter.loading)
     previews = Previews(pipeline, request, reporter, spec.preview_decoder)
     with faults.armed(pipeline, spec.name):
-        frames = generate(pipeline, spec, request, reporter, objects, previews, prior, second_pipeline)
-    return frames, time.monotonic() - begun
+        made = generate(pipeline, spec, request, reporter, objects, previews, prior, second_pipeline)
+    return made, time.monotonic() - begun

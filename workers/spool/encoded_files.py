@@ -40,6 +40,8 @@ class EncodedFile:
     #: Of an image 1 and 0.0.
     frames: int = 1
     fps: float = 0.0
+    #: Samples per second of its sound; 0: it has none.
+    audio_sample_rate_hz: int = 0
 
 
 @contextmanager
@@ -94,7 +96,9 @@ def inspect(path: Path, media_type: str) -> EncodedFile:
             stream = container.streams.video[0]
             frames = stream.frames or sum(1 for _ in container.decode(stream))
             fps = round(float(stream.average_rate or 0), 3)
-            return EncodedFile(path, media_type, stream.width, stream.height, frames, fps)
+            sound = next(iter(container.streams.audio), None)
+            rate_hz = sound.rate if sound else 0
+            return EncodedFile(path, media_type, stream.width, stream.height, frames, fps, rate_hz or 0)
     except (av.error.FFmpegError, OSError, SyntaxError, ValueError, IndexError) as exc:
         raise BackendFailed(f"the back end sent a {media_type} that does not decode") from exc
 

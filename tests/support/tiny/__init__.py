@@ -137,6 +137,15 @@ size_multiple_px = 32
 frames_step = 8
 defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8 }
 
+[ltx2]
+source = "./ltx2"
+kinds = ["text2video", "img2video"]
+pipelines = { img2video = "LTX2ImageToVideoPipeline" }
+size_multiple_px = 32
+frames_step = 8
+arguments = { max_sequence_length = 32 }
+defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8, audio_output = true }
+
 [wan]
 source = "./wan/t2v"
 kinds = ["text2video"]

@@ -10,6 +10,7 @@ from tests.support.tiny import BASE, FAMILIES, write_broken
 from tests.support.tiny.flux import build_flux, build_flux_fill
 from tests.support.tiny.kandinsky import build_kandinsky
 from tests.support.tiny.loras import build_loras
+from tests.support.tiny.ltx2 import build_ltx2
 from tests.support.tiny.stable_diffusion import (
     build_endless_sd,
     build_sd,
@@ -24,6 +25,7 @@ _FAMILIES = {
     "sd": build_sd, "sdxl": build_sdxl, "flux": build_flux, "kandinsky": build_kandinsky, "ltx": build_ltx,
     "sd-fill": build_sd_fill, "flux-fill": build_flux_fill,
     "wan": build_wan, "cogvideox": build_cogvideox, "unconditional": build_unconditional,
+    "ltx2": build_ltx2,
 }  # fmt: skip
 
 

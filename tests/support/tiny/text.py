@@ -5,11 +5,17 @@ from __future__ import annotations
 import string
 from typing import Any
 
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 from transformers import (
     CLIPTextConfig,
     CLIPTextModel,
     CLIPTextModelWithProjection,
     CLIPTokenizer,
+    Gemma3Config,
+    Gemma3ForConditionalGeneration,
+    Gemma3TextConfig,
+    PreTrainedTokenizerFast,
+    SiglipVisionConfig,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
@@ -43,3 +49,26 @@ def t5() -> T5EncoderModel:
     return T5EncoderModel(
         T5Config(vocab_size=len(_T5_PIECES) + 8, d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
     )
+
+
+def gemma_tokenizer() -> PreTrainedTokenizerFast:
+    """Return a tokenizer of 32 tokens with Gemma's special tokens."""
+    pieces = ["<pad>", "<eos>", "<bos>", "<unk>", *string.printable]
+    tokenizer = Tokenizer(models.WordLevel({piece: i for i, piece in enumerate(pieces)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", bos_token="<bos>", unk_token="<unk>",
+        model_max_length=32,
+    )  # fmt: skip
+
+
+def gemma3() -> Gemma3ForConditionalGeneration:
+    """Return a Gemma 3, 32 wide."""
+    text = Gemma3TextConfig(
+        vocab_size=len(string.printable) + 8, hidden_size=32, intermediate_size=32, num_hidden_layers=2,
+        num_attention_heads=2, num_key_value_heads=1, head_dim=8, sliding_window=16,
+    )  # fmt: skip
+    vision = SiglipVisionConfig(
+        hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8
+    )
+    return Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4))

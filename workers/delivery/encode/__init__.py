@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from jobs.requests.generation import GenerationRequest
-from workers.delivery.encode import animation, images, video
+from workers.delivery.encode import animation, images, tracks, video
 from workers.delivery.encode.metadata import Metadata
+from workers.spool.sound import Sound
 
 
-def write(clip: np.ndarray, path: Path, request: GenerationRequest, extra: dict[str, Any]) -> tuple[int, int]:
+@dataclass(frozen=True)
+class Written:
+    """What was written: size in pixels, and samples per second of the sound (0: there is none)."""
+
+    width: int
+    height: int
+    audio_sample_rate_hz: int = 0
+
+
+def write(
+    clip: np.ndarray, path: Path, request: GenerationRequest, extra: dict[str, Any], sound: Sound | None = None
+) -> Written:
     """Write one output in the request's format.
 
     Args:
@@ -21,22 +34,21 @@ def write(clip: np.ndarray, path: Path, request: GenerationRequest, extra: dict[
         path: the file to write.
         request: sets format, quality, frame rate and metadata.
         extra: further metadata, such as ``job_id``.
-
-    Returns:
-        Width and height written, pixels.
+        sound: the sound of a video; left out in formats without sound.
     """
     name = output_format(request)
     metadata = None if request.embed_metadata is False else Metadata.of(request, extra)
     quality = request.output_quality or 80
     if name in ("mp4", "webm"):
-        return video.write(clip, path, name, fps=request.fps, quality=quality, metadata=metadata)
+        size = video.write(clip, path, name, fps=request.fps, quality=quality, metadata=metadata, sound=sound)
+        return Written(*size, audio_sample_rate_hz=tracks.sample_rate_hz(name, sound) if sound else 0)
     if name == "gif":
         animation.write_gif(clip, path, fps=request.fps, metadata=metadata)
     elif request.kind.is_video:
         animation.write_webp(clip, path, fps=request.fps, quality=quality, metadata=metadata)
     else:
         images.write(clip[0], path, name, quality=quality, metadata=metadata)
-    return clip.shape[2], clip.shape[1]
+    return Written(clip.shape[2], clip.shape[1])
 
 
 def output_format(request: GenerationRequest) -> str:

@@ -1,4 +1,4 @@
-"""Encode frames as MP4 (H.264) or WebM (VP9), through PyAV."""
+"""Encode frames as MP4 (H.264, AAC) or WebM (VP9, Opus), through PyAV."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 
 from jobs.formats import even_size
 from workers.delivery.encode.metadata import Metadata
+from workers.delivery.encode.tracks import SoundTrack
+from workers.spool.sound import Sound
 
 #: More threads are not faster for small pictures, and each of them buffers frames.
 THREADS = min(8, os.cpu_count() or 1)
@@ -43,13 +45,14 @@ CODECS = {
 
 
 def write(
-    frames: np.ndarray, path: Path, name: str, *, fps: float, quality: int, metadata: Metadata | None
-) -> tuple[int, int]:
+    frames: np.ndarray, path: Path, name: str, *, fps: float, quality: int, metadata: Metadata | None,
+    sound: Sound | None = None,
+) -> tuple[int, int]:  # fmt: skip
     """Write (frames, height, width, 3) uint8 RGB as ``mp4`` or ``webm``, yuv420p in BT.709, limited range.
 
     The file states its colours: players guess those of a file that does not, from its height.
 
-    Odd sides lose one pixel (yuv420p needs even ones).
+    Odd sides lose one pixel (yuv420p needs even ones). Sound that is longer than the pictures is cut.
 
     Returns:
         Width and height written, pixels.
@@ -66,9 +69,14 @@ def write(
         context = stream.codec_context
         context.colorspace, context.color_range = Colorspace.ITU709, ColorRange.MPEG
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        for picture in frames:
+        track = SoundTrack(container, name, sound) if sound is not None else None
+        for number, picture in enumerate(frames, 1):
             container.mux(stream.encode(_converted(picture[:height, :width])))
+            if track is not None:
+                track.write_until(number / fps)
         container.mux(stream.encode())
+        if track is not None:
+            track.end()
     return width, height
 
 

@@ -50,6 +50,7 @@ export function appliesTo(name, kind, model) {
   if (name === "strength") return ["img2img", "inpaint"].includes(kind);
   if (["clip_skip", "distilled_guidance_scale"].includes(name)) return name in model.limits;
   if (name === "quality") return Object.keys(model.quality).length > 0;
+  if (name === "audio_output") return isVideo && "audio_output" in model.defaults;
   if (name === "scheduler") return model.schedulers.length > 0;
   if (name === "loras") return model.loras.length > 0;
   return true;

@@ -96,6 +96,7 @@ export function Form() {
           <${NumberField} ...${field("priority")} limit=${{ min: -100, max: 100 }} fallback=${0} hint="Higher runs first, among your own jobs." />
           <${SelectField} ...${field("class")} options=${usableClasses(session.get().caller)} fallback="The key's" hint="Off-peak: only while nothing else waits." />
         </div>
+        ${has("audio_output") && html`<${CheckField} name="audio_output" label="Sound" value=${form.values.audio_output ?? spec.defaults.audio_output} onChange=${set("audio_output")} />`}
         <${CheckField} name="embed_metadata" label="Store the parameters in the file" value=${form.values.embed_metadata ?? true} onChange=${(value) => set("embed_metadata")(value ? undefined : false)} />
       </details>
       <div class="send">

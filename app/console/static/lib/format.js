@@ -64,7 +64,7 @@ export function computedSeconds(job) {
 const LABELS = {
   guidance_scale: "Guidance", distilled_guidance_scale: "Distilled guidance", num_images: "Images", fps: "Frames per second",
   clip_skip: "Skipped layers", negative_prompt: "Negative prompt", output_format: "Format", output_quality: "Quality",
-  embed_metadata: "Embed parameters", loras: "LoRAs",
+  embed_metadata: "Embed parameters", audio_output: "Sound", loras: "LoRAs",
 };
 
 /** "output_format" → "Format" */

@@ -62,6 +62,8 @@ class OutputAnswer(Answer):
     height = fields.Integer(**doc("Pixels."))
     frames = fields.Integer(**doc())
     fps = fields.Float(**doc("Frames per second; 0 for an image."))
+    has_audio = fields.Boolean(**doc("Whether it has a sound track."))
+    audio_sample_rate_hz = fields.Integer(**doc("Samples per second of the sound; null without sound.", null=True))
     moderated = fields.Boolean(**doc("Whether moderation made it unrecognisable."))
     thumbnail_url = fields.String(**doc(null=True))
     poster_url = fields.String(**doc(null=True))

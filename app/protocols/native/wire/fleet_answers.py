@@ -142,6 +142,7 @@ class DefaultsAnswer(OpenAnswer):
 
     scheduler = fields.String(**doc(null=True))
     loras = fields.List(fields.Nested(LoraAnswer), **doc())
+    audio_output = fields.Boolean(**doc("Whether videos have sound; absent if the model makes none.", optional=True))
 
 
 class ModelAnswer(Answer):

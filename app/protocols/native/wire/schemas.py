@@ -187,6 +187,7 @@ class SubmitSchema(Schema):
     prior = Part(PriorSchema, **_doc("Settings of the prior, for models that have one."))
     output_format = Text(**_doc("Images: png, webp, jpeg. Videos: mp4, webm, gif, webp.", example="webp"))
     output_quality = Whole(**_doc("1 to 100, for lossy formats."))
+    audio_output = Flag(**_doc("Whether a video has sound, for models that make sound. Default: the model's."))
     embed_metadata = Flag(
         **_doc("Store the request in the output file."),
     )

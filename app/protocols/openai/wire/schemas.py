@@ -65,6 +65,7 @@ class OpenAIExtraSchema(TextSchema):
     max_run_s = Number(validate=_between(0, 30 * 86_400), **_doc("Longest run, seconds."))
     retention = Text(validate=_one_of(*RETENTION_CLASSES), **_doc("How long the files are kept."))
     moderate = Flag(**_doc("false: skip moderation, for keys that may."))
+    audio_output = Flag(**_doc("Whether a video has sound, for models that make sound."))
     embed_metadata = Flag(**_doc("Store the request in the output file."))
 
 

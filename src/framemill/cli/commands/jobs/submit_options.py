@@ -143,6 +143,12 @@ OUTPUT_OPTIONS = (
     ),
     click.option("--output-quality", type=int, metavar="N", help="Quality of lossy formats, 1 to 100."),
     click.option(
+        "--sound/--no-sound",
+        "audio_output",
+        default=None,
+        help="Whether a video has sound, of models that make sound. Default: the model's.",
+    ),
+    click.option(
         "--no-metadata",
         "embed_metadata",
         flag_value=False,
