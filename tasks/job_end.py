@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 from jobs.errors import Unavailable
 from jobs.process import tracing
 from jobs.store.jobs import JobStore
@@ -19,7 +17,7 @@ def report_end(store: JobStore, job_id: str, state: str) -> None:
         job_id: the job.
         state: its final state. The line of a job whose record was deleted meanwhile says no more.
     """
-    if not (job_log.logger.isEnabledFor(logging.INFO) or tracing.is_on()):
+    if not (job_log.is_shown() or tracing.is_on()):
         return
     try:
         job = find(store, job_id)

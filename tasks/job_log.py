@@ -4,60 +4,67 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import replace
 from typing import Any
 
+from jobs.process.frequent_lines import FrequentLines
 from jobs.record import Job
 from jobs.states import JobState
 
-logger = logging.getLogger("tasks.jobs")
+_lines = FrequentLines(logging.getLogger("tasks.jobs"), "job ended")
+
+
+def is_shown() -> bool:
+    """Return whether ends of jobs are logged."""
+    return _lines.is_shown(logging.INFO)
 
 
 def log_end(job: Job) -> None:
-    """Log that a job is over."""
-    if logger.isEnabledFor(logging.INFO):
-        logger.info("job ended", extra=_fields(job))
+    """Log that a job is over. ``job``: its final record."""
+    if is_shown():
+        code = job.error["code"] if job.error else None
+        is_delivered = bool(job.outputs) or job.state is JobState.FAILED
+        _log(job, job.state, code, job.run_s, job.computed_at_ms, job.finished_at_ms, is_delivered=is_delivered)
 
 
 def log_unread_end(job_id: str, state: str) -> None:
     """Log that a job is over whose record cannot be read, because it was deleted or Redis is away."""
-    logger.info("job ended", extra={"job_id": job_id, "outcome": state})
+    if is_shown():
+        _lines.log(logging.INFO, {"job_id": job_id, "outcome": state})
 
 
-def as_ended(job: Job, state: JobState, *, run_s: float | None = None, code: str = "") -> Job:
-    """Return a job as its record says that it ended now, without reading it."""
-    now_ms = int(time.time() * 1000)
-    return replace(
-        job, state=state, finished_at_ms=now_ms, run_s=run_s, computed_at_ms=now_ms if run_s is not None else None,
-        error={"code": code, "message": ""} if code else None,
-    )  # fmt: skip
+def log_end_of_run(job: Job, state: JobState, *, run_s: float | None = None, code: str = "") -> None:
+    """Log that a run has ended its job now, as its record says, without reading that.
+
+    Args:
+        job: as the run began.
+        state: the final state.
+        run_s: duration of the computation, seconds, if it succeeded.
+        code: of the error, '' without one.
+    """
+    if is_shown():
+        now_ms = int(time.time() * 1000)
+        computed_at_ms = now_ms if run_s is not None else None
+        _log(job, state, code or None, run_s, computed_at_ms, now_ms, is_delivered=state is JobState.FAILED)
 
 
-def _fields(job: Job) -> dict[str, Any]:
-    """Return what the line says; None is left out."""
-    return {
-        "job_id": job.job_id, "outcome": str(job.state), "error": job.error["code"] if job.error else None,
-        "key": job.key_id, "model": job.request.model, "kind": str(job.request.kind), "protocol": job.protocol,
-        "command": job.command, "slot": job.slot, "attempts": job.starts, **_durations(job),
+def _log(
+    job: Job, state: JobState, code: str | None, run_s: float | None, computed_at_ms: int | None, ended_ms: int | None,
+    *, is_delivered: bool,
+) -> None:  # fmt: skip
+    load_s = None
+    if job.started_at_ms is not None and computed_at_ms is None:  # it failed or was stopped
+        run_s = _seconds(job.started_at_ms, ended_ms)
+    elif run_s is not None:
+        computed_s, run_s = _seconds(job.started_at_ms, computed_at_ms), round(run_s, 3)
+        load_s = round(max(0.0, computed_s - run_s), 3) if computed_s is not None else None
+    fields: dict[str, Any] = {
+        "job_id": job.job_id, "outcome": state.value, "error": code, "key": job.key_id, "model": job.request.model,
+        "kind": job.request.kind.value, "protocol": job.protocol, "command": job.command, "slot": job.slot,
+        "attempts": job.starts, "wait_s": _seconds(job.created_at_ms, job.started_at_ms or ended_ms), "load_s": load_s,
+        "run_s": run_s, "deliver_s": _seconds(computed_at_ms, ended_ms) if is_delivered else None,
         "trace_id": job.trace[3:35] or None,
     }  # fmt: skip
-
-
-def _durations(job: Job) -> dict[str, float | None]:
-    """Return the seconds that each part of a job took, as far as it came."""
-    ended = job.finished_at_ms
-    computed = _seconds(job.started_at_ms, job.computed_at_ms)
-    if job.started_at_ms is not None and job.computed_at_ms is None:  # it failed or was stopped
-        run_s, load_s = _seconds(job.started_at_ms, ended), None
-    else:
-        run_s = job.run_s
-        load_s = round(max(0.0, computed - run_s), 3) if computed is not None and run_s is not None else None
-    return {
-        "wait_s": _seconds(job.created_at_ms, job.started_at_ms or ended),
-        "load_s": load_s,
-        "run_s": round(run_s, 3) if run_s is not None else None,
-        "deliver_s": _seconds(job.computed_at_ms, ended) if job.outputs or job.state is JobState.FAILED else None,
-    }
+    _lines.log(logging.INFO, fields)
 
 
 def _seconds(since_ms: int | None, until_ms: int | None) -> float | None:

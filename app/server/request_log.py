@@ -18,8 +18,9 @@ from flask import Flask, Response, g, request
 from gunicorn import glogging
 
 from app.server import request_trace
+from jobs.process.frequent_lines import FrequentLines
 
-logger = logging.getLogger("app.requests")
+_lines = FrequentLines(logging.getLogger("app.requests"), "request")
 
 #: Header of the id of a request, of the client or the proxy and of the response.
 HEADER = "X-Request-Id"
@@ -95,14 +96,14 @@ class Logger(glogging.Logger):
             return
         status = int(resp.status[:3]) if isinstance(resp.status, str) else int(resp.status or 0)
         level = logging.INFO if self._is_shown(status, environ) else logging.DEBUG
-        is_logged = logger.isEnabledFor(level)
+        is_logged = _lines.is_shown(level)
         if not is_logged and not (self.traces and level == logging.INFO):
             return
         fields = _fields(status, resp.sent, environ, request_time)
         if self.traces:
             request_trace.end(environ, fields if level == logging.INFO else None)
         if is_logged:
-            logger.log(level, "request", extra=fields)
+            _lines.log(level, fields)
 
     def _is_shown(self, status: int, environ: dict[str, Any]) -> bool:
         if self.shown != "changes":
@@ -115,7 +116,7 @@ class Logger(glogging.Logger):
 def _fields(status: int, sent: int, environ: dict[str, Any], duration: timedelta) -> dict[str, Any]:
     return {
         "method": environ["REQUEST_METHOD"], "route": _rule(environ), "status": status, "bytes": sent,
-        "duration_ms": round(duration / timedelta(milliseconds=1), 1), "key": environ.get(_KEY),
+        "duration_ms": round(duration.total_seconds() * 1000, 1), "key": environ.get(_KEY),
         "request_id": environ.get(_ID), "job_id": environ.get(_JOB) or _job_argument(environ),
     }  # fmt: skip
 

@@ -10,7 +10,8 @@ import warnings
 from types import TracebackType
 from typing import Any, TextIO
 
-from jobs.process.log_lines import JsonFormatter, SafeRecord, TextFormatter
+from jobs.process.frequent_lines import LineHandler
+from jobs.process.log_lines import JsonFormatter, LineFormatter, SafeRecord, TextFormatter
 
 logger = logging.getLogger(__name__)
 
@@ -53,14 +54,13 @@ def take_over() -> None:
     threading.excepthook = _log_uncaught_of_thread
 
 
-def _handler(formatter: logging.Formatter, level: int) -> Any:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(formatter)
+def _handler(formatter: LineFormatter, level: int) -> LineHandler:
+    handler = LineHandler(sys.stderr, formatter)
     handler.setLevel(level)
     return handler
 
 
-def _formatter(form: str, stream: TextIO) -> logging.Formatter:
+def _formatter(form: str, stream: TextIO) -> LineFormatter:
     is_terminal = stream.isatty()
     if form == "json" or (form == "auto" and not is_terminal):
         return JsonFormatter()

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
+import redis
+
 from jobs.callers import NOBODY
 from jobs.errors import StoreRefuses, Unavailable
 from jobs.store import keys
@@ -26,6 +28,7 @@ BEFORE_ALL = "0-0"
 #: The largest id that a stream can have.
 NEWEST_POSSIBLE = f"{2**64 - 1}-{2**64 - 1}"
 
+_LOST = object()
 _ID = re.compile(r"([0-9]{1,20})-([0-9]{1,20})")
 
 
@@ -62,8 +65,8 @@ class EventLog:
 
     def __init__(self, store: Scripts) -> None:
         self._store = store
-        # The subscription blocks for ``SILENCE_S``, so its connection has a longer timeout than those of the store.
-        self._client: Any = connect(store.settings, timeout_s=2 * SILENCE_S)
+        # The subscription waits for ``SILENCE_S``, so its connection has another timeout than those of the store.
+        self._client: Any = connect(store.settings, timeout_s=SILENCE_S)
 
     def newest_id(self) -> str:
         """The id of the newest event; ``BEFORE_ALL`` when there is none."""
@@ -88,32 +91,55 @@ class EventLog:
         return [Event.from_json(entry_id, entry["event"]) for entry_id, entry in entries]
 
     def follow(self) -> Iterator[Event | None]:
-        """Yield events as they are published, until the connection is lost.
+        """Yield events as they are published, until Redis does not answer.
 
         None stands for a new subscription: events that were published before it must be read with :meth:`after`.
         """
-        with self._client.pubsub() as subscription:
-            self._store.call(lambda _: subscription.subscribe(keys.EVENTS))
-            pinged = False
+        # redis-py's own subscription asks the system twice for each message whether there is one.
+        connection = self._store.call(lambda _: self._client.connection_pool.get_connection())
+        try:
             while True:
-                try:
-                    reply = self._store.call(lambda _: subscription.parse_response(block=False, timeout=SILENCE_S))
-                except StoreRefuses:  # Redis that cannot save its data refuses even a ping, but the connection works
-                    pinged = False
-                    continue
-                if reply is None:
-                    if pinged:  # the connection is half open
-                        raise Unavailable("the job store does not answer")
-                    self._store.call(lambda _: subscription.ping())
-                    pinged = True
-                    continue
+                self._store.call(lambda _: connection.send_command("SUBSCRIBE", keys.EVENTS))
+                yield from self._messages(connection)
+        finally:
+            connection.disconnect()
+            self._client.connection_pool.release(connection)
+
+    def _messages(self, connection: Any) -> Iterator[Event | None]:
+        """Yield what a subscription receives until the connection is lost."""
+        pinged = False
+        while True:
+            try:
+                reply = self._store.call(lambda _: _reply(connection))
+            except StoreRefuses:  # Redis that cannot save its data refuses even a ping, but the connection works
                 pinged = False
-                if reply[0] == "subscribe":  # also when redis-py has reconnected by itself
-                    yield None
-                elif reply[0] == "message":
-                    event_id, _, texts = reply[2].partition(" ")
-                    text, _, record_text = texts.partition("\n")
-                    yield Event.from_json(event_id, text, record_text)
+                continue
+            if reply is _LOST:
+                return
+            if reply is None:
+                if pinged:  # the connection is half open
+                    raise Unavailable("the job store does not answer")
+                self._store.call(lambda _: connection.send_command("PING"))
+                pinged = True
+                continue
+            pinged = False
+            if reply[0] == "subscribe":
+                yield None
+            elif reply[0] == "message":
+                event_id, _, texts = reply[2].partition(" ")
+                text, _, record_text = texts.partition("\n")
+                yield Event.from_json(event_id, text, record_text)
+
+
+def _reply(connection: Any) -> Any:
+    """Return the next message, or the reply to a ping; None after ``SILENCE_S``; ``_LOST``: the server has hung up."""
+    try:
+        return connection.read_response(disconnect_on_error=False, push_request=True)
+    except redis.TimeoutError:
+        return None
+    except redis.ConnectionError:
+        connection.disconnect()
+        return _LOST
 
 
 @lru_cache(maxsize=1024)

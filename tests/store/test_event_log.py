@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -74,15 +75,25 @@ def test_a_lost_connection_is_subscribed_again(here: StoreDriver, log: EventLog)
     assert len(log.all()) == 1
 
 
-def test_a_silent_redis_is_pinged_and_then_away(
-    here: StoreDriver, log: EventLog, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
-    monkeypatch.setattr(events, "SILENCE_S", 0.05)
-    follower = log.follow()
+def test_a_silent_redis_is_pinged_and_then_away(here: StoreDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "SILENCE_S", 0.1)
+    follower = EventLog(here.store).follow()
     assert next(follower) is None
-    monkeypatch.setattr("redis.client.PubSub.ping", lambda _self: None)  # Redis does not respond to it
+    here.redis.client_pause(1000)  # Redis does not respond to the ping
     with pytest.raises(Unavailable):
         next(follower)
+
+
+def test_a_subscription_without_events_goes_on(here: StoreDriver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "SILENCE_S", 0.1)
+    follower = EventLog(here.store).follow()
+    assert next(follower) is None
+    later = threading.Timer(1.0, lambda: here.submit(job_id="j"))
+    later.start()
+    event = next(follower)
+    later.join()
+    assert event is not None
+    assert states([event]) == [("j", "queued")]
 
 
 def test_listeners_of_a_job_a_key_and_a_slot_get_its_events(here: StoreDriver, log: EventLog) -> None:

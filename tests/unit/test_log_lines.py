@@ -62,6 +62,41 @@ def test_every_record_warning_and_exception_is_one_line_of_json(form: str) -> No
     assert last["exception"].splitlines()[-1] == "ValueError: at the end"
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_line_without_a_record_is_that_of_a_record(form: str) -> None:
+    program = """
+import json, logging, sys
+from jobs.process.frequent_lines import FrequentLines
+from jobs.process.log import configure
+
+configure("INFO", sys.argv[1])
+logger = logging.getLogger("tasks.test")
+fields = {
+    "job_id": "a1", "run_s": 1.25, "no": None, "flag": True, "level": "hidden", "empty": "", "link": "http://x/?key=secret",
+    "two": "a \\n b\\x1b", "more": ["x"], "number": float("nan"),
+}
+logger.info("done", extra=fields)
+FrequentLines(logger, "done").log(logging.INFO, fields)
+other = logging.StreamHandler(sys.stderr)
+logger.addHandler(other)
+FrequentLines(logger, "done").log(logging.INFO, fields)
+logger.removeHandler(other)
+logger.setLevel("WARNING")
+assert not FrequentLines(logger, "done").is_shown(logging.INFO)
+"""
+    command, environment = [sys.executable, "-c", program, form], {"PYTHONPATH": str(PROJECT_ROOT)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    of_record, without, with_other, *others = map(_without_time, done.stderr.splitlines())
+    assert of_record == without
+    assert [of_record, "done"] in ([with_other, *others], [*others, with_other])
+    assert "secret" not in done.stderr
+    assert "a1" in of_record
+
+
+def _without_time(line: str) -> str:
+    return re.sub(r"[\d:.T-]{12,}Z?", "", line, count=1)
+
+
 def test_a_greenlet_that_fails_is_one_line() -> None:
     program = """
 import gevent

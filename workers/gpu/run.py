@@ -17,7 +17,7 @@ from jobs.process import tracing
 from jobs.record import RECORD_VERSION, Job
 from jobs.states import JobState
 from tasks import job_trace
-from tasks.job_log import as_ended, log_end
+from tasks.job_log import log_end_of_run
 from tasks.runtime import dispatcher, settings, store
 from workers.broken_process import end_process, is_half_imported
 from workers.gpu import failures
@@ -83,21 +83,23 @@ def run(job_id: str, attempt: int) -> Outcome:
         outcome = _computed(job_id, attempt, computed)
     _remove_checkpoints(job_id)
     # The line of the job says the same of a run that has computed it.
-    logger.log(
-        logging.DEBUG if outcome.ended == "computed" else logging.INFO,
-        "run ended",
-        extra={
-            "job_id": job_id, "attempt": attempt, "ended": outcome.ended, "model": job.request.model,
-            "kind": job.request.kind, "steps": job.request.steps, "run_s": round(time.monotonic() - begun, 3),
-            "error": outcome.failure or None,
-        },
-    )  # fmt: skip
+    level = logging.DEBUG if outcome.ended == "computed" else logging.INFO
+    if logger.isEnabledFor(level):
+        logger.log(
+            level,
+            "run ended",
+            extra={
+                "job_id": job_id, "attempt": attempt, "ended": outcome.ended, "model": job.request.model,
+                "kind": job.request.kind, "steps": job.request.steps, "run_s": round(time.monotonic() - begun, 3),
+                "error": outcome.failure or None,
+            },
+        )  # fmt: skip
     code = outcome.failure.partition(":")[0]
     if events is not None:
         error = code or ("handed_back" if outcome.ended == "handed back" else "")
         job_trace.run_ended(job, attempt, outcome=outcome.ended, error=error, events=events.list)
     if outcome.ending is not None:
-        log_end(as_ended(job, outcome.ending, run_s=outcome.run_s, code=code))
+        log_end_of_run(job, outcome.ending, run_s=outcome.run_s, code=code)
     elif outcome.failure:
         dispatcher().report_ends(announced=job_id)
     return outcome
