@@ -9,11 +9,13 @@ from typing import Any
 from marshmallow import INCLUDE, fields
 
 from app.fields import Flag, Items, Number, PictureText, Text, Whole, load
-from app.payloads import MappedBody, a1111_masks, a1111_overrides, a1111_passes, a1111_samplers, a1111_tags
+from app.payloads import MappedBody, a1111_masks, a1111_overrides, a1111_passes, a1111_samplers
 from app.payloads.passthrough import A1111_MAPPED, passthrough_fields
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
+from jobs.requests.prompt_tags import taken_out
+from jobs.requests.tagged_loras import loras_of_tags
 from jobs.suggestions import misspelt
 
 #: Field of the native API → field of the body.
@@ -123,7 +125,11 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
     warnings += [f"{name} was ignored" for name in _IGNORED if _matters(name, payload.get(name))]
     meant = {name: misspelt(name, _BODY.fields) for name in unknown if name not in _IGNORED}
     warnings += [f"{name} was ignored; did you mean {field}?" for name, field in meant.items() if field]
-    prompt, loras = a1111_tags.loras_of_tags(body, spec, warnings)
+    prompt, loras = body.get("prompt", ""), None
+    if body.get("disable_extra_networks"):
+        prompt, _ = taken_out(prompt)
+    else:
+        prompt, loras = loras_of_tags(prompt, spec, warnings)
     values["prompt"] = prompt if "prompt" in body else None
     if loras:
         values["loras"] = loras

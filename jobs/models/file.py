@@ -123,6 +123,7 @@ class ModelSchema(LoadOptionsSchema):
     arguments = TableField("arguments of the pipeline's call")
     #: ``fields`` itself is taken by marshmallow.
     argument_names = fields.Nested(_Fields, data_key="fields")
+    prompt_weighting = FlagField()
     output = TextField()
     preview_decoder = TextField()
     executor = ChoiceField(EXECUTORS)

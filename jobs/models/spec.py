@@ -162,6 +162,8 @@ class ModelSpec:
     #: Field of a request → argument of the pipeline's call, where it differs from the default; '': not passed. A key
     #: that is the name of a kind holds such a table for that kind only.
     fields: Mapping[str, Any] = field(default_factory=dict)
+    #: Whether prompts have weights as in AUTOMATIC1111, and may be longer than the text encoder takes.
+    prompt_weighting: bool = False
     #: Attribute of the pipeline's output that contains the images; None: ``frames`` or ``images``.
     output: str | None = None
     #: Path or hub id of an AutoencoderTiny that decodes previews; None: a linear map does.

@@ -19,6 +19,7 @@ from jobs.requests.schedulers_loras_mix import loras_of, mix_of, scheduler_of
 from jobs.requests.size import size_of
 from jobs.requests.sound import audio_output_of
 from jobs.requests.strength import enough_for_one_step
+from jobs.requests.tagged_loras import with_tags
 from jobs.settings import Settings
 from jobs.suggestions import did_you_mean, listed
 
@@ -173,7 +174,7 @@ def resolve(
     request = checker.request(settings or Settings())
     if checker.problems:
         raise InvalidRequest(*checker.problems)
-    tags = [] if spec.executor == "remote" else taken_out(request.prompt)[1]
+    tags = [] if spec.executor == "remote" or spec.prompt_weighting else taken_out(request.prompt)[1]
     if tags:
         checker.warnings.append(f"prompt: {quoted(tags)} is read as text; LoRAs are requested by the field loras")
     size = formats.even_size(str(request.output_format), *request.output_size)
@@ -194,8 +195,8 @@ class _Checker:
     ) -> None:
         self._spec, self._kind, self._image_size = spec, kind, image_size
         self.problems = _inapplicable(spec, kind, fields)
-        self._fields = with_quality(spec, fields, self.problems)
         self.warnings: list[str] = []
+        self._fields = with_quality(spec, with_tags(spec, fields, self.warnings), self.problems)
 
     def request(self, settings: Settings) -> GenerationRequest:
         """Return the complete request. It is only valid if there are no problems."""

@@ -27,6 +27,12 @@ loras = "loras"
 default_loras = { grain = 0.5 }
 limits = { num_images = [1, 2] }
 
+[weighted]
+source = "hub/weighted"
+kinds = ["text2img"]
+loras = "loras"
+prompt_weighting = true
+
 [mixing]
 source = "hub/decoder"
 prior = "hub/prior"
@@ -242,3 +248,18 @@ img2img = { steps = "" }
         "text2img": ({"clip_skip": 1}, {"steps": "num_sampling_steps"}),
         "img2img": ({"clip_skip": 2}, {"steps": ""}),
     }
+
+
+def test_tags_are_loras_where_prompts_have_weights(registry: ModelRegistry) -> None:
+    prompt = "a (cat:1.2) <lora:grain:0.7>"
+    request, warnings = resolve(registry, {"model": "weighted", "prompt": prompt})
+    assert (request.prompt, request.loras) == ("a (cat:1.2) ", [{"name": "grain", "weight": 0.7}])
+    assert warnings == []
+    request, warnings = resolve(registry, {"model": "weighted", "prompt": "a <lora:none:1> cat"})
+    assert request.loras is None
+    assert warnings == ["prompt: model weighted does not have the LoRA none, which was left out"]
+    sent = {"model": "weighted", "prompt": prompt, "loras": [{"name": "glow.v2", "weight": 1}]}
+    assert [lora["name"] for lora in resolve(registry, sent)[0].loras or ()] == ["glow.v2", "grain"]
+    request, warnings = resolve(registry, {"model": "rich", "prompt": prompt})
+    assert request.prompt == prompt
+    assert "is read as text" in warnings[0]

@@ -19,6 +19,8 @@ from workers.diffusion import prior as priors
 from workers.diffusion.preview import Previews
 from workers.diffusion.progress import Share, StepCounter
 from workers.pipelines import loras, schedulers, step_caches
+from workers.prompts import cut
+from workers.prompts import embeddings as weighting
 from workers.reporting.reporter import Reporter
 from workers.spool.sound import Sound
 
@@ -123,6 +125,7 @@ class _Run:
             loras.applied(pipeline, self.spec, request.loras or ()),
             _watched(pipeline, self.reporter, self.previews),
             clip_skip.supported(pipeline, request.clip_skip),
+            cut.told(pipeline, request, self.reporter.warn),
             step_caches.applied(pipeline, self.spec.step_cache(request.quality), request.steps),
         ):  # fmt: skip
             for images, embedded, inputs in zip(batches.images, batches.embeddings, batches.inputs, strict=True):
@@ -130,6 +133,8 @@ class _Run:
                 generators = noise.generators(request, images)
                 call = {name: value for name, value in embedded.items() if name in parameters}
                 call |= arguments.of(pipeline, self.spec, request, inputs, generators)
+                if self.spec.prompt_weighting:
+                    call = weighting.weighted(pipeline, call)
                 on_step = None
                 if "callback_on_step_end" in parameters:
                     call["callback_on_step_end"] = steps.callback()

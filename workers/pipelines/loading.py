@@ -16,6 +16,7 @@ from jobs.models.spec import ModelSpec
 from workers.pipelines import device as devices
 from workers.pipelines import load_options, memory, step_caches
 from workers.pipelines.device_errors import is_device_lost, is_out_of_memory
+from workers.prompts import embeddings
 
 logger = logging.getLogger(__name__)
 
@@ -85,6 +86,8 @@ class ModelFolder:
             load_options.apply(pipeline, spec.load, self.dtype)
             for quality in spec.qualities:
                 step_caches.check(pipeline, spec.step_cache(quality))
+            if spec.prompt_weighting:
+                embeddings.check(pipeline)
             if not load_options.offload(pipeline, spec.load, self._device):
                 pipeline.to(self._device, silence_dtype_warnings=True)
             progress(total, total)

@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from jobs.errors import RunCancelled, RunInterrupted, RunTimeout, Unavailable
@@ -187,6 +188,11 @@ class Reporter:
     def preview(self, step: int, draw: Draw) -> None:
         """Have the reporter's thread draw and publish a preview of the state after ``step`` steps."""
         self._pending_preview = (step, draw)
+
+    def warn(self, text: str) -> None:
+        """Add a warning about this run to its job; nothing is done while Redis does not answer."""
+        with suppress(Unavailable):
+            self._store.warn_of_run(self._job_id, self._attempt, text)
 
     def check(self) -> None:
         """Raise if the attempt has to stop. Costs a look at a flag and at the clock.

@@ -1,4 +1,4 @@
-"""Map the tags in a prompt of AUTOMATIC1111, ``<lora:name:weight>`` and others, to LoRAs."""
+"""Map the tags in a prompt, ``<lora:name:weight>`` and others, to LoRAs, as AUTOMATIC1111 does."""
 
 from __future__ import annotations
 
@@ -14,17 +14,15 @@ from jobs.requests.prompt_tags import Tag, quoted, taken_out
 _LORA = ("lora", "lyco")
 
 
-def loras_of_tags(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str]) -> tuple[str, list[dict[str, Any]]]:
+def loras_of_tags(text: str, spec: ModelSpec, warnings: list[str]) -> tuple[str, list[dict[str, Any]]]:
     """Return the prompt without tags, and the LoRAs that they name. As in the original, unusable tags are left out.
 
     Args:
-        body: the fields of the body that are not null.
+        text: the prompt.
         spec: the model.
         warnings: receives the tags without effect.
     """
-    prompt, tags = taken_out(body.get("prompt", ""))
-    if not tags or body.get("disable_extra_networks"):
-        return prompt, []
+    prompt, tags = taken_out(text)
     requested = [tag for tag in tags if tag.name in _LORA]
     known = by_short_name(spec.lora_names()) if requested else {}
     weights: dict[str, list[tuple[float, float]]] = {}
@@ -45,6 +43,14 @@ def loras_of_tags(body: Mapping[str, Any], spec: ModelSpec, warnings: list[str])
         warnings.append(f"prompt: {quoted(others)} was left out: only tags of LoRAs have an effect here")
     # A LoRA that is named twice is applied twice.
     return prompt, [_summed(name, pairs) for name, pairs in weights.items()]
+
+
+def with_tags(spec: ModelSpec, fields: Mapping[str, Any], warnings: list[str]) -> Mapping[str, Any]:
+    """Return the fields of a request with LoRAs in place of tags, if the model reads weights in its prompts."""
+    if not spec.prompt_weighting or not fields.get("prompt"):
+        return fields
+    prompt, loras = loras_of_tags(fields["prompt"], spec, warnings)
+    return {**fields, "prompt": prompt, **({"loras": [*fields.get("loras", ()), *loras]} if loras else {})}
 
 
 def _lora(tag: Tag) -> tuple[str, tuple[float, float] | None]:
