@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from workers.prompts.weights import Part, is_plain, parts_of
 
 
