@@ -109,7 +109,7 @@ def gaps(models: Path, count: int) -> list[Row]:
     with short_folder() as folder, running(folder, models, "gpu0", "io", **common.SHIPPED) as stack:
         for model, what in (("noop", "jobs that compute nothing"), ("tiny-image", "tiny pipeline")):
             stack.wait(stack.submit(model=model, steps=1))
-            stack.store.pause()
+            stack.store.pause_slots()
             ids = [stack.submit(model=model, steps=2) for _ in range(count)]
             client = Client(stack.port)
             assert client.send("POST", "/v1/admin/resume", {})[0] == 200

@@ -80,7 +80,7 @@ def service(size: Size) -> Iterator[tuple[Stack, dict[str, str]]]:
             busy = int(RUNNING_SHARE * size.slots)
             for number in range(busy):
                 _submit(stack, number)
-            stack.store.pause()
+            stack.store.pause_slots()
             list(pool.map(lambda number: _submit(stack, number % size.keys), range(size.jobs - busy)))
         _measure(stack)
         time.sleep(1.5)  # the server learns that it has keys

@@ -45,7 +45,7 @@ class Queue:
         self.stack, self.depth = stack, depth
         self.client = Client(stack.port)
         stack.store.register("gpu0", "nobody:1:1", {"models": '["noop"]', "node": "nobody"})
-        stack.store.pause()
+        stack.store.pause_slots()
         before = self.memory_bytes()
         with ThreadPoolExecutor(4) as pool:
             self.ids = list(pool.map(self._submit, range(depth)))

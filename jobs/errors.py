@@ -349,7 +349,9 @@ class RunCancelled(BaseException):
 class RunInterrupted(BaseException):
     """The run gives its slot back: its checkpoint is stored, or it has computed nothing. As :class:`RunCancelled`."""
 
-    def __init__(self, step: int = 0) -> None:
+    def __init__(self, step: int = 0, *, pauses: bool = False) -> None:
         super().__init__(step)
         #: Finished steps of the whole run.
         self.step = step
+        #: Whether the job is to be paused, whatever interrupted the run.
+        self.pauses = pauses

@@ -11,12 +11,12 @@ from typing import Any
 class Forecast:
     """Position and expected time of a job at one moment."""
 
-    #: 1 is next; 0 once it has a slot; None when the job is over, or may not start yet.
+    #: 1 is next; 0 once it has a slot; None when the job is paused, is over, or may not start yet.
     position: int | None
     #: Seconds until it is computed; None if no similar job was measured yet, or no slot can run it.
     eta_s: float | None = None
     #: What the job waits for before any slot can run it: ``model X``, ``slot gpu1``, ``resume of the queue``,
-    #: ``resume of slot gpu1``, ``the time 2026-01-31T18:00:00Z``.
+    #: ``resume of slot gpu1``, ``resume of the job``, ``the time 2026-01-31T18:00:00Z``.
     waiting_for: str | None = None
 
     @classmethod

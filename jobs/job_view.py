@@ -71,6 +71,7 @@ def job_view(
         "started_at": iso(job.started_at_ms),
         "computed_at": iso(job.computed_at_ms),
         "finished_at": iso(job.finished_at_ms),
+        "resume_by": iso(job.resume_by_ms),
         "expires_at": iso(job.expires_at_ms),
         "outputs": [
             _output_view(job.job_id, index, output, objects, signer, base_url) | job.request.seeds(index)

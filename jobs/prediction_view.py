@@ -22,6 +22,7 @@ DEFAULT_OWNER = "framemill"
 STATUS: dict[JobState, str] = {
     JobState.QUEUED: "starting",
     JobState.RUNNING: "processing",
+    JobState.PAUSED: "starting",
     JobState.DELIVERING: "processing",
     JobState.SUCCEEDED: "succeeded",
     JobState.FAILED: "failed",

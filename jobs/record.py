@@ -212,6 +212,10 @@ class Job(JobOptions):
     interrupt: str = field(default="", metadata=stored("interrupt"))
     #: Warnings about its runs.
     run_warnings: list[str] = field(default_factory=list, metadata=stored("run_warnings", JSON))
+    #: When a paused job expires unless it is resumed; None unless it is paused.
+    resume_by_ms: int | None = field(default=None, metadata=stored("resume_by", INTEGER))
+    #: How long its pauses that are over were, in milliseconds.
+    paused_ms: int = field(default=0, metadata=stored("paused_ms", INTEGER))
     #: Why a back end returned it to the queue, the last time.
     handed_back: str = field(default="", metadata=stored("handed_back"))
     #: When its files expire; None before it has any, and for files that are kept.
@@ -250,7 +254,10 @@ class Job(JobOptions):
 
 #: Fields of a job that never change, and those that change together with its state or when its files are removed.
 _CONSTANT = frozenset(storage_of(JobOptions)) - {"priority"} | {"key_id"}
-_CHANGED_WITH_STATE = frozenset({"error", "cause", "outputs", "result", "report", "run_s", "queued_at_ms", "lost_runs"})
+_CHANGED_WITH_STATE = frozenset({
+    "error", "cause", "outputs", "result", "report", "run_s", "queued_at_ms", "lost_runs",
+    "paused_ms",
+})  # fmt: skip
 _CHANGING = {
     attribute: storage.name
     for attribute, storage in storage_of(Job).items()

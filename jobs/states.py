@@ -6,12 +6,18 @@ from enum import StrEnum
 
 
 class JobState(StrEnum):
-    """The state of a job: ``queued → running → delivering → succeeded``; the other three end it early."""
+    """The state of a job: ``queued → running → delivering → succeeded``.
+
+    Failed, cancelled and expired end it early. A caller may pause it before it is delivered: it is queued again when it
+    is resumed.
+    """
 
     #: Waits for a slot, or has been assigned and not yet started.
     QUEUED = "queued"
     #: A worker computes it.
     RUNNING = "running"
+    #: Set aside by its caller, with what was computed so far; it holds no slot until it is resumed.
+    PAUSED = "paused"
     #: Computed; its outputs are being encoded and stored.
     DELIVERING = "delivering"
     #: The outputs can be downloaded.
@@ -20,7 +26,7 @@ class JobState(StrEnum):
     FAILED = "failed"
     #: Stopped by the caller or an operator.
     CANCELLED = "cancelled"
-    #: Not started before its deadline.
+    #: Not started before its deadline, or not resumed in time.
     EXPIRED = "expired"
 
     @property
@@ -30,11 +36,15 @@ class JobState(StrEnum):
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
 
+#: Code of the error of a job that expired because it was paused for too long.
+NOT_RESUMED = "not_resumed"
+
 #: The state that a Celery result, Flower and ``AsyncResult(job_id).state`` show. A running job shows PROGRESS from its
 #: first report on (see :func:`celery_state`).
 CELERY_STATES = {
     JobState.QUEUED: "QUEUED",
     JobState.RUNNING: "STARTED",
+    JobState.PAUSED: "PAUSED",
     JobState.DELIVERING: "PROGRESS",
     JobState.SUCCEEDED: "SUCCESS",
     JobState.FAILED: "FAILURE",

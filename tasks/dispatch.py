@@ -170,6 +170,20 @@ class Dispatcher:
             # The run stops anyway: its next report finds the final record.
             logger.warning("revocation not sent", extra={"job_id": job_id, "error": repr(exc)})
 
+    def pause(self, job_id: str) -> Job:
+        """Set a job aside until it is resumed; a running one after its present step.
+
+        Returns:
+            The job as it is now.
+
+        Raises:
+            JobNotFound, Unavailable.
+            Conflict: it cannot be paused.
+        """
+        if self.store.pause(job_id) is JobState.RUNNING:
+            self.check_runs(job_id)
+        return self.store.get(job_id)
+
     def interrupt(self, job_id: str, why: Interrupt) -> bool:
         """Ask the run of a job to give its slot back after its present step; see ``JobStore.interrupt``."""
         accepted = self.store.interrupt(job_id, why)
@@ -192,7 +206,7 @@ class Dispatcher:
 
         Args:
             caller: who asks.
-            waiting: also stop jobs that wait or are being delivered.
+            waiting: also stop jobs that wait, are paused or are being delivered.
 
         Returns:
             The ids of the jobs that this call stopped.
@@ -200,7 +214,7 @@ class Dispatcher:
         service_slot = self.settings.web.service_slot
         ids = self.store.capacity(service_slot).active
         if waiting:
-            ids += queries.ids_in_state(self.store, JobState.QUEUED, key_id=caller.scope)
+            ids += queries.ids_in_state(self.store, JobState.QUEUED, JobState.PAUSED, key_id=caller.scope)
         jobs = filter(None, (queries.find(self.store, job_id) for job_id in dict.fromkeys(ids)))
         selected = [
             job.job_id

@@ -112,6 +112,8 @@ def result_text(job: Job) -> str:
         return f"{error.get('code', 'job_failed')}: {error.get('message', '')}"
     if job.state is JobState.RUNNING:
         return f"{job.stage or 'starting'}, step {job.step or 0} of {job.steps}"
+    if job.state is JobState.PAUSED:
+        return f"paused at step {job.step or 0} of {job.steps}"
     return str(job.state)
 
 

@@ -107,7 +107,7 @@ def _result(job: Job) -> dict[str, Any]:
     """Return the value of ``AsyncResult.info``."""
     if job.state is JobState.SUCCEEDED:
         return {"outputs": [asdict(output) for output in job.outputs], "attempt": job.starts, "device": job.device}
-    if job.state is JobState.FAILED:
+    if job.state in (JobState.FAILED, JobState.EXPIRED):
         error = job.error or {}
         return {
             "exc_type": "JobError",
@@ -116,12 +116,6 @@ def _result(job: Job) -> dict[str, Any]:
         }
     if job.state is JobState.CANCELLED:
         return {"exc_type": "TaskRevokedError", "exc_module": "celery.exceptions", "exc_message": ["cancelled"]}
-    if job.state is JobState.EXPIRED:
-        return {
-            "exc_type": "JobError",
-            "exc_module": "jobs.errors",
-            "exc_message": ["not started before its deadline", "expired"],
-        }
     return {
         "stage": job.stage,
         "step": job.step or 0,

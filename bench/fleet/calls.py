@@ -62,8 +62,8 @@ class Calls:
     def _operators(self) -> None:
         fleet, store = self.fleet, self.fleet.store
         slot = fleet.any_busy()
-        self._measure("pause a slot", lambda: store.pause(slot))
-        self._measure("resume a slot", lambda: store.pause(slot, resume=True))
+        self._measure("pause a slot", lambda: store.pause_slots(slot))
+        self._measure("resume a slot", lambda: store.pause_slots(slot, resume=True))
         self._measure("sweep, nothing to do", fleet.sweep)
         self._new_slots += 1
         new = f"new{self._new_slots}.gpu0"
@@ -75,10 +75,10 @@ class Calls:
     def resume_all(self) -> None:
         """Measure the end of a pause during which all slots became free."""
         fleet, store = self.fleet, self.fleet.store
-        self._measure("pause the queue", store.pause)
+        self._measure("pause the queue", store.pause_slots)
         for slot in fleet.busy:
             fleet.finish(slot, *fleet.at(slot))
-        self._measure("resume the queue, all slots are free", lambda: store.pause(resume=True))
+        self._measure("resume the queue, all slots are free", lambda: store.pause_slots(resume=True))
         for slot in fleet.busy:
             fleet.start(slot)
 

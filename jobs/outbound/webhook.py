@@ -25,7 +25,8 @@ EVENT_PREFIX = "job."
 STARTED = EVENT_PREFIX + "started"
 #: Events of a webhook that names none: the end of a job.
 ENDS = ("job.succeeded", "job.failed", "job.cancelled", "job.expired")
-EVENTS = (STARTED, *ENDS)
+PAUSED = EVENT_PREFIX + "paused"
+EVENTS = (STARTED, PAUSED, *ENDS)
 
 #: Prefix of every secret according to the specification.
 SECRET_PREFIX = "whsec_"  # noqa: S105  (a prefix, not a secret)

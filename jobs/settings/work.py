@@ -12,7 +12,7 @@ from jobs.settings.option import Group, at_least, matching, more_than_0, one_of,
 class SchedulingOptions(Group):
     """Who waits, who is next, and for how long a job may wait and run."""
 
-    #: Number of jobs that may wait at once; more are refused with 429.
+    #: Number of jobs that may wait or be paused at once; more are refused with 429.
     max_waiting: int = option("MAX_WAITING", 10_000)
     #: Weights of the classes general and premium.
     general_premium_ratio: str = option(
@@ -29,6 +29,8 @@ class SchedulingOptions(Group):
     start_within_s: float = option("START_WITHIN_S", 0.0)
     #: How far ahead a job's ``not_before`` may be, seconds.
     not_before_max_s: float = option("NOT_BEFORE_MAX_S", 7 * 86_400.0)
+    #: A paused job that is not resumed within this expires, seconds.
+    paused_ttl_s: float = option("PAUSED_TTL_S", 7 * 24 * 3600.0, more_than_0)
     #: Number of runs of one job that may end with a lost worker before the job fails.
     max_attempts: int = option("MAX_ATTEMPTS", 3, at_least(1, "since a job needs one run"))
     #: How long an Idempotency-Key is remembered, seconds.

@@ -22,15 +22,17 @@ class CheckpointStore(Scripts):
         """
         return bool(self.script("interrupt_job", id=job_id, why=why.value))
 
-    def hand_over(self, job_id: str, attempt: int, *, slot: str) -> str:
+    def hand_over(self, job_id: str, attempt: int, *, slot: str, pauses: bool = False) -> str:
         """End an interrupted run whose checkpoint is stored, or that has computed nothing. Frees the slot.
 
-        The run does not count towards ``MAX_ATTEMPTS``.
+        The run does not count towards ``MAX_ATTEMPTS``. The job is paused if that was the reason, or with ``pauses``.
 
         Returns:
             The job's state now; '' for an unknown job.
         """
-        state, stopped_ms = self.script("interrupted_run", id=job_id, attempt=attempt, slot=slot)
+        state, stopped_ms = self.script(
+            "interrupted_run", id=job_id, attempt=attempt, slot=slot, pauses=int(pauses)
+        )
         runs.ended(self.measures, "interrupted" if state else "", stopped_ms)
         return str(state)
 

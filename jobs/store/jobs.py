@@ -9,6 +9,7 @@ reads for display.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -26,6 +27,7 @@ from jobs.errors import (
 from jobs.forecast import Forecast
 from jobs.record import Job
 from jobs.settings import Settings
+from jobs.states import JobState
 from jobs.store import keys
 from jobs.store.checkpoints import CheckpointStore
 from jobs.store.file_index import FileIndex
@@ -35,6 +37,8 @@ from jobs.submission import Accepted, Submission
 
 #: Prefix of the Redis keys of records; the result backend's ``task_keyprefix``.
 RECORD_PREFIX = keys.JOB
+#: How soon after its start a run says whether it can be paused, seconds; usually a few hundredths.
+KNOWN_WITHIN_S = 2.0
 #: How many forecasts are made in one call, so that it does not hold Redis for long.
 FORECASTS_PER_CALL = 20
 
@@ -163,7 +167,48 @@ class JobStore(RunStore, CheckpointStore, SlotStore, FileIndex):
         """Remove a job from the dead-letter list."""
         self.call(lambda client: client.zrem(keys.DEAD, job_id))
 
-    def pause(self, slot: str = keys.ALL, *, resume: bool = False, yields: bool = False) -> None:
+    def pause(self, job_id: str) -> JobState:
+        """Set a job aside until it is resumed. It holds no slot meanwhile, and keeps its place.
+
+        Returns:
+            ``PAUSED``; ``RUNNING``: it will be paused after its present step.
+
+        Raises:
+            JobNotFound.
+            Conflict: its state or its run does not allow it.
+        """
+        deadline = time.monotonic() + KNOWN_WITHIN_S
+        while (reply := self.script("pause_job", id=job_id))[0] == "starting" and time.monotonic() < deadline:
+            time.sleep(0.02)
+        outcome, is_accepted, why = [*reply, 0, ""][:3]
+        if outcome == "unknown":
+            raise JobNotFound(f"job {job_id[:64]!r} does not exist")
+        if outcome == JobState.PAUSED or is_accepted:
+            return JobState(outcome)
+        if outcome == JobState.RUNNING:
+            raise Conflict(f"the job is running and cannot be paused: {why or 'its worker does not make checkpoints'}")
+        if outcome == "starting":
+            raise Conflict("the job has just started, and cannot be paused yet")
+        raise Conflict(f"the job is {outcome}, and cannot be paused")
+
+    def resume(self, job_id: str) -> bool:
+        """Let a paused job wait again, at its old place.
+
+        Returns:
+            Whether this call resumed it; False: it was not paused.
+
+        Raises:
+            JobNotFound.
+            Conflict: it is over.
+        """
+        outcome, result = self.script("resume_job", id=job_id)
+        if outcome == "unknown":
+            raise JobNotFound(f"job {job_id[:64]!r} does not exist")
+        if outcome == "over":
+            raise Conflict(f"the job is {result}, and cannot be resumed")
+        return bool(result)
+
+    def pause_slots(self, slot: str = keys.ALL, *, resume: bool = False, yields: bool = False) -> None:
         """Stop binding jobs to a slot (or to all slots), or resume.
 
         ``yields``: the slot is to give up the memory of its device, too, until it is resumed.

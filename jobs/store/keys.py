@@ -56,7 +56,8 @@ key                       type     holds
 ``away``                  hash     host → time at which it may try an unreachable object store again, ms
 ``away_why``              hash     host → what its deliveries wait for, for people
 ``not_before``            zset     waiting jobs that may not start yet, by the time from which they may, milliseconds
-``deadlines``             zset     waiting jobs by the time they must have started
+``deadlines``             zset     waiting jobs by the time they must have started, paused ones by the time they must
+                                   have been resumed
 ``expiring``              zset     ended jobs without files by the time their record is deleted
 ``ends``                  list     ``<id> <state>`` of ended jobs whose end no process has reported yet
 ``due``                   zset     stored objects by the time they may be removed; ``…/`` stands for all objects below

@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError
 from jobs.errors import Unavailable
 from jobs.outbound import webhook
 from jobs.settings import Settings
-from jobs.states import JobState
+from jobs.states import NOT_RESUMED, JobState
 from jobs.store import keys
 from jobs.store.connecting.client import connect
 from jobs.store.lua import loader, words
@@ -110,7 +110,8 @@ def constants(settings: Settings) -> dict[str, dict[str, str | int]]:
     return {
         "K": {name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)},
         "CFG": {name: round(value) for name, value in _limits(settings).items()},
-        "EVENT": {"PREFIX": webhook.EVENT_PREFIX, "STARTED": webhook.STARTED},
+        "EVENT": {"PREFIX": webhook.EVENT_PREFIX, "STARTED": webhook.STARTED, "PAUSED": webhook.PAUSED},
+        "ERROR": {"NOT_RESUMED": NOT_RESUMED},
         **{table: {member.name: member.value for member in enum} for table, enum in enums.items()},
     }
 
@@ -119,6 +120,7 @@ def _limits(settings: Settings) -> dict[str, float]:
     """Limits and durations; durations in milliseconds."""
     return {
         "result_ttl_ms": settings.retention.result_ttl_s * 1000,
+        "paused_ttl_ms": settings.scheduling.paused_ttl_s * 1000,
         "max_attempts": settings.scheduling.max_attempts,
         "lease_ms": settings.leases.slot_lease_s * 1000,
         "resend_after_ms": settings.leases.resend_after_s * 1000,

@@ -67,7 +67,7 @@ class Job:
     """A job."""
 
     id: str
-    #: ``queued``, ``running``, ``delivering``, ``succeeded``, ``failed``, ``cancelled`` or ``expired``.
+    #: ``queued``, ``running``, ``paused``, ``delivering``, ``succeeded``, ``failed``, ``cancelled`` or ``expired``.
     state: str
     model: str | None = None
     #: ``text2img``, ``img2img``, ``inpaint``, ``mix2img``, ``text2video`` or ``img2video``.
@@ -115,6 +115,8 @@ class Job:
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    #: When a paused job expires unless it is resumed.
+    resume_by: datetime | None = None
     #: When the job's files are deleted; None if it has no files, or if they are kept until the job is deleted.
     expires_at: datetime | None = None
     outputs: tuple[Output, ...] = ()
@@ -166,6 +168,7 @@ class Job:
             created_at=_time(body.get("created_at")),
             started_at=_time(body.get("started_at")),
             finished_at=_time(body.get("finished_at")),
+            resume_by=_time(body.get("resume_by")),
             expires_at=_time(body.get("expires_at")),
         )
 

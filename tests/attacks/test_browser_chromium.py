@@ -93,7 +93,7 @@ class Place:
 
     def result(self) -> str:
         """Return a job with a picture."""
-        self.mill.store.pause(ALL_SLOTS, resume=True)
+        self.mill.store.pause_slots(ALL_SLOTS, resume=True)
         job_id = self.mill.submit()
         self.mill.wait(job_id)
         return job_id

@@ -264,10 +264,12 @@ OPERATIONS: list[tuple[Callable[[Any], Any], dict[str, Any], tuple[str, str, Any
     (lambda c: c.model_command("demo-image", "load", "gpu0"), {"slots": []},
      ("POST", "/v1/models/demo-image/load", {"slot": "gpu0"})),
     (lambda c: c.retry("a1"), _status("queued"), ("POST", "/v1/jobs/a1/retry", {})),
+    (lambda c: c.pause("a1"), _status("paused"), ("POST", "/v1/jobs/a1/pause", {})),
+    (lambda c: c.resume("a1"), _status("queued"), ("POST", "/v1/jobs/a1/resume", {})),
     (lambda c: c.front("a1"), _status("queued"), ("POST", "/v1/jobs/a1/front", {})),
-    (lambda c: c.pause(), {"paused": ["*"]}, ("POST", "/v1/admin/pause", {})),
-    (lambda c: c.pause("gpu0"), {"paused": ["gpu0"]}, ("POST", "/v1/admin/pause", {"slot": "gpu0"})),
-    (lambda c: c.resume("gpu0"), {"paused": []}, ("POST", "/v1/admin/resume", {"slot": "gpu0"})),
+    (lambda c: c.pause_slots(), {"paused": ["*"]}, ("POST", "/v1/admin/pause", {})),
+    (lambda c: c.pause_slots("gpu0"), {"paused": ["gpu0"]}, ("POST", "/v1/admin/pause", {"slot": "gpu0"})),
+    (lambda c: c.resume_slots("gpu0"), {"paused": []}, ("POST", "/v1/admin/resume", {"slot": "gpu0"})),
     (lambda c: c.drain("gpu0", 5), {"slot": "gpu0", "drained": True, "job_id": None},
      ("POST", "/v1/admin/slots/gpu0/drain", {})),
     (lambda c: c.dead(), {"dead": []}, ("GET", "/v1/admin/dead", {})),
@@ -300,7 +302,7 @@ def test_a_key_keeps_its_secret_to_itself(server: FakeServer, client: framemill.
     assert (key.secret, key.job_class, key.models, key.max_running) == ("fm_secret", "premium", ("demo-image",), 0)
     assert "fm_secret" not in repr(key)
     assert client.keys()[0].secret is None
-    assert client.pause() == ("*",)
+    assert client.pause_slots() == ("*",)
     with pytest.raises(ValueError, match="not a service"):
         client.revoke_key("")
     with pytest.raises(ValueError, match="no API key"):
@@ -333,8 +335,8 @@ def test_tables_for_operators(server: FakeServer, capsys: pytest.CaptureFixture[
         (["keys", "list"], {"keys": [KEY]}, r"service .*\nshop +client +premium +3 +- +- +demo-image +all"),
         (["keys", "create", "shop", "--model", "demo-image"], NEW_KEY, r"^fm_secret\n$"),
         (["keys", "revoke", "shop"], {"revoked": True}, r"the key of shop was revoked"),
-        (["pause"], {"paused": ["*"]}, r"paused: the whole queue"),
-        (["resume"], {"paused": []}, r"paused: nothing"),
+        (["pause", "--queue"], {"paused": ["*"]}, r"paused: the whole queue"),
+        (["resume", "--queue"], {"paused": []}, r"paused: nothing"),
         (["dead"], {"dead": [lost]}, r"a1 +demo-image +the worker died"),
         (["storage"], STORAGE,
          r"outputs +3 files, 1\.5 GiB\ninputs +1 files, 7\.0 MiB\nkept +30 days\ndisk +spool: 1\.0 GiB of 4\.0 GiB"),

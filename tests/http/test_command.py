@@ -338,8 +338,8 @@ def test_slots_are_drained_and_resumed(site: Site) -> None:
     assert (done.code, done.out) == (0, "gpu0 is drained\ngpu1 is drained\n")
     assert json.loads(site.command("--json", "drain", "gpu1", key="ops").out)["slots"][0]["drained"]
     assert "no slot 'gpu7'" in site.command("drain", "gpu7", key="ops").err
-    assert site.command("resume", "gpu0", key="ops").out == "paused: gpu1\n"
-    site.command("pause", key="ops")
+    assert site.command("resume", "--slot", "gpu0", key="ops").out == "paused: gpu1\n"
+    site.command("pause", "--queue", key="ops")
     assert site.command("resume", "--all", key="ops").out == "paused: nothing\n"
 
 
@@ -348,15 +348,15 @@ def test_a_dead_letter_is_sent_again(start: Start) -> None:
     site.client("ops", role="admin")
     service = site.service
     service.open("far")
-    service.store.pause("far")
+    service.store.pause_slots("far")
     job_id = site.command(*SUBMIT, key="ops").out.strip()
     assert site.command("front", job_id, key="ops").out == f"{job_id}: position 1\n"
-    service.store.pause("far", resume=True)
+    service.store.pause_slots("far", resume=True)
     service.start("far")
     service.store.lose(job_id, 1)
 
     assert "worker died" in site.command("dead", key="ops").out
-    service.store.pause("far")
+    service.store.pause_slots("far")
     again = site.command("retry", job_id, key="ops").out.strip()
     assert json.loads(site.command("--json", "status", again, key="ops").out)["state"] == "queued"
     assert "there are none" in site.command("dead", key="ops").err
@@ -371,19 +371,19 @@ def test_pause_front_and_resume(start: Start) -> None:
     first, second = site.service.submit(), site.service.submit()
     assert site.command("front", second).out == f"{second}: position 1\n"
     assert site.command("front", running).code == 3
-    assert site.command("pause").out == "paused: the whole queue\n"
-    assert site.command("pause", "gpu0").out == "paused: the whole queue, gpu0\n"
-    assert "slot: must be one of" in site.command("pause", "gpu77").err
+    assert site.command("pause", "--queue").out == "paused: the whole queue\n"
+    assert site.command("pause", "--slot", "gpu0").out == "paused: the whole queue, gpu0\n"
+    assert "slot: must be one of" in site.command("pause", "--slot", "gpu77").err
     site.service.finish()
     state = site.command("service").out
     assert re.search(r"queue +2 queued", state)
     assert re.search(r"paused +the whole queue, gpu0", state)
     assert re.search(r"\ngpu0 +paused ", state)
     assert re.search(r"needs +resume of", site.command("status", first).out)
-    assert site.command("resume", "gpu0").out == "paused: the whole queue\n"
+    assert site.command("resume", "--slot", "gpu0").out == "paused: the whole queue\n"
     assert site.service.job(second)["state"] == "queued"
     assert site.service.driver.at() == ("", 0)
-    assert site.command("resume").out == "paused: nothing\n"
+    assert site.command("resume", "--queue").out == "paused: nothing\n"
     assert [site.service.finish() for _ in range(2)] == [second, first]
 
 

@@ -33,7 +33,7 @@ def test_without_sync_the_link_comes_before_the_upload(serve: Serve) -> None:
 
 def test_premium_jobs_get_their_share(serve: Serve) -> None:
     app = serve(MODELS, SERVICES="telegram:service_key")
-    app.store.pause()  # until all have arrived
+    app.store.pause_slots()  # until all have arrived
     app.worker("drawn")
     app.workers[0].step_s = 0.05  # classes share seconds: each job takes about the same
     client = Client(app)
@@ -41,7 +41,7 @@ def test_premium_jobs_get_their_share(serve: Serve) -> None:
     for number in range(40):
         client.ask(small, settings={"premium": number % 2})
     assert [client.next()["gen_status"] for _ in range(40)] == ["queued"] * 40
-    app.store.pause(resume=True)
+    app.store.pause_slots(resume=True)
     over = [message for message in client.until_over(40) if message["gen_status"] == "ok"]
     shares = Counter(message["settings"]["premium"] for message in over[:24])
     assert shares[1] == pytest.approx(18, abs=3)

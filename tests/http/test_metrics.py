@@ -81,7 +81,7 @@ def test_the_backlog_is_that_of_each_slot_that_can_run_the_model(services: Calla
     service = services()
     for slot in ("gpu0", "gpu1", "gpu2"):
         service.open(slot, "tiny-image")
-    service.store.pause("gpu2")
+    service.store.pause_slots("gpu2")
     service.redis.hset(keys.RATES, mapping={"tiny-image": 10.0, "tiny-video": 2.0})
     for _ in range(5):  # two of them start
         service.submit()

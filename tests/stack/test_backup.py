@@ -56,7 +56,7 @@ def test_jobs_of_the_backup_come_back_and_waiting_ones_run(drawn_models_file: Pa
         done = stack.submit(steps=1)
         stack.wait(done)
         picture = stack.get(f"/v1/jobs/{done}/result").content
-        stack.store.pause(ALL_SLOTS, resume=False)
+        stack.store.pause_slots(ALL_SLOTS, resume=False)
         waiting = stack.submit(steps=1)
         snapshot(stack, tmp_path / "backup.rdb")
         later = stack.submit(steps=1)
@@ -73,6 +73,6 @@ def test_jobs_of_the_backup_come_back_and_waiting_ones_run(drawn_models_file: Pa
         assert stack.get(f"/v1/jobs/{later}").status_code == 404
         assert stack.get(f"/v1/jobs/{done}/result").content == picture
         assert stack.status(waiting)["state"] == "queued"
-        stack.store.pause(ALL_SLOTS, resume=True)
+        stack.store.pause_slots(ALL_SLOTS, resume=True)
         assert stack.wait(waiting)["state"] == "succeeded"
         assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"

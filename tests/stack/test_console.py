@@ -97,7 +97,7 @@ def test_a_prompt_becomes_a_picture(page: ConsolePage, mill: ServedApp) -> None:
 
 def test_the_first_view_is_small_however_long_the_history_is(browser: Browser, serve: Callable[..., ServedApp]) -> None:
     mill = serve()
-    mill.store.pause("*", resume=False)
+    mill.store.pause_slots("*", resume=False)
     for number in range(120):
         mill.submit(model="paint", prompt=f"row {number}")
     page = fresh(browser, mill)
@@ -323,7 +323,7 @@ def test_a_filter_finds_a_job_however_old_it_is(
 ) -> None:
     mill = serve(API_KEYS=f"ops:{ADMIN}:admin,shop:{SHOP}")
     monkeypatch.setattr(listing, "MAX_EXAMINED", 2)
-    mill.store.pause("*", resume=False)
+    mill.store.pause_slots("*", resume=False)
 
     def submit(prompt: str, key: str) -> None:
         body, headers = {"model": "paint", "prompt": prompt}, {"Authorization": f"Bearer {key}"}
@@ -357,7 +357,7 @@ def test_many_jobs_are_stopped_and_deleted_and_only_rows_on_the_screen_exist(
     page: ConsolePage, serve: Callable[..., ServedApp]
 ) -> None:
     mill = serve()
-    mill.store.pause("*", resume=False)
+    mill.store.pause_slots("*", resume=False)
     for number in range(120):
         mill.submit(model="paint", prompt=f"row {number}")
     page = fresh(page.browser, mill)
@@ -499,7 +499,7 @@ def test_keys_are_made_and_shown_once(browser: Browser, keyed: ServedApp) -> Non
 
 def test_failed_webhooks_of_all_jobs_are_sent_again(browser: Browser, serve: Callable[..., ServedApp]) -> None:
     mill = serve(WEBHOOK_ALLOW="127.0.0.1", WEBHOOK_SECRET=f"whsec_{'x' * 32}")
-    mill.store.pause("*", resume=False)
+    mill.store.pause_slots("*", resume=False)
     outbox = WebhookOutbox(mill.store)
     job_id = mill.submit(model="paint", prompt="x", webhook_url="http://127.0.0.1:9/hook")
     mill.cancel(job_id)

@@ -71,12 +71,12 @@ def test_turns_are_shared_exactly_and_none_is_idle(start: Any, models: Path) -> 
     stack = start(
         "gpu0", "io", MODELS_FILE=models, SERVICES="telegram:service_key", GENERAL_PREMIUM_RATIO="2 1", NOOP_STEP_MS=1
     )
-    stack.store.pause()
+    stack.store.pause_slots()
     users = {user: [{"payload": SMALL, "settings": {"premium": user % 2}}] for user in range(2 * USERS)}
     service = Service(stack, users)
     service.serve(2 * USERS)
     assert {word for _, word in service.told} == {"queued"}
-    stack.store.pause(resume=True)
+    stack.store.pause_slots(resume=True)
     with Watch(stack) as watch:
         service.serve(2 * 2 * USERS)
     seconds, longest = served_seconds(stack)

@@ -66,7 +66,7 @@ def test_a_slot_gives_up_its_memory_and_takes_it_back(stack: Stack, capfd: pytes
     waiting = stack.submit(model="lasting")
     assert stack.status(waiting)["state"] == "queued"
     assert "exited with" not in stack.log("gpu0")
-    assert main(["--url", stack.url(""), "resume", "gpu0"]) == 0
+    assert main(["--url", stack.url(""), "resume", "--slot", "gpu0"]) == 0
     assert stack.wait(waiting)["state"] == "succeeded"
     wait_for(lambda: "warm" in places(stack), "the warm model to come back", TORCH_S)
 

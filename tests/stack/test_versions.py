@@ -32,12 +32,12 @@ def stack(drawn_models_file: Path) -> Iterator[Stack]:
 
 
 def test_an_older_worker_hands_a_newer_job_back_and_says_why(stack: Stack) -> None:
-    stack.store.pause(ALL_SLOTS, resume=False)
+    stack.store.pause_slots(ALL_SLOTS, resume=False)
     job_id = stack.submit(steps=2)
     redis, name = stack.store.client, keys.JOB + job_id
     request = {**json.loads(str(redis.hget(name, "request"))), "a_newer_field": 1}
     redis.hset(name, mapping={"version": RECORD_VERSION + 1, "request": json.dumps(request)})
-    stack.store.pause(ALL_SLOTS, resume=True)
+    stack.store.pause_slots(ALL_SLOTS, resume=True)
     wait_for(lambda: redis.hget(name, "handed_back"), "the job to be handed back")
     assert redis.hget(name, "handed_back") == "the worker is older than the job: upgrade it"
     assert int(redis.hget(name, "starts") or 0) <= 1  # a run that is about to be handed back counts for a moment

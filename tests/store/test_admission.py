@@ -144,11 +144,11 @@ def test_a_job_that_started_in_time_has_no_deadline_any_more(driver: Open) -> No
     job_id = here.submit(start_within_s=0.05)
     here.start()
     time.sleep(0.1)
-    here.store.pause()
+    here.store.pause_slots()
     here.store.lose(job_id, 1)
     here.sweep()
     assert here.state(job_id) == "queued"
-    here.store.pause(resume=True)
+    here.store.pause_slots(resume=True)
     assert here.finish() == job_id
 
 
@@ -156,7 +156,7 @@ def test_a_job_that_was_bound_in_time_keeps_its_deadline_if_it_never_started(dri
     here = driver()
     here.open()
     job_id = here.submit(start_within_s=60)
-    here.store.pause()
+    here.store.pause_slots()
     here.silence("gpu0")
     here.pass_deadline(job_id)
     here.sweep()
@@ -170,10 +170,10 @@ def test_a_paused_queue_gives_no_jobs_until_it_goes_on(driver: Open) -> None:
     here = driver()
     here.open("gpu0")
     here.open("gpu1")
-    here.store.pause()
+    here.store.pause_slots()
     ids = here.submit_many(3)
     assert [here.at("gpu0")[0], here.at("gpu1")[0]] == ["", ""]
-    here.store.pause(resume=True)
+    here.store.pause_slots(resume=True)
     assert {here.at("gpu0")[0], here.at("gpu1")[0]} == set(ids[:2])
 
 
@@ -181,14 +181,14 @@ def test_a_paused_slot_ends_its_job_and_gets_no_other(driver: Open) -> None:
     here = driver()
     here.open("gpu0")
     first, second = here.submit_many(2)
-    here.store.pause("gpu0")
+    here.store.pause_slots("gpu0")
     assert here.finish() == first
     assert here.at()[0] == ""
     here.open("gpu1")
     assert here.finish("gpu1") == second
     third = here.submit(pin="gpu0")
     assert here.at()[0] == ""
-    here.store.pause("gpu0", resume=True)
+    here.store.pause_slots("gpu0", resume=True)
     assert here.at()[0] == third
 
 
@@ -196,7 +196,7 @@ def test_a_heartbeat_of_a_paused_or_draining_slot_gets_no_job(driver: Open) -> N
     here = driver()
     here.open("gpu0")
     here.open("gpu1")
-    here.store.pause("gpu0")
+    here.store.pause_slots("gpu0")
     here.store.drain("gpu1", OWNER)
     here.submit()
     assert here.store.heartbeat("gpu0", OWNER, {}).job_id == ""

@@ -180,7 +180,7 @@ def test_a_job_says_what_it_waits_for(driver: Open) -> None:
     here = driver()
     here.know(m=1)
     job_id, pinned = here.submit(), here.submit(pin="gpu1")
-    here.store.pause()
+    here.store.pause_slots()
 
     def answers() -> list[str | None]:
         return [forecast.waiting_for for forecast in here.store.forecast(job_id, pinned)]
@@ -190,9 +190,9 @@ def test_a_job_says_what_it_waits_for(driver: Open) -> None:
     assert answers() == ["model m", "slot gpu1"]
     here.open("gpu1")
     assert answers() == ["resume of the queue"] * 2
-    here.store.pause("gpu1")
+    here.store.pause_slots("gpu1")
     assert answers() == ["resume of slot gpu1"] * 2
-    here.store.pause(resume=True)
+    here.store.pause_slots(resume=True)
     assert answers() == ["resume of slot gpu1"] * 2
     here.open("gpu0")
     here.submit_many(2)

@@ -39,7 +39,7 @@ def test_pinned_jobs_go_first_on_their_slot_only(driver: Open) -> None:
     assert here.drain("gpu0") == shared
     shared = here.submit("b")
     assert here.finish("gpu0") == shared
-    here.store.pause("gpu0")
+    here.store.pause_slots("gpu0")
     shared = here.submit("b")
     here.open("gpu1")
     assert here.drain("gpu1") == [*pinned, shared]
@@ -299,12 +299,12 @@ def test_every_end_of_a_run_frees_its_place_in_the_running_limit(driver: Open, e
     here.limit("a", 1)
     here.open()
     job_id = here.submit("a")
-    here.store.pause()
+    here.store.pause_slots()
     if started or ending in ("delivery", "failure"):
         here.start()
     assert here.active("a") == {job_id}
     ENDINGS[ending](here, job_id)
     assert here.active("a") == set()
     here.open("gpu9")
-    here.store.pause(resume=True)
+    here.store.pause_slots(resume=True)
     assert here.state(job_id) != "queued" or here.at("gpu9")[0] == job_id or here.at("gpu0")[0] == job_id

@@ -33,11 +33,11 @@ def recovers(here: StoreDriver) -> None:
 
 
 def is_paused(here: StoreDriver) -> None:
-    here.store.pause("gpu0")
+    here.store.pause_slots("gpu0")
 
 
 def resumes(here: StoreDriver) -> None:
-    here.store.pause("gpu0", resume=True)
+    here.store.pause_slots("gpu0", resume=True)
 
 
 def is_blocked(here: StoreDriver) -> None:
@@ -49,11 +49,11 @@ def is_unblocked(here: StoreDriver) -> None:
 
 
 def queue_pauses(here: StoreDriver) -> None:
-    here.store.pause()
+    here.store.pause_slots()
 
 
 def queue_resumes(here: StoreDriver) -> None:
-    here.store.pause(resume=True)
+    here.store.pause_slots(resume=True)
 
 
 def starts_again(here: StoreDriver) -> None:
@@ -307,14 +307,14 @@ def test_a_slot_yields_from_its_pause_to_its_resumption(driver: Callable[..., St
     here.open("gpu0")
     beat = lambda: here.store.heartbeat("gpu0", OWNER, {}).yields  # noqa: E731
     assert not beat()
-    here.store.pause("gpu0")
+    here.store.pause_slots("gpu0")
     assert not beat()
-    here.store.pause("gpu0", yields=True)
+    here.store.pause_slots("gpu0", yields=True)
     assert beat()
-    here.store.pause("gpu0")  # a further pause changes nothing
+    here.store.pause_slots("gpu0")  # a further pause changes nothing
     assert beat()
     job_id = here.submit()
     assert here.at("gpu0")[0] == ""
-    here.store.pause("gpu0", resume=True)
+    here.store.pause_slots("gpu0", resume=True)
     assert not beat()
     assert here.at("gpu0")[0] == job_id

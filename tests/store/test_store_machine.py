@@ -19,6 +19,7 @@ from hypothesis.stateful import initialize, precondition, rule, run_state_machin
 from jobs.errors import JobNotFound
 from jobs.record import Output
 from jobs.settings import Settings
+from jobs.states import Interrupt
 from jobs.store import keys
 from jobs.store.slots import SlotHeld
 from tests.support.store_calls import CallersAndRuns, which
@@ -137,8 +138,9 @@ class StoreMachine(CallersAndRuns):
             return
         held = slot.holds[0] if slot.holds else None
         if not off:
-            assert self.store.drain(name, slot.owner) == (held or "", False)
-            slot.draining = True
+            asks = bool(held and self.interrupt_of(self.jobs[held], Interrupt.DRAIN))
+            assert self.store.drain(name, slot.owner) == (held or "", asks)
+            slot.draining, slot.lapsed, slot.suspect, slot.given_up = True, False, False, False
             return
         handed_back = self.store.leave(name, slot.owner)
         assert handed_back == held
@@ -179,6 +181,14 @@ class StoreMachine(CallersAndRuns):
         job.early = False
         self.sweep()
 
+    @precondition(lambda self: any(job.state == "paused" for job in self.jobs.values()))
+    @rule(at=which)
+    def pause_takes_too_long(self, at: int) -> None:
+        paused = [job for job in self.jobs.values() if job.state == "paused"]
+        job = paused[-1 - at % len(paused)]
+        self.redis.zadd(keys.DEADLINES, {job.job_id: 1}, xx=True)
+        job.forgotten = True
+
     @rule()
     def sweep(self) -> None:
         given_up = {name for name, slot in self.slots.items() if slot.given_up}
@@ -194,7 +204,7 @@ class StoreMachine(CallersAndRuns):
         for slot in self.slots.values():
             slot.suspect = slot.suspect or slot.lapsed
         for job in self.jobs.values():
-            if job.overdue and job.has_no_slot:
+            if (job.overdue and job.has_no_slot) or job.forgotten:
                 self.end(job, "expired")
         self.follow()
         for delivery in sweep.redeliveries:

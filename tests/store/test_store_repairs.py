@@ -40,7 +40,7 @@ def test_a_job_lost_twice_waits_once(driver: Open) -> None:
     here.open()
     job_id = here.submit()
     here.start()
-    here.store.pause()
+    here.store.pause_slots()
     for _ in range(3):
         assert here.store.lose(job_id, 1) == "queued"
     assert here.redis.hgetall(keys.WAITING) == {"model:m": "1", "class:general": "1"}
@@ -138,10 +138,10 @@ def test_a_lost_job_goes_back_to_its_own_place(driver: Open) -> None:
     here.open()
     first, second, third = here.submit_many(3)
     here.start()
-    here.store.pause()
+    here.store.pause_slots()
     here.store.lose(first, 1)
     assert [here.forecast(job_id).position for job_id in (first, second, third)] == [1, 2, 3]
-    here.store.pause(resume=True)
+    here.store.pause_slots(resume=True)
     assert here.drain() == [first, second, third]
 
 

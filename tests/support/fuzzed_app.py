@@ -98,7 +98,7 @@ class FuzzedApp(ServedApp):
         """End the pauses that fuzzed requests begin, because other requests wait for their jobs."""
         while not self._stopping.wait(0.05):
             for slot in self.store.client.smembers(keys.PAUSED):
-                self.store.pause(str(slot), resume=True)
+                self.store.pause_slots(str(slot), resume=True)
 
     def _respond(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         types: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 
@@ -11,10 +12,13 @@ from jobs.errors import Conflict
 from jobs.models.spec import Kind
 from jobs.outbound.webhook import EVENTS, Webhook
 from jobs.store import keys, previews
+from jobs.store.lua.words import Interrupt
 from jobs.store.runs import StepReply
 from tests.support.store_invariants import ENDED
 from tests.support.store_model import MODELS, Job, Message, StoreModel
 
+#: A stronger reason to interrupt a run replaces a weaker one.
+STRENGTH = {"": 0, Interrupt.PREEMPT: 1, Interrupt.DRAIN: 2, Interrupt.PAUSE: 3}
 #: Index that selects one of the existing objects.
 which = st.integers(0, 15) | st.integers(0, 160)
 
@@ -78,10 +82,45 @@ class CallersAndRuns(StoreModel):
             assert job.has_no_slot
             self.follow()
 
+    @precondition(lambda self: self.jobs)
+    @rule(at=which)
+    def pause_job(self, at: int) -> None:
+        job = self.job(at, "queued", "running")
+        if job.state == "running" and job.resumable is None:
+            return  # the call would wait until the run has said whether it can be interrupted
+        if job.state == "running" and job.resumable:
+            assert self.store.pause(job.job_id) == "running"
+            job.interrupt = "pause"
+            return
+        if job.state not in ("queued", "paused"):
+            with pytest.raises(Conflict):
+                self.store.pause(job.job_id)
+            return
+        assert self.store.pause(job.job_id) == "paused"
+        held = job.slot
+        self.set_aside(job)
+        if held:
+            self.free(held, job, job.attempt)
+        self.follow()
+
+    @precondition(lambda self: any(job.state == "paused" for job in self.jobs.values()))
+    @rule(at=which)
+    def resume_job(self, at: int) -> None:
+        job = self.job(at, "paused")
+        if job.state in ENDED:
+            with pytest.raises(Conflict):
+                self.store.resume(job.job_id)
+            return
+        assert self.store.resume(job.job_id) == (job.state == "paused" or job.interrupt == "pause")
+        job.interrupt = "" if job.interrupt == "pause" else job.interrupt
+        if job.state == "paused":
+            job.state, job.forgotten = "queued", False
+        self.follow()
+
     @precondition(lambda self: len(self.jobs) > 2)
     @rule(slot=st.sampled_from([*MODELS, keys.ALL]), resume=st.booleans())
-    def pause(self, slot: str, resume: bool) -> None:
-        self.store.pause(slot, resume=resume)
+    def pause_slots(self, slot: str, resume: bool) -> None:
+        self.store.pause_slots(slot, resume=resume)
         (self.paused.discard if resume else self.paused.add)(slot)
         self.follow()
 
@@ -89,7 +128,7 @@ class CallersAndRuns(StoreModel):
     @rule()
     def resume_all(self) -> None:
         for slot in sorted(self.paused):
-            self.pause(slot, True)
+            self.pause_slots(slot, True)
 
     # ---- runs
 
@@ -110,6 +149,7 @@ class CallersAndRuns(StoreModel):
         assert bool(started) == (current or known)
         if current:
             job.state, job.run, job.deadline, job.overdue = "running", run, False, False
+            job.resumable = None
             job.starts += 1
 
     @precondition(lambda self: any(slot.holds for slot in self.slots.values()))
@@ -131,12 +171,43 @@ class CallersAndRuns(StoreModel):
                 self.compute_of(message, node, 1.0)
 
     @precondition(lambda self: self.messages)
-    @rule(at=which)
-    def progress(self, at: int) -> None:
+    @rule(at=which, resumable=st.sampled_from([True, True, False]))
+    def progress(self, at: int, resumable: bool) -> None:
         job, attempt, *_ = self.message(at, "running")
         current = job.state == "running" and job.attempt == attempt
-        answer = self.store.progress(job.job_id, attempt, "denoising", 1, 2, 0.5)
-        assert answer is (StepReply.STOP if not current else StepReply.SHOW if job.watched else StepReply.GO_ON)
+        answer = self.store.progress(job.job_id, attempt, "denoising", 1, 2, 0.5, resumable=resumable)
+        if current:
+            job.resumable, job.interrupt = resumable, job.interrupt if resumable else ""
+        is_to_stop = StepReply.INTERRUPT if job.interrupt else StepReply.SHOW if job.watched else StepReply.GO_ON
+        assert answer is (is_to_stop if current else StepReply.STOP)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which, why=st.sampled_from([Interrupt.PREEMPT, Interrupt.DRAIN]))
+    def interrupt(self, at: int, why: Interrupt) -> None:
+        job = self.job(at, "running")
+        accepted = job.state == "running" and bool(job.resumable) and STRENGTH[job.interrupt] <= STRENGTH[why]
+        assert self.store.interrupt(job.job_id, why) == accepted
+        if accepted:
+            job.interrupt = why
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which, step=st.integers(1, 9))
+    def keep_checkpoint(self, at: int, step: int) -> None:
+        job, attempt, *_ = self.message(at, "running")
+        current = job.state == "running" and job.attempt == attempt
+        assert self.store.keep_checkpoint(job.job_id, attempt, step=step, age_s=0, node="host") == current
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which, pauses=st.booleans())
+    def hand_over(self, at: int, pauses: bool) -> None:
+        job, attempt, slot, _ = self.message(at, "running")
+        state = self.store.hand_over(job.job_id, attempt, slot=slot, pauses=pauses)
+        if job.state == "running" and job.attempt == attempt:
+            job.starts -= 1
+            (self.set_aside if pauses else self.requeue)(job)
+        self.free(slot, job, attempt)
+        self.follow()
+        assert state == (job.state if job.job_id in self.jobs else "")
 
     @precondition(lambda self: self.messages)
     @rule(at=which)
@@ -174,7 +245,7 @@ class CallersAndRuns(StoreModel):
         owned = self.store.finish_run(job.job_id, attempt, slot=slot, node=node, run_s=run_s)
         assert owned == (current or repeated)
         if current and node:
-            job.state = "delivering"
+            job.state, job.interrupt = "delivering", ""
         elif current:
             self.end(job, "succeeded")
         self.free(slot, job, attempt)

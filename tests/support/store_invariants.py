@@ -132,7 +132,9 @@ class Snapshot:
         for job_id, record in self.jobs.items():
             fields = set(record)
             assert ("finished_at" in fields) == (record["state"] in ENDED), job_id
-            if job_id in self.waiting:
+            assert ({"paused_at", "resume_by"} <= fields) == (record["state"] == "paused"), job_id
+            assert ("start_within" in fields) <= (record["state"] == "paused"), job_id
+            if job_id in self.waiting or record["state"] == "paused":
                 assert not fields & {"slot", "device", "run", "started_at", "stage", "step", "node", "run_s"}, job_id
             if record["state"] in ENDED:
                 assert not fields & {"line", "sequence", "stage", "eta_s", "delivery_owner", "node", "start_by"}, job_id
@@ -155,7 +157,8 @@ class Snapshot:
         self._members(keys.DELIVERING, self.of("delivering"))
         kept = {i for i, record in self.jobs.items() if record["state"] in ENDED and "outputs" in record}
         self._members(keys.EXPIRING, self.of(*ENDED) - kept)
-        self._members(keys.DEADLINES, {i for i, record in self.waiting.items() if "start_by" in record})
+        timed = {i for i, record in self.waiting.items() if "start_by" in record}
+        self._members(keys.DEADLINES, timed | self.of("paused"))
         assert self.all.get(keys.NOT_BEFORE, {}) == {i: int(r["not_before"]) for i, r in self.early.items()}
         self.unexplained.discard(keys.NOT_BEFORE)
         self._members(keys.DEAD, {i for i, r in self.jobs.items() if '"worker_lost"' in r.get("error", "")})
@@ -249,9 +252,11 @@ class Snapshot:
             webhook = json.loads(record.get("webhook") or "null")
             written = {field for field in hooks.pop(job_id, {}) if field.startswith("job.")}
             ends = {"job." + record["state"]} if record["state"] in ENDED else set()
-            assert written - {"job.started"} == (ends if webhook else set()), job_id
+            assert written - {"job.started", "job.paused"} == (ends if webhook else set()), job_id
             if int(record.get("starts") or 0) and webhook and "job.started" in webhook["events"]:
                 assert "job.started" in written, job_id
+            if record["state"] == "paused" and webhook and "job.paused" in webhook["events"]:
+                assert "job.paused" in written, job_id
             for event in written:
                 due[f"{record['key']}|{webhook['to']}"].add(f"{job_id} {event}")
         assert not hooks

@@ -39,6 +39,11 @@ class Job:
     early: bool = False
     deadline: bool = False
     overdue: bool = False
+    #: Whether its run has reported that it can be interrupted (None: it has reported nothing), and why it is to be.
+    resumable: bool | None = None
+    interrupt: str = ""
+    #: Paused for too long.
+    forgotten: bool = False
     deliverer: str = ""
     lapsed: bool = False
     watched: bool = False
@@ -120,7 +125,7 @@ class StoreModel(RuleBasedStateMachine):
         return _mostly(at, fitting, self.messages)
 
     def end(self, job: Job, state: str) -> None:
-        job.state, job.overdue, job.deliverer = state, False, ""
+        job.state, job.overdue, job.forgotten, job.deliverer, job.interrupt = state, False, False, "", ""
         self.counts[state] += 1
         job.ended = self.record(job)
 
@@ -131,7 +136,14 @@ class StoreModel(RuleBasedStateMachine):
         return record
 
     def requeue(self, job: Job) -> None:
+        if job.interrupt == "pause":
+            self.set_aside(job)
+            return
         job.state, job.slot, job.run, job.deliverer, job.lapsed = "queued", None, "", "", False
+        job.resumable, job.interrupt = None, ""
+
+    def set_aside(self, job: Job) -> None:
+        job.state, job.slot, job.run, job.resumable, job.interrupt = "paused", None, "", None, ""
 
     def lose(self, job: Job, attempt: int) -> None:
         if job.attempt != attempt or job.slot is None or job.state not in ("queued", "running"):
@@ -189,6 +201,7 @@ class StoreModel(RuleBasedStateMachine):
             assert found[0] == job.state
             assert found[2:] == (job.attempt, job.starts)
             assert found[1] == job.slot
+            assert record.get("interrupt", "") == job.interrupt
             if job.ended is not None:
                 for name in CHARGES:
                     record.pop(name, None)

@@ -28,10 +28,10 @@ def _no_objects(stack: Stack) -> Iterator[None]:
 
 def test_a_run_waits_for_its_input_image(start: Callable[..., Stack]) -> None:
     stack = start("gpu0", "io")
-    stack.store.pause()
+    stack.store.pause_slots()
     ids = [stack.submit(kind="img2img", image=IMAGE, steps=2, strength=0.5) for _ in range(2)]
     with _no_objects(stack):
-        stack.store.pause(resume=True)
+        stack.store.pause_slots(resume=True)
         for job_id in ids:
             stack.wait_until(
                 job_id, lambda view: view["progress"]["stage"] == "waiting for the object store", "the reason"

@@ -66,8 +66,8 @@ def run(job_id: str, attempt: int) -> Outcome:
             computed = compute(job, attempt, reporter)
     except RunCancelled:
         outcome = _cancelled(job_id, attempt)
-    except RunInterrupted:
-        outcome = _interrupted(job_id, attempt)
+    except RunInterrupted as exc:
+        outcome = _interrupted(job_id, attempt, exc)
     except HandBack as exc:
         outcome = _handed_back(job_id, attempt, exc)
     except Exception as exc:
@@ -139,8 +139,9 @@ def _cancelled(job_id: str, attempt: int) -> Outcome:
     return Outcome("cancelled")
 
 
-def _interrupted(job_id: str, attempt: int) -> Outcome:
-    store().until_written(lambda: store().hand_over(job_id, attempt, slot=slot_process().slot))
+def _interrupted(job_id: str, attempt: int, exc: RunInterrupted) -> Outcome:
+    hand_over = partial(store().hand_over, job_id, attempt, slot=slot_process().slot, pauses=exc.pauses)
+    store().until_written(hand_over)
     return Outcome("interrupted")
 
 

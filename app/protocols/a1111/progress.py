@@ -54,7 +54,7 @@ class OpenRequest:
 
     @property
     def has_started(self) -> bool:
-        return any(job.started_at_ms for job in self.jobs)
+        return any(job.started_at_ms or job.step for job in self.jobs)
 
     @property
     def is_over(self) -> bool:
@@ -80,7 +80,7 @@ class OpenRequest:
         """0 to 1, by the formula of the original; 0 before the start."""
         if not self.has_started:
             return 0.0
-        batches, job = len(self.held_request.job_ids), self.running_job
+        batches, job = len(self.held_request.job_ids), self.current_job
         share = min(1.0, (job.step or 0) / job.steps) if job and job.steps else 0.0
         return min(1.0, 0.01 + self.computed_batches / batches + share / batches)
 

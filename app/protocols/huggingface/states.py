@@ -8,6 +8,7 @@ from jobs.states import JobState
 STATUS: dict[JobState, int | None] = {
     JobState.QUEUED: None,
     JobState.RUNNING: None,
+    JobState.PAUSED: None,
     JobState.DELIVERING: None,
     JobState.SUCCEEDED: 200,
     JobState.FAILED: 500,

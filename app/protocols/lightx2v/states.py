@@ -8,6 +8,7 @@ from jobs.states import JobState
 QUEUE_WORDS: dict[JobState, str] = {
     JobState.QUEUED: "pending",
     JobState.RUNNING: "processing",
+    JobState.PAUSED: "processing",
     JobState.DELIVERING: "processing",
     JobState.SUCCEEDED: "completed",
     JobState.FAILED: "failed",
@@ -19,6 +20,7 @@ QUEUE_WORDS: dict[JobState, str] = {
 SINGLE_WORDS: dict[JobState, str] = {
     JobState.QUEUED: "processing",
     JobState.RUNNING: "processing",
+    JobState.PAUSED: "processing",
     JobState.DELIVERING: "processing",
     JobState.SUCCEEDED: "completed",
     JobState.FAILED: "failed",

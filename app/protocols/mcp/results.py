@@ -62,6 +62,8 @@ def progress_text(job: Job, forecast: Forecast) -> str:
     left = "" if forecast.eta_s is None else f", about {max(1, round(forecast.eta_s))} s left"
     if job.state.is_terminal:
         return str(job.state)
+    if job.state is JobState.PAUSED:
+        return f"paused at step {job.step} of {job.steps}" if job.step else "paused"
     if job.state is JobState.QUEUED and forecast.waiting_for:
         return f"waits for {forecast.waiting_for}"
     if job.state is JobState.QUEUED and forecast.position:
@@ -115,6 +117,8 @@ def _advice(job: Job, forecast: Forecast) -> str | None:
         return "To change a picture, call edit_image with its job_id or url as image."
     if job.state.is_terminal:
         return None
+    if job.state is JobState.PAUSED:
+        return "The job is paused and goes on when somebody resumes it. Do not wait for it, and do not generate again."
     left = "" if forecast.eta_s is None else f", in about {max(1, round(forecast.eta_s))} s"
     return (
         f"The job is not done yet: {progress_text(job, forecast)}. Call get_job with job_id {job.job_id}{left}; it "

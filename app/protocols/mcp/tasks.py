@@ -22,6 +22,7 @@ POLL_INTERVAL_MS = 1000
 STATUS = {
     JobState.QUEUED: "working",
     JobState.RUNNING: "working",
+    JobState.PAUSED: "working",
     JobState.DELIVERING: "working",
     JobState.SUCCEEDED: "completed",
     JobState.FAILED: "completed",

@@ -148,7 +148,7 @@ def _pause(*, resume: bool) -> Response:
     known = {ALL_SLOTS, *queries.slot_names(store()), *queries.paused(store())}
     if slot not in known:
         raise InvalidRequest(Problem("slot", f"must be one of {', '.join(sorted(known))}", slot))
-    store().pause(slot, resume=resume)
+    store().pause_slots(slot, resume=resume)
     return jsonify({"paused": queries.paused(store())})
 
 

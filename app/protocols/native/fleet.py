@@ -101,7 +101,7 @@ def drain_slot(slot: str) -> Response:
     wait_s = waiting.requested_wait_s()
     if slot not in {*queries.slot_names(store()), *queries.paused(store())}:
         raise NotFound(f"there is no slot {slot[:64]!r}")
-    store().pause(slot, resume=False)
+    store().pause_slots(slot, resume=False)
     job_id = _job_after(slot, wait_s)
     return jsonify({"slot": slot, "drained": job_id is None, "job_id": job_id})
 
@@ -125,7 +125,7 @@ def yield_slot(slot: str) -> Response:
         raise NotFound(f"there is no slot {slot[:64]!r} with a worker")
     if not is_gpu(slot):
         raise Conflict(f"{slot} is a back end: it has no memory of its own")
-    store().pause(slot, yields=True)
+    store().pause_slots(slot, yields=True)
     job_id = _job_after(slot, deadline - time.monotonic())
     while not (state := queries.slot(store(), slot)) or not state.yielded:
         if job_id or time.monotonic() > deadline:

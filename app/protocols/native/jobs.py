@@ -1,4 +1,4 @@
-"""Submit, list, follow, cancel, repeat and delete jobs."""
+"""Submit, list, follow, cancel, pause, repeat and delete jobs."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def get_jobs() -> Response:
 @blueprint.body(schemas.CancelAllSchema, {"waiting": True})
 @blueprint.response(200, answers.CancelledJobsAnswer, description="The jobs that this call stopped.")
 def cancel_jobs() -> Response:
-    """Stop all of your jobs that are being computed; with `waiting`, also those that wait or are being delivered."""
+    """Stop all of your jobs that are being computed; with `waiting`, also waiting, paused and computed ones."""
     body = schemas.strict(schemas.CANCEL_ALL, body_of(request))
     return jsonify({"cancelled": dispatcher().cancel_all(auth.caller(), waiting=body["waiting"])})
 
@@ -166,6 +166,27 @@ def cancel_job(job_id: str) -> Response:
     auth.visible_job(job_id)
     job, changed = dispatcher().cancel(job_id)
     return jsonify({**view(job), "cancelled": changed})
+
+
+@blueprint.route("/<job_id>/pause", methods=["POST"])
+@blueprint.response(200, answers.JobAnswer, description="The job.")
+@blueprint.error(404, "Unknown id.")
+@blueprint.error(409, "It cannot be paused; the message says why.")
+def pause_job(job_id: str) -> Response:
+    """Set a job aside: it holds no slot, and keeps its place in the queue. A running one stops after its present step."""
+    auth.visible_job(job_id)
+    return jsonify(view_for_caller(dispatcher().pause(job_id)))
+
+
+@blueprint.route("/<job_id>/resume", methods=["POST"])
+@blueprint.response(200, answers.JobAnswer, description="The job.")
+@blueprint.error(404, "Unknown id.")
+@blueprint.error(409, "It is over.")
+def resume_job(job_id: str) -> Response:
+    """Let a paused job wait again, at its old place in the queue. A job that is not paused goes on."""
+    auth.visible_job(job_id)
+    store().resume(job_id)
+    return jsonify(view_for_caller(store().get(job_id)))
 
 
 @blueprint.route("/<job_id>", methods=["DELETE"])

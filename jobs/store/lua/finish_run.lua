@@ -32,7 +32,7 @@ local function end_run()
   local record = job_of(id)
   set_job(id, {computed_at = int(now_ms()), run_s = run_s, step = record.steps or '0'})
   settle_charge(id, tonumber(run_s))
-  unset_job(id, {'stage_percent', 'eta_s'})
+  unset_job(id, {'stage_percent', 'eta_s', 'interrupt', 'resumable', 'not_resumable'})
   if has(report) then set_job(id, {report = report}) end
   if not has(record.command) then
     model = record.model

@@ -39,16 +39,22 @@ local function unusable()
   end
 end
 
+-- The number of jobs that count towards a limit: those that wait, and paused ones, which will wait again. `suffix`: of
+-- the indexes, for the jobs of a key.
+local function count_limited(suffix)
+  return redis.call('ZCARD', K.STATE .. STATE.QUEUED .. suffix) + redis.call('ZCARD', K.STATE .. STATE.PAUSED .. suffix)
+end
+
 -- Which limit the job exceeds; nil when none. Counts the job towards the limit per minute.
 local function over_limit()
-  local waiting = redis.call('ZCARD', K.STATE .. STATE.QUEUED)
+  local waiting = count_limited('')
   if waiting >= tonumber(max_waiting) then return {'full', waiting} end
   if record.model_max_waiting then
     local of_model = tonumber(redis.call('HGET', K.WAITING, 'model:' .. record.model) or 0)
     if of_model >= tonumber(record.model_max_waiting) then return {'model_full', record.model_max_waiting} end
   end
   if key_max_waiting ~= '0' then
-    local of_key = redis.call('ZCARD', K.STATE .. STATE.QUEUED .. ':' .. key)
+    local of_key = count_limited(':' .. key)
     if of_key >= tonumber(key_max_waiting) then return {'key_full', of_key} end
   end
   if key_max_per_minute == '0' then return nil end
@@ -69,7 +75,7 @@ local function write_record()
     if of_key and not cjson.decode(of_key).gone_at then set_job(id, {webhook = of_key}) end
   end
   if start_within_ms ~= '0' then
-    set_job(id, {start_by = int(math.max(now, tonumber(record.not_before or 0)) + start_within_ms)})
+    set_job(id, {start_by = int(may_start_at(record) + start_within_ms)})
   end
   for _, index in ipairs(record.video and {K.JOBS, K.VIDEOS} or {K.JOBS}) do
     redis.call('ZADD', index, int(now), id)

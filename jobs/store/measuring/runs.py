@@ -8,9 +8,10 @@ from jobs.store.measuring.measures import Measures
 
 
 def started(measures: Measures, job: Job) -> None:
-    """Measure how long a job waited that has been started for the first time."""
+    """Measure how long a job waited that has been started for the first time. The time of a pause does not count."""
     if job.starts == 1 and not job.command and job.started_at_ms is not None:
-        measures.observe(WAIT, job.request.model, seconds=(job.started_at_ms - job.created_at_ms) / 1000)
+        waited_ms = job.started_at_ms - job.created_at_ms - job.paused_ms
+        measures.observe(WAIT, job.request.model, seconds=waited_ms / 1000)
 
 
 def ended(measures: Measures, outcome: str, stopped_ms: int = -1) -> None:

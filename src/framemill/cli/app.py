@@ -49,6 +49,8 @@ SECTIONS = {
         "show": Row("jobs.show", "show", "Show a job, and its picture."),
         "result": Row("jobs.result", "result", "Download the outputs of a job."),
         "stop": Row("jobs.changes", "stop", "Cancel jobs."),
+        "pause": Row("jobs.pauses", "pause", "Set jobs aside; operators also pause slots, or the queue."),
+        "resume": Row("jobs.pauses", "resume", "Let paused jobs, slots or the queue go on."),
         "retry": Row("jobs.changes", "retry", "Submit failed, cancelled or expired jobs again."),
         "delete": Row("jobs.changes", "delete", "Delete jobs and their files; cancel unfinished ones first."),
         "events": Row("jobs.events", "events", "Print the events of a job, or of all jobs."),
@@ -64,8 +66,6 @@ SECTIONS = {
     },
     "Administration": {
         "front": Row("server.administration", "front", "Move a waiting job to the front of the queue (admin)."),
-        "pause": Row("server.administration", "pause", "Start no more jobs; running ones continue (admin)."),
-        "resume": Row("server.administration", "resume", "End a pause (admin)."),
         "drain": Row("server.administration", "drain", "Pause slots and wait until they run no job (admin)."),
         "yield": Row("server.administration", "yield_memory", "Pause slots and free their GPU's memory (admin)."),
         "dead": Row("server.administration", "dead", "List jobs that failed because their workers died (admin)."),

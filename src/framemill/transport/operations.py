@@ -64,6 +64,14 @@ class Operations(Connection):
         """Cancel all running jobs of this key, with ``waiting`` all unfinished ones; return their ids."""
         return self._json(routes.cancel_all(waiting=waiting), lambda body: tuple(body["cancelled"]))
 
+    def pause(self, job_id: str) -> Job:
+        """Set a job aside until it is resumed; it holds no slot meanwhile. ApiError ``conflict``: it cannot be."""
+        return self._json(routes.pause(job_id, resume=False), Job.from_dict)
+
+    def resume(self, job_id: str) -> Job:
+        """Let a paused job wait again, at its old place. ApiError ``conflict``: it is over."""
+        return self._json(routes.pause(job_id, resume=True), Job.from_dict)
+
     def retry(self, job_id: str) -> Job:
         """Submit a failed, cancelled or expired job again as a new job. ApiError ``conflict``: any other state."""
         return self._json(routes.job("POST", job_id, "/retry"), Job.from_dict)
@@ -72,22 +80,22 @@ class Operations(Connection):
         """Move a waiting job to the front of the queue (admin). ApiError ``conflict``: the job is not waiting."""
         return self._json(routes.job("POST", job_id, "/front"), Job.from_dict)
 
-    def pause(self, slot: str | None = None) -> Sequence[str]:
+    def pause_slots(self, slot: str | None = None) -> Sequence[str]:
         """Start no more jobs on a slot, or (None) on any slot; running jobs continue (admin).
 
         Returns:
             Everything that is paused now: names of slots, and ``*`` for the whole queue.
         """
-        return self._json(routes.pause(slot, resume=False), _paused)
+        return self._json(routes.pause_slots(slot, resume=False), _paused)
 
-    def resume(self, slot: str | None = None) -> Sequence[str]:
-        """End :meth:`pause` of the same ``slot``; return everything that is still paused (admin)."""
-        return self._json(routes.pause(slot, resume=True), _paused)
+    def resume_slots(self, slot: str | None = None) -> Sequence[str]:
+        """End :meth:`pause_slots` of the same ``slot``; return everything that is still paused (admin)."""
+        return self._json(routes.pause_slots(slot, resume=True), _paused)
 
     def drain(self, slot: str, wait_s: float = 0) -> Drain:
         """Pause a slot, and say which job it still runs: after ``wait_s`` seconds, or as soon as there is none (admin).
 
-        :meth:`resume` ends it.
+        :meth:`resume_slots` ends it.
         """
         return self._json(routes.drain(slot, wait_s), _as(Drain))
 
@@ -95,7 +103,7 @@ class Operations(Connection):
         """Pause a slot and give up the memory of its device, for other processes (admin).
 
         Returns:
-            The state after ``wait_s`` seconds, or as soon as the memory is free. :meth:`resume` ends it.
+            The state after ``wait_s`` seconds, or as soon as the memory is free. :meth:`resume_slots` ends it.
         """
         return self._json(routes.yield_slot(slot, wait_s), _as(YieldedSlot))
 
@@ -237,6 +245,14 @@ class AsyncOperations(AsyncConnection):
         """Cancel all running jobs of this key, with ``waiting`` all unfinished ones; return their ids."""
         return await self._json(routes.cancel_all(waiting=waiting), lambda body: tuple(body["cancelled"]))
 
+    async def pause(self, job_id: str) -> Job:
+        """Set a job aside until it is resumed; it holds no slot meanwhile. ApiError ``conflict``: it cannot be."""
+        return await self._json(routes.pause(job_id, resume=False), Job.from_dict)
+
+    async def resume(self, job_id: str) -> Job:
+        """Let a paused job wait again, at its old place. ApiError ``conflict``: it is over."""
+        return await self._json(routes.pause(job_id, resume=True), Job.from_dict)
+
     async def retry(self, job_id: str) -> Job:
         """Submit a failed, cancelled or expired job again as a new job."""
         return await self._json(routes.job("POST", job_id, "/retry"), Job.from_dict)
@@ -245,18 +261,18 @@ class AsyncOperations(AsyncConnection):
         """Move a waiting job to the front of the queue (admin)."""
         return await self._json(routes.job("POST", job_id, "/front"), Job.from_dict)
 
-    async def pause(self, slot: str | None = None) -> Sequence[str]:
+    async def pause_slots(self, slot: str | None = None) -> Sequence[str]:
         """Start no more jobs on a slot, or (None) on any slot; return everything that is paused now (admin)."""
-        return await self._json(routes.pause(slot, resume=False), _paused)
+        return await self._json(routes.pause_slots(slot, resume=False), _paused)
 
-    async def resume(self, slot: str | None = None) -> Sequence[str]:
-        """End :meth:`pause` of the same ``slot``; return everything that is still paused (admin)."""
-        return await self._json(routes.pause(slot, resume=True), _paused)
+    async def resume_slots(self, slot: str | None = None) -> Sequence[str]:
+        """End :meth:`pause_slots` of the same ``slot``; return everything that is still paused (admin)."""
+        return await self._json(routes.pause_slots(slot, resume=True), _paused)
 
     async def drain(self, slot: str, wait_s: float = 0) -> Drain:
         """Pause a slot, and say which job it still runs: after ``wait_s`` seconds, or as soon as there is none (admin).
 
-        :meth:`resume` ends it.
+        :meth:`resume_slots` ends it.
         """
         return await self._json(routes.drain(slot, wait_s), _as(Drain))
 

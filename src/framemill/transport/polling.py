@@ -60,7 +60,7 @@ class Poll:
         if not self._watched:
             wait_s = LONG_POLL_S
         else:
-            waits = self._last is not None and self._last.state in ("queued", "delivering")
+            waits = self._last is not None and self._last.state in ("queued", "paused", "delivering")
             wait_s = PLACE_POLL_S if waits else 0.0
         return wait_s if self._timeout_s is None else max(0.0, min(wait_s, self._left_s(self._timeout_s)))
 

@@ -143,6 +143,10 @@ def cancel_all(*, waiting: bool) -> Call:
     return Call(method="POST", path="/v1/jobs/cancel", json={"waiting": waiting})
 
 
+def pause(job_id: str, *, resume: bool) -> Call:
+    return replace(job("POST", job_id, "/resume" if resume else "/pause"), repeatable=True)
+
+
 def delete(job_id: str) -> Call:
     return replace(job("DELETE", job_id), repeatable=True)
 
@@ -181,7 +185,7 @@ def _as_text(value: str | int | datetime) -> str:
     return str(value)
 
 
-def pause(slot: str | None, *, resume: bool) -> Call:
+def pause_slots(slot: str | None, *, resume: bool) -> Call:
     path = f"/v1/admin/{'resume' if resume else 'pause'}"
     return Call(method="POST", path=path, json={"slot": slot} if slot is not None else {}, repeatable=True)
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from jobs.record import Job
-from jobs.states import JobState
+from jobs.states import NOT_RESUMED, JobState
 
 #: Every state. The protocol has no name for a failed job; its name for jobs that ran out of time is used.
 STATES: dict[JobState, str] = {
     JobState.QUEUED: "queued",
     JobState.RUNNING: "processing",
+    JobState.PAUSED: "queued",
     JobState.DELIVERING: "processing",
     JobState.SUCCEEDED: "done",
     JobState.FAILED: "lapsed",
@@ -25,7 +26,7 @@ def reason_of(job: Job) -> str:
     """Return why a finished job has no result."""
     if job.state is JobState.CANCELLED:
         return "the job was canceled"
-    if job.state is JobState.EXPIRED:
-        return "the job waited longer than max_time_in_queue"
     error = job.error or {}
+    if job.state is JobState.EXPIRED and error.get("code") != NOT_RESUMED:
+        return "the job waited longer than max_time_in_queue"
     return f"{error.get('code', 'failed')}: {error.get('message', 'the job failed')}"

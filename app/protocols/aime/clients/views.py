@@ -60,13 +60,13 @@ def ended(endpoint: Endpoint, job: Job, error: str, *, state: str) -> View:
 def _progress(endpoint: Endpoint, job: Job, reported: str | None) -> dict[str, Any]:
     forecast = forecast_of(job)
     workers = max(_count_workers(endpoint.model), 1 if job.slot else 0)
-    is_queued = job.state is JobState.QUEUED
+    is_queued = STATES[job.state] == STATES[JobState.QUEUED]
     percent, data = _reported_progress(endpoint, job, reported)
     return {
-        "progress": 0 if is_queued else percent,
+        "progress": 0 if job.state is JobState.QUEUED else percent,
         "progress_data": data,
         "queue_position": max(1, forecast.position or 1) if is_queued else 0,
-        "estimate": max(0.0, round(forecast.eta_s or 0.0, 1)) if workers else -1.0,
+        "estimate": max(0.0, round(forecast.eta_s or 0.0, 1)) if workers and job.state is not JobState.PAUSED else -1.0,
         "num_workers_online": workers,
     }
 

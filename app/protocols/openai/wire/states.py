@@ -11,6 +11,7 @@ PROTOCOL = "openai"
 VIDEO_WORDS: dict[JobState, str] = {
     JobState.QUEUED: "queued",
     JobState.RUNNING: "in_progress",
+    JobState.PAUSED: "queued",
     JobState.DELIVERING: "in_progress",
     JobState.SUCCEEDED: "completed",
     JobState.FAILED: "failed",

@@ -10,6 +10,7 @@ local function start_attempt(id, slot, device, run)
   if has(field_of(K.SLOT .. slot, 'pulls')) then
     unset_slot(slot, {'open'})
     renew_lease(slot)
+    set_job(id, {not_resumable = 'a worker over HTTP computes it'})
   end
   set_state(id, STATE.RUNNING)
   emit(id)

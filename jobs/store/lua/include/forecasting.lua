@@ -102,11 +102,12 @@ local function delivery_waits_for(record)
   return record.delivery_problem or ''
 end
 
--- {position, eta_s or '', what the job waits for or ''}. The position is 0 once the job is bound and -1 when it is
--- over, or may not start yet. Such a job waits for a time: digits, ms since 1970.
+-- {position, eta_s or '', what the job waits for or ''}. The position is 0 once the job is bound, and -1 when it is
+-- paused, over, or may not start yet. Such a job waits for a time: digits, ms since 1970.
 local function forecast(id)
   local record = job_of(id)
   if record.state == STATE.DELIVERING then return {0, '', delivery_waits_for(record)} end
+  if record.state == STATE.PAUSED then return {-1, '', 'resume of the job'} end
   if record.state ~= STATE.QUEUED and record.state ~= STATE.RUNNING then return {-1, '', ''} end
   if has(record.slot) then
     local left_s = computed_in_s(id)

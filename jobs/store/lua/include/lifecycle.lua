@@ -1,4 +1,4 @@
--- The end of a job, and its way back into the queue.
+-- The end of a job, its pauses, and its way back into the queue.
 -- include: checkpoints, common, events, fairness, files, queue, rates, records, retention, states, usage
 
 -- The job whose end the process that called the script reports in its log and traces. All other ends wait in K.ENDS
@@ -17,13 +17,16 @@ local function finish(id, state)
     redis.call('ZREM', K.ASSIGNED, id)
   elseif record.state == STATE.DELIVERING then
     redis.call('ZREM', K.DELIVERING, id)
+  elseif record.state == STATE.PAUSED then
+    redis.call('ZREM', K.DEADLINES, id)
   end
   redis.call('DEL', K.PREVIEW .. id, K.PROGRESS .. id, K.PREVIEW_WANTED .. id)
   if checkpoint_of(id) then remove_at(checkpoints_of(id), now) end
   set_state(id, state)
   unset_job(id, {'stage', 'stage_percent', 'eta_s', 'eta_at', 'delivery_owner', 'deliveries', 'failures',
     'next_look_at', 'node_gone_at', 'assigned_at', 'line', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by',
-    'handed_back', 'delivery_problem', 'preview_step', 'interrupt', 'resumable', 'not_resumable', 'checkpoint'})
+    'handed_back', 'delivery_problem', 'preview_step', 'interrupt', 'resumable', 'not_resumable', 'checkpoint',
+    'paused_at', 'resume_by', 'start_within'})
   set_job(id, {finished_at = int(now)})
   redis.call('HINCRBY', K.COUNTERS, state, 1)
   add_ended(record, state)
@@ -36,10 +39,12 @@ local function fail(id, code, message)
   finish(id, STATE.FAILED)
 end
 
--- End a job that did not start before its deadline.
+-- End a job that did not start before its deadline, or was paused for too long.
 local function expire(id)
-  local problem = {code = 'expired', message = 'not started before its deadline'}
-  set_job(id, {error = cjson.encode(problem)})
+  local was_paused = job_of(id).state == STATE.PAUSED
+  local code = was_paused and ERROR.NOT_RESUMED or STATE.EXPIRED
+  local message = was_paused and 'not resumed in time' or 'not started before its deadline'
+  set_job(id, {error = cjson.encode({code = code, message = message})})
   finish(id, STATE.EXPIRED)
 end
 
@@ -52,14 +57,34 @@ local function end_attempt(id)
     'eta_at', 'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'failures', 'next_look_at',
     'node_gone_at', 'delivery_problem', 'preview_step', 'interrupt', 'resumable', 'not_resumable'})
   if checkpoint then set_step(id, checkpoint.step) end
-end
-
--- Put a job back into the queue. It keeps its sequence number, so younger jobs stay behind it.
-local function requeue(id)
-  end_attempt(id)
   redis.call('ZREM', K.ASSIGNED, id)
   redis.call('ZREM', K.DELIVERING, id)
-  redis.call('DEL', K.PREVIEW .. id, K.PROGRESS .. id)
+  redis.call('DEL', K.PROGRESS .. id)
+end
+
+-- Set a job aside until its caller resumes it. Its newest preview is kept, and the clock of its deadline stands still.
+local function set_aside(id)
+  local now, start_by, preview_step = now_ms(), job_of(id).start_by, job_of(id).preview_step
+  dequeue(id)
+  end_attempt(id)
+  if has(start_by) then
+    set_job(id, {start_within = int(start_by - may_start_at(job_of(id)))})
+    unset_job(id, {'start_by'})
+  end
+  if has(preview_step) and redis.call('PERSIST', K.PREVIEW .. id) == 1 then set_job(id, {preview_step = preview_step}) end
+  set_job(id, {paused_at = int(now), resume_by = int(now + CFG.paused_ttl_ms)})
+  unset_job(id, {'promised_s'})
+  redis.call('ZADD', K.DEADLINES, int(now + CFG.paused_ttl_ms), id)
+  set_state(id, STATE.PAUSED)
+  emit(id)
+end
+
+-- Put a job back into the queue, or set it aside if its caller wanted to pause its run. It keeps its sequence number, so
+-- younger jobs stay behind it.
+local function requeue(id)
+  if job_of(id).interrupt == INTERRUPT.PAUSE then return set_aside(id) end
+  end_attempt(id)
+  redis.call('DEL', K.PREVIEW .. id)
   if has(job_of(id).trace) then set_job(id, {queued_at = int(now_ms())}) end
   set_state(id, STATE.QUEUED)
   enqueue(id)

@@ -97,9 +97,14 @@ local function virtual_time(id, record, last)
   return served_of(class, key, model) + cost * redis.call('ZRANK', lane, id)
 end
 
+-- The time from which a job may start.
+local function may_start_at(record)
+  return math.max(now_ms(), tonumber(record.not_before or 0))
+end
+
 -- Whether a job may not start yet.
 local function is_early(record)
-  return has(record.not_before) and tonumber(record.not_before) > now_ms()
+  return may_start_at(record) > now_ms()
 end
 
 local function add_to_counters(record)

@@ -117,5 +117,6 @@ end
 
 -- Whether a state is final. Not true for a missing record.
 local function is_over(state)
-  return state and state ~= STATE.QUEUED and state ~= STATE.RUNNING and state ~= STATE.DELIVERING
+  return state and state ~= STATE.QUEUED and state ~= STATE.RUNNING and state ~= STATE.PAUSED
+    and state ~= STATE.DELIVERING
 end

@@ -4,7 +4,7 @@
 
 -- The word for a job's new state, or nil when subscribers are not told of that state.
 local function notice_of(id, state)
-  if state == STATE.QUEUED then return NOTICE.QUEUED end
+  if state == STATE.QUEUED or state == STATE.PAUSED then return NOTICE.QUEUED end
   if state == STATE.RUNNING then return NOTICE.GENERATING end
   if state == STATE.SUCCEEDED then return NOTICE.OK end
   if state == STATE.DELIVERING then

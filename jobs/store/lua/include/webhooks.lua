@@ -21,10 +21,13 @@ local function add_webhook_delivery(id, key, webhook, state)
   local event = state == STATE.RUNNING and EVENT.STARTED or EVENT.PREFIX .. state
   local subscribed = set_of(cjson.decode(webhook).events)[event]
   if not subscribed or redis.call('HEXISTS', K.WEBHOOK_DELIVERIES .. id, 'gone') == 1 then return end
-  local now = now_ms()
+  local now, is_pause = now_ms(), event == EVENT.PAUSED
   local message_id = 'msg_' .. id .. '_' .. job_of(id).created_at .. '_' .. event:sub(#EVENT.PREFIX + 1)
+  if is_pause then message_id = message_id .. '_' .. int(now) end
   local delivery = cjson.encode({message_id = message_id, written_at = now, next_at = now, state = DELIVERY.PENDING})
-  if redis.call('HSETNX', K.WEBHOOK_DELIVERIES .. id, event, delivery) == 0 then return end  -- a later run
+  -- A later run is not announced again, but a later pause is.
+  local command = is_pause and 'HSET' or 'HSETNX'
+  if redis.call(command, K.WEBHOOK_DELIVERIES .. id, event, delivery) == 0 and not is_pause then return end
   local receiver = receiver_of(key, webhook)
   redis.call('ZADD', K.RECEIVER_DELIVERIES .. receiver, int(now), id .. ' ' .. event)
   index_receiver(receiver)

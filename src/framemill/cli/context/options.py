@@ -11,10 +11,10 @@ import click
 from click.shell_completion import CompletionItem
 
 KINDS = ("text2img", "img2img", "inpaint", "mix2img", "text2video", "img2video")
-STATES = ("queued", "running", "delivering", "succeeded", "failed", "cancelled", "expired")
+STATES = ("queued", "running", "paused", "delivering", "succeeded", "failed", "cancelled", "expired")
 CLASSES = ("general", "premium", "off-peak")
 RETENTION = ("keep", "days", "hours")
-EVENTS = ("job.started", "job.succeeded", "job.failed", "job.cancelled", "job.expired")
+EVENTS = ("job.started", "job.paused", "job.succeeded", "job.failed", "job.cancelled", "job.expired")
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 

@@ -64,14 +64,14 @@ def view(snapshot: Snapshot, width: int, height: int | None, trouble: str = "") 
 
 
 def _order(job: Job) -> tuple[int, int, str]:
-    return (("running", "delivering", "queued").index(job.state), job.position or 0, job.id)
+    return (("running", "delivering", "queued", "paused").index(job.state), job.position or 0, job.id)
 
 
 def _header(snapshot: Snapshot, trouble: str) -> Text:
     counts = snapshot.queue["counts"]
     active = ("running", "delivering", "queued")
     text = Text.assemble(("framemill", "bold"), f" {snapshot.fleet.get('version', '')}  {snapshot.url}\n")
-    for state in (*active, *sorted(FINAL_STATES)):
+    for state in (*active, "paused", *sorted(FINAL_STATES)):
         if state in active or counts.get(state):
             text.append(f"{counts.get(state, 0)} {state}  ", style=STATE_COLOURS.get(state, ""))
     paused = snapshot.queue.get("paused")
@@ -131,7 +131,7 @@ def _jobs(jobs: Sequence[Job], width: int) -> Table:
         state = f"queued #{job.position}" if job.state == "queued" and job.position else job.state
         left = "" if job.eta_s is None else duration(job.eta_s)
         reason = need(job) or " ".join((job.prompt or "").split())
-        style = "yellow" if job.waiting_for else ""
+        style = "yellow" if need(job) else ""
         age = ago(job.created_at).removesuffix(" ago")
         table.row(job.id, _state(state), job.model or "", age, left, Text(reason, style=style))
     return table.grid

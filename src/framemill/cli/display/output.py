@@ -37,7 +37,7 @@ def summary(job: Job) -> str:
     parts = []
     if job.state == "queued" and job.position:
         parts.append(f"position {job.position}")
-    if job.state == "running":
+    if job.state == "running" or (job.state == "paused" and job.step):
         parts.append(f"step {job.step or 0}/{job.steps}" if job.steps else job.stage or "")
         parts.append(percent(job))
     parts.append(need(job))
@@ -75,11 +75,11 @@ def clock(time: datetime) -> str:
 
 
 def need(job: Job) -> str:
-    """Format what a job waits for: ``needs model sdxl``, ``not before 18:00``; '' for nothing."""
+    """Format what a job waits for: ``needs model sdxl``, ``not before 18:00``; '' for nothing, and for a paused job."""
     thing = job.waiting_for or ""
     if thing.startswith("the time ") and job.not_before:
         return f"not before {clock(job.not_before)}"
-    return f"needs {thing}" if thing else ""
+    return f"needs {thing}" if thing and job.state != "paused" else ""
 
 
 def ago(time: datetime | None, now: datetime | None = None) -> str:

@@ -121,6 +121,8 @@ def progress_text(job: Job, *, left: bool = True) -> str:
         percent = "" if job.stage_percent is None else f" {job.stage_percent} %"
         shows_stage = job.stage and (step == 0 or job.stage.startswith("waiting for "))
         return f"{text}, {job.stage}{percent}" if shows_stage else text
+    if job.state == "paused":
+        return f"paused at step {job.step}/{job.steps}" if job.step else "paused"
     if job.state == "delivering":
         return "saving" + waiting_text(job)
     return "done" if job.state == "succeeded" else job.state
@@ -138,10 +140,10 @@ def waiting_text(job: Job) -> str:
 
 def done_share(job: Job) -> float | None:
     """Return the part of the steps that is done, 0 to 1; None for a state without a bar."""
-    if job.waiting_for:
+    if job.waiting_for and job.state != "paused":
         return None  # the reason needs the room
     if job.state in ("delivering", "succeeded"):
         return 1.0
-    if job.state == "running" and job.steps:
+    if job.state in ("running", "paused") and job.steps:
         return max(0.0, min((job.step or 0) / job.steps, 1.0))
     return None

@@ -67,9 +67,9 @@ def list_jobs(
 
 
 def state_text(job: Job) -> str:
-    """Format a state: ``running 15 %``, ``queued #3``."""
-    if job.state == "running" and job.percent is not None:
-        return f"running {job.percent:.0f} %"
+    """Format a state: ``running 15 %``, ``paused 15 %``, ``queued #3``."""
+    if (job.state == "running" and job.percent is not None) or (job.state == "paused" and job.percent):
+        return f"{job.state} {job.percent:.0f} %"
     if job.state == "queued" and job.position:
         return f"queued #{job.position}"
     return job.state

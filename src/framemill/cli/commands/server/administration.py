@@ -1,4 +1,4 @@
-"""Commands of operators: front, pause, resume, drain, yield, dead, storage."""
+"""Commands of operators: front, drain, yield, dead, storage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TypeVar
 
 import click
 
-from framemill.cli.commands.server.service import paused_text
 from framemill.cli.context.arguments import job_id as job_id_argument
 from framemill.cli.context.session import Session, pass_session
 from framemill.cli.display.output import ago, size
@@ -19,8 +18,6 @@ from framemill.responses import Drain, YieldedSlot
 _DRAIN_WAIT_S = 30.0
 
 S = TypeVar("S", Drain, YieldedSlot)
-
-slot_name = click.argument("slot", metavar="[SLOT]", required=False)
 
 
 @click.command()
@@ -34,36 +31,14 @@ def front(session: Session, job_id: str) -> None:
 
 
 @click.command()
-@slot_name
-@pass_session
-def pause(session: Session, slot: str | None) -> None:
-    """Start no more jobs on SLOT, or on any slot. Running jobs continue. Needs an admin key."""
-    _print(session, session.client.pause(slot))
-
-
-@click.command()
-@slot_name
-@click.option("--all", "everything", is_flag=True, help="End every pause: of the queue and of all slots.")
-@pass_session
-def resume(session: Session, slot: str | None, everything: bool) -> None:
-    """End the pause of SLOT, or of the whole queue. Needs an admin key."""
-    if slot and everything:
-        raise click.UsageError("give a slot, or --all")
-    paused = session.client.resume(slot)
-    for name in paused if everything else ():
-        paused = session.client.resume(name)
-    _print(session, paused)
-
-
-@click.command()
 @click.argument("slots", metavar="[SLOT...]", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="Drain all slots that there are now.")
 @click.option("--no-wait", is_flag=True, help="Do not wait for the running jobs.")
 @pass_session
 def drain(session: Session, slots: Sequence[str], everything: bool, no_wait: bool) -> None:
-    """Start no more jobs on SLOT, and wait until it runs none. 'framemill resume' ends this. Needs an admin key.
+    """Start no more jobs on SLOT, and wait until it runs none. 'framemill resume --slot SLOT' ends this.
 
-    Ctrl-C ends the command; the slots stay paused.
+    Ctrl-C ends the command; the slots stay paused. Needs an admin key.
     """
     client = session.client
     if bool(slots) == everything:
@@ -79,7 +54,7 @@ def drain(session: Session, slots: Sequence[str], everything: bool, no_wait: boo
 @click.option("--no-wait", is_flag=True, help="Do not wait for the running jobs.")
 @pass_session
 def yield_memory(session: Session, slots: Sequence[str], no_wait: bool) -> None:
-    """Free the GPU memory of SLOT for other programs, between two jobs. 'framemill resume SLOT' ends this.
+    """Free the GPU memory of SLOT for other programs, between two jobs. 'framemill resume --slot SLOT' ends this.
 
     The slot starts no more jobs, and its models leave the memory, pinned ones too. Needs an admin key.
     """
@@ -147,7 +122,3 @@ def storage(session: Session) -> None:
         session.note(f"counted {ago(datetime.fromisoformat(stored['counted_at']))}" if stored["counted_at"] else "")
     else:
         session.note("files are not counted yet: delivery workers count them")
-
-
-def _print(session: Session, paused: Sequence[str]) -> None:
-    session.print({"paused": list(paused)}, f"paused: {paused_text(paused) or 'nothing'}")

@@ -46,7 +46,7 @@ def fleet(session: Session) -> None:
 def _queue_text(state: Mapping[str, Any]) -> str:
     counts: Mapping[str, int] = state.get("counts") or {}
     waiting: Mapping[str, Any] = state.get("waiting") or {}
-    active = ("queued", "running", "delivering")
+    active = ("queued", "running", "paused", "delivering")
     return _facts(
         {
             "queue": joined(f"{counts[state]} {state}" for state in active if counts.get(state)) or "empty",

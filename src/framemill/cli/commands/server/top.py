@@ -52,7 +52,7 @@ def taken(client: Client) -> Snapshot:
     """Ask the server for everything that is shown."""
     from framemill.cli.display.dashboard import Snapshot
 
-    pages = [client.list(state, _MOST_JOBS) for state in ("queued", "running", "delivering")]
+    pages = [client.list(state, _MOST_JOBS) for state in ("queued", "running", "paused", "delivering")]
     # A job may go on between two requests: its newest state is shown, once, and nothing if it has finished.
     jobs = {job.id: job for page in pages for job in page.jobs}
     unfinished = [job for job in jobs.values() if not job.finished]
