@@ -66,6 +66,11 @@ class OpenRequest:
         return next((job for job in self.jobs if job.state is JobState.RUNNING), None)
 
     @property
+    def paused_job(self) -> Job | None:
+        """The first batch that was paused."""
+        return next((job for job in self.jobs if job.state is JobState.PAUSED), None)
+
+    @property
     def current_job(self) -> Job | None:
         """The batch that is being computed, else the next one."""
         return self.running_job or next((job for job in self.jobs if not job.state.is_terminal), None)
@@ -80,7 +85,7 @@ class OpenRequest:
         """0 to 1, by the formula of the original; 0 before the start."""
         if not self.has_started:
             return 0.0
-        batches, job = len(self.held_request.job_ids), self.current_job
+        batches, job = len(self.held_request.job_ids), self.running_job or self.paused_job
         share = min(1.0, (job.step or 0) / job.steps) if job and job.steps else 0.0
         return min(1.0, 0.01 + self.computed_batches / batches + share / batches)
 
