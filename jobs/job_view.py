@@ -49,6 +49,7 @@ def job_view(
     return {
         "id": job.job_id,
         "state": job.state,
+        "pausing": job.is_pausing,
         "model": job.request.model,
         "kind": job.request.kind,
         "progress": {

@@ -30,7 +30,7 @@ from jobs.record_fields import (
 )
 from jobs.requests.custom import request_from
 from jobs.requests.generation import GenerationRequest
-from jobs.states import JobState
+from jobs.states import Interrupt, JobState
 
 #: Ids that a client may choose: they become Redis keys, Celery task ids, file and URL parts.
 _CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
@@ -208,7 +208,7 @@ class Job(JobOptions):
     resumable: bool = field(default=False, metadata=stored("resumable", IF_TRUE))
     #: Why it cannot; '' if that is not known.
     not_resumable: str = field(default="", metadata=stored("not_resumable"))
-    #: Why its present run is to give its slot back after the present step (:class:`jobs.store.lua.words.Interrupt`).
+    #: Why its present run is to give its slot back after the present step (:class:`jobs.states.Interrupt`).
     interrupt: str = field(default="", metadata=stored("interrupt"))
     #: Warnings about its runs.
     run_warnings: list[str] = field(default_factory=list, metadata=stored("run_warnings", JSON))
@@ -227,6 +227,11 @@ class Job(JobOptions):
     def all_warnings(self) -> list[str]:
         """Warnings about the request and about the runs."""
         return [*self.warnings, *self.run_warnings]
+
+    @property
+    def is_pausing(self) -> bool:
+        """Whether it is to be paused after the present step of its run."""
+        return self.state is JobState.RUNNING and self.interrupt == Interrupt.PAUSE
 
     @property
     def percent(self) -> int:

@@ -36,6 +36,18 @@ class JobState(StrEnum):
 
 TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
 
+
+class Interrupt(StrEnum):
+    """Why a run is asked to give its slot back after its present step."""
+
+    #: Another job takes its slot.
+    PREEMPT = "preempt"
+    #: Its worker stops.
+    DRAIN = "drain"
+    #: Its caller pauses the job.
+    PAUSE = "pause"
+
+
 #: Code of the error of a job that expired because it was paused for too long.
 NOT_RESUMED = "not_resumed"
 

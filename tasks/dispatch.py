@@ -17,10 +17,9 @@ from jobs.forecast import Forecast
 from jobs.record import Job, new_job_id
 from jobs.settings import Settings
 from jobs.slots.slot import Redelivery
-from jobs.states import JobState
+from jobs.states import Interrupt, JobState
 from jobs.store import queries
 from jobs.store.jobs import JobStore
-from jobs.store.lua.words import Interrupt
 from jobs.store.runs import MAX_ENDS
 from jobs.submission import Submission
 from tasks.announcing import AWAY, Announcer

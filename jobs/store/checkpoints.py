@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jobs.store.lua.words import Interrupt
+from jobs.states import Interrupt
 from jobs.store.measuring import runs
 from jobs.store.scripts import Scripts
 

@@ -13,7 +13,7 @@ from redis.exceptions import NoScriptError
 from jobs.errors import Unavailable
 from jobs.outbound import webhook
 from jobs.settings import Settings
-from jobs.states import NOT_RESUMED, JobState
+from jobs.states import JobState
 from jobs.store import keys
 from jobs.store.connecting.client import connect
 from jobs.store.lua import loader, words
@@ -111,7 +111,6 @@ def constants(settings: Settings) -> dict[str, dict[str, str | int]]:
         "K": {name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)},
         "CFG": {name: round(value) for name, value in _limits(settings).items()},
         "EVENT": {"PREFIX": webhook.EVENT_PREFIX, "STARTED": webhook.STARTED, "PAUSED": webhook.PAUSED},
-        "ERROR": {"NOT_RESUMED": NOT_RESUMED},
         **{table: {member.name: member.value for member in enum} for table, enum in enums.items()},
     }
 

@@ -69,6 +69,8 @@ class Job:
     id: str
     #: ``queued``, ``running``, ``paused``, ``delivering``, ``succeeded``, ``failed``, ``cancelled`` or ``expired``.
     state: str
+    #: Whether a running job will be paused after its present step.
+    pausing: bool = False
     model: str | None = None
     #: ``text2img``, ``img2img``, ``inpaint``, ``mix2img``, ``text2video`` or ``img2video``.
     kind: str | None = None
@@ -153,6 +155,7 @@ class Job:
         return cls(
             id=body["id"],
             state=body["state"],
+            pausing=bool(body.get("pausing")),
             preview_step=(body.get("preview") or {}).get("step"),
             error_code=error.get("code"),
             error_message=error.get("message"),

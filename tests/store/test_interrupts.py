@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from jobs.states import Interrupt
 from jobs.store import keys
-from jobs.store.lua.words import Interrupt
 from jobs.store.runs import StepReply
 from tests.support.store_driver import StoreDriver
 
@@ -72,7 +72,7 @@ def test_an_interrupted_run_waits_again_at_its_place_with_its_progress(driver: O
     younger = here.submit(work=10)
     here.store.interrupt(job_id, Interrupt.DRAIN)
     assert keep(here, job_id, 4)
-    here.store.pause("gpu0")
+    here.store.pause_slots("gpu0")
     assert here.store.hand_over(job_id, 1, slot="gpu0") == "queued"
     job = here.store.get(job_id)
     assert (job.state, job.starts, job.step, job.slot) == ("queued", 0, 4, None)

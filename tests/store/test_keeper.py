@@ -12,8 +12,8 @@ from jobs.errors import RunInterrupted
 from jobs.files import checkpoint_objects, checkpoints, retention, spool
 from jobs.objects.factory import open_store
 from jobs.record import Job, new_job_id
+from jobs.states import Interrupt
 from jobs.store.jobs import JobStore
-from jobs.store.lua.words import Interrupt
 from tests.support.store_driver import OWNER, StoreDriver
 from workers.checkpoints.keeper import RunKeeper
 from workers.gpu import noop

@@ -19,8 +19,7 @@ DAY_MS = 24 * 3600 * 1000
 def test_a_waiting_job_is_paused_and_resumed_at_its_old_place(driver: Open) -> None:
     here = driver()
     first, second, third = here.submit_many(3)
-    assert here.store.pause(second)
-    assert not here.store.pause(second), "a repeat changes nothing"
+    assert [here.store.pause(second) for _ in range(2)] == ["paused", "paused"], "a repeat changes nothing"
     assert here.state(second) == "paused"
     assert (here.forecast(second).position, here.forecast(second).waiting_for) == (None, "resume of the job")
     assert here.forecast(third).position == 2
@@ -55,7 +54,7 @@ def test_a_job_that_was_sent_to_a_worker_leaves_the_slot_to_the_next_one(driver:
     assert here.store.start(sent, 1, slot="gpu0", owner=OWNER, device="cpu", run="late") is None
 
 
-@pytest.mark.parametrize("state", ["running", "delivering", "succeeded", "cancelled"])
+@pytest.mark.parametrize("state", ["delivering", "succeeded", "cancelled"])
 def test_other_jobs_are_not_paused(driver: Open, state: str) -> None:
     here = driver()
     here.open()
@@ -64,7 +63,6 @@ def test_other_jobs_are_not_paused(driver: Open, state: str) -> None:
         here.store.cancel(job_id)
     else:
         here.start()
-    if state in ("delivering", "succeeded"):
         here.store.finish_run(job_id, 1, slot="gpu0", node="host" if state == "delivering" else "", run_s=1)
     assert here.state(job_id) == state
     with pytest.raises(Conflict, match=state):

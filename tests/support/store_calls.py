@@ -11,8 +11,8 @@ from hypothesis.stateful import precondition, rule
 from jobs.errors import Conflict
 from jobs.models.spec import Kind
 from jobs.outbound.webhook import EVENTS, Webhook
+from jobs.states import Interrupt
 from jobs.store import keys, previews
-from jobs.store.lua.words import Interrupt
 from jobs.store.runs import StepReply
 from tests.support.store_invariants import ENDED
 from tests.support.store_model import MODELS, Job, Message, StoreModel

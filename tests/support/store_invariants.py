@@ -135,7 +135,10 @@ class Snapshot:
             assert ({"paused_at", "resume_by"} <= fields) == (record["state"] == "paused"), job_id
             assert ("start_within" in fields) <= (record["state"] == "paused"), job_id
             if job_id in self.waiting or record["state"] == "paused":
-                assert not fields & {"slot", "device", "run", "started_at", "stage", "step", "node", "run_s"}, job_id
+                assert not fields & {"slot", "device", "run", "started_at", "stage", "node", "run_s"}, job_id
+                assert ("step" in fields) == ("checkpoint" in fields), job_id
+            if record["state"] != "running":
+                assert not fields & {"interrupt", "resumable"}, job_id
             if record["state"] in ENDED:
                 assert not fields & {"line", "sequence", "stage", "eta_s", "delivery_owner", "node", "start_by"}, job_id
             if record["state"] != "delivering":
@@ -273,7 +276,7 @@ class Snapshot:
 
     def _previews(self) -> None:
         shown = {job_id: r for job_id, r in self.jobs.items() if "preview_step" in r}
-        assert set(shown) <= self.of("running", "delivering")
+        assert set(shown) <= self.of("running", "paused", "delivering")
         found = self._family(keys.PREVIEW)
         assert {job_id: (p["attempt"], p["step"]) for job_id, p in found.items()} == {
             job_id: (record["attempt"], record["preview_step"]) for job_id, record in shown.items()

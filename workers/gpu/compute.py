@@ -55,6 +55,7 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
     if backend := backends().get(process.slot):
         from workers.remote import running
 
+        reporter.cannot_resume("a back end computes it")
         read_inputs = partial(process.inputs_of, waiting=partial(reporter.stage, _STORE_AWAY))
         run_s = running.compute(job, attempt, backend, reporter, settings(), read_inputs)
         return Computed(run_s, settings().node)
@@ -70,6 +71,7 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
         return _draw(job, attempt, spec, reporter)
     with process.in_use(spec):
         if job.command:
+            reporter.cannot_resume("it is a model command")
             return _carry_out(job, spec, reporter)
         made, run_s = _generate_or_retry_alone(job, spec, reporter)
     return _spooled(job, attempt, made.frames, run_s, reporter, made.sound)

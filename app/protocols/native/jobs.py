@@ -173,7 +173,7 @@ def cancel_job(job_id: str) -> Response:
 @blueprint.error(404, "Unknown id.")
 @blueprint.error(409, "It cannot be paused; the message says why.")
 def pause_job(job_id: str) -> Response:
-    """Set a job aside: it holds no slot, and keeps its place in the queue. A running one stops after its present step."""
+    """Set a job aside: it holds no slot, and keeps its place in the queue. A running job stops at its next step."""
     auth.visible_job(job_id)
     return jsonify(view_for_caller(dispatcher().pause(job_id)))
 

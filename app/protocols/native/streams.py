@@ -238,6 +238,8 @@ def _data(event: Event, signer: LinkSigner | None, prefix: str) -> dict[str, Any
         "eta_s": float(fields["eta_s"]) if "eta_s" in fields else None,
     }
     data |= {name: fields[name] for name in ("slot", "device") if name in fields}
+    if "pausing" in fields:
+        data["pausing"] = True
     if "delivery_problem" in fields:
         data["waiting_for"] = fields["delivery_problem"]
     if "preview" in fields:

@@ -1,9 +1,9 @@
--- Pause a job: it keeps its place, and holds no slot until it is resumed. A running one stops after its present step, if
--- its run can be resumed.
+-- Pause a job: it keeps its place, and holds no slot until it is resumed. A running one stops after its present step,
+-- if its run can be resumed.
 -- Returns {'paused', 1 if this call paused it, else 0} | {'running', 1} (it will be paused)
 --   | {'running', 0, why its run cannot stop} | {'starting'} (not known yet whether its run can stop)
 --   | {'unknown'} | {its state, which does not allow it}
--- include: common, interrupts, lifecycle, memory, records, recovery
+-- include: common, events, interrupts, lifecycle, memory, records, recovery
 local id = unpack(ARGV)
 go_on_without_memory()
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+from jobs.states import Interrupt as Interrupt
+
 
 class MessageGap(StrEnum):
     """What a script fills in when it sends a job's Celery message: see :mod:`tasks.message`."""
@@ -33,17 +35,6 @@ class Obstacle(StrEnum):
     BLOCKED = "blocked"
     #: Its worker fetches jobs over HTTP, and no request of it waits for one at the moment.
     CLOSED = "closed"
-
-
-class Interrupt(StrEnum):
-    """Why a run is asked to give its slot back after its present step."""
-
-    #: Another job takes its slot.
-    PREEMPT = "preempt"
-    #: Its worker stops.
-    DRAIN = "drain"
-    #: Its caller pauses the job.
-    PAUSE = "pause"
 
 
 class Notice(StrEnum):

@@ -2,8 +2,7 @@
 --
 -- Before a script is sent to Redis, jobs/store/scripts.py puts the files that it includes before it and replaces each
 -- constant by its value: K.NAME (keys and their parts), STATE.NAME (job states), CFG.name (limits; times in ms),
--- OBSTACLE.NAME, INTERRUPT.NAME, NOTICE.NAME, EVENT.NAME, DELIVERY.NAME, ERROR.NAME and GAP.NAME (words that Python
--- reads, too).
+-- OBSTACLE.NAME, INTERRUPT.NAME, NOTICE.NAME, EVENT.NAME, DELIVERY.NAME and GAP.NAME (words that Python reads, too).
 --
 -- Facts of a slot are field, value, … as HSET takes them.
 

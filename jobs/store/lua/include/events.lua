@@ -12,7 +12,7 @@ local function emit(id, preview_step)
     task_id = id, preview = preview_step, state = record.state, attempt = record.attempt, slot = record.slot,
     device = record.device, stage = record.stage, stage_percent = record.stage_percent, step = record.step,
     steps = record.steps, eta_s = record.eta_s, key = record.key, mailbox = record.mailbox,
-    delivery_problem = record.delivery_problem,
+    delivery_problem = record.delivery_problem, pausing = record.interrupt == INTERRUPT.PAUSE and '1' or nil,
   })
   local event_id = redis.call('XADD', K.EVENTS, 'MAXLEN', '~', CFG.event_log_length, '*', 'event', text)
   local second_line = is_over(record.state) and '\n' .. cjson.encode(record) or ''

@@ -41,10 +41,9 @@ end
 
 -- End a job that did not start before its deadline, or was paused for too long.
 local function expire(id)
-  local was_paused = job_of(id).state == STATE.PAUSED
-  local code = was_paused and ERROR.NOT_RESUMED or STATE.EXPIRED
-  local message = was_paused and 'not resumed in time' or 'not started before its deadline'
-  set_job(id, {error = cjson.encode({code = code, message = message})})
+  local problem = {code = 'expired', message = 'not started before its deadline'}
+  if job_of(id).state == STATE.PAUSED then problem = {code = 'not_resumed', message = 'not resumed in time'} end
+  set_job(id, {error = cjson.encode(problem)})
   finish(id, STATE.EXPIRED)
 end
 
@@ -71,7 +70,8 @@ local function set_aside(id)
     set_job(id, {start_within = int(start_by - may_start_at(job_of(id)))})
     unset_job(id, {'start_by'})
   end
-  if has(preview_step) and redis.call('PERSIST', K.PREVIEW .. id) == 1 then set_job(id, {preview_step = preview_step}) end
+  local is_shown = has(preview_step) and redis.call('PEXPIRE', K.PREVIEW .. id, CFG.paused_ttl_ms) == 1
+  if is_shown then set_job(id, {preview_step = preview_step}) end
   set_job(id, {paused_at = int(now), resume_by = int(now + CFG.paused_ttl_ms)})
   unset_job(id, {'promised_s'})
   redis.call('ZADD', K.DEADLINES, int(now + CFG.paused_ttl_ms), id)
@@ -79,8 +79,8 @@ local function set_aside(id)
   emit(id)
 end
 
--- Put a job back into the queue, or set it aside if its caller wanted to pause its run. It keeps its sequence number, so
--- younger jobs stay behind it.
+-- Put a job back into the queue, or set it aside if its run was to be paused. It keeps its sequence number, so younger
+-- jobs stay behind it.
 local function requeue(id)
   if job_of(id).interrupt == INTERRUPT.PAUSE then return set_aside(id) end
   end_attempt(id)

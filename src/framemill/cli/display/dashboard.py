@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar as Bar
 from rich.table import Table
 from rich.text import Text
 
-from framemill.cli.display.output import ago, duration, need
+from framemill.cli.display.output import ago, duration, need, paused_text
 from framemill.cli.display.progress import done_share, progress_text
 from framemill.cli.display.terminal import STATE_COLOURS
 from framemill.records import FINAL_STATES, Job
@@ -76,7 +76,7 @@ def _header(snapshot: Snapshot, trouble: str) -> Text:
             text.append(f"{counts.get(state, 0)} {state}  ", style=STATE_COLOURS.get(state, ""))
     paused = snapshot.queue.get("paused")
     if paused:
-        text.append("paused: " + ", ".join("the whole queue" if name == "*" else name for name in paused), "yellow")
+        text.append("paused: " + paused_text(paused), "yellow")
     if not snapshot.fleet.get("delivery"):
         text.append("  no delivery worker", style="red")
     if trouble:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,11 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
+def paused_text(names: Sequence[str]) -> str:
+    """Format the names of paused slots, of which ``*`` is the whole queue."""
+    return ", ".join("the whole queue" if name == "*" else name for name in names)
+
+
 def percent(job: Job) -> str:
     """Format the progress of a job: ``15 %``."""
     return "" if job.percent is None else f"{job.percent:.0f} %"
@@ -40,6 +46,7 @@ def summary(job: Job) -> str:
     if job.state == "running" or (job.state == "paused" and job.step):
         parts.append(f"step {job.step or 0}/{job.steps}" if job.steps else job.stage or "")
         parts.append(percent(job))
+    parts.append("stops at its next step" if job.pausing else "")
     parts.append(need(job))
     if job.eta_s is not None and not job.finished:
         parts.append(f"{duration(job.eta_s)} left")

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import click
 
-from framemill.cli.commands.server.service import paused_text
 from framemill.cli.context.arguments import job_ids
 from framemill.cli.context.session import Session, pass_session
-from framemill.cli.display.output import summary
+from framemill.cli.display.output import paused_text, summary
 from framemill.records import Job
 
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import click
 
 from framemill.cli.context.session import Session, pass_session
-from framemill.cli.display.output import duration
+from framemill.cli.display.output import duration, paused_text
 from framemill.cli.display.tables import Column, table
 from framemill.records import FINAL_STATES
 
 SLOT_COLUMNS = (Column("slot"), Column("state", is_state=True), Column("device", spare=1), Column("job"),
                 Column("models in memory", flexible="wrap", spare=2))  # fmt: skip
-#: Name of the whole queue in the server's list of paused slots.
-_WHOLE_QUEUE = "*"
 
 
 @click.command()
@@ -78,11 +76,6 @@ def _fleet_text(state: Mapping[str, Any]) -> str:
 
 def _facts(facts: Mapping[str, Any]) -> str:
     return "\n".join(f"{name:13}{value}" for name, value in facts.items() if value)
-
-
-def paused_text(names: Sequence[str]) -> str:
-    """Format the names of paused slots."""
-    return joined("the whole queue" if name == _WHOLE_QUEUE else name for name in names)
 
 
 def joined(parts: Iterable[object]) -> str:
