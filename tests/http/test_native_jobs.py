@@ -17,9 +17,9 @@ from tests.support.pictures import PNG, b64, encoded, picture
 from tests.support.service import Service, key
 
 JOB_FIELDS = {
-    "id", "state", "model", "kind", "progress", "position", "eta_s", "waiting_for", "class", "priority", "slot",
+    "id", "state", "pausing", "model", "kind", "progress", "position", "eta_s", "waiting_for", "class", "priority", "slot",
     "device", "attempt", "error", "warnings", "command", "report", "request", "preview", "created_at", "not_before",
-    "started_at", "computed_at", "finished_at", "retention", "expires_at", "outputs", "links",
+    "started_at", "computed_at", "finished_at", "resume_by", "retention", "expires_at", "outputs", "links",
 }  # fmt: skip
 TINY = {"model": "tiny-image", "prompt": "x", "steps": 1}
 TOKYO = timezone(timedelta(hours=9))
@@ -452,3 +452,61 @@ def test_admins_list_the_jobs_of_one_key(service: Service) -> None:
     assert listed(service, "key=nobody", ops) == []
     refused = service.get("/v1/jobs?key=ops", headers=alice)
     assert (refused.status_code, "`key`" in refused.get_json()["error"]["message"]) == (403, True)
+
+
+def test_a_job_is_paused_and_resumed(service: Service) -> None:
+    sent, waiting, last = (service.submit() for _ in range(3))
+    for job_id in (sent, waiting, waiting):
+        paused = service.post(f"/v1/jobs/{job_id}/pause")
+        assert paused.status_code == 200
+    job = service.job(waiting)
+    assert set(paused.get_json()) == JOB_FIELDS
+    assert (job["state"], job["pausing"], job["position"], job["slot"]) == ("paused", False, None, None)
+    assert job["waiting_for"] == "resume of the job"
+    assert timedelta(days=6, hours=23) < datetime.fromisoformat(job["resume_by"]) - datetime.now(UTC) < timedelta(days=7)
+    assert service.finish() == last
+    listed = service.json("/v1/jobs?state=paused")
+    assert ({one["id"] for one in listed["jobs"]}, listed["total"]) == ({sent, waiting}, 2)
+    assert service.json("/v1/queue")["counts"]["paused"] == 2
+    resumed = service.post(f"/v1/jobs/{waiting}/resume").get_json()
+    assert (resumed["state"], resumed["slot"], resumed["resume_by"]) == ("queued", "gpu0", None)
+    assert service.post(f"/v1/jobs/{waiting}/resume").get_json()["state"] == "queued"
+    assert service.cancel(sent)["cancelled"] is True
+
+
+def test_what_cannot_be_paused_says_why(service: Service) -> None:
+    job_id = service.submit()
+    service.start(step=0)
+    for reports, why in (
+        ({}, "the job is running and cannot be paused: its worker does not make checkpoints"),
+        ({"not_resumable": "it has a step cache"}, "the job is running and cannot be paused: it has a step cache"),
+    ):
+        service.store.progress(job_id, 1, "denoising", 1, 4, None, **reports)
+        refused = service.post(f"/v1/jobs/{job_id}/pause")
+        assert (refused.status_code, refused.get_json()["error"]["code"]) == (409, "conflict")
+        assert refused.get_json()["error"]["message"] == why
+    service.store.progress(job_id, 1, "denoising", 1, 4, None, resumable=True)
+    pausing = service.post(f"/v1/jobs/{job_id}/pause").get_json()
+    assert (pausing["state"], pausing["pausing"]) == ("running", True)
+    kept = service.post(f"/v1/jobs/{job_id}/resume").get_json()
+    assert (kept["state"], kept["pausing"]) == ("running", False)
+    service.finish()
+    for call in ("pause", "resume"):
+        assert service.post(f"/v1/jobs/{job_id}/{call}").status_code == 409
+        assert service.post(f"/v1/jobs/unknown/{call}").status_code == 404
+
+
+def test_a_job_that_was_paused_at_a_step_keeps_its_progress_and_its_preview(service: Service) -> None:
+    job_id = service.submit(steps=4)
+    service.start(step=2)
+    service.store.progress(job_id, 1, "denoising", 2, 4, None, resumable=True)
+    service.store.preview(job_id, 1, 2, PNG, "image/png")
+    service.post(f"/v1/jobs/{job_id}/pause")
+    service.store.keep_checkpoint(job_id, 1, step=2, age_s=0, node="host")
+    service.store.hand_over(job_id, 1, slot="gpu0")
+    job = service.job(job_id)
+    assert (job["state"], job["pausing"], job["progress"]["step"], job["progress"]["percent"]) == ("paused", False, 2, 50)
+    assert job["preview"]["step"] == 2
+    assert service.get(job["preview"]["url"]).data == PNG
+    resumed = service.post(f"/v1/jobs/{job_id}/resume").get_json()
+    assert (resumed["state"], resumed["progress"]["step"], resumed["preview"]) == ("queued", 2, None)

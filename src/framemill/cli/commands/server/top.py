@@ -52,11 +52,14 @@ def taken(client: Client) -> Snapshot:
     """Ask the server for everything that is shown."""
     from framemill.cli.display.dashboard import Snapshot
 
-    pages = [client.list(state, _MOST_JOBS) for state in ("queued", "running", "paused", "delivering")]
+    pages = [client.list(state, _MOST_JOBS) for state in ("queued", "running", "delivering")]
+    fleet, queue = client.fleet(), client.queue()
+    if queue["counts"].get("paused"):
+        pages.append(client.list("paused", _MOST_JOBS))
     # A job may go on between two requests: its newest state is shown, once, and nothing if it has finished.
     jobs = {job.id: job for page in pages for job in page.jobs}
     unfinished = [job for job in jobs.values() if not job.finished]
-    return Snapshot(client.base_url, client.fleet(), client.queue(), unfinished, pages[0].total or 0)
+    return Snapshot(client.base_url, fleet, queue, unfinished, pages[0].total or 0)
 
 
 def _watch(client: Client, snapshot: Snapshot, interval_s: float) -> None:
