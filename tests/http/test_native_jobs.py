@@ -17,9 +17,10 @@ from tests.support.pictures import PNG, b64, encoded, picture
 from tests.support.service import Service, key
 
 JOB_FIELDS = {
-    "id", "state", "pausing", "model", "kind", "progress", "position", "eta_s", "waiting_for", "class", "priority", "slot",
-    "device", "attempt", "error", "warnings", "command", "report", "request", "preview", "created_at", "not_before",
-    "started_at", "computed_at", "finished_at", "resume_by", "retention", "expires_at", "outputs", "links",
+    "id", "state", "pausing", "model", "kind", "progress", "position", "eta_s", "waiting_for", "class", "priority",
+    "slot", "device", "attempt", "resumed_from_step", "error", "warnings", "command", "report", "request", "preview",
+    "created_at", "not_before", "started_at", "computed_at", "finished_at", "resume_by", "retention",
+    "expires_at", "outputs", "links",
 }  # fmt: skip
 TINY = {"model": "tiny-image", "prompt": "x", "steps": 1}
 TOKYO = timezone(timedelta(hours=9))
@@ -463,7 +464,8 @@ def test_a_job_is_paused_and_resumed(service: Service) -> None:
     assert set(paused.get_json()) == JOB_FIELDS
     assert (job["state"], job["pausing"], job["position"], job["slot"]) == ("paused", False, None, None)
     assert job["waiting_for"] == "resume of the job"
-    assert timedelta(days=6, hours=23) < datetime.fromisoformat(job["resume_by"]) - datetime.now(UTC) < timedelta(days=7)
+    left = datetime.fromisoformat(job["resume_by"]) - datetime.now(UTC)
+    assert timedelta(days=6, hours=23) < left < timedelta(days=7)
     assert service.finish() == last
     listed = service.json("/v1/jobs?state=paused")
     assert ({one["id"] for one in listed["jobs"]}, listed["total"]) == ({sent, waiting}, 2)
@@ -505,7 +507,8 @@ def test_a_job_that_was_paused_at_a_step_keeps_its_progress_and_its_preview(serv
     service.store.keep_checkpoint(job_id, 1, step=2, age_s=0, node="host")
     service.store.hand_over(job_id, 1, slot="gpu0")
     job = service.job(job_id)
-    assert (job["state"], job["pausing"], job["progress"]["step"], job["progress"]["percent"]) == ("paused", False, 2, 50)
+    progress = job["progress"]
+    assert (job["state"], job["pausing"], progress["step"], progress["percent"]) == ("paused", False, 2, 50)
     assert job["preview"]["step"] == 2
     assert service.get(job["preview"]["url"]).data == PNG
     resumed = service.post(f"/v1/jobs/{job_id}/resume").get_json()

@@ -138,7 +138,7 @@ class StoreMachine(CallersAndRuns):
             return
         held = slot.holds[0] if slot.holds else None
         if not off:
-            asks = bool(held and self.interrupt_of(self.jobs[held], Interrupt.DRAIN))
+            asks = held is not None and self.ask_to_stop(self.jobs[held], Interrupt.DRAIN)
             assert self.store.drain(name, slot.owner) == (held or "", asks)
             slot.draining, slot.lapsed, slot.suspect, slot.given_up = True, False, False, False
             return

@@ -15,10 +15,8 @@ from jobs.states import Interrupt
 from jobs.store import keys, previews
 from jobs.store.runs import StepReply
 from tests.support.store_invariants import ENDED
-from tests.support.store_model import MODELS, Job, Message, StoreModel
+from tests.support.store_model import MODELS, STRENGTH, Job, Message, StoreModel
 
-#: A stronger reason to interrupt a run replaces a weaker one.
-STRENGTH = {"": 0, Interrupt.PREEMPT: 1, Interrupt.DRAIN: 2, Interrupt.PAUSE: 3}
 #: Index that selects one of the existing objects.
 which = st.integers(0, 15) | st.integers(0, 160)
 
@@ -185,10 +183,10 @@ class CallersAndRuns(StoreModel):
     @rule(at=which, why=st.sampled_from([Interrupt.PREEMPT, Interrupt.DRAIN]))
     def interrupt(self, at: int, why: Interrupt) -> None:
         job = self.job(at, "running")
-        accepted = job.state == "running" and bool(job.resumable) and STRENGTH[job.interrupt] <= STRENGTH[why]
-        assert self.store.interrupt(job.job_id, why) == accepted
-        if accepted:
-            job.interrupt = why
+        before = job.interrupt
+        stops = self.store.interrupt(job.job_id, why)
+        self.ask_to_stop(job, why)
+        assert stops == (job.interrupt == why and STRENGTH[before] <= STRENGTH[why])
 
     @precondition(lambda self: self.messages)
     @rule(at=which, step=st.integers(1, 9))

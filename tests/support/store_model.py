@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from jobs.record import Output
 from jobs.settings import Settings
+from jobs.states import Interrupt
 from jobs.store import keys
 from tests.support.store_driver import StoreDriver
 from tests.support.store_invariants import ENDED, Snapshot
@@ -18,6 +19,8 @@ from tests.support.store_invariants import ENDED, Snapshot
 MAX_ATTEMPTS = 2
 MODELS = {"gpu0": ("m",), "gpu1": ("m", "n"), "gpu2": ("n",)}
 LIMITS = {"a": 1, "b": 2}
+#: A stronger reason to interrupt a run replaces a weaker one.
+STRENGTH = {"": 0, Interrupt.PREEMPT: 1, Interrupt.DRAIN: 2, Interrupt.PAUSE: 3}
 #: Fields of the jobs that hold a slot: what was charged for them.
 CHARGES = ("charged", "charged_offer")
 
@@ -141,6 +144,12 @@ class StoreModel(RuleBasedStateMachine):
             return
         job.state, job.slot, job.run, job.deliverer, job.lapsed = "queued", None, "", "", False
         job.resumable, job.interrupt = None, ""
+
+    def ask_to_stop(self, job: Job, why: Interrupt) -> bool:
+        """Interrupt a run, unless it cannot be resumed or stops for a stronger reason; return whether it stops."""
+        if job.state == "running" and job.resumable and STRENGTH[job.interrupt] <= STRENGTH[why]:
+            job.interrupt = why
+        return bool(job.interrupt)
 
     def set_aside(self, job: Job) -> None:
         job.state, job.slot, job.run, job.resumable, job.interrupt = "paused", None, "", None, ""
