@@ -2,7 +2,8 @@
 
 ``python -m bench.pages [--slots 1000] [--keys 1000] [--jobs 5000] [--samples 30] [--axes]``. With ``--axes`` a web
 server with few slots, keys and jobs comes first, then one axis after the other at its full number, then all of them.
-For each page: duration, CPU of the web process, CPU of Redis and commands in Redis.
+For each page: duration, CPU of the web process, CPU of Redis and commands in Redis. ``fresh``: the devices of all slots
+have been measured anew since the page before, and nothing that was read then is recent any more.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from typing import Any
 
 import psutil
 
+from app.events.shared_reads import RECENT_S
 from bench.common import Client, machine, noop_stack, quantile, table
 from bench.listeners import web_process
 from bench.queue import REQUEST
 from jobs.callers import Caller, Role
 from jobs.record import new_job_id
 from jobs.slots.residency import LoadedModel, Place, memory_facts
+from jobs.store import keys, queries
 from jobs.store.credentials.api_keys import KeyRing
 from jobs.store.measuring.families import HISTOGRAMS
 from jobs.submission import Submission
@@ -39,6 +42,8 @@ PAGES = {
     "fleet": "/v1/fleet",
     "queue": "/v1/queue",
     "metrics": "/metrics",
+    "metrics, fresh": "/metrics",
+    "fleet, fresh": "/v1/fleet",
     "readyz": "/readyz",
     "models": "/v1/models",
     "dead letters": "/v1/admin/dead",
@@ -96,16 +101,27 @@ def _submit(stack: Stack, number: int) -> None:
     stack.store.submit(new_job_id(), Submission(request=REQUEST, caller=caller))
 
 
-def _slot(stack: Stack, number: int) -> None:
-    held = [LoadedModel("noop", Place.DEVICE, 12_000_000_000 + number), LoadedModel("b", Place.PARKED, 6_000_000_000)]
-    device = {
+def _device(number: int) -> str:
+    """Return what was measured of a device; it differs from number to number."""
+    return json.dumps({
         "name": "NVIDIA H200", "memory_total_bytes": 150_000_000_000, "memory_used_bytes": 30_000_000_000 + number,
         "memory_free_bytes": 120_000_000_000 - number, "utilization_percent": number % 100,
         "temperature_c": 50 + number % 30,
-    }  # fmt: skip
+    })  # fmt: skip
+
+
+def _measure_devices(stack: Stack, number: int) -> None:
+    with stack.store.client.pipeline(transaction=False) as pipe:
+        for place, slot in enumerate(queries.slot_names(stack.store)):
+            pipe.hset(keys.SLOT + slot, "device_facts", _device(1000 * number + place))
+        pipe.execute()
+
+
+def _slot(stack: Stack, number: int) -> None:
+    held = [LoadedModel("noop", Place.DEVICE, 12_000_000_000 + number), LoadedModel("b", Place.PARKED, 6_000_000_000)]
     facts = {
         "models": json.dumps(["noop", *(f"model-{other}" for other in range(9))]), "node": f"node{number // 8}",
-        "device": f"cuda:{number % 8}", "device_name": "NVIDIA H200", "loads": "3", "device_facts": json.dumps(device),
+        "device": f"cuda:{number % 8}", "device_name": "NVIDIA H200", "loads": "3", "device_facts": _device(number),
         **memory_facts(held),
     }  # fmt: skip
     assert stack.store.register(f"node{number // 8}.gpu{number % 8}", f"node{number // 8}:{number}:1", facts) is None
@@ -122,8 +138,8 @@ def _measure(stack: Stack) -> None:
     stack.store.measures.close()
 
 
-def measure(stack: Stack, secret: str, path: str, samples: int) -> tuple[str, str, str, str, str]:
-    """Return the figures of one page."""
+def measure(stack: Stack, secret: str, path: str, samples: int, *, fresh: bool) -> tuple[str, str, str, str, str]:
+    """Return the figures of one page. ``fresh``: measure the devices before each sample, and wait."""
     client, web = Client(stack.port), web_process(stack)
     redis = psutil.Process(int(stack.store.client.info("server")["process_id"]))
     for _ in range(2):
@@ -134,12 +150,16 @@ def measure(stack: Stack, secret: str, path: str, samples: int) -> tuple[str, st
     def spent_ms(process: psutil.Process) -> float:
         return 1000 * sum(process.cpu_times()[:2])
 
-    before, durations_ms = (spent_ms(web), spent_ms(redis), _commands(stack)), []
-    for _ in range(samples):
+    durations_ms, web_ms, redis_ms, commands = [], 0.0, 0.0, 0
+    for number in range(samples):
+        if fresh:
+            _measure_devices(stack, number + 1)
+            time.sleep(RECENT_S + 0.1)
+        web_ms, redis_ms, commands = web_ms - spent_ms(web), redis_ms - spent_ms(redis), commands - _commands(stack)
         began = time.perf_counter()
         client.fetch("GET", path, secret=secret)
         durations_ms.append(1000 * (time.perf_counter() - began))
-    web_ms, redis_ms, commands = spent_ms(web) - before[0], spent_ms(redis) - before[1], _commands(stack) - before[2]
+        web_ms, redis_ms, commands = web_ms + spent_ms(web), redis_ms + spent_ms(redis), commands + _commands(stack)
     return (
         f"{quantile(durations_ms, 0.5):.1f}", f"{quantile(durations_ms, 0.95):.1f}", f"{web_ms / samples:.1f}",
         f"{redis_ms / samples:.1f}", f"{commands / samples:.0f} ({len(content) / 1000:.0f} kB)",
@@ -157,7 +177,7 @@ def rows(size: Size, samples: int, only: str) -> Iterator[tuple[str, ...]]:
             for name, path in pages.items():
                 if only in name:
                     shown = f"{name}{', a client' if key == CLIENT else ''}"
-                    yield (shown, *measure(stack, secrets[key], path, samples))
+                    yield (shown, *measure(stack, secrets[key], path, samples, fresh="fresh" in name))
 
 
 def main() -> None:

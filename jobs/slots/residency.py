@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Any
 
 
@@ -43,7 +44,13 @@ def memory_facts(models: Iterable[LoadedModel]) -> dict[str, str]:
 
 def loaded_models_from(facts: Mapping[str, str]) -> tuple[LoadedModel, ...]:
     """Read the models from the facts of a slot."""
-    entries = json.loads(facts.get("held") or "[]")
+    return _loaded_models(facts.get("held") or "[]")
+
+
+@lru_cache(maxsize=4096)
+def _loaded_models(text: str) -> tuple[LoadedModel, ...]:
+    """Read a list in JSON. Those of slots change seldom, and are read with each look at the fleet."""
+    entries = json.loads(text)
     known = ({name: entry[name] for name in LoadedModel.__dataclass_fields__ if name in entry} for entry in entries)
     return tuple(LoadedModel(**{**entry, "place": Place(entry["place"])}) for entry in known)
 

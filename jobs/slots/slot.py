@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ class Slot:
             node=values.get("node", ""),
             device=values.get("device", ""),
             device_name=values.get("device_name", ""),
-            models=tuple(json.loads(values.get("models") or "[]")),
+            models=_models_from(values.get("models") or "[]"),
             job_id=values.get("job") or None,
             draining=bool(values.get("draining")),
             suspect=bool(values.get("suspect_at")),
@@ -87,6 +88,12 @@ class Slot:
             ooms=int(values.get("ooms") or 0),
             yielded=bool(values.get("yielded")),
         )
+
+
+@lru_cache(maxsize=256)
+def _models_from(text: str) -> tuple[str, ...]:
+    """Return the models that a slot announces; most slots announce the same."""
+    return tuple(json.loads(text))
 
 
 def start_ticks(pid: int) -> str:

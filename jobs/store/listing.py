@@ -177,8 +177,7 @@ def _passing(store: JobStore, jobs: JobFilter, places: list[Place]) -> list[Plac
     """Return the places of the jobs that pass."""
     if not (jobs.examines and places):
         return places
-    commands = [("hmget", keys.JOB + place.job_id, *_EXAMINED) for place in places]
-    records = store.call(lambda c: pipelined(c, commands))
+    records = store.call(lambda c: c.hmgets([keys.JOB + place.job_id for place in places], _EXAMINED))
     return [place for place, texts in zip(places, records, strict=True) if jobs.passes(place.job_id, texts)]
 
 

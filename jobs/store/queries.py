@@ -88,9 +88,7 @@ def listed(store: JobStore, job_ids: Sequence[str]) -> list[Job]:
 
 def listed_texts(store: JobStore, job_ids: Sequence[str]) -> list[tuple[str, tuple[str | None, ...]]]:
     """Return those of these jobs that exist, each as its id and the texts of the fields that lists show."""
-    if not job_ids:
-        return []
-    records = store.call(lambda c: pipelined(c, [("hmget", keys.JOB + job_id, *_LISTED) for job_id in job_ids]))
+    records = store.call(lambda c: c.hmgets([keys.JOB + job_id for job_id in job_ids], _LISTED))
     state = _LISTED.index("state")
     return [(job_id, tuple(texts)) for job_id, texts in zip(job_ids, records, strict=True) if texts[state]]
 
@@ -169,7 +167,7 @@ def fleet(store: JobStore, only_slot: str = "") -> Fleet:
 
 
 def _slots(store: JobStore, names: list[str]) -> list[Slot]:
-    facts = store.call(lambda c: pipelined(c, [("hmget", keys.SLOT + name, *FACTS) for name in names]))
+    facts = store.call(lambda c: c.hmgets([keys.SLOT + name for name in names], FACTS))
     return [_slot(name, tuple(values)) for name, values in zip(names, facts, strict=True) if any(values)]
 
 
@@ -208,8 +206,8 @@ def delivers(store: JobStore, node: str) -> bool:
 def undelivered(store: JobStore, node: str) -> list[str]:
     """Return the ids of the jobs whose computed outputs wait on a host for delivery."""
     job_ids = ids_in_state(store, JobState.DELIVERING)
-    nodes = store.call(lambda c: pipelined(c, [("hget", keys.JOB + job_id, "node") for job_id in job_ids]))
-    return [job_id for job_id, its_node in zip(job_ids, nodes, strict=True) if its_node == node]
+    nodes = store.call(lambda c: c.hmgets([keys.JOB + job_id for job_id in job_ids], ("node",)))
+    return [job_id for job_id, [its_node] in zip(job_ids, nodes, strict=True) if its_node == node]
 
 
 def model_use(store: JobStore, slot: str) -> ModelUse:
@@ -282,9 +280,7 @@ def find(store: JobStore, job_id: str) -> Job | None:
 
 def changing_fields(store: JobStore, job_ids: Sequence[str]) -> list[list[str | None]]:
     """Return the texts of the fields that change (:data:`jobs.record.CHANGING`) of jobs; all None for unknown ones."""
-    if len(job_ids) == 1:
-        return [store.call(lambda c: c.hmget(keys.JOB + job_ids[0], CHANGING))]
-    return store.call(lambda c: pipelined(c, [("hmget", keys.JOB + job_id, *CHANGING) for job_id in job_ids]))
+    return store.call(lambda c: c.hmgets([keys.JOB + job_id for job_id in job_ids], CHANGING))
 
 
 def changing_fields_and_progress(store: JobStore, job_id: str) -> tuple[list[str | None], str]:

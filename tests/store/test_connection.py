@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import redis
 
 from jobs.errors import Unavailable
 from jobs.store.connecting.client import connect
@@ -35,6 +36,21 @@ def test_a_connection_that_broke_while_it_was_idle_is_replaced_within_the_call(d
     for call in (lambda: here.store.get(job_id).job_id, lambda: here.store.forecast(job_id)[0].position):
         break_all(here)
         assert call() in (job_id, 1)
+
+
+def test_many_hashes_are_read_together(driver: Open) -> None:
+    here = driver()
+    for number in range(3):
+        here.redis.hset(f"hash:{number}", mapping={"a": f"ä{number}", "b": "x" * 100_000})
+    read = lambda *names: here.store.client.hmgets(names, ("a", "b"))  # type: ignore[attr-defined]  # noqa: E731
+    assert read("hash:0", "none", "hash:2") == [["ä0", "x" * 100_000], [None, None], ["ä2", "x" * 100_000]]
+    assert read() == []
+    break_all(here)
+    assert read("hash:1") == [["ä1", "x" * 100_000]]
+    here.redis.set("text", "no hash")
+    with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+        read("hash:0", "text", "hash:1")
+    assert read("hash:2")[0][0] == "ä2"  # no reply of the failed call is left
 
 
 def test_a_script_that_redis_has_forgotten_is_loaded_again(driver: Open) -> None:

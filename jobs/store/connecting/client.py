@@ -8,8 +8,10 @@ job needs several.
 from __future__ import annotations
 
 import queue
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
+import hiredis
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -19,6 +21,8 @@ from jobs.settings.redis_address import RedisAddress
 from jobs.store.connecting import primary
 from jobs.store.connecting.primary import PrimaryConnection
 from jobs.store.outages import refusals
+
+T = TypeVar("T")
 
 #: A connection may have broken while it was idle, and its next command may have to wait for a new one.
 _RETRIES = 1
@@ -65,20 +69,47 @@ class Client(redis.Redis):
     def execute_command(self, *args: Any, **options: Any) -> Any:
         """Send a command and return its reply. ``replicas``: wait until so many have what it wrote."""
         replicas = options.pop("replicas", 0)
+
+        def ask(connection: Any) -> Any:
+            connection.send_command(*args)
+            reply = self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
+            if replicas:
+                _await_replicas(connection, replicas)
+            return reply
+
+        return self._asked(ask)
+
+    def hmgets(self, names: Sequence[str], fields: Sequence[str]) -> list[list[str | None]]:
+        """Return the values of the same fields of many hashes, read in one round trip.
+
+        A pipeline of redis-py takes three times as long, most of it before the commands are sent.
+        """
+        # The stubs of hiredis mistake the command for a tuple of one.
+        packet = b"".join([hiredis.pack_command(("HMGET", name, *fields)) for name in names])  # type: ignore[arg-type]
+
+        def ask(connection: Any) -> list[list[str | None]]:
+            connection.send_packed_command([packet])
+            try:
+                return [connection.read_response() for _ in names]
+            except redis.ResponseError:
+                connection.disconnect()  # the other replies are not read any more
+                raise
+
+        return self._asked(ask) if names else []
+
+    def _asked(self, ask: Callable[[Any], T]) -> T:
+        """Return what ``ask`` returns for a connection, after a second try if the first one has broken."""
         pool = self.connection_pool
         connection = pool.get_connection()
         try:
             for tries_left in reversed(range(_RETRIES + 1)):
                 try:
-                    connection.send_command(*args)
-                    reply = self.parse_response(connection, args[0], **options)  # type: ignore[no-untyped-call]
-                    if replicas:
-                        _await_replicas(connection, replicas)
-                    return reply
+                    return ask(connection)
                 except redis.ConnectionError:
                     connection.disconnect()
                     if not tries_left:
                         raise
+            raise AssertionError("unreachable")
         finally:
             pool.release(connection)
 

@@ -77,7 +77,7 @@ def _oldest_wait_s(client: Any, weights: Mapping[str, int]) -> float:
     now_ms = 1000 * time.time()
     for start in range(0, _MAX_OLDEST, _PAGE):
         oldest = client.zrange(keys.STATE + JobState.QUEUED, start, start + _PAGE - 1, withscores=True)
-        records = pipelined(client, [("hmget", keys.JOB + job_id, "class", "not_before") for job_id, _ in oldest])
+        records = client.hmgets([keys.JOB + job_id for job_id, _ in oldest], ("class", "not_before"))
         since = [
             max(created_ms, float(not_before_ms or 0))
             for (_, created_ms), (job_class, not_before_ms) in zip(oldest, records, strict=True)
