@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +24,10 @@ from jobs.store.jobs import JobStore
 
 #: Value of a field whose picture is not stored yet.
 UNSTORED = "inputs/unstored"
+#: Fields with one picture, and fields with a list of pictures.
+_ONE, _SEVERAL = ("image", "mask"), ("images",)
+#: Fields of a form that are lists, and may therefore be repeated.
+REPEATED = _SEVERAL
 
 
 @dataclass
@@ -31,7 +35,7 @@ class Pictures:
     """The pictures of a request."""
 
     #: ``job:<id>``, a link, a data URL, base64 or the bytes of an upload, by field: ``image``, ``mask``,
-    #: ``mix[0].image``.
+    #: ``images[0]``, ``mix[0].image``.
     contents: dict[str, str | bytes] = field(default_factory=dict)
     #: Names of the uploaded files that fields refer to.
     used: set[str] = field(default_factory=set)
@@ -42,6 +46,15 @@ class Pictures:
     mask_inverted: bool = False
     #: Whether GIFs and other animations are accepted, of which the first picture counts.
     may_be_animated: bool = False
+
+    def add(self, values: dict[str, Any], name: str, content: str | bytes) -> None:
+        """Put a picture into a field, or at the end of a field that has a list, with :data:`UNSTORED` in the values."""
+        if name in _SEVERAL:
+            listed = values.setdefault(name, [])
+            self.contents[f"{name}[{len(listed)}]"] = content
+            listed.append(UNSTORED)
+        else:
+            self.contents[name], values[name] = content, UNSTORED
 
     def fingerprint(self) -> str:
         """Return a digest that is equal for the same pictures in the same fields."""
@@ -54,6 +67,31 @@ class Pictures:
             digest.update(f"{name} {len(data)} ".encode())
             digest.update(data)
         return digest.hexdigest()
+
+
+def uploads_of(body: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return the fields of a form with :data:`UNSTORED` for each uploaded file, and the files by field."""
+    uploads: dict[str, bytes] = {}
+
+    def taken(name: str, value: Any) -> Any:
+        if not isinstance(value, bytes):
+            return value
+        uploads[name] = value
+        return UNSTORED
+
+    fields = dict(body)
+    for name, value in body.items():
+        if name in _SEVERAL and isinstance(value, list):
+            fields[name] = [taken(f"{name}[{index}]", one) for index, one in enumerate(value)]
+        else:
+            fields[name] = taken(name, value)
+    return fields, uploads
+
+
+def assume(values: dict[str, Any], refused: Collection[str]) -> None:
+    """Put :data:`UNSTORED` into refused fields of pictures: wrong inputs are inputs, too, and decide about the kind."""
+    values |= {name: UNSTORED for name in _ONE if name in refused}
+    values |= {name: [UNSTORED] for name in _SEVERAL if name in refused}
 
 
 def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
@@ -83,8 +121,11 @@ def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
             pictures.contents[name] = content
         return UNSTORED
 
-    for name in ("image", "mask"):
+    for name in _ONE:
         values[name] = put(name, values.get(name), name)
+    for name in _SEVERAL:
+        listed = [put(f"{name}[{index}]", one, f"{name}[{index}]") for index, one in enumerate(values.get(name) or ())]
+        values[name] = [one for one in listed if one is not None] or None
     for index, part in enumerate(values.get("mix") or ()):
         part["image"] = put(f"mix[{index}].image", part.get("image"), part.get("image") or "")
     return pictures
@@ -98,8 +139,8 @@ class StoredPictures:
 
     @property
     def image_size(self) -> tuple[int, int] | None:
-        """Width and height of the field ``image`` in pixels; None without one."""
-        return self.by_field["image"].size if "image" in self.by_field else None
+        """Width and height of the picture that decides about the output's shape, in pixels; None without one."""
+        return next((self.by_field[name].size for name in ("image", "images[0]") if name in self.by_field), None)
 
     def put_into(self, request: GenerationRequest) -> GenerationRequest:
         """Return the request with the keys of the pictures."""
@@ -110,7 +151,10 @@ class StoredPictures:
             {**part, "image": keys[f"mix[{index}].image"]} if "image" in part else part
             for index, part in enumerate(request.mix or ())
         ]
-        return replace(request, image=keys.get("image"), mask=keys.get("mask"), mix=mix or None)
+        # A request for edit has its only image in either field.
+        images = [keys.get(f"images[{index}]") or keys["image"] for index in range(len(request.images or ()))]
+        image = None if images else keys.get("image")
+        return replace(request, image=image, images=images or None, mask=keys.get("mask"), mix=mix or None)
 
 
 def store(

@@ -76,6 +76,8 @@ class PictureText(Text):
 class Items(fields.List):
     """A list of at most ``longest`` items."""
 
+    default_error_messages = {"invalid": "must be a list"}
+
     def __init__(self, item: fields.Field[Any], longest: int, **kwargs: Any) -> None:
         bound = validate.Length(max=longest, error="must have at most {max} items")
         super().__init__(item, validate=[bound, *_listed(kwargs.pop("validate", None))], **kwargs)

@@ -48,11 +48,13 @@ def submission(
     steps = int(max(1, spec.limit("steps").low))
     fields = {"model": spec.name, "kind": kind, "prompt": "", "steps": steps, "seed": 0}
     fields |= dict.fromkeys(kind.inputs & {"image", "mask"}, image or "none")
+    if "images" in kind.inputs:
+        fields |= {"images": [image or "none"] * int(spec.limit("images").low)}
     if "mix" in kind.inputs:
         fields |= {"mix": [{"text": "", "weight": 1.0}]}
     if kind.has_strength:
         fields |= {"strength": 1.0}
     request, _ = requests.resolve(models, fields)
     if image is None:  # only a check computes, and it comes with an image
-        request = replace(request, image=None, mask=None)
+        request = replace(request, image=None, images=None, mask=None)
     return Submission(request=request, caller=caller, pin=slot, command=command, webhook=False)

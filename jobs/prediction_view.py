@@ -117,11 +117,11 @@ def _input(job: Job, base_url: str) -> dict[str, Any]:
     for name in ("num_images",) if is_video else ("frames", "fps"):
         used.pop(name, None)
     values = {sent: used[name] for name, sent in INPUT_NAMES.items() if used.get(name) not in (None, "")}
-    links = {
-        name: f"{job_path(job.job_id, base_url)}/inputs/{name}"
-        for name in ("image", "mask")
-        if getattr(job.request, name, None)
-    }
+    path = f"{job_path(job.job_id, base_url)}/inputs"
+    given = job.request.named_inputs
+    links: dict[str, Any] = {name: f"{path}/{name}" for name in ("image", "mask") if name in given}
+    if images := [f"{path}/{name}" for name in given if name.startswith("images-")]:
+        links["images"] = images
     return {**values, **links}
 
 

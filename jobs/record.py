@@ -89,8 +89,9 @@ class Output:
 
 
 #: Version of what records say. Raise it when a field is added that no worker may ignore, or one changes its meaning:
-#: an older worker hands such a job back, and a newer one runs it.
-RECORD_VERSION = 1
+#: an older worker hands such a job back, and a newer one runs it. A record has the version that its fields need
+#: (``GenerationRequest.version``), so that older workers still run all other jobs.
+RECORD_VERSION = 2
 
 #: Priorities go from minus this to this.
 MAX_PRIORITY = 100

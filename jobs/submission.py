@@ -9,7 +9,7 @@ from typing import Any
 
 from jobs.callers import ANYBODY, Caller
 from jobs.forecast import Forecast
-from jobs.record import RECORD_VERSION, Job, JobOptions
+from jobs.record import Job, JobOptions
 from jobs.record_fields import INTEGER, encode, storage_of, stored
 from jobs.settings import Settings
 from jobs.states import JobState
@@ -81,7 +81,7 @@ class Submission(JobOptions):
             "work": request.work,
             "steps": request.total_steps,
             "inputs": " ".join(request.inputs),
-            "version": RECORD_VERSION if RECORD_VERSION > 1 else "",
+            "version": request.version if request.version > 1 else "",
         }
         subscription = self.subscriber.to_record() if self.subscriber else {}
         return {**encode(self), **{name: value for name, value in scheduling.items() if value != ""}, **subscription}

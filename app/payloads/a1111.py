@@ -25,6 +25,7 @@ NAMES = {
     "strength": "denoising_strength",
     "num_images": "batch_size",
     "image": "init_images",
+    "images": "init_images",
     "model": "override_settings",
     "loras": "prompt",
     **a1111_passes.NAMES,
@@ -95,12 +96,17 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
     if kind is Kind.IMG2IMG:
         if not images:
             raise InvalidRequest(Problem("init_images", "is required: img2img needs an image"))
-        inputs |= {"image": images[0], "may_be_animated": True}
+        inputs["may_be_animated"] = True
         if body.get("mask"):
             kind = Kind.INPAINT
             # The alpha channel decides before the back end sees the mask, too: it is stored without one.
             inputs |= {"mask": body["mask"], "mask_repaints": "opaque"}
     spec = _model(body, kind, models, model)
+    kind = spec.kind_for(kind) or kind
+    if kind is Kind.EDIT:
+        inputs["images"] = images
+    elif images:
+        inputs["image"] = images[0]
     seed = body.get("seed", -1)
     values = {
         "model": spec.name,
@@ -115,10 +121,10 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
         "num_images": body.get("batch_size", 1) * body.get("n_iter", 1),
         "strength": body.get("denoising_strength", 0.75) if kind.has_strength else None,
         # Says that an omitted size is the model's, not the image's, as in the original.
-        "resize": "stretch" if "image" in kind.inputs else None,
+        "resize": "stretch" if images else None,
         **inputs,
     }
-    warnings = [ONE_IMAGE] if len(images) > 1 else []
+    warnings = [ONE_IMAGE] if len(images) > 1 and kind is not Kind.EDIT else []
     if spec.executor == "remote":
         # The back end is such a server itself and understands all fields.
         return MappedBody({**values, "passthrough": passthrough_fields(payload, A1111_MAPPED)}, warnings)
@@ -163,6 +169,6 @@ def _model(body: Mapping[str, Any], kind: Kind, models: ModelRegistry, default: 
         spec = models.get(plain or default) if plain or default else models.default_for(kind)
     except ModelNotFound as exc:
         raise InvalidRequest(Problem("override_settings", exc.message, named)) from exc
-    if spec is None or kind not in spec.kinds:
+    if spec is None or spec.kind_for(kind) is None:
         raise InvalidRequest(Problem("override_settings", f"cannot be used: no model here has {kind}", named))
     return spec

@@ -40,7 +40,7 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 #: Fields of a request that the call of a pipeline may have under another name.
 RENAMABLE_FIELDS = (
     "prompt", "negative_prompt", "steps", "guidance_scale", "width", "height", "frames", "fps", "image", "mask",
-    "strength", "num_images", "seed", "audio_output", "clip_skip", "distilled_guidance_scale",
+    "images", "strength", "num_images", "seed", "audio_output", "clip_skip", "distilled_guidance_scale",
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

@@ -51,11 +51,16 @@ class ModelRegistry:
         if name in self._specs:
             return self._specs[name]
         called = [spec for spec in self if spec.is_called(name)]
-        return next((spec for spec in called if kind in spec.kinds), called[0]) if called else self.get(name)
+        return next((spec for spec in called if spec.kind_for(kind)), called[0]) if called else self.get(name)
 
     def default_for(self, kind: Kind) -> ModelSpec | None:
-        """Return the default model of a kind; None if no model offers it."""
-        return next((spec for spec in self if kind in spec.kinds), None)
+        """Return the default model of a kind; None if no model does it."""
+        of_kind = (spec for spec in self if kind in spec.kinds)
+        return next(of_kind, None) or next((spec for spec in self if spec.kind_for(kind)), None)
+
+    def first_for(self, *kinds: Kind) -> ModelSpec | None:
+        """Return the default model of the first of these kinds that has one; None if none has."""
+        return next((spec for kind in kinds if (spec := self.default_for(kind))), None)
 
     def drawing(self) -> ModelRegistry:
         """Return the models for ``TEST_MODE``, which draws: of any size, and all kinds of their medium.

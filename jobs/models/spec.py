@@ -22,6 +22,7 @@ class Kind(StrEnum):
     IMG2IMG = "img2img"
     INPAINT = "inpaint"
     MIX2IMG = "mix2img"
+    EDIT = "edit"
     TEXT2VIDEO = "text2video"
     IMG2VIDEO = "img2video"
 
@@ -43,6 +44,7 @@ _INPUTS = {
     Kind.IMG2IMG: frozenset({"image"}),
     Kind.INPAINT: frozenset({"image", "mask"}),
     Kind.MIX2IMG: frozenset({"mix"}),
+    Kind.EDIT: frozenset({"images"}),
     Kind.IMG2VIDEO: frozenset({"image"}),
 }
 
@@ -91,6 +93,7 @@ DEFAULT_LIMITS: dict[str, Range] = {
     "guidance_scale": Range(0, 50),
     "strength": Range(0, 1),
     "num_images": Range(1, 4),
+    "images": Range(1, 1),
     "lora_weight": Range(-2, 2),
     "clip_skip": Range(0, 11),
     "distilled_guidance_scale": Range(0, 50),
@@ -206,6 +209,16 @@ class ModelSpec:
         cache: Mapping[str, Any] | None = self.quality.get(quality or STANDARD, {}).get("step_cache")
         return self.load.step_cache if cache is None else cache
 
+    def kind_for(self, kind: Kind) -> Kind | None:
+        """Return the kind that does what this one asks for; None: the model has none.
+
+        A model that edits images and has no img2img takes a request for img2img as one for edit: clients of other
+        servers know one kind only.
+        """
+        if kind is Kind.IMG2IMG and kind not in self.kinds:
+            kind = Kind.EDIT
+        return kind if kind in self.kinds else None
+
     def arguments_of(self, kind: Kind) -> dict[str, Any]:
         """Return the additional arguments of the pipeline's call for this kind."""
         return _of_kind(self.arguments, kind)
@@ -265,6 +278,8 @@ class ModelSpec:
             return not all(kind.is_video for kind in self.kinds)
         if name == "strength":
             return any(kind.has_strength for kind in self.kinds)
+        if name == "images":
+            return any("images" in kind.inputs for kind in self.kinds)
         if name in ("clip_skip", "distilled_guidance_scale"):
             return self.offers(name)
         return name != "lora_weight" or self.loras is not None

@@ -51,8 +51,8 @@ class EndpointRequest(GenerationRequest):
         return cls(model=model, endpoint=endpoint, params=params, media=media, **texts)
 
     @property
-    def inputs(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(self.media.values()))
+    def named_inputs(self) -> dict[str, str]:
+        return dict(self.media)
 
     @property
     def work(self) -> float:

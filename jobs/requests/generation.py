@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from jobs import formats
-from jobs.errors import InvalidRequest, ModelNotFound, Problem
+from jobs.errors import InvalidRequest, Problem
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec, Range
 from jobs.requests.declared import clip_skip_of, distilled_guidance_of, with_quality
 from jobs.requests.hires_variation_prior import MAX_SEED, hires_of, prior_of, random_seed, variation_of
 from jobs.requests.inpaint import inpaint_of, resize_of
+from jobs.requests.inputs import NEW_IN_VERSION_2, images_of, inapplicable, named_inputs
 from jobs.requests.limits import rounded, within
+from jobs.requests.model_and_kind import model_and_kind
 from jobs.requests.prompt_tags import quoted, taken_out
 from jobs.requests.schedulers_loras_mix import loras_of, mix_of, scheduler_of
 from jobs.requests.size import size_of
@@ -21,10 +23,6 @@ from jobs.requests.sound import audio_output_of
 from jobs.requests.strength import enough_for_one_step
 from jobs.requests.tagged_loras import with_tags
 from jobs.settings import Settings
-from jobs.suggestions import did_you_mean, listed
-
-#: Input fields, as messages name them.
-_INPUTS = {"image": "an input image", "mask": "a mask", "mix": "a mix of texts and images"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +52,8 @@ class GenerationRequest:
     loras: list[dict[str, Any]] | None = None
     #: Object-store key of the input image.
     image: str | None = None
+    #: Object-store keys of the reference images, in order.
+    images: list[str] | None = None
     #: Object-store key of the mask; white areas are repainted.
     mask: str | None = None
     #: Parts of mix2img, each ``{"text" or "image" (object-store key), "weight"}``.
@@ -88,9 +88,18 @@ class GenerationRequest:
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Object-store keys of all input images, without duplicates."""
-        mixed = [part.get("image") for part in self.mix or ()]
-        return tuple(dict.fromkeys(key for key in (self.image, self.mask, *mixed) if key))
+        """Object-store keys of all input files, without duplicates."""
+        return tuple(dict.fromkeys(self.named_inputs.values()))
+
+    @property
+    def named_inputs(self) -> dict[str, str]:
+        """Object-store key of each input file by its name: ``image``, ``images-0``, ``mix-1``."""
+        return named_inputs(self.to_dict())
+
+    @property
+    def version(self) -> int:
+        """The first version of records with all of its fields; see ``jobs.record.RECORD_VERSION``."""
+        return 2 if NEW_IN_VERSION_2 & {name.partition("-")[0] for name in self.named_inputs} else 1
 
     @property
     def output_size(self) -> tuple[int, int]:
@@ -135,7 +144,7 @@ class GenerationRequest:
 
     def shown(self) -> dict[str, Any]:
         """Return the request as callers see it: without object-store keys and passed-through fields."""
-        hidden = ("image", "mask", "passthrough")
+        hidden = ("image", "images", "mask", "passthrough")
         values = {key: value for key, value in self.to_dict().items() if key not in hidden}
         if self.mix:
             values["mix"] = [{key: value for key, value in part.items() if key != "image"} for part in self.mix]
@@ -169,8 +178,8 @@ def resolve(
         InvalidRequest: lists every problem, not only the first one.
     """
     fields = {name: value for name, value in fields.items() if value is not None}
-    spec, kind = _model_and_kind(registry, fields)
-    checker = _Checker(spec, kind, fields, image_size)
+    spec, kind, fields, warnings = model_and_kind(registry, fields)
+    checker = _Checker(spec, kind, fields, image_size, warnings)
     request = checker.request(settings or Settings())
     if checker.problems:
         raise InvalidRequest(*checker.problems)
@@ -191,11 +200,11 @@ class _Checker:
     """Checks the fields of a request against a model, and collects all problems and warnings."""
 
     def __init__(
-        self, spec: ModelSpec, kind: Kind, fields: Mapping[str, Any], image_size: tuple[int, int] | None
-    ) -> None:
+        self, spec: ModelSpec, kind: Kind, fields: Mapping[str, Any], image_size: tuple[int, int] | None,
+        warnings: list[str],
+    ) -> None:  # fmt: skip
         self._spec, self._kind, self._image_size = spec, kind, image_size
-        self.problems = _inapplicable(spec, kind, fields)
-        self.warnings: list[str] = []
+        self.problems, self.warnings = inapplicable(spec, kind, fields), warnings
         self._fields = with_quality(spec, with_tags(spec, fields, self.warnings), self.problems)
 
     def request(self, settings: Settings) -> GenerationRequest:
@@ -219,6 +228,7 @@ class _Checker:
             scheduler=scheduler_of(spec, fields, problems),
             loras=loras_of(spec, fields, problems),
             image=fields.get("image"),
+            images=images_of(spec, fields, problems),
             mask=fields.get("mask"),
             mix=mix_of(spec, fields, problems) if kind is Kind.MIX2IMG else None,
             clip_skip=clip_skip_of(spec, kind, fields, problems),
@@ -284,59 +294,3 @@ class _Checker:
         )
         self.problems += problems
         return output
-
-
-def _inapplicable(spec: ModelSpec, kind: Kind, fields: Mapping[str, Any]) -> list[Problem]:
-    """Return problems of inputs that are missing, and of fields that this kind does not have."""
-    problems = []
-    if "prompt" not in fields and spec.needs_prompt(kind):
-        problems.append(Problem("prompt", f"is required: {kind} needs a text that says what to show"))
-    for name, description in _INPUTS.items():
-        if name in kind.inputs and not fields.get(name):
-            problems.append(Problem(name, f"is required: {kind} needs {description}"))
-        if name not in kind.inputs and name in fields:
-            problems.append(Problem(name, f"is not an input of {kind}; model {spec.name} has {', '.join(spec.kinds)}"))
-    # The complete request of a job may be submitted again: neutral values of fields that do not apply are accepted.
-    neutral: dict[str, Any] = {"num_images": 1} if kind.is_video else {"frames": 1, "fps": 0}
-    if not kind.has_strength:
-        neutral["strength"] = None
-    problems += [
-        Problem(name, f"does not apply to {kind}", fields[name])
-        for name, value in neutral.items()
-        if name in fields and fields[name] != value
-    ]
-    if kind is Kind.MIX2IMG and fields.get("prompt"):
-        problems.append(Problem("prompt", "does not apply to mix2img: put texts into mix", fields["prompt"]))
-    return problems
-
-
-def _model_and_kind(registry: ModelRegistry, fields: Mapping[str, Any]) -> tuple[ModelSpec, Kind]:
-    """Return model and kind. A missing kind follows from model and inputs, a missing model from the kind."""
-    try:
-        kind = Kind(fields["kind"]) if "kind" in fields else None
-    except ValueError:
-        raise InvalidRequest(Problem("kind", f"must be one of {', '.join(Kind)}", fields["kind"])) from None
-    inputs = fields.keys() & _INPUTS.keys()
-    if "model" in fields:
-        try:
-            spec: ModelSpec | None = registry.get(fields["model"])
-        except ModelNotFound:
-            rule = f"must be one of {listed(registry.names(), fields['model']) or 'none'}"
-            rule += did_you_mean(fields["model"], registry.names())
-            raise InvalidRequest(Problem("model", rule, fields["model"])) from None
-    else:
-        spec = registry.default_for(kind or _closest(tuple(Kind), inputs))
-    if spec is None:
-        rule = f"is required: no model has {kind or 'these inputs'}; known: {listed(registry.names())}"
-        raise InvalidRequest(Problem("model", rule))
-    kind = kind or _closest(spec.kinds, inputs)
-    if kind not in spec.kinds:
-        raise InvalidRequest(
-            Problem("kind", f"must be one of {', '.join(spec.kinds)} for model {spec.name}", str(kind))
-        )
-    return spec, kind
-
-
-def _closest(kinds: tuple[Kind, ...], inputs: set[str]) -> Kind:
-    """Return the first of the kinds whose inputs differ least from these."""
-    return min(kinds, key=lambda kind: len(kind.inputs ^ inputs))

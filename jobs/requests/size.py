@@ -44,7 +44,10 @@ def size_of(
     """
     sent = {side: fields[side] for side in SIDES if side in fields}
     if image_size and len(sent) < len(SIDES) and _image_decides(kind, fields):
-        return _in_shape(spec, sent, image_size, problems, warnings)
+        width, height = _in_shape(spec, sent, image_size, problems, warnings)
+        if kind is Kind.EDIT:  # the pipeline gets the images as they are
+            return OutputSize(width, height)
+        return _cropped(width, height, image_size, warnings)
     size = {side: sent.get(side, spec.default(side)) for side in SIDES}
     outside = [value for side, value in size.items() if value not in spec.limit(side)]
     if outside and all(limits.clamps(spec, value) for value in outside):
@@ -62,7 +65,7 @@ def _image_decides(kind: Kind, fields: Mapping[str, Any]) -> bool:
     around the mask.
     """
     is_region = (fields.get("inpaint") or {}).get("area") == "masked"
-    return "image" in kind.inputs and "resize" not in fields and not is_region
+    return bool(kind.inputs & {"image", "images"}) and "resize" not in fields and not is_region
 
 
 def shape_of(text: str, field: str) -> float:
@@ -117,7 +120,7 @@ def _around(number: float) -> tuple[int, int]:
 
 def _in_shape(
     spec: ModelSpec, sent: Mapping[str, int], shape: Size, problems: list[Problem], warnings: list[str]
-) -> OutputSize:
+) -> Size:
     """Return the size for an image: its shape, with the side that was sent or the model's default area."""
     ratio = shape[0] / shape[1]
     if not sent:
@@ -134,9 +137,15 @@ def _in_shape(
                 size = (pixels, spec.limit("height").nearest(pixels / ratio, spec.size_multiple_px))
             else:
                 size = (spec.limit("width").nearest(pixels * ratio, spec.size_multiple_px), pixels)
-    cut = 1 - min(ratio * size[1] / size[0], size[0] / size[1] / ratio)
+    return size
+
+
+def _cropped(width: int, height: int, shape: Size, warnings: list[str]) -> OutputSize:
+    """Return the size, with the way to fit an image of this shape to it."""
+    ratio = shape[0] / shape[1]
+    cut = 1 - min(ratio * height / width, width / height / ratio)
     if cut > MAX_SILENT_CUT:
         warnings.append(
-            f"{cut:.0%} of the image ({shape[0]} × {shape[1]}) was cut off: the output is {size[0]} × {size[1]}"
+            f"{cut:.0%} of the image ({shape[0]} × {shape[1]}) was cut off: the output is {width} × {height}"
         )
-    return OutputSize(*size, resize="crop" if shape[0] * size[1] != shape[1] * size[0] else None)
+    return OutputSize(width, height, resize="crop" if shape[0] * height != shape[1] * width else None)

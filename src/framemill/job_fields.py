@@ -12,7 +12,7 @@ class JobFields(TypedDict, total=False):
     """Fields of a job. Every field is optional; the server fills in the model's defaults."""
 
     model: str | None
-    #: ``text2img``, ``img2img``, ``inpaint``, ``mix2img``, ``text2video`` or ``img2video``.
+    #: ``text2img``, ``img2img``, ``inpaint``, ``mix2img``, ``edit``, ``text2video`` or ``img2video``.
     kind: str | None
     prompt: str | None
     negative_prompt: str | None
@@ -34,6 +34,8 @@ class JobFields(TypedDict, total=False):
     #: Input image: a path (a str is one if the file exists), the contents of a file, or a str with an http(s) link, a
     #: data URL, base64 or the reference ``job:<id>``. Never pass text of strangers: it may name one of your files.
     image: str | bytes | PathLike[str] | None
+    #: Reference images of edit, in order, each given like ``image``.
+    images: Sequence[str | bytes | PathLike[str]] | None
     #: Mask, given like ``image``. White regions are repainted.
     mask: str | bytes | PathLike[str] | None
     #: How image and mask are fitted to width × height: ``stretch``, ``crop`` or ``pad``.

@@ -58,6 +58,12 @@ schedulers = ["DPM++ 2M Karras"]
 loras = "FOLDER"
 defaults = { steps = 4, width = 64, height = 64 }
 
+[flux2-klein]
+kinds = ["edit"]
+executor = "drawing"
+limits = { images = [1, 4] }
+defaults = { steps = 4, width = 64, height = 64 }
+
 [kandinsky]
 kinds = ["text2img", "mix2img"]
 executor = "drawing"
@@ -72,13 +78,13 @@ class Reader:
         self.folder = folder
         (folder / "loras").mkdir()
         (folder / "loras" / "watercolour.safetensors").write_bytes(b"")
-        for name in ("circle", "barn", "hole", "cat", "photo"):
+        for name in ("circle", "barn", "hole", "cat", "photo", "sofa"):
             (folder / f"{name}.png").write_bytes(PNG)
         shipped = (PROJECT_ROOT / "models.toml").read_text().replace('source = "', f'source = "{PROJECT_ROOT}/')
         models = MODELS.replace("FOLDER", str(folder / "loras"))
         self.app = ServedApp(shipped + models, WEBHOOK_ALLOW="localhost", WEBHOOK_SECRET=f"whsec_{'x' * 32}")
         self.app.store.client.zadd(keys.NODES, {"vm": 2e9})
-        self.worker = self.app.worker("demo-image", "demo-video", "sdxl", "kandinsky")
+        self.worker = self.app.worker("demo-image", "demo-video", "sdxl", "flux2-klein", "kandinsky")
         facts = {"device_facts": json.dumps(device_facts.measure("gpu0"))}
         self.app.store.set_facts("gpu0", self.worker.owner, facts)
         retention.walk(self.app.store, self.app.objects, orphan_age_s=0)

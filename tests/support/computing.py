@@ -83,6 +83,8 @@ class Worker:
         """Return stored pictures for this kind, as of a new request."""
         if kind == "mix2img":
             return {"mix": [{"text": "a cat", "weight": 0.3}, {"image": self.stored(gradient()), "weight": 0.7}]}
+        if kind == "edit":
+            return {"images": [self.stored(gradient())]}
         image = {"image": self.stored(gradient())} if kind in ("img2img", "inpaint", "img2video") else {}
         return {**image, "mask": self.stored(half_mask())} if kind == "inpaint" else image
 

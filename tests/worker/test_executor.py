@@ -38,6 +38,8 @@ FAMILIES = [
     ("kandinsky", "mix2img"),
     ("kandinsky-combined", "text2img"),
     ("kandinsky-inpaint", "inpaint"),
+    ("flux-kontext", "edit"),
+    ("flux2", "edit"),
     ("ltx", "text2video"),
     ("ltx2", "text2video"),
     ("wan", "text2video"),

@@ -37,6 +37,7 @@ pytestmark = pytest.mark.timeout(300)
 INPUTS: dict[str, dict[str, Any]] = {
     "img2img": {"image": text_of(picture())},
     "inpaint": {"image": text_of(picture()), "mask": text_of(picture("L", 255))},
+    "edit": {"images": [text_of(picture(size=(96, 64)))]},
     "img2video": {"image": text_of(picture())},
     "mix2img": {"mix": [{"text": "a cat", "weight": 0.4}, {"image": text_of(picture()), "weight": 0.6}]},
 }
@@ -57,6 +58,8 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("kandinsky", "img2img", {}),
     ("kandinsky-inpaint", "inpaint", {}),
     ("kandinsky-combined", "mix2img", {}),
+    ("flux-kontext", "edit", {}),
+    ("flux2", "edit", {"images": [text_of(picture(color=color, size=(64, 64))) for color in ("red", "blue")]}),
     ("ltx", "text2video", {}),
     ("ltx", "img2video", {}),
     ("ltx2", "text2video", {}),
@@ -99,7 +102,7 @@ def test_a_job_of_each_family(
     request = view["request"]
     number = fields.get("num_images", 1)
     assert [output["seed"] for output in view["outputs"]] == [3 + index for index in range(number)]
-    assert not request.keys() & {"image", "mask"}
+    assert not request.keys() & {"image", "images", "mask"}
     for index in range(number):
         content = families.get(f"/v1/jobs/{view['id']}/result?index={index}").content
         frames = decoded(content, video=kind.endswith("video"))

@@ -23,6 +23,7 @@ DEFAULT_NAMES: dict[str, str] = {
     "frames": "num_frames",
     "fps": "frame_rate",
     "image": "image",
+    "images": "image",
     "mask": "mask_image",
     "strength": "strength",
     "num_images": "num_images_per_prompt",
@@ -94,6 +95,8 @@ def of(
     arguments = {names[name]: value for name, value in values.items() if name in names}
     if "output_type" in accepted(pipeline):
         arguments["output_type"] = "np"
+    if "max_area" in accepted(pipeline):  # FLUX.1 Kontext takes the shape of width × height, and this area
+        arguments["max_area"] = request.width * request.height
     return arguments | spec.arguments_of(request.kind)
 
 

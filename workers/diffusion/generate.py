@@ -61,7 +61,7 @@ def generate(
     if request.prior and prior is None:
         raise ExecutionError("prior: the model has none")
     run = _Run(spec, request, reporter, previews, objects)
-    inputs = inpainting.inputs_of(pipeline, request, objects)
+    inputs = inpainting.inputs_of(pipeline, spec, request, objects)
     batches = arguments.batches(pipeline, spec, request, has_prior=prior is not None)
     embeddings: list[dict[str, Any]] = [{} for _ in batches]
     if prior is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image, ImageFilter
 from torch.nn.functional import interpolate, pad
 
+from jobs.models.spec import ModelSpec
 from jobs.objects.reading import Readable
 from jobs.requests.generation import GenerationRequest
 from jobs.requests.inpaint import Inpaint
@@ -26,12 +28,12 @@ GREY = 127
 class Inputs:
     """The input pictures of a pipeline by argument, and the composition of its output (unchanged without a mask)."""
 
-    def __init__(self, image: Image.Image | None = None) -> None:
-        self._image = image
+    def __init__(self, pictures: Mapping[str, Any] | None = None) -> None:
+        self._pictures = pictures or {}
 
-    def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Image.Image]:
-        """Return the input pictures for the output with these seeds."""
-        return {} if self._image is None else {"image": self._image}
+    def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Any]:
+        """Return the input pictures for the output with these seeds, by field of the request."""
+        return dict(self._pictures)
 
     def finished(self, frames: np.ndarray) -> np.ndarray:
         """Turn a pipeline's (images, frames, height, width, 3) uint8 RGB into the output, which may be larger."""
@@ -72,19 +74,19 @@ class Painting(Inputs):
             start = Image.composite(_filled(start, self._mask), start, self._mask)
         elif options.fill == "nothing":
             start.paste((GREY,) * 3, mask=self._mask)
-        super().__init__(start)
+        super().__init__({"image": start, "mask": self._mask})
         self._noise_px = cell_px if options.fill == "noise" else 0
         #: Share of the noise of the variation's seed.
         self._share = request.variation["strength"] if request.variation else 0.0
 
-    def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Image.Image]:
-        image = super().of(seed)["image"]
+    def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Any]:
+        image = self._pictures["image"]
         if self._noise_px:
             noise = _noise(image.size, self._noise_px, seed)
             if variation_seed is not None:
                 noise = Image.blend(noise, _noise(image.size, self._noise_px, variation_seed), self._share)
             image = Image.composite(noise, image, self._mask)
-        return {"image": image, "mask": self._mask}
+        return {**self._pictures, "image": image}
 
     def finished(self, frames: np.ndarray) -> np.ndarray:
         return np.stack([self._composed(clip[0])[None] for clip in frames])
@@ -96,9 +98,15 @@ class Painting(Inputs):
         return np.asarray(output)
 
 
-def inputs_of(pipeline: Any, request: GenerationRequest, objects: Readable | None) -> Inputs:
+def inputs_of(pipeline: Any, spec: ModelSpec, request: GenerationRequest, objects: Readable | None) -> Inputs:
     """Read the pictures of a request. Raises: ObjectNotFound, Unavailable."""
-    if request.image is None or objects is None:
+    if objects is None:
+        return Inputs()
+    if request.images:
+        # In their own sizes: pipelines scale reference images themselves.
+        images = [pictures.load_picture(objects, key) for key in request.images]
+        return Inputs({"images": images if spec.limit("images").high > 1 else images[0]})
+    if request.image is None:
         return Inputs()
     image = pictures.load_picture(objects, request.image)
     if request.mask is not None:
@@ -106,7 +114,7 @@ def inputs_of(pipeline: Any, request: GenerationRequest, objects: Readable | Non
         cell_px = next((scale for scale in scales if isinstance(scale, int)), CELL_PX)
         return Painting(image, pictures.load_picture(objects, request.mask, mode="L"), request, cell_px)
     size = (request.width, request.height)
-    return Inputs(fitting.fit(image.size, size, request.resize or "stretch").apply(image))
+    return Inputs({"image": fitting.fit(image.size, size, request.resize or "stretch").apply(image)})
 
 
 def _sharpened(mask: Image.Image, white: int = HALF_WAY) -> Image.Image:

@@ -11,9 +11,10 @@ from app.extensions import models, settings
 from app.fields import load_all
 from app.problems import Problems
 from app.protocols.lightx2v import schemas, uploading
-from app.protocols.lightx2v.paths import is_content, output_path, read_image
+from app.protocols.lightx2v.paths import is_content, listed, output_path, read_image
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.spec import Kind, ModelSpec
+from jobs.requests.inputs import INPUTS
 from jobs.requests.size import default_area, shape_of
 from jobs.suggestions import misspelt
 
@@ -24,7 +25,7 @@ NATIVE_NAMES = {"task_id": "id", "infer_steps": "steps", "target_video_length": 
 _SAME = ("prompt", "negative_prompt", "seed", "model", "guidance_scale", "width", "height", "slot", "priority",
          "start_within_s", "max_run_s", "retention", "steps", "frames", "fps", "strength")  # fmt: skip
 #: Fields that stand for native ones of other names.
-_NATIVE_PARTS = {"image_path": ("image",), "image_file": ("image",), "image_mask_path": ("mask",),
+_NATIVE_PARTS = {"image_path": ("image", "images"), "image_file": ("image",), "image_mask_path": ("mask",),
                  "lora_name": ("loras",), "lora_strength": ("loras",), "target_shape": ("width", "height"),
                  "aspect_ratio": ("width", "height")}  # fmt: skip
 #: Fields without effect that the list of tasks shows, with the value that it shows otherwise.
@@ -62,7 +63,8 @@ class Task:
         return InvalidRequest(*(self._renamed(problem) for problem in exc.problems))
 
     def _renamed(self, problem: Problem) -> Problem:
-        name = self.client_names.get(problem.field, problem.field)
+        root = problem.field.partition("[")[0]
+        name = self.client_names.get(problem.field) or self.client_names.get(root, problem.field)
         if name in ("target_shape", "aspect_ratio") and problem.field in ("width", "height"):
             # One field has both sides.
             rule = problem.rule.removeprefix("must be ")
@@ -87,21 +89,23 @@ def map_task(body: Mapping[str, Any], *, video: bool, form: bool, uploads: bool 
     if uploads:
         with problems.collected():
             uploading.check_link(body)
-    pictures, image_field = _pictures(body, problems)
-    # Wrong inputs are inputs, too: they decide about the kind.
-    inputs = {*pictures.contents, *(("image",) if image_field in problems.fields else ())}
     native = {name: values[name] for name in _SAME if name in values}
     native |= {name: values[field] for field, name in NATIVE_NAMES.items() if field in values}
+    pictures, image_field = _pictures(body, native, problems)
+    # Wrong inputs are inputs, too: they decide about the kind.
+    if image_field in problems.fields:
+        native["image"] = UNSTORED
+    inputs = native.keys() & INPUTS.keys()
     # The suffixes of the paths are those of the formats.
     native |= {"kind": _kind(video, inputs), "output_format": "mp4" if video else "png"}
     if "seed" not in native and (form or settings().lightx2v.profile == "single"):
         native["seed"] = DEFAULT_SEED
-    native |= dict.fromkeys(inputs, UNSTORED)
     if lora := values.get("lora_name", "").strip():
         native["loras"] = [{"name": lora, "weight": values.get("lora_strength")}]
     client_names = {name: field for field, name in NATIVE_NAMES.items() if field in values}
     client_names |= {
         "image": image_field,
+        "images": image_field,
         "mask": "image_mask_path",
         "loras[0].name": "lora_name",
         "loras[0].weight": "lora_strength",
@@ -155,29 +159,36 @@ def _hint(name: str) -> str:
     return f"; did you mean {match}?" if match else ""
 
 
-def _pictures(body: Mapping[str, Any], problems: Problems) -> tuple[Pictures, str]:
-    """Return image and mask, and the name of the field that the image came in."""
+def _pictures(body: Mapping[str, Any], native: dict[str, Any], problems: Problems) -> tuple[Pictures, str]:
+    """Return the inputs, which are put into ``native``, and the name of the field that the image came in."""
     image_field = next((name for name in ("image_file", "image_path", "image") if body.get(name)), "image_path")
     pictures = Pictures(may_be_animated=True)
     for name, field in (("image", image_field), ("mask", "image_mask_path")):
         with problems.collected():
-            if picture := _picture(body.get(field), field):
-                pictures.contents[name] = picture
+            files = _files(body.get(field), field)
+            for file in files:
+                pictures.add(native, name if len(files) == 1 else "images", file)
     return pictures, image_field
 
 
-def _picture(value: Any, field: str) -> str | bytes | None:
+def _files(value: Any, field: str) -> list[str | bytes]:
+    """Return the files of a field. Raises: InvalidRequest."""
     if isinstance(value, str):
-        return read_image(value, settings(), field) if value.strip() else None
-    return value if isinstance(value, bytes) and value else None  # the types of others are refused
+        texts = listed(value)
+        if len(texts) > 1 and field != "image_path":
+            raise InvalidRequest(Problem(field, "must be one image, not a list"))
+        return [read_image(text, settings(), field) for text in texts]
+    return [value] if isinstance(value, bytes) and value else []  # the types of others are refused
 
 
-def _kind(video: bool, pictures: Collection[str]) -> Kind:
+def _kind(video: bool, inputs: Collection[str]) -> Kind:
     if video:
-        return Kind.IMG2VIDEO if "image" in pictures else Kind.TEXT2VIDEO
-    if "mask" in pictures:
+        return Kind.IMG2VIDEO if "image" in inputs else Kind.TEXT2VIDEO
+    if "images" in inputs:
+        return Kind.EDIT
+    if "mask" in inputs:
         return Kind.INPAINT
-    return Kind.IMG2IMG if "image" in pictures else Kind.TEXT2IMG
+    return Kind.IMG2IMG if "image" in inputs else Kind.TEXT2IMG
 
 
 def _size(values: Mapping[str, Any], native: Mapping[str, Any]) -> tuple[int, int] | None:

@@ -13,21 +13,33 @@ MAX_PATH_CHARS = 255
 #: First characters of PNG, JPEG, WebP and GIF in base64.
 _BASE64_IMAGE = ("iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
-_MANY = re.compile(r",\s*(?:https?://|data:)")
+#: A comma before another image; the comma within a data URL follows its encoding.
+_NEXT = re.compile(r"(?<!;base64),\s*(?=https?://|data:|job:|iVBORw0KGgo|/9j/|UklGR|R0lGOD)", re.IGNORECASE)
+
+
+def listed(text: str) -> list[str]:
+    """Return the images of a text that may be a list of them with commas. Links may have commas themselves."""
+    parts: list[str] = []
+    for part in _NEXT.split(text.strip()):
+        parts += [part] if _is_text(part) else part.split(",")
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _is_text(text: str) -> bool:
+    """Return whether a text is a link, a reference or an image itself, and no path."""
+    is_link = re.match(r"(?:https?://|data:)", text, re.IGNORECASE) is not None
+    return is_link or text.startswith(_BASE64_IMAGE) or own_outputs.is_reference(text)
 
 
 def read_image(text: str, settings: Settings, field: str = "image_path") -> str | bytes:
     """Return the image of ``image_path``: ``job:<id>``, a link or base64 unchanged, or the contents of that file.
 
     Raises:
-        InvalidRequest: several images, or a path that may not be read. The message does not say whether a file outside
-            of the folder exists.
+        InvalidRequest: a path that may not be read. The message does not say whether a file outside of the folder
+            exists.
     """
     text = text.strip()
-    if _MANY.search(text):
-        raise InvalidRequest(Problem(field, "must be one image, not a list"))
-    is_link = re.match(r"(?:https?://|data:)", text, re.IGNORECASE) is not None
-    if is_link or text.startswith(_BASE64_IMAGE) or own_outputs.is_reference(text):
+    if _is_text(text):
         return text
     rule = "must be job:<id>, a link, a data URL, base64 of an image, or a path inside the server's input folder"
     if not settings.inputs.dir:

@@ -27,7 +27,7 @@ class LightX2VTaskSchema(TextSchema):
     task_id = Text(**_doc("Your own id; must be new."))
     prompt = Text(**_doc("What to show."))
     negative_prompt = Text(**_doc("What not to show."))
-    image_path = PictureText(**_doc("Input image: link, data URL, base64, or a path inside the server's `INPUT_DIR`."))
+    image_path = PictureText(**_doc("Input image, or several with commas: link, data URL, base64 or path."))
     save_video_path = Text(**_doc("Name of the output below `/v1/files/download/`; name in older versions."))
     save_result_path = Text(**_doc("Name of the output below `/v1/files/download/`."))
     infer_steps = Whole(**_doc("Denoising steps."))

@@ -41,10 +41,15 @@ def generate_video(call: Call, values: dict[str, Any], problems: Problems) -> Wa
 def kind_of(tool: str, values: dict[str, Any]) -> Kind:
     """Return the kind of the job that a tool makes of its arguments."""
     if tool == "edit_image":
-        return Kind.INPAINT if values.get("mask") else Kind.IMG2IMG
+        return Kind.INPAINT if values.get("mask") else Kind.EDIT if values.get("images") else Kind.IMG2IMG
     if tool == "generate_video":
         return Kind.IMG2VIDEO if values.get("image") else Kind.TEXT2VIDEO
     return Kind.TEXT2IMG
+
+
+def _reference(text: str) -> str:
+    """Return ``job:<id>`` for the id of a job, anything else as it is."""
+    return f"job:{text.strip()}" if _JOB.fullmatch(text.strip()) else text
 
 
 def _submitted(call: Call, kind: Kind, values: dict[str, Any], problems: Problems) -> Wait:
@@ -57,14 +62,14 @@ def _submitted(call: Call, kind: Kind, values: dict[str, Any], problems: Problem
     wait_s = values.pop("wait_s", MAX_WAIT_S)
     values = {**values, "kind": str(kind)}
     for name in ("image", "mask"):
-        text = str(values.get(name, "")).strip()
-        if _JOB.fullmatch(text):
-            values[name] = f"job:{text}"
+        if name in values:
+            values[name] = _reference(values[name])
+    if values.get("images"):
+        values["images"] = [values.pop("image", ""), *(_reference(text) for text in values["images"])]
     mark = cancelling.mark_of(call)
     pictures = attachments.take(values, {})
     digest = hashlib.sha256(f"{dumps(values, sort_keys=True)} {pictures.fingerprint()}".encode()).hexdigest()
-    # Wrong inputs are inputs, too.
-    values |= {name: attachments.UNSTORED for name in ("image", "mask") if name in problems.fields}
+    attachments.assume(values, problems.fields)
     with problems.collected():
         prepared = core.prepare(
             values, pictures, [], refused=problems.names, protocol=PROTOCOL, idempotency_key=mark,

@@ -27,7 +27,7 @@ def arguments_schema(schema: type[Schema], models: Sequence[ModelSpec]) -> dict[
     if models and "model" in properties:
         del properties["model"]["maxLength"]
         properties["model"]["enum"] = [spec.name for spec in models]
-    for name in properties.keys() & DEFAULT_LIMITS.keys() if models else ():
+    for name in properties.keys() & DEFAULT_LIMITS.keys() - {"images"} if models else ():
         limits = [spec.limit(name) for spec in models]
         properties[name] |= {
             "minimum": min(limit.low for limit in limits), "maximum": max(limit.high for limit in limits)

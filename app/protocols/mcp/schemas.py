@@ -8,6 +8,7 @@ from marshmallow import INCLUDE, Schema, fields, validate
 
 from app.fields import Items, Number, PictureText, Text, TextSchema, Whole
 from jobs.formats import IMAGE_FORMATS, VIDEO_FORMATS
+from jobs.requests.inputs import MAX_IMAGES
 from jobs.requests.schedulers_loras_mix import MAX_LORAS
 
 #: Longest time that a call waits for its job, seconds: many clients give up after a minute.
@@ -78,6 +79,10 @@ class EditArguments(ImageArguments):
     """Arguments of ``edit_image``."""
 
     image = PictureText(**_needed(f"The image to edit. {_PICTURE}"))
+    images = Items(
+        PictureText(), MAX_IMAGES,
+        **_doc(f"Further reference images in order, for models of the kind edit that take several. {_PICTURE}"),
+    )  # fmt: skip
     mask = PictureText(**_doc(f"What to repaint: white is repainted, black is kept. {_PICTURE}"))
     strength = Number(**_doc("0 keeps the image, 1 ignores it."))
 

@@ -112,7 +112,7 @@ TOOLS = (
         schemas.EditArguments,
         answers.JobAnswer,
         generating.edit_image,
-        (Kind.IMG2IMG, Kind.INPAINT),
+        (Kind.IMG2IMG, Kind.INPAINT, Kind.EDIT),
         {**_MAKES, "openWorldHint": True},
     ),
     Tool(

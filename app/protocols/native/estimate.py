@@ -25,8 +25,6 @@ blueprint = Blueprint("estimate", __name__, url_prefix=JOBS_PATH, tag="Framemill
 auth.protect(blueprint)
 
 _EXAMPLE = {"prompt": "a red circle", "steps": 20}
-#: Fields with pictures. An estimate needs no picture, only that there is one.
-_PICTURES = ("image", "mask")
 
 
 class EstimateAnswer(Answer):
@@ -51,7 +49,8 @@ def estimate_job() -> Response:
     given = attachments.take(values, {})
     kind = values.get("kind")
     if kind in set(Kind):
-        values |= dict.fromkeys(Kind(kind).inputs.intersection(_PICTURES), attachments.UNSTORED)
+        # An estimate needs no picture, only that there is one.
+        attachments.assume(values, {name for name in Kind(kind).inputs if not values.get(name)})
     elif not values.get("model") and not kind and given.contents.keys() <= {"image"}:
         values["kind"] = settings().lightx2v.bare_kind(with_image="image" in given.contents)
     resolved, warnings = None, list[str]()

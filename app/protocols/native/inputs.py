@@ -11,7 +11,6 @@ from app.openapi.blueprint import Blueprint
 from app.openapi.parameters import IF_NONE_MATCH
 from jobs.errors import ObjectNotFound
 from jobs.job_view import JOBS_PATH
-from jobs.record import Job
 
 blueprint = Blueprint("inputs", __name__, url_prefix=JOBS_PATH, tag="Framemill: jobs")
 auth.protect(blueprint)
@@ -19,20 +18,14 @@ auth.protect(blueprint)
 _MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
 
 
-def _keys(job: Job) -> dict[str, str]:
-    given = {"image": job.request.image, "mask": job.request.mask}
-    given |= {f"mix-{index}": part.get("image") for index, part in enumerate(job.request.mix or ())}
-    return {name: key for name, key in given.items() if key}
-
-
 @blueprint.route("/<job_id>/inputs/<name>", methods=["GET"])
 @blueprint.doc(parameters=[IF_NONE_MATCH])
-@blueprint.file(200, "The image, as it was stored.", "image/*", ETag="Changes with the image.")
-@blueprint.alt_response(304, description="The client has this image, as `If-None-Match` says.")
+@blueprint.file(200, "The file, as it was stored.", "image/*", ETag="Changes with the file.")
+@blueprint.alt_response(304, description="The client has this file, as `If-None-Match` says.")
 @blueprint.error(404, "Unknown id, the job has no such input, or it is no longer stored; the code says which.")
 def get_input(job_id: str, name: str) -> Response:
-    """Download an input image of a job: `image`, `mask`, or `mix-0` and so on."""
-    key = _keys(auth.visible_job(job_id)).get(name)
+    """Download an input of a job: `image`, `mask`, `images-0`, `mix-0` and so on."""
+    key = auth.visible_job(job_id).request.named_inputs.get(name)
     if key is None:
         raise ObjectNotFound("the job has no such input")
     try:

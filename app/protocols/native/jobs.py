@@ -70,14 +70,12 @@ def view_for_caller(job: Job, forecast: Forecast | None = None) -> dict[str, Any
 @blueprint.error(429, "Too many jobs are waiting; `Retry-After` has the seconds to wait.")
 def submit_job() -> tuple[Response, int]:
     """Submit a job. With `?wait=` or `Prefer: wait=` (seconds), respond when it has finished or the time has passed."""
-    body = body_of(request)
+    body, uploads = attachments.uploads_of(body_of(request, repeated=attachments.REPEATED))
     wait_s = waiting.requested_wait_s()
-    uploads = {name: value for name, value in body.items() if isinstance(value, bytes)}
-    values, unknown, wrong = load_all(schemas.SUBMIT, {**body, **dict.fromkeys(uploads, attachments.UNSTORED)})
+    values, unknown, wrong = load_all(schemas.SUBMIT, body)
     problems = Problems(wrong)
     pictures = attachments.take(values, uploads)
-    # Wrong inputs are inputs, too: they decide about the kind.
-    values |= {name: attachments.UNSTORED for name in ("image", "mask") if name in problems.fields}
+    attachments.assume(values, problems.fields)
     unknown = [name for name in unknown if name not in uploads]
     meant = {name: misspelt(name, schemas.SUBMIT_NAMES) for name in unknown}
     problems.add(Problem(name, f"is unknown; did you mean {known}?") for name, known in meant.items() if known)

@@ -148,7 +148,7 @@ def _run(command: str, name: str) -> tuple[Response, int]:
         raise Conflict(f"model {spec.name} is pinned on {', '.join(pinned)}: unpin it first")
     kind = _kind(spec) if command == "check" else commands.default_kind(spec)
     image = None
-    if command == "check" and "image" in kind.inputs:
+    if command == "check" and kind.inputs & {"image", "images"}:
         image = inputs.store_image(_grey_png(), settings=settings(), objects=objects(), records=store()).key
     return _response(spec, command, [_entry(command, spec, slot, kind, image) for slot in slots])
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.attachments import UNSTORED, Pictures
+from app.attachments import Pictures
 from app.fields import load
 from app.protocols.replicate import files, schemas
 from jobs.models.spec import ModelSpec
@@ -21,6 +21,12 @@ _INPUTS = {
     "guidance_scale": ("guidance_scale", "guidance"),
     "strength": ("prompt_strength", "strength"),
     "fps": ("fps", "frames_per_second"),
+}
+#: Native name → the inputs with pictures that mean it, of which the first counts.
+_PICTURES = {
+    "image": ("image", "input_image"),
+    "mask": ("mask",),
+    "images": ("images", "input_images", "image_input"),
 }
 #: Inputs that have other names here.
 _FORMATS = {"jpg": "jpeg"}
@@ -57,11 +63,13 @@ def map_input(body: Mapping[str, Any], spec: ModelSpec) -> Mapped:
         fps = values.get("fps") or spec.default("fps")
         values["frames"], names["frames"] = max(1, round(sent["duration"] * fps)), "input.duration"
     pictures = Pictures(may_be_animated=True)
-    for name in ("image", "mask"):
-        names[name] = f"input.{name}"
-        if sent.get(name):
-            pictures.contents[name] = files.content_of(sent[name])
-            values[name] = UNSTORED
+    for name, possible in _PICTURES.items():
+        sent_as = next((one for one in possible if sent.get(one)), possible[0])
+        names[name] = f"input.{sent_as}"
+        value = sent.get(sent_as)
+        for one in value if isinstance(value, list) else [value]:
+            if one:
+                pictures.add(values, name, files.content_of(one))
     known = schemas.ReplicateInputSchema._declared_fields.keys()
     warnings = [f"unknown input {str(name)[:80]!r} was ignored" for name in sent if name not in known][:20]
     return Mapped(values, pictures, warnings, names, bool(sent.get("output_data_uri")))

@@ -95,7 +95,7 @@ def _properties(spec: ModelSpec, is_video: bool) -> dict[str, Any]:
     """Return the inputs that a model takes, with its defaults and limits."""
     inputs = frozenset().union(*(kind.inputs for kind in spec.kinds))
     names = ["prompt", "negative_prompt", "seed", "num_inference_steps", "guidance_scale", "width", "height"]
-    names += ["aspect_ratio", *sorted(inputs & {"image", "mask"})]
+    names += ["aspect_ratio", *sorted(inputs & {"image", "images", "mask"})]
     names += ["num_frames", "fps"] if is_video else ["num_outputs"]
     names += ["prompt_strength"] if any(kind.has_strength for kind in spec.kinds) else []
     names += ["quality"] if spec.quality else []
@@ -108,8 +108,11 @@ def _properties(spec: ModelSpec, is_video: bool) -> dict[str, Any]:
 def _property(name: str, spec: ModelSpec) -> dict[str, Any]:
     field = schemas.INPUT.fields[name]
     described = {"title": name.replace("_", " ").capitalize(), "description": field.metadata["description"]}
+    uri = {"type": "string", "format": "uri"}
     if name in ("image", "mask"):
-        return {**described, "type": "string", "format": "uri"}
+        return {**described, **uri}
+    if name == "images":
+        return {**described, "type": "array", "items": uri, "maxItems": int(spec.limit("images").high)}
     if name in ("seed", "output_quality"):
         return {**described, "type": "integer"}
     if name in ("quality", "scheduler"):

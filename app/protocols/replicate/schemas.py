@@ -7,6 +7,7 @@ from typing import Any
 from marshmallow import INCLUDE, fields, validate
 
 from app.fields import Flag, Items, Number, PictureText, Text, TextSchema, Whole
+from jobs.requests.inputs import MAX_IMAGES
 
 #: Events of a webhook in this protocol's words.
 EVENTS = ("start", "output", "logs", "completed")
@@ -25,6 +26,10 @@ class ReplicateInputSchema(TextSchema):
     prompt = Text(**_doc("What to show."))
     negative_prompt = Text(**_doc("What not to show."))
     image = PictureText(**_doc("Input image: the address of an uploaded file or another link, or a data URI."))
+    input_image = PictureText(**_doc("The same."))
+    images = Items(PictureText(), MAX_IMAGES, **_doc("Reference images in order, each like `image`."))
+    input_images = Items(PictureText(), MAX_IMAGES, **_doc("The same."))
+    image_input = Items(PictureText(), MAX_IMAGES, **_doc("The same."))
     mask = PictureText(**_doc("Mask of the region to repaint, like `image`."))
     prompt_strength = Number(**_doc("How far an image is changed, 0 to 1."))
     strength = Number(**_doc("The same."))

@@ -75,9 +75,10 @@ def _trace_context() -> dict[str, str]:
 
 
 def submit(fields: Mapping[str, Any]) -> Call:
-    """Submit a job. Raises: ValueError: unusable idempotency key. OSError: an image cannot be read."""
+    """Submit a job. Raises: ValueError: unusable idempotency key. OSError: a file cannot be read."""
     body = {name: value for name, value in fields.items() if value is not None}
     body |= {name: _encoded(body[name]) for name in ("image", "mask") if name in body}
+    body |= {name: [_encoded(one) for one in body[name]] for name in ("images",) if name in body}
     if "mix" in body:
         body["mix"] = [{name: _encoded(value) for name, value in part.items()} for part in body["mix"]]
     if "loras" in body:

@@ -102,6 +102,22 @@ size_multiple_px = 4
 arguments = { max_sequence_length = 16 }
 defaults = { steps = 4, width = 16, height = 16 }
 
+# Models that edit images as the prompt says.
+[flux-kontext]
+source = "./flux-kontext"
+kinds = ["edit"]
+size_multiple_px = 4
+arguments = { max_sequence_length = 16, _auto_resize = false }
+defaults = { steps = 4, width = 16, height = 16 }
+
+[flux2]
+source = "./flux2"
+kinds = ["text2img", "edit"]
+size_multiple_px = 4
+arguments = { max_sequence_length = 16, text_encoder_out_layers = [1, 2] }
+defaults = { steps = 4, width = 16, height = 16 }
+limits = { images = [1, 3] }
+
 [kandinsky]
 source = "./kandinsky/decoder"
 prior = "./kandinsky/prior"

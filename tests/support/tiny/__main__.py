@@ -11,6 +11,7 @@ from tests.support.tiny.flux import build_flux, build_flux_fill
 from tests.support.tiny.kandinsky import build_kandinsky
 from tests.support.tiny.loras import build_loras
 from tests.support.tiny.ltx2 import build_ltx2
+from tests.support.tiny.references import build_flux2, build_flux_kontext
 from tests.support.tiny.stable_diffusion import (
     build_endless_sd,
     build_sd,
@@ -23,7 +24,7 @@ from tests.support.tiny.video import build_cogvideox, build_ltx, build_wan
 _BASE: dict[str, Callable[[Path], None]] = {"tiny-image": build_endless_sd, "tiny-video": build_ltx}
 _FAMILIES = {
     "sd": build_sd, "sdxl": build_sdxl, "flux": build_flux, "kandinsky": build_kandinsky, "ltx": build_ltx,
-    "sd-fill": build_sd_fill, "flux-fill": build_flux_fill,
+    "sd-fill": build_sd_fill, "flux-fill": build_flux_fill, "flux-kontext": build_flux_kontext, "flux2": build_flux2,
     "wan": build_wan, "cogvideox": build_cogvideox, "unconditional": build_unconditional,
     "ltx2": build_ltx2,
 }  # fmt: skip

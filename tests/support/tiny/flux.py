@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from diffusers import (
     AutoencoderKL,
+    DiffusionPipeline,
     FlowMatchEulerDiscreteScheduler,
     FluxFillPipeline,
     FluxPipeline,
@@ -18,15 +19,16 @@ from tests.support.tiny.text import clip, clip_tokenizer, t5, t5_tokenizer
 
 def build_flux(folder: Path) -> None:
     """Write a FluxPipeline with guidance: multiples of 4 px."""
-    _build(FluxPipeline, folder, in_channels=4)
+    build(FluxPipeline, folder, in_channels=4)
 
 
 def build_flux_fill(folder: Path) -> None:
     """Write a FluxFillPipeline: its transformer gets latents, those of the masked image, and 4 × 4 mask pixels."""
-    _build(FluxFillPipeline, folder, in_channels=4 + 4 + 16, out_channels=4)
+    build(FluxFillPipeline, folder, in_channels=4 + 4 + 16, out_channels=4)
 
 
-def _build(pipeline: type[FluxPipeline | FluxFillPipeline], folder: Path, **more: int) -> None:
+def build(pipeline: type[DiffusionPipeline], folder: Path, **more: int) -> None:
+    """Write a pipeline of the parts of FLUX.1; ``more``: channels of its transformer."""
     torch.manual_seed(0)
     pipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(shift=3.0, use_dynamic_shifting=True),

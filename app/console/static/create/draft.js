@@ -4,7 +4,7 @@ import { createStore, remember, remembered } from "../lib/store.js";
 import { go } from "../lib/router.js";
 
 const HISTORY = 60;
-const EMPTY = { model: "", kind: "", values: {}, image: null, mask: null, mix: [] };
+const EMPTY = { model: "", kind: "", values: {}, image: null, mask: null, mix: [], images: [] };
 
 /** Pictures are not remembered: they may be large. */
 const stored = remembered("draft", {});
@@ -57,12 +57,13 @@ export function appliesTo(name, kind, model) {
 }
 
 /** Return the body of a request; `withPictures` false: for an estimate. */
-export function bodyOf({ model, kind, values, image, mask, mix }, spec, withPictures = true) {
+export function bodyOf({ model, kind, values, image, mask, mix, images }, spec, withPictures = true) {
   const sent = Object.entries(values).filter(([name]) => appliesTo(name, kind, spec));
   const body = { model, kind, ...Object.fromEntries(sent) };
   const takesImage = ["img2img", "inpaint", "img2video"].includes(kind);
   if (withPictures && takesImage && image) body.image = image.source;
   if (withPictures && kind === "inpaint" && mask) body.mask = mask;
+  if (withPictures && kind === "edit") body.images = images.map((one) => one.source);
   if (kind === "mix2img") body.mix = mix.map(({ text, image: part, weight }) => ({ ...(part ? { image: withPictures ? part.source : "" } : { text }), weight }));
   return body;
 }
@@ -85,12 +86,13 @@ export const outputPicture = (job, index = 0) => ({ url: files.result(job, index
 export function useAsInput(job, index = 0) {
   const known = draft.get();
   const spec = models.get()?.find((one) => one.name === known.model);
-  const kinds = ["img2img", "inpaint", "img2video"];
+  const kinds = ["img2img", "inpaint", "edit", "img2video"];
   const fits = (one) => one.kinds.some((kind) => kinds.includes(kind));
   const model = spec && fits(spec) ? spec : models.get()?.find(fits);
   if (!model) throw new Error("No model of this server takes an input image.");
   const kind = model === spec && kinds.includes(known.kind) ? known.kind : model.kinds.find((one) => kinds.includes(one));
-  change({ model: model.name, kind, image: outputPicture(job, index), mask: null });
+  const picture = outputPicture(job, index);
+  change({ model: model.name, kind, ...(kind === "edit" ? { images: [picture] } : { image: picture, mask: null }) });
   go("create");
 }
 
@@ -101,12 +103,26 @@ export async function editInForm(job) {
   const filled = { ...EMPTY, model, kind, values };
   if (["img2img", "inpaint", "img2video"].includes(kind)) filled.image = await inputOf(job, "image");
   if (kind === "inpaint") filled.mask = (await inputOf(job, "mask")).source;
+  if (kind === "edit") filled.images = await imagesOf(job);
   if (mix) {
     filled.mix = await Promise.all(mix.map(async ({ text, weight }, index) =>
       text === undefined ? { image: await inputOf(job, `mix-${index}`), weight } : { text, weight }));
   }
   draft.set(filled);
   go("create");
+}
+
+/** Return the reference pictures of a job: as many as it has. */
+async function imagesOf(job) {
+  const pictures = [];
+  for (;;) {
+    try {
+      pictures.push(await inputOf(job, `images-${pictures.length}`));
+    } catch (error) {
+      if (!pictures.length) throw error;
+      return pictures;
+    }
+  }
 }
 
 async function inputOf(job, name) {

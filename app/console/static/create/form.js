@@ -9,7 +9,7 @@ import { Cost, useEstimate } from "./cost.js";
 import { appliesTo, bodyOf, change, draft, models, rememberPrompt, setValue } from "./draft.js";
 import { CheckField, NumberField, Segments, SelectField, TextField } from "./inputs.js";
 import { MaskEditor } from "./mask.js";
-import { Loras, Mix } from "./parts.js";
+import { Images, Loras, Mix } from "./parts.js";
 import { PictureInput } from "./picture.js";
 import { PromptField } from "./prompt.js";
 import { SizeField } from "./size.js";
@@ -39,7 +39,7 @@ export function Form() {
   };
   const take = (fields) => {
     change(fields);
-    setRefused(({ image: _, mask: __, mix: ___, kind: ____, model: _____, ...rest }) => rest);
+    setRefused(({ image: _, mask: __, mix: ___, kind: ____, model: _____, images: ______, ...rest }) => rest);
   };
   const send = async () => {
     setRefused({});
@@ -64,6 +64,7 @@ export function Form() {
       <div class="card">
         <${SelectField} name="model" value=${spec.name} options=${all.map((one) => one.name)} hint=${spec.description} problem=${problems.model} onChange=${(name) => take({ model: name })} />
         ${spec.kinds.length > 1 && html`<${Segments} name="kind" label="Kind" value=${kind} options=${spec.kinds.map((one) => [one, KINDS[one]])} onChange=${(one) => take({ kind: one })} />`}
+        ${kind === "edit" && html`<${Images} value=${form.images} most=${spec.limits.images.max} problem=${problems.images} onChange=${(images) => take({ images })} />`}
         ${kind === "mix2img" && html`<${Mix} value=${form.mix} problem=${problems.mix} onChange=${(mix) => take({ mix })} />`}
         ${TAKES_IMAGE.includes(kind) && html`
           <${PictureInput} label="Input picture" picture=${form.image} pastes problem=${problems.image ?? problems.mask} onChange=${(image) => take({ image, mask: null })}>
@@ -74,7 +75,7 @@ export function Form() {
         ${has("strength") && html`<${NumberField} ...${field("strength")} slider step=${0.05} hint="0 keeps the picture, 1 ignores it." />`}
       </div>
       <div class="card grid">
-        <${SizeField} spec=${spec} values=${form.values} set=${set} problems=${problems} fromImage=${TAKES_IMAGE.includes(kind)} />
+        <${SizeField} spec=${spec} values=${form.values} set=${set} problems=${problems} fromImage=${TAKES_IMAGE.includes(kind) || kind === "edit"} />
         ${has("num_images") && html`<${NumberField} ...${field("num_images")} />`}
         ${isVideo && html`<${NumberField} ...${field("frames")} step=${spec.frames_step} /><${NumberField} ...${field("fps")} />`}
         <${NumberField} ...${field("seed")} fallback="random" limit=${{ min: 0 }} />
@@ -104,7 +105,7 @@ export function Form() {
         <${Cost} estimate=${estimate} />
         <div class="row">
           <${Button} id="send" kind="primary grow" icon="create" onClick=${send}>Create</${Button}>
-          <${Button} kind="quiet" label="Start anew: all fields as the model has them" icon="undo" onClick=${() => { change({ values: {}, image: null, mask: null, mix: [] }); setRefused({}); }} />
+          <${Button} kind="quiet" label="Start anew: all fields as the model has them" icon="undo" onClick=${() => { change({ values: {}, image: null, mask: null, mix: [], images: [] }); setRefused({}); }} />
         </div>
         <p class="hint keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd> in the prompt creates, too.</p>
       </div>
@@ -114,7 +115,7 @@ export function Form() {
 
 /** Fields that show their problem themselves. */
 const PLACED = new Set([
-  "model", "image", "mask", "mix", "prompt", "strength", "width", "height", "num_images", "frames", "fps", "seed", "quality", "steps",
+  "model", "image", "images", "mask", "mix", "prompt", "strength", "width", "height", "num_images", "frames", "fps", "seed", "quality", "steps",
   "guidance_scale", "negative_prompt", "scheduler", "loras", "clip_skip", "distilled_guidance_scale", "output_format",
   "output_quality", "retention", "priority", "class",
 ]);

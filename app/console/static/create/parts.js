@@ -1,4 +1,4 @@
-// Fields that are lists: LoRAs with their weights, and the texts and pictures of a mix.
+// Fields that are lists: LoRAs with their weights, reference pictures, and the texts and pictures of a mix.
 import { html } from "../lib/html.js";
 import { Button } from "../lib/ui.js";
 import { PictureInput } from "./picture.js";
@@ -25,6 +25,19 @@ export function Loras({ model, value, onChange, problem }) {
       ${free.length > 0 && html`<select aria-label="Add a LoRA" value="" onChange=${(event) => { onChange([...chosen, { name: event.target.value }]); event.target.value = ""; }}>
         <option value="">Add a LoRA…</option>${free.map((name) => html`<option value=${name}>${name}</option>`)}
       </select>`}
+      ${problem && html`<p class="field-problem">${problem}</p>`}
+    </div>
+  `;
+}
+
+/** Reference pictures in order, at most `most`. */
+export function Images({ value, most, onChange, problem }) {
+  const shown = value.length < most ? [...value, null] : value;
+  const replace = (index, picture) => onChange(picture ? shown.map((one, place) => (place === index ? picture : one)).filter(Boolean) : value.filter((_, place) => place !== index));
+  return html`
+    <div class=${`field ${problem ? "wrong" : ""}`} data-field="images">
+      ${shown.map((one, index) => html`<${PictureInput} key=${index} label=${most > 1 ? `Picture ${index + 1}` : "Picture"} picture=${one} pastes=${one === null}
+        onChange=${(picture) => replace(index, picture)} />`)}
       ${problem && html`<p class="field-problem">${problem}</p>`}
     </div>
   `;

@@ -86,7 +86,7 @@ function Parameters({ job, index }) {
 }
 
 function Inputs({ job }) {
-  const names = { img2img: ["image"], inpaint: ["image", "mask"], img2video: ["image"] }[job.kind]
+  const names = { img2img: ["image"], inpaint: ["image", "mask"], edit: ["images-0"], img2video: ["image"] }[job.kind]
     ?? (job.request.mix ?? []).map((part, place) => (part.text === undefined ? `mix-${place}` : "")).filter(Boolean);
   if (!names.length) return null;
   return html`<div class="row inputs">${names.map((name) => html`

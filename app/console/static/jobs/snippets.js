@@ -5,7 +5,7 @@ import { Segments } from "../create/inputs.js";
 import { Button, copy } from "../lib/ui.js";
 
 const KINDS = [["curl", "curl"], ["python", "Python"], ["openai", "OpenAI JSON"]];
-const INPUTS = { img2img: ["image"], inpaint: ["image", "mask"], img2video: ["image"] };
+const INPUTS = { img2img: ["image"], inpaint: ["image", "mask"], edit: ["images"], img2video: ["image"] };
 
 /** Return the fields of a request that differ from nothing, with placeholders for its pictures. */
 function fieldsOf(job) {
@@ -13,7 +13,7 @@ function fieldsOf(job) {
   if (frames > 1) Object.assign(request, { frames, fps });
   const kept = Object.entries(request).filter(([name, value]) => value !== null && value !== "" && !(name === "num_images" && value === 1));
   const fields = Object.fromEntries(kept);
-  for (const name of INPUTS[job.kind] ?? []) fields[name] = `${name}.png`;
+  for (const name of INPUTS[job.kind] ?? []) fields[name] = name === "images" ? "image.png" : `${name}.png`;
   return fields;
 }
 
@@ -40,9 +40,12 @@ function literal(value) {
   return JSON.stringify(value);
 }
 
+/** Return the path of an input, in a list if the field is one. */
+const path = (name, value) => (name === "images" ? `[Path(${literal(value)})]` : `Path(${literal(value)})`);
+
 function python(job, withKey) {
   const files = INPUTS[job.kind] ?? [];
-  const lines = Object.entries(fieldsOf(job)).map(([name, value]) => `        ${name}=${files.includes(name) ? `Path(${literal(value)})` : literal(value)},`);
+  const lines = Object.entries(fieldsOf(job)).map(([name, value]) => `        ${name}=${files.includes(name) ? path(name, value) : literal(value)},`);
   const suffix = job.outputs[0]?.media_type.split("/")[1] ?? "png";
   return [
     ...(withKey ? ["import os"] : []), ...(files.length ? ["from pathlib import Path"] : []), ...(withKey || files.length ? [""] : []),

@@ -1,7 +1,7 @@
 // Times, sizes and words for people.
 
 export const KINDS = {
-  text2img: "Text to image", img2img: "Image to image", inpaint: "Inpaint", mix2img: "Mix",
+  text2img: "Text to image", img2img: "Image to image", inpaint: "Inpaint", mix2img: "Mix", edit: "Edit",
   text2video: "Text to video", img2video: "Image to video", custom: "Endpoint",
 };
 export const STATES = {

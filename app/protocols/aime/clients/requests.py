@@ -10,7 +10,7 @@ from flask import g, request
 
 from app import submit as submitting
 from app.access import auth
-from app.attachments import UNSTORED, Pictures
+from app.attachments import Pictures
 from app.extensions import objects, settings, store
 from app.protocols.aime.clients.access import Client
 from app.protocols.aime.endpoints.served import endpoints
@@ -60,9 +60,10 @@ def _prepare_local(
     endpoint: Endpoint, model: LocalModel, checked: CheckedInputs, queueing: dict[str, Any]
 ) -> Prepared:  # fmt: skip
     values: dict[str, Any] = {model.fields[name]: value for name, value in checked.params.items()}
-    pictures = Pictures({model.fields[name]: data_uri(*media) for name, media in checked.media.items()})
+    pictures = Pictures()
+    for name, media in checked.media.items():
+        pictures.add(values, model.fields[name], data_uri(*media))
     values |= {"model": model.name, "kind": model.kind, "start_within_s": endpoint.max_time_in_queue}
-    values |= dict.fromkeys(pictures.contents, UNSTORED)
     return submitting.prepare(values, pictures, [], **queueing)
 
 

@@ -17,6 +17,7 @@ from jobs.outbound.webhook import EVENTS
 from jobs.record import MAX_PRIORITY
 from jobs.requests.hires_variation_prior import MAX_SEED
 from jobs.requests.inpaint import AREAS, FILLS, RESIZES
+from jobs.requests.inputs import MAX_IMAGES
 from jobs.requests.schedulers_loras_mix import MAX_LORAS, MAX_MIXED
 from jobs.settings import RETENTION_CLASSES
 from jobs.suggestions import did_you_mean
@@ -43,8 +44,6 @@ class Part(fields.Nested):
 
 class Parts(Items):
     """A list of objects; JSON as text in a form."""
-
-    default_error_messages = {"invalid": "must be a list"}
 
     def __init__(self, schema: type[Schema], longest: int, **kwargs: Any) -> None:
         super().__init__(fields.Nested(schema), longest, **kwargs)
@@ -170,6 +169,9 @@ class SubmitSchema(Schema):
     frames = Whole(**_doc("Frames of a video; rounded to the model's rule."))
     fps = Number(**_doc("Frames per second of a video."))
     image = PictureText(**_doc("Input image: base64, data URL, URL or `job:<id>`; in a form also an uploaded file."))
+    images = Items(
+        PictureText(), MAX_IMAGES, **_doc("edit: reference images in order, each like `image`; in a form, repeated.")
+    )
     mask = PictureText(**_doc("inpaint: mask, given like `image`, of any size. White is repainted, black is kept."))
     strength = Number(**_doc("img2img, inpaint: 0 keeps the image, 1 ignores it."))
     resize = Text(**_doc("How `image` and `mask` are fitted to width × height.", enum=[*RESIZES]))

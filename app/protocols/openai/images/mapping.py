@@ -53,9 +53,12 @@ def _model(
     values: Mapping[str, Any], kind: Kind, images: list[InputImage], problems: Problems
 ) -> tuple[ModelSpec | None, Kind]:  # fmt: skip
     """Return the model, and the kind of job that it does with these images. Raises: ModelNotFound."""
-    wanted = Kind.MIX2IMG if len(images) > 1 and kind is Kind.IMG2IMG else kind
     name, registry = values.get("model"), models()
-    spec = registry.called(name, wanted) if name else registry.default_for(wanted) or registry.default_for(kind)
+    # A model that edits as the prompt says is what clients of this API expect; others vary or mix the images.
+    others = (Kind.MIX2IMG, Kind.EDIT) if len(images) > 1 else (Kind.IMG2IMG,)
+    choices = (Kind.EDIT, *others) if kind is Kind.IMG2IMG else (kind,)
+    spec = registry.called(name, choices[-1]) if name else registry.first_for(*choices, kind)
+    wanted = next((one for one in choices if spec and one in spec.kinds), choices[-1])
     if spec is None:
         known = listed(registry.names())
         problems.add([Problem("model", f"is required: no model here has {kind}; known: {known or 'none'}")])
@@ -96,6 +99,10 @@ def _add_images(mapped: Mapped, kind: Kind, images: list[InputImage], masks: lis
         texts = [{"text": mapped.values.pop("prompt")}] if mapped.values.get("prompt") else []
         mapped.values["mix"] = [*texts, *({"image": UNSTORED} for _ in images)]
         contents |= {f"mix[{len(texts) + index}].image": image.content for index, image in enumerate(images)}
+    elif kind is Kind.EDIT:
+        mapped.names["images"] = images[0].field
+        for image in images:
+            mapped.pictures.add(mapped.values, "images", image.content)
     elif images:
         contents["image"], mapped.values["image"] = images[0].content, UNSTORED
         if {"width", "height"} <= mapped.values.keys():

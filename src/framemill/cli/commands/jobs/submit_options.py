@@ -55,6 +55,13 @@ REQUEST_OPTIONS = (
 #: Input images.
 IMAGE_OPTIONS = (
     click.option("--image", type=FILE_OR_LINK, metavar="FILE", help="Input image: a file or an http(s) link."),
+    click.option(
+        "--images",
+        type=FILE_OR_LINK,
+        multiple=True,
+        metavar="FILE",
+        help="Reference image of edit, like --image; may be repeated.",
+    ),
     click.option("--mask", type=FILE_OR_LINK, metavar="FILE", help="Mask, like --image. White regions are repainted."),
     click.option(
         "--resize", type=click.Choice(("stretch", "crop", "pad")), help="How image and mask are fitted to the size."
