@@ -25,6 +25,7 @@ from jobs.store.jobs import JobStore
 from jobs.submission import Submission
 from tests.support.resolving import resolve
 from tests.support.store_driver import StoreDriver
+from workers.checkpoints.contract import Keeper
 from workers.reporting.reporter import Reporter
 from workers.reporting.stop_signal import stop_hint
 from workers.spool.sound import Sound
@@ -48,6 +49,7 @@ class StoppedAt(Reporter):
         super().__init__(store, job_id, attempt, steps)
         self.store, self.job_id, self.stop_at = store, job_id, stop_at
         self.looks, self.stages, self.steps_done = 0, [""], [0]
+        self.resumed_at: list[tuple[int, float | None]] = []
 
     def check(self) -> None:
         self.looks += 1
@@ -55,6 +57,10 @@ class StoppedAt(Reporter):
             self.store.cancel(self.job_id)
             stop_hint.set()  # the signal to the child does the same
         super().check()
+
+    def resume(self, step: int, share: float | None = None) -> None:
+        self.resumed_at.append((step, share))
+        super().resume(step, share)
 
     def stage(self, name: str) -> None:
         self.stages.append(name)
@@ -94,7 +100,9 @@ class Worker:
         settings, store = self.driver.store.settings, self.driver.store
         return store_image(buffer.getvalue(), settings=settings, objects=self.objects, records=store).key
 
-    def compute(self, model: str, stop_at: int | None = None, **fields: Any) -> np.ndarray:
+    def compute(
+        self, model: str, stop_at: int | None = None, keeper: Keeper | None = None, **fields: Any
+    ) -> np.ndarray:  # fmt: skip
         """Run a job; return (images, frames, height, width, 3). Raises RunCancelled at the ``stop_at``-th check."""
         fields = {
             "model": model,
@@ -105,9 +113,11 @@ class Worker:
         }
         if fields.get("kind") == "mix2img":
             del fields["prompt"]
-        return self.run(resolve(self.models, fields)[0], stop_at)
+        return self.run(resolve(self.models, fields)[0], stop_at, keeper)
 
-    def run(self, request: GenerationRequest, stop_at: int | None = None) -> np.ndarray:
+    def run(
+        self, request: GenerationRequest, stop_at: int | None = None, keeper: Keeper | None = None
+    ) -> np.ndarray:  # fmt: skip
         """Run a job of this request; see :meth:`compute`."""
         from workers.diffusion.generate import generate
         from workers.diffusion.preview import Previews
@@ -122,7 +132,9 @@ class Worker:
                 pipeline, prior = self.pipelines.get(spec, request.kind), self.pipelines.prior(spec)
                 previews = Previews(pipeline, request, self.reporter, spec.preview_decoder)
                 second = partial(self.pipelines.get, spec, Kind.IMG2IMG)
-                made = generate(pipeline, spec, request, self.reporter, self.objects, previews, prior, second)
+                made = generate(
+                    pipeline, spec, request, self.reporter, self.objects, previews, prior, second, keeper
+                )  # fmt: skip
                 self.sound = made.sound
                 return made.frames
         finally:

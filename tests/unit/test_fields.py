@@ -25,7 +25,7 @@ LISTS = {
         "app/openapi/requests.py", "app/protocols/native/wire/schemas.py", "jobs/requests/generation.py",
         "jobs/requests/hires_variation_prior.py",
         "src/framemill/cli/commands/jobs/submit_options.py", "src/framemill/job_fields.py",
-        "workers/diffusion/generate.py",
+        "workers/diffusion/run.py",
     },
     # ``jobs/store/lua/include/queue.lua`` uses it.
     "priority": {

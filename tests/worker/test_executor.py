@@ -188,6 +188,12 @@ def test_the_automatic_schedules_make_pictures_of_their_own(worker: Worker, samp
     assert not np.array_equal(automatic, worker.compute("sd", scheduler=sampler))
 
 
+@pytest.mark.parametrize("sampler", [name for name, sampler in SAMPLERS.items() if sampler.flow])
+def test_a_seed_repeats_whatever_the_sampler(worker: Worker, sampler: str) -> None:
+    first, again = (worker.compute("wan", kind="text2video", scheduler=sampler) for _ in range(2))
+    assert np.array_equal(first, again)
+
+
 def test_a_sampler_of_both_families(worker: Worker) -> None:
     heun, plain = (worker.compute("wan", kind="text2video", scheduler=f"DPM++ 2M SDE{end}") for end in (" Heun", ""))
     assert not np.array_equal(heun, plain)

@@ -21,7 +21,7 @@ from workers.reporting.reporter import Reporter
 if TYPE_CHECKING:
     import numpy as np
 
-    from workers.diffusion.generate import Generated
+    from workers.diffusion.run import Generated
     from workers.spool.sound import Sound
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,8 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
         if job.command:
             reporter.cannot_resume("it is a model command")
             return _carry_out(job, spec, reporter)
-        made, run_s = _generate_or_retry_alone(job, spec, reporter)
+        with _keeper(job, attempt, spec, reporter) as keeper:
+            made, run_s = _generate_or_retry_alone(job, spec, reporter, keeper)
     return _spooled(job, attempt, made.frames, run_s, reporter, made.sound)
 
 
@@ -114,7 +115,9 @@ def _spooled(
     return Computed(run_s + time.monotonic() - begun, settings().node)
 
 
-def _generate_or_retry_alone(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[Generated, float]:
+def _generate_or_retry_alone(
+    job: Job, spec: ModelSpec, reporter: Reporter, keeper: RunKeeper | None = None
+) -> tuple[Generated, float]:
     """Call :func:`_generate`; if memory is short, once more with no other model on the device.
 
     Raises:
@@ -122,7 +125,7 @@ def _generate_or_retry_alone(job: Job, spec: ModelSpec, reporter: Reporter) -> t
     """
     pipelines = slot_process().pipelines
     try:
-        return _generate(job, spec, reporter)
+        return _generate(job, spec, reporter, keeper)
     except Exception as exc:
         if not is_out_of_memory(exc):
             raise
@@ -131,7 +134,7 @@ def _generate_or_retry_alone(job: Job, spec: ModelSpec, reporter: Reporter) -> t
     reporter.check()
     pipelines.make_alone(spec.name)
     try:
-        return _generate(job, spec, reporter)
+        return _generate(job, spec, reporter, keeper)
     except Exception as exc:
         if not is_out_of_memory(exc):
             raise
@@ -140,7 +143,7 @@ def _generate_or_retry_alone(job: Job, spec: ModelSpec, reporter: Reporter) -> t
     raise failures.out_of_memory_alone(job.request, spec)
 
 
-def _generate(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[Generated, float]:
+def _generate(job: Job, spec: ModelSpec, reporter: Reporter, keeper: RunKeeper | None) -> tuple[Generated, float]:
     """Return the outputs of one request, and the seconds it took without loading."""
     from workers.diffusion.generate import generate
     from workers.diffusion.preview import Previews
@@ -157,5 +160,5 @@ def _generate(job: Job, spec: ModelSpec, reporter: Reporter) -> tuple[Generated,
     second_pipeline = partial(process.pipelines.get, spec, Kind.IMG2IMG, reporter.loading)
     previews = Previews(pipeline, request, reporter, spec.preview_decoder)
     with faults.armed(pipeline, spec.name):
-        made = generate(pipeline, spec, request, reporter, objects, previews, prior, second_pipeline)
+        made = generate(pipeline, spec, request, reporter, objects, previews, prior, second_pipeline, keeper)
     return made, time.monotonic() - begun

@@ -14,7 +14,7 @@ import torch
 from jobs.errors import FramemillError, ModelLoadFailed
 from jobs.models.spec import ModelSpec
 from workers.pipelines import device as devices
-from workers.pipelines import load_options, memory, step_caches
+from workers.pipelines import load_options, memory, step_caches, weights
 from workers.pipelines.device_errors import is_device_lost, is_out_of_memory
 from workers.prompts import embeddings
 
@@ -90,6 +90,7 @@ class ModelFolder:
                 embeddings.check(pipeline)
             if not load_options.offload(pipeline, spec.load, self._device):
                 pipeline.to(self._device, silence_dtype_warnings=True)
+            weights.note(pipeline, self.folder)
             progress(total, total)
         except Exception as exc:
             raise _failure(spec, exc) from exc

@@ -17,14 +17,23 @@ from jobs.models.schedulers import SAMPLERS, SCHEDULES, parse
 _SIGMA_FLAGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 
 
+#: Is called instead of a method, with the scheduler, the method, and the arguments.
+Around = Callable[..., Any]
+
+
 @contextmanager
-def fresh(pipeline: Any, name: str | None = None, on_step: Callable[[int, int], None] | None = None) -> Iterator[None]:
+def fresh(
+    pipeline: Any, name: str | None = None, on_step: Callable[[int, int], None] | None = None,
+    watch: Callable[[Any], None] | None = None, generator: Any = None,
+) -> Iterator[None]:  # fmt: skip
     """Replace the schedulers of a pipeline inside the block.
 
     Args:
         pipeline: the pipeline.
         name: name of the scheduler (``jobs.models.schedulers``); None: the same as the model's.
         on_step: called after each step with the number of steps done and in total; for pipelines without a callback.
+        watch: called with each of the schedulers.
+        generator: for steps that add noise and are given none: some pipelines forget it, and a seed would not repeat.
 
     Raises:
         ExecutionError: the model's family has no such scheduler.
@@ -32,6 +41,10 @@ def fresh(pipeline: Any, name: str | None = None, on_step: Callable[[int, int], 
     originals = {slot: part for slot, part in pipeline.components.items() if isinstance(part, SchedulerMixin)}
     for slot, original in originals.items():
         scheduler = make(original, name) if name and slot == "scheduler" else _copy(original)
+        if watch:
+            watch(scheduler)
+        if generator is not None and "generator" in inspect.signature(scheduler.step).parameters:
+            _seed(scheduler, generator)
         if on_step and slot == "scheduler":
             _count(scheduler, on_step)
         setattr(pipeline, slot, scheduler)
@@ -85,15 +98,42 @@ def _accepted(scheduler_class: Any, options: Any) -> dict[str, Any]:
     return {name: value for name, value in options.items() if name in names}
 
 
-def _count(scheduler: Any, on_step: Callable[[int, int], None]) -> None:
-    step, done = scheduler.step, 0
+def intercept(scheduler: Any, name: str, around: Around) -> None:
+    """Have ``around(scheduler, method, *args, **kwargs)`` called instead of a method of a scheduler.
 
-    @functools.wraps(step)  # pipelines inspect its parameters
-    def counted(*args: Any, **kwargs: Any) -> Any:
+    The scheduler gets a class of its own. An attribute would be lost on the copies that pipelines make of a scheduler,
+    or worse, would belong to the original.
+    """
+    original = type(scheduler)
+    method = getattr(original, name)
+
+    @functools.wraps(method)  # pipelines inspect its parameters
+    def intercepted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return around(self, functools.partial(method, self), *args, **kwargs)
+
+    attributes = {name: intercepted, "__module__": original.__module__, "__qualname__": original.__qualname__}
+    scheduler.__class__ = type(original.__name__, (original,), attributes)
+
+
+def _seed(scheduler: Any, generator: Any) -> None:
+    parameters = inspect.signature(scheduler.step)
+
+    def seeded(_scheduler: Any, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if "generator" not in parameters.bind_partial(*args, **kwargs).arguments:
+            kwargs["generator"] = generator
+        return step(*args, **kwargs)
+
+    intercept(scheduler, "step", seeded)
+
+
+def _count(scheduler: Any, on_step: Callable[[int, int], None]) -> None:
+    done = 0
+
+    def counted(counting: Any, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         nonlocal done
         result = step(*args, **kwargs)
         done += 1
-        on_step(done, len(scheduler.timesteps))
+        on_step(done, len(counting.timesteps))
         return result
 
-    scheduler.step = counted
+    intercept(scheduler, "step", counted)

@@ -127,6 +127,8 @@ class Reporter:
         """Go on after ``step`` steps, as if they had just been done; ``share`` as in :meth:`step`."""
         self._first_share = step / self._steps if share is None else share
         self._progress = _Progress(self._progress.stage, step)
+        if self._step_at is not None:  # what came before this step was no work of this attempt
+            self._step_at = self._denoising_since = time.monotonic()
 
     def stage(self, name: str) -> None:
         """Enter a stage: ``loading``, ``prior``, ``denoising`` or ``decoding``.
@@ -193,6 +195,11 @@ class Reporter:
         """Add a warning about this run to its job; nothing is done while Redis does not answer."""
         with suppress(Unavailable):
             self._store.warn_of_run(self._job_id, self._attempt, text)
+
+    def show(self, step: int, draw: Draw) -> None:
+        """Draw and publish a preview now, unless previews are forbidden."""
+        if not self._hidden:
+            self._publish_preview(step, draw)
 
     def check(self) -> None:
         """Raise if the attempt has to stop. Costs a look at a flag and at the clock.

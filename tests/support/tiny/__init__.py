@@ -171,6 +171,15 @@ frames_step = 4
 arguments = { max_sequence_length = 16 }
 defaults = { steps = 4, width = 16, height = 16, frames = 5, fps = 8 }
 
+# Its second transformer computes the later steps.
+[wan-high-low]
+source = "./wan/high-low"
+kinds = ["text2video"]
+size_multiple_px = 16
+frames_step = 4
+arguments = { max_sequence_length = 16 }
+defaults = { steps = 4, width = 16, height = 16, frames = 5, fps = 8 }
+
 [wan-i2v]
 source = "./wan/i2v"
 kinds = ["img2video"]

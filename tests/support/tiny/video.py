@@ -1,4 +1,4 @@
-"""LTX, Wan 2.1 and CogVideoX."""
+"""LTX, Wan 2.1 and 2.2, and CogVideoX."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def build_ltx(folder: Path) -> None:
 
 
 def build_wan(folder: Path) -> None:
-    """Write ``t2v`` and ``i2v``: multiples of 16 px, 4n+1 frames."""
+    """Write ``t2v``, ``i2v``, and ``high-low`` with a second transformer for later steps: multiples of 16 px."""
     torch.manual_seed(0)
     shared = {
         "tokenizer": t5_tokenizer(),
@@ -68,6 +68,9 @@ def build_wan(folder: Path) -> None:
         )  # fmt: skip
 
     WanPipeline(transformer=transformer(16), **shared).save_pretrained(folder / "t2v")
+    WanPipeline(
+        transformer=transformer(16), transformer_2=transformer(16), boundary_ratio=0.875, **shared
+    ).save_pretrained(folder / "high-low")
     WanImageToVideoPipeline(
         transformer=transformer(16 + 16 + 4), image_encoder=None, image_processor=None, **shared
     ).save_pretrained(folder / "i2v")

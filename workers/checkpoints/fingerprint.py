@@ -1,0 +1,64 @@
+"""What two attempts must have in common so that one can go on from a checkpoint of the other."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from jobs.models import loras
+from jobs.models.spec import ModelSpec
+from jobs.requests.generation import GenerationRequest
+from workers.pipelines import weights
+
+#: Fields of a model that change what its pipeline computes. Its files are compared themselves.
+_FIELDS = (
+    "dtype", "variant", "load", "pipelines", "arguments", "fields", "prior_arguments", "scheduler", "output",
+)  # fmt: skip
+_LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate")
+
+
+def of_run(spec: ModelSpec, request: GenerationRequest, pipelines: Sequence[Any]) -> dict[str, str]:
+    """Return the values to compare, by what they are.
+
+    Args:
+        spec: the model.
+        request: the request.
+        pipelines: those of the run.
+    """
+    device = pipelines[0]._execution_device  # that of an offloaded pipeline, too
+    versions = {name: importlib.metadata.version(name) for name in _LIBRARIES}
+    return {
+        "model": spec.name,
+        "settings of the model": _digest(repr([getattr(spec, name) for name in _FIELDS])),
+        "pipeline": " ".join(type(pipeline).__name__ for pipeline in pipelines),
+        "weights": " ".join(weights.digest_of(pipeline) for pipeline in pipelines),
+        "LoRA": _of_loras(spec, request),
+        "device": _device(device),
+        "number format": " ".join(str(pipeline.dtype) for pipeline in pipelines),
+        "request": _digest(json.dumps(request.to_dict(), sort_keys=True)),
+        "version of a library": " ".join(f"{name} {version}" for name, version in versions.items()),
+    }
+
+
+def _of_loras(spec: ModelSpec, request: GenerationRequest) -> str:
+    names = [str(lora["name"]) for lora in request.loras or ()]
+    paths = [loras.path_of(Path(spec.loras), name) if spec.loras else None for name in names]
+    return " ".join(weights.of_file(path) if path else "missing" for path in paths)
+
+
+def _device(device: torch.device) -> str:
+    if device.type == "cuda":
+        return f"cuda {torch.cuda.get_device_name(device)}"
+    # Sums are rounded in another order with other instructions, or split among other threads.
+    return f"{device.type} {platform.machine()} {torch.backends.cpu.get_cpu_capability()} {torch.get_num_threads()}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
