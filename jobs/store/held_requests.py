@@ -8,9 +8,10 @@ so that each checks its connection once more, and takes over one whose client is
 
 from __future__ import annotations
 
+import itertools
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -23,6 +24,8 @@ CLAIM_S = 2.5
 LONG_CLAIM_S = 10.0
 #: Claims that one call renews at most; other calls of Redis wait meanwhile.
 CLAIMS_PER_CALL = 200
+#: Requests that are listed in one call.
+LISTED_PER_CALL = 100
 
 
 @dataclass(frozen=True)
@@ -143,27 +146,38 @@ class HeldRequests:
 
     def all(self) -> list[HeldRequest]:
         """Return the requests that were not delivered, oldest first."""
-        listed = keys.HELD_REQUESTS + self.key_id
-
-        def read(client: Any) -> list[tuple[str, list[str | None]]]:
-            ids = client.zrange(listed, 0, -1)
-            pipe = client.pipeline(transaction=False)
-            for request_id in ids:
-                pipe.hmget(self._name(request_id), "jobs", "seed")
-            return list(zip(ids, pipe.execute() if ids else [], strict=True))
-
-        rows = self._store.call(read)
-        if expired := [request_id for request_id, (job_ids, _) in rows if not job_ids]:
-            self._store.call(lambda client: client.zrem(listed, *expired))
         return [
-            HeldRequest(self.key_id, request_id, tuple(json.loads(job_ids)), int(seed or 0), is_repeat=True)
-            for request_id, (job_ids, seed) in rows
-            if job_ids
+            HeldRequest(self.key_id, request_id, tuple(json.loads(job_ids)), int(seed), is_repeat=True)
+            for request_id, job_ids, seed, _ in self._listed({"gone"})
         ]
+
+    def waiting(self) -> list[str]:
+        """Return the ids of those requests of which no job has started yet, oldest first."""
+        return [request_id for request_id, _, _, stage in self._listed({"gone", "over"}) if stage == "waiting"]
+
+    def _listed(self, unlisted: Collection[str]) -> list[list[str]]:
+        """Return id, jobs (JSON), seed and stage of the requests that were not delivered, oldest first.
+
+        Args:
+            unlisted: stages of requests that are left out, and taken out of the list.
+        """
+        rows: list[list[str]] = []
+        for first in itertools.count(0, LISTED_PER_CALL):
+            last = first + LISTED_PER_CALL - 1
+            part = self._store.script("held_request_list", key=self.key_id, first=first, last=last)
+            rows += part
+            if len(part) < LISTED_PER_CALL:
+                break
+        if ended := [row[0] for row in rows if row[3] in unlisted]:
+            self._unlist(ended)
+        return [row for row in rows if row[3] not in unlisted]
 
     def unlist(self, request: HeldRequest) -> None:
         """Take a request whose jobs are over out of :meth:`all`."""
-        self._store.call(lambda client: client.zrem(keys.HELD_REQUESTS + self.key_id, request.request_id))
+        self._unlist([request.request_id])
+
+    def _unlist(self, request_ids: Sequence[str]) -> None:
+        self._store.call(lambda client: client.zrem(keys.HELD_REQUESTS + self.key_id, *request_ids))
 
     def _end(self, request: HeldRequest, how: str) -> bool:
         held = self._store.script(

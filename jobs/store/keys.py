@@ -113,7 +113,7 @@ key                       type     holds
 ``repeats:<key>:<d>``     set      held requests with this digest that an equal body may repeat
 ``swept_at``              string   time of the last sweep, milliseconds: one process sweeps per heartbeat
 ``usage:<key>:<period>``  hash     ``<day>|<model>`` → what the key used; 30 days each
-``usage_keys``            zset     keys with such numbers, by the time of the newest, milliseconds
+``usage_keys``            zset     keys with such numbers, by the time when a day and model was added last, milliseconds
 ``lock:files``            string   held by the process that removes files
 ``nothing``               none     never exists; deleting it is how a script goes on without memory
 ``probe``                 string   written to find out whether Redis accepts writes; expires at once

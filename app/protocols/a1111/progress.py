@@ -233,7 +233,7 @@ def task_progress(body: dict[str, Any]) -> dict[str, Any]:
     if open_request is None or open_request.is_over:
         return _task(completed=open_request is not None)
     if not open_request.has_started:
-        waiting = pending_tasks()["tasks"]
+        waiting = held_requests().waiting()
         place = f"In queue: {waiting.index(request_id) + 1}/{len(waiting)}" if request_id in waiting else "Waiting..."
         if reason := _reason(open_request):
             place = f"{place}. {reason}" if request_id in waiting else reason
@@ -251,8 +251,8 @@ def task_progress(body: dict[str, Any]) -> dict[str, Any]:
 
 def pending_tasks() -> dict[str, Any]:
     """Return the body of ``internal/pending-tasks``: the caller's requests that have not started."""
-    waiting = [request for request in open_requests() if not request.has_started]
-    return {"size": len(waiting), "tasks": [request.held_request.request_id for request in waiting]}
+    waiting = held_requests().waiting()
+    return {"size": len(waiting), "tasks": waiting}
 
 
 def _task(**values: Any) -> dict[str, Any]:

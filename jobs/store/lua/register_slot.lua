@@ -12,7 +12,7 @@ if has(old_owner) and old_owner ~= owner and takeover ~= '1' then
   if left_ms > 0 and not has(record.suspect_at) then return {'held', old_owner, left_ms} end
 end
 remove_slot(slot)
-new_record(K.SLOT .. slot, facts)
+new_record(K.SLOT .. slot, table_of(facts), facts)
 set_slot(slot, {owner = owner, since = int(now)})
 redis.call('SADD', K.SLOTS, slot)
 redis.call('ZADD', K.LEASES, int(now + CFG.lease_ms), slot)

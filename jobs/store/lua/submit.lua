@@ -68,7 +68,7 @@ end
 
 local function write_record()
   local sequence = int(redis.call('HINCRBY', K.COUNTERS, 'submitted', 1))
-  new_record(K.JOB .. id, fields)
+  new_record(K.JOB .. id, record, fields)
   set_job(id, {sequence = sequence, created_at = int(now), attempt = '0'})
   if record.webhook == nil then
     local of_key = redis.call('HGET', K.WEBHOOKS, key)  -- receives the events of all jobs of the key

@@ -18,5 +18,6 @@ local function emit(id, preview_step)
   local second_line = is_over(record.state) and '\n' .. cjson.encode(record) or ''
   if #second_line > MAX_RECORD_BYTES then second_line = '' end
   redis.call('PUBLISH', K.EVENTS, event_id .. ' ' .. text .. second_line)
-  redis.call('PUBLISH', K.JOB .. id, text)  -- the channel that Celery's AsyncResult.get() waits on
+  -- The channel that Celery's AsyncResult.get() waits on.
+  if is_over(record.state) then redis.call('PUBLISH', K.JOB .. id, text) end
 end

@@ -9,8 +9,13 @@ local USABLE, IS_PAUSED, IS_BLOCKED = '0', '1', '2'
 -- The offers that include a model, by model, as they were read.
 local offers_found = {}
 
+-- By the models of slots (JSON): the names of their offers.
+local offer_names = {}
+
 local function offer_name(slot)
-  return redis.sha1hex(slot_of(slot).models or '[]'):sub(1, 16)
+  local models = slot_of(slot).models or '[]'
+  offer_names[models] = offer_names[models] or redis.sha1hex(models):sub(1, 16)
+  return offer_names[models]
 end
 
 local function index_standing(slot, standing)

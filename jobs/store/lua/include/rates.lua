@@ -1,12 +1,18 @@
 -- How fast a model runs: measured seconds per unit of work, by model and by model and kind of device.
 -- include: common, records
 
+-- Rates, as they were read.
+local rates_found = {}
+
 -- The rate of a model on this slot's kind of device, else on any device; false before the first measurement.
 local function rate_of(model, slot)
   local device = slot and slot_of(slot).device_name
-  if not has(device) then return redis.call('HGET', K.RATES, model) end
-  local of_device, of_all = unpack(redis.call('HMGET', K.RATES, model .. '|' .. device, model))
-  return of_device or of_all
+  local name = has(device) and model .. '|' .. device or model
+  if rates_found[name] == nil then
+    local of_device, of_all = unpack(redis.call('HMGET', K.RATES, name, model))
+    rates_found[name] = of_device or of_all
+  end
+  return rates_found[name]
 end
 
 -- Seconds that a job is expected to take (on this slot); 1 before the first measurement.

@@ -89,8 +89,8 @@ local function unset_slot(slot, fields)
 end
 
 -- Begin a record that does not exist. `list`: its fields as field, value, …; not to be used afterwards.
-local function new_record(name, list)
-  records[name], written[name] = table_of(list), list
+local function new_record(name, fields, list)
+  records[name], written[name] = fields, list
 end
 
 local function delete_hash(name)

@@ -39,9 +39,14 @@ local function obstacle_of(slot)
   if has(record.pulls) and not has(record.open) then return OBSTACLE.CLOSED end
 end
 
--- The models that a slot runs.
+-- Lists of models by their JSON.
+local models_decoded = {}
+
+-- The models that a slot runs; not to be changed.
 local function models_of(slot)
-  return cjson.decode(slot_of(slot).models or '[]')
+  local models = slot_of(slot).models or '[]'
+  models_decoded[models] = models_decoded[models] or cjson.decode(models)
+  return models_decoded[models]
 end
 
 local function can_run(slot, model)

@@ -72,10 +72,10 @@ end
 
 -- Correct what a class was given at the slots of an offer.
 local function add_to_pass(class, offer, seconds)
-  local step = stride_of(class) * seconds
-  for _, name in ipairs({'pass:' .. class .. '|' .. offer, 'seen:' .. class .. '|' .. offer, 'given:' .. class}) do
-    set_turn(name, turn_of(name) + step)
-  end
+  local step, names = stride_of(class) * seconds, {'pass:' .. class .. '|' .. offer, 'seen:' .. class .. '|' .. offer,
+    'given:' .. class}
+  read_turns(names)
+  for _, name in ipairs(names) do set_turn(name, turn_of(name) + step) end
   passes[offer] = nil
 end
 

@@ -1,5 +1,5 @@
 -- What each API key used, by day (UTC) and model, for USAGE_DAYS. Model commands are not counted.
--- include: common
+-- include: common, records
 
 local DAY_MS = 86400000
 -- Days that share a hash, which expires as a whole.
@@ -12,20 +12,35 @@ local USED = {gpu_s = 1, lost_gpu_s = 2, succeeded = 3, failed = 4, cancelled = 
   video_s = 9, bytes = 10}
 local USED_NUMBERS = 10
 
+-- What this script has read or changed, by hash and field.
+local numbers_today = {}
+
+-- The numbers of a key of today and a model. Their hash is kept from the first ones of each day and model on.
+local function used_today(name, field, key)
+  if numbers_today[name .. field] then return numbers_today[name .. field] end
+  local numbers, text = {}, redis.call('HGET', name, field)
+  for number in (text or ''):gmatch('%S+') do numbers[#numbers + 1] = number end
+  for i = 1, USED_NUMBERS do numbers[i] = numbers[i] or '0' end
+  numbers_today[name .. field] = numbers
+  if not text then
+    redis.call('HSET', name, field, table.concat(numbers, ' '))
+    redis.call('PEXPIRE', name, int(CFG.usage_ms + PERIOD_DAYS * DAY_MS))
+    redis.call('ZADD', K.USAGE_KEYS, int(now_ms()), key)
+  end
+  return numbers
+end
+
 -- Add numbers, by their names, to what the key of a job used today.
 local function add_usage(record, added)
   if CFG.usage_ms == 0 or has(record.command) then return end
   local day = math.floor(now_ms() / DAY_MS)
   local name = K.USAGE .. record.key .. ':' .. int(math.floor(day / PERIOD_DAYS))
-  local field, numbers = int(day) .. '|' .. record.model, {}
-  for number in (redis.call('HGET', name, field) or ''):gmatch('%S+') do numbers[#numbers + 1] = number end
-  for i = 1, USED_NUMBERS do numbers[i] = numbers[i] or '0' end
+  local field = int(day) .. '|' .. record.model
+  local numbers = used_today(name, field, record.key)
   for what, number in pairs(added) do
-    numbers[USED[what]] = string.format('%.14g', numbers[USED[what]] + number)
+    if number ~= 0 then numbers[USED[what]] = string.format('%.14g', numbers[USED[what]] + number) end
   end
-  redis.call('HSET', name, field, table.concat(numbers, ' '))
-  redis.call('PEXPIRE', name, int(CFG.usage_ms + PERIOD_DAYS * DAY_MS))
-  redis.call('ZADD', K.USAGE_KEYS, int(now_ms()), record.key)
+  write_field(name, field, table.concat(numbers, ' '))
 end
 
 -- Forget some of the keys whose numbers have expired.
