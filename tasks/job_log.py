@@ -32,7 +32,9 @@ def log_unread_end(job_id: str, state: str) -> None:
         _lines.log(logging.INFO, {"job_id": job_id, "outcome": state})
 
 
-def log_end_of_run(job: Job, state: JobState, *, run_s: float | None = None, code: str = "") -> None:
+def log_end_of_run(
+    job: Job, state: JobState, *, run_s: float | None = None, code: str = "", is_delivered: bool = False
+) -> None:
     """Log that a run has ended its job now, as its record says, without reading that.
 
     Args:
@@ -40,11 +42,13 @@ def log_end_of_run(job: Job, state: JobState, *, run_s: float | None = None, cod
         state: the final state.
         run_s: duration of the computation, seconds, if it succeeded.
         code: of the error, '' without one.
+        is_delivered: whether outputs were stored before.
     """
     if is_shown():
         now_ms = int(time.time() * 1000)
         computed_at_ms = now_ms if run_s is not None else None
-        _log(job, state, code or None, run_s, computed_at_ms, now_ms, is_delivered=state is JobState.FAILED)
+        is_delivered = is_delivered or state is JobState.FAILED
+        _log(job, state, code or None, run_s, computed_at_ms, now_ms, is_delivered=is_delivered)
 
 
 def _log(

@@ -13,7 +13,6 @@ import json
 import secrets
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from jobs.store import keys
 from jobs.store.scripts import Scripts

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from jobs.store import keys
-from jobs.store.held_requests import Claim, HeldRequest, renew_claims
-from tests.support.store_driver import StoreDriver
+from jobs.store.held_requests import Claim, HeldRequest, HeldRequests, renew_claims
+from tests.support.store_driver import OWNER, StoreDriver
 
 Open = Callable[..., StoreDriver]
 
@@ -54,6 +54,24 @@ def test_an_equal_body_waits_until_the_holder_has_answered(requests: Requests) -
     assert requests.renew("one") == 1
     assert requests.renew("one", answered=1) == 1
     assert requests.open("two", "h2", tickets={"one": 1}) == ["new"]  # both connections are alive: two requests
+
+
+def test_requests_are_listed_by_what_their_jobs_do(requests: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = requests.here
+    here.open("gpu0")
+    monkeypatch.setattr("jobs.store.held_requests.LISTED_PER_CALL", 2)  # so that they need several calls
+    names = ["over", "started", "gone", "waiting", "not submitted"]
+    for name in names:
+        requests.open(name, digest=name)
+        if name != "not submitted":
+            here.submit(job_id=f"{name}-0")
+    here.store.cancel("over-0")
+    assert here.store.start("started-0", 1, slot="gpu0", owner=OWNER, device="cpu", run="r")
+    here.redis.delete(f"{keys.HELD_REQUEST}a:gone")
+    held = HeldRequests(here.store, "a")
+    assert [one.request_id for one in held.all()] == ["over", "started", "waiting", "not submitted"]
+    assert held.waiting() == ["waiting", "not submitted"]
+    assert [one.request_id for one in held.all()] == ["started", "waiting", "not submitted"]
 
 
 def test_an_equal_body_takes_over_a_request_whose_holder_is_gone(requests: Requests) -> None:

@@ -47,6 +47,21 @@ def test_a_job_waits_until_the_worker_asks(driver: Open) -> None:
     assert pull(here)[1] == second
 
 
+def test_a_job_that_waits_is_started_in_the_same_call_and_a_repeated_call_gets_it_again(driver: Open) -> None:
+    here = driver()
+    first, second = here.submit(), here.submit()
+
+    def started(run: str) -> tuple[str, str]:
+        pulled = here.store.pull("http.m", OWNER, FACTS, most=3, device="http", run=run)
+        assert pulled.job is not None
+        assert (pulled.job.job_id, pulled.job.state, pulled.job.starts) == (pulled.job_id, "running", 1)
+        return pulled.slot, pulled.job_id
+
+    assert started("r1") == started("r1") == ("http.m", first)
+    assert started("r2") == ("http.m~1", second)
+    assert complete(here, "http.m", first, 1)
+
+
 def test_a_slot_that_waits_is_given_what_comes(driver: Open) -> None:
     here = driver()
     assert pull(here) == ("http.m", "", 0)

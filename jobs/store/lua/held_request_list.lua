@@ -1,6 +1,6 @@
 -- Held requests of a key that were not delivered, from `first` to `last` of them, oldest first.
--- Returns {{id, jobs (JSON), seed, stage}, …}; the stage is 'waiting', 'started', 'over' or, if the request is no longer
--- kept, 'gone'.
+-- Returns {{id, jobs (JSON), seed, stage}, …}; the stage is 'waiting', 'started' or 'over', and 'gone' for a request
+-- that is no longer kept.
 -- include: common, records
 local key, first, last = unpack(ARGV)
 

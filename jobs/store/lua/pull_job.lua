@@ -1,7 +1,8 @@
 -- A worker over HTTP asks for a job: open the first of its slots that has no job and no other open request.
 -- `base`: the worker's name and its first slot; further ones end in ~1, ~2, … . `max_slots`: how many slots it may
 -- have. `first`: number of the first slot that may be free; those before it are not looked at.
--- `device`, `run`: as in start_run, to start a job that waits already; '' to bind it only.
+-- `device`, `run`: as in start_run, to start a job that waits already; '' to bind it only. A repeated call with the
+-- same `run` gets the job that it started.
 -- `facts`: of the slot (models, away_lease_ms, …).
 -- Returns {slot, job or '', attempt, its record (JSON) if it was started or ''}; {'', '', 0, ''} when all its slots are
 -- taken.
@@ -29,6 +30,9 @@ for i = tonumber(first), max_slots - 1 do
   local slot = i == 0 and base or base .. '~' .. i
   local record = slot_of(slot)
   local job, attempt = record.job, record.attempt
+  if start and has(job) and is_current(job, attempt, STATE.RUNNING) and job_of(job).run == run then
+    return {slot, job, tonumber(attempt), cjson.encode(job_of(job))}
+  end
   if has(job) and is_current(job, attempt, STATE.QUEUED) and job_of(job).slot == slot then
     -- It was bound for an earlier request that ended before it could take the job.
     if start then start_attempt(job, slot, device, run) end

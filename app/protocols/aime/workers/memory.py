@@ -9,11 +9,12 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from app import extensions
 from jobs.record import Job
+from jobs.requests.custom import EndpointRequest
 from jobs.states import JobState
 
 #: Name of the memory among the adapters of the app.
@@ -40,6 +41,8 @@ class Run:
     state: JobState
     #: Whether the job was in this attempt.
     is_latest: bool = True
+    #: The job as the run began, without its inputs; None for a run that was not remembered.
+    job: Job | None = None
 
     @classmethod
     def of(cls, job: Job, attempt: int) -> Run:
@@ -55,6 +58,12 @@ class Run:
         return self.state is JobState.RUNNING and self.is_latest
 
 
+def _without_inputs(job: Job) -> Job:
+    """Return a job of an endpoint without what may be large."""
+    assert isinstance(job.request, EndpointRequest)
+    return replace(job, request=EndpointRequest(model=job.request.model, endpoint=job.request.endpoint))
+
+
 class Memory:
     """Runs that this process has handed over, and the descriptions of their workers."""
 
@@ -67,7 +76,7 @@ class Memory:
     def add_run(self, job: Job) -> None:
         """Remember a job that a worker has started."""
         with self._lock:
-            self._runs[job.job_id, job.attempt] = Run.of(job, job.attempt)
+            self._runs[job.job_id, job.attempt] = replace(Run.of(job, job.attempt), job=_without_inputs(job))
             self._renewed_at[job.job_id, job.attempt] = time.monotonic()
             if len(self._runs) > MAX_RUNS:
                 oldest, _ = self._runs.popitem(last=False)

@@ -20,6 +20,7 @@ from jobs.record import Job
 from jobs.store import queries
 from jobs.store.client_state import WorkerFacts
 from jobs.store.events import Event
+from jobs.store.slots import Pulled
 
 #: Longest text in which a worker describes itself, characters.
 MAX_FACT_CHARS = 200
@@ -82,6 +83,11 @@ class Worker:
         """The owner of its slots' leases."""
         return f"{self.base}:0:"
 
+    @property
+    def device(self) -> str:
+        """Where it computes, for people."""
+        return str(self.facts["device_name"] or "http")
+
 
 def base_of(name: str, checked_by: str, job_type: str) -> str:
     """Return the name of the first slot of a worker that a key vouches for."""
@@ -101,15 +107,6 @@ def _described(fields: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str,
         key: _fact(fields.get(f"model_{key}")) or model.get(key) or "Unknown" for key in MODEL_FACTS
     }  # fmt: skip
     return about
-
-
-@dataclass(frozen=True)
-class Binding:
-    """An attempt that is bound to a slot of a worker; ``job_id`` is '' for a slot without one."""
-
-    job_id: str
-    attempt: int
-    slot: str
 
 
 def batch_size_of(fields: Mapping[str, Any]) -> int:
@@ -145,13 +142,12 @@ def next_jobs(worker: Worker, batch: int, wait_s: float, has_hung_up: Callable[[
     first = LongPoll(worker, time.monotonic() + wait_s, has_hung_up).run()
     jobs = [first] if first else []
     while jobs and len(jobs) < batch:
-        binding = _pull(worker, after=jobs[-1].slot or "")
-        job = _start(worker, binding)
-        if job is None:
-            if binding.slot and not binding.job_id:
-                store().leave(binding.slot, worker.owner)
+        pulled = _pull(worker, after=jobs[-1].slot or "")
+        if pulled.job is None:
+            if pulled.slot:
+                store().leave(pulled.slot, worker.owner)
             break
-        jobs.append(job)
+        jobs.append(pulled.job)
     if jobs and has_hung_up():
         for job in jobs:  # nobody receives the response: these attempts are not counted
             store().leave(job.slot or "", worker.owner)
@@ -206,13 +202,13 @@ class LongPoll:
         return event
 
     def _acquire_slot(self) -> Job | None:
-        binding = _pull(self._worker)
-        self._slot = binding.slot
+        pulled = _pull(self._worker)
+        self._slot = pulled.slot
         self._schedule_heartbeat()
-        return _start(self._worker, binding)
+        return pulled.job
 
     def _start_bound(self, event: Event) -> Job | None:
-        return _start(self._worker, Binding(event.job_id, int(event.fields["attempt"]), self._slot))
+        return _start(self._worker, event.job_id, int(event.fields["attempt"]), self._slot)
 
     def _heartbeat(self, is_over: bool) -> Job | None:
         """Renew the lease of the slot; return a job that was bound to it, started."""
@@ -220,7 +216,7 @@ class LongPoll:
         if not self._slot:
             return None
         beat = store().heartbeat(self._slot, self._worker.owner, {"open": "" if is_over else "1"})
-        if beat.job_id and (job := _start(self._worker, Binding(beat.job_id, beat.attempt, self._slot))):
+        if beat.job_id and (job := _start(self._worker, beat.job_id, beat.attempt, self._slot)):
             return job
         if not is_over and not beat.held:  # the lease lapsed while Redis or this process was away
             return self._acquire_slot()
@@ -285,28 +281,27 @@ def log_in(worker: Worker) -> None:
         store().heartbeat(worker.base, worker.owner, worker.facts)
 
 
-def _pull(worker: Worker, after: str = "") -> Binding:
-    """Open one of the worker's slots.
+def _pull(worker: Worker, after: str = "") -> Pulled:
+    """Open one of the worker's slots, and start the job that it gets at once.
 
     Args:
         worker: the worker.
         after: a slot of it; it and the ones before it are taken.
-
-    Returns:
-        The slot ('' if all are taken) with the job that was bound to it at once ('' for none).
     """
     first = int(after.partition("~")[2] or 0) + 1 if after else 0
-    slot, job_id, attempt, _ = store().pull(worker.base, worker.owner, worker.facts, most=MAX_SLOTS, first=first)
-    return Binding(job_id, attempt, slot)
+    pulled = store().pull(
+        worker.base, worker.owner, worker.facts, most=MAX_SLOTS, first=first, device=worker.device,
+        run=secrets.token_hex(8),
+    )  # fmt: skip
+    if pulled.job is not None:
+        memory().add_run(pulled.job)
+    return pulled
 
 
-def _start(worker: Worker, binding: Binding) -> Job | None:
-    """Start the attempt of a binding; None if there is none, or it may not start any more."""
-    if not binding.job_id:
-        return None
-    device, run = str(worker.facts["device_name"] or "http"), secrets.token_hex(8)
+def _start(worker: Worker, job_id: str, attempt: int, slot: str) -> Job | None:
+    """Start an attempt that is bound to a slot of the worker; None if it may not start any more."""
     job = store().start(
-        binding.job_id, binding.attempt, slot=binding.slot, owner=worker.owner, device=device, run=run
+        job_id, attempt, slot=slot, owner=worker.owner, device=worker.device, run=secrets.token_hex(8)
     )  # fmt: skip
     if job is not None:
         memory().add_run(job)

@@ -13,7 +13,10 @@ from app.protocols.aime.workers.access import refusal_of
 from app.protocols.aime.workers.memory import Run, memory
 from app.protocols.aime.workers.results import store_outputs
 from jobs.errors import ExecutionError, JobNotFound, RunTimeout
+from jobs.process import tracing
+from jobs.states import JobState
 from tasks.job_end import report_end
+from tasks.job_log import log_end_of_run
 
 Reply = dict[str, Any]
 
@@ -90,7 +93,10 @@ def store_result(fields: dict[str, Any], problem: str) -> Reply:
     memory().drop_run(run)
     if not store().complete(run.job_id, run.attempt, slot=run.slot, run_s=run_s, outputs=outputs, result=result):
         return _late_result(_read(fields))
-    report_end(store(), run.job_id, "succeeded")
+    if run.job is not None and not tracing.is_on():
+        log_end_of_run(run.job, JobState.SUCCEEDED, run_s=run_s, is_delivered=bool(outputs))
+    else:
+        report_end(store(), run.job_id, "succeeded")
     dispatcher().announce("task-succeeded", run.job_id, result=f"{len(outputs)} files", runtime=run_s)
     return {"cmd": "ok"}
 
