@@ -7,6 +7,7 @@ monkey.patch_all()
 
 import gc  # noqa: E402
 import resource  # noqa: E402
+from functools import partial  # noqa: E402
 
 # While the modules are imported nothing becomes garbage; to look for it takes a seventh of the time. The worker turns
 # the collector on again when it has loaded the app.
@@ -15,8 +16,9 @@ gc.disable()
 from app.server.request_log import Logger  # noqa: E402
 from app.server.worker import Worker  # noqa: E402
 from jobs.process import log, tracing  # noqa: E402
+from jobs.settings.dangerous import dangers  # noqa: E402
 from jobs.settings.without_effect import without_effect  # noqa: E402
-from jobs.startup import verified_web_settings  # noqa: E402
+from jobs.startup import has_keys, verified_web_settings  # noqa: E402
 
 log.hide_queries()
 _settings = verified_web_settings()
@@ -56,6 +58,6 @@ def worker_exit(server, worker):  # type: ignore[no-untyped-def]
 
 
 def on_starting(server):  # type: ignore[no-untyped-def]
-    """Name the settings that change nothing."""
-    for sentence in without_effect(_settings):
+    """Name the settings that change nothing, and combinations that are dangerous."""
+    for sentence in [*without_effect(_settings), *dangers(_settings, partial(has_keys, _settings))]:
         server.log.warning(sentence)

@@ -154,7 +154,7 @@ def check_open_address(settings: Settings) -> None:
     Raises:
         BadSetting: the message says what to do.
     """
-    if settings.web.is_loopback or settings.access.key_entries or settings.devoid.services:
+    if settings.web.is_loopback or _names_keys(settings):
         return
     try:
         if not KeyRing(JobStore(settings)).is_empty():
@@ -166,6 +166,21 @@ def check_open_address(settings: Settings) -> None:
         f"HOST {settings.web.host} is refused: {reason}. Start Redis (or everything, on loopback) and "
         f"{HOW_TO_MAKE_A_KEY}, or set API_KEYS"
     )
+
+
+def has_keys(settings: Settings) -> bool | None:
+    """Return whether a web server with these settings has API keys. None: Redis does not answer."""
+    if _names_keys(settings):
+        return True
+    try:
+        return not KeyRing(JobStore(settings)).is_empty()
+    except Unavailable:
+        return None
+
+
+def _names_keys(settings: Settings) -> bool:
+    """Return whether the settings themselves have keys."""
+    return bool(settings.access.key_entries or settings.devoid.services)
 
 
 def _check_writable(setting: str, folder: Path) -> None:

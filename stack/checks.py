@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import click
@@ -19,9 +20,10 @@ from jobs.models.backends import read_backends, registry_of
 from jobs.objects.base import probe_key
 from jobs.objects.factory import open_store
 from jobs.settings import Settings, environment
+from jobs.settings.dangerous import dangers
 from jobs.settings.settings import defaults
 from jobs.settings.without_effect import without_effect
-from jobs.startup import check_bucket, check_folders, check_key_names, check_weights
+from jobs.startup import check_bucket, check_folders, check_key_names, check_weights, has_keys
 from jobs.store.connecting.checks import check_connection
 from jobs.store.credentials.api_keys import callers_of
 from jobs.store.jobs import JobStore
@@ -72,6 +74,8 @@ def _settings(settings: Settings) -> Iterator[Finding]:
     text = f"{len(given)} set: {_names(sorted(given))}" if given else "all at their defaults"
     yield Finding("settings", OK, text)
     for sentence in without_effect(settings):
+        yield Finding("settings", NOTE, sentence)
+    for sentence in dangers(settings, partial(has_keys, settings)):
         yield Finding("settings", NOTE, sentence)
     if settings.devoid.test_mode:
         yield Finding("settings", NOTE, "TEST_MODE is set: pictures are drawn, and no model of this server runs")

@@ -16,7 +16,7 @@ from framemill.errors import ApiError, ClientError, WaitTimeout
 from framemill.job_fields import JobFields
 from framemill.records import Event, Generated, Job, JobPage
 from framemill.transport import files, routes, wire
-from framemill.transport.operations import AsyncOperations
+from framemill.transport.async_operations import AsyncOperations
 from framemill.transport.polling import Poll
 
 

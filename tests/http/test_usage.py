@@ -112,6 +112,21 @@ def test_the_command_prints_csv_and_json(url: str, capfd: pytest.CaptureFixture[
     assert "nothing was used" in capfd.readouterr().err
 
 
+def test_no_cell_is_a_formula(
+    service: Service, ops: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service.submit(headers=key(service, "-1-1", admin=ops))
+    service.finish()
+    secret = ops["Authorization"].removeprefix("Bearer ")
+    monkeypatch.setenv("FRAMEMILL_API_KEY", secret)
+    with served(service.app) as url:
+        assert main(["--url", url, "usage", "--csv", "--by", "key"]) == 0
+        with Client(url, secret) as client:
+            printed = client.usage_csv(by=["key"]).splitlines()
+    assert printed == capfd.readouterr().out.splitlines()
+    assert [line.partition(",")[0] for line in printed] == ["key", "'-1-1", "shop", "web"]
+
+
 def test_the_command_refuses_other_groups(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["--url", url, "usage", "--by", "hour"]) == 2
     assert "must be one of day, key, model" in capfd.readouterr().err
@@ -120,6 +135,7 @@ def test_the_command_refuses_other_groups(url: str, capfd: pytest.CaptureFixture
 def test_the_clients_return_the_same(url: str) -> None:
     async def asked() -> Usage:
         async with AsyncClient(url) as client:
+            assert await client.usage_csv(by=["model"]) == Client(url).usage_csv(by=["model"])
             return await client.usage(by=["model"])
 
     with Client(url) as client:

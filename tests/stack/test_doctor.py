@@ -55,12 +55,15 @@ def test_what_does_not_work_is_named(good: Settings, tmp_path: Path, monkeypatch
     with socket.create_server(("127.0.0.1", 0)) as taken:
         state, text = only(good.replace(port=taken.getsockname()[1]), "ports")
     assert (state, f"(pid {os.getpid()})" in text) == ("problem", True)
+    state, text = only(good.replace(trusted_proxies="127.0.0.1"), "settings")
+    assert (state, "it is unknown whether there are API keys" in text) == ("note", True)
     monkeypatch.setattr(checks, "_LIBRARIES", ("torch", "no_such_library"))
     assert only(good, "devices") == ("problem", "not installed: no_such_library")
 
 
 def test_a_running_redis_is_seen(good: Settings) -> None:
     with EmbeddedRedis(good):
+        assert "there are no API keys" in only(good.replace(trusted_proxies="127.0.0.1"), "settings")[1]
         [finding] = [one for one in checks.findings(good) if one.name == "redis"]
     assert finding.text == f"runs on {good.redis_socket}"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from datetime import datetime
 from typing import cast
@@ -49,11 +47,12 @@ def usage(
     session: Session, since: datetime | None, until: datetime | None, by: Sequence[str], key: str | None, as_csv: bool
 ) -> None:  # fmt: skip
     """Show GPU time, jobs and files of your key. An admin key shows those of all keys."""
-    used = session.client.usage(since and since.date(), until and until.date(), by=by, key=key)
-    rows = used["rows"]
+    days = since and since.date(), until and until.date()
     if as_csv and not session.as_json:
-        click.echo(_csv(by, rows), nl=False)
+        click.echo(session.client.usage_csv(*days, by=by, key=key).replace("\r\n", "\n"), nl=False)
         return
+    used = session.client.usage(*days, by=by, key=key)
+    rows = used["rows"]
     cells = [[*_names(by, row), *_cells(row)] for row in rows]
     if len(rows) > 1:
         cells.append(["all", *[""] * (len(by) - 1), *_cells(used["total"])])
@@ -76,11 +75,3 @@ def _cells(used: Used) -> list[str]:
 
 def _counted(number: int) -> str:
     return str(number or "")
-
-
-def _csv(by: Sequence[str], rows: Sequence[UsageRow]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*by, *Used.__annotations__], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(cast("dict[str, object]", row) for row in rows)
-    return text.getvalue()
