@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import click
 
-from jobs.callers import CLASSES, Caller, Role
+from jobs.callers import Caller, Role
 from jobs.errors import FramemillError, InvalidRequest, Problem
-from jobs.settings import Settings
+from jobs.settings import CLASSES, Settings
 from jobs.store.connecting.checks import check_connection
 from jobs.store.credentials import link_secret
 from jobs.store.credentials.api_keys import KeyRing

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from jobs.errors import InvalidRequest, Problem
-from jobs.settings import RETENTION_CLASSES
+from jobs.settings import CLASSES, RETENTION_CLASSES
 
 #: Largest limit of a key.
 MAX_LIMIT = 1_000_000_000
-#: Scheduling classes, highest first. Jobs of the last one run only while no other job waits for the slot.
-CLASSES = ("premium", "general", "off-peak")
 #: Key id of callers on a server without keys.
 NOBODY = "-"
 

@@ -173,6 +173,8 @@ class Job(JobOptions):
     attempt: int = field(default=0, metadata=stored("attempt", INTEGER))
     #: Number of runs that began.
     starts: int = field(default=0, metadata=stored("starts", INTEGER))
+    #: Number of runs that gave their slot to a job of a higher class.
+    preemptions: int = field(default=0, metadata=stored("preemptions", INTEGER, shown_as="preemptions"))
     slot: str | None = field(default=None, metadata=stored("slot", shown_as="slot"))
     device: str | None = field(default=None, metadata=stored("device", shown_as="device"))
     #: ``loading``, ``denoising``, ``decoding`` or ``delivering``.

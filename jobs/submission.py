@@ -110,6 +110,8 @@ class Accepted:
     #: The accepted job; None for a repeat, which is answered with the job ``job_id`` of the first submission.
     job: Job | None = None
     forecast: Forecast = Forecast(None)
+    #: Jobs whose runs were interrupted for it.
+    preempted: tuple[str, ...] = ()
 
 
 def _compact(value: Mapping[str, Any]) -> str:

@@ -86,6 +86,8 @@ class Dispatcher:
         self._note_job(accepted.job_id)
         if accepted.job is None:
             return self._known(accepted.job_id, repeated=True)
+        if accepted.preempted:
+            self.check_runs(*accepted.preempted)
         queue = submission.pin or "waiting room"
         self.announce("task-sent", job_id, name=GENERATE, args=f"('{job_id}',)", kwargs="{}", queue=queue)
         return Submitted(accepted.job, accepted.forecast)
@@ -118,6 +120,8 @@ class Dispatcher:
         self.report_ends()
         for slot in swept.lost_slots:
             logger.warning("slot lost: its lease lapsed", extra={"slot": slot})
+        if swept.preempted:
+            self.check_runs(*swept.preempted)
         for delivery in swept.redeliveries:
             self.send_delivery(delivery)
 

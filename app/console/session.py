@@ -11,8 +11,9 @@ from app.access import auth, sessions
 from app.fields import Text, body_of, load
 from app.openapi.answers import Answer, doc, texts
 from app.openapi.blueprint import OF_PAGES, OF_REDIS, Blueprint
-from jobs.callers import CLASSES, Caller, Role
+from jobs.callers import Caller, Role
 from jobs.errors import Forbidden, InvalidRequest, Problem, Unauthorized
+from jobs.settings import CLASSES
 
 blueprint = Blueprint(
     "session", __name__, url_prefix="/v1/session", tag="Framemill: console", security=(),

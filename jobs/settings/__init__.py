@@ -3,5 +3,6 @@
 from jobs.settings.option import PROJECT_ROOT
 from jobs.settings.settings import Settings
 from jobs.settings.storage import RETENTION_CLASSES
+from jobs.settings.work import CLASSES
 
-__all__ = ["PROJECT_ROOT", "RETENTION_CLASSES", "Settings"]
+__all__ = ["CLASSES", "PROJECT_ROOT", "RETENTION_CLASSES", "Settings"]

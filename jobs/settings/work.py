@@ -4,8 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from marshmallow import ValidationError
+
 from jobs.errors import BadSetting
 from jobs.settings.option import Group, at_least, matching, more_than_0, one_of, option
+
+#: Scheduling classes, highest first. Jobs of the last one run only while no other job waits for the slot.
+CLASSES = ("premium", "general", "off-peak")
+
+
+def _lower_classes(value: str) -> None:
+    """Check ``CLASS_PREEMPTS``. Raises: ValidationError."""
+    ranks = {name: rank for rank, name in enumerate(CLASSES)}
+    for entry in value.split():
+        higher, _, lower = entry.partition(":")
+        if not all(ranks.get(name, -1) > ranks.get(higher, len(ranks)) for name in lower.split(",")):
+            rule = "be entries such as premium:general,off-peak: a class and lower ones of"
+            raise ValidationError(f"{rule} {', '.join(CLASSES)} (got {entry!r})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +42,12 @@ class SchedulingOptions(Group):
     max_run_s: float = option("MAX_RUN_S", 0.0)
     #: A waiting job that sets no deadline itself must start within this, seconds. 0: no deadline.
     start_within_s: float = option("START_WITHIN_S", 0.0)
+    #: Which classes may take the slots of runs of lower classes: ``<class>:<lower>[,<lower>] …``.
+    class_preempts: str = option("CLASS_PREEMPTS", "premium:general,off-peak general:off-peak", _lower_classes)
+    #: A job may do so if it would wait longer than this, seconds. 0: no job does.
+    preempt_after_s: float = option("PREEMPT_AFTER_S", 0.0)
+    #: How often a job may lose its slot in this way.
+    preempt_max: int = option("PREEMPT_MAX", 2)
     #: How far ahead a job's ``not_before`` may be, seconds.
     not_before_max_s: float = option("NOT_BEFORE_MAX_S", 7 * 86_400.0)
     #: A paused job that is not resumed within this expires, seconds.
@@ -35,6 +56,12 @@ class SchedulingOptions(Group):
     max_attempts: int = option("MAX_ATTEMPTS", 3, at_least(1, "since a job needs one run"))
     #: How long an Idempotency-Key is remembered, seconds.
     idempotency_ttl_s: int = option("IDEMPOTENCY_TTL_S", 24 * 3600)
+
+    @property
+    def preempts(self) -> dict[str, list[str]]:
+        """By class: those whose runs its jobs may interrupt, lowest first; empty when no job does."""
+        entries = (entry.split(":") for entry in self.class_preempts.split() if self.preempt_after_s)
+        return {higher: sorted(lower.split(","), key=CLASSES.index, reverse=True) for higher, lower in entries}
 
     @property
     def class_weights(self) -> dict[str, int]:

@@ -96,9 +96,9 @@ class JobStore(RunStore, CheckpointStore, SlotStore, FileIndex):
             return Accepted(reply[0])
         if outcome != "ok":
             raise _refusal(outcome, reply, job_id, self.settings)
-        created_at_ms, slot, forecast = reply
+        created_at_ms, slot, forecast, preempted = reply
         job = submission.to_job(job_id, created_at_ms=int(created_at_ms), slot=slot or None)
-        return Accepted(job_id, job, Forecast.from_reply(forecast))
+        return Accepted(job_id, job, Forecast.from_reply(forecast), tuple(preempted))
 
     def forecast(self, *job_ids: str) -> list[Forecast]:
         """Return the forecasts of jobs, at a cost that does not depend on the number of waiting jobs."""

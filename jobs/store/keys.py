@@ -43,6 +43,12 @@ key                       type     holds
 ``busy:<offer>``          zset     slots of an offer that take jobs and have one, by the expected end of it, ms
 ``warm:<model>``          zset     idle slots that have a model in memory, by the time since they are idle, ms
 ``unfilled``              zset     idle slots for which jobs may wait: not yet looked at after a pause or a new limit
+``victims:<class>|<offer>``  zset  slots of an offer whose run jobs of a higher class may interrupt; the best victim
+                                   has the highest score
+``warm_victims:<class>|<model>``  zset  those of them that have a model in memory
+``reserved:<lane>``       set      slots whose run was interrupted for the jobs of a lane
+``preemptors``            zset     ``<line>|<model>`` of waiting jobs that may interrupt others, by the time of the next
+                                   look at them, milliseconds
 ``stopping``              set      slots whose job was stopped and whose worker still runs it
 ``paused``                set      slots that get no job; ``*`` stands for all
 ``yielded``               set      paused slots that give up the memory of their device
@@ -155,6 +161,10 @@ IDLE = PREFIX + "idle:"
 BUSY = PREFIX + "busy:"
 WARM = PREFIX + "warm:"
 UNFILLED = PREFIX + "unfilled"
+VICTIMS = PREFIX + "victims:"
+WARM_VICTIMS = PREFIX + "warm_victims:"
+RESERVED = PREFIX + "reserved:"
+PREEMPTORS = PREFIX + "preemptors"
 STOPPING = PREFIX + "stopping"
 PAUSED = PREFIX + "paused"
 YIELDED = PREFIX + "yielded"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import redis
@@ -17,6 +17,7 @@ from jobs.states import JobState
 from jobs.store import keys
 from jobs.store.connecting.client import connect
 from jobs.store.lua import loader, words
+from jobs.store.measuring import families
 from jobs.store.measuring.measures import Measures
 from jobs.store.outages import refusals
 
@@ -110,6 +111,7 @@ def constants(settings: Settings) -> dict[str, dict[str, str | int]]:
     return {
         "K": {name: value for name, value in vars(keys).items() if name.isupper() and isinstance(value, str)},
         "CFG": {name: round(value) for name, value in _limits(settings).items()},
+        "FAMILY": {"LOAD": families.LOAD.name},
         "EVENT": {"PREFIX": webhook.EVENT_PREFIX, "STARTED": webhook.STARTED, "PAUSED": webhook.PAUSED},
         **{table: {member.name: member.value for member in enum} for table, enum in enums.items()},
     }
@@ -126,6 +128,8 @@ def _limits(settings: Settings) -> dict[str, float]:
         "delivery_lease_ms": settings.leases.delivery_lease_s * 1000,
         "node_grace_ms": settings.leases.node_grace_s * 1000,
         "affinity_ms": settings.scheduling.affinity_s * 1000,
+        "preempt_after_ms": settings.scheduling.preempt_after_s * 1000,
+        "preempt_max": settings.scheduling.preempt_max,
         "affinity_places": settings.scheduling.affinity_places,
         "idempotency_ttl_ms": settings.scheduling.idempotency_ttl_s * 1000,
         "event_log_length": settings.redis.event_log_length,
@@ -138,11 +142,13 @@ def _limits(settings: Settings) -> dict[str, float]:
 
 def tables(settings: Settings, message: str) -> dict[str, str]:
     """Lua values that scripts use by these names."""
-    weights = settings.scheduling.class_weights
+    weights, preempts = settings.scheduling.class_weights, settings.scheduling.preempts
     retention = ", ".join(f"{name} = {kept_s * 1000:.0f}" for name, kept_s in settings.retention.files_kept_s.items())
     return {
         "CLASS_WEIGHTS": weights_table(weights),
-        "OFF_PEAK_CLASSES": f"{{{', '.join(repr(name) for name, weight in weights.items() if not weight)}}}",
+        "OFF_PEAK_CLASSES": _list([name for name, weight in weights.items() if not weight]),
+        "PREEMPTS": f"{{{', '.join(f'[{name!r}] = {_list(lower)}' for name, lower in preempts.items())}}}",
+        "PREEMPTIBLE": f"{{{', '.join(f'[{name!r}] = true' for name in sorted(set().union(*preempts.values())))}}}",
         "RETENTION_MS": f"{{{retention}}}",
         "MESSAGE": f"[==[{message}]==]",
     }
@@ -151,3 +157,8 @@ def tables(settings: Settings, message: str) -> dict[str, str]:
 def weights_table(weights: Mapping[str, int]) -> str:
     """The Lua table of the classes that take turns."""
     return f"{{{', '.join(f'{name} = {weight:g}' for name, weight in weights.items() if weight)}}}"
+
+
+def _list(names: Sequence[str]) -> str:
+    """The Lua list of these names."""
+    return f"{{{', '.join(map(repr, names))}}}"

@@ -56,6 +56,8 @@ class Sweep:
 
     redeliveries: list[Redelivery]
     lost_slots: list[str]
+    #: Jobs whose runs were interrupted for others.
+    preempted: list[str]
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ class SlotStore(Scripts):
         if not self._is_current:
             self._adopt_queue()
         beat_ms = int(self.settings.leases.heartbeat_s * 1000)
-        sweep, goes_on, until = Sweep([], []), False, time.monotonic() + beat_ms / 1000
+        sweep, goes_on, until = Sweep([], [], []), False, time.monotonic() + beat_ms / 1000
         while True:
             part = self.script(
                 "sweep", beat_ms=beat_ms, watch_ms=int(WATCH_HEARTBEATS * beat_ms), after_outage=int(after_outage),
@@ -176,9 +178,10 @@ class SlotStore(Scripts):
             )  # fmt: skip
             if part is None:
                 return None
-            redeliveries, lost, is_more = part
+            redeliveries, lost, preempted, is_more = part
             sweep.redeliveries.extend(Redelivery(job_id, int(attempt), node) for job_id, attempt, node in redeliveries)
             sweep.lost_slots.extend(lost)
+            sweep.preempted.extend(preempted)
             if not is_more or time.monotonic() > until:
                 return sweep
             goes_on, after_outage = True, False

@@ -96,6 +96,8 @@ class Job:
     slot: str | None = None
     #: 1 for the first run; incremented when a worker is lost.
     attempt: int | None = None
+    #: Number of runs that gave their slot to a job of a higher class.
+    preemptions: int = 0
     #: Step of the newest preview; None if there is no preview.
     preview_step: int | None = None
     error_code: str | None = None
@@ -165,6 +167,7 @@ class Job:
             outputs=tuple(Output.from_dict(output) for output in body.get("outputs") or ()),
             links=body.get("links") or {},
             raw=body,
+            preemptions=body.get("preemptions") or 0,
             **{name: progress.get(name) for name in ("step", "steps", "percent", "stage", "stage_percent")},
             **{name: body.get(name) for name in names},
             not_before=_time(body.get("not_before")),

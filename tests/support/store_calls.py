@@ -169,18 +169,32 @@ class CallersAndRuns(StoreModel):
                 self.compute_of(message, node, 1.0)
 
     @precondition(lambda self: self.messages)
-    @rule(at=which, resumable=st.sampled_from([True, True, False]))
-    def progress(self, at: int, resumable: bool) -> None:
+    @rule(at=which, step=st.integers(0, 10), resumable=st.sampled_from([True, True, False]))
+    def progress(self, at: int, step: int, resumable: bool) -> None:
         job, attempt, *_ = self.message(at, "running")
         current = job.state == "running" and job.attempt == attempt
-        answer = self.store.progress(job.job_id, attempt, "denoising", 1, 2, 0.5, resumable=resumable)
+        answer = self.store.progress(job.job_id, attempt, "denoising", step, 10, 0.5, resumable=resumable)
         if current:
             job.resumable, job.interrupt = resumable, job.interrupt if resumable else ""
         is_to_stop = StepReply.INTERRUPT if job.interrupt else StepReply.SHOW if job.watched else StepReply.GO_ON
         assert answer is (is_to_stop if current else StepReply.STOP)
 
+    @precondition(lambda self: any(slot.holds for slot in self.slots.values()))
+    @rule()
+    def all_runs_are_resumable(self) -> None:
+        """Start all jobs that have a slot, and let their runs report that they can be interrupted."""
+        for message in list(self.messages):
+            slot, job = self.slots.get(message.slot), message.job
+            if slot is None or slot.holds != (job.job_id, message.attempt):
+                continue
+            if job.state == "queued" and slot.owner == message.owner:
+                self.start_of(message, repeat=False, stranger=False)
+            if job.state == "running":
+                self.store.progress(job.job_id, message.attempt, "denoising", 1, 10, 9.0, resumable=True)
+                job.resumable = True
+
     @precondition(lambda self: self.messages)
-    @rule(at=which, why=st.sampled_from([Interrupt.PREEMPT, Interrupt.DRAIN]))
+    @rule(at=which, why=st.just(Interrupt.DRAIN))
     def interrupt(self, at: int, why: Interrupt) -> None:
         job = self.job(at, "running")
         before = job.interrupt

@@ -119,6 +119,8 @@ class StoreDriver:
 
     def sweep(self) -> None:
         self.redis.delete(keys.SWEPT_AT)
+        if groups := self.redis.zrange(keys.PREEMPTORS, 0, -1):
+            self.redis.zadd(keys.PREEMPTORS, dict.fromkeys(groups, 1))
         assert self.store.sweep() is not None
 
     def pass_deadline(self, job_id: str) -> None:

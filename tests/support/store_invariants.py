@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import redis
 
 from jobs.states import TERMINAL, JobState
 from jobs.store import keys
+from tests.support import preemption_invariants
 
 ENDED = {str(state) for state in TERMINAL}
 READERS = {"hash": "hgetall", "set": "smembers", "string": "get", "stream": "xlen"}
@@ -39,7 +41,8 @@ def everything(client: redis.Redis) -> dict[str, Any]:
 class Snapshot:
     """All of Redis at one moment; each check compares one part with what the records and slots imply."""
 
-    def __init__(self, client: redis.Redis) -> None:
+    def __init__(self, client: redis.Redis, preempts: Mapping[str, Sequence[str]] | None = None) -> None:
+        self.preempts = preempts or {}
         self.all = everything(client)
         self.unexplained = set(self.all) - {keys.EVENTS, keys.RATES, keys.LIMITS, keys.PAUSED, keys.SERVED, keys.LAYOUT}
         self.paused = self.all.get(keys.PAUSED, set())
@@ -73,6 +76,7 @@ class Snapshot:
         self._indexes()
         self._queue()
         self._ends()
+        preemption_invariants.check(self, self.preempts)
         self._previews()
         self._files()
         self._webhooks()

@@ -13,6 +13,7 @@ from jobs.record import Output
 from jobs.settings import Settings
 from jobs.states import Interrupt
 from jobs.store import keys
+from tests.support.preemption_invariants import PREEMPT_MAX
 from tests.support.store_driver import StoreDriver
 from tests.support.store_invariants import ENDED, Snapshot
 
@@ -98,7 +99,7 @@ class StoreModel(RuleBasedStateMachine):
 
     def __init__(self, server: Settings) -> None:
         super().__init__()
-        self.driver = StoreDriver(server, max_attempts=MAX_ATTEMPTS)
+        self.driver = StoreDriver(server, max_attempts=MAX_ATTEMPTS, preempt_after_s=0.5, preempt_max=PREEMPT_MAX)
         self.store, self.redis = self.driver.store, self.driver.redis
         for key, running in LIMITS.items():
             self.driver.limit(key, running)
@@ -179,8 +180,18 @@ class StoreModel(RuleBasedStateMachine):
             and held.count(job.key) < LIMITS.get(job.key, 99)
         )
 
+    def see_preemptions(self) -> None:
+        """Update the model: the store has interrupted runs for other jobs, or needs that no more."""
+        for job in self.jobs.values():
+            if job.state == "running" and job.interrupt in ("", Interrupt.PREEMPT):
+                found = self.redis.hget(keys.JOB + job.job_id, "interrupt") or ""
+                assert found in ("", Interrupt.PREEMPT)
+                assert not found or job.resumable
+                job.interrupt = found
+
     def follow(self) -> None:
         """Update the model: jobs were bound to slots, and jobs past their deadline may have been found on the way."""
+        self.see_preemptions()
         for job in self.jobs.values():
             if job.overdue and job.waits and self.redis.hget(keys.JOB + job.job_id, "state") == "expired":
                 self.end(job, "expired")
@@ -200,7 +211,8 @@ class StoreModel(RuleBasedStateMachine):
 
     @invariant()
     def agrees(self) -> None:
-        now = Snapshot(self.redis)
+        self.see_preemptions()
+        now = Snapshot(self.redis, self.store.settings.scheduling.preempts)
         assert now.counters() == dict(self.counts)
         now.check()
         assert set(now.jobs) == set(self.jobs)

@@ -20,7 +20,7 @@ SCRIPTS = [LuaFile.read(path.stem) for path in sorted(loader.FOLDER.glob("*.lua"
 INCLUDES = [LuaFile.read(path.stem, path.parent) for path in sorted((loader.FOLDER / "include").glob("*.lua"))]
 FILES = {("include/" if source in INCLUDES else "") + source.name: source for source in (*SCRIPTS, *INCLUDES)}
 #: Tables that the loader defines where they are used.
-TABLES = {"CLASS_WEIGHTS", "OFF_PEAK_CLASSES", "RETENTION_MS", "MESSAGE"}
+TABLES = {"CLASS_WEIGHTS", "OFF_PEAK_CLASSES", "PREEMPTS", "PREEMPTIBLE", "RETENTION_MS", "MESSAGE"}
 MESSAGE = "".join(MessageGap)
 
 

@@ -142,7 +142,7 @@ def test_callers_set_and_see_options_by_their_names() -> None:
     job = FULL.to_job("a1", created_at_ms=1, slot=None)
     assert shown(job) == {
         "class": "general", "priority": 3, "retention": "keep", "command": "check", "slot": None, "device": None,
-        "error": None, "report": None, "resumed_from_step": None,
+        "error": None, "report": None, "resumed_from_step": None, "preemptions": 0,
     }  # fmt: skip
 
 

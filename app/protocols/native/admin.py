@@ -15,12 +15,13 @@ from app.fields import Flag, Items, Text, Whole, body_of
 from app.openapi.blueprint import Blueprint
 from app.protocols.native.wire import fleet_answers as answers
 from app.protocols.native.wire import schemas
-from jobs.callers import ANYBODY, CLASSES, Caller, Role
+from jobs.callers import ANYBODY, Caller, Role
 from jobs.errors import Forbidden, InvalidRequest, Problem
 from jobs.files import disks
 from jobs.job_view import iso
 from jobs.outbound import webhook as webhooks
 from jobs.outbound.webhook import EVENTS
+from jobs.settings import CLASSES
 from jobs.slots.slot import ALL_SLOTS
 from jobs.store import queries
 from jobs.store.credentials.api_keys import HOW_TO_MAKE_A_KEY, MAX_PARSED, KeyRing

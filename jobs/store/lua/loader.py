@@ -6,9 +6,9 @@ A script begins with comments that say what it does and what it returns, then na
     local slot, owner, takeover = unpack(ARGV)
     local facts = {unpack(ARGV, 4)}
 
-``include`` names the files of ``lua/include/`` whose functions the script calls. They may include others. The script is
-joined with the functions that it reaches (:mod:`jobs.store.lua.linking`). The next line declares the arguments, and the
-last one (if any) takes all further values. Python passes them by the same names
+``include`` (one or more lines) names the files of ``lua/include/`` whose functions the script calls. They may include
+others. The script is joined with the functions that it reaches (:mod:`jobs.store.lua.linking`). The next line declares
+the arguments, and the last one (if any) takes all further values. Python passes them by the same names
 (:meth:`jobs.store.scripts.Scripts.script`).
 
 Constants such as ``K.JOB`` or ``STATE.QUEUED`` are replaced by their values, so they cost nothing at run time and a
@@ -52,8 +52,7 @@ class LuaFile:
     @classmethod
     def read(cls, name: str, folder: Path = FOLDER) -> LuaFile:
         text = (folder / f"{name}.lua").read_text(encoding="utf-8")
-        match = _INCLUDES.search(text)
-        return cls(name, text, tuple(match[1].split(", ")) if match else ())
+        return cls(name, text, tuple(name for line in _INCLUDES.findall(text) for name in line.split(", ")))
 
     def chain(self, read: Callable[[str], LuaFile] | None = None) -> list[LuaFile]:
         """All files that this one includes, each after those that it includes itself; then this one.

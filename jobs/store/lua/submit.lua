@@ -4,11 +4,12 @@
 -- the time from which the job may start.
 -- `only_if_idle`: '1' to refuse a job that would not start at once; `only_slot`: the only slot it may then take, or ''.
 -- `fields`: field, value, … of the record (key, class, model, line, work, …); `video` if its output is one.
--- Returns {'ok', created_at, slot that runs it at once or '', forecast}
+-- Returns {'ok', created_at, slot that runs it at once or '', forecast, jobs whose runs were interrupted}
 --   | {'duplicate'} | {'repeat', id} | {'mismatch', id}
 --   | {'busy'} | {'full', waiting} | {'model_full', limit} | {'key_full', waiting} | {'too_fast', seconds to wait}
 --   | {'input_gone', name}
--- include: binding, common, events, files, forecasting, offers, queue, records, slots, spare_capacity, states
+-- include: binding, common, events, files, forecasting, offers, preemption, queue, records
+-- include: slots, spare_capacity, states
 local id, max_waiting, key_max_waiting, key_max_per_minute, idempotency_key, fingerprint, start_within_ms, only_if_idle,
   only_slot = unpack(ARGV)
 local fields = {unpack(ARGV, 10)}
@@ -111,16 +112,19 @@ if refusal then return refusal end
 write_record()
 use_inputs(record.inputs or '')
 set_state(id, STATE.QUEUED)
-local slot = idle_slot()
+local slot, victim = idle_slot(), nil
 if slot then
   if takes_turns(line) then join_turns(line, key, record.model, models_of(slot)) end
   bind(slot, id)
 else
   enqueue(id)
   offer_job(id)
-  if not has(job_of(id).slot) then emit(id) end
+  if not has(job_of(id).slot) then
+    emit(id)
+    if PREEMPTS[record.class] and not is_early(record) then victim = preempt_for(line, record.model) end
+  end
 end
 local expected = forecast(id)
 if expected[2] ~= '' then set_job(id, {promised_s = expected[2]}) end  -- compared with the real time when it ends
 if record.mailbox then set_job(id, {quoted_s = quote_s(expected)}) end
-return {'ok', int(now), job_of(id).slot or '', expected}
+return {'ok', int(now), job_of(id).slot or '', expected, {victim}}

@@ -3,9 +3,11 @@
 -- `beat_ms`: heartbeat interval; only one sweep is begun in it. `watch_ms`: how long a slot with a lapsed lease is
 -- watched before it is given up. `after_outage`: '1' when Redis did not answer the caller, or refused its writes, since
 -- its last sweep. `goes_on`: '1' for a further part of a sweep.
--- Returns {deliveries to send again as {id, attempt, node}, slots given up, 1 if there is more}
+-- Returns {deliveries to send again as {id, attempt, node}, slots given up, jobs whose runs were
+--   interrupted for others, 1 if there is more}
 --   | false if another process has just swept
--- include: binding, common, forgetting, lifecycle, memory, offers, outputs_lost, records, recovery, retention, slots
+-- include: binding, common, forgetting, lifecycle, memory, offers, outputs_lost, preemption, records
+-- include: recovery, retention, slots
 local beat_ms, watch_ms, after_outage, goes_on = unpack(ARGV)
 go_on_without_memory()
 
@@ -109,15 +111,32 @@ local function delete_old_records()
   end
 end
 
+-- Let waiting jobs take the slots of others. Returns the jobs whose runs were interrupted.
+local function preempt_runs()
+  local victims = {}
+  for _, group in ipairs(overdue(K.PREEMPTORS)) do
+    local line, model = group:match('^(.-)|(.*)$')
+    local victim = preempt_for(line, model)
+    while victim do
+      table.insert(victims, victim)
+      left = math.max(0, left - 1)
+      victim = left > 0 and preempt_for(line, model)
+    end
+    redis.call('ZADD', K.PREEMPTORS, 'XX', int(now + beat_ms), group)
+  end
+  return victims
+end
+
 local is_renewing = redis.call('EXISTS', K.RENEWALS) == 1
 local lost = is_renewing and {} or give_up_silent_slots()
 resend_messages()
 local redeliveries = find_lapsed_deliveries()
 for _, id in ipairs(overdue(K.DEADLINES)) do expire(id) end
 delete_old_records()
-left = left - admit_due_jobs(math.max(0, left))
-is_more = is_more or left <= 0
+left = left - admit_due_jobs(left)
+is_more = is_more or left == 0
 forget_keys()
 offer_freed()
 is_more = fill_unfilled(math.max(1, left)) == 1 and not is_paused(K.ALL) or is_more or is_renewing
-return {redeliveries, lost, is_more and 1 or 0}
+local victims = preempt_runs()
+return {redeliveries, lost, victims, is_more and 1 or 0}

@@ -1,6 +1,6 @@
 // Everything about one job, in a window over the page: ?job=<id>.
 import { base, files, session } from "../lib/api.js";
-import { KINDS, bytes, computedSeconds, duration, isFinal, label, moment, shownValue, title } from "../lib/format.js";
+import { KINDS, bytes, computedSeconds, count, duration, isFinal, label, moment, shownValue, title } from "../lib/format.js";
 import { html, useEffect, useState } from "../lib/html.js";
 import { patch, read, refreshWaiting, useJob } from "../lib/jobs.js";
 import { Button, Dialog, copy } from "../lib/ui.js";
@@ -72,7 +72,7 @@ function Parameters({ job, index }) {
   const history = [
     ["Submitted", moment(job.created_at)], ["Not before", moment(job.not_before)], ["Started", moment(job.started_at)], ["Finished", moment(job.finished_at)],
     ["Computed in", computedSeconds(job) !== null ? duration(computedSeconds(job)) : ""], ["Files kept until", moment(job.expires_at)],
-    ["Slot", [job.slot, job.device].filter(Boolean).join(", ")], ["Class", job.class], ["Attempt", job.attempt > 1 ? job.attempt : ""],
+    ["Slot", [job.slot, job.device].filter(Boolean).join(", ")], ["Class", job.class], ["Attempt", job.attempt > 1 ? job.attempt : ""], ["Preempted", job.preemptions ? count(job.preemptions, "time") : ""],
     ["Key", job.key !== "-" && session.get().caller.role === "admin" ? job.key : ""], ["Id", job.id],
   ];
   return html`

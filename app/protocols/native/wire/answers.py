@@ -6,9 +6,8 @@ from marshmallow import fields
 
 from app.openapi.answers import Answer, OpenAnswer, doc, texts, time_of
 from app.openapi.requests import KINDS, RequestAnswer
-from jobs.callers import CLASSES
 from jobs.outbound.webhook import EVENTS
-from jobs.settings import RETENTION_CLASSES
+from jobs.settings import CLASSES, RETENTION_CLASSES
 from jobs.states import JobState
 
 
@@ -96,6 +95,7 @@ class JobAnswer(Answer):
     resumed_from_step = fields.Integer(
         **doc("The step after which its last run went on from a checkpoint; null: it began anew.", null=True)
     )
+    preemptions = fields.Integer(**doc("Number of runs that gave their slot to a job of a higher class."))
     warnings = texts()
     request = fields.Nested(RequestAnswer, **doc())
     preview = fields.Nested(PreviewAnswer, **doc(null=True))

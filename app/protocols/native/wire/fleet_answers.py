@@ -8,10 +8,10 @@ from app.openapi.answers import Answer, OpenAnswer, doc, numbers_by_name, texts,
 from app.openapi.requests import LoraAnswer
 from app.payloads.openai_models import ModelEntryAnswer
 from app.protocols.native.wire.answers import JobErrorAnswer, LinksAnswer
-from jobs.callers import CLASSES, Role
+from jobs.callers import Role
 from jobs.models.spec import Kind
 from jobs.outbound.webhook import EVENTS
-from jobs.settings import RETENTION_CLASSES
+from jobs.settings import CLASSES, RETENTION_CLASSES
 from jobs.slots.residency import Place
 
 _PLACES = [*Place]

@@ -10,7 +10,6 @@ from marshmallow import INCLUDE, Schema, fields, validate
 
 from app.fields import Flag, Items, Number, PictureText, Text, Whole, load, parsed
 from app.protocols.native.wire.times import StartTime
-from jobs.callers import CLASSES
 from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import Kind
 from jobs.outbound.webhook import EVENTS
@@ -19,7 +18,7 @@ from jobs.requests.hires_variation_prior import MAX_SEED
 from jobs.requests.inpaint import AREAS, FILLS, RESIZES
 from jobs.requests.inputs import MAX_IMAGES
 from jobs.requests.schedulers_loras_mix import MAX_LORAS, MAX_MIXED
-from jobs.settings import RETENTION_CLASSES
+from jobs.settings import CLASSES, RETENTION_CLASSES
 from jobs.suggestions import did_you_mean
 
 #: Most texts of a list.

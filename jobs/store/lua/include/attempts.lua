@@ -5,7 +5,7 @@
 -- this execution.
 local function start_attempt(id, slot, device, run)
   redis.call('ZREM', K.ASSIGNED, id)
-  unset_job(id, {'start_by'})  -- the deadline was met; a later run of this job has none
+  unset_job(id, {'start_by', 'preempted'})  -- the deadline was met; a later run of this job has none
   set_job(id, {starts = int((job_of(id).starts or 0) + 1), started_at = int(now_ms()), device = device, run = run})
   if has(field_of(K.SLOT .. slot, 'pulls')) then
     unset_slot(slot, {'open'})

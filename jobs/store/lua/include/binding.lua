@@ -1,5 +1,5 @@
 -- Giving waiting jobs to slots.
--- include: attempts, common, events, fairness, lifecycle, offers, queue, records, selection, slots
+-- include: attempts, common, events, fairness, lifecycle, offers, queue, records, selection, slots, victims
 
 -- At most this many jobs past their deadline are ended while one is looked for, and this many jobs whose time has come
 -- begin to wait when a slot becomes free. The sweep deals with the others.
@@ -33,12 +33,20 @@ local function bind(slot, id, start)
   return attempt
 end
 
+-- The job for which a slot is reserved, or nil. The slot is not reserved any more.
+local function reserved_job(slot)
+  local line, key, model = (slot_of(slot).reserved or ''):match('^([^|]*)|([^|]*)|(.*)$')
+  if not line then return nil end
+  unreserve(slot)
+  return can_run(slot, model) and not is_at_limit(key) and first_job(line, key, {model}) or nil
+end
+
 -- Give a slot its next job, or index it as idle. `start`: to start the job at once. Returns the job and its attempt, or
 -- nil.
 local function fill_slot(slot, start)
   local expired = 0
   while not has(slot_of(slot).job) and not obstacle_of(slot) and not is_paused(K.ALL) do
-    local id = next_job(slot)
+    local id = reserved_job(slot) or next_job(slot)
     if not id then break end
     local start_by = field_of(K.JOB .. id, 'start_by')
     if not has(start_by) or tonumber(start_by) > now_ms() then return id, bind(slot, id, start) end

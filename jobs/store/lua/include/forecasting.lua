@@ -1,5 +1,5 @@
 -- Where a waiting job stands, when it will be done, and what it waits for.
--- include: common, offers, places, queue, rates, records, rivals, slots
+-- include: common, offers, places, queue, rates, records, rivals, slots, victims
 
 -- Of the slots that could run a job: this many of those that become free first are looked at, and this many in search
 -- of one without pinned jobs.
@@ -20,12 +20,20 @@ local function computed_in_s(id)
   return rate and math.max(0, rate * record.work - elapsed_s(id)) or nil
 end
 
--- Seconds until a slot is done with its present job, as far as that is known.
+-- Seconds until a slot is done with its present job, as far as that is known: with the present step of a run that is
+-- to give it back.
 local function remaining_s(slot)
   local id = field_of(K.SLOT .. slot, 'job')
-  local state = has(id) and job_of(id).state
-  if state ~= STATE.QUEUED and state ~= STATE.RUNNING then return 0 end
-  return computed_in_s(id) or 0
+  local record = has(id) and job_of(id) or {}
+  if record.state ~= STATE.QUEUED and record.state ~= STATE.RUNNING then return 0 end
+  local left_s = computed_in_s(id) or 0
+  return has(record.interrupt) and left_s / math.max(1, (record.steps or 1) - (record.step or 0)) or left_s
+end
+
+-- Seconds until a slot is free for jobs for which it is not reserved.
+local function free_in_s(slot)
+  local model = next(PREEMPTS) and (field_of(K.SLOT .. slot, 'reserved') or ''):match('|([^|]*)$')
+  return remaining_s(slot) + (model and mean_seconds({model}) or 0)
 end
 
 -- What is known of the slots that could run a job: `count`, seconds until the first is free (`free_in_s`), `pins`: jobs
@@ -40,7 +48,7 @@ local function find_slots(pin, model)
     local standing = can_run(pin, model) and slot_of(pin).standing
     if standing == IS_PAUSED then note(OBSTACLE.PAUSED, pin) end
     if standing == IS_BLOCKED then note(OBSTACLE.BLOCKED, pin) end
-    if standing == USABLE then found.count, found.free_in_s = 1, remaining_s(pin) end
+    if standing == USABLE then found.count, found.free_in_s = 1, free_in_s(pin) end
     return found
   end
   local offers = offers_of(model)
@@ -51,13 +59,13 @@ local function find_slots(pin, model)
       note(OBSTACLE.PAUSED, redis.call('ZRANGEBYSCORE', slots, IS_PAUSED, IS_PAUSED, 'LIMIT', 0, 1)[1])
       note(OBSTACLE.BLOCKED, redis.call('ZRANGEBYSCORE', slots, IS_BLOCKED, IS_BLOCKED, 'LIMIT', 0, 1)[1])
     else
-      local free_in_s = usable > redis.call('ZCARD', busy) and 0 or math.huge
-      if free_in_s > 0 then
+      local soonest_s = usable > redis.call('ZCARD', busy) and 0 or math.huge
+      if soonest_s > 0 then
         for _, slot in ipairs(redis.call('ZRANGE', busy, 0, SOONEST - 1)) do
-          free_in_s = math.min(free_in_s, remaining_s(slot))
+          soonest_s = math.min(soonest_s, free_in_s(slot))
         end
       end
-      found.count, found.free_in_s = found.count + usable, math.min(found.free_in_s or math.huge, free_in_s)
+      found.count, found.free_in_s = found.count + usable, math.min(found.free_in_s or math.huge, soonest_s)
     end
   end
   if found.count > 0 and redis.call('HEXISTS', K.WAITING, 'pins') == 1 then
@@ -72,6 +80,11 @@ local function find_slots(pin, model)
     end
   end
   return found
+end
+
+-- After a slot was reserved, what was found does not hold any more.
+local function forget_slots()
+  slots_found = {}
 end
 
 local function fitting_slots(pin, model)
@@ -102,6 +115,30 @@ local function delivery_waits_for(record)
   return record.delivery_problem or ''
 end
 
+-- The place of a waiting job, and seconds that it has still to wait for a slot (nil when none can run it). The first
+-- jobs of a lane get the slots that are reserved for it.
+local function place_and_wait(id)
+  local record = job_of(id)
+  local line, key, model = record.line, record.key, record.model
+  local pin, lane = pin_of(line), lane_name(line, key, model)
+  local models, slots = rival_models(pin, model), fitting_slots(pin, model)
+  local reserved = next(PREEMPTS) and reserved_for(lane) or 0
+  local rank = reserved > 0 and redis.call('ZRANK', K.LANE .. lane, id)
+  if rank and rank < reserved then
+    return rank + 1, remaining_s(redis.call('SRANDMEMBER', K.RESERVED .. lane))
+  end
+  -- The slots take their pinned jobs first, all at the same time.
+  local place = place_of(id, record, models) + slots.pins * slots.count
+  if slots.count == 0 then return place, nil end
+  return place, slots.free_in_s + math.max(0, place - reserved - 1) * mean_seconds(models) / slots.count
+end
+
+-- Why a job waits although a slot could run it, for people; '' when it is only not its turn.
+local function delayed_by(record, models)
+  if has(record.preempted) then return 'a slot, since a job of a higher class took its own' end
+  return is_off_peak(record.line) and count_classes(models) > 0 and 'jobs of other classes' or ''
+end
+
 -- {position, eta_s or '', what the job waits for or ''}. The position is 0 once the job is bound, and -1 when it is
 -- paused, over, or may not start yet. Such a job waits for a time: digits, ms since 1970.
 local function forecast(id)
@@ -120,14 +157,11 @@ local function forecast(id)
     local early_s = (record.not_before - now_ms()) / 1000
     return {-1, rate and string.format('%.3f', early_s + rate * record.work) or '', record.not_before}
   end
-  local models, slots = rival_models(pin, record.model), fitting_slots(pin, record.model)
-  -- The slots take their pinned jobs first, all at the same time.
-  local place = place_of(id, record, models) + slots.pins * slots.count
-  local obstacle = waits_for(record, slots)
+  local place, wait_s = place_and_wait(id)
+  local obstacle = waits_for(record, fitting_slots(pin, record.model))
   if obstacle then return {place, '', obstacle} end
-  local mean, is_measured = mean_seconds(models)
-  local others = is_off_peak(record.line) and count_classes(models) > 0 and 'jobs of other classes' or ''
-  if not rate or not is_measured then return {place, '', others} end
-  local wait_s = slots.free_in_s + (place - 1) * mean / slots.count
-  return {place, string.format('%.3f', wait_s + rate * record.work), others}
+  local models = rival_models(pin, record.model)
+  local _, is_measured = mean_seconds(models)
+  local is_known = wait_s and rate and is_measured
+  return {place, is_known and string.format('%.3f', wait_s + rate * record.work) or '', delayed_by(record, models)}
 end

@@ -1,5 +1,5 @@
 -- The end of a job, its pauses, and its way back into the queue.
--- include: checkpoints, common, events, fairness, files, queue, rates, records, retention, states, usage
+-- include: checkpoints, common, events, fairness, files, queue, rates, records, retention, states, usage, victims
 
 -- The job whose end the process that called the script reports in its log and traces. All other ends wait in K.ENDS
 -- until a process takes them to report them.
@@ -12,6 +12,7 @@ local requeued = {}
 local function finish(id, state)
   if id ~= reported_id then redis.call('LPUSH', K.ENDS, id .. ' ' .. state) end
   local now, record = now_ms(), job_of(id)
+  local was_preemptible = is_preemptible(record)
   if record.state == STATE.QUEUED then
     dequeue(id)
     redis.call('ZREM', K.ASSIGNED, id)
@@ -26,7 +27,8 @@ local function finish(id, state)
   unset_job(id, {'stage', 'stage_percent', 'eta_s', 'eta_at', 'delivery_owner', 'deliveries', 'failures',
     'next_look_at', 'node_gone_at', 'assigned_at', 'line', 'sequence', 'node', 'run', 'skips', 'skipped_at', 'start_by',
     'handed_back', 'delivery_problem', 'preview_step', 'interrupt', 'resumable', 'not_resumable', 'checkpoint',
-    'paused_at', 'resume_by', 'start_within'})
+    'paused_at', 'resume_by', 'start_within', 'preempted'})
+  if was_preemptible then index_victim(record.slot) end
   set_job(id, {finished_at = int(now)})
   redis.call('HINCRBY', K.COUNTERS, state, 1)
   add_ended(record, state)
@@ -50,12 +52,16 @@ end
 -- Take a job from its slot. Its checkpoint is kept, and what the run did before that is charged.
 local function end_attempt(id)
   local elapsed, lost, checkpoint = elapsed_s(id), unkept_s(id), checkpoint_of(id)
-  add_lost_run(job_of(id), lost)
+  local record = job_of(id)
+  local was_preemptible, slot = is_preemptible(record), record.slot
+  if record.interrupt == INTERRUPT.PREEMPT then note_preemption(id) end
+  add_lost_run(record, lost)
   settle_charge(id, elapsed - lost)
   unset_job(id, {'slot', 'device', 'run', 'assigned_at', 'started_at', 'stage', 'stage_percent', 'step', 'eta_s',
     'eta_at', 'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'failures', 'next_look_at',
     'node_gone_at', 'delivery_problem', 'preview_step', 'interrupt', 'resumable', 'not_resumable'})
   if checkpoint then set_step(id, checkpoint.step) end
+  if was_preemptible then index_victim(slot) end
   redis.call('ZREM', K.ASSIGNED, id)
   redis.call('ZREM', K.DELIVERING, id)
   redis.call('DEL', K.PROGRESS .. id)

@@ -1,10 +1,9 @@
 -- Slots by what they offer. Slots that run the same models have the same offer, so the slots for a model are found
 -- without a look at each. The record of a slot says where it is indexed: `offer`, `standing`, `idle_since`, `warm` (the
 -- models in memory, by name) and `busy` (the attempt).
--- include: common, rates, records, slots
+-- include: common, rates, records, slots, victims
 
-local STANDING = {[OBSTACLE.CLOSED] = '0', [OBSTACLE.PAUSED] = '1', [OBSTACLE.BLOCKED] = '2'}
-local USABLE, IS_PAUSED, IS_BLOCKED = '0', '1', '2'
+local STANDING = {[OBSTACLE.CLOSED] = USABLE, [OBSTACLE.PAUSED] = IS_PAUSED, [OBSTACLE.BLOCKED] = IS_BLOCKED}
 
 -- The offers that include a model, by model, as they were read.
 local offers_found = {}
@@ -38,13 +37,6 @@ local function index_standing(slot, standing)
   end
   redis.call('ZADD', K.OFFER_SLOTS .. offer, standing, slot)
   set_slot(slot, {offer = offer, standing = standing})
-end
-
--- The models that an idle slot has in memory and runs, as a set.
-local function warm_models(slot)
-  local warm, runs = {}, set_of(models_of(slot))
-  for model in string.gmatch(slot_of(slot).resident or '', '[^,]+') do warm[model] = runs[model] end
-  return warm
 end
 
 local function index_warm(slot, since)
@@ -101,6 +93,8 @@ local function index_slot(slot)
     index_busy(slot, old_offer, false)
   end
   index_standing(slot, standing)
+  if standing ~= USABLE or not has(record.job) then unreserve(slot) end
+  index_victim(slot)
   if not standing then return end
   index_idle(slot, record.offer, not obstacle and not has(record.job))
   index_busy(slot, record.offer, standing == USABLE and has(record.job))

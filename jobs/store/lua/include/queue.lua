@@ -1,7 +1,7 @@
 -- The jobs that wait, by line, key and model. The line of a job is its class, '@<slot>' if it is pinned to a slot
 -- ('~<slot>' for the class off-peak), or '!' if an operator moved it to the front. A lane holds the jobs of one key and
 -- model in a line, by priority and age. A job that may not start yet waits outside of them, in K.NOT_BEFORE.
--- include: common, rates, records, rivals, turns
+-- include: common, rates, records, rivals, turns, victims
 
 -- Higher priorities come first, then older jobs.
 local function score_of(record)
@@ -31,8 +31,12 @@ local function counter_of(line)
   return first == K.PIN and 'pin:' .. name or first == K.LATE_PIN and 'late:' .. name or 'class:' .. line
 end
 
+local function lane_name(line, key, model)
+  return line .. '|' .. key .. '|' .. model
+end
+
 local function lane_of(line, key, model)
-  return K.LANE .. line .. '|' .. key .. '|' .. model
+  return K.LANE .. lane_name(line, key, model)
 end
 
 -- Whether a key holds as many slots as it may at once.
@@ -125,6 +129,7 @@ local function enqueue(id)
   local place = is_by_turn and string.format('%.6f', virtual_time(id, record, last)) or score
   redis.call('ZADD', K.ORDER .. line .. '|' .. model, place, id)
   add_to_counters(record)
+  if PREEMPTS[record.class] then redis.call('ZADD', K.PREEMPTORS, 'NX', int(now_ms()), line .. '|' .. model) end
   local is_new = redis.call('SADD', K.KEY_LANES .. key, line .. '|' .. model) == 1
   if is_new or not is_by_turn then
     local ready = is_at_limit(key) and 'inf' or ready_score(line, key, model)
@@ -135,6 +140,18 @@ end
 -- Subtract from a counter and remove it at zero. Sums of fractions may end a little above zero.
 local function count_down(hash, field, by)
   if tonumber(redis.call('HINCRBYFLOAT', hash, field, -by)) <= 1e-9 then redis.call('HDEL', hash, field) end
+end
+
+-- After a job has left a lane: no more slots are reserved for it than it has jobs.
+local function leave_reservations(line, key, model)
+  if not next(PREEMPTS) then return end
+  if redis.call('EXISTS', K.ORDER .. line .. '|' .. model) == 0 then
+    redis.call('ZREM', K.PREEMPTORS, line .. '|' .. model)
+  end
+  local lane = lane_name(line, key, model)
+  if reserved_for(lane) > redis.call('ZCARD', K.LANE .. lane) then
+    unreserve(redis.call('SRANDMEMBER', K.RESERVED .. lane))
+  end
 end
 
 -- Take a job out of the queue. Does nothing for a job that does not wait.
@@ -151,6 +168,7 @@ local function dequeue(id)
   if redis.call('HEXISTS', K.WAITING, 'model:' .. model) == 0 then redis.call('HDEL', K.WORK, model) end
   count_down(K.WAITING, counter_of(line), 1)
   if line:sub(1, 1) == K.PIN then count_down(K.WAITING, 'pins', 1) end
+  leave_reservations(line, key, model)
   if redis.call('EXISTS', lane) == 0 then
     redis.call('SREM', K.KEY_LANES .. key, line .. '|' .. model)
     redis.call('ZREM', K.READY .. line .. '|' .. model, key)

@@ -1,6 +1,9 @@
 -- Slots: their leases, and whether one may take work.
 -- include: common, records
 
+-- How a slot stands that may get jobs, now or later.
+local USABLE, IS_PAUSED, IS_BLOCKED = '0', '1', '2'
+
 -- Renew a slot's lease. A slot that pulls may be silent for longer while it computes and between two requests.
 local function renew_lease(slot)
   local record, lease_ms = slot_of(slot), CFG.lease_ms
@@ -51,4 +54,11 @@ end
 
 local function can_run(slot, model)
   return set_of(models_of(slot))[model]
+end
+
+-- The models that a slot has in memory and runs, as a set.
+local function warm_models(slot)
+  local warm, runs = {}, set_of(models_of(slot))
+  for model in string.gmatch(slot_of(slot).resident or '', '[^,]+') do warm[model] = runs[model] end
+  return warm
 end

@@ -47,6 +47,8 @@ def facts(job: Job) -> Iterator[tuple[str, str]]:
         value = getattr(job, name)
         if value not in (None, ""):
             yield name, str(value)
+    if job.preemptions:
+        yield "preempted", "once" if job.preemptions == 1 else f"{job.preemptions} times"
     if job.not_before and job.state == "queued":
         yield "earliest", clock(job.not_before)
     if job.waiting_for and not job.waiting_for.startswith("the time "):
