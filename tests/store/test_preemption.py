@@ -32,9 +32,7 @@ def opened(driver: Open, **options: object) -> StoreDriver:
 def report(here: StoreDriver, slot: str, step: int = 10, *, resumable: bool = True) -> StepReply:
     """Report a step of the run on a slot that needs a second for each."""
     job_id, attempt = here.at(slot)
-    return here.store.progress(
-        job_id, attempt, "denoising", step, STEPS, float(STEPS - step), resumable=resumable
-    )
+    return here.store.progress(job_id, attempt, "denoising", step, STEPS, float(STEPS - step), resumable=resumable)
 
 
 def run(here: StoreDriver, slot: str = "gpu0", key: str = "film", *models: str, resident: str = "", step: int = 10,
