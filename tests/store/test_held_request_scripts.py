@@ -60,18 +60,18 @@ def test_requests_are_listed_by_what_their_jobs_do(requests: Requests, monkeypat
     here = requests.here
     here.open("gpu0")
     monkeypatch.setattr("jobs.store.held_requests.LISTED_PER_CALL", 2)  # so that they need several calls
-    names = ["over", "started", "gone", "waiting", "not submitted"]
-    for name in names:
+    for number, name in enumerate(["over", "started", "gone", "waiting", "unsent"]):
         requests.open(name, digest=name)
-        if name != "not submitted":
+        here.redis.zincrby(f"{keys.HELD_REQUESTS}a", 1000 * number, name)  # none in the same millisecond
+        if name != "unsent":
             here.submit(job_id=f"{name}-0")
     here.store.cancel("over-0")
     assert here.store.start("started-0", 1, slot="gpu0", owner=OWNER, device="cpu", run="r")
     here.redis.delete(f"{keys.HELD_REQUEST}a:gone")
     held = HeldRequests(here.store, "a")
-    assert [one.request_id for one in held.all()] == ["over", "started", "waiting", "not submitted"]
-    assert held.waiting() == ["waiting", "not submitted"]
-    assert [one.request_id for one in held.all()] == ["started", "waiting", "not submitted"]
+    assert [one.request_id for one in held.all()] == ["over", "started", "waiting", "unsent"]
+    assert held.waiting() == ["waiting", "unsent"]
+    assert [one.request_id for one in held.all()] == ["started", "waiting", "unsent"]
 
 
 def test_an_equal_body_takes_over_a_request_whose_holder_is_gone(requests: Requests) -> None:
