@@ -101,9 +101,10 @@ def test_a_wrong_setting_is_named(start: Start) -> None:
 def test_the_last_outputs_of_a_host_are_awaited(start: Start) -> None:
     """As a pod ends: the worker gets SIGTERM, and the delivery worker is told to wait at the same time.
 
-    The job takes longer than a lease lasts, so a worker that did not renew it while it stops would lose the run.
+    The job takes longer than a lease lasts, so a worker that did not renew it while it stops would lose the run. It
+    has no checkpoint, because there is no room for one.
     """
-    stack = start("gpu0", "io", DRAIN_GRACE_S=PATIENCE_S)
+    stack = start("gpu0", "io", DRAIN_GRACE_S=PATIENCE_S, CHECKPOINTS_MAX_BYTES=1)
     running = stack.submit(steps=1000)
     waiting = stack.submit(steps=1)
     stack.wait_until(running, lambda view: view["progress"]["step"] > 0, "its first step")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
+from jobs.files import checkpoints
 from jobs.store import keys
 from jobs.store.connecting.client import connect
 from tests.support import drawn_models
@@ -152,7 +154,7 @@ def test_lost_frames_are_computed_again(shared: Stack) -> None:
     assert (view["state"], view["attempt"]) == ("succeeded", 2), view
 
 
-def test_a_worker_told_to_exit_hands_its_job_back(shared: Stack) -> None:
+def test_a_worker_told_to_exit_hands_its_job_back_and_the_next_run_goes_on(shared: Stack) -> None:
     stack = shared
     job_id = stack.endless()
     process = stack.processes.pop("gpu0")
@@ -160,9 +162,31 @@ def test_a_worker_told_to_exit_hands_its_job_back(shared: Stack) -> None:
     assert process.wait(20) == 0, stack.log("gpu0")
     view = stack.status(job_id)
     assert (view["state"], view["attempt"], view["position"]) == ("queued", 0, 1)
+    kept = view["progress"]["step"]
+    assert kept > 0
     stack.worker("gpu0")
-    view = stack.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "its second run")
-    assert view["attempt"] == 1
+    view = stack.wait_until(job_id, lambda view: view["progress"]["step"] > kept, "its second run")
+    assert (view["attempt"], view["resumed_from_step"], view["warnings"]) == (1, kept, [])
+    folder = checkpoints.folder_of(stack.settings, job_id)
+    assert folder.is_dir()
+    stack.cancel(job_id)
+    wait_for(lambda: not folder.exists(), "its checkpoint to be removed")
+
+
+def test_a_worker_without_checkpoints_told_to_exit_has_the_grace(shared: Stack) -> None:
+    """Here its process does not answer."""
+    stack = shared
+    job_id = stack.endless()
+    os.kill(stack.child("gpu0"), signal.SIGSTOP)
+    asked = time.monotonic()
+    process = stack.processes.pop("gpu0")
+    process.terminate()
+    stack.wait_until(job_id, lambda view: view["state"] == "queued", "the job to be handed back")
+    assert time.monotonic() - asked >= stack.settings.leases.drain_grace_s
+    assert process.wait(60) == 0
+    assert f"job handed back job_id={job_id}" in stack.log("gpu0")
+    stack.worker("gpu0")
+    stack.wait_until(job_id, lambda view: view["state"] == "running", "its second run")
     stack.cancel(job_id)
 
 
