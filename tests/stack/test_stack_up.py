@@ -188,7 +188,7 @@ def test_jobs_outlive_a_stop_and_each_device_is_a_slot(up: Callable[..., Up]) ->
     assert second.ended() < STOP_LIMIT_S
     assert second.process.returncode == 0, second.log
     assert re.search(f"run ended job_id={endless} .*ended=interrupted", second.log_of(view["slot"]))
-    # A run that cannot be interrupted has the whole DRAIN_GRACE_S, which leaves a worker time to end before it is killed.
+    # Another run has the whole DRAIN_GRACE_S, which leaves a worker time to end before it is killed.
     assert 2 * Settings().leases.drain_grace_s + 1 <= KILL_AFTER_S
 
 
