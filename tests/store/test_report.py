@@ -136,3 +136,16 @@ def test_an_attempt_that_is_over_shows_nothing(driver: Callable[..., StoreDriver
     here.store.cancel(job_id)
     assert previews.newest(here.store, job_id) is None
     assert not here.store.preview(job_id, 2, 2, b"late", "image/jpeg")
+
+
+def test_a_draft_is_shown_at_once_unless_previews_are_hidden(driver: Callable[..., StoreDriver]) -> None:
+    from workers.reporting.reporter import Reporter
+
+    here = driver()
+    job_id = running_job(here)
+    Reporter(here.store, job_id, 1, STEPS, hidden=True).show(2, drawing())
+    assert previews.newest(here.store, job_id) is None
+    Reporter(here.store, job_id, 1, STEPS).show(2, drawing(b"draft"))
+    found = previews.newest(here.store, job_id)
+    assert found is not None
+    assert (found.step, found.content) == (2, b"draft")

@@ -80,7 +80,7 @@ class RecordedCall:
     @property
     def is_silent(self) -> bool:
         """Whether the present step is not one of this attempt: replayed, or of a draft."""
-        return self._is_drafting or self._count <= self._replayed
+        return self._is_drafting or 0 < self._replayed >= self._count
 
     @property
     def has_replayed(self) -> bool:
@@ -144,6 +144,9 @@ class RecordedCall:
         if self._is_stopped:
             return step(*args, **kwargs)
         arguments = {**dict(zip(_parameters(step.func), args, strict=False)), **kwargs}
+        if not isinstance(arguments.get("sample"), torch.Tensor):
+            self._modules.obstacle = f"the step of {type(scheduler).__name__} is given no sample"
+            return step(*args, **kwargs)
         loop = self._loop(scheduler, arguments.get("timestep"))
         self._modules.step_ended(is_first=not loop.count)
         generators = [*self._generators, *generator_states.others(arguments.values(), self._generators)]
