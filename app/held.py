@@ -193,6 +193,8 @@ def hold(
 ) -> HeldConnection:  # fmt: skip
     """Open a request, or take over the earlier request that it repeats, unless that one has failed.
 
+    What the caller stopped himself has not failed: the repeat that waited for it gets what there is.
+
     Args:
         requests: the held requests of the caller.
         new: returns the request if it is new.
@@ -205,8 +207,9 @@ def hold(
         RequestMismatch: the id was used with another body.
     """
     connection = _hold(requests, new(), digest, forced, random)
-    if connection.request.is_repeat and _has_failed(connection.request):
-        requests.discard(connection.request)
+    taken = connection.request
+    if taken.is_repeat and not taken.was_interrupted and _has_failed(taken):
+        requests.discard(taken)
         connection = _hold(requests, new(), digest, forced, random)
     return connection
 

@@ -40,6 +40,8 @@ class HeldRequest:
     holder: str = ""
     #: Whether an earlier connection opened it.
     is_repeat: bool = False
+    #: Whether the caller stopped its jobs while this connection waited for an earlier one.
+    was_interrupted: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,9 @@ class HeldRequests:
         if outcome == "new":
             return Opening(request)
         if outcome == "repeat":
-            request_id, job_ids, seed = reply
-            return Opening(
-                HeldRequest(self.key_id, request_id, tuple(json.loads(job_ids)), int(seed), request.holder, True)
-            )
+            request_id, job_ids, seed, interrupted = reply
+            known = HeldRequest(self.key_id, request_id, tuple(json.loads(job_ids)), int(seed), request.holder)
+            return Opening(replace(known, is_repeat=True, was_interrupted=bool(interrupted)))
         if outcome == "wait":
             return Opening(pings=dict(zip(reply[0][::2], map(int, reply[0][1::2]), strict=True)))
         return Opening()
@@ -124,7 +125,10 @@ class HeldRequests:
         return self._end(request, "drop")
 
     def interrupt(self, request: HeldRequest, job_id: str, picture: str, media_type: str) -> None:
-        """Keep the last picture (base64) of a job that is about to be stopped; a repeat is then a new request."""
+        """Keep the last picture (base64) of a job that is about to be stopped; an equal body is then a new request.
+
+        A connection that waited for the holder of this one before takes it over if the holder is gone.
+        """
         self._store.script(
             "held_request_interrupt", key=self.key_id, id=request.request_id, job=job_id,
             picture=f"{media_type} {picture}",

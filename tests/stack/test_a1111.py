@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 import requests
 
 from jobs.store import keys
+from jobs.store.held_requests import LONG_CLAIM_S
 from tests.support.a1111_client import (
     BODY,
     ENDLESS,
@@ -53,7 +55,8 @@ def test_hires_fix_and_subseeds(stack: Stack) -> None:
     assert pixels(other) == pixels(post(stack, "txt2img", {**sent, "n_iter": 1, "subseed": 51, "subseed_strength": 1}))
 
 
-def test_a_web_process_may_die_between_submit_and_answer(start: Callable[..., Stack]) -> None:
+@pytest.mark.parametrize("early", [False, True], ids=["taken over", "still claimed"])
+def test_a_web_process_may_die_between_submit_and_answer(start: Callable[..., Stack], early: bool) -> None:
     stack = start("gpu0", "gpu1", "io", WEB_PROCESSES=2)
     body = {**ENDLESS, "n_iter": 2, "seed": -1}
     call = Waiting(stack, body)
@@ -63,12 +66,18 @@ def test_a_web_process_may_die_between_submit_and_answer(start: Callable[..., St
         os.kill(pid, signal.SIGKILL)
     call.broken()
     wait_for(lambda: answers(stack), "new web processes")
-    repeats = [Waiting(stack, body)]
-    time.sleep(4)  # longer than any claim: no other job may have begun meanwhile
-    assert len(jobs(stack)) == 2
     wait_for(lambda: get(stack, "progress")["current_image"], "a preview")
+    name, holder = held_request(stack)
+    if early:  # as if it had died while it prepared the request, when claims last longest
+        stack.store.client.hset(name, "until", int(1000 * (time.time() + LONG_CLAIM_S)))
+    repeat = Waiting(stack, body)
+    if early:
+        wait_for(lambda: stack.store.client.hget(name, "asked") != "0", "the repeat to ask for the holder")
+    else:
+        wait_for(lambda: held_request(stack)[1] != holder, "the repeat to take the request over")
+    assert len(jobs(stack)) == 2
     post(stack, "interrupt")
-    answer = repeats[0].end()
+    answer = repeat.end()
     assert len(jobs(stack)) == 2
     first = min(job["request"]["seed"] for job in jobs(stack))
     assert seeds(answer)
@@ -79,6 +88,12 @@ def claims_lapse_within(stack: Stack, seconds: float) -> bool:
     redis = stack.store.client
     lapse = [int(str(redis.hget(name, "until"))) for name in redis.keys(f"{keys.HELD_REQUEST}*")]
     return all(at_ms < 1000 * (time.time() + seconds) for at_ms in lapse)
+
+
+def held_request(stack: Stack) -> tuple[str, str]:
+    """Return the key of the only held request, and who holds it."""
+    [name] = stack.store.client.keys(f"{keys.HELD_REQUEST}*")
+    return name, str(stack.store.client.hget(name, "holder"))
 
 
 def children(stack: Stack) -> list[int]:

@@ -77,7 +77,7 @@ def test_requests_are_listed_by_what_their_jobs_do(requests: Requests, monkeypat
 def test_an_equal_body_takes_over_a_request_whose_holder_is_gone(requests: Requests) -> None:
     requests.open("one")
     requests.lapse("one")
-    assert requests.open("two", "h2") == ["repeat", "one", '["one-0"]', "7"]
+    assert requests.open("two", "h2") == ["repeat", "one", '["one-0"]', "7", ""]
     assert requests.renew("one") == -1
     assert requests.end("one", "leave") == 0
     assert requests.renew("one", "h2") == 0
@@ -95,8 +95,8 @@ def test_a_request_that_was_lost_long_ago_is_not_repeated(requests: Requests) ->
 
 def test_a_holder_finds_its_own_request_again(requests: Requests) -> None:
     requests.open("one")
-    assert requests.open("one") == ["repeat", "one", '["one-0"]', "7"]
-    assert requests.open("two") == ["repeat", "one", '["one-0"]', "7"]  # the same connection asks again
+    assert requests.open("one") == ["repeat", "one", '["one-0"]', "7", ""]
+    assert requests.open("two") == ["repeat", "one", '["one-0"]', "7", ""]  # the same connection asks again
 
 
 @pytest.mark.parametrize("how", ["deliver", "drop"])
@@ -133,6 +133,27 @@ def test_a_stopped_job_leaves_its_picture_and_the_body_is_free(requests: Request
     assert requests.here.redis.hget(f"{keys.HELD_REQUEST}a:one", "stopped:j") == "image/png AAAA"
     assert requests.open("two", "h2") == ["new"]
     assert requests.renew("one") == 0  # still held
+
+
+def test_a_repeat_that_waited_takes_over_what_was_interrupted_meanwhile(requests: Requests) -> None:
+    requests.open("one")
+    assert requests.open("two", "h2") == ["wait", ["one", "1"]]
+    requests.interrupt("one")
+    assert requests.open("two", "h2", tickets={"one": 1}) == ["wait", ["one", "1"]]  # its holder may still live
+    assert requests.open("three", "h3") == ["new"]  # came after the stop
+    requests.end("three", "drop", "h3")
+    requests.lapse("one")
+    assert requests.open("two", "h2", tickets={"one": 1}) == ["repeat", "one", '["one-0"]', "7", "1"]
+    assert requests.end("one", "deliver", "h2") == 1
+    assert requests.open("two", "h2", tickets={"one": 1}) == ["new"]
+
+
+def test_the_repeat_of_an_interrupted_request_whose_holder_lives_is_a_new_one(requests: Requests) -> None:
+    requests.open("one")
+    requests.open("two", "h2")
+    requests.interrupt("one")
+    requests.renew("one", answered=1)
+    assert requests.open("two", "h2", tickets={"one": 1}) == ["new"]
 
 
 def test_a_forgotten_request_is_no_repeat(requests: Requests) -> None:
