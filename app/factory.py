@@ -31,6 +31,7 @@ from jobs.models.backends import read_backends, registry_of
 from jobs.models.registry import ModelRegistry
 from jobs.process import tracing
 from jobs.process.log import configure
+from jobs.requests import enhancing
 from jobs.settings import Settings
 from jobs.startup import check_key_names
 from jobs.store.credentials.api_keys import KeyRing
@@ -72,6 +73,7 @@ def create_app(settings: Settings | None = None) -> Flask:
     settings = settings or Settings.from_env()
     configure(settings.process.log_level, settings.process.log_format)
     moderation.verify(settings)
+    enhancing.verify(settings)
     registry = registry_of(settings)
     app = App("framemill", static_folder=None)
     app.url_map.strict_slashes = False  # paths with and without a trailing slash are served, without a redirect

@@ -16,6 +16,7 @@ from app import attachments, waiting
 from app.access import auth
 from app.attachments import Pictures
 from app.extensions import current_jobs, dispatcher, models, objects, settings, store
+from app.media.decoding import off_the_hub
 from app.problems import Problems, root_of
 from jobs import moderation
 from jobs.errors import Forbidden, FramemillError, InvalidRequest, JobNotFound, Problem, Unavailable
@@ -23,7 +24,7 @@ from jobs.forecast import Forecast
 from jobs.job_view import iso
 from jobs.models.spec import ModelSpec
 from jobs.record import Job, check_job_id, new_job_id
-from jobs.requests import generation
+from jobs.requests import enhancing, generation
 from jobs.requests.generation import GenerationRequest
 from jobs.store import queries
 from jobs.submission import CALLER_OPTIONS, Submission
@@ -83,7 +84,8 @@ def prepare(
     stored = attachments.store(resolved, pictures, settings=settings(), objects=objects(), records=store())
     if stored.image_size:  # it decides about the size of the output
         resolved, rounded = generation.resolve(models(), values, settings(), stored.image_size)
-    submission = replace(submission, request=stored.put_into(resolved), warnings=rounded + warnings)
+    resolved, failed = _enhanced(resolved, values.get("enhance_prompt"))
+    submission = replace(submission, request=stored.put_into(resolved), warnings=rounded + warnings + failed)
     return Prepared(submission, job_id, bool(client_id))
 
 
@@ -145,6 +147,7 @@ def _submission(
     caller, spec = auth.caller(), models().get(resolved.model)
     auth.check_model(spec.name)
     _check_class(values.get("job_class"))
+    _check_enhancer(values.get("enhance_prompt"))
     defaults: dict[str, Any] = {name: values[name] for name in CALLER_OPTIONS if values.get(name) is not None}
     defaults |= {
         "request": resolved,
@@ -160,6 +163,21 @@ def _submission(
     if "moderate" not in queueing:
         defaults["moderate"] = moderation.applies(values.get("moderate"), caller, settings())
     return Submission(**{**defaults, **queueing})
+
+
+def _enhanced(resolved: GenerationRequest, requested: bool | None) -> tuple[GenerationRequest, list[str]]:
+    """Return the request with an enhanced prompt, if that is wanted, and what went wrong."""
+    if not settings().prompts.enhancer or not (settings().prompts.enhance if requested is None else requested):
+        return resolved, []
+    resolved, warning = off_the_hub(lambda: enhancing.enhanced(resolved, settings()))
+    return resolved, [warning] if warning else []
+
+
+def _check_enhancer(requested: bool | None) -> None:
+    """Raises: InvalidRequest: a prompt is to be enhanced, but there is nothing that could do it."""
+    if requested and not settings().prompts.enhancer:
+        rule = "is not supported: this server has no prompt enhancer"
+        raise InvalidRequest(Problem("enhance_prompt", rule, requested))
 
 
 def _check_class(name: str | None) -> None:

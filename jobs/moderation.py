@@ -7,16 +7,15 @@ name both as ``module:function``. If a check raises an error, nothing passes.
 
 from __future__ import annotations
 
-import importlib
 import logging
 import re
 import unicodedata
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any
 
 from jobs.callers import Caller
 from jobs.errors import BadSetting, Forbidden, InvalidRequest, ModerationRefused, Problem, Unavailable
+from jobs.process import hooks
 from jobs.requests.generation import GenerationRequest
 from jobs.settings import PROJECT_ROOT, Settings
 
@@ -68,7 +67,7 @@ def check_prompts(request: GenerationRequest, settings: Settings, *, moderate: b
     """
     if settings.moderation.mode == "off" or not moderate or settings.moderation.prompts == NONE:
         return
-    check: PromptCheck = load("MODERATION_PROMPTS", settings.moderation.prompts)
+    check: PromptCheck = hooks.load("MODERATION_PROMPTS", settings.moderation.prompts)
     try:
         refused = list(check(request, settings))
     except Exception as exc:
@@ -85,22 +84,9 @@ def verify(settings: Settings, *, outputs: bool = False) -> None:
     name = "MODERATION_OUTPUTS" if outputs else "MODERATION_PROMPTS"
     check = settings.moderation.outputs if outputs else settings.moderation.prompts
     if check != NONE:
-        load(name, check)
+        hooks.load(name, check)
     if not outputs and check == WORDS:
         _pattern(settings.moderation.words_file)
-
-
-@lru_cache(maxsize=16)
-def load(setting: str, check: str) -> Any:
-    """Import the function of ``module:function``. Raises: BadSetting."""
-    module, _, name = check.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as exc:
-        raise BadSetting(f"{setting} must be module:function or none; {check!r} cannot be imported: {exc}") from exc
-    if not callable(function):
-        raise BadSetting(f"{setting} must name a function; {check!r} is not one")
-    return function
 
 
 def words(request: GenerationRequest, settings: Settings) -> list[str]:

@@ -25,6 +25,7 @@ class RequestAnswer(Answer):
     model = fields.String(**doc())
     kind = fields.String(**doc(optional=True, enum=KINDS))
     prompt = fields.String(**doc(optional=True))
+    original_prompt = fields.String(**doc("The caller's prompt, if it was enhanced.", optional=True))
     negative_prompt = fields.String(**doc(optional=True))
     seed = fields.Integer(**doc(optional=True))
     quality = fields.String(**doc(optional=True))

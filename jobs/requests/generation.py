@@ -77,6 +77,8 @@ class GenerationRequest:
     inpaint: dict[str, Any] | None = None
     #: Format of the output (see :mod:`jobs.formats`); None in records that are older than this field.
     output_format: str | None = None
+    #: The caller's prompt, if the server's enhancer rewrote it.
+    original_prompt: str | None = None
     #: Quality from 1 to 100; None for a format without quality.
     output_quality: int | None = None
     #: Whether the output embeds this request; None: yes.

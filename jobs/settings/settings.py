@@ -31,6 +31,7 @@ from jobs.settings.web import (
     InputOptions,
     ModerationOptions,
     OutputOptions,
+    PromptOptions,
     WebhookOptions,
     WebOptions,
 )
@@ -62,6 +63,7 @@ class Settings:
     outputs: OutputOptions = field(default_factory=OutputOptions)
     webhooks: WebhookOptions = field(default_factory=WebhookOptions)
     moderation: ModerationOptions = field(default_factory=ModerationOptions)
+    prompts: PromptOptions = field(default_factory=PromptOptions)
     scheduling: SchedulingOptions = field(default_factory=SchedulingOptions)
     leases: LeaseOptions = field(default_factory=LeaseOptions)
     memory: MemoryOptions = field(default_factory=MemoryOptions)

@@ -254,6 +254,18 @@ class ModerationOptions(Group):
     skin_share: float = option("MODERATION_SKIN_SHARE", 0.4, between(0, 1))
 
 
+@dataclass(frozen=True, kw_only=True)
+class PromptOptions(Group):
+    """Enhancement of prompts."""
+
+    #: What rewrites prompts: ``module:function``, or the address of an HTTP service; '' for nothing.
+    enhancer: str = option("PROMPT_ENHANCER", "")
+    #: Whether the prompts of requests that do not say so are enhanced.
+    enhance: bool = option("ENHANCE_PROMPTS", False)
+    #: Longest wait for the HTTP service, seconds.
+    timeout_s: float = option("PROMPT_ENHANCER_TIMEOUT_S", 10.0, between(0.1, 120))
+
+
 def hosts_of(text: str) -> frozenset[str]:
     """Host names of a comma-separated list, in lower case."""
     return frozenset(host.strip().lower() for host in text.split(",") if host.strip())

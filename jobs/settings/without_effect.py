@@ -44,6 +44,11 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str], ...] = (
         lambda settings: settings.moderation.mode == "off",
         "MODERATION is off",
     ),
+    (
+        ("ENHANCE_PROMPTS", "PROMPT_ENHANCER_TIMEOUT_S"),
+        lambda settings: not settings.prompts.enhancer,
+        "PROMPT_ENHANCER is empty",
+    ),
 )  # fmt: skip
 
 

@@ -16,6 +16,8 @@ class JobFields(TypedDict, total=False):
     kind: str | None
     prompt: str | None
     negative_prompt: str | None
+    #: Whether the server's prompt enhancer rewrites the prompt, if it has one.
+    enhance_prompt: bool | None
     seed: int | None
     #: One of the model's qualities, such as ``draft``: values for the fields that are not sent.
     quality: str | None

@@ -100,6 +100,8 @@ def map_task(body: Mapping[str, Any], *, video: bool, form: bool, uploads: bool 
     native |= {"kind": _kind(video, inputs), "output_format": "mp4" if video else "png"}
     if "seed" not in native and (form or settings().lightx2v.profile == "single"):
         native["seed"] = DEFAULT_SEED
+    if values.get("use_prompt_enhancer") and settings().prompts.enhancer:
+        native["enhance_prompt"] = True
     if lora := values.get("lora_name", "").strip():
         native["loras"] = [{"name": lora, "weight": values.get("lora_strength")}]
     client_names = {name: field for field, name in NATIVE_NAMES.items() if field in values}
@@ -149,6 +151,7 @@ def _checked(
         f"{name} has no effect here"
         for name, neutral in schemas.IGNORED.items()
         if values.get(name, neutral) not in (neutral, "")
+        and not (name == "use_prompt_enhancer" and settings().prompts.enhancer)
     ]
     return values, warnings, problems
 

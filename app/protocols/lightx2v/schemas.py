@@ -44,7 +44,7 @@ class LightX2VTaskSchema(TextSchema):
     talk_objects = fields.Raw(**_doc("Refused: no model here takes audio."))
     presigned_url = Text(**_doc("Of `/v1/tasks/image/sync`: link that the image is uploaded to (PUT). Else refused."))
     # Ignored, with a warning.
-    use_prompt_enhancer = Flag(**_doc("Ignored: there is no prompt enhancer."))
+    use_prompt_enhancer = Flag(**_doc("Let the server's prompt enhancer rewrite the prompt, if it has one."))
     num_fragments = Whole(**_doc("Ignored: a video is made in one piece."))
     video_duration = Number(**_doc("Ignored: seconds of audio-driven videos."))
     reuse = Flag(**_doc("Ignored: no request keeps state for the next one."))

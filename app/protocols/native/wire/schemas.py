@@ -157,6 +157,7 @@ class SubmitSchema(Schema):
     kind = Text(**_doc("What to do. Default: follows from the model and the inputs.", enum=[*Kind]))
     prompt = Text(**_doc("What to show.", example="a red circle"))
     negative_prompt = Text(**_doc("What not to show."))
+    enhance_prompt = Flag(**_doc("Let the server's prompt enhancer rewrite the prompt, if it has one."))
     seed = Whole(**_doc("The same seed gives the same output. Default, or if negative: random, and reported."))
     quality = Text(**_doc("One of the model's qualities: values for the fields that are not sent.", example="draft"))
     steps = Whole(**_doc("Denoising steps."))

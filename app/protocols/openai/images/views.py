@@ -42,10 +42,15 @@ def images_body(jobs: Sequence[Job], fields: Mapping[str, Any]) -> dict[str, Any
 def _data(job: Job, fields: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     if fields.get("response_format") == URL:
         for output in job_view(job, OVER, objects(), auth.signer(), addresses.base_url())["outputs"]:
-            yield {"url": output["url"], "seed": output["seed"]}
+            yield {"url": output["url"], "seed": output["seed"], **_revised(job)}
         return
     for index, output in enumerate(job.outputs):
-        yield {"b64_json": picture_of(output), "seed": job.request.seeds(index)["seed"]}
+        yield {"b64_json": picture_of(output), "seed": job.request.seeds(index)["seed"], **_revised(job)}
+
+
+def _revised(job: Job) -> dict[str, str]:
+    """Return the prompt that was used, if the server's enhancer rewrote it, by OpenAI's name."""
+    return {} if job.request.original_prompt is None else {"revised_prompt": job.request.prompt}
 
 
 def picture_of(output: Output) -> str:

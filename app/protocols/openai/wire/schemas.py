@@ -43,6 +43,7 @@ class OpenAIExtraSchema(TextSchema):
         unknown = INCLUDE
 
     negative_prompt = Text(**_doc("What not to show."))
+    enhance_prompt = Flag(**_doc("Let the server's prompt enhancer rewrite the prompt, if it has one."))
     seed = Whole(**_doc("The same seed gives the same output. Default, or if negative: random, and reported."))
     steps = Whole(**_doc("Denoising steps."))
     num_inference_steps = Whole(**_doc("As `steps`."))

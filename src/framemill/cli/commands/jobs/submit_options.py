@@ -30,6 +30,11 @@ REQUEST_OPTIONS = (
     click.option("--kind", type=click.Choice(KINDS), help="Default: determined by the other options."),
     click.option("--prompt", metavar="TEXT"),
     click.option("--negative-prompt", metavar="TEXT"),
+    click.option(
+        "--enhance-prompt/--no-enhance-prompt",
+        default=None,
+        help="Whether the server rewrites the prompt, if it can. Default: the server's.",
+    ),
     click.option("--seed", type=int, metavar="N", help="Default: random."),
     click.option("--quality", metavar="NAME", help="One of the model's qualities, such as draft, standard or high."),
     click.option("--steps", type=int, metavar="N"),
