@@ -18,8 +18,8 @@ from jobs.suggestions import misspelt
 
 #: Fields with the same name in the native API.
 _SAME = ("prompt", "negative_prompt", "enhance_prompt", "seed", "distilled_guidance_scale", "clip_skip",
-         "width", "height", "resize", "scheduler", "slot", "priority", "start_within_s", "max_run_s", "retention", "moderate",
-         "embed_metadata", "audio_output")  # fmt: skip
+         "width", "height", "resize", "scheduler", "slot", "priority", "start_within_s", "max_run_s", "retention",
+         "moderate", "embed_metadata", "audio_output")  # fmt: skip
 #: Native field → the names that it may have here, of which the first that was sent counts.
 NAMES = {
     "steps": ("steps", "num_inference_steps"),
