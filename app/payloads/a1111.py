@@ -14,8 +14,8 @@ from app.payloads.passthrough import A1111_MAPPED, passthrough_fields
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
-from jobs.requests.prompt_tags import taken_out
-from jobs.requests.tagged_loras import loras_of_tags
+from jobs.requests.prompts.tagged_loras import loras_of_tags
+from jobs.requests.prompts.tags import taken_out
 from jobs.suggestions import misspelt
 
 #: Field of the native API → field of the body.

@@ -7,7 +7,7 @@ from typing import Any
 
 from jobs.errors import InvalidRequest, Problem
 from jobs.models.spec import Kind, ModelSpec
-from jobs.requests.prompt_tags import quoted
+from jobs.requests.prompts.tags import quoted
 
 #: Field of the native API → field of the body.
 NAMES = {"clip_skip": "CLIP_stop_at_last_layers", "distilled_guidance_scale": "distilled_cfg_scale"}

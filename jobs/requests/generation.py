@@ -16,12 +16,12 @@ from jobs.requests.inpaint import inpaint_of, resize_of
 from jobs.requests.inputs import NEW_IN_VERSION_2, images_of, inapplicable, named_inputs
 from jobs.requests.limits import rounded, within
 from jobs.requests.model_and_kind import model_and_kind
-from jobs.requests.prompt_tags import quoted, taken_out
+from jobs.requests.prompts.tagged_loras import with_tags
+from jobs.requests.prompts.tags import quoted, taken_out
 from jobs.requests.schedulers_loras_mix import loras_of, mix_of, scheduler_of
 from jobs.requests.size import size_of
 from jobs.requests.sound import audio_output_of
 from jobs.requests.strength import enough_for_one_step
-from jobs.requests.tagged_loras import with_tags
 from jobs.settings import Settings
 
 

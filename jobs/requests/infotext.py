@@ -15,7 +15,7 @@ from jobs import strict_json
 from jobs.errors import InvalidRequest
 from jobs.models import schedulers
 from jobs.requests.inpaint import Inpaint
-from jobs.requests.prompt_tags import with_loras
+from jobs.requests.prompts.tags import with_loras
 from jobs.strict_json import Limits
 
 _NEGATIVE = "Negative prompt:"

@@ -159,7 +159,7 @@ def test_patterns_take_time_in_proportion_to_the_text() -> None:
         name for name in known
         if re.search(rf"\b{name.rpartition('.')[2]}\.(?:search|sub|find|split)", source_of(name.rpartition(".")[0]))
     }  # fmt: skip
-    expected = {"jobs.requests.prompt_tags._TAG", "jobs.requests.infotext._PAIR", "app.media.inputs._DATA_URL"}
+    expected = {"jobs.requests.prompts.tags._TAG", "jobs.requests.infotext._PAIR", "app.media.inputs._DATA_URL"}
     assert expected <= known.keys()
     slow = [
         (name, head, unit)

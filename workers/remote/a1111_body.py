@@ -10,7 +10,7 @@ from jobs.models import schedulers
 from jobs.models.spec import Kind
 from jobs.requests.generation import GenerationRequest
 from jobs.requests.inpaint import Inpaint
-from jobs.requests.prompt_tags import with_loras
+from jobs.requests.prompts.tags import with_loras
 
 _RESIZES = {"stretch": 0, "crop": 1, "pad": 2}
 _FILLS = {"blurred": 0, "original": 1, "noise": 2, "nothing": 3}

@@ -20,7 +20,7 @@ from jobs.models.spec import Kind
 from jobs.record import Job
 from jobs.requests import infotext
 from jobs.requests.generation import GenerationRequest
-from jobs.requests.prompt_tags import with_loras
+from jobs.requests.prompts.tags import with_loras
 from jobs.states import JobState
 from jobs.strict_json import dumps
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from jobs.models.loras import SUFFIX, by_short_name
 from jobs.models.spec import ModelSpec
-from jobs.requests.prompt_tags import Tag, quoted, taken_out
+from jobs.requests.prompts.tags import Tag, quoted, taken_out
 
 #: Tags of LoRAs.
 _LORA = ("lora", "lyco")

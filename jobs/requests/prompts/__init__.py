@@ -1,0 +1,1 @@
+"""Tags in prompts, and what they stand for."""
