@@ -18,7 +18,7 @@ from jobs.models.load_options import KEYS as LOAD_OPTION_KEYS
 from jobs.models.load_options import LoadOptions, LoadOptionsSchema
 from jobs.models.quality import QualitiesField
 from jobs.models.scheduler_fields import SchedulerField, SchedulersField
-from jobs.models.spec import DEFAULT_LIMITS, DEFAULTS, Kind, ModelSpec, Range, is_alias
+from jobs.models.spec import DEFAULT_LIMITS, DEFAULTS, LOADERS, Kind, ModelSpec, Range, is_alias
 from jobs.models.toml_fields import (
     ChoiceField,
     CountField,
@@ -100,6 +100,8 @@ class ModelSchema(LoadOptionsSchema):
     """One table of the models file."""
 
     source = TextField()
+    loader = ChoiceField(LOADERS)
+    blocks = TextField()
     revision = TextField()
     kinds = _Kinds(required=True)
     pipelines = fields.Nested(_Pipelines)
@@ -141,6 +143,15 @@ class ModelSchema(LoadOptionsSchema):
     def _check_source(self, table: dict[str, Any], **kwargs: Any) -> None:
         if "source" not in table and table.get("executor", "diffusers") == "diffusers":
             raise ValidationError("must name a folder or a hub id", "source")
+
+    @validates_schema
+    def _check_loader(self, table: dict[str, Any], **kwargs: Any) -> None:
+        if table.get("loader") != "modular" and "blocks" in table:
+            raise ValidationError("applies to loader = 'modular' only", "blocks")
+        if table.get("loader") == "modular":
+            for key in ("pipelines", "prior", "prior_arguments", "variant"):
+                if key in table:
+                    raise ValidationError("does not apply to loader = 'modular'", key)
 
     @validates_schema
     def _check_kinds(self, table: dict[str, Any], **kwargs: Any) -> None:

@@ -43,28 +43,31 @@ def check(path: Path, is_loaded: Callable[[ModelSpec], bool]) -> None:
 
 def _problems(spec: ModelSpec, folder: Path) -> Iterator[tuple[tuple[str, ...], str]]:
     """Yield the keys of wrong values, and what is wrong with them."""
+    indexes = (*(("modular_model_index.json",) if spec.loader == "modular" else ()), "model_index.json")
     for key, source in (("source", spec.source), ("prior", spec.prior)):
-        if source and (rule := _source_problem(source, folder)):
+        if source and (rule := _source_problem(source, folder, indexes)):
             yield (key,), rule
     decoder = spec.preview_decoder
     if decoder and Path(decoder).is_absolute() and not Path(decoder).is_dir():
         yield ("preview_decoder",), _no_folder(decoder)
+    if spec.blocks and (rule := _class_problem(spec.blocks, "Blocks")):
+        yield ("blocks",), rule
     for kind, name in spec.pipelines.items():
         if rule := _class_problem(name):
             yield ("pipelines", str(kind)), rule
 
 
-def _source_problem(source: str, folder: Path) -> str:
-    """Return what is wrong with a folder or hub id; '' if nothing is."""
+def _source_problem(source: str, folder: Path, indexes: tuple[str, ...]) -> str:
+    """Return what is wrong with a folder or hub id; '' if nothing is. ``indexes``: the files that may describe it."""
     path = Path(source)
     if not path.is_absolute():  # the models file makes the path of an existing folder absolute
         first = source.partition("/")[0]
         if not _HUB_ID.fullmatch(source) or ("/" in source and (folder / first).is_dir()):
             return _no_folder(str(folder / source), shown=source)
         return ""
-    index = path / "model_index.json"
     if not path.is_dir():
         return _no_folder(source)
+    index = next((path / name for name in indexes if (path / name).is_file()), path / indexes[-1])
     try:
         described = json.loads(index.read_text(encoding="utf-8"))
         name = described.get("_class_name")
@@ -80,12 +83,13 @@ def _no_folder(path: str, shown: str = "") -> str:
     return f"there is no folder {shown or path}{did_you_mean(Path(path).name, beside)}"
 
 
-def _class_problem(name: str) -> str:
+def _class_problem(name: str, what: str = "Pipeline") -> str:
+    """Return what is wrong with the name of a class; '' if nothing is. ``what``: how names of such classes end."""
     known = _diffusers_names()
     if not known or name in known:
         return ""
-    pipelines = [one for one in known if one.endswith("Pipeline")]
-    return f"diffusers has no pipeline class {name}{did_you_mean(name, pipelines)}"
+    alike = [one for one in known if one.endswith(what)]
+    return f"diffusers has no {what.lower()} class {name}{did_you_mean(name, alike)}"
 
 
 @cache

@@ -106,6 +106,9 @@ DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
+#: ``pipeline``: a DiffusionPipeline. ``modular``: the blocks of a ModularPipeline.
+LOADERS = ("pipeline", "modular")
+
 _ALIAS = re.compile(r"[A-Za-z0-9*][A-Za-z0-9._:/*-]{0,63}")
 
 
@@ -121,6 +124,10 @@ class ModelSpec:
     name: str
     #: Absolute path or hub id of a diffusers pipeline.
     source: str
+    #: How diffusers loads it, one of :data:`LOADERS`.
+    loader: str = "pipeline"
+    #: Class of the blocks of a modular pipeline; None: the one that the folder names.
+    blocks: str | None = None
     #: Commit or tag on the hub.
     revision: str | None = None
     kinds: tuple[Kind, ...]

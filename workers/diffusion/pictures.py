@@ -30,13 +30,13 @@ def of_output(output: Any, attribute: str | None = None, *, is_video: bool = Fal
 
     Args:
         output: the return value of the call. Floats are in 0..1; in tensors channels come before height and width.
-        attribute: the attribute with the pictures; None: ``frames``, ``video`` or ``images``.
+        attribute: the attribute with the pictures; None: ``frames``, ``video(s)`` or ``images``.
         is_video: whether pictures without a dimension for videos are the frames of one.
 
     Raises:
         ExecutionError: the output contains no pictures.
     """
-    attribute = attribute or next((name for name in ("frames", "video") if hasattr(output, name)), "images")
+    attribute = attribute or next((name for name in ("frames", "video", "videos") if hasattr(output, name)), "images")
     if not hasattr(output, attribute):
         raise ExecutionError(f"the pipeline returned a {type(output).__name__} without {attribute!r}")
     raw = getattr(output, attribute)

@@ -47,7 +47,8 @@ def of_output(pipeline: Any, output: Any) -> Sound | None:
         return None
     if not np.isfinite(waves).all():
         raise ExecutionError("the model produced no sound (not-a-number values): try another dtype")
-    return Sound((waves.clip(-1, 1) * _FULL_SCALE).round().astype(np.int16), _rate_of(pipeline))
+    rate_hz = getattr(output, "sampling_rate", None) or _rate_of(pipeline)
+    return Sound((waves.clip(-1, 1) * _FULL_SCALE).round().astype(np.int16), int(rate_hz))
 
 
 def _rate_of(pipeline: Any) -> int:

@@ -14,7 +14,7 @@ import torch
 from jobs.errors import FramemillError, ModelLoadFailed
 from jobs.models.spec import ModelSpec
 from workers.pipelines import device as devices
-from workers.pipelines import load_options, memory, step_caches, weights
+from workers.pipelines import load_options, memory, modular, step_caches, weights
 from workers.pipelines.device_errors import is_device_lost, is_out_of_memory
 from workers.prompts import embeddings
 
@@ -40,7 +40,7 @@ class ModelFolder:
         self.dtype = devices.dtype_of(spec, device)
         try:
             self.folder = _folder(spec)
-            index = json.loads((self.folder / "model_index.json").read_text(encoding="utf-8"))
+            index = json.loads(_index(self.folder, spec).read_text(encoding="utf-8"))
         except Exception as exc:
             raise _failure(spec, exc) from exc
         #: Component → (library, bytes in memory), for components whose weights can be loaded separately.
@@ -80,9 +80,7 @@ class ModelFolder:
                 parts[name] = self._component(name, library)
                 done += size
             progress(done, total)
-            pipeline = diffusers.DiffusionPipeline.from_pretrained(
-                self.folder, variant=spec.variant, dtype=self.dtype, use_safetensors=True, **parts
-            )
+            pipeline = self._assembled(parts)
             load_options.apply(pipeline, spec.load, self.dtype)
             for quality in spec.qualities:
                 step_caches.check(pipeline, spec.step_cache(quality))
@@ -96,6 +94,13 @@ class ModelFolder:
             raise _failure(spec, exc) from exc
         pipeline.set_progress_bar_config(disable=True)
         return pipeline
+
+    def _assembled(self, parts: dict[str, Any]) -> Any:
+        if self._spec.loader == "modular":
+            return modular.assemble(self.folder, self._spec.blocks, parts, self.dtype)
+        return diffusers.DiffusionPipeline.from_pretrained(
+            self.folder, variant=self._spec.variant, dtype=self.dtype, use_safetensors=True, **parts
+        )
 
     def _component(self, name: str, library: str) -> Any:
         options: dict[str, Any] = {"variant": self._spec.variant, "dtype": self.dtype, "use_safetensors": True}
@@ -111,8 +116,16 @@ class ModelFolder:
 def _folder(spec: ModelSpec) -> Path:
     if Path(spec.source).is_dir():
         return Path(spec.source)
+    if spec.loader == "modular":
+        return modular.download(spec)
     download = diffusers.DiffusionPipeline.download
     return Path(download(spec.source, revision=spec.revision, variant=spec.variant, use_safetensors=True))
+
+
+def _index(folder: Path, spec: ModelSpec) -> Path:
+    """Return the file that lists the components. Modular pipelines may use the folder of another pipeline."""
+    own = folder / modular.INDEX
+    return own if spec.loader == "modular" and own.is_file() else folder / "model_index.json"
 
 
 def _failure(spec: ModelSpec, exc: Exception) -> FramemillError:

@@ -17,13 +17,15 @@ from jobs.models.schedulers import SAMPLERS, SCHEDULES, parse
 _SIGMA_FLAGS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas")
 
 
+#: Called with the number of steps done and in total, and the latents after the step.
+OnStep = Callable[[int, int, Any], None]
 #: Is called instead of a method, with the scheduler, the method, and the arguments.
 Around = Callable[..., Any]
 
 
 @contextmanager
 def fresh(
-    pipeline: Any, name: str | None = None, on_step: Callable[[int, int], None] | None = None,
+    pipeline: Any, name: str | None = None, on_step: OnStep | None = None,
     watch: Callable[[Any], None] | None = None, generator: Any = None,
 ) -> Iterator[None]:  # fmt: skip
     """Replace the schedulers of a pipeline inside the block.
@@ -31,7 +33,7 @@ def fresh(
     Args:
         pipeline: the pipeline.
         name: name of the scheduler (``jobs.models.schedulers``); None: the same as the model's.
-        on_step: called after each step with the number of steps done and in total; for pipelines without a callback.
+        on_step: called after each step; for pipelines without a callback.
         watch: called with each of the schedulers.
         generator: for steps that add noise and are given none: some pipelines forget it, and a seed would not repeat.
 
@@ -126,14 +128,17 @@ def _seed(scheduler: Any, generator: Any) -> None:
     intercept(scheduler, "step", seeded)
 
 
-def _count(scheduler: Any, on_step: Callable[[int, int], None]) -> None:
+def _count(scheduler: Any, on_step: OnStep) -> None:
+    """Have the steps of a scheduler counted; those of copies that pipelines make, for sound, are not."""
     done = 0
 
     def counted(counting: Any, step: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         nonlocal done
         result = step(*args, **kwargs)
-        done += 1
-        on_step(done, len(counting.timesteps))
+        if counting is scheduler:
+            done += 1
+            latents = result[0] if isinstance(result, tuple) else getattr(result, "prev_sample", None)
+            on_step(done, len(counting.timesteps), latents)
         return result
 
     intercept(scheduler, "step", counted)

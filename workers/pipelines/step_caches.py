@@ -66,6 +66,8 @@ def _configuration(pipeline: Any, options: Mapping[str, Any], steps: int) -> Any
     }
     method = options["method"]
     if method in ("pyramid_attention", "faster"):
+        if isinstance(pipeline, diffusers.ModularPipeline):
+            raise ModelLoadFailed(f"option step_cache: modular pipelines have no current timestep for {method}")
         arguments["current_timestep_callback"] = lambda: int(pipeline._current_timestep)
     elif method == "taylorseer" and not arguments.get("use_lite_mode"):
         arguments.setdefault("cache_identifiers", [ATTENTIONS_OF_BLOCKS])

@@ -162,6 +162,26 @@ frames_step = 8
 arguments = { max_sequence_length = 32 }
 defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8, audio_output = true }
 
+# Modular blocks: a family that has nothing else, and one that is a pipeline as well.
+[anima]
+source = "./anima"
+loader = "modular"
+kinds = ["text2img", "img2img"]
+schedulers = ["Euler", "UniPC"]
+size_multiple_px = 16
+arguments = { max_sequence_length = 32 }
+defaults = { steps = 4, width = 32, height = 32, guidance_scale = 4.0, strength = 0.5 }
+
+[ltx2-modular]
+source = "./ltx2"
+loader = "modular"
+blocks = "LTX2AutoBlocks"
+kinds = ["text2video"]
+size_multiple_px = 32
+frames_step = 8
+arguments = { max_sequence_length = 32 }
+defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8, audio_output = true }
+
 [wan]
 source = "./wan/t2v"
 kinds = ["text2video"]

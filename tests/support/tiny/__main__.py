@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.support.tiny import BASE, FAMILIES, write_broken
+from tests.support.tiny.anima import build_anima
 from tests.support.tiny.flux import build_flux, build_flux_fill
 from tests.support.tiny.kandinsky import build_kandinsky
 from tests.support.tiny.loras import build_loras
@@ -26,7 +27,7 @@ _FAMILIES = {
     "sd": build_sd, "sdxl": build_sdxl, "flux": build_flux, "kandinsky": build_kandinsky, "ltx": build_ltx,
     "sd-fill": build_sd_fill, "flux-fill": build_flux_fill, "flux-kontext": build_flux_kontext, "flux2": build_flux2,
     "wan": build_wan, "cogvideox": build_cogvideox, "unconditional": build_unconditional,
-    "ltx2": build_ltx2,
+    "ltx2": build_ltx2, "anima": build_anima,
 }  # fmt: skip
 
 

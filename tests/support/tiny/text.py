@@ -15,11 +15,15 @@ from transformers import (
     Gemma3ForConditionalGeneration,
     Gemma3TextConfig,
     PreTrainedTokenizerFast,
+    Qwen2Tokenizer,
+    Qwen3Config,
+    Qwen3Model,
     SiglipVisionConfig,
     T5Config,
     T5EncoderModel,
     T5Tokenizer,
 )
+from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 _CLIP_PIECES = [*string.printable, *(char + "</w>" for char in string.printable), "<|startoftext|>", "<|endoftext|>"]
 _T5_PIECES = ["<pad>", "</s>", "<unk>", "▁", *string.ascii_letters, *string.digits, *string.punctuation]
@@ -72,3 +76,18 @@ def gemma3() -> Gemma3ForConditionalGeneration:
         hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2, image_size=16, patch_size=8
     )
     return Gemma3ForConditionalGeneration(Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4))
+
+
+def qwen_tokenizer() -> Qwen2Tokenizer:
+    pieces = ["<unk>", "<|endoftext|>", "<|im_start|>", "<|im_end|>", *bytes_to_unicode().values()]
+    return Qwen2Tokenizer(vocab={piece: i for i, piece in enumerate(pieces)}, merges=[], model_max_length=32)
+
+
+def qwen3() -> Qwen3Model:
+    """Return a Qwen 3, 32 wide."""
+    return Qwen3Model(
+        Qwen3Config(
+            vocab_size=300, hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=2,
+            num_key_value_heads=1, head_dim=16, max_position_embeddings=64,
+        )
+    )  # fmt: skip
