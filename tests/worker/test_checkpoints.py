@@ -46,7 +46,6 @@ FAMILIES: list[tuple[str, str, dict[str, Any]]] = [
     ("ltx", "text2video", {}),
     ("ltx", "img2video", {}),
     ("ltx2", "text2video", {"frames": 1}),
-    ("ltx2-modular", "text2video", {"frames": 1}),
     ("anima", "text2img", {"num_images": 2}),
     ("anima", "img2img", {}),
     ("wan-i2v", "img2video", {}),

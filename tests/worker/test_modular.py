@@ -20,6 +20,7 @@ from jobs.models import presence
 from jobs.models.spec import Kind
 from jobs.settings import Settings
 from tests.support.computing import Worker
+from tests.support.folder_keeper import FolderKeeper
 from tests.support.in_process import in_process
 from tests.support.store_driver import StoreDriver
 from workers.diffusion import arguments
@@ -187,3 +188,12 @@ def test_folder_and_blocks_are_checked_at_the_start(checked: Callable[[str], Non
     with pytest.raises(BadSetting, match=r"diffusers has no blocks class LTX2Blocs; did you mean"):
         checked('source = "./ltx2"\nloader = "modular"\nblocks = "LTX2Blocs"')
     assert hasattr(diffusers, "LTX2AutoBlocks")
+
+
+def test_a_checkpoint_would_be_between_the_step_of_pictures_and_the_step_of_sound(
+    worker: Worker, tmp_path: Path
+) -> None:
+    keeper = FolderKeeper(tmp_path, steps={1, 2})
+    worker.compute("ltx2-modular", steps=2, keeper=keeper)
+    assert [why for why in keeper.obstacles if "between both" in why]
+    assert not list(tmp_path.iterdir())

@@ -6,6 +6,7 @@ A skipped forward returns zeros of the same description. A call with arguments t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -88,6 +89,7 @@ class StepModules:
         return observe
 
     def _skipper(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(forward)  # modular pipelines inspect its parameters
         def skipped(*args: Any, **kwargs: Any) -> Any:
             arguments = _structure_of(args, kwargs)
             # A denoiser that takes over in later steps returns what the one before it returned.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import diffusers
+
 from jobs.models.spec import ModelSpec
 from jobs.requests.generation import GenerationRequest
 
@@ -18,6 +20,9 @@ _CARRYING = frozenset(
     }
 )  # fmt: skip
 
+#: Components of pipelines with sound, which has a scheduler of its own.
+_SOUND = frozenset({"audio_vae", "sound_tokenizer"})
+
 
 def why_not(spec: ModelSpec, request: GenerationRequest, pipelines: Sequence[Any]) -> str | None:
     """Return why a run cannot make checkpoints; None if nothing is known against it."""
@@ -26,6 +31,8 @@ def why_not(spec: ModelSpec, request: GenerationRequest, pipelines: Sequence[Any
     for pipeline in pipelines:
         if type(pipeline).__name__ in _CARRYING:
             return f"{type(pipeline).__name__} carries more than its latents from step to step"
+        if isinstance(pipeline, diffusers.ModularPipeline) and _SOUND & pipeline.components.keys():
+            return "its blocks step pictures and sound one after the other, and a checkpoint would be between both"
         for name, part in pipeline.components.items():
             if getattr(part, "adaptive_projected_guidance_momentum", None) is not None:
                 return f"the {name} has a momentum, which lasts from step to step"
