@@ -85,6 +85,15 @@ def test_the_modular_form_of_a_pipeline_makes_the_same_sound_format(worker: Work
     assert worker.sound.samples.shape == sound.samples.shape
 
 
+def test_a_checkpoint_would_be_between_the_step_of_pictures_and_the_step_of_sound(
+    worker: Worker, tmp_path: Path
+) -> None:
+    keeper = FolderKeeper(tmp_path, steps={1, 2})
+    worker.compute("ltx2-modular", steps=2, keeper=keeper)
+    assert [why for why in keeper.obstacles if "between both" in why]
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_job_shows_previews(families_file: Path, short_folder: Path) -> None:
     with in_process(short_folder, families_file) as stack:
         job = stack.submit(model="anima", steps=200, preview=True, prompt="rain")
@@ -188,12 +197,3 @@ def test_folder_and_blocks_are_checked_at_the_start(checked: Callable[[str], Non
     with pytest.raises(BadSetting, match=r"diffusers has no blocks class LTX2Blocs; did you mean"):
         checked('source = "./ltx2"\nloader = "modular"\nblocks = "LTX2Blocs"')
     assert hasattr(diffusers, "LTX2AutoBlocks")
-
-
-def test_a_checkpoint_would_be_between_the_step_of_pictures_and_the_step_of_sound(
-    worker: Worker, tmp_path: Path
-) -> None:
-    keeper = FolderKeeper(tmp_path, steps={1, 2})
-    worker.compute("ltx2-modular", steps=2, keeper=keeper)
-    assert [why for why in keeper.obstacles if "between both" in why]
-    assert not list(tmp_path.iterdir())

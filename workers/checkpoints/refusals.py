@@ -31,7 +31,8 @@ def why_not(spec: ModelSpec, request: GenerationRequest, pipelines: Sequence[Any
     for pipeline in pipelines:
         if type(pipeline).__name__ in _CARRYING:
             return f"{type(pipeline).__name__} carries more than its latents from step to step"
-        if isinstance(pipeline, diffusers.ModularPipeline) and _SOUND & pipeline.components.keys():
+        is_modular = isinstance(pipeline, diffusers.ModularPipeline)
+        if is_modular and _SOUND & pipeline.components.keys():
             return "its blocks step pictures and sound one after the other, and a checkpoint would be between both"
         for name, part in pipeline.components.items():
             if getattr(part, "adaptive_projected_guidance_momentum", None) is not None:
