@@ -1,6 +1,7 @@
 """Check that no job is lost or published twice while every process is killed and stopped at random.
 
-``make chaos N=300 SEED=1`` or ``python -m bench.chaos --jobs 300 --seed 1 [--keys] [--duration S]``. Real pipelines
+``make chaos N=300 SEED=1`` or ``python -m bench.chaos --jobs 300 --seed 1 [--keys] [--duration S]``. With
+``--checkpoints``, long jobs go on from their checkpoints (:mod:`bench.resumed_jobs`). Real pipelines
 (tiny ones), videos and jobs that compute nothing run on two GPU workers while their children and parents, the delivery
 worker, the web server and Redis are killed, stopped and started again. Exit 1 when anything is wrong.
 """
@@ -15,6 +16,7 @@ import sys
 import time
 from pathlib import Path
 
+from bench import resumed_jobs
 from bench.common import NOOP_MODELS, clean_environment, machine, short_folder
 from bench.monkey import Monkey
 from bench.traffic import API_KEYS, OPERATOR, Plan, Traffic, plans
@@ -108,11 +110,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keys", action="store_true", help="use several API keys of both classes")
     parser.add_argument("--duration", type=float, default=0, help=f"seconds; default {PACE_S} per job")
+    parser.add_argument("--checkpoints", action="store_true", help="long jobs, which go on from their checkpoints")
     parser.add_argument("--logs", type=Path, help="keep the processes' logs in this folder")
     options = parser.parse_args()
     clean_environment()
     print(f"{options.jobs} jobs, seed {options.seed}, {machine()}", flush=True)
     with short_folder() as folder:
+        if options.checkpoints:
+            outcome = resumed_jobs.run(tiny_models(folder), options.jobs, options.seed, duration_s=options.duration)
+            print(outcome.text())
+            return 0 if outcome.good else 1
         verdict = run(
             tiny_models(folder), options.jobs, options.seed,
             with_keys=options.keys, duration_s=options.duration, keep=options.logs,

@@ -7,7 +7,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from bench import processes
@@ -18,6 +18,8 @@ WEIGHTS = {
     "kill child": 4, "kill worker": 3, "kill io": 3, "kill web": 2, "kill redis": 3,
     "stop child": 2, "stop worker": 2, "stop io": 1, "stop web": 1, "stop redis": 2,
 }  # fmt: skip
+#: The same for jobs that go on from checkpoints: workers are told to exit, too.
+WEIGHTS_WITH_CHECKPOINTS = {"kill child": 4, "kill worker": 3, "drain worker": 3, "kill redis": 1, "kill io": 1}
 #: Longest time that a process stays stopped or dead, seconds; longer than the lease of a slot.
 LONGEST_S = 5.0
 
@@ -36,8 +38,10 @@ class Disturbance:
 class Monkey:
     """Makes disturbances. Must be used in the thread that starts Redis, because Redis ends with that thread."""
 
-    def __init__(self, stack: Stack, rng: random.Random, gpus: tuple[str, ...]) -> None:
-        self._stack, self._rng, self._gpus = stack, rng, gpus
+    def __init__(
+        self, stack: Stack, rng: random.Random, gpus: tuple[str, ...], weights: Mapping[str, int] = WEIGHTS
+    ) -> None:
+        self._stack, self._rng, self._gpus, self._weights = stack, rng, gpus, weights
         self.done: list[Disturbance] = []
 
     def run(self, until: Callable[[], bool], shortest_pause_s: float, longest_pause_s: float) -> None:
@@ -48,16 +52,16 @@ class Monkey:
                 if until():
                     return
                 time.sleep(0.05)
-            self.disturb(self._rng.choices(list(WEIGHTS), list(WEIGHTS.values()))[0])
+            self.disturb(self._rng.choices(list(self._weights), list(self._weights.values()))[0])
 
     def disturb(self, what: str) -> None:
-        """Make one of the disturbances in ``WEIGHTS`` and repair it."""
+        """Make one of these disturbances and repair it."""
         how, target = what.split()
         slot = self._rng.choice(self._gpus) if target in ("child", "worker") else ""
         if how == "stop":
             self._freeze(target, slot)
         else:
-            getattr(self, f"_kill_{target}")(slot)
+            getattr(self, f"_{how}_{target}")(slot)
         self.done.append(Disturbance(what, slot, int(time.time() * 1000)))
 
     def _nap(self, longest_s: float = LONGEST_S) -> None:
@@ -70,6 +74,10 @@ class Monkey:
     def _kill_worker(self, slot: str) -> None:
         self._stack.kill(slot)
         self._nap()
+        self._stack.worker(slot)
+
+    def _drain_worker(self, slot: str) -> None:
+        self._stack.kill(slot, signal.SIGTERM)
         self._stack.worker(slot)
 
     def _kill_io(self, _: str) -> None:

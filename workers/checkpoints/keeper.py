@@ -132,6 +132,8 @@ class RunKeeper:
         logger.info("run without checkpoints", extra={**self._about, "why": why})
         self._is_unable = True
         self._reporter.cannot_resume(why)
+        if self._job.checkpoint and not self._has_begun:
+            self._begin_at(0)
 
     def is_due(self, step: int) -> bool:
         if self._is_unable:
