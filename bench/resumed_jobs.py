@@ -84,7 +84,7 @@ def run(
         environment: further settings.
     """
     rng, duration_s = random.Random(seed), duration_s or count
-    fields = {"model": model, "prompt": "a red circle", "embed_metadata": False}
+    fields: dict[str, Any] = {"model": model, "prompt": "a red circle", "embed_metadata": False}
     requests = [{**fields, "seed": number, "steps": rng.randint(*STEPS)} for number in range(REQUESTS)]
     jobs = [
         Plan(f"chaos-{number:05d}", "image", {**rng.choice(requests), "id": f"chaos-{number:05d}"}, None)

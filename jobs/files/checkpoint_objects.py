@@ -31,7 +31,7 @@ def fetch(settings: Settings, objects: ObjectStore, file: CheckpointFile) -> Non
 
 
 def remove_older(objects: ObjectStore, newest: CheckpointFile) -> None:
-    """Remove all checkpoints of a job but one. Raises: Unavailable."""
+    """Remove the checkpoints of a job that this one makes needless. Raises: Unavailable."""
     for file in listed(objects, newest.job_id):
-        if file != newest:
+        if newest.makes_needless(file):
             objects.delete(file.key)

@@ -51,6 +51,10 @@ class CheckpointFile:
         match = _NAME.fullmatch(name)
         return cls(job_id, int(match[1]), int(match[2])) if match else None
 
+    def makes_needless(self, other: CheckpointFile) -> bool:
+        """Return whether the other one may be removed when this one is stored: not if a later attempt made it."""
+        return self != other and other.attempt <= self.attempt
+
     def path(self, settings: Settings) -> Path:
         """Return its path on this host."""
         return folder_of(settings, self.job_id) / self.name
@@ -99,10 +103,17 @@ def write(settings: Settings, file: CheckpointFile, write_to: Callable[[Path], N
 
 
 def remove_older(settings: Settings, newest: CheckpointFile) -> None:
-    """Remove all checkpoints of a job but one."""
+    """Remove the checkpoints of a job that this one makes needless. Raises: OSError."""
     for file in found(settings, newest.job_id):
-        if file != newest:
+        if newest.makes_needless(file):
             file.path(settings).unlink(missing_ok=True)
+
+
+def remove_file(settings: Settings, file: CheckpointFile) -> None:
+    """Remove one checkpoint. Raises: OSError."""
+    file.path(settings).unlink(missing_ok=True)
+    with suppress(OSError):  # there are others of the job
+        folder_of(settings, file.job_id).rmdir()
 
 
 def remove(settings: Settings, job_id: str) -> None:

@@ -100,10 +100,10 @@ def test_another_host_goes_on(stack: Stack, calm: str, tmp_path: Path, s3: S3Ser
     slot = f"{OTHER_HOST}.gpu0"
     stack.worker(slot, NODE_NAME=OTHER_HOST, SPOOL_DIR=str(tmp_path))
     wait_for(lambda: slot in stack.get("/readyz").json()["slots"], "the slot of the other host")
-    stack.store.pause("gpu0")
+    stack.store.pause_slots("gpu0")
     job_id = begun(stack)
     stack.kill(slot)
-    stack.store.pause("gpu0", resume=True)
+    stack.store.pause_slots("gpu0", resume=True)
     kept = (stack.store.get(job_id).checkpoint or {})["step"]
     assert list(tmp_path.glob(f"checkpoints/{job_id}/*"))
     assert checkpoints.found(stack.settings, job_id) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -58,7 +59,8 @@ class Runs:
         objects = partial(open_store, store.settings)
         reporter = Reporter(store, self.job_id, attempt, self.steps, step=job.step or 0)
         try:
-            with reporter, RunKeeper(store, job, attempt, reporter, interval_s, objects) as keeper:
+            with reporter:
+                keeper = RunKeeper(store, job, attempt, reporter, interval_s, objects)
                 noop.count_steps(job.request, reporter, after_step, keeper)
         except RunInterrupted:
             store.hand_over(self.job_id, attempt, slot="gpu0")
@@ -240,3 +242,17 @@ def test_the_spool_does_not_count_checkpoints_as_frames(runs: Runs) -> None:
     assert spool.used_bytes(settings.spool_disk) == 0
     assert spool.tidy(settings, runs.here.store, age_s=0) == []
     assert runs.files() == ["1.3.checkpoint"]
+
+
+def test_an_attempt_that_is_over_removes_its_own_checkpoint_only(runs: Runs) -> None:
+    """Its process was given up, another attempt runs, and now it stores what it had."""
+    store = runs.here.store
+    stale = store.start(runs.job_id, 1, slot="gpu0", owner=OWNER, device="cpu", run="r")
+    assert stale is not None
+    with Reporter(store, runs.job_id, 1, STEPS) as reporter:
+        keeper = RunKeeper(store, stale, 1, reporter, 0, partial(open_store, store.settings))
+        store.lose(runs.job_id, 1)
+        assert runs.run(interrupt_after=3) == [1, 2, 3]
+        assert not keeper._write(noop.CountedSteps(7, "x"), time.monotonic())
+    assert runs.files() == ["2.3.checkpoint"]
+    assert runs.run() == [4, 5, 6, 7, 8]

@@ -27,8 +27,7 @@ LEAST_INTERVALS = 2
 
 
 class RunKeeper:
-    """The checkpoints of one attempt; see :class:`~workers.checkpoints.contract.Keeper`. Use it as a context manager
-    around the run.
+    """The checkpoints of one attempt; see :class:`~workers.checkpoints.contract.Keeper`.
 
     Args:
         store: the job store.
@@ -49,16 +48,9 @@ class RunKeeper:
         self._began = time.monotonic()
         self._next_at = self._began + interval_s if interval_s else math.inf
         self._writing: threading.Thread | None = None
-        self._is_over = self._is_unable = self._has_failed = False
+        self._is_unable = self._has_failed = False
         self._has_begun = False
         reporter.can_resume()
-
-    def __enter__(self) -> RunKeeper:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        # A checkpoint that is being written is removed by the thread that writes it, or when the job is over.
-        self._is_over = True
 
     @property
     def wants_draft(self) -> bool:
@@ -171,16 +163,25 @@ class RunKeeper:
         except Exception as exc:
             self._note_failure(exc)
             return False
-        if self._is_over or not is_current:
-            file.path(self._settings).unlink(missing_ok=True)
-            return is_current
-        checkpoints.remove_older(self._settings, file)
-        if self._objects and key:
-            checkpoint_objects.remove_older(self._objects, file)
+        self._remove_needless(file, is_current=is_current)
         took_s = time.monotonic() - taken_at
         logger.debug("checkpoint stored", extra={**self._about, "step": file.step, "took_s": round(took_s, 3)})
         self._next_at = max(self._next_at, taken_at + took_s / WRITING_SHARE if self._interval_s else math.inf)
-        return True
+        return is_current
+
+    def _remove_needless(self, newest: CheckpointFile, *, is_current: bool) -> None:
+        """Remove older checkpoints than the newest one, or that one if the run was over before it was stored."""
+        try:
+            if is_current:
+                checkpoints.remove_older(self._settings, newest)
+                if self._objects is not None:
+                    checkpoint_objects.remove_older(self._objects, newest)
+            else:
+                checkpoints.remove_file(self._settings, newest)
+                if self._objects is not None:
+                    self._objects.delete(newest.key)
+        except (OSError, FramemillError) as exc:  # they are removed with the job
+            logger.info("older checkpoints not removed: %s", exc, extra=self._about)
 
     def _uploaded(self, file: CheckpointFile) -> str:
         """Store a checkpoint in the object store, too. Returns its key there; '' if it is on this host only."""

@@ -64,8 +64,7 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
         from workers.gpu import noop
 
         begun = time.monotonic()
-        with _keeper(job, attempt, spec, reporter) as keeper:
-            noop.count_steps(job.request, reporter, keeper=keeper)
+        noop.count_steps(job.request, reporter, keeper=_keeper(job, attempt, spec, reporter))
         return Computed(time.monotonic() - begun)
     if spec.executor == "drawing" or settings().devoid.test_mode:
         return _draw(job, attempt, spec, reporter)
@@ -73,8 +72,7 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
         if job.command:
             reporter.cannot_resume("it is a model command")
             return _carry_out(job, spec, reporter)
-        with _keeper(job, attempt, spec, reporter) as keeper:
-            made, run_s = _generate_or_retry_alone(job, spec, reporter, keeper)
+        made, run_s = _generate_or_retry_alone(job, spec, reporter, _keeper(job, attempt, spec, reporter))
     return _spooled(job, attempt, made.frames, run_s, reporter, made.sound)
 
 
@@ -89,8 +87,7 @@ def _draw(job: Job, attempt: int, spec: ModelSpec, reporter: Reporter) -> Comput
     from workers.gpu import drawing
 
     begun = time.monotonic()
-    with _keeper(job, attempt, spec, reporter) as keeper:
-        frames = drawing.draw(job.request, reporter, keeper)
+    frames = drawing.draw(job.request, reporter, _keeper(job, attempt, spec, reporter))
     return _spooled(job, attempt, frames, time.monotonic() - begun, reporter)
 
 
