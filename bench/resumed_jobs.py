@@ -68,8 +68,8 @@ class Outcome:
 
 
 def run(
-    models: Path, count: int, seed: int, *, model: str = "tiny-image", duration_s: float = 0, settle_s: float = 600,
-    pauses_s: tuple[float, float] = (3.0, 10.0), environment: Mapping[str, Any] | None = None,
+    models: Path, count: int, seed: int, *, model: str = "tiny-image", duration_s: float = 0, settle_s: float = 1800,
+    pauses_s: tuple[float, float] = (10.0, 25.0), environment: Mapping[str, Any] | None = None,
 ) -> Outcome:  # fmt: skip
     """Compute some requests calmly, then ``count`` jobs with them under disturbances.
 
