@@ -148,6 +148,7 @@ def _submission(
     auth.check_model(spec.name)
     _check_class(values.get("job_class"))
     _check_enhancer(values.get("enhance_prompt"))
+    _check_pause(values.get("pause_at_step"), resolved, spec, values.get("quality"))
     defaults: dict[str, Any] = {name: values[name] for name in CALLER_OPTIONS if values.get(name) is not None}
     defaults |= {
         "request": resolved,
@@ -184,6 +185,21 @@ def _check_class(name: str | None) -> None:
     """Check that the caller may use a scheduling class. Raises: Forbidden."""
     if name is not None and not auth.caller().may_use_class(name):
         raise Forbidden(f"this key has no {name} class")
+
+
+def _check_pause(step: int | None, resolved: GenerationRequest, spec: ModelSpec, quality: str | None) -> None:
+    """Check that the run of a job can be paused after a step. Raises: InvalidRequest."""
+    if step is None:
+        return
+    last, rule = resolved.total_steps - 1, ""
+    if spec.executor == "remote":
+        rule = f"is not possible: back ends compute {spec.name}"
+    elif spec.step_cache(quality):
+        rule = f"is not possible: the step cache of {spec.name} cannot be stored"
+    elif step > last:
+        rule = f"must be at most {last}, one less than the steps of the job" if last else "needs more than one step"
+    if rule:
+        raise InvalidRequest(Problem("pause_at_step", rule, step))
 
 
 def _idempotency_key() -> str:

@@ -90,7 +90,7 @@ class Output:
 
 #: Version of what records say. Raise it when a field is added that no worker may ignore, or one changes its meaning:
 #: an older worker hands such a job back, and a newer one runs it. A record has the version that its fields need
-#: (``GenerationRequest.version``), so that older workers still run all other jobs.
+#: (``Submission.needed_version``), so that older workers still run all other jobs.
 RECORD_VERSION = 2
 
 #: Priorities go from minus this to this.
@@ -131,6 +131,10 @@ class JobOptions:
     max_run_s: float = field(default=0, metadata=stored("max_run_ms", SECONDS_AS_MS))
     #: How often its runs store a checkpoint, in seconds; 0: only when they are interrupted. None: as the model says.
     checkpoint_interval_s: float | None = field(default=None, metadata=stored("checkpoint_interval_s", SECONDS))
+    #: The finished steps after which its run is paused, once; None: it is not. Workers of version 1 would go on.
+    pause_at_step: int | None = field(
+        default=None, metadata=stored("pause_at_step", INTEGER, set_by_caller=True, shown_as="pause_at_step")
+    )
     #: Longest silence of a worker over HTTP before its run counts as lost, in seconds; 0: the slot's lease.
     max_silence_s: float = field(default=0, metadata=stored("max_silence_ms", SECONDS_AS_MS))
     #: Whether previews are made throughout the run, even if nobody asks for them.
@@ -215,6 +219,8 @@ class Job(JobOptions):
     interrupt: str = field(default="", metadata=stored("interrupt"))
     #: Warnings about its runs.
     run_warnings: list[str] = field(default_factory=list, metadata=stored("run_warnings", JSON))
+    #: Whether it was paused at ``pause_at_step``.
+    is_past_pause: bool = field(default=False, metadata=stored("is_past_pause", IF_TRUE))
     #: When a paused job expires unless it is resumed; None unless it is paused.
     resume_by_ms: int | None = field(default=None, metadata=stored("resume_by", INTEGER))
     #: How long its pauses that are over were, in milliseconds.

@@ -72,6 +72,11 @@ class Submission(JobOptions):
             retention=self.retention or self.caller.retention or settings.retention.default_class,
         )
 
+    @property
+    def needed_version(self) -> int:
+        """Version of the oldest workers that know all that the job asks for."""
+        return max(self.request.version, 1 if self.pause_at_step is None else 2)
+
     def to_record(self) -> dict[str, Any]:
         """Return the fields of the record: the stored ones, and those that only the scripts read."""
         request = self.request
@@ -81,7 +86,7 @@ class Submission(JobOptions):
             "work": request.work,
             "steps": request.total_steps,
             "inputs": " ".join(request.inputs),
-            "version": request.version if request.version > 1 else "",
+            "version": self.needed_version if self.needed_version > 1 else "",
         }
         subscription = self.subscriber.to_record() if self.subscriber else {}
         return {**encode(self), **{name: value for name, value in scheduling.items() if value != ""}, **subscription}

@@ -84,6 +84,8 @@ class JobFields(TypedDict, total=False):
     start_within_s: float | None
     #: Maximum run time in seconds, after which the job fails; 0: no limit.
     max_run_s: float | None
+    #: Pause the job after this many of its steps, with a draft as its preview, until it is resumed.
+    pause_at_step: int | None
     #: Seconds between two checkpoints of a run, from which it goes on if it is lost; 0: only when it is interrupted.
     checkpoint_interval_s: float | None
     #: Make previews during the whole run. By default they are made only while somebody requests them.

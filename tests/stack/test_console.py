@@ -175,6 +175,26 @@ def test_a_running_job_shows_steps_and_a_preview_and_stops(page: ConsolePage, mi
     assert mill.status(page.newest("cancelled"))["state"] == "cancelled"
 
 
+def test_a_running_job_is_paused_and_resumed(page: ConsolePage, mill: ServedApp) -> None:
+    page.fill("prompt", "paused")
+    page.fill("steps", 300)
+    page.press("Create")
+    page.shows("Step ")
+    page.press("Pause")
+    page.shows("Paused at step ")
+    job_id = page.newest("paused")
+    page.lacks(" left")
+    assert mill.status(job_id)["state"] == "paused"
+    page.open(f"jobs?state=active&job={job_id}")
+    page.shows("Expires unless resumed by")
+    assert page.violations() == []
+    page.press("Resume")
+    page.shows(", resumed after ")
+    page.press("Stop")
+    page.shows("Stopped")
+    assert page.errors() == []
+
+
 def test_a_reload_in_the_middle_loses_nothing(page: ConsolePage, mill: ServedApp) -> None:
     page.fill("prompt", "in the middle")
     page.fill("steps", 50_000)

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,9 +15,10 @@ from jobs.files import checkpoint_objects, checkpoints, retention, spool
 from jobs.objects.factory import open_store
 from jobs.record import Job, new_job_id
 from jobs.states import Interrupt
+from jobs.store import keys
 from jobs.store.jobs import JobStore
 from tests.support.store_driver import OWNER, StoreDriver
-from workers.checkpoints.keeper import RunKeeper
+from workers.checkpoints.keeper import RunKeeper, warn_of_missed_pause
 from workers.gpu import noop
 from workers.reporting.reporter import Reporter
 
@@ -27,9 +29,9 @@ STEPS = 8
 class Runs:
     """Runs attempts of one job that counts its steps, on a host with a folder of its own."""
 
-    def __init__(self, here: StoreDriver, steps: int = STEPS) -> None:
+    def __init__(self, here: StoreDriver, steps: int = STEPS, **options: Any) -> None:
         self.here, self.steps = here, steps
-        self.job_id = here.submit(work=steps, job_id=new_job_id())
+        self.job_id = here.submit(work=steps, job_id=new_job_id(), **options)
         here.open("gpu0")
 
     def on_host(self, **options: object) -> JobStore:
@@ -62,8 +64,9 @@ class Runs:
             with reporter:
                 keeper = RunKeeper(store, job, attempt, reporter, interval_s, objects)
                 noop.count_steps(job.request, reporter, after_step, keeper)
-        except RunInterrupted:
-            store.hand_over(self.job_id, attempt, slot="gpu0")
+                warn_of_missed_pause(job, reporter)
+        except RunInterrupted as exc:
+            store.hand_over(self.job_id, attempt, slot="gpu0", pauses=exc.pauses)
         except ProcessLookupError:
             store.lose(self.job_id, attempt)
         else:
@@ -256,3 +259,50 @@ def test_an_attempt_that_is_over_removes_its_own_checkpoint_only(runs: Runs) -> 
         assert not keeper._write(noop.CountedSteps(7, "x"), time.monotonic())
     assert runs.files() == ["2.3.checkpoint"]
     assert runs.run() == [4, 5, 6, 7, 8]
+
+
+def paused(driver: Open, tmp_path: Path, at: int) -> Runs:
+    """Return a job that has been paused at a step of its own choice."""
+    runs = Runs(driver(spool_dir=tmp_path / "here", spool_reserve_bytes=0), pause_at_step=at)
+    assert runs.run() == list(range(1, at + 1))
+    assert (runs.job.state, runs.job.step, runs.job.starts, runs.job.slot) == ("paused", at, 0, None)
+    return runs
+
+
+@pytest.mark.parametrize("at", [1, 5, STEPS - 1])
+def test_a_job_is_paused_at_its_step_once_and_goes_on_from_there(driver: Open, tmp_path: Path, at: int) -> None:
+    runs = paused(driver, tmp_path, at)
+    assert runs.here.at("gpu0") == ("", 0)
+    runs.here.store.resume(runs.job_id)
+    assert runs.run() == list(range(at + 1, STEPS + 1))
+    assert (runs.job.state, runs.job.resumed_from_step, runs.job.all_warnings) == ("succeeded", at, [])
+
+
+def test_a_job_that_begins_anew_after_its_pause_is_not_paused_again(driver: Open, tmp_path: Path) -> None:
+    runs = paused(driver, tmp_path, 3)
+    checkpoints.remove(runs.here.store.settings, runs.job_id)
+    runs.here.store.resume(runs.job_id)
+    assert runs.run() == list(range(1, STEPS + 1))
+    assert runs.job.state == "succeeded"
+
+
+def test_a_worker_that_dies_before_the_job_is_paused_leaves_that_to_the_next_one(driver: Open, tmp_path: Path) -> None:
+    runs = Runs(driver(spool_dir=tmp_path / "here", spool_reserve_bytes=0), pause_at_step=4)
+    assert runs.run(die_after=4) == [1, 2, 3, 4]
+    assert runs.run() == [1, 2, 3, 4]
+    assert runs.job.state == "paused"
+
+
+def test_a_pause_that_a_run_cannot_make_is_a_warning(driver: Open, tmp_path: Path) -> None:
+    runs = Runs(driver(spool_dir=tmp_path / "here", spool_reserve_bytes=0), pause_at_step=STEPS)
+    assert runs.run() == list(range(1, STEPS + 1))
+    assert runs.job.state == "succeeded"
+    assert runs.job.all_warnings == [f"not paused at step {STEPS}: the run had fewer steps"]
+
+
+def test_the_checkpoint_of_a_paused_job_goes_with_the_job(driver: Open, tmp_path: Path) -> None:
+    runs = paused(driver, tmp_path, 3)
+    assert runs.files() == ["1.3.checkpoint"]
+    runs.here.store.cancel(runs.job_id)
+    assert runs.here.redis.zscore(keys.DUE, f"{keys.CHECKPOINT_OBJECTS}{runs.job_id}/") is not None
+    assert runs.job.checkpoint is None

@@ -13,14 +13,16 @@ from pathlib import Path
 
 from PIL import Image
 
-from jobs.errors import RunCancelled
+from jobs.errors import RunCancelled, RunInterrupted
 from jobs.formats import FORMATS
 from jobs.objects.base import ObjectStore
 from jobs.record import Job, Output
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
+from workers.checkpoints.keeper import RunKeeper
 from workers.delivery import encode
 from workers.gpu.drawing import draw
+from workers.gpu.noop import count_steps
 from workers.reporting.reporter import Reporter
 
 #: Jobs of this model fail.
@@ -93,24 +95,33 @@ class ThreadWorker:
             self._store.fail(job_id, attempt, code="model_load_failed", message="no such folder", slot=self.slot)
             return
         try:
-            with Reporter(self._store, job_id, attempt, job.request.total_steps, preview=job.preview) as reporter:
-                self._count_steps(job, reporter)
+            steps, step = job.request.total_steps, job.step or 0
+            with Reporter(self._store, job_id, attempt, steps, step=step, preview=job.preview) as reporter:
+                self._count_steps(job, attempt, reporter)
         except RunCancelled:
             self._store.release(job_id, attempt, slot=self.slot)
+            return
+        except RunInterrupted as exc:
+            self._store.hand_over(job_id, attempt, slot=self.slot, pauses=exc.pauses)
             return
         self._store.finish_run(job_id, attempt, slot=self.slot, node="thread", run_s=time.monotonic() - begun)
         threading.Thread(target=self._deliver, args=(job, attempt), daemon=True).start()
 
-    def _count_steps(self, job: Job, reporter: Reporter) -> None:
-        reporter.stage("denoising")
-        for step in range(1, job.request.total_steps + 1):
+    def _count_steps(self, job: Job, attempt: int, reporter: Reporter) -> None:
+        def show(step: int) -> None:
+            reporter.preview(step, lambda: _preview(job))
+
+        def after_step(step: int) -> None:
+            if reporter.preview_due():
+                show(step)
             if self._stopping.is_set():
                 raise RunCancelled
-            if self.step_s:
+            if step < job.request.total_steps:
                 time.sleep(self.step_s)
-            reporter.step(step)
-            if reporter.preview_due():
-                reporter.preview(step, lambda: _preview(job))
+
+        time.sleep(self.step_s)
+        with RunKeeper(self._store, job, attempt, reporter, 0, lambda: self._objects) as keeper:
+            count_steps(job.request, reporter, after_step, keeper, show)
 
     def _deliver(self, job: Job, attempt: int) -> None:
         self.delivers.wait()

@@ -138,11 +138,11 @@ def test_every_option_of_a_job_is_stored() -> None:
 
 
 def test_callers_set_and_see_options_by_their_names() -> None:
-    assert CALLER_OPTIONS == ("job_class", "priority", "retention")
+    assert CALLER_OPTIONS == ("job_class", "priority", "pause_at_step", "retention")
     job = FULL.to_job("a1", created_at_ms=1, slot=None)
     assert shown(job) == {
         "class": "general", "priority": 3, "retention": "keep", "command": "check", "slot": None, "device": None,
-        "error": None, "report": None, "resumed_from_step": None, "preemptions": 0,
+        "error": None, "report": None, "resumed_from_step": None, "preemptions": 0, "pause_at_step": None,
     }  # fmt: skip
 
 
@@ -186,7 +186,7 @@ FIELDS_OF_RECORDS = {
     "embed_metadata", "endpoint", "fps", "frames", "guidance_scale", "height", "hires", "image", "images", "inpaint",
     "job_class", "kind", "loras", "mask", "max_run_s", "max_silence_s", "media", "mix", "model", "moderate",
     "negative_prompt", "not_before_ms", "num_images", "original_prompt", "output_format", "output_quality", "params",
-    "passthrough", "path", "pin", "preview", "prior", "priority", "prompt", "protocol", "quality", "request", "resize",
-    "retention", "retry_of", "scheduler", "seed", "sent", "steps", "strength", "trace", "variation", "version",
-    "warnings", "webhook", "width",
+    "passthrough", "path", "pause_at_step", "pin", "preview", "prior", "priority", "prompt", "protocol", "quality",
+    "request", "resize", "retention", "retry_of", "scheduler", "seed", "sent", "steps", "strength", "trace",
+    "variation", "version", "warnings", "webhook", "width",
 }  # fmt: skip

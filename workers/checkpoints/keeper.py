@@ -26,6 +26,12 @@ WRITING_SHARE = 0.1
 LEAST_INTERVALS = 2
 
 
+def warn_of_missed_pause(job: Job, reporter: Reporter) -> None:
+    """Add a warning to a job whose run has ended before the step at which it was to be paused."""
+    if job.pause_at_step and not job.is_past_pause and reporter.is_resumable:
+        reporter.warn(f"not paused at step {job.pause_at_step}: the run had fewer steps")
+
+
 class RunKeeper:
     """The checkpoints of one attempt; see :class:`~workers.checkpoints.contract.Keeper`.
 
@@ -50,11 +56,14 @@ class RunKeeper:
         self._writing: threading.Thread | None = None
         self._is_unable = self._has_failed = False
         self._has_begun = False
+        #: The step after which the job is to be paused; 0: none, or it was paused there before.
+        self._pause_at = 0 if job.is_past_pause else job.pause_at_step or 0
+        self._pauses = False
         reporter.can_resume()
 
     @property
     def wants_draft(self) -> bool:
-        return False
+        return self._pauses and self._reporter.may_show
 
     @property
     def max_bytes(self) -> int:
@@ -126,11 +135,14 @@ class RunKeeper:
         self._reporter.cannot_resume(why)
         if self._job.checkpoint and not self._has_begun:
             self._begin_at(0)
+        if self._pause_at:
+            self._reporter.warn(f"not paused at step {self._pause_at}: {why}")
 
     def is_due(self, step: int) -> bool:
         if self._is_unable:
             return False
-        if self._reporter.interrupted:
+        self._pauses = 0 < self._pause_at <= step
+        if self._stops:
             return True
         now = time.monotonic()
         if now < self._next_at or (self._writing is not None and self._writing.is_alive()):
@@ -138,10 +150,15 @@ class RunKeeper:
         expected_s = now - self._began + (self._reporter.eta_s or 0)
         return expected_s >= LEAST_INTERVALS * self._interval_s
 
+    @property
+    def _stops(self) -> bool:
+        """Whether the run is to end after its present step."""
+        return self._pauses or self._reporter.interrupted
+
     def keep(self, snapshot: Snapshot) -> None:
         taken_at = time.monotonic()
         self._next_at = taken_at + self._interval_s if self._interval_s else math.inf
-        if not self._reporter.interrupted:
+        if not self._stops:
             self._writing = threading.Thread(
                 target=self._write, args=(snapshot, taken_at), name="checkpoint", daemon=True
             )
@@ -150,7 +167,7 @@ class RunKeeper:
         if self._writing is not None:
             self._writing.join()
         if self._write(snapshot, taken_at):
-            raise RunInterrupted(snapshot.step)
+            raise RunInterrupted(snapshot.step, pauses=self._pauses)
         self.unable("its checkpoint could not be stored")
 
     def _write(self, snapshot: Snapshot, taken_at: float) -> bool:
@@ -201,7 +218,7 @@ class RunKeeper:
                 file.job_id, file.attempt, step=file.step, age_s=age_s, node=self._settings.node, key=key
             )
 
-        return self._store.until_written(note, check=self._reporter.check) if self._reporter.interrupted else note()
+        return self._store.until_written(note, check=self._reporter.check) if self._stops else note()
 
     def _note_failure(self, exc: Exception) -> None:
         why = exc.message if isinstance(exc, FramemillError) else str(exc)

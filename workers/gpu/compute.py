@@ -56,6 +56,8 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
         from workers.remote import running
 
         reporter.cannot_resume("a back end computes it")
+        if job.pause_at_step:
+            reporter.warn(f"not paused at step {job.pause_at_step}: a back end computes it")
         read_inputs = partial(process.inputs_of, waiting=partial(reporter.stage, _STORE_AWAY))
         run_s = running.compute(job, attempt, backend, reporter, settings(), read_inputs)
         return Computed(run_s, settings().node)

@@ -30,7 +30,10 @@ def draw(request: GenerationRequest, reporter: Reporter, keeper: Keeper | None =
         if reporter.preview_due():
             reporter.preview(done, partial(_preview, request, done / request.total_steps))
 
-    noop.count_steps(request, reporter, after_step, keeper)
+    def show_draft(done: int) -> None:
+        reporter.preview(done, partial(_preview, request, 1))
+
+    noop.count_steps(request, reporter, after_step, keeper, show_draft)
     return np.stack([_clip(request, index) for index in range(request.num_images)])
 
 

@@ -43,7 +43,7 @@ class CountedSteps:
 
 def count_steps(
     request: GenerationRequest, reporter: Reporter, after_step: Callable[[int], None] | None = None,
-    keeper: Keeper | None = None,
+    keeper: Keeper | None = None, show_draft: Callable[[int], None] | None = None,
 ) -> None:  # fmt: skip
     """Report each step of the request.
 
@@ -52,6 +52,7 @@ def count_steps(
         reporter: of the attempt.
         after_step: called with the number of finished steps after each one.
         keeper: has the checkpoint to go on from, and takes those of this run; None: there are none.
+        show_draft: called with the number of finished steps before the job is paused there.
 
     Raises:
         RunCancelled: stopped, within one step.
@@ -68,6 +69,8 @@ def count_steps(
         if after_step:
             after_step(done)
         if keeper and done < request.total_steps and keeper.is_due(done):
+            if show_draft and keeper.wants_draft:
+                show_draft(done)
             keeper.keep(CountedSteps(done, digest))
 
 

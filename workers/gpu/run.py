@@ -21,6 +21,7 @@ from tasks.job_log import log_end_of_run
 from tasks.runtime import dispatcher, settings, store
 from workers.broken_process import end_process, is_half_imported
 from workers.gpu import failures
+from workers.checkpoints.keeper import warn_of_missed_pause
 from workers.gpu.compute import Computed, compute
 from workers.gpu.slot_process import slot_process
 from workers.pipelines.device_errors import is_device_lost, release_tensors
@@ -64,6 +65,7 @@ def run(job_id: str, attempt: int) -> Outcome:
         _check_version(job)
         with _reporter(job, attempt, events) as reporter:
             computed = compute(job, attempt, reporter)
+            warn_of_missed_pause(job, reporter)
     except RunCancelled:
         outcome = _cancelled(job_id, attempt)
     except RunInterrupted as exc:

@@ -104,8 +104,10 @@ class Reporter:
         self._pacer = Pacer.begin(self._report, FIRST_REPORT_S)
         return self
 
-    def __exit__(self, error: object, *_: object) -> None:
+    def __exit__(self, error: object, exc: object, _: object) -> None:
         self._pacer.end()
+        if isinstance(exc, RunInterrupted) and self._pending_preview is not None:
+            self._publish_preview(*self._pending_preview)  # it is shown while the job is paused
         # After a success the caller writes the end of the run next, which contains all of its progress.
         if error is not None and not self._over.is_set() and self._is_news():
             self._send()
@@ -114,6 +116,11 @@ class Reporter:
     def eta_s(self) -> float | None:
         """Estimated time until the last step, seconds; None: unknown."""
         return self._progress.eta_s
+
+    @property
+    def is_resumable(self) -> bool:
+        """Whether the run has said that it can be interrupted."""
+        return self._resumable.yes
 
     def can_resume(self) -> None:
         """Say that the run can be interrupted and go on later."""
@@ -182,6 +189,11 @@ class Reporter:
         self._progress = _Progress("denoising", done, eta_s)
         if self._events is not None:
             self._events.step(done)
+
+    @property
+    def may_show(self) -> bool:
+        """Whether callers may see previews."""
+        return not self._hidden
 
     def preview_due(self) -> bool:
         """Return whether a preview of this step would be shown."""

@@ -14,6 +14,14 @@ export async function stop(job) {
   if (!cancelled) toast("The job had finished before.");
 }
 
+export async function pause(job) {
+  put(await post(`/v1/jobs/${job.id}/pause`));
+}
+
+export async function resume(job) {
+  put(await post(`/v1/jobs/${job.id}/resume`));
+}
+
 async function repeat(job, seed) {
   const made = await post(`/v1/jobs/${job.id}/repeat`, seed === undefined ? {} : { seed });
   put(made);
@@ -61,6 +69,8 @@ export function Actions({ job, index = 0, small = false, after = () => {}, only 
   const kind = small ? "quiet small" : "";
   const actions = [
     shows("stop") && !isFinal(job) && ["stop", "Stop", () => stop(job)],
+    shows("pause") && ["queued", "running"].includes(job.state) && !job.pausing && !job.command && ["pause", "Pause", () => pause(job)],
+    shows("resume") && (job.state === "paused" || job.pausing) && ["play", "Resume", () => resume(job)],
     shows("front") && job.state === "queued" && job.position > 0 && isAdmin() && ["front", "To the front", () => toFront(job)],
     shows("vary") && isFinal(job) && canRepeat(job) && job.state === "succeeded" && ["dice", "Vary", () => repeat(job, -1)],
     shows("again") && canRepeat(job) && (job.state === "succeeded" || !isFinal(job)) && ["again", "Run again", () => repeat(job)],

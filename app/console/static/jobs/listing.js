@@ -8,7 +8,7 @@ const PAGE = 200;
 /** Rows that a list should have before somebody scrolls, and pages that are read one after the other for them. */
 const WANTED = 30;
 const MAX_READ = 25;
-const GROUPS = { active: ["queued", "running", "delivering"], over: FINAL };
+const GROUPS = { active: ["queued", "running", "paused", "delivering"], over: FINAL };
 const HOURS = { hour: 1, day: 24, week: 168, month: 720 };
 
 const statesOf = (state) => GROUPS[state] ?? (state ? [state] : []);

@@ -63,7 +63,7 @@ function Row({ id, isChosen, onChoose }) {
       <div class="row-state">
         ${isFinal(job) ? html`<${State} job=${job} /><small title=${moment(job.finished_at)}>${job.error ? job.error.message : [seconds === null ? "" : duration(seconds), ago(job.finished_at ?? job.created_at, now)].filter(Boolean).join(" · ")}</small>` : html`<${Progress} job=${job} />`}
       </div>
-      <${Actions} job=${job} small only=${["stop", "front", "retry", "again", "delete"]} />
+      <${Actions} job=${job} small only=${["stop", "pause", "resume", "front", "retry", "again", "delete"]} />
     </div>
   `;
 }

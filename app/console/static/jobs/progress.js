@@ -16,13 +16,15 @@ export function stage(job) {
     if (job.waiting_for) return `Waiting for ${job.waiting_for}`;
     return job.position > 0 ? `Place ${job.position} in the queue` : "About to start";
   }
+  if (job.state === "paused") return step ? `Paused at step ${step} of ${steps}` : "Paused";
   if (job.state === "delivering") return job.waiting_for ? `Saving, waiting for ${job.waiting_for}` : "Saving";
   if (job.state !== "running") return STATES[job.state];
   if (name === "loading") return percent === null ? "Loading the model" : `Loading the model, ${percent} %`;
   if (name === "decoding") return "Decoding";
   if (name?.startsWith("waiting")) return name.charAt(0).toUpperCase() + name.slice(1);
   const resumed = job.resumed_from_step ? `, resumed after ${job.resumed_from_step}` : "";
-  return step ? `Step ${step} of ${steps}${resumed}` : "Starting";
+  const end = job.pausing ? ", stops at the next one" : resumed;
+  return step ? `Step ${step} of ${steps}${end}` : "Starting";
 }
 
 export function Progress({ job, quiet = false }) {

@@ -64,11 +64,12 @@ function change(fields) {
     return;
   }
   const was = job.state;
-  const next = { ...fields, eta_s: fields.eta_s ?? (fields.state === was ? job.eta_s : null) };
+  const next = { ...fields, pausing: fields.pausing ?? false, eta_s: fields.eta_s ?? (fields.state === was ? job.eta_s : null) };
   if (fields.state === "running" && was === "queued") Object.assign(next, { started_at: new Date().toISOString(), position: 0, waiting_for: null });
-  if (fields.state === "queued" && was !== "queued") Object.assign(next, { started_at: null, slot: null });
+  const isSetAside = ["queued", "paused"].includes(fields.state);
+  if (isSetAside && was !== fields.state) Object.assign(next, { started_at: null, slot: null });
   patch(fields.id, next);
-  if (fields.state === "queued") readSoon(fields.id);
+  if (isSetAside) readSoon(fields.id);
 }
 
 document.addEventListener("visibilitychange", () => {

@@ -5,7 +5,7 @@ export const KINDS = {
   text2video: "Text to video", img2video: "Image to video", custom: "Endpoint",
 };
 export const STATES = {
-  queued: "Waiting", running: "Running", delivering: "Saving", succeeded: "Done", failed: "Failed",
+  queued: "Waiting", running: "Running", paused: "Paused", delivering: "Saving", succeeded: "Done", failed: "Failed",
   cancelled: "Stopped", expired: "Expired",
 };
 export const FINAL = ["succeeded", "failed", "cancelled", "expired"];

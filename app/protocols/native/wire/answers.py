@@ -85,6 +85,7 @@ class JobAnswer(Answer):
     waiting_for = fields.String(**doc("What must happen before any slot can run it.", null=True))
     job_class = fields.String(**doc(enum=[*CLASSES]), data_key="class")
     priority = fields.Integer(**doc())
+    pause_at_step = fields.Integer(**doc("The steps after which it is paused, once.", null=True))
     retention = fields.String(**doc(enum=[*RETENTION_CLASSES]))
     command = fields.String(**doc("The model command that it carries out.", null=True))
     slot = fields.String(**doc(null=True))

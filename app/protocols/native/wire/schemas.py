@@ -225,6 +225,10 @@ class SubmitSchema(Schema):
         validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
         **_doc("Longest run, seconds, after which the job fails. 0: no limit."),
     )
+    pause_at_step = Whole(
+        validate=validate.Range(1, error="must be at least {min}"),
+        **_doc("Pause the job after this many of its steps, with a draft as its preview, until it is resumed."),
+    )
     checkpoint_interval_s = Number(
         validate=validate.Range(0, MAX_SECONDS, error="must be {min} to {max}"),
         **_doc("Seconds between two checkpoints of a run. 0: only when it is interrupted. Default: the model's."),

@@ -194,6 +194,12 @@ JOB_OPTIONS = (
         metavar="SECONDS",
         help="The job expires unless it starts within this time.",
     ),
+    click.option(
+        "--pause-at-step",
+        type=click.IntRange(min=1),
+        metavar="N",
+        help="Pause after N steps with a draft as preview; 'framemill resume ID' goes on.",
+    ),
     click.option("--max-run", "max_run_s", type=float, metavar="SECONDS", help="The job fails if it runs longer."),
     click.option(
         "--retention",
