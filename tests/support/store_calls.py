@@ -110,7 +110,8 @@ class CallersAndRuns(StoreModel):
                 self.store.resume(job.job_id)
             return
         assert self.store.resume(job.job_id) == (job.state == "paused" or job.interrupt == "pause")
-        job.interrupt = "" if job.interrupt == "pause" else job.interrupt
+        if job.interrupt == "pause":
+            job.interrupt = Interrupt.DRAIN if job.slot in self.slots and self.slots[job.slot].draining else ""
         if job.state == "paused":
             job.state, job.forgotten = "queued", False
         self.follow()
@@ -193,7 +194,7 @@ class CallersAndRuns(StoreModel):
                 self.store.progress(job.job_id, message.attempt, "denoising", 1, 10, 9.0, resumable=True)
                 job.resumable = True
 
-    @precondition(lambda self: self.messages)
+    @precondition(lambda self: self.messages and self.jobs)
     @rule(at=which, why=st.just(Interrupt.DRAIN))
     def interrupt(self, at: int, why: Interrupt) -> None:
         job = self.job(at, "running")

@@ -1,6 +1,6 @@
 -- Resume a paused job: it waits again, at its old place. A run that was to stop goes on.
 -- Returns {'resumed', 1 if this call resumed it, else 0} | {'unknown', ''} | {'over', its state}
--- include: binding, common, events, memory, queue, records, states
+-- include: binding, common, events, memory, queue, records, states, victims
 local id = unpack(ARGV)
 go_on_without_memory()
 
@@ -8,7 +8,11 @@ local record, now = job_of(id), now_ms()
 if not record.state then return {'unknown', ''} end
 if is_over(record.state) then return {'over', record.state} end
 if record.interrupt == INTERRUPT.PAUSE then
-  unset_job(id, {'interrupt'})
+  -- The pause may have taken the place of a weaker reason, which still holds.
+  local slot = slot_of(record.slot)
+  local why = has(slot.draining) and INTERRUPT.DRAIN or has(slot.reserved) and INTERRUPT.PREEMPT
+  if why then set_job(id, {interrupt = why}) else unset_job(id, {'interrupt'}) end
+  index_victim(record.slot)
   emit(id)
   return {'resumed', 1}
 end
