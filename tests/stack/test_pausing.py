@@ -35,6 +35,7 @@ def test_a_running_job_is_paused_and_goes_on_where_it_stopped(start: Start) -> N
     stack = start("gpu0", "io", NOOP_STEP_MS=100)
     job_id = stack.submit(**SAME, preview=True)
     stream = messages(stack, f"/v1/jobs/{job_id}/events")
+    next(stream)
     stack.wait_until(job_id, lambda view: view["progress"]["step"] >= 3 and view["preview"], "a preview")
     asked = call(stack, job_id, "pause")
     assert (asked["state"], asked["pausing"]) in {("running", True), ("paused", False)}
