@@ -64,8 +64,9 @@ def _log(
     fields: dict[str, Any] = {
         "job_id": job.job_id, "outcome": state.value, "error": code, "key": job.key_id, "model": job.request.model,
         "kind": job.request.kind.value, "protocol": job.protocol, "command": job.command, "slot": job.slot,
-        "attempts": job.starts, "wait_s": _seconds(job.created_at_ms, job.started_at_ms or ended_ms), "load_s": load_s,
-        "run_s": run_s, "deliver_s": _seconds(computed_at_ms, ended_ms) if is_delivered else None,
+        "attempts": job.starts,
+        "wait_s": _seconds(job.created_at_ms + job.paused_ms, job.started_at_ms or ended_ms),
+        "load_s": load_s, "run_s": run_s, "deliver_s": _seconds(computed_at_ms, ended_ms) if is_delivered else None,
         "trace_id": job.trace[3:35] or None,
     }  # fmt: skip
     _lines.log(logging.INFO, fields)

@@ -51,7 +51,7 @@ def test_a_running_job_is_paused_and_goes_on_where_it_stopped(start: Start) -> N
     stack.wait_until(other, lambda view: view["state"] == "succeeded", "another job")
     assert stack.status(job_id)["progress"]["step"] == step
 
-    assert call(stack, job_id, "resume")["state"] == "queued"
+    assert call(stack, job_id, "resume")["state"] in ("queued", "running")
     whole = stack.submit(**SAME)
     assert digest(stack, job_id) == digest(stack, whole)
     done = stack.status(job_id)

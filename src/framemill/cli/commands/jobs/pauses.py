@@ -14,8 +14,13 @@ from framemill.records import Job
 
 @click.command()
 @job_ids()
-@click.option("--slot", "slots", metavar="NAME", multiple=True,
-              help="Start no more jobs on this slot; a running one continues (admin). May be repeated.")
+@click.option(
+    "--slot",
+    "slots",
+    metavar="NAME",
+    multiple=True,
+    help="Start no more jobs on this slot; a running one continues (admin). May be repeated.",
+)
 @click.option("--queue", is_flag=True, help="Start no more jobs on any slot (admin).")
 @pass_session
 def pause(session: Session, ids: tuple[str, ...], slots: tuple[str, ...], queue: bool) -> None:
@@ -32,8 +37,9 @@ def pause(session: Session, ids: tuple[str, ...], slots: tuple[str, ...], queue:
 
 @click.command()
 @job_ids()
-@click.option("--slot", "slots", metavar="NAME", multiple=True,
-              help="End the pause of this slot (admin). May be repeated.")
+@click.option(
+    "--slot", "slots", metavar="NAME", multiple=True, help="End the pause of this slot (admin). May be repeated."
+)
 @click.option("--queue", is_flag=True, help="End the pause of the whole queue (admin).")
 @click.option("--all", "everything", is_flag=True, help="End the pauses of the queue and of all slots (admin).")
 @pass_session
