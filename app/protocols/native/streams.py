@@ -209,7 +209,8 @@ def _with_picture(event: Event, signer: LinkSigner | None, prefix: str) -> str:
 def _without_picture(event: Event, signer: LinkSigner | None, prefix: str) -> str:
     """Return the message of an event, which is the same for every listener with the same links."""
     data = _data(event, signer, prefix)
-    name = "preview" if "preview" in data else "progress" if data["progress"]["step"] else "state"
+    has_step = data["progress"]["step"] and data["state"] not in (JobState.QUEUED, JobState.PAUSED)
+    name = "preview" if "preview" in data else "progress" if has_step else "state"
     return _text(name, event.event_id, data)
 
 
