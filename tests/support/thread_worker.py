@@ -120,8 +120,8 @@ class ThreadWorker:
                 time.sleep(self.step_s)
 
         time.sleep(self.step_s)
-        with RunKeeper(self._store, job, attempt, reporter, 0, lambda: self._objects) as keeper:
-            count_steps(job.request, reporter, after_step, keeper, show)
+        keeper = RunKeeper(self._store, job, attempt, reporter, 0, lambda: self._objects)
+        count_steps(job.request, reporter, after_step, keeper, show)
 
     def _deliver(self, job: Job, attempt: int) -> None:
         self.delivers.wait()

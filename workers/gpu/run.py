@@ -20,8 +20,8 @@ from tasks import job_trace
 from tasks.job_log import log_end_of_run
 from tasks.runtime import dispatcher, settings, store
 from workers.broken_process import end_process, is_half_imported
-from workers.gpu import failures
 from workers.checkpoints.keeper import warn_of_missed_pause
+from workers.gpu import failures
 from workers.gpu.compute import Computed, compute
 from workers.gpu.slot_process import slot_process
 from workers.pipelines.device_errors import is_device_lost, release_tensors
