@@ -17,7 +17,7 @@ export function Models() {
   const act = (model, name) => command(model.name, name).then(read);
   return html`
     <section class="models"><h2>Models</h2>
-      <div class="scroll"><table>
+      <div class="scroll" tabindex="0" role="region" aria-label="Models and where they are in memory"><table>
         <thead><tr><th scope="col">Model</th><th scope="col">Makes</th><th scope="col">In memory</th>${isAdmin() && html`<th scope="col"><span class="off-screen">Commands</span></th>`}</tr></thead>
         <tbody>${known.map((model) => html`
           <tr key=${model.name}>
