@@ -178,6 +178,8 @@ class OutputOptions(Group):
     video_quality: int = option("VIDEO_QUALITY", 80, between(1, 100))
     #: Whether outputs hold the request that made them.
     embed_metadata: bool = option("EMBED_METADATA", True)
+    #: Whether outputs say that a model made them.
+    embed_provenance: bool = option("EMBED_PROVENANCE", True)
     #: Longest side of thumbnails, pixels. 0: neither thumbnails nor posters are made.
     thumbnail_px: int = option("THUMBNAIL_PX", 256)
     #: Format of thumbnails and posters: ``webp`` or ``jpeg``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import signal
 from collections.abc import Callable
@@ -81,3 +82,17 @@ def test_frames_of_a_host_that_does_not_come_back_are_computed_elsewhere(start: 
     stack.worker("gpu0")
     view = stack.wait(job_id)
     assert (view["state"], view["attempt"], view["slot"]) == ("succeeded", 2, "gpu0"), view
+
+
+# ---- what files say
+
+
+@pytest.mark.parametrize("embed", [1, 0])
+def test_outputs_say_that_a_model_made_them(start: Start, embed: int) -> None:
+    stack = start("gpu0", "io", EMBED_METADATA=0, EMBED_PROVENANCE=embed)
+    job_id = stack.submit(steps=1)
+    [output] = stack.wait(job_id)["outputs"]
+    content = stack.get(output["url"]).content
+    assert (b"digitalsourcetype/trainedAlgorithmicMedia" in content) == bool(embed)
+    assert hashlib.sha256(content).hexdigest() == output["sha256"]
+    assert b"DigitalSourceType" not in stack.get(output["thumbnail_url"]).content

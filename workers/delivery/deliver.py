@@ -22,7 +22,7 @@ from jobs.record import Job, Output
 from jobs.store.jobs import JobStore
 from jobs.store.measuring.objects import open_measured
 from tasks.runtime import settings, store
-from workers.delivery import encode
+from workers.delivery import encode, provenance
 from workers.delivery.encode import tracks
 from workers.delivery.encode.images import write_preview
 from workers.delivery.moderation import moderated
@@ -96,24 +96,31 @@ class _Delivery:
         name = encode.output_format(request)
         path = self._folder / f"{index}.{FORMATS[name].suffix}"
         written = encode.write(clip, path, request, {"job_id": self._job.job_id, "index": index}, sound)
+        media_type, size = FORMATS[name].media_type, (written.width, written.height)
+        self._mark(path, media_type, size)
         return self._store(
-            path, FORMATS[name].media_type, (written.width, written.height), frames=len(clip), fps=request.fps,
-            audio_sample_rate_hz=written.audio_sample_rate_hz,
+            path, media_type, size, frames=len(clip), fps=request.fps, audio_sample_rate_hz=written.audio_sample_rate_hz
         )  # fmt: skip
 
     def store_file(self, file: encoded_files.EncodedFile) -> Output:
-        """Store a file as it is, without its sound if the request wants none. The spool keeps its copy until the job
-        is over."""
+        """Store a file with its pictures as they are, without its sound if the request wants none. The spool keeps its
+        copy until the job is over."""
         path, rate_hz = self._folder / file.path.name, file.audio_sample_rate_hz
         if rate_hz and self._job.request.audio_output is False:
             tracks.copy_without_sound(file.path, path)
             rate_hz = 0
         else:
             shutil.copyfile(file.path, path)
+        size = (file.width, file.height)
+        self._mark(path, file.media_type, size)
         return self._store(
-            path, file.media_type, (file.width, file.height), frames=file.frames, fps=file.fps,
-            audio_sample_rate_hz=rate_hz,
+            path, file.media_type, size, frames=file.frames, fps=file.fps, audio_sample_rate_hz=rate_hz
         )  # fmt: skip
+
+    def _mark(self, path: Path, media_type: str, size: tuple[int, int]) -> None:
+        """Write into a file that a model made it."""
+        if settings().outputs.embed_provenance:
+            provenance.mark(path, media_type, self._job.request, size)
 
     def previews(self, frame: np.ndarray, index: int) -> dict[str, Output]:
         """Store the thumbnail, and of a video the poster: its first frame in full size."""
