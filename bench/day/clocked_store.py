@@ -16,7 +16,7 @@ REAL_TIME, GIVEN_TIME = "redis.call('TIME')", "KEYS"
 
 #: What methods of the store get as the reply of a call that is only sent later.
 _PLACEHOLDERS: dict[str, Any] = {
-    "submit": ["ok", 0, "", [1, "", ""], []], "start_run": [], "finish_run": 1, "heartbeat": ["gone"],
+    "submit": ["ok", 0, "", [1, "", ""], []], "start_run": [], "finish_run": [0, "", "", -1], "heartbeat": ["gone"],
     "cancel": ["over", ""], "set_slot_facts": 1, "release_slot": 1,
 }  # fmt: skip
 
