@@ -64,6 +64,9 @@ class ClockedStore(JobStore):
             self._send()
         return _PLACEHOLDERS[name]
 
+    def _add_measures(self, *_: object) -> None:
+        """Send no measurements: their thread would call scripts between those of the day."""
+
     def later(self, now_s: float, handler: Handler, call: Callable[[], object]) -> None:
         """Send the script of ``call`` with the next :meth:`flush`; ``handler`` gets its reply."""
         self.now_s, self._handler = now_s, handler
