@@ -66,7 +66,7 @@ class EventLog:
     def __init__(self, store: Scripts) -> None:
         self._store = store
         # The subscription waits for ``SILENCE_S``, so its connection has another timeout than those of the store.
-        self._client: Any = connect(store.settings, timeout_s=SILENCE_S)
+        self._client: Any = connect(store.settings, timeout_s=SILENCE_S, protocol=2)
 
     def newest_id(self) -> str:
         """The id of the newest event; ``BEFORE_ALL`` when there is none."""
@@ -134,7 +134,7 @@ class EventLog:
 def _reply(connection: Any) -> Any:
     """Return the next message, or the reply to a ping; None after ``SILENCE_S``; ``_LOST``: the server has hung up."""
     try:
-        return connection.read_response(disconnect_on_error=False, push_request=True)
+        return connection.read_response(disconnect_on_error=False)
     except redis.TimeoutError:
         return None
     except redis.ConnectionError:

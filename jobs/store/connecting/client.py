@@ -122,18 +122,21 @@ def _await_replicas(connection: Any, replicas: int) -> None:
         raise refusals.TooFewReplicas(f"{count} of {replicas}")
 
 
-def connect(settings: Settings, *, timeout_s: float | None = None) -> redis.Redis:
+def connect(settings: Settings, *, timeout_s: float | None = None, protocol: int = 3) -> redis.Redis:
     """A client with a connection pool; every reply comes within ``timeout_s`` (default ``REDIS_TIMEOUT_S``).
 
     While all ``REDIS_CONNECTIONS`` are in use, a call waits for one, at most ``REDIS_CONNECTION_WAIT_S``. A call is
     retried once and without a pause, for a connection that broke while it was idle in the pool. The scripts answer a
     repeated call as they answered the first one.
+
+    ``protocol``: version of RESP. redis-py formats each message of a subscription for its log in version 3.
     """
     timeout_s = timeout_s or settings.redis.timeout_s
     pool = Pool(  # type: ignore[no-untyped-call]
         max_connections=settings.redis.connections,
         timeout=settings.redis.connection_wait_s,
         decode_responses=True,
+        protocol=protocol,
         socket_timeout=timeout_s,
         retry=Retry(NoBackoff(), _RETRIES, supported_errors=(redis.ConnectionError,)),
         **_way_to(settings.redis_address, timeout_s),
