@@ -1,6 +1,7 @@
-"""Measure latencies: step events at listeners, cancellation, the gap between two jobs, recovery, cost of progress.
+"""Measure latencies: step events at listeners, cancellation, preemption, gaps between jobs, recovery, cost of progress.
 
-``python -m bench.latency [--short]``. Jobs that compute nothing replace the model where only the server is measured.
+``python -m bench.latency [--short] [--only preempting]``. Jobs that compute nothing replace the model where only the
+server is measured.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ STEP_MS = 50
 LISTENED_STEP_MS = 500
 
 Row = tuple[str, str, str]
+HEADS = ("what", "measured", "target")
 
 
 def spread(values_ms: Sequence[float], unit: str = "ms") -> str:
@@ -34,10 +36,10 @@ def spread(values_ms: Sequence[float], unit: str = "ms") -> str:
     return f"p50 {p50:.1f}, p95 {p95:.1f}, p99 {p99:.1f} {unit} (n={len(values_ms)})"
 
 
-def event_ms(stack: Stack, job_id: str, state: str) -> float:
-    """Return when a job entered a state according to the event log, in milliseconds since 1970."""
+def event_ms(stack: Stack, job_id: str, state: str, *, first: bool = False) -> float:
+    """Return when a job entered a state, the last or first time, by the event log, in milliseconds since 1970."""
     entries: Any = stack.store.client.xrevrange(keys.EVENTS, count=500)
-    for entry_id, entry in entries:
+    for entry_id, entry in reversed(entries) if first else entries:
         if f'"{job_id}"' in entry["event"] and f'"state":"{state}"' in entry["event"]:
             return float(entry_id.split("-")[0])
     raise AssertionError(f"no event {state} of {job_id}")
@@ -97,6 +99,27 @@ def cancelling(waiting: int, runs: int) -> list[Row]:
         ("cancel of a waiting job, request → answer", spread(waiting_ms), "p99 ≤ 100 ms"),
         ("cancel of a running job, request → answer", spread(answer_ms), f"≤ 1 step ({STEP_MS} ms) + 100 ms"),
         ("… request → next job runs", spread(next_ms), f"≤ 1 step ({STEP_MS} ms) + 350 ms"),
+    ]
+
+
+# ---- a job takes the slot of another
+
+
+def preempting(runs: int) -> list[Row]:
+    """Measure premium jobs that find two endless general runs on two slots."""
+    step_ms = LISTENED_STEP_MS // 2
+    with noop_stack("gpu0", "gpu1", "io", NOOP_STEP_MS=step_ms, PREEMPT_AFTER_S=1, PREEMPT_MAX=1_000_000) as stack:
+        runs_ids = [stack.submit(model="noop", steps=ENDLESS_STEPS) for _ in range(2)]
+        start_ms = []
+        for _ in range(runs):
+            for job_id in runs_ids:
+                stack.wait_until(job_id, lambda view: view["state"] == "running" and view["eta_s"], "its steps")
+            urgent = stack.submit(model="noop", steps=1, **{"class": "premium"})
+            stack.wait(urgent)
+            start_ms.append(event_ms(stack, urgent, "running") - event_ms(stack, urgent, "queued", first=True))
+        stack.cancel_all()
+    return [
+        ("premium job beside two general runs, request → runs", spread(start_ms), f"≤ 1 step ({step_ms} ms) + 250 ms")
     ]
 
 
@@ -167,21 +190,23 @@ def report(*, short: bool) -> str:
     common.clean_environment()
     rows = listening((1, 100, 1000), 5 if short else 15)
     rows += cancelling(50 if short else 300, 10 if short else 50)
+    rows += preempting(10 if short else 50)
     with short_folder() as folder:
         models = tiny_models(folder)
         models.write_text(models.read_text() + common.NOOP_MODELS)
         rows += gaps(models, 20 if short else 60)
         rows += recovering(models, 1 if short else 3)
     rows += progress_cost(4 if short else 12)
-    return table(("what", "measured", "target"), rows)
+    return table(HEADS, rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--short", action="store_true")
+    parser.add_argument("--only", choices=["preempting"])
     options = parser.parse_args()
     print(common.machine())
-    print(report(short=options.short))
+    print(table(HEADS, preempting(50)) if options.only else report(short=options.short))
 
 
 if __name__ == "__main__":

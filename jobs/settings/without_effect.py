@@ -40,6 +40,11 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Settings], bool], str], ...] = (
         "SPOOL_DIR is set: frames are written there",
     ),
     (
+        ("CLASS_PREEMPTS", "PREEMPT_MAX"),
+        lambda settings: settings.scheduling.preempt_after_s == 0,
+        "PREEMPT_AFTER_S is 0: no job takes the slot of another",
+    ),
+    (
         ("MODERATION_PROMPTS", "MODERATION_OUTPUTS", "MODERATION_WORDS_FILE", "MODERATION_SKIN_SHARE"),
         lambda settings: settings.moderation.mode == "off",
         "MODERATION is off",

@@ -60,8 +60,11 @@ class SchedulingOptions(Group):
     @property
     def preempts(self) -> dict[str, list[str]]:
         """By class: those whose runs its jobs may interrupt, lowest first; empty when no job does."""
-        entries = (entry.split(":") for entry in self.class_preempts.split() if self.preempt_after_s)
-        return {higher: sorted(lower.split(","), key=CLASSES.index, reverse=True) for higher, lower in entries}
+        found: dict[str, set[str]] = {}
+        for entry in self.class_preempts.split() if self.preempt_after_s else ():
+            higher, _, lower = entry.partition(":")
+            found.setdefault(higher, set()).update(lower.split(","))
+        return {higher: sorted(lower, key=CLASSES.index, reverse=True) for higher, lower in found.items()}
 
     @property
     def class_weights(self) -> dict[str, int]:

@@ -294,6 +294,22 @@ def test_an_idempotent_submit(site: Site) -> None:
     assert alice.get(ids.pop().strip()).raw["priority"] == 3
 
 
+def test_a_preempted_job_says_so(start: Start) -> None:
+    site = start(PREEMPT_AFTER_S=1)
+    here, ops = site.service.driver, site.client("ops")
+    site.service.open("gpu0")
+    film = ops.submit(**{**TINY, "steps": 100}).id
+    here.start("gpu0")
+    here.store.progress(film, 1, "denoising", 5, 100, 95.0, resumable=True)
+    assert ops.submit(**TINY, job_class="premium").position == 1
+    here.store.hand_over(film, 1, slot="gpu0")
+    shown = site.command("show", film, key="ops").out
+    assert re.search(r"^preempted +once$", shown, re.MULTILINE)
+    assert re.search("^needs +a slot, since a job of a higher class took its own$", shown, re.MULTILINE)
+    assert ops.get(film).preemptions == 1
+    assert ops.get(film).raw["preemptions"] == 1
+
+
 def test_a_key_may_use_its_class_and_lower_ones(site: Site) -> None:
     night, ops = site.client("night", job_class="off-peak"), site.client("ops")
     assert night.submit(**TINY).raw["class"] == "off-peak"

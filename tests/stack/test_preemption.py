@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
-from tests.support.harness import Stack, wait_for
+from tests.support.harness import Stack, running, wait_for
 
 Start = Callable[..., Stack]
 
 STEP_MS = 250
 STEPS = 40
+#: Of a tiny pipeline, some seconds.
+VIDEO_STEPS = 600
 #: From the submission of an image to its start: a step, and 250 ms.
 START_S = STEP_MS / 1000 + 0.25
 
@@ -75,3 +78,20 @@ def test_a_preempted_job_says_why_it_waits(start: Start) -> None:
     wait_for(lambda: stack.status(video)["state"] == "running", "the video to go on")
     assert stack.status(video)["waiting_for"] is None
     stack.cancel(video)
+
+
+def test_a_video_of_a_pipeline_is_the_same_to_the_bit_after_two_preemptions(
+    models_file: Path, short_folder: Path
+) -> None:
+    options = {"PREEMPT_AFTER_S": 0.5, "EMBED_METADATA": 0}
+    with running(short_folder, models_file, "gpu0", "io", **options) as stack:
+        calm = stack.wait(stack.submit(model="tiny-video", steps=VIDEO_STEPS, seed=1))
+        video = stack.submit(model="tiny-video", steps=VIDEO_STEPS, seed=1)
+        for _ in range(2):
+            before = stack.status(video)["progress"]["step"]
+            wait_for(lambda before=before: running_step(stack, video) > before, "a step")
+            stack.wait(stack.submit(steps=1, **{"class": "premium"}))
+        ended = stack.wait(video)
+    assert ended["preemptions"] == 2
+    assert ended["resumed_from_step"] > 0
+    assert pixels(ended) == pixels(calm)

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from tests.support.store_driver import StoreDriver
+import pytest
+
+from jobs.store import keys
+from tests.support.store_driver import OWNER, StoreDriver
 
 Open = Callable[..., StoreDriver]
 
@@ -93,3 +96,19 @@ def test_a_job_waits_behind_those_that_can_take_its_slots_only(driver: Open) -> 
     here.submit("b", model="b")
     first, second = here.submit("b", model="b"), here.submit("c", model="b")
     assert sorted(here.forecast(job_id).position or 0 for job_id in (first, second)) == [1, 2]
+
+
+def test_a_key_whose_job_returns_stands_where_it_was_served_most(driver: Open) -> None:
+    """Its job of the one model returns from a slot that is gone; it was served more for the other model."""
+    here = driver()
+    here.limit("a", 1)
+    here.open("gpu0", "m")
+    here.submit()
+    here.submit()
+    here.open("gpu1", "m", "n")
+    here.open("gpu2", "n")
+    here.submit_many(2, "b", model="n")
+    here.submit(model="n")
+    here.store.leave("gpu0", OWNER)
+    served = float(here.redis.hget(keys.SERVED, "general|a|m"))
+    assert here.redis.zscore(keys.READY + "general|m", "a") == pytest.approx(served) == pytest.approx(1)

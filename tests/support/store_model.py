@@ -99,7 +99,10 @@ class StoreModel(RuleBasedStateMachine):
 
     def __init__(self, server: Settings) -> None:
         super().__init__()
-        self.driver = StoreDriver(server, max_attempts=MAX_ATTEMPTS, preempt_after_s=0.5, preempt_max=PREEMPT_MAX)
+        self.driver = StoreDriver(
+            server, max_attempts=MAX_ATTEMPTS, preempt_after_s=0.5, preempt_max=PREEMPT_MAX,
+            slot_lease_s=3600,  # a busy machine may need longer than the default for an example
+        )  # fmt: skip
         self.store, self.redis = self.driver.store, self.driver.redis
         for key, running in LIMITS.items():
             self.driver.limit(key, running)

@@ -11,9 +11,9 @@
 local beat_ms, watch_ms, after_outage, goes_on = unpack(ARGV)
 go_on_without_memory()
 
--- How many leases are renewed in one call, and how many slots, jobs and deliveries are dealt with, so that it does not
--- hold Redis for long.
-local MAX_RENEWALS, left = 200, 20
+-- How many leases are renewed in one call, how often a slot is looked for that a job could take from another, and how
+-- many slots, jobs and deliveries are dealt with, so that it does not hold Redis for long.
+local MAX_RENEWALS, MAX_TRIES, left = 200, 5, 20
 local now, is_more = now_ms(), false
 
 -- Nobody could renew a lease while Redis was away or refused writes: let all leases begin anew. Whoever is dead is
@@ -113,17 +113,17 @@ end
 
 -- Let waiting jobs take the slots of others. Returns the jobs whose runs were interrupted.
 local function preempt_runs()
-  local victims = {}
-  for _, group in ipairs(overdue(K.PREEMPTORS)) do
+  local victims, tries = {}, MAX_TRIES
+  for _, group in ipairs(redis.call('ZRANGEBYSCORE', K.PREEMPTORS, '-inf', int(now), 'LIMIT', 0, tries)) do
     local line, model = group:match('^(.-)|(.*)$')
-    local victim = preempt_for(line, model)
-    while victim do
+    local victim = true
+    while victim and tries > 0 do
+      tries, victim = tries - 1, preempt_for(line, model)
       table.insert(victims, victim)
-      left = math.max(0, left - 1)
-      victim = left > 0 and preempt_for(line, model)
     end
-    redis.call('ZADD', K.PREEMPTORS, 'XX', int(now + beat_ms), group)
+    if not victim then redis.call('ZADD', K.PREEMPTORS, 'XX', int(now + beat_ms), group) end
   end
+  is_more = is_more or tries == 0
   return victims
 end
 

@@ -124,6 +124,7 @@ local function enqueue(id)
   if is_early(record) then return redis.call('ZADD', K.NOT_BEFORE, record.not_before, id) end
   local line, key, model, score = record.line, record.key, record.model, score_of(record)
   local is_by_turn = takes_turns(line)
+  local served = is_by_turn and served_of(line, key, model)
   local last = is_by_turn and join_turns(line, key, model, rival_models(nil, model))
   redis.call('ZADD', lane_of(line, key, model), score, id)
   local place = is_by_turn and string.format('%.6f', virtual_time(id, record, last)) or score
@@ -131,7 +132,7 @@ local function enqueue(id)
   add_to_counters(record)
   if PREEMPTS[record.class] then redis.call('ZADD', K.PREEMPTORS, 'NX', int(now_ms()), line .. '|' .. model) end
   local is_new = redis.call('SADD', K.KEY_LANES .. key, line .. '|' .. model) == 1
-  if is_new or not is_by_turn then
+  if is_new or not is_by_turn or served_of(line, key, model) ~= served then
     local ready = is_at_limit(key) and 'inf' or ready_score(line, key, model)
     redis.call('ZADD', K.READY .. line .. '|' .. model, ready, key)
   end
