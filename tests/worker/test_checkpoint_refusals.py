@@ -276,6 +276,21 @@ def test_a_pipeline_that_makes_no_steps_with_its_scheduler(
     assert obstacle(worker, tmp_path, "sd") == ["the pipeline makes no steps with its scheduler"]
 
 
+def test_schedulers_that_take_turns_unseen(worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Picture and sound of a pipeline without a step callback: a checkpoint would be between the two."""
+    from workers.diffusion import arguments
+
+    accepted = arguments.accepted
+    monkeypatch.setattr(
+        arguments,
+        "accepted",
+        lambda pipeline: {name: one for name, one in accepted(pipeline).items() if name != "callback_on_step_end"},
+    )
+    keeper = FolderKeeper(tmp_path, steps={3})
+    worker.compute("ltx2", keeper=keeper, frames=1)
+    assert keeper.obstacles == ["several schedulers take turns, and the pipeline does not say when all made a step"]
+
+
 def test_a_denoiser_that_is_given_a_cache(worker: Worker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As FLUX.2 klein KV: an object that the pipeline passes to the denoiser in each step."""
 

@@ -13,7 +13,7 @@ import pytest
 
 from jobs.errors import RunCancelled, RunInterrupted
 from jobs.models.schedulers import SAMPLERS
-from jobs.settings import Settings
+from jobs.settings import PROJECT_ROOT, Settings
 from tests.support.computing import Worker
 from tests.support.folder_keeper import FolderKeeper
 from tests.support.resumed_runs import check_resumed
@@ -37,6 +37,8 @@ FAMILIES: list[tuple[str, str, dict[str, Any]]] = [
     ("sdxl", "text2img", {}),
     ("sdxl-half", "img2img", {}),
     ("flux", "img2img", {}),
+    ("flux-kontext", "edit", {}),
+    ("flux2", "edit", {}),
     ("flux", "inpaint", {}),
     ("flux-fill", "inpaint", {}),
     ("kandinsky", "mix2img", {}),
@@ -88,6 +90,15 @@ def test_every_sampler_of_flow_models(worker: Worker, tmp_path: Path, sampler: s
 @pytest.mark.parametrize("schedule", ["Karras", "Exponential", "Beta", "SGM Uniform"])
 def test_every_schedule(worker: Worker, tmp_path: Path, schedule: str) -> None:
     check_resumed(worker, tmp_path, "sd", scheduler=f"DPM++ 2M {schedule}", width=16, height=16)
+
+
+@pytest.mark.parametrize("kind", ["text2video", "img2video"])
+def test_the_shipped_video_model(worker: Worker, tmp_path: Path, kind: str) -> None:
+    shipped = Worker(worker.driver, PROJECT_ROOT / "models.toml", tmp_path)
+    try:
+        check_resumed(shipped, tmp_path, "demo-video", kind=kind, steps=4)
+    finally:
+        worker.driver.open("gpu0", *worker.models.names())
 
 
 def test_every_call_of_a_run(worker: Worker, tmp_path: Path) -> None:

@@ -8,12 +8,10 @@ it does outside of the steps; inside of them, its modules are skipped, and a ste
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,37 +19,12 @@ import torch
 from workers.checkpoints import generators as generator_states
 from workers.checkpoints.contract import CheckpointRefused
 from workers.checkpoints.draft import estimated
+from workers.checkpoints.loops import Loop, attributes_of, count_step, filled, is_before, parameters_of
 from workers.checkpoints.modules import StepModules
 from workers.checkpoints.packing import mapped
 from workers.pipelines.schedulers import intercept
 
 logger = logging.getLogger(__name__)
-
-#: Attributes of a scheduler that never change.
-_CONSTANT = frozenset({"_internal_dict"})
-
-
-@dataclass(eq=False)
-class _Loop:
-    scheduler: Any
-    #: Number of the last step in the sequence of the call; 0: none yet.
-    count: int = 0
-    #: What the last step returned.
-    answer: Any = None
-    #: States of the generators after it.
-    generators: Any = None
-    #: Attributes of the scheduler after it; None: it still has them.
-    attributes: dict[str, Any] | None = None
-    #: The timestep of the last step, and what else a draft is estimated from.
-    timestep: Any = None
-    model_output: Any = None
-    sample: Any = None
-
-    def state(self) -> dict[str, Any]:
-        attributes = _attributes(self.scheduler) if self.attributes is None else self.attributes
-        return {
-            "count": self.count, "answer": self.answer, "generators": self.generators, "scheduler": attributes
-        }  # fmt: skip
 
 
 class RecordedCall:
@@ -61,18 +34,21 @@ class RecordedCall:
         pipeline: the pipeline.
         generators: those that the call is given.
         state: of the checkpoint to replay (:meth:`state`); None: compute everything.
+        has_callback: whether the pipeline says when it has made all steps of one timestep.
     """
 
-    def __init__(self, pipeline: Any, generators: Sequence[torch.Generator], state: Any = None) -> None:
-        self._generators = generators
+    def __init__(
+        self, pipeline: Any, generators: Sequence[torch.Generator], state: Any = None, *, has_callback: bool = True
+    ) -> None:  # fmt: skip
+        self._generators, self._has_callback = generators, has_callback
         self._landmarks = state["loops"] if state else []
         self._replayed = state["count"] if state else 0
         self._modules = StepModules(pipeline, state["modules"] if state else {})
         #: Number of steps of all schedulers so far.
         self._count = 0
-        self._loops: list[_Loop] = []
+        self._loops: list[Loop] = []
         #: The present loop of each scheduler, by its id; the loops hold the schedulers.
-        self._loop_of: dict[int, _Loop] = {}
+        self._loop_of: dict[int, Loop] = {}
         self._is_drafting = self._is_stopped = False
         #: Whether its state is known to be storable.
         self.is_checked = False
@@ -125,6 +101,8 @@ class RecordedCall:
             raise CheckpointRefused(self._modules.obstacle)
         if not self._count:
             raise CheckpointRefused("the pipeline makes no steps with its scheduler")
+        if not self._has_callback and len({id(loop.scheduler) for loop in self._loops}) > 1:
+            raise CheckpointRefused("several schedulers take turns, and the pipeline does not say when all made a step")
         loops = [loop.state() for loop in self._loops]
         return {"count": self._count, "loops": loops, "modules": self._modules.described}
 
@@ -143,7 +121,7 @@ class RecordedCall:
     def _step(self, scheduler: Any, step: partial[Any], *args: Any, **kwargs: Any) -> Any:
         if self._is_stopped:
             return step(*args, **kwargs)
-        arguments = {**dict(zip(_parameters(step.func), args, strict=False)), **kwargs}
+        arguments = {**dict(zip(parameters_of(step.func), args, strict=False)), **kwargs}
         if not isinstance(arguments.get("sample"), torch.Tensor):
             self._modules.obstacle = f"the step of {type(scheduler).__name__} is given no sample"
             return step(*args, **kwargs)
@@ -163,28 +141,28 @@ class RecordedCall:
         loop.model_output, loop.sample = arguments.get("model_output"), arguments["sample"]
         return answer
 
-    def _loop(self, scheduler: Any, timestep: Any) -> _Loop:
+    def _loop(self, scheduler: Any, timestep: Any) -> Loop:
         loop = self._loop_of.get(id(scheduler))
-        if loop is not None and _is_before(timestep, loop.timestep):
+        if loop is not None and is_before(timestep, loop.timestep):
             self._end_loop(scheduler)
             loop = None
         if loop is None:
-            loop = self._loop_of[id(scheduler)] = _Loop(scheduler)
+            loop = self._loop_of[id(scheduler)] = Loop(scheduler)
             self._loops.append(loop)
         return loop
 
     def _end_loop(self, scheduler: Any) -> None:
         if (loop := self._loop_of.pop(id(scheduler), None)) is not None:
-            loop.attributes = _attributes(scheduler)
+            loop.attributes = attributes_of(scheduler)
             loop.model_output = loop.sample = None
 
-    def _note(self, loop: _Loop, answer: Any, generators: Sequence[torch.Generator]) -> None:
+    def _note(self, loop: Loop, answer: Any, generators: Sequence[torch.Generator]) -> None:
         loop.count, loop.answer = self._count, answer
         loop.generators = [generator_states.state_of(generator) for generator in generators]
 
     # ---- replay and draft
 
-    def _replay(self, loop: _Loop, sample: torch.Tensor, generators: Sequence[torch.Generator]) -> Any:
+    def _replay(self, loop: Loop, sample: torch.Tensor, generators: Sequence[torch.Generator]) -> Any:
         number = self._loops.index(loop)
         landmark = self._landmarks[number] if number < len(self._landmarks) else None
         if landmark is None or self._count > landmark["count"]:
@@ -197,10 +175,10 @@ class RecordedCall:
             if self._count == self._replayed:
                 self._modules.stop_skipping()
             return mapped(loop.answer, torch.Tensor.clone)
-        _count_step(loop.scheduler)
-        return _filled(landmark["answer"], sample)
+        count_step(loop.scheduler)
+        return filled(landmark["answer"], sample)
 
-    def _drafted(self, loop: _Loop, sample: torch.Tensor) -> Any:
+    def _drafted(self, loop: Loop, sample: torch.Tensor) -> Any:
         answer = loop.answer if loop.count else self._loops[0].answer
         final = None
         if loop.model_output is not None:
@@ -210,45 +188,4 @@ class RecordedCall:
                 logger.info("a draft is not estimated", exc_info=True)
         if final is None:
             final = sample
-        return _filled(answer, final, always=True)
-
-
-def _attributes(scheduler: Any) -> dict[str, Any]:
-    """Return the state of a scheduler. Lists are copied; tensors are not, because schedulers replace them."""
-    return {
-        name: mapped(value, lambda tensor: tensor)
-        for name, value in scheduler.__dict__.items()
-        if name not in _CONSTANT
-    }
-
-
-@cache
-def _parameters(step: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of the parameters of a step, without ``self``."""
-    return tuple(inspect.signature(step).parameters)[1:]
-
-
-def _is_before(timestep: Any, last: Any) -> bool:
-    """Return whether a loop begins again: a timestep lies before the last one. Never waits for the device."""
-    if isinstance(timestep, torch.Tensor) and isinstance(last, torch.Tensor):
-        of_one_schedule = timestep.untyped_storage().data_ptr() == last.untyped_storage().data_ptr()
-        return of_one_schedule and timestep.storage_offset() < last.storage_offset()
-    if isinstance(timestep, int | float) and isinstance(last, int | float):
-        return timestep > last
-    return False
-
-
-def _count_step(scheduler: Any) -> None:
-    """Count a step that is not computed, for pipelines that read the index."""
-    if hasattr(scheduler, "_step_index"):
-        index = scheduler._step_index
-        scheduler._step_index = (index or getattr(scheduler, "begin_index", None) or 0) + 1
-
-
-def _filled(answer: Any, sample: torch.Tensor, *, always: bool = False) -> Any:
-    """Return an answer like this one; with the sample for a tensor of another shape, or for all of its shape."""
-
-    def fill(tensor: torch.Tensor) -> torch.Tensor:
-        return sample.to(tensor.dtype, copy=True) if (tensor.shape == sample.shape) == always else tensor.clone()
-
-    return mapped(answer, fill)
+        return filled(answer, final, always=True)

@@ -77,8 +77,15 @@ class RunRecorder:
         return result
 
     @contextmanager
-    def call(self, pipeline: Any, generators: Sequence[torch.Generator]) -> Iterator[Callable[[Any], None] | None]:
+    def call(
+        self, pipeline: Any, generators: Sequence[torch.Generator], *, has_callback: bool
+    ) -> Iterator[Callable[[Any], None] | None]:
         """Record the call of a pipeline inside the block. Yields the function to call with each of its schedulers.
+
+        Args:
+            pipeline: the pipeline.
+            generators: those that the call is given.
+            has_callback: whether :meth:`after_step` is called when all steps of one timestep are made, not inside one.
 
         Raises:
             CheckpointRefused: the checkpoint is of another run.
@@ -86,7 +93,8 @@ class RunRecorder:
         if self._keeper is None:
             yield None
             return
-        self._call, self._state = RecordedCall(pipeline, generators, self._state), None
+        self._call = RecordedCall(pipeline, generators, self._state, has_callback=has_callback)
+        self._state = None
         with self._call.observed():
             yield self._call.watch
 

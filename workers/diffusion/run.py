@@ -160,7 +160,7 @@ class Run:
         else:
             on_step = steps.step
         with (
-            self.recorder.call(pipeline, generators) as watch,
+            self.recorder.call(pipeline, generators, has_callback=on_step is None) as watch,
             schedulers.fresh(pipeline, request.scheduler, on_step, watch, seed),
             noise.mixed(generators),
         ):
