@@ -15,6 +15,12 @@ from bench.fleet.comparison import short_report
 SMALL = Size(slots=40, users=300, models=8, groups=4, jobs=3000)
 
 
+def _checkpoints() -> str:
+    from bench import checkpoints  # torch would weigh on the measurements before it
+
+    return checkpoints.report(short=True)
+
+
 def main() -> int:
     begun = time.monotonic()
     print(machine(), flush=True)
@@ -24,6 +30,7 @@ def main() -> int:
         ("Large fleets (python -m bench.fleet)", short_report),
         ("A simulated day (python -m bench.day)", lambda: simulate(SMALL)),
         ("Latency (python -m bench.latency)", lambda: latency.report(short=True)),
+        ("Checkpoints (python -m bench.checkpoints)", _checkpoints),
         ("Delivery (python -m bench.delivery)", lambda: delivery.report(rounds=1)),
     ):
         print(f"\n## {title}\n\n{measure()}", flush=True)
