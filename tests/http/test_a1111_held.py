@@ -253,3 +253,18 @@ def test_a_random_subseed_goes_on_over_the_batches(app: ServedApp) -> None:
     assert info[0]["subseed"] != info[1]["subseed"]
     newest = jobs(app)[:2]  # both were submitted at once
     assert sorted(job["request"]["variation"]["seed"] for job in newest) == info[1]["all_subseeds"]
+
+
+def test_a_paused_request_is_held_and_says_what_it_waits_for(app: ServedApp) -> None:
+    waiting = Waiting(app, {**LONG, "seed": 41})
+    wait_for(lambda: state(app)["sampling_step"] > 20, "some steps")
+    (job,) = jobs(app, "running")
+    app.pause(job["id"])
+    paused = get(app, "progress")
+    assert paused["textinfo"] == "Waiting for resume of the job"
+    step = paused["state"]["sampling_step"]
+    assert step > 20
+    assert paused["progress"] == pytest.approx(0.01 + step / 150)
+    app.workers[0].step_s = 0.0
+    app.resume(job["id"])
+    assert len(waiting.end().json()["images"]) == 1

@@ -333,3 +333,30 @@ def test_a_result_that_is_read_again_does_not_set_the_session_back(aime: ServedA
         assert browser.post(aime.url("/draw"), json={"prompt": "a"}, timeout=30).status_code == 200
     worker.join()
     assert [data["mood"] for data in worker.given] == ["calm", "calm!", "calm!!"]
+
+
+def test_a_paused_job_is_queued_and_a_running_one_of_a_worker_is_not_paused(aime: ServedApp) -> None:
+    client, waits = Client(aime.url(""), "draw"), threading.Event()
+    wait_for(lambda: not requests.get(aime.url("/api/draw"), timeout=10).json()["workers"], "workers to be forgotten")
+    first, second = client.submit(prompt="a"), client.submit(prompt="b")
+    aime.pause(first)
+    answer = client.poll(first).json()
+    assert (answer["success"], answer["job_state"]) == (True, "queued")
+    progress = answer["progress"]
+    assert (progress["progress"], progress["queue_position"], progress["estimate"]) == (0, 1, -1)
+
+    def slowly(worker: Worker, data: dict[str, Any]) -> dict[str, Any]:
+        assert waits.wait(30)
+        return draw(worker, data)
+
+    with Worker(aime.url(""), compute=slowly) as worker:
+        wait_for(lambda: client.poll(second).json()["job_state"] == "processing", "the other job")
+        refused = requests.post(aime.url(f"/v1/jobs/{second}/pause"), timeout=10)
+        assert (refused.status_code, refused.json()["error"]["message"]) == (
+            409, "the job is running and cannot be paused: a worker over HTTP computes it",
+        )  # fmt: skip
+        waits.set()
+        assert client.follow(second)["success"]
+        aime.resume(first)
+        assert client.follow(first)["success"]
+    worker.join()

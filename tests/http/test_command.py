@@ -403,6 +403,30 @@ def test_pause_front_and_resume(start: Start) -> None:
     assert [site.service.finish() for _ in range(2)] == [second, first]
 
 
+def test_jobs_are_paused_and_resumed(start: Start) -> None:
+    site = start()
+    site.service.open()
+    running, waiting = site.service.submit(steps=4), site.service.submit()
+    site.service.start(step=1)
+    refused = site.command("pause", running)
+    assert (refused.code, "does not make checkpoints" in refused.err) == (3, True)
+    site.service.store.progress(running, 1, "denoising", 1, 4, None, resumable=True)
+    paused = site.command("pause", running, waiting).out.splitlines()
+    assert paused == [f"{running}: running  step 1/4, 25 %, stops at its next step, on gpu0", f"{waiting}: paused"]
+    site.service.pause(step=2)
+    assert re.search(r"paused +step 2/4, 50 %", site.command("show", running).out)
+    listed = site.command("list", "--state", "paused").out
+    assert re.search(rf"{running} +paused 50 %", listed)
+    assert re.search(rf"{waiting} +paused ", listed)
+    assert "2 paused" in site.command("queue").out
+    assert re.search(rf"{running} +paused", site.command("top").out)
+    assert site.command("resume", waiting).out.startswith(f"{waiting}: queued")
+    assert json.loads(site.command("--json", "resume", running).out)["state"] == "queued"
+    for arguments in ((), (running, "--queue"), ("--slot", "gpu0", "--queue")):
+        assert site.command("pause", *arguments).code == 2
+    assert site.command("resume", running, "--all").code == 2
+
+
 def test_retry(start: Start) -> None:
     site = start()
     site.service.open()

@@ -287,3 +287,14 @@ def test_a_plain_request_to_the_socket_is_refused(devoid: ServedApp) -> None:
     assert devoid.get("/ws/telegram").status_code in (400, 403)
     with pytest.raises(Refused):
         Client(devoid, path="/v1/models")
+
+
+def test_a_job_that_is_paused_and_resumed_is_announced_once(devoid: ServedApp, client: Client) -> None:
+    owner = {"headers": {"Authorization": "Bearer telegram:service_key"}}
+    client.ask({"prompt": "paused", "steps": 2000, "width": 32, "height": 32})
+    queued, generating = client.next(), client.next()
+    assert (queued["gen_status"], generating["gen_status"]) == ("queued", "generating")
+    devoid.pause(queued["object_id"], **owner)
+    assert client.is_silent()
+    devoid.resume(queued["object_id"], **owner)
+    assert client.next()["gen_status"] == "ok"

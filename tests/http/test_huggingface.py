@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -268,3 +269,14 @@ def test_other_protocols_do_not_stop_these_requests(app: ServedApp) -> None:
     app.workers[0].step_s = 0.0
     thread.join(PATIENCE_S)
     assert answers[0].status_code == 200
+
+
+def test_a_request_whose_job_is_paused_is_answered_when_it_was_resumed(app: ServedApp) -> None:
+    app.workers[0].step_s = 0.05
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(call, app, {**PROMPT, "parameters": {"num_inference_steps": 20}})
+        (job,) = wait_for(lambda: [job for job in open_jobs(app) if job["progress"]["step"] > 2], "some steps")
+        app.pause(job["id"])
+        assert not asked.done()
+        app.resume(job["id"])
+        assert made(asked.result()).size

@@ -487,3 +487,16 @@ def test_images_by_path_come_from_one_folder(services: Callable[..., Service], t
     for path in ("../inputs_evil/a.png", str(tmp_path / "inputs_evil" / "a.png"), "link.png", "assets", "none.png"):
         refused = service.post("/v1/tasks/", json={"image_path": path})
         assert (refused.status_code, refused.get_json()["error"]["fields"][0]["field"]) == (422, "image_path"), path
+
+
+def test_a_paused_task_is_being_processed(service: Service) -> None:
+    task_id = create(service, infer_steps=4)["task_id"]
+    service.start()
+    assert service.pause() == task_id
+    body = status(service, task_id)
+    assert (body["status"], body["state"], body["step"], body["percent"]) == ("processing", "paused", 2, 50)
+    assert (body["waiting_for"], body["end_time"], body["slot"]) == ("resume of the job", None, None)
+    assert service.json("/v1/service/status")["service_status"] == "idle", "it takes other tasks"
+    service.resume(task_id)
+    finish(service)
+    assert status(service, task_id)["status"] == "completed"

@@ -563,3 +563,17 @@ def test_a_page_of_another_origin_gets_an_error_of_json_rpc(service: Service) ->
     assert (response.status_code, response.get_json()["error"]["data"]) == (403, {"code": "origin_not_allowed"})
     response = post(service, "tools/list", headers={"Host": "evil.example"})
     assert (response.status_code, response.get_json()["error"]["data"]) == (421, {"code": "host_not_allowed"})
+
+
+def test_a_paused_task_works_and_says_that_it_is_paused(service: Service) -> None:
+    job_id = task(service)["taskId"]
+    service.start()
+    service.pause()
+    looked = result(stateless(service, "tasks/get", {"taskId": job_id}, capabilities=TASKS))
+    assert (looked["status"], looked["statusMessage"]) == ("working", "paused at step 2 of 4")
+    shown = call(service, "get_job", job_id=job_id)["structuredContent"]
+    assert (shown["state"], shown["step"], shown["position"]) == ("paused", 2, None)
+    assert "goes on when somebody resumes it" in shown["next"]
+    service.resume(job_id)
+    service.finish()
+    assert call(service, "get_job", job_id=job_id)["structuredContent"]["state"] == "succeeded"

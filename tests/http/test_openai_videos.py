@@ -244,3 +244,16 @@ def test_videos_of_other_keys_are_not_found(serve: Callable[..., ServedApp]) -> 
         assert response.status_code == 404, path
     assert call(app, "GET", headers=second).json()["data"] == []
     assert len(call(app, "GET", headers=first).json()["data"]) == 1
+
+
+def test_a_paused_video_is_queued_and_keeps_its_progress(app: ServedApp) -> None:
+    app.workers[0].step_s = 0.1
+    video = created(app, steps=20)
+    wait_for(lambda: shown(app, video["id"])["progress"] > 10, "some steps")
+    app.pause(video["id"])
+    paused = shown(app, video["id"])
+    assert (paused["status"], paused["completed_at"], paused["error"]) == ("queued", None, None)
+    assert 10 < paused["progress"] < 100
+    app.workers[0].step_s = 0.0
+    app.resume(video["id"])
+    assert finished(app, video["id"])["status"] == "completed"

@@ -316,3 +316,15 @@ def test_a_webhook_needs_a_secret(service: Service) -> None:
     body = {"input": INPUT, "webhook": "http://127.0.0.1:9/hook"}
     response = service.post("/v1/models/a/tiny-image/predictions", json=body)
     assert response.get_json()["invalid_fields"][0]["field"] == "webhook"
+
+
+def test_a_paused_prediction_is_starting_and_keeps_its_progress(service: Service) -> None:
+    made = create(service, num_inference_steps=4)
+    service.start()
+    service.pause()
+    paused = read(service, made)
+    assert (paused["status"], paused["output"], paused["completed_at"]) == ("starting", None, None)
+    assert paused["logs"].endswith(f"{progress_bar(2, 4)}\n")
+    service.resume(made["id"])
+    service.finish()
+    assert read(service, made)["status"] == "succeeded"

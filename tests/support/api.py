@@ -60,6 +60,18 @@ class Api:
         """Cancel a job."""
         return requests.post(self.url(f"/v1/jobs/{job_id}/cancel"), timeout=10)
 
+    def pause(self, job_id: str, **options: Any) -> None:
+        """Pause a job, and wait until it is paused."""
+        response = requests.post(self.url(f"/v1/jobs/{job_id}/pause"), timeout=10, **options)
+        assert response.status_code == 200, response.text
+        state = lambda: self.get(f"/v1/jobs/{job_id}", **options).json()["state"]  # noqa: E731
+        wait_for(lambda: state() == "paused", f"the pause of job {job_id}")
+
+    def resume(self, job_id: str, **options: Any) -> None:
+        """Let a paused job go on."""
+        response = requests.post(self.url(f"/v1/jobs/{job_id}/resume"), timeout=10, **options)
+        assert response.status_code == 200, response.text
+
     def cancel_all(self, **fields: Any) -> requests.Response:
         """Cancel all running jobs."""
         return requests.post(self.url("/v1/jobs/cancel"), json=fields, timeout=10)

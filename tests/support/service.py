@@ -144,6 +144,19 @@ class Service:
         assert response.status_code == 200, response.text
         return dict(response.get_json())
 
+    def pause(self, slot: str = "gpu0", step: int = 2) -> str:
+        """Pause the slot's job: its caller asks for it, and its run stops after a step. Return its id."""
+        job_id, attempt = self.driver.at(slot)
+        self.store.progress(job_id, attempt, "denoising", step, 4, None, resumable=True)
+        assert self.post(f"/v1/jobs/{job_id}/pause").status_code == 200
+        self.store.keep_checkpoint(job_id, attempt, step=step, age_s=0, node="host")
+        self.store.hand_over(job_id, attempt, slot=slot)
+        return job_id
+
+    def resume(self, job_id: str) -> None:
+        """Let a paused job go on."""
+        assert self.post(f"/v1/jobs/{job_id}/resume").status_code == 200
+
     def events(self, path: str, since: str = "", headers: dict[str, str] | None = None) -> Stream:
         """Follow a stream of events, which has begun when this returns."""
         return Stream(self, path, {**(headers or {}), **({"Last-Event-ID": since} if since else {})})
