@@ -1,4 +1,4 @@
-"""The pictures of a request: taken out of its fields, and stored after everything else has been checked."""
+"""The input files of a request: taken out of its fields, and stored after everything else has been checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from app import own_outputs
 from app.media import inputs
 from app.media.decoding import off_the_hub
-from app.media.inputs import StoredImage
+from app.media.inputs import StoredInput
 from app.media.pictures import Normalised
 from app.problems import Problems
 from jobs.errors import Unavailable
@@ -19,13 +19,14 @@ from jobs.formats import FORMATS
 from jobs.objects.base import ObjectStore
 from jobs.requests.generation import GenerationRequest
 from jobs.requests.inpaint import Inpaint
+from jobs.requests.inputs import FILES, LISTS, Measured
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 
 #: Value of a field whose picture is not stored yet.
 UNSTORED = "inputs/unstored"
 #: Fields with one picture, and fields with a list of pictures.
-_ONE, _SEVERAL = ("image", "mask"), ("images",)
+_ONE, _SEVERAL = FILES, LISTS
 #: Fields of a form that are lists, and may therefore be repeated.
 REPEATED = _SEVERAL
 
@@ -135,12 +136,14 @@ def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
 class StoredPictures:
     """Stored pictures by field, as in :class:`Pictures`."""
 
-    by_field: Mapping[str, StoredImage] = field(default_factory=dict)
+    by_field: Mapping[str, StoredInput] = field(default_factory=dict)
 
     @property
-    def image_size(self) -> tuple[int, int] | None:
-        """Width and height of the picture that decides about the output's shape, in pixels; None without one."""
-        return next((self.by_field[name].size for name in ("image", "images[0]") if name in self.by_field), None)
+    def measured(self) -> Measured:
+        """What the inputs decide about the output."""
+        deciding = (self.by_field.get(name) for name in ("image", "images[0]", "video"))
+        shape = next((stored.size for stored in deciding if stored), None)
+        return Measured(shape, self.by_field["video"].seconds if "video" in self.by_field else None)
 
     def put_into(self, request: GenerationRequest) -> GenerationRequest:
         """Return the request with the keys of the pictures."""
@@ -153,8 +156,10 @@ class StoredPictures:
         ]
         # A request for edit has its only image in either field.
         images = [keys.get(f"images[{index}]") or keys["image"] for index in range(len(request.images or ()))]
-        image = None if images else keys.get("image")
-        return replace(request, image=image, images=images or None, mask=keys.get("mask"), mix=mix or None)
+        one: dict[str, Any] = {name: keys.get(name) for name in _ONE}
+        if len(images) > len([name for name in keys if name.startswith("images[")]):
+            one["image"] = None
+        return replace(request, **one, images=images or None, mix=mix or None)
 
 
 def store(
@@ -173,11 +178,16 @@ def store(
     stored = {}
     for name in pictures.contents:
         with problems.collected():
-            image = _checked(pictures, name, settings, max_side_px if name == "image" else 0)
+            file = _checked(pictures, name, settings, max_side_px if name == "image" else 0)
             if not problems:
-                stored[name] = inputs.stored(image, objects, records)
+                stored[name] = inputs.stored(file, objects, records, _kind_of(name))
     problems.check()
     return StoredPictures(stored)
+
+
+def _kind_of(name: str) -> str:
+    """Return what a field takes: ``image``, ``video`` or ``audio``."""
+    return name if name in ("video", "audio") else "image"
 
 
 def check(pictures: Pictures, problems: Problems, *, settings: Settings) -> None:
@@ -188,9 +198,11 @@ def check(pictures: Pictures, problems: Problems, *, settings: Settings) -> None
 
 
 def _checked(pictures: Pictures, name: str, settings: Settings, max_side_px: int) -> Normalised:
-    """Return a picture as it is to be stored. Raises: InvalidRequest, Unavailable."""
-    content = pictures.contents[name]
-    picture = own_outputs.picture_of(content, name) if isinstance(content, str) else content
+    """Return a file as it is to be stored. Raises: InvalidRequest, Unavailable."""
+    content, kind = pictures.contents[name], _kind_of(name)
+    picture = own_outputs.content_of(content, name, kind) if isinstance(content, str) else content
+    if kind != "image":
+        return inputs.checked_recording(picture, kind, settings=settings, field=name)
     return inputs.checked_image(
         picture, settings=settings, field=name, repainted=pictures.mask_repaints,
         inverted=name == "mask" and pictures.mask_inverted, max_side_px=max_side_px,

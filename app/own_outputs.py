@@ -57,12 +57,17 @@ def is_reference(text: str) -> bool:
     return _reference_of(text) is not None
 
 
-def picture_of(text: str, field: str = "image") -> str | bytes:
-    """Return the picture that a text names, or the text itself if it names no output of a job.
+def content_of(text: str, field: str, kind: str = "image") -> str | bytes:
+    """Return the file that a text names, or the text itself if it names no output of a job.
+
+    Args:
+        text: what the caller sent.
+        field: name of the field for errors.
+        kind: ``image``, ``video`` or ``audio``.
 
     Raises: as :func:`file_of`.
     """
-    found = file_of(text, field, "image")
+    found = file_of(text, field, kind)
     return text if found is None else found[0]
 
 
@@ -73,7 +78,7 @@ def picture_bytes(text: str) -> bytes:
         InvalidRequest: names the field ``image``.
         Unavailable: the object store or Redis does not answer.
     """
-    picture = picture_of(text)
+    picture = content_of(text, "image")
     return picture if isinstance(picture, bytes) else inputs.bytes_of(picture, settings())
 
 
@@ -110,7 +115,7 @@ def file_of(text: str, field: str, kind: str) -> tuple[bytes, str] | None:
     output = _output_of(job, reference)
     if output is None:
         raise refused(f"names a file that the job does not have; it has {len(job.outputs)} outputs, counted from 0")
-    if output.media_type.partition("/")[0] != kind:
+    if output.media_type.partition("/")[0] != kind and (kind, output.frames > 1) != ("video", True):
         hint = "; its `poster_url` is a picture" if kind == "image" and output.poster else ""
         raise refused(f"names an output of type {output.media_type}{hint}")
     if output.bytes > settings().inputs.max_bytes:

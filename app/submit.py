@@ -82,8 +82,8 @@ def prepare(
         attachments.check(pictures, problems, settings=settings())
         raise InvalidRequest(*problems.besides(refused))
     stored = attachments.store(resolved, pictures, settings=settings(), objects=objects(), records=store())
-    if stored.image_size:  # it decides about the size of the output
-        resolved, rounded = generation.resolve(models(), values, settings(), stored.image_size)
+    if stored.by_field:  # they decide about the size of the output
+        resolved, rounded = generation.resolve(models(), values, settings(), stored.measured)
     resolved, failed = _enhanced(resolved, values.get("enhance_prompt"))
     submission = replace(submission, request=stored.put_into(resolved), warnings=rounded + warnings + failed)
     return Prepared(submission, job_id, bool(client_id))

@@ -11,6 +11,7 @@ from jobs.job_view import iso, job_path, job_view
 from jobs.objects.base import ObjectStore
 from jobs.outbound.signed_links import LinkSigner, address
 from jobs.record import Job
+from jobs.requests.inputs import FILES
 from jobs.states import JobState
 
 #: Wire protocol of the jobs whose webhooks send predictions.
@@ -119,7 +120,7 @@ def _input(job: Job, base_url: str) -> dict[str, Any]:
     values = {sent: used[name] for name, sent in INPUT_NAMES.items() if used.get(name) not in (None, "")}
     path = f"{job_path(job.job_id, base_url)}/inputs"
     given = job.request.named_inputs
-    links: dict[str, Any] = {name: f"{path}/{name}" for name in ("image", "mask") if name in given}
+    links: dict[str, Any] = {name: f"{path}/{name}" for name in FILES if name in given}
     if images := [f"{path}/{name}" for name in given if name.startswith("images-")]:
         links["images"] = images
     return {**values, **links}

@@ -1,6 +1,6 @@
-"""Checks and stores input images, which callers send as a link, a data URL, base64 or an upload.
+"""Checks and stores input files, which callers send as a link, a data URL, base64 or an upload.
 
-The content decides about the format, not a file name or a media type; PNG, JPEG and WebP are accepted. Limits are
+The content decides about the format, not a file name or a media type; images may be PNG, JPEG and WebP. Limits are
 checked before the work that they limit: bytes before base64, pixels before decoding.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from app.media import flattening
+from app.media import flattening, recordings
 from app.media.decoding import off_the_hub
 from app.media.pictures import MEDIA_TYPES, Normalised, normalised, refused, too_large
 from jobs.errors import InvalidRequest, ObjectNotFound
@@ -39,21 +39,30 @@ class Readable(Protocol):
     def read(self, size: int, /) -> bytes: ...
 
 
-@dataclass(frozen=True)
-class StoredImage:
-    """A checked and stored input image."""
+#: Media types of videos and sounds by suffix.
+_RECORDINGS = {
+    "video": {"mp4": "video/mp4", "webm": "video/webm", "gif": "image/gif"},
+    "audio": {"wav": "audio/wav", "mp3": "audio/mpeg", "ogg": "audio/ogg", "m4a": "audio/mp4", "webm": "audio/webm"},
+}
 
-    #: The object's key, ``inputs/<sha256>.<token>.<png|jpg|webp>``. It is kept for ``UNUSED_FILES_GRACE_S``, and as
-    #: long as a job needs it that is submitted within that time.
+
+@dataclass(frozen=True)
+class StoredInput:
+    """A checked and stored input file."""
+
+    #: The object's key, ``inputs/<sha256>.<token>.<suffix>``. It is kept for ``UNUSED_FILES_GRACE_S``, and as long as a
+    #: job needs it that is submitted within that time.
     key: str
     #: Width and height as a viewer shows it, pixels.
     size: tuple[int, int]
+    #: Duration of a video or sound; 0 for a picture.
+    seconds: float = 0.0
 
 
 def store_image(
     value: str | bytes | Readable, *, settings: Settings, objects: ObjectStore, records: JobStore, field: str = "image",
     **options: Any,
-) -> StoredImage:  # fmt: skip
+) -> StoredInput:  # fmt: skip
     """Check an input image and store it once per content; see :func:`checked_image` and :func:`stored`."""
     return stored(checked_image(value, settings=settings, field=field, **options), objects, records)
 
@@ -100,10 +109,30 @@ def checked_image(
         raise InvalidRequest(*(replace(problem, field=field) for problem in exc.problems)) from exc
 
 
-def stored(image: Normalised, objects: ObjectStore, records: JobStore) -> StoredImage:
-    """Store a checked image once per content, reserved for a job that is about to be submitted. Raises: Unavailable."""
-    key = store_once(image.content, image.suffix, MEDIA_TYPES[image.suffix], objects, records)
-    return StoredImage(key, image.size)
+def checked_recording(value: str | bytes, kind: str, *, settings: Settings, field: str) -> Normalised:
+    """Check a video or sound and return it unchanged.
+
+    Args:
+        value: as for :func:`checked_image`.
+        kind: ``video`` or ``audio``.
+        settings: ``max_input_bytes``, ``max_input_px``, ``max_input_s``, ``input_url_timeout_s``, ``input_url_allow``.
+        field: name of the field for errors.
+
+    Raises:
+        InvalidRequest: names the field.
+        DecodingBusy: too many files are being decoded.
+    """
+    try:
+        return recordings.checked(bytes_of(value, settings) if isinstance(value, str) else value, kind, settings)
+    except InvalidRequest as exc:
+        raise InvalidRequest(*(replace(problem, field=field) for problem in exc.problems)) from exc
+
+
+def stored(file: Normalised, objects: ObjectStore, records: JobStore, kind: str = "image") -> StoredInput:
+    """Store a checked file once per content, reserved for a job that is about to be submitted. Raises: Unavailable."""
+    media_type = _RECORDINGS.get(kind, MEDIA_TYPES)[file.suffix]
+    key = store_once(file.content, file.suffix, media_type, objects, records)
+    return StoredInput(key, file.size, file.seconds)
 
 
 def store_once(content: bytes, ending: str, media_type: str, objects: ObjectStore, records: JobStore) -> str:

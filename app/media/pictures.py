@@ -84,13 +84,15 @@ class Opened:
 
 @dataclass(frozen=True)
 class Normalised:
-    """A picture as workers need it."""
+    """An input file as workers need it."""
 
     content: bytes
     #: Its format, as the suffix of a file.
     suffix: str
     #: Width and height as a viewer shows it, pixels.
     size: tuple[int, int]
+    #: Duration of a video or sound; 0 for a picture.
+    seconds: float = 0.0
 
 
 def refused(rule: str, shown: str | None = None) -> InvalidRequest:

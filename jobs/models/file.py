@@ -40,7 +40,8 @@ DTYPES = ("auto", "float32", "float16", "bfloat16")
 #: Fields of a request that the call of a pipeline may have under another name.
 RENAMABLE_FIELDS = (
     "prompt", "negative_prompt", "steps", "guidance_scale", "width", "height", "frames", "fps", "image", "mask",
-    "images", "strength", "num_images", "seed", "audio_output", "clip_skip", "distilled_guidance_scale",
+    "images", "last_image", "video", "audio", "strength", "num_images", "seed", "audio_output", "clip_skip",
+    "distilled_guidance_scale",
 )  # fmt: skip
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -118,6 +119,7 @@ class ModelSchema(LoadOptionsSchema):
     clamp = FlagField()
     size_multiple_px = CountField()
     frames_step = CountField()
+    audio_rate_hz = CountField()
     scheduler = SchedulerField()
     schedulers = SchedulersField()
     loras = TextField()

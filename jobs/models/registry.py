@@ -53,10 +53,11 @@ class ModelRegistry:
         called = [spec for spec in self if spec.is_called(name)]
         return next((spec for spec in called if spec.kind_for(kind)), called[0]) if called else self.get(name)
 
-    def default_for(self, kind: Kind) -> ModelSpec | None:
-        """Return the default model of a kind; None if no model does it."""
-        of_kind = (spec for spec in self if kind in spec.kinds)
-        return next(of_kind, None) or next((spec for spec in self if spec.kind_for(kind)), None)
+    def default_for(self, kind: Kind, inputs: Collection[str] = ()) -> ModelSpec | None:
+        """Return the first model of a kind that takes these inputs, else the first of the kind; None: there is none."""
+        of_kind = [spec for spec in self if kind in spec.kinds] or [spec for spec in self if spec.kind_for(kind)]
+        takes_all = (spec for spec in of_kind if all(spec.takes(name, kind) for name in inputs))
+        return next(takes_all, None) or next(iter(of_kind), None)
 
     def first_for(self, *kinds: Kind) -> ModelSpec | None:
         """Return the default model of the first of these kinds that has one; None if none has."""

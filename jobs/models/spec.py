@@ -25,10 +25,11 @@ class Kind(StrEnum):
     EDIT = "edit"
     TEXT2VIDEO = "text2video"
     IMG2VIDEO = "img2video"
+    VIDEO2VIDEO = "video2video"
 
     @property
     def is_video(self) -> bool:
-        return self in (Kind.TEXT2VIDEO, Kind.IMG2VIDEO)
+        return self in (Kind.TEXT2VIDEO, Kind.IMG2VIDEO, Kind.VIDEO2VIDEO)
 
     @property
     def inputs(self) -> frozenset[str]:
@@ -36,8 +37,13 @@ class Kind(StrEnum):
         return _INPUTS.get(self, frozenset())
 
     @property
+    def optional_inputs(self) -> frozenset[str]:
+        """Fields that models of this kind take if the models file names an argument for them."""
+        return _OPTIONAL_INPUTS.get(self, frozenset())
+
+    @property
     def has_strength(self) -> bool:
-        return self in (Kind.IMG2IMG, Kind.INPAINT)
+        return self in (Kind.IMG2IMG, Kind.INPAINT, Kind.VIDEO2VIDEO)
 
 
 _INPUTS = {
@@ -46,6 +52,14 @@ _INPUTS = {
     Kind.MIX2IMG: frozenset({"mix"}),
     Kind.EDIT: frozenset({"images"}),
     Kind.IMG2VIDEO: frozenset({"image"}),
+    Kind.VIDEO2VIDEO: frozenset({"video"}),
+}
+#: Fields with files, in the order in which they are listed.
+ALL_INPUTS = ("image", "images", "mask", "last_image", "video", "audio", "mix")
+_OPTIONAL_INPUTS = {
+    Kind.TEXT2VIDEO: frozenset({"images", "audio"}),
+    Kind.IMG2VIDEO: frozenset({"last_image", "images", "audio"}),
+    Kind.VIDEO2VIDEO: frozenset({"image", "images", "audio"}),
 }
 
 
@@ -156,6 +170,8 @@ class ModelSpec:
     clamp: bool = False
     #: Width and height are rounded to a multiple of this many pixels.
     size_multiple_px: int = 8
+    #: Samples per second of the sound that the pipeline takes.
+    audio_rate_hz: int = 16_000
     #: The number of frames is rounded to ``frames_step * n + 1``.
     frames_step: int = 1
     #: Scheduler of requests that name none; None: the one that the folder names.
@@ -238,6 +254,10 @@ class ModelSpec:
         """Whether the table names an argument for a field that only some pipelines have (of a kind, or of any)."""
         return any(self.fields_of(each).get(field) for each in ([kind] if kind else self.kinds))
 
+    def takes(self, field: str, kind: Kind) -> bool:
+        """Return whether a request of this kind may have this input."""
+        return field in kind.inputs or (field in kind.optional_inputs and self.offers(field, kind))
+
     def needs_prompt(self, kind: Kind) -> bool:
         """Return whether a request of this kind needs a prompt: it has no other input, and the model reads one."""
         reads_it = self.executor != "noop" and self.fields_of(kind).get("prompt") != ""
@@ -274,6 +294,9 @@ class ModelSpec:
             "schedulers": list(self.schedulers),
             "loras": self.lora_names(),
             "slots": list(self.slots),
+            "inputs": {
+                str(kind): [name for name in ALL_INPUTS if self.takes(name, kind)] for kind in self.kinds
+            },
             "loadable": self.loadable,
         }
 
@@ -286,7 +309,7 @@ class ModelSpec:
         if name == "strength":
             return any(kind.has_strength for kind in self.kinds)
         if name == "images":
-            return any("images" in kind.inputs for kind in self.kinds)
+            return any(self.takes("images", kind) for kind in self.kinds)
         if name in ("clip_skip", "distilled_guidance_scale"):
             return self.offers(name)
         return name != "lora_weight" or self.loras is not None

@@ -43,7 +43,7 @@ def download(
 
 def _follow(call: GuardedCall, url: str, max_bytes: int) -> bytes:
     for _ in range(MAX_REDIRECTS + 1):
-        with guarded_http.request(call, "GET", parse_link(url), {"Accept": "image/*"}) as response:
+        with guarded_http.request(call, "GET", parse_link(url), {"Accept": "image/*, video/*, audio/*"}) as response:
             if response.status not in _REDIRECTS:
                 return _body(response, max_bytes)
             url = redirect_target(url, guarded_http.raw_header(response, "location"))

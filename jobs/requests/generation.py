@@ -13,13 +13,13 @@ from jobs.models.spec import Kind, ModelSpec, Range
 from jobs.requests.declared import clip_skip_of, distilled_guidance_of, with_quality
 from jobs.requests.hires_variation_prior import MAX_SEED, hires_of, prior_of, random_seed, variation_of
 from jobs.requests.inpaint import inpaint_of, resize_of
-from jobs.requests.inputs import NEW_IN_VERSION_2, images_of, inapplicable, named_inputs
-from jobs.requests.limits import rounded, within
+from jobs.requests.inputs import FILES, LISTS, NEW_IN_VERSION_2, Measured, images_of, inapplicable, named_inputs
+from jobs.requests.limits import within
 from jobs.requests.model_and_kind import model_and_kind
 from jobs.requests.prompts.tagged_loras import with_tags
 from jobs.requests.prompts.tags import quoted, taken_out
 from jobs.requests.schedulers_loras_mix import loras_of, mix_of, scheduler_of
-from jobs.requests.size import size_of
+from jobs.requests.size import frames_of, size_of
 from jobs.requests.sound import audio_output_of
 from jobs.requests.strength import enough_for_one_step
 from jobs.settings import Settings
@@ -54,6 +54,10 @@ class GenerationRequest:
     image: str | None = None
     #: Object-store keys of the reference images, in order.
     images: list[str] | None = None
+    #: Object-store keys of the image that a video ends with, of the input video, and of the sound that drives a video.
+    last_image: str | None = None
+    video: str | None = None
+    audio: str | None = None
     #: Object-store key of the mask; white areas are repainted.
     mask: str | None = None
     #: Parts of mix2img, each ``{"text" or "image" (object-store key), "weight"}``.
@@ -146,7 +150,7 @@ class GenerationRequest:
 
     def shown(self) -> dict[str, Any]:
         """Return the request as callers see it: without object-store keys and passed-through fields."""
-        hidden = ("image", "images", "mask", "passthrough")
+        hidden = (*FILES, *LISTS, "passthrough")
         values = {key: value for key, value in self.to_dict().items() if key not in hidden}
         if self.mix:
             values["mix"] = [{key: value for key, value in part.items() if key != "image"} for part in self.mix]
@@ -161,7 +165,7 @@ class GenerationRequest:
 
 def resolve(
     registry: ModelRegistry, fields: Mapping[str, Any], settings: Settings | None = None,
-    image_size: tuple[int, int] | None = None,
+    measured: Measured | None = None,
 ) -> tuple[GenerationRequest, list[str]]:  # fmt: skip
     """Fill in the model's defaults and check its limits.
 
@@ -170,8 +174,8 @@ def resolve(
         fields: the fields that the caller sent, with checked types; None counts as absent. ``image``, ``mask`` and the
             images in ``mix`` are object-store keys.
         settings: set the format of outputs for which ``fields`` name none.
-        image_size: width and height of the field ``image``, pixels. Its shape is that of the output, unless the fields
-            say otherwise. None: not known yet.
+        measured: size and duration of the inputs. Their shape is that of the output, unless the fields say otherwise.
+            None: not known yet.
 
     Returns:
         The request, and a warning for every value that was changed.
@@ -181,7 +185,7 @@ def resolve(
     """
     fields = {name: value for name, value in fields.items() if value is not None}
     spec, kind, fields, warnings = model_and_kind(registry, fields)
-    checker = _Checker(spec, kind, fields, image_size, warnings)
+    checker = _Checker(spec, kind, fields, measured or Measured(), warnings)
     request = checker.request(settings or Settings())
     if checker.problems:
         raise InvalidRequest(*checker.problems)
@@ -202,17 +206,17 @@ class _Checker:
     """Checks the fields of a request against a model, and collects all problems and warnings."""
 
     def __init__(
-        self, spec: ModelSpec, kind: Kind, fields: Mapping[str, Any], image_size: tuple[int, int] | None,
-        warnings: list[str],
-    ) -> None:  # fmt: skip
-        self._spec, self._kind, self._image_size = spec, kind, image_size
+        self, spec: ModelSpec, kind: Kind, fields: Mapping[str, Any], measured: Measured, warnings: list[str]
+    ) -> None:
+        self._spec, self._kind, self._measured = spec, kind, measured
         self.problems, self.warnings = inapplicable(spec, kind, fields), warnings
         self._fields = with_quality(spec, with_tags(spec, fields, self.warnings), self.problems)
 
     def request(self, settings: Settings) -> GenerationRequest:
         """Return the complete request. It is only valid if there are no problems."""
         spec, kind, fields, problems = self._spec, self._kind, self._fields, self.problems
-        size = size_of(spec, kind, fields, self._image_size, problems, self.warnings)
+        size = size_of(spec, kind, fields, self._measured.image_size, problems, self.warnings)
+        fps = float(self._number("fps")) if kind.is_video else 0.0
         output = self._output(settings)
         first_pass = {"steps": self._number("steps"), "width": size.width, "height": size.height}
         return GenerationRequest(
@@ -223,13 +227,17 @@ class _Checker:
             seed=self._seed(),
             guidance_scale=float(self._number("guidance_scale")),
             **first_pass,
-            frames=self._frames() if kind.is_video else 1,
-            fps=float(self._number("fps")) if kind.is_video else 0.0,
+            frames=frames_of(spec, kind, fields, fps, self._measured.video_s, problems, self.warnings)
+            if kind.is_video else 1,
+            fps=fps,
             num_images=1 if kind.is_video else self._num_images(),
             quality=fields.get("quality"),
             scheduler=scheduler_of(spec, fields, problems),
             loras=loras_of(spec, fields, problems),
             image=fields.get("image"),
+            last_image=fields.get("last_image"),
+            video=fields.get("video"),
+            audio=fields.get("audio"),
             images=images_of(spec, fields, problems),
             mask=fields.get("mask"),
             mix=mix_of(spec, fields, problems) if kind is Kind.MIX2IMG else None,
@@ -270,10 +278,6 @@ class _Checker:
     def _num_images(self) -> int:
         value = self._fields.get("num_images", self._spec.default("num_images"))
         return int(self._within("num_images", value, self._spec.limit("num_images")))
-
-    def _frames(self) -> int:
-        spec, value = self._spec, self._fields.get("frames", self._spec.default("frames"))
-        return rounded("frames", value, spec, spec.frames_step, 1, self.problems, self.warnings)
 
     def _strength(self, steps: int) -> float:
         # The mask alone limits what changes: inside of it the image is replaced, unless the model's defaults differ.

@@ -48,7 +48,7 @@ def resize_of(kind: Kind, fields: Mapping[str, Any], problems: list[Problem]) ->
     resize = str(fields.get("resize", default))
     if resize not in RESIZES:
         problems.append(Problem("resize", f"must be one of {', '.join(RESIZES)}", resize))
-    elif resize != default and "image" not in kind.inputs:
+    elif resize != default and not kind.inputs & {"image", "video"}:
         problems.append(Problem("resize", f"does not apply: {kind} has no input image", resize))
     return None if resize == default else resize
 

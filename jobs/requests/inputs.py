@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from jobs.errors import Problem
@@ -10,14 +11,25 @@ from jobs.models.spec import Kind, ModelSpec
 
 #: Input fields, as messages name them.
 INPUTS = {
-    "image": "an input image", "images": "reference images", "mask": "a mask", "mix": "a mix of texts and images",
+    "image": "an input image", "images": "reference images", "mask": "a mask", "last_image": "a last image",
+    "video": "a video", "audio": "sound", "mix": "a mix of texts and images",
 }  # fmt: skip
 #: Fields with one file, and fields with a list of files.
-_FILES, _LISTS = ("image", "mask"), ("images",)
+FILES, LISTS = ("image", "mask", "last_image", "video", "audio"), ("images",)
 #: Inputs that records of the first version do not have.
-NEW_IN_VERSION_2 = frozenset({"images"})
+NEW_IN_VERSION_2 = frozenset({"images", "last_image", "video", "audio"})
 #: Most reference images of a request, whatever the model takes.
 MAX_IMAGES = 16
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What the inputs of a request decide about its output."""
+
+    #: Width and height of the image or video whose shape the output has, pixels; None: there is none.
+    image_size: tuple[int, int] | None = None
+    #: Duration of the input video, seconds; None: there is none.
+    video_s: float | None = None
 
 
 def named_inputs(request: Mapping[str, Any]) -> dict[str, str]:
@@ -26,8 +38,8 @@ def named_inputs(request: Mapping[str, Any]) -> dict[str, str]:
     Args:
         request: the fields of a complete request, without those that are None.
     """
-    keys = {name: request[name] for name in _FILES if name in request}
-    for name in _LISTS:
+    keys = {name: request[name] for name in FILES if name in request}
+    for name in LISTS:
         keys |= {f"{name}-{index}": key for index, key in enumerate(request.get(name, ()))}
     keys |= {f"mix-{i}": part["image"] for i, part in enumerate(request.get("mix", ())) if part.get("image")}
     return keys
@@ -43,6 +55,13 @@ def images_of(spec: ModelSpec, fields: Mapping[str, Any], problems: list[Problem
     return images or None
 
 
+def _not_taken(spec: ModelSpec, kind: Kind, name: str) -> str:
+    """Return the rule that an input breaks which the model does not take."""
+    if name in kind.optional_inputs:
+        return f"is not an input of model {spec.name} for {kind}"
+    return f"is not an input of {kind}; model {spec.name} has {', '.join(spec.kinds)}"
+
+
 def inapplicable(spec: ModelSpec, kind: Kind, fields: Mapping[str, Any]) -> list[Problem]:
     """Return problems of inputs that are missing, and of fields that this kind does not have."""
     problems = []
@@ -51,8 +70,8 @@ def inapplicable(spec: ModelSpec, kind: Kind, fields: Mapping[str, Any]) -> list
     for name, description in INPUTS.items():
         if name in kind.inputs and not fields.get(name):
             problems.append(Problem(name, f"is required: {kind} needs {description}"))
-        if name not in kind.inputs and fields.get(name) not in (None, []):
-            problems.append(Problem(name, f"is not an input of {kind}; model {spec.name} has {', '.join(spec.kinds)}"))
+        if not spec.takes(name, kind) and fields.get(name) not in (None, []):
+            problems.append(Problem(name, _not_taken(spec, kind, name)))
     # The complete request of a job may be submitted again: neutral values of fields that do not apply are accepted.
     neutral: dict[str, Any] = {"num_images": 1} if kind.is_video else {"frames": 1, "fps": 0}
     if not kind.has_strength:

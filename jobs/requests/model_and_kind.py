@@ -40,7 +40,7 @@ def model_and_kind(
             rule += did_you_mean(fields["model"], registry.names())
             raise InvalidRequest(Problem("model", rule, fields["model"])) from None
     else:
-        spec = registry.default_for(kind or _closest(tuple(Kind), inputs))
+        spec = registry.default_for(kind or _closest(tuple(Kind), inputs), inputs)
     if spec is None:
         rule = f"is required: no model has {kind or 'these inputs'}; known: {listed(registry.names())}"
         raise InvalidRequest(Problem("model", rule))
@@ -54,8 +54,15 @@ def model_and_kind(
 
 
 def _closest(kinds: tuple[Kind, ...], inputs: Collection[str]) -> Kind:
-    """Return the first of the kinds whose inputs differ least from these."""
-    return min(kinds, key=lambda kind: len(kind.inputs ^ _inputs_for(kind, inputs)))
+    """Return the first of the kinds whose inputs differ least from these; one that lacks an input, before one without
+    a use for it."""
+
+    def difference(kind: Kind) -> tuple[int, int]:
+        given = _inputs_for(kind, inputs)
+        unused = given - kind.inputs - kind.optional_inputs
+        return len(unused | (kind.inputs - given)), len(unused)
+
+    return min(kinds, key=difference)
 
 
 def _inputs_for(kind: Kind, inputs: Collection[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""The size of an output: as requested, in the shape of the input image, or the model's default; within the limits."""
+"""The size and length of an output: as requested, those of its input, or the model's default; within the limits."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ SIDES = ("width", "height")
 MAX_SILENT_CUT = 0.05
 #: Weight of the area against the shape, where multiples miss both.
 AREA_WEIGHT = 0.25
+#: Durations are stated in fractions that miss a whole frame by less.
+_ROUNDING = 1e-3
 
 
 class OutputSize(NamedTuple):
@@ -65,7 +67,7 @@ def _image_decides(kind: Kind, fields: Mapping[str, Any]) -> bool:
     around the mask.
     """
     is_region = (fields.get("inpaint") or {}).get("area") == "masked"
-    return bool(kind.inputs & {"image", "images"}) and "resize" not in fields and not is_region
+    return bool(kind.inputs & {"image", "images", "video"}) and "resize" not in fields and not is_region
 
 
 def shape_of(text: str, field: str) -> float:
@@ -149,3 +151,38 @@ def _cropped(width: int, height: int, shape: Size, warnings: list[str]) -> Outpu
             f"{cut:.0%} of the image ({shape[0]} × {shape[1]}) was cut off: the output is {width} × {height}"
         )
     return OutputSize(width, height, resize="crop" if shape[0] * height != shape[1] * width else None)
+
+
+def frames_of(
+    spec: ModelSpec, kind: Kind, fields: Mapping[str, Any], fps: float, video_s: float | None, problems: list[Problem],
+    warnings: list[str],
+) -> int:  # fmt: skip
+    """Return the number of frames, ``frames_step`` × n + 1.
+
+    Args:
+        spec: the model. It makes a video longer if its table names an argument for ``frames`` of video2video.
+        kind: the kind of job.
+        fields: the fields that the caller sent.
+        fps: frames per second of the output.
+        video_s: duration of the input video, seconds; None: it has none, or it is not known yet.
+        problems: receives a problem if the number is refused.
+        warnings: receives a warning if it is changed.
+    """
+    if kind is not Kind.VIDEO2VIDEO or video_s is None:
+        value = fields.get("frames", spec.default("frames"))
+        return limits.rounded("frames", value, spec, spec.frames_step, 1, problems, warnings)
+    available = max(1, math.floor(video_s * fps + _ROUNDING))
+    limit = spec.limit("frames")
+    if "frames" not in fields:
+        length = int(min(available, limit.high))
+        if available > limit.high:
+            warnings.append(f"video: its first {limit.high / fps:g} s are used: frames must be {limit}")
+        length -= (length - 1) % spec.frames_step
+        if length < limit.low:
+            problems.append(Problem("video", f"must have at least {limit.low} frames at {fps:g} fps", available))
+        return length
+    frames = limits.rounded("frames", fields["frames"], spec, spec.frames_step, 1, problems, warnings)
+    if frames > available and not spec.offers("frames", kind):
+        rule = f"must be at most {available}: the video has so many at {fps:g} frames per second"
+        problems.append(Problem("frames", rule, frames))
+    return frames

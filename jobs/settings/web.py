@@ -143,6 +143,9 @@ class InputOptions(Group):
     max_bytes: int = option("MAX_INPUT_BYTES", 32 * 1024 * 1024)
     #: Largest input image, pixels.
     max_px: int = option("MAX_INPUT_PX", 64_000_000)
+    #: Longest input video or sound, seconds, and most frames of a video.
+    max_s: float = option("MAX_INPUT_S", 120.0)
+    max_frames: int = option("MAX_INPUT_FRAMES", 7200)
     #: Memory for decoding pictures and sound at the same time, in each web server process, bytes.
     decode_bytes: int = option("DECODE_BUDGET_BYTES", 256 * 1024 * 1024, at_least(1024 * 1024, "a small picture"))
     #: Threads that decode pictures and sound, in each web server process.

@@ -12,7 +12,7 @@ class JobFields(TypedDict, total=False):
     """Fields of a job. Every field is optional; the server fills in the model's defaults."""
 
     model: str | None
-    #: ``text2img``, ``img2img``, ``inpaint``, ``mix2img``, ``edit``, ``text2video`` or ``img2video``.
+    #: ``text2img``, ``img2img``, ``inpaint``, ``mix2img``, ``edit``, ``text2video``, ``img2video`` or ``video2video``.
     kind: str | None
     prompt: str | None
     negative_prompt: str | None
@@ -38,6 +38,11 @@ class JobFields(TypedDict, total=False):
     image: str | bytes | PathLike[str] | None
     #: Reference images of edit, in order, each given like ``image``.
     images: Sequence[str | bytes | PathLike[str]] | None
+    #: Image that the video of img2video ends with, input video of video2video, and sound that drives a video; each
+    #: given like ``image``.
+    last_image: str | bytes | PathLike[str] | None
+    video: str | bytes | PathLike[str] | None
+    audio: str | bytes | PathLike[str] | None
     #: Mask, given like ``image``. White regions are repainted.
     mask: str | bytes | PathLike[str] | None
     #: How image and mask are fitted to width × height: ``stretch``, ``crop`` or ``pad``.

@@ -72,7 +72,8 @@ class Job:
     #: Whether a running job will be paused after its present step.
     pausing: bool = False
     model: str | None = None
-    #: ``text2img``, ``img2img``, ``inpaint``, ``mix2img``, ``edit``, ``text2video`` or ``img2video``.
+    #: ``text2img``, ``img2img``, ``inpaint``, ``mix2img``, ``edit``, ``text2video``, ``img2video`` or
+    #: ``video2video``.
     kind: str | None = None
     #: Steps completed, and total number of steps; None if unknown.
     step: int | None = None

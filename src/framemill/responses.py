@@ -174,6 +174,8 @@ class Model(TypedDict):
     #: Slots that may run it; empty: all.
     slots: list[str]
     #: Whether it has weights, which can be loaded, pinned and checked.
+    #: Input files that each kind takes.
+    inputs: dict[str, list[str]]
     loadable: bool
     warm: bool
     #: Slots that keep it, and where it is in memory; None while Redis does not respond.

@@ -25,6 +25,7 @@ from jobs.store.credentials.api_keys import KeyRing
 from tests.support.api import wait_for
 from tests.support.doc_examples import Example, differences, examples, parse
 from tests.support.pictures import PNG
+from tests.support.recordings import video
 from tests.support.served_app import ServedApp
 from workers.parent.devices import facts as device_facts
 
@@ -64,6 +65,11 @@ executor = "drawing"
 limits = { images = [1, 4] }
 defaults = { steps = 4, width = 64, height = 64 }
 
+[wan-v2v]
+kinds = ["video2video"]
+executor = "drawing"
+defaults = { steps = 4, width = 64, height = 64, fps = 8 }
+
 [kandinsky]
 kinds = ["text2img", "mix2img"]
 executor = "drawing"
@@ -80,11 +86,12 @@ class Reader:
         (folder / "loras" / "watercolour.safetensors").write_bytes(b"")
         for name in ("circle", "barn", "hole", "cat", "photo", "sofa"):
             (folder / f"{name}.png").write_bytes(PNG)
+        (folder / "scene.mp4").write_bytes(video())
         shipped = (PROJECT_ROOT / "models.toml").read_text().replace('source = "', f'source = "{PROJECT_ROOT}/')
         models = MODELS.replace("FOLDER", str(folder / "loras"))
         self.app = ServedApp(shipped + models, WEBHOOK_ALLOW="localhost", WEBHOOK_SECRET=f"whsec_{'x' * 32}")
         self.app.store.client.zadd(keys.NODES, {"vm": 2e9})
-        self.worker = self.app.worker("demo-image", "demo-video", "sdxl", "flux2-klein", "kandinsky")
+        self.worker = self.app.worker("demo-image", "demo-video", "sdxl", "flux2-klein", "wan-v2v", "kandinsky")
         facts = {"device_facts": json.dumps(device_facts.measure("gpu0"))}
         self.app.store.set_facts("gpu0", self.worker.owner, facts)
         retention.walk(self.app.store, self.app.objects, orphan_age_s=0)

@@ -11,6 +11,7 @@ import requests
 
 from tests.support.api import PATIENCE_S
 from tests.support.pictures import JPEG, PNG, WEBP, b64
+from tests.support.recordings import sound, video
 from tests.support.served_app import ServedApp
 
 MODELS = """
@@ -20,7 +21,15 @@ kinds = ["edit"]
 aliases = ["gpt-image-*", "black-forest-labs/flux-2-pro"]
 limits = { images = [1, 3] }
 defaults = { steps = 2, width = 32, height = 32 }
+
+[film]
+executor = "drawing"
+kinds = ["img2video", "video2video"]
+aliases = ["wan-video/wan-2.1-flf2v"]
+fields = { last_image = "last_image", audio = "audio" }
+defaults = { steps = 2, width = 32, height = 32, frames = 3, fps = 8 }
 """
+FILM, TONE = video(frames=3), sound("mp3")
 GIVEN = [PNG, JPEG, WEBP]
 URIS = [f"data:image/png;base64,{b64(content)}" for content in GIVEN]
 
@@ -28,7 +37,7 @@ URIS = [f"data:image/png;base64,{b64(content)}" for content in GIVEN]
 @pytest.fixture(scope="module")
 def app(serve: Callable[..., ServedApp]) -> ServedApp:
     app = serve(MODELS)
-    app.worker("editor")
+    app.worker("editor", "film")
     return app
 
 
@@ -97,3 +106,44 @@ def test_mcp_edits_several_images(app: ServedApp) -> None:
     call = {"name": "edit_image", "arguments": arguments}
     post(app, "/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})
     assert stored(app, *IMAGES) == GIVEN
+
+
+# ---- videos
+
+
+def test_lightx2v_sends_last_frames_videos_and_sound(app: ServedApp) -> None:
+    task = {"prompt": "x", "image_path": b64(PNG), "last_frame_path": b64(JPEG), "audio_path": b64(TONE)}
+    post(app, "/v1/tasks/video", json=task)
+    assert (newest(app)["kind"], stored(app, "image", "last_image", "audio")) == ("img2video", [PNG, JPEG, TONE])
+    files = {"image_file": ("a.png", PNG), "last_frame_file": ("b.jpg", JPEG), "audio_file": ("c.mp3", TONE)}
+    post(app, "/v1/tasks/video/form", data={"prompt": "x"}, files=files)
+    assert (newest(app)["kind"], stored(app, "image", "last_image", "audio")) == ("img2video", [PNG, JPEG, TONE])
+    post(app, "/v1/tasks/video", json={"prompt": "x", "video_path": b64(FILM)})
+    assert (newest(app)["kind"], stored(app, "video")) == ("video2video", [FILM])
+
+
+@pytest.mark.parametrize("name", ["last_image", "last_frame_image", "end_image", "last_frame"])
+def test_replicate_sends_last_images(app: ServedApp, name: str) -> None:
+    sent = {"prompt": "x", "image": URIS[0], name: f"data:image/jpeg;base64,{b64(JPEG)}"}
+    path = "/v1/models/wan-video/wan-2.1-flf2v/predictions"
+    prediction = post(app, path, json={"input": sent}).json()
+    assert stored(app, "image", "last_image") == [PNG, JPEG]
+    assert requests.get(prediction["input"]["last_image"], timeout=PATIENCE_S).content == JPEG
+
+
+def test_replicate_sends_videos_and_sound(app: ServedApp) -> None:
+    sent = {"video": f"data:video/mp4;base64,{b64(FILM)}", "audio": f"data:audio/mpeg;base64,{b64(TONE)}"}
+    post(app, "/v1/models/me/film/predictions", json={"input": {"prompt": "x", **sent}})
+    assert (newest(app)["kind"], stored(app, "video", "audio")) == ("video2video", [FILM, TONE])
+    schema = app.get("/v1/models/me/film").json()["latest_version"]["openapi_schema"]
+    inputs = schema["components"]["schemas"]["Input"]["properties"]
+    assert inputs.keys() >= {"image", "last_image", "video", "audio"}
+
+
+def test_mcp_sends_last_images_and_videos(app: ServedApp) -> None:
+    cases = (("img2video", {"image": PNG, "last_image": JPEG}), ("video2video", {"video": FILM, "audio": TONE}))
+    for kind, files in cases:
+        arguments = {"model": "film", "prompt": "x", "wait_s": 0, **{name: b64(file) for name, file in files.items()}}
+        call = {"name": "generate_video", "arguments": arguments}
+        post(app, "/mcp", json={"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": call})
+        assert (newest(app)["kind"], stored(app, *files)) == (kind, [*files.values()])

@@ -258,6 +258,7 @@ def test_fields_without_effect_and_unknown_ones_are_named(service: Service) -> N
     ("fields", "named"),
     [
         ({"audio_path": "a.mp3"}, "audio_path"),
+        ({"video_path": "a.mp4"}, "video_path"),
         ({"last_frame_path": "a.png"}, "last_frame_path"),
         ({"talk_objects": [{"audio": "a"}]}, "talk_objects"),
         ({"infer_steps": "many"}, "infer_steps"),

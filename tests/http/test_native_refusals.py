@@ -107,7 +107,7 @@ def test_problems_of_all_kinds_are_named_at_once(service: Service) -> None:
 @pytest.mark.parametrize(
     ("sent", "meant"),
     [("promt", "prompt"), ("Prompt", "prompt"), ("negativePrompt", "negative_prompt"), ("seeds", "seed"),
-     ("step", "steps"), ("widht", "width"), ("lora", "loras"), ("images", "image"),
+     ("step", "steps"), ("widht", "width"), ("lora", "loras"), ("imag", "image"),
      ("num-images", "num_images"), ("guidence_scale", "guidance_scale"), ("output_fromat", "output_format")],
 )  # fmt: skip
 def test_a_misspelt_field_is_refused(service: Service, sent: str, meant: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from app.media.inputs import store_image
+from app.media.inputs import store_image, store_once
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind
 from jobs.objects.local import LocalStore
@@ -23,6 +23,7 @@ from jobs.requests.generation import GenerationRequest
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 from jobs.submission import Submission
+from tests.support.recordings import video
 from tests.support.resolving import resolve
 from tests.support.store_driver import StoreDriver
 from workers.checkpoints.contract import Keeper
@@ -91,6 +92,8 @@ class Worker:
             return {"mix": [{"text": "a cat", "weight": 0.3}, {"image": self.stored(gradient()), "weight": 0.7}]}
         if kind == "edit":
             return {"images": [self.stored(gradient())]}
+        if kind == "video2video":
+            return {"video": self.stored_file(video(), "mp4")}
         image = {"image": self.stored(gradient())} if kind in ("img2img", "inpaint", "img2video") else {}
         return {**image, "mask": self.stored(half_mask())} if kind == "inpaint" else image
 
@@ -99,6 +102,10 @@ class Worker:
         picture.save(buffer, "PNG")
         settings, store = self.driver.store.settings, self.driver.store
         return store_image(buffer.getvalue(), settings=settings, objects=self.objects, records=store).key
+
+    def stored_file(self, content: bytes, suffix: str) -> str:
+        """Store a video or sound as it is; return its key."""
+        return store_once(content, suffix, "", self.objects, self.driver.store)
 
     def compute(
         self, model: str, stop_at: int | None = None, keeper: Keeper | None = None, **fields: Any

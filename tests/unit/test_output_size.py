@@ -188,7 +188,7 @@ def test_test_mode_has_every_kind_and_size(registry: ModelRegistry, tmp_path: Pa
     models = registry_of(Settings.of(models_file=tmp_path / "models.toml", test_mode=True))
     drawn, video, far = (models.get(name) for name in ("drawn", "drawn-video", "far"))
     assert drawn.kinds == ("text2img", "img2img", "inpaint", "mix2img", "edit")
-    assert video.kinds == ("text2video", "img2video")
+    assert video.kinds == ("text2video", "img2video", "video2video")
     assert far == registry.get("far")
     assert size(resolved(models, model="drawn", width=510, height=770)) == (510, 770, None)
     assert resolved(models, model="drawn-video", frames=81, width=833, height=481).frames == 81

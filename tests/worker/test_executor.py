@@ -47,6 +47,8 @@ FAMILIES = [
     ("ltx2-modular", "text2video"),
     ("wan", "text2video"),
     ("wan-i2v", "img2video"),
+    ("wan-v2v", "video2video"),
+    ("ltx-conditions", "video2video"),
     ("cogvideox", "text2video"),
     ("unknown", "text2img"),
 ]

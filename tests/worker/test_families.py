@@ -19,6 +19,7 @@ from PIL import Image
 
 from tests.support.harness import Stack
 from tests.support.in_process import in_process
+from tests.support.recordings import video
 
 
 def picture(mode: str = "RGB", color: Any = "red", size: tuple[int, int] = (40, 24)) -> bytes:
@@ -39,6 +40,7 @@ INPUTS: dict[str, dict[str, Any]] = {
     "inpaint": {"image": text_of(picture()), "mask": text_of(picture("L", 255))},
     "edit": {"images": [text_of(picture(size=(96, 64)))]},
     "img2video": {"image": text_of(picture())},
+    "video2video": {"video": text_of(video())},
     "mix2img": {"mix": [{"text": "a cat", "weight": 0.4}, {"image": text_of(picture()), "weight": 0.6}]},
 }
 CASES: list[tuple[str, str, dict[str, Any]]] = [
@@ -69,6 +71,10 @@ CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("ltx2-modular", "text2video", {}),
     ("wan", "text2video", {"scheduler": "Euler", "frames": 7}),
     ("wan-i2v", "img2video", {}),
+    ("wan-flf2v", "img2video", {"last_image": text_of(picture(color="blue"))}),
+    ("wan-v2v", "video2video", {}),
+    ("ltx-conditions", "img2video", {"last_image": text_of(picture(color="blue"))}),
+    ("ltx-conditions", "video2video", {"frames": 17, "strength": 1.0}),
     ("cogvideox", "text2video", {}),
     ("unknown", "text2img", {"num_images": 2}),
 ]
@@ -105,7 +111,7 @@ def test_a_job_of_each_family(
     request = view["request"]
     number = fields.get("num_images", 1)
     assert [output["seed"] for output in view["outputs"]] == [3 + index for index in range(number)]
-    assert not request.keys() & {"image", "images", "mask"}
+    assert not request.keys() & {"image", "images", "mask", "last_image", "video"}
     for index in range(number):
         content = families.get(f"/v1/jobs/{view['id']}/result?index={index}").content
         frames = decoded(content, video=kind.endswith("video"))

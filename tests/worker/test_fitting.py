@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workers.diffusion.fitting import Box, Size, fit, grown, widened
+from workers.diffusion.inputs.fitting import Box, Size, fit, grown, widened
 
 
 def quarters(width: int, height: int) -> Image.Image:

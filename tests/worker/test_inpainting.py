@@ -21,10 +21,10 @@ from jobs.settings import Settings
 from tests.support.computing import Worker
 from tests.support.pictures import picture
 from tests.support.store_driver import StoreDriver
-from workers.diffusion.fitting import fit
+from workers.diffusion.inputs.fitting import fit
 
 if TYPE_CHECKING:
-    from workers.diffusion.inpainting import Painting
+    from workers.diffusion.inputs.inpainting import Painting
 
 #: The first test waits until all models are made.
 pytestmark = pytest.mark.timeout(300)
@@ -61,7 +61,7 @@ def paint(worker: Worker, model: str = "sd", mask: Image.Image | None = None, **
 
 def prepared(mask: Image.Image | None = None, size: tuple[int, int] = SIZE, **fields: Any) -> Painting:
     """Return the inputs and the composition for a pipeline with latents of 8 pixels."""
-    from workers.diffusion.inpainting import Painting
+    from workers.diffusion.inputs.inpainting import Painting
 
     request: dict[str, Any] = {"prompt": "", "negative_prompt": "", "seed": 1, "steps": 1, "guidance_scale": 1.0}
     request |= {"model": "m", "kind": "inpaint", "width": size[0], "height": size[1], **fields}
@@ -164,7 +164,7 @@ def test_blur_mixes_at_the_border_and_reaches_no_farther(worker: Worker) -> None
 
 def test_the_soft_border_is_a_gaussian_in_pixels_of_the_output() -> None:
     """White is painted over black, so the output is the soft mask."""
-    from workers.diffusion.inpainting import Painting
+    from workers.diffusion.inputs.inpainting import Painting
 
     half = Image.new("L", (120, 40), 0)
     half.paste(255, (60, 0, 120, 40))
@@ -224,7 +224,7 @@ def test_what_lies_under_the_mask_at_the_start() -> None:
 
 
 def test_the_surroundings_colours_flow_in() -> None:
-    from workers.diffusion.inpainting import Painting
+    from workers.diffusion.inputs.inpainting import Painting
 
     pixels = np.zeros((*SIZE[::-1], 3), np.uint8)
     pixels[:, :45], pixels[:, 45:] = (200, 40, 40), (40, 40, 200)
@@ -278,7 +278,7 @@ def test_any_image_and_mask(
     resize: str, area: str, padding_px: int, blur_px: float, fill: str, cell_px: int,
 ) -> None:  # fmt: skip
     """Sizes are right, pixels that are not white are kept, and the pipeline paints all that is white."""
-    from workers.diffusion.inpainting import Painting
+    from workers.diffusion.inputs.inpainting import Painting
 
     mask = Image.new("L", mask_size, 0)
     left, right = sorted(int(mask_size[0] * share) for share in corners[:2])

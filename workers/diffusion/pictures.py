@@ -11,7 +11,7 @@ from PIL import Image
 
 from jobs.errors import ExecutionError
 from jobs.objects.reading import Readable, read_all
-from workers.diffusion import fitting
+from workers.diffusion.inputs import fitting
 
 
 def load_picture(objects: Readable, key: str, mode: str = "RGB") -> Image.Image:

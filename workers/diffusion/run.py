@@ -15,8 +15,9 @@ from jobs.models.spec import Kind, ModelSpec
 from jobs.objects.reading import Readable
 from jobs.requests.generation import GenerationRequest
 from workers.checkpoints.recorder import RunRecorder
-from workers.diffusion import arguments, clip_skip, inpainting, noise, pictures, sounds
+from workers.diffusion import arguments, clip_skip, noise, pictures, sounds
 from workers.diffusion import prior as priors
+from workers.diffusion.inputs import reading
 from workers.diffusion.preview import Previews
 from workers.diffusion.progress import Share, StepCounter
 from workers.diffusion.watched import watched
@@ -75,7 +76,7 @@ class Run:
     def outputs(self, pipeline: Any, prior: Any, second_pipeline: Callable[[], Any]) -> Generated:
         """Run all calls; see :func:`workers.diffusion.generate.generate`."""
         request = self.request
-        inputs = inpainting.inputs_of(pipeline, self.spec, request, self.objects)
+        inputs = reading.inputs_of(pipeline, self.spec, request, self.objects)
         batches = arguments.batches(pipeline, self.spec, request, has_prior=prior is not None)
         embeddings: list[dict[str, Any]] = [{} for _ in batches]
         if prior is not None:

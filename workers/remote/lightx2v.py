@@ -21,6 +21,9 @@ from workers.remote.server import Server, detail
 
 #: Fields of a request that change the picture and that the server does not have.
 _UNSUPPORTED = ("variation", "hires", "prior")
+#: Input → the field that has its content.
+_INPUTS = {"image": "image_path", "images": "image_path", "last_image": "last_frame_path", "video": "video_path",
+           "audio": "audio_path"}  # fmt: skip
 
 
 class LightX2VExecutor:
@@ -54,7 +57,7 @@ class LightX2VExecutor:
             raise BackendFailed(f"a LightX2V server cannot do this: {', '.join(unsupported)}")
         self._task_id = f"{self._namespace}-{run_id}"
         self._queues = self._has_queue()
-        status, body = self._send(request, inputs.get(request.image or ""))
+        status, body = self._send(request, inputs)
         if status in (429, 503) or (status == 400 and "busy" in detail(body).lower()):
             raise BackendBusy(f"refuses the job: {detail(body)}")
         if status in (401, 403):
@@ -99,13 +102,19 @@ class LightX2VExecutor:
     def close(self) -> None:
         self._server.close()
 
-    def _send(self, request: GenerationRequest, image: bytes | None) -> tuple[int, Any]:
+    def _send(self, request: GenerationRequest, inputs: Mapping[str, bytes]) -> tuple[int, Any]:
         path = "/v1/tasks/" if request.kind.is_video else "/v1/tasks/image/"
         fields = self._fields(request)
-        if image is None:
-            return self._server.call("POST", path, json=fields)
+        image = inputs.get(request.image or "")
         if self._queues:
-            fields["image_path"] = base64.b64encode(image).decode("ascii")
+            for name, key in request.named_inputs.items():
+                if field := _INPUTS.get(name.partition("-")[0]):
+                    text = base64.b64encode(inputs[key]).decode("ascii")
+                    fields[field] = f"{fields[field]},{text}" if fields.get(field) else text
+            return self._server.call("POST", path, json=fields)
+        if request.version > 1:
+            raise BackendFailed("a LightX2V server of the older generation takes one image and no other files")
+        if image is None:
             return self._server.call("POST", path, json=fields)
         del fields["task_id"]  # the form has no such part, and the response contains an id of the server's choice
         files = {"image_file": ("image." + str(request.image).rpartition(".")[2], image)}

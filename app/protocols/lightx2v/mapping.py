@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from app.extensions import models, settings
 from app.fields import load_all
 from app.problems import Problems
 from app.protocols.lightx2v import schemas, uploading
-from app.protocols.lightx2v.paths import is_content, listed, output_path, read_image
+from app.protocols.lightx2v.paths import is_content, listed, output_path, read_file
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.spec import Kind, ModelSpec
 from jobs.requests.inputs import INPUTS
@@ -26,8 +26,14 @@ _SAME = ("prompt", "negative_prompt", "seed", "model", "guidance_scale", "width"
          "start_within_s", "max_run_s", "retention", "steps", "frames", "fps", "strength")  # fmt: skip
 #: Fields that stand for native ones of other names.
 _NATIVE_PARTS = {"image_path": ("image", "images"), "image_file": ("image",), "image_mask_path": ("mask",),
+                 "last_frame_path": ("last_image",), "last_frame_file": ("last_image",), "video_path": ("video",),
+                 "audio_path": ("audio",), "audio_file": ("audio",),
                  "lora_name": ("loras",), "lora_strength": ("loras",), "target_shape": ("width", "height"),
                  "aspect_ratio": ("width", "height")}  # fmt: skip
+#: Native input → the fields that it may come in, of which the first that was sent counts.
+_INPUTS = {"image": ("image_file", "image_path", "image"), "mask": ("image_mask_path",),
+           "last_image": ("last_frame_file", "last_frame_path"), "video": ("video_path",),
+           "audio": ("audio_file", "audio_path")}  # fmt: skip
 #: Fields without effect that the list of tasks shows, with the value that it shows otherwise.
 SHOWN_AGAIN: dict[str, Any] = {"use_prompt_enhancer": False, "num_fragments": 1, "video_duration": None}
 #: Longest link or path that the list shows, characters.
@@ -91,10 +97,10 @@ def map_task(body: Mapping[str, Any], *, video: bool, form: bool, uploads: bool 
             uploading.check_link(body)
     native = {name: values[name] for name in _SAME if name in values}
     native |= {name: values[field] for field, name in NATIVE_NAMES.items() if field in values}
-    pictures, image_field = _pictures(body, native, problems)
+    pictures, input_names = _pictures(body, native, problems)
+    image_field = input_names["image"]
     # Wrong inputs are inputs, too: they decide about the kind.
-    if image_field in problems.fields:
-        native["image"] = UNSTORED
+    native |= {name: UNSTORED for name, field in input_names.items() if name != "mask" and field in problems.fields}
     inputs = native.keys() & INPUTS.keys()
     # The suffixes of the paths are those of the formats.
     native |= {"kind": _kind(video, inputs), "output_format": "mp4" if video else "png"}
@@ -105,10 +111,9 @@ def map_task(body: Mapping[str, Any], *, video: bool, form: bool, uploads: bool 
     if lora := values.get("lora_name", "").strip():
         native["loras"] = [{"name": lora, "weight": values.get("lora_strength")}]
     client_names = {name: field for field, name in NATIVE_NAMES.items() if field in values}
+    client_names |= input_names
     client_names |= {
-        "image": image_field,
         "images": image_field,
-        "mask": "image_mask_path",
         "loras[0].name": "lora_name",
         "loras[0].weight": "lora_strength",
     }
@@ -162,16 +167,21 @@ def _hint(name: str) -> str:
     return f"; did you mean {match}?" if match else ""
 
 
-def _pictures(body: Mapping[str, Any], native: dict[str, Any], problems: Problems) -> tuple[Pictures, str]:
-    """Return the inputs, which are put into ``native``, and the name of the field that the image came in."""
-    image_field = next((name for name in ("image_file", "image_path", "image") if body.get(name)), "image_path")
+def _pictures(body: Mapping[str, Any], native: dict[str, Any], problems: Problems) -> tuple[Pictures, dict[str, str]]:
+    """Return the inputs, which are put into ``native``, and the names of the fields that they came in."""
+    names = {name: next((one for one in fields if body.get(one)), _path_of(fields)) for name, fields in _INPUTS.items()}
     pictures = Pictures(may_be_animated=True)
-    for name, field in (("image", image_field), ("mask", "image_mask_path")):
+    for name, field in names.items():
         with problems.collected():
             files = _files(body.get(field), field)
             for file in files:
                 pictures.add(native, name if len(files) == 1 else "images", file)
-    return pictures, image_field
+    return pictures, names
+
+
+def _path_of(fields: tuple[str, ...]) -> str:
+    """Return the field that stands for an input that was not sent."""
+    return next(field for field in fields if field.endswith("_path"))
 
 
 def _files(value: Any, field: str) -> list[str | bytes]:
@@ -180,13 +190,15 @@ def _files(value: Any, field: str) -> list[str | bytes]:
         texts = listed(value)
         if len(texts) > 1 and field != "image_path":
             raise InvalidRequest(Problem(field, "must be one image, not a list"))
-        return [read_image(text, settings(), field) for text in texts]
+        return [read_file(text, settings(), field) for text in texts]
     return [value] if isinstance(value, bytes) and value else []  # the types of others are refused
 
 
-def _kind(video: bool, inputs: Collection[str]) -> Kind:
+def _kind(video: bool, inputs: Set[str]) -> Kind:
+    if video and "video" in inputs:
+        return Kind.VIDEO2VIDEO
     if video:
-        return Kind.IMG2VIDEO if "image" in inputs else Kind.TEXT2VIDEO
+        return Kind.IMG2VIDEO if inputs & {"image", "last_image"} else Kind.TEXT2VIDEO
     if "images" in inputs:
         return Kind.EDIT
     if "mask" in inputs:

@@ -1,4 +1,4 @@
-"""Paths that clients choose: of an input image inside ``INPUT_DIR``, and of an output below the outputs."""
+"""Paths that clients choose: of an input file inside ``INPUT_DIR``, and of an output below the outputs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from jobs.settings import PROJECT_ROOT, Settings
 
 MAX_PATH_CHARS = 255
 
-#: First characters of PNG, JPEG, WebP and GIF in base64.
+#: First characters of PNG, JPEG, WebP (and WAV) and GIF in base64, and of videos and sounds.
 _BASE64_IMAGE = ("iVBORw0KGgo", "/9j/", "UklGR", "R0lGOD")
+_BASE64 = (*_BASE64_IMAGE, "SUQz", "//", "T2dnUw", "AAAA", "GkXfo")
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f]")
 #: A comma before another image; the comma within a data URL follows its encoding.
 _NEXT = re.compile(r"(?<!;base64),\s*(?=https?://|data:|job:|iVBORw0KGgo|/9j/|UklGR|R0lGOD)", re.IGNORECASE)
@@ -28,11 +29,11 @@ def listed(text: str) -> list[str]:
 def _is_text(text: str) -> bool:
     """Return whether a text is a link, a reference or an image itself, and no path."""
     is_link = re.match(r"(?:https?://|data:)", text, re.IGNORECASE) is not None
-    return is_link or text.startswith(_BASE64_IMAGE) or own_outputs.is_reference(text)
+    return is_link or text.startswith(_BASE64) or own_outputs.is_reference(text)
 
 
-def read_image(text: str, settings: Settings, field: str = "image_path") -> str | bytes:
-    """Return the image of ``image_path``: ``job:<id>``, a link or base64 unchanged, or the contents of that file.
+def read_file(text: str, settings: Settings, field: str = "image_path") -> str | bytes:
+    """Return the file of ``image_path`` or the like: ``job:<id>``, a link or base64 unchanged, or what the path names.
 
     Raises:
         InvalidRequest: a path that may not be read. The message does not say whether a file outside of the folder
@@ -41,7 +42,7 @@ def read_image(text: str, settings: Settings, field: str = "image_path") -> str 
     text = text.strip()
     if _is_text(text):
         return text
-    rule = "must be job:<id>, a link, a data URL, base64 of an image, or a path inside the server's input folder"
+    rule = "must be job:<id>, a link, a data URL, base64 of the file, or a path inside the server's input folder"
     if not settings.inputs.dir:
         raise InvalidRequest(Problem(field, rule + ", but INPUT_DIR is not set", text))
     folder = (PROJECT_ROOT / settings.inputs.dir).resolve()
@@ -56,7 +57,7 @@ def read_image(text: str, settings: Settings, field: str = "image_path") -> str 
 def is_content(text: str) -> bool:
     """Return whether a text is an image itself, and no link or path."""
     text = text.lstrip()
-    return text.startswith(_BASE64_IMAGE) or text[:5].lower() == "data:"
+    return text.startswith(_BASE64) or text[:5].lower() == "data:"
 
 
 def output_path(text: str, suffix: str) -> tuple[str, str | None]:

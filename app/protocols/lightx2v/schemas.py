@@ -37,11 +37,11 @@ class LightX2VTaskSchema(TextSchema):
     target_shape = Items(Whole(), 16, **_doc("Height and width, pixels."))
     aspect_ratio = Text(**_doc("Such as `16:9`: the model's default area in this shape."))
     i2i_denoise_strength = Number(**_doc("How far an input image is changed, 0 to 1."))
-    # Refused when they are not empty: no model supports them.
-    audio_path = PictureText(**_doc("Refused: no model here takes audio."))
-    last_frame_path = PictureText(**_doc("Refused: no model here takes a last frame."))
-    video_path = PictureText(**_doc("Refused: no model here takes a video."))
-    talk_objects = fields.Raw(**_doc("Refused: no model here takes audio."))
+    audio_path = PictureText(**_doc("Sound that drives the video, given like `image_path`."))
+    last_frame_path = PictureText(**_doc("Image that the video ends with, given like `image_path`."))
+    video_path = PictureText(**_doc("Input video, given like `image_path`."))
+    # Refused when it is not empty: no model supports it.
+    talk_objects = fields.Raw(**_doc("Refused: no model here takes several speakers."))
     presigned_url = Text(**_doc("Of `/v1/tasks/image/sync`: link that the image is uploaded to (PUT). Else refused."))
     # Ignored, with a warning.
     use_prompt_enhancer = Flag(**_doc("Let the server's prompt enhancer rewrite the prompt, if it has one."))
@@ -81,18 +81,19 @@ class LightX2VFormSchema(LightX2VTaskSchema):
     """A task in a form."""
 
     image_file = fields.Raw(metadata={"type": "string", "format": "binary", "description": "Input image: an upload."})
+    last_frame_file = fields.Raw(
+        metadata={"type": "string", "format": "binary", "description": "Image that the video ends with: an upload."}
+    )
+    audio_file = fields.Raw(
+        metadata={"type": "string", "format": "binary", "description": "Sound that drives the video: an upload."}
+    )
 
 
 TASK = LightX2VTaskSchema()
 
 #: Fields that are refused when they are not empty, with the reason.
 REFUSED = {
-    "audio_path": "is not supported: no model here takes audio",
-    "audio_file": "is not supported: no model here takes audio",
-    "talk_objects": "is not supported: no model here takes audio",
-    "last_frame_path": "is not supported: no model here takes a last frame",
-    "last_frame_file": "is not supported: no model here takes a last frame",
-    "video_path": "is not supported: no model here takes a video",
+    "talk_objects": "is not supported: no model here takes several speakers",
     "presigned_url": "is for POST /v1/tasks/image/sync only: fetch the result instead",
 }
 

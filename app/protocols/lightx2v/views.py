@@ -136,13 +136,14 @@ def request_fields(job: Job) -> dict[str, Any]:
         "task_id": job.job_id, "prompt": request.prompt, "use_prompt_enhancer": False,
         "negative_prompt": request.negative_prompt, "image_path": _input_name(request.image), "num_fragments": 1,
         **both_paths(job), "infer_steps": request.steps, "target_video_length": request.frames, "seed": request.seed,
-        "audio_path": "", "video_duration": round(request.frames / request.fps) if request.fps else 0,
+        "audio_path": _input_name(request.audio),
+        "video_duration": round(request.frames / request.fps) if request.fps else 0,
         "target_fps": request.fps, "target_shape": list(reversed(request.output_size)), **job.sent,
     }  # fmt: skip
 
 
 def _input_name(key: str | None) -> str:
-    """Return the name of an uploaded image, which is made of its content; '' without one."""
+    """Return the name of an input file, which is made of its content; '' without one."""
     digest, _, ending = (key or "").rpartition("/")[2].partition(".")
     return f"{digest}.{ending.rpartition('.')[2]}" if key else ""
 

@@ -16,6 +16,7 @@ from app.protocols.mcp.waits import Wait
 from app.protocols.mcp.wire.eras import Call
 from jobs.errors import IdempotencyMismatch
 from jobs.models.spec import Kind
+from jobs.requests.inputs import FILES
 from jobs.strict_json import dumps
 
 PROTOCOL = "mcp"
@@ -42,6 +43,8 @@ def kind_of(tool: str, values: dict[str, Any]) -> Kind:
     """Return the kind of the job that a tool makes of its arguments."""
     if tool == "edit_image":
         return Kind.INPAINT if values.get("mask") else Kind.EDIT if values.get("images") else Kind.IMG2IMG
+    if tool == "generate_video" and values.get("video"):
+        return Kind.VIDEO2VIDEO
     if tool == "generate_video":
         return Kind.IMG2VIDEO if values.get("image") else Kind.TEXT2VIDEO
     return Kind.TEXT2IMG
@@ -61,7 +64,7 @@ def _submitted(call: Call, kind: Kind, values: dict[str, Any], problems: Problem
     """
     wait_s = values.pop("wait_s", MAX_WAIT_S)
     values = {**values, "kind": str(kind)}
-    for name in ("image", "mask"):
+    for name in FILES:
         if name in values:
             values[name] = _reference(values[name])
     if values.get("images"):

@@ -91,6 +91,10 @@ class VideoArguments(GenerationArguments):
     """Arguments of ``generate_video``."""
 
     image = PictureText(**_doc(f"The image that the video begins with. {_PICTURE}"))
+    last_image = PictureText(**_doc(f"The image that the video ends with, for models that take one. {_PICTURE}"))
+    video = PictureText(**_doc(f"The video to change, for models of the kind video2video. {_PICTURE}"))
+    audio = PictureText(**_doc(f"Sound that drives the video, for models that take it. {_PICTURE}"))
+    strength = Number(**_doc("How far the video is changed: 0 keeps it, 1 ignores it."))
     frames = Whole(**_doc("Number of frames; rounded to the model's rule."))
     fps = Number(**_doc("Frames per second."))
     output_format = Text(**_doc("Format of the file.", enum=[*VIDEO_FORMATS]))

@@ -122,7 +122,7 @@ TOOLS = (
         schemas.VideoArguments,
         answers.JobAnswer,
         generating.generate_video,
-        (Kind.TEXT2VIDEO, Kind.IMG2VIDEO),
+        (Kind.TEXT2VIDEO, Kind.IMG2VIDEO, Kind.VIDEO2VIDEO),
         {**_MAKES, "openWorldHint": True},
     ),
     Tool(

@@ -26,6 +26,9 @@ _INPUTS = {
 _PICTURES = {
     "image": ("image", "input_image"),
     "mask": ("mask",),
+    "last_image": ("last_image", "last_frame_image", "end_image", "last_frame"),
+    "video": ("video", "input_video"),
+    "audio": ("audio", "input_audio"),
     "images": ("images", "input_images", "image_input"),
 }
 #: Inputs that have other names here.

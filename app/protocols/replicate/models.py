@@ -8,8 +8,9 @@ from typing import Any
 from app.extensions import models
 from app.protocols.replicate import schemas
 from jobs.errors import ModelNotFound
-from jobs.models.spec import Kind, ModelSpec
+from jobs.models.spec import ALL_INPUTS, Kind, ModelSpec
 from jobs.prediction_view import DEFAULT_OWNER, version_of
+from jobs.requests.inputs import FILES
 
 #: Nobody knows when a model was made.
 _CREATED = "1970-01-01T00:00:00Z"
@@ -93,9 +94,9 @@ def _openapi_schema(spec: ModelSpec) -> dict[str, Any]:
 
 def _properties(spec: ModelSpec, is_video: bool) -> dict[str, Any]:
     """Return the inputs that a model takes, with its defaults and limits."""
-    inputs = frozenset().union(*(kind.inputs for kind in spec.kinds))
+    inputs = {name for kind in spec.kinds for name in ALL_INPUTS if name != "mix" and spec.takes(name, kind)}
     names = ["prompt", "negative_prompt", "seed", "num_inference_steps", "guidance_scale", "width", "height"]
-    names += ["aspect_ratio", *sorted(inputs & {"image", "images", "mask"})]
+    names += ["aspect_ratio", *sorted(inputs)]
     names += ["num_frames", "fps"] if is_video else ["num_outputs"]
     names += ["prompt_strength"] if any(kind.has_strength for kind in spec.kinds) else []
     names += ["quality"] if spec.quality else []
@@ -109,7 +110,7 @@ def _property(name: str, spec: ModelSpec) -> dict[str, Any]:
     field = schemas.INPUT.fields[name]
     described = {"title": name.replace("_", " ").capitalize(), "description": field.metadata["description"]}
     uri = {"type": "string", "format": "uri"}
-    if name in ("image", "mask"):
+    if name in FILES:
         return {**described, **uri}
     if name == "images":
         return {**described, "type": "array", "items": uri, "maxItems": int(spec.limit("images").high)}

@@ -20,8 +20,10 @@ NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 
 #: Longer texts are not paths, but encoded pictures.
 MAX_PATH_CHARS = 4096
-#: The end of a picture's name. Base64 has no dot.
-_PICTURE_NAME = re.compile(r"\.(png|jpe?g|webp|gif|bmp|tiff?|avif)$", re.IGNORECASE)
+#: Fields with one file.
+FILES = ("image", "mask", "last_image", "video", "audio")
+#: The end of a file's name. Base64 has no dot.
+_FILE_NAME = re.compile(r"\.(png|jpe?g|webp|gif|bmp|tiff?|avif|mp4|mov|webm|mkv|wav|mp3|ogg|m4a|flac)$", re.IGNORECASE)
 
 #: An event stream without data for this long is considered dead, in seconds. The server sends a comment every 15 s.
 SILENCE_S = 30.0
@@ -77,7 +79,7 @@ def _trace_context() -> dict[str, str]:
 def submit(fields: Mapping[str, Any]) -> Call:
     """Submit a job. Raises: ValueError: unusable idempotency key. OSError: a file cannot be read."""
     body = {name: value for name, value in fields.items() if value is not None}
-    body |= {name: _encoded(body[name]) for name in ("image", "mask") if name in body}
+    body |= {name: _encoded(body[name]) for name in FILES if name in body}
     body |= {name: [_encoded(one) for one in body[name]] for name in ("images",) if name in body}
     if "mix" in body:
         body["mix"] = [{name: _encoded(value) for name, value in part.items()} for part in body["mix"]]
@@ -105,7 +107,7 @@ def submit(fields: Mapping[str, Any]) -> Call:
 def _encoded(value: Any) -> Any:
     """Encode a file, or its contents, as base64; return anything else unchanged.
 
-    Text is a path if there is such a file, or if it ends like the name of a picture and is nothing else.
+    Text is a path if there is such a file, or if it ends like the name of such a file and is nothing else.
 
     Raises:
         OSError: the file cannot be read.
@@ -119,7 +121,7 @@ def _is_path(text: str) -> bool:
     if len(text) > MAX_PATH_CHARS or "\n" in text or re.match(r"[a-z]+:", text):  # base64, a link, a reference
         return False
     try:
-        return _PICTURE_NAME.search(text) is not None or Path(text).is_file()
+        return _FILE_NAME.search(text) is not None or Path(text).is_file()
     except (OSError, ValueError):  # no file system has such a name
         return False
 

@@ -200,6 +200,39 @@ frames_step = 4
 arguments = { max_sequence_length = 16 }
 defaults = { steps = 4, width = 16, height = 16, frames = 5, fps = 8 }
 
+# The same pipelines as models that were trained for a last image, for videos, and for conditions.
+[wan-flf2v]
+source = "./wan/i2v"
+kinds = ["img2video"]
+size_multiple_px = 16
+frames_step = 4
+fields = { last_image = "last_image" }
+arguments = { max_sequence_length = 16 }
+defaults = { steps = 4, width = 16, height = 16, frames = 5, fps = 8 }
+
+[wan-v2v]
+source = "./wan/t2v"
+kinds = ["video2video"]
+pipelines = { video2video = "WanVideoToVideoPipeline" }
+size_multiple_px = 16
+frames_step = 4
+arguments = { max_sequence_length = 16 }
+defaults = { steps = 4, width = 16, height = 16, frames = 5, fps = 8, strength = 0.75 }
+
+[ltx-conditions]
+source = "./ltx"
+kinds = ["img2video", "video2video"]
+pipelines = { img2video = "LTXConditionPipeline", video2video = "LTXConditionPipeline" }
+size_multiple_px = 32
+frames_step = 8
+defaults = { steps = 4, width = 32, height = 32, frames = 17, fps = 8 }
+[ltx-conditions.fields]
+image = "conditions"
+last_image = "conditions"
+video = "conditions"
+strength = "denoise_strength"
+frames = "num_frames"
+
 [wan-i2v]
 source = "./wan/i2v"
 kinds = ["img2video"]

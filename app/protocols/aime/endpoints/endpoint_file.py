@@ -19,7 +19,7 @@ from jobs.suggestions import did_you_mean
 #: Fields of a generation request that an input can set.
 FIELDS = (
     "prompt", "negative_prompt", "seed", "steps", "guidance_scale", "width", "height", "frames", "fps", "strength",
-    "image", "images", "mask", "num_images", "scheduler",
+    "image", "images", "mask", "last_image", "video", "audio", "num_images", "scheduler",
 )  # fmt: skip
 #: Input names of widespread endpoints → the field that they set.
 COMMON_FIELDS = {

@@ -163,6 +163,9 @@ class ModelAnswer(Answer):
     schedulers = texts()
     loras = texts()
     slots = texts("Slots that may run it; empty: all.")
+    inputs = fields.Dict(
+        keys=fields.String(), values=fields.List(fields.String()), **doc("Input files that each kind takes.")
+    )
     loadable = fields.Boolean(**doc("Whether it has weights, which can be loaded, pinned and checked."))
     warm = fields.Boolean(**doc())
     pinned = texts("Slots that keep it; null while Redis does not respond.", null=True)

@@ -172,6 +172,9 @@ class SubmitSchema(Schema):
     images = Items(
         PictureText(), MAX_IMAGES, **_doc("edit: reference images in order, each like `image`; in a form, repeated.")
     )
+    last_image = PictureText(**_doc("img2video: the image that the video ends with, for models that take one."))
+    video = PictureText(**_doc("video2video: MP4, WebM or GIF, given like `image`."))
+    audio = PictureText(**_doc("Sound that drives a video, for models that take it: WAV, MP3, OGG, M4A or WebM."))
     mask = PictureText(**_doc("inpaint: mask, given like `image`, of any size. White is repainted, black is kept."))
     strength = Number(**_doc("img2img, inpaint: 0 keeps the image, 1 ignores it."))
     resize = Text(**_doc("How `image` and `mask` are fitted to width × height.", enum=[*RESIZES]))

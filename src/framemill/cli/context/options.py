@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-KINDS = ("text2img", "img2img", "inpaint", "mix2img", "edit", "text2video", "img2video")
+KINDS = ("text2img", "img2img", "inpaint", "mix2img", "edit", "text2video", "img2video", "video2video")
 STATES = ("queued", "running", "paused", "delivering", "succeeded", "failed", "cancelled", "expired")
 CLASSES = ("general", "premium", "off-peak")
 RETENTION = ("keep", "days", "hours")

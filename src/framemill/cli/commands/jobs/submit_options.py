@@ -67,6 +67,9 @@ IMAGE_OPTIONS = (
         metavar="FILE",
         help="Reference image of edit, like --image; may be repeated.",
     ),
+    click.option("--last-image", type=FILE_OR_LINK, metavar="FILE", help="Image that the video ends with."),
+    click.option("--video", type=FILE_OR_LINK, metavar="FILE", help="Input video of video2video: MP4, WebM or GIF."),
+    click.option("--audio", type=FILE_OR_LINK, metavar="FILE", help="Sound that drives the video."),
     click.option("--mask", type=FILE_OR_LINK, metavar="FILE", help="Mask, like --image. White regions are repainted."),
     click.option(
         "--resize", type=click.Choice(("stretch", "crop", "pad")), help="How image and mask are fitted to the size."

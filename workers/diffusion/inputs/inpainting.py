@@ -1,21 +1,17 @@
-"""The input pictures of a run: fit them to its size, prepare the masked area, and compose the result."""
+"""An image and its mask: fit them to the size of the run, prepare the masked area, and compose the result."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image, ImageFilter
 from torch.nn.functional import interpolate, pad
 
-from jobs.models.spec import ModelSpec
-from jobs.objects.reading import Readable
 from jobs.requests.generation import GenerationRequest
 from jobs.requests.inpaint import Inpaint
-from workers.diffusion import fitting, pictures
+from workers.diffusion.inputs import fitting
 
 #: Darkest grey that counts as white in a mask.
 HALF_WAY = 128
@@ -25,22 +21,7 @@ CELL_PX = 8
 GREY = 127
 
 
-class Inputs:
-    """The input pictures of a pipeline by argument, and the composition of its output (unchanged without a mask)."""
-
-    def __init__(self, pictures: Mapping[str, Any] | None = None) -> None:
-        self._pictures = pictures or {}
-
-    def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Any]:
-        """Return the input pictures for the output with these seeds, by field of the request."""
-        return dict(self._pictures)
-
-    def finished(self, frames: np.ndarray) -> np.ndarray:
-        """Turn a pipeline's (images, frames, height, width, 3) uint8 RGB into the output, which may be larger."""
-        return frames
-
-
-class Painting(Inputs):
+class Painting:
     """An image and its mask. The output is the image with the painted area composed over it through the softened mask.
 
     Args:
@@ -74,21 +55,23 @@ class Painting(Inputs):
             start = Image.composite(_filled(start, self._mask), start, self._mask)
         elif options.fill == "nothing":
             start.paste((GREY,) * 3, mask=self._mask)
-        super().__init__({"image": start, "mask": self._mask})
+        self._start = start
         self._noise_px = cell_px if options.fill == "noise" else 0
         #: Share of the noise of the variation's seed.
         self._share = request.variation["strength"] if request.variation else 0.0
 
-    def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Any]:
-        image = self._pictures["image"]
+    def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Image.Image]:
+        """Return the pictures for the output with these seeds, by field of the request."""
+        image = self._start
         if self._noise_px:
             noise = _noise(image.size, self._noise_px, seed)
             if variation_seed is not None:
                 noise = Image.blend(noise, _noise(image.size, self._noise_px, variation_seed), self._share)
             image = Image.composite(noise, image, self._mask)
-        return {**self._pictures, "image": image}
+        return {"image": image, "mask": self._mask}
 
     def finished(self, frames: np.ndarray) -> np.ndarray:
+        """Turn a pipeline's (images, frames, height, width, 3) uint8 RGB into the output, which may be larger."""
         return np.stack([self._composed(clip[0])[None] for clip in frames])
 
     def _composed(self, painted: np.ndarray) -> np.ndarray:
@@ -96,25 +79,6 @@ class Painting(Inputs):
         output = self._original.copy()
         output.paste(self._fit.back(Image.fromarray(painted)), self._region[:2], self._soft)
         return np.asarray(output)
-
-
-def inputs_of(pipeline: Any, spec: ModelSpec, request: GenerationRequest, objects: Readable | None) -> Inputs:
-    """Read the pictures of a request. Raises: ObjectNotFound, Unavailable."""
-    if objects is None:
-        return Inputs()
-    if request.images:
-        # In their own sizes: pipelines scale reference images themselves.
-        images = [pictures.load_picture(objects, key) for key in request.images]
-        return Inputs({"images": images if spec.limit("images").high > 1 else images[0]})
-    if request.image is None:
-        return Inputs()
-    image = pictures.load_picture(objects, request.image)
-    if request.mask is not None:
-        scales = (getattr(pipeline, name, None) for name in ("vae_scale_factor", "movq_scale_factor"))
-        cell_px = next((scale for scale in scales if isinstance(scale, int)), CELL_PX)
-        return Painting(image, pictures.load_picture(objects, request.mask, mode="L"), request, cell_px)
-    size = (request.width, request.height)
-    return Inputs({"image": fitting.fit(image.size, size, request.resize or "stretch").apply(image)})
 
 
 def _sharpened(mask: Image.Image, white: int = HALF_WAY) -> Image.Image:
