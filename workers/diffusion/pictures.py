@@ -1,8 +1,7 @@
-"""Convert the input and output pictures of pipelines."""
+"""Convert the output pictures of pipelines."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import numpy as np
@@ -10,13 +9,7 @@ import torch
 from PIL import Image
 
 from jobs.errors import ExecutionError
-from jobs.objects.reading import Readable, read_all
 from workers.diffusion.inputs import fitting
-
-
-def load_picture(objects: Readable, key: str, mode: str = "RGB") -> Image.Image:
-    """Return a stored picture in this mode of Pillow."""
-    return Image.open(io.BytesIO(read_all(objects, key))).convert(mode)
 
 
 def scaled_to_cover(picture: np.ndarray, size: tuple[int, int]) -> Image.Image:

@@ -10,7 +10,8 @@ from jobs.errors import ExecutionError
 from jobs.models.spec import ModelSpec
 from jobs.objects.reading import Readable
 from jobs.requests.generation import GenerationRequest
-from workers.diffusion import arguments, noise, pictures
+from workers.diffusion import arguments, noise
+from workers.diffusion.inputs import reading
 
 #: Field of the request's ``prior`` → argument of the prior's call.
 _ARGUMENTS = {"steps": "num_inference_steps", "guidance_scale": "guidance_scale"}
@@ -50,7 +51,7 @@ def _mixed(request: GenerationRequest, objects: Readable | None) -> tuple[list[A
     """Return the texts and pictures of the mix, and their weights."""
     mix = request.mix or [{"text": request.prompt, "weight": 1.0}]
     parts = [
-        part["text"] if "text" in part else pictures.load_picture(objects, part["image"])  # type: ignore[arg-type]
+        part["text"] if "text" in part else reading.load_picture(objects, part["image"])  # type: ignore[arg-type]
         for part in mix
     ]
     return parts, [part["weight"] for part in mix]

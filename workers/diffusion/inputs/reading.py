@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,6 @@ from PIL import Image
 from jobs.models.spec import ModelSpec
 from jobs.objects.reading import Readable, read_all
 from jobs.requests.generation import GenerationRequest
-from workers.diffusion import pictures
 from workers.diffusion.inputs import fitting, recordings
 from workers.diffusion.inputs.inpainting import CELL_PX, Painting
 
@@ -45,17 +45,17 @@ def inputs_of(pipeline: Any, spec: ModelSpec, request: GenerationRequest, object
     size, painting = (request.width, request.height), None
     if request.images:
         # In their own sizes: pipelines scale reference images themselves.
-        images = [pictures.load_picture(objects, key) for key in request.images]
+        images = [load_picture(objects, key) for key in request.images]
         values["images"] = images if spec.limit("images").high > 1 else images[0]
     if request.image:
-        image = pictures.load_picture(objects, request.image)
+        image = load_picture(objects, request.image)
         if request.mask:
-            mask = pictures.load_picture(objects, request.mask, mode="L")
+            mask = load_picture(objects, request.mask, mode="L")
             painting = Painting(image, mask, request, _cell_px(pipeline))
         else:
             values["image"] = fitting.fit(image.size, size, request.resize or "stretch").apply(image)
     if request.last_image:
-        last = pictures.load_picture(objects, request.last_image)
+        last = load_picture(objects, request.last_image)
         # The shape of the output is that of the first image, not of this one.
         values["last_image"] = fitting.fit(last.size, size, request.resize or "crop").apply(last)
     if request.video:
@@ -64,6 +64,11 @@ def inputs_of(pipeline: Any, spec: ModelSpec, request: GenerationRequest, object
         sound = read_all(objects, request.audio)
         values["audio"] = recordings.samples(sound, request.audio.rpartition(".")[2], rate_hz=spec.audio_rate_hz)
     return Inputs(values, painting)
+
+
+def load_picture(objects: Readable, key: str, mode: str = "RGB") -> Image.Image:
+    """Return a stored picture in this mode of Pillow."""
+    return Image.open(io.BytesIO(read_all(objects, key))).convert(mode)
 
 
 def _clip(spec: ModelSpec, request: GenerationRequest, content: bytes) -> list[Image.Image]:
