@@ -9,6 +9,7 @@ from PIL import Image
 
 from jobs import moderation
 from jobs.errors import ModerationRefused, Problem
+from jobs.process import hooks
 from jobs.record import Job
 from jobs.requests.generation import GenerationRequest
 from jobs.settings import Settings
@@ -41,7 +42,7 @@ def moderated(job: Job, clips: list[np.ndarray], settings: Settings) -> tuple[li
     """
     if not moderation.hides_outputs(settings, moderate=job.moderate):
         return clips, [False] * len(clips)
-    check: OutputCheck = moderation.load("MODERATION_OUTPUTS", settings.moderation.outputs)
+    check: OutputCheck = hooks.load("MODERATION_OUTPUTS", settings.moderation.outputs)
     refusals = [bool(check(clip, job.request, settings)) for clip in clips]
     if any(refusals) and settings.moderation.mode == "block":
         raise ModerationRefused(Problem("outputs", "are refused by this server's moderation"))
