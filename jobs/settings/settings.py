@@ -17,6 +17,7 @@ from jobs.errors import BadSetting
 from jobs.settings import environment
 from jobs.settings.option import options_of, read_group
 from jobs.settings.protocols import DevoidOptions, LightX2VOptions
+from jobs.settings.provenance import C2paOptions
 from jobs.settings.redis_address import RedisAddress
 from jobs.settings.storage import (
     CheckpointOptions,
@@ -61,6 +62,7 @@ class Settings:
     access: AccessOptions = field(default_factory=AccessOptions)
     inputs: InputOptions = field(default_factory=InputOptions)
     outputs: OutputOptions = field(default_factory=OutputOptions)
+    c2pa: C2paOptions = field(default_factory=C2paOptions)
     webhooks: WebhookOptions = field(default_factory=WebhookOptions)
     moderation: ModerationOptions = field(default_factory=ModerationOptions)
     prompts: PromptOptions = field(default_factory=PromptOptions)

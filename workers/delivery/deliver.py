@@ -22,7 +22,7 @@ from jobs.record import Job, Output
 from jobs.store.jobs import JobStore
 from jobs.store.measuring.objects import open_measured
 from tasks.runtime import settings, store
-from workers.delivery import encode, provenance
+from workers.delivery import encode, provenance, signing
 from workers.delivery.encode import tracks
 from workers.delivery.encode.images import write_preview
 from workers.delivery.moderation import moderated
@@ -118,9 +118,10 @@ class _Delivery:
         )  # fmt: skip
 
     def _mark(self, path: Path, media_type: str, size: tuple[int, int]) -> None:
-        """Write into a file that a model made it."""
+        """Write into a file that a model made it, and sign that."""
         if settings().outputs.embed_provenance:
             provenance.mark(path, media_type, self._job.request, size)
+        signing.sign(path, media_type, self._job.request, settings().c2pa)
 
     def previews(self, frame: np.ndarray, index: int) -> dict[str, Output]:
         """Store the thumbnail, and of a video the poster: its first frame in full size."""

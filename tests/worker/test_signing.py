@@ -1,0 +1,124 @@
+"""Signed outputs, read back by the reader of the C2PA library; the certificates are made here."""
+
+from __future__ import annotations
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import c2pa
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from jobs.errors import BadSetting
+from jobs.models.spec import Kind
+from jobs.settings import Settings
+from jobs.settings.provenance import C2paOptions
+from jobs.startup import check_c2pa
+from tests.worker.test_formats import clip, request
+from workers.delivery import encode, provenance, signing
+
+NO_USE = dict.fromkeys(
+    ("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement",
+     "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"), False
+)  # fmt: skip
+
+
+def name(text: str) -> x509.Name:
+    return x509.Name(
+        [x509.NameAttribute(NameOID.COMMON_NAME, text), x509.NameAttribute(NameOID.ORGANIZATION_NAME, "x")]
+    )
+
+
+def builder(subject: str, public_key: Any) -> x509.CertificateBuilder:
+    now = datetime.datetime.now(datetime.UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(name(subject))
+        .issuer_name(name("root"))
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=2))
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+@pytest.fixture(scope="module")
+def options(tmp_path_factory: pytest.TempPathFactory) -> C2paOptions:
+    """Return options with a certificate of a root of our own."""
+    folder = tmp_path_factory.mktemp("certificates")
+    root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    root = (
+        builder("root", root_key.public_key())
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .add_extension(x509.KeyUsage(**{**NO_USE, "key_cert_sign": True}), critical=True)
+        .sign(root_key, hashes.SHA256())
+    )
+    leaf = (
+        builder("signer", key.public_key())
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(x509.KeyUsage(**{**NO_USE, "digital_signature": True}), critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(root_key.public_key()), critical=False)
+        .sign(root_key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (folder / "chain.pem").write_bytes(leaf.public_bytes(pem) + root.public_bytes(pem))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return C2paOptions(certificate=str(folder / "chain.pem"), private_key=str(folder / "key.pem"))
+
+
+def read(path: Path, media_type: str) -> dict[str, Any]:
+    with path.open("rb") as file, c2pa.Reader(media_type, file) as reader:
+        return dict(json.loads(reader.json()))
+
+
+@pytest.mark.parametrize(("name", "media_type"), [
+    ("png", "image/png"), ("jpeg", "image/jpeg"), ("webp", "image/webp"), ("gif", "image/gif"), ("mp4", "video/mp4"),
+])  # fmt: skip
+def test_a_signed_file_says_how_it_was_made_and_shows_changes(
+    tmp_path: Path, options: C2paOptions, name: str, media_type: str
+) -> None:
+    wanted = request(name, is_video=name in ("gif", "mp4"), embed_metadata=False)
+    path, pictures = tmp_path / f"file.{name}", clip(wanted.frames)
+    encode.write(pictures, path, wanted, {"index": 0})
+    provenance.mark(path, media_type, wanted, (48, 32))
+    signing.sign(path, media_type, wanted, options)
+    found = read(path, media_type)
+    assert found["validation_state"] == "Valid"
+    assert [one["code"] for one in found["validation_status"]] == ["signingCredential.untrusted"]
+    manifest = found["manifests"][found["active_manifest"]]
+    [actions] = [one["data"]["actions"] for one in manifest["assertions"] if one["label"].startswith("c2pa.actions")]
+    assert [(one["action"], one["digitalSourceType"]) for one in actions] == [("c2pa.created", provenance.COMPOSITE)]
+    assert manifest["signature_info"]["issuer"] == "x"
+    assert b"circle" not in path.read_bytes()
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    changed = bytearray(path.read_bytes())
+    changed[-60 if name != "mp4" else -300] ^= 1  # within the pixels, or the packet of XMP
+    path.write_bytes(changed)
+    assert read(path, media_type)["validation_state"] == "Invalid"
+
+
+def test_nothing_is_signed_without_a_certificate_or_a_place(tmp_path: Path, options: C2paOptions) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"content")
+    signing.sign(path, "image/png", request("png"), C2paOptions())
+    signing.sign(path, "video/webm", request("webm"), options)
+    assert path.read_bytes() == b"content"
+    text = signing.manifest(request("png", kind=Kind.TEXT2IMG, image=None))["assertions"][0]["data"]["actions"][0]
+    assert text["digitalSourceType"] == provenance.TRAINED
+
+
+def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path, options: C2paOptions) -> None:
+    with pytest.raises(BadSetting, match="must be set together"):
+        Settings.of(c2pa_certificate="a.pem")
+    with pytest.raises(BadSetting, match="C2PA_CERTIFICATE must be a file"):
+        check_c2pa(Settings.of(c2pa_certificate=str(tmp_path / "none"), c2pa_private_key=options.private_key))
+    check_c2pa(Settings.of(c2pa_certificate=options.certificate, c2pa_private_key=options.private_key))
