@@ -76,10 +76,12 @@ end
 -- otherwise. Returns the job whose run is interrupted, or nil.
 local function preempt_for(line, model)
   if not next(PREEMPTS) or is_paused(K.ALL) then return nil end
+  -- Most often there is no victim, and nothing else needs to be looked at.
+  if takes_turns(line) and not victim_for(nil, model, PREEMPTS[line] or {}) then return nil end
   local id, lane = next_preemptor(line, model)
   local lower = id and PREEMPTS[job_of(id).class]
-  local slot, is_warm = nil, nil
-  if lower then slot, is_warm = victim_for(pin_of(line), model, lower) end
+  if not lower then return nil end
+  local slot, is_warm = victim_for(pin_of(line), model, lower)
   if not slot then return nil end
   local last = takes_turns(line) and redis.call('ZREVRANGE', K.ORDER .. line .. '|' .. model, 0, 0)[1] or id
   local wait_s, left_s = whole_wait_s(id)
