@@ -10,7 +10,7 @@ import json
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,14 +123,16 @@ def _outcome(stack: Stack, jobs: list[Plan], digests: Mapping[int, str], verdict
             outcome.warned.append(f"{plan.job_id}: {view['warnings']}")
         if view["outputs"] and view["outputs"][0]["sha256"] != digests[plan.fields["seed"]]:
             outcome.changed.append(f"{plan.job_id}: {plan.fields}, attempt {view['attempt']}")
-    entries = stack.store.call(lambda c: c.xrange(keys.EVENTS))
-    events = (json.loads(entry["event"]) for _, entry in entries)
-    outcome.computed, outcome.ended_early = computed_steps(event for event in events if event["task_id"] in _ids(jobs))
+    ids = {plan.job_id for plan in jobs}
+    events = (event for event in events_of(stack) if event["task_id"] in ids)
+    outcome.computed, outcome.ended_early = computed_steps(events)
     return outcome
 
 
-def _ids(jobs: list[Plan]) -> set[str]:
-    return {plan.job_id for plan in jobs}
+def events_of(stack: Stack) -> Iterator[dict[str, Any]]:
+    """Yield the events of all jobs, in their order."""
+    for _, entry in stack.store.call(lambda c: c.xrange(keys.EVENTS)):
+        yield json.loads(entry["event"])
 
 
 def computed_steps(events: Iterable[Mapping[str, Any]]) -> tuple[int, int]:

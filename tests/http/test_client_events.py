@@ -249,7 +249,7 @@ TRIED: dict[str, Any] = {
 STORAGE: dict[str, Any] = {
     "bucket": None, "retention": {"default": "days", "days": 30.0, "hours": 6.0},
     "stored": {"outputs": {"files": 3, "bytes": 1536 * 2**20}, "inputs": {"files": 1, "bytes": 7 * 2**20},
-               "counted_at": None},
+               "checkpoints": {"files": 2, "bytes": 3 * 2**20}, "counted_at": None},
     "disks": [{"name": "spool", "free_bytes": 2**30, "total_bytes": 2**32}],
 }  # fmt: skip
 OPERATIONS: list[tuple[Callable[[Any], Any], dict[str, Any], tuple[str, str, Any]]] = [
@@ -339,7 +339,7 @@ def test_tables_for_operators(server: FakeServer, capsys: pytest.CaptureFixture[
         (["resume", "--queue"], {"paused": []}, r"paused: nothing"),
         (["dead"], {"dead": [lost]}, r"a1 +demo-image +the worker died"),
         (["storage"], STORAGE,
-         r"outputs +3 files, 1\.5 GiB\ninputs +1 files, 7\.0 MiB\nkept +30 days\ndisk +spool: 1\.0 GiB of 4\.0 GiB"),
+         r"outputs +3 files, 1\.5 GiB\ninputs +1 files, 7\.0 MiB\ncheckpoints +2 files, 3\.0 MiB\nkept +30 days\ndisk +spool: 1\.0 GiB of 4\.0 GiB"),
         (["webhooks", "--failed"], {"deliveries": [TRIED]}, r"a1 +job\.failed +example\.org:80 +failed +7 +500 +shop"),
         (["front", "a1"], _status("queued", position=1), r"a1: position 1"),
         (["retry", "a1"], _status("queued"), r"^a1\n$"),

@@ -205,6 +205,13 @@ JOB_OPTIONS = (
     ),
     click.option("--max-run", "max_run_s", type=float, metavar="SECONDS", help="The job fails if it runs longer."),
     click.option(
+        "--checkpoint-interval",
+        "checkpoint_interval_s",
+        type=float,
+        metavar="SECONDS",
+        help="Time between two checkpoints of the run. 0: only when it is interrupted.",
+    ),
+    click.option(
         "--retention",
         type=click.Choice(RETENTION),
         help="How long the job's files are kept. Default: the API key's setting.",

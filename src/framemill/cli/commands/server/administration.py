@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -109,8 +109,10 @@ def storage(session: Session) -> None:
     state = session.client.storage()
     stored, kept = state.get("stored"), state["retention"]
     lines = [f"{'store':13}{f'bucket {bucket}' if (bucket := state['bucket']) else 'a folder'}"]
-    for name, amount in (("outputs", stored["outputs"]), ("inputs", stored["inputs"])) if stored else ():
-        lines.append(f"{name:13}{amount['files']} files, {size(amount['bytes'])}")
+    amounts: Mapping[str, Any] = stored or {}
+    for name in ("outputs", "inputs", "checkpoints"):
+        if amount := amounts.get(name):  # older servers do not count checkpoints
+            lines.append(f"{name:13}{amount['files']} files, {size(amount['bytes'])}")
     lasts = {"hours": f"{kept['hours']:g} h", "days": f"{kept['days']:g} days", "keep": "until their job is deleted"}
     lines.append(f"{'kept':13}{lasts[kept['default']]}")
     lines += [
