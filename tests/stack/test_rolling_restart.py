@@ -7,6 +7,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import requests
@@ -50,7 +51,7 @@ class Caller(threading.Thread):
             self.hurry.wait(0.25)  # so that jobs arrive during all restarts
 
     def _submit(self, number: int) -> str:
-        body = {"model": "tiny-image", "prompt": str(number), "steps": steps_of(number)}
+        body: dict[str, Any] = {"model": "tiny-image", "prompt": str(number), "steps": steps_of(number)}
         try:
             answer = requests.post(
                 self._stack.url("/v1/jobs"), json=body, headers={"Idempotency-Key": str(number)}, timeout=10
