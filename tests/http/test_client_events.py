@@ -339,8 +339,8 @@ def test_tables_for_operators(server: FakeServer, capsys: pytest.CaptureFixture[
         (["resume", "--queue"], {"paused": []}, r"paused: nothing"),
         (["dead"], {"dead": [lost]}, r"a1 +demo-image +the worker died"),
         (["storage"], STORAGE,
-         r"outputs +3 files, 1\.5 GiB\ninputs +1 files, 7\.0 MiB\ncheckpoints +2 files, 3\.0 MiB\nkept +30 days\n"
-         r"disk +spool: 1\.0 GiB of 4\.0 GiB"),
+         (r"outputs +3 files, 1\.5 GiB\ninputs +1 files, 7\.0 MiB\ncheckpoints +2 files, 3\.0 MiB\nkept +30 days\n"
+         r"disk +spool: 1\.0 GiB of 4\.0 GiB")),
         (["webhooks", "--failed"], {"deliveries": [TRIED]}, r"a1 +job\.failed +example\.org:80 +failed +7 +500 +shop"),
         (["front", "a1"], _status("queued", position=1), r"a1: position 1"),
         (["retry", "a1"], _status("queued"), r"^a1\n$"),
