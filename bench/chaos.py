@@ -111,13 +111,20 @@ def main() -> int:
     parser.add_argument("--keys", action="store_true", help="use several API keys of both classes")
     parser.add_argument("--duration", type=float, default=0, help=f"seconds; default {PACE_S} per job")
     parser.add_argument("--checkpoints", action="store_true", help="long jobs, which go on from their checkpoints")
+    parser.add_argument(
+        "--drawn", action="store_true", help="with --checkpoints: no pipelines, so that workers are killed more often"
+    )
     parser.add_argument("--logs", type=Path, help="keep the processes' logs in this folder")
     options = parser.parse_args()
     clean_environment()
     print(f"{options.jobs} jobs, seed {options.seed}, {machine()}", flush=True)
     with short_folder() as folder:
         if options.checkpoints:
-            outcome = resumed_jobs.run(tiny_models(folder), options.jobs, options.seed, duration_s=options.duration)
+            duration_s = options.duration
+            if options.drawn:
+                outcome = resumed_jobs.run_drawn(folder, options.jobs, options.seed, duration_s=duration_s)
+            else:
+                outcome = resumed_jobs.run(tiny_models(folder), options.jobs, options.seed, duration_s=duration_s)
             print(outcome.text())
             return 0 if outcome.good else 1
         verdict = run(

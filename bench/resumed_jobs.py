@@ -21,6 +21,7 @@ from bench.traffic import Plan, Traffic
 from bench.verdict import Verdict, judge
 from jobs.states import TERMINAL, JobState
 from jobs.store import keys
+from tests.support import drawn_models
 from tests.support.harness import Stack
 
 GPUS = ("gpu0", "gpu1")
@@ -105,6 +106,14 @@ def run(
             return _outcome(stack, jobs, digests, judge(stack, jobs, monkey.done, None))
         finally:
             stack.close()
+
+
+def run_drawn(folder: Path, count: int, seed: int, *, duration_s: float = 0, **environment: Any) -> Outcome:
+    """The same with drawn images: a worker needs no seconds to load its libraries, and is killed twice a job or so."""
+    environment = {"NOOP_STEP_MS": 15, **environment}
+    return run(
+        drawn_models.write(folder), count, seed, duration_s=duration_s, pauses_s=(0.5, 2.0), environment=environment
+    )
 
 
 def _all_over(stack: Stack, jobs: list[Plan]) -> bool:
