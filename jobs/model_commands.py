@@ -6,6 +6,7 @@ runs again if its worker dies. It has no output; its result is the job's ``repor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from jobs.callers import ANYBODY, Caller
@@ -30,7 +31,7 @@ def submission(
     slot: str,
     *,
     kind: Kind | None = None,
-    image: str | None = None,
+    files: Mapping[str, str] | None = None,
     caller: Caller = ANYBODY,
 ) -> Submission:
     """Return the job that makes ``slot`` carry out a command.
@@ -41,20 +42,22 @@ def submission(
         spec: the model.
         slot: name of the slot.
         kind: kind of the job that a check computes; None: the first one without inputs, else the first.
-        image: object-store key of an input image, to check a model that needs one.
+        files: object-store keys of an ``image`` and a ``video``, to check a model that needs one.
         caller: who gives the command.
     """
     kind = kind or default_kind(spec)
     steps = int(max(1, spec.limit("steps").low))
     fields = {"model": spec.name, "kind": kind, "prompt": "", "steps": steps, "seed": 0}
-    fields |= dict.fromkeys(kind.inputs & {"image", "mask"}, image or "none")
+    given = {"image": "none", "video": "none", **(files or {})}
+    fields |= dict.fromkeys(kind.inputs & {"image", "mask"}, given["image"])
+    fields |= dict.fromkeys(kind.inputs & {"video"}, given["video"])
     if "images" in kind.inputs:
-        fields |= {"images": [image or "none"] * int(spec.limit("images").low)}
+        fields |= {"images": [given["image"]] * int(spec.limit("images").low)}
     if "mix" in kind.inputs:
         fields |= {"mix": [{"text": "", "weight": 1.0}]}
     if kind.has_strength:
         fields |= {"strength": 1.0}
     request, _ = requests.resolve(models, fields)
-    if image is None:  # only a check computes, and it comes with an image
-        request = replace(request, image=None, images=None, mask=None)
+    if not files:  # only a check computes, and it comes with the files that it needs
+        request = replace(request, image=None, images=None, mask=None, video=None)
     return Submission(request=request, caller=caller, pin=slot, command=command, webhook=False)

@@ -105,7 +105,8 @@ class GenerationRequest:
     @property
     def version(self) -> int:
         """The first version of records with all of its fields; see ``jobs.record.RECORD_VERSION``."""
-        return 2 if NEW_IN_VERSION_2 & {name.partition("-")[0] for name in self.named_inputs} else 1
+        new = {name.partition("-")[0] for name in self.named_inputs} | {self.kind}
+        return 2 if NEW_IN_VERSION_2 & new else 1
 
     @property
     def output_size(self) -> tuple[int, int]:

@@ -16,8 +16,8 @@ INPUTS = {
 }  # fmt: skip
 #: Fields with one file, and fields with a list of files.
 FILES, LISTS = ("image", "mask", "last_image", "video", "audio"), ("images",)
-#: Inputs that records of the first version do not have.
-NEW_IN_VERSION_2 = frozenset({"images", "last_image", "video", "audio"})
+#: Inputs and kinds that records of the first version do not have.
+NEW_IN_VERSION_2 = frozenset({"images", "last_image", "video", "audio", Kind.EDIT, Kind.VIDEO2VIDEO})
 #: Most reference images of a request, whatever the model takes.
 MAX_IMAGES = 16
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app.media import recordings
 from tests.support.pictures import PNG, b64
 from tests.support.recordings import sound, video
 from tests.support.service import Service
@@ -27,6 +28,11 @@ kinds = ["video2video"]
 frames_step = 4
 defaults = { steps = 4, width = 64, height = 64, fps = 8 }
 limits = { frames = [5, 17], width = [16, 128], height = [16, 128] }
+
+[weights]
+source = "./tiny-video"
+kinds = ["video2video", "edit"]
+size_multiple_px = 32
 
 [extends]
 executor = "drawing"
@@ -47,7 +53,7 @@ def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def app(services: Callable[..., Service], models_file: Path) -> Service:
     app = services(MODELS_FILE=models_file, MAX_INPUT_S="3", MAX_INPUT_FRAMES="40", MAX_INPUT_PX="10000")
-    app.open("gpu0", "tiny-image", "tiny-video", "ends", "changes", "extends")
+    app.open("gpu0", "tiny-image", "tiny-video", "ends", "changes", "extends", "weights")
     return app
 
 
@@ -111,7 +117,7 @@ def test_a_long_video_is_cut_and_a_longer_output_needs_a_model_that_extends(app:
     short = b64(video(frames=9, fps=8))
     app.cancel(job["id"])
     app.empty()
-    app.open("gpu0", "tiny-image", "tiny-video", "ends", "changes", "extends")
+    app.open("gpu0", "tiny-image", "tiny-video", "ends", "changes", "extends", "weights")
     assert refusal(app, model="changes", video=short, frames=13) == [
         ("frames", "must be at most 9: the video has so many at 8 frames per second")
     ]
@@ -172,3 +178,18 @@ def test_models_say_what_each_kind_takes(app: Service) -> None:
     inputs = {one["name"]: one["inputs"] for one in app.json("/v1/models")["models"]}
     assert inputs["ends"] == {"text2video": [], "img2video": ["image", "last_image", "audio"]}
     assert inputs["changes"] == {"video2video": ["video"]}
+
+
+@pytest.mark.parametrize("kind", ["video2video", "edit"])
+def test_a_model_that_needs_a_file_is_loaded_without_one_and_checked_with_a_grey_one(app: Service, kind: str) -> None:
+    loaded = app.post("/v1/models/weights/load", json={})
+    assert loaded.status_code == 202, loaded.text
+    assert app.store.get(loaded.get_json()["slots"][0]["job_id"]).request.inputs == ()
+    checked = app.post("/v1/models/weights/check", json={"kind": kind})
+    assert checked.status_code == 202, checked.text
+    request = app.store.get(checked.get_json()["slots"][0]["job_id"]).request
+    [content] = [b"".join(app.objects.read(key)) for key in request.inputs]
+    if kind == "edit":
+        assert content.startswith(b"\x89PNG")
+    else:
+        assert recordings.checked(content, "video", app.settings).size == (64, 64)

@@ -152,7 +152,7 @@ class Handler(BaseHTTPRequestHandler):
         self._serve("DELETE")
 
     def _body(self, content: bytes) -> dict[str, Any]:
-        """Return the fields of a body: JSON, or a form, whose files are bytes."""
+        """Return the fields of a body: JSON, or a form, whose files are bytes; of ``name[]``, lists."""
         if not (self.headers.get("Content-Type") or "").startswith("multipart/"):
             return dict(json.loads(content)) if content else {}
         environ = {
@@ -161,9 +161,13 @@ class Handler(BaseHTTPRequestHandler):
         }  # fmt: skip
         _, texts, files = parse_form_data(environ)
         body: dict[str, Any] = texts.to_dict()
-        for name, file in files.items():
+        for name, file in files.items(multi=True):
             with contextlib.closing(file):
-                body[name] = file.read()
+                content = file.read()
+            if name.endswith("[]"):
+                body.setdefault(name, []).append(content)
+            else:
+                body[name] = content
         return body
 
     def _serve(self, method: str) -> None:

@@ -11,9 +11,17 @@ import pytest
 from tests.support import blocking_fleet
 from tests.support.fake_lightx2v import Fake, small_video
 from tests.support.harness import Stack, wait_for
-from tests.support.pictures import encoded, picture
+from tests.support.pictures import b64, encoded, picture
+from tests.support.recordings import sound
+from tests.support.recordings import video as recorded
 
 MODELS = """
+[far-speech]
+executor = "remote"
+kinds = ["img2video", "video2video"]
+fields = { last_image = "last_frame_path", audio = "audio_path" }
+defaults = { frames = 9, fps = 8 }
+
 [far-video]
 executor = "remote"
 kinds = ["text2video", "img2video"]
@@ -28,7 +36,7 @@ BACKEND = """
 [lightx2v-1]
 type = "lightx2v"
 endpoint = "{url}"
-models = ["far-video", "noop"]
+models = ["far-video", "far-speech", "noop"]
 timeout_s = 2
 lost_after_s = 2
 """
@@ -80,9 +88,21 @@ def test_a_job_runs_there_and_its_file_is_delivered_as_it_is(fleet: Any, video: 
     [fields] = [task["fields"] for task in fake.tasks.values()]
     expected = {"prompt": "a cat", "negative_prompt": "blur", "seed": 7, "infer_steps": 6, "target_video_length": 9}
     assert {name: fields[name] for name in expected} == expected
-    assert slot(stack)["models"] == ["far-video", "noop"]
+    assert slot(stack)["models"] == ["far-video", "far-speech", "noop"]
     # The slot is free again, and the same server runs the next job.
     assert stack.wait(stack.submit(model="far-video", steps=1))["state"] == "succeeded"
+
+
+def test_last_images_videos_and_sound_arrive(fleet: Any) -> None:
+    stack, fake = fleet("io")
+    image, tone, film = encoded(picture(size=(36, 64)), "PNG"), sound(), recorded()
+    with_sound = {"image": b64(image), "last_image": b64(image), "audio": b64(tone)}
+    for fields in (with_sound, {"video": b64(film)}):
+        view = stack.wait(stack.submit(model="far-speech", steps=1, **fields))
+        assert view["state"] == "succeeded", view
+    first, second = (task["fields"] for task in fake.tasks.values())
+    assert (first["last_frame_path"], first["audio_path"]) == (b64(image), b64(tone))
+    assert (second["image_path"], second["video_path"]) == ("", b64(film))
 
 
 @pytest.mark.parametrize("queues", [True, False])

@@ -94,6 +94,17 @@ def test_openais_own_models_get_only_their_own_fields(connected: Connect, fake: 
     assert film == {"path": "/v1/videos", "model": "sora-2", "prompt": "ours", "size": "64x32", "seconds": "4"}
 
 
+def test_several_reference_images_are_sent_in_order(connected: Connect, fake: FakeOpenAI, tmp_path: Path) -> None:
+    pictures = {name: encoded(Image.new("RGB", (40, 20), name), "PNG") for name in ("red", "blue")}
+    executor = connected()
+    executor.submit(request(kind=Kind.EDIT, images=["red", "blue"]), pictures, "run")
+    fetched(executor, tmp_path)
+    [body] = fake.bodies
+    assert (body["path"], body["image[]"]) == ("/v1/images/edits", [pictures["red"], pictures["blue"]])
+    with pytest.raises(BackendFailed, match="last_image"):
+        executor.submit(request(kind=Kind.IMG2VIDEO, image="red", last_image="blue"), pictures, "run")
+
+
 def test_an_edit_sends_the_picture_and_a_mask_that_is_transparent_where_it_is_repainted(
     connected: Connect, fake: FakeOpenAI, tmp_path: Path
 ) -> None:

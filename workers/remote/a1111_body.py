@@ -98,8 +98,8 @@ def _pictures(request: GenerationRequest, inputs: Mapping[str, bytes]) -> dict[s
     fields: dict[str, Any] = {}
     if request.strength is not None:
         fields["denoising_strength"] = request.strength
-    if request.image:
-        fields["init_images"] = [_base64(inputs[request.image])]
+    if images := request.images or ([request.image] if request.image else []):
+        fields["init_images"] = [_base64(inputs[key]) for key in images]
     if request.mask:
         fields["mask"] = _base64(inputs[request.mask])
     if request.image and request.passthrough is None:

@@ -120,10 +120,13 @@ class _Images:
         if request.kind is Kind.TEXT2IMG:
             self._post: PendingPost = server.post("/v1/images/generations", json=fields, headers=_HEADERS)
             return
-        image = inputs[str(request.image)]
-        parts = openai_fields.form(fields) | {"image": openai_fields.picture_part(image, "image")}
+        images = [inputs[key] for key in request.images or [str(request.image)]]
+        # The field of several images ends in brackets.
+        name = "image[]" if len(images) > 1 else "image"
+        parts = [*openai_fields.form(fields).items()]
+        parts += [(name, openai_fields.picture_part(one, "image")) for one in images]
         if request.mask:
-            parts["mask"] = openai_fields.mask_part(inputs[request.mask], image)
+            parts.append(("mask", openai_fields.mask_part(inputs[request.mask], images[0])))
         self._post = server.post("/v1/images/edits", files=parts, headers=_HEADERS)
 
     def wait(self, seconds: float) -> bool:

@@ -17,7 +17,7 @@ _OPENAIS_OWN = ("gpt-image", "chatgpt-image", "dall-e", "sora")
 #: They answer with base64, and refuse to be asked for it.
 _BASE64_ONLY = ("gpt-image", "chatgpt-image")
 #: Fields of a request that change the picture and that such a server does not have.
-_UNSUPPORTED = ("variation", "hires", "prior", "loras", "clip_skip", "inpaint")
+_UNSUPPORTED = ("variation", "hires", "prior", "loras", "clip_skip", "inpaint", "last_image", "video", "audio")
 
 #: A part of a form as httpx2 takes it: file name (None for a text), content, media type.
 Part = tuple[str | None, bytes | str] | tuple[str | None, bytes | str, str]
@@ -28,6 +28,8 @@ def check_supported(request: GenerationRequest) -> None:
     missing = [name for name in _UNSUPPORTED if getattr(request, name)]
     if request.kind is Kind.MIX2IMG:
         missing.append("mix")
+    if request.images and request.kind is not Kind.EDIT:
+        missing.append("images")
     if missing:
         raise BackendFailed(f"an OpenAI server cannot do this: {', '.join(missing)}")
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -12,10 +10,10 @@ from flask import Response, jsonify, request
 from marshmallow import INCLUDE, Schema
 
 from app.access import addresses, auth
-from app.extensions import dispatcher, models, objects, settings, store
+from app.extensions import dispatcher, models, objects, store
 from app.fields import Text, body_of
 from app.fleet import now as fleet_now
-from app.media import inputs
+from app.media import check_files
 from app.openapi.blueprint import Blueprint, View
 from app.payloads import openai_models
 from app.protocols.native.wire import fleet_answers as answers
@@ -147,10 +145,8 @@ def _run(command: str, name: str) -> tuple[Response, int]:
     if command == "unload" and (pinned := [slot.name for slot in slots if pins.is_pinned(fleet.pins, slot.name, spec)]):
         raise Conflict(f"model {spec.name} is pinned on {', '.join(pinned)}: unpin it first")
     kind = _kind(spec) if command == "check" else commands.default_kind(spec)
-    image = None
-    if command == "check" and kind.inputs & {"image", "images"}:
-        image = inputs.store_image(_grey_png(), settings=settings(), objects=objects(), records=store()).key
-    return _response(spec, command, [_entry(command, spec, slot, kind, image) for slot in slots])
+    files = check_files.stored_for(kind, objects(), store()) if command == "check" else {}
+    return _response(spec, command, [_entry(command, spec, slot, kind, files) for slot in slots])
 
 
 def _kind(spec: ModelSpec) -> Kind:
@@ -164,13 +160,13 @@ def _kind(spec: ModelSpec) -> Kind:
     return Kind(requested)
 
 
-def _entry(command: str, spec: ModelSpec, slot: Slot, kind: Kind, image: str | None) -> dict[str, Any]:
+def _entry(command: str, spec: ModelSpec, slot: Slot, kind: Kind, files: dict[str, str]) -> dict[str, Any]:
     """Return what the command does on a slot, and submit the job that does it, if any."""
     will = _will(command, _place(slot, spec))
     entry: dict[str, Any] = {"slot": slot.name, "will": will}
     if not will.startswith("nothing"):
         submission = commands.submission(
-            command, models(), spec, slot.name, kind=kind, image=image, caller=auth.caller()
+            command, models(), spec, slot.name, kind=kind, files=files, caller=auth.caller()
         )
         submitted = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
         job_id = submitted.job.job_id
@@ -218,14 +214,3 @@ def _target(name: str) -> tuple[ModelSpec, Fleet, list[Slot]]:
     if not slots:
         raise Conflict(f"no running worker has model {name}")
     return spec, fleet, [slot for slot in slots if requested_slot in (None, slot.name)]
-
-
-def _grey_png(side_px: int = 64) -> bytes:
-    """Return an input image for the check of a model that needs one."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    rows = (b"\0" + b"\x80\x80\x80" * side_px) * side_px
-    header = struct.pack(">IIBBBBB", side_px, side_px, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")

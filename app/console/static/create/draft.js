@@ -4,7 +4,7 @@ import { createStore, remember, remembered } from "../lib/store.js";
 import { go } from "../lib/router.js";
 
 const HISTORY = 60;
-const EMPTY = { model: "", kind: "", values: {}, image: null, mask: null, mix: [], images: [] };
+const EMPTY = { model: "", kind: "", values: {}, image: null, mask: null, mix: [], images: [], last_image: null, video: null, audio: null };
 
 /** Pictures are not remembered: they may be large. */
 const stored = remembered("draft", {});
@@ -47,7 +47,7 @@ export function appliesTo(name, kind, model) {
   if (["frames", "fps"].includes(name)) return isVideo;
   if (name === "num_images") return !isVideo && "num_images" in model.limits;
   if (name === "prompt") return kind !== "mix2img";
-  if (name === "strength") return ["img2img", "inpaint"].includes(kind);
+  if (name === "strength") return ["img2img", "inpaint", "video2video"].includes(kind);
   if (["clip_skip", "distilled_guidance_scale"].includes(name)) return name in model.limits;
   if (name === "quality") return Object.keys(model.quality).length > 0;
   if (name === "audio_output") return isVideo && "audio_output" in model.defaults;
@@ -57,12 +57,15 @@ export function appliesTo(name, kind, model) {
 }
 
 /** Return the body of a request; `withPictures` false: for an estimate. */
-export function bodyOf({ model, kind, values, image, mask, mix, images }, spec, withPictures = true) {
+export function bodyOf({ model, kind, values, image, mask, mix, images, ...files }, spec, withPictures = true) {
   const sent = Object.entries(values).filter(([name]) => appliesTo(name, kind, spec));
   const body = { model, kind, ...Object.fromEntries(sent) };
   const takesImage = ["img2img", "inpaint", "img2video"].includes(kind);
   if (withPictures && takesImage && image) body.image = image.source;
   if (withPictures && kind === "inpaint" && mask) body.mask = mask;
+  for (const name of ["last_image", "video", "audio"]) {
+    if (withPictures && files[name] && spec.inputs[kind].includes(name)) body[name] = files[name].source;
+  }
   if (withPictures && kind === "edit") body.images = images.map((one) => one.source);
   if (kind === "mix2img") body.mix = mix.map(({ text, image: part, weight }) => ({ ...(part ? { image: withPictures ? part.source : "" } : { text }), weight }));
   return body;

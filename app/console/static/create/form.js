@@ -39,7 +39,7 @@ export function Form() {
   };
   const take = (fields) => {
     change(fields);
-    setRefused(({ image: _, mask: __, mix: ___, kind: ____, model: _____, images: ______, ...rest }) => rest);
+    setRefused(({ image: _, mask: __, mix: ___, kind: ____, model: _____, images: ______, last_image: _l, video: _v, audio: _a, ...rest }) => rest);
   };
   const send = async () => {
     setRefused({});
@@ -56,6 +56,7 @@ export function Form() {
   };
   const field = (name) => ({ name, value: form.values[name], onChange: set(name), problem: problems[name], limit: spec.limits[name], fallback: spec.defaults[name] });
   const has = (name) => appliesTo(name, kind, spec);
+  const takes = (name) => spec.inputs[kind].includes(name);
   const isVideo = kind.endsWith("video");
   const format = form.values.output_format;
   const unplaced = Object.entries(problems).filter(([name]) => !PLACED.has(name));
@@ -71,11 +72,14 @@ export function Form() {
             ${kind === "inpaint" && form.image && html`<${MaskEditor} picture=${form.image} mask=${form.mask} onChange=${(mask) => take({ mask })} />`}
           </${PictureInput}>
         `}
+        ${takes("last_image") && html`<${PictureInput} label="Last picture" field="last_image" picture=${form.last_image} problem=${problems.last_image} onChange=${(picture) => take({ last_image: picture })} />`}
+        ${takes("video") && html`<${PictureInput} label="Input video" field="video" picture=${form.video} media="video" problem=${problems.video} onChange=${(video) => take({ video })} />`}
+        ${takes("audio") && html`<${PictureInput} label="Sound" field="audio" picture=${form.audio} media="audio" problem=${problems.audio} onChange=${(audio) => take({ audio })} />`}
         ${has("prompt") && html`<${PromptField} value=${form.values.prompt} problem=${problems.prompt} onChange=${set("prompt")} onSend=${() => document.getElementById("send").click()} />`}
         ${has("strength") && html`<${NumberField} ...${field("strength")} slider step=${0.05} hint="0 keeps the picture, 1 ignores it." />`}
       </div>
       <div class="card grid">
-        <${SizeField} spec=${spec} values=${form.values} set=${set} problems=${problems} fromImage=${TAKES_IMAGE.includes(kind) || kind === "edit"} />
+        <${SizeField} spec=${spec} values=${form.values} set=${set} problems=${problems} fromImage=${TAKES_IMAGE.includes(kind) || ["edit", "video2video"].includes(kind)} />
         ${has("num_images") && html`<${NumberField} ...${field("num_images")} />`}
         ${isVideo && html`<${NumberField} ...${field("frames")} step=${spec.frames_step} /><${NumberField} ...${field("fps")} />`}
         <${NumberField} ...${field("seed")} fallback="random" limit=${{ min: 0 }} />
@@ -105,7 +109,7 @@ export function Form() {
         <${Cost} estimate=${estimate} />
         <div class="row">
           <${Button} id="send" kind="primary grow" icon="create" onClick=${send}>Create</${Button}>
-          <${Button} kind="quiet" label="Start anew: all fields as the model has them" icon="undo" onClick=${() => { change({ values: {}, image: null, mask: null, mix: [], images: [] }); setRefused({}); }} />
+          <${Button} kind="quiet" label="Start anew: all fields as the model has them" icon="undo" onClick=${() => { change({ values: {}, image: null, mask: null, mix: [], images: [], last_image: null, video: null, audio: null }); setRefused({}); }} />
         </div>
         <p class="hint keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd> in the prompt creates, too.</p>
       </div>
@@ -115,7 +119,7 @@ export function Form() {
 
 /** Fields that show their problem themselves. */
 const PLACED = new Set([
-  "model", "image", "images", "mask", "mix", "prompt", "strength", "width", "height", "num_images", "frames", "fps", "seed", "quality", "steps",
+  "model", "image", "images", "mask", "mix", "last_image", "video", "audio", "prompt", "strength", "width", "height", "num_images", "frames", "fps", "seed", "quality", "steps",
   "guidance_scale", "negative_prompt", "scheduler", "loras", "clip_skip", "distilled_guidance_scale", "output_format",
   "output_quality", "retention", "priority", "class",
 ]);

@@ -4,16 +4,22 @@ import { Icon } from "../lib/icons.js";
 import { Button, toast } from "../lib/ui.js";
 import { pictureOf } from "./draft.js";
 
-const TYPES = "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff";
+const ACCEPTED = {
+  image: "image/png,image/jpeg,image/webp,image/gif,image/bmp,image/tiff",
+  video: "video/mp4,video/webm,image/gif",
+  audio: "audio/wav,audio/mpeg,audio/ogg,audio/mp4,audio/webm",
+};
 
-/** A place for one picture. `pastes`: whether it takes what is pasted anywhere on the page. */
-export function PictureInput({ label, picture, onChange, problem, pastes = false, children }) {
+const WORDS = { image: "picture", video: "video", audio: "sound" };
+
+/** A place for one picture, or another file by `media`. `pastes`: whether it takes what is pasted anywhere on the page. */
+export function PictureInput({ label, picture, onChange, problem, pastes = false, field = "image", media = "image", children }) {
   const [isOver, setOver] = useState(false);
   const input = useRef(null);
   const take = async (files) => {
-    const file = [...files].find((one) => one.type.startsWith("image/"));
+    const file = [...files].find((one) => one.type.startsWith(`${media}/`) || (media === "video" && one.type === "image/gif"));
     if (file) onChange(await pictureOf(file));
-    else toast("This is not a picture.", "bad");
+    else toast(`This is not a ${WORDS[media]}.`, "bad");
   };
   useEffect(() => {
     if (!pastes) return undefined;
@@ -31,18 +37,18 @@ export function PictureInput({ label, picture, onChange, problem, pastes = false
     setOver(true);
   };
   return html`
-    <div class=${`field picture ${problem ? "wrong" : ""}`} data-field="image" onDragOver=${over} onDragLeave=${() => setOver(false)} onDrop=${drop}>
+    <div class=${`field picture ${problem ? "wrong" : ""}`} data-field=${field} onDragOver=${over} onDragLeave=${() => setOver(false)} onDrop=${drop}>
       <div class="row between"><span class="label">${label}</span>
         ${picture && html`<div class="row">
           <${Button} kind="quiet small" icon="upload" onClick=${() => input.current.click()}>Replace</${Button}>
-          <${Button} kind="quiet small" icon="close" label="Remove the picture" onClick=${() => onChange(null)} />
+          <${Button} kind="quiet small" icon="close" label=${`Remove the ${WORDS[media]}`} onClick=${() => onChange(null)} />
         </div>`}
       </div>
-      <input ref=${input} class="off-screen" type="file" accept=${TYPES} aria-label=${label} tabindex=${picture ? -1 : 0}
+      <input ref=${input} class="off-screen" type="file" accept=${ACCEPTED[media]} aria-label=${label} tabindex=${picture ? -1 : 0}
         onChange=${(event) => { take(event.target.files); event.target.value = ""; }} />
-      ${picture ? children ?? html`<img class="chosen-picture" src=${picture.url} alt=${picture.name} />`
+      ${picture ? children ?? (media === "image" ? html`<img class="chosen-picture" src=${picture.url} alt=${picture.name} />` : html`<p class="hint">${picture.name}</p>`)
         : html`<button type="button" class=${`drop ${isOver ? "over" : ""}`} onClick=${() => input.current.click()} tabindex="-1">
-            <${Icon} name="upload" /><span>Drop a picture, paste it, or choose a file</span>
+            <${Icon} name="upload" /><span>${media === "image" ? "Drop a picture, paste it, or choose a file" : `Drop a ${WORDS[media]}, or choose a file`}</span>
           </button>`}
       ${problem && html`<p class="field-problem">${problem}</p>`}
     </div>

@@ -5,7 +5,7 @@ import { Segments } from "../create/inputs.js";
 import { Button, copy } from "../lib/ui.js";
 
 const KINDS = [["curl", "curl"], ["python", "Python"], ["openai", "OpenAI JSON"]];
-const INPUTS = { img2img: ["image"], inpaint: ["image", "mask"], edit: ["images"], img2video: ["image"] };
+const INPUTS = { img2img: ["image"], inpaint: ["image", "mask"], edit: ["images"], img2video: ["image"], video2video: ["video"] };
 
 /** Return the fields of a request that differ from nothing, with placeholders for its pictures. */
 function fieldsOf(job) {
@@ -13,7 +13,7 @@ function fieldsOf(job) {
   if (frames > 1) Object.assign(request, { frames, fps });
   const kept = Object.entries(request).filter(([name, value]) => value !== null && value !== "" && !(name === "num_images" && value === 1));
   const fields = Object.fromEntries(kept);
-  for (const name of INPUTS[job.kind] ?? []) fields[name] = name === "images" ? "image.png" : `${name}.png`;
+  for (const name of INPUTS[job.kind] ?? []) fields[name] = name === "images" ? "image.png" : `${name}.${name === "video" ? "mp4" : "png"}`;
   return fields;
 }
 

@@ -2,7 +2,7 @@
 
 export const KINDS = {
   text2img: "Text to image", img2img: "Image to image", inpaint: "Inpaint", mix2img: "Mix", edit: "Edit",
-  text2video: "Text to video", img2video: "Image to video", custom: "Endpoint",
+  text2video: "Text to video", img2video: "Image to video", video2video: "Video to video", custom: "Endpoint",
 };
 export const STATES = {
   queued: "Waiting", running: "Running", paused: "Paused", delivering: "Saving", succeeded: "Done", failed: "Failed",
