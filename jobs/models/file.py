@@ -225,6 +225,7 @@ def read(path: Path) -> list[ModelSpec]:
 
 def _spec(name: str, values: dict[str, Any], folder: Path) -> ModelSpec:
     load = LoadOptions(**{key: values.pop(key) for key in LOAD_OPTION_KEYS & values.keys()})
+    load = replace(load, gguf={part: _folder_or_hub_id(folder, file) for part, file in load.gguf.items()})
     values.setdefault("source", values.get("executor"))
     if "argument_names" in values:
         values["fields"] = values.pop("argument_names")

@@ -13,15 +13,20 @@ from typing import Any
 
 from marshmallow import ValidationError, validates_schema
 
+from jobs.models.diffusers_names import attention_names
 from jobs.models.step_caches import StepCacheField
 from jobs.models.toml_fields import (
     ChoiceField,
     FlagField,
     ListField,
     SecondsField,
+    TableField,
     TableSchema,
+    TextField,
+    TypedField,
 )
 from jobs.settings import Settings
+from jobs.suggestions import did_you_mean
 
 #: Quantization method → the Python package that it needs.
 QUANTIZATIONS: dict[str, str] = {
@@ -31,16 +36,30 @@ QUANTIZATIONS: dict[str, str] = {
     "torchao_float8": "torchao",
     "quanto_int8": "optimum.quanto",
     "quanto_float8": "optimum.quanto",
+    "sdnq_int8": "sdnq",
+    "sdnq_uint4": "sdnq",
+    "modelopt_fp8": "modelopt",
+    "modelopt_nvfp4": "modelopt",
 }
 #: Formats in which layer-wise casting stores weights, as torch names them.
 CASTINGS = ("float8_e4m3fn", "float8_e5m2")
 COMPILE_MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
 OFFLOADS = ("none", "model", "group", "sequential")
-#: Attention back ends as diffusers names them, without those that it marks as internal.
-ATTENTIONS = (
-    "native", "_native_cudnn", "_native_efficient", "_native_flash", "_native_math", "flex", "flash", "flash_hub",
-    "_flash_3", "_flash_3_hub", "flash_4_hub", "sage", "sage_hub", "xformers",
-)  # fmt: skip
+
+
+class _Attention(TypedField):
+    """An attention back end by the name of the installed diffusers; any text if none is installed here."""
+
+    types = (str,)
+    default_error_messages = {"invalid": "must be the name of an attention back end", "unknown": "{rule}"}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> str:
+        text: str = super()._deserialize(value, attr, data, **kwargs)
+        known = attention_names()
+        if known and text not in known:
+            rule = f"must be one of {', '.join(known)}{did_you_mean(text, known)}"
+            raise self.make_error("unknown", rule=rule)
+        return text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +84,10 @@ class LoadOptions:
     attention: str = ""
     #: What part of the model is moved to RAM while it is not in use, one of :data:`OFFLOADS`.
     offload: str = "none"
+    #: Components that ``offload = "group"`` concerns; the others stay on the device. Empty: all.
+    group_offload: tuple[str, ...] = ()
+    #: Component → GGUF file that its weights are read from: a path, or ``owner/name/file`` on the hub.
+    gguf: Mapping[str, str] = field(default_factory=dict)
     vae_tiling: bool = False
     vae_slicing: bool = False
     #: ``method`` and its options (:mod:`jobs.models.step_caches`); empty for none.
@@ -90,8 +113,10 @@ class LoadOptionsSchema(TableSchema):
     quantization = ChoiceField(QUANTIZATIONS)
     layerwise_casting = ChoiceField(CASTINGS)
     compile = ChoiceField(COMPILE_MODES)
-    attention = ChoiceField(ATTENTIONS)
+    attention = _Attention()
     offload = ChoiceField(OFFLOADS)
+    group_offload = ListField("the pipeline's components, such as transformer")
+    gguf = TableField("components and GGUF files", TextField())
     quantize = ListField("the pipeline's components, such as transformer")
     step_cache = StepCacheField()
 
@@ -100,8 +125,13 @@ class LoadOptionsSchema(TableSchema):
         """Check the rules that concern more than one key. Raises: ValidationError."""
         if table.get("quantize") and "quantization" not in table:
             raise ValidationError("needs the key quantization", "quantize")
-        if "quantization" in table and "layerwise_casting" in table:
-            raise ValidationError("cannot be combined with quantization", "layerwise_casting")
+        for key in ("quantization", "gguf"):
+            if key in table and "layerwise_casting" in table:
+                raise ValidationError(f"cannot be combined with {key}", "layerwise_casting")
+        if twice := sorted({*table.get("gguf", {})} & {*table.get("quantize", ())}):
+            raise ValidationError(f"names {twice[0]}, which is in gguf too", "quantize")
+        if table.get("group_offload") and table.get("offload") != "group":
+            raise ValidationError("needs offload = 'group'", "group_offload")
         if table.get("unload_after_s") and (stays := next((key for key in ("keep", "warm") if table.get(key)), "")):
             raise ValidationError(f"has no effect with {stays}, which keeps the model in memory", "unload_after_s")
         if table.get("offload") in ("group", "sequential") and table.get("keep"):

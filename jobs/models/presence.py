@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 from jobs.models import file as models_file
+from jobs.models.diffusers_names import class_names
 from jobs.models.spec import ModelSpec
 from jobs.models.toml_lines import TomlFile
 from jobs.suggestions import did_you_mean
@@ -50,6 +49,9 @@ def _problems(spec: ModelSpec, folder: Path) -> Iterator[tuple[tuple[str, ...], 
     decoder = spec.preview_decoder
     if decoder and Path(decoder).is_absolute() and not Path(decoder).is_dir():
         yield ("preview_decoder",), _no_folder(decoder)
+    for component, file in spec.load.gguf.items():
+        if Path(file).is_absolute() and not Path(file).is_file():
+            yield ("gguf", component), f"there is no file {file}"
     if spec.blocks and (rule := _class_problem(spec.blocks, "Blocks")):
         yield ("blocks",), rule
     for kind, name in spec.pipelines.items():
@@ -85,20 +87,8 @@ def _no_folder(path: str, shown: str = "") -> str:
 
 def _class_problem(name: str, what: str = "Pipeline") -> str:
     """Return what is wrong with the name of a class; '' if nothing is. ``what``: how names of such classes end."""
-    known = _diffusers_names()
+    known = class_names()
     if not known or name in known:
         return ""
     alike = [one for one in known if one.endswith(what)]
     return f"diffusers has no {what.lower()} class {name}{did_you_mean(name, alike)}"
-
-
-@cache
-def _diffusers_names() -> frozenset[str]:
-    """Return all names that diffusers offers, read from its source: importing it would import torch.
-
-    Empty if it is not installed here.
-    """
-    spec = find_spec("diffusers")
-    if spec is None or spec.origin is None:
-        return frozenset()
-    return frozenset(re.findall(r'"([A-Za-z_]\w*)"', Path(spec.origin).read_text(encoding="utf-8")))

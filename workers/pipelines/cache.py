@@ -120,6 +120,8 @@ class PipelineCache(Residency):
         offloaded = spec.load.offload != "none" and self.device.type != "cpu"
         place = Place.OFFLOADED if offloaded else Place.DEVICE
         entry = Entry(spec.name, pipeline, memory.weights_bytes(pipeline), place, hooked=pipeline)
+        if offloaded and spec.load.group_offload:
+            entry.stays_bytes = source.device_bytes
         self.loads += 1
         load_s = time.monotonic() - begun
         self._loaded(spec.name, load_s)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 import logging
+from collections.abc import Collection
 from typing import Any
 
-import diffusers
 import torch
-import transformers
+from diffusers.hooks.group_offloading import apply_group_offloading
 
 from jobs.errors import ModelLoadFailed
-from jobs.models.load_options import QUANTIZATIONS, LoadOptions
+from jobs.models.load_options import LoadOptions
+from jobs.suggestions import did_you_mean
 from workers.pipelines.device_errors import is_device_lost, is_out_of_memory
 
 logger = logging.getLogger(__name__)
@@ -26,48 +26,11 @@ def denoisers(pipeline: Any) -> dict[str, Any]:
     return {name: module for name, module in components.items() if isinstance(module, torch.nn.Module)}
 
 
-def quantization_of(options: LoadOptions, component: str, library: str, dtype: torch.dtype) -> Any:
-    """Return the quantisation config for a component's ``from_pretrained``; None for none.
-
-    Raises:
-        ModelLoadFailed: a Python package is missing.
-    """
-    if not options.quantization or component not in (options.quantize or DENOISERS):
-        return None
-    package = QUANTIZATIONS[options.quantization]
-    if not _importable(package):
-        raise ModelLoadFailed(
-            f"quantization {options.quantization} needs the Python package {package.replace('.', '-')}, "
-            "which is not installed"
-        )
-    classes: Any = diffusers if library == "diffusers" else transformers
-    method, _, bits = options.quantization.partition("_")
-    if method == "bitsandbytes" and bits == "8bit":
-        return classes.BitsAndBytesConfig(load_in_8bit=True)
-    if method == "bitsandbytes":
-        return classes.BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=dtype, bnb_4bit_use_double_quant=True
-        )
-    if method == "torchao":
-        quantization = importlib.import_module("torchao.quantization")
-        name = {"int8": "Int8WeightOnlyConfig", "float8": "Float8WeightOnlyConfig"}[bits]
-        return classes.TorchAoConfig(getattr(quantization, name)())
-    key = "weights_dtype" if library == "diffusers" else "weights"
-    return classes.QuantoConfig(**{key: bits})
-
-
-def _importable(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # the parent package of a nested name is missing
-        return False
-
-
 def apply(pipeline: Any, options: LoadOptions, dtype: torch.dtype) -> None:
     """Apply the options that last as long as the model.
 
-    These are all but ``quantization`` (used while loading), ``offload`` (set for each derived pipeline) and
-    ``step_cache`` (put on for each run).
+    These are all but ``quantization`` and ``gguf`` (used while loading), ``offload`` (set for each derived pipeline)
+    and ``step_cache`` (put on for each run).
 
     Raises:
         ModelLoadFailed: the model or an installed package does not support an option; names the option.
@@ -114,11 +77,45 @@ def offload(pipeline: Any, options: LoadOptions, device: torch.device) -> bool:
     if options.offload == "none" or device.type == "cpu":
         return False
     if options.offload == "group":
-        enable(
-            "offload", pipeline, "enable_group_offload", onload_device=device, offload_device=torch.device("cpu"),
-            offload_type="leaf_level", use_stream=True,
-        )  # fmt: skip
+        offload_groups(pipeline, options.group_offload, device)
     else:
         method = "enable_model_cpu_offload" if options.offload == "model" else "enable_sequential_cpu_offload"
         enable("offload", pipeline, method, device=device)
     return True
+
+
+def check_components(pipeline: Any, options: LoadOptions) -> None:
+    """Raises: ModelLoadFailed: an option names a component that the pipeline does not have."""
+    named = {"group_offload": options.group_offload, "quantize": options.quantize, "gguf": options.gguf}
+    parts = modules_of(pipeline)
+    for option, names in named.items():
+        for name in names:
+            if name not in parts:
+                hint = did_you_mean(name, parts) or f"; there are {', '.join(parts)}"
+                raise ModelLoadFailed(f"option {option}: {type(pipeline).__name__} has no component {name}{hint}")
+
+
+def modules_of(pipeline: Any) -> dict[str, torch.nn.Module]:
+    """Return the components with weights by name."""
+    return {name: part for name, part in pipeline.components.items() if isinstance(part, torch.nn.Module)}
+
+
+def offload_groups(pipeline: Any, names: Collection[str], device: torch.device) -> None:
+    """Offload the layers of these components (none: of all); move the other components to the device.
+
+    Raises:
+        ModelLoadFailed: a component cannot be offloaded.
+    """
+    for name, module in modules_of(pipeline).items():
+        if names and name not in names:
+            module.to(device)
+            continue
+        try:
+            apply_group_offloading(
+                module, onload_device=device, offload_device=torch.device("cpu"), offload_type="leaf_level",
+                use_stream=device.type == "cuda",
+            )  # fmt: skip
+        except (ValueError, RuntimeError) as exc:
+            if is_out_of_memory(exc) or is_device_lost(exc):
+                raise
+            raise ModelLoadFailed(f"option group_offload: {name} refuses it: {exc}") from exc

@@ -14,7 +14,7 @@ import torch
 from jobs.errors import FramemillError, ModelLoadFailed
 from jobs.models.spec import ModelSpec
 from workers.pipelines import device as devices
-from workers.pipelines import load_options, memory, modular, step_caches, weights
+from workers.pipelines import load_options, memory, modular, quantization, step_caches, weights
 from workers.pipelines.device_errors import is_device_lost, is_out_of_memory
 from workers.prompts import embeddings
 
@@ -45,11 +45,21 @@ class ModelFolder:
             raise _failure(spec, exc) from exc
         #: Component → (library, bytes in memory), for components whose weights can be loaded separately.
         self.components: dict[str, tuple[str, int]] = {}
+        #: Component → its class and GGUF file.
+        self._gguf: dict[str, tuple[str, Path]] = {}
         for name, entry in index.items():
             if isinstance(entry, list) and entry[0] in ("diffusers", "transformers"):
-                size = memory.file_bytes(self.folder / name, self.dtype, spec.variant)
-                if size:
+                if source := spec.load.gguf.get(name):
+                    self._gguf[name] = (entry[1], path := self._gguf_file(source))
+                    self.components[name] = (entry[0], path.stat().st_size)
+                elif size := memory.file_bytes(self.folder / name, self.dtype, spec.variant):
                     self.components[name] = (entry[0], size)
+
+    def _gguf_file(self, source: str) -> Path:
+        try:
+            return quantization.gguf_file(source)
+        except Exception as exc:
+            raise _failure(self._spec, exc) from exc
 
     @property
     def bytes(self) -> int:
@@ -62,6 +72,8 @@ class ModelFolder:
         offload = self._spec.load.offload if self._device.type != "cpu" else "none"
         if offload == "none":
             return self.bytes
+        if offload == "group" and (names := self._spec.load.group_offload):
+            return sum(size for name, (_, size) in self.components.items() if name not in names)
         return max((size for _, size in self.components.values()), default=0) if offload == "model" else 0
 
     def load(self, progress: OnProgress) -> Any:
@@ -81,6 +93,7 @@ class ModelFolder:
                 done += size
             progress(done, total)
             pipeline = self._assembled(parts)
+            load_options.check_components(pipeline, spec.load)
             load_options.apply(pipeline, spec.load, self.dtype)
             for quality in spec.qualities:
                 step_caches.check(pipeline, spec.step_cache(quality))
@@ -88,7 +101,7 @@ class ModelFolder:
                 embeddings.check(pipeline)
             if not load_options.offload(pipeline, spec.load, self._device):
                 pipeline.to(self._device, silence_dtype_warnings=True)
-            weights.note(pipeline, self.folder)
+            weights.note(pipeline, self.folder, [path for _, path in self._gguf.values()])
             progress(total, total)
         except Exception as exc:
             raise _failure(spec, exc) from exc
@@ -103,13 +116,17 @@ class ModelFolder:
         )
 
     def _component(self, name: str, library: str) -> Any:
+        if name in self._gguf:
+            class_name, path = self._gguf[name]
+            return quantization.read_gguf(path, class_name, self.folder, name, self.dtype)
+        quantization.check_stored(self.folder, name, self._device)
         options: dict[str, Any] = {"variant": self._spec.variant, "dtype": self.dtype, "use_safetensors": True}
-        quantization = load_options.quantization_of(self._spec.load, name, library, self.dtype)
-        if quantization:
-            options["quantization_config"] = quantization
+        config = quantization.of(self._spec.load, name, library, self.dtype)
+        if config:
+            options["quantization_config"] = config
         part = diffusers.AutoModel.from_pretrained(str(self.folder), subfolder=name, **options)
         # Move each component at once, so that RAM never holds more than one on its way to a GPU.
-        early = self._spec.load.offload == "none" and not quantization and not self._spec.load.layerwise_casting
+        early = self._spec.load.offload == "none" and not config and not self._spec.load.layerwise_casting
         return part.to(self._device) if early else part
 
 

@@ -40,12 +40,14 @@ class Entry:
     place: Place
     #: Other pipelines that share the weights, by class name.
     derived: dict[str, Any] = field(default_factory=dict)
+    #: Size of the components that stay on the device while the others are offloaded.
+    stays_bytes: int = 0
     #: The pipeline whose hooks move an offloaded model; see :meth:`workers.pipelines.cache.PipelineCache.get`.
     hooked: Any = None
 
     @property
     def device_bytes(self) -> int:
-        return self.bytes if self.place is Place.DEVICE else 0
+        return self.bytes if self.place is Place.DEVICE else self.stays_bytes
 
 
 class Residency(ABC):

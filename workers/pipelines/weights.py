@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,12 @@ SAMPLE_BYTES, SAMPLES = 64 * 1024, 8
 _digests: WeakKeyDictionary[torch.nn.Module, str] = WeakKeyDictionary()
 
 
-def note(pipeline: Any, folder: Path) -> None:
-    """Note that a pipeline was loaded from a folder. Pipelines that share its modules share its digest."""
-    digest = of_folder(folder)
+def note(pipeline: Any, folder: Path, files: Iterable[Path] = ()) -> None:
+    """Note that a pipeline was loaded from a folder, and from other files.
+
+    Pipelines that share its modules share its digest.
+    """
+    digest = "+".join([of_folder(folder), *map(of_file, files)])
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             _digests[part] = digest
