@@ -103,6 +103,7 @@ class ModelSchema(LoadOptionsSchema):
     source = TextField()
     loader = ChoiceField(LOADERS)
     blocks = TextField()
+    workflow = TextField()
     revision = TextField()
     kinds = _Kinds(required=True)
     pipelines = fields.Nested(_Pipelines)
@@ -148,9 +149,11 @@ class ModelSchema(LoadOptionsSchema):
 
     @validates_schema
     def _check_loader(self, table: dict[str, Any], **kwargs: Any) -> None:
-        if table.get("loader") != "modular" and "blocks" in table:
-            raise ValidationError("applies to loader = 'modular' only", "blocks")
-        if table.get("loader") == "modular":
+        is_modular = table.get("loader") == "modular"
+        for key in () if is_modular else ("blocks", "workflow"):
+            if key in table:
+                raise ValidationError("applies to loader = 'modular' only", key)
+        if is_modular:
             for key in ("pipelines", "prior", "prior_arguments", "variant"):
                 if key in table:
                     raise ValidationError("does not apply to loader = 'modular'", key)

@@ -13,7 +13,6 @@ from typing import Any
 
 from marshmallow import ValidationError, validates_schema
 
-from jobs.models.diffusers_names import attention_names
 from jobs.models.step_caches import StepCacheField
 from jobs.models.toml_fields import (
     ChoiceField,
@@ -25,6 +24,7 @@ from jobs.models.toml_fields import (
     TextField,
     TypedField,
 )
+from jobs.process.diffusers_names import attention_names
 from jobs.settings import Settings
 from jobs.suggestions import did_you_mean
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jobs.models import file as models_file
-from jobs.models.diffusers_names import class_names
 from jobs.models.spec import ModelSpec
 from jobs.models.toml_lines import TomlFile
+from jobs.process.diffusers_names import class_names
 from jobs.suggestions import did_you_mean
 
 #: ``model`` or ``organisation/model``.

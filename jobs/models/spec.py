@@ -142,6 +142,8 @@ class ModelSpec:
     loader: str = "pipeline"
     #: Class of the blocks of a modular pipeline; None: the one that the folder names.
     blocks: str | None = None
+    #: The part of the blocks that is used; None: all, which choose what they do by their inputs.
+    workflow: str | None = None
     #: Commit or tag on the hub.
     revision: str | None = None
     kinds: tuple[Kind, ...]

@@ -15,11 +15,12 @@ import pytest
 
 from jobs import model_commands
 from jobs.errors import BadSetting, ModelLoadFailed
-from jobs.models import diffusers_names, presence
 from jobs.models import file as models_file
+from jobs.models import presence
 from jobs.models.load_options import LoadOptions
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
+from jobs.process import diffusers_names
 from jobs.settings import Settings
 from workers.gpu import model_commands as carrying
 from workers.pipelines.cache import PipelineCache
@@ -214,12 +215,16 @@ def test_loading_a_compiled_model_runs_it_once(spec: ModelSpec) -> None:
     models = ModelRegistry([spec])
     made: list[str] = []
 
+    def computed(command: str) -> np.ndarray:
+        made.append(command)
+        return np.zeros((1, 9, 8, 8, 3))
+
     def carry_out(command: str, kind: Kind, compile_mode: str, *, cache: PipelineCache) -> dict[str, Any]:
         used = replace(spec, load=LoadOptions(compile=compile_mode))
         submission = model_commands.submission(command, models, spec, "gpu0", kind=kind)
         job: Any = SimpleNamespace(command=command, request=submission.request)
         reporter: Any = SimpleNamespace(loading=lambda done, total: None)
-        return carrying.carry_out(job, used, cache, reporter, lambda: made.append(command) or np.zeros((1, 9, 8, 8, 3)))
+        return carrying.carry_out(job, used, cache, reporter, lambda: computed(command))
 
     cache = PipelineCache(Settings.of(model_memory_bytes=2**40))
     assert carry_out("load", Kind.TEXT2VIDEO, "default", cache=cache)["warm_up_s"] >= 0

@@ -133,6 +133,8 @@ ANIMA = 'source = "./anima"'
         (f"{LTX2}\n{PYRAMID}", "modular pipelines have no current timestep for pyramid_attention"),
         (f"{WAN}\n{FIRST_BLOCK}", ""),
         (f"{ANIMA}\n{FIRST_BLOCK}", "option step_cache: CosmosTransformer3DModel has no enable_cache"),
+        (f'{ANIMA}\nworkflow = "text2image"', ""),
+        (f'{ANIMA}\nworkflow = "text2song"', "could not be loaded"),
         (f'{ANIMA}\nlayerwise_casting = "float8_e4m3fn"', ""),
         (f"{ANIMA}\nvae_tiling = true", ""),
     ],

@@ -19,8 +19,8 @@ from workers.pipelines import weights
 
 #: Fields of a model that change what its pipeline computes. Its files are compared themselves.
 _FIELDS = (
-    "loader", "blocks", "dtype", "variant", "load", "pipelines", "arguments", "fields", "prior_arguments", "scheduler",
-    "output",
+    "loader", "blocks", "workflow", "dtype", "variant", "load", "pipelines", "arguments", "fields", "prior_arguments",
+    "scheduler", "output",
 )  # fmt: skip
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate")
 

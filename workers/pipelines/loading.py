@@ -41,6 +41,9 @@ class ModelFolder:
         try:
             self.folder = _folder(spec)
             index = json.loads(_index(self.folder, spec).read_text(encoding="utf-8"))
+            if spec.loader == "modular":
+                self._modular = modular.empty(spec, self.folder)
+                index = {name: index[name] for name in self._modular.pretrained_component_names if name in index}
         except Exception as exc:
             raise _failure(spec, exc) from exc
         #: Component → (library, bytes in memory), for components whose weights can be loaded separately.
@@ -110,7 +113,7 @@ class ModelFolder:
 
     def _assembled(self, parts: dict[str, Any]) -> Any:
         if self._spec.loader == "modular":
-            return modular.assemble(self.folder, self._spec.blocks, parts, self.dtype)
+            return modular.completed(self._modular, self.folder, parts, self.dtype)
         return diffusers.DiffusionPipeline.from_pretrained(
             self.folder, variant=self._spec.variant, dtype=self.dtype, use_safetensors=True, **parts
         )

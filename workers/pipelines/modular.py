@@ -58,28 +58,27 @@ def download(spec: ModelSpec) -> Path:
     return Path(snapshot_download(spec.source, revision=spec.revision, allow_patterns=list(_FILES)))
 
 
-def assemble(folder: Path, blocks: str | None, parts: Mapping[str, Any], dtype: torch.dtype) -> Any:
-    """Return the pipeline of a folder with these components; the others are read from disk, or made.
-
-    Args:
-        folder: the folder. Code that it brings is not run.
-        blocks: class of the blocks; None: the one that the folder names.
-        parts: components by name.
-        dtype: number format of the others.
+def empty(spec: ModelSpec, folder: Path) -> Any:
+    """Return the pipeline of a folder without its components. Code that the folder brings is not run.
 
     Raises:
-        ModelLoadFailed: its blocks are not part of diffusers.
-        Exception: whatever the libraries raise.
+        ModelLoadFailed: its blocks or its workflow are not part of diffusers.
     """
     try:
-        if blocks:
-            pipeline = _class_named(blocks)().init_pipeline(str(folder))
-        else:
-            pipeline = diffusers.ModularPipeline.from_pretrained(str(folder), trust_remote_code=False)
+        if not spec.blocks:
+            return diffusers.ModularPipeline.from_pretrained(
+                str(folder), trust_remote_code=False, workflow=spec.workflow
+            )
+        blocks = _class_named(spec.blocks)()
+        return (blocks.get_workflow(spec.workflow) if spec.workflow else blocks).init_pipeline(str(folder))
     except ValueError as exc:
         if "custom code" in str(exc):
             raise ModelLoadFailed("the model brings code of its own, which is never run") from exc
         raise
+
+
+def completed(pipeline: Any, folder: Path, parts: Mapping[str, Any], dtype: torch.dtype) -> Any:
+    """Give a pipeline its components; those that are not among ``parts`` are read from disk. Return it."""
     for name in pipeline.pretrained_component_names:
         component = pipeline.get_component_spec(name)
         if name in parts:

@@ -1,0 +1,121 @@
+"""The entries of well-known models in docs: classes, arguments of their calls, memory, and what tiny weights ran."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import diffusers
+import pytest
+
+from jobs.models import file as models_file
+from jobs.models.spec import Kind, ModelSpec
+from jobs.settings import PROJECT_ROOT
+from workers.diffusion import arguments
+
+DOCS = PROJECT_ROOT / "docs"
+PAGES = ("known-models.md", "models.md")
+#: Rows of the table: entry → class, parameters in billions, GiB, and how it was tested.
+_ROW = re.compile(r"^\| [^|]+ \| `([^`]+)` \| (\w+) \| ([\d.]+) \| ([\d.]+) \| (\w+) \|$", re.MULTILINE)
+ROWS = {
+    entry: (class_name, float(parameters), float(gib), tested)
+    for entry, class_name, parameters, gib, tested in _ROW.findall((DOCS / PAGES[0]).read_text())
+}
+#: Fields of a request that lead to an argument, by kind.
+NEEDED = {
+    Kind.IMG2IMG: {"image", "strength"}, Kind.INPAINT: {"image", "mask"}, Kind.EDIT: {"image"},
+    Kind.TEXT2VIDEO: {"frames"}, Kind.IMG2VIDEO: {"image", "frames"},
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def entries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSpec]:
+    folder = tmp_path_factory.mktemp("docs")
+    found: dict[str, ModelSpec] = {}
+    for page in PAGES:
+        for number, block in enumerate(re.findall(r"^```toml\n(.*?)^```", (DOCS / page).read_text(), re.M | re.S)):
+            path = folder / f"{page}{number}.toml"
+            path.write_text(block)
+            if "loras =" not in block.replace('loras = "loras/sdxl"', ""):
+                path.write_text(block.replace('loras = "loras/sdxl"\n', ""))
+                found |= {spec.name: spec for spec in models_file.read(path)}
+    return found
+
+
+def call_of(class_name: str) -> Any:
+    """Return what has the signature of a class of pipelines, or of blocks."""
+    named = getattr(diffusers, class_name)
+    if not issubclass(named, diffusers.ModularPipelineBlocks):
+        return named
+    names = [parameter.name for parameter in named().inputs if parameter.name]
+    keyword = inspect.Parameter.KEYWORD_ONLY
+
+    def call() -> None:
+        """Stands for the call of the pipeline."""
+
+    call.__signature__ = inspect.Signature([inspect.Parameter(name, keyword) for name in names])  # type: ignore[attr-defined]
+    return SimpleNamespace(__call__=call)
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_each_entry_leads_to_arguments_that_its_class_takes(entries: dict[str, ModelSpec], name: str) -> None:
+    spec, class_name = entries[name], ROWS[name][0]
+    for kind in spec.kinds:
+        call = call_of(spec.pipelines.get(kind, class_name))
+        request: Any = SimpleNamespace(kind=kind)
+        fields = {"steps", *NEEDED.get(kind, ())}
+        if kind is not Kind.IMG2IMG:  # there the image has the size
+            fields |= {"width", "height"}
+        if spec.has_prior or spec.fields_of(kind).get("prompt") == "":
+            fields -= {"prompt"}
+        elif kind is not Kind.MIX2IMG:
+            fields |= {"prompt"}
+        missing = {field for field in fields if not arguments.takes(call, spec, request, field)}
+        assert not missing, (kind, missing)
+        assert spec.arguments_of(kind).keys() <= arguments.accepted(call).keys()
+
+
+def test_every_entry_of_the_page_has_a_row_and_every_row_an_entry(entries: dict[str, ModelSpec]) -> None:
+    assert len(ROWS) > 35
+    on_page = set(re.findall(r"^\[([\w-]+)\]$", (DOCS / PAGES[0]).read_text(), re.MULTILINE))
+    assert on_page <= ROWS.keys() <= entries.keys()
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_memory_is_what_the_parameters_say(name: str) -> None:
+    _, parameters, gib, _ = ROWS[name]
+    assert gib == pytest.approx(parameters * 2e9 / 2**30, abs=0.06)
+
+
+def test_what_was_run_has_tiny_weights_of_its_class(families_file: Path) -> None:
+    tiny = set()
+    for index in families_file.parent.rglob("*model_index.json"):
+        described = json.loads(index.read_text())
+        tiny |= {described["_class_name"], described.get("_blocks_class_name", "")}
+    assert {name for name, row in ROWS.items() if row[3] == "run"} == {
+        name for name, row in ROWS.items() if row[0] in tiny
+    }
+    assert {row[3] for row in ROWS.values()} == {"run", "call"}
+
+
+@pytest.mark.parametrize(
+    ("class_name", "entry"),
+    [
+        ("FluxTransformer2DModel", "flux-dev"), ("Flux2Transformer2DModel", "flux2-dev"),
+        ("QwenImageTransformer2DModel", "qwen-image"), ("WanTransformer3DModel", "wan-t2v-14b"),
+        ("HunyuanVideoTransformer3DModel", "hunyuan-video"), ("ZImageTransformer2DModel", "z-image-turbo"),
+        ("LTX2VideoTransformer3DModel", "ltx2"), ("MiniMaxH3Transformer3DModel", "minimax-h3"),
+    ],
+)  # fmt: skip
+def test_a_model_has_more_parameters_than_its_denoiser(class_name: str, entry: str) -> None:
+    """The default configuration of these classes is that of the published model."""
+    from accelerate import init_empty_weights
+
+    with init_empty_weights():
+        denoiser = getattr(diffusers, class_name)()
+    billions = sum(parameter.numel() for parameter in denoiser.parameters()) / 1e9
+    assert billions < ROWS[entry][1] < 3 * billions
