@@ -14,13 +14,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from bench import shapes
+from bench import gpu_options, shapes
 from bench.common import clean_environment, machine, table
 from bench.shapes import Shape
 from jobs.errors import RunCancelled
@@ -68,6 +69,7 @@ class Check:
         build: tuple[Callable[..., Shape], ...] = (shapes.sdxl, shapes.wan)
         for shape in (make(self.folder, str(self.cache.device), self.dtype, tiny=self.tiny) for make in build):
             yield from self.model(shape)
+        yield from gpu_options.small_models(self.cache, self.folder)
         yield from self.faults()
 
     def device(self) -> Iterator[Row]:
@@ -110,6 +112,13 @@ class Check:
         steps_s, _ = self.run(pipeline, shape)
         yield f"{shape.name}: next job after the stop", "ok", f"first step after {1000 * steps_s[0]:.1f} ms"
         yield self.out_of_memory(pipeline, shape)
+        if shape.video:
+            del pipeline, entry
+            run = partial(self._steps_of, steps=4)
+            yield from gpu_options.OptionChecks(self.cache, spec, shape, run).rows()
+
+    def _steps_of(self, pipeline: Any, shape: Shape, *, steps: int) -> list[float]:
+        return self.run(pipeline, shape, steps=steps)[0]
 
     def out_of_memory(self, pipeline: Any, shape: Shape) -> Row:
         """Run a size that no device can hold, then a normal size in the same process."""

@@ -18,9 +18,15 @@ def test_on_a_cpu_with_small_shapes() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     verdicts = dict(re.findall(r"^\| ([^|]+) \| ([a-zA-Z]+) \|", done.stdout, re.MULTILINE))
     assert verdicts.pop("check") == "verdict"
-    assert {what for what, verdict in verdicts.items() if verdict == "skipped"} == {
-        "the process of a slot sees one device", "a device-side fault is recognised",
+    skipped = {what for what, verdict in verdicts.items() if verdict == "skipped"}
+    assert {what for what in skipped if not what.startswith(("wan: attention", "wan: quantization"))} == {
+        "the process of a slot sees one device", "a device-side fault is recognised", "wan: compiled blocks",
     }  # fmt: skip
+    for what in (
+        "wan: attention native", "wan: attention _native_math", "wan: layerwise casting",
+        "wan: group offload of the transformer", "modular blocks", "sound", "modular blocks with sound",
+    ):  # fmt: skip
+        assert verdicts[what] == "ok"
     for shape in ("sdxl", "wan"):
         for what in ("load", "to RAM, back", "step, batch 2", "stop", "out of memory, then a job"):
             assert verdicts[f"{shape}: {what}"] == "ok"

@@ -231,6 +231,7 @@ def test_repeated_blocks_are_compiled(deep: ModelSpec) -> None:
         ({"quantization": "torchao_int8"}, "needs the Python package torchao, which is not installed"),
         ({"attention": "flash"}, "option attention: LTXVideoTransformer3DModel refuses it: "),
         ({"attention": "xformers"}, "option attention: LTXVideoTransformer3DModel refuses it: "),
+        ({"attention": "_native_cudnn"}, "option attention: _native_cudnn does not run on cpu with float32: No viable"),
     ],
 )
 def test_what_cannot_be_done_is_named(deep: ModelSpec, options: dict[str, str], message: str) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from diffusers.hooks.group_offloading import apply_group_offloading
+from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
 
 from jobs.errors import ModelLoadFailed
 from jobs.models.load_options import LoadOptions
@@ -26,7 +27,7 @@ def denoisers(pipeline: Any) -> dict[str, Any]:
     return {name: module for name, module in components.items() if isinstance(module, torch.nn.Module)}
 
 
-def apply(pipeline: Any, options: LoadOptions, dtype: torch.dtype) -> None:
+def apply(pipeline: Any, options: LoadOptions, device: torch.device, dtype: torch.dtype) -> None:
     """Apply the options that last as long as the model.
 
     These are all but ``quantization`` and ``gguf`` (used while loading), ``offload`` (set for each derived pipeline)
@@ -42,6 +43,7 @@ def apply(pipeline: Any, options: LoadOptions, dtype: torch.dtype) -> None:
             enable("layerwise_casting", module, "enable_layerwise_casting", storage_dtype=storage, compute_dtype=dtype)
         if options.attention:
             enable("attention", module, "set_attention_backend", options.attention)
+            _check_attention(options.attention, device, dtype)
         if options.compile:
             # Compile only the repeated blocks: the hooks on the whole module, which stop a run, stay outside.
             enable("compile", module, "compile_repeated_blocks", mode=options.compile)
@@ -49,6 +51,19 @@ def apply(pipeline: Any, options: LoadOptions, dtype: torch.dtype) -> None:
         enable("vae_tiling", getattr(pipeline, "vae", None), "enable_tiling")
     if options.vae_slicing:
         enable("vae_slicing", getattr(pipeline, "vae", None), "enable_slicing")
+
+
+def _check_attention(name: str, device: torch.device, dtype: torch.dtype) -> None:
+    """Run an attention back end once. Raises: ModelLoadFailed: the device or the number format does not suit it."""
+    tokens = torch.zeros(1, 64, 2, 64, device=device, dtype=dtype)
+    try:
+        dispatch_attention_fn(tokens, tokens, tokens, backend=AttentionBackendName(name))
+    except Exception as exc:
+        if is_out_of_memory(exc) or is_device_lost(exc):
+            raise
+        reason = str(exc).partition("\n")[0][:200]
+        kind = f"{device.type} with {str(dtype).removeprefix('torch.')}"
+        raise ModelLoadFailed(f"option attention: {name} does not run on {kind}: {reason}") from exc
 
 
 def enable(option: str, module: Any, method: str, *arguments: Any, **named: Any) -> None:

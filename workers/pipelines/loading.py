@@ -97,7 +97,7 @@ class ModelFolder:
             progress(done, total)
             pipeline = self._assembled(parts)
             load_options.check_components(pipeline, spec.load)
-            load_options.apply(pipeline, spec.load, self.dtype)
+            load_options.apply(pipeline, spec.load, self._device, self.dtype)
             for quality in spec.qualities:
                 step_caches.check(pipeline, spec.step_cache(quality))
             if spec.prompt_weighting:
