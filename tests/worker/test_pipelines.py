@@ -209,10 +209,13 @@ def test_tiling_and_slicing_of_the_vae(spec: ModelSpec) -> None:
 
 
 def test_an_attention_back_end(deep: ModelSpec) -> None:
+    from diffusers.models.attention_dispatch import _AttentionBackendRegistry
+
     _, plain = loaded(deep)
     _, chosen = loaded(deep, attention="_native_math")
     processor = chosen.transformer.transformer_blocks[0].attn1.processor  # type: ignore[attr-defined]
     assert processor._attention_backend == "_native_math"
+    assert _AttentionBackendRegistry.get_active_backend()[0] == "native"  # that of other models
     np.testing.assert_allclose(video(chosen), video(plain), atol=1e-3)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from diffusers.hooks.group_offloading import apply_group_offloading
-from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
+from diffusers.models.attention_dispatch import AttentionBackendName, attention_backend, dispatch_attention_fn
 
 from jobs.errors import ModelLoadFailed
 from jobs.models.load_options import LoadOptions
@@ -42,7 +42,9 @@ def apply(pipeline: Any, options: LoadOptions, device: torch.device, dtype: torc
             storage = getattr(torch, options.layerwise_casting)
             enable("layerwise_casting", module, "enable_layerwise_casting", storage_dtype=storage, compute_dtype=dtype)
         if options.attention:
-            enable("attention", module, "set_attention_backend", options.attention)
+            # diffusers makes it the back end of all other models as well; the end of the block takes that back.
+            with attention_backend(AttentionBackendName.NATIVE):
+                enable("attention", module, "set_attention_backend", options.attention)
             _check_attention(options.attention, device, dtype)
         if options.compile:
             # Compile only the repeated blocks: the hooks on the whole module, which stop a run, stay outside.
