@@ -414,7 +414,7 @@ def test_jobs_are_paused_and_resumed(start: Start) -> None:
     paused = site.command("pause", running, waiting).out.splitlines()
     assert paused == [f"{running}: running  step 1/4, 25 %, stops at its next step, on gpu0", f"{waiting}: paused"]
     site.service.pause(step=2)
-    assert re.search(r"paused +step 2/4, 50 %", site.command("show", running).out)
+    assert re.search(r"step +2/4\n(.*\n)*needs +resume of the job", site.command("show", running).out)
     listed = site.command("list", "--state", "paused").out
     assert re.search(rf"{running} +paused 50 %", listed)
     assert re.search(rf"{waiting} +paused ", listed)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import signal
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 import requests
+from PIL import Image
 
 from jobs.files import checkpoints
 from tests.stack.test_events import messages
@@ -73,6 +76,22 @@ def test_a_job_is_paused_at_its_step_with_a_draft(start: Start) -> None:
     call(stack, job_id, "resume")
     assert digest(stack, job_id) == digest(stack, whole)
     assert stack.status(job_id)["resumed_from_step"] == 12
+
+
+@pytest.mark.parametrize("model", ["tiny-image", "tiny-video"])
+def test_a_pipeline_is_paused_at_its_step_with_a_draft_of_its_decoder(stack: Stack, model: str) -> None:
+    same = {**SAME, "model": model, "steps": 6, "height": 32, "width": 64}
+    whole = stack.submit(**same)
+    job_id = stack.submit(**same, pause_at_step=4)
+    view = paused(stack, job_id)
+    assert (view["progress"]["step"], view["preview"]["step"], view["warnings"]) == (4, 4, [])
+    draft = Image.open(io.BytesIO(stack.get(view["preview"]["url"]).content))
+    assert draft.size == (64, 32)
+    low, high = draft.convert("L").getextrema()
+    assert high - low > 20, "it shows something"
+    call(stack, job_id, "resume")
+    assert digest(stack, job_id) == digest(stack, whole)
+    assert stack.status(job_id)["resumed_from_step"] == 4
 
 
 def test_a_paused_job_does_not_need_its_worker(start: Start) -> None:
