@@ -7,7 +7,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
@@ -330,6 +330,10 @@ def test_a_job_for_the_evening_waits_for_it(site: Site) -> None:
     local = job.not_before.astimezone()
     assert re.search(rf"^earliest  .*{local:%H:%M}$", site.command("status", job_id, key="ops").out, re.MULTILINE)
     assert "must be a delay such as 30m" in site.command(*SUBMIT, "--not-before", "soon", key="ops").err
+    clock = f"{datetime.now().astimezone() - timedelta(minutes=2):%H:%M}"  # means tomorrow
+    tomorrow = site.client("ops").get(site.command(*SUBMIT, "--not-before", clock, key="ops").out.strip()).not_before
+    assert tomorrow is not None
+    assert 23 < (tomorrow - datetime.now(UTC)).total_seconds() / 3600 < 24
 
 
 def test_the_caller_may_choose_the_id(site: Site) -> None:

@@ -22,12 +22,13 @@ READERS = {"hash": "hgetall", "set": "smembers", "string": "get", "stream": "xle
 
 def everything(client: redis.Redis) -> dict[str, Any]:
     """Return every key, read by its type; sorted sets as ``{member: score}``."""
-    names = [name for name in client.keys("*") if name != keys.SWEPT_AT]
+    names = [str(name) for name in client.keys("*") if name != keys.SWEPT_AT]
     pipe = client.pipeline(transaction=False)
     for name in names:
         pipe.type(name)
-    types = pipe.execute()
-    for name, kind in zip(names, types, strict=True):
+    # A key may expire between the two commands.
+    types = {name: kind for name, kind in zip(names, pipe.execute(), strict=True) if kind != "none"}
+    for name, kind in types.items():
         if kind == "zset":
             pipe.zrange(name, 0, -1, withscores=True)
         elif kind == "list":
@@ -35,7 +36,7 @@ def everything(client: redis.Redis) -> dict[str, Any]:
         else:
             getattr(pipe, READERS[kind])(name)
     values = pipe.execute()
-    return {n: dict(v) if t == "zset" else v for n, t, v in zip(names, types, values, strict=True)}
+    return {n: dict(v) if t == "zset" else v for (n, t), v in zip(types.items(), values, strict=True)}
 
 
 class Snapshot:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
     _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
     def __init__(self, *, ahead: bool = False) -> None:
-        """``ahead``: ``2h`` is the time in two hours."""
+        """``ahead``: ``2h`` is the time in two hours, and ``22:00`` the next time at which clocks show that."""
         self._direction = 1 if ahead else -1
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
@@ -78,11 +78,20 @@ class Moment(click.ParamType):  # type: ignore[type-arg]  # generic in the newes
         try:
             if unit and value[:-1].isdecimal():
                 return datetime.now(UTC) + self._direction * timedelta(**{unit: int(value[:-1])})
+            if self._direction > 0 and len(value) == len("22:00"):
+                return self._next(time.fromisoformat(value))
             return datetime.fromisoformat(value).astimezone()
         except (ValueError, OverflowError):
             kind = "an age" if self._direction < 0 else "a delay"
             rule = f"must be {kind} such as 30m, 2h, 3d or 1w, or a time such as 2026-01-31T09:00"
             self.fail(f"{value!r} {rule}", param, ctx)
+
+    @staticmethod
+    def _next(clock: time) -> datetime:
+        """Return the next moment at which local clocks show a time."""
+        now = datetime.now().astimezone()
+        today = datetime.combine(now.date(), clock)
+        return next(day for day in (today.astimezone(), (today + timedelta(days=1)).astimezone()) if day > now)
 
 
 class Weighted(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only

@@ -188,7 +188,7 @@ JOB_OPTIONS = (
         "--not-before",
         type=Moment(ahead=True),
         metavar="TIME",
-        help="Start no earlier: a local time such as 2026-01-31T18:00, or a delay such as 30m, 8h or 1d.",
+        help="Start no earlier: a local time such as 22:00 or 2026-01-31T18:00, or a delay such as 30m, 8h or 1d.",
     ),
     click.option(
         "--start-within",
