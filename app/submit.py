@@ -24,7 +24,7 @@ from jobs.forecast import Forecast
 from jobs.job_view import iso
 from jobs.models.spec import ModelSpec
 from jobs.record import Job, check_job_id, new_job_id
-from jobs.requests import enhancing, generation
+from jobs.requests import enhancing, generation, reuse
 from jobs.requests.generation import GenerationRequest
 from jobs.store import queries
 from jobs.submission import CALLER_OPTIONS, Submission
@@ -85,7 +85,9 @@ def prepare(
     if stored.by_field:  # they decide about the size of the output
         resolved, rounded = generation.resolve(models(), values, settings(), stored.measured)
     resolved, failed = _enhanced(resolved, values.get("enhance_prompt"))
-    submission = replace(submission, request=stored.put_into(resolved), warnings=rounded + warnings + failed)
+    complete = stored.put_into(resolved)
+    reuse_key = reuse.digest_of(complete, models().get(complete.model)) if values.get("reuse") else ""
+    submission = replace(submission, request=complete, warnings=rounded + warnings + failed, reuse_key=reuse_key)
     return Prepared(submission, job_id, bool(client_id))
 
 

@@ -50,6 +50,8 @@ class Submission(JobOptions):
     idempotency_key: str = ""
     #: Digest of the request, which tells a repeat from another request with the same idempotency key.
     fingerprint: str = ""
+    #: Digest of the request: a job of the same key that has it, and was not in vain, is the answer; '' for none.
+    reuse_key: str = ""
     #: Whether it is refused unless it starts at once.
     only_if_idle: bool = False
     #: Number of jobs of its model that may wait; None: any number.
@@ -115,6 +117,8 @@ class Accepted:
     #: The accepted job; None for a repeat, which is answered with the job ``job_id`` of the first submission.
     job: Job | None = None
     forecast: Forecast = Forecast(None)
+    #: Whether that is the job of an equal request, whose outputs are used again.
+    reused: bool = False
     #: Jobs whose runs were interrupted for it.
     preempted: tuple[str, ...] = ()
 

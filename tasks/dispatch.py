@@ -41,6 +41,8 @@ class Submitted:
     forecast: Forecast
     #: True: the job of an earlier request with the same idempotency key.
     repeated: bool = False
+    #: True: the job of an equal request, whose outputs are used again.
+    reused: bool = False
 
 
 class Dispatcher:
@@ -85,7 +87,7 @@ class Dispatcher:
             return self._known(job_id, repeated=False)  # a generated id: the first try arrived, its reply was lost
         self._note_job(accepted.job_id)
         if accepted.job is None:
-            return self._known(accepted.job_id, repeated=True)
+            return replace(self._known(accepted.job_id, repeated=True), reused=accepted.reused)
         if accepted.preempted:
             self.check_runs(*accepted.preempted)
         queue = submission.pin or "waiting room"

@@ -88,17 +88,18 @@ class JobStore(RunStore, CheckpointStore, SlotStore, FileIndex):
         outcome, *reply = self.script(
             "submit", id=job_id, max_waiting=self.settings.scheduling.max_waiting, key_max_waiting=caller.max_waiting,
             key_max_per_minute=caller.max_per_minute, idempotency_key=submission.idempotency_key,
-            fingerprint=submission.fingerprint, start_within_ms=int(submission.start_within_s * 1000),
-            only_if_idle=int(submission.only_if_idle), only_slot=submission.pin or "",
+            fingerprint=submission.fingerprint, reuse_key=submission.reuse_key,
+            start_within_ms=int(submission.start_within_s * 1000), only_if_idle=int(submission.only_if_idle),
+            only_slot=submission.pin or "",
             fields={**submission.to_record(), "line": _line(submission, self.settings), **_indexed(submission)},
         )  # fmt: skip
-        if outcome == "repeat":
-            return Accepted(reply[0])
+        if outcome in ("repeat", "reuse"):
+            return Accepted(reply[0], reused=outcome == "reuse")
         if outcome != "ok":
             raise _refusal(outcome, reply, job_id, self.settings)
         created_at_ms, slot, forecast, preempted = reply
         job = submission.to_job(job_id, created_at_ms=int(created_at_ms), slot=slot or None)
-        return Accepted(job_id, job, Forecast.from_reply(forecast), tuple(preempted))
+        return Accepted(job_id, job, Forecast.from_reply(forecast), preempted=tuple(preempted))
 
     def forecast(self, *job_ids: str) -> list[Forecast]:
         """Return the forecasts of jobs, at a cost that does not depend on the number of waiting jobs."""

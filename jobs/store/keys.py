@@ -87,6 +87,7 @@ key                       type     holds
 ``batch:<process>``       string   number of the last batch of measurements of a process
 ``events``                stream   the newest events of all jobs
 ``idempotency:<key>:<k>`` string   job id and fingerprint of a request sent with an ``Idempotency-Key``
+``reuse:<key>:<digest>``  string   the newest job of requests that are equal, if they allow its outputs to be reused
 ``file:<key>:<path>``     string   the newest finished job whose output the caller gave this path
 ``minute:<key>:<minute>`` string   number of jobs that a key submitted in one minute
 ``keys``                  hash     SHA-256 of an API key → its service and permissions
@@ -198,6 +199,7 @@ MEASURED = PREFIX + "measured"
 BATCH = PREFIX + "batch:"
 EVENTS = PREFIX + "events"
 IDEMPOTENCY = PREFIX + "idempotency:"
+REUSE = PREFIX + "reuse:"
 FILE = PREFIX + "file:"
 MINUTE = PREFIX + "minute:"
 API_KEYS = PREFIX + "keys"

@@ -66,6 +66,8 @@ class JobFields(TypedDict, total=False):
     hires: Mapping[str, Any] | None
     #: ``{"steps", "guidance_scale", "negative_prompt"}``: settings of the prior, for models that have one.
     prior: Mapping[str, Any] | None
+    #: Answer with an earlier job of the same key whose request was equal, also in its seed, if there is one.
+    reuse: bool | None
     #: Images: ``png``, ``webp``, ``jpeg``. Videos: ``mp4``, ``webm``, ``gif``, ``webp``.
     output_format: str | None
     #: 1 to 100, for lossy formats.

@@ -71,6 +71,8 @@ class Job:
     state: str
     #: Whether a running job will be paused after its present step.
     pausing: bool = False
+    #: Whether it is the job of an earlier, equal request; only in the answer to a submission with ``reuse``.
+    reused: bool = False
     model: str | None = None
     #: ``text2img``, ``img2img``, ``inpaint``, ``mix2img``, ``edit``, ``text2video``, ``img2video`` or
     #: ``video2video``.
@@ -161,6 +163,7 @@ class Job:
             id=body["id"],
             state=body["state"],
             pausing=bool(body.get("pausing")),
+            reused=bool(body.get("reused")),
             preview_step=(body.get("preview") or {}).get("step"),
             error_code=error.get("code"),
             error_message=error.get("message"),

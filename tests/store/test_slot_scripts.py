@@ -255,11 +255,11 @@ def test_a_job_that_must_start_at_once_is_refused_by_the_same_count(driver: Open
     here.open("gpu1", "n")
     submit = lambda job_id, **options: here.store.script(  # noqa: E731
         "submit", id=job_id, max_waiting=9, key_max_waiting=0, key_max_per_minute=0, idempotency_key="", fingerprint="",
-        start_within_ms=0, only_if_idle=1, only_slot=options.get("only_slot", ""),
+        reuse_key="", start_within_ms=0, only_if_idle=1, only_slot=options.get("only_slot", ""),
         fields={"key": "a", "class": "general", "model": "m", "line": "general", "work": 1, "request": "{}"},
     )  # fmt: skip
     assert submit("x", only_slot="gpu2") == ["busy"]
-    status, _, slot, forecast = submit("x")
+    status, _, slot, forecast, _ = submit("x")
     assert (status, slot) == ("ok", "gpu0")
     assert forecast[0] == 0
     assert submit("x") == ["duplicate"]  # a repeated call is not refused because of its own job

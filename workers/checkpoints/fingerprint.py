@@ -20,7 +20,7 @@ from workers.pipelines import weights
 #: Fields of a model that change what its pipeline computes. Its files are compared themselves.
 _FIELDS = (
     "loader", "blocks", "workflow", "dtype", "variant", "load", "pipelines", "arguments", "fields", "prior_arguments",
-    "scheduler", "output",
+    "scheduler", "output", "prompt_weighting",
 )  # fmt: skip
 _LIBRARIES = ("torch", "diffusers", "transformers", "peft", "accelerate")
 

@@ -62,7 +62,7 @@ def view_for_caller(job: Job, forecast: Forecast | None = None) -> dict[str, Any
 @blueprint.alt_response(
     200,
     schema=answers.JobAnswer,
-    description="The job of an earlier request with the same `Idempotency-Key`.",
+    description="The job of an earlier request: with the same `Idempotency-Key`, or (`reused`) an equal one.",
     headers=_LOCATION,
 )
 @blueprint.error(409, "The id, or the `Idempotency-Key` with another request, was used before.")
@@ -94,7 +94,8 @@ def submit_job() -> tuple[Response, int]:
 
 
 def _created(submitted: Submitted) -> tuple[Response, int]:
-    response = jsonify(view_for_caller(submitted.job, submitted.forecast))
+    view = view_for_caller(submitted.job, submitted.forecast)
+    response = jsonify({**view, "reused": True} if submitted.reused else view)
     response.headers["Location"] = job_path(submitted.job.job_id, addresses.prefix())
     return response, 200 if submitted.repeated else 201
 

@@ -1,24 +1,32 @@
 -- Accept a job: write its record, and bind it if a slot is idle, otherwise put it in the queue.
 -- `max_waiting`: of the whole queue. `key_max_waiting`, `key_max_per_minute`: of the API key; 0: no limit.
--- `idempotency_key`: '' for none. `fingerprint`: of the request. `start_within_ms`: 0 for no deadline; counts from
--- the time from which the job may start.
+-- `idempotency_key`: '' for none. `fingerprint`: of the request. `reuse_key`: digest of a request for which the outputs
+-- of an equal one will do; ''. `start_within_ms`: 0 for no deadline; counts from the time from which the job may start.
 -- `only_if_idle`: '1' to refuse a job that would not start at once; `only_slot`: the only slot it may then take, or ''.
 -- `fields`: field, value, … of the record (key, class, model, line, work, …); `video` if its output is one.
 -- Returns {'ok', created_at, slot that runs it at once or '', forecast, jobs whose runs were interrupted}
---   | {'duplicate'} | {'repeat', id} | {'mismatch', id}
+--   | {'duplicate'} | {'repeat', id} | {'reuse', id} | {'mismatch', id}
 --   | {'busy'} | {'full', waiting} | {'model_full', limit} | {'key_full', waiting} | {'too_fast', seconds to wait}
 --   | {'input_gone', name}
 -- include: binding, common, events, files, forecasting, offers, preemption, queue, records
 -- include: slots, spare_capacity, states
-local id, max_waiting, key_max_waiting, key_max_per_minute, idempotency_key, fingerprint, start_within_ms, only_if_idle,
-  only_slot = unpack(ARGV)
-local fields = {unpack(ARGV, 10)}
+local id, max_waiting, key_max_waiting, key_max_per_minute, idempotency_key, fingerprint, reuse_key, start_within_ms,
+  only_if_idle, only_slot = unpack(ARGV)
+local fields = {unpack(ARGV, 11)}
 
 local UNMEASURED_JOB_S = 4
 
 local record = table_of(fields)
 local key, line, now = record.key, record.line, now_ms()
 local idempotency_name = K.IDEMPOTENCY .. key .. ':' .. idempotency_key
+local reuse_name = K.REUSE .. key .. ':' .. reuse_key
+-- A job in one of these states has no outputs, and will have none.
+local IN_VAIN = {[STATE.FAILED] = true, [STATE.CANCELLED] = true, [STATE.EXPIRED] = true}
+
+local function note_idempotency_key(of)
+  if idempotency_key == '' then return end
+  redis.call('SET', idempotency_name, of .. ' ' .. fingerprint, 'PX', CFG.idempotency_ttl_ms)
+end
 
 -- The answer to a request whose idempotency key was used before; nil for a new one.
 local function repeated()
@@ -28,6 +36,16 @@ local function repeated()
   -- Records may be kept for a shorter time than these keys: then there is no answer to repeat.
   if redis.call('EXISTS', K.JOB .. first_id) == 0 then return nil end
   return {first_fingerprint == fingerprint and 'repeat' or 'mismatch', first_id}
+end
+
+-- The answer to a request that equals an earlier one whose outputs exist or are being made; nil for none.
+local function reused()
+  local known = reuse_key ~= '' and redis.call('GET', reuse_name)
+  if not known then return nil end
+  local state, removed_at = unpack(redis.call('HMGET', K.JOB .. known, 'state', 'removed_at'))
+  if not state or IN_VAIN[state] or removed_at then return nil end
+  note_idempotency_key(known)
+  return {'reuse', known}
 end
 
 -- Why the id or the inputs cannot be used; nil when they can.
@@ -82,9 +100,8 @@ local function write_record()
     redis.call('ZADD', index, int(now), id)
     if key ~= K.NOBODY then redis.call('ZADD', index .. ':' .. key, int(now), id) end
   end
-  if idempotency_key ~= '' then
-    redis.call('SET', idempotency_name, id .. ' ' .. fingerprint, 'PX', CFG.idempotency_ttl_ms)
-  end
+  note_idempotency_key(id)
+  if reuse_key ~= '' then redis.call('SET', reuse_name, id, 'PX', int(CFG.result_ttl_ms)) end
 end
 
 -- An idle slot has looked at all waiting jobs, so it can take this one unless its key is at its limit.
@@ -101,7 +118,7 @@ local function quote_s(expected)
   return tostring(UNMEASURED_JOB_S * expected[1] / math.max(1, slots.count))
 end
 
-local answer = repeated()
+local answer = repeated() or reused()
 if answer then return answer end
 if only_if_idle == '1' and spare_capacity(only_slot, record.model) <= 0 then
   -- The job may be the one that keeps the service busy: a repeated call gets the answer of the first one.

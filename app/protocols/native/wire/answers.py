@@ -75,6 +75,9 @@ class JobAnswer(Answer):
 
     id = fields.String(**doc())
     key = fields.String(**doc("Name of the key that it belongs to. Only admins are shown it.", optional=True))
+    reused = fields.Boolean(
+        **doc("true in the answer to a request for which an earlier, equal one was found.", optional=True)
+    )
     state = fields.String(**doc("The last four are final.", enum=[*JobState]))
     pausing = fields.Boolean(**doc("Whether it will be paused after the present step of its run."))
     model = fields.String(**doc())

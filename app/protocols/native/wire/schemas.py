@@ -196,6 +196,9 @@ class SubmitSchema(Schema):
     embed_metadata = Flag(
         **_doc("Store the request in the output file."),
     )
+    reuse = Flag(
+        **_doc("Answer with an earlier job of the same key whose request was equal, also in its seed, if there is one.")
+    )
     id = Text(**_doc("Your own id: letters, digits, '_' and '-'. An id that exists is refused with 409."))
     slot = Text(**_doc("Run only on this slot.", example="gpu0"))
     job_class = Text(

@@ -212,6 +212,12 @@ JOB_OPTIONS = (
         help="Time between two checkpoints of the run. 0: only when it is interrupted.",
     ),
     click.option(
+        "--reuse",
+        is_flag=True,
+        default=None,
+        help="Get an earlier job with an equal request, also in its seed, instead of a new one.",
+    ),
+    click.option(
         "--retention",
         type=click.Choice(RETENTION),
         help="How long the job's files are kept. Default: the API key's setting.",
