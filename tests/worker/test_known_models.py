@@ -28,7 +28,7 @@ ROWS = {
 #: Fields of a request that lead to an argument, by kind.
 NEEDED = {
     Kind.IMG2IMG: {"image", "strength"}, Kind.INPAINT: {"image", "mask"}, Kind.EDIT: {"image"},
-    Kind.TEXT2VIDEO: {"frames"}, Kind.IMG2VIDEO: {"image", "frames"},
+    Kind.TEXT2VIDEO: {"frames"}, Kind.IMG2VIDEO: {"image", "frames"}, Kind.VIDEO2VIDEO: {"video"},
 }  # fmt: skip
 
 
@@ -67,7 +67,7 @@ def test_each_entry_leads_to_arguments_that_its_class_takes(entries: dict[str, M
     for kind in spec.kinds:
         call = call_of(spec.pipelines.get(kind, class_name))
         request: Any = SimpleNamespace(kind=kind)
-        fields = {"steps", *NEEDED.get(kind, ())}
+        fields = {"steps", *NEEDED.get(kind, ()), *(name for name in ("last_image",) if spec.offers(name, kind))}
         if kind is not Kind.IMG2IMG:  # there the image has the size
             fields |= {"width", "height"}
         if spec.has_prior or spec.fields_of(kind).get("prompt") == "":
@@ -92,7 +92,7 @@ def test_memory_is_what_the_parameters_say(name: str) -> None:
 
 
 def test_what_was_run_has_tiny_weights_of_its_class(families_file: Path) -> None:
-    tiny = set()
+    tiny = {name for spec in models_file.read(families_file) for name in spec.pipelines.values()}
     for index in families_file.parent.rglob("*model_index.json"):
         described = json.loads(index.read_text())
         tiny |= {described["_class_name"], described.get("_blocks_class_name", "")}
@@ -113,7 +113,7 @@ def test_what_was_run_has_tiny_weights_of_its_class(families_file: Path) -> None
 )  # fmt: skip
 def test_a_model_has_more_parameters_than_its_denoiser(class_name: str, entry: str) -> None:
     """The default configuration of these classes is that of the published model."""
-    from accelerate import init_empty_weights
+    from accelerate import init_empty_weights  # type: ignore[import-untyped]
 
     with init_empty_weights():
         denoiser = getattr(diffusers, class_name)()
