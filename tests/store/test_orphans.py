@@ -8,7 +8,7 @@ import pytest
 
 from jobs.files import retention
 from jobs.objects.local import LocalStore
-from jobs.store.file_index import Amount
+from jobs.store.file_index import Amount, FileWalk
 from tests.support.files_driver import FilesDriver, Open
 from tests.support.s3_server import S3Server
 
@@ -43,6 +43,26 @@ def test_files_that_no_record_names_are_found(found: FilesDriver) -> None:
     assert {*found.files(), *found.files("inputs/")} == needed
     assert found.files("elsewhere/") == ["elsewhere/file"]
     assert running == computed
+
+
+def test_checkpoints_are_kept_while_their_job_lives(found: FilesDriver) -> None:
+    found.submit()
+    over = found.publish()
+    running = found.submit()
+    found.driver.start()
+    names = {job_id: f"checkpoints/{job_id}/1.5.checkpoint" for job_id in (over, running, "unknown")}
+    for name in names.values():
+        found.objects.put_bytes(name, b"x", "application/octet-stream")
+    assert set(search(found)) & {f"checkpoints/{job_id}/" for job_id in names} == {
+        f"checkpoints/{over}/", "checkpoints/unknown/",
+    }  # fmt: skip
+    found.sweep()
+    assert found.files("checkpoints/") == [names[running]]
+    assert (found.store.file_counts() or FileWalk()).checkpoints == Amount(3, 3)
+    found.store.keep_checkpoint(running, 1, step=5, age_s=0, node="host", key=names[running])
+    found.store.cancel(running)
+    found.sweep()
+    assert found.files("checkpoints/") == []
 
 
 def test_the_search_goes_on_where_it_ended(found: FilesDriver, monkeypatch: pytest.MonkeyPatch) -> None:
