@@ -59,8 +59,7 @@ def count_steps(
         RunInterrupted: stopped, within one step, with a checkpoint.
     """
     step_s = float(os.environ.get(STEP_MS_VARIABLE, "0")) / 1000
-    digest = hashlib.sha256(json.dumps(request.to_dict(), sort_keys=True).encode()).hexdigest() if keeper else ""
-    first = _resumed(keeper, digest) if keeper else 0
+    first = _resumed(keeper, request) if keeper else 0
     reporter.stage("denoising")
     for done in range(first + 1, request.total_steps + 1):
         if step_s:
@@ -71,14 +70,18 @@ def count_steps(
         if keeper and done < request.total_steps and keeper.is_due(done):
             if show_draft and keeper.wants_draft:
                 show_draft(done)
-            keeper.keep(CountedSteps(done, digest))
+            keeper.keep(CountedSteps(done, _digest(request)))
 
 
-def _resumed(keeper: Keeper, digest: str) -> int:
+def _digest(request: GenerationRequest) -> str:
+    return hashlib.sha256(json.dumps(request.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+def _resumed(keeper: Keeper, request: GenerationRequest) -> int:
     """Return the step to go on after; 0 to begin."""
     for path in keeper.candidates():
         try:
-            step = CountedSteps.read(path, digest).step
+            step = CountedSteps.read(path, _digest(request)).step
         except CheckpointRefused as exc:
             keeper.refused(str(exc))
         else:
