@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -114,11 +115,21 @@ def test_a_lost_run_goes_on_after_its_newest_checkpoint(runs: Runs, monkeypatch:
     assert (runs.job.starts, runs.job.resumed_from_step) == (2, 5)
 
 
-def test_a_run_shorter_than_two_intervals_stores_nothing(runs: Runs) -> None:
-    runs.run(die_after=6, interval_s=0.05)
-    assert runs.files() == []
-    assert runs.run() == list(range(1, STEPS + 1))
-    assert runs.job.all_warnings == []
+@pytest.mark.parametrize(
+    ("passed_s", "eta_s", "is_due"), [(29, 1000, False), (31, 28, False), (31, 40, True), (61, None, True)]
+)
+def test_a_run_shorter_than_two_intervals_stores_nothing(
+    runs: Runs, passed_s: float, eta_s: float | None, is_due: bool
+) -> None:
+    store = runs.here.store
+    job = store.start(runs.job_id, 1, slot="gpu0", owner=OWNER, device="cpu", run="r")
+    assert job is not None
+    with Reporter(store, runs.job_id, 1, STEPS) as reporter:
+        keeper = RunKeeper(store, job, 1, reporter, 30, partial(open_store, store.settings))
+        keeper._began -= passed_s
+        keeper._next_at -= passed_s
+        reporter._progress = replace(reporter._progress, eta_s=eta_s)
+        assert keeper.is_due(5) is is_due
 
 
 def test_a_damaged_checkpoint_is_not_used_and_the_job_says_so(runs: Runs) -> None:
