@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from jobs.models.spec import Kind
 from jobs.settings import Settings
 from jobs.settings.provenance import C2paOptions
 from jobs.startup import check_c2pa
+from tests.support.harness import Stack
 from tests.worker.test_formats import clip, request
 from workers.delivery import encode, provenance, signing
 
@@ -122,3 +125,14 @@ def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path, options: C2p
     with pytest.raises(BadSetting, match="C2PA_CERTIFICATE must be a file"):
         check_c2pa(Settings.of(c2pa_certificate=str(tmp_path / "none"), c2pa_private_key=options.private_key))
     check_c2pa(Settings.of(c2pa_certificate=options.certificate, c2pa_private_key=options.private_key))
+
+
+def test_a_delivered_output_is_signed(start: Callable[..., Stack], options: C2paOptions, tmp_path: Path) -> None:
+    files = {"C2PA_CERTIFICATE": options.certificate, "C2PA_PRIVATE_KEY": options.private_key}
+    stack = start("gpu0", "io", EMBED_METADATA=0, **files)
+    [output] = stack.wait(stack.submit(steps=1))["outputs"]
+    path = tmp_path / "output.png"
+    path.write_bytes(stack.get(output["url"]).content)
+    assert read(path, "image/png")["validation_state"] == "Valid"
+    assert b"DigitalSourceType" in path.read_bytes()
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == output["sha256"]
