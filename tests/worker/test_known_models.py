@@ -9,13 +9,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import diffusers
 import pytest
 
 from jobs.models import file as models_file
 from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import PROJECT_ROOT
-from workers.diffusion import arguments
 
 DOCS = PROJECT_ROOT / "docs"
 PAGES = ("known-models.md", "models.md")
@@ -48,6 +46,8 @@ def entries(tmp_path_factory: pytest.TempPathFactory) -> dict[str, ModelSpec]:
 
 def call_of(class_name: str) -> Any:
     """Return what has the signature of a class of pipelines, or of blocks."""
+    import diffusers
+
     named = getattr(diffusers, class_name)
     if not issubclass(named, diffusers.ModularPipelineBlocks):
         return named
@@ -63,6 +63,8 @@ def call_of(class_name: str) -> Any:
 
 @pytest.mark.parametrize("name", ROWS)
 def test_each_entry_leads_to_arguments_that_its_class_takes(entries: dict[str, ModelSpec], name: str) -> None:
+    from workers.diffusion import arguments
+
     spec, class_name = entries[name], ROWS[name][0]
     for kind in spec.kinds:
         call = call_of(spec.pipelines.get(kind, class_name))
@@ -113,6 +115,7 @@ def test_what_was_run_has_tiny_weights_of_its_class(families_file: Path) -> None
 )  # fmt: skip
 def test_a_model_has_more_parameters_than_its_denoiser(class_name: str, entry: str) -> None:
     """The default configuration of these classes is that of the published model."""
+    import diffusers
     from accelerate import init_empty_weights  # type: ignore[import-untyped]
 
     with init_empty_weights():

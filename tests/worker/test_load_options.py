@@ -8,7 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -22,8 +22,9 @@ from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
 from jobs.process import diffusers_names
 from jobs.settings import Settings
-from workers.gpu import model_commands as carrying
-from workers.pipelines.cache import PipelineCache
+
+if TYPE_CHECKING:
+    from workers.pipelines.cache import PipelineCache
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,8 @@ def spec(models_file: Path) -> ModelSpec:
 
 
 def loaded(spec: ModelSpec, **options: Any) -> tuple[PipelineCache, Any]:
+    from workers.pipelines.cache import PipelineCache
+
     cache = PipelineCache(Settings.of(model_memory_bytes=2**40))
     return cache, cache.get(replace(spec, load=LoadOptions(**options)), Kind.TEXT2VIDEO)
 
@@ -212,6 +215,9 @@ def test_options_that_do_not_go_together(tmp_path: Path, keys: str, message: str
 
 def test_loading_a_compiled_model_runs_it_once(spec: ModelSpec) -> None:
     """Only a load from disk compiles, and only a kind without inputs can be run."""
+    from workers.gpu import model_commands as carrying
+    from workers.pipelines.cache import PipelineCache
+
     models = ModelRegistry([spec])
     made: list[str] = []
 

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import diffusers
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,8 +22,6 @@ from tests.support.computing import Worker
 from tests.support.folder_keeper import FolderKeeper
 from tests.support.in_process import in_process
 from tests.support.store_driver import StoreDriver
-from workers.diffusion import arguments
-from workers.pipelines.cache import PipelineCache
 
 #: The first test waits until all models are made.
 pytestmark = pytest.mark.timeout(300)
@@ -45,6 +42,8 @@ def written(families_file: Path, folder: Path, text: str) -> Path:
 
 
 def test_inputs_of_blocks_are_arguments_of_the_call(worker: Worker) -> None:
+    from workers.diffusion import arguments
+
     pipeline = worker.pipelines.get(worker.models.get("anima"), Kind.TEXT2IMG)
     assert {"prompt", "image", "num_inference_steps", "guidance_scale", "strength"} <= arguments.accepted(
         pipeline
@@ -142,6 +141,8 @@ ANIMA = 'source = "./anima"'
 def test_load_options_of_a_modular_model(families_file: Path, tmp_path: Path, options: str, message: str) -> None:
     path = written(families_file, tmp_path, f'[optioned]\nloader = "modular"\nkinds = ["text2video"]\n{options}')
     [spec] = models_file.read(path)
+    from workers.pipelines.cache import PipelineCache
+
     cache = PipelineCache(Settings.of(data_dir=tmp_path, models_file=path, cpu_threads=1))
     if message:
         with pytest.raises(ModelLoadFailed, match=message):
@@ -161,6 +162,8 @@ def test_code_in_a_folder_is_not_run(families_file: Path, tmp_path: Path) -> Non
     path = tmp_path / "models.toml"
     path.write_text('[own]\nsource = "./own-code"\nloader = "modular"\nkinds = ["text2img"]')
     [spec] = models_file.read(path)
+    from workers.pipelines.cache import PipelineCache
+
     cache = PipelineCache(Settings.of(data_dir=tmp_path, models_file=path, cpu_threads=1))
     with pytest.raises(ModelLoadFailed, match="brings code of its own"):
         cache.get(spec, Kind.TEXT2IMG)
@@ -198,4 +201,3 @@ def test_folder_and_blocks_are_checked_at_the_start(checked: Callable[[str], Non
         checked('source = "./anima"')
     with pytest.raises(BadSetting, match=r"diffusers has no blocks class LTX2Blocs; did you mean"):
         checked('source = "./ltx2"\nloader = "modular"\nblocks = "LTX2Blocs"')
-    assert hasattr(diffusers, "LTX2AutoBlocks")

@@ -12,7 +12,6 @@ from typing import Any
 import av
 import numpy as np
 import pytest
-import torch
 
 from jobs.errors import ExecutionError, ObjectNotFound
 from jobs.models.spec import Kind
@@ -22,7 +21,6 @@ from tests.support.harness import Stack
 from tests.support.in_process import in_process
 from workers.delivery import encode
 from workers.delivery.encode import tracks
-from workers.diffusion import sounds
 from workers.spool import encoded_files
 from workers.spool import frames as spooled_frames
 from workers.spool import sound as spooled_sound
@@ -138,10 +136,10 @@ def config(**values: int) -> SimpleNamespace:
 #: Outputs as the pipelines of diffusers with sound return them, and the shape and rate of the sound.
 OUTPUTS = [
     (SimpleNamespace(vocoder=config(output_sampling_rate=24_000), audio_vae=config(sample_rate=16_000)),
-     {"audio": torch.full((1, 2, 100), 0.5)}, (2, 100), 24_000),  # LTX-2
+     {"audio": np.full((1, 2, 100), 0.5)}, (2, 100), 24_000),  # LTX-2
     # Kandinsky 6
     (SimpleNamespace(audio_vae=config(sample_rate=44_100)), {"audio": np.full((1, 100), 2.0)}, (1, 100), 44_100),
-    (SimpleNamespace(sound_tokenizer=config(sampling_rate=48_000)), {"sound": torch.full((2, 100), -0.5)},
+    (SimpleNamespace(sound_tokenizer=config(sampling_rate=48_000)), {"sound": np.full((2, 100), -0.5)},
      (2, 100), 48_000),  # Cosmos 3
 ]  # fmt: skip
 
@@ -150,26 +148,38 @@ OUTPUTS = [
 def test_sound_in_every_form_that_pipelines_return(
     pipeline: Any, output: dict[str, Any], shape: tuple[int, int], rate_hz: int
 ) -> None:
+    import torch
+
+    from workers.diffusion import sounds
+
     sound = sounds.of_output(pipeline, SimpleNamespace(**output))
+    as_tensors = {name: torch.from_numpy(values) for name, values in output.items()}
+    same = sounds.of_output(pipeline, SimpleNamespace(**as_tensors))
     assert sound is not None
+    assert same is not None
+    assert np.array_equal(same.samples, sound.samples)
     assert (sound.samples.shape, sound.samples.dtype, sound.sample_rate_hz) == (shape, np.int16, rate_hz)
     assert abs(int(sound.samples[0, 0])) in (16_384, 32_767)  # a half, or cut at full scale
 
 
-@pytest.mark.parametrize("output", [{}, {"audio": None}, {"audio": torch.zeros(1, 2, 0)}])
+@pytest.mark.parametrize("output", [{}, {"audio": None}, {"audio": np.zeros((1, 2, 0))}])
 def test_an_output_without_sound(output: dict[str, Any]) -> None:
+    from workers.diffusion import sounds
+
     assert sounds.of_output(OUTPUTS[0][0], SimpleNamespace(**output)) is None
 
 
 @pytest.mark.parametrize(
     ("pipeline", "audio", "message"),
     [
-        (OUTPUTS[0][0], torch.zeros(1, 3, 100), "sound of shape"),
-        (OUTPUTS[0][0], torch.full((1, 2, 100), torch.nan), "not-a-number"),
-        (SimpleNamespace(), torch.zeros(1, 2, 100), "states no sampling rate"),
+        (OUTPUTS[0][0], np.zeros((1, 3, 100)), "sound of shape"),
+        (OUTPUTS[0][0], np.full((1, 2, 100), np.nan), "not-a-number"),
+        (SimpleNamespace(), np.zeros((1, 2, 100)), "states no sampling rate"),
     ],
 )
 def test_sound_that_cannot_be_used(pipeline: Any, audio: Any, message: str) -> None:
+    from workers.diffusion import sounds
+
     with pytest.raises(ExecutionError, match=message):
         sounds.of_output(pipeline, SimpleNamespace(audio=audio))
 
