@@ -61,7 +61,7 @@ class Pod:
             assert self.stack.processes[name].wait(PATIENCE_S) == 0, name
 
 
-def test_a_pod_computes_ends_after_its_job_and_comes_again(start: Callable[..., Stack]) -> None:
+def test_a_pod_computes_ends_after_a_step_and_goes_on_when_it_comes_again(start: Callable[..., Stack]) -> None:
     stack = start()
     pod = Pod(stack)
     pod.start()
@@ -71,9 +71,10 @@ def test_a_pod_computes_ends_after_its_job_and_comes_again(start: Callable[..., 
 
     pod.end()
 
-    assert [stack.status(job_id)["state"] for job_id in (running, waiting)] == ["succeeded", "queued"]
+    assert [stack.status(job_id)["state"] for job_id in (running, waiting)] == ["queued", "queued"]
     assert (pod.probe("worker"), pod.probe("io")) == (1, 1)
     pod.start()
-    view = stack.wait(waiting)
-    assert (view["state"], view["slot"]) == ("succeeded", SLOT)
+    views = [stack.wait(job_id) for job_id in (running, waiting)]
+    assert [(view["state"], view["slot"]) for view in views] == [("succeeded", SLOT)] * 2
+    assert views[0]["resumed_from_step"] > 0
     pod.end()

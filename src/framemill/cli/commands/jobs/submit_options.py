@@ -27,7 +27,12 @@ REQUEST_OPTIONS = (
         shell_complete=complete_model,
         help="Default: the first model that supports the kind.",
     ),
-    click.option("--kind", type=click.Choice(KINDS), help="Default: determined by the other options."),
+    click.option(
+        "--kind",
+        type=click.Choice(KINDS),
+        metavar="KIND",
+        help=f"{', '.join(KINDS)}. Default: determined by the other options.",
+    ),
     click.option("--prompt", metavar="TEXT"),
     click.option("--negative-prompt", metavar="TEXT"),
     click.option(
