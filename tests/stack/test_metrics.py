@@ -75,7 +75,7 @@ def text_of(stack: Stack, secret: str) -> str:
 def test_what_happened_is_counted(monitored: tuple[Stack, str]) -> None:
     stack, secret = monitored
     model = labelled(model="tiny-image")
-    ends = {"computed": 2, "cancelled": 2, "failed": 1, "lost": 1, "handed_back": 0}
+    ends = {"computed": 2, "cancelled": 2, "failed": 1, "lost": 1, "handed_back": 0, "interrupted": 0}
     expected = {
         "attempts_total": {labelled(outcome=outcome): number for outcome, number in ends.items()},
         "run_seconds_count": {model: 2},
