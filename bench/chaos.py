@@ -114,6 +114,10 @@ def main() -> int:
     parser.add_argument(
         "--drawn", action="store_true", help="with --checkpoints: no pipelines, so that workers are killed more often"
     )
+    parser.add_argument(
+        "--pauses", type=float, nargs=2, default=(10.0, 25.0), metavar=("SHORTEST", "LONGEST"),
+        help="with --checkpoints: seconds between two disturbances (default 10 25)",
+    )  # fmt: skip
     parser.add_argument("--logs", type=Path, help="keep the processes' logs in this folder")
     options = parser.parse_args()
     clean_environment()
@@ -124,7 +128,11 @@ def main() -> int:
             if options.drawn:
                 outcome = resumed_jobs.run_drawn(folder, options.jobs, options.seed, duration_s=duration_s)
             else:
-                outcome = resumed_jobs.run(tiny_models(folder), options.jobs, options.seed, duration_s=duration_s)
+                shortest_s, longest_s = options.pauses
+                outcome = resumed_jobs.run(
+                    tiny_models(folder), options.jobs, options.seed, duration_s=duration_s,
+                    pauses_s=(shortest_s, longest_s),
+                )  # fmt: skip
             print(outcome.text())
             return 0 if outcome.good else 1
         verdict = run(

@@ -83,7 +83,7 @@ export function Form() {
         ${has("num_images") && html`<${NumberField} ...${field("num_images")} />`}
         ${isVideo && html`<${NumberField} ...${field("frames")} step=${spec.frames_step} /><${NumberField} ...${field("fps")} />`}
         <${NumberField} ...${field("seed")} fallback="random" limit=${{ min: 0 }} />
-        ${has("quality") && html`<${SelectField} ...${field("quality")} options=${Object.keys(spec.quality)} fallback="The model's own" />`}
+        ${has("quality") && html`<${SelectField} ...${field("quality")} options=${Object.keys(spec.quality).filter((one) => one !== "standard")} fallback="standard" />`}
         <${NumberField} ...${field("steps")} slider />
         <${NumberField} ...${field("guidance_scale")} slider step=${0.5} />
       </div>
