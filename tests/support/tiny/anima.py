@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -20,7 +21,8 @@ from tests.support.tiny.text import qwen3, qwen_tokenizer, t5_tokenizer
 def build_anima(folder: Path) -> None:
     """Write an AnimaModularPipeline: multiples of 16 px; image to image as well."""
     torch.manual_seed(0)
-    pipeline = AnimaAutoBlocks().init_pipeline()
+    blocks: Any = AnimaAutoBlocks()
+    pipeline = blocks.init_pipeline()
     pipeline.update_components(
         text_encoder=qwen3(),
         tokenizer=qwen_tokenizer(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import (
@@ -12,7 +13,8 @@ from diffusers import (
     LTX2Pipeline,
     LTX2VideoTransformer3DModel,
 )
-from diffusers.pipelines.ltx2 import LTX2TextConnectors, LTX2Vocoder
+from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
+from diffusers.pipelines.ltx2.vocoder import LTX2Vocoder
 
 from tests.support.tiny.text import gemma3, gemma_tokenizer
 
@@ -20,9 +22,9 @@ from tests.support.tiny.text import gemma3, gemma_tokenizer
 def build_ltx2(folder: Path) -> None:
     """Write an LTX2Pipeline: multiples of 32 px, 8n+1 frames, stereo sound of 16 kHz; image to video as well."""
     torch.manual_seed(0)
-    text_encoder = gemma3()
+    text_encoder: Any = gemma3()
     width = text_encoder.config.text_config.hidden_size
-    LTX2Pipeline(
+    pipeline: Any = LTX2Pipeline(
         scheduler=FlowMatchEulerDiscreteScheduler(),
         vae=AutoencoderKLLTX2Video(
             latent_channels=4, block_out_channels=(8,), decoder_block_out_channels=(8,), layers_per_block=(1,),
@@ -57,4 +59,5 @@ def build_ltx2(folder: Path) -> None:
             upsample_factors=[2, 2, 2, 2, 10], resnet_kernel_sizes=[3], resnet_dilations=[[1, 3, 5]],
             leaky_relu_negative_slope=0.1, output_sampling_rate=16000,
         ),
-    ).save_pretrained(folder)  # fmt: skip
+    )
+    pipeline.save_pretrained(folder)  # fmt: skip
