@@ -79,7 +79,8 @@ def test_interrupt_answers_with_what_there_is(app: ServedApp) -> None:
     answer = waiting.end()
     assert len(pixels(answer)) == 2
     assert seeds(answer) == [40, 41]
-    assert [job["state"] for job in jobs(app)[:3]] == ["cancelled", "cancelled", "succeeded"]
+    # Batches that were accepted in the same millisecond are listed in any order.
+    assert sorted(job["state"] for job in jobs(app)[:3]) == ["cancelled", "cancelled", "succeeded"]
     again = get(app, "progress")
     assert {name: again[name] for name in IDLE} == IDLE
     assert again["state"]["job_count"] == 0
