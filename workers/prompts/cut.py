@@ -9,6 +9,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from jobs.requests.generation import GenerationRequest
+from workers.prompts.tokenizers import called
 
 #: Most characters of a text that a warning quotes.
 QUOTED_CHARS = 200
@@ -24,9 +25,7 @@ def told(pipeline: Any, request: GenerationRequest, tell: Callable[[str], None])
     with ExitStack() as stack:
         for part in pipeline.components.values():
             if isinstance(part, PreTrainedTokenizerBase):
-                original = type(part)
-                stack.callback(setattr, part, "__class__", original)
-                part.__class__ = type(original.__name__, (original,), {"__call__": _watching(original, cuts)})
+                stack.enter_context(called(part, _watching(type(part), cuts)))
         yield
     for text, cut in cuts.items():
         field = "negative_prompt" if text.strip() == request.negative_prompt.strip() else "prompt"

@@ -16,6 +16,7 @@ from transformers import BatchEncoding, CLIPTokenizer
 
 from jobs.errors import ModelLoadFailed
 from workers.prompts.chunks import Chunk, chunks_of
+from workers.prompts.tokenizers import called
 from workers.prompts.weights import is_plain, parts_of
 
 _EMPTY = Chunk()
@@ -100,10 +101,7 @@ def _given(tokenizers: Sequence[CLIPTokenizer], ids: Sequence[int]) -> Iterator[
     """Let tokenizers answer any text with these token ids inside the block, between their markers."""
     with ExitStack() as stack:
         for tokenizer in tokenizers:
-            original = type(tokenizer)
-            answering = type(original.__name__, (original,), {"__call__": _answer(tokenizer, ids)})
-            stack.callback(setattr, tokenizer, "__class__", original)
-            tokenizer.__class__ = answering  # a call looks __call__ up in the class
+            stack.enter_context(called(tokenizer, _answer(tokenizer, ids)))
         yield
 
 
