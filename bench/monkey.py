@@ -18,7 +18,7 @@ WEIGHTS = {
     "kill child": 4, "kill worker": 3, "kill io": 3, "kill web": 2, "kill redis": 3,
     "stop child": 2, "stop worker": 2, "stop io": 1, "stop web": 1, "stop redis": 2,
 }  # fmt: skip
-#: The same for jobs that go on from checkpoints: workers are told to exit, too.
+#: The same for jobs that go on from checkpoints: workers are also asked to exit.
 WEIGHTS_WITH_CHECKPOINTS = {"kill child": 4, "kill worker": 3, "drain worker": 3, "kill redis": 1, "kill io": 1}
 #: Longest time that a process stays stopped or dead, seconds; longer than the lease of a slot.
 LONGEST_S = 5.0

@@ -53,15 +53,20 @@ def test_a_premium_image_starts_within_a_step_while_two_videos_run(start: Start)
     assert [pixels(ended[video]) for video in videos] == [pixels(view) for view in calm]
 
 
-def test_the_outputs_of_a_preempted_video_are_those_of_a_calm_run(start: Start) -> None:
-    stack = start("gpu0", "io", NOOP_STEP_MS=60, PREEMPT_AFTER_S=0.5, EMBED_METADATA=0)
-    calm = stack.wait(stack.submit(model="tiny-video", steps=STEPS, seed=1))
-    video = stack.submit(model="tiny-video", steps=STEPS, seed=1)
+def preempted_twice(stack: Stack, steps: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Run a video alone, then the same one with two premium images during it; return both jobs."""
+    calm = stack.wait(stack.submit(model="tiny-video", steps=steps, seed=1))
+    video = stack.submit(model="tiny-video", steps=steps, seed=1)
     for _ in range(2):
         before = stack.status(video)["progress"]["step"]
         wait_for(lambda before=before: running_step(stack, video) > before, "a step")
         stack.wait(stack.submit(steps=1, **{"class": "premium"}))
-    ended = stack.wait(video)
+    return calm, stack.wait(video)
+
+
+def test_the_outputs_of_a_preempted_video_are_those_of_a_calm_run(start: Start) -> None:
+    stack = start("gpu0", "io", NOOP_STEP_MS=60, PREEMPT_AFTER_S=0.5, EMBED_METADATA=0)
+    calm, ended = preempted_twice(stack, STEPS)
     assert ended["preemptions"] == 2
     assert pixels(ended) == pixels(calm)
 
@@ -85,13 +90,7 @@ def test_a_video_of_a_pipeline_is_the_same_to_the_bit_after_two_preemptions(
 ) -> None:
     options = {"PREEMPT_AFTER_S": 0.5, "EMBED_METADATA": 0}
     with running(short_folder, models_file, "gpu0", "io", **options) as stack:
-        calm = stack.wait(stack.submit(model="tiny-video", steps=VIDEO_STEPS, seed=1))
-        video = stack.submit(model="tiny-video", steps=VIDEO_STEPS, seed=1)
-        for _ in range(2):
-            before = stack.status(video)["progress"]["step"]
-            wait_for(lambda before=before: running_step(stack, video) > before, "a step")
-            stack.wait(stack.submit(steps=1, **{"class": "premium"}))
-        ended = stack.wait(video)
+        calm, ended = preempted_twice(stack, VIDEO_STEPS)
     assert ended["preemptions"] == 2
     assert ended["resumed_from_step"] > 0
     assert pixels(ended) == pixels(calm)

@@ -69,7 +69,7 @@ def other_metadata(path: Path) -> None:
 
 
 def other_tensors(path: Path) -> None:
-    """Write a file of safetensors that is none of ours."""
+    """Write a safetensors file that is not a checkpoint."""
     import torch
     from safetensors.torch import save_file
 
