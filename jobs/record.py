@@ -187,6 +187,8 @@ class Job(JobOptions):
     steps: int = field(metadata=stored("steps", INTEGER))
     #: Progress of the present stage, 0 to 100, where it can be measured: the bytes of a model that is loaded.
     stage_percent: int | None = field(default=None, metadata=stored("stage_percent", INTEGER))
+    #: Number of jobs that its present or last run computed together; None: it ran alone.
+    batch_size: int | None = field(default=None, metadata=stored("batch_size", INTEGER, shown_as="batch_size"))
     #: Seconds to the end of the run, as the worker measures them.
     run_eta_s: float | None = field(default=None, metadata=stored("eta_s", SECONDS))
     #: ``code`` and ``message`` of a failure.

@@ -60,6 +60,27 @@ class RunStore(Scripts):
         runs.started(self.measures, job)
         return job
 
+    def join(self, job_id: str, attempt: int, *, slot: str, most: int) -> list[Job]:
+        """Let waiting jobs that differ in texts and seed only share the run of a slot's job, before it computes.
+
+        Args:
+            job_id, attempt, slot: the binding of a running job.
+            most: number of jobs that may share the run, with this one.
+
+        Returns:
+            The other jobs, which are running now. Each ends by itself (:meth:`finish_run`, :meth:`fail`,
+            :meth:`release`), before this one does.
+        """
+        reply = self.script("join_run", id=job_id, attempt=attempt, slot=slot, most=most)
+        jobs = [Job.from_hash(other, json.loads(record)) for other, record in zip(reply[::2], reply[1::2], strict=True)]
+        for job in jobs:
+            runs.started(self.measures, job)
+        return jobs
+
+    def split(self, job_id: str, attempt: int, *, slot: str) -> None:
+        """Put the jobs that share a run back into the queue; the run goes on without them."""
+        self.script("split_batch", id=job_id, attempt=attempt, slot=slot)
+
     def progress(
         self, job_id: str, attempt: int, stage: str, step: int, steps: int, eta_s: float | None,
         stage_percent: int | None = None, *, resumable: bool = False, not_resumable: str = "",

@@ -101,6 +101,8 @@ class Job:
     attempt: int | None = None
     #: Number of runs that gave their slot to a job of a higher class.
     preemptions: int = 0
+    #: Number of jobs that share its run, or shared its last one; None: it ran alone.
+    batch_size: int | None = None
     #: Steps after which it is paused, once; None if it is not.
     pause_at_step: int | None = None
     #: Step of the newest preview; None if there is no preview.
@@ -158,7 +160,7 @@ class Job:
     def from_dict(cls, body: Mapping[str, Any]) -> Self:
         progress, error = body.get("progress") or {}, body.get("error") or {}
         names = ("model", "kind", "eta_s", "position", "waiting_for", "key", "device", "slot", "attempt", "report",
-                 "resumed_from_step", "pause_at_step")  # fmt: skip
+                 "resumed_from_step", "pause_at_step", "batch_size")  # fmt: skip
         return cls(
             id=body["id"],
             state=body["state"],

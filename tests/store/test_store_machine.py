@@ -114,6 +114,7 @@ class StoreMachine(CallersAndRuns):
 
     def lose_slot(self, slot: Slot | None) -> None:
         if slot and slot.holds:
+            self.lose_companions(slot)
             self.lose(self.jobs[slot.holds[0]], slot.holds[1])
 
     @rule(name=slots, resident=st.sampled_from(["", "m", "n", "m,n"]), stale=st.booleans())
@@ -148,6 +149,8 @@ class StoreMachine(CallersAndRuns):
         if held and (job := self.jobs[held]).state in ("queued", "running"):
             job.starts -= job.state == "running"
             self.requeue(job)
+        if slot.companions:
+            self.give_back(slot)
         self.follow()
 
     # ---- time
@@ -221,7 +224,7 @@ class StoreMachine(CallersAndRuns):
             for name, note in self.redis.hgetall(keys.UNUSED).items():
                 self.redis.hset(keys.UNUSED, name, note.split()[0] + " 1")
         busy = {job.key for job in self.jobs.values() if job.waits}
-        busy |= {self.jobs[slot.holds[0]].key for slot in self.slots.values() if slot.holds}
+        busy |= {self.jobs[job_id].key for slot in self.slots.values() for job_id, _ in slot.all_held}
         of_keys = [name.split("|") for name in self.redis.hkeys(keys.SERVED) if name.count("|") == 2]
         assert {key for _, key, _ in of_keys} <= busy
 
@@ -233,7 +236,7 @@ class StoreMachine(CallersAndRuns):
         job = ended[-1 - at % len(ended)]
         self.redis.zadd(keys.EXPIRING, {job.job_id: 1})
         self.sweep()
-        if all(slot.holds is None or slot.holds[0] != job.job_id for slot in self.slots.values()):
+        if all(job.job_id != job_id for slot in self.slots.values() for job_id, _ in slot.all_held):
             del self.jobs[job.job_id]
             with pytest.raises(JobNotFound):
                 self.store.get(job.job_id)

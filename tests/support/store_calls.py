@@ -37,7 +37,7 @@ class CallersAndRuns(StoreModel):
         self, key: str, model: str, deadline: bool, pin: str | None, priority: int, job_class: str, work: int,
         webhook: Webhook | None, early: bool,
     ) -> None:  # fmt: skip
-        job = Job(f"job{self.number()}", key, model, pin, deadline=deadline, early=early)
+        job = Job(f"job{self.number()}", key, model, pin, job_class, deadline=deadline, early=early, work=work)
         accepted = self.driver.accept(
             key, job_id=job.job_id, model=model, work=work, pin=pin, priority=priority, job_class=job_class,
             start_within_s=600 if deadline else 0, webhook=webhook,
@@ -159,7 +159,7 @@ class CallersAndRuns(StoreModel):
             held = [
                 m
                 for m in self.messages
-                if m.slot in self.slots and self.slots[m.slot].holds == (m.job.job_id, m.attempt)
+                if m.slot in self.slots and (m.job.job_id, m.attempt) in self.slots[m.slot].all_held
             ]
             if not held:
                 return
@@ -209,6 +209,48 @@ class CallersAndRuns(StoreModel):
         job, attempt, *_ = self.message(at, "running")
         current = job.state == "running" and job.attempt == attempt
         assert self.store.keep_checkpoint(job.job_id, attempt, step=step, age_s=0, node="host") == current
+        job.has_checkpoint = job.has_checkpoint or current
+
+    @precondition(lambda self: any(slot.holds for slot in self.slots.values()))
+    @rule(at=which, most=st.integers(2, 4))
+    def share(self, at: int, most: int) -> None:
+        """Start the job of a slot, and let waiting jobs share its run."""
+        holds = {name: slot.holds for name, slot in self.slots.items()}
+        held = [m for m in self.messages if holds.get(m.slot) == (m.job.job_id, m.attempt)]
+        message = held[at % len(held)]
+        self.start_of(message, repeat=False, stranger=False)
+        self.join_of(message, most)
+        self.join_of(message, most)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which, most=st.integers(2, 4))
+    def join(self, at: int, most: int) -> None:
+        self.join_of(self.message(at, "running"), most)
+
+    def join_of(self, message: Message, most: int) -> None:
+        job, attempt, name, _ = message
+        slot = self.slots.get(name)
+        joined = [other.job_id for other in self.store.join(job.job_id, attempt, slot=name, most=most)]
+        if not slot or slot.holds != (job.job_id, attempt) or job.state != "running":
+            assert joined == []
+        elif slot.companions:
+            assert joined == [job_id for job_id, _ in slot.companions]
+        elif joined or not (
+            slot.draining or slot.suspect or self.paused & {name, keys.ALL} or job.interrupt or job.alone
+            or job.has_checkpoint
+        ):
+            self.follow_join(message, joined, most)
+
+    @precondition(lambda self: self.messages)
+    @rule(at=which)
+    def split(self, at: int) -> None:
+        job, attempt, name, _ = self.message(at, "running")
+        self.store.split(job.job_id, attempt, slot=name)
+        slot = self.slots.get(name)
+        if slot and slot.holds == (job.job_id, attempt):
+            self.give_back(slot)
+            self.leave_run(job)
+        self.follow()
 
     @precondition(lambda self: self.messages)
     @rule(at=which, pauses=st.booleans())
@@ -288,7 +330,10 @@ class CallersAndRuns(StoreModel):
     def lose_child(self, at: int) -> None:
         job, attempt, slot, _ = self.message(at, "queued", "running", "cancelled")
         state = self.store.lose(job.job_id, attempt)
+        held = self.slots.get(job.slot or "")
         self.lose(job, attempt)
+        if held and held.holds == (job.job_id, attempt):
+            self.lose_companions(held)
         self.free(slot, job, attempt)
         self.follow()
         assert state == (job.state if job.job_id in self.jobs else "")

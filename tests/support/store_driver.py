@@ -51,6 +51,11 @@ class StoreDriver:
     def submit_many(self, number: int, key: str = "a", **options: Any) -> list[str]:
         return [self.submit(key, **options) for _ in range(number)]
 
+    def change_request(self, job_id: str, **fields: Any) -> None:
+        """Give a waiting job another request."""
+        values = {**self.store.get(job_id).request.to_dict(), **fields}
+        self.redis.hset(keys.JOB + job_id, "request", json.dumps(values))
+
     def limit(self, key: str, running: int) -> None:
         """Limit how many slots a key may hold at once."""
         self.store.script("limit_key", key=key, limit=running)

@@ -90,6 +90,13 @@ class Snapshot:
         self._members(keys.SLOTS, set(self.slots))
         self._members(keys.LEASES, set(self.slots))
         held = [(facts["job"], name, facts["attempt"]) for name, facts in self.slots.items() if "job" in facts]
+        leaders = {job_id for job_id, *_ in held}
+        for name, facts in self.slots.items():
+            for companion in filter(None, facts.get("companions", "").split(",")):
+                job_id, attempt = companion.split()
+                held.append((job_id, name, attempt))
+                assert self.jobs[job_id]["leader"] == facts["job"], job_id
+        assert {job_id for job_id, record in self.jobs.items() if "leader" in record} == {i for i, *_ in held} - leaders
         assert len({job_id for job_id, *_ in held}) == len(held), "two slots with one job"
         for job_id, name, attempt in held:
             record = self.jobs[job_id]
@@ -103,7 +110,10 @@ class Snapshot:
         self._same(keys.ACTIVE, dict(active))
         assert {job_id for job_id, record in self.jobs.items() if "charged" in record} == held_ids
         assert {job_id for job_id, record in self.jobs.items() if "charged_offer" in record} <= held_ids
-        self._members(keys.STOPPING, {name for job_id, name, _ in held if self.jobs[job_id]["state"] == "cancelled"})
+        self._members(
+            keys.STOPPING,
+            {name for job_id, name, _ in held if job_id in leaders and self.jobs[job_id]["state"] == "cancelled"},
+        )
         self._offers()
 
     def _offers(self) -> None:

@@ -22,8 +22,8 @@ MODELS = {"gpu0": ("m",), "gpu1": ("m", "n"), "gpu2": ("n",)}
 LIMITS = {"a": 1, "b": 2}
 #: A stronger reason to interrupt a run replaces a weaker one.
 STRENGTH = {"": 0, Interrupt.PREEMPT: 1, Interrupt.DRAIN: 2, Interrupt.PAUSE: 3}
-#: Fields of the jobs that hold a slot: what was charged for them.
-CHARGES = ("charged", "charged_offer")
+#: Fields of the jobs that hold a slot: what was charged for them, and whose run they share.
+CHARGES = ("charged", "charged_offer", "leader")
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Job:
     key: str
     model: str
     pin: str | None
+    job_class: str = "general"
     state: str = "queued"
     slot: str | None = None
     attempt: int = 0
@@ -46,6 +47,12 @@ class Job:
     #: Whether its run has reported that it can be interrupted (None: it has reported nothing), and why it is to be.
     resumable: bool | None = None
     interrupt: str = ""
+    #: Whether its run is shared; and whether it shares none any more.
+    shares: bool = False
+    alone: bool = False
+    has_checkpoint: bool = False
+    #: Units of work: jobs share a run only if they have the same.
+    work: int = 1
     #: Paused for too long.
     forgotten: bool = False
     deliverer: str = ""
@@ -71,10 +78,16 @@ class Slot:
 
     owner: str
     holds: tuple[str, int] | None = None
+    #: Jobs that share the run of this one.
+    companions: list[tuple[str, int]] = field(default_factory=list)
     draining: bool = False
     lapsed: bool = False
     suspect: bool = False
     given_up: bool = False
+
+    @property
+    def all_held(self) -> list[tuple[str, int]]:
+        return [*([self.holds] if self.holds else []), *self.companions]
 
 
 class Message(NamedTuple):
@@ -142,7 +155,11 @@ class StoreModel(RuleBasedStateMachine):
             record.pop(name, None)
         return record
 
+    def leave_run(self, job: Job) -> None:
+        job.alone, job.shares = job.alone or job.shares, False
+
     def requeue(self, job: Job) -> None:
+        self.leave_run(job)
         if job.interrupt == "pause":
             self.set_aside(job)
             return
@@ -156,6 +173,7 @@ class StoreModel(RuleBasedStateMachine):
         return bool(job.interrupt)
 
     def set_aside(self, job: Job) -> None:
+        self.leave_run(job)
         job.state, job.slot, job.run, job.resumable, job.interrupt = "paused", None, "", None, ""
 
     def lose(self, job: Job, attempt: int) -> None:
@@ -166,22 +184,70 @@ class StoreModel(RuleBasedStateMachine):
         else:
             self.requeue(job)
 
+    def lose_companions(self, slot: Slot) -> None:
+        companions, slot.companions = slot.companions, []
+        for job_id, attempt in companions:
+            self.lose(self.jobs[job_id], attempt)
+
+    def give_back(self, slot: Slot) -> None:
+        """The jobs that share a run go back to the queue; their runs do not count."""
+        for job_id, attempt in slot.companions:
+            job = self.jobs[job_id]
+            if job.state == "running" and job.attempt == attempt:
+                job.starts -= 1
+                self.requeue(job)
+        slot.companions = []
+
     def free(self, slot: str, job: Job, attempt: int) -> None:
-        if slot in self.slots and self.slots[slot].holds == (job.job_id, attempt):
-            self.slots[slot].holds = None
+        if slot in self.slots and (job.job_id, attempt) in self.slots[slot].all_held:
+            if self.slots[slot].holds == (job.job_id, attempt):
+                self.slots[slot].holds = None
+                self.give_back(self.slots[slot])
+            else:
+                self.slots[slot].companions.remove((job.job_id, attempt))
             if job.slot and job.state in ("queued", "running"):
                 self.requeue(job)  # the worker does not know of the job, or has forgotten it
 
     def may_run(self, name: str, job: Job) -> bool:
         slot = self.slots[name]
-        held = [self.jobs[other.holds[0]].key for other in self.slots.values() if other.holds]
         return (
             not (slot.holds or slot.draining or slot.suspect or self.paused & {name, keys.ALL})
-            and job.waits
+            and self.may_have(name, job)
+        )
+
+    def may_have(self, name: str, job: Job) -> bool:
+        """Whether a slot may compute a job, if it takes one."""
+        held = [self.jobs[job_id].key for other in self.slots.values() for job_id, _ in other.all_held]
+        return (
+            job.waits
             and job.model in MODELS[name]
             and job.pin in (None, name)
             and held.count(job.key) < LIMITS.get(job.key, 99)
         )
+
+    def follow_join(self, leader: Message, joined: list[str], most: int) -> None:
+        """Update the model: these waiting jobs share the run of another one from now on."""
+        slot, first = self.slots[leader.slot], leader.job
+        for job_id in joined:
+            job = self.jobs[job_id]
+            assert not job.overdue
+            assert self.fits(leader.slot, first, job)
+            job.state, job.slot, job.attempt, job.starts = "running", leader.slot, job.attempt + 1, job.starts + 1
+            job.run, job.deadline, job.resumable = first.run, False, None
+            slot.companions.append((job_id, job.attempt))
+            self.messages.append(Message(job, job.attempt, leader.slot, leader.owner))
+        if joined:
+            first.resumable = False
+            for job_id, _ in slot.all_held:
+                self.jobs[job_id].shares = True
+        if len(joined) < most - 1 and len(self.jobs) < 9:  # the search looks at the first few jobs only
+            rest = [job for job in self.jobs.values() if not job.overdue and self.fits(leader.slot, first, job)]
+            assert all(job.job_class == "off-peak" for job in rest)
+
+    def fits(self, name: str, leader: Job, job: Job) -> bool:
+        """Whether a job may share the run of another one."""
+        alike = (job.model, job.work) == (leader.model, leader.work)
+        return alike and self.may_have(name, job) and not (job.alone or job.has_checkpoint)
 
     def see_preemptions(self) -> None:
         """Update the model: the store has interrupted runs for other jobs, or needs that no more."""
@@ -234,6 +300,8 @@ class StoreModel(RuleBasedStateMachine):
             facts = now.slots[name]
             held = (facts["job"], int(facts["attempt"])) if "job" in facts else None
             assert (facts["owner"], held) == (slot.owner, slot.holds)
+            listed = [one.split() for one in facts.get("companions", "").split(",") if one]
+            assert [(job_id, int(attempt)) for job_id, attempt in listed] == slot.companions
         assert set(now.slots) == set(self.slots)
 
     @invariant()

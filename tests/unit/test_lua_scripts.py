@@ -66,7 +66,7 @@ def test_a_file_includes_exactly_the_files_whose_functions_it_uses(source: LuaFi
 def test_every_function_that_a_file_calls_is_defined(source: LuaFile) -> None:
     code = code_of(source)
     called = set(re.findall(r"(?<![\w.:])(\w+)\(", code)) - {"function"}
-    builtin = {"tonumber", "tostring", "ipairs", "pairs", "unpack", "next"}
+    builtin = {"tonumber", "tostring", "ipairs", "pairs", "unpack", "next", "type"}
     defined = set(re.findall(r"local function (\w+)", code))
     assert called <= set(OWNER) | builtin | defined
 

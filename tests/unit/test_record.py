@@ -143,6 +143,7 @@ def test_callers_set_and_see_options_by_their_names() -> None:
     assert shown(job) == {
         "class": "general", "priority": 3, "retention": "keep", "command": "check", "slot": None, "device": None,
         "error": None, "report": None, "resumed_from_step": None, "preemptions": 0, "pause_at_step": None,
+        "batch_size": None,
     }  # fmt: skip
 
 

@@ -13,6 +13,6 @@ if state == STATE.QUEUED and has(slot) then
   release(slot, id, attempt)
   return {'changed', ''}
 end
-if state == STATE.RUNNING then redis.call('SADD', K.STOPPING, slot) end
+if state == STATE.RUNNING and not has(record.leader) then redis.call('SADD', K.STOPPING, slot) end
 offer_freed()
 return {'changed', state == STATE.RUNNING and slot or ''}

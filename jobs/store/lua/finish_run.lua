@@ -38,7 +38,7 @@ local function end_run()
     model = record.model
     -- A resumed run has less work, but encodes its inputs and decodes its outputs as any other.
     if not record.whole_work or 2 * record.work >= tonumber(record.whole_work) then
-      add_rate(record.model, slot, run_s / math.max(record.work, 1e-9))
+      add_rate(record.model, slot, share_s(record, run_s) / math.max(record.work, 1e-9))
     end
     if has(record.promised_s) then add_eta_error(record.created_at, record.promised_s) end
   end

@@ -2,7 +2,7 @@
 -- Returns {'ok', current job or '', its attempt, ms since it was ended from outside or exceeded its run limit, or -1,
 --   1 if it gives up the memory of its device}
 --   | {'gone'}
--- include: binding, common, memory, offers, records, slots
+-- include: binding, common, companions, memory, offers, records, slots
 local slot, owner = unpack(ARGV)
 local facts = {unpack(ARGV, 3)}
 go_on_without_memory()
@@ -19,12 +19,15 @@ if not has(record.job) then
   return {'ok', bound_id or '', tonumber(bound_attempt or 0), -1, yields}
 end
 index_slot(slot)
-local job = redis.call('HMGET', K.JOB .. record.job, 'finished_at', 'started_at', 'max_run_ms')
-local finished_at, started_at, max_run_ms = unpack(job)
-local overdue_ms = -1
-if has(finished_at) then
-  overdue_ms = now_ms() - finished_at
-elseif has(started_at) and has(max_run_ms) then
-  overdue_ms = math.max(-1, now_ms() - started_at - max_run_ms)
+
+local function overdue_ms_of(id)
+  local finished_at, started_at, max_run_ms =
+    unpack(redis.call('HMGET', K.JOB .. id, 'finished_at', 'started_at', 'max_run_ms'))
+  if has(finished_at) then return now_ms() - finished_at end
+  return has(started_at) and has(max_run_ms) and math.max(-1, now_ms() - started_at - max_run_ms) or -1
 end
+
+-- A run that jobs share goes on for those of them that are not over.
+local overdue_ms = overdue_ms_of(record.job)
+for _, companion in ipairs(companions_of(slot)) do overdue_ms = math.min(overdue_ms, overdue_ms_of(companion[1])) end
 return {'ok', record.job, tonumber(record.attempt), overdue_ms, yields}

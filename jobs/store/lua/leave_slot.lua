@@ -1,12 +1,13 @@
 -- A worker stops and gives up its slot. Its job goes back to the queue; this run does not count as a lost one.
 -- Returns the job it held, or ''.
--- include: binding, common, fairness, lifecycle, memory, offers, rates, records
+-- include: binding, common, fairness, lifecycle, memory, offers, rates, records, recovery
 local slot, owner = unpack(ARGV)
 go_on_without_memory()
 
 local record = slot_of(slot)
 local id, attempt = record.job, record.attempt
 if record.owner ~= owner then return '' end
+give_back_companions(slot)
 remove_slot(slot)
 if has(id) then
   local is_running = is_current(id, attempt, STATE.RUNNING)

@@ -11,6 +11,7 @@ if has(old_owner) and old_owner ~= owner and takeover ~= '1' then
   local left_ms = tonumber(redis.call('ZSCORE', K.LEASES, slot) or 0) - now
   if left_ms > 0 and not has(record.suspect_at) then return {'held', old_owner, left_ms} end
 end
+lose_companions(slot)
 remove_slot(slot)
 new_record(K.SLOT .. slot, table_of(facts), facts)
 set_slot(slot, {owner = owner, since = int(now)})

@@ -53,6 +53,7 @@ local function give_up_silent_slots()
     local record = slot_of(slot)
     local suspect_at, job, attempt, pulls = record.suspect_at, record.job, record.attempt, has(record.pulls)
     if has(suspect_at) and now - suspect_at >= tonumber(watch_ms) then
+      lose_companions(slot)
       remove_slot(slot)
       -- A worker over HTTP without a job ends by asking for no other one.
       if has(job) or not pulls then redis.call('HINCRBY', K.COUNTERS, 'lost_leases', 1) end

@@ -100,6 +100,7 @@ class JobAnswer(Answer):
         **doc("The step after which its last run went on from a checkpoint; null: it began anew.", null=True)
     )
     preemptions = fields.Integer(**doc("Number of runs that gave their slot to a job of a higher class."))
+    batch_size = fields.Integer(**doc("Number of jobs that shared its last run; null: it ran alone.", null=True))
     warnings = texts()
     request = fields.Nested(RequestAnswer, **doc())
     preview = fields.Nested(PreviewAnswer, **doc(null=True))

@@ -62,10 +62,11 @@ local function take_turn(id, slot)
   charge(class, key, model, slot, tonumber(seconds))
 end
 
--- A run has ended after `seconds`: correct the estimate that take_turn charged.
+-- A run has ended after `seconds`: correct the estimate that take_turn charged. Jobs that shared it share its time.
 local function settle_charge(id, seconds)
   local record = job_of(id)
   if not record.charged then return end
+  seconds = share_s(record, seconds)
   redis.call('SREM', K.ACTIVE .. record.key, id)
   if redis.call('HEXISTS', K.LIMITS, record.key) == 1 then freed_keys[record.key] = true end
   if seconds > 0 then add_usage(record, {gpu_s = seconds}) end

@@ -21,6 +21,11 @@ local function expected_s(model, work, slot)
   return rate > 0 and rate * work or 1
 end
 
+-- The part of the seconds of a run that counts for one job: the jobs of a run share its time.
+local function share_s(record, seconds)
+  return seconds / tonumber(record.batch_size or 1)
+end
+
 -- Add a measurement to the moving averages: the newest one counts for three tenths.
 local function add_rate(model, slot, rate)
   local device = slot_of(slot).device_name

@@ -1,13 +1,38 @@
 -- The end of an attempt: its slot becomes free, or its worker is lost.
--- include: binding, common, fairness, lifecycle, rates, records, retention, slots, usage
+-- include: binding, common, companions, fairness, lifecycle, rates, records, retention, slots, usage
+
+-- The companions of a slot's job go back to their places in the queue. Their runs do not count as lost ones.
+local function give_back_companions(slot)
+  for _, companion in ipairs(companions_of(slot)) do
+    local id, attempt = unpack(companion)
+    local is_running = is_current(id, attempt, STATE.RUNNING)
+    if is_running then set_job(id, {starts = int(job_of(id).starts - 1)}) end
+    if is_running and has(job_of(id).slot) then requeue(id) else settle_charge(id, elapsed_s(id)) end
+    remove_companion(slot, id, attempt)
+  end
+end
+
+-- A companion of the slot's job is done. Returns as `release`.
+local function release_companion(slot, id, attempt)
+  if not remove_companion(slot, id, attempt) then return -1 end
+  local job = job_of(id)
+  local stopped_ms = job.state == STATE.CANCELLED and now_ms() - job.finished_at or -1
+  settle_charge(id, elapsed_s(id))
+  if is_current(id, attempt, STATE.RUNNING) and has(job.slot) then requeue(id) end
+  offer_freed()
+  if has(job.deleted) then delete_record(id) end
+  return stopped_ms
+end
 
 -- The slot has stopped working on this attempt: give it its next job. Returns the time since the attempt was cancelled
 -- in ms, or -1 if it was not, or did not hold the slot.
 local function release(slot, id, attempt)
   local record, job = slot_of(slot), job_of(id)
+  if record.companions and has(job.leader) then return release_companion(slot, id, attempt) end
   if record.job ~= id or record.attempt ~= tostring(attempt) then return -1 end
   local stopped_ms = job.state == STATE.CANCELLED and now_ms() - job.finished_at or -1
   settle_charge(id, elapsed_s(id))
+  give_back_companions(slot)  -- only those that the worker does not know of: Redis lost its last writes, or the reply
   unset_slot(slot, {'job', 'attempt'})
   if job.state == STATE.CANCELLED then redis.call('SREM', K.STOPPING, slot) end
   if has(record.pulls) then renew_lease(slot) end
@@ -58,4 +83,13 @@ local function lose(id, attempt)
     requeue(id)
   end
   return was_running
+end
+
+-- The process that computed a slot's job is gone: its companions run again as well, or are given up.
+local function lose_companions(slot)
+  for _, companion in ipairs(companions_of(slot)) do
+    local id, attempt = unpack(companion)
+    if lose(id, attempt) then redis.call('HINCRBY', K.COUNTERS, 'lost_runs', 1) end
+    remove_companion(slot, id, attempt)
+  end
 end

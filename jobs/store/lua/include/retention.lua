@@ -21,7 +21,7 @@ end
 -- Whether the job's worker has not stopped yet. Its record is needed until then.
 local function holds_slot(id)
   local slot = job_of(id).slot
-  return has(slot) and field_of(K.SLOT .. slot, 'job') == id
+  return has(slot) and (has(job_of(id).leader) or field_of(K.SLOT .. slot, 'job') == id)
 end
 
 -- Delete the record of a job that is over and let its files be removed. The id of a job that a caller deleted stays

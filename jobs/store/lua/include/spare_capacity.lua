@@ -1,5 +1,5 @@
 -- Whether a service could start one more job at once.
--- include: common, offers, records, slots
+-- include: common, companions, offers, records, slots
 
 -- At most this many of the jobs that a service works on, and of the slots whose job was stopped, are looked at.
 local MAX_ACTIVE, MAX_STOPPING = 1000, 100
@@ -15,18 +15,23 @@ local function count_waiting(only_slot, model)
   return waiting
 end
 
--- Whether the job that a slot holds is still to be done there: it was not stopped.
-local function works_on(slot)
-  local record = slot_of(slot)
-  return has(record.job)
-    and (is_current(record.job, record.attempt, STATE.QUEUED) or is_current(record.job, record.attempt, STATE.RUNNING))
+-- The jobs of a slot that are still to be done there: they were not stopped.
+local function present_jobs(slot)
+  local record, found = slot_of(slot), {}
+  if not has(record.job) then return found end
+  for _, held in ipairs({{record.job, record.attempt}, unpack(companions_of(slot))}) do
+    local id, attempt = unpack(held)
+    local is_present = is_current(id, attempt, STATE.QUEUED) or is_current(id, attempt, STATE.RUNNING)
+    if is_present then table.insert(found, id) end
+  end
+  return found
 end
 
 -- Whether a slot takes jobs of this model ('' for any), and its job was stopped and will end within a step. Loading a
 -- model takes longer.
 local function is_soon_free(slot, model)
   local record = slot_of(slot)
-  if not has(record.job) or works_on(slot) or record.standing ~= USABLE then return false end
+  if not has(record.job) or present_jobs(slot)[1] or record.standing ~= USABLE then return false end
   return tonumber(job_of(record.job).step or 0) > 0 and (model == '' or can_run(slot, model))
 end
 
@@ -51,7 +56,7 @@ end
 
 -- The jobs that hold a slot (or this one), except stopped ones.
 local function running_jobs(only_slot)
-  if has(only_slot) then return works_on(only_slot) and {slot_of(only_slot).job} or {} end
+  if has(only_slot) then return present_jobs(only_slot) end
   local ids = redis.call('ZRANGE', K.STATE .. STATE.RUNNING, 0, MAX_ACTIVE - 1)
   for _, id in ipairs(redis.call('ZRANGE', K.ASSIGNED, 0, MAX_ACTIVE - 1)) do table.insert(ids, id) end
   return ids

@@ -1,5 +1,5 @@
 -- What each API key used, by day (UTC) and model, for USAGE_DAYS. Model commands are not counted.
--- include: common, records
+-- include: common, rates, records
 
 local DAY_MS = 86400000
 -- Days that share a hash, which expires as a whole.
@@ -68,9 +68,10 @@ end
 -- The work of a run was lost, with its worker or before it could be stored. `seconds`: since its start.
 local function add_lost_run(record, seconds)
   if record.state == STATE.RUNNING then
-    add_usage(record, {gpu_s = seconds, lost_gpu_s = seconds})
+    local share = share_s(record, seconds)
+    add_usage(record, {gpu_s = share, lost_gpu_s = share})
   elseif record.state == STATE.DELIVERING then
-    add_usage(record, {lost_gpu_s = record.run_s})  -- its seconds were counted when it ended
+    add_usage(record, {lost_gpu_s = share_s(record, record.run_s)})  -- its seconds were counted when it ended
   end
 end
 

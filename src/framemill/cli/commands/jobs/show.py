@@ -47,6 +47,8 @@ def facts(job: Job) -> Iterator[tuple[str, str]]:
         value = getattr(job, name)
         if value not in (None, ""):
             yield name, str(value)
+    if job.batch_size:
+        yield "together", f"with {job.batch_size - 1} other job(s)"
     if job.preemptions:
         yield "preempted", "once" if job.preemptions == 1 else f"{job.preemptions} times"
     if job.not_before and job.state == "queued":
