@@ -16,9 +16,10 @@ from marshmallow import ValidationError, fields, validate, validates_schema
 from jobs.models import loras
 from jobs.models.load_options import KEYS as LOAD_OPTION_KEYS
 from jobs.models.load_options import LoadOptions, LoadOptionsSchema
+from jobs.models.own_classes import resolved
 from jobs.models.quality import QualitiesField
 from jobs.models.scheduler_fields import SchedulerField, SchedulersField
-from jobs.models.spec import DEFAULT_LIMITS, DEFAULTS, LOADERS, Kind, ModelSpec, Range, is_alias
+from jobs.models.spec import DEFAULT_LIMITS, DEFAULTS, LOADERS, OPTIONAL_INPUTS, Kind, ModelSpec, Range, is_alias
 from jobs.models.toml_fields import (
     ChoiceField,
     CountField,
@@ -102,6 +103,7 @@ class ModelSchema(LoadOptionsSchema):
 
     source = TextField()
     loader = ChoiceField(LOADERS)
+    pipeline = TextField()
     blocks = TextField()
     workflow = TextField()
     revision = TextField()
@@ -128,6 +130,7 @@ class ModelSchema(LoadOptionsSchema):
     arguments = TableField("arguments of the pipeline's call")
     #: ``fields`` itself is taken by marshmallow.
     argument_names = fields.Nested(_Fields, data_key="fields")
+    needs = ListField("optional inputs such as audio", OPTIONAL_INPUTS.__contains__)
     prompt_weighting = FlagField()
     output = TextField()
     preview_decoder = TextField()
@@ -154,7 +157,7 @@ class ModelSchema(LoadOptionsSchema):
             if key in table:
                 raise ValidationError("applies to loader = 'modular' only", key)
         if is_modular:
-            for key in ("pipelines", "prior", "prior_arguments", "variant"):
+            for key in ("pipeline", "pipelines", "prior", "prior_arguments", "variant"):
                 if key in table:
                     raise ValidationError("does not apply to loader = 'modular'", key)
 
@@ -163,6 +166,13 @@ class ModelSchema(LoadOptionsSchema):
         for kind in table.get("pipelines", {}):
             if kind not in table["kinds"]:
                 raise ValidationError({"pipelines": {kind: ["is not one of this model's kinds"]}})
+
+    @validates_schema
+    def _check_needs(self, table: dict[str, Any], **kwargs: Any) -> None:
+        tables = table.get("argument_names", {})
+        for name in table.get("needs", ()):
+            if not any(names.get(name) for names in (tables, *(tables.get(kind, {}) for kind in table["kinds"]))):
+                raise ValidationError(f"names {name}, for which fields has no argument", "needs")
 
     @validates_schema
     def _check_defaults(self, table: dict[str, Any], **kwargs: Any) -> None:
@@ -238,6 +248,8 @@ def _spec(name: str, values: dict[str, Any], folder: Path) -> ModelSpec:
     return replace(
         spec,
         source=_folder_or_hub_id(folder, spec.source),
+        pipeline=resolved(folder, spec.pipeline) if spec.pipeline else None,
+        pipelines={kind: resolved(folder, name) for kind, name in spec.pipelines.items()},
         prior=_folder_or_hub_id(folder, spec.prior) if spec.prior else None,
         preview_decoder=_folder_or_hub_id(folder, spec.preview_decoder) if spec.preview_decoder else None,
         loras=str(folder / spec.loras) if spec.loras else None,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jobs.models import file as models_file
+from jobs.models.own_classes import OwnClass
 from jobs.models.spec import ModelSpec
 from jobs.models.toml_lines import TomlFile
 from jobs.process.diffusers_names import class_names
@@ -44,7 +45,8 @@ def _problems(spec: ModelSpec, folder: Path) -> Iterator[tuple[tuple[str, ...], 
     """Yield the keys of wrong values, and what is wrong with them."""
     indexes = (*(("modular_model_index.json",) if spec.loader == "modular" else ()), "model_index.json")
     for key, source in (("source", spec.source), ("prior", spec.prior)):
-        if source and (rule := _source_problem(source, folder, indexes)):
+        names_class = key == "prior" or spec.pipeline is None
+        if source and (rule := _source_problem(source, folder, indexes, names_class=names_class)):
             yield (key,), rule
     decoder = spec.preview_decoder
     if decoder and Path(decoder).is_absolute() and not Path(decoder).is_dir():
@@ -52,6 +54,8 @@ def _problems(spec: ModelSpec, folder: Path) -> Iterator[tuple[tuple[str, ...], 
     for component, file in spec.load.gguf.items():
         if Path(file).is_absolute() and not Path(file).is_file():
             yield ("gguf", component), f"there is no file {file}"
+    if spec.pipeline and (rule := _class_problem(spec.pipeline)):
+        yield ("pipeline",), rule
     if spec.blocks and (rule := _class_problem(spec.blocks, "Blocks")):
         yield ("blocks",), rule
     for kind, name in spec.pipelines.items():
@@ -59,8 +63,15 @@ def _problems(spec: ModelSpec, folder: Path) -> Iterator[tuple[tuple[str, ...], 
             yield ("pipelines", str(kind)), rule
 
 
-def _source_problem(source: str, folder: Path, indexes: tuple[str, ...]) -> str:
-    """Return what is wrong with a folder or hub id; '' if nothing is. ``indexes``: the files that may describe it."""
+def _source_problem(source: str, folder: Path, indexes: tuple[str, ...], *, names_class: bool) -> str:
+    """Return what is wrong with a folder or hub id; '' if nothing is.
+
+    Args:
+        source: the folder or id.
+        folder: the folder of the models file.
+        indexes: names of the files that may describe it.
+        names_class: whether it says the class of the pipeline.
+    """
     path = Path(source)
     if not path.is_absolute():  # the models file makes the path of an existing folder absolute
         first = source.partition("/")[0]
@@ -77,6 +88,8 @@ def _source_problem(source: str, folder: Path, indexes: tuple[str, ...]) -> str:
         return f"the folder {source} is no model: it has no model_index.json"
     except (OSError, ValueError, AttributeError):
         return f"{index} cannot be read"
+    if not names_class:
+        return ""
     return _class_problem(name) if isinstance(name, str) else f"{index} names no class"
 
 
@@ -87,6 +100,8 @@ def _no_folder(path: str, shown: str = "") -> str:
 
 def _class_problem(name: str, what: str = "Pipeline") -> str:
     """Return what is wrong with the name of a class; '' if nothing is. ``what``: how names of such classes end."""
+    if own := OwnClass.of(name):
+        return own.problem()
     known = class_names()
     if not known or name in known:
         return ""

@@ -61,6 +61,8 @@ _OPTIONAL_INPUTS = {
     Kind.IMG2VIDEO: frozenset({"last_image", "images", "audio"}),
     Kind.VIDEO2VIDEO: frozenset({"image", "images", "audio"}),
 }
+#: All fields that some models of some kinds take.
+OPTIONAL_INPUTS = frozenset().union(*_OPTIONAL_INPUTS.values())
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,8 @@ class ModelSpec:
     source: str
     #: How diffusers loads it, one of :data:`LOADERS`.
     loader: str = "pipeline"
+    #: Class of the pipeline, of diffusers or one's own (``FILE.py:Class``); None: the one that the folder names.
+    pipeline: str | None = None
     #: Class of the blocks of a modular pipeline; None: the one that the folder names.
     blocks: str | None = None
     #: The part of the blocks that is used; None: all, which choose what they do by their inputs.
@@ -147,7 +151,7 @@ class ModelSpec:
     #: Commit or tag on the hub.
     revision: str | None = None
     kinds: tuple[Kind, ...]
-    #: Pipeline class by kind; for other kinds the class that the folder names.
+    #: Pipeline class by kind; for other kinds the class of the pipeline that was loaded.
     pipelines: Mapping[str, str] = field(default_factory=dict)
     #: Path or hub id of a pipeline that runs first and turns texts (and images) into embeddings for this one.
     prior: str | None = None
@@ -190,6 +194,8 @@ class ModelSpec:
     #: Field of a request → argument of the pipeline's call, where it differs from the default; '': not passed. A key
     #: that is the name of a kind holds such a table for that kind only.
     fields: Mapping[str, Any] = field(default_factory=dict)
+    #: Optional inputs of the kinds without which the pipeline cannot be called.
+    needs: tuple[str, ...] = ()
     #: Whether prompts have weights as in AUTOMATIC1111, and may be longer than the text encoder takes.
     prompt_weighting: bool = False
     #: Attribute of the pipeline's output that contains the images; None: ``frames`` or ``images``.

@@ -70,6 +70,8 @@ def inapplicable(spec: ModelSpec, kind: Kind, fields: Mapping[str, Any]) -> list
     for name, description in INPUTS.items():
         if name in kind.inputs and not fields.get(name):
             problems.append(Problem(name, f"is required: {kind} needs {description}"))
+        elif name in spec.needs and spec.takes(name, kind) and not fields.get(name):
+            problems.append(Problem(name, f"is required: model {spec.name} needs {description}"))
         if not spec.takes(name, kind) and fields.get(name) not in (None, []):
             problems.append(Problem(name, _not_taken(spec, kind, name)))
     # The complete request of a job may be submitted again: neutral values of fields that do not apply are accepted.

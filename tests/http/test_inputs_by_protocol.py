@@ -122,6 +122,21 @@ def test_lightx2v_sends_last_frames_videos_and_sound(app: ServedApp) -> None:
     assert (newest(app)["kind"], stored(app, "video")) == ("video2video", [FILM])
 
 
+def test_lightx2v_takes_the_sound_of_one_speaker(app: ServedApp) -> None:
+    speaker = {"audio": b64(TONE), "mask": b64(PNG)}
+    task = {"prompt": "x", "image_path": b64(PNG), "audio_path": "other.mp3", "talk_objects": [speaker]}
+    warnings = post(app, "/v1/tasks/video", json=task).json()["warnings"]
+    assert warnings == [
+        "talk_objects[0].mask has no effect here: the sound of a single speaker drives the whole picture"
+    ]
+    assert stored(app, "image", "audio") == [PNG, TONE]
+    two = {**task, "audio_path": "", "talk_objects": [speaker] * 2}
+    refused = requests.post(app.url("/v1/tasks/video"), json=two, timeout=PATIENCE_S)
+    [problem] = refused.json()["error"]["fields"]
+    assert (refused.status_code, problem["field"]) == (422, "talk_objects")
+    assert problem["rule"].startswith("must have one speaker: a job has one sound")
+
+
 @pytest.mark.parametrize("name", ["last_image", "last_frame_image", "end_image", "last_frame"])
 def test_replicate_sends_last_images(app: ServedApp, name: str) -> None:
     sent = {"prompt": "x", "image": URIS[0], name: f"data:image/jpeg;base64,{b64(JPEG)}"}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,6 +11,7 @@ import torch
 from jobs.errors import ExecutionError
 from jobs.models.spec import ModelSpec
 from jobs.requests.generation import GenerationRequest
+from workers.diffusion.inputs import joint
 
 #: Field of a request → argument of a call. ``fields`` in the models file overrides it.
 DEFAULT_NAMES: dict[str, str] = {
@@ -38,8 +38,6 @@ DEFAULT_NAMES: dict[str, str] = {
     "distilled_guidance_scale": "",
 }
 
-#: Inputs that may be in the argument ``conditions`` of LTX and LTX-2.
-CONDITIONS = ("image", "video", "last_image")
 #: Pipelines that take width for height and height for width, and turn the input image accordingly.
 SWAPPING_SIDES = frozenset(
     {"KandinskyImg2ImgPipeline", "KandinskyV22Img2ImgPipeline", "KandinskyV22ControlnetImg2ImgPipeline"}
@@ -98,16 +96,20 @@ def of(
     if type(pipeline).__name__ in SWAPPING_SIDES:
         values |= {"width": request.height, "height": request.width}
     names = _names(pipeline, spec, request)
-    conditional = {
-        name: inputs[name]
-        for name in CONDITIONS
-        if name in inputs and names.get(name) == "conditions"
-    }  # fmt: skip
-    arguments = {names[name]: value for name, value in values.items() if name in names and name not in conditional}
-    if conditional:
-        arguments["conditions"] = _conditions(pipeline, conditional, request.frames)
-    if "audio" in inputs and "sampling_rate" in accepted(pipeline):
-        arguments["sampling_rate"] = spec.audio_rate_hz
+    together = {
+        argument: {name: inputs[name] for name in fields if name in inputs and names.get(name) == argument}
+        for argument, fields in joint.ARGUMENTS.items()
+    }
+    joined = {name for given in together.values() for name in given}
+    arguments = {names[name]: value for name, value in values.items() if name in names and name not in joined}
+    for argument, given in together.items():
+        if given:
+            arguments[argument] = joint.value(
+                argument, pipeline, given, frames=request.frames, fps=request.fps, rate_hz=spec.audio_rate_hz
+            )
+    if "audio" in inputs and "audio" not in joined and "audio" in names:
+        arguments[names["audio"]] = joint.sound(names["audio"], inputs["audio"], inputs.get("images"))
+        arguments |= {name: spec.audio_rate_hz for name in joint.RATES if name in accepted(pipeline)}
     if "output_type" in accepted(pipeline):
         arguments["output_type"] = "np"
     if "max_area" in accepted(pipeline):  # FLUX.1 Kontext takes the shape of width × height, and this area
@@ -140,27 +142,3 @@ def _names(pipeline: Any, spec: ModelSpec, request: GenerationRequest) -> dict[s
                 raise ExecutionError(rule)
             names[field] = argument
     return names
-
-
-def _conditions(pipeline: Any, inputs: Mapping[str, Any], frames: int) -> list[Any]:
-    """Return the conditions: an image or a video from the first frame on, and an image at the last frame.
-
-    Args:
-        pipeline: the pipeline.
-        inputs: some of :data:`CONDITIONS`: pictures, and a list of them for a video.
-        frames: number of frames of the output.
-
-    Raises:
-        ExecutionError: nothing is known about the conditions of this pipeline.
-    """
-    module = sys.modules[type(pipeline).__module__]
-    conditions = []
-    for name, pictures in inputs.items():
-        if condition := getattr(module, "LTXVideoCondition", None):
-            part = "video" if name == "video" else "image"
-            conditions.append(condition(**{part: pictures}, frame_index=frames - 1 if name == "last_image" else 0))
-        elif condition := getattr(module, "LTX2VideoCondition", None):
-            conditions.append(condition(frames=pictures, index=-1 if name == "last_image" else 0))  # of the latents
-        else:
-            raise ExecutionError(f"{type(pipeline).__name__} has conditions of an unknown kind (models file, fields)")
-    return conditions

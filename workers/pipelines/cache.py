@@ -10,14 +10,13 @@ from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import Any
 
-import diffusers
 import torch
 
 from jobs.errors import ModelLoadFailed
 from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import Settings
 from jobs.slots.residency import Place
-from workers.pipelines import device, load_options, memory
+from workers.pipelines import classes, device, load_options, memory
 from workers.pipelines.loading import ModelFolder, OnProgress, ignore_progress
 from workers.pipelines.residency import Entry, Residency, prior_entry_of
 
@@ -79,10 +78,13 @@ class PipelineCache(Residency):
             # Of a combined pipeline use the decoder alone: prior and decoder are run and watched one after the other.
             return getattr(base, "decoder_pipe", base)
         if class_name not in entry.derived:
-            pipeline_class = _class_named(class_name)
+            pipeline_class = classes.named(class_name)
             # This costs no memory, because the components are shared.
             components = {name: part for name, part in base.components.items() if name in _parts(pipeline_class)}
-            derived = pipeline_class(**{**components, **_extra(pipeline_class, base)})
+            try:
+                derived = pipeline_class(**{**components, **_extra(pipeline_class, base)})
+            except TypeError as exc:
+                raise ModelLoadFailed(f"{class_name} cannot be made of the parts of the model: {exc}") from exc
             derived.set_progress_bar_config(disable=True)
             entry.derived[class_name] = derived
         return entry.derived[class_name]
@@ -100,6 +102,7 @@ class PipelineCache(Residency):
                 source=spec.prior,
                 revision=spec.prior_revision,
                 prior=None,
+                pipeline=None,
                 pipelines={},
             )
             return self.get(prior_spec, spec.kinds[0], progress)
@@ -150,13 +153,6 @@ class PipelineCache(Residency):
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
-
-
-def _class_named(name: str) -> Any:
-    try:
-        return getattr(diffusers, name)
-    except AttributeError:
-        raise ModelLoadFailed(f"diffusers {diffusers.__version__} has no pipeline class {name}") from None
 
 
 def _parts(pipeline_class: Any) -> set[str]:

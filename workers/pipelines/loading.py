@@ -13,8 +13,8 @@ import torch
 
 from jobs.errors import FramemillError, ModelLoadFailed
 from jobs.models.spec import ModelSpec
+from workers.pipelines import classes, load_options, memory, modular, quantization, step_caches, weights
 from workers.pipelines import device as devices
-from workers.pipelines import load_options, memory, modular, quantization, step_caches, weights
 from workers.pipelines.device_errors import is_device_lost, is_out_of_memory
 from workers.prompts import embeddings
 
@@ -114,7 +114,8 @@ class ModelFolder:
     def _assembled(self, parts: dict[str, Any]) -> Any:
         if self._spec.loader == "modular":
             return modular.completed(self._modular, self.folder, parts, self.dtype)
-        return diffusers.DiffusionPipeline.from_pretrained(
+        own = self._spec.pipeline
+        return (classes.named(own) if own else diffusers.DiffusionPipeline).from_pretrained(
             self.folder, variant=self._spec.variant, dtype=self.dtype, use_safetensors=True, **parts
         )
 

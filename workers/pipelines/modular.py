@@ -21,6 +21,7 @@ from huggingface_hub import snapshot_download
 
 from jobs.errors import ModelLoadFailed
 from jobs.models.spec import ModelSpec
+from workers.pipelines import classes
 
 INDEX = "modular_model_index.json"
 #: Argument of a call that is passed to the guider, unless a block has an input of this name.
@@ -69,7 +70,7 @@ def empty(spec: ModelSpec, folder: Path) -> Any:
             return diffusers.ModularPipeline.from_pretrained(
                 str(folder), trust_remote_code=False, workflow=spec.workflow
             )
-        blocks = _class_named(spec.blocks)()
+        blocks = classes.named(spec.blocks, "class")()
         return (blocks.get_workflow(spec.workflow) if spec.workflow else blocks).init_pipeline(str(folder))
     except ValueError as exc:
         if "custom code" in str(exc):
@@ -96,13 +97,6 @@ def _exists(component: Any, folder: Path) -> bool:
     """Return whether a component can be read: models leave out optional ones."""
     source = component.pretrained_model_name_or_path
     return source is not None and (str(source) != str(folder) or (folder / (component.subfolder or "")).is_dir())
-
-
-def _class_named(name: str) -> Any:
-    try:
-        return getattr(diffusers, name)
-    except AttributeError:
-        raise ModelLoadFailed(f"diffusers {diffusers.__version__} has no class {name}") from None
 
 
 def callable_like_others(pipeline: Any) -> Any:

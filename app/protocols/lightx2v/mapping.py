@@ -10,7 +10,7 @@ from app.attachments import UNSTORED, Pictures
 from app.extensions import models, settings
 from app.fields import load_all
 from app.problems import Problems
-from app.protocols.lightx2v import schemas, uploading
+from app.protocols.lightx2v import schemas, speakers, uploading
 from app.protocols.lightx2v.paths import is_content, listed, output_path, read_file
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.spec import Kind, ModelSpec
@@ -27,13 +27,13 @@ _SAME = ("prompt", "negative_prompt", "seed", "model", "guidance_scale", "width"
 #: Fields that stand for native ones of other names.
 _NATIVE_PARTS = {"image_path": ("image", "images"), "image_file": ("image",), "image_mask_path": ("mask",),
                  "last_frame_path": ("last_image",), "last_frame_file": ("last_image",), "video_path": ("video",),
-                 "audio_path": ("audio",), "audio_file": ("audio",),
+                 "audio_path": ("audio",), "audio_file": ("audio",), speakers.FIELD: ("audio",),
                  "lora_name": ("loras",), "lora_strength": ("loras",), "target_shape": ("width", "height"),
                  "aspect_ratio": ("width", "height")}  # fmt: skip
 #: Native input → the fields that it may come in, of which the first that was sent counts.
 _INPUTS = {"image": ("image_file", "image_path", "image"), "mask": ("image_mask_path",),
            "last_image": ("last_frame_file", "last_frame_path"), "video": ("video_path",),
-           "audio": ("audio_file", "audio_path")}  # fmt: skip
+           "audio": (speakers.AUDIO, "audio_file", "audio_path")}  # fmt: skip
 #: Fields without effect that the list of tasks shows, with the value that it shows otherwise.
 SHOWN_AGAIN: dict[str, Any] = {"use_prompt_enhancer": False, "num_fragments": 1, "video_duration": None}
 #: Longest link or path that the list shows, characters.
@@ -95,6 +95,9 @@ def map_task(body: Mapping[str, Any], *, video: bool, form: bool, uploads: bool 
     if uploads:
         with problems.collected():
             uploading.check_link(body)
+    with problems.collected():
+        audio, ignored = speakers.sound_of(body)
+        body, warnings = {**body, speakers.AUDIO: audio}, [*warnings, *ignored]
     native = {name: values[name] for name in _SAME if name in values}
     native |= {name: values[field] for field, name in NATIVE_NAMES.items() if field in values}
     pictures, input_names = _pictures(body, native, problems)

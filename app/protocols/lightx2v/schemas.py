@@ -40,8 +40,7 @@ class LightX2VTaskSchema(TextSchema):
     audio_path = PictureText(**_doc("Sound that drives the video, given like `image_path`."))
     last_frame_path = PictureText(**_doc("Image that the video ends with, given like `image_path`."))
     video_path = PictureText(**_doc("Input video, given like `image_path`."))
-    # Refused when it is not empty: no model supports it.
-    talk_objects = fields.Raw(**_doc("Refused: no model here takes several speakers."))
+    talk_objects = fields.Raw(**_doc("One speaker, `[{audio}]`: as `audio_path`. Several are refused."))
     presigned_url = Text(**_doc("Of `/v1/tasks/image/sync`: link that the image is uploaded to (PUT). Else refused."))
     # Ignored, with a warning.
     use_prompt_enhancer = Flag(**_doc("Let the server's prompt enhancer rewrite the prompt, if it has one."))
@@ -93,7 +92,6 @@ TASK = LightX2VTaskSchema()
 
 #: Fields that are refused when they are not empty, with the reason.
 REFUSED = {
-    "talk_objects": "is not supported: no model here takes several speakers",
     "presigned_url": "is for POST /v1/tasks/image/sync only: fetch the result instead",
 }
 

@@ -162,6 +162,19 @@ frames_step = 8
 arguments = { max_sequence_length = 32 }
 defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8, audio_output = true }
 
+# A class that is not part of diffusers: the file is that of the documentation.
+[ltx2-talking]
+source = "./ltx2"
+pipeline = "talking.py:SoundToVideo"
+kinds = ["text2video", "img2video"]
+fields = { audio = "audio" }
+needs = ["audio"]
+audio_rate_hz = 16000
+size_multiple_px = 32
+frames_step = 8
+arguments = { max_sequence_length = 32 }
+defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8, audio_output = true }
+
 # Modular blocks: a family that has nothing else, and one that is a pipeline as well.
 [anima]
 source = "./anima"
@@ -286,7 +299,8 @@ def copy(folder: Path, *what: str) -> Path:
     Pipelines are made once for each version of this package and its libraries. They are kept in the folder for
     temporary files, so that the processes of a test run, and later runs, share them.
     """
-    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    page = PROJECT_ROOT / "docs" / "own-pipelines.md"  # the source of a class
+    sources = [path.read_bytes() for path in [*sorted(Path(__file__).parent.glob("*.py")), page]]
     versions = [version(name) for name in ("torch", "diffusers", "transformers")]
     digest = hashlib.sha256(b"".join(sources) + repr((versions, what)).encode()).hexdigest()[:16]
     made = Path(tempfile.gettempdir(), f"framemill-tiny-{os.getuid()}-{digest}")

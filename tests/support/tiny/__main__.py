@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from jobs.settings import PROJECT_ROOT
 from tests.support.tiny import BASE, FAMILIES, write_broken
 from tests.support.tiny.anima import build_anima
 from tests.support.tiny.flux import build_flux, build_flux_fill
@@ -31,6 +32,12 @@ _FAMILIES = {
 }  # fmt: skip
 
 
+def own_class() -> str:
+    """Return the class of one's own that the documentation shows."""
+    page = (PROJECT_ROOT / "docs" / "own-pipelines.md").read_text()
+    return page.split("```python\n")[1].split("```")[0]
+
+
 def build(folder: Path, *, families: bool) -> Path:
     """Make the missing pipelines; return the models file."""
     for name, builder in (_FAMILIES if families else _BASE).items():
@@ -42,6 +49,8 @@ def build(folder: Path, *, families: bool) -> Path:
         write_broken(folder)
     models = folder / ("families.toml" if families else "models.toml")
     models.write_text(FAMILIES if families else BASE)
+    if families:
+        (folder / "talking.py").write_text(own_class())
     return models
 
 

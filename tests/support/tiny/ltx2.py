@@ -34,8 +34,8 @@ def build_ltx2(folder: Path) -> None:
             decoder_causal=False,
         ),
         audio_vae=AutoencoderKLLTX2Audio(
-            base_channels=4, output_channels=2, ch_mult=(1,), num_res_blocks=1, attn_resolutions=None, in_channels=2,
-            resolution=32, latent_channels=2, norm_type="pixel", causality_axis="height", dropout=0.0,
+            base_channels=4, output_channels=2, ch_mult=(1, 1, 1), num_res_blocks=1, attn_resolutions=None,
+            in_channels=2, resolution=32, latent_channels=2, norm_type="pixel", causality_axis="height", dropout=0.0,
             mid_block_add_attention=False, sample_rate=16000, mel_hop_length=160, is_causal=True, mel_bins=8,
         ),
         text_encoder=text_encoder,
