@@ -57,6 +57,18 @@ def is_reference(text: str) -> bool:
     return _reference_of(text) is not None
 
 
+def is_video(text: str) -> bool:
+    """Return whether a text names an output of a job of the caller's that is a video."""
+    reference = _reference_of(text)
+    if reference is None or reference.job_id is None:
+        return False
+    try:
+        output = _output_of(auth.visible_job(reference.job_id), reference)
+    except JobNotFound:
+        return False
+    return output is not None and (output.frames > 1 or output.media_type.startswith("video/"))
+
+
 def content_of(text: str, field: str, kind: str = "image") -> str | bytes:
     """Return the file that a text names, or the text itself if it names no output of a job.
 

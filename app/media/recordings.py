@@ -54,6 +54,11 @@ _FORMATS = {
 _NAMES = {"video": "an MP4, WebM or GIF video", "audio": "a WAV, MP3, OGG, M4A or WebM sound"}
 
 
+def is_film(start: bytes) -> bool:
+    """Return whether a file begins like one of the formats of videos."""
+    return any(format_.signature.match(start) for format_ in _FORMATS["video"])
+
+
 def checked(data: bytes, kind: str, settings: Settings) -> Normalised:
     """Check a video or sound; return it unchanged, with the size of its frames and its duration.
 

@@ -182,6 +182,21 @@ def a_real_video_begins_with_an_image() -> None:
 
 
 @check
+def a_real_video_is_made_of_a_video() -> None:
+    first = lenient.videos.create_and_poll(model="tiny-video", prompt="a star", seconds="1")  # type: ignore
+    film = client.videos.download_content(first.id).read()
+    again = lenient.videos.create_and_poll(
+        model="tiny-changes", prompt="a moon", input_reference=("first.mp4", film, "video/mp4")
+    )
+    assert (again.status, again.size, again.seconds) == (first.status, first.size, first.seconds), again
+    ends = {"last_image": "data:image/png;base64," + base64.b64encode(png(b"\0\xff\0")).decode()}
+    both = lenient.videos.create_and_poll(
+        model="tiny-changes", prompt="a moon", input_reference=png(b"\xff\0\0"), extra_body=ends
+    )
+    assert (both.status, both.size) == ("completed", "32x32"), both
+
+
+@check
 def a_failed_video_is_no_exception() -> None:
     video = lenient.videos.create_and_poll(model="broken-video", prompt="a star")
     assert (video.status, video.error.code) == ("failed", "model_load_failed")  # type: ignore

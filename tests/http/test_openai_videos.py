@@ -17,8 +17,28 @@ from jobs.states import JobState
 from jobs.store.credentials.api_keys import KeyRing
 from tests.support.api import ENDLESS_STEPS, PATIENCE_S, wait_for
 from tests.support.openai_models import MODELS, png
+from tests.support.pictures import b64
+from tests.support.recordings import sound, video
 from tests.support.served_app import ServedApp
 
+FILM, SOUND = b64(video(frames=14, fps=8, size=(64, 32))), b64(sound("mp3"))
+PICTURE = b64(png())
+#: Models that take more than a first image.
+MORE = """
+[changes]
+kinds = ["video2video"]
+executor = "drawing"
+aliases = ["sora-*"]
+frames_step = 4
+defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8 }
+limits = { frames = [5, 33], width = [32, 64], height = [32, 64] }
+
+[ends]
+kinds = ["text2video", "img2video"]
+executor = "drawing"
+fields = { last_image = "last_image", audio = "audio" }
+defaults = { steps = 4, width = 32, height = 32, frames = 9, fps = 8 }
+"""
 #: Fields of a video that OpenAI's API has as well.
 FIELDS = {"id", "object", "model", "status", "progress", "created_at", "completed_at", "expires_at", "size", "seconds",
           "prompt", "remixed_from_video_id", "error"}  # fmt: skip
@@ -95,6 +115,57 @@ def test_an_image_begins_the_video(app: ServedApp) -> None:
         response = call(app, "POST", **form)
         assert response.status_code == 200, response.text
         assert app.status(response.json()["id"])["kind"] == "img2video"
+
+
+def inputs_of(app: ServedApp, job_id: str) -> set[str]:
+    """Return the names of a job's input files."""
+    names = ("image", "last_image", "audio", "video")
+    return {name for name in names if app.get(f"/v1/jobs/{job_id}/inputs/{name}").ok}
+
+
+def test_a_video_as_reference_is_changed(serve: Callable[..., ServedApp]) -> None:
+    app = serve(MODELS + MORE)
+    app.worker("film", "changes", "ends")
+    content = base64.b64decode(FILM)
+    forms: list[dict[str, Any]] = [
+        {"data": {"prompt": "x"}, "files": {"input_reference": ("upload", content, "application/octet-stream")}},
+        {"data": {"prompt": "x", "input_reference[video_url]": f"data:video/mp4;base64,{FILM}"}},
+        {"json": {"prompt": "x", "input_reference": {"image_url": f"data:video/mp4;base64,{FILM}"}}},
+        {"json": {"prompt": "x", "input_reference": {"video_url": FILM}, "model": "sora-2"}},
+        {"json": {"prompt": "x", "input_reference": FILM, "seconds": "1", "size": "32x32"}},
+        {"json": {"prompt": "x", "video": FILM}},
+        {"json": {"prompt": "x", "input_reference": b64(video("gif", frames=14, fps=8, size=(64, 32)))}},
+    ]
+    for form in forms:
+        response = call(app, "POST", **form)
+        assert response.status_code == 200, response.text
+        job = app.status(response.json()["id"])
+        is_cut = "seconds" in form.get("json", {})
+        wanted = ("changes", "video2video", 9, 32, 32) if is_cut else ("changes", "video2video", 13, 64, 32)
+        request = job["request"]
+        assert (job["model"], job["kind"], request["frames"], request["width"], request["height"]) == wanted
+    made = finished(app, created(app, model="film", size="64x32", frames=17)["id"])
+    again = app.status(created(app, input_reference=f"job:{made['id']}")["id"])
+    assert (again["kind"], again["request"]["frames"]) == ("video2video", 17)
+    longer = call(app, "POST", json={"prompt": "x", "input_reference": FILM, "seconds": "3"})
+    assert (longer.status_code, longer.json()["error"]["param"]) == (400, "seconds")
+    assert "the video has so many" in longer.json()["error"]["message"]
+
+
+def test_last_images_and_sounds_are_fields_of_their_own(serve: Callable[..., ServedApp]) -> None:
+    app = serve(MODELS + MORE)
+    app.worker("film", "changes", "ends")
+    sent = {"input_reference": PICTURE, "last_image": {"image_url": f"data:image/png;base64,{PICTURE}"}}
+    job = app.status(created(app, **sent)["id"])
+    assert (job["model"], job["kind"]) == ("ends", "img2video")
+    assert inputs_of(app, job["id"]) == {"image", "last_image"}
+    files = {"audio": ("speech.mp3", base64.b64decode(SOUND)), "last_image": ("b.png", png())}
+    form = call(app, "POST", data={"prompt": "x", "model": "ends"}, files={**files, "input_reference": ("a", png())})
+    assert form.status_code == 200, form.text
+    assert inputs_of(app, form.json()["id"]) == {"audio", "image", "last_image"}
+    assert app.status(created(app, audio=SOUND)["id"])["kind"] == "text2video"
+    lonely = call(app, "POST", json={"prompt": "x", "model": "ends", "last_image": PICTURE})
+    assert (lonely.status_code, lonely.json()["error"]["param"]) == (400, "image")
 
 
 def test_the_progress_is_that_of_the_run(app: ServedApp) -> None:
@@ -209,7 +280,12 @@ def test_an_image_is_no_video(app: ServedApp) -> None:
     ({"seconds": 0}, "seconds", "more than 0"),
     ({"seconds": "12"}, "seconds", "must give frames between 9 and 33"),
     ({"size": "1280x720"}, "size", "must give a width between 32 and 64"),
-    ({"input_reference": {"file_id": "x"}}, "input_reference", "must be an image"),
+    ({"input_reference": {"file_id": "x"}}, "input_reference", "must be an image or a video"),
+    ({"input_reference": FILM}, "model", "no model here has video2video"),
+    ({"last_image": {"file_id": "x"}}, "last_image", "must be an image"),
+    ({"last_image": PICTURE}, "last_image", "is not an input of model film for img2video"),
+    ({"audio": SOUND}, "audio", "is not an input of model film for text2video"),
+    ({"audio": 3}, "audio", "must be a sound"),
     ({"model": "painter"}, "model", "does not offer text2video"),
     ({"promt": "x"}, "promt", "did you mean prompt"),
 ])  # fmt: skip

@@ -35,6 +35,15 @@ aliases = ["sora-*"]
 defaults = { steps = 4, width = 1280, height = 720, frames = 5, fps = 2 }
 limits = { steps = [1, 100000], width = [32, 1792], height = [32, 1792], frames = [1, 33] }
 
+[tiny-changes]
+source = "./tiny-video"
+kinds = ["img2video", "video2video"]
+pipelines = { img2video = "LTXConditionPipeline", video2video = "LTXConditionPipeline" }
+fields = { image = "conditions", last_image = "conditions", video = "conditions", strength = "denoise_strength" }
+size_multiple_px = 32
+frames_step = 8
+defaults = { steps = 2, width = 32, height = 32, frames = 9, fps = 8 }
+
 [broken-video]
 source = "./broken"
 kinds = ["text2video"]

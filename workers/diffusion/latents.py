@@ -11,6 +11,8 @@ import torch
 _STOCHASTIC = ("Ancestral", "SDE", "DDPM", "LCM", "TCD", "SCM", "Stochastic", "CosineDPM", "SASolver")
 #: Pipelines whose latents of a video are (batch, frames, channels, height, width).
 _FRAMES_FIRST = ("CogVideoX", "ConsisID", "StableVideoDiffusion")
+#: Pipelines whose latents are (batch, frames, height, width, channels). What follows the channels is an input.
+_CHANNELS_LAST = ("Kandinsky5", "Kandinsky6")
 #: Noise levels closer than this count as equal: some solvers visit each level twice.
 _LEAST_DIFFERENCE = 1e-4
 
@@ -21,10 +23,13 @@ Level = tuple[float, float]
 def cells(pipeline: Any, latents: torch.Tensor, channels: int, rows: int, columns: int) -> torch.Tensor | None:
     """Return (channels, rows, columns) of the first picture of a batch, or of the middle frame of the first video.
 
-    The result is a view. Latents may be maps, (batch, channels, frames, height, width) or in CogVideoX' order, or rows
-    of tokens, each of one cell or of 2×2 cells. None: the layout is unknown.
+    The result is a view. Latents may be maps, (batch, channels, frames, height, width) or in CogVideoX' order, with
+    the channels last as in Kandinsky 5, or rows of tokens, each of one cell or of 2×2 cells. None: the layout is
+    unknown.
     """
     first = latents[0]
+    if type(pipeline).__name__.startswith(_CHANNELS_LAST):
+        first = first[..., :channels].permute(3, 0, 1, 2) if first.ndim == 4 else first.flatten()
     if first.ndim == 4:
         frames_first = type(pipeline).__name__.startswith(_FRAMES_FIRST) or first.shape[0] != channels
         first = first.transpose(0, 1) if frames_first else first

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from workers.diffusion.latent_space import LatentSpace, decoder_of
+
 #: Side of the latents for the fit, cells; and the least number of cells for each channel.
 FIT_CELLS = 8
 FIT_CELLS_PER_CHANNEL = 5
@@ -22,14 +24,24 @@ RIDGE = 1e-3
 class LatentPainter:
     """Turns the latents of one model into colours."""
 
-    def __init__(self, vae: Any, decoder: str | None, device: torch.device) -> None:
-        self.channels = _channels(vae)
-        weights, self.cell_px = _fit(vae, self.channels, device)
+    def __init__(self, pipeline: Any, decoder: str | None, device: torch.device, *, is_video: bool) -> None:
+        """Fit a pipeline's decoder.
+
+        Args:
+            pipeline: the pipeline.
+            decoder: folder or hub id of an AutoencoderTiny to draw with; None: the linear map.
+            device: where to decode.
+            is_video: whether it makes videos.
+        """
+        self._space = LatentSpace(pipeline)
+        self.channels = self._space.channels
+        weights, self.cell_px = _fit(decoder_of(pipeline), self._space, device, frames=2 if is_video else 1)
         self._weights, self._offset = weights[:-1], weights[-1]
         self._decoder = _load(decoder, device) if decoder else None
 
     def paint(self, latents: np.ndarray) -> np.ndarray:
         """Turn (channels, rows, columns) latents into (height, width, 3) uint8 RGB, at least one pixel per cell."""
+        latents = self._space.even(latents)
         if self._decoder is not None:
             colours = _decoded(self._decoder, torch.from_numpy(latents)[None])[0].permute(1, 2, 0).cpu().numpy()
         else:
@@ -37,11 +49,7 @@ class LatentPainter:
         return (colours.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def _channels(vae: Any) -> int:
-    return int(vae.config.get("latent_channels") or vae.config["z_dim"])
-
-
-def _fit(vae: Any, channels: int, device: torch.device) -> tuple[np.ndarray, int]:
+def _fit(vae: Any, space: LatentSpace, device: torch.device, *, frames: int) -> tuple[np.ndarray, int]:
     """Regress a decoder's colours on its latents.
 
     Returns:
@@ -50,14 +58,14 @@ def _fit(vae: Any, channels: int, device: torch.device) -> tuple[np.ndarray, int
     Raises:
         ValueError: the decoder returns values that are not finite.
     """
-    noise = torch.Generator("cpu").manual_seed(0)
+    noise, channels = torch.Generator("cpu").manual_seed(0), space.channels
     number = max(4, -(-FIT_CELLS_PER_CHANNEL * channels // FIT_CELLS**2))
     # Patches of all sizes, as in pictures; pure noise does not decode to anything like a picture.
     latents = torch.zeros(number, channels, FIT_CELLS, FIT_CELLS)
     for patches in (1, 2, 4, 8):
         patch = torch.randn(number, channels, patches, patches, generator=noise)
         latents += torch.nn.functional.interpolate(patch, size=(FIT_CELLS, FIT_CELLS)) / 2
-    colours = _decoded(vae, latents.to(device))
+    colours = _decoded(vae, space.decodable(latents).to(device), frames)
     cell_px = colours.shape[-1] // FIT_CELLS
     means = torch.nn.functional.avg_pool2d(colours.cpu(), cell_px).permute(0, 2, 3, 1).reshape(-1, 3)
     if not torch.isfinite(means).all():
@@ -67,23 +75,21 @@ def _fit(vae: Any, channels: int, device: torch.device) -> tuple[np.ndarray, int
     return torch.linalg.solve(square, known.T @ means).numpy(), cell_px
 
 
-def _decoded(vae: Any, latents: torch.Tensor) -> torch.Tensor:
-    """Decode (n, channels, h, w) latents to (n, 3, height, width) colours in 0..1; of a video, its later frames."""
-    config, shape = vae.config, (1, -1, 1, 1)
+def _decoded(vae: Any, latents: torch.Tensor, frames: int = 1) -> torch.Tensor:
+    """Decode (n, channels, h, w) latents to (n, 3, height, width) colours in 0..1.
 
-    def constant(name: str, default: float) -> torch.Tensor:
-        value = config[name] if name in config else getattr(vae, name, None)
-        value = torch.as_tensor(default if value is None else value, dtype=torch.float32, device=latents.device)
-        return value.view(shape) if value.ndim else value
-
-    shift = constant("latents_mean", 0) + constant("shift_factor", 0)
-    latents = latents * constant("latents_std", 1) / constant("scaling_factor", 1) + shift
+    ``frames``: how many frames of these latents a video decoder gets; the later ones are returned, because the first
+    frame of a video is encoded differently.
+    """
+    config = vae.config
     parameters = inspect.signature(vae.decode).parameters
     extra: dict[str, Any] = {}
     if "num_frames" in parameters:  # Stable Video Diffusion: frames are pictures of a batch
         extra["num_frames"] = 1
     elif any(isinstance(module, torch.nn.Conv3d) for module in vae.modules()):
-        latents = latents[:, :, None].expand(-1, -1, 2, -1, -1)  # the first frame of a video is encoded differently
+        latents = latents[:, :, None].expand(-1, -1, frames, -1, -1)
+    if "force_not_quantize" in parameters:  # Kandinsky 2 and 3
+        extra["force_not_quantize"] = True
     if "temb" in parameters and config.get("timestep_conditioning"):
         extra["temb"] = torch.full((len(latents),), 0.05, device=latents.device)
     # Some decoders overflow in half precision, and declare it.

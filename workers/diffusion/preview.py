@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 from jobs.requests.generation import GenerationRequest
+from workers.diffusion.latent_space import decoder_of
 from workers.diffusion.latents import Level, Schedule, cells, difference, rescaled, without_noise
 from workers.diffusion.painter import LatentPainter
 from workers.reporting import preview_file
@@ -86,7 +87,7 @@ class Previews:
             self._reporter.preview(shown, partial(_draw, painter, self._request, *copies, level, before[1]))
 
     def _painter(self, device: torch.device) -> LatentPainter | None:
-        vae = getattr(self._pipeline, "vae", None)
+        vae = decoder_of(self._pipeline)
         if vae is None:
             return None
         if vae not in _painters:
@@ -94,7 +95,8 @@ class Previews:
             begun = time.monotonic()
             self.fitting = True
             try:
-                _painters[vae] = LatentPainter(vae, self._decoder, device)
+                is_video = self._request.kind.is_video
+                _painters[vae] = LatentPainter(self._pipeline, self._decoder, device, is_video=is_video)
             finally:
                 self.fitting = False
             logger.info("previews fitted", extra={"model": self._request.model, "fit_s": time.monotonic() - begun})

@@ -13,7 +13,7 @@ from jobs.errors import Problem
 IMAGE_FIELDS = ("image", "image[]", "images", "images[]", "url", "url[]")
 MASK_FIELDS = ("mask",)
 #: Names under which an object of JSON has its image.
-_PARTS = ("image_url", "url", "b64_json", "image")
+_PARTS = ("image_url", "video_url", "url", "b64_json", "image")
 
 
 @dataclass(frozen=True)
@@ -26,13 +26,16 @@ class InputImage:
     content: str | bytes
 
 
-def taken(body: Mapping[str, Any], names: Collection[str], problems: Problems) -> list[InputImage]:
+def taken(
+    body: Mapping[str, Any], names: Collection[str], problems: Problems, what: str = "an image"
+) -> list[InputImage]:  # fmt: skip
     """Return the images of some fields; of values that are no images, the problems.
 
     Args:
         body: fields of a JSON body, or of a form with lists of values.
         names: the fields.
         problems: receives a problem for each field with something else.
+        what: what the fields contain, for the problems.
     """
     found = []
     for name in names:
@@ -42,7 +45,7 @@ def taken(body: Mapping[str, Any], names: Collection[str], problems: Problems) -
             if content:
                 found.append(InputImage(name, content))
             elif one not in (None, "", b""):
-                problems.add([Problem(name, "must be an image: an upload, a link, a data URL or base64")])
+                problems.add([Problem(name, f"must be {what}: an upload, a link, a data URL or base64")])
             elif one == b"":
                 problems.add([Problem(name, "must not be empty")])
     return found

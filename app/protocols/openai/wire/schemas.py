@@ -140,14 +140,18 @@ class OpenAIVideoSchema(OpenAIExtraSchema):
     fps = Number(**_doc("Frames per second."))
     user = Text(**_doc("Without effect."))
     input_reference: fields.Field[Any] = fields.Raw(
-        **_doc("First image: an object with `image_url`, or a text with a link or base64.")
+        **_doc("First image, or the video to change: an object with `image_url`, or a text with a link or base64.")
     )
+    last_image: fields.Field[Any] = fields.Raw(**_doc("Image that the video ends with, given like the first one."))
+    audio: fields.Field[Any] = fields.Raw(**_doc("Sound that drives the video: a link, data URL or base64."))
 
 
 class OpenAIVideoForm(OpenAIVideoSchema):
     """A video to generate, in a form."""
 
-    input_reference = _file("The first image.")
+    input_reference = _file("The first image, or the video to change.")
+    last_image = _file("Image that the video ends with.")
+    audio = _file("Sound that drives the video.")
 
 
 class OpenAIRemixSchema(TextSchema):
