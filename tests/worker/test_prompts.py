@@ -22,11 +22,29 @@ pytestmark = pytest.mark.timeout(300)
 FAMILIES = [
     ("sd", "sd", "StableDiffusion", 'prompt_weighting = true\nfields = { clip_skip = "clip_skip" }'),
     ("sd-plain", "sd", "StableDiffusion", ""),
-    ("sdxl", "sdxl", "StableDiffusionXL", "prompt_weighting = true"),
+    ("sdxl", "sdxl", "StableDiffusionXL", 'prompt_weighting = true\nloras = "loras"'),
     ("sdxl-plain", "sdxl", "StableDiffusionXL", ""),
     ("flux-plain", "flux", "Flux", ""),
     ("flux", "flux", "Flux", "prompt_weighting = true"),
 ]
+#: Models that read as many tokens as their pipelines take unless told otherwise.
+UNLIMITED = """
+[wan]
+source = "{0}/wan/t2v"
+kinds = ["text2video"]
+frames_step = 4
+defaults = {{ steps = 1, width = 16, height = 16, frames = 1 }}
+[ltx]
+source = "{0}/ltx"
+kinds = ["text2video"]
+frames_step = 8
+defaults = {{ steps = 1, width = 32, height = 32, frames = 1 }}
+[flux2]
+source = "{0}/flux2"
+kinds = ["text2img"]
+arguments = {{ text_encoder_out_layers = [1, 2] }}
+defaults = {{ steps = 1, width = 16, height = 16 }}
+"""
 LONG, LONGER = "a cat on a mat with a hat", "a cat on a mat with a bat"
 WEIGHTED = pytest.mark.parametrize("model", ["sd", "sdxl"])
 
@@ -42,9 +60,28 @@ def _table(folder: Path, name: str, source: str, class_name: str, more: str) -> 
 @pytest.fixture(scope="module")
 def worker(server: Settings, families_file: Path) -> Iterator[Worker]:
     folder = Path(tempfile.mkdtemp(prefix="fm-"))
-    (folder / "models.toml").write_text("".join(_table(families_file.parent, *family) for family in FAMILIES))
+    tables = "".join(_table(families_file.parent, *family) for family in FAMILIES)
+    (folder / "models.toml").write_text(tables + UNLIMITED.format(families_file.parent))
+    _write_lora(families_file.parent / "sdxl", folder / "loras")
     yield Worker(StoreDriver(server), folder / "models.toml", folder)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_lora(sdxl: Path, folder: Path) -> None:
+    """Write ``ink``, which changes the denoiser and both text encoders of SDXL."""
+    import torch
+    from diffusers import StableDiffusionXLPipeline
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    torch.manual_seed(1)
+    pipeline: Any = StableDiffusionXLPipeline.from_pretrained(sdxl, use_safetensors=True)
+    layers = {}
+    for name, targets in (("unet", ["to_q", "to_v"]), ("text_encoder", ["q_proj"]), ("text_encoder_2", ["q_proj"])):
+        part = getattr(pipeline, name)
+        part.add_adapter(LoraConfig(r=2, lora_alpha=2, init_lora_weights=False, target_modules=targets))
+        layers[f"{name}_lora_layers"] = get_peft_model_state_dict(part)
+    pipeline.save_lora_weights(folder, weight_name="ink.safetensors", **layers)
 
 
 def pictures(worker: Worker, model: str, *prompts: str, **fields: Any) -> list[np.ndarray]:
@@ -137,6 +174,94 @@ def test_a_text_that_one_encoder_reads_whole_is_not_cut_off(worker: Worker) -> N
     assert warnings(worker) == []
     pictures(worker, "flux-plain", "cat " * 300)
     assert len(warnings(worker)) == 1
+
+
+def test_a_lora_in_a_weighted_prompt_of_two_encoders(worker: Worker) -> None:
+    """The tag is taken out of the text and changes the embeddings too, because it changes both encoders."""
+    plain, tagged, weak, named = (
+        pictures(worker, "sdxl", text, **more)[0]
+        for text, more in (
+            ("a (cat:1.4) BREAK hat", {}), ("a (cat:1.4) BREAK hat<lora:ink:0.8>", {}),
+            ("a (cat:1.4) BREAK hat<lora:ink:0.2>", {}),
+            ("a (cat:1.4) BREAK hat", {"loras": [{"name": "ink", "weight": 0.8}]}),
+        )
+    )  # fmt: skip
+    assert np.array_equal(tagged, named)
+    assert not np.array_equal(tagged, plain)
+    assert not np.array_equal(tagged, weak)
+    assert np.array_equal(pictures(worker, "sdxl", "a (cat:1.4) BREAK hat")[0], plain)
+
+
+@pytest.mark.parametrize(
+    ("model", "kept"),
+    [("wan", 511), ("ltx", 127), ("flux2", 512)],  # T5 ends each text with a token of its own
+)
+def test_the_limit_is_that_of_the_pipeline(worker: Worker, model: str, kept: int) -> None:
+    fits = "x" * (kept - 1)  # T5's tokenizer puts a space before the text
+    pictures(worker, model, fits if model != "flux2" else fits + "x")
+    assert warnings(worker) == []
+    pictures(worker, model, "x" * kept + "yz")
+    [told] = warnings(worker)
+    assert told.startswith(f"prompt is longer than the {kept} tokens that the model reads; cut off: ")
+    assert told.endswith("yz")
+
+
+def test_what_is_cut_off_of_a_text_in_a_template(worker: Worker) -> None:
+    """As Qwen-Image and HunyuanVideo do it: the template counts as tokens, and is no part of what is told."""
+    from types import SimpleNamespace
+
+    from tests.support.tiny.text import clip_tokenizer, qwen_tokenizer
+    from workers.prompts import cut
+
+    class QwenImageLike:
+        components: dict[str, Any]
+
+        def __call__(self, prompt: str, max_sequence_length: int = 6) -> None: ...
+
+    class HunyuanLike(QwenImageLike):
+        pass
+
+    def told_by(pipeline: Any, encode: Any, **texts: str) -> list[str]:
+        told: list[str] = []
+        request: Any = SimpleNamespace(**{"prompt": "", "negative_prompt": "", **texts})
+        with cut.told(pipeline, request, {}, told.append):
+            encode()
+        return told
+
+    tokenizer, clip = qwen_tokenizer(), clip_tokenizer()
+    template = "<|im_start|>ab:{}<|im_end|>"
+    qwen: Any = type("QwenImagePipeline", (QwenImageLike,), {})()
+    qwen.components = {"tokenizer": tokenizer}
+
+    def encode_qwen(*prompts: str) -> Any:
+        return lambda: [tokenizer([template.format(one)], truncation=True, max_length=30) for one in prompts]
+
+    assert told_by(qwen, encode_qwen("123456"), prompt="123456") == []
+    assert told_by(qwen, encode_qwen("12345678", "no"), prompt="12345678", negative_prompt="no") == [
+        "prompt is longer than the 6 tokens that the model reads; cut off: 78"
+    ]
+    assert told_by(qwen, encode_qwen("no", "bad-worse"), prompt="no", negative_prompt="bad-worse") == [
+        "negative_prompt is longer than the 6 tokens that the model reads; cut off: rse"
+    ]
+    both: Any = HunyuanLike()
+    both.components = {"tokenizer": tokenizer, "tokenizer_2": clip}
+
+    def encode_both(prompt: str) -> Any:
+        def encode() -> None:
+            tokenizer([template.format(prompt)], truncation=True, max_length=30)
+            clip([prompt], truncation=True, max_length=16)
+
+        return encode
+
+    long = "abcdefghijklmnopqrstuvw"  # more than CLIP reads
+    assert told_by(both, encode_both(long), prompt=long) == []
+    assert told_by(both, encode_both(long * 2), prompt=long * 2) == [
+        "prompt is longer than the 26 tokens that the model reads; cut off: defghijklmnopqrstuvw"
+    ]
+    shortened = template.format(long * 2)[:30]  # as Kandinsky 5 does
+    assert told_by(both, lambda: tokenizer([shortened], truncation=True, max_length=30), prompt=long * 2) == [
+        "prompt is longer than the 15 tokens that the model reads; cut off: " + (long * 2)[15:]
+    ]
 
 
 def test_other_encoders_are_refused_when_the_model_is_loaded(worker: Worker) -> None:

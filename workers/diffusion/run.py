@@ -118,7 +118,7 @@ class Run:
             loras.applied(pipeline, self.spec, request.loras or ()),
             watched(pipeline, self.reporter, self.previews),
             clip_skip.supported(pipeline, request.clip_skip),
-            cut.told(pipeline, request, self.reporter.warn),
+            cut.told(pipeline, request, self.spec.arguments_of(request.kind), self.reporter.warn),
             step_caches.applied(pipeline, self.spec.step_cache(request.quality), request.steps),
         ):  # fmt: skip
             for images, embedded, inputs in zip(batches.images, batches.embeddings, batches.inputs, strict=True):
