@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from bench import gpu_options, shapes
+from bench import gpu_jobs, gpu_options, shapes
 from bench.common import clean_environment, machine, table
 from bench.shapes import Shape
 from jobs.errors import RunCancelled
@@ -70,6 +70,7 @@ class Check:
         for shape in (make(self.folder, str(self.cache.device), self.dtype, tiny=self.tiny) for make in build):
             yield from self.model(shape)
         yield from gpu_options.small_models(self.cache, self.folder)
+        yield from gpu_jobs.rows(self.folder, is_cuda=self.cuda)
         yield from self.faults()
 
     def device(self) -> Iterator[Row]:

@@ -283,7 +283,7 @@ def test_an_image_is_no_video(app: ServedApp) -> None:
     ({"input_reference": {"file_id": "x"}}, "input_reference", "must be an image or a video"),
     ({"input_reference": FILM}, "model", "no model here has video2video"),
     ({"last_image": {"file_id": "x"}}, "last_image", "must be an image"),
-    ({"last_image": PICTURE}, "last_image", "is not an input of model film for img2video"),
+    ({"last_image": PICTURE, "input_reference": PICTURE}, "last_image", "is not an input of model film for img2video"),
     ({"audio": SOUND}, "audio", "is not an input of model film for text2video"),
     ({"audio": 3}, "audio", "must be a sound"),
     ({"model": "painter"}, "model", "does not offer text2video"),

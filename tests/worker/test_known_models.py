@@ -16,13 +16,21 @@ from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import PROJECT_ROOT
 
 DOCS = PROJECT_ROOT / "docs"
-PAGES = ("known-models.md", "models.md")
+PAGES = ("known-models.md", "models.md", "own-pipelines.md")
 #: Rows of the table: entry → class, parameters in billions, GiB, and how it was tested.
 _ROW = re.compile(r"^\| [^|]+ \| `([^`]+)` \| (\w+) \| ([\d.]+) \| ([\d.]+) \| (\w+) \|$", re.MULTILINE)
 ROWS = {
     entry: (class_name, float(parameters), float(gib), tested)
     for entry, class_name, parameters, gib, tested in _ROW.findall((DOCS / PAGES[0]).read_text())
 }
+#: Component → parameters in billions, and how they were counted; and the components of each entry.
+PARTS = {
+    part: (float(billions), how)
+    for part, billions, how in re.findall(
+        r"^\| ([^|]+) \| ([\d.]+) \| (built|published) \|$", (DOCS / PAGES[0]).read_text(), re.MULTILINE
+    )
+}
+COUNTED = dict(re.findall(r"^\| `([\w-]+)` \| ([^|`]+) \|$", (DOCS / PAGES[0]).read_text(), re.MULTILINE))
 #: Fields of a request that lead to an argument, by kind.
 NEEDED = {
     Kind.IMG2IMG: {"image", "strength"}, Kind.INPAINT: {"image", "mask"}, Kind.EDIT: {"image"},
@@ -78,11 +86,13 @@ def test_each_entry_leads_to_arguments_that_its_class_takes(entries: dict[str, M
             fields |= {"prompt"}
         missing = {field for field in fields if not arguments.takes(call, spec, request, field)}
         assert not missing, (kind, missing)
+        parameters = arguments.accepted(call)
+        assert {*spec.fields_of(kind).values()} - {""} <= parameters.keys()
         assert spec.arguments_of(kind).keys() <= arguments.accepted(call).keys()
 
 
 def test_every_entry_of_the_page_has_a_row_and_every_row_an_entry(entries: dict[str, ModelSpec]) -> None:
-    assert len(ROWS) > 35
+    assert len(ROWS) == int(re.search(r"lists (\d+) models", (DOCS / PAGES[1]).read_text())[1])  # type: ignore[index]
     on_page = set(re.findall(r"^\[([\w-]+)\]$", (DOCS / PAGES[0]).read_text(), re.MULTILINE))
     assert on_page <= ROWS.keys() <= entries.keys()
 
@@ -104,21 +114,36 @@ def test_what_was_run_has_tiny_weights_of_its_class(families_file: Path) -> None
     assert {row[3] for row in ROWS.values()} == {"run", "call"}
 
 
+@pytest.mark.parametrize("name", ROWS)
+def test_the_parameters_are_those_of_the_components(name: str) -> None:
+    counted = sum(PARTS[part][0] for part in COUNTED[name].split(" + "))
+    assert ROWS[name][1] == pytest.approx(counted, abs=0.056)
+
+
 @pytest.mark.parametrize(
-    ("class_name", "entry"),
+    "name",
     [
-        ("FluxTransformer2DModel", "flux-dev"), ("Flux2Transformer2DModel", "flux2-dev"),
-        ("QwenImageTransformer2DModel", "qwen-image"), ("WanTransformer3DModel", "wan-t2v-14b"),
-        ("HunyuanVideoTransformer3DModel", "hunyuan-video"), ("ZImageTransformer2DModel", "z-image-turbo"),
-        ("LTX2VideoTransformer3DModel", "ltx2"), ("MiniMaxH3Transformer3DModel", "minimax-h3"),
+        "FluxTransformer2DModel", "Flux2Transformer2DModel", "QwenImageTransformer2DModel", "WanTransformer3DModel",
+        "ZImageTransformer2DModel", "LTX2VideoTransformer3DModel", "MiniMaxH3Transformer3DModel", "AutoencoderKLWan",
+        "AutoencoderKLMiniMaxH3", "MochiTransformer3DModel",
     ],
 )  # fmt: skip
-def test_a_model_has_more_parameters_than_its_denoiser(class_name: str, entry: str) -> None:
+def test_a_component_is_as_large_as_it_is_built(name: str) -> None:
     """The default configuration of these classes is that of the published model."""
     import diffusers
     from accelerate import init_empty_weights  # type: ignore[import-untyped]
 
     with init_empty_weights():
-        denoiser = getattr(diffusers, class_name)()
-    billions = sum(parameter.numel() for parameter in denoiser.parameters()) / 1e9
-    assert billions < ROWS[entry][1] < 3 * billions
+        module = getattr(diffusers, name)()
+    billions = sum(parameter.numel() for parameter in module.parameters()) / 1e9
+    assert PARTS[name] == (pytest.approx(billions, abs=0.0006), "built")
+
+
+def test_what_is_counted_as_built_is_a_class_of_diffusers() -> None:
+    import diffusers
+
+    assert {how for _, how in PARTS.values()} == {"built", "published"}
+    known = {name for name in PARTS if hasattr(diffusers, name)}
+    assert {name for name, (_, how) in PARTS.items() if how == "built"} == known - {"AutoencoderKL"}
+    assert {part for parts in COUNTED.values() for part in parts.split(" + ")} == PARTS.keys()
+    assert COUNTED.keys() == ROWS.keys()

@@ -22,6 +22,7 @@ from jobs.models.registry import ModelRegistry
 from jobs.models.spec import Kind, ModelSpec
 from jobs.process import diffusers_names
 from jobs.settings import Settings
+from tests.support.gguf_files import write_gguf
 
 if TYPE_CHECKING:
     from workers.pipelines.cache import PipelineCache
@@ -52,26 +53,6 @@ def video(pipeline: Any) -> np.ndarray:
 
 
 # ---- GGUF
-
-
-def write_gguf(transformer: Any, path: Path) -> int:
-    """Write the weights of a module, its matrices in 8 bits; return the bytes of those."""
-    import gguf
-
-    writer, saved = gguf.GGUFWriter(str(path), "ltxv"), 0
-    for name, tensor in transformer.state_dict().items():
-        array = tensor.float().numpy()
-        if name.endswith(".weight") and array.ndim == 2 and array.shape[1] % 32 == 0:
-            array = gguf.quants.quantize(array, gguf.GGMLQuantizationType.Q8_0)
-            writer.add_tensor(name, array, raw_dtype=gguf.GGMLQuantizationType.Q8_0)
-            saved += array.nbytes
-        else:
-            writer.add_tensor(name, array)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return saved
 
 
 def test_weights_of_a_gguf_file_compute_nearly_the_same_in_less_memory(spec: ModelSpec, tmp_path: Path) -> None:
