@@ -193,14 +193,14 @@ def test_a_lora_in_a_weighted_prompt_of_two_encoders(worker: Worker) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "kept"),
-    [("wan", 511), ("ltx", 127), ("flux2", 512)],  # T5 ends each text with a token of its own
+    ("model", "kind", "kept"),
+    # T5 ends each text with a token of its own, and puts a space before it.
+    [("wan", "text2video", 511), ("ltx", "text2video", 127), ("flux2", "text2img", 512)],
 )
-def test_the_limit_is_that_of_the_pipeline(worker: Worker, model: str, kept: int) -> None:
-    fits = "x" * (kept - 1)  # T5's tokenizer puts a space before the text
-    pictures(worker, model, fits if model != "flux2" else fits + "x")
+def test_the_limit_is_that_of_the_pipeline(worker: Worker, model: str, kind: str, kept: int) -> None:
+    pictures(worker, model, "x" * (kept if model == "flux2" else kept - 1), kind=kind)
     assert warnings(worker) == []
-    pictures(worker, model, "x" * kept + "yz")
+    pictures(worker, model, "x" * kept + "yz", kind=kind)
     [told] = warnings(worker)
     assert told.startswith(f"prompt is longer than the {kept} tokens that the model reads; cut off: ")
     assert told.endswith("yz")
@@ -229,7 +229,7 @@ def test_what_is_cut_off_of_a_text_in_a_template(worker: Worker) -> None:
         return told
 
     tokenizer, clip = qwen_tokenizer(), clip_tokenizer()
-    template = "<|im_start|>ab:{}<|im_end|>"
+    template = "[ab]{}[/ab]"
     qwen: Any = type("QwenImagePipeline", (QwenImageLike,), {})()
     qwen.components = {"tokenizer": tokenizer}
 
@@ -260,7 +260,7 @@ def test_what_is_cut_off_of_a_text_in_a_template(worker: Worker) -> None:
     ]
     shortened = template.format(long * 2)[:30]  # as Kandinsky 5 does
     assert told_by(both, lambda: tokenizer([shortened], truncation=True, max_length=30), prompt=long * 2) == [
-        "prompt is longer than the 15 tokens that the model reads; cut off: " + (long * 2)[15:]
+        "prompt is longer than the 26 tokens that the model reads; cut off: " + (long * 2)[26:]
     ]
 
 
