@@ -145,6 +145,8 @@ class JobOptions:
     retry_of: str | None = field(default=None, metadata=stored("retry_of", kept_by_retry=False))
     #: Model command to run instead of a request (:data:`jobs.model_commands.COMMANDS`); None for an ordinary job.
     command: str | None = field(default=None, metadata=stored("command", shown_as="command"))
+    #: What a model command is to do, if it needs to be told.
+    command_options: dict[str, Any] = field(default_factory=dict, metadata=stored("command_options", JSON))
     #: Where its events go. Before it is accepted, None means the webhook of its key, and False none at all.
     webhook: Webhook | Literal[False] | None = field(default=None, metadata=stored("webhook", _WEBHOOK))
     #: Whether prompts and outputs are moderated, if the server does so.

@@ -19,7 +19,7 @@ from app.openapi.blueprint import Blueprint
 from app.probes.backlog import backlog_seconds, slots_by_model
 from app.probes.exposition import CONTENT_TYPE, counter, gauge, histogram, measured_counter
 from jobs.files import disks
-from jobs.store.measuring.families import ATTEMPTS, HISTOGRAMS, OUTCOMES
+from jobs.store.measuring.families import ATTEMPTS, HISTOGRAMS, OUTCOMES, SHARED
 from jobs.store.monitoring import figures
 from jobs.store.monitoring.figures import Figures, Series
 from jobs.store.queries import Fleet
@@ -102,5 +102,6 @@ def _measured(measured: Figures) -> Iterator[str]:
         by_family[one.family].append(one)
     ends = {**{(outcome,): 0 for outcome in OUTCOMES}, ("lost",): measured.lost_runs}
     yield from measured_counter(ATTEMPTS, by_family[ATTEMPTS.name], ends)
+    yield from measured_counter(SHARED, by_family[SHARED.name], {})
     for family in HISTOGRAMS:
         yield from histogram(family, by_family[family.name])

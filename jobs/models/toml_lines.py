@@ -50,12 +50,16 @@ class TomlFile:
         Raises:
             BadSetting: a rule is broken. Of several, the message names the first one in the file.
         """
+        return self.load_at(schema, (table,), self.tables[table])
+
+    def load_at(self, schema: Schema, keys: tuple[str, ...], values: Any) -> Any:
+        """As :meth:`load`, with the values of a table inside of others. ``keys``: its path."""
         try:
-            return schema.load(self.tables[table])
+            return schema.load(values)
         except ValidationError as exc:
-            broken = [((table, *keys), rule) for keys, rule in broken_rules(exc)]
-            keys, rule = min(broken, key=lambda each: line_of(self.text, each[0]))
-            raise self.error(keys, rule) from None
+            broken = [((*keys, *inner), rule) for inner, rule in broken_rules(exc)]
+            path, rule = min(broken, key=lambda each: line_of(self.text, each[0]))
+            raise self.error(path, rule) from None
 
     def error(self, keys: Sequence[str], rule: str) -> BadSetting:
         """Return the error of a key: ``file:line: [table] key: rule``.

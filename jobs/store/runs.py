@@ -75,6 +75,7 @@ class RunStore(Scripts):
         jobs = [Job.from_hash(other, json.loads(record)) for other, record in zip(reply[::2], reply[1::2], strict=True)]
         for job in jobs:
             runs.started(self.measures, job)
+            self.measures.count(families.SHARED, job.request.model)
         return jobs
 
     def split(self, job_id: str, attempt: int, *, slot: str) -> None:

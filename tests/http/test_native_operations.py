@@ -166,6 +166,27 @@ def test_a_check_computes_the_kind_that_is_asked_for(service: Service) -> None:
     )  # fmt: skip
 
 
+def test_a_profile_measures_the_sizes_and_numbers_that_are_asked_for(service: Service) -> None:
+    code, answer = run(service, "tiny-image", "profile")
+    assert (code, answer["command"], answer["slots"][0]["will"]) == (202, "profile", "measure it")
+    job = service.store.get(answer["slots"][0]["job_id"])
+    assert (job.command, job.pin, job.command_options) == (
+        "profile", "gpu0", {"sizes": [[32, 32]], "batches": [1, 2, 4, 8]}
+    )  # fmt: skip
+    _, answer = run(service, "tiny-image", "profile", sizes=["64x32", "32x32", "64x32"], batches=[3, 6], slot="gpu0")
+    job = service.store.get(answer["slots"][0]["job_id"])
+    assert job.command_options == {"sizes": [[64, 32], [32, 32]], "batches": [1, 3, 6]}
+    for body, field in [
+        ({"sizes": ["64"]}, "sizes"), ({"sizes": ["640x32"]}, "width"), ({"sizes": "64x64"}, "sizes"),
+        ({"batches": [0]}, "batches"), ({"batches": [65]}, "batches"), ({"batches": [1] * 9}, "batches"),
+        ({"kind": "text2img"}, "kind"),
+    ]:  # fmt: skip
+        code, answer = run(service, "tiny-image", "profile", **body)
+        assert (code, answer["error"]["fields"][0]["field"].split("[")[0]) == (422, field), answer
+    code, answer = run(service, "tiny-video", "profile")
+    assert (code, "has no text2img" in answer["detail"]) == (409, True)
+
+
 @pytest.mark.parametrize(
     ("model", "body", "code", "text"),
     [

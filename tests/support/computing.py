@@ -7,6 +7,7 @@ tests that need torch.
 from __future__ import annotations
 
 import io
+from contextlib import ExitStack
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -149,3 +150,33 @@ class Worker:
                 self.driver.finish()
             else:
                 store.release(job_id, attempt, slot="gpu0")
+
+    def together(self, model: str, *jobs: dict[str, Any]) -> np.ndarray:
+        """Compute jobs in one call; return (jobs, height, width, 3)."""
+        from workers.diffusion.preview import Previews
+        from workers.diffusion.together import SharedPreviews, generate_together
+        from workers.reporting.shared_reporter import SharedReporter
+
+        spec, store = self.models.get(model), self.driver.store
+        requests = [resolve(self.models, {"model": model, **fields})[0] for fields in jobs]
+        ids = [f"job{next(_NUMBERS)}" for _ in requests]
+        for job_id, request in zip(ids, requests, strict=True):
+            store.submit(job_id, Submission(request=request))
+        self.driver.start()
+        others = [job.job_id for job in store.join(ids[0], 1, slot="gpu0", most=len(ids))]
+        assert others == ids[1:]
+        pipeline = self.pipelines.get(spec, requests[0].kind)
+        with ExitStack() as stack:
+            reporters = [
+                stack.enter_context(Reporter(store, job_id, 1, request.total_steps))
+                for job_id, request in zip(ids, requests, strict=True)
+            ]
+            previews = SharedPreviews([
+                Previews(pipeline, request, reporter, None)
+                for request, reporter in zip(requests, reporters, strict=True)
+            ])  # fmt: skip
+            warn = [reporter.warn for reporter in reporters]
+            made = generate_together(pipeline, spec, requests, SharedReporter(reporters), previews, warn)
+        for job_id in reversed(ids):
+            store.finish_run(job_id, 1, slot="gpu0", node="", run_s=1.0)
+        return made[:, 0]

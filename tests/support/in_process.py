@@ -31,7 +31,7 @@ from tasks.celery_app import create_celery
 from tasks.dispatch import Dispatcher
 from tests.support.harness import Stack
 from workers.delivery.task import deliver
-from workers.gpu import compute, run, task
+from workers.gpu import compute, endings, run, shared_run, task
 from workers.gpu.slot_process import SlotProcess
 from workers.parent import webhook_sender
 from workers.parent.delivery_worker import DeliveryWorker
@@ -98,7 +98,8 @@ class InProcessStack(Stack):
         dispatcher = _Dispatcher(self._deliveries)
         self._replace(runtime, "_dispatcher_of", lambda pid: dispatcher)
         self._replace(compute, "slot_process", lambda: self._here.process)
-        self._replace(run, "slot_process", lambda: self._here.process)
+        for module in (run, endings, shared_run):
+            self._replace(module, "slot_process", lambda: self._here.process)
         owner = owner_name(self.settings.node)
         self._parts = [_SlotWorker(slot, owner) for slot in self._slots]
         if "io" in workers:

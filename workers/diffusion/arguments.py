@@ -117,6 +117,26 @@ def of(
     return arguments | spec.arguments_of(request.kind)
 
 
+def of_several(
+    pipeline: Any, spec: ModelSpec, requests: Sequence[GenerationRequest], generators: Sequence[torch.Generator]
+) -> dict[str, Any]:
+    """Return the arguments of one call for several requests that differ in texts and seed only.
+
+    Raises:
+        ExecutionError: the pipeline takes no prompt or no seed, or the models file sets one of them for all requests.
+    """
+    names, fixed = _names(pipeline, spec, requests[0]), spec.arguments_of(requests[0].kind)
+    own = {"prompt": [one.prompt for one in requests], "seed": list(generators)}
+    if requests[0].negative_prompt:
+        own["negative_prompt"] = [one.negative_prompt for one in requests]
+    if lacking := [name for name in own if name not in names or names[name] in fixed]:
+        raise ExecutionError(f"{type(pipeline).__name__} takes no {' and no '.join(lacking)} of each picture")
+    arguments = of(pipeline, spec, requests[0], {}, generators)
+    if "num_images" in names and names["num_images"] not in fixed:
+        arguments[names["num_images"]] = 1
+    return arguments | {names[name]: values for name, values in own.items()}
+
+
 def takes(pipeline: Any, spec: ModelSpec, request: GenerationRequest, *fields: str) -> bool:
     """Return whether the pipeline takes all of these fields of the request."""
     return set(fields) <= _names(pipeline, spec, request).keys()

@@ -5,16 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
 
 from jobs.requests.generation import GenerationRequest
 from workers.checkpoints.recorder import RunRecorder
-from workers.diffusion.preview import Previews
 from workers.reporting import preview_file
-from workers.reporting.reporter import Reporter
+from workers.reporting.contract import RunReports
+
+
+class StepPreviews(Protocol):
+    """Where the latents of steps go; see :class:`~workers.diffusion.preview.Previews`."""
+
+    @property
+    def fitting(self) -> bool:
+        """Whether the decoder runs for a fit now, not for the result."""
+
+    def begin(self, pipeline: Any, request: GenerationRequest, steps_before: int) -> None:
+        """Begin a call."""
+
+    def step(self, done: int, latents: Any) -> None:
+        """Receive the latents of a step of this call."""
 
 
 @dataclass
@@ -38,7 +51,7 @@ class StepCounter:
     """
 
     def __init__(
-        self, reporter: Reporter, previews: Previews, recorder: RunRecorder, shares: Sequence[Share]
+        self, reporter: RunReports, previews: StepPreviews, recorder: RunRecorder, shares: Sequence[Share]
     ) -> None:  # fmt: skip
         self._reporter, self._previews, self._recorder = reporter, previews, recorder
         self._shares, self._at = list(shares), -1

@@ -17,6 +17,7 @@ from jobs.requests.generation import GenerationRequest
 from workers.checkpoints.recorder import RunRecorder
 from workers.diffusion import arguments, clip_skip, noise, pictures, sounds
 from workers.diffusion import prior as priors
+from workers.diffusion.calling import called
 from workers.diffusion.inputs import reading
 from workers.diffusion.preview import Previews
 from workers.diffusion.progress import Share, StepCounter
@@ -155,17 +156,7 @@ class Run:
         call |= arguments.of(pipeline, self.spec, request, inputs, generators)
         if self.spec.prompt_weighting:
             call = weighting.weighted(pipeline, call)
-        on_step, seed = None, generators if len(generators) > 1 else generators[0]
-        if "callback_on_step_end" in parameters:
-            call["callback_on_step_end"] = steps.callback()
-        else:
-            on_step = steps.step
-        with (
-            self.recorder.call(pipeline, generators, has_callback=on_step is None) as watch,
-            schedulers.fresh(pipeline, request.scheduler, on_step, watch, seed),
-            noise.mixed(generators),
-        ):
-            output = pipeline(**call)
+        output = called(pipeline, request, call, generators, steps, self.recorder)
         is_video, sound = request.kind.is_video, None
         if is_video and request.audio_output is not False:
             sound = sounds.of_output(pipeline, output)

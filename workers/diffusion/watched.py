@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 
-from workers.diffusion.preview import Previews
-from workers.reporting.reporter import Reporter
+from workers.diffusion.progress import StepPreviews
+from workers.reporting.contract import RunReports
 
 
 @contextmanager
-def watched(pipeline: Any, reporter: Reporter, previews: Previews) -> Iterator[None]:
+def watched(pipeline: Any, reporter: RunReports, previews: StepPreviews) -> Iterator[None]:
     """Run inference inside the block; check before every forward of a module whether the job has to stop.
 
     Stopping means raising: a pipeline whose ``_interrupt`` is set still decodes, and some pipelines ignore it. A

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jobs.models.spec import Kind, ModelSpec
 from jobs.objects.reading import ReadObjects
@@ -14,32 +13,20 @@ from jobs.record import Job
 from tasks.runtime import backends, settings, store
 from workers.checkpoints.keeper import RunKeeper
 from workers.gpu import failures
+from workers.gpu.endings import Computed
+from workers.gpu.shared_run import compute_shared
 from workers.gpu.slot_process import slot_process
+from workers.gpu.spooling import spooled
 from workers.pipelines.device_errors import is_out_of_memory, release_tensors
 from workers.reporting.reporter import Reporter
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from workers.diffusion.run import Generated
-    from workers.spool.sound import Sound
 
 logger = logging.getLogger(__name__)
 
-#: Stages of a run that cannot go on.
-_STORE_AWAY, _SPOOL_FULL = "waiting for the object store", "waiting for room in the spool"
-
-
-@dataclass(frozen=True)
-class Computed:
-    """The result of one attempt."""
-
-    #: Without loading, seconds.
-    run_s: float
-    #: Host whose spool holds the outputs; '' if there are none.
-    node: str = ""
-    #: Result of a model command.
-    report: dict[str, Any] | None = None
+#: Stage of a run that cannot go on.
+_STORE_AWAY = "waiting for the object store"
 
 
 def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
@@ -74,8 +61,10 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
         if job.command:
             reporter.cannot_resume("it is a model command")
             return _carry_out(job, spec, reporter)
+        if shared := compute_shared(job, attempt, spec, reporter):
+            return spooled(job, attempt, *shared, reporter)
         made, run_s = _generate_or_retry_alone(job, spec, reporter, _keeper(job, attempt, spec, reporter))
-    return _spooled(job, attempt, made.frames, run_s, reporter, made.sound)
+    return spooled(job, attempt, made.frames, run_s, reporter, made.sound)
 
 
 def _keeper(job: Job, attempt: int, spec: ModelSpec, reporter: Reporter) -> RunKeeper:
@@ -90,7 +79,7 @@ def _draw(job: Job, attempt: int, spec: ModelSpec, reporter: Reporter) -> Comput
 
     begun = time.monotonic()
     frames = drawing.draw(job.request, reporter, _keeper(job, attempt, spec, reporter))
-    return _spooled(job, attempt, frames, time.monotonic() - begun, reporter)
+    return spooled(job, attempt, frames, time.monotonic() - begun, reporter)
 
 
 def _carry_out(job: Job, spec: ModelSpec, reporter: Reporter) -> Computed:
@@ -98,20 +87,10 @@ def _carry_out(job: Job, spec: ModelSpec, reporter: Reporter) -> Computed:
 
     begun = time.monotonic()
     report = model_commands.carry_out(
-        job, spec, slot_process().pipelines, reporter, lambda: _generate_or_retry_alone(job, spec, reporter)[0].frames
-    )
+        job, spec, slot_process().pipelines, reporter, lambda: _generate_or_retry_alone(job, spec, reporter)[0].frames,
+        settings().paths.models_file,
+    )  # fmt: skip
     return Computed(time.monotonic() - begun, report=report)
-
-
-def _spooled(
-    job: Job, attempt: int, frames: np.ndarray, run_s: float, reporter: Reporter, sound: Sound | None = None
-) -> Computed:
-    from workers.spool import frames as spool
-
-    begun = time.monotonic()
-    reporter.check()
-    spool.write(settings(), job.job_id, attempt, frames, partial(reporter.stage, _SPOOL_FULL), sound)
-    return Computed(run_s + time.monotonic() - begun, settings().node)
 
 
 def _generate_or_retry_alone(

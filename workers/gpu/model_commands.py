@@ -1,9 +1,10 @@
-"""Carry out model commands (load, unload, check) in the slot's process; see :mod:`jobs.model_commands`."""
+"""Carry out model commands (load, unload, check, profile) in the slot's process; see :mod:`jobs.model_commands`."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from workers.reporting.reporter import Reporter
 
 
 def carry_out(
-    job: Job, spec: ModelSpec, cache: PipelineCache, reporter: Reporter, compute: Callable[[], np.ndarray]
+    job: Job, spec: ModelSpec, cache: PipelineCache, reporter: Reporter, compute: Callable[[], np.ndarray],
+    models_file: Path,
 ) -> dict[str, Any]:  # fmt: skip
     """Carry out the command of a job.
 
@@ -25,6 +27,7 @@ def carry_out(
         cache: the models in memory.
         reporter: reports the job's progress.
         compute: loads the model and computes the job's request; returns its frames.
+        models_file: the models file, which a profile is written beside.
 
     Returns:
         The job's report.
@@ -39,6 +42,15 @@ def carry_out(
         begun = time.monotonic()
         compute()  # compiles what the jobs after this one need
         report["warm_up_s"] = round(time.monotonic() - begun, 3)
+    if job.command == "profile":
+        from workers.gpu.profiling import profile
+
+        pipeline, options = cache.get(spec, job.request.kind, reporter.loading), job.command_options
+        sizes = [(width, height) for width, height in options["sizes"]]
+        report |= profile(
+            pipeline, spec, job.request, reporter, cache.device_name, models_file, sizes=sizes,
+            counts=options["batches"],
+        )  # fmt: skip
     if job.command == "check":
         begun = time.monotonic()
         frames = compute()

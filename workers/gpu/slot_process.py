@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 from jobs.errors import Unavailable
@@ -23,9 +24,12 @@ from jobs.store.measuring import families
 from jobs.store.measuring.objects import open_measured
 from jobs.store.pins import Pins, all_pins, is_pinned
 from tasks.runtime import OWNER_VARIABLE, SLOT_VARIABLE, settings, store
+from workers.gpu.batch_profiles import BatchProfiles
 
 if TYPE_CHECKING:
     from workers.pipelines.cache import PipelineCache
+
+logger = logging.getLogger(__name__)
 
 
 class SlotProcess:
@@ -39,6 +43,8 @@ class SlotProcess:
         self._used_at: dict[str, int] = {}
         #: The pins as they were last read.
         self._pins: Pins = {}
+        #: Models whose jobs share no run any more, because the memory of the device was too small for it.
+        self.computes_alone: set[str] = set()
 
     @cached_property
     def device(self) -> str:
@@ -61,6 +67,16 @@ class SlotProcess:
         from workers.pipelines.cache import PipelineCache
 
         return PipelineCache(settings(), self._pinned_models, self._announce, _measure_load)
+
+    @cached_property
+    def _profiles(self) -> BatchProfiles:
+        return BatchProfiles(settings().paths.models_file, partial(logger.error, "jobs share no runs: %s"))
+
+    def most_together(self, spec: ModelSpec, request: GenerationRequest) -> int:
+        """Return how many jobs like this one may share a run; 1: it is computed alone."""
+        if spec.name in self.computes_alone or not self._profiles.has(spec.name):
+            return 1
+        return self._profiles.most_together(spec, self.pipelines.device_name, request)
 
     def inputs_of(self, request: GenerationRequest, waiting: Callable[[], None]) -> dict[str, bytes]:
         """Return the content of the request's input files by their keys.

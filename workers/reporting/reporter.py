@@ -223,14 +223,18 @@ class Reporter:
         """
         if self._deadline and time.monotonic() > self._deadline:
             raise RunTimeout(f"the run took longer than {self._max_run_s:g} s")
-        if stop_hint.is_set() and not self._over.is_set():
-            # The thread would read the record a few milliseconds later; read it here, before the next step begins.
-            stop_hint.clear()
-            self._send()
+        if stop_hint.is_set():
+            self.look()
         if self._over.is_set():
             raise RunCancelled()
         if self.interrupted and not self._has_begun:
             raise RunInterrupted(self._progress.step)
+
+    def look(self) -> None:
+        """Read the record now. The thread would read it a few milliseconds later, when the next step has begun."""
+        if not self._over.is_set():
+            stop_hint.clear()
+            self._send()
 
     def _is_news(self) -> bool:
         return (self._progress, self._resumable) != self._reported

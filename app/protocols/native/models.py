@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 from flask import Response, jsonify, request
-from marshmallow import INCLUDE, Schema
+from marshmallow import INCLUDE, Schema, fields, validate
 
 from app.access import addresses, auth
 from app.extensions import dispatcher, models, objects, store
-from app.fields import Text, body_of
+from app.fields import Text, Whole, body_of
 from app.fleet import now as fleet_now
 from app.media import check_files
 from app.openapi.blueprint import Blueprint, View
@@ -28,6 +29,7 @@ from jobs.slots.residency import Place
 from jobs.slots.slot import Slot
 from jobs.store import pins
 from jobs.store.queries import Fleet
+from jobs.submission import Submission
 
 blueprint = Blueprint("models", __name__, url_prefix="/v1/models", tag="Framemill: models")
 auth.protect(blueprint)
@@ -45,7 +47,24 @@ class CheckSchema(SlotSchema):
     kind = Text(allow_none=True, load_default=None)
 
 
-_SLOT, _CHECK = SlotSchema(unknown=INCLUDE), CheckSchema(unknown=INCLUDE)
+_SIZE = re.compile(r"^[1-9][0-9]{1,4}x[1-9][0-9]{1,4}$")
+
+
+def _list_of(each: fields.Field[Any]) -> fields.List:
+    rule = f"must have at most {commands.MOST_ENTRIES} entries"
+    return fields.List(each, load_default=list, validate=validate.Length(max=commands.MOST_ENTRIES, error=rule))
+
+
+class ProfileSchema(SlotSchema):
+    """The slot of a profile, and the sizes and numbers of jobs that it measures; without them, those that suit."""
+
+    sizes = _list_of(Text(validate=validate.Regexp(_SIZE, error="must be a size such as 1024x768")))
+    batches = _list_of(
+        Whole(validate=validate.Range(1, commands.MOST_JOBS, error="must be between {min} and {max}"))
+    )
+
+
+_SLOT, _CHECK, _PROFILE = (schema(unknown=INCLUDE) for schema in (SlotSchema, CheckSchema, ProfileSchema))
 
 
 def _command(status: int, text: str, conflict: str = "", schema: type[Schema] = SlotSchema) -> Callable[[View], View]:
@@ -114,6 +133,20 @@ def run_check(name: str) -> tuple[Response, int]:
     return _run("check", name)
 
 
+@blueprint.route("/<name>/profile", methods=["POST"])
+@_command(202, "The job that does it; its `report` has the measurements.", schema=ProfileSchema)
+def run_profile(name: str) -> tuple[Response, int]:
+    """Measure how many jobs of a model pay to be computed together, and write its table on the host of the slot."""
+    auth.admin()
+    spec, _, slots = _target(name)
+    wanted, slot = strict(_PROFILE, body_of(request)), _suitable(slots, spec)
+    sizes = [(int(width), int(height)) for width, height in (size.split("x") for size in wanted["sizes"])]
+    submission = commands.profile_submission(
+        models(), spec, slot.name, sizes=sizes, batches=wanted["batches"], caller=auth.caller()
+    )
+    return _response(spec, "profile", [{"slot": slot.name, "will": "measure it", **_submitted(submission)}])
+
+
 @blueprint.route("/<name>/pin", methods=["POST"])
 @_command(202, "Pinned on each slot, with the job that loads it.")
 def pin_model(name: str) -> tuple[Response, int]:
@@ -141,7 +174,7 @@ def _run(command: str, name: str) -> tuple[Response, int]:
     auth.admin()
     spec, fleet, slots = _target(name)
     if command == "check" and len(slots) > 1:
-        slots = [next((slot for slot in slots if _place(slot, spec)), slots[0])]
+        slots = [_suitable(slots, spec)]
     if command == "unload" and (pinned := [slot.name for slot in slots if pins.is_pinned(fleet.pins, slot.name, spec)]):
         raise Conflict(f"model {spec.name} is pinned on {', '.join(pinned)}: unpin it first")
     kind = _kind(spec) if command == "check" else commands.default_kind(spec)
@@ -168,11 +201,21 @@ def _entry(command: str, spec: ModelSpec, slot: Slot, kind: Kind, files: dict[st
         submission = commands.submission(
             command, models(), spec, slot.name, kind=kind, files=files, caller=auth.caller()
         )
-        submitted = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
-        job_id = submitted.job.job_id
-        shown = links(job_id, auth.signer(), addresses.prefix())
-        entry |= {"job_id": job_id, "position": submitted.forecast.position, "links": shown}
+        entry |= _submitted(submission)
     return entry
+
+
+def _submitted(submission: Submission) -> dict[str, Any]:
+    """Submit the job of a command; return what is shown of it."""
+    submitted = dispatcher().submit(submission, new_job_id(), chosen_by_client=False)
+    job_id = submitted.job.job_id
+    shown = links(job_id, auth.signer(), addresses.prefix())
+    return {"job_id": job_id, "position": submitted.forecast.position, "links": shown}
+
+
+def _suitable(slots: list[Slot], spec: ModelSpec) -> Slot:
+    """Return a slot that has the model in memory, else the first one."""
+    return next((slot for slot in slots if _place(slot, spec)), slots[0])
 
 
 def _response(spec: ModelSpec, command: str, entries: list[dict[str, Any]]) -> tuple[Response, int]:
@@ -202,7 +245,7 @@ def _target(name: str) -> tuple[ModelSpec, Fleet, list[Slot]]:
         ModelNotFound, Conflict, InvalidRequest.
     """
     spec = models().get(name)
-    schema = _CHECK if request.path.endswith("/check") else _SLOT
+    schema = {"check": _CHECK, "profile": _PROFILE}.get(request.path.rpartition("/")[2], _SLOT)
     requested_slot = strict(schema, body_of(request))["slot"]
     if not spec.loadable:
         raise Conflict(f"model {name} has no weights to load")

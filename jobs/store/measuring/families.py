@@ -61,9 +61,10 @@ REQUEST = Histogram("http_request_seconds", "HTTP requests until the response be
 WEBHOOK = Histogram("webhook_seconds", "Attempts to send a webhook message, by what became of the message",
                     ("outcome",), _SHORT)  # fmt: skip
 OBJECTS = Histogram("object_store_seconds", "Calls of the object store", ("operation", "outcome"), _SHORT)
+SHARED = Counter("shared_jobs_total", "Jobs that shared the run of another one", ("model",))
 ATTEMPTS = Counter("attempts_total", "Runs that ended, by how", ("outcome",))
 
 HISTOGRAMS = (WAIT, LOAD, RUN, STEP, DELIVERY, CANCEL, ETA_ERROR, REQUEST, WEBHOOK, OBJECTS)
-COUNTERS = (ATTEMPTS,)
+COUNTERS = (ATTEMPTS, SHARED)
 #: How a run ends, besides ``lost``, which the scripts count.
 OUTCOMES = ("computed", "failed", "cancelled", "handed_back", "interrupted")

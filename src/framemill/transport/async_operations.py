@@ -166,6 +166,12 @@ class AsyncOperations(AsyncConnection):
         """Load, unload, pin, unpin or check a model (admin)."""
         return await self._json(routes.model_command(name, command, slot, kind), read_as(ModelCommand))
 
+    async def profile_model(
+        self, name: str, slot: str | None = None, *, sizes: Sequence[str] = (), batches: Sequence[int] = ()
+    ) -> ModelCommand:  # fmt: skip
+        """Measure how many jobs of a model pay to be computed together (admin)."""
+        return await self._json(routes.profile_model(name, slot, sizes, batches), read_as(ModelCommand))
+
     async def fleet(self) -> Fleet:
         """Return the slots with their devices, jobs and models, and the delivery workers."""
         return await self._json(routes.FLEET, read_as(Fleet))

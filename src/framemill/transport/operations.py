@@ -207,6 +207,23 @@ class Operations(Connection):
         """
         return self._json(routes.model_command(name, command, slot, kind), read_as(ModelCommand))
 
+    def profile_model(
+        self, name: str, slot: str | None = None, *, sizes: Sequence[str] = (), batches: Sequence[int] = ()
+    ) -> ModelCommand:  # fmt: skip
+        """Measure how many jobs of a model pay to be computed together, and write its table on the slot's host (admin).
+
+        Args:
+            name: the model.
+            slot: the slot; None: one that runs the model.
+            sizes: of the pictures, such as ``512x768``; empty: the model's default size.
+            batches: numbers of jobs; empty: 1, 2, 4 and 8.
+
+        Raises:
+            ApiError: ``conflict``: its jobs are never computed together, or no worker offers it; ``model_not_found``;
+                ``validation_error``.
+        """
+        return self._json(routes.profile_model(name, slot, sizes, batches), read_as(ModelCommand))
+
     def fleet(self) -> Fleet:
         """Return the slots with their devices, jobs and models, and the delivery workers."""
         return self._json(routes.FLEET, read_as(Fleet))

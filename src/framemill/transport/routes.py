@@ -211,6 +211,12 @@ def _of_slot(slot: str, action: str, wait_s: float) -> Call:
     return Call(method="POST", path=path, params=params, json={}, wait_s=wait_s, repeatable=True)
 
 
+def profile_model(name: str, slot: str | None, sizes: Sequence[str], batches: Sequence[int]) -> Call:
+    given = {"slot": slot, "sizes": list(sizes), "batches": list(batches)}
+    body = {field: value for field, value in given.items() if value}
+    return Call(method="POST", path=f"/v1/models/{quote(name, safe='')}/profile", json=body)
+
+
 def model_command(name: str, command: str, slot: str | None, kind: str | None = None) -> Call:
     """Run ``load``, ``unload``, ``pin``, ``unpin`` or ``check`` on a model. Raises: ValueError: invalid name."""
     if name in ("", ".", ".."):

@@ -194,7 +194,7 @@ class ModelCommandAnswer(Answer):
     """The response to a model command."""
 
     model = fields.String(**doc())
-    command = fields.String(**doc(enum=["load", "unload", "check", "unpin"]))
+    command = fields.String(**doc(enum=["load", "unload", "check", "profile", "unpin"]))
     slots = fields.List(fields.Nested(CommandOnSlotAnswer), **doc())
 
 

@@ -1,4 +1,4 @@
-"""``framemill models``: list the models; load, unload, pin and check them."""
+"""``framemill models``: list the models; load, unload, pin, check and profile them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 from framemill.cli.commands.jobs.watch import wait
 from framemill.cli.context.arguments import complete_model
 from framemill.cli.context.session import Session, pass_session
-from framemill.cli.display.output import size
+from framemill.cli.display.output import size as size_text
 from framemill.cli.display.tables import Column, table
 from framemill.client import Client
 from framemill.errors import ApiError, ChecksFailed, JobFailed
@@ -81,6 +81,55 @@ def check(session: Session, name: str | None, kind: str | None, slot: str | None
         raise ChecksFailed(f"{sum(bool(one.problem) for one in checks)} of {len(checks)} checks failed")
 
 
+def _items(_context: click.Context, parameter: click.Parameter, value: str | None) -> list[str]:
+    return [item.strip() for item in (value or "").split(",") if item.strip()]
+
+
+def _numbers(context: click.Context, parameter: click.Parameter, value: str | None) -> list[int]:
+    try:
+        return [int(item) for item in _items(context, parameter, value)]
+    except ValueError:
+        raise click.BadParameter("must be whole numbers with commas between them, such as 1,2,4,8") from None
+
+
+@models.command(short_help="Measure how many jobs of model NAME pay to be computed together.")
+@model_name
+@click.option("--sizes", metavar="WxH,…", callback=_items, help="Default: the size of the model's pictures.")
+@click.option("--batches", metavar="N,…", callback=_numbers, help="Numbers of jobs. Default: 1,2,4,8.")
+@click.option("--slot", metavar="NAME", help="Default: a slot that offers the model.")
+@pass_session
+def profile(session: Session, name: str, sizes: list[str], batches: list[int], slot: str | None) -> None:
+    """Measure model NAME: images a second and memory by size and number of jobs that are computed together.
+
+    The worker writes the result beside its models file. From then on, waiting jobs of the model share runs where that
+    pays, on devices of this kind.
+    """
+    [entry] = session.client.profile_model(name, slot, sizes=sizes, batches=batches)["slots"]
+    wait(session.client, entry["job_id"])
+    job = session.client.get(entry["job_id"])
+    report = job.report or {}
+    rows = [_measured(size, one) for size in report["sizes"] for one in size["measured"]]
+    lines = [table(("size", "jobs", "images/s", "speed", "memory", "difference", "note"), rows), ""]
+    lines += [f"{size['width']}x{size['height']}: {_together(size['jobs'])}" for size in report["sizes"]]
+    if report["file"]:
+        lines.append(f"written to {report['file']} on the host of {job.slot}, for {report['device']}")
+    else:
+        lines += [f"not written ({report['problem']}); put this beside the models file:", "", report["table"]]
+    session.print(job.raw, "\n".join(lines))
+
+
+def _measured(size: Mapping[str, Any], one: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the row of one number of jobs."""
+    rate, first = one["images_per_s"], size["measured"][0]["images_per_s"]
+    shown = (f"{rate:.3g}", f"{rate / first:.2f} x", size_text(one["memory_bytes"]), f"{one['difference']} of 255")
+    measured = shown if rate else ("", "", "", "")
+    return f"{size['width']}x{size['height']}", str(one["jobs"]), *measured, one["problem"]
+
+
+def _together(jobs: int) -> str:
+    return f"up to {jobs} jobs share a run" if jobs > 1 else "each job is computed alone"
+
+
 @models.command()
 @slot_option
 @wait_option
@@ -131,7 +180,7 @@ class Check:
             self._model,
             self._kind,
             f"{job.slot} ({report.get('device')})",
-            f"{size(report.get('bytes') or 0)}, on {report.get('place')}",
+            f"{size_text(report.get('bytes') or 0)}, on {report.get('place')}",
             f"{report.get('load_s')} s" if report.get("read_from_disk") else "in memory",
             f"{report.get('run_s')} s for {report.get('steps')} step(s)",
             f"{report.get('width')} x {report.get('height')} px, {report.get('frames')} frame(s)",
@@ -144,7 +193,7 @@ class Check:
 
 def _memory(model: Mapping[str, Any]) -> str:
     return ", ".join(
-        f"{one['slot']} {size(one['bytes'])}"
+        f"{one['slot']} {size_text(one['bytes'])}"
         + ("" if one["place"] == "device" else f" {one['place']}")
         + (" pinned" if one["slot"] in (model.get("pinned") or ()) else "")
         for one in model.get("memory") or ()
