@@ -154,7 +154,7 @@ def test_constants_are_replaced_by_their_values() -> None:
     assert "if not F.is_current(id, attempt, 'running') then return 0 end" in text
     for script in loaded().values():
         assert not re.search(r"\b(K|CFG|STATE|OBSTACLE|NOTICE|EVENT|DELIVERY|GAP)\.\w", script.text)
-        assert "--" not in re.sub(r"'(?:\\.|[^'\\\n])*'", "", script.text.replace(MESSAGE, ""))
+        assert "--" not in re.sub(r"'(?:\\.|[^'\\\n])*'", "", re.sub(r"\[==\[.*?\]==\]", "", script.text))
 
 
 def test_a_script_gets_only_the_tables_that_it_uses() -> None:
@@ -187,6 +187,29 @@ def test_linked_functions_call_each_other_in_one_table() -> None:
         "function F.a(x) return x + F.LIMIT end",
         "return F.a(ARGV[1]) .. 'a(id)' .. id.a",
     ]
+
+
+def test_functions_that_are_used_on_demand_are_created_together_when_one_is_called() -> None:
+    included = "local a_limit = 3\nlocal function a() return a_limit end\nlocal function b() return a() end\n"
+    text = linking.Linker().link([included + "local last\n"], "last = last or b()\n", {"b"})
+    assert text.splitlines() == [
+        "local F = {last = false}",
+        "local function create()",
+        "setmetatable(F, nil)",
+        "F.a_limit = 3",
+        "function F.a() return F.a_limit end",
+        "function F.b() return F.a() end",
+        "end",
+        "setmetatable(F, {__index = function(_, name) create() return F[name] end})",
+        "F.last = F.last or F.b()",
+    ]
+
+
+def test_what_a_script_uses_on_demand_is_reached_by_it() -> None:
+    texts = loaded()
+    for source in SCRIPTS:
+        assert list(source.on_demand) == sorted(set(source.on_demand)), source.name
+        assert all(f"function F.{name}(" in texts[source.name].text for name in source.on_demand), source.name
 
 
 def test_no_field_in_braces_has_the_name_of_a_function() -> None:

@@ -6,6 +6,9 @@
 -- Returns {1 if the attempt was current, else 0: a repeated call gets the same; the model, or '' if this call did not
 --   end the run of a request; seconds by which the promised time was wrong, or ''; ms since it was cancelled, or -1}
 -- include: common, events, fairness, files, lifecycle, memory, offers, rates, records, recovery, states
+-- on demand: add_notice, add_webhook_delivery, bind, can_run, classes_by_turn, delete_record, dequeue, enqueue
+-- on demand: expire, first_job, first_of_line, next_of_class, offer_job, offer_key, remove_at, renew_lease
+-- on demand: requeue, unreserve
 local id, attempt, slot, node, run_s, blocked, report, outputs, result = unpack(ARGV)
 go_on_without_memory()
 reported_id = id

@@ -5,6 +5,9 @@ Lua function that uses twenty local ones is linked to each of them at that momen
 there are: for the largest scripts that took a third of their time. So a script gets only what it can reach, and its
 functions stand in one table, ``F``: ``local function bind(slot)`` becomes ``function F.bind(slot)``.
 
+A call of a script uses a part of what the script can reach. Functions that it names as used ``on demand``, and what only
+they reach, are created together, when ``F`` is first asked for one of them.
+
 The substitution is textual. It is safe because the names that included files define at their top level are used for
 nothing else: not for variables, parameters or fields in braces (``tests/unit/test_lua_scripts.py``).
 """
@@ -12,7 +15,7 @@ nothing else: not for variables, parameters or fields in braces (``tests/unit/te
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 #: Called by what the loader adds to a script that changes records.
@@ -21,6 +24,8 @@ WRITE_RECORDS = "write_records"
 _BLOCK = re.compile(r"^(?=local )", re.MULTILINE)
 _FUNCTION = re.compile(r"local function (\w+)")
 _VARIABLES = re.compile(r"local (\w+(?:, \w+)*)( =)?")
+#: Creates the functions that are created on demand.
+_ON_DEMAND = "setmetatable(F, {__index = function(_, name) create() return F[name] end})\n"
 #: A string, or a name that is no field.
 _WORD = re.compile(r"'(?:\\.|[^'\\\n])*'|(?<![\w.:])[A-Za-z_]\w*")
 
@@ -52,33 +57,33 @@ class Linker:
         self._blocks: dict[str, list[_Block]] = {}
         self._linked: dict[tuple[str, frozenset[str]], str] = {}
 
-    def link(self, included: Iterable[str], main: str) -> str:
+    def link(self, included: Iterable[str], main: str, on_demand: Collection[str] = ()) -> str:
         """Return a script as one text.
 
         Args:
             included: the texts of the included files, each after those that it uses. They define functions and
                 variables, and do nothing else.
             main: the text of the script itself.
+            on_demand: functions that most calls of the script do not use.
         """
         blocks = [block for text in included for block in self._blocks_of(text)]
         owners = {name: block for block in blocks for name in block.names}
-        reached: set[str] = set()
-        waiting = set(_WORD.findall(main)) | {WRITE_RECORDS}
-        if not waiting & set(owners):
+        words = {*_WORD.findall(main), WRITE_RECORDS}
+        reached, at_once = _reached(words, owners), _reached(words, owners, on_demand)
+        if not reached:
             return main
-        while waiting:
-            name = waiting.pop()
-            if name in owners and name not in reached:
-                reached.update(owners[name].names)
-                waiting |= owners[name].words - reached
         used = [block for block in blocks if reached.intersection(block.names)]
-        names = [name for block in used for name in block.names]
-        # The table has room for all of them from the beginning.
-        table = "local F = {" + ", ".join(f"{name} = false" for name in names) + "}\n"
-        body = _linked(main, frozenset(names))
+        names = frozenset(name for block in used for name in block.names)
+        first = [block for block in used if at_once.intersection(block.names) or not block.is_assigned]
+        later = "".join(self._text_of(block, names) for block in used if block not in first)
+        # The table has room for what is created at once from the beginning.
+        table = "local F = {" + ", ".join(f"{name} = false" for block in first for name in block.names) + "}\n"
+        if later:
+            table += f"local function create()\nsetmetatable(F, nil)\n{later}end\n{_ON_DEMAND}"
+        body = _linked(main, names)
         if WRITE_RECORDS in reached:
             body = f"local function main()\n{body}end\nlocal reply = main()\nF.{WRITE_RECORDS}()\nreturn reply\n"
-        return table + "".join(self._text_of(block, frozenset(names)) for block in used) + body
+        return table + "".join(self._text_of(block, names) for block in first) + body
 
     def _blocks_of(self, text: str) -> list[_Block]:
         if text not in self._blocks:
@@ -93,6 +98,18 @@ class Linker:
         if key not in self._linked:
             self._linked[key] = _linked(*key).removeprefix("local ")
         return self._linked[key]
+
+
+def _reached(words: set[str], owners: Mapping[str, _Block], without: Collection[str] = ()) -> set[str]:
+    """Return the names that are defined for these words, directly or indirectly, but not by way of ``without``."""
+    reached: set[str] = set()
+    waiting = set(words)
+    while waiting:
+        name = waiting.pop()
+        if name in owners and name not in reached and name not in without:
+            reached.update(owners[name].names)
+            waiting |= owners[name].words - reached
+    return reached
 
 
 def _linked(text: str, names: frozenset[str]) -> str:

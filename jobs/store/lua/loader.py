@@ -7,7 +7,8 @@ A script begins with comments that say what it does and what it returns, then na
     local facts = {unpack(ARGV, 4)}
 
 ``include`` (one or more lines) names the files of ``lua/include/`` whose functions the script calls. They may include
-others. The script is joined with the functions that it reaches (:mod:`jobs.store.lua.linking`). The next line declares
+others. The script is joined with the functions that it reaches (:mod:`jobs.store.lua.linking`); a line ``-- on demand:``
+names those that most calls do not use. The next line declares
 the arguments, and the last one (if any) takes all further values. Python passes them by the same names
 (:meth:`jobs.store.scripts.Scripts.script`).
 
@@ -29,6 +30,7 @@ from jobs.store.lua.linking import Linker
 FOLDER = Path(__file__).parent
 
 _INCLUDES = re.compile(r"^-- include: ([\w, ]+)$", re.MULTILINE)
+_ON_DEMAND = re.compile(r"^-- on demand: ([\w, ]+)$", re.MULTILINE)
 _ARGUMENTS = re.compile(r"^local (\w+(?:,\s+\w+)*) = unpack\(ARGV\)$", re.MULTILINE)
 _REST = re.compile(r"^local (\w+) = (?:ARGV|\{unpack\(ARGV, (\d+)\)\})$", re.MULTILINE)
 #: A string, a comment, or a dotted name such as ``K.JOB``.
@@ -48,11 +50,17 @@ class LuaFile:
     name: str
     text: str
     includes: tuple[str, ...]
+    #: Functions that most calls of the script do not use.
+    on_demand: tuple[str, ...]
 
     @classmethod
     def read(cls, name: str, folder: Path = FOLDER) -> LuaFile:
         text = (folder / f"{name}.lua").read_text(encoding="utf-8")
-        return cls(name, text, tuple(name for line in _INCLUDES.findall(text) for name in line.split(", ")))
+        includes, on_demand = (
+            tuple(name for line in pattern.findall(text) for name in line.split(", "))
+            for pattern in (_INCLUDES, _ON_DEMAND)
+        )
+        return cls(name, text, includes, on_demand)
 
     def chain(self, read: Callable[[str], LuaFile] | None = None) -> list[LuaFile]:
         """All files that this one includes, each after those that it includes itself; then this one.
@@ -108,7 +116,7 @@ class _Loader:
     def load(self, source: LuaFile) -> Script:
         """Return a script as Redis runs it. Raises: BadScript."""
         *included, main = (self._compiled(part) for part in source.chain(self._read))
-        body = self._linker.link(included, main)
+        body = self._linker.link(included, main, source.on_demand)
         tables = {name: value for name, value in self._tables.items() if re.search(rf"\b{name}\b", body)}
         head = "".join(f"local {name} = {value}\n" for name, value in tables.items())
         return Script(source.name, head + body, *declared_arguments(source))

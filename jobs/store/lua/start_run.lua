@@ -2,6 +2,7 @@
 -- gets the same answer. `facts`: of the slot.
 -- Returns the record (JSON), or '' when this attempt may not run.
 -- include: attempts, memory, records
+-- on demand: add_notice, add_webhook_delivery, renew_lease
 local id, attempt, slot, owner, device, run = unpack(ARGV)
 local facts = {unpack(ARGV, 7)}
 go_on_without_memory()

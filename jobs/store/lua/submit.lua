@@ -10,6 +10,9 @@
 --   | {'input_gone', name}
 -- include: binding, common, events, files, forecasting, offers, preemption, queue, records
 -- include: slots, spare_capacity, states
+-- on demand: add_notice, add_webhook_delivery, delayed_by, delivery_waits_for, enqueue, fitting_slots, index_lanes
+-- on demand: is_kept, mean_seconds, offer_job, place_and_wait, preempt_for, rival_models, spare_capacity
+-- on demand: start_attempt, unreserve, waits_for
 local id, max_waiting, key_max_waiting, key_max_per_minute, idempotency_key, fingerprint, reuse_key, start_within_ms,
   only_if_idle, only_slot = unpack(ARGV)
 local fields = {unpack(ARGV, 11)}
@@ -132,7 +135,7 @@ set_state(id, STATE.QUEUED)
 local slot, victim = idle_slot(), nil
 if slot then
   if takes_turns(line) then join_turns(line, key, record.model, models_of(slot)) end
-  bind(slot, id)
+  give(slot, id)
 else
   enqueue(id)
   offer_job(id)

@@ -8,15 +8,16 @@ local MAX_EXPIRED, MAX_ADMITTED = 20, 2
 -- Put the job's Celery message into the slot's queue, as kombu does it. Nothing is sent to a slot whose worker fetches
 -- its jobs over HTTP.
 local function send_message(id, attempt, slot)
-  if MESSAGE == '' or has(slot_of(slot).pulls) then return end
+  if not MESSAGE[1] or has(slot_of(slot).pulls) then return end
   local values = {[GAP.JOB_ID] = id, [GAP.ATTEMPT] = attempt, [GAP.RETRIES] = int(attempt - 1), [GAP.SLOT] = slot}
-  redis.call('LPUSH', slot, (MESSAGE:gsub('@%a@', values)))
+  local parts = {}
+  for i = 1, #MESSAGE do parts[i] = values[MESSAGE[i]] or MESSAGE[i] end
+  redis.call('LPUSH', slot, table.concat(parts))
 end
 
--- Give a job to a slot, and start it there or send its message (`start`: as for start_attempt, or nil). Returns the
--- attempt.
-local function bind(slot, id, start)
-  dequeue(id)
+-- Give a job that does not wait to a slot, and start it there or send its message (`start`: as for start_attempt, or
+-- nil). Returns the attempt.
+local function give(slot, id, start)
   take_turn(id, slot)
   local attempt, now = int(job_of(id).attempt + 1), now_ms()
   set_job(id, {slot = slot, attempt = attempt, assigned_at = int(now)})
@@ -31,6 +32,12 @@ local function bind(slot, id, start)
   emit(id)
   send_message(id, attempt, slot)
   return attempt
+end
+
+-- The same for a waiting job.
+local function bind(slot, id, start)
+  dequeue(id)
+  return give(slot, id, start)
 end
 
 -- The job for which a slot is reserved, or nil. The slot is not reserved any more.
@@ -88,7 +95,7 @@ end
 -- Let an idle slot take a job of a key that may hold one slot more.
 local function offer_key(key)
   if is_at_limit(key) or is_paused(K.ALL) then return end
-  for _, lane in ipairs(redis.call('SMEMBERS', K.KEY_LANES .. key)) do
+  for _, lane in ipairs(lanes_of(key)) do
     local line, model = lane:match('^(.-)|(.*)$')
     local slot = idle_slot_for(pin_of(line), model)
     if slot and fill_slot(slot) then return end

@@ -15,7 +15,7 @@ local freed_keys = {}
 
 -- Add GPU seconds to what a key was served by a slot, for a job of a model.
 local function charge(class, key, model, slot, seconds)
-  local lanes, own = redis.call('SMEMBERS', K.KEY_LANES .. key), served_name(class, key, model)
+  local lanes, own = lanes_of(key), served_name(class, key, model)
   local names, levels, here = {own}, {}, nil
   for _, lane in ipairs(lanes) do
     local line, other = lane:match('^(.-)|(.*)$')
@@ -41,7 +41,7 @@ local function charge(class, key, model, slot, seconds)
       set_turn(name, math.min(served, math.max(served + seconds, highest_of(levels[name]))))
     end
   end
-  index_lanes(key, lanes)
+  if lanes[1] then index_lanes(key, lanes) end
 end
 
 -- A job is being bound: move its class on and charge its key an estimate.

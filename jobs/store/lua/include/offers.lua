@@ -93,7 +93,7 @@ local function index_slot(slot)
     index_busy(slot, old_offer, false)
   end
   index_standing(slot, standing)
-  if standing ~= USABLE or not has(record.job) then unreserve(slot) end
+  if record.reserved and (standing ~= USABLE or not has(record.job)) then unreserve(slot) end
   index_victim(slot)
   if not standing then return end
   index_idle(slot, record.offer, not obstacle and not has(record.job))

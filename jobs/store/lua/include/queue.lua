@@ -45,6 +45,15 @@ local function is_at_limit(key)
   return limit and redis.call('SCARD', K.ACTIVE .. key) >= tonumber(limit)
 end
 
+-- The lanes of keys, as they were read.
+local lanes_found = {}
+
+-- The lines and models for which jobs of a key wait, as '<line>|<model>'.
+local function lanes_of(key)
+  lanes_found[key] = lanes_found[key] or redis.call('SMEMBERS', K.KEY_LANES .. key)
+  return lanes_found[key]
+end
+
 -- The place of a key among those that are ready to run a job of this line and model.
 local function ready_score(line, key, model)
   if takes_turns(line) then return string.format('%.6f', served_of(line, key, model)) end
@@ -54,7 +63,6 @@ end
 -- Bring the places of a key up to date, after it was charged or its number of running jobs or its limit changed.
 -- `lanes`: those of the key.
 local function index_lanes(key, lanes)
-  if not lanes[1] then return end
   local at_limit = is_at_limit(key)
   for _, lane in ipairs(lanes) do
     local line, model = lane:match('^(.-)|(.*)$')
@@ -63,7 +71,8 @@ local function index_lanes(key, lanes)
 end
 
 local function index_key(key)
-  index_lanes(key, redis.call('SMEMBERS', K.KEY_LANES .. key))
+  local lanes = lanes_of(key)
+  if lanes[1] then index_lanes(key, lanes) end
 end
 
 -- A job of a key begins to wait, or is bound without waiting. A key that returns starts level with the others at the
@@ -72,7 +81,7 @@ end
 local function join_turns(class, key, model, models)
   local who, waiting, lasts, served = served_name(class, key, model), {}, {}, {}
   local is_rival = set_of(models)
-  for _, lane in ipairs(redis.call('SMEMBERS', K.KEY_LANES .. key)) do
+  for _, lane in ipairs(lanes_of(key)) do
     local line, other = lane:match('^(.-)|(.*)$')
     if line == class and is_rival[other] then
       table.insert(waiting, served_name(class, key, other))
@@ -83,8 +92,11 @@ local function join_turns(class, key, model, models)
     for i, other in ipairs(models) do served[i] = served_name(class, key, other) end
     for _, level in ipairs(level_names(class, model)) do table.insert(served, level) end
   end
-  read_turns({who, unpack(waiting)})
-  read_turns({unpack(served[1] and served or lasts)})
+  local numbers = {who}
+  for _, names in ipairs({waiting, served, lasts}) do
+    for _, name in ipairs(names) do table.insert(numbers, name) end
+  end
+  read_turns(numbers)
   local start = highest_of(waiting[1] and waiting or served)
   if turn_of(who) ~= start then set_turn(who, start) end
   return math.max(start, highest_of(lasts))
@@ -132,6 +144,7 @@ local function enqueue(id)
   add_to_counters(record)
   if PREEMPTS[record.class] then redis.call('ZADD', K.PREEMPTORS, 'NX', int(now_ms()), line .. '|' .. model) end
   local is_new = redis.call('SADD', K.KEY_LANES .. key, line .. '|' .. model) == 1
+  if is_new then lanes_found[key] = nil end
   if is_new or not is_by_turn or served_of(line, key, model) ~= served then
     local ready = is_at_limit(key) and 'inf' or ready_score(line, key, model)
     redis.call('ZADD', K.READY .. line .. '|' .. model, ready, key)
@@ -172,6 +185,7 @@ local function dequeue(id)
   leave_reservations(line, key, model)
   if redis.call('EXISTS', lane) == 0 then
     redis.call('SREM', K.KEY_LANES .. key, line .. '|' .. model)
+    lanes_found[key] = nil
     redis.call('ZREM', K.READY .. line .. '|' .. model, key)
   elseif not takes_turns(line) and not is_at_limit(key) then
     redis.call('ZADD', K.READY .. line .. '|' .. model, ready_score(line, key, model), key)

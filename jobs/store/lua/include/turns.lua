@@ -30,11 +30,17 @@ local function turn_of(name)
   return turns[name]
 end
 
--- Numbers are compared as they are stored, so that equal ones compare as equal.
+-- Numbers are compared as they are stored, with six decimals, so that equal ones compare as equal.
 local function set_turn(name, value)
-  local text = string.format('%.6f', math.max(0, value))
-  turns[name] = tonumber(text)
-  write_field(K.SERVED, name, text)
+  local rounded = value > 0 and math.floor(value * 1e6 + 0.5) / 1e6 or 0
+  turns[name] = rounded
+  write_field(K.SERVED, name, rounded)
+end
+
+-- The names of the numbers of a class at the slots of an offer.
+local function pass_names(class, offer)
+  local here = class .. '|' .. offer
+  return {pass = 'pass:' .. here, away = 'away:' .. here, seen = 'seen:' .. here, given = 'given:' .. class}
 end
 
 -- How far a second of GPU time moves the pass of a class. Strides are whole numbers, so that equal passes compare as
@@ -45,26 +51,25 @@ local function stride_of(class)
   return product / (CLASS_WEIGHTS[class] or 1)
 end
 
--- By class: its pass at the slots of an offer and the part of it that comes from other slots (`away`). A pass is at
--- least that of the class that was taken here last: turns that a class did not use, because nothing of it waited for
--- the slots that were free, are not saved up.
+-- By class: its pass at the slots of an offer, the part of it that comes from other slots (`away`), what it was given
+-- anywhere, and the names of these numbers. A pass is at least that of the class that was taken here last: turns that a
+-- class did not use, because nothing of it waited for the slots that were free, are not saved up.
 local function passes_at(offer)
   if passes[offer] then return passes[offer] end
-  local names, found = {'pass|' .. offer}, {}
-  for class, _ in pairs(CLASS_WEIGHTS) do
-    local here = class .. '|' .. offer
-    for _, name in ipairs({'pass:' .. here, 'away:' .. here, 'seen:' .. here, 'given:' .. class}) do
-      table.insert(names, name)
-    end
+  local wanted, found = {'pass|' .. offer}, {}
+  for class in next, CLASS_WEIGHTS do
+    local names = pass_names(class, offer)
+    found[class] = {names = names}
+    for _, name in next, names do wanted[#wanted + 1] = name end
   end
-  read_turns(names)
-  local level = turn_of(names[1])
-  for class, _ in pairs(CLASS_WEIGHTS) do
-    local here = class .. '|' .. offer
-    local pass = math.max(turn_of('pass:' .. here), level)
-    local known = math.min(turn_of('away:' .. here), pass - level)
-    local away = (1 - FORGOTTEN) * known + turn_of('given:' .. class) - turn_of('seen:' .. here)
-    found[class] = {pass = pass - known + away, away = away}
+  read_turns(wanted)
+  local level = turns[wanted[1]]
+  for _, of in next, found do
+    local names = of.names
+    local pass, given = math.max(turns[names.pass], level), turns[names.given]
+    local known = math.min(turns[names.away], pass - level)
+    local away = (1 - FORGOTTEN) * known + given - turns[names.seen]
+    of.pass, of.away, of.given = pass - known + away, away, given
   end
   passes[offer] = found
   return found
@@ -72,24 +77,26 @@ end
 
 -- Correct what a class was given at the slots of an offer.
 local function add_to_pass(class, offer, seconds)
-  local step, names = stride_of(class) * seconds, {'pass:' .. class .. '|' .. offer, 'seen:' .. class .. '|' .. offer,
-    'given:' .. class}
-  read_turns(names)
-  for _, name in ipairs(names) do set_turn(name, turn_of(name) + step) end
+  local step, names = stride_of(class) * seconds, pass_names(class, offer)
+  read_turns({names.pass, names.seen, names.given})
+  set_turn(names.pass, turns[names.pass] + step)
+  set_turn(names.seen, turns[names.seen] + step)
+  set_turn(names.given, turns[names.given] + step)
   passes[offer] = nil
 end
 
 -- A class has its turn at the slots of an offer, for a job that takes so many seconds.
 local function pass_on(class, offer, seconds)
-  local found = passes_at(offer)
+  local found, step = passes_at(offer), stride_of(class) * seconds
   set_turn('pass|' .. offer, found[class].pass)
-  for name, of in pairs(found) do
-    local here = name .. '|' .. offer
-    set_turn('pass:' .. here, of.pass)
-    set_turn('away:' .. here, of.away)
-    set_turn('seen:' .. here, turn_of('given:' .. name))
+  for name, of in next, found do
+    local added, names = name == class and step or 0, of.names
+    set_turn(names.pass, of.pass + added)
+    set_turn(names.away, of.away)
+    set_turn(names.seen, of.given + added)
   end
-  add_to_pass(class, offer, seconds)
+  set_turn(found[class].names.given, found[class].given + step)
+  passes[offer] = nil
 end
 
 -- Whether a class goes before another one when their passes are equal.
