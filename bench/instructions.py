@@ -86,8 +86,10 @@ def measure(jobs: int) -> dict[str, float]:
         driver = StoreDriver(settings)
         driver.store = JobStore(settings, message=job_message(app))
         driver.open(SLOT)
+        calls: dict[str, Callable[[], object]] = {
+            "submit": driver.submit, "start_run": driver.start, "finish_run": driver.finish,
+        }  # fmt: skip
         for number in range(WARM_UP + jobs):
-            calls = {"submit": driver.submit, "start_run": driver.start, "finish_run": driver.finish}
             for name, call in calls.items():
                 count = counter.count(call)
                 if number >= WARM_UP:
