@@ -21,7 +21,7 @@ POST_MS = 0.4
 #: How near the figures of the stand-in are to those of the original.
 CALIBRATION = (
     "CPU ms per call of the stand-in and of AIME API server 0.9.6, each beside Framemill on two busy cores (load 20):\n"
-    "5.4 and 7.4 with a worker that connects for each call, 3.6 and 5.7 with a kept connection, 0.6 and 1.5 for a poll.\n"
+    "5.4 and 7.4 with a worker that connects for each call, 3.6 and 5.7 with a kept connection, 0.6 and 1.5 a poll.\n"
     "The stand-in burns time and not work, so this differs between machines: --peer measures beside the original."
 )
 _LONG_POLL_S = 60.0

@@ -5,8 +5,8 @@ Lua function that uses twenty local ones is linked to each of them at that momen
 there are: for the largest scripts that took a third of their time. So a script gets only what it can reach, and its
 functions stand in one table, ``F``: ``local function bind(slot)`` becomes ``function F.bind(slot)``.
 
-A call of a script uses a part of what the script can reach. Functions that it names as used ``on demand``, and what only
-they reach, are created together, when ``F`` is first asked for one of them.
+A call of a script uses a part of what the script can reach. Functions that it names as used ``on demand``, and what
+only they reach, are created together, when ``F`` is first asked for one of them.
 
 The substitution is textual. It is safe because the names that included files define at their top level are used for
 nothing else: not for variables, parameters or fields in braces (``tests/unit/test_lua_scripts.py``).

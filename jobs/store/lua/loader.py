@@ -7,10 +7,9 @@ A script begins with comments that say what it does and what it returns, then na
     local facts = {unpack(ARGV, 4)}
 
 ``include`` (one or more lines) names the files of ``lua/include/`` whose functions the script calls. They may include
-others. The script is joined with the functions that it reaches (:mod:`jobs.store.lua.linking`); a line ``-- on demand:``
-names those that most calls do not use. The next line declares
-the arguments, and the last one (if any) takes all further values. Python passes them by the same names
-(:meth:`jobs.store.scripts.Scripts.script`).
+others. The script is joined with the functions that it reaches (:mod:`jobs.store.lua.linking`); ``-- on demand:`` names
+those that most calls do not use. The next line declares the arguments, and the last one (if any) takes all further
+values. Python passes them by the same names (:meth:`jobs.store.scripts.Scripts.script`).
 
 Constants such as ``K.JOB`` or ``STATE.QUEUED`` are replaced by their values, so they cost nothing at run time and a
 misspelled one is found when the script is loaded.
