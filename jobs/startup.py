@@ -6,7 +6,6 @@ import errno
 import logging
 import re
 import tempfile
-from importlib.util import find_spec
 from pathlib import Path
 
 from jobs.errors import BadSetting, ObjectStoreMisset, Unavailable
@@ -18,7 +17,8 @@ from jobs.objects.factory import open_store
 from jobs.process import tracing
 from jobs.process.folders import make_folder
 from jobs.process.log import configure, take_over
-from jobs.settings import PROJECT_ROOT, Settings
+from jobs.settings import Settings
+from jobs.signing import check_signing
 from jobs.store.connecting.checks import check_connection
 from jobs.store.credentials.api_keys import HOW_TO_MAKE_A_KEY, KeyRing, callers_of
 from jobs.store.jobs import JobStore
@@ -107,7 +107,7 @@ def verify(settings: Settings) -> list[str]:
     callers_of(settings.access.key_entries)
     check_key_names(settings)
     check_folders(settings)
-    check_c2pa(settings)
+    check_signing(settings.c2pa)
     notes = check_connection(settings)
     check_layout(settings)
     notes += [*check_bucket(settings), *disks.warnings(settings)]
@@ -141,16 +141,6 @@ def check_bucket(settings: Settings) -> list[str]:
     except Unavailable as exc:
         return [f"outputs cannot be stored yet: {exc.message}"]
     return []
-
-
-def check_c2pa(settings: Settings) -> None:
-    """Check that outputs can be signed, if a certificate is set. Raises: BadSetting."""
-    files = {"C2PA_CERTIFICATE": settings.c2pa.certificate, "C2PA_PRIVATE_KEY": settings.c2pa.private_key}
-    for name, file in files.items():
-        if file and not (PROJECT_ROOT / file).is_file():
-            raise BadSetting(f"{name} must be a file (got {file})")
-    if settings.c2pa.certificate and find_spec("c2pa") is None:
-        raise BadSetting("C2PA_CERTIFICATE is set, but c2pa-python is not installed: run pip install c2pa-python")
 
 
 def check_key_names(settings: Settings) -> None:

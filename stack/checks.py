@@ -23,6 +23,7 @@ from jobs.settings import Settings, environment
 from jobs.settings.dangerous import dangers
 from jobs.settings.settings import defaults
 from jobs.settings.without_effect import without_effect
+from jobs.signing import check_signing
 from jobs.startup import check_bucket, check_folders, check_key_names, check_weights, has_keys
 from jobs.store.connecting.checks import check_connection
 from jobs.store.credentials.api_keys import callers_of
@@ -59,6 +60,7 @@ def findings(settings: Settings, services: int = 1, *, may_run: bool = False) ->
         ("disk", _disk),
         ("redis", _redis),
         ("store", _store),
+        ("signing", _signing),
         ("devices", _devices),
         ("ports", lambda settings: _ports(settings, services, may_run=may_run)),
     )
@@ -129,6 +131,12 @@ def _redis(settings: Settings) -> Iterator[Finding]:
     found = binary.find_binary()
     version = ".".join(map(str, found.version))
     yield Finding("redis", OK, f"{found.path.name} {version}, data in {settings.redis_socket.parent}")
+
+
+def _signing(settings: Settings) -> Iterator[Finding]:
+    if settings.c2pa.certificate:
+        check_signing(settings.c2pa)
+        yield Finding("signing", OK, f"outputs are signed with {settings.c2pa.certificate}")
 
 
 def _store(settings: Settings) -> Iterator[Finding]:

@@ -42,13 +42,17 @@ class ClockedStore(JobStore):
         values = {**tables(settings, ""), "CLASS_WEIGHTS": weights_table(weights)}
         self._clocked: dict[str, tuple[loader.Script, str]] = {}
         for script in loader.scripts(constants(settings), values):
-            sha: Any = self.client.script_load(script.text.replace(REAL_TIME, GIVEN_TIME))
+            sha: Any = self.client.script_load(self.adapted(script.text))
             self._clocked[script.name] = (script, sha)
         assert any(REAL_TIME in script.text for script, _ in self._clocked.values()), (
             "scripts read the time in another way"
         )
         self._read_to = "-"
         self._connection: Any = self.client.connection_pool.get_connection()
+
+    def adapted(self, text: str) -> str:
+        """Return the text of a script that reads the time from its keys."""
+        return text.replace(REAL_TIME, GIVEN_TIME)
 
     def script(self, name: str, **arguments: Any) -> Any:
         script, sha = self._clocked[name]

@@ -85,11 +85,30 @@ async def use(era: str, version: str) -> None:
             raise AssertionError("an unknown tool was called")
         except MCPError as exc:
             assert exc.error.code == -32602, exc
+        await paused(agent, era)
         for how in ("tool", "request"):
             endless = {"prompt": f"{era} {how}", "model": "tiny-image", "steps": 100_000}
             job_id = await cancelled(agent, endless, how)
             ended = await agent.call_tool("get_job", {"job_id": job_id, "wait_s": 45})
             assert ended.structured_content["state"] == "cancelled", (how, ended)
+
+
+async def paused(agent: Client, era: str) -> None:
+    """Pause a job while it runs, and resume it."""
+    made = await agent.call_tool("generate_image", {"prompt": era, "model": "tiny-image", "steps": 400, "wait_s": 0})
+    job = {"job_id": made.structured_content["job_id"]}
+    state = made.structured_content
+    while state["step"] < 1:
+        state = (await agent.call_tool("get_job", {**job, "wait_s": 0})).structured_content
+    asked = await agent.call_tool("pause_job", job)
+    assert not asked.is_error, asked
+    while state["state"] != "paused":
+        state = (await agent.call_tool("get_job", {**job, "wait_s": 0})).structured_content
+    assert "resume_job" in state["next"], state
+    resumed = await agent.call_tool("resume_job", job)
+    assert resumed.structured_content["state"] in ("queued", "running"), resumed
+    done = await agent.call_tool("get_job", job)
+    assert (done.structured_content["state"], len(done.structured_content["outputs"])) == ("succeeded", 1), done
 
 
 async def refused() -> None:

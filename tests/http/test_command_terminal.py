@@ -294,6 +294,21 @@ def test_watch_ends_as_the_job_does(server: FakeServer, capsys: pytest.CaptureFi
     assert "framemill: job a1: too large (out_of_memory)" in capsys.readouterr().err
 
 
+def test_watch_says_that_a_job_is_paused_and_how_it_goes_on(
+    server: FakeServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paused = {**server.job(), "state": "paused", "waiting_for": "resume of the job",
+              "progress": {"stage": None, "step": 10, "steps": 20, "percent": 50}}  # fmt: skip
+    early = {**paused, "state": "queued", "position": None, "waiting_for": "the time 2126-01-31T18:00:00Z",
+             "not_before": "2126-01-31T18:00:00Z"}  # fmt: skip
+    server.first = [(200, paused, {}), (200, early, {})]
+    assert main(["--url", server.url, "watch", "a1"]) == 0
+    first, second, *_, last = capsys.readouterr().err.splitlines()
+    assert first == "paused at step 10/20; to go on: framemill resume a1"
+    assert second.startswith("waiting, 3 s left, not before 31 Jan 2126") or "not before" in second, second
+    assert last == "done"
+
+
 def test_stop_takes_many_ids_or_all(server: FakeServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--url", server.url, "stop", "--all", "--waiting"]) == 0
     assert capsys.readouterr() == ("a1\n", "1 job cancelled\n")

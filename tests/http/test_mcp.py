@@ -198,7 +198,10 @@ def test_the_server_has_no_stream_of_its_own(service: Service) -> None:
 
 def test_tools_have_schemas_of_the_models_on_offer(service: Service) -> None:
     tools = {tool["name"]: tool for tool in result(post(service, "tools/list"))["tools"]}
-    assert list(tools) == ["generate_image", "edit_image", "generate_video", "get_job", "cancel_job", "list_models"]
+    assert list(tools) == [
+        "generate_image", "edit_image", "generate_video", "get_job", "cancel_job", "pause_job", "resume_job",
+        "list_models",
+    ]  # fmt: skip
     image, video = (tools[f"generate_{kind}"]["inputSchema"] for kind in ("image", "video"))
     assert image["properties"]["model"]["enum"] == ["tiny-image", "broken"]
     assert video["properties"]["model"]["enum"] == ["tiny-video"]
@@ -573,7 +576,38 @@ def test_a_paused_task_works_and_says_that_it_is_paused(service: Service) -> Non
     assert (looked["status"], looked["statusMessage"]) == ("working", "paused at step 2 of 4")
     shown = call(service, "get_job", job_id=job_id)["structuredContent"]
     assert (shown["state"], shown["step"], shown["position"]) == ("paused", 2, None)
-    assert "goes on when somebody resumes it" in shown["next"]
+    assert f"resume_job with job_id {job_id}" in shown["next"]
     service.resume(job_id)
     service.finish()
     assert call(service, "get_job", job_id=job_id)["structuredContent"]["state"] == "succeeded"
+
+
+def test_the_tools_that_pause_and_resume_a_job(service: Service) -> None:
+    job_id = call(service, "generate_image", prompt="x", steps=4)["structuredContent"]["job_id"]
+    service.start(step=1)
+    refused = call(service, "pause_job", job_id=job_id)
+    assert (refused["isError"], "does not make checkpoints" in refused["content"][0]["text"]) == (True, True)
+    service.store.progress(job_id, 1, "denoising", 1, 4, None, resumable=True)
+    for _ in range(2):
+        asked = call(service, "pause_job", job_id=job_id)["structuredContent"]
+        assert (asked["state"], "after its present step" in asked["next"]) == ("running", True)
+    service.pause(step=2)
+    again = call(service, "pause_job", job_id=job_id)["structuredContent"]
+    assert (again["state"], again["step"]) == ("paused", 2)
+    resumed = call(service, "resume_job", job_id=job_id)["structuredContent"]
+    assert (resumed["state"], resumed["position"]) == ("queued", 0)
+    assert service.finish() == job_id
+    over = call(service, "resume_job", job_id=job_id)
+    assert (over["isError"], over["content"][0]["text"].split(":")[0]) == (True, "conflict")
+    unknown = call(service, "pause_job", job_id="nothing")
+    assert unknown["content"][0]["text"].startswith("job_not_found")
+
+
+def test_jobs_of_other_keys_are_neither_paused_nor_resumed(service: Service) -> None:
+    admin = key(service, "ops")
+    mine, other = key(service, "mine", admin=admin), key(service, "other", admin=admin)
+    service.driver.store.pause_slots("gpu0")
+    job_id = call(service, "generate_image", headers=mine, prompt="x")["structuredContent"]["job_id"]
+    for tool in ("pause_job", "resume_job"):
+        assert call(service, tool, headers=other, job_id=job_id)["content"][0]["text"].startswith("job_not_found")
+    assert call(service, "pause_job", headers=mine, job_id=job_id)["structuredContent"]["state"] == "paused"

@@ -102,6 +102,21 @@ def test_a_second_attempt_says_where_it_goes_on(driver: Open) -> None:
     assert here.store.get(job_id).step == 3
 
 
+def test_a_job_that_has_only_to_be_decoded_waits_like_others(driver: Open) -> None:
+    here = driver()
+    here.know(m=1)
+    job_id = running(here)
+    keep(here, job_id, 10)
+    here.store.pause_slots("gpu0")
+    first = here.submit(priority=1)
+    here.store.hand_over(job_id, 1, slot="gpu0")
+    here.store.pause_slots("gpu0", resume=True)
+    assert here.at("gpu0")[0] == first
+    last = here.submit()
+    assert [here.forecast(each).position for each in (job_id, last)] == [1, 2]
+    assert here.drain("gpu0") == [first, job_id, last]
+
+
 def test_a_run_that_begins_anew_has_all_of_its_work(driver: Open) -> None:
     here = driver()
     job_id = running(here)

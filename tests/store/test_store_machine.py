@@ -24,7 +24,7 @@ from jobs.store import keys
 from jobs.store.slots import SlotHeld
 from tests.support.store_calls import CallersAndRuns, which
 from tests.support.store_invariants import ENDED
-from tests.support.store_model import MAX_ATTEMPTS, MODELS, Slot
+from tests.support.store_model import MAX_ATTEMPTS, MODELS, NODES, Slot, SteppingStore
 
 THOROUGH = os.environ.get("HYPOTHESIS_PROFILE") == "thorough"
 
@@ -103,7 +103,8 @@ class StoreMachine(CallersAndRuns):
     def register(self, name: str, takeover: bool, same: bool) -> None:
         old = self.slots.get(name)
         owner = old.owner if old and same else f"host:{self.number()}:1"
-        answer = self.store.register(name, owner, {"models": json.dumps(MODELS[name])}, takeover=takeover)
+        facts = {"models": json.dumps(MODELS[name]), "node": NODES[name]}
+        answer = self.store.register(name, owner, facts, takeover=takeover)
         if old and old.owner != owner and not takeover and not old.lapsed:
             assert isinstance(answer, SlotHeld)
             return
@@ -250,4 +251,5 @@ def test_the_store_keeps_its_rules_whatever_is_called_in_which_order(server: Set
         phases=[Phase.generate, Phase.shrink] if THOROUGH else [Phase.generate], report_multiple_bugs=False,
         database=None, deadline=None, print_blob=False, suppress_health_check=list(HealthCheck),
     )  # fmt: skip
-    run_state_machine_as_test(lambda: StoreMachine(server), settings=options)
+    store = SteppingStore(server)
+    run_state_machine_as_test(lambda: StoreMachine(store), settings=options)

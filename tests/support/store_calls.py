@@ -15,7 +15,7 @@ from jobs.states import Interrupt
 from jobs.store import keys, previews
 from jobs.store.runs import StepReply
 from tests.support.store_invariants import ENDED
-from tests.support.store_model import MODELS, STRENGTH, Job, Message, StoreModel
+from tests.support.store_model import MODELS, NODES, STRENGTH, Job, Message, StoreModel
 
 #: Index that selects one of the existing objects.
 which = st.integers(0, 15) | st.integers(0, 160)
@@ -204,12 +204,30 @@ class CallersAndRuns(StoreModel):
         assert stops == (job.interrupt == why and STRENGTH[before] <= STRENGTH[why])
 
     @precondition(lambda self: self.messages)
-    @rule(at=which, step=st.integers(1, 9))
-    def keep_checkpoint(self, at: int, step: int) -> None:
-        job, attempt, *_ = self.message(at, "running")
+    @rule(at=which, step=st.integers(1, 9), key=st.sampled_from(["", "", "checkpoint"]))
+    def keep_checkpoint(self, at: int, step: int, key: str) -> None:
+        job, attempt, slot, _ = self.message(at, "running")
         current = job.state == "running" and job.attempt == attempt
-        assert self.store.keep_checkpoint(job.job_id, attempt, step=step, age_s=0, node="host") == current
+        node = NODES[slot]
+        assert self.store.keep_checkpoint(job.job_id, attempt, step=step, age_s=0, node=node, key=key) == current
         job.has_checkpoint = job.has_checkpoint or current
+        if current:
+            job.host = "" if key else node
+
+    @precondition(lambda self: any(job.host and job.waits for job in self.jobs.values()))
+    @rule(at=which)
+    def its_host_stays_busy(self, at: int) -> None:
+        """A job has waited for the host of its checkpoint for long enough: any slot takes it."""
+        waiting = [job for job in self.jobs.values() if job.host and job.waits]
+        job = waiting[-1 - at % len(waiting)]
+        self.redis.hset(keys.JOB + job.job_id, "skipped_at", 1)
+        host, job.host = job.host, ""
+        for name, slot in self.slots.items():
+            self.store.heartbeat(name, slot.owner, {})
+            slot.lapsed = slot.suspect = slot.given_up = False
+        self.follow()
+        assert job.overdue or not any(self.may_run(name, job) for name in self.slots)
+        job.host = host if job.waits else ""
 
     @precondition(lambda self: any(slot.holds for slot in self.slots.values()))
     @rule(at=which, most=st.integers(2, 4))

@@ -27,10 +27,10 @@ def request(model: str, work: int, kind: Kind = Kind.TEXT2IMG) -> GenerationRequ
 
 
 class StoreDriver:
-    """An empty queue with these settings."""
+    """An empty queue with these settings, or that of a store."""
 
-    def __init__(self, server: Settings, **options: Any) -> None:
-        self.store = JobStore(server.replace(**options))
+    def __init__(self, server: Settings | JobStore, **options: Any) -> None:
+        self.store = server if isinstance(server, JobStore) else JobStore(server.replace(**options))
         self.redis: Any = self.store.client
         self.redis.flushall()
         self._numbers = count(1)
@@ -72,9 +72,9 @@ class StoreDriver:
 
     # ---- workers
 
-    def open(self, slot: str = "gpu0", *models: str, resident: str = "") -> None:
+    def open(self, slot: str = "gpu0", *models: str, resident: str = "", node: str = "host") -> None:
         """Register a worker for a slot."""
-        facts = {"models": json.dumps(models or ["m"]), "resident": resident}
+        facts = {"models": json.dumps(models or ["m"]), "resident": resident, "node": node}
         assert self.store.register(slot, OWNER, facts) is None
 
     def load(self, slot: str, resident: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
+from bench.day.clocked_store import ClockedStore
 from jobs.record import Output
 from jobs.settings import Settings
 from jobs.states import Interrupt
@@ -19,6 +22,8 @@ from tests.support.store_invariants import ENDED, Snapshot
 
 MAX_ATTEMPTS = 2
 MODELS = {"gpu0": ("m",), "gpu1": ("m", "n"), "gpu2": ("n",)}
+#: The host of each slot.
+NODES = {"gpu0": "host", "gpu1": "host", "gpu2": "far"}
 LIMITS = {"a": 1, "b": 2}
 #: A stronger reason to interrupt a run replaces a weaker one.
 STRENGTH = {"": 0, Interrupt.PREEMPT: 1, Interrupt.DRAIN: 2, Interrupt.PAUSE: 3}
@@ -53,6 +58,8 @@ class Job:
     has_checkpoint: bool = False
     #: Units of work: jobs share a run only if they have the same.
     work: int = 1
+    #: The only host that has its checkpoint; '' for none, or if any host can read it.
+    host: str = ""
     #: Paused for too long.
     forgotten: bool = False
     deliverer: str = ""
@@ -107,16 +114,35 @@ def _mostly(at: int, fitting: list[T], every: list[T]) -> T:
     return chosen[-1 - at // 4 % len(chosen)]
 
 
+class SteppingStore(ClockedStore):
+    """A store for which each call takes a thirty-second of a second, and that draws no random members of sets.
+
+    So the same calls have the same results, whatever else the machine does.
+    """
+
+    def __init__(self, server: Settings) -> None:
+        settings = server.replace(
+            max_attempts=MAX_ATTEMPTS, preempt_after_s=0.5, preempt_max=PREEMPT_MAX, slot_lease_s=3600
+        )
+        super().__init__(settings, settings.scheduling.class_weights)
+
+    def adapted(self, text: str) -> str:
+        first_member = r"redis.call('SORT', \1, 'ALPHA')[1]"
+        return re.sub(r"redis\.call\('SRANDMEMBER', ([^,()]+)\)", first_member, super().adapted(text))
+
+    def script(self, name: str, **arguments: Any) -> Any:
+        self.now_s += 1 / 32
+        return super().script(name, **arguments)
+
+
 class StoreModel(RuleBasedStateMachine):
     """A store and a simple model of its jobs and slots, which must agree after every call."""
 
-    def __init__(self, server: Settings) -> None:
+    def __init__(self, store: SteppingStore) -> None:
         super().__init__()
-        self.driver = StoreDriver(
-            server, max_attempts=MAX_ATTEMPTS, preempt_after_s=0.5, preempt_max=PREEMPT_MAX,
-            slot_lease_s=3600,  # a busy machine may need longer than the default for an example
-        )  # fmt: skip
-        self.store, self.redis = self.driver.store, self.driver.redis
+        self.driver = StoreDriver(store)
+        self.store, self.redis = store, self.driver.redis
+        store.now_s = int(time.time())
         for key, running in LIMITS.items():
             self.driver.limit(key, running)
         self.jobs: dict[str, Job] = {}
@@ -307,7 +333,11 @@ class StoreModel(RuleBasedStateMachine):
     @invariant()
     def no_slot_idles_while_a_job_it_could_run_waits(self) -> None:
         for name in self.slots:
-            idle_for = [job.job_id for job in self.jobs.values() if not job.overdue and self.may_run(name, job)]
+            idle_for = [
+                job.job_id
+                for job in self.jobs.values()
+                if not job.overdue and self.may_run(name, job) and job.host in ("", NODES[name])
+            ]
             assert not idle_for, name
 
     def teardown(self) -> None:

@@ -6,6 +6,7 @@ import datetime
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from jobs.errors import BadSetting
 from jobs.models.spec import Kind
 from jobs.settings import Settings
 from jobs.settings.provenance import C2paOptions
-from jobs.startup import check_c2pa
+from jobs.signing import check_signing
+from stack.checks import findings
 from tests.support.harness import Stack
 from tests.worker.test_formats import clip, request
 from workers.delivery import encode, provenance, signing
@@ -123,8 +125,44 @@ def test_a_certificate_that_cannot_be_used_is_named(tmp_path: Path, options: C2p
     with pytest.raises(BadSetting, match="must be set together"):
         Settings.of(c2pa_certificate="a.pem")
     with pytest.raises(BadSetting, match="C2PA_CERTIFICATE must be a file"):
-        check_c2pa(Settings.of(c2pa_certificate=str(tmp_path / "none"), c2pa_private_key=options.private_key))
-    check_c2pa(Settings.of(c2pa_certificate=options.certificate, c2pa_private_key=options.private_key))
+        check_signing(replace(options, certificate=str(tmp_path / "none")))
+    check_signing(C2paOptions())
+
+
+def trial(options: C2paOptions, folder: Path, certificate: bytes | None = None, key: bytes | None = None) -> str:
+    """Return why outputs cannot be signed with another certificate or key; '' if they can."""
+    for name, content in (("certificate", certificate), ("private_key", key)):
+        if content is not None:
+            (folder / name).write_bytes(content)
+            options = replace(options, **{name: str(folder / name)})
+    try:
+        check_signing(options)
+    except BadSetting as exc:
+        return exc.message
+    return ""
+
+
+def test_a_key_that_cannot_sign_is_named_at_the_start(tmp_path: Path, options: C2paOptions) -> None:
+    assert trial(options, tmp_path) == ""
+    other = ec.generate_private_key(ec.SECP256R1())
+    pem, form = serialization.Encoding.PEM, serialization.PrivateFormat
+    plain = other.private_bytes(pem, form.PKCS8, serialization.NoEncryption())
+    older = other.private_bytes(pem, form.TraditionalOpenSSL, serialization.NoEncryption())
+    root = Path(options.certificate).read_bytes().partition(b"-----END CERTIFICATE-----\n")[2]
+    assert trial(options, tmp_path, key=plain).startswith("C2PA_PRIVATE_KEY is not the key of C2PA_CERTIFICATE (")
+    assert "in PKCS #8 (BEGIN PRIVATE KEY), without a password" in trial(options, tmp_path, key=older)
+    assert "fits C2PA_ALGORITHM=ps256" in trial(replace(options, algorithm="ps256"), tmp_path)
+    assert trial(options, tmp_path, certificate=b"no certificate").startswith("C2PA_CERTIFICATE must be a PEM file")
+    assert trial(options, tmp_path, certificate=root).endswith("the certificate was self-signed")
+
+
+def test_the_doctor_names_a_key_that_cannot_sign(tmp_path: Path, options: C2paOptions) -> None:
+    key = tmp_path / "key.pem"
+    key.write_text("no key")
+    settings = Settings.of(c2pa_certificate=options.certificate, c2pa_private_key=str(key))
+    [finding] = [one for one in findings(settings) if one.name == "signing"]
+    assert finding.state == "problem"
+    assert finding.text.startswith("C2PA_PRIVATE_KEY must be a PEM file with a key")
 
 
 def test_a_delivered_output_is_signed(start: Callable[..., Stack], options: C2paOptions, tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ Source: C2PA Technical Specification 2.2, actions (``c2pa.actions.v2``). Needs t
 from __future__ import annotations
 
 import json
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from jobs.requests.generation import GenerationRequest
-from jobs.settings.option import PROJECT_ROOT
 from jobs.settings.provenance import C2paOptions
+from jobs.signing import signer_of
 from workers.delivery.provenance import source_type
 
 #: Formats that are signed; C2PA has no place in WebM.
@@ -32,7 +31,7 @@ def sign(path: Path, media_type: str, request: GenerationRequest, options: C2paO
         return
     import c2pa
 
-    signed, signer = path.with_name(f"signed-{path.name}"), _signer(options)
+    signed, signer = path.with_name(f"signed-{path.name}"), signer_of(options)
     with c2pa.Builder(json.dumps(manifest(request))) as builder, path.open("rb") as source, signed.open("wb+") as file:
         builder.sign(signer, media_type, source, file)
     signed.replace(path)
@@ -45,13 +44,3 @@ def manifest(request: GenerationRequest) -> dict[str, Any]:
         "claim_generator_info": [{"name": _NAME, "version": version("framemill")}],
         "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}],
     }
-
-
-@cache
-def _signer(options: C2paOptions) -> Any:
-    import c2pa
-
-    certificate = (PROJECT_ROOT / options.certificate).read_bytes()
-    key = (PROJECT_ROOT / options.private_key).read_bytes()
-    url = options.timestamp_url.encode() or None
-    return c2pa.Signer.from_info(c2pa.C2paSignerInfo(options.algorithm.encode(), certificate, key, url))

@@ -33,7 +33,7 @@ class FailureAnswer(Answer):
 class JobAnswer(Answer):
     """A job."""
 
-    job_id = fields.String(**doc("Of get_job and cancel_job; also an `image` of edit_image."))
+    job_id = fields.String(**doc("Of get_job, cancel_job, pause_job and resume_job; also an `image` of edit_image."))
     state = fields.String(**doc(enum=[*JobState]))
     model = fields.String(**doc())
     kind = fields.String(**doc(null=True))

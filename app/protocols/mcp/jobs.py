@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from app.access import auth
-from app.extensions import dispatcher
+from app.extensions import dispatcher, store
 from app.problems import Problems
 from app.protocols.mcp.results import job_result
 from app.protocols.mcp.schemas import MAX_WAIT_S
@@ -26,3 +26,18 @@ def cancel_job(call: Call, values: dict[str, Any], problems: Problems) -> dict[s
     problems.check()
     job = auth.visible_job(values["job_id"])
     return job_result(dispatcher().cancel(job.job_id)[0])
+
+
+def pause_job(call: Call, values: dict[str, Any], problems: Problems) -> dict[str, Any]:
+    """Set a job aside; a running one stops after its present step. Raises: InvalidRequest, JobNotFound, Conflict."""
+    problems.check()
+    job = auth.visible_job(values["job_id"])
+    return job_result(dispatcher().pause(job.job_id))
+
+
+def resume_job(call: Call, values: dict[str, Any], problems: Problems) -> dict[str, Any]:
+    """Let a paused job wait again, at its old place. Raises: InvalidRequest, JobNotFound, Conflict."""
+    problems.check()
+    job = auth.visible_job(values["job_id"])
+    store().resume(job.job_id)
+    return job_result(store().get(job.job_id))

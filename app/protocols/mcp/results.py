@@ -13,7 +13,7 @@ from jobs.errors import FramemillError, InvalidRequest, QueueFull, Unavailable
 from jobs.forecast import Forecast
 from jobs.job_view import iso, job_view
 from jobs.record import Job
-from jobs.states import JobState
+from jobs.states import Interrupt, JobState
 from jobs.strict_json import dumps
 
 _OUTPUT = ("index", "url", "media_type", "bytes", "width", "height", "frames", "fps", "seed")
@@ -118,7 +118,12 @@ def _advice(job: Job, forecast: Forecast) -> str | None:
     if job.state.is_terminal:
         return None
     if job.state is JobState.PAUSED:
-        return "The job is paused and goes on when somebody resumes it. Do not wait for it, and do not generate again."
+        return (
+            f"The job is paused and goes on when somebody resumes it; resume_job with job_id {job.job_id} does. Do not "
+            "wait for it, and do not generate again."
+        )
+    if job.interrupt == Interrupt.PAUSE:
+        return f"The job will be paused after its present step; resume_job with job_id {job.job_id} lets it go on."
     left = "" if forecast.eta_s is None else f", in about {max(1, round(forecast.eta_s))} s"
     return (
         f"The job is not done yet: {progress_text(job, forecast)}. Call get_job with job_id {job.job_id}{left}; it "

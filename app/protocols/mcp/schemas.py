@@ -107,7 +107,7 @@ class GetJobArguments(WaitArguments):
 
 
 class JobArguments(Arguments):
-    """Arguments of ``cancel_job``."""
+    """Arguments of ``cancel_job``, ``pause_job`` and ``resume_job``."""
 
     job_id = Text(**_needed("Id of the job."))
 

@@ -89,6 +89,7 @@ def _list_models(call: Call, arguments: dict[str, Any], problems: Problems) -> d
 
 
 _MAKES = {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False, "openWorldHint": False}
+_CHANGES = {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": True, "openWorldHint": False}
 _READS = {"readOnlyHint": True, "openWorldHint": False}
 _RESULT = (
     "Returns a preview, and a link to the whole file. If it takes longer than wait_s, it returns the job instead: call "
@@ -143,6 +144,25 @@ TOOLS = (
         answers.JobAnswer,
         jobs.cancel_job,
         hints={"readOnlyHint": False, "destructiveHint": True, "idempotentHint": True, "openWorldHint": False},
+    ),
+    Tool(
+        "pause_job",
+        "Pause a job",
+        "Set a job aside until resume_job: it holds no GPU, keeps its place in the queue and loses nothing. A running "
+        "one stops after its present step.",
+        schemas.JobArguments,
+        answers.JobAnswer,
+        jobs.pause_job,
+        hints=_CHANGES,
+    ),
+    Tool(
+        "resume_job",
+        "Resume a job",
+        "Let a paused job go on where it stopped, when its place in the queue comes. Call get_job then.",
+        schemas.JobArguments,
+        answers.JobAnswer,
+        jobs.resume_job,
+        hints=_CHANGES,
     ),
     Tool(
         "list_models",

@@ -1,5 +1,5 @@
 -- Giving waiting jobs to slots.
--- include: attempts, common, events, fairness, lifecycle, offers, queue, records, selection, slots, victims
+-- include: attempts, common, events, fairness, lifecycle, offers, queue, records, selection, skips, slots, victims
 
 -- At most this many jobs past their deadline are ended while one is looked for, and this many jobs whose time has come
 -- begin to wait when a slot becomes free. The sweep deals with the others.
@@ -72,7 +72,8 @@ local function offer_job(id)
   local record = job_of(id)
   while record.line and record.state == STATE.QUEUED and not has(record.slot) and not is_paused(K.ALL)
     and not is_early(record) do
-    local slot = not is_at_limit(record.key) and idle_slot_for(pin_of(record.line), record.model)
+    local slot = not is_at_limit(record.key)
+      and idle_slot_for(pin_of(record.line), record.model, awaited_host(id))
     if not slot or not fill_slot(slot) then return end
   end
 end

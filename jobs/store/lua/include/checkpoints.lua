@@ -7,6 +7,12 @@ local function checkpoint_of(id)
   return has(text) and cjson.decode(text) or nil
 end
 
+-- The only host where a run of this job can go on from its checkpoint; nil for none, or if any host can.
+local function host_of_checkpoint(id)
+  local checkpoint = checkpoint_of(id)
+  return checkpoint and checkpoint.key == '' and checkpoint.node or nil
+end
+
 -- Seconds of the present run whose work is lost if it ends now: those after its checkpoint.
 local function unkept_s(id)
   local checkpoint, elapsed = checkpoint_of(id), elapsed_s(id)

@@ -1,5 +1,5 @@
 -- Where a waiting job stands, when it will be done, and what it waits for.
--- include: common, offers, places, queue, rates, records, rivals, slots, victims
+-- include: common, offers, places, queue, rates, records, rivals, skips, slots, victims
 
 -- Of the slots that could run a job: this many of those that become free first are looked at, and this many in search
 -- of one without pinned jobs.
@@ -134,7 +134,9 @@ local function place_and_wait(id)
 end
 
 -- Why a job waits although a slot could run it, for people; '' when it is only not its turn.
-local function delayed_by(record, models)
+local function delayed_by(id, models)
+  local record, host = job_of(id), awaited_host(id)
+  if host and record.skipped_at then return 'a slot of host ' .. host .. ', which has its checkpoint' end
   if has(record.preempted) then return 'a slot, since a job of a higher class took its own' end
   return is_off_peak(record.line) and count_classes(models) > 0 and 'jobs of other classes' or ''
 end
@@ -163,5 +165,5 @@ local function forecast(id)
   local models = rival_models(pin, record.model)
   local _, is_measured = mean_seconds(models)
   local is_known = wait_s and rate and is_measured
-  return {place, is_known and string.format('%.3f', wait_s + rate * record.work) or '', delayed_by(record, models)}
+  return {place, is_known and string.format('%.3f', wait_s + rate * record.work) or '', delayed_by(id, models)}
 end

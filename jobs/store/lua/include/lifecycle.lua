@@ -60,8 +60,8 @@ local function end_attempt(id)
   if has(record.batch_size) then set_job(id, {alone = '1'}) end  -- it may be the one that broke the run
   unset_job(id, {'slot', 'device', 'run', 'assigned_at', 'started_at', 'stage', 'stage_percent', 'step', 'eta_s',
     'eta_at', 'computed_at', 'node', 'run_s', 'delivery_owner', 'deliveries', 'failures', 'next_look_at',
-    'node_gone_at', 'delivery_problem', 'preview_step', 'interrupt', 'resumable', 'not_resumable',
-    'leader', 'batch_size'})
+    'node_gone_at', 'delivery_problem', 'preview_step', 'interrupt', 'resumable', 'not_resumable', 'skips',
+    'skipped_at', 'leader', 'batch_size'})
   if checkpoint then set_step(id, checkpoint.step) end
   if was_preemptible then index_victim(slot) end
   redis.call('ZREM', K.ASSIGNED, id)

@@ -5,6 +5,9 @@
 
 local STANDING = {[OBSTACLE.CLOSED] = USABLE, [OBSTACLE.PAUSED] = IS_PAUSED, [OBSTACLE.BLOCKED] = IS_BLOCKED}
 
+-- Of each offer, so many idle slots are looked at in search of one of a certain host.
+local MAX_OF_HOST = 16
+
 -- The offers that include a model, by model, as they were read.
 local offers_found = {}
 
@@ -117,10 +120,21 @@ local function offers_of(model)
   return offers_found[model]
 end
 
--- An idle slot that can run a job of this line and model: one that has the model in memory, otherwise the one that has
--- been idle longest. nil when there is none.
-local function idle_slot_for(pin, model)
+-- The idle slot of a host that can run a model; nil when there is none among those that have been idle longest.
+local function idle_slot_at(host, model)
+  for _, offer in ipairs(offers_of(model)) do
+    for _, slot in ipairs(redis.call('ZRANGE', K.IDLE .. offer, 0, MAX_OF_HOST - 1)) do
+      if field_of(K.SLOT .. slot, 'node') == host then return slot end
+    end
+  end
+end
+
+-- An idle slot that can run a job of this line and model: one of this host if there is one (`host`: nil for any), or one
+-- that has the model in memory, otherwise the one that has been idle longest. nil when there is none.
+local function idle_slot_for(pin, model, host)
   if pin then return field_of(K.SLOT .. pin, 'idle_since') and can_run(pin, model) and pin or nil end
+  local at_host = host and idle_slot_at(host, model)
+  if at_host then return at_host end
   local warm = redis.call('ZRANGE', K.WARM .. model, 0, 0)[1]
   if warm then return warm end
   local slot, since

@@ -151,9 +151,9 @@ local function enqueue(id)
   end
 end
 
--- Subtract from a counter and remove it at zero. Sums of fractions may end a little above zero.
+-- Subtract from a counter and remove it at zero.
 local function count_down(hash, field, by)
-  if tonumber(redis.call('HINCRBYFLOAT', hash, field, -by)) <= 1e-9 then redis.call('HDEL', hash, field) end
+  if redis.call('HINCRBY', hash, field, -by) <= 0 then redis.call('HDEL', hash, field) end
 end
 
 -- After a job has left a lane: no more slots are reserved for it than it has jobs.
@@ -177,7 +177,7 @@ local function dequeue(id)
   local lane = line and lane_of(line, key, model)
   if not line or redis.call('ZREM', lane, id) == 0 then return end
   redis.call('ZREM', K.ORDER .. line .. '|' .. model, id)
-  count_down(K.WORK, model, record.work)
+  redis.call('HINCRBYFLOAT', K.WORK, model, -record.work)  -- a job that has only to be decoded waits with no work
   count_down(K.WAITING, 'model:' .. model, 1)
   if redis.call('HEXISTS', K.WAITING, 'model:' .. model) == 0 then redis.call('HDEL', K.WORK, model) end
   count_down(K.WAITING, counter_of(line), 1)

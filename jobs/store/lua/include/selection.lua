@@ -1,6 +1,9 @@
 -- Which waiting job a slot runs next: pinned to it, moved to the front, or by class, key, priority and age. Jobs of a
 -- class that takes no turns come last.
--- include: common, offers, queue, records, slots, turns
+-- include: common, offers, queue, records, skips, slots, turns
+
+-- So many keys, and so many jobs of each lane, are looked at in search of one that does not wait for its host.
+local LOOKED_KEYS, LOOKED_JOBS = 8, 32
 
 -- The key that is first in a line among those that are ready to run jobs of these models, and its score. Also the
 -- models of which it has such jobs.
@@ -35,23 +38,50 @@ local function first_of_line(line, models)
   return first_job(line, key, of)
 end
 
--- Whether other jobs may still go before this one to avoid loading a model. Both the number and the time are bounded.
-local function may_be_skipped(id)
-  local record, now = job_of(id), now_ms()
-  return tonumber(record.skips or 0) < CFG.affinity_places and now - (record.skipped_at or now) < CFG.affinity_ms
+-- Whether a waiting job leaves this slot to others.
+local function waits_for_host(id, slot)
+  local host = awaited_host(id)
+  return host and host ~= slot_of(slot).node
 end
 
--- The next job of a class. A job whose model is in memory may go before the job whose turn it is.
-local function next_of_class(class, models, warm)
+-- The first job of a class that does not wait for another host than that of the slot. nil when there is none among
+-- those that are looked at.
+local function first_for_host(class, models, slot)
+  local first, of, place, rank
+  for _, model in ipairs(models) do
+    local keys = redis.call('ZRANGE', K.READY .. class .. '|' .. model, 0, LOOKED_KEYS - 1, 'WITHSCORES')
+    for i = 1, #keys, 2 do
+      local key, turn = keys[i], tonumber(keys[i + 1]) or math.huge
+      local jobs = turn < math.huge
+        and redis.call('ZRANGE', lane_of(class, key, model), 0, LOOKED_JOBS - 1, 'WITHSCORES') or {}
+      for j = 1, #jobs, 2 do
+        local score = tonumber(jobs[j + 1])
+        if not waits_for_host(jobs[j], slot) then
+          local is_first = not first or turn < place or turn == place and (key < of or key == of and score < rank)
+          if is_first then first, of, place, rank = jobs[j], key, turn, score end
+          break
+        end
+      end
+    end
+  end
+  return first
+end
+
+-- The next job of a class for a slot. A job whose model is in memory may go before the job whose turn it is.
+local function next_of_class(class, models, warm, slot)
   local id = first_of_line(class, models)
+  if id and waits_for_host(id, slot) then
+    skip(id)
+    return first_for_host(class, models, slot)
+  end
   if not id or not warm[1] then return id end
   for _, model in ipairs(warm) do
     if field_of(K.JOB .. id, 'model') == model then return id end
   end
-  local other = may_be_skipped(id) and first_of_line(class, warm)
-  if not other then return id end
-  local record = job_of(id)
-  set_job(id, {skips = int((record.skips or 0) + 1), skipped_at = record.skipped_at or int(now_ms())})
+  local other = may_be_overtaken(id) and first_of_line(class, warm)
+  if not other or waits_for_host(other, slot) then return id end
+  skip(id)
+  set_job(id, {skips = int((job_of(id).skips or 0) + 1)})
   return other
 end
 
@@ -100,12 +130,12 @@ local function next_job(slot)
   end
   for class, _ in pairs(CLASS_WEIGHTS) do classes[class] = lines['class:' .. class] end
   for _, class in ipairs(classes_by_turn(offer_name(slot), classes)) do
-    id = next_of_class(class, models, warm)
+    id = next_of_class(class, models, warm, slot)
     if id then return id end
   end
   id = lines['late:' .. slot] and first_of_line(K.LATE_PIN .. slot, models)
   for _, class in ipairs(OFF_PEAK_CLASSES) do
-    id = id or lines['class:' .. class] and next_of_class(class, models, warm)
+    id = id or lines['class:' .. class] and next_of_class(class, models, warm, slot)
   end
   return id
 end

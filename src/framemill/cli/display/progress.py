@@ -104,7 +104,14 @@ class ProgressBar(StatusLine):
 
     def update(self, job: Job) -> None:
         """Show the progress of ``job``. Suitable as ``on_update`` of :meth:`framemill.Client.wait`."""
-        self.show(progress_text(job), done_share(job), (job.state, job.stage, job.waiting_for))
+        share = None if job.state == "paused" else done_share(job)  # the way out needs the room
+        self.show(followed_text(job), share, (job.state, job.stage, job.waiting_for))
+
+
+def followed_text(job: Job, *, left: bool = True) -> str:
+    """Format the state of a job as :func:`progress_text`, for someone who waits for its end: with what that needs."""
+    text = progress_text(job, left=left)
+    return f"{text}; to go on: framemill resume {job.id}" if job.state == "paused" else text
 
 
 def progress_text(job: Job, *, left: bool = True) -> str:

@@ -125,7 +125,7 @@ class Batch:
 
     def _take(self, job: Job | None) -> None:
         """Show a state of a job; report the job and save its outputs if it has ended."""
-        from framemill.cli.display.progress import done_share, progress_text
+        from framemill.cli.display.progress import done_share, followed_text
 
         if job is None:
             self._show("the server does not respond" if self._states.is_away else "")
@@ -134,7 +134,7 @@ class Batch:
             share = done_share(job)
             if share is not None:
                 self._running[job.id] = share
-            self._show(progress_text(job, left=False))
+            self._show(followed_text(job, left=False))
             return
         self._running.pop(job.id, None)
         for number in self._numbers.pop(job.id):
