@@ -150,13 +150,13 @@ def _submission(
     auth.check_model(spec.name)
     _check_class(values.get("job_class"))
     _check_enhancer(values.get("enhance_prompt"))
-    _check_pause(values.get("pause_at_step"), resolved, spec, values.get("quality"))
+    check_pause(values.get("pause_at_step"), resolved, spec, values.get("quality"))
     defaults: dict[str, Any] = {name: values[name] for name in CALLER_OPTIONS if values.get(name) is not None}
     defaults |= {
         "request": resolved,
         "caller": caller,
         "pin": _pinned_slot(values.get("slot"), resolved.model),
-        "not_before_ms": _start_time(values.get("not_before_ms")),
+        "not_before_ms": start_time(values.get("not_before_ms")),
         "start_within_s": _time_limit("start_within_s", values, spec),
         "max_run_s": _time_limit("max_run_s", values, spec),
         "checkpoint_interval_s": values.get("checkpoint_interval_s"),
@@ -189,7 +189,7 @@ def _check_class(name: str | None) -> None:
         raise Forbidden(f"this key has no {name} class")
 
 
-def _check_pause(step: int | None, resolved: GenerationRequest, spec: ModelSpec, quality: str | None) -> None:
+def check_pause(step: int | None, resolved: GenerationRequest, spec: ModelSpec, quality: str | None) -> None:
     """Check that the run of a job can be paused after a step. Raises: InvalidRequest."""
     if step is None:
         return
@@ -219,7 +219,7 @@ def _time_limit(name: str, values: Mapping[str, Any], spec: ModelSpec) -> float:
     return float(requested if requested is not None else getattr(spec, name) or getattr(settings().scheduling, name))
 
 
-def _start_time(not_before_ms: int | None) -> int | None:
+def start_time(not_before_ms: int | None) -> int | None:
     """Return the time before which the job must not start; None if that is over. Raises: InvalidRequest."""
     if not_before_ms is None:
         return None

@@ -21,6 +21,12 @@ def estimate(service: Service, **fields: Any) -> dict[str, Any]:
     return dict(response.get_json())
 
 
+def test_an_estimate_names_what_is_wrong_with_the_way_to_queue(service: Service) -> None:
+    found = estimate(service, steps=4, pause_at_step=4, not_before=4102444800)
+    assert {one["field"] for one in found["problems"]} == {"pause_at_step", "not_before"}
+    assert estimate(service, steps=4, pause_at_step=3)["problems"] == []
+
+
 def test_an_estimate_submits_nothing(service: Service) -> None:
     shown = estimate(service)
     assert (shown["problems"], shown["starts_at_once"], shown["position"]) == ([], True, 0)

@@ -195,6 +195,34 @@ def test_a_running_job_is_paused_and_resumed(page: ConsolePage, mill: ServedApp)
     assert page.errors() == []
 
 
+def test_a_job_waits_for_its_time_and_is_paused_at_its_step(page: ConsolePage, mill: ServedApp) -> None:
+    page.fill("prompt", "later")
+    page.fill("steps", 30)
+    page.press("More")
+    page.fill("pause_at_step", 30)
+    wait_for(lambda: page.problem("pause_at_step") != "", "the problem of a step after the last one")
+    page.fill("pause_at_step", 3)
+    page.fill("not_before", "2000-01-01T00:00")
+    page.lacks("Not before")
+    later = datetime.now().replace(microsecond=0, second=0) + timedelta(hours=2)
+    page.fill("not_before", later.isoformat()[:16])
+    page.shows("Not before ")
+    assert page.violations() == []
+    page.press("Create")
+    job_id = page.newest("queued")
+    job = mill.status(job_id)
+    assert datetime.fromisoformat(job["not_before"]) == later.astimezone()
+    assert job["pause_at_step"] == 3
+    mill.cancel(job_id)
+    page.newest("cancelled")
+    page.fill("not_before", "")
+    page.press("Create")
+    page.shows("Paused at step 3 of 30")
+    page.press("Stop")
+    page.newest("cancelled")
+    assert page.errors() == []
+
+
 def test_a_reload_in_the_middle_loses_nothing(page: ConsolePage, mill: ServedApp) -> None:
     page.fill("prompt", "in the middle")
     page.fill("steps", 50_000)

@@ -15,6 +15,7 @@ from app.openapi.answers import Answer, ProblemAnswer, doc, texts
 from app.openapi.blueprint import JSON, Blueprint
 from app.problems import Problems
 from app.protocols.native.wire import schemas
+from app.submit import check_pause, start_time
 from jobs.job_view import JOBS_PATH
 from jobs.models.spec import Kind
 from jobs.requests import generation
@@ -57,6 +58,11 @@ def estimate_job() -> Response:
     with problems.collected():
         resolved, warnings = generation.resolve(models(), values, settings())
         auth.check_model(resolved.model)
+    if resolved:
+        with problems.collected():
+            check_pause(values.get("pause_at_step"), resolved, models().get(resolved.model), values.get("quality"))
+        with problems.collected():
+            start_time(values.get("not_before_ms"))
     times = _times(resolved, values.get("slot")) if resolved and not problems else _UNKNOWN
     return jsonify({"problems": [one.to_dict() for one in problems.besides(())], "warnings": warnings, **times})
 

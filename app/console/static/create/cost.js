@@ -1,6 +1,6 @@
 // What the job would cost now: its place, the seconds that it waits and computes.
 import { post } from "../lib/api.js";
-import { duration } from "../lib/format.js";
+import { duration, moment } from "../lib/format.js";
 import { html, useEffect, useRef, useState } from "../lib/html.js";
 import { revision } from "../lib/jobs.js";
 import { Icon } from "../lib/icons.js";
@@ -36,7 +36,9 @@ export function useEstimate(body) {
   return estimate;
 }
 
-export function Cost({ estimate }) {
+/** `notBefore`: the time before which the job may not start, or null. */
+export function Cost({ estimate, notBefore }) {
+  if (notBefore) return html`<p class="cost"><${Icon} name="clock" /><span>Not before ${moment(notBefore)}</span></p>`;
   if (!estimate || estimate.starts_at_once === null) return html`<p class="cost">\u00a0</p>`;
   const { starts_at_once: now, position, eta_s } = estimate;
   return html`

@@ -6,8 +6,15 @@ import { go } from "../lib/router.js";
 const HISTORY = 60;
 const EMPTY = { model: "", kind: "", values: {}, image: null, mask: null, mix: [], images: [], last_image: null, video: null, audio: null };
 
-/** Pictures are not remembered: they may be large. */
+/** Return when the job may start, if that is a time ahead (`not_before`: local, as its field has it), else null. */
+export function startTime({ not_before: text }) {
+  const moment = text ? new Date(text) : null;
+  return moment > Date.now() ? moment : null;
+}
+
+/** Pictures are not remembered: they may be large. Nor is a time that has passed. */
 const stored = remembered("draft", {});
+if (stored.values?.not_before && !startTime(stored.values)) delete stored.values.not_before;
 export const draft = createStore({ ...EMPTY, model: stored.model ?? "", kind: stored.kind ?? "", values: stored.values ?? {} });
 draft.subscribe(({ model, kind, values }) => remember("draft", { model, kind, values }));
 
@@ -60,6 +67,7 @@ export function appliesTo(name, kind, model) {
 export function bodyOf({ model, kind, values, image, mask, mix, images, ...files }, spec, withPictures = true) {
   const sent = Object.entries(values).filter(([name]) => appliesTo(name, kind, spec));
   const body = { model, kind, ...Object.fromEntries(sent) };
+  if (body.not_before) body.not_before = new Date(body.not_before).toISOString();
   const takesImage = ["img2img", "inpaint", "img2video"].includes(kind);
   if (withPictures && takesImage && image) body.image = image.source;
   if (withPictures && kind === "inpaint" && mask) body.mask = mask;

@@ -6,7 +6,7 @@ import { put } from "../lib/jobs.js";
 import { Button, toast } from "../lib/ui.js";
 import { useStore } from "../lib/store.js";
 import { Cost, useEstimate } from "./cost.js";
-import { appliesTo, bodyOf, change, draft, models, rememberPrompt, setValue } from "./draft.js";
+import { appliesTo, bodyOf, change, draft, models, rememberPrompt, setValue, startTime } from "./draft.js";
 import { CheckField, NumberField, Segments, SelectField, TextField } from "./inputs.js";
 import { MaskEditor } from "./mask.js";
 import { Images, Loras, Mix } from "./parts.js";
@@ -99,6 +99,8 @@ export function Form() {
           ${LOSSY.includes(format) && html`<${NumberField} ...${field("output_quality")} limit=${{ min: 1, max: 100 }} />`}
           <${SelectField} ...${field("retention")} options=${["hours", "days", "keep"]} fallback="The server's" hint="How long the files are kept." />
           <${NumberField} ...${field("priority")} limit=${{ min: -100, max: 100 }} fallback=${0} hint="Higher runs first, among your own jobs." />
+          <${NumberField} ...${field("pause_at_step")} limit=${{ min: 1, max: (form.values.steps ?? spec.defaults.steps) - 1 }} fallback="never" label="Pause after step" hint="Shows a draft, and computes the rest when you resume it." />
+          <${TextField} ...${field("not_before")} type="datetime-local" label="Start not before" hint="Your local time." />
           <${SelectField} ...${field("class")} options=${usableClasses(session.get().caller)} fallback="The key's" hint="Off-peak: only while nothing else waits." />
         </div>
         ${has("audio_output") && html`<${CheckField} name="audio_output" label="Sound" value=${form.values.audio_output ?? spec.defaults.audio_output} onChange=${set("audio_output")} />`}
@@ -106,7 +108,7 @@ export function Form() {
       </details>
       <div class="send">
         ${unplaced.length > 0 && html`<ul class="field-problem">${unplaced.map(([name, text]) => html`<li>${label(name)} ${text}</li>`)}</ul>`}
-        <${Cost} estimate=${estimate} />
+        <${Cost} estimate=${estimate} notBefore=${startTime(form.values)} />
         <div class="row">
           <${Button} id="send" kind="primary grow" icon="create" onClick=${send}>Create</${Button}>
           <${Button} kind="quiet" label="Start anew: all fields as the model has them" icon="undo" onClick=${() => { change({ values: {}, image: null, mask: null, mix: [], images: [], last_image: null, video: null, audio: null }); setRefused({}); }} />
@@ -121,7 +123,7 @@ export function Form() {
 const PLACED = new Set([
   "model", "image", "images", "mask", "mix", "last_image", "video", "audio", "prompt", "strength", "width", "height", "num_images", "frames", "fps", "seed", "quality", "steps",
   "guidance_scale", "negative_prompt", "scheduler", "loras", "clip_skip", "distilled_guidance_scale", "output_format",
-  "output_quality", "retention", "priority", "class",
+  "output_quality", "retention", "priority", "class", "pause_at_step", "not_before",
 ]);
 
 /** The scheduling classes that a caller's jobs may have: its own and lower ones. */
