@@ -1,7 +1,7 @@
 """Check videos and sounds that callers send, within limits that are checked before the work that they limit.
 
-The content decides about the format. FFmpeg is told which of its readers to use, so that no file makes it open another
-one. What a header says is not believed: the parts of the file are counted, and the first of them is decoded.
+The format follows from the content. FFmpeg gets its demuxer by name, so that no file can make it use another one.
+Headers are not trusted: the packets of the file are counted, and the first of them is decoded.
 """
 
 from __future__ import annotations
