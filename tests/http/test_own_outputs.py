@@ -19,7 +19,7 @@ from tests.support.aime_endpoint import LOCAL_ENDPOINT
 from tests.support.pictures import PNG, encoded, picture
 from tests.support.s3_server import S3Server
 from tests.support.service import Service, first_key, key
-from tests.support.tiny import BASE
+from tests.support.tiny import written
 
 MORE_KINDS = """
 [other]
@@ -115,8 +115,7 @@ def test_an_old_link_is_as_good_as_a_new_one(guarded: Here, monkeypatch: pytest.
 
 
 def test_every_field_of_the_native_api_takes_it(services: Callable[..., Service], tmp_path: Path) -> None:
-    (tmp_path / "models.toml").write_text(BASE + MORE_KINDS)
-    here = Here(services(MODELS_FILE=tmp_path / "models.toml"))
+    here = Here(services(MODELS_FILE=written(tmp_path, MORE_KINDS)))
     name = f"job:{here.job()['id']}"
     inpaint = here.send(name, model="other", kind="inpaint", mask=name)
     assert here.used(inpaint) == PNG

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.pictures import JPEG, PNG, WEBP, b64, encoded, picture
 from tests.support.service import Service
-from tests.support.tiny import BASE
+from tests.support.tiny import written
 
 MODELS = """
 [editor]
@@ -32,9 +32,7 @@ GIVEN = [PNG, JPEG, WEBP]
 
 @pytest.fixture(scope="module")
 def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "models.toml"
-    path.write_text(BASE + MODELS)
-    return path
+    return written(tmp_path_factory.mktemp("models"), MODELS)
 
 
 @pytest.fixture

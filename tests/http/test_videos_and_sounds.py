@@ -13,7 +13,7 @@ from app.media import recordings
 from tests.support.pictures import PNG, b64
 from tests.support.recordings import sound, video
 from tests.support.service import Service
-from tests.support.tiny import BASE
+from tests.support.tiny import written
 
 MODELS = """
 [ends]
@@ -45,9 +45,7 @@ defaults = { steps = 4, width = 64, height = 64, fps = 8 }
 
 @pytest.fixture(scope="module")
 def models_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("models") / "models.toml"
-    path.write_text(BASE + MODELS)
-    return path
+    return written(tmp_path_factory.mktemp("models"), MODELS)
 
 
 @pytest.fixture

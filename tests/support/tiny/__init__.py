@@ -46,6 +46,14 @@ BASE = _BASE.format(
 #: The same models, drawn.
 DRAWN = _BASE.format(image='executor = "drawing"', video='executor = "drawing"')
 
+
+def written(folder: Path, more: str) -> Path:
+    """Write a models file with the models of BASE and others."""
+    file = folder / "models.toml"
+    file.write_text(BASE + more)
+    return file
+
+
 #: One model of each family, with all its features.
 FAMILIES = """
 [sd]

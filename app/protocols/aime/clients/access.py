@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,19 +104,21 @@ def open_session(endpoints: Endpoints, endpoint: Endpoint, key: str | None) -> s
     return session
 
 
-def count_request(endpoint: Endpoint, client: Client) -> None:
-    """Count a request of a limited endpoint. Raises: AccessDenied: the limit is exceeded."""
+@contextmanager
+def counted_request(endpoint: Endpoint, client: Client) -> Iterator[None]:
+    """Count a request of a limited endpoint, unless it is refused inside. Raises: AccessDenied: the limit is exceeded."""
     if not endpoint.request_limit:
+        yield
         return
-    if RequestCounters(store()).increment(endpoint.name, client.counter) > endpoint.request_limit:
-        uncount_request(endpoint, client)
-        raise AccessDenied(f"the limit of {endpoint.request_limit} requests is reached", 402)
-
-
-def uncount_request(endpoint: Endpoint, client: Client) -> None:
-    """Take a request back that was not accepted."""
-    if endpoint.request_limit:
-        RequestCounters(store()).decrement(endpoint.name, client.counter)
+    counters = RequestCounters(store())
+    number = counters.increment(endpoint.name, client.counter)
+    try:
+        if number > endpoint.request_limit:
+            raise AccessDenied(f"the limit of {endpoint.request_limit} requests is reached", 402)
+        yield
+    except FramemillError:
+        counters.decrement(endpoint.name, client.counter)
+        raise
 
 
 def _caller_of_session(endpoints: Endpoints, session: str) -> tuple[Caller, str] | None:

@@ -15,13 +15,12 @@ from app.bodies.body_stream import Digest
 from app.extensions import objects, store
 from app.held import ClientDisconnected, HeldConnection, exists, hold, unread_response
 from app.protocols.aime.clients import requests, views
-from app.protocols.aime.clients.access import Client, count_request, uncount_request
+from app.protocols.aime.clients.access import Client, counted_request
 from app.protocols.aime.clients.results import final_result
 from app.protocols.aime.clients.states import STATES, reason_of
 from app.protocols.aime.clients.stored_files import JsonBody
 from app.protocols.aime.endpoints.spec import Endpoint
 from app.submit import accept
-from jobs.errors import FramemillError
 from jobs.record import Job, new_job_id
 from jobs.states import JobState
 from jobs.store.client_state import SESSION_TTL_S
@@ -83,12 +82,8 @@ def _finished_job(
     prepared = replace(requests.prepare(endpoint, fields, client, as_text=as_text), job_id=job_ids[0])
     with waiting.listening(prepared.job_id) as listener:  # before the job is accepted: it need not be read again
         connection.check()
-        count_request(endpoint, client)
-        try:
+        with counted_request(endpoint, client):
             job = accept(prepared).job
-        except FramemillError:
-            uncount_request(endpoint, client)
-            raise
         if job.job_id == prepared.job_id:
             return connection.wait_for(job, listener)
     return connection.wait((job.job_id,))[0]  # an Idempotency-Key names another job

@@ -24,9 +24,8 @@ from app.protocols.aime.clients.access import (
     authenticate,
     caller_of_key,
     check_endpoint,
-    count_request,
+    counted_request,
     open_session,
-    uncount_request,
 )
 from app.protocols.aime.clients.blocking import with_cookie
 from app.protocols.aime.clients.fields import request_fields
@@ -135,12 +134,8 @@ def submit(endpoint: Endpoint) -> Any:
     if _wait_for_result(fields):
         return blocking.respond(endpoint, fields, client, digest, as_text=as_text)
     prepared = requests.prepare(endpoint, fields, client, as_text=as_text)
-    count_request(endpoint, client)
-    try:
+    with counted_request(endpoint, client):
         job = accept(prepared).job
-    except FramemillError:
-        uncount_request(endpoint, client)
-        raise
     body = {"success": True, "job_id": job.job_id, "ep_version": endpoint.version}
     return with_cookie(jsonify(body), endpoint, job)
 
