@@ -100,8 +100,8 @@ export function Form() {
           <${SelectField} ...${field("retention")} options=${["hours", "days", "keep"]} fallback="The server's" hint="How long the files are kept." />
           <${NumberField} ...${field("priority")} limit=${{ min: -100, max: 100 }} fallback=${0} hint="Higher runs first, among your own jobs." />
           <${NumberField} ...${field("pause_at_step")} limit=${{ min: 1, max: (form.values.steps ?? spec.defaults.steps) - 1 }} fallback="never" label="Pause after step" hint="Shows a draft, and computes the rest when you resume it." />
-          <${TextField} ...${field("not_before")} type="datetime-local" label="Start not before" hint="Your local time." />
           <${SelectField} ...${field("class")} options=${usableClasses(session.get().caller)} fallback="The key's" hint="Off-peak: only while nothing else waits." />
+          <${TextField} ...${field("not_before")} type="datetime-local" label="Start not before" hint="Your local time." />
         </div>
         ${has("audio_output") && html`<${CheckField} name="audio_output" label="Sound" value=${form.values.audio_output ?? spec.defaults.audio_output} onChange=${set("audio_output")} />`}
         <${CheckField} name="embed_metadata" label="Store the parameters in the file" value=${form.values.embed_metadata ?? true} onChange=${(value) => set("embed_metadata")(value ? undefined : false)} />

@@ -106,7 +106,11 @@ def open_session(endpoints: Endpoints, endpoint: Endpoint, key: str | None) -> s
 
 @contextmanager
 def counted_request(endpoint: Endpoint, client: Client) -> Iterator[None]:
-    """Count a request of a limited endpoint, unless it is refused inside. Raises: AccessDenied: the limit is reached."""
+    """Count a request of a limited endpoint, unless it is refused inside.
+
+    Raises:
+        AccessDenied: the limit is reached.
+    """
     if not endpoint.request_limit:
         yield
         return
