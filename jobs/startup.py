@@ -10,6 +10,7 @@ from pathlib import Path
 
 from jobs.errors import BadSetting, ObjectStoreMisset, Unavailable
 from jobs.files import disks
+from jobs.files.signing import check_signing
 from jobs.models import presence
 from jobs.models.backends import registry_of
 from jobs.models.spec import ModelSpec
@@ -18,7 +19,6 @@ from jobs.process import tracing
 from jobs.process.folders import make_folder
 from jobs.process.log import configure, take_over
 from jobs.settings import Settings
-from jobs.signing import check_signing
 from jobs.store.connecting.checks import check_connection
 from jobs.store.credentials.api_keys import HOW_TO_MAKE_A_KEY, KeyRing, callers_of
 from jobs.store.jobs import JobStore

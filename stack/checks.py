@@ -15,6 +15,7 @@ import click
 from framemill.cli.display.findings import NOTE, OK, PROBLEM, Finding, line
 from jobs.errors import BadSetting, FramemillError, Unavailable
 from jobs.files import disks
+from jobs.files.signing import check_signing
 from jobs.files.spool import size_text
 from jobs.models.backends import read_backends, registry_of
 from jobs.objects.base import probe_key
@@ -23,7 +24,6 @@ from jobs.settings import Settings, environment
 from jobs.settings.dangerous import dangers
 from jobs.settings.settings import defaults
 from jobs.settings.without_effect import without_effect
-from jobs.signing import check_signing
 from jobs.startup import check_bucket, check_folders, check_key_names, check_weights, has_keys
 from jobs.store.connecting.checks import check_connection
 from jobs.store.credentials.api_keys import callers_of

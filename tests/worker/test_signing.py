@@ -18,10 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from jobs.errors import BadSetting
+from jobs.files.signing import check_signing
 from jobs.models.spec import Kind
 from jobs.settings import Settings
 from jobs.settings.provenance import C2paOptions
-from jobs.signing import check_signing
 from stack.checks import findings
 from tests.support.harness import Stack
 from tests.worker.test_formats import clip, request

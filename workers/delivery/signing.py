@@ -10,9 +10,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from jobs.files.signing import signer_of
 from jobs.requests.generation import GenerationRequest
 from jobs.settings.provenance import C2paOptions
-from jobs.signing import signer_of
 from workers.delivery.provenance import source_type
 
 #: Formats that are signed; C2PA has no place in WebM.
