@@ -224,6 +224,17 @@ def test_all_jobs_of_a_run_are_lost_and_run_again_with_the_slot_and_alone(queue:
     assert order == jobs
 
 
+def test_a_job_that_is_lost_alone_leaves_the_run_that_it_shared(queue: StoreDriver) -> None:
+    first, lost, other = queue.submit_many(3)
+    share(queue)
+    assert queue.store.lose(lost, 1) == "queued"
+    assert "leader" not in queue.store.read(lost)
+    assert queue.redis.hget(keys.SLOT + "gpu0", "companions") == f"{other} 1"
+    assert end(queue, other)
+    assert end(queue, first)
+    assert queue.at() == (lost, 2)
+
+
 def test_jobs_whose_run_was_split_run_alone_in_their_order(queue: StoreDriver) -> None:
     jobs = queue.submit_many(4)
     share(queue, most=3)

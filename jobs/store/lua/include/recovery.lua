@@ -28,8 +28,7 @@ end
 -- in ms, or -1 if it was not, or did not hold the slot.
 local function release(slot, id, attempt)
   local record, job = slot_of(slot), job_of(id)
-  if record.companions and has(job.leader) then return release_companion(slot, id, attempt) end
-  if record.job ~= id or record.attempt ~= tostring(attempt) then return -1 end
+  if record.job ~= id or record.attempt ~= tostring(attempt) then return release_companion(slot, id, attempt) end
   local stopped_ms = job.state == STATE.CANCELLED and now_ms() - job.finished_at or -1
   settle_charge(id, elapsed_s(id))
   give_back_companions(slot)  -- only those that the worker does not know of: Redis lost its last writes, or the reply
