@@ -159,7 +159,7 @@ class Stack(Api):
     def _answers(self, path: str) -> bool:
         try:
             return self.get(path).status_code == 200
-        except requests.ConnectionError:
+        except (requests.ConnectionError, requests.Timeout):
             return False
 
     def _ready(self, workers: tuple[str, ...]) -> bool:
