@@ -129,8 +129,8 @@ local function idle_slot_at(host, model)
   end
 end
 
--- An idle slot that can run a job of this line and model: one of this host if there is one (`host`: nil for any), or one
--- that has the model in memory, otherwise the one that has been idle longest. nil when there is none.
+-- An idle slot that can run a job of this line and model: one of this host if there is one (`host`: nil for any), or
+-- one that has the model in memory, otherwise the one that has been idle longest. nil when there is none.
 local function idle_slot_for(pin, model, host)
   if pin then return field_of(K.SLOT .. pin, 'idle_since') and can_run(pin, model) and pin or nil end
   local at_host = host and idle_slot_at(host, model)
