@@ -259,7 +259,8 @@ def test_the_first_key_is_made_on_the_host(service: Service) -> None:
     ("method", "path"),
     [("GET", "/v1/admin/keys"), ("POST", "/v1/admin/keys"), ("DELETE", "/v1/admin/keys/ops"), ("GET", "/v1/admin/dead"),
      ("POST", "/v1/admin/pause"), ("POST", "/v1/admin/resume"), ("POST", "/v1/models/tiny-image/load"),
-     ("POST", "/v1/models/tiny-image/unpin"), ("POST", "/v1/jobs/x/front"), ("PUT", "/v1/admin/keys/ops/webhook"),
+     ("POST", "/v1/models/tiny-image/unpin"), ("POST", "/v1/models/tiny-image/profile"),
+     ("POST", "/v1/jobs/x/front"), ("PUT", "/v1/admin/keys/ops/webhook"),
      ("DELETE", "/v1/admin/keys/ops/webhook"), ("GET", "/metrics"), ("GET", "/v1/admin/storage"),
      ("POST", "/v1/admin/slots/gpu0/drain"), ("POST", "/v1/admin/slots/gpu0/yield"), ("GET", "/v1/admin/webhooks")],
 )  # fmt: skip

@@ -75,7 +75,7 @@ def generate_together(
         stack.enter_context(watched(pipeline, reporter, previews))
         stack.enter_context(clip_skip.supported(pipeline, first.clip_skip))
         for request, tell in zip(requests, warn, strict=True):
-            stack.enter_context(cut.told(pipeline, request, tell))
+            stack.enter_context(cut.told(pipeline, request, spec.arguments_of(request.kind), tell))
         steps.next_call(pipeline, first)
         call = arguments.of_several(pipeline, spec, requests, generators)
         output = called(pipeline, first, call, generators, steps, recorder)

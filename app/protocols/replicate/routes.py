@@ -42,7 +42,7 @@ _MODEL = "/models/<owner>/<replicate_model:name>"
 class ModelName(BaseConverter):
     """The name of a model. Commands of the native API have the same path: ``/v1/models/{name}/load``."""
 
-    regex = r"(?!(?:load|unload|pin|unpin|check)(?:/|$))[^/]+"
+    regex = r"(?!(?:load|unload|pin|unpin|check|profile)(?:/|$))[^/]+"
 
 
 def register(app: Flask, api: Api) -> None:
