@@ -221,3 +221,21 @@ def test_loading_a_compiled_model_runs_it_once(spec: ModelSpec) -> None:
     cache.unload(spec.name)
     assert "warm_up_s" not in carry_out("load", Kind.IMG2VIDEO, "default", cache=cache)
     assert made == ["load"]
+
+
+# ---- parts
+
+
+@pytest.mark.parametrize("name", ["wan/t2v", "wan/high-low", "ltx2", "sd", "kandinsky/decoder"])
+def test_the_pipeline_has_the_parts_that_were_loaded_for_it(families_file: Path, name: str) -> None:
+    """Quantised parts would otherwise be replaced by those on disk, which are read a second time."""
+    import torch
+
+    from workers.pipelines.loading import ModelFolder
+
+    spec = ModelSpec(name="m", source=str(families_file.parent / name), kinds=(Kind.TEXT2VIDEO,))
+    folder = ModelFolder(spec, torch.device("cpu"))
+    parts = {part: folder._component(part, library) for part, (library, _) in folder.components.items()}
+    pipeline = folder._assembled(parts)
+    assert {part for part, module in parts.items() if getattr(pipeline, part) is not module} == set()
+    assert {"vae", "movq"} & parts.keys()

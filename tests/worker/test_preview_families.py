@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def run(family: str, folder: Path) -> tuple[Any, Asking, np.ndarray, Any, Any]:
     """Return the pipeline, its previews, its output, its last latents, and those that its decoder got."""
     import torch
 
+    from workers.diffusion import pictures
     from workers.diffusion.latent_space import decoder_of
     from workers.diffusion.preview import Previews
 
@@ -100,14 +102,15 @@ def run(family: str, folder: Path) -> tuple[Any, Asking, np.ndarray, Any, Any]:
         previews.step(step + 1, tensors["latents"])
         return tensors
 
-    with torch.inference_mode():
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "In CPU autocast")  # some families ask for one in float32
         output = pipeline(
             num_inference_steps=STEPS, width=WIDTH, height=HEIGHT, output_type="np",
             generator=torch.Generator().manual_seed(1),
             callback_on_step_end=on_step_end, **call,
         )  # fmt: skip
-    picture = output.frames[0][len(output.frames[0]) // 2] if family in VIDEOS else output.images[0]
-    return pipeline, reporter, 255 * np.asarray(picture), seen["latents"], seen["decoded"]
+    [frames] = pictures.of_output(output, "image" if hasattr(output, "image") else None, is_video=family in VIDEOS)
+    return pipeline, reporter, frames[len(frames) // 2].astype(float), seen["latents"], seen["decoded"]
 
 
 @pytest.mark.parametrize("family", [*FOLDERS, *BUILT])

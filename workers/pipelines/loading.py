@@ -41,6 +41,7 @@ class ModelFolder:
         try:
             self.folder = _folder(spec)
             index = json.loads(_index(self.folder, spec).read_text(encoding="utf-8"))
+            self._class_name = index.get("_class_name")
             if spec.loader == "modular":
                 self._modular = modular.empty(spec, self.folder)
                 index = {name: index[name] for name in self._modular.pretrained_component_names if name in index}
@@ -114,8 +115,11 @@ class ModelFolder:
     def _assembled(self, parts: dict[str, Any]) -> Any:
         if self._spec.loader == "modular":
             return modular.completed(self._modular, self.folder, parts, self.dtype)
-        own = self._spec.pipeline
-        return (classes.named(own) if own else diffusers.DiffusionPipeline).from_pretrained(
+        # DiffusionPipeline itself would not use parts that are optional arguments of the class, such as the transformer of
+        # Wan, and read them from disk once more.
+        name = self._spec.pipeline or self._class_name
+        pipeline_class = classes.named(name) if isinstance(name, str) else diffusers.DiffusionPipeline
+        return pipeline_class.from_pretrained(
             self.folder, variant=self._spec.variant, dtype=self.dtype, use_safetensors=True, **parts
         )
 
@@ -128,7 +132,13 @@ class ModelFolder:
         config = quantization.of(self._spec.load, name, library, self.dtype)
         if config:
             options["quantization_config"] = config
-        part = diffusers.AutoModel.from_pretrained(str(self.folder), subfolder=name, **options)
+        try:
+            part = diffusers.AutoModel.from_pretrained(str(self.folder), subfolder=name, **options)
+        except Exception as exc:
+            if not config or is_out_of_memory(exc) or is_device_lost(exc):
+                raise
+            reason = str(exc).partition("\n")[0][:200]
+            raise ModelLoadFailed(f"option quantization: {self._spec.load.quantization}: {reason}") from exc
         # Move each component at once, so that RAM never holds more than one on its way to a GPU.
         early = self._spec.load.offload == "none" and not config and not self._spec.load.layerwise_casting
         return part.to(self._device) if early else part
