@@ -115,8 +115,8 @@ class ModelFolder:
     def _assembled(self, parts: dict[str, Any]) -> Any:
         if self._spec.loader == "modular":
             return modular.completed(self._modular, self.folder, parts, self.dtype)
-        # DiffusionPipeline itself would not use parts that are optional arguments of the class, such as the transformer of
-        # Wan, and read them from disk once more.
+        # DiffusionPipeline itself would read those parts from disk once more that are optional arguments of the class,
+        # such as the transformer of Wan.
         name = self._spec.pipeline or self._class_name
         pipeline_class = classes.named(name) if isinstance(name, str) else diffusers.DiffusionPipeline
         return pipeline_class.from_pretrained(
