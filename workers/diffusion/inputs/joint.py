@@ -75,16 +75,16 @@ def _references(pipeline: Any, inputs: Mapping[str, Any], *, fps: float, rate_hz
     """Return images, a video and a sound as MiniMax-H3 reads them: prompts call them Picture 1, Video 1, Audio 1."""
     if not type(pipeline).__name__.startswith("MiniMaxH3"):
         raise ExecutionError(f"{type(pipeline).__name__} has references of an unknown kind (models file, fields)")
-    from diffusers.modular_pipelines import minimax_h3
+    from diffusers.modular_pipelines.minimax_h3 import references as kinds
 
     references: list[Any] = []
     for name in ("images", "image"):
         pictures = inputs.get(name, [])
         pictures = pictures if isinstance(pictures, list) else [pictures]
-        references += [minimax_h3.MiniMaxH3ImageReference(image=picture) for picture in pictures]
+        references += [kinds.MiniMaxH3ImageReference(image=picture) for picture in pictures]
     if "video" in inputs:
-        references.append(minimax_h3.MiniMaxH3VideoReference(frames=inputs["video"], fps=fps))
+        references.append(kinds.MiniMaxH3VideoReference(frames=inputs["video"], fps=fps))
     if "audio" in inputs:
         samples = torch.from_numpy(inputs["audio"])[None]
-        references.append(minimax_h3.MiniMaxH3AudioReference(audio=samples, sample_rate=rate_hz))
+        references.append(kinds.MiniMaxH3AudioReference(audio=samples, sample_rate=rate_hz))
     return references
