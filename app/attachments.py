@@ -19,7 +19,7 @@ from jobs.formats import FORMATS
 from jobs.objects.base import ObjectStore
 from jobs.requests.generation import GenerationRequest
 from jobs.requests.inpaint import Inpaint
-from jobs.requests.inputs import FILES, LISTS, Measured
+from jobs.requests.inputs import FILES, LISTS, PARTS, Measured
 from jobs.settings import Settings
 from jobs.store.jobs import JobStore
 
@@ -36,7 +36,7 @@ class Pictures:
     """The pictures of a request."""
 
     #: ``job:<id>``, a link, a data URL, base64 or the bytes of an upload, by field: ``image``, ``mask``,
-    #: ``images[0]``, ``mix[0].image``.
+    #: ``images[0]``, ``mix[0].image``, ``controls[0].image``.
     contents: dict[str, str | bytes] = field(default_factory=dict)
     #: Names of the uploaded files that fields refer to.
     used: set[str] = field(default_factory=set)
@@ -127,8 +127,9 @@ def take(values: dict[str, Any], uploads: Mapping[str, bytes]) -> Pictures:
     for name in _SEVERAL:
         listed = [put(f"{name}[{index}]", one, f"{name}[{index}]") for index, one in enumerate(values.get(name) or ())]
         values[name] = [one for one in listed if one is not None] or None
-    for index, part in enumerate(values.get("mix") or ()):
-        part["image"] = put(f"mix[{index}].image", part.get("image"), part.get("image") or "")
+    for name in PARTS:
+        for index, part in enumerate(values.get(name) or ()):
+            part["image"] = put(f"{name}[{index}].image", part.get("image"), part.get("image") or "")
     return pictures
 
 
@@ -143,23 +144,35 @@ class StoredPictures:
         """What the inputs decide about the output."""
         deciding = (self.by_field.get(name) for name in ("image", "images[0]", "video"))
         shape = next((stored.size for stored in deciding if stored), None)
-        return Measured(shape, self.by_field["video"].seconds if "video" in self.by_field else None)
+        seconds = self.by_field["video"].seconds if "video" in self.by_field else None
+        controls = {name: stored.size for name, stored in self.by_field.items() if name.startswith("controls[")}
+        sizes = (controls.get(f"controls[{index}].image") for index in range(_after_last(controls)))
+        return Measured(shape, seconds, tuple(sizes))
 
     def put_into(self, request: GenerationRequest) -> GenerationRequest:
         """Return the request with the keys of the pictures."""
         if not self.by_field:
             return request
         keys = {name: stored.key for name, stored in self.by_field.items()}
-        mix = [
-            {**part, "image": keys[f"mix[{index}].image"]} if "image" in part else part
-            for index, part in enumerate(request.mix or ())
-        ]
+        parts: dict[str, Any] = {
+            name: [
+                {**part, "image": keys[f"{name}[{index}].image"]} if "image" in part else part
+                for index, part in enumerate(getattr(request, name) or ())
+            ]
+            or None
+            for name in PARTS
+        }
         # A request for edit has its only image in either field.
         images = [keys.get(f"images[{index}]") or keys["image"] for index in range(len(request.images or ()))]
         one: dict[str, Any] = {name: keys.get(name) for name in _ONE}
         if len(images) > len([name for name in keys if name.startswith("images[")]):
             one["image"] = None
-        return replace(request, **one, images=images or None, mix=mix or None)
+        return replace(request, **one, images=images or None, **parts)
+
+
+def _after_last(names: Collection[str]) -> int:
+    """Return the number of entries of a list, some of whose fields are named like ``controls[1].image``."""
+    return max((int(name.partition("[")[2].partition("]")[0]) + 1 for name in names), default=0)
 
 
 def store(

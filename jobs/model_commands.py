@@ -17,8 +17,8 @@ from jobs.requests import generation as requests
 from jobs.requests.generation import GenerationRequest
 from jobs.submission import Submission
 
-#: ``check`` loads the model and computes a job with the fewest steps. ``profile`` measures how many jobs of it pay to
-#: be computed together.
+#: ``check`` loads the model and computes a job with the fewest steps, and one with each of its
+#: controls. ``profile`` measures how many jobs of it pay to be computed together.
 COMMANDS = ("load", "unload", "check", "profile")
 #: Steps of the pictures of a profile, unless the model makes fewer.
 PROFILE_STEPS = 10
@@ -100,7 +100,7 @@ def submission(
         spec: the model.
         slot: name of the slot.
         kind: kind of the job that a check computes; None: the first one without inputs, else the first.
-        files: object-store keys of an ``image`` and a ``video``, to check a model that needs one.
+        files: object-store keys of an ``image`` and a ``video``, to check a model that needs one, or has controls.
         caller: who gives the command.
     """
     kind = kind or default_kind(spec)
@@ -118,4 +118,9 @@ def submission(
     request, _ = requests.resolve(models, fields)
     if not files:  # only a check computes, and it comes with the files that it needs
         request = replace(request, image=None, images=None, mask=None, video=None)
+    elif controls := [spec.controls[name] for name in spec.controls_of(kind)]:
+        # More than a request may have: a check uses them one after the other.
+        values = ({"scale": one.scale, "start": one.start, "end": one.end} for one in controls)
+        used = [{"name": one.name, "image": files["image"], **its} for one, its in zip(controls, values, strict=True)]
+        request = replace(request, controls=used)
     return Submission(request=request, caller=caller, pin=slot, command=command, webhook=False)

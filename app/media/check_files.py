@@ -12,7 +12,7 @@ import av
 
 from app.media import inputs
 from app.media.decoding import off_the_hub
-from jobs.models.spec import Kind
+from jobs.models.spec import Kind, ModelSpec
 from jobs.objects.base import ObjectStore
 from jobs.store.jobs import JobStore
 
@@ -20,8 +20,8 @@ from jobs.store.jobs import JobStore
 _SIDE_PX, _FRAMES, _FPS = 64, 9, 8
 
 
-def stored_for(kind: Kind, objects: ObjectStore, records: JobStore) -> dict[str, str]:
-    """Store the files that a job of this kind needs.
+def stored_for(spec: ModelSpec, kind: Kind, objects: ObjectStore, records: JobStore) -> dict[str, str]:
+    """Store the files that a check of a model needs, of this kind and of its controls.
 
     Returns:
         Object-store keys of an ``image`` and a ``video``, as far as it needs them.
@@ -30,7 +30,7 @@ def stored_for(kind: Kind, objects: ObjectStore, records: JobStore) -> dict[str,
         Unavailable: the object store or Redis does not answer.
     """
     keys = {}
-    if kind.inputs & {"image", "images"}:
+    if kind.inputs & {"image", "images"} or spec.controls_of(kind):
         keys["image"] = inputs.store_once(_grey_png(), "png", "image/png", objects, records)
     if "video" in kind.inputs:
         keys["video"] = inputs.store_once(off_the_hub(_grey_mp4), "mp4", "video/mp4", objects, records)

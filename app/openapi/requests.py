@@ -19,6 +19,19 @@ class LoraAnswer(Answer):
     text_encoder_weight = fields.Float(**doc(optional=True))
 
 
+class ControlAnswer(Answer):
+    """A control and how it was used, without its image."""
+
+    name = fields.String(**doc())
+    scale = fields.Float(**doc())
+    start = fields.Float(**doc())
+    end = fields.Float(**doc())
+    preprocess = fields.String(**doc(optional=True))
+    low_threshold = fields.Float(**doc(optional=True))
+    high_threshold = fields.Float(**doc(optional=True))
+    resize = fields.String(**doc(optional=True))
+
+
 class RequestAnswer(Answer):
     """The request with all values that were used. Fields that do not apply are absent."""
 
@@ -41,6 +54,7 @@ class RequestAnswer(Answer):
     scheduler = fields.String(**doc(optional=True))
     loras = fields.List(fields.Nested(LoraAnswer), **doc(optional=True))
     mix = fields.List(fields.Dict(), **doc("Texts and weights; images are left out.", optional=True))
+    controls = fields.List(fields.Nested(ControlAnswer), **doc(optional=True))
     strength = fields.Float(**doc(optional=True))
     variation = fields.Dict(**doc(optional=True))
     hires = fields.Dict(**doc(optional=True))

@@ -9,7 +9,7 @@ from typing import Any
 from marshmallow import INCLUDE, fields
 
 from app.fields import Flag, Items, Number, PictureText, Text, Whole, load
-from app.payloads import MappedBody, a1111_masks, a1111_overrides, a1111_passes, a1111_samplers
+from app.payloads import MappedBody, a1111_controls, a1111_masks, a1111_overrides, a1111_passes, a1111_samplers
 from app.payloads.passthrough import A1111_MAPPED, passthrough_fields
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.registry import ModelRegistry
@@ -29,6 +29,7 @@ NAMES = {
     "model": "override_settings",
     "loras": "prompt",
     **a1111_passes.NAMES,
+    **a1111_controls.NAMES,
     **a1111_masks.NAMES,
     **a1111_overrides.NAMES,
 }
@@ -41,7 +42,7 @@ _TITLE_END = re.compile(r"(\.safetensors|\.ckpt)?( \[[0-9a-f]+\])?$")
 #: Fields that are not supported here → their values without effect.
 _IGNORED: dict[str, tuple[Any, ...]] = {
     "restore_faces": (False,), "tiling": (False,), "styles": ([],),
-    "refiner_checkpoint": ("", "None"), "script_name": ("", "None"), "alwayson_scripts": ({},), "eta": (0, 1),
+    "refiner_checkpoint": ("", "None"), "script_name": ("", "None"), "eta": (0, 1),
     "s_churn": (0,), "s_tmin": (0,), "s_tmax": (0,), "s_noise": (0, 1), "s_min_uncond": (0,),
     "initial_noise_multiplier": (0, 1), "seed_resize_from_w": (-1, 0), "seed_resize_from_h": (-1, 0),
     "firstpass_image": (), "latent_mask": (), "infotext": ("",),
@@ -140,6 +141,7 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
     if loras:
         values["loras"] = loras
     values["scheduler"] = a1111_samplers.scheduler_of_sampler(body, spec, warnings)
+    values |= a1111_controls.control_values(payload, images, kind, spec, warnings)
     values |= a1111_masks.mask_values(body, kind, warnings)
     values |= a1111_overrides.override_values(body, kind, spec, warnings)
     values |= a1111_passes.pass_values(body, kind, spec, warnings)

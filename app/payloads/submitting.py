@@ -10,6 +10,7 @@ from app import submit as submitting
 from app.payloads import MappedBody, rename_fields
 from jobs.errors import InvalidRequest
 from jobs.record import Job
+from jobs.requests.inputs import PARTS
 
 
 def submit_mapped(mapped: MappedBody, job_id: str, names: dict[str, str], **queueing: Any) -> Job:
@@ -27,8 +28,7 @@ def submit_mapped(mapped: MappedBody, job_id: str, names: dict[str, str], **queu
         IdempotencyMismatch, QueueFull, Unavailable: not accepted.
     """
     values = {name: value for name, value in mapped.values.items() if value is not None}
-    if "mix" in values:
-        values["mix"] = [dict(part) for part in values["mix"]]
+    values |= {name: [dict(part) for part in values[name]] for name in PARTS if name in values}
     try:
         pictures = attachments.take(values, {})
         # The socket was opened by one HTTP request for many jobs, so its headers do not apply to a single job.

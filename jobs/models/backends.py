@@ -22,7 +22,7 @@ from jobs.models.builtin import BUILT_IN
 from jobs.models.registry import ModelRegistry
 from jobs.models.spec import ModelSpec
 from jobs.models.toml_fields import ChoiceField, SecondsField, StringField, TableSchema, TypedField
-from jobs.models.toml_lines import TomlFile
+from jobs.process.toml_lines import TomlFile
 from jobs.settings import PROJECT_ROOT, Settings
 from jobs.slots.slot import MAX_BACKEND_NAME_CHARS, is_backend_name
 

@@ -19,7 +19,7 @@ from marshmallow import Schema, ValidationError, fields, validate
 
 from jobs.errors import BadSetting
 from jobs.models.toml_fields import ChoiceField, SecondsField, StringField, TableSchema
-from jobs.models.toml_lines import broken_rules
+from jobs.process.toml_lines import broken_rules
 from jobs.slots.slot import MAX_BACKEND_NAME_CHARS, is_backend_name
 
 logger = logging.getLogger(__name__)

@@ -14,16 +14,27 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from jobs.models import loras
+from jobs.models.controls import controls_field, controls_of_tables
 from jobs.models.load_options import KEYS as LOAD_OPTION_KEYS
 from jobs.models.load_options import LoadOptions, LoadOptionsSchema
-from jobs.models.own_classes import resolved
-from jobs.models.quality import QualitiesField
+from jobs.models.quality import qualities_field
 from jobs.models.scheduler_fields import SchedulerField, SchedulersField
-from jobs.models.spec import DEFAULT_LIMITS, DEFAULTS, LOADERS, OPTIONAL_INPUTS, Kind, ModelSpec, Range, is_alias
+from jobs.models.spec import (
+    CONTROLLED,
+    DEFAULT_LIMITS,
+    DEFAULTS,
+    LOADERS,
+    OPTIONAL_INPUTS,
+    Kind,
+    ModelSpec,
+    Range,
+    is_alias,
+)
 from jobs.models.toml_fields import (
     ChoiceField,
     CountField,
     FlagField,
+    IntervalField,
     ListField,
     NumberField,
     StringField,
@@ -32,7 +43,8 @@ from jobs.models.toml_fields import (
     TextField,
     TypedField,
 )
-from jobs.models.toml_lines import TomlFile
+from jobs.process.own_classes import resolved
+from jobs.process.toml_lines import TomlFile
 from jobs.slots.slot import is_slot
 from jobs.suggestions import did_you_mean
 
@@ -58,21 +70,6 @@ class _Kinds(TypedField):
         return tuple(Kind(name) for name in names)
 
 
-class _Interval(TypedField):
-    """``[lowest, highest]``."""
-
-    types = (list,)
-    default_error_messages = {"invalid": "must be [lowest, highest]"}
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Range:
-        pair = super()._deserialize(value, attr, data, **kwargs)
-        if len(pair) != 2 or not all(isinstance(n, int | float) and not isinstance(n, bool) for n in pair):
-            raise self.make_error("invalid")
-        if pair[0] > pair[1]:
-            raise self.make_error("invalid")
-        return Range(*pair)
-
-
 class _ArgumentName(StringField):
     default_error_messages = {"invalid": "must be the name of an argument, or empty to pass none"}
 
@@ -81,7 +78,7 @@ def _seconds() -> NumberField:
     return NumberField(validate=validate.Range(min=0, error="must be at least 0 seconds"))
 
 
-_Limits = TableSchema.from_dict({name: _Interval() for name in DEFAULT_LIMITS}, name="Limits")
+_Limits = TableSchema.from_dict({name: IntervalField() for name in DEFAULT_LIMITS}, name="Limits")
 _NOT_NUMBERS = {"negative_prompt": StringField, "audio_output": FlagField}
 _Defaults = TableSchema.from_dict(
     {name: _NOT_NUMBERS.get(name, NumberField)() for name in DEFAULTS}, name="Defaults"
@@ -115,7 +112,7 @@ class ModelSchema(LoadOptionsSchema):
     dtype = ChoiceField(DTYPES)
     variant = TextField()
     description = TextField()
-    quality = QualitiesField()
+    quality = qualities_field()
     aliases = ListField("names such as gpt-image-* (letters, digits, '.', '_', ':', '/', '-' and '*')", is_alias)
     defaults = fields.Nested(_Defaults)
     limits = fields.Nested(_Limits)
@@ -127,6 +124,8 @@ class ModelSchema(LoadOptionsSchema):
     schedulers = SchedulersField()
     loras = TextField()
     default_loras = TableField("names and weights", NumberField())
+    controls = controls_field()
+    control_pipelines = fields.Nested(_Pipelines)
     arguments = TableField("arguments of the pipeline's call")
     #: ``fields`` itself is taken by marshmallow.
     argument_names = fields.Nested(_Fields, data_key="fields")
@@ -184,6 +183,22 @@ class ModelSchema(LoadOptionsSchema):
     def _check_loras(self, table: dict[str, Any], **kwargs: Any) -> None:
         if errors := self._errors_of_loras(table, table.get("default_loras", {})):
             raise ValidationError({"default_loras": errors})
+
+    @validates_schema
+    def _check_controls(self, table: dict[str, Any], **kwargs: Any) -> None:
+        has_prior = "prior" in table or "prior_arguments" in table
+        if table.get("controls") and (has_prior or table.get("loader") == "modular"):
+            rule = f"does not apply to {'a model with a prior' if has_prior else 'loader = modular'}"
+            raise ValidationError(rule, "controls")
+        if "control_pipelines" in table and not table.get("controls"):
+            raise ValidationError("needs the key controls", "control_pipelines")
+        for name, control in table.get("controls", {}).items():
+            unknown = [kind for kind in control.get("kinds", ()) if kind not in table["kinds"] or kind == Kind.MIX2IMG]
+            if unknown:
+                raise ValidationError({"controls": {name: {"kinds": [f"{unknown[0]} is not one of this model's"]}}})
+            if not control.get("kinds") and not set(CONTROLLED) & set(table["kinds"]):
+                rule = "is required: the model has none of " + ", ".join(CONTROLLED)
+                raise ValidationError({"controls": {name: {"kinds": [rule]}}})
 
     @validates_schema
     def _check_qualities(self, table: dict[str, Any], **kwargs: Any) -> None:
@@ -244,6 +259,8 @@ def _spec(name: str, values: dict[str, Any], folder: Path) -> ModelSpec:
         values["fields"] = values.pop("argument_names")
     weights = values.get("default_loras", {})
     values["default_loras"] = {name.removesuffix(loras.SUFFIX): float(weight) for name, weight in weights.items()}
+    tables = values.pop("controls", {})
+    values["controls"] = controls_of_tables(tables, lambda source: _folder_or_hub_id(folder, source))
     spec = ModelSpec(name=name, load=load, **values)
     return replace(
         spec,

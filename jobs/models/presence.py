@@ -12,10 +12,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jobs.models import file as models_file
-from jobs.models.own_classes import OwnClass
+from jobs.models.controls import Control
 from jobs.models.spec import ModelSpec
-from jobs.models.toml_lines import TomlFile
 from jobs.process.diffusers_names import class_names
+from jobs.process.own_classes import OwnClass
+from jobs.process.toml_lines import TomlFile
 from jobs.suggestions import did_you_mean
 
 #: ``model`` or ``organisation/model``.
@@ -58,9 +59,37 @@ def _problems(spec: ModelSpec, folder: Path) -> Iterator[tuple[tuple[str, ...], 
         yield ("pipeline",), rule
     if spec.blocks and (rule := _class_problem(spec.blocks, "Blocks")):
         yield ("blocks",), rule
-    for kind, name in spec.pipelines.items():
-        if rule := _class_problem(name):
-            yield ("pipelines", str(kind)), rule
+    for key, classes in (("pipelines", spec.pipelines), ("control_pipelines", spec.control_pipelines)):
+        for kind, name in classes.items():
+            if rule := _class_problem(name):
+                yield (key, str(kind)), rule
+    for name, control in spec.controls.items():
+        for keys, rule in _control_problems(control):
+            yield ("controls", name, *keys), rule
+
+
+def _control_problems(control: Control) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Yield the keys of what is missing of a control in folders of this host, and what is wrong with them."""
+    folders = {"source": (control.source, control.subfolder)}
+    if not control.type.is_spatial:
+        key = "source" if control.image_encoder == control.source else "image_encoder"
+        folders = {key: control.encoder}
+        if Path(control.source).is_absolute() and not Path(control.source).is_dir():
+            yield ("source",), _no_folder(control.source)
+            return
+        file = Path(control.source, control.subfolder, control.weight_name)
+        if file.is_absolute() and not file.is_file():
+            yield ("weight_name",), f"there is no file {file}"
+            return
+    for key, (source, subfolder) in folders.items():
+        folder = Path(source, subfolder)
+        if not folder.is_absolute():
+            continue
+        if not Path(source).is_dir():
+            yield (key,), _no_folder(source)
+        elif not (folder / "config.json").is_file():
+            what = "no config.json" if folder.is_dir() else f"no folder {subfolder}"
+            yield (key,), f"{source} has {what}" + (f" in {subfolder}" if subfolder and folder.is_dir() else "")
 
 
 def _source_problem(source: str, folder: Path, indexes: tuple[str, ...], *, names_class: bool) -> str:

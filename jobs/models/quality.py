@@ -6,11 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from marshmallow import ValidationError, fields
-
 from jobs.models.scheduler_fields import SchedulerField
 from jobs.models.step_caches import StepCacheField
-from jobs.models.toml_fields import NumberField, TableField, TableSchema
+from jobs.models.toml_fields import NamedTablesField, NumberField, TableField, TableSchema
 
 #: The quality of requests that name none: the model's defaults, whether or not it has a table for it.
 STANDARD = "standard"
@@ -32,18 +30,10 @@ class QualitySchema(TableSchema):
 REQUEST_FIELDS = ("steps", "guidance_scale", "distilled_guidance_scale", "scheduler", "loras")
 
 
-class QualitiesField(TableField):
-    """A table of qualities by name."""
-
-    def __init__(self) -> None:
-        super().__init__("qualities by name, each a table", fields.Nested(QualitySchema))
-
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, Any]:
-        tables = super()._deserialize(value, attr, data, **kwargs)
-        rule = "must be at most 32 lower-case letters, digits, '_' and '-', and begin with a letter"
-        if errors := {name: [rule] for name in tables if not _NAME.fullmatch(name)}:
-            raise ValidationError(errors)
-        return tables
+def qualities_field() -> NamedTablesField:
+    """Return the field of a model's qualities."""
+    rule = "must be at most 32 lower-case letters, digits, '_' and '-', and begin with a letter"
+    return NamedTablesField("qualities", QualitySchema, _NAME, rule)
 
 
 def fields_of(quality: Mapping[str, Any]) -> dict[str, Any]:

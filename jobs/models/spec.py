@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from jobs.models import loras
+from jobs.models.controls import Control
 from jobs.models.load_options import LoadOptions
 from jobs.models.quality import STANDARD, fields_of
+from jobs.models.toml_fields import Range
+
+__all__ = ["Kind", "ModelSpec", "Range"]
 
 
 class Kind(StrEnum):
@@ -54,6 +58,8 @@ _INPUTS = {
     Kind.IMG2VIDEO: frozenset({"image"}),
     Kind.VIDEO2VIDEO: frozenset({"video"}),
 }
+#: Kinds that controls have unless their table says otherwise.
+CONTROLLED = (Kind.TEXT2IMG, Kind.IMG2IMG, Kind.INPAINT)
 #: Fields with files, in the order in which they are listed.
 ALL_INPUTS = ("image", "images", "mask", "last_image", "video", "audio", "mix")
 _OPTIONAL_INPUTS = {
@@ -63,40 +69,6 @@ _OPTIONAL_INPUTS = {
 }
 #: All fields that some models of some kinds take.
 OPTIONAL_INPUTS = frozenset().union(*_OPTIONAL_INPUTS.values())
-
-
-@dataclass(frozen=True)
-class Range:
-    """A closed interval of allowed values."""
-
-    low: float
-    high: float
-
-    def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high
-
-    def __str__(self) -> str:
-        """Return the words that follow "must be" in a message."""
-        low, high = _number(self.low), _number(self.high)
-        return low if low == high else f"between {low} and {high}"
-
-    def clamped(self, value: float) -> float:
-        """Return the nearest value of the interval."""
-        return min(max(value, self.low), self.high)
-
-    def nearest(self, value: float, step: int, offset: int = 0) -> int:
-        """Return the number ``step`` × n + ``offset`` inside the interval that is nearest to ``value``."""
-        nearest = round((value - offset) / step) * step + offset
-        if nearest > self.high:
-            return int((self.high - offset) // step) * step + offset
-        if nearest < self.low:
-            return int(-((offset - self.low) // step)) * step + offset
-        return nearest
-
-
-def _number(value: float) -> str:
-    """Return a bound exactly, without an exponent where it is a whole number."""
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 #: Limits that apply where the models file sets none.
@@ -110,6 +82,7 @@ DEFAULT_LIMITS: dict[str, Range] = {
     "strength": Range(0, 1),
     "num_images": Range(1, 4),
     "images": Range(1, 1),
+    "controls": Range(1, 3),
     "lora_weight": Range(-2, 2),
     "clip_skip": Range(0, 11),
     "distilled_guidance_scale": Range(0, 50),
@@ -188,6 +161,11 @@ class ModelSpec:
     loras: str | None = None
     #: LoRAs of requests that name none: name → weight.
     default_loras: Mapping[str, float] = field(default_factory=dict)
+    #: Controls that a request may name.
+    controls: Mapping[str, Control] = field(default_factory=dict)
+    #: Pipeline class of requests with ControlNets or T2I-Adapters by kind; for other kinds it follows from the class
+    #: that requests without them have.
+    control_pipelines: Mapping[str, str] = field(default_factory=dict)
     #: Additional arguments of the pipeline's call, which override the request's. A key that is the name of a kind holds
     #: a table of arguments for that kind only.
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -266,6 +244,11 @@ class ModelSpec:
         """Return whether a request of this kind may have this input."""
         return field in kind.inputs or (field in kind.optional_inputs and self.offers(field, kind))
 
+    def controls_of(self, kind: Kind) -> list[str]:
+        """Return the names of the controls that a request of this kind may have."""
+        default = tuple(each for each in CONTROLLED if each in self.kinds)
+        return [name for name, control in self.controls.items() if kind in control.kinds_of(default)]
+
     def needs_prompt(self, kind: Kind) -> bool:
         """Return whether a request of this kind needs a prompt: it has no other input, and the model reads one."""
         reads_it = self.executor != "noop" and self.fields_of(kind).get("prompt") != ""
@@ -301,6 +284,10 @@ class ModelSpec:
             "frames_step": self.frames_step,
             "schedulers": list(self.schedulers),
             "loras": self.lora_names(),
+            "controls": [
+                {**control.to_dict(), "kinds": [str(kind) for kind in self.kinds if name in self.controls_of(kind)]}
+                for name, control in self.controls.items()
+            ],
             "slots": list(self.slots),
             "inputs": {
                 str(kind): [name for name in ALL_INPUTS if self.takes(name, kind)] for kind in self.kinds
@@ -318,6 +305,8 @@ class ModelSpec:
             return any(kind.has_strength for kind in self.kinds)
         if name == "images":
             return any(self.takes("images", kind) for kind in self.kinds)
+        if name == "controls":
+            return bool(self.controls)
         if name in ("clip_skip", "distilled_guidance_scale"):
             return self.offers(name)
         return name != "lora_weight" or self.loras is not None

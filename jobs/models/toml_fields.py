@@ -1,8 +1,10 @@
-"""Marshmallow fields for configuration files: each accepts one TOML type, without conversion."""
+"""Marshmallow fields for configuration files: each accepts one TOML type; and the range that one of them loads."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 from marshmallow import RAISE, Schema, ValidationError, fields, validate
@@ -157,3 +159,73 @@ class TableField(TypedField):
         if errors:
             raise ValidationError(errors)
         return loaded
+
+
+@dataclass(frozen=True)
+class Range:
+    """A closed interval of allowed values."""
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        """Return the words that follow "must be" in a message."""
+        low, high = _number(self.low), _number(self.high)
+        return low if low == high else f"between {low} and {high}"
+
+    def clamped(self, value: float) -> float:
+        """Return the nearest value of the interval."""
+        return min(max(value, self.low), self.high)
+
+    def nearest(self, value: float, step: int, offset: int = 0) -> int:
+        """Return the number ``step`` × n + ``offset`` inside the interval that is nearest to ``value``."""
+        nearest = round((value - offset) / step) * step + offset
+        if nearest > self.high:
+            return int((self.high - offset) // step) * step + offset
+        if nearest < self.low:
+            return int(-((offset - self.low) // step)) * step + offset
+        return nearest
+
+
+def _number(value: float) -> str:
+    """Return a bound exactly, without an exponent where it is a whole number."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+class IntervalField(TypedField):
+    """``[lowest, highest]``."""
+
+    types = (list,)
+    default_error_messages = {"invalid": "must be [lowest, highest]"}
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> Range:
+        pair = super()._deserialize(value, attr, data, **kwargs)
+        if len(pair) != 2 or not all(isinstance(n, int | float) and not isinstance(n, bool) for n in pair):
+            raise self.make_error("invalid")
+        if pair[0] > pair[1]:
+            raise self.make_error("invalid")
+        return Range(*pair)
+
+
+class NamedTablesField(TableField):
+    """A table of tables, whose names follow a rule.
+
+    Args:
+        content: the tables, in errors.
+        table: schema of each.
+        name: the rule of their names, and how errors say it.
+        rule: see ``name``.
+    """
+
+    def __init__(self, content: str, table: type[Schema], name: re.Pattern[str], rule: str) -> None:
+        super().__init__(f"{content} by name, each a table", fields.Nested(table))
+        self._name, self._rule = name, rule
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> dict[str, Any]:
+        tables = super()._deserialize(value, attr, data, **kwargs)
+        if errors := {name: [self._rule] for name in tables if not self._name.fullmatch(name)}:
+            raise ValidationError(errors)
+        return tables

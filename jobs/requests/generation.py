@@ -13,9 +13,10 @@ from jobs.models.spec import Kind, ModelSpec, Range
 from jobs.requests.declared import clip_skip_of, distilled_guidance_of, with_quality
 from jobs.requests.hires_variation_prior import MAX_SEED, hires_of, prior_of, random_seed, variation_of
 from jobs.requests.inpaint import inpaint_of, resize_of
-from jobs.requests.inputs import FILES, LISTS, NEW_IN_VERSION_2, Measured, images_of, inapplicable, named_inputs
+from jobs.requests.inputs import FILES, LISTS, NEW_IN_VERSION_2, PARTS, Measured, images_of, inapplicable, named_inputs
 from jobs.requests.limits import within
 from jobs.requests.model_and_kind import model_and_kind
+from jobs.requests.pictures.controls import controls_of, shape_of_controls
 from jobs.requests.prompts.tagged_loras import with_tags
 from jobs.requests.prompts.tags import quoted, taken_out
 from jobs.requests.schedulers_loras_mix import loras_of, mix_of, scheduler_of
@@ -62,6 +63,9 @@ class GenerationRequest:
     mask: str | None = None
     #: Parts of mix2img, each ``{"text" or "image" (object-store key), "weight"}``.
     mix: list[dict[str, Any]] | None = None
+    #: Controls, each ``{"name", "image" (object-store key), "scale", "start", "end"}``, and ``resize`` where that
+    #: differs from ``jobs.requests.pictures.controls.DEFAULT_RESIZE``.
+    controls: list[dict[str, Any]] | None = None
     #: Number of the text encoder's last layers that are skipped; None: none.
     clip_skip: int | None = None
     #: Guidance that a distilled model takes as an input, beside ``guidance_scale``; None: the pipeline's default.
@@ -153,8 +157,9 @@ class GenerationRequest:
         """Return the request as callers see it: without object-store keys and passed-through fields."""
         hidden = (*FILES, *LISTS, "passthrough")
         values = {key: value for key, value in self.to_dict().items() if key not in hidden}
-        if self.mix:
-            values["mix"] = [{key: value for key, value in part.items() if key != "image"} for part in self.mix]
+        for name in PARTS:
+            if parts := values.get(name):
+                values[name] = [{key: value for key, value in part.items() if key != "image"} for part in parts]
         return values
 
     @classmethod
@@ -216,7 +221,8 @@ class _Checker:
     def request(self, settings: Settings) -> GenerationRequest:
         """Return the complete request. It is only valid if there are no problems."""
         spec, kind, fields, problems = self._spec, self._kind, self._fields, self.problems
-        size = size_of(spec, kind, fields, self._measured.image_size, problems, self.warnings)
+        control_size = shape_of_controls(spec, fields, self._measured.control_sizes)
+        size = size_of(spec, kind, fields, self._measured.image_size, problems, self.warnings, control_size)
         fps = float(self._number("fps")) if kind.is_video else 0.0
         output = self._output(settings)
         first_pass = {"steps": self._number("steps"), "width": size.width, "height": size.height}
@@ -242,6 +248,7 @@ class _Checker:
             images=images_of(spec, fields, problems),
             mask=fields.get("mask"),
             mix=mix_of(spec, fields, problems) if kind is Kind.MIX2IMG else None,
+            controls=controls_of(spec, kind, fields, problems),
             clip_skip=clip_skip_of(spec, kind, fields, problems),
             distilled_guidance_scale=distilled_guidance_of(spec, kind, fields, problems),
             strength=self._strength(first_pass["steps"]) if kind.has_strength else None,

@@ -8,10 +8,8 @@ from typing import Any
 
 from jobs.errors import Problem
 from jobs.models.spec import Kind, Range
+from jobs.requests.pictures.resizes import RESIZES
 
-#: How an input image and its mask are fitted to width × height: scaled in both directions; scaled to cover, and the
-#: middle cut out; scaled to fit, and the border filled with the colours of the edge. The first one is the default.
-RESIZES = ("stretch", "crop", "pad")
 #: The computed area: the whole image, or only the region around the mask in the image's own size.
 AREAS = ("whole", "masked")
 #: Content under the mask when the run starts: the image, the colours around the mask, noise, or one colour.

@@ -16,8 +16,10 @@ INPUTS = {
 }  # fmt: skip
 #: Fields with one file, and fields with a list of files.
 FILES, LISTS = ("image", "mask", "last_image", "video", "audio"), ("images",)
+#: Fields with a list of objects, whose ``image`` is a file.
+PARTS = ("mix", "controls")
 #: Inputs and kinds that records of the first version do not have.
-NEW_IN_VERSION_2 = frozenset({"images", "last_image", "video", "audio", Kind.EDIT, Kind.VIDEO2VIDEO})
+NEW_IN_VERSION_2 = frozenset({"images", "last_image", "video", "audio", "controls", Kind.EDIT, Kind.VIDEO2VIDEO})
 #: Most reference images of a request, whatever the model takes.
 MAX_IMAGES = 16
 
@@ -30,6 +32,8 @@ class Measured:
     image_size: tuple[int, int] | None = None
     #: Duration of the input video, seconds; None: there is none.
     video_s: float | None = None
+    #: Width and height of the image of each control, pixels; None for one that is missing.
+    control_sizes: tuple[tuple[int, int] | None, ...] = ()
 
 
 def named_inputs(request: Mapping[str, Any]) -> dict[str, str]:
@@ -41,7 +45,9 @@ def named_inputs(request: Mapping[str, Any]) -> dict[str, str]:
     keys = {name: request[name] for name in FILES if name in request}
     for name in LISTS:
         keys |= {f"{name}-{index}": key for index, key in enumerate(request.get(name, ()))}
-    keys |= {f"mix-{i}": part["image"] for i, part in enumerate(request.get("mix", ())) if part.get("image")}
+    for name in PARTS:
+        parts = enumerate(request.get(name, ()))
+        keys |= {f"{name}-{index}": part["image"] for index, part in parts if part.get("image")}
     return keys
 
 

@@ -32,7 +32,7 @@ class OutputSize(NamedTuple):
 
 def size_of(
     spec: ModelSpec, kind: Kind, fields: Mapping[str, Any], image_size: Size | None, problems: list[Problem],
-    warnings: list[str],
+    warnings: list[str], control_size: Size | None = None,
 ) -> OutputSize:  # fmt: skip
     """Return the size of the output, in the model's multiple.
 
@@ -43,6 +43,7 @@ def size_of(
         image_size: size of the input image; None: it has none, or its size is not known yet.
         problems: receives a problem for each refused side.
         warnings: receives a warning if a size is changed, or much of the image is cut off.
+        control_size: size of an image that is laid over the output; decides if no input image does.
     """
     sent = {side: fields[side] for side in SIDES if side in fields}
     if image_size and len(sent) < len(SIDES) and _image_decides(kind, fields):
@@ -50,6 +51,8 @@ def size_of(
         if kind is Kind.EDIT:  # the pipeline gets the images as they are
             return OutputSize(width, height)
         return _cropped(width, height, image_size, warnings)
+    if control_size and len(sent) < len(SIDES) and not kind.inputs:
+        return OutputSize(*_in_shape(spec, sent, control_size, problems, warnings))
     size = {side: sent.get(side, spec.default(side)) for side in SIDES}
     outside = [value for side, value in size.items() if value not in spec.limit(side)]
     if outside and all(limits.clamps(spec, value) for value in outside):

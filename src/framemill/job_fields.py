@@ -60,6 +60,9 @@ class JobFields(TypedDict, total=False):
     loras: Sequence[Mapping[str, Any]] | None
     #: ``{"text" or "image", "weight"}`` for each text or image to mix (mix2img). Images are given like ``image``.
     mix: Sequence[Mapping[str, Any]] | None
+    #: ``{"name", "image", "scale", "start", "end", "preprocess", "resize"}`` for each control of the model (ControlNet,
+    #: T2I-Adapter or IP-Adapter) with its image, which is given like ``image``.
+    controls: Sequence[Mapping[str, Any]] | None
     #: ``{"seed", "strength"}``: mix in noise of a second seed. Image i has ``seed`` and this seed + i.
     variation: Mapping[str, Any] | None
     #: ``{"width", "height" or "scale", "steps", "strength"}``: second pass of text2img at a larger size.

@@ -171,6 +171,8 @@ class Model(TypedDict):
     frames_step: int
     schedulers: list[str]
     loras: list[str]
+    #: Controls that a request may name: name, type, description, kinds, defaults and limits.
+    controls: list[dict[str, Any]]
     #: Slots that may run it; empty: all.
     slots: list[str]
     #: Whether it has weights, which can be loaded, pinned and checked.

@@ -30,6 +30,10 @@ schedulers = ["Euler", "DDIM"]
 description = "Pictures of every kind."
 defaults = { steps = 4, width = 64, height = 64 }
 limits = { steps = [1, 100000], width = [32, 128], height = [32, 128], num_images = [1, 3] }
+[paint.controls.edges]
+type = "controlnet"
+source = "somewhere/edges"
+kinds = ["text2img"]
 
 [film]
 executor = "drawing"
@@ -138,6 +142,25 @@ def test_every_kind_is_made(page: ConsolePage, mill: ServedApp, tmp_path: Path, 
     assert job["kind"] == {"Image to image": "img2img", "Inpaint": "inpaint", "Mix": "mix2img",
                            "Text to video": "text2video", "Image to video": "img2video"}[kind]  # fmt: skip
     assert page.run("return document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    assert page.errors() == []
+
+
+def test_a_control_has_a_picture_and_a_scale(page: ConsolePage, mill: ServedApp, tmp_path: Path) -> None:
+    picture = tmp_path / "in.png"
+    picture.write_bytes(PNG)
+    page.press("Text to image")
+    page.type('[aria-label="Add a control"]', "edges")
+    page.choose_file("edges", str(picture))
+    page.type('[aria-label="Scale of edges"]', "0.4")
+    page.fill("prompt", "steered")
+    before = len(page.states())
+    page.press("Create")
+    wait_for(lambda: len(page.states()) > before or page.problem("controls"), "a card")
+    job = mill.status(page.newest("succeeded"))
+    assert job["request"]["controls"] == [{"name": "edges", "scale": 0.4, "start": 0.0, "end": 1.0}]
+    assert mill.get(f"/v1/jobs/{job['id']}/inputs/controls-0").content == PNG
+    page.press("Image to image")
+    page.lacks("Control pictures")
     assert page.errors() == []
 
 

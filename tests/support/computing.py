@@ -137,9 +137,11 @@ class Worker:
         _, attempt = self.driver.at()
         try:
             with StoppedAt(store, job_id, attempt, request.total_steps, stop_at) as self.reporter:
-                pipeline, prior = self.pipelines.get(spec, request.kind), self.pipelines.prior(spec)
+                controls = [control["name"] for control in request.controls or ()]
+                pipeline = self.pipelines.get(spec, request.kind, controls=controls)
+                prior = self.pipelines.prior(spec)
                 previews = Previews(pipeline, request, self.reporter, spec.preview_decoder)
-                second = partial(self.pipelines.get, spec, Kind.IMG2IMG)
+                second = partial(self.pipelines.get, spec, Kind.IMG2IMG, controls=controls)
                 made = generate(
                     pipeline, spec, request, self.reporter, self.objects, previews, prior, second, keeper
                 )  # fmt: skip

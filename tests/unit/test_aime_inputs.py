@@ -17,7 +17,7 @@ from app.protocols.aime.endpoints.parameters import load_inputs
 from app.protocols.aime.endpoints.spec import Endpoint, Endpoints
 from app.protocols.aime.endpoints.tables import Table
 from app.protocols.aime.inputs.checking import BadInputs, check_inputs
-from jobs.models.toml_lines import TomlFile
+from jobs.process.toml_lines import TomlFile
 from jobs.settings import Settings
 
 

@@ -81,7 +81,7 @@ def test_every_field_of_a_lightx2v_task_is_documented() -> None:
 def test_the_examples_of_models_files_are_valid(tmp_path: Path) -> None:
     examples = [
         example
-        for page in ("configuration.md", "models.md")
+        for page in ("configuration.md", "models.md", "controls.md")
         for example in re.findall(r"^```toml\n(.*?)^```", text_of(DOCS / page), re.MULTILINE | re.DOTALL)
     ]
     assert len(examples) > 3

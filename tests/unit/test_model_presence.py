@@ -78,3 +78,30 @@ def test_hub_ids_and_models_that_others_load_are_not_looked_up(folder: Path) -> 
 
 def test_the_shipped_models_are_present() -> None:
     presence.check(PROJECT_ROOT / "models.toml", lambda _: True)
+
+
+def test_missing_parts_of_controls_are_named(folder: Path) -> None:
+    for name in ("canny", "adapter/image_encoder"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.json").write_text("{}")
+    (folder / "adapter/style.safetensors").write_text("")
+    adapter = "type = 'ip-adapter'\nsource = './adapter'\n"
+    good = f"[sd.controls.a]\ntype = 'controlnet'\nsource = './canny'\n[sd.controls.b]\n{adapter}"
+    model = "[sd]\nsource = 'models/flux'\nkinds = ['text2img']\n"
+    presence.check(written(folder, f"{model}{good}weight_name = 'style.safetensors'\n"), lambda _: True)
+    for table, message in (
+        ("type = 'controlnet'\nsource = './cany'\n", f"x.source: there is no folder {folder}/cany; did you mean"),
+        ("type = 'controlnet'\nsource = './models'\n", f"controls.x.source: {folder}/models has no config.json"),
+        ("type = 'controlnet'\nsource = './models'\nsubfolder = 'b'\n", f"{folder}/models has no folder b"),
+        (f"{adapter}weight_name = 'stile.safetensors'\n", f"x.weight_name: there is no file {folder}/adapter/stile."),
+        (
+            f"{adapter}weight_name = 'style.safetensors'\nimage_encoder = './clip'\n",
+            f"x.image_encoder: there is no folder {folder}/clip",
+        ),
+    ):
+        with pytest.raises(BadSetting) as refused:
+            presence.check(written(folder, f"{model}[sd.controls.x]\n{table}"), lambda _: True)
+        assert message in str(refused.value)
+    classes = "control_pipelines = { text2img = 'FluxControlNetPipline' }\n"
+    with pytest.raises(BadSetting, match=r"control_pipelines\.text2img: diffusers has no pipeline class"):
+        presence.check(written(folder, model + classes + good + "weight_name = 'style.safetensors'\n"), lambda _: True)

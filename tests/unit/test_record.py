@@ -183,12 +183,11 @@ def test_a_record_of_a_newer_version_is_read_without_its_new_fields() -> None:
 
 
 FIELDS_OF_RECORDS = {
-    "alias", "audio", "audio_output", "checkpoint_interval_s", "clip_skip", "command",
-    "command_options", "distilled_guidance_scale",
-    "embed_metadata", "endpoint", "fps", "frames", "guidance_scale", "height", "hires", "image", "images",
-    "inpaint", "job_class", "kind", "last_image", "loras", "mask", "max_run_s", "max_silence_s", "media", "mix",
-    "model", "moderate", "negative_prompt", "not_before_ms", "num_images", "original_prompt", "output_format",
-    "output_quality", "params", "passthrough", "path", "pause_at_step", "pin", "preview", "prior", "priority",
-    "prompt", "protocol", "quality", "request", "resize", "retention", "retry_of", "scheduler", "seed", "sent",
-    "steps", "strength", "trace", "variation", "version", "video", "warnings", "webhook", "width",
+    "alias", "audio", "audio_output", "checkpoint_interval_s", "clip_skip", "command", "command_options", "controls",
+    "distilled_guidance_scale", "embed_metadata", "endpoint", "fps", "frames", "guidance_scale", "height", "hires",
+    "image", "images", "inpaint", "job_class", "kind", "last_image", "loras", "mask", "max_run_s", "max_silence_s",
+    "media", "mix", "model", "moderate", "negative_prompt", "not_before_ms", "num_images", "original_prompt",
+    "output_format", "output_quality", "params", "passthrough", "path", "pause_at_step", "pin", "preview", "prior",
+    "priority", "prompt", "protocol", "quality", "request", "resize", "retention", "retry_of", "scheduler", "seed",
+    "sent", "steps", "strength", "trace", "variation", "version", "video", "warnings", "webhook", "width",
 }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.models.toml_lines import line_of
+from jobs.process.toml_lines import line_of
 
 TEXT = """\
 # first

@@ -43,9 +43,13 @@ INPUTS: dict[str, dict[str, Any]] = {
     "video2video": {"video": text_of(video())},
     "mix2img": {"mix": [{"text": "a cat", "weight": 0.4}, {"image": text_of(picture()), "weight": 0.6}]},
 }
+CONTROLS = [
+    {"name": "edges", "image": text_of(picture()), "scale": 0.8, "end": 0.75, "preprocess": "canny"},
+    {"name": "style", "image": text_of(picture(color="blue")), "start": 0.25},
+]
 CASES: list[tuple[str, str, dict[str, Any]]] = [
     ("sd", "text2img", {"scheduler": "dpmpp_2m_karras", "loras": [{"name": "grain", "weight": 0.5}], "num_images": 2}),
-    ("sd", "img2img", {}),
+    ("sd", "img2img", {"controls": CONTROLS}),
     ("sd", "inpaint", {"strength": 1.0}),
     ("sdxl", "text2img", {"scheduler": "Euler a"}),
     ("sdxl", "img2img", {}),

@@ -16,7 +16,8 @@ from PIL import Image, ImageDraw
 
 from jobs.errors import RunCancelled
 from jobs.requests.generation import GenerationRequest
-from jobs.requests.inpaint import AREAS, FILLS, RESIZES
+from jobs.requests.inpaint import AREAS, FILLS
+from jobs.requests.pictures.resizes import RESIZES
 from jobs.settings import Settings
 from tests.support.computing import Worker
 from tests.support.pictures import picture

@@ -15,7 +15,7 @@ import torch
 from jobs.models import loras
 from jobs.models.spec import ModelSpec
 from jobs.requests.generation import GenerationRequest
-from workers.pipelines import weights
+from workers.pipelines import controls, weights
 
 #: Fields of a model that change what its pipeline computes. Its files are compared themselves.
 _FIELDS = (
@@ -41,6 +41,7 @@ def of_run(spec: ModelSpec, request: GenerationRequest, pipelines: Sequence[Any]
         "pipeline": " ".join(type(pipeline).__name__ for pipeline in pipelines),
         "set of weights": " ".join(weights.digest_of(pipeline) for pipeline in pipelines),
         "set of LoRAs": _of_loras(spec, request),
+        "set of controls": _of_controls(spec, request, pipelines),
         "device": _device(device),
         "number format": " ".join(str(pipeline.dtype) for pipeline in pipelines),
         "request": _digest(json.dumps(request.to_dict(), sort_keys=True)),
@@ -52,6 +53,13 @@ def _of_loras(spec: ModelSpec, request: GenerationRequest) -> str:
     names = [str(lora["name"]) for lora in request.loras or ()]
     paths = [loras.path_of(Path(spec.loras), name) if spec.loras else None for name in names]
     return " ".join(weights.of_file(path) if path else "missing" for path in paths)
+
+
+def _of_controls(spec: ModelSpec, request: GenerationRequest, pipelines: Sequence[Any]) -> str:
+    """Return the modes of the controls, and the digests of the files that no component was loaded from."""
+    modes = [(control["name"], getattr(spec.controls.get(control["name"]), "mode", None)) for control in
+             request.controls or ()]  # fmt: skip
+    return " ".join([*map(str, modes), *map(controls.digest_of, pipelines)]).strip()
 
 
 def _device(device: torch.device) -> str:

@@ -47,8 +47,11 @@ class StepModules:
         """Observe, and skip while ``is_skipping``, inside the block."""
         with ExitStack() as stack:
             for name, module in self._modules.items():
-                hook = module.register_forward_hook(self._observer(name), with_kwargs=True)
-                stack.callback(hook.remove)
+                given: list[str] = []
+                before = module.register_forward_pre_hook(self._noter(given), with_kwargs=True)
+                after = module.register_forward_hook(self._observer(name, given), with_kwargs=True)
+                stack.callback(before.remove)
+                stack.callback(after.remove)
             stack.callback(self.stop_skipping)
             yield
 
@@ -78,11 +81,20 @@ class StepModules:
         self.is_skipping = False
         self._restored.close()
 
-    def _observer(self, name: str) -> Callable[..., None]:
-        def observe(_module: Any, args: Any, kwargs: Any, output: Any) -> None:
+    def _noter(self, given: list[str]) -> Callable[..., None]:
+        """Return a hook that notes the structure of the arguments: some forwards take items out of their lists."""
+
+        def note(_module: Any, args: Any, kwargs: Any) -> None:
+            if not self.is_skipping:
+                given[:] = [_structure_of(args, kwargs)]
+
+        return note
+
+    def _observer(self, name: str, given: list[str]) -> Callable[..., None]:
+        def observe(_module: Any, _args: Any, _kwargs: Any, output: Any) -> None:
             if self.is_skipping:
                 return
-            arguments = _structure_of(args, kwargs)
+            [arguments] = given
             if arguments not in self.described.get(name, ()) and (name, arguments) not in self._ran:
                 self._ran[name, arguments] = _described(output)
 

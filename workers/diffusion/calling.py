@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,10 +13,13 @@ from workers.diffusion import arguments, noise
 from workers.diffusion.progress import StepCounter
 from workers.pipelines import schedulers
 
+#: A ``callback_on_step_end``.
+StepEnd = Callable[..., dict[str, Any]]
+
 
 def called(
     pipeline: Any, request: GenerationRequest, call: Mapping[str, Any], generators: Sequence[torch.Generator],
-    steps: StepCounter, recorder: RunRecorder,
+    steps: StepCounter, recorder: RunRecorder, followed: Callable[[StepEnd], StepEnd] = lambda callback: callback,
 ) -> Any:  # fmt: skip
     """Call a pipeline and return its output.
 
@@ -27,10 +30,11 @@ def called(
         generators: one for each picture.
         steps: counts the steps.
         recorder: records the call.
+        followed: returns a callback that does more at the end of a step.
     """
     on_step, seed, call = None, generators if len(generators) > 1 else generators[0], dict(call)
     if "callback_on_step_end" in arguments.accepted(pipeline):
-        call["callback_on_step_end"] = steps.callback()
+        call["callback_on_step_end"] = followed(steps.callback())
     else:
         on_step = steps.step
     with (

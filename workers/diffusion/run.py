@@ -19,10 +19,12 @@ from workers.diffusion import arguments, clip_skip, noise, pictures, sounds
 from workers.diffusion import prior as priors
 from workers.diffusion.calling import called
 from workers.diffusion.inputs import reading
+from workers.diffusion.inputs.controls import ControlInputs, controls_of
 from workers.diffusion.preview import Previews
 from workers.diffusion.progress import Share, StepCounter
 from workers.diffusion.watched import watched
-from workers.pipelines import loras, schedulers, step_caches
+from workers.pipelines import schedulers, step_caches
+from workers.pipelines.adapters import ip_adapters, loras
 from workers.prompts import cut
 from workers.prompts import embeddings as weighting
 from workers.reporting.reporter import Reporter
@@ -52,6 +54,7 @@ class _Batches:
     images: list[list[int]]
     embeddings: list[dict[str, Any]]
     inputs: list[dict[str, Any]]
+    controls: ControlInputs
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,8 @@ class Run:
         steps = StepCounter(self.reporter, self.previews, self.recorder, shares)
         pictures_in = [inputs.of(**request.seeds(images[0])) for images in batches]
         self.reporter.stage("denoising")
-        generated = self.denoise(pipeline, request, steps, _Batches(batches, embeddings, pictures_in))
+        controls = controls_of(pipeline, self.spec, request, self.objects, inputs.fitted)
+        generated = self.denoise(pipeline, request, steps, _Batches(batches, embeddings, pictures_in, controls))
         if second_request is not None:
             size = second_request.output_size
             enlarged = [{"image": pictures.scaled_to_cover(picture, size)} for [picture] in generated.frames]
@@ -96,7 +100,9 @@ class Run:
                 raise ExecutionError(f"hires: {type(pipeline).__name__} takes no image and strength for a second pass")
             batches = [[index] for index in range(request.num_images)]
             embeddings = embeddings if prior is not None else [{} for _ in batches]
-            generated = self.denoise(pipeline, second_request, steps, _Batches(batches, embeddings, enlarged))
+            fit = reading.Inputs({}, size).fitted
+            controls = controls_of(pipeline, self.spec, second_request, self.objects, fit)
+            generated = self.denoise(pipeline, second_request, steps, _Batches(batches, embeddings, enlarged, controls))
         self.reporter.check()
         return replace(generated, frames=inputs.finished(generated.frames))
 
@@ -121,22 +127,23 @@ class Run:
             clip_skip.supported(pipeline, request.clip_skip),
             cut.told(pipeline, request, self.spec.arguments_of(request.kind), self.reporter.warn),
             step_caches.applied(pipeline, self.spec.step_cache(request.quality), request.steps),
+            ip_adapters.applied(pipeline),
         ):  # fmt: skip
             for images, embedded, inputs in zip(batches.images, batches.embeddings, batches.inputs, strict=True):
                 steps.next_call(pipeline, request)
-                make = partial(self._denoised, pipeline, request, steps, images, embedded, inputs)
+                make = partial(self._denoised, pipeline, request, steps, images, embedded, inputs, batches.controls)
                 made.append(self.recorder.result(make))
         sound = made[-1][1]
         return Generated(np.concatenate([frames for frames, _ in made]), Sound(*sound) if sound else None)
 
     def _denoised(
         self, pipeline: Any, request: GenerationRequest, steps: StepCounter, images: list[int],
-        embedded: dict[str, Any], inputs: dict[str, Any],
+        embedded: dict[str, Any], inputs: dict[str, Any], controls: ControlInputs,
     ) -> Made:  # fmt: skip
         """Make one call. If it made a draft, the draft is shown, and the call goes on from there."""
         while True:
             try:
-                frames, sound = self._called(pipeline, request, steps, images, embedded, inputs)
+                frames, sound = self._called(pipeline, request, steps, images, embedded, inputs, controls)
             except Exception:
                 if not self.recorder.has_draft:
                     raise
@@ -149,14 +156,15 @@ class Run:
 
     def _called(
         self, pipeline: Any, request: GenerationRequest, steps: StepCounter, images: list[int],
-        embedded: dict[str, Any], inputs: dict[str, Any],
+        embedded: dict[str, Any], inputs: dict[str, Any], controls: ControlInputs,
     ) -> Made:  # fmt: skip
         parameters, generators = arguments.accepted(pipeline), noise.generators(request, images)
         call = {name: value for name, value in embedded.items() if name in parameters}
-        call |= arguments.of(pipeline, self.spec, request, inputs, generators)
+        call |= {**controls.arguments, **arguments.of(pipeline, self.spec, request, inputs, generators)}
+        controls.begin(pipeline, int(request.steps * (request.strength or 1)))
         if self.spec.prompt_weighting:
             call = weighting.weighted(pipeline, call)
-        output = called(pipeline, request, call, generators, steps, self.recorder)
+        output = called(pipeline, request, call, generators, steps, self.recorder, controls.followed)
         is_video, sound = request.kind.is_video, None
         if is_video and request.audio_output is not False:
             sound = sounds.of_output(pipeline, output)

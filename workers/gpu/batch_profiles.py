@@ -26,7 +26,7 @@ from jobs.errors import BadSetting
 from jobs.model_commands import why_alone
 from jobs.models.spec import ModelSpec
 from jobs.models.toml_fields import CountField, NumberField, TableSchema
-from jobs.models.toml_lines import TomlFile
+from jobs.process.toml_lines import TomlFile
 from jobs.requests.generation import GenerationRequest
 
 #: A run that jobs share cannot be interrupted. It is expected to take this many seconds at most.

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.models.spec import Kind, ModelSpec
 from jobs.objects.reading import ReadObjects
 from jobs.record import Job
+from jobs.requests.generation import GenerationRequest
 from tasks.runtime import backends, settings, store
 from workers.checkpoints.keeper import RunKeeper
 from workers.gpu import failures
@@ -86,10 +88,12 @@ def _carry_out(job: Job, spec: ModelSpec, reporter: Reporter) -> Computed:
     from workers.gpu import model_commands
 
     begun = time.monotonic()
-    report = model_commands.carry_out(
-        job, spec, slot_process().pipelines, reporter, lambda: _generate_or_retry_alone(job, spec, reporter)[0].frames,
-        settings().paths.models_file,
-    )  # fmt: skip
+
+    def compute(request: GenerationRequest) -> Any:
+        return _generate_or_retry_alone(replace(job, request=request), spec, reporter)[0].frames
+
+    models_file = settings().paths.models_file
+    report = model_commands.carry_out(job, spec, slot_process().pipelines, reporter, compute, models_file)
     return Computed(time.monotonic() - begun, report=report)
 
 
@@ -132,10 +136,11 @@ def _generate(job: Job, spec: ModelSpec, reporter: Reporter, keeper: RunKeeper |
     if request.inputs:
         objects = ReadObjects(process.inputs_of(request, partial(reporter.stage, _STORE_AWAY)))
     reporter.stage("loading")
-    pipeline = process.pipelines.get(spec, request.kind, reporter.loading)
+    controls = [control["name"] for control in request.controls or ()]
+    pipeline = process.pipelines.get(spec, request.kind, reporter.loading, controls)
     prior = process.pipelines.prior(spec, reporter.loading)
     begun = time.monotonic()
-    second_pipeline = partial(process.pipelines.get, spec, Kind.IMG2IMG, reporter.loading)
+    second_pipeline = partial(process.pipelines.get, spec, Kind.IMG2IMG, reporter.loading, controls)
     previews = Previews(pipeline, request, reporter, spec.preview_decoder)
     with faults.armed(pipeline, spec.name):
         made = generate(pipeline, spec, request, reporter, objects, previews, prior, second_pipeline, keeper)

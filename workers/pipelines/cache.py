@@ -6,8 +6,9 @@ import gc
 import inspect
 import logging
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from jobs.models.spec import Kind, ModelSpec
 from jobs.settings import Settings
 from jobs.slots.residency import Place
 from workers.pipelines import classes, device, load_options, memory
+from workers.pipelines.controls import ControlPart, parts_of, pipeline_with
 from workers.pipelines.loading import ModelFolder, OnProgress, ignore_progress
 from workers.pipelines.residency import Entry, Residency, prior_entry_of
 
@@ -48,28 +50,62 @@ class PipelineCache(Residency):
         #: Number of runs that found too little memory.
         self.ooms = 0
 
-    def get(self, spec: ModelSpec, kind: Kind, progress: OnProgress = ignore_progress) -> Any:
+    def get(
+        self, spec: ModelSpec, kind: Kind, progress: OnProgress = ignore_progress, controls: Sequence[str] = ()
+    ) -> Any:  # fmt: skip
         """Return the pipeline for this kind of job, ready on the device.
 
         Args:
             spec: the model.
             kind: the kind of job.
             progress: called with the bytes loaded and the total while weights are read; may raise to stop loading.
+            controls: names of the controls that the job needs. With them, the pipeline is for this job only.
 
         Raises:
             ModelLoadFailed: the weights, classes or options cannot be loaded.
             OutOfMemory: pinned models leave no room.
             torch.OutOfMemoryError: the device has too little memory.
         """
+        parts = parts_of(spec, controls, device.dtype_of(spec, self.device)) if controls else []
+        self._needed = frozenset(part.entry for part in parts)
         entry = self.touch(spec.name) or self._load(spec, progress)
         if entry.place is Place.PARKED:
             self.unpark(entry)
         pipeline = self._of_kind(entry, spec, kind)
+        if parts:
+            loaded = [(part, self._control(part, spec, pipeline, progress)) for part in parts]
+            pipeline = pipeline_with(pipeline, spec, kind, loaded, _derived)
         if entry.place is Place.OFFLOADED and entry.hooked is not pipeline and spec.load.offload != "group":
             # Offload hooks belong to one pipeline, although the components are shared.
             load_options.offload(pipeline, spec.load, self.device)
-            entry.hooked = pipeline
+            entry.hooked = None if parts else pipeline
         return pipeline
+
+    def _control(self, part: ControlPart, spec: ModelSpec, pipeline: Any, progress: OnProgress) -> Any:
+        """Return the module of a part of controls, ready for the pipeline."""
+        entry = self.touch(part.entry)
+        if entry is None:
+            begun = time.monotonic()
+            progress(0, part.bytes)
+            # Hooks of the pipeline move what is a component of it.
+            is_hooked = bool(part.component) and spec.load.offload in ("model", "sequential")
+            place = Place.OFFLOADED if is_hooked and self.device.type != "cpu" else Place.DEVICE
+            self.make_room(part.bytes if place is Place.DEVICE else 0, part.entry)
+            try:
+                module = part.load(pipeline)
+                if place is Place.DEVICE:
+                    module.to(self.device)
+            except BaseException:
+                self.free()
+                raise
+            entry = Entry(part.entry, module.eval(), memory.weights_bytes(module), place)
+            progress(part.bytes, part.bytes)
+            load_s = round(time.monotonic() - begun, 2)
+            logger.info("control loaded", extra={"model": part.entry, "load_s": load_s, "bytes": entry.bytes})
+            self.add(entry)
+        elif entry.place is Place.PARKED:
+            self.unpark(entry)
+        return entry.pipeline
 
     def _of_kind(self, entry: Entry, spec: ModelSpec, kind: Kind) -> Any:
         base = entry.pipeline
@@ -78,15 +114,7 @@ class PipelineCache(Residency):
             # Of a combined pipeline use the decoder alone: prior and decoder are run and watched one after the other.
             return getattr(base, "decoder_pipe", base)
         if class_name not in entry.derived:
-            pipeline_class = classes.named(class_name)
-            # This costs no memory, because the components are shared.
-            components = {name: part for name, part in base.components.items() if name in _parts(pipeline_class)}
-            try:
-                derived = pipeline_class(**{**components, **_extra(pipeline_class, base)})
-            except TypeError as exc:
-                raise ModelLoadFailed(f"{class_name} cannot be made of the parts of the model: {exc}") from exc
-            derived.set_progress_bar_config(disable=True)
-            entry.derived[class_name] = derived
+            entry.derived[class_name] = _derived(classes.named(class_name), base)
         return entry.derived[class_name]
 
     def prior(self, spec: ModelSpec, progress: OnProgress = ignore_progress) -> Any:
@@ -147,12 +175,31 @@ class PipelineCache(Residency):
         return memory.parking_room_bytes(self.device, self._settings, parked_bytes)
 
     def move(self, entry: Entry, place: Place) -> None:
-        entry.pipeline.to(self.device if place is Place.DEVICE else "cpu", silence_dtype_warnings=True)
+        target = self.device if place is Place.DEVICE else "cpu"
+        if isinstance(entry.pipeline, torch.nn.Module):
+            entry.pipeline.to(target)
+        else:
+            entry.pipeline.to(target, silence_dtype_warnings=True)
 
     def free(self) -> None:
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
+
+
+def _derived(pipeline_class: Any, base: Any, more: Mapping[str, Any] = MappingProxyType({})) -> Any:
+    """Return a pipeline of a class with the components of another one, and with more.
+
+    This costs no memory, because the components are shared.
+    """
+    names = _parts(pipeline_class)
+    components = {name: part for name, part in {**base.components, **more}.items() if name in names}
+    try:
+        derived = pipeline_class(**{**components, **_extra(pipeline_class, base)})
+    except TypeError as exc:
+        raise ModelLoadFailed(f"{pipeline_class.__name__} cannot be made of the parts of the model: {exc}") from exc
+    derived.set_progress_bar_config(disable=True)
+    return derived
 
 
 def _parts(pipeline_class: Any) -> set[str]:

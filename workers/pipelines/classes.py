@@ -13,11 +13,11 @@ from typing import Any
 import diffusers
 
 from jobs.errors import ModelLoadFailed
-from jobs.models.own_classes import OwnClass
+from jobs.process.own_classes import OwnClass
 
 
 def named(name: str, what: str = "pipeline class") -> Any:
-    """Return a class of diffusers, or one of the operator's own (:mod:`jobs.models.own_classes`).
+    """Return a class of diffusers, or one of the operator's own (:mod:`jobs.process.own_classes`).
 
     Args:
         name: as in the models file.

@@ -17,10 +17,10 @@ from jobs.slots.host import ram_bytes
 CPU_SHARE, FREE_RAM_SHARE = 0.5, 0.25
 
 
-def weights_bytes(pipeline: Any) -> int:
-    """Return the bytes of all weights and buffers of a pipeline on any device; shared ones count once."""
+def weights_bytes(loaded: Any) -> int:
+    """Return the bytes of all weights and buffers of a pipeline or module on any device; shared ones count once."""
     storages: dict[tuple[str, int], int] = {}
-    for module in pipeline.components.values():
+    for module in [loaded] if isinstance(loaded, torch.nn.Module) else loaded.components.values():
         for tensor in _tensors(module):
             storage = tensor.untyped_storage()
             address = storage.data_ptr() or id(tensor)  # meta tensors have no address
@@ -36,7 +36,7 @@ def _tensors(module: Any) -> Iterator[torch.Tensor]:
 
 def file_bytes(folder: Path, dtype: torch.dtype, variant: str | None = None) -> int:
     """Return the bytes of a component's safetensors files when loaded as ``dtype``, from their headers; 0 if none."""
-    return sum(_header_bytes(path, dtype.itemsize) for path in weight_files(folder, variant))
+    return sum(header_bytes(path, dtype) for path in weight_files(folder, variant))
 
 
 def weight_files(folder: Path, variant: str | None = None) -> list[Path]:
@@ -46,7 +46,8 @@ def weight_files(folder: Path, variant: str | None = None) -> list[Path]:
     return of_variant or [path for path in paths if "." not in path.stem]
 
 
-def _header_bytes(path: Path, item_bytes: int) -> int:
+def header_bytes(path: Path, dtype: torch.dtype) -> int:
+    """Return the bytes of one safetensors file when loaded as ``dtype``, from its header."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         header = json.loads(file.read(length))
@@ -57,7 +58,7 @@ def _header_bytes(path: Path, item_bytes: int) -> int:
             # Only floating-point weights are converted.
             is_float = tensor["dtype"].startswith(("F", "BF"))
             stored = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}.get(tensor["dtype"], 1)
-            total += (end - begin) * item_bytes // stored if is_float else end - begin
+            total += (end - begin) * dtype.itemsize // stored if is_float else end - begin
     return total
 
 

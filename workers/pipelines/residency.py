@@ -24,9 +24,19 @@ def prior_entry_of(model: str) -> str:
     return f"{model}/prior"
 
 
+def control_entry_of(model: str, name: str) -> str:
+    """Return the name of the entry of a model's control, or of several that are loaded together."""
+    return f"{model}/control/{name}"
+
+
 def _owner(name: str) -> str:
     """Return the model that an entry belongs to: a model and its prior are needed together."""
     return name.partition("/")[0]
+
+
+def _is_control(name: str) -> bool:
+    """Return whether an entry is a control, which only some jobs of its model need."""
+    return name.partition("/")[2].startswith("control/")
 
 
 @dataclass
@@ -34,6 +44,7 @@ class Entry:
     """One model in memory."""
 
     model: str
+    #: The pipeline; of a control its module.
     pipeline: Any
     #: Measured size of its weights.
     bytes: int
@@ -62,6 +73,8 @@ class Residency(ABC):
         self._pinned, self._changed = pinned, changed
         #: Least recently used first.
         self._entries: dict[str, Entry] = {}
+        #: Names of the entries of the controls that the present job needs.
+        self._needed: frozenset[str] = frozenset()
 
     # ---- the device
 
@@ -92,7 +105,7 @@ class Residency(ABC):
         """Return all models in memory, most recently used first."""
         pinned = self._pinned() if self._entries else ()
         entries = reversed(self._entries.values())
-        return [LoadedModel(entry.model, entry.place, entry.bytes, _owner(entry.model) in pinned) for entry in entries]
+        return [LoadedModel(one.model, one.place, one.bytes, self._is_pinned(one, pinned)) for one in entries]
 
     def touch(self, model: str) -> Entry | None:
         """Return the entry of a model and mark it as the most recently used."""
@@ -117,7 +130,7 @@ class Residency(ABC):
         pinned = self._pinned()
         while self._used_bytes(excluding=for_model) + needed_bytes > budget:
             others = [entry for entry in self._others(for_model) if entry.device_bytes]
-            victim = next((entry for entry in others if _owner(entry.model) not in pinned), None)
+            victim = next((entry for entry in others if not self._is_pinned(entry, pinned)), None)
             if victim is None and others:
                 names = ", ".join(entry.model for entry in others)
                 raise OutOfMemory(
@@ -142,7 +155,7 @@ class Residency(ABC):
 
     def unload(self, model: str) -> bool:
         """Remove a model from all memory. Return whether it was there."""
-        entries = [self._entries.pop(name) for name in (model, prior_entry_of(model)) if name in self._entries]
+        entries = [self._entries.pop(name) for name in list(self._entries) if _owner(name) == model]
         if not entries:
             return False
         for entry in entries:
@@ -162,8 +175,18 @@ class Residency(ABC):
         self._changed()
 
     def _others(self, model: str) -> list[Entry]:
-        """Return the entries of other models, least recently used first."""
-        return [entry for entry in self._entries.values() if _owner(entry.model) != _owner(model)]
+        """Return the entries of other models, and of controls that the present job does not need, in that order.
+
+        Within both, the least recently used comes first.
+        """
+        own = [entry for entry in self._entries.values() if _owner(entry.model) == _owner(model)]
+        unused = [entry for entry in own if _is_control(entry.model) and entry.model not in self._needed]
+        return [entry for entry in self._entries.values() if entry not in own or entry in unused]
+
+    @staticmethod
+    def _is_pinned(entry: Entry, pinned: Collection[str]) -> bool:
+        """Return whether an entry stays. Controls of pinned models do not: they are optional."""
+        return _owner(entry.model) in pinned and not _is_control(entry.model)
 
     def _used_bytes(self, excluding: str) -> int:
         return sum(entry.device_bytes for entry in self._entries.values() if entry.model != excluding)

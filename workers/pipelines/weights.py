@@ -28,10 +28,20 @@ def note(pipeline: Any, folder: Path, files: Iterable[Path] = ()) -> None:
             _digests[part] = digest
 
 
+def note_module(module: torch.nn.Module, digest: str) -> None:
+    """Note the digest of the files that a module was loaded from."""
+    _digests[module] = digest
+
+
+def digest_of_module(module: torch.nn.Module) -> str:
+    """Return a digest of the files that a module was loaded from."""
+    return _digests.get(module, "made in memory")
+
+
 def digest_of(pipeline: Any) -> str:
     """Return a digest of the files that a pipeline's modules were loaded from."""
     modules = [part for part in pipeline.components.values() if isinstance(part, torch.nn.Module)]
-    return "+".join(sorted({_digests.get(module, "made in memory") for module in modules}))
+    return "+".join(sorted({digest_of_module(module) for module in modules}))
 
 
 def of_folder(folder: Path) -> str:

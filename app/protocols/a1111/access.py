@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 #: Path prefix where all routes are served again, for clients that need the original's response at the root.
 MOUNT = "/a1111"
 #: Paths that are served there.
-_MOUNTED = (f"{MOUNT}/sdapi/", f"{MOUNT}/internal/")
+_MOUNTED = (f"{MOUNT}/sdapi/", f"{MOUNT}/internal/", f"{MOUNT}/controlnet/")
 
 
 class A1111Error(FramemillError):

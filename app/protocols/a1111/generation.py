@@ -15,7 +15,7 @@ from app.access import auth
 from app.extensions import dispatcher, models, store
 from app.held import ClientDisconnected, HeldConnection, RequestMismatch, exists, hold, unread_response
 from app.own_outputs import OutputNotUsable
-from app.payloads import a1111, rename_fields
+from app.payloads import a1111, a1111_controls, rename_fields
 from app.protocols.a1111 import bodies, options, responses
 from app.protocols.a1111.access import A1111Error
 from app.submit import Prepared, prepare, submit_batches
@@ -133,12 +133,13 @@ def _default_values(fields: Mapping[str, Any], values: Mapping[str, Any], spec: 
 
 
 def _check_scripts(fields: Mapping[str, Any]) -> None:
-    """Raise A1111Error if the body names a script: this server has none."""
+    """Raise A1111Error if the body names another script than that of the ControlNet extension."""
     script = fields.get("script_name") or "None"
     if script != "None":
         raise A1111Error(422, f"Script '{script[:80]}' not found")
     for name in fields.get("alwayson_scripts") or {}:
-        raise A1111Error(422, f"always on script {str(name)[:80]} not found")
+        if str(name).lower() != a1111_controls.SCRIPT:
+            raise A1111Error(422, f"always on script {str(name)[:80]} not found")
 
 
 def _body(

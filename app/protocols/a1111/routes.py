@@ -14,7 +14,7 @@ from app.openapi.answers import EMPTY, NOTHING
 from app.openapi.blueprint import Blueprint, View
 from app.openapi.document import Api
 from app.openapi.parameters import ON_DISCONNECT
-from app.protocols.a1111 import access, answers, bodies, extras, generation, lists, options, progress
+from app.protocols.a1111 import access, answers, bodies, controlnet, extras, generation, lists, options, progress
 from jobs.models.spec import Kind
 
 blueprint = Blueprint(
@@ -176,6 +176,14 @@ def interrogate() -> Response:
     extras.interrogate()
 
 
+@blueprint.route("/controlnet/detect", methods=["POST"])
+@blueprint.body(controlnet.A1111DetectSchema(unknown=INCLUDE), {"controlnet_module": "canny"})
+@_problems("Always: images are preprocessed with the request that uses them.")
+def controlnet_detect() -> Response:
+    """Preprocess images: not supported, it is done with the request that uses them."""
+    controlnet.detect()
+
+
 @blueprint.route("/internal/progress", methods=["POST"])
 @blueprint.body(progress.A1111TaskSchema, {"id_task": "task(1)"})
 @blueprint.response(200, answers.A1111TaskProgressAnswer, description="The progress.")
@@ -193,7 +201,8 @@ def internal_pending() -> Response:
 
 
 def _plain(
-    method: str, path: str, summary: str, make_body: Callable[[], Any], answer: Schema | Mapping[str, Any]
+    method: str, path: str, summary: str, make_body: Callable[[], Any], answer: Schema | Mapping[str, Any],
+    api: str = _API,
 ) -> None:  # fmt: skip
     """Add a route without a request body.
 
@@ -203,14 +212,16 @@ def _plain(
         summary: what it does.
         make_body: returns the body of its response.
         answer: schema of that body.
+        api: the API's path.
     """
 
     def view() -> Response:
         return jsonify(make_body())
 
-    view.__doc__, view.__name__ = summary, f"{method.lower()}_{path.replace('-', '_')}"
+    name = f"{api.removeprefix(_API).strip('/')}_{path}".strip("_").replace("-", "_")
+    view.__doc__, view.__name__ = summary, f"{method.lower()}_{name}"
     described = blueprint.response(200, answer, description="See the summary.")(view)
-    blueprint.route(f"{_API}/{path}", methods=[method])(described)
+    blueprint.route(f"{api}/{path}", methods=[method])(described)
 
 
 _plain("GET", "sd-models", "The models that this key may use.", lists.models, answers.A1111ModelAnswer(many=True))
@@ -225,7 +236,16 @@ _plain("GET", "loras", "The LoRAs that at least one model has.", lists.loras, an
 _plain("GET", "memory", "RAM of this machine and memory of the GPUs.", lists.memory, answers.A1111MemoryAnswer())
 _plain("GET", "embeddings", "Embeddings: none.", lambda: {"loaded": {}, "skipped": {}}, answers.A1111EmbeddingsAnswer())
 _plain("GET", "cmd-flags", "Options of the original's command: none.", dict, EMPTY)
-_plain("GET", "scripts", "Scripts: none.", lambda: {"txt2img": [], "img2img": []}, answers.A1111ScriptsAnswer())
+_plain("GET", "scripts", "Scripts: that of the ControlNet extension, if a model has controls.", controlnet.scripts,
+       answers.A1111ScriptsAnswer())  # fmt: skip
+for _path, _view, _answer in (
+    ("version", controlnet.version, controlnet.A1111ControlVersionAnswer),
+    ("model_list", controlnet.models, controlnet.A1111ControlModelsAnswer),
+    ("module_list", controlnet.modules, controlnet.A1111ControlModulesAnswer),
+    ("control_types", controlnet.types, controlnet.A1111ControlTypesAnswer),
+    ("settings", controlnet.settings, controlnet.A1111ControlSettingsAnswer),
+):
+    _plain("GET", _path, f"ControlNet extension: {_path.replace('_', ' ')}.", _view, _answer(), "/controlnet")
 for _path in ("sd-vae", "hypernetworks", "face-restorers", "realesrgan-models", "prompt-styles", "script-info",
               "extensions"):  # fmt: skip
     _plain("GET", _path, f"{_path}: none.", list, {"type": "array", "items": {}, "maxItems": 0})

@@ -62,6 +62,7 @@ class ModelAnswer(OpenAnswer):
     quality = fields.Dict(**doc("Values of each quality; empty if there is only one."))
     schedulers = texts()
     loras = texts()
+    controls = fields.List(fields.Dict(), **doc("Controls: name, type, description, kinds, defaults and limits."))
 
 
 class ModelsAnswer(Answer):

@@ -67,6 +67,8 @@ def _submitted(call: Call, kind: Kind, values: dict[str, Any], problems: Problem
     for name in FILES:
         if name in values:
             values[name] = _reference(values[name])
+    for control in values.get("controls") or ():
+        control["image"] = _reference(control["image"])
     if values.get("images"):
         values["images"] = [values.pop("image", ""), *(_reference(text) for text in values["images"])]
     mark = cancelling.mark_of(call)

@@ -9,6 +9,7 @@ from marshmallow import INCLUDE, Schema, fields, validate
 from app.fields import Items, Number, PictureText, Text, TextSchema, Whole
 from jobs.formats import IMAGE_FORMATS, VIDEO_FORMATS
 from jobs.requests.inputs import MAX_IMAGES
+from jobs.requests.pictures.controls import MAX_CONTROLS
 from jobs.requests.schedulers_loras_mix import MAX_LORAS
 
 #: Longest time that a call waits for its job, seconds: many clients give up after a minute.
@@ -52,6 +53,16 @@ class LoraArguments(Schema):
     weight = Number(**_doc("Its weight. Default: the model's weight for it, or 1."))
 
 
+class ControlArguments(Schema):
+    """An image that steers the output, and the control of the model that reads it."""
+
+    error_messages = {"type": "must be an object", "unknown": "is unknown"}
+
+    name = Text(**_needed("Name of the control, see list_models."))
+    image = PictureText(**_needed(_PICTURE))
+    scale = Number(**_doc("Its weight. Default: that of the control."))
+
+
 class GenerationArguments(WaitArguments):
     """What all kinds of generation have in common."""
 
@@ -72,6 +83,10 @@ class ImageArguments(GenerationArguments):
     """Arguments of ``generate_image``."""
 
     num_images = Whole(**_doc("Number of images."))
+    controls = Items(
+        fields.Nested(ControlArguments), MAX_CONTROLS,
+        **_doc("Images that steer the output by the model's controls (edges, depth, style), see list_models."),
+    )  # fmt: skip
     output_format = Text(**_doc("Format of the file.", enum=[*IMAGE_FORMATS]))
 
 

@@ -83,7 +83,7 @@ def _list_models(call: Call, arguments: dict[str, Any], problems: Problems) -> d
             described = spec.to_dict()
             shown = {name: described[name] for name in
                      ("name", "description", "kinds", "defaults", "limits", "quality", "schedulers",
-                      "loras")}  # fmt: skip
+                      "loras", "controls")}  # fmt: skip
             listed.append({**shown, "tools": names})
     return value_result({"models": listed})
 

@@ -178,7 +178,7 @@ def _run(command: str, name: str) -> tuple[Response, int]:
     if command == "unload" and (pinned := [slot.name for slot in slots if pins.is_pinned(fleet.pins, slot.name, spec)]):
         raise Conflict(f"model {spec.name} is pinned on {', '.join(pinned)}: unpin it first")
     kind = _kind(spec) if command == "check" else commands.default_kind(spec)
-    files = check_files.stored_for(kind, objects(), store()) if command == "check" else {}
+    files = check_files.stored_for(spec, kind, objects(), store()) if command == "check" else {}
     return _response(spec, command, [_entry(command, spec, slot, kind, files) for slot in slots])
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from app.attachments import Pictures
+from app.attachments import UNSTORED, Pictures
 from app.fields import load
 from app.protocols.replicate import files, schemas
 from jobs.models.spec import ModelSpec
@@ -73,9 +73,23 @@ def map_input(body: Mapping[str, Any], spec: ModelSpec) -> Mapped:
         for one in value if isinstance(value, list) else [value]:
             if one:
                 pictures.add(values, name, files.content_of(one))
+    _add_control(sent, values, names, pictures, spec)
     known = schemas.ReplicateInputSchema._declared_fields.keys()
     warnings = [f"unknown input {str(name)[:80]!r} was ignored" for name in sent if name not in known][:20]
     return Mapped(values, pictures, warnings, names, bool(sent.get("output_data_uri")))
+
+
+def _add_control(
+    sent: Mapping[str, Any], values: dict[str, Any], names: dict[str, str], pictures: Pictures, spec: ModelSpec
+) -> None:
+    """Add the control that ``control_image`` is for: the one that is named, or the model's first ControlNet."""
+    if not sent.get("control_image"):
+        return
+    first = next((name for name, control in spec.controls.items() if control.type.is_spatial), "")
+    pictures.contents["controls[0].image"] = files.content_of(sent["control_image"])
+    control = {"name": sent.get("control_type") or first, "image": UNSTORED, "scale": sent.get("control_strength")}
+    values["controls"], names["controls"] = [control], "input.control_image"
+    names["controls[0].name"], names["controls[0].scale"] = "input.control_type", "input.control_strength"
 
 
 def checked(body: Mapping[str, Any], *, of_version: bool) -> dict[str, Any]:

@@ -97,6 +97,7 @@ def _properties(spec: ModelSpec, is_video: bool) -> dict[str, Any]:
     inputs = {name for kind in spec.kinds for name in ALL_INPUTS if name != "mix" and spec.takes(name, kind)}
     names = ["prompt", "negative_prompt", "seed", "num_inference_steps", "guidance_scale", "width", "height"]
     names += ["aspect_ratio", *sorted(inputs)]
+    names += ["control_image", "control_type", "control_strength"] if spec.controls else []
     names += ["num_frames", "fps"] if is_video else ["num_outputs"]
     names += ["prompt_strength"] if any(kind.has_strength for kind in spec.kinds) else []
     names += ["quality"] if spec.quality else []
@@ -110,7 +111,7 @@ def _property(name: str, spec: ModelSpec) -> dict[str, Any]:
     field = schemas.INPUT.fields[name]
     described = {"title": name.replace("_", " ").capitalize(), "description": field.metadata["description"]}
     uri = {"type": "string", "format": "uri"}
-    if name in FILES:
+    if name in (*FILES, "control_image"):
         return {**described, **uri}
     if name == "images":
         return {**described, "type": "array", "items": uri, "maxItems": int(spec.limit("images").high)}
@@ -118,6 +119,10 @@ def _property(name: str, spec: ModelSpec) -> dict[str, Any]:
         return {**described, "type": "integer"}
     if name in ("quality", "scheduler"):
         return {**described, "type": "string", "enum": list(spec.qualities if name == "quality" else spec.schedulers)}
+    if name == "control_type":
+        return {**described, "type": "string", "enum": list(spec.controls)}
+    if name == "control_strength":
+        return {**described, "type": "number"}
     if name not in _LIMITS:
         return {**described, "type": "string"}
     limit, default = spec.limit(_LIMITS[name]), None if name == "clip_skip" else spec.default(_LIMITS[name])

@@ -83,6 +83,11 @@ def submit(fields: Mapping[str, Any]) -> Call:
     body |= {name: [_encoded(one) for one in body[name]] for name in ("images",) if name in body}
     if "mix" in body:
         body["mix"] = [{name: _encoded(value) for name, value in part.items()} for part in body["mix"]]
+    if "controls" in body:
+        body["controls"] = [
+            {name: _encoded(value) if name == "image" else value for name, value in control.items()}
+            for control in body["controls"]
+        ]
     if "loras" in body:
         body["loras"] = [dict(lora) for lora in body["loras"]]
     body |= {name: dict(value) for name, value in body.items() if isinstance(value, Mapping)}

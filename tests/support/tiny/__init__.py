@@ -64,6 +64,28 @@ schedulers = "diffusion"
 loras = "./loras"
 fields = { clip_skip = "clip_skip" }
 defaults = { steps = 4, width = 32, height = 32, strength = 0.5 }
+[sd.controls.edges]
+type = "controlnet"
+source = "./controls/sd-edges"
+[sd.controls.depth]
+type = "controlnet"
+source = "./controls/sd-depth"
+defaults = { scale = 0.7 }
+limits = { scale = [0, 1.5] }
+[sd.controls.sketch]
+type = "t2i-adapter"
+source = "./controls/sd-sketch"
+[sd.controls.style]
+type = "ip-adapter"
+source = "./controls"
+subfolder = "sd-style"
+weight_name = "style.safetensors"
+[sd.controls.face]
+type = "ip-adapter"
+source = "./controls/sd-style"
+weight_name = "face.safetensors"
+image_encoder = "./controls"
+image_encoder_subfolder = "sd-style/image_encoder"
 
 [sd-styled]
 source = "./sd"
@@ -79,6 +101,17 @@ kinds = ["text2img", "img2img", "inpaint"]
 pipelines = { img2img = "StableDiffusionXLImg2ImgPipeline", inpaint = "StableDiffusionXLInpaintPipeline" }
 schedulers = "diffusion"
 defaults = { steps = 4, width = 32, height = 32, strength = 0.5 }
+[sdxl.controls.edges]
+type = "controlnet"
+source = "./controls/sdxl-edges"
+[sdxl.controls.pose]
+type = "controlnet"
+source = "./controls/sdxl-union"
+mode = 0
+[sdxl.controls.depth]
+type = "controlnet"
+source = "./controls/sdxl-union"
+mode = 1
 
 # As on a GPU: the VAE is float32 while it decodes.
 [sdxl-half]
@@ -96,6 +129,16 @@ schedulers = ["Euler", "UniPC"]
 size_multiple_px = 4
 arguments = { max_sequence_length = 16 }
 defaults = { steps = 4, width = 16, height = 16, strength = 0.5 }
+[flux.controls.edges]
+type = "controlnet"
+source = "./controls/flux-edges"
+[flux.controls.style]
+type = "ip-adapter"
+source = "./controls/flux-style"
+weight_name = "style.safetensors"
+image_encoder = "./controls/sd-style"
+image_encoder_subfolder = "image_encoder"
+kinds = ["text2img", "img2img"]
 
 # Models that were trained to see the mask and what is around it.
 [sd-fill]

@@ -9,6 +9,7 @@ from pathlib import Path
 from jobs.settings import PROJECT_ROOT
 from tests.support.tiny import BASE, FAMILIES, write_broken
 from tests.support.tiny.anima import build_anima
+from tests.support.tiny.controls import build_controls
 from tests.support.tiny.flux import build_flux, build_flux_fill
 from tests.support.tiny.kandinsky import build_kandinsky
 from tests.support.tiny.loras import build_loras
@@ -45,6 +46,8 @@ def build(folder: Path, *, families: bool) -> Path:
             builder(folder / name)
     if families and not (folder / "loras").exists():
         build_loras(folder / "sd", folder / "flux", folder / "loras")
+    if families and not (folder / "controls").exists():
+        build_controls(folder, folder / "controls")
     if not families:
         write_broken(folder)
     models = folder / ("families.toml" if families else "models.toml")

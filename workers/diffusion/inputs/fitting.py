@@ -44,7 +44,7 @@ class Fit:
 
 
 def fit(source: Size, target: Size, resize: str) -> Fit:
-    """Return the fit from one size to another; ``resize``: one of ``jobs.requests.inpaint.RESIZES``."""
+    """Return the fit from one size to another; ``resize``: one of ``jobs.requests.pictures.resizes.RESIZES``."""
     (width, height), (wide, high) = source, target
     part, place = (0.0, 0.0, float(width), float(height)), (0, 0, wide, high)
     if resize == "crop":

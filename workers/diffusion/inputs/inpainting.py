@@ -70,6 +70,11 @@ class Painting:
             image = Image.composite(noise, image, self._mask)
         return {"image": image, "mask": self._mask}
 
+    def fitted(self, picture: Image.Image, resize: str) -> Image.Image:
+        """Return the painted area of a picture that is laid over the image, in the size of the run."""
+        whole = fitting.fit(picture.size, self._original.size, resize).apply(picture)
+        return self._fit.apply(whole.crop(self._region))
+
     def finished(self, frames: np.ndarray) -> np.ndarray:
         """Turn a pipeline's (images, frames, height, width, 3) uint8 RGB into the output, which may be larger."""
         return np.stack([self._composed(clip[0])[None] for clip in frames])

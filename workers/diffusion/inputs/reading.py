@@ -19,8 +19,16 @@ from workers.diffusion.inputs.inpainting import CELL_PX, Painting
 class Inputs:
     """The inputs of a pipeline, and the composition of its output, which is unchanged without a mask."""
 
-    def __init__(self, values: Mapping[str, Any], painting: Painting | None = None) -> None:
-        self._values, self._painting = values, painting
+    def __init__(
+        self, values: Mapping[str, Any], size: tuple[int, int], painting: Painting | None = None
+    ) -> None:  # fmt: skip
+        self._values, self._size, self._painting = values, size, painting
+
+    def fitted(self, picture: Image.Image, resize: str) -> Image.Image:
+        """Return a picture that is laid over the output, in the size of the run; ``resize``: one of ``RESIZES``."""
+        if self._painting:
+            return self._painting.fitted(picture, resize)
+        return fitting.fit(picture.size, self._size, resize).apply(picture)
 
     def of(self, seed: int, variation_seed: int | None = None) -> dict[str, Any]:
         """Return the inputs for the output with these seeds, by field of the request."""
@@ -39,10 +47,10 @@ def inputs_of(pipeline: Any, spec: ModelSpec, request: GenerationRequest, object
         ObjectNotFound, Unavailable.
         ExecutionError: a video or sound cannot be decoded.
     """
-    if objects is None:
-        return Inputs({})
-    values: dict[str, Any] = {}
     size, painting = (request.width, request.height), None
+    if objects is None:
+        return Inputs({}, size)
+    values: dict[str, Any] = {}
     if request.images:
         # In their own sizes: pipelines scale reference images themselves.
         images = [load_picture(objects, key) for key in request.images]
@@ -63,7 +71,7 @@ def inputs_of(pipeline: Any, spec: ModelSpec, request: GenerationRequest, object
     if request.audio:
         sound = read_all(objects, request.audio)
         values["audio"] = recordings.samples(sound, request.audio.rpartition(".")[2], rate_hz=spec.audio_rate_hz)
-    return Inputs(values, painting)
+    return Inputs(values, size, painting)
 
 
 def load_picture(objects: Readable, key: str, mode: str = "RGB") -> Image.Image:

@@ -31,7 +31,7 @@ def frames(
         fps: frames per second to return.
         count: most frames to return.
         size: width and height, pixels.
-        resize: one of ``jobs.requests.inpaint.RESIZES``.
+        resize: one of ``jobs.requests.pictures.resizes.RESIZES``.
 
     Raises:
         ExecutionError: the video cannot be decoded.

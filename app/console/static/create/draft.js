@@ -4,7 +4,7 @@ import { createStore, remember, remembered } from "../lib/store.js";
 import { go } from "../lib/router.js";
 
 const HISTORY = 60;
-const EMPTY = { model: "", kind: "", values: {}, image: null, mask: null, mix: [], images: [], last_image: null, video: null, audio: null };
+const EMPTY = { model: "", kind: "", values: {}, image: null, mask: null, mix: [], images: [], controls: [], last_image: null, video: null, audio: null };
 
 /** Return when the job may start, if that is a time ahead (`not_before`: local, as its field has it), else null. */
 export function startTime({ not_before: text }) {
@@ -59,12 +59,13 @@ export function appliesTo(name, kind, model) {
   if (name === "quality") return Object.keys(model.quality).length > 0;
   if (name === "audio_output") return isVideo && "audio_output" in model.defaults;
   if (name === "scheduler") return model.schedulers.length > 0;
+  if (name === "controls") return model.controls.some((one) => one.kinds.includes(kind));
   if (name === "loras") return model.loras.length > 0;
   return true;
 }
 
 /** Return the body of a request; `withPictures` false: for an estimate. */
-export function bodyOf({ model, kind, values, image, mask, mix, images, ...files }, spec, withPictures = true) {
+export function bodyOf({ model, kind, values, image, mask, mix, images, controls, ...files }, spec, withPictures = true) {
   const sent = Object.entries(values).filter(([name]) => appliesTo(name, kind, spec));
   const body = { model, kind, ...Object.fromEntries(sent) };
   if (body.not_before) body.not_before = new Date(body.not_before).toISOString();
@@ -75,6 +76,8 @@ export function bodyOf({ model, kind, values, image, mask, mix, images, ...files
     if (withPictures && files[name] && spec.inputs[kind].includes(name)) body[name] = files[name].source;
   }
   if (withPictures && kind === "edit") body.images = images.map((one) => one.source);
+  const chosen = controls.filter((one) => one.image && spec.controls.some(({ name, kinds }) => name === one.name && kinds.includes(kind)));
+  if (withPictures && chosen.length) body.controls = chosen.map(({ image: picture, ...one }) => ({ ...one, image: picture.source }));
   if (kind === "mix2img") body.mix = mix.map(({ text, image: part, weight }) => ({ ...(part ? { image: withPictures ? part.source : "" } : { text }), weight }));
   return body;
 }
@@ -109,12 +112,15 @@ export function useAsInput(job, index = 0) {
 
 /** Put the request of a job into the form, with its input pictures. */
 export async function editInForm(job) {
-  const { model, kind, mix, ...request } = job.request;
+  const { model, kind, mix, controls, ...request } = job.request;
   const values = Object.fromEntries(Object.entries(request).filter(([, value]) => value !== null && value !== ""));
   const filled = { ...EMPTY, model, kind, values };
   if (["img2img", "inpaint", "img2video"].includes(kind)) filled.image = await inputOf(job, "image");
   if (kind === "inpaint") filled.mask = (await inputOf(job, "mask")).source;
   if (kind === "edit") filled.images = await imagesOf(job);
+  if (controls) {
+    filled.controls = await Promise.all(controls.map(async (one, index) => ({ ...one, image: await inputOf(job, `controls-${index}`) })));
+  }
   if (mix) {
     filled.mix = await Promise.all(mix.map(async ({ text, weight }, index) =>
       text === undefined ? { image: await inputOf(job, `mix-${index}`), weight } : { text, weight }));

@@ -9,7 +9,7 @@ import { Cost, useEstimate } from "./cost.js";
 import { appliesTo, bodyOf, change, draft, models, rememberPrompt, setValue, startTime } from "./draft.js";
 import { CheckField, NumberField, Segments, SelectField, TextField } from "./inputs.js";
 import { MaskEditor } from "./mask.js";
-import { Images, Loras, Mix } from "./parts.js";
+import { Controls, Images, Loras, Mix } from "./parts.js";
 import { PictureInput } from "./picture.js";
 import { PromptField } from "./prompt.js";
 import { SizeField } from "./size.js";
@@ -39,7 +39,7 @@ export function Form() {
   };
   const take = (fields) => {
     change(fields);
-    setRefused(({ image: _, mask: __, mix: ___, kind: ____, model: _____, images: ______, last_image: _l, video: _v, audio: _a, ...rest }) => rest);
+    setRefused(({ image: _, mask: __, mix: ___, kind: ____, model: _____, images: ______, last_image: _l, video: _v, audio: _a, controls: _c, ...rest }) => rest);
   };
   const send = async () => {
     setRefused({});
@@ -75,6 +75,7 @@ export function Form() {
         ${takes("last_image") && html`<${PictureInput} label="Last picture" field="last_image" picture=${form.last_image} problem=${problems.last_image} onChange=${(picture) => take({ last_image: picture })} />`}
         ${takes("video") && html`<${PictureInput} label="Input video" field="video" picture=${form.video} media="video" problem=${problems.video} onChange=${(video) => take({ video })} />`}
         ${takes("audio") && html`<${PictureInput} label="Sound" field="audio" picture=${form.audio} media="audio" problem=${problems.audio} onChange=${(audio) => take({ audio })} />`}
+        ${has("controls") && html`<${Controls} model=${spec} kind=${kind} value=${form.controls} problem=${problems.controls} onChange=${(controls) => take({ controls })} />`}
         ${has("prompt") && html`<${PromptField} value=${form.values.prompt} problem=${problems.prompt} onChange=${set("prompt")} onSend=${() => document.getElementById("send").click()} />`}
         ${has("strength") && html`<${NumberField} ...${field("strength")} slider step=${0.05} hint="0 keeps the picture, 1 ignores it." />`}
       </div>
@@ -111,7 +112,7 @@ export function Form() {
         <${Cost} estimate=${estimate} notBefore=${startTime(form.values)} />
         <div class="row">
           <${Button} id="send" kind="primary grow" icon="create" onClick=${send}>Create</${Button}>
-          <${Button} kind="quiet" label="Start anew: all fields as the model has them" icon="undo" onClick=${() => { change({ values: {}, image: null, mask: null, mix: [], images: [], last_image: null, video: null, audio: null }); setRefused({}); }} />
+          <${Button} kind="quiet" label="Start anew: all fields as the model has them" icon="undo" onClick=${() => { change({ values: {}, image: null, mask: null, mix: [], images: [], controls: [], last_image: null, video: null, audio: null }); setRefused({}); }} />
         </div>
         <p class="hint keys"><kbd>Ctrl</kbd> <kbd>Enter</kbd> in the prompt creates, too.</p>
       </div>
@@ -121,7 +122,7 @@ export function Form() {
 
 /** Fields that show their problem themselves. */
 const PLACED = new Set([
-  "model", "image", "images", "mask", "mix", "last_image", "video", "audio", "prompt", "strength", "width", "height", "num_images", "frames", "fps", "seed", "quality", "steps",
+  "model", "image", "images", "mask", "mix", "controls", "last_image", "video", "audio", "prompt", "strength", "width", "height", "num_images", "frames", "fps", "seed", "quality", "steps",
   "guidance_scale", "negative_prompt", "scheduler", "loras", "clip_skip", "distilled_guidance_scale", "output_format",
   "output_quality", "retention", "priority", "class", "pause_at_step", "not_before",
 ]);

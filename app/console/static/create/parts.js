@@ -1,4 +1,4 @@
-// Fields that are lists: LoRAs with their weights, reference pictures, and the texts and pictures of a mix.
+// Fields that are lists: LoRAs with their weights, reference pictures, controls, and the texts and pictures of a mix.
 import { html } from "../lib/html.js";
 import { Button } from "../lib/ui.js";
 import { PictureInput } from "./picture.js";
@@ -38,6 +38,29 @@ export function Images({ value, most, onChange, problem }) {
     <div class=${`field ${problem ? "wrong" : ""}`} data-field="images">
       ${shown.map((one, index) => html`<${PictureInput} key=${index} label=${most > 1 ? `Picture ${index + 1}` : "Picture"} picture=${one} pastes=${one === null}
         onChange=${(picture) => replace(index, picture)} />`)}
+      ${problem && html`<p class="field-problem">${problem}</p>`}
+    </div>
+  `;
+}
+
+/** Controls of the model, each with its picture and scale, at most as many as the model allows. */
+export function Controls({ model, kind, value, onChange, problem }) {
+  const offered = model.controls.filter((one) => one.kinds.includes(kind));
+  const replace = (index, fields) => onChange(value.map((one, place) => (place === index ? { ...one, ...fields } : one)));
+  return html`
+    <div class=${`field ${problem ? "wrong" : ""}`} data-field="controls">
+      <span class="label">Control pictures</span>
+      ${value.map((one, index) => html`
+        <div class="mix-part" key=${index}>
+          <${PictureInput} label=${one.name} field="control" picture=${one.image} onChange=${(image) => replace(index, { image })} />
+          <${Weight} label=${`Scale of ${one.name}`} value=${one.scale} limit=${offered.find(({ name }) => name === one.name)?.limits.scale}
+            onChange=${(scale) => replace(index, { scale })} />
+          <${Button} kind="quiet small" icon="close" label=${`Remove ${one.name}`} onClick=${() => onChange(value.filter((_, place) => place !== index))} />
+        </div>
+      `)}
+      ${value.length < model.limits.controls.max && html`<select aria-label="Add a control" value="" onChange=${(event) => { onChange([...value, { name: event.target.value, image: null }]); event.target.value = ""; }}>
+        <option value="">Add a control…</option>${offered.map(({ name, description }) => html`<option value=${name} title=${description}>${name}</option>`)}
+      </select>`}
       ${problem && html`<p class="field-problem">${problem}</p>`}
     </div>
   `;

@@ -88,6 +88,7 @@ function Parameters({ job, index }) {
 function Inputs({ job }) {
   const names = { img2img: ["image"], inpaint: ["image", "mask"], edit: ["images-0"], img2video: ["image"] }[job.kind]
     ?? (job.request.mix ?? []).map((part, place) => (part.text === undefined ? `mix-${place}` : "")).filter(Boolean);
+  names.push(...(job.request.controls ?? []).map((_, place) => `controls-${place}`));
   if (!names.length) return null;
   return html`<div class="row inputs">${names.map((name) => html`
     <figure><img src=${files.input(job, name)} alt="" loading="lazy" /><figcaption>${name}</figcaption></figure>`)}</div>`;

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.errors import BadSetting
-from jobs.models.toml_lines import TomlFile
+from jobs.process.toml_lines import TomlFile
 from jobs.suggestions import did_you_mean
 
 logger = logging.getLogger(__name__)

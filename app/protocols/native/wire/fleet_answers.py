@@ -9,6 +9,7 @@ from app.openapi.requests import LoraAnswer
 from app.payloads.openai_models import ModelEntryAnswer
 from app.protocols.native.wire.answers import JobErrorAnswer, LinksAnswer
 from jobs.callers import Role
+from jobs.models.controls import ControlType
 from jobs.models.spec import Kind
 from jobs.outbound.webhook import EVENTS
 from jobs.settings import CLASSES, RETENTION_CLASSES
@@ -145,6 +146,25 @@ class DefaultsAnswer(OpenAnswer):
     audio_output = fields.Boolean(**doc("Whether videos have sound; absent if the model makes none.", optional=True))
 
 
+class ControlDefaultsAnswer(Answer):
+    """Values of requests that name none."""
+
+    scale = fields.Float(**doc())
+    start = fields.Float(**doc())
+    end = fields.Float(**doc())
+
+
+class ControlEntryAnswer(Answer):
+    """A control of a model."""
+
+    name = fields.String(**doc())
+    type = fields.String(**doc(enum=[*ControlType]))
+    description = fields.String(**doc())
+    kinds = fields.List(fields.String(metadata={"enum": [*Kind]}), **doc("Kinds of jobs that may have it."))
+    defaults = fields.Nested(ControlDefaultsAnswer, **doc())
+    limits = fields.Dict(values=fields.Nested(LimitAnswer), **doc("By field."))
+
+
 class ModelAnswer(Answer):
     """A model."""
 
@@ -162,6 +182,7 @@ class ModelAnswer(Answer):
     frames_step = fields.Integer(**doc())
     schedulers = texts()
     loras = texts()
+    controls = fields.List(fields.Nested(ControlEntryAnswer), **doc("Controls that a request may name."))
     slots = texts("Slots that may run it; empty: all.")
     inputs = fields.Dict(
         keys=fields.String(), values=fields.List(fields.String()), **doc("Input files that each kind takes.")

@@ -15,8 +15,11 @@ from jobs.models.spec import Kind
 from jobs.outbound.webhook import EVENTS
 from jobs.record import MAX_PRIORITY
 from jobs.requests.hires_variation_prior import MAX_SEED
-from jobs.requests.inpaint import AREAS, FILLS, RESIZES
+from jobs.requests.inpaint import AREAS, FILLS
 from jobs.requests.inputs import MAX_IMAGES
+from jobs.requests.pictures.controls import MAX_CONTROLS
+from jobs.requests.pictures.preprocessing import PREPROCESSORS
+from jobs.requests.pictures.resizes import RESIZES
 from jobs.requests.schedulers_loras_mix import MAX_LORAS, MAX_MIXED
 from jobs.settings import CLASSES, RETENTION_CLASSES
 from jobs.suggestions import did_you_mean
@@ -102,6 +105,27 @@ class MixSchema(Schema):
     weight = Number(**_doc("Weight in the mix. Default: 1."))
 
 
+class ControlSchema(Schema):
+    """An image that steers the output, and the control of the model that reads it."""
+
+    error_messages = {"type": "must be an object", "unknown": "is unknown"}
+
+    name = Text(
+        required=True,
+        error_messages={"required": "is needed"},
+        metadata={"description": "Name of a control of the model, see /v1/models."},
+    )
+    image = PictureText(**_doc("As the field `image`; in a form also the name of an uploaded file."))
+    scale = Number(**_doc("Weight of the control. Default: that of the control."))
+    start = Number(**_doc("Share of the steps after which it begins, 0 to 1. Default: that of the control."))
+    end = Number(**_doc("Share of the steps after which it ends, 0 to 1. Default: that of the control."))
+    preprocess = Text(**_doc("What is made of the image first. Default: none.", enum=["none", *PREPROCESSORS]))
+    low_threshold = Number(**_doc("canny: weakest gradient that continues an edge. Default: 100."))
+    high_threshold = Number(**_doc("canny: weakest gradient that begins an edge. Default: 200."))
+    resize = Text(**_doc("How the image is fitted to the output, unless it is a prompt. Default: crop.",
+                         enum=[*RESIZES]))  # fmt: skip
+
+
 class VariationSchema(Schema):
     """Noise of a second seed."""
 
@@ -185,6 +209,10 @@ class SubmitSchema(Schema):
         LoraSchema, MAX_LORAS, **_doc("LoRAs to use. An empty list uses none, not even the model's default LoRAs.")
     )
     mix = Parts(MixSchema, MAX_MIXED, **_doc("mix2img: texts and images with their weights."))
+    controls = Parts(
+        ControlSchema, MAX_CONTROLS,
+        **_doc("Images that steer the output, by the model's controls: ControlNets, T2I-Adapters, IP-Adapters."),
+    )  # fmt: skip
     variation = Part(
         VariationSchema, **_doc("Mix in noise of a second seed. Image i then has `seed` and the second seed + i.")
     )

@@ -8,7 +8,7 @@ from marshmallow import INCLUDE, fields, validate
 
 from app.fields import Flag, Number, PictureText, Text, TextSchema, Whole
 from app.protocols.openai.wire.lora_lists import Loras
-from jobs.requests.inpaint import RESIZES
+from jobs.requests.pictures.resizes import RESIZES
 from jobs.settings import RETENTION_CLASSES
 
 #: Most images of a request.

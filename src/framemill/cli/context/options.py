@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
@@ -114,6 +115,30 @@ class Weighted(click.ParamType):  # type: ignore[type-arg]  # generic in the new
             except ValueError:
                 text = ""
         return {self._field: self._value_type(text or value), **weight}
+
+
+class ControlImage(click.ParamType):  # type: ignore[type-arg]  # generic in the newest click only
+    """``canny=edges.png=0.8@0.1-0.6`` as name, image, scale, start and end; what follows the image is optional."""
+
+    name = "control"
+    _AFTER = re.compile(r"=(?P<scale>-?[0-9.]+)?(?:@(?P<start>[0-9.]+)-(?P<end>[0-9.]+))?$")
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> dict[str, Any]:
+        if isinstance(value, dict):
+            return value
+        name, _, image = value.partition("=")
+        after = self._AFTER.search(image)
+        found = {key: text for key, text in after.groupdict().items() if text} if after else {}
+        if after and found:
+            image = image[: after.start()]
+        try:
+            numbers = {key: float(text) for key, text in found.items()}
+        except ValueError:
+            numbers, image = {}, ""
+        if not name or not image:
+            self.fail(f"{value!r} must be like canny=edges.png, canny=edges.png=0.8 or canny=edges.png=0.8@0-0.5",
+                      param, ctx)  # fmt: skip
+        return {"name": name, "image": FILE_OR_LINK.convert(image, param, ctx), **numbers}
 
 
 FILE_OR_LINK = FileOrLink()

@@ -13,6 +13,7 @@ from framemill.cli.context.options import (
     FILE_OR_LINK,
     KINDS,
     RETENTION,
+    ControlImage,
     Moment,
     Size,
     Weighted,
@@ -102,6 +103,14 @@ IMAGE_OPTIONS = (
         help="Initial content of the masked region.",
     ),
     click.option("--strength", type=float, metavar="X", help="How strongly the input image is changed, 0 to 1."),
+    click.option(
+        "--control",
+        "controls",
+        type=ControlImage(),
+        multiple=True,
+        metavar="NAME=FILE[=SCALE[@START-END]]",
+        help="Image for a control of the model, such as canny=edges.png=0.8@0-0.5; may be repeated.",
+    ),
     click.option(
         "--mix-text",
         type=Weighted("text"),

@@ -1,0 +1,1 @@
+"""How the pictures of a request are used."""
