@@ -18,7 +18,8 @@ from jobs.models.spec import Kind, ModelSpec
 from jobs.process.diffusers_names import attention_names
 from tests.support.tiny.anima import build_anima
 from tests.support.tiny.ltx2 import build_ltx2
-from workers.diffusion import pictures, sounds
+from workers.diffusion import pictures
+from workers.diffusion.outputs import sounds
 from workers.pipelines.cache import PipelineCache
 
 Row = tuple[str, str, str]

@@ -150,7 +150,7 @@ def test_sound_in_every_form_that_pipelines_return(
 ) -> None:
     import torch
 
-    from workers.diffusion import sounds
+    from workers.diffusion.outputs import sounds
 
     sound = sounds.of_output(pipeline, SimpleNamespace(**output))
     as_tensors = {name: torch.from_numpy(values) for name, values in output.items()}
@@ -164,7 +164,7 @@ def test_sound_in_every_form_that_pipelines_return(
 
 @pytest.mark.parametrize("output", [{}, {"audio": None}, {"audio": np.zeros((1, 2, 0))}])
 def test_an_output_without_sound(output: dict[str, Any]) -> None:
-    from workers.diffusion import sounds
+    from workers.diffusion.outputs import sounds
 
     assert sounds.of_output(OUTPUTS[0][0], SimpleNamespace(**output)) is None
 
@@ -178,7 +178,7 @@ def test_an_output_without_sound(output: dict[str, Any]) -> None:
     ],
 )
 def test_sound_that_cannot_be_used(pipeline: Any, audio: Any, message: str) -> None:
-    from workers.diffusion import sounds
+    from workers.diffusion.outputs import sounds
 
     with pytest.raises(ExecutionError, match=message):
         sounds.of_output(pipeline, SimpleNamespace(audio=audio))

@@ -15,11 +15,12 @@ from jobs.models.spec import Kind, ModelSpec
 from jobs.objects.reading import Readable
 from jobs.requests.generation import GenerationRequest
 from workers.checkpoints.recorder import RunRecorder
-from workers.diffusion import arguments, clip_skip, noise, pictures, sounds
+from workers.diffusion import arguments, clip_skip, noise, pictures
 from workers.diffusion import prior as priors
 from workers.diffusion.calling import called
 from workers.diffusion.inputs import reading
 from workers.diffusion.inputs.controls import ControlInputs, controls_of
+from workers.diffusion.outputs import sounds
 from workers.diffusion.preview import Previews
 from workers.diffusion.progress import Share, StepCounter
 from workers.diffusion.watched import watched

@@ -18,7 +18,7 @@ from workers.diffusion.calling import called
 from workers.diffusion.preview import Previews
 from workers.diffusion.progress import Share, StepCounter
 from workers.diffusion.watched import watched
-from workers.pipelines import loras
+from workers.pipelines.adapters import loras
 from workers.prompts import cut
 from workers.reporting.contract import RunReports
 
