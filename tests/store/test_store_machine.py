@@ -244,7 +244,7 @@ class StoreMachine(CallersAndRuns):
             job.state, job.attempt = "gone", -1
 
 
-@pytest.mark.timeout(0 if THOROUGH else 120)
+@pytest.mark.timeout(0 if THOROUGH else 400)
 def test_the_store_keeps_its_rules_whatever_is_called_in_which_order(server: Settings) -> None:
     options = hypothesis_settings(
         max_examples=2000 if THOROUGH else 40, stateful_step_count=80 if THOROUGH else 50, derandomize=not THOROUGH,
