@@ -239,3 +239,16 @@ def test_the_pipeline_has_the_parts_that_were_loaded_for_it(families_file: Path,
     pipeline = folder._assembled(parts)
     assert {part for part, module in parts.items() if getattr(pipeline, part) is not module} == set()
     assert {"vae", "movq"} & parts.keys()
+
+
+def test_a_weight_that_consists_of_others_is_counted_by_them() -> None:
+    """As those of torchao and quanto do."""
+    import torch
+    from torch.testing._internal.two_tensor import TwoTensor
+
+    from workers.pipelines.memory import weights_bytes
+
+    module = torch.nn.Linear(8, 4, bias=False)
+    module.weight = torch.nn.Parameter(TwoTensor(torch.zeros(4, 8), torch.zeros(4, 8)))
+    pipeline = SimpleNamespace(components={"transformer": module, "scheduler": None})
+    assert weights_bytes(pipeline) == 2 * 4 * 8 * 4

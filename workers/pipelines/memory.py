@@ -30,8 +30,17 @@ def weights_bytes(loaded: Any) -> int:
 
 def _tensors(module: Any) -> Iterator[torch.Tensor]:
     if isinstance(module, torch.nn.Module):
-        yield from module.parameters()
-        yield from module.buffers()
+        for tensor in (*module.parameters(), *module.buffers()):
+            yield from _parts(tensor)
+
+
+def _parts(tensor: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors that a tensor consists of: weights of torchao and quanto have no memory of their own."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    for name in tensor.__tensor_flatten__()[0]:
+        yield from _parts(getattr(tensor, name))
 
 
 def file_bytes(folder: Path, dtype: torch.dtype, variant: str | None = None) -> int:
