@@ -241,7 +241,7 @@ def test_a_check_computes_a_job_with_each_control(worker: Worker, families_file:
             computed.append([control["name"] for control in one.controls or ()])
             return used.run(one)
 
-        report = carrying.carry_out(job, spec, used.pipelines, used.reporter, compute)
+        report = carrying.carry_out(job, spec, used.pipelines, used.reporter, compute, families_file)
         return report["controls"], computed
 
     worker.compute("sd")  # gives it a reporter

@@ -211,7 +211,7 @@ def test_loading_a_compiled_model_runs_it_once(spec: ModelSpec) -> None:
         submission = model_commands.submission(command, models, spec, "gpu0", kind=kind)
         job: Any = SimpleNamespace(command=command, request=submission.request)
         reporter: Any = SimpleNamespace(loading=lambda done, total: None)
-        return carrying.carry_out(job, used, cache, reporter, lambda _request: computed(command))
+        return carrying.carry_out(job, used, cache, reporter, lambda _request: computed(command), Path())
 
     cache = PipelineCache(Settings.of(model_memory_bytes=2**40))
     assert carry_out("load", Kind.TEXT2VIDEO, "default", cache=cache)["warm_up_s"] >= 0
