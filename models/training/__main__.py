@@ -26,6 +26,7 @@ def steps_of(kind: str) -> dict[str, Callable[[], None]]:
             "denoiser": lambda: unet.train(target, parts, steps=1600),
             "outlines": lambda: unet.train(target, target, steps=1230, peak=1.2e-3, seed=14, focus=True),
             "score": lambda: print(evaluate.score(target, video=False, **shows.IMAGE_OPTIONS)),
+            "shapes": lambda: print(evaluate.score_shapes(target, **shows.IMAGE_OPTIONS)),
             "show": lambda: evaluate.sheet(target, DOCS / "demo-image.png", **shows.CONTACT_SHEET),
         }
     return {
@@ -45,7 +46,8 @@ def main() -> None:
     parser.add_argument(
         "steps",
         nargs="*",
-        help="autoencoder, text, denoiser, outlines (image), score, animate (video), show; all if none is named",
+        help="autoencoder, text, denoiser, outlines and shapes (image), score, animate (video), show; "
+        "all if none is named",
     )
     wanted = parser.parse_args()
     steps = steps_of(wanted.kind)

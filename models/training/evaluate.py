@@ -12,8 +12,8 @@ from diffusers import DiffusionPipeline, SanaImageToVideoPipeline
 from PIL import Image, ImageDraw
 
 from models.training.captions import Captioner, Sample
-from models.training.judge import judge_clip, judge_image
-from models.training.scenes import at_time, draw
+from models.training.judge import edge_width, judge_clip, judge_image
+from models.training.scenes import SHAPES, at_time, draw
 
 HELD_OUT_SEED = 1000
 
@@ -73,6 +73,46 @@ def score(folder: Path, *, video: bool, count: int = 200, given: bool = False, *
     lines += [f"| {name} | {sum(got)} | {len(got)} | {sum(got) / len(got):.1%} |" for name, got in marks.items()]
     how = ", ".join(f"{name} {value}" for name, value in options.items())
     return "\n".join([f"{count} held-out captions, {how}; {seconds / count:.2f} s each on one thread", "", *lines])
+
+
+def score_shapes(folder: Path, *, count: int = 200, **options: object) -> str:
+    """A table in Markdown: for each shape, how often pictures of held-out captions that name it are right."""
+    samples = samples_by_caption(count)
+    return table_of_shapes(samples, paint(load(folder), list(samples), **options), count)
+
+
+def samples_by_caption(count: int) -> dict[str, Sample]:
+    """Held-out samples of different captions, of which at least `count` name each shape."""
+    captioner = Captioner(HELD_OUT_SEED, held_out=True)
+    samples: dict[str, Sample] = {}
+    while any(len(naming(samples, shape)) < count for shape in SHAPES):
+        sample = captioner.image()
+        if any(len(naming(samples, thing.shape)) < count for thing in sample.scene.things):
+            samples.setdefault(sample.caption, sample)
+    return samples
+
+
+def table_of_shapes(samples: dict[str, Sample], pictures: np.ndarray, count: int) -> str:
+    """The table of `score_shapes` for the pictures (n, h, w, 3) of the samples."""
+    marks = {
+        name: judge_image(sample, picture) for (name, sample), picture in zip(samples.items(), pictures, strict=True)
+    }
+    facts = ("shapes", "outlines", "colours", "all")
+    lines = ["| shape | captions | shape right | outline drawn | colours right | all |", "|---|---|---|---|---|---|"]
+    for shape in SHAPES:
+        named = [marks[sample.caption] for sample in naming(samples, shape)[:count]]
+        shares = (f"{np.mean([mark[fact] for mark in named]):.1%}" for fact in facts)
+        lines.append(f"| {shape} | {len(named)} | {' | '.join(shares)} |")
+    side = pictures.shape[1]
+    drawn = [draw(sample.scene.background, sample.scene.things, side) for sample in list(samples.values())[:100]]
+    widths = [np.mean([edge_width(picture) for picture in some]) for some in (pictures[:100], drawn)]
+    edges = "Edges are {:.2f} pixels wide, those of drawn pictures {:.2f}.".format(*widths)
+    return "\n".join([f"{len(samples)} pictures", "", *lines, "", edges])
+
+
+def naming(samples: dict[str, Sample], shape: str) -> list[Sample]:
+    """The samples whose caption names a shape."""
+    return [sample for sample in samples.values() if any(thing.shape == shape for thing in sample.scene.things)]
 
 
 def group(sample: Sample) -> str:

@@ -6,7 +6,6 @@ It knows nothing of the models: plain thresholds, connected pieces and outline c
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,18 +17,25 @@ from models.training.scenes import COLOUR_NAMES, COLOURS, SHAPES, Thing, draw
 
 PALETTE = np.array([COLOURS[name] for name in COLOUR_NAMES], dtype=np.float32)
 CONTRAST = 75.0  # RGB distance from the background from which a pixel belongs to a shape
+SIDE = 128  # pixels: side of the drawings that areas are compared with
+FIT = 0.9  # overlap with the ideal shape from which an outline counts as drawn
 SMALLEST = 0.004  # smallest part of the picture that counts as a piece
 
 
 @dataclass(frozen=True)
 class Found:
-    """One connected piece of a picture; centre as fractions of the side, area as a fraction of the picture."""
+    """One connected piece of a picture; centre as fractions of the side, area as a fraction of the picture.
+
+    `fit` is the overlap of the piece with an ideal drawing of its shape of the same width and height: the common
+    area divided by the joint area.
+    """
 
     shape: str
     colour: str
     x: float
     y: float
     area: float
+    fit: float
 
 
 @dataclass(frozen=True)
@@ -60,30 +66,40 @@ def look(picture: np.ndarray) -> Seen:
         rows, columns = np.nonzero(piece)
         inner = shrink(shrink(piece))
         colour = nearest_colour(np.median(pixels[inner if inner.sum() > 12 else piece], axis=0))
-        shape = nearest_shape(piece[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1])
+        cut = piece[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+        shape = nearest_shape(cut)
         x, y = (columns.mean() + 0.5) / width, (rows.mean() + 0.5) / height
-        found.append(Found(shape, colour, float(x), float(y), float(area)))
+        found.append(Found(shape, colour, float(x), float(y), float(area), fit_of(cut, shape)))
     return Seen(nearest_colour(ground), tuple(found))
 
 
 def pieces(mask: np.ndarray) -> list[np.ndarray]:
     """The connected pieces (four neighbours) of a mask, each as a mask."""
-    left, found = mask.copy(), []
-    height, width = mask.shape
-    for y, x in zip(*np.nonzero(mask), strict=True):
-        if not left[y, x]:
-            continue
-        piece, waiting = np.zeros_like(mask), deque([(int(y), int(x))])
-        left[y, x] = False
-        while waiting:
-            row, column = waiting.popleft()
-            piece[row, column] = True
-            for r, c in ((row - 1, column), (row + 1, column), (row, column - 1), (row, column + 1)):
-                if 0 <= r < height and 0 <= c < width and left[r, c]:
-                    left[r, c] = False
-                    waiting.append((r, c))
-        found.append(piece)
-    return found
+    parents: list[int] = []  # per run of pixels in a row: another run of its piece, or itself
+    labels = np.full(mask.shape, -1)
+    above: list[tuple[int, int, int]] = []
+    for y, row in enumerate(mask):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], row.astype(np.int8), [0]])))
+        runs = []
+        for first, end in edges.reshape(-1, 2).tolist():
+            run = len(parents)
+            parents.append(run)
+            labels[y, first:end] = run
+            for other, start, stop in above:
+                if start < end and first < stop:
+                    parents[root(parents, other)] = root(parents, run)
+            runs.append((run, first, end))
+        above = runs
+    roots = np.array([root(parents, run) for run in range(len(parents))] + [-1])
+    joined = roots[labels]
+    return [joined == run for run in np.unique(joined) if run >= 0]
+
+
+def root(parents: list[int], run: int) -> int:
+    """The run that stands for the whole piece of a run."""
+    while parents[run] != run:
+        parents[run] = run = parents[parents[run]]
+    return run
 
 
 def shrink(mask: np.ndarray) -> np.ndarray:
@@ -121,6 +137,39 @@ def nearest_shape(cut: np.ndarray) -> str:
     return max(SHAPES, key=likeness)
 
 
+def fit_of(cut: np.ndarray, shape: str) -> float:
+    """The overlap, from 0 to 1, of a mask cut to its bounding box with the ideal shape of that width and height."""
+    height, width = cut.shape
+    ideal = np.asarray(Image.fromarray(ideal_mask(shape)).resize((width, height), Image.Resampling.BOX)) > 127
+    return float((cut & ideal).sum() / (cut | ideal).sum())
+
+
+@cache
+def ideal_mask(shape: str) -> np.ndarray:
+    """A large drawing of a shape, 0 or 255, cut to its bounding box."""
+    drawn = draw("black", (Thing(shape, "white", 0.5, 0.5, 0.42),), 512)[..., 0] > 128
+    rows, columns = np.nonzero(drawn)
+    return drawn[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1].astype(np.uint8) * 255
+
+
+def edge_width(picture: np.ndarray) -> float:
+    """The mean width of the edges in a picture, uint8 (h, w, 3), in pixels: of what is neither shape nor background.
+
+    A pixel counts as edge if it differs by more than a tenth of the contrast from both of the nearest flat colours.
+    """
+    pixels = picture.astype(np.float32)
+    seen = look(picture)
+    flat = PALETTE[[COLOUR_NAMES.index(name) for name in {seen.background, *(piece.colour for piece in seen.pieces)}]]
+    apart = np.sqrt(((pixels[:, :, None] - flat) ** 2).sum(3)).min(2)
+    ground = PALETTE[COLOUR_NAMES.index(seen.background)]
+    inside = np.sqrt(((pixels - ground) ** 2).sum(2)) > CONTRAST
+    length = (inside & ~shrink(inside)).sum()
+    contrast = min(
+        (float(np.sqrt(((colour - ground) ** 2).sum())) for colour in flat if (colour != ground).any()), default=1.0
+    )
+    return float((apart > 0.1 * contrast).sum() / max(1, length))
+
+
 def judge_image(sample: Sample, picture: np.ndarray) -> dict[str, bool]:
     """Which facts that a caption states are right in a picture; says nothing about what it leaves
     open.
@@ -136,6 +185,7 @@ def judge_image(sample: Sample, picture: np.ndarray) -> dict[str, bool]:
         ("binding", lambda thing: (thing.colour, thing.shape)),
     ):
         marks[name] = sorted(map(key, seen.pieces)) == sorted(map(key, wanted))
+    marks["outlines"] = bool(seen.pieces) and all(piece.fit >= FIT for piece in seen.pieces)
     if sample.place:
         x, y = PLACES[sample.place]
         marks["place"] = len(seen.pieces) == 1 and thirds(seen.pieces[0]) == (band(x), band(y))
@@ -172,7 +222,7 @@ def related(sample: Sample, seen: Seen) -> bool:
 
 def rightly_sized(sample: Sample, seen: Seen) -> bool:
     """Whether the pieces' mean area is close enough to the requested one to distinguish it from the usual one."""
-    wanted = look(draw(sample.scene.background, sample.scene.things, 128)).pieces
+    wanted = look(draw(sample.scene.background, sample.scene.things, SIDE)).pieces
     if not wanted:
         return False
     ratio = np.mean([piece.area for piece in seen.pieces]) / np.mean([piece.area for piece in wanted])

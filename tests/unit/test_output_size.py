@@ -184,6 +184,21 @@ def test_the_demo_models_take_the_defaults_of_clients() -> None:
     assert "frames 81 was changed to 9: it must be 9 for model demo-video" in warnings
 
 
+@pytest.mark.parametrize("model", ["demo-image", "demo-video"])
+def test_the_demo_models_have_qualities(model: str) -> None:
+    registry = ModelRegistry.from_file(PROJECT_ROOT / "models.toml")
+    steps = [
+        resolved(registry, model=model, prompt="a red circle", **fields).steps
+        for fields in (
+            {"quality": "draft"},
+            {"quality": "standard"},
+            {"quality": "high"},
+            {"quality": "draft", "steps": 5},
+        )
+    ]
+    assert steps == [8, 20, 40, 5]
+
+
 def test_test_mode_has_every_kind_and_size(registry: ModelRegistry, tmp_path: Path) -> None:
     models = registry_of(Settings.of(models_file=tmp_path / "models.toml", test_mode=True))
     drawn, video, far = (models.get(name) for name in ("drawn", "drawn-video", "far"))
