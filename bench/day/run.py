@@ -11,6 +11,7 @@ from bench.day import report
 from bench.day.clocked_store import ClockedStore
 from bench.day.population import WEIGHTS, Population, Size
 from bench.day.simulation import Simulation
+from bench.day.worker import LIFE_S
 from jobs.settings import Settings
 from jobs.store import keys
 from stack.embedded_redis.server import EmbeddedRedis
@@ -18,8 +19,8 @@ from stack.embedded_redis.server import EmbeddedRedis
 HEARTBEAT_S, LEASE_S = 120.0, 480.0
 
 
-def simulate(size: Size, seed: int = 1, plot: Path | None = None) -> str:
-    """Return the report of a day. A SIGINT or SIGTERM ends the submissions."""
+def simulate(size: Size, seed: int = 1, plot: Path | None = None, life_s: float = LIFE_S) -> str:
+    """Return the report of a day on which a worker lives for ``life_s`` seconds on average. A SIGINT or SIGTERM ends the submissions."""
     with short_folder() as folder:
         settings = Settings.of(
             data_dir=folder, max_waiting=10_000_000, event_log_length=50_000, heartbeat_s=HEARTBEAT_S,
@@ -30,7 +31,7 @@ def simulate(size: Size, seed: int = 1, plot: Path | None = None) -> str:
             store.client.config_set("appendonly", "no")
             store.client.config_set("slowlog-log-slower-than", 10_000)
             begun, cpu = time.monotonic(), time.process_time()
-            day = Simulation(store, Population(size, seed), HEARTBEAT_S)
+            day = Simulation(store, Population(size, seed), HEARTBEAT_S, life_s)
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: day.submit_no_more())
             measures = day.run()

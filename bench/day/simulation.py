@@ -7,6 +7,7 @@ import functools
 import heapq
 import itertools
 import json
+import random
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from bench.day.clocked_store import ClockedStore
 from bench.day.ideal import Ideal
 from bench.day.measures import Guess, Measures, Moment
 from bench.day.population import MEAN_RUN_S, WEIGHTS, Order, Population
-from bench.day.worker import Worker
+from bench.day.worker import LIFE_S, Worker
 from bench.fleet.fleet import REQUEST
 from jobs.forecast import Forecast
 from jobs.requests.generation import GenerationRequest
@@ -55,11 +56,20 @@ def _request(model: str, steps: int) -> GenerationRequest:
 
 
 class Simulation:
-    """One day. ``run`` returns when every job has ended."""
+    """One day. ``run`` returns when every job has ended.
 
-    def __init__(self, store: ClockedStore, population: Population, heartbeat_s: float) -> None:
-        self.store, self.population, self.random = store, population, population.random
-        self.heartbeat_s = heartbeat_s
+    Args:
+        heartbeat_s: seconds between two heartbeats of a worker.
+        life_s: mean time after which a worker dies, seconds.
+    """
+
+    def __init__(
+        self, store: ClockedStore, population: Population, heartbeat_s: float, life_s: float = LIFE_S
+    ) -> None:
+        self.store, self.population = store, population
+        # Not the population's generator: the same jobs are submitted, whatever the scheduler and the workers do.
+        self.random = random.Random(1)
+        self.heartbeat_s, self.life_s = heartbeat_s, life_s
         room_s = STEP_S * population.size.slots / population.size.groups
         self.measures = Measures(Ideal(WEIGHTS, MEAN_RUN_S, room_s))
         self.now_s = self._began_s = float(int(time.time()))

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 LOAD_S, ROOM = 15.0, 2
 #: Longest time until a worker has its message, seconds.
 MESSAGE_S = 0.05
-#: A worker dies once in this time on average. It is started again soon, or only after its lease has lapsed.
+#: A worker dies once in this time on average, unless told otherwise. It is started again soon, or only after its lease has lapsed.
 LIFE_S = 12 * 3600.0
 SOON_S, LATE_S = 20.0, 600.0
 
@@ -48,7 +48,7 @@ class Worker:
             day.after(LATE_S / 10, self.register)
             return
         day.after(day.random.random() * day.heartbeat_s, self._guarded(self._beat))
-        day.after(day.random.expovariate(1 / LIFE_S), self._guarded(self._die))
+        day.after(day.random.expovariate(1 / day.life_s), self._guarded(self._die))
 
     def _guarded(self, act: Any) -> Any:
         life = self._life
