@@ -20,7 +20,10 @@ HEARTBEAT_S, LEASE_S = 120.0, 480.0
 
 
 def simulate(size: Size, seed: int = 1, plot: Path | None = None, life_s: float = LIFE_S) -> str:
-    """Return the report of a day on which a worker lives for ``life_s`` seconds on average. A SIGINT or SIGTERM ends the submissions."""
+    """Return the report of a day. Workers live for ``life_s`` seconds on average.
+
+    A SIGINT or SIGTERM ends the submissions.
+    """
     with short_folder() as folder:
         settings = Settings.of(
             data_dir=folder, max_waiting=10_000_000, event_log_length=50_000, heartbeat_s=HEARTBEAT_S,

@@ -63,9 +63,7 @@ class Simulation:
         life_s: mean time after which a worker dies, seconds.
     """
 
-    def __init__(
-        self, store: ClockedStore, population: Population, heartbeat_s: float, life_s: float = LIFE_S
-    ) -> None:
+    def __init__(self, store: ClockedStore, population: Population, heartbeat_s: float, life_s: float = LIFE_S) -> None:
         self.store, self.population = store, population
         # Not the population's generator: the same jobs are submitted, whatever the scheduler and the workers do.
         self.random = random.Random(1)

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 LOAD_S, ROOM = 15.0, 2
 #: Longest time until a worker has its message, seconds.
 MESSAGE_S = 0.05
-#: A worker dies once in this time on average, unless told otherwise. It is started again soon, or only after its lease has lapsed.
+#: A worker dies once in this time on average, unless told otherwise. It is started again soon, or only after its lease
+#: has lapsed.
 LIFE_S = 12 * 3600.0
 SOON_S, LATE_S = 20.0, 600.0
 
