@@ -141,7 +141,7 @@ class Ideal:
         self._users[job_class].submitted(user, group, seconds)
 
     def served(self, job_class: str, user: str, group: int, seconds: float) -> None:
-        """Note GPU time that a user got; negative: that was lost with a worker."""
+        """Note GPU time that a user got, once for each job, also if a run of it is lost."""
         self._by_class.served(job_class, group, seconds)
         self._users[job_class].served(user, group, seconds)
 

@@ -219,8 +219,10 @@ class Simulation:
         bound = self._bound[worker.group]
         bound.append(task.submitted_s)
         task.worker = worker
-        self._serve(task, 1)
         if task.attempts == 1:
+            # Each job counts once: if its run is lost, the ideal takes back nothing either.
+            caller = task.order.user.caller
+            self.measures.ideal.served(caller.job_class, caller.key_id, worker.group, task.order.run_s)
             step = int((self.now_s - self._began_s) / STEP_S)
             self.measures.waits[step, task.order.user.caller.job_class].append(self.now_s - task.submitted_s)
             for when, guess in task.guesses:
@@ -229,18 +231,11 @@ class Simulation:
                 self.measures.places[when].append((guess.position, len(before), known))
         worker.bound(task, task.attempts)
 
-    def _serve(self, task: Task, sign: int) -> None:
-        caller = task.order.user.caller
-        self.measures.ideal.served(caller.job_class, caller.key_id, task.order.model.group, sign * task.order.run_s)
-
     def _requeued(self, task: Task) -> None:
         self.count("runs lost with their worker")
-        caller = task.order.user.caller
-        self._serve(task, -1)
         if task.worker and task.worker.task is task:
             task.worker.task = None
         task.worker = None
-        self.measures.ideal.submitted(caller.job_class, caller.key_id, task.order.model.group, task.order.run_s)
 
     def _end(self, task: Task, state: str) -> None:
         self.count(f"jobs {state}")
@@ -249,7 +244,7 @@ class Simulation:
         self._ended += 1
         if self._ended % TOLD_EACH == 0:
             self._tell_progress()
-        if self._waiting[group].pop(task.job_id, None):
+        if self._waiting[group].pop(task.job_id, None) and not task.attempts:
             self.measures.ideal.submitted(caller.job_class, caller.key_id, group, -task.order.run_s)
         if task.worker and task.worker.task is task and not (state == "cancelled" and task.worker.is_alive):
             task.worker.task = None
