@@ -36,10 +36,12 @@ prompt_weighting = true
 defaults = { steps = 4, width = 32, height = 32 }
 
 [cached]
-source = "./ltx"
+source = "./wan/t2v"
 kinds = ["text2video"]
-frames_step = 8
-defaults = { steps = 6, width = 32, height = 32, frames = 9, fps = 8 }
+size_multiple_px = 16
+frames_step = 4
+arguments = { max_sequence_length = 16 }
+defaults = { steps = 6, width = 16, height = 16, frames = 5, fps = 8 }
 [cached.quality.draft]
 steps = 4
 step_cache = { method = "first_block", threshold = 0.5 }
@@ -85,11 +87,19 @@ class _Job:
 def _jobs(worker: Worker) -> dict[str, _Job]:
     """Return the jobs by what they check."""
     red, blue = (worker.stored(Image.new("RGB", (32, 32), colour)) for colour in ("red", "blue"))
+    large = [worker.stored(Image.new("RGB", (64, 64), colour)) for colour in ("red", "blue")]
     picture, clip = worker.stored(gradient()), worker.stored_file(video(), "mp4")
     high, low = (worker.stored_file(sound("wav", seconds=1.2, hz=hz), "wav") for hz in (2000, 300))
     text, image = {"kind": "text2video"}, {"kind": "img2video", "image": picture}
+
+    def controls(*names: str, of: str = red) -> dict[str, Any]:
+        return {"controls": [{"name": name, "image": of} for name in names]}
+
     return {
         "LoRA": _Job("sd", {"loras": [{"name": "glow", "weight": 1.0}]}, {}),
+        "two ControlNets": _Job("sd", controls("edges", "depth"), controls("edges", "depth", of=picture)),
+        "IP-Adapter": _Job("sd", controls("style"), {}),
+        "ControlNet of a transformer": _Job("flux", controls("edges"), {}),
         "several images": _Job("sd", {"num_images": 2}),
         "img2img": _Job("sdxl", {"kind": "img2img", "image": red}, {"kind": "img2img", "image": blue}),
         "inpaint": _Job("sdxl", {"kind": "inpaint"}),
@@ -97,9 +107,9 @@ def _jobs(worker: Worker) -> dict[str, _Job]:
         "prior": _Job("kandinsky", {}, {"prompt": "a blue square"}),
         "weights in a prompt": _Job("weighted", {"prompt": "a (cat:1.5) BREAK hat"}, {"prompt": "a cat BREAK hat"}),
         "two reference images": _Job(
-            "flux2", {"kind": "edit", "images": [red, picture]}, {"kind": "edit", "images": [picture, red]}
+            "flux2", {"kind": "edit", "images": large}, {"kind": "edit", "images": large[::-1]}
         ),
-        "last image": _Job("wan-flf2v", {**image, "last_image": red}, {**image, "last_image": blue}),
+        "last image": _Job("ltx-conditions", {**image, "last_image": red}, {**image, "last_image": blue}),
         "video to video": _Job("wan-v2v", {"kind": "video2video", "video": clip}),
         "a video made longer": _Job("ltx-conditions", {"kind": "video2video", "video": clip, "frames": 17}),
         "two denoisers": _Job("wan-high-low"),

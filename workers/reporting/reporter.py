@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Self
 
 from jobs.errors import RunCancelled, RunInterrupted, RunTimeout, Unavailable
 from jobs.store.jobs import JobStore
@@ -99,7 +100,7 @@ class Reporter:
         #: When the last step was done, or the first one began (monotonic); None outside of denoising.
         self._step_at: float | None = None
 
-    def __enter__(self) -> Reporter:
+    def __enter__(self) -> Self:
         stop_hint.clear()
         self._pacer = Pacer.begin(self._report, FIRST_REPORT_S)
         return self
