@@ -70,6 +70,14 @@ kinds = ["video2video"]
 executor = "drawing"
 defaults = { steps = 4, width = 64, height = 64, fps = 8 }
 
+[sd15]
+kinds = ["text2img"]
+executor = "drawing"
+defaults = { steps = 4, width = 64, height = 64 }
+[sd15.controls.canny]
+type = "controlnet"
+source = "FOLDER"
+
 [kandinsky]
 kinds = ["text2img", "mix2img"]
 executor = "drawing"
@@ -84,14 +92,14 @@ class Reader:
         self.folder = folder
         (folder / "loras").mkdir()
         (folder / "loras" / "watercolour.safetensors").write_bytes(b"")
-        for name in ("circle", "barn", "hole", "cat", "photo", "sofa"):
+        for name in ("circle", "barn", "hole", "cat", "edges", "photo", "sofa"):
             (folder / f"{name}.png").write_bytes(PNG)
         (folder / "scene.mp4").write_bytes(video())
         shipped = (PROJECT_ROOT / "models.toml").read_text().replace('source = "', f'source = "{PROJECT_ROOT}/')
         models = MODELS.replace("FOLDER", str(folder / "loras"))
         self.app = ServedApp(shipped + models, WEBHOOK_ALLOW="localhost", WEBHOOK_SECRET=f"whsec_{'x' * 32}")
         self.app.store.client.zadd(keys.NODES, {"vm": 2e9})
-        self.worker = self.app.worker("demo-image", "demo-video", "sdxl", "flux2-klein", "wan-v2v", "kandinsky")
+        self.worker = self.app.worker("demo-image", "demo-video", "sdxl", "flux2-klein", "wan-v2v", "sd15", "kandinsky")
         facts = {"device_facts": json.dumps(device_facts.measure("gpu0"))}
         self.app.store.set_facts("gpu0", self.worker.owner, facts)
         retention.walk(self.app.store, self.app.objects, orphan_age_s=0)

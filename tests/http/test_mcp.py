@@ -95,7 +95,7 @@ def test_a_session_begins_with_a_version_that_both_know(service: Service, reques
     ready = service.post("/mcp", json={"jsonrpc": "2.0", "method": "notifications/initialized"}, headers=session)
     assert (ready.status_code, ready.data) == (202, b"")
     assert result(post(service, "ping", headers=session)) == {}
-    assert len(result(post(service, "tools/list", headers=session))["tools"]) == 6
+    assert len(result(post(service, "tools/list", headers=session))["tools"]) == 8
 
 
 def test_a_stateless_request_needs_no_session(service: Service) -> None:
@@ -104,7 +104,7 @@ def test_a_stateless_request_needs_no_session(service: Service) -> None:
     assert found["capabilities"]["extensions"] == TASKS["extensions"]
     assert (found["resultType"], found["cacheScope"]) == ("complete", "private")
     listed = result(stateless(service, "tools/list"))
-    assert (len(listed["tools"]), listed["resultType"]) == (6, "complete")
+    assert (len(listed["tools"]), listed["resultType"]) == (8, "complete")
     assert listed["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "framemill"
 
 
@@ -534,7 +534,7 @@ def test_links_are_signed_and_models_are_those_of_the_key(service: Service) -> N
     admin = key(service, "ops")
     one = key(service, "one", admin=admin, models=["broken"])
     tools = [tool["name"] for tool in result(post(service, "tools/list", headers=one))["tools"]]
-    assert tools == ["generate_image", "get_job", "cancel_job", "list_models"]
+    assert tools == ["generate_image", "get_job", "cancel_job", "pause_job", "resume_job", "list_models"]
     made = call(service, "generate_image", one, prompt="x")["structuredContent"]
     assert made["model"] == "broken"
     refused = call(service, "generate_image", one, prompt="x", model="tiny-image")

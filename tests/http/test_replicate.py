@@ -43,6 +43,11 @@ def upload(service: Service, content: bytes = PNG, **options: Any) -> TestRespon
     return service.post("/v1/files", data=form, content_type="multipart/form-data", **options)
 
 
+def test_what_is_kept_of_a_prediction_is_not_shown_to_clients_of_lightx2v(service: Service) -> None:
+    made = create(service)
+    assert "owner" not in service.json("/v1/tasks/")[made["id"]]["message"]
+
+
 def test_every_state_has_a_word_that_clients_know() -> None:
     assert set(STATUS) == set(JobState)
     assert set(STATUS.values()) == {"starting", "processing", "succeeded", "failed", "canceled"}

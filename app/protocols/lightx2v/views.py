@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from flask import Response
 
-from app.protocols.lightx2v.states import word
+from app.protocols.lightx2v.states import OLD_PROTOCOL, PROTOCOL, word
 from jobs.forecast import Forecast
 from jobs.formats import FORMATS
 from jobs.record import Job
@@ -132,13 +132,15 @@ def task_status(job: Job, forecast: Forecast, *, single: bool) -> dict[str, Any]
 def request_fields(job: Job) -> dict[str, Any]:
     """Return the request with LightX2V's field names."""
     request = job.request
+    # What other protocols keep of their requests is not for this one's clients.
+    sent = job.sent if job.protocol in (PROTOCOL, OLD_PROTOCOL) else {}
     return {
         "task_id": job.job_id, "prompt": request.prompt, "use_prompt_enhancer": False,
         "negative_prompt": request.negative_prompt, "image_path": _input_name(request.image), "num_fragments": 1,
         **both_paths(job), "infer_steps": request.steps, "target_video_length": request.frames, "seed": request.seed,
         "audio_path": _input_name(request.audio),
         "video_duration": round(request.frames / request.fps) if request.fps else 0,
-        "target_fps": request.fps, "target_shape": list(reversed(request.output_size)), **job.sent,
+        "target_fps": request.fps, "target_shape": list(reversed(request.output_size)), **sent,
     }  # fmt: skip
 
 
