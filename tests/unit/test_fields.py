@@ -22,7 +22,8 @@ OPTIONAL = (
 )  # fmt: skip
 LISTS = {
     "hires": {
-        "app/openapi/requests.py", "app/protocols/native/wire/schemas.py", "jobs/requests/generation.py",
+        "app/openapi/requests.py", "app/protocols/native/wire/schemas.py", "jobs/model_commands.py",
+        "jobs/requests/generation.py", "jobs/requests/pictures/controls.py",
         "jobs/requests/hires_variation_prior.py",
         "src/framemill/cli/commands/jobs/submit_options.py", "src/framemill/job_fields.py",
         "workers/diffusion/run.py",
