@@ -20,7 +20,7 @@ _MODULE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
 @dataclass(frozen=True)
 class OwnClass:
-    """Where a class of one's own is."""
+    """Where a custom class is."""
 
     #: The file that it is in, absolute; None if ``module`` is set.
     path: Path | None

@@ -1,4 +1,4 @@
-"""Sound as an input: through the whole server to a pipeline class of one's own, and the arguments of other families."""
+"""Sound as an input: through the whole server to a custom pipeline class, and the arguments of other families."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_a_sound_that_cannot_be_used_is_refused_before_it_is_queued(
     assert (problem["field"], problem["rule"]) == ("audio", rule)
 
 
-# ---- classes of one's own
+# ---- custom classes
 
 
 def cache_of(families_file: Path, folder: Path, keys: str) -> Any:

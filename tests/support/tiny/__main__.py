@@ -34,7 +34,7 @@ _FAMILIES = {
 
 
 def own_class() -> str:
-    """Return the class of one's own that the documentation shows."""
+    """Return the custom class that the documentation shows."""
     page = (PROJECT_ROOT / "docs" / "own-pipelines.md").read_text()
     return page.split("```python\n")[1].split("```")[0]
 

@@ -53,7 +53,7 @@ def sound(argument: str, samples: np.ndarray, images: Any) -> Any:
 
 def _conditions(pipeline: Any, inputs: Mapping[str, Any], frames: int) -> list[Any]:
     """Return an image or a video from the first frame on, and an image at the last frame."""
-    # A class of one's own is in another module than the class of diffusers that it extends.
+    # A custom class is in another module than the class of diffusers that it extends.
     modules = [sys.modules[each.__module__] for each in type(pipeline).__mro__]
 
     def condition_class(name: str) -> Any:
