@@ -34,6 +34,8 @@ from stack.embedded_redis.server import EmbeddedRedis
 
 T = TypeVar("T")
 HEARTBEAT_S = 2.0
+#: The host of all slots, and after how many times the length of an hour its last job must have ended.
+NODE, END_AFTER = "node", 20
 #: Users of each class, and how often a run reports its progress.
 USERS, REPORTS = 6, 20
 
@@ -100,14 +102,18 @@ class Hour:
 
     def run(self) -> Outcome:
         models = [demand.job_class for demand in self._demands]
-        facts = {"models": json.dumps(models), "resident": ",".join(models)}
+        facts = {"models": json.dumps(models), "resident": ",".join(models), "node": NODE}
         for number in range(self._slots):
-            self._call(partial(self._store.register, f"gpu{number}", OWNER, facts))
+            slot = f"gpu{number}"
+            self._call(partial(self._store.register, slot, OWNER, facts))
+            self._at(HEARTBEAT_S * (number + 1) / (self._slots + 1), partial(self._beat, slot))
         for demand in self._demands:
             self._submit_later(demand)
         self._at(HEARTBEAT_S, self._sweep)
         while self._live or self._now_s < self._start_s + self._hour_s:
             self._now_s, _, act = heapq.heappop(self._agenda)
+            if self._now_s > self._start_s + END_AFTER * self._hour_s:
+                raise RuntimeError(f"{self._live} jobs never end")
             act()
         return Outcome(list(self._tasks.values()), self._hour_s, self._slots, self._used)
 
@@ -200,7 +206,7 @@ class Hour:
         self._compute(task)
         attempt = task.attempt
         task.step, task.preemptions = done, task.preemptions + 1
-        self._call(lambda: self._store.keep_checkpoint(task.job_id, attempt, step=done, age_s=0, node="node"))
+        self._call(lambda: self._store.keep_checkpoint(task.job_id, attempt, step=done, age_s=0, node=NODE))
         self._call(lambda: self._store.hand_over(task.job_id, attempt, slot=task.slot))
 
     def _end(self, task: Task) -> None:
@@ -208,6 +214,10 @@ class Hour:
         task.ended_s, self._live = self._now_s, self._live - 1
         assert self._call(lambda: self._store.finish_run(
             task.job_id, task.attempt, slot=task.slot, node="", run_s=run_s))  # fmt: skip
+
+    def _beat(self, slot: str) -> None:
+        self._call(partial(self._store.heartbeat, slot, OWNER, {}))
+        self._at(HEARTBEAT_S, partial(self._beat, slot))
 
     def _sweep(self) -> None:
         sweep = self._call(self._store.sweep)

@@ -32,7 +32,7 @@ def aime(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., ServedAp
         write_endpoint(endpoints, name, timeout_s="60")
         path = endpoints / name / "aime_api_endpoint.cfg"
         path.write_text(path.read_text().replace('job_type = "draw"', f'job_type = "{name}"'))
-    return serve(ENDPOINTS_DIR=endpoints, HEARTBEAT_S=60, SLOT_LEASE_S=200)
+    return serve(ENDPOINTS_DIR=endpoints, HEARTBEAT_S=600, SLOT_LEASE_S=2000)
 
 
 @pytest.fixture

@@ -41,7 +41,7 @@ def test_a_run_that_does_not_heed_its_limit_is_killed(limited: Stack) -> None:
     os.kill(stack.child("gpu0"), signal.SIGSTOP)
     view = stack.wait(job_id)
     assert (view["state"], view["error"]["code"], view["attempt"]) == ("failed", "run_timeout", 1)
-    assert stack.wait(stack.submit(steps=1))["state"] == "succeeded"
+    assert stack.wait(stack.submit(steps=1, max_run_s=60))["state"] == "succeeded"
 
 
 def test_the_settings_give_the_default(limited: Stack) -> None:

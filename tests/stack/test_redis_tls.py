@@ -81,7 +81,12 @@ def test_jobs_run_stop_and_are_followed(
         return bool((flower(f"/api/task/info/{job_id}") or {}).get("state"))
 
     wait_for(seen, "Flower to see jobs")
-    assert {queue["name"] for queue in flower("/api/queues/length")["active_queues"]} >= {"gpu0"}
+
+    def lists_the_slot() -> bool:  # once Flower has asked the workers
+        queues = (flower("/api/queues/length") or {}).get("active_queues", [])
+        return "gpu0" in {queue["name"] for queue in queues}
+
+    wait_for(lists_the_slot, "Flower to list the queue of the slot")
     code = "import sys; from tasks import app; print(app.AsyncResult(sys.argv[1]).get(timeout=60)['attempt'])"
     waiting = stack.submit(steps=20)
     environment = {**os.environ, **stack.environment}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 import re
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -103,6 +104,7 @@ def _add_frames(mapped: Mapped, values: Mapping[str, Any], spec: ModelSpec) -> N
     """Add the number of frames, which ``seconds`` names unless it was sent itself."""
     if "seconds" not in values or "frames" in mapped.values:
         return
-    fps = values.get("fps", spec.default("fps"))
-    mapped.values["frames"] = max(1, round(min(values["seconds"] * fps, 2.0**31)))
+    frames = min(values["seconds"] * values.get("fps", spec.default("fps")), 2.0**31)
+    # The nearest number of frames that the model makes: a second at 8 frames per second may be 9 of them.
+    mapped.values["frames"] = max(0, math.floor((frames - 1) / spec.frames_step + 0.5)) * spec.frames_step + 1
     mapped.names["frames"] = "seconds"
