@@ -19,7 +19,7 @@ from tests.support.shared_runs import profile, waiting_together
 pytestmark = pytest.mark.timeout(300)
 
 #: Several seconds, in which the process is killed.
-LONG_STEPS = 400
+LONG_STEPS = 300
 
 
 @pytest.fixture(scope="module")
@@ -37,23 +37,38 @@ def publications(stack: Stack, job_id: str) -> list[Path]:
 
 
 def begun_together(stack: Stack) -> list[str]:
-    """Let three jobs share a run; return them when it computes."""
+    """Let two jobs share a run; return them when it computes."""
     with waiting_together(stack):
-        ids = [stack.submit(prompt=f"number {number}", seed=number, steps=LONG_STEPS) for number in range(3)]
+        ids = [stack.submit(prompt=f"number {number}", seed=number, steps=LONG_STEPS) for number in range(2)]
     for job_id in ids:
         stack.wait_until(job_id, lambda view: view["progress"]["step"] > 3, "some steps")
-    assert [stack.status(job_id)["batch_size"] for job_id in ids] == [3, 3, 3]
+    assert [stack.status(job_id)["batch_size"] for job_id in ids] == [2, 2]
     return ids
 
 
-def check_ends(stack: Stack, ids: list[str]) -> None:
+def check_ends(stack: Stack, ids: list[str], attempt: int) -> None:
     views = [stack.wait(job_id) for job_id in ids]
-    assert [(view["state"], view["attempt"], view["batch_size"]) for view in views] == [("succeeded", 2, None)] * 3
-    assert [len(publications(stack, job_id)) for job_id in ids] == [1, 1, 1]
+    ends = [(view["state"], view["attempt"], view["batch_size"]) for view in views]
+    assert ends == [("succeeded", attempt, None)] * 2
+    assert [len(publications(stack, job_id)) for job_id in ids] == [1, 1]
     wait_for(lambda: not stack.store.client.hget(keys.SLOT + "gpu0", "job"), "the slot to be free")
 
 
 def test_a_killed_child_loses_and_repeats_no_job(stack: Stack) -> None:
     ids = begun_together(stack)
     os.kill(stack.child("gpu0"), signal.SIGKILL)
-    check_ends(stack, ids)
+    check_ends(stack, ids, attempt=2)
+
+
+def test_a_killed_worker_loses_and_repeats_no_job(stack: Stack) -> None:
+    ids = begun_together(stack)
+    stack.kill("gpu0")
+    stack.worker("gpu0")
+    check_ends(stack, ids, attempt=2)
+
+
+def test_a_worker_that_is_told_to_exit_hands_both_over(stack: Stack) -> None:
+    ids = begun_together(stack)
+    stack.kill("gpu0", signal.SIGTERM)
+    stack.worker("gpu0")
+    check_ends(stack, ids, attempt=1)
