@@ -36,7 +36,7 @@ class Pictures:
     """The pictures of a request."""
 
     #: ``job:<id>``, a link, a data URL, base64 or the bytes of an upload, by field: ``image``, ``mask``,
-    #: ``images[0]``, ``mix[0].image``, ``controls[0].image``.
+    #: ``images[0]``, ``mix[0].image``, ``controls[0].image``, ``passed_images[0].image``.
     contents: dict[str, str | bytes] = field(default_factory=dict)
     #: Names of the uploaded files that fields refer to.
     used: set[str] = field(default_factory=set)
@@ -219,5 +219,5 @@ def _checked(pictures: Pictures, name: str, settings: Settings, max_side_px: int
     return inputs.checked_image(
         picture, settings=settings, field=name, repainted=pictures.mask_repaints,
         inverted=name == "mask" and pictures.mask_inverted, max_side_px=max_side_px,
-        may_be_animated=pictures.may_be_animated,
+        may_be_animated=pictures.may_be_animated, as_sent=name.startswith("passed_images["),
     )  # fmt: skip

@@ -69,7 +69,7 @@ def store_image(
 
 def checked_image(
     value: str | bytes | Readable, *, settings: Settings, field: str = "image", repainted: str = "",
-    inverted: bool = False, max_side_px: int = 0, may_be_animated: bool = False,
+    inverted: bool = False, max_side_px: int = 0, may_be_animated: bool = False, as_sent: bool = False,
 ) -> Normalised:  # fmt: skip
     """Check an input image; return it as it is to be stored.
 
@@ -87,6 +87,7 @@ def checked_image(
         inverted: whether black and white of a mask are exchanged first.
         max_side_px: longest side in the output's format, if the output has the size of this image; 0: no limit.
         may_be_animated: whether a GIF or another animation is accepted, of which the first picture counts.
+        as_sent: whether another server reads the file, which is therefore unchanged if it ends with its only image.
 
     Raises:
         InvalidRequest: names the field.
@@ -103,8 +104,9 @@ def checked_image(
             shown = None
             data = value if isinstance(value, bytes) else value.read(settings.inputs.max_bytes + 1)
         return normalised(
-            data, settings, shown, flatten, inverted=inverted, max_side_px=max_side_px, may_be_animated=may_be_animated
-        )
+            data, settings, shown, flatten, inverted=inverted, max_side_px=max_side_px,
+            may_be_animated=may_be_animated, as_sent=as_sent,
+        )  # fmt: skip
     except InvalidRequest as exc:
         raise InvalidRequest(*(replace(problem, field=field) for problem in exc.problems)) from exc
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from PIL import Image, ImageOps, PngImagePlugin
 from PIL.GifImagePlugin import GifImageFile
@@ -169,7 +170,7 @@ def has_too_many_scans(data: bytes) -> bool:
 
 def normalised(
     data: bytes, settings: Settings, shown: str | None, flatten: Flatten, *, inverted: bool = False,
-    max_side_px: int = 0, may_be_animated: bool = False,
+    max_side_px: int = 0, may_be_animated: bool = False, as_sent: bool = False,
 ) -> Normalised:  # fmt: skip
     """Return the checked image as a file.
 
@@ -181,19 +182,26 @@ def normalised(
         inverted: whether black and white of a mask are exchanged.
         max_side_px: longest side, pixels; 0: no limit.
         may_be_animated: see :func:`open_picture`.
+        as_sent: whether transparency, 16 bits and orientation are kept: a file that ends with its only image is
+            decoded, but not changed.
 
     Raises:
         InvalidRequest: names the field ``image``.
         DecodingBusy: too many pictures are being decoded.
     """
     opened = open_picture(data, settings, shown, may_be_animated=may_be_animated)
-    changed = decode(opened.need_bytes, lambda: _rewritten(opened, flatten, inverted, max_side_px), settings)
+    changed = decode(opened.need_bytes, partial(_rewritten, opened, flatten, inverted, max_side_px, as_sent), settings)
     return changed or Normalised(opened.data, opened.suffix, opened.image.size)
 
 
-def _rewritten(opened: Opened, flatten: Flatten, inverted: bool, max_side_px: int) -> Normalised | None:
+def _rewritten(
+    opened: Opened, flatten: Flatten, inverted: bool, max_side_px: int, as_sent: bool
+) -> Normalised | None:  # fmt: skip
     """Return the image as a PNG, or None if the file is right as it is."""
     try:
+        if as_sent and opened.is_exact:
+            opened.image.load()
+            return None
         changed = as_workers_need(opened, flatten)
         if max_side_px and max(opened.image.size) > max_side_px:
             raise refused(f"must have at most {max_side_px} pixels a side: the output has its size", opened.shown)

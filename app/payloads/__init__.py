@@ -12,8 +12,8 @@ from jobs.errors import InvalidRequest, Problem
 class MappedBody:
     """A request body as fields of the native API."""
 
-    #: Field → value. ``image``, ``images``, ``mask`` and the images in ``mix`` are as they were sent (base64, data URL
-    #: or link).
+    #: Field → value. ``image``, ``images``, ``mask`` and the images in ``mix``, ``controls`` and ``passed_images`` are
+    #: as they were sent (base64, data URL or link).
     values: dict[str, Any]
     #: Requested features that are not supported.
     warnings: list[str] = field(default_factory=list)

@@ -9,7 +9,15 @@ from typing import Any
 from marshmallow import INCLUDE, fields
 
 from app.fields import Flag, Items, Number, PictureText, Text, Whole, load
-from app.payloads import MappedBody, a1111_controls, a1111_masks, a1111_overrides, a1111_passes, a1111_samplers
+from app.payloads import (
+    MappedBody,
+    a1111_controls,
+    a1111_masks,
+    a1111_overrides,
+    a1111_passes,
+    a1111_samplers,
+    a1111_units,
+)
 from app.payloads.passthrough import A1111_MAPPED, passthrough_fields
 from jobs.errors import InvalidRequest, ModelNotFound, Problem
 from jobs.models.registry import ModelRegistry
@@ -128,7 +136,11 @@ def map_body(payload: Mapping[str, Any], kind: Kind, models: ModelRegistry, mode
     warnings = [ONE_IMAGE] if len(images) > 1 and kind is not Kind.EDIT else []
     if spec.executor == "remote":
         # The back end is such a server itself and understands all fields.
-        return MappedBody({**values, "passthrough": passthrough_fields(payload, A1111_MAPPED)}, warnings)
+        taken = a1111_units.take_images(payload)
+        values["passthrough"] = passthrough_fields(taken.body, A1111_MAPPED)
+        if taken.images:
+            values |= {"passed_images": taken.images, "may_be_animated": True}
+        return MappedBody(values, warnings, taken.names)
     warnings += [f"{name} was ignored" for name in _IGNORED if _matters(name, payload.get(name))]
     meant = {name: misspelt(name, _BODY.fields) for name in unknown if name not in _IGNORED}
     warnings += [f"{name} was ignored; did you mean {field}?" for name, field in meant.items() if field]

@@ -95,6 +95,9 @@ class GenerationRequest:
     audio_output: bool | None = None
     #: Fields that only back ends of the client's protocol understand; None: none.
     passthrough: dict[str, Any] | None = None
+    #: Images that belong into ``passthrough``, each ``{"at", "image" (object-store key)}``; ``at`` are the names and
+    #: indexes that lead to its place.
+    passed_images: list[dict[str, Any]] | None = None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -155,7 +158,7 @@ class GenerationRequest:
 
     def shown(self) -> dict[str, Any]:
         """Return the request as callers see it: without object-store keys and passed-through fields."""
-        hidden = (*FILES, *LISTS, "passthrough")
+        hidden = (*FILES, *LISTS, "passthrough", "passed_images")
         values = {key: value for key, value in self.to_dict().items() if key not in hidden}
         for name in PARTS:
             if parts := values.get(name):
@@ -261,6 +264,7 @@ class _Checker:
             embed_metadata=None if fields.get("embed_metadata", settings.outputs.embed_metadata) else False,
             audio_output=audio_output_of(spec, kind, fields, output.get("output_format"), problems, self.warnings),
             passthrough=fields.get("passthrough") if spec.executor == "remote" else None,
+            passed_images=fields.get("passed_images") if spec.executor == "remote" else None,
         )
 
     def _number(self, name: str) -> Any:

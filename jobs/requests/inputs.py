@@ -17,9 +17,11 @@ INPUTS = {
 #: Fields with one file, and fields with a list of files.
 FILES, LISTS = ("image", "mask", "last_image", "video", "audio"), ("images",)
 #: Fields with a list of objects, whose ``image`` is a file.
-PARTS = ("mix", "controls")
+PARTS = ("mix", "controls", "passed_images")
 #: Inputs and kinds that records of the first version do not have.
-NEW_IN_VERSION_2 = frozenset({"images", "last_image", "video", "audio", "controls", Kind.EDIT, Kind.VIDEO2VIDEO})
+NEW_IN_VERSION_2 = frozenset(
+    {"images", "last_image", "video", "audio", "controls", "passed_images", Kind.EDIT, Kind.VIDEO2VIDEO}
+)
 #: Most reference images of a request, whatever the model takes.
 MAX_IMAGES = 16
 

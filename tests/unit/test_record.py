@@ -187,7 +187,8 @@ FIELDS_OF_RECORDS = {
     "distilled_guidance_scale", "embed_metadata", "endpoint", "fps", "frames", "guidance_scale", "height", "hires",
     "image", "images", "inpaint", "job_class", "kind", "last_image", "loras", "mask", "max_run_s", "max_silence_s",
     "media", "mix", "model", "moderate", "negative_prompt", "not_before_ms", "num_images", "original_prompt",
-    "output_format", "output_quality", "params", "passthrough", "path", "pause_at_step", "pin", "preview", "prior",
-    "priority", "prompt", "protocol", "quality", "request", "resize", "retention", "retry_of", "scheduler", "seed",
-    "sent", "steps", "strength", "trace", "variation", "version", "video", "warnings", "webhook", "width",
+    "output_format", "output_quality", "params", "passed_images", "passthrough", "path", "pause_at_step", "pin",
+    "preview", "prior", "priority", "prompt", "protocol", "quality", "request", "resize", "retention", "retry_of",
+    "scheduler", "seed", "sent", "steps", "strength", "trace", "variation", "version", "video", "warnings",
+    "webhook", "width",
 }  # fmt: skip

@@ -13,10 +13,12 @@ import pytest
 import requests
 from PIL import Image
 
+from app.payloads.passthrough import MAX_BYTES
 from tests.stack.test_lightx2v import png
 from tests.support.blocking_fleet import Fleet, await_slot, slot
 from tests.support.fake_a1111 import FakeA1111
 from tests.support.harness import Stack, wait_for
+from tests.support.pictures import encoded, picture
 
 MODEL = "automatic1111"
 SMALL = {"model": MODEL, "width": 64, "height": 48, "steps": 4}
@@ -293,3 +295,23 @@ def test_clients_of_its_own_api_reach_it_through_us(fleet: Fleet) -> None:
     kept = ("prompt", "steps", "seed", "batch_size", "sampler_name", "styles", "alwayson_scripts")
     assert {name: body[name] for name in kept} == {name: sent[name] for name in kept}
     assert "override_settings" not in body  # the job contained only the local name of the model
+
+
+def test_units_of_controlnet_reach_it_with_their_images(fleet: Fleet) -> None:
+    fake = FakeA1111()
+    stack = fleet("io", a1111_1=fake)
+    await_slot(stack, "a1111-1", "idle")
+    large, alpha = encoded(picture(size=(256, 256)), "PNG"), encoded(picture("RGBA"), "PNG")
+    units = [{"module": "depth_anything_v2", "model": "own [0123abcd]", "image": text(large), "weight": 0.4},
+             {"image": {"image": text(alpha), "mask": text(png("white"))}, "hr_option": "Both"}]  # fmt: skip
+    sent = {"prompt": "x", "steps": 2, "width": 64, "height": 48, "seed": 5, "eta": 0.5,
+            "alwayson_scripts": {"ControlNet": {"args": units}, "ADetailer": {"args": [True]}}}  # fmt: skip
+    assert len(text(large)) > 3 * MAX_BYTES
+    named = {**sent, "override_settings": {"sd_model_checkpoint": MODEL}}
+    response = requests.post(stack.url("/sdapi/v1/txt2img"), json=named, timeout=60)
+    assert response.status_code == 200, response.text
+    [body] = fake.bodies
+    assert {name: body[name] for name in sent} == sent
+    [job] = stack.get("/v1/jobs?limit=1").json()["jobs"]
+    assert text(large)[:60] not in json.dumps(job)
+    assert stack.get(f"/v1/jobs/{job['id']}/inputs/passed_images-0").content == large

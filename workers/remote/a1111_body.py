@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -31,7 +32,7 @@ def body_of(request: GenerationRequest, inputs: Mapping[str, bytes], checkpoint:
         checkpoint: checkpoint to load unless the client named one; '' keeps the loaded one.
         task_id: id of the job on the server.
     """
-    body = dict(request.passthrough or {})
+    body = _passed(request, inputs)
     body |= {
         "prompt": with_loras(request.prompt, request.loras),
         "negative_prompt": request.negative_prompt,
@@ -55,6 +56,18 @@ def body_of(request: GenerationRequest, inputs: Mapping[str, bytes], checkpoint:
         body["override_settings"] = settings
     else:
         body.pop("override_settings", None)
+    return body
+
+
+def _passed(request: GenerationRequest, inputs: Mapping[str, bytes]) -> dict[str, Any]:
+    """Return the pass-through body with its images in their places."""
+    body = copy.deepcopy(request.passthrough or {})
+    for image in request.passed_images or ():
+        *path, last = image["at"]
+        place: Any = body
+        for step in path:
+            place = place[step]
+        place[last] = _base64(inputs[image["image"]])
     return body
 
 

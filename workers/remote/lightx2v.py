@@ -20,7 +20,7 @@ from workers.remote.pictures import keep_download
 from workers.remote.server import Server, detail
 
 #: Fields of a request that change the picture and that the server does not have.
-_UNSUPPORTED = ("variation", "hires", "prior")
+_UNSUPPORTED = ("variation", "hires", "prior", "controls", "passed_images")
 #: Input → the field that has its content.
 _INPUTS = {"image": "image_path", "images": "image_path", "last_image": "last_frame_path", "video": "video_path",
            "audio": "audio_path"}  # fmt: skip

@@ -17,7 +17,10 @@ _OPENAIS_OWN = ("gpt-image", "chatgpt-image", "dall-e", "sora")
 #: They answer with base64, and refuse to be asked for it.
 _BASE64_ONLY = ("gpt-image", "chatgpt-image")
 #: Fields of a request that change the picture and that such a server does not have.
-_UNSUPPORTED = ("variation", "hires", "prior", "loras", "clip_skip", "inpaint", "last_image", "video", "audio")
+_UNSUPPORTED = (
+    "variation", "hires", "prior", "loras", "clip_skip", "inpaint", "last_image", "video", "audio", "controls",
+    "passed_images",
+)  # fmt: skip
 
 #: A part of a form as httpx2 takes it: file name (None for a text), content, media type.
 Part = tuple[str | None, bytes | str] | tuple[str | None, bytes | str, str]

@@ -114,7 +114,7 @@ def _prepare(fields: Mapping[str, Any], kind: Kind, held_request: HeldRequest) -
     except ModerationRefused:
         raise
     except InvalidRequest as exc:
-        renamed = rename_fields(exc, a1111.NAMES)
+        renamed = rename_fields(exc, {**a1111.NAMES, **mapped.names})
         invalid = next((problem for problem in renamed.problems if problem.field in _IMAGE_FIELDS), None)
         if invalid is not None and pictures.contents and not isinstance(exc, OutputNotUsable):
             raise A1111Error(500, "Invalid encoded image", f"{invalid.field}: {invalid.rule}") from exc
