@@ -8,7 +8,7 @@ lightx2v-1``). Errors are raised when a process starts and name file, line, tabl
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,17 @@ class Backend:
     run_timeout_s: float | None = None
     #: Environment variable with its key or ``user:password``; '' for none.
     credentials_env: str = field(default="", repr=False)
+    #: Names of the controls of the model in use, here → there (:meth:`for_model`).
+    controls: Mapping[str, str] = field(default_factory=dict)
 
     def offered(self, registry: ModelRegistry) -> list[ModelSpec]:
         """Return the models of the registry that it may run."""
         return registry.for_slot(self.name, self.models)
+
+    def for_model(self, spec: ModelSpec) -> Backend:
+        """Return the back end with its names for the controls of a model that only back ends have."""
+        controls = {name: control.source for name, control in spec.controls.items()}
+        return replace(self, controls=controls) if spec.executor == "remote" else self
 
 
 class _Endpoint(TypedField):

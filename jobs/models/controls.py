@@ -55,6 +55,8 @@ _ONLY = {
     "weight_name": ControlType.IP_ADAPTER, "image_encoder": ControlType.IP_ADAPTER,
     "image_encoder_subfolder": ControlType.IP_ADAPTER, "mode": ControlType.CONTROLNET,
 }  # fmt: skip
+#: Keys that controls of back ends have.
+KEYS_OF_REMOTE = frozenset({"type", "source", "description", "kinds", "defaults", "limits"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +65,7 @@ class Control:
 
     name: str
     type: ControlType
-    #: Folder or hub id.
+    #: Folder or hub id; of a model that only back ends have, the name of the control's model there.
     source: str
     #: Folder within the source; '' for the source itself.
     subfolder: str = ""

@@ -14,7 +14,7 @@ from typing import Any
 from marshmallow import ValidationError, fields, validate, validates_schema
 
 from jobs.models import loras
-from jobs.models.controls import controls_field, controls_of_tables
+from jobs.models.controls import KEYS_OF_REMOTE, ControlType, controls_field, controls_of_tables
 from jobs.models.load_options import KEYS as LOAD_OPTION_KEYS
 from jobs.models.load_options import LoadOptions, LoadOptionsSchema
 from jobs.models.quality import qualities_field
@@ -201,6 +201,17 @@ class ModelSchema(LoadOptionsSchema):
                 raise ValidationError({"controls": {name: {"kinds": [rule]}}})
 
     @validates_schema
+    def _check_controls_of_back_ends(self, table: dict[str, Any], **kwargs: Any) -> None:
+        if table.get("executor") != "remote":
+            return
+        for name, control in table.get("controls", {}).items():
+            errors = {key: ["does not apply to executor = remote"] for key in control.keys() - KEYS_OF_REMOTE}
+            if control["type"] is not ControlType.CONTROLNET:
+                errors = {"type": ["must be controlnet for executor = remote"]}
+            if errors:
+                raise ValidationError({"controls": {name: errors}})
+
+    @validates_schema
     def _check_qualities(self, table: dict[str, Any], **kwargs: Any) -> None:
         offered = {table.get("scheduler"), *table.get("schedulers", ())}
         for name, quality in table.get("quality", {}).items():
@@ -260,7 +271,10 @@ def _spec(name: str, values: dict[str, Any], folder: Path) -> ModelSpec:
     weights = values.get("default_loras", {})
     values["default_loras"] = {name.removesuffix(loras.SUFFIX): float(weight) for name, weight in weights.items()}
     tables = values.pop("controls", {})
-    values["controls"] = controls_of_tables(tables, lambda source: _folder_or_hub_id(folder, source))
+    is_remote = values.get("executor") == "remote"  # then the source is a name on the back end
+    values["controls"] = controls_of_tables(
+        tables, lambda source: source if is_remote else _folder_or_hub_id(folder, source)
+    )
     spec = ModelSpec(name=name, load=load, **values)
     return replace(
         spec,

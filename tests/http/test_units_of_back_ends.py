@@ -27,6 +27,10 @@ executor = "remote"
 kinds = ["text2img", "img2img"]
 defaults = { steps = 2, width = 32, height = 32 }
 
+[far.controls.edges]
+type = "controlnet"
+source = "control_edges [0123abcd]"
+
 [away]
 executor = "remote"
 kinds = ["text2img"]
@@ -154,6 +158,8 @@ def test_a_retry_has_the_same_images_and_equal_requests_have_equal_digests(app: 
         request, body = passed_on(app, again.json()["id"])
         assert body["alwayson_scripts"]["controlnet"]["args"] == [unit]
         assert request == app.store.get(first).request
+        repeated = requests.post(app.url(f"/v1/jobs/{first}/repeat"), json={}, headers=KEY, timeout=PATIENCE_S)
+        assert passed_on(app, repeated.json()["id"])[1] == body
         found.append(request)
     client.close()
     spec = ModelSpec(name="away", source="", kinds=(Kind.TEXT2IMG,))
@@ -163,16 +169,28 @@ def test_a_retry_has_the_same_images_and_equal_requests_have_equal_digests(app: 
 
 def test_a_payload_of_devoids_socket(app: ServedApp) -> None:
     client = Client(app)
+    unit = {"model": "own", "image": b64(LARGE)}
     payload = {"prompt": "x", "steps": 2, "width": 32, "height": 32, "unknown": [1],
-               "alwayson_scripts": {"controlnet": {"args": [{"model": "own", "image": b64(LARGE)}]}}}  # fmt: skip
+               "alwayson_scripts": {"controlnet": {"args": [unit]}}}  # fmt: skip
     client.ask(copy.deepcopy(payload))
     *_, ok = client.until_over()
     assert ok["gen_status"] == "ok", ok["result"]
     assert ok["payload"]["alwayson_scripts"] == {"controlnet": {"args": [{"model": "own", "image": ""}]}}
     _, body = passed_on(app, ok["object_id"])
     assert {name: body[name] for name in payload} == payload
-    payload["alwayson_scripts"]["controlnet"]["args"][0]["image"] = "no picture"
+    unit["image"] = "no picture"
     client.ask(payload)
     [error] = client.until_over()
     assert "`alwayson_scripts.controlnet.args[0].image`" in error["result"]["content"]
     client.close()
+
+
+def test_controls_of_a_back_end_are_listed_by_their_names_there(app: ServedApp) -> None:
+    listed = requests.get(app.url("/controlnet/model_list"), headers=KEY, timeout=PATIENCE_S).json()
+    assert listed == {"model_list": ["control_edges [0123abcd]"]}
+    described = next(one for one in app.get("/v1/models", headers=KEY).json()["models"] if one["name"] == "far")
+    assert [control["name"] for control in described["controls"]] == ["edges"]
+    fields = {"model": "far", "prompt": "x", "controls": [{"name": "edges", "image": b64(PNG)}]}
+    response = requests.post(app.url("/v1/jobs"), json=fields, headers=KEY, timeout=PATIENCE_S)
+    assert response.ok, response.text
+    assert app.get(f"/v1/jobs/{response.json()['id']}/inputs/controls-0", headers=KEY).content == PNG

@@ -26,7 +26,9 @@ class Fleet:
         self._start, self._folder = start, folder
         self.fakes: list[BlockingServer] = []
 
-    def __call__(self, *workers: str, more: str = "", services: bool = False, **fakes: BlockingServer) -> Stack:
+    def __call__(
+        self, *workers: str, more: str = "", services: bool = False, models: str = MODELS, **fakes: BlockingServer
+    ) -> Stack:  # fmt: skip
         tables = []
         for name, fake in fakes.items():
             slot = name.replace("_", "-")
@@ -37,7 +39,7 @@ class Fleet:
             tables.append(
                 f'[{slot}]\ntype = "{kind}"\nendpoint = "{fake.url}"\ntimeout_s = 2\nlost_after_s = 2\n{more}\n'
             )
-        (self._folder / "models.toml").write_text(MODELS)
+        (self._folder / "models.toml").write_text(models)
         (self._folder / "backends.toml").write_text("\n".join(tables))
         options: dict[str, Any] = {"SERVICES": "telegram:service_key"} if services else {}
         slots = [name.replace("_", "-") for name in fakes]

@@ -315,3 +315,31 @@ def test_units_of_controlnet_reach_it_with_their_images(fleet: Fleet) -> None:
     [job] = stack.get("/v1/jobs?limit=1").json()["jobs"]
     assert text(large)[:60] not in json.dumps(job)
     assert stack.get(f"/v1/jobs/{job['id']}/inputs/passed_images-0").content == large
+
+
+EDGES = """
+[edges]
+executor = "remote"
+kinds = ["text2img", "img2img"]
+[edges.controls.canny]
+type = "controlnet"
+source = "control_v11p_sd15_canny [d14c016b]"
+defaults = { end = 0.75 }
+"""
+
+
+def test_controls_become_units_there(fleet: Fleet) -> None:
+    fake = FakeA1111()
+    stack = fleet("io", a1111_1=fake, models=EDGES, more='models = { edges = "dreamy" }')
+    control = {"name": "canny", "image": text(png("blue")), "preprocess": "canny", "scale": 0.5}
+    view = stack.wait(stack.submit(model="edges", prompt="x", width=64, height=48, steps=2, controls=[control]))
+    assert (view["state"], view["slot"]) == ("succeeded", "a1111-1"), view
+    [body] = fake.bodies
+    [unit] = body["alwayson_scripts"]["ControlNet"]["args"]
+    assert base64.b64decode(unit.pop("image")) == png("blue")
+    assert unit == {
+        "enabled": True, "model": "control_v11p_sd15_canny [d14c016b]", "module": "canny", "weight": 0.5,
+        "guidance_start": 0.0, "guidance_end": 0.75, "resize_mode": "Crop and Resize", "pixel_perfect": True,
+        "save_detected_map": False, "threshold_a": 100.0, "threshold_b": 200.0,
+    }  # fmt: skip
+    assert body["override_settings"] == {"sd_model_checkpoint": "dreamy"}

@@ -48,6 +48,8 @@ def compute(job: Job, attempt: int, reporter: Reporter) -> Computed:
         if job.pause_at_step:
             reporter.warn(f"not paused at step {job.pause_at_step}: a back end computes it")
         read_inputs = partial(process.inputs_of, waiting=partial(reporter.stage, _STORE_AWAY))
+        if job.request.controls:
+            backend = backend.for_model(process.models.get(job.request.model))
         run_s = running.compute(job, attempt, backend, reporter, settings(), read_inputs)
         return Computed(run_s, settings().node)
     spec = process.models.get(job.request.model)

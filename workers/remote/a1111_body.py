@@ -5,15 +5,20 @@ from __future__ import annotations
 import base64
 import copy
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
+from jobs.errors import BackendFailed
 from jobs.models import schedulers
 from jobs.models.spec import Kind
 from jobs.requests.generation import GenerationRequest
 from jobs.requests.inpaint import Inpaint
+from jobs.requests.pictures.controls import DEFAULT_RESIZE
+from jobs.requests.pictures.preprocessing import THRESHOLDS
 from jobs.requests.prompts.tags import with_loras
 
 _RESIZES = {"stretch": 0, "crop": 1, "pad": 2}
+_RESIZES_OF_UNITS = {"stretch": "Just Resize", "crop": "Crop and Resize", "pad": "Resize and Fill"}
 _FILLS = {"blurred": 0, "original": 1, "noise": 2, "nothing": 3}
 #: Enlarges the first picture, as local models do; without a name AUTOMATIC1111 enlarges latents instead.
 _UPSCALER = "Lanczos"
@@ -23,7 +28,10 @@ def path_of(request: GenerationRequest) -> str:
     return "/sdapi/v1/txt2img" if request.kind is Kind.TEXT2IMG else "/sdapi/v1/img2img"
 
 
-def body_of(request: GenerationRequest, inputs: Mapping[str, bytes], checkpoint: str, task_id: str) -> dict[str, Any]:
+def body_of(
+    request: GenerationRequest, inputs: Mapping[str, bytes], checkpoint: str, task_id: str,
+    controls: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, Any]:  # fmt: skip
     """Return the pass-through body, overridden by the request.
 
     Args:
@@ -31,6 +39,10 @@ def body_of(request: GenerationRequest, inputs: Mapping[str, bytes], checkpoint:
         inputs: content of the object-store keys that the request names.
         checkpoint: checkpoint to load unless the client named one; '' keeps the loaded one.
         task_id: id of the job on the server.
+        controls: name of each control → name of its model on the server.
+
+    Raises:
+        BackendFailed: the server has no model for a control.
     """
     body = _passed(request, inputs)
     body |= {
@@ -52,6 +64,9 @@ def body_of(request: GenerationRequest, inputs: Mapping[str, bytes], checkpoint:
         body |= {"sampler_name": choice.sampler, "scheduler": choice.schedule_type}
     if request.distilled_guidance_scale is not None:
         body["distilled_cfg_scale"] = request.distilled_guidance_scale
+    if request.controls:
+        units = [_unit(control, inputs[control["image"]], controls) for control in request.controls]
+        body["alwayson_scripts"] = {"ControlNet": {"args": units}}
     if settings := _settings(request, checkpoint):
         body["override_settings"] = settings
     else:
@@ -126,6 +141,26 @@ def _pictures(request: GenerationRequest, inputs: Mapping[str, bytes]) -> dict[s
             "inpaint_full_res_padding": use.padding_px,
         }
     return fields
+
+
+def _unit(control: Mapping[str, Any], image: bytes, models: Mapping[str, str]) -> dict[str, Any]:
+    """Return a control as a unit of the ControlNet extension. Raises: BackendFailed."""
+    if control["name"] not in models:
+        raise BackendFailed(f"the back end has no model for control {control['name']}")
+    unit = {
+        "enabled": True,
+        "model": models[control["name"]],
+        "module": control.get("preprocess", "none"),
+        "image": _base64(image),
+        "weight": control["scale"],
+        "guidance_start": control["start"],
+        "guidance_end": control["end"],
+        "resize_mode": _RESIZES_OF_UNITS[control.get("resize", DEFAULT_RESIZE)],
+        "pixel_perfect": True,  # edges are found in the size of the output, as on GPUs of this server
+        "save_detected_map": False,
+    }
+    thresholds = zip(("threshold_a", "threshold_b"), THRESHOLDS, strict=True)
+    return unit | {name: control[key] for name, key in thresholds if key in control}
 
 
 def _base64(content: bytes) -> str:

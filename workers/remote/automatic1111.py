@@ -78,8 +78,8 @@ class Automatic1111Executor:
     def submit(self, request: GenerationRequest, inputs: Mapping[str, bytes], run_id: str) -> None:
         if why := self.health():
             raise BackendBusy(why)
-        checkpoint = self._backend.models.get(request.model, "")
-        body = a1111_body.body_of(request, inputs, checkpoint, self._task_id)
+        checkpoint, controls = self._backend.models.get(request.model, ""), self._backend.controls
+        body = a1111_body.body_of(request, inputs, checkpoint, self._task_id, controls)
         self._num_images = request.num_images
         self._post = self._server.post(a1111_body.path_of(request), json=body)
 

@@ -76,7 +76,9 @@ class KandinskyExecutor:
 
 
 def body_of(request: GenerationRequest, inputs: Mapping[str, bytes]) -> dict[str, Any]:
-    """Return the pass-through body, overridden by the request. Raises: BackendFailed: it cannot do this mix."""
+    """Return the pass-through body, overridden by the request. Raises: BackendFailed: it cannot do this."""
+    if request.controls:
+        raise BackendFailed("a Kandinsky server cannot do this: controls")
     body = dict(request.passthrough or {})
     body |= {_PRIOR[name]: value for name, value in (request.prior or {}).items()}
     if body.get("prior_steps") is not None:

@@ -5,6 +5,7 @@ Source: Mikubill/sd-webui-controlnet, ``scripts/api.py`` (version 1.1.455).
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from marshmallow import Schema, fields
@@ -111,11 +112,15 @@ def detect() -> NoReturn:
 
 
 def _controls() -> list[Control]:
-    """Return the controls of the models that the caller may use, each name once."""
+    """Return the controls of the models that the caller may use, each name once.
+
+    Those of back ends have their names there, because units are passed on unchanged.
+    """
     by_name: dict[str, Control] = {}
     for spec in options.usable_models():
-        for name, control in spec.controls.items():
-            by_name.setdefault(name, control)
+        for control in spec.controls.values():
+            name = control.source if spec.executor == "remote" else control.name
+            by_name.setdefault(name, replace(control, name=name))
     return list(by_name.values())
 
 

@@ -47,7 +47,7 @@ def controls_of(
                 problems.append(Problem(f"{label}.name", rule, name))
             if not one.get("image"):
                 problems.append(Problem(f"{label}.image", "is required: a control needs an image"))
-            checked.append(_checked(control, one, label, problems))
+            checked.append(_checked(control, one, label, problems, is_remote=spec.executor == "remote"))
     _check_together([spec.controls[one["name"]] for one in checked], problems)
     return checked
 
@@ -84,7 +84,9 @@ def _control(spec: ModelSpec, kind: Kind, name: str, label: str, problems: list[
     return None
 
 
-def _checked(control: Control, one: Mapping[str, Any], label: str, problems: list[Problem]) -> dict[str, Any]:
+def _checked(
+    control: Control, one: Mapping[str, Any], label: str, problems: list[Problem], *, is_remote: bool
+) -> dict[str, Any]:  # fmt: skip
     values = {name: float(_or(one.get(name), getattr(control, name))) for name in ("scale", "start", "end")}
     for name, allowed in (("scale", control.scales), ("start", SHARES), ("end", SHARES)):
         if values[name] not in allowed:
@@ -100,7 +102,7 @@ def _checked(control: Control, one: Mapping[str, Any], label: str, problems: lis
         problems.append(Problem(f"{label}.resize", f"must be one of {', '.join(RESIZES)}", resize))
     elif "resize" in one and not control.type.is_spatial:
         problems.append(Problem(f"{label}.resize", "does not apply: an IP-Adapter takes images of any shape", resize))
-    checked |= preprocess_of(one, label, problems, is_spatial=control.type.is_spatial)
+    checked |= preprocess_of(one, label, problems, is_spatial=control.type.is_spatial, is_remote=is_remote)
     return {**checked, "resize": resize} if resize != DEFAULT_RESIZE else checked
 
 
