@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,17 @@ import pytest
 from jobs.settings import PROJECT_ROOT
 from jobs.store import queries
 from stack import ports
+from tests.support import drawn_models
 from tests.support.harness import PATIENCE_S, Stack, wait_for
 
 Start = Callable[..., Stack]
+
+
+@pytest.fixture(scope="module")
+def stack(drawn_models_file: Path) -> Iterator[Stack]:
+    """Yield a stack whose processes all run again at the end of each test."""
+    with drawn_models.stack_in_new_folder(drawn_models_file, "gpu0", "io") as one:
+        yield one
 
 
 def started(stack: Stack, *arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -38,8 +47,7 @@ def check(stack: Stack, *arguments: str, **environment: str) -> tuple[int, str]:
     return process.returncode, output.strip()
 
 
-def test_living_processes_are_healthy_and_others_are_not(start: Start) -> None:
-    stack = start("gpu0", "io")
+def test_living_processes_are_healthy_and_others_are_not(stack: Stack) -> None:
     for arguments in (["web"], ["worker", "gpu0"], ["io"]):
         assert check(stack, *arguments) == (0, ""), arguments
     assert check(stack, "worker", "gpu1") == (1, "Error: no worker renews the lease of gpu1")
@@ -52,16 +60,19 @@ def test_living_processes_are_healthy_and_others_are_not(start: Start) -> None:
 
 
 @pytest.mark.parametrize(("name", "arguments"), [("gpu0", ["worker", "gpu0"]), ("io", ["io"]), ("web", ["web"])])
-def test_a_killed_process_is_noticed(start: Start, name: str, arguments: list[str]) -> None:
-    stack = start("gpu0", "io")
+def test_a_killed_process_is_noticed(stack: Stack, name: str, arguments: list[str]) -> None:
     process = stack.processes.pop(name)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(PATIENCE_S)
     wait_for(lambda: check(stack, *arguments)[0] == 1, "the check to fail")
+    if name == "web":
+        stack.web()
+    else:
+        stack.worker(name)
+    wait_for(lambda: check(stack, *arguments)[0] == 0, "the check to succeed")
 
 
-def test_a_frozen_worker_is_noticed_and_is_healthy_when_it_goes_on(start: Start) -> None:
-    stack = start("gpu0", "io")
+def test_a_frozen_worker_is_noticed_and_is_healthy_when_it_goes_on(stack: Stack) -> None:
     frozen = stack.processes["gpu0"]
     frozen.send_signal(signal.SIGSTOP)
     try:
@@ -71,18 +82,17 @@ def test_a_frozen_worker_is_noticed_and_is_healthy_when_it_goes_on(start: Start)
     wait_for(lambda: check(stack, "worker", "gpu0")[0] == 0, "the check to succeed")
 
 
-def test_workers_count_as_healthy_while_redis_is_away(start: Start) -> None:
-    stack = start("gpu0", "io")
+def test_workers_count_as_healthy_while_redis_is_away(stack: Stack) -> None:
     stack.redis.stop()
     for arguments in (["worker", "gpu0"], ["io"], ["worker", "gpu7"]):
         code, output = check(stack, *arguments)
         assert (code, output.partition(":")[0]) == (0, "unknown"), arguments
     assert check(stack, "web") == (0, "")
     stack.redis.start()
+    wait_for(lambda: check(stack, "worker", "gpu0") == (0, ""), "the worker to find Redis")
 
 
-def test_flower_is_found_below_the_path_of_its_proxy(start: Start) -> None:
-    stack = start()
+def test_flower_is_found_below_the_path_of_its_proxy(stack: Stack) -> None:
     port = str(ports.next_free("127.0.0.1", stack.port + 1))
     prefix = {"FLOWER_URL_PREFIX": "/framemill/flower/", "FLOWER_BASIC_AUTH": "me:pw", "FLOWER_PORT": port}
     stack.run("flower", "celery", "-A", "tasks", "flower", "--address=127.0.0.1", **prefix)
@@ -90,10 +100,10 @@ def test_flower_is_found_below_the_path_of_its_proxy(start: Start) -> None:
     code, output = check(stack, "flower", FLOWER_PORT=port)
     assert code == 1
     assert "/healthcheck answers 404" in output
+    stack.kill("flower")
 
 
-def test_a_wrong_setting_is_named(start: Start) -> None:
-    stack = start("io")
+def test_a_wrong_setting_is_named(stack: Stack) -> None:
     code, output = check(stack, "io", HEARTBEAT_S="0")
     assert (code, output) == (1, "Error: HEARTBEAT_S must be more than 0 (got 0)")
 
@@ -120,8 +130,7 @@ def test_the_last_outputs_of_a_host_are_awaited(start: Start) -> None:
     assert stack.processes["gpu0"].wait(PATIENCE_S) == 0
 
 
-def test_frames_that_wait_for_delivery_keep_their_host(start: Start) -> None:
-    stack = start("gpu0", "io")
+def test_frames_that_wait_for_delivery_keep_their_host(stack: Stack) -> None:
     node = stack.settings.node
     delivery = stack.processes["io"]
     os.killpg(delivery.pid, signal.SIGSTOP)

@@ -1,4 +1,4 @@
-"""Deleting jobs by command and client; ``tests/http/test_native_jobs.py`` tests which jobs a key may delete."""
+"""Deleting jobs by command and client; ``tests/http/test_native_lifecycle.py`` tests which jobs a key may delete."""
 
 from __future__ import annotations
 
