@@ -197,6 +197,9 @@ class StoreMachine(CallersAndRuns):
     def sweep(self) -> None:
         given_up = {name for name, slot in self.slots.items() if slot.given_up}
         sent = {(slot.holds[0], slot.holds[1], name) for name, slot in self.slots.items() if slot.holds}
+        for name, slot in self.slots.items():
+            if slot.suspect and not slot.given_up:  # however many calls there were, it is watched until `lapse` says so
+                self.redis.hset(keys.SLOT + name, "suspect_at", int(1000 * self.store.now_s))
         self.redis.delete(keys.SWEPT_AT)
         self.redis.zadd(keys.ASSIGNED, {job_id: 1 for job_id, *_ in sent} or {"-": 1}, xx=True)
         sweep = self.store.sweep()
