@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from app.payloads import a1111
 from jobs.errors import BackendFailed, BadSetting, InvalidRequest
 from jobs.models import file as models_file
 from jobs.models.backends import Backend
 from jobs.models.registry import ModelRegistry
+from jobs.models.spec import Kind
 from jobs.requests.generation import GenerationRequest, resolve
 from workers.remote import kandinsky, openai_fields
 from workers.remote.a1111_body import body_of
@@ -79,6 +81,17 @@ def test_a_unit_has_every_value_of_its_control(models: ModelRegistry) -> None:
          "resize_mode": "Just Resize", "threshold_a": 10.0, "threshold_b": 200.0},
     ]  # fmt: skip
     assert "alwayson_scripts" not in body_of(resolved(models, model="plain"), {}, "", "task")
+
+
+def test_another_framemill_reads_the_units_as_they_were_meant(models: ModelRegistry) -> None:
+    """It is a back end, too: its control has the name that the source of this one says."""
+    sent = {"scale": 0.25, "start": 0.125, "end": 0.5, "resize": "pad", "preprocess": "canny", "low_threshold": 10.0}
+    request = resolved(models, {"name": "edges", **sent})
+    body = body_of(request, {"inputs/x.png": b"picture"}, "near", "task", {"edges": "edges.safetensors [0123abcd]"})
+    mapped = a1111.map_body(body, Kind.TEXT2IMG, models, "near")
+    [control] = mapped.values["controls"]
+    assert control == {"name": "edges", "image": "cGljdHVyZQ==", **sent, "high_threshold": 200.0}
+    assert mapped.warnings == []
 
 
 REFUSED = [
