@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Callable
 from pathlib import Path
 
-from models.training import autoencoder, dit, evaluate, shows, text, unet, video_vae
+from models.training import autoencoder, decoder, dit, evaluate, outlines, shows, text, unet, video_vae
 
 MODELS = Path(__file__).resolve().parent.parent
 DOCS = MODELS.parent / "docs"
@@ -21,10 +21,12 @@ def steps_of(kind: str) -> dict[str, Callable[[], None]]:
     parts, target = WORK / kind, MODELS / f"demo-{kind}"
     if kind == "image":
         return {
-            "autoencoder": lambda: autoencoder.train(parts / "vae", steps=2700),
             "text": lambda: text.teach_image(parts, steps=1200),
-            "denoiser": lambda: unet.train(target, parts, steps=1600),
-            "outlines": lambda: unet.train(target, target, steps=1230, peak=1.2e-3, seed=14, focus=True),
+            "denoiser": lambda: unet.train(parts / "denoiser", parts, steps=3800),
+            "outlines": lambda: outlines.train(parts / "vae", steps=5000),
+            "facts": lambda: decoder.train(parts / "vae", parts / "denoiser", steps=1400),
+            "encoder": lambda: autoencoder.train_encoder(parts / "vae", steps=900),
+            "write": lambda: unet.write(target, parts / "denoiser", parts / "vae"),
             "score": lambda: print(evaluate.score(target, video=False, **shows.IMAGE_OPTIONS)),
             "shapes": lambda: print(evaluate.score_shapes(target, **shows.IMAGE_OPTIONS)),
             "show": lambda: evaluate.sheet(target, DOCS / "demo-image.png", **shows.CONTACT_SHEET),
@@ -46,8 +48,8 @@ def main() -> None:
     parser.add_argument(
         "steps",
         nargs="*",
-        help="autoencoder, text, denoiser, outlines and shapes (image), score, animate (video), show; "
-        "all if none is named",
+        help="image: text, denoiser, outlines, facts, encoder, write, score, shapes, show; "
+        "video: autoencoder, text, denoiser, score, animate, show; all if none is named",
     )
     wanted = parser.parse_args()
     steps = steps_of(wanted.kind)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import math
+import multiprocessing
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
+
+Batch = TypeVar("Batch")
 
 
 def start(seed: int) -> None:
@@ -19,8 +22,18 @@ def start(seed: int) -> None:
     torch.set_num_threads(1)
 
 
+def prepared(make: Callable[[int], Batch], count: int, seed: int, processes: int = 2) -> list[Batch]:
+    """Batches for many steps, made before training by several processes, each from a number of its own."""
+    first = seed * 1_000_000
+    with multiprocessing.get_context("spawn").Pool(processes) as pool:
+        return pool.map(make, range(first, first + count), chunksize=8)
+
+
 def learning_rate(step: int, steps: int, peak: float, warmup: int = 100, hold: float = 0.0) -> float:
-    """Linear warm-up, the peak up to the part `hold` of the steps, then a cosine down to two hundredths of it."""
+    """Linear warm-up for at most a tenth of the steps, then the peak up to the part `hold` of the steps, then a
+    cosine down to two hundredths of it.
+    """
+    warmup = min(warmup, max(1, steps // 10))
     if step < warmup:
         return peak * (step + 1) / warmup
     held = max(warmup, int(hold * steps))

@@ -11,11 +11,9 @@ from torch import nn
 
 
 def orthogonal(matrix: torch.Tensor, rounds: int = 5) -> torch.Tensor:
-    """A matrix (m, n) with its singular values pushed towards one, by a Newton-Schulz iteration in
-    bfloat16.
-    """
+    """A matrix (m, n) with its singular values pushed towards one, by a Newton-Schulz iteration."""
     tall = matrix.shape[0] > matrix.shape[1]
-    x = (matrix.T if tall else matrix).bfloat16()
+    x = (matrix.T if tall else matrix).float()
     x = x / (x.norm() + 1e-7)
     for _ in range(rounds):
         square = x @ x.T

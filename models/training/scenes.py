@@ -58,7 +58,7 @@ class Scene:
     motion: str | None = None
 
 
-def outline(shape: str, steps: int = 48) -> np.ndarray:
+def outline(shape: str, steps: int = 96) -> np.ndarray:
     """Points of a shape's outline, float array (n, 2), about its centre, with radius one."""
     if shape == "circle":
         angle = np.linspace(0, 2 * math.pi, steps, endpoint=False)
@@ -84,15 +84,32 @@ def outline(shape: str, steps: int = 48) -> np.ndarray:
 OUTLINES: dict[str, np.ndarray] = {shape: outline(shape) for shape in SHAPES}
 
 
-def draw(background: str, things: Sequence[Thing], size: int, oversample: int = 4) -> np.ndarray:
-    """Renders one still picture: uint8 array (size, size, 3), edges smoothed by drawing larger and
-    averaging.
+def draw(
+    background: str,
+    things: Sequence[Thing],
+    size: int | tuple[int, int],
+    oversample: int = 4,
+    window: tuple[int, int, int, int] | None = None,
+) -> np.ndarray:
+    """Renders one still picture, edges smoothed by drawing larger and averaging.
+
+    Args:
+        background: the name of the background's colour.
+        things: the shapes; their radii are fractions of the shorter side.
+        size: side in pixels, or width and height.
+        oversample: how many times larger the picture is drawn.
+        window: left, top, width and height in pixels of the part to render; None for the whole.
+
+    Returns:
+        The picture, uint8 (height, width, 3).
     """
-    side = size * oversample
-    canvas = Image.new("RGB", (side, side), COLOURS[background])
+    width, height = (size, size) if isinstance(size, int) else size
+    left, top, wide, high = window or (0, 0, width, height)
+    canvas = Image.new("RGB", (wide * oversample, high * oversample), COLOURS[background])
     pen = ImageDraw.Draw(canvas)
     for thing in things:
-        points = (OUTLINES[thing.shape] * thing.radius + (thing.x, thing.y)) * side
+        centre = (thing.x * width - left, thing.y * height - top)
+        points = (OUTLINES[thing.shape] * thing.radius * min(width, height) + centre) * oversample
         pen.polygon([(float(x), float(y)) for x, y in points], fill=COLOURS[thing.colour])
     return np.asarray(canvas.reduce(oversample))
 

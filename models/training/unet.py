@@ -1,8 +1,9 @@
-"""Trains the image denoiser: a UNet over 16x16 latents that reads the text encoder's tokens."""
+"""Trains the image denoiser, a UNet over 16x16 latents that reads the text encoder's tokens; writes the pipeline."""
 
 from __future__ import annotations
 
-import copy
+import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -12,19 +13,18 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from models.training import loop
-from models.training.autoencoder import to_tensor
 from models.training.captions import Captioner
+from models.training.latent_code import CELL, count_for, grid, latents
 from models.training.muon import Muon, split
-from models.training.scenes import draw
 from models.training.text import WIDTH, tokenize
 
-SIZE = 128
+SIZE = 256
 
 
 def build() -> UNet2DConditionModel:
     """The denoiser before training."""
     return UNet2DConditionModel(
-        sample_size=SIZE // 8,
+        sample_size=SIZE // CELL,
         in_channels=4,
         out_channels=4,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
@@ -53,43 +53,27 @@ def scheduler() -> DDIMScheduler:
     )
 
 
-@torch.no_grad()
-def cache(vae: AutoencoderTiny, tokenizer: CLIPTokenizer, seed: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Scaled latents, bfloat16 (count, 4, 16, 16), and token ids, int64 (count, length)."""
-    captioner = Captioner(seed)
-    latents, ids = [], []
-    for _ in range(0, count, 50):
-        samples = [captioner.image() for _ in range(50)]
-        pictures = to_tensor(np.stack([draw(s.scene.background, s.scene.things, SIZE) for s in samples]))
-        with torch.autocast("cpu", torch.bfloat16):
-            latents.append(vae.encoder(pictures).float().mul(vae.config.scaling_factor).bfloat16())
-        ids.append(tokenize(tokenizer, [sample.caption for sample in samples])[0])
-    return torch.cat(latents), torch.cat(ids)
-
-
 def train(
     target: Path,
     parts: Path,
     *,
     steps: int,
-    count: int = 30000,
-    batch: int = 48,
+    batch: int = 32,
     peak: float = 2e-3,
     seed: int = 4,
-    every: int = 400,
+    every: int = 100,
     focus: bool = False,
 ) -> None:
-    """Trains the denoiser together with the text encoder, and writes the pipeline folder `target`.
+    """Trains the denoiser together with the text encoder, and writes both into the folder `target`.
 
-    `parts` holds the trained autoencoder (`vae`) and text encoder (`text_encoder`, `tokenizer`), and may
-    hold an earlier denoiser (`unet`) to go on from. See `times_of` for `focus`.
+    `parts` holds the trained text encoder (`text_encoder`, `tokenizer`), and may hold an earlier denoiser
+    (`unet`) to go on from. The pictures need no autoencoder: `latent_code.latents` makes their latents. See
+    `times_of` for `focus`.
     """
     loop.start(seed)
-    vae = AutoencoderTiny.from_pretrained(parts / "vae", dtype=torch.float32).eval()
+    captioner, chance = Captioner(seed), random.Random(seed)
     tokenizer = CLIPTokenizer.from_pretrained(parts / "tokenizer")
     encoder = CLIPTextModel.from_pretrained(parts / "text_encoder", dtype=torch.float32)
-    latents, ids = cache(vae, tokenizer, seed, count)
-    print(f"{count} latents, deviation {float(latents.float().std()):.3f}", flush=True)
     nothing = tokenize(tokenizer, [""])[0]
 
     earlier = (parts / "unet").is_dir()
@@ -99,29 +83,29 @@ def train(
     groups.append({"params": list(encoder.parameters()), "lr": peak * 0.1, "plain": True, "weight_decay": 0.0})
     optimizer = Muon(groups, peak)
     both = nn.ModuleList([unet, encoder])
-    average = loop.Average(both, 0.9985)
+    average = loop.Average(both, 0.99)
     noise_schedule = scheduler()
-    counter = loop.Steps(optimizer, steps, every=50)
-    order = torch.empty(0, dtype=torch.int64)
+    counter = loop.Steps(optimizer, steps, every=20)
     for step in counter:
-        if len(order) < batch:
-            order = torch.randperm(count)
-        chosen, order = order[:batch], order[batch:]
-        clean, tokens = latents[chosen].float(), ids[chosen]
-        tokens = torch.where(torch.rand(batch, 1) < 0.1, nothing, tokens)
+        rows, columns = grid(chance)
+        count = count_for(batch, rows, columns)
+        samples = [captioner.image() for _ in range(count)]
+        clean = torch.from_numpy(np.stack([latents(sample.scene, rows, columns) for sample in samples]))
+        tokens = tokenize(tokenizer, [sample.caption for sample in samples])[0]
+        tokens = torch.where(torch.rand(count, 1) < 0.1, nothing, tokens)
         noise = torch.randn_like(clean)
-        times = times_of(batch, focus)
-        noisy = noise_schedule.add_noise(clean, noise, times)
+        times = times_of(count, focus)
         aim = noise_schedule.get_velocity(clean, noise, times)
-        with torch.autocast("cpu", torch.bfloat16):
-            states = encoder(tokens).last_hidden_state
-            guess = unet(noisy, times, states).sample
-        loss = (guess.float() - aim).square().mean()
-        loop.descend(loss, both, optimizer)
+        states = encoder(tokens).last_hidden_state
+        guess = unet(noise_schedule.add_noise(clean, noise, times), times, states).sample
+        errors = (guess - aim).square().mean((0, 2, 3))
+        loop.descend(errors.mean(), both, optimizer)
         average.update(both)
-        counter.note(loss=loss)
+        counter.note(colours=errors[:3].mean(), pattern=errors[3])
         if step % every == every - 1 or step + 1 == steps:
-            write(target, average.model, vae, tokenizer)
+            for part, name in zip(average.model, ("unet", "text_encoder"), strict=True):
+                part.save_pretrained(target / name)
+            tokenizer.save_pretrained(target / "tokenizer")
 
 
 def times_of(batch: int, focus: bool) -> torch.Tensor:
@@ -138,20 +122,25 @@ def times_of(batch: int, focus: bool) -> torch.Tensor:
     return times.clamp(0, 999).long()
 
 
-def write(target: Path, averaged: nn.ModuleList, vae: AutoencoderTiny, tokenizer: CLIPTokenizer) -> None:
-    """Writes the pipeline folder with float16 weights, readable by everybody."""
-    unet, encoder, vae = (copy.deepcopy(part).half() for part in (*averaged, vae))
+def write(target: Path, denoiser: Path, vae: Path) -> None:
+    """Writes the pipeline folder `target` with float16 weights, readable by everybody.
+
+    `denoiser` is a folder of `train`, `vae` the folder of the autoencoder.
+    """
     pipeline = StableDiffusionPipeline(
-        vae=vae,
-        text_encoder=encoder,
-        tokenizer=tokenizer,
-        unet=unet,
+        vae=AutoencoderTiny.from_pretrained(vae, dtype=torch.float16),
+        text_encoder=CLIPTextModel.from_pretrained(denoiser / "text_encoder", dtype=torch.float16),
+        tokenizer=CLIPTokenizer.from_pretrained(denoiser / "tokenizer"),
+        unet=UNet2DConditionModel.from_pretrained(denoiser / "unet", dtype=torch.float16),
         scheduler=scheduler(),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(target)
+    for config in target.glob("*/config.json"):  # diffusers notes where the parts were
+        kept = {name: value for name, value in json.loads(config.read_text()).items() if name != "_name_or_path"}
+        config.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n")
     for file in target.rglob("*"):
         if file.is_file():
             file.chmod(0o644)

@@ -54,13 +54,13 @@ def test_an_image_has_the_colours_of_its_prompt(shipped: Stack, shape: str, back
     content = shipped.get(f"/v1/jobs/{job_id}/result").content
     picture = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
     assert share(picture, background) > 0.4
-    assert share(picture[32:96, 32:96], shape) > 0.03
-    assert share(picture[:8], shape) < 0.05  # the shape is inside, not everywhere
+    assert share(picture[64:192, 64:192], shape) > 0.03
+    assert share(picture[:16], shape) < 0.05  # the shape is inside, not everywhere
 
 
 def test_a_prompt_outside_their_world_gives_a_picture_all_the_same(shipped: Stack) -> None:
     view = shipped.wait(shipped.submit(model="demo-image", prompt="Ein Foto von Köln bei Nacht, 8k"))
-    assert (view["state"], view["outputs"][0]["width"]) == ("succeeded", 128)
+    assert (view["state"], view["outputs"][0]["width"]) == ("succeeded", 256)
 
 
 def png(pixels: np.ndarray) -> str:
@@ -71,19 +71,19 @@ def png(pixels: np.ndarray) -> str:
 
 
 def test_what_a_mask_names_is_painted_anew(shipped: Stack) -> None:
-    before = np.full((128, 128, 3), COLOURS["blue"], np.uint8)
-    before[40:88, 40:88] = COLOURS["red"]
-    mask = np.zeros((128, 128), np.uint8)
-    mask[32:96, 32:96] = 255
+    before = np.full((256, 256, 3), COLOURS["blue"], np.uint8)
+    before[80:176, 80:176] = COLOURS["red"]
+    mask = np.zeros((256, 256), np.uint8)
+    mask[64:192, 64:192] = 255
     job_id = shipped.submit(
         model="demo-image", prompt="a yellow circle on a blue background", image=png(before), mask=png(mask), seed=1
     )
     view = shipped.wait(job_id)
     assert (view["state"], view["kind"]) == ("succeeded", "inpaint"), view
     after = np.asarray(Image.open(io.BytesIO(shipped.get(f"/v1/jobs/{job_id}/result").content)).convert("RGB"))
-    assert share(after[40:88, 40:88], "red") < 0.1
-    assert share(after[32:96, 32:96], "yellow") > 0.1
-    assert share(after[:24], "blue") > 0.9
+    assert share(after[80:176, 80:176], "red") < 0.1
+    assert share(after[64:192, 64:192], "yellow") > 0.1
+    assert share(after[:48], "blue") > 0.9
 
 
 def test_a_region_is_painted_into_a_larger_picture(shipped: Stack) -> None:
@@ -98,7 +98,7 @@ def test_a_region_is_painted_into_a_larger_picture(shipped: Stack) -> None:
     view = shipped.wait(shipped.submit(image=png(before), mask=png(mask), inpaint=how, **fields))
     assert view["state"] == "succeeded", view
     assert view["request"]["inpaint"] == how
-    assert (view["request"]["width"], view["request"]["height"]) == (128, 128)
+    assert (view["request"]["width"], view["request"]["height"]) == (256, 256)
     for index, output in enumerate(view["outputs"]):
         assert (output["width"], output["height"]) == (420, 300)
         answer = shipped.get(f"/v1/jobs/{view['id']}/result?index={index}")
@@ -198,13 +198,13 @@ def run(stack: Stack, folder: Path, code: str, *command: str | Path) -> None:
 def test_the_curl_commands_submit_a_job_and_fetch_its_image(shipped: Stack, tmp_path: Path) -> None:
     run(shipped, tmp_path, block("Submit a job with curl", "sh"), "bash", "-euo", "pipefail", "-c")
     with Image.open(tmp_path / "circle.png") as image:
-        assert image.size == (128, 128)
+        assert image.size == (256, 256)
 
 
 def test_the_python_example_saves_an_image(shipped: Stack, tmp_path: Path) -> None:
     run(shipped, tmp_path, block("Use it from Python or the shell", "python"), sys.executable, "-c")
     with Image.open(tmp_path / "circle.png") as image:
-        assert image.size == (128, 128)
+        assert image.size == (256, 256)
 
 
 def test_the_command_saves_a_video(shipped: Stack, tmp_path: Path) -> None:

@@ -177,7 +177,7 @@ def test_a_picture_s_shape_within_small_limits(registry: ModelRegistry) -> None:
 def test_the_demo_models_take_the_defaults_of_clients() -> None:
     registry = ModelRegistry.from_file(PROJECT_ROOT / "models.toml")
     image = resolved(registry, model="demo-image", prompt="a red circle", width=512, height=768, steps=30)
-    assert size(image) == (168, 256, None)
+    assert size(image) == (256, 384, None)
     fields = {"prompt": "x" * 548, "frames": 81, "width": 832, "height": 480}
     video, warnings = resolve(registry, {"model": "demo-video", **fields})
     assert (video.width, video.height, video.frames) == (128, 64, 9)

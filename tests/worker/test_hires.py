@@ -206,11 +206,12 @@ def test_a_pipeline_that_takes_no_picture_fails_clearly(worker: Worker, tmp_path
 def test_the_demo_model_draws_the_same_picture_larger(server: Settings, tmp_path: Path) -> None:
     """It differs from the enlarged first picture, and is closer to it than pictures of other seeds."""
     worker = Worker(StoreDriver(server), PROJECT_ROOT / "models.toml", tmp_path)
-    firsts = [worker.compute("demo-image", prompt="a circle", seed=seed)[0, 0] for seed in (7, 8, 9)]
+    fields = {"prompt": "a circle", "width": 128, "height": 128}
+    firsts = [worker.compute("demo-image", seed=seed, **fields)[0, 0] for seed in (7, 8, 9)]
     enlarged, *others = (np.asarray(Image.fromarray(one).resize((192, 192), Image.Resampling.LANCZOS))
                          for one in firsts)  # fmt: skip
     hires = {"scale": 1.5, "strength": 0.4}
-    [[found]] = worker.compute("demo-image", prompt="a circle", seed=7, hires=hires)
+    [[found]] = worker.compute("demo-image", seed=7, hires=hires, **fields)
     assert np.abs(found.astype(int) - enlarged).mean() > 1
     assert likeness(found, enlarged) > 0.7
     assert likeness(found, enlarged) > max(likeness(found, other) for other in others) + 0.1

@@ -41,7 +41,7 @@ class Asking:
         self.shown.append((step, np.asarray(Image.open(io.BytesIO(content))).astype(float)))
 
 
-def request(kind: Kind = Kind.TEXT2IMG, width: int = 128, height: int = 128, frames: int = 1) -> GenerationRequest:
+def request(kind: Kind = Kind.TEXT2IMG, width: int = 256, height: int = 256, frames: int = 1) -> GenerationRequest:
     return GenerationRequest(
         model="m", kind=kind, prompt="", negative_prompt="", seed=0, steps=STEPS, guidance_scale=3,
         width=width, height=height, frames=frames,
@@ -97,7 +97,7 @@ def test_previews_of_an_image_come_nearer_to_it(image_run: tuple[Asking, np.ndar
     found = likenesses(reporter, result)
     assert [step for step, _ in reporter.shown] == list(range(2, STEPS + 1))  # a preview needs two steps
     assert found[0] > 0.6
-    assert found[-1] > 0.95
+    assert found[-1] > 0.85  # its cells are 16 pixels wide
     assert found[-1] > found[0]
 
 
@@ -117,14 +117,14 @@ def test_a_run_that_begins_in_the_middle_knows_its_noise() -> None:
         **shipped("demo-image").components, requires_safety_checker=False
     )
     pipeline.set_progress_bar_config(disable=True)
-    reporter, result = run(pipeline, request(Kind.IMG2IMG), image=Image.new("RGB", (128, 128), "green"), strength=0.5)
+    reporter, result = run(pipeline, request(Kind.IMG2IMG), image=Image.new("RGB", (256, 256), "green"), strength=0.5)
     assert len(reporter.shown) == STEPS // 2 - 1
     assert min(likenesses(reporter, result)) > 0.6
 
 
 def test_of_several_images_the_first_is_shown() -> None:
     reporter, result = run(shipped("demo-image"), request(), num_images_per_prompt=2)
-    assert likenesses(reporter, result)[-1] > 0.95
+    assert likenesses(reporter, result)[-1] > 0.85
 
 
 def test_a_tiny_decoder_shows_more_than_cells(image_run: tuple[Asking, np.ndarray]) -> None:
@@ -139,7 +139,7 @@ def test_previews_do_not_change_the_result(image_run: tuple[Asking, np.ndarray])
     pipeline = shipped("demo-image")
     with torch.inference_mode():
         plain = pipeline(
-            "a red circle on a blue background", num_inference_steps=STEPS, guidance_scale=3.0, width=128, height=128,
+            "a red circle on a blue background", num_inference_steps=STEPS, guidance_scale=3.0, width=256, height=256,
             generator=torch.Generator().manual_seed(1), output_type="np",
         ).images[0]  # fmt: skip
     assert np.array_equal(image_run[1], 255 * plain)
@@ -177,7 +177,7 @@ def test_a_large_picture_is_shown_small() -> None:
     previews = Previews(pipeline, request(width=1024, height=768), reporter, None)  # type: ignore[arg-type]
     pipeline.scheduler.set_timesteps(STEPS)
     for done in (1, 2):
-        previews.step(done, torch.randn(1, 4, 96, 128))
+        previews.step(done, torch.randn(1, 4, 48, 64))
     assert reporter.shown[0][1].shape == (384, 512, 3)
 
 
