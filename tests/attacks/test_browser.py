@@ -148,7 +148,7 @@ def test_each_protocol_has_its_own_shape_of_the_refusal(
     mill: ServedApp, method: str, path: str, shape: set[str]
 ) -> None:
     for headers, status in ((PAGES["fetch"], 403), ({"Host": "evil.example"}, 421)):
-        response = requests.request(method, mill.url(path), json={}, headers=headers, timeout=10)
+        response = requests.request(method, mill.url(path), json={}, headers=headers, timeout=60)
         assert (response.status_code, set(response.json())) == (status, shape)
 
 
@@ -163,9 +163,9 @@ def test_simple_requests_that_need_no_preflight_queue_nothing(mill: ServedApp) -
                  "/sdapi/v1/txt2img", "/sdapi/v1/options", "/draw", "/draw/login", "/worker_login"):  # fmt: skip
         for media_type, data in texts:
             headers = {**PAGES["form"], "Content-Type": media_type}
-            assert requests.post(mill.url(path), data=data, headers=headers, timeout=10).status_code == 403, path
+            assert requests.post(mill.url(path), data=data, headers=headers, timeout=60).status_code == 403, path
     for path in ("/draw?prompt=x&wait_for_result=false", "/v1/local/video/generate/stop_running_task"):
-        assert requests.get(mill.url(path), headers=PAGES["picture"], timeout=10).status_code == 403
+        assert requests.get(mill.url(path), headers=PAGES["picture"], timeout=60).status_code == 403
     assert (jobs(mill), KeyRing(mill.store).all()) == (0, [])
     assert mill.get("/v1/queue").json()["paused"] == []
 
@@ -216,7 +216,7 @@ def test_a_socket_of_a_page_is_refused_and_gets_no_messages(mill: ServedApp) -> 
 def test_an_allowed_page_uses_everything(mill: ServedApp) -> None:
     headers = {"Origin": FRIEND, "Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "cors"}
     asked = requests.options(
-        mill.url("/v1/jobs/x"), timeout=10,
+        mill.url("/v1/jobs/x"), timeout=60,
         headers={**headers, "Access-Control-Request-Method": "DELETE", "Access-Control-Request-Headers": "x-y",
                  "Access-Control-Request-Private-Network": "true"},
     )  # fmt: skip
@@ -224,16 +224,16 @@ def test_an_allowed_page_uses_everything(mill: ServedApp) -> None:
     assert asked.headers["Access-Control-Allow-Headers"] == "x-y"
     assert "DELETE" in asked.headers["Access-Control-Allow-Methods"]
     assert asked.headers["Access-Control-Allow-Private-Network"] == "true"
-    sent = requests.post(mill.url("/v1/jobs"), json={"model": "tiny-image", "prompt": "x"}, headers=headers, timeout=10)
+    sent = requests.post(mill.url("/v1/jobs"), json={"model": "tiny-image", "prompt": "x"}, headers=headers, timeout=60)
     assert (sent.status_code, sent.headers["Access-Control-Allow-Origin"]) == (201, FRIEND)
     assert "Location" in sent.headers["Access-Control-Expose-Headers"]
     assert "Origin" in sent.headers["Vary"]
     assert "Access-Control-Allow-Credentials" not in sent.headers
     picture = {**PAGES["picture"], "Referer": FRIEND + "/"}
-    shown = requests.get(mill.url("/v1/models"), headers=picture, timeout=10)
+    shown = requests.get(mill.url("/v1/models"), headers=picture, timeout=60)
     assert (shown.status_code, shown.headers["Cross-Origin-Resource-Policy"]) == (200, "cross-origin")
     for wrong in ("http://pages.example.org", FRIEND + ".evil.example", FRIEND + ":8443"):
-        refused = requests.get(mill.url("/v1/models"), headers={"Origin": wrong}, timeout=10)
+        refused = requests.get(mill.url("/v1/models"), headers={"Origin": wrong}, timeout=60)
         assert refused.status_code == 403
 
 
@@ -253,13 +253,13 @@ def test_keys_protect_a_server_that_has_them(mill: ServedApp) -> None:
 
 def test_a_server_without_keys_makes_none_over_http(mill: ServedApp) -> None:
     for role in ("admin", "client", "worker"):
-        response = requests.post(mill.url("/v1/admin/keys"), json={"service": "eve", "role": role}, timeout=10)
+        response = requests.post(mill.url("/v1/admin/keys"), json={"service": "eve", "role": role}, timeout=60)
         assert (response.status_code, response.json()["error"]["code"]) == (403, "forbidden")
         assert "python -m app.keys" in response.json()["detail"]
     assert KeyRing(mill.store).all() == []
     secret = lock(mill)
     headers = {"Authorization": f"Bearer {secret}"}
-    made = requests.post(mill.url("/v1/admin/keys"), json={"service": "shop"}, headers=headers, timeout=10)
+    made = requests.post(mill.url("/v1/admin/keys"), json={"service": "shop"}, headers=headers, timeout=60)
     assert made.status_code == 200
 
 

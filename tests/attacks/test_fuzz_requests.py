@@ -36,7 +36,7 @@ class Target:
         self.app, self._errors = app, errors
         self.session = requests.Session()
         self.session.headers["Authorization"] = f"Bearer {app.admin}"
-        self.document = self.session.get(app.url("/openapi.json"), timeout=30).json()
+        self.document = self.session.get(app.url("/openapi.json"), timeout=90).json()
         self.with_body: list[tuple[str, str, str]] = []
         self.without_body: list[tuple[str, str]] = []
         for path, item in self.document["paths"].items():
@@ -52,7 +52,7 @@ class Target:
     def submit(self, job_id: str | None = None) -> requests.Response:
         """Submit a valid job."""
         fields = {"model": "tiny-image", "prompt": "a red circle", **({"id": job_id} if job_id else {})}
-        return self.session.post(self.app.url("/v1/jobs"), json=fields, timeout=30)
+        return self.session.post(self.app.url("/v1/jobs"), json=fields, timeout=90)
 
     def operation(self, method: str, path: str) -> dict[str, Any]:
         return dict(self.document["paths"][path][method])
@@ -136,10 +136,10 @@ def test_a_part_of_a_form_without_a_name(target: Target) -> None:
 @given(fields=st.fixed_dictionaries({"service": TEXTS, "role": st.sampled_from(["client", "worker", "admin"])}))
 def test_keys_are_made_and_revoked(target: Target, fields: dict[str, Any]) -> None:
     url = target.app.url("/v1/admin/keys")
-    made = target.session.post(url, data=encoded(fields), timeout=30)
+    made = target.session.post(url, data=encoded(fields), timeout=90)
     assert made.status_code in (200, 400, 409, 422), made.text
     target.call("get", "/v1/admin/keys")
     if made.status_code == 200:
         service = made.json()["service"]
-        assert target.session.delete(f"{url}/{service}", timeout=30).status_code == 200
-        assert target.session.delete(f"{url}/{service}", timeout=30).status_code == 404
+        assert target.session.delete(f"{url}/{service}", timeout=90).status_code == 200
+        assert target.session.delete(f"{url}/{service}", timeout=90).status_code == 404

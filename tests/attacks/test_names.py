@@ -55,7 +55,7 @@ def key(mill: ServedApp, name: str, **fields: Any) -> dict[str, str]:
 
 def submit(mill: ServedApp, headers: dict[str, str]) -> str:
     body = {"model": "tiny-image", "prompt": "x"}
-    response = requests.post(mill.url("/v1/jobs"), json=body, headers=headers, timeout=10)
+    response = requests.post(mill.url("/v1/jobs"), json=body, headers=headers, timeout=60)
     assert response.status_code == 201, response.text
     return str(response.json()["id"])
 
@@ -71,7 +71,7 @@ def refusals(mill: ServedApp, job_id: str, headers: dict[str, str]) -> set[int]:
     calls += [("GET", f"/v1/tasks/{job_id}/status"), ("GET", f"/v1/tasks/{job_id}/result"),
               ("DELETE", f"/v1/tasks/{job_id}"), ("DELETE", f"/v1/jobs/{job_id}"),
               ("GET", f"/v1/files/download/{job_id}.png")]  # fmt: skip
-    return {requests.request(method, mill.url(path), headers=headers, timeout=10).status_code for method, path in calls}
+    return {requests.request(method, mill.url(path), headers=headers, timeout=60).status_code for method, path in calls}
 
 
 def test_a_key_and_a_user_of_an_endpoint_do_not_see_each_other(mill: ServedApp) -> None:
@@ -80,9 +80,9 @@ def test_a_key_and_a_user_of_an_endpoint_do_not_see_each_other(mill: ServedApp) 
     assert listed(mill, anna) == [of_key]
     assert refusals(mill, of_user, anna) == {404}
     assert list(mill.get("/v1/tasks/", headers=anna).json()) == [of_key]
-    stop_all = requests.post(mill.url("/v1/jobs/cancel"), json={"waiting": True}, headers=anna, timeout=10)
+    stop_all = requests.post(mill.url("/v1/jobs/cancel"), json={"waiting": True}, headers=anna, timeout=60)
     assert stop_all.json()["cancelled"] == [of_key]
-    requests.delete(mill.url("/v1/tasks/all/running"), headers=anna, timeout=10)
+    requests.delete(mill.url("/v1/tasks/all/running"), headers=anna, timeout=60)
     assert user.poll(of_user).json()["job_state"] == "queued"
     # The opposite direction: a job that the key has submitted to an endpoint.
     secret = anna["Authorization"].removeprefix("Bearer ")
@@ -100,13 +100,13 @@ def test_a_key_and_a_user_of_an_endpoint_do_not_see_each_other(mill: ServedApp) 
 def test_events_of_one_do_not_reach_the_other(mill: ServedApp) -> None:
     anna, user = key(mill, "anna"), Client(mill.url(""), "keyed", key=USER_KEY)
     user.submit(prompt="a")
-    with requests.get(mill.url("/v1/events"), headers=anna, stream=True, timeout=30) as stream:
+    with requests.get(mill.url("/v1/events"), headers=anna, stream=True, timeout=90) as stream:
         lines = stream.iter_lines(chunk_size=1)
         since = next(lines).removeprefix(b"id: ").decode()
         of_user, of_key = user.submit(prompt="a"), submit(mill, anna)
         assert of_key.encode() in data_of(lines)
     with requests.get(
-        mill.url("/v1/events"), headers={**anna, "Last-Event-ID": since}, stream=True, timeout=30
+        mill.url("/v1/events"), headers={**anna, "Last-Event-ID": since}, stream=True, timeout=90
     ) as stream:
         assert of_key.encode() in data_of(stream.iter_lines(chunk_size=1))
     assert mill.store.get(of_user).key_id != mill.store.get(of_key).key_id
@@ -159,7 +159,7 @@ def test_a_worker_cannot_take_the_slot_of_another_keys_worker_of_its_name(mill: 
     job_id = Client(mill.url(""), "keyed", key=USER_KEY).submit(prompt="a")
 
     def call(path: str, **fields: Any) -> dict[str, Any]:
-        return dict(requests.post(mill.url(path), json=fields, timeout=30).json())
+        return dict(requests.post(mill.url(path), json=fields, timeout=90).json())
 
     first = {"auth": "host#1", "job_type": "draw", "auth_key": "worker-secret", "version": "0.9.12"}
     [data] = call("/worker_job_request", **first)["job_data"]

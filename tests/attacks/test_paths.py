@@ -64,11 +64,11 @@ def test_no_name_of_a_client_becomes_a_path(served: ServedApp, name: str) -> Non
     before = files_of(folder.parent)
     image = {"image": (name, PNG, "image/png")}
     answers = [
-        requests.post(served.url("/v1/jobs"), data={"model": "tiny-image"}, files=image, timeout=20),
-        requests.post(served.url("/v1/jobs"), json={"model": "tiny-image", "prompt": "x", "id": name}, timeout=20),
-        requests.post(served.url("/v1/tasks/"), json={"prompt": "x", "save_result_path": name}, timeout=20),
-        requests.post(served.url("/v1/tasks/"), json={"prompt": "x", "task_id": name}, timeout=20),
-        requests.post(served.url("/v1/tasks/"), json={"prompt": "x", "image_path": name}, timeout=20),
+        requests.post(served.url("/v1/jobs"), data={"model": "tiny-image"}, files=image, timeout=60),
+        requests.post(served.url("/v1/jobs"), json={"model": "tiny-image", "prompt": "x", "id": name}, timeout=60),
+        requests.post(served.url("/v1/tasks/"), json={"prompt": "x", "save_result_path": name}, timeout=60),
+        requests.post(served.url("/v1/tasks/"), json={"prompt": "x", "task_id": name}, timeout=60),
+        requests.post(served.url("/v1/tasks/"), json={"prompt": "x", "image_path": name}, timeout=60),
     ]
     assert all(answer.status_code < 500 for answer in answers), [answer.text for answer in answers]
     new = files_of(folder.parent) - before

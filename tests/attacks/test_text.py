@@ -56,7 +56,7 @@ def mill(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., ServedAp
 def test_the_field_is_named(mill: ServedApp, text: str) -> None:
     for path, body, field in FIELDS:
         content = body.format(text).encode()
-        response = requests.post(mill.url(path), data=content, headers={"Content-Type": JSON}, timeout=30)
+        response = requests.post(mill.url(path), data=content, headers={"Content-Type": JSON}, timeout=90)
         assert response.status_code in (400, 422), (path, response.text[:200])
         assert field in response.text, path
 
@@ -64,7 +64,7 @@ def test_the_field_is_named(mill: ServedApp, text: str) -> None:
 @pytest.mark.parametrize("content", hostile_bodies.MALFORMED.values(), ids=hostile_bodies.MALFORMED)
 def test_what_is_not_json_is_a_clients_error(mill: ServedApp, content: bytes) -> None:
     for path in sorted({path for path, _, _ in FIELDS}):
-        response = requests.post(mill.url(path), data=content, headers={"Content-Type": JSON}, timeout=30)
+        response = requests.post(mill.url(path), data=content, headers={"Content-Type": JSON}, timeout=90)
         assert response.status_code in (400, 422), (path, response.text[:200])
 
 

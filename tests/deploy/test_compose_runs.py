@@ -140,18 +140,18 @@ def services() -> Iterator[Services]:
 
 
 def test_a_job_is_computed_and_stored(services: Services, tmp_path: Path) -> None:
-    wait_for(lambda: requests.get(services.url("/readyz"), timeout=10).ok, "the server to be ready")
+    wait_for(lambda: requests.get(services.url("/readyz"), timeout=60).ok, "the server to be ready")
     fields = {"model": "demo-image", "prompt": "a red circle", "steps": 1, "seed": 3}
-    assert requests.post(services.url("/v1/jobs"), json=fields, timeout=30).status_code == 401
-    submitted = requests.post(services.url("/v1/jobs"), json=fields, headers=KEY, timeout=30).json()
+    assert requests.post(services.url("/v1/jobs"), json=fields, timeout=90).status_code == 401
+    submitted = requests.post(services.url("/v1/jobs"), json=fields, headers=KEY, timeout=90).json()
 
     def ended() -> dict[str, object] | None:
-        view = requests.get(services.url(f"/v1/jobs/{submitted['id']}"), headers=KEY, timeout=30).json()
+        view = requests.get(services.url(f"/v1/jobs/{submitted['id']}"), headers=KEY, timeout=90).json()
         return view if view["state"] not in ("queued", "running", "delivering") else None
 
     view = wait_for(ended, "the end of the job")
     assert view["state"] == "succeeded", (view, services.log("worker-cpu")[-3000:])
-    response = requests.get(services.url(f"/v1/jobs/{submitted['id']}/result"), headers=KEY, timeout=30)
+    response = requests.get(services.url(f"/v1/jobs/{submitted['id']}/result"), headers=KEY, timeout=90)
     assert response.url.startswith(services.url("/")), "callers cannot reach the S3 server of the file"
     image = tmp_path / "image.png"
     image.write_bytes(response.content)
@@ -173,8 +173,8 @@ def test_redis_has_its_options(services: Services) -> None:
 
 def test_flower_asks_for_its_login(services: Services) -> None:
     url = f"http://127.0.0.1:{services.ports['flower']}/workers?json=1"
-    assert requests.get(url, timeout=30).status_code == 401
-    workers = wait_for(lambda: requests.get(url, auth=("me", "pw"), timeout=30).json()["data"], "workers in Flower")
+    assert requests.get(url, timeout=90).status_code == 401
+    workers = wait_for(lambda: requests.get(url, auth=("me", "pw"), timeout=90).json()["data"], "workers in Flower")
     assert {worker["hostname"].partition("@")[0] for worker in workers} <= {"gpu0", "io"}
 
 
@@ -184,7 +184,7 @@ def test_prometheus_may_read_the_metrics(services: Services) -> None:
     assert secret
     headers = {"Authorization": f"Bearer {secret[1]}"}
     paths = ("/metrics", "/v1/jobs")
-    statuses = [requests.get(services.url(path), headers=headers, timeout=30).status_code for path in paths]
+    statuses = [requests.get(services.url(path), headers=headers, timeout=90).status_code for path in paths]
     assert statuses == [200, 403]
 
 
@@ -199,4 +199,4 @@ def test_a_killed_worker_is_unhealthy(services: Services) -> None:
     worker.wait(PATIENCE_S)
     wait_for(lambda: services.check("worker-cpu").returncode == 1, "the health check to fail")
     assert services.check("web").returncode == services.check("io").returncode == 0
-    assert "gpu0" not in requests.get(services.url("/readyz"), timeout=10).json()["slots"]
+    assert "gpu0" not in requests.get(services.url("/readyz"), timeout=60).json()["slots"]

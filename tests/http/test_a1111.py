@@ -84,11 +84,11 @@ def test_images_may_be_left_out_or_of_another_format(app: ServedApp) -> None:
 
 
 def test_everything_is_found_below_a1111_too(app: ServedApp) -> None:
-    root = requests.get(app.url("/a1111/"), timeout=30)
+    root = requests.get(app.url("/a1111/"), timeout=90)
     assert (root.status_code, root.content) == (404, b'{"detail":"Not Found"}')
     below = requests.post(app.url("/a1111/sdapi/v1/txt2img"), json=BODY, timeout=60)
     assert pixels(below) == pixels(post(app, "txt2img", BODY))
-    assert requests.get(app.url("/a1111/internal/pending-tasks"), timeout=30).json() == {"size": 0, "tasks": []}
+    assert requests.get(app.url("/a1111/internal/pending-tasks"), timeout=90).json() == {"size": 0, "tasks": []}
 
 
 #: Body → status, and a part of the response.
@@ -155,7 +155,7 @@ def test_what_is_wrong_is_refused_and_nothing_is_queued(
 @pytest.mark.parametrize("data", [b"{", b"\xff\xfe", b"null", b"[" * 100_000])
 def test_what_is_no_json_object_is_refused(app: ServedApp, data: bytes) -> None:
     for path in ("txt2img", "img2img", "options", "png-info", "extra-single-image"):
-        response = requests.post(app.url(f"/sdapi/v1/{path}"), data=data, timeout=30)
+        response = requests.post(app.url(f"/sdapi/v1/{path}"), data=data, timeout=90)
         assert response.status_code == 422, (path, response.text)
 
 
@@ -189,12 +189,12 @@ def test_each_key_has_its_own_options_and_requests(serve: Callable[..., ServedAp
         ({"Authorization": ""}, 401), ({}, 401), ({"Authorization": "Bearer wrong"}, 401),
         ({"Authorization": "Basic %%%"}, 401), ({"Authorization": "Basic Ym90OmJvdGtleQ=="}, 200),
     ):  # fmt: skip
-        answer = requests.get(app.url("/sdapi/v1/options"), headers=headers, timeout=30)
+        answer = requests.get(app.url("/sdapi/v1/options"), headers=headers, timeout=90)
         assert answer.status_code == status, headers
         if status == 401:
             assert answer.headers["WWW-Authenticate"] == "Basic"
             assert set(answer.json()) == {"error", "detail", "body", "errors"}
-    assert requests.get(app.url("/a1111/"), timeout=30).status_code == 404
+    assert requests.get(app.url("/a1111/"), timeout=90).status_code == 404
     assert post(app, "options", {"sd_model_checkpoint": "tiny-image"}, auth=one).json() is None
     call = Waiting(app, ENDLESS, auth=one)
     wait_for(lambda: get(app, "progress", auth=one)["current_image"], "a preview")

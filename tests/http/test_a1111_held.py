@@ -50,7 +50,7 @@ def _fast(app: ServedApp) -> None:
 def _idle(app: ServedApp) -> Iterator[None]:
     """Leave the shared app idle after each test."""
     yield
-    requests.delete(app.url("/v1/tasks/all/running"), timeout=30)
+    requests.delete(app.url("/v1/tasks/all/running"), timeout=90)
     until_idle(app)
 
 
@@ -165,7 +165,7 @@ def test_a_chosen_id_is_always_the_same_job(app: ServedApp) -> None:
     calls = [Waiting(app, body) for _ in range(2)]
 
     def known() -> dict[str, Any]:
-        return dict(requests.post(app.url("/internal/progress"), json={"id_task": "task(mine)"}, timeout=30).json())
+        return dict(requests.post(app.url("/internal/progress"), json={"id_task": "task(mine)"}, timeout=90).json())
 
     active = wait_for(lambda: (found := known())["active"] and found["live_preview"] and found, "the task to run")
     assert active["live_preview"].startswith("data:image/")
@@ -213,19 +213,19 @@ def test_waiting_tasks_are_listed(app: ServedApp) -> None:
     app.endless()
     call = Waiting(app, {**BODY, "force_task_id": "later"})
     listed = wait_for(
-        lambda: (found := requests.get(app.url("/internal/pending-tasks"), timeout=30).json())["size"] and found,
+        lambda: (found := requests.get(app.url("/internal/pending-tasks"), timeout=90).json())["size"] and found,
         "the waiting task",
     )
     assert listed == {"size": 1, "tasks": ["later"]}
-    found = requests.post(app.url("/internal/progress"), json={"id_task": "later"}, timeout=30).json()
+    found = requests.post(app.url("/internal/progress"), json={"id_task": "later"}, timeout=90).json()
     assert (found["queued"], found["textinfo"]) == (True, "In queue: 1/1")
-    requests.post(app.url("/v1/admin/pause"), json={}, timeout=30)
-    found = requests.post(app.url("/internal/progress"), json={"id_task": "later"}, timeout=30).json()
+    requests.post(app.url("/v1/admin/pause"), json={}, timeout=90)
+    found = requests.post(app.url("/internal/progress"), json={"id_task": "later"}, timeout=90).json()
     assert found["textinfo"] == "In queue: 1/1. Waiting for resume of the queue"
     assert get(app, "progress")["textinfo"] == "Waiting for resume of the queue"
-    requests.post(app.url("/v1/admin/resume"), json={}, timeout=30)
+    requests.post(app.url("/v1/admin/resume"), json={}, timeout=90)
     assert (get(app, "progress")["progress"], state(app)["job_count"]) == (0.0, 1)
-    requests.delete(app.url("/v1/tasks/all/running"), timeout=30)
+    requests.delete(app.url("/v1/tasks/all/running"), timeout=90)
     assert call.end().json()["images"] == []
 
 

@@ -67,7 +67,7 @@ def test_pages_are_served_at_their_addresses(aime: ServedApp) -> None:
         ("/plain.html", "text/html", "<p>plain</p>"),
         ("/docs/style.css", "text/css", "p {}"),
     ):
-        response = requests.get(aime.url(path), timeout=10)
+        response = requests.get(aime.url(path), timeout=60)
         assert (response.status_code, response.text) == (200, text), path
         assert response.headers["Content-Type"].startswith(media_type), path
         assert "object-src 'none'" in response.headers["Content-Security-Policy"], path
@@ -77,18 +77,18 @@ def test_pages_are_served_at_their_addresses(aime: ServedApp) -> None:
 
 def test_a_template_extends_a_base_in_a_sandbox(aime: ServedApp) -> None:
     for path in ("/drawing/", "/drawing"):
-        response = requests.get(aime.url(path), timeout=10)
+        response = requests.get(aime.url(path), timeout=60)
         expected = "<title>Drawing</title><script src='/drawing/static/js/main.js'></script>&lt;"
         assert (response.status_code, response.text) == (200, expected)
         assert "object-src 'none'" in response.headers["Content-Security-Policy"]
-    assert requests.get(aime.url("/escape"), timeout=10).status_code == 404
+    assert requests.get(aime.url("/escape"), timeout=60).status_code == 404
 
 
 def test_a_page_is_no_other_route(aime: ServedApp) -> None:
-    assert requests.get(aime.url("/draw"), timeout=10).json()["error"] == ["prompt: is required", "note: is required"]
-    assert "<p>plain" not in requests.get(aime.url("/metrics"), timeout=10).text
-    assert "Framemill" in requests.get(aime.url("/docs"), timeout=10).text
-    assert requests.post(aime.url("/plain.html"), timeout=10).status_code == 405
+    assert requests.get(aime.url("/draw"), timeout=60).json()["error"] == ["prompt: is required", "note: is required"]
+    assert "<p>plain" not in requests.get(aime.url("/metrics"), timeout=60).text
+    assert "Framemill" in requests.get(aime.url("/docs"), timeout=60).text
+    assert requests.post(aime.url("/plain.html"), timeout=60).status_code == 405
 
 
 @pytest.mark.parametrize(
@@ -108,24 +108,24 @@ UNKNOWN = ("/draw/nothing", "/api/nothing", "/api/endpoints/nothing", "/worker_l
 
 def test_unknown_paths_and_methods_are_refused_as_the_original_does(aime: ServedApp) -> None:
     for path in UNKNOWN:
-        response = requests.get(aime.url(path), timeout=10)
+        response = requests.get(aime.url(path), timeout=60)
         assert response.status_code == 404, path
         assert response.json() == {"description": "Not Found", "status": 404, "message": response.json()["message"]}
     for method, path, allowed in (
         ("DELETE", "/draw", {"GET", "POST", "OPTIONS"}), ("PUT", "/draw/progress", {"GET", "POST", "OPTIONS"}),
         ("GET", "/worker_login", {"POST", "OPTIONS"}), ("PUT", "/api/endpoints", {"GET", "HEAD", "POST", "OPTIONS"}),
     ):  # fmt: skip
-        response = requests.request(method, aime.url(path), timeout=10)
+        response = requests.request(method, aime.url(path), timeout=60)
         assert (response.status_code, response.json()["description"]) == (405, "Method Not Allowed"), path
         assert set(response.headers["Allow"].split(", ")) == allowed, path
     # Other paths keep the form of errors of this server.
-    assert requests.get(aime.url("/v1/nothing"), timeout=10).json()["error"]["code"] == "unknown_route"
+    assert requests.get(aime.url("/v1/nothing"), timeout=60).json()["error"]["code"] == "unknown_route"
 
 
 def test_an_endpoint_whose_file_has_an_error_says_so(aime: ServedApp) -> None:
-    assert requests.get(aime.url("/api/endpoints"), timeout=10).json() == {"endpoints": ["draw"]}
+    assert requests.get(aime.url("/api/endpoints"), timeout=60).json() == {"endpoints": ["draw"]}
     for path in ("/broken", "/broken/progress"):
-        response = requests.post(aime.url(path), json={}, timeout=10)
+        response = requests.post(aime.url(path), json={}, timeout=60)
         assert (response.status_code, "its file has an error" in response.json()["message"]) == (404, True)
         assert "job_type" not in response.text  # paths and keys are in the log only
 
@@ -133,16 +133,16 @@ def test_an_endpoint_whose_file_has_an_error_says_so(aime: ServedApp) -> None:
 def test_a_default_does_not_replace_what_is_required(aime: ServedApp) -> None:
     client = Client(aime.url(""), "draw")
     assert client.send(prompt="a").json()["error"] == ["note: is required"]
-    assert requests.get(aime.url("/draw?prompt=a&note="), timeout=10).json()["error"] == ["note: is required"]
-    described = requests.get(aime.url("/openapi.json"), timeout=10).json()["paths"]["/draw"]["post"]
+    assert requests.get(aime.url("/draw?prompt=a&note="), timeout=60).json()["error"] == ["note: is required"]
+    described = requests.get(aime.url("/openapi.json"), timeout=60).json()["paths"]["/draw"]["post"]
     assert described["requestBody"]["content"]["application/json"]["schema"]["required"] == ["prompt", "note"]
     job_id = client.submit(prompt="a", note="", chat_context="")
     asked = {"auth": "w", "job_type": "draw", "auth_key": "worker-secret", "version": "1"}
-    (data,) = requests.post(aime.url("/worker_job_request"), json=asked, timeout=10).json()["job_data"]
+    (data,) = requests.post(aime.url("/worker_job_request"), json=asked, timeout=60).json()["job_data"]
     assert (data["note"], "chat_context" in data) == ("", False)
     assert client.poll(job_id).status_code == 200
 
 
 def test_the_log_and_the_pages_show_no_keys(aime: ServedApp, caplog: pytest.LogCaptureFixture) -> None:
-    found = json.dumps(requests.get(aime.url("/api/endpoints/draw"), timeout=10).json())
+    found = json.dumps(requests.get(aime.url("/api/endpoints/draw"), timeout=60).json())
     assert "worker-secret" not in found + caplog.text

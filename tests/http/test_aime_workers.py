@@ -163,7 +163,7 @@ def test_a_cancellation_reaches_the_worker_while_it_computes(aime: ServedApp) ->
     (data,) = take(aime)
     item = {**wish(), "job_id": data["job_id"], "progress": 1, "progress_data": None}
     assert call(aime, "/worker_job_progress", item) == (200, [{"success": True, "cmd": "ok"}])
-    assert requests.post(aime.url("/draw/cancel"), json={"job_id": job_id}, timeout=10).json()["success"]
+    assert requests.post(aime.url("/draw/cancel"), json={"job_id": job_id}, timeout=60).json()["success"]
     told = call(aime, "/worker_job_progress", item)[1][0]
     assert told == {"success": True, "cmd": "ok", "job_id": data["job_id"], "canceled": True}
     assert give(aime, data, seed=1)[1]["cmd"] == "warning"
@@ -373,7 +373,7 @@ def test_only_the_worker_that_holds_a_job_reports_on_it(aime: ServedApp) -> None
 
 
 def workers(app: ServedApp, endpoint: str = "draw") -> dict[str, Any]:
-    described = requests.get(app.url(f"/api/endpoints/{endpoint}"), timeout=10).json()
+    described = requests.get(app.url(f"/api/endpoints/{endpoint}"), timeout=60).json()
     return {worker["name"]: worker for worker in described["workers"]}
 
 

@@ -41,7 +41,7 @@ def client(devoid: ServedApp) -> Iterator[Client]:
 
 def native(app: ServedApp, path: str, key: str = "telegram:service_key", method: str = "GET") -> Any:
     headers = {"Authorization": f"Bearer {key}"}
-    return requests.request(method, app.url(path), headers=headers, timeout=10)
+    return requests.request(method, app.url(path), headers=headers, timeout=60)
 
 
 def test_a_request_is_answered_by_queued_generating_and_ok(devoid: ServedApp, client: Client) -> None:

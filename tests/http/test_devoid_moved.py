@@ -91,7 +91,7 @@ def test_a_link_without_sync_waits_for_its_image(serve: Callable[..., ServedApp]
     worker.delivers.clear()
     found: list[requests.Response] = []
     url = link()
-    thread = threading.Thread(target=lambda: found.append(requests.get(url, timeout=30)))
+    thread = threading.Thread(target=lambda: found.append(requests.get(url, timeout=90)))
     thread.start()
     time.sleep(0.3)
     assert found == []
@@ -102,7 +102,7 @@ def test_a_link_without_sync_waits_for_its_image(serve: Callable[..., ServedApp]
     monkeypatch.setattr(routes, "DELIVERY_WAIT_S", 0.2)
     worker.delivers.clear()
     url = link()
-    assert requests.get(url, timeout=30).status_code == 404
+    assert requests.get(url, timeout=90).status_code == 404
     worker.delivers.set()
-    wait_for(lambda: requests.get(url, timeout=30).ok, "the image to be stored")
+    wait_for(lambda: requests.get(url, timeout=90).ok, "the image to be stored")
     client.close()

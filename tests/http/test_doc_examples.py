@@ -106,7 +106,7 @@ class Reader:
         self.key = KeyRing(self.app.store).create(Caller(key_id="ops", role=Role.ADMIN)) if with_keys else ""
         if submits_circle:
             headers = {"Authorization": f"Bearer {self.key}"} if with_keys else {}
-            assert requests.post(self.app.url("/v1/jobs"), json=CIRCLE, headers=headers, timeout=10).ok
+            assert requests.post(self.app.url("/v1/jobs"), json=CIRCLE, headers=headers, timeout=60).ok
 
     def enter(self, example: Example) -> str:
         """Enter a command, and return what it prints. Jobs have finished before, unless it shows one at work."""

@@ -126,6 +126,6 @@ def test_a_chosen_id_can_be_looked_up_after_an_error(app: ServedApp, fault: Faul
     app.wait(newest)
 
     def known() -> Any:
-        return requests.post(app.url("/internal/progress"), json={"id_task": "mine"}, timeout=30).json()
+        return requests.post(app.url("/internal/progress"), json={"id_task": "mine"}, timeout=90).json()
 
     assert wait_for(lambda: known()["completed"], "the end of the task")

@@ -39,7 +39,7 @@ def app(serve: Callable[..., ServedApp]) -> ServedApp:
 def _idle(app: ServedApp) -> Iterator[None]:
     yield
     app.workers[0].step_s = 0.0
-    requests.post(app.url("/v1/jobs/cancel"), json={"waiting": True}, timeout=30)
+    requests.post(app.url("/v1/jobs/cancel"), json={"waiting": True}, timeout=90)
     wait_for(lambda: not open_jobs(app), "all jobs to end")
 
 
@@ -165,7 +165,7 @@ def test_a_model_has_other_names(app: ServedApp) -> None:
     assert request_of(app, call(app, PROMPT, "owner/known"))["model"] == "tiny-image"
     for model in ("owner/known", "any/tiny-image"):
         url = app.url(f"/v1/models/{model}/predictions")
-        made = requests.post(url, json={"input": {"prompt": "x"}}, timeout=30).json()
+        made = requests.post(url, json={"input": {"prompt": "x"}}, timeout=90).json()
         assert made["model"].endswith("/tiny-image")
 
 
@@ -257,7 +257,7 @@ def test_a_repeat_of_a_lost_request_receives_its_job(app: ServedApp) -> None:
     assert (answer.status_code, answer.headers["X-Request-Id"], len(jobs(app))) == (200, job["id"], before + 1)
     second = _raw(app, body)  # that response was delivered, and the seed is random
     assert second.headers["X-Request-Id"] != job["id"]
-    requests.get(app.url("/sdapi/v1/progress"), timeout=30)
+    requests.get(app.url("/sdapi/v1/progress"), timeout=90)
     assert documented.take_misfits() == []
 
 
@@ -265,7 +265,7 @@ def test_other_protocols_do_not_stop_these_requests(app: ServedApp) -> None:
     app.workers[0].step_s = 0.05
     thread, answers = _waiting(app, {**PROMPT, "parameters": {"num_inference_steps": 40}})
     wait_for(lambda: any(job["progress"]["step"] for job in open_jobs(app)), "a step")
-    requests.post(app.url("/sdapi/v1/interrupt"), timeout=30)
+    requests.post(app.url("/sdapi/v1/interrupt"), timeout=90)
     app.workers[0].step_s = 0.0
     thread.join(PATIENCE_S)
     assert answers[0].status_code == 200

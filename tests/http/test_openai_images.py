@@ -110,7 +110,7 @@ def test_a_url_leads_to_the_image(app: ServedApp) -> None:
     [image] = generated(app, response_format="url", output_format="jpeg")["data"]
     assert "b64_json" not in image
     assert image["url"].startswith(app.url("/v1/jobs/"))
-    assert opened(requests.get(image["url"], timeout=10).content).format == "JPEG"
+    assert opened(requests.get(image["url"], timeout=60).content).format == "JPEG"
 
 
 @pytest.mark.parametrize(("sent", "weights"), [
@@ -417,10 +417,10 @@ def test_keys_are_checked(serve: Callable[..., ServedApp]) -> None:
         assert refused.headers["WWW-Authenticate"] == "Bearer"
     authorised = {"Authorization": f"Bearer {key}"}
     [image] = post(app, "generations", {**BODY, "response_format": "url"}, headers=authorised).json()["data"]
-    assert opened(requests.get(image["url"], timeout=10).content).size == (32, 32), "a link needs no key"
+    assert opened(requests.get(image["url"], timeout=60).content).size == (32, 32), "a link needs no key"
     forbidden = post(app, "generations", {**BODY, "model": "mixer"}, headers=authorised)
     assert (forbidden.status_code, forbidden.json()["error"]["code"]) == (403, "forbidden")
-    listed = requests.get(app.url("/v1/models"), headers=authorised, timeout=10).json()["data"]
+    listed = requests.get(app.url("/v1/models"), headers=authorised, timeout=60).json()["data"]
     assert [model["id"] for model in listed] == ["painter"]
-    hidden = requests.get(app.url("/v1/models/mixer"), headers=authorised, timeout=10)
+    hidden = requests.get(app.url("/v1/models/mixer"), headers=authorised, timeout=60)
     assert hidden.status_code == 404

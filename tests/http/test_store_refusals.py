@@ -42,7 +42,7 @@ def app(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., ServedApp
 
 def submit(app: ServedApp, path: str) -> requests.Response:
     body, sent_as, _ = SUBMISSIONS[path]
-    return requests.post(app.url(path), timeout=30, **{sent_as: body})  # type: ignore[arg-type]
+    return requests.post(app.url(path), timeout=90, **{sent_as: body})  # type: ignore[arg-type]
 
 
 @every_refusal

@@ -121,7 +121,7 @@ def test_silly_tavern(stack: Stack) -> None:
 
 def test_the_back_end_loop_of_a_devoid_generator(stack: Stack) -> None:
     endpoint = stack.url("/a1111/sdapi/v1")
-    assert requests.get(endpoint[: -len("sdapi/v1")], timeout=5).content == b'{"detail":"Not Found"}'
+    assert requests.get(endpoint[: -len("sdapi/v1")], timeout=60).content == b'{"detail":"Not Found"}'
     payload = {
         "prompt": "a red circle", "init_images": None, "steps": 3, "cfg_scale": 7, "sampler_index": "Euler a",
         "width": 32, "height": 32, "seed": 42, "hr_scale": 1, "hr_upscaler": "Latent", "hr_second_pass_steps": 0,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -16,27 +15,20 @@ import framemill
 from framemill.cli import main
 from framemill.errors import JobCancelled
 from framemill.records import Job
-from tests.support.harness import ENDLESS_STEPS, Stack
+from tests.support.harness import ENDLESS_STEPS, PATIENCE_S, Stack
 
 
-def test_follow_prints_steps_until_the_end(stack: Stack, capfd: pytest.CaptureFixture[str]) -> None:
+def test_follow_prints_steps_until_the_end(stack: Stack) -> None:
     job_id = stack.submit(steps=ENDLESS_STEPS)
-
-    def stop_after_some_steps() -> None:
-        for _ in range(3):
-            step = stack.status(job_id)["progress"]["step"]
-            stack.wait_until(job_id, lambda view, step=step: view["progress"]["step"] > step, "more steps")
-        time.sleep(0.5)
+    command = [sys.executable, "-m", "framemill", "--url", stack.url(""), "follow", job_id]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as follower:
+        assert follower.stdout
+        is_step = re.compile(rf"running  step \d+/{ENDLESS_STEPS}, \d+ %").match
+        steps = list(itertools.islice(filter(is_step, follower.stdout), 2))
         stack.cancel(job_id)
-
-    with ThreadPoolExecutor(1) as pool:
-        stopping = pool.submit(stop_after_some_steps)
-        code = main(["--url", stack.url(""), "follow", job_id])
-        stopping.result()
-    out, err = capfd.readouterr()
-    lines = out.splitlines()
-    assert (code, lines[-1]) == (5, "cancelled"), err
-    assert len([line for line in lines if re.match(rf"running  step \d+/{ENDLESS_STEPS}, \d+ %", line)]) >= 2
+        out, err = follower.communicate(timeout=PATIENCE_S)
+    assert len(steps) == 2, err
+    assert (follower.returncode, out.splitlines()[-1]) == (5, "cancelled"), err
 
 
 def test_waiting_shows_every_part_of_a_job(stack: Stack) -> None:

@@ -355,7 +355,7 @@ def test_login_wrong_key_jobs_of_other_keys_and_a_revoked_key(browser: Browser, 
     page.shows("my own picture")
     assert page.errors() == []
     headers = {"Authorization": f"Bearer {ADMIN}"}
-    assert requests.delete(keyed.url("/v1/admin/keys/shop"), headers=headers, timeout=10).status_code == 200
+    assert requests.delete(keyed.url("/v1/admin/keys/shop"), headers=headers, timeout=60).status_code == 200
     page.run("""
         const field = document.getElementById("f-prompt");
         if (!field) return;  // the page has noticed by itself, from its events
@@ -398,7 +398,7 @@ def test_a_filter_finds_a_job_however_old_it_is(
 
     def submit(prompt: str, key: str) -> None:
         body, headers = {"model": "paint", "prompt": prompt}, {"Authorization": f"Bearer {key}"}
-        assert requests.post(mill.url("/v1/jobs"), json=body, headers=headers, timeout=10).status_code == 201
+        assert requests.post(mill.url("/v1/jobs"), json=body, headers=headers, timeout=60).status_code == 201
 
     submit("a needle", SHOP)
     for number in range(56):
@@ -558,11 +558,11 @@ def test_keys_are_made_and_shown_once(browser: Browser, keyed: ServedApp) -> Non
     page.shows("5 jobs waiting")
     assert secret not in page.run("return document.documentElement.outerHTML")
     headers = {"Authorization": f"Bearer {secret}"}
-    assert requests.get(keyed.url("/v1/jobs"), headers=headers, timeout=10).status_code == 200
+    assert requests.get(keyed.url("/v1/jobs"), headers=headers, timeout=60).status_code == 200
     page.run('document.querySelector("[data-key=studio] footer .button:last-child").click()')
     page.confirm()
     wait_for(
-        lambda: requests.get(keyed.url("/v1/jobs"), headers=headers, timeout=10).status_code == 401,
+        lambda: requests.get(keyed.url("/v1/jobs"), headers=headers, timeout=60).status_code == 401,
         "the end of the key",
     )
     page.press("Log out")

@@ -46,7 +46,7 @@ def test_links_lead_to_the_bucket_and_sync_waits_for_it(start: Any, s3: S3Server
         assert client.is_silent(0.3)
     # The record expires, and both names with it.
     headers = {"Authorization": "Bearer telegram:service_key"}
-    requests.delete(stack.url(f"/v1/jobs/{ok['object_id']}"), headers=headers, timeout=10)
+    requests.delete(stack.url(f"/v1/jobs/{ok['object_id']}"), headers=headers, timeout=60)
     wait_for(lambda: not s3.files(ok["object_id"]), "the image to be removed")
     client.close()
 

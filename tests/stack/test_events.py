@@ -16,7 +16,7 @@ Message = tuple[str, str, dict[str, Any]]
 def messages(stack: Stack, path: str, since: str = "") -> Iterator[Message]:
     """Return the messages (id, event, data) of a stream until it ends."""
     headers = {"Last-Event-ID": since} if since else {}
-    with requests.get(stack.url(path), headers=headers, stream=True, timeout=30) as response:
+    with requests.get(stack.url(path), headers=headers, stream=True, timeout=90) as response:
         assert response.status_code == 200, response.text
         assert response.headers["Content-Type"].startswith("text/event-stream")
         fields: dict[str, str] = {}
@@ -33,8 +33,12 @@ def messages(stack: Stack, path: str, since: str = "") -> Iterator[Message]:
 
 
 def test_a_job_is_followed_to_its_end(stack: Stack) -> None:
+    stack.store.pause_slots()  # until somebody listens
     job_id = stack.submit(steps=60)
-    seen = list(messages(stack, f"/v1/jobs/{job_id}/events"))
+    stream = messages(stack, f"/v1/jobs/{job_id}/events")
+    seen = [next(stream)]
+    stack.store.pause_slots(resume=True)
+    seen += stream
     assert seen[0][1] == "status"  # a late listener gets the current state first
     assert seen[-1][1] == "end"
     assert seen[-1][2]["state"] == "succeeded"

@@ -39,10 +39,10 @@ class Flower:
         wait_for(self._sees_jobs, "Flower to see jobs")
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=10)
+        return requests.get(f"http://127.0.0.1:{self.port}{path}", timeout=60)
 
     def post(self, path: str) -> requests.Response:
-        return requests.post(f"http://127.0.0.1:{self.port}{path}", timeout=10)
+        return requests.post(f"http://127.0.0.1:{self.port}{path}", timeout=60)
 
     def workers(self) -> list[str]:
         """Return the workers on its page."""

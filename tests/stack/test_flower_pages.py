@@ -81,7 +81,7 @@ def shows(browser: Browser, *words: str) -> None:
 def test_nothing_is_shown_without_the_login(flower_port: int) -> None:
     for path in ("/", "/tasks", "/task/x", "/worker/x", "/broker", "/api/tasks", "/api/workers"):
         for auth in (None, (USER, "wrong")):
-            response = requests.get(f"http://127.0.0.1:{flower_port}{PREFIX}{path}", auth=auth, timeout=30)
+            response = requests.get(f"http://127.0.0.1:{flower_port}{PREFIX}{path}", auth=auth, timeout=90)
             assert response.status_code == 401, path
 
 
@@ -91,7 +91,7 @@ def test_metrics_are_open_to_those_who_reach_the_port_and_name_no_job(
     job_id = stack.submit(prompt=PROMPT)
     stack.wait(job_id)
     for path in ("/metrics", "/healthcheck"):
-        response = requests.get(f"http://127.0.0.1:{flower_port}{PREFIX}{path}", timeout=30)
+        response = requests.get(f"http://127.0.0.1:{flower_port}{PREFIX}{path}", timeout=90)
         assert response.status_code == 200
         assert job_id not in response.text
         assert "lighthouse" not in response.text

@@ -83,7 +83,7 @@ def test_a_seed_that_was_not_sent_is_reported_and_reproduces(stack: Stack) -> No
 def test_an_input_image(stack: Stack, how: str) -> None:
     fields = {"model": "tiny-image", "kind": "img2img", "prompt": "x", "steps": 2, "strength": 0.5}
     if how == "upload":
-        response = requests.post(stack.url("/v1/jobs"), data=fields, files={"image": ("in.png", _png())}, timeout=10)
+        response = requests.post(stack.url("/v1/jobs"), data=fields, files={"image": ("in.png", _png())}, timeout=60)
     else:
         text = base64.b64encode(_png()).decode()
         response = stack.post(**fields, image=text if how == "base64" else f"data:image/png;base64,{text}")

@@ -149,7 +149,7 @@ def test_the_name_of_an_upload_means_nothing(server_alone: Stack, effects: Effec
 def test_the_name_of_a_field_means_nothing(server_alone: Stack, effects: Effects, field: str) -> None:
     before = effects.now()["files"]
     files = {field: ("a.png", PNG, "image/png")}
-    answer = requests.post(server_alone.url("/v1/jobs"), data={"model": "tiny-image"}, files=files, timeout=30)
+    answer = requests.post(server_alone.url("/v1/jobs"), data={"model": "tiny-image"}, files=files, timeout=90)
     assert answer.status_code < 500
     assert effects.now()["files"] == before
 

@@ -68,11 +68,11 @@ def _is_up(url: str) -> bool:
 
 
 def get(url: str, path: str) -> requests.Response:
-    return requests.get(url + path, timeout=30)
+    return requests.get(url + path, timeout=90)
 
 
 def post(url: str, **fields: Any) -> requests.Response:
-    return requests.post(url + "/v1/tasks/", json={"prompt": "a cat", "image_path": "", **fields}, timeout=30)
+    return requests.post(url + "/v1/tasks/", json={"prompt": "a cat", "image_path": "", **fields}, timeout=90)
 
 
 def poll(url: str, task_id: str) -> str:
@@ -99,7 +99,7 @@ def test_busy_heals_when_the_worker_dies(single: Stack) -> None:
     task_id = post(url, infer_steps=ENDLESS_STEPS).json()["task_id"]
     single.wait_until(task_id, lambda view: view["progress"]["step"] > 0, "a step")
     single.kill("gpu0", signal.SIGKILL)
-    requests.delete(url + "/v1/tasks/running", timeout=30)
+    requests.delete(url + "/v1/tasks/running", timeout=90)
     assert poll(url, task_id) == "failed"
     single.worker("gpu0")
     await_idle(url)
@@ -131,7 +131,7 @@ def test_the_scheduler_of_several_servers(services: list[str]) -> None:
     threads.append(threading.Thread(target=lambda: ends.update(stopped=poll(services[0], stopped.json()["task_id"]))))
     threads[-1].start()
     for url in services:
-        requests.delete(url + "/v1/tasks/running", timeout=30)
+        requests.delete(url + "/v1/tasks/running", timeout=90)
     for thread in threads:
         thread.join(60)
     assert len(ends) == 6

@@ -88,7 +88,7 @@ def test_a_submission_is_one_line_and_so_is_its_job(stack: Stack) -> None:
 @pytest.mark.parametrize("given", ["", "two words", "a\tb", "x" * 129, "-starts-with-a-mark", "ä", '"quoted"'])
 def test_a_request_without_a_sane_id_gets_one(stack: Stack, given: str) -> None:
     got = requests.post(
-        stack.url("/v1/jobs"), json={}, timeout=30, headers={"X-Request-Id": given.encode()} if given else {}
+        stack.url("/v1/jobs"), json={}, timeout=90, headers={"X-Request-Id": given.encode()} if given else {}
     )
     made = got.headers["X-Request-Id"]
     assert made

@@ -283,7 +283,7 @@ def test_a_server_that_trusts_nobody_ignores_every_field(stack: Stack) -> None:
 
     def answers() -> bool:
         with contextlib.suppress(requests.ConnectionError):
-            return requests.get(f"{address}/healthz", timeout=10).ok
+            return requests.get(f"{address}/healthz", timeout=60).ok
         return False
 
     wait_for(answers, "the second server")

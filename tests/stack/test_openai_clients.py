@@ -64,7 +64,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def jobs(server: Stack) -> list[dict[str, Any]]:
     headers = {"Authorization": f"Bearer {KEY}"}
-    return list(requests.get(server.url("/v1/jobs?limit=500"), headers=headers, timeout=10).json()["jobs"])
+    return list(requests.get(server.url("/v1/jobs?limit=500"), headers=headers, timeout=60).json()["jobs"])
 
 
 def restart_at(server: Stack, prompt: str, before: int, client: Future[str]) -> None:

@@ -20,7 +20,7 @@ SAME = {"prompt": "a blue square", "seed": 11, "steps": 30, "embed_metadata": Fa
 
 
 def call(stack: Stack, job_id: str, what: str) -> dict[str, Any]:
-    response = requests.post(stack.url(f"/v1/jobs/{job_id}/{what}"), timeout=30)
+    response = requests.post(stack.url(f"/v1/jobs/{job_id}/{what}"), timeout=90)
     assert response.status_code == 200, response.text
     return dict(response.json())
 

@@ -61,7 +61,7 @@ def test_jobs_run_stop_and_are_followed(
 
     def flower(path: str) -> Any:
         try:
-            response = requests.get(f"http://127.0.0.1:{port}{path}", timeout=10)
+            response = requests.get(f"http://127.0.0.1:{port}{path}", timeout=60)
         except requests.ConnectionError:
             return None
         return response.json() if response.ok else None

@@ -57,7 +57,7 @@ def test_outputs_arrive_in_the_bucket(s3_stack: Stack, s3: S3Server, model: str,
     key = f"mill/outputs/{job_id}/1.1/{name}"  # first delivery of the first attempt
     previews = [key.replace(name, f"0.{role}.webp") for role in ("poster", "thumbnail")]
     assert s3.files(job_id) == sorted([key, *previews[model == "tiny-image" :]])
-    proxied, direct = s3_stack.get(f"/v1/jobs/{job_id}/result"), requests.get(_link(s3_stack, job_id), timeout=10)
+    proxied, direct = s3_stack.get(f"/v1/jobs/{job_id}/result"), requests.get(_link(s3_stack, job_id), timeout=60)
     assert proxied.status_code == direct.status_code == 200
     assert proxied.headers["Content-Type"] == direct.headers["Content-Type"] == media_type
     assert proxied.content == direct.content == (s3.bucket / key).read_bytes()
@@ -68,16 +68,16 @@ def test_a_link_needs_no_credentials_cannot_be_altered_and_expires(s3_stack: Sta
     assert s3_stack.wait(job_id)["state"] == s3_stack.wait(other)["state"] == "succeeded"
     link = _link(s3_stack, job_id)
     assert link.startswith(f"{s3.url}/media/mill/outputs/{job_id}/")
-    assert requests.get(link, timeout=10).status_code == 200
+    assert requests.get(link, timeout=60).status_code == 200
     altered = [
         link.replace(job_id, other),
         link.replace(f"X-Amz-Expires={LINK_TTL_S}", "X-Amz-Expires=9999"),
         link[:-1] + ("0" if link[-1] != "0" else "1"),
         link.partition("?")[0],
     ]
-    assert {requests.get(url, timeout=10).status_code for url in altered} <= {400, 403}
-    wait_for(lambda: requests.get(link, timeout=10).status_code != 200, "the link to expire", 2 * LINK_TTL_S + 5)
-    assert requests.get(_link(s3_stack, job_id), timeout=10).status_code == 200
+    assert {requests.get(url, timeout=60).status_code for url in altered} <= {400, 403}
+    wait_for(lambda: requests.get(link, timeout=60).status_code != 200, "the link to expire", 2 * LINK_TTL_S + 5)
+    assert requests.get(_link(s3_stack, job_id), timeout=60).status_code == 200
 
 
 def test_downloads_through_the_server_can_be_resumed(s3_stack: Stack) -> None:
@@ -91,7 +91,7 @@ def test_downloads_through_the_server_can_be_resumed(s3_stack: Stack) -> None:
         assert (part.status_code, part.content) == (206, whole[first : last + 1])
         assert part.headers["Content-Range"] == f"bytes {first}-{last}/{size}"
     assert s3_stack.get(path, headers={"Range": f"bytes={size}-"}).status_code == 416
-    head = requests.head(s3_stack.url(path), headers={"Range": "bytes=0-4"}, timeout=10)
+    head = requests.head(s3_stack.url(path), headers={"Range": "bytes=0-4"}, timeout=60)
     assert (head.status_code, int(head.headers["Content-Length"])) == (200, size)
     cached = s3_stack.get(path, headers={"Range": "bytes=0-4", "If-None-Match": head.headers["ETag"]})
     assert (cached.status_code, cached.content) == (304, b"")

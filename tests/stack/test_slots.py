@@ -55,7 +55,7 @@ def test_workers_sample_their_devices_and_drain(pair: Stack) -> None:
     assert drained == {"slot": "gpu0", "drained": True, "job_id": None}
     waiting = pair.submit(slot="gpu0")
     assert pair.status(waiting)["position"] == 1
-    resumed = requests.post(pair.url("/v1/admin/resume"), json={"slot": "gpu0"}, timeout=10)
+    resumed = requests.post(pair.url("/v1/admin/resume"), json={"slot": "gpu0"}, timeout=60)
     assert resumed.json() == {"paused": []}
     assert pair.wait(waiting)["state"] == "succeeded"
 

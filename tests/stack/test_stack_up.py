@@ -84,10 +84,10 @@ class Up:
         assert self.get("/readyz").status_code == 200
 
     def get(self, path: str) -> requests.Response:
-        return requests.get(f"http://{HOST}:{self.port}{path}", timeout=10)
+        return requests.get(f"http://{HOST}:{self.port}{path}", timeout=60)
 
     def submit(self, **fields: Any) -> str:
-        response = requests.post(f"http://{HOST}:{self.port}/v1/jobs", json=fields, timeout=10)
+        response = requests.post(f"http://{HOST}:{self.port}/v1/jobs", json=fields, timeout=60)
         assert response.status_code == 201, response.text
         return str(response.json()["id"])
 
@@ -157,7 +157,7 @@ def test_jobs_outlive_a_stop_and_each_device_is_a_slot(up: Callable[..., Up]) ->
     assert summary["slots"].startswith("gpu0 (cpu")
     found = [line.split()[1] for line in first.log.splitlines() if line.startswith("✓ ")]
     assert found == ["settings", "models", "keys", "disk", "redis", "store", "devices", "ports"]
-    assert requests.get(f"http://{HOST}:{first.flower_port}/", timeout=10).status_code == 200
+    assert requests.get(f"http://{HOST}:{first.flower_port}/", timeout=60).status_code == 200
     # So that no process is missed when all must have ended.
     commands = " ".join(first.living().values())
     for part in ("stack up", "redis-server", "gunicorn", "worker -Q gpu0", "worker -Q io", "flower"):
@@ -228,11 +228,11 @@ def test_several_services_have_a_slot_each(short_folder: Path) -> None:
         urls = [f"http://{HOST}:{port + number}" for number in range(2)]
         assert re.search(rf"^  gpu1 +{urls[1]}/v1, for this GPU alone$", run.log, re.MULTILINE)
         for number, url in enumerate(urls):
-            answer = requests.post(f"{url}/v1/tasks/", json={"prompt": "x", "infer_steps": ENDLESS_STEPS}, timeout=30)
+            answer = requests.post(f"{url}/v1/tasks/", json={"prompt": "x", "infer_steps": ENDLESS_STEPS}, timeout=90)
             assert answer.status_code == 200, answer.text
-            status = requests.get(f"{url}/v1/service/status", timeout=30).json()
+            status = requests.get(f"{url}/v1/service/status", timeout=90).json()
             assert (status["service_status"], status["task_id"]) == ("busy", answer.json()["task_id"])
-            fleet = requests.get(f"{url}/v1/fleet", timeout=30).json()
+            fleet = requests.get(f"{url}/v1/fleet", timeout=90).json()
             assert [slot["name"] for slot in fleet["slots"]] == [f"gpu{number}"]
         run.process.terminate()
         run.ended()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -65,14 +65,10 @@ def test_the_stop_of_one_job_never_hits_the_next(stack: Stack) -> None:
     assert stack.wait(second)["state"] == "succeeded"
 
 
-def test_the_next_job_starts_at_once(stack: Stack) -> None:
+def test_the_next_job_starts_at_once(start: Callable[..., Stack]) -> None:
+    """Not with the next heartbeat or sweep, which come after minutes here. The benchmark measures the target."""
+    stack = start("gpu0", "io", HEARTBEAT_S=300, SLOT_LEASE_S=900)
     job_id = stack.endless()
     following = stack.submit(steps=1)
-    stopped_at = time.time()
     stack.cancel(job_id)
-    view = stack.wait(following)
-    from datetime import datetime
-
-    gap_s = datetime.fromisoformat(view["started_at"]).timestamp() - stopped_at
-    # The benchmark measures the target (a step + 250 ms); this only tells "at once" from "by the next sweep".
-    assert gap_s < stack.settings.leases.heartbeat_s + 1.0
+    assert stack.wait(following)["state"] == "succeeded"

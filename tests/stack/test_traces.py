@@ -42,7 +42,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Ite
 
 def submit(stack: Stack, headers: dict[str, str] | None = None, **fields: Any) -> str:
     body = {"model": "tiny-image", "prompt": PROMPT, **fields}
-    response = requests.post(stack.url("/v1/jobs"), json=body, headers=headers, timeout=30)
+    response = requests.post(stack.url("/v1/jobs"), json=body, headers=headers, timeout=90)
     assert response.status_code == 201, response.text
     return str(response.json()["id"])
 

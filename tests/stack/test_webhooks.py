@@ -240,7 +240,7 @@ def test_events_are_sent_again_by_route_client_and_command(
 ) -> None:
     job_id = cancelled(io_stack, receiver)
     first = settled(io_stack, job_id, "delivered")
-    answer = requests.post(io_stack.url(f"/v1/jobs/{job_id}/webhooks/resend"), timeout=10)
+    answer = requests.post(io_stack.url(f"/v1/jobs/{job_id}/webhooks/resend"), timeout=60)
     assert answer.status_code == 200
     assert settled(io_stack, job_id, "delivered", tries=2)["webhook_id"] == first["webhook_id"]
     with framemill.Client(io_stack.url("")) as client:
@@ -263,7 +263,7 @@ def test_events_are_sent_again_by_route_client_and_command(
 
 def test_a_retried_job_has_the_webhook_of_the_first(io_stack: Stack, receiver: Receiver) -> None:
     job_id = cancelled(io_stack, receiver)
-    again = requests.post(io_stack.url(f"/v1/jobs/{job_id}/retry"), timeout=10).json()["id"]
+    again = requests.post(io_stack.url(f"/v1/jobs/{job_id}/retry"), timeout=60).json()["id"]
     io_stack.cancel(again)
     wait_for(lambda: receiver.of(again), "the event of the second job")
     assert not {message.id for message in receiver.of(job_id)} & {message.id for message in receiver.of(again)}

@@ -158,9 +158,9 @@ def test_only_a_bucket_has_links_of_its_own(objects: ObjectStore, s3: S3Server) 
     objects.put_bytes(KEY, b"x", "image/png")
     link = objects.url(KEY)
     assert (link is None) == (objects is not s3.store)
-    assert link is None or requests.get(link, timeout=10).content == b"x"
+    assert link is None or requests.get(link, timeout=60).content == b"x"
     link = objects.url(KEY, "image/svg+xml", "1-0.svg")  # the signature covers these parameters
-    assert link is None or requests.get(link, timeout=10).content == b"x"
+    assert link is None or requests.get(link, timeout=60).content == b"x"
 
 
 def test_a_store_that_cannot_be_written_says_so_and_may_be_tried_again(unusable: ObjectStore) -> None:
@@ -171,7 +171,7 @@ def test_a_store_that_cannot_be_written_says_so_and_may_be_tried_again(unusable:
     with pytest.raises(Unavailable, match=r"NoSuchBucket|Not a directory|File exists"):
         unusable.stat(KEY)
     link = unusable.url(KEY)
-    assert link is None or requests.get(link, timeout=10).status_code == 404
+    assert link is None or requests.get(link, timeout=60).status_code == 404
 
 
 def test_a_store_shows_that_it_can_be_written_and_keeps_nothing(objects: ObjectStore, unusable: ObjectStore) -> None:
@@ -345,9 +345,9 @@ def test_links_lead_to_the_address_that_callers_reach(s3: S3Server) -> None:
     store = s3.store_of(S3_PUBLIC_ENDPOINT_URL=reached)
     link = str(store.url(KEY, "image/png", "a.png"))
     assert link.startswith(f"{reached}/media/mill/{KEY}?")
-    assert requests.get(link, timeout=10).content == b"content"
+    assert requests.get(link, timeout=60).content == b"content"
     other = str(s3.store.url(KEY)).replace(s3.url, reached)
-    assert requests.get(other, timeout=10).status_code == 403
+    assert requests.get(other, timeout=60).status_code == 403
 
 
 def test_a_link_tells_its_object(s3: S3Server, tmp_path: Path) -> None:

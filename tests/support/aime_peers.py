@@ -167,7 +167,7 @@ class Client:
 
     def login(self, user: str | None = None) -> dict[str, Any]:
         query = {"version": "test", "user": user, "key": self.key}
-        response = requests.get(f"{self.url}/{self.endpoint}/login", params=query, timeout=10)
+        response = requests.get(f"{self.url}/{self.endpoint}/login", params=query, timeout=60)
         assert response.status_code == 200
         answer: dict[str, Any] = response.json()
         self.session = answer.get("client_session_auth_key")
@@ -185,7 +185,7 @@ class Client:
     def poll(self, job_id: str) -> requests.Response:
         query = {"key": self.key, "job_id": job_id, "client_session_auth_key": self.session}
         self.polls += 1
-        return requests.get(f"{self.url}/{self.endpoint}/progress", params=query, timeout=10)
+        return requests.get(f"{self.url}/{self.endpoint}/progress", params=query, timeout=60)
 
     def follow(self, job_id: str, seen: list[Any] | None = None, patience_s: float = 60.0) -> dict[str, Any]:
         """Poll until the job is done; return the result. Like the original, it polls for ever at an unknown state."""

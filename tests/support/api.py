@@ -36,13 +36,13 @@ class Api:
         return f"http://127.0.0.1:{self.port}{path}"
 
     def get(self, path: str, **options: Any) -> requests.Response:
-        return requests.get(self.url(path), timeout=10, **options)
+        return requests.get(self.url(path), timeout=60, **options)
 
     def delete(self, path: str) -> requests.Response:
-        return requests.delete(self.url(path), timeout=10)
+        return requests.delete(self.url(path), timeout=60)
 
     def post(self, **fields: Any) -> requests.Response:
-        return requests.post(self.url("/v1/jobs"), json=fields, timeout=30)
+        return requests.post(self.url("/v1/jobs"), json=fields, timeout=90)
 
     def submit(self, **fields: Any) -> str:
         """Submit a job for a tiny image, with ``fields`` replacing the defaults; return its id."""
@@ -58,23 +58,23 @@ class Api:
 
     def cancel(self, job_id: str) -> requests.Response:
         """Cancel a job."""
-        return requests.post(self.url(f"/v1/jobs/{job_id}/cancel"), timeout=10)
+        return requests.post(self.url(f"/v1/jobs/{job_id}/cancel"), timeout=60)
 
     def pause(self, job_id: str, **options: Any) -> None:
         """Pause a job, and wait until it is paused."""
-        response = requests.post(self.url(f"/v1/jobs/{job_id}/pause"), timeout=10, **options)
+        response = requests.post(self.url(f"/v1/jobs/{job_id}/pause"), timeout=60, **options)
         assert response.status_code == 200, response.text
         state = lambda: self.get(f"/v1/jobs/{job_id}", **options).json()["state"]  # noqa: E731
         wait_for(lambda: state() == "paused", f"the pause of job {job_id}")
 
     def resume(self, job_id: str, **options: Any) -> None:
         """Let a paused job go on."""
-        response = requests.post(self.url(f"/v1/jobs/{job_id}/resume"), timeout=10, **options)
+        response = requests.post(self.url(f"/v1/jobs/{job_id}/resume"), timeout=60, **options)
         assert response.status_code == 200, response.text
 
     def cancel_all(self, **fields: Any) -> requests.Response:
         """Cancel all running jobs."""
-        return requests.post(self.url("/v1/jobs/cancel"), json=fields, timeout=10)
+        return requests.post(self.url("/v1/jobs/cancel"), json=fields, timeout=60)
 
     def fleet(self) -> dict[str, Any]:
         return dict(self.get("/v1/fleet").json())

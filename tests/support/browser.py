@@ -116,7 +116,7 @@ def browsing(folder: Path, names: Mapping[str, str] | None = None) -> Iterator[B
 
     def answers() -> bool:
         with contextlib.suppress(requests.ConnectionError):
-            return bool(requests.get(f"{address}/status", timeout=5).json()["value"]["ready"])
+            return bool(requests.get(f"{address}/status", timeout=60).json()["value"]["ready"])
         return False
 
     try:

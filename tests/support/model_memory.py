@@ -49,7 +49,7 @@ def places(stack: Stack) -> dict[str, str]:
 
 
 def order(stack: Stack, model: str, what: str, **body: Any) -> requests.Response:
-    return requests.post(stack.url(f"/v1/models/{model}/{what}"), json=body, timeout=10)
+    return requests.post(stack.url(f"/v1/models/{model}/{what}"), json=body, timeout=60)
 
 
 def carried_out(stack: Stack, model: str, what: str, **body: Any) -> dict[str, Any]:

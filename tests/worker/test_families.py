@@ -151,11 +151,11 @@ def test_a_form_with_files_for_every_picture(families: Stack) -> None:
     files = {name: (f"{name}.png", picture(color=color)) for name, color in (("red", "red"), ("blue", "blue"))}
     form = {"model": "kandinsky", "mix": json.dumps([{"image": "red"}, {"image": "blue", "weight": 0.5}]), "seed": "3",
             "steps": "2"}  # fmt: skip
-    answer = requests.post(families.url("/v1/jobs"), data=form, files=files, timeout=30).json()
+    answer = requests.post(families.url("/v1/jobs"), data=form, files=files, timeout=90).json()
     assert (answer["kind"], answer["warnings"]) == ("mix2img", []), answer
     masked = {"image": ("i.png", picture()), "mask": ("m.png", picture("L", 255)), "other": ("o.png", picture())}
     form = {"model": "sd", "loras": '[{"name": "grain"}]', "num_images": "1", "steps": "2", "inpaint": '{"blur_px": 2}'}
-    second = requests.post(families.url("/v1/jobs"), data=form, files=masked, timeout=30).json()
+    second = requests.post(families.url("/v1/jobs"), data=form, files=masked, timeout=90).json()
     assert (second["kind"], second["warnings"]) == ("inpaint", ["unused file 'other' was ignored"]), second
     assert second["request"]["loras"] == [{"name": "grain", "weight": 1.0}]
     assert second["request"]["inpaint"] == {"blur_px": 2}
@@ -227,7 +227,7 @@ def test_an_idempotent_repeat_knows_its_pictures(families: Stack) -> None:
     def post(mask: int) -> requests.Response:
         fields = {"model": "sd", "image": text_of(picture()), "mask": text_of(picture("L", mask)), "steps": 2}
         headers = {"Idempotency-Key": "masked"}
-        return requests.post(families.url("/v1/jobs"), json=fields, headers=headers, timeout=30)
+        return requests.post(families.url("/v1/jobs"), json=fields, headers=headers, timeout=90)
 
     first, repeat, other = post(255), post(255), post(0)
     assert first.json()["id"] == repeat.json()["id"]

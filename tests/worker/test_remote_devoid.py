@@ -44,7 +44,7 @@ def linked(message: dict[str, Any]) -> Any:
     assert message["gen_status"] == "ok", message["result"]
     link = message["result"]["content"]
     assert link.endswith(f"{message['object_id']}.jpg")
-    response = requests.get(link, timeout=10)
+    response = requests.get(link, timeout=60)
     assert response.headers["Content-Type"] == "image/jpeg"
     return Image.open(io.BytesIO(response.content))
 

@@ -95,7 +95,7 @@ def test_a_job_that_is_stopped_leaves_the_others_alone(together: Stack) -> None:
     step = together.status(third)["progress"]["step"]
     together.wait_until(third, lambda view: view["progress"]["step"] > step + 50, "more steps")
     # It could not go on later.
-    assert requests.post(together.url(f"/v1/jobs/{third}/pause"), timeout=10).status_code == 409
+    assert requests.post(together.url(f"/v1/jobs/{third}/pause"), timeout=60).status_code == 409
     following = together.submit(steps=2)
     assert together.status(following)["state"] == "queued"
     together.cancel(third)  # nobody is left
