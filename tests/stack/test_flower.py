@@ -216,7 +216,7 @@ def test_celery_clients_read_the_record(stack: Stack) -> None:
 
 
 def test_a_killed_process_is_a_retry_and_then_a_success(stack: Stack, flower: Flower) -> None:
-    job_id = stack.submit(steps=200)
+    job_id = stack.submit(steps=600)
     stack.wait_until(job_id, lambda view: view["progress"]["step"] > 0, "its first step")
     os.kill(stack.child("gpu0"), signal.SIGKILL)
     task = flower.agree(job_id, "succeeded")

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import ENDLESS_STEPS, Stack, wait_for
+from tests.support.harness import ENDLESS_STEPS, PATIENCE_S, Stack, wait_for
 
 
 def slot(stack: Stack, name: str = "gpu0") -> dict[str, Any]:
@@ -60,7 +60,7 @@ def test_the_stop_of_one_job_never_hits_the_next(stack: Stack) -> None:
     wait_for(lambda: stack.status(second)["progress"]["step"] > 0, "the second job's first step")
     for _ in range(5):
         stack.cancel(first)
-    assert stack.run("revoke", "celery", "-A", "tasks", "control", "revoke", first).wait(20) == 0, stack.log("revoke")
+    assert stack.run("revoke", "celery", "-A", "tasks", "control", "revoke", first).wait(PATIENCE_S) == 0, stack.log("revoke")
     del stack.processes["revoke"]
     assert stack.wait(second)["state"] == "succeeded"
 
