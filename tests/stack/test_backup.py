@@ -47,7 +47,7 @@ def restore(folder: Path, dump: Path) -> None:
                      and client.info("persistence")["aof_rewrite_scheduled"] == 0, "the append-only file")  # fmt: skip
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(150)
 
 
 @pytest.mark.timeout(300)

@@ -131,7 +131,7 @@ def test_a_job_that_expires_or_is_revoked_has_its_line(stack: Stack) -> None:
     running, waiting, late = stack.endless(), stack.submit(), stack.submit(start_within_s=0.5)
     assert end_of(stack, late)["outcome"] == "expired"
     for job_id in (waiting, running):
-        assert stack.run("revoke", "celery", "-A", "tasks", "control", "revoke", job_id).wait(30) == 0
+        assert stack.run("revoke", "celery", "-A", "tasks", "control", "revoke", job_id).wait(150) == 0
         del stack.processes["revoke"]
         assert end_of(stack, job_id)["outcome"] == "cancelled"
 

@@ -159,7 +159,7 @@ def test_a_worker_told_to_exit_hands_its_job_back_and_the_next_run_goes_on(share
     job_id = stack.endless()
     process = stack.processes.pop("gpu0")
     process.terminate()
-    assert process.wait(20) == 0, stack.log("gpu0")
+    assert process.wait(150) == 0, stack.log("gpu0")
     view = stack.status(job_id)
     assert (view["state"], view["attempt"], view["position"]) == ("queued", 0, 1)
     kept = view["progress"]["step"]

@@ -90,7 +90,7 @@ def test_a_stop_on_one_slot_leaves_the_other_alone(pair: Stack) -> None:
 def test_a_second_worker_for_the_same_slot_is_refused(pair: Stack) -> None:
     first = pair.processes["gpu0"]
     second = pair.worker("gpu0")
-    assert second.wait(30) != 0
+    assert second.wait(150) != 0
     assert f"served by the worker with process id {first.pid}" in pair.log("gpu0")
     pair.processes["gpu0"] = first
     assert pair.wait(pair.submit(steps=1, slot="gpu0"))["state"] == "succeeded"
@@ -104,7 +104,7 @@ def test_a_worker_that_could_not_keep_the_rules_does_not_start(
     pair: Stack, options: tuple[str, ...], message: str
 ) -> None:
     process = pair.worker("gpu5", *options)
-    assert process.wait(30) != 0
+    assert process.wait(150) != 0
     assert message in pair.log("gpu5")
     del pair.processes["gpu5"]
 

@@ -112,7 +112,7 @@ def test_foreground_command_stops_on_sigterm(settings: Settings) -> None:
         second = subprocess.run(command, cwd=PROJECT_ROOT, env=environ, capture_output=True, text=True, timeout=20)
         assert (second.returncode, "already runs" in second.stderr) == (2, True)
         process.terminate()
-        assert process.wait(10) == 0
+        assert process.wait(150) == 0
     assert probe.ping(settings.redis_socket) is ServerState.NONE
 
 

@@ -69,7 +69,7 @@ class Up:
     def second(self) -> tuple[int, str]:
         """Return exit code and output of another start in the same environment."""
         other = self._start(subprocess.PIPE)
-        output, _ = other.communicate(timeout=30)
+        output, _ = other.communicate(timeout=150)
         return other.returncode, output.decode(errors="replace")
 
     def await_ready(self, *slots: str) -> None:

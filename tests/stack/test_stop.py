@@ -60,7 +60,8 @@ def test_the_stop_of_one_job_never_hits_the_next(stack: Stack) -> None:
     wait_for(lambda: stack.status(second)["progress"]["step"] > 0, "the second job's first step")
     for _ in range(5):
         stack.cancel(first)
-    assert stack.run("revoke", "celery", "-A", "tasks", "control", "revoke", first).wait(PATIENCE_S) == 0, stack.log("revoke")
+    revoke = stack.run("revoke", "celery", "-A", "tasks", "control", "revoke", first)
+    assert revoke.wait(PATIENCE_S) == 0, stack.log("revoke")
     del stack.processes["revoke"]
     assert stack.wait(second)["state"] == "succeeded"
 
