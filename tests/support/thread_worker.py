@@ -66,6 +66,7 @@ class ThreadWorker:
         #: Holder of the slot's lease.
         self.owner = f"thread:1:{secrets.token_hex(4)}"
         self._stopping = threading.Event()
+        self._deliveries: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._run, name=f"worker {slot}", daemon=True)
 
     def start(self) -> ThreadWorker:
@@ -74,10 +75,12 @@ class ThreadWorker:
         return self
 
     def stop(self) -> None:
-        """Stop after the current step."""
+        """Stop after the current step, and when what was computed is delivered."""
         self._stopping.set()
         self.delivers.set()
         self._thread.join()
+        for delivery in self._deliveries:
+            delivery.join()
 
     def _run(self) -> None:
         while not self._stopping.wait(LOOK_S):
@@ -105,7 +108,9 @@ class ThreadWorker:
             self._store.hand_over(job_id, attempt, slot=self.slot, pauses=exc.pauses)
             return
         self._store.finish_run(job_id, attempt, slot=self.slot, node="thread", run_s=time.monotonic() - begun)
-        threading.Thread(target=self._deliver, args=(job, attempt), daemon=True).start()
+        self._deliveries = [one for one in self._deliveries if one.is_alive()]
+        self._deliveries.append(threading.Thread(target=self._deliver, args=(job, attempt), daemon=True))
+        self._deliveries[-1].start()
 
     def _count_steps(self, job: Job, attempt: int, reporter: Reporter) -> None:
         def show(step: int) -> None:
