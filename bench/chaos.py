@@ -54,6 +54,7 @@ def run(
     duration_s: float = 0,
     settle_s: float = 180,
     pauses_s: tuple[float, float] = (0.5, 4.0),
+    at_least: int = 0,
     keep: Path | None = None,
 ) -> Verdict:
     """Send jobs and disturb processes for ``duration_s``, then wait at most ``settle_s`` for every job to finish.
@@ -66,6 +67,7 @@ def run(
         duration_s: length of the disturbance, seconds; 0: proportional to the number of jobs.
         settle_s: longest wait after the last disturbance, seconds.
         pauses_s: shortest and longest pause between two disturbances, seconds.
+        at_least: number of disturbances that are made even if they take longer than ``duration_s``.
         keep: folder that the logs of the processes are copied to.
     """
     duration_s = duration_s or PACE_S * count
@@ -83,7 +85,7 @@ def run(
             monkey = Monkey(stack, rng, GPUS)
             traffic.start()
             deadline = time.monotonic() + duration_s
-            monkey.run(lambda: time.monotonic() > deadline, *pauses_s)
+            monkey.run(lambda: time.monotonic() > deadline and len(monkey.done) >= at_least, *pauses_s)
             settled_by = time.monotonic() + settle_s
             traffic.join(settle_s / 2)
             while not _all_finished(stack, jobs) and time.monotonic() < settled_by:

@@ -249,7 +249,7 @@ def the_asynchronous_client_works() -> None:
 @check
 def a_request_outlives_a_restart_of_the_server() -> None:
     made = lenient.with_options(max_retries=8).images.generate(
-        model="tiny-image", prompt="a restart", extra_body={"steps": 1500}
+        model="tiny-image", prompt="a restart", extra_body={"steps": 800}
     )
     assert len(made.data or []) == 1
 

@@ -15,7 +15,9 @@ from bench import chaos, resumed_jobs
 
 @pytest.mark.timeout(400)
 def test_nothing_is_lost_and_nothing_is_published_twice(drawn_models_file: Path) -> None:
-    verdict = chaos.run(drawn_models_file, 25, seed=4, with_keys=True, duration_s=18, settle_s=180, pauses_s=(0.5, 2.0))
+    verdict = chaos.run(
+        drawn_models_file, 25, seed=4, with_keys=True, duration_s=18, settle_s=180, pauses_s=(0.5, 2.0), at_least=2
+    )
     assert verdict.good, verdict.text()
     assert verdict.counts["succeeded"] > 10, verdict.text()
     assert len(verdict.disturbances) >= 2, verdict.text()

@@ -27,7 +27,7 @@ INSTALLED = PROJECT_ROOT / ".clients"
 #: Longest installation, seconds. Tests of clients are marked with it: the first one waits for the packages.
 INSTALL_S = 900
 #: Longest run of a client, seconds.
-RUN_S = 240
+RUN_S = 600
 _LAST_LINES = 20
 
 
