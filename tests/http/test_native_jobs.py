@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Callable
 from typing import Any
@@ -10,17 +9,11 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from tests.support.native_jobs import JOB_FIELDS, TINY
 from tests.support.pictures import PNG, b64, encoded, picture
 from tests.support.service import Service, key
 
-JOB_FIELDS = {
-    "id", "state", "pausing", "model", "kind", "progress", "position", "eta_s", "waiting_for", "class", "priority",
-    "pause_at_step", "slot", "device", "attempt", "preemptions", "resumed_from_step", "batch_size", "error", "warnings",
-    "command", "report", "request", "preview", "created_at", "not_before", "started_at", "computed_at", "finished_at",
-    "resume_by", "retention", "expires_at", "outputs", "links",
-}  # fmt: skip
-TINY = {"model": "tiny-image", "prompt": "x", "steps": 1}
-IMAGE = base64.b64encode(PNG).decode()
+IMAGE = b64(PNG)
 
 
 def test_a_job_has_the_native_shape_and_no_other(service: Service) -> None:

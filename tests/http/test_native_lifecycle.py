@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -10,18 +9,12 @@ import pytest
 
 from jobs.files import retention
 from jobs.store import keys
-from tests.support.pictures import PNG
+from tests.support.native_jobs import JOB_FIELDS, TINY
+from tests.support.pictures import PNG, b64
 from tests.support.service import Service, key
 
-JOB_FIELDS = {
-    "id", "state", "pausing", "model", "kind", "progress", "position", "eta_s", "waiting_for", "class", "priority",
-    "pause_at_step", "slot", "device", "attempt", "preemptions", "resumed_from_step", "batch_size", "error", "warnings",
-    "command", "report", "request", "preview", "created_at", "not_before", "started_at", "computed_at", "finished_at",
-    "resume_by", "retention", "expires_at", "outputs", "links",
-}  # fmt: skip
-TINY = {"model": "tiny-image", "prompt": "x", "steps": 1}
 TOKYO = timezone(timedelta(hours=9))
-IMAGE = base64.b64encode(PNG).decode()
+IMAGE = b64(PNG)
 
 
 def test_the_list_is_paged_newest_first(service: Service) -> None:

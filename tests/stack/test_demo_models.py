@@ -162,11 +162,10 @@ def likeness(preview: np.ndarray, result: np.ndarray) -> float:
 def test_previews_show_what_becomes_of_the_shipped_model(shipped: Stack) -> None:
     """``test_preview_pictures`` checks that they approach the result; a fast machine may show only one here."""
     fields = {"prompt": "a red circle on a blue background", "seed": 5, "steps": 100, "preview": True}
-    shipped.store.pause_slots()  # until somebody listens
-    job_id = shipped.submit(model="demo-image", **fields)
-    stream = messages(shipped, f"/v1/jobs/{job_id}/events?preview=data")
-    next(stream)
-    shipped.store.pause_slots(resume=True)
+    with shipped.paused():  # until somebody listens
+        job_id = shipped.submit(model="demo-image", **fields)
+        stream = messages(shipped, f"/v1/jobs/{job_id}/events?preview=data")
+        next(stream)
     found = [
         picture(base64.b64decode(data["preview"]["data"].partition(",")[2]))
         for _, event, data in stream

@@ -33,11 +33,9 @@ def messages(stack: Stack, path: str, since: str = "") -> Iterator[Message]:
 
 
 def test_a_job_is_followed_to_its_end(stack: Stack) -> None:
-    stack.store.pause_slots()  # until somebody listens
-    job_id = stack.submit(steps=60)
-    stream = messages(stack, f"/v1/jobs/{job_id}/events")
-    seen = [next(stream)]
-    stack.store.pause_slots(resume=True)
+    with stack.paused():  # until somebody listens
+        stream = messages(stack, f"/v1/jobs/{stack.submit(steps=60)}/events")
+        seen = [next(stream)]
     seen += stream
     assert seen[0][1] == "status"  # a late listener gets the current state first
     assert seen[-1][1] == "end"

@@ -51,10 +51,9 @@ def test_a_running_job_shows_what_it_has(stack: Stack, model: str) -> None:
 
 
 def test_nobody_asks_so_nothing_is_made(stack: Stack) -> None:
-    stack.store.pause_slots()  # until somebody watches
-    stream = messages(stack, f"/v1/jobs/{stack.submit(steps=300)}/events")
-    seen = [next(stream)]
-    stack.store.pause_slots(resume=True)
+    with stack.paused():  # until somebody watches
+        stream = messages(stack, f"/v1/jobs/{stack.submit(steps=300)}/events")
+        seen = [next(stream)]
     seen += stream
     assert {event for _, event, _ in seen} == {"status", "state", "progress", "end"}
     assert left_behind(stack) == []

@@ -14,7 +14,7 @@ import pytest
 from jobs.store import keys
 from tests.support import tiny
 from tests.support.harness import Stack, running, wait_for
-from tests.support.shared_runs import profile, waiting_together
+from tests.support.shared_runs import profile
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -38,7 +38,7 @@ def publications(stack: Stack, job_id: str) -> list[Path]:
 
 def begun_together(stack: Stack) -> list[str]:
     """Let two jobs share a run; return them when it computes."""
-    with waiting_together(stack):
+    with stack.paused():
         ids = [stack.submit(prompt=f"number {number}", seed=number, steps=LONG_STEPS) for number in range(2)]
     for job_id in ids:
         stack.wait_until(job_id, lambda view: view["progress"]["step"] > 3, "some steps")

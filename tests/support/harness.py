@@ -61,6 +61,15 @@ class Stack(Api):
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.port = 0
 
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Let jobs that are submitted inside the block begin to run at its end."""
+        self.store.pause_slots()
+        try:
+            yield
+        finally:
+            self.store.pause_slots(resume=True)
+
     # ---- processes
 
     def up(self, *workers: str) -> Stack:

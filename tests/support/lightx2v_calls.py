@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
-from tests.support.pictures import PNG
+from tests.support.pictures import PNG, b64
 from tests.support.service import Service
 
 MP4 = b"\0\0\0\x18ftypmp42" + bytes(range(100))
-IMAGE = base64.b64encode(PNG).decode()
+IMAGE = b64(PNG)
 
 
 def create(service: Service, path: str = "/v1/tasks/video/", **fields: Any) -> dict[str, Any]:

@@ -1,11 +1,9 @@
-"""Models whose jobs share runs, and jobs that wait for one."""
+"""Models whose jobs share runs, and what such runs left."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +24,6 @@ def profile(models_file: Path, model: str, *, jobs: int = 4, px: int = 128) -> N
     rates = {n: float(n) for n in (1, 2, 4, 8)}
     size = SizeProfile(width=px, height=px, jobs=jobs, steps=100_000, images_per_s=rates)
     batch_profiles.write(batch_profiles.path_beside(models_file), model, "cpu", [size])
-
-
-@contextmanager
-def waiting_together(stack: Stack) -> Iterator[None]:
-    """Let jobs that are submitted inside the block begin to run at its end."""
-    stack.store.pause_slots()
-    yield
-    stack.store.pause_slots(resume=True)
 
 
 def picture(stack: Stack, job_id: str) -> np.ndarray:

@@ -20,7 +20,7 @@ from tests.support import tiny
 from tests.support.computing import Worker
 from tests.support.harness import Stack, wait_for
 from tests.support.in_process import in_process
-from tests.support.shared_runs import MOST_DIFFERENCE, picture, profile, steps_seen, waiting_together
+from tests.support.shared_runs import MOST_DIFFERENCE, picture, profile, steps_seen
 from tests.support.store_driver import StoreDriver
 from workers.gpu import batch_profiles
 from workers.gpu.batch_profiles import path_beside
@@ -45,7 +45,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def submitted(stack: Stack, number: int, **fields: Any) -> list[str]:
     """Submit jobs that wait together; return their ids."""
-    with waiting_together(stack):
+    with stack.paused():
         return [stack.submit(prompt=TEXTS[n % 4], seed=n, **fields) for n in range(number)]
 
 
